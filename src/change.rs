@@ -1,0 +1,194 @@
+//! What the source says happened: transactions of row changes, in commit order.
+//!
+//! ```text
+//! Begin  Change*  Commit      one source transaction, never interleaved with another
+//! Keepalive                   between transactions: nothing for us before `wal_end`
+//! ```
+//!
+//! A value is still PostgreSQL's text here: only the mapping knows what it becomes. NULL, unchanged
+//! and a value are three variants of [`Cell`], so that none can be taken for another.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::lsn::Lsn;
+
+/// A moment, in microseconds since 1970-01-01 UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp {
+    /// Microseconds since 1970-01-01 UTC.
+    pub unix_micros: i64,
+}
+
+/// One thing a source delivers, in the order in which it must be applied.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A source transaction begins; its changes and its commit follow.
+    Begin(Begin),
+    /// A change of the open transaction.
+    Change(Change),
+    /// The open transaction ends.
+    Commit(Commit),
+    /// The source has nothing more for us before `wal_end`.
+    Keepalive {
+        /// The position up to which the server has decoded and sent.
+        wal_end: Lsn,
+        /// The server waits for a status update.
+        reply_requested: bool,
+    },
+}
+
+/// The start of a source transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begin {
+    /// The transaction's id, modulo 2^32.
+    pub xid: u32,
+    /// The position of its commit record (less than its [`Commit::end_lsn`]).
+    pub commit_lsn: Lsn,
+    /// When it committed.
+    pub committed_at: Timestamp,
+}
+
+/// The end of a source transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// The position of its commit record.
+    pub commit_lsn: Lsn,
+    /// The position just after it: what a checkpoint holds once the transaction is applied.
+    pub end_lsn: Lsn,
+    /// When it committed.
+    pub committed_at: Timestamp,
+}
+
+/// One row event, or one TRUNCATE. These and nothing else are counted by a checkpoint's part.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// A row was inserted.
+    Insert {
+        /// The row's table.
+        relation: Arc<Relation>,
+        /// The row.
+        new: Tuple,
+    },
+    /// A row was updated.
+    Update {
+        /// The row's table.
+        relation: Arc<Relation>,
+        /// What came of the row as it was.
+        before: Before,
+        /// The row as it is; unchanged TOAST values are [`Cell::Unchanged`].
+        new: Tuple,
+    },
+    /// A row was deleted.
+    Delete {
+        /// The row's table.
+        relation: Arc<Relation>,
+        /// What came of the row as it was: its key, or all of it. Never [`Before::Absent`].
+        before: Before,
+    },
+    /// All rows of the tables went.
+    Truncate {
+        /// The published tables it reached, those of its CASCADE included.
+        relations: Vec<Arc<Relation>>,
+    },
+}
+
+impl Change {
+    /// About how much memory the change holds, in bytes.
+    pub fn size_bytes(&self) -> usize {
+        let tuples = match self {
+            Change::Insert { new, .. } => tuple_bytes(new),
+            Change::Update { before, new, .. } => before_bytes(before) + tuple_bytes(new),
+            Change::Delete { before, .. } => before_bytes(before),
+            Change::Truncate { relations } => relations.len() * size_of::<Arc<Relation>>(),
+        };
+        size_of::<Change>() + tuples
+    }
+}
+
+fn before_bytes(before: &Before) -> usize {
+    match before {
+        Before::Absent => 0,
+        Before::Key(tuple) | Before::Full(tuple) => tuple_bytes(tuple),
+    }
+}
+
+fn tuple_bytes(tuple: &Tuple) -> usize {
+    tuple.iter().map(|cell| size_of::<Cell>() + cell.text_bytes()).sum()
+}
+
+/// A row: one cell for each column of its [`Relation`], in its order.
+pub type Tuple = Box<[Cell]>;
+
+/// One value of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// SQL NULL. In a [`Before::Key`], non-key columns are NULL too and mean nothing.
+    Null,
+    /// A TOASTed value that the statement did not touch, and that was therefore not sent.
+    Unchanged,
+    /// The value in PostgreSQL's text form, in the source's encoding of UTF-8.
+    Text(Bytes),
+}
+
+impl Cell {
+    fn text_bytes(&self) -> usize {
+        match self {
+            Cell::Null | Cell::Unchanged => 0,
+            Cell::Text(text) => text.len(),
+        }
+    }
+}
+
+/// What an UPDATE or DELETE says about the row as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing: an UPDATE that did not change the replica identity.
+    Absent,
+    /// The replica identity's columns; all others are NULL and mean nothing.
+    Key(Tuple),
+    /// All columns (REPLICA IDENTITY FULL).
+    Full(Tuple),
+}
+
+/// A table as the stream describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relation {
+    /// The table's object id.
+    pub oid: u32,
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// What its old rows carry.
+    pub replica_identity: ReplicaIdentity,
+    /// The columns that are sent, in order.
+    pub columns: Vec<RelationColumn>,
+}
+
+/// A column of a [`Relation`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelationColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type's object id.
+    pub type_oid: u32,
+    /// Its type's modifier (`atttypmod`), -1 when it has none.
+    pub type_modifier: i32,
+    /// It belongs to the replica identity. Under FULL every column does.
+    pub identity: bool,
+}
+
+/// A table's REPLICA IDENTITY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplicaIdentity {
+    /// The primary key.
+    Default,
+    /// Nothing: UPDATE and DELETE fail on the source while it is published.
+    Nothing,
+    /// All columns.
+    Full,
+    /// A unique index.
+    Index,
+}

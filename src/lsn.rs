@@ -1,0 +1,64 @@
+//! Positions in PostgreSQL's write-ahead log.
+
+use std::{fmt, str::FromStr};
+
+/// A log sequence number: a byte position in the write-ahead log.
+///
+/// Its text form is PostgreSQL's own, `X/Y` in hexadecimal; its order is the order of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lsn(pub u64);
+
+impl Lsn {
+    /// The position that PostgreSQL calls invalid, `0/0`: before every record.
+    pub const ZERO: Lsn = Lsn(0);
+
+    /// How many bytes of log lie between `earlier` and this position; 0 when it is not earlier.
+    pub fn bytes_since(self, earlier: Lsn) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:X}/{:X}", self.0 >> 32, self.0 & 0xFFFF_FFFF)
+    }
+}
+
+/// The text is not of the form `X/Y` with two hexadecimal numbers of at most 32 bits.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an LSN: expected two hexadecimal numbers such as 16/B374D848")]
+pub struct ParseLsnError(String);
+
+impl FromStr for Lsn {
+    type Err = ParseLsnError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let half = |digits: &str| {
+            let hexadecimal = (1..=8).contains(&digits.len())
+                && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+            hexadecimal.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
+        };
+        text.split_once('/')
+            .and_then(|(high, low)| Some(Lsn(half(high)? << 32 | half(low)?)))
+            .ok_or_else(|| ParseLsnError(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Lsn;
+
+    #[test]
+    fn text_form_is_postgresqls() {
+        assert_eq!(Lsn(0x16_B374_D848).to_string(), "16/B374D848");
+        assert_eq!("16/B374D848".parse(), Ok(Lsn(0x16_B374_D848)));
+        assert_eq!("0/0".parse(), Ok(Lsn::ZERO));
+    }
+
+    #[test]
+    fn other_text_is_refused() {
+        for text in ["", "/", "1", "1/", "/1", "1/2/3", "+1/2", "G/0", "123456789/0", " 1/2"] {
+            assert!(text.parse::<Lsn>().is_err(), "{text:?}");
+        }
+    }
+}

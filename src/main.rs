@@ -1,0 +1,2 @@
+//! The `wal2graph` binary.
+fn main() {}

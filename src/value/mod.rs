@@ -1,0 +1,104 @@
+//! Values: PostgreSQL's text in, Neo4j's property out.
+//!
+//! One codec for copy and stream: both carry PostgreSQL's text form under the pinned session settings.
+
+use bytes::Bytes;
+use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Utc};
+
+/// A property value as Neo4j stores it.
+///
+/// It is ordered and hashable so that it can be a key; floats compare by [`f64::total_cmp`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Value {
+    /// Boolean.
+    Boolean(bool),
+    /// Integer.
+    Integer(i64),
+    /// Float, NaN and the infinities included.
+    Float(Float),
+    /// String.
+    String(String),
+    /// ByteArray.
+    Bytes(Bytes),
+    /// Date.
+    Date(NaiveDate),
+    /// LocalDateTime.
+    LocalDateTime(NaiveDateTime),
+    /// ZonedDateTime, always in UTC.
+    ZonedDateTime(DateTime<Utc>),
+    /// LocalTime.
+    LocalTime(NaiveTime),
+    /// Time with an offset.
+    Time(NaiveTime, FixedOffsetSeconds),
+    /// Duration.
+    Duration(Duration),
+    /// Point.
+    Point(Point),
+    /// List of values of one type.
+    List(Vec<Value>),
+}
+
+/// An offset from UTC, in seconds east.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FixedOffsetSeconds(pub i32);
+
+impl FixedOffsetSeconds {
+    /// The same as chrono's type; `None` at a day or more.
+    pub fn to_chrono(self) -> Option<FixedOffset> {
+        FixedOffset::east_opt(self.0)
+    }
+}
+
+/// A float with a total order.
+#[derive(Clone, Copy, Debug)]
+pub struct Float(pub f64);
+
+impl PartialEq for Float {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Float {}
+
+impl PartialOrd for Float {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Float {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+impl std::hash::Hash for Float {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.to_bits().hash(state);
+    }
+}
+
+/// A duration in Neo4j's four independent parts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Duration {
+    /// Months.
+    pub months: i64,
+    /// Days.
+    pub days: i64,
+    /// Seconds.
+    pub seconds: i64,
+    /// Nanoseconds, 0 to 999,999,999.
+    pub nanoseconds: i32,
+}
+
+/// A point in a coordinate reference system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Point {
+    /// Neo4j's identifier of the system: 7203 cartesian, 4326 WGS-84.
+    pub srid: i32,
+    /// First coordinate.
+    pub x: Float,
+    /// Second coordinate.
+    pub y: Float,
+}
