@@ -2,8 +2,23 @@
 //!
 //! ARCHITECTURE.md is the map of these modules.
 
+// Pure: formats and ideas. No clock, log, metric, environment or await.
+pub mod catalog;
 pub mod change;
 pub mod checkpoint;
+pub mod copy;
+pub mod engine;
 pub mod graph;
 pub mod lsn;
+pub mod mapping;
+pub mod pgoutput;
 pub mod value;
+
+// The shell: products, and what ties them together.
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod neo4j;
+pub mod pipeline;
+pub mod postgres;
+pub mod shutdown;

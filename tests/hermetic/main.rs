@@ -1,1 +1,10 @@
-//! Tests.
+//! Tests that need no server: seconds, on any machine.
+
+mod architecture;
+mod command_line;
+mod configuration;
+mod golden;
+mod mapping;
+mod simulation;
+mod values;
+mod wire;

@@ -1,1 +1,11 @@
-//! Tests.
+//! Tests against real servers. They fail, never skip, when one is missing.
+
+mod catalog;
+mod command_line;
+mod copy;
+mod crashes;
+mod differential;
+mod replication;
+mod statements;
+mod support;
+mod writer;

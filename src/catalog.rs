@@ -1,0 +1,1 @@
+//! What a PostgreSQL catalog says about tables: the facts a mapping is inferred from.

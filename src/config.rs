@@ -1,0 +1,1 @@
+//! The configuration file: raw YAML first, then what it means.

@@ -1,0 +1,1 @@
+//! Batches, order and acknowledgements: the pure state machine between a source and a sink.

@@ -1,0 +1,1 @@
+//! From tables to a graph: inference, what the file edits, and the translation of changes.

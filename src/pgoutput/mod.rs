@@ -1,0 +1,1 @@
+//! The `pgoutput` protocol, version 1: bytes in, messages out.

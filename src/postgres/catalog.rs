@@ -1,0 +1,1 @@
+//! Reads the catalog into [`crate::catalog`].

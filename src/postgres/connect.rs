@@ -1,0 +1,1 @@
+//! Connection URLs, TLS, authentication and pinned session settings.

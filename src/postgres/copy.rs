@@ -1,0 +1,1 @@
+//! COPY of table chunks under a snapshot.

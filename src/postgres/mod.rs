@@ -1,0 +1,7 @@
+//! PostgreSQL: connections, the catalog, the replication stream, COPY.
+
+pub mod catalog;
+pub mod connect;
+pub mod copy;
+pub mod replication;
+pub mod setup;

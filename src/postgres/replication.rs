@@ -1,0 +1,1 @@
+//! The replication connection: CopyBoth, feedback, every end of stream.

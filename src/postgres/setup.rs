@@ -1,0 +1,1 @@
+//! Publication and slot: made, checked, described.

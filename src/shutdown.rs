@@ -1,0 +1,1 @@
+//! Signals: finish what is in flight, then stop.

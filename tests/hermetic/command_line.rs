@@ -1,0 +1,1 @@
+//! Help texts, exit codes, output streams.

@@ -1,0 +1,1 @@
+//! Recorded frames to changes to statements.

@@ -1,0 +1,1 @@
+//! Catalogs to mappings, changes to events.

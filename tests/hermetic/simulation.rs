@@ -1,0 +1,1 @@
+//! Seeded histories with crashes against the in-memory graph.

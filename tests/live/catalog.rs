@@ -1,0 +1,1 @@
+//! The catalog of a real PostgreSQL, and the mapping inferred from it.

@@ -1,0 +1,1 @@
+//! The copy beside the stream.

@@ -1,0 +1,1 @@
+//! Random transactions through the real pipeline.

@@ -1,0 +1,1 @@
+//! Servers shared by the suite; a database, a slot and labels for each test.

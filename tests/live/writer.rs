@@ -1,0 +1,1 @@
+//! The writer: transactions, checkpoint, fencing, retries.
