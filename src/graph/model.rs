@@ -124,8 +124,60 @@ impl Model {
         }
     }
 
+    /// The references by unique columns that lead to `target`: the owner's table, which of its references, and the
+    /// target's properties.
+    pub fn unique_references_to(
+        &self,
+        target: TableIndex,
+    ) -> impl Iterator<Item = (TableIndex, usize, &[String])> {
+        self.references_to(target).filter_map(|(owner, index, reference)| match &reference.by {
+            ReferenceBy::Key => None,
+            ReferenceBy::Unique { target_properties, .. } => {
+                Some((owner, index, target_properties.as_slice()))
+            }
+        })
+    }
+
+    /// The references of all node tables that lead to `target`: the owner's table and which of its references.
+    pub fn references_to(
+        &self,
+        target: TableIndex,
+    ) -> impl Iterator<Item = (TableIndex, usize, &ReferenceShape)> {
+        self.iter().flat_map(move |(owner, table)| {
+            let references = match &table.shape {
+                Shape::Node(node) => node.references.as_slice(),
+                Shape::Relationship(_) => &[],
+            };
+            let references = references.iter().enumerate();
+            references
+                .filter(move |(_, reference)| reference.target == target)
+                .map(move |(index, reference)| (owner, index, reference))
+        })
+    }
+
+    /// The join tables that have an end at `target`.
+    pub fn joins_at(
+        &self,
+        target: TableIndex,
+    ) -> impl Iterator<Item = (TableIndex, &RelationshipShape)> {
+        self.iter().filter_map(move |(index, table)| match &table.shape {
+            Shape::Relationship(join) if join.from == target || join.to == target => {
+                Some((index, join))
+            }
+            _ => None,
+        })
+    }
+
     /// All tables with their index.
     pub fn iter(&self) -> impl Iterator<Item = (TableIndex, &Table)> {
         self.tables.iter().enumerate().map(|(index, table)| (TableIndex(index), table))
+    }
+}
+
+impl RelationshipShape {
+    /// The start's and the end's key in a key that is made of them.
+    pub fn split_ends(&self, model: &Model, key: &super::Key) -> (super::Key, super::Key) {
+        let (from, to) = key.0.split_at(model.node(self.from).key.len());
+        (super::Key(from.into()), super::Key(to.into()))
     }
 }

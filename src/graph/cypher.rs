@@ -1,0 +1,1 @@
+//! The words: statements as Cypher text and rows.

@@ -1,0 +1,497 @@
+//! The order of writes: a folded batch becomes statements that leave the graph a function of the tables.
+//!
+//! ```text
+//! clear (truncated tables) -> steps of node tables -> steps of join tables
+//!   -> node upserts -> owned relationships whose target differs go -> owned relationships
+//!   -> join rows -> references to unique columns
+//! ```
+//!
+//! Why this order is right. A relationship is decided by its owner row alone and points at a key value, so steps of
+//! different tables do not depend on each other, and only the order inside a table matters; it is kept. Drops come
+//! before upserts, so that a key that went and came back starts empty. Nodes come before relationships, so that a
+//! missing end point is a row that really is missing: it becomes a placeholder. Whatever takes a relationship from a
+//! placeholder looks, in the same statement, whether it was the last one.
+
+use std::collections::BTreeMap;
+
+use crate::value::Value;
+
+use super::{
+    fold::{FoldedRow, Mutations, Step, TableMutations},
+    model::{Model, NodeShape, ReferenceBy, RelationshipKey, RelationshipShape, Shape, TableIndex},
+    mutation::{Cell, Key, Reference, Row},
+};
+
+/// What is known of a batch beyond its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Circumstances {
+    /// It holds whole source transactions only.
+    pub whole_transactions: bool,
+    /// It comes from a stream that is neither copying nor replaying: before it, the graph equals the tables at one
+    /// moment.
+    pub settled: bool,
+}
+
+impl Circumstances {
+    /// The rows of a copy: any of them may be in the graph already, in any earlier state.
+    pub const COPY: Circumstances = Circumstances { whole_transactions: true, settled: false };
+
+    /// Relationships that the source enforces may go with a deleted target: no row points there any more.
+    fn ride_along(self) -> bool {
+        self.whole_transactions && self.settled
+    }
+}
+
+/// One write, for many rows of one table. Rows are sorted, and unique by what they write.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Statement {
+    /// Every row of the node table goes, as [`Statement::DropNodes`] would have it. Run in bounded pieces until
+    /// nothing is left.
+    ClearNodes {
+        /// Whose rows.
+        table: TableIndex,
+    },
+    /// Every relationship of the join table goes, in bounded pieces.
+    ClearRelationships {
+        /// Whose rows.
+        table: TableIndex,
+    },
+    /// Rows go: the relationships they own go; the node becomes a placeholder if other rows' mapped relationships
+    /// point at it, else it is deleted with whatever else hangs on it. A key without a node is nothing to do; a
+    /// placeholder stays as long as something points at it.
+    DropNodes {
+        /// Whose rows.
+        table: TableIndex,
+        /// Which, in stream order where it matters.
+        keys: Vec<Key>,
+        /// Enforced references to the node go with it and do not make a placeholder of it.
+        ride_along: bool,
+    },
+    /// Rows change their key, one after another. No row at `from`: nothing. A row at `to` already: `from` is
+    /// dropped. Else the node takes the new key with all it has and owns; other rows' mapped relationships stay at
+    /// the old key, on a placeholder; a placeholder at the new key hands its relationships over and goes.
+    MoveNodes {
+        /// Whose rows.
+        table: TableIndex,
+        /// From which key to which, in stream order.
+        moves: Vec<(Key, Key)>,
+    },
+    /// Relationships of join rows go.
+    DropRelationships {
+        /// Whose rows.
+        table: TableIndex,
+        /// Which.
+        keys: Vec<Key>,
+    },
+    /// Join rows change their key, one after another. Keyed by its ends, the relationship is made again at the new
+    /// ends with its properties; one that is there already wins, and the old one goes.
+    MoveRelationships {
+        /// Whose rows.
+        table: TableIndex,
+        /// From which key to which, in stream order.
+        moves: Vec<(Key, Key)>,
+    },
+    /// Nodes exist, with these properties, and are no placeholders.
+    UpsertNodes {
+        /// Whose rows.
+        table: TableIndex,
+        /// Which properties came.
+        known: Known,
+        /// What the rows say about values that did not come.
+        completeness: Completeness,
+        /// The rows by key: one value for each known property; `None` removes it.
+        rows: Vec<NodeRow>,
+    },
+    /// Relationships of a reference by key that lead elsewhere than the row says go (`None`: all of them).
+    RemoveReferences {
+        /// The owner's table.
+        table: TableIndex,
+        /// Which of its references.
+        reference: usize,
+        /// Targets may be placeholders that lose their last relationship.
+        sweep: bool,
+        /// Owner and target, sorted by owner.
+        rows: Vec<(Key, Option<Key>)>,
+    },
+    /// Relationships of a reference by key exist; a missing target becomes a placeholder.
+    AddReferences {
+        /// The owner's table.
+        table: TableIndex,
+        /// Which of its references.
+        reference: usize,
+        /// Owner and target, sorted by target.
+        rows: Vec<(Key, Key)>,
+    },
+    /// Relationships of join rows exist, with these properties; missing ends become placeholders. Keyed by
+    /// properties of its own, one with other ends is made again with its properties.
+    UpsertRelationships {
+        /// Whose rows.
+        table: TableIndex,
+        /// Which properties came.
+        known: Known,
+        /// What the rows say about values that did not come.
+        completeness: Completeness,
+        /// The rows, sorted by their end.
+        rows: Vec<RelationshipRow>,
+    },
+    /// Relationships with a key of their own, whose ends did not come, get these properties where they exist.
+    UpdateRelationships {
+        /// Whose rows.
+        table: TableIndex,
+        /// Which properties came.
+        known: Known,
+        /// The rows by key.
+        rows: Vec<NodeRow>,
+    },
+    /// Relationships of a reference by unique columns exist exactly where a row of the target has the value, seen
+    /// from the owner.
+    MatchFromOwner {
+        /// The owner's table.
+        table: TableIndex,
+        /// Which of its references.
+        reference: usize,
+        /// Owner and unique value, sorted by owner.
+        rows: Vec<(Key, Option<Key>)>,
+    },
+    /// The same, seen from the target: owners that hold the value are found by their properties.
+    MatchFromTarget {
+        /// The owner's table.
+        table: TableIndex,
+        /// Which of its references.
+        reference: usize,
+        /// Target and its unique value, sorted by target; `None` when one of its columns is NULL.
+        rows: Vec<(Key, Option<Key>)>,
+    },
+}
+
+/// Which properties of a shape came: one entry a property, in its order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Known(pub Box<[bool]>);
+
+/// What rows say about values that did not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Completeness {
+    /// Everything came: the node is complete after this.
+    Complete,
+    /// What did not come is in the graph already. Where there is no complete row, it is marked incomplete.
+    Partial,
+    /// The same for a row whose key changed while tables are copied: always marked incomplete, because what the
+    /// graph has may be another row's.
+    PartialMoved,
+}
+
+/// A row by key, with the values of the known properties.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeRow {
+    /// Its key.
+    pub key: Key,
+    /// One value for each known property; `None` removes it.
+    pub values: Vec<Option<Value>>,
+}
+
+/// A join row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RelationshipRow {
+    /// Its key.
+    pub key: Key,
+    /// The key of its start node.
+    pub from: Key,
+    /// The key of its end node.
+    pub to: Key,
+    /// One value for each known property; `None` removes it.
+    pub values: Vec<Option<Value>>,
+}
+
+/// The writes of a batch, in order.
+pub fn plan(model: &Model, mutations: Mutations, circumstances: Circumstances) -> Vec<Statement> {
+    let mut statements = Vec::new();
+    let (nodes, relationships): (Vec<_>, Vec<_>) = mutations
+        .tables
+        .into_iter()
+        .partition(|(table, _)| matches!(model.table(*table).shape, Shape::Node(_)));
+    for (table, mutations) in &nodes {
+        if mutations.truncate {
+            statements.push(Statement::ClearNodes { table: *table });
+        }
+    }
+    for (table, mutations) in &relationships {
+        if mutations.truncate {
+            statements.push(Statement::ClearRelationships { table: *table });
+        }
+    }
+    for (table, mutations) in &nodes {
+        node_steps(*table, &mutations.steps, circumstances, &mut statements);
+    }
+    for (table, mutations) in &relationships {
+        relationship_steps(*table, &mutations.steps, &mut statements);
+    }
+    let mut links = Links::default();
+    for (table, mutations) in nodes {
+        upsert_nodes(model, table, mutations, circumstances, &mut statements, &mut links);
+    }
+    links.emit(&mut statements);
+    for (table, mutations) in relationships {
+        upsert_relationships(model, table, mutations, circumstances, &mut statements);
+    }
+    statements.append(&mut links.unique);
+    statements
+}
+
+/// Statements about owned relationships, which wait until all nodes are written.
+#[derive(Default)]
+struct Links {
+    removals: Vec<Statement>,
+    additions: Vec<Statement>,
+    unique: Vec<Statement>,
+}
+
+impl Links {
+    fn emit(&mut self, statements: &mut Vec<Statement>) {
+        statements.append(&mut self.removals);
+        statements.append(&mut self.additions);
+    }
+}
+
+/// Runs of equal steps, in order.
+enum Run {
+    Drops(Vec<Key>),
+    Moves(Vec<(Key, Key)>),
+}
+
+/// Without moves, drops do not depend on each other and become one sorted run.
+fn runs(steps: &[Step]) -> Vec<Run> {
+    let mut runs = Vec::new();
+    for step in steps {
+        match (step, runs.last_mut()) {
+            (Step::Drop(key), Some(Run::Drops(keys))) => keys.push(key.clone()),
+            (Step::Drop(key), _) => runs.push(Run::Drops(vec![key.clone()])),
+            (Step::Move { from, to }, Some(Run::Moves(moves))) => {
+                moves.push((from.clone(), to.clone()));
+            }
+            (Step::Move { from, to }, _) => {
+                runs.push(Run::Moves(vec![(from.clone(), to.clone())]));
+            }
+        }
+    }
+    for run in &mut runs {
+        if let Run::Drops(keys) = run {
+            keys.sort_unstable();
+            keys.dedup();
+        }
+    }
+    runs
+}
+
+fn node_steps(
+    table: TableIndex,
+    steps: &[Step],
+    circumstances: Circumstances,
+    statements: &mut Vec<Statement>,
+) {
+    let ride_along = circumstances.ride_along();
+    statements.extend(runs(steps).into_iter().map(|run| match run {
+        Run::Drops(keys) => Statement::DropNodes { table, keys, ride_along },
+        Run::Moves(moves) => Statement::MoveNodes { table, moves },
+    }));
+}
+
+fn relationship_steps(table: TableIndex, steps: &[Step], statements: &mut Vec<Statement>) {
+    statements.extend(runs(steps).into_iter().map(|run| match run {
+        Run::Drops(keys) => Statement::DropRelationships { table, keys },
+        Run::Moves(moves) => Statement::MoveRelationships { table, moves },
+    }));
+}
+
+fn completeness(folded: &FoldedRow, circumstances: Circumstances) -> Completeness {
+    if folded.row.is_complete() {
+        Completeness::Complete
+    } else if folded.moved && !circumstances.settled {
+        Completeness::PartialMoved
+    } else {
+        Completeness::Partial
+    }
+}
+
+fn upsert_nodes(
+    model: &Model,
+    table: TableIndex,
+    mutations: TableMutations,
+    circumstances: Circumstances,
+    statements: &mut Vec<Statement>,
+    links: &mut Links,
+) {
+    let shape = model.node(table);
+    for (index, reference) in shape.references.iter().enumerate() {
+        match reference.by {
+            ReferenceBy::Key => {
+                let sweep = !(reference.enforced && circumstances.ride_along());
+                by_key(table, index, sweep, &mutations, circumstances, links);
+            }
+            ReferenceBy::Unique { .. } => {
+                let rows = known_targets(&mutations, index);
+                if !rows.is_empty() {
+                    links.unique.push(Statement::MatchFromOwner { table, reference: index, rows });
+                }
+            }
+        }
+    }
+    match_from_target(model, table, shape, &mutations, links);
+    let mut groups: BTreeMap<(Completeness, Known), Vec<NodeRow>> = BTreeMap::new();
+    for (key, folded) in mutations.rows {
+        let completeness = completeness(&folded, circumstances);
+        let (known, values) = known_values(folded.row);
+        groups.entry((completeness, known)).or_default().push(NodeRow { key, values });
+    }
+    statements.extend(groups.into_iter().map(|((completeness, known), rows)| {
+        Statement::UpsertNodes { table, known, completeness, rows }
+    }));
+}
+
+fn by_key(
+    table: TableIndex,
+    reference: usize,
+    sweep: bool,
+    mutations: &TableMutations,
+    circumstances: Circumstances,
+    links: &mut Links,
+) {
+    let mut removals = Vec::new();
+    let mut additions = Vec::new();
+    for (key, folded) in &mutations.rows {
+        let target = match &folded.row.references[reference] {
+            Reference::Unchanged => continue,
+            Reference::Null => None,
+            Reference::To(target) => Some(target.clone()),
+        };
+        additions.extend(target.clone().map(|target| (key.clone(), target)));
+        if !(folded.inserted && circumstances.settled) {
+            removals.push((key.clone(), target));
+        }
+    }
+    if !removals.is_empty() {
+        links.removals.push(Statement::RemoveReferences {
+            table,
+            reference,
+            sweep,
+            rows: removals,
+        });
+    }
+    if !additions.is_empty() {
+        additions.sort_unstable_by(|left, right| (&left.1, &left.0).cmp(&(&right.1, &right.0)));
+        links.additions.push(Statement::AddReferences { table, reference, rows: additions });
+    }
+}
+
+/// Owners whose reference came, with what it says.
+fn known_targets(mutations: &TableMutations, reference: usize) -> Vec<(Key, Option<Key>)> {
+    let target = |folded: &FoldedRow| match &folded.row.references[reference] {
+        Reference::Unchanged => None,
+        Reference::Null => Some(None),
+        Reference::To(target) => Some(Some(target.clone())),
+    };
+    mutations.rows.iter().filter_map(|(key, folded)| Some((key.clone(), target(folded)?))).collect()
+}
+
+/// For every reference by unique columns that leads to this table: the rows whose value came.
+fn match_from_target(
+    model: &Model,
+    table: TableIndex,
+    shape: &NodeShape,
+    mutations: &TableMutations,
+    links: &mut Links,
+) {
+    for (owner, index, properties) in model.unique_references_to(table) {
+        let rows: Vec<_> = mutations
+            .rows
+            .iter()
+            .filter_map(|(key, folded)| {
+                Some((key.clone(), unique_value(shape, properties, key, &folded.row)?))
+            })
+            .collect();
+        if !rows.is_empty() {
+            let statement = Statement::MatchFromTarget { table: owner, reference: index, rows };
+            links.unique.push(statement);
+        }
+    }
+}
+
+/// The row's value of the named properties: `None` when one did not come, `Some(None)` when one is NULL.
+fn unique_value(
+    shape: &NodeShape,
+    properties: &[String],
+    key: &Key,
+    row: &Row,
+) -> Option<Option<Key>> {
+    let mut values = Vec::with_capacity(properties.len());
+    let mut null = false;
+    for name in properties {
+        if let Some(position) = shape.key.iter().position(|property| property == name) {
+            values.push(key.0[position].clone());
+            continue;
+        }
+        let position = shape.properties.iter().position(|property| property == name);
+        let position = position.expect("a mapping keeps the properties its references use");
+        match &row.properties[position] {
+            Cell::Unchanged => return None,
+            Cell::Null => null = true,
+            Cell::Value(value) => values.push(value.clone()),
+        }
+    }
+    Some((!null).then(|| Key(values.into())))
+}
+
+fn known_values(row: Row) -> (Known, Vec<Option<Value>>) {
+    let known = row.properties.iter().map(|cell| *cell != Cell::Unchanged).collect();
+    let values = row
+        .properties
+        .into_iter()
+        .filter_map(|cell| match cell {
+            Cell::Unchanged => None,
+            Cell::Null => Some(None),
+            Cell::Value(value) => Some(Some(value)),
+        })
+        .collect();
+    (Known(known), values)
+}
+
+fn upsert_relationships(
+    model: &Model,
+    table: TableIndex,
+    mutations: TableMutations,
+    circumstances: Circumstances,
+    statements: &mut Vec<Statement>,
+) {
+    let Shape::Relationship(shape) = &model.table(table).shape else { return };
+    let mut with_ends: BTreeMap<(Completeness, Known), Vec<RelationshipRow>> = BTreeMap::new();
+    let mut without_ends: BTreeMap<Known, Vec<NodeRow>> = BTreeMap::new();
+    for (key, folded) in mutations.rows {
+        let ends = ends(model, shape, &key, &folded.row);
+        let completeness = completeness(&folded, circumstances);
+        let (known, values) = known_values(folded.row);
+        match ends {
+            Some((from, to)) => with_ends
+                .entry((completeness, known))
+                .or_default()
+                .push(RelationshipRow { key, from, to, values }),
+            None => without_ends.entry(known).or_default().push(NodeRow { key, values }),
+        }
+    }
+    for ((completeness, known), mut rows) in with_ends {
+        rows.sort_unstable_by(|left, right| (&left.to, &left.key).cmp(&(&right.to, &right.key)));
+        statements.push(Statement::UpsertRelationships { table, known, completeness, rows });
+    }
+    for (known, rows) in without_ends {
+        statements.push(Statement::UpdateRelationships { table, known, rows });
+    }
+}
+
+/// The ends of a join row: from its key where that is made of them, else from its columns if both came.
+fn ends(model: &Model, shape: &RelationshipShape, key: &Key, row: &Row) -> Option<(Key, Key)> {
+    match (&shape.key, &row.references[0], &row.references[1]) {
+        (RelationshipKey::Ends, _, _) => Some(shape.split_ends(model, key)),
+        (RelationshipKey::Own(_), Reference::To(from), Reference::To(to)) => {
+            Some((from.clone(), to.clone()))
+        }
+        (RelationshipKey::Own(_), _, _) => None,
+    }
+}
