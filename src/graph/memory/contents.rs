@@ -1,0 +1,124 @@
+//! What a graph holds, by names: comparable between memory, a real graph and what the tables say.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::value::Value;
+
+use super::{Kind, Memory, Node, Relationship};
+use crate::graph::model::{Direction, Model, RelationshipKey, Shape};
+
+/// All nodes and relationships of a graph.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// The nodes.
+    pub nodes: BTreeSet<NodeContent>,
+    /// The relationships, with how many there are of each.
+    pub relationships: BTreeMap<RelationshipContent, usize>,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeContent {
+    /// Its labels, ours included.
+    pub labels: BTreeSet<String>,
+    /// Its properties, the key's included.
+    pub properties: BTreeMap<String, Value>,
+}
+
+/// A relationship.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RelationshipContent {
+    /// Its type.
+    pub relationship_type: String,
+    /// Where it starts.
+    pub from: NodeIdentity,
+    /// Where it ends.
+    pub to: NodeIdentity,
+    /// Its properties, a key of its own included.
+    pub properties: BTreeMap<String, Value>,
+}
+
+/// What identifies a node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeIdentity {
+    /// The label of its table.
+    pub label: String,
+    /// The key's values.
+    pub key: Vec<Value>,
+}
+
+/// The label of a node that is there only because a relationship points at it.
+pub const PLACEHOLDER: &str = "_Placeholder";
+/// The label of a node some of whose values did not come yet.
+pub const INCOMPLETE: &str = "_Incomplete";
+/// The property of a relationship some of whose values did not come yet.
+pub const INCOMPLETE_PROPERTY: &str = "_incomplete";
+
+impl Memory {
+    /// What the graph holds.
+    pub fn contents(&self, model: &Model) -> Contents {
+        let nodes = self.nodes.values().map(|node| node_content(model, node)).collect();
+        let mut relationships = BTreeMap::new();
+        for relationship in self.relationships.values() {
+            *relationships.entry(self.relationship_content(model, relationship)).or_default() += 1;
+        }
+        Contents { nodes, relationships }
+    }
+
+    fn relationship_content(&self, model: &Model, found: &Relationship) -> RelationshipContent {
+        let near = identity(model, &self.nodes[&found.near]);
+        let far = identity(model, &self.nodes[&found.far]);
+        match found.kind {
+            Kind::Reference { owner, index } => {
+                let reference = &model.node(owner).references[index];
+                let (from, to) = match reference.direction {
+                    Direction::Outgoing => (near, far),
+                    Direction::Incoming => (far, near),
+                };
+                let relationship_type = reference.relationship_type.clone();
+                RelationshipContent { relationship_type, from, to, properties: BTreeMap::new() }
+            }
+            Kind::Join(table) => {
+                let Shape::Relationship(shape) = &model.table(table).shape else {
+                    panic!("a join row belongs to a relationship table");
+                };
+                let mut properties = name_properties(&shape.properties, &found.properties);
+                if let (RelationshipKey::Own(names), Some(key)) = (&shape.key, &found.key) {
+                    properties.extend(names.iter().cloned().zip(key.0.iter().cloned()));
+                }
+                if found.incomplete {
+                    properties.insert(INCOMPLETE_PROPERTY.to_owned(), Value::Boolean(true));
+                }
+                let relationship_type = shape.relationship_type.clone();
+                RelationshipContent { relationship_type, from: near, to: far, properties }
+            }
+        }
+    }
+}
+
+fn identity(model: &Model, node: &Node) -> NodeIdentity {
+    NodeIdentity { label: model.node(node.table).label.clone(), key: node.key.0.to_vec() }
+}
+
+fn node_content(model: &Model, node: &Node) -> NodeContent {
+    let shape = model.node(node.table);
+    let mut labels = BTreeSet::from([shape.label.clone()]);
+    if node.placeholder {
+        labels.insert(PLACEHOLDER.to_owned());
+    } else {
+        labels.extend(shape.extra_labels.iter().cloned());
+    }
+    if node.incomplete {
+        labels.insert(INCOMPLETE.to_owned());
+    }
+    let mut properties = name_properties(&shape.properties, &node.properties);
+    properties.extend(shape.key.iter().cloned().zip(node.key.0.iter().cloned()));
+    NodeContent { labels, properties }
+}
+
+fn name_properties(
+    names: &[String],
+    properties: &BTreeMap<usize, Value>,
+) -> BTreeMap<String, Value> {
+    properties.iter().map(|(index, value)| (names[*index].clone(), value.clone())).collect()
+}

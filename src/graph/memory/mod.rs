@@ -1,0 +1,512 @@
+//! An in-memory graph that statements are applied to: the oracle for the Cypher that is sent.
+//!
+//! ```text
+//! Statement  --apply-->  Memory  --contents-->  Contents   (names and values, comparable with a real graph)
+//! ```
+//!
+//! It says in plain code what each [`Statement`] means. It is written for reading, not for speed: it looks at every
+//! relationship where a database would seek.
+
+mod contents;
+
+use std::collections::BTreeMap;
+
+use crate::value::Value;
+
+use super::{
+    model::{Model, ReferenceBy, RelationshipKey, Shape, TableIndex},
+    mutation::Key,
+    plan::{Completeness, Known, NodeRow, RelationshipRow, Statement},
+};
+
+pub use contents::{Contents, NodeContent, NodeIdentity, RelationshipContent};
+
+/// A graph in memory.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    nodes: BTreeMap<NodeId, Node>,
+    relationships: BTreeMap<RelationshipId, Relationship>,
+    next_id: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct NodeId(u64);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct RelationshipId(u64);
+
+#[derive(Clone, Debug)]
+struct Node {
+    table: TableIndex,
+    key: Key,
+    properties: BTreeMap<usize, Value>,
+    placeholder: bool,
+    incomplete: bool,
+}
+
+/// A relationship between nodes, not between keys: what a key change means is decided by the statements.
+#[derive(Clone, Debug)]
+struct Relationship {
+    kind: Kind,
+    /// The owner of a reference, the start of a join row.
+    near: NodeId,
+    /// The target of a reference, the end of a join row.
+    far: NodeId,
+    /// The key of a join row that has its own.
+    key: Option<Key>,
+    properties: BTreeMap<usize, Value>,
+    incomplete: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Reference { owner: TableIndex, index: usize },
+    Join(TableIndex),
+}
+
+impl Memory {
+    /// Applies one statement; a `Clear` runs to its end.
+    pub fn apply(&mut self, model: &Model, statement: &Statement) {
+        match statement {
+            Statement::ClearNodes { table } => {
+                for key in self.keys_of(*table) {
+                    self.drop_node(model, *table, &key, false);
+                }
+            }
+            Statement::ClearRelationships { table } => {
+                for id in self.find(|relationship| relationship.kind == Kind::Join(*table)) {
+                    self.remove_and_sweep(model, id);
+                }
+            }
+            Statement::DropNodes { table, keys, ride_along } => {
+                for key in keys {
+                    self.drop_node(model, *table, key, *ride_along);
+                }
+            }
+            Statement::MoveNodes { table, moves } => {
+                for (from, to) in moves {
+                    self.move_node(model, *table, from, to);
+                }
+            }
+            Statement::DropRelationships { table, keys } => {
+                for key in keys {
+                    if let Some(id) = self.join_row(model, *table, key) {
+                        self.remove_and_sweep(model, id);
+                    }
+                }
+            }
+            Statement::MoveRelationships { table, moves } => {
+                for (from, to) in moves {
+                    self.move_relationship(model, *table, from, to);
+                }
+            }
+            Statement::UpsertNodes { table, known, completeness, rows } => {
+                for row in rows {
+                    self.upsert_node(*table, known, *completeness, row);
+                }
+            }
+            Statement::RemoveReferences { table, reference, sweep, rows } => {
+                for (owner, target) in rows {
+                    self.remove_references(
+                        model,
+                        *table,
+                        *reference,
+                        owner,
+                        target.as_ref(),
+                        *sweep,
+                    );
+                }
+            }
+            Statement::AddReferences { table, reference, rows } => {
+                for (owner, target) in rows {
+                    self.add_reference(model, *table, *reference, owner, target);
+                }
+            }
+            Statement::UpsertRelationships { table, known, completeness, rows } => {
+                for row in rows {
+                    self.upsert_relationship(model, *table, known, *completeness, row);
+                }
+            }
+            Statement::UpdateRelationships { table, known, rows } => {
+                for row in rows {
+                    if let Some(id) = self.join_row(model, *table, &row.key) {
+                        let relationship = self.relationship_mut(id);
+                        set(&mut relationship.properties, known, &row.values);
+                    }
+                }
+            }
+            Statement::MatchFromOwner { table, reference, .. }
+            | Statement::MatchFromTarget { table, reference, .. } => {
+                self.match_unique(model, *table, *reference);
+            }
+        }
+    }
+
+    /// Whether a node of this table and key is there, placeholder or not.
+    pub fn has_node(&self, table: TableIndex, key: &Key) -> bool {
+        self.node_id(table, key).is_some()
+    }
+
+    /// The keys of nodes marked incomplete, and of join rows marked so, by table.
+    pub fn incomplete(&self, model: &Model) -> Vec<(TableIndex, Key)> {
+        let nodes = self.nodes.values().filter(|node| node.incomplete);
+        let nodes = nodes.map(|node| (node.table, node.key.clone()));
+        let joins = self.relationships.values().filter(|relationship| relationship.incomplete);
+        let joins = joins.filter_map(|relationship| match relationship.kind {
+            Kind::Join(table) => Some((table, self.join_key(model, table, relationship))),
+            Kind::Reference { .. } => None,
+        });
+        nodes.chain(joins).collect()
+    }
+
+    fn node_id(&self, table: TableIndex, key: &Key) -> Option<NodeId> {
+        self.nodes
+            .iter()
+            .find(|(_, node)| node.table == table && node.key == *key)
+            .map(|(id, _)| *id)
+    }
+
+    fn row_id(&self, table: TableIndex, key: &Key) -> Option<NodeId> {
+        self.node_id(table, key).filter(|id| !self.nodes[id].placeholder)
+    }
+
+    fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        self.nodes.get_mut(&id).expect("a node id stays valid until its node is removed")
+    }
+
+    fn relationship_mut(&mut self, id: RelationshipId) -> &mut Relationship {
+        self.relationships.get_mut(&id).expect("a found relationship is there")
+    }
+
+    fn keys_of(&self, table: TableIndex) -> Vec<Key> {
+        let rows = self.nodes.values().filter(|node| node.table == table && !node.placeholder);
+        rows.map(|node| node.key.clone()).collect()
+    }
+
+    fn next(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn make_placeholder(&mut self, table: TableIndex, key: &Key) -> NodeId {
+        if let Some(id) = self.node_id(table, key) {
+            return id;
+        }
+        let id = NodeId(self.next());
+        let properties = BTreeMap::new();
+        let node =
+            Node { table, key: key.clone(), properties, placeholder: true, incomplete: false };
+        self.nodes.insert(id, node);
+        id
+    }
+
+    fn connect(&mut self, relationship: Relationship) -> RelationshipId {
+        let id = RelationshipId(self.next());
+        self.relationships.insert(id, relationship);
+        id
+    }
+
+    fn find(&self, condition: impl Fn(&Relationship) -> bool) -> Vec<RelationshipId> {
+        let found = self.relationships.iter().filter(|(_, relationship)| condition(relationship));
+        found.map(|(id, _)| *id).collect()
+    }
+
+    fn remove_and_sweep(&mut self, model: &Model, id: RelationshipId) {
+        if let Some(removed) = self.relationships.remove(&id) {
+            self.sweep(model, removed.near);
+            self.sweep(model, removed.far);
+        }
+    }
+
+    /// A placeholder that nothing points at any more goes.
+    fn sweep(&mut self, model: &Model, id: NodeId) {
+        let placeholder = self.nodes.get(&id).is_some_and(|node| node.placeholder);
+        if placeholder && !self.is_pointed_at(model, id) {
+            self.nodes.remove(&id);
+        }
+    }
+
+    /// A mapped relationship holds a placeholder: any reference by key, or a join row at either end.
+    fn is_pointed_at(&self, model: &Model, id: NodeId) -> bool {
+        self.relationships.values().any(|relationship| match relationship.kind {
+            Kind::Join(_) => relationship.near == id || relationship.far == id,
+            kind @ Kind::Reference { .. } => relationship.far == id && by_key(model, kind),
+        })
+    }
+
+    fn drop_node(&mut self, model: &Model, table: TableIndex, key: &Key, ride_along: bool) {
+        let Some(id) = self.node_id(table, key) else { return };
+        let owned = self.find(|relationship| {
+            matches!(relationship.kind, Kind::Reference { .. }) && relationship.near == id
+        });
+        for relationship in owned {
+            let removed = self.relationships.remove(&relationship);
+            let target = removed.map(|relationship| relationship.far);
+            target.into_iter().filter(|target| *target != id).for_each(|target| {
+                self.sweep(model, target);
+            });
+        }
+        let gone = self.find(|relationship| {
+            relationship.far == id
+                && match relationship.kind {
+                    kind @ Kind::Reference { .. } => {
+                        !by_key(model, kind) || (ride_along && enforced(model, kind))
+                    }
+                    Kind::Join(_) => false,
+                }
+        });
+        for relationship in gone {
+            self.relationships.remove(&relationship);
+        }
+        let node = self.node_mut(id);
+        node.placeholder = true;
+        node.incomplete = false;
+        node.properties.clear();
+        self.sweep(model, id);
+    }
+
+    fn move_node(&mut self, model: &Model, table: TableIndex, from: &Key, to: &Key) {
+        let Some(id) = self.row_id(table, from) else { return };
+        if self.row_id(table, to).is_some() {
+            return self.drop_node(model, table, from, false);
+        }
+        let waiting = self.node_id(table, to);
+        let staying = self.find(|relationship| match relationship.kind {
+            Kind::Join(_) => relationship.near == id || relationship.far == id,
+            kind @ Kind::Reference { .. } => relationship.far == id && by_key(model, kind),
+        });
+        self.node_mut(id).key = to.clone();
+        if let Some(waiting) = waiting {
+            for relationship in self.relationships.values_mut() {
+                relationship.replace(waiting, id);
+            }
+            self.nodes.remove(&waiting);
+        }
+        if staying.is_empty() {
+            return;
+        }
+        let old = self.make_placeholder(table, from);
+        for relationship in staying {
+            let relationship = self.relationship_mut(relationship);
+            match relationship.kind {
+                Kind::Join(_) => relationship.replace(id, old),
+                Kind::Reference { .. } => relationship.far = old,
+            }
+        }
+    }
+
+    fn upsert_node(
+        &mut self,
+        table: TableIndex,
+        known: &Known,
+        completeness: Completeness,
+        row: &NodeRow,
+    ) {
+        let id = self.make_placeholder(table, &row.key);
+        let node = self.node_mut(id);
+        node.incomplete = match completeness {
+            Completeness::Complete => false,
+            Completeness::Partial => node.incomplete || node.placeholder,
+            Completeness::PartialMoved => true,
+        };
+        node.placeholder = false;
+        set(&mut node.properties, known, &row.values);
+    }
+
+    fn remove_references(
+        &mut self,
+        model: &Model,
+        table: TableIndex,
+        index: usize,
+        owner: &Key,
+        target: Option<&Key>,
+        sweep: bool,
+    ) {
+        let Some(owner) = self.node_id(table, owner) else { return };
+        let gone = self.find(|relationship| {
+            relationship.kind == Kind::Reference { owner: table, index }
+                && relationship.near == owner
+                && target.is_none_or(|target| self.nodes[&relationship.far].key != *target)
+        });
+        for id in gone {
+            let removed = self.relationships.remove(&id);
+            if let (Some(removed), true) = (removed, sweep) {
+                self.sweep(model, removed.far);
+            }
+        }
+    }
+
+    fn add_reference(
+        &mut self,
+        model: &Model,
+        table: TableIndex,
+        index: usize,
+        owner: &Key,
+        target: &Key,
+    ) {
+        let Some(near) = self.node_id(table, owner) else { return };
+        let kind = Kind::Reference { owner: table, index };
+        let far = self.make_placeholder(model.node(table).references[index].target, target);
+        self.connect_once(kind, near, far);
+    }
+
+    fn connect_once(&mut self, kind: Kind, near: NodeId, far: NodeId) {
+        let there = self.find(|relationship| {
+            (relationship.kind, relationship.near, relationship.far) == (kind, near, far)
+        });
+        if there.is_empty() {
+            let properties = BTreeMap::new();
+            let plain = Relationship { kind, near, far, key: None, properties, incomplete: false };
+            self.connect(plain);
+        }
+    }
+
+    fn join_key(&self, model: &Model, table: TableIndex, relationship: &Relationship) -> Key {
+        match (&model.table(table).shape, &relationship.key) {
+            (Shape::Relationship(_), Some(key)) => key.clone(),
+            _ => {
+                let (near, far) = (&self.nodes[&relationship.near], &self.nodes[&relationship.far]);
+                Key(near.key.0.iter().chain(&far.key.0).cloned().collect())
+            }
+        }
+    }
+
+    fn join_row(&self, model: &Model, table: TableIndex, key: &Key) -> Option<RelationshipId> {
+        let found = self.relationships.iter().find(|(_, relationship)| {
+            relationship.kind == Kind::Join(table)
+                && self.join_key(model, table, relationship) == *key
+        });
+        found.map(|(id, _)| *id)
+    }
+
+    fn move_relationship(&mut self, model: &Model, table: TableIndex, from: &Key, to: &Key) {
+        let Some(id) = self.join_row(model, table, from) else { return };
+        if self.join_row(model, table, to).is_some() {
+            return self.remove_and_sweep(model, id);
+        }
+        let Shape::Relationship(shape) = &model.table(table).shape else { return };
+        match shape.key {
+            RelationshipKey::Own(_) => self.relationship_mut(id).key = Some(to.clone()),
+            RelationshipKey::Ends => {
+                let (near, far) = shape.split_ends(model, to);
+                let near = self.make_placeholder(shape.from, &near);
+                let far = self.make_placeholder(shape.to, &far);
+                self.reconnect(model, id, near, far);
+            }
+        }
+    }
+
+    fn reconnect(&mut self, model: &Model, id: RelationshipId, near: NodeId, far: NodeId) {
+        let relationship = self.relationship_mut(id);
+        let left = [relationship.near, relationship.far];
+        (relationship.near, relationship.far) = (near, far);
+        for node in left {
+            self.sweep(model, node);
+        }
+    }
+
+    fn upsert_relationship(
+        &mut self,
+        model: &Model,
+        table: TableIndex,
+        known: &Known,
+        completeness: Completeness,
+        row: &RelationshipRow,
+    ) {
+        let Shape::Relationship(shape) = &model.table(table).shape else { return };
+        let near = self.make_placeholder(shape.from, &row.from);
+        let far = self.make_placeholder(shape.to, &row.to);
+        let (id, created) = match self.join_row(model, table, &row.key) {
+            Some(id) => (id, false),
+            None => {
+                let key = matches!(shape.key, RelationshipKey::Own(_)).then(|| row.key.clone());
+                let (kind, properties) = (Kind::Join(table), BTreeMap::new());
+                let made = Relationship { kind, near, far, key, properties, incomplete: false };
+                (self.connect(made), true)
+            }
+        };
+        self.reconnect(model, id, near, far);
+        let relationship = self.relationship_mut(id);
+        relationship.incomplete = match completeness {
+            Completeness::Complete => false,
+            Completeness::Partial => relationship.incomplete || created,
+            Completeness::PartialMoved => true,
+        };
+        set(&mut relationship.properties, known, &row.values);
+    }
+
+    /// A reference by unique columns exists exactly where both rows hold the value. The statements name the rows
+    /// that a batch wrote; all other rows are right already, so looking at all of them gives the same.
+    fn match_unique(&mut self, model: &Model, table: TableIndex, index: usize) {
+        let reference = &model.node(table).references[index];
+        let ReferenceBy::Unique { owner_properties, target_properties } = &reference.by else {
+            return;
+        };
+        let kind = Kind::Reference { owner: table, index };
+        for id in self.find(|relationship| relationship.kind == kind) {
+            self.relationships.remove(&id);
+        }
+        let rows = |table: TableIndex, names: &[String]| -> Vec<(NodeId, Vec<Value>)> {
+            let rows = self.nodes.iter();
+            let rows = rows.filter(|(_, node)| node.table == table && !node.placeholder);
+            rows.filter_map(|(id, node)| Some((*id, named(model, node, names)?))).collect()
+        };
+        let owners = rows(table, owner_properties);
+        let targets = rows(reference.target, target_properties);
+        for (owner, value) in &owners {
+            for (target, _) in targets.iter().filter(|(_, unique)| unique == value) {
+                self.connect_once(kind, *owner, *target);
+            }
+        }
+    }
+}
+
+impl Relationship {
+    fn replace(&mut self, old: NodeId, new: NodeId) {
+        for end in [&mut self.near, &mut self.far] {
+            if *end == old {
+                *end = new;
+            }
+        }
+    }
+}
+
+fn by_key(model: &Model, kind: Kind) -> bool {
+    match kind {
+        Kind::Reference { owner, index } => {
+            model.node(owner).references[index].by == ReferenceBy::Key
+        }
+        Kind::Join(_) => false,
+    }
+}
+
+fn enforced(model: &Model, kind: Kind) -> bool {
+    match kind {
+        Kind::Reference { owner, index } => model.node(owner).references[index].enforced,
+        Kind::Join(_) => false,
+    }
+}
+
+fn set(properties: &mut BTreeMap<usize, Value>, known: &Known, values: &[Option<Value>]) {
+    let known = known.0.iter().enumerate().filter(|(_, known)| **known);
+    for ((property, _), value) in known.zip(values) {
+        match value {
+            Some(value) => drop(properties.insert(property, value.clone())),
+            None => drop(properties.remove(&property)),
+        }
+    }
+}
+
+/// The values of named properties, `None` when one is missing.
+fn named(model: &Model, node: &Node, names: &[String]) -> Option<Vec<Value>> {
+    let shape = model.node(node.table);
+    let value = |name: &String| {
+        let key = shape.key.iter().position(|property| property == name);
+        let property = || shape.properties.iter().position(|property| property == name);
+        match key {
+            Some(position) => Some(node.key.0[position].clone()),
+            None => node.properties.get(&property()?).cloned(),
+        }
+    };
+    names.iter().map(value).collect()
+}
