@@ -1,1 +1,219 @@
 //! The copy of tables beside the stream: chunks, the hold, and what it leaves to read again.
+//!
+//! ```text
+//! stream  ──────┤ hold ├──────────────┤ hold ├───────────── until it passes the last chunk ── settled
+//! copy          [ snapshot, chunks ]  [ snapshot, chunks ]                        [ incomplete rows by key ]
+//! ```
+//!
+//! It is correct because of the hold: the stream stands still from before a chunk's MVCC snapshot is taken until the
+//! chunk is committed, and the snapshot sees every transaction that the graph already has. So a chunk is never older
+//! than what the graph has of its rows, and what the stream applies later is either in the chunk already (and ends
+//! equal) or newer. The few values that a stream does not carry are marked incomplete and read again by key.
+//!
+//! An LSN can not stand in for the snapshot: PostgreSQL makes a commit visible after it is in the log, so a new
+//! snapshot may miss a transaction that the stream has delivered.
+
+use std::{fmt, str::FromStr};
+
+use crate::graph::TableIndex;
+
+/// An MVCC snapshot as `pg_current_snapshot()` prints it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Every transaction before it has ended.
+    xmin: u64,
+    /// No transaction from here on is seen.
+    xmax: u64,
+    /// Those between that had not ended.
+    in_progress: Vec<u64>,
+}
+
+impl Snapshot {
+    /// Whether the snapshot sees a committed transaction whose id is known modulo 2^32, as the stream sends it.
+    pub fn sees(&self, xid: u32) -> bool {
+        let xid = self.widen(xid);
+        xid < self.xmin || (xid < self.xmax && !self.in_progress.contains(&xid))
+    }
+
+    /// Every transaction with an id below it had ended.
+    pub fn xmin(&self) -> u64 {
+        self.xmin
+    }
+
+    /// The full id nearest to the snapshot: a running server's ids lie within 2^31 of each other.
+    fn widen(&self, xid: u32) -> u64 {
+        let distance = xid.wrapping_sub(self.xmax as u32) as i32;
+        self.xmax.saturating_add_signed(i64::from(distance))
+    }
+}
+
+/// The text is not `xmin:xmax:xip,...`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a snapshot as pg_current_snapshot() prints it")]
+pub struct ParseSnapshotError(String);
+
+impl FromStr for Snapshot {
+    type Err = ParseSnapshotError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parse = || {
+            let mut parts = text.split(':');
+            let (xmin, xmax, list) = (parts.next()?, parts.next()?, parts.next()?);
+            let ids = list.split(',').filter(|id| !id.is_empty());
+            let in_progress = ids.map(|id| id.parse().ok()).collect::<Option<_>>()?;
+            let end = parts.next().is_none();
+            end.then_some(Snapshot {
+                xmin: xmin.parse().ok()?,
+                xmax: xmax.parse().ok()?,
+                in_progress,
+            })
+        };
+        parse().ok_or_else(|| ParseSnapshotError(text.to_owned()))
+    }
+}
+
+/// The transactions that are in the graph and that a new snapshot might not see yet.
+#[derive(Clone, Debug, Default)]
+pub struct AppliedTransactions {
+    xids: Vec<u32>,
+}
+
+impl AppliedTransactions {
+    /// A batch with these transactions is in the graph.
+    pub fn applied(&mut self, xids: &[u32]) {
+        self.xids.extend_from_slice(xids);
+    }
+
+    /// Whether rows read under the snapshot are at least as new as the graph. Transactions that every later snapshot
+    /// sees too are forgotten.
+    pub fn are_seen_by(&mut self, snapshot: &Snapshot) -> bool {
+        self.xids.retain(|xid| !(snapshot.sees(*xid) && snapshot.widen(*xid) < snapshot.xmin));
+        self.xids.iter().all(|xid| snapshot.sees(*xid))
+    }
+}
+
+/// What a pass over a table writes. All tables' nodes come first, because the end points of relationships are then
+/// found instead of made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pass {
+    /// Nodes with their properties.
+    Nodes,
+    /// Relationships: those that rows own, and those that join rows are.
+    Relationships,
+}
+
+impl Pass {
+    /// The name that is stored with the progress.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pass::Nodes => "nodes",
+            Pass::Relationships => "relationships",
+        }
+    }
+
+    /// The pass with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Pass::Nodes, Pass::Relationships].into_iter().find(|pass| pass.name() == name)
+    }
+}
+
+impl fmt::Display for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How far one pass over one range of a table's blocks is: a node in the graph, moved with each chunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// `schema.name` of the table.
+    pub table: String,
+    /// Which pass.
+    pub pass: Pass,
+    /// Which range of the table, counted from 0.
+    pub part: u32,
+    /// The next block to read.
+    pub next_block: u32,
+    /// The block after the range; `None`: to the table's end, wherever that is when it is reached.
+    pub end_block: Option<u32>,
+    /// The file that the blocks are in. Another one means that the rows have moved: the table starts again.
+    pub relfilenode: u32,
+    /// Rows written by this pass over this range.
+    pub rows: u64,
+    /// The range is done.
+    pub done: bool,
+}
+
+/// A range of a table's blocks, read under one snapshot and written in one graph transaction at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Whose rows.
+    pub table: TableIndex,
+    /// Which pass.
+    pub pass: Pass,
+    /// The first block.
+    pub from_block: u32,
+    /// The block after the last; `None`: to the end of the table.
+    pub end_block: Option<u32>,
+}
+
+/// Cuts a table's blocks into `parts` ranges of about equal size. The last has no end, because the number of blocks
+/// is an estimate and the table may grow.
+pub fn ranges(blocks: u32, parts: u32) -> Vec<(u32, Option<u32>)> {
+    let parts = parts.clamp(1, blocks.max(1));
+    let start = |part: u32| (u64::from(blocks) * u64::from(part) / u64::from(parts)) as u32;
+    (0..parts).map(|part| (start(part), (part + 1 < parts).then(|| start(part + 1)))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AppliedTransactions, Snapshot, ranges};
+
+    fn snapshot(text: &str) -> Snapshot {
+        text.parse().expect("a snapshot")
+    }
+
+    #[test]
+    fn a_snapshot_sees_what_had_ended() {
+        let snapshot = snapshot("10:20:10,15");
+        let seen: Vec<u32> = (8..22).filter(|xid| snapshot.sees(*xid)).collect();
+        assert_eq!(seen, [8, 9, 11, 12, 13, 14, 16, 17, 18, 19]);
+    }
+
+    #[test]
+    fn ids_are_compared_modulo_two_to_the_32() {
+        let epoch = 1u64 << 32;
+        let snapshot = snapshot(&format!("{}:{}:", epoch + 1, epoch + 5));
+        assert!(snapshot.sees(u32::MAX), "just before the wrap");
+        assert!(snapshot.sees(4) && !snapshot.sees(5));
+    }
+
+    #[test]
+    fn malformed_snapshots_are_refused() {
+        for text in ["", "1", "1:2", "1:2:x", "1:2:3:4", ":1:", "a:1:"] {
+            assert!(text.parse::<Snapshot>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn applied_transactions_are_forgotten_once_every_snapshot_sees_them() {
+        let mut applied = AppliedTransactions::default();
+        applied.applied(&[5, 12]);
+        assert!(!applied.are_seen_by(&snapshot("10:20:12")));
+        assert_eq!(applied.xids, [12]);
+        assert!(applied.are_seen_by(&snapshot("13:20:")));
+        assert!(applied.xids.is_empty());
+    }
+
+    #[test]
+    fn ranges_cover_every_block_once() {
+        for (blocks, parts) in [(0, 4), (1, 4), (7, 3), (1000, 2)] {
+            let ranges = ranges(blocks, parts);
+            assert_eq!(ranges[0].0, 0);
+            assert_eq!(ranges.last().and_then(|range| range.1), None);
+            for pair in ranges.windows(2) {
+                assert_eq!(pair[0].1, Some(pair[1].0));
+            }
+        }
+    }
+}

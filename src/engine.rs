@@ -1,1 +1,462 @@
 //! Batches, order and acknowledgements: the pure state machine between a source and a sink.
+//!
+//! ```text
+//! source --Event--> [ open transaction ] --piece--> [ waiting pieces ] --Batch--> sink
+//!                                                        ^                          |
+//! source <--Ack-- the checkpoint's lsn <-------------- Applied ---------------------+
+//! ```
+//!
+//! One batch is in flight; what arrives meanwhile forms the next one, so that low load gives small batches and high
+//! load large ones. A batch holds whole source transactions; only one above [`Limits::part_changes`] or
+//! [`Limits::part_bytes`] is cut into parts.
+//!
+//! Why nothing is lost: a position is acknowledged only when the sink has applied a batch that leads to it, and the
+//! position between transactions that a keepalive names goes through the same queue as the data, into the checkpoint
+//! first. `acked <= applied <= ordered <= received` is asserted after every input.
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::{
+    change::{Begin, Change, Commit, Event, Timestamp},
+    checkpoint::{Advance, Part, Position},
+    lsn::Lsn,
+};
+
+/// How much goes into one graph transaction, and how much waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// A batch takes no further source transaction once it has this many changes.
+    pub batch_changes: usize,
+    /// A batch takes no further source transaction once it has this many bytes.
+    pub batch_bytes: usize,
+    /// A source transaction with more changes is applied in parts of this many.
+    pub part_changes: usize,
+    /// A source transaction with more bytes is applied in parts of about this many.
+    pub part_bytes: usize,
+    /// No input is wanted while this many bytes wait.
+    pub waiting_bytes: usize,
+    /// An idle position is written to the checkpoint at most once in this time.
+    pub idle_interval: Duration,
+}
+
+impl Limits {
+    /// Batches of about two thousand changes are where a single Neo4j lane stops gaining; the byte limits keep wide
+    /// rows from filling memory.
+    pub const DEFAULT: Limits = Limits {
+        batch_changes: 2_000,
+        batch_bytes: 4 << 20,
+        part_changes: 10_000,
+        part_bytes: 8 << 20,
+        waiting_bytes: 16 << 20,
+        idle_interval: Duration::from_secs(1),
+    };
+}
+
+/// What the shell tells the engine.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// The source delivered something.
+    Event(Event),
+    /// The batch that was ordered last is in the graph, checkpoint included.
+    Applied,
+    /// Order nothing more until [`Input::Release`].
+    Hold,
+    /// Go on.
+    Release,
+}
+
+/// What the engine asks of the shell.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Write the batch, with its checkpoint, in one graph transaction; then say [`Input::Applied`].
+    Apply(Batch),
+    /// The graph is complete through this position: the source may forget what is before it.
+    Acknowledge(Lsn),
+    /// The hold has begun: nothing is in flight.
+    Held,
+}
+
+/// What is written together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// The changes, in source order. Empty when only the position moves.
+    pub changes: Vec<Change>,
+    /// The step of the checkpoint.
+    pub advance: Advance,
+    /// It holds whole source transactions only.
+    pub whole_transactions: bool,
+    /// The transactions in it, by id modulo 2^32.
+    pub xids: Vec<u32>,
+}
+
+/// The stream does not fit the checkpoint it was started from.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// A transaction was applied in parts, and the stream goes on with another one.
+    #[error(
+        "the checkpoint holds a part of the transaction committed at {expected}, but the stream goes on with the one \
+         at {found}: the slot was re-created or the database restored. Remove the pipeline and copy again"
+    )]
+    PartOfAnotherTransaction {
+        /// The transaction that is applied in part.
+        expected: Lsn,
+        /// The one that came.
+        found: Lsn,
+    },
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub struct Engine {
+    limits: Limits,
+    /// The furthest position the source has named.
+    received: Lsn,
+    /// Where the last ordered batch leads.
+    ordered: Position,
+    /// Where the last applied batch led.
+    applied: Position,
+    acked: Lsn,
+    open: Option<Open>,
+    waiting: VecDeque<Piece>,
+    waiting_bytes: usize,
+    idle: Idle,
+    flight: Flight,
+    hold: Hold,
+    acknowledge: Option<Lsn>,
+}
+
+/// The source transaction that is arriving.
+#[derive(Debug)]
+struct Open {
+    begin: Begin,
+    /// Changes that the graph has already, still to be skipped.
+    skip: Skip,
+    changes: Vec<Change>,
+    bytes: usize,
+    /// Changes of this transaction in the graph or in pieces.
+    events: u64,
+    /// A part of it was cut off, here or before a restart.
+    split: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Skip {
+    Nothing,
+    First(u64),
+    Everything,
+}
+
+/// A whole transaction, or a part of one.
+#[derive(Debug)]
+struct Piece {
+    changes: Vec<Change>,
+    bytes: usize,
+    xid: u32,
+    committed_at: Timestamp,
+    end: PieceEnd,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PieceEnd {
+    /// A transaction that is here as a whole.
+    Whole(Lsn),
+    /// The last part of a transaction.
+    LastPart(Lsn),
+    /// Any other part.
+    Part(Part),
+}
+
+/// The position between transactions that a keepalive named.
+#[derive(Debug, Default)]
+struct Idle {
+    position: Lsn,
+    /// The server asked again at the same position: it waits for the answer.
+    urgent: bool,
+    written_at: Option<Duration>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Flight {
+    Nothing,
+    Batch(Position),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Hold {
+    Off,
+    Wanted,
+    On,
+}
+
+impl Engine {
+    /// An engine for a stream that is started at the checkpoint's position.
+    pub fn new(limits: Limits, position: Position) -> Self {
+        Engine {
+            limits,
+            received: position.lsn,
+            ordered: position,
+            applied: position,
+            acked: Lsn::ZERO,
+            open: None,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            idle: Idle::default(),
+            flight: Flight::Nothing,
+            hold: Hold::Off,
+            acknowledge: Some(position.lsn),
+        }
+    }
+
+    /// How far the graph is.
+    pub fn applied(&self) -> Position {
+        self.applied
+    }
+
+    /// The furthest position the source has named.
+    pub fn received(&self) -> Lsn {
+        self.received
+    }
+
+    /// Whether the source should be read on: what waits is below its limit.
+    pub fn wants_input(&self) -> bool {
+        let open = self.open.as_ref().map_or(0, |open| open.bytes);
+        self.waiting_bytes + open < self.limits.waiting_bytes
+    }
+
+    /// Takes one input.
+    ///
+    /// # Panics
+    /// When the shell breaks the grammar: a change outside a transaction, `Applied` with nothing in flight.
+    pub fn handle(&mut self, input: Input) -> Result<(), EngineError> {
+        match input {
+            Input::Event(Event::Begin(begin)) => self.begin(begin)?,
+            Input::Event(Event::Change(change)) => self.change(change),
+            Input::Event(Event::Commit(commit)) => self.commit(commit),
+            Input::Event(Event::Keepalive { wal_end, reply_requested }) => {
+                self.keepalive(wal_end, reply_requested);
+            }
+            Input::Applied => self.batch_applied(),
+            Input::Hold => self.hold = Hold::Wanted,
+            Input::Release => self.hold = Hold::Off,
+        }
+        self.check();
+        Ok(())
+    }
+
+    /// The next thing to do, until there is none. `now` is any clock that only goes forward.
+    pub fn poll(&mut self, now: Duration) -> Option<Output> {
+        let output = self.next_output(now);
+        self.check();
+        output
+    }
+
+    /// When to [`Engine::poll`] again if nothing else happens.
+    pub fn wakeup(&self) -> Option<Duration> {
+        let waits = self.flight == Flight::Nothing && self.hold == Hold::Off;
+        (waits && self.waiting.is_empty() && self.idle_is_ahead()).then(|| self.idle_write_at())
+    }
+
+    fn check(&self) {
+        assert!(self.acked <= self.applied.lsn, "acknowledged beyond the checkpoint");
+        assert!(self.applied <= self.ordered, "applied what was never ordered");
+        assert!(self.ordered.lsn <= self.received, "ordered what was never received");
+    }
+
+    fn begin(&mut self, begin: Begin) -> Result<(), EngineError> {
+        assert!(self.open.is_none(), "a transaction begins inside another");
+        let done = self.ordered_through();
+        let skip = match done.part {
+            _ if begin.commit_lsn < done.lsn => Skip::Everything,
+            None => Skip::Nothing,
+            Some(part) if part.commit_lsn == begin.commit_lsn => Skip::First(part.events),
+            Some(part) => {
+                return Err(EngineError::PartOfAnotherTransaction {
+                    expected: part.commit_lsn,
+                    found: begin.commit_lsn,
+                });
+            }
+        };
+        let split = matches!(skip, Skip::First(_));
+        let (changes, bytes, events) = (Vec::new(), 0, 0);
+        self.open = Some(Open { begin, skip, changes, bytes, events, split });
+        Ok(())
+    }
+
+    /// Where the graph will be once everything that waits is applied.
+    fn ordered_through(&self) -> Position {
+        match self.waiting.back().map(|piece| piece.end) {
+            Some(PieceEnd::Whole(lsn) | PieceEnd::LastPart(lsn)) => Position::at(lsn),
+            Some(PieceEnd::Part(part)) => Position { part: Some(part), ..self.ordered },
+            None => self.ordered,
+        }
+    }
+
+    fn change(&mut self, change: Change) {
+        let open = self.open.as_mut().expect("a change belongs to a transaction");
+        match &mut open.skip {
+            Skip::Everything => return,
+            Skip::First(left) if *left > 0 => {
+                *left -= 1;
+                open.events += 1;
+                return;
+            }
+            Skip::First(_) | Skip::Nothing => {}
+        }
+        open.events += 1;
+        open.bytes += change.size_bytes();
+        open.changes.push(change);
+        let full =
+            open.changes.len() >= self.limits.part_changes || open.bytes >= self.limits.part_bytes;
+        if full {
+            open.split = true;
+            let part = Part { commit_lsn: open.begin.commit_lsn, events: open.events };
+            let piece = open.cut(PieceEnd::Part(part));
+            self.wait(piece);
+        }
+    }
+
+    fn commit(&mut self, commit: Commit) {
+        let mut open = self.open.take().expect("a commit ends a transaction");
+        assert!(open.begin.commit_lsn == commit.commit_lsn, "the commit of another transaction");
+        self.received = self.received.max(commit.end_lsn);
+        if open.skip == Skip::Everything {
+            return;
+        }
+        if open.split {
+            self.wait(open.cut(PieceEnd::LastPart(commit.end_lsn)));
+        } else if open.changes.is_empty() {
+            // Nothing for the graph: its end is a position like a keepalive's, not worth a write of its own.
+            self.idle.position = self.idle.position.max(commit.end_lsn);
+        } else {
+            self.wait(open.cut(PieceEnd::Whole(commit.end_lsn)));
+        }
+    }
+
+    fn wait(&mut self, piece: Piece) {
+        self.waiting_bytes += piece.bytes;
+        self.waiting.push_back(piece);
+    }
+
+    /// A position is a fact about progress only between transactions.
+    fn keepalive(&mut self, wal_end: Lsn, reply_requested: bool) {
+        if self.open.is_some() {
+            return;
+        }
+        self.received = self.received.max(wal_end);
+        if wal_end > self.idle.position {
+            self.idle.position = wal_end;
+        } else if wal_end == self.idle.position && reply_requested {
+            self.idle.urgent = true;
+        }
+    }
+
+    fn batch_applied(&mut self) {
+        let Flight::Batch(to) = std::mem::replace(&mut self.flight, Flight::Nothing) else {
+            panic!("applied, but nothing was in flight");
+        };
+        self.applied = to;
+        if to.lsn > self.acked {
+            self.acknowledge = Some(to.lsn);
+        }
+    }
+
+    fn next_output(&mut self, now: Duration) -> Option<Output> {
+        if let Some(lsn) = self.acknowledge.take() {
+            self.acked = lsn;
+            return Some(Output::Acknowledge(lsn));
+        }
+        if self.flight != Flight::Nothing || self.hold == Hold::On {
+            return None;
+        }
+        if self.hold == Hold::Wanted {
+            self.hold = Hold::On;
+            return Some(Output::Held);
+        }
+        self.next_batch().or_else(|| self.idle_batch(now)).map(Output::Apply)
+    }
+
+    fn next_batch(&mut self) -> Option<Batch> {
+        let first = self.waiting.pop_front()?;
+        let whole_transactions = matches!(first.end, PieceEnd::Whole(_));
+        let mut bytes = first.bytes;
+        let mut last = (first.end, first.committed_at);
+        let mut changes = first.changes;
+        let mut xids = vec![first.xid];
+        while whole_transactions
+            && changes.len() < self.limits.batch_changes
+            && bytes < self.limits.batch_bytes
+        {
+            let Some(next) =
+                self.waiting.pop_front_if(|piece| matches!(piece.end, PieceEnd::Whole(_)))
+            else {
+                break;
+            };
+            bytes += next.bytes;
+            last = (next.end, next.committed_at);
+            changes.extend(next.changes);
+            xids.push(next.xid);
+        }
+        self.waiting_bytes -= bytes;
+        let to = match last.0 {
+            PieceEnd::Part(part) => Position { part: Some(part), ..self.ordered },
+            PieceEnd::Whole(lsn) | PieceEnd::LastPart(lsn) => Position::at(self.further(lsn)),
+        };
+        Some(self.order(changes, to, Some(last.1), whole_transactions, xids))
+    }
+
+    /// With nothing behind it, a transaction's end may be written as the idle position after it.
+    fn further(&self, end_lsn: Lsn) -> Lsn {
+        if self.waiting.is_empty() && self.open.is_none() {
+            end_lsn.max(self.idle.position)
+        } else {
+            end_lsn
+        }
+    }
+
+    fn idle_batch(&mut self, now: Duration) -> Option<Batch> {
+        let due = self.idle.urgent || now >= self.idle_write_at();
+        if !self.idle_is_ahead() || !due {
+            return None;
+        }
+        self.idle.urgent = false;
+        self.idle.written_at = Some(now);
+        let to = Position::at(self.idle.position);
+        Some(self.order(Vec::new(), to, None, true, Vec::new()))
+    }
+
+    /// The idle position may be written: it is further than the graph, and no transaction is applied in part, whose
+    /// part it would make forgotten.
+    fn idle_is_ahead(&self) -> bool {
+        self.idle.position > self.ordered.lsn && self.open.is_none() && self.ordered.part.is_none()
+    }
+
+    fn idle_write_at(&self) -> Duration {
+        self.idle.written_at.map_or(Duration::ZERO, |at| at + self.limits.idle_interval)
+    }
+
+    fn order(
+        &mut self,
+        changes: Vec<Change>,
+        to: Position,
+        committed_at: Option<Timestamp>,
+        whole_transactions: bool,
+        xids: Vec<u32>,
+    ) -> Batch {
+        let advance = Advance { from: self.ordered, to, committed_at };
+        self.ordered = to;
+        self.flight = Flight::Batch(to);
+        Batch { changes, advance, whole_transactions, xids }
+    }
+}
+
+impl Open {
+    fn cut(&mut self, end: PieceEnd) -> Piece {
+        Piece {
+            changes: std::mem::take(&mut self.changes),
+            bytes: std::mem::take(&mut self.bytes),
+            xid: self.begin.xid,
+            committed_at: self.begin.committed_at,
+            end,
+        }
+    }
+}
