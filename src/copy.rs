@@ -13,9 +13,9 @@
 //! An LSN can not stand in for the snapshot: PostgreSQL makes a commit visible after it is in the log, so a new
 //! snapshot may miss a transaction that the stream has delivered.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
-use crate::graph::TableIndex;
+use crate::graph::{Pass, TableIndex};
 
 /// An MVCC snapshot as `pg_current_snapshot()` prints it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,37 +89,6 @@ impl AppliedTransactions {
     pub fn are_seen_by(&mut self, snapshot: &Snapshot) -> bool {
         self.xids.retain(|xid| !(snapshot.sees(*xid) && snapshot.widen(*xid) < snapshot.xmin));
         self.xids.iter().all(|xid| snapshot.sees(*xid))
-    }
-}
-
-/// What a pass over a table writes. All tables' nodes come first, because the end points of relationships are then
-/// found instead of made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Pass {
-    /// Nodes with their properties.
-    Nodes,
-    /// Relationships: those that rows own, and those that join rows are.
-    Relationships,
-}
-
-impl Pass {
-    /// The name that is stored with the progress.
-    pub fn name(self) -> &'static str {
-        match self {
-            Pass::Nodes => "nodes",
-            Pass::Relationships => "relationships",
-        }
-    }
-
-    /// The pass with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Pass::Nodes, Pass::Relationships].into_iter().find(|pass| pass.name() == name)
-    }
-}
-
-impl fmt::Display for Pass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

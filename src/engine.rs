@@ -250,6 +250,19 @@ impl Engine {
         output
     }
 
+    /// The position to acknowledge, if a new one is applied. [`Engine::poll`] gives it too; this gives nothing else,
+    /// for a shell that is stopping.
+    pub fn take_acknowledgement(&mut self) -> Option<Lsn> {
+        let lsn = self.acknowledge.take()?;
+        self.acked = lsn;
+        Some(lsn)
+    }
+
+    /// Whether everything received is applied, but for a transaction that is still arriving.
+    pub fn is_drained(&self) -> bool {
+        self.waiting.is_empty() && self.flight == Flight::Nothing
+    }
+
     /// When to [`Engine::poll`] again if nothing else happens.
     pub fn wakeup(&self) -> Option<Duration> {
         let waits = self.flight == Flight::Nothing && self.hold == Hold::Off;
@@ -361,8 +374,7 @@ impl Engine {
     }
 
     fn next_output(&mut self, now: Duration) -> Option<Output> {
-        if let Some(lsn) = self.acknowledge.take() {
-            self.acked = lsn;
+        if let Some(lsn) = self.take_acknowledgement() {
             return Some(Output::Acknowledge(lsn));
         }
         if self.flight != Flight::Nothing || self.hold == Hold::On {

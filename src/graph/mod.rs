@@ -20,4 +20,4 @@ pub mod plan;
 pub use fold::Mutations;
 pub use model::{Model, TableIndex};
 pub use mutation::{Cell, Event, Key, Reference, Row};
-pub use plan::{Circumstances, Statement, plan};
+pub use plan::{Circumstances, Pass, Statement, plan, plan_copied};

@@ -12,14 +12,14 @@
 //! missing end point is a row that really is missing: it becomes a placeholder. Whatever takes a relationship from a
 //! placeholder looks, in the same statement, whether it was the last one.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use crate::value::Value;
 
 use super::{
     fold::{FoldedRow, Mutations, Step, TableMutations},
     model::{Model, NodeShape, ReferenceBy, RelationshipKey, RelationshipShape, Shape, TableIndex},
-    mutation::{Cell, Key, Reference, Row},
+    mutation::{Cell, Event, Key, Reference, Row},
 };
 
 /// What is known of a batch beyond its rows.
@@ -235,6 +235,53 @@ pub fn plan(model: &Model, mutations: Mutations, circumstances: Circumstances) -
     }
     statements.append(&mut links.unique);
     statements
+}
+
+/// The writes of copied rows: nodes in one pass, relationships in the other. `rows` are complete, and unique by key.
+pub fn plan_copied(
+    model: &Model,
+    table: TableIndex,
+    pass: Pass,
+    rows: Vec<(Key, Row)>,
+) -> Vec<Statement> {
+    let events = rows.into_iter().map(|(key, row)| Event::Insert { table, key, row });
+    let mut statements = plan(model, Mutations::fold(events), Circumstances::COPY);
+    statements.retain(|statement| {
+        let nodes = matches!(statement, Statement::UpsertNodes { .. });
+        nodes == (pass == Pass::Nodes)
+    });
+    statements
+}
+
+/// What a pass of a copy writes. All tables' nodes come first, because the end points of relationships are then
+/// found instead of made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pass {
+    /// Nodes with their properties.
+    Nodes,
+    /// Relationships: those that rows own, and those that join rows are.
+    Relationships,
+}
+
+impl Pass {
+    /// The name that is stored with the progress.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pass::Nodes => "nodes",
+            Pass::Relationships => "relationships",
+        }
+    }
+
+    /// The pass with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Pass::Nodes, Pass::Relationships].into_iter().find(|pass| pass.name() == name)
+    }
+}
+
+impl fmt::Display for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// Statements about owned relationships, which wait until all nodes are written.

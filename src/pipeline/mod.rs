@@ -1,0 +1,141 @@
+//! Source to sink: the loop that feeds the engine and does what it asks.
+//!
+//! ```text
+//! Source::next --> Engine --Apply--> Sink::write (a task of its own, one batch in flight)
+//!      ^              |  \--Held--> Copier::turn (a task of its own, the stream stands still)
+//!      +-----Acknowledge
+//! ```
+//!
+//! It knows no product. It decides nothing about order or progress either: the engine does, and is simulated. What
+//! is here is only waiting for several things at once.
+
+mod run;
+mod translated;
+
+use std::{error::Error, fmt, future::Future};
+
+use tokio::task::JoinError;
+
+use crate::{
+    change::Event,
+    copy::AppliedTransactions,
+    engine::{Batch, EngineError},
+    lsn::Lsn,
+};
+
+pub use run::{Ended, Pipeline, Status, Until};
+pub use translated::{StatementSink, Translate, Translated, TranslatedError};
+
+/// An error with the one answer the edge needs: try again later, or stop.
+pub trait Failure: Error + Send + Sync + 'static {
+    /// The same may succeed later, without anybody changing anything.
+    fn is_transient(&self) -> bool;
+}
+
+/// Where changes come from.
+pub trait Source: Send {
+    /// Why it ended.
+    type Error: Failure;
+
+    /// What comes next, in order; waits for it. Cancel-safe: nothing is lost when the future is dropped.
+    fn next(&mut self) -> impl Future<Output = Result<Vec<Event>, Self::Error>> + Send;
+
+    /// Everything before `lsn` is durable in the graph and may be forgotten.
+    fn acknowledge(&mut self, lsn: Lsn);
+}
+
+/// Where batches go.
+pub trait Sink: Send + 'static {
+    /// Why a batch could not be written.
+    type Error: Failure;
+
+    /// Writes the batch and its checkpoint atomically. `settled`: nothing is being copied.
+    fn write(
+        &mut self,
+        batch: Batch,
+        settled: bool,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
+/// What copies tables while the stream is held.
+pub trait Copier: Send + 'static {
+    /// Why it can not go on.
+    type Error: Failure;
+
+    /// Copies for a bounded time. Rows are read under snapshots that see all of `applied`.
+    fn turn(
+        &mut self,
+        applied: &mut AppliedTransactions,
+    ) -> impl Future<Output = Result<Turn, Self::Error>> + Send;
+}
+
+/// What the copy needs after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Another turn, after the stream had its own.
+    More,
+    /// Another turn, once the stream is applied through this position.
+    After(Lsn),
+    /// Nothing: every row is in the graph and complete.
+    Settled,
+}
+
+/// No tables are to be copied.
+#[derive(Debug)]
+pub enum NoCopy {}
+
+impl Copier for NoCopy {
+    type Error = std::convert::Infallible;
+
+    async fn turn(&mut self, _: &mut AppliedTransactions) -> Result<Turn, Self::Error> {
+        match *self {}
+    }
+}
+
+impl Failure for std::convert::Infallible {
+    fn is_transient(&self) -> bool {
+        match *self {}
+    }
+}
+
+/// Why a pipeline stopped before it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The source ended.
+    #[error("{0}")]
+    Source(Box<dyn Failure>),
+    /// The sink could not write.
+    #[error("{0}")]
+    Sink(Box<dyn Failure>),
+    /// The copy could not go on.
+    #[error("{0}")]
+    Copy(Box<dyn Failure>),
+    /// The stream does not fit the checkpoint.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A task of ours panicked.
+    #[error("a task of wal2graph ended in a bug: {0}")]
+    Bug(#[from] JoinError),
+}
+
+impl PipelineError {
+    /// Whether to connect again and go on from the checkpoint.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            PipelineError::Source(error)
+            | PipelineError::Sink(error)
+            | PipelineError::Copy(error) => error.is_transient(),
+            PipelineError::Engine(_) | PipelineError::Bug(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Turn::More => write!(f, "more to copy"),
+            Turn::After(lsn) => write!(f, "copied; waiting for {lsn}"),
+            Turn::Settled => write!(f, "settled"),
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The loop: waiting for source, sink, copy and time at once.
+
+use std::{
+    future::{Future, pending},
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    task::{JoinError, JoinHandle},
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    change::Timestamp,
+    checkpoint::Position,
+    copy::AppliedTransactions,
+    engine::{Engine, Input, Output},
+    lsn::Lsn,
+};
+
+use super::{Copier, PipelineError, Sink, Source, Turn};
+
+/// Between two turns of the copy the stream runs for at most this long while it has work.
+const STREAM_TURN_MAX: Duration = Duration::from_secs(1);
+
+/// Where a running pipeline is, for whoever watches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The furthest position the source has named.
+    pub received: Lsn,
+    /// How far the graph is.
+    pub applied: Position,
+    /// When the last applied source transaction committed.
+    pub committed_at: Option<Timestamp>,
+    /// Tables are being copied, or rows that the copy left are being completed.
+    pub copying: bool,
+}
+
+/// When a pipeline stops by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Never.
+    Forever,
+    /// When the graph has everything up to this position, and nothing is being copied.
+    Applied(Lsn),
+}
+
+/// Why a pipeline ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// [`Until`] was reached.
+    Reached,
+    /// It was asked to stop.
+    Stopped,
+}
+
+/// A pipeline that is ready to run.
+pub struct Pipeline<'a, S, K, C> {
+    /// Started at the engine's position.
+    pub source: &'a mut S,
+    /// Its checkpoint is the engine's position.
+    pub sink: K,
+    /// What is still to copy.
+    pub copier: Option<C>,
+    /// The state machine.
+    pub engine: Engine,
+    /// When to stop.
+    pub until: Until,
+    /// Where it is.
+    pub status: watch::Sender<Status>,
+}
+
+/// Something that is at rest here, or away in a task that brings it back with a result.
+enum Worker<T, R> {
+    Resting(T),
+    Away(Task<(T, R)>),
+    Gone,
+}
+
+/// A task that ends with whoever waits for it.
+struct Task<T>(JoinHandle<T>);
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl<T: Send + 'static, R: Send + 'static> Worker<T, R> {
+    fn send<F>(&mut self, work: impl FnOnce(T) -> F)
+    where
+        F: Future<Output = (T, R)> + Send + 'static,
+    {
+        *self = match std::mem::replace(self, Worker::Gone) {
+            Worker::Resting(worker) => Worker::Away(Task(tokio::spawn(work(worker)))),
+            Worker::Away(_) | Worker::Gone => panic!("the worker is not at rest"),
+        };
+    }
+
+    /// The result, when it is away; waits for ever otherwise. Cancel-safe.
+    async fn back(&mut self) -> Result<R, JoinError> {
+        let Worker::Away(task) = self else { return pending().await };
+        let (worker, result) = (&mut task.0).await?;
+        *self = Worker::Resting(worker);
+        Ok(result)
+    }
+
+    fn is_away(&self) -> bool {
+        matches!(self, Worker::Away(_))
+    }
+}
+
+/// The copy's place in the turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CopyState {
+    /// The stream runs until it has nothing waiting, or until this moment.
+    StreamTurn(Instant),
+    /// The stream runs until it is applied through this position.
+    CatchingUp(Lsn),
+    /// The engine was asked to hold.
+    HoldWanted,
+    /// A turn is running.
+    Turn,
+    /// Nothing is being copied.
+    Settled,
+}
+
+type WriteResult<K> = Result<(), <K as Sink>::Error>;
+type TurnResult<C> = Result<(Turn, AppliedTransactions), <C as Copier>::Error>;
+
+/// The loop's state.
+struct Loop<'a, S, K: Sink, C: Copier> {
+    source: &'a mut S,
+    sink: Worker<K, WriteResult<K>>,
+    copier: Worker<C, TurnResult<C>>,
+    copy: CopyState,
+    applied_transactions: AppliedTransactions,
+    in_flight: Option<(Vec<u32>, Option<Timestamp>)>,
+    engine: Engine,
+    until: Until,
+    status: watch::Sender<Status>,
+    started: Instant,
+}
+
+impl<S: Source, K: Sink, C: Copier> Pipeline<'_, S, K, C> {
+    /// Runs until `stop` resolves, [`Until`] is reached, or something fails. On `stop`, the batch in flight is
+    /// finished and acknowledged first.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Ended, PipelineError> {
+        let started = Instant::now();
+        let (copier, copy) = match self.copier {
+            Some(copier) => (Worker::Resting(copier), CopyState::StreamTurn(started)),
+            None => (Worker::Gone, CopyState::Settled),
+        };
+        let mut running = Loop {
+            source: self.source,
+            sink: Worker::Resting(self.sink),
+            copier,
+            copy,
+            applied_transactions: AppliedTransactions::default(),
+            in_flight: None,
+            engine: self.engine,
+            until: self.until,
+            status: self.status,
+            started,
+        };
+        running.run(stop).await
+    }
+}
+
+impl<S: Source, K: Sink, C: Copier> Loop<'_, S, K, C> {
+    async fn run(&mut self, stop: impl Future<Output = ()>) -> Result<Ended, PipelineError> {
+        tokio::pin!(stop);
+        let mut stopping = false;
+        loop {
+            if stopping {
+                if !self.sink.is_away() && !self.copier.is_away() {
+                    return Ok(Ended::Stopped);
+                }
+            } else {
+                self.take_turns()?;
+                self.do_what_is_asked();
+                if self.has_reached_its_end() {
+                    return Ok(Ended::Reached);
+                }
+            }
+            let wakeup = self.wakeup();
+            tokio::select! {
+                // In this order, so that a simulation repeats exactly.
+                biased;
+                () = &mut stop, if !stopping => stopping = true,
+                written = self.sink.back() => self.written(written?)?,
+                turn = self.copier.back() => self.turned(turn?)?,
+                events = self.source.next(), if !stopping && self.engine.wants_input() => {
+                    for event in events.map_err(|error| PipelineError::Source(Box::new(error)))? {
+                        self.engine.handle(Input::Event(event))?;
+                    }
+                }
+                () = sleep_until(wakeup) => {}
+            }
+            self.show();
+        }
+    }
+
+    /// Gives the copy its turn when the stream has had its own.
+    fn take_turns(&mut self) -> Result<(), PipelineError> {
+        let ready = match self.copy {
+            CopyState::StreamTurn(end) => self.engine.is_drained() || Instant::now() >= end,
+            CopyState::CatchingUp(through) => self.engine.applied().lsn >= through,
+            CopyState::HoldWanted | CopyState::Turn | CopyState::Settled => false,
+        };
+        if ready {
+            self.copy = CopyState::HoldWanted;
+            self.engine.handle(Input::Hold)?;
+        }
+        Ok(())
+    }
+
+    fn do_what_is_asked(&mut self) {
+        while let Some(output) = self.engine.poll(self.started.elapsed()) {
+            match output {
+                Output::Acknowledge(lsn) => self.source.acknowledge(lsn),
+                Output::Apply(batch) => {
+                    let settled = self.copy == CopyState::Settled;
+                    self.in_flight = Some((batch.xids.clone(), batch.advance.committed_at));
+                    self.sink.send(|mut sink| async move {
+                        let result = sink.write(batch, settled).await;
+                        (sink, result)
+                    });
+                }
+                Output::Held => {
+                    self.copy = CopyState::Turn;
+                    let mut applied = std::mem::take(&mut self.applied_transactions);
+                    self.copier.send(|mut copier| async move {
+                        let turn = copier.turn(&mut applied).await;
+                        (copier, turn.map(|turn| (turn, applied)))
+                    });
+                }
+            }
+        }
+    }
+
+    fn written(&mut self, result: WriteResult<K>) -> Result<(), PipelineError> {
+        result.map_err(|error| PipelineError::Sink(Box::new(error)))?;
+        self.engine.handle(Input::Applied)?;
+        let (xids, committed_at) = self.in_flight.take().unwrap_or_default();
+        if self.copy != CopyState::Settled {
+            self.applied_transactions.applied(&xids);
+        }
+        if committed_at.is_some() {
+            self.status.send_modify(|status| status.committed_at = committed_at);
+        }
+        if let Some(lsn) = self.engine.take_acknowledgement() {
+            self.source.acknowledge(lsn);
+        }
+        Ok(())
+    }
+
+    fn turned(&mut self, result: TurnResult<C>) -> Result<(), PipelineError> {
+        let (turn, applied) = result.map_err(|error| PipelineError::Copy(Box::new(error)))?;
+        self.applied_transactions = applied;
+        self.copy = match turn {
+            Turn::More => CopyState::StreamTurn(Instant::now() + STREAM_TURN_MAX),
+            Turn::After(lsn) => CopyState::CatchingUp(lsn),
+            Turn::Settled => CopyState::Settled,
+        };
+        if turn == Turn::Settled {
+            self.copier = Worker::Gone;
+            self.applied_transactions = AppliedTransactions::default();
+        }
+        self.engine.handle(Input::Release)?;
+        Ok(())
+    }
+
+    fn has_reached_its_end(&self) -> bool {
+        match self.until {
+            Until::Forever => false,
+            Until::Applied(lsn) => {
+                self.copy == CopyState::Settled && self.engine.applied().lsn >= lsn
+            }
+        }
+    }
+
+    fn wakeup(&self) -> Instant {
+        /// A look around even when nothing happens.
+        const IDLE_WAKEUP: Duration = Duration::from_secs(1);
+        let engine = self.engine.wakeup().map(|since_start| self.started + since_start);
+        let copy = match self.copy {
+            CopyState::StreamTurn(end) => Some(end),
+            _ => None,
+        };
+        let idle = Instant::now() + IDLE_WAKEUP;
+        [engine, copy].into_iter().flatten().fold(idle, Instant::min)
+    }
+
+    fn show(&self) {
+        let (received, applied) = (self.engine.received(), self.engine.applied());
+        let copying = self.copy != CopyState::Settled;
+        self.status.send_if_modified(|status| {
+            let new = Status { received, applied, copying, ..*status };
+            std::mem::replace(status, new) != new
+        });
+    }
+}
