@@ -16,8 +16,10 @@ pub mod memory;
 pub mod model;
 pub mod mutation;
 pub mod plan;
+pub mod statement;
 
 pub use fold::Mutations;
 pub use model::{Model, TableIndex};
 pub use mutation::{Cell, Event, Key, Reference, Row};
-pub use plan::{Circumstances, Pass, Statement, plan, plan_copied};
+pub use plan::{Circumstances, Pass, plan, plan_copied};
+pub use statement::Statement;

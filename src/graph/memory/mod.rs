@@ -16,7 +16,7 @@ use crate::value::Value;
 use super::{
     model::{Model, ReferenceBy, RelationshipKey, Shape, TableIndex},
     mutation::Key,
-    plan::{Completeness, Known, NodeRow, RelationshipRow, Statement},
+    statement::{Completeness, Known, NodeRow, RelationshipRow, Statement},
 };
 
 pub use contents::{Contents, NodeContent, NodeIdentity, RelationshipContent};

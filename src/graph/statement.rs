@@ -1,0 +1,165 @@
+//! The closed set of writes. Everything before it decides, everything after it is text.
+
+use crate::value::Value;
+
+use super::{model::TableIndex, mutation::Key};
+
+/// One write, for many rows of one table. Rows are sorted, and unique by what they write.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Statement {
+    /// Every row of the node table goes, as [`Statement::DropNodes`] would have it. Run in bounded pieces until
+    /// nothing is left.
+    ClearNodes {
+        /// Whose rows.
+        table: TableIndex,
+    },
+    /// Every relationship of the join table goes, in bounded pieces.
+    ClearRelationships {
+        /// Whose rows.
+        table: TableIndex,
+    },
+    /// Rows go: the relationships they own go; the node becomes a placeholder if other rows' mapped relationships
+    /// point at it, else it is deleted with whatever else hangs on it. A key without a node is nothing to do; a
+    /// placeholder stays as long as something points at it.
+    DropNodes {
+        /// Whose rows.
+        table: TableIndex,
+        /// Which, in stream order where it matters.
+        keys: Vec<Key>,
+        /// Enforced references to the node go with it and do not make a placeholder of it.
+        ride_along: bool,
+    },
+    /// Rows change their key, one after another. No row at `from`: nothing. A row at `to` already: `from` is
+    /// dropped. Else the node takes the new key with all it has and owns; other rows' mapped relationships stay at
+    /// the old key, on a placeholder; a placeholder at the new key hands its relationships over and goes.
+    MoveNodes {
+        /// Whose rows.
+        table: TableIndex,
+        /// From which key to which, in stream order.
+        moves: Vec<(Key, Key)>,
+    },
+    /// Relationships of join rows go.
+    DropRelationships {
+        /// Whose rows.
+        table: TableIndex,
+        /// Which.
+        keys: Vec<Key>,
+    },
+    /// Join rows change their key, one after another. Keyed by its ends, the relationship is made again at the new
+    /// ends with its properties; one that is there already wins, and the old one goes.
+    MoveRelationships {
+        /// Whose rows.
+        table: TableIndex,
+        /// From which key to which, in stream order.
+        moves: Vec<(Key, Key)>,
+    },
+    /// Nodes exist, with these properties, and are no placeholders.
+    UpsertNodes {
+        /// Whose rows.
+        table: TableIndex,
+        /// Which properties came.
+        known: Known,
+        /// What the rows say about values that did not come.
+        completeness: Completeness,
+        /// The rows by key: one value for each known property; `None` removes it.
+        rows: Vec<NodeRow>,
+    },
+    /// Relationships of a reference by key that lead elsewhere than the row says go (`None`: all of them).
+    RemoveReferences {
+        /// The owner's table.
+        table: TableIndex,
+        /// Which of its references.
+        reference: usize,
+        /// Targets may be placeholders that lose their last relationship.
+        sweep: bool,
+        /// Owner and target, sorted by owner.
+        rows: Vec<(Key, Option<Key>)>,
+    },
+    /// Relationships of a reference by key exist; a missing target becomes a placeholder.
+    AddReferences {
+        /// The owner's table.
+        table: TableIndex,
+        /// Which of its references.
+        reference: usize,
+        /// Owner and target, sorted by target.
+        rows: Vec<(Key, Key)>,
+    },
+    /// Relationships of join rows exist, with these properties; missing ends become placeholders. Keyed by
+    /// properties of its own, one with other ends is made again with its properties.
+    UpsertRelationships {
+        /// Whose rows.
+        table: TableIndex,
+        /// Which properties came.
+        known: Known,
+        /// What the rows say about values that did not come.
+        completeness: Completeness,
+        /// The rows, sorted by their end.
+        rows: Vec<RelationshipRow>,
+    },
+    /// Relationships with a key of their own, whose ends did not come, get these properties where they exist.
+    UpdateRelationships {
+        /// Whose rows.
+        table: TableIndex,
+        /// Which properties came.
+        known: Known,
+        /// The rows by key.
+        rows: Vec<NodeRow>,
+    },
+    /// Relationships of a reference by unique columns exist exactly where a row of the target has the value, seen
+    /// from the owner.
+    MatchFromOwner {
+        /// The owner's table.
+        table: TableIndex,
+        /// Which of its references.
+        reference: usize,
+        /// Owner and unique value, sorted by owner.
+        rows: Vec<(Key, Option<Key>)>,
+    },
+    /// The same, seen from the target: owners that hold the value are found by their properties.
+    MatchFromTarget {
+        /// The owner's table.
+        table: TableIndex,
+        /// Which of its references.
+        reference: usize,
+        /// Target and its unique value, sorted by target; `None` when one of its columns is NULL.
+        rows: Vec<(Key, Option<Key>)>,
+    },
+}
+
+/// Which properties of a shape came: one entry a property, in its order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Known(pub Box<[bool]>);
+
+/// What rows say about values that did not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Completeness {
+    /// Everything came: the node is complete after this.
+    Complete,
+    /// What did not come is in the graph already. Where there is no complete row, it is marked incomplete.
+    Partial,
+    /// The same for a row whose key changed while tables are copied: always marked incomplete, because what the
+    /// graph has may be another row's.
+    PartialMoved,
+}
+
+/// A row by key, with the values of the known properties.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeRow {
+    /// Its key.
+    pub key: Key,
+    /// One value for each known property; `None` removes it.
+    pub values: Vec<Option<Value>>,
+}
+
+/// A join row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RelationshipRow {
+    /// Its key.
+    pub key: Key,
+    /// The key of its start node.
+    pub from: Key,
+    /// The key of its end node.
+    pub to: Key,
+    /// One value for each known property; `None` removes it.
+    pub values: Vec<Option<Value>>,
+}
