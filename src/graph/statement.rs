@@ -4,6 +4,13 @@ use crate::value::Value;
 
 use super::{model::TableIndex, mutation::Key};
 
+/// The label of a node that is there only because a relationship points at it.
+pub const PLACEHOLDER: &str = "_Placeholder";
+/// The label of a node some of whose values did not come yet.
+pub const INCOMPLETE: &str = "_Incomplete";
+/// The property of a relationship some of whose values did not come yet.
+pub const INCOMPLETE_PROPERTY: &str = "_incomplete";
+
 /// One write, for many rows of one table. Rows are sorted, and unique by what they write.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Statement {

@@ -1,5 +1,7 @@
 //! Tests that need no server: seconds, on any machine.
 
+#![allow(clippy::unwrap_used)]
+
 mod architecture;
 mod command_line;
 mod configuration;

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::value::Value;
 
 use super::{Kind, Memory, Node, Relationship};
-use crate::graph::model::{Direction, Model, RelationshipKey, Shape};
+use crate::graph::{
+    model::{Direction, Model, RelationshipKey, Shape},
+    statement::{INCOMPLETE, INCOMPLETE_PROPERTY, PLACEHOLDER},
+};
 
 /// All nodes and relationships of a graph.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,13 +49,6 @@ pub struct NodeIdentity {
     /// The key's values.
     pub key: Vec<Value>,
 }
-
-/// The label of a node that is there only because a relationship points at it.
-pub const PLACEHOLDER: &str = "_Placeholder";
-/// The label of a node some of whose values did not come yet.
-pub const INCOMPLETE: &str = "_Incomplete";
-/// The property of a relationship some of whose values did not come yet.
-pub const INCOMPLETE_PROPERTY: &str = "_incomplete";
 
 impl Memory {
     /// What the graph holds.

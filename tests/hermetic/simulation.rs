@@ -1,1 +1,0 @@
-//! Seeded histories with crashes against the in-memory graph.

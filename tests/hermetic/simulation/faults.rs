@@ -1,0 +1,217 @@
+//! Faults that are planted one at a time, to show that the histories have teeth.
+
+use wal2graph::graph::{Event, Key, Model, Statement, TableIndex, memory::Memory, model::Shape};
+
+/// A rule left out, or turned round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    DetachDeleteForSoftReference,
+    KeyChangeTakesOthersRelationships,
+    InsertAndDeleteCancel,
+    DeleteAndInsertAsUpsert,
+    CollapsedKeyChains,
+    DeletesLast,
+    JoinRowMovedWithoutItsProperties,
+    InsertWithoutRemovalWhileCopying,
+    ChunkAfterNewerBatches,
+    ChunkMissesAppliedTransaction,
+    RewriteBetweenChunksUnseen,
+    IdleAcknowledgedBeforeTheCheckpoint,
+    KeepaliveOutOfOrder,
+    EpochClaimedBeforeTheSlot,
+    SplitTransactionReplayedWhole,
+    DuplicatesByLsnOnly,
+    IncompleteRowsNotReadAgain,
+    SweepLeftOut,
+}
+
+/// Every fault.
+pub const ALL: &[Fault] = &[
+    Fault::DetachDeleteForSoftReference,
+    Fault::KeyChangeTakesOthersRelationships,
+    Fault::InsertAndDeleteCancel,
+    Fault::DeleteAndInsertAsUpsert,
+    Fault::CollapsedKeyChains,
+    Fault::DeletesLast,
+    Fault::JoinRowMovedWithoutItsProperties,
+    Fault::InsertWithoutRemovalWhileCopying,
+    Fault::ChunkAfterNewerBatches,
+    Fault::ChunkMissesAppliedTransaction,
+    Fault::RewriteBetweenChunksUnseen,
+    Fault::IdleAcknowledgedBeforeTheCheckpoint,
+    Fault::KeepaliveOutOfOrder,
+    Fault::EpochClaimedBeforeTheSlot,
+    Fault::SplitTransactionReplayedWhole,
+    Fault::DuplicatesByLsnOnly,
+    Fault::IncompleteRowsNotReadAgain,
+    Fault::SweepLeftOut,
+];
+
+impl Fault {
+    /// What becomes of a batch's events under the fault.
+    pub fn spoil_events(self, events: Vec<Event>) -> Vec<Event> {
+        match self {
+            Fault::InsertAndDeleteCancel => cancel(events),
+            Fault::DeleteAndInsertAsUpsert => upsert(events),
+            Fault::CollapsedKeyChains => collapse(events),
+            _ => events,
+        }
+    }
+
+    /// What becomes of a batch's statements under the fault.
+    pub fn spoil_statements(self, model: &Model, statements: Vec<Statement>) -> Vec<Statement> {
+        match self {
+            Fault::DeletesLast => {
+                let drops = |statement: &Statement| {
+                    matches!(
+                        statement,
+                        Statement::DropNodes { .. } | Statement::DropRelationships { .. }
+                    )
+                };
+                let (last, mut first): (Vec<_>, Vec<_>) = statements.into_iter().partition(drops);
+                first.extend(last);
+                first
+            }
+            Fault::JoinRowMovedWithoutItsProperties => statements
+                .into_iter()
+                .map(|statement| forget_properties(model, statement))
+                .collect(),
+            Fault::SweepLeftOut => statements
+                .into_iter()
+                .map(|statement| match statement {
+                    Statement::RemoveReferences { table, reference, rows, .. } => {
+                        Statement::RemoveReferences { table, reference, sweep: false, rows }
+                    }
+                    other => other,
+                })
+                .collect(),
+            _ => statements,
+        }
+    }
+}
+
+/// The model with every reference taken for an enforced one.
+pub fn believing_in_enforcement(model: &Model) -> Model {
+    let mut model = model.clone();
+    for table in &mut model.tables {
+        if let Shape::Node(node) = &mut table.shape {
+            node.references.iter_mut().for_each(|reference| reference.enforced = true);
+        }
+    }
+    model
+}
+
+/// After a key change, other rows' references follow the node to its new key.
+pub fn take_others_along(
+    memory: &mut Memory,
+    model: &Model,
+    moved: TableIndex,
+    from: &Key,
+    to: &Key,
+) {
+    let label = &model.node(moved).label;
+    let contents = memory.contents(model);
+    for (table, index, reference) in model.references_to(moved) {
+        let left_behind = contents.relationships.keys().filter(|relationship| {
+            relationship.relationship_type == reference.relationship_type
+                && relationship.to.label == *label
+                && relationship.to.key == from.0.to_vec()
+        });
+        for relationship in left_behind {
+            let owner = Key(relationship.from.key.clone().into());
+            let rows = vec![(owner.clone(), to.clone())];
+            memory.apply(model, &Statement::AddReferences { table, reference: index, rows });
+            let rows = vec![(owner, Some(to.clone()))];
+            let sweep = true;
+            memory.apply(
+                model,
+                &Statement::RemoveReferences { table, reference: index, sweep, rows },
+            );
+        }
+    }
+}
+
+fn table_and_key(event: &Event) -> Option<(usize, &Key)> {
+    match event {
+        Event::Insert { table, key, .. }
+        | Event::Update { table, key, .. }
+        | Event::Delete { table, key } => Some((table.0, key)),
+        Event::Move { .. } | Event::Truncate { .. } => None,
+    }
+}
+
+/// An insert and the delete of the same key disappear together.
+fn cancel(events: Vec<Event>) -> Vec<Event> {
+    let mut kept: Vec<Event> = Vec::new();
+    for event in events {
+        if let Event::Delete { table, key } = &event
+            && let Some(at) = kept.iter().rposition(|other| {
+                matches!(other, Event::Insert { .. })
+                    && table_and_key(other) == Some((table.0, key))
+            })
+            && kept[at..].iter().all(|other| !matches!(other, Event::Move { .. }))
+        {
+            let target = (table.0, key.clone());
+            let tail = kept.split_off(at);
+            kept.extend(
+                tail.into_iter()
+                    .filter(|other| table_and_key(other) != Some((target.0, &target.1))),
+            );
+            continue;
+        }
+        kept.push(event);
+    }
+    kept
+}
+
+/// A delete and the insert of the same key become an update.
+fn upsert(events: Vec<Event>) -> Vec<Event> {
+    let mut kept: Vec<Event> = Vec::new();
+    for event in events {
+        if let Event::Insert { table, key, row } = &event
+            && let Some(at) = kept.iter().rposition(|other| {
+                matches!(other, Event::Delete { table: from, key: gone } if from == table && gone == key)
+            })
+        {
+            let update = Event::Update { table: *table, key: key.clone(), row: row.clone() };
+            kept.remove(at);
+            kept.push(update);
+            continue;
+        }
+        kept.push(event);
+    }
+    kept
+}
+
+/// `a -> b` and `b -> c` become `a -> c`, where the first stood.
+fn collapse(events: Vec<Event>) -> Vec<Event> {
+    let mut kept: Vec<Event> = Vec::new();
+    for event in events {
+        if let Event::Move { table, from, to, row } = &event
+            && let Some(at) = kept.iter().rposition(
+                |other| matches!(other, Event::Move { table: moved, to: at, .. } if moved == table && at == from),
+            )
+            && let Event::Move { from: first, .. } = &kept[at]
+            && first != to
+        {
+            let (table, first, to, row) = (*table, first.clone(), to.clone(), row.clone());
+            kept[at] = Event::Move { table, from: first, to, row };
+            continue;
+        }
+        kept.push(event);
+    }
+    kept
+}
+
+/// A join row's key change as a delete: what the stream does not carry is lost.
+fn forget_properties(model: &Model, statement: Statement) -> Statement {
+    match statement {
+        Statement::MoveRelationships { table, moves }
+            if matches!(model.table(table).shape, Shape::Relationship(_)) =>
+        {
+            let keys = moves.into_iter().map(|(from, _)| from).collect();
+            Statement::DropRelationships { table, keys }
+        }
+        other => other,
+    }
+}

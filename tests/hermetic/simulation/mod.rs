@@ -1,0 +1,149 @@
+//! Seeded histories with crashes: the real pipeline, engine, fold and plan against the in-memory graph.
+//!
+//! ```text
+//! traffic -> log -> SimSource -> Pipeline -> SimSink -> Memory  ==  what the tables mean
+//!                                    ^ crashes: before a write, after a write whose answer is lost, before the ack
+//! ```
+//!
+//! `SEED=n` runs one history and prints what it found. Time is virtual, so a stall is a failure at once.
+
+mod faults;
+mod program;
+mod schema;
+mod traffic;
+mod world;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::time::{sleep, timeout};
+use wal2graph::{
+    lsn::Lsn,
+    pipeline::{Ended, Until},
+};
+
+use faults::Fault;
+use world::{Shared, World};
+
+/// Histories that `make test` runs.
+const HISTORIES: u64 = 600;
+/// A planted fault must be found within this many.
+const HISTORIES_PER_FAULT: u64 = 4_000;
+/// In virtual time; a pipeline that is not done by then never will be.
+const PATIENCE: Duration = Duration::from_secs(3_600);
+
+/// Runs one history and says what went wrong.
+fn history(seed: u64, fault: Option<Fault>) -> Result<(), String> {
+    let schemas = schema::schemas();
+    let schema = schemas[seed as usize % schemas.len()].clone();
+    let world = Shared(Arc::new(Mutex::new(World::new(seed, schema, fault))));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(live(&world));
+    drop(runtime);
+    let mut world = world.lock();
+    if world.violation.is_none() {
+        world.check_end();
+    }
+    world.violation.take().map_or(Ok(()), Err)
+}
+
+async fn live(world: &Shared) {
+    let rows_before_the_slot = world.lock().rng.usize(0..6);
+    for _ in 0..rows_before_the_slot {
+        world.lock().commit_transaction();
+    }
+    {
+        let mut world = world.lock();
+        let end = Lsn(world.server.end);
+        (world.server.slot.confirmed, world.server.slot.persisted) = (end, end);
+    }
+    let traffic = tokio::spawn(traffic(world.clone()));
+    let mut id = 0;
+    while !traffic.is_finished() && world.lock().violation.is_none() {
+        id += 1;
+        let (life, standby, server_crash) = {
+            let rng = &mut world.lock().rng;
+            (rng.u64(1..400), rng.u8(0..4) == 0, rng.u8(0..6) == 0)
+        };
+        let standby = standby.then(|| {
+            let world = world.clone();
+            tokio::spawn(async move { program::run(&world, 1_000 + id, Until::Forever).await })
+        });
+        // Dropping the future is the crash.
+        let crash = sleep(Duration::from_millis(life));
+        tokio::select! {
+            () = crash => {}
+            _ = program::run(world, id, Until::Forever) => {}
+        }
+        // Whoever starts it again needs a moment too.
+        sleep(Duration::from_millis(1)).await;
+        if let Some(standby) = standby {
+            standby.abort();
+        }
+        if server_crash {
+            world.lock().server.crash();
+        }
+    }
+    let end = Lsn(world.lock().server.end);
+    let finish = async {
+        loop {
+            id += 1;
+            match program::run(world, id, Until::Applied(end)).await {
+                Ok(Ended::Reached) => return,
+                _ if world.lock().violation.is_some() => return,
+                _ => sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    if timeout(PATIENCE, finish).await.is_err() {
+        world.lock().violate("nothing moves any more");
+    }
+    traffic.abort();
+}
+
+async fn traffic(world: Shared) {
+    let transactions = world.lock().rng.usize(3..30);
+    for _ in 0..transactions {
+        let pause = world.lock().rng.u64(0..100);
+        sleep(Duration::from_millis(pause)).await;
+        world.lock().commit_transaction();
+    }
+}
+
+fn seed_from_environment() -> Option<u64> {
+    std::env::var("SEED").ok().map(|seed| seed.parse().expect("SEED is a number"))
+}
+
+#[test]
+fn every_history_ends_with_the_graph_equal_to_the_tables() {
+    if let Some(seed) = seed_from_environment() {
+        return history(seed, None).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+    }
+    let workers = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    std::thread::scope(|scope| {
+        for worker in 0..workers {
+            scope.spawn(move || {
+                for seed in (worker..HISTORIES).step_by(workers as usize) {
+                    if let Err(violation) = history(seed, None) {
+                        panic!("SEED={seed}: {violation}");
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn every_planted_fault_is_caught() {
+    for fault in faults::ALL {
+        let caught = (0..HISTORIES_PER_FAULT).find(|seed| history(*seed, Some(*fault)).is_err());
+        let seed = caught.unwrap_or_else(|| panic!("{fault:?} was not caught"));
+        println!("{fault:?} is caught by seed {seed}");
+    }
+}

@@ -1,0 +1,293 @@
+//! What survives a crash of ours: the server's log and slot, and the graph with its checkpoint.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use fastrand::Rng;
+use wal2graph::{
+    change::{Begin, Change, Commit, Timestamp},
+    checkpoint::{Advance, Epoch, Position},
+    copy::{Progress, ranges},
+    graph::{Pass, Statement, memory::Memory, model::Shape},
+    lsn::Lsn,
+};
+
+use super::{
+    faults::{Fault, believing_in_enforcement, take_others_along},
+    schema::{Schema, Tables},
+    traffic::{BLOCKS, Transaction},
+};
+
+/// The world, shared by the instances that run in it.
+#[derive(Clone)]
+pub struct Shared(pub Arc<Mutex<World>>);
+
+impl Shared {
+    pub fn lock(&self) -> MutexGuard<'_, World> {
+        // A panic of an instance is reported by the task that had it.
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+pub struct World {
+    pub schema: Arc<Schema>,
+    pub rng: Rng,
+    pub fault: Option<Fault>,
+    pub server: Server,
+    pub graph: Graph,
+    /// What must never happen and did.
+    pub violation: Option<String>,
+}
+
+/// A committed transaction in the log.
+pub struct Logged {
+    pub begin: Begin,
+    pub changes: Vec<Change>,
+    pub commit: Commit,
+}
+
+pub struct Server {
+    pub log: Vec<Logged>,
+    /// `states[n]`: the tables after the first `n` transactions.
+    pub states: Vec<Tables>,
+    pub end: u64,
+    pub next_xid: u64,
+    /// Transactions that new snapshots see. One may be in the log, and streamed, before it is visible.
+    pub visible: usize,
+    pub relfilenodes: Vec<u32>,
+    pub slot: Slot,
+}
+
+#[derive(Default)]
+pub struct Slot {
+    pub confirmed: Lsn,
+    /// Where a crash of the server puts `confirmed` back to.
+    pub persisted: Lsn,
+    pub holder: Option<u32>,
+}
+
+#[derive(Default)]
+pub struct Graph {
+    pub memory: Memory,
+    pub checkpoint: Option<(Position, Epoch)>,
+    pub copy: Vec<Progress>,
+    /// The copy is done, incomplete rows included.
+    pub settled: bool,
+    pub writes: u64,
+}
+
+/// Another writer has claimed the checkpoint, or it is elsewhere than expected.
+#[derive(Debug)]
+pub struct Refused;
+
+impl World {
+    pub fn new(seed: u64, schema: Arc<Schema>, fault: Option<Fault>) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let relfilenodes = schema.tables().map(|table| table.0 as u32 * 100).collect();
+        // Some histories pass the wrap of 32-bit transaction ids.
+        let next_xid = if rng.bool() { u64::from(u32::MAX) - 10 } else { 700 };
+        let server = Server {
+            log: Vec::new(),
+            states: vec![schema.empty()],
+            end: 1_000,
+            next_xid,
+            visible: 0,
+            relfilenodes,
+            slot: Slot::default(),
+        };
+        World { schema, rng, fault, server, graph: Graph::default(), violation: None }
+    }
+
+    pub fn violate(&mut self, what: impl Into<String>) {
+        self.violation.get_or_insert(what.into());
+    }
+
+    /// One random transaction commits.
+    pub fn commit_transaction(&mut self) {
+        let schema = self.schema.clone();
+        let tables = self.server.latest().clone();
+        let mut transaction = Transaction::new(&schema, &mut self.rng, tables);
+        transaction.run();
+        let (tables, changes) = (transaction.tables, transaction.changes);
+        if !changes.is_empty() {
+            // The rows of a transaction may lie before the commit of the one before it.
+            let gap = self.rng.u64(0..2) * 8;
+            self.server.commit(tables, changes, gap);
+        }
+        match self.rng.u8(0..10) {
+            0 => self.server.end += 64,
+            1 => self.server.slot.persisted = self.server.slot.confirmed,
+            2 => self.rewrite(),
+            3 => {
+                let visible = self.server.visible;
+                self.server.visible = self.rng.usize(visible..=self.server.log.len());
+            }
+            _ => {}
+        }
+    }
+
+    /// VACUUM FULL: rows move to other blocks of another file, and nothing is logged for the stream.
+    fn rewrite(&mut self) {
+        let table = self.rng.usize(0..self.schema.model.tables.len());
+        self.server.visible = self.server.log.len();
+        self.server.relfilenodes[table] += 1;
+        let rng = &mut self.rng;
+        let latest = self.server.states.last_mut().expect("there is always a state");
+        for row in latest[table].values_mut() {
+            row.block = rng.u32(0..BLOCKS);
+        }
+    }
+
+    /// A snapshot of now: how many transactions it sees, and its text.
+    pub fn snapshot(&mut self) -> (usize, String) {
+        let visible = self.rng.usize(self.server.visible..=self.server.log.len());
+        self.server.visible = visible;
+        let next = self.server.xid_of(visible);
+        (visible, format!("{next}:{next}:"))
+    }
+
+    /// The first start of a pipeline: the checkpoint, and everything to be copied.
+    pub fn create_checkpoint(&mut self) {
+        let parts = self.rng.u32(1..=2);
+        let mut copy = Vec::new();
+        for pass in [Pass::Nodes, Pass::Relationships] {
+            for table in self.schema.tables() {
+                let shape = &self.schema.model.table(table).shape;
+                if pass == Pass::Nodes && matches!(shape, Shape::Relationship(_)) {
+                    continue;
+                }
+                for (part, (next_block, end_block)) in (0..).zip(ranges(BLOCKS, parts)) {
+                    copy.push(Progress {
+                        table: table.0.to_string(),
+                        pass,
+                        part,
+                        next_block,
+                        end_block,
+                        relfilenode: self.server.relfilenodes[table.0],
+                        rows: 0,
+                        done: false,
+                    });
+                }
+            }
+        }
+        self.graph.copy = copy;
+        self.graph.checkpoint = Some((Position::at(self.server.slot.confirmed), Epoch(0)));
+    }
+
+    /// One graph transaction of the stream.
+    pub fn write(
+        &mut self,
+        epoch: Epoch,
+        advance: Advance,
+        statements: &[Statement],
+        settled: bool,
+    ) -> Result<(), Refused> {
+        match &mut self.graph.checkpoint {
+            Some((position, current)) if *current == epoch && *position == advance.from => {
+                *position = advance.to;
+            }
+            _ => return Err(Refused),
+        }
+        self.apply(statements);
+        if settled && advance.to.part.is_none() {
+            self.check_prefix(advance.to.lsn);
+        }
+        Ok(())
+    }
+
+    pub fn apply(&mut self, statements: &[Statement]) {
+        let model = match self.fault {
+            Some(Fault::DetachDeleteForSoftReference) => {
+                believing_in_enforcement(&self.schema.model)
+            }
+            _ => (*self.schema.model).clone(),
+        };
+        for statement in statements {
+            self.graph.memory.apply(&model, statement);
+            if let Statement::MoveNodes { table, moves } = statement
+                && self.fault == Some(Fault::KeyChangeTakesOthersRelationships)
+            {
+                for (from, to) in moves {
+                    take_others_along(&mut self.graph.memory, &model, *table, from, to);
+                }
+            }
+        }
+        self.graph.writes += 1;
+    }
+
+    /// Outside of copies the graph equals the tables at the checkpoint, always.
+    fn check_prefix(&mut self, lsn: Lsn) {
+        let applied = self.server.log.iter().filter(|logged| logged.commit.end_lsn <= lsn).count();
+        let expected = self.schema.expected(&self.server.states[applied]);
+        let found = self.graph.memory.contents(&self.schema.model);
+        if expected != found {
+            self.violate(format!("at {lsn} the graph differs: {}", difference(&expected, &found)));
+        }
+    }
+
+    /// The graph equals the tables now.
+    pub fn check_end(&mut self) {
+        let expected = self.schema.expected(self.server.latest());
+        let found = self.graph.memory.contents(&self.schema.model);
+        if expected != found {
+            self.violate(format!("at the end: {}", difference(&expected, &found)));
+        }
+    }
+
+    pub fn acknowledge(&mut self, lsn: Lsn) {
+        let checkpoint = self.graph.checkpoint.map_or(Lsn::ZERO, |(position, _)| position.lsn);
+        if lsn > checkpoint {
+            self.violate(format!("acknowledged {lsn}, but the checkpoint is at {checkpoint}"));
+        }
+        let confirmed = &mut self.server.slot.confirmed;
+        *confirmed = lsn.max(*confirmed);
+    }
+}
+
+impl Server {
+    pub fn latest(&self) -> &Tables {
+        self.states.last().expect("there is always a state")
+    }
+
+    fn commit(&mut self, tables: Tables, changes: Vec<Change>, gap: u64) {
+        let (commit_lsn, end_lsn) = (Lsn(self.end + gap), Lsn(self.end + gap + 16));
+        let committed_at = Timestamp { unix_micros: end_lsn.0 as i64 };
+        let begin = Begin { xid: self.next_xid as u32, commit_lsn, committed_at };
+        let commit = Commit { commit_lsn, end_lsn, committed_at };
+        self.log.push(Logged { begin, changes, commit });
+        self.states.push(tables);
+        self.end = end_lsn.0;
+        self.next_xid += 1;
+    }
+
+    /// The full id of the transaction with this index, or of the next one.
+    fn xid_of(&self, index: usize) -> u64 {
+        self.next_xid - (self.log.len() - index) as u64
+    }
+
+    /// kill -9 of the server: the slot forgets what it had not written down.
+    pub fn crash(&mut self) {
+        self.slot.confirmed = self.slot.persisted;
+        self.slot.holder = None;
+        self.visible = self.log.len();
+    }
+}
+
+fn difference(
+    expected: &wal2graph::graph::memory::Contents,
+    found: &wal2graph::graph::memory::Contents,
+) -> String {
+    let nodes: BTreeSet<_> = expected.nodes.symmetric_difference(&found.nodes).collect();
+    let relationships: Vec<_> = expected
+        .relationships
+        .iter()
+        .map(|found| (found, "missing"))
+        .chain(found.relationships.iter().map(|found| (found, "extra")))
+        .filter(|((content, count), _)| {
+            expected.relationships.get(content) != found.relationships.get(content) || **count == 0
+        })
+        .collect();
+    format!("nodes {nodes:?}, relationships {relationships:?}")
+}
