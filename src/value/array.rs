@@ -104,7 +104,7 @@ fn without_bounds(text: &str) -> Option<&str> {
     if !text.starts_with('[') {
         return Some(text);
     }
-    let (bounds, rest) = text.split_once('=')?;
+    let (bounds, rest) = text.split_once("]=")?;
     let is_bound = |byte: u8| byte.is_ascii_digit() || b"[]:-".contains(&byte);
     bounds.bytes().all(is_bound).then_some(rest)
 }
