@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::types::{Field, NumericMode, TextKind, Type};
+use super::types::{CaseFolding, Field, NumericMode, TextKind, Type};
 
 /// How deep types are followed. PostgreSQL has no limit of its own; real schemas use two or three.
 const MAX_DEPTH: usize = 32;
@@ -74,13 +74,19 @@ pub struct FieldFacts {
 #[derive(Clone, Debug, Default)]
 pub struct TypeCatalog {
     types: HashMap<u32, TypeFacts>,
+    case_folding: CaseFolding,
 }
 
 impl TypeCatalog {
     /// Knows the built-in types and these. Facts of built-in types do no harm.
     pub fn new(facts: impl IntoIterator<Item = TypeFacts>) -> TypeCatalog {
         let types = facts.into_iter().map(|facts| (facts.oid, facts)).collect();
-        TypeCatalog { types }
+        TypeCatalog { types, case_folding: CaseFolding::default() }
+    }
+
+    /// The same for a database whose `lower`, and with it `citext`, folds case otherwise.
+    pub fn with_case_folding(self, case_folding: CaseFolding) -> TypeCatalog {
+        TypeCatalog { case_folding, ..self }
     }
 
     /// What the type means; [`Type::Unknown`] if nothing says so. `numeric` comes out
@@ -101,7 +107,7 @@ impl TypeCatalog {
             return unknown();
         };
         match &facts.kind {
-            TypeKind::Base => extension(&facts.name).unwrap_or_else(unknown),
+            TypeKind::Base => extension(&facts.name, self.case_folding).unwrap_or_else(unknown),
             TypeKind::Array { element } => Type::Array {
                 element: Box::new(self.resolve_within(*element, depth)),
                 delimiter: self.types.get(element).map_or(facts.delimiter, |it| it.delimiter),
@@ -183,9 +189,9 @@ fn built_in_array(oid: u32) -> Option<Type> {
 }
 
 /// Base types of the extensions people use. They live in any schema, under these names.
-fn extension(name: &str) -> Option<Type> {
+fn extension(name: &str, case_folding: CaseFolding) -> Option<Type> {
     Some(match name {
-        "citext" => Type::Text(TextKind::CaseInsensitive),
+        "citext" => Type::Text(TextKind::CaseInsensitive(case_folding)),
         "hstore" => Type::Hstore,
         "geometry" | "geography" => Type::Geometry,
         "vector" | "halfvec" => Type::Vector,

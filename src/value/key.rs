@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::types::{NumericMode, TextKind, Type};
+use super::types::{CaseFolding, NumericMode, TextKind, Type};
 use super::{Conversion, Duration, Float, Value, array, numeric, parse, temporal};
 
 const DAYS_PER_MONTH: i64 = 30;
@@ -35,13 +35,14 @@ pub enum KeyError {
     },
 }
 
-/// The value of a key column: equal values for all texts that PostgreSQL's `=` calls equal. It is also
-/// what the key property holds.
+/// The value of a key column: equal values for all texts that PostgreSQL's `=` calls equal. It is
+/// also what the key property holds.
 ///
-/// `numeric` is without trailing zeros, `char(n)` without padding, `citext` in lower case, an interval in
-/// seconds (`1 mon` = `30 days`), a float without a negative zero, a `real`
-/// with the digits it has as `double precision`. What has no value of its type
-/// (`infinity`) is its text form, as in [`Type::parse`].
+/// `numeric` is without trailing zeros, `char(n)` without padding, `citext` in lower case, an
+/// interval in seconds (`1 mon` = `30 days`), a float without a negative zero, a `real` with the
+/// digits it has as `double precision`. What has no value of its type (`infinity`) is its text
+/// form, as in [`Type::parse`]. Numbers inside of `jsonb`, ranges and composite values stay as they
+/// are written.
 pub fn normalise_key(r#type: &Type, text: &[u8]) -> Result<Value, KeyError> {
     match std::str::from_utf8(text) {
         Ok(text) => key(r#type, text).map(Conversion::into_value),
@@ -148,7 +149,8 @@ fn text_key(kind: TextKind, text: &str) -> Conversion {
     let string = match kind {
         TextKind::Plain => text.to_owned(),
         TextKind::Padded => text.trim_end_matches(' ').to_owned(),
-        TextKind::CaseInsensitive => text.chars().map(lower_case).collect(),
+        TextKind::CaseInsensitive(CaseFolding::Ascii) => text.to_ascii_lowercase(),
+        TextKind::CaseInsensitive(CaseFolding::Unicode) => text.chars().map(lower_case).collect(),
         TextKind::Uuid => match uuid(text) {
             Some(uuid) => uuid,
             None => return parse::text_form(text),
