@@ -159,13 +159,10 @@ fn text_key(kind: TextKind, text: &str) -> Conversion {
     Conversion::Mapped(Value::String(string))
 }
 
-/// Character by character, as PostgreSQL's `lower` does: no final sigma, no change of length.
+/// Character by character, as PostgreSQL's `lower` does: no final sigma, and of the two characters
+/// that a dotted capital I would become only the `i`.
 fn lower_case(character: char) -> char {
-    const DOTTED_CAPITAL_I: char = '\u{130}';
-    match character {
-        DOTTED_CAPITAL_I => 'i',
-        _ => character.to_lowercase().next().unwrap_or(character),
-    }
+    character.to_lowercase().next().unwrap_or(character)
 }
 
 /// A UUID with or without hyphens and braces, in either case, in PostgreSQL's form.

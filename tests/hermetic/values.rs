@@ -307,6 +307,8 @@ fn other_arrays_are_json_text() {
     let mixed = r#"{"2024-03-04 05:06:07+00",infinity}"#;
     let json = Conversion::Fallback(string(r#"["2024-03-04 05:06:07+00","infinity"]"#));
     assert_eq!(array(Type::TimestampTz).parse(mixed.as_bytes()), json);
+    let odd = Conversion::Fallback(string(r#"["x",null,1]"#));
+    assert_eq!(array(Type::Integer).parse(b"{x,NULL,1}"), odd);
     let unknown = array(Type::Unknown { name: "public.odd".to_owned() });
     assert_eq!(unknown.parse(b"{a,b}"), Conversion::Fallback(strings(&["a", "b"])));
     for malformed in

@@ -22,6 +22,7 @@ fn keys_are_equal_where_postgresql_says_equal() {
         (PADDED, &["ab", "ab   "]),
         (CITEXT, &["straße", "STRAßE"]),
         (CITEXT, &["ΟΔΟΣ", "οδοσ"]),
+        (CITEXT, &["İI", "ii"]),
         (Type::Double, &["0", "-0"]),
         (Type::Interval, &["P1M", "P30D", "PT720H"]),
         (array(EXACT), &["{1,2.50}", "{1.0,2.5}"]),
