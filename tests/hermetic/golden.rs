@@ -74,7 +74,7 @@ fn recorded_frames_give_these_changes() {
             let described = describe_message(&message);
             match decoder.accept(message).unwrap() {
                 Some(event) => describe_event(&mut text, &event),
-                None => writeln!(text, "# {described}").unwrap(),
+                None => writeln!(text, "# {}", described.trim_end()).unwrap(),
             }
         }
         assert!(!decoder.in_transaction(), "{}", case.directory.display());
