@@ -1,6 +1,7 @@
 //! Values: PostgreSQL's text in, Neo4j's property out.
 //!
-//! One codec for copy and stream: both carry PostgreSQL's text form under the pinned session settings.
+//! One codec for copy and stream: both carry PostgreSQL's text form under the pinned session
+//! settings.
 
 use bytes::Bytes;
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Utc};
