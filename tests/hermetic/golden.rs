@@ -58,7 +58,8 @@ impl Case {
     }
 }
 
-fn from_hex(line: &str) -> Bytes {
+/// The bytes of a line of hexadecimal digits.
+pub fn from_hex(line: &str) -> Bytes {
     assert!(line.len().is_multiple_of(2), "odd number of hexadecimal digits");
     let byte = |at| u8::from_str_radix(&line[at..at + 2], 16).unwrap();
     (0..line.len()).step_by(2).map(byte).collect()

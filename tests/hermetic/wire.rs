@@ -612,6 +612,45 @@ fn frames_of_the_connection_are_read() {
     assert!(Frame::decode(Bytes::from_static(b"s")).is_err());
 }
 
+/// The CopyData bodies of a walsender that sent one inserted row, and what it took as an answer.
+#[test]
+fn recorded_frames_of_a_connection_are_read() {
+    const RECORDED: [&str; 5] = [
+        "6b0000000003f4a138000303c06b384b9b00",
+        "770000000003f4a1380000000003f4a138000303c06b384ca1420000000003f4a218000303c06b36\
+         7f9c0000036c",
+        "7700000000000000000000000000000000000303c06b384d0352000041147075626c696300660064\
+         00010169640000000017ffffffff",
+        "770000000003f4a1380000000003f4a138000303c06b384d2449000041144e0001740000000131",
+        "770000000003f4a2480000000003f4a248000303c06b384d2843000000000003f4a2180000000003f4a24800\
+         0303c06b367f9c",
+    ];
+    let mut frames = RECORDED.map(|hex| Frame::decode(golden::from_hex(hex)).unwrap()).into_iter();
+    let wal_end = Lsn(0x3F4_A138);
+    let Some(Frame::Keepalive(keepalive)) = frames.next() else { panic!("no keepalive") };
+    assert_eq!((keepalive.wal_end, keepalive.reply_requested), (wal_end, false));
+
+    let mut decoder = Decoder::new();
+    let mut starts = Vec::new();
+    let mut end = None;
+    for frame in frames {
+        let Frame::XLogData(data) = frame else { panic!("{frame:?}") };
+        assert_eq!(data.wal_start, data.wal_end);
+        starts.push(data.wal_start);
+        if let Some(Event::Commit(commit)) = decoder.decode(data.payload).unwrap() {
+            end = Some(commit.end_lsn);
+        }
+    }
+    let end = end.unwrap();
+    assert_eq!(starts, [wal_end, Lsn::ZERO, wal_end, end]);
+
+    let clock = Timestamp { unix_micros: EPOCH };
+    let (written, flushed, applied) = (end, end, end);
+    let update = StatusUpdate { written, flushed, applied, clock, reply_requested: true };
+    let taken = "720000000003f4a2480000000003f4a2480000000003f4a248000000000000000001";
+    assert_eq!(update.encode(), golden::from_hex(taken));
+}
+
 #[test]
 fn a_status_update_is_written_as_documented() {
     let update = StatusUpdate {
