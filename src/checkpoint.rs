@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! (lsn)                      everything that ended at or before `lsn` is in the graph
-//! (lsn, part)                and the first `part.events` changes of the transaction at `part.commit_lsn`
+//! (lsn, part)                and the first `part.events` changes of the transaction at
+//!                            `part.commit_lsn`
 //! ```
 
 use crate::{change::Timestamp, lsn::Lsn};
@@ -36,7 +37,8 @@ pub struct Part {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub i64);
 
-/// Where the source's history comes from. A graph that was filled from one never goes on with another.
+/// Where the source's history comes from. A graph that was filled from one never goes on with
+/// another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The database cluster's identifier (IDENTIFY_SYSTEM).

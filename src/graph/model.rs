@@ -58,8 +58,9 @@ pub struct ReferenceShape {
     pub target: TableIndex,
     /// How the target is found.
     pub by: ReferenceBy,
-    /// The source enforces it at every statement (a foreign key that is not DEFERRABLE, whose target has no row
-    /// filter): when a whole source transaction is applied at once, no row points at a deleted target any more.
+    /// The source enforces it at every statement (a foreign key that is not DEFERRABLE, whose
+    /// target has no row filter): when a whole source transaction is applied at once, no row points
+    /// at a deleted target any more.
     pub enforced: bool,
 }
 
@@ -77,7 +78,8 @@ pub enum Direction {
 pub enum ReferenceBy {
     /// By the target's key: a missing target becomes a placeholder.
     Key,
-    /// By other columns of the target that are unique. The relationship exists if and only if both rows do.
+    /// By other columns of the target that are unique. The relationship exists if and only if both
+    /// rows do.
     Unique {
         /// The owner's properties that hold the value, in order.
         owner_properties: Vec<String>,

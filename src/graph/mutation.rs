@@ -4,8 +4,8 @@ use crate::value::Value;
 
 use super::model::TableIndex;
 
-/// The key of a node or of a keyed relationship: one value for each key property. Never NULL, already normalised, so
-/// that equal keys are equal values.
+/// The key of a node or of a keyed relationship: one value for each key property. Never NULL,
+/// already normalised, so that equal keys are equal values.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(pub Box<[Value]>);
 
@@ -36,7 +36,8 @@ pub enum Reference {
 pub struct Row {
     /// One cell a property of the table's shape, in its order.
     pub properties: Vec<Cell>,
-    /// A node table: one a reference of its shape, in its order. A join table: its start, then its end.
+    /// A node table: one a reference of its shape, in its order. A join table: its start, then its
+    /// end.
     pub references: Vec<Reference>,
 }
 

@@ -1,1 +1,376 @@
 //! The directions of imports, as a table.
+//!
+//! A scanner without a parser: it strips comments, string contents and `#[cfg(test)]` items, then
+//! looks for `crate::name` and for banned words. Code that it can not see through (a macro that
+//! builds paths) is not written here.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// What a module may import.
+enum May {
+    /// These modules, and nothing of the world: it is pure.
+    Pure(&'static [&'static str]),
+    /// Every pure module and these.
+    Shell(&'static [&'static str]),
+    /// Everything: it ties the others together.
+    Everything,
+}
+
+/// Each module of lib.rs (and main), and what it may import.
+const MODULES: &[(&str, May)] = &[
+    ("catalog", May::Pure(&[])),
+    ("change", May::Pure(&["lsn"])),
+    ("checkpoint", May::Pure(&["change", "lsn"])),
+    ("copy", May::Pure(&["lsn", "checkpoint", "graph", "catalog"])),
+    ("engine", May::Pure(&["change", "checkpoint", "lsn"])),
+    ("graph", May::Pure(&["lsn", "value"])),
+    ("lsn", May::Pure(&[])),
+    ("mapping", May::Pure(&["catalog", "change", "value", "graph"])),
+    ("pgoutput", May::Pure(&["change", "lsn"])),
+    ("value", May::Pure(&[])),
+    ("neo4j", May::Shell(&["pipeline"])),
+    ("pipeline", May::Shell(&[])),
+    ("postgres", May::Shell(&["pipeline"])),
+    ("cli", May::Everything),
+    ("commands", May::Everything),
+    ("config", May::Everything),
+    ("main", May::Everything),
+    ("shutdown", May::Everything),
+];
+
+/// What a pure module may not say: the world, its clock and its chance.
+const BANNED_IN_PURE: &[&str] = &[
+    "tokio",
+    ".await",
+    "async fn",
+    "std::net",
+    "std::fs",
+    "std::env",
+    "Instant::now",
+    "SystemTime::now",
+    "Utc::now",
+    "Local::now",
+    "rand::",
+    "tracing::",
+    "println!",
+    "eprintln!",
+];
+
+/// Lines of code of a file, without its tests.
+const FILE_LINES: usize = 500;
+/// Characters of a line.
+const LINE_COLUMNS: usize = 100;
+
+fn find(module: &str) -> Option<&'static May> {
+    MODULES.iter().find(|(name, _)| *name == module).map(|(_, may)| may)
+}
+
+fn may(module: &str) -> &'static May {
+    find(module).unwrap_or_else(|| panic!("{module} is not in the table of architecture.rs"))
+}
+
+/// Whether `module` may import `other`.
+fn allows(module: &str, other: &str) -> bool {
+    let is_pure = |name| matches!(find(name), Some(May::Pure(_)));
+    other == module
+        || match may(module) {
+            May::Pure(others) => others.contains(&other),
+            May::Shell(others) => is_pure(other) || others.contains(&other),
+            May::Everything => true,
+        }
+}
+
+/// What is wrong with the code of a file of `module`, one line each.
+fn offences(module: &str, source: &str) -> Vec<String> {
+    let code = without_tests(&without_comments_and_text(source));
+    let imports = imports(&code).into_iter().filter(|other| !allows(module, other));
+    let mut found: Vec<_> = imports.map(|other| format!("imports {other}")).collect();
+    if matches!(may(module), May::Pure(_)) {
+        let said = BANNED_IN_PURE.iter().filter(|word| says(&code, word));
+        found.extend(said.map(|word| format!("says {word} in a pure module")));
+    }
+    let lines = code.trim_end().lines().count();
+    if lines > FILE_LINES {
+        found.push(format!("has {lines} lines, more than {FILE_LINES}"));
+    }
+    for (number, line) in source.lines().enumerate() {
+        let columns = line.chars().count();
+        if columns > LINE_COLUMNS {
+            found.push(format!("line {} has {columns} columns", number + 1));
+        }
+    }
+    found
+}
+
+/// The modules that the code names as `crate::name`, `crate::{name, ...}` or `wal2graph::...`.
+fn imports(code: &str) -> BTreeSet<String> {
+    // Whitespace may stand anywhere in a path; a word after a word keeps it.
+    let code = code.split_whitespace().collect::<Vec<_>>().join(" ").replace(" ::", "::");
+    let code = code.replace(":: ", "::");
+    let mut names = BTreeSet::new();
+    for root in ["crate::", "wal2graph::"] {
+        for (at, _) in code.match_indices(root) {
+            if !starts_word(&code, at) {
+                continue;
+            }
+            let rest = &code[at + root.len()..];
+            match rest.strip_prefix('{') {
+                Some(group) => names.extend(first_words(group)),
+                None => names.extend(identifier(rest)),
+            }
+        }
+    }
+    names
+}
+
+/// The first word of each entry of a group that has been opened.
+fn first_words(group: &str) -> Vec<String> {
+    let (mut depth, mut entry, mut words) = (0, 0, Vec::new());
+    for (at, character) in group.char_indices() {
+        match character {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                words.extend(identifier(group[entry..at].trim_start()));
+                entry = at + 1;
+                if character == '}' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    words
+}
+
+/// The word at the front: `*` and anything else that is no module's name gives itself.
+fn identifier(text: &str) -> Option<String> {
+    let end = text.find(|character: char| !is_word(character)).unwrap_or(text.len());
+    match &text[..end] {
+        "" if text.starts_with('*') => Some("*".to_owned()),
+        "" => None,
+        // An item of the root itself, such as a macro or `crate::Error`, is in no module.
+        word => Some(word.to_owned()),
+    }
+}
+
+fn is_word(character: char) -> bool {
+    character.is_alphanumeric() || character == '_'
+}
+
+fn starts_word(code: &str, at: usize) -> bool {
+    !code[..at].ends_with(is_word)
+}
+
+fn says(code: &str, word: &str) -> bool {
+    code.match_indices(word).any(|(at, _)| {
+        let ends = !code[at + word.len()..].starts_with(is_word);
+        (word.starts_with('.') || starts_word(code, at)) && (ends || word.ends_with(':'))
+    })
+}
+
+/// The code with nothing but its code: comments and the contents of strings become nothing.
+/// Lines stay lines.
+fn without_comments_and_text(source: &str) -> String {
+    let mut code = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(character) = rest.chars().next() {
+        let length = match comment(rest).or_else(|| text(rest)) {
+            Some(length) => {
+                code.extend(rest[..length].chars().filter(|c| *c == '\n'));
+                length
+            }
+            // A whole word at once: the `r` or `b` at its end opens no string.
+            None => {
+                let word = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+                let length = word.max(character.len_utf8());
+                code.push_str(&rest[..length]);
+                length
+            }
+        };
+        rest = &rest[length..];
+    }
+    code
+}
+
+/// The length of the comment at the front.
+fn comment(rest: &str) -> Option<usize> {
+    if rest.starts_with("//") {
+        return Some(rest.find('\n').unwrap_or(rest.len()));
+    }
+    rest.starts_with("/*").then(|| rest.find("*/").map_or(rest.len(), |end| end + 2))
+}
+
+/// The length of the string or character literal at the front.
+fn text(rest: &str) -> Option<usize> {
+    let unprefixed = rest.strip_prefix('b').unwrap_or(rest);
+    let prefix = rest.len() - unprefixed.len();
+    if let Some(raw) = unprefixed.strip_prefix('r') {
+        let hashes = raw.len() - raw.trim_start_matches('#').len();
+        let body = raw[hashes..].strip_prefix('"')?;
+        let close = format!("\"{}", "#".repeat(hashes));
+        let end = body.find(&close).map_or(body.len(), |end| end + close.len());
+        return Some(prefix + 1 + hashes + 1 + end);
+    }
+    let quote = unprefixed.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
+    let body = &unprefixed[1..];
+    let lifetime = || {
+        let mut characters = body.chars();
+        characters.next().is_some_and(|c| c != '\\') && characters.next() != Some('\'')
+    };
+    if quote == '\'' && lifetime() {
+        return None;
+    }
+    let mut escaped = false;
+    for (at, character) in body.char_indices() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            _ if character == quote => return Some(prefix + 1 + at + 1),
+            _ => {}
+        }
+    }
+    Some(rest.len())
+}
+
+/// Code without its `#[cfg(test)]` items; it has no comments and no text any more.
+fn without_tests(code: &str) -> String {
+    const MARK: &str = "#[cfg(test)]";
+    let mut kept = String::new();
+    let mut rest = code;
+    while let Some(at) = rest.find(MARK) {
+        kept.push_str(&rest[..at]);
+        rest = &rest[at + MARK.len()..];
+        rest = &rest[item_length(rest)..];
+    }
+    kept + rest
+}
+
+/// The length of the item at the front: through its `;`, or its block's end.
+fn item_length(code: &str) -> usize {
+    let mut depth = 0;
+    for (at, character) in code.char_indices() {
+        match character {
+            ';' if depth == 0 => return at + 1,
+            '{' => depth += 1,
+            '}' if depth <= 1 => return at + 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    code.len()
+}
+
+fn source_files() -> Vec<(String, PathBuf)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (mut directories, mut files) = (vec![root.clone()], Vec::new());
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let inside = path.strip_prefix(&root).unwrap();
+                let first = Path::new(inside.iter().next().unwrap());
+                let module = first.file_stem().unwrap().to_str().unwrap().to_owned();
+                files.push((module, path));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn every_file_keeps_to_its_place() {
+    let files = source_files();
+    assert!(files.len() > 20, "only {} files were found", files.len());
+    let mut found = Vec::new();
+    for (module, path) in files.iter().filter(|(module, _)| module != "lib") {
+        let source = fs::read_to_string(path).unwrap();
+        let offences = offences(module, &source).into_iter();
+        found.extend(offences.map(|offence| format!("{}: {offence}", path.display())));
+    }
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[test]
+fn the_table_and_the_library_name_the_same_modules() {
+    let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
+    let code = without_comments_and_text(&fs::read_to_string(library).unwrap());
+    let declared = code.lines().filter_map(|line| line.split_once("mod "));
+    let declared: BTreeSet<_> =
+        declared.map(|(_, name)| name.trim_end_matches(';').to_owned()).collect();
+    let table = MODULES.iter().map(|(name, _)| (*name).to_owned());
+    let table: BTreeSet<_> = table.filter(|name| name != "main").collect();
+    assert_eq!(declared, table);
+}
+
+#[test]
+fn the_table_has_no_way_from_a_pure_module_to_a_shell_or_in_a_circle() {
+    fn visit(module: &'static str, path: &mut Vec<&'static str>) {
+        assert!(!path.contains(&module), "a circle: {path:?} to {module}");
+        path.push(module);
+        if let May::Pure(others) = may(module) {
+            for other in *others {
+                assert!(matches!(may(other), May::Pure(_)), "{module} may import {other}");
+                visit(other, path);
+            }
+        }
+        path.pop();
+    }
+    MODULES.iter().for_each(|(module, _)| visit(module, &mut Vec::new()));
+}
+
+#[test]
+fn the_scanner_sees_what_is_planted() {
+    for (module, planted, offence) in [
+        ("postgres", "use crate::neo4j::Client;", "imports neo4j"),
+        ("neo4j", "fn f() { crate::postgres::connect() }", "imports postgres"),
+        ("lsn", "use crate::change::Timestamp;", "imports change"),
+        ("pgoutput", "pub(crate) use crate :: {lsn::{Lsn, A}, value};", "imports value"),
+        ("graph", "use crate::{\n    lsn::Lsn,\n    mapping,\n};", "imports mapping"),
+        ("engine", "use crate::*;", "imports *"),
+        ("postgres", "use crate::Thing;", "imports Thing"),
+        ("mapping", "use wal2graph::config::Config;", "imports config"),
+        ("pipeline", "use crate::commands;", "imports commands"),
+        ("engine", "let now = Instant::now();", "says Instant::now in a pure module"),
+        ("value", "socket.read().await;", "says .await in a pure module"),
+        ("copy", "use tokio::time;", "says tokio in a pure module"),
+        ("copy", "let x = rand::random();", "says rand:: in a pure module"),
+        ("value", "let q = '\"'; chrono::Utc::now(); let p = '\"';", "says Utc::now in a"),
+    ] {
+        let found = offences(module, planted);
+        let sees = matches!(&found[..], [only] if only.starts_with(offence));
+        assert!(sees, "{planted:?}: {found:?} is not {offence:?}");
+    }
+    let long = format!("//{}", "x".repeat(LINE_COLUMNS));
+    assert_eq!(offences("lsn", &long), ["line 1 has 102 columns"]);
+    let many = "fn f() {}\n".repeat(FILE_LINES + 1);
+    assert_eq!(offences("lsn", &many), ["has 501 lines, more than 500"]);
+}
+
+#[test]
+fn the_scanner_passes_what_is_allowed() {
+    for (module, fine) in [
+        ("neo4j", "use crate::{graph::model, pipeline::Sink};"),
+        ("commands", "use crate::{neo4j, postgres};"),
+        ("engine", "use crate::engine::batch;"),
+        ("lsn", "// use crate::neo4j;\n/* tokio */ /// crate::change"),
+        ("lsn", "const A: &str = \"crate::neo4j \\\" tokio::\";"),
+        ("lsn", "const A: &str = r#\"crate::neo4j \" tokio::\"#;"),
+        ("lsn", "fn f<'a>(x: &'a str) -> char { '\\'' }"),
+        ("lsn", "#[cfg(test)]\nmod tests { use tokio::x; mod y {} use crate::neo4j; }\nfn f() {}"),
+        ("value", "let operand::A = my_tokio; strand::x();"),
+    ] {
+        assert_eq!(offences(module, fine), Vec::<String>::new(), "{fine:?}");
+    }
+    let tests = "    fn f() {}\n".repeat(FILE_LINES);
+    let file = format!("fn f() {{}}\n#[cfg(test)]\nmod tests {{\n{tests}}}\n");
+    assert_eq!(offences("lsn", &file), Vec::<String>::new());
+}

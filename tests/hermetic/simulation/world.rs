@@ -205,6 +205,9 @@ impl World {
             _ => (*self.schema.model).clone(),
         };
         for statement in statements {
+            if std::env::var("TRACE").is_ok() {
+                println!("{statement:?}");
+            }
             self.graph.memory.apply(&model, statement);
             if let Statement::MoveNodes { table, moves } = statement
                 && self.fault == Some(Fault::KeyChangeTakesOthersRelationships)
