@@ -37,15 +37,20 @@ impl Circumstances {
     /// The rows of a copy: any of them may be in the graph already, in any earlier state.
     pub const COPY: Circumstances = Circumstances { whole_transactions: true, settled: false };
 
-    /// Relationships that the source enforces may go with a deleted target: no row points there any more.
-    fn ride_along(self) -> bool {
-        self.whole_transactions && self.settled
+    /// Relationships that the source enforces may go with a deleted target: no row points there any more. A key
+    /// change leaves them at the old key until their owners follow, so with one in the batch they may not.
+    fn ride_along(self, mutations: &Mutations) -> bool {
+        let moves = |table: &TableMutations| {
+            table.steps.iter().any(|step| matches!(step, Step::Move { .. }))
+        };
+        self.whole_transactions && self.settled && !mutations.tables.values().any(moves)
     }
 }
 
 /// The writes of a batch, in order.
 pub fn plan(model: &Model, mutations: Mutations, circumstances: Circumstances) -> Vec<Statement> {
     let mut statements = Vec::new();
+    let ride_along = circumstances.ride_along(&mutations);
     let (nodes, relationships): (Vec<_>, Vec<_>) = mutations
         .tables
         .into_iter()
@@ -61,12 +66,12 @@ pub fn plan(model: &Model, mutations: Mutations, circumstances: Circumstances) -
         }
     }
     for (table, mutations) in &nodes {
-        node_steps(*table, &mutations.steps, circumstances, &mut statements);
+        node_steps(*table, &mutations.steps, ride_along, &mut statements);
     }
     for (table, mutations) in &relationships {
         relationship_steps(*table, &mutations.steps, &mut statements);
     }
-    let mut links = Links::default();
+    let mut links = Links { ride_along, ..Links::default() };
     for (table, mutations) in nodes {
         upsert_nodes(model, table, mutations, circumstances, &mut statements, &mut links);
     }
@@ -128,6 +133,8 @@ impl fmt::Display for Pass {
 /// Statements about owned relationships, which wait until all nodes are written.
 #[derive(Default)]
 struct Links {
+    /// Enforced references need no look at what they left.
+    ride_along: bool,
     removals: Vec<Statement>,
     additions: Vec<Statement>,
     unique: Vec<Statement>,
@@ -173,10 +180,9 @@ fn runs(steps: &[Step]) -> Vec<Run> {
 fn node_steps(
     table: TableIndex,
     steps: &[Step],
-    circumstances: Circumstances,
+    ride_along: bool,
     statements: &mut Vec<Statement>,
 ) {
-    let ride_along = circumstances.ride_along();
     statements.extend(runs(steps).into_iter().map(|run| match run {
         Run::Drops(keys) => Statement::DropNodes { table, keys, ride_along },
         Run::Moves(moves) => Statement::MoveNodes { table, moves },
@@ -212,7 +218,7 @@ fn upsert_nodes(
     for (index, reference) in shape.references.iter().enumerate() {
         match reference.by {
             ReferenceBy::Key => {
-                let sweep = !(reference.enforced && circumstances.ride_along());
+                let sweep = !(reference.enforced && links.ride_along);
                 by_key(table, index, sweep, &mutations, circumstances, links);
             }
             ReferenceBy::Unique { .. } => {

@@ -71,7 +71,8 @@ pub enum Statement {
         /// The rows by key: one value for each known property; `None` removes it.
         rows: Vec<NodeRow>,
     },
-    /// Relationships of a reference by key that lead elsewhere than the row says go (`None`: all of them).
+    /// Relationships of a reference by key that lead elsewhere than the row says go (`None`: all of them). An owner
+    /// that is no row is passed over.
     RemoveReferences {
         /// The owner's table.
         table: TableIndex,
@@ -82,7 +83,8 @@ pub enum Statement {
         /// Owner and target, sorted by owner.
         rows: Vec<(Key, Option<Key>)>,
     },
-    /// Relationships of a reference by key exist; a missing target becomes a placeholder.
+    /// Relationships of a reference by key exist; a missing target becomes a placeholder. An owner that is no row
+    /// yet, missing or a placeholder, is passed over: its insert is still to come in the stream beside a copy.
     AddReferences {
         /// The owner's table.
         table: TableIndex,

@@ -240,11 +240,11 @@ impl Memory {
             matches!(relationship.kind, Kind::Reference { .. }) && relationship.near == id
         });
         for relationship in owned {
-            let removed = self.relationships.remove(&relationship);
-            let target = removed.map(|relationship| relationship.far);
-            target.into_iter().filter(|target| *target != id).for_each(|target| {
-                self.sweep(model, target);
-            });
+            let Some(removed) = self.relationships.remove(&relationship) else { continue };
+            let sweep = !(ride_along && enforced(model, removed.kind));
+            if sweep && removed.far != id {
+                self.sweep(model, removed.far);
+            }
         }
         let gone = self.find(|relationship| {
             relationship.far == id
@@ -271,10 +271,16 @@ impl Memory {
             return self.drop_node(model, table, from, false);
         }
         let waiting = self.node_id(table, to);
-        let staying = self.find(|relationship| match relationship.kind {
-            Kind::Join(_) => relationship.near == id || relationship.far == id,
-            kind @ Kind::Reference { .. } => relationship.far == id && by_key(model, kind),
-        });
+        // Which ends stay at the old key is settled before a placeholder at the new key hands over its own.
+        let at_target = |relationship: &Relationship| match relationship.kind {
+            Kind::Join(_) => [relationship.near == id, relationship.far == id],
+            kind @ Kind::Reference { .. } => [false, relationship.far == id && by_key(model, kind)],
+        };
+        let ends = self
+            .relationships
+            .iter()
+            .map(|(found, relationship)| (*found, at_target(relationship)));
+        let staying: Vec<_> = ends.filter(|(_, ends)| ends.contains(&true)).collect();
         self.node_mut(id).key = to.clone();
         if let Some(waiting) = waiting {
             for relationship in self.relationships.values_mut() {
@@ -286,11 +292,13 @@ impl Memory {
             return;
         }
         let old = self.make_placeholder(table, from);
-        for relationship in staying {
+        for (relationship, [near, far]) in staying {
             let relationship = self.relationship_mut(relationship);
-            match relationship.kind {
-                Kind::Join(_) => relationship.replace(id, old),
-                Kind::Reference { .. } => relationship.far = old,
+            if near {
+                relationship.near = old;
+            }
+            if far {
+                relationship.far = old;
             }
         }
     }
@@ -322,7 +330,7 @@ impl Memory {
         target: Option<&Key>,
         sweep: bool,
     ) {
-        let Some(owner) = self.node_id(table, owner) else { return };
+        let Some(owner) = self.row_id(table, owner) else { return };
         let gone = self.find(|relationship| {
             relationship.kind == Kind::Reference { owner: table, index }
                 && relationship.near == owner
@@ -344,7 +352,7 @@ impl Memory {
         owner: &Key,
         target: &Key,
     ) {
-        let Some(near) = self.node_id(table, owner) else { return };
+        let Some(near) = self.row_id(table, owner) else { return };
         let kind = Kind::Reference { owner: table, index };
         let far = self.make_placeholder(model.node(table).references[index].target, target);
         self.connect_once(kind, near, far);

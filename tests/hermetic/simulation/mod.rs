@@ -78,6 +78,7 @@ async fn live(world: &Shared) {
         // Dropping the future is the crash.
         let crash = sleep(Duration::from_millis(life));
         tokio::select! {
+            biased;
             () = crash => {}
             _ = program::run(world, id, Until::Forever) => {}
         }

@@ -190,6 +190,9 @@ impl World {
             }
             _ => return Err(Refused),
         }
+        if std::env::var("TRACE").is_ok() {
+            println!("-- {advance:?} settled {settled}");
+        }
         self.apply(statements);
         if settled && advance.to.part.is_none() {
             self.check_prefix(advance.to.lsn);
@@ -209,6 +212,13 @@ impl World {
                 println!("{statement:?}");
             }
             self.graph.memory.apply(&model, statement);
+            if std::env::var("TRACE").is_ok() {
+                for (r, n) in self.graph.memory.contents(&model).relationships {
+                    if n > 1 {
+                        println!("DUP {r:?}");
+                    }
+                }
+            }
             if let Statement::MoveNodes { table, moves } = statement
                 && self.fault == Some(Fault::KeyChangeTakesOthersRelationships)
             {
