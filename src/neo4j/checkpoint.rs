@@ -6,8 +6,10 @@
 //! advance:  lock -> is it where I left it, under my epoch? -> move it     first statement of every transaction
 //! ```
 //!
-//! The lock comes first (`SET c._lock = null` is enough and leaves nothing behind), because Neo4j reads what is
-//! committed at the moment of reading: two writers that compare before they lock could both pass.
+//! The lock comes first, because Neo4j reads what is committed at the moment of reading: two writers that compare before
+//! they lock could both pass. Setting the label that the node has is what locks it, changes nothing and leaves nothing
+//! behind. (Removing a property locks only if the database has ever seen a property of that name: in a new database
+//! `SET c._lock = null` is a silent nothing. Measured on 5.26 and 2026.07.)
 
 use chrono::{DateTime, FixedOffset, Utc};
 use neo4rs::{Query, Row, summary::Counters};
@@ -23,6 +25,10 @@ use super::{connect::Connection, copy_progress, error::Error};
 
 /// The checkpoint's label.
 pub const LABEL: &str = "_Wal2GraphCheckpoint";
+
+/// Statements on rows lock a node by `SET n._lock = null`. That locks nothing while the database has never seen a
+/// property of this name, so [`prepare`] makes the name known.
+pub const LOCK: &str = "_lock";
 
 const RETURNED: &str = "c.lsn AS lsn, c.part_commit_lsn AS part_commit_lsn, c.part_events AS part_events, \
      c.epoch AS epoch, c.committed_at AS committed_at, c.updated_at AS updated_at, \
@@ -40,7 +46,8 @@ pub struct NewCheckpoint {
     pub mapping_digest: String,
 }
 
-/// Makes sure that there can be one checkpoint a pipeline, and one progress node a range of a copy.
+/// Makes sure that there can be one checkpoint a pipeline, and one progress node a range of a copy, and that the
+/// database knows the property name [`LOCK`].
 pub async fn prepare(connection: &Connection) -> Result<(), Error> {
     for (name, label, key) in [
         ("_wal2graph_checkpoint", LABEL, "c.pipeline"),
@@ -51,8 +58,9 @@ pub async fn prepare(connection: &Connection) -> Result<(), Error> {
         );
         connection.run(Query::new(text)).await?;
     }
-    connection.run(Query::new("CALL db.awaitIndexes(600)".to_owned())).await?;
-    Ok(())
+    let mut transaction = connection.begin().await?;
+    transaction.rows(Query::new(format!("CALL db.createProperty('{LOCK}')"))).await?;
+    transaction.commit().await
 }
 
 /// Reads the pipeline's checkpoint; `None` when it has none.
@@ -115,19 +123,18 @@ pub(super) fn raise_query(pipeline: &str) -> Query {
 
 /// Locks the checkpoint node and returns it.
 pub(super) fn locked_read_query(pipeline: &str) -> Query {
-    let text = format!(
-        "MATCH (c:{LABEL} {{pipeline: $pipeline}}) SET c._lock = null WITH c RETURN {RETURNED}"
-    );
+    let text =
+        format!("MATCH (c:{LABEL} {{pipeline: $pipeline}}) SET c:{LABEL} WITH c RETURN {RETURNED}");
     Query::new(text).param("pipeline", pipeline)
 }
 
-const GUARD: &str = "SET c._lock = null WITH c WHERE c.epoch = $epoch AND c.lsn = $from \
+const GUARD: &str = "WITH c WHERE c.epoch = $epoch AND c.lsn = $from \
      AND coalesce(c.part_commit_lsn, -1) = $from_part AND coalesce(c.part_events, -1) = $from_events";
 
 /// The compare-and-set: moves the checkpoint if it is where `advance` begins, under this epoch.
 pub(super) fn advance_query(pipeline: &str, epoch: Epoch, advance: &Advance) -> Query {
     let text = format!(
-        "MATCH (c:{LABEL} {{pipeline: $pipeline}}) {GUARD} \
+        "MATCH (c:{LABEL} {{pipeline: $pipeline}}) SET c:{LABEL} {GUARD} \
          SET c.lsn = $to, c.lsn_text = $to_text, c.part_commit_lsn = $to_part, c.part_events = $to_events, \
          c.committed_at = coalesce($committed_at, c.committed_at), c.updated_at = $now"
     );
@@ -144,7 +151,7 @@ pub(super) fn advance_query(pipeline: &str, epoch: Epoch, advance: &Advance) -> 
 /// Compares as [`advance_query`] does and moves nothing.
 pub(super) fn hold_query(pipeline: &str, epoch: Epoch, at: &Position) -> Query {
     let text = format!(
-        "MATCH (c:{LABEL} {{pipeline: $pipeline}}) {GUARD} \
+        "MATCH (c:{LABEL} {{pipeline: $pipeline}}) SET c:{LABEL} {GUARD} \
          SET c.epoch = c.epoch, c.lsn = c.lsn, c.updated_at = $now, c.pipeline = c.pipeline"
     );
     expect(Query::new(text).param("now", Utc::now()), pipeline, epoch, at)

@@ -124,7 +124,7 @@ const CLAIM_MARK: &str = "wal2graph claims";
 /// Locks the checkpoint. The comment makes the waiting statement findable in SHOW TRANSACTIONS.
 fn claim_query(pipeline: &str) -> Query {
     let text =
-        format!("/* {CLAIM_MARK} */ MATCH (c:{LABEL} {{pipeline: $pipeline}}) SET c._lock = null");
+        format!("/* {CLAIM_MARK} */ MATCH (c:{LABEL} {{pipeline: $pipeline}}) SET c:{LABEL}");
     Query::new(text).param("pipeline", pipeline)
 }
 

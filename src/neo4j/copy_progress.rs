@@ -100,7 +100,7 @@ pub(super) fn raise_query(pipeline: &str, epoch: Epoch) -> Query {
 /// The compare-and-set of a chunk.
 pub(super) fn step_query(pipeline: &str, epoch: Epoch, step: &ChunkStep) -> Query {
     let text = format!(
-        "{} SET p._lock = null WITH p WHERE p.epoch = $epoch AND p.next_block = $from \
+        "{} SET p:{LABEL} WITH p WHERE p.epoch = $epoch AND p.next_block = $from \
          AND p.relfilenode = $relfilenode AND NOT p.done \
          SET p.next_block = $to, p.rows = p.rows + $count, p.done = $done, p.updated_at = $now",
         one()
@@ -118,7 +118,7 @@ pub(super) fn step_query(pipeline: &str, epoch: Epoch, step: &ChunkStep) -> Quer
 /// Locks the chunk's progress node and returns its epoch and place.
 pub(super) fn locked_read_query(pipeline: &str, step: &ChunkStep) -> Query {
     let text = format!(
-        "{} SET p._lock = null WITH p RETURN p.epoch AS epoch, p.next_block AS next_block, p.done AS done, \
+        "{} SET p:{LABEL} WITH p RETURN p.epoch AS epoch, p.next_block AS next_block, p.done AS done, \
          p.relfilenode AS relfilenode",
         one()
     );

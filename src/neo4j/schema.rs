@@ -116,8 +116,11 @@ pub async fn establish(
     for requirement in &missing {
         connection.run(Query::new(requirement.cypher())).await?;
     }
-    let wait = format!("CALL db.awaitIndexes({INDEX_LIMIT_SECONDS})");
-    connection.rows(Query::new(wait)).await?;
+    // A uniqueness is complete when it is there. Others' failed indexes are none of our business, so not awaitIndexes.
+    for index in missing.iter().filter(|it| !it.unique) {
+        let wait = format!("CALL db.awaitIndex($name, {INDEX_LIMIT_SECONDS})");
+        connection.rows(Query::new(wait).param("name", index.name())).await?;
+    }
     // A name that is taken by something else makes IF NOT EXISTS succeed and make nothing.
     match self::missing(connection, requirements).await?.first() {
         None => Ok(missing),

@@ -128,7 +128,7 @@ async fn of_two_steps_at_once_one_passes() {
 async fn a_writer_that_stopped_with_the_lock_is_ended_by_the_claim() {
     let graph = Graph::new("WriterStopped").await;
     let mut stopped = graph.connection.begin().await.unwrap();
-    let lock = "MATCH (c:_Wal2GraphCheckpoint {pipeline: 'WriterStopped'}) SET c._lock = null";
+    let lock = "MATCH (c:_Wal2GraphCheckpoint {pipeline: 'WriterStopped'}) SET c.epoch = c.epoch";
     stopped.run(neo4rs::Query::new(lock.to_owned())).await.unwrap();
 
     let patience = Duration::from_millis(300);
@@ -136,7 +136,22 @@ async fn a_writer_that_stopped_with_the_lock_is_ended_by_the_claim() {
     assert_eq!((claimed.checkpoint.epoch, claimed.terminated.len()), (Epoch(1), 1));
     let late = stopped.run(graph_query("CREATE (:WriterStopped)")).await;
     assert!(matches!(late, Err(Error::Terminated(_))), "{late:?}");
+    drop(stopped);
     assert_eq!(graph.count().await, 0);
+}
+
+/// It does not in a database that has never seen the property's name.
+#[tokio::test]
+async fn removing_the_lock_property_locks_once_the_graph_is_prepared() {
+    let graph = Graph::new("WriterLock").await;
+    graph.run("CREATE (:WriterLock)").await;
+    let other = Connection::new(&graph.options, ANSWER_LIMIT).unwrap();
+    let mut holder = other.begin().await.unwrap();
+    holder.run(graph_query("MATCH (n:WriterLock) SET n._lock = null")).await.unwrap();
+    let mut waiting = graph.connection.begin().await.unwrap();
+    let waits = waiting.run(graph_query("MATCH (n:WriterLock) SET n.x = 1"));
+    assert!(tokio::time::timeout(Duration::from_millis(500), waits).await.is_err(), "no lock");
+    holder.rollback().await;
 }
 
 fn graph_query(text: &str) -> neo4rs::Query {
