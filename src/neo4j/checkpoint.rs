@@ -21,7 +21,7 @@ use crate::{
     lsn::Lsn,
 };
 
-use super::{connect::Connection, copy_progress, error::Error};
+use super::{connect::Connection, copy_progress, error::Error, retry};
 
 /// The checkpoint's label.
 pub const LABEL: &str = "_Wal2GraphCheckpoint";
@@ -58,9 +58,8 @@ pub async fn prepare(connection: &Connection) -> Result<(), Error> {
         );
         connection.run(Query::new(text)).await?;
     }
-    let mut transaction = connection.begin().await?;
-    transaction.rows(Query::new(format!("CALL db.createProperty('{LOCK}')"))).await?;
-    transaction.commit().await
+    connection.rows(Query::new(format!("CALL db.createProperty('{LOCK}')"))).await?;
+    Ok(())
 }
 
 /// Reads the pipeline's checkpoint; `None` when it has none.
@@ -92,14 +91,17 @@ pub async fn create(
         .param("timeline", new.origin.timeline)
         .param("slot", new.origin.slot.as_str())
         .param("mapping_digest", new.mapping_digest.as_str());
-    let mut transaction = connection.begin().await?;
-    if transaction.run(query).await?.nodes_created == 0 {
-        transaction.rollback().await;
-        return Ok(false);
-    }
-    transaction.run(copy_progress::create_query(pipeline, Epoch(0), copy)).await?;
-    transaction.commit().await?;
-    Ok(true)
+    let once = |query| async {
+        let mut transaction = connection.begin().await?;
+        if transaction.run(query).await?.nodes_created == 0 {
+            transaction.rollback().await;
+            return Ok(false);
+        }
+        transaction.run(copy_progress::create_query(pipeline, Epoch(0), copy)).await?;
+        transaction.commit().await?;
+        Ok(true)
+    };
+    retry::while_transient(|| once(query.clone())).await
 }
 
 /// Removes the pipeline's checkpoint and progress nodes. Whoever writes for it is fenced from then on.

@@ -21,6 +21,7 @@ use super::{
     connect::{Connection, Options},
     copy_progress,
     error::Error,
+    retry,
 };
 
 /// How long a claim waits for the lock before it ends the transaction that holds it. A healthy writer's longest
@@ -75,11 +76,12 @@ pub async fn claim(
     let watcher = Connection::new(options, CLAIM_LIMIT)?;
     let began = Instant::now();
     let mut terminated = Vec::new();
-    let mut raising = std::pin::pin!(raise(&claimer, pipeline));
+    let mut raising = std::pin::pin!(retry::while_transient(|| raise(&claimer, pipeline)));
     let mut patience = patience;
     loop {
         if let Ok(checkpoint) = tokio::time::timeout(patience, &mut raising).await {
-            return Ok(Claimed { checkpoint: checkpoint?, terminated });
+            let none = || ClaimError::NoCheckpoint(pipeline.to_owned());
+            return Ok(Claimed { checkpoint: checkpoint?.ok_or_else(none)?, terminated });
         }
         patience = FIRST_LOOK_AGAIN;
         match (holder(&watcher, pipeline).await?, began.elapsed() > CLAIM_LIMIT) {
@@ -105,24 +107,25 @@ pub async fn claim(
     }
 }
 
-async fn raise(connection: &Connection, pipeline: &str) -> Result<Checkpoint, ClaimError> {
+/// Raises the epoch; `None` when there is no checkpoint.
+async fn raise(connection: &Connection, pipeline: &str) -> Result<Option<Checkpoint>, Error> {
     let mut transaction = connection.begin().await?;
-    transaction.run(claim_query(pipeline)).await?;
+    transaction.run(lock_query(pipeline)).await?;
     let rows = transaction.rows(checkpoint::raise_query(pipeline)).await?;
     let Some(row) = rows.first() else {
         transaction.rollback().await;
-        return Err(ClaimError::NoCheckpoint(pipeline.to_owned()));
+        return Ok(None);
     };
     let checkpoint = checkpoint::checkpoint_of(row)?;
     transaction.run(copy_progress::raise_query(pipeline, checkpoint.epoch)).await?;
     transaction.commit().await?;
-    Ok(checkpoint)
+    Ok(Some(checkpoint))
 }
 
-const CLAIM_MARK: &str = "wal2graph claims";
+/// A comment in the statements that may wait for a lock, so that they can be found in SHOW TRANSACTIONS.
+pub(super) const CLAIM_MARK: &str = "wal2graph claims";
 
-/// Locks the checkpoint. The comment makes the waiting statement findable in SHOW TRANSACTIONS.
-fn claim_query(pipeline: &str) -> Query {
+fn lock_query(pipeline: &str) -> Query {
     let text =
         format!("/* {CLAIM_MARK} */ MATCH (c:{LABEL} {{pipeline: $pipeline}}) SET c:{LABEL}");
     Query::new(text).param("pipeline", pipeline)

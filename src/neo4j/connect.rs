@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use neo4rs::{ConfigBuilder, Graph, Query, Row, Txn, summary::Counters};
 
-use super::{error::Error, nodelay};
+use super::{error::Error, nodelay, retry};
 
 /// How long connecting, logging in and BEGIN may take together.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(15);
@@ -88,20 +88,26 @@ impl Connection {
         }
     }
 
-    /// Runs one statement in a transaction of its own and commits it.
+    /// Runs one statement in a transaction of its own and commits it; again, while Neo4j asks for that.
     pub async fn run(&self, query: Query) -> Result<Counters, Error> {
-        let mut transaction = self.begin().await?;
-        let counters = transaction.run(query).await?;
-        transaction.commit().await?;
-        Ok(counters)
+        let once = |query| async {
+            let mut transaction = self.begin().await?;
+            let counters = transaction.run(query).await?;
+            transaction.commit().await?;
+            Ok(counters)
+        };
+        retry::while_transient(|| once(query.clone())).await
     }
 
-    /// Reads the rows of one statement.
+    /// Reads the rows of one statement, and commits what it did; again, while Neo4j asks for that.
     pub async fn rows(&self, query: Query) -> Result<Vec<Row>, Error> {
-        let mut transaction = self.begin().await?;
-        let rows = transaction.rows(query).await?;
-        transaction.rollback().await;
-        Ok(rows)
+        let once = |query| async {
+            let mut transaction = self.begin().await?;
+            let rows = transaction.rows(query).await?;
+            transaction.commit().await?;
+            Ok(rows)
+        };
+        retry::while_transient(|| once(query.clone())).await
     }
 }
 

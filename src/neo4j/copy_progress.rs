@@ -13,7 +13,7 @@ use neo4rs::{BoltType, Query, Row};
 
 use crate::{checkpoint::Epoch, copy::Progress, graph::Pass};
 
-use super::{checkpoint::get, connect::Connection, error::Error, parameter};
+use super::{checkpoint::get, claim::CLAIM_MARK, connect::Connection, error::Error, parameter};
 
 /// The progress nodes' label.
 pub const LABEL: &str = "_Wal2GraphCopy";
@@ -93,7 +93,9 @@ pub(super) fn remove_query(pipeline: &str, tables: &[&str]) -> Query {
 
 /// Locks all nodes of the pipeline and gives them the epoch.
 pub(super) fn raise_query(pipeline: &str, epoch: Epoch) -> Query {
-    let text = format!("MATCH (p:{LABEL} {{pipeline: $pipeline}}) SET p.epoch = $epoch");
+    let text = format!(
+        "/* {CLAIM_MARK} */ MATCH (p:{LABEL} {{pipeline: $pipeline}}) SET p.epoch = $epoch"
+    );
     Query::new(text).param("pipeline", pipeline).param("epoch", epoch.0)
 }
 

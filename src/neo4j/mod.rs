@@ -16,6 +16,7 @@ pub mod copy_progress;
 pub mod error;
 pub mod nodelay;
 pub mod parameter;
+pub mod retry;
 pub mod schema;
 pub mod writer;
 

@@ -14,11 +14,6 @@
 //! it sees what became of the last one, and the refusal is then read under the lock. Looking without the lock would
 //! not do: a COMMIT that is still under way would look as if it had not happened.
 
-use std::{
-    hash::{BuildHasher, Hasher, RandomState},
-    time::{Duration, Instant},
-};
-
 use neo4rs::summary::Counters;
 
 use crate::{
@@ -33,13 +28,8 @@ use super::{
     copy_progress::{self, ChunkStep},
     error::Error,
     parameter::{self, Query},
+    retry::{RETRY_LIMIT, Retry},
 };
-
-/// How long one call tries before it says that the graph is away. It may be called again with the same.
-pub const RETRY_LIMIT: Duration = Duration::from_secs(30);
-
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How often one call lets an administrator end its transaction before it takes the hint.
 const TERMINATED_LIMIT: u32 = 1;
@@ -206,8 +196,7 @@ impl Writer {
         guard: &Guard<'_>,
         queries: impl Fn() -> Q,
     ) -> Result<Counters, WriteError> {
-        let began = Instant::now();
-        let mut pause = FIRST_PAUSE;
+        let mut retry = Retry::new();
         let mut terminated = 0;
         loop {
             let (statement, error) = match self.attempt(guard, queries()).await {
@@ -240,13 +229,11 @@ impl Writer {
             if terminated > TERMINATED_LIMIT {
                 return Err(WriteError::Fatal(error));
             }
-            if began.elapsed() + pause > RETRY_LIMIT {
+            tracing::warn!(%error, "write not taken");
+            if !retry.wait().await {
                 return Err(WriteError::Away { last: error });
             }
             self.count(&error);
-            tracing::warn!(%error, "write not taken, trying again");
-            tokio::time::sleep(with_jitter(pause)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -373,10 +360,4 @@ fn describe(found: Option<&Checkpoint>) -> String {
         Some(checkpoint) => place(checkpoint.epoch, &checkpoint.position),
         None => "no checkpoint (destroyed, or another database)".to_owned(),
     }
-}
-
-/// Between half of it and all of it, so that writers that met once do not meet again.
-pub(super) fn with_jitter(pause: Duration) -> Duration {
-    let random = RandomState::new().build_hasher().finish();
-    pause.mul_f64(0.5 + (random % 1024) as f64 / 2048.0)
 }

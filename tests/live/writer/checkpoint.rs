@@ -125,15 +125,27 @@ async fn of_two_steps_at_once_one_passes() {
 }
 
 #[tokio::test]
-async fn a_writer_that_stopped_with_the_lock_is_ended_by_the_claim() {
+async fn writers_that_stopped_with_a_lock_are_ended_by_the_claim() {
     let graph = Graph::new("WriterStopped").await;
-    let mut stopped = graph.connection.begin().await.unwrap();
-    let lock = "MATCH (c:_Wal2GraphCheckpoint {pipeline: 'WriterStopped'}) SET c.epoch = c.epoch";
-    stopped.run(neo4rs::Query::new(lock.to_owned())).await.unwrap();
+    destroy(&graph.connection, "WriterStopped").await.unwrap();
+    assert!(
+        create(&graph.connection, "WriterStopped", &new_checkpoint(), &[progress(0, None)])
+            .await
+            .unwrap()
+    );
+    let other = Connection::new(&graph.options, ANSWER_LIMIT).unwrap();
+    let (mut stopped, mut lane) =
+        (graph.connection.begin().await.unwrap(), other.begin().await.unwrap());
+    for (transaction, label) in
+        [(&mut stopped, "_Wal2GraphCheckpoint"), (&mut lane, "_Wal2GraphCopy")]
+    {
+        let lock = format!("MATCH (c:{label} {{pipeline: 'WriterStopped'}}) SET c:{label}");
+        transaction.run(graph_query(&lock)).await.unwrap();
+    }
 
     let patience = Duration::from_millis(300);
     let claimed = claim::claim(&graph.options, "WriterStopped", patience).await.unwrap();
-    assert_eq!((claimed.checkpoint.epoch, claimed.terminated.len()), (Epoch(1), 1));
+    assert_eq!((claimed.checkpoint.epoch, claimed.terminated.len()), (Epoch(1), 2));
     let late = stopped.run(graph_query("CREATE (:WriterStopped)")).await;
     assert!(matches!(late, Err(Error::Terminated(_))), "{late:?}");
     drop(stopped);
