@@ -1,1 +1,25 @@
 //! Neo4j: connections, transactions, the checkpoint.
+//!
+//! ```text
+//! BEGIN -> the checkpoint's compare-and-set -> the batch's statements -> COMMIT
+//!            |                                                             |
+//!            not as expected: look, and stop if another writer writes      no answer: look, never guess
+//! ```
+//!
+//! The position is a node of the same graph and moves in the same transaction as the data, first of all, under the
+//! node's lock. So a batch is in the graph exactly when its position is, whatever breaks in between.
+
+pub mod checkpoint;
+pub mod claim;
+pub mod connect;
+pub mod copy_progress;
+pub mod error;
+pub mod nodelay;
+pub mod parameter;
+pub mod retry;
+pub mod schema;
+pub mod writer;
+
+pub use connect::{Connection, Options};
+pub use error::Error;
+pub use writer::{WriteError, Writer};

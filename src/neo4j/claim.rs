@@ -1,0 +1,173 @@
+//! The claim: from here on this writer and no other.
+//!
+//! ```text
+//! lock the checkpoint -> epoch + 1 -> the same epoch on every progress node -> COMMIT
+//!   |
+//!   longer than the limit: who holds the lock? ours: end it. Somebody else's: name it and go on waiting
+//! ```
+//!
+//! Claim only while holding the slot (START_REPLICATION succeeded): a waiting standby that claimed earlier would fence
+//! the healthy writer. Whoever still writes after the claim finds another epoch, so all it can do is be in our way: a
+//! stopped process keeps its transaction open, and with it the lock, for as long as the server lets it.
+
+use std::time::{Duration, Instant};
+
+use neo4rs::{Query, Row};
+
+use crate::checkpoint::Checkpoint;
+
+use super::{
+    checkpoint::{self, LABEL},
+    connect::{Connection, Options},
+    copy_progress,
+    error::Error,
+    retry,
+};
+
+/// How long a claim waits for the lock before it ends the transaction that holds it. A healthy writer's longest
+/// transaction is far below it, and a claim is made only when that writer has lost the slot.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a claim may take in all.
+pub const CLAIM_LIMIT: Duration = Duration::from_secs(120);
+
+const FIRST_LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// What ended for the claim.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claimed {
+    /// The checkpoint under the new epoch, read under its lock.
+    pub checkpoint: Checkpoint,
+    /// The transactions that had to be ended, as Neo4j names them.
+    pub terminated: Vec<String>,
+}
+
+/// Why a pipeline can not be claimed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ClaimError {
+    /// There is nothing to claim.
+    #[error("the graph has no checkpoint of pipeline {0:?}")]
+    NoCheckpoint(String),
+    /// The lock is held by somebody whose transaction is not ours to end.
+    #[error(
+        "the checkpoint of pipeline {pipeline:?} is locked by {holder}. End that transaction: \
+         TERMINATE TRANSACTIONS '{id}'"
+    )]
+    Locked {
+        /// The pipeline.
+        pipeline: String,
+        /// Neo4j's name of the transaction.
+        id: String,
+        /// User, address and age of it.
+        holder: String,
+    },
+    /// Neo4j did not do it.
+    #[error(transparent)]
+    Neo4j(#[from] Error),
+}
+
+/// Claims the pipeline. Waits at most [`CLAIM_LIMIT`]; after `patience` it ends the transaction of a stopped writer.
+pub async fn claim(
+    options: &Options,
+    pipeline: &str,
+    patience: Duration,
+) -> Result<Claimed, ClaimError> {
+    let claimer = Connection::new(options, CLAIM_LIMIT)?;
+    let watcher = Connection::new(options, CLAIM_LIMIT)?;
+    let began = Instant::now();
+    let mut terminated = Vec::new();
+    let mut raising = std::pin::pin!(retry::while_transient(|| raise(&claimer, pipeline)));
+    let mut patience = patience;
+    loop {
+        if let Ok(checkpoint) = tokio::time::timeout(patience, &mut raising).await {
+            let none = || ClaimError::NoCheckpoint(pipeline.to_owned());
+            return Ok(Claimed { checkpoint: checkpoint?.ok_or_else(none)?, terminated });
+        }
+        patience = FIRST_LOOK_AGAIN;
+        match (holder(&watcher, pipeline).await?, began.elapsed() > CLAIM_LIMIT) {
+            (Some(holder), _) if holder.ours => {
+                tracing::warn!(
+                    transaction = %holder.id,
+                    holder = %holder.description,
+                    "ending the transaction of a writer that stopped while it held the checkpoint"
+                );
+                end(&watcher, &holder.id).await?;
+                terminated.push(holder.id);
+            }
+            (Some(holder), true) => {
+                return Err(ClaimError::Locked {
+                    pipeline: pipeline.to_owned(),
+                    id: holder.id,
+                    holder: holder.description,
+                });
+            }
+            (None, true) => return Err(Error::Lost("no answer to the claim".to_owned()).into()),
+            (_, false) => {}
+        }
+    }
+}
+
+/// Raises the epoch; `None` when there is no checkpoint.
+async fn raise(connection: &Connection, pipeline: &str) -> Result<Option<Checkpoint>, Error> {
+    let mut transaction = connection.begin().await?;
+    transaction.run(lock_query(pipeline)).await?;
+    let rows = transaction.rows(checkpoint::raise_query(pipeline)).await?;
+    let Some(row) = rows.first() else {
+        transaction.rollback().await;
+        return Ok(None);
+    };
+    let checkpoint = checkpoint::checkpoint_of(row)?;
+    transaction.run(copy_progress::raise_query(pipeline, checkpoint.epoch)).await?;
+    transaction.commit().await?;
+    Ok(Some(checkpoint))
+}
+
+/// A comment in the statements that may wait for a lock, so that they can be found in SHOW TRANSACTIONS.
+pub(super) const CLAIM_MARK: &str = "wal2graph claims";
+
+fn lock_query(pipeline: &str) -> Query {
+    let text =
+        format!("/* {CLAIM_MARK} */ MATCH (c:{LABEL} {{pipeline: $pipeline}}) SET c:{LABEL}");
+    Query::new(text).param("pipeline", pipeline)
+}
+
+/// Who keeps the claim waiting.
+struct Holder {
+    id: String,
+    description: String,
+    ours: bool,
+}
+
+/// The transaction that blocks the claim. It is ours when it runs as the same user: nobody else has a reason to hold a
+/// checkpoint's lock, and of our own writers only one that lost the slot can stand in the way of a claim.
+async fn holder(connection: &Connection, pipeline: &str) -> Result<Option<Holder>, Error> {
+    let text = "SHOW TRANSACTIONS YIELD transactionId, username, currentQuery, status, clientAddress, elapsedTime, parameters \
+         RETURN transactionId, username, coalesce(currentQuery, '') AS query, status, \
+         coalesce(clientAddress, '?') AS address, toString(elapsedTime) AS elapsed, \
+         coalesce(toString(parameters.pipeline), '') AS pipeline";
+    let rows = connection.rows(Query::new(text.to_owned())).await?;
+    let field = |row: &Row, name: &str| row.get::<String>(name).unwrap_or_default();
+    let is_claim =
+        |row: &&Row| field(row, "query").contains(CLAIM_MARK) && field(row, "pipeline") == pipeline;
+    for claim in rows.iter().filter(is_claim) {
+        let status = field(claim, "status");
+        let blocker = rows.iter().find(|row| {
+            // "Blocked by: [neo4j-transaction-7, neo4j-transaction-9]"
+            let id = field(row, "transactionId");
+            status.split(['[', ']', ',', ' ']).any(|word| word == id) && !is_claim(row)
+        });
+        if let Some(blocker) = blocker {
+            let (user, address) = (field(blocker, "username"), field(blocker, "address"));
+            let description =
+                format!("user {user:?} from {address}, open for {}", field(blocker, "elapsed"));
+            let ours = user == field(claim, "username");
+            return Ok(Some(Holder { id: field(blocker, "transactionId"), description, ours }));
+        }
+    }
+    Ok(None)
+}
+
+async fn end(connection: &Connection, id: &str) -> Result<(), Error> {
+    let query = Query::new("TERMINATE TRANSACTIONS $id".to_owned()).param("id", id);
+    connection.rows(query).await.map(drop)
+}

@@ -1,0 +1,247 @@
+//! What the graph must have before the first row: constraints, indexes, and a server that can.
+//!
+//! Without its constraint a MERGE is a scan of the label, and two writers could make one key twice. Community Edition
+//! has everything needed: uniqueness constraints on nodes and relationships, and range indexes.
+
+use std::collections::BTreeSet;
+
+use neo4rs::{Query, Row};
+
+use crate::graph::model::{Model, ReferenceBy, RelationshipKey, Shape};
+
+use super::{checkpoint::LABEL, connect::Connection, error::Error};
+
+/// How long an index over existing data may take to be built, in seconds.
+const INDEX_LIMIT_SECONDS: u32 = 600;
+
+/// Something the schema of the graph must have.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Requirement {
+    /// What it is about.
+    pub entity: Entity,
+    /// At most one entity has the same values.
+    pub unique: bool,
+    /// The properties, in the order of the key.
+    pub properties: Vec<String>,
+}
+
+/// Nodes of a label, or relationships of a type.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Entity {
+    /// Nodes with this label.
+    Node(String),
+    /// Relationships of this type.
+    Relationship(String),
+}
+
+/// What the mapping needs: its keys are unique, and its unique references are indexed on both sides.
+pub fn requirements(model: &Model) -> BTreeSet<Requirement> {
+    let mut all = BTreeSet::new();
+    for (_, table) in model.iter() {
+        match &table.shape {
+            Shape::Relationship(shape) => {
+                if let RelationshipKey::Own(key) = &shape.key {
+                    let entity = Entity::Relationship(shape.relationship_type.clone());
+                    all.insert(Requirement { entity, unique: true, properties: key.clone() });
+                }
+            }
+            Shape::Node(node) => {
+                let label = || Entity::Node(node.label.clone());
+                all.insert(Requirement {
+                    entity: label(),
+                    unique: true,
+                    properties: node.key.clone(),
+                });
+                for reference in &node.references {
+                    if let ReferenceBy::Unique { owner_properties, target_properties } =
+                        &reference.by
+                    {
+                        let target = Entity::Node(model.node(reference.target).label.clone());
+                        for (entity, properties) in
+                            [(label(), owner_properties), (target, target_properties)]
+                        {
+                            let properties = properties.clone();
+                            all.insert(Requirement { entity, unique: false, properties });
+                        }
+                    }
+                }
+            }
+        }
+    }
+    all
+}
+
+impl Requirement {
+    /// The name it gets in the graph.
+    pub fn name(&self) -> String {
+        let kind = if self.unique { "unique" } else { "index" };
+        let (Entity::Node(of) | Entity::Relationship(of)) = &self.entity;
+        format!("wal2graph_{kind}_{of}.{}", self.properties.join("."))
+    }
+
+    /// The statement that makes it.
+    pub fn cypher(&self) -> String {
+        let pattern = match &self.entity {
+            Entity::Node(label) => format!("(e:{})", quoted(label)),
+            Entity::Relationship(of) => format!("()-[e:{}]-()", quoted(of)),
+        };
+        let properties: Vec<_> =
+            self.properties.iter().map(|name| format!("e.{}", quoted(name))).collect();
+        let (name, properties) = (quoted(&self.name()), properties.join(", "));
+        match self.unique {
+            true => format!(
+                "CREATE CONSTRAINT {name} IF NOT EXISTS FOR {pattern} REQUIRE ({properties}) IS UNIQUE"
+            ),
+            false => format!("CREATE INDEX {name} IF NOT EXISTS FOR {pattern} ON ({properties})"),
+        }
+    }
+
+    /// Whether `other` serves as well: a uniqueness is an index too.
+    fn is_met_by(&self, other: &Requirement) -> bool {
+        let sorted = |of: &Requirement| of.properties.iter().cloned().collect::<BTreeSet<_>>();
+        self.entity == other.entity
+            && (other.unique || !self.unique)
+            && sorted(self) == sorted(other)
+    }
+}
+
+/// Makes what is missing, and waits until it can be used. What exists already is left as it is. Returns what was made.
+///
+/// `connection` needs a long answer limit: a constraint walks the existing data.
+pub async fn establish(
+    connection: &Connection,
+    requirements: &BTreeSet<Requirement>,
+) -> Result<Vec<Requirement>, Error> {
+    let missing = missing(connection, requirements).await?;
+    for requirement in &missing {
+        connection.run(Query::new(requirement.cypher())).await?;
+    }
+    // A uniqueness is complete when it is there. Others' failed indexes are none of our business, so not awaitIndexes.
+    for index in missing.iter().filter(|it| !it.unique) {
+        let wait = format!("CALL db.awaitIndex($name, {INDEX_LIMIT_SECONDS})");
+        connection.rows(Query::new(wait).param("name", index.name())).await?;
+    }
+    // A name that is taken by something else makes IF NOT EXISTS succeed and make nothing.
+    match self::missing(connection, requirements).await?.first() {
+        None => Ok(missing),
+        Some(requirement) => Err(Error::Fatal(format!(
+            "{:?} exists in the graph and is something else: drop it, it must be made by: {}",
+            requirement.name(),
+            requirement.cypher()
+        ))),
+    }
+}
+
+/// Those requirements that the graph does not meet.
+pub async fn missing(
+    connection: &Connection,
+    requirements: &BTreeSet<Requirement>,
+) -> Result<Vec<Requirement>, Error> {
+    let existing = existing(connection).await?;
+    let is_missing = |it: &&Requirement| !existing.iter().any(|other| it.is_met_by(other));
+    Ok(requirements.iter().filter(is_missing).cloned().collect())
+}
+
+async fn existing(connection: &Connection) -> Result<Vec<Requirement>, Error> {
+    let constraints = "SHOW CONSTRAINTS YIELD type, entityType, labelsOrTypes, properties \
+         WHERE type ENDS WITH 'UNIQUENESS' OR type ENDS WITH 'KEY' \
+         RETURN true AS unique, entityType, labelsOrTypes, properties";
+    let indexes = "SHOW INDEXES YIELD type, state, entityType, labelsOrTypes, properties \
+         WHERE type = 'RANGE' AND state <> 'FAILED' AND size(labelsOrTypes) = 1 \
+         RETURN false AS unique, entityType, labelsOrTypes, properties";
+    let mut all = Vec::new();
+    for text in [constraints, indexes] {
+        let rows = connection.rows(Query::new(text.to_owned())).await?;
+        all.extend(rows.iter().filter_map(requirement_of));
+    }
+    Ok(all)
+}
+
+fn requirement_of(row: &Row) -> Option<Requirement> {
+    let of = row.get::<Vec<String>>("labelsOrTypes").ok()?.into_iter().next()?;
+    let entity = match row.get::<String>("entityType").ok()?.as_str() {
+        "NODE" => Entity::Node(of),
+        _ => Entity::Relationship(of),
+    };
+    let properties = row.get("properties").ok()?;
+    Some(Requirement { entity, unique: row.get("unique").ok()?, properties })
+}
+
+/// A name as Cypher takes any name.
+fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+/// What there is to know about the server before writing to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Its version, such as `5.26.28`.
+    pub version: String,
+    /// `community` or `enterprise`.
+    pub edition: String,
+    /// The database that is written to.
+    pub database: String,
+}
+
+/// Asks the server who it is. An error also says that the database is missing or that the log-in is refused.
+pub async fn describe(connection: &Connection) -> Result<Server, Error> {
+    let text = "CALL dbms.components() YIELD name, versions, edition WHERE name = 'Neo4j Kernel' \
+         CALL db.info() YIELD name AS database RETURN versions[0] AS version, edition, database";
+    let rows = connection.rows(Query::new(text.to_owned())).await?;
+    let field =
+        |name| rows.first().and_then(|row| row.get::<String>(name).ok()).unwrap_or_default();
+    Ok(Server { version: field("version"), edition: field("edition"), database: field("database") })
+}
+
+/// Whether the user may change the schema, found out by doing it and taking it back.
+pub async fn may_change_schema(connection: &Connection) -> Result<(), Error> {
+    let mut transaction = connection.begin().await?;
+    let text = format!(
+        "CREATE CONSTRAINT _wal2graph_checkpoint IF NOT EXISTS FOR (c:{LABEL}) REQUIRE (c.pipeline) IS UNIQUE"
+    );
+    transaction.run(Query::new(text)).await?;
+    transaction.rollback().await;
+    Ok(())
+}
+
+/// How many nodes there are of each label, in the order of `labels`; nodes of others before the first copy.
+pub async fn count_labels(connection: &Connection, labels: &[&str]) -> Result<Vec<u64>, Error> {
+    let mut counts = Vec::with_capacity(labels.len());
+    for label in labels {
+        let text = format!("MATCH (n:{}) RETURN count(n) AS count", quoted(label));
+        let rows = connection.rows(Query::new(text)).await?;
+        counts.push(rows.first().and_then(|row| row.get::<i64>("count").ok()).unwrap_or(0) as u64);
+    }
+    Ok(counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Entity, Requirement};
+
+    #[test]
+    fn names_are_quoted() {
+        let node = Requirement {
+            entity: Entity::Node("A`B".to_owned()),
+            unique: true,
+            properties: vec!["x y".to_owned(), "z".to_owned()],
+        };
+        assert_eq!(
+            node.cypher(),
+            "CREATE CONSTRAINT `wal2graph_unique_A``B.x y.z` IF NOT EXISTS FOR (e:`A``B`) \
+             REQUIRE (e.`x y`, e.`z`) IS UNIQUE"
+        );
+        let index =
+            Requirement { unique: false, entity: Entity::Relationship("T".to_owned()), ..node };
+        assert!(index.cypher().ends_with("FOR ()-[e:`T`]-() ON (e.`x y`, e.`z`)"));
+        assert!(
+            !index
+                .is_met_by(&Requirement { entity: Entity::Node("T".to_owned()), ..index.clone() })
+        );
+        let unique = Requirement { unique: true, ..index.clone() };
+        assert!(
+            index.is_met_by(&unique) && !unique.is_met_by(&index),
+            "a uniqueness is an index too"
+        );
+    }
+}

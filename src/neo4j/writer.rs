@@ -1,0 +1,363 @@
+//! The writer of one lane: a batch and its position, in one transaction, until it is known to be in the graph.
+//!
+//! ```text
+//!          +--------------------------- again, after a pause ---------------------------+
+//!          v                                                                            |
+//! BEGIN -> compare-and-set --passed--> statements -> COMMIT --no answer, or transient --+
+//!              |                                        \--answered--> written
+//!              refused -> lock and read: where it leads, under our epoch -> written (the COMMIT had got through)
+//!                                        where it begins                 -> again
+//!                                        anything else                   -> fenced
+//! ```
+//!
+//! Why an unanswered COMMIT needs no case of its own: the next attempt's compare-and-set waits for the node's lock, so
+//! it sees what became of the last one, and the refusal is then read under the lock. Looking without the lock would
+//! not do: a COMMIT that is still under way would look as if it had not happened.
+
+use neo4rs::summary::Counters;
+
+use crate::{
+    checkpoint::{Advance, Checkpoint, Epoch, Position},
+    copy::Progress,
+    pipeline::Failure,
+};
+
+use super::{
+    checkpoint,
+    connect::{Connection, Transaction},
+    copy_progress::{self, ChunkStep},
+    error::Error,
+    parameter::{self, Query},
+    retry::{RETRY_LIMIT, Retry},
+};
+
+/// How often one call lets an administrator end its transaction before it takes the hint.
+const TERMINATED_LIMIT: u32 = 1;
+
+/// Why a batch is not in the graph.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum WriteError {
+    /// Another writer claimed the graph, or its progress is not where we left it. Never write again.
+    #[error(
+        "another writer has taken over the graph: expected {expected}, found {found}. Only one may run"
+    )]
+    Fenced {
+        /// Epoch and position that this writer left.
+        expected: String,
+        /// Those that are there.
+        found: String,
+    },
+    /// Neo4j could not take it for [`RETRY_LIMIT`]. Calling again with the same is right, and settles an open COMMIT.
+    #[error("Neo4j has not taken a write for {} s: {last}", RETRY_LIMIT.as_secs())]
+    Away {
+        /// Why the last attempt failed.
+        last: Error,
+    },
+    /// The transaction needs more than the server grants: halve the batch.
+    #[error("{error}")]
+    TooLarge {
+        /// What the server said.
+        error: Error,
+    },
+    /// A statement's data is refused, and always will be.
+    #[error("{error}")]
+    Data {
+        /// Which of the call's statements, counted from 0.
+        statement: usize,
+        /// What the server said.
+        error: Error,
+    },
+    /// Somebody has to change something first.
+    #[error(transparent)]
+    Fatal(Error),
+}
+
+impl Failure for WriteError {
+    fn is_transient(&self) -> bool {
+        matches!(self, WriteError::Away { .. })
+    }
+}
+
+/// What a writer had to do again, since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retries {
+    /// Neo4j asked for it: deadlocks and the like.
+    pub transient: u64,
+    /// The connection broke.
+    pub lost: u64,
+    /// An administrator ended the transaction.
+    pub terminated: u64,
+    /// Of all of these, unanswered COMMITs that turned out to have taken effect.
+    pub settled: u64,
+}
+
+/// Writes for one pipeline under one epoch, one transaction at a time.
+///
+/// Do not drop a call's future and go on with another writer: the open transaction keeps its locks until this writer
+/// begins the next one, or is dropped.
+pub struct Writer {
+    connection: Connection,
+    pipeline: String,
+    epoch: Epoch,
+    retries: Retries,
+}
+
+/// What a transaction compares and sets before its data.
+enum Guard<'a> {
+    Advance(&'a Advance),
+    Hold(&'a Position),
+    Chunk(&'a ChunkStep),
+}
+
+/// Where an attempt failed.
+enum Attempt {
+    /// The compare-and-set did not find what it expected.
+    Refused,
+    /// Before, or beside, the data's statements.
+    Around(Error),
+    /// At this statement.
+    At(usize, Error),
+}
+
+/// What a refused compare-and-set turned out to mean.
+enum Found {
+    Before,
+    After,
+    Other { expected: String, found: String },
+}
+
+impl Writer {
+    /// A writer under a claimed epoch. `connection` is this writer's own.
+    pub fn new(connection: Connection, pipeline: &str, epoch: Epoch) -> Self {
+        Writer { connection, pipeline: pipeline.to_owned(), epoch, retries: Retries::default() }
+    }
+
+    /// The epoch it writes under.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// What it had to do again so far.
+    pub fn retries(&self) -> Retries {
+        self.retries
+    }
+
+    /// Writes the statements and moves the checkpoint, both or neither.
+    pub async fn write(&mut self, advance: &Advance, queries: &[Query]) -> Result<(), WriteError> {
+        assert!(advance.from != advance.to, "a step that leads nowhere can not be settled");
+        self.guarded(&Guard::Advance(advance), queries).await.map(drop)
+    }
+
+    /// Writes the statements and moves a copy's progress, both or neither.
+    pub async fn write_chunk(
+        &mut self,
+        step: &ChunkStep,
+        queries: &[Query],
+    ) -> Result<(), WriteError> {
+        assert!(step.from_block != step.to_block || step.done, "a chunk that leads nowhere");
+        self.guarded(&Guard::Chunk(step), queries).await.map(drop)
+    }
+
+    /// Writes statements that are repeatable, while the checkpoint stays `at` its position: pieces of a truncate,
+    /// sweeps. Says what they did; after an unanswered COMMIT, what the repetition did.
+    pub async fn write_piece(
+        &mut self,
+        at: &Position,
+        queries: &[Query],
+    ) -> Result<Counters, WriteError> {
+        self.guarded(&Guard::Hold(at), queries).await
+    }
+
+    /// Starts the copy of tables afresh: their progress nodes are replaced by these.
+    pub async fn restart_copy(
+        &mut self,
+        at: &Position,
+        tables: &[&str],
+        progress: &[Progress],
+    ) -> Result<(), WriteError> {
+        let queries = [
+            copy_progress::remove_query(&self.pipeline, tables),
+            copy_progress::create_query(&self.pipeline, self.epoch, progress),
+        ];
+        self.until_settled(&Guard::Hold(at), || queries.iter().cloned()).await.map(drop)
+    }
+
+    async fn guarded(
+        &mut self,
+        guard: &Guard<'_>,
+        queries: &[Query],
+    ) -> Result<Counters, WriteError> {
+        self.until_settled(guard, || queries.iter().map(parameter::query)).await
+    }
+
+    /// Attempts, until it is known what became of it.
+    async fn until_settled<Q: Iterator<Item = neo4rs::Query>>(
+        &mut self,
+        guard: &Guard<'_>,
+        queries: impl Fn() -> Q,
+    ) -> Result<Counters, WriteError> {
+        let mut retry = Retry::new();
+        let mut terminated = 0;
+        loop {
+            let (statement, error) = match self.attempt(guard, queries()).await {
+                Ok(counters) => return Ok(counters),
+                Err(Attempt::Refused) => match self.look(guard).await {
+                    Ok(Found::After) => {
+                        self.retries.settled += 1;
+                        return Ok(Counters::default());
+                    }
+                    Ok(Found::Before) => {
+                        (None, Error::Lost("the last COMMIT had no answer".to_owned()))
+                    }
+                    Ok(Found::Other { expected, found }) => {
+                        return Err(WriteError::Fenced { expected, found });
+                    }
+                    Err(error) => (None, error),
+                },
+                Err(Attempt::Around(error)) => (None, error),
+                Err(Attempt::At(statement, error)) => (Some(statement), error),
+            };
+            match (&error, statement) {
+                (Error::Terminated(_), _) => terminated += 1,
+                (Error::TooLarge(_), Some(_)) => return Err(WriteError::TooLarge { error }),
+                (Error::Data(_), Some(statement)) => {
+                    return Err(WriteError::Data { statement, error });
+                }
+                (Error::Fatal(_) | Error::Data(_), _) => return Err(WriteError::Fatal(error)),
+                (Error::Transient(_) | Error::Lost(_) | Error::TooLarge(_), _) => {}
+            }
+            if terminated > TERMINATED_LIMIT {
+                return Err(WriteError::Fatal(error));
+            }
+            tracing::warn!(%error, "write not taken");
+            if !retry.wait().await {
+                return Err(WriteError::Away { last: error });
+            }
+            self.count(&error);
+        }
+    }
+
+    async fn attempt(
+        &self,
+        guard: &Guard<'_>,
+        queries: impl Iterator<Item = neo4rs::Query>,
+    ) -> Result<Counters, Attempt> {
+        let mut transaction = self.connection.begin().await.map_err(Attempt::Around)?;
+        let compared =
+            transaction.run(self.compare_and_set(guard)).await.map_err(Attempt::Around)?;
+        if !checkpoint::passed(&compared) {
+            transaction.rollback().await;
+            return Err(Attempt::Refused);
+        }
+        let counters = run_all(&mut transaction, queries).await?;
+        // Memory may run out at COMMIT too; then the last statement is as good a name for it as any.
+        transaction.commit().await.map_err(|error| match error {
+            Error::TooLarge(_) | Error::Data(_) => Attempt::At(usize::MAX, error),
+            error => Attempt::Around(error),
+        })?;
+        Ok(counters)
+    }
+
+    fn compare_and_set(&self, guard: &Guard<'_>) -> neo4rs::Query {
+        match guard {
+            Guard::Advance(advance) => {
+                checkpoint::advance_query(&self.pipeline, self.epoch, advance)
+            }
+            Guard::Hold(at) => checkpoint::hold_query(&self.pipeline, self.epoch, at),
+            Guard::Chunk(step) => copy_progress::step_query(&self.pipeline, self.epoch, step),
+        }
+    }
+
+    /// Reads under the node's lock why a compare-and-set was refused.
+    async fn look(&self, guard: &Guard<'_>) -> Result<Found, Error> {
+        let mut transaction = self.connection.begin().await?;
+        let found = match guard {
+            Guard::Advance(advance) => {
+                self.look_at_checkpoint(&mut transaction, &advance.from, Some(&advance.to)).await
+            }
+            Guard::Hold(at) => self.look_at_checkpoint(&mut transaction, at, None).await,
+            Guard::Chunk(step) => self.look_at_progress(&mut transaction, step).await,
+        };
+        transaction.rollback().await;
+        found
+    }
+
+    async fn look_at_checkpoint(
+        &self,
+        transaction: &mut Transaction,
+        from: &Position,
+        to: Option<&Position>,
+    ) -> Result<Found, Error> {
+        let rows = transaction.rows(checkpoint::locked_read_query(&self.pipeline)).await?;
+        let found = rows.first().map(checkpoint::checkpoint_of).transpose()?;
+        let position = found.as_ref().filter(|it| it.epoch == self.epoch).map(|it| it.position);
+        Ok(match position {
+            Some(position) if position == *from => Found::Before,
+            Some(position) if Some(&position) == to => Found::After,
+            _ => {
+                Found::Other { expected: place(self.epoch, from), found: describe(found.as_ref()) }
+            }
+        })
+    }
+
+    async fn look_at_progress(
+        &self,
+        transaction: &mut Transaction,
+        step: &ChunkStep,
+    ) -> Result<Found, Error> {
+        let place = |epoch, block, done, file| {
+            format!("epoch {epoch}, block {block} of {} (file {file}, done: {done})", step.table)
+        };
+        let expected =
+            |block, done| place(self.epoch.0, i64::from(block), done, i64::from(step.relfilenode));
+        let rows = transaction.rows(copy_progress::locked_read_query(&self.pipeline, step)).await?;
+        let found = match rows.first() {
+            None => "no progress node".to_owned(),
+            Some(row) => place(
+                checkpoint::get(row, "epoch")?,
+                checkpoint::get(row, "next_block")?,
+                checkpoint::get(row, "done")?,
+                checkpoint::get(row, "relfilenode")?,
+            ),
+        };
+        let before = expected(step.from_block, false);
+        Ok(match found {
+            found if found == before => Found::Before,
+            found if found == expected(step.to_block, step.done) => Found::After,
+            found => Found::Other { expected: before, found },
+        })
+    }
+
+    fn count(&mut self, error: &Error) {
+        match error {
+            Error::Terminated(_) => self.retries.terminated += 1,
+            Error::Lost(_) => self.retries.lost += 1,
+            _ => self.retries.transient += 1,
+        }
+    }
+}
+
+async fn run_all(
+    transaction: &mut Transaction,
+    queries: impl Iterator<Item = neo4rs::Query>,
+) -> Result<Counters, Attempt> {
+    let mut counters = Counters::default();
+    for (statement, query) in queries.enumerate() {
+        let ran = transaction.run(query).await.map_err(|error| Attempt::At(statement, error))?;
+        counters.merge(&ran);
+    }
+    Ok(counters)
+}
+
+fn place(epoch: Epoch, position: &Position) -> String {
+    let part =
+        position.part.map(|part| format!(" and {} events of {}", part.events, part.commit_lsn));
+    format!("epoch {} at {}{}", epoch.0, position.lsn, part.unwrap_or_default())
+}
+
+fn describe(found: Option<&Checkpoint>) -> String {
+    match found {
+        Some(checkpoint) => place(checkpoint.epoch, &checkpoint.position),
+        None => "no checkpoint (destroyed, or another database)".to_owned(),
+    }
+}

@@ -1,0 +1,134 @@
+//! Broken connections, deadlocks, refused data: what is written once, and what is said.
+
+use std::time::Duration;
+
+use wal2graph::{
+    checkpoint::Position,
+    lsn::Lsn,
+    neo4j::{Connection, Error, Options, WriteError, Writer, connect::ANSWER_LIMIT},
+};
+
+use super::{
+    Graph,
+    proxy::{Lose, relay},
+    query, step,
+};
+
+async fn writer_through_relay(graph: &Graph, lose: Lose, count: u32) -> Writer {
+    let server = graph.options.url.trim_start_matches("bolt://").to_owned();
+    let url = format!("bolt://127.0.0.1:{}", relay(server, lose, count).await);
+    let epoch = graph.claim().await.checkpoint.epoch;
+    let options = Options { url, ..graph.options.clone() };
+    Writer::new(Connection::new(&options, ANSWER_LIMIT).unwrap(), &graph.pipeline, epoch)
+}
+
+#[tokio::test]
+async fn a_lost_commit_is_written_once() {
+    for (name, lose, settled) in
+        [("WriterRequestLost", Lose::Request, 0), ("WriterAnswerLost", Lose::Answer, 1)]
+    {
+        let graph = Graph::new(name).await;
+        let mut writer = writer_through_relay(&graph, lose, 1).await;
+        writer.write(&step(100, 200), &[graph.create_nodes(&[1])]).await.unwrap();
+        writer.write(&step(200, 300), &[graph.create_nodes(&[2])]).await.unwrap();
+        assert_eq!((graph.count().await, graph.position().await), (2, Position::at(Lsn(300))));
+        let retries = writer.retries();
+        assert_eq!((retries.lost, retries.settled), (1, settled), "{lose:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_deadlock_is_retried() {
+    let (a, b) = (Graph::new("WriterDeadlockA").await, Graph::new("WriterDeadlockB").await);
+    a.run("UNWIND [1, 2] AS id CREATE (:WriterDeadlockA {id: id, hits: 0})").await;
+    let (mut writer_a, mut writer_b) = (a.writer().await, b.writer().await);
+    let hit = |id| {
+        let text = "UNWIND $rows AS r MATCH (n:WriterDeadlockA {id: r}) SET n.hits = n.hits + 1";
+        query(text, &[id])
+    };
+    let wait = || {
+        query(
+            "UNWIND range(1, 300000) AS x WITH max(sin(x)) AS y CREATE (:WriterDeadlockB {y: y})",
+            &[],
+        )
+    };
+    let (to, rows_a, rows_b) = (step(100, 200), [hit(1), wait(), hit(2)], [hit(2), wait(), hit(1)]);
+    let (of_a, of_b) = tokio::join!(writer_a.write(&to, &rows_a), writer_b.write(&to, &rows_b));
+    assert_eq!((of_a, of_b), (Ok(()), Ok(())));
+    let retries = writer_a.retries().transient + writer_b.retries().transient;
+    assert!(retries > 0, "they never met");
+    let text = "MATCH (n:WriterDeadlockA) RETURN sum(n.hits) AS hits";
+    let rows = a.connection.rows(neo4rs::Query::new(text.to_owned())).await.unwrap();
+    assert_eq!(rows[0].get::<i64>("hits").unwrap(), 4);
+}
+
+#[tokio::test]
+async fn a_transaction_ended_by_an_administrator_is_tried_once_more() {
+    let graph = Graph::new("WriterEnded").await;
+    let mut writer = graph.writer().await;
+    let slow = "UNWIND range(1, 20000000) AS x WITH max(sin(x)) AS y CREATE (:WriterEnded {y: y})";
+    let ended = tokio::spawn({
+        let connection = Connection::new(&graph.options, ANSWER_LIMIT).unwrap();
+        async move {
+            let find = "SHOW TRANSACTIONS YIELD transactionId AS id, currentQuery AS query \
+                WHERE query STARTS WITH 'UNWIND range(1, 20000000)' RETURN id";
+            loop {
+                let rows = connection.rows(neo4rs::Query::new(find.to_owned())).await.unwrap();
+                if let Some(row) = rows.first() {
+                    let id: String = row.get("id").unwrap();
+                    let end = neo4rs::Query::new("TERMINATE TRANSACTIONS $id".to_owned());
+                    connection.rows(end.param("id", id)).await.unwrap();
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    });
+    writer.write(&step(100, 200), &[query(slow, &[])]).await.unwrap();
+    ended.await.unwrap();
+    assert_eq!((writer.retries().terminated, graph.count().await), (1, 1));
+}
+
+#[tokio::test]
+async fn refused_data_is_named_without_its_values() {
+    let graph = Graph::new("WriterRefused").await;
+    graph.run("CREATE CONSTRAINT writer_refused IF NOT EXISTS FOR (n:WriterRefused) REQUIRE n.id IS UNIQUE").await;
+    let mut writer = graph.writer().await;
+    let fine = graph.create_nodes(&[1]);
+    let statements = [fine.clone(), graph.create_nodes(&[73_313, 73_313])];
+    for (refused, code) in [
+        (statements, "Schema.ConstraintValidationFailed"),
+        (
+            [fine.clone(), query("UNWIND $rows AS r CREATE (:X {id: {a: r}})", &[73_313])],
+            "Statement.TypeError",
+        ),
+        (
+            [fine, query("UNWIND $rows AS r MERGE (:WriterRefused {id: null})", &[73_313])],
+            "Statement.SemanticError",
+        ),
+    ] {
+        let result = writer.write(&step(100, 200), &refused).await;
+        let Err(WriteError::Data { statement: 1, error }) = result else {
+            panic!("{code}: {result:?}")
+        };
+        assert!(error.to_string().contains(code), "{error}");
+        assert!(!format!("{error:?}").contains("73"), "{error:?}");
+    }
+    assert_eq!((graph.position().await, graph.count().await), (Position::at(Lsn(100)), 0));
+    writer.write(&step(100, 200), &[graph.create_nodes(&[1])]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wrong_statement_or_database_is_fatal_and_nobody_home_is_not() {
+    let graph = Graph::new("WriterWrong").await;
+    let mut writer = graph.writer().await;
+    let result = writer.write(&step(100, 200), &[query("MERGE nothing", &[])]).await;
+    assert!(matches!(result, Err(WriteError::Fatal(_))), "{result:?}");
+    let options = Options { database: Some("nowhere".to_owned()), ..graph.options.clone() };
+    let begun = Connection::new(&options, ANSWER_LIMIT).unwrap().begin().await.map(drop);
+    let Err(Error::Fatal(text)) = begun else { panic!("{begun:?}") };
+    assert!(text.contains("Check the name of the database"), "{text}");
+    let options = Options { url: "bolt://127.0.0.1:1".to_owned(), ..graph.options.clone() };
+    let begun = Connection::new(&options, ANSWER_LIMIT).unwrap().begin().await.map(drop);
+    assert!(matches!(begun, Err(Error::Lost(_))), "{begun:?}");
+}

@@ -1,0 +1,72 @@
+//! Constraints and indexes: made when missing, left when there, refused when the data is not fit.
+
+use std::collections::BTreeSet;
+
+use wal2graph::neo4j::{
+    Error,
+    schema::{self, Entity, Requirement},
+};
+
+use super::Graph;
+
+fn requirement(entity: Entity, unique: bool, properties: &[&str]) -> Requirement {
+    let properties = properties.iter().map(|name| (*name).to_owned()).collect();
+    Requirement { entity, unique, properties }
+}
+
+fn node(label: &str, unique: bool, properties: &[&str]) -> BTreeSet<Requirement> {
+    BTreeSet::from([requirement(Entity::Node(label.to_owned()), unique, properties)])
+}
+
+#[tokio::test]
+async fn what_is_missing_is_made_and_what_is_there_is_left() {
+    let graph = Graph::new("WriterSchema").await;
+    let relationship = Entity::Relationship("WRITER `SCHEMA`".to_owned());
+    let mut all = node("Writer `Schema`", true, &["a b", "c"]);
+    all.append(&mut node("Writer `Schema`", false, &["d"]));
+    all.append(&mut node("WriterSchemaForeign", true, &["id"]));
+    all.insert(requirement(relationship, true, &["_pk"]));
+    for requirement in &all {
+        let (kind, name) =
+            (if requirement.unique { "CONSTRAINT" } else { "INDEX" }, requirement.name());
+        graph.run(&format!("DROP {kind} `{}` IF EXISTS", name.replace('`', "``"))).await;
+    }
+    let foreign = "CREATE CONSTRAINT writer_foreign IF NOT EXISTS FOR (n:WriterSchemaForeign) REQUIRE n.id IS UNIQUE";
+    graph.run(foreign).await;
+
+    let made = schema::establish(&graph.connection, &all).await.unwrap();
+    assert_eq!(made.len(), 3, "{made:?}");
+    assert_eq!(schema::establish(&graph.connection, &all).await.unwrap(), []);
+    assert_eq!(schema::missing(&graph.connection, &all).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn data_that_is_not_unique_is_said_without_its_values() {
+    let graph = Graph::new("WriterTwice").await;
+    graph.run("UNWIND [1, 2] AS x CREATE (:WriterTwice {id: 'secret'})").await;
+    let made = schema::establish(&graph.connection, &node("WriterTwice", true, &["id"])).await;
+    let Err(Error::Fatal(text)) = made else { panic!("{made:?}") };
+    assert!(text.contains("WriterTwice") && !text.contains("secret"), "{text}");
+}
+
+#[tokio::test]
+async fn a_name_taken_by_something_else_is_said() {
+    let graph = Graph::new("WriterTaken").await;
+    let all = node("WriterTaken", true, &["id"]);
+    graph.run("CREATE INDEX `wal2graph_unique_WriterTaken.id` IF NOT EXISTS FOR (n:WriterTaken) ON (n.other)").await;
+    let made = schema::establish(&graph.connection, &all).await;
+    let Err(Error::Fatal(text)) = made else { panic!("{made:?}") };
+    assert!(text.contains("wal2graph_unique_WriterTaken.id"), "{text}");
+}
+
+#[tokio::test]
+async fn the_server_says_what_it_is() {
+    let graph = Graph::new("WriterDescribed").await;
+    let server = schema::describe(&graph.connection).await.unwrap();
+    assert!(server.version.starts_with("5.") || server.version.starts_with("202"), "{server:?}");
+    assert_eq!((server.edition.as_str(), server.database.as_str()), ("community", "neo4j"));
+    schema::may_change_schema(&graph.connection).await.unwrap();
+    graph.run("UNWIND [1, 2, 3] AS x CREATE (:WriterDescribed)").await;
+    let labels = ["WriterDescribed", "No `such` label"];
+    assert_eq!(schema::count_labels(&graph.connection, &labels).await.unwrap(), [3, 0]);
+}
