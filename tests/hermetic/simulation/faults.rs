@@ -15,6 +15,7 @@ pub enum Fault {
     InsertWithoutRemovalWhileCopying,
     ChunkAfterNewerBatches,
     ChunkMissesAppliedTransaction,
+    RestartForgetsAppliedTransactions,
     RewriteBetweenChunksUnseen,
     IdleAcknowledgedBeforeTheCheckpoint,
     KeepaliveOutOfOrder,
@@ -37,6 +38,7 @@ pub const ALL: &[Fault] = &[
     Fault::InsertWithoutRemovalWhileCopying,
     Fault::ChunkAfterNewerBatches,
     Fault::ChunkMissesAppliedTransaction,
+    Fault::RestartForgetsAppliedTransactions,
     Fault::RewriteBetweenChunksUnseen,
     Fault::IdleAcknowledgedBeforeTheCheckpoint,
     Fault::KeepaliveOutOfOrder,
@@ -164,19 +166,16 @@ fn cancel(events: Vec<Event>) -> Vec<Event> {
     kept
 }
 
-/// A delete and the insert of the same key become an update.
+/// A delete before the insert of the same key is left out.
 fn upsert(events: Vec<Event>) -> Vec<Event> {
     let mut kept: Vec<Event> = Vec::new();
     for event in events {
-        if let Event::Insert { table, key, row } = &event
+        if let Event::Insert { table, key, .. } = &event
             && let Some(at) = kept.iter().rposition(|other| {
                 matches!(other, Event::Delete { table: from, key: gone } if from == table && gone == key)
             })
         {
-            let update = Event::Update { table: *table, key: key.clone(), row: row.clone() };
             kept.remove(at);
-            kept.push(update);
-            continue;
         }
         kept.push(event);
     }

@@ -28,7 +28,7 @@ use faults::Fault;
 use world::{Shared, World};
 
 /// Histories that `make test` runs.
-const HISTORIES: u64 = 600;
+const HISTORIES: u64 = 12_000;
 /// A planted fault must be found within this many.
 const HISTORIES_PER_FAULT: u64 = 4_000;
 /// In virtual time; a pipeline that is not done by then never will be.

@@ -6,7 +6,7 @@ use tokio::{sync::watch, time::sleep};
 use wal2graph::{
     change::{Change, Event},
     checkpoint::{Epoch, Position},
-    copy::{AppliedTransactions, Progress},
+    copy::{AppliedTransactions, Progress, Snapshot},
     engine::{Batch, Engine, Limits},
     graph::{Circumstances, Key, Mutations, Pass, Row, Statement, TableIndex, plan, plan_copied},
     lsn::Lsn,
@@ -60,6 +60,7 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
         copier: (!settled).then(|| SimCopier {
             world: world.clone(),
             epoch,
+            ended_before: world.lock().server.next_xid,
             has_waited: false,
             earlier: None,
         }),
@@ -195,13 +196,16 @@ impl SimSource {
                 Some(Fault::DuplicatesByLsnOnly) => logged.begin.commit_lsn <= start,
                 _ => logged.begin.commit_lsn < start,
             };
+            let early = fault == Some(Fault::KeepaliveOutOfOrder) && done.is_none() && !skipped;
+            let wal_end = logged.commit.end_lsn;
+            if early && world.rng.bool() {
+                events.push(Event::Keepalive { wal_end, reply_requested: true });
+                break;
+            }
+            let logged = &world.server.log[index];
             self.sent = match done {
                 None if skipped => Sent::Between(index + 1),
                 None => {
-                    if fault == Some(Fault::KeepaliveOutOfOrder) {
-                        let wal_end = logged.commit.end_lsn;
-                        events.push(Event::Keepalive { wal_end, reply_requested: true });
-                    }
                     events.push(Event::Begin(logged.begin));
                     Sent::Within(index, 0)
                 }
@@ -299,6 +303,9 @@ fn statements(
 struct SimCopier {
     world: Shared,
     epoch: Epoch,
+    /// Transactions that ran when the instance started must have ended: the graph may have them from an earlier
+    /// instance, and a snapshot may not see them yet.
+    ended_before: u64,
     /// The stream has passed the last chunk.
     has_waited: bool,
     /// A snapshot that a planted fault keeps from an earlier turn.
@@ -334,7 +341,10 @@ impl SimCopier {
             }
             _ => fresh,
         };
-        let sees = applied.are_seen_by(&text.parse().expect("a snapshot"));
+        let snapshot: Snapshot = text.parse().expect("a snapshot");
+        let forgets = world.fault == Some(Fault::RestartForgetsAppliedTransactions);
+        let sees =
+            (forgets || snapshot.xmin() >= self.ended_before) && applied.are_seen_by(&snapshot);
         let unchecked = matches!(
             world.fault,
             Some(Fault::ChunkMissesAppliedTransaction | Fault::ChunkAfterNewerBatches)
