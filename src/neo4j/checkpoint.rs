@@ -154,7 +154,7 @@ pub(super) fn advance_query(pipeline: &str, epoch: Epoch, advance: &Advance) -> 
 pub(super) fn hold_query(pipeline: &str, epoch: Epoch, at: &Position) -> Query {
     let text = format!(
         "MATCH (c:{LABEL} {{pipeline: $pipeline}}) SET c:{LABEL} {GUARD} \
-         SET c.epoch = c.epoch, c.lsn = c.lsn, c.updated_at = $now, c.pipeline = c.pipeline"
+         SET c.updated_at = $now"
     );
     expect(Query::new(text).param("now", Utc::now()), pipeline, epoch, at)
 }
@@ -168,9 +168,9 @@ fn expect(query: Query, pipeline: &str, epoch: Epoch, from: &Position) -> Query 
         .param("from_events", from.part.map_or(-1, |part| part.events as i64))
 }
 
-/// Whether a compare-and-set found what it expected: it sets four properties or more then, and at most the lock else.
+/// Whether a compare-and-set found what it expected. One that did not sets no property: its lock is a label.
 pub(super) fn passed(counters: &Counters) -> bool {
-    counters.properties_set >= 4
+    counters.properties_set > 0
 }
 
 /// A log position as a property. PostgreSQL's positions stay far below 2^63.

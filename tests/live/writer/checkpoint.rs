@@ -58,6 +58,16 @@ async fn a_step_from_elsewhere_is_fenced_and_writes_nothing() {
 }
 
 #[tokio::test]
+async fn an_idle_step_of_a_new_checkpoint_passes() {
+    let graph = Graph::new("WriterIdle").await;
+    let mut writer = graph.writer().await;
+    writer.write(&Advance { committed_at: None, ..step(100, 200) }, &[]).await.unwrap();
+    writer.write_piece(&Position::at(Lsn(200)), &[]).await.unwrap();
+    assert_eq!(graph.position().await, Position::at(Lsn(200)));
+    assert_eq!(writer.retries(), Default::default());
+}
+
+#[tokio::test]
 async fn parts_are_steps_too() {
     let graph = Graph::new("WriterParts").await;
     let mut writer = graph.writer().await;
@@ -117,7 +127,13 @@ async fn of_two_steps_at_once_one_passes() {
         let rows = [graph.create_nodes(&[round])];
         let (step_a, step_b) = (step(from, to_a), step(from, to_b));
         let (of_a, of_b) = tokio::join!(a.write(&step_a, &rows), b.write(&step_b, &rows));
-        assert!(of_a.is_ok() != of_b.is_ok(), "{of_a:?} {of_b:?}");
+        assert!(
+            of_a.is_ok() != of_b.is_ok(),
+            "round {round}: {of_a:?} {of_b:?} {:?} {:?} {:?}",
+            a.retries(),
+            b.retries(),
+            graph.position().await
+        );
         from = if of_a.is_ok() { to_a } else { to_b };
         assert_eq!(graph.position().await, Position::at(Lsn(from)));
     }
