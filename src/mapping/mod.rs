@@ -1,1 +1,3 @@
 //! From tables to a graph: inference, what the file edits, and the translation of changes.
+
+pub mod edit;
