@@ -1,6 +1,30 @@
 //! Values: PostgreSQL's text in, Neo4j's property out.
 //!
-//! One codec for copy and stream: both carry PostgreSQL's text form under the pinned session settings.
+//! ```text
+//! TypeCatalog --resolve(oid)--> Type --parse(text)--> Conversion: Mapped(Value) | Fallback(Value)
+//!                                    --normalise_key(text)--> Value, equal where PostgreSQL says equal
+//! ```
+//!
+//! One codec for copy and stream: both carry PostgreSQL's text form under the pinned session
+//! settings (`DateStyle=ISO`, `IntervalStyle=iso_8601`, `TimeZone=UTC`, `extra_float_digits=3`,
+//! `bytea_output=hex`, `lc_monetary=C`), so both make the same value by construction.
+//!
+//! Any text gives a value. What Neo4j cannot hold as the column's type (`infinity`, `24:00:00`, an
+//! unknown type, malformed text) becomes its text form, and is told apart so that it can be counted.
+
+mod array;
+mod facts;
+mod geometry;
+mod json;
+mod key;
+mod numeric;
+mod parse;
+mod temporal;
+mod types;
+
+pub use facts::{FieldFacts, TypeCatalog, TypeFacts, TypeKind};
+pub use key::{KeyError, normalise_key, normalise_key_as};
+pub use types::{Field, NumericMode, TextKind, Type};
 
 use bytes::Bytes;
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Utc};
@@ -101,4 +125,36 @@ pub struct Point {
     pub x: Float,
     /// Second coordinate.
     pub y: Float,
+}
+
+/// What a text became.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Conversion {
+    /// The value that the column's type promises.
+    Mapped(Value),
+    /// The text could not be held as that type: its text form instead, to be counted. A String, or
+    /// Bytes where it is not UTF-8 (a database in SQL_ASCII), or a list of Strings for an array of
+    /// an unknown type.
+    Fallback(Value),
+}
+
+impl Conversion {
+    /// The value, either way.
+    pub fn value(&self) -> &Value {
+        match self {
+            Conversion::Mapped(value) | Conversion::Fallback(value) => value,
+        }
+    }
+
+    /// The value, either way.
+    pub fn into_value(self) -> Value {
+        match self {
+            Conversion::Mapped(value) | Conversion::Fallback(value) => value,
+        }
+    }
+
+    /// The value is not of the type that the column promises.
+    pub fn is_fallback(&self) -> bool {
+        matches!(self, Conversion::Fallback(_))
+    }
 }

@@ -1,0 +1,255 @@
+//! From what a catalog says of a type to what it means.
+//!
+//! ```text
+//! pg_type, pg_attribute --> TypeFacts --> TypeCatalog --resolve(oid)--> Type
+//! ```
+//!
+//! Built-in types need no facts: their object ids never change. Everything else is followed through
+//! domains, arrays and composite types to the built-in types or extensions at the bottom.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::types::{Field, NumericMode, TextKind, Type};
+
+/// How deep types are followed. PostgreSQL has no limit of its own; real schemas use two or three.
+const MAX_DEPTH: usize = 32;
+
+/// What `pg_type` says of one type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypeFacts {
+    /// `oid`.
+    pub oid: u32,
+    /// The name of its schema.
+    pub schema: String,
+    /// `typname`.
+    pub name: String,
+    /// `typdelim`: what stands between values of this type in an array of it.
+    pub delimiter: char,
+    /// `typtype`, and what belongs to it.
+    pub kind: TypeKind,
+}
+
+/// What sort of type it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TypeKind {
+    /// A base type that is no array.
+    Base,
+    /// An array: a base type whose `typinput` is `array_in` (`typcategory = 'A'` also holds
+    /// `int2vector` and `oidvector`, which are written otherwise).
+    Array {
+        /// `typelem`.
+        element: u32,
+    },
+    /// A domain.
+    Domain {
+        /// `typbasetype`, which may be a domain too.
+        base: u32,
+    },
+    /// An enum.
+    Enum,
+    /// A range.
+    Range,
+    /// A multirange.
+    Multirange,
+    /// A composite type, or the row type of a table.
+    Composite {
+        /// Its attributes in order, without dropped ones.
+        fields: Vec<FieldFacts>,
+    },
+    /// A pseudo-type: no column has one.
+    Pseudo,
+}
+
+/// What `pg_attribute` says of an attribute of a composite type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldFacts {
+    /// `attname`.
+    pub name: String,
+    /// `atttypid`.
+    pub type_oid: u32,
+}
+
+/// The types that are known, by object id.
+#[derive(Clone, Debug, Default)]
+pub struct TypeCatalog {
+    types: HashMap<u32, TypeFacts>,
+}
+
+impl TypeCatalog {
+    /// Knows the built-in types and these. Facts of built-in types do no harm.
+    pub fn new(facts: impl IntoIterator<Item = TypeFacts>) -> TypeCatalog {
+        let types = facts.into_iter().map(|facts| (facts.oid, facts)).collect();
+        TypeCatalog { types }
+    }
+
+    /// What the type means; [`Type::Unknown`] if nothing says so. `numeric` comes out
+    /// [`NumericMode::Exact`]: [`Type::with_numeric_mode`] changes it.
+    pub fn resolve(&self, oid: u32) -> Type {
+        self.resolve_within(oid, MAX_DEPTH)
+    }
+
+    fn resolve_within(&self, oid: u32, depth: usize) -> Type {
+        if let Some(known) = built_in(oid).or_else(|| built_in_array(oid)) {
+            return known;
+        }
+        let Some(facts) = self.types.get(&oid) else {
+            return Type::Unknown { name: format!("type {oid}") };
+        };
+        let unknown = || Type::Unknown { name: format!("{}.{}", facts.schema, facts.name) };
+        let Some(depth) = depth.checked_sub(1) else {
+            return unknown();
+        };
+        match &facts.kind {
+            TypeKind::Base => extension(&facts.name).unwrap_or_else(unknown),
+            TypeKind::Array { element } => Type::Array {
+                element: Box::new(self.resolve_within(*element, depth)),
+                delimiter: self.types.get(element).map_or(facts.delimiter, |it| it.delimiter),
+            },
+            TypeKind::Domain { base } => self.resolve_within(*base, depth),
+            TypeKind::Enum | TypeKind::Range | TypeKind::Multirange => Type::TEXT,
+            TypeKind::Composite { fields } => Type::Composite(self.fields(fields, depth)),
+            TypeKind::Pseudo => unknown(),
+        }
+    }
+
+    fn fields(&self, fields: &[FieldFacts], depth: usize) -> Arc<[Field]> {
+        let resolved = fields.iter().map(|field| Field {
+            name: field.name.clone(),
+            r#type: self.resolve_within(field.type_oid, depth),
+        });
+        resolved.collect()
+    }
+}
+
+/// PostgreSQL's own types by object id, as fixed in its `pg_type.dat`.
+fn built_in(oid: u32) -> Option<Type> {
+    Some(match oid {
+        16 => Type::Boolean,
+        17 => Type::Bytes,
+        20 | 21 | 23 | 26 => Type::Integer,
+        700 => Type::Real,
+        701 => Type::Double,
+        1700 => Type::Numeric(NumericMode::Exact),
+        1042 => Type::Text(TextKind::Padded),
+        2950 => Type::Text(TextKind::Uuid),
+        1082 => Type::Date,
+        1083 => Type::Time,
+        1114 => Type::Timestamp,
+        1184 => Type::TimestampTz,
+        1186 => Type::Interval,
+        1266 => Type::TimeTz,
+        114 | 3802 => Type::Json,
+        600 => Type::Point,
+        // "char", name, text, varchar, bpchar's relatives and xml.
+        18 | 19 | 25 | 1043 | 142 => Type::TEXT,
+        // int2vector, oidvector; regproc and its family; tid, xid, cid, xid8, pg_lsn, snapshots.
+        22 | 30 | 24 | 2202..=2206 | 3734 | 3769 | 4089 | 4096 | 4191 => Type::TEXT,
+        27..=29 | 5069 | 3220 | 2970 | 5038 | 1033 | 1790 => Type::TEXT,
+        // lseg, path, box, polygon, line, circle; inet family; money; bit and varbit.
+        601..=604 | 628 | 718 | 650 | 869 | 774 | 829 | 790 | 1560 | 1562 => Type::TEXT,
+        // tsvector, tsquery, gtsvector, jsonpath; ranges; multiranges.
+        3614 | 3615 | 3642 | 4072 => Type::TEXT,
+        3904 | 3906 | 3908 | 3910 | 3912 | 3926 | 4451 | 4532..=4536 => Type::TEXT,
+        _ => return None,
+    })
+}
+
+/// Arrays of PostgreSQL's own types: array's object id, element's object id.
+const BUILT_IN_ARRAYS: [(u32, u32); 71] = [
+    (143, 142),
+    (199, 114),
+    (271, 5069),
+    (629, 628),
+    (651, 650),
+    (719, 718),
+    (775, 774),
+    (791, 790),
+    (1000, 16),
+    (1001, 17),
+    (1002, 18),
+    (1003, 19),
+    (1005, 21),
+    (1006, 22),
+    (1007, 23),
+    (1008, 24),
+    (1009, 25),
+    (1010, 27),
+    (1011, 28),
+    (1012, 29),
+    (1013, 30),
+    (1014, 1042),
+    (1015, 1043),
+    (1016, 20),
+    (1017, 600),
+    (1018, 601),
+    (1019, 602),
+    (1020, 603),
+    (1021, 700),
+    (1022, 701),
+    (1027, 604),
+    (1028, 26),
+    (1034, 1033),
+    (1040, 829),
+    (1041, 869),
+    (1115, 1114),
+    (1182, 1082),
+    (1183, 1083),
+    (1185, 1184),
+    (1187, 1186),
+    (1231, 1700),
+    (1270, 1266),
+    (1561, 1560),
+    (1563, 1562),
+    (2201, 1790),
+    (2207, 2202),
+    (2208, 2203),
+    (2209, 2204),
+    (2210, 2205),
+    (2211, 2206),
+    (2949, 2970),
+    (2951, 2950),
+    (3221, 3220),
+    (3643, 3614),
+    (3644, 3642),
+    (3645, 3615),
+    (3735, 3734),
+    (3770, 3769),
+    (3807, 3802),
+    (3905, 3904),
+    (3907, 3906),
+    (3909, 3908),
+    (3911, 3910),
+    (3913, 3912),
+    (3927, 3926),
+    (4073, 4072),
+    (4090, 4089),
+    (4097, 4096),
+    (4192, 4191),
+    (5039, 5038),
+    (6150, 4451), (6151, 4532), (6152, 4533), (6153, 4534), (6155, 4535), (6157, 4536),
+];
+
+/// `box` alone is delimited otherwise, for its text holds commas.
+const BOX_OID: u32 = 603;
+
+fn built_in_array(oid: u32) -> Option<Type> {
+    let listed = BUILT_IN_ARRAYS.binary_search_by_key(&oid, |&(array, _)| array).ok();
+    let element = BUILT_IN_ARRAYS[listed?].1;
+    let delimiter = if element == BOX_OID { ';' } else { ',' };
+    Some(Type::Array { element: Box::new(built_in(element)?), delimiter })
+}
+
+/// Base types of the extensions people use. They live in any schema, under these names.
+fn extension(name: &str) -> Option<Type> {
+    Some(match name {
+        "citext" => Type::Text(TextKind::CaseInsensitive),
+        "hstore" => Type::Hstore,
+        "geometry" | "geography" => Type::Geometry,
+        "vector" | "halfvec" => Type::Vector,
+        "sparsevec" | "ltree" | "lquery" | "ltxtquery" | "cube" | "seg" | "semver" => Type::TEXT,
+        "ean13" | "isbn" | "isbn13" | "ismn" | "ismn13" | "issn" | "issn13" | "upc" => Type::TEXT,
+        "box2d" | "box3d" | "roaringbitmap" => Type::TEXT,
+        _ => return None,
+    })
+}
