@@ -14,6 +14,8 @@ use std::fmt;
 pub struct Catalog {
     /// All ordinary tables, partitioned tables and partitions, by name.
     pub tables: Vec<Table>,
+    /// Every type that their columns have, and the types those are made of.
+    pub types: Vec<TypeFacts>,
 }
 
 impl Catalog {
@@ -103,11 +105,29 @@ impl Table {
         columns.iter().all(|name| self.column(name.as_ref()).is_some_and(|column| column.not_null))
     }
 
+    /// Whether the stream carries the column.
+    pub fn streams(&self, column: &Column) -> bool {
+        match &self.published.columns {
+            Some(published) => published.contains(&column.name),
+            None => !column.generated,
+        }
+    }
+
     /// The unique keys that identify every row at every moment: immediate, for all rows, never NULL. The primary key
     /// first, when it is one.
     pub fn identifying_keys(&self) -> impl Iterator<Item = &UniqueKey> {
         let keys = self.primary_key.iter().chain(&self.unique_keys);
         keys.filter(|key| key.immediate && !key.partial && self.all_not_null(&key.columns))
+    }
+
+    /// Whether at most one row has the same values in these columns, at every moment, leaving NULLs aside.
+    pub fn finds_one_row<S: AsRef<str>>(&self, columns: &[S]) -> bool {
+        let mut keys = self.primary_key.iter().chain(&self.unique_keys);
+        keys.any(|key| {
+            let same = key.columns.len() == columns.len()
+                && columns.iter().all(|name| key.columns.iter().any(|it| it == name.as_ref()));
+            same && key.immediate && !key.partial
+        })
     }
 
     /// The columns that the replica identity carries by themselves; `None` under FULL, NOTHING, or when there are none.
@@ -153,8 +173,12 @@ pub struct Column {
     pub name: String,
     /// Its number in the table, from 1.
     pub number: i16,
-    /// Its type.
-    pub column_type: ColumnType,
+    /// Its type's object id.
+    pub type_oid: u32,
+    /// Its type's modifier (`atttypmod`), -1 when there is none.
+    pub type_modifier: i32,
+    /// Its type as SQL writes it: `numeric(12,2)`.
+    pub type_name: String,
     /// It is declared NOT NULL (a primary key's columns are).
     pub not_null: bool,
     /// It is computed from others (GENERATED ALWAYS AS): the stream does not carry it, unless PostgreSQL 18 is told to.
@@ -163,62 +187,49 @@ pub struct Column {
     pub deterministic: bool,
 }
 
-/// A type, as far as its text form depends on it.
+/// What `pg_type` says of a type.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ColumnType {
-    /// The object id.
+pub struct TypeFacts {
+    /// `oid`.
     pub oid: u32,
-    /// The modifier (`atttypmod`), -1 when there is none.
-    pub modifier: i32,
-    /// The schema it is in.
+    /// The name of its schema.
     pub schema: String,
-    /// Its name in `pg_type`: `int4`, not `integer`; an array's begins with an underscore.
+    /// `typname`.
     pub name: String,
-    /// What kind of type it is.
+    /// `typdelim`: what stands between values of this type in an array of it.
+    pub delimiter: char,
+    /// What sort of type it is.
     pub kind: TypeKind,
 }
 
-impl ColumnType {
-    /// The type beneath all domains, with the modifier that holds.
-    pub fn base(&self) -> &ColumnType {
-        match &self.kind {
-            TypeKind::Domain { base } => base.base(),
-            _ => self,
-        }
-    }
-}
-
-impl fmt::Display for ColumnType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.kind, self.schema.as_str()) {
-            (TypeKind::Array { element }, _) => write!(f, "{element}[]"),
-            (_, "pg_catalog") => f.write_str(&self.name),
-            (_, schema) => write!(f, "{schema}.{}", self.name),
-        }
-    }
-}
-
-/// What kind of type it is.
+/// What sort of type it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TypeKind {
     /// A scalar type of PostgreSQL's or an extension's.
     Base,
+    /// An array that is written as arrays are (`int2vector` is not).
+    Array {
+        /// The type of its elements.
+        element: u32,
+    },
     /// A domain.
     Domain {
-        /// What it is a domain over, with the modifier the domain gives it.
-        base: Box<ColumnType>,
-    },
-    /// An array.
-    Array {
-        /// The type of its elements, with the array's modifier.
-        element: Box<ColumnType>,
+        /// The type beneath, maybe a domain too.
+        base: u32,
     },
     /// An enum.
     Enum,
-    /// A row type.
-    Composite,
-    /// A range or a multirange.
+    /// A range.
     Range,
+    /// A multirange.
+    Multirange,
+    /// A row type.
+    Composite {
+        /// Its attributes, in order: name and type.
+        fields: Vec<(String, u32)>,
+    },
+    /// A pseudo-type: no column has one.
+    Pseudo,
 }
 
 /// A primary key, a unique constraint, or a unique index on plain columns.

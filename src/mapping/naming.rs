@@ -12,6 +12,11 @@ pub fn label(table: &str) -> String {
     singular_words(table).iter().map(|word| capitalised(word)).collect()
 }
 
+/// A name as it is, in UpperCamelCase.
+pub fn upper_camel(name: &str) -> String {
+    words(name).iter().map(|word| capitalised(word)).collect()
+}
+
 /// A relationship type from a table's singular name, in UPPER_SNAKE.
 pub fn type_from_singular(table: &str) -> String {
     upper_snake(&singular_words(table))

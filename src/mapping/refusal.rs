@@ -2,12 +2,16 @@
 
 use crate::catalog::TableName;
 
+use super::warning::WhyLeftOut;
+
 /// Why a mapping is refused: the table, the cause and the fix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The file names a table that is not there.
-    #[error("{table}: there is no such table{}", suggestion(.nearest))]
+    #[error("{table}, named by {named_by}: there is no such table{}", suggestion(.nearest))]
     UnknownTable {
+        /// Where the file names it: `tables`, or the table whose relationship leads there.
+        named_by: String,
         /// As the file names it.
         table: String,
         /// What was probably meant.
@@ -31,18 +35,18 @@ pub enum Refusal {
         /// The table to edit.
         root: TableName,
     },
-    /// The file edits a table whose rows nothing identifies.
-    #[error("{table}: {cause}. {fix}, or leave it out with `skip: true`")]
+    /// The file edits a table that can not be mapped.
+    #[error("{table}: it can not be mapped: {why}, or leave it out with `skip: true`")]
     Unusable {
         /// The table.
         table: TableName,
-        /// Why.
-        cause: String,
-        /// What to do.
-        fix: String,
+        /// Why, and what to do.
+        why: WhyLeftOut,
     },
     /// The table is given a label and is a relationship at once.
-    #[error("{table}: `label`, `labels` and `relationships` make nodes, `relationship` makes relationships: keep one")]
+    #[error(
+        "{table}: `label`, `labels` and `relationships` make nodes, `relationship` makes relationships: keep one"
+    )]
     NodeAndRelationship {
         /// The table.
         table: TableName,
@@ -100,7 +104,9 @@ pub enum Refusal {
         column: String,
     },
     /// The stream does not carry a column that is needed.
-    #[error("{table}: the stream does not carry column {column:?} ({cause}), but {needed_for} needs it. {fix}")]
+    #[error(
+        "{table}: the stream does not carry column {column:?} ({cause}), but {needed_for} needs it. Publish the column, or do without it"
+    )]
     NotStreamed {
         /// The table.
         table: TableName,
@@ -110,11 +116,11 @@ pub enum Refusal {
         cause: &'static str,
         /// What needs it.
         needed_for: String,
-        /// What to do.
-        fix: &'static str,
     },
     /// A key column is left out of the properties.
-    #[error("{table}: column {column:?} is part of the key, so it can not be excluded. Take it out of `exclude`")]
+    #[error(
+        "{table}: column {column:?} is part of the key, so it can not be excluded. Take it out of `exclude`"
+    )]
     ExcludedKey {
         /// The table.
         table: TableName,
@@ -122,7 +128,9 @@ pub enum Refusal {
         column: String,
     },
     /// Two tables would share nodes.
-    #[error("{second}: its label {label:?} is also a label of {first}. Give one of them another `label`")]
+    #[error(
+        "{second}: its label {label:?} is also a label of {first}. Give one of them another `label`"
+    )]
     DuplicateLabel {
         /// The label.
         label: String,
@@ -164,7 +172,10 @@ pub enum Refusal {
         second: String,
     },
     /// The name is wal2graph's.
-    #[error("{table}: {what} {name:?} begins with an underscore, which is wal2graph's own mark. {fix}")]
+    #[error(
+        "{table}: {what} {name:?} begins with an underscore, which is wal2graph's own mark. {}",
+        .what.fix()
+    )]
     ReservedName {
         /// The table.
         table: TableName,
@@ -172,8 +183,6 @@ pub enum Refusal {
         what: Named,
         /// The name.
         name: String,
-        /// What to do.
-        fix: &'static str,
     },
     /// A name is needed.
     #[error("{table}: no name for its {what} (of {source_name:?}). {}", .what.fix())]
@@ -197,7 +206,9 @@ pub enum Refusal {
         column: String,
     },
     /// A reference leads to a table that has no nodes.
-    #[error("{table}: {relationship_type} leads to {target}, which {cause}. Map that table as nodes, or take the relationship out")]
+    #[error(
+        "{table}: {relationship_type} leads to {target}, which {cause}. Map that table as nodes, or take the relationship out"
+    )]
     NoTarget {
         /// The table that refers.
         table: TableName,
@@ -264,7 +275,7 @@ pub enum Refusal {
     /// Columns that are compared as properties must be properties of one type.
     #[error(
         "{table}: {relationship_type} compares {column:?} with {target_column:?} of {target} as properties, but \
-         {cause}. {fix}"
+         {cause}. Map both columns as properties, or take the relationship out"
     )]
     NotComparable {
         /// The table that refers.
@@ -279,11 +290,11 @@ pub enum Refusal {
         target_column: String,
         /// Why they can not be compared.
         cause: String,
-        /// What to do.
-        fix: &'static str,
     },
     /// A form that the column's type does not have.
-    #[error("{table}: column {column:?} is {column_type}, and only numeric columns can be `{form}`. Take it out of `types`")]
+    #[error(
+        "{table}: column {column:?} is {column_type}, and only numeric columns can be `{form}`. Take it out of `types`"
+    )]
     FormNotApplicable {
         /// The table.
         table: TableName,

@@ -14,7 +14,9 @@ pub enum Warning {
         why: WhyLeftOut,
     },
     /// A foreign key is no relationship, for its target is no node.
-    #[error("{table}: foreign key {constraint} is no relationship, because {target} is not mapped as nodes")]
+    #[error(
+        "{table}: foreign key {constraint} is no relationship, because {target} is not mapped as nodes"
+    )]
     ReferenceLeftOut {
         /// The table.
         table: TableName,
@@ -35,7 +37,9 @@ pub enum Warning {
         constraint: String,
     },
     /// A foreign key's columns do not reach us.
-    #[error("{table}: foreign key {constraint} is no relationship, because the stream does not carry all its columns")]
+    #[error(
+        "{table}: foreign key {constraint} is no relationship, because the stream does not carry all its columns"
+    )]
     ReferenceNotStreamed {
         /// The table.
         table: TableName,
@@ -53,7 +57,9 @@ pub enum Warning {
         cause: &'static str,
     },
     /// A publication hides rows.
-    #[error("{table}: the publication has a row filter: rows outside it are not in the graph, and references to them lead to placeholders")]
+    #[error(
+        "{table}: the publication has a row filter: rows outside it are not in the graph, and references to them lead to placeholders"
+    )]
     RowFilter {
         /// The table.
         table: TableName,
@@ -108,10 +114,8 @@ pub enum WhyLeftOut {
         root: TableName,
     },
     /// Nothing identifies its rows.
-    #[error("it has {cause}. {fix}")]
+    #[error("it has no primary key that identifies its rows. {fix}")]
     NoKey {
-        /// What is missing.
-        cause: &'static str,
         /// What to do.
         fix: String,
     },
@@ -122,7 +126,9 @@ pub enum WhyLeftOut {
         table: TableName,
     },
     /// A join table without nodes to join.
-    #[error("it joins {target}, which is not mapped as nodes. Map that table, or give this one a `label`")]
+    #[error(
+        "it joins {target}, which is not mapped as nodes. Map that table, or give this one a `label`"
+    )]
     EndLeftOut {
         /// The end that is missing.
         target: TableName,
