@@ -244,8 +244,11 @@ impl<'a> Builder<'a> {
     /// The table's plan.
     pub fn finish(self, parts: Parts) -> TableColumns {
         let Parts { key, properties, references } = parts;
+        let names = self.table.columns.iter().map(|column| column.name.clone());
+        let is_read = |name: &String| self.columns.iter().any(|column| column.name == *name);
+        let left_out = names.filter(|name| !is_read(name)).collect();
         let (name, oid, columns) = (self.table.name.clone(), self.table.oid, self.columns);
-        TableColumns { name, oid, columns, key, properties, references }
+        TableColumns { name, oid, columns, left_out, key, properties, references }
     }
 }
 

@@ -12,6 +12,8 @@ pub struct TableColumns {
     pub oid: u32,
     /// Every column that is read, once.
     pub columns: Vec<MappedColumn>,
+    /// The names of those that are not.
+    pub left_out: Vec<String>,
     /// The parts of a [`crate::graph::Key`].
     pub key: Vec<Slot>,
     /// The cells of a [`crate::graph::Row`].

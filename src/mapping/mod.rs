@@ -14,13 +14,19 @@ mod build;
 mod check;
 pub mod columns;
 mod compile;
+mod digest;
 pub mod edit;
 mod identity;
 mod infer;
 mod naming;
+mod notice;
+mod plan;
 mod refusal;
+mod render;
 mod resolve;
+mod row;
 mod singular;
+mod translate;
 mod warning;
 
 use crate::catalog::TableName;
@@ -29,7 +35,11 @@ use crate::graph::{Model, TableIndex};
 pub use columns::TableColumns;
 pub use compile::compile;
 pub use edit::Edits;
+pub use notice::Notice;
+pub use plan::{Note, Plan, PlannedNode, PlannedProperty, PlannedRelationship, RelationshipSource};
 pub use refusal::{Named, Refusal};
+pub use render::render_yaml;
+pub use translate::{TranslateError, Translator};
 pub use warning::{Warning, WhyLeftOut};
 
 /// What the tables become, and how their columns are read.
