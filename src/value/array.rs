@@ -72,12 +72,8 @@ fn list(element: &Type, texts: &[&str]) -> Option<Vec<Value>> {
     (*element == Type::Numeric(NumericMode::Auto)).then(|| one_number_type(&values, texts))
 }
 
-/// Neo4j also wants one coordinate reference system for all points of a list.
 pub(super) fn is_homogeneous(values: &[Value]) -> bool {
-    values.windows(2).all(|pair| match (&pair[0], &pair[1]) {
-        (Value::Point(left), Value::Point(right)) => left.srid == right.srid,
-        (left, right) => discriminant(left) == discriminant(right),
-    })
+    values.windows(2).all(|pair| discriminant(&pair[0]) == discriminant(&pair[1]))
 }
 
 /// `auto` decides for the list as a whole: all Floats where nothing is lost, else all Strings.
@@ -104,7 +100,7 @@ fn without_bounds(text: &str) -> Option<&str> {
     if !text.starts_with('[') {
         return Some(text);
     }
-    let (bounds, rest) = text.split_once('=')?;
+    let (bounds, rest) = text.split_once("]=")?;
     let is_bound = |byte: u8| byte.is_ascii_digit() || b"[]:-".contains(&byte);
     bounds.bytes().all(is_bound).then_some(rest)
 }

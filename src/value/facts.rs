@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::types::{Field, NumericMode, TextKind, Type};
+use super::types::{CaseFolding, Field, NumericMode, TextKind, Type};
 
 /// How deep types are followed. PostgreSQL has no limit of its own; real schemas use two or three.
 const MAX_DEPTH: usize = 32;
@@ -74,13 +74,19 @@ pub struct FieldFacts {
 #[derive(Clone, Debug, Default)]
 pub struct TypeCatalog {
     types: HashMap<u32, TypeFacts>,
+    case_folding: CaseFolding,
 }
 
 impl TypeCatalog {
     /// Knows the built-in types and these. Facts of built-in types do no harm.
     pub fn new(facts: impl IntoIterator<Item = TypeFacts>) -> TypeCatalog {
         let types = facts.into_iter().map(|facts| (facts.oid, facts)).collect();
-        TypeCatalog { types }
+        TypeCatalog { types, case_folding: CaseFolding::default() }
+    }
+
+    /// The same for a database whose `lower`, and with it `citext`, folds case otherwise.
+    pub fn with_case_folding(self, case_folding: CaseFolding) -> TypeCatalog {
+        TypeCatalog { case_folding, ..self }
     }
 
     /// What the type means; [`Type::Unknown`] if nothing says so. `numeric` comes out
@@ -101,7 +107,7 @@ impl TypeCatalog {
             return unknown();
         };
         match &facts.kind {
-            TypeKind::Base => extension(&facts.name).unwrap_or_else(unknown),
+            TypeKind::Base => extension(&facts.name, self.case_folding).unwrap_or_else(unknown),
             TypeKind::Array { element } => Type::Array {
                 element: Box::new(self.resolve_within(*element, depth)),
                 delimiter: self.types.get(element).map_or(facts.delimiter, |it| it.delimiter),
@@ -156,78 +162,20 @@ fn built_in(oid: u32) -> Option<Type> {
 }
 
 /// Arrays of PostgreSQL's own types: array's object id, element's object id.
-const BUILT_IN_ARRAYS: [(u32, u32); 71] = [
-    (143, 142),
-    (199, 114),
-    (271, 5069),
-    (629, 628),
-    (651, 650),
-    (719, 718),
-    (775, 774),
-    (791, 790),
-    (1000, 16),
-    (1001, 17),
-    (1002, 18),
-    (1003, 19),
-    (1005, 21),
-    (1006, 22),
-    (1007, 23),
-    (1008, 24),
-    (1009, 25),
-    (1010, 27),
-    (1011, 28),
-    (1012, 29),
-    (1013, 30),
-    (1014, 1042),
-    (1015, 1043),
-    (1016, 20),
-    (1017, 600),
-    (1018, 601),
-    (1019, 602),
-    (1020, 603),
-    (1021, 700),
-    (1022, 701),
-    (1027, 604),
-    (1028, 26),
-    (1034, 1033),
-    (1040, 829),
-    (1041, 869),
-    (1115, 1114),
-    (1182, 1082),
-    (1183, 1083),
-    (1185, 1184),
-    (1187, 1186),
-    (1231, 1700),
-    (1270, 1266),
-    (1561, 1560),
-    (1563, 1562),
-    (2201, 1790),
-    (2207, 2202),
-    (2208, 2203),
-    (2209, 2204),
-    (2210, 2205),
-    (2211, 2206),
-    (2949, 2970),
-    (2951, 2950),
-    (3221, 3220),
-    (3643, 3614),
-    (3644, 3642),
-    (3645, 3615),
-    (3735, 3734),
-    (3770, 3769),
-    (3807, 3802),
-    (3905, 3904),
-    (3907, 3906),
-    (3909, 3908),
-    (3911, 3910),
-    (3913, 3912),
-    (3927, 3926),
-    (4073, 4072),
-    (4090, 4089),
-    (4097, 4096),
-    (4192, 4191),
-    (5039, 5038),
-    (6150, 4451), (6151, 4532), (6152, 4533), (6153, 4534), (6155, 4535), (6157, 4536),
+#[rustfmt::skip]
+const BUILT_IN_ARRAYS: [(u32, u32); 76] = [
+    (143, 142), (199, 114), (271, 5069), (629, 628), (651, 650), (719, 718), (775, 774),
+    (791, 790), (1000, 16), (1001, 17), (1002, 18), (1003, 19), (1005, 21), (1006, 22),
+    (1007, 23), (1008, 24), (1009, 25), (1010, 27), (1011, 28), (1012, 29), (1013, 30),
+    (1014, 1042), (1015, 1043), (1016, 20), (1017, 600), (1018, 601), (1019, 602), (1020, 603),
+    (1021, 700), (1022, 701), (1027, 604), (1028, 26), (1034, 1033), (1040, 829), (1041, 869),
+    (1115, 1114), (1182, 1082), (1183, 1083), (1185, 1184), (1187, 1186), (1231, 1700),
+    (1270, 1266), (1561, 1560), (1563, 1562), (2201, 1790), (2207, 2202), (2208, 2203),
+    (2209, 2204), (2210, 2205), (2211, 2206), (2949, 2970), (2951, 2950), (3221, 3220),
+    (3643, 3614), (3644, 3642), (3645, 3615), (3735, 3734), (3770, 3769), (3807, 3802),
+    (3905, 3904), (3907, 3906), (3909, 3908), (3911, 3910), (3913, 3912), (3927, 3926),
+    (4073, 4072), (4090, 4089), (4097, 4096), (4192, 4191), (5039, 5038), (6150, 4451),
+    (6151, 4532), (6152, 4533), (6153, 4534), (6155, 4535), (6157, 4536),
 ];
 
 /// `box` alone is delimited otherwise, for its text holds commas.
@@ -241,9 +189,9 @@ fn built_in_array(oid: u32) -> Option<Type> {
 }
 
 /// Base types of the extensions people use. They live in any schema, under these names.
-fn extension(name: &str) -> Option<Type> {
+fn extension(name: &str, case_folding: CaseFolding) -> Option<Type> {
     Some(match name {
-        "citext" => Type::Text(TextKind::CaseInsensitive),
+        "citext" => Type::Text(TextKind::CaseInsensitive(case_folding)),
         "hstore" => Type::Hstore,
         "geometry" | "geography" => Type::Geometry,
         "vector" | "halfvec" => Type::Vector,

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::types::{NumericMode, TextKind, Type};
+use super::types::{CaseFolding, NumericMode, TextKind, Type};
 use super::{Conversion, Duration, Float, Value, array, numeric, parse, temporal};
 
 const DAYS_PER_MONTH: i64 = 30;
@@ -35,12 +35,14 @@ pub enum KeyError {
     },
 }
 
-/// The value of a key column: equal values for all texts that PostgreSQL's `=` calls equal. It is also
-/// what the key property holds.
+/// The value of a key column: equal values for all texts that PostgreSQL's `=` calls equal. It is
+/// also what the key property holds.
 ///
-/// `numeric` is without trailing zeros, `char(n)` without padding, `citext` in lower case, an interval in
-/// seconds (`1 mon` = `30 days`), a float without a negative zero. What has no value of its type
-/// (`infinity`) is its text form, as in [`Type::parse`].
+/// `numeric` is without trailing zeros, `char(n)` without padding, `citext` in lower case, an
+/// interval in seconds (`1 mon` = `30 days`), a float without a negative zero, a `real` with the
+/// digits it has as `double precision`. What has no value of its type (`infinity`) is its text
+/// form, as in [`Type::parse`]. Numbers inside of `jsonb`, ranges and composite values stay as they
+/// are written.
 pub fn normalise_key(r#type: &Type, text: &[u8]) -> Result<Value, KeyError> {
     match std::str::from_utf8(text) {
         Ok(text) => key(r#type, text).map(Conversion::into_value),
@@ -56,7 +58,13 @@ pub fn normalise_key_as(from: &Type, to: &Type, text: &[u8]) -> Result<Value, Ke
     }
     let unconvertible = || KeyError::Unconvertible { from: from.graph_type(), to: to.graph_type() };
     let text = std::str::from_utf8(text).map_err(|_| unconvertible())?;
-    match key(to, &convert(from, to, text))? {
+    // Keys of both float types are doubles; a text is read at the precision it was written with.
+    let read_as = match (from, to) {
+        (Type::Real, Type::Double) => from,
+        (Type::Double | Type::Integer | Type::Numeric(_), Type::Real) => &Type::Double,
+        _ => to,
+    };
+    match key(read_as, &convert(from, to, text))? {
         Conversion::Mapped(value) => Ok(value),
         Conversion::Fallback(value) if from.is_temporal() && to.is_temporal() => Ok(value),
         Conversion::Fallback(_) => Err(unconvertible()),
@@ -66,14 +74,12 @@ pub fn normalise_key_as(from: &Type, to: &Type, text: &[u8]) -> Result<Value, Ke
 /// The text that a value of `from` has as a `to`.
 fn convert<'a>(from: &Type, to: &Type, text: &'a str) -> Cow<'a, str> {
     match (from, to) {
-        (Type::Numeric(_), _) => numeric::normalise(text).unwrap_or(Cow::Borrowed(text)),
+        (Type::Numeric(_), _) | (Type::Real | Type::Double, Type::Integer) => {
+            numeric::normalise(text).unwrap_or(Cow::Borrowed(text))
+        }
         (Type::Boolean, Type::Text(_)) => match text {
             "t" => Cow::Borrowed("true"),
             _ => Cow::Borrowed("false"),
-        },
-        (Type::Real, Type::Double) => match text.parse::<f32>() {
-            Ok(real) => Cow::Owned(f64::from(real).to_string()),
-            Err(_) => Cow::Borrowed(text),
         },
         (Type::Text(TextKind::Padded), Type::Text(_)) => Cow::Borrowed(text.trim_end_matches(' ')),
         (Type::Text(_), Type::Boolean) => match text.trim() {
@@ -101,7 +107,8 @@ fn before_era<'a>(text: &'a str, suffix: &str) -> Cow<'a, str> {
 
 fn key(r#type: &Type, text: &str) -> Result<Conversion, KeyError> {
     match r#type {
-        Type::Real | Type::Double => float_key(text),
+        Type::Real => float_key(text.parse().ok().map(|real: f32| real.into()), text),
+        Type::Double => float_key(parse::float(text).map(|double| double.0), text),
         Type::Numeric(mode) => Ok(numeric_key(*mode, text)),
         Type::Text(kind) => Ok(text_key(*kind, text)),
         Type::Interval => Ok(interval_key(text)),
@@ -110,11 +117,11 @@ fn key(r#type: &Type, text: &str) -> Result<Conversion, KeyError> {
     }
 }
 
-fn float_key(text: &str) -> Result<Conversion, KeyError> {
-    match parse::float(text) {
-        Some(Float(float)) if float.is_nan() => Err(KeyError::NotANumber),
+fn float_key(float: Option<f64>, text: &str) -> Result<Conversion, KeyError> {
+    match float {
+        Some(float) if float.is_nan() => Err(KeyError::NotANumber),
         // The sum with zero has no negative zero.
-        Some(Float(float)) => Ok(Conversion::Mapped(Value::Float(Float(float + 0.0)))),
+        Some(float) => Ok(Conversion::Mapped(Value::Float(Float(float + 0.0)))),
         None => Ok(parse::text_form(text)),
     }
 }
@@ -142,7 +149,8 @@ fn text_key(kind: TextKind, text: &str) -> Conversion {
     let string = match kind {
         TextKind::Plain => text.to_owned(),
         TextKind::Padded => text.trim_end_matches(' ').to_owned(),
-        TextKind::CaseInsensitive => text.chars().map(lower_case).collect(),
+        TextKind::CaseInsensitive(CaseFolding::Ascii) => text.to_ascii_lowercase(),
+        TextKind::CaseInsensitive(CaseFolding::Unicode) => text.chars().map(lower_case).collect(),
         TextKind::Uuid => match uuid(text) {
             Some(uuid) => uuid,
             None => return parse::text_form(text),
@@ -151,13 +159,10 @@ fn text_key(kind: TextKind, text: &str) -> Conversion {
     Conversion::Mapped(Value::String(string))
 }
 
-/// Character by character, as PostgreSQL's `lower` does: no final sigma, no change of length.
+/// Character by character, as PostgreSQL's `lower` does: no final sigma, and of the two characters
+/// that a dotted capital I would become only the `i`.
 fn lower_case(character: char) -> char {
-    const DOTTED_CAPITAL_I: char = '\u{130}';
-    match character {
-        DOTTED_CAPITAL_I => 'i',
-        _ => character.to_lowercase().next().unwrap_or(character),
-    }
+    character.to_lowercase().next().unwrap_or(character)
 }
 
 /// A UUID with or without hyphens and braces, in either case, in PostgreSQL's form.

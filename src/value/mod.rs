@@ -1,8 +1,8 @@
 //! Values: PostgreSQL's text in, Neo4j's property out.
 //!
 //! ```text
-//! TypeCatalog --resolve(oid)--> Type --parse(text)--> Conversion: Mapped(Value) | Fallback(Value)
-//!                                    --normalise_key(text)--> Value, equal where PostgreSQL says equal
+//! TypeCatalog --resolve(oid)--> Type --+-- parse(text) --> Mapped(Value) | Fallback(Value)
+//!                                      +-- normalise_key(text) --> Value, equal as SQL's `=`
 //! ```
 //!
 //! One codec for copy and stream: both carry PostgreSQL's text form under the pinned session
@@ -10,7 +10,7 @@
 //! `bytea_output=hex`, `lc_monetary=C`), so both make the same value by construction.
 //!
 //! Any text gives a value. What Neo4j cannot hold as the column's type (`infinity`, `24:00:00`, an
-//! unknown type, malformed text) becomes its text form, and is told apart so that it can be counted.
+//! unknown type, malformed text) becomes its text form, told apart so that it can be counted.
 
 mod array;
 mod facts;
@@ -24,7 +24,7 @@ mod types;
 
 pub use facts::{FieldFacts, TypeCatalog, TypeFacts, TypeKind};
 pub use key::{KeyError, normalise_key, normalise_key_as};
-pub use types::{Field, NumericMode, TextKind, Type};
+pub use types::{CaseFolding, Field, NumericMode, TextKind, Type};
 
 use bytes::Bytes;
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Utc};

@@ -14,7 +14,8 @@ pub(super) fn nearest_float(text: &str) -> Option<Float> {
     (!overflow).then_some(Float(float))
 }
 
-/// An Integer, else a Float, where nothing is lost, else the String. `None` for NaN and the infinities.
+/// An Integer, else a Float, where nothing is lost, else the String. `None` for NaN and the
+/// infinities.
 pub(super) fn auto(text: &str) -> Option<Value> {
     let number = normalise(text)?;
     if !text.contains('.')

@@ -78,9 +78,19 @@ pub enum TextKind {
     /// `char(n)`: trailing blanks do not count.
     Padded,
     /// `citext`: case does not count.
-    CaseInsensitive,
+    CaseInsensitive(CaseFolding),
     /// `uuid`: one form only.
     Uuid,
+}
+
+/// Which letters `lower` knows, by the database's `datctype`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CaseFolding {
+    /// A to Z only: `C` and `POSIX`. There `Ä` and `ä` are two keys.
+    Ascii,
+    /// All of Unicode's.
+    #[default]
+    Unicode,
 }
 
 /// An attribute of a composite type.
@@ -112,8 +122,8 @@ impl Type {
         }
     }
 
-    /// Names the property's type in the graph, for people: `Integer`, `List<Float>`, `ZonedDateTime`.
-    /// The text is stable: it takes part in the mapping's digest.
+    /// Names the property's type in the graph, for people: `Integer`, `List<Float>`,
+    /// `ZonedDateTime`. The text is stable: it takes part in the mapping's digest.
     pub fn graph_type(&self) -> String {
         let name = match self {
             Type::Boolean => "Boolean",
