@@ -13,17 +13,15 @@ use super::warning::Warning;
 
 /// The `tables:` section that gives `mapping` again when it is read with the same catalog.
 pub fn render_yaml(catalog: &Catalog, mapping: &Mapping) -> String {
-    let mut yaml = String::from("tables:\n");
+    let mut yaml = String::new();
     let written = mapping.edits.tables.iter().try_for_each(|(name, edit)| {
         let table = catalog.tables.iter().find(|table| table.name.to_string() == *name);
         write_table(&mut yaml, name, edit, table)
     });
     let written = written.and_then(|()| write_left_out(&mut yaml, mapping));
     assert!(written.is_ok(), "writing to a String does not fail");
-    if mapping.edits.tables.is_empty() {
-        yaml.insert_str("tables:".len(), " {}");
-    }
-    yaml
+    let empty = yaml.lines().all(|line| line.trim_start().starts_with('#'));
+    format!("tables:{}\n{yaml}", if empty { " {}" } else { "" })
 }
 
 fn write_table(
