@@ -13,13 +13,10 @@ pub fn singular(word: &str) -> String {
     }
     let rule = ENDINGS.iter().find_map(|(plural, singular)| {
         let stem = word.strip_suffix(plural)?;
-        (stem.chars().count() >= MIN_STEM).then(|| format!("{stem}{singular}"))
+        (!stem.is_empty()).then(|| format!("{stem}{singular}"))
     });
     rule.unwrap_or_else(|| word.to_owned())
 }
-
-/// What is left of a word must have this many letters: `ties` is no `ty`, `as` no `a`.
-const MIN_STEM: usize = 2;
 
 /// Endings and what they become; the first that fits counts.
 const ENDINGS: &[(&str, &str)] = &[
@@ -108,6 +105,7 @@ const IRREGULAR: &[(&str, &str)] = &[
     ("indices", "index"),
     ("knives", "knife"),
     ("leaves", "leaf"),
+    ("lies", "lie"),
     ("lives", "life"),
     ("loaves", "loaf"),
     ("matrices", "matrix"),
@@ -119,6 +117,7 @@ const IRREGULAR: &[(&str, &str)] = &[
     ("parentheses", "parenthesis"),
     ("people", "person"),
     ("phenomena", "phenomenon"),
+    ("pies", "pie"),
     ("quizzes", "quiz"),
     ("reaches", "reach"),
     ("rookies", "rookie"),
@@ -129,6 +128,7 @@ const IRREGULAR: &[(&str, &str)] = &[
     ("teeth", "tooth"),
     ("theses", "thesis"),
     ("thieves", "thief"),
+    ("ties", "tie"),
     ("toes", "toe"),
     ("uses", "use"),
     ("vertices", "vertex"),
