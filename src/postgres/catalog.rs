@@ -64,7 +64,8 @@ async fn read_tables(transaction: &Transaction<'_>) -> Result<Tables, tokio_post
         "{USER_TABLES}
         SELECT t.oid, t.schema::text, t.relname::text AS name, t.relkind::text AS kind,
                t.relpersistence = 'p' AS logged, t.relreplident::text AS identity,
-               t.reltuples::float8 AS rows, t.relpages AS pages,
+               CASE WHEN t.relkind = 'p' THEN -1 ELSE t.reltuples::float8 END AS rows,
+               CASE WHEN t.relkind = 'p' THEN 0 ELSE t.relpages END AS pages,
                pg_catalog.obj_description(t.oid, 'pg_class') AS comment,
                root_schema.nspname::text AS root_schema, root.relname::text AS root
         FROM user_tables t
@@ -103,9 +104,9 @@ fn table(row: &Row) -> Result<Table, tokio_postgres::Error> {
         unique_keys: Vec::new(),
         foreign_keys: Vec::new(),
         replica_identity,
-        // -1 says that the table was never analysed. The cast saturates.
+        // -1 says that the table was never analysed, or has only its partitions' rows. The cast saturates.
         estimated_rows: (rows >= 0.0).then_some(rows as u64),
-        pages: pages.unsigned_abs().into(),
+        pages: u64::try_from(pages).unwrap_or(0),
         comment: row.try_get("comment")?,
         published: Publication::default(),
     })
