@@ -7,7 +7,7 @@ use crate::value::{FieldFacts, NumericMode, Type, TypeCatalog, TypeFacts, TypeKi
 
 use super::columns::{Form, MappedColumn, ReferenceColumns, Slot, TableColumns};
 use super::edit::{ColumnForm, NumericForm, TableEdit};
-use super::refusal::Refusal;
+use super::refusal::{Checked, Refusal};
 use super::resolve::{Resolved, unknown_column};
 use super::warning::Warning;
 
@@ -28,7 +28,7 @@ impl Types {
     }
 
     /// What a column is read as, as the table's edits want it.
-    pub fn of(&self, table: &Table, edit: &TableEdit, name: &str) -> Result<Type, Refusal> {
+    pub fn of(&self, table: &Table, edit: &TableEdit, name: &str) -> Checked<Type> {
         let column = table.column(name).ok_or_else(|| unknown_column(table, name))?;
         let exact = self.catalog.resolve(column.type_oid);
         let wanted = edit.types.get(name);
@@ -45,7 +45,8 @@ impl Types {
                 column: name.to_owned(),
                 column_type: column.type_name.clone(),
                 form,
-            });
+            }
+            .into());
         }
         Ok(exact.with_numeric_mode(mode))
     }
@@ -101,7 +102,7 @@ impl Forms {
         [owner, target]: [(&Table, &TableEdit); 2],
         reference: &Resolved<'_>,
         relationship_type: &str,
-    ) -> Result<(), Refusal> {
+    ) -> Checked<()> {
         for (column, target_column) in std::iter::zip(&reference.columns, &reference.target_columns)
         {
             let target_type = types.of(target.0, target.1, target_column)?;
@@ -172,13 +173,13 @@ impl<'a> Builder<'a> {
     }
 
     /// The key's parts.
-    pub fn key(&mut self) -> Result<Vec<Slot>, Refusal> {
+    pub fn key(&mut self) -> Checked<Vec<Slot>> {
         let names = self.edit.key.iter().flatten();
         names.map(|name| self.slot(name, Form::Key, || "the key".to_owned())).collect()
     }
 
     /// The other properties, of the columns that `wanted` admits unless the file names them.
-    pub fn properties(&mut self, wanted: impl Fn(&str) -> bool) -> Result<Vec<Slot>, Refusal> {
+    pub fn properties(&mut self, wanted: impl Fn(&str) -> bool) -> Checked<Vec<Slot>> {
         let mut slots = Vec::new();
         for Column { name, .. } in &self.table.columns {
             let is_key = self.edit.key.iter().flatten().any(|key| key == name);
@@ -207,12 +208,12 @@ impl<'a> Builder<'a> {
         name: &str,
         form: Form,
         needed_for: impl Fn() -> String,
-    ) -> Result<Slot, Refusal> {
+    ) -> Checked<Slot> {
         if let Some(column) = self.columns.iter().position(|column| column.name == name) {
             return Ok(Slot { column, form });
         }
         let Some(column) = self.table.column(name) else {
-            return Err(unknown_column(self.table, name));
+            return Err(unknown_column(self.table, name).into());
         };
         if let Some(cause) = not_streamed(self.table, name) {
             return Err(Refusal::NotStreamed {
@@ -220,7 +221,8 @@ impl<'a> Builder<'a> {
                 column: name.to_owned(),
                 cause,
                 needed_for: needed_for(),
-            });
+            }
+            .into());
         }
         let value_type = self.types.of(self.table, self.edit, name)?;
         if let Type::Unknown { .. } = value_type {

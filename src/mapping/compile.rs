@@ -23,7 +23,7 @@ use super::columns::{Form, ReferenceColumns, TableColumns};
 use super::edit::{DirectionEdit, Edits, EndEdit, TableEdit};
 use super::identity::check_key;
 use super::infer::{Inferred, infer, set};
-use super::refusal::Refusal;
+use super::refusal::{Checked, Refusal};
 use super::resolve::{Resolved, Resolver, Wanted, unknown_column};
 use super::warning::Warning;
 
@@ -88,7 +88,7 @@ impl<'a> Compiler<'a> {
             for wanted in wanted(edit) {
                 match resolver.resolve(table, &wanted) {
                     Ok(reference) => references.entry(name).or_default().push(reference),
-                    Err(refusal) => self.refusals.push(refusal),
+                    Err(refusal) => self.refusals.push(*refusal),
                 }
             }
         }
@@ -99,7 +99,7 @@ impl<'a> Compiler<'a> {
         let forms = match self.forms(references) {
             Ok(forms) => forms,
             Err(refusal) => {
-                self.refusals.push(refusal);
+                self.refusals.push(*refusal);
                 return Vec::new();
             }
         };
@@ -121,7 +121,7 @@ impl<'a> Compiler<'a> {
             match made {
                 Ok((shape, parts)) => built
                     .push((GraphTable { name: name.to_string(), shape }, builder.finish(parts))),
-                Err(refusal) => self.refusals.push(refusal),
+                Err(refusal) => self.refusals.push(*refusal),
             }
         }
         built
@@ -152,7 +152,7 @@ impl<'a> Compiler<'a> {
         refusals
     }
 
-    fn node(&self, builder: &mut Builder<'_>, resolved: &[Resolved<'_>]) -> Result<Built, Refusal> {
+    fn node(&self, builder: &mut Builder<'_>, resolved: &[Resolved<'_>]) -> Checked<Built> {
         let edit = builder.edit;
         let key = builder.key()?;
         let keep_references = self.edits.defaults.foreign_key_properties;
@@ -190,7 +190,7 @@ impl<'a> Compiler<'a> {
         builder: &mut Builder<'_>,
         relationship_type: &str,
         resolved: &[Resolved<'_>],
-    ) -> Result<Built, Refusal> {
+    ) -> Checked<Built> {
         let [from, to] = resolved else { unreachable!("a join table has two ends") };
         for end in [from, to] {
             check_end(builder.table, relationship_type, end, self.key(&end.target.name))?;
@@ -225,7 +225,7 @@ impl<'a> Compiler<'a> {
         builder: &mut Builder<'_>,
         relationship_type: &str,
         reference: &Resolved<'_>,
-    ) -> Result<ReferenceColumns, Refusal> {
+    ) -> Checked<ReferenceColumns> {
         let target_edit = &self.tables[&reference.target.name];
         let mut slots = Vec::new();
         for (column, target_column) in std::iter::zip(&reference.columns, &reference.target_columns)
@@ -253,7 +253,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// The columns that references by unique values compare as properties, and in which form they are comparable.
-    fn forms(&self, references: &References<'a>) -> Result<Forms, Refusal> {
+    fn forms(&self, references: &References<'a>) -> Checked<Forms> {
         let mut forms = Forms::default();
         for (owner, resolved) in references {
             let wanted = wanted(&self.tables[*owner]);
@@ -281,7 +281,7 @@ fn check_end(
     relationship_type: &str,
     end: &Resolved<'_>,
     key: &[String],
-) -> Result<(), Refusal> {
+) -> Checked<()> {
     if !end.by_key {
         return Err(Refusal::EndNotByKey {
             table: table.name.clone(),
@@ -289,12 +289,13 @@ fn check_end(
             columns: end.target_columns.clone(),
             target: end.target.name.clone(),
             key: key.to_vec(),
-        });
+        }
+        .into());
     }
     match end.columns.iter().find(|column| !table.all_not_null(&[column])) {
         Some(column) => {
             let (table, column) = (table.name.clone(), column.clone());
-            Err(Refusal::NullableEnd { table, column })
+            Err(Refusal::NullableEnd { table, column }.into())
         }
         None => Ok(()),
     }

@@ -307,6 +307,9 @@ pub enum Refusal {
     },
 }
 
+/// What is made, or what stands against it. Boxed, for it is made once and passed on often.
+pub(super) type Checked<T> = Result<T, Box<Refusal>>;
+
 /// Of what something is the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named {

@@ -7,7 +7,7 @@ use crate::catalog::{Catalog, Table, TableName};
 use super::edit::TableEdit;
 use super::infer::{foreign_keys, is_strict, pairs, set};
 use super::naming;
-use super::refusal::Refusal;
+use super::refusal::{Checked, Refusal};
 
 /// Columns of a row that name a row of another table.
 pub(super) struct Resolved<'a> {
@@ -40,7 +40,7 @@ pub(super) struct Resolver<'a> {
 
 impl<'a> Resolver<'a> {
     /// The columns and the target of a reference of `owner`.
-    pub fn resolve(&self, owner: &Table, wanted: &Wanted<'_>) -> Result<Resolved<'a>, Refusal> {
+    pub fn resolve(&self, owner: &Table, wanted: &Wanted<'_>) -> Checked<Resolved<'a>> {
         let target = self.target(owner, wanted)?;
         let key = self.tables[&target.name].key.as_deref().unwrap_or_default();
         let to_columns = wanted.to_columns.unwrap_or(key);
@@ -53,7 +53,8 @@ impl<'a> Resolver<'a> {
                 columns: wanted.columns.len(),
                 target: target.name.clone(),
                 target_columns: to_columns.len(),
-            });
+            }
+            .into());
         }
         let by_key = set(to_columns) == set(key) && to_columns.len() == key.len();
         let unique = target.finds_one_row(to_columns);
@@ -64,7 +65,8 @@ impl<'a> Resolver<'a> {
                 target: target.name.clone(),
                 columns: to_columns.to_vec(),
                 key: key.to_vec(),
-            });
+            }
+            .into());
         }
         let target_columns = if by_key { key } else { to_columns }.to_vec();
         let columns = target_columns.iter().filter_map(|column| {
@@ -83,14 +85,14 @@ impl<'a> Resolver<'a> {
         Ok(Resolved { target, columns, target_columns, by_key, enforced, constraint })
     }
 
-    fn target(&self, owner: &Table, wanted: &Wanted<'_>) -> Result<&'a Table, Refusal> {
+    fn target(&self, owner: &Table, wanted: &Wanted<'_>) -> Checked<&'a Table> {
         let mut tables = self.catalog.tables.iter();
         let Some(target) = tables.find(|table| table.name.to_string() == wanted.to) else {
             let known: Vec<String> = self.tables.keys().map(TableName::to_string).collect();
             let nearest = naming::nearest(wanted.to, known.iter().map(String::as_str));
             let nearest = nearest.map(str::to_owned);
             let (named_by, table) = (owner.name.to_string(), wanted.to.to_owned());
-            return Err(Refusal::UnknownTable { named_by, table, nearest });
+            return Err(Refusal::UnknownTable { named_by, table, nearest }.into());
         };
         let cause = match self.tables.get(&target.name) {
             Some(edit) if edit.relationship.is_none() => return Ok(target),
@@ -102,14 +104,15 @@ impl<'a> Resolver<'a> {
             relationship_type: wanted.relationship_type.to_owned(),
             target: target.name.clone(),
             cause,
-        })
+        }
+        .into())
     }
 }
 
 /// The first of `names` that is no column of the table is refused.
-pub(super) fn known_columns(table: &Table, names: &[String]) -> Result<(), Refusal> {
+pub(super) fn known_columns(table: &Table, names: &[String]) -> Checked<()> {
     match names.iter().find(|name| table.column(name).is_none()) {
-        Some(name) => Err(unknown_column(table, name)),
+        Some(name) => Err(unknown_column(table, name).into()),
         None => Ok(()),
     }
 }
