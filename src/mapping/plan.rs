@@ -203,23 +203,20 @@ fn relationships(model: &Model, shape: &Shape, columns: &TableColumns) -> Vec<Pl
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        section(f, "Nodes", &self.nodes)?;
-        section(f, "Relationships", &self.relationships)?;
-        section(f, "Left out", &self.left_out)?;
-        section(f, "Worth knowing", &self.warnings)?;
-        section(f, "To be mended first", &self.refusals)
+        let sections = [
+            section("Nodes", &self.nodes),
+            section("Relationships", &self.relationships),
+            section("Left out", &self.left_out),
+            section("Worth knowing", &self.warnings),
+            section("To be mended first", &self.refusals),
+        ];
+        f.write_str(&sections.into_iter().flatten().collect::<Vec<_>>().join("\n"))
     }
 }
 
-fn section<T: fmt::Display>(f: &mut fmt::Formatter<'_>, title: &str, items: &[T]) -> fmt::Result {
-    if items.is_empty() {
-        return Ok(());
-    }
-    writeln!(f, "{title} ({})", items.len())?;
-    for item in items {
-        writeln!(f, "  {item}")?;
-    }
-    writeln!(f)
+fn section<T: fmt::Display>(title: &str, items: &[T]) -> Option<String> {
+    let lines: String = items.iter().map(|item| format!("  {item}\n")).collect();
+    (!items.is_empty()).then(|| format!("{title} ({})\n{lines}", items.len()))
 }
 
 impl fmt::Display for PlannedNode {

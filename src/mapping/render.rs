@@ -32,7 +32,7 @@ fn write_table(
 ) -> fmt::Result {
     if let Some(comment) = table.and_then(|table| table.comment.as_deref()) {
         for line in comment.lines() {
-            writeln!(yaml, "  # {line}")?;
+            writeln!(yaml, "  # {}", one_line(line))?;
         }
     }
     writeln!(yaml, "  {}:", scalar(name))?;
@@ -63,8 +63,9 @@ fn write_table(
 fn write_properties(yaml: &mut String, edit: &TableEdit, table: Option<&Table>) -> fmt::Result {
     if let Some(table) = table {
         let columns = table.columns.iter();
-        let columns = columns.map(|it| format!("{} {}", it.name, it.type_name).replace('\n', " "));
-        writeln!(yaml, "    # columns: {}", columns.collect::<Vec<_>>().join(", "))?;
+        let columns = columns.map(|it| format!("{} {}", it.name, it.type_name));
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        writeln!(yaml, "    # columns: {}", one_line(&columns))?;
     }
     let properties = &edit.properties;
     let mut parts = Vec::new();
@@ -96,10 +97,16 @@ fn write_left_out(yaml: &mut String, mapping: &Mapping) -> fmt::Result {
         if *why == super::WhyLeftOut::Skipped {
             writeln!(yaml, "  {}: {{skip: true}}", scalar(&table.to_string()))?;
         } else {
-            writeln!(yaml, "  # {}", warning.to_string().replace('\n', " "))?;
+            writeln!(yaml, "  # {}", one_line(&warning.to_string()))?;
         }
     }
     Ok(())
+}
+
+/// Text in a comment: nothing in it may end the line, nor be a character that YAML does not have.
+fn one_line(text: &str) -> String {
+    let line = text.replace(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'), " ");
+    line.trim_end().to_owned()
 }
 
 fn reference(reference: &ReferenceEdit) -> String {

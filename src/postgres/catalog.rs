@@ -112,6 +112,7 @@ fn table(row: &Row) -> Result<Table, tokio_postgres::Error> {
     })
 }
 
+/// Since PostgreSQL 18 a NOT NULL may be NOT VALID: rows from before it may hold NULL.
 async fn read_columns(
     transaction: &Transaction<'_>,
     tables: &mut Tables,
@@ -120,7 +121,12 @@ async fn read_columns(
         "{USER_TABLES}
         SELECT a.attrelid, a.attname::text AS name, a.attnum AS number, a.atttypid AS type_oid,
                a.atttypmod AS type_modifier, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type_name,
-               a.attnotnull AS not_null, a.attgenerated <> '' AS generated,
+               a.attnotnull AND NOT EXISTS (
+                   SELECT FROM pg_catalog.pg_constraint k
+                   WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum]
+                     AND NOT k.convalidated
+               ) AS not_null,
+               a.attgenerated <> '' AS generated,
                COALESCE(l.collisdeterministic, true) AS deterministic
         FROM user_tables t
         JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid

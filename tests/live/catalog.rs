@@ -301,22 +301,42 @@ async fn types_down_to_the_bottom() {
 
 #[tokio::test]
 async fn publications_limit_rows_and_columns() {
-    let sql = "
-        CREATE TABLE limited (id int PRIMARY KEY, shown text, hidden text, made int GENERATED ALWAYS AS (id) STORED);
+    let mut client = new_database("publications").await;
+    let version: i32 = client
+        .query_one("SELECT pg_catalog.current_setting('server_version_num')::int4", &[])
+        .await
+        .expect("a version")
+        .get(0);
+    // What each version can say, and has to be read of it.
+    let (limits, options) = match version {
+        ..150_000 => ("", ""),
+        150_000..180_000 => ("(id, shown) WHERE (id > 10)", ""),
+        180_000.. => ("(id, shown) WHERE (id > 10)", "WITH (publish_generated_columns = stored)"),
+    };
+    let sql = format!(
+        "CREATE TABLE limited (id int PRIMARY KEY, shown text, hidden text);
         CREATE TABLE whole (id int PRIMARY KEY, limited_id int REFERENCES limited,
             made int GENERATED ALWAYS AS (id) STORED);
-        CREATE PUBLICATION limits FOR TABLE limited (id, shown) WHERE (id > 10), whole;
-    ";
-    let catalog = catalog_of("publications", sql, Some("limits")).await;
-    let limited = table(&catalog, "limited");
-    assert_eq!(limited.published.columns, Some(vec!["id".to_owned(), "shown".to_owned()]));
-    assert_eq!(limited.published.row_filter.as_deref(), Some("(id > 10)"));
-    assert_eq!(table(&catalog, "whole").published, Publication::default());
+        CREATE PUBLICATION limits FOR TABLE limited {limits}, whole {options};"
+    );
+    client.batch_execute(&sql).await.expect("the schema is made");
+    let catalog = read(&mut client, Some("limits")).await.expect("the catalog is read");
+    let limited = &table(&catalog, "limited").published;
+    let is_limited = version >= 150_000;
+    let listed = || vec!["id".to_owned(), "shown".to_owned()];
+    assert_eq!(limited.columns, is_limited.then(listed));
+    assert_eq!(limited.row_filter.as_deref(), is_limited.then_some("(id > 10)"));
+    assert_eq!(table(&catalog, "whole").published.row_filter, None);
     let mapping = mapped(&catalog);
-    let Shape::Node(node) = &mapping.model.tables[0].shape else { panic!("a node") };
-    assert_eq!(node.properties, ["shown"]);
-    let Shape::Node(node) = &mapping.model.tables[1].shape else { panic!("a node") };
-    assert!(!node.references[0].enforced, "its target may be filtered away");
+    let [first, second] = &mapping.model.tables[..] else { panic!("two tables") };
+    let (Shape::Node(limited), Shape::Node(whole)) = (&first.shape, &second.shape) else {
+        panic!("two nodes")
+    };
+    assert_eq!(limited.properties.contains(&"hidden".to_owned()), !is_limited);
+    assert_eq!(whole.properties.contains(&"made".to_owned()), version >= 180_000);
+    assert_eq!(whole.references[0].enforced, !is_limited, "its target may be filtered away");
+    let nowhere = read(&mut client, Some("nowhere")).await.expect("the catalog is read");
+    assert_eq!(table(&nowhere, "limited").published, Publication::default());
 }
 
 #[tokio::test]
