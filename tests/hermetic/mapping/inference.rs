@@ -391,3 +391,21 @@ fn a_clash_between_a_join_table_and_a_foreign_key_is_resolved_by_the_columns() {
     assert_eq!(types_of(&mapping, "a"), ["B_ID"]);
     assert_eq!(relationship(&mapping, "b").relationship_type, "B");
 }
+
+#[test]
+fn columns_that_a_file_pairs_in_another_order_are_put_in_the_keys() {
+    let lines = table("order_lines", "order_id int4!, line int4!").pk("order_id, line");
+    let notes = table("notes", "id int4, l int4!, o int4!").pk("id");
+    let pairs = "columns: [l, o], to: public.order_lines, to_columns: [line, order_id]";
+    let reference = format!("relationships: [{{type: ON, {pairs}}}]");
+    let join = format!("relationship: {{type: ON, from: {{{pairs}}}, to: {{{pairs}}}}}");
+    for edit in [reference, join] {
+        let yaml = format!("{{tables: {{public.notes: {{{edit}}}}}}}");
+        let mapping = edited([lines.clone(), notes.clone()], &yaml);
+        let plan = &mapping.tables[0];
+        for reference in &plan.references {
+            let read = reference.slots.iter().map(|slot| plan.column(slot).name.as_str());
+            assert_eq!(read.collect::<Vec<_>>(), ["o", "l"], "{edit}");
+        }
+    }
+}
