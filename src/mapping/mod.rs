@@ -1,1 +1,74 @@
 //! From tables to a graph: inference, what the file edits, and the translation of changes.
+//!
+//! ```text
+//! Catalog + Edits  --infer-->  complete edits  --compile-->  Mapping { model, column plans }
+//!                                   |                           |
+//!                                 render: YAML                  +-- Translator:  change::Change  -->  graph::Event
+//!                                                               +-- Plan: what will be made, for people
+//! ```
+//!
+//! A mapping is refused whole or holds: what a [`Mapping`] says can be written, because every key it names is seen in
+//! the stream, tells rows apart, and every relationship belongs to one table's columns.
+
+mod build;
+mod check;
+pub mod columns;
+mod compile;
+mod digest;
+pub mod edit;
+mod identity;
+mod infer;
+mod naming;
+mod notice;
+mod plan;
+mod refusal;
+mod render;
+mod resolve;
+mod row;
+mod singular;
+mod translate;
+mod warning;
+
+use crate::catalog::TableName;
+use crate::graph::{Model, TableIndex};
+
+pub use columns::TableColumns;
+pub use compile::compile;
+pub use edit::Edits;
+pub use notice::Notice;
+pub use plan::{Note, Plan, PlannedNode, PlannedProperty, PlannedRelationship, RelationshipSource};
+pub use refusal::{Named, Refusal};
+pub use render::render_yaml;
+pub use translate::{TranslateError, Translator};
+pub use warning::{Warning, WhyLeftOut};
+
+/// What the tables become, and how their columns are read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mapping {
+    /// What the tables become.
+    pub model: Model,
+    /// How they are read: one entry a table of the model, in its order.
+    pub tables: Vec<TableColumns>,
+    /// What is left out, or worth knowing.
+    pub warnings: Vec<Warning>,
+    /// The edits that give this mapping without inference.
+    edits: Edits,
+}
+
+impl Mapping {
+    /// The column plan of a table.
+    pub fn columns(&self, table: TableIndex) -> &TableColumns {
+        &self.tables[table.0]
+    }
+
+    /// The tables that have to be published, in the model's order.
+    pub fn published_tables(&self) -> impl Iterator<Item = &TableName> {
+        self.tables.iter().map(|table| &table.name)
+    }
+
+    /// The table of that name.
+    pub fn table_index(&self, schema: &str, name: &str) -> Option<TableIndex> {
+        let named = |table: &TableColumns| table.name.schema == schema && table.name.name == name;
+        self.tables.iter().position(named).map(TableIndex)
+    }
+}

@@ -1,1 +1,371 @@
 //! Reads the catalog into [`crate::catalog`].
+//!
+//! ```text
+//! types, tables, columns, indexes, foreign keys: one query each  -->  Catalog
+//! ```
+//!
+//! Every name is qualified with `pg_catalog`, so the result does not depend on the session's search path, and the
+//! queries read what PostgreSQL 14 to 18 have in common: what only some versions have is asked for as `to_jsonb(row)`,
+//! where a column that is not there is NULL. All queries are read in one transaction, on one snapshot.
+
+use std::collections::HashMap;
+
+use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
+
+use crate::catalog::{
+    Catalog, Column, ForeignKey, Publication, ReferentialAction, ReplicaIdentity, Table, TableKind,
+    TableName, TypeFacts, TypeKind, UniqueKey,
+};
+
+/// Reads all user tables: ordinary ones, partitioned ones and partitions, but not the system's nor an extension's.
+///
+/// `publication` is the one whose row filters and column lists are looked up; one that does not exist limits nothing.
+/// Needs no right beyond a log-in. Errors: whatever the connection gives.
+pub async fn read(
+    client: &mut Client,
+    publication: Option<&str>,
+) -> Result<Catalog, tokio_postgres::Error> {
+    let transaction = client.build_transaction().read_only(true);
+    let transaction = transaction.isolation_level(IsolationLevel::RepeatableRead).start().await?;
+    let mut tables = read_tables(&transaction).await?;
+    read_columns(&transaction, &mut tables).await?;
+    read_indexes(&transaction, &mut tables).await?;
+    read_foreign_keys(&transaction, &mut tables).await?;
+    if let Some(publication) = publication {
+        read_publication(&transaction, publication, &mut tables).await?;
+    }
+    let types = read_types(&transaction).await?;
+    transaction.commit().await?;
+    let mut tables: Vec<Table> = tables.into_values().collect();
+    tables.sort_by(|a, b| a.name.cmp(&b.name));
+    add_up_partitions(&mut tables);
+    Ok(Catalog { tables, types })
+}
+
+/// The tables that are read, by object id.
+type Tables = HashMap<u32, Table>;
+
+/// Every user table, with what every query needs of it.
+const USER_TABLES: &str = "
+    WITH user_tables AS (
+        SELECT c.*, n.nspname AS schema
+        FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+          AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast'
+          AND NOT EXISTS (
+              SELECT FROM pg_catalog.pg_depend d
+              WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'
+          )
+    )";
+
+async fn read_tables(transaction: &Transaction<'_>) -> Result<Tables, tokio_postgres::Error> {
+    let query = format!(
+        "{USER_TABLES}
+        SELECT t.oid, t.schema::text, t.relname::text AS name, t.relkind::text AS kind,
+               t.relpersistence = 'p' AS logged, t.relreplident::text AS identity,
+               CASE WHEN t.relkind = 'p' THEN -1 ELSE t.reltuples::float8 END AS rows,
+               CASE WHEN t.relkind = 'p' THEN 0 ELSE t.relpages END AS pages,
+               pg_catalog.obj_description(t.oid, 'pg_class') AS comment,
+               root_schema.nspname::text AS root_schema, root.relname::text AS root
+        FROM user_tables t
+        LEFT JOIN pg_catalog.pg_class root
+          ON t.relispartition AND root.oid = pg_catalog.pg_partition_root(t.oid)
+        LEFT JOIN pg_catalog.pg_namespace root_schema ON root_schema.oid = root.relnamespace"
+    );
+    let rows = transaction.query(&query, &[]).await?;
+    rows.iter().map(|row| Ok((row.try_get("oid")?, table(row)?))).collect()
+}
+
+fn table(row: &Row) -> Result<Table, tokio_postgres::Error> {
+    let root: Option<String> = row.try_get("root")?;
+    let root_schema: Option<String> = row.try_get("root_schema")?;
+    let kind = match (root_schema.zip(root), row.try_get("kind")?) {
+        (Some((schema, name)), _) => TableKind::Partition { root: TableName { schema, name } },
+        (None, "p") => TableKind::Partitioned,
+        (None, _) => TableKind::Ordinary,
+    };
+    let replica_identity = match row.try_get("identity")? {
+        "n" => ReplicaIdentity::Nothing,
+        "f" => ReplicaIdentity::Full,
+        // The index and its columns come with the indexes; when it was dropped there is none left.
+        "i" => ReplicaIdentity::Nothing,
+        _ => ReplicaIdentity::Default,
+    };
+    let rows: f64 = row.try_get("rows")?;
+    let pages: i32 = row.try_get("pages")?;
+    Ok(Table {
+        name: TableName::new(row.try_get::<_, &str>("schema")?, row.try_get::<_, &str>("name")?),
+        oid: row.try_get("oid")?,
+        kind,
+        logged: row.try_get("logged")?,
+        columns: Vec::new(),
+        primary_key: None,
+        unique_keys: Vec::new(),
+        foreign_keys: Vec::new(),
+        replica_identity,
+        // -1 says that the table was never analysed, or has only its partitions' rows. The cast saturates.
+        estimated_rows: (rows >= 0.0).then_some(rows as u64),
+        pages: u64::try_from(pages).unwrap_or(0),
+        comment: row.try_get("comment")?,
+        published: Publication::default(),
+    })
+}
+
+/// Since PostgreSQL 18 a NOT NULL may be NOT VALID: rows from before it may hold NULL.
+async fn read_columns(
+    transaction: &Transaction<'_>,
+    tables: &mut Tables,
+) -> Result<(), tokio_postgres::Error> {
+    let query = format!(
+        "{USER_TABLES}
+        SELECT a.attrelid, a.attname::text AS name, a.attnum AS number, a.atttypid AS type_oid,
+               a.atttypmod AS type_modifier, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type_name,
+               a.attnotnull AND NOT EXISTS (
+                   SELECT FROM pg_catalog.pg_constraint k
+                   WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum]
+                     AND NOT k.convalidated
+               ) AS not_null,
+               a.attgenerated <> '' AS generated,
+               COALESCE(l.collisdeterministic, true) AS deterministic
+        FROM user_tables t
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid
+        LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
+        WHERE a.attnum > 0 AND NOT a.attisdropped
+        ORDER BY a.attrelid, a.attnum"
+    );
+    for row in transaction.query(&query, &[]).await? {
+        let Some(table) = tables.get_mut(&row.try_get("attrelid")?) else { continue };
+        table.columns.push(Column {
+            name: row.try_get("name")?,
+            number: row.try_get("number")?,
+            type_oid: row.try_get("type_oid")?,
+            type_modifier: row.try_get("type_modifier")?,
+            type_name: row.try_get("type_name")?,
+            not_null: row.try_get("not_null")?,
+            generated: row.try_get("generated")?,
+            deterministic: row.try_get("deterministic")?,
+        });
+    }
+    Ok(())
+}
+
+/// Unique indexes on plain columns. INCLUDE columns come after the key's (`indnkeyatts`); an exclusion (WITHOUT
+/// OVERLAPS) compares by more than equality.
+async fn read_indexes(
+    transaction: &Transaction<'_>,
+    tables: &mut Tables,
+) -> Result<(), tokio_postgres::Error> {
+    let query = format!(
+        "{USER_TABLES}
+        SELECT i.indrelid, ic.relname::text AS name, i.indisprimary AS primary_key,
+               i.indimmediate AND NOT i.indisexclusion AS immediate, i.indpred IS NOT NULL AS partial,
+               i.indisreplident AND t.relreplident = 'i' AS identity, keys.columns
+        FROM user_tables t
+        JOIN pg_catalog.pg_index i ON i.indrelid = t.oid
+        JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
+        CROSS JOIN LATERAL (
+            SELECT pg_catalog.array_agg(a.attname::text ORDER BY k.place) AS columns
+            FROM pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY AS k (number, place)
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
+            WHERE k.place <= i.indnkeyatts
+        ) keys
+        WHERE i.indisunique AND i.indisvalid AND i.indexprs IS NULL AND keys.columns IS NOT NULL
+        ORDER BY i.indrelid, i.indisprimary DESC, ic.relname"
+    );
+    for row in transaction.query(&query, &[]).await? {
+        let Some(table) = tables.get_mut(&row.try_get("indrelid")?) else { continue };
+        let key = UniqueKey {
+            name: row.try_get("name")?,
+            columns: row.try_get("columns")?,
+            immediate: row.try_get("immediate")?,
+            partial: row.try_get("partial")?,
+        };
+        if row.try_get("identity")? {
+            let (name, columns) = (key.name.clone(), key.columns.clone());
+            table.replica_identity = ReplicaIdentity::Index { name, columns };
+        }
+        if row.try_get("primary_key")? {
+            table.primary_key = Some(key);
+        } else {
+            table.unique_keys.push(key);
+        }
+    }
+    Ok(())
+}
+
+/// Foreign keys as they were declared: those that PostgreSQL adds for partitions have a parent.
+async fn read_foreign_keys(
+    transaction: &Transaction<'_>,
+    tables: &mut Tables,
+) -> Result<(), tokio_postgres::Error> {
+    let query = format!(
+        "{USER_TABLES}
+        SELECT k.conrelid, k.conname::text AS name, k.confrelid, k.confdeltype::text AS on_delete,
+               k.confupdtype::text AS on_update, k.condeferrable AS deferrable, k.convalidated AS validated,
+               own.columns, target.columns AS target_columns
+        FROM user_tables t
+        JOIN pg_catalog.pg_constraint k ON k.conrelid = t.oid AND k.contype = 'f' AND k.conparentid = 0
+        CROSS JOIN LATERAL (
+            SELECT pg_catalog.array_agg(a.attname::text ORDER BY c.place) AS columns
+            FROM pg_catalog.unnest(k.conkey) WITH ORDINALITY AS c (number, place)
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = c.number
+        ) own
+        CROSS JOIN LATERAL (
+            SELECT pg_catalog.array_agg(a.attname::text ORDER BY c.place) AS columns
+            FROM pg_catalog.unnest(k.confkey) WITH ORDINALITY AS c (number, place)
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = c.number
+        ) target
+        ORDER BY k.conrelid, k.conname"
+    );
+    for row in transaction.query(&query, &[]).await? {
+        // A system table or an extension's can be referred to, too; it is no user table, so it is no node.
+        let target: u32 = row.try_get("confrelid")?;
+        let Some(target) = tables.get(&target).map(|table| table.name.clone()) else { continue };
+        let Some(table) = tables.get_mut(&row.try_get("conrelid")?) else { continue };
+        table.foreign_keys.push(ForeignKey {
+            name: row.try_get("name")?,
+            columns: row.try_get("columns")?,
+            target,
+            target_columns: row.try_get("target_columns")?,
+            on_delete: action(row.try_get("on_delete")?),
+            on_update: action(row.try_get("on_update")?),
+            deferrable: row.try_get("deferrable")?,
+            validated: row.try_get("validated")?,
+        });
+    }
+    Ok(())
+}
+
+fn action(code: &str) -> ReferentialAction {
+    match code {
+        "r" => ReferentialAction::Restrict,
+        "c" => ReferentialAction::Cascade,
+        "n" => ReferentialAction::SetNull,
+        "d" => ReferentialAction::SetDefault,
+        _ => ReferentialAction::NoAction,
+    }
+}
+
+/// Row filters and column lists, which PostgreSQL has since 15. A list of all columns is none. Generated columns are
+/// listed by several versions, but only 18 can publish them.
+async fn read_publication(
+    transaction: &Transaction<'_>,
+    publication: &str,
+    tables: &mut Tables,
+) -> Result<(), tokio_postgres::Error> {
+    let query = "
+        SELECT c.oid, pg_catalog.to_jsonb(p) ->> 'rowfilter' AS row_filter,
+               pg_catalog.current_setting('server_version_num')::int4 >= 180000 AS can_publish_generated,
+               ARRAY(
+                   SELECT pg_catalog.jsonb_array_elements_text(pg_catalog.to_jsonb(p) -> 'attnames')
+                   WHERE pg_catalog.jsonb_typeof(pg_catalog.to_jsonb(p) -> 'attnames') = 'array'
+               ) AS columns
+        FROM pg_catalog.pg_publication_tables p
+        JOIN pg_catalog.pg_namespace n ON n.nspname = p.schemaname
+        JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
+        WHERE p.pubname = $1";
+    for row in transaction.query(query, &[&publication]).await? {
+        let Some(table) = tables.get_mut(&row.try_get("oid")?) else { continue };
+        let can_publish_generated: bool = row.try_get("can_publish_generated")?;
+        let mut columns: Vec<String> = row.try_get("columns")?;
+        let stored = |name: &String| table.column(name).is_some_and(|column| !column.generated);
+        columns.retain(|name| can_publish_generated || stored(name));
+        let all = table.columns.iter().map(|column| &column.name).filter(|name| stored(name));
+        let limited = !columns.is_empty() && !all.eq(columns.iter());
+        table.published = Publication {
+            row_filter: row.try_get("row_filter")?,
+            columns: limited.then_some(columns),
+        };
+    }
+    Ok(())
+}
+
+/// The columns' types and all they are made of: elements, bases, fields.
+async fn read_types(
+    transaction: &Transaction<'_>,
+) -> Result<Vec<TypeFacts>, tokio_postgres::Error> {
+    let query = format!(
+        "{USER_TABLES},
+        used AS (SELECT oid FROM reached),
+        fields AS (
+            SELECT a.attrelid, pg_catalog.array_agg(a.attname::text ORDER BY a.attnum) AS names,
+                   pg_catalog.array_agg(a.atttypid ORDER BY a.attnum) AS types
+            FROM pg_catalog.pg_attribute a WHERE a.attnum > 0 AND NOT a.attisdropped GROUP BY a.attrelid
+        )
+        SELECT t.oid, n.nspname::text AS schema, t.typname::text AS name, t.typdelim::text AS delimiter,
+               t.typtype::text AS kind, t.typbasetype AS base, t.typelem AS element,
+               t.typinput = 'pg_catalog.array_in'::pg_catalog.regproc AS is_array,
+               COALESCE(f.names, '{{}}') AS field_names, COALESCE(f.types, '{{}}') AS field_types
+        FROM used
+        JOIN pg_catalog.pg_type t ON t.oid = used.oid
+        JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+        LEFT JOIN fields f ON t.typtype = 'c' AND f.attrelid = t.typrelid
+        ORDER BY t.oid"
+    );
+    let query = query.replacen("WITH user_tables", "WITH RECURSIVE user_tables", 1);
+    let query = query.replacen("used AS", &format!("{REACHED_TYPES}, used AS"), 1);
+    let rows = transaction.query(&query, &[]).await?;
+    rows.iter().map(type_facts).collect()
+}
+
+/// From the columns' types down, through arrays, domains and row types.
+const REACHED_TYPES: &str = "
+    reached (oid) AS (
+        SELECT a.atttypid FROM user_tables t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid
+        WHERE a.attnum > 0 AND NOT a.attisdropped
+        UNION
+        SELECT part.oid
+        FROM reached
+        JOIN pg_catalog.pg_type t ON t.oid = reached.oid
+        CROSS JOIN LATERAL (
+            SELECT t.typelem WHERE t.typelem <> 0
+            UNION ALL SELECT t.typbasetype WHERE t.typbasetype <> 0
+            UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a
+            WHERE t.typrelid <> 0 AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+        ) AS part (oid)
+    )";
+
+fn type_facts(row: &Row) -> Result<TypeFacts, tokio_postgres::Error> {
+    let kind = match row.try_get("kind")? {
+        "d" => TypeKind::Domain { base: row.try_get("base")? },
+        "e" => TypeKind::Enum,
+        "r" => TypeKind::Range,
+        "m" => TypeKind::Multirange,
+        "p" => TypeKind::Pseudo,
+        "c" => {
+            let names: Vec<String> = row.try_get("field_names")?;
+            let types: Vec<u32> = row.try_get("field_types")?;
+            TypeKind::Composite { fields: names.into_iter().zip(types).collect() }
+        }
+        _ if row.try_get("is_array")? => TypeKind::Array { element: row.try_get("element")? },
+        _ => TypeKind::Base,
+    };
+    let delimiter: &str = row.try_get("delimiter")?;
+    Ok(TypeFacts {
+        oid: row.try_get("oid")?,
+        schema: row.try_get("schema")?,
+        name: row.try_get("name")?,
+        delimiter: delimiter.chars().next().unwrap_or(','),
+        kind,
+    })
+}
+
+/// A partitioned table has no rows or pages of its own: its partitions' are its.
+fn add_up_partitions(tables: &mut [Table]) {
+    let mut sums: HashMap<TableName, (Option<u64>, u64)> = HashMap::new();
+    for table in tables.iter() {
+        if let TableKind::Partition { root } = &table.kind {
+            let (rows, pages) = sums.entry(root.clone()).or_default();
+            if let Some(estimate) = table.estimated_rows {
+                *rows = Some(rows.unwrap_or(0) + estimate);
+            }
+            *pages += table.pages;
+        }
+    }
+    for table in tables.iter_mut() {
+        if let Some((rows, pages)) = sums.remove(&table.name) {
+            (table.estimated_rows, table.pages) = (rows, pages);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What can only be seen when all tables are built: that names are fit, and tell things apart.
+
+use std::collections::BTreeMap;
+
+use crate::graph::Model;
+use crate::graph::model::{Direction, RelationshipKey, Shape};
+
+use super::columns::{Slot, TableColumns};
+use super::refusal::{Named, Refusal};
+
+/// Names are there, are not our own, and no two columns of a table share one.
+pub(super) fn check_names(model: &Model, tables: &[TableColumns], refusals: &mut Vec<Refusal>) {
+    for (shape, columns) in std::iter::zip(&model.tables, tables) {
+        let mut names: Vec<(Named, &str, &str)> = Vec::new();
+        let table = columns.name.name.as_str();
+        let mut properties: Vec<(&String, &Slot)> = Vec::new();
+        match &shape.shape {
+            Shape::Node(node) => {
+                let labels = std::iter::once(&node.label).chain(&node.extra_labels);
+                names.extend(labels.map(|label| (Named::Label, label.as_str(), table)));
+                let types = node.references.iter().map(|it| it.relationship_type.as_str());
+                names.extend(types.map(|name| (Named::RelationshipType, name, table)));
+                properties.extend(node.key.iter().zip(&columns.key));
+                properties.extend(node.properties.iter().zip(&columns.properties));
+            }
+            Shape::Relationship(join) => {
+                names.push((Named::RelationshipType, &join.relationship_type, table));
+                if let RelationshipKey::Own(key) = &join.key {
+                    properties.extend(key.iter().zip(&columns.key));
+                }
+                properties.extend(join.properties.iter().zip(&columns.properties));
+            }
+        }
+        let column = |slot: &Slot| columns.column(slot).name.as_str();
+        names.extend(
+            properties.iter().map(|(name, slot)| (Named::Property, name.as_str(), column(slot))),
+        );
+        for (what, name, source) in names {
+            refusals.extend(check_name(columns, what, name, source));
+        }
+        let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+        for (property, slot) in properties {
+            if let Some(first) = seen.insert(property, column(slot)) {
+                refusals.push(Refusal::DuplicateProperty {
+                    table: columns.name.clone(),
+                    property: property.clone(),
+                    first: first.to_owned(),
+                    second: column(slot).to_owned(),
+                });
+            }
+        }
+    }
+}
+
+fn check_name(table: &TableColumns, what: Named, name: &str, source: &str) -> Option<Refusal> {
+    let table = table.name.clone();
+    if name.is_empty() {
+        return Some(Refusal::EmptyName { table, what, source_name: source.to_owned() });
+    }
+    let name = name.to_owned();
+    name.starts_with('_').then_some(Refusal::ReservedName { table, what, name })
+}
+
+/// A label that identifies a table's nodes is on no other table's.
+pub(super) fn check_labels(model: &Model, tables: &[TableColumns], refusals: &mut Vec<Refusal>) {
+    let nodes = || {
+        let tables = std::iter::zip(&model.tables, tables).enumerate();
+        tables.filter_map(|(at, (table, columns))| match &table.shape {
+            Shape::Node(node) => Some((at, node, &columns.name)),
+            Shape::Relationship(_) => None,
+        })
+    };
+    for (at, node, first) in nodes() {
+        for (other_at, other, second) in nodes() {
+            let same = other_at > at && other.label == node.label;
+            let extra = other_at != at && other.extra_labels.contains(&node.label);
+            if same || extra {
+                refusals.push(Refusal::DuplicateLabel {
+                    label: node.label.clone(),
+                    first: first.clone(),
+                    second: second.clone(),
+                });
+            }
+        }
+    }
+}
+
+/// A relationship's type and the labels of its ends say which columns it comes from.
+pub(super) fn check_relationships(
+    model: &Model,
+    tables: &[TableColumns],
+    refusals: &mut Vec<Refusal>,
+) {
+    let mut seen: BTreeMap<(&str, &str, &str), String> = BTreeMap::new();
+    for (table, columns) in std::iter::zip(&model.tables, tables) {
+        for (triple, source) in relationships(model, &table.shape, columns) {
+            if let Some(first) = seen.insert(triple, source.clone()) {
+                let (start, relationship_type, end) = triple;
+                refusals.push(Refusal::DuplicateRelationship {
+                    start: start.to_owned(),
+                    relationship_type: relationship_type.to_owned(),
+                    end: end.to_owned(),
+                    first,
+                    second: source,
+                });
+            }
+        }
+    }
+}
+
+/// The relationships of a table: (label, type, label), and the table with its columns.
+fn relationships<'a>(
+    model: &'a Model,
+    shape: &'a Shape,
+    columns: &TableColumns,
+) -> Vec<((&'a str, &'a str, &'a str), String)> {
+    let node = match shape {
+        Shape::Node(node) => node,
+        Shape::Relationship(join) => {
+            let ends = [join.from, join.to].map(|end| model.node(end).label.as_str());
+            let triple = (ends[0], join.relationship_type.as_str(), ends[1]);
+            return vec![(triple, columns.name.to_string())];
+        }
+    };
+    let references = node.references.iter().zip(&columns.references);
+    let made = references.map(|(reference, from)| {
+        let (own, target) = (node.label.as_str(), model.node(reference.target).label.as_str());
+        let (start, end) = match reference.direction {
+            Direction::Outgoing => (own, target),
+            Direction::Incoming => (target, own),
+        };
+        let names: Vec<&str> =
+            from.slots.iter().map(|slot| columns.column(slot).name.as_str()).collect();
+        let source = format!("{} ({})", columns.name, names.join(", "));
+        ((start, reference.relationship_type.as_str(), end), source)
+    });
+    made.collect()
+}

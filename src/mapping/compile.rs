@@ -1,0 +1,323 @@
+//! From complete edits to shapes and column plans, or to everything that is wrong with them.
+//!
+//! ```text
+//! complete edits  --resolve-->  references  --build-->  Shape + TableColumns, a table  --check-->  Mapping
+//! ```
+//!
+//! References of all tables are resolved before any table is built, because a column that another table refers to is
+//! read in another form. Refusals are gathered, not returned at the first: a user mends a file once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::catalog::{Catalog, Table, TableKind, TableName};
+use crate::graph::TableIndex;
+use crate::graph::model::{
+    Direction, Model, NodeShape, ReferenceBy, ReferenceShape, RelationshipKey, RelationshipShape,
+    Shape, Table as GraphTable,
+};
+
+use super::Mapping;
+use super::build::{Builder, Forms, Parts, Types, property_name};
+use super::check::{check_labels, check_names, check_relationships};
+use super::columns::{Form, ReferenceColumns, TableColumns};
+use super::edit::{DirectionEdit, Edits, EndEdit, TableEdit};
+use super::identity::check_key;
+use super::infer::{Inferred, infer, set};
+use super::refusal::{Checked, Refusal};
+use super::resolve::{Resolved, Resolver, Wanted, unknown_column};
+use super::warning::Warning;
+
+/// Makes the mapping of a catalog, as the file edits it.
+///
+/// The same catalog and edits give the same mapping. Errors: everything that has to be mended first.
+pub fn compile(catalog: &Catalog, edits: &Edits) -> Result<Mapping, Vec<Refusal>> {
+    let Inferred { tables, warnings, refusals } = infer(catalog, edits);
+    let mut compiler = Compiler {
+        catalog,
+        edits,
+        types: Types::new(catalog, edits.defaults.numeric),
+        indexes: tables.keys().cloned().zip((0..).map(TableIndex)).collect(),
+        tables: &tables,
+        warnings,
+        refusals,
+    };
+    let references = compiler.resolve_all();
+    let built = compiler.build_all(&references);
+    let Compiler { mut refusals, mut warnings, .. } = compiler;
+    if refusals.is_empty() {
+        let (shapes, columns): (Vec<GraphTable>, Vec<TableColumns>) = built.into_iter().unzip();
+        let model = Model { tables: shapes };
+        check_names(&model, &columns, &mut refusals);
+        check_labels(&model, &columns, &mut refusals);
+        check_relationships(&model, &columns, &mut refusals);
+        if refusals.is_empty() {
+            warnings.sort_by(|a, b| a.table().cmp(b.table()));
+            let edits = Edits {
+                defaults: edits.defaults.clone(),
+                tables: tables
+                    .iter()
+                    .map(|(name, edit)| (name.to_string(), edit.clone()))
+                    .collect(),
+            };
+            return Ok(Mapping { model, tables: columns, warnings, edits });
+        }
+    }
+    Err(refusals)
+}
+
+type References<'a> = BTreeMap<&'a TableName, Vec<Resolved<'a>>>;
+type Built = (Shape, Parts);
+
+struct Compiler<'a> {
+    catalog: &'a Catalog,
+    edits: &'a Edits,
+    types: Types,
+    tables: &'a BTreeMap<TableName, TableEdit>,
+    indexes: BTreeMap<TableName, TableIndex>,
+    warnings: Vec<Warning>,
+    refusals: Vec<Refusal>,
+}
+
+impl<'a> Compiler<'a> {
+    /// The references of every table, in the order of its edits; a join table's are its start and its end.
+    fn resolve_all(&mut self) -> References<'a> {
+        let resolver = Resolver { catalog: self.catalog, tables: self.tables };
+        let mut references = References::new();
+        for (name, edit) in self.tables {
+            let Some(table) = self.catalog.table(name) else { continue };
+            for wanted in wanted(edit) {
+                match resolver.resolve(table, &wanted) {
+                    Ok(reference) => references.entry(name).or_default().push(reference),
+                    Err(refusal) => self.refusals.push(*refusal),
+                }
+            }
+        }
+        references
+    }
+
+    fn build_all(&mut self, references: &References<'a>) -> Vec<(GraphTable, TableColumns)> {
+        let forms = match self.forms(references) {
+            Ok(forms) => forms,
+            Err(refusal) => {
+                self.refusals.push(*refusal);
+                return Vec::new();
+            }
+        };
+        let mut built = Vec::new();
+        for (name, edit) in self.tables {
+            let Some(table) = self.catalog.table(name) else { continue };
+            let resolved = references.get(name).map(Vec::as_slice).unwrap_or_default();
+            let own_refusals = self.check_table(table, edit);
+            if !own_refusals.is_empty() || resolved.len() < wanted(edit).len() {
+                self.refusals.extend(own_refusals);
+                continue;
+            }
+            let mut builder = Builder::new(table, edit, &self.types, &forms);
+            let made = match &edit.relationship {
+                None => self.node(&mut builder, resolved),
+                Some(join) => self.relationship(&mut builder, &join.relationship_type, resolved),
+            };
+            self.warnings.append(&mut builder.warnings);
+            match made {
+                Ok((shape, parts)) => built
+                    .push((GraphTable { name: name.to_string(), shape }, builder.finish(parts))),
+                Err(refusal) => self.refusals.push(*refusal),
+            }
+        }
+        built
+    }
+
+    /// What concerns the table alone.
+    fn check_table(&mut self, table: &Table, edit: &TableEdit) -> Vec<Refusal> {
+        let key = edit.key.as_deref().unwrap_or_default();
+        let properties = &edit.properties;
+        let named = key.iter().chain(properties.include.iter().flatten());
+        let named = named.chain(&properties.exclude).chain(properties.rename.keys());
+        let unknown = named.chain(edit.types.keys()).filter(|name| table.column(name).is_none());
+        let mut refusals: Vec<Refusal> =
+            unknown.collect::<BTreeSet<_>>().iter().map(|it| unknown_column(table, it)).collect();
+        if let Some(column) = properties.exclude.iter().find(|column| key.contains(column)) {
+            let (table, column) = (table.name.clone(), column.clone());
+            refusals.push(Refusal::ExcludedKey { table, column });
+        }
+        if refusals.is_empty() {
+            refusals.extend(check_key(self.catalog, table, key));
+        }
+        if table.published.row_filter.is_some() {
+            self.warnings.push(Warning::RowFilter { table: table.name.clone() });
+        }
+        if table.kind == TableKind::Partitioned {
+            self.warnings.push(Warning::Partitioned { table: table.name.clone() });
+        }
+        refusals
+    }
+
+    fn node(&self, builder: &mut Builder<'_>, resolved: &[Resolved<'_>]) -> Checked<Built> {
+        let edit = builder.edit;
+        let key = builder.key()?;
+        let keep_references = self.edits.defaults.foreign_key_properties;
+        let properties = builder.properties(|name| {
+            let refers = |it: &Resolved<'_>| it.by_key && it.columns.iter().any(|it| it == name);
+            keep_references || !resolved.iter().any(refers)
+        })?;
+        let mut references = Vec::new();
+        let mut shapes = Vec::new();
+        for (reference, wanted) in resolved.iter().zip(edit.relationships.iter().flatten()) {
+            references.push(self.reference(builder, &wanted.relationship_type, reference)?);
+            shapes.push(ReferenceShape {
+                relationship_type: wanted.relationship_type.clone(),
+                direction: match wanted.direction {
+                    DirectionEdit::Out => Direction::Outgoing,
+                    DirectionEdit::In => Direction::Incoming,
+                },
+                target: self.indexes[&reference.target.name],
+                by: self.reference_by(builder, reference),
+                enforced: reference.enforced,
+            });
+        }
+        let shape = NodeShape {
+            label: edit.label.clone().unwrap_or_default(),
+            extra_labels: edit.labels.clone(),
+            key: builder.names(&key),
+            properties: builder.names(&properties),
+            references: shapes,
+        };
+        Ok((Shape::Node(shape), Parts { key, properties, references }))
+    }
+
+    fn relationship(
+        &self,
+        builder: &mut Builder<'_>,
+        relationship_type: &str,
+        resolved: &[Resolved<'_>],
+    ) -> Checked<Built> {
+        let [from, to] = resolved else { unreachable!("a join table has two ends") };
+        for end in [from, to] {
+            check_end(builder.table, relationship_type, end, self.key(&end.target.name))?;
+        }
+        let references = vec![
+            self.reference(builder, relationship_type, from)?,
+            self.reference(builder, relationship_type, to)?,
+        ];
+        let joined: Vec<&String> = from.columns.iter().chain(&to.columns).collect();
+        let by_ends = set(&joined) == set(self.key(&builder.table.name));
+        let (slots, key) = if by_ends {
+            let ends = references.iter().flat_map(|end| end.slots.iter().cloned());
+            (ends.collect(), RelationshipKey::Ends)
+        } else {
+            let slots = builder.key()?;
+            let names = builder.names(&slots);
+            (slots, RelationshipKey::Own(names))
+        };
+        let properties = builder.properties(|name| !joined.iter().any(|it| *it == name))?;
+        let shape = RelationshipShape {
+            relationship_type: relationship_type.to_owned(),
+            from: self.indexes[&from.target.name],
+            to: self.indexes[&to.target.name],
+            key,
+            properties: builder.names(&properties),
+        };
+        Ok((Shape::Relationship(shape), Parts { key: slots, properties, references }))
+    }
+
+    fn reference(
+        &self,
+        builder: &mut Builder<'_>,
+        relationship_type: &str,
+        reference: &Resolved<'_>,
+    ) -> Checked<ReferenceColumns> {
+        let target_edit = &self.tables[&reference.target.name];
+        let mut slots = Vec::new();
+        for (column, target_column) in std::iter::zip(&reference.columns, &reference.target_columns)
+        {
+            let target_type = self.types.of(reference.target, target_edit, target_column)?;
+            let own_type = self.types.of(builder.table, builder.edit, column)?;
+            let form = Form::of_reference(&own_type, target_type);
+            slots.push(builder.slot(column, form, || format!("relationship {relationship_type}"))?);
+        }
+        Ok(ReferenceColumns { slots, constraint: reference.constraint.clone() })
+    }
+
+    fn reference_by(&self, builder: &Builder<'_>, reference: &Resolved<'_>) -> ReferenceBy {
+        if reference.by_key {
+            return ReferenceBy::Key;
+        }
+        let target = &self.tables[&reference.target.name];
+        let names = |edit: &TableEdit, columns: &[String]| {
+            columns.iter().map(|column| property_name(edit, column)).collect()
+        };
+        ReferenceBy::Unique {
+            owner_properties: names(builder.edit, &reference.columns),
+            target_properties: names(target, &reference.target_columns),
+        }
+    }
+
+    /// The columns that references by unique values compare as properties, and in which form they are comparable.
+    fn forms(&self, references: &References<'a>) -> Checked<Forms> {
+        let mut forms = Forms::default();
+        for (owner, resolved) in references {
+            let wanted = wanted(&self.tables[*owner]);
+            let by_unique = std::iter::zip(resolved, &wanted).filter(|(it, _)| !it.by_key);
+            for (reference, wanted) in by_unique {
+                let Some(table) = self.catalog.table(owner) else { continue };
+                let ends = [
+                    (table, &self.tables[*owner]),
+                    (reference.target, &self.tables[&reference.target.name]),
+                ];
+                forms.compare(&self.types, ends, reference, wanted.relationship_type)?;
+            }
+        }
+        Ok(forms)
+    }
+
+    fn key(&self, name: &TableName) -> &'a [String] {
+        self.tables[name].key.as_deref().unwrap_or_default()
+    }
+}
+
+/// Every end is a key that is always there.
+fn check_end(
+    table: &Table,
+    relationship_type: &str,
+    end: &Resolved<'_>,
+    key: &[String],
+) -> Checked<()> {
+    if !end.by_key {
+        return Err(Refusal::EndNotByKey {
+            table: table.name.clone(),
+            relationship_type: relationship_type.to_owned(),
+            columns: end.target_columns.clone(),
+            target: end.target.name.clone(),
+            key: key.to_vec(),
+        }
+        .into());
+    }
+    match end.columns.iter().find(|column| !table.all_not_null(&[column])) {
+        Some(column) => {
+            let (table, column) = (table.name.clone(), column.clone());
+            Err(Refusal::NullableEnd { table, column }.into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// The references of a table's edits, as they are to be resolved.
+fn wanted(edit: &TableEdit) -> Vec<Wanted<'_>> {
+    if let Some(join) = &edit.relationship {
+        let ends = [&join.from, &join.to].map(|end: &EndEdit| Wanted {
+            relationship_type: &join.relationship_type,
+            columns: &end.columns,
+            to: &end.to,
+            to_columns: end.to_columns.as_deref(),
+        });
+        return ends.into();
+    }
+    let references = edit.relationships.iter().flatten();
+    let wanted = references.map(|reference| Wanted {
+        relationship_type: &reference.relationship_type,
+        columns: &reference.columns,
+        to: &reference.to,
+        to_columns: reference.to_columns.as_deref(),
+    });
+    wanted.collect()
+}

@@ -1,0 +1,125 @@
+//! What a translation met that did not stop it, gathered for the caller to count and log.
+
+use std::collections::BTreeSet;
+
+use crate::catalog::TableName;
+
+use super::columns::TableColumns;
+
+/// Something in the stream that the mapping does not cover wholly. Names and counts, never values.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Notice {
+    /// Changes of a table that is not mapped were passed over. Once a table.
+    UnmappedTable {
+        /// The table.
+        table: TableName,
+    },
+    /// A table has columns that are not mapped, maybe newer than the mapping. Once a column.
+    ExtraColumn {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+    },
+    /// A mapped column does not come (any more); its property is left alone. Once a column.
+    MissingColumn {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+    },
+    /// A column has another type than when the mapping was made; it is still read as before. Once a column.
+    TypeChanged {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+    },
+    /// Values were kept as text, for they can not be held as their column's type.
+    Fallback {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+        /// How many since the last time.
+        count: u64,
+    },
+    /// References held values that no row of their target can have; they made no relationship.
+    NoTarget {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+        /// How many since the last time.
+        count: u64,
+    },
+    /// A reference of several columns changed in part while another part was not sent; its relationship was left alone.
+    PartlyUnchanged {
+        /// The table.
+        table: TableName,
+        /// The column that was not sent.
+        column: String,
+        /// How many since the last time.
+        count: u64,
+    },
+}
+
+/// Notices that have not been taken yet. What can come with every row is counted without an allocation.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Notices {
+    told: BTreeSet<Notice>,
+    new: Vec<Notice>,
+    counts: Vec<Vec<Counts>>,
+}
+
+/// The counts of one column.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub fallback: u64,
+    pub no_target: u64,
+    pub partly_unchanged: u64,
+}
+
+impl Notices {
+    pub fn new(tables: &[TableColumns]) -> Self {
+        let counts = tables.iter().map(|table| vec![Counts::default(); table.columns.len()]);
+        Notices { counts: counts.collect(), ..Notices::default() }
+    }
+
+    /// Says it the first time.
+    pub fn once(&mut self, notice: Notice) {
+        if self.told.insert(notice.clone()) {
+            self.new.push(notice);
+        }
+    }
+
+    /// The counts of a table's columns.
+    pub fn counts(&mut self, table: usize) -> &mut [Counts] {
+        &mut self.counts[table]
+    }
+
+    /// Everything since the last time.
+    pub fn take(&mut self, tables: &[TableColumns]) -> Vec<Notice> {
+        let mut notices = std::mem::take(&mut self.new);
+        for (table, counts) in tables.iter().zip(&mut self.counts) {
+            for (column, counts) in table.columns.iter().zip(counts) {
+                let Counts { fallback, no_target, partly_unchanged } = std::mem::take(counts);
+                let place = || (table.name.clone(), column.name.clone());
+                if fallback > 0 {
+                    let (table, column) = place();
+                    notices.push(Notice::Fallback { table, column, count: fallback });
+                }
+                if no_target > 0 {
+                    let (table, column) = place();
+                    notices.push(Notice::NoTarget { table, column, count: no_target });
+                }
+                if partly_unchanged > 0 {
+                    let (table, column) = place();
+                    let count = partly_unchanged;
+                    notices.push(Notice::PartlyUnchanged { table, column, count });
+                }
+            }
+        }
+        notices
+    }
+}

@@ -1,0 +1,286 @@
+//! What a mapping will make, for people to read before anything is made.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::graph::Model;
+use crate::graph::model::{Direction, NodeShape, ReferenceBy, RelationshipKey, Shape};
+
+use super::Mapping;
+use super::columns::{Slot, TableColumns};
+use super::refusal::Refusal;
+use super::warning::Warning;
+
+/// The report of `wal2graph plan`. Its text form is for terminals, its serialised form for programs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Plan {
+    /// The tables that become nodes.
+    pub nodes: Vec<PlannedNode>,
+    /// The relationships, of foreign keys and of join tables.
+    pub relationships: Vec<PlannedRelationship>,
+    /// The tables that become nothing, with the reason.
+    pub left_out: Vec<Note>,
+    /// What is worth knowing.
+    pub warnings: Vec<Note>,
+    /// What must be mended before anything can be made.
+    pub refusals: Vec<String>,
+}
+
+/// A table that becomes nodes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PlannedNode {
+    /// The table.
+    pub table: String,
+    /// Its label, then the further ones.
+    pub labels: Vec<String>,
+    /// The properties of the key, under a uniqueness constraint.
+    pub key: Vec<PlannedProperty>,
+    /// The other properties.
+    pub properties: Vec<PlannedProperty>,
+}
+
+/// A column that becomes a property.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PlannedProperty {
+    /// The property's name.
+    pub property: String,
+    /// The column.
+    pub column: String,
+    /// What its values are in the graph.
+    #[serde(rename = "type")]
+    pub graph_type: String,
+}
+
+/// A kind of relationship.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PlannedRelationship {
+    /// The label at its start.
+    pub from: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub relationship_type: String,
+    /// The label at its end.
+    pub to: String,
+    /// The table whose rows own it.
+    pub table: String,
+    /// Where it comes from.
+    #[serde(flatten)]
+    pub source: RelationshipSource,
+}
+
+/// Where relationships come from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "source", rename_all = "snake_case")]
+pub enum RelationshipSource {
+    /// Columns of a row that is a node.
+    Columns {
+        /// The columns.
+        columns: Vec<String>,
+        /// The foreign key; none behind a soft reference.
+        foreign_key: Option<String>,
+        /// It finds its target by unique properties, not by the key, so a missing target has no placeholder.
+        by_unique: bool,
+        /// The source enforces it, so that deletes may ride along on those of the target.
+        enforced: bool,
+    },
+    /// The rows of a join table.
+    JoinTable {
+        /// The properties that tell its rows apart; empty when its ends do.
+        key: Vec<String>,
+        /// Its properties.
+        properties: Vec<PlannedProperty>,
+    },
+}
+
+/// A remark about a table.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Note {
+    /// The table.
+    pub table: String,
+    /// What there is to know, and to do.
+    pub message: String,
+    /// Somebody should read it: it is neither asked for nor a matter of course.
+    pub unexpected: bool,
+}
+
+impl Plan {
+    /// The report on what [`super::compile`] gave.
+    pub fn new(compiled: &Result<Mapping, Vec<Refusal>>) -> Self {
+        match compiled {
+            Ok(mapping) => Plan::of(mapping),
+            Err(refusals) => Plan {
+                refusals: refusals.iter().map(Refusal::to_string).collect(),
+                ..Plan::default()
+            },
+        }
+    }
+
+    fn of(mapping: &Mapping) -> Self {
+        let mut plan = Plan::default();
+        for (table, columns) in std::iter::zip(&mapping.model.tables, &mapping.tables) {
+            match &table.shape {
+                Shape::Node(node) => plan.nodes.push(planned_node(node, columns)),
+                Shape::Relationship(_) => {}
+            }
+            plan.relationships.extend(relationships(&mapping.model, &table.shape, columns));
+        }
+        for warning in &mapping.warnings {
+            let (table, message) = (warning.table().to_string(), warning.to_string());
+            match warning {
+                Warning::LeftOut { why, .. } => {
+                    let unexpected = !why.is_expected();
+                    plan.left_out.push(Note { table, message, unexpected });
+                }
+                _ => plan.warnings.push(Note { table, message, unexpected: true }),
+            }
+        }
+        plan
+    }
+}
+
+fn planned_node(node: &NodeShape, columns: &TableColumns) -> PlannedNode {
+    let labels = std::iter::once(&node.label).chain(&node.extra_labels);
+    PlannedNode {
+        table: columns.name.to_string(),
+        labels: labels.cloned().collect(),
+        key: planned_properties(&node.key, &columns.key, columns),
+        properties: planned_properties(&node.properties, &columns.properties, columns),
+    }
+}
+
+fn planned_properties(
+    names: &[String],
+    slots: &[Slot],
+    columns: &TableColumns,
+) -> Vec<PlannedProperty> {
+    let properties = names.iter().zip(slots).map(|(property, slot)| {
+        let column = columns.column(slot);
+        let graph_type = column.value_type.graph_type();
+        PlannedProperty { property: property.clone(), column: column.name.clone(), graph_type }
+    });
+    properties.collect()
+}
+
+fn relationships(model: &Model, shape: &Shape, columns: &TableColumns) -> Vec<PlannedRelationship> {
+    let table = columns.name.to_string();
+    let node = match shape {
+        Shape::Node(node) => node,
+        Shape::Relationship(join) => {
+            let key = match &join.key {
+                RelationshipKey::Ends => Vec::new(),
+                RelationshipKey::Own(names) => names.clone(),
+            };
+            let properties = planned_properties(&join.properties, &columns.properties, columns);
+            return vec![PlannedRelationship {
+                from: model.node(join.from).label.clone(),
+                relationship_type: join.relationship_type.clone(),
+                to: model.node(join.to).label.clone(),
+                table,
+                source: RelationshipSource::JoinTable { key, properties },
+            }];
+        }
+    };
+    let references = node.references.iter().zip(&columns.references);
+    let planned = references.map(|(reference, read)| {
+        let ends = (node.label.clone(), model.node(reference.target).label.clone());
+        let (from, to) = match reference.direction {
+            Direction::Outgoing => ends,
+            Direction::Incoming => (ends.1, ends.0),
+        };
+        let names = read.slots.iter().map(|slot| columns.column(slot).name.clone());
+        let source = RelationshipSource::Columns {
+            columns: names.collect(),
+            foreign_key: read.constraint.clone(),
+            by_unique: reference.by != ReferenceBy::Key,
+            enforced: reference.enforced,
+        };
+        let (table, relationship_type) = (table.clone(), reference.relationship_type.clone());
+        PlannedRelationship { from, relationship_type, to, table, source }
+    });
+    planned.collect()
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sections = [
+            section("Nodes", &self.nodes),
+            section("Relationships", &self.relationships),
+            section("Left out", &self.left_out),
+            section("Worth knowing", &self.warnings),
+            section("To be mended first", &self.refusals),
+        ];
+        f.write_str(&sections.into_iter().flatten().collect::<Vec<_>>().join("\n"))
+    }
+}
+
+fn section<T: fmt::Display>(title: &str, items: &[T]) -> Option<String> {
+    let lines: String = items.iter().map(|item| format!("  {item}\n")).collect();
+    (!items.is_empty()).then(|| format!("{title} ({})\n{lines}", items.len()))
+}
+
+impl fmt::Display for PlannedNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "(:{})  from {}", self.labels.join(":"), self.table)?;
+        write!(f, "\n      unique: {}", listed(&self.key))?;
+        if !self.properties.is_empty() {
+            write!(f, "\n      {}", listed(&self.properties))?;
+        }
+        Ok(())
+    }
+}
+
+fn listed(properties: &[PlannedProperty]) -> String {
+    properties.iter().map(PlannedProperty::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl fmt::Display for PlannedProperty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.property, self.graph_type)?;
+        if self.property != self.column { write!(f, " (of {})", self.column) } else { Ok(()) }
+    }
+}
+
+impl fmt::Display for PlannedRelationship {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PlannedRelationship { from, relationship_type, to, table, source } = self;
+        write!(f, "(:{from})-[:{relationship_type}]->(:{to})  from {table}")?;
+        match source {
+            RelationshipSource::Columns { columns, foreign_key, by_unique, enforced } => {
+                write!(f, " ({})", columns.join(", "))?;
+                match foreign_key {
+                    Some(name) if *enforced => write!(f, "\n      foreign key {name}, enforced"),
+                    Some(name) => write!(
+                        f,
+                        "\n      foreign key {name}, not enforced at every statement: a delete of its \
+                         target looks for what points there"
+                    ),
+                    None => {
+                        write!(f, "\n      no foreign key: a missing target becomes a placeholder")
+                    }
+                }?;
+                if *by_unique {
+                    write!(
+                        f,
+                        "; finds its target by unique properties, so only once that is there"
+                    )?;
+                }
+                Ok(())
+            }
+            RelationshipSource::JoinTable { key, properties } => {
+                let by = if key.is_empty() { "its ends".to_owned() } else { key.join(", ") };
+                write!(f, "\n      a relationship for each row, told apart by {by}")?;
+                if !properties.is_empty() {
+                    write!(f, "\n      {}", listed(properties))?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}

@@ -1,0 +1,349 @@
+//! What makes a mapping impossible, each with what to do about it.
+
+use crate::catalog::TableName;
+
+use super::warning::WhyLeftOut;
+
+/// Why a mapping is refused: the table, the cause and the fix.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The file names a table that is not there.
+    #[error("{table}, named by {named_by}: there is no such table{}", suggestion(.nearest))]
+    UnknownTable {
+        /// Where the file names it: `tables`, or the table whose relationship leads there.
+        named_by: String,
+        /// As the file names it.
+        table: String,
+        /// What was probably meant.
+        nearest: Option<String>,
+    },
+    /// The file names a column that is not there.
+    #[error("{table}: there is no column {column:?}{}", suggestion(.nearest))]
+    UnknownColumn {
+        /// The table.
+        table: TableName,
+        /// As the file names it.
+        column: String,
+        /// What was probably meant.
+        nearest: Option<String>,
+    },
+    /// The file edits a partition.
+    #[error("{table}: it is a partition, and rows come as its root's: edit {root} instead")]
+    EditedPartition {
+        /// The partition.
+        table: TableName,
+        /// The table to edit.
+        root: TableName,
+    },
+    /// The file edits a table that can not be mapped.
+    #[error("{table}: it can not be mapped: {why}, or leave it out with `skip: true`")]
+    Unusable {
+        /// The table.
+        table: TableName,
+        /// Why, and what to do.
+        why: WhyLeftOut,
+    },
+    /// The table is given a label and is a relationship at once.
+    #[error(
+        "{table}: `label`, `labels` and `relationships` make nodes, `relationship` makes relationships: keep one"
+    )]
+    NodeAndRelationship {
+        /// The table.
+        table: TableName,
+    },
+    /// A primary key that is checked late is no replica identity.
+    #[error(
+        "{table}: its primary key {constraint} is DEFERRABLE, so it is no replica identity, and to publish the table \
+         would make its UPDATEs and DELETEs fail. Make the key NOT DEFERRABLE, or run ALTER TABLE {} REPLICA IDENTITY \
+         USING INDEX with another unique index over NOT NULL columns, or leave the table out with `skip: true`",
+        .table.sql()
+    )]
+    DeferrableKey {
+        /// The table.
+        table: TableName,
+        /// The constraint.
+        constraint: String,
+    },
+    /// With REPLICA IDENTITY NOTHING, publishing the table breaks the application.
+    #[error(
+        "{table}: with REPLICA IDENTITY NOTHING, to publish it would make its UPDATEs and DELETEs fail. Run ALTER \
+         TABLE {} REPLICA IDENTITY DEFAULT, or leave the table out with `skip: true`",
+        .culprit.sql()
+    )]
+    IdentityNothing {
+        /// The table.
+        table: TableName,
+        /// The table, or that of its partitions, that has it.
+        culprit: TableName,
+    },
+    /// A change of the key would not be seen.
+    #[error(
+        "{table}: its key ({}) is not what its replica identity carries ({identity}), so that a change of the key \
+         would not be seen. {fix}",
+        .key.join(", ")
+    )]
+    KeyIsNotIdentity {
+        /// The table.
+        table: TableName,
+        /// The key's columns.
+        key: Vec<String>,
+        /// The replica identity, in words.
+        identity: String,
+        /// What to do.
+        fix: String,
+    },
+    /// Keys that PostgreSQL holds equal would be different nodes.
+    #[error(
+        "{table}: key column {column:?} has a nondeterministic collation: keys that PostgreSQL holds equal would be \
+         different nodes. Give the column a deterministic collation, or use another `key`, or `skip: true`"
+    )]
+    NondeterministicKey {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+    },
+    /// The stream does not carry a column that is needed.
+    #[error(
+        "{table}: the stream does not carry column {column:?} ({cause}), but {needed_for} needs it. Publish the column, or do without it"
+    )]
+    NotStreamed {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+        /// Why it does not.
+        cause: &'static str,
+        /// What needs it.
+        needed_for: String,
+    },
+    /// A key column is left out of the properties.
+    #[error(
+        "{table}: column {column:?} is part of the key, so it can not be excluded. Take it out of `exclude`"
+    )]
+    ExcludedKey {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+    },
+    /// Two tables would share nodes.
+    #[error(
+        "{second}: its label {label:?} is also a label of {first}. Give one of them another `label`"
+    )]
+    DuplicateLabel {
+        /// The label.
+        label: String,
+        /// One table.
+        first: TableName,
+        /// The other.
+        second: TableName,
+    },
+    /// Two sources of relationships could not be told apart.
+    #[error(
+        "{second}: relationships (:{start})-[:{relationship_type}]->(:{end}) are also made by {first}. Give one of \
+         them another `type`"
+    )]
+    DuplicateRelationship {
+        /// The label at the start.
+        start: String,
+        /// The type.
+        relationship_type: String,
+        /// The label at the end.
+        end: String,
+        /// One source: the table and the columns.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// Two columns would be one property.
+    #[error(
+        "{table}: columns {first:?} and {second:?} would both be property {property:?}. Use `properties: {{rename: …}}` \
+         to give one of them another name"
+    )]
+    DuplicateProperty {
+        /// The table.
+        table: TableName,
+        /// The property.
+        property: String,
+        /// One column.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// The name is wal2graph's.
+    #[error(
+        "{table}: {what} {name:?} begins with an underscore, which is wal2graph's own mark. {}",
+        .what.fix()
+    )]
+    ReservedName {
+        /// The table.
+        table: TableName,
+        /// Of what it is the name.
+        what: Named,
+        /// The name.
+        name: String,
+    },
+    /// A name is needed.
+    #[error("{table}: no name for its {what} (of {source_name:?}). {}", .what.fix())]
+    EmptyName {
+        /// The table.
+        table: TableName,
+        /// Of what.
+        what: Named,
+        /// From what it was to be made.
+        source_name: String,
+    },
+    /// A relationship needs both ends.
+    #[error(
+        "{table}: column {column:?} may be NULL, so a row might have no relationship. Declare the column NOT NULL, or \
+         make the table nodes: give it a `label` instead of `relationship`"
+    )]
+    NullableEnd {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+    },
+    /// A reference leads to a table that has no nodes.
+    #[error(
+        "{table}: {relationship_type} leads to {target}, which {cause}. Map that table as nodes, or take the relationship out"
+    )]
+    NoTarget {
+        /// The table that refers.
+        table: TableName,
+        /// The relationship's type.
+        relationship_type: String,
+        /// What it refers to.
+        target: TableName,
+        /// Why it has no nodes.
+        cause: &'static str,
+    },
+    /// The referenced columns do not find one row.
+    #[error(
+        "{table}: {relationship_type} leads to ({}) of {target}, which is neither its key ({}) nor unique. Name the \
+         key, or columns with an immediate unique constraint, in `to_columns`",
+        .columns.join(", "), .key.join(", ")
+    )]
+    TargetNotUnique {
+        /// The table that refers.
+        table: TableName,
+        /// The relationship's type.
+        relationship_type: String,
+        /// What it refers to.
+        target: TableName,
+        /// By which columns.
+        columns: Vec<String>,
+        /// The target's key.
+        key: Vec<String>,
+    },
+    /// A join table refers to something else than a key.
+    #[error(
+        "{table}: its end {columns} of {relationship_type} is not the key ({}) of {target}. A relationship table \
+         joins nodes by their keys: make it nodes with a `label` instead",
+        .key.join(", "), columns = .columns.join(", ")
+    )]
+    EndNotByKey {
+        /// The join table.
+        table: TableName,
+        /// The relationship's type.
+        relationship_type: String,
+        /// The referenced columns.
+        columns: Vec<String>,
+        /// The end's table.
+        target: TableName,
+        /// Its key.
+        key: Vec<String>,
+    },
+    /// As many columns on one side as on the other.
+    #[error(
+        "{table}: {relationship_type} has {columns} columns, but {target} is named by {target_columns}. List one \
+         column for each, in the same order"
+    )]
+    ColumnCount {
+        /// The table that refers.
+        table: TableName,
+        /// The relationship's type.
+        relationship_type: String,
+        /// How many columns refer.
+        columns: usize,
+        /// What they refer to.
+        target: TableName,
+        /// How many columns are referred to.
+        target_columns: usize,
+    },
+    /// Columns that are compared as properties must be properties of one type.
+    #[error(
+        "{table}: {relationship_type} compares {column:?} with {target_column:?} of {target} as properties, but \
+         {cause}. Map both columns as properties, or take the relationship out"
+    )]
+    NotComparable {
+        /// The table that refers.
+        table: TableName,
+        /// The relationship's type.
+        relationship_type: String,
+        /// The referring column.
+        column: String,
+        /// What it refers to.
+        target: TableName,
+        /// The referenced column.
+        target_column: String,
+        /// Why they can not be compared.
+        cause: String,
+    },
+    /// A form that the column's type does not have.
+    #[error(
+        "{table}: column {column:?} is {column_type}, and only numeric columns can be `{form}`. Take it out of `types`"
+    )]
+    FormNotApplicable {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+        /// Its type.
+        column_type: String,
+        /// What it was to become.
+        form: &'static str,
+    },
+}
+
+/// What is made, or what stands against it. Boxed, for it is made once and passed on often.
+pub(super) type Checked<T> = Result<T, Box<Refusal>>;
+
+/// Of what something is the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// A label.
+    Label,
+    /// A relationship type.
+    RelationshipType,
+    /// A property.
+    Property,
+}
+
+impl Named {
+    pub(super) fn fix(self) -> &'static str {
+        match self {
+            Named::Label => "Give the table another `label`",
+            Named::RelationshipType => "Give the relationship another `type`",
+            Named::Property => "Use `properties: {rename: …}` to give it another name",
+        }
+    }
+}
+
+impl std::fmt::Display for Named {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Named::Label => "label",
+            Named::RelationshipType => "relationship type",
+            Named::Property => "property",
+        })
+    }
+}
+
+fn suggestion(nearest: &Option<String>) -> String {
+    match nearest {
+        Some(nearest) => format!(". Did you mean {nearest:?}?"),
+        None => ". Correct the name, or take it out".to_owned(),
+    }
+}

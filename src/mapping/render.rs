@@ -1,0 +1,159 @@
+//! A mapping as the file's `tables:` section: complete, so that every choice is there to be edited.
+//!
+//! Names are written as JSON strings where YAML might read them as something else: JSON is YAML. What is left out stands
+//! there as a comment, for the file to be a full account of the source.
+
+use std::fmt::{self, Write as _};
+
+use crate::catalog::{Catalog, Table};
+
+use super::Mapping;
+use super::edit::{ColumnForm, DirectionEdit, EndEdit, ReferenceEdit, TableEdit};
+use super::warning::Warning;
+
+/// The `tables:` section that gives `mapping` again when it is read with the same catalog.
+pub fn render_yaml(catalog: &Catalog, mapping: &Mapping) -> String {
+    let mut yaml = String::new();
+    let written = mapping.edits.tables.iter().try_for_each(|(name, edit)| {
+        let table = catalog.tables.iter().find(|table| table.name.to_string() == *name);
+        write_table(&mut yaml, name, edit, table)
+    });
+    let written = written.and_then(|()| write_left_out(&mut yaml, mapping));
+    assert!(written.is_ok(), "writing to a String does not fail");
+    let empty = yaml.lines().all(|line| line.trim_start().starts_with('#'));
+    format!("tables:{}\n{yaml}", if empty { " {}" } else { "" })
+}
+
+fn write_table(
+    yaml: &mut String,
+    name: &str,
+    edit: &TableEdit,
+    table: Option<&Table>,
+) -> fmt::Result {
+    if let Some(comment) = table.and_then(|table| table.comment.as_deref()) {
+        for line in comment.lines() {
+            writeln!(yaml, "  # {}", one_line(line))?;
+        }
+    }
+    writeln!(yaml, "  {}:", scalar(name))?;
+    if let Some(label) = edit.label.as_ref().filter(|_| edit.relationship.is_none()) {
+        writeln!(yaml, "    label: {}", scalar(label))?;
+    }
+    if !edit.labels.is_empty() {
+        writeln!(yaml, "    labels: {}", list(&edit.labels))?;
+    }
+    writeln!(yaml, "    key: {}", list(edit.key.as_deref().unwrap_or_default()))?;
+    write_properties(yaml, edit, table)?;
+    if let Some(join) = &edit.relationship {
+        writeln!(yaml, "    relationship:")?;
+        writeln!(yaml, "      type: {}", scalar(&join.relationship_type))?;
+        writeln!(yaml, "      from: {}", end(&join.from))?;
+        writeln!(yaml, "      to: {}", end(&join.to))?;
+        return Ok(());
+    }
+    match edit.relationships.as_deref().unwrap_or_default() {
+        [] => writeln!(yaml, "    relationships: []"),
+        references => {
+            writeln!(yaml, "    relationships:")?;
+            references.iter().try_for_each(|it| writeln!(yaml, "      - {}", reference(it)))
+        }
+    }
+}
+
+fn write_properties(yaml: &mut String, edit: &TableEdit, table: Option<&Table>) -> fmt::Result {
+    if let Some(table) = table {
+        let columns = table.columns.iter();
+        let columns = columns.map(|it| format!("{} {}", it.name, it.type_name));
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        writeln!(yaml, "    # columns: {}", one_line(&columns))?;
+    }
+    let properties = &edit.properties;
+    let mut parts = Vec::new();
+    if let Some(include) = &properties.include {
+        parts.push(format!("include: {}", list(include)));
+    }
+    if !properties.exclude.is_empty() {
+        parts.push(format!("exclude: {}", list(&properties.exclude)));
+    }
+    if !properties.rename.is_empty() {
+        let renamed = properties.rename.iter();
+        let renamed = renamed.map(|(from, to)| format!("{}: {}", scalar(from), scalar(to)));
+        parts.push(format!("rename: {{{}}}", renamed.collect::<Vec<_>>().join(", ")));
+    }
+    if !parts.is_empty() {
+        writeln!(yaml, "    properties: {{{}}}", parts.join(", "))?;
+    }
+    if !edit.types.is_empty() {
+        let types = edit.types.iter();
+        let types = types.map(|(column, form)| format!("{}: {}", scalar(column), form_name(*form)));
+        writeln!(yaml, "    types: {{{}}}", types.collect::<Vec<_>>().join(", "))?;
+    }
+    Ok(())
+}
+
+fn write_left_out(yaml: &mut String, mapping: &Mapping) -> fmt::Result {
+    for warning in &mapping.warnings {
+        let Warning::LeftOut { table, why } = warning else { continue };
+        if *why == super::WhyLeftOut::Skipped {
+            writeln!(yaml, "  {}: {{skip: true}}", scalar(&table.to_string()))?;
+        } else {
+            writeln!(yaml, "  # {}", one_line(&warning.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Text in a comment: nothing in it may end the line, nor be a character that YAML does not have.
+fn one_line(text: &str) -> String {
+    let line = text.replace(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'), " ");
+    line.trim_end().to_owned()
+}
+
+fn reference(reference: &ReferenceEdit) -> String {
+    let ReferenceEdit { relationship_type, columns, to, to_columns, direction } = reference;
+    let to_columns = to_columns.as_ref().map(|it| format!(", to_columns: {}", list(it)));
+    let direction = match direction {
+        DirectionEdit::Out => "",
+        DirectionEdit::In => ", direction: in",
+    };
+    format!(
+        "{{type: {}, columns: {}, to: {}{}{direction}}}",
+        scalar(relationship_type),
+        list(columns),
+        scalar(to),
+        to_columns.unwrap_or_default(),
+    )
+}
+
+fn end(end: &EndEdit) -> String {
+    let to_columns = end.to_columns.as_ref().map(|it| format!(", to_columns: {}", list(it)));
+    let to_columns = to_columns.unwrap_or_default();
+    format!("{{columns: {}, to: {}{to_columns}}}", list(&end.columns), scalar(&end.to))
+}
+
+fn form_name(form: ColumnForm) -> &'static str {
+    match form {
+        ColumnForm::String => "string",
+        ColumnForm::Float => "float",
+        ColumnForm::Auto => "auto",
+    }
+}
+
+fn list(names: &[String]) -> String {
+    format!("[{}]", names.iter().map(|name| scalar(name)).collect::<Vec<_>>().join(", "))
+}
+
+/// A string in YAML: plain where nothing can be read into it, else quoted.
+fn scalar(text: &str) -> String {
+    let starts = text.starts_with(|c: char| c.is_ascii_alphabetic());
+    let goes_on = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'));
+    let word = text.to_ascii_lowercase();
+    if starts && goes_on && !YAML_WORDS.contains(&word.as_str()) {
+        return text.to_owned();
+    }
+    serde_json::Value::from(text).to_string()
+}
+
+/// What some version of YAML takes for something else than text.
+const YAML_WORDS: &[&str] =
+    &["true", "false", "yes", "no", "on", "off", "null", "y", "n", "nan", "inf"];

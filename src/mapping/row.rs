@@ -1,0 +1,128 @@
+//! One row's text to its key, properties and references: the same code for copy and stream.
+//!
+//! ```text
+//! column -> Raw  --slots of the plan-->  Key + Row
+//! ```
+
+use crate::catalog::TableName;
+use crate::graph::{Cell, Key, Reference, Row};
+use crate::value::{KeyError, Value, normalise_key, normalise_key_as};
+
+use super::columns::{Form, Slot, TableColumns};
+use super::notice::Counts;
+use super::translate::TranslateError;
+
+/// A column's value before it has a type.
+#[derive(Clone, Copy)]
+pub(super) enum Raw<'a> {
+    Null,
+    Unchanged,
+    Text(&'a [u8]),
+}
+
+/// Reads rows of one table.
+pub(super) struct RowReader<'a> {
+    pub columns: &'a TableColumns,
+    pub counts: &'a mut [Counts],
+}
+
+impl RowReader<'_> {
+    /// The row's key. Every part must be there.
+    pub fn key<'r>(&self, cell: impl Fn(usize) -> Raw<'r>) -> Result<Key, TranslateError> {
+        let part = |slot: &Slot| {
+            let place = || (self.columns.name.clone(), self.columns.column(slot).name.clone());
+            match cell(slot.column) {
+                Raw::Text(text) => self.comparable(slot, text).map_err(|source| {
+                    let (table, column) = place();
+                    TranslateError::Key { table, column, source }
+                }),
+                Raw::Null => {
+                    let (table, column) = place();
+                    Err(TranslateError::KeyIsNull { table, column })
+                }
+                Raw::Unchanged => {
+                    let (table, column) = place();
+                    Err(TranslateError::KeyNotSent { table, column })
+                }
+            }
+        };
+        let parts: Result<Box<[Value]>, TranslateError> =
+            self.columns.key.iter().map(part).collect();
+        Ok(Key(parts?))
+    }
+
+    /// Everything else of the row. Any text gives a value.
+    pub fn row<'r>(&mut self, cell: impl Fn(usize) -> Raw<'r>) -> Row {
+        let columns = self.columns;
+        let properties = columns.properties.iter().map(|slot| match cell(slot.column) {
+            Raw::Null => Cell::Null,
+            Raw::Unchanged => Cell::Unchanged,
+            Raw::Text(text) => Cell::Value(self.property(slot, text)),
+        });
+        let properties = properties.collect();
+        let references = columns.references.iter().map(|it| self.reference(&it.slots, &cell));
+        let references = references.collect();
+        Row { properties, references }
+    }
+
+    fn property(&mut self, slot: &Slot, text: &[u8]) -> Value {
+        if slot.form != Form::Property
+            && let Ok(value) = self.comparable(slot, text)
+        {
+            return value;
+        }
+        let conversion = self.columns.column(slot).value_type.parse(text);
+        if conversion.is_fallback() || slot.form != Form::Property {
+            self.counts[slot.column].fallback += 1;
+        }
+        conversion.into_value()
+    }
+
+    fn reference<'r>(&mut self, slots: &[Slot], cell: &impl Fn(usize) -> Raw<'r>) -> Reference {
+        let cells = || slots.iter().map(|slot| (slot, cell(slot.column)));
+        if cells().any(|(_, raw)| matches!(raw, Raw::Null)) {
+            return Reference::Null;
+        }
+        if let Some((slot, _)) = cells().find(|(_, raw)| matches!(raw, Raw::Unchanged)) {
+            if cells().any(|(_, raw)| matches!(raw, Raw::Text(_))) {
+                self.counts[slot.column].partly_unchanged += 1;
+            }
+            return Reference::Unchanged;
+        }
+        let mut values = Vec::with_capacity(slots.len());
+        for (slot, raw) in cells() {
+            let Raw::Text(text) = raw else { unreachable!("neither NULL nor unchanged") };
+            match self.comparable(slot, text) {
+                Ok(value) => values.push(value),
+                Err(_) => {
+                    self.counts[slot.column].no_target += 1;
+                    return Reference::Null;
+                }
+            }
+        }
+        Reference::To(Key(values.into()))
+    }
+
+    fn comparable(&self, slot: &Slot, text: &[u8]) -> Result<Value, KeyError> {
+        let own = &self.columns.column(slot).value_type;
+        match &slot.form {
+            Form::Property | Form::Key => normalise_key(own, text),
+            Form::Reference(target) => normalise_key_as(own, target, text),
+        }
+    }
+}
+
+impl TranslateError {
+    /// The table that the error is about.
+    pub fn table(&self) -> &TableName {
+        match self {
+            TranslateError::KeyColumnMissing { table, .. }
+            | TranslateError::KeyNotIdentity { table, .. }
+            | TranslateError::Renamed { table, .. }
+            | TranslateError::KeyIsNull { table, .. }
+            | TranslateError::KeyNotSent { table, .. }
+            | TranslateError::NoOldRow { table }
+            | TranslateError::Key { table, .. } => table,
+        }
+    }
+}

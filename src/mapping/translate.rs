@@ -1,0 +1,335 @@
+//! Changes of rows to events of the graph.
+//!
+//! ```text
+//! Change + Relation  --bind, once a Relation-->  column positions  --read-->  Event: Insert | Update | Move | Delete | Truncate
+//! COPY row           ------------------------------------------------read-->  (Key, Row)
+//! ```
+//!
+//! Columns are found by name in whatever Relation comes, so an ALTER TABLE does not stop the stream, unless it touches
+//! the key. An old tuple of the key alone says nothing of other columns. An unchanged column that the old tuple carries
+//! is taken from there; what nobody carries stays unchanged.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::catalog::TableName;
+use crate::change::{Before, Cell, Change, Relation, ReplicaIdentity};
+use crate::graph::{Event, Key, Row, TableIndex};
+use crate::value::KeyError;
+
+use super::Mapping;
+use super::notice::{Notice, Notices};
+use super::row::{Raw, RowReader};
+
+/// Why a change can not be translated. Each is definite: the same change fails again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TranslateError {
+    /// The stream lacks a column of the key.
+    #[error(
+        "{table}: its changes come without key column {column:?}: it was dropped or renamed, or the publication's \
+         column list leaves it out. Bring the column back, or stop, correct the table's `key` and copy the table again"
+    )]
+    KeyColumnMissing {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+    },
+    /// A change of the key would not be seen any more.
+    #[error(
+        "{table}: its replica identity no longer carries key column {column:?}, so a change of the key would be lost. \
+         Restore it with ALTER TABLE {} REPLICA IDENTITY DEFAULT (or USING INDEX), or correct the table's `key` and copy the table again",
+        .table.sql()
+    )]
+    KeyNotIdentity {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+    },
+    /// A mapped table goes by another name now.
+    #[error(
+        "{table}: it is called {renamed} now. Rename it back, or restart with the new name in `tables`; its label \
+         stays the same if you give it one"
+    )]
+    Renamed {
+        /// The table as it is mapped.
+        table: TableName,
+        /// Its name now.
+        renamed: TableName,
+    },
+    /// A row without a key.
+    #[error(
+        "{table}: a row has NULL in key column {column:?}. Declare the column NOT NULL, or use another `key`"
+    )]
+    KeyIsNull {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+    },
+    /// A row whose key was not sent.
+    #[error(
+        "{table}: a change does not carry key column {column:?}. Check that the key is the table's replica identity: \
+         ALTER TABLE {} REPLICA IDENTITY DEFAULT (or USING INDEX)",
+        .table.sql()
+    )]
+    KeyNotSent {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+    },
+    /// A DELETE without an old row.
+    #[error(
+        "{table}: a DELETE does not say which row. Give the table a replica identity: ALTER TABLE {} REPLICA IDENTITY DEFAULT (or USING INDEX)",
+        .table.sql()
+    )]
+    NoOldRow {
+        /// The table.
+        table: TableName,
+    },
+    /// A value that can not be a key.
+    #[error("{table}: key column {column:?}: {source}")]
+    Key {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+        /// Why.
+        source: KeyError,
+    },
+}
+
+/// Translates the changes of one source, and the rows that are copied from it.
+#[derive(Clone, Debug)]
+pub struct Translator {
+    mapping: Arc<Mapping>,
+    bound: HashMap<u32, Bound>,
+    notices: Notices,
+}
+
+/// A Relation, and where in its tuples the mapped columns are.
+#[derive(Clone, Debug)]
+struct Bound {
+    relation: Arc<Relation>,
+    /// `None`: the table is not mapped.
+    table: Option<BoundTable>,
+}
+
+#[derive(Clone, Debug)]
+struct BoundTable {
+    index: TableIndex,
+    /// For each column of the plan, its place in a tuple, and whether it belongs to the replica identity.
+    places: Arc<[Option<Place>]>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    at: usize,
+    identity: bool,
+}
+
+impl Translator {
+    /// Translates by `mapping`.
+    pub fn new(mapping: Arc<Mapping>) -> Self {
+        let notices = Notices::new(&mapping.tables);
+        Translator { mapping, bound: HashMap::new(), notices }
+    }
+
+    /// The mapping.
+    pub fn mapping(&self) -> &Arc<Mapping> {
+        &self.mapping
+    }
+
+    /// The change in the graph's terms; `None` when its table is not mapped.
+    pub fn translate(&mut self, change: &Change) -> Result<Option<Event>, TranslateError> {
+        match change {
+            Change::Insert { relation, new } => {
+                let Some(BoundTable { index, places }) = self.bind(relation)? else {
+                    return Ok(None);
+                };
+                let cell = |column: usize| raw(new, places[column]);
+                let mut reader = self.reader(index);
+                let (key, row) = (reader.key(cell)?, reader.row(cell));
+                Ok(Some(Event::Insert { table: index, key, row }))
+            }
+            Change::Update { relation, before, new } => {
+                let Some(table) = self.bind(relation)? else { return Ok(None) };
+                self.update(&table, before, new).map(Some)
+            }
+            Change::Delete { relation, before } => {
+                let Some(BoundTable { index, places }) = self.bind(relation)? else {
+                    return Ok(None);
+                };
+                let (Before::Key(old) | Before::Full(old)) = before else {
+                    let table = self.mapping.columns(index).name.clone();
+                    return Err(TranslateError::NoOldRow { table });
+                };
+                let key = self.reader(index).key(|column| raw(old, places[column]))?;
+                Ok(Some(Event::Delete { table: index, key }))
+            }
+            Change::Truncate { relations } => {
+                let mut tables = Vec::new();
+                for relation in relations {
+                    tables.extend(self.bind(relation)?.map(|table| table.index));
+                }
+                Ok((!tables.is_empty()).then_some(Event::Truncate { tables }))
+            }
+        }
+    }
+
+    /// The columns that a copy of the table selects, in this order.
+    pub fn copy_columns(&self, table: TableIndex) -> impl Iterator<Item = &str> {
+        self.mapping.columns(table).columns.iter().map(|column| column.name.as_str())
+    }
+
+    /// A copied row: the texts of [`Translator::copy_columns`], `None` for NULL. Nothing in it is unchanged.
+    pub fn row_from_text(
+        &mut self,
+        table: TableIndex,
+        texts: &[Option<&[u8]>],
+    ) -> Result<(Key, Row), TranslateError> {
+        assert_eq!(
+            texts.len(),
+            self.mapping.columns(table).columns.len(),
+            "one text a copied column"
+        );
+        let cell = |column: usize| texts[column].map_or(Raw::Null, Raw::Text);
+        let mut reader = self.reader(table);
+        Ok((reader.key(cell)?, reader.row(cell)))
+    }
+
+    /// What was met since the last time: to be counted and logged.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        self.notices.take(&self.mapping.tables)
+    }
+
+    fn update(
+        &mut self,
+        table: &BoundTable,
+        before: &Before,
+        new: &[Cell],
+    ) -> Result<Event, TranslateError> {
+        let places = &table.places;
+        let old = |column: usize| match (before, places[column]) {
+            (Before::Key(old), Some(place)) if place.identity => raw(old, Some(place)),
+            (Before::Full(old), place) => raw(old, place),
+            _ => Raw::Unchanged,
+        };
+        let cell = |column: usize| match raw(new, places[column]) {
+            Raw::Unchanged => old(column),
+            sent => sent,
+        };
+        let index = table.index;
+        let mut reader = self.reader(index);
+        let to = reader.key(cell)?;
+        let from = match before {
+            Before::Absent => None,
+            Before::Key(_) | Before::Full(_) => Some(reader.key(old)?),
+        };
+        let row = reader.row(cell);
+        Ok(match from.filter(|from| *from != to) {
+            Some(from) => Event::Move { table: index, from, to, row },
+            None => Event::Update { table: index, key: to, row },
+        })
+    }
+
+    fn reader(&mut self, table: TableIndex) -> RowReader<'_> {
+        let counts = self.notices.counts(table.0);
+        RowReader { columns: self.mapping.columns(table), counts }
+    }
+
+    /// Where the mapped columns are in the tuples of `relation`.
+    fn bind(&mut self, relation: &Arc<Relation>) -> Result<Option<BoundTable>, TranslateError> {
+        if let Some(bound) = self.bound.get(&relation.oid)
+            && (Arc::ptr_eq(&bound.relation, relation) || bound.relation == *relation)
+        {
+            return Ok(bound.table.clone());
+        }
+        let table = match self.mapping.table_index(&relation.schema, &relation.name) {
+            Some(index) => Some(BoundTable { index, places: self.places(index, relation)? }),
+            None => {
+                self.check_unmapped(relation)?;
+                None
+            }
+        };
+        let bound = Bound { relation: relation.clone(), table: table.clone() };
+        self.bound.insert(relation.oid, bound);
+        Ok(table)
+    }
+
+    fn places(
+        &mut self,
+        index: TableIndex,
+        relation: &Relation,
+    ) -> Result<Arc<[Option<Place>]>, TranslateError> {
+        let plan = self.mapping.columns(index);
+        let table = || plan.name.clone();
+        let known = |name: &String| {
+            plan.left_out.contains(name) || plan.columns.iter().any(|column| column.name == *name)
+        };
+        for column in relation.columns.iter().map(|column| &column.name).filter(|it| !known(it)) {
+            let column = column.clone();
+            self.notices.once(Notice::ExtraColumn { table: table(), column });
+        }
+        let mut places = Vec::with_capacity(plan.columns.len());
+        for (at_plan, column) in plan.columns.iter().enumerate() {
+            let is_key = plan.key.iter().any(|slot| slot.column == at_plan);
+            let found = relation.columns.iter().enumerate().find(|(_, it)| it.name == column.name);
+            let name = || column.name.clone();
+            match found {
+                None if is_key => {
+                    return Err(TranslateError::KeyColumnMissing {
+                        table: table(),
+                        column: name(),
+                    });
+                }
+                None => {
+                    self.notices.once(Notice::MissingColumn { table: table(), column: name() });
+                }
+                Some((_, sent)) => {
+                    let has_identity = relation.replica_identity != ReplicaIdentity::Nothing;
+                    if is_key && has_identity && !sent.identity {
+                        return Err(TranslateError::KeyNotIdentity {
+                            table: table(),
+                            column: name(),
+                        });
+                    }
+                    if sent.type_oid != column.type_oid && sent.type_oid != UNKNOWN_OID {
+                        self.notices.once(Notice::TypeChanged { table: table(), column: name() });
+                    }
+                }
+            }
+            places.push(found.map(|(at, sent)| Place { at, identity: sent.identity }));
+        }
+        Ok(places.into())
+    }
+
+    /// A table that is not mapped is passed over, but not one that was mapped under another name.
+    fn check_unmapped(&mut self, relation: &Relation) -> Result<(), TranslateError> {
+        let name = TableName::new(&relation.schema, &relation.name);
+        let known = self.mapping.tables.iter().find(|table| table.oid == relation.oid);
+        match known.filter(|_| relation.oid != UNKNOWN_OID) {
+            Some(table) => {
+                Err(TranslateError::Renamed { table: table.name.clone(), renamed: name })
+            }
+            None => {
+                self.notices.once(Notice::UnmappedTable { table: name });
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The object id of a source that knows none (PostgreSQL's InvalidOid).
+const UNKNOWN_OID: u32 = 0;
+
+/// A column that the Relation lacks is as good as unchanged.
+fn raw(tuple: &[Cell], place: Option<Place>) -> Raw<'_> {
+    match place.map(|place| &tuple[place.at]) {
+        Some(Cell::Null) => Raw::Null,
+        Some(Cell::Text(text)) => Raw::Text(text),
+        Some(Cell::Unchanged) | None => Raw::Unchanged,
+    }
+}

@@ -1,0 +1,143 @@
+//! What a mapping leaves out or leaves to chance, each with what to do about it.
+
+use crate::catalog::TableName;
+
+/// Something that is mapped otherwise than one may expect.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Warning {
+    /// A table is not mapped, though nobody asked for that.
+    #[error("{table} is left out: {why}")]
+    LeftOut {
+        /// The table.
+        table: TableName,
+        /// Why.
+        why: WhyLeftOut,
+    },
+    /// A foreign key is no relationship, for its target is no node.
+    #[error(
+        "{table}: foreign key {constraint} is no relationship, because {target} is not mapped as nodes"
+    )]
+    ReferenceLeftOut {
+        /// The table.
+        table: TableName,
+        /// The constraint.
+        constraint: String,
+        /// What it refers to.
+        target: TableName,
+    },
+    /// A foreign key of a join table is no relationship.
+    #[error(
+        "{table}: its rows are relationships, which own none, so foreign key {constraint} is properties only. Give \
+         the table a `label` to make it nodes"
+    )]
+    JoinTableReference {
+        /// The join table.
+        table: TableName,
+        /// The constraint.
+        constraint: String,
+    },
+    /// A foreign key's columns do not reach us.
+    #[error(
+        "{table}: foreign key {constraint} is no relationship, because the stream does not carry all its columns"
+    )]
+    ReferenceNotStreamed {
+        /// The table.
+        table: TableName,
+        /// The constraint.
+        constraint: String,
+    },
+    /// A column does not reach us.
+    #[error("{table}: column {column:?} is not mapped: {cause}")]
+    ColumnNotStreamed {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+        /// Why.
+        cause: &'static str,
+    },
+    /// A publication hides rows.
+    #[error(
+        "{table}: the publication has a row filter: rows outside it are not in the graph, and references to them lead to placeholders"
+    )]
+    RowFilter {
+        /// The table.
+        table: TableName,
+    },
+    /// Some commands on partitions send no changes.
+    #[error(
+        "{table}: rows that go by DETACH PARTITION, or by DROP TABLE or TRUNCATE of a single partition, are not \
+         streamed: run `wal2graph repair` after such a command"
+    )]
+    Partitioned {
+        /// The table.
+        table: TableName,
+    },
+    /// A type has no form of its own in the graph.
+    #[error("{table}: column {column:?} of type {column_type} becomes its text")]
+    TextForm {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+        /// Its type.
+        column_type: String,
+    },
+}
+
+impl Warning {
+    /// The table it is about.
+    pub fn table(&self) -> &TableName {
+        match self {
+            Warning::LeftOut { table, .. }
+            | Warning::ReferenceLeftOut { table, .. }
+            | Warning::JoinTableReference { table, .. }
+            | Warning::ReferenceNotStreamed { table, .. }
+            | Warning::ColumnNotStreamed { table, .. }
+            | Warning::RowFilter { table }
+            | Warning::Partitioned { table }
+            | Warning::TextForm { table, .. } => table,
+        }
+    }
+}
+
+/// Why a table is not mapped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WhyLeftOut {
+    /// The file says so.
+    #[error("`skip: true`")]
+    Skipped,
+    /// Its rows come as its root's.
+    #[error("its rows come as those of {root}")]
+    Partition {
+        /// The root.
+        root: TableName,
+    },
+    /// Nothing identifies its rows.
+    #[error("it has no primary key that identifies its rows. {fix}")]
+    NoKey {
+        /// What to do.
+        fix: String,
+    },
+    /// Its changes are not in the write-ahead log.
+    #[error("it is UNLOGGED, so its changes are not streamed. Run ALTER TABLE {} SET LOGGED", .table.sql())]
+    Unlogged {
+        /// The table.
+        table: TableName,
+    },
+    /// A join table without nodes to join.
+    #[error(
+        "it joins {target}, which is not mapped as nodes. Map that table, or give this one a `label`"
+    )]
+    EndLeftOut {
+        /// The end that is missing.
+        target: TableName,
+    },
+}
+
+impl WhyLeftOut {
+    /// It is what one expects: nothing is lost or it was asked for.
+    pub fn is_expected(&self) -> bool {
+        matches!(self, WhyLeftOut::Skipped | WhyLeftOut::Partition { .. })
+    }
+}

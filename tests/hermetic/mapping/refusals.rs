@@ -1,0 +1,335 @@
+//! What can not be mapped: every refusal once, each with its table, its cause and its fix.
+
+use wal2graph::catalog::{Publication, ReplicaIdentity, Table, TableKind};
+use wal2graph::mapping::Refusal;
+
+use super::catalogs::{TableExt, columns, edited, name, northwind, refused, table, unique};
+
+fn customers() -> Table {
+    table("customers", "id int4, name text").pk("id")
+}
+
+fn orders() -> Table {
+    table("orders", "id int4, customer_id int4, note text").pk("id").fk(
+        "customer_id",
+        "customers",
+        "id",
+    )
+}
+
+/// The only refusal, checked to name its table and to end in something to do.
+#[track_caller]
+fn only(tables: impl IntoIterator<Item = Table>, yaml: &str) -> Refusal {
+    let refusals = refused(tables, yaml);
+    let [refusal] = &refusals[..] else { panic!("{refusals:#?}") };
+    let message = refusal.to_string();
+    assert!(message.starts_with("public."), "{message}");
+    refusal.clone()
+}
+
+macro_rules! assert_refused {
+    ($tables:expr, $yaml:expr, $pattern:pat $(if $guard:expr)?, $fix:literal) => {
+        let refusal = only($tables, $yaml);
+        assert!(matches!(&refusal, $pattern $(if $guard)?), "{refusal:#?}");
+        let message = refusal.to_string();
+        assert!(message.contains($fix), "{message}");
+    };
+}
+
+#[test]
+fn unknown_names_are_refused_with_the_nearest() {
+    let yaml = "{tables: {public.custmers: {label: C}}}";
+    assert_refused!(
+        [customers()],
+        yaml,
+        Refusal::UnknownTable { .. },
+        r#"Did you mean "public.customers"?"#
+    );
+    let yaml = "{tables: {public.customers: {properties: {exclude: [nmae]}}}}";
+    assert_refused!([customers()], yaml, Refusal::UnknownColumn { .. }, r#"Did you mean "name"?"#);
+    let yaml = "{tables: {public.orders: {relationships: [{type: A, columns: [customer_id], to: public.costumers}]}}}";
+    assert_refused!([customers(), orders()], yaml, Refusal::UnknownTable { named_by, .. } if named_by == "public.orders", "public.customers");
+    let yaml = "{tables: {public.orders: {relationships: [{type: A, columns: [customerid], to: public.customers}]}}}";
+    assert_refused!([customers(), orders()], yaml, Refusal::UnknownColumn { .. }, "customer_id");
+}
+
+#[test]
+fn every_unknown_name_is_told_at_once() {
+    let yaml = "{tables: {public.nothing: {}, public.customers: {key: [x], types: {y: float}}}}";
+    assert_eq!(refused([customers()], yaml).len(), 3);
+}
+
+#[test]
+fn partitions_are_not_edited() {
+    let root = table("sales", "id int4").pk("id").with(|it| it.kind = TableKind::Partitioned);
+    let leaf = table("sales_1", "id int4").pk("id");
+    let leaf = leaf.with(|it| it.kind = TableKind::Partition { root: name("sales") });
+    let yaml = "{tables: {public.sales_1: {label: Sale1}}}";
+    assert_refused!(
+        [root, leaf],
+        yaml,
+        Refusal::EditedPartition { .. },
+        "edit public.sales instead"
+    );
+}
+
+#[test]
+fn an_edited_table_without_a_key_is_refused_not_left_out() {
+    let yaml = "{tables: {public.log: {label: Line}}}";
+    assert_refused!(
+        [table("log", "line text")],
+        yaml,
+        Refusal::Unusable { .. },
+        "Add a primary key"
+    );
+}
+
+#[test]
+fn nodes_and_relationships_exclude_each_other() {
+    let mut yaml =
+        String::from("{tables: {public.order_details: {label: Line, relationship: {type: X, ");
+    yaml += "from: {columns: [order_id], to: public.orders}, to: {columns: [product_id], to: public.products}}}}}";
+    assert_refused!(northwind(), &yaml, Refusal::NodeAndRelationship { .. }, "keep one");
+}
+
+#[test]
+fn a_deferrable_primary_key_is_refused() {
+    let late =
+        customers().with(|it| it.primary_key.as_mut().expect("it has one").immediate = false);
+    assert_refused!(
+        [late.clone()],
+        "{}",
+        Refusal::DeferrableKey { .. },
+        "Make the key NOT DEFERRABLE"
+    );
+    let full = late.with(|it| it.replica_identity = ReplicaIdentity::Full);
+    assert_refused!([full], "{}", Refusal::KeyIsNotIdentity { .. }, "immediate unique constraint");
+}
+
+#[test]
+fn replica_identity_nothing_is_refused_of_a_partition_too() {
+    let nothing = |table: Table| table.with(|it| it.replica_identity = ReplicaIdentity::Nothing);
+    assert_refused!(
+        [nothing(customers())],
+        "{}",
+        Refusal::IdentityNothing { .. },
+        "REPLICA IDENTITY DEFAULT"
+    );
+    let root = table("sales", "id int4").pk("id").with(|it| it.kind = TableKind::Partitioned);
+    let leaf = table("sales_1", "id int4").pk("id");
+    let leaf = leaf.with(|it| it.kind = TableKind::Partition { root: name("sales") });
+    assert_refused!(
+        [root, nothing(leaf)],
+        "{}",
+        Refusal::IdentityNothing { .. },
+        r#""sales_1" REPLICA IDENTITY DEFAULT"#
+    );
+}
+
+#[test]
+fn a_key_that_is_not_the_replica_identity_is_refused() {
+    let emails = || {
+        table("users", "id int4, email text!, nick text").pk("id").with(|it| {
+            it.unique_keys.push(unique("users_email", "email"));
+            it.unique_keys.push(unique("users_nick", "nick"));
+        })
+    };
+    let key = |column: &str| format!("{{tables: {{public.users: {{key: [{column}]}}}}}}");
+    assert_refused!([emails()], &key("email"), Refusal::KeyIsNotIdentity { .. }, "Use `key: [id]`");
+    let by_index = || {
+        emails().with(|it| {
+            it.replica_identity =
+                ReplicaIdentity::Index { name: "users_email".into(), columns: columns("email") };
+        })
+    };
+    assert_refused!([by_index()], "{}", Refusal::KeyIsNotIdentity { .. }, "Use `key: [email]`");
+    edited([by_index()], &key("email"));
+    let full = || emails().with(|it| it.replica_identity = ReplicaIdentity::Full);
+    edited([full()], &key("email"));
+    assert_refused!([full()], &key("nick"), Refusal::KeyIsNotIdentity { .. }, "NOT NULL");
+    assert_refused!([full()], &key("id, id"), Refusal::KeyIsNotIdentity { .. }, "Use as `key`");
+    let partial = full().with(|it| it.unique_keys[0].partial = true);
+    assert_refused!([partial], &key("email"), Refusal::KeyIsNotIdentity { .. }, "Use as `key`");
+    let none = table("users", "id int4!");
+    assert_refused!([none], &key("id"), Refusal::KeyIsNotIdentity { .. }, "Add a primary key");
+}
+
+#[test]
+fn a_nondeterministic_key_is_refused() {
+    let lax = customers().with(|it| it.columns[0].deterministic = false);
+    assert_refused!([lax], "{}", Refusal::NondeterministicKey { .. }, "deterministic collation");
+}
+
+#[test]
+fn what_is_needed_must_be_streamed() {
+    let listed = |names: &str| Publication { columns: Some(columns(names)), row_filter: None };
+    let keyless = customers().with(|it| it.published = listed("name"));
+    assert_refused!([keyless], "{}", Refusal::NotStreamed { needed_for, .. } if needed_for == "the key", "Publish the column");
+    let narrow = orders().with(|it| it.published = listed("id, note"));
+    let yaml = "{tables: {public.orders: {relationships: [{type: A, columns: [customer_id], to: public.customers}]}}}";
+    assert_refused!(
+        [customers(), narrow.clone()],
+        yaml,
+        Refusal::NotStreamed { .. },
+        "relationship A needs it"
+    );
+    let yaml = "{tables: {public.orders: {properties: {include: [customer_id]}}}}";
+    assert_refused!([customers(), narrow], yaml, Refusal::NotStreamed { .. }, "`include` needs it");
+}
+
+#[test]
+fn key_columns_are_not_excluded() {
+    let yaml = "{tables: {public.customers: {properties: {exclude: [id]}}}}";
+    assert_refused!([customers()], yaml, Refusal::ExcludedKey { .. }, "Take it out of `exclude`");
+}
+
+#[test]
+fn a_label_belongs_to_one_table() {
+    let people = || table("people", "id int4").pk("id");
+    let person = || table("person", "id int4").pk("id");
+    assert_refused!([people(), person()], "{}", Refusal::DuplicateLabel { .. }, "another `label`");
+    let yaml = "{tables: {public.customers: {labels: [Person]}}}";
+    assert_refused!(
+        [people(), customers()],
+        yaml,
+        Refusal::DuplicateLabel { .. },
+        "another `label`"
+    );
+    let yaml = "{tables: {public.customers: {labels: [Party]}, public.people: {labels: [Party]}}}";
+    edited([people(), customers()], yaml);
+}
+
+#[test]
+fn a_relationship_belongs_to_one_source() {
+    let yaml = "{tables: {public.orders: {relationships: [
+        {type: A, columns: [customer_id], to: public.customers},
+        {type: A, columns: [id], to: public.customers}]}}}";
+    let Refusal::DuplicateRelationship { first, second, .. } = only([customers(), orders()], yaml)
+    else {
+        panic!("another refusal");
+    };
+    assert_eq!([first, second], ["public.orders (customer_id)", "public.orders (id)"]);
+    let opposite =
+        yaml.replacen("to: public.customers}", "to: public.customers, direction: in}", 1);
+    edited([customers(), orders()], &opposite);
+}
+
+#[test]
+fn a_property_is_one_column() {
+    let yaml = "{tables: {public.customers: {properties: {rename: {name: id}}}}}";
+    assert_refused!([customers()], yaml, Refusal::DuplicateProperty { .. }, "rename");
+}
+
+#[test]
+fn names_with_an_underscore_in_front_are_our_own() {
+    let hidden = table("hidden", "id int4, _note text").pk("id");
+    assert_refused!([hidden], "{}", Refusal::ReservedName { name, .. } if name == "_note", "rename");
+    for yaml in [
+        "{tables: {public.customers: {label: _C}}}",
+        "{tables: {public.customers: {labels: [_C]}}}",
+        "{tables: {public.customers: {relationships: [{type: _A, columns: [id], to: public.customers}]}}}",
+    ] {
+        assert_refused!([customers()], yaml, Refusal::ReservedName { .. }, "another");
+    }
+}
+
+#[test]
+fn a_name_without_letters_needs_another() {
+    assert_refused!([table("!!!", "id int4").pk("id")], "{}", Refusal::EmptyName { .. }, "`label`");
+    let yaml = "{tables: {public.customers: {properties: {rename: {name: ''}}}}}";
+    assert_refused!([customers()], yaml, Refusal::EmptyName { .. }, "rename");
+}
+
+const LINKS: &str = "{tables: {public.links: {relationship: {type: LINK,
+    from: {columns: [a], to: public.customers}, to: {columns: [b], to: public.customers}}}}}";
+
+#[test]
+fn the_ends_of_a_relationship_are_always_there() {
+    let links = table("links", "id int4, a int4!, b int4").pk("id");
+    assert_refused!([customers(), links], LINKS, Refusal::NullableEnd { column, .. } if column == "b", "NOT NULL");
+}
+
+#[test]
+fn the_ends_of_a_relationship_are_keys() {
+    let named = customers().with(|it| it.unique_keys.push(unique("customers_name", "name")));
+    let links = table("links", "id int4, a text!, b int4!").pk("id");
+    let yaml =
+        LINKS.replacen("to: public.customers}", "to: public.customers, to_columns: [name]}", 1);
+    assert_refused!([named, links], &yaml, Refusal::EndNotByKey { .. }, "make it nodes");
+}
+
+#[test]
+fn a_reference_leads_to_nodes() {
+    let yaml = "{tables: {public.customers: {skip: true},
+        public.orders: {relationships: [{type: A, columns: [customer_id], to: public.customers}]}}}";
+    assert_refused!(
+        [customers(), orders()],
+        yaml,
+        Refusal::NoTarget { cause: "is left out", .. },
+        "take the relationship out"
+    );
+    let links = table("links", "id int4, a int4!, b int4!").pk("id");
+    let yaml = LINKS.replacen(
+        "{tables: {",
+        "{tables: {public.orders: {relationships: [{type: A, columns: [id], to: public.links}]}, ",
+        1,
+    );
+    assert_refused!(
+        [customers(), orders(), links],
+        &yaml,
+        Refusal::NoTarget { cause: "is a relationship itself", .. },
+        "as nodes"
+    );
+}
+
+#[test]
+fn a_reference_finds_one_row() {
+    let yaml = "{tables: {public.orders: {relationships: [{type: A, columns: [note], to: public.customers, to_columns: [name]}]}}}";
+    assert_refused!(
+        [customers(), orders()],
+        yaml,
+        Refusal::TargetNotUnique { .. },
+        "immediate unique constraint"
+    );
+    let late = customers().with(|it| {
+        it.unique_keys.push(unique("customers_name", "name"));
+        it.unique_keys[0].immediate = false;
+    });
+    assert_refused!([late, orders()], yaml, Refusal::TargetNotUnique { .. }, "to_columns");
+}
+
+#[test]
+fn both_sides_of_a_reference_have_as_many_columns() {
+    let yaml = "{tables: {public.orders: {relationships: [{type: A, columns: [id, note], to: public.customers}]}}}";
+    assert_refused!(
+        [customers(), orders()],
+        yaml,
+        Refusal::ColumnCount { columns: 2, target_columns: 1, .. },
+        "same order"
+    );
+}
+
+#[test]
+fn compared_columns_are_properties() {
+    let named = || customers().with(|it| it.unique_keys.push(unique("customers_name", "name")));
+    let reference =
+        "relationships: [{type: A, columns: [note], to: public.customers, to_columns: [name]}]";
+    let yaml =
+        format!("{{tables: {{public.orders: {{properties: {{exclude: [note]}}, {reference}}}}}}}");
+    assert_refused!([named(), orders()], &yaml, Refusal::NotComparable { .. }, "Map both columns");
+    let yaml = format!(
+        "{{tables: {{public.customers: {{properties: {{exclude: [name]}}}}, public.orders: {{{reference}}}}}}}"
+    );
+    assert_refused!([named(), orders()], &yaml, Refusal::NotComparable { .. }, "Map both columns");
+}
+
+#[test]
+fn a_form_fits_the_columns_type() {
+    let yaml = "{tables: {public.customers: {types: {name: float}}}}";
+    assert_refused!(
+        [customers()],
+        yaml,
+        Refusal::FormNotApplicable { form: "float", .. },
+        "`types`"
+    );
+}

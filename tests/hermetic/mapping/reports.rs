@@ -1,0 +1,179 @@
+//! The digest, the plan and the file that `init` writes.
+
+use wal2graph::mapping::{Mapping, Plan, compile, render_yaml};
+
+use super::catalogs::{TableExt, catalog, edited, edits, mapped, northwind, table, unique};
+
+#[test]
+fn the_digest_is_stable() {
+    let digest = mapped(northwind()).digest();
+    assert_eq!(digest.len(), 64);
+    let mut shuffled = northwind();
+    shuffled.reverse();
+    for (oid, table) in shuffled.iter_mut().enumerate() {
+        table.oid = 50_000 + u32::try_from(oid).expect("small");
+        for key in &mut table.foreign_keys {
+            key.deferrable = true;
+            key.name.push('x');
+        }
+    }
+    assert_eq!(
+        mapped(shuffled).digest(),
+        digest,
+        "order, object ids and constraints change no node"
+    );
+}
+
+#[test]
+fn the_digest_changes_with_what_is_made() {
+    let plain = mapped(northwind()).digest();
+    for edit in [
+        "label: Article",
+        "labels: [Thing]",
+        "properties: {exclude: [unit_price]}",
+        "properties: {rename: {unit_price: price}}",
+        "types: {unit_price: float}",
+        "relationships: []",
+        "relationships: [{type: X, columns: [category_id], to: public.categories}]",
+        "skip: true",
+    ] {
+        let yaml = format!("{{tables: {{public.products: {{{edit}}}}}}}");
+        assert_ne!(edited(northwind(), &yaml).digest(), plain, "{edit}");
+    }
+}
+
+fn assert_round_trip(tables: Vec<wal2graph::catalog::Table>, yaml: &str) {
+    let catalog = catalog(tables);
+    let first: Mapping = compile(&catalog, &edits(yaml)).expect("a mapping");
+    let mut written = render_yaml(&catalog, &first);
+    if let Some(defaults) = yaml.lines().find(|line| line.starts_with("defaults:")) {
+        written = format!("{defaults}\n{written}");
+    }
+    let again = compile(&catalog, &edits(&written)).expect("a mapping");
+    assert_eq!(again, first, "{written}");
+}
+
+#[test]
+fn what_is_written_gives_the_same_mapping_again() {
+    assert_round_trip(northwind(), "{}");
+    assert_round_trip(vec![], "{}");
+    assert_round_trip(vec![table("log", "line text")], "{}");
+    assert_round_trip(
+        vec![table("items", "id int4").pk("id")],
+        "{tables: {public.items: {skip: true}}}",
+    );
+    let edits = "defaults: {numeric: auto, foreign_key_properties: false}
+tables:
+  public.products:
+    labels: [Sellable]
+    properties: {include: [product_name, supplier_id, unit_price], exclude: [unit_price], rename: {product_name: 'a: b'}}
+    relationships:
+      - {type: SUPPLIES, columns: [supplier_id], to: public.suppliers, direction: in}
+  public.order_details:
+    types: {unit_price: string}
+    relationship:
+      type: 'ON'
+      from: {columns: [product_id], to: public.products}
+      to: {columns: [order_id], to: public.orders}
+  public.shippers: {relationships: []}
+";
+    assert_round_trip(northwind(), edits);
+}
+
+#[test]
+fn nasty_names_are_written_so_that_they_are_read_again() {
+    let nasty = [
+        "a: b",
+        "- c",
+        "#d",
+        "\"quoted\"",
+        "it's",
+        "{e}",
+        "null",
+        "yes",
+        "123",
+        "1e5",
+        "ü ñ",
+        "tab\tbed",
+        "carriage\rreturn",
+        "bell\u{7}",
+        "line\u{2028}separator",
+        "next\u{85}line",
+        "new\nline",
+        "back\\slash",
+        "*star",
+        "&and",
+        "@at",
+        "%per",
+        "?q",
+        " lead",
+        "trail ",
+        "q`b",
+        "~",
+        "with.dot",
+    ];
+    let tables = nasty.iter().map(|&name| {
+        let mut made = table("x", "id int4, x text, y text!").pk("id");
+        made.name.name = format!("x{name}");
+        made.columns[1].name = name.to_owned();
+        made.columns[2].name = format!("{name}2");
+        made.comment = Some(format!("{name}\nand: more"));
+        made.unique_keys.push(unique("y", &format!("{name}2")));
+        made
+    });
+    assert_round_trip(tables.collect(), "{}");
+}
+
+#[test]
+fn a_foreign_key_to_unique_columns_and_a_table_without_a_key_are_written_too() {
+    let users = table("users", "id int4, email text").pk("id");
+    let users = users.with(|it| it.unique_keys.push(unique("users_email", "email")));
+    let posts = table("posts", "id int4, author text").pk("id").fk("author", "users", "email");
+    assert_round_trip(vec![users, posts, table("log", "line text")], "{}");
+}
+
+#[test]
+fn the_plan_says_what_will_be_made() {
+    let mut tables = northwind();
+    tables.push(table("log", "line text"));
+    tables.push(table("odd", "id int4, thing mystery, customer varchar").pk("id"));
+    let yaml = "{tables: {public.odd: {relationships: [{type: MEANS, columns: [customer], to: public.customers}]},
+        public.region: {skip: true}}}";
+    let plan = Plan::new(&compile(&catalog(tables), &edits(yaml)));
+    let text = plan.to_string();
+    for expected in [
+        "(:Product)  from public.products",
+        "unique: product_id Integer",
+        "unit_price String",
+        "(:Product)-[:CATEGORY]->(:Category)  from public.products (category_id)",
+        "foreign key products_category_id_fkey, enforced",
+        "(:Order)-[:ORDER_DETAILS]->(:Product)  from public.order_details",
+        "told apart by its ends",
+        "(:Odd)-[:MEANS]->(:Customer)  from public.odd (customer)",
+        "no foreign key: a missing target becomes a placeholder",
+        "public.log is left out: it has no primary key",
+        "public.region is left out: `skip: true`",
+        "\"thing\" of type mystery becomes its text",
+        "territories_region_id_fkey is no relationship",
+    ] {
+        assert!(text.contains(expected), "{expected}\n---\n{text}");
+    }
+    assert_eq!(plan.left_out.iter().map(|note| note.unexpected).collect::<Vec<_>>(), [true, false]);
+    let json = serde_json::to_value(&plan).expect("serialisable");
+    let relationships = json["relationships"].as_array().expect("a list");
+    let reports_to =
+        relationships.iter().find(|it| it["type"] == "REPORTS_TO").expect("it is there");
+    assert_eq!(reports_to["source"], "columns");
+    assert_eq!(reports_to["enforced"], true);
+}
+
+#[test]
+fn a_refused_plan_says_why() {
+    let tables = [table("people", "id int4").pk("id"), table("person", "id int4").pk("id")];
+    let plan = Plan::new(&compile(&catalog(tables), &edits("{}")));
+    assert!(plan.nodes.is_empty());
+    assert!(
+        plan.to_string().contains("To be mended first (1)\n  public.person: its label \"Person\""),
+        "{plan}"
+    );
+}
