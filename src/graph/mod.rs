@@ -18,6 +18,7 @@ pub mod mutation;
 pub mod plan;
 pub mod statement;
 
+pub use cypher::{Parameter, Query, render};
 pub use fold::Mutations;
 pub use model::{Model, TableIndex};
 pub use mutation::{Cell, Event, Key, Reference, Row};

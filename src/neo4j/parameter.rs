@@ -8,29 +8,10 @@ use neo4rs::{
     BoltString, BoltType,
 };
 
-use std::sync::Arc;
-
-use crate::value::{FixedOffsetSeconds, Value};
-
-/// One statement: a text, and the rows that it unwinds.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Query {
-    /// Cypher with the single parameter `$rows`.
-    pub text: Arc<str>,
-    /// The rows, each a list or a single value.
-    pub rows: Vec<Parameter>,
-}
-
-/// A parameter, or a part of one.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Parameter {
-    /// Null.
-    Null,
-    /// A property value.
-    Value(Value),
-    /// A list of anything.
-    List(Vec<Parameter>),
-}
+use crate::{
+    graph::{Parameter, Query},
+    value::{FixedOffsetSeconds, Value},
+};
 
 /// The statement with its rows as the driver takes it. The rows are copied: a retry needs them again.
 pub fn query(query: &Query) -> neo4rs::Query {

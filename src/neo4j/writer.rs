@@ -19,6 +19,7 @@ use neo4rs::summary::Counters;
 use crate::{
     checkpoint::{Advance, Checkpoint, Epoch, Position},
     copy::Progress,
+    graph::Query,
     pipeline::Failure,
 };
 
@@ -27,7 +28,7 @@ use super::{
     connect::{Connection, Transaction},
     copy_progress::{self, ChunkStep},
     error::Error,
-    parameter::{self, Query},
+    parameter,
     retry::{RETRY_LIMIT, Retry},
 };
 

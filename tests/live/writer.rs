@@ -10,6 +10,7 @@ mod values;
 use std::sync::Arc;
 
 use wal2graph::{
+    graph::{Parameter, Query},
     change::Timestamp,
     checkpoint::{Advance, Epoch, Origin, Part, Position},
     lsn::Lsn,
@@ -18,7 +19,6 @@ use wal2graph::{
         checkpoint::{NewCheckpoint, create, prepare},
         claim::{self, Claimed},
         connect::ANSWER_LIMIT,
-        parameter::{Parameter, Query},
     },
     value::Value,
 };

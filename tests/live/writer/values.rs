@@ -6,7 +6,8 @@ use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, NaiveTime};
 use neo4rs::BoltType;
 use wal2graph::{
-    neo4j::parameter::{self, Parameter, Query},
+    graph::{Parameter, Query},
+    neo4j::parameter,
     value::{Duration, FixedOffsetSeconds, Float, Point, Value},
 };
 

@@ -1,1 +1,0 @@
-//! The words: statements as Cypher text and rows.

@@ -1,0 +1,207 @@
+//! Relationships that join rows are: upserted, updated, dropped, cleared.
+
+use crate::graph::{
+    model::{Model, RelationshipKey, RelationshipShape, TableIndex},
+    mutation::Key,
+    statement::{Completeness, INCOMPLETE_PROPERTY, Known, NodeRow, RelationshipRow},
+};
+
+use super::{
+    CLEAR_ROWS, Parameter, Query, key_columns, node_row,
+    nodes::assignments,
+    references::ensure,
+    text::{columns, differs, hint, join_shape, joined, quote, seek, sweep_ends},
+    values,
+};
+
+/// The columns of a row of [`upsert`]: start key, end key, own key (if it has one), values.
+struct Layout {
+    to: usize,
+    own: usize,
+    values: usize,
+}
+
+impl Layout {
+    fn new(model: &Model, join: &RelationshipShape) -> Self {
+        let to = model.node(join.from).key.len();
+        let own = to + model.node(join.to).key.len();
+        Layout { to, own, values: own + own_key(join).len() }
+    }
+}
+
+/// The properties of a key of its own.
+pub fn own_key(join: &RelationshipShape) -> &[String] {
+    match &join.key {
+        RelationshipKey::Ends => &[],
+        RelationshipKey::Own(properties) => properties,
+    }
+}
+
+pub fn upsert(
+    model: &Model,
+    table: TableIndex,
+    known: &Known,
+    completeness: Completeness,
+    rows: Vec<RelationshipRow>,
+) -> Vec<Query> {
+    let join = join_shape(model, table);
+    let layout = Layout::new(model, join);
+    let ends = format!(
+        "{} {}",
+        seek("a", model.node(join.from), 0),
+        seek("b", model.node(join.to), layout.to)
+    );
+    let mut queries = vec![
+        ensure(model.node(join.from), rows.iter().map(|row| &row.from)),
+        ensure(model.node(join.to), rows.iter().map(|row| &row.to)),
+    ];
+    let rows: Vec<Vec<Parameter>> = rows.into_iter().map(|row| columns_of(join, row)).collect();
+    let mut then = |text: String| queries.push(Query::new(text, rows.iter().cloned()));
+    let mut set = assignments("x", &join.properties, known, layout.values);
+    let own = own_key(join);
+    if own.is_empty() {
+        set.extend(mark(join, completeness, false));
+        if !set.is_empty() {
+            let existing = joined("a", "x", join, "b");
+            then(format!("UNWIND $rows AS r {ends} MATCH {existing} SET {}", set.join(", ")));
+        }
+        let missing = format!("WITH a, b, r WHERE NOT EXISTS {{ {} }}", joined("a", "", join, "b"));
+        then(format!(
+            "UNWIND $rows AS r {ends} {missing} {}",
+            create(join, known, completeness, &layout)
+        ));
+        return queries;
+    }
+    then(format!("UNWIND $rows AS r {}", reconnect(model, join, &layout)));
+    set.extend(mark(join, completeness, false));
+    if !set.is_empty() {
+        let existing = seek_own("x", join, layout.own);
+        then(format!("UNWIND $rows AS r {existing} SET {}", set.join(", ")));
+    }
+    let missing =
+        format!("OPTIONAL {} WITH a, b, r, y WHERE y IS NULL", seek_own("y", join, layout.own));
+    then(format!(
+        "UNWIND $rows AS r {ends} {missing} {}",
+        create(join, known, completeness, &layout)
+    ));
+    queries
+}
+
+fn columns_of(join: &RelationshipShape, row: RelationshipRow) -> Vec<Parameter> {
+    let mut columns = key_columns(row.from);
+    columns.extend(key_columns(row.to));
+    if join.key != RelationshipKey::Ends {
+        columns.extend(key_columns(row.key));
+    }
+    columns.extend(values(row.values));
+    columns
+}
+
+/// Whether the relationship is complete now, as an assignment. Without properties it always is.
+fn mark(join: &RelationshipShape, completeness: Completeness, created: bool) -> Option<String> {
+    let value = match completeness {
+        _ if join.properties.is_empty() => return None,
+        Completeness::Complete if created => return None,
+        Completeness::Complete => "null",
+        Completeness::Partial if !created => return None,
+        Completeness::Partial | Completeness::PartialMoved => "true",
+    };
+    Some(format!("x.{INCOMPLETE_PROPERTY} = {value}"))
+}
+
+fn create(
+    join: &RelationshipShape,
+    known: &Known,
+    completeness: Completeness,
+    layout: &Layout,
+) -> String {
+    let mut set = assignments("x", own_key(join), &all(own_key(join)), layout.own);
+    set.extend(assignments("x", &join.properties, known, layout.values));
+    set.extend(mark(join, completeness, true));
+    let set = if set.is_empty() { String::new() } else { format!("SET {}", set.join(", ")) };
+    format!("CREATE {} {set}", joined("a", "x", join, "b"))
+}
+
+fn all(properties: &[String]) -> Known {
+    Known(vec![true; properties.len()].into())
+}
+
+/// `MATCH ()-[x:Type {key}]->()`, by its index.
+pub fn seek_own(variable: &str, join: &RelationshipShape, first: usize) -> String {
+    let own = own_key(join);
+    format!(
+        "MATCH ()-[{variable}:{} {{{}}}]->() {}",
+        quote(&join.relationship_type),
+        columns(own, first),
+        hint(variable, &join.relationship_type, own)
+    )
+}
+
+/// A relationship whose ends are elsewhere is made again at the row's ends. It is deleted first: the new one has its
+/// unique key.
+fn reconnect(model: &Model, join: &RelationshipShape, layout: &Layout) -> String {
+    let (from, to) = (model.node(join.from), model.node(join.to));
+    format!(
+        "{} WITH r, x, startNode(x) AS s, endNode(x) AS e WHERE {} OR {} {} {} \
+         WITH x, s, e, a, b, properties(x) AS kept DELETE x CREATE {} SET y = kept \
+         WITH collect(DISTINCT s) AS starts, collect(DISTINCT e) AS ends {}",
+        seek_own("x", join, layout.own),
+        differs("s", &from.key, 0),
+        differs("e", &to.key, layout.to),
+        seek("a", from, 0),
+        seek("b", to, layout.to),
+        joined("a", "y", join, "b"),
+        sweep_ends(model, join),
+    )
+}
+
+pub fn update(model: &Model, table: TableIndex, known: &Known, rows: Vec<NodeRow>) -> Query {
+    let join = join_shape(model, table);
+    let own = own_key(join);
+    let mut set = assignments("x", &join.properties, known, own.len());
+    if set.is_empty() {
+        // Nothing came but the key: it is written over itself.
+        set = assignments("x", own, &all(own), 0);
+    }
+    let text = format!("UNWIND $rows AS r {} SET {}", seek_own("x", join, 0), set.join(", "));
+    Query::new(text, rows.into_iter().map(node_row))
+}
+
+pub fn drop(model: &Model, table: TableIndex, keys: Vec<Key>) -> Query {
+    let join = join_shape(model, table);
+    let text = format!(
+        "UNWIND $rows AS r {} WITH x, startNode(x) AS s, endNode(x) AS e DELETE x \
+         WITH collect(DISTINCT s) AS starts, collect(DISTINCT e) AS ends {}",
+        row_match(model, join, "x", 0),
+        sweep_ends(model, join),
+    );
+    Query::new(text, keys.into_iter().map(key_columns))
+}
+
+/// Finds the relationship of a join row whose key is the row's columns from `first` on.
+pub fn row_match(model: &Model, join: &RelationshipShape, variable: &str, first: usize) -> String {
+    match join.key {
+        RelationshipKey::Own(_) => seek_own(variable, join, first),
+        RelationshipKey::Ends => {
+            let (from, to) = (model.node(join.from), model.node(join.to));
+            format!(
+                "{} {} MATCH {}",
+                seek("a", from, first),
+                seek("b", to, first + from.key.len()),
+                joined("a", variable, join, "b")
+            )
+        }
+    }
+}
+
+pub fn clear(model: &Model, table: TableIndex) -> Query {
+    let join = join_shape(model, table);
+    let (from, to) = (quote(&model.node(join.from).label), quote(&model.node(join.to).label));
+    let text = format!(
+        "MATCH {} WITH x, s, e LIMIT {CLEAR_ROWS} DELETE x \
+         WITH collect(DISTINCT s) AS starts, collect(DISTINCT e) AS ends {}",
+        joined(&format!("s:{from}"), "x", join, &format!("e:{to}")),
+        sweep_ends(model, join),
+    );
+    Query::new(text, [])
+}

@@ -1,0 +1,128 @@
+//! The words: statements as Cypher text and rows.
+//!
+//! ```text
+//! Statement --render--> Query { text, rows }*     text is static for a table and the columns that came
+//! ```
+//!
+//! Texts unwind the one parameter `$rows`, a list of lists, and may be run in pieces of it, in order. Every look-up by
+//! key names its index, because a plan made while the graph is nearly empty would else be kept when it is full: a hub
+//! and all its relationships instead of two seeks.
+
+mod joins;
+mod moves;
+mod nodes;
+mod references;
+mod text;
+
+use std::sync::Arc;
+
+use crate::value::Value;
+
+use super::{
+    model::Model,
+    mutation::Key,
+    statement::{NodeRow, Statement},
+};
+
+/// One text with its rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Query {
+    /// Cypher with the single parameter `$rows`.
+    pub text: Arc<str>,
+    /// The rows, each a list.
+    pub rows: Vec<Parameter>,
+}
+
+/// A parameter, or a part of one.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Parameter {
+    /// Null.
+    Null,
+    /// A property value.
+    Value(Value),
+    /// A list of anything.
+    List(Vec<Parameter>),
+}
+
+/// How many rows of a table one piece of a clearing touches.
+pub const CLEAR_ROWS: usize = 1_000;
+
+/// What to run for a statement, in order.
+///
+/// A clearing statement gives one query without rows that touches at most [`CLEAR_ROWS`] rows: run it in a transaction
+/// of its own until it changes nothing.
+pub fn render(model: &Model, statement: Statement) -> Vec<Query> {
+    match statement {
+        Statement::ClearNodes { table } => vec![nodes::clear(model, table)],
+        Statement::ClearRelationships { table } => vec![joins::clear(model, table)],
+        Statement::DropNodes { table, keys, ride_along } => {
+            vec![nodes::drop(model, table, keys, ride_along)]
+        }
+        Statement::MoveNodes { table, moves } => vec![moves::nodes(model, table, moves)],
+        Statement::DropRelationships { table, keys } => vec![joins::drop(model, table, keys)],
+        Statement::MoveRelationships { table, moves } => {
+            vec![moves::relationships(model, table, moves)]
+        }
+        Statement::UpsertNodes { table, known, completeness, rows } => {
+            vec![nodes::upsert(model, table, &known, completeness, rows)]
+        }
+        Statement::RemoveReferences { table, reference, sweep, rows } => {
+            vec![references::remove(model, table, reference, sweep, rows)]
+        }
+        Statement::AddReferences { table, reference, rows } => {
+            references::add(model, table, reference, rows)
+        }
+        Statement::UpsertRelationships { table, known, completeness, rows } => {
+            joins::upsert(model, table, &known, completeness, rows)
+        }
+        Statement::UpdateRelationships { table, known, rows } => {
+            vec![joins::update(model, table, &known, rows)]
+        }
+        Statement::MatchFromOwner { table, reference, rows } => {
+            references::match_from_owner(model, table, reference, rows)
+        }
+        Statement::MatchFromTarget { table, reference, rows } => {
+            references::match_from_target(model, table, reference, rows)
+        }
+    }
+}
+
+impl Query {
+    fn new(text: impl Into<Arc<str>>, rows: impl IntoIterator<Item = Vec<Parameter>>) -> Self {
+        Query { text: text.into(), rows: rows.into_iter().map(Parameter::List).collect() }
+    }
+}
+
+/// The parts of a key as a row's first columns.
+fn key_columns(key: Key) -> Vec<Parameter> {
+    key.0.into_iter().map(Parameter::Value).collect()
+}
+
+/// Two keys one after the other.
+fn two_keys((first, second): (Key, Key)) -> Vec<Parameter> {
+    let mut columns = key_columns(first);
+    columns.extend(key_columns(second));
+    columns
+}
+
+/// A key and another that may be missing: then a single NULL.
+fn key_and_option((first, second): (Key, Option<Key>)) -> Vec<Parameter> {
+    match second {
+        Some(second) => two_keys((first, second)),
+        None => {
+            let mut columns = key_columns(first);
+            columns.push(Parameter::Null);
+            columns
+        }
+    }
+}
+
+fn node_row(row: NodeRow) -> Vec<Parameter> {
+    let mut columns = key_columns(row.key);
+    columns.extend(values(row.values));
+    columns
+}
+
+fn values(values: Vec<Option<Value>>) -> impl Iterator<Item = Parameter> {
+    values.into_iter().map(|value| value.map_or(Parameter::Null, Parameter::Value))
+}

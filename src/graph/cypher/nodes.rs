@@ -1,0 +1,134 @@
+//! Nodes: upserted, dropped, cleared.
+
+use crate::graph::{
+    model::{Model, NodeShape, ReferenceBy, TableIndex},
+    mutation::Key,
+    statement::{Completeness, INCOMPLETE, Known, NodeRow, PLACEHOLDER},
+};
+
+use super::{
+    CLEAR_ROWS, Query, key_columns, node_row,
+    text::{may_be_placeholder, node, owned, pointed_at, quote, seek, sweep},
+};
+
+pub fn upsert(
+    model: &Model,
+    table: TableIndex,
+    known: &Known,
+    completeness: Completeness,
+    rows: Vec<NodeRow>,
+) -> Query {
+    let shape = model.node(table);
+    let mut set = assignments("n", &shape.properties, known, shape.key.len());
+    set.extend(shape.extra_labels.iter().map(|label| format!("n:{}", quote(label))));
+    let placeholder = may_be_placeholder(model, table);
+    let (on_create, after) = match (completeness, placeholder) {
+        (Completeness::Complete, true) => ("", format!("REMOVE n:{PLACEHOLDER}, n:{INCOMPLETE}")),
+        (Completeness::Complete, false) => ("", format!("REMOVE n:{INCOMPLETE}")),
+        (Completeness::Partial, true) => (
+            "ON CREATE SET n:_Incomplete",
+            format!(
+                "FOREACH (p IN CASE WHEN n:{PLACEHOLDER} THEN [n] ELSE [] END | \
+                 SET p:{INCOMPLETE} REMOVE p:{PLACEHOLDER})"
+            ),
+        ),
+        (Completeness::Partial, false) => ("ON CREATE SET n:_Incomplete", String::new()),
+        (Completeness::PartialMoved, _) => {
+            set.push(format!("n:{INCOMPLETE}"));
+            ("", format!("REMOVE n:{PLACEHOLDER}"))
+        }
+    };
+    let set = if set.is_empty() { String::new() } else { format!("SET {}", set.join(", ")) };
+    let text = format!("UNWIND $rows AS r MERGE {} {on_create} {set} {after}", node("n", shape, 0));
+    Query::new(text, rows.into_iter().map(node_row))
+}
+
+/// `n.a = r[1]` for each known property, whose values are the row's columns from `first` on.
+pub fn assignments(
+    variable: &str,
+    properties: &[String],
+    known: &Known,
+    first: usize,
+) -> Vec<String> {
+    let known = properties.iter().zip(&known.0).filter(|(_, known)| **known);
+    known
+        .zip(first..)
+        .map(|((property, _), column)| format!("{variable}.{} = r[{column}]", quote(property)))
+        .collect()
+}
+
+pub fn drop(model: &Model, table: TableIndex, keys: Vec<Key>, ride_along: bool) -> Query {
+    let shape = model.node(table);
+    let text = if ride_along && everything_rides_along(model, table) {
+        format!("UNWIND $rows AS r {} DETACH DELETE n", seek("n", shape, 0))
+    } else {
+        let body = drop_body(model, table, "n", ride_along);
+        format!("UNWIND $rows AS r CALL (r) {{ {} {body} }}", seek("n", shape, 0))
+    };
+    Query::new(text, keys.into_iter().map(key_columns))
+}
+
+/// Nothing that is not enforced points at the table's rows, and they point at nothing that is not.
+fn everything_rides_along(model: &Model, table: TableIndex) -> bool {
+    let inbound = model
+        .references_to(table)
+        .all(|(_, _, reference)| reference.enforced || reference.by != ReferenceBy::Key);
+    let outbound = model.node(table).references.iter();
+    let outbound =
+        { outbound }.all(|reference| reference.enforced || reference.by != ReferenceBy::Key);
+    inbound && outbound && model.joins_at(table).next().is_none()
+}
+
+pub fn clear(model: &Model, table: TableIndex) -> Query {
+    let label = quote(&model.node(table).label);
+    let body = drop_body(model, table, "n", false);
+    let text = format!(
+        "MATCH (n:{label}) WHERE NOT n:{PLACEHOLDER} WITH n LIMIT {CLEAR_ROWS} CALL (n) {{ WITH n {body} }}"
+    );
+    Query::new(text, [])
+}
+
+/// What follows a match of the node: its owned relationships go, then it becomes a placeholder or goes too.
+pub fn drop_body(model: &Model, table: TableIndex, n: &str, ride_along: bool) -> String {
+    let shape = model.node(table);
+    let mut body = format!("SET {n}._lock = null ");
+    for reference in &shape.references {
+        let target = quote(&model.node(reference.target).label);
+        let pattern = owned(n, "o", reference, &format!("p:{target}"));
+        let left = match reference.by {
+            ReferenceBy::Key if !(ride_along && reference.enforced) => {
+                let sweep = sweep(model, reference.target, "p");
+                format!("WITH p, {n} WHERE p <> {n} {sweep}")
+            }
+            _ => String::new(),
+        };
+        body += &format!("CALL ({n}) {{ MATCH {pattern} DELETE o {left} }} ");
+    }
+    for (owner, _, reference) in model.references_to(table) {
+        if reference.by != ReferenceBy::Key || (ride_along && reference.enforced) {
+            let owner = format!(":{}", quote(&model.node(owner).label));
+            let pattern = owned(&owner, "o", reference, n);
+            body += &format!("CALL ({n}) {{ MATCH {pattern} DELETE o }} ");
+        }
+    }
+    if !may_be_placeholder(model, table) {
+        return body + &format!("WITH {n} DETACH DELETE {n}");
+    }
+    body + &format!(
+        "WITH {n}, ({}) AS held FOREACH (x IN CASE WHEN held THEN [{n}] ELSE [] END | {}) \
+         WITH {n}, held WHERE NOT held DETACH DELETE {n}",
+        pointed_at(model, table, n),
+        becomes_placeholder("x", shape),
+    )
+}
+
+/// The row's own things go from its node; what others put there stays.
+fn becomes_placeholder(variable: &str, shape: &NodeShape) -> String {
+    let properties =
+        shape.properties.iter().map(|property| format!("{variable}.{} = null", quote(property)));
+    let set: Vec<String> =
+        std::iter::once(format!("{variable}:{PLACEHOLDER}")).chain(properties).collect();
+    let labels = shape.extra_labels.iter().map(|label| format!(", {variable}:{}", quote(label)));
+    let labels: String = labels.collect();
+    format!("SET {} REMOVE {variable}:{INCOMPLETE}{labels}", set.join(", "))
+}

@@ -1,0 +1,158 @@
+//! Relationships that rows own: by their target's key, and by unique columns of it.
+
+use crate::graph::{
+    model::{Model, NodeShape, ReferenceBy, ReferenceShape, TableIndex},
+    mutation::Key,
+    statement::PLACEHOLDER,
+};
+
+use super::{
+    Query, key_and_option, key_columns,
+    text::{columns, differs, hint, node, owned, quote, seek, sweep},
+    two_keys,
+};
+
+pub fn remove(
+    model: &Model,
+    table: TableIndex,
+    reference: usize,
+    sweep_targets: bool,
+    rows: Vec<(Key, Option<Key>)>,
+) -> Query {
+    let (shape, reference) = owner_and_reference(model, table, reference);
+    let target = model.node(reference.target);
+    let first = shape.key.len();
+    let left = match sweep_targets {
+        true => sweep(model, reference.target, "p"),
+        false => String::new(),
+    };
+    let text = format!(
+        "UNWIND $rows AS r {} MATCH {} WHERE r[{first}] IS NULL OR {} DELETE o {left}",
+        seek("c", shape, 0),
+        owned("c", "o", reference, &format!("p:{}", quote(&target.label))),
+        differs("p", &target.key, first),
+    );
+    Query::new(text, rows.into_iter().map(key_and_option))
+}
+
+pub fn add(
+    model: &Model,
+    table: TableIndex,
+    reference: usize,
+    rows: Vec<(Key, Key)>,
+) -> Vec<Query> {
+    let (shape, reference) = owner_and_reference(model, table, reference);
+    let target = model.node(reference.target);
+    let targets = rows.iter().map(|(_, target)| target);
+    let ensure = ensure(target, targets);
+    let text = format!(
+        "UNWIND $rows AS r {} {} WITH c, p WHERE NOT c:{PLACEHOLDER} AND NOT EXISTS {{ {} }} CREATE {}",
+        seek("c", shape, 0),
+        seek("p", target, shape.key.len()),
+        owned("c", "", reference, "p"),
+        owned("c", "", reference, "p"),
+    );
+    vec![ensure, Query::new(text, rows.into_iter().map(two_keys))]
+}
+
+/// Nodes exist, as placeholders where they did not. `keys` are sorted.
+pub fn ensure<'a>(shape: &NodeShape, keys: impl Iterator<Item = &'a Key>) -> Query {
+    let mut keys: Vec<&Key> = keys.collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let text =
+        format!("UNWIND $rows AS r MERGE {} ON CREATE SET p:{PLACEHOLDER}", node("p", shape, 0));
+    Query::new(text, keys.into_iter().cloned().map(key_columns))
+}
+
+pub fn match_from_owner(
+    model: &Model,
+    table: TableIndex,
+    reference: usize,
+    rows: Vec<(Key, Option<Key>)>,
+) -> Vec<Query> {
+    let (shape, reference) = owner_and_reference(model, table, reference);
+    let (_, target_properties) = unique_columns(reference);
+    let target = model.node(reference.target);
+    let first = shape.key.len();
+    let remove = format!(
+        "UNWIND $rows AS r {} MATCH {} WHERE r[{first}] IS NULL OR {} DELETE o",
+        seek("c", shape, 0),
+        owned("c", "o", reference, &format!("p:{}", quote(&target.label))),
+        differs("p", target_properties, first),
+    );
+    let add = format!(
+        "UNWIND $rows AS r {} {} {}",
+        seek("c", shape, 0),
+        seek_by("p", target, target_properties, first),
+        create_once(reference),
+    );
+    both(remove, add, rows)
+}
+
+pub fn match_from_target(
+    model: &Model,
+    table: TableIndex,
+    reference: usize,
+    rows: Vec<(Key, Option<Key>)>,
+) -> Vec<Query> {
+    let (shape, reference) = owner_and_reference(model, table, reference);
+    let (owner_properties, _) = unique_columns(reference);
+    let target = model.node(reference.target);
+    let first = target.key.len();
+    let remove = format!(
+        "UNWIND $rows AS r {} MATCH {} WHERE r[{first}] IS NULL OR {} DELETE o",
+        seek("p", target, 0),
+        owned(&format!("c:{}", quote(&shape.label)), "o", reference, "p"),
+        differs("c", owner_properties, first),
+    );
+    let add = format!(
+        "UNWIND $rows AS r {} {} {}",
+        seek("p", target, 0),
+        seek_by("c", shape, owner_properties, first),
+        create_once(reference),
+    );
+    both(remove, add, rows)
+}
+
+/// What differs goes, for all rows; then what the rows name is there.
+fn both(remove: String, add: String, rows: Vec<(Key, Option<Key>)>) -> Vec<Query> {
+    let named = rows.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?)));
+    let add = Query::new(add, named.map(two_keys));
+    vec![Query::new(remove, rows.into_iter().map(key_and_option)), add]
+}
+
+fn seek_by(variable: &str, shape: &NodeShape, properties: &[String], first: usize) -> String {
+    format!(
+        "MATCH ({variable}:{} {{{}}}) {}",
+        quote(&shape.label),
+        columns(properties, first),
+        hint(variable, &shape.label, properties)
+    )
+}
+
+fn create_once(reference: &ReferenceShape) -> String {
+    let pattern = owned("c", "", reference, "p");
+    format!(
+        "WITH c, p WHERE NOT c:{PLACEHOLDER} AND NOT p:{PLACEHOLDER} AND NOT EXISTS {{ {pattern} }} \
+         CREATE {pattern}"
+    )
+}
+
+fn owner_and_reference(
+    model: &Model,
+    table: TableIndex,
+    reference: usize,
+) -> (&NodeShape, &ReferenceShape) {
+    let shape = model.node(table);
+    (shape, &shape.references[reference])
+}
+
+fn unique_columns(reference: &ReferenceShape) -> (&[String], &[String]) {
+    match &reference.by {
+        ReferenceBy::Unique { owner_properties, target_properties } => {
+            (owner_properties, target_properties)
+        }
+        ReferenceBy::Key => panic!("a reference by key is not matched by value"),
+    }
+}

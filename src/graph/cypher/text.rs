@@ -1,0 +1,119 @@
+//! Pieces of text that several statements share.
+
+use crate::graph::{
+    model::{
+        Direction, Model, NodeShape, ReferenceBy, ReferenceShape, RelationshipShape, Shape,
+        TableIndex,
+    },
+    statement::PLACEHOLDER,
+};
+
+/// A name in backticks.
+pub fn quote(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+/// Names in backticks, with commas.
+pub fn quote_all(names: &[String]) -> String {
+    names.iter().map(|name| quote(name)).collect::<Vec<_>>().join(", ")
+}
+
+/// `` `a`: r[0], `b`: r[1] `` for names whose values are a row's columns from `first` on.
+pub fn columns(names: &[String], first: usize) -> String {
+    let pairs =
+        names.iter().zip(first..).map(|(name, column)| format!("{}: r[{column}]", quote(name)));
+    pairs.collect::<Vec<_>>().join(", ")
+}
+
+/// `(n:Label {key})`.
+pub fn node(variable: &str, shape: &NodeShape, first: usize) -> String {
+    format!("({variable}:{} {{{}}})", quote(&shape.label), columns(&shape.key, first))
+}
+
+/// `MATCH (n:Label {key}) USING INDEX SEEK n:Label(key)`.
+pub fn seek(variable: &str, shape: &NodeShape, first: usize) -> String {
+    format!("MATCH {} {}", node(variable, shape, first), hint(variable, &shape.label, &shape.key))
+}
+
+/// The index hint for a look-up by properties.
+pub fn hint(variable: &str, label: &str, properties: &[String]) -> String {
+    format!("USING INDEX SEEK {variable}:{}({})", quote(label), quote_all(properties))
+}
+
+/// `(near)-[variable:Type]->(far)`, turned as the reference says; `near` is the owner.
+pub fn owned(near: &str, variable: &str, reference: &ReferenceShape, far: &str) -> String {
+    let relationship = format!("[{variable}:{}]", quote(&reference.relationship_type));
+    match reference.direction {
+        Direction::Outgoing => format!("({near})-{relationship}->({far})"),
+        Direction::Incoming => format!("({near})<-{relationship}-({far})"),
+    }
+}
+
+/// `a <> r[2] OR b <> r[3]`: a node's properties differ from a row's columns. One that is missing differs.
+pub fn differs(variable: &str, properties: &[String], first: usize) -> String {
+    let each = properties.iter().zip(first..).map(|(property, column)| {
+        format!("coalesce({variable}.{} <> r[{column}], true)", quote(property))
+    });
+    each.collect::<Vec<_>>().join(" OR ")
+}
+
+/// Whether any mapped relationship holds the node as a placeholder: references by key, join rows at either end.
+pub fn pointed_at(model: &Model, table: TableIndex, variable: &str) -> String {
+    let references = model
+        .references_to(table)
+        .filter(|(_, _, reference)| reference.by == ReferenceBy::Key)
+        .map(|(owner, _, reference)| {
+            let owner = format!(":{}", quote(&model.node(owner).label));
+            owned(&owner, "", reference, variable)
+        });
+    let joins = model.joins_at(table).flat_map(|(_, join)| {
+        let outgoing = (join.from == table).then(|| {
+            joined(variable, "", join, &format!(":{}", quote(&model.node(join.to).label)))
+        });
+        let incoming = (join.to == table).then(|| {
+            joined(&format!(":{}", quote(&model.node(join.from).label)), "", join, variable)
+        });
+        outgoing.into_iter().chain(incoming)
+    });
+    let mut patterns: Vec<String> =
+        references.chain(joins).map(|pattern| format!("EXISTS {{ {pattern} }}")).collect();
+    patterns.dedup();
+    if patterns.is_empty() { "false".to_owned() } else { patterns.join(" OR ") }
+}
+
+/// `(from)-[variable:Type]->(to)`.
+pub fn joined(from: &str, variable: &str, join: &RelationshipShape, to: &str) -> String {
+    format!("({from})-[{variable}:{}]->({to})", quote(&join.relationship_type))
+}
+
+/// Whether a node of the table can be there without a row.
+pub fn may_be_placeholder(model: &Model, table: TableIndex) -> bool {
+    let by_key = |(_, _, reference): (_, _, &ReferenceShape)| reference.by == ReferenceBy::Key;
+    model.references_to(table).any(by_key) || model.joins_at(table).next().is_some()
+}
+
+/// Removes the placeholders among the rows' `variable` that nothing holds any more. The lock comes first: another
+/// writer may be filling the node this very moment. Nothing but the variable is left after it.
+pub fn sweep(model: &Model, table: TableIndex, variable: &str) -> String {
+    format!(
+        "WITH DISTINCT {variable} WHERE {variable}:{PLACEHOLDER} SET {variable}._lock = null \
+         WITH {variable} WHERE {variable}:{PLACEHOLDER} AND NOT ({}) DETACH DELETE {variable}",
+        pointed_at(model, table, variable)
+    )
+}
+
+/// Sweeps the nodes of two lists, `starts` and `ends`, that relationships of a join table have left.
+pub fn sweep_ends(model: &Model, join: &RelationshipShape) -> String {
+    let one = |list: &str, table| {
+        format!("CALL ({list}) {{ UNWIND {list} AS p {} }}", sweep(model, table, "p"))
+    };
+    format!("{} {}", one("starts", join.from), one("ends", join.to))
+}
+
+/// The join table's shape.
+pub fn join_shape(model: &Model, table: TableIndex) -> &RelationshipShape {
+    match &model.table(table).shape {
+        Shape::Relationship(join) => join,
+        Shape::Node(_) => panic!("{} is not a join table", model.table(table).name),
+    }
+}
