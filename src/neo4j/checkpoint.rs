@@ -115,6 +115,13 @@ pub async fn destroy(connection: &Connection, pipeline: &str) -> Result<(), Erro
     Ok(())
 }
 
+/// Locks the checkpoint node until the transaction ends. A statement of its own, so that nothing the compare-and-set
+/// reads can have been read before.
+pub(super) fn lock_query(pipeline: &str) -> Query {
+    let text = format!("MATCH (c:{LABEL} {{pipeline: $pipeline}}) SET c:{LABEL}");
+    Query::new(text).param("pipeline", pipeline)
+}
+
 /// Raises the epoch and returns the checkpoint as it then is. The node must be locked.
 pub(super) fn raise_query(pipeline: &str) -> Query {
     let text = format!(

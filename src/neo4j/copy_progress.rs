@@ -99,6 +99,11 @@ pub(super) fn raise_query(pipeline: &str, epoch: Epoch) -> Query {
     Query::new(text).param("pipeline", pipeline).param("epoch", epoch.0)
 }
 
+/// Locks the chunk's progress node until the transaction ends.
+pub(super) fn lock_query(pipeline: &str, step: &ChunkStep) -> Query {
+    which(Query::new(format!("{} SET p:{LABEL}", one())), pipeline, step)
+}
+
 /// The compare-and-set of a chunk.
 pub(super) fn step_query(pipeline: &str, epoch: Epoch, step: &ChunkStep) -> Query {
     let text = format!(

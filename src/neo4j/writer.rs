@@ -3,7 +3,7 @@
 //! ```text
 //!          +--------------------------- again, after a pause ---------------------------+
 //!          v                                                                            |
-//! BEGIN -> compare-and-set --passed--> statements -> COMMIT --no answer, or transient --+
+//! BEGIN -> lock -> compare-and-set --passed--> statements -> COMMIT --no answer, or transient --+
 //!              |                                        \--answered--> written
 //!              refused -> lock and read: where it leads, under our epoch -> written (the COMMIT had got through)
 //!                                        where it begins                 -> again
@@ -244,6 +244,7 @@ impl Writer {
         queries: impl Iterator<Item = neo4rs::Query>,
     ) -> Result<Counters, Attempt> {
         let mut transaction = self.connection.begin().await.map_err(Attempt::Around)?;
+        transaction.run(self.lock(guard)).await.map_err(Attempt::Around)?;
         let compared =
             transaction.run(self.compare_and_set(guard)).await.map_err(Attempt::Around)?;
         if !checkpoint::passed(&compared) {
@@ -257,6 +258,13 @@ impl Writer {
             error => Attempt::Around(error),
         })?;
         Ok(counters)
+    }
+
+    fn lock(&self, guard: &Guard<'_>) -> neo4rs::Query {
+        match guard {
+            Guard::Advance(_) | Guard::Hold(_) => checkpoint::lock_query(&self.pipeline),
+            Guard::Chunk(step) => copy_progress::lock_query(&self.pipeline, step),
+        }
     }
 
     fn compare_and_set(&self, guard: &Guard<'_>) -> neo4rs::Query {
