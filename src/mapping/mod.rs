@@ -7,8 +7,9 @@
 //!                                                               +-- Plan: what will be made, for people
 //! ```
 //!
-//! A mapping is refused whole or holds: what a [`Mapping`] says can be written, because every key it names is seen in
-//! the stream, tells rows apart, and every relationship belongs to one table's columns.
+//! A mapping is refused whole or holds: what a [`Mapping`] says can be written, because every key
+//! it names is seen in the stream, tells rows apart, and every relationship belongs to one table's
+//! columns.
 
 mod build;
 mod check;

@@ -4,9 +4,10 @@
 //! types, tables, columns, indexes, foreign keys: one query each  -->  Catalog
 //! ```
 //!
-//! Every name is qualified with `pg_catalog`, so the result does not depend on the session's search path, and the
-//! queries read what PostgreSQL 14 to 18 have in common: what only some versions have is asked for as `to_jsonb(row)`,
-//! where a column that is not there is NULL. All queries are read in one transaction, on one snapshot.
+//! Every name is qualified with `pg_catalog`, so the result does not depend on the session's search
+//! path, and the queries read what PostgreSQL 14 to 18 have in common: what only some versions have
+//! is asked for as `to_jsonb(row)`, where a column that is not there is NULL. All queries are read
+//! in one transaction, on one snapshot.
 
 use std::collections::HashMap;
 
@@ -17,10 +18,11 @@ use crate::catalog::{
     TableName, TypeFacts, TypeKind, UniqueKey,
 };
 
-/// Reads all user tables: ordinary ones, partitioned ones and partitions, but not the system's nor an extension's.
+/// Reads all user tables: ordinary ones, partitioned ones and partitions, but not the system's nor
+/// an extension's.
 ///
-/// `publication` is the one whose row filters and column lists are looked up; one that does not exist limits nothing.
-/// Needs no right beyond a log-in. Errors: whatever the connection gives.
+/// `publication` is the one whose row filters and column lists are looked up; one that does not
+/// exist limits nothing. Needs no right beyond a log-in. Errors: whatever the connection gives.
 pub async fn read(
     client: &mut Client,
     publication: Option<&str>,
@@ -104,7 +106,8 @@ fn table(row: &Row) -> Result<Table, tokio_postgres::Error> {
         unique_keys: Vec::new(),
         foreign_keys: Vec::new(),
         replica_identity,
-        // -1 says that the table was never analysed, or has only its partitions' rows. The cast saturates.
+        // -1 says that the table was never analysed, or has only its partitions' rows. The cast
+        // saturates.
         estimated_rows: (rows >= 0.0).then_some(rows as u64),
         pages: u64::try_from(pages).unwrap_or(0),
         comment: row.try_get("comment")?,
@@ -150,8 +153,8 @@ async fn read_columns(
     Ok(())
 }
 
-/// Unique indexes on plain columns. INCLUDE columns come after the key's (`indnkeyatts`); an exclusion (WITHOUT
-/// OVERLAPS) compares by more than equality.
+/// Unique indexes on plain columns. INCLUDE columns come after the key's (`indnkeyatts`); an
+/// exclusion (WITHOUT OVERLAPS) compares by more than equality.
 async fn read_indexes(
     transaction: &Transaction<'_>,
     tables: &mut Tables,
@@ -219,7 +222,8 @@ async fn read_foreign_keys(
         ORDER BY k.conrelid, k.conname"
     );
     for row in transaction.query(&query, &[]).await? {
-        // A system table or an extension's can be referred to, too; it is no user table, so it is no node.
+        // A system table or an extension's can be referred to, too; it is no user table, so it is
+        // no node.
         let target: u32 = row.try_get("confrelid")?;
         let Some(target) = tables.get(&target).map(|table| table.name.clone()) else { continue };
         let Some(table) = tables.get_mut(&row.try_get("conrelid")?) else { continue };
@@ -247,8 +251,8 @@ fn action(code: &str) -> ReferentialAction {
     }
 }
 
-/// Row filters and column lists, which PostgreSQL has since 15. A list of all columns is none. Generated columns are
-/// listed by several versions, but only 18 can publish them.
+/// Row filters and column lists, which PostgreSQL has since 15. A list of all columns is none.
+/// Generated columns are listed by several versions, but only 18 can publish them.
 async fn read_publication(
     transaction: &Transaction<'_>,
     publication: &str,
