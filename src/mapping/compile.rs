@@ -1,7 +1,7 @@
 //! From complete edits to shapes and column plans, or to everything that is wrong with them.
 //!
 //! ```text
-//! complete edits  --resolve-->  references  --build-->  Shape + TableColumns, a table  --check-->  Mapping
+//! complete edits --resolve--> references --build--> Shape + TableColumns --check--> Mapping
 //! ```
 //!
 //! References of all tables are resolved before any table is built, because a column that another

@@ -1,7 +1,7 @@
 //! What a user's file says about tables: the raw form, before it meets a catalog.
 //!
 //! ```text
-//! YAML `tables:`  --serde-->  Edits  --compile(catalog)-->  Mapping  or what is wrong, with the fix
+//! YAML `tables:` --serde--> Edits --compile(catalog)--> Mapping, or what is wrong with its fix
 //! ```
 //!
 //! Nothing is checked here but the form. A table that is not named is mapped by inference; of a

@@ -1,7 +1,7 @@
 //! Inference: every field that the file leaves out is filled in from the catalog.
 //!
 //! ```text
-//! Catalog + Edits  -->  keys  -->  shapes (node or join table)  -->  labels  -->  relationships  -->  complete edits
+//! Catalog + Edits --> keys --> shapes (node, join table) --> labels --> relationships --> edits
 //! ```
 //!
 //! The result is again made of edits, so what is inferred can be written down as a file, and read

@@ -254,8 +254,8 @@ impl fmt::Display for PlannedRelationship {
                     Some(name) if *enforced => write!(f, "\n      foreign key {name}, enforced"),
                     Some(name) => write!(
                         f,
-                        "\n      foreign key {name}, not enforced at every statement: a delete of its \
-                         target looks for what points there"
+                        "\n      foreign key {name}, not enforced at every statement: a delete of \
+                         its target looks for what points there"
                     ),
                     None => {
                         write!(f, "\n      no foreign key: a missing target becomes a placeholder")

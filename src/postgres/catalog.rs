@@ -57,7 +57,8 @@ const USER_TABLES: &str = "
           AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast'
           AND NOT EXISTS (
               SELECT FROM pg_catalog.pg_depend d
-              WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'
+              WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass 
+                AND d.objid = c.oid AND d.deptype = 'e'
           )
     )";
 
@@ -123,7 +124,8 @@ async fn read_columns(
     let query = format!(
         "{USER_TABLES}
         SELECT a.attrelid, a.attname::text AS name, a.attnum AS number, a.atttypid AS type_oid,
-               a.atttypmod AS type_modifier, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type_name,
+               a.atttypmod AS type_modifier,
+               pg_catalog.format_type(a.atttypid, a.atttypmod) AS type_name,
                a.attnotnull AND NOT EXISTS (
                    SELECT FROM pg_catalog.pg_constraint k
                    WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum]
@@ -162,7 +164,8 @@ async fn read_indexes(
     let query = format!(
         "{USER_TABLES}
         SELECT i.indrelid, ic.relname::text AS name, i.indisprimary AS primary_key,
-               i.indimmediate AND NOT i.indisexclusion AS immediate, i.indpred IS NOT NULL AS partial,
+               i.indimmediate AND NOT i.indisexclusion AS immediate,
+               i.indpred IS NOT NULL AS partial,
                i.indisreplident AND t.relreplident = 'i' AS identity, keys.columns
         FROM user_tables t
         JOIN pg_catalog.pg_index i ON i.indrelid = t.oid
@@ -205,10 +208,12 @@ async fn read_foreign_keys(
     let query = format!(
         "{USER_TABLES}
         SELECT k.conrelid, k.conname::text AS name, k.confrelid, k.confdeltype::text AS on_delete,
-               k.confupdtype::text AS on_update, k.condeferrable AS deferrable, k.convalidated AS validated,
+               k.confupdtype::text AS on_update, k.condeferrable AS deferrable,
+               k.convalidated AS validated,
                own.columns, target.columns AS target_columns
         FROM user_tables t
-        JOIN pg_catalog.pg_constraint k ON k.conrelid = t.oid AND k.contype = 'f' AND k.conparentid = 0
+        JOIN pg_catalog.pg_constraint k
+          ON k.conrelid = t.oid AND k.contype = 'f' AND k.conparentid = 0
         CROSS JOIN LATERAL (
             SELECT pg_catalog.array_agg(a.attname::text ORDER BY c.place) AS columns
             FROM pg_catalog.unnest(k.conkey) WITH ORDINALITY AS c (number, place)
@@ -260,7 +265,8 @@ async fn read_publication(
 ) -> Result<(), tokio_postgres::Error> {
     let query = "
         SELECT c.oid, pg_catalog.to_jsonb(p) ->> 'rowfilter' AS row_filter,
-               pg_catalog.current_setting('server_version_num')::int4 >= 180000 AS can_publish_generated,
+               pg_catalog.current_setting('server_version_num')::int4 >= 180000
+                   AS can_publish_generated,
                ARRAY(
                    SELECT pg_catalog.jsonb_array_elements_text(pg_catalog.to_jsonb(p) -> 'attnames')
                    WHERE pg_catalog.jsonb_typeof(pg_catalog.to_jsonb(p) -> 'attnames') = 'array'
@@ -295,9 +301,11 @@ async fn read_types(
         fields AS (
             SELECT a.attrelid, pg_catalog.array_agg(a.attname::text ORDER BY a.attnum) AS names,
                    pg_catalog.array_agg(a.atttypid ORDER BY a.attnum) AS types
-            FROM pg_catalog.pg_attribute a WHERE a.attnum > 0 AND NOT a.attisdropped GROUP BY a.attrelid
+            FROM pg_catalog.pg_attribute a
+            WHERE a.attnum > 0 AND NOT a.attisdropped GROUP BY a.attrelid
         )
-        SELECT t.oid, n.nspname::text AS schema, t.typname::text AS name, t.typdelim::text AS delimiter,
+        SELECT t.oid, n.nspname::text AS schema, t.typname::text AS name,
+               t.typdelim::text AS delimiter,
                t.typtype::text AS kind, t.typbasetype AS base, t.typelem AS element,
                t.typinput = 'pg_catalog.array_in'::pg_catalog.regproc AS is_array,
                COALESCE(f.names, '{{}}') AS field_names, COALESCE(f.types, '{{}}') AS field_types
@@ -326,7 +334,8 @@ const REACHED_TYPES: &str = "
             SELECT t.typelem WHERE t.typelem <> 0
             UNION ALL SELECT t.typbasetype WHERE t.typbasetype <> 0
             UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a
-            WHERE t.typrelid <> 0 AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+            WHERE t.typrelid <> 0 AND a.attrelid = t.typrelid
+              AND a.attnum > 0 AND NOT a.attisdropped
         ) AS part (oid)
     )";
 
