@@ -4,8 +4,9 @@
 //! pg_catalog  --postgres::catalog-->  Catalog  --mapping::compile-->  Mapping
 //! ```
 //!
-//! Only facts are here, in PostgreSQL's words; what they mean for a graph is the mapping's business. Columns are named,
-//! not numbered, everywhere: names are what the stream and the user's file carry.
+//! Only facts are here, in PostgreSQL's words; what they mean for a graph is the mapping's
+//! business. Columns are named, not numbered, everywhere: names are what the stream and the user's
+//! file carry.
 
 use std::fmt;
 
@@ -25,7 +26,8 @@ impl Catalog {
     }
 }
 
-/// A table's schema and name. Its text form is `schema.name`; a part that holds a dot or a quote is quoted as in SQL.
+/// A table's schema and name. Its text form is `schema.name`; a part that holds a dot or a quote is
+/// quoted as in SQL.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableName {
     /// The schema.
@@ -84,7 +86,8 @@ pub struct Table {
     pub foreign_keys: Vec<ForeignKey>,
     /// What an UPDATE or DELETE says about the old row.
     pub replica_identity: ReplicaIdentity,
-    /// How many rows the planner believes it has, partitions included; `None` when it was never analysed.
+    /// How many rows the planner believes it has, partitions included; `None` when it was never
+    /// analysed.
     pub estimated_rows: Option<u64>,
     /// How many pages it has on disk by the same belief, partitions included.
     pub pages: u64,
@@ -113,14 +116,15 @@ impl Table {
         }
     }
 
-    /// The unique keys that identify every row at every moment: immediate, for all rows, never NULL. The primary key
-    /// first, when it is one.
+    /// The unique keys that identify every row at every moment: immediate, for all rows, never
+    /// NULL. The primary key first, when it is one.
     pub fn identifying_keys(&self) -> impl Iterator<Item = &UniqueKey> {
         let keys = self.primary_key.iter().chain(&self.unique_keys);
         keys.filter(|key| key.immediate && !key.partial && self.all_not_null(&key.columns))
     }
 
-    /// Whether at most one row has the same values in these columns, at every moment, leaving NULLs aside.
+    /// Whether at most one row has the same values in these columns, at every moment, leaving NULLs
+    /// aside.
     pub fn finds_one_row<S: AsRef<str>>(&self, columns: &[S]) -> bool {
         let mut keys = self.primary_key.iter().chain(&self.unique_keys);
         keys.any(|key| {
@@ -130,7 +134,8 @@ impl Table {
         })
     }
 
-    /// The columns that the replica identity carries by themselves; `None` under FULL, NOTHING, or when there are none.
+    /// The columns that the replica identity carries by themselves; `None` under FULL, NOTHING, or
+    /// when there are none.
     pub fn identity_columns(&self) -> Option<&[String]> {
         match &self.replica_identity {
             ReplicaIdentity::Default => {
@@ -181,7 +186,8 @@ pub struct Column {
     pub type_name: String,
     /// It is declared NOT NULL (a primary key's columns are).
     pub not_null: bool,
-    /// It is computed from others (GENERATED ALWAYS AS): the stream does not carry it, unless PostgreSQL 18 is told to.
+    /// It is computed from others (GENERATED ALWAYS AS): the stream does not carry it, unless
+    /// PostgreSQL 18 is told to.
     pub generated: bool,
     /// Equal texts are equal bytes. False only under a nondeterministic collation.
     pub deterministic: bool,

@@ -95,7 +95,8 @@ pub(super) fn property_name(edit: &TableEdit, column: &str) -> String {
 pub(super) struct Forms(BTreeMap<(TableName, String), Form>);
 
 impl Forms {
-    /// A reference by unique values compares its columns pair by pair: both must be properties, in one form each.
+    /// A reference by unique values compares its columns pair by pair: both must be properties, in
+    /// one form each.
     pub fn compare(
         &mut self,
         types: &Types,

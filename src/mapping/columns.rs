@@ -3,7 +3,8 @@
 use crate::catalog::TableName;
 use crate::value::Type;
 
-/// How the rows of one mapped table are read. The copy selects `columns` in this order; the stream finds them by name.
+/// How the rows of one mapped table are read. The copy selects `columns` in this order; the stream
+/// finds them by name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableColumns {
     /// The table.

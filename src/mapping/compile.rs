@@ -1,11 +1,12 @@
 //! From complete edits to shapes and column plans, or to everything that is wrong with them.
 //!
 //! ```text
-//! complete edits  --resolve-->  references  --build-->  Shape + TableColumns, a table  --check-->  Mapping
+//! complete edits --resolve--> references --build--> Shape + TableColumns --check--> Mapping
 //! ```
 //!
-//! References of all tables are resolved before any table is built, because a column that another table refers to is
-//! read in another form. Refusals are gathered, not returned at the first: a user mends a file once.
+//! References of all tables are resolved before any table is built, because a column that another
+//! table refers to is read in another form. Refusals are gathered, not returned at the first: a
+//! user mends a file once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +30,8 @@ use super::warning::Warning;
 
 /// Makes the mapping of a catalog, as the file edits it.
 ///
-/// The same catalog and edits give the same mapping. Errors: everything that has to be mended first.
+/// The same catalog and edits give the same mapping. Errors: everything that has to be mended
+/// first.
 pub fn compile(catalog: &Catalog, edits: &Edits) -> Result<Mapping, Vec<Refusal>> {
     let Inferred { tables, warnings, refusals } = infer(catalog, edits);
     let mut compiler = Compiler {
@@ -79,7 +81,8 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    /// The references of every table, in the order of its edits; a join table's are its start and its end.
+    /// The references of every table, in the order of its edits; a join table's are its start and
+    /// its end.
     fn resolve_all(&mut self) -> References<'a> {
         let resolver = Resolver { catalog: self.catalog, tables: self.tables };
         let mut references = References::new();
@@ -252,7 +255,8 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// The columns that references by unique values compare as properties, and in which form they are comparable.
+    /// The columns that references by unique values compare as properties, and in which form they
+    /// are comparable.
     fn forms(&self, references: &References<'a>) -> Checked<Forms> {
         let mut forms = Forms::default();
         for (owner, resolved) in references {

@@ -12,8 +12,8 @@ use super::Mapping;
 use super::columns::{Form, Slot, TableColumns};
 
 impl Mapping {
-    /// The SHA-256, in hexadecimal, of everything that decides what a row becomes. Object ids, constraints' names and
-    /// what only makes writing cheaper are not part of it.
+    /// The SHA-256, in hexadecimal, of everything that decides what a row becomes. Object ids,
+    /// constraints' names and what only makes writing cheaper are not part of it.
     pub fn digest(&self) -> String {
         let tables = std::iter::zip(&self.model.tables, &self.tables);
         let text = tables.map(|(table, columns)| {

@@ -1,11 +1,11 @@
 //! What a user's file says about tables: the raw form, before it meets a catalog.
 //!
 //! ```text
-//! YAML `tables:`  --serde-->  Edits  --compile(catalog)-->  Mapping  or what is wrong, with the fix
+//! YAML `tables:` --serde--> Edits --compile(catalog)--> Mapping, or what is wrong with its fix
 //! ```
 //!
-//! Nothing is checked here but the form. A table that is not named is mapped by inference; of a table that is, every
-//! field left out is inferred.
+//! Nothing is checked here but the form. A table that is not named is mapped by inference; of a
+//! table that is, every field left out is inferred.
 
 use std::collections::BTreeMap;
 
@@ -84,7 +84,8 @@ pub struct TableEdit {
     /// What the values of some columns become, by column.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub types: BTreeMap<String, ColumnForm>,
-    /// The relationships that the table's rows own: exactly these. Left out: one for each foreign key. Empty: none.
+    /// The relationships that the table's rows own: exactly these. Left out: one for each foreign
+    /// key. Empty: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relationships: Option<Vec<ReferenceEdit>>,
     /// The table is a join table: its rows are relationships, not nodes.
@@ -113,7 +114,8 @@ impl PropertiesEdit {
     }
 }
 
-/// A relationship from the row's node to the node that its columns name; with or without a foreign key behind it.
+/// A relationship from the row's node to the node that its columns name; with or without a foreign
+/// key behind it.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReferenceEdit {
@@ -124,7 +126,8 @@ pub struct ReferenceEdit {
     pub columns: Vec<String>,
     /// The target table.
     pub to: String,
-    /// The target's columns that hold the value, in the order of `columns`: its key, or unique columns. Left out: its key.
+    /// The target's columns that hold the value, in the order of `columns`: its key, or unique
+    /// columns. Left out: its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_columns: Option<Vec<String>>,
     /// Which way the relationship points, seen from the row's node.

@@ -7,7 +7,10 @@ use super::refusal::Refusal;
 
 /// What is wrong with the key, if anything.
 pub(super) fn check_key(catalog: &Catalog, table: &Table, key: &[String]) -> Option<Refusal> {
-    let within = |other: &&Table| matches!(&other.kind, TableKind::Partition { root } if *root == table.name);
+    let within = |other: &&Table| match &other.kind {
+        TableKind::Partition { root } => *root == table.name,
+        TableKind::Ordinary | TableKind::Partitioned => false,
+    };
     let parts = catalog.tables.iter().filter(within);
     let mut family = std::iter::once(table).chain(parts);
     if let Some(culprit) = family.find(|it| it.replica_identity == ReplicaIdentity::Nothing) {

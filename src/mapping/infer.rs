@@ -1,12 +1,12 @@
 //! Inference: every field that the file leaves out is filled in from the catalog.
 //!
 //! ```text
-//! Catalog + Edits  -->  keys  -->  shapes (node or join table)  -->  labels  -->  relationships  -->  complete edits
+//! Catalog + Edits --> keys --> shapes (node, join table) --> labels --> relationships --> edits
 //! ```
 //!
-//! The result is again made of edits, so what is inferred can be written down as a file, and read from it, without a
-//! second form of the same thing. Each step uses only what the steps before it decided for *all* tables, so the
-//! result does not depend on the order of the tables.
+//! The result is again made of edits, so what is inferred can be written down as a file, and read
+//! from it, without a second form of the same thing. Each step uses only what the steps before it
+//! decided for *all* tables, so the result does not depend on the order of the tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,8 @@ use super::naming;
 use super::refusal::Refusal;
 use super::warning::{Warning, WhyLeftOut};
 
-/// Edits without a gap: of every table in it, the key, and the label and relationships or the relationship.
+/// Edits without a gap: of every table in it, the key, and the label and relationships or the
+/// relationship.
 pub(super) struct Inferred {
     pub tables: BTreeMap<TableName, TableEdit>,
     pub warnings: Vec<Warning>,
@@ -41,7 +42,8 @@ pub(super) fn infer(catalog: &Catalog, edits: &Edits) -> Inferred {
     }
 }
 
-/// Each constraint once: a second one on the same columns to the same ones says nothing new. The strictest stays.
+/// Each constraint once: a second one on the same columns to the same ones says nothing new. The
+/// strictest stays.
 pub(super) fn foreign_keys(table: &Table) -> Vec<&ForeignKey> {
     let mut kept: Vec<&ForeignKey> = Vec::new();
     for key in &table.foreign_keys {
@@ -180,7 +182,8 @@ impl<'a> Inference<'a> {
         }
     }
 
-    /// Step 3: a label for each node table. One name in several schemas: those outside `public` get the schema's.
+    /// Step 3: a label for each node table. One name in several schemas: those outside `public` get
+    /// the schema's.
     fn choose_labels(&mut self) {
         let nodes = || self.tables.iter().filter(|(_, edit)| edit.relationship.is_none());
         let label = |name: &TableName, edit: &TableEdit| match &edit.label {
@@ -208,7 +211,8 @@ impl<'a> Inference<'a> {
         }
     }
 
-    /// Step 4: a relationship for each foreign key of a node table, under a type that tells it apart.
+    /// Step 4: a relationship for each foreign key of a node table, under a type that tells it
+    /// apart.
     fn choose_relationships(&mut self) {
         let open = |edit: &TableEdit| edit.relationship.is_none() && edit.relationships.is_none();
         let owners =
@@ -290,7 +294,8 @@ impl<'a> Inference<'a> {
         ReferenceEdit { relationship_type, columns, to, to_columns, direction: Default::default() }
     }
 
-    /// The referring columns in the order of the target's key, or as they are with the columns they refer to.
+    /// The referring columns in the order of the target's key, or as they are with the columns they
+    /// refer to.
     fn in_key_order(&self, key: &ForeignKey) -> (Vec<String>, Option<Vec<String>>) {
         let target_key = self.key(&key.target);
         if set(target_key) != set(&key.target_columns) {
@@ -334,8 +339,9 @@ fn choose_key(table: &Table, edit: Option<&TableEdit>) -> Result<Vec<String>, Wh
     edited.or_else(|| infer_key(table)).ok_or_else(|| no_key(table))
 }
 
-/// The primary key, or else what the replica identity makes usable. A primary key that is no replica identity is
-/// taken nevertheless, for the refusal that follows explains more than a table that is missing.
+/// The primary key, or else what the replica identity makes usable. A primary key that is no
+/// replica identity is taken nevertheless, for the refusal that follows explains more than a table
+/// that is missing.
 fn infer_key(table: &Table) -> Option<Vec<String>> {
     if let Some(key) = &table.primary_key
         && (key.immediate || !matches!(table.replica_identity, ReplicaIdentity::Index { .. }))

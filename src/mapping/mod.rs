@@ -1,14 +1,15 @@
 //! From tables to a graph: inference, what the file edits, and the translation of changes.
 //!
 //! ```text
-//! Catalog + Edits  --infer-->  complete edits  --compile-->  Mapping { model, column plans }
+//! Catalog + Edits  --infer-->  complete edits  --compile-->  Mapping: model, column plans
 //!                                   |                           |
-//!                                 render: YAML                  +-- Translator:  change::Change  -->  graph::Event
-//!                                                               +-- Plan: what will be made, for people
+//!                              render: YAML       Translator: change::Change --> graph::Event
+//!                                                 Plan: what will be made, for people
 //! ```
 //!
-//! A mapping is refused whole or holds: what a [`Mapping`] says can be written, because every key it names is seen in
-//! the stream, tells rows apart, and every relationship belongs to one table's columns.
+//! A mapping is refused whole or holds: what a [`Mapping`] says can be written, because every key
+//! it names is seen in the stream, tells rows apart, and every relationship belongs to one table's
+//! columns.
 
 mod build;
 mod check;

@@ -7,7 +7,8 @@
 
 use super::singular::singular;
 
-/// The label of a table's nodes: its name's singular in UpperCamelCase. Empty when the name has no letter or digit.
+/// The label of a table's nodes: its name's singular in UpperCamelCase. Empty when the name has no
+/// letter or digit.
 pub fn label(table: &str) -> String {
     singular_words(table).iter().map(|word| capitalised(word)).collect()
 }
@@ -27,7 +28,8 @@ pub fn type_from_name(name: &str) -> String {
     upper_snake(&words(name))
 }
 
-/// A relationship type from a foreign key's column: UPPER_SNAKE without a last word `id`. `None` when nothing is left.
+/// A relationship type from a foreign key's column: UPPER_SNAKE without a last word `id`. `None`
+/// when nothing is left.
 pub fn type_from_column(column: &str) -> Option<String> {
     let mut words = words(column);
     if words.last()?.eq_ignore_ascii_case("id") {
@@ -64,7 +66,8 @@ fn singular_words(name: &str) -> Vec<String> {
     words
 }
 
-/// The words of a name: apart at everything but letters and digits, and where camel case begins one.
+/// The words of a name: apart at everything but letters and digits, and where camel case begins
+/// one.
 fn words(name: &str) -> Vec<String> {
     let mut words = Vec::new();
     // A name without a small letter is not camel case: ORDER_ITEMS is two words in capitals.

@@ -28,7 +28,8 @@ pub enum Notice {
         /// The column.
         column: String,
     },
-    /// A column has another type than when the mapping was made; it is still read as before. Once a column.
+    /// A column has another type than when the mapping was made; it is still read as before. Once a
+    /// column.
     TypeChanged {
         /// The table.
         table: TableName,
@@ -53,7 +54,8 @@ pub enum Notice {
         /// How many since the last time.
         count: u64,
     },
-    /// A reference of several columns changed in part while another part was not sent; its relationship was left alone.
+    /// A reference of several columns changed in part while another part was not sent; its
+    /// relationship was left alone.
     PartlyUnchanged {
         /// The table.
         table: TableName,
@@ -64,7 +66,8 @@ pub enum Notice {
     },
 }
 
-/// Notices that have not been taken yet. What can come with every row is counted without an allocation.
+/// Notices that have not been taken yet. What can come with every row is counted without an
+/// allocation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Notices {
     told: BTreeSet<Notice>,

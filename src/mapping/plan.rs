@@ -12,7 +12,8 @@ use super::columns::{Slot, TableColumns};
 use super::refusal::Refusal;
 use super::warning::Warning;
 
-/// The report of `wal2graph plan`. Its text form is for terminals, its serialised form for programs.
+/// The report of `wal2graph plan`. Its text form is for terminals, its serialised form for
+/// programs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Plan {
     /// The tables that become nodes.
@@ -79,7 +80,8 @@ pub enum RelationshipSource {
         columns: Vec<String>,
         /// The foreign key; none behind a soft reference.
         foreign_key: Option<String>,
-        /// It finds its target by unique properties, not by the key, so a missing target has no placeholder.
+        /// It finds its target by unique properties, not by the key, so a missing target has no
+        /// placeholder.
         by_unique: bool,
         /// The source enforces it, so that deletes may ride along on those of the target.
         enforced: bool,
@@ -252,8 +254,8 @@ impl fmt::Display for PlannedRelationship {
                     Some(name) if *enforced => write!(f, "\n      foreign key {name}, enforced"),
                     Some(name) => write!(
                         f,
-                        "\n      foreign key {name}, not enforced at every statement: a delete of its \
-                         target looks for what points there"
+                        "\n      foreign key {name}, not enforced at every statement: a delete of \
+                         its target looks for what points there"
                     ),
                     None => {
                         write!(f, "\n      no foreign key: a missing target becomes a placeholder")

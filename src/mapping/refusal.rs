@@ -45,7 +45,8 @@ pub enum Refusal {
     },
     /// The table is given a label and is a relationship at once.
     #[error(
-        "{table}: `label`, `labels` and `relationships` make nodes, `relationship` makes relationships: keep one"
+        "{table}: `label`, `labels` and `relationships` make nodes, `relationship` makes \
+         relationships: keep one"
     )]
     NodeAndRelationship {
         /// The table.
@@ -53,9 +54,10 @@ pub enum Refusal {
     },
     /// A primary key that is checked late is no replica identity.
     #[error(
-        "{table}: its primary key {constraint} is DEFERRABLE, so it is no replica identity, and to publish the table \
-         would make its UPDATEs and DELETEs fail. Make the key NOT DEFERRABLE, or run ALTER TABLE {} REPLICA IDENTITY \
-         USING INDEX with another unique index over NOT NULL columns, or leave the table out with `skip: true`",
+        "{table}: its primary key {constraint} is DEFERRABLE, so it is no replica identity, and \
+         to publish the table would make its UPDATEs and DELETEs fail. Make the key NOT \
+         DEFERRABLE, or run ALTER TABLE {} REPLICA IDENTITY USING INDEX with another unique index \
+         over NOT NULL columns, or leave the table out with `skip: true`",
         .table.sql()
     )]
     DeferrableKey {
@@ -66,8 +68,9 @@ pub enum Refusal {
     },
     /// With REPLICA IDENTITY NOTHING, publishing the table breaks the application.
     #[error(
-        "{table}: with REPLICA IDENTITY NOTHING, to publish it would make its UPDATEs and DELETEs fail. Run ALTER \
-         TABLE {} REPLICA IDENTITY DEFAULT, or leave the table out with `skip: true`",
+        "{table}: with REPLICA IDENTITY NOTHING, to publish it would make its UPDATEs and DELETEs \
+         fail. Run ALTER TABLE {} REPLICA IDENTITY DEFAULT, or leave the table out with `skip: \
+         true`",
         .culprit.sql()
     )]
     IdentityNothing {
@@ -78,8 +81,8 @@ pub enum Refusal {
     },
     /// A change of the key would not be seen.
     #[error(
-        "{table}: its key ({}) is not what its replica identity carries ({identity}), so that a change of the key \
-         would not be seen. {fix}",
+        "{table}: its key ({}) is not what its replica identity carries ({identity}), so that a \
+         change of the key would not be seen. {fix}",
         .key.join(", ")
     )]
     KeyIsNotIdentity {
@@ -94,8 +97,9 @@ pub enum Refusal {
     },
     /// Keys that PostgreSQL holds equal would be different nodes.
     #[error(
-        "{table}: key column {column:?} has a nondeterministic collation: keys that PostgreSQL holds equal would be \
-         different nodes. Give the column a deterministic collation, or use another `key`, or `skip: true`"
+        "{table}: key column {column:?} has a nondeterministic collation: keys that PostgreSQL \
+         holds equal would be different nodes. Give the column a deterministic collation, or use \
+         another `key`, or `skip: true`"
     )]
     NondeterministicKey {
         /// The table.
@@ -105,7 +109,8 @@ pub enum Refusal {
     },
     /// The stream does not carry a column that is needed.
     #[error(
-        "{table}: the stream does not carry column {column:?} ({cause}), but {needed_for} needs it. Publish the column, or do without it"
+        "{table}: the stream does not carry column {column:?} ({cause}), but {needed_for} needs \
+         it. Publish the column, or do without it"
     )]
     NotStreamed {
         /// The table.
@@ -119,7 +124,8 @@ pub enum Refusal {
     },
     /// A key column is left out of the properties.
     #[error(
-        "{table}: column {column:?} is part of the key, so it can not be excluded. Take it out of `exclude`"
+        "{table}: column {column:?} is part of the key, so it can not be excluded. Take it out of \
+         `exclude`"
     )]
     ExcludedKey {
         /// The table.
@@ -141,8 +147,8 @@ pub enum Refusal {
     },
     /// Two sources of relationships could not be told apart.
     #[error(
-        "{second}: relationships (:{start})-[:{relationship_type}]->(:{end}) are also made by {first}. Give one of \
-         them another `type`"
+        "{second}: relationships (:{start})-[:{relationship_type}]->(:{end}) are also made by \
+         {first}. Give one of them another `type`"
     )]
     DuplicateRelationship {
         /// The label at the start.
@@ -158,8 +164,8 @@ pub enum Refusal {
     },
     /// Two columns would be one property.
     #[error(
-        "{table}: columns {first:?} and {second:?} would both be property {property:?}. Use `properties: {{rename: …}}` \
-         to give one of them another name"
+        "{table}: columns {first:?} and {second:?} would both be property {property:?}. Use \
+         `properties: {{rename: …}}` to give one of them another name"
     )]
     DuplicateProperty {
         /// The table.
@@ -196,8 +202,8 @@ pub enum Refusal {
     },
     /// A relationship needs both ends.
     #[error(
-        "{table}: column {column:?} may be NULL, so a row might have no relationship. Declare the column NOT NULL, or \
-         make the table nodes: give it a `label` instead of `relationship`"
+        "{table}: column {column:?} may be NULL, so a row might have no relationship. Declare the \
+         column NOT NULL, or make the table nodes: give it a `label` instead of `relationship`"
     )]
     NullableEnd {
         /// The table.
@@ -207,7 +213,8 @@ pub enum Refusal {
     },
     /// A reference leads to a table that has no nodes.
     #[error(
-        "{table}: {relationship_type} leads to {target}, which {cause}. Map that table as nodes, or take the relationship out"
+        "{table}: {relationship_type} leads to {target}, which {cause}. Map that table as nodes, \
+         or take the relationship out"
     )]
     NoTarget {
         /// The table that refers.
@@ -221,8 +228,9 @@ pub enum Refusal {
     },
     /// The referenced columns do not find one row.
     #[error(
-        "{table}: {relationship_type} leads to ({}) of {target}, which is neither its key ({}) nor unique. Name the \
-         key, or columns with an immediate unique constraint, in `to_columns`",
+        "{table}: {relationship_type} leads to ({}) of {target}, which is neither its key ({}) \
+         nor unique. Name the key, or columns with an immediate unique constraint, in \
+         `to_columns`",
         .columns.join(", "), .key.join(", ")
     )]
     TargetNotUnique {
@@ -239,8 +247,8 @@ pub enum Refusal {
     },
     /// A join table refers to something else than a key.
     #[error(
-        "{table}: its end {columns} of {relationship_type} is not the key ({}) of {target}. A relationship table \
-         joins nodes by their keys: make it nodes with a `label` instead",
+        "{table}: its end {columns} of {relationship_type} is not the key ({}) of {target}. A \
+         relationship table joins nodes by their keys: make it nodes with a `label` instead",
         .key.join(", "), columns = .columns.join(", ")
     )]
     EndNotByKey {
@@ -257,8 +265,8 @@ pub enum Refusal {
     },
     /// As many columns on one side as on the other.
     #[error(
-        "{table}: {relationship_type} has {columns} columns, but {target} is named by {target_columns}. List one \
-         column for each, in the same order"
+        "{table}: {relationship_type} has {columns} columns, but {target} is named by \
+         {target_columns}. List one column for each, in the same order"
     )]
     ColumnCount {
         /// The table that refers.
@@ -274,8 +282,8 @@ pub enum Refusal {
     },
     /// Columns that are compared as properties must be properties of one type.
     #[error(
-        "{table}: {relationship_type} compares {column:?} with {target_column:?} of {target} as properties, but \
-         {cause}. Map both columns as properties, or take the relationship out"
+        "{table}: {relationship_type} compares {column:?} with {target_column:?} of {target} as \
+         properties, but {cause}. Map both columns as properties, or take the relationship out"
     )]
     NotComparable {
         /// The table that refers.
@@ -293,7 +301,8 @@ pub enum Refusal {
     },
     /// A form that the column's type does not have.
     #[error(
-        "{table}: column {column:?} is {column_type}, and only numeric columns can be `{form}`. Take it out of `types`"
+        "{table}: column {column:?} is {column_type}, and only numeric columns can be `{form}`. \
+         Take it out of `types`"
     )]
     FormNotApplicable {
         /// The table.

@@ -1,7 +1,7 @@
 //! A mapping as the file's `tables:` section: complete, so that every choice is there to be edited.
 //!
-//! Names are written as JSON strings where YAML might read them as something else: JSON is YAML. What is left out stands
-//! there as a comment, for the file to be a full account of the source.
+//! Names are written as JSON strings where YAML might read them as something else: JSON is YAML.
+//! What is left out stands there as a comment, for the file to be a full account of the source.
 
 use std::fmt::{self, Write as _};
 

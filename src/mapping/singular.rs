@@ -1,7 +1,8 @@
-//! The singular of an English noun, for labels: `categories` is `category`, `addresses` is `address`.
+//! The singular of an English noun, for labels: `categories` is `category`, `addresses` is
+//! `address`.
 //!
-//! Exceptions first, then endings from the most to the least particular. What is not known to be a plural stays as it
-//! is: a label that reads oddly can be edited, and nothing depends on grammar.
+//! Exceptions first, then endings from the most to the least particular. What is not known to be a
+//! plural stays as it is: a label that reads oddly can be edited, and nothing depends on grammar.
 
 /// The singular of a lower-case word.
 pub fn singular(word: &str) -> String {

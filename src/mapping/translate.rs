@@ -1,13 +1,14 @@
 //! Changes of rows to events of the graph.
 //!
 //! ```text
-//! Change + Relation  --bind, once a Relation-->  column positions  --read-->  Event: Insert | Update | Move | Delete | Truncate
+//! Change + Relation  --bind, once a Relation-->  column positions  --read-->  graph::Event
 //! COPY row           ------------------------------------------------read-->  (Key, Row)
 //! ```
 //!
-//! Columns are found by name in whatever Relation comes, so an ALTER TABLE does not stop the stream, unless it touches
-//! the key. An old tuple of the key alone says nothing of other columns. An unchanged column that the old tuple carries
-//! is taken from there; what nobody carries stays unchanged.
+//! Columns are found by name in whatever Relation comes, so an ALTER TABLE does not stop the
+//! stream, unless it touches the key. An old tuple of the key alone says nothing of other columns.
+//! An unchanged column that the old tuple carries is taken from there; what nobody carries stays
+//! unchanged.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,8 +27,9 @@ use super::row::{Raw, RowReader};
 pub enum TranslateError {
     /// The stream lacks a column of the key.
     #[error(
-        "{table}: its changes come without key column {column:?}: it was dropped or renamed, or the publication's \
-         column list leaves it out. Bring the column back, or stop, correct the table's `key` and copy the table again"
+        "{table}: its changes come without key column {column:?}: it was dropped or renamed, or \
+         the publication's column list leaves it out. Bring the column back, or stop, correct the \
+         table's `key` and copy the table again"
     )]
     KeyColumnMissing {
         /// The table.
@@ -37,8 +39,9 @@ pub enum TranslateError {
     },
     /// A change of the key would not be seen any more.
     #[error(
-        "{table}: its replica identity no longer carries key column {column:?}, so a change of the key would be lost. \
-         Restore it with ALTER TABLE {} REPLICA IDENTITY DEFAULT (or USING INDEX), or correct the table's `key` and copy the table again",
+        "{table}: its replica identity no longer carries key column {column:?}, so a change of \
+         the key would be lost. Restore it with ALTER TABLE {} REPLICA IDENTITY DEFAULT (or USING \
+         INDEX), or correct the table's `key` and copy the table again",
         .table.sql()
     )]
     KeyNotIdentity {
@@ -49,8 +52,8 @@ pub enum TranslateError {
     },
     /// A mapped table goes by another name now.
     #[error(
-        "{table}: it is called {renamed} now. Rename it back, or restart with the new name in `tables`; its label \
-         stays the same if you give it one"
+        "{table}: it is called {renamed} now. Rename it back, or restart with the new name in \
+         `tables`; its label stays the same if you give it one"
     )]
     Renamed {
         /// The table as it is mapped.
@@ -60,7 +63,8 @@ pub enum TranslateError {
     },
     /// A row without a key.
     #[error(
-        "{table}: a row has NULL in key column {column:?}. Declare the column NOT NULL, or use another `key`"
+        "{table}: a row has NULL in key column {column:?}. Declare the column NOT NULL, or use \
+         another `key`"
     )]
     KeyIsNull {
         /// The table.
@@ -70,8 +74,8 @@ pub enum TranslateError {
     },
     /// A row whose key was not sent.
     #[error(
-        "{table}: a change does not carry key column {column:?}. Check that the key is the table's replica identity: \
-         ALTER TABLE {} REPLICA IDENTITY DEFAULT (or USING INDEX)",
+        "{table}: a change does not carry key column {column:?}. Check that the key is the \
+         table's replica identity: ALTER TABLE {} REPLICA IDENTITY DEFAULT (or USING INDEX)",
         .table.sql()
     )]
     KeyNotSent {
@@ -82,7 +86,8 @@ pub enum TranslateError {
     },
     /// A DELETE without an old row.
     #[error(
-        "{table}: a DELETE does not say which row. Give the table a replica identity: ALTER TABLE {} REPLICA IDENTITY DEFAULT (or USING INDEX)",
+        "{table}: a DELETE does not say which row. Give the table a replica identity: ALTER TABLE \
+         {} REPLICA IDENTITY DEFAULT (or USING INDEX)",
         .table.sql()
     )]
     NoOldRow {
@@ -120,7 +125,8 @@ struct Bound {
 #[derive(Clone, Debug)]
 struct BoundTable {
     index: TableIndex,
-    /// For each column of the plan, its place in a tuple, and whether it belongs to the replica identity.
+    /// For each column of the plan, its place in a tuple, and whether it belongs to the replica
+    /// identity.
     places: Arc<[Option<Place>]>,
 }
 
@@ -184,7 +190,8 @@ impl Translator {
         self.mapping.columns(table).columns.iter().map(|column| column.name.as_str())
     }
 
-    /// A copied row: the texts of [`Translator::copy_columns`], `None` for NULL. Nothing in it is unchanged.
+    /// A copied row: the texts of [`Translator::copy_columns`], `None` for NULL. Nothing in it is
+    /// unchanged.
     pub fn row_from_text(
         &mut self,
         table: TableIndex,
@@ -242,9 +249,12 @@ impl Translator {
 
     /// Where the mapped columns are in the tuples of `relation`.
     fn bind(&mut self, relation: &Arc<Relation>) -> Result<Option<BoundTable>, TranslateError> {
-        if let Some(bound) = self.bound.get(&relation.oid)
+        if let Some(bound) = self.bound.get_mut(&relation.oid)
             && (Arc::ptr_eq(&bound.relation, relation) || bound.relation == *relation)
         {
+            // The same description comes again after every reconnection: from now on it is known at
+            // sight.
+            bound.relation = relation.clone();
             return Ok(bound.table.clone());
         }
         let table = match self.mapping.table_index(&relation.schema, &relation.name) {

@@ -15,7 +15,8 @@ pub enum Warning {
     },
     /// A foreign key is no relationship, for its target is no node.
     #[error(
-        "{table}: foreign key {constraint} is no relationship, because {target} is not mapped as nodes"
+        "{table}: foreign key {constraint} is no relationship, because {target} is not mapped as \
+         nodes"
     )]
     ReferenceLeftOut {
         /// The table.
@@ -27,8 +28,8 @@ pub enum Warning {
     },
     /// A foreign key of a join table is no relationship.
     #[error(
-        "{table}: its rows are relationships, which own none, so foreign key {constraint} is properties only. Give \
-         the table a `label` to make it nodes"
+        "{table}: its rows are relationships, which own none, so foreign key {constraint} is \
+         properties only. Give the table a `label` to make it nodes"
     )]
     JoinTableReference {
         /// The join table.
@@ -38,7 +39,8 @@ pub enum Warning {
     },
     /// A foreign key's columns do not reach us.
     #[error(
-        "{table}: foreign key {constraint} is no relationship, because the stream does not carry all its columns"
+        "{table}: foreign key {constraint} is no relationship, because the stream does not carry \
+         all its columns"
     )]
     ReferenceNotStreamed {
         /// The table.
@@ -58,7 +60,8 @@ pub enum Warning {
     },
     /// A publication hides rows.
     #[error(
-        "{table}: the publication has a row filter: rows outside it are not in the graph, and references to them lead to placeholders"
+        "{table}: the publication has a row filter: rows outside it are not in the graph, and \
+         references to them lead to placeholders"
     )]
     RowFilter {
         /// The table.
@@ -66,8 +69,8 @@ pub enum Warning {
     },
     /// Some commands on partitions send no changes.
     #[error(
-        "{table}: rows that go by DETACH PARTITION, or by DROP TABLE or TRUNCATE of a single partition, are not \
-         streamed: run `wal2graph repair` after such a command"
+        "{table}: rows that go by DETACH PARTITION, or by DROP TABLE or TRUNCATE of a single \
+         partition, are not streamed: run `wal2graph repair` after such a command"
     )]
     Partitioned {
         /// The table.
@@ -120,14 +123,18 @@ pub enum WhyLeftOut {
         fix: String,
     },
     /// Its changes are not in the write-ahead log.
-    #[error("it is UNLOGGED, so its changes are not streamed. Run ALTER TABLE {} SET LOGGED", .table.sql())]
+    #[error(
+        "it is UNLOGGED, so its changes are not streamed. Run ALTER TABLE {} SET LOGGED",
+        .table.sql()
+    )]
     Unlogged {
         /// The table.
         table: TableName,
     },
     /// A join table without nodes to join.
     #[error(
-        "it joins {target}, which is not mapped as nodes. Map that table, or give this one a `label`"
+        "it joins {target}, which is not mapped as nodes. Map that table, or give this one a \
+         `label`"
     )]
     EndLeftOut {
         /// The end that is missing.

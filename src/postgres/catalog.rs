@@ -4,9 +4,10 @@
 //! types, tables, columns, indexes, foreign keys: one query each  -->  Catalog
 //! ```
 //!
-//! Every name is qualified with `pg_catalog`, so the result does not depend on the session's search path, and the
-//! queries read what PostgreSQL 14 to 18 have in common: what only some versions have is asked for as `to_jsonb(row)`,
-//! where a column that is not there is NULL. All queries are read in one transaction, on one snapshot.
+//! Every name is qualified with `pg_catalog`, so the result does not depend on the session's search
+//! path, and the queries read what PostgreSQL 14 to 18 have in common: what only some versions have
+//! is asked for as `to_jsonb(row)`, where a column that is not there is NULL. All queries are read
+//! in one transaction, on one snapshot.
 
 use std::collections::HashMap;
 
@@ -17,10 +18,11 @@ use crate::catalog::{
     TableName, TypeFacts, TypeKind, UniqueKey,
 };
 
-/// Reads all user tables: ordinary ones, partitioned ones and partitions, but not the system's nor an extension's.
+/// Reads all user tables: ordinary ones, partitioned ones and partitions, but not the system's nor
+/// an extension's.
 ///
-/// `publication` is the one whose row filters and column lists are looked up; one that does not exist limits nothing.
-/// Needs no right beyond a log-in. Errors: whatever the connection gives.
+/// `publication` is the one whose row filters and column lists are looked up; one that does not
+/// exist limits nothing. Needs no right beyond a log-in. Errors: whatever the connection gives.
 pub async fn read(
     client: &mut Client,
     publication: Option<&str>,
@@ -55,7 +57,8 @@ const USER_TABLES: &str = "
           AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast'
           AND NOT EXISTS (
               SELECT FROM pg_catalog.pg_depend d
-              WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'
+              WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass 
+                AND d.objid = c.oid AND d.deptype = 'e'
           )
     )";
 
@@ -104,7 +107,8 @@ fn table(row: &Row) -> Result<Table, tokio_postgres::Error> {
         unique_keys: Vec::new(),
         foreign_keys: Vec::new(),
         replica_identity,
-        // -1 says that the table was never analysed, or has only its partitions' rows. The cast saturates.
+        // -1 says that the table was never analysed, or has only its partitions' rows. The cast
+        // saturates.
         estimated_rows: (rows >= 0.0).then_some(rows as u64),
         pages: u64::try_from(pages).unwrap_or(0),
         comment: row.try_get("comment")?,
@@ -120,7 +124,8 @@ async fn read_columns(
     let query = format!(
         "{USER_TABLES}
         SELECT a.attrelid, a.attname::text AS name, a.attnum AS number, a.atttypid AS type_oid,
-               a.atttypmod AS type_modifier, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type_name,
+               a.atttypmod AS type_modifier,
+               pg_catalog.format_type(a.atttypid, a.atttypmod) AS type_name,
                a.attnotnull AND NOT EXISTS (
                    SELECT FROM pg_catalog.pg_constraint k
                    WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum]
@@ -150,8 +155,8 @@ async fn read_columns(
     Ok(())
 }
 
-/// Unique indexes on plain columns. INCLUDE columns come after the key's (`indnkeyatts`); an exclusion (WITHOUT
-/// OVERLAPS) compares by more than equality.
+/// Unique indexes on plain columns. INCLUDE columns come after the key's (`indnkeyatts`); an
+/// exclusion (WITHOUT OVERLAPS) compares by more than equality.
 async fn read_indexes(
     transaction: &Transaction<'_>,
     tables: &mut Tables,
@@ -159,7 +164,8 @@ async fn read_indexes(
     let query = format!(
         "{USER_TABLES}
         SELECT i.indrelid, ic.relname::text AS name, i.indisprimary AS primary_key,
-               i.indimmediate AND NOT i.indisexclusion AS immediate, i.indpred IS NOT NULL AS partial,
+               i.indimmediate AND NOT i.indisexclusion AS immediate,
+               i.indpred IS NOT NULL AS partial,
                i.indisreplident AND t.relreplident = 'i' AS identity, keys.columns
         FROM user_tables t
         JOIN pg_catalog.pg_index i ON i.indrelid = t.oid
@@ -202,10 +208,12 @@ async fn read_foreign_keys(
     let query = format!(
         "{USER_TABLES}
         SELECT k.conrelid, k.conname::text AS name, k.confrelid, k.confdeltype::text AS on_delete,
-               k.confupdtype::text AS on_update, k.condeferrable AS deferrable, k.convalidated AS validated,
+               k.confupdtype::text AS on_update, k.condeferrable AS deferrable,
+               k.convalidated AS validated,
                own.columns, target.columns AS target_columns
         FROM user_tables t
-        JOIN pg_catalog.pg_constraint k ON k.conrelid = t.oid AND k.contype = 'f' AND k.conparentid = 0
+        JOIN pg_catalog.pg_constraint k
+          ON k.conrelid = t.oid AND k.contype = 'f' AND k.conparentid = 0
         CROSS JOIN LATERAL (
             SELECT pg_catalog.array_agg(a.attname::text ORDER BY c.place) AS columns
             FROM pg_catalog.unnest(k.conkey) WITH ORDINALITY AS c (number, place)
@@ -219,7 +227,8 @@ async fn read_foreign_keys(
         ORDER BY k.conrelid, k.conname"
     );
     for row in transaction.query(&query, &[]).await? {
-        // A system table or an extension's can be referred to, too; it is no user table, so it is no node.
+        // A system table or an extension's can be referred to, too; it is no user table, so it is
+        // no node.
         let target: u32 = row.try_get("confrelid")?;
         let Some(target) = tables.get(&target).map(|table| table.name.clone()) else { continue };
         let Some(table) = tables.get_mut(&row.try_get("conrelid")?) else { continue };
@@ -247,8 +256,8 @@ fn action(code: &str) -> ReferentialAction {
     }
 }
 
-/// Row filters and column lists, which PostgreSQL has since 15. A list of all columns is none. Generated columns are
-/// listed by several versions, but only 18 can publish them.
+/// Row filters and column lists, which PostgreSQL has since 15. A list of all columns is none.
+/// Generated columns are listed by several versions, but only 18 can publish them.
 async fn read_publication(
     transaction: &Transaction<'_>,
     publication: &str,
@@ -256,7 +265,8 @@ async fn read_publication(
 ) -> Result<(), tokio_postgres::Error> {
     let query = "
         SELECT c.oid, pg_catalog.to_jsonb(p) ->> 'rowfilter' AS row_filter,
-               pg_catalog.current_setting('server_version_num')::int4 >= 180000 AS can_publish_generated,
+               pg_catalog.current_setting('server_version_num')::int4 >= 180000
+                   AS can_publish_generated,
                ARRAY(
                    SELECT pg_catalog.jsonb_array_elements_text(pg_catalog.to_jsonb(p) -> 'attnames')
                    WHERE pg_catalog.jsonb_typeof(pg_catalog.to_jsonb(p) -> 'attnames') = 'array'
@@ -291,9 +301,11 @@ async fn read_types(
         fields AS (
             SELECT a.attrelid, pg_catalog.array_agg(a.attname::text ORDER BY a.attnum) AS names,
                    pg_catalog.array_agg(a.atttypid ORDER BY a.attnum) AS types
-            FROM pg_catalog.pg_attribute a WHERE a.attnum > 0 AND NOT a.attisdropped GROUP BY a.attrelid
+            FROM pg_catalog.pg_attribute a
+            WHERE a.attnum > 0 AND NOT a.attisdropped GROUP BY a.attrelid
         )
-        SELECT t.oid, n.nspname::text AS schema, t.typname::text AS name, t.typdelim::text AS delimiter,
+        SELECT t.oid, n.nspname::text AS schema, t.typname::text AS name,
+               t.typdelim::text AS delimiter,
                t.typtype::text AS kind, t.typbasetype AS base, t.typelem AS element,
                t.typinput = 'pg_catalog.array_in'::pg_catalog.regproc AS is_array,
                COALESCE(f.names, '{{}}') AS field_names, COALESCE(f.types, '{{}}') AS field_types
@@ -322,7 +334,8 @@ const REACHED_TYPES: &str = "
             SELECT t.typelem WHERE t.typelem <> 0
             UNION ALL SELECT t.typbasetype WHERE t.typbasetype <> 0
             UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a
-            WHERE t.typrelid <> 0 AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+            WHERE t.typrelid <> 0 AND a.attrelid = t.typrelid
+              AND a.attnum > 0 AND NOT a.attisdropped
         ) AS part (oid)
     )";
 
