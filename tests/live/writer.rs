@@ -10,9 +10,9 @@ mod values;
 use std::sync::Arc;
 
 use wal2graph::{
-    graph::{Parameter, Query},
     change::Timestamp,
     checkpoint::{Advance, Epoch, Origin, Part, Position},
+    graph::{Parameter, Query},
     lsn::Lsn,
     neo4j::{
         Connection, Options, Writer,
