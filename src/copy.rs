@@ -15,7 +15,7 @@
 
 use std::str::FromStr;
 
-use crate::graph::{Pass, TableIndex};
+use crate::graph::Pass;
 
 /// An MVCC snapshot as `pg_current_snapshot()` prints it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,17 +113,91 @@ pub struct Progress {
     pub done: bool,
 }
 
-/// A range of a table's blocks, read under one snapshot and written in one graph transaction at most.
+impl Progress {
+    /// The chunk of `blocks` blocks that comes next.
+    pub fn next_chunk(&self, blocks: u32) -> Chunk {
+        let end = self.next_block.saturating_add(blocks.max(1));
+        let end_block = self.end_block.map(|stop| end.min(stop));
+        Chunk { from_block: self.next_block, end_block: end_block.or(Some(end)) }
+    }
+
+    /// The step that a chunk is, with as many rows as it had. A range without an end is done by the chunk that reads
+    /// to the table's end, and found out so: by `last`.
+    pub fn step(&self, chunk: &Chunk, rows: u64, last: bool) -> ChunkStep {
+        let to_block = chunk.end_block.unwrap_or(self.next_block);
+        ChunkStep {
+            table: self.table.clone(),
+            pass: self.pass,
+            part: self.part,
+            from_block: self.next_block,
+            to_block,
+            relfilenode: self.relfilenode,
+            rows,
+            done: last || self.end_block.is_some_and(|stop| to_block >= stop),
+        }
+    }
+
+    /// The step was written.
+    pub fn advance(&mut self, step: &ChunkStep) {
+        assert!(self.next_block == step.from_block && !self.done, "a step from elsewhere");
+        self.next_block = step.to_block;
+        self.rows += step.rows;
+        self.done = step.done;
+    }
+
+    /// The range takes over its whole table, in a file that has not been read yet; other ranges have nothing left.
+    pub fn restart(&mut self, relfilenode: u32) {
+        self.relfilenode = relfilenode;
+        (self.next_block, self.end_block) = (0, None);
+        (self.rows, self.done) = (0, self.part > 0);
+    }
+}
+
+/// A range of a table's blocks that is written in one graph transaction, or in several when its rows are wide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunk {
-    /// Whose rows.
-    pub table: TableIndex,
-    /// Which pass.
-    pub pass: Pass,
     /// The first block.
     pub from_block: u32,
     /// The block after the last; `None`: to the end of the table.
     pub end_block: Option<u32>,
+}
+
+/// One step of a range's progress, compared and set in the transaction of the rows it covers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChunkStep {
+    /// `schema.name` of the table.
+    pub table: String,
+    /// Which pass.
+    pub pass: Pass,
+    /// Which range.
+    pub part: u32,
+    /// Where the range must be.
+    pub from_block: u32,
+    /// Where it is after the chunk.
+    pub to_block: u32,
+    /// The file the blocks were read from; it must be the one the progress is about.
+    pub relfilenode: u32,
+    /// How many rows the step adds.
+    pub rows: u64,
+    /// The range is done with it.
+    pub done: bool,
+}
+
+impl ChunkStep {
+    /// A step that writes some rows of the chunk and leaves the range where it is: the chunk's last step moves it.
+    /// Should the chunk be read again, its rows are written again, and end the same.
+    pub fn piece(&self) -> Self {
+        ChunkStep { to_block: self.from_block, rows: 0, done: false, ..self.clone() }
+    }
+}
+
+/// Rows of a chunk are about this many, so that a graph transaction has the size where Neo4j gains no more.
+const CHUNK_ROWS: u64 = 2_000;
+
+/// How many blocks make a chunk of a table with about this many rows and blocks.
+pub fn chunk_blocks(rows: u64, blocks: u64) -> u32 {
+    let blocks_per_chunk = (CHUNK_ROWS * blocks.max(1)) / rows.max(1);
+    u32::try_from(blocks_per_chunk).unwrap_or(u32::MAX).clamp(1, 4_096)
 }
 
 /// Cuts a table's blocks into `parts` ranges of about equal size. The last has no end, because the number of blocks

@@ -11,33 +11,16 @@
 use chrono::Utc;
 use neo4rs::{BoltType, Query, Row};
 
-use crate::{checkpoint::Epoch, copy::Progress, graph::Pass};
+use crate::{
+    checkpoint::Epoch,
+    copy::{ChunkStep, Progress},
+    graph::Pass,
+};
 
 use super::{checkpoint::get, claim::CLAIM_MARK, connect::Connection, error::Error, parameter};
 
 /// The progress nodes' label.
 pub const LABEL: &str = "_Wal2GraphCopy";
-
-/// One step of a progress node, compared and set in the transaction of the rows it covers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChunkStep {
-    /// `schema.name` of the table.
-    pub table: String,
-    /// Which pass.
-    pub pass: Pass,
-    /// Which range.
-    pub part: u32,
-    /// Where the range must be.
-    pub from_block: u32,
-    /// Where it is after the chunk.
-    pub to_block: u32,
-    /// The file the blocks were read from; it must be the one the progress is about.
-    pub relfilenode: u32,
-    /// How many rows the chunk has.
-    pub rows: u64,
-    /// The range is done with it.
-    pub done: bool,
-}
 
 /// Reads all progress of the pipeline, in the order in which it is to be worked off.
 pub async fn read(connection: &Connection, pipeline: &str) -> Result<Vec<Progress>, Error> {

@@ -9,6 +9,7 @@
 //! It knows no product. It decides nothing about order or progress either: the engine does, and is simulated. What
 //! is here is only waiting for several things at once.
 
+mod copying;
 mod run;
 mod translated;
 
@@ -18,11 +19,13 @@ use tokio::task::JoinError;
 
 use crate::{
     change::Event,
+    checkpoint::Position,
     copy::AppliedTransactions,
     engine::{Batch, EngineError},
     lsn::Lsn,
 };
 
+pub use copying::{ChunkReader, ChunkWriter, CopyError, Lane, TableCopier, Taken};
 pub use run::{Ended, Pipeline, Status, Until};
 pub use translated::{StatementSink, Translate, Translated, TranslatedError};
 
@@ -62,11 +65,17 @@ pub trait Copier: Send + 'static {
     /// Why it can not go on.
     type Error: Failure;
 
-    /// Copies for a bounded time. Rows are read under snapshots that see all of `applied`.
-    fn turn(
-        &mut self,
-        applied: &mut AppliedTransactions,
-    ) -> impl Future<Output = Result<Turn, Self::Error>> + Send;
+    /// Copies for a bounded time, while the stream stands still.
+    fn turn(&mut self, held: &mut Held) -> impl Future<Output = Result<Turn, Self::Error>> + Send;
+}
+
+/// Where the stream stands still.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    /// How far the graph is.
+    pub position: Position,
+    /// The transactions that rows read now must not be older than.
+    pub applied: AppliedTransactions,
 }
 
 /// What the copy needs after a turn.
@@ -87,7 +96,7 @@ pub enum NoCopy {}
 impl Copier for NoCopy {
     type Error = std::convert::Infallible;
 
-    async fn turn(&mut self, _: &mut AppliedTransactions) -> Result<Turn, Self::Error> {
+    async fn turn(&mut self, _: &mut Held) -> Result<Turn, Self::Error> {
         match *self {}
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     lsn::Lsn,
 };
 
-use super::{Copier, PipelineError, Sink, Source, Turn};
+use super::{Copier, Held, PipelineError, Sink, Source, Turn};
 
 /// Between two turns of the copy the stream runs for at most this long while it has work.
 const STREAM_TURN_MAX: Duration = Duration::from_secs(1);
@@ -127,7 +127,7 @@ enum CopyState {
 }
 
 type WriteResult<K> = Result<(), <K as Sink>::Error>;
-type TurnResult<C> = Result<(Turn, AppliedTransactions), <C as Copier>::Error>;
+type TurnResult<C> = Result<(Turn, Held), <C as Copier>::Error>;
 
 /// The loop's state.
 struct Loop<'a, S, K: Sink, C: Copier> {
@@ -230,10 +230,11 @@ impl<S: Source, K: Sink, C: Copier> Loop<'_, S, K, C> {
                 }
                 Output::Held => {
                     self.copy = CopyState::Turn;
-                    let mut applied = std::mem::take(&mut self.applied_transactions);
+                    let applied = std::mem::take(&mut self.applied_transactions);
+                    let mut held = Held { position: self.engine.applied(), applied };
                     self.copier.send(|mut copier| async move {
-                        let turn = copier.turn(&mut applied).await;
-                        (copier, turn.map(|turn| (turn, applied)))
+                        let turn = copier.turn(&mut held).await;
+                        (copier, turn.map(|turn| (turn, held)))
                     });
                 }
             }
@@ -257,8 +258,8 @@ impl<S: Source, K: Sink, C: Copier> Loop<'_, S, K, C> {
     }
 
     fn turned(&mut self, result: TurnResult<C>) -> Result<(), PipelineError> {
-        let (turn, applied) = result.map_err(|error| PipelineError::Copy(Box::new(error)))?;
-        self.applied_transactions = applied;
+        let (turn, held) = result.map_err(|error| PipelineError::Copy(Box::new(error)))?;
+        self.applied_transactions = held.applied;
         self.copy = match turn {
             Turn::More => CopyState::StreamTurn(Instant::now() + STREAM_TURN_MAX),
             Turn::After(lsn) => CopyState::CatchingUp(lsn),

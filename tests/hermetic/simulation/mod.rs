@@ -7,6 +7,7 @@
 //!
 //! `SEED=n` runs one history and prints what it found. Time is virtual, so a stall is a failure at once.
 
+mod copy;
 mod faults;
 mod program;
 mod schema;

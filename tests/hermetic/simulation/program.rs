@@ -6,18 +6,16 @@ use tokio::{sync::watch, time::sleep};
 use wal2graph::{
     change::{Change, Event},
     checkpoint::{Epoch, Position},
-    copy::{AppliedTransactions, Progress, Snapshot},
     engine::{Batch, Engine, Limits},
-    graph::{Circumstances, Key, Mutations, Pass, Row, Statement, TableIndex, plan, plan_copied},
+    graph::{Circumstances, Mutations, Statement, plan},
     lsn::Lsn,
-    pipeline::{
-        Copier, Ended, Failure, Pipeline, PipelineError, Sink, Source, Status, Turn, Until,
-    },
+    pipeline::{Ended, Failure, Pipeline, PipelineError, Sink, Source, Status, Until},
 };
 
 use super::{
+    copy,
     faults::{Fault, believing_in_enforcement},
-    schema::{RowKey, Schema},
+    schema::Schema,
     world::{Refused, Shared},
 };
 
@@ -57,13 +55,7 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
     let pipeline = Pipeline {
         source: &mut source,
         sink: SimSink { world: world.clone(), id, epoch, believes: position },
-        copier: (!settled).then(|| SimCopier {
-            world: world.clone(),
-            epoch,
-            ended_before: world.lock().server.next_xid,
-            has_waited: false,
-            earlier: None,
-        }),
+        copier: (!settled).then(|| copy::copier(world, epoch)),
         engine: Engine::new(limits, position),
         until,
         status: watch::Sender::new(Status::default()),
@@ -298,187 +290,4 @@ fn statements(
         Some(fault) => fault.spoil_statements(&model, statements),
         None => statements,
     }
-}
-
-struct SimCopier {
-    world: Shared,
-    epoch: Epoch,
-    /// Transactions that ran when the instance started must have ended: the graph may have them from an earlier
-    /// instance, and a snapshot may not see them yet.
-    ended_before: u64,
-    /// The stream has passed the last chunk.
-    has_waited: bool,
-    /// A snapshot that a planted fault keeps from an earlier turn.
-    earlier: Option<(usize, String)>,
-}
-
-impl Copier for SimCopier {
-    type Error = SimError;
-
-    async fn turn(&mut self, applied: &mut AppliedTransactions) -> Result<Turn, SimError> {
-        let chunks = self.world.lock().rng.usize(1..5);
-        for _ in 0..chunks {
-            let pause = self.world.lock().rng.u64(0..20);
-            sleep(Duration::from_millis(pause)).await;
-            let Some(visible) = self.snapshot(applied) else { return Ok(Turn::More) };
-            self.restart_rewritten();
-            let next = self.world.lock().graph.copy.iter().position(|progress| !progress.done);
-            let Some(next) = next else { return self.complete(visible).await };
-            self.copy_chunk(next, visible).await?;
-        }
-        Ok(Turn::More)
-    }
-}
-
-impl SimCopier {
-    /// How many transactions a snapshot sees that is no older than the graph.
-    fn snapshot(&mut self, applied: &mut AppliedTransactions) -> Option<usize> {
-        let mut world = self.world.lock();
-        let fresh = world.snapshot();
-        let (visible, text) = match world.fault {
-            Some(Fault::ChunkAfterNewerBatches) => {
-                self.earlier.replace(fresh.clone()).unwrap_or(fresh)
-            }
-            _ => fresh,
-        };
-        let snapshot: Snapshot = text.parse().expect("a snapshot");
-        let forgets = world.fault == Some(Fault::RestartForgetsAppliedTransactions);
-        let sees =
-            (forgets || snapshot.xmin() >= self.ended_before) && applied.are_seen_by(&snapshot);
-        let unchecked = matches!(
-            world.fault,
-            Some(Fault::ChunkMissesAppliedTransaction | Fault::ChunkAfterNewerBatches)
-        );
-        (sees || unchecked).then_some(visible)
-    }
-
-    /// A pass over a table whose file changed starts again: its first range takes all of it.
-    fn restart_rewritten(&mut self) {
-        let mut world = self.world.lock();
-        if world.fault == Some(Fault::RewriteBetweenChunksUnseen) {
-            return;
-        }
-        let files = world.server.relfilenodes.clone();
-        let passes: Vec<_> = world
-            .graph
-            .copy
-            .iter()
-            .filter(|progress| !progress.done)
-            .map(|progress| (table_of(progress), progress.pass))
-            .filter(|(table, pass)| {
-                let mut ranges = world
-                    .graph
-                    .copy
-                    .iter()
-                    .filter(|progress| (table_of(progress), progress.pass) == (*table, *pass));
-                ranges.any(|progress| progress.relfilenode != files[table.0])
-            })
-            .collect();
-        for progress in &mut world.graph.copy {
-            let table = table_of(progress);
-            if passes.contains(&(table, progress.pass)) {
-                progress.relfilenode = files[table.0];
-                (progress.next_block, progress.end_block) = (0, None);
-                progress.done = progress.part > 0;
-            }
-        }
-    }
-
-    async fn copy_chunk(&mut self, index: usize, visible: usize) -> Result<(), SimError> {
-        let (statements, after) = {
-            let world = self.world.lock();
-            let progress = &world.graph.copy[index];
-            let table = table_of(progress);
-            let end = progress.next_block + 1;
-            let last = progress.end_block.map_or(end > super::traffic::BLOCKS, |stop| end >= stop);
-            let blocks = progress.next_block..if last { u32::MAX } else { end };
-            let blocks = match progress.end_block {
-                Some(stop) => blocks.start..blocks.end.min(stop),
-                None => blocks,
-            };
-            let rows = rows(&world, table, visible, |_, block| blocks.contains(&block));
-            let count = rows.len() as u64;
-            let statements = plan_copied(&world.schema.model, table, progress.pass, rows);
-            let after = Progress {
-                next_block: end,
-                done: last,
-                rows: progress.rows + count,
-                ..progress.clone()
-            };
-            (statements, after)
-        };
-        self.write(move |world| {
-            world.apply(&statements);
-            world.graph.copy[index] = after;
-        })
-        .await
-    }
-
-    /// Rows whose values did not all come are read again by key.
-    async fn complete(&mut self, visible: usize) -> Result<Turn, SimError> {
-        let (through, incomplete) = {
-            let world = self.world.lock();
-            let incomplete = match world.fault {
-                Some(Fault::IncompleteRowsNotReadAgain) => Vec::new(),
-                _ => world.graph.memory.incomplete(&world.schema.model),
-            };
-            (Lsn(world.server.end), incomplete)
-        };
-        if incomplete.is_empty() && self.has_waited {
-            self.write(|world| world.graph.settled = true).await?;
-            return Ok(Turn::Settled);
-        }
-        self.has_waited = true;
-        let mut statements = Vec::new();
-        {
-            let world = self.world.lock();
-            for table in world.schema.tables() {
-                let wanted = |key: &RowKey, _| {
-                    let key = super::schema::to_key(key);
-                    incomplete.iter().any(|(found, row)| *found == table && *row == key)
-                };
-                let rows = rows(&world, table, visible, wanted);
-                for pass in [Pass::Nodes, Pass::Relationships] {
-                    let planned = plan_copied(&world.schema.model, table, pass, rows.clone());
-                    statements.extend(planned);
-                }
-            }
-        }
-        self.write(move |world| world.apply(&statements)).await?;
-        Ok(Turn::After(through))
-    }
-
-    async fn write(
-        &mut self,
-        work: impl FnOnce(&mut super::world::World) + Send + 'static,
-    ) -> Result<(), SimError> {
-        let (shared, epoch) = (self.world.clone(), self.epoch);
-        let latency = Duration::from_millis(shared.lock().rng.u64(0..20));
-        let write = tokio::spawn(async move {
-            sleep(latency).await;
-            let mut world = shared.lock();
-            match world.graph.checkpoint {
-                Some((_, current)) if current == epoch => work(&mut world),
-                _ => return Err(SimError::Fenced),
-            }
-            if world.rng.u8(0..40) == 0 { Err(SimError::Broken) } else { Ok(()) }
-        });
-        write.await.map_err(|_| SimError::Broken)?
-    }
-}
-
-fn table_of(progress: &Progress) -> TableIndex {
-    TableIndex(progress.table.parse().expect("tables are named by their index"))
-}
-
-fn rows(
-    world: &super::world::World,
-    table: TableIndex,
-    visible: usize,
-    wanted: impl Fn(&RowKey, u32) -> bool,
-) -> Vec<(Key, Row)> {
-    let rows = world.server.states[visible][table.0].iter();
-    rows.filter(|(key, row)| wanted(key, row.block))
-        .map(|(key, row)| world.schema.graph_row(table, key, row))
-        .collect()
 }

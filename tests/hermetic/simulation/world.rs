@@ -10,7 +10,7 @@ use wal2graph::{
     change::{Begin, Change, Commit, Timestamp},
     checkpoint::{Advance, Epoch, Position},
     copy::{Progress, ranges},
-    graph::{Pass, Statement, memory::Memory, model::Shape},
+    graph::{Pass, Statement, TableIndex, memory::Memory, model::Shape},
     lsn::Lsn,
 };
 
@@ -160,7 +160,7 @@ impl World {
                 }
                 for (part, (next_block, end_block)) in (0..).zip(ranges(BLOCKS, parts)) {
                     copy.push(Progress {
-                        table: table.0.to_string(),
+                        table: self.schema.model.table(table).name.clone(),
                         pass,
                         part,
                         next_block,
@@ -172,6 +172,7 @@ impl World {
                 }
             }
         }
+        copy.sort_by(|a, b| (a.pass, &a.table, a.part).cmp(&(b.pass, &b.table, b.part)));
         self.graph.copy = copy;
         self.graph.checkpoint = Some((Position::at(self.server.slot.confirmed), Epoch(0)));
     }
@@ -190,9 +191,6 @@ impl World {
             }
             _ => return Err(Refused),
         }
-        if std::env::var("TRACE").is_ok() {
-            println!("-- {advance:?} settled {settled}");
-        }
         self.apply(statements);
         if settled && advance.to.part.is_none() {
             self.check_prefix(advance.to.lsn);
@@ -208,17 +206,7 @@ impl World {
             _ => (*self.schema.model).clone(),
         };
         for statement in statements {
-            if std::env::var("TRACE").is_ok() {
-                println!("{statement:?}");
-            }
             self.graph.memory.apply(&model, statement);
-            if std::env::var("TRACE").is_ok() {
-                for (r, n) in self.graph.memory.contents(&model).relationships {
-                    if n > 1 {
-                        println!("DUP {r:?}");
-                    }
-                }
-            }
             if let Statement::MoveNodes { table, moves } = statement
                 && self.fault == Some(Fault::KeyChangeTakesOthersRelationships)
             {
@@ -247,6 +235,21 @@ impl World {
         if expected != found {
             self.violate(format!("at the end: {}", difference(&expected, &found)));
         }
+    }
+
+    /// A write beside the stream holds the checkpoint where it is.
+    pub fn check_position(&mut self, at: Position) {
+        let found = self.graph.checkpoint.map(|(position, _)| position);
+        if found != Some(at) {
+            self.violate(format!("the copy writes at {at:?}, but the checkpoint is at {found:?}"));
+        }
+    }
+
+    /// The file that the progress of a table speaks of.
+    pub fn first_file(&self, table: TableIndex) -> u32 {
+        let name = &self.schema.model.table(table).name;
+        let range = self.graph.copy.iter().find(|range| range.table == *name);
+        range.map_or(self.server.relfilenodes[table.0], |range| range.relfilenode)
     }
 
     pub fn acknowledge(&mut self, lsn: Lsn) {

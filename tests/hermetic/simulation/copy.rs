@@ -1,0 +1,233 @@
+//! The two sides of the copy in the world: rows under snapshots that lag behind, and writes with progress.
+
+use std::{collections::BTreeMap, ops::Range, time::Duration};
+
+use tokio::time::sleep;
+use wal2graph::{
+    checkpoint::{Epoch, Position},
+    copy::{Chunk, ChunkStep, Progress},
+    graph::{Key, Row, Statement, TableIndex},
+    lsn::Lsn,
+    pipeline::{ChunkReader, ChunkWriter, Lane, TableCopier, Taken},
+};
+
+use super::{
+    faults::Fault,
+    program::SimError,
+    schema::{RowKey, to_key},
+    traffic::BLOCKS,
+    world::{Shared, World},
+};
+
+/// Rows that one piece of a chunk has at most.
+const PIECE_ROWS: usize = 2;
+
+/// The real copier over the world, with one or two lanes.
+pub fn copier(shared: &Shared, epoch: Epoch) -> TableCopier<SimReader, SimWriter> {
+    let mut world = shared.lock();
+    let lanes = world.rng.usize(1..=2);
+    let lane = || Lane {
+        reader: SimReader { world: shared.clone(), open: None, earlier: None, left: Vec::new() },
+        writer: SimWriter { world: shared.clone(), epoch },
+    };
+    let lanes = (0..lanes).map(|_| lane()).collect();
+    let ended_before = match world.fault {
+        Some(Fault::RestartForgetsAppliedTransactions) => 0,
+        _ => world.server.next_xid,
+    };
+    let blocks = world.rng.u32(1..=2);
+    let chunk_blocks = world.schema.tables().map(|table| (table, blocks)).collect();
+    let model = world.schema.model.clone();
+    TableCopier::new(model, lanes, chunk_blocks, ended_before, world.graph.copy.clone())
+}
+
+/// Reads the tables as a snapshot sees them.
+pub struct SimReader {
+    world: Shared,
+    /// The table and how many transactions the snapshot sees.
+    open: Option<(TableIndex, usize)>,
+    /// What a planted fault keeps from an earlier turn.
+    earlier: Option<(usize, String)>,
+    left: Vec<(Key, Row)>,
+}
+
+impl ChunkReader for SimReader {
+    type Error = SimError;
+
+    async fn begin(&mut self, table: TableIndex) -> Result<Taken, SimError> {
+        pause(&self.world, 10).await;
+        let mut world = self.world.lock();
+        let fault = world.fault;
+        let fresh = world.snapshot();
+        let (visible, text) = match fault {
+            Some(Fault::ChunkAfterNewerBatches) => {
+                self.earlier.replace(fresh.clone()).unwrap_or(fresh)
+            }
+            _ => fresh,
+        };
+        let relfilenode = match fault {
+            Some(Fault::RewriteBetweenChunksUnseen) => world.first_file(table),
+            _ => world.server.relfilenodes[table.0],
+        };
+        self.open = Some((table, visible));
+        let all_seeing = format!("{0}:{0}:", world.server.next_xid + 1);
+        let text = match fault {
+            Some(Fault::ChunkMissesAppliedTransaction | Fault::ChunkAfterNewerBatches) => {
+                all_seeing
+            }
+            _ => text,
+        };
+        Ok(Taken { snapshot: text.parse().expect("a snapshot"), relfilenode })
+    }
+
+    async fn open(&mut self, chunk: Chunk) -> Result<(), SimError> {
+        let blocks = chunk.from_block..chunk.end_block.unwrap_or(u32::MAX);
+        self.left = self.read(|_, block| in_range(&blocks, block));
+        Ok(())
+    }
+
+    async fn rows(&mut self) -> Result<Option<Vec<(Key, Row)>>, SimError> {
+        let rest = self.left.split_off(self.left.len().min(PIECE_ROWS));
+        let piece = std::mem::replace(&mut self.left, rest);
+        Ok((!piece.is_empty()).then_some(piece))
+    }
+
+    async fn ends_before(&mut self, block: u32) -> Result<bool, SimError> {
+        Ok(block >= BLOCKS)
+    }
+
+    async fn by_key(&mut self, keys: &[Key]) -> Result<Vec<(Key, Row)>, SimError> {
+        Ok(self.read(|key, _| keys.contains(&to_key(key))))
+    }
+
+    async fn release(&mut self) -> Result<(), SimError> {
+        self.open = None;
+        Ok(())
+    }
+
+    async fn log_end(&mut self) -> Result<Lsn, SimError> {
+        Ok(Lsn(self.world.lock().server.end))
+    }
+}
+
+fn in_range(blocks: &Range<u32>, block: u32) -> bool {
+    blocks.contains(&block)
+}
+
+impl SimReader {
+    fn read(&self, wanted: impl Fn(&RowKey, u32) -> bool) -> Vec<(Key, Row)> {
+        let (table, visible) = self.open.expect("a snapshot is open");
+        let world = self.world.lock();
+        let rows = world.server.states[visible][table.0].iter();
+        rows.filter(|(key, row)| wanted(key, row.block))
+            .map(|(key, row)| world.schema.graph_row(table, key, row))
+            .collect()
+    }
+}
+
+/// Writes chunks under the epoch.
+pub struct SimWriter {
+    world: Shared,
+    epoch: Epoch,
+}
+
+impl ChunkWriter for SimWriter {
+    type Error = SimError;
+
+    async fn write_chunk(
+        &mut self,
+        step: &ChunkStep,
+        statements: Vec<Statement>,
+    ) -> Result<(), SimError> {
+        let step = step.clone();
+        self.write(move |world| {
+            let range = world.graph.copy.iter_mut().find(|range| {
+                (&range.table, range.pass, range.part) == (&step.table, step.pass, step.part)
+            });
+            match range {
+                Some(range) if range.next_block == step.from_block && !range.done => {
+                    if step.to_block != step.from_block || step.done {
+                        range.advance(&step);
+                    }
+                    world.apply(&statements);
+                }
+                _ => world.violate(format!("a chunk that does not fit the progress: {step:?}")),
+            }
+        })
+        .await
+    }
+
+    async fn write_rows(
+        &mut self,
+        at: Position,
+        statements: Vec<Statement>,
+    ) -> Result<(), SimError> {
+        self.write(move |world| {
+            world.check_position(at);
+            world.apply(&statements);
+        })
+        .await
+    }
+
+    async fn restart(&mut self, at: Position, progress: &[Progress]) -> Result<(), SimError> {
+        let progress = progress.to_vec();
+        self.write(move |world| {
+            world.check_position(at);
+            let table = &progress[0].table;
+            world.graph.copy.retain(|range| range.table != *table);
+            world.graph.copy.extend(progress);
+            world
+                .graph
+                .copy
+                .sort_by(|a, b| (a.pass, &a.table, a.part).cmp(&(b.pass, &b.table, b.part)));
+        })
+        .await
+    }
+
+    async fn incomplete(
+        &mut self,
+        limit: usize,
+    ) -> Result<BTreeMap<TableIndex, Vec<Key>>, SimError> {
+        pause(&self.world, 10).await;
+        let world = self.world.lock();
+        let mut by_table: BTreeMap<TableIndex, Vec<Key>> = BTreeMap::new();
+        if world.fault != Some(Fault::IncompleteRowsNotReadAgain) {
+            for (table, key) in world.graph.memory.incomplete(&world.schema.model) {
+                by_table.entry(table).or_default().push(key);
+            }
+        }
+        by_table.values_mut().for_each(|keys| keys.truncate(limit));
+        Ok(by_table)
+    }
+
+    async fn settle(&mut self, at: Position) -> Result<(), SimError> {
+        self.write(move |world| {
+            world.check_position(at);
+            world.graph.settled = true;
+            world.graph.copy.clear();
+        })
+        .await
+    }
+}
+
+impl SimWriter {
+    /// Once sent, a write reaches the graph or not whatever becomes of the sender.
+    async fn write(&self, work: impl FnOnce(&mut World) + Send + 'static) -> Result<(), SimError> {
+        let (shared, epoch) = (self.world.clone(), self.epoch);
+        let write = tokio::spawn(async move {
+            pause(&shared, 20).await;
+            let mut world = shared.lock();
+            match world.graph.checkpoint {
+                Some((_, current)) if current == epoch => work(&mut world),
+                _ => return Err(SimError::Fenced),
+            }
+            if world.rng.u8(0..60) == 0 { Err(SimError::Broken) } else { Ok(()) }
+        });
+        write.await.map_err(|_| SimError::Broken)?
+    }
+}
+
+async fn pause(world: &Shared, most_millis: u64) {
+    let millis = world.lock().rng.u64(0..most_millis);
+    sleep(Duration::from_millis(millis)).await;
+}
