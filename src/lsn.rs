@@ -12,6 +12,15 @@ impl Lsn {
     /// The position that PostgreSQL calls invalid, `0/0`: before every record.
     pub const ZERO: Lsn = Lsn(0);
 
+    /// A position just behind a page's header is the page's start: that is how far the log can be flushed when nothing
+    /// is on the page yet. No record is so short that it could end there.
+    pub fn without_page_header(self) -> Lsn {
+        const PAGE: u64 = 8192;
+        const LONGEST_HEADER: u64 = 40;
+        let offset = self.0 % PAGE;
+        if offset <= LONGEST_HEADER { Lsn(self.0 - offset) } else { self }
+    }
+
     /// How many bytes of log lie between `earlier` and this position; 0 when it is not earlier.
     pub fn bytes_since(self, earlier: Lsn) -> u64 {
         self.0.saturating_sub(earlier.0)
@@ -53,6 +62,13 @@ mod tests {
         assert_eq!(Lsn(0x16_B374_D848).to_string(), "16/B374D848");
         assert_eq!("16/B374D848".parse(), Ok(Lsn(0x16_B374_D848)));
         assert_eq!("0/0".parse(), Ok(Lsn::ZERO));
+    }
+
+    #[test]
+    fn a_position_behind_a_page_header_is_the_page() {
+        assert_eq!(Lsn(0x0160_0028).without_page_header(), Lsn(0x0160_0000));
+        assert_eq!(Lsn(0x0160_2018).without_page_header(), Lsn(0x0160_2000));
+        assert_eq!(Lsn(0x0160_2030).without_page_header(), Lsn(0x0160_2030));
     }
 
     #[test]

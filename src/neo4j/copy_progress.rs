@@ -74,6 +74,12 @@ pub(super) fn remove_query(pipeline: &str, tables: &[&str]) -> Query {
     Query::new(text).param("pipeline", pipeline).param("tables", tables)
 }
 
+/// Removes all nodes of the pipeline.
+pub(super) fn end_query(pipeline: &str) -> Query {
+    let text = format!("MATCH (p:{LABEL} {{pipeline: $pipeline}}) DETACH DELETE p");
+    Query::new(text).param("pipeline", pipeline)
+}
+
 /// Locks all nodes of the pipeline and gives them the epoch.
 pub(super) fn raise_query(pipeline: &str, epoch: Epoch) -> Query {
     let text = format!(

@@ -18,8 +18,10 @@ pub mod nodelay;
 pub mod parameter;
 pub mod retry;
 pub mod schema;
+pub mod sink;
 pub mod writer;
 
 pub use connect::{Connection, Options};
 pub use error::Error;
+pub use sink::Sink;
 pub use writer::{WriteError, Writer};

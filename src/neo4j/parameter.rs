@@ -10,7 +10,7 @@ use neo4rs::{
 
 use crate::{
     graph::{Parameter, Query},
-    value::{FixedOffsetSeconds, Value},
+    value::{FixedOffsetSeconds, Float, Value},
 };
 
 /// The statement with its rows as the driver takes it. The rows are copied: a retry needs them again.
@@ -65,4 +65,27 @@ fn offset_of(offset: FixedOffsetSeconds) -> chrono::FixedOffset {
         Some(offset) => offset,
         None => panic!("an offset of {} s is not below a day", offset.0),
     }
+}
+
+/// A property value as it is read back; `None` for what no key is made of.
+pub fn value_of(value: BoltType) -> Option<Value> {
+    Some(match value {
+        BoltType::Boolean(it) => Value::Boolean(it.value),
+        BoltType::Integer(it) => Value::Integer(it.value),
+        BoltType::Float(it) => Value::Float(Float(it.value)),
+        BoltType::String(it) => Value::String(it.value),
+        BoltType::Bytes(it) => Value::Bytes(it.value),
+        BoltType::Date(it) => Value::Date((&it).try_into().ok()?),
+        BoltType::LocalTime(it) => Value::LocalTime((&it).into()),
+        BoltType::LocalDateTime(it) => Value::LocalDateTime((&it).try_into().ok()?),
+        BoltType::DateTime(it) => {
+            let time: chrono::DateTime<chrono::FixedOffset> = (&it).try_into().ok()?;
+            Value::ZonedDateTime(time.to_utc())
+        }
+        BoltType::Time(it) => {
+            let (time, offset): (chrono::NaiveTime, chrono::FixedOffset) = (&it).into();
+            Value::Time(time, FixedOffsetSeconds(offset.local_minus_utc()))
+        }
+        _ => return None,
+    })
 }

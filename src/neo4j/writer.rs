@@ -182,6 +182,12 @@ impl Writer {
         self.until_settled(&Guard::Hold(at), || queries.iter().cloned()).await.map(drop)
     }
 
+    /// Ends the copy: its progress nodes go.
+    pub async fn end_copy(&mut self, at: &Position) -> Result<(), WriteError> {
+        let query = copy_progress::end_query(&self.pipeline);
+        self.until_settled(&Guard::Hold(at), || std::iter::once(query.clone())).await.map(drop)
+    }
+
     async fn guarded(
         &mut self,
         guard: &Guard<'_>,

@@ -1,1 +1,409 @@
-//! COPY of table chunks under a snapshot.
+//! COPY of table chunks under a snapshot: the source's side of a copy lane.
+//!
+//! ```text
+//! BEGIN, LOCK TABLE, snapshot, file, log position -> wait until the log is flushed -> COPY of ctid ranges -> ROLLBACK
+//! ```
+//!
+//! The lock comes before the snapshot: a table that is rewritten between the two would look empty to it. The text form
+//! of COPY is the text form of the stream, so both go through one codec. With `synchronous_commit = off` a snapshot
+//! sees commits that a crash of the server would undo; waiting for the flush keeps them out of the graph until then.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::StreamExt;
+use tokio::time::{Instant, sleep};
+use tokio_postgres::{Client, CopyOutStream, error::SqlState};
+
+use crate::{
+    catalog::{Catalog, TableKind, TableName, quote_identifier},
+    copy::{Chunk, ParseSnapshotError, chunk_blocks},
+    graph::{Key, Row, TableIndex},
+    lsn::Lsn,
+    mapping::{TranslateError, Translator},
+    pipeline::{ChunkReader, Failure, Taken},
+};
+
+/// Rows are handed over in pieces of about this many bytes of text.
+const PIECE_BYTES: usize = 4 << 20;
+/// Rows are handed over in pieces of at most this many.
+const PIECE_ROWS: usize = 10_000;
+/// How long a table's lock is waited for while the stream stands still.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the log's flush is waited for. The server's WAL writer flushes several times a second.
+const FLUSH_LIMIT: Duration = Duration::from_secs(30);
+/// The pause between two looks at the flushed position.
+const FLUSH_PAUSE: Duration = Duration::from_millis(5);
+
+/// Why a chunk could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The server refused, or the connection broke.
+    #[error("copy of {table}: {source}")]
+    Sql {
+        /// The table.
+        table: TableName,
+        /// What the server said.
+        source: tokio_postgres::Error,
+    },
+    /// A row does not fit the mapping.
+    #[error("copy: {0}")]
+    Translate(#[from] TranslateError),
+    /// The server's COPY text is malformed.
+    #[error("copy of {table}: a row has {found} columns instead of {expected}")]
+    Columns {
+        /// The table.
+        table: TableName,
+        /// The columns selected.
+        expected: usize,
+        /// The columns that came.
+        found: usize,
+    },
+    /// The server's snapshot is malformed.
+    #[error(transparent)]
+    Snapshot(#[from] ParseSnapshotError),
+    /// The log is not flushed.
+    #[error("the source's log was not flushed through {0} for {s} s", s = FLUSH_LIMIT.as_secs())]
+    NotFlushed(Lsn),
+    /// A key can not be looked up.
+    #[error("copy of {0}: a key has a value of a kind that has no text form to look it up by")]
+    Key(TableName),
+}
+
+impl Failure for ReadError {
+    fn is_transient(&self) -> bool {
+        match self {
+            ReadError::Sql { source, .. } => is_transient(source),
+            ReadError::NotFlushed(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// The same may succeed on a new connection, or a little later.
+fn is_transient(error: &tokio_postgres::Error) -> bool {
+    let Some(code) = error.code() else { return true };
+    *code == SqlState::LOCK_NOT_AVAILABLE
+        || *code == SqlState::T_R_SERIALIZATION_FAILURE
+        || ["08", "53", "57"].contains(&&code.code()[..2])
+}
+
+/// How the tables of a mapping are read.
+#[derive(Clone, Debug)]
+pub struct Sources(Arc<Vec<Source>>);
+
+/// How one table is read.
+#[derive(Clone, Debug)]
+struct Source {
+    name: TableName,
+    /// `column, column`: what the translator wants, in its order.
+    columns: String,
+    column_count: usize,
+    /// `ONLY schema.name`, or the root of partitions, which has no blocks of its own.
+    from: String,
+    partitioned: bool,
+    /// ` AND (...)`: the publication's row filter.
+    filter: String,
+    /// `(a, b)`: the key.
+    key: String,
+}
+
+impl Sources {
+    /// The tables of the translator's mapping, as the catalog has them.
+    ///
+    /// # Panics
+    /// When the mapping was not made from this catalog.
+    pub fn new(catalog: &Catalog, translator: &Translator) -> Self {
+        let mapping = translator.mapping();
+        let source = |(index, _): (TableIndex, _)| {
+            let columns = mapping.columns(index);
+            let table = catalog.table(&columns.name).expect("a mapped table is in the catalog");
+            let names: Vec<String> = translator.copy_columns(index).map(quote_identifier).collect();
+            let partitioned = table.kind == TableKind::Partitioned;
+            let only = if partitioned { "" } else { "ONLY " };
+            let filter = table.published.row_filter.as_ref();
+            let key: Vec<String> = columns
+                .key
+                .iter()
+                .map(|slot| quote_identifier(&columns.column(slot).name))
+                .collect();
+            Source {
+                name: columns.name.clone(),
+                column_count: names.len(),
+                columns: names.join(", "),
+                from: format!("{only}{}", columns.name.sql()),
+                partitioned,
+                filter: filter.map_or(String::new(), |filter| format!(" AND ({filter})")),
+                key: key.join(", "),
+            }
+        };
+        Sources(Arc::new(mapping.model.iter().map(source).collect()))
+    }
+
+    fn get(&self, table: TableIndex) -> &Source {
+        &self.0[table.0]
+    }
+}
+
+/// What a copy must know of a table before it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableSize {
+    /// Its blocks; 0 for the root of partitions, which is read as one.
+    pub blocks: u32,
+    /// How many blocks make a chunk.
+    pub chunk_blocks: u32,
+    /// The file its blocks are in; 0 for the root of partitions.
+    pub relfilenode: u32,
+    /// About how many rows it has, if the server knows.
+    pub rows: Option<u64>,
+}
+
+/// Reads a table's size and file.
+pub async fn table_size(
+    client: &Client,
+    catalog: &Catalog,
+    name: &TableName,
+) -> Result<TableSize, ReadError> {
+    let sql = "SELECT coalesce(pg_catalog.pg_relation_filenode(c.oid), 0)::oid, \
+               (pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::int8)::int8 \
+               FROM pg_catalog.pg_class c WHERE c.oid = $1::text::regclass";
+    let row = client.query_one(sql, &[&name.sql()]).await;
+    let row = row.map_err(|source| ReadError::Sql { table: name.clone(), source })?;
+    let (relfilenode, blocks): (u32, i64) = (row.get(0), row.get(1));
+    let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
+    let rows = catalog.table(name).and_then(|table| table.estimated_rows);
+    /// Assumed of a table that was never analyzed.
+    const ROWS_PER_BLOCK: u64 = 60;
+    let estimated = rows.filter(|rows| *rows > 0).unwrap_or(u64::from(blocks) * ROWS_PER_BLOCK);
+    let chunk_blocks = chunk_blocks(estimated, u64::from(blocks));
+    Ok(TableSize { blocks, chunk_blocks, relfilenode, rows })
+}
+
+/// A transaction id that is given out now: once a snapshot's xmin has reached it, everything that runs now has ended.
+pub async fn current_xid(client: &Client) -> Result<u64, tokio_postgres::Error> {
+    let row = client.query_one("SELECT pg_catalog.pg_current_xact_id()::text", &[]).await?;
+    Ok(row.get::<_, &str>(0).parse().unwrap_or_default())
+}
+
+/// Reads chunks on a connection of its own.
+pub struct CopyReader {
+    client: Client,
+    sources: Sources,
+    translator: Translator,
+    table: TableIndex,
+    stream: Option<Pin<Box<CopyOutStream>>>,
+    /// Text that came and is not a whole row yet.
+    buffer: BytesMut,
+}
+
+impl CopyReader {
+    /// A reader over a connection with pinned settings.
+    pub fn new(client: Client, sources: Sources, translator: Translator) -> Self {
+        let table = TableIndex(0);
+        CopyReader { client, sources, translator, table, stream: None, buffer: BytesMut::new() }
+    }
+
+    fn sql_error(&self) -> impl Fn(tokio_postgres::Error) -> ReadError + use<> {
+        let table = self.sources.get(self.table).name.clone();
+        move |source| ReadError::Sql { table: table.clone(), source }
+    }
+
+    async fn copy_out(&mut self, condition: &str) -> Result<(), ReadError> {
+        let source = self.sources.get(self.table);
+        let sql = format!(
+            "COPY (SELECT {} FROM {} WHERE {condition}{}) TO STDOUT",
+            source.columns, source.from, source.filter
+        );
+        let stream = self.client.copy_out(&sql).await.map_err(self.sql_error())?;
+        self.stream = Some(Box::pin(stream));
+        self.buffer.clear();
+        Ok(())
+    }
+
+    async fn wait_until_flushed(&self, lsn: Lsn) -> Result<(), ReadError> {
+        let started = Instant::now();
+        while self.position("pg_catalog.pg_current_wal_flush_lsn()").await? < lsn {
+            if started.elapsed() > FLUSH_LIMIT {
+                return Err(ReadError::NotFlushed(lsn));
+            }
+            sleep(FLUSH_PAUSE).await;
+        }
+        Ok(())
+    }
+
+    async fn position(&self, function: &str) -> Result<Lsn, ReadError> {
+        let sql = format!("SELECT {function}::text");
+        let row = self.client.query_one(&sql, &[]).await.map_err(self.sql_error())?;
+        Ok(row.get::<_, &str>(0).parse().unwrap_or_default())
+    }
+
+    /// The rows that are whole in the buffer, up to the limits of a piece.
+    fn take_rows(
+        &mut self,
+        rows: &mut Vec<(Key, Row)>,
+        bytes: &mut usize,
+    ) -> Result<(), ReadError> {
+        while rows.len() < PIECE_ROWS && *bytes < PIECE_BYTES {
+            let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') else { break };
+            let line = self.buffer.split_to(end).freeze();
+            self.buffer.advance(1);
+            *bytes += line.len();
+            rows.push(self.parse(&line)?);
+        }
+        Ok(())
+    }
+
+    fn parse(&mut self, line: &Bytes) -> Result<(Key, Row), ReadError> {
+        let source = self.sources.get(self.table);
+        let cells: Vec<Option<Vec<u8>>> = match source.column_count {
+            0 => Vec::new(),
+            _ => line.split(|byte| *byte == b'\t').map(unescape).collect(),
+        };
+        if cells.len() != source.column_count {
+            return Err(ReadError::Columns {
+                table: source.name.clone(),
+                expected: source.column_count,
+                found: cells.len(),
+            });
+        }
+        let cells: Vec<Option<&[u8]>> = cells.iter().map(Option::as_deref).collect();
+        Ok(self.translator.row_from_text(self.table, &cells)?)
+    }
+}
+
+/// A column of COPY's text format: `\N` is NULL, a backslash begins an escape.
+fn unescape(text: &[u8]) -> Option<Vec<u8>> {
+    if text == b"\\N" {
+        return None;
+    }
+    let mut value = Vec::with_capacity(text.len());
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        value.push(match byte {
+            b'\\' => match bytes.next() {
+                Some(b'b') => 8,
+                Some(b'f') => 12,
+                Some(b'n') => b'\n',
+                Some(b'r') => b'\r',
+                Some(b't') => b'\t',
+                Some(b'v') => 11,
+                Some(other) => *other,
+                None => b'\\',
+            },
+            other => *other,
+        });
+    }
+    Some(value)
+}
+
+impl ChunkReader for CopyReader {
+    type Error = ReadError;
+
+    async fn begin(&mut self, table: TableIndex) -> Result<Taken, ReadError> {
+        self.table = table;
+        let source = self.sources.get(table);
+        let name = source.name.sql();
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = {}; \
+             LOCK TABLE {} IN ACCESS SHARE MODE",
+            LOCK_TIMEOUT.as_millis(),
+            source.from
+        );
+        self.client.batch_execute(&begin).await.map_err(self.sql_error())?;
+        let sql = "SELECT pg_catalog.pg_current_snapshot()::text, \
+                   pg_catalog.pg_current_wal_insert_lsn()::text, \
+                   coalesce(pg_catalog.pg_relation_filenode($1::text::regclass), 0)::oid";
+        let row = self.client.query_one(sql, &[&name]).await.map_err(self.sql_error())?;
+        let snapshot = row.get::<_, &str>(0).parse()?;
+        let inserted: Lsn = row.get::<_, &str>(1).parse().unwrap_or_default();
+        let relfilenode = row.get(2);
+        self.wait_until_flushed(inserted.without_page_header()).await?;
+        Ok(Taken { snapshot, relfilenode })
+    }
+
+    async fn open(&mut self, chunk: Chunk) -> Result<(), ReadError> {
+        if self.sources.get(self.table).partitioned {
+            return self.copy_out("true").await;
+        }
+        let end = chunk.end_block.map(|block| format!(" AND ctid < '({block},0)'::pg_catalog.tid"));
+        let condition = format!(
+            "ctid >= '({},0)'::pg_catalog.tid{}",
+            chunk.from_block,
+            end.unwrap_or_default()
+        );
+        self.copy_out(&condition).await
+    }
+
+    async fn rows(&mut self) -> Result<Option<Vec<(Key, Row)>>, ReadError> {
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        loop {
+            self.take_rows(&mut rows, &mut bytes)?;
+            if rows.len() >= PIECE_ROWS || bytes >= PIECE_BYTES {
+                return Ok(Some(rows));
+            }
+            let Some(stream) = &mut self.stream else { break };
+            match stream.next().await {
+                Some(text) => {
+                    let text = text.map_err(self.sql_error())?;
+                    self.buffer.extend_from_slice(&text);
+                }
+                None => self.stream = None,
+            }
+        }
+        Ok((!rows.is_empty()).then_some(rows))
+    }
+
+    async fn ends_before(&mut self, block: u32) -> Result<bool, ReadError> {
+        let source = self.sources.get(self.table);
+        if source.partitioned {
+            return Ok(true);
+        }
+        let sql = "SELECT pg_catalog.pg_relation_size($1::text::regclass) \
+                   <= $2::int8 * pg_catalog.current_setting('block_size')::int8";
+        let row = self.client.query_one(sql, &[&source.name.sql(), &i64::from(block)]).await;
+        Ok(row.map_err(self.sql_error())?.get(0))
+    }
+
+    async fn by_key(&mut self, keys: &[Key]) -> Result<Vec<(Key, Row)>, ReadError> {
+        let source = self.sources.get(self.table);
+        let literal = |key: &Key| -> Option<String> {
+            let parts = key.0.iter().map(|value| {
+                let text = value.postgres_text()?;
+                Some(format!("'{}'", text.replace('\'', "''")))
+            });
+            Some(format!("({})", parts.collect::<Option<Vec<_>>>()?.join(", ")))
+        };
+        let keys: Option<Vec<_>> = keys.iter().map(literal).collect();
+        let keys = keys.ok_or_else(|| ReadError::Key(source.name.clone()))?;
+        let condition = format!("({}) IN ({})", source.key, keys.join(", "));
+        self.copy_out(&condition).await?;
+        let mut all = Vec::new();
+        while let Some(rows) = self.rows().await? {
+            all.extend(rows);
+        }
+        Ok(all)
+    }
+
+    async fn release(&mut self) -> Result<(), ReadError> {
+        self.stream = None;
+        self.client.batch_execute("ROLLBACK").await.map_err(self.sql_error())
+    }
+
+    async fn log_end(&mut self) -> Result<Lsn, ReadError> {
+        let end = self.position("pg_catalog.pg_current_wal_insert_lsn()").await?;
+        Ok(end.without_page_header())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unescape;
+
+    #[test]
+    fn copy_text_is_unescaped() {
+        assert_eq!(unescape(b"\\N"), None);
+        assert_eq!(unescape(b"\\\\N"), Some(b"\\N".to_vec()));
+        assert_eq!(unescape(b""), Some(Vec::new()));
+        assert_eq!(unescape(b"a\\tb\\nc\\\\d"), Some(b"a\tb\nc\\d".to_vec()));
+    }
+}

@@ -19,6 +19,7 @@ mod json;
 mod key;
 mod numeric;
 mod parse;
+mod sql;
 mod temporal;
 mod types;
 

@@ -1,0 +1,207 @@
+//! The writer as the pipeline's sink: planned statements become texts and rows, in transactions of sane size.
+//!
+//! ```text
+//! clearing statements   each in pieces of its own, until a piece changes nothing
+//! all others            one transaction with the checkpoint's step; long statements in portions of their rows
+//! ```
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use neo4rs::{BoltType, Row};
+
+use crate::{
+    checkpoint::{Advance, Position},
+    copy::{ChunkStep, Progress},
+    graph::{
+        Key, Model, Query, Statement, TableIndex,
+        model::{RelationshipKey, Shape},
+        render,
+        statement::{INCOMPLETE, INCOMPLETE_PROPERTY},
+    },
+    pipeline::{ChunkWriter, StatementSink},
+};
+
+use super::{
+    connect::Connection,
+    error::Error,
+    parameter,
+    writer::{WriteError, Writer},
+};
+
+/// Rows of one statement are sent in portions of this many: where Neo4j gains no more.
+const STATEMENT_ROWS: usize = 2_000;
+
+/// One lane's sink.
+pub struct Sink {
+    writer: Writer,
+    /// For reading beside the writer's transactions.
+    reader: Connection,
+    model: Arc<Model>,
+}
+
+impl Sink {
+    /// A sink over a writer. `reader` is a connection of its own.
+    pub fn new(writer: Writer, reader: Connection, model: Arc<Model>) -> Self {
+        Sink { writer, reader, model }
+    }
+
+    /// Runs the clearing statements to their end and returns the texts of the others.
+    async fn clear_and_render(
+        &mut self,
+        at: Position,
+        statements: Vec<Statement>,
+    ) -> Result<Vec<Query>, WriteError> {
+        let mut queries = Vec::new();
+        for statement in statements {
+            let clears = matches!(
+                statement,
+                Statement::ClearNodes { .. } | Statement::ClearRelationships { .. }
+            );
+            let rendered = render(&self.model, statement);
+            if clears {
+                self.clear(at, &rendered).await?;
+            } else {
+                queries.extend(rendered.into_iter().flat_map(portions));
+            }
+        }
+        Ok(queries)
+    }
+
+    async fn clear(&mut self, at: Position, queries: &[Query]) -> Result<(), WriteError> {
+        loop {
+            let did = self.writer.write_piece(&at, queries).await?;
+            if did.nodes_deleted + did.relationships_deleted + did.labels_added == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// A query in portions of its rows; none when it has no rows.
+fn portions(query: Query) -> Vec<Query> {
+    let Query { text, mut rows } = query;
+    let mut portions = Vec::with_capacity(rows.len().div_ceil(STATEMENT_ROWS));
+    while rows.len() > STATEMENT_ROWS {
+        let rest = rows.split_off(STATEMENT_ROWS);
+        portions.push(Query { text: text.clone(), rows: std::mem::replace(&mut rows, rest) });
+    }
+    if !rows.is_empty() {
+        portions.push(Query { text, rows });
+    }
+    portions
+}
+
+impl StatementSink for Sink {
+    type Error = WriteError;
+
+    async fn write(
+        &mut self,
+        advance: Advance,
+        statements: Vec<Statement>,
+    ) -> Result<(), WriteError> {
+        let queries = self.clear_and_render(advance.from, statements).await?;
+        self.writer.write(&advance, &queries).await
+    }
+}
+
+impl ChunkWriter for Sink {
+    type Error = WriteError;
+
+    async fn write_chunk(
+        &mut self,
+        step: &ChunkStep,
+        statements: Vec<Statement>,
+    ) -> Result<(), WriteError> {
+        let queries = statements.into_iter().flat_map(|statement| render(&self.model, statement));
+        let queries: Vec<_> = queries.flat_map(portions).collect();
+        self.writer.write_chunk(step, &queries).await
+    }
+
+    async fn write_rows(
+        &mut self,
+        at: Position,
+        statements: Vec<Statement>,
+    ) -> Result<(), WriteError> {
+        let queries = self.clear_and_render(at, statements).await?;
+        self.writer.write_piece(&at, &queries).await.map(drop)
+    }
+
+    async fn restart(&mut self, at: Position, progress: &[Progress]) -> Result<(), WriteError> {
+        let mut tables: Vec<&str> = progress.iter().map(|range| range.table.as_str()).collect();
+        tables.dedup();
+        self.writer.restart_copy(&at, &tables, progress).await
+    }
+
+    async fn incomplete(
+        &mut self,
+        limit: usize,
+    ) -> Result<BTreeMap<TableIndex, Vec<Key>>, WriteError> {
+        let mut found = BTreeMap::new();
+        for (table, text) in incomplete_queries(&self.model, limit) {
+            let rows = self.reader.rows(neo4rs::Query::new(text)).await.map_err(unreadable)?;
+            let keys: Vec<Key> = rows.iter().map(key_of).collect::<Result<_, _>>()?;
+            if !keys.is_empty() {
+                found.insert(table, keys);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn settle(&mut self, at: Position) -> Result<(), WriteError> {
+        self.writer.end_copy(&at).await
+    }
+}
+
+/// For each table whose rows can be incomplete, a query that returns the keys of some that are.
+fn incomplete_queries(model: &Model, limit: usize) -> Vec<(TableIndex, String)> {
+    let quote = |name: &str| format!("`{}`", name.replace('`', "``"));
+    let key = |variable: &str, names: &[String]| -> Vec<String> {
+        names.iter().map(|name| format!("{variable}.{}", quote(name))).collect()
+    };
+    let query = |(index, table): (TableIndex, &crate::graph::model::Table)| match &table.shape {
+        Shape::Node(node) => {
+            let key = key("n", &node.key).join(", ");
+            let label = quote(&node.label);
+            let text =
+                format!("MATCH (n:{label}:{INCOMPLETE}) RETURN [{key}] AS key LIMIT {limit}");
+            Some((index, text))
+        }
+        Shape::Relationship(join) if join.properties.is_empty() => None,
+        Shape::Relationship(join) => {
+            let (from, to) = (model.node(join.from), model.node(join.to));
+            let key = match &join.key {
+                RelationshipKey::Own(own) => key("x", own),
+                RelationshipKey::Ends => [key("a", &from.key), key("b", &to.key)].concat(),
+            };
+            let text = format!(
+                "MATCH (a:{})-[x:{} {{{INCOMPLETE_PROPERTY}: true}}]->(b:{}) RETURN [{}] AS key LIMIT {limit}",
+                quote(&from.label),
+                quote(&join.relationship_type),
+                quote(&to.label),
+                key.join(", ")
+            );
+            Some((index, text))
+        }
+    };
+    model.iter().filter_map(query).collect()
+}
+
+fn key_of(row: &Row) -> Result<Key, WriteError> {
+    let unexpected =
+        || WriteError::Fatal(Error::Fatal("a key came back in another type".to_owned()));
+    let BoltType::List(list) = row.get::<BoltType>("key").map_err(|_| unexpected())? else {
+        return Err(unexpected());
+    };
+    let values = list.value.into_iter().map(parameter::value_of);
+    values.collect::<Option<_>>().map(Key).ok_or_else(unexpected)
+}
+
+/// A read that failed for good, or for now.
+fn unreadable(error: Error) -> WriteError {
+    match error {
+        Error::Transient(_) | Error::Lost(_) | Error::Terminated(_) => {
+            WriteError::Away { last: error }
+        }
+        error => WriteError::Fatal(error),
+    }
+}
