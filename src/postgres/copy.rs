@@ -13,7 +13,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep};
-use tokio_postgres::{Client, CopyOutStream, error::SqlState};
+use tokio_postgres::{Client, CopyOutStream};
 
 use crate::{
     catalog::{Catalog, TableKind, TableName, quote_identifier},
@@ -23,6 +23,8 @@ use crate::{
     mapping::{TranslateError, Translator},
     pipeline::{ChunkReader, Failure, Taken},
 };
+
+use super::connect::is_transient;
 
 /// Rows are handed over in pieces of about this many bytes of text.
 const PIECE_BYTES: usize = 4 << 20;
@@ -78,14 +80,6 @@ impl Failure for ReadError {
             _ => false,
         }
     }
-}
-
-/// The same may succeed on a new connection, or a little later.
-fn is_transient(error: &tokio_postgres::Error) -> bool {
-    let Some(code) = error.code() else { return true };
-    *code == SqlState::LOCK_NOT_AVAILABLE
-        || *code == SqlState::T_R_SERIALIZATION_FAILURE
-        || ["08", "53", "57"].contains(&&code.code()[..2])
 }
 
 /// How the tables of a mapping are read.

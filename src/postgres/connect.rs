@@ -1,1 +1,0 @@
-//! Connection URLs, TLS, authentication and pinned session settings.

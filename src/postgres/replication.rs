@@ -1,1 +1,0 @@
-//! The replication connection: CopyBoth, feedback, every end of stream.

@@ -1,0 +1,77 @@
+//! Status updates, on their own timer: nothing that the reader or the consumer does holds them up.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::{BufMut, BytesMut};
+use tokio::{
+    io::{AsyncWriteExt, WriteHalf},
+    sync::{oneshot, watch},
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use crate::{
+    change::Timestamp, lsn::Lsn, pgoutput::frame::StatusUpdate, postgres::connect::Socket,
+};
+
+use super::Shared;
+
+/// Acknowledgements within this time go out together.
+const COALESCE: Duration = Duration::from_millis(10);
+
+/// Runs until the connection breaks, or until `closing` resolves: then it says the last word.
+pub async fn run(
+    mut socket: WriteHalf<Box<dyn Socket>>,
+    shared: Arc<Shared>,
+    mut acknowledged: watch::Receiver<Lsn>,
+    every: Duration,
+    mut closing: oneshot::Receiver<()>,
+) {
+    let mut timer = interval(every);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        // On the timer the server is asked where it is, so that an idle one names its position.
+        let ask = tokio::select! {
+            _ = timer.tick() => true,
+            () = shared.reply.notified() => false,
+            changed = acknowledged.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                sleep(COALESCE).await;
+                false
+            }
+            _ = &mut closing => break,
+        };
+        let update = update(&shared, *acknowledged.borrow_and_update(), ask);
+        if socket.write_all(&copy_data(&update)).await.is_err() || socket.flush().await.is_err() {
+            return;
+        }
+    }
+    let mut last = copy_data(&update(&shared, *acknowledged.borrow(), false));
+    last.put_slice(&[b'c', 0, 0, 0, 4]);
+    last.put_slice(&[b'X', 0, 0, 0, 4]);
+    // The server may be gone already: then it has forgotten us anyway.
+    let _ = socket.write_all(&last).await;
+    let _ = socket.shutdown().await;
+}
+
+fn update(shared: &Shared, acknowledged: Lsn, reply_requested: bool) -> StatusUpdate {
+    let written = Lsn(shared.received.load(Ordering::Acquire));
+    assert!(acknowledged <= written, "acknowledged beyond what was received");
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let clock =
+        Timestamp { unix_micros: i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX) };
+    StatusUpdate { written, flushed: acknowledged, applied: acknowledged, clock, reply_requested }
+}
+
+fn copy_data(update: &StatusUpdate) -> BytesMut {
+    let content = update.encode();
+    let mut message = BytesMut::with_capacity(content.len() + 5);
+    message.put_u8(b'd');
+    message.put_u32(4 + content.len() as u32);
+    message.put_slice(&content);
+    message
+}

@@ -1,0 +1,186 @@
+//! The replication connection: CopyBoth, feedback, every end of stream.
+//!
+//! ```text
+//! walsender --frames--> reader task --batches of events, bounded in bytes--> Stream::next
+//!     ^                                                                           |
+//!     +------- feedback task <-- its own timer, or a new acknowledgement ---------+
+//! ```
+//!
+//! Back-pressure is not reading: the reader waits while the queue is full. Feedback goes on all the same, because a
+//! server that hears nothing for `wal_sender_timeout` hangs up, even while it is sending. What is acknowledged is what
+//! the engine says, never what was received.
+
+mod error;
+mod feedback;
+mod reader;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::split,
+    sync::{Notify, Semaphore, mpsc, oneshot, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+
+use crate::{catalog::quote_identifier, change::Event, lsn::Lsn, pipeline::Source};
+
+use super::connect::{Closed, ConnectError, RawConnection, RawError, SourceUrl};
+
+pub use error::StreamError;
+
+/// Events wait in the queue up to about this many bytes; one that is larger passes alone.
+const QUEUE_BYTES: u32 = 16 << 20;
+/// How long closing may take.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
+/// A replication connection that does not stream yet.
+pub struct Connection {
+    raw: RawConnection,
+}
+
+/// What a walsender says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct System {
+    /// The cluster's identifier.
+    pub identifier: String,
+    /// The timeline.
+    pub timeline: i64,
+    /// Up to where its log is flushed.
+    pub flushed: Lsn,
+}
+
+impl Connection {
+    /// Connects and logs in.
+    pub async fn connect(url: &SourceUrl) -> Result<Self, ConnectError> {
+        Ok(Connection { raw: RawConnection::connect(url).await? })
+    }
+
+    /// IDENTIFY_SYSTEM.
+    pub async fn identify(&mut self) -> Result<System, StreamError> {
+        let rows = self.raw.query("IDENTIFY_SYSTEM").await.map_err(StreamError::of_command)?;
+        let column = |index: usize| rows.first()?.get(index)?.clone();
+        let system = || {
+            Some(System {
+                identifier: column(0)?,
+                timeline: column(1)?.parse().ok()?,
+                flushed: column(2)?.parse().ok()?,
+            })
+        };
+        system().ok_or(StreamError::Protocol("IDENTIFY_SYSTEM has no answer".to_owned()))
+    }
+
+    /// Starts the stream of a slot. `sentinel` is an ordinary connection to the same server: when the server ends it,
+    /// it is shutting down, and the stream gives it a moment and then lets go.
+    pub async fn start(
+        mut self,
+        slot: &str,
+        publication: &str,
+        from: Lsn,
+        feedback_interval: Duration,
+        sentinel: Closed,
+    ) -> Result<Stream, StreamError> {
+        let publication = quote_identifier(publication).replace('\'', "''");
+        let command = format!(
+            "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names '{publication}')",
+            quote_identifier(slot)
+        );
+        self.raw.copy_both(&command).await.map_err(StreamError::of_command)?;
+        Ok(Stream::new(self.raw, from, feedback_interval, sentinel))
+    }
+}
+
+/// What reader, feedback and consumer share.
+struct Shared {
+    /// The furthest position the server has named.
+    received: AtomicU64,
+    /// The server wants an answer now.
+    reply: Notify,
+    /// Room in the queue, in bytes.
+    room: Semaphore,
+}
+
+/// A running stream.
+pub struct Stream {
+    queue: mpsc::UnboundedReceiver<Result<reader::Portion, StreamError>>,
+    shared: Arc<Shared>,
+    acknowledged: watch::Sender<Lsn>,
+    close: Option<oneshot::Sender<()>>,
+    reader: JoinHandle<()>,
+    feedback: JoinHandle<()>,
+}
+
+impl Stream {
+    fn new(raw: RawConnection, from: Lsn, interval: Duration, sentinel: Closed) -> Self {
+        let (read_half, write_half) = split(raw.socket);
+        let shared = Arc::new(Shared {
+            received: AtomicU64::new(from.0),
+            reply: Notify::new(),
+            room: Semaphore::new(QUEUE_BYTES as usize),
+        });
+        let (portions, queue) = mpsc::unbounded_channel();
+        let (acknowledged, watched) = watch::channel(Lsn::ZERO);
+        let (close, closing) = oneshot::channel();
+        let reader = reader::Reader::new(read_half, raw.buffer, shared.clone(), watched.clone());
+        let reader = tokio::spawn(reader.run(portions, sentinel));
+        let feedback = feedback::run(write_half, shared.clone(), watched, interval, closing);
+        let feedback = tokio::spawn(feedback);
+        Stream { queue, shared, acknowledged, close: Some(close), reader, feedback }
+    }
+
+    /// Tells the server the last acknowledgement and ends the connection; the slot stays.
+    pub async fn close(mut self) {
+        if let Some(close) = self.close.take() {
+            // The feedback task may have ended with the connection.
+            let _ = close.send(());
+        }
+        let _ = timeout(CLOSE_LIMIT, &mut self.feedback).await;
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.reader.abort();
+        self.feedback.abort();
+    }
+}
+
+impl Source for Stream {
+    type Error = StreamError;
+
+    async fn next(&mut self) -> Result<Vec<Event>, StreamError> {
+        match self.queue.recv().await {
+            Some(Ok(portion)) => {
+                self.shared.room.add_permits(portion.bytes as usize);
+                Ok(portion.events)
+            }
+            Some(Err(error)) => Err(error),
+            None => Err(StreamError::Broken("the stream has ended already".to_owned())),
+        }
+    }
+
+    fn acknowledge(&mut self, lsn: Lsn) {
+        let received = Lsn(self.shared.received.load(Ordering::Acquire));
+        assert!(lsn <= received, "acknowledged {lsn}, but only {received} was received");
+        self.acknowledged.send_if_modified(|acknowledged| {
+            let further = lsn > *acknowledged;
+            *acknowledged = lsn.max(*acknowledged);
+            further
+        });
+    }
+}
+
+impl StreamError {
+    fn of_command(error: RawError) -> Self {
+        match error {
+            RawError::Server(error) => StreamError::of_server(error),
+            RawError::Io(error) => StreamError::Broken(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The reading half: bytes become frames, frames become events, events wait in the queue in portions.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use postgres_protocol::message::backend::Message;
+use tokio::{
+    io::{AsyncReadExt, ReadHalf},
+    sync::{mpsc, watch},
+    time::{Instant, sleep},
+};
+
+use crate::{
+    change::Event,
+    lsn::Lsn,
+    pgoutput::{Decoder, frame::Frame},
+    postgres::connect::{Closed, Socket, error_of},
+};
+
+use super::{QUEUE_BYTES, Shared, StreamError};
+
+/// What one read of the socket may bring.
+const READ_BYTES: usize = 256 << 10;
+/// A message longer than this is not read: PostgreSQL's values end at 1 GB.
+const MESSAGE_BYTES_MAX: usize = 0x4400_0000;
+/// Portions are handed over when they hold this much, even if more has come.
+const PORTION_BYTES: u32 = 1 << 20;
+/// How long a server that is shutting down may wait for us.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(1_500);
+
+/// Events that are handed over together.
+pub struct Portion {
+    pub events: Vec<Event>,
+    /// What they take of the queue's room.
+    pub bytes: u32,
+}
+
+/// The reading half of a stream.
+pub struct Reader {
+    socket: ReadHalf<Box<dyn Socket>>,
+    buffer: BytesMut,
+    decoder: Decoder,
+    shared: Arc<Shared>,
+    acknowledged: watch::Receiver<Lsn>,
+    events: Vec<Event>,
+    bytes: usize,
+    asking: Asking,
+}
+
+/// The server asks again and again at one position: it is shutting down and waits until that is acknowledged.
+struct Asking {
+    position: Lsn,
+    since: Instant,
+}
+
+type Portions = mpsc::UnboundedSender<Result<Portion, StreamError>>;
+
+impl Reader {
+    pub fn new(
+        socket: ReadHalf<Box<dyn Socket>>,
+        buffer: BytesMut,
+        shared: Arc<Shared>,
+        acknowledged: watch::Receiver<Lsn>,
+    ) -> Self {
+        let asking = Asking { position: Lsn::ZERO, since: Instant::now() };
+        let (decoder, events) = (Decoder::new(), Vec::new());
+        Reader { socket, buffer, decoder, shared, acknowledged, events, bytes: 0, asking }
+    }
+
+    /// Reads until the stream ends, and says why as the last thing in the queue.
+    pub async fn run(mut self, portions: Portions, sentinel: Closed) {
+        let shutting_down = async {
+            sentinel.wait().await;
+            sleep(SHUTDOWN_PATIENCE).await;
+        };
+        let end = tokio::select! {
+            end = self.read(&portions) => end,
+            () = shutting_down => StreamError::ShuttingDown,
+        };
+        // Nobody may be listening any more.
+        let _ = portions.send(Err(end));
+    }
+
+    async fn read(&mut self, portions: &Portions) -> StreamError {
+        loop {
+            loop {
+                match self.cut() {
+                    Ok(Some((tag, message))) => {
+                        if let Err(end) = self.message(tag, message) {
+                            self.hand_over(portions).await;
+                            return end;
+                        }
+                    }
+                    Ok(None) => break,
+                    Err(end) => return end,
+                }
+                if self.bytes >= PORTION_BYTES as usize {
+                    self.hand_over(portions).await;
+                }
+            }
+            self.hand_over(portions).await;
+            self.buffer.reserve(READ_BYTES);
+            match self.socket.read_buf(&mut self.buffer).await {
+                Ok(0) => {
+                    return StreamError::Broken("the server closed it without a word".to_owned());
+                }
+                Ok(_) => {}
+                Err(error) => return StreamError::Broken(error.to_string()),
+            }
+        }
+    }
+
+    /// The next whole message: its tag, and all of it.
+    fn cut(&mut self) -> Result<Option<(u8, BytesMut)>, StreamError> {
+        let Some(header) = self.buffer.first_chunk::<5>() else { return Ok(None) };
+        let [tag, length @ ..] = *header;
+        let length = 1 + u32::from_be_bytes(length) as usize;
+        if !(5..=MESSAGE_BYTES_MAX).contains(&length) {
+            return Err(StreamError::Protocol(format!("a message of {length} bytes")));
+        }
+        if self.buffer.len() < length {
+            self.buffer.reserve(length - self.buffer.len());
+            return Ok(None);
+        }
+        Ok(Some((tag, self.buffer.split_to(length))))
+    }
+
+    fn message(&mut self, tag: u8, mut message: BytesMut) -> Result<(), StreamError> {
+        match tag {
+            b'd' => return self.frame(message.freeze().slice(5..)),
+            b'c' | b'C' => return Err(StreamError::Ended),
+            b'E' => {}
+            _ => return Ok(()),
+        }
+        match Message::parse(&mut message) {
+            Ok(Some(Message::ErrorResponse(body))) => Err(StreamError::of_server(error_of(&body))),
+            _ => Err(StreamError::Protocol("an error message that is none".to_owned())),
+        }
+    }
+
+    fn frame(&mut self, frame: Bytes) -> Result<(), StreamError> {
+        match Frame::decode(frame)? {
+            Frame::XLogData(data) => {
+                self.bytes += data.payload.len();
+                if let Some(event) = self.decoder.decode(data.payload)? {
+                    if let Event::Commit(commit) = &event {
+                        self.received(commit.end_lsn);
+                    }
+                    self.push(event);
+                }
+            }
+            Frame::Keepalive(keepalive) => {
+                let (wal_end, reply_requested) = (keepalive.wal_end, keepalive.reply_requested);
+                self.received(wal_end);
+                if reply_requested {
+                    self.shared.reply.notify_one();
+                    self.is_asked(wal_end)?;
+                }
+                self.push(Event::Keepalive { wal_end, reply_requested });
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, event: Event) {
+        self.bytes += size_of::<Event>();
+        self.events.push(event);
+    }
+
+    fn received(&self, lsn: Lsn) {
+        self.shared.received.fetch_max(lsn.0, Ordering::AcqRel);
+    }
+
+    fn is_asked(&mut self, position: Lsn) -> Result<(), StreamError> {
+        let again = position == self.asking.position;
+        if !again || *self.acknowledged.borrow() >= position {
+            self.asking = Asking { position, since: Instant::now() };
+            return Ok(());
+        }
+        match self.asking.since.elapsed() > SHUTDOWN_PATIENCE {
+            true => Err(StreamError::ShuttingDown),
+            false => Ok(()),
+        }
+    }
+
+    /// Puts what has come into the queue; waits while that is full.
+    async fn hand_over(&mut self, portions: &Portions) {
+        if self.events.is_empty() {
+            return;
+        }
+        let bytes = u32::try_from(self.bytes).unwrap_or(u32::MAX).clamp(1, QUEUE_BYTES);
+        if let Ok(room) = self.shared.room.acquire_many(bytes).await {
+            room.forget();
+        }
+        self.bytes = 0;
+        let events = std::mem::take(&mut self.events);
+        // Nobody may be listening any more: then the task is about to be ended.
+        let _ = portions.send(Ok(Portion { events, bytes }));
+    }
+}
