@@ -1,1 +1,207 @@
 //! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::lsn::Lsn;
+
+const EXAMPLES: &str = "\
+Examples:
+  wal2graph run --source-url postgres://cdc@localhost/shop --graph-url bolt://localhost:7687
+  wal2graph init --source-url postgres://cdc@localhost/shop --graph-url bolt://localhost:7687 -o wal2graph.yaml
+  wal2graph run -c wal2graph.yaml";
+
+/// Keeps a Neo4j graph equal to a PostgreSQL database, all the time.
+///
+/// Tables become nodes, foreign keys become relationships. A logical replication slot streams what changes, and the slot
+/// moves on only after the graph has committed it.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    max_term_width = 98,
+    after_long_help = EXAMPLES,
+    help_expected = true,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Global {
+    /// The configuration file
+    ///
+    /// YAML. Flags win over it. Without one, everything that is not given by a flag is inferred.
+    #[arg(short, long, global = true, value_name = "FILE", help_heading = "Configuration")]
+    pub config: Option<PathBuf>,
+
+    /// The PostgreSQL database: postgres://USER@HOST/DATABASE
+    ///
+    /// As libpq has it, with ?sslmode=disable|prefer|require|verify-ca|verify-full, ?sslrootcert=FILE, and unix sockets as
+    /// ?host=/directory. Without it the PG* environment variables are used.
+    #[arg(long, global = true, value_name = "URL", help_heading = "Configuration")]
+    pub source_url: Option<String>,
+
+    /// The Neo4j database: bolt://HOST:PORT
+    ///
+    /// bolt:// or neo4j://, with +s for TLS and +ssc for TLS with any certificate. May carry USER:PASSWORD@; the password is
+    /// better kept in the environment variable NEO4J_PASSWORD.
+    #[arg(long, global = true, value_name = "URL", help_heading = "Configuration")]
+    pub graph_url: Option<String>,
+
+    /// The Neo4j user [default: neo4j]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Configuration")]
+    pub graph_user: Option<String>,
+
+    /// The Neo4j database's name [default: the user's home database]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Configuration")]
+    pub graph_database: Option<String>,
+
+    /// The pipeline's name [default: the source database's name]
+    ///
+    /// It names the slot and the publication (wal2graph_NAME) and the checkpoint in the graph, unless the file does.
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Configuration")]
+    pub pipeline: Option<String>,
+
+    /// How log lines look, on stderr
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        help_heading = "Logs"
+    )]
+    pub log_format: LogFormat,
+
+    /// Which log lines: error, warn, info, debug, trace, or a filter such as wal2graph::neo4j=debug
+    #[arg(
+        long,
+        global = true,
+        default_value = "info",
+        value_name = "FILTER",
+        help_heading = "Logs"
+    )]
+    pub log_level: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Writes a complete, commented configuration file from the source's catalog
+    ///
+    /// Looks at tables, keys and foreign keys, infers the mapping that `run` would use, and writes it down for editing.
+    /// Changes nothing anywhere else.
+    #[command(
+        after_long_help = "Example:\n  wal2graph init --source-url postgres://cdc@localhost/shop \
+        --graph-url bolt://localhost:7687 -o wal2graph.yaml"
+    )]
+    Init(InitArgs),
+    /// Shows what the graph will look like, and what is left out and why
+    ///
+    /// Labels with their keys, relationships with direction and the foreign key behind each, constraints, tables that are
+    /// left out, clashes, columns at risk. Changes nothing.
+    #[command(after_long_help = "Example:\n  wal2graph plan -c wal2graph.yaml")]
+    Plan(ReportArgs),
+    /// Checks source, graph, rights and settings, each failure with its fix
+    ///
+    /// Exits with 1 when something would keep `run` from working. Changes nothing.
+    #[command(after_long_help = "Example:\n  wal2graph check -c wal2graph.yaml")]
+    Check(ReportArgs),
+    /// Copies the tables, then keeps the graph equal to them
+    ///
+    /// Makes the publication, the slot and the constraints that are missing, copies what is not copied yet, and streams
+    /// until SIGTERM or SIGINT. It can be stopped or killed at any moment and goes on where the graph is.
+    #[command(after_long_help = "Examples:\n  wal2graph run -c wal2graph.yaml\n  \
+        wal2graph run -c wal2graph.yaml --until current    (for scripts: exits when the graph has caught up)")]
+    Run(RunArgs),
+    /// Shows how far the graph is: slot, positions, lag, copy, placeholders
+    ///
+    /// Works whether or not `run` is up.
+    #[command(after_long_help = "Example:\n  wal2graph status -c wal2graph.yaml --json")]
+    Status(ReportArgs),
+}
+
+/// What `init` takes.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The file to write [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Overwrite the file if it exists
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// What commands take that report.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `run` takes.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Stop when the graph has everything up to this position: `current`, or an LSN
+    ///
+    /// `current` is what is committed when the command starts. Exits with 0 when it is reached, for scripts and schedules.
+    #[arg(long, value_name = "LSN", value_parser = until)]
+    pub until: Option<UntilArg>,
+}
+
+/// Where `run` stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UntilArg {
+    /// At what is committed now.
+    Current,
+    /// At this position.
+    Lsn(Lsn),
+}
+
+fn until(text: &str) -> Result<UntilArg, String> {
+    match text {
+        "current" => Ok(UntilArg::Current),
+        _ => text
+            .parse()
+            .map(UntilArg::Lsn)
+            .map_err(|_| "expected `current` or an LSN such as 16/B374D848".to_owned()),
+    }
+}
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// What was asked for is done.
+    Done = 0,
+    /// A definite failure; the log or the report says which.
+    Failed = 1,
+    /// The command line or the configuration is wrong.
+    Usage = 2,
+    /// Ended by a second signal.
+    Interrupted = 130,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        std::process::ExitCode::from(exit as u8)
+    }
+}

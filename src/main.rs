@@ -1,2 +1,62 @@
 //! The `wal2graph` binary.
-fn main() {}
+
+use std::{
+    io::{IsTerminal, stderr},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+use wal2graph::{
+    cli::{Cli, Command, Exit, Global, LogFormat},
+    commands::{self, CommandError},
+    config::Config,
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(message) = log_to_stderr(&cli.global) {
+        eprintln!("error: {message}");
+        return Exit::Usage.into();
+    }
+    match execute(&cli) {
+        Ok(()) => Exit::Done.into(),
+        Err(error) => {
+            let exit = error.exit();
+            if exit != Exit::Done {
+                tracing::error!("{error}");
+            }
+            exit.into()
+        }
+    }
+}
+
+fn execute(cli: &Cli) -> Result<(), CommandError> {
+    let config = Config::load(&cli.global, &|name| std::env::var(name).ok())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match &cli.command {
+            Command::Init(args) => commands::init::execute(&config, args).await,
+            Command::Plan(args) => commands::plan::execute(&config, args).await,
+            Command::Check(args) => commands::check::execute(&config, args).await,
+            Command::Run(args) => commands::run::execute(&config, args).await,
+            Command::Status(args) => commands::status::execute(&config, args).await,
+        }
+    })
+}
+
+fn log_to_stderr(global: &Global) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&global.log_level)
+        .map_err(|error| format!("--log-level {:?}: {error}", global.log_level))?;
+    // The driver logs every connection it makes.
+    let filter = ["neo4rs=warn", "tokio_postgres=warn"]
+        .into_iter()
+        .filter_map(|directive| directive.parse().ok())
+        .fold(filter, EnvFilter::add_directive);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    match global.log_format {
+        LogFormat::Text => lines.with_ansi(stderr().is_terminal()).with_target(false).init(),
+        LogFormat::Json => lines.json().init(),
+    }
+    Ok(())
+}

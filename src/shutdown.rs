@@ -1,1 +1,32 @@
 //! Signals: finish what is in flight, then stop.
+
+use std::{io, time::Duration};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::Exit;
+
+/// How long the batch in flight may take to finish after the first signal.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Resolves on the first SIGTERM or SIGINT. A second one ends the process at once; so does the deadline.
+pub async fn requested() -> io::Result<()> {
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: the batch in flight is finished first");
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = tokio::time::sleep(DEADLINE) => {
+                tracing::warn!("the batch in flight is not finished; it is applied again at the next start");
+            }
+        }
+        std::process::exit(Exit::Interrupted as i32);
+    });
+    Ok(())
+}

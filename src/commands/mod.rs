@@ -1,1 +1,134 @@
-//! One module a command.
+//! One module a command. They tie the products together; nothing else does.
+
+pub mod check;
+pub mod init;
+pub mod plan;
+pub mod run;
+pub mod status;
+
+use std::io::{self, Write};
+
+use crate::{
+    catalog::Catalog,
+    cli::Exit,
+    config::{Config, ConfigError},
+    mapping::{Mapping, Refusal, compile},
+    neo4j,
+    pipeline::{Failure, PipelineError},
+    postgres::{
+        self,
+        connect::{ConnectError, Sql},
+        replication::StreamError,
+    },
+};
+
+/// Why a command did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// PostgreSQL can not be reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// PostgreSQL refuses a statement.
+    #[error("PostgreSQL: {}", describe(.0))]
+    Sql(#[from] tokio_postgres::Error),
+    /// The stream does not start.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// Neo4j can not be reached, or refuses.
+    #[error("Neo4j: {0}")]
+    Graph(#[from] neo4j::Error),
+    /// The pipeline stopped.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    /// The mapping can not be.
+    #[error("the tables can not be mapped as they are:{}", list(.0))]
+    Refused(Vec<Refusal>),
+    /// Something has to be changed first; the text says what.
+    #[error("{0}")]
+    Definite(String),
+    /// Something is not there yet, but may be soon.
+    #[error("{0}")]
+    NotYet(String),
+    /// Results can not be written.
+    #[error("the result can not be written: {0}")]
+    Output(#[from] io::Error),
+}
+
+fn describe(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(refusal) => format!("{} ({})", refusal.message(), refusal.code().code()),
+        None => error.to_string(),
+    }
+}
+
+fn list(refusals: &[Refusal]) -> String {
+    refusals.iter().map(|refusal| format!("\n  - {refusal}")).collect()
+}
+
+impl CommandError {
+    /// The exit code it leads to.
+    pub fn exit(&self) -> Exit {
+        match self {
+            CommandError::Config(_) => Exit::Usage,
+            // Whoever reads the output has seen enough.
+            CommandError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+            _ => Exit::Failed,
+        }
+    }
+}
+
+impl Failure for CommandError {
+    fn is_transient(&self) -> bool {
+        match self {
+            CommandError::Connect(error) => error.is_transient(),
+            CommandError::Sql(error) => postgres::connect::is_transient(error),
+            CommandError::Stream(error) => error.is_transient(),
+            CommandError::Graph(error) => is_transient(error),
+            CommandError::Pipeline(error) => error.is_transient(),
+            CommandError::NotYet(_) => true,
+            CommandError::Config(_)
+            | CommandError::Refused(_)
+            | CommandError::Definite(_)
+            | CommandError::Output(_) => false,
+        }
+    }
+}
+
+fn is_transient(error: &neo4j::Error) -> bool {
+    use neo4j::Error::{Data, Fatal, Lost, Terminated, TooLarge, Transient};
+    match error {
+        Transient(_) | Lost(_) | Terminated(_) => true,
+        TooLarge(_) | Data(_) | Fatal(_) => false,
+    }
+}
+
+/// An ordinary connection and the catalog, with the publication's limits where it exists already.
+async fn read_catalog(config: &Config) -> Result<(Sql, Catalog), CommandError> {
+    let mut sql = postgres::connect::sql(&config.source).await?;
+    let exists = postgres::setup::publication(&sql.client, &config.publication).await?.is_some();
+    let publication = exists.then_some(config.publication.as_str());
+    let catalog = postgres::catalog::read(&mut sql.client, publication).await?;
+    Ok((sql, catalog))
+}
+
+fn mapping(config: &Config, catalog: &Catalog) -> Result<Mapping, CommandError> {
+    compile(catalog, &config.edits).map_err(CommandError::Refused)
+}
+
+/// Writes a result to stdout.
+fn print(text: &str) -> Result<(), CommandError> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    if !text.ends_with('\n') {
+        stdout.write_all(b"\n")?;
+    }
+    Ok(stdout.flush()?)
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), CommandError> {
+    let text = serde_json::to_string_pretty(value).map_err(io::Error::other)?;
+    print(&text)
+}

@@ -19,7 +19,7 @@ mod digest;
 pub mod edit;
 mod identity;
 mod infer;
-mod naming;
+pub mod naming;
 mod notice;
 mod plan;
 mod refusal;

@@ -1,6 +1,6 @@
 //! What a translation met that did not stop it, gathered for the caller to count and log.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use crate::catalog::TableName;
 
@@ -64,6 +64,36 @@ pub enum Notice {
         /// How many since the last time.
         count: u64,
     },
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Notice::UnmappedTable { table } => {
+                write!(f, "{table}: changes of a table that is not mapped are passed over")
+            }
+            Notice::ExtraColumn { table, column } => {
+                write!(f, "{table}: column {column:?} is not mapped")
+            }
+            Notice::MissingColumn { table, column } => {
+                write!(f, "{table}: column {column:?} does not come; its property is left alone")
+            }
+            Notice::TypeChanged { table, column } => {
+                write!(f, "{table}: column {column:?} has another type; it is read as before")
+            }
+            Notice::Fallback { table, column, count } => {
+                write!(f, "{table}: {count} values of column {column:?} were kept as text")
+            }
+            Notice::NoTarget { table, column, count } => {
+                write!(f, "{table}: {count} values of column {column:?} can be no row's key")
+            }
+            Notice::PartlyUnchanged { table, column, count } => write!(
+                f,
+                "{table}: {count} references were left alone, for column {column:?} was not sent; REPLICA IDENTITY FULL \
+                 sends it"
+            ),
+        }
+    }
 }
 
 /// Notices that have not been taken yet. What can come with every row is counted without an

@@ -99,13 +99,23 @@ pub struct Sql {
 }
 
 /// The task that moves a connection's bytes.
-pub struct Closed(JoinHandle<()>);
+pub struct Closed {
+    task: JoinHandle<()>,
+    client: Option<Client>,
+}
 
 impl Closed {
+    /// Keeps the client, and so the connection, for as long as its end is waited for.
+    pub fn keeping(self, client: Client) -> Self {
+        Closed { client: Some(client), ..self }
+    }
+
     /// Resolves when the connection is closed.
     pub async fn wait(self) {
+        let Closed { task, client } = self;
         // A task that panicked has closed its connection too.
-        let _ = self.0.await;
+        let _ = task.await;
+        drop(client);
     }
 }
 
@@ -126,12 +136,12 @@ pub async fn sql(url: &SourceUrl) -> Result<Sql, ConnectError> {
             return Err(ConnectError::Unreachable { server: url.server(), cause });
         }
     };
-    let closed = Closed(tokio::spawn(async move {
+    let task = tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "an SQL connection ended");
         }
-    }));
-    Ok(Sql { client, closed })
+    });
+    Ok(Sql { client, closed: Closed { task, client: None } })
 }
 
 fn refused(url: &SourceUrl, error: &tokio_postgres::Error) -> ConnectError {

@@ -1,0 +1,10 @@
+//! `check`: everything that would keep `run` from working, each with its fix.
+
+use crate::{cli::ReportArgs, config::Config};
+
+use super::CommandError;
+
+/// To be written next.
+pub async fn execute(_: &Config, _: &ReportArgs) -> Result<(), CommandError> {
+    Err(CommandError::Definite("not there yet".to_owned()))
+}

@@ -1,0 +1,261 @@
+//! What must be there before the stream starts: made on the first start, checked on every one.
+
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_postgres::Client;
+
+use crate::{
+    catalog::Catalog,
+    checkpoint::{Checkpoint, Origin},
+    config::Config,
+    copy::{Progress, ranges},
+    graph::{Model, Pass, model::Shape},
+    mapping::Mapping,
+    neo4j::{
+        self, Connection,
+        checkpoint::{NewCheckpoint, create},
+    },
+    postgres::{
+        copy::table_size,
+        replication::{self, System},
+        setup::{self, Server},
+    },
+};
+
+use super::{CommandError, Sizes};
+
+/// A table is copied by several lanes only if each gets this many blocks.
+const BLOCKS_PER_PART: u32 = 256;
+
+fn definite(text: impl Into<String>) -> CommandError {
+    CommandError::Definite(text.into())
+}
+
+/// What a server must be, whatever the pipeline.
+pub fn check_server(server: &Server) -> Result<(), CommandError> {
+    if server.in_recovery {
+        return Err(definite("the source is a standby: connect to the primary"));
+    }
+    if server.version < 140_000 {
+        return Err(definite(
+            "the source is older than PostgreSQL 14, the oldest that is supported",
+        ));
+    }
+    if server.wal_level != "logical" {
+        return Err(definite(format!(
+            "wal_level is {}: ALTER SYSTEM SET wal_level = logical, then restart the source",
+            server.wal_level
+        )));
+    }
+    if !server.may_replicate {
+        return Err(definite(format!(
+            "the role {0} may not replicate: ALTER ROLE {0} REPLICATION",
+            server.role
+        )));
+    }
+    Ok(())
+}
+
+/// Blocks, files and row counts of the mapped tables.
+pub async fn sizes(
+    client: &Client,
+    catalog: &Catalog,
+    mapping: &Mapping,
+) -> Result<Sizes, CommandError> {
+    let mut sizes = Vec::new();
+    for (table, _) in mapping.model.iter() {
+        let name = &mapping.columns(table).name;
+        let size = table_size(client, catalog, name).await;
+        sizes.push((table, size.map_err(|error| definite(error.to_string()))?));
+    }
+    Ok(sizes)
+}
+
+/// Publication, slot, checkpoint: in this order.
+pub async fn first_start(
+    config: &Config,
+    client: &Client,
+    graph: &Connection,
+    mapping: &Mapping,
+    sizes: &Sizes,
+) -> Result<Checkpoint, CommandError> {
+    if mapping.model.tables.is_empty() {
+        return Err(definite(
+            "there is no table to map: wal2graph plan says which are left out and why",
+        ));
+    }
+    if setup::publication(client, &config.publication).await?.is_none() {
+        let sql = setup::create_publication_sql(&config.publication, mapping.published_tables());
+        client.batch_execute(&sql).await?;
+        tracing::info!(publication = config.publication, "publication created");
+    }
+    let lsn = match setup::slot(client, &config.slot).await? {
+        Some(slot) => slot.confirmed.ok_or_else(|| {
+            definite(format!("the slot {} is not a logical one; name another", config.slot))
+        })?,
+        None => create_slot(config, client).await?,
+    };
+    let system = replication::Connection::connect(&config.source).await?.identify().await?;
+    let new = NewCheckpoint {
+        lsn,
+        origin: Origin {
+            system_identifier: system.identifier,
+            timeline: system.timeline,
+            slot: config.slot.clone(),
+        },
+        mapping_digest: mapping.digest(),
+    };
+    let progress = super::new_progress(&mapping.model, sizes, config.copy_lanes);
+    create(graph, &config.pipeline, &new, &progress).await?;
+    let created = neo4j::checkpoint::read(graph, &config.pipeline).await?;
+    created.ok_or_else(|| definite("the checkpoint that was just made is gone"))
+}
+
+/// Makes the slot, and says whom it waits for.
+async fn create_slot(config: &Config, client: &Client) -> Result<crate::lsn::Lsn, CommandError> {
+    const PATIENCE: Duration = Duration::from_secs(3);
+    let watcher = crate::postgres::connect::sql(&config.source).await?;
+    let creating = setup::create_slot(client, &config.slot);
+    tokio::pin!(creating);
+    let mut timer = interval(PATIENCE);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    timer.tick().await;
+    loop {
+        tokio::select! {
+            created = &mut creating => {
+                tracing::info!(slot = config.slot, "slot created");
+                return Ok(created?);
+            }
+            _ = timer.tick() => {
+                let running = setup::running_transactions(&watcher.client).await?;
+                tracing::info!(?running, "the slot waits for transactions to end");
+            }
+        }
+    }
+}
+
+/// The progress of a copy that has not begun: one range for each pass over each part of a table.
+pub fn new_progress(model: &Model, sizes: &Sizes, lanes: usize) -> Vec<Progress> {
+    let lanes = u32::try_from(lanes).unwrap_or(1);
+    let mut progress = Vec::new();
+    for pass in [Pass::Nodes, Pass::Relationships] {
+        for (table, size) in sizes {
+            let table = model.table(*table);
+            let has_any = match &table.shape {
+                Shape::Node(node) => pass == Pass::Nodes || !node.references.is_empty(),
+                Shape::Relationship(_) => pass == Pass::Relationships,
+            };
+            let parts = (size.blocks / BLOCKS_PER_PART).clamp(1, lanes);
+            let ranges = ranges(size.blocks, parts).into_iter().filter(|_| has_any);
+            progress.extend((0..).zip(ranges).map(|(part, (next_block, end_block))| Progress {
+                table: table.name.clone(),
+                pass,
+                part,
+                next_block,
+                end_block,
+                relfilenode: size.relfilenode,
+                rows: 0,
+                done: false,
+            }));
+        }
+    }
+    progress
+}
+
+/// The checkpoint, the slot and the publication fit each other and the mapping.
+pub async fn check_checkpoint(
+    config: &Config,
+    client: &Client,
+    mapping: &Mapping,
+    checkpoint: &Checkpoint,
+) -> Result<(), CommandError> {
+    let again = format!(
+        "delete the checkpoint in the graph (MATCH (c:{}:{{pipeline: '{}'}}) DETACH DELETE c) to copy again",
+        neo4j::checkpoint::LABEL,
+        config.pipeline
+    )
+    .replace(":{", " {");
+    if checkpoint.mapping_digest != mapping.digest() {
+        return Err(definite(format!(
+            "the mapping has changed since the graph was made: restore the configuration and the tables, or {again}"
+        )));
+    }
+    if checkpoint.origin.slot != config.slot {
+        return Err(definite(format!(
+            "the graph was made through the slot {}, not {}: name that one, or {again}",
+            checkpoint.origin.slot, config.slot
+        )));
+    }
+    let slot = setup::slot(client, &config.slot).await?;
+    let Some(slot) = slot else {
+        return Err(definite(format!(
+            "the slot {} is gone, and with it the changes since {}: {again}",
+            config.slot, checkpoint.position.lsn
+        )));
+    };
+    if slot.wal_status.as_deref() == Some("lost") {
+        return Err(definite(format!(
+            "the slot {0} is lost (max_slot_wal_keep_size): SELECT pg_drop_replication_slot('{0}'), and {again}",
+            config.slot
+        )));
+    }
+    if let Some(confirmed) = slot.confirmed.filter(|lsn| *lsn > checkpoint.position.lsn) {
+        return Err(definite(format!(
+            "the slot {} is at {confirmed}, ahead of the graph at {}: the changes between are gone (the slot was re-created or \
+             advanced, or the graph restored). To go on, {again}",
+            config.slot, checkpoint.position.lsn
+        )));
+    }
+    check_publication(config, client, mapping).await
+}
+
+async fn check_publication(
+    config: &Config,
+    client: &Client,
+    mapping: &Mapping,
+) -> Result<(), CommandError> {
+    let name = &config.publication;
+    let Some(publication) = setup::publication(client, name).await? else {
+        return Err(definite(format!(
+            "the publication {name} is gone; the slot can not be read without it"
+        )));
+    };
+    let missing: Vec<String> = mapping
+        .published_tables()
+        .filter(|table| !publication.tables.contains(table))
+        .map(|table| table.sql())
+        .collect();
+    if !missing.is_empty() {
+        return Err(definite(format!(
+            "the publication {name} misses tables: ALTER PUBLICATION {name} ADD TABLE {}",
+            missing.join(", ")
+        )));
+    }
+    if !publication.all_operations {
+        return Err(definite(format!(
+            "the publication {name} misses operations: ALTER PUBLICATION {name} SET (publish = 'insert, update, delete, \
+             truncate')"
+        )));
+    }
+    Ok(())
+}
+
+/// The stream is the one that the graph was made from.
+pub fn check_origin(checkpoint: &Checkpoint, system: &System) -> Result<(), CommandError> {
+    let origin = &checkpoint.origin;
+    if origin.system_identifier != system.identifier {
+        return Err(definite(format!(
+            "the source is another cluster ({}) than the one the graph was made from ({})",
+            system.identifier, origin.system_identifier
+        )));
+    }
+    if origin.timeline != system.timeline {
+        return Err(definite(format!(
+            "the source is on timeline {}, the graph was made from timeline {}: it was restored or failed over, and may lack \
+             what the graph has",
+            system.timeline, origin.timeline
+        )));
+    }
+    Ok(())
+}

@@ -1,1 +1,0 @@
-//! The configuration file: raw YAML first, then what it means.

@@ -1,0 +1,257 @@
+//! The configuration: flags over file over environment; raw YAML first, then what it means.
+//!
+//! ```text
+//! file --serde--> RawConfig --+
+//! flags ----------------------+--> Config, valid by construction
+//! environment ----------------+
+//! ```
+
+mod raw;
+mod substitute;
+
+use std::path::PathBuf;
+
+use crate::{
+    cli::Global,
+    mapping::edit::Edits,
+    neo4j,
+    postgres::connect::{SourceUrl, UrlError},
+};
+
+pub use raw::{RawConfig, RawGraph, RawLimits, RawSource};
+pub use substitute::SubstituteError;
+
+/// Names of slots and publications end at 63 bytes, and ours begin with `wal2graph_`.
+const PIPELINE_NAME_BYTES_MAX: usize = 53;
+/// Copy lanes beyond this only wait for each other.
+const COPY_LANES_MAX: u8 = 16;
+
+/// Everything a command needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The source.
+    pub source: SourceUrl,
+    /// The replication slot.
+    pub slot: String,
+    /// The publication.
+    pub publication: String,
+    /// The graph.
+    pub graph: neo4j::Options,
+    /// What the file says of tables.
+    pub edits: Edits,
+    /// How many tables, or parts of one, are copied at the same time.
+    pub copy_lanes: usize,
+}
+
+/// Why there is no configuration. Every text names the fix, and none a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can not be read.
+    #[error("{path}: {cause}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why.
+        cause: String,
+    },
+    /// The file is not what it must be.
+    #[error("{path}:{line}:{column}: {message}")]
+    File {
+        /// The file.
+        path: String,
+        /// The line, from 1.
+        line: u64,
+        /// The column, from 1.
+        column: u64,
+        /// What is wrong, and the nearest right.
+        message: String,
+    },
+    /// A value refers to something that is not there.
+    #[error("{key}: {source}")]
+    Substitute {
+        /// The key in the file.
+        key: &'static str,
+        /// What.
+        source: SubstituteError,
+    },
+    /// There is no source.
+    #[error("no source: give --source-url, source.url in the file, or the PG* variables")]
+    NoSource,
+    /// There is no graph.
+    #[error(
+        "no graph: give --graph-url or graph.url in the file, for example bolt://localhost:7687"
+    )]
+    NoGraph,
+    /// The source's URL is wrong.
+    #[error(transparent)]
+    Source(#[from] UrlError),
+    /// The graph's URL is wrong.
+    #[error(
+        "graph URL {url:?}: expected bolt://HOST:PORT or neo4j://HOST:PORT, with +s or +ssc for TLS"
+    )]
+    GraphUrl {
+        /// The URL without user and password.
+        url: String,
+    },
+    /// A name that can not name a slot.
+    #[error("{key} {name:?}: expected 1 to {max} of a-z, 0-9 and _")]
+    Name {
+        /// The key in the file.
+        key: &'static str,
+        /// The name.
+        name: String,
+        /// The longest.
+        max: usize,
+    },
+    /// A number out of its range.
+    #[error("limits.copy_lanes {0}: expected 1 to {COPY_LANES_MAX}")]
+    CopyLanes(u8),
+}
+
+/// Replaces the references in a key's value.
+type Expand<'a> = dyn Fn(&'static str, &Option<String>) -> Result<Option<String>, ConfigError> + 'a;
+
+/// Looks up an environment variable.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+impl Config {
+    /// Reads the file, if one is named, and puts flags over it and the environment below it.
+    pub fn load(global: &Global, environment: Environment<'_>) -> Result<Self, ConfigError> {
+        let raw = match &global.config {
+            Some(path) => read(path)?,
+            None => RawConfig::default(),
+        };
+        Self::from_raw(raw, global, environment)
+    }
+
+    /// What the raw form, the flags and the environment mean together.
+    pub fn from_raw(
+        raw: RawConfig,
+        global: &Global,
+        environment: Environment<'_>,
+    ) -> Result<Self, ConfigError> {
+        let expand = |key: &'static str, value: &Option<String>| match value {
+            None => Ok(None),
+            Some(text) => substitute::expand(text, environment)
+                .map(Some)
+                .map_err(|source| ConfigError::Substitute { key, source }),
+        };
+        let url = match &global.source_url {
+            Some(url) => Some(url.clone()),
+            None => expand("source.url", &raw.source.url)?,
+        };
+        let url = url.or_else(|| url_from_environment(environment)).ok_or(ConfigError::NoSource)?;
+        let source: SourceUrl = url.parse()?;
+        let pipeline = global.pipeline.clone().or(expand("pipeline", &raw.pipeline)?);
+        let pipeline = pipeline.unwrap_or_else(|| name_of(source.database()));
+        check_name("pipeline", &pipeline, PIPELINE_NAME_BYTES_MAX)?;
+        let default_name = format!("wal2graph_{pipeline}");
+        let slot = expand("source.slot", &raw.source.slot)?.unwrap_or_else(|| default_name.clone());
+        check_name("source.slot", &slot, 63)?;
+        let publication = expand("source.publication", &raw.source.publication)?;
+        let publication = publication.unwrap_or(default_name);
+        let graph = graph(&raw.graph, global, environment, &expand)?;
+        let lanes = raw.limits.copy_lanes.unwrap_or_else(default_lanes);
+        if !(1..=COPY_LANES_MAX).contains(&lanes) {
+            return Err(ConfigError::CopyLanes(lanes));
+        }
+        let edits = Edits { defaults: raw.mapping, tables: raw.tables };
+        let copy_lanes = usize::from(lanes);
+        Ok(Config { pipeline, source, slot, publication, graph, edits, copy_lanes })
+    }
+}
+
+/// One lane a core, up to four: more lanes than cores only wait for Neo4j.
+fn default_lanes() -> u8 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores.clamp(1, 4) as u8
+}
+
+fn read(path: &PathBuf) -> Result<RawConfig, ConfigError> {
+    let shown = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
+        path: shown.clone(),
+        cause: error.to_string(),
+    })?;
+    raw::parse(&text, &shown)
+}
+
+fn graph(
+    raw: &RawGraph,
+    global: &Global,
+    environment: Environment<'_>,
+    expand: &Expand<'_>,
+) -> Result<neo4j::Options, ConfigError> {
+    let url = match &global.graph_url {
+        Some(url) => url.clone(),
+        None => expand("graph.url", &raw.url)?.ok_or(ConfigError::NoGraph)?,
+    };
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url.as_str()));
+    let (login, address) = rest.rsplit_once('@').unwrap_or(("", rest));
+    let known = ["bolt", "bolt+s", "bolt+ssc", "neo4j", "neo4j+s", "neo4j+ssc"];
+    if !known.contains(&scheme) || address.is_empty() {
+        return Err(ConfigError::GraphUrl { url: format!("{scheme}://{address}") });
+    }
+    let (url_user, url_password) = match login.split_once(':') {
+        Some((user, password)) => (Some(user.to_owned()), Some(password.to_owned())),
+        None => (Some(login.to_owned()).filter(|user| !user.is_empty()), None),
+    };
+    let user = global.graph_user.clone().or(url_user).or(expand("graph.user", &raw.user)?);
+    let password = match url_password {
+        Some(password) => Some(password),
+        None => expand("graph.password", &raw.password)?,
+    };
+    let database = global.graph_database.clone().or(expand("graph.database", &raw.database)?);
+    Ok(neo4j::Options {
+        url: format!("{scheme}://{address}"),
+        user: user.unwrap_or_else(|| "neo4j".to_owned()),
+        password: password.or_else(|| environment("NEO4J_PASSWORD")).unwrap_or_default(),
+        database,
+    })
+}
+
+/// libpq's variables as a URL, when they name a host or a database.
+fn url_from_environment(environment: Environment<'_>) -> Option<String> {
+    let (host, database) = (environment("PGHOST"), environment("PGDATABASE"));
+    if host.is_none() && database.is_none() {
+        return None;
+    }
+    let host = host.unwrap_or_else(|| "localhost".to_owned()).replace('/', "%2F");
+    let port = environment("PGPORT").map(|port| format!(":{port}")).unwrap_or_default();
+    let user = environment("PGUSER").or_else(|| environment("USER")).unwrap_or_default();
+    let password = environment("PGPASSWORD").map(|it| format!(":{}", percent_encode(&it)));
+    let tls = environment("PGSSLMODE").map(|mode| format!("?sslmode={mode}")).unwrap_or_default();
+    Some(format!(
+        "postgres://{}{}@{host}{port}/{}{tls}",
+        percent_encode(&user),
+        password.unwrap_or_default(),
+        database.unwrap_or_default()
+    ))
+}
+
+fn percent_encode(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
+            char::from(byte).to_string()
+        }
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(byte).collect()
+}
+
+/// A database's name as a pipeline's: what is no letter or digit becomes `_`.
+fn name_of(database: &str) -> String {
+    let name = database.to_lowercase();
+    let name = name.chars().map(|it| if it.is_ascii_alphanumeric() { it } else { '_' });
+    name.take(PIPELINE_NAME_BYTES_MAX).collect()
+}
+
+fn check_name(key: &'static str, name: &str, max: usize) -> Result<(), ConfigError> {
+    let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+    match (1..=max).contains(&name.len()) && name.bytes().all(allowed) {
+        true => Ok(()),
+        false => Err(ConfigError::Name { key, name: name.to_owned(), max }),
+    }
+}

@@ -1,0 +1,93 @@
+//! The file's form. Nothing is checked here but the form.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::mapping::{
+    edit::{Defaults, TableEdit},
+    naming::nearest,
+};
+
+use super::ConfigError;
+
+/// The configuration of wal2graph.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawConfig {
+    /// Names the slot, the publication and the checkpoint unless they are given. Default: the source database's name.
+    pub pipeline: Option<String>,
+    /// The PostgreSQL database.
+    pub source: RawSource,
+    /// The Neo4j database.
+    pub graph: RawGraph,
+    /// What holds for the mapping of all tables.
+    pub mapping: Defaults,
+    /// How tables are mapped, by `schema.name`. A table that is not named is inferred.
+    pub tables: BTreeMap<String, TableEdit>,
+    /// How much at a time.
+    pub limits: RawLimits,
+}
+
+/// The PostgreSQL database.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawSource {
+    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full`. Default: the PG* environment variables.
+    pub url: Option<String>,
+    /// The replication slot. Default: `wal2graph_` and the pipeline's name.
+    pub slot: Option<String>,
+    /// The publication. Default: `wal2graph_` and the pipeline's name.
+    pub publication: Option<String>,
+}
+
+/// The Neo4j database.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawGraph {
+    /// `bolt://HOST:PORT` or `neo4j://HOST:PORT`; with `+s` for TLS, `+ssc` for TLS with any certificate.
+    pub url: Option<String>,
+    /// Default: `neo4j`.
+    pub user: Option<String>,
+    /// Default: the environment variable `NEO4J_PASSWORD`.
+    pub password: Option<String>,
+    /// Default: the user's home database.
+    pub database: Option<String>,
+}
+
+/// How much at a time.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawLimits {
+    /// How many tables, or parts of one, are copied at the same time: 1 to 16. Default: one a core, up to four.
+    pub copy_lanes: Option<u8>,
+}
+
+/// Reads the YAML text of `path`, which is named in errors.
+pub fn parse(text: &str, path: &str) -> Result<RawConfig, ConfigError> {
+    serde_saphyr::from_str(text).map_err(|error| {
+        let location = error.location();
+        let message = error.without_snippet().to_string();
+        // The place is told once, in front.
+        let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
+        ConfigError::File {
+            path: path.to_owned(),
+            line: location.map_or(1, |location| location.line()),
+            column: location.map_or(1, |location| location.column()),
+            message: with_nearest(message),
+        }
+    })
+}
+
+/// Adds the nearest known key to a message about an unknown one.
+fn with_nearest(message: String) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let Some(unknown) = quoted.next().filter(|_| message.contains("unknown field")) else {
+        return message;
+    };
+    match nearest(unknown, quoted) {
+        Some(meant) => format!("{message}; did you mean `{meant}`?"),
+        None => message,
+    }
+}
