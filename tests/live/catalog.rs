@@ -1,6 +1,6 @@
 //! The catalog of real databases: what is read of it, and the mapping that comes out.
 
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 use wal2graph::catalog::{
     Catalog, Publication, ReferentialAction, ReplicaIdentity, Table, TableKind, TableName, TypeKind,
 };
@@ -17,19 +17,8 @@ async fn catalog_of(database: &str, sql: &str, publication: Option<&str>) -> Cat
 }
 
 async fn new_database(name: &str) -> Client {
-    let server = std::env::var("WAL2GRAPH_TEST_POSTGRES")
-        .expect("WAL2GRAPH_TEST_POSTGRES is the connection string of a PostgreSQL superuser");
-    let name = format!("catalog_{name}");
-    let admin = connect(&server).await;
-    admin.batch_execute(&format!("DROP DATABASE IF EXISTS {name}")).await.expect("dropped");
-    admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("created");
-    connect(&format!("{server} dbname={name}")).await
-}
-
-async fn connect(to: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(to, NoTls).await.expect("connected");
-    tokio::spawn(connection);
-    client
+    let name = crate::support::new_database(&format!("catalog_{name}")).await;
+    crate::support::client(&crate::support::postgres().url(&name)).await
 }
 
 fn table<'a>(catalog: &'a Catalog, name: &str) -> &'a Table {

@@ -1,5 +1,7 @@
 //! Tests against real servers. They fail, never skip, when one is missing.
 
+#![allow(clippy::unwrap_used)]
+
 mod catalog;
 mod command_line;
 mod copy;

@@ -1,1 +1,213 @@
 //! Every Cypher statement on a real Neo4j, against the in-memory graph.
+//!
+//! Random batches of events are folded and planned; the statements go to both graphs, and both must hold the same
+//! after each batch. `SEED=n` repeats one run.
+
+mod shapes;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use fastrand::Rng;
+use neo4rs::{BoltType, Query, Row};
+use wal2graph::{
+    graph::{
+        Circumstances, Event, Model, Mutations, Statement,
+        memory::{Contents, Memory, NodeContent, NodeIdentity, RelationshipContent},
+        model::Shape,
+        plan, render,
+    },
+    neo4j::{Connection, checkpoint, parameter, schema},
+    value::Value,
+};
+
+use crate::support;
+use shapes::Generator;
+
+/// Batches of one run, each compared.
+const BATCHES: usize = 120;
+
+/// One graph in Neo4j, told from others by its labels.
+struct Real {
+    connection: Connection,
+    model: Arc<Model>,
+}
+
+impl Real {
+    async fn new(model: Arc<Model>) -> Self {
+        let connection = support::graph();
+        checkpoint::prepare(&connection).await.unwrap();
+        schema::establish(&connection, &schema::requirements(&model)).await.unwrap();
+        Real { connection, model }
+    }
+
+    async fn apply(&self, statement: &Statement) {
+        let clears = matches!(
+            statement,
+            Statement::ClearNodes { .. } | Statement::ClearRelationships { .. }
+        );
+        for query in render(&self.model, statement.clone()) {
+            if query.rows.is_empty() && !clears {
+                continue;
+            }
+            loop {
+                let counters = self.connection.run(parameter::query(&query)).await;
+                let did = counters.unwrap_or_else(|error| panic!("{error}\n{}", query.text));
+                if !clears || did.nodes_deleted + did.relationships_deleted + did.labels_added == 0
+                {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// What the graph holds of the model's labels.
+    async fn contents(&self) -> Contents {
+        let mut contents = Contents::default();
+        let labels: Vec<&str> = self
+            .model
+            .tables
+            .iter()
+            .filter_map(|table| match &table.shape {
+                Shape::Node(node) => Some(node.label.as_str()),
+                Shape::Relationship(_) => None,
+            })
+            .collect();
+        let list = labels.iter().map(|label| format!("'{}'", label.replace('\'', "\\'")));
+        let list = list.collect::<Vec<_>>().join(", ");
+        let nodes = format!(
+            "MATCH (n) WHERE any(l IN labels(n) WHERE l IN [{list}]) \
+             RETURN labels(n) AS labels, properties(n) AS properties"
+        );
+        for row in self.connection.rows(Query::new(nodes)).await.unwrap() {
+            let labels: Vec<String> = row.get("labels").unwrap();
+            let properties = properties(&row, "properties");
+            contents.nodes.insert(NodeContent { labels: labels.into_iter().collect(), properties });
+        }
+        let relationships = format!(
+            "MATCH (a)-[x]->(b) WHERE any(l IN labels(a) WHERE l IN [{list}]) RETURN type(x) AS type, \
+             properties(x) AS properties, labels(a) AS la, properties(a) AS pa, labels(b) AS lb, properties(b) AS pb"
+        );
+        for row in self.connection.rows(Query::new(relationships)).await.unwrap() {
+            let content = RelationshipContent {
+                relationship_type: row.get("type").unwrap(),
+                from: self.identity(&row, "la", "pa"),
+                to: self.identity(&row, "lb", "pb"),
+                properties: properties(&row, "properties"),
+            };
+            *contents.relationships.entry(content).or_default() += 1;
+        }
+        contents
+    }
+
+    fn identity(&self, row: &Row, labels: &str, of: &str) -> NodeIdentity {
+        let labels: Vec<String> = row.get(labels).unwrap();
+        let properties = properties(row, of);
+        let shape = self.model.tables.iter().find_map(|table| match &table.shape {
+            Shape::Node(node) if labels.contains(&node.label) => Some(node),
+            _ => None,
+        });
+        let shape = shape.expect("a node of the model");
+        let key = shape.key.iter().map(|name| properties[name].clone()).collect();
+        NodeIdentity { label: shape.label.clone(), key }
+    }
+}
+
+fn properties(row: &Row, name: &str) -> BTreeMap<String, Value> {
+    let BoltType::Map(map) = row.get::<BoltType>(name).unwrap() else { panic!("a map") };
+    let pairs = map.value.into_iter();
+    pairs.map(|(name, value)| (name.value, parameter::value_of(value).unwrap())).collect()
+}
+
+fn seed() -> u64 {
+    match std::env::var("SEED") {
+        Ok(seed) => seed.parse().expect("SEED is a number"),
+        Err(_) => fastrand::u64(0..1_000_000),
+    }
+}
+
+/// Random batches against both graphs.
+async fn differential(model: Model) {
+    let seed = seed();
+    println!("SEED={seed}");
+    let model = Arc::new(model);
+    let real = Real::new(model.clone()).await;
+    let mut memory = Memory::default();
+    let mut generator = Generator::new(model.clone(), Rng::with_seed(seed));
+    for batch in 0..BATCHES {
+        let events: Vec<Event> = generator.batch();
+        let circumstances = Circumstances {
+            whole_transactions: generator.rng.bool(),
+            // The generator's tables are soft: nothing it does is settled in the source's sense.
+            settled: false,
+        };
+        let statements = plan(&model, Mutations::fold(events.clone()), circumstances);
+        for statement in &statements {
+            memory.apply(&model, statement);
+            real.apply(statement).await;
+        }
+        let (expected, found) = (memory.contents(&model), real.contents().await);
+        assert!(
+            expected == found,
+            "SEED={seed}: after batch {batch} of {events:?}\nnodes {:?}\nrelationships missing {:?}\nextra {:?}",
+            expected.nodes.symmetric_difference(&found.nodes).collect::<Vec<_>>(),
+            expected
+                .relationships
+                .iter()
+                .filter(|(it, n)| found.relationships.get(it) != Some(n))
+                .collect::<Vec<_>>(),
+            found
+                .relationships
+                .iter()
+                .filter(|(it, n)| expected.relationships.get(it) != Some(n))
+                .collect::<Vec<_>>(),
+        );
+    }
+    assert!(generator.rows() > 0, "the last batch leaves something to compare");
+}
+
+#[tokio::test]
+async fn single_keys_soft_references_and_joins() {
+    differential(shapes::soft("St")).await;
+}
+
+#[tokio::test]
+async fn composite_keys_odd_names_and_incoming_references() {
+    differential(shapes::composite("Sc `x`")).await;
+}
+
+#[tokio::test]
+async fn plain_drops_of_enforced_references_take_them_along() {
+    let model = Arc::new(shapes::enforced("Se"));
+    let real = Real::new(model.clone()).await;
+    let mut memory = Memory::default();
+    for (events, settled) in shapes::enforced_history() {
+        let circumstances = Circumstances { whole_transactions: true, settled };
+        for statement in plan(&model, Mutations::fold(events), circumstances) {
+            memory.apply(&model, &statement);
+            real.apply(&statement).await;
+        }
+        assert_eq!(memory.contents(&model), real.contents().await);
+    }
+}
+
+#[tokio::test]
+async fn a_chain_of_three_key_changes_is_one_statement() {
+    let model = Arc::new(shapes::enforced("Sm"));
+    let real = Real::new(model.clone()).await;
+    let mut memory = Memory::default();
+    let table = wal2graph::graph::TableIndex(0);
+    let inserts = (1..=3).map(|key| shapes::insert(table, key));
+    let settled = Circumstances { whole_transactions: true, settled: true };
+    let mut statements = plan(&model, Mutations::fold(inserts), settled);
+    let moves =
+        [(3, 4), (2, 3), (1, 2)].map(|(from, to)| (shapes::key(&[from]), shapes::key(&[to])));
+    statements.push(Statement::MoveNodes { table, moves: moves.to_vec() });
+    for statement in &statements {
+        memory.apply(&model, statement);
+        real.apply(statement).await;
+    }
+    let contents = real.contents().await;
+    assert_eq!(contents, memory.contents(&model));
+    let keys: Vec<_> = contents.nodes.iter().map(|node| node.properties["id"].clone()).collect();
+    assert_eq!(keys, [2, 3, 4].map(Value::Integer));
+}

@@ -1,1 +1,63 @@
 //! Servers shared by the suite; a database, a slot and labels for each test.
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU32, Ordering},
+};
+
+use wal2graph::neo4j::{Connection, Options, connect::ANSWER_LIMIT};
+use wal2graph_servers::{Neo4j, Neo4jOptions, Postgres, PostgresOptions};
+
+static POSTGRES: OnceLock<Postgres> = OnceLock::new();
+static NEO4J: OnceLock<Neo4j> = OnceLock::new();
+
+/// The suite's PostgreSQL. Starts it when it is first needed, and fails the test when it can not be started.
+pub fn postgres() -> &'static Postgres {
+    POSTGRES.get_or_init(|| {
+        Postgres::start(&PostgresOptions::default()).unwrap_or_else(|error| panic!("{error}"))
+    })
+}
+
+/// The suite's Neo4j.
+pub fn neo4j() -> &'static Neo4j {
+    NEO4J.get_or_init(|| {
+        Neo4j::start(&Neo4jOptions::default()).unwrap_or_else(|error| panic!("{error}"))
+    })
+}
+
+/// How to log in to the suite's Neo4j.
+pub fn graph_options() -> Options {
+    Options {
+        url: neo4j().url(),
+        user: "neo4j".to_owned(),
+        password: String::new(),
+        database: None,
+    }
+}
+
+/// A connection to the suite's Neo4j.
+pub fn graph() -> Connection {
+    Connection::new(&graph_options(), ANSWER_LIMIT).expect("the options are right")
+}
+
+/// A name that no other test has.
+pub fn unique(name: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{name}_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A client of a database.
+pub async fn client(url: &str) -> tokio_postgres::Client {
+    let (client, connection) =
+        tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("the server answers");
+    tokio::spawn(connection);
+    client
+}
+
+/// A new database of the suite's PostgreSQL: its name.
+pub async fn new_database(name: &str) -> String {
+    let name = unique(name);
+    let admin = client(&postgres().url("postgres")).await;
+    admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a new database");
+    name
+}

@@ -33,12 +33,7 @@ struct Graph {
 impl Graph {
     /// A pipeline at 0/64 that nobody has claimed, and no nodes with the pipeline's name as label.
     async fn new(pipeline: &str) -> Self {
-        let options = Options {
-            url: std::env::var("WAL2GRAPH_TEST_NEO4J").expect("the URL of a Neo4j"),
-            user: "neo4j".to_owned(),
-            password: "password".to_owned(),
-            database: Some("neo4j".to_owned()),
-        };
+        let options = crate::support::graph_options();
         let graph = Graph {
             connection: Connection::new(&options, ANSWER_LIMIT).unwrap(),
             options,

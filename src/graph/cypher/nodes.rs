@@ -91,7 +91,7 @@ pub fn clear(model: &Model, table: TableIndex) -> Query {
 /// What follows a match of the node: its owned relationships go, then it becomes a placeholder or goes too.
 pub fn drop_body(model: &Model, table: TableIndex, n: &str, ride_along: bool) -> String {
     let shape = model.node(table);
-    let mut body = format!("SET {n}._lock = null ");
+    let mut body = format!("SET {n}._lock = null WITH {n} ");
     for reference in &shape.references {
         let target = quote(&model.node(reference.target).label);
         let pattern = owned(n, "o", reference, &format!("p:{target}"));

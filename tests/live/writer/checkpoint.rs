@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wal2graph::{
     checkpoint::{Advance, Epoch, Position},
-    copy::Progress,
+    copy::{ChunkStep, Progress},
     graph::Pass,
     lsn::Lsn,
     neo4j::{
@@ -12,7 +12,7 @@ use wal2graph::{
         checkpoint::{create, destroy, read},
         claim,
         connect::ANSWER_LIMIT,
-        copy_progress::{self, ChunkStep},
+        copy_progress,
     },
 };
 

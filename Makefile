@@ -1,0 +1,34 @@
+# `make help` lists the targets.
+
+.PHONY: help deps servers hermetic live test check demo clean
+
+help: ## This list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+deps: ## What Debian has to install: PostgreSQL, Maven, a Java, a C compiler
+	@./deploy/install-dependencies
+
+servers: deps ## Fetches the real servers that tests and demo use
+	cargo run --quiet --package wal2graph-servers -- fetch
+
+hermetic: ## The tests that need no server: seconds
+	cargo test --lib --test hermetic
+
+live: servers ## The tests against real servers
+	cargo test --features live --test live
+
+test: servers ## Every test, on a machine with nothing prepared
+	cargo test --workspace --features live
+
+check: ## What CI runs: format, lints, docs, every test
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --features live -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+	$(MAKE) test
+
+demo: servers ## A real PostgreSQL becomes a real graph, before your eyes
+	cargo build --release
+	cargo run --quiet --release --example demo
+
+clean: ## Removes what was built, and the fetched servers
+	cargo clean

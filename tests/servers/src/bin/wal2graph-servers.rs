@@ -1,0 +1,32 @@
+//! `fetch`: brings the servers of the tests. `run`: starts a PostgreSQL and a Neo4j to play with.
+
+use std::{env, io, process::ExitCode};
+
+use wal2graph_servers::{Neo4j, Neo4jOptions, Postgres, PostgresOptions, ServerError, fetch_neo4j};
+
+fn main() -> ExitCode {
+    let result = match env::args().nth(1).as_deref() {
+        Some("fetch") => fetch_neo4j(&Neo4jOptions::default().version).map(drop),
+        Some("run") => run(),
+        _ => {
+            eprintln!("usage: wal2graph-servers fetch | run");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), ServerError> {
+    let postgres = Postgres::start(&PostgresOptions::default())?;
+    let neo4j = Neo4j::start(&Neo4jOptions::default())?;
+    println!("--source-url {} --graph-url {}", postgres.url("postgres"), neo4j.url());
+    println!("Both go when this ends: press Enter, or Ctrl-C.");
+    io::stdin().read_line(&mut String::new())?;
+    Ok(())
+}

