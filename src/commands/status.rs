@@ -1,10 +1,197 @@
-//! `status`: how far the graph is.
+//! `status`: how far the graph is, whether or not `run` is up.
 
-use crate::{cli::ReportArgs, config::Config};
+use std::fmt;
 
-use super::CommandError;
+use neo4rs::Query;
+use serde::Serialize;
 
-/// To be written next.
-pub async fn execute(_: &Config, _: &ReportArgs) -> Result<(), CommandError> {
-    Err(CommandError::Definite("not there yet".to_owned()))
+use crate::{
+    change::Timestamp,
+    cli::ReportArgs,
+    config::Config,
+    copy::Progress,
+    neo4j::{self, Connection, copy_progress},
+    postgres::{
+        connect::sql,
+        setup::{self, Slot},
+    },
+};
+
+use super::{CommandError, print, print_json};
+
+/// What there is to know. Positions are LSNs in PostgreSQL's text form; sizes are bytes.
+#[derive(Debug, Serialize)]
+struct Status {
+    pipeline: String,
+    /// `streaming`, `copying`, `not running` or `not started`.
+    state: &'static str,
+    slot: Option<SlotStatus>,
+    positions: Positions,
+    lag: Lag,
+    copy: Option<CopyStatus>,
+    /// Nodes that are there only because a relationship points at them, by label.
+    placeholders: u64,
+    incomplete: u64,
+    mapping_digest: Option<String>,
+    epoch: Option<i64>,
+}
+
+#[derive(Debug, Serialize)]
+struct SlotStatus {
+    name: String,
+    active_pid: Option<i32>,
+    wal_status: Option<String>,
+    retained_bytes: Option<i64>,
+    /// How much more log may be written before the slot can be lost.
+    safe_bytes: Option<i64>,
+}
+
+/// From the source's end to the graph.
+#[derive(Debug, Serialize)]
+struct Positions {
+    /// The source's log is flushed up to here.
+    source: String,
+    /// The graph is complete up to here.
+    applied: Option<String>,
+    /// The slot was told so up to here.
+    acknowledged: Option<String>,
+    /// The part that is done of a source transaction that is applied in parts: its commit, and changes done.
+    part: Option<(String, u64)>,
+}
+
+#[derive(Debug, Serialize)]
+struct Lag {
+    bytes: Option<u64>,
+    /// Since the checkpoint was written, if the source is ahead of it.
+    seconds: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct CopyStatus {
+    rows: u64,
+    ranges_done: usize,
+    ranges: usize,
+    current: Option<String>,
+}
+
+/// Prints the status.
+pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), CommandError> {
+    let status = read(config).await?;
+    match args.json {
+        true => print_json(&status),
+        false => print(&status.to_string()),
+    }
+}
+
+async fn read(config: &Config) -> Result<Status, CommandError> {
+    let source = sql(&config.source).await?;
+    let slot = setup::slot(&source.client, &config.slot).await?;
+    let flushed = setup::flushed(&source.client).await?.without_page_header();
+    let graph = Connection::new(&config.graph, neo4j::connect::ANSWER_LIMIT)?;
+    let checkpoint = neo4j::checkpoint::read(&graph, &config.pipeline).await?;
+    let progress = copy_progress::read(&graph, &config.pipeline).await?;
+    let applied = checkpoint.as_ref().map(|checkpoint| checkpoint.position);
+    let behind = applied.map(|position| flushed.bytes_since(position.lsn));
+    let now = Timestamp { unix_micros: chrono::Utc::now().timestamp_micros() };
+    let since = checkpoint
+        .as_ref()
+        .map(|checkpoint| (now.unix_micros - checkpoint.updated_at.unix_micros) as f64 / 1e6);
+    let running = slot.as_ref().is_some_and(|slot| slot.active_pid.is_some());
+    Ok(Status {
+        pipeline: config.pipeline.clone(),
+        state: match (&checkpoint, running, progress.is_empty()) {
+            (None, _, _) => "not started",
+            (_, false, _) => "not running",
+            (_, true, false) => "copying",
+            (_, true, true) => "streaming",
+        },
+        positions: Positions {
+            source: flushed.to_string(),
+            applied: applied.map(|position| position.lsn.to_string()),
+            acknowledged: slot.as_ref().and_then(|slot| slot.confirmed).map(|lsn| lsn.to_string()),
+            part: { applied.and_then(|position| position.part) }
+                .map(|part| (part.commit_lsn.to_string(), part.events)),
+        },
+        slot: slot.map(|slot| slot_status(config, slot)),
+        lag: Lag { bytes: behind, seconds: if behind == Some(0) { Some(0.0) } else { since } },
+        copy: copy_status(&progress),
+        placeholders: count(&graph, "_Placeholder").await?,
+        incomplete: count(&graph, "_Incomplete").await?,
+        epoch: checkpoint.as_ref().map(|checkpoint| checkpoint.epoch.0),
+        mapping_digest: checkpoint.map(|checkpoint| checkpoint.mapping_digest),
+    })
+}
+
+fn slot_status(config: &Config, slot: Slot) -> SlotStatus {
+    SlotStatus {
+        name: config.slot.clone(),
+        active_pid: slot.active_pid,
+        wal_status: slot.wal_status,
+        retained_bytes: slot.retained_bytes,
+        safe_bytes: slot.safe_bytes,
+    }
+}
+
+fn copy_status(progress: &[Progress]) -> Option<CopyStatus> {
+    let current = progress.iter().find(|range| !range.done);
+    (!progress.is_empty()).then(|| CopyStatus {
+        rows: progress.iter().map(|range| range.rows).sum(),
+        ranges_done: progress.iter().filter(|range| range.done).count(),
+        ranges: progress.len(),
+        current: current.map(|range| format!("{} ({})", range.table, range.pass)),
+    })
+}
+
+async fn count(graph: &Connection, label: &str) -> Result<u64, CommandError> {
+    let text = format!("MATCH (n:{label}) RETURN count(n) AS count");
+    let rows = graph.rows(Query::new(text)).await?;
+    let count = rows.first().and_then(|row| row.get::<i64>("count").ok());
+    Ok(count.unwrap_or(0).unsigned_abs())
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unknown = || "-".to_owned();
+        writeln!(f, "pipeline      {}: {}", self.pipeline, self.state)?;
+        match &self.slot {
+            None => writeln!(f, "slot          there is none")?,
+            Some(slot) => {
+                let status = slot.wal_status.clone().unwrap_or_else(unknown);
+                write!(f, "slot          {}, {status}", slot.name)?;
+                if let Some(pid) = slot.active_pid {
+                    write!(f, ", streamed by process {pid}")?;
+                }
+                if let Some(bytes) = slot.retained_bytes {
+                    write!(f, ", retains {bytes} bytes")?;
+                }
+                if let Some(bytes) = slot.safe_bytes {
+                    write!(f, ", safe for {bytes} more")?;
+                }
+                writeln!(f)?;
+            }
+        }
+        let Positions { source, applied, acknowledged, part } = &self.positions;
+        writeln!(f, "source        {source}")?;
+        writeln!(f, "graph         {}", applied.clone().unwrap_or_else(unknown))?;
+        if let Some((commit, events)) = part {
+            writeln!(f, "              and {events} changes of the transaction at {commit}")?;
+        }
+        writeln!(f, "acknowledged  {}", acknowledged.clone().unwrap_or_else(unknown))?;
+        if let (Some(bytes), Some(seconds)) = (self.lag.bytes, self.lag.seconds) {
+            writeln!(f, "lag           {bytes} bytes, {seconds:.1} s")?;
+        }
+        if let Some(copy) = &self.copy {
+            let current = copy.current.clone().unwrap_or_else(|| "the last changes".to_owned());
+            let CopyStatus { rows, ranges_done, ranges, .. } = copy;
+            writeln!(
+                f,
+                "copy          {rows} rows, {ranges_done} of {ranges} ranges done, at {current}"
+            )?;
+        }
+        writeln!(f, "placeholders  {}", self.placeholders)?;
+        if self.incomplete > 0 {
+            writeln!(f, "incomplete    {}", self.incomplete)?;
+        }
+        writeln!(f, "mapping       {}", self.mapping_digest.clone().unwrap_or_else(unknown))
+    }
 }

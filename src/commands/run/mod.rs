@@ -10,7 +10,7 @@
 //! epoch is claimed, so that a waiting second instance can not fence a healthy first one.
 
 mod progress;
-mod setup;
+pub(super) mod setup;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -23,7 +23,6 @@ use crate::{
     checkpoint::{Checkpoint, Epoch},
     cli::{RunArgs, UntilArg},
     config::Config,
-    copy::Progress,
     engine::{Engine, Limits},
     graph::{Model, TableIndex},
     mapping::Translator,
@@ -60,11 +59,7 @@ pub async fn execute(config: &Config, args: &RunArgs) -> Result<(), CommandError
     let mut pause = PAUSE_MIN;
     loop {
         let started = Instant::now();
-        let attempt = tokio::select! {
-            biased;
-            ended = attempt(config, &mut until, &stop) => ended,
-        };
-        let error = match attempt {
+        let error = match attempt(config, &mut until, &stop).await {
             Ok(_) => return Ok(()),
             Err(error) if error.is_transient() => error,
             Err(error) => return Err(error),
@@ -134,10 +129,8 @@ struct Ready {
     position: crate::lsn::Lsn,
     copying: bool,
     /// Kept open for as long as the pipeline runs.
-    _sql: postgres_client::Client,
+    _sql: tokio_postgres::Client,
 }
-
-use tokio_postgres as postgres_client;
 
 struct Parts {
     sink: Translated<Translator, neo4j::Sink>,
@@ -276,9 +269,4 @@ impl Translate for Translator {
 }
 
 /// The sizes of the mapped tables.
-pub(super) type Sizes = Vec<(TableIndex, TableSize)>;
-
-/// The progress of a copy that has not begun.
-fn new_progress(model: &Model, sizes: &Sizes, lanes: usize) -> Vec<Progress> {
-    setup::new_progress(model, sizes, lanes)
-}
+type Sizes = Vec<(TableIndex, TableSize)>;

@@ -106,7 +106,7 @@ pub async fn first_start(
         },
         mapping_digest: mapping.digest(),
     };
-    let progress = super::new_progress(&mapping.model, sizes, config.copy_lanes);
+    let progress = new_progress(&mapping.model, sizes, config.copy_lanes);
     create(graph, &config.pipeline, &new, &progress).await?;
     let created = neo4j::checkpoint::read(graph, &config.pipeline).await?;
     created.ok_or_else(|| definite("the checkpoint that was just made is gone"))
@@ -171,11 +171,10 @@ pub async fn check_checkpoint(
     checkpoint: &Checkpoint,
 ) -> Result<(), CommandError> {
     let again = format!(
-        "delete the checkpoint in the graph (MATCH (c:{}:{{pipeline: '{}'}}) DETACH DELETE c) to copy again",
+        "delete the checkpoint in the graph (MATCH (c:{} {{pipeline: '{}'}}) DETACH DELETE c) to copy again",
         neo4j::checkpoint::LABEL,
         config.pipeline
-    )
-    .replace(":{", " {");
+    );
     if checkpoint.mapping_digest != mapping.digest() {
         return Err(definite(format!(
             "the mapping has changed since the graph was made: restore the configuration and the tables, or {again}"
@@ -210,7 +209,8 @@ pub async fn check_checkpoint(
     check_publication(config, client, mapping).await
 }
 
-async fn check_publication(
+/// The publication has all mapped tables, and all operations.
+pub async fn check_publication(
     config: &Config,
     client: &Client,
     mapping: &Mapping,
