@@ -14,8 +14,8 @@ Examples:
 
 /// Keeps a Neo4j graph equal to a PostgreSQL database, all the time.
 ///
-/// Tables become nodes, foreign keys become relationships. A logical replication slot streams what changes, and the slot
-/// moves on only after the graph has committed it.
+/// Tables become nodes, foreign keys become relationships. A logical replication slot streams what
+/// changes, and the slot moves on only after the graph has committed it.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -44,15 +44,16 @@ pub struct Global {
 
     /// The PostgreSQL database: postgres://USER@HOST/DATABASE
     ///
-    /// As libpq has it, with ?sslmode=disable|prefer|require|verify-ca|verify-full, ?sslrootcert=FILE, and unix sockets as
-    /// ?host=/directory. Without it the PG* environment variables are used.
+    /// As libpq has it, with ?sslmode=disable|prefer|require|verify-ca|verify-full,
+    /// ?sslrootcert=FILE, and unix sockets as ?host=/directory. Without it the PG* environment
+    /// variables are used.
     #[arg(long, global = true, value_name = "URL", help_heading = "Configuration")]
     pub source_url: Option<String>,
 
     /// The Neo4j database: bolt://HOST:PORT
     ///
-    /// bolt:// or neo4j://, with +s for TLS and +ssc for TLS with any certificate. May carry USER:PASSWORD@; the password is
-    /// better kept in the environment variable NEO4J_PASSWORD.
+    /// bolt:// or neo4j://, with +s for TLS and +ssc for TLS with any certificate. May carry
+    /// USER:PASSWORD@; the password is better kept in the environment variable NEO4J_PASSWORD.
     #[arg(long, global = true, value_name = "URL", help_heading = "Configuration")]
     pub graph_url: Option<String>,
 
@@ -66,7 +67,8 @@ pub struct Global {
 
     /// The pipeline's name [default: the source database's name]
     ///
-    /// It names the slot and the publication (wal2graph_NAME) and the checkpoint in the graph, unless the file does.
+    /// It names the slot and the publication (wal2graph_NAME) and the checkpoint in the graph,
+    /// unless the file does.
     #[arg(long, global = true, value_name = "NAME", help_heading = "Configuration")]
     pub pipeline: Option<String>,
 
@@ -107,8 +109,8 @@ pub enum LogFormat {
 pub enum Command {
     /// Writes a complete, commented configuration file from the source's catalog
     ///
-    /// Looks at tables, keys and foreign keys, infers the mapping that `run` would use, and writes it down for editing.
-    /// Changes nothing anywhere else.
+    /// Looks at tables, keys and foreign keys, infers the mapping that `run` would use, and writes
+    /// it down for editing. Changes nothing anywhere else.
     #[command(
         after_long_help = "Example:\n  wal2graph init --source-url postgres://cdc@localhost/shop \
         --graph-url bolt://localhost:7687 -o wal2graph.yaml"
@@ -116,8 +118,8 @@ pub enum Command {
     Init(InitArgs),
     /// Shows what the graph will look like, and what is left out and why
     ///
-    /// Labels with their keys, relationships with direction and the foreign key behind each, constraints, tables that are
-    /// left out, clashes, columns at risk. Changes nothing.
+    /// Labels with their keys, relationships with direction and the foreign key behind each,
+    /// constraints, tables that are left out, clashes, columns at risk. Changes nothing.
     #[command(after_long_help = "Example:\n  wal2graph plan -c wal2graph.yaml")]
     Plan(ReportArgs),
     /// Checks source, graph, rights and settings, each failure with its fix
@@ -127,8 +129,9 @@ pub enum Command {
     Check(ReportArgs),
     /// Copies the tables, then keeps the graph equal to them
     ///
-    /// Makes the publication, the slot and the constraints that are missing, copies what is not copied yet, and streams
-    /// until SIGTERM or SIGINT. It can be stopped or killed at any moment and goes on where the graph is.
+    /// Makes the publication, the slot and the constraints that are missing, copies what is not
+    /// copied yet, and streams until SIGTERM or SIGINT. It can be stopped or killed at any moment
+    /// and goes on where the graph is.
     #[command(after_long_help = "Examples:\n  wal2graph run -c wal2graph.yaml\n  \
         wal2graph run -c wal2graph.yaml --until current    (for scripts: exits when the graph has caught up)")]
     Run(RunArgs),
@@ -163,7 +166,8 @@ pub struct ReportArgs {
 pub struct RunArgs {
     /// Stop when the graph has everything up to this position: `current`, or an LSN
     ///
-    /// `current` is what is committed when the command starts. Exits with 0 when it is reached, for scripts and schedules.
+    /// `current` is what is committed when the command starts. Exits with 0 when it is reached, for
+    /// scripts and schedules.
     #[arg(long, value_name = "LSN", value_parser = until)]
     pub until: Option<UntilArg>,
 }

@@ -5,13 +5,14 @@
 //! copy          [ snapshot, chunks ]  [ snapshot, chunks ]                        [ incomplete rows by key ]
 //! ```
 //!
-//! It is correct because of the hold: the stream stands still from before a chunk's MVCC snapshot is taken until the
-//! chunk is committed, and the snapshot sees every transaction that the graph already has. So a chunk is never older
-//! than what the graph has of its rows, and what the stream applies later is either in the chunk already (and ends
-//! equal) or newer. The few values that a stream does not carry are marked incomplete and read again by key.
+//! It is correct because of the hold: the stream stands still from before a chunk's MVCC snapshot
+//! is taken until the chunk is committed, and the snapshot sees every transaction that the graph
+//! already has. So a chunk is never older than what the graph has of its rows, and what the stream
+//! applies later is either in the chunk already (and ends equal) or newer. The few values that a
+//! stream does not carry are marked incomplete and read again by key.
 //!
-//! An LSN can not stand in for the snapshot: PostgreSQL makes a commit visible after it is in the log, so a new
-//! snapshot may miss a transaction that the stream has delivered.
+//! An LSN can not stand in for the snapshot: PostgreSQL makes a commit visible after it is in the
+//! log, so a new snapshot may miss a transaction that the stream has delivered.
 
 use std::str::FromStr;
 
@@ -29,7 +30,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Whether the snapshot sees a committed transaction whose id is known modulo 2^32, as the stream sends it.
+    /// Whether the snapshot sees a committed transaction whose id is known modulo 2^32, as the
+    /// stream sends it.
     pub fn sees(&self, xid: u32) -> bool {
         let xid = self.widen(xid);
         xid < self.xmin || (xid < self.xmax && !self.in_progress.contains(&xid))
@@ -84,15 +86,16 @@ impl AppliedTransactions {
         self.xids.extend_from_slice(xids);
     }
 
-    /// Whether rows read under the snapshot are at least as new as the graph. Transactions that every later snapshot
-    /// sees too are forgotten.
+    /// Whether rows read under the snapshot are at least as new as the graph. Transactions that
+    /// every later snapshot sees too are forgotten.
     pub fn are_seen_by(&mut self, snapshot: &Snapshot) -> bool {
         self.xids.retain(|xid| !(snapshot.sees(*xid) && snapshot.widen(*xid) < snapshot.xmin));
         self.xids.iter().all(|xid| snapshot.sees(*xid))
     }
 }
 
-/// How far one pass over one range of a table's blocks is: a node in the graph, moved with each chunk.
+/// How far one pass over one range of a table's blocks is: a node in the graph, moved with each
+/// chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// `schema.name` of the table.
@@ -105,7 +108,8 @@ pub struct Progress {
     pub next_block: u32,
     /// The block after the range; `None`: to the table's end, wherever that is when it is reached.
     pub end_block: Option<u32>,
-    /// The file that the blocks are in. Another one means that the rows have moved: the table starts again.
+    /// The file that the blocks are in. Another one means that the rows have moved: the table
+    /// starts again.
     pub relfilenode: u32,
     /// Rows written by this pass over this range.
     pub rows: u64,
@@ -121,8 +125,8 @@ impl Progress {
         Chunk { from_block: self.next_block, end_block: end_block.or(Some(end)) }
     }
 
-    /// The step that a chunk is, with as many rows as it had. A range without an end is done by the chunk that reads
-    /// to the table's end, and found out so: by `last`.
+    /// The step that a chunk is, with as many rows as it had. A range without an end is done by the
+    /// chunk that reads to the table's end, and found out so: by `last`.
     pub fn step(&self, chunk: &Chunk, rows: u64, last: bool) -> ChunkStep {
         let to_block = chunk.end_block.unwrap_or(self.next_block);
         ChunkStep {
@@ -145,7 +149,8 @@ impl Progress {
         self.done = step.done;
     }
 
-    /// The range takes over its whole table, in a file that has not been read yet; other ranges have nothing left.
+    /// The range takes over its whole table, in a file that has not been read yet; other ranges
+    /// have nothing left.
     pub fn restart(&mut self, relfilenode: u32) {
         self.relfilenode = relfilenode;
         (self.next_block, self.end_block) = (0, None);
@@ -153,7 +158,8 @@ impl Progress {
     }
 }
 
-/// A range of a table's blocks that is written in one graph transaction, or in several when its rows are wide.
+/// A range of a table's blocks that is written in one graph transaction, or in several when its
+/// rows are wide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunk {
     /// The first block.
@@ -184,14 +190,15 @@ pub struct ChunkStep {
 }
 
 impl ChunkStep {
-    /// A step that writes some rows of the chunk and leaves the range where it is: the chunk's last step moves it.
-    /// Should the chunk be read again, its rows are written again, and end the same.
+    /// A step that writes some rows of the chunk and leaves the range where it is: the chunk's last
+    /// step moves it. Should the chunk be read again, its rows are written again, and end the same.
     pub fn piece(&self) -> Self {
         ChunkStep { to_block: self.from_block, rows: 0, done: false, ..self.clone() }
     }
 }
 
-/// Rows of a chunk are about this many, so that a graph transaction has the size where Neo4j gains no more.
+/// Rows of a chunk are about this many, so that a graph transaction has the size where Neo4j gains
+/// no more.
 const CHUNK_ROWS: u64 = 2_000;
 
 /// How many blocks make a chunk of a table with about this many rows and blocks.
@@ -200,8 +207,8 @@ pub fn chunk_blocks(rows: u64, blocks: u64) -> u32 {
     u32::try_from(blocks_per_chunk).unwrap_or(u32::MAX).clamp(1, 4_096)
 }
 
-/// Cuts a table's blocks into `parts` ranges of about equal size. The last has no end, because the number of blocks
-/// is an estimate and the table may grow.
+/// Cuts a table's blocks into `parts` ranges of about equal size. The last has no end, because the
+/// number of blocks is an estimate and the table may grow.
 pub fn ranges(blocks: u32, parts: u32) -> Vec<(u32, Option<u32>)> {
     let parts = parts.clamp(1, blocks.max(1));
     let start = |part: u32| (u64::from(blocks) * u64::from(part) / u64::from(parts)) as u32;

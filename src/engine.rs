@@ -6,13 +6,14 @@
 //! source <--Ack-- the checkpoint's lsn <-------------- Applied ---------------------+
 //! ```
 //!
-//! One batch is in flight; what arrives meanwhile forms the next one, so that low load gives small batches and high
-//! load large ones. A batch holds whole source transactions; only one above [`Limits::part_changes`] or
-//! [`Limits::part_bytes`] is cut into parts.
+//! One batch is in flight; what arrives meanwhile forms the next one, so that low load gives small
+//! batches and high load large ones. A batch holds whole source transactions; only one above
+//! [`Limits::part_changes`] or [`Limits::part_bytes`] is cut into parts.
 //!
-//! Why nothing is lost: a position is acknowledged only when the sink has applied a batch that leads to it, and the
-//! position between transactions that a keepalive names goes through the same queue as the data, into the checkpoint
-//! first. `acked <= applied <= ordered <= received` is asserted after every input.
+//! Why nothing is lost: a position is acknowledged only when the sink has applied a batch that
+//! leads to it, and the position between transactions that a keepalive names goes through the same
+//! queue as the data, into the checkpoint first. `acked <= applied <= ordered <= received` is
+//! asserted after every input.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -40,8 +41,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Batches of about two thousand changes are where a single Neo4j lane stops gaining; the byte limits keep wide
-    /// rows from filling memory.
+    /// Batches of about two thousand changes are where a single Neo4j lane stops gaining; the byte
+    /// limits keep wide rows from filling memory.
     pub const DEFAULT: Limits = Limits {
         batch_changes: 2_000,
         batch_bytes: 4 << 20,
@@ -226,7 +227,8 @@ impl Engine {
     /// Takes one input.
     ///
     /// # Panics
-    /// When the shell breaks the grammar: a change outside a transaction, `Applied` with nothing in flight.
+    /// When the shell breaks the grammar: a change outside a transaction, `Applied` with nothing in
+    /// flight.
     pub fn handle(&mut self, input: Input) -> Result<(), EngineError> {
         match input {
             Input::Event(Event::Begin(begin)) => self.begin(begin)?,
@@ -250,8 +252,8 @@ impl Engine {
         output
     }
 
-    /// The position to acknowledge, if a new one is applied. [`Engine::poll`] gives it too; this gives nothing else,
-    /// for a shell that is stopping.
+    /// The position to acknowledge, if a new one is applied. [`Engine::poll`] gives it too; this
+    /// gives nothing else, for a shell that is stopping.
     pub fn take_acknowledgement(&mut self) -> Option<Lsn> {
         let lsn = self.acknowledge.take()?;
         self.acked = lsn;
@@ -338,7 +340,8 @@ impl Engine {
         if open.split {
             self.wait(open.cut(PieceEnd::LastPart(commit.end_lsn)));
         } else if open.changes.is_empty() {
-            // Nothing for the graph: its end is a position like a keepalive's, not worth a write of its own.
+            // Nothing for the graph: its end is a position like a keepalive's, not worth a write of
+            // its own.
             self.idle.position = self.idle.position.max(commit.end_lsn);
         } else {
             self.wait(open.cut(PieceEnd::Whole(commit.end_lsn)));
@@ -436,8 +439,8 @@ impl Engine {
         Some(self.order(Vec::new(), to, None, true, Vec::new()))
     }
 
-    /// The idle position may be written: it is further than the graph, and no transaction is applied in part, whose
-    /// part it would make forgotten.
+    /// The idle position may be written: it is further than the graph, and no transaction is
+    /// applied in part, whose part it would make forgotten.
     fn idle_is_ahead(&self) -> bool {
         self.idle.position > self.ordered.lsn && self.open.is_none() && self.ordered.part.is_none()
     }

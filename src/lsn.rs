@@ -12,8 +12,8 @@ impl Lsn {
     /// The position that PostgreSQL calls invalid, `0/0`: before every record.
     pub const ZERO: Lsn = Lsn(0);
 
-    /// A position just behind a page's header is the page's start: that is how far the log can be flushed when nothing
-    /// is on the page yet. No record is so short that it could end there.
+    /// A position just behind a page's header is the page's start: that is how far the log can be
+    /// flushed when nothing is on the page yet. No record is so short that it could end there.
     pub fn without_page_header(self) -> Lsn {
         const PAGE: u64 = 8192;
         const LONGEST_HEADER: u64 = 40;

@@ -9,7 +9,8 @@ use crate::cli::Exit;
 /// How long the batch in flight may take to finish after the first signal.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Resolves on the first SIGTERM or SIGINT. A second one ends the process at once; so does the deadline.
+/// Resolves on the first SIGTERM or SIGINT. A second one ends the process at once; so does the
+/// deadline.
 pub async fn requested() -> io::Result<()> {
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

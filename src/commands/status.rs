@@ -55,7 +55,8 @@ struct Positions {
     applied: Option<String>,
     /// The slot was told so up to here.
     acknowledged: Option<String>,
-    /// The part that is done of a source transaction that is applied in parts: its commit, and changes done.
+    /// The part that is done of a source transaction that is applied in parts: its commit, and
+    /// changes done.
     part: Option<(String, u64)>,
 }
 

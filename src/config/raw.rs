@@ -16,7 +16,8 @@ use super::ConfigError;
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawConfig {
-    /// Names the slot, the publication and the checkpoint unless they are given. Default: the source database's name.
+    /// Names the slot, the publication and the checkpoint unless they are given. Default: the
+    /// source database's name.
     pub pipeline: Option<String>,
     /// The PostgreSQL database.
     pub source: RawSource,
@@ -34,7 +35,8 @@ pub struct RawConfig {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawSource {
-    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full`. Default: the PG* environment variables.
+    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full`. Default: the PG*
+    /// environment variables.
     pub url: Option<String>,
     /// The replication slot. Default: `wal2graph_` and the pipeline's name.
     pub slot: Option<String>,
@@ -46,7 +48,8 @@ pub struct RawSource {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawGraph {
-    /// `bolt://HOST:PORT` or `neo4j://HOST:PORT`; with `+s` for TLS, `+ssc` for TLS with any certificate.
+    /// `bolt://HOST:PORT` or `neo4j://HOST:PORT`; with `+s` for TLS, `+ssc` for TLS with any
+    /// certificate.
     pub url: Option<String>,
     /// Default: `neo4j`.
     pub user: Option<String>,
@@ -60,7 +63,8 @@ pub struct RawGraph {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawLimits {
-    /// How many tables, or parts of one, are copied at the same time: 1 to 16. Default: one a core, up to four.
+    /// How many tables, or parts of one, are copied at the same time: 1 to 16. Default: one a core,
+    /// up to four.
     pub copy_lanes: Option<u8>,
 }
 

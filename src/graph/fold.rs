@@ -1,4 +1,5 @@
-//! Folding: a batch of row events becomes, for each table, what its rows end as and how their keys got there.
+//! Folding: a batch of row events becomes, for each table, what its rows end as and how their keys
+//! got there.
 //!
 //! ```text
 //! stream order:  insert 1   update 1   move 1 -> 2   delete 3   insert 3
@@ -6,9 +7,9 @@
 //! steps:         move 1 -> 2, drop 3                  (in stream order, never collapsed)
 //! ```
 //!
-//! `rows` may forget the order because the last write of a key wins; `steps` may not: a chain of key changes run in
-//! another order moves the wrong rows. A delete is a step even when its insert is in the same batch, because a copy
-//! or an earlier run may have made the node already.
+//! `rows` may forget the order because the last write of a key wins; `steps` may not: a chain of
+//! key changes run in another order moves the wrong rows. A delete is a step even when its insert
+//! is in the same batch, because a copy or an earlier run may have made the node already.
 
 use std::collections::BTreeMap;
 
@@ -54,8 +55,8 @@ pub enum Step {
 pub struct FoldedRow {
     /// Its columns; what no event of the batch brought is unchanged.
     pub row: Row,
-    /// It was inserted in this batch, so nothing it owned before can be in the graph, unless a copy or a replay
-    /// put it there.
+    /// It was inserted in this batch, so nothing it owned before can be in the graph, unless a copy
+    /// or a replay put it there.
     pub inserted: bool,
     /// Its key changed in this batch.
     pub moved: bool,

@@ -6,9 +6,10 @@
 //!                                              +-------memory-->    the oracle
 //! ```
 //!
-//! The one invariant: the graph is a function of the tables. A node belongs to a key value; a row fills it or not
-//! (then it is a placeholder). A relationship is decided by its owner row alone and points at a key value, so nothing
-//! that happens to a target row adds, moves or removes a relationship that another row owns.
+//! The one invariant: the graph is a function of the tables. A node belongs to a key value; a row
+//! fills it or not (then it is a placeholder). A relationship is decided by its owner row alone and
+//! points at a key value, so nothing that happens to a target row adds, moves or removes a
+//! relationship that another row owns.
 
 pub mod cypher;
 pub mod fold;

@@ -126,8 +126,8 @@ impl Model {
         }
     }
 
-    /// The references by unique columns that lead to `target`: the owner's table, which of its references, and the
-    /// target's properties.
+    /// The references by unique columns that lead to `target`: the owner's table, which of its
+    /// references, and the target's properties.
     pub fn unique_references_to(
         &self,
         target: TableIndex,
@@ -140,7 +140,8 @@ impl Model {
         })
     }
 
-    /// The references of all node tables that lead to `target`: the owner's table and which of its references.
+    /// The references of all node tables that lead to `target`: the owner's table and which of its
+    /// references.
     pub fn references_to(
         &self,
         target: TableIndex,

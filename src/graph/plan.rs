@@ -1,4 +1,5 @@
-//! The order of writes: a folded batch becomes statements that leave the graph a function of the tables.
+//! The order of writes: a folded batch becomes statements that leave the graph a function of the
+//! tables.
 //!
 //! ```text
 //! clear (truncated tables) -> steps of node tables -> steps of join tables
@@ -6,11 +7,12 @@
 //!   -> join rows -> references to unique columns
 //! ```
 //!
-//! Why this order is right. A relationship is decided by its owner row alone and points at a key value, so steps of
-//! different tables do not depend on each other, and only the order inside a table matters; it is kept. Drops come
-//! before upserts, so that a key that went and came back starts empty. Nodes come before relationships, so that a
-//! missing end point is a row that really is missing: it becomes a placeholder. Whatever takes a relationship from a
-//! placeholder looks, in the same statement, whether it was the last one.
+//! Why this order is right. A relationship is decided by its owner row alone and points at a key
+//! value, so steps of different tables do not depend on each other, and only the order inside a
+//! table matters; it is kept. Drops come before upserts, so that a key that went and came back
+//! starts empty. Nodes come before relationships, so that a missing end point is a row that really
+//! is missing: it becomes a placeholder. Whatever takes a relationship from a placeholder looks, in
+//! the same statement, whether it was the last one.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -28,8 +30,8 @@ use super::{
 pub struct Circumstances {
     /// It holds whole source transactions only.
     pub whole_transactions: bool,
-    /// It comes from a stream that is neither copying nor replaying: before it, the graph equals the tables at one
-    /// moment.
+    /// It comes from a stream that is neither copying nor replaying: before it, the graph equals
+    /// the tables at one moment.
     pub settled: bool,
 }
 
@@ -37,8 +39,9 @@ impl Circumstances {
     /// The rows of a copy: any of them may be in the graph already, in any earlier state.
     pub const COPY: Circumstances = Circumstances { whole_transactions: true, settled: false };
 
-    /// Relationships that the source enforces may go with a deleted target: no row points there any more. A key
-    /// change leaves them at the old key until their owners follow, so with one in the batch they may not.
+    /// Relationships that the source enforces may go with a deleted target: no row points there any
+    /// more. A key change leaves them at the old key until their owners follow, so with one in the
+    /// batch they may not.
     fn ride_along(self, mutations: &Mutations) -> bool {
         let moves = |table: &TableMutations| {
             table.steps.iter().any(|step| matches!(step, Step::Move { .. }))
@@ -83,7 +86,8 @@ pub fn plan(model: &Model, mutations: Mutations, circumstances: Circumstances) -
     statements
 }
 
-/// The writes of copied rows: nodes in one pass, relationships in the other. `rows` are complete, and unique by key.
+/// The writes of copied rows: nodes in one pass, relationships in the other. `rows` are complete,
+/// and unique by key.
 pub fn plan_copied(
     model: &Model,
     table: TableIndex,
@@ -99,8 +103,8 @@ pub fn plan_copied(
     statements
 }
 
-/// What a pass of a copy writes. All tables' nodes come first, because the end points of relationships are then
-/// found instead of made.
+/// What a pass of a copy writes. All tables' nodes come first, because the end points of
+/// relationships are then found instead of made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Pass {
     /// Nodes with their properties.
@@ -309,7 +313,8 @@ fn match_from_target(
     }
 }
 
-/// The row's value of the named properties: `None` when one did not come, `Some(None)` when one is NULL.
+/// The row's value of the named properties: `None` when one did not come, `Some(None)` when one is
+/// NULL.
 fn unique_value(
     shape: &NodeShape,
     properties: &[String],
@@ -379,7 +384,8 @@ fn upsert_relationships(
     }
 }
 
-/// The ends of a join row: from its key where that is made of them, else from its columns if both came.
+/// The ends of a join row: from its key where that is made of them, else from its columns if both
+/// came.
 fn ends(model: &Model, shape: &RelationshipShape, key: &Key, row: &Row) -> Option<(Key, Key)> {
     match (&shape.key, &row.references[0], &row.references[1]) {
         (RelationshipKey::Ends, _, _) => Some(shape.split_ends(model, key)),

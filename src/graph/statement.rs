@@ -14,8 +14,8 @@ pub const INCOMPLETE_PROPERTY: &str = "_incomplete";
 /// One write, for many rows of one table. Rows are sorted, and unique by what they write.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Statement {
-    /// Every row of the node table goes, as [`Statement::DropNodes`] would have it. Run in bounded pieces until
-    /// nothing is left.
+    /// Every row of the node table goes, as [`Statement::DropNodes`] would have it. Run in bounded
+    /// pieces until nothing is left.
     ClearNodes {
         /// Whose rows.
         table: TableIndex,
@@ -25,9 +25,9 @@ pub enum Statement {
         /// Whose rows.
         table: TableIndex,
     },
-    /// Rows go: the relationships they own go; the node becomes a placeholder if other rows' mapped relationships
-    /// point at it, else it is deleted with whatever else hangs on it. A key without a node is nothing to do; a
-    /// placeholder stays as long as something points at it.
+    /// Rows go: the relationships they own go; the node becomes a placeholder if other rows' mapped
+    /// relationships point at it, else it is deleted with whatever else hangs on it. A key without
+    /// a node is nothing to do; a placeholder stays as long as something points at it.
     DropNodes {
         /// Whose rows.
         table: TableIndex,
@@ -36,9 +36,10 @@ pub enum Statement {
         /// Enforced references to the node go with it and do not make a placeholder of it.
         ride_along: bool,
     },
-    /// Rows change their key, one after another. No row at `from`: nothing. A row at `to` already: `from` is
-    /// dropped. Else the node takes the new key with all it has and owns; other rows' mapped relationships stay at
-    /// the old key, on a placeholder; a placeholder at the new key hands its relationships over and goes.
+    /// Rows change their key, one after another. No row at `from`: nothing. A row at `to` already:
+    /// `from` is dropped. Else the node takes the new key with all it has and owns; other rows'
+    /// mapped relationships stay at the old key, on a placeholder; a placeholder at the new key
+    /// hands its relationships over and goes.
     MoveNodes {
         /// Whose rows.
         table: TableIndex,
@@ -52,8 +53,9 @@ pub enum Statement {
         /// Which.
         keys: Vec<Key>,
     },
-    /// Join rows change their key, one after another. Keyed by its ends, the relationship is made again at the new
-    /// ends with its properties; one that is there already wins, and the old one goes.
+    /// Join rows change their key, one after another. Keyed by its ends, the relationship is made
+    /// again at the new ends with its properties; one that is there already wins, and the old one
+    /// goes.
     MoveRelationships {
         /// Whose rows.
         table: TableIndex,
@@ -71,8 +73,8 @@ pub enum Statement {
         /// The rows by key: one value for each known property; `None` removes it.
         rows: Vec<NodeRow>,
     },
-    /// Relationships of a reference by key that lead elsewhere than the row says go (`None`: all of them). An owner
-    /// that is no row is passed over.
+    /// Relationships of a reference by key that lead elsewhere than the row says go (`None`: all of
+    /// them). An owner that is no row is passed over.
     RemoveReferences {
         /// The owner's table.
         table: TableIndex,
@@ -83,8 +85,9 @@ pub enum Statement {
         /// Owner and target, sorted by owner.
         rows: Vec<(Key, Option<Key>)>,
     },
-    /// Relationships of a reference by key exist; a missing target becomes a placeholder. An owner that is no row
-    /// yet, missing or a placeholder, is passed over: its insert is still to come in the stream beside a copy.
+    /// Relationships of a reference by key exist; a missing target becomes a placeholder. An owner
+    /// that is no row yet, missing or a placeholder, is passed over: its insert is still to come in
+    /// the stream beside a copy.
     AddReferences {
         /// The owner's table.
         table: TableIndex,
@@ -93,8 +96,8 @@ pub enum Statement {
         /// Owner and target, sorted by target.
         rows: Vec<(Key, Key)>,
     },
-    /// Relationships of join rows exist, with these properties; missing ends become placeholders. Keyed by
-    /// properties of its own, one with other ends is made again with its properties.
+    /// Relationships of join rows exist, with these properties; missing ends become placeholders.
+    /// Keyed by properties of its own, one with other ends is made again with its properties.
     UpsertRelationships {
         /// Whose rows.
         table: TableIndex,
@@ -105,7 +108,8 @@ pub enum Statement {
         /// The rows, sorted by their end.
         rows: Vec<RelationshipRow>,
     },
-    /// Relationships with a key of their own, whose ends did not come, get these properties where they exist.
+    /// Relationships with a key of their own, whose ends did not come, get these properties where
+    /// they exist.
     UpdateRelationships {
         /// Whose rows.
         table: TableIndex,
@@ -114,8 +118,8 @@ pub enum Statement {
         /// The rows by key.
         rows: Vec<NodeRow>,
     },
-    /// Relationships of a reference by unique columns exist exactly where a row of the target has the value, seen
-    /// from the owner.
+    /// Relationships of a reference by unique columns exist exactly where a row of the target has
+    /// the value, seen from the owner.
     MatchFromOwner {
         /// The owner's table.
         table: TableIndex,
@@ -144,10 +148,11 @@ pub struct Known(pub Box<[bool]>);
 pub enum Completeness {
     /// Everything came: the node is complete after this.
     Complete,
-    /// What did not come is in the graph already. Where there is no complete row, it is marked incomplete.
+    /// What did not come is in the graph already. Where there is no complete row, it is marked
+    /// incomplete.
     Partial,
-    /// The same for a row whose key changed while tables are copied: always marked incomplete, because what the
-    /// graph has may be another row's.
+    /// The same for a row whose key changed while tables are copied: always marked incomplete,
+    /// because what the graph has may be another row's.
     PartialMoved,
 }
 

@@ -89,8 +89,8 @@ impl fmt::Display for Notice {
             }
             Notice::PartlyUnchanged { table, column, count } => write!(
                 f,
-                "{table}: {count} references were left alone, for column {column:?} was not sent; REPLICA IDENTITY FULL \
-                 sends it"
+                "{table}: {count} references were left alone, for column {column:?} was not sent; \
+                 REPLICA IDENTITY FULL sends it"
             ),
         }
     }

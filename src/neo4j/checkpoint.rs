@@ -6,10 +6,11 @@
 //! advance:  lock -> is it where I left it, under my epoch? -> move it     first statement of every transaction
 //! ```
 //!
-//! The lock comes first, because Neo4j reads what is committed at the moment of reading: two writers that compare before
-//! they lock could both pass. Setting the label that the node has is what locks it, changes nothing and leaves nothing
-//! behind. (Removing a property locks only if the database has ever seen a property of that name: in a new database
-//! `SET c._lock = null` is a silent nothing. Measured on 5.26 and 2026.07.)
+//! The lock comes first, because Neo4j reads what is committed at the moment of reading: two
+//! writers that compare before they lock could both pass. Setting the label that the node has is
+//! what locks it, changes nothing and leaves nothing behind. (Removing a property locks only if the
+//! database has ever seen a property of that name: in a new database `SET c._lock = null` is a
+//! silent nothing. Measured on 5.26 and 2026.07.)
 
 use chrono::{DateTime, FixedOffset, Utc};
 use neo4rs::{Query, Row, summary::Counters};
@@ -26,8 +27,8 @@ use super::{connect::Connection, copy_progress, error::Error, retry};
 /// The checkpoint's label.
 pub const LABEL: &str = "_Wal2GraphCheckpoint";
 
-/// Statements on rows lock a node by `SET n._lock = null`. That locks nothing while the database has never seen a
-/// property of this name, so [`prepare`] makes the name known.
+/// Statements on rows lock a node by `SET n._lock = null`. That locks nothing while the database
+/// has never seen a property of this name, so [`prepare`] makes the name known.
 pub const LOCK: &str = "_lock";
 
 const RETURNED: &str = "c.lsn AS lsn, c.part_commit_lsn AS part_commit_lsn, c.part_events AS part_events, \
@@ -46,8 +47,8 @@ pub struct NewCheckpoint {
     pub mapping_digest: String,
 }
 
-/// Makes sure that there can be one checkpoint a pipeline, and one progress node a range of a copy, and that the
-/// database knows the property name [`LOCK`].
+/// Makes sure that there can be one checkpoint a pipeline, and one progress node a range of a copy,
+/// and that the database knows the property name [`LOCK`].
 pub async fn prepare(connection: &Connection) -> Result<(), Error> {
     for (name, label, key) in [
         ("_wal2graph_checkpoint", LABEL, "c.pipeline"),
@@ -69,8 +70,8 @@ pub async fn read(connection: &Connection, pipeline: &str) -> Result<Option<Chec
     rows.first().map(checkpoint_of).transpose()
 }
 
-/// Makes the pipeline's checkpoint and the progress nodes of its first copy, together. False when there is a
-/// checkpoint already: then nothing is written. Needs [`prepare`].
+/// Makes the pipeline's checkpoint and the progress nodes of its first copy, together. False when
+/// there is a checkpoint already: then nothing is written. Needs [`prepare`].
 pub async fn create(
     connection: &Connection,
     pipeline: &str,
@@ -104,7 +105,8 @@ pub async fn create(
     retry::while_transient(|| once(query.clone())).await
 }
 
-/// Removes the pipeline's checkpoint and progress nodes. Whoever writes for it is fenced from then on.
+/// Removes the pipeline's checkpoint and progress nodes. Whoever writes for it is fenced from then
+/// on.
 pub async fn destroy(connection: &Connection, pipeline: &str) -> Result<(), Error> {
     let text = format!(
         "MATCH (c:{LABEL} {{pipeline: $pipeline}}) DETACH DELETE c \
@@ -115,8 +117,8 @@ pub async fn destroy(connection: &Connection, pipeline: &str) -> Result<(), Erro
     Ok(())
 }
 
-/// Locks the checkpoint node until the transaction ends. A statement of its own, so that nothing the compare-and-set
-/// reads can have been read before.
+/// Locks the checkpoint node until the transaction ends. A statement of its own, so that nothing
+/// the compare-and-set reads can have been read before.
 pub(super) fn lock_query(pipeline: &str) -> Query {
     let text = format!("MATCH (c:{LABEL} {{pipeline: $pipeline}}) SET c:{LABEL}");
     Query::new(text).param("pipeline", pipeline)
@@ -175,7 +177,8 @@ fn expect(query: Query, pipeline: &str, epoch: Epoch, from: &Position) -> Query 
         .param("from_events", from.part.map_or(-1, |part| part.events as i64))
 }
 
-/// Whether a compare-and-set found what it expected. One that did not sets no property: its lock is a label.
+/// Whether a compare-and-set found what it expected. One that did not sets no property: its lock is
+/// a label.
 pub(super) fn passed(counters: &Counters) -> bool {
     counters.properties_set > 0
 }

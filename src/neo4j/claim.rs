@@ -6,9 +6,10 @@
 //!   longer than the limit: who holds the lock? ours: end it. Somebody else's: name it and go on waiting
 //! ```
 //!
-//! Claim only while holding the slot (START_REPLICATION succeeded): a waiting standby that claimed earlier would fence
-//! the healthy writer. Whoever still writes after the claim finds another epoch, so all it can do is be in our way: a
-//! stopped process keeps its transaction open, and with it the lock, for as long as the server lets it.
+//! Claim only while holding the slot (START_REPLICATION succeeded): a waiting standby that claimed
+//! earlier would fence the healthy writer. Whoever still writes after the claim finds another
+//! epoch, so all it can do is be in our way: a stopped process keeps its transaction open, and with
+//! it the lock, for as long as the server lets it.
 
 use std::time::{Duration, Instant};
 
@@ -24,8 +25,9 @@ use super::{
     retry,
 };
 
-/// How long a claim waits for the lock before it ends the transaction that holds it. A healthy writer's longest
-/// transaction is far below it, and a claim is made only when that writer has lost the slot.
+/// How long a claim waits for the lock before it ends the transaction that holds it. A healthy
+/// writer's longest transaction is far below it, and a claim is made only when that writer has lost
+/// the slot.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a claim may take in all.
@@ -66,7 +68,8 @@ pub enum ClaimError {
     Neo4j(#[from] Error),
 }
 
-/// Claims the pipeline. Waits at most [`CLAIM_LIMIT`]; after `patience` it ends the transaction of a stopped writer.
+/// Claims the pipeline. Waits at most [`CLAIM_LIMIT`]; after `patience` it ends the transaction of
+/// a stopped writer.
 pub async fn claim(
     options: &Options,
     pipeline: &str,
@@ -122,7 +125,8 @@ async fn raise(connection: &Connection, pipeline: &str) -> Result<Option<Checkpo
     Ok(Some(checkpoint))
 }
 
-/// A comment in the statements that may wait for a lock, so that they can be found in SHOW TRANSACTIONS.
+/// A comment in the statements that may wait for a lock, so that they can be found in SHOW
+/// TRANSACTIONS.
 pub(super) const CLAIM_MARK: &str = "wal2graph claims";
 
 fn lock_query(pipeline: &str) -> Query {
@@ -138,11 +142,12 @@ struct Holder {
     ours: bool,
 }
 
-/// The transaction that blocks the claim. It is ours when it runs as the same user: nobody else has a reason to hold a
-/// checkpoint's lock, and of our own writers only one that lost the slot can stand in the way of a claim.
+/// The transaction that blocks the claim. It is ours when it runs as the same user: nobody else has
+/// a reason to hold a checkpoint's lock, and of our own writers only one that lost the slot can
+/// stand in the way of a claim.
 async fn holder(connection: &Connection, pipeline: &str) -> Result<Option<Holder>, Error> {
-    let text = "SHOW TRANSACTIONS YIELD transactionId, username, currentQuery, status, clientAddress, elapsedTime, parameters \
-         RETURN transactionId, username, coalesce(currentQuery, '') AS query, status, \
+    let text = "SHOW TRANSACTIONS YIELD transactionId, username, currentQuery, status, clientAddress, elapsedTime, \
+         parameters RETURN transactionId, username, coalesce(currentQuery, '') AS query, status, \
          coalesce(clientAddress, '?') AS address, toString(elapsedTime) AS elapsed, \
          coalesce(toString(parameters.pipeline), '') AS pipeline";
     let rows = connection.rows(Query::new(text.to_owned())).await?;

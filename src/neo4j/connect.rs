@@ -4,10 +4,11 @@
 //! Connection::begin -> (connects, or resets what is there) -> TCP_NODELAY -> Transaction -> commit | rollback
 //! ```
 //!
-//! One pool of one connection a lane: the driver resets a failed or abandoned transaction only when its connection is
-//! taken from the pool again, so with a single one the next `begin` always clears up after the last. The driver's
-//! `connection_timeout` is also the limit of every single answer, so it is set to the longest transaction that is
-//! allowed, and connecting has a shorter limit of its own, here.
+//! One pool of one connection a lane: the driver resets a failed or abandoned transaction only when
+//! its connection is taken from the pool again, so with a single one the next `begin` always clears
+//! up after the last. The driver's `connection_timeout` is also the limit of every single answer,
+//! so it is set to the longest transaction that is allowed, and connecting has a shorter limit of
+//! its own, here.
 
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ use super::{error::Error, nodelay, retry};
 /// How long connecting, logging in and BEGIN may take together.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 
-/// How long one statement or COMMIT of a batch may take. After that the connection is given up, and the server ends
-/// the transaction.
+/// How long one statement or COMMIT of a batch may take. After that the connection is given up, and
+/// the server ends the transaction.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(300);
 
 /// The same for statements that walk the whole graph once: constraints over existing data, checks.
@@ -74,7 +75,8 @@ impl Connection {
         Ok(Connection { graph, port: port_of(&options.url) })
     }
 
-    /// Begins a transaction, connecting if need be. Ends whatever an earlier transaction of this connection left.
+    /// Begins a transaction, connecting if need be. Ends whatever an earlier transaction of this
+    /// connection left.
     ///
     /// An earlier [`Transaction`] must have been dropped: there is one connection.
     pub async fn begin(&self) -> Result<Transaction, Error> {
@@ -88,7 +90,8 @@ impl Connection {
         }
     }
 
-    /// Runs one statement in a transaction of its own and commits it; again, while Neo4j asks for that.
+    /// Runs one statement in a transaction of its own and commits it; again, while Neo4j asks for
+    /// that.
     pub async fn run(&self, query: Query) -> Result<Counters, Error> {
         let once = |query| async {
             let mut transaction = self.begin().await?;
@@ -111,16 +114,18 @@ impl Connection {
     }
 }
 
-/// An open transaction. After an error it is of no use; drop it. The server has released its locks by then.
+/// An open transaction. After an error it is of no use; drop it. The server has released its locks
+/// by then.
 ///
-/// Dropping one that has not failed says nothing to the server, which keeps its locks until the connection's next
-/// `begin`: always [`Transaction::commit`] or [`Transaction::rollback`].
+/// Dropping one that has not failed says nothing to the server, which keeps its locks until the
+/// connection's next `begin`: always [`Transaction::commit`] or [`Transaction::rollback`].
 pub struct Transaction {
     txn: Txn,
 }
 
 impl Transaction {
-    /// Runs a writing statement. (The driver never evaluates one that only reads: use [`Transaction::rows`].)
+    /// Runs a writing statement. (The driver never evaluates one that only reads: use
+    /// [`Transaction::rows`].)
     pub async fn run(&mut self, query: Query) -> Result<Counters, Error> {
         Ok(*self.txn.run(query).await?.stats())
     }
@@ -141,7 +146,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Gives the transaction up. An error is of no interest: the next `begin` resets the connection.
+    /// Gives the transaction up. An error is of no interest: the next `begin` resets the
+    /// connection.
     pub async fn rollback(self) {
         let _ = self.txn.rollback().await;
     }

@@ -4,9 +4,9 @@
 //! (:_Wal2GraphCopy {pipeline, table, pass, part, next_block, end_block, rows, relfilenode, epoch, done})
 //! ```
 //!
-//! Each is its lane's fence: a chunk's first statement compares epoch and `next_block` under the node's lock, as the
-//! checkpoint's compare-and-set does, and a claim raises the epoch of all of them. So lanes write at the same time
-//! without meeting at one node.
+//! Each is its lane's fence: a chunk's first statement compares epoch and `next_block` under the
+//! node's lock, as the checkpoint's compare-and-set does, and a claim raises the epoch of all of
+//! them. So lanes write at the same time without meeting at one node.
 
 use chrono::Utc;
 use neo4rs::{BoltType, Query, Row};

@@ -1,11 +1,13 @@
-//! What an error of Neo4j or its driver means for the one who writes: try again, look what happened, or stop.
+//! What an error of Neo4j or its driver means for the one who writes: try again, look what
+//! happened, or stop.
 //!
 //! ```text
 //! driver error -> Error::{Transient, Terminated, Lost, TooLarge, Data, Fatal}
 //! ```
 //!
-//! Texts name the cause and the fix and never a row's value. Neo4j puts values into some messages, so that a message
-//! is passed on only where its kind is known to carry none; of the others the code is enough to look it up.
+//! Texts name the cause and the fix and never a row's value. Neo4j puts values into some messages,
+//! so that a message is passed on only where its kind is known to carry none; of the others the
+//! code is enough to look it up.
 
 use neo4rs::Error as DriverError;
 
@@ -144,7 +146,8 @@ impl From<DriverError> for Error {
             | DriverError::ListTooLong => {
                 Error::Data(ServerError { code: "Bolt".to_owned(), message: error.to_string() })
             }
-            // Whatever else: the exchange is not where it should be, so the connection is of no use.
+            // Whatever else: the exchange is not where it should be, so the connection is of no
+            // use.
             other => Error::Lost(other.to_string()),
         }
     }

@@ -6,8 +6,9 @@
 //!            not as expected: look, and stop if another writer writes      no answer: look, never guess
 //! ```
 //!
-//! The position is a node of the same graph and moves in the same transaction as the data, first of all, under the
-//! node's lock. So a batch is in the graph exactly when its position is, whatever breaks in between.
+//! The position is a node of the same graph and moves in the same transaction as the data, first of
+//! all, under the node's lock. So a batch is in the graph exactly when its position is, whatever
+//! breaks in between.
 
 pub mod checkpoint;
 pub mod claim;

@@ -1,8 +1,9 @@
 //! TCP_NODELAY for connections that a library opened and does not let us touch.
 //!
-//! The driver never sets it. A request above its 8 KiB buffer then ends in a small segment, which the kernel holds
-//! back until the server acknowledges the one before: 40 ms for every batch. The option belongs to the socket, not to
-//! the library's stream object, so that it can be set through the process's own list of descriptors, TLS or not.
+//! The driver never sets it. A request above its 8 KiB buffer then ends in a small segment, which
+//! the kernel holds back until the server acknowledges the one before: 40 ms for every batch. The
+//! option belongs to the socket, not to the library's stream object, so that it can be set through
+//! the process's own list of descriptors, TLS or not.
 
 use std::{
     fs,
@@ -16,10 +17,12 @@ const DESCRIPTORS: &str = "/proc/self/fd";
 #[cfg(not(target_os = "linux"))]
 const DESCRIPTORS: &str = "/dev/fd";
 
-/// Sets TCP_NODELAY on every socket of this process whose peer's port is `port`; says how many there are.
+/// Sets TCP_NODELAY on every socket of this process whose peer's port is `port`; says how many
+/// there are.
 ///
-/// The port is enough: which of a name's addresses the driver took is not known here, and on another of our
-/// connections to the same port the option does no harm. Costs a few microseconds a descriptor.
+/// The port is enough: which of a name's addresses the driver took is not known here, and on
+/// another of our connections to the same port the option does no harm. Costs a few microseconds a
+/// descriptor.
 pub fn set(port: u16) -> usize {
     let Ok(entries) = fs::read_dir(DESCRIPTORS) else { return 0 };
     entries
@@ -30,8 +33,9 @@ pub fn set(port: u16) -> usize {
 }
 
 fn set_on(descriptor: RawFd, port: u16) -> bool {
-    // SAFETY: the descriptor was in the process's list a moment ago. If it has been closed since, or is another file
-    // by now, the two calls below fail or set this harmless option on another socket; nothing is read or closed.
+    // SAFETY: the descriptor was in the process's list a moment ago. If it has been closed since,
+    // or is another file by now, the two calls below fail or set this harmless option on another
+    // socket; nothing is read or closed.
     #[allow(unsafe_code)]
     let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
     let socket = SockRef::from(&descriptor);

@@ -1,7 +1,7 @@
 //! Values as the Bolt protocol carries them.
 //!
-//! Rows go as lists, not as maps: a third of the client's work, and fewer bytes. Everything is built bottom-up, because
-//! the driver's own conversions of a `Vec` clone every element.
+//! Rows go as lists, not as maps: a third of the client's work, and fewer bytes. Everything is
+//! built bottom-up, because the driver's own conversions of a `Vec` clone every element.
 
 use neo4rs::{
     BoltBoolean, BoltBytes, BoltDuration, BoltFloat, BoltInteger, BoltList, BoltNull, BoltPoint2D,
@@ -13,7 +13,8 @@ use crate::{
     value::{FixedOffsetSeconds, Float, Value},
 };
 
-/// The statement with its rows as the driver takes it. The rows are copied: a retry needs them again.
+/// The statement with its rows as the driver takes it. The rows are copied: a retry needs them
+/// again.
 pub fn query(query: &Query) -> neo4rs::Query {
     neo4rs::Query::new(query.text.to_string()).param("rows", list(query.rows.iter().map(parameter)))
 }

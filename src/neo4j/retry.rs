@@ -25,7 +25,8 @@ impl Retry {
         Retry { began: Instant::now(), pause: FIRST_PAUSE }
     }
 
-    /// Waits until another attempt is due; false, at once, when it would come after [`RETRY_LIMIT`].
+    /// Waits until another attempt is due; false, at once, when it would come after
+    /// [`RETRY_LIMIT`].
     pub(super) async fn wait(&mut self) -> bool {
         if self.began.elapsed() + self.pause > RETRY_LIMIT {
             return false;
@@ -36,7 +37,8 @@ impl Retry {
     }
 }
 
-/// Does it again while Neo4j asks for that. A lost connection is an error: only a writer knows how to go on from it.
+/// Does it again while Neo4j asks for that. A lost connection is an error: only a writer knows how
+/// to go on from it.
 pub(super) async fn while_transient<T, A: Future<Output = Result<T, Error>>>(
     mut attempt: impl FnMut() -> A,
 ) -> Result<T, Error> {

@@ -1,7 +1,8 @@
 //! What the graph must have before the first row: constraints, indexes, and a server that can.
 //!
-//! Without its constraint a MERGE is a scan of the label, and two writers could make one key twice. Community Edition
-//! has everything needed: uniqueness constraints on nodes and relationships, and range indexes.
+//! Without its constraint a MERGE is a scan of the label, and two writers could make one key twice.
+//! Community Edition has everything needed: uniqueness constraints on nodes and relationships, and
+//! range indexes.
 
 use std::collections::BTreeSet;
 
@@ -34,7 +35,8 @@ pub enum Entity {
     Relationship(String),
 }
 
-/// What the mapping needs: its keys are unique, and its unique references are indexed on both sides.
+/// What the mapping needs: its keys are unique, and its unique references are indexed on both
+/// sides.
 pub fn requirements(model: &Model) -> BTreeSet<Requirement> {
     let mut all = BTreeSet::new();
     for (_, table) in model.iter() {
@@ -105,7 +107,8 @@ impl Requirement {
     }
 }
 
-/// Makes what is missing, and waits until it can be used. What exists already is left as it is. Returns what was made.
+/// Makes what is missing, and waits until it can be used. What exists already is left as it is.
+/// Returns what was made.
 ///
 /// `connection` needs a long answer limit: a constraint walks the existing data.
 pub async fn establish(
@@ -116,7 +119,8 @@ pub async fn establish(
     for requirement in &missing {
         connection.run(Query::new(requirement.cypher())).await?;
     }
-    // A uniqueness is complete when it is there. Others' failed indexes are none of our business, so not awaitIndexes.
+    // A uniqueness is complete when it is there. Others' failed indexes are none of our business,
+    // so not awaitIndexes.
     for index in missing.iter().filter(|it| !it.unique) {
         let wait = format!("CALL db.awaitIndex($name, {INDEX_LIMIT_SECONDS})");
         connection.rows(Query::new(wait).param("name", index.name())).await?;
@@ -183,7 +187,8 @@ pub struct Server {
     pub database: String,
 }
 
-/// Asks the server who it is. An error also says that the database is missing or that the log-in is refused.
+/// Asks the server who it is. An error also says that the database is missing or that the log-in is
+/// refused.
 pub async fn describe(connection: &Connection) -> Result<Server, Error> {
     let text = "CALL dbms.components() YIELD name, versions, edition WHERE name = 'Neo4j Kernel' \
          CALL db.info() YIELD name AS database RETURN versions[0] AS version, edition, database";
@@ -204,7 +209,8 @@ pub async fn may_change_schema(connection: &Connection) -> Result<(), Error> {
     Ok(())
 }
 
-/// How many nodes there are of each label, in the order of `labels`; nodes of others before the first copy.
+/// How many nodes there are of each label, in the order of `labels`; nodes of others before the
+/// first copy.
 pub async fn count_labels(connection: &Connection, labels: &[&str]) -> Result<Vec<u64>, Error> {
     let mut counts = Vec::with_capacity(labels.len());
     for label in labels {

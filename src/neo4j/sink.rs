@@ -1,4 +1,5 @@
-//! The writer as the pipeline's sink: planned statements become texts and rows, in transactions of sane size.
+//! The writer as the pipeline's sink: planned statements become texts and rows, in transactions of
+//! sane size.
 //!
 //! ```text
 //! clearing statements   each in pieces of its own, until a piece changes nothing

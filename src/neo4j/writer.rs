@@ -1,4 +1,5 @@
-//! The writer of one lane: a batch and its position, in one transaction, until it is known to be in the graph.
+//! The writer of one lane: a batch and its position, in one transaction, until it is known to be in
+//! the graph.
 //!
 //! ```text
 //!          +--------------------------- again, after a pause ---------------------------+
@@ -10,9 +11,10 @@
 //!                                        anything else                   -> fenced
 //! ```
 //!
-//! Why an unanswered COMMIT needs no case of its own: the next attempt's compare-and-set waits for the node's lock, so
-//! it sees what became of the last one, and the refusal is then read under the lock. Looking without the lock would
-//! not do: a COMMIT that is still under way would look as if it had not happened.
+//! Why an unanswered COMMIT needs no case of its own: the next attempt's compare-and-set waits for
+//! the node's lock, so it sees what became of the last one, and the refusal is then read under the
+//! lock. Looking without the lock would not do: a COMMIT that is still under way would look as if
+//! it had not happened.
 
 use neo4rs::summary::Counters;
 
@@ -38,7 +40,8 @@ const TERMINATED_LIMIT: u32 = 1;
 /// Why a batch is not in the graph.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum WriteError {
-    /// Another writer claimed the graph, or its progress is not where we left it. Never write again.
+    /// Another writer claimed the graph, or its progress is not where we left it. Never write
+    /// again.
     #[error(
         "another writer has taken over the graph: expected {expected}, found {found}. Only one may run"
     )]
@@ -48,7 +51,8 @@ pub enum WriteError {
         /// Those that are there.
         found: String,
     },
-    /// Neo4j could not take it for [`RETRY_LIMIT`]. Calling again with the same is right, and settles an open COMMIT.
+    /// Neo4j could not take it for [`RETRY_LIMIT`]. Calling again with the same is right, and
+    /// settles an open COMMIT.
     #[error("Neo4j has not taken a write for {} s: {last}", RETRY_LIMIT.as_secs())]
     Away {
         /// Why the last attempt failed.
@@ -94,8 +98,8 @@ pub struct Retries {
 
 /// Writes for one pipeline under one epoch, one transaction at a time.
 ///
-/// Do not drop a call's future and go on with another writer: the open transaction keeps its locks until this writer
-/// begins the next one, or is dropped.
+/// Do not drop a call's future and go on with another writer: the open transaction keeps its locks
+/// until this writer begins the next one, or is dropped.
 pub struct Writer {
     connection: Connection,
     pipeline: String,
@@ -158,8 +162,9 @@ impl Writer {
         self.guarded(&Guard::Chunk(step), queries).await.map(drop)
     }
 
-    /// Writes statements that are repeatable, while the checkpoint stays `at` its position: pieces of a truncate,
-    /// sweeps. Says what they did; after an unanswered COMMIT, what the repetition did.
+    /// Writes statements that are repeatable, while the checkpoint stays `at` its position: pieces
+    /// of a truncate, sweeps. Says what they did; after an unanswered COMMIT, what the repetition
+    /// did.
     pub async fn write_piece(
         &mut self,
         at: &Position,
@@ -257,7 +262,8 @@ impl Writer {
             return Err(Attempt::Refused);
         }
         let counters = run_all(&mut transaction, queries).await?;
-        // Memory may run out at COMMIT too; then the last statement is as good a name for it as any.
+        // Memory may run out at COMMIT too; then the last statement is as good a name for it as
+        // any.
         transaction.commit().await.map_err(|error| match error {
             Error::TooLarge(_) | Error::Data(_) => Attempt::At(usize::MAX, error),
             error => Attempt::Around(error),

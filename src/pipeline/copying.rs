@@ -5,9 +5,9 @@
 //! last turns:  incomplete rows, read by key, until a round finds none
 //! ```
 //!
-//! Why it is correct is said in [`crate::copy`]; this is the order of the steps that it rests on. A table is locked
-//! against rewriting before the snapshot is taken, and its file is compared with the progress under that lock, so a
-//! chunk's blocks are those that the progress speaks of.
+//! Why it is correct is said in [`crate::copy`]; this is the order of the steps that it rests on. A
+//! table is locked against rewriting before the snapshot is taken, and its file is compared with
+//! the progress under that lock, so a chunk's blocks are those that the progress speaks of.
 
 use std::{
     collections::BTreeMap,
@@ -52,7 +52,8 @@ pub trait ChunkReader: Send + 'static {
     /// Why it can not read.
     type Error: Failure;
 
-    /// Locks the table against being rewritten and takes a snapshot of now, whose commits are safe in the log.
+    /// Locks the table against being rewritten and takes a snapshot of now, whose commits are safe
+    /// in the log.
     fn begin(
         &mut self,
         table: TableIndex,
@@ -153,8 +154,8 @@ pub struct TableCopier<R, W> {
     lanes: Vec<Lane<R, W>>,
     /// How many blocks of a table make a chunk.
     chunk_blocks: BTreeMap<TableIndex, u32>,
-    /// Transactions that ran when this instance started must have ended: an earlier one may have applied them, and a
-    /// snapshot may not see them yet.
+    /// Transactions that ran when this instance started must have ended: an earlier one may have
+    /// applied them, and a snapshot may not see them yet.
     ended_before: u64,
     ranges: Mutex<Ranges>,
     /// The stream has passed the last chunk.
@@ -182,8 +183,8 @@ enum LaneEnd {
 type Copied<T, R, W> = Result<T, CopyError<<R as ChunkReader>::Error, <W as ChunkWriter>::Error>>;
 
 impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
-    /// A copy that goes on from `progress`, which is in working order. `ended_before` is a transaction id that was
-    /// given out after this instance had claimed the graph.
+    /// A copy that goes on from `progress`, which is in working order. `ended_before` is a
+    /// transaction id that was given out after this instance had claimed the graph.
     pub fn new(
         model: Arc<Model>,
         lanes: Vec<Lane<R, W>>,
@@ -229,8 +230,8 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
         self.lanes[0].writer.restart(at, &of_table).await.map_err(CopyError::Write)
     }
 
-    /// Reads incomplete rows again by key. Settled when the stream has passed the last chunk, and a round after that
-    /// found none.
+    /// Reads incomplete rows again by key. Settled when the stream has passed the last chunk, and a
+    /// round after that found none.
     async fn complete(&mut self, held: &mut Held) -> Copied<Turn, R, W> {
         let lane = &mut self.lanes[0];
         let incomplete = lane.writer.incomplete(INCOMPLETE_ROWS).await.map_err(CopyError::Write)?;
@@ -323,7 +324,8 @@ impl Work<'_> {
         Ok(LaneEnd::Done)
     }
 
-    /// A range that is not done and that no other lane has. Relationships come once all nodes are there.
+    /// A range that is not done and that no other lane has. Relationships come once all nodes are
+    /// there.
     fn take(&self) -> Option<usize> {
         let mut ranges = self.ranges();
         let pass = ranges.progress.iter().filter(|range| !range.done).map(|range| range.pass).min();

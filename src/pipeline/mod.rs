@@ -6,8 +6,8 @@
 //!      +-----Acknowledge
 //! ```
 //!
-//! It knows no product. It decides nothing about order or progress either: the engine does, and is simulated. What
-//! is here is only waiting for several things at once.
+//! It knows no product. It decides nothing about order or progress either: the engine does, and is
+//! simulated. What is here is only waiting for several things at once.
 
 mod copying;
 mod run;
@@ -40,7 +40,8 @@ pub trait Source: Send {
     /// Why it ended.
     type Error: Failure;
 
-    /// What comes next, in order; waits for it. Cancel-safe: nothing is lost when the future is dropped.
+    /// What comes next, in order; waits for it. Cancel-safe: nothing is lost when the future is
+    /// dropped.
     fn next(&mut self) -> impl Future<Output = Result<Vec<Event>, Self::Error>> + Send;
 
     /// Everything before `lsn` is durable in the graph and may be forgotten.

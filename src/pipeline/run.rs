@@ -144,8 +144,8 @@ struct Loop<'a, S, K: Sink, C: Copier> {
 }
 
 impl<S: Source, K: Sink, C: Copier> Pipeline<'_, S, K, C> {
-    /// Runs until `stop` resolves, [`Until`] is reached, or something fails. On `stop`, the batch in flight is
-    /// finished and acknowledged first.
+    /// Runs until `stop` resolves, [`Until`] is reached, or something fails. On `stop`, the batch
+    /// in flight is finished and acknowledged first.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Ended, PipelineError> {
         let started = Instant::now();
         let (copier, copy) = match self.copier {

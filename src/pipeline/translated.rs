@@ -32,8 +32,9 @@ pub trait StatementSink: Send + 'static {
     /// Why they could not be written.
     type Error: Failure;
 
-    /// Writes them in order, with the checkpoint's step, atomically. Statements that clear a table come first and
-    /// may be committed in pieces before the rest, each under the checkpoint's `from` position.
+    /// Writes them in order, with the checkpoint's step, atomically. Statements that clear a table
+    /// come first and may be committed in pieces before the rest, each under the checkpoint's
+    /// `from` position.
     fn write(
         &mut self,
         advance: Advance,

@@ -4,9 +4,10 @@
 //! BEGIN, LOCK TABLE, snapshot, file, log position -> wait until the log is flushed -> COPY of ctid ranges -> ROLLBACK
 //! ```
 //!
-//! The lock comes before the snapshot: a table that is rewritten between the two would look empty to it. The text form
-//! of COPY is the text form of the stream, so both go through one codec. With `synchronous_commit = off` a snapshot
-//! sees commits that a crash of the server would undo; waiting for the flush keeps them out of the graph until then.
+//! The lock comes before the snapshot: a table that is rewritten between the two would look empty
+//! to it. The text form of COPY is the text form of the stream, so both go through one codec. With
+//! `synchronous_commit = off` a snapshot sees commits that a crash of the server would undo;
+//! waiting for the flush keeps them out of the graph until then.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -173,7 +174,8 @@ pub async fn table_size(
     Ok(TableSize { blocks, chunk_blocks, relfilenode, rows })
 }
 
-/// A transaction id that is given out now: once a snapshot's xmin has reached it, everything that runs now has ended.
+/// A transaction id that is given out now: once a snapshot's xmin has reached it, everything that
+/// runs now has ended.
 pub async fn current_xid(client: &Client) -> Result<u64, tokio_postgres::Error> {
     let row = client.query_one("SELECT pg_catalog.pg_current_xact_id()::text", &[]).await?;
     Ok(row.get::<_, &str>(0).parse().unwrap_or_default())

@@ -1,7 +1,7 @@
 //! Publication and slot: made, checked, described.
 //!
-//! The publication comes first. A slot that is older than its publication can not be decoded before PostgreSQL 18, and
-//! silently skips changes from 18 on.
+//! The publication comes first. A slot that is older than its publication can not be decoded before
+//! PostgreSQL 18, and silently skips changes from 18 on.
 
 use tokio_postgres::{Client, Error};
 
@@ -136,14 +136,16 @@ pub async fn slot(client: &Client, name: &str) -> Result<Option<Slot>, Error> {
     }))
 }
 
-/// Makes the slot. Waits for every transaction that is running; [`running_transactions`] says which.
+/// Makes the slot. Waits for every transaction that is running; [`running_transactions`] says
+/// which.
 pub async fn create_slot(client: &Client, name: &str) -> Result<Lsn, Error> {
     let sql = "SELECT lsn::text FROM pg_create_logical_replication_slot($1, 'pgoutput')";
     let row = client.query_one(sql, &[&name]).await?;
     Ok(row.get::<_, &str>(0).parse().unwrap_or_default())
 }
 
-/// Transactions with an id: what slot creation and the start of a copy wait for. Process, and how long it has run.
+/// Transactions with an id: what slot creation and the start of a copy wait for. Process, and how
+/// long it has run.
 pub async fn running_transactions(client: &Client) -> Result<Vec<String>, Error> {
     let sql = "SELECT format('process %s of %s, running for %s s', pid, coalesce(usename, 'the server'), \
         extract(epoch FROM now() - xact_start)::int8) FROM pg_stat_activity \

@@ -3,7 +3,8 @@
 use super::Value;
 
 impl Value {
-    /// The text of a literal that equals the value in its column's type; `None` for lists, which are no keys.
+    /// The text of a literal that equals the value in its column's type; `None` for lists, which
+    /// are no keys.
     pub fn postgres_text(&self) -> Option<String> {
         Some(match self {
             Value::Boolean(it) => it.to_string(),

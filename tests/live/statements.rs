@@ -1,7 +1,7 @@
 //! Every Cypher statement on a real Neo4j, against the in-memory graph.
 //!
-//! Random batches of events are folded and planned; the statements go to both graphs, and both must hold the same
-//! after each batch. `SEED=n` repeats one run.
+//! Random batches of events are folded and planned; the statements go to both graphs, and both must
+//! hold the same after each batch. `SEED=n` repeats one run.
 
 mod shapes;
 

@@ -1,13 +1,14 @@
 //! `run`: copies what is not copied, then streams; connects again when a side was away.
 //!
 //! ```text
-//! catalog -> mapping -> constraints -> checkpoint (or: publication, slot, checkpoint) -> slot held -> claim -> pipeline
-//!    ^                                                                                                        |
-//!    +------------------------- transient failure: let go of everything, wait, again -------------------------+
+//! catalog -> mapping -> constraints -> checkpoint -> slot held -> claim -> pipeline
+//!    ^       (first start: publication, slot, checkpoint)                     |
+//!    +------- transient failure: let go of everything, wait, again -----------+
 //! ```
 //!
-//! The order matters. The publication is older than the slot, so that the slot can decode it. The slot is held before the
-//! epoch is claimed, so that a waiting second instance can not fence a healthy first one.
+//! The order matters. The publication is older than the slot, so that the slot can decode it. The
+//! slot is held before the epoch is claimed, so that a waiting second instance can not fence a
+//! healthy first one.
 
 mod progress;
 pub(super) mod setup;

@@ -48,7 +48,8 @@ impl CopyProgress {
         self.ranges.borrow().iter().map(|range| range.rows).sum()
     }
 
-    /// What both passes are expected to write. A table whose count is not known counts as what it has so far.
+    /// What both passes are expected to write. A table whose count is not known counts as what it
+    /// has so far.
     fn expected(&self) -> u64 {
         let expected: BTreeMap<&str, u64> = self
             .tables

@@ -201,8 +201,8 @@ pub async fn check_checkpoint(
     }
     if let Some(confirmed) = slot.confirmed.filter(|lsn| *lsn > checkpoint.position.lsn) {
         return Err(definite(format!(
-            "the slot {} is at {confirmed}, ahead of the graph at {}: the changes between are gone (the slot was re-created or \
-             advanced, or the graph restored). To go on, {again}",
+            "the slot {} is at {confirmed}, ahead of the graph at {}: the changes between are gone \
+             (the slot was re-created or advanced, or the graph restored). To go on, {again}",
             config.slot, checkpoint.position.lsn
         )));
     }
@@ -234,8 +234,8 @@ pub async fn check_publication(
     }
     if !publication.all_operations {
         return Err(definite(format!(
-            "the publication {name} misses operations: ALTER PUBLICATION {name} SET (publish = 'insert, update, delete, \
-             truncate')"
+            "the publication {name} misses operations: ALTER PUBLICATION {name} SET (publish = 'insert, update, \
+             delete, truncate')"
         )));
     }
     Ok(())
@@ -252,8 +252,8 @@ pub fn check_origin(checkpoint: &Checkpoint, system: &System) -> Result<(), Comm
     }
     if origin.timeline != system.timeline {
         return Err(definite(format!(
-            "the source is on timeline {}, the graph was made from timeline {}: it was restored or failed over, and may lack \
-             what the graph has",
+            "the source is on timeline {}, the graph was made from timeline {}: it was restored or failed over, \
+             and may lack what the graph has",
             system.timeline, origin.timeline
         )));
     }

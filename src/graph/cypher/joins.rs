@@ -137,8 +137,8 @@ pub fn seek_own(variable: &str, join: &RelationshipShape, first: usize) -> Strin
     )
 }
 
-/// A relationship whose ends are elsewhere is made again at the row's ends. It is deleted first: the new one has its
-/// unique key.
+/// A relationship whose ends are elsewhere is made again at the row's ends. It is deleted first:
+/// the new one has its unique key.
 fn reconnect(model: &Model, join: &RelationshipShape, layout: &Layout) -> String {
     let (from, to) = (model.node(join.from), model.node(join.to));
     format!(

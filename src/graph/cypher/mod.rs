@@ -4,9 +4,9 @@
 //! Statement --render--> Query { text, rows }*     text is static for a table and the columns that came
 //! ```
 //!
-//! Texts unwind the one parameter `$rows`, a list of lists, and may be run in pieces of it, in order. Every look-up by
-//! key names its index, because a plan made while the graph is nearly empty would else be kept when it is full: a hub
-//! and all its relationships instead of two seeks.
+//! Texts unwind the one parameter `$rows`, a list of lists, and may be run in pieces of it, in
+//! order. Every look-up by key names its index, because a plan made while the graph is nearly empty
+//! would else be kept when it is full: a hub and all its relationships instead of two seeks.
 
 mod joins;
 mod moves;
@@ -49,8 +49,8 @@ pub const CLEAR_ROWS: usize = 1_000;
 
 /// What to run for a statement, in order.
 ///
-/// A clearing statement gives one query without rows that touches at most [`CLEAR_ROWS`] rows: run it in a transaction
-/// of its own until it changes nothing.
+/// A clearing statement gives one query without rows that touches at most [`CLEAR_ROWS`] rows: run
+/// it in a transaction of its own until it changes nothing.
 pub fn render(model: &Model, statement: Statement) -> Vec<Query> {
     match statement {
         Statement::ClearNodes { table } => vec![nodes::clear(model, table)],

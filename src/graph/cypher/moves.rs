@@ -1,6 +1,8 @@
-//! Key changes: one text for a run of them, with a sub-query a row, because a chain must be done in order.
+//! Key changes: one text for a run of them, with a sub-query a row, because a chain must be done in
+//! order.
 //!
-//! A plain `UNWIND ... MATCH ... SET key` would do all its matches first and silently skip the later links.
+//! A plain `UNWIND ... MATCH ... SET key` would do all its matches first and silently skip the
+//! later links.
 
 use crate::graph::{
     model::{
@@ -39,8 +41,8 @@ pub fn nodes(model: &Model, table: TableIndex, moves: Vec<(Key, Key)>) -> Query 
     Query::new(text, moves.into_iter().map(two_keys))
 }
 
-/// The row's node `m` takes its new key. What points at it is made again: at a placeholder with the old key what
-/// pointed there, at `m` what pointed at a placeholder `b` with the new one.
+/// The row's node `m` takes its new key. What points at it is made again: at a placeholder with the
+/// old key what pointed there, at `m` what pointed at a placeholder `b` with the new one.
 fn rekey(model: &Model, table: TableIndex, shape: &NodeShape) -> String {
     let held = Held::all(model, table);
     let set = shape.key.iter().zip(shape.key.len()..);
@@ -128,7 +130,8 @@ impl<'a> Held<'a> {
         format!("COLLECT {{ {} }} AS {}", branches.join(" UNION "), self.list)
     }
 
-    /// What is needed to make them again, before anything is deleted: which ends are `m` and which are `b`.
+    /// What is needed to make them again, before anything is deleted: which ends are `m` and which
+    /// are `b`.
     fn describe(&self) -> String {
         format!(
             "[x IN {0} | {{x: x, s: startNode(x), t: endNode(x), p: properties(x), \

@@ -88,7 +88,8 @@ pub fn clear(model: &Model, table: TableIndex) -> Query {
     Query::new(text, [])
 }
 
-/// What follows a match of the node: its owned relationships go, then it becomes a placeholder or goes too.
+/// What follows a match of the node: its owned relationships go, then it becomes a placeholder or
+/// goes too.
 pub fn drop_body(model: &Model, table: TableIndex, n: &str, ride_along: bool) -> String {
     let shape = model.node(table);
     let mut body = format!("SET {n}._lock = null WITH {n} ");

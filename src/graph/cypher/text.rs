@@ -49,7 +49,8 @@ pub fn owned(near: &str, variable: &str, reference: &ReferenceShape, far: &str) 
     }
 }
 
-/// `a <> r[2] OR b <> r[3]`: a node's properties differ from a row's columns. One that is missing differs.
+/// `a <> r[2] OR b <> r[3]`: a node's properties differ from a row's columns. One that is missing
+/// differs.
 pub fn differs(variable: &str, properties: &[String], first: usize) -> String {
     let each = properties.iter().zip(first..).map(|(property, column)| {
         format!("coalesce({variable}.{} <> r[{column}], true)", quote(property))
@@ -57,7 +58,8 @@ pub fn differs(variable: &str, properties: &[String], first: usize) -> String {
     each.collect::<Vec<_>>().join(" OR ")
 }
 
-/// Whether any mapped relationship holds the node as a placeholder: references by key, join rows at either end.
+/// Whether any mapped relationship holds the node as a placeholder: references by key, join rows at
+/// either end.
 pub fn pointed_at(model: &Model, table: TableIndex, variable: &str) -> String {
     let references = model
         .references_to(table)
@@ -92,8 +94,9 @@ pub fn may_be_placeholder(model: &Model, table: TableIndex) -> bool {
     model.references_to(table).any(by_key) || model.joins_at(table).next().is_some()
 }
 
-/// Removes the placeholders among the rows' `variable` that nothing holds any more. The lock comes first: another
-/// writer may be filling the node this very moment. Nothing but the variable is left after it.
+/// Removes the placeholders among the rows' `variable` that nothing holds any more. The lock comes
+/// first: another writer may be filling the node this very moment. Nothing but the variable is left
+/// after it.
 pub fn sweep(model: &Model, table: TableIndex, variable: &str) -> String {
     format!(
         "WITH DISTINCT {variable} WHERE {variable}:{PLACEHOLDER} SET {variable}._lock = null \
@@ -102,7 +105,8 @@ pub fn sweep(model: &Model, table: TableIndex, variable: &str) -> String {
     )
 }
 
-/// Sweeps the nodes of two lists, `starts` and `ends`, that relationships of a join table have left.
+/// Sweeps the nodes of two lists, `starts` and `ends`, that relationships of a join table have
+/// left.
 pub fn sweep_ends(model: &Model, join: &RelationshipShape) -> String {
     let one = |list: &str, table| {
         format!("CALL ({list}) {{ UNWIND {list} AS p {} }}", sweep(model, table, "p"))

@@ -4,19 +4,20 @@
 //! Statement  --apply-->  Memory  --contents-->  Contents   (names and values, comparable with a real graph)
 //! ```
 //!
-//! It says in plain code what each [`Statement`] means. It is written for reading, not for speed: it looks at every
-//! relationship where a database would seek.
+//! It says in plain code what each [`Statement`] means. It is written for reading, not for speed:
+//! it looks at every relationship where a database would seek.
 
 mod contents;
+mod joins;
 
 use std::collections::BTreeMap;
 
 use crate::value::Value;
 
 use super::{
-    model::{Model, ReferenceBy, RelationshipKey, Shape, TableIndex},
+    model::{Model, ReferenceBy, TableIndex},
     mutation::Key,
-    statement::{Completeness, Known, NodeRow, RelationshipRow, Statement},
+    statement::{Completeness, Known, NodeRow, Statement},
 };
 
 pub use contents::{Contents, NodeContent, NodeIdentity, RelationshipContent};
@@ -44,7 +45,8 @@ struct Node {
     incomplete: bool,
 }
 
-/// A relationship between nodes, not between keys: what a key change means is decided by the statements.
+/// A relationship between nodes, not between keys: what a key change means is decided by the
+/// statements.
 #[derive(Clone, Debug)]
 struct Relationship {
     kind: Kind,
@@ -226,7 +228,8 @@ impl Memory {
         }
     }
 
-    /// A mapped relationship holds a placeholder: any reference by key, or a join row at either end.
+    /// A mapped relationship holds a placeholder: any reference by key, or a join row at either
+    /// end.
     fn is_pointed_at(&self, model: &Model, id: NodeId) -> bool {
         self.relationships.values().any(|relationship| match relationship.kind {
             Kind::Join(_) => relationship.near == id || relationship.far == id,
@@ -271,7 +274,8 @@ impl Memory {
             return self.drop_node(model, table, from, false);
         }
         let waiting = self.node_id(table, to);
-        // Which ends stay at the old key is settled before a placeholder at the new key hands over its own.
+        // Which ends stay at the old key is settled before a placeholder at the new key hands over
+        // its own.
         let at_target = |relationship: &Relationship| match relationship.kind {
             Kind::Join(_) => [relationship.near == id, relationship.far == id],
             kind @ Kind::Reference { .. } => [false, relationship.far == id && by_key(model, kind)],
@@ -369,82 +373,9 @@ impl Memory {
         }
     }
 
-    fn join_key(&self, model: &Model, table: TableIndex, relationship: &Relationship) -> Key {
-        match (&model.table(table).shape, &relationship.key) {
-            (Shape::Relationship(_), Some(key)) => key.clone(),
-            _ => {
-                let (near, far) = (&self.nodes[&relationship.near], &self.nodes[&relationship.far]);
-                Key(near.key.0.iter().chain(&far.key.0).cloned().collect())
-            }
-        }
-    }
-
-    fn join_row(&self, model: &Model, table: TableIndex, key: &Key) -> Option<RelationshipId> {
-        let found = self.relationships.iter().find(|(_, relationship)| {
-            relationship.kind == Kind::Join(table)
-                && self.join_key(model, table, relationship) == *key
-        });
-        found.map(|(id, _)| *id)
-    }
-
-    fn move_relationship(&mut self, model: &Model, table: TableIndex, from: &Key, to: &Key) {
-        let Some(id) = self.join_row(model, table, from) else { return };
-        if self.join_row(model, table, to).is_some() {
-            return self.remove_and_sweep(model, id);
-        }
-        let Shape::Relationship(shape) = &model.table(table).shape else { return };
-        match shape.key {
-            RelationshipKey::Own(_) => self.relationship_mut(id).key = Some(to.clone()),
-            RelationshipKey::Ends => {
-                let (near, far) = shape.split_ends(model, to);
-                let near = self.make_placeholder(shape.from, &near);
-                let far = self.make_placeholder(shape.to, &far);
-                self.reconnect(model, id, near, far);
-            }
-        }
-    }
-
-    fn reconnect(&mut self, model: &Model, id: RelationshipId, near: NodeId, far: NodeId) {
-        let relationship = self.relationship_mut(id);
-        let left = [relationship.near, relationship.far];
-        (relationship.near, relationship.far) = (near, far);
-        for node in left {
-            self.sweep(model, node);
-        }
-    }
-
-    fn upsert_relationship(
-        &mut self,
-        model: &Model,
-        table: TableIndex,
-        known: &Known,
-        completeness: Completeness,
-        row: &RelationshipRow,
-    ) {
-        let Shape::Relationship(shape) = &model.table(table).shape else { return };
-        let near = self.make_placeholder(shape.from, &row.from);
-        let far = self.make_placeholder(shape.to, &row.to);
-        let (id, created) = match self.join_row(model, table, &row.key) {
-            Some(id) => (id, false),
-            None => {
-                let key = matches!(shape.key, RelationshipKey::Own(_)).then(|| row.key.clone());
-                let (kind, properties) = (Kind::Join(table), BTreeMap::new());
-                let made = Relationship { kind, near, far, key, properties, incomplete: false };
-                (self.connect(made), true)
-            }
-        };
-        self.reconnect(model, id, near, far);
-        let relationship = self.relationship_mut(id);
-        relationship.incomplete = match completeness {
-            Completeness::Complete => false,
-            Completeness::Partial => relationship.incomplete || created,
-            Completeness::PartialMoved => true,
-        };
-        set(&mut relationship.properties, known, &row.values);
-    }
-
-    /// A reference by unique columns exists exactly where both rows hold the value. The statements name the rows
-    /// that a batch wrote; all other rows are right already, so looking at all of them gives the same.
+    /// A reference by unique columns exists exactly where both rows hold the value. The statements
+    /// name the rows that a batch wrote; all other rows are right already, so looking at all of
+    /// them gives the same.
     fn match_unique(&mut self, model: &Model, table: TableIndex, index: usize) {
         let reference = &model.node(table).references[index];
         let ReferenceBy::Unique { owner_properties, target_properties } = &reference.by else {

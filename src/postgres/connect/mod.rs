@@ -5,8 +5,8 @@
 //!           --raw--> RawConnection                replication: CopyBoth is not in tokio-postgres
 //! ```
 //!
-//! Both carry the same settings: several of a server's decide the text form of values, and one `ALTER DATABASE ... SET
-//! datestyle` would else change what a date looks like on one of them.
+//! Both carry the same settings: several of a server's decide the text form of values, and one
+//! `ALTER DATABASE ... SET datestyle` would else change what a date looks like on one of them.
 
 mod raw;
 mod tls;

@@ -1,4 +1,5 @@
-//! TLS with rustls, as libpq's `sslmode` has it, and the channel binding that ties a log-in to the certificate.
+//! TLS with rustls, as libpq's `sslmode` has it, and the channel binding that ties a log-in to the
+//! certificate.
 
 use std::{path::Path, sync::Arc};
 
@@ -150,11 +151,12 @@ impl ServerCertVerifier for AnyName {
     }
 }
 
-/// The `tls-server-end-point` binding (RFC 5929): the certificate's hash by the algorithm it was signed with, SHA-256
-/// where that is weaker. `None` where the RFC defines none.
+/// The `tls-server-end-point` binding (RFC 5929): the certificate's hash by the algorithm it was
+/// signed with, SHA-256 where that is weaker. `None` where the RFC defines none.
 pub fn server_end_point(certificate: &[u8]) -> Option<Vec<u8>> {
     Some(match signature_algorithm(certificate)? {
-        // sha256WithRSAEncryption, sha1WithRSAEncryption, md5WithRSAEncryption; ecdsa-with-SHA1, -SHA256
+        // sha256WithRSAEncryption, sha1WithRSAEncryption, md5WithRSAEncryption; ecdsa-with-SHA1,
+        // -SHA256
         [0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x0B | 0x05 | 0x04]
         | [0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x01]
         | [0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x03, 0x02] => Sha256::digest(certificate).to_vec(),
@@ -166,7 +168,8 @@ pub fn server_end_point(certificate: &[u8]) -> Option<Vec<u8>> {
     })
 }
 
-/// The object identifier in `Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm SEQUENCE { OID }, ... }`.
+/// The object identifier in `Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm SEQUENCE
+/// { OID }, ... }`.
 fn signature_algorithm(certificate: &[u8]) -> Option<&[u8]> {
     let (content, _) = element(certificate, 0x30)?;
     let (_, after_tbs) = element(content, 0x30)?;

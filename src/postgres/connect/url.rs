@@ -1,4 +1,5 @@
-//! Connection URLs: what tokio-postgres understands, and the TLS and authentication settings of libpq beside it.
+//! Connection URLs: what tokio-postgres understands, and the TLS and authentication settings of
+//! libpq beside it.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 

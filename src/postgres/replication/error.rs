@@ -26,8 +26,8 @@ pub enum StreamError {
     },
     /// There is no such slot or publication.
     #[error(
-        "{message}. Without it the changes since the checkpoint are lost to the stream: drop the pipeline's checkpoint and \
-         copy again"
+        "{message}. Without it the changes since the checkpoint are lost to the stream: drop the \
+         pipeline's checkpoint and copy again"
     )]
     Missing {
         /// The server's words.
@@ -35,8 +35,8 @@ pub enum StreamError {
     },
     /// The slot can not be read any more.
     #[error(
-        "{message}. The log that the slot needs is gone (max_slot_wal_keep_size): drop the slot and the checkpoint, and copy \
-         again"
+        "{message}. The log that the slot needs is gone (max_slot_wal_keep_size): drop the slot and \
+         the checkpoint, and copy again"
     )]
     SlotLost {
         /// The server's words.

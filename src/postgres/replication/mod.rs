@@ -6,9 +6,9 @@
 //!     +------- feedback task <-- its own timer, or a new acknowledgement ---------+
 //! ```
 //!
-//! Back-pressure is not reading: the reader waits while the queue is full. Feedback goes on all the same, because a
-//! server that hears nothing for `wal_sender_timeout` hangs up, even while it is sending. What is acknowledged is what
-//! the engine says, never what was received.
+//! Back-pressure is not reading: the reader waits while the queue is full. Feedback goes on all the
+//! same, because a server that hears nothing for `wal_sender_timeout` hangs up, even while it is
+//! sending. What is acknowledged is what the engine says, never what was received.
 
 mod error;
 mod feedback;
@@ -76,8 +76,8 @@ impl Connection {
         system().ok_or(StreamError::Protocol("IDENTIFY_SYSTEM has no answer".to_owned()))
     }
 
-    /// Starts the stream of a slot. `sentinel` is an ordinary connection to the same server: when the server ends it,
-    /// it is shutting down, and the stream gives it a moment and then lets go.
+    /// Starts the stream of a slot. `sentinel` is an ordinary connection to the same server: when
+    /// the server ends it, it is shutting down, and the stream gives it a moment and then lets go.
     pub async fn start(
         mut self,
         slot: &str,

@@ -1,4 +1,5 @@
-//! The reading half: bytes become frames, frames become events, events wait in the queue in portions.
+//! The reading half: bytes become frames, frames become events, events wait in the queue in
+//! portions.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -50,7 +51,8 @@ pub struct Reader {
     asking: Asking,
 }
 
-/// The server asks again and again at one position: it is shutting down and waits until that is acknowledged.
+/// The server asks again and again at one position: it is shutting down and waits until that is
+/// acknowledged.
 struct Asking {
     position: Lsn,
     since: Instant,

@@ -1,4 +1,5 @@
-//! The two sides of the copy in the world: rows under snapshots that lag behind, and writes with progress.
+//! The two sides of the copy in the world: rows under snapshots that lag behind, and writes with
+//! progress.
 
 use std::{collections::BTreeMap, ops::Range, time::Duration};
 

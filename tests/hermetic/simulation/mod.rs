@@ -1,11 +1,13 @@
-//! Seeded histories with crashes: the real pipeline, engine, fold and plan against the in-memory graph.
+//! Seeded histories with crashes: the real pipeline, engine, fold and plan against the in-memory
+//! graph.
 //!
 //! ```text
 //! traffic -> log -> SimSource -> Pipeline -> SimSink -> Memory  ==  what the tables mean
 //!                                    ^ crashes: before a write, after a write whose answer is lost, before the ack
 //! ```
 //!
-//! `SEED=n` runs one history and prints what it found. Time is virtual, so a stall is a failure at once.
+//! `SEED=n` runs one history and prints what it found. Time is virtual, so a stall is a failure at
+//! once.
 
 mod copy;
 mod faults;

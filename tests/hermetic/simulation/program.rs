@@ -1,4 +1,5 @@
-//! Instances of the program in the world: the real pipeline, with a source, a sink and a copier of the simulation.
+//! Instances of the program in the world: the real pipeline, with a source, a sink and a copier of
+//! the simulation.
 
 use std::{sync::Arc, time::Duration};
 
@@ -71,7 +72,8 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
     }
 }
 
-/// Reads the checkpoint, or makes it, and starts the stream there; a slot that is in use is waited for.
+/// Reads the checkpoint, or makes it, and starts the stream there; a slot that is in use is waited
+/// for.
 async fn take_slot(world: &Shared, id: u32) -> Result<Lsn, String> {
     loop {
         {

@@ -1,4 +1,5 @@
-//! Small tables and what they are in the graph, in both directions: a translator, and the graph that tables mean.
+//! Small tables and what they are in the graph, in both directions: a translator, and the graph
+//! that tables mean.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

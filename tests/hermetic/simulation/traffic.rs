@@ -109,8 +109,8 @@ impl<'a> Transaction<'a> {
         self.changes.push(Change::Truncate { relations: relations.collect() });
     }
 
-    /// Rows that point at a key that went or changed follow, as their foreign keys say: the parent's event came
-    /// first.
+    /// Rows that point at a key that went or changed follow, as their foreign keys say: the
+    /// parent's event came first.
     fn referrers(&mut self, target: TableIndex, old: &RowKey, new: Option<&RowKey>) {
         if !self.schema.enforced || old.len() != 1 {
             return;

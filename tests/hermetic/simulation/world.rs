@@ -54,7 +54,8 @@ pub struct Server {
     pub states: Vec<Tables>,
     pub end: u64,
     pub next_xid: u64,
-    /// Transactions that new snapshots see. One may be in the log, and streamed, before it is visible.
+    /// Transactions that new snapshots see. One may be in the log, and streamed, before it is
+    /// visible.
     pub visible: usize,
     pub relfilenodes: Vec<u32>,
     pub slot: Slot,
@@ -128,7 +129,8 @@ impl World {
         }
     }
 
-    /// VACUUM FULL: rows move to other blocks of another file, and nothing is logged for the stream.
+    /// VACUUM FULL: rows move to other blocks of another file, and nothing is logged for the
+    /// stream.
     fn rewrite(&mut self) {
         let table = self.rng.usize(0..self.schema.model.tables.len());
         self.server.visible = self.server.log.len();

@@ -22,7 +22,8 @@ pub enum Lose {
     Answer,
 }
 
-/// Starts a relay to `server` that loses the first `count` COMMITs and cuts their connections. Returns its port.
+/// Starts a relay to `server` that loses the first `count` COMMITs and cuts their connections.
+/// Returns its port.
 pub async fn relay(server: String, lose: Lose, count: u32) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

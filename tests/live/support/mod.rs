@@ -1,5 +1,7 @@
 //! Servers shared by the suite; a database, a slot and labels for each test.
 
+mod program;
+
 use std::sync::{
     OnceLock,
     atomic::{AtomicU32, Ordering},
@@ -8,10 +10,13 @@ use std::sync::{
 use wal2graph::neo4j::{Connection, Options, connect::ANSWER_LIMIT};
 use wal2graph_servers::{Neo4j, Neo4jOptions, Postgres, PostgresOptions};
 
+pub use program::Pipeline;
+
 static POSTGRES: OnceLock<Postgres> = OnceLock::new();
 static NEO4J: OnceLock<Neo4j> = OnceLock::new();
 
-/// The suite's PostgreSQL. Starts it when it is first needed, and fails the test when it can not be started.
+/// The suite's PostgreSQL. Starts it when it is first needed, and fails the test when it can not be
+/// started.
 pub fn postgres() -> &'static Postgres {
     POSTGRES.get_or_init(|| {
         Postgres::start(&PostgresOptions::default()).unwrap_or_else(|error| panic!("{error}"))

@@ -1,0 +1,100 @@
+//! The program as a process, on a database and a pipeline of its own.
+
+use std::{
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+use tokio_postgres::Client;
+
+use super::{client, graph, neo4j, new_database, postgres};
+
+/// A database, a pipeline of its name, and the program.
+pub struct Pipeline {
+    /// Names the database, the pipeline and the slot's end.
+    pub name: String,
+    /// A client of the database.
+    pub sql: Client,
+}
+
+impl Pipeline {
+    /// A new database with `schema` in it. Table names must be no other test's: labels come from them.
+    pub async fn new(name: &str, schema: &str) -> Self {
+        let name = new_database(name).await;
+        let sql = client(&postgres().url(&name)).await;
+        sql.batch_execute(schema).await.expect("the schema is made");
+        Pipeline { name, sql }
+    }
+
+    /// The program with this pipeline's URLs.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wal2graph"));
+        command.args(arguments);
+        command.args(["--source-url", &postgres().url(&self.name), "--graph-url", &neo4j().url()]);
+        command
+    }
+
+    /// Runs it to its end.
+    pub async fn output(&self, arguments: &[&str]) -> Output {
+        let mut command = self.command(arguments);
+        let output = tokio::task::spawn_blocking(move || command.output());
+        output.await.unwrap().expect("the program starts")
+    }
+
+    /// `run --until current`, which must succeed: then the graph has everything committed before.
+    pub async fn catch_up(&self) {
+        let output = self.output(&["run", "--until", "current"]).await;
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{log}");
+    }
+
+    /// Starts `run` and leaves it running.
+    pub fn start(&self) -> Running {
+        let child = self.command(&["run"]).stderr(Stdio::null()).spawn();
+        Running(child.expect("the program starts"))
+    }
+
+    /// The checkpoint's and the slot's positions: the first must never be behind.
+    pub async fn positions(&self) -> (Option<u64>, Option<u64>) {
+        // The slot is read first: it may only move towards the checkpoint in between.
+        let sql = "SELECT (confirmed_flush_lsn - '0/0')::int8 FROM pg_replication_slots WHERE slot_name = $1";
+        let slot = format!("wal2graph_{}", self.name);
+        let row = self.sql.query_opt(sql, &[&slot]).await.expect("the server answers");
+        let confirmed = row.and_then(|row| row.get::<_, Option<i64>>(0));
+        let checkpoint = wal2graph::neo4j::checkpoint::read(&graph(), &self.name).await;
+        let applied = checkpoint.expect("the graph answers").map(|it| it.position.lsn.0);
+        (applied, confirmed.map(i64::unsigned_abs))
+    }
+}
+
+/// A running program; it is killed when this is dropped.
+pub struct Running(pub Child);
+
+impl Running {
+    /// kill -9.
+    pub fn kill(mut self) {
+        self.0.kill().expect("it runs");
+        self.0.wait().expect("it ends");
+    }
+
+    /// SIGTERM, and how it ended: within the limit, or not at all.
+    pub async fn terminate(&mut self, limit: Duration) -> Option<i32> {
+        let id = self.0.id().to_string();
+        Command::new("kill").args(["-s", "TERM", &id]).status().expect("kill runs");
+        let started = std::time::Instant::now();
+        while started.elapsed() < limit {
+            if let Some(status) = self.0.try_wait().expect("it can be waited for") {
+                return status.code();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        None
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
