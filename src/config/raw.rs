@@ -86,11 +86,11 @@ pub fn parse(text: &str, path: &str) -> Result<RawConfig, ConfigError> {
 
 /// Adds the nearest known key to a message about an unknown one.
 fn with_nearest(message: String) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let Some(unknown) = quoted.next().filter(|_| message.contains("unknown field")) else {
-        return message;
-    };
-    match nearest(unknown, quoted) {
+    let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
+    let Some((unknown, known)) = unknown else { return message };
+    let words = known.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
+    let known = words.filter(|word| !["", "expected", "one", "of"].contains(word));
+    match nearest(unknown, known) {
         Some(meant) => format!("{message}; did you mean `{meant}`?"),
         None => message,
     }

@@ -1,1 +1,161 @@
 //! Configuration files, good and bad.
+
+use std::{fs, path::Path};
+
+use wal2graph::{
+    cli::Global,
+    config::{Config, ConfigError, RawConfig},
+};
+
+fn nothing(_: &str) -> Option<String> {
+    None
+}
+
+fn load(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+    load_with(text, environment, Global::default())
+}
+
+fn load_with(
+    text: &str,
+    environment: &dyn Fn(&str) -> Option<String>,
+    flags: Global,
+) -> Result<Config, ConfigError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wal2graph.yaml");
+    fs::write(&path, text).unwrap();
+    Config::load(&Global { config: Some(path), ..flags }, environment)
+}
+
+const WHOLE: &str = "
+pipeline: shop
+source:
+  url: postgres://cdc:${PG_PASSWORD}@db:5432/shop?sslmode=verify-full
+graph:
+  url: bolt://localhost:7687
+  user: writer
+  password: ${NEO4J:-changeit}
+  database: graphs
+mapping:
+  numeric: auto
+tables:
+  public.customers:
+    label: Customer
+  public.orders:
+    label: Order
+    properties: {exclude: [note], rename: {placed_at: placedAt}}
+    relationships:
+      - {type: PLACED_BY, columns: [customer_id], to: public.customers}
+  public.order_items:
+    relationship:
+      type: CONTAINS
+      from: {columns: [order_id], to: public.orders}
+      to: {columns: [product_id], to: public.products}
+limits:
+  copy_lanes: 2
+";
+
+#[test]
+fn a_whole_file_is_understood() {
+    let environment = |name: &str| (name == "PG_PASSWORD").then(|| "secret".to_owned());
+    let config = load(WHOLE, &environment).unwrap();
+    assert_eq!((config.pipeline.as_str(), config.copy_lanes), ("shop", 2));
+    assert_eq!(
+        (config.slot.as_str(), config.publication.as_str()),
+        ("wal2graph_shop", "wal2graph_shop")
+    );
+    assert_eq!(config.source.database(), "shop");
+    assert_eq!(
+        (config.graph.user.as_str(), config.graph.password.as_str()),
+        ("writer", "changeit")
+    );
+    assert_eq!(config.graph.database.as_deref(), Some("graphs"));
+    assert_eq!(config.edits.tables.len(), 3);
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("secret") && !shown.contains("changeit"), "{shown}");
+}
+
+#[test]
+fn flags_win_over_the_file_and_the_file_over_the_environment() {
+    let flags = Global {
+        source_url: Some("postgres://u@other/else".to_owned()),
+        graph_url: Some("neo4j+s://ann:pass@graph:7000".to_owned()),
+        ..Global::default()
+    };
+    let environment = |name: &str| (name == "NEO4J_PASSWORD").then(|| "from outside".to_owned());
+    let config = load_with("graph: {user: file}", &environment, flags).unwrap();
+    assert_eq!((config.pipeline.as_str(), config.source.database()), ("else", "else"));
+    assert_eq!(config.graph.url, "neo4j+s://graph:7000");
+    assert_eq!((config.graph.user.as_str(), config.graph.password.as_str()), ("ann", "pass"));
+    let from_variables = |name: &str| {
+        let value = match name {
+            "PGHOST" => "db",
+            "PGUSER" => "me",
+            "PGDATABASE" => "My-Shop",
+            "NEO4J_PASSWORD" => "from outside",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    };
+    let config = load("graph: {url: 'bolt://g:1'}", &from_variables).unwrap();
+    assert_eq!(
+        (config.pipeline.as_str(), config.graph.password.as_str()),
+        ("my_shop", "from outside")
+    );
+}
+
+#[test]
+fn errors_name_the_place_the_cause_and_the_fix() {
+    let url = "source: {url: 'postgres://u:secret@h/d'}\n";
+    for (text, expected) in [
+        (
+            "sorce: {}",
+            vec!["wal2graph.yaml:1:1", "unknown field `sorce`", "did you mean `source`?"],
+        ),
+        ("pipeline: a\ntables:\n  public.a:\n    lable: X\n", vec![":4:", "did you mean `label`?"]),
+        ("limits: {copy_lanes: many}", vec![":1:", "copy_lanes"]),
+        ("graph: {url: 'bolt://g'}", vec!["no source", "--source-url"]),
+        (url, vec!["no graph", "bolt://localhost:7687"]),
+        (
+            "source: {url: '${NOT_SET}'}",
+            vec!["source.url", "NOT_SET is not set", "${NOT_SET:-default}"],
+        ),
+        ("source: {url: '${file:/not/there}'}", vec!["/not/there can not be read"]),
+        (
+            "source: {url: 'postgres://u:secret@h/d?sslmode=perhaps'}",
+            vec!["sslmode=perhaps", "verify-full"],
+        ),
+        (
+            "source: {url: 'postgres://u@h/d'}\ngraph: {url: 'http://g:1'}",
+            vec!["\"http://g:1\"", "bolt://"],
+        ),
+        (
+            "pipeline: My Shop\nsource: {url: 'postgres://u@h/d'}",
+            vec!["\"My Shop\"", "a-z, 0-9 and _"],
+        ),
+        (
+            "source: {url: 'postgres://u@h/d'}\ngraph: {url: 'bolt://g'}\nlimits: {copy_lanes: 99}",
+            vec!["99", "1 to 16"],
+        ),
+    ] {
+        let error = load(text, &nothing).unwrap_err().to_string();
+        for part in expected {
+            assert!(error.contains(part), "{text}: {error:?} has no {part:?}");
+        }
+        assert!(!error.contains("secret"), "{error}");
+    }
+}
+
+#[test]
+fn the_schema_is_that_of_the_types() {
+    let schema = serde_json::to_string_pretty(&schemars::schema_for!(RawConfig)).unwrap() + "\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/config.schema.json");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, &schema).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == schema,
+        "UPDATE_GOLDEN=1 cargo test --test hermetic writes {}",
+        path.display()
+    );
+}

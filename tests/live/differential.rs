@@ -60,7 +60,7 @@ pub async fn transaction(sql: &Client, rng: &mut Rng, prefix: &str) {
             ),
             11 => format!(
                 "INSERT INTO {prefix}_members SELECT p.id, t.id, 'r{n}', {wide} FROM {prefix}_people p, {prefix}_teams t \
-                 WHERE p.id % 5 = {} AND t.id % 7 = {} ON CONFLICT (person_id, team_id) DO UPDATE SET role = excluded.role;",
+                 WHERE p.id < 99 AND t.id < 99 AND p.id % 5 = {} AND t.id % 7 = {} ON CONFLICT (person_id, team_id) DO UPDATE SET role = excluded.role;",
                 a % 5,
                 b % 7
             ),
