@@ -75,6 +75,7 @@ pub fn parse(text: &str, path: &str) -> Result<RawConfig, ConfigError> {
         let message = error.without_snippet().to_string();
         // The place is told once, in front.
         let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
+        let message = message.replace("invalid u8", "expected a whole number");
         ConfigError::File {
             path: path.to_owned(),
             line: location.map_or(1, |location| location.line()),

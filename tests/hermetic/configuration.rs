@@ -112,7 +112,7 @@ fn errors_name_the_place_the_cause_and_the_fix() {
             vec!["wal2graph.yaml:1:1", "unknown field `sorce`", "did you mean `source`?"],
         ),
         ("pipeline: a\ntables:\n  public.a:\n    lable: X\n", vec![":4:", "did you mean `label`?"]),
-        ("limits: {copy_lanes: many}", vec![":1:", "copy_lanes"]),
+        ("limits: {copy_lanes: many}", vec![":1:22", "expected a whole number"]),
         ("graph: {url: 'bolt://g'}", vec!["no source", "--source-url"]),
         (url, vec!["no graph", "bolt://localhost:7687"]),
         (
