@@ -22,10 +22,10 @@ fn the_command_line_is_consistent() {
     Cli::command().debug_assert();
 }
 
-/// Short and long help of every command, as they are written in `tests/golden/help`.
+/// Short and long help of every command, as they are written in `tests/help`.
 #[test]
 fn help_is_what_was_agreed() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/help");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/help");
     let mut cli = Cli::command().term_width(98);
     cli.build();
     let mut pages = vec![("wal2graph".to_owned(), cli.clone())];

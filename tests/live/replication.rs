@@ -1,1 +1,185 @@
-//! The replication client.
+//! The replication client against real servers: log-in, pinned settings, feedback, ends.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use wal2graph::{
+    change::{Cell, Change, Event},
+    lsn::Lsn,
+    pipeline::{Failure, Source},
+    postgres::{
+        connect::{ConnectError, SourceUrl, sql},
+        replication::{Connection, Stream, StreamError},
+        setup,
+    },
+};
+use wal2graph_servers::{Postgres, PostgresOptions, Stop};
+
+use crate::support::{client, new_database, postgres};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A table, a publication and a slot called like the database.
+async fn published(server: &Postgres, database: &str) -> SourceUrl {
+    let sql = client(&server.url(database)).await;
+    let setup = "CREATE TABLE things (id int PRIMARY KEY, at timestamptz); CREATE PUBLICATION p FOR TABLE things";
+    sql.batch_execute(setup).await.unwrap();
+    setup::create_slot(&sql, database).await.unwrap();
+    server.url(database).parse().unwrap()
+}
+
+async fn stream(url: &SourceUrl, slot: &str, from: Lsn) -> Result<Stream, StreamError> {
+    let connection = Connection::connect(url).await.unwrap();
+    let sentinel = sql(url).await.unwrap();
+    let closed = sentinel.closed.keeping(sentinel.client);
+    connection.start(slot, "p", from, Duration::from_millis(500), closed).await
+}
+
+/// Reads until a transaction has been committed: its changes, and the position after it.
+async fn transaction(stream: &mut Stream) -> (Vec<Change>, Lsn) {
+    let mut changes = Vec::new();
+    loop {
+        for event in timeout(PATIENCE, stream.next()).await.expect("in time").unwrap() {
+            match event {
+                Event::Change(change) => changes.push(change),
+                Event::Commit(commit) => return (changes, commit.end_lsn),
+                Event::Begin(_) | Event::Keepalive { .. } => {}
+            }
+        }
+    }
+}
+
+/// Reads until the stream ends, and acknowledges what keepalives name if it should.
+async fn end_of(stream: &mut Stream, acknowledge: bool) -> StreamError {
+    loop {
+        match timeout(PATIENCE, stream.next()).await.expect("in time") {
+            Err(end) => return end,
+            Ok(events) => {
+                for event in events.into_iter().filter(|_| acknowledge) {
+                    if let Event::Keepalive { wal_end, .. } = event {
+                        stream.acknowledge(wal_end);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_acknowledged_is_not_sent_again_and_the_rest_is() {
+    let database = new_database("replication").await;
+    let url = published(postgres(), &database).await;
+    let sql = client(&postgres().url(&database)).await;
+    sql.batch_execute("INSERT INTO things VALUES (1)").await.unwrap();
+    sql.batch_execute("INSERT INTO things VALUES (2)").await.unwrap();
+    let mut first = stream(&url, &database, Lsn::ZERO).await.unwrap();
+    let (changes, end) = transaction(&mut first).await;
+    assert_eq!(changes.len(), 1);
+    first.acknowledge(end);
+    first.close().await;
+    let mut second = stream(&url, &database, Lsn::ZERO).await.unwrap();
+    let (changes, _) = transaction(&mut second).await;
+    let [Change::Insert { new, .. }] = &changes[..] else { panic!("{changes:?}") };
+    assert_eq!(new[0], Cell::Text("2".into()));
+}
+
+#[tokio::test]
+async fn a_databases_own_settings_do_not_change_the_text_of_values() {
+    let database = new_database("settings").await;
+    let url = published(postgres(), &database).await;
+    let sql = client(&postgres().url(&database)).await;
+    let changed = format!(
+        "ALTER DATABASE {database} SET datestyle = 'German'; ALTER DATABASE {database} SET timezone = 'Asia/Tokyo'"
+    );
+    sql.batch_execute(&changed).await.unwrap();
+    sql.batch_execute("INSERT INTO things VALUES (1, '2024-03-04 05:06:07+00')").await.unwrap();
+    let mut stream = stream(&url, &database, Lsn::ZERO).await.unwrap();
+    let (changes, _) = transaction(&mut stream).await;
+    let [Change::Insert { new, .. }] = &changes[..] else { panic!("{changes:?}") };
+    assert_eq!(new[1], Cell::Text("2024-03-04 05:06:07+00".into()));
+}
+
+#[tokio::test]
+async fn a_slot_in_use_and_a_slot_that_is_not_there_are_told_apart() {
+    let database = new_database("taken").await;
+    let url = published(postgres(), &database).await;
+    let held = stream(&url, &database, Lsn::ZERO).await.unwrap();
+    let Err(taken) = stream(&url, &database, Lsn::ZERO).await else {
+        panic!("two streams of a slot")
+    };
+    assert!(matches!(taken, StreamError::SlotActive { .. }) && taken.is_transient(), "{taken}");
+    held.close().await;
+    let Err(missing) = stream(&url, "not_there", Lsn::ZERO).await else { panic!("no such slot") };
+    assert!(matches!(missing, StreamError::Missing { .. }) && !missing.is_transient(), "{missing}");
+}
+
+#[tokio::test]
+async fn a_fast_shutdown_is_not_held_up() {
+    for acknowledges in [true, false] {
+        let mut server = Postgres::start(&PostgresOptions::default()).unwrap();
+        let url = published(&server, "postgres").await;
+        let sql = client(&server.url("postgres")).await;
+        let mut stream = stream(&url, "postgres", Lsn::ZERO).await.unwrap();
+        if !acknowledges {
+            sql.batch_execute("INSERT INTO things SELECT generate_series(1, 1000)").await.unwrap();
+            transaction(&mut stream).await;
+        }
+        let stopping = tokio::task::spawn_blocking(move || server.stop(Stop::Fast));
+        let end = end_of(&mut stream, acknowledges).await;
+        assert!(end.is_transient(), "{end}");
+        stream.close().await;
+        let took = stopping.await.unwrap().unwrap();
+        assert!(took < Duration::from_secs(5), "it took {took:?} (acknowledging: {acknowledges})");
+    }
+}
+
+#[tokio::test]
+async fn a_killed_server_and_a_terminated_walsender_are_transient() {
+    let mut server = Postgres::start(&PostgresOptions::default()).unwrap();
+    let url = published(&server, "postgres").await;
+    let mut first = stream(&url, "postgres", Lsn::ZERO).await.unwrap();
+    let sql = client(&server.url("postgres")).await;
+    sql.batch_execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots")
+        .await
+        .unwrap();
+    let end = end_of(&mut first, true).await;
+    assert!(end.is_transient(), "{end}");
+    drop(first);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut second = stream(&url, "postgres", Lsn::ZERO).await.unwrap();
+    server.kill().unwrap();
+    let end = end_of(&mut second, true).await;
+    assert!(end.is_transient(), "{end}");
+}
+
+#[tokio::test]
+async fn passwords_go_by_scram_and_by_weaker_ways_only_where_the_url_allows_it() {
+    let options = PostgresOptions {
+        authentication:
+            "host all scram 127.0.0.1/32 scram-sha-256\nhost all weak 127.0.0.1/32 md5\n\
+             host all plain 127.0.0.1/32 password"
+                .to_owned(),
+        ..PostgresOptions::default()
+    };
+    let server = Postgres::start(&options).unwrap();
+    let sql = client(&server.url("postgres")).await;
+    let roles = "CREATE ROLE scram LOGIN REPLICATION PASSWORD 'right'; SET password_encryption = md5; \
+        CREATE ROLE weak LOGIN REPLICATION PASSWORD 'right'; CREATE ROLE plain LOGIN REPLICATION PASSWORD 'right'";
+    sql.batch_execute(roles).await.unwrap();
+    let connect = async |user: &str, password: &str, query: &str| {
+        let port = server.port();
+        let url = format!("postgres://{user}:{password}@127.0.0.1:{port}/postgres{query}");
+        Connection::connect(&url.parse().unwrap()).await.map(drop)
+    };
+    assert!(connect("scram", "right", "").await.is_ok());
+    let wrong = connect("scram", "wrong", "").await.unwrap_err();
+    assert!(matches!(&wrong, ConnectError::Refused { code, .. } if code == "28P01"), "{wrong}");
+    for (user, method) in [("weak", "md5"), ("plain", "password")] {
+        let refused = connect(user, "right", "").await.unwrap_err();
+        assert!(matches!(refused, ConnectError::WeakAuthentication { .. }), "{refused}");
+        assert!(
+            connect(user, "right", &format!("?require_auth={method}")).await.is_ok(),
+            "{method}"
+        );
+    }
+}

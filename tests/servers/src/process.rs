@@ -72,7 +72,9 @@ impl Process {
 
     /// Sends a signal to the server.
     pub fn signal(&self, name: &str) {
-        let _ = Command::new("kill").args(["-s", name, &self.id.to_string()]).status();
+        let mut kill = Command::new("kill");
+        // It may be gone already.
+        let _ = kill.args(["-s", name, &self.id.to_string()]).stderr(Stdio::null()).status();
     }
 
     /// Waits until the server has ended.
