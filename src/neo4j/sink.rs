@@ -8,17 +8,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use neo4rs::{BoltType, Row};
+use neo4rs::{BoltType, Row, summary::Counters};
 
 use crate::{
     checkpoint::{Advance, Position},
     copy::{ChunkStep, Progress},
-    graph::{
-        Key, Model, Query, Statement, TableIndex,
-        model::{RelationshipKey, Shape},
-        render,
-        statement::{INCOMPLETE, INCOMPLETE_PROPERTY},
-    },
+    graph::{Key, Model, Query, Statement, TableIndex, cypher::incomplete_keys, render},
     pipeline::{ChunkWriter, StatementSink},
 };
 
@@ -71,11 +66,17 @@ impl Sink {
     async fn clear(&mut self, at: Position, queries: &[Query]) -> Result<(), WriteError> {
         loop {
             let did = self.writer.write_piece(&at, queries).await?;
-            if did.nodes_deleted + did.relationships_deleted + did.labels_added == 0 {
+            if cleared_nothing(&did) {
                 return Ok(());
             }
         }
     }
+}
+
+/// Whether a piece of a clearing found nothing left: it deletes entities, or makes placeholders of
+/// them.
+pub fn cleared_nothing(did: &Counters) -> bool {
+    did.nodes_deleted + did.relationships_deleted + did.labels_added == 0
 }
 
 /// A query in portions of its rows; none when it has no rows.
@@ -138,8 +139,8 @@ impl ChunkWriter for Sink {
         limit: usize,
     ) -> Result<BTreeMap<TableIndex, Vec<Key>>, WriteError> {
         let mut found = BTreeMap::new();
-        for (table, text) in incomplete_queries(&self.model, limit) {
-            let rows = self.reader.rows(neo4rs::Query::new(text)).await.map_err(unreadable)?;
+        for (table, text) in incomplete_keys(&self.model, limit) {
+            let rows = self.reader.rows(neo4rs::Query::new(text)).await?;
             let keys: Vec<Key> = rows.iter().map(key_of).collect::<Result<_, _>>()?;
             if !keys.is_empty() {
                 found.insert(table, keys);
@@ -153,40 +154,6 @@ impl ChunkWriter for Sink {
     }
 }
 
-/// For each table whose rows can be incomplete, a query that returns the keys of some that are.
-fn incomplete_queries(model: &Model, limit: usize) -> Vec<(TableIndex, String)> {
-    let quote = |name: &str| format!("`{}`", name.replace('`', "``"));
-    let key = |variable: &str, names: &[String]| -> Vec<String> {
-        names.iter().map(|name| format!("{variable}.{}", quote(name))).collect()
-    };
-    let query = |(index, table): (TableIndex, &crate::graph::model::Table)| match &table.shape {
-        Shape::Node(node) => {
-            let key = key("n", &node.key).join(", ");
-            let label = quote(&node.label);
-            let text =
-                format!("MATCH (n:{label}:{INCOMPLETE}) RETURN [{key}] AS key LIMIT {limit}");
-            Some((index, text))
-        }
-        Shape::Relationship(join) if join.properties.is_empty() => None,
-        Shape::Relationship(join) => {
-            let (from, to) = (model.node(join.from), model.node(join.to));
-            let key = match &join.key {
-                RelationshipKey::Own(own) => key("x", own),
-                RelationshipKey::Ends => [key("a", &from.key), key("b", &to.key)].concat(),
-            };
-            let text = format!(
-                "MATCH (a:{})-[x:{} {{{INCOMPLETE_PROPERTY}: true}}]->(b:{}) RETURN [{}] AS key LIMIT {limit}",
-                quote(&from.label),
-                quote(&join.relationship_type),
-                quote(&to.label),
-                key.join(", ")
-            );
-            Some((index, text))
-        }
-    };
-    model.iter().filter_map(query).collect()
-}
-
 fn key_of(row: &Row) -> Result<Key, WriteError> {
     let unexpected =
         || WriteError::Fatal(Error::Fatal("a key came back in another type".to_owned()));
@@ -195,14 +162,4 @@ fn key_of(row: &Row) -> Result<Key, WriteError> {
     };
     let values = list.value.into_iter().map(parameter::value_of);
     values.collect::<Option<_>>().map(Key).ok_or_else(unexpected)
-}
-
-/// A read that failed for good, or for now.
-fn unreadable(error: Error) -> WriteError {
-    match error {
-        Error::Transient(_) | Error::Lost(_) | Error::Terminated(_) => {
-            WriteError::Away { last: error }
-        }
-        error => WriteError::Fatal(error),
-    }
 }

@@ -16,7 +16,7 @@ use wal2graph::{
         model::Shape,
         plan, render,
     },
-    neo4j::{Connection, checkpoint, parameter, schema},
+    neo4j::{Connection, checkpoint, parameter, schema, sink::cleared_nothing},
     value::Value,
 };
 
@@ -52,8 +52,7 @@ impl Real {
             loop {
                 let counters = self.connection.run(parameter::query(&query)).await;
                 let did = counters.unwrap_or_else(|error| panic!("{error}\n{}", query.text));
-                if !clears || did.nodes_deleted + did.relationships_deleted + did.labels_added == 0
-                {
+                if !clears || cleared_nothing(&did) {
                     break;
                 }
             }

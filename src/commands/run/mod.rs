@@ -116,7 +116,8 @@ async fn attempt(
         status,
     };
     let ended = run.run(stopped(stop.clone())).await;
-    watcher.abort();
+    // It ends by itself with the pipeline, whose status it watches.
+    let _ = watcher.await;
     source.close().await;
     let ended = ended?;
     tracing::info!(reason = ?ended, "stopped");
@@ -170,14 +171,20 @@ async fn prepare(config: &Config, until: &mut Option<UntilArg>) -> Result<Ready,
         tracing::info!(constraint = made.name(), "made in the graph");
     }
     let translator = Translator::new(mapping.clone());
-    let sizes = setup::sizes(&client, &catalog, &mapping).await?;
+    let mut connection = replication::Connection::connect(&config.source).await?;
+    let system = connection.identify().await?;
     let before = neo4j::checkpoint::read(&graph, &config.pipeline).await?;
     let checkpoint = match before {
         Some(checkpoint) => checkpoint,
-        None => setup::first_start(config, &client, &graph, &mapping, &sizes).await?,
+        None => {
+            let first =
+                setup::FirstStart { config, client: &client, graph: &graph, system: &system };
+            first.prepare(&catalog, &mapping).await?
+        }
     };
+    setup::check_origin(&checkpoint, &system)?;
     setup::check_checkpoint(config, &client, &mapping, &checkpoint).await?;
-    let source = hold_slot(config, &server, &checkpoint).await?;
+    let source = hold_slot(config, connection, &server, &checkpoint).await?;
     let claimed = claim::claim(&config.graph, &config.pipeline, claim::PATIENCE).await;
     let claimed = claimed.map_err(|error| CommandError::NotYet(error.to_string()))?;
     for transaction in &claimed.terminated {
@@ -187,22 +194,27 @@ async fn prepare(config: &Config, until: &mut Option<UntilArg>) -> Result<Ready,
     let progress = copy_progress::read(&graph, &config.pipeline).await?;
     let ended_before = postgres::copy::current_xid(&client).await?;
     let copying = !progress.is_empty();
+    let mut tables = Vec::new();
     let copier = match copying {
         false => None,
         true => {
+            let sizes = setup::sizes(&client, &catalog, &mapping).await?;
+            let named = |(table, size): &(TableIndex, TableSize)| {
+                (model.table(*table).name.clone(), size.rows)
+            };
+            tables.extend(sizes.iter().map(named));
             let sources = Sources::new(&catalog, &translator);
             let lanes = lanes(config, epoch, &model, &sources, &translator).await?;
             let blocks = sizes.iter().map(|(table, size)| (*table, size.chunk_blocks)).collect();
             Some(TableCopier::new(model.clone(), lanes, blocks, ended_before, progress))
         }
     };
-    let tables = sizes.iter().map(|(table, size)| (model.table(*table).name.clone(), size.rows));
     let pipeline = Parts {
         sink: Translated { translator, sink: sink(config, epoch, &model)? },
         copier,
         engine: Engine::new(Limits::DEFAULT, position),
         until: target,
-        tables: tables.collect(),
+        tables,
     };
     Ok(Ready { source, pipeline, position: position.lsn, copying, _sql: client })
 }
@@ -210,12 +222,10 @@ async fn prepare(config: &Config, until: &mut Option<UntilArg>) -> Result<Ready,
 /// Starts the stream at the checkpoint: from then on nobody else can.
 async fn hold_slot(
     config: &Config,
+    connection: replication::Connection,
     server: &postgres::setup::Server,
     checkpoint: &Checkpoint,
 ) -> Result<replication::Stream, CommandError> {
-    let mut connection = replication::Connection::connect(&config.source).await?;
-    let system = connection.identify().await?;
-    setup::check_origin(checkpoint, &system)?;
     let sentinel = sql(&config.source).await?;
     let third = Duration::from_millis(server.sender_timeout_ms.unsigned_abs() / 3);
     let interval = if third.is_zero() { FEEDBACK_MAX } else { third.min(FEEDBACK_MAX) };
@@ -268,6 +278,3 @@ impl Translate for Translator {
         &self.mapping().model
     }
 }
-
-/// The sizes of the mapped tables.
-type Sizes = Vec<(TableIndex, TableSize)>;

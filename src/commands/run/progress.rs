@@ -28,7 +28,7 @@ pub struct CopyProgress {
     pub tables: Vec<(String, Option<u64>)>,
 }
 
-/// Shows the copy, if there is one, until it is settled.
+/// Shows the copy, if there is one, until it is settled or the pipeline has ended.
 pub fn watch(status: watch::Receiver<Status>, copy: Option<CopyProgress>) -> JoinHandle<()> {
     tokio::spawn(async move {
         let Some(copy) = copy else { return };
@@ -38,12 +38,23 @@ pub fn watch(status: watch::Receiver<Status>, copy: Option<CopyProgress>) -> Joi
         } else {
             lines(&status, &copy).await;
         }
-        let rows = copy.rows();
-        tracing::info!(rows, seconds = started.elapsed().as_secs_f32(), "copied");
+        if !copy.is_under_way(&status) {
+            let rows = copy.rows();
+            tracing::info!(rows, seconds = started.elapsed().as_secs_f32(), "copied");
+        }
     })
 }
 
 impl CopyProgress {
+    fn is_under_way(&self, status: &watch::Receiver<Status>) -> bool {
+        status.borrow().copying || self.current().is_some()
+    }
+
+    fn is_to_be_shown(&self, status: &watch::Receiver<Status>) -> bool {
+        let pipeline_runs = status.has_changed().is_ok();
+        pipeline_runs && self.is_under_way(status)
+    }
+
     fn rows(&self) -> u64 {
         self.ranges.borrow().iter().map(|range| range.rows).sum()
     }
@@ -82,7 +93,7 @@ async fn bar(status: &watch::Receiver<Status>, copy: &CopyProgress) {
     let style = ProgressStyle::with_template(template);
     let bar = ProgressBar::new(copy.expected());
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    while status.borrow().copying || copy.current().is_some() {
+    while copy.is_to_be_shown(status) {
         bar.set_length(copy.expected());
         bar.set_position(copy.rows());
         bar.set_message(copy.current().unwrap_or_else(|| "the last changes".to_owned()));
@@ -93,7 +104,7 @@ async fn bar(status: &watch::Receiver<Status>, copy: &CopyProgress) {
 
 async fn lines(status: &watch::Receiver<Status>, copy: &CopyProgress) {
     let mut logged = Instant::now();
-    while status.borrow().copying || copy.current().is_some() {
+    while copy.is_to_be_shown(status) {
         sleep(BAR_INTERVAL).await;
         if logged.elapsed() >= LOG_INTERVAL {
             logged = Instant::now();

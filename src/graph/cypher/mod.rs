@@ -8,6 +8,7 @@
 //! order. Every look-up by key names its index, because a plan made while the graph is nearly empty
 //! would else be kept when it is full: a hub and all its relationships instead of two seeks.
 
+mod incomplete;
 mod joins;
 mod moves;
 mod nodes;
@@ -23,6 +24,9 @@ use super::{
     mutation::Key,
     statement::{NodeRow, Statement},
 };
+
+pub use incomplete::incomplete_keys;
+pub use text::quote;
 
 /// One text with its rows.
 #[derive(Clone, Debug, PartialEq)]

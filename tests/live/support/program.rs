@@ -28,9 +28,15 @@ impl Pipeline {
 
     /// The program with this pipeline's URLs.
     pub fn command(&self, arguments: &[&str]) -> Command {
+        self.command_as("postgres", arguments)
+    }
+
+    /// The same, logging in as another role.
+    pub fn command_as(&self, role: &str, arguments: &[&str]) -> Command {
+        let source = postgres().url(&self.name).replace("postgres@", &format!("{role}@"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_wal2graph"));
         command.args(arguments);
-        command.args(["--source-url", &postgres().url(&self.name), "--graph-url", &neo4j().url()]);
+        command.args(["--source-url", &source, "--graph-url", &neo4j().url()]);
         command
     }
 
