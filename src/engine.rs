@@ -7,8 +7,9 @@
 //! ```
 //!
 //! One batch is in flight; what arrives meanwhile forms the next one, so that low load gives small
-//! batches and high load large ones. A batch holds whole source transactions; only one above
-//! [`Limits::part_changes`] or [`Limits::part_bytes`] is cut into parts.
+//! batches and high load large ones. Only a batch that can grow no further is ordered while another
+//! is in flight: it can be made ready meanwhile. A batch holds whole source transactions; only one
+//! above [`Limits::part_changes`] or [`Limits::part_bytes`] is cut into parts.
 //!
 //! Why nothing is lost: a position is acknowledged only when the sink has applied a batch that
 //! leads to it, and the position between transactions that a keepalive names goes through the same
@@ -53,12 +54,15 @@ impl Limits {
     };
 }
 
+/// How many batches may be ordered and not applied: one is being written, one is being made ready.
+const FLIGHTS_MAX: usize = 2;
+
 /// What the shell tells the engine.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     /// The source delivered something.
     Event(Event),
-    /// The batch that was ordered last is in the graph, checkpoint included.
+    /// The batch that was ordered first, of those not applied, is in the graph, checkpoint included.
     Applied,
     /// Order nothing more until [`Input::Release`].
     Hold,
@@ -69,7 +73,8 @@ pub enum Input {
 /// What the engine asks of the shell.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
-    /// Write the batch, with its checkpoint, in one graph transaction; then say [`Input::Applied`].
+    /// Write the batch, with its checkpoint, in one graph transaction, after those that were ordered
+    /// before it; then say [`Input::Applied`].
     Apply(Batch),
     /// The graph is complete through this position: the source may forget what is before it.
     Acknowledge(Lsn),
@@ -119,9 +124,11 @@ pub struct Engine {
     acked: Lsn,
     open: Option<Open>,
     waiting: VecDeque<Piece>,
+    waiting_changes: usize,
     waiting_bytes: usize,
     idle: Idle,
-    flight: Flight,
+    /// Where the batches lead that are ordered and not applied.
+    flights: VecDeque<Position>,
     hold: Hold,
     acknowledge: Option<Lsn>,
 }
@@ -177,12 +184,6 @@ struct Idle {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Flight {
-    Nothing,
-    Batch(Position),
-}
-
-#[derive(Debug, PartialEq, Eq)]
 enum Hold {
     Off,
     Wanted,
@@ -200,9 +201,10 @@ impl Engine {
             acked: Lsn::ZERO,
             open: None,
             waiting: VecDeque::new(),
+            waiting_changes: 0,
             waiting_bytes: 0,
             idle: Idle::default(),
-            flight: Flight::Nothing,
+            flights: VecDeque::new(),
             hold: Hold::Off,
             acknowledge: Some(position.lsn),
         }
@@ -262,12 +264,12 @@ impl Engine {
 
     /// Whether everything received is applied, but for a transaction that is still arriving.
     pub fn is_drained(&self) -> bool {
-        self.waiting.is_empty() && self.flight == Flight::Nothing
+        self.waiting.is_empty() && self.flights.is_empty()
     }
 
     /// When to [`Engine::poll`] again if nothing else happens.
     pub fn wakeup(&self) -> Option<Duration> {
-        let waits = self.flight == Flight::Nothing && self.hold == Hold::Off;
+        let waits = self.flights.is_empty() && self.hold == Hold::Off;
         (waits && self.waiting.is_empty() && self.idle_is_ahead()).then(|| self.idle_write_at())
     }
 
@@ -349,6 +351,7 @@ impl Engine {
     }
 
     fn wait(&mut self, piece: Piece) {
+        self.waiting_changes += piece.changes.len();
         self.waiting_bytes += piece.bytes;
         self.waiting.push_back(piece);
     }
@@ -367,9 +370,7 @@ impl Engine {
     }
 
     fn batch_applied(&mut self) {
-        let Flight::Batch(to) = std::mem::replace(&mut self.flight, Flight::Nothing) else {
-            panic!("applied, but nothing was in flight");
-        };
+        let to = self.flights.pop_front().expect("what is applied was in flight");
         self.applied = to;
         if to.lsn > self.acked {
             self.acknowledge = Some(to.lsn);
@@ -380,14 +381,26 @@ impl Engine {
         if let Some(lsn) = self.take_acknowledgement() {
             return Some(Output::Acknowledge(lsn));
         }
-        if self.flight != Flight::Nothing || self.hold == Hold::On {
+        if self.hold == Hold::On {
             return None;
+        }
+        if !self.flights.is_empty() {
+            let ahead = self.hold == Hold::Off && self.flights.len() < FLIGHTS_MAX;
+            let batch = (ahead && self.has_full_batch()).then(|| self.next_batch());
+            return batch.flatten().map(Output::Apply);
         }
         if self.hold == Hold::Wanted {
             self.hold = Hold::On;
             return Some(Output::Held);
         }
         self.next_batch().or_else(|| self.idle_batch(now)).map(Output::Apply)
+    }
+
+    /// The next batch would not grow by waiting.
+    fn has_full_batch(&self) -> bool {
+        let part = self.waiting.front().is_some_and(|it| !matches!(it.end, PieceEnd::Whole(_)));
+        let changes = self.waiting_changes >= self.limits.batch_changes;
+        part || changes || self.waiting_bytes >= self.limits.batch_bytes
     }
 
     fn next_batch(&mut self) -> Option<Batch> {
@@ -412,6 +425,7 @@ impl Engine {
             xids.push(next.xid);
         }
         self.waiting_bytes -= bytes;
+        self.waiting_changes -= changes.len();
         let to = match last.0 {
             PieceEnd::Part(part) => Position { part: Some(part), ..self.ordered },
             PieceEnd::Whole(lsn) | PieceEnd::LastPart(lsn) => Position::at(self.further(lsn)),
@@ -459,7 +473,7 @@ impl Engine {
     ) -> Batch {
         let advance = Advance { from: self.ordered, to, committed_at };
         self.ordered = to;
-        self.flight = Flight::Batch(to);
+        self.flights.push_back(to);
         Batch { changes, advance, whole_transactions, xids }
     }
 }

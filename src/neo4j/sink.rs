@@ -14,7 +14,7 @@ use crate::{
     checkpoint::{Advance, Position},
     copy::{ChunkStep, Progress},
     graph::{Key, Model, Query, Statement, TableIndex, cypher::incomplete_keys, render},
-    pipeline::{ChunkWriter, StatementSink},
+    pipeline::{self, ChunkWriter},
 };
 
 use super::{
@@ -41,28 +41,6 @@ impl Sink {
         Sink { writer, reader, model }
     }
 
-    /// Runs the clearing statements to their end and returns the texts of the others.
-    async fn clear_and_render(
-        &mut self,
-        at: Position,
-        statements: Vec<Statement>,
-    ) -> Result<Vec<Query>, WriteError> {
-        let mut queries = Vec::new();
-        for statement in statements {
-            let clears = matches!(
-                statement,
-                Statement::ClearNodes { .. } | Statement::ClearRelationships { .. }
-            );
-            let rendered = render(&self.model, statement);
-            if clears {
-                self.clear(at, &rendered).await?;
-            } else {
-                queries.extend(rendered.into_iter().flat_map(portions));
-            }
-        }
-        Ok(queries)
-    }
-
     async fn clear(&mut self, at: Position, queries: &[Query]) -> Result<(), WriteError> {
         loop {
             let did = self.writer.write_piece(&at, queries).await?;
@@ -70,6 +48,34 @@ impl Sink {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Statements as the sink takes them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Texts {
+    /// Those of each clearing statement, which come before all others.
+    clearing: Vec<Vec<Query>>,
+    /// The others', long ones in portions.
+    others: Vec<Query>,
+}
+
+impl Texts {
+    /// The texts and rows of statements, in their order.
+    pub fn of(model: &Model, statements: Vec<Statement>) -> Self {
+        let mut texts = Texts::default();
+        for statement in statements {
+            let clears = matches!(
+                statement,
+                Statement::ClearNodes { .. } | Statement::ClearRelationships { .. }
+            );
+            let rendered = render(model, statement);
+            match clears {
+                true => texts.clearing.push(rendered),
+                false => texts.others.extend(rendered.into_iter().flat_map(portions)),
+            }
+        }
+        texts
     }
 }
 
@@ -93,16 +99,14 @@ fn portions(query: Query) -> Vec<Query> {
     portions
 }
 
-impl StatementSink for Sink {
+impl pipeline::Sink<Texts> for Sink {
     type Error = WriteError;
 
-    async fn write(
-        &mut self,
-        advance: Advance,
-        statements: Vec<Statement>,
-    ) -> Result<(), WriteError> {
-        let queries = self.clear_and_render(advance.from, statements).await?;
-        self.writer.write(&advance, &queries).await
+    async fn write(&mut self, advance: Advance, texts: Texts) -> Result<(), WriteError> {
+        for queries in &texts.clearing {
+            self.clear(advance.from, queries).await?;
+        }
+        self.writer.write(&advance, &texts.others).await
     }
 }
 
@@ -114,9 +118,8 @@ impl ChunkWriter for Sink {
         step: &ChunkStep,
         statements: Vec<Statement>,
     ) -> Result<(), WriteError> {
-        let queries = statements.into_iter().flat_map(|statement| render(&self.model, statement));
-        let queries: Vec<_> = queries.flat_map(portions).collect();
-        self.writer.write_chunk(step, &queries).await
+        let texts = Texts::of(&self.model, statements);
+        self.writer.write_chunk(step, &texts.others).await
     }
 
     async fn write_rows(
@@ -124,8 +127,8 @@ impl ChunkWriter for Sink {
         at: Position,
         statements: Vec<Statement>,
     ) -> Result<(), WriteError> {
-        let queries = self.clear_and_render(at, statements).await?;
-        self.writer.write_piece(&at, &queries).await.map(drop)
+        let texts = Texts::of(&self.model, statements);
+        self.writer.write_piece(&at, &texts.others).await.map(drop)
     }
 
     async fn restart(&mut self, at: Position, progress: &[Progress]) -> Result<(), WriteError> {

@@ -21,11 +21,12 @@ use tokio::{
 };
 
 use crate::{
+    change::Change,
     checkpoint::{Checkpoint, Epoch},
     cli::{RunArgs, UntilArg},
     config::Config,
     engine::{Engine, Limits},
-    graph::{Model, TableIndex},
+    graph::{Event, Model, TableIndex},
     mapping::Translator,
     neo4j::{self, Connection, Writer, claim, copy_progress},
     pipeline::{Ended, Failure, Lane, Pipeline, Status, TableCopier, Translate, Translated, Until},
@@ -109,6 +110,7 @@ async fn attempt(
     let watcher = progress::watch(status.subscribe(), pipeline.progress());
     let run = Pipeline {
         source: &mut source,
+        preparer: Translated { translator: pipeline.translator, finish: neo4j::sink::Texts::of },
         sink: pipeline.sink,
         copier: pipeline.copier,
         engine: pipeline.engine,
@@ -135,7 +137,8 @@ struct Ready {
 }
 
 struct Parts {
-    sink: Translated<Translator, neo4j::Sink>,
+    translator: Translator,
+    sink: neo4j::Sink,
     copier: Option<TableCopier<CopyReader, neo4j::Sink>>,
     engine: Engine,
     until: Until,
@@ -210,7 +213,8 @@ async fn prepare(config: &Config, until: &mut Option<UntilArg>) -> Result<Ready,
         }
     };
     let pipeline = Parts {
-        sink: Translated { translator, sink: sink(config, epoch, &model)? },
+        translator,
+        sink: sink(config, epoch, &model)?,
         copier,
         engine: Engine::new(Limits::DEFAULT, position),
         until: target,
@@ -265,13 +269,16 @@ impl Translate for Translator {
 
     fn translate(
         &mut self,
-        change: &crate::change::Change,
-    ) -> Result<Option<crate::graph::Event>, Self::Error> {
-        let event = Translator::translate(self, change);
+        changes: &[Change],
+        mut take: impl FnMut(Event),
+    ) -> Result<(), Self::Error> {
+        for change in changes {
+            Translator::translate(self, change)?.into_iter().for_each(&mut take);
+        }
         for notice in self.take_notices() {
             tracing::warn!("{notice}");
         }
-        event
+        Ok(())
     }
 
     fn model(&self) -> &Model {
