@@ -7,6 +7,7 @@ mod command_line;
 mod copy;
 mod crashes;
 mod differential;
+mod northwind;
 mod replication;
 mod statements;
 mod support;

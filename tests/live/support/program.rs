@@ -50,7 +50,12 @@ impl Pipeline {
 
     /// Starts `run` and leaves it running.
     pub fn start(&self) -> Running {
-        let child = self.command(&["run"]).stderr(Stdio::null()).spawn();
+        self.start_with(&[])
+    }
+
+    /// The same, with further arguments.
+    pub fn start_with(&self, arguments: &[&str]) -> Running {
+        let child = self.command(&[&["run"], arguments].concat()).stderr(Stdio::null()).spawn();
         Running(child.expect("the program starts"))
     }
 
