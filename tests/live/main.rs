@@ -8,6 +8,7 @@ mod copy;
 mod crashes;
 mod differential;
 mod northwind;
+mod plans;
 mod replication;
 mod statements;
 mod support;
