@@ -33,9 +33,10 @@ use wal2graph::{
 
 use crate::{
     statements::shapes,
-    support::{self, graph, neo4j, unique},
+    support::{self, Pipeline, graph, neo4j, unique},
 };
 use bolt::{Bolt, Run};
+use graphs::{ALL, State};
 use recorder::Recorder;
 use rules::{Plan, Rule, SEEKS};
 
@@ -65,8 +66,10 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
         let (from, to) = (Position::at(Lsn(lsn)), Position::at(Lsn(lsn + 1)));
         sink.write(Advance { from, to, committed_at: None }, vec![statement]).await.unwrap();
         for run in recorder.take() {
-            let own = run.text.contains("_Wal2Graph");
-            let rule = if own { Rule { eager: true, ..SEEKS } } else { rule };
+            let rule = match run.text.contains("_Wal2Graph") {
+                true => Rule { eager: true, ..SEEKS },
+                false => Rule { eager: rule.eager && !streams(&run.text), ..rule },
+            };
             let sent = Sent { what: what.clone(), run, rule };
             texts.entry(sent.run.text.clone()).or_insert(sent);
         }
@@ -86,46 +89,119 @@ fn streams(text: &str) -> bool {
     !["DELETE", "CREATE (", "CALL (", "FOREACH"].iter().any(|word| text.contains(word))
 }
 
-async fn judge(model: Model) {
+async fn judge(model: Model, states: &[State]) {
     let model = Arc::new(model);
     prepare(&graph()).await.unwrap();
     schema::establish(&graph(), &schema::requirements(&model)).await.unwrap();
     let sent = record(&model).await;
     let mut bolt = Bolt::connect(neo4j().port());
     let mut wrong = BTreeMap::new();
-    for (state, filling) in graphs::states(&model) {
-        for text in filling {
+    for state in states {
+        for text in state.texts(&model) {
             graph().run(Query::new(text)).await.unwrap();
         }
         // What was planned before is forgotten, counts are taken anew.
         bolt.execute("CALL db.clearQueryCaches()");
         for Sent { what, run, rule } in &sent {
             let plan = Plan::new(bolt.explain(run));
-            let rule = Rule { eager: rule.eager && !streams(&run.text), ..*rule };
-            let violations = plan.violations(rule);
+            let violations = plan.violations(*rule);
             if !violations.is_empty() {
                 let report =
-                    format!("{what}, {state}: {violations:#?}\n{}\n{}", run.text, plan.draw());
+                    format!("{what}, {state:?}: {violations:#?}\n{}\n{}", run.text, plan.draw());
                 wrong.entry(run.text.clone()).or_insert(report);
             }
         }
     }
-    println!("{} texts", sent.len());
     let reports: Vec<_> = wrong.into_values().collect();
     assert!(reports.is_empty(), "{} of {}:\n{}", reports.len(), sent.len(), reports.join("\n\n"));
 }
 
 #[tokio::test]
 async fn soft_references_and_joins_are_seeks() {
-    judge(shapes::soft("Pl")).await;
+    judge(shapes::soft("Pl"), &ALL).await;
 }
 
 #[tokio::test]
 async fn composite_keys_and_incoming_references_are_seeks() {
-    judge(shapes::composite("Pc `x`")).await;
+    judge(shapes::composite("Pc `x`"), &[State::Empty, State::Hub]).await;
 }
 
 #[tokio::test]
 async fn enforced_references_are_seeks() {
-    judge(shapes::enforced("Pe")).await;
+    judge(shapes::enforced("Pe"), &[State::Empty, State::Hub]).await;
+}
+
+/// What has no key to be looked up by.
+fn scans_beside_the_rows(text: &str) -> &'static [&'static str] {
+    if text.ends_with("RETURN count(n) AS count") {
+        // Neo4j keeps these numbers.
+        &["NodeCountFromCountStore"]
+    } else if text.contains(":_Incomplete)") {
+        // Once, at the end of a copy.
+        &["NodeByLabelScan", "IntersectionNodeByLabelsScan"]
+    } else if text.contains("(p:_Wal2GraphCopy {pipeline: $pipeline})") {
+        // All progress of a pipeline: two nodes a range, while it is copied.
+        &["NodeByLabelScan"]
+    } else {
+        &[]
+    }
+}
+
+/// Beside rows, the program asks for its own nodes by their key, and for counts that are kept.
+#[tokio::test]
+async fn what_is_asked_beside_the_rows_is_seeks_too() {
+    let schema = "CREATE TABLE pp_parents (id int PRIMARY KEY); \
+        CREATE TABLE pp_children (id int PRIMARY KEY, parent_id int REFERENCES pp_parents); \
+        INSERT INTO pp_parents VALUES (1); INSERT INTO pp_children VALUES (1, 1)";
+    let pipeline = Pipeline::new("plans", schema).await;
+    let recorder = Recorder::start(neo4j().port()).await;
+    let url = format!("bolt://127.0.0.1:{}", recorder.port);
+    for arguments in [&["check"][..], &["run", "--until", "current"], &["status"]] {
+        let output = pipeline.output_with_graph(arguments, &url).await;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let mut bolt = Bolt::connect(neo4j().port());
+    let mut said = recorder.take();
+    said.sort();
+    said.dedup_by(|left, right| left.text == right.text);
+    let administrative = ["CREATE CONSTRAINT", "CREATE INDEX", "SHOW", "CALL d", "TERMINATE"];
+    let mut own = 0;
+    for run in said {
+        // Statements on rows have their own tests.
+        let is = |start: &&str| run.text.starts_with(*start);
+        if administrative.iter().any(is) || run.text.starts_with("UNWIND $rows AS r M") {
+            continue;
+        }
+        own += usize::from(run.text.contains("_Wal2Graph"));
+        let plan = Plan::new(bolt.explain(&run));
+        let scans = scans_beside_the_rows(&run.text);
+        let violations = plan.violations(Rule { scans, eager: true, ..SEEKS });
+        assert!(violations.is_empty(), "{violations:#?}\n{}\n{}", run.text, plan.draw());
+    }
+    assert!(own >= 8, "checkpoint, claim and progress were seen, {own}");
+}
+
+#[tokio::test]
+async fn what_is_no_look_up_is_noticed() {
+    let key =
+        "CREATE CONSTRAINT plans_noticed IF NOT EXISTS FOR (n:PlansNoticed) REQUIRE n.id IS UNIQUE";
+    graph().run(Query::new(key.to_owned())).await.unwrap();
+    let mut bolt = Bolt::connect(neo4j().port());
+    let mut violations = |text: &str, rule| {
+        let run = Run { text: text.to_owned(), rest: vec![0xA0, 0xA0] };
+        Plan::new(bolt.explain(&run)).violations(rule)
+    };
+    let fine = "MATCH (a:PlansNoticed {id: 1}) MATCH (b:PlansNoticed {id: 2}) SET a.x = 1, b.x = 2";
+    assert_eq!(violations(fine, SEEKS), Vec::<String>::new());
+    for bad in [
+        "MATCH (n) SET n.x = 1",
+        "MATCH (n:PlansNoticed) SET n.x = 1",
+        "MATCH (n:PlansNoticed) WHERE n.id > 1 SET n.x = 1",
+        "MATCH ()-[x:PLANS_NOTICED]->() SET x.y = 1",
+        "MATCH (a:PlansNoticed {id: 1})-[x:PLANS_NOTICED]->(b:PlansNoticed) SET x.y = 1",
+        "MATCH (a:PlansNoticed {id: 1}) MATCH (b:PlansNoticed) SET a.x = 1, b.x = 2",
+        "UNWIND [1, 2] AS r MATCH (a:PlansNoticed {id: r}) SET a.id = r + 1",
+    ] {
+        assert!(!violations(bad, SEEKS).is_empty(), "{bad}");
+    }
 }

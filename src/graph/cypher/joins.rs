@@ -62,8 +62,8 @@ pub fn upsert(
     if own.is_empty() {
         set.extend(mark(join, completeness, false));
         if !set.is_empty() {
-            let existing = joined("a", "x", join, "b");
-            then(format!("UNWIND $rows AS r {ends} MATCH {existing} SET {}", set.join(", ")));
+            let existing = between(join);
+            then(format!("UNWIND $rows AS r {ends} {existing} SET {}", set.join(", ")));
         }
         let missing = format!("WITH a, b, r WHERE NOT EXISTS {{ {} }}", joined("a", "", join, "b"));
         then(format!(
@@ -155,16 +155,20 @@ fn reconnect(model: &Model, join: &RelationshipShape, layout: &Layout) -> String
     )
 }
 
-pub fn update(model: &Model, table: TableIndex, known: &Known, rows: Vec<NodeRow>) -> Query {
+pub fn update(
+    model: &Model,
+    table: TableIndex,
+    known: &Known,
+    rows: Vec<NodeRow>,
+) -> Option<Query> {
     let join = join_shape(model, table);
-    let own = own_key(join);
-    let mut set = assignments("x", &join.properties, known, own.len());
+    let set = assignments("x", &join.properties, known, own_key(join).len());
     if set.is_empty() {
-        // Nothing came but the key: it is written over itself.
-        set = assignments("x", own, &all(own), 0);
+        // Nothing came but the key.
+        return None;
     }
     let text = format!("UNWIND $rows AS r {} SET {}", seek_own("x", join, 0), set.join(", "));
-    Query::new(text, rows.into_iter().map(node_row))
+    Some(Query::new(text, rows.into_iter().map(node_row)))
 }
 
 pub fn drop(model: &Model, table: TableIndex, keys: Vec<Key>) -> Query {
@@ -172,35 +176,39 @@ pub fn drop(model: &Model, table: TableIndex, keys: Vec<Key>) -> Query {
     let text = format!(
         "UNWIND $rows AS r {} WITH x, startNode(x) AS s, endNode(x) AS e DELETE x \
          WITH collect(DISTINCT s) AS starts, collect(DISTINCT e) AS ends {}",
-        row_match(model, join, "x", 0),
+        row_match(model, join),
         sweep_ends(model, join),
     );
     Query::new(text, keys.into_iter().map(key_columns))
 }
 
-/// Finds the relationship of a join row whose key is the row's columns from `first` on.
-pub fn row_match(model: &Model, join: &RelationshipShape, variable: &str, first: usize) -> String {
+/// Finds the relationship `x` of a join row whose key is the row's first columns.
+pub fn row_match(model: &Model, join: &RelationshipShape) -> String {
     match join.key {
-        RelationshipKey::Own(_) => seek_own(variable, join, first),
+        RelationshipKey::Own(_) => seek_own("x", join, 0),
         RelationshipKey::Ends => {
             let (from, to) = (model.node(join.from), model.node(join.to));
-            format!(
-                "{} {} MATCH {}",
-                seek("a", from, first),
-                seek("b", to, first + from.key.len()),
-                joined("a", variable, join, "b")
-            )
+            format!("{} {} {}", seek("a", from, 0), seek("b", to, from.key.len()), between(join))
         }
     }
 }
 
+/// The relationship between two nodes that are found already. The sub-query keeps a planner from
+/// walking all the relationships of one of them instead, which index hints at both do not.
+fn between(join: &RelationshipShape) -> String {
+    format!("CALL (a, b) {{ MATCH {} RETURN x }}", joined("a", "x", join, "b"))
+}
+
+/// Labels are looked at after the relationships are found by their type: else every piece would
+/// walk again over the nodes that have none left.
 pub fn clear(model: &Model, table: TableIndex) -> Query {
     let join = join_shape(model, table);
     let (from, to) = (quote(&model.node(join.from).label), quote(&model.node(join.to).label));
     let text = format!(
-        "MATCH {} WITH x, s, e LIMIT {CLEAR_ROWS} DELETE x \
+        "MATCH {} WITH x, startNode(x) AS s, endNode(x) AS e WHERE s:{from} AND e:{to} \
+         WITH x, s, e LIMIT {CLEAR_ROWS} DELETE x \
          WITH collect(DISTINCT s) AS starts, collect(DISTINCT e) AS ends {}",
-        joined(&format!("s:{from}"), "x", join, &format!("e:{to}")),
+        joined("", "x", join, ""),
         sweep_ends(model, join),
     );
     Query::new(text, [])

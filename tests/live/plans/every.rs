@@ -42,7 +42,7 @@ fn of_nodes(model: &Model, table: TableIndex, node: &NodeShape) -> Vec<Named> {
     let width = node.key.len();
     let keys: Vec<Key> = (1..=3).map(|key| key_of(width, key)).collect();
     let moves = vec![(key_of(width, 1), key_of(width, 4)), (key_of(width, 2), key_of(width, 1))];
-    let scan = Rule { scans: &["NodeByLabelScan"], ..STEPS };
+    let scan = Rule { scans: &["NodeByLabelScan", "SubtractionNodeByLabelsScan"], ..STEPS };
     let drop = |ride_along| Statement::DropNodes { table, keys: keys.clone(), ride_along };
     let mut all = vec![
         ("drop", drop(false), STEPS),
@@ -100,7 +100,7 @@ fn of_joins(model: &Model, table: TableIndex, join: &RelationshipShape) -> Vec<N
     };
     let keys = (1..=3).map(key).collect();
     let moves = vec![(key(1), key(4)), (key(2), key(1))];
-    let scans = &["NodeByLabelScan", "DirectedRelationshipTypeScan"];
+    let scans = &["DirectedRelationshipTypeScan"];
     let clear = Rule { scans, ..SWEEPS };
     let mut all = vec![
         ("drop", Statement::DropRelationships { table, keys }, SWEEPS),

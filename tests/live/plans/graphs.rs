@@ -1,4 +1,4 @@
-//! Graphs that mislead a planner: empty, without relationships, with a hub, lopsided.
+//! Graphs that mislead a planner.
 
 use wal2graph::graph::{
     Model,
@@ -10,21 +10,40 @@ const ROWS: u32 = 2_000;
 /// What is left of every other table in the end.
 const FEW: u32 = 3;
 
-/// The states one after another, each with the texts that make it of the one before.
-pub fn states(model: &Model) -> [(&'static str, Vec<String>); 5] {
-    let few = |parity: usize| {
-        labels(model).skip(parity).step_by(2).map(|(label, node)| {
-            format!("MATCH (n:{label}) WHERE n.{} > {FEW} DETACH DELETE n", name(&node.key[0]))
-        })
+/// What a graph holds when a plan is made.
+#[derive(Clone, Copy, Debug)]
+pub enum State {
+    Empty,
+    /// As between the two passes of a copy.
+    NodesAlone,
+    Hub,
+    FewOfTheFirst,
+    FewOfTheSecond,
+}
+
+pub const ALL: [State; 5] =
+    [State::Empty, State::NodesAlone, State::Hub, State::FewOfTheFirst, State::FewOfTheSecond];
+
+impl State {
+    /// What makes a graph of the model's labels so, whatever it is.
+    pub fn texts(self, model: &Model) -> Vec<String> {
+        let full = || [clear(model), nodes(model), relationships(model)].concat();
+        match self {
+            State::Empty => clear(model),
+            State::NodesAlone => [clear(model), nodes(model)].concat(),
+            State::Hub => full(),
+            State::FewOfTheFirst => [full(), few(model, 0)].concat(),
+            State::FewOfTheSecond => [full(), few(model, 1)].concat(),
+        }
+    }
+}
+
+fn few(model: &Model, parity: usize) -> Vec<String> {
+    let every_other = labels(model).skip(parity).step_by(2);
+    let delete = |(label, node): (String, &NodeShape)| {
+        format!("MATCH (n:{label}) WHERE n.{} > {FEW} DETACH DELETE n", name(&node.key[0]))
     };
-    let full = || [clear(model), nodes(model), relationships(model)].concat();
-    [
-        ("on empty labels", clear(model)),
-        ("on nodes alone", nodes(model)),
-        ("on a hub", relationships(model)),
-        ("on few of the first", few(0).collect()),
-        ("on few of the second", full().into_iter().chain(few(1)).collect()),
-    ]
+    every_other.map(delete).collect()
 }
 
 fn labels(model: &Model) -> impl Iterator<Item = (String, &NodeShape)> {

@@ -28,15 +28,24 @@ impl Pipeline {
 
     /// The program with this pipeline's URLs.
     pub fn command(&self, arguments: &[&str]) -> Command {
+        self.command_with_graph(arguments, &neo4j().url())
+    }
+
+    fn command_with_graph(&self, arguments: &[&str], graph: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wal2graph"));
         command.args(arguments);
-        command.args(["--source-url", &postgres().url(&self.name), "--graph-url", &neo4j().url()]);
+        command.args(["--source-url", &postgres().url(&self.name), "--graph-url", graph]);
         command
     }
 
     /// Runs it to its end.
     pub async fn output(&self, arguments: &[&str]) -> Output {
-        let mut command = self.command(arguments);
+        self.output_with_graph(arguments, &neo4j().url()).await
+    }
+
+    /// The same, with another way to the suite's Neo4j.
+    pub async fn output_with_graph(&self, arguments: &[&str], graph: &str) -> Output {
+        let mut command = self.command_with_graph(arguments, graph);
         let output = tokio::task::spawn_blocking(move || command.output());
         output.await.unwrap().expect("the program starts")
     }
