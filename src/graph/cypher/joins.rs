@@ -3,14 +3,14 @@
 use crate::graph::{
     model::{Model, RelationshipKey, RelationshipShape, TableIndex},
     mutation::Key,
-    statement::{Completeness, INCOMPLETE_PROPERTY, Known, NodeRow, RelationshipRow},
+    statement::{Completeness, INCOMPLETE_PROPERTY, Known, NodeRow, PLACEHOLDER, RelationshipRow},
 };
 
 use super::{
     CLEAR_ROWS, Parameter, Query, key_columns, node_row,
     nodes::assignments,
     references::ensure,
-    text::{columns, differs, hint, join_shape, joined, quote, seek, sweep_ends},
+    text::{columns, differs, hint, join_shape, joined, node, quote, seek, sweep_ends},
     values,
 };
 
@@ -56,34 +56,25 @@ pub fn upsert(
         ensure(model.node(join.to), rows.iter().map(|row| &row.to)),
     ];
     let rows: Vec<Vec<Parameter>> = rows.into_iter().map(|row| columns_of(join, row)).collect();
-    let mut then = |text: String| queries.push(Query::new(text, rows.iter().cloned()));
-    let mut set = assignments("x", &join.properties, known, layout.values);
+    let query = |text: String| Query::new(text, rows.iter().cloned());
     let own = own_key(join);
-    if own.is_empty() {
-        set.extend(mark(join, completeness, false));
-        if !set.is_empty() {
-            let existing = between(join);
-            then(format!("UNWIND $rows AS r {ends} {existing} SET {}", set.join(", ")));
-        }
+    let (existing, missing) = if own.is_empty() {
         let missing = format!("WITH a, b, r WHERE NOT EXISTS {{ {} }}", joined("a", "", join, "b"));
-        then(format!(
-            "UNWIND $rows AS r {ends} {missing} {}",
-            create(join, known, completeness, &layout)
-        ));
-        return queries;
-    }
-    then(format!("UNWIND $rows AS r {}", reconnect(model, join, &layout)));
+        (format!("{ends} {}", between(join)), missing)
+    } else {
+        // It sweeps, so it comes before placeholders are made for the rows that have nothing yet.
+        queries.insert(0, query(format!("UNWIND $rows AS r {}", reconnect(model, join, &layout))));
+        let none =
+            format!("OPTIONAL {} WITH a, b, r, y WHERE y IS NULL", seek_own("y", join, layout.own));
+        (seek_own("x", join, layout.own), none)
+    };
+    let mut set = assignments("x", &join.properties, known, layout.values);
     set.extend(mark(join, completeness, false));
     if !set.is_empty() {
-        let existing = seek_own("x", join, layout.own);
-        then(format!("UNWIND $rows AS r {existing} SET {}", set.join(", ")));
+        queries.push(query(format!("UNWIND $rows AS r {existing} SET {}", set.join(", "))));
     }
-    let missing =
-        format!("OPTIONAL {} WITH a, b, r, y WHERE y IS NULL", seek_own("y", join, layout.own));
-    then(format!(
-        "UNWIND $rows AS r {ends} {missing} {}",
-        create(join, known, completeness, &layout)
-    ));
+    let create = create(join, known, completeness, &layout);
+    queries.push(query(format!("UNWIND $rows AS r {ends} {missing} {create}")));
     queries
 }
 
@@ -138,18 +129,20 @@ pub fn seek_own(variable: &str, join: &RelationshipShape, first: usize) -> Strin
 }
 
 /// A relationship whose ends are elsewhere is made again at the row's ends. It is deleted first:
-/// the new one has its unique key.
+/// the new one has its unique key. The ends are made here: a sweep of other rows' old ends may have
+/// taken them.
 fn reconnect(model: &Model, join: &RelationshipShape, layout: &Layout) -> String {
     let (from, to) = (model.node(join.from), model.node(join.to));
     format!(
-        "{} WITH r, x, startNode(x) AS s, endNode(x) AS e WHERE {} OR {} {} {} \
+        "{} WITH r, x, startNode(x) AS s, endNode(x) AS e WHERE {} OR {} \
+         MERGE {} ON CREATE SET a:{PLACEHOLDER} MERGE {} ON CREATE SET b:{PLACEHOLDER} \
          WITH x, s, e, a, b, properties(x) AS kept DELETE x CREATE {} SET y = kept \
          WITH collect(DISTINCT s) AS starts, collect(DISTINCT e) AS ends {}",
         seek_own("x", join, layout.own),
         differs("s", &from.key, 0),
         differs("e", &to.key, layout.to),
-        seek("a", from, 0),
-        seek("b", to, layout.to),
+        node("a", from, 0),
+        node("b", to, layout.to),
         joined("a", "y", join, "b"),
         sweep_ends(model, join),
     )
