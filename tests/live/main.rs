@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod bounds;
 mod catalog;
 mod command_line;
 mod copy;
 mod crashes;
 mod differential;
+mod northwind;
+mod plans;
 mod replication;
 mod statements;
 mod support;

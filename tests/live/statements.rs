@@ -3,7 +3,8 @@
 //! Random batches of events are folded and planned; the statements go to both graphs, and both must
 //! hold the same after each batch. `SEED=n` repeats one run.
 
-mod shapes;
+mod concurrent;
+pub mod shapes;
 
 use std::{collections::BTreeMap, sync::Arc};
 

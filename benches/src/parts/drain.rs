@@ -57,7 +57,7 @@ impl<'a> Backlog<'a> {
         let (was, is, slot) = (&self.base.name, &pipeline.name, pipeline.slot());
         lab.ask(format!(
             "MATCH (c:_Wal2GraphCheckpoint {{pipeline: '{was}'}}) \
-             CREATE (d:_Wal2GraphCheckpoint) SET d = properties(c), d.pipeline = '{is}', d.slot = '{slot}'"
+             CREATE (d:_Wal2GraphCheckpoint) SET d = c {{.*, pipeline: '{is}', slot: '{slot}'}}"
         ))
         .await?;
         let taken = pipeline.catch_up()?;

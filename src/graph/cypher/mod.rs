@@ -80,7 +80,7 @@ pub fn render(model: &Model, statement: Statement) -> Vec<Query> {
             joins::upsert(model, table, &known, completeness, rows)
         }
         Statement::UpdateRelationships { table, known, rows } => {
-            vec![joins::update(model, table, &known, rows)]
+            joins::update(model, table, &known, rows).into_iter().collect()
         }
         Statement::MatchFromOwner { table, reference, rows } => {
             references::match_from_owner(model, table, reference, rows)
