@@ -4,6 +4,7 @@
 
 mod catalog;
 mod command_line;
+mod connect;
 mod copy;
 mod crashes;
 mod differential;

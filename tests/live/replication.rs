@@ -8,7 +8,7 @@ use wal2graph::{
     lsn::Lsn,
     pipeline::{Failure, Source},
     postgres::{
-        connect::{ConnectError, SourceUrl, sql},
+        connect::{SourceUrl, sql},
         replication::{Connection, Stream, StreamError},
         setup,
     },
@@ -150,36 +150,4 @@ async fn a_killed_server_and_a_terminated_walsender_are_transient() {
     server.kill().unwrap();
     let end = end_of(&mut second, true).await;
     assert!(end.is_transient(), "{end}");
-}
-
-#[tokio::test]
-async fn passwords_go_by_scram_and_by_weaker_ways_only_where_the_url_allows_it() {
-    let options = PostgresOptions {
-        authentication:
-            "host all scram 127.0.0.1/32 scram-sha-256\nhost all weak 127.0.0.1/32 md5\n\
-             host all plain 127.0.0.1/32 password"
-                .to_owned(),
-        ..PostgresOptions::default()
-    };
-    let server = Postgres::start(&options).unwrap();
-    let sql = client(&server.url("postgres")).await;
-    let roles = "CREATE ROLE scram LOGIN REPLICATION PASSWORD 'right'; SET password_encryption = md5; \
-        CREATE ROLE weak LOGIN REPLICATION PASSWORD 'right'; CREATE ROLE plain LOGIN REPLICATION PASSWORD 'right'";
-    sql.batch_execute(roles).await.unwrap();
-    let connect = async |user: &str, password: &str, query: &str| {
-        let port = server.port();
-        let url = format!("postgres://{user}:{password}@127.0.0.1:{port}/postgres{query}");
-        Connection::connect(&url.parse().unwrap()).await.map(drop)
-    };
-    assert!(connect("scram", "right", "").await.is_ok());
-    let wrong = connect("scram", "wrong", "").await.unwrap_err();
-    assert!(matches!(&wrong, ConnectError::Refused { code, .. } if code == "28P01"), "{wrong}");
-    for (user, method) in [("weak", "md5"), ("plain", "password")] {
-        let refused = connect(user, "right", "").await.unwrap_err();
-        assert!(matches!(refused, ConnectError::WeakAuthentication { .. }), "{refused}");
-        assert!(
-            connect(user, "right", &format!("?require_auth={method}")).await.is_ok(),
-            "{method}"
-        );
-    }
 }

@@ -10,7 +10,7 @@ use std::sync::{
 use wal2graph::neo4j::{Connection, Options, connect::ANSWER_LIMIT};
 use wal2graph_servers::{Neo4j, Neo4jOptions, Postgres, PostgresOptions};
 
-pub use program::Pipeline;
+pub use program::{Pipeline, Running};
 
 static POSTGRES: OnceLock<Postgres> = OnceLock::new();
 static NEO4J: OnceLock<Neo4j> = OnceLock::new();
