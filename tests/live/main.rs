@@ -11,4 +11,5 @@ mod differential;
 mod replication;
 mod statements;
 mod support;
+mod versions;
 mod writer;

@@ -172,9 +172,10 @@ impl ServerCertVerifier for Verifier {
 /// What an I/O error says about TLS, with the fix; `None` if it is about something else.
 pub fn explain(error: &io::Error, host: &str) -> Option<String> {
     let error = error.get_ref()?.downcast_ref::<Error>()?;
-    use CertificateError::{NotValidForName, NotValidForNameContext, UnknownIssuer};
+    use CertificateError::{BadSignature, NotValidForName, NotValidForNameContext, UnknownIssuer};
     Some(match error {
-        Error::InvalidCertificate(UnknownIssuer) => {
+        // A bad signature: an authority of that name is trusted, but it has another key.
+        Error::InvalidCertificate(UnknownIssuer | BadSignature) => {
             "nobody who is trusted signed the server's certificate: name the authority's certificate \
              with sslrootcert=FILE"
                 .to_owned()

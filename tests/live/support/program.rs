@@ -6,8 +6,9 @@ use std::{
 };
 
 use tokio_postgres::Client;
+use wal2graph_servers::Postgres;
 
-use super::{client, graph, neo4j, new_database, postgres};
+use super::{client, graph, neo4j, new_database_on, postgres};
 
 /// A database, a pipeline of its name, and the program.
 pub struct Pipeline {
@@ -15,22 +16,30 @@ pub struct Pipeline {
     pub name: String,
     /// A client of the database.
     pub sql: Client,
+    /// The database's URL, as the superuser.
+    pub source_url: String,
 }
 
 impl Pipeline {
     /// A new database with `schema` in it. Table names must be no other test's: labels come from them.
     pub async fn new(name: &str, schema: &str) -> Self {
-        let name = new_database(name).await;
-        let sql = client(&postgres().url(&name)).await;
+        Self::on(postgres(), name, schema).await
+    }
+
+    /// The same on another server than the suite's.
+    pub async fn on(server: &Postgres, name: &str, schema: &str) -> Self {
+        let name = new_database_on(server, name).await;
+        let source_url = server.url(&name);
+        let sql = client(&source_url).await;
         sql.batch_execute(schema).await.expect("the schema is made");
-        Pipeline { name, sql }
+        Pipeline { name, sql, source_url }
     }
 
     /// The program with this pipeline's URLs.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wal2graph"));
         command.args(arguments);
-        command.args(["--source-url", &postgres().url(&self.name), "--graph-url", &neo4j().url()]);
+        command.args(["--source-url", &self.source_url, "--graph-url", &neo4j().url()]);
         command
     }
 

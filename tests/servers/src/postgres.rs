@@ -17,6 +17,8 @@ use crate::{
 
 /// Where Debian's package has its binaries.
 const DEBIAN: &str = "/usr/lib/postgresql/15/bin";
+/// The version that is used where nothing is said: Debian 12's.
+const VERSION: u32 = 15;
 /// The Maven packages' versions, by major version.
 const VERSIONS: [(u32, &str); 5] =
     [(14, "14.20.0"), (15, "15.15.0"), (16, "16.11.0"), (17, "17.7.0"), (18, "18.1.0")];
@@ -36,10 +38,16 @@ pub struct PostgresOptions {
     pub files: Vec<(String, String)>,
 }
 
+/// `POSTGRES_VERSION`, or 15, as it comes. A variable that is no number is refused at the start.
 impl Default for PostgresOptions {
     fn default() -> Self {
-        let (settings, files) = (Vec::new(), Vec::new());
-        PostgresOptions { version: 15, settings, authentication: String::new(), files }
+        let version = std::env::var("POSTGRES_VERSION").ok();
+        PostgresOptions {
+            version: version.map_or(VERSION, |version| version.parse().unwrap_or(0)),
+            settings: Vec::new(),
+            authentication: String::new(),
+            files: Vec::new(),
+        }
     }
 }
 
