@@ -24,6 +24,7 @@ use self::certificates::{Authority, Identity, self_signed};
 /// Each role may log in in one way.
 const AUTHENTICATION: &str = "\
 hostssl   all secure   127.0.0.1/32 scram-sha-256
+host      all secure   127.0.0.1/32 reject
 host      all anywhere 127.0.0.1/32 scram-sha-256
 host      all weak     127.0.0.1/32 md5
 host      all plain    127.0.0.1/32 password

@@ -1,4 +1,7 @@
-//! The replication client against real servers: log-in, pinned settings, feedback, ends.
+//! The replication client against real servers: pinned settings, feedback, ends.
+
+mod feedback;
+mod slots;
 
 use std::time::Duration;
 
@@ -108,6 +111,10 @@ async fn a_slot_in_use_and_a_slot_that_is_not_there_are_told_apart() {
         panic!("two streams of a slot")
     };
     assert!(matches!(taken, StreamError::SlotActive { .. }) && taken.is_transient(), "{taken}");
+    let sql = client(&postgres().url(&database)).await;
+    let holder = "SELECT active_pid FROM pg_replication_slots WHERE slot_name = $1";
+    let holder: i32 = sql.query_one(holder, &[&database]).await.unwrap().get(0);
+    assert!(taken.to_string().contains(&holder.to_string()), "who has it: {taken}");
     held.close().await;
     let Err(missing) = stream(&url, "not_there", Lsn::ZERO).await else { panic!("no such slot") };
     assert!(matches!(missing, StreamError::Missing { .. }) && !missing.is_transient(), "{missing}");

@@ -30,7 +30,10 @@ use self::{handover::LoggedIn, login::Purpose};
 
 pub use raw::{RawConnection, RawError, ServerError};
 pub use url::{Authentication, ChannelBinding, SourceUrl, Tls, TlsMode, UrlError};
-pub(in crate::postgres) use {raw::error_of, socket::Socket};
+pub(in crate::postgres) use {
+    raw::{error_of, notice_of},
+    socket::Socket,
+};
 
 /// How long connecting and logging in may take, where the URL has no connect_timeout.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);

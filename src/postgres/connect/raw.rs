@@ -210,7 +210,16 @@ impl RawConnection {
 
 /// What an error message says.
 pub fn error_of(body: &backend::ErrorResponseBody) -> ServerError {
-    let fields = body.fields().map(|field| {
+    said(body.fields())
+}
+
+/// What a notice or a warning says.
+pub fn notice_of(body: &backend::NoticeResponseBody) -> ServerError {
+    said(body.fields())
+}
+
+fn said(fields: backend::ErrorFields<'_>) -> ServerError {
+    let fields = fields.map(|field| {
         Ok((field.type_(), String::from_utf8_lossy(field.value_bytes()).into_owned()))
     });
     let mut fields: HashMap<u8, String> = fields.collect().unwrap_or_default();

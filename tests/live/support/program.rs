@@ -59,7 +59,12 @@ impl Pipeline {
 
     /// Starts `run` and leaves it running.
     pub fn start(&self) -> Running {
-        let child = self.command(&["run"]).stderr(Stdio::null()).spawn();
+        self.start_logging(&["run"], Stdio::null())
+    }
+
+    /// Starts it with these arguments and leaves it running; its log goes to `log`.
+    pub fn start_logging(&self, arguments: &[&str], log: impl Into<Stdio>) -> Running {
+        let child = self.command(arguments).stderr(log).spawn();
         Running(child.expect("the program starts"))
     }
 
@@ -86,10 +91,20 @@ impl Running {
         self.0.wait().expect("it ends");
     }
 
+    /// Sends a signal.
+    pub fn signal(&self, name: &str) {
+        let id = self.0.id().to_string();
+        Command::new("kill").args(["-s", name, &id]).status().expect("kill runs");
+    }
+
     /// SIGTERM, and how it ended: within the limit, or not at all.
     pub async fn terminate(&mut self, limit: Duration) -> Option<i32> {
-        let id = self.0.id().to_string();
-        Command::new("kill").args(["-s", "TERM", &id]).status().expect("kill runs");
+        self.signal("TERM");
+        self.ended(limit).await
+    }
+
+    /// How it ended by itself: within the limit, or not at all.
+    pub async fn ended(&mut self, limit: Duration) -> Option<i32> {
         let started = std::time::Instant::now();
         while started.elapsed() < limit {
             if let Some(status) = self.0.try_wait().expect("it can be waited for") {
