@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod behaviour;
 mod catalog;
 mod command_line;
 mod connect;

@@ -5,7 +5,8 @@ mod slots;
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_postgres::Client;
 use wal2graph::{
     change::{Cell, Change, Event},
     lsn::Lsn,
@@ -38,7 +39,8 @@ async fn stream(url: &SourceUrl, slot: &str, from: Lsn) -> Result<Stream, Stream
     connection.start(slot, "p", from, Duration::from_millis(500), closed).await
 }
 
-/// Reads until a transaction has been committed: its changes, and the position after it.
+/// Reads until a transaction has been committed: its changes, and the position after it. What came
+/// along with its end is dropped.
 async fn transaction(stream: &mut Stream) -> (Vec<Change>, Lsn) {
     let mut changes = Vec::new();
     loop {
@@ -49,6 +51,17 @@ async fn transaction(stream: &mut Stream) -> (Vec<Change>, Lsn) {
                 Event::Begin(_) | Event::Keepalive { .. } => {}
             }
         }
+    }
+}
+
+/// Closes the stream, and waits until the server has heard its last word and let go of the slot.
+async fn let_go(stream: Stream, sql: &Client, slot: &str) {
+    stream.close().await;
+    let active = "SELECT active FROM pg_replication_slots WHERE slot_name = $1";
+    let started = Instant::now();
+    while sql.query_one(active, &[&slot]).await.unwrap().get::<_, bool>(0) {
+        assert!(started.elapsed() < PATIENCE, "the slot is still in use");
+        sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -79,7 +92,7 @@ async fn what_is_acknowledged_is_not_sent_again_and_the_rest_is() {
     let (changes, end) = transaction(&mut first).await;
     assert_eq!(changes.len(), 1);
     first.acknowledge(end);
-    first.close().await;
+    let_go(first, &sql, &database).await;
     let mut second = stream(&url, &database, Lsn::ZERO).await.unwrap();
     let (changes, _) = transaction(&mut second).await;
     let [Change::Insert { new, .. }] = &changes[..] else { panic!("{changes:?}") };
@@ -152,7 +165,7 @@ async fn a_killed_server_and_a_terminated_walsender_are_transient() {
     let end = end_of(&mut first, true).await;
     assert!(end.is_transient(), "{end}");
     drop(first);
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    sleep(Duration::from_millis(500)).await;
     let mut second = stream(&url, "postgres", Lsn::ZERO).await.unwrap();
     server.kill().unwrap();
     let end = end_of(&mut second, true).await;

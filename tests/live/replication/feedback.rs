@@ -12,7 +12,7 @@ use wal2graph_servers::{Postgres, PostgresOptions};
 
 use crate::support::{PATIENCE, Pipeline, client, new_database, postgres};
 
-use super::{published, stream, transaction};
+use super::{let_go, published, stream, transaction};
 
 #[tokio::test]
 async fn a_consumer_slower_than_wal_sender_timeout_keeps_its_connection() {
@@ -45,8 +45,8 @@ async fn positions_of_keepalives_move_an_idle_slot() {
     pipeline.catch_up().await;
     let _running = pipeline.start();
     let work =
-        "CREATE TABLE work AS SELECT g, repeat(md5(g::text), 20) FROM generate_series(1, 75_000) g";
-    busy.batch_execute(&work.replace('_', "")).await.unwrap();
+        "CREATE TABLE work AS SELECT g, repeat(md5(g::text), 20) FROM generate_series(1, 75000) g";
+    busy.batch_execute(work).await.unwrap();
     let retained = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::int8 FROM pg_replication_slots \
         WHERE slot_name = 'wal2graph_' || $1";
     let started = Instant::now();
@@ -91,11 +91,18 @@ async fn a_smaller_acknowledgement_moves_nothing_back() {
     sql.batch_execute("INSERT INTO things VALUES (1)").await.unwrap();
     sql.batch_execute("INSERT INTO things VALUES (2)").await.unwrap();
     let mut stream = stream(&url, &database, Lsn::ZERO).await.unwrap();
-    let (_, first) = transaction(&mut stream).await;
-    let (_, second) = transaction(&mut stream).await;
+    let mut ends = Vec::new();
+    while ends.len() < 2 {
+        for event in timeout(PATIENCE, stream.next()).await.unwrap().unwrap() {
+            if let Event::Commit(commit) = event {
+                ends.push(commit.end_lsn);
+            }
+        }
+    }
+    let (first, second) = (ends[0], ends[1]);
     stream.acknowledge(second);
     stream.acknowledge(first);
-    stream.close().await;
+    let_go(stream, &sql, &database).await;
     let confirmed =
         "SELECT (confirmed_flush_lsn - '0/0')::int8 FROM pg_replication_slots WHERE slot_name = $1";
     let confirmed: i64 = sql.query_one(confirmed, &[&database]).await.unwrap().get(0);
@@ -131,7 +138,7 @@ async fn after_a_crash_the_slot_goes_back_and_the_checkpoint_does_not() {
         applied = transaction(&mut first).await.1;
         first.acknowledge(applied);
     }
-    first.close().await;
+    let_go(first, &sql, "postgres").await;
     let confirmed = "SELECT (confirmed_flush_lsn - '0/0')::int8 FROM pg_replication_slots";
     let before: i64 = sql.query_one(confirmed, &[]).await.unwrap().get(0);
     assert_eq!(before.unsigned_abs(), applied.0);
@@ -166,7 +173,7 @@ async fn an_acknowledged_commit_position_is_not_the_end_of_its_transaction() {
     };
     transaction_end(&mut first).await;
     first.acknowledge(begin.commit_lsn);
-    first.close().await;
+    let_go(first, &sql, &database).await;
     let mut second = stream(&url, &database, Lsn::ZERO).await.unwrap();
     let (changes, _) = transaction(&mut second).await;
     assert_eq!(changes.len(), 1, "it comes again");
