@@ -38,10 +38,16 @@ pub(in crate::postgres) use {
 /// How long connecting and logging in may take, where the URL has no connect_timeout.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 
-/// The session settings that values' texts depend on, and those that would end long waits.
+/// The session settings that values' texts depend on, and those that would hide something from us or
+/// end long waits. `row_security=off`: a policy that would hide rows from a copy is an error instead.
 const PINNED: &str = "-c DateStyle=ISO -c IntervalStyle=iso_8601 -c TimeZone=UTC -c extra_float_digits=3 \
-     -c bytea_output=hex -c lc_monetary=C -c search_path=pg_catalog -c statement_timeout=0 \
-     -c idle_in_transaction_session_timeout=0";
+     -c bytea_output=hex -c lc_monetary=C -c search_path=pg_catalog -c quote_all_identifiers=off \
+     -c standard_conforming_strings=on -c row_security=off -c client_min_messages=notice \
+     -c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0";
+
+/// The same for settings that only newer servers have.
+const PIN_NEWER: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings \
+     WHERE name = 'transaction_timeout' AND setting <> '0'";
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -184,6 +190,11 @@ pub async fn sql(url: &SourceUrl) -> Result<Sql, ConnectError> {
             tracing::debug!(%error, "an SQL connection ended");
         }
     });
+    let pinned = client.simple_query(PIN_NEWER).await;
+    pinned.map_err(|error| ConnectError::Unreachable {
+        server: url.server(),
+        cause: error.to_string(),
+    })?;
     Ok(Sql { client, closed: Closed { task, client: None } })
 }
 

@@ -1,5 +1,7 @@
 //! Tables in parts, truncated together, published in part.
 
+use wal2graph_servers::PostgresOptions;
+
 use crate::support::{Pipeline, holds};
 
 #[tokio::test]
@@ -58,7 +60,12 @@ async fn a_row_that_leaves_the_row_filter_goes_and_one_that_enters_it_comes() {
          INSERT INTO rf_things VALUES (1, true, 'in'), (2, false, 'out')",
         pipeline.name
     );
-    pipeline.sql.batch_execute(&rows).await.unwrap();
+    let made = pipeline.sql.batch_execute(&rows).await;
+    if PostgresOptions::default().version == 14 {
+        assert!(made.is_err(), "PostgreSQL 14 has no row filters");
+        return;
+    }
+    made.unwrap();
     pipeline.catch_up().await;
     let copied = "MATCH (t:RfThing) RETURN collect(t.id) = [1] AS yes";
     assert!(holds(copied).await, "the copy honours it");
