@@ -198,6 +198,18 @@ pub async fn sql(url: &SourceUrl) -> Result<Sql, ConnectError> {
     Ok(Sql { client, closed: Closed { task, client: None } })
 }
 
+/// What an SQL error says, with what to do about it.
+pub fn describe(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(refusal) => {
+            let (code, message) = (refusal.code().code(), refusal.message());
+            format!("{message} ({code}){}", fix(code, message))
+        }
+        None => std::error::Error::source(error)
+            .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")),
+    }
+}
+
 /// Whether an SQL error may be gone a little later, on a new connection.
 pub fn is_transient(error: &tokio_postgres::Error) -> bool {
     match error.code() {
