@@ -40,15 +40,15 @@ async fn stream(url: &SourceUrl, slot: &str, from: Lsn) -> Result<Stream, Stream
 }
 
 /// Reads until a transaction has been committed: its changes, and the position after it. What came
-/// along with its end is dropped.
+/// along with its end is dropped. Empty ones, which PostgreSQL 14 sends too, are passed over.
 async fn transaction(stream: &mut Stream) -> (Vec<Change>, Lsn) {
     let mut changes = Vec::new();
     loop {
         for event in timeout(PATIENCE, stream.next()).await.expect("in time").unwrap() {
             match event {
                 Event::Change(change) => changes.push(change),
-                Event::Commit(commit) => return (changes, commit.end_lsn),
-                Event::Begin(_) | Event::Keepalive { .. } => {}
+                Event::Commit(commit) if !changes.is_empty() => return (changes, commit.end_lsn),
+                Event::Begin(_) | Event::Commit(_) | Event::Keepalive { .. } => {}
             }
         }
     }

@@ -106,9 +106,19 @@ fn fix(code: &str, message: &str) -> &'static str {
             ". Name a certificate that is for this user, and its key, with sslcert and sslkey"
         }
         "28000" if message.contains("not permitted to log in") => ". ALTER ROLE ... LOGIN",
-        "42501" => {
-            ". The role needs the right: ALTER ROLE ... REPLICATION, GRANT CONNECT ON DATABASE"
+        "42501" if message.contains("row-level security") => {
+            ". A policy would hide rows from the copy: ALTER ROLE ... BYPASSRLS, or leave the table out with `skip: true`"
         }
+        "42501" if message.starts_with("permission denied for database") => {
+            ". GRANT CONNECT, and CREATE for the publication, ON DATABASE to the role"
+        }
+        "42501" if message.starts_with("permission denied for") => {
+            ". GRANT SELECT ON the table, and USAGE ON its schema, to the role"
+        }
+        "42501" if message.contains("must be owner") => {
+            ". Let the owner create the publication, or GRANT its role to this one"
+        }
+        "42501" => ". The role may lack the right: ALTER ROLE ... REPLICATION",
         "3D000" => ". Name a database that exists in the source URL",
         _ => "",
     }

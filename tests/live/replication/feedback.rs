@@ -2,7 +2,7 @@
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use wal2graph::{
     change::{Change, Event},
     lsn::Lsn,
@@ -35,33 +35,6 @@ async fn a_consumer_slower_than_wal_sender_timeout_keeps_its_connection() {
     assert!(before.is_some() && before == after, "the same connection: {before:?}, {after:?}");
     let (changes, _) = transaction(&mut stream).await;
     assert_eq!(changes.len(), ROWS);
-}
-
-#[tokio::test]
-async fn positions_of_keepalives_move_an_idle_slot() {
-    let busy = new_database("busy").await;
-    let busy = client(&postgres().url(&busy)).await;
-    let pipeline = Pipeline::new("idle", "CREATE TABLE id_things (id int PRIMARY KEY)").await;
-    pipeline.catch_up().await;
-    let _running = pipeline.start();
-    let work =
-        "CREATE TABLE work AS SELECT g, repeat(md5(g::text), 20) FROM generate_series(1, 75000) g";
-    busy.batch_execute(work).await.unwrap();
-    let retained = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::int8 FROM pg_replication_slots \
-        WHERE slot_name = 'wal2graph_' || $1";
-    let started = Instant::now();
-    loop {
-        let bytes: i64 = pipeline.sql.query_one(retained, &[&pipeline.name]).await.unwrap().get(0);
-        if bytes < 1 << 20 {
-            break;
-        }
-        assert!(started.elapsed() < 2 * PATIENCE, "the slot keeps {bytes} bytes");
-        // What moves restart_lsn is a record that the server writes now and then.
-        busy.batch_execute("CHECKPOINT").await.unwrap();
-        sleep(Duration::from_millis(500)).await;
-    }
-    let (applied, confirmed) = pipeline.positions().await;
-    assert!(confirmed <= applied, "the graph knew first");
 }
 
 #[tokio::test]

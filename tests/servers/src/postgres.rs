@@ -122,21 +122,26 @@ impl Postgres {
         }
         let log = self.directory.path().join("log");
         let process = Process::start(&log, &command)?;
-        until_ready(&process, &log, || self.answers())?;
+        until_ready(&process, &log, || self.answers(process.id))?;
         self.process = Some(process);
         Ok(())
     }
 
     /// Whether a log-in is possible.
-    fn answers(&self) -> bool {
+    fn answers(&self, process: u32) -> bool {
         let mut ready = Command::new(self.binaries.join("pg_isready"));
         ready.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
         match ready.status() {
             Ok(status) => status.success(),
-            // The Maven packages have no pg_isready; their pg_ctl writes the state into the pid
-            // file.
-            Err(_) => fs::read_to_string(self.directory.path().join("data/postmaster.pid"))
-                .is_ok_and(|text| text.lines().any(|line| line.trim() == "ready")),
+            // The Maven packages have no pg_isready; the server writes the state into its pid file,
+            // which a server that was killed leaves behind.
+            Err(_) => {
+                let path = self.directory.path().join("data/postmaster.pid");
+                let text = fs::read_to_string(path).unwrap_or_default();
+                let mut lines = text.lines().map(str::trim);
+                lines.next() == Some(process.to_string().as_str())
+                    && lines.any(|line| line == "ready")
+            }
         }
     }
 
