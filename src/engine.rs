@@ -88,6 +88,8 @@ pub struct Batch {
     pub whole_transactions: bool,
     /// The transactions in it, by id modulo 2^32.
     pub xids: Vec<u32>,
+    /// When each transaction that it completes was committed, in source order.
+    pub commits: Vec<Timestamp>,
 }
 
 /// The stream does not fit the checkpoint it was started from.
@@ -179,7 +181,8 @@ struct Idle {
 #[derive(Debug, PartialEq, Eq)]
 enum Flight {
     Nothing,
-    Batch(Position),
+    /// A batch that leads there, and when its oldest transaction committed.
+    Batch(Position, Option<Timestamp>),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -216,6 +219,16 @@ impl Engine {
     /// The furthest position the source has named.
     pub fn received(&self) -> Lsn {
         self.received
+    }
+
+    /// When the oldest source transaction committed that was received and is not in the graph.
+    pub fn oldest_unapplied(&self) -> Option<Timestamp> {
+        if let Flight::Batch(_, oldest @ Some(_)) = self.flight {
+            return oldest;
+        }
+        let open = self.open.as_ref().filter(|open| open.skip != Skip::Everything);
+        let waiting = self.waiting.front().map(|piece| piece.committed_at);
+        waiting.or(open.map(|open| open.begin.committed_at))
     }
 
     /// Whether the source should be read on: what waits is below its limit.
@@ -367,7 +380,7 @@ impl Engine {
     }
 
     fn batch_applied(&mut self) {
-        let Flight::Batch(to) = std::mem::replace(&mut self.flight, Flight::Nothing) else {
+        let Flight::Batch(to, _) = std::mem::replace(&mut self.flight, Flight::Nothing) else {
             panic!("applied, but nothing was in flight");
         };
         self.applied = to;
@@ -397,6 +410,9 @@ impl Engine {
         let mut last = (first.end, first.committed_at);
         let mut changes = first.changes;
         let mut xids = vec![first.xid];
+        let completes = !matches!(first.end, PieceEnd::Part(_));
+        let mut commits = Vec::from_iter(completes.then_some(first.committed_at));
+        let oldest = first.committed_at;
         while whole_transactions
             && changes.len() < self.limits.batch_changes
             && bytes < self.limits.batch_bytes
@@ -410,13 +426,15 @@ impl Engine {
             last = (next.end, next.committed_at);
             changes.extend(next.changes);
             xids.push(next.xid);
+            commits.push(next.committed_at);
         }
         self.waiting_bytes -= bytes;
         let to = match last.0 {
             PieceEnd::Part(part) => Position { part: Some(part), ..self.ordered },
             PieceEnd::Whole(lsn) | PieceEnd::LastPart(lsn) => Position::at(self.further(lsn)),
         };
-        Some(self.order(changes, to, Some(last.1), whole_transactions, xids))
+        let advance = self.order(to, Some(last.1), Some(oldest));
+        Some(Batch { changes, advance, whole_transactions, xids, commits })
     }
 
     /// With nothing behind it, a transaction's end may be written as the idle position after it.
@@ -436,7 +454,9 @@ impl Engine {
         self.idle.urgent = false;
         self.idle.written_at = Some(now);
         let to = Position::at(self.idle.position);
-        Some(self.order(Vec::new(), to, None, true, Vec::new()))
+        let advance = self.order(to, None, None);
+        let (changes, xids, commits) = (Vec::new(), Vec::new(), Vec::new());
+        Some(Batch { changes, advance, whole_transactions: true, xids, commits })
     }
 
     /// The idle position may be written: it is further than the graph, and no transaction is
@@ -451,16 +471,14 @@ impl Engine {
 
     fn order(
         &mut self,
-        changes: Vec<Change>,
         to: Position,
         committed_at: Option<Timestamp>,
-        whole_transactions: bool,
-        xids: Vec<u32>,
-    ) -> Batch {
+        oldest: Option<Timestamp>,
+    ) -> Advance {
         let advance = Advance { from: self.ordered, to, committed_at };
         self.ordered = to;
-        self.flight = Flight::Batch(to);
-        Batch { changes, advance, whole_transactions, xids }
+        self.flight = Flight::Batch(to, oldest);
+        advance
     }
 }
 

@@ -10,6 +10,7 @@
 //! simulated. What is here is only waiting for several things at once.
 
 mod copying;
+mod observer;
 mod run;
 mod translated;
 
@@ -26,6 +27,7 @@ use crate::{
 };
 
 pub use copying::{ChunkReader, ChunkWriter, CopyError, Lane, TableCopier, Taken};
+pub use observer::{Observer, Operation, Tally, Written};
 pub use run::{Ended, Pipeline, Status, Until};
 pub use translated::{StatementSink, Translate, Translated, TranslatedError};
 

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! Batch of changes --Translate--> events --fold--> mutations --plan--> statements --> StatementSink
+//!                                    |                                                     |
+//!                                    +-- Tally -------------- once written --------> Observer
 //! ```
 
-use std::{error::Error, future::Future};
+use std::{error::Error, future::Future, time::Instant};
 
 use crate::{
     change::Change,
@@ -13,7 +15,10 @@ use crate::{
     graph::{self, Circumstances, Model, Mutations, Statement},
 };
 
-use super::{Failure, Sink};
+use super::{
+    Failure, Sink,
+    observer::{Observer, Tally, Written},
+};
 
 /// Turns changes into the graph's terms.
 pub trait Translate: Send + 'static {
@@ -22,6 +27,9 @@ pub trait Translate: Send + 'static {
 
     /// The event a change is in the graph's terms; `None` when its table is not mapped.
     fn translate(&mut self, change: &Change) -> Result<Option<graph::Event>, Self::Error>;
+
+    /// All changes of a batch have been translated: what was met may be told.
+    fn batch_translated(&mut self) {}
 
     /// The shapes the events speak of.
     fn model(&self) -> &Model;
@@ -43,11 +51,19 @@ pub trait StatementSink: Send + 'static {
 }
 
 /// A [`Sink`] made of a translator and a [`StatementSink`].
-pub struct Translated<T, K> {
-    /// What translates.
-    pub translator: T,
-    /// What writes.
-    pub sink: K,
+pub struct Translated<T, K, O = ()> {
+    translator: T,
+    sink: K,
+    observer: O,
+    tally: Tally,
+}
+
+impl<T: Translate, K, O> Translated<T, K, O> {
+    /// Translates, writes, and tells the observer.
+    pub fn new(translator: T, sink: K, observer: O) -> Self {
+        let tally = Tally::new(translator.model().tables.len());
+        Translated { translator, sink, observer, tally }
+    }
 }
 
 /// Why a batch did not get into the graph.
@@ -70,18 +86,30 @@ impl<T: Error + Send + Sync + 'static, K: Failure> Failure for TranslatedError<T
     }
 }
 
-impl<T: Translate, K: StatementSink> Sink for Translated<T, K> {
+impl<T: Translate, K: StatementSink, O: Observer> Sink for Translated<T, K, O> {
     type Error = TranslatedError<T::Error, K::Error>;
 
     async fn write(&mut self, batch: Batch, settled: bool) -> Result<(), Self::Error> {
-        let Batch { changes, advance, whole_transactions, .. } = batch;
+        let Batch { changes, advance, whole_transactions, commits, .. } = batch;
+        let count = changes.len();
+        self.tally.clear();
         let mut mutations = Mutations::default();
         for change in changes {
             let event = self.translator.translate(&change).map_err(TranslatedError::Translate)?;
-            event.into_iter().for_each(|event| mutations.push(event));
+            if let Some(event) = event {
+                self.tally.count(&event);
+                mutations.push(event);
+            }
         }
+        self.translator.batch_translated();
         let circumstances = Circumstances { whole_transactions, settled };
         let statements = graph::plan(self.translator.model(), mutations, circumstances);
-        self.sink.write(advance, statements).await.map_err(TranslatedError::Write)
+        let started = Instant::now();
+        self.sink.write(advance, statements).await.map_err(TranslatedError::Write)?;
+        if count > 0 {
+            let (tally, took) = (&self.tally, started.elapsed());
+            self.observer.written(&Written { changes: count, tally, commits: &commits, took });
+        }
+        Ok(())
     }
 }
