@@ -7,6 +7,9 @@ mod command_line;
 mod copy;
 mod crashes;
 mod differential;
+#[path = "../hermetic/exposition.rs"]
+mod exposition;
+mod http;
 mod replication;
 mod statements;
 mod support;
