@@ -1,6 +1,7 @@
 //! Lag and verdicts from facts, and the metrics that are made of them.
 
 mod metrics;
+mod pipeline;
 mod random;
 
 use std::time::Duration;
