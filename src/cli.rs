@@ -74,6 +74,14 @@ pub struct Global {
     #[arg(long, global = true, value_name = "NAME", help_heading = "Configuration")]
     pub pipeline: Option<String>,
 
+    /// Where `run` serves metrics and health: HOST:PORT, or `off` [default: 127.0.0.1:8080]
+    ///
+    /// /metrics for Prometheus, /live and /ready for an orchestrator, /status as JSON, / for people.
+    /// Port 0 is any free one; the log says which. If the default port is taken, there is no HTTP and
+    /// a warning; if one that is named is taken, that is an error.
+    #[arg(long, global = true, value_name = "ADDR", help_heading = "Configuration")]
+    pub http: Option<String>,
+
     /// How log lines look, on stderr
     #[arg(
         long,

@@ -14,7 +14,7 @@
 //! An LSN can not stand in for the snapshot: PostgreSQL makes a commit visible after it is in the
 //! log, so a new snapshot may miss a transaction that the stream has delivered.
 
-use std::str::FromStr;
+use std::{collections::BTreeMap, str::FromStr};
 
 use crate::graph::Pass;
 
@@ -195,6 +195,36 @@ impl ChunkStep {
     pub fn piece(&self) -> Self {
         ChunkStep { to_block: self.from_block, rows: 0, done: false, ..self.clone() }
     }
+}
+
+/// Rows of a table that a copy writes, those of both passes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CopiedRows {
+    /// Written so far.
+    pub rows: u64,
+    /// To be written in all. Where the table's size is not known, what is written so far.
+    pub expected: u64,
+}
+
+/// What is written of each table, whose sizes are known more or less.
+pub fn copied_rows(
+    progress: &[Progress],
+    table_rows: &BTreeMap<String, u64>,
+) -> BTreeMap<String, CopiedRows> {
+    let mut passes: BTreeMap<(&str, Pass), (u64, bool)> = BTreeMap::new();
+    for range in progress {
+        let (rows, done) = passes.entry((&range.table, range.pass)).or_insert((0, true));
+        *rows += range.rows;
+        *done &= range.done;
+    }
+    let mut copied: BTreeMap<String, CopiedRows> = BTreeMap::new();
+    for ((table, _), (rows, done)) in passes {
+        let of_table = copied.entry(table.to_owned()).or_default();
+        let estimate = table_rows.get(table).copied().unwrap_or(0);
+        of_table.rows += rows;
+        of_table.expected += if done { rows } else { rows.max(estimate) };
+    }
+    copied
 }
 
 /// Rows of a chunk are about this many, so that a graph transaction has the size where Neo4j gains

@@ -93,6 +93,8 @@ pub struct Batch {
     pub whole_transactions: bool,
     /// The transactions in it, by id modulo 2^32.
     pub xids: Vec<u32>,
+    /// When each transaction that it completes was committed, in source order.
+    pub commits: Vec<Timestamp>,
 }
 
 /// The stream does not fit the checkpoint it was started from.
@@ -127,8 +129,9 @@ pub struct Engine {
     waiting_changes: usize,
     waiting_bytes: usize,
     idle: Idle,
-    /// Where the batches lead that are ordered and not applied.
-    flights: VecDeque<Position>,
+    /// Where the batches lead that are ordered and not applied, and when the oldest transaction of
+    /// each committed.
+    flights: VecDeque<(Position, Option<Timestamp>)>,
     hold: Hold,
     acknowledge: Option<Lsn>,
 }
@@ -218,6 +221,16 @@ impl Engine {
     /// The furthest position the source has named.
     pub fn received(&self) -> Lsn {
         self.received
+    }
+
+    /// When the oldest source transaction committed that was received and is not in the graph.
+    pub fn oldest_unapplied(&self) -> Option<Timestamp> {
+        if let Some((_, oldest @ Some(_))) = self.flights.front() {
+            return *oldest;
+        }
+        let open = self.open.as_ref().filter(|open| open.skip != Skip::Everything);
+        let waiting = self.waiting.front().map(|piece| piece.committed_at);
+        waiting.or(open.map(|open| open.begin.committed_at))
     }
 
     /// Whether the source should be read on: what waits is below its limit.
@@ -370,7 +383,7 @@ impl Engine {
     }
 
     fn batch_applied(&mut self) {
-        let to = self.flights.pop_front().expect("what is applied was in flight");
+        let (to, _) = self.flights.pop_front().expect("what is applied was in flight");
         self.applied = to;
         if to.lsn > self.acked {
             self.acknowledge = Some(to.lsn);
@@ -410,6 +423,9 @@ impl Engine {
         let mut last = (first.end, first.committed_at);
         let mut changes = first.changes;
         let mut xids = vec![first.xid];
+        let completes = !matches!(first.end, PieceEnd::Part(_));
+        let mut commits = Vec::from_iter(completes.then_some(first.committed_at));
+        let oldest = first.committed_at;
         while whole_transactions
             && changes.len() < self.limits.batch_changes
             && bytes < self.limits.batch_bytes
@@ -423,6 +439,7 @@ impl Engine {
             last = (next.end, next.committed_at);
             changes.extend(next.changes);
             xids.push(next.xid);
+            commits.push(next.committed_at);
         }
         self.waiting_bytes -= bytes;
         self.waiting_changes -= changes.len();
@@ -430,7 +447,8 @@ impl Engine {
             PieceEnd::Part(part) => Position { part: Some(part), ..self.ordered },
             PieceEnd::Whole(lsn) | PieceEnd::LastPart(lsn) => Position::at(self.further(lsn)),
         };
-        Some(self.order(changes, to, Some(last.1), whole_transactions, xids))
+        let advance = self.order(to, Some(last.1), Some(oldest));
+        Some(Batch { changes, advance, whole_transactions, xids, commits })
     }
 
     /// With nothing behind it, a transaction's end may be written as the idle position after it.
@@ -450,7 +468,9 @@ impl Engine {
         self.idle.urgent = false;
         self.idle.written_at = Some(now);
         let to = Position::at(self.idle.position);
-        Some(self.order(Vec::new(), to, None, true, Vec::new()))
+        let advance = self.order(to, None, None);
+        let (changes, xids, commits) = (Vec::new(), Vec::new(), Vec::new());
+        Some(Batch { changes, advance, whole_transactions: true, xids, commits })
     }
 
     /// The idle position may be written: it is further than the graph, and no transaction is
@@ -465,16 +485,14 @@ impl Engine {
 
     fn order(
         &mut self,
-        changes: Vec<Change>,
         to: Position,
         committed_at: Option<Timestamp>,
-        whole_transactions: bool,
-        xids: Vec<u32>,
-    ) -> Batch {
+        oldest: Option<Timestamp>,
+    ) -> Advance {
         let advance = Advance { from: self.ordered, to, committed_at };
         self.ordered = to;
-        self.flights.push_back(to);
-        Batch { changes, advance, whole_transactions, xids }
+        self.flights.push_back((to, oldest));
+        advance
     }
 }
 

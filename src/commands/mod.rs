@@ -12,6 +12,7 @@ use crate::{
     catalog::Catalog,
     cli::Exit,
     config::{Config, ConfigError},
+    http::BindError,
     mapping::{Mapping, Refusal, compile},
     neo4j,
     pipeline::{Failure, PipelineError},
@@ -28,6 +29,9 @@ pub enum CommandError {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// HTTP can not listen where it was told to.
+    #[error(transparent)]
+    Http(#[from] BindError),
     /// PostgreSQL can not be reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -65,7 +69,7 @@ impl CommandError {
     /// The exit code it leads to.
     pub fn exit(&self) -> Exit {
         match self {
-            CommandError::Config(_) => Exit::Usage,
+            CommandError::Config(_) | CommandError::Http(_) => Exit::Usage,
             // Whoever reads the output has seen enough.
             CommandError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             _ => Exit::Failed,
@@ -83,6 +87,7 @@ impl Failure for CommandError {
             CommandError::Pipeline(error) => error.is_transient(),
             CommandError::NotYet(_) => true,
             CommandError::Config(_)
+            | CommandError::Http(_)
             | CommandError::Refused(_)
             | CommandError::Definite(_)
             | CommandError::Output(_) => false,

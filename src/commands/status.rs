@@ -143,7 +143,8 @@ fn copy_status(progress: &[Progress]) -> Option<CopyStatus> {
     })
 }
 
-async fn count(graph: &Connection, label: &str) -> Result<u64, CommandError> {
+/// How many nodes have the label: Neo4j keeps that count.
+pub(super) async fn count(graph: &Connection, label: &str) -> Result<u64, CommandError> {
     let text = format!("MATCH (n:{label}) RETURN count(n) AS count");
     let rows = graph.rows(Query::new(text)).await?;
     let count = rows.first().and_then(|row| row.get::<i64>("count").ok());

@@ -6,6 +6,8 @@
 //! environment ----------------+
 //! ```
 
+mod duration;
+mod http;
 mod raw;
 mod substitute;
 
@@ -18,7 +20,8 @@ use crate::{
     postgres::connect::{SourceUrl, UrlError},
 };
 
-pub use raw::{RawConfig, RawGraph, RawLimits, RawSource};
+pub use http::{Http, Listen};
+pub use raw::{RawConfig, RawGraph, RawHttp, RawLimits, RawSource};
 pub use substitute::SubstituteError;
 
 /// Names of slots and publications end at 63 bytes, and ours begin with `wal2graph_`.
@@ -43,6 +46,8 @@ pub struct Config {
     pub edits: Edits,
     /// How many tables, or parts of one, are copied at the same time.
     pub copy_lanes: usize,
+    /// Metrics and health.
+    pub http: Http,
 }
 
 /// Why there is no configuration. Every text names the fix, and none a secret.
@@ -105,6 +110,22 @@ pub enum ConfigError {
         /// The longest.
         max: usize,
     },
+    /// An address that is none.
+    #[error("{key} {text:?}: expected HOST:PORT, for example 127.0.0.1:8080, or `off`")]
+    Listen {
+        /// The flag, or the key in the file.
+        key: &'static str,
+        /// What was given.
+        text: String,
+    },
+    /// A duration that is none.
+    #[error("{key} {text:?}: expected a whole number and a unit, for example 500ms, 30s, 5m, 2h")]
+    Duration {
+        /// The key in the file.
+        key: &'static str,
+        /// What was given.
+        text: String,
+    },
     /// A number out of its range.
     #[error("limits.copy_lanes {0}: expected 1 to {COPY_LANES_MAX}")]
     CopyLanes(u8),
@@ -162,7 +183,8 @@ impl Config {
         }
         let edits = Edits { defaults: raw.mapping, tables: raw.tables };
         let copy_lanes = usize::from(lanes);
-        Ok(Config { pipeline, source, slot, publication, graph, edits, copy_lanes })
+        let http = http::http(&raw.http, global, &expand)?;
+        Ok(Config { pipeline, source, slot, publication, graph, edits, copy_lanes, http })
     }
 }
 

@@ -29,6 +29,22 @@ pub struct RawConfig {
     pub tables: BTreeMap<String, TableEdit>,
     /// How much at a time.
     pub limits: RawLimits,
+    /// Metrics and health, while `run` is up.
+    pub http: RawHttp,
+}
+
+/// Metrics and health. Durations have a unit: `500ms`, `30s`, `5m`, `2h`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawHttp {
+    /// `HOST:PORT`, with port 0 for any free one, or `off`. Default: `127.0.0.1:8080`, if that is
+    /// free.
+    pub listen: Option<String>,
+    /// `/ready` fails while the graph is further behind. Default: `60s`.
+    pub ready_lag: Option<String>,
+    /// `/ready` fails when nothing has got into the graph for so long although there is work.
+    /// Default: `60s`.
+    pub progress_timeout: Option<String>,
 }
 
 /// The PostgreSQL database.

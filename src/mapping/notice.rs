@@ -7,7 +7,7 @@ use crate::catalog::TableName;
 use super::columns::TableColumns;
 
 /// Something in the stream that the mapping does not cover wholly. Names and counts, never values.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Notice {
     /// Changes of a table that is not mapped were passed over. Once a table.
     UnmappedTable {
@@ -64,6 +64,21 @@ pub enum Notice {
         /// How many since the last time.
         count: u64,
     },
+}
+
+impl Notice {
+    /// How many since the last time, for what is counted.
+    pub fn count_mut(&mut self) -> Option<&mut u64> {
+        match self {
+            Notice::Fallback { count, .. }
+            | Notice::NoTarget { count, .. }
+            | Notice::PartlyUnchanged { count, .. } => Some(count),
+            Notice::UnmappedTable { .. }
+            | Notice::ExtraColumn { .. }
+            | Notice::MissingColumn { .. }
+            | Notice::TypeChanged { .. } => None,
+        }
+    }
 }
 
 impl fmt::Display for Notice {

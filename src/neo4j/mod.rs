@@ -25,4 +25,4 @@ pub mod writer;
 pub use connect::{Connection, Options};
 pub use error::Error;
 pub use sink::Sink;
-pub use writer::{WriteError, Writer};
+pub use writer::{TellRetry, WriteError, Writer};

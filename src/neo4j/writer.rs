@@ -16,6 +16,8 @@
 //! lock. Looking without the lock would not do: a COMMIT that is still under way would look as if
 //! it had not happened.
 
+use std::sync::Arc;
+
 use neo4rs::summary::Counters;
 
 use crate::{
@@ -115,7 +117,11 @@ pub struct Writer {
     pipeline: String,
     epoch: Epoch,
     retries: Retries,
+    tell: TellRetry,
 }
+
+/// Is told of every retry: `transient`, `lost`, `terminated`, and of every `settled` COMMIT.
+pub type TellRetry = Arc<dyn Fn(&'static str) + Send + Sync>;
 
 /// What a transaction compares and sets before its data.
 enum Guard<'a> {
@@ -144,7 +150,13 @@ enum Found {
 impl Writer {
     /// A writer under a claimed epoch. `connection` is this writer's own.
     pub fn new(connection: Connection, pipeline: &str, epoch: Epoch) -> Self {
-        Writer { connection, pipeline: pipeline.to_owned(), epoch, retries: Retries::default() }
+        let (retries, tell): (_, TellRetry) = (Retries::default(), Arc::new(|_| {}));
+        Writer { connection, pipeline: pipeline.to_owned(), epoch, retries, tell }
+    }
+
+    /// From now on, tells of every retry.
+    pub fn telling(self, tell: TellRetry) -> Self {
+        Writer { tell, ..self }
     }
 
     /// The epoch it writes under.
@@ -225,6 +237,7 @@ impl Writer {
                 Err(Attempt::Refused) => match self.look(guard).await {
                     Ok(Found::After) => {
                         self.retries.settled += 1;
+                        (self.tell)("settled");
                         return Ok(Counters::default());
                     }
                     Ok(Found::Before) => {
@@ -359,11 +372,13 @@ impl Writer {
     }
 
     fn count(&mut self, error: &Error) {
-        match error {
-            Error::Terminated(_) => self.retries.terminated += 1,
-            Error::Lost(_) => self.retries.lost += 1,
-            _ => self.retries.transient += 1,
-        }
+        let (count, reason) = match error {
+            Error::Terminated(_) => (&mut self.retries.terminated, "terminated"),
+            Error::Lost(_) => (&mut self.retries.lost, "lost"),
+            _ => (&mut self.retries.transient, "transient"),
+        };
+        *count += 1;
+        (self.tell)(reason);
     }
 }
 

@@ -11,6 +11,7 @@
 //! simulated. What is here is only waiting for several things at once.
 
 mod copying;
+mod observer;
 mod run;
 mod translated;
 
@@ -27,8 +28,9 @@ use crate::{
 };
 
 pub use copying::{ChunkReader, ChunkWriter, CopyError, Lane, TableCopier, Taken};
+pub use observer::{Observer, Operation, Tally, Written};
 pub use run::{Ended, Pipeline, Status, Until};
-pub use translated::{Translate, TranslateFailure, Translated};
+pub use translated::{Observed, Ready, Translate, TranslateFailure, Translated};
 
 /// An error with the one answer the edge needs: try again later, or stop.
 pub trait Failure: Error + Send + Sync + 'static {

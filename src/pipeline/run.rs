@@ -34,8 +34,14 @@ pub struct Status {
     pub applied: Position,
     /// When the last applied source transaction committed.
     pub committed_at: Option<Timestamp>,
+    /// When the oldest source transaction committed that was received and is not in the graph.
+    pub oldest_unapplied: Option<Timestamp>,
     /// Tables are being copied, or rows that the copy left are being completed.
     pub copying: bool,
+    /// When something got into the graph last, or the pipeline began to run.
+    pub moved_at: Option<Instant>,
+    /// When the loop went round last.
+    pub turned_at: Option<Instant>,
 }
 
 /// When a pipeline stops by itself.
@@ -175,6 +181,9 @@ where
     /// in flight is finished and acknowledged first.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Ended, PipelineError> {
         let started = Instant::now();
+        self.status.send_modify(|status| {
+            (status.moved_at, status.turned_at) = (Some(started), Some(started));
+        });
         let (copier, copy) = match self.copier {
             Some(copier) => (Worker::Resting(copier), CopyState::StreamTurn(started)),
             None => (Worker::Gone, CopyState::Settled),
@@ -305,9 +314,10 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
         if self.copy != CopyState::Settled {
             self.applied_transactions.applied(&xids);
         }
-        if advance.committed_at.is_some() {
-            self.status.send_modify(|status| status.committed_at = advance.committed_at);
-        }
+        self.status.send_modify(|status| {
+            status.committed_at = advance.committed_at.or(status.committed_at);
+            status.moved_at = Some(Instant::now());
+        });
         if let Some(lsn) = self.engine.take_acknowledgement() {
             self.source.acknowledge(lsn);
         }
@@ -316,6 +326,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
 
     fn turned(&mut self, result: TurnResult<C>) -> Result<(), PipelineError> {
         let (turn, held) = result.map_err(|error| PipelineError::Copy(Box::new(error)))?;
+        self.status.send_modify(|status| status.moved_at = Some(Instant::now()));
         self.applied_transactions = held.applied;
         self.copy = match turn {
             Turn::More => CopyState::StreamTurn(Instant::now() + STREAM_TURN_MAX),
@@ -352,11 +363,12 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
     }
 
     fn show(&self) {
-        let (received, applied) = (self.engine.received(), self.engine.applied());
-        let copying = self.copy != CopyState::Settled;
-        self.status.send_if_modified(|status| {
-            let new = Status { received, applied, copying, ..*status };
-            std::mem::replace(status, new) != new
+        self.status.send_modify(|status| {
+            status.received = self.engine.received();
+            status.applied = self.engine.applied();
+            status.oldest_unapplied = self.engine.oldest_unapplied();
+            status.copying = self.copy != CopyState::Settled;
+            status.turned_at = Some(Instant::now());
         });
     }
 }

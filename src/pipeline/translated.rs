@@ -1,28 +1,35 @@
-//! Batches of changes as statements: translation, folding and planning.
+//! Batches of changes as statements, and what is told of them once they are written.
 //!
 //! ```text
-//! Batch of changes --Translate--> events --fold--> mutations --plan--> statements --finish--> what the sink takes
+//! Batch of changes --Translate--> events --fold--> mutations --plan--> statements --finish--> Ready
+//!                                    |                                                         |
+//!                                    +-- Tally ------- Observer <----- once written ---- Observed sink
 //! ```
 
-use std::error::Error;
+use std::{error::Error, time::Instant};
 
 use crate::{
-    change::Change,
+    change::{Change, Timestamp},
+    checkpoint::Advance,
     engine::Batch,
     graph::{self, Circumstances, Event, Model, Mutations, Statement},
 };
 
-use super::{Failure, Prepare};
+use super::{
+    Failure, Prepare, Sink,
+    observer::{Observer, Tally, Written},
+};
 
 /// Turns changes into the graph's terms.
 pub trait Translate: Send + 'static {
     /// A change that does not fit the mapping: never transient.
     type Error: Error + Send + Sync + 'static;
 
-    /// The events that the changes are in the graph's terms, in order, each given to `take`; those
-    /// of tables that are not mapped are left out.
-    fn translate(&mut self, changes: &[Change], take: impl FnMut(Event))
-    -> Result<(), Self::Error>;
+    /// The event a change is in the graph's terms; `None` when its table is not mapped.
+    fn translate(&mut self, change: &Change) -> Result<Option<Event>, Self::Error>;
+
+    /// All changes of a batch have been translated: what was met may be told.
+    fn batch_translated(&mut self) {}
 
     /// The shapes the events speak of.
     fn model(&self) -> &Model;
@@ -34,6 +41,14 @@ pub struct Translated<T, F> {
     pub translator: T,
     /// What becomes of the statements: still work for the processor.
     pub finish: F,
+}
+
+/// A batch as a sink takes it, with what is to be told of it.
+pub struct Ready<B> {
+    batch: B,
+    changes: usize,
+    tally: Tally,
+    commits: Vec<Timestamp>,
 }
 
 /// A change does not fit the mapping.
@@ -53,16 +68,48 @@ where
     F: FnMut(&Model, Vec<Statement>) -> B + Send + 'static,
     B: Send + 'static,
 {
-    type Prepared = B;
+    type Prepared = Ready<B>;
     type Error = TranslateFailure<T::Error>;
 
-    fn prepare(&mut self, batch: Batch, settled: bool) -> Result<B, Self::Error> {
-        let Batch { changes, whole_transactions, .. } = batch;
+    fn prepare(&mut self, batch: Batch, settled: bool) -> Result<Ready<B>, Self::Error> {
+        let Batch { changes, whole_transactions, commits, .. } = batch;
+        let count = changes.len();
+        let mut tally = Tally::new(self.translator.model().tables.len());
         let mut mutations = Mutations::default();
-        let translated = self.translator.translate(&changes, |event| mutations.push(event));
-        translated.map_err(TranslateFailure)?;
+        for change in changes {
+            let event = self.translator.translate(&change).map_err(TranslateFailure)?;
+            if let Some(event) = event {
+                tally.count(&event);
+                mutations.push(event);
+            }
+        }
+        self.translator.batch_translated();
         let circumstances = Circumstances { whole_transactions, settled };
         let model = self.translator.model();
-        Ok((self.finish)(model, graph::plan(model, mutations, circumstances)))
+        let batch = (self.finish)(model, graph::plan(model, mutations, circumstances));
+        Ok(Ready { batch, changes: count, tally, commits })
+    }
+}
+
+/// A sink that tells an observer what it has written.
+pub struct Observed<K, O = ()> {
+    /// What writes.
+    pub sink: K,
+    /// Who is told.
+    pub observer: O,
+}
+
+impl<K: Sink<B>, O: Observer, B: Send + 'static> Sink<Ready<B>> for Observed<K, O> {
+    type Error = K::Error;
+
+    async fn write(&mut self, advance: Advance, ready: Ready<B>) -> Result<(), K::Error> {
+        let Ready { batch, changes, tally, commits } = ready;
+        let started = Instant::now();
+        self.sink.write(advance, batch).await?;
+        if changes > 0 {
+            let (tally, commits, took) = (&tally, commits.as_slice(), started.elapsed());
+            self.observer.written(&Written { changes, tally, commits, took });
+        }
+        Ok(())
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     copy::{Chunk, ParseSnapshotError, chunk_blocks},
     graph::{Key, Row, TableIndex},
     lsn::Lsn,
-    mapping::{TranslateError, Translator},
+    mapping::{Notice, TranslateError, Translator},
     pipeline::{ChunkReader, Failure, Taken},
 };
 
@@ -190,13 +190,31 @@ pub struct CopyReader {
     stream: Option<Pin<Box<CopyOutStream>>>,
     /// Text that came and is not a whole row yet.
     buffer: BytesMut,
+    tell: TellNotices,
 }
+
+/// Is told what the translation of rows met.
+pub type TellNotices = Arc<dyn Fn(Vec<Notice>) + Send + Sync>;
 
 impl CopyReader {
     /// A reader over a connection with pinned settings.
     pub fn new(client: Client, sources: Sources, translator: Translator) -> Self {
         let table = TableIndex(0);
-        CopyReader { client, sources, translator, table, stream: None, buffer: BytesMut::new() }
+        let tell: TellNotices = Arc::new(|_| {});
+        let (stream, buffer) = (None, BytesMut::new());
+        CopyReader { client, sources, translator, table, stream, buffer, tell }
+    }
+
+    /// From now on, tells what the translation of rows meets.
+    pub fn telling(self, tell: TellNotices) -> Self {
+        CopyReader { tell, ..self }
+    }
+
+    fn tell_notices(&mut self) {
+        let notices = self.translator.take_notices();
+        if !notices.is_empty() {
+            (self.tell)(notices);
+        }
     }
 
     fn sql_error(&self) -> impl Fn(tokio_postgres::Error) -> ReadError + use<> {
@@ -335,7 +353,7 @@ impl ChunkReader for CopyReader {
         loop {
             self.take_rows(&mut rows, &mut bytes)?;
             if rows.len() >= PIECE_ROWS || bytes >= PIECE_BYTES {
-                return Ok(Some(rows));
+                break;
             }
             let Some(stream) = &mut self.stream else { break };
             match stream.next().await {
@@ -346,6 +364,7 @@ impl ChunkReader for CopyReader {
                 None => self.stream = None,
             }
         }
+        self.tell_notices();
         Ok((!rows.is_empty()).then_some(rows))
     }
 

@@ -1,10 +1,10 @@
 //! Configuration files, good and bad.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use wal2graph::{
     cli::Global,
-    config::{Config, ConfigError, RawConfig},
+    config::{Config, ConfigError, Listen, RawConfig},
 };
 
 fn nothing(_: &str) -> Option<String> {
@@ -52,6 +52,10 @@ tables:
       to: {columns: [product_id], to: public.products}
 limits:
   copy_lanes: 2
+http:
+  listen: 0.0.0.0:9000
+  ready_lag: 5m
+  progress_timeout: 1500ms
 ";
 
 #[test]
@@ -70,6 +74,9 @@ fn a_whole_file_is_understood() {
     );
     assert_eq!(config.graph.database.as_deref(), Some("graphs"));
     assert_eq!(config.edits.tables.len(), 3);
+    assert_eq!(config.http.listen, Listen::At("0.0.0.0:9000".to_owned()));
+    assert_eq!(config.http.limits.ready_lag, Duration::from_secs(300));
+    assert_eq!(config.http.limits.progress_timeout, Duration::from_millis(1_500));
     let shown = format!("{config:?}");
     assert!(!shown.contains("secret") && !shown.contains("changeit"), "{shown}");
 }
@@ -104,6 +111,22 @@ fn flags_win_over_the_file_and_the_file_over_the_environment() {
 }
 
 #[test]
+fn http_is_at_its_default_at_another_address_or_off() {
+    let urls = "source: {url: 'postgres://u@h/d'}\ngraph: {url: 'bolt://g'}\n";
+    let listen = |text: &str, flag: Option<&str>| {
+        let flags = Global { http: flag.map(str::to_owned), ..Global::default() };
+        load_with(&format!("{urls}{text}"), &nothing, flags).unwrap().http.listen
+    };
+    let at = |address: &str| Listen::At(address.to_owned());
+    assert_eq!(listen("", None), Listen::Default);
+    assert_eq!(listen("http: {listen: off}", None), Listen::Off);
+    assert_eq!(listen("", Some("off")), Listen::Off);
+    assert_eq!(listen("http: {listen: 'localhost:0'}", None), at("localhost:0"));
+    assert_eq!(listen("http: {listen: off}", Some("[::1]:80")), at("[::1]:80"), "flags win");
+    assert_eq!(listen("", Some(Listen::DEFAULT)), at(Listen::DEFAULT), "named, so it must be had");
+}
+
+#[test]
 fn errors_name_the_place_the_cause_and_the_fix() {
     let url = "source: {url: 'postgres://u:secret@h/d'}\n";
     for (text, expected) in [
@@ -115,6 +138,14 @@ fn errors_name_the_place_the_cause_and_the_fix() {
         ("limits: {copy_lanes: many}", vec![":1:22", "expected a whole number"]),
         ("graph: {url: 'bolt://g'}", vec!["no source", "--source-url"]),
         (url, vec!["no graph", "bolt://localhost:7687"]),
+        (
+            "source: {url: 'postgres://u@h/d'}\ngraph: {url: 'bolt://g'}\nhttp: {listen: '8080'}",
+            vec!["http.listen \"8080\"", "HOST:PORT", "`off`"],
+        ),
+        (
+            "source: {url: 'postgres://u@h/d'}\ngraph: {url: 'bolt://g'}\nhttp: {ready_lag: '60'}",
+            vec!["http.ready_lag \"60\"", "30s"],
+        ),
         (
             "source: {url: '${NOT_SET}'}",
             vec!["source.url", "NOT_SET is not set", "${NOT_SET:-default}"],

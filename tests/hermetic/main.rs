@@ -5,7 +5,9 @@
 mod architecture;
 mod command_line;
 mod configuration;
+mod exposition;
 mod golden;
+mod health;
 mod mapping;
 mod simulation;
 mod values;

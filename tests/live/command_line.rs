@@ -51,7 +51,9 @@ async fn plan_check_status_and_init_say_what_is() {
     let after = pipeline.output(&["status", "--json"]).await;
     let after: serde_json::Value = serde_json::from_slice(&after.stdout).expect("JSON");
     assert_eq!(after["state"], "not running");
-    assert_eq!(after["lag"]["bytes"], 0);
+    // Other tests write to the same log meanwhile.
+    let behind = after["lag"]["bytes"].as_u64();
+    assert!(behind.is_some_and(|bytes| bytes < 64 << 20), "{after}");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("wal2graph.yaml");
     let path = path.to_str().unwrap();

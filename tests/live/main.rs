@@ -10,6 +10,9 @@ mod connect;
 mod copy;
 mod crashes;
 mod differential;
+#[path = "../hermetic/exposition.rs"]
+mod exposition;
+mod http;
 mod northwind;
 mod plans;
 mod replication;

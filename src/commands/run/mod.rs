@@ -10,10 +10,13 @@
 //! slot is held before the epoch is claimed, so that a waiting second instance can not fence a
 //! healthy first one.
 
+mod looks;
+mod notices;
 mod progress;
+mod serve;
 pub(super) mod setup;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -21,15 +24,15 @@ use tokio::{
 };
 
 use crate::{
-    change::Change,
     checkpoint::{Checkpoint, Epoch},
     cli::{RunArgs, UntilArg},
     config::Config,
     engine::{Engine, Limits},
-    graph::{Event, Model, TableIndex},
+    graph::{Model, Statement, TableIndex},
     mapping::Translator,
-    neo4j::{self, Connection, Writer, claim, copy_progress},
-    pipeline::{Ended, Failure, Lane, Pipeline, Status, TableCopier, Translate, Translated, Until},
+    metrics::{Copying, Metrics, TableCounts},
+    neo4j::{self, Connection, TellRetry, Writer, claim, copy_progress, sink::Texts},
+    pipeline::{Ended, Failure, Lane, Observed, Pipeline, Status, TableCopier, Translated, Until},
     postgres::{
         self,
         connect::{Sql, sql},
@@ -40,6 +43,7 @@ use crate::{
 };
 
 use super::CommandError;
+use notices::{Notices, Noticing};
 
 /// The first pause before everything is connected again.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
@@ -52,16 +56,20 @@ const FEEDBACK_MAX: Duration = Duration::from_secs(1);
 
 /// Runs until it is stopped, or `--until` is reached, or something has to be changed first.
 pub async fn execute(config: &Config, args: &RunArgs) -> Result<(), CommandError> {
+    let run = Run::new(config);
+    let _serving = serve::start(config, &run.metrics).await?;
     let (stopping, stop) = watch::channel(false);
+    let metrics = run.metrics.clone();
     tokio::spawn(async move {
         let requested = shutdown::requested().await;
+        metrics.stopping();
         stopping.send_replace(requested.is_ok());
     });
     let mut until = args.until;
     let mut pause = PAUSE_MIN;
     loop {
         let started = Instant::now();
-        let error = match attempt(config, &mut until, &stop).await {
+        let error = match run.attempt(&mut until, &stop).await {
             Ok(_) => return Ok(()),
             Err(error) if error.is_transient() => error,
             Err(error) => return Err(error),
@@ -70,6 +78,8 @@ pub async fn execute(config: &Config, args: &RunArgs) -> Result<(), CommandError
             pause = PAUSE_MIN;
         }
         tracing::warn!(%error, again_in_ms = pause.as_millis() as u64, "not connected");
+        run.metrics.waiting(error.to_string());
+        run.metrics.counts().retried("reconnect");
         tokio::select! {
             () = stopped(stop.clone()) => return Ok(()),
             () = sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
@@ -95,132 +105,196 @@ async fn unless_stopped<T>(
     }
 }
 
-/// One connected life of the pipeline.
-async fn attempt(
-    config: &Config,
-    until: &mut Option<UntilArg>,
-    stop: &watch::Receiver<bool>,
-) -> Result<Ended, CommandError> {
-    let Some(ready) = unless_stopped(stop, prepare(config, until)).await? else {
-        return Ok(Ended::Stopped);
-    };
-    let Ready { mut source, pipeline, position, copying, .. } = ready;
-    tracing::info!(%position, copying, "streaming");
-    let status = watch::Sender::new(Status::default());
-    let watcher = progress::watch(status.subscribe(), pipeline.progress());
-    let run = Pipeline {
-        source: &mut source,
-        preparer: Translated { translator: pipeline.translator, finish: neo4j::sink::Texts::of },
-        sink: pipeline.sink,
-        copier: pipeline.copier,
-        engine: pipeline.engine,
-        until: pipeline.until,
-        status,
-    };
-    let ended = run.run(stopped(stop.clone())).await;
-    // It ends by itself with the pipeline, whose status it watches.
-    let _ = watcher.await;
-    source.close().await;
-    let ended = ended?;
-    tracing::info!(reason = ?ended, "stopped");
-    Ok(ended)
+/// What lasts from one connected life to the next.
+struct Run<'a> {
+    config: &'a Config,
+    metrics: Arc<Metrics>,
+    notices: Arc<Notices>,
 }
 
 /// Everything that a life needs, connected and claimed.
 struct Ready {
     source: replication::Stream,
     pipeline: Parts,
-    position: crate::lsn::Lsn,
-    copying: bool,
+    status: Status,
+    copying: Option<Copying>,
     /// Kept open for as long as the pipeline runs.
     _sql: tokio_postgres::Client,
 }
 
+type Preparer = Translated<Noticing, fn(&Model, Vec<Statement>) -> Texts>;
+
 struct Parts {
-    translator: Translator,
-    sink: neo4j::Sink,
+    preparer: Preparer,
+    sink: Observed<neo4j::Sink, TableCounts>,
     copier: Option<TableCopier<CopyReader, neo4j::Sink>>,
     engine: Engine,
     until: Until,
-    tables: Vec<(String, Option<u64>)>,
 }
 
-impl Parts {
-    fn progress(&self) -> Option<progress::CopyProgress> {
-        let copier = self.copier.as_ref()?;
-        Some(progress::CopyProgress { ranges: copier.progress(), tables: self.tables.clone() })
+impl<'a> Run<'a> {
+    fn new(config: &'a Config) -> Self {
+        let metrics = Arc::new(Metrics::new(&config.pipeline, config.http.limits));
+        let notices = Arc::new(Notices::new(metrics.clone()));
+        Run { config, metrics, notices }
+    }
+
+    /// One connected life of the pipeline.
+    async fn attempt(
+        &self,
+        until: &mut Option<UntilArg>,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Ended, CommandError> {
+        let Some(ready) = unless_stopped(stop, self.prepare(until)).await? else {
+            return Ok(Ended::Stopped);
+        };
+        let Ready { mut source, pipeline, status, copying, .. } = ready;
+        let position = status.applied.lsn;
+        tracing::info!(%position, copying = status.copying, "streaming");
+        let status = watch::Sender::new(status);
+        self.metrics.connected(status.subscribe(), copying.clone());
+        let watcher = progress::watch(status.subscribe(), copying);
+        let run = Pipeline {
+            source: &mut source,
+            preparer: pipeline.preparer,
+            sink: pipeline.sink,
+            copier: pipeline.copier,
+            engine: pipeline.engine,
+            until: pipeline.until,
+            status,
+        };
+        let ended = run.run(stopped(stop.clone())).await;
+        // It ends by itself with the pipeline, whose status it watches.
+        let _ = watcher.await;
+        source.close().await;
+        let ended = ended?;
+        tracing::info!(reason = ?ended, "stopped");
+        Ok(ended)
+    }
+
+    async fn prepare(&self, until: &mut Option<UntilArg>) -> Result<Ready, CommandError> {
+        let config = self.config;
+        let (Sql { client, .. }, catalog) = super::read_catalog(config).await?;
+        let server = postgres::setup::server(&client).await?;
+        setup::check_server(&server)?;
+        let mapping = Arc::new(super::mapping(config, &catalog)?);
+        let model = Arc::new(mapping.model.clone());
+        let target = target(until, &client).await?;
+        let graph = Connection::new(&config.graph, neo4j::connect::LONG_ANSWER_LIMIT)?;
+        neo4j::checkpoint::prepare(&graph).await?;
+        let requirements = neo4j::schema::requirements(&model);
+        for made in neo4j::schema::establish(&graph, &requirements).await? {
+            tracing::info!(constraint = made.name(), "made in the graph");
+        }
+        let translator = Translator::new(mapping.clone());
+        let mut connection = replication::Connection::connect(&config.source).await?;
+        let system = connection.identify().await?;
+        let before = neo4j::checkpoint::read(&graph, &config.pipeline).await?;
+        let checkpoint = match before {
+            Some(checkpoint) => checkpoint,
+            None => {
+                let (client, graph, system) = (&client, &graph, &system);
+                let first = setup::FirstStart { config, client, graph, system };
+                first.prepare(&catalog, &mapping).await?
+            }
+        };
+        setup::check_origin(&checkpoint, &system)?;
+        setup::check_checkpoint(config, &client, &mapping, &checkpoint).await?;
+        let source = hold_slot(config, connection, &server, &checkpoint).await?;
+        let claimed = claim::claim(&config.graph, &config.pipeline, claim::PATIENCE).await;
+        let claimed = claimed.map_err(|error| CommandError::NotYet(error.to_string()))?;
+        for transaction in &claimed.terminated {
+            tracing::warn!(transaction, "ended a stopped writer's transaction");
+        }
+        let checkpoint = claimed.checkpoint;
+        let progress = copy_progress::read(&graph, &config.pipeline).await?;
+        let ended_before = postgres::copy::current_xid(&client).await?;
+        let (epoch, status) = (checkpoint.epoch, status_at(&checkpoint, !progress.is_empty()));
+        let mut expected = BTreeMap::new();
+        let copier = match status.copying {
+            false => None,
+            true => {
+                let sizes = setup::sizes(&client, &catalog, &mapping).await?;
+                expected = table_rows(&model, &sizes);
+                let sources = Sources::new(&catalog, &translator);
+                let lanes = self.lanes(epoch, &model, &sources, &translator).await?;
+                let blocks = sizes.iter().map(|(table, size)| (*table, size.chunk_blocks));
+                let blocks = blocks.collect();
+                Some(TableCopier::new(model.clone(), lanes, blocks, ended_before, progress))
+            }
+        };
+        let copying = copier.as_ref().map(|copier| Copying { ranges: copier.progress(), expected });
+        let tables = model.iter().map(|(_, table)| table.name.as_str());
+        let counts = self.metrics.counts().of_tables(tables);
+        let translator = Noticing::new(translator, self.notices.clone());
+        let pipeline = Parts {
+            preparer: Translated { translator, finish: Texts::of },
+            sink: Observed { sink: self.sink(epoch, &model)?, observer: counts },
+            copier,
+            engine: Engine::new(Limits::DEFAULT, checkpoint.position),
+            until: target,
+        };
+        Ok(Ready { source, pipeline, status, copying, _sql: client })
+    }
+
+    async fn lanes(
+        &self,
+        epoch: Epoch,
+        model: &Arc<Model>,
+        sources: &Sources,
+        translator: &Translator,
+    ) -> Result<Vec<Lane<CopyReader, neo4j::Sink>>, CommandError> {
+        let mut lanes = Vec::with_capacity(self.config.copy_lanes);
+        for _ in 0..self.config.copy_lanes {
+            let client = sql(&self.config.source).await?.client;
+            let notices = self.notices.clone();
+            let reader = CopyReader::new(client, sources.clone(), translator.clone())
+                .telling(Arc::new(move |met| notices.tell(met)));
+            lanes.push(Lane { reader, writer: self.sink(epoch, model)? });
+        }
+        Ok(lanes)
+    }
+
+    fn sink(&self, epoch: Epoch, model: &Arc<Model>) -> Result<neo4j::Sink, CommandError> {
+        let connect = || Connection::new(&self.config.graph, neo4j::connect::ANSWER_LIMIT);
+        let metrics = self.metrics.clone();
+        let tell: TellRetry = Arc::new(move |reason| metrics.counts().retried(reason));
+        let writer = Writer::new(connect()?, &self.config.pipeline, epoch).telling(tell);
+        Ok(neo4j::Sink::new(writer, connect()?, model.clone()))
     }
 }
 
-async fn prepare(config: &Config, until: &mut Option<UntilArg>) -> Result<Ready, CommandError> {
-    let (Sql { client, .. }, catalog) = super::read_catalog(config).await?;
-    let server = postgres::setup::server(&client).await?;
-    setup::check_server(&server)?;
-    let mapping = Arc::new(super::mapping(config, &catalog)?);
-    let model = Arc::new(mapping.model.clone());
-    let target = match until {
+/// Where `--until` leads; `current` is what is committed when it is looked up first.
+async fn target(
+    until: &mut Option<UntilArg>,
+    client: &tokio_postgres::Client,
+) -> Result<Until, CommandError> {
+    Ok(match until {
         None => Until::Forever,
         Some(UntilArg::Lsn(lsn)) => Until::Applied(*lsn),
         Some(UntilArg::Current) => {
-            let current = postgres::setup::flushed(&client).await?.without_page_header();
+            let current = postgres::setup::flushed(client).await?.without_page_header();
             *until = Some(UntilArg::Lsn(current));
             Until::Applied(current)
         }
-    };
-    let graph = Connection::new(&config.graph, neo4j::connect::LONG_ANSWER_LIMIT)?;
-    neo4j::checkpoint::prepare(&graph).await?;
-    let requirements = neo4j::schema::requirements(&model);
-    for made in neo4j::schema::establish(&graph, &requirements).await? {
-        tracing::info!(constraint = made.name(), "made in the graph");
+    })
+}
+
+/// Where a pipeline is before it begins.
+fn status_at(checkpoint: &Checkpoint, copying: bool) -> Status {
+    Status {
+        received: checkpoint.position.lsn,
+        applied: checkpoint.position,
+        // A graph that no transaction was applied to is as old as its checkpoint.
+        committed_at: checkpoint.committed_at.or(Some(checkpoint.updated_at)),
+        copying,
+        ..Status::default()
     }
-    let translator = Translator::new(mapping.clone());
-    let mut connection = replication::Connection::connect(&config.source).await?;
-    let system = connection.identify().await?;
-    let before = neo4j::checkpoint::read(&graph, &config.pipeline).await?;
-    let checkpoint = match before {
-        Some(checkpoint) => checkpoint,
-        None => {
-            let first =
-                setup::FirstStart { config, client: &client, graph: &graph, system: &system };
-            first.prepare(&catalog, &mapping).await?
-        }
-    };
-    setup::check_origin(&checkpoint, &system)?;
-    setup::check_checkpoint(config, &client, &mapping, &checkpoint).await?;
-    let source = hold_slot(config, connection, &server, &checkpoint).await?;
-    let claimed = claim::claim(&config.graph, &config.pipeline, claim::PATIENCE).await;
-    let claimed = claimed.map_err(|error| CommandError::NotYet(error.to_string()))?;
-    for transaction in &claimed.terminated {
-        tracing::warn!(transaction, "ended a stopped writer's transaction");
-    }
-    let Checkpoint { position, epoch, .. } = claimed.checkpoint;
-    let progress = copy_progress::read(&graph, &config.pipeline).await?;
-    let ended_before = postgres::copy::current_xid(&client).await?;
-    let copying = !progress.is_empty();
-    let mut tables = Vec::new();
-    let copier = match copying {
-        false => None,
-        true => {
-            let sizes = setup::sizes(&client, &catalog, &mapping).await?;
-            let named = |(table, size): &(TableIndex, TableSize)| {
-                (model.table(*table).name.clone(), size.rows)
-            };
-            tables.extend(sizes.iter().map(named));
-            let sources = Sources::new(&catalog, &translator);
-            let lanes = lanes(config, epoch, &model, &sources, &translator).await?;
-            let blocks = sizes.iter().map(|(table, size)| (*table, size.chunk_blocks)).collect();
-            Some(TableCopier::new(model.clone(), lanes, blocks, ended_before, progress))
-        }
-    };
-    let pipeline = Parts {
-        translator,
-        sink: sink(config, epoch, &model)?,
-        copier,
-        engine: Engine::new(Limits::DEFAULT, position),
-        until: target,
-        tables,
-    };
-    Ok(Ready { source, pipeline, position: position.lsn, copying, _sql: client })
+}
+
+fn table_rows(model: &Model, sizes: &[(TableIndex, TableSize)]) -> BTreeMap<String, u64> {
+    let known = sizes.iter().filter_map(|(table, size)| Some((*table, size.rows?)));
+    known.map(|(table, rows)| (model.table(table).name.clone(), rows)).collect()
 }
 
 /// Starts the stream at the checkpoint: from then on nobody else can.
@@ -240,48 +314,4 @@ async fn hold_slot(
         .start(&config.slot, &config.publication, checkpoint.position.lsn, interval, closed)
         .await?;
     Ok(stream)
-}
-
-async fn lanes(
-    config: &Config,
-    epoch: Epoch,
-    model: &Arc<Model>,
-    sources: &Sources,
-    translator: &Translator,
-) -> Result<Vec<Lane<CopyReader, neo4j::Sink>>, CommandError> {
-    let mut lanes = Vec::with_capacity(config.copy_lanes);
-    for _ in 0..config.copy_lanes {
-        let client = sql(&config.source).await?.client;
-        let reader = CopyReader::new(client, sources.clone(), translator.clone());
-        lanes.push(Lane { reader, writer: sink(config, epoch, model)? });
-    }
-    Ok(lanes)
-}
-
-fn sink(config: &Config, epoch: Epoch, model: &Arc<Model>) -> Result<neo4j::Sink, CommandError> {
-    let connect = || Connection::new(&config.graph, neo4j::connect::ANSWER_LIMIT);
-    let writer = Writer::new(connect()?, &config.pipeline, epoch);
-    Ok(neo4j::Sink::new(writer, connect()?, model.clone()))
-}
-
-impl Translate for Translator {
-    type Error = crate::mapping::TranslateError;
-
-    fn translate(
-        &mut self,
-        changes: &[Change],
-        mut take: impl FnMut(Event),
-    ) -> Result<(), Self::Error> {
-        for change in changes {
-            Translator::translate(self, change)?.into_iter().for_each(&mut take);
-        }
-        for notice in self.take_notices() {
-            tracing::warn!("{notice}");
-        }
-        Ok(())
-    }
-
-    fn model(&self) -> &Model {
-        &self.mapping().model
-    }
 }

@@ -1,0 +1,106 @@
+//! Looks at source and graph, on connections of their own: what they find holds whether or not the
+//! pipeline is connected.
+
+use std::{fmt, future::Future, sync::Arc, time::Duration};
+
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_postgres::Client;
+
+use crate::{
+    commands::{CommandError, status::count},
+    config::Config,
+    metrics::{GRAPH_INTERVAL, GraphLook, Metrics, SOURCE_INTERVAL, SlotLook, SourceLook, now},
+    neo4j::{self, Connection},
+    postgres::{connect::sql, setup},
+};
+
+/// How long a look may take. Then there is no answer, and the next one begins with a new connection.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
+
+/// Looks at the source and the slot, until it is dropped.
+pub async fn at_source(config: Config, metrics: Arc<Metrics>) {
+    let mut client = None;
+    let mut answers = Answers::new("the source");
+    let mut timer = timer(SOURCE_INTERVAL);
+    loop {
+        timer.tick().await;
+        let look = answers.within_limit(source(&config, &mut client)).await;
+        if look.is_none() {
+            client = None;
+        }
+        metrics.looked_at_source(look);
+    }
+}
+
+/// Looks at the graph, until it is dropped.
+pub async fn at_graph(options: neo4j::Options, metrics: Arc<Metrics>) {
+    let mut answers = Answers::new("the graph");
+    let mut timer = timer(GRAPH_INTERVAL);
+    loop {
+        timer.tick().await;
+        metrics.looked_at_graph(answers.within_limit(graph(&options)).await);
+    }
+}
+
+fn timer(period: Duration) -> tokio::time::Interval {
+    let mut timer = interval(period);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    timer
+}
+
+async fn source(config: &Config, kept: &mut Option<Client>) -> Result<SourceLook, CommandError> {
+    let client = match kept {
+        Some(client) => client,
+        None => kept.insert(sql(&config.source).await?.client),
+    };
+    let at = now();
+    let flushed = setup::flushed(client).await?.without_page_header();
+    let slot = setup::slot(client, &config.slot).await?.map(|slot| SlotLook {
+        status: slot.wal_status,
+        acknowledged: slot.confirmed,
+        retained_bytes: slot.retained_bytes,
+        safe_bytes: slot.safe_bytes,
+    });
+    Ok(SourceLook { at, flushed, slot })
+}
+
+async fn graph(options: &neo4j::Options) -> Result<GraphLook, CommandError> {
+    let at = now();
+    let connection = Connection::new(options, LOOK_LIMIT)?;
+    let placeholders = count(&connection, "_Placeholder").await?;
+    Ok(GraphLook { at, placeholders })
+}
+
+/// Whether somebody answers; a change is logged.
+struct Answers {
+    who: &'static str,
+    silent_since: Option<Instant>,
+}
+
+impl Answers {
+    fn new(who: &'static str) -> Self {
+        Answers { who, silent_since: None }
+    }
+
+    async fn within_limit<T, E: fmt::Display>(
+        &mut self,
+        look: impl Future<Output = Result<T, E>>,
+    ) -> Option<T> {
+        let error = match timeout(LOOK_LIMIT, look).await {
+            Ok(Ok(look)) => {
+                if let Some(since) = self.silent_since.take() {
+                    let seconds = since.elapsed().as_secs();
+                    tracing::info!(seconds, "{} answers the metrics again", self.who);
+                }
+                return Some(look);
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer for {} s", LOOK_LIMIT.as_secs()),
+        };
+        if self.silent_since.is_none() {
+            self.silent_since = Some(Instant::now());
+            tracing::warn!(error, "{} does not answer the metrics", self.who);
+        }
+        None
+    }
+}

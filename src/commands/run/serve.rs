@@ -1,0 +1,46 @@
+//! HTTP beside the pipeline: bound before anything else, gone with the run.
+
+use std::sync::Arc;
+
+use tokio::{net::TcpListener, task::JoinSet};
+
+use crate::{
+    config::{Config, Listen},
+    http::{self, BindError},
+    metrics::Metrics,
+};
+
+use super::looks;
+
+/// Serves the metrics until the result is dropped. An address that was named and can not be had is
+/// an error; the default one is done without.
+pub async fn start(config: &Config, metrics: &Arc<Metrics>) -> Result<JoinSet<()>, BindError> {
+    let mut tasks = JoinSet::new();
+    if let Some(listener) = listener(&config.http.listen).await? {
+        tasks.spawn(looks::at_source(config.clone(), metrics.clone()));
+        tasks.spawn(looks::at_graph(config.graph.clone(), metrics.clone()));
+        tasks.spawn(http::serve(listener, metrics.clone()));
+    }
+    Ok(tasks)
+}
+
+async fn listener(listen: &Listen) -> Result<Option<TcpListener>, BindError> {
+    let bound = match listen {
+        Listen::Off => return Ok(None),
+        Listen::Default => http::bind(Listen::DEFAULT).await,
+        Listen::At(address) => http::bind(address).await,
+    };
+    match bound {
+        Ok(listener) => {
+            if let Ok(address) = listener.local_addr() {
+                tracing::info!(%address, "http");
+            }
+            Ok(Some(listener))
+        }
+        Err(error) if *listen == Listen::Default => {
+            tracing::warn!(%error, "no HTTP");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,77 @@
+//! Where metrics and health are served, and what is still well.
+
+use std::time::Duration;
+
+use crate::{cli::Global, health::Limits};
+
+use super::{ConfigError, Expand, RawHttp, duration};
+
+/// A graph that is further behind is not ready.
+const READY_LAG: Duration = Duration::from_secs(60);
+/// One that does not move for so long although there is work is not ready. The writer alone tries
+/// for half a minute before it says that the graph is away.
+const PROGRESS_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Metrics and health.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Where.
+    pub listen: Listen,
+    /// What is still well.
+    pub limits: Limits,
+}
+
+/// Where HTTP listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// Nowhere.
+    Off,
+    /// On [`Listen::DEFAULT`], if that is free.
+    Default,
+    /// On this `HOST:PORT`, or the program does not run.
+    At(String),
+}
+
+impl Listen {
+    /// For this machine only: status and table names are nobody else's business.
+    pub const DEFAULT: &'static str = "127.0.0.1:8080";
+
+    fn parse(key: &'static str, text: String) -> Result<Self, ConfigError> {
+        if text == "off" {
+            return Ok(Listen::Off);
+        }
+        let is_address = text
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        match is_address {
+            true => Ok(Listen::At(text)),
+            false => Err(ConfigError::Listen { key, text }),
+        }
+    }
+}
+
+/// What the file and the flag mean together.
+pub(super) fn http(
+    raw: &RawHttp,
+    global: &Global,
+    expand: &Expand<'_>,
+) -> Result<Http, ConfigError> {
+    let listen = match (&global.http, expand("http.listen", &raw.listen)?) {
+        (Some(address), _) => Listen::parse("--http", address.clone())?,
+        (None, Some(address)) => Listen::parse("http.listen", address)?,
+        (None, None) => Listen::Default,
+    };
+    let duration = |key, value, default| match expand(key, value)? {
+        None => Ok(default),
+        Some(text) => duration::parse(&text).ok_or(ConfigError::Duration { key, text }),
+    };
+    let limits = Limits {
+        ready_lag: duration("http.ready_lag", &raw.ready_lag, READY_LAG)?,
+        progress_timeout: duration(
+            "http.progress_timeout",
+            &raw.progress_timeout,
+            PROGRESS_TIMEOUT,
+        )?,
+    };
+    Ok(Http { listen, limits })
+}

@@ -1,0 +1,214 @@
+//! What each path says.
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use hyper::StatusCode;
+use serde::Serialize;
+
+use crate::{
+    health::{State, TURN_LIMIT},
+    metrics::{Metrics, Snapshot, now},
+};
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+const JSON: &str = "application/json";
+/// The version of Prometheus' text format.
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// An answer.
+pub struct Page {
+    pub status: StatusCode,
+    pub content_type: &'static str,
+    pub body: String,
+}
+
+impl Page {
+    pub fn text(status: StatusCode, body: String) -> Self {
+        Page { status, content_type: TEXT, body }
+    }
+}
+
+/// The page of a path, as it is now.
+pub fn page(path: &str, metrics: &Metrics) -> Option<Page> {
+    let now = now();
+    let ok = |content_type, body| Page { status: StatusCode::OK, content_type, body };
+    Some(match path {
+        "/" => ok(HTML, html(&Report::of(&metrics.snapshot(now)))),
+        "/metrics" => ok(METRICS, metrics.text(now)),
+        "/status" => {
+            let report = Report::of(&metrics.snapshot(now));
+            let json = serde_json::to_string_pretty(&report).expect("numbers, texts and names");
+            ok(JSON, json + "\n")
+        }
+        "/live" => live(&metrics.snapshot(now)),
+        "/ready" => ready(&metrics.snapshot(now)),
+        _ => return None,
+    })
+}
+
+fn live(snapshot: &Snapshot) -> Page {
+    match snapshot.facts.is_alive() {
+        true => Page::text(StatusCode::OK, "alive\n".to_owned()),
+        false => {
+            let seconds = TURN_LIMIT.as_secs();
+            let body = format!("the pipeline's loop has not gone round for {seconds} s\n");
+            Page::text(StatusCode::SERVICE_UNAVAILABLE, body)
+        }
+    }
+}
+
+fn ready(snapshot: &Snapshot) -> Page {
+    let reasons = snapshot.facts.unready(&snapshot.limits);
+    if reasons.is_empty() {
+        return Page::text(StatusCode::OK, "ready\n".to_owned());
+    }
+    let body = reasons.iter().map(|reason| format!("{reason}\n")).collect();
+    Page::text(StatusCode::SERVICE_UNAVAILABLE, body)
+}
+
+/// `/status`. What is not known now is null: positions are LSNs in PostgreSQL's text form, sizes
+/// are bytes.
+#[derive(Debug, Serialize)]
+struct Report {
+    version: &'static str,
+    pipeline: String,
+    state: &'static str,
+    /// Why it waits.
+    waiting_for: Option<String>,
+    ready: bool,
+    /// Why it is not ready.
+    unready: Vec<String>,
+    positions: Positions,
+    lag: Lag,
+    /// Nothing: there is none, or the source is away.
+    slot: Option<Slot>,
+    copy: BTreeMap<String, Copied>,
+    placeholders: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Positions {
+    source: Option<String>,
+    received: Option<String>,
+    applied: Option<String>,
+    acknowledged: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Lag {
+    seconds: f64,
+    received_bytes: Option<u64>,
+    applied_bytes: Option<u64>,
+    acknowledged_bytes: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Slot {
+    wal_status: Option<String>,
+    retained_bytes: Option<i64>,
+    safe_bytes: Option<i64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Copied {
+    rows: u64,
+    expected: u64,
+}
+
+impl Report {
+    fn of(snapshot: &Snapshot) -> Self {
+        let facts = &snapshot.facts;
+        let reasons = facts.unready(&snapshot.limits);
+        let lag = facts.lag();
+        let (source, positions) = (snapshot.source.as_ref(), facts.positions.as_ref());
+        let slot = source.and_then(|source| source.slot.as_ref());
+        let copied = snapshot.copied.iter();
+        Report {
+            version: env!("CARGO_PKG_VERSION"),
+            pipeline: snapshot.pipeline.clone(),
+            state: facts.state.name(),
+            waiting_for: match &facts.state {
+                State::Waiting { why } => Some(why.clone()),
+                _ => None,
+            },
+            ready: reasons.is_empty(),
+            unready: reasons.iter().map(ToString::to_string).collect(),
+            positions: Positions {
+                source: source.map(|source| source.flushed.to_string()),
+                received: positions.map(|positions| positions.received.to_string()),
+                applied: positions.map(|positions| positions.applied.to_string()),
+                acknowledged: slot.and_then(|slot| slot.acknowledged).map(|lsn| lsn.to_string()),
+            },
+            lag: Lag {
+                seconds: lag.time.as_secs_f64(),
+                received_bytes: lag.received_bytes,
+                applied_bytes: lag.applied_bytes,
+                acknowledged_bytes: snapshot.unacknowledged_bytes(),
+            },
+            slot: slot.map(|slot| Slot {
+                wal_status: slot.status.clone(),
+                retained_bytes: slot.retained_bytes,
+                safe_bytes: slot.safe_bytes,
+            }),
+            copy: copied
+                .map(|(table, copied)| {
+                    let copied = Copied { rows: copied.rows, expected: copied.expected };
+                    (table.clone(), copied)
+                })
+                .collect(),
+            placeholders: snapshot.graph.map(|graph| graph.placeholders),
+        }
+    }
+}
+
+const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:44rem;padding:0 1rem}\
+    table{border-collapse:collapse}td{padding:.2rem 1.5rem .2rem 0;vertical-align:top}\
+    td:first-child{color:#666}";
+
+/// The page for people: it loads itself again every few seconds.
+fn html(report: &Report) -> String {
+    let unknown = || "not known".to_owned();
+    let bytes = |bytes: Option<u64>| bytes.map_or_else(unknown, |bytes| format!("{bytes} bytes"));
+    let text = |text: &Option<String>| text.clone().unwrap_or_else(unknown);
+    let ready = match report.ready {
+        true => "yes".to_owned(),
+        false => format!("no: {}", report.unready.join("; ")),
+    };
+    let slot = match &report.slot {
+        Some(slot) => {
+            let retained = slot.retained_bytes.map(|bytes| format!(", retains {bytes} bytes"));
+            format!("{}{}", text(&slot.wal_status), retained.unwrap_or_default())
+        }
+        None => unknown(),
+    };
+    let mut rows = vec![
+        ("state", report.state.to_owned()),
+        ("ready", ready),
+        ("lag", format!("{:.1} s, {}", report.lag.seconds, bytes(report.lag.applied_bytes))),
+        ("source", text(&report.positions.source)),
+        ("graph", text(&report.positions.applied)),
+        ("slot", slot),
+        ("placeholders", report.placeholders.map_or_else(unknown, |count| count.to_string())),
+    ];
+    if report.state == "copying" {
+        let (rows_done, expected) =
+            report.copy.values().fold((0, 0), |sum, it| (sum.0 + it.rows, sum.1 + it.expected));
+        rows.push(("copied", format!("{rows_done} of about {expected} rows")));
+    }
+    let mut cells = String::new();
+    for (name, value) in rows {
+        let _ = write!(cells, "<tr><td>{name}<td>{}", escaped(&value));
+    }
+    let (name, version) = (escaped(&report.pipeline), report.version);
+    format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content=5>\
+         <title>wal2graph: {name}</title><style>{STYLE}</style><h1>{name}</h1><table>{cells}</table>\
+         <p><a href=/metrics>metrics</a> · <a href=/status>status</a> · <a href=/ready>ready</a> · \
+         <a href=/live>live</a> · wal2graph {version}\n"
+    )
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}

@@ -1,0 +1,131 @@
+//! Gauges: made anew from a snapshot whenever they are asked for, so that none can be left standing.
+
+use prometheus::{CounterVec, GaugeVec, Registry, proto::MetricFamily};
+
+use crate::health::State;
+
+use super::{
+    Snapshot,
+    counts::{options, register},
+};
+
+/// `wal_status` as PostgreSQL has it, and what else can be: no slot, or no answer.
+const SLOT_STATUSES: [&str; 6] = ["reserved", "extended", "unreserved", "lost", "none", "unknown"];
+
+/// The gauges at the snapshot's moment.
+pub(super) fn gather(snapshot: &Snapshot) -> Vec<MetricFamily> {
+    let gauges = Gauges(Registry::new());
+    gauges.lag(snapshot);
+    gauges.slot(snapshot);
+    gauges.copy(snapshot);
+    let state = snapshot.facts.state.name();
+    gauges.one_of(
+        "state",
+        "What the program does: 1 for that, 0 for the others",
+        "state",
+        &State::NAMES,
+        state,
+    );
+    let placeholders = snapshot.graph.map(|graph| graph.placeholders as f64);
+    gauges.plain(
+        "placeholders",
+        "Nodes that are there only because a relationship points at them",
+        placeholders,
+    );
+    let version = [(vec![env!("CARGO_PKG_VERSION")], 1.0)];
+    gauges.labelled("build_info", "The program's version", &["version"], version);
+    gauges.0.gather()
+}
+
+struct Gauges(Registry);
+
+impl Gauges {
+    /// Series with labels; a metric without one is left out.
+    fn labelled<'a>(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        series: impl IntoIterator<Item = (Vec<&'a str>, f64)>,
+    ) {
+        let family = register(&self.0, GaugeVec::new(options(name, help), labels));
+        for (values, value) in series {
+            family.with_label_values(&values).set(value);
+        }
+    }
+
+    /// A metric without labels; what is not known is left out.
+    fn plain(&self, name: &str, help: &str, value: Option<f64>) {
+        self.labelled(name, help, &[], value.map(|value| (Vec::new(), value)));
+    }
+
+    /// A series for each name, 1 for the one that is.
+    fn one_of(&self, name: &str, help: &str, label: &str, names: &[&str], current: &str) {
+        let series = names.iter().map(|name| (vec![*name], f64::from(*name == current)));
+        self.labelled(name, help, &[label], series);
+    }
+
+    fn lag(&self, snapshot: &Snapshot) {
+        let lag = snapshot.facts.lag();
+        self.plain(
+            "lag_seconds",
+            "For how long the graph has not been known to have everything that was committed; 0: it has it now",
+            Some(lag.time.as_secs_f64()),
+        );
+        let stages = [
+            ("received", lag.received_bytes),
+            ("applied", lag.applied_bytes),
+            ("acknowledged", snapshot.unacknowledged_bytes()),
+        ];
+        let known =
+            stages.into_iter().filter_map(|(stage, bytes)| Some((vec![stage], bytes? as f64)));
+        self.labelled(
+            "lag_bytes",
+            "The source's log beyond what was received, applied to the graph, acknowledged to the slot; left out \
+             while the source is away",
+            &["stage"],
+            known,
+        );
+    }
+
+    fn slot(&self, snapshot: &Snapshot) {
+        let slot = snapshot.source.as_ref().and_then(|source| source.slot.as_ref());
+        let status = match (&snapshot.source, slot) {
+            (None, _) => "unknown",
+            (Some(_), None) => "none",
+            (Some(_), Some(slot)) => slot.status.as_deref().unwrap_or("unknown"),
+        };
+        let help =
+            "The slot's wal_status; none: there is no slot; unknown: the source does not say";
+        self.one_of("slot_status", help, "status", &SLOT_STATUSES, status);
+        let bytes = |value: Option<i64>| value.map(|bytes| bytes as f64);
+        self.plain(
+            "slot_retained_bytes",
+            "Log that the source keeps for the slot",
+            bytes(slot.and_then(|slot| slot.retained_bytes)),
+        );
+        self.plain(
+            "slot_safe_bytes",
+            "Log that may still be written before the slot can be lost; left out without max_slot_wal_keep_size",
+            bytes(slot.and_then(|slot| slot.safe_bytes)),
+        );
+    }
+
+    fn copy(&self, snapshot: &Snapshot) {
+        let help = "Rows that the copy has written: once for nodes, once for relationships";
+        let rows = register(&self.0, CounterVec::new(options("copy_rows_total", help), &["table"]));
+        for (table, copied) in &snapshot.copied {
+            rows.with_label_values(&[table]).inc_by(copied.rows as f64);
+        }
+        let expected = snapshot
+            .copied
+            .iter()
+            .map(|(table, copied)| (vec![table.as_str()], copied.expected as f64));
+        self.labelled(
+            "copy_rows_expected",
+            "Rows that the copy will have written, as far as the source's statistics say",
+            &["table"],
+            expected,
+        );
+    }
+}

@@ -1,0 +1,292 @@
+//! What a run knows of itself, for Prometheus and for people.
+//!
+//! ```text
+//! pipeline --Status (a watch channel)----+
+//! looks at the source and the graph -----+--> Watched --snapshot(now)--> gauges, /status, /ready, /live
+//! the run: connected, waiting, stopping -+
+//! pipeline --Observer, once a batch----------> Counts -----------------> counters, histograms
+//! ```
+//!
+//! Counters live as long as the run, whatever is connected again meanwhile. Gauges are computed
+//! when they are asked for, from facts with a time: what is no longer known is left out, never
+//! shown as it was.
+
+mod counts;
+mod gauges;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    change::Timestamp,
+    copy::{CopiedRows, Progress, copied_rows},
+    health::{Facts, Limits, Look, Positions, State, Tracker, since},
+    lsn::Lsn,
+    pipeline::Status,
+};
+
+pub use counts::{Counts, TableCounts};
+
+/// How often source and slot are looked at.
+pub const SOURCE_INTERVAL: Duration = Duration::from_secs(2);
+/// A look at the source that is older says nothing of now: it had three tries.
+const SOURCE_LIFE: Duration = Duration::from_secs(8);
+/// How often the graph is looked at.
+pub const GRAPH_INTERVAL: Duration = Duration::from_secs(10);
+/// The same for the graph.
+const GRAPH_LIFE: Duration = Duration::from_secs(40);
+
+/// The clock's time.
+pub fn now() -> Timestamp {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp { unix_micros: i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX) }
+}
+
+/// Everything there is to know of a run.
+pub struct Metrics {
+    pipeline: String,
+    limits: Limits,
+    started: Timestamp,
+    counts: Counts,
+    watched: Mutex<Watched>,
+}
+
+struct Watched {
+    life: Life,
+    stopping: bool,
+    status: Option<watch::Receiver<Status>>,
+    copying: Option<Copying>,
+    source: Option<SourceLook>,
+    graph: Option<GraphLook>,
+    tracker: Tracker,
+}
+
+enum Life {
+    Starting,
+    Running,
+    Waiting { why: String },
+}
+
+/// A look at the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceLook {
+    /// When it was begun.
+    pub at: Timestamp,
+    /// Up to where the log is flushed.
+    pub flushed: Lsn,
+    /// The slot, if there is one.
+    pub slot: Option<SlotLook>,
+}
+
+/// The slot in a [`SourceLook`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SlotLook {
+    /// PostgreSQL's `wal_status`.
+    pub status: Option<String>,
+    /// What was acknowledged.
+    pub acknowledged: Option<Lsn>,
+    /// How much log it keeps.
+    pub retained_bytes: Option<i64>,
+    /// How much more log may be written before it can be lost.
+    pub safe_bytes: Option<i64>,
+}
+
+/// A look at the graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GraphLook {
+    /// When it was begun.
+    pub at: Timestamp,
+    /// Nodes that are there only because a relationship points at them.
+    pub placeholders: u64,
+}
+
+/// A copy that can be watched.
+#[derive(Clone, Debug)]
+pub struct Copying {
+    /// How far its ranges are.
+    pub ranges: watch::Receiver<Vec<Progress>>,
+    /// About how many rows the tables have, as far as the source knows.
+    pub expected: BTreeMap<String, u64>,
+}
+
+impl Copying {
+    /// What is written, by table.
+    pub fn rows(&self) -> BTreeMap<String, CopiedRows> {
+        copied_rows(&self.ranges.borrow(), &self.expected)
+    }
+}
+
+/// What is known at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// What lag and verdicts are made of.
+    pub facts: Facts,
+    /// What is still well.
+    pub limits: Limits,
+    /// The source, if the last look at it is fresh.
+    pub source: Option<SourceLook>,
+    /// The graph, if the last look at it is fresh.
+    pub graph: Option<GraphLook>,
+    /// The copied tables, if something was copied in this run.
+    pub copied: BTreeMap<String, CopiedRows>,
+}
+
+impl Snapshot {
+    /// Bytes of log that the slot was not told of.
+    pub fn unacknowledged_bytes(&self) -> Option<u64> {
+        let source = self.source.as_ref()?;
+        Some(source.flushed.bytes_since(source.slot.as_ref()?.acknowledged?))
+    }
+}
+
+impl Metrics {
+    /// The metrics of a run that starts now.
+    pub fn new(pipeline: &str, limits: Limits) -> Self {
+        let watched = Watched {
+            life: Life::Starting,
+            stopping: false,
+            status: None,
+            copying: None,
+            source: None,
+            graph: None,
+            tracker: Tracker::default(),
+        };
+        Metrics {
+            pipeline: pipeline.to_owned(),
+            limits,
+            started: now(),
+            counts: Counts::new(),
+            watched: Mutex::new(watched),
+        }
+    }
+
+    /// The counters and histograms.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// A pipeline runs, and says through `status` where it is. Until the next life its last word
+    /// stays.
+    pub fn connected(&self, status: watch::Receiver<Status>, copying: Option<Copying>) {
+        let mut watched = self.watched();
+        watched.life = Life::Running;
+        watched.status = Some(status);
+        if copying.is_some() {
+            watched.copying = copying;
+        }
+        watched.observe();
+    }
+
+    /// A side is away.
+    pub fn waiting(&self, why: String) {
+        let mut watched = self.watched();
+        watched.observe();
+        watched.life = Life::Waiting { why };
+    }
+
+    /// The run was asked to stop.
+    pub fn stopping(&self) {
+        self.watched().stopping = true;
+    }
+
+    /// The source was looked at; `None`: it does not answer.
+    pub fn looked_at_source(&self, look: Option<SourceLook>) {
+        let mut watched = self.watched();
+        watched.source = look;
+        watched.observe();
+    }
+
+    /// The graph was looked at; `None`: it does not answer.
+    pub fn looked_at_graph(&self, look: Option<GraphLook>) {
+        self.watched().graph = look;
+    }
+
+    /// What is known at this moment.
+    pub fn snapshot(&self, now: Timestamp) -> Snapshot {
+        let mut watched = self.watched();
+        watched.observe();
+        let status = watched.status();
+        let fresh = |at: Timestamp, life: Duration| since(now, at) <= life;
+        let source = watched.source.clone().filter(|look| fresh(look.at, SOURCE_LIFE));
+        let elapsed = |moment: Option<Instant>| moment.map(|it| it.elapsed()).unwrap_or_default();
+        let facts = Facts {
+            now,
+            started: self.started,
+            state: watched.state(),
+            positions: watched.positions(),
+            look: source.as_ref().map(SourceLook::position),
+            through: watched.tracker.through(),
+            since_moved: elapsed(status.and_then(|status| status.moved_at)),
+            since_turned: elapsed(status.and_then(|status| status.turned_at)),
+        };
+        Snapshot {
+            pipeline: self.pipeline.clone(),
+            facts,
+            limits: self.limits,
+            source,
+            graph: watched.graph.filter(|look| fresh(look.at, GRAPH_LIFE)),
+            copied: watched.copying.as_ref().map(Copying::rows).unwrap_or_default(),
+        }
+    }
+
+    /// All metrics at this moment, in Prometheus' text format.
+    pub fn text(&self, now: Timestamp) -> String {
+        let mut families = self.counts.gather();
+        families.extend(gauges::gather(&self.snapshot(now)));
+        families.sort_by(|a, b| a.name().cmp(b.name()));
+        prometheus::TextEncoder::new()
+            .encode_to_string(&families)
+            .expect("metrics with names and values can be written")
+    }
+
+    fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SourceLook {
+    fn position(&self) -> Look {
+        Look { at: self.at, flushed: self.flushed }
+    }
+}
+
+impl Watched {
+    fn status(&self) -> Option<Status> {
+        self.status.as_ref().map(|status| *status.borrow())
+    }
+
+    fn positions(&self) -> Option<Positions> {
+        self.status().map(|status| Positions {
+            received: status.received,
+            applied: status.applied.lsn,
+            committed_at: status.committed_at,
+            oldest_unapplied: status.oldest_unapplied,
+        })
+    }
+
+    fn state(&self) -> State {
+        let copying = self.status().is_some_and(|status| status.copying);
+        match &self.life {
+            _ if self.stopping => State::Stopping,
+            Life::Starting => State::Starting,
+            Life::Running if copying => State::Copying,
+            Life::Running => State::Streaming,
+            Life::Waiting { why } => State::Waiting { why: why.clone() },
+        }
+    }
+
+    fn observe(&mut self) {
+        let connected = self.state().is_connected();
+        let look = self.source.as_ref().map(SourceLook::position);
+        if let Some(positions) = self.positions() {
+            self.tracker.observe(connected, &positions, look);
+        }
+    }
+}

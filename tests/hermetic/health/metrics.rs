@@ -1,0 +1,162 @@
+//! The metrics as they are served.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::sync::watch;
+use wal2graph::{
+    change::Timestamp,
+    checkpoint::Position,
+    copy::Progress,
+    graph::{Event, Key, Pass, Row, TableIndex},
+    lsn::Lsn,
+    metrics::{Copying, GraphLook, Metrics, SlotLook, SourceLook, now},
+    pipeline::{Observer, Status, Tally, Written},
+    value::Value,
+};
+
+use super::LIMITS;
+use crate::exposition::read;
+
+fn later(seconds: i64) -> Timestamp {
+    Timestamp { unix_micros: now().unix_micros + seconds * 1_000_000 }
+}
+
+fn status(lsn: u64, copying: bool) -> Status {
+    let applied = Position::at(Lsn(lsn));
+    Status { received: applied.lsn, applied, copying, ..Status::default() }
+}
+
+fn look(flushed: u64) -> SourceLook {
+    let slot = SlotLook {
+        status: Some("reserved".to_owned()),
+        acknowledged: Some(Lsn(flushed - 5)),
+        retained_bytes: Some(77),
+        safe_bytes: None,
+    };
+    SourceLook { at: now(), flushed: Lsn(flushed), slot: Some(slot) }
+}
+
+fn key() -> Key {
+    Key([Value::Integer(1)].into())
+}
+
+#[test]
+fn what_is_known_is_served_and_what_is_not_is_left_out() {
+    let metrics = Metrics::new("shop", LIMITS);
+    let starting = read(&metrics.text(later(5)));
+    assert_eq!(starting["wal2graph_state{state=\"starting\"}"], 1.0);
+    assert_eq!(starting["wal2graph_slot_status{status=\"unknown\"}"], 1.0);
+    assert!(starting["wal2graph_lag_seconds"] >= 5.0, "since the start");
+    for name in ["lag_bytes", "slot_retained_bytes", "placeholders", "copy_rows"] {
+        let name = format!("wal2graph_{name}");
+        assert!(!starting.keys().any(|series| series.starts_with(&name)), "{name} is not known");
+    }
+    let (_sender, receiver) = watch::channel(status(100, false));
+    metrics.connected(receiver, None);
+    metrics.looked_at_source(Some(look(130)));
+    metrics.looked_at_graph(Some(GraphLook { at: now(), placeholders: 3 }));
+    let streaming = read(&metrics.text(now()));
+    for (series, value) in [
+        ("state{state=\"streaming\"}", 1.0),
+        ("state{state=\"starting\"}", 0.0),
+        ("lag_bytes{stage=\"applied\"}", 30.0),
+        ("lag_bytes{stage=\"received\"}", 30.0),
+        ("lag_bytes{stage=\"acknowledged\"}", 5.0),
+        ("slot_status{status=\"reserved\"}", 1.0),
+        ("slot_status{status=\"unknown\"}", 0.0),
+        ("slot_retained_bytes", 77.0),
+        ("placeholders", 3.0),
+    ] {
+        assert_eq!(streaming[&format!("wal2graph_{series}")], value, "{series}");
+    }
+    assert!(!streaming.contains_key("wal2graph_slot_safe_bytes"));
+    assert!(streaming.keys().any(|series| series.starts_with("wal2graph_build_info{version=")));
+    assert!(streaming["process_resident_memory_bytes"] > 0.0);
+}
+
+#[test]
+fn a_look_that_is_old_or_failed_is_not_shown_and_the_lag_grows() {
+    let metrics = Metrics::new("shop", LIMITS);
+    let (_sender, receiver) = watch::channel(status(100, false));
+    metrics.connected(receiver, None);
+    metrics.looked_at_source(Some(look(100)));
+    assert_eq!(read(&metrics.text(now()))["wal2graph_lag_seconds"], 0.0);
+    let is_unknown = |samples: &BTreeMap<String, f64>| {
+        samples["wal2graph_slot_status{status=\"unknown\"}"] == 1.0
+            && !samples.contains_key("wal2graph_slot_retained_bytes")
+            && !samples.contains_key("wal2graph_lag_bytes{stage=\"applied\"}")
+    };
+    // Whoever looks has died.
+    let old = read(&metrics.text(later(30)));
+    assert!(is_unknown(&old) && old["wal2graph_lag_seconds"] >= 30.0, "{old:?}");
+    metrics.looked_at_source(None);
+    let failed = read(&metrics.text(later(1)));
+    assert!(is_unknown(&failed) && failed["wal2graph_lag_seconds"] >= 1.0, "{failed:?}");
+    metrics.waiting("gone".to_owned());
+    let waiting = read(&metrics.text(later(9)));
+    assert_eq!(waiting["wal2graph_state{state=\"waiting\"}"], 1.0);
+    assert!(waiting["wal2graph_lag_seconds"] >= 9.0);
+}
+
+#[test]
+fn batches_are_counted_by_table_and_operation() {
+    let metrics = Metrics::new("shop", LIMITS);
+    let mut counts = metrics.counts().of_tables(["public.a", "public.\"b\\"].into_iter());
+    let (a, b) = (TableIndex(0), TableIndex(1));
+    let mut tally = Tally::new(2);
+    let row = || Row { properties: vec![], references: vec![] };
+    tally.count(&Event::Insert { table: a, key: key(), row: row() });
+    tally.count(&Event::Update { table: a, key: key(), row: row() });
+    tally.count(&Event::Move { table: a, from: key(), to: key(), row: row() });
+    tally.count(&Event::Delete { table: b, key: key() });
+    tally.count(&Event::Truncate { tables: vec![a, b] });
+    let commits = [later(-2), later(-20)];
+    let took = Duration::from_millis(7);
+    counts.written(&Written { changes: 5, tally: &tally, commits: &commits, took });
+    let mut tally = Tally::new(2);
+    tally.count(&Event::Delete { table: b, key: key() });
+    counts.written(&Written { changes: 1, tally: &tally, commits: &[], took });
+    metrics.counts().retried("lost");
+    metrics.counts().unmapped("public.a", "c", 4);
+    let samples = read(&metrics.text(now()));
+    for (series, value) in [
+        ("changes_total{op=\"insert\",table=\"public.a\"}", 1.0),
+        ("changes_total{op=\"update\",table=\"public.a\"}", 2.0),
+        ("changes_total{op=\"delete\",table=\"public.a\"}", 0.0),
+        ("changes_total{op=\"truncate\",table=\"public.a\"}", 1.0),
+        ("changes_total{op=\"delete\",table=\"public.\\\"b\\\\\"}", 2.0),
+        ("commit_to_graph_seconds_count", 2.0),
+        ("commit_to_graph_seconds_bucket{le=\"5\"}", 1.0),
+        ("graph_transaction_seconds_count", 2.0),
+        ("graph_transaction_changes_sum", 6.0),
+        ("retries_total{reason=\"lost\"}", 1.0),
+        ("unmapped_values_total{column=\"c\",table=\"public.a\"}", 4.0),
+    ] {
+        let found = samples.get(&format!("wal2graph_{series}"));
+        assert_eq!(found, Some(&value), "{series} in {samples:#?}");
+    }
+}
+
+#[test]
+fn a_copy_is_counted_by_table_over_both_passes() {
+    let range = |pass, rows, done| Progress {
+        table: "public.a".to_owned(),
+        pass,
+        part: 0,
+        next_block: 0,
+        end_block: None,
+        relfilenode: 1,
+        rows,
+        done,
+    };
+    let ranges = vec![range(Pass::Nodes, 90, true), range(Pass::Relationships, 10, false)];
+    let (_sender, ranges) = watch::channel(ranges);
+    let expected = BTreeMap::from([("public.a".to_owned(), 100)]);
+    let metrics = Metrics::new("shop", LIMITS);
+    let (_status, receiver) = watch::channel(status(1, true));
+    metrics.connected(receiver, Some(Copying { ranges, expected }));
+    let samples = read(&metrics.text(now()));
+    assert_eq!(samples["wal2graph_copy_rows_total{table=\"public.a\"}"], 100.0);
+    assert_eq!(samples["wal2graph_copy_rows_expected{table=\"public.a\"}"], 190.0);
+    assert_eq!(samples["wal2graph_state{state=\"copying\"}"], 1.0);
+}

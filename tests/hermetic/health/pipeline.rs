@@ -1,0 +1,167 @@
+//! What engine and pipeline say of themselves to whoever watches.
+
+use std::{convert::Infallible, sync::Arc, sync::Mutex, time::Duration};
+
+use wal2graph::{
+    change::{Begin, Change, Commit, Event, Timestamp},
+    checkpoint::{Advance, Position},
+    engine::{Batch, Engine, Input, Limits, Output},
+    graph::{self, Model, Statement},
+    lsn::Lsn,
+    pipeline::{Failure, Observed, Observer, Prepare, Sink, Translate, Translated, Written},
+};
+
+use super::second;
+
+fn change() -> Change {
+    Change::Truncate { relations: Vec::new() }
+}
+
+/// A transaction that committed at that second, with so many changes.
+fn transaction(committed: i64, changes: usize) -> Vec<Event> {
+    let (commit_lsn, committed_at) = (Lsn(committed as u64 * 10), second(committed));
+    let begin = Begin { xid: committed as u32, commit_lsn, committed_at };
+    let commit = Commit { commit_lsn, end_lsn: Lsn(commit_lsn.0 + 5), committed_at };
+    let mut events = vec![Event::Begin(begin)];
+    events.extend((0..changes).map(|_| Event::Change(change())));
+    events.push(Event::Commit(commit));
+    events
+}
+
+fn engine(part_changes: usize) -> Engine {
+    let limits = Limits { part_changes, ..Limits::DEFAULT };
+    let mut engine = Engine::new(limits, Position::at(Lsn(1)));
+    assert!(batch(&mut engine).is_none());
+    engine
+}
+
+fn receive(engine: &mut Engine, events: Vec<Event>) {
+    for event in events {
+        engine.handle(Input::Event(event)).unwrap();
+    }
+}
+
+fn batch(engine: &mut Engine) -> Option<Batch> {
+    loop {
+        match engine.poll(Duration::ZERO)? {
+            Output::Apply(batch) => return Some(batch),
+            Output::Acknowledge(_) | Output::Held => {}
+        }
+    }
+}
+
+#[test]
+fn the_oldest_unapplied_transaction_is_known_wherever_it_is() {
+    let mut engine = engine(100);
+    assert_eq!(engine.oldest_unapplied(), None);
+    receive(&mut engine, transaction(7, 1)[..1].to_vec());
+    assert_eq!(engine.oldest_unapplied(), Some(second(7)), "it is arriving");
+    receive(&mut engine, transaction(7, 1)[1..].to_vec());
+    receive(&mut engine, transaction(8, 1));
+    assert_eq!(engine.oldest_unapplied(), Some(second(7)), "it waits");
+    let first = batch(&mut engine).unwrap();
+    assert_eq!(first.commits, [second(7), second(8)]);
+    receive(&mut engine, transaction(9, 1));
+    assert_eq!(engine.oldest_unapplied(), Some(second(7)), "it is on its way");
+    engine.handle(Input::Applied).unwrap();
+    assert_eq!(engine.oldest_unapplied(), Some(second(9)));
+    batch(&mut engine).unwrap();
+    engine.handle(Input::Applied).unwrap();
+    assert_eq!(engine.oldest_unapplied(), None);
+    // An idle position on its way holds nothing.
+    let idle = Event::Keepalive { wal_end: Lsn(500), reply_requested: false };
+    receive(&mut engine, vec![idle]);
+    assert!(batch(&mut engine).is_some_and(|batch| batch.commits.is_empty()));
+    assert_eq!(engine.oldest_unapplied(), None);
+}
+
+#[test]
+fn a_transaction_in_parts_is_committed_with_its_last_part() {
+    let mut engine = engine(2);
+    receive(&mut engine, transaction(7, 5));
+    let mut commits = Vec::new();
+    while let Some(batch) = batch(&mut engine) {
+        assert_eq!(engine.oldest_unapplied(), Some(second(7)));
+        commits.push(batch.commits);
+        engine.handle(Input::Applied).unwrap();
+    }
+    assert_eq!(commits, [vec![], vec![], vec![second(7)]]);
+}
+
+/// Maps nothing, and counts how often it is told that a batch ends.
+struct Unmapped(Model, Arc<Mutex<Vec<&'static str>>>);
+
+impl Translate for Unmapped {
+    type Error = Infallible;
+
+    fn translate(&mut self, _: &Change) -> Result<Option<graph::Event>, Infallible> {
+        self.1.lock().unwrap().push("change");
+        Ok(None)
+    }
+
+    fn batch_translated(&mut self) {
+        self.1.lock().unwrap().push("translated");
+    }
+
+    fn model(&self) -> &Model {
+        &self.0
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("away")]
+struct Away;
+
+impl Failure for Away {
+    fn is_transient(&self) -> bool {
+        true
+    }
+}
+
+/// Is away from a position on.
+struct AwayFrom(Lsn);
+
+impl Sink<Vec<Statement>> for AwayFrom {
+    type Error = Away;
+
+    async fn write(&mut self, advance: Advance, _: Vec<Statement>) -> Result<(), Away> {
+        if advance.to.lsn < self.0 { Ok(()) } else { Err(Away) }
+    }
+}
+
+struct Told(Arc<Mutex<Vec<&'static str>>>);
+
+impl Observer for Told {
+    fn written(&mut self, written: &Written<'_>) {
+        assert_eq!((written.changes, written.commits.len()), (3, 1));
+        self.0.lock().unwrap().push("written");
+    }
+}
+
+#[tokio::test]
+async fn the_observer_is_told_once_a_batch_of_what_is_in_the_graph() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let translator = Unmapped(Model { tables: Vec::new() }, told.clone());
+    let mut translated =
+        Translated { translator, finish: |_: &Model, statements: Vec<Statement>| statements };
+    let mut sink = Observed { sink: AwayFrom(Lsn(30)), observer: Told(told.clone()) };
+    let batch = |changes: usize, to: u64| {
+        let commits: Vec<Timestamp> = (0..changes.min(1)).map(|_| second(1)).collect();
+        let to = Position::at(Lsn(to));
+        let advance = Advance { from: Position::at(Lsn(1)), to, committed_at: None };
+        let changes = vec![change(); changes];
+        Batch { changes, advance, whole_transactions: true, xids: vec![], commits }
+    };
+    let mut results = Vec::new();
+    for batch in [batch(3, 10), batch(0, 20), batch(3, 30)] {
+        let advance = batch.advance;
+        let ready = translated.prepare(batch, true).unwrap();
+        results.push(sink.write(advance, ready).await.is_ok());
+    }
+    assert_eq!(results, [true, true, false]);
+    let told = told.lock().unwrap().clone();
+    let batch = ["change", "change", "change", "translated"];
+    let expected: Vec<_> =
+        batch.into_iter().chain(["written", "translated"]).chain(batch).collect();
+    assert_eq!(told, expected, "nothing of an idle position, nor of what failed");
+}
