@@ -1,0 +1,95 @@
+//! What shell and engine say to each other.
+
+use std::time::Duration;
+
+use crate::{
+    change::{Change, Event, Timestamp},
+    checkpoint::Advance,
+    lsn::Lsn,
+};
+
+/// How much goes into one graph transaction, and how much waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// A batch takes no further source transaction once it has this many changes.
+    pub batch_changes: usize,
+    /// A batch takes no further source transaction once it has this many bytes.
+    pub batch_bytes: usize,
+    /// A source transaction with more changes is applied in parts of this many.
+    pub part_changes: usize,
+    /// A source transaction with more bytes is applied in parts of about this many.
+    pub part_bytes: usize,
+    /// No input is wanted while this many bytes wait.
+    pub waiting_bytes: usize,
+    /// An idle position is written to the checkpoint at most once in this time.
+    pub idle_interval: Duration,
+}
+
+impl Limits {
+    /// Batches of about two thousand changes are where a single Neo4j lane stops gaining; the byte
+    /// limits keep wide rows from filling memory.
+    pub const DEFAULT: Limits = Limits {
+        batch_changes: 2_000,
+        batch_bytes: 4 << 20,
+        part_changes: 10_000,
+        part_bytes: 8 << 20,
+        waiting_bytes: 16 << 20,
+        idle_interval: Duration::from_secs(1),
+    };
+}
+
+/// What the shell tells the engine.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// The source delivered something.
+    Event(Event),
+    /// The batch that was ordered first, of those not applied, is in the graph, checkpoint included.
+    Applied,
+    /// Order nothing more until [`Input::Release`].
+    Hold,
+    /// Go on.
+    Release,
+}
+
+/// What the engine asks of the shell.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Write the batch, with its checkpoint, in one graph transaction, after those that were ordered
+    /// before it; then say [`Input::Applied`].
+    Apply(Batch),
+    /// The graph is complete through this position: the source may forget what is before it.
+    Acknowledge(Lsn),
+    /// The hold has begun: nothing is in flight.
+    Held,
+}
+
+/// What is written together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// The changes, in source order. Empty when only the position moves.
+    pub changes: Vec<Change>,
+    /// The step of the checkpoint.
+    pub advance: Advance,
+    /// It holds whole source transactions only.
+    pub whole_transactions: bool,
+    /// The transactions in it, by id modulo 2^32.
+    pub xids: Vec<u32>,
+    /// When each transaction that it completes was committed, in source order.
+    pub commits: Vec<Timestamp>,
+}
+
+/// The stream does not fit the checkpoint it was started from.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// A transaction was applied in parts, and the stream goes on with another one.
+    #[error(
+        "the checkpoint holds a part of the transaction committed at {expected}, but the stream goes on with the one \
+         at {found}: the slot was re-created or the database restored. Remove the pipeline and copy again"
+    )]
+    PartOfAnotherTransaction {
+        /// The transaction that is applied in part.
+        expected: Lsn,
+        /// The one that came.
+        found: Lsn,
+    },
+}
