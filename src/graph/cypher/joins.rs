@@ -3,14 +3,14 @@
 use crate::graph::{
     model::{Model, RelationshipKey, RelationshipShape, TableIndex},
     mutation::Key,
-    statement::{Completeness, INCOMPLETE_PROPERTY, Known, NodeRow, PLACEHOLDER, RelationshipRow},
+    statement::{Completeness, INCOMPLETE_PROPERTY, Known, NodeRow, RelationshipRow},
 };
 
 use super::{
     CLEAR_ROWS, Parameter, Query, key_columns, node_row,
     nodes::assignments,
     references::ensure,
-    text::{columns, differs, hint, join_shape, joined, node, quote, seek, sweep_ends},
+    text::{columns, differs, hint, join_shape, joined, merge, quote, seek, sweep_ends},
     values,
 };
 
@@ -46,26 +46,25 @@ pub fn upsert(
 ) -> Vec<Query> {
     let join = join_shape(model, table);
     let layout = Layout::new(model, join);
-    let ends = format!(
-        "{} {}",
-        seek("a", model.node(join.from), 0),
-        seek("b", model.node(join.to), layout.to)
-    );
+    let (from, to) = (model.node(join.from), model.node(join.to));
+    let ends = format!("{} {}", merge("a", from, 0), merge("b", to, layout.to));
     let mut queries = vec![
-        ensure(model.node(join.from), rows.iter().map(|row| &row.from)),
-        ensure(model.node(join.to), rows.iter().map(|row| &row.to)),
+        ensure(from, rows.iter().map(|row| &row.from)),
+        ensure(to, rows.iter().map(|row| &row.to)),
     ];
     let rows: Vec<Vec<Parameter>> = rows.into_iter().map(|row| columns_of(join, row)).collect();
     let query = |text: String| Query::new(text, rows.iter().cloned());
     let own = own_key(join);
     let (existing, missing) = if own.is_empty() {
         let missing = format!("WITH a, b, r WHERE NOT EXISTS {{ {} }}", joined("a", "", join, "b"));
-        (format!("{ends} {}", between(join)), missing)
+        (row_match(model, join), missing)
     } else {
         // It sweeps, so it comes before placeholders are made for the rows that have nothing yet.
         queries.insert(0, query(format!("UNWIND $rows AS r {}", reconnect(model, join, &layout))));
-        let none =
-            format!("OPTIONAL {} WITH a, b, r, y WHERE y IS NULL", seek_own("y", join, layout.own));
+        let none = format!(
+            "WITH a, b, r OPTIONAL {} WITH a, b, r, y WHERE y IS NULL",
+            seek_own("y", join, layout.own)
+        );
         (seek_own("x", join, layout.own), none)
     };
     let mut set = assignments("x", &join.properties, known, layout.values);
@@ -135,14 +134,14 @@ fn reconnect(model: &Model, join: &RelationshipShape, layout: &Layout) -> String
     let (from, to) = (model.node(join.from), model.node(join.to));
     format!(
         "{} WITH r, x, startNode(x) AS s, endNode(x) AS e WHERE {} OR {} \
-         MERGE {} ON CREATE SET a:{PLACEHOLDER} MERGE {} ON CREATE SET b:{PLACEHOLDER} \
+         {} {} \
          WITH x, s, e, a, b, properties(x) AS kept DELETE x CREATE {} SET y = kept \
          WITH collect(DISTINCT s) AS starts, collect(DISTINCT e) AS ends {}",
         seek_own("x", join, layout.own),
         differs("s", &from.key, 0),
         differs("e", &to.key, layout.to),
-        node("a", from, 0),
-        node("b", to, layout.to),
+        merge("a", from, 0),
+        merge("b", to, layout.to),
         joined("a", "y", join, "b"),
         sweep_ends(model, join),
     )

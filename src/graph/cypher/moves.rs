@@ -16,7 +16,7 @@ use super::{
     Query,
     joins::{own_key, row_match, seek_own},
     nodes::drop_body,
-    text::{columns, join_shape, joined, node, quote, seek, sweep_ends},
+    text::{columns, join_shape, joined, merge, quote, seek, sweep_ends},
     two_keys,
 };
 
@@ -213,13 +213,13 @@ fn reconnect(model: &Model, join: &RelationshipShape) -> String {
     let (from, to) = (model.node(join.from), model.node(join.to));
     let new_from = from.key.len() + to.key.len();
     format!(
-        "{} MERGE {} ON CREATE SET c:{PLACEHOLDER} MERGE {} ON CREATE SET d:{PLACEHOLDER} \
+        "{} {} {} \
          WITH x, a, b, c, d, properties(x) AS kept, EXISTS {{ {} }} AS there DELETE x \
          FOREACH (free IN CASE WHEN there THEN [] ELSE [1] END | CREATE {} SET y = kept) \
          WITH [a] AS starts, [b] AS ends {}",
         row_match(model, join),
-        node("c", from, new_from),
-        node("d", to, new_from + from.key.len()),
+        merge("c", from, new_from),
+        merge("d", to, new_from + from.key.len()),
         joined("c", "", join, "d"),
         joined("c", "y", join, "d"),
         sweep_ends(model, join),

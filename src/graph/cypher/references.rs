@@ -8,7 +8,7 @@ use crate::graph::{
 
 use super::{
     Query, key_and_option, key_columns,
-    text::{columns, differs, hint, node, owned, quote, seek, sweep},
+    text::{columns, differs, hint, merge, owned, quote, seek, sweep},
     two_keys,
 };
 
@@ -48,7 +48,7 @@ pub fn add(
     let text = format!(
         "UNWIND $rows AS r {} {} WITH c, p WHERE NOT c:{PLACEHOLDER} AND NOT EXISTS {{ {} }} CREATE {}",
         seek("c", shape, 0),
-        seek("p", target, shape.key.len()),
+        merge("p", target, shape.key.len()),
         owned("c", "", reference, "p"),
         owned("c", "", reference, "p"),
     );
@@ -60,8 +60,7 @@ pub fn ensure<'a>(shape: &NodeShape, keys: impl Iterator<Item = &'a Key>) -> Que
     let mut keys: Vec<&Key> = keys.collect();
     keys.sort_unstable();
     keys.dedup();
-    let text =
-        format!("UNWIND $rows AS r MERGE {} ON CREATE SET p:{PLACEHOLDER}", node("p", shape, 0));
+    let text = format!("UNWIND $rows AS r {}", merge("p", shape, 0));
     Query::new(text, keys.into_iter().cloned().map(key_columns))
 }
 

@@ -35,6 +35,13 @@ pub fn seek(variable: &str, shape: &NodeShape, first: usize) -> String {
     format!("MATCH {} {}", node(variable, shape, first), hint(variable, &shape.label, &shape.key))
 }
 
+/// The node is found, or made as a placeholder. A relationship is made at a node that is found so
+/// and not by a match, because a sweep in another lane may have taken it since.
+pub fn merge(variable: &str, shape: &NodeShape, first: usize) -> String {
+    let node = node(variable, shape, first);
+    format!("MERGE {node} ON CREATE SET {variable}:{PLACEHOLDER}")
+}
+
 /// The index hint for a look-up by properties.
 pub fn hint(variable: &str, label: &str, properties: &[String]) -> String {
     format!("USING INDEX SEEK {variable}:{}({})", quote(label), quote_all(properties))

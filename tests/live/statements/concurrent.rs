@@ -1,6 +1,6 @@
 //! Two writers at one placeholder, and join rows that move under their key's constraint.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use neo4rs::Query;
 use wal2graph::{
@@ -23,6 +23,8 @@ use crate::support;
 const PARENTS: TableIndex = TableIndex(0);
 const CHILDREN: TableIndex = TableIndex(1);
 const LINKS: TableIndex = TableIndex(2);
+/// So many relationships that taking one no longer locks the node it points at.
+const MANY: i64 = 100;
 /// Long enough to know that a statement waits.
 const WAITS: Duration = Duration::from_millis(500);
 
@@ -46,20 +48,22 @@ fn fill() -> Statement {
     Statement::UpsertNodes { table: PARENTS, known, completeness, rows }
 }
 
-fn child(id: i64) -> Statement {
-    let rows = vec![NodeRow { key: key(&[id]), values: vec![] }];
+/// Rows of children, and one more.
+fn children() -> Statement {
+    let rows = (1..=MANY + 1).map(|id| NodeRow { key: key(&[id]), values: vec![] }).collect();
     let (known, completeness) = (Known([].into()), Completeness::Complete);
     Statement::UpsertNodes { table: CHILDREN, known, completeness, rows }
 }
 
-fn refer(child: i64, parent: i64) -> Statement {
-    let rows = vec![(key(&[child]), key(&[parent]))];
+/// These children point at parent 1.
+fn refer(children: RangeInclusive<i64>) -> Statement {
+    let rows = children.map(|id| (key(&[id]), key(&[1]))).collect();
     Statement::AddReferences { table: CHILDREN, reference: 0, rows }
 }
 
-/// The child's reference becomes NULL.
-fn leave(child: i64) -> Statement {
-    let rows = vec![(key(&[child]), None)];
+/// The references of the many become NULL.
+fn leave() -> Statement {
+    let rows = (1..=MANY).map(|id| (key(&[id]), None)).collect();
     Statement::RemoveReferences { table: CHILDREN, reference: 0, sweep: true, rows }
 }
 
@@ -74,12 +78,17 @@ async fn run(
     Ok(())
 }
 
-/// Children 1 and 2; the first points at parent 1, which has no row.
+/// All children but one point at parent 1, which has no row.
 async fn placeholder(prefix: &str) -> Real {
     let real = Real::new(model(prefix)).await;
-    for statement in [child(1), child(2), refer(1, 1)] {
+    for statement in [children(), refer(1..=MANY)] {
         real.apply(&statement).await;
     }
+    // Others' relationships of the same type: taking ours does not lock the node then.
+    let others = format!(
+        "MATCH (p:{prefix}Parent) UNWIND range(1, {MANY}) AS x CREATE (:{prefix}Other)-[:PARENT]->(p)"
+    );
+    real.connection.run(Query::new(others)).await.unwrap();
     real
 }
 
@@ -108,7 +117,7 @@ async fn one_after_the_other(real: &Real, first: Statement, second: Statement) {
 async fn parent(prefix: &str) -> Vec<(bool, Option<i64>, i64)> {
     let text = format!(
         "MATCH (p:{prefix}Parent {{id: 1}}) \
-         RETURN p:_Placeholder AS placeholder, p.name AS name, COUNT {{ (p)<-[:PARENT]-() }} AS children"
+         RETURN p:_Placeholder AS placeholder, p.name AS name, COUNT {{ (p)<-[:PARENT]-(:{prefix}Child) }} AS children"
     );
     let rows = support::graph().rows(Query::new(text)).await.unwrap();
     let of = |row: &neo4rs::Row| {
@@ -121,28 +130,28 @@ async fn parent(prefix: &str) -> Vec<(bool, Option<i64>, i64)> {
 #[tokio::test]
 async fn a_row_that_fills_a_placeholder_survives_a_sweep_meanwhile() {
     let real = placeholder("SweepFill").await;
-    one_after_the_other(&real, fill(), leave(1)).await;
+    one_after_the_other(&real, fill(), leave()).await;
     assert_eq!(parent("SweepFill").await, [(false, Some(7), 0)]);
 }
 
 #[tokio::test]
 async fn a_row_that_comes_while_its_placeholder_is_swept_is_there() {
     let real = placeholder("FillSweep").await;
-    one_after_the_other(&real, leave(1), fill()).await;
+    one_after_the_other(&real, leave(), fill()).await;
     assert_eq!(parent("FillSweep").await, [(false, Some(7), 0)]);
 }
 
 #[tokio::test]
 async fn a_placeholder_that_gets_another_relationship_survives_a_sweep_meanwhile() {
     let real = placeholder("SweepRefer").await;
-    one_after_the_other(&real, refer(2, 1), leave(1)).await;
+    one_after_the_other(&real, refer(MANY + 1..=MANY + 1), leave()).await;
     assert_eq!(parent("SweepRefer").await, [(true, None, 1)]);
 }
 
 #[tokio::test]
 async fn a_relationship_that_comes_while_its_placeholder_is_swept_is_there() {
     let real = placeholder("ReferSweep").await;
-    one_after_the_other(&real, leave(1), refer(2, 1)).await;
+    one_after_the_other(&real, leave(), refer(MANY + 1..=MANY + 1)).await;
     assert_eq!(parent("ReferSweep").await, [(true, None, 1)]);
 }
 
