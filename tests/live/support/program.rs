@@ -62,6 +62,8 @@ impl Pipeline {
     pub async fn catch_up(&self) {
         let output = self.output(&["run", "--until", "current"]).await;
         let log = String::from_utf8_lossy(&output.stderr);
+        // Shown when the test fails later.
+        println!("{log}");
         assert!(output.status.success(), "{log}");
     }
 
