@@ -10,6 +10,8 @@
 
 use std::fmt;
 
+use crate::value::TypeFacts;
+
 /// The user tables of a database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalog {
@@ -191,51 +193,6 @@ pub struct Column {
     pub generated: bool,
     /// Equal texts are equal bytes. False only under a nondeterministic collation.
     pub deterministic: bool,
-}
-
-/// What `pg_type` says of a type.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TypeFacts {
-    /// `oid`.
-    pub oid: u32,
-    /// The name of its schema.
-    pub schema: String,
-    /// `typname`.
-    pub name: String,
-    /// `typdelim`: what stands between values of this type in an array of it.
-    pub delimiter: char,
-    /// What sort of type it is.
-    pub kind: TypeKind,
-}
-
-/// What sort of type it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TypeKind {
-    /// A scalar type of PostgreSQL's or an extension's.
-    Base,
-    /// An array that is written as arrays are (`int2vector` is not).
-    Array {
-        /// The type of its elements.
-        element: u32,
-    },
-    /// A domain.
-    Domain {
-        /// The type beneath, maybe a domain too.
-        base: u32,
-    },
-    /// An enum.
-    Enum,
-    /// A range.
-    Range,
-    /// A multirange.
-    Multirange,
-    /// A row type.
-    Composite {
-        /// Its attributes, in order: name and type.
-        fields: Vec<(String, u32)>,
-    },
-    /// A pseudo-type: no column has one.
-    Pseudo,
 }
 
 /// A primary key, a unique constraint, or a unique index on plain columns.

@@ -7,13 +7,16 @@
 //! ```
 //!
 //! One batch is in flight; what arrives meanwhile forms the next one, so that low load gives small
-//! batches and high load large ones. A batch holds whole source transactions; only one above
-//! [`Limits::part_changes`] or [`Limits::part_bytes`] is cut into parts.
+//! batches and high load large ones. Only a batch that can grow no further is ordered while another
+//! is in flight: it can be made ready meanwhile. A batch holds whole source transactions; only one
+//! above [`Limits::part_changes`] or [`Limits::part_bytes`] is cut into parts.
 //!
 //! Why nothing is lost: a position is acknowledged only when the sink has applied a batch that
 //! leads to it, and the position between transactions that a keepalive names goes through the same
 //! queue as the data, into the checkpoint first. `acked <= applied <= ordered <= received` is
 //! asserted after every input.
+
+mod limits;
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -23,42 +26,14 @@ use crate::{
     lsn::Lsn,
 };
 
-/// How much goes into one graph transaction, and how much waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// A batch takes no further source transaction once it has this many changes.
-    pub batch_changes: usize,
-    /// A batch takes no further source transaction once it has this many bytes.
-    pub batch_bytes: usize,
-    /// A source transaction with more changes is applied in parts of this many.
-    pub part_changes: usize,
-    /// A source transaction with more bytes is applied in parts of about this many.
-    pub part_bytes: usize,
-    /// No input is wanted while this many bytes wait.
-    pub waiting_bytes: usize,
-    /// An idle position is written to the checkpoint at most once in this time.
-    pub idle_interval: Duration,
-}
-
-impl Limits {
-    /// Batches of about two thousand changes are where a single Neo4j lane stops gaining; the byte
-    /// limits keep wide rows from filling memory.
-    pub const DEFAULT: Limits = Limits {
-        batch_changes: 2_000,
-        batch_bytes: 4 << 20,
-        part_changes: 10_000,
-        part_bytes: 8 << 20,
-        waiting_bytes: 16 << 20,
-        idle_interval: Duration::from_secs(1),
-    };
-}
+pub use limits::Limits;
 
 /// What the shell tells the engine.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     /// The source delivered something.
     Event(Event),
-    /// The batch that was ordered last is in the graph, checkpoint included.
+    /// The batch that was ordered first, of those not applied, is in the graph, checkpoint included.
     Applied,
     /// Order nothing more until [`Input::Release`].
     Hold,
@@ -69,7 +44,8 @@ pub enum Input {
 /// What the engine asks of the shell.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
-    /// Write the batch, with its checkpoint, in one graph transaction; then say [`Input::Applied`].
+    /// Write the batch, with its checkpoint, in one graph transaction, after those that were ordered
+    /// before it; then say [`Input::Applied`].
     Apply(Batch),
     /// The graph is complete through this position: the source may forget what is before it.
     Acknowledge(Lsn),
@@ -121,9 +97,11 @@ pub struct Engine {
     acked: Lsn,
     open: Option<Open>,
     waiting: VecDeque<Piece>,
+    waiting_changes: usize,
     waiting_bytes: usize,
     idle: Idle,
-    flight: Flight,
+    /// Where the batches lead that are ordered and not applied.
+    flights: VecDeque<Flight>,
     hold: Hold,
     acknowledge: Option<Lsn>,
 }
@@ -178,11 +156,13 @@ struct Idle {
     written_at: Option<Duration>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Flight {
-    Nothing,
-    /// A batch that leads there, and when its oldest transaction committed.
-    Batch(Position, Option<Timestamp>),
+/// A batch that is ordered and not applied.
+#[derive(Debug)]
+struct Flight {
+    /// Where it leads.
+    to: Position,
+    /// When its oldest transaction committed.
+    oldest: Option<Timestamp>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -203,9 +183,10 @@ impl Engine {
             acked: Lsn::ZERO,
             open: None,
             waiting: VecDeque::new(),
+            waiting_changes: 0,
             waiting_bytes: 0,
             idle: Idle::default(),
-            flight: Flight::Nothing,
+            flights: VecDeque::new(),
             hold: Hold::Off,
             acknowledge: Some(position.lsn),
         }
@@ -223,12 +204,10 @@ impl Engine {
 
     /// When the oldest source transaction committed that was received and is not in the graph.
     pub fn oldest_unapplied(&self) -> Option<Timestamp> {
-        if let Flight::Batch(_, oldest @ Some(_)) = self.flight {
-            return oldest;
-        }
-        let open = self.open.as_ref().filter(|open| open.skip != Skip::Everything);
+        let in_flight = self.flights.iter().find_map(|flight| flight.oldest);
         let waiting = self.waiting.front().map(|piece| piece.committed_at);
-        waiting.or(open.map(|open| open.begin.committed_at))
+        let open = self.open.as_ref().filter(|open| open.skip != Skip::Everything);
+        in_flight.or(waiting).or(open.map(|open| open.begin.committed_at))
     }
 
     /// Whether the source should be read on: what waits is below its limit.
@@ -275,12 +254,12 @@ impl Engine {
 
     /// Whether everything received is applied, but for a transaction that is still arriving.
     pub fn is_drained(&self) -> bool {
-        self.waiting.is_empty() && self.flight == Flight::Nothing
+        self.waiting.is_empty() && self.flights.is_empty()
     }
 
     /// When to [`Engine::poll`] again if nothing else happens.
     pub fn wakeup(&self) -> Option<Duration> {
-        let waits = self.flight == Flight::Nothing && self.hold == Hold::Off;
+        let waits = self.flights.is_empty() && self.hold == Hold::Off;
         (waits && self.waiting.is_empty() && self.idle_is_ahead()).then(|| self.idle_write_at())
     }
 
@@ -362,6 +341,7 @@ impl Engine {
     }
 
     fn wait(&mut self, piece: Piece) {
+        self.waiting_changes += piece.changes.len();
         self.waiting_bytes += piece.bytes;
         self.waiting.push_back(piece);
     }
@@ -380,9 +360,7 @@ impl Engine {
     }
 
     fn batch_applied(&mut self) {
-        let Flight::Batch(to, _) = std::mem::replace(&mut self.flight, Flight::Nothing) else {
-            panic!("applied, but nothing was in flight");
-        };
+        let Flight { to, .. } = self.flights.pop_front().expect("what is applied was in flight");
         self.applied = to;
         if to.lsn > self.acked {
             self.acknowledge = Some(to.lsn);
@@ -393,14 +371,26 @@ impl Engine {
         if let Some(lsn) = self.take_acknowledgement() {
             return Some(Output::Acknowledge(lsn));
         }
-        if self.flight != Flight::Nothing || self.hold == Hold::On {
+        if self.hold == Hold::On {
             return None;
+        }
+        if !self.flights.is_empty() {
+            let ahead = self.hold == Hold::Off && self.flights.len() < FLIGHTS_MAX;
+            let batch = (ahead && self.has_full_batch()).then(|| self.next_batch());
+            return batch.flatten().map(Output::Apply);
         }
         if self.hold == Hold::Wanted {
             self.hold = Hold::On;
             return Some(Output::Held);
         }
         self.next_batch().or_else(|| self.idle_batch(now)).map(Output::Apply)
+    }
+
+    /// The next batch would not grow by waiting.
+    fn has_full_batch(&self) -> bool {
+        let part = self.waiting.front().is_some_and(|it| !matches!(it.end, PieceEnd::Whole(_)));
+        let changes = self.waiting_changes >= self.limits.batch_changes;
+        part || changes || self.waiting_bytes >= self.limits.batch_bytes
     }
 
     fn next_batch(&mut self) -> Option<Batch> {
@@ -429,6 +419,7 @@ impl Engine {
             commits.push(next.committed_at);
         }
         self.waiting_bytes -= bytes;
+        self.waiting_changes -= changes.len();
         let to = match last.0 {
             PieceEnd::Part(part) => Position { part: Some(part), ..self.ordered },
             PieceEnd::Whole(lsn) | PieceEnd::LastPart(lsn) => Position::at(self.further(lsn)),
@@ -477,7 +468,7 @@ impl Engine {
     ) -> Advance {
         let advance = Advance { from: self.ordered, to, committed_at };
         self.ordered = to;
-        self.flight = Flight::Batch(to, oldest);
+        self.flights.push_back(Flight { to, oldest });
         advance
     }
 }

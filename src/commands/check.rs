@@ -8,9 +8,12 @@ use crate::{
     catalog::Catalog,
     cli::ReportArgs,
     config::Config,
-    graph::model::Shape,
+    graph::model::{Shape, Table},
     mapping::{Mapping, compile},
-    neo4j::{self, Connection, schema},
+    neo4j::{
+        self, Connection,
+        schema::{self, Entity},
+    },
     postgres::{
         connect::Sql,
         setup::{self, Server, Slot},
@@ -205,32 +208,63 @@ async fn graph(
             "GRANT the user the role architect, or create them as wal2graph plan lists them",
         );
     }
-    let checkpoint = neo4j::checkpoint::read(&graph, &config.pipeline).await?;
-    let (Some(mapping), None) = (mapping, &checkpoint) else {
-        if let (Some(mapping), Some(checkpoint)) = (mapping, &checkpoint) {
+    let Some(mapping) = mapping else { return Ok(()) };
+    data(&graph, mapping, report).await?;
+    match neo4j::checkpoint::read(&graph, &config.pipeline).await? {
+        None => foreign_nodes(&graph, mapping, report).await?,
+        Some(checkpoint) => {
             let sql = crate::postgres::connect::sql(&config.source).await?;
-            match run::setup::check_checkpoint(config, &sql.client, mapping, checkpoint).await {
+            match run::setup::check_checkpoint(config, &sql.client, mapping, &checkpoint).await {
                 Ok(()) => report.ok(format!("the graph is at {}", checkpoint.position.lsn)),
                 Err(error) => {
                     report.failure("the graph does not fit the source", error.to_string())
                 }
             }
         }
-        return Ok(());
+    }
+    Ok(())
+}
+
+/// Data that is there already and keeps a constraint from being made.
+async fn data(
+    graph: &Connection,
+    mapping: &Mapping,
+    report: &mut Report,
+) -> Result<(), CommandError> {
+    let missing = schema::missing(graph, &schema::requirements(&mapping.model)).await?;
+    for (requirement, values) in schema::violations(graph, &missing).await? {
+        let properties = requirement.properties.join(", ");
+        let what = match &requirement.entity {
+            Entity::Node(label) => format!("nodes with the label {label}"),
+            Entity::Relationship(of) => format!("relationships of the type {of}"),
+        };
+        report.failure(
+            format!("{values} values of ({properties}) are shared by several {what}: they must be unique"),
+            format!(
+                "remove the duplicates from the graph, or give the table another name there (label or type in \
+                 `tables`); the constraint that is needed: {}",
+                requirement.cypher()
+            ),
+        );
+    }
+    Ok(())
+}
+
+/// Nodes that somebody else has put under the mapping's labels.
+async fn foreign_nodes(
+    graph: &Connection,
+    mapping: &Mapping,
+    report: &mut Report,
+) -> Result<(), CommandError> {
+    let label = |table: &Table| match &table.shape {
+        Shape::Node(node) => Some(node.label.clone()),
+        Shape::Relationship(_) => None,
     };
-    let labels: Vec<&str> = mapping
-        .model
-        .iter()
-        .filter_map(|(_, table)| match &table.shape {
-            Shape::Node(node) => Some(node.label.as_str()),
-            Shape::Relationship(_) => None,
-        })
-        .collect();
-    let counts = schema::count_labels(&graph, &labels).await?;
+    let labels: Vec<String> = mapping.model.tables.iter().filter_map(label).collect();
+    let counts = schema::count_labels(graph, &labels).await?;
     for (label, count) in labels.iter().zip(counts).filter(|(_, count)| *count > 0) {
         report.warning(format!(
-            "{count} nodes have the label {label} already: those with a row's key become that row, the others stay; \
-             duplicates of a key keep the constraint from being created"
+            "{count} nodes have the label {label} already: those with a row's key become that row, the others stay"
         ));
     }
     Ok(())

@@ -90,7 +90,7 @@ impl Failure for CommandError {
             CommandError::Connect(error) => error.is_transient(),
             CommandError::Sql(error) => postgres::connect::is_transient(error),
             CommandError::Stream(error) => error.is_transient(),
-            CommandError::Graph(error) => is_transient(error),
+            CommandError::Graph(error) => error.is_transient(),
             CommandError::Pipeline(error) => error.is_transient(),
             CommandError::NotYet(_) => true,
             CommandError::Config(_)
@@ -99,14 +99,6 @@ impl Failure for CommandError {
             | CommandError::Definite(_)
             | CommandError::Output(_) => false,
         }
-    }
-}
-
-fn is_transient(error: &neo4j::Error) -> bool {
-    use neo4j::Error::{Data, Fatal, Lost, Terminated, TooLarge, Transient};
-    match error {
-        Transient(_) | Lost(_) | Terminated(_) => true,
-        TooLarge(_) | Data(_) | Fatal(_) => false,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::catalog::{self, Catalog, Column, Table, TableName};
-use crate::value::{FieldFacts, NumericMode, Type, TypeCatalog, TypeFacts, TypeKind};
+use crate::catalog::{Catalog, Column, Table, TableName};
+use crate::value::{NumericMode, Type, TypeCatalog};
 
 use super::columns::{Form, MappedColumn, ReferenceColumns, Slot, TableColumns};
 use super::edit::{ColumnForm, NumericForm, TableEdit};
@@ -24,7 +24,7 @@ impl Types {
             NumericForm::Float => NumericMode::Float,
             NumericForm::Auto => NumericMode::Auto,
         };
-        Types { catalog: TypeCatalog::new(catalog.types.iter().map(type_facts)), numeric }
+        Types { catalog: TypeCatalog::new(catalog.types.iter().cloned()), numeric }
     }
 
     /// What a column is read as, as the table's edits want it.
@@ -57,31 +57,6 @@ fn is_numeric(value_type: &Type) -> bool {
         Type::Numeric(_) => true,
         Type::Array { element, .. } => is_numeric(element),
         _ => false,
-    }
-}
-
-/// The catalog's facts in the words of [`crate::value`], which knows no catalog.
-fn type_facts(facts: &catalog::TypeFacts) -> TypeFacts {
-    let kind = match &facts.kind {
-        catalog::TypeKind::Base => TypeKind::Base,
-        catalog::TypeKind::Array { element } => TypeKind::Array { element: *element },
-        catalog::TypeKind::Domain { base } => TypeKind::Domain { base: *base },
-        catalog::TypeKind::Enum => TypeKind::Enum,
-        catalog::TypeKind::Range => TypeKind::Range,
-        catalog::TypeKind::Multirange => TypeKind::Multirange,
-        catalog::TypeKind::Pseudo => TypeKind::Pseudo,
-        catalog::TypeKind::Composite { fields } => {
-            let fields = fields.iter().cloned();
-            let fields = fields.map(|(name, type_oid)| FieldFacts { name, type_oid });
-            TypeKind::Composite { fields: fields.collect() }
-        }
-    };
-    TypeFacts {
-        oid: facts.oid,
-        schema: facts.schema.clone(),
-        name: facts.name.clone(),
-        delimiter: facts.delimiter,
-        kind,
     }
 }
 

@@ -11,6 +11,8 @@
 
 use neo4rs::Error as DriverError;
 
+use crate::pipeline::Failure;
+
 /// Why Neo4j did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -118,6 +120,15 @@ fn fix(category: &str, title: &str) -> &'static str {
         ("Database", "DatabaseNotFound") => ". Check the name of the database",
         ("Statement", "SyntaxError") => ". Neo4j 5.26 or newer is needed",
         _ => "",
+    }
+}
+
+impl Failure for Error {
+    fn is_transient(&self) -> bool {
+        match self {
+            Error::Transient(_) | Error::Lost(_) | Error::Terminated(_) => true,
+            Error::TooLarge(_) | Error::Data(_) | Error::Fatal(_) => false,
+        }
     }
 }
 

@@ -8,7 +8,10 @@ use std::collections::BTreeSet;
 
 use neo4rs::{Query, Row};
 
-use crate::graph::model::{Model, ReferenceBy, RelationshipKey, Shape};
+use crate::graph::{
+    cypher::quote,
+    model::{Model, ReferenceBy, RelationshipKey, Shape},
+};
 
 use super::{checkpoint::LABEL, connect::Connection, error::Error};
 
@@ -73,6 +76,16 @@ pub fn requirements(model: &Model) -> BTreeSet<Requirement> {
     all
 }
 
+impl Entity {
+    /// The pattern that finds it as `e`; `arrow` ends a relationship's.
+    fn pattern(&self, arrow: &str) -> String {
+        match self {
+            Entity::Node(label) => format!("(e:{})", quote(label)),
+            Entity::Relationship(of) => format!("()-[e:{}]{arrow}()", quote(of)),
+        }
+    }
+}
+
 impl Requirement {
     /// The name it gets in the graph.
     pub fn name(&self) -> String {
@@ -83,19 +96,30 @@ impl Requirement {
 
     /// The statement that makes it.
     pub fn cypher(&self) -> String {
-        let pattern = match &self.entity {
-            Entity::Node(label) => format!("(e:{})", quoted(label)),
-            Entity::Relationship(of) => format!("()-[e:{}]-()", quoted(of)),
-        };
+        let pattern = self.entity.pattern("-");
         let properties: Vec<_> =
-            self.properties.iter().map(|name| format!("e.{}", quoted(name))).collect();
-        let (name, properties) = (quoted(&self.name()), properties.join(", "));
+            self.properties.iter().map(|name| format!("e.{}", quote(name))).collect();
+        let (name, properties) = (quote(&self.name()), properties.join(", "));
         match self.unique {
             true => format!(
                 "CREATE CONSTRAINT {name} IF NOT EXISTS FOR {pattern} REQUIRE ({properties}) IS UNIQUE"
             ),
             false => format!("CREATE INDEX {name} IF NOT EXISTS FOR {pattern} ON ({properties})"),
         }
+    }
+
+    /// The query that counts the values which several entities share.
+    fn shared_values(&self) -> String {
+        let property = |name: &String| format!("e.{}", quote(name));
+        let all: Vec<_> = self.properties.iter().map(property).collect();
+        let present: Vec<_> = all.iter().map(|it| format!("{it} IS NOT NULL")).collect();
+        format!(
+            "MATCH {} WHERE {} WITH [{}] AS value, count(*) AS entities WHERE entities > 1 \
+             RETURN count(*) AS count",
+            self.entity.pattern("->"),
+            present.join(" AND "),
+            all.join(", ")
+        )
     }
 
     /// Whether `other` serves as well: a uniqueness is an index too.
@@ -171,11 +195,6 @@ fn requirement_of(row: &Row) -> Option<Requirement> {
     Some(Requirement { entity, unique: row.get("unique").ok()?, properties })
 }
 
-/// A name as Cypher takes any name.
-fn quoted(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
-}
-
 /// What there is to know about the server before writing to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
@@ -198,6 +217,23 @@ pub async fn describe(connection: &Connection) -> Result<Server, Error> {
     Ok(Server { version: field("version"), edition: field("edition"), database: field("database") })
 }
 
+/// For each of the unique requirements, how many values several entities share: a constraint can
+/// not be made over them. Those without any are left out.
+pub async fn violations<'a>(
+    connection: &Connection,
+    requirements: &'a [Requirement],
+) -> Result<Vec<(&'a Requirement, u64)>, Error> {
+    let mut found = Vec::new();
+    for requirement in requirements.iter().filter(|it| it.unique) {
+        let rows = connection.rows(Query::new(requirement.shared_values())).await?;
+        match rows.first().and_then(|row| row.get::<i64>("count").ok()) {
+            None | Some(0) => {}
+            Some(count) => found.push((requirement, count.unsigned_abs())),
+        }
+    }
+    Ok(found)
+}
+
 /// Whether the user may change the schema, found out by doing it and taking it back.
 pub async fn may_change_schema(connection: &Connection) -> Result<(), Error> {
     let mut transaction = connection.begin().await?;
@@ -211,10 +247,10 @@ pub async fn may_change_schema(connection: &Connection) -> Result<(), Error> {
 
 /// How many nodes there are of each label, in the order of `labels`; nodes of others before the
 /// first copy.
-pub async fn count_labels(connection: &Connection, labels: &[&str]) -> Result<Vec<u64>, Error> {
+pub async fn count_labels(connection: &Connection, labels: &[String]) -> Result<Vec<u64>, Error> {
     let mut counts = Vec::with_capacity(labels.len());
     for label in labels {
-        let text = format!("MATCH (n:{}) RETURN count(n) AS count", quoted(label));
+        let text = format!("MATCH (n:{}) RETURN count(n) AS count", quote(label));
         let rows = connection.rows(Query::new(text)).await?;
         counts.push(rows.first().and_then(|row| row.get::<i64>("count").ok()).unwrap_or(0) as u64);
     }
@@ -226,7 +262,7 @@ mod tests {
     use super::{Entity, Requirement};
 
     #[test]
-    fn names_are_quoted() {
+    fn names_are_quote() {
         let node = Requirement {
             entity: Entity::Node("A`B".to_owned()),
             unique: true,

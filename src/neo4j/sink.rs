@@ -8,18 +8,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use neo4rs::{BoltType, Row};
+use neo4rs::{BoltType, Row, summary::Counters};
 
 use crate::{
     checkpoint::{Advance, Position},
     copy::{ChunkStep, Progress},
-    graph::{
-        Key, Model, Query, Statement, TableIndex,
-        model::{RelationshipKey, Shape},
-        render,
-        statement::{INCOMPLETE, INCOMPLETE_PROPERTY},
-    },
-    pipeline::{ChunkWriter, StatementSink},
+    graph::{Key, Model, Query, Statement, TableIndex, cypher::incomplete_keys, render},
+    pipeline::{self, ChunkWriter},
 };
 
 use super::{
@@ -46,36 +41,48 @@ impl Sink {
         Sink { writer, reader, model }
     }
 
-    /// Runs the clearing statements to their end and returns the texts of the others.
-    async fn clear_and_render(
-        &mut self,
-        at: Position,
-        statements: Vec<Statement>,
-    ) -> Result<Vec<Query>, WriteError> {
-        let mut queries = Vec::new();
+    async fn clear(&mut self, at: Position, queries: &[Query]) -> Result<(), WriteError> {
+        loop {
+            let did = self.writer.write_piece(&at, queries).await?;
+            if cleared_nothing(&did) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Statements as the sink takes them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Texts {
+    /// Those of each clearing statement, which come before all others.
+    clearing: Vec<Vec<Query>>,
+    /// The others', long ones in portions.
+    others: Vec<Query>,
+}
+
+impl Texts {
+    /// The texts and rows of statements, in their order.
+    pub fn of(model: &Model, statements: Vec<Statement>) -> Self {
+        let mut texts = Texts::default();
         for statement in statements {
             let clears = matches!(
                 statement,
                 Statement::ClearNodes { .. } | Statement::ClearRelationships { .. }
             );
-            let rendered = render(&self.model, statement);
-            if clears {
-                self.clear(at, &rendered).await?;
-            } else {
-                queries.extend(rendered.into_iter().flat_map(portions));
+            let rendered = render(model, statement);
+            match clears {
+                true => texts.clearing.push(rendered),
+                false => texts.others.extend(rendered.into_iter().flat_map(portions)),
             }
         }
-        Ok(queries)
+        texts
     }
+}
 
-    async fn clear(&mut self, at: Position, queries: &[Query]) -> Result<(), WriteError> {
-        loop {
-            let did = self.writer.write_piece(&at, queries).await?;
-            if did.nodes_deleted + did.relationships_deleted + did.labels_added == 0 {
-                return Ok(());
-            }
-        }
-    }
+/// Whether a piece of a clearing found nothing left: it deletes entities, or makes placeholders of
+/// them.
+pub fn cleared_nothing(did: &Counters) -> bool {
+    did.nodes_deleted + did.relationships_deleted + did.labels_added == 0
 }
 
 /// A query in portions of its rows; none when it has no rows.
@@ -92,16 +99,14 @@ fn portions(query: Query) -> Vec<Query> {
     portions
 }
 
-impl StatementSink for Sink {
+impl pipeline::Sink<Texts> for Sink {
     type Error = WriteError;
 
-    async fn write(
-        &mut self,
-        advance: Advance,
-        statements: Vec<Statement>,
-    ) -> Result<(), WriteError> {
-        let queries = self.clear_and_render(advance.from, statements).await?;
-        self.writer.write(&advance, &queries).await
+    async fn write(&mut self, advance: Advance, texts: Texts) -> Result<(), WriteError> {
+        for queries in &texts.clearing {
+            self.clear(advance.from, queries).await?;
+        }
+        self.writer.write(&advance, &texts.others).await
     }
 }
 
@@ -113,9 +118,8 @@ impl ChunkWriter for Sink {
         step: &ChunkStep,
         statements: Vec<Statement>,
     ) -> Result<(), WriteError> {
-        let queries = statements.into_iter().flat_map(|statement| render(&self.model, statement));
-        let queries: Vec<_> = queries.flat_map(portions).collect();
-        self.writer.write_chunk(step, &queries).await
+        let texts = Texts::of(&self.model, statements);
+        self.writer.write_chunk(step, &texts.others).await
     }
 
     async fn write_rows(
@@ -123,8 +127,8 @@ impl ChunkWriter for Sink {
         at: Position,
         statements: Vec<Statement>,
     ) -> Result<(), WriteError> {
-        let queries = self.clear_and_render(at, statements).await?;
-        self.writer.write_piece(&at, &queries).await.map(drop)
+        let texts = Texts::of(&self.model, statements);
+        self.writer.write_piece(&at, &texts.others).await.map(drop)
     }
 
     async fn restart(&mut self, at: Position, progress: &[Progress]) -> Result<(), WriteError> {
@@ -138,8 +142,8 @@ impl ChunkWriter for Sink {
         limit: usize,
     ) -> Result<BTreeMap<TableIndex, Vec<Key>>, WriteError> {
         let mut found = BTreeMap::new();
-        for (table, text) in incomplete_queries(&self.model, limit) {
-            let rows = self.reader.rows(neo4rs::Query::new(text)).await.map_err(unreadable)?;
+        for (table, text) in incomplete_keys(&self.model, limit) {
+            let rows = self.reader.rows(neo4rs::Query::new(text)).await?;
             let keys: Vec<Key> = rows.iter().map(key_of).collect::<Result<_, _>>()?;
             if !keys.is_empty() {
                 found.insert(table, keys);
@@ -153,40 +157,6 @@ impl ChunkWriter for Sink {
     }
 }
 
-/// For each table whose rows can be incomplete, a query that returns the keys of some that are.
-fn incomplete_queries(model: &Model, limit: usize) -> Vec<(TableIndex, String)> {
-    let quote = |name: &str| format!("`{}`", name.replace('`', "``"));
-    let key = |variable: &str, names: &[String]| -> Vec<String> {
-        names.iter().map(|name| format!("{variable}.{}", quote(name))).collect()
-    };
-    let query = |(index, table): (TableIndex, &crate::graph::model::Table)| match &table.shape {
-        Shape::Node(node) => {
-            let key = key("n", &node.key).join(", ");
-            let label = quote(&node.label);
-            let text =
-                format!("MATCH (n:{label}:{INCOMPLETE}) RETURN [{key}] AS key LIMIT {limit}");
-            Some((index, text))
-        }
-        Shape::Relationship(join) if join.properties.is_empty() => None,
-        Shape::Relationship(join) => {
-            let (from, to) = (model.node(join.from), model.node(join.to));
-            let key = match &join.key {
-                RelationshipKey::Own(own) => key("x", own),
-                RelationshipKey::Ends => [key("a", &from.key), key("b", &to.key)].concat(),
-            };
-            let text = format!(
-                "MATCH (a:{})-[x:{} {{{INCOMPLETE_PROPERTY}: true}}]->(b:{}) RETURN [{}] AS key LIMIT {limit}",
-                quote(&from.label),
-                quote(&join.relationship_type),
-                quote(&to.label),
-                key.join(", ")
-            );
-            Some((index, text))
-        }
-    };
-    model.iter().filter_map(query).collect()
-}
-
 fn key_of(row: &Row) -> Result<Key, WriteError> {
     let unexpected =
         || WriteError::Fatal(Error::Fatal("a key came back in another type".to_owned()));
@@ -195,14 +165,4 @@ fn key_of(row: &Row) -> Result<Key, WriteError> {
     };
     let values = list.value.into_iter().map(parameter::value_of);
     values.collect::<Option<_>>().map(Key).ok_or_else(unexpected)
-}
-
-/// A read that failed for good, or for now.
-fn unreadable(error: Error) -> WriteError {
-    match error {
-        Error::Transient(_) | Error::Lost(_) | Error::Terminated(_) => {
-            WriteError::Away { last: error }
-        }
-        error => WriteError::Fatal(error),
-    }
 }

@@ -85,6 +85,16 @@ impl Failure for WriteError {
     }
 }
 
+/// A read beside the writer's transactions that failed, for now or for good.
+impl From<Error> for WriteError {
+    fn from(error: Error) -> Self {
+        match error.is_transient() {
+            true => WriteError::Away { last: error },
+            false => WriteError::Fatal(error),
+        }
+    }
+}
+
 /// What a writer had to do again, since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retries {

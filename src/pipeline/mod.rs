@@ -1,9 +1,10 @@
 //! Source to sink: the loop that feeds the engine and does what it asks.
 //!
 //! ```text
-//! Source::next --> Engine --Apply--> Sink::write (a task of its own, one batch in flight)
-//!      ^              |  \--Held--> Copier::turn (a task of its own, the stream stands still)
-//!      +-----Acknowledge
+//! Source::next --> Engine --Apply--> Prepare::prepare --> Sink::write    (a task each: one batch is
+//!      ^              |                                                   made ready, one is written)
+//!      |              +-----Held---> Copier::turn                         (the stream stands still)
+//!      +--------Acknowledge
 //! ```
 //!
 //! It knows no product. It decides nothing about order or progress either: the engine does, and is
@@ -20,16 +21,16 @@ use tokio::task::JoinError;
 
 use crate::{
     change::Event,
-    checkpoint::Position,
+    checkpoint::{Advance, Position},
     copy::AppliedTransactions,
     engine::{Batch, EngineError},
     lsn::Lsn,
 };
 
 pub use copying::{ChunkReader, ChunkWriter, CopyError, Lane, TableCopier, Taken};
-pub use observer::{Observer, Operation, Tally, Written};
+pub use observer::{Counted, Observed, Observer, Operation, Tally, Written};
 pub use run::{Ended, Pipeline, Status, Until};
-pub use translated::{StatementSink, Translate, Translated, TranslatedError};
+pub use translated::{Translate, TranslateFailure, Translated};
 
 /// An error with the one answer the edge needs: try again later, or stop.
 pub trait Failure: Error + Send + Sync + 'static {
@@ -50,16 +51,28 @@ pub trait Source: Send {
     fn acknowledge(&mut self, lsn: Lsn);
 }
 
-/// Where batches go.
-pub trait Sink: Send + 'static {
+/// What makes a batch ready for the sink: work for the processor, done while an earlier batch is on
+/// its way.
+pub trait Prepare: Send + 'static {
+    /// A batch that is ready.
+    type Prepared: Send + 'static;
+    /// Why a batch can not be made ready.
+    type Error: Failure;
+
+    /// Makes the batch ready. `settled`: nothing is being copied.
+    fn prepare(&mut self, batch: Batch, settled: bool) -> Result<Self::Prepared, Self::Error>;
+}
+
+/// Where batches go once they are ready.
+pub trait Sink<B>: Send + 'static {
     /// Why a batch could not be written.
     type Error: Failure;
 
-    /// Writes the batch and its checkpoint atomically. `settled`: nothing is being copied.
+    /// Writes the batch and the checkpoint's step atomically.
     fn write(
         &mut self,
-        batch: Batch,
-        settled: bool,
+        advance: Advance,
+        batch: B,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
@@ -116,6 +129,9 @@ pub enum PipelineError {
     /// The source ended.
     #[error("{0}")]
     Source(Box<dyn Failure>),
+    /// A batch could not be made ready.
+    #[error("{0}")]
+    Prepare(Box<dyn Failure>),
     /// The sink could not write.
     #[error("{0}")]
     Sink(Box<dyn Failure>),
@@ -135,6 +151,7 @@ impl PipelineError {
     pub fn is_transient(&self) -> bool {
         match self {
             PipelineError::Source(error)
+            | PipelineError::Prepare(error)
             | PipelineError::Sink(error)
             | PipelineError::Copy(error) => error.is_transient(),
             PipelineError::Engine(_) | PipelineError::Bug(_) => false,

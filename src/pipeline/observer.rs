@@ -1,11 +1,19 @@
 //! What a watcher is told: once a batch, after it is in the graph.
+//!
+//! ```text
+//! Translated --Counted: the batch, and what is in it--> Observed --the batch--> the sink
+//!                                                          \--Written, once it is in the graph--> Observer
+//! ```
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{
     change::Timestamp,
+    checkpoint::Advance,
     graph::{Event, TableIndex},
 };
+
+use super::Sink;
 
 /// Is told what got into the graph.
 pub trait Observer: Send + 'static {
@@ -13,9 +21,41 @@ pub trait Observer: Send + 'static {
     fn written(&mut self, written: &Written<'_>);
 }
 
-/// Nobody watches.
-impl Observer for () {
-    fn written(&mut self, _: &Written<'_>) {}
+/// A batch that is ready, with what a watcher wants to know of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Counted<B> {
+    /// What the sink takes.
+    pub batch: B,
+    /// Its changes, those of tables that are not mapped included.
+    pub changes: usize,
+    /// The mapped ones, by table and operation.
+    pub tally: Tally,
+    /// When the source transactions were committed that it completes.
+    pub commits: Vec<Timestamp>,
+}
+
+/// A sink that is watched.
+pub struct Observed<K, O> {
+    /// Where batches go.
+    pub sink: K,
+    /// Who is told.
+    pub observer: O,
+}
+
+impl<B: Send + 'static, K: Sink<B>, O: Observer> Sink<Counted<B>> for Observed<K, O> {
+    type Error = K::Error;
+
+    async fn write(&mut self, advance: Advance, counted: Counted<B>) -> Result<(), Self::Error> {
+        let Counted { batch, changes, tally, commits } = counted;
+        let started = Instant::now();
+        self.sink.write(advance, batch).await?;
+        // An idle position is nothing to watch.
+        if changes > 0 {
+            let (tally, commits, took) = (&tally, &commits, started.elapsed());
+            self.observer.written(&Written { changes, tally, commits, took });
+        }
+        Ok(())
+    }
 }
 
 /// A batch that is in the graph.
@@ -95,10 +135,5 @@ impl Tally {
             let counts = Operation::ALL.into_iter().zip(counts).filter(|(_, count)| **count > 0);
             counts.map(move |(operation, count)| (TableIndex(table), operation, *count))
         })
-    }
-
-    /// Begins anew.
-    pub fn clear(&mut self) {
-        self.0.fill(Default::default());
     }
 }

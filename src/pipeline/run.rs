@@ -1,6 +1,7 @@
 //! The loop: waiting for source, sink, copy and time at once.
 
 use std::{
+    collections::VecDeque,
     future::{Future, pending},
     time::Duration,
 };
@@ -13,13 +14,13 @@ use tokio::{
 
 use crate::{
     change::Timestamp,
-    checkpoint::Position,
+    checkpoint::{Advance, Position},
     copy::AppliedTransactions,
-    engine::{Engine, Input, Output},
+    engine::{Batch, Engine, Input, Output},
     lsn::Lsn,
 };
 
-use super::{Copier, Held, PipelineError, Sink, Source, Turn};
+use super::{Copier, Held, PipelineError, Prepare, Sink, Source, Turn};
 
 /// Between two turns of the copy the stream runs for at most this long while it has work.
 const STREAM_TURN_MAX: Duration = Duration::from_secs(1);
@@ -62,9 +63,11 @@ pub enum Ended {
 }
 
 /// A pipeline that is ready to run.
-pub struct Pipeline<'a, S, K, C> {
+pub struct Pipeline<'a, S, P, K, C> {
     /// Started at the engine's position.
     pub source: &'a mut S,
+    /// Makes batches ready.
+    pub preparer: P,
     /// Its checkpoint is the engine's position.
     pub sink: K,
     /// What is still to copy.
@@ -115,6 +118,10 @@ impl<T: Send + 'static, R: Send + 'static> Worker<T, R> {
     fn is_away(&self) -> bool {
         matches!(self, Worker::Away(_))
     }
+
+    fn is_resting(&self) -> bool {
+        matches!(self, Worker::Resting(_))
+    }
 }
 
 /// The copy's place in the turns.
@@ -132,24 +139,44 @@ enum CopyState {
     Settled,
 }
 
-type WriteResult<K> = Result<(), <K as Sink>::Error>;
+type Prepared<P> = <P as Prepare>::Prepared;
+type PrepareResult<P> = Result<Prepared<P>, <P as Prepare>::Error>;
+type WriteResult<P, K> = Result<(), <K as Sink<Prepared<P>>>::Error>;
 type TurnResult<C> = Result<(Turn, Held), <C as Copier>::Error>;
 
+/// What is remembered of a batch while it is on its way.
+struct Flight {
+    advance: Advance,
+    xids: Vec<u32>,
+}
+
 /// The loop's state.
-struct Loop<'a, S, K: Sink, C: Copier> {
+struct Loop<'a, S, P: Prepare, K: Sink<P::Prepared>, C: Copier> {
     source: &'a mut S,
-    sink: Worker<K, WriteResult<K>>,
+    preparer: Worker<P, PrepareResult<P>>,
+    sink: Worker<K, WriteResult<P, K>>,
     copier: Worker<C, TurnResult<C>>,
     copy: CopyState,
     applied_transactions: AppliedTransactions,
-    in_flight: Option<(Vec<u32>, Option<Timestamp>)>,
+    /// Ordered batches, for the preparer.
+    ordered: VecDeque<Batch>,
+    /// A batch for the sink.
+    ready: Option<P::Prepared>,
+    /// Ordered batches that are not applied, whatever their state.
+    flights: VecDeque<Flight>,
     engine: Engine,
     until: Until,
     status: watch::Sender<Status>,
     started: Instant,
 }
 
-impl<S: Source, K: Sink, C: Copier> Pipeline<'_, S, K, C> {
+impl<S, P, K, C> Pipeline<'_, S, P, K, C>
+where
+    S: Source,
+    P: Prepare,
+    K: Sink<P::Prepared>,
+    C: Copier,
+{
     /// Runs until `stop` resolves, [`Until`] is reached, or something fails. On `stop`, the batch
     /// in flight is finished and acknowledged first.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Ended, PipelineError> {
@@ -163,11 +190,14 @@ impl<S: Source, K: Sink, C: Copier> Pipeline<'_, S, K, C> {
         };
         let mut running = Loop {
             source: self.source,
+            preparer: Worker::Resting(self.preparer),
             sink: Worker::Resting(self.sink),
             copier,
             copy,
             applied_transactions: AppliedTransactions::default(),
-            in_flight: None,
+            ordered: VecDeque::new(),
+            ready: None,
+            flights: VecDeque::new(),
             engine: self.engine,
             until: self.until,
             status: self.status,
@@ -177,7 +207,7 @@ impl<S: Source, K: Sink, C: Copier> Pipeline<'_, S, K, C> {
     }
 }
 
-impl<S: Source, K: Sink, C: Copier> Loop<'_, S, K, C> {
+impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C> {
     async fn run(&mut self, stop: impl Future<Output = ()>) -> Result<Ended, PipelineError> {
         tokio::pin!(stop);
         let mut stopping = false;
@@ -189,6 +219,7 @@ impl<S: Source, K: Sink, C: Copier> Loop<'_, S, K, C> {
             } else {
                 self.take_turns()?;
                 self.do_what_is_asked();
+                self.move_on();
                 if self.has_reached_its_end() {
                     return Ok(Ended::Reached);
                 }
@@ -199,6 +230,7 @@ impl<S: Source, K: Sink, C: Copier> Loop<'_, S, K, C> {
                 biased;
                 () = &mut stop, if !stopping => stopping = true,
                 written = self.sink.back() => self.written(written?)?,
+                prepared = self.preparer.back() => self.prepared(prepared?)?,
                 turn = self.copier.back() => self.turned(turn?)?,
                 events = self.source.next(), if !stopping && self.engine.wants_input() => {
                     for event in events.map_err(|error| PipelineError::Source(Box::new(error)))? {
@@ -230,12 +262,9 @@ impl<S: Source, K: Sink, C: Copier> Loop<'_, S, K, C> {
             match output {
                 Output::Acknowledge(lsn) => self.source.acknowledge(lsn),
                 Output::Apply(batch) => {
-                    let settled = self.copy == CopyState::Settled;
-                    self.in_flight = Some((batch.xids.clone(), batch.advance.committed_at));
-                    self.sink.send(|mut sink| async move {
-                        let result = sink.write(batch, settled).await;
-                        (sink, result)
-                    });
+                    let (advance, xids) = (batch.advance, batch.xids.clone());
+                    self.flights.push_back(Flight { advance, xids });
+                    self.ordered.push_back(batch);
                 }
                 Output::Held => {
                     self.copy = CopyState::Turn;
@@ -250,15 +279,43 @@ impl<S: Source, K: Sink, C: Copier> Loop<'_, S, K, C> {
         }
     }
 
-    fn written(&mut self, result: WriteResult<K>) -> Result<(), PipelineError> {
+    /// Sends batches one station further where the next one is free.
+    fn move_on(&mut self) {
+        if self.sink.is_resting()
+            && let Some(batch) = self.ready.take()
+        {
+            let advance = self.flights.front().expect("what is ready was ordered").advance;
+            self.sink.send(|mut sink| async move {
+                let result = sink.write(advance, batch).await;
+                (sink, result)
+            });
+        }
+        if self.ready.is_none()
+            && self.preparer.is_resting()
+            && let Some(batch) = self.ordered.pop_front()
+        {
+            let settled = self.copy == CopyState::Settled;
+            self.preparer.send(|mut preparer| async move {
+                let result = preparer.prepare(batch, settled);
+                (preparer, result)
+            });
+        }
+    }
+
+    fn prepared(&mut self, result: PrepareResult<P>) -> Result<(), PipelineError> {
+        self.ready = Some(result.map_err(|error| PipelineError::Prepare(Box::new(error)))?);
+        Ok(())
+    }
+
+    fn written(&mut self, result: WriteResult<P, K>) -> Result<(), PipelineError> {
         result.map_err(|error| PipelineError::Sink(Box::new(error)))?;
         self.engine.handle(Input::Applied)?;
-        let (xids, committed_at) = self.in_flight.take().unwrap_or_default();
+        let Flight { advance, xids } = self.flights.pop_front().expect("what is written flew");
         if self.copy != CopyState::Settled {
             self.applied_transactions.applied(&xids);
         }
         self.status.send_modify(|status| {
-            status.committed_at = committed_at.or(status.committed_at);
+            status.committed_at = advance.committed_at.or(status.committed_at);
             status.moved_at = Some(Instant::now());
         });
         if let Some(lsn) = self.engine.take_acknowledgement() {

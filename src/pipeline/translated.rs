@@ -1,23 +1,20 @@
-//! A sink of statements as a sink of batches: translation, folding and planning in between.
+//! Batches of changes as statements: translation, folding and planning.
 //!
 //! ```text
-//! Batch of changes --Translate--> events --fold--> mutations --plan--> statements --> StatementSink
-//!                                    |                                                     |
-//!                                    +-- Tally -------------- once written --------> Observer
+//! Batch of changes --Translate--> events --fold--> mutations --plan--> statements --finish--> what the sink takes
 //! ```
 
-use std::{error::Error, future::Future, time::Instant};
+use std::error::Error;
 
 use crate::{
     change::Change,
-    checkpoint::Advance,
     engine::Batch,
-    graph::{self, Circumstances, Model, Mutations, Statement},
+    graph::{self, Circumstances, Event, Model, Mutations, Statement},
 };
 
 use super::{
-    Failure, Sink,
-    observer::{Observer, Tally, Written},
+    Failure, Prepare,
+    observer::{Counted, Tally},
 };
 
 /// Turns changes into the graph's terms.
@@ -25,91 +22,55 @@ pub trait Translate: Send + 'static {
     /// A change that does not fit the mapping: never transient.
     type Error: Error + Send + Sync + 'static;
 
-    /// The event a change is in the graph's terms; `None` when its table is not mapped.
-    fn translate(&mut self, change: &Change) -> Result<Option<graph::Event>, Self::Error>;
-
-    /// All changes of a batch have been translated: what was met may be told.
-    fn batch_translated(&mut self) {}
+    /// The events that the changes are in the graph's terms, in order, each given to `take`; those
+    /// of tables that are not mapped are left out.
+    fn translate(&mut self, changes: &[Change], take: impl FnMut(Event))
+    -> Result<(), Self::Error>;
 
     /// The shapes the events speak of.
     fn model(&self) -> &Model;
 }
 
-/// Where planned statements go.
-pub trait StatementSink: Send + 'static {
-    /// Why they could not be written.
-    type Error: Failure;
-
-    /// Writes them in order, with the checkpoint's step, atomically. Statements that clear a table
-    /// come first and may be committed in pieces before the rest, each under the checkpoint's
-    /// `from` position.
-    fn write(
-        &mut self,
-        advance: Advance,
-        statements: Vec<Statement>,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+/// Makes statements of batches, and of those what a sink takes.
+pub struct Translated<T, F> {
+    /// What translates.
+    pub translator: T,
+    /// What becomes of the statements: still work for the processor.
+    pub finish: F,
 }
 
-/// A [`Sink`] made of a translator and a [`StatementSink`].
-pub struct Translated<T, K, O = ()> {
-    translator: T,
-    sink: K,
-    observer: O,
-    tally: Tally,
-}
-
-impl<T: Translate, K, O> Translated<T, K, O> {
-    /// Translates, writes, and tells the observer.
-    pub fn new(translator: T, sink: K, observer: O) -> Self {
-        let tally = Tally::new(translator.model().tables.len());
-        Translated { translator, sink, observer, tally }
-    }
-}
-
-/// Why a batch did not get into the graph.
+/// A change does not fit the mapping.
 #[derive(Debug, thiserror::Error)]
-pub enum TranslatedError<T: Error + 'static, K: Error + 'static> {
-    /// A change does not fit the mapping.
-    #[error(transparent)]
-    Translate(T),
-    /// The statements could not be written.
-    #[error(transparent)]
-    Write(K),
-}
+#[error(transparent)]
+pub struct TranslateFailure<T: Error + 'static>(T);
 
-impl<T: Error + Send + Sync + 'static, K: Failure> Failure for TranslatedError<T, K> {
+impl<T: Error + Send + Sync + 'static> Failure for TranslateFailure<T> {
     fn is_transient(&self) -> bool {
-        match self {
-            TranslatedError::Translate(_) => false,
-            TranslatedError::Write(error) => error.is_transient(),
-        }
+        false
     }
 }
 
-impl<T: Translate, K: StatementSink, O: Observer> Sink for Translated<T, K, O> {
-    type Error = TranslatedError<T::Error, K::Error>;
+impl<T, F, B> Prepare for Translated<T, F>
+where
+    T: Translate,
+    F: FnMut(&Model, Vec<Statement>) -> B + Send + 'static,
+    B: Send + 'static,
+{
+    type Prepared = Counted<B>;
+    type Error = TranslateFailure<T::Error>;
 
-    async fn write(&mut self, batch: Batch, settled: bool) -> Result<(), Self::Error> {
-        let Batch { changes, advance, whole_transactions, commits, .. } = batch;
-        let count = changes.len();
-        self.tally.clear();
+    fn prepare(&mut self, batch: Batch, settled: bool) -> Result<Counted<B>, Self::Error> {
+        let Batch { changes, whole_transactions, commits, .. } = batch;
         let mut mutations = Mutations::default();
-        for change in changes {
-            let event = self.translator.translate(&change).map_err(TranslatedError::Translate)?;
-            if let Some(event) = event {
-                self.tally.count(&event);
-                mutations.push(event);
-            }
-        }
-        self.translator.batch_translated();
+        let mut tally = Tally::new(self.translator.model().tables.len());
+        let translated = self.translator.translate(&changes, |event| {
+            tally.count(&event);
+            mutations.push(event);
+        });
+        translated.map_err(TranslateFailure)?;
         let circumstances = Circumstances { whole_transactions, settled };
-        let statements = graph::plan(self.translator.model(), mutations, circumstances);
-        let started = Instant::now();
-        self.sink.write(advance, statements).await.map_err(TranslatedError::Write)?;
-        if count > 0 {
-            let (tally, took) = (&self.tally, started.elapsed());
-            self.observer.written(&Written { changes: count, tally, commits: &commits, took });
-        }
-        Ok(())
+        let model = self.translator.model();
+        let batch = (self.finish)(model, graph::plan(model, mutations, circumstances));
+        Ok(Counted { batch, changes: changes.len(), tally, commits })
     }
 }

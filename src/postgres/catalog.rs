@@ -13,9 +13,12 @@ use std::collections::HashMap;
 
 use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
 
-use crate::catalog::{
-    Catalog, Column, ForeignKey, Publication, ReferentialAction, ReplicaIdentity, Table, TableKind,
-    TableName, TypeFacts, TypeKind, UniqueKey,
+use crate::{
+    catalog::{
+        Catalog, Column, ForeignKey, Publication, ReferentialAction, ReplicaIdentity, Table,
+        TableKind, TableName, UniqueKey,
+    },
+    value::{FieldFacts, TypeFacts, TypeKind},
 };
 
 /// Reads all user tables: ordinary ones, partitioned ones and partitions, but not the system's nor
@@ -349,7 +352,9 @@ fn type_facts(row: &Row) -> Result<TypeFacts, tokio_postgres::Error> {
         "c" => {
             let names: Vec<String> = row.try_get("field_names")?;
             let types: Vec<u32> = row.try_get("field_types")?;
-            TypeKind::Composite { fields: names.into_iter().zip(types).collect() }
+            let fields = names.into_iter().zip(types);
+            let fields = fields.map(|(name, type_oid)| FieldFacts { name, type_oid });
+            TypeKind::Composite { fields: fields.collect() }
         }
         _ if row.try_get("is_array")? => TypeKind::Array { element: row.try_get("element")? },
         _ => TypeKind::Base,

@@ -2,12 +2,12 @@
 
 use tokio_postgres::Client;
 use wal2graph::catalog::{
-    Catalog, Publication, ReferentialAction, ReplicaIdentity, Table, TableKind, TableName, TypeKind,
+    Catalog, Publication, ReferentialAction, ReplicaIdentity, Table, TableKind, TableName,
 };
 use wal2graph::graph::model::{RelationshipKey, Shape};
 use wal2graph::mapping::{Edits, Mapping, Plan, Warning, compile, render_yaml};
 use wal2graph::postgres::catalog::read;
-use wal2graph::value::Type;
+use wal2graph::value::{Type, TypeKind};
 
 /// A new database with `sql` in it, and its catalog.
 async fn catalog_of(database: &str, sql: &str, publication: Option<&str>) -> Catalog {
@@ -256,7 +256,7 @@ async fn types_down_to_the_bottom() {
     assert_eq!(kind("positive"), TypeKind::Domain { base: 1700 });
     assert!(matches!(kind("_mood"), TypeKind::Array { .. }));
     assert!(
-        matches!(kind("place"), TypeKind::Composite { fields } if fields.len() == 3 && fields[0].0 == "street")
+        matches!(kind("place"), TypeKind::Composite { fields } if fields.len() == 3 && fields[0].name == "street")
     );
     assert_eq!(kind("int4range"), TypeKind::Range);
     assert_eq!(kind("int2vector"), TypeKind::Base);

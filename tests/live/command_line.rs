@@ -116,3 +116,37 @@ async fn a_second_instance_waits_for_the_slot() {
     eventually("the second takes over", "RETURN EXISTS { (:ScThing {id: 2}) } AS yes").await;
     drop(second);
 }
+
+#[tokio::test]
+async fn check_finds_data_that_keeps_a_constraint_from_being_made() {
+    let schema = "CREATE TABLE dup_things (id int PRIMARY KEY)";
+    let pipeline = Pipeline::new("duplicates", schema).await;
+    let foreign = "UNWIND [1, 1, 2] AS id CREATE (:DupThing {id: id})";
+    graph().run(Query::new(foreign.to_owned())).await.unwrap();
+    let check = pipeline.output(&["check"]).await;
+    let report = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert_eq!(check.status.code(), Some(1), "{report}");
+    assert!(report.contains("1 values of (id) are shared by several nodes"), "{report}");
+    assert!(report.contains("3 nodes have the label DupThing already"), "{report}");
+    graph().run(Query::new("MATCH (n:DupThing) DETACH DELETE n".to_owned())).await.unwrap();
+    assert!(pipeline.output(&["check"]).await.status.success());
+}
+
+#[tokio::test]
+async fn check_finds_what_keeps_a_role_from_running() {
+    let schema = "CREATE TABLE rights_things (id int PRIMARY KEY)";
+    let pipeline = Pipeline::new("rights", schema).await;
+    let role = format!("weak_{}", pipeline.name);
+    let sql = format!("CREATE ROLE {role} LOGIN");
+    pipeline.sql.batch_execute(&sql).await.unwrap();
+    let mut command = pipeline.command_as(&role, &["check"]);
+    let check = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let report = String::from_utf8_lossy(&check.stdout).into_owned();
+    for expected in [
+        format!("ALTER ROLE {role} REPLICATION"),
+        format!("GRANT SELECT ON \"public\".\"rights_things\" TO {role}"),
+        format!("GRANT CREATE ON DATABASE {} TO {role}", pipeline.name),
+    ] {
+        assert!(report.contains(&expected), "{expected}\n{report}\n{check:?}");
+    }
+}

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod bounds;
 mod catalog;
 mod command_line;
 mod copy;
@@ -10,6 +11,8 @@ mod differential;
 #[path = "../hermetic/exposition.rs"]
 mod exposition;
 mod http;
+mod northwind;
+mod plans;
 mod replication;
 mod statements;
 mod support;

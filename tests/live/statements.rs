@@ -3,7 +3,8 @@
 //! Random batches of events are folded and planned; the statements go to both graphs, and both must
 //! hold the same after each batch. `SEED=n` repeats one run.
 
-mod shapes;
+mod concurrent;
+pub mod shapes;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -16,7 +17,7 @@ use wal2graph::{
         model::Shape,
         plan, render,
     },
-    neo4j::{Connection, checkpoint, parameter, schema},
+    neo4j::{Connection, checkpoint, parameter, schema, sink::cleared_nothing},
     value::Value,
 };
 
@@ -52,8 +53,7 @@ impl Real {
             loop {
                 let counters = self.connection.run(parameter::query(&query)).await;
                 let did = counters.unwrap_or_else(|error| panic!("{error}\n{}", query.text));
-                if !clears || did.nodes_deleted + did.relationships_deleted + did.labels_added == 0
-                {
+                if !clears || cleared_nothing(&did) {
                     break;
                 }
             }

@@ -31,8 +31,8 @@ use crate::{
     graph::{Model, TableIndex},
     mapping::Translator,
     metrics::{Copying, Metrics, TableCounts},
-    neo4j::{self, Connection, TellRetry, Writer, claim, copy_progress},
-    pipeline::{Ended, Failure, Lane, Pipeline, Status, TableCopier, Translated, Until},
+    neo4j::{self, Connection, TellRetry, Writer, claim, copy_progress, sink::Texts},
+    pipeline::{Ended, Failure, Lane, Observed, Pipeline, Status, TableCopier, Translated, Until},
     postgres::{
         self,
         connect::{Sql, sql},
@@ -123,7 +123,8 @@ struct Ready {
 }
 
 struct Parts {
-    sink: Translated<Noticing, neo4j::Sink, TableCounts>,
+    translator: Noticing,
+    sink: Observed<neo4j::Sink, TableCounts>,
     copier: Option<TableCopier<CopyReader, neo4j::Sink>>,
     engine: Engine,
     until: Until,
@@ -153,6 +154,7 @@ impl<'a> Run<'a> {
         let watcher = progress::watch(status.subscribe(), copying);
         let run = Pipeline {
             source: &mut source,
+            preparer: Translated { translator: pipeline.translator, finish: Texts::of },
             sink: pipeline.sink,
             copier: pipeline.copier,
             engine: pipeline.engine,
@@ -160,7 +162,8 @@ impl<'a> Run<'a> {
             status,
         };
         let ended = run.run(stopped(stop.clone())).await;
-        watcher.abort();
+        // It ends by itself with the pipeline, whose status it watches.
+        let _ = watcher.await;
         source.close().await;
         let ended = ended?;
         tracing::info!(reason = ?ended, "stopped");
@@ -182,14 +185,20 @@ impl<'a> Run<'a> {
             tracing::info!(constraint = made.name(), "made in the graph");
         }
         let translator = Translator::new(mapping.clone());
-        let sizes = setup::sizes(&client, &catalog, &mapping).await?;
+        let mut connection = replication::Connection::connect(&config.source).await?;
+        let system = connection.identify().await?;
         let before = neo4j::checkpoint::read(&graph, &config.pipeline).await?;
         let checkpoint = match before {
             Some(checkpoint) => checkpoint,
-            None => setup::first_start(config, &client, &graph, &mapping, &sizes).await?,
+            None => {
+                let first =
+                    setup::FirstStart { config, client: &client, graph: &graph, system: &system };
+                first.prepare(&catalog, &mapping).await?
+            }
         };
+        setup::check_origin(&checkpoint, &system)?;
         setup::check_checkpoint(config, &client, &mapping, &checkpoint).await?;
-        let source = hold_slot(config, &server, &checkpoint).await?;
+        let source = hold_slot(config, connection, &server, &checkpoint).await?;
         let claimed = claim::claim(&config.graph, &config.pipeline, claim::PATIENCE).await;
         let claimed = claimed.map_err(|error| CommandError::NotYet(error.to_string()))?;
         for transaction in &claimed.terminated {
@@ -199,9 +208,12 @@ impl<'a> Run<'a> {
         let progress = copy_progress::read(&graph, &config.pipeline).await?;
         let ended_before = postgres::copy::current_xid(&client).await?;
         let (epoch, status) = (checkpoint.epoch, status_at(&checkpoint, !progress.is_empty()));
+        let mut expected = BTreeMap::new();
         let copier = match status.copying {
             false => None,
             true => {
+                let sizes = setup::sizes(&client, &catalog, &mapping).await?;
+                expected = table_rows(&model, &sizes);
                 let sources = Sources::new(&catalog, &translator);
                 let lanes = self.lanes(epoch, &model, &sources, &translator).await?;
                 let blocks = sizes.iter().map(|(table, size)| (*table, size.chunk_blocks));
@@ -209,15 +221,12 @@ impl<'a> Run<'a> {
                 Some(TableCopier::new(model.clone(), lanes, blocks, ended_before, progress))
             }
         };
-        let copying = copier.as_ref().map(|copier| Copying {
-            ranges: copier.progress(),
-            expected: table_rows(&model, &sizes),
-        });
+        let copying = copier.as_ref().map(|copier| Copying { ranges: copier.progress(), expected });
         let tables = model.iter().map(|(_, table)| table.name.as_str());
         let counts = self.metrics.counts().of_tables(tables);
-        let translator = Noticing::new(translator, self.notices.clone());
         let pipeline = Parts {
-            sink: Translated::new(translator, self.sink(epoch, &model)?, counts),
+            translator: Noticing::new(translator, self.notices.clone()),
+            sink: Observed { sink: self.sink(epoch, &model)?, observer: counts },
             copier,
             engine: Engine::new(Limits::DEFAULT, checkpoint.position),
             until: target,
@@ -280,7 +289,7 @@ fn status_at(checkpoint: &Checkpoint, copying: bool) -> Status {
     }
 }
 
-fn table_rows(model: &Model, sizes: &Sizes) -> BTreeMap<String, u64> {
+fn table_rows(model: &Model, sizes: &[(TableIndex, TableSize)]) -> BTreeMap<String, u64> {
     let known = sizes.iter().filter_map(|(table, size)| Some((*table, size.rows?)));
     known.map(|(table, rows)| (model.table(table).name.clone(), rows)).collect()
 }
@@ -288,12 +297,10 @@ fn table_rows(model: &Model, sizes: &Sizes) -> BTreeMap<String, u64> {
 /// Starts the stream at the checkpoint: from then on nobody else can.
 async fn hold_slot(
     config: &Config,
+    connection: replication::Connection,
     server: &postgres::setup::Server,
     checkpoint: &Checkpoint,
 ) -> Result<replication::Stream, CommandError> {
-    let mut connection = replication::Connection::connect(&config.source).await?;
-    let system = connection.identify().await?;
-    setup::check_origin(checkpoint, &system)?;
     let sentinel = sql(&config.source).await?;
     let third = Duration::from_millis(server.sender_timeout_ms.unsigned_abs() / 3);
     let interval = if third.is_zero() { FEEDBACK_MAX } else { third.min(FEEDBACK_MAX) };
@@ -305,6 +312,3 @@ async fn hold_slot(
         .await?;
     Ok(stream)
 }
-
-/// The sizes of the mapped tables.
-type Sizes = Vec<(TableIndex, TableSize)>;

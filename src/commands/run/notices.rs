@@ -86,15 +86,19 @@ impl Noticing {
 impl Translate for Noticing {
     type Error = TranslateError;
 
-    fn translate(&mut self, change: &Change) -> Result<Option<Event>, Self::Error> {
-        self.translator.translate(change)
-    }
-
-    fn batch_translated(&mut self) {
+    fn translate(
+        &mut self,
+        changes: &[Change],
+        mut take: impl FnMut(Event),
+    ) -> Result<(), Self::Error> {
+        for change in changes {
+            self.translator.translate(change)?.into_iter().for_each(&mut take);
+        }
         let met = self.translator.take_notices();
         if !met.is_empty() {
             self.notices.tell(met);
         }
+        Ok(())
     }
 
     fn model(&self) -> &Model {

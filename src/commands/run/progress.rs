@@ -19,7 +19,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the bar moves.
 const BAR_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Shows the copy, if there is one, until it is settled.
+/// Shows the copy, if there is one, until it is settled or the pipeline has ended.
 pub fn watch(status: watch::Receiver<Status>, copy: Option<Copying>) -> JoinHandle<()> {
     tokio::spawn(async move {
         let Some(copy) = copy else { return };
@@ -29,9 +29,20 @@ pub fn watch(status: watch::Receiver<Status>, copy: Option<Copying>) -> JoinHand
         } else {
             lines(&status, &copy).await;
         }
-        let rows = rows(&copy);
-        tracing::info!(rows, seconds = started.elapsed().as_secs_f32(), "copied");
+        if !is_under_way(&status, &copy) {
+            let rows = rows(&copy);
+            tracing::info!(rows, seconds = started.elapsed().as_secs_f32(), "copied");
+        }
     })
+}
+
+fn is_under_way(status: &watch::Receiver<Status>, copy: &Copying) -> bool {
+    status.borrow().copying || current(copy).is_some()
+}
+
+fn is_to_be_shown(status: &watch::Receiver<Status>, copy: &Copying) -> bool {
+    let pipeline_runs = status.has_changed().is_ok();
+    pipeline_runs && is_under_way(status, copy)
 }
 
 fn sum(copy: &Copying, of: fn(&CopiedRows) -> u64) -> u64 {
@@ -57,7 +68,7 @@ async fn bar(status: &watch::Receiver<Status>, copy: &Copying) {
     let style = ProgressStyle::with_template(template);
     let bar = ProgressBar::new(expected(copy));
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    while status.borrow().copying || current(copy).is_some() {
+    while is_to_be_shown(status, copy) {
         bar.set_length(expected(copy));
         bar.set_position(rows(copy));
         bar.set_message(current(copy).unwrap_or_else(|| "the last changes".to_owned()));
@@ -68,7 +79,7 @@ async fn bar(status: &watch::Receiver<Status>, copy: &Copying) {
 
 async fn lines(status: &watch::Receiver<Status>, copy: &Copying) {
     let mut logged = Instant::now();
-    while status.borrow().copying || current(copy).is_some() {
+    while is_to_be_shown(status, copy) {
         sleep(BAR_INTERVAL).await;
         if logged.elapsed() >= LOG_INTERVAL {
             logged = Instant::now();

@@ -10,20 +10,20 @@ use crate::{
     checkpoint::{Checkpoint, Origin},
     config::Config,
     copy::{Progress, ranges},
-    graph::{Model, Pass, model::Shape},
+    graph::{Model, Pass, TableIndex, model::Shape},
     mapping::Mapping,
     neo4j::{
         self, Connection,
         checkpoint::{NewCheckpoint, create},
     },
     postgres::{
-        copy::table_size,
-        replication::{self, System},
+        copy::{TableSize, table_size},
+        replication::System,
         setup::{self, Server},
     },
 };
 
-use super::{CommandError, Sizes};
+use super::CommandError;
 
 /// A table is copied by several lanes only if each gets this many blocks.
 const BLOCKS_PER_PART: u32 = 256;
@@ -62,7 +62,7 @@ pub async fn sizes(
     client: &Client,
     catalog: &Catalog,
     mapping: &Mapping,
-) -> Result<Sizes, CommandError> {
+) -> Result<Vec<(TableIndex, TableSize)>, CommandError> {
     let mut sizes = Vec::new();
     for (table, _) in mapping.model.iter() {
         let name = &mapping.columns(table).name;
@@ -72,44 +72,58 @@ pub async fn sizes(
     Ok(sizes)
 }
 
-/// Publication, slot, checkpoint: in this order.
-pub async fn first_start(
-    config: &Config,
-    client: &Client,
-    graph: &Connection,
-    mapping: &Mapping,
-    sizes: &Sizes,
-) -> Result<Checkpoint, CommandError> {
-    if mapping.model.tables.is_empty() {
-        return Err(definite(
-            "there is no table to map: wal2graph plan says which are left out and why",
-        ));
+/// What a pipeline is made in, when the graph has no checkpoint of it.
+pub struct FirstStart<'a> {
+    /// What it is to be.
+    pub config: &'a Config,
+    /// An ordinary connection to the source.
+    pub client: &'a Client,
+    /// The graph.
+    pub graph: &'a Connection,
+    /// What the source says of itself.
+    pub system: &'a System,
+}
+
+impl FirstStart<'_> {
+    /// Publication, slot, checkpoint: in this order.
+    pub async fn prepare(
+        &self,
+        catalog: &Catalog,
+        mapping: &Mapping,
+    ) -> Result<Checkpoint, CommandError> {
+        let FirstStart { config, client, graph, system } = self;
+        if mapping.model.tables.is_empty() {
+            return Err(definite(
+                "there is no table to map: wal2graph plan says which are left out and why",
+            ));
+        }
+        if setup::publication(client, &config.publication).await?.is_none() {
+            let tables = mapping.published_tables();
+            let sql = setup::create_publication_sql(&config.publication, tables);
+            client.batch_execute(&sql).await?;
+            tracing::info!(publication = config.publication, "publication created");
+        }
+        let lsn = match setup::slot(client, &config.slot).await? {
+            Some(slot) => slot.confirmed.ok_or_else(|| {
+                definite(format!("the slot {} is not a logical one; name another", config.slot))
+            })?,
+            None => create_slot(config, client).await?,
+        };
+        let new = NewCheckpoint {
+            lsn,
+            origin: Origin {
+                system_identifier: system.identifier.clone(),
+                timeline: system.timeline,
+                slot: config.slot.clone(),
+            },
+            mapping_digest: mapping.digest(),
+        };
+        let sizes = sizes(client, catalog, mapping).await?;
+        let progress = new_progress(&mapping.model, &sizes, config.copy_lanes);
+        create(graph, &config.pipeline, &new, &progress).await?;
+        let created = neo4j::checkpoint::read(graph, &config.pipeline).await?;
+        created.ok_or_else(|| definite("the checkpoint that was just made is gone"))
     }
-    if setup::publication(client, &config.publication).await?.is_none() {
-        let sql = setup::create_publication_sql(&config.publication, mapping.published_tables());
-        client.batch_execute(&sql).await?;
-        tracing::info!(publication = config.publication, "publication created");
-    }
-    let lsn = match setup::slot(client, &config.slot).await? {
-        Some(slot) => slot.confirmed.ok_or_else(|| {
-            definite(format!("the slot {} is not a logical one; name another", config.slot))
-        })?,
-        None => create_slot(config, client).await?,
-    };
-    let system = replication::Connection::connect(&config.source).await?.identify().await?;
-    let new = NewCheckpoint {
-        lsn,
-        origin: Origin {
-            system_identifier: system.identifier,
-            timeline: system.timeline,
-            slot: config.slot.clone(),
-        },
-        mapping_digest: mapping.digest(),
-    };
-    let progress = new_progress(&mapping.model, sizes, config.copy_lanes);
-    create(graph, &config.pipeline, &new, &progress).await?;
-    let created = neo4j::checkpoint::read(graph, &config.pipeline).await?;
-    created.ok_or_else(|| definite("the checkpoint that was just made is gone"))
 }
 
 /// Makes the slot, and says whom it waits for.
@@ -136,7 +150,7 @@ async fn create_slot(config: &Config, client: &Client) -> Result<crate::lsn::Lsn
 }
 
 /// The progress of a copy that has not begun: one range for each pass over each part of a table.
-pub fn new_progress(model: &Model, sizes: &Sizes, lanes: usize) -> Vec<Progress> {
+fn new_progress(model: &Model, sizes: &[(TableIndex, TableSize)], lanes: usize) -> Vec<Progress> {
     let lanes = u32::try_from(lanes).unwrap_or(1);
     let mut progress = Vec::new();
     for pass in [Pass::Nodes, Pass::Relationships] {

@@ -3,14 +3,14 @@
 use crate::graph::{
     model::{Model, RelationshipKey, RelationshipShape, TableIndex},
     mutation::Key,
-    statement::{Completeness, INCOMPLETE_PROPERTY, Known, NodeRow, RelationshipRow},
+    statement::{Completeness, INCOMPLETE_PROPERTY, Known, NodeRow, PLACEHOLDER, RelationshipRow},
 };
 
 use super::{
     CLEAR_ROWS, Parameter, Query, key_columns, node_row,
     nodes::assignments,
     references::ensure,
-    text::{columns, differs, hint, join_shape, joined, quote, seek, sweep_ends},
+    text::{columns, differs, hint, join_shape, joined, node, quote, seek, sweep_ends},
     values,
 };
 
@@ -56,34 +56,25 @@ pub fn upsert(
         ensure(model.node(join.to), rows.iter().map(|row| &row.to)),
     ];
     let rows: Vec<Vec<Parameter>> = rows.into_iter().map(|row| columns_of(join, row)).collect();
-    let mut then = |text: String| queries.push(Query::new(text, rows.iter().cloned()));
-    let mut set = assignments("x", &join.properties, known, layout.values);
+    let query = |text: String| Query::new(text, rows.iter().cloned());
     let own = own_key(join);
-    if own.is_empty() {
-        set.extend(mark(join, completeness, false));
-        if !set.is_empty() {
-            let existing = joined("a", "x", join, "b");
-            then(format!("UNWIND $rows AS r {ends} MATCH {existing} SET {}", set.join(", ")));
-        }
+    let (existing, missing) = if own.is_empty() {
         let missing = format!("WITH a, b, r WHERE NOT EXISTS {{ {} }}", joined("a", "", join, "b"));
-        then(format!(
-            "UNWIND $rows AS r {ends} {missing} {}",
-            create(join, known, completeness, &layout)
-        ));
-        return queries;
-    }
-    then(format!("UNWIND $rows AS r {}", reconnect(model, join, &layout)));
+        (format!("{ends} {}", between(join)), missing)
+    } else {
+        // It sweeps, so it comes before placeholders are made for the rows that have nothing yet.
+        queries.insert(0, query(format!("UNWIND $rows AS r {}", reconnect(model, join, &layout))));
+        let none =
+            format!("OPTIONAL {} WITH a, b, r, y WHERE y IS NULL", seek_own("y", join, layout.own));
+        (seek_own("x", join, layout.own), none)
+    };
+    let mut set = assignments("x", &join.properties, known, layout.values);
     set.extend(mark(join, completeness, false));
     if !set.is_empty() {
-        let existing = seek_own("x", join, layout.own);
-        then(format!("UNWIND $rows AS r {existing} SET {}", set.join(", ")));
+        queries.push(query(format!("UNWIND $rows AS r {existing} SET {}", set.join(", "))));
     }
-    let missing =
-        format!("OPTIONAL {} WITH a, b, r, y WHERE y IS NULL", seek_own("y", join, layout.own));
-    then(format!(
-        "UNWIND $rows AS r {ends} {missing} {}",
-        create(join, known, completeness, &layout)
-    ));
+    let create = create(join, known, completeness, &layout);
+    queries.push(query(format!("UNWIND $rows AS r {ends} {missing} {create}")));
     queries
 }
 
@@ -138,33 +129,39 @@ pub fn seek_own(variable: &str, join: &RelationshipShape, first: usize) -> Strin
 }
 
 /// A relationship whose ends are elsewhere is made again at the row's ends. It is deleted first:
-/// the new one has its unique key.
+/// the new one has its unique key. The ends are made here: a sweep of other rows' old ends may have
+/// taken them.
 fn reconnect(model: &Model, join: &RelationshipShape, layout: &Layout) -> String {
     let (from, to) = (model.node(join.from), model.node(join.to));
     format!(
-        "{} WITH r, x, startNode(x) AS s, endNode(x) AS e WHERE {} OR {} {} {} \
+        "{} WITH r, x, startNode(x) AS s, endNode(x) AS e WHERE {} OR {} \
+         MERGE {} ON CREATE SET a:{PLACEHOLDER} MERGE {} ON CREATE SET b:{PLACEHOLDER} \
          WITH x, s, e, a, b, properties(x) AS kept DELETE x CREATE {} SET y = kept \
          WITH collect(DISTINCT s) AS starts, collect(DISTINCT e) AS ends {}",
         seek_own("x", join, layout.own),
         differs("s", &from.key, 0),
         differs("e", &to.key, layout.to),
-        seek("a", from, 0),
-        seek("b", to, layout.to),
+        node("a", from, 0),
+        node("b", to, layout.to),
         joined("a", "y", join, "b"),
         sweep_ends(model, join),
     )
 }
 
-pub fn update(model: &Model, table: TableIndex, known: &Known, rows: Vec<NodeRow>) -> Query {
+pub fn update(
+    model: &Model,
+    table: TableIndex,
+    known: &Known,
+    rows: Vec<NodeRow>,
+) -> Option<Query> {
     let join = join_shape(model, table);
-    let own = own_key(join);
-    let mut set = assignments("x", &join.properties, known, own.len());
+    let set = assignments("x", &join.properties, known, own_key(join).len());
     if set.is_empty() {
-        // Nothing came but the key: it is written over itself.
-        set = assignments("x", own, &all(own), 0);
+        // Nothing came but the key.
+        return None;
     }
     let text = format!("UNWIND $rows AS r {} SET {}", seek_own("x", join, 0), set.join(", "));
-    Query::new(text, rows.into_iter().map(node_row))
+    Some(Query::new(text, rows.into_iter().map(node_row)))
 }
 
 pub fn drop(model: &Model, table: TableIndex, keys: Vec<Key>) -> Query {
@@ -172,35 +169,39 @@ pub fn drop(model: &Model, table: TableIndex, keys: Vec<Key>) -> Query {
     let text = format!(
         "UNWIND $rows AS r {} WITH x, startNode(x) AS s, endNode(x) AS e DELETE x \
          WITH collect(DISTINCT s) AS starts, collect(DISTINCT e) AS ends {}",
-        row_match(model, join, "x", 0),
+        row_match(model, join),
         sweep_ends(model, join),
     );
     Query::new(text, keys.into_iter().map(key_columns))
 }
 
-/// Finds the relationship of a join row whose key is the row's columns from `first` on.
-pub fn row_match(model: &Model, join: &RelationshipShape, variable: &str, first: usize) -> String {
+/// Finds the relationship `x` of a join row whose key is the row's first columns.
+pub fn row_match(model: &Model, join: &RelationshipShape) -> String {
     match join.key {
-        RelationshipKey::Own(_) => seek_own(variable, join, first),
+        RelationshipKey::Own(_) => seek_own("x", join, 0),
         RelationshipKey::Ends => {
             let (from, to) = (model.node(join.from), model.node(join.to));
-            format!(
-                "{} {} MATCH {}",
-                seek("a", from, first),
-                seek("b", to, first + from.key.len()),
-                joined("a", variable, join, "b")
-            )
+            format!("{} {} {}", seek("a", from, 0), seek("b", to, from.key.len()), between(join))
         }
     }
 }
 
+/// The relationship between two nodes that are found already. The sub-query keeps a planner from
+/// walking all the relationships of one of them instead, which index hints at both do not.
+fn between(join: &RelationshipShape) -> String {
+    format!("CALL (a, b) {{ MATCH {} RETURN x }}", joined("a", "x", join, "b"))
+}
+
+/// Labels are looked at after the relationships are found by their type: else every piece would
+/// walk again over the nodes that have none left.
 pub fn clear(model: &Model, table: TableIndex) -> Query {
     let join = join_shape(model, table);
     let (from, to) = (quote(&model.node(join.from).label), quote(&model.node(join.to).label));
     let text = format!(
-        "MATCH {} WITH x, s, e LIMIT {CLEAR_ROWS} DELETE x \
+        "MATCH {} WITH x, startNode(x) AS s, endNode(x) AS e WHERE s:{from} AND e:{to} \
+         WITH x, s, e LIMIT {CLEAR_ROWS} DELETE x \
          WITH collect(DISTINCT s) AS starts, collect(DISTINCT e) AS ends {}",
-        joined(&format!("s:{from}"), "x", join, &format!("e:{to}")),
+        joined("", "x", join, ""),
         sweep_ends(model, join),
     );
     Query::new(text, [])

@@ -8,6 +8,7 @@
 //! order. Every look-up by key names its index, because a plan made while the graph is nearly empty
 //! would else be kept when it is full: a hub and all its relationships instead of two seeks.
 
+mod incomplete;
 mod joins;
 mod moves;
 mod nodes;
@@ -23,6 +24,9 @@ use super::{
     mutation::Key,
     statement::{NodeRow, Statement},
 };
+
+pub use incomplete::incomplete_keys;
+pub use text::quote;
 
 /// One text with its rows.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,7 +80,7 @@ pub fn render(model: &Model, statement: Statement) -> Vec<Query> {
             joins::upsert(model, table, &known, completeness, rows)
         }
         Statement::UpdateRelationships { table, known, rows } => {
-            vec![joins::update(model, table, &known, rows)]
+            joins::update(model, table, &known, rows).into_iter().collect()
         }
         Statement::MatchFromOwner { table, reference, rows } => {
             references::match_from_owner(model, table, reference, rows)

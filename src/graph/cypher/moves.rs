@@ -217,7 +217,7 @@ fn reconnect(model: &Model, join: &RelationshipShape) -> String {
          WITH x, a, b, c, d, properties(x) AS kept, EXISTS {{ {} }} AS there DELETE x \
          FOREACH (free IN CASE WHEN there THEN [] ELSE [1] END | CREATE {} SET y = kept) \
          WITH [a] AS starts, [b] AS ends {}",
-        row_match(model, join, "x", 0),
+        row_match(model, join),
         node("c", from, new_from),
         node("d", to, new_from + from.key.len()),
         joined("c", "", join, "d"),

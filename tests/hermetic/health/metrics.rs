@@ -113,7 +113,7 @@ fn batches_are_counted_by_table_and_operation() {
     let commits = [later(-2), later(-20)];
     let took = Duration::from_millis(7);
     counts.written(&Written { changes: 5, tally: &tally, commits: &commits, took });
-    tally.clear();
+    let mut tally = Tally::new(2);
     tally.count(&Event::Delete { table: b, key: key() });
     counts.written(&Written { changes: 1, tally: &tally, commits: &[], took });
     metrics.counts().retried("lost");

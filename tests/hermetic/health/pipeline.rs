@@ -3,12 +3,12 @@
 use std::{convert::Infallible, sync::Arc, sync::Mutex, time::Duration};
 
 use wal2graph::{
-    change::{Begin, Change, Commit, Event, Timestamp},
+    change::{Begin, Change, Commit, Event},
     checkpoint::{Advance, Position},
     engine::{Batch, Engine, Input, Limits, Output},
     graph::{self, Model, Statement},
     lsn::Lsn,
-    pipeline::{Failure, Observer, Sink, StatementSink, Translate, Translated, Written},
+    pipeline::{Failure, Observed, Observer, Prepare, Sink, Translate, Translated, Written},
 };
 
 use super::second;
@@ -88,19 +88,14 @@ fn a_transaction_in_parts_is_committed_with_its_last_part() {
     assert_eq!(commits, [vec![], vec![], vec![second(7)]]);
 }
 
-/// Maps nothing, and counts how often it is told that a batch ends.
-struct Unmapped(Model, Arc<Mutex<Vec<&'static str>>>);
+/// Maps nothing.
+struct Unmapped(Model);
 
 impl Translate for Unmapped {
     type Error = Infallible;
 
-    fn translate(&mut self, _: &Change) -> Result<Option<graph::Event>, Infallible> {
-        self.1.lock().unwrap().push("change");
-        Ok(None)
-    }
-
-    fn batch_translated(&mut self) {
-        self.1.lock().unwrap().push("translated");
+    fn translate(&mut self, _: &[Change], _: impl FnMut(graph::Event)) -> Result<(), Infallible> {
+        Ok(())
     }
 
     fn model(&self) -> &Model {
@@ -121,41 +116,41 @@ impl Failure for Away {
 /// Is away from a position on.
 struct AwayFrom(Lsn);
 
-impl StatementSink for AwayFrom {
+impl Sink<usize> for AwayFrom {
     type Error = Away;
 
-    async fn write(&mut self, advance: Advance, _: Vec<Statement>) -> Result<(), Away> {
+    async fn write(&mut self, advance: Advance, _: usize) -> Result<(), Away> {
         if advance.to.lsn < self.0 { Ok(()) } else { Err(Away) }
     }
 }
 
-struct Told(Arc<Mutex<Vec<&'static str>>>);
+struct Told(Arc<Mutex<Vec<usize>>>);
 
 impl Observer for Told {
     fn written(&mut self, written: &Written<'_>) {
-        assert_eq!((written.changes, written.commits.len()), (3, 1));
-        self.0.lock().unwrap().push("written");
+        assert_eq!(written.commits, [second(1)]);
+        self.0.lock().unwrap().push(written.changes);
     }
 }
 
 #[tokio::test]
 async fn the_observer_is_told_once_a_batch_of_what_is_in_the_graph() {
     let told = Arc::new(Mutex::new(Vec::new()));
-    let translator = Unmapped(Model { tables: Vec::new() }, told.clone());
-    let mut sink = Translated::new(translator, AwayFrom(Lsn(30)), Told(told.clone()));
-    let batch = |changes: usize, to: u64| {
-        let commits: Vec<Timestamp> = (0..changes.min(1)).map(|_| second(1)).collect();
+    let translator = Unmapped(Model { tables: Vec::new() });
+    let finish = |_: &Model, statements: Vec<Statement>| statements.len();
+    let mut preparer = Translated { translator, finish };
+    let mut sink = Observed { sink: AwayFrom(Lsn(30)), observer: Told(told.clone()) };
+    let mut write = async |changes: usize, to: u64| {
         let to = Position::at(Lsn(to));
         let advance = Advance { from: Position::at(Lsn(1)), to, committed_at: None };
-        let changes = vec![change(); changes];
-        Batch { changes, advance, whole_transactions: true, xids: vec![], commits }
+        let (changes, commits) = (vec![change(); changes], vec![second(1)]);
+        let batch = Batch { changes, advance, whole_transactions: true, xids: vec![], commits };
+        let ready = preparer.prepare(batch, true).unwrap();
+        sink.write(advance, ready).await
     };
-    sink.write(batch(3, 10), true).await.unwrap();
-    sink.write(batch(0, 20), true).await.unwrap();
-    sink.write(batch(3, 30), true).await.unwrap_err();
+    write(3, 10).await.unwrap();
+    write(0, 20).await.unwrap();
+    write(5, 30).await.unwrap_err();
     let told = told.lock().unwrap().clone();
-    let batch = ["change", "change", "change", "translated"];
-    let expected: Vec<_> =
-        batch.into_iter().chain(["written", "translated"]).chain(batch).collect();
-    assert_eq!(told, expected, "nothing of an idle position, nor of what failed");
+    assert_eq!(told, [3], "nothing of an idle position, nor of what failed");
 }

@@ -6,11 +6,11 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::sleep};
 use wal2graph::{
     change::{Change, Event},
-    checkpoint::{Epoch, Position},
+    checkpoint::{Advance, Epoch, Position},
     engine::{Batch, Engine, Limits},
     graph::{Circumstances, Mutations, Statement, plan},
     lsn::Lsn,
-    pipeline::{Ended, Failure, Pipeline, PipelineError, Sink, Source, Status, Until},
+    pipeline::{Ended, Failure, Pipeline, PipelineError, Prepare, Sink, Source, Status, Until},
 };
 
 use super::{
@@ -55,6 +55,7 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
     let settled = world.lock().graph.settled;
     let pipeline = Pipeline {
         source: &mut source,
+        preparer: SimPreparer { world: world.clone() },
         sink: SimSink { world: world.clone(), id, epoch, believes: position },
         copier: (!settled).then(|| copy::copier(world, epoch)),
         engine: Engine::new(limits, position),
@@ -217,6 +218,31 @@ impl SimSource {
     }
 }
 
+struct SimPreparer {
+    world: Shared,
+}
+
+/// What goes to the graph, with what was known when it was made.
+struct Prepared {
+    statements: Vec<Statement>,
+    settled: bool,
+}
+
+impl Prepare for SimPreparer {
+    type Prepared = Prepared;
+    type Error = SimError;
+
+    fn prepare(&mut self, batch: Batch, settled: bool) -> Result<Prepared, SimError> {
+        let (fault, schema) = {
+            let world = self.world.lock();
+            (world.fault, world.schema.clone())
+        };
+        let Batch { changes, whole_transactions, .. } = batch;
+        let statements = statements(&schema, fault, &changes, whole_transactions, settled);
+        Ok(Prepared { statements, settled })
+    }
+}
+
 struct SimSink {
     world: Shared,
     id: u32,
@@ -225,17 +251,12 @@ struct SimSink {
     believes: Position,
 }
 
-impl Sink for SimSink {
+impl Sink<Prepared> for SimSink {
     type Error = SimError;
 
-    async fn write(&mut self, batch: Batch, settled: bool) -> Result<(), SimError> {
-        let (fault, schema) = {
-            let world = self.world.lock();
-            (world.fault, world.schema.clone())
-        };
-        let statements =
-            statements(&schema, fault, &batch.changes, batch.whole_transactions, settled);
-        let mut advance = batch.advance;
+    async fn write(&mut self, mut advance: Advance, batch: Prepared) -> Result<(), SimError> {
+        let Prepared { statements, settled } = batch;
+        let fault = self.world.lock().fault;
         if fault == Some(Fault::SplitTransactionReplayedWhole) && advance.from == self.believes {
             advance.from = self.world.lock().graph.checkpoint.expect("made at the start").0;
         }

@@ -20,7 +20,7 @@ fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-fn node(
+pub fn node(
     label: String,
     key: &[&str],
     properties: &[&str],
@@ -32,7 +32,13 @@ fn node(
     Table { name: label, shape: Shape::Node(shape) }
 }
 
-fn join(kind: String, from: usize, to: usize, key: RelationshipKey, properties: &[&str]) -> Table {
+pub fn join(
+    kind: String,
+    from: usize,
+    to: usize,
+    key: RelationshipKey,
+    properties: &[&str],
+) -> Table {
     let shape = RelationshipShape {
         relationship_type: kind.clone(),
         from: TableIndex(from),
@@ -43,7 +49,7 @@ fn join(kind: String, from: usize, to: usize, key: RelationshipKey, properties: 
     Table { name: kind, shape: Shape::Relationship(shape) }
 }
 
-fn reference(kind: &str, target: usize, enforced: bool) -> ReferenceShape {
+pub fn reference(kind: &str, target: usize, enforced: bool) -> ReferenceShape {
     ReferenceShape {
         relationship_type: kind.to_owned(),
         direction: Direction::Outgoing,

@@ -15,28 +15,39 @@ pub struct Pipeline {
     pub name: String,
     /// A client of the database.
     pub sql: Client,
+    /// The database's URL, as the superuser.
+    pub source_url: String,
 }
 
 impl Pipeline {
     /// A new database with `schema` in it. Table names must be no other test's: labels come from them.
     pub async fn new(name: &str, schema: &str) -> Self {
         let name = new_database(name).await;
-        let sql = client(&postgres().url(&name)).await;
+        let source_url = postgres().url(&name);
+        let sql = client(&source_url).await;
         sql.batch_execute(schema).await.expect("the schema is made");
-        Pipeline { name, sql }
+        Pipeline { name, sql, source_url }
     }
 
     /// The program with this pipeline's URLs.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wal2graph"));
-        command.args(arguments);
-        command.args(["--source-url", &postgres().url(&self.name), "--graph-url", &neo4j().url()]);
-        command
+        program(arguments, &self.source_url, &neo4j().url())
+    }
+
+    /// The same, logging in as another role.
+    pub fn command_as(&self, role: &str, arguments: &[&str]) -> Command {
+        let source = self.source_url.replace("postgres@", &format!("{role}@"));
+        program(arguments, &source, &neo4j().url())
     }
 
     /// Runs it to its end.
     pub async fn output(&self, arguments: &[&str]) -> Output {
-        let mut command = self.command(arguments);
+        self.output_with_graph(arguments, &neo4j().url()).await
+    }
+
+    /// The same, with another way to the suite's Neo4j.
+    pub async fn output_with_graph(&self, arguments: &[&str], graph: &str) -> Output {
+        let mut command = program(arguments, &self.source_url, graph);
         let output = tokio::task::spawn_blocking(move || command.output());
         output.await.unwrap().expect("the program starts")
     }
@@ -50,7 +61,12 @@ impl Pipeline {
 
     /// Starts `run` and leaves it running.
     pub fn start(&self) -> Running {
-        let child = self.command(&["run"]).stderr(Stdio::null()).spawn();
+        self.start_with(&[])
+    }
+
+    /// The same, with further arguments.
+    pub fn start_with(&self, arguments: &[&str]) -> Running {
+        let child = self.command(&[&["run"], arguments].concat()).stderr(Stdio::null()).spawn();
         Running(child.expect("the program starts"))
     }
 
@@ -65,6 +81,13 @@ impl Pipeline {
         let applied = checkpoint.expect("the graph answers").map(|it| it.position.lsn.0);
         (applied, confirmed.map(i64::unsigned_abs))
     }
+}
+
+fn program(arguments: &[&str], source: &str, graph: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wal2graph"));
+    command.args(arguments);
+    command.args(["--source-url", source, "--graph-url", graph]);
+    command
 }
 
 /// A running program; it is killed when this is dropped.

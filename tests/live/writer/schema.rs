@@ -67,6 +67,6 @@ async fn the_server_says_what_it_is() {
     assert_eq!((server.edition.as_str(), server.database.as_str()), ("community", "neo4j"));
     schema::may_change_schema(&graph.connection).await.unwrap();
     graph.run("UNWIND [1, 2, 3] AS x CREATE (:WriterDescribed)").await;
-    let labels = ["WriterDescribed", "No `such` label"];
+    let labels = ["WriterDescribed", "No `such` label"].map(String::from);
     assert_eq!(schema::count_labels(&graph.connection, &labels).await.unwrap(), [3, 0]);
 }

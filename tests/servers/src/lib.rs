@@ -15,7 +15,7 @@ mod process;
 
 pub use fetch::{fetch_neo4j, fetch_postgres};
 pub use neo4j::{Neo4j, Neo4jOptions};
-pub use postgres::{Postgres, PostgresOptions, Stop};
+pub use postgres::{Postgres, PostgresOptions, Stop, tool};
 
 /// Why a server does not run. The text says what to do, with the end of the server's log where it
 /// has one.

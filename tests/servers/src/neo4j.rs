@@ -29,12 +29,14 @@ pub struct Neo4jOptions {
     pub version: String,
     /// The heap, as Java's `-Xmx` has it.
     pub heap: String,
+    /// Memory for the store's pages, as Neo4j's setting has it.
+    pub page_cache: String,
 }
 
 impl Default for Neo4jOptions {
     fn default() -> Self {
         let version = env::var("NEO4J_VERSION").unwrap_or_else(|_| DEFAULT_VERSION.to_owned());
-        Neo4jOptions { version, heap: "1g".to_owned() }
+        Neo4jOptions { version, heap: "1g".to_owned(), page_cache: "256m".to_owned() }
     }
 }
 
@@ -56,7 +58,7 @@ impl Neo4j {
             java(if is_calendar_version(&options.version) { 21 } else { 17 }, &options.version)?;
         let directory = directory("neo4j")?;
         let port = free_port()?;
-        let home = directory.path().display();
+        let (home, page_cache) = (directory.path().display(), &options.page_cache);
         let mut conf = format!(
             "server.default_listen_address=127.0.0.1\n\
              server.bolt.enabled=true\n\
@@ -65,7 +67,7 @@ impl Neo4j {
              server.https.enabled=false\n\
              dbms.security.auth_enabled=false\n\
              dbms.usage_report.enabled=false\n\
-             server.memory.pagecache.size=256m\n"
+             server.memory.pagecache.size={page_cache}\n"
         );
         for name in ["data", "logs", "run", "import", "plugins"] {
             fs::create_dir(directory.path().join(name))?;

@@ -213,3 +213,12 @@ fn server_user() -> &'static str {
         Err(_) => "daemon",
     }
 }
+
+/// A client tool of PostgreSQL 15's package, such as `pgbench`: the Maven packages have none.
+pub fn tool(name: &str) -> Result<PathBuf> {
+    let path = Path::new(DEBIAN).join(name);
+    match path.exists() {
+        true => Ok(path),
+        false => crate::error(format!("{name} is missing: apt-get install postgresql-15")),
+    }
+}

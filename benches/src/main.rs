@@ -1,0 +1,98 @@
+//! `make bench`: wal2graph on real servers, against what those servers can do at most.
+//!
+//! ```text
+//! part --rounds--> figures (every value kept) --> ratios within one run --> table, JSON, docs/benchmarks.md
+//! ```
+//!
+//! A figure alone says more about the machine than about the program. So each is taken in turns
+//! with what it is compared with, in one run, several times, and what counts is the ratio.
+
+mod figures;
+mod lab;
+mod loader;
+mod parts;
+mod program;
+mod shop;
+mod stream;
+
+use std::{fs, path::PathBuf};
+
+use clap::{Parser, ValueEnum};
+
+use figures::Results;
+use lab::Lab;
+
+/// Whatever goes wrong ends the run: a benchmark repairs nothing.
+pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Measures wal2graph on real servers, which are fetched and started by themselves.
+#[derive(Parser)]
+struct Arguments {
+    /// What to measure [default: everything]
+    #[arg(value_enum)]
+    parts: Vec<Part>,
+    /// How often each figure is taken, after one round that does not count
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// The program that is measured
+    #[arg(long, default_value = "target/release/wal2graph")]
+    program: PathBuf,
+    /// Where the results go, as JSON
+    #[arg(long, default_value = "target/benchmarks.json")]
+    output: PathBuf,
+    /// Only write the page from the results that --output names, without a run
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
+}
+
+/// What can be measured by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// A backlog through the replication client with a null sink, against pg_recvlogical
+    Source,
+    /// A backlog into the graph, against the bare loader with one lane
+    Drain,
+    /// The first copy of the tables, against the bare loader with as many lanes
+    Copy,
+    /// Fixed rates: how long after its commit a change can be read in the graph
+    Steady,
+    /// Transactions of one row
+    Small,
+    /// One transaction of two million rows
+    Big,
+    /// The same drain into larger and larger graphs
+    Growth,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    if let Some(page) = &arguments.page {
+        let results: Results = serde_json::from_slice(&fs::read(&arguments.output)?)?;
+        fs::write(page, results.page())?;
+        return Ok(());
+    }
+    let parts = match arguments.parts.as_slice() {
+        [] => Part::value_variants(),
+        parts => parts,
+    };
+    let lab = Lab::start(&arguments.program, arguments.rounds).await?;
+    let mut results = Results::new(&lab).await?;
+    for part in parts {
+        println!("{part:?}");
+        let taken = match part {
+            Part::Source => parts::source::measure(&lab).await?,
+            Part::Drain => parts::drain::measure(&lab).await?,
+            Part::Copy => parts::copy::measure(&lab).await?,
+            Part::Steady => parts::steady::measure(&lab).await?,
+            Part::Small => parts::small::measure(&lab).await?,
+            Part::Big => parts::big::measure(&lab).await?,
+            Part::Growth => parts::growth::measure(&lab).await?,
+        };
+        results.add(taken);
+        // What is measured is kept, whatever happens to the next part.
+        fs::write(&arguments.output, serde_json::to_vec_pretty(&results)?)?;
+    }
+    println!("\n{}\nAll values: {}", results.table(), arguments.output.display());
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! The same drain into larger and larger graphs, with hubs of 100,000 relationships.
+//!
+//! What the graph has beside the tables are orders with ids below zero: most of them spread over
+//! customers and products, 100,000 of them at one customer and one product.
+
+use neo4rs::Query;
+
+use crate::{
+    Result,
+    figures::{Ratio, Taken},
+    lab::Lab,
+    parts::drain::Backlog,
+};
+
+const SIZES: [usize; 3] = [100_000, 1_000_000, 5_000_000];
+const HUB: usize = 100_000;
+const BATCH: usize = 10_000;
+
+const FILL: &str = "UNWIND range($from, $to - 1) AS i \
+    MATCH (c:Customer {id: CASE WHEN i < $hub THEN 1 ELSE 1 + i % 20000 END}) USING INDEX SEEK c:Customer(id) \
+    MATCH (p:Product {id: CASE WHEN i < $hub THEN 1 ELSE 1 + i % 1000 END}) USING INDEX SEEK p:Product(id) \
+    CREATE (o:Order {id: -i - 1, status: 'old', total: '1.00'}) \
+    CREATE (o)-[:CUSTOMER]->(c) CREATE (o)-[:ORDER_ITEMS {qty: 1, price: '1.00'}]->(p)";
+
+pub async fn measure(lab: &Lab) -> Result<Taken> {
+    let mut taken = Taken::default();
+    let backlog = Backlog::prepare(lab, "growth").await?;
+    let mut filled = 0;
+    for size in SIZES {
+        while filled < size {
+            let to = (filled + BATCH).min(size);
+            let query = Query::new(FILL.to_owned()).param("hub", HUB as i64);
+            let query = query.param("from", filled as i64).param("to", to as i64);
+            lab.graph.run(query).await?;
+            filled = to;
+        }
+        let (program, loader) =
+            (format!("wal2graph at {size} nodes"), format!("bare loader at {size} nodes"));
+        backlog.rounds("growth", [&program, &loader], &mut taken).await?;
+    }
+    let values = |size: usize| {
+        let name = format!("wal2graph at {size} nodes");
+        let figure = taken.figures.iter().find(|figure| figure.name == name);
+        figure.map(|figure| figure.values.clone()).unwrap_or_default()
+    };
+    let (small, large) = (values(SIZES[0]), values(SIZES[2]));
+    let values = large.iter().zip(&small).map(|(large, small)| large / small);
+    let (part, name) = ("growth".to_owned(), "at 5,000,000 nodes / at 100,000".to_owned());
+    taken.ratios.push(Ratio { part, name, values: values.collect(), at_least: Some(0.85) });
+    lab.wipe("(n)").await?;
+    Ok(taken)
+}

@@ -1,0 +1,9 @@
+//! What is measured, a file each.
+
+pub mod big;
+pub mod copy;
+pub mod drain;
+pub mod growth;
+pub mod small;
+pub mod source;
+pub mod steady;

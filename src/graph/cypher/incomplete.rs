@@ -1,0 +1,43 @@
+//! The keys of rows some of whose values did not come yet.
+
+use crate::graph::{
+    TableIndex,
+    model::{Model, RelationshipKey, Shape},
+    statement::{INCOMPLETE, INCOMPLETE_PROPERTY},
+};
+
+use super::text::{joined, quote};
+
+/// For each table whose rows can be incomplete, a text that returns the keys of at most `limit` of
+/// those that are, each as a list named `key`.
+pub fn incomplete_keys(model: &Model, limit: usize) -> Vec<(TableIndex, String)> {
+    let of_table = |(index, table): (TableIndex, &super::super::model::Table)| {
+        let (matched, key) = match &table.shape {
+            Shape::Node(node) => {
+                let matched = format!("(n:{}:{INCOMPLETE})", quote(&node.label));
+                (matched, properties("n", &node.key))
+            }
+            Shape::Relationship(join) if join.properties.is_empty() => return None,
+            Shape::Relationship(join) => {
+                let (from, to) = (model.node(join.from), model.node(join.to));
+                let start = format!("a:{}", quote(&from.label));
+                let end = format!("b:{}", quote(&to.label));
+                let pattern = joined(&start, "x", join, &end);
+                let key = match &join.key {
+                    RelationshipKey::Own(own) => properties("x", own),
+                    RelationshipKey::Ends => {
+                        [properties("a", &from.key), properties("b", &to.key)].concat()
+                    }
+                };
+                (format!("{pattern} WHERE x.{INCOMPLETE_PROPERTY}"), key)
+            }
+        };
+        let key = key.join(", ");
+        Some((index, format!("MATCH {matched} RETURN [{key}] AS key LIMIT {limit}")))
+    };
+    model.iter().filter_map(of_table).collect()
+}
+
+fn properties(variable: &str, names: &[String]) -> Vec<String> {
+    names.iter().map(|name| format!("{variable}.{}", quote(name))).collect()
+}

@@ -1,0 +1,207 @@
+//! The plan of every statement, asked from the server as the program sent it.
+//!
+//! ```text
+//! statements --sink--> recorder --> server
+//!                         |
+//!                         +--> EXPLAIN on empty labels, on nodes alone, on a hub, on lopsided tables
+//! ```
+//!
+//! A plan is made once and kept, so it must be right whatever the graph held when it was made.
+
+mod bolt;
+mod every;
+mod graphs;
+mod recorder;
+mod rules;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use neo4rs::Query;
+use wal2graph::{
+    checkpoint::{Advance, Origin, Position},
+    graph::Model,
+    lsn::Lsn,
+    neo4j::{
+        Connection, Options, Sink, Writer,
+        checkpoint::{NewCheckpoint, create, prepare},
+        claim,
+        connect::ANSWER_LIMIT,
+        schema,
+    },
+    pipeline::{ChunkWriter, StatementSink},
+};
+
+use crate::{
+    statements::shapes,
+    support::{self, Pipeline, graph, neo4j, unique},
+};
+use bolt::{Bolt, Run};
+use graphs::{ALL, State};
+use recorder::Recorder;
+use rules::{Plan, Rule, SEEKS};
+
+/// A text that was sent, with what it is for and what its plan may do.
+struct Sent {
+    what: String,
+    run: Run,
+    rule: Rule,
+}
+
+/// Sends every statement about the model, and writes down what is sent.
+async fn record(model: &Arc<Model>) -> Vec<Sent> {
+    let recorder = Recorder::start(neo4j().port()).await;
+    let options =
+        Options { url: format!("bolt://127.0.0.1:{}", recorder.port), ..support::graph_options() };
+    let pipeline = unique("plans");
+    let origin = Origin { system_identifier: "7".to_owned(), timeline: 1, slot: "s".to_owned() };
+    let new = NewCheckpoint { lsn: Lsn(100), origin, mapping_digest: "d".to_owned() };
+    let connection = || Connection::new(&options, ANSWER_LIMIT).unwrap();
+    assert!(create(&graph(), &pipeline, &new, &[]).await.unwrap());
+    let epoch = claim::claim(&options, &pipeline, claim::PATIENCE).await.unwrap().checkpoint.epoch;
+    let writer = Writer::new(connection(), &pipeline, epoch);
+    let mut sink = Sink::new(writer, connection(), model.clone());
+    recorder.take();
+    let mut texts = BTreeMap::new();
+    for (lsn, (what, statement, rule)) in (100..).zip(every::statements(model)) {
+        let (from, to) = (Position::at(Lsn(lsn)), Position::at(Lsn(lsn + 1)));
+        sink.write(Advance { from, to, committed_at: None }, vec![statement]).await.unwrap();
+        for run in recorder.take() {
+            let rule = match run.text.contains("_Wal2Graph") {
+                true => Rule { eager: true, ..SEEKS },
+                false => Rule { eager: rule.eager && !streams(&run.text), ..rule },
+            };
+            let sent = Sent { what: what.clone(), run, rule };
+            texts.entry(sent.run.text.clone()).or_insert(sent);
+        }
+    }
+    // What is marked incomplete has no key: it is looked for once, at the end of a copy.
+    let scans =
+        &["NodeByLabelScan", "DirectedRelationshipTypeScan", "IntersectionNodeByLabelsScan"];
+    let rule = Rule { scans, walks: &["a", "b"], ..SEEKS };
+    sink.incomplete(10).await.unwrap();
+    let what = "look for incomplete rows".to_owned();
+    let incomplete = recorder.take().into_iter().map(|run| Sent { what: what.clone(), run, rule });
+    texts.into_values().chain(incomplete).collect()
+}
+
+/// A statement that only finds what is there and sets properties streams its rows.
+fn streams(text: &str) -> bool {
+    !["DELETE", "CREATE (", "CALL (", "FOREACH"].iter().any(|word| text.contains(word))
+}
+
+async fn judge(model: Model, states: &[State]) {
+    let model = Arc::new(model);
+    prepare(&graph()).await.unwrap();
+    schema::establish(&graph(), &schema::requirements(&model)).await.unwrap();
+    let sent = record(&model).await;
+    let mut bolt = Bolt::connect(neo4j().port());
+    let mut wrong = BTreeMap::new();
+    for state in states {
+        for text in state.texts(&model) {
+            graph().run(Query::new(text)).await.unwrap();
+        }
+        // What was planned before is forgotten, counts are taken anew.
+        bolt.execute("CALL db.clearQueryCaches()");
+        for Sent { what, run, rule } in &sent {
+            let plan = Plan::new(bolt.explain(run));
+            let violations = plan.violations(*rule);
+            if !violations.is_empty() {
+                let report =
+                    format!("{what}, {state:?}: {violations:#?}\n{}\n{}", run.text, plan.draw());
+                wrong.entry(run.text.clone()).or_insert(report);
+            }
+        }
+    }
+    let reports: Vec<_> = wrong.into_values().collect();
+    assert!(reports.is_empty(), "{} of {}:\n{}", reports.len(), sent.len(), reports.join("\n\n"));
+}
+
+#[tokio::test]
+async fn soft_references_and_joins_are_seeks() {
+    judge(shapes::soft("Pl"), &ALL).await;
+}
+
+#[tokio::test]
+async fn composite_keys_and_incoming_references_are_seeks() {
+    judge(shapes::composite("Pc `x`"), &[State::Empty, State::Hub]).await;
+}
+
+#[tokio::test]
+async fn enforced_references_are_seeks() {
+    judge(shapes::enforced("Pe"), &[State::Empty, State::Hub]).await;
+}
+
+/// What has no key to be looked up by.
+fn scans_beside_the_rows(text: &str) -> &'static [&'static str] {
+    if text.ends_with("RETURN count(n) AS count") {
+        // Neo4j keeps these numbers.
+        &["NodeCountFromCountStore"]
+    } else if text.contains(":_Incomplete)") {
+        // Once, at the end of a copy.
+        &["NodeByLabelScan", "IntersectionNodeByLabelsScan"]
+    } else if text.contains("(p:_Wal2GraphCopy {pipeline: $pipeline})") {
+        // All progress of a pipeline: two nodes a range, while it is copied.
+        &["NodeByLabelScan"]
+    } else {
+        &[]
+    }
+}
+
+/// Beside rows, the program asks for its own nodes by their key, and for counts that are kept.
+#[tokio::test]
+async fn what_is_asked_beside_the_rows_is_seeks_too() {
+    let schema = "CREATE TABLE pp_parents (id int PRIMARY KEY); \
+        CREATE TABLE pp_children (id int PRIMARY KEY, parent_id int REFERENCES pp_parents); \
+        INSERT INTO pp_parents VALUES (1); INSERT INTO pp_children VALUES (1, 1)";
+    let pipeline = Pipeline::new("plans", schema).await;
+    let recorder = Recorder::start(neo4j().port()).await;
+    let url = format!("bolt://127.0.0.1:{}", recorder.port);
+    for arguments in [&["check"][..], &["run", "--until", "current"], &["status"]] {
+        let output = pipeline.output_with_graph(arguments, &url).await;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let mut bolt = Bolt::connect(neo4j().port());
+    let mut said = recorder.take();
+    said.sort();
+    said.dedup_by(|left, right| left.text == right.text);
+    let administrative = ["CREATE CONSTRAINT", "CREATE INDEX", "SHOW", "CALL d", "TERMINATE"];
+    let mut own = 0;
+    for run in said {
+        // Statements on rows have their own tests.
+        let is = |start: &&str| run.text.starts_with(*start);
+        if administrative.iter().any(is) || run.text.starts_with("UNWIND $rows AS r M") {
+            continue;
+        }
+        own += usize::from(run.text.contains("_Wal2Graph"));
+        let plan = Plan::new(bolt.explain(&run));
+        let scans = scans_beside_the_rows(&run.text);
+        let violations = plan.violations(Rule { scans, eager: true, ..SEEKS });
+        assert!(violations.is_empty(), "{violations:#?}\n{}\n{}", run.text, plan.draw());
+    }
+    assert!(own >= 8, "checkpoint, claim and progress were seen, {own}");
+}
+
+#[tokio::test]
+async fn what_is_no_look_up_is_noticed() {
+    let key =
+        "CREATE CONSTRAINT plans_noticed IF NOT EXISTS FOR (n:PlansNoticed) REQUIRE n.id IS UNIQUE";
+    graph().run(Query::new(key.to_owned())).await.unwrap();
+    let mut bolt = Bolt::connect(neo4j().port());
+    let mut violations = |text: &str, rule| {
+        let run = Run { text: text.to_owned(), rest: vec![0xA0, 0xA0] };
+        Plan::new(bolt.explain(&run)).violations(rule)
+    };
+    let fine = "MATCH (a:PlansNoticed {id: 1}) MATCH (b:PlansNoticed {id: 2}) SET a.x = 1, b.x = 2";
+    assert_eq!(violations(fine, SEEKS), Vec::<String>::new());
+    for bad in [
+        "MATCH (n) SET n.x = 1",
+        "MATCH (n:PlansNoticed) SET n.x = 1",
+        "MATCH (n:PlansNoticed) WHERE n.id > 1 SET n.x = 1",
+        "MATCH ()-[x:PLANS_NOTICED]->() SET x.y = 1",
+        "MATCH (a:PlansNoticed {id: 1})-[x:PLANS_NOTICED]->(b:PlansNoticed) SET x.y = 1",
+        "MATCH (a:PlansNoticed {id: 1}) MATCH (b:PlansNoticed) SET a.x = 1, b.x = 2",
+        "UNWIND [1, 2] AS r MATCH (a:PlansNoticed {id: r}) SET a.id = r + 1",
+    ] {
+        assert!(!violations(bad, SEEKS).is_empty(), "{bad}");
+    }
+}

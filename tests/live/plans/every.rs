@@ -1,0 +1,146 @@
+//! Every statement there is about a model, each with its rule.
+
+use wal2graph::{
+    graph::{
+        Key, Model, Statement, TableIndex,
+        model::{NodeShape, ReferenceBy, RelationshipKey, RelationshipShape, Shape},
+        statement::{Completeness, Known, NodeRow, RelationshipRow},
+    },
+    value::Value,
+};
+
+use super::rules::{Rule, SEEKS};
+
+/// A row's own relationships are few; what points at a node is looked at until the first is found.
+const SWEEPS: Rule = Rule { walks: &["p"], eager: true, ..SEEKS };
+/// What points at a node goes, or is made again at another: all of it is wanted.
+const STEPS: Rule = Rule { walks: &["n", "m", "b", "p", "x"], ..SWEEPS };
+
+const COMPLETENESS: [Completeness; 3] =
+    [Completeness::Complete, Completeness::Partial, Completeness::PartialMoved];
+
+/// The statements, by name.
+pub fn statements(model: &Model) -> Vec<(String, Statement, Rule)> {
+    let mut all = Vec::new();
+    for (table, shape) in model.iter() {
+        let statements = match &shape.shape {
+            Shape::Node(node) => of_nodes(model, table, node),
+            Shape::Relationship(join) => of_joins(model, table, join),
+        };
+        all.extend(
+            statements.into_iter().map(|(name, statement, rule)| {
+                (format!("{name} of {}", shape.name), statement, rule)
+            }),
+        );
+    }
+    all
+}
+
+type Named = (&'static str, Statement, Rule);
+
+fn of_nodes(model: &Model, table: TableIndex, node: &NodeShape) -> Vec<Named> {
+    let width = node.key.len();
+    let keys: Vec<Key> = (1..=3).map(|key| key_of(width, key)).collect();
+    let moves = vec![(key_of(width, 1), key_of(width, 4)), (key_of(width, 2), key_of(width, 1))];
+    let scan = Rule { scans: &["NodeByLabelScan", "SubtractionNodeByLabelsScan"], ..STEPS };
+    let drop = |ride_along| Statement::DropNodes { table, keys: keys.clone(), ride_along };
+    let mut all = vec![
+        ("drop", drop(false), STEPS),
+        ("drop with enforced references", drop(true), STEPS),
+        ("move", Statement::MoveNodes { table, moves }, STEPS),
+        ("clear", Statement::ClearNodes { table }, scan),
+    ];
+    for completeness in COMPLETENESS {
+        for known in knowns(&node.properties) {
+            let row = |key| NodeRow { key: key_of(width, key), values: values(&known) };
+            let rows = (1..=3).map(row).collect();
+            let upsert = Statement::UpsertNodes { table, known: known.clone(), completeness, rows };
+            all.push(("upsert", upsert, SEEKS));
+        }
+    }
+    for (reference, shape) in node.references.iter().enumerate() {
+        let target = |key| match &shape.by {
+            ReferenceBy::Key => key_of(model.node(shape.target).key.len(), key),
+            ReferenceBy::Unique { target_properties, .. } => key_of(target_properties.len(), key),
+        };
+        let from_owner = vec![(keys[0].clone(), Some(target(1))), (keys[1].clone(), None)];
+        let from_target = |key| key_of(model.node(shape.target).key.len(), key);
+        let from_target = vec![(from_target(1), Some(target(1))), (from_target(2), None)];
+        if shape.by != ReferenceBy::Key {
+            let owner = Statement::MatchFromOwner { table, reference, rows: from_owner };
+            let target = Statement::MatchFromTarget { table, reference, rows: from_target };
+            // Which owners hold another value is asked of all that point at the target.
+            all.push(("match from owner", owner, Rule { walks: &["c"], ..SWEEPS }));
+            all.push(("match from target", target, Rule { walks: &["p"], ..SWEEPS }));
+            continue;
+        }
+        for sweep in [false, true] {
+            let rows = from_owner.clone();
+            let remove = Statement::RemoveReferences { table, reference, sweep, rows };
+            all.push(("remove references", remove, Rule { walks: &["c", "p"], ..SWEEPS }));
+        }
+        let rows = keys.iter().map(|key| (key.clone(), target(1))).collect();
+        let add = Statement::AddReferences { table, reference, rows };
+        all.push(("add references", add, Rule { walks: &[], ..SWEEPS }));
+    }
+    all
+}
+
+fn of_joins(model: &Model, table: TableIndex, join: &RelationshipShape) -> Vec<Named> {
+    let ends = |from, to| {
+        let (a, b) = (model.node(join.from).key.len(), model.node(join.to).key.len());
+        (key_of(a, from), key_of(b, to))
+    };
+    let key = |number| match &join.key {
+        RelationshipKey::Own(own) => key_of(own.len(), number),
+        RelationshipKey::Ends => {
+            let (from, to) = ends(number, 1);
+            Key(from.0.iter().chain(&to.0).cloned().collect())
+        }
+    };
+    let keys = (1..=3).map(key).collect();
+    let moves = vec![(key(1), key(4)), (key(2), key(1))];
+    let scans = &["DirectedRelationshipTypeScan"];
+    let clear = Rule { scans, ..SWEEPS };
+    let mut all = vec![
+        ("drop", Statement::DropRelationships { table, keys }, SWEEPS),
+        ("move", Statement::MoveRelationships { table, moves }, SWEEPS),
+        ("clear", Statement::ClearRelationships { table }, clear),
+    ];
+    for known in knowns(&join.properties) {
+        for completeness in COMPLETENESS {
+            let row = |number| {
+                let (from, to) = ends(number, 1);
+                RelationshipRow { key: key(number), from, to, values: values(&known) }
+            };
+            let (known, rows) = (known.clone(), (1..=3).map(row).collect());
+            let upsert = Statement::UpsertRelationships { table, known, completeness, rows };
+            all.push(("upsert", upsert, SWEEPS));
+        }
+        if join.key != RelationshipKey::Ends {
+            let row = |number| NodeRow { key: key(number), values: values(&known) };
+            let (known, rows) = (known.clone(), (1..=3).map(row).collect());
+            all.push(("update", Statement::UpdateRelationships { table, known, rows }, SEEKS));
+        }
+    }
+    all
+}
+
+fn key_of(width: usize, number: i64) -> Key {
+    Key(vec![Value::Integer(number); width].into())
+}
+
+/// All columns came, and all but the last.
+fn knowns(properties: &[String]) -> Vec<Known> {
+    let all = Known(vec![true; properties.len()].into());
+    let mut some = all.clone();
+    match some.0.last_mut() {
+        Some(last) => *last = false,
+        None => return vec![all],
+    }
+    vec![all, some]
+}
+
+fn values(known: &Known) -> Vec<Option<Value>> {
+    known.0.iter().filter(|known| **known).map(|_| Some(Value::Integer(1))).collect()
+}

@@ -1,0 +1,194 @@
+//! Two writers at one placeholder, and join rows that move under their key's constraint.
+
+use std::{sync::Arc, time::Duration};
+
+use neo4rs::Query;
+use wal2graph::{
+    graph::{
+        Model, Statement, TableIndex,
+        model::RelationshipKey,
+        render,
+        statement::{Completeness, Known, NodeRow, RelationshipRow},
+    },
+    neo4j::{Error, connect::Transaction, parameter},
+    value::Value,
+};
+
+use super::{
+    Real,
+    shapes::{join, key, node, reference},
+};
+use crate::support;
+
+const PARENTS: TableIndex = TableIndex(0);
+const CHILDREN: TableIndex = TableIndex(1);
+const LINKS: TableIndex = TableIndex(2);
+/// Long enough to know that a statement waits.
+const WAITS: Duration = Duration::from_millis(500);
+
+/// Children with a soft reference to parents, and links between parents with a key of their own.
+fn model(prefix: &str) -> Arc<Model> {
+    let label = |name: &str| format!("{prefix}{name}");
+    let own = RelationshipKey::Own(vec!["id".to_owned()]);
+    Arc::new(Model {
+        tables: vec![
+            node(label("Parent"), &["id"], &["name"], vec![]),
+            node(label("Child"), &["id"], &[], vec![reference("PARENT", 0, false)]),
+            join(label("LINK"), 0, 0, own, &["weight"]),
+        ],
+    })
+}
+
+/// The row of parent 1.
+fn fill() -> Statement {
+    let rows = vec![NodeRow { key: key(&[1]), values: vec![Some(Value::Integer(7))] }];
+    let (known, completeness) = (Known([true].into()), Completeness::Complete);
+    Statement::UpsertNodes { table: PARENTS, known, completeness, rows }
+}
+
+fn child(id: i64) -> Statement {
+    let rows = vec![NodeRow { key: key(&[id]), values: vec![] }];
+    let (known, completeness) = (Known([].into()), Completeness::Complete);
+    Statement::UpsertNodes { table: CHILDREN, known, completeness, rows }
+}
+
+fn refer(child: i64, parent: i64) -> Statement {
+    let rows = vec![(key(&[child]), key(&[parent]))];
+    Statement::AddReferences { table: CHILDREN, reference: 0, rows }
+}
+
+/// The child's reference becomes NULL.
+fn leave(child: i64) -> Statement {
+    let rows = vec![(key(&[child]), None)];
+    Statement::RemoveReferences { table: CHILDREN, reference: 0, sweep: true, rows }
+}
+
+async fn run(
+    transaction: &mut Transaction,
+    model: &Model,
+    statement: Statement,
+) -> Result<(), Error> {
+    for query in render(model, statement) {
+        transaction.run(parameter::query(&query)).await?;
+    }
+    Ok(())
+}
+
+/// Children 1 and 2; the first points at parent 1, which has no row.
+async fn placeholder(prefix: &str) -> Real {
+    let real = Real::new(model(prefix)).await;
+    for statement in [child(1), child(2), refer(1, 1)] {
+        real.apply(&statement).await;
+    }
+    real
+}
+
+/// Runs `second` while `first` is done but not committed; `second` must wait for it. Neo4j may ask
+/// for `second` again, as a writer would do.
+async fn one_after_the_other(real: &Real, first: Statement, second: Statement) {
+    let (a, b) = (support::graph(), support::graph());
+    let mut before = a.begin().await.unwrap();
+    run(&mut before, &real.model, first).await.unwrap();
+    let model = real.model.clone();
+    let mut after = tokio::spawn(async move {
+        loop {
+            let mut transaction = b.begin().await.unwrap();
+            match run(&mut transaction, &model, second.clone()).await {
+                Ok(()) => return transaction.commit().await.unwrap(),
+                Err(error) => assert!(matches!(error, Error::Transient(_)), "{error}"),
+            }
+        }
+    });
+    assert!(tokio::time::timeout(WAITS, &mut after).await.is_err(), "it does not wait");
+    before.commit().await.unwrap();
+    after.await.unwrap();
+}
+
+/// The placeholder labels and names of parent 1: none when there is none.
+async fn parent(prefix: &str) -> Vec<(bool, Option<i64>, i64)> {
+    let text = format!(
+        "MATCH (p:{prefix}Parent {{id: 1}}) \
+         RETURN p:_Placeholder AS placeholder, p.name AS name, COUNT {{ (p)<-[:PARENT]-() }} AS children"
+    );
+    let rows = support::graph().rows(Query::new(text)).await.unwrap();
+    let of = |row: &neo4rs::Row| {
+        let (placeholder, name) = (row.get("placeholder").unwrap(), row.get("name").unwrap());
+        (placeholder, name, row.get("children").unwrap())
+    };
+    rows.iter().map(of).collect()
+}
+
+#[tokio::test]
+async fn a_row_that_fills_a_placeholder_survives_a_sweep_meanwhile() {
+    let real = placeholder("SweepFill").await;
+    one_after_the_other(&real, fill(), leave(1)).await;
+    assert_eq!(parent("SweepFill").await, [(false, Some(7), 0)]);
+}
+
+#[tokio::test]
+async fn a_row_that_comes_while_its_placeholder_is_swept_is_there() {
+    let real = placeholder("FillSweep").await;
+    one_after_the_other(&real, leave(1), fill()).await;
+    assert_eq!(parent("FillSweep").await, [(false, Some(7), 0)]);
+}
+
+#[tokio::test]
+async fn a_placeholder_that_gets_another_relationship_survives_a_sweep_meanwhile() {
+    let real = placeholder("SweepRefer").await;
+    one_after_the_other(&real, refer(2, 1), leave(1)).await;
+    assert_eq!(parent("SweepRefer").await, [(true, None, 1)]);
+}
+
+#[tokio::test]
+async fn a_relationship_that_comes_while_its_placeholder_is_swept_is_there() {
+    let real = placeholder("ReferSweep").await;
+    one_after_the_other(&real, leave(1), refer(2, 1)).await;
+    assert_eq!(parent("ReferSweep").await, [(true, None, 1)]);
+}
+
+fn link(id: i64, from: i64, to: i64) -> RelationshipRow {
+    let values = vec![Some(Value::Integer(id * 10))];
+    RelationshipRow { key: key(&[id]), from: key(&[from]), to: key(&[to]), values }
+}
+
+fn links(known: bool, rows: Vec<RelationshipRow>) -> Statement {
+    let (known, completeness) = (Known([known].into()), Completeness::Complete);
+    Statement::UpsertRelationships { table: LINKS, known, completeness, rows }
+}
+
+/// Every link: its key, ends and weight. Parents without a link are none.
+async fn found(prefix: &str) -> Vec<[i64; 4]> {
+    let text = format!(
+        "MATCH (a:{prefix}Parent) OPTIONAL MATCH (a)-[x:{prefix}LINK]->(b) WITH a, x, b \
+         WHERE x IS NOT NULL OR NOT EXISTS {{ (a)--() }} \
+         RETURN [coalesce(x.id, -1), a.id, coalesce(b.id, -1), coalesce(x.weight, -1)] AS link ORDER BY link"
+    );
+    let rows = support::graph().rows(Query::new(text)).await.unwrap();
+    let link = |row: &neo4rs::Row| -> [i64; 4] {
+        row.get::<Vec<i64>>("link").unwrap().try_into().expect("four numbers")
+    };
+    rows.iter().map(link).collect()
+}
+
+#[tokio::test]
+async fn a_relationship_is_made_again_under_its_keys_constraint() {
+    let real = Real::new(model("Again")).await;
+    real.apply(&links(true, vec![link(1, 1, 2), link(2, 2, 3)])).await;
+    let twice = "MATCH (a:AgainParent {id: 1}) CREATE (a)-[:AgainLINK {id: 1}]->(a)";
+    let refused = real.connection.run(Query::new(twice.to_owned())).await;
+    assert!(matches!(refused, Err(Error::Data(_))), "the key is unique: {refused:?}");
+    // Both swap their ends; weights did not come, and stay.
+    let mut rows = vec![link(1, 2, 3), link(2, 1, 2)];
+    rows.iter_mut().for_each(|row| row.values.clear());
+    real.apply(&links(false, rows)).await;
+    assert_eq!(found("Again").await, [[1, 2, 3, 10], [2, 1, 2, 20]]);
+}
+
+#[tokio::test]
+async fn a_moved_join_row_leaves_the_end_that_another_row_comes_to() {
+    let real = Real::new(model("Comes")).await;
+    real.apply(&links(true, vec![link(1, 1, 2)])).await;
+    // The first leaves 2, a placeholder without another relationship; the second leads there.
+    real.apply(&links(true, vec![link(1, 1, 3), link(2, 1, 2)])).await;
+    assert_eq!(found("Comes").await, [[1, 1, 3, 10], [2, 1, 2, 20]]);
+}
