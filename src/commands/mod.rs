@@ -36,7 +36,7 @@ pub enum CommandError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// PostgreSQL refuses a statement.
-    #[error("PostgreSQL: {}", describe(.0))]
+    #[error("PostgreSQL: {}", postgres::connect::describe(.0))]
     Sql(#[from] tokio_postgres::Error),
     /// The stream does not start.
     #[error(transparent)]
@@ -59,13 +59,6 @@ pub enum CommandError {
     /// Results can not be written.
     #[error("the result can not be written: {0}")]
     Output(#[from] io::Error),
-}
-
-fn describe(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(refusal) => format!("{} ({})", refusal.message(), refusal.code().code()),
-        None => error.to_string(),
-    }
 }
 
 fn list(refusals: &[Refusal]) -> String {

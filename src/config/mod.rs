@@ -163,8 +163,11 @@ impl Config {
             Some(url) => Some(url.clone()),
             None => expand("source.url", &raw.source.url)?,
         };
-        let url = url.or_else(|| url_from_environment(environment)).ok_or(ConfigError::NoSource)?;
-        let source: SourceUrl = url.parse()?;
+        // libpq's variables suffice when they name a host or a database.
+        let variables = ["PGHOST", "PGDATABASE"].iter().any(|name| environment(name).is_some());
+        let url = url.or_else(|| variables.then(|| "postgres://".to_owned()));
+        let url = url.ok_or(ConfigError::NoSource)?;
+        let source = SourceUrl::with_environment(&url, environment)?;
         let pipeline = global.pipeline.clone().or(expand("pipeline", &raw.pipeline)?);
         let pipeline = pipeline.unwrap_or_else(|| name_of(source.database()));
         check_name("pipeline", &pipeline, PIPELINE_NAME_BYTES_MAX)?;
@@ -232,35 +235,6 @@ fn graph(
         password: password.or_else(|| environment("NEO4J_PASSWORD")).unwrap_or_default(),
         database,
     })
-}
-
-/// libpq's variables as a URL, when they name a host or a database.
-fn url_from_environment(environment: Environment<'_>) -> Option<String> {
-    let (host, database) = (environment("PGHOST"), environment("PGDATABASE"));
-    if host.is_none() && database.is_none() {
-        return None;
-    }
-    let host = host.unwrap_or_else(|| "localhost".to_owned()).replace('/', "%2F");
-    let port = environment("PGPORT").map(|port| format!(":{port}")).unwrap_or_default();
-    let user = environment("PGUSER").or_else(|| environment("USER")).unwrap_or_default();
-    let password = environment("PGPASSWORD").map(|it| format!(":{}", percent_encode(&it)));
-    let tls = environment("PGSSLMODE").map(|mode| format!("?sslmode={mode}")).unwrap_or_default();
-    Some(format!(
-        "postgres://{}{}@{host}{port}/{}{tls}",
-        percent_encode(&user),
-        password.unwrap_or_default(),
-        database.unwrap_or_default()
-    ))
-}
-
-fn percent_encode(text: &str) -> String {
-    let byte = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
-            char::from(byte).to_string()
-        }
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(byte).collect()
 }
 
 /// A database's name as a pipeline's: what is no letter or digit becomes `_`.

@@ -25,7 +25,7 @@ use crate::{
     pipeline::{ChunkReader, Failure, Taken},
 };
 
-use super::connect::is_transient;
+use super::connect::{describe, is_transient};
 
 /// Rows are handed over in pieces of about this many bytes of text.
 const PIECE_BYTES: usize = 4 << 20;
@@ -42,7 +42,7 @@ const FLUSH_PAUSE: Duration = Duration::from_millis(5);
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The server refused, or the connection broke.
-    #[error("copy of {table}: {source}")]
+    #[error("copy of {table}: {}", describe(.source))]
     Sql {
         /// The table.
         table: TableName,

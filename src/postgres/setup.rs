@@ -144,12 +144,16 @@ pub async fn create_slot(client: &Client, name: &str) -> Result<Lsn, Error> {
     Ok(row.get::<_, &str>(0).parse().unwrap_or_default())
 }
 
-/// Transactions with an id: what slot creation and the start of a copy wait for. Process, and how
-/// long it has run.
+/// Transactions with an id: what slot creation and the start of a copy wait for. Process, or the
+/// name of a prepared transaction, and how long it has run.
 pub async fn running_transactions(client: &Client) -> Result<Vec<String>, Error> {
-    let sql = "SELECT format('process %s of %s, running for %s s', pid, coalesce(usename, 'the server'), \
-        extract(epoch FROM now() - xact_start)::int8) FROM pg_stat_activity \
-        WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 5";
+    let sql = "SELECT format('%s of %s, running for %s s', who, coalesce(role, 'the server'), \
+            extract(epoch FROM now() - since)::int8) \
+        FROM (SELECT format('process %s', pid), usename::text, xact_start FROM pg_stat_activity \
+              WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() \
+              UNION ALL \
+              SELECT format('the prepared transaction %L', gid), owner::text, prepared FROM pg_prepared_xacts) \
+            AS running (who, role, since) ORDER BY since LIMIT 5";
     Ok(client.query(sql, &[]).await?.iter().map(|row| row.get(0)).collect())
 }
 

@@ -5,22 +5,7 @@ use std::time::Duration;
 use neo4rs::Query;
 use tokio::time::sleep;
 
-use crate::support::{Pipeline, graph, postgres};
-
-/// How long a change may take to be seen, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-async fn eventually(what: &str, cypher: &str) {
-    let started = std::time::Instant::now();
-    loop {
-        let rows = graph().rows(Query::new(cypher.to_owned())).await.unwrap();
-        if rows.first().is_some_and(|row| row.get::<bool>("yes").unwrap_or(false)) {
-            return;
-        }
-        assert!(started.elapsed() < PATIENCE, "{what}");
-        sleep(Duration::from_millis(100)).await;
-    }
-}
+use crate::support::{Pipeline, eventually, graph};
 
 #[tokio::test]
 async fn run_follows_changes_and_ends_well_on_sigterm() {
@@ -95,7 +80,7 @@ async fn failures_name_the_cause_and_the_fix() {
     let log = String::from_utf8_lossy(&lost.stderr).into_owned();
     assert_eq!(lost.status.code(), Some(1), "{log}");
     assert!(log.contains("is gone, and with it the changes since"), "{log}");
-    assert!(!log.contains(&postgres().url(&pipeline.name)), "a URL may hold a password");
+    assert!(!log.contains(&pipeline.source_url), "a URL may hold a password");
 }
 
 #[tokio::test]

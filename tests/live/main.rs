@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod behaviour;
 mod bounds;
 mod catalog;
 mod command_line;
+mod connect;
 mod copy;
 mod crashes;
 mod differential;
@@ -16,4 +18,5 @@ mod plans;
 mod replication;
 mod statements;
 mod support;
+mod versions;
 mod writer;

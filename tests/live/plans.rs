@@ -27,8 +27,9 @@ use wal2graph::{
         claim,
         connect::ANSWER_LIMIT,
         schema,
+        sink::Texts,
     },
-    pipeline::{ChunkWriter, StatementSink},
+    pipeline::{self, ChunkWriter},
 };
 
 use crate::{
@@ -64,7 +65,9 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
     let mut texts = BTreeMap::new();
     for (lsn, (what, statement, rule)) in (100..).zip(every::statements(model)) {
         let (from, to) = (Position::at(Lsn(lsn)), Position::at(Lsn(lsn + 1)));
-        sink.write(Advance { from, to, committed_at: None }, vec![statement]).await.unwrap();
+        let (advance, ready) =
+            (Advance { from, to, committed_at: None }, Texts::of(model, vec![statement]));
+        pipeline::Sink::write(&mut sink, advance, ready).await.unwrap();
         for run in recorder.take() {
             let rule = match run.text.contains("_Wal2Graph") {
                 true => Rule { eager: true, ..SEEKS },

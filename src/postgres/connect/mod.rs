@@ -1,36 +1,53 @@
 //! Connection URLs, TLS, authentication and pinned session settings.
 //!
 //! ```text
-//! SourceUrl --sql--> tokio_postgres::Client       ordinary SQL
-//!           --raw--> RawConnection                replication: CopyBoth is not in tokio-postgres
+//! SourceUrl --> socket (TCP, TLS, unix) --> log-in --+--> RawConnection: replication
+//!                                                    +--> handover --> tokio_postgres::Client: SQL
 //! ```
+//!
+//! There is one way to connect and to log in, for both kinds of connections: what the URL forbids
+//! is forbidden on both. tokio-postgres, which has no replication, is handed a connection that is
+//! logged in.
 //!
 //! Both carry the same settings: several of a server's decide the text form of values, and one
 //! `ALTER DATABASE ... SET datestyle` would else change what a date looks like on one of them.
 
+mod handover;
+mod login;
 mod raw;
+mod socket;
 mod tls;
 mod url;
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, error::SqlState};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::{Client, Config, NoTls, config::SslMode, error::SqlState};
 
 use crate::pipeline::Failure;
 
-pub use raw::{RawConnection, RawError, ServerError};
-pub(in crate::postgres) use raw::{Socket, error_of};
-pub use url::{SourceUrl, TlsMode, UrlError, WeakAuthentication};
+use self::{handover::LoggedIn, login::Purpose};
 
-/// How long connecting and logging in may take.
+pub use raw::{RawConnection, RawError, ServerError};
+pub use url::{Authentication, ChannelBinding, SourceUrl, Tls, TlsMode, UrlError};
+pub(in crate::postgres) use {
+    raw::{error_of, notice_of},
+    socket::Socket,
+};
+
+/// How long connecting and logging in may take, where the URL has no connect_timeout.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 
-/// The session settings that values' texts depend on, and those that would end long waits.
+/// The session settings that values' texts depend on, and those that would hide something from us or
+/// end long waits. `row_security=off`: a policy that would hide rows from a copy is an error instead.
 const PINNED: &str = "-c DateStyle=ISO -c IntervalStyle=iso_8601 -c TimeZone=UTC -c extra_float_digits=3 \
-     -c bytea_output=hex -c lc_monetary=C -c search_path=pg_catalog -c statement_timeout=0 \
-     -c idle_in_transaction_session_timeout=0";
+     -c bytea_output=hex -c lc_monetary=C -c search_path=pg_catalog -c quote_all_identifiers=off \
+     -c standard_conforming_strings=on -c row_security=off -c client_min_messages=notice \
+     -c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0";
+
+/// The same for settings that only newer servers have.
+const PIN_NEWER: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings \
+     WHERE name = 'transaction_timeout' AND setting <> '0'";
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +61,7 @@ pub enum ConnectError {
         cause: String,
     },
     /// The server says no.
-    #[error("PostgreSQL at {server} refuses the connection: {message} ({code})")]
+    #[error("PostgreSQL at {server} refuses the connection: {message} ({code}){}", fix(.code, .message))]
     Refused {
         /// Host and port.
         server: String,
@@ -75,6 +92,49 @@ pub enum ConnectError {
     /// TLS can not be set up.
     #[error("TLS to PostgreSQL: {0}")]
     Tls(String),
+}
+
+/// What to do about a refusal.
+fn fix(code: &str, message: &str) -> &'static str {
+    match code {
+        "28P01" => ". Check the user and the password in the source URL (or PGUSER, PGPASSWORD)",
+        "28000" if message.contains("pg_hba.conf") => {
+            ". Add a line for this user, database and address to pg_hba.conf and reload it, or change sslmode: a \
+             line may be for TLS only (hostssl), or for connections without it"
+        }
+        "28000" if message.contains("certificate") => {
+            ". Name a certificate that is for this user, and its key, with sslcert and sslkey"
+        }
+        "28000" if message.contains("not permitted to log in") => ". ALTER ROLE ... LOGIN",
+        "42501" if message.contains("row-level security") => {
+            ". A policy would hide rows from the copy: ALTER ROLE ... BYPASSRLS, or leave the table out with `skip: true`"
+        }
+        "42501" if message.starts_with("permission denied for database") => {
+            ". GRANT CONNECT, and CREATE for the publication, ON DATABASE to the role"
+        }
+        "42501" if message.starts_with("permission denied for") => {
+            ". GRANT SELECT ON the table, and USAGE ON its schema, to the role"
+        }
+        "42501" if message.contains("must be owner") => {
+            ". Let the owner create the publication, or GRANT its role to this one"
+        }
+        "42501" => ". The role may lack the right: ALTER ROLE ... REPLICATION",
+        "3D000" => ". Name a database that exists in the source URL",
+        _ => "",
+    }
+}
+
+impl ConnectError {
+    /// A connection that broke; where TLS broke it, why.
+    fn unreachable(server: &str, error: &io::Error) -> Self {
+        let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
+        match tls::explain(error, host) {
+            Some(cause) => ConnectError::Tls(format!("{server}: {cause}")),
+            None => {
+                ConnectError::Unreachable { server: server.to_owned(), cause: error.to_string() }
+            }
+        }
+    }
 }
 
 impl Failure for ConnectError {
@@ -119,44 +179,44 @@ impl Closed {
     }
 }
 
-/// Opens an ordinary connection with pinned settings.
+/// Opens a connection to the walsender of the URL's database.
+pub async fn replication(url: &SourceUrl) -> Result<RawConnection, ConnectError> {
+    let (connection, _) = RawConnection::connect(url, Purpose::Replication).await?;
+    Ok(connection)
+}
+
+/// Opens an ordinary connection.
 pub async fn sql(url: &SourceUrl) -> Result<Sql, ConnectError> {
-    let mut config = url.config.clone();
-    config.options(PINNED).connect_timeout(CONNECT_LIMIT);
-    if config.get_application_name().is_none() {
-        config.application_name("wal2graph");
-    }
-    let tls = MakeRustlsConnect::new(tls::client_config(url)?);
-    let connecting = tokio::time::timeout(CONNECT_LIMIT, config.connect(tls)).await;
-    let (client, connection) = match connecting {
-        Ok(Ok(connected)) => connected,
-        Ok(Err(error)) => return Err(refused(url, &error)),
-        Err(_) => {
-            let cause = format!("no answer for {} s", CONNECT_LIMIT.as_secs());
-            return Err(ConnectError::Unreachable { server: url.server(), cause });
-        }
-    };
+    let (connection, greeting) = RawConnection::connect(url, Purpose::Sql).await?;
+    let mut config = Config::new();
+    // It says who it is, as if there were still somebody to be told.
+    config.ssl_mode(SslMode::Disable).user(url.config.get_user().unwrap_or_default());
+    let server = connection.server.clone();
+    let handed = config.connect_raw(LoggedIn::new(connection, greeting), NoTls).await;
+    let (client, connection) =
+        handed.map_err(|error| ConnectError::Unreachable { server, cause: error.to_string() })?;
     let task = tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "an SQL connection ended");
         }
     });
+    let pinned = client.simple_query(PIN_NEWER).await;
+    pinned.map_err(|error| ConnectError::Unreachable {
+        server: url.server(),
+        cause: error.to_string(),
+    })?;
     Ok(Sql { client, closed: Closed { task, client: None } })
 }
 
-fn refused(url: &SourceUrl, error: &tokio_postgres::Error) -> ConnectError {
-    let server = url.server();
+/// What an SQL error says, with what to do about it.
+pub fn describe(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
-        Some(refusal) => ConnectError::Refused {
-            server,
-            code: refusal.code().code().to_owned(),
-            message: refusal.message().to_owned(),
-        },
-        None => {
-            let cause = std::error::Error::source(error)
-                .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
-            ConnectError::Unreachable { server, cause }
+        Some(refusal) => {
+            let (code, message) = (refusal.code().code(), refusal.message());
+            format!("{message} ({code}){}", fix(code, message))
         }
+        None => std::error::Error::source(error)
+            .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")),
     }
 }
 

@@ -1,39 +1,33 @@
-//! A connection in the server's own protocol: log-in, simple queries, then whatever comes.
+//! A connection in the server's own protocol: messages, simple queries, then whatever comes.
 
 use std::{collections::HashMap, io};
 
 use bytes::{Buf, BytesMut};
 use fallible_iterator::FallibleIterator;
-use postgres_protocol::{
-    authentication::{
-        md5_hash,
-        sasl::{ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256},
-    },
-    message::{
-        backend::{self, Header, Message},
-        frontend,
-    },
+use postgres_protocol::message::{
+    backend::{self, Header, Message},
+    frontend,
 };
-use rustls::pki_types::ServerName;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpStream, UnixStream},
+    io::{AsyncReadExt, AsyncWriteExt},
     time::timeout,
 };
 use tokio_postgres::config::Host;
-use tokio_rustls::TlsConnector;
 
-use super::{CONNECT_LIMIT, ConnectError, PINNED, SourceUrl, TlsMode, tls};
+use crate::pipeline::Failure;
 
-/// Any of TCP, TLS and a unix socket.
-pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
+use super::{
+    ConnectError, SourceUrl,
+    login::{Purpose, log_in},
+    socket::{Opened, Socket, open},
+    url::server_name,
+};
 
-/// A replication connection that is logged in.
+/// A connection that is logged in.
 pub struct RawConnection {
     pub(in crate::postgres) socket: Box<dyn Socket>,
     pub(in crate::postgres) buffer: BytesMut,
-    server: String,
+    pub(super) server: String,
 }
 
 /// An error that the server sent.
@@ -61,145 +55,78 @@ impl From<io::Error> for RawError {
 }
 
 impl RawConnection {
-    /// Connects to the walsender of the URL's database and logs in, with pinned settings.
-    pub async fn connect(url: &SourceUrl) -> Result<Self, ConnectError> {
-        let server = url.server();
-        match timeout(CONNECT_LIMIT, Self::log_in(url)).await {
-            Ok(connected) => connected,
-            Err(_) => {
-                let cause = format!("no answer for {} s", CONNECT_LIMIT.as_secs());
-                Err(ConnectError::Unreachable { server, cause })
-            }
-        }
-    }
-
-    async fn log_in(url: &SourceUrl) -> Result<Self, ConnectError> {
-        let server = url.server();
-        let unreachable = |error: io::Error| ConnectError::Unreachable {
-            server: url.server(),
-            cause: error.to_string(),
-        };
-        let (socket, binding) = open(url).await?;
-        let mut connection = RawConnection { socket, buffer: BytesMut::new(), server };
-        let user = url.config.get_user().unwrap_or_default();
-        let application = url.config.get_application_name().unwrap_or("wal2graph");
-        let mut message = BytesMut::new();
-        let parameters = [
-            ("user", user),
-            ("database", url.database()),
-            ("replication", "database"),
-            ("options", PINNED),
-            ("client_encoding", "UTF8"),
-            ("application_name", application),
-        ];
-        frontend::startup_message(parameters, &mut message).map_err(unreachable)?;
-        connection.send(&mut message).await.map_err(unreachable)?;
-        connection.authenticate(url, binding).await?;
-        connection.until_ready().await.map_err(|error| connection.refused(error))?;
-        Ok(connection)
-    }
-
-    async fn authenticate(
-        &mut self,
+    /// Connects to the first of the URL's servers that is there, and logs in, with pinned settings.
+    /// What the server then says of itself, up to that it is ready, comes along as it came.
+    pub(super) async fn connect(
         url: &SourceUrl,
-        binding: Binding,
-    ) -> Result<(), ConnectError> {
-        let server = self.server.clone();
-        let password = || {
-            url.config.get_password().ok_or_else(|| ConnectError::Authentication {
-                server: server.clone(),
-                what: "it asks for a password, and the URL has none".to_owned(),
-            })
-        };
-        let weak = |method| ConnectError::WeakAuthentication { server: server.clone(), method };
-        let mut reply = BytesMut::new();
-        match self.receive().await.map_err(|error| self.refused(error))? {
-            Message::AuthenticationOk => return Ok(()),
-            Message::AuthenticationCleartextPassword if !url.weak_authentication.password => {
-                return Err(weak("password"));
-            }
-            Message::AuthenticationMd5Password(_) if !url.weak_authentication.md5 => {
-                return Err(weak("md5"));
-            }
-            Message::AuthenticationCleartextPassword => {
-                frontend::password_message(password()?, &mut reply).map_err(|e| self.broken(e))?;
-            }
-            Message::AuthenticationMd5Password(body) => {
-                let user = url.config.get_user().unwrap_or_default().as_bytes();
-                let hash = md5_hash(user, password()?, body.salt());
-                frontend::password_message(hash.as_bytes(), &mut reply)
-                    .map_err(|e| self.broken(e))?;
-            }
-            Message::AuthenticationSasl(body) => {
-                let mechanisms: Vec<String> = { body.mechanisms() }
-                    .map(|name| Ok(name.to_owned()))
-                    .collect()
-                    .map_err(|error| self.broken(error))?;
-                return self.scram(password()?, &mechanisms, binding).await;
-            }
-            _ => {
-                let what =
-                    "it asks for an authentication method other than SCRAM, MD5 and password";
-                return Err(ConnectError::Authentication { server, what: what.to_owned() });
+        purpose: Purpose,
+    ) -> Result<(Self, BytesMut), ConnectError> {
+        let mut last = None;
+        for (host, port) in url.servers() {
+            let limit = url.connect_limit();
+            let connecting = Self::connect_to(url, host, port, purpose);
+            let connected = timeout(limit, connecting).await.unwrap_or_else(|_| {
+                let cause = format!("no answer for {} s", limit.as_secs());
+                Err(ConnectError::Unreachable { server: server_name(host, port), cause })
+            });
+            match connected {
+                Err(error) if error.is_transient() => last = Some(error),
+                connected => return connected,
             }
         }
-        self.send(&mut reply).await.map_err(|error| self.broken(error))?;
-        match self.receive().await.map_err(|error| self.refused(error))? {
-            Message::AuthenticationOk => Ok(()),
-            _ => Err(self.broken(unexpected("after the password"))),
+        let nobody = || ConnectError::Tls("the URL names no server".to_owned());
+        Err(last.unwrap_or_else(nobody))
+    }
+
+    async fn connect_to(
+        url: &SourceUrl,
+        host: &Host,
+        port: u16,
+        purpose: Purpose,
+    ) -> Result<(Self, BytesMut), ConnectError> {
+        let Opened { socket, encryption } = open(url, host, port).await?;
+        let server = server_name(host, port);
+        let mut connection = RawConnection { socket, buffer: BytesMut::new(), server };
+        log_in(&mut connection, url, purpose, &encryption).await?;
+        let greeting = connection.greeting().await?;
+        Ok((connection, greeting))
+    }
+
+    async fn greeting(&mut self) -> Result<BytesMut, ConnectError> {
+        const READY: u8 = b'Z';
+        const ERROR: u8 = b'E';
+        let mut greeting = BytesMut::new();
+        loop {
+            let header = match Header::parse(&self.buffer).map_err(|error| self.broken(&error))? {
+                Some(header) if header.tag() == ERROR => {
+                    let none = || io::Error::from(io::ErrorKind::InvalidData).into();
+                    let error = self.receive().await.err().unwrap_or_else(none);
+                    return Err(self.refused(error));
+                }
+                Some(header) if self.buffer.len() > header.len() as usize => header,
+                _ => {
+                    self.fill().await.map_err(|error| self.broken(&error))?;
+                    continue;
+                }
+            };
+            greeting.unsplit(self.buffer.split_to(1 + header.len() as usize));
+            if header.tag() == READY {
+                return Ok(greeting);
+            }
         }
     }
 
-    async fn scram(
-        &mut self,
-        password: &[u8],
-        mechanisms: &[String],
-        binding: Binding,
-    ) -> Result<(), ConnectError> {
-        let offers = |name: &str| mechanisms.iter().any(|mechanism| mechanism == name);
-        let (mechanism, binding) = match binding {
-            Binding::EndPoint(hash) if offers(SCRAM_SHA_256_PLUS) => {
-                (SCRAM_SHA_256_PLUS, ChannelBinding::tls_server_end_point(hash))
-            }
-            Binding::EndPoint(_) => (SCRAM_SHA_256, ChannelBinding::unrequested()),
-            Binding::None => (SCRAM_SHA_256, ChannelBinding::unsupported()),
-        };
-        if !offers(mechanism) {
-            let what = format!("it offers no {mechanism}");
-            return Err(ConnectError::Authentication { server: self.server.clone(), what });
-        }
-        let mut scram = ScramSha256::new(password, binding);
-        let mut message = BytesMut::new();
-        frontend::sasl_initial_response(mechanism, scram.message(), &mut message)
-            .map_err(|error| self.broken(error))?;
-        self.send(&mut message).await.map_err(|error| self.broken(error))?;
-        match self.receive().await.map_err(|error| self.refused(error))? {
-            Message::AuthenticationSaslContinue(body) => {
-                scram.update(body.data()).map_err(|error| self.broken(error))?;
-            }
-            _ => return Err(self.broken(unexpected("in the middle of SCRAM"))),
-        }
-        frontend::sasl_response(scram.message(), &mut message).map_err(|e| self.broken(e))?;
-        self.send(&mut message).await.map_err(|error| self.broken(error))?;
-        match self.receive().await.map_err(|error| self.refused(error))? {
-            Message::AuthenticationSaslFinal(body) => {
-                scram.finish(body.data()).map_err(|error| self.broken(error))?;
-            }
-            _ => return Err(self.broken(unexpected("at the end of SCRAM"))),
-        }
-        match self.receive().await.map_err(|error| self.refused(error))? {
-            Message::AuthenticationOk => Ok(()),
-            _ => Err(self.broken(unexpected("after SCRAM"))),
-        }
+    pub(super) fn broken(&self, error: &io::Error) -> ConnectError {
+        ConnectError::unreachable(&self.server, error)
     }
 
-    fn broken(&self, error: io::Error) -> ConnectError {
-        ConnectError::Unreachable { server: self.server.clone(), cause: error.to_string() }
+    pub(super) fn denied(&self, what: impl Into<String>) -> ConnectError {
+        ConnectError::Authentication { server: self.server.clone(), what: what.into() }
     }
 
-    fn refused(&self, error: RawError) -> ConnectError {
+    pub(super) fn refused(&self, error: RawError) -> ConnectError {
         match error {
-            RawError::Io(error) => self.broken(error),
+            RawError::Io(error) => self.broken(&error),
             RawError::Server(ServerError { code, message }) => {
                 ConnectError::Refused { server: self.server.clone(), code, message }
             }
@@ -231,11 +158,6 @@ impl RawConnection {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(()),
         }
-    }
-
-    async fn until_ready(&mut self) -> Result<(), RawError> {
-        while !matches!(self.receive().await?, Message::ReadyForQuery(_)) {}
-        Ok(())
     }
 
     /// The rows of a command, as text.
@@ -286,67 +208,21 @@ impl RawConnection {
     }
 }
 
-fn unexpected(when: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("an unexpected message {when}"))
-}
-
 /// What an error message says.
 pub fn error_of(body: &backend::ErrorResponseBody) -> ServerError {
-    let fields = body.fields().map(|field| {
+    said(body.fields())
+}
+
+/// What a notice or a warning says.
+pub fn notice_of(body: &backend::NoticeResponseBody) -> ServerError {
+    said(body.fields())
+}
+
+fn said(fields: backend::ErrorFields<'_>) -> ServerError {
+    let fields = fields.map(|field| {
         Ok((field.type_(), String::from_utf8_lossy(field.value_bytes()).into_owned()))
     });
     let mut fields: HashMap<u8, String> = fields.collect().unwrap_or_default();
     let mut take = |field: u8| fields.remove(&field).unwrap_or_default();
     ServerError { code: take(b'C'), message: take(b'M') }
-}
-
-/// What a log-in can be bound to.
-enum Binding {
-    None,
-    EndPoint(Vec<u8>),
-}
-
-async fn open(url: &SourceUrl) -> Result<(Box<dyn Socket>, Binding), ConnectError> {
-    let server = url.server();
-    let unreachable = |error: io::Error| ConnectError::Unreachable {
-        server: server.clone(),
-        cause: error.to_string(),
-    };
-    let name = match url.config.get_hosts().first() {
-        Some(Host::Unix(directory)) => {
-            let path = directory.join(format!(".s.PGSQL.{}", url.port()));
-            let socket = UnixStream::connect(path).await.map_err(unreachable)?;
-            return Ok((Box::new(socket), Binding::None));
-        }
-        Some(Host::Tcp(name)) => name.clone(),
-        None => "localhost".to_owned(),
-    };
-    let mut socket = TcpStream::connect((name.as_str(), url.port())).await.map_err(unreachable)?;
-    socket.set_nodelay(true).map_err(unreachable)?;
-    if url.tls == TlsMode::Disable {
-        return Ok((Box::new(socket), Binding::None));
-    }
-    let mut message = BytesMut::new();
-    frontend::ssl_request(&mut message);
-    socket.write_all(&message).await.map_err(unreachable)?;
-    let offered = socket.read_u8().await.map_err(unreachable)? == b'S';
-    match (offered, url.tls) {
-        (true, _) => {}
-        (false, TlsMode::Prefer) => return Ok((Box::new(socket), Binding::None)),
-        (false, _) => {
-            return Err(ConnectError::Tls(format!(
-                "{server} does not offer it, and sslmode requires it"
-            )));
-        }
-    }
-    let server_name = ServerName::try_from(name.clone())
-        .map_err(|_| ConnectError::Tls(format!("{name:?} is no host name")))?;
-    let connector = TlsConnector::from(std::sync::Arc::new(tls::client_config(url)?));
-    let socket = connector
-        .connect(server_name, socket)
-        .await
-        .map_err(|error| ConnectError::Tls(format!("{server}: {error}")))?;
-    let certificates = socket.get_ref().1.peer_certificates();
-    let end_point = certificates.and_then(|chain| tls::server_end_point(chain.first()?));
-    Ok((Box::new(socket), end_point.map_or(Binding::None, Binding::EndPoint)))
 }

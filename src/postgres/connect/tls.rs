@@ -1,80 +1,148 @@
 //! TLS with rustls, as libpq's `sslmode` has it, and the channel binding that ties a log-in to the
 //! certificate.
 
-use std::{path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore,
+    SignatureScheme,
     client::{
-        WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_cert_signed_by_trust_anchor, verify_server_name,
     },
-    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    server::ParsedCertificate,
 };
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
-use super::{ConnectError, SourceUrl, TlsMode};
+use super::{ConnectError, Tls, TlsMode};
 
-/// What rustls needs for the URL.
-pub fn client_config(url: &SourceUrl) -> Result<ClientConfig, ConnectError> {
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
+/// The protocol inside, which a server that is not asked first wants to hear.
+const ALPN: &[u8] = b"postgresql";
+
+/// What rustls needs for the settings. Reads the certificates that they name.
+pub fn client_config(tls: &Tls) -> Result<ClientConfig, ConnectError> {
+    let wrong = |error: Error| ConnectError::Tls(error.to_string());
+    let provider = ring::default_provider();
+    let (trusted, named) = trusted(tls)?;
+    let algorithms = provider.signature_verification_algorithms;
+    let verifier = Verifier { mode: tls.mode, trusted, named, algorithms };
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| ConnectError::Tls(error.to_string()))?;
-    let verifier: Arc<dyn ServerCertVerifier> = match url.tls {
-        TlsMode::Disable | TlsMode::Prefer | TlsMode::Require => Arc::new(Anybody(provider)),
-        TlsMode::VerifyCa => Arc::new(AnyName(trusted(url, provider)?)),
-        TlsMode::VerifyFull => trusted(url, provider)?,
+        .map_err(wrong)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match &tls.identity {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = read_certificates("sslcert", certificate)?;
+            builder.with_client_auth_cert(chain, read_key(key)?).map_err(|error| {
+                ConnectError::Tls(format!("sslcert and sslkey do not fit: {error}"))
+            })?
+        }
     };
-    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
-    Ok(builder.with_no_client_auth())
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(config)
 }
 
-fn trusted(
-    url: &SourceUrl,
-    provider: Arc<CryptoProvider>,
-) -> Result<Arc<WebPkiServerVerifier>, ConnectError> {
-    let mut roots = RootCertStore::empty();
-    match &url.root_certificates {
-        Some(path) => {
-            for certificate in read_certificates(path)? {
-                roots.add(certificate).map_err(|error| ConnectError::Tls(error.to_string()))?;
+type Certificates = Vec<CertificateDer<'static>>;
+
+/// The authorities that the mode asks for, and the certificates that the URL names; none where
+/// certificates are not looked at.
+fn trusted(tls: &Tls) -> Result<(RootCertStore, Certificates), ConnectError> {
+    let (mut roots, mut named) = (RootCertStore::empty(), Vec::new());
+    match (tls.mode, &tls.root_certificates) {
+        (TlsMode::Disable | TlsMode::Prefer | TlsMode::Require, _) => return Ok((roots, named)),
+        (TlsMode::VerifyCa | TlsMode::VerifyFull, Some(path)) => {
+            named = read_certificates("sslrootcert", path)?;
+            for certificate in &named {
+                let added = roots.add(certificate.clone());
+                added.map_err(|error| ConnectError::Tls(format!("sslrootcert: {error}")))?;
             }
         }
-        None => {
+        (TlsMode::VerifyCa | TlsMode::VerifyFull, None) => {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().map_err(
-        |error| {
-            ConnectError::Tls(format!("no authority to trust: {error}; name one with sslrootcert"))
-        },
-    )
+    match roots.is_empty() {
+        true => {
+            let text = "the system trusts no authority: name one with sslrootcert=FILE";
+            Err(ConnectError::Tls(text.to_owned()))
+        }
+        false => Ok((roots, named)),
+    }
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
-    let unreadable = |error| ConnectError::Tls(format!("sslrootcert {}: {error}", path.display()));
-    CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(unreadable)
+fn read_certificates(name: &str, path: &Path) -> Result<Certificates, ConnectError> {
+    let unreadable = |error| ConnectError::Tls(format!("{name} {}: {error}", path.display()));
+    let certificates: Vec<_> =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(unreadable)?;
+    match certificates.is_empty() {
+        true => Err(ConnectError::Tls(format!("{name} {} has no certificate", path.display()))),
+        false => Ok(certificates),
+    }
 }
 
-/// `require`: encryption without identity.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, ConnectError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| {
+        ConnectError::Tls(format!(
+            "sslkey {}: {error} (a PEM file with a key that is not encrypted is expected)",
+            path.display()
+        ))
+    })
+}
 
-/// `verify-ca`: the authority counts, the name does not.
+/// Looks at a server's certificate as far as the mode asks for.
 #[derive(Debug)]
-struct AnyName(Arc<WebPkiServerVerifier>);
+struct Verifier {
+    mode: TlsMode,
+    trusted: RootCertStore,
+    /// What `sslrootcert` names, as it is in the file.
+    named: Certificates,
+    algorithms: WebPkiSupportedAlgorithms,
+}
 
-impl ServerCertVerifier for Anybody {
+impl Verifier {
+    /// An authority that is trusted signed it, or it is itself one of those that are trusted: many
+    /// servers have a certificate that they signed themselves.
+    fn is_trusted(
+        &self,
+        certificate: &CertificateDer<'_>,
+        parsed: &ParsedCertificate<'_>,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let all = self.algorithms.all;
+        match verify_server_cert_signed_by_trust_anchor(parsed, &self.trusted, chain, now, all) {
+            // Not one of the reasons that have a name, such as its time: an authority's certificate
+            // is no server's.
+            Err(Error::InvalidCertificate(CertificateError::Other(_)))
+                if self.named.iter().any(|named| named == certificate) =>
+            {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
+        certificate: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        if matches!(self.mode, TlsMode::VerifyCa | TlsMode::VerifyFull) {
+            let parsed = ParsedCertificate::try_from(certificate)?;
+            self.is_trusted(certificate, &parsed, chain, now)?;
+            if self.mode == TlsMode::VerifyFull {
+                verify_server_name(&parsed, name)?;
+            }
+        }
         Ok(ServerCertVerified::assertion())
     }
 
@@ -84,12 +152,7 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signed,
-            &self.0.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -98,57 +161,42 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signed,
-            &self.0.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 
-impl ServerCertVerifier for AnyName {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        chain: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        match self.0.verify_server_cert(certificate, chain, name, ocsp, now) {
-            Err(Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            other => other,
+/// What an I/O error says about TLS, with the fix; `None` if it is about something else.
+pub fn explain(error: &io::Error, host: &str) -> Option<String> {
+    let error = error.get_ref()?.downcast_ref::<Error>()?;
+    use CertificateError::{BadSignature, NotValidForName, NotValidForNameContext, UnknownIssuer};
+    Some(match error {
+        // A bad signature: an authority of that name is trusted, but it has another key.
+        Error::InvalidCertificate(UnknownIssuer | BadSignature) => {
+            "nobody who is trusted signed the server's certificate: name the authority's certificate \
+             with sslrootcert=FILE"
+                .to_owned()
         }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
+        Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => format!(
+            "the server's certificate is not for {host}: connect by a name that it has (as a \
+             subjectAltName), or use sslmode=verify-ca"
+        ),
+        Error::InvalidCertificate(what) => format!("the server's certificate is refused: {what}"),
+        Error::AlertReceived(
+            alert @ (AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::DecryptError
+            | AlertDescription::CertificateRequired),
+        ) => format!("the server refuses our certificate ({alert:?}): check sslcert and sslkey"),
+        other => other.to_string(),
+    })
 }
 
 /// The `tls-server-end-point` binding (RFC 5929): the certificate's hash by the algorithm it was

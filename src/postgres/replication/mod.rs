@@ -31,7 +31,7 @@ use tokio::{
 
 use crate::{catalog::quote_identifier, change::Event, lsn::Lsn, pipeline::Source};
 
-use super::connect::{Closed, ConnectError, RawConnection, RawError, SourceUrl};
+use super::connect::{self, Closed, ConnectError, RawConnection, RawError, SourceUrl};
 
 pub use error::StreamError;
 
@@ -59,7 +59,7 @@ pub struct System {
 impl Connection {
     /// Connects and logs in.
     pub async fn connect(url: &SourceUrl) -> Result<Self, ConnectError> {
-        Ok(Connection { raw: RawConnection::connect(url).await? })
+        Ok(Connection { raw: connect::replication(url).await? })
     }
 
     /// IDENTIFY_SYSTEM.

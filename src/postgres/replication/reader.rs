@@ -18,7 +18,7 @@ use crate::{
     change::Event,
     lsn::Lsn,
     pgoutput::{Decoder, frame::Frame},
-    postgres::connect::{Closed, Socket, error_of},
+    postgres::connect::{Closed, ServerError, Socket, error_of, notice_of},
 };
 
 use super::{QUEUE_BYTES, Shared, StreamError};
@@ -29,6 +29,8 @@ const READ_BYTES: usize = 256 << 10;
 const MESSAGE_BYTES_MAX: usize = 0x4400_0000;
 /// Portions are handed over when they hold this much, even if more has come.
 const PORTION_BYTES: u32 = 1 << 20;
+/// The SQLSTATE of a warning that the stream lacks something.
+const OBJECT_NOT_IN_PREREQUISITE_STATE: &str = "55000";
 /// How long a server that is shutting down may wait for us.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(1_500);
 
@@ -134,11 +136,22 @@ impl Reader {
         match tag {
             b'd' => return self.frame(message.freeze().slice(5..)),
             b'c' | b'C' => return Err(StreamError::Ended),
-            b'E' => {}
+            b'E' | b'N' => {}
             _ => return Ok(()),
         }
         match Message::parse(&mut message) {
             Ok(Some(Message::ErrorResponse(body))) => Err(StreamError::of_server(error_of(&body))),
+            Ok(Some(Message::NoticeResponse(body))) => match notice_of(&body) {
+                // Since PostgreSQL 18 changes that a missing publication had to name are passed over
+                // with no more than this warning.
+                ServerError { code, message } if code == OBJECT_NOT_IN_PREREQUISITE_STATE => {
+                    Err(StreamError::Missing { message })
+                }
+                ServerError { code, message } => {
+                    tracing::info!(code, "the server says: {message}");
+                    Ok(())
+                }
+            },
             _ => Err(StreamError::Protocol("an error message that is none".to_owned())),
         }
     }

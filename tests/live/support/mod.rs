@@ -2,15 +2,19 @@
 
 mod program;
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
+use neo4rs::Query;
 use wal2graph::neo4j::{Connection, Options, connect::ANSWER_LIMIT};
 use wal2graph_servers::{Neo4j, Neo4jOptions, Postgres, PostgresOptions};
 
-pub use program::Pipeline;
+pub use program::{Pipeline, Running};
 
 static POSTGRES: OnceLock<Postgres> = OnceLock::new();
 static NEO4J: OnceLock<Neo4j> = OnceLock::new();
@@ -45,6 +49,24 @@ pub fn graph() -> Connection {
     Connection::new(&graph_options(), ANSWER_LIMIT).expect("the options are right")
 }
 
+/// How long something may take, on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until a query of the graph, with one column `yes`, says so.
+pub async fn eventually(what: &str, cypher: &str) {
+    let started = Instant::now();
+    while !holds(cypher).await {
+        assert!(started.elapsed() < PATIENCE, "{what}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Whether a query of the graph, with one column `yes`, says so now.
+pub async fn holds(cypher: &str) -> bool {
+    let rows = graph().rows(Query::new(cypher.to_owned())).await.expect("the query is right");
+    rows.first().is_some_and(|row| row.get::<bool>("yes").unwrap_or(false))
+}
+
 /// A name that no other test has.
 pub fn unique(name: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -61,8 +83,13 @@ pub async fn client(url: &str) -> tokio_postgres::Client {
 
 /// A new database of the suite's PostgreSQL: its name.
 pub async fn new_database(name: &str) -> String {
+    new_database_on(postgres(), name).await
+}
+
+/// A new database of any server: its name.
+pub async fn new_database_on(server: &Postgres, name: &str) -> String {
     let name = unique(name);
-    let admin = client(&postgres().url("postgres")).await;
+    let admin = client(&server.url("postgres")).await;
     admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a new database");
     name
 }

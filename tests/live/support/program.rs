@@ -6,8 +6,9 @@ use std::{
 };
 
 use tokio_postgres::Client;
+use wal2graph_servers::Postgres;
 
-use super::{client, graph, neo4j, new_database, postgres};
+use super::{client, graph, neo4j, new_database_on, postgres};
 
 /// A database, a pipeline of its name, and the program.
 pub struct Pipeline {
@@ -22,8 +23,13 @@ pub struct Pipeline {
 impl Pipeline {
     /// A new database with `schema` in it. Table names must be no other test's: labels come from them.
     pub async fn new(name: &str, schema: &str) -> Self {
-        let name = new_database(name).await;
-        let source_url = postgres().url(&name);
+        Self::on(postgres(), name, schema).await
+    }
+
+    /// The same on another server than the suite's.
+    pub async fn on(server: &Postgres, name: &str, schema: &str) -> Self {
+        let name = new_database_on(server, name).await;
+        let source_url = server.url(&name);
         let sql = client(&source_url).await;
         sql.batch_execute(schema).await.expect("the schema is made");
         Pipeline { name, sql, source_url }
@@ -66,7 +72,12 @@ impl Pipeline {
 
     /// The same, with further arguments.
     pub fn start_with(&self, arguments: &[&str]) -> Running {
-        let child = self.command(&[&["run"], arguments].concat()).stderr(Stdio::null()).spawn();
+        self.start_logging(&[&["run"], arguments].concat(), Stdio::null())
+    }
+
+    /// Starts it with these arguments and leaves it running; its log goes to `log`.
+    pub fn start_logging(&self, arguments: &[&str], log: impl Into<Stdio>) -> Running {
+        let child = self.command(arguments).stderr(log).spawn();
         Running(child.expect("the program starts"))
     }
 
@@ -100,10 +111,20 @@ impl Running {
         self.0.wait().expect("it ends");
     }
 
+    /// Sends a signal.
+    pub fn signal(&self, name: &str) {
+        let id = self.0.id().to_string();
+        Command::new("kill").args(["-s", name, &id]).status().expect("kill runs");
+    }
+
     /// SIGTERM, and how it ended: within the limit, or not at all.
     pub async fn terminate(&mut self, limit: Duration) -> Option<i32> {
-        let id = self.0.id().to_string();
-        Command::new("kill").args(["-s", "TERM", &id]).status().expect("kill runs");
+        self.signal("TERM");
+        self.ended(limit).await
+    }
+
+    /// How it ended by itself: within the limit, or not at all.
+    pub async fn ended(&mut self, limit: Duration) -> Option<i32> {
         let started = std::time::Instant::now();
         while started.elapsed() < limit {
             if let Some(status) = self.0.try_wait().expect("it can be waited for") {

@@ -17,6 +17,8 @@ use crate::{
 
 /// Where Debian's package has its binaries.
 const DEBIAN: &str = "/usr/lib/postgresql/15/bin";
+/// The version that is used where nothing is said: Debian 12's.
+const VERSION: u32 = 15;
 /// The Maven packages' versions, by major version.
 const VERSIONS: [(u32, &str); 5] =
     [(14, "14.20.0"), (15, "15.15.0"), (16, "16.11.0"), (17, "17.7.0"), (18, "18.1.0")];
@@ -36,10 +38,16 @@ pub struct PostgresOptions {
     pub files: Vec<(String, String)>,
 }
 
+/// `POSTGRES_VERSION`, or 15, as it comes. A variable that is no number is refused at the start.
 impl Default for PostgresOptions {
     fn default() -> Self {
-        let (settings, files) = (Vec::new(), Vec::new());
-        PostgresOptions { version: 15, settings, authentication: String::new(), files }
+        let version = std::env::var("POSTGRES_VERSION").ok();
+        PostgresOptions {
+            version: version.map_or(VERSION, |version| version.parse().unwrap_or(0)),
+            settings: Vec::new(),
+            authentication: String::new(),
+            files: Vec::new(),
+        }
     }
 }
 
@@ -114,21 +122,26 @@ impl Postgres {
         }
         let log = self.directory.path().join("log");
         let process = Process::start(&log, &command)?;
-        until_ready(&process, &log, || self.answers())?;
+        until_ready(&process, &log, || self.answers(process.id))?;
         self.process = Some(process);
         Ok(())
     }
 
     /// Whether a log-in is possible.
-    fn answers(&self) -> bool {
+    fn answers(&self, process: u32) -> bool {
         let mut ready = Command::new(self.binaries.join("pg_isready"));
         ready.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
         match ready.status() {
             Ok(status) => status.success(),
-            // The Maven packages have no pg_isready; their pg_ctl writes the state into the pid
-            // file.
-            Err(_) => fs::read_to_string(self.directory.path().join("data/postmaster.pid"))
-                .is_ok_and(|text| text.lines().any(|line| line.trim() == "ready")),
+            // The Maven packages have no pg_isready; the server writes the state into its pid file,
+            // which a server that was killed leaves behind.
+            Err(_) => {
+                let path = self.directory.path().join("data/postmaster.pid");
+                let text = fs::read_to_string(path).unwrap_or_default();
+                let mut lines = text.lines().map(str::trim);
+                lines.next() == Some(process.to_string().as_str())
+                    && lines.any(|line| line == "ready")
+            }
         }
     }
 

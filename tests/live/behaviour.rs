@@ -1,0 +1,5 @@
+//! What PostgreSQL sends in ways that trip implementers, through the program into Neo4j.
+
+mod constraints;
+mod tables;
+mod values;
