@@ -26,6 +26,7 @@ use crate::{
     lsn::Lsn,
 };
 
+use limits::FLIGHTS_MAX;
 pub use limits::Limits;
 
 /// What the shell tells the engine.

@@ -33,4 +33,4 @@ impl Limits {
 }
 
 /// How many batches may be ordered and not applied: one is being written, one is being made ready.
-const FLIGHTS_MAX: usize = 2;
+pub(super) const FLIGHTS_MAX: usize = 2;
