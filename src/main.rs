@@ -13,6 +13,11 @@ use wal2graph::{
     config::Config,
 };
 
+/// A stream is made of small allocations that end in another task than they began in, which the
+/// system's allocator is slow at, and keeps the memory of.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Err(message) = log_to_stderr(&cli.global) {

@@ -31,9 +31,9 @@ impl Limits {
     pub const DEFAULT: Limits = Limits {
         batch_changes: 2_000,
         batch_bytes: 4 << 20,
-        part_changes: 10_000,
-        part_bytes: 8 << 20,
-        waiting_bytes: 16 << 20,
+        part_changes: 5_000,
+        part_bytes: 4 << 20,
+        waiting_bytes: 8 << 20,
         idle_interval: Duration::from_secs(1),
     };
 }

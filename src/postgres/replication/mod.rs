@@ -36,7 +36,7 @@ use super::connect::{self, Closed, ConnectError, RawConnection, RawError, Source
 pub use error::StreamError;
 
 /// Events wait in the queue up to about this many bytes; one that is larger passes alone.
-const QUEUE_BYTES: u32 = 16 << 20;
+const QUEUE_BYTES: u32 = 4 << 20;
 /// How long closing may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 

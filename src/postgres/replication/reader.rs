@@ -28,7 +28,7 @@ const READ_BYTES: usize = 256 << 10;
 /// A message longer than this is not read: PostgreSQL's values end at 1 GB.
 const MESSAGE_BYTES_MAX: usize = 0x4400_0000;
 /// Portions are handed over when they hold this much, even if more has come.
-const PORTION_BYTES: u32 = 1 << 20;
+const PORTION_BYTES: u32 = 256 << 10;
 /// The SQLSTATE of a warning that the stream lacks something.
 const OBJECT_NOT_IN_PREREQUISITE_STATE: &str = "55000";
 /// How long a server that is shutting down may wait for us.
@@ -159,7 +159,6 @@ impl Reader {
     fn frame(&mut self, frame: Bytes) -> Result<(), StreamError> {
         match Frame::decode(frame)? {
             Frame::XLogData(data) => {
-                self.bytes += data.payload.len();
                 if let Some(event) = self.decoder.decode(data.payload)? {
                     if let Event::Commit(commit) = &event {
                         self.received(commit.end_lsn);
@@ -181,7 +180,10 @@ impl Reader {
     }
 
     fn push(&mut self, event: Event) {
-        self.bytes += size_of::<Event>();
+        self.bytes += match &event {
+            Event::Change(change) => change.size_bytes(),
+            Event::Begin(_) | Event::Commit(_) | Event::Keepalive { .. } => size_of::<Event>(),
+        };
         self.events.push(event);
     }
 
