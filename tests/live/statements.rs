@@ -4,6 +4,7 @@
 //! hold the same after each batch. `SEED=n` repeats one run.
 
 mod concurrent;
+mod keys;
 pub mod shapes;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -42,10 +43,7 @@ impl Real {
     }
 
     async fn apply(&self, statement: &Statement) {
-        let clears = matches!(
-            statement,
-            Statement::ClearNodes { .. } | Statement::ClearRelationships { .. }
-        );
+        let clears = is_clearing(statement);
         for query in render(&self.model, statement.clone()) {
             if query.rows.is_empty() && !clears {
                 continue;
@@ -57,6 +55,29 @@ impl Real {
                     break;
                 }
             }
+        }
+    }
+
+    /// All of a batch in one transaction, as the writer has it; what clears runs before it.
+    async fn apply_as_one(&self, statements: &[Statement]) {
+        let mut transaction = None;
+        for statement in statements {
+            if is_clearing(statement) {
+                assert!(transaction.is_none(), "clearing comes first");
+                self.apply(statement).await;
+                continue;
+            }
+            if transaction.is_none() {
+                transaction = Some(self.connection.begin().await.unwrap());
+            }
+            let transaction = transaction.as_mut().expect("it has begun");
+            for query in render(&self.model, statement.clone()) {
+                let ran = transaction.run(parameter::query(&query)).await;
+                ran.unwrap_or_else(|error| panic!("{error}\n{}\n{statements:?}", query.text));
+            }
+        }
+        if let Some(transaction) = transaction {
+            transaction.commit().await.unwrap();
         }
     }
 
@@ -112,6 +133,10 @@ impl Real {
     }
 }
 
+fn is_clearing(statement: &Statement) -> bool {
+    matches!(statement, Statement::ClearNodes { .. } | Statement::ClearRelationships { .. })
+}
+
 fn properties(row: &Row, name: &str) -> BTreeMap<String, Value> {
     let BoltType::Map(map) = row.get::<BoltType>(name).unwrap() else { panic!("a map") };
     let pairs = map.value.into_iter();
@@ -143,8 +168,8 @@ async fn differential(model: Model) {
         let statements = plan(&model, Mutations::fold(events.clone()), circumstances);
         for statement in &statements {
             memory.apply(&model, statement);
-            real.apply(statement).await;
         }
+        real.apply_as_one(&statements).await;
         let (expected, found) = (memory.contents(&model), real.contents().await);
         assert!(
             expected == found,
