@@ -75,11 +75,11 @@ pub fn differs(variable: &str, properties: &[String], first: usize) -> String {
     each.collect::<Vec<_>>().join(" OR ")
 }
 
-/// Deletes a node of the table with whatever hangs on it. Its label goes first: Neo4j would else go
-/// on finding it, until the transaction ends, by a key that it was given in it, and would refuse
-/// that key to every other node.
+/// Deletes a node of the table with whatever hangs on it. Its key goes first: Neo4j would else go on
+/// finding it, until the transaction ends, by a key that it was given in it, and would refuse that
+/// key to every other node.
 pub fn delete(variable: &str, shape: &NodeShape) -> String {
-    format!("REMOVE {variable}:{} DETACH DELETE {variable}", quote(&shape.label))
+    format!("SET {} DETACH DELETE {variable}", without(variable, &shape.key))
 }
 
 /// The same for a join row's relationship, whose key of its own goes first.
@@ -87,9 +87,14 @@ pub fn delete_joined(variable: &str, join: &RelationshipShape) -> String {
     match &join.key {
         RelationshipKey::Ends => format!("DELETE {variable}"),
         RelationshipKey::Own(own) => {
-            format!("SET {variable}.{} = null DELETE {variable}", quote(&own[0]))
+            format!("SET {} DELETE {variable}", without(variable, own))
         }
     }
+}
+
+fn without(variable: &str, properties: &[String]) -> String {
+    let each = properties.iter().map(|property| format!("{variable}.{} = null", quote(property)));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// Whether any mapped relationship holds the node as a placeholder: references by key, join rows at

@@ -1,11 +1,12 @@
 //! Keys that come and go within one transaction.
 //!
 //! Of a node or relationship whose key changed in a transaction and which is deleted in the same
-//! one, Neo4j keeps the key in the transaction's own view of the index: the next one that is to
-//! have it meets a node that is not there. So the label, or the key, must go before it is deleted.
+//! one, Neo4j keeps the key in the transaction's own view of every index: the next one that is to
+//! have it meets a node that is not there. So the key must go before it is deleted.
 
 use std::sync::Arc;
 
+use neo4rs::Query;
 use wal2graph::{
     graph::{
         Cell, Circumstances, Event, Model, Mutations, Reference, Row, TableIndex, memory::Memory,
@@ -13,6 +14,8 @@ use wal2graph::{
     },
     value::Value,
 };
+
+use crate::support;
 
 use super::{
     Real,
@@ -71,6 +74,16 @@ async fn a_key_that_a_row_got_and_took_along_is_free_for_another_row() {
     let rows = vec![insert(NODES, 1, node()), insert(NODES, 2, node())];
     let batch = vec![change(NODES, 1, 5, node()), delete(NODES, 5), change(NODES, 2, 5, node())];
     in_one_transaction_each("KeyMove", vec![rows, batch]).await;
+}
+
+#[tokio::test]
+async fn a_key_is_free_also_under_an_applications_own_constraint() {
+    let constraint =
+        "CREATE CONSTRAINT key_application FOR (n:KeyOwnBExtra) REQUIRE n.id IS UNIQUE";
+    support::graph().run(Query::new(constraint.to_owned())).await.unwrap();
+    let rows = vec![insert(NODES, 1, node()), insert(NODES, 2, node())];
+    let batch = vec![change(NODES, 1, 5, node()), delete(NODES, 5), change(NODES, 2, 5, node())];
+    in_one_transaction_each("KeyOwn", vec![rows, batch]).await;
 }
 
 #[tokio::test]
