@@ -22,7 +22,7 @@ use super::{
     fold::{FoldedRow, Mutations, Step, TableMutations},
     model::{Model, NodeShape, ReferenceBy, RelationshipKey, RelationshipShape, Shape, TableIndex},
     mutation::{Cell, Event, Key, Reference, Row},
-    statement::{Completeness, Known, NodeRow, RelationshipRow, Statement},
+    statement::{Company, Completeness, Known, NodeRow, Presence, RelationshipRow, Statement},
 };
 
 /// What is known of a batch beyond its rows.
@@ -38,6 +38,11 @@ pub struct Circumstances {
 impl Circumstances {
     /// The rows of a copy: any of them may be in the graph already, in any earlier state.
     pub const COPY: Circumstances = Circumstances { whole_transactions: true, settled: false };
+
+    /// Only a copy has several lanes, and the stream stands still beside it.
+    fn company(self) -> Company {
+        if self.settled { Company::Alone } else { Company::Lanes }
+    }
 
     /// Relationships that the source enforces may go with a deleted target: no row points there any
     /// more. A key change leaves them at the old key until their owners follow, so with one in the
@@ -210,6 +215,14 @@ fn completeness(folded: &FoldedRow, circumstances: Circumstances) -> Completenes
     }
 }
 
+fn presence(folded: &FoldedRow, circumstances: Circumstances) -> Presence {
+    match circumstances.settled && !folded.moved {
+        false => Presence::Unknown,
+        true if folded.inserted => Presence::New,
+        true => Presence::Known,
+    }
+}
+
 fn upsert_nodes(
     model: &Model,
     table: TableIndex,
@@ -276,7 +289,13 @@ fn by_key(
     }
     if !additions.is_empty() {
         additions.sort_unstable_by(|left, right| (&left.1, &left.0).cmp(&(&right.1, &right.0)));
-        links.additions.push(Statement::AddReferences { table, reference, rows: additions });
+        let company = circumstances.company();
+        links.additions.push(Statement::AddReferences {
+            table,
+            reference,
+            company,
+            rows: additions,
+        });
     }
 }
 
@@ -361,23 +380,25 @@ fn upsert_relationships(
     statements: &mut Vec<Statement>,
 ) {
     let Shape::Relationship(shape) = &model.table(table).shape else { return };
-    let mut with_ends: BTreeMap<(Completeness, Known), Vec<RelationshipRow>> = BTreeMap::new();
+    let mut with_ends: BTreeMap<_, Vec<RelationshipRow>> = BTreeMap::new();
     let mut without_ends: BTreeMap<Known, Vec<NodeRow>> = BTreeMap::new();
     for (key, folded) in mutations.rows {
         let ends = ends(model, shape, &key, &folded.row);
         let completeness = completeness(&folded, circumstances);
+        let presence = presence(&folded, circumstances);
         let (known, values) = known_values(folded.row);
         match ends {
             Some((from, to)) => with_ends
-                .entry((completeness, known))
+                .entry((presence, completeness, known))
                 .or_default()
                 .push(RelationshipRow { key, from, to, values }),
             None => without_ends.entry(known).or_default().push(NodeRow { key, values }),
         }
     }
-    for ((completeness, known), mut rows) in with_ends {
+    for ((presence, completeness, known), mut rows) in with_ends {
         rows.sort_unstable_by(|left, right| (&left.to, &left.key).cmp(&(&right.to, &right.key)));
-        statements.push(Statement::UpsertRelationships { table, known, completeness, rows });
+        let upsert = Statement::UpsertRelationships { table, known, completeness, presence, rows };
+        statements.push(upsert);
     }
     for (known, rows) in without_ends {
         statements.push(Statement::UpdateRelationships { table, known, rows });

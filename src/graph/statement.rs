@@ -93,6 +93,8 @@ pub enum Statement {
         table: TableIndex,
         /// Which of its references.
         reference: usize,
+        /// Who else writes meanwhile.
+        company: Company,
         /// Owner and target, sorted by target.
         rows: Vec<(Key, Key)>,
     },
@@ -105,6 +107,8 @@ pub enum Statement {
         known: Known,
         /// What the rows say about values that did not come.
         completeness: Completeness,
+        /// What is known of the relationships before.
+        presence: Presence,
         /// The rows, sorted by their end.
         rows: Vec<RelationshipRow>,
     },
@@ -154,6 +158,27 @@ pub enum Completeness {
     /// The same for a row whose key changed while tables are copied: always marked incomplete,
     /// because what the graph has may be another row's.
     PartialMoved,
+}
+
+/// Who else writes to the graph of a pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Company {
+    /// Nobody.
+    Alone,
+    /// Lanes of a copy, which meet at the same end points: those are locked in the order of their
+    /// keys, so that two lanes never wait for each other.
+    Lanes,
+}
+
+/// What is known of the relationship of a join row before the row is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Presence {
+    /// Nothing: a copy is under way, or the row's key changed.
+    Unknown,
+    /// It is not there: the row is new, and the graph was equal to the tables.
+    New,
+    /// It is there: the row is not new, and the graph was equal to the tables.
+    Known,
 }
 
 /// A row by key, with the values of the known properties.

@@ -3,7 +3,7 @@
 use crate::graph::{
     model::{Model, RelationshipKey, RelationshipShape, TableIndex},
     mutation::Key,
-    statement::{Completeness, INCOMPLETE_PROPERTY, Known, NodeRow, RelationshipRow},
+    statement::{Completeness, INCOMPLETE_PROPERTY, Known, NodeRow, Presence, RelationshipRow},
 };
 
 use super::{
@@ -44,17 +44,18 @@ pub fn upsert(
     model: &Model,
     table: TableIndex,
     known: &Known,
-    completeness: Completeness,
+    (completeness, presence): (Completeness, Presence),
     rows: Vec<RelationshipRow>,
 ) -> Vec<Query> {
     let join = join_shape(model, table);
     let layout = Layout::new(model, join);
     let (from, to) = (model.node(join.from), model.node(join.to));
     let ends = format!("{} {}", merge("a", from, 0), merge("b", to, layout.to));
-    let mut queries = vec![
-        ensure(from, rows.iter().map(|row| &row.from)),
-        ensure(to, rows.iter().map(|row| &row.to)),
-    ];
+    let mut queries = Vec::new();
+    if presence == Presence::Unknown {
+        queries.push(ensure(from, rows.iter().map(|row| &row.from)));
+        queries.push(ensure(to, rows.iter().map(|row| &row.to)));
+    }
     let rows: Vec<Vec<Parameter>> = rows.into_iter().map(|row| columns_of(join, row)).collect();
     let query = |text: String| Query::new(text, rows.iter().cloned());
     let own = own_key(join);
@@ -62,8 +63,12 @@ pub fn upsert(
         let missing = format!("WITH a, b, r WHERE NOT EXISTS {{ {} }}", joined("a", "", join, "b"));
         (row_match(model, join), missing)
     } else {
-        // It sweeps, so it comes before placeholders are made for the rows that have nothing yet.
-        queries.insert(0, query(format!("UNWIND $rows AS r {}", reconnect(model, join, &layout))));
+        if presence != Presence::New {
+            // It sweeps, so it comes before placeholders are made for the rows that have nothing
+            // yet.
+            let moved = format!("UNWIND $rows AS r {}", reconnect(model, join, &layout));
+            queries.insert(0, query(moved));
+        }
         let none = format!(
             "WITH a, b, r OPTIONAL {} WITH a, b, r, y WHERE y IS NULL",
             seek_own("y", join, layout.own)
@@ -72,11 +77,13 @@ pub fn upsert(
     };
     let mut set = assignments("x", &join.properties, known, layout.values);
     set.extend(mark(join, completeness, false));
-    if !set.is_empty() {
+    if !set.is_empty() && presence != Presence::New {
         queries.push(query(format!("UNWIND $rows AS r {existing} SET {}", set.join(", "))));
     }
-    let create = create(join, known, completeness, &layout);
-    queries.push(query(format!("UNWIND $rows AS r {ends} {missing} {create}")));
+    if presence != Presence::Known {
+        let create = create(join, known, completeness, &layout);
+        queries.push(query(format!("UNWIND $rows AS r {ends} {missing} {create}")));
+    }
     queries
 }
 

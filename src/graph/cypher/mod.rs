@@ -73,11 +73,11 @@ pub fn render(model: &Model, statement: Statement) -> Vec<Query> {
         Statement::RemoveReferences { table, reference, sweep, rows } => {
             vec![references::remove(model, table, reference, sweep, rows)]
         }
-        Statement::AddReferences { table, reference, rows } => {
-            references::add(model, table, reference, rows)
+        Statement::AddReferences { table, reference, company, rows } => {
+            references::add(model, table, reference, company, rows)
         }
-        Statement::UpsertRelationships { table, known, completeness, rows } => {
-            joins::upsert(model, table, &known, completeness, rows)
+        Statement::UpsertRelationships { table, known, completeness, presence, rows } => {
+            joins::upsert(model, table, &known, (completeness, presence), rows)
         }
         Statement::UpdateRelationships { table, known, rows } => {
             joins::update(model, table, &known, rows).into_iter().collect()

@@ -3,7 +3,7 @@
 use crate::graph::{
     model::{Model, NodeShape, ReferenceBy, ReferenceShape, TableIndex},
     mutation::Key,
-    statement::PLACEHOLDER,
+    statement::{Company, PLACEHOLDER},
 };
 
 use super::{
@@ -39,12 +39,13 @@ pub fn add(
     model: &Model,
     table: TableIndex,
     reference: usize,
+    company: Company,
     rows: Vec<(Key, Key)>,
 ) -> Vec<Query> {
     let (shape, reference) = owner_and_reference(model, table, reference);
     let target = model.node(reference.target);
     let targets = rows.iter().map(|(_, target)| target);
-    let ensure = ensure(target, targets);
+    let ensured = (company == Company::Lanes).then(|| ensure(target, targets));
     let text = format!(
         "UNWIND $rows AS r {} {} WITH c, p WHERE NOT c:{PLACEHOLDER} AND NOT EXISTS {{ {} }} CREATE {}",
         seek("c", shape, 0),
@@ -52,7 +53,8 @@ pub fn add(
         owned("c", "", reference, "p"),
         owned("c", "", reference, "p"),
     );
-    vec![ensure, Query::new(text, rows.into_iter().map(two_keys))]
+    let add = Query::new(text, rows.into_iter().map(two_keys));
+    ensured.into_iter().chain([add]).collect()
 }
 
 /// Nodes exist, as placeholders where they did not, and are kept. `keys` are sorted.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::graph::{
-    model::{Model, RelationshipKey, Shape, TableIndex},
+    model::{Model, RelationshipKey, RelationshipShape, Shape, TableIndex},
     mutation::Key,
     statement::{Completeness, Known, RelationshipRow},
 };
@@ -77,6 +77,18 @@ impl Memory {
         }
     }
 
+    /// The nodes at a join row's ends, made where they are missing.
+    fn ends(&mut self, shape: &RelationshipShape, row: &RelationshipRow) -> [NodeId; 2] {
+        let near = self.make_placeholder(shape.from, &row.from);
+        [near, self.make_placeholder(shape.to, &row.to)]
+    }
+
+    pub(super) fn ensure_ends(&mut self, model: &Model, table: TableIndex, row: &RelationshipRow) {
+        if let Shape::Relationship(shape) = &model.table(table).shape {
+            self.ends(shape, row);
+        }
+    }
+
     pub(super) fn upsert_relationship(
         &mut self,
         model: &Model,
@@ -86,8 +98,7 @@ impl Memory {
         row: &RelationshipRow,
     ) {
         let Shape::Relationship(shape) = &model.table(table).shape else { return };
-        let near = self.make_placeholder(shape.from, &row.from);
-        let far = self.make_placeholder(shape.to, &row.to);
+        let [near, far] = self.ends(shape, row);
         let (id, created) = match self.join_row(model, table, &row.key) {
             Some(id) => (id, false),
             None => {

@@ -17,7 +17,7 @@ use crate::value::Value;
 use super::{
     model::{Model, ReferenceBy, TableIndex},
     mutation::Key,
-    statement::{Completeness, Known, NodeRow, Statement},
+    statement::{Completeness, Known, NodeRow, Presence, Statement},
 };
 
 pub use contents::{Contents, NodeContent, NodeIdentity, RelationshipContent};
@@ -119,14 +119,19 @@ impl Memory {
                     );
                 }
             }
-            Statement::AddReferences { table, reference, rows } => {
+            Statement::AddReferences { table, reference, company: _, rows } => {
                 for (owner, target) in rows {
                     self.add_reference(model, *table, *reference, owner, target);
                 }
             }
-            Statement::UpsertRelationships { table, known, completeness, rows } => {
+            Statement::UpsertRelationships { table, known, completeness, presence, rows } => {
                 for row in rows {
-                    self.upsert_relationship(model, *table, known, *completeness, row);
+                    let there = self.join_row(model, *table, &row.key).is_some();
+                    match (presence, there) {
+                        (Presence::Known, false) => {}
+                        (Presence::New, true) => self.ensure_ends(model, *table, row),
+                        _ => self.upsert_relationship(model, *table, known, *completeness, row),
+                    }
                 }
             }
             Statement::UpdateRelationships { table, known, rows } => {

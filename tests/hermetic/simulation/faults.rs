@@ -1,6 +1,8 @@
 //! Faults that are planted one at a time, to show that the histories have teeth.
 
-use wal2graph::graph::{Event, Key, Model, Statement, TableIndex, memory::Memory, model::Shape};
+use wal2graph::graph::{
+    Event, Key, Model, Statement, TableIndex, memory::Memory, model::Shape, statement::Company,
+};
 
 /// A rule left out, or turned round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +124,9 @@ pub fn take_others_along(
         for relationship in left_behind {
             let owner = Key(relationship.from.key.clone().into());
             let rows = vec![(owner.clone(), to.clone())];
-            memory.apply(model, &Statement::AddReferences { table, reference: index, rows });
+            let company = Company::Alone;
+            let add = Statement::AddReferences { table, reference: index, company, rows };
+            memory.apply(model, &add);
             let rows = vec![(owner, Some(to.clone()))];
             let sweep = true;
             memory.apply(

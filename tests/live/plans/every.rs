@@ -4,7 +4,7 @@ use wal2graph::{
     graph::{
         Key, Model, Statement, TableIndex,
         model::{NodeShape, ReferenceBy, RelationshipKey, RelationshipShape, Shape},
-        statement::{Completeness, Known, NodeRow, RelationshipRow},
+        statement::{Company, Completeness, Known, NodeRow, Presence, RelationshipRow},
     },
     value::Value,
 };
@@ -80,7 +80,7 @@ fn of_nodes(model: &Model, table: TableIndex, node: &NodeShape) -> Vec<Named> {
             all.push(("remove references", remove, Rule { walks: &["c", "p"], ..SWEEPS }));
         }
         let rows = keys.iter().map(|key| (key.clone(), target(1))).collect();
-        let add = Statement::AddReferences { table, reference, rows };
+        let add = Statement::AddReferences { table, reference, company: Company::Lanes, rows };
         all.push(("add references", add, Rule { walks: &[], ..SWEEPS }));
     }
     all
@@ -114,7 +114,10 @@ fn of_joins(model: &Model, table: TableIndex, join: &RelationshipShape) -> Vec<N
                 RelationshipRow { key: key(number), from, to, values: values(&known) }
             };
             let (known, rows) = (known.clone(), (1..=3).map(row).collect());
-            let upsert = Statement::UpsertRelationships { table, known, completeness, rows };
+            // What is known of the relationships leaves out texts and adds none.
+            let presence = Presence::Unknown;
+            let upsert =
+                Statement::UpsertRelationships { table, known, completeness, presence, rows };
             all.push(("upsert", upsert, SWEEPS));
         }
         if join.key != RelationshipKey::Ends {

@@ -8,7 +8,7 @@ use wal2graph::{
         Model, Statement, TableIndex,
         model::RelationshipKey,
         render,
-        statement::{Completeness, Known, NodeRow, RelationshipRow},
+        statement::{Company, Completeness, Known, NodeRow, Presence, RelationshipRow},
     },
     neo4j::{Error, connect::Transaction, parameter},
     value::Value,
@@ -58,7 +58,7 @@ fn children() -> Statement {
 /// These children point at parent 1.
 fn refer(children: RangeInclusive<i64>) -> Statement {
     let rows = children.map(|id| (key(&[id]), key(&[1]))).collect();
-    Statement::AddReferences { table: CHILDREN, reference: 0, rows }
+    Statement::AddReferences { table: CHILDREN, reference: 0, company: Company::Lanes, rows }
 }
 
 /// The references of the many become NULL.
@@ -162,7 +162,8 @@ fn link(id: i64, from: i64, to: i64) -> RelationshipRow {
 
 fn links(known: bool, rows: Vec<RelationshipRow>) -> Statement {
     let (known, completeness) = (Known([known].into()), Completeness::Complete);
-    Statement::UpsertRelationships { table: LINKS, known, completeness, rows }
+    let presence = Presence::Unknown;
+    Statement::UpsertRelationships { table: LINKS, known, completeness, presence, rows }
 }
 
 /// Every link: its key, ends and weight. Parents without a link are none.
