@@ -10,7 +10,10 @@ use super::{
     CLEAR_ROWS, Parameter, Query, key_columns, node_row,
     nodes::assignments,
     references::ensure,
-    text::{columns, differs, hint, join_shape, joined, merge, quote, seek, sweep_ends},
+    text::{
+        columns, delete_joined, differs, hint, join_shape, joined, keep, merge, quote, seek,
+        sweep_ends,
+    },
     values,
 };
 
@@ -141,14 +144,17 @@ fn reconnect(model: &Model, join: &RelationshipShape, layout: &Layout) -> String
     let (from, to) = (model.node(join.from), model.node(join.to));
     format!(
         "{} WITH r, x, startNode(x) AS s, endNode(x) AS e WHERE {} OR {} \
-         {} {} \
-         WITH x, s, e, a, b, properties(x) AS kept DELETE x CREATE {} SET y = kept \
+         {} {} {} {} \
+         WITH x, s, e, a, b, properties(x) AS kept {} CREATE {} SET y = kept \
          WITH collect(DISTINCT s) AS starts, collect(DISTINCT e) AS ends {}",
         seek_own("x", join, layout.own),
         differs("s", &from.key, 0),
         differs("e", &to.key, layout.to),
         merge("a", from, 0),
         merge("b", to, layout.to),
+        keep("a"),
+        keep("b"),
+        delete_joined("x", join),
         joined("a", "y", join, "b"),
         sweep_ends(model, join),
     )
@@ -173,9 +179,10 @@ pub fn update(
 pub fn drop(model: &Model, table: TableIndex, keys: Vec<Key>) -> Query {
     let join = join_shape(model, table);
     let text = format!(
-        "UNWIND $rows AS r {} WITH x, startNode(x) AS s, endNode(x) AS e DELETE x \
+        "UNWIND $rows AS r {} WITH x, startNode(x) AS s, endNode(x) AS e {} \
          WITH collect(DISTINCT s) AS starts, collect(DISTINCT e) AS ends {}",
         row_match(model, join),
+        delete_joined("x", join),
         sweep_ends(model, join),
     );
     Query::new(text, keys.into_iter().map(key_columns))

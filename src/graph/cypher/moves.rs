@@ -16,7 +16,7 @@ use super::{
     Query,
     joins::{own_key, row_match, seek_own},
     nodes::drop_body,
-    text::{columns, join_shape, joined, merge, quote, seek, sweep_ends},
+    text::{columns, delete, delete_joined, join_shape, joined, merge, quote, seek, sweep_ends},
     two_keys,
 };
 
@@ -49,7 +49,10 @@ fn rekey(model: &Model, table: TableIndex, shape: &NodeShape) -> String {
     let set: Vec<_> =
         set.map(|(name, column)| format!("m.{} = r[{column}]", quote(name))).collect();
     let set = set.join(", ");
-    let goes = "FOREACH (gone IN CASE WHEN b IS NULL THEN [] ELSE [b] END | DETACH DELETE gone)";
+    let goes = format!(
+        "FOREACH (gone IN CASE WHEN b IS NULL THEN [] ELSE [b] END | {})",
+        delete("gone", shape)
+    );
     if held.is_empty() {
         return format!("{goes} SET {set}");
     }
@@ -200,11 +203,12 @@ fn rename(model: &Model, join: &RelationshipShape) -> String {
         set.map(|(name, column)| format!("x.{} = r[{column}]", quote(name))).collect();
     format!(
         "{} OPTIONAL {} FOREACH (free IN CASE WHEN y IS NULL THEN [1] ELSE [] END | SET {}) \
-         WITH x, y WHERE y IS NOT NULL WITH x, [startNode(x)] AS starts, [endNode(x)] AS ends DELETE x \
+         WITH x, y WHERE y IS NOT NULL WITH x, [startNode(x)] AS starts, [endNode(x)] AS ends {} \
          WITH starts, ends {}",
         seek_own("x", join, 0),
         seek_own("y", join, own.len()),
         set.join(", "),
+        delete_joined("x", join),
         sweep_ends(model, join),
     )
 }

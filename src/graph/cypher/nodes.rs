@@ -8,7 +8,7 @@ use crate::graph::{
 
 use super::{
     CLEAR_ROWS, Query, key_columns, node_row,
-    text::{may_be_placeholder, node, owned, pointed_at, quote, seek, sweep},
+    text::{delete, may_be_placeholder, node, owned, pointed_at, quote, seek, sweep},
 };
 
 pub fn upsert(
@@ -60,7 +60,7 @@ pub fn assignments(
 pub fn drop(model: &Model, table: TableIndex, keys: Vec<Key>, ride_along: bool) -> Query {
     let shape = model.node(table);
     let text = if ride_along && everything_rides_along(model, table) {
-        format!("UNWIND $rows AS r {} DETACH DELETE n", seek("n", shape, 0))
+        format!("UNWIND $rows AS r {} {}", seek("n", shape, 0), delete("n", shape))
     } else {
         let body = drop_body(model, table, "n", ride_along);
         format!("UNWIND $rows AS r CALL (r) {{ {} {body} }}", seek("n", shape, 0))
@@ -113,13 +113,14 @@ pub fn drop_body(model: &Model, table: TableIndex, n: &str, ride_along: bool) ->
         }
     }
     if !may_be_placeholder(model, table) {
-        return body + &format!("WITH {n} DETACH DELETE {n}");
+        return body + &format!("WITH {n} {}", delete(n, shape));
     }
     body + &format!(
         "WITH {n}, ({}) AS held FOREACH (x IN CASE WHEN held THEN [{n}] ELSE [] END | {}) \
-         WITH {n}, held WHERE NOT held DETACH DELETE {n}",
+         WITH {n}, held WHERE NOT held {}",
         pointed_at(model, table, n),
         becomes_placeholder("x", shape),
+        delete(n, shape),
     )
 }
 

@@ -8,7 +8,7 @@ use crate::graph::{
 
 use super::{
     Query, key_and_option, key_columns,
-    text::{columns, differs, hint, merge, owned, quote, seek, sweep},
+    text::{columns, differs, hint, keep, merge, owned, quote, seek, sweep},
     two_keys,
 };
 
@@ -57,12 +57,12 @@ pub fn add(
     ensured.into_iter().chain([add]).collect()
 }
 
-/// Nodes exist, as placeholders where they did not. `keys` are sorted.
+/// Nodes exist, as placeholders where they did not, and are kept. `keys` are sorted.
 pub fn ensure<'a>(shape: &NodeShape, keys: impl Iterator<Item = &'a Key>) -> Query {
     let mut keys: Vec<&Key> = keys.collect();
     keys.sort_unstable();
     keys.dedup();
-    let text = format!("UNWIND $rows AS r {}", merge("p", shape, 0));
+    let text = format!("UNWIND $rows AS r {} {}", merge("p", shape, 0), keep("p"));
     Query::new(text, keys.into_iter().cloned().map(key_columns))
 }
 

@@ -2,8 +2,8 @@
 
 use crate::graph::{
     model::{
-        Direction, Model, NodeShape, ReferenceBy, ReferenceShape, RelationshipShape, Shape,
-        TableIndex,
+        Direction, Model, NodeShape, ReferenceBy, ReferenceShape, RelationshipKey,
+        RelationshipShape, Shape, TableIndex,
     },
     statement::PLACEHOLDER,
 };
@@ -42,6 +42,16 @@ pub fn merge(variable: &str, shape: &NodeShape, first: usize) -> String {
     format!("MERGE {node} ON CREATE SET {variable}:{PLACEHOLDER}")
 }
 
+/// A placeholder that is found stays until the transaction ends, because a relationship is about to
+/// lead to it: making one at a node that has many locks nothing that a sweep in another lane waits
+/// for. Rows' nodes are not locked: lanes would wait for each other at every hub.
+pub fn keep(variable: &str) -> String {
+    format!(
+        "FOREACH (held IN CASE WHEN {variable}:{PLACEHOLDER} THEN [{variable}] ELSE [] END | \
+         SET held._lock = null)"
+    )
+}
+
 /// The index hint for a look-up by properties.
 pub fn hint(variable: &str, label: &str, properties: &[String]) -> String {
     format!("USING INDEX SEEK {variable}:{}({})", quote(label), quote_all(properties))
@@ -63,6 +73,28 @@ pub fn differs(variable: &str, properties: &[String], first: usize) -> String {
         format!("coalesce({variable}.{} <> r[{column}], true)", quote(property))
     });
     each.collect::<Vec<_>>().join(" OR ")
+}
+
+/// Deletes a node of the table with whatever hangs on it. Its key goes first: Neo4j would else go on
+/// finding it, until the transaction ends, by a key that it was given in it, and would refuse that
+/// key to every other node.
+pub fn delete(variable: &str, shape: &NodeShape) -> String {
+    format!("SET {} DETACH DELETE {variable}", without(variable, &shape.key))
+}
+
+/// The same for a join row's relationship, whose key of its own goes first.
+pub fn delete_joined(variable: &str, join: &RelationshipShape) -> String {
+    match &join.key {
+        RelationshipKey::Ends => format!("DELETE {variable}"),
+        RelationshipKey::Own(own) => {
+            format!("SET {} DELETE {variable}", without(variable, own))
+        }
+    }
+}
+
+fn without(variable: &str, properties: &[String]) -> String {
+    let each = properties.iter().map(|property| format!("{variable}.{} = null", quote(property)));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// Whether any mapped relationship holds the node as a placeholder: references by key, join rows at
@@ -107,8 +139,9 @@ pub fn may_be_placeholder(model: &Model, table: TableIndex) -> bool {
 pub fn sweep(model: &Model, table: TableIndex, variable: &str) -> String {
     format!(
         "WITH DISTINCT {variable} WHERE {variable}:{PLACEHOLDER} SET {variable}._lock = null \
-         WITH {variable} WHERE {variable}:{PLACEHOLDER} AND NOT ({}) DETACH DELETE {variable}",
-        pointed_at(model, table, variable)
+         WITH {variable} WHERE {variable}:{PLACEHOLDER} AND NOT ({}) {}",
+        pointed_at(model, table, variable),
+        delete(variable, model.node(table)),
     )
 }
 

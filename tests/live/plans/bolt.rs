@@ -90,14 +90,10 @@ impl Bolt {
         bolt
     }
 
-    /// The plan the server would follow now.
+    /// The plan the server would make now, whatever it has made before. (Clearing its caches would
+    /// have it plan every other test's statements again.)
     pub fn explain(&mut self, run: &Run) -> Json {
-        self.run(&format!("EXPLAIN {}", run.text), &run.rest)["plan"].take()
-    }
-
-    /// Runs a text without parameters.
-    pub fn execute(&mut self, text: &str) {
-        self.run(text, &[0xA0, 0xA0]);
+        self.run(&format!("CYPHER replan=force EXPLAIN {}", run.text), &run.rest)["plan"].take()
     }
 
     fn run(&mut self, text: &str, rest: &[u8]) -> Json {
