@@ -1,6 +1,6 @@
 # `make help` lists the targets.
 
-.PHONY: help deps servers hermetic live test check demo clean
+.PHONY: help deps servers hermetic live test check demo bench clean
 
 help: ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,10 @@ check: ## What CI runs: format, lints, docs, every test
 demo: servers ## A real PostgreSQL becomes a real graph, before your eyes
 	cargo build --release
 	cargo run --quiet --release --example demo
+
+bench: servers ## Measures it on real servers; PARTS="drain copy" for some of it, ROUNDS=n
+	cargo build --release --package wal2graph --package wal2graph-bench
+	target/release/wal2graph-bench $(PARTS) --rounds $(or $(ROUNDS),5)
 
 clean: ## Removes what was built, and the fetched servers
 	cargo clean

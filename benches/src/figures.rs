@@ -203,3 +203,41 @@ impl Machine {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Results, Taken, percentile};
+
+    /// `UPDATE_GOLDEN=1` rewrites it.
+    #[test]
+    fn the_schema_is_that_of_the_types() {
+        let schema = schemars::schema_for!(Results);
+        let schema = serde_json::to_string_pretty(&schema).expect("a schema is JSON") + "\n";
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../schemas/benchmarks.schema.json");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&path, &schema).expect("the checkout can be written");
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(written == schema, "run again with UPDATE_GOLDEN=1, and read the difference");
+    }
+
+    #[test]
+    fn percentiles_are_values_that_were_measured() {
+        let values = [5.0, 1.0, 4.0, 2.0, 3.0];
+        let of = |share| percentile(&values, share);
+        assert_eq!([of(0.0), of(0.5), of(0.99), of(1.0)], [1.0, 3.0, 5.0, 5.0]);
+        assert!(percentile(&[], 0.5).is_nan());
+    }
+
+    #[test]
+    fn ratios_are_taken_round_by_round() {
+        let mut taken = Taken::default();
+        for (ours, theirs) in [(1.0, 2.0), (9.0, 3.0)] {
+            taken.value("part", "ours", "1/s", ours);
+            taken.value("part", "theirs", "1/s", theirs);
+        }
+        taken.ratio("part", "ours / theirs", "ours", "theirs", None);
+        assert_eq!(taken.ratios[0].values, [0.5, 3.0]);
+    }
+}
