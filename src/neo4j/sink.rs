@@ -79,6 +79,21 @@ impl Texts {
     }
 }
 
+/// Statements with the queries of a first attempt: what can be done before the graph is free.
+pub struct Prepared {
+    texts: Texts,
+    first: Vec<neo4rs::Query>,
+}
+
+impl Prepared {
+    /// Makes statements ready, in their order.
+    pub fn of(model: &Model, statements: Vec<Statement>) -> Self {
+        let texts = Texts::of(model, statements);
+        let first = texts.others.iter().map(parameter::query).collect();
+        Prepared { texts, first }
+    }
+}
+
 /// Whether a piece of a clearing found nothing left: it deletes entities, or makes placeholders of
 /// them.
 pub fn cleared_nothing(did: &Counters) -> bool {
@@ -99,14 +114,15 @@ fn portions(query: Query) -> Vec<Query> {
     portions
 }
 
-impl pipeline::Sink<Texts> for Sink {
+impl pipeline::Sink<Prepared> for Sink {
     type Error = WriteError;
 
-    async fn write(&mut self, advance: Advance, texts: Texts) -> Result<(), WriteError> {
+    async fn write(&mut self, advance: Advance, prepared: Prepared) -> Result<(), WriteError> {
+        let Prepared { texts, first } = prepared;
         for queries in &texts.clearing {
             self.clear(advance.from, queries).await?;
         }
-        self.writer.write(&advance, &texts.others).await
+        self.writer.write_ready(&advance, first, &texts.others).await
     }
 }
 

@@ -123,6 +123,9 @@ pub struct Writer {
 /// Is told of every retry: `transient`, `lost`, `terminated`, and of every `settled` COMMIT.
 pub type TellRetry = Arc<dyn Fn(&'static str) + Send + Sync>;
 
+/// Queries of one attempt.
+type Queries<'a> = Box<dyn Iterator<Item = neo4rs::Query> + Send + 'a>;
+
 /// What a transaction compares and sets before its data.
 enum Guard<'a> {
     Advance(&'a Advance),
@@ -173,6 +176,24 @@ impl Writer {
     pub async fn write(&mut self, advance: &Advance, queries: &[Query]) -> Result<(), WriteError> {
         assert!(advance.from != advance.to, "a step that leads nowhere can not be settled");
         self.guarded(&Guard::Advance(advance), queries).await.map(drop)
+    }
+
+    /// The same, with the queries made ready for the first attempt; `queries` are for others.
+    pub async fn write_ready(
+        &mut self,
+        advance: &Advance,
+        ready: Vec<neo4rs::Query>,
+        queries: &[Query],
+    ) -> Result<(), WriteError> {
+        assert!(advance.from != advance.to, "a step that leads nowhere can not be settled");
+        let mut ready = Some(ready);
+        let queries = || -> Queries<'_> {
+            match ready.take() {
+                Some(ready) => Box::new(ready.into_iter()),
+                None => Box::new(queries.iter().map(parameter::query)),
+            }
+        };
+        self.until_settled(&Guard::Advance(advance), queries).await.map(drop)
     }
 
     /// Writes the statements and moves a copy's progress, both or neither.
@@ -227,7 +248,7 @@ impl Writer {
     async fn until_settled<Q: Iterator<Item = neo4rs::Query>>(
         &mut self,
         guard: &Guard<'_>,
-        queries: impl Fn() -> Q,
+        mut queries: impl FnMut() -> Q,
     ) -> Result<Counters, WriteError> {
         let mut retry = Retry::new();
         let mut terminated = 0;

@@ -27,7 +27,7 @@ use wal2graph::{
         claim,
         connect::ANSWER_LIMIT,
         schema,
-        sink::Texts,
+        sink::Prepared,
     },
     pipeline::{self, ChunkWriter},
 };
@@ -66,7 +66,7 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
     for (lsn, (what, statement, rule)) in (100..).zip(every::statements(model)) {
         let (from, to) = (Position::at(Lsn(lsn)), Position::at(Lsn(lsn + 1)));
         let (advance, ready) =
-            (Advance { from, to, committed_at: None }, Texts::of(model, vec![statement]));
+            (Advance { from, to, committed_at: None }, Prepared::of(model, vec![statement]));
         pipeline::Sink::write(&mut sink, advance, ready).await.unwrap();
         for run in recorder.take() {
             let rule = match run.text.contains("_Wal2Graph") {

@@ -31,7 +31,7 @@ use crate::{
     graph::{Model, Statement, TableIndex},
     mapping::Translator,
     metrics::{Copying, Metrics, TableCounts},
-    neo4j::{self, Connection, TellRetry, Writer, claim, copy_progress, sink::Texts},
+    neo4j::{self, Connection, TellRetry, Writer, claim, copy_progress, sink::Prepared},
     pipeline::{Ended, Failure, Lane, Observed, Pipeline, Status, TableCopier, Translated, Until},
     postgres::{
         self,
@@ -122,7 +122,7 @@ struct Ready {
     _sql: tokio_postgres::Client,
 }
 
-type Preparer = Translated<Noticing, fn(&Model, Vec<Statement>) -> Texts>;
+type Preparer = Translated<Noticing, fn(&Model, Vec<Statement>) -> Prepared>;
 
 struct Parts {
     preparer: Preparer,
@@ -228,7 +228,7 @@ impl<'a> Run<'a> {
         let counts = self.metrics.counts().of_tables(tables);
         let translator = Noticing::new(translator, self.notices.clone());
         let pipeline = Parts {
-            preparer: Translated { translator, finish: Texts::of },
+            preparer: Translated { translator, finish: Prepared::of },
             sink: Observed { sink: self.sink(epoch, &model)?, observer: counts },
             copier,
             engine: Engine::new(Limits::DEFAULT, checkpoint.position),
