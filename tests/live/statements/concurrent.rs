@@ -25,8 +25,8 @@ const CHILDREN: TableIndex = TableIndex(1);
 const LINKS: TableIndex = TableIndex(2);
 /// So many relationships that taking one no longer locks the node it points at.
 const MANY: i64 = 100;
-/// Long enough to know that a statement waits.
-const WAITS: Duration = Duration::from_millis(500);
+/// The pause between two looks whether a statement waits.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Children with a soft reference to parents, and links between parents with a key of their own.
 fn model(prefix: &str) -> Arc<Model> {
@@ -92,14 +92,15 @@ async fn placeholder(prefix: &str) -> Real {
     real
 }
 
-/// Runs `second` while `first` is done but not committed; `second` must wait for it. Neo4j may ask
-/// for `second` again, as a writer would do.
+/// Runs `second` while `first` is done but not committed; `second` must wait for a lock of it.
+/// Neo4j may ask for `second` again, as a writer would do.
 async fn one_after_the_other(real: &Real, first: Statement, second: Statement) {
+    let label = real.model.node(PARENTS).label.clone();
     let (a, b) = (support::graph(), support::graph());
     let mut before = a.begin().await.unwrap();
     run(&mut before, &real.model, first).await.unwrap();
     let model = real.model.clone();
-    let mut after = tokio::spawn(async move {
+    let after = tokio::spawn(async move {
         loop {
             let mut transaction = b.begin().await.unwrap();
             match run(&mut transaction, &model, second.clone()).await {
@@ -108,9 +109,21 @@ async fn one_after_the_other(real: &Real, first: Statement, second: Statement) {
             }
         }
     });
-    assert!(tokio::time::timeout(WAITS, &mut after).await.is_err(), "it does not wait");
+    // A look at the clock would not do: it may still be planned.
+    while !is_blocked(&label).await {
+        assert!(!after.is_finished(), "it does not wait");
+        tokio::time::sleep(PAUSE).await;
+    }
     before.commit().await.unwrap();
     after.await.unwrap();
+}
+
+/// Whether a statement about the label waits for a lock.
+async fn is_blocked(label: &str) -> bool {
+    let text = "SHOW TRANSACTIONS YIELD currentQuery, status \
+         WHERE status STARTS WITH 'Blocked by' AND currentQuery CONTAINS $label RETURN status";
+    let query = Query::new(text.to_owned()).param("label", format!("`{label}`"));
+    !support::graph().rows(query).await.unwrap().is_empty()
 }
 
 /// The placeholder labels and names of parent 1: none when there is none.
