@@ -40,9 +40,10 @@ impl<'a> Backlog<'a> {
     /// What waits in the pipeline's slot.
     pub async fn of(base: Pipeline<'a>, sql: Client) -> Result<Self> {
         let mapping = stream::mapping(base.lab, base.database).await?;
-        stream::copy_slot(&sql, &base.slot(), "reader").await?;
+        let slot = format!("{}_reader", base.database);
+        stream::copy_slot(&sql, &base.slot(), &slot).await?;
         let (changes, end) =
-            stream::start(base.lab, base.database, "reader", &base.publication).await?;
+            stream::start(base.lab, base.database, &slot, &base.publication).await?;
         let (batches, count) = stream::batches(changes, end, &mapping).await?;
         println!("  {count} changes in {} batches", batches.len());
         Ok(Backlog { base, sql, batches, changes: count as f64, model: mapping.model.clone() })

@@ -66,7 +66,8 @@ fn fix(code: &str, message: &str) -> &'static str {
         }
         "28000" if message.contains("not permitted to log in") => ". ALTER ROLE ... LOGIN",
         "42501" if message.contains("row-level security") => {
-            ". A policy would hide rows from the copy: ALTER ROLE ... BYPASSRLS, or leave the table out with `skip: true`"
+            ". A policy would hide rows from the copy: ALTER ROLE ... BYPASSRLS, or leave the table \
+             out with `skip: true`"
         }
         "42501" if message.starts_with("permission denied for database") => {
             ". GRANT CONNECT, and CREATE for the publication, ON DATABASE to the role"
