@@ -227,9 +227,9 @@ pub fn copied_rows(
     copied
 }
 
-/// Rows of a chunk are about this many, so that a graph transaction has the size where Neo4j gains
-/// no more.
-const CHUNK_ROWS: u64 = 2_000;
+/// Rows of a chunk are about this many: a graph transaction costs as much besides as some hundred
+/// rows do.
+const CHUNK_ROWS: u64 = 4_000;
 
 /// How many blocks make a chunk of a table with about this many rows and blocks.
 pub fn chunk_blocks(rows: u64, blocks: u64) -> u32 {

@@ -2,7 +2,7 @@
 //! tables.
 //!
 //! ```text
-//! clear (truncated tables) -> steps of node tables -> steps of join tables
+//! clear (truncated tables) -> steps of join tables -> steps of node tables
 //!   -> node upserts -> owned relationships whose target differs go -> owned relationships
 //!   -> join rows -> references to unique columns
 //! ```
@@ -73,11 +73,11 @@ pub fn plan(model: &Model, mutations: Mutations, circumstances: Circumstances) -
             statements.push(Statement::ClearRelationships { table: *table });
         }
     }
-    for (table, mutations) in &nodes {
-        node_steps(*table, &mutations.steps, ride_along, &mut statements);
-    }
     for (table, mutations) in &relationships {
         relationship_steps(*table, &mutations.steps, &mut statements);
+    }
+    for (table, mutations) in &nodes {
+        node_steps(*table, &mutations.steps, ride_along, &mut statements);
     }
     let mut links = Links { ride_along, ..Links::default() };
     for (table, mutations) in nodes {

@@ -16,7 +16,16 @@ use crate::{
 /// The statement with its rows as the driver takes it. The rows are copied: a retry needs them
 /// again.
 pub fn query(query: &Query) -> neo4rs::Query {
-    neo4rs::Query::new(query.text.to_string()).param("rows", list(query.rows.iter().map(parameter)))
+    with_rows(&query.text, query)
+}
+
+/// The same for the text that a statement may need next.
+pub fn otherwise(query: &Query) -> Option<neo4rs::Query> {
+    query.otherwise.as_ref().map(|text| with_rows(text, query))
+}
+
+fn with_rows(text: &str, query: &Query) -> neo4rs::Query {
+    neo4rs::Query::new(text.to_owned()).param("rows", list(query.rows.iter().map(parameter)))
 }
 
 fn parameter(parameter: &Parameter) -> BoltType {

@@ -102,14 +102,15 @@ pub fn cleared_nothing(did: &Counters) -> bool {
 
 /// A query in portions of its rows; none when it has no rows.
 fn portions(query: Query) -> Vec<Query> {
-    let Query { text, mut rows } = query;
+    let Query { text, mut rows, otherwise } = query;
     let mut portions = Vec::with_capacity(rows.len().div_ceil(STATEMENT_ROWS));
     while rows.len() > STATEMENT_ROWS {
         let rest = rows.split_off(STATEMENT_ROWS);
-        portions.push(Query { text: text.clone(), rows: std::mem::replace(&mut rows, rest) });
+        let rows = std::mem::replace(&mut rows, rest);
+        portions.push(Query { text: text.clone(), rows, otherwise: otherwise.clone() });
     }
     if !rows.is_empty() {
-        portions.push(Query { text, rows });
+        portions.push(Query { text, rows, otherwise });
     }
     portions
 }

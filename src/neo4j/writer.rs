@@ -123,8 +123,27 @@ pub struct Writer {
 /// Is told of every retry: `transient`, `lost`, `terminated`, and of every `settled` COMMIT.
 pub type TellRetry = Arc<dyn Fn(&'static str) + Send + Sync>;
 
-/// Queries of one attempt.
-type Queries<'a> = Box<dyn Iterator<Item = neo4rs::Query> + Send + 'a>;
+/// A statement of one attempt.
+struct Run<'a> {
+    query: neo4rs::Query,
+    /// What it was made of, if that may ask for more.
+    of: Option<&'a Query>,
+}
+
+impl<'a> From<neo4rs::Query> for Run<'a> {
+    fn from(query: neo4rs::Query) -> Self {
+        Run { query, of: None }
+    }
+}
+
+impl<'a> From<&'a Query> for Run<'a> {
+    fn from(of: &'a Query) -> Self {
+        Run { query: parameter::query(of), of: Some(of) }
+    }
+}
+
+/// The statements of one attempt.
+type Runs<'a> = Box<dyn Iterator<Item = Run<'a>> + Send + 'a>;
 
 /// What a transaction compares and sets before its data.
 enum Guard<'a> {
@@ -187,10 +206,14 @@ impl Writer {
     ) -> Result<(), WriteError> {
         assert!(advance.from != advance.to, "a step that leads nowhere can not be settled");
         let mut ready = Some(ready);
-        let queries = || -> Queries<'_> {
+        let queries = || -> Runs<'_> {
+            let again = queries.iter();
             match ready.take() {
-                Some(ready) => Box::new(ready.into_iter()),
-                None => Box::new(queries.iter().map(parameter::query)),
+                Some(ready) => {
+                    let of = again.map(Some);
+                    Box::new(ready.into_iter().zip(of).map(|(query, of)| Run { query, of }))
+                }
+                None => Box::new(again.map(Run::from)),
             }
         };
         self.until_settled(&Guard::Advance(advance), queries).await.map(drop)
@@ -227,13 +250,15 @@ impl Writer {
             copy_progress::remove_query(&self.pipeline, tables),
             copy_progress::create_query(&self.pipeline, self.epoch, progress),
         ];
-        self.until_settled(&Guard::Hold(at), || queries.iter().cloned()).await.map(drop)
+        self.until_settled(&Guard::Hold(at), || queries.iter().cloned().map(Run::from))
+            .await
+            .map(drop)
     }
 
     /// Ends the copy: its progress nodes go.
     pub async fn end_copy(&mut self, at: &Position) -> Result<(), WriteError> {
         let query = copy_progress::end_query(&self.pipeline);
-        self.until_settled(&Guard::Hold(at), || std::iter::once(query.clone())).await.map(drop)
+        self.until_settled(&Guard::Hold(at), || [query.clone().into()].into_iter()).await.map(drop)
     }
 
     async fn guarded(
@@ -241,11 +266,11 @@ impl Writer {
         guard: &Guard<'_>,
         queries: &[Query],
     ) -> Result<Counters, WriteError> {
-        self.until_settled(guard, || queries.iter().map(parameter::query)).await
+        self.until_settled(guard, || queries.iter().map(Run::from)).await
     }
 
     /// Attempts, until it is known what became of it.
-    async fn until_settled<Q: Iterator<Item = neo4rs::Query>>(
+    async fn until_settled<'q, Q: Iterator<Item = Run<'q>>>(
         &mut self,
         guard: &Guard<'_>,
         mut queries: impl FnMut() -> Q,
@@ -295,7 +320,7 @@ impl Writer {
     async fn attempt(
         &self,
         guard: &Guard<'_>,
-        queries: impl Iterator<Item = neo4rs::Query>,
+        queries: impl Iterator<Item = Run<'_>>,
     ) -> Result<Counters, Attempt> {
         let mut transaction = self.connection.begin().await.map_err(Attempt::Around)?;
         transaction.run(self.lock(guard)).await.map_err(Attempt::Around)?;
@@ -405,12 +430,17 @@ impl Writer {
 
 async fn run_all(
     transaction: &mut Transaction,
-    queries: impl Iterator<Item = neo4rs::Query>,
+    queries: impl Iterator<Item = Run<'_>>,
 ) -> Result<Counters, Attempt> {
     let mut counters = Counters::default();
-    for (statement, query) in queries.enumerate() {
-        let ran = transaction.run(query).await.map_err(|error| Attempt::At(statement, error))?;
+    for (statement, Run { query, of }) in queries.enumerate() {
+        let failed = |error| Attempt::At(statement, error);
+        let ran = transaction.run(query).await.map_err(failed)?;
         counters.merge(&ran);
+        let made_all = |of: &&Query| ran.relationships_created >= of.rows.len() as u64;
+        if let Some(next) = of.filter(|of| !made_all(of)).and_then(parameter::otherwise) {
+            counters.merge(&transaction.run(next).await.map_err(failed)?);
+        }
     }
     Ok(counters)
 }

@@ -1,22 +1,26 @@
 //! The copy of tables: turns of several lanes, each with a reader and a writer of its own.
 //!
 //! ```text
-//! turn:  range -> begin (lock the table, take a snapshot) -> seen? -> chunk -> chunk -> ... -> release
+//! turn:  begin (lock the tables, take a snapshot) -> seen? -> lanes join it -> pieces of chunks -> release
+//! lane:  read a piece  ->  read the next  ->  ...
+//!                    \-> write it         \-> ...
 //! last turns:  incomplete rows, read by key, until a round finds none
 //! ```
 //!
-//! Why it is correct is said in [`crate::copy`]; this is the order of the steps that it rests on. A
-//! table is locked against rewriting before the snapshot is taken, and its file is compared with
-//! the progress under that lock, so a chunk's blocks are those that the progress speaks of.
+//! Why it is correct is said in [`crate::copy`]; this is the order of the steps that it rests on.
+//! Tables are locked against rewriting before the snapshot is taken, and their files are compared
+//! with the progress under that lock, so a chunk's blocks are those that the progress speaks of. All
+//! lanes of a turn read under the same snapshot, so no row comes to two of them: two writers that
+//! look for the same relationship at the same time would both miss it, and make it twice.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join, try_join_all};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -31,20 +35,35 @@ use crate::{
 
 use super::{Copier, Failure, Held, Turn};
 
-/// How long the stream is held at a time, but for the chunk that is being written when it ends.
-const TURN: Duration = Duration::from_secs(1);
+/// How long the stream is held at a time, but for the chunks that are on their way when a turn ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnLength {
+    /// When the stream waits.
+    pub waiting: Duration,
+    /// When it has nothing to do: a turn's end costs every lane a pause.
+    pub idle: Duration,
+}
+
+impl TurnLength {
+    /// A second is what a change may be late for while tables are copied.
+    pub const DEFAULT: TurnLength =
+        TurnLength { waiting: Duration::from_secs(1), idle: Duration::from_secs(10) };
+}
+
 /// The pause before a snapshot is taken again that did not see all that the graph has.
 const UNSEEN_PAUSE: Duration = Duration::from_millis(10);
 /// Incomplete rows are read again in portions of this many.
 const INCOMPLETE_ROWS: usize = 1_000;
 
-/// A snapshot that was taken with a table locked.
+/// A snapshot that was taken with tables locked.
 #[derive(Clone, Debug)]
 pub struct Taken {
     /// What it sees.
     pub snapshot: Snapshot,
-    /// The file the table's blocks are in.
-    pub relfilenode: u32,
+    /// What other readers call it.
+    pub name: String,
+    /// The file that each table's blocks are in.
+    pub relfilenodes: BTreeMap<TableIndex, u32>,
 }
 
 /// The source's side of a lane.
@@ -52,15 +71,22 @@ pub trait ChunkReader: Send + 'static {
     /// Why it can not read.
     type Error: Failure;
 
-    /// Locks the table against being rewritten and takes a snapshot of now, whose commits are safe
+    /// Locks the tables against being rewritten and takes a snapshot of now, whose commits are safe
     /// in the log.
     fn begin(
         &mut self,
-        table: TableIndex,
+        tables: &[TableIndex],
     ) -> impl Future<Output = Result<Taken, Self::Error>> + Send;
 
-    /// Starts to read a chunk of the table under the snapshot.
-    fn open(&mut self, chunk: Chunk) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// Reads under a snapshot that another reader took, and releases last.
+    fn join(&mut self, taken: &Taken) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Starts to read a chunk of a table under the snapshot.
+    fn open(
+        &mut self,
+        table: TableIndex,
+        chunk: Chunk,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// The next rows of the chunk, bounded in bytes; `None` after the last.
     #[allow(clippy::type_complexity)]
@@ -68,16 +94,20 @@ pub trait ChunkReader: Send + 'static {
     -> impl Future<Output = Result<Option<Vec<(Key, Row)>>, Self::Error>> + Send;
 
     /// Whether the table ends before this block.
-    fn ends_before(&mut self, block: u32)
-    -> impl Future<Output = Result<bool, Self::Error>> + Send;
+    fn ends_before(
+        &mut self,
+        table: TableIndex,
+        block: u32,
+    ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
     /// The rows with these keys under the snapshot; those that are not there are left out.
     fn by_key(
         &mut self,
+        table: TableIndex,
         keys: &[Key],
     ) -> impl Future<Output = Result<Vec<(Key, Row)>, Self::Error>> + Send;
 
-    /// Lets snapshot and lock go.
+    /// Lets snapshot and locks go.
     fn release(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// Where the log ends now.
@@ -160,6 +190,7 @@ pub struct TableCopier<R, W> {
     ranges: Mutex<Ranges>,
     /// The stream has passed the last chunk.
     has_waited: bool,
+    turn: TurnLength,
     shown: watch::Sender<Vec<Progress>>,
 }
 
@@ -167,17 +198,6 @@ pub struct TableCopier<R, W> {
 struct Ranges {
     progress: Vec<Progress>,
     taken: Vec<bool>,
-}
-
-/// Why a lane stopped before its time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum LaneEnd {
-    /// Its turn is over, or there is no range left for it.
-    Done,
-    /// The snapshot does not see all that the graph has.
-    Unseen,
-    /// The table's file is another one.
-    Rewritten { table: String, pass: Pass, relfilenode: u32 },
 }
 
 type Copied<T, R, W> = Result<T, CopyError<<R as ChunkReader>::Error, <W as ChunkWriter>::Error>>;
@@ -195,7 +215,13 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
         assert!(!lanes.is_empty(), "a copy has a lane");
         let shown = watch::Sender::new(progress.clone());
         let ranges = Mutex::new(Ranges { taken: vec![false; progress.len()], progress });
-        TableCopier { model, lanes, chunk_blocks, ended_before, ranges, has_waited: false, shown }
+        let (has_waited, turn) = (false, TurnLength::DEFAULT);
+        TableCopier { model, lanes, chunk_blocks, ended_before, ranges, has_waited, turn, shown }
+    }
+
+    /// The same in turns of another length.
+    pub fn in_turns(self, turn: TurnLength) -> Self {
+        TableCopier { turn, ..self }
     }
 
     /// How far it is, for whoever watches.
@@ -207,27 +233,60 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
         self.ranges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts the pass over a rewritten table again.
-    async fn restart(
-        &mut self,
-        at: Position,
-        table: &str,
-        pass: Pass,
-        relfilenode: u32,
-    ) -> Copied<(), R, W> {
-        let of_table: Vec<Progress> = {
+    fn table(&self, name: &str) -> TableIndex {
+        let found = self.model.iter().find(|(_, table)| table.name == name);
+        found.unwrap_or_else(|| panic!("{name} is mapped, since it is being copied")).0
+    }
+
+    /// Tables that have something left to copy.
+    fn open_tables(&self) -> Vec<TableIndex> {
+        let ranges = self.ranges();
+        let open = ranges.progress.iter().filter(|range| !range.done);
+        let tables: BTreeSet<_> = open.map(|range| self.table(&range.table)).collect();
+        tables.into_iter().collect()
+    }
+
+    /// Starts a pass over a table again that was rewritten while the pass was under way. Says
+    /// whether there was one.
+    async fn restart_rewritten(&mut self, at: Position, taken: &Taken) -> Copied<bool, R, W> {
+        let restarted: Vec<Progress> = {
             let mut ranges = self.ranges();
+            let rewritten = ranges.progress.iter().find_map(|range| {
+                let file = *taken.relfilenodes.get(&self.table(&range.table))?;
+                let is = !range.done && range.relfilenode != file;
+                is.then(|| (range.table.clone(), range.pass, file))
+            });
+            let Some((table, pass, file)) = rewritten else { return Ok(false) };
             let of_table = ranges.progress.iter_mut().filter(|range| range.table == table);
-            let mut restarted = Vec::new();
-            for range in of_table {
-                if range.pass == pass {
-                    range.restart(relfilenode);
-                }
-                restarted.push(range.clone());
-            }
-            restarted
+            of_table
+                .map(|range| {
+                    if range.pass == pass {
+                        range.restart(file);
+                    }
+                    range.clone()
+                })
+                .collect()
         };
-        self.lanes[0].writer.restart(at, &of_table).await.map_err(CopyError::Write)
+        self.lanes[0].writer.restart(at, &restarted).await.map_err(CopyError::Write)?;
+        Ok(true)
+    }
+
+    /// One snapshot for all lanes, or the reason why there is none this time.
+    async fn begin(&mut self, held: &mut Held) -> Copied<bool, R, W> {
+        let tables = self.open_tables();
+        let taken = self.lanes[0].reader.begin(&tables).await.map_err(CopyError::Read)?;
+        let seen = sees(&taken, self.ended_before, &mut held.applied);
+        if !seen || self.restart_rewritten(held.position, &taken).await? {
+            self.lanes[0].reader.release().await.map_err(CopyError::Read)?;
+            if !seen {
+                sleep(UNSEEN_PAUSE).await;
+            }
+            return Ok(false);
+        }
+        for lane in &mut self.lanes[1..] {
+            lane.reader.join(&taken).await.map_err(CopyError::Read)?;
+        }
+        Ok(true)
     }
 
     /// Reads incomplete rows again by key. Settled when the stream has passed the last chunk, and a
@@ -240,13 +299,13 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
             return Ok(Turn::Settled);
         }
         for (table, keys) in incomplete {
-            let taken = lane.reader.begin(table).await.map_err(CopyError::Read)?;
+            let taken = lane.reader.begin(&[table]).await.map_err(CopyError::Read)?;
             if !sees(&taken, self.ended_before, &mut held.applied) {
                 lane.reader.release().await.map_err(CopyError::Read)?;
                 sleep(UNSEEN_PAUSE).await;
                 return Ok(Turn::More);
             }
-            let rows = lane.reader.by_key(&keys).await.map_err(CopyError::Read)?;
+            let rows = lane.reader.by_key(table, &keys).await.map_err(CopyError::Read)?;
             let mut statements = plan_copied(&self.model, table, Pass::Nodes, rows.clone());
             statements.extend(plan_copied(&self.model, table, Pass::Relationships, rows));
             let written = lane.writer.write_rows(held.position, statements).await;
@@ -266,23 +325,23 @@ impl<R: ChunkReader, W: ChunkWriter> Copier for TableCopier<R, W> {
         if self.ranges().progress.iter().all(|range| range.done) {
             return self.complete(held).await;
         }
+        if !self.begin(held).await? {
+            return Ok(Turn::More);
+        }
+        let began = Instant::now();
         let work = Work {
             model: &self.model,
             chunk_blocks: &self.chunk_blocks,
-            ended_before: self.ended_before,
             ranges: &self.ranges,
-            end: Instant::now() + TURN,
+            shown: &self.shown,
+            held,
+            end: began + self.turn.waiting,
+            end_max: began + self.turn.idle,
         };
-        let lanes = self.lanes.iter_mut();
-        let ends = try_join_all(lanes.map(|lane| work.lane(lane, held.applied.clone()))).await?;
-        for end in &ends {
-            if let LaneEnd::Rewritten { table, pass, relfilenode } = end {
-                self.restart(held.position, table, *pass, *relfilenode).await?;
-            }
-        }
-        self.shown.send_replace(self.ranges().progress.clone());
-        if ends.contains(&LaneEnd::Unseen) {
-            sleep(UNSEEN_PAUSE).await;
+        try_join_all(self.lanes.iter_mut().map(|lane| work.lane(lane))).await?;
+        // The first last: the others read under its snapshot and its locks.
+        for lane in self.lanes.iter_mut().rev() {
+            lane.reader.release().await.map_err(CopyError::Read)?;
         }
         Ok(Turn::More)
     }
@@ -296,9 +355,79 @@ fn sees(taken: &Taken, ended_before: u64, applied: &mut AppliedTransactions) -> 
 struct Work<'a> {
     model: &'a Model,
     chunk_blocks: &'a BTreeMap<TableIndex, u32>,
-    ended_before: u64,
     ranges: &'a Mutex<Ranges>,
+    shown: &'a watch::Sender<Vec<Progress>>,
+    held: &'a Held,
     end: Instant,
+    end_max: Instant,
+}
+
+/// A range as it is being read: ahead of its progress in the graph.
+struct Reading {
+    table: TableIndex,
+    blocks: u32,
+    progress: Progress,
+    open: Option<OpenChunk>,
+}
+
+/// A chunk that is being read.
+struct OpenChunk {
+    chunk: Chunk,
+    /// The table ends with it.
+    last: bool,
+    /// What came last: whether it is the chunk's last piece is not known yet.
+    rows: Vec<(Key, Row)>,
+    /// Rows before these.
+    count: u64,
+}
+
+/// Rows that are written in one transaction.
+struct Piece {
+    step: ChunkStep,
+    rows: Vec<(Key, Row)>,
+}
+
+impl Reading {
+    /// The next rows, bounded in bytes; chunk after chunk, until the range ends or a chunk ends when
+    /// the turn is over.
+    async fn next<R: ChunkReader>(
+        &mut self,
+        reader: &mut R,
+        is_over: impl Fn() -> bool,
+    ) -> Result<Option<Piece>, R::Error> {
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None if self.progress.done || is_over() => return Ok(None),
+            None => self.next_chunk(reader).await?,
+        };
+        Ok(Some(match reader.rows().await? {
+            Some(more) => {
+                let step = self.progress.step(&open.chunk, 0, false).piece();
+                let rows = std::mem::replace(&mut open.rows, more);
+                open.count += rows.len() as u64;
+                self.open = Some(open);
+                Piece { step, rows }
+            }
+            None => {
+                let count = open.count + open.rows.len() as u64;
+                let step = self.progress.step(&open.chunk, count, open.last);
+                self.progress.advance(&step);
+                Piece { step, rows: open.rows }
+            }
+        }))
+    }
+
+    async fn next_chunk<R: ChunkReader>(&self, reader: &mut R) -> Result<OpenChunk, R::Error> {
+        let chunk = self.progress.next_chunk(self.blocks);
+        let last = match self.progress.end_block {
+            Some(_) => false,
+            None => reader.ends_before(self.table, chunk.end_block.unwrap_or(u32::MAX)).await?,
+        };
+        let chunk = if last { Chunk { end_block: None, ..chunk } } else { chunk };
+        reader.open(self.table, chunk).await?;
+        let rows = reader.rows().await?.unwrap_or_default();
+        Ok(OpenChunk { chunk, last, rows, count: 0 })
+    }
 }
 
 impl Work<'_> {
@@ -306,22 +435,24 @@ impl Work<'_> {
         self.ranges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// No further chunk is begun.
+    fn is_over(&self) -> bool {
+        let now = Instant::now();
+        now >= self.end_max || (now >= self.end && self.held.stream_waits())
+    }
+
     /// One lane's turn: range after range.
     async fn lane<R: ChunkReader, W: ChunkWriter>(
         &self,
         lane: &mut Lane<R, W>,
-        mut applied: AppliedTransactions,
-    ) -> Copied<LaneEnd, R, W> {
-        while Instant::now() < self.end {
+    ) -> Copied<(), R, W> {
+        while !self.is_over() {
             let Some(index) = self.take() else { break };
-            let end = self.range(lane, index, &mut applied).await;
+            let ended = self.range(lane, index).await;
             self.ranges().taken[index] = false;
-            match end? {
-                LaneEnd::Done => {}
-                other => return Ok(other),
-            }
+            ended?;
         }
-        Ok(LaneEnd::Done)
+        Ok(())
     }
 
     /// A range that is not done and that no other lane has. Relationships come once all nodes are
@@ -337,66 +468,43 @@ impl Work<'_> {
         Some(index)
     }
 
-    /// Chunks of one range under one snapshot, until the range or the turn ends.
+    /// Chunks of one range, until the range or the turn ends. While a piece is written, the next is
+    /// read.
     async fn range<R: ChunkReader, W: ChunkWriter>(
         &self,
         lane: &mut Lane<R, W>,
         index: usize,
-        applied: &mut AppliedTransactions,
-    ) -> Copied<LaneEnd, R, W> {
-        let mut progress = self.ranges().progress[index].clone();
+    ) -> Copied<(), R, W> {
+        let progress = self.ranges().progress[index].clone();
         let (table, _) =
             self.model.iter().find(|(_, table)| table.name == progress.table).unwrap_or_else(
                 || panic!("{} is mapped, since it is being copied", progress.table),
             );
-        let taken = lane.reader.begin(table).await.map_err(CopyError::Read)?;
-        let seen = sees(&taken, self.ended_before, applied);
-        if !seen || taken.relfilenode != progress.relfilenode {
-            lane.reader.release().await.map_err(CopyError::Read)?;
-            let (table, pass) = (progress.table, progress.pass);
-            let relfilenode = taken.relfilenode;
-            return Ok(match seen {
-                false => LaneEnd::Unseen,
-                true => LaneEnd::Rewritten { table, pass, relfilenode },
-            });
-        }
         let blocks = self.chunk_blocks.get(&table).copied().unwrap_or(1);
-        while !progress.done && Instant::now() < self.end {
-            let step = self.chunk(lane, table, &progress, blocks).await?;
-            progress.advance(&step);
-            self.ranges().progress[index] = progress.clone();
+        let pass = progress.pass;
+        let mut reading = Reading { table, blocks, progress, open: None };
+        let Lane { reader, writer } = lane;
+        let mut piece = reading.next(reader, || self.is_over()).await.map_err(CopyError::Read)?;
+        while let Some(Piece { step, rows }) = piece {
+            let write = async {
+                let statements = plan_copied(self.model, table, pass, rows);
+                writer.write_chunk(&step, statements).await.map_err(CopyError::Write)
+            };
+            let read =
+                async { reading.next(reader, || self.is_over()).await.map_err(CopyError::Read) };
+            let (_, next) = try_join(write, read).await?;
+            self.written(index, &step);
+            piece = next;
         }
-        lane.reader.release().await.map_err(CopyError::Read)?;
-        Ok(LaneEnd::Done)
+        Ok(())
     }
 
-    async fn chunk<R: ChunkReader, W: ChunkWriter>(
-        &self,
-        lane: &mut Lane<R, W>,
-        table: TableIndex,
-        progress: &Progress,
-        blocks: u32,
-    ) -> Copied<ChunkStep, R, W> {
-        let chunk = progress.next_chunk(blocks);
-        let end_block = chunk.end_block.unwrap_or(u32::MAX);
-        let last = match progress.end_block {
-            Some(_) => false,
-            None => lane.reader.ends_before(end_block).await.map_err(CopyError::Read)?,
-        };
-        let chunk = if last { Chunk { end_block: None, ..chunk } } else { chunk };
-        lane.reader.open(chunk).await.map_err(CopyError::Read)?;
-        let mut rows = lane.reader.rows().await.map_err(CopyError::Read)?.unwrap_or_default();
-        let mut count = rows.len() as u64;
-        while let Some(more) = lane.reader.rows().await.map_err(CopyError::Read)? {
-            let piece = progress.step(&chunk, 0, false).piece();
-            let statements = plan_copied(self.model, table, progress.pass, rows);
-            lane.writer.write_chunk(&piece, statements).await.map_err(CopyError::Write)?;
-            count += more.len() as u64;
-            rows = more;
+    fn written(&self, index: usize, step: &ChunkStep) {
+        if step.to_block == step.from_block && !step.done {
+            return;
         }
-        let step = progress.step(&chunk, count, last);
-        let statements = plan_copied(self.model, table, progress.pass, rows);
-        lane.writer.write_chunk(&step, statements).await.map_err(CopyError::Write)?;
-        Ok(step)
+        let mut ranges = self.ranges();
+        ranges.progress[index].advance(step);
+        self.shown.send_replace(ranges.progress.clone());
     }
 }

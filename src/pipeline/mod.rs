@@ -15,7 +15,15 @@ mod observer;
 mod run;
 mod translated;
 
-use std::{error::Error, fmt, future::Future};
+use std::{
+    error::Error,
+    fmt,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use tokio::task::JoinError;
 
@@ -27,7 +35,7 @@ use crate::{
     lsn::Lsn,
 };
 
-pub use copying::{ChunkReader, ChunkWriter, CopyError, Lane, TableCopier, Taken};
+pub use copying::{ChunkReader, ChunkWriter, CopyError, Lane, TableCopier, Taken, TurnLength};
 pub use observer::{Observer, Operation, Tally, Written};
 pub use run::{Ended, Pipeline, Status, Until};
 pub use translated::{Observed, Ready, Translate, TranslateFailure, Translated};
@@ -92,6 +100,14 @@ pub struct Held {
     pub position: Position,
     /// The transactions that rows read now must not be older than.
     pub applied: AppliedTransactions,
+    waits: Arc<AtomicBool>,
+}
+
+impl Held {
+    /// Somebody waits for the stream to go on: it has something to apply, or is to stop.
+    pub fn stream_waits(&self) -> bool {
+        self.waits.load(Ordering::Relaxed)
+    }
 }
 
 /// What the copy needs after a turn.

@@ -3,6 +3,10 @@
 use std::{
     collections::VecDeque,
     future::{Future, pending},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -157,6 +161,8 @@ struct Loop<'a, S, P: Prepare, K: Sink<P::Prepared>, C: Copier> {
     sink: Worker<K, WriteResult<P, K>>,
     copier: Worker<C, TurnResult<C>>,
     copy: CopyState,
+    /// Tells a turn of the copy that it should end.
+    stream_waits: Arc<AtomicBool>,
     applied_transactions: AppliedTransactions,
     /// Ordered batches, for the preparer.
     ordered: VecDeque<Batch>,
@@ -194,6 +200,7 @@ where
             sink: Worker::Resting(self.sink),
             copier,
             copy,
+            stream_waits: Arc::default(),
             applied_transactions: AppliedTransactions::default(),
             ordered: VecDeque::new(),
             ready: None,
@@ -228,7 +235,10 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
             tokio::select! {
                 // In this order, so that a simulation repeats exactly.
                 biased;
-                () = &mut stop, if !stopping => stopping = true,
+                () = &mut stop, if !stopping => {
+                    stopping = true;
+                    self.hurry(true);
+                }
                 written = self.sink.back() => self.written(written?)?,
                 prepared = self.preparer.back() => self.prepared(prepared?)?,
                 turn = self.copier.back() => self.turned(turn?)?,
@@ -236,6 +246,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
                     for event in events.map_err(|error| PipelineError::Source(Box::new(error)))? {
                         self.engine.handle(Input::Event(event))?;
                     }
+                    self.hurry(!self.engine.is_drained());
                 }
                 () = sleep_until(wakeup) => {}
             }
@@ -257,6 +268,13 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
         Ok(())
     }
 
+    /// A turn of the copy ends soon, if there is a reason.
+    fn hurry(&self, reason: bool) {
+        if reason {
+            self.stream_waits.store(true, Ordering::Relaxed);
+        }
+    }
+
     fn do_what_is_asked(&mut self) {
         while let Some(output) = self.engine.poll(self.started.elapsed()) {
             match output {
@@ -269,7 +287,9 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
                 Output::Held => {
                     self.copy = CopyState::Turn;
                     let applied = std::mem::take(&mut self.applied_transactions);
-                    let mut held = Held { position: self.engine.applied(), applied };
+                    self.stream_waits.store(!self.engine.is_drained(), Ordering::Relaxed);
+                    let waits = self.stream_waits.clone();
+                    let mut held = Held { position: self.engine.applied(), applied, waits };
                     self.copier.send(|mut copier| async move {
                         let turn = copier.turn(&mut held).await;
                         (copier, turn.map(|turn| (turn, held)))

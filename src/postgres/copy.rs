@@ -1,13 +1,15 @@
 //! COPY of table chunks under a snapshot: the source's side of a copy lane.
 //!
 //! ```text
-//! BEGIN, LOCK TABLE, snapshot, file, log position -> wait until the log is flushed -> COPY of ctid ranges -> ROLLBACK
+//! one lane:    BEGIN, LOCK TABLE, snapshot, files, log position -> wait until the log is flushed
+//! every lane:  -> COPY of ctid ranges under that snapshot -> ROLLBACK
 //! ```
 //!
 //! The lock comes before the snapshot: a table that is rewritten between the two would look empty
 //! to it. The text form of COPY is the text form of the stream, so both go through one codec. With
 //! `synchronous_commit = off` a snapshot sees commits that a crash of the server would undo;
-//! waiting for the flush keeps them out of the graph until then.
+//! waiting for the flush keeps them out of the graph until then. What flushes it at once is a
+//! transaction of our own that has something to write: left alone, the server may take seconds.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -28,7 +30,7 @@ use crate::{
 use super::connect::{describe, is_transient};
 
 /// Rows are handed over in pieces of about this many bytes of text.
-const PIECE_BYTES: usize = 4 << 20;
+const PIECE_BYTES: usize = 2 << 20;
 /// Rows are handed over in pieces of at most this many.
 const PIECE_ROWS: usize = 10_000;
 /// How long a table's lock is waited for while the stream stands still.
@@ -37,6 +39,12 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 const FLUSH_LIMIT: Duration = Duration::from_secs(30);
 /// The pause between two looks at the flushed position.
 const FLUSH_PAUSE: Duration = Duration::from_millis(5);
+
+/// What a lane reads in.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// Commits something, with the log flushed on this server, whatever the defaults are.
+const FLUSH: &str = "BEGIN READ WRITE; SET LOCAL synchronous_commit = local; \
+    SELECT pg_catalog.pg_logical_emit_message(true, 'wal2graph', ''); COMMIT";
 
 /// Why a chunk could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -186,6 +194,8 @@ pub struct CopyReader {
     client: Client,
     sources: Sources,
     translator: Translator,
+    /// For flushing the log, beside the transaction that holds the snapshot.
+    flusher: Option<Client>,
     table: TableIndex,
     stream: Option<Pin<Box<CopyOutStream>>>,
     /// Text that came and is not a whole row yet.
@@ -202,7 +212,12 @@ impl CopyReader {
         let table = TableIndex(0);
         let tell: TellNotices = Arc::new(|_| {});
         let (stream, buffer) = (None, BytesMut::new());
-        CopyReader { client, sources, translator, table, stream, buffer, tell }
+        CopyReader { client, sources, translator, flusher: None, table, stream, buffer, tell }
+    }
+
+    /// From now on, flushes the log over another connection when it has to be.
+    pub fn flushing(self, client: Client) -> Self {
+        CopyReader { flusher: Some(client), ..self }
     }
 
     /// From now on, tells what the translation of rows meets.
@@ -236,7 +251,13 @@ impl CopyReader {
 
     async fn wait_until_flushed(&self, lsn: Lsn) -> Result<(), ReadError> {
         let started = Instant::now();
+        let mut flusher = self.flusher.as_ref();
         while self.position("pg_catalog.pg_current_wal_flush_lsn()").await? < lsn {
+            if let Some(client) = flusher.take() {
+                // A role that may not do this waits for the server's own flush.
+                let _ = client.batch_execute(FLUSH).await;
+                continue;
+            }
             if started.elapsed() > FLUSH_LIMIT {
                 return Err(ReadError::NotFlushed(lsn));
             }
@@ -313,30 +334,41 @@ fn unescape(text: &[u8]) -> Option<Vec<u8>> {
 impl ChunkReader for CopyReader {
     type Error = ReadError;
 
-    async fn begin(&mut self, table: TableIndex) -> Result<Taken, ReadError> {
-        self.table = table;
-        let source = self.sources.get(table);
-        let name = source.name.sql();
+    async fn begin(&mut self, tables: &[TableIndex]) -> Result<Taken, ReadError> {
+        self.table = *tables.first().expect("there is something to copy");
+        let sources: Vec<&Source> = tables.iter().map(|table| self.sources.get(*table)).collect();
+        let locked: Vec<&str> = sources.iter().map(|source| source.from.as_str()).collect();
         let begin = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = {}; \
-             LOCK TABLE {} IN ACCESS SHARE MODE",
+            "{BEGIN}; SET LOCAL lock_timeout = {}; LOCK TABLE {} IN ACCESS SHARE MODE",
             LOCK_TIMEOUT.as_millis(),
-            source.from
+            locked.join(", ")
         );
         self.client.batch_execute(&begin).await.map_err(self.sql_error())?;
         let sql = "SELECT pg_catalog.pg_current_snapshot()::text, \
-                   pg_catalog.pg_current_wal_insert_lsn()::text, \
-                   coalesce(pg_catalog.pg_relation_filenode($1::text::regclass), 0)::oid";
-        let row = self.client.query_one(sql, &[&name]).await.map_err(self.sql_error())?;
+                   pg_catalog.pg_current_wal_insert_lsn()::text, pg_catalog.pg_export_snapshot()";
+        let row = self.client.query_one(sql, &[]).await.map_err(self.sql_error())?;
         let snapshot = row.get::<_, &str>(0).parse()?;
         let inserted: Lsn = row.get::<_, &str>(1).parse().unwrap_or_default();
-        let relfilenode = row.get(2);
+        let name = row.get(2);
+        let sql = "SELECT coalesce(pg_catalog.pg_relation_filenode(name::regclass), 0)::oid \
+                   FROM unnest($1::text[]) WITH ORDINALITY AS tables (name, place) ORDER BY place";
+        let names: Vec<String> = sources.iter().map(|source| source.name.sql()).collect();
+        let rows = self.client.query(sql, &[&names]).await.map_err(self.sql_error())?;
+        let files = rows.iter().map(|row| row.get(0));
+        let relfilenodes = tables.iter().copied().zip(files).collect();
         self.wait_until_flushed(inserted.without_page_header()).await?;
-        Ok(Taken { snapshot, relfilenode })
+        Ok(Taken { snapshot, name, relfilenodes })
     }
 
-    async fn open(&mut self, chunk: Chunk) -> Result<(), ReadError> {
-        if self.sources.get(self.table).partitioned {
+    async fn join(&mut self, taken: &Taken) -> Result<(), ReadError> {
+        let name = taken.name.replace('\'', "''");
+        let begin = format!("{BEGIN}; SET TRANSACTION SNAPSHOT '{name}'");
+        self.client.batch_execute(&begin).await.map_err(self.sql_error())
+    }
+
+    async fn open(&mut self, table: TableIndex, chunk: Chunk) -> Result<(), ReadError> {
+        self.table = table;
+        if self.sources.get(table).partitioned {
             return self.copy_out("true").await;
         }
         let end = chunk.end_block.map(|block| format!(" AND ctid < '({block},0)'::pg_catalog.tid"));
@@ -368,8 +400,9 @@ impl ChunkReader for CopyReader {
         Ok((!rows.is_empty()).then_some(rows))
     }
 
-    async fn ends_before(&mut self, block: u32) -> Result<bool, ReadError> {
-        let source = self.sources.get(self.table);
+    async fn ends_before(&mut self, table: TableIndex, block: u32) -> Result<bool, ReadError> {
+        self.table = table;
+        let source = self.sources.get(table);
         if source.partitioned {
             return Ok(true);
         }
@@ -379,8 +412,13 @@ impl ChunkReader for CopyReader {
         Ok(row.map_err(self.sql_error())?.get(0))
     }
 
-    async fn by_key(&mut self, keys: &[Key]) -> Result<Vec<(Key, Row)>, ReadError> {
-        let source = self.sources.get(self.table);
+    async fn by_key(
+        &mut self,
+        table: TableIndex,
+        keys: &[Key],
+    ) -> Result<Vec<(Key, Row)>, ReadError> {
+        self.table = table;
+        let source = self.sources.get(table);
         let literal = |key: &Key| -> Option<String> {
             let parts = key.0.iter().map(|value| {
                 let text = value.postgres_text()?;

@@ -250,6 +250,11 @@ impl<'a> Run<'a> {
             let notices = self.notices.clone();
             let reader = CopyReader::new(client, sources.clone(), translator.clone())
                 .telling(Arc::new(move |met| notices.tell(met)));
+            // The first takes the snapshots.
+            let reader = match lanes.is_empty() {
+                true => reader.flushing(sql(&self.config.source).await?.client),
+                false => reader,
+            };
             lanes.push(Lane { reader, writer: self.sink(epoch, model)? });
         }
         Ok(lanes)

@@ -25,8 +25,10 @@ use crate::{
 
 use super::CommandError;
 
-/// A table is copied by several lanes only if each gets this many blocks.
+/// A table is copied by several lanes only if it has this many blocks for each range.
 const BLOCKS_PER_PART: u32 = 256;
+/// Ranges for each lane: the more, the less one lane waits for the other at the end of a pass.
+const PARTS_PER_LANE: u32 = 4;
 
 fn definite(text: impl Into<String>) -> CommandError {
     CommandError::Definite(text.into())
@@ -160,7 +162,7 @@ fn new_progress(model: &Model, sizes: &[(TableIndex, TableSize)], lanes: usize) 
                 Shape::Node(node) => pass == Pass::Nodes || !node.references.is_empty(),
                 Shape::Relationship(_) => pass == Pass::Relationships,
             };
-            let parts = (size.blocks / BLOCKS_PER_PART).clamp(1, lanes);
+            let parts = (size.blocks / BLOCKS_PER_PART).clamp(1, lanes * PARTS_PER_LANE);
             let ranges = ranges(size.blocks, parts).into_iter().filter(|_| has_any);
             progress.extend((0..).zip(ranges).map(|(part, (next_block, end_block))| Progress {
                 table: table.name.clone(),

@@ -9,7 +9,6 @@ use crate::graph::{
 use super::{
     CLEAR_ROWS, Parameter, Query, key_columns, node_row,
     nodes::assignments,
-    references::ensure,
     text::{
         columns, delete_joined, differs, hint, join_shape, joined, keep, merge, quote, seek,
         sweep_ends,
@@ -50,14 +49,12 @@ pub fn upsert(
     let join = join_shape(model, table);
     let layout = Layout::new(model, join);
     let (from, to) = (model.node(join.from), model.node(join.to));
-    let ends = format!("{} {}", merge("a", from, 0), merge("b", to, layout.to));
-    let mut queries = Vec::new();
+    let mut ends = format!("{} {}", merge("a", from, 0), merge("b", to, layout.to));
     if presence == Presence::Unknown {
-        queries.push(ensure(from, rows.iter().map(|row| &row.from)));
-        queries.push(ensure(to, rows.iter().map(|row| &row.to)));
+        ends = format!("{ends} {} {}", keep("a"), keep("b"));
     }
+    let mut queries = Vec::new();
     let rows: Vec<Vec<Parameter>> = rows.into_iter().map(|row| columns_of(join, row)).collect();
-    let query = |text: String| Query::new(text, rows.iter().cloned());
     let own = own_key(join);
     let (existing, missing) = if own.is_empty() {
         let missing = format!("WITH a, b, r WHERE NOT EXISTS {{ {} }}", joined("a", "", join, "b"));
@@ -67,7 +64,7 @@ pub fn upsert(
             // It sweeps, so it comes before placeholders are made for the rows that have nothing
             // yet.
             let moved = format!("UNWIND $rows AS r {}", reconnect(model, join, &layout));
-            queries.insert(0, query(moved));
+            queries.push(Query::new(moved, rows.iter().cloned()));
         }
         let none = format!(
             "WITH a, b, r OPTIONAL {} WITH a, b, r, y WHERE y IS NULL",
@@ -77,12 +74,17 @@ pub fn upsert(
     };
     let mut set = assignments("x", &join.properties, known, layout.values);
     set.extend(mark(join, completeness, false));
-    if !set.is_empty() && presence != Presence::New {
-        queries.push(query(format!("UNWIND $rows AS r {existing} SET {}", set.join(", "))));
-    }
-    if presence != Presence::Known {
-        let create = create(join, known, completeness, &layout);
-        queries.push(query(format!("UNWIND $rows AS r {ends} {missing} {create}")));
+    let update = (!set.is_empty() && presence != Presence::New)
+        .then(|| format!("UNWIND $rows AS r {existing} SET {}", set.join(", ")));
+    let create = create(join, known, completeness, &layout);
+    let create = format!("UNWIND $rows AS r {ends} {missing} {create}");
+    match presence {
+        Presence::Known => queries.extend(update.map(|update| Query::new(update, rows))),
+        Presence::New => queries.push(Query::new(create, rows)),
+        // Mostly none is there. What the second text sets on those that were made is what they have.
+        Presence::Unknown => {
+            queries.push(Query { otherwise: update.map(Into::into), ..Query::new(create, rows) })
+        }
     }
     queries
 }

@@ -1,7 +1,7 @@
 //! The words: statements as Cypher text and rows.
 //!
 //! ```text
-//! Statement --render--> Query { text, rows }*     text is static for a table and the columns that came
+//! Statement --render--> Query { text, rows, .. }*     texts are static for a table and the columns that came
 //! ```
 //!
 //! Texts unwind the one parameter `$rows`, a list of lists, and may be run in pieces of it, in
@@ -35,6 +35,9 @@ pub struct Query {
     pub text: Arc<str>,
     /// The rows, each a list.
     pub rows: Vec<Parameter>,
+    /// To run next, with the same rows, unless the text has made a relationship for each of them:
+    /// then none was there.
+    pub otherwise: Option<Arc<str>>,
 }
 
 /// A parameter, or a part of one.
@@ -74,7 +77,7 @@ pub fn render(model: &Model, statement: Statement) -> Vec<Query> {
             vec![references::remove(model, table, reference, sweep, rows)]
         }
         Statement::AddReferences { table, reference, company, rows } => {
-            references::add(model, table, reference, company, rows)
+            vec![references::add(model, table, reference, company, rows)]
         }
         Statement::UpsertRelationships { table, known, completeness, presence, rows } => {
             joins::upsert(model, table, &known, (completeness, presence), rows)
@@ -93,7 +96,8 @@ pub fn render(model: &Model, statement: Statement) -> Vec<Query> {
 
 impl Query {
     fn new(text: impl Into<Arc<str>>, rows: impl IntoIterator<Item = Vec<Parameter>>) -> Self {
-        Query { text: text.into(), rows: rows.into_iter().map(Parameter::List).collect() }
+        let rows = rows.into_iter().map(Parameter::List).collect();
+        Query { text: text.into(), rows, otherwise: None }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::graph::{
 };
 
 use super::{
-    Query, key_and_option, key_columns,
+    Query, key_and_option,
     text::{columns, differs, hint, keep, merge, owned, quote, seek, sweep},
     two_keys,
 };
@@ -41,29 +41,21 @@ pub fn add(
     reference: usize,
     company: Company,
     rows: Vec<(Key, Key)>,
-) -> Vec<Query> {
+) -> Query {
     let (shape, reference) = owner_and_reference(model, table, reference);
     let target = model.node(reference.target);
-    let targets = rows.iter().map(|(_, target)| target);
-    let ensured = (company == Company::Lanes).then(|| ensure(target, targets));
+    let kept = match company {
+        Company::Alone => String::new(),
+        Company::Lanes => keep("p"),
+    };
     let text = format!(
-        "UNWIND $rows AS r {} {} WITH c, p WHERE NOT c:{PLACEHOLDER} AND NOT EXISTS {{ {} }} CREATE {}",
+        "UNWIND $rows AS r {} {} {kept} WITH c, p WHERE NOT c:{PLACEHOLDER} AND NOT EXISTS {{ {} }} CREATE {}",
         seek("c", shape, 0),
         merge("p", target, shape.key.len()),
         owned("c", "", reference, "p"),
         owned("c", "", reference, "p"),
     );
-    let add = Query::new(text, rows.into_iter().map(two_keys));
-    ensured.into_iter().chain([add]).collect()
-}
-
-/// Nodes exist, as placeholders where they did not, and are kept. `keys` are sorted.
-pub fn ensure<'a>(shape: &NodeShape, keys: impl Iterator<Item = &'a Key>) -> Query {
-    let mut keys: Vec<&Key> = keys.collect();
-    keys.sort_unstable();
-    keys.dedup();
-    let text = format!("UNWIND $rows AS r {} {}", merge("p", shape, 0), keep("p"));
-    Query::new(text, keys.into_iter().cloned().map(key_columns))
+    Query::new(text, rows.into_iter().map(two_keys))
 }
 
 pub fn match_from_owner(

@@ -9,7 +9,7 @@ use wal2graph::{
     copy::{Chunk, ChunkStep, Progress},
     graph::{Key, Row, Statement, TableIndex},
     lsn::Lsn,
-    pipeline::{ChunkReader, ChunkWriter, Lane, TableCopier, Taken},
+    pipeline::{ChunkReader, ChunkWriter, Lane, TableCopier, Taken, TurnLength},
 };
 
 use super::{
@@ -39,14 +39,18 @@ pub fn copier(shared: &Shared, epoch: Epoch) -> TableCopier<SimReader, SimWriter
     let blocks = world.rng.u32(1..=2);
     let chunk_blocks = world.schema.tables().map(|table| (table, blocks)).collect();
     let model = world.schema.model.clone();
-    TableCopier::new(model, lanes, chunk_blocks, ended_before, world.graph.copy.clone())
+    let mut millis = |most| Duration::from_millis(world.rng.u64(1..most));
+    let turn = TurnLength { waiting: millis(30), idle: millis(100) };
+    let copier =
+        TableCopier::new(model, lanes, chunk_blocks, ended_before, world.graph.copy.clone());
+    copier.in_turns(turn)
 }
 
 /// Reads the tables as a snapshot sees them.
 pub struct SimReader {
     world: Shared,
-    /// The table and how many transactions the snapshot sees.
-    open: Option<(TableIndex, usize)>,
+    /// How many transactions the snapshot sees.
+    open: Option<usize>,
     /// What a planted fault keeps from an earlier turn.
     earlier: Option<(usize, String)>,
     left: Vec<(Key, Row)>,
@@ -55,7 +59,7 @@ pub struct SimReader {
 impl ChunkReader for SimReader {
     type Error = SimError;
 
-    async fn begin(&mut self, table: TableIndex) -> Result<Taken, SimError> {
+    async fn begin(&mut self, tables: &[TableIndex]) -> Result<Taken, SimError> {
         pause(&self.world, 10).await;
         let mut world = self.world.lock();
         let fault = world.fault;
@@ -66,11 +70,12 @@ impl ChunkReader for SimReader {
             }
             _ => fresh,
         };
-        let relfilenode = match fault {
+        let file = |table: TableIndex| match fault {
             Some(Fault::RewriteBetweenChunksUnseen) => world.first_file(table),
             _ => world.server.relfilenodes[table.0],
         };
-        self.open = Some((table, visible));
+        let relfilenodes = tables.iter().map(|table| (*table, file(*table))).collect();
+        self.open = Some(visible);
         let all_seeing = format!("{0}:{0}:", world.server.next_xid + 1);
         let text = match fault {
             Some(Fault::ChunkMissesAppliedTransaction | Fault::ChunkAfterNewerBatches) => {
@@ -78,12 +83,19 @@ impl ChunkReader for SimReader {
             }
             _ => text,
         };
-        Ok(Taken { snapshot: text.parse().expect("a snapshot"), relfilenode })
+        let name = visible.to_string();
+        Ok(Taken { snapshot: text.parse().expect("a snapshot"), name, relfilenodes })
     }
 
-    async fn open(&mut self, chunk: Chunk) -> Result<(), SimError> {
+    async fn join(&mut self, taken: &Taken) -> Result<(), SimError> {
+        pause(&self.world, 10).await;
+        self.open = Some(taken.name.parse().expect("a snapshot of another reader"));
+        Ok(())
+    }
+
+    async fn open(&mut self, table: TableIndex, chunk: Chunk) -> Result<(), SimError> {
         let blocks = chunk.from_block..chunk.end_block.unwrap_or(u32::MAX);
-        self.left = self.read(|_, block| in_range(&blocks, block));
+        self.left = self.read(table, |_, block| in_range(&blocks, block));
         Ok(())
     }
 
@@ -93,12 +105,16 @@ impl ChunkReader for SimReader {
         Ok((!piece.is_empty()).then_some(piece))
     }
 
-    async fn ends_before(&mut self, block: u32) -> Result<bool, SimError> {
+    async fn ends_before(&mut self, _: TableIndex, block: u32) -> Result<bool, SimError> {
         Ok(block >= BLOCKS)
     }
 
-    async fn by_key(&mut self, keys: &[Key]) -> Result<Vec<(Key, Row)>, SimError> {
-        Ok(self.read(|key, _| keys.contains(&to_key(key))))
+    async fn by_key(
+        &mut self,
+        table: TableIndex,
+        keys: &[Key],
+    ) -> Result<Vec<(Key, Row)>, SimError> {
+        Ok(self.read(table, |key, _| keys.contains(&to_key(key))))
     }
 
     async fn release(&mut self) -> Result<(), SimError> {
@@ -116,8 +132,8 @@ fn in_range(blocks: &Range<u32>, block: u32) -> bool {
 }
 
 impl SimReader {
-    fn read(&self, wanted: impl Fn(&RowKey, u32) -> bool) -> Vec<(Key, Row)> {
-        let (table, visible) = self.open.expect("a snapshot is open");
+    fn read(&self, table: TableIndex, wanted: impl Fn(&RowKey, u32) -> bool) -> Vec<(Key, Row)> {
+        let visible = self.open.expect("a snapshot is open");
         let world = self.world.lock();
         let rows = world.server.states[visible][table.0].iter();
         rows.filter(|(key, row)| wanted(key, row.block))
