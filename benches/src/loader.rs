@@ -13,7 +13,8 @@ use wal2graph::{
         fold::{FoldedRow, Step, TableMutations},
         model::{Model, Shape},
     },
-    neo4j::{Connection, parameter},
+    neo4j::{Connection, Error, parameter},
+    pipeline::Failure,
 };
 
 use crate::Result;
@@ -135,13 +136,21 @@ fn list<const N: usize>(values: [BoltType; N]) -> BoltType {
 /// Sends them, one after another.
 pub async fn load(connection: &Connection, transactions: Vec<Transaction>) -> Result<()> {
     for statements in transactions {
-        let mut transaction = connection.begin().await?;
-        for (text, rows) in statements {
-            transaction
-                .run(Query::new(text).param("rows", parameter::list(rows.into_iter())))
-                .await?;
+        // Lanes wait for each other now and then, and one of them has to begin again.
+        while let Err(error) = send(connection, &statements).await {
+            if !error.is_transient() {
+                return Err(error.into());
+            }
         }
-        transaction.commit().await?;
     }
     Ok(())
+}
+
+async fn send(connection: &Connection, statements: &Transaction) -> std::result::Result<(), Error> {
+    let mut transaction = connection.begin().await?;
+    for (text, rows) in statements {
+        let rows = parameter::list(rows.iter().cloned());
+        transaction.run(Query::new(text.clone()).param("rows", rows)).await?;
+    }
+    transaction.commit().await
 }

@@ -266,36 +266,39 @@ fn by_key(
     circumstances: Circumstances,
     links: &mut Links,
 ) {
-    let mut removals = Vec::new();
-    let mut additions = Vec::new();
+    let (mut removals, mut additions, mut replaced) = (Vec::new(), Vec::new(), Vec::new());
     for (key, folded) in &mutations.rows {
         let target = match &folded.row.references[reference] {
             Reference::Unchanged => continue,
             Reference::Null => None,
             Reference::To(target) => Some(target.clone()),
         };
-        additions.extend(target.clone().map(|target| (key.clone(), target)));
-        if !(folded.inserted && circumstances.settled) {
-            removals.push((key.clone(), target));
+        match target {
+            // A new row has none; one that a copy brings may have some after all.
+            Some(target) if folded.inserted && !circumstances.settled => {
+                replaced.push((key.clone(), target));
+                continue;
+            }
+            _ if folded.inserted && circumstances.settled => {}
+            _ => removals.push((key.clone(), target.clone())),
         }
+        additions.extend(target.map(|target| (key.clone(), target)));
     }
+    let by_target =
+        |left: &(Key, Key), right: &(Key, Key)| (&left.1, &left.0).cmp(&(&right.1, &right.0));
     if !removals.is_empty() {
-        links.removals.push(Statement::RemoveReferences {
-            table,
-            reference,
-            sweep,
-            rows: removals,
-        });
+        let rows = removals;
+        links.removals.push(Statement::RemoveReferences { table, reference, sweep, rows });
     }
     if !additions.is_empty() {
-        additions.sort_unstable_by(|left, right| (&left.1, &left.0).cmp(&(&right.1, &right.0)));
-        let company = circumstances.company();
-        links.additions.push(Statement::AddReferences {
-            table,
-            reference,
-            company,
-            rows: additions,
-        });
+        additions.sort_unstable_by(by_target);
+        let (company, rows) = (circumstances.company(), additions);
+        links.additions.push(Statement::AddReferences { table, reference, company, rows });
+    }
+    if !replaced.is_empty() {
+        replaced.sort_unstable_by(by_target);
+        let rows = replaced;
+        links.additions.push(Statement::ReplaceReferences { table, reference, rows });
     }
 }
 

@@ -98,6 +98,16 @@ pub enum Statement {
         /// Owner and target, sorted by target.
         rows: Vec<(Key, Key)>,
     },
+    /// Relationships of a reference by key lead where the row says and nowhere else: what removing
+    /// them, with a sweep, and adding them does. Mostly the owner has none.
+    ReplaceReferences {
+        /// The owner's table.
+        table: TableIndex,
+        /// Which of its references.
+        reference: usize,
+        /// Owner and target, sorted by target.
+        rows: Vec<(Key, Key)>,
+    },
     /// Relationships of join rows exist, with these properties; missing ends become placeholders.
     /// Keyed by properties of its own, one with other ends is made again with its properties.
     UpsertRelationships {

@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use neo4rs::{ConfigBuilder, Graph, Query, Row, Txn, summary::Counters};
 
-use super::{error::Error, nodelay, retry};
+use crate::graph;
+
+use super::{error::Error, nodelay, parameter, retry};
 
 /// How long connecting, logging in and BEGIN may take together.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(15);
@@ -128,6 +130,21 @@ impl Transaction {
     /// [`Transaction::rows`].)
     pub async fn run(&mut self, query: Query) -> Result<Counters, Error> {
         Ok(*self.txn.run(query).await?.stats())
+    }
+
+    /// Runs a rendered statement, with what it asks for next. `ready` is made of it.
+    pub async fn run_rendered(
+        &mut self,
+        ready: Query,
+        rendered: &graph::Query,
+    ) -> Result<Counters, Error> {
+        let mut counters = self.run(ready).await?;
+        if counters.relationships_created < rendered.rows.len() as u64 {
+            for next in parameter::otherwise(rendered) {
+                counters.merge(&self.run(next).await?);
+            }
+        }
+        Ok(counters)
     }
 
     /// Runs a statement and reads all its rows.

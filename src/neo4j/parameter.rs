@@ -19,9 +19,9 @@ pub fn query(query: &Query) -> neo4rs::Query {
     with_rows(&query.text, query)
 }
 
-/// The same for the text that a statement may need next.
-pub fn otherwise(query: &Query) -> Option<neo4rs::Query> {
-    query.otherwise.as_ref().map(|text| with_rows(text, query))
+/// The same for the texts that a statement may need next.
+pub fn otherwise(query: &Query) -> impl Iterator<Item = neo4rs::Query> {
+    query.otherwise.iter().map(|text| with_rows(text, query))
 }
 
 fn with_rows(text: &str, query: &Query) -> neo4rs::Query {

@@ -434,13 +434,11 @@ async fn run_all(
 ) -> Result<Counters, Attempt> {
     let mut counters = Counters::default();
     for (statement, Run { query, of }) in queries.enumerate() {
-        let failed = |error| Attempt::At(statement, error);
-        let ran = transaction.run(query).await.map_err(failed)?;
-        counters.merge(&ran);
-        let made_all = |of: &&Query| ran.relationships_created >= of.rows.len() as u64;
-        if let Some(next) = of.filter(|of| !made_all(of)).and_then(parameter::otherwise) {
-            counters.merge(&transaction.run(next).await.map_err(failed)?);
-        }
+        let ran = match of {
+            Some(of) => transaction.run_rendered(query, of).await,
+            None => transaction.run(query).await,
+        };
+        counters.merge(&ran.map_err(|error| Attempt::At(statement, error))?);
     }
     Ok(counters)
 }

@@ -22,7 +22,7 @@ use std::{
 
 use futures_util::future::{try_join, try_join_all};
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     time::{Instant, sleep},
 };
 
@@ -335,6 +335,7 @@ impl<R: ChunkReader, W: ChunkWriter> Copier for TableCopier<R, W> {
             ranges: &self.ranges,
             shown: &self.shown,
             held,
+            range_ended: Notify::new(),
             end: began + self.turn.waiting,
             end_max: began + self.turn.idle,
         };
@@ -358,8 +359,19 @@ struct Work<'a> {
     ranges: &'a Mutex<Ranges>,
     shown: &'a watch::Sender<Vec<Progress>>,
     held: &'a Held,
+    range_ended: Notify,
     end: Instant,
     end_max: Instant,
+}
+
+/// What a lane finds to do.
+enum Next {
+    /// This range.
+    Range(usize),
+    /// To wait: other lanes have all ranges of the pass.
+    OtherLanes,
+    /// Nothing any more.
+    Nothing,
 }
 
 /// A range as it is being read: ahead of its progress in the graph.
@@ -447,25 +459,33 @@ impl Work<'_> {
         lane: &mut Lane<R, W>,
     ) -> Copied<(), R, W> {
         while !self.is_over() {
-            let Some(index) = self.take() else { break };
-            let ended = self.range(lane, index).await;
-            self.ranges().taken[index] = false;
-            ended?;
+            // Before the look, so that an end between the two is not missed.
+            let ended = self.range_ended.notified();
+            match self.take() {
+                Next::Range(index) => {
+                    let result = self.range(lane, index).await;
+                    self.ranges().taken[index] = false;
+                    self.range_ended.notify_waiters();
+                    result?;
+                }
+                Next::OtherLanes => ended.await,
+                Next::Nothing => break,
+            }
         }
         Ok(())
     }
 
     /// A range that is not done and that no other lane has. Relationships come once all nodes are
     /// there.
-    fn take(&self) -> Option<usize> {
+    fn take(&self) -> Next {
         let mut ranges = self.ranges();
-        let pass = ranges.progress.iter().filter(|range| !range.done).map(|range| range.pass).min();
-        let free = |(index, range): &(usize, &Progress)| {
-            !range.done && Some(range.pass) == pass && !ranges.taken[*index]
-        };
-        let (index, _) = ranges.progress.iter().enumerate().find(free)?;
+        let open = || ranges.progress.iter().enumerate().filter(|(_, range)| !range.done);
+        let Some(pass) = open().map(|(_, range)| range.pass).min() else { return Next::Nothing };
+        let free =
+            |(index, range): &(usize, &Progress)| range.pass == pass && !ranges.taken[*index];
+        let Some((index, _)) = open().find(free) else { return Next::OtherLanes };
         ranges.taken[index] = true;
-        Some(index)
+        Next::Range(index)
     }
 
     /// Chunks of one range, until the range or the turn ends. While a piece is written, the next is

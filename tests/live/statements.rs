@@ -20,6 +20,7 @@ use wal2graph::{
         plan, render,
     },
     neo4j::{Connection, checkpoint, parameter, schema, sink::cleared_nothing},
+    pipeline::Failure,
     value::Value,
 };
 
@@ -50,8 +51,15 @@ impl Real {
                 continue;
             }
             loop {
-                let counters = self.connection.run(parameter::query(&query)).await;
-                let did = counters.unwrap_or_else(|error| panic!("{error}\n{}", query.text));
+                let mut transaction = self.connection.begin().await.unwrap();
+                let ran = transaction.run_rendered(parameter::query(&query), &query).await;
+                if matches!(&ran, Err(error) if error.is_transient()) {
+                    // Another test's statement waits for this one.
+                    transaction.rollback().await;
+                    continue;
+                }
+                let did = ran.unwrap_or_else(|error| panic!("{error}\n{}", query.text));
+                transaction.commit().await.unwrap();
                 if !clears || cleared_nothing(&did) {
                     break;
                 }
@@ -73,7 +81,7 @@ impl Real {
             }
             let transaction = transaction.as_mut().expect("it has begun");
             for query in render(&self.model, statement.clone()) {
-                let ran = transaction.run(parameter::query(&query)).await;
+                let ran = transaction.run_rendered(parameter::query(&query), &query).await;
                 ran.unwrap_or_else(|error| panic!("{error}\n{}\n{statements:?}", query.text));
             }
         }

@@ -26,7 +26,7 @@ use crate::{
 use super::CommandError;
 
 /// A table is copied by several lanes only if it has this many blocks for each range.
-const BLOCKS_PER_PART: u32 = 256;
+const BLOCKS_PER_PART: u32 = 64;
 /// Ranges for each lane: the more, the less one lane waits for the other at the end of a pass.
 const PARTS_PER_LANE: u32 = 4;
 

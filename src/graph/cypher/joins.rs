@@ -83,7 +83,8 @@ pub fn upsert(
         Presence::New => queries.push(Query::new(create, rows)),
         // Mostly none is there. What the second text sets on those that were made is what they have.
         Presence::Unknown => {
-            queries.push(Query { otherwise: update.map(Into::into), ..Query::new(create, rows) })
+            let otherwise = update.into_iter().map(Into::into).collect();
+            queries.push(Query { otherwise, ..Query::new(create, rows) });
         }
     }
     queries

@@ -37,7 +37,7 @@ pub struct Query {
     pub rows: Vec<Parameter>,
     /// To run next, with the same rows, unless the text has made a relationship for each of them:
     /// then none was there.
-    pub otherwise: Option<Arc<str>>,
+    pub otherwise: Vec<Arc<str>>,
 }
 
 /// A parameter, or a part of one.
@@ -79,6 +79,9 @@ pub fn render(model: &Model, statement: Statement) -> Vec<Query> {
         Statement::AddReferences { table, reference, company, rows } => {
             vec![references::add(model, table, reference, company, rows)]
         }
+        Statement::ReplaceReferences { table, reference, rows } => {
+            vec![references::replace(model, table, reference, rows)]
+        }
         Statement::UpsertRelationships { table, known, completeness, presence, rows } => {
             joins::upsert(model, table, &known, (completeness, presence), rows)
         }
@@ -97,7 +100,7 @@ pub fn render(model: &Model, statement: Statement) -> Vec<Query> {
 impl Query {
     fn new(text: impl Into<Arc<str>>, rows: impl IntoIterator<Item = Vec<Parameter>>) -> Self {
         let rows = rows.into_iter().map(Parameter::List).collect();
-        Query { text: text.into(), rows, otherwise: None }
+        Query { text: text.into(), rows, otherwise: Vec::new() }
     }
 }
 

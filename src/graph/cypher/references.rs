@@ -19,20 +19,27 @@ pub fn remove(
     sweep_targets: bool,
     rows: Vec<(Key, Option<Key>)>,
 ) -> Query {
-    let (shape, reference) = owner_and_reference(model, table, reference);
+    let text = removal(model, owner_and_reference(model, table, reference), sweep_targets);
+    Query::new(text, rows.into_iter().map(key_and_option))
+}
+
+fn removal(
+    model: &Model,
+    (shape, reference): (&NodeShape, &ReferenceShape),
+    sweep_targets: bool,
+) -> String {
     let target = model.node(reference.target);
     let first = shape.key.len();
     let left = match sweep_targets {
         true => sweep(model, reference.target, "p"),
         false => String::new(),
     };
-    let text = format!(
+    format!(
         "UNWIND $rows AS r {} MATCH {} WHERE r[{first}] IS NULL OR {} DELETE o {left}",
         seek("c", shape, 0),
         owned("c", "o", reference, &format!("p:{}", quote(&target.label))),
         differs("p", &target.key, first),
-    );
-    Query::new(text, rows.into_iter().map(key_and_option))
+    )
 }
 
 pub fn add(
@@ -42,20 +49,40 @@ pub fn add(
     company: Company,
     rows: Vec<(Key, Key)>,
 ) -> Query {
-    let (shape, reference) = owner_and_reference(model, table, reference);
-    let target = model.node(reference.target);
+    let owner = owner_and_reference(model, table, reference);
+    let there = owned("c", "", owner.1, "p");
+    Query::new(addition(model, owner, company, &there), rows.into_iter().map(two_keys))
+}
+
+/// Relationships to targets that may not be there yet, unless `there`.
+fn addition(
+    model: &Model,
+    (shape, reference): (&NodeShape, &ReferenceShape),
+    company: Company,
+    there: &str,
+) -> String {
     let kept = match company {
         Company::Alone => String::new(),
         Company::Lanes => keep("p"),
     };
-    let text = format!(
-        "UNWIND $rows AS r {} {} {kept} WITH c, p WHERE NOT c:{PLACEHOLDER} AND NOT EXISTS {{ {} }} CREATE {}",
+    format!(
+        "UNWIND $rows AS r {} {} {kept} WITH c, p WHERE NOT c:{PLACEHOLDER} AND NOT EXISTS {{ {there} }} CREATE {}",
         seek("c", shape, 0),
-        merge("p", target, shape.key.len()),
+        merge("p", model.node(reference.target), shape.key.len()),
         owned("c", "", reference, "p"),
-        owned("c", "", reference, "p"),
-    );
-    Query::new(text, rows.into_iter().map(two_keys))
+    )
+}
+
+/// Owners that have no relationship get theirs. Were it not so with all of them, what leads
+/// elsewhere goes, and what is missing then comes.
+pub fn replace(model: &Model, table: TableIndex, reference: usize, rows: Vec<(Key, Key)>) -> Query {
+    let owner = owner_and_reference(model, table, reference);
+    let anywhere = format!(":{}", quote(&model.node(owner.1.target).label));
+    let any = owned("c", "", owner.1, &anywhere);
+    let same = owned("c", "", owner.1, "p");
+    let add = |there: &str| addition(model, owner, Company::Lanes, there);
+    let otherwise = vec![removal(model, owner, true).into(), add(&same).into()];
+    Query { otherwise, ..Query::new(add(&any), rows.into_iter().map(two_keys)) }
 }
 
 pub fn match_from_owner(

@@ -17,7 +17,7 @@ use crate::value::Value;
 use super::{
     model::{Model, ReferenceBy, TableIndex},
     mutation::Key,
-    statement::{Completeness, Known, NodeRow, Presence, Statement},
+    statement::{Company, Completeness, Known, NodeRow, Presence, Statement},
 };
 
 pub use contents::{Contents, NodeContent, NodeIdentity, RelationshipContent};
@@ -123,6 +123,17 @@ impl Memory {
                 for (owner, target) in rows {
                     self.add_reference(model, *table, *reference, owner, target);
                 }
+            }
+            Statement::ReplaceReferences { table, reference, rows } => {
+                let (table, reference) = (*table, *reference);
+                let targets =
+                    rows.iter().map(|(owner, target)| (owner.clone(), Some(target.clone())));
+                let targets = targets.collect();
+                let (sweep, company) = (true, Company::Lanes);
+                let remove = Statement::RemoveReferences { table, reference, sweep, rows: targets };
+                self.apply(model, &remove);
+                let rows = rows.clone();
+                self.apply(model, &Statement::AddReferences { table, reference, company, rows });
             }
             Statement::UpsertRelationships { table, known, completeness, presence, rows } => {
                 for row in rows {

@@ -79,7 +79,9 @@ fn of_nodes(model: &Model, table: TableIndex, node: &NodeShape) -> Vec<Named> {
             let remove = Statement::RemoveReferences { table, reference, sweep, rows };
             all.push(("remove references", remove, Rule { walks: &["c", "p"], ..SWEEPS }));
         }
-        let rows = keys.iter().map(|key| (key.clone(), target(1))).collect();
+        let rows: Vec<_> = keys.iter().map(|key| (key.clone(), target(1))).collect();
+        let replace = Statement::ReplaceReferences { table, reference, rows: rows.clone() };
+        all.push(("replace references", replace, Rule { walks: &["c", "p"], ..SWEEPS }));
         let add = Statement::AddReferences { table, reference, company: Company::Lanes, rows };
         all.push(("add references", add, Rule { walks: &[], ..SWEEPS }));
     }

@@ -73,7 +73,7 @@ async fn run(
     statement: Statement,
 ) -> Result<(), Error> {
     for query in render(model, statement) {
-        transaction.run(parameter::query(&query)).await?;
+        transaction.run_rendered(parameter::query(&query), &query).await?;
     }
     Ok(())
 }
