@@ -169,7 +169,7 @@ fn what_only_looks_like_a_form_stays_text() {
 }
 
 /// Random, unless the environment's SEED brings a failure back.
-fn seeded() -> ProptestConfig {
+pub fn seeded() -> ProptestConfig {
     let random = || RandomState::new().build_hasher().finish();
     let seed = std::env::var("SEED").map_or_else(|_| random(), |seed| seed.parse().unwrap());
     println!("SEED={seed}");
