@@ -91,8 +91,9 @@ async fn read(config: &Config) -> Result<Status, CommandError> {
     let graph = Connection::new(&config.graph, neo4j::connect::ANSWER_LIMIT)?;
     let checkpoint = neo4j::checkpoint::read(&graph, &config.pipeline).await?;
     let progress = copy_progress::read(&graph, &config.pipeline).await?;
-    let applied = checkpoint.as_ref().map(|checkpoint| checkpoint.position);
-    let behind = applied.map(|position| flushed.bytes_since(position.lsn));
+    let applied = checkpoint.as_ref().map(|checkpoint| checkpoint.lsn);
+    let part = checkpoint.as_ref().and_then(|checkpoint| checkpoint.position.part);
+    let behind = applied.map(|lsn| flushed.bytes_since(lsn));
     let now = Timestamp { unix_micros: chrono::Utc::now().timestamp_micros() };
     let since = checkpoint
         .as_ref()
@@ -108,10 +109,9 @@ async fn read(config: &Config) -> Result<Status, CommandError> {
         },
         positions: Positions {
             source: flushed.to_string(),
-            applied: applied.map(|position| position.lsn.to_string()),
+            applied: applied.map(|lsn| lsn.to_string()),
             acknowledged: slot.as_ref().and_then(|slot| slot.confirmed).map(|lsn| lsn.to_string()),
-            part: { applied.and_then(|position| position.part) }
-                .map(|part| (part.commit_lsn.to_string(), part.events)),
+            part: part.map(|part| (part.commit_lsn.to_string(), part.events)),
         },
         slot: slot.map(|slot| slot_status(config, slot)),
         lag: Lag { bytes: behind, seconds: if behind == Some(0) { Some(0.0) } else { since } },

@@ -265,7 +265,7 @@ impl Watched {
     fn positions(&self) -> Option<Positions> {
         self.status().map(|status| Positions {
             received: status.received,
-            applied: status.applied.lsn,
+            applied: status.complete,
             committed_at: status.committed_at,
             oldest_unapplied: status.oldest_unapplied,
         })

@@ -283,7 +283,8 @@ async fn target(
 /// Where a pipeline is before it begins.
 fn status_at(checkpoint: &Checkpoint, copying: bool) -> Status {
     Status {
-        received: checkpoint.position.lsn,
+        received: checkpoint.lsn,
+        complete: checkpoint.lsn,
         applied: checkpoint.position,
         // A graph that no transaction was applied to is as old as its checkpoint.
         committed_at: checkpoint.committed_at.or(Some(checkpoint.updated_at)),
