@@ -24,6 +24,13 @@ pub struct Timestamp {
     pub unix_micros: i64,
 }
 
+impl Timestamp {
+    /// The moment; `None` for the zero that stands where it is not known.
+    pub fn known(self) -> Option<Timestamp> {
+        (self != Timestamp::default()).then_some(self)
+    }
+}
+
 /// One thing a source delivers, in the order in which it must be applied.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -52,7 +59,7 @@ pub struct Begin {
     /// The position of its commit record, less than its [`Commit::end_lsn`]; in a partition, of its
     /// first record.
     pub commit_lsn: Lsn,
-    /// When it committed.
+    /// When it committed; zero when it is not known.
     pub committed_at: Timestamp,
 }
 

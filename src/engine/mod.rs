@@ -181,7 +181,7 @@ impl Engine {
         }
         let open = self.open.as_ref().filter(|open| open.skip != Skip::Everything);
         let waiting = self.waiting.front().map(|piece| piece.committed_at);
-        waiting.or(open.map(|open| open.begin.committed_at))
+        waiting.or(open.map(|open| open.begin.committed_at)).and_then(Timestamp::known)
     }
 
     /// Whether the source should be read on: what waits is below its limit.
@@ -374,12 +374,12 @@ impl Engine {
         let first = self.waiting.pop_front()?;
         let whole_transactions = matches!(first.end, PieceEnd::Whole(_));
         let mut bytes = first.bytes;
-        let mut last = (first.end, first.committed_at);
+        let mut last = (first.end, first.committed_at.known());
         let mut changes = first.changes;
         let mut xids = vec![first.xid];
         let completes = !matches!(first.end, PieceEnd::Part(_));
-        let mut commits = Vec::from_iter(completes.then_some(first.committed_at));
-        let oldest = first.committed_at;
+        let mut commits = Vec::from_iter(last.1.filter(|_| completes));
+        let mut oldest = last.1;
         while whole_transactions
             && changes.len() < self.limits.batch_changes
             && bytes < self.limits.batch_bytes
@@ -390,10 +390,12 @@ impl Engine {
                 break;
             };
             bytes += next.bytes;
-            last = (next.end, next.committed_at);
+            let committed_at = next.committed_at.known();
+            last = (next.end, committed_at.or(last.1));
+            oldest = oldest.or(committed_at);
             changes.extend(next.changes);
             xids.push(next.xid);
-            commits.push(next.committed_at);
+            commits.extend(committed_at);
         }
         self.waiting_bytes -= bytes;
         self.waiting_changes -= changes.len();
@@ -404,7 +406,7 @@ impl Engine {
                 (Position::at(end.lsn), end.source)
             }
         };
-        let advance = self.order(to, source, Some(last.1), Some(oldest));
+        let advance = self.order(to, source, last.1, oldest);
         Some(Batch { changes, advance, whole_transactions, xids, commits })
     }
 

@@ -9,6 +9,7 @@ mod exposition;
 mod golden;
 mod health;
 mod mapping;
+mod offsets;
 mod simulation;
 mod values;
 mod wire;
