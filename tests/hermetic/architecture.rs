@@ -35,6 +35,7 @@ const MODULES: &[(&str, May)] = &[
     ("pgoutput", May::Pure(&["change", "lsn"])),
     ("value", May::Pure(&[])),
     ("http", May::Shell(&["metrics"])),
+    ("kafka", May::Shell(&["pipeline"])),
     ("metrics", May::Shell(&["pipeline"])),
     ("neo4j", May::Shell(&["pipeline"])),
     ("pipeline", May::Shell(&[])),
