@@ -67,6 +67,12 @@ pub struct Global {
     #[arg(long, global = true, value_name = "NAME", help_heading = "Configuration")]
     pub graph_database: Option<String>,
 
+    /// Kafka's brokers, for `publish` and `apply`: HOST:PORT, several with commas between
+    ///
+    /// TLS, SASL and whatever else librdkafka can be told go into the file, in kafka.properties.
+    #[arg(long, global = true, value_name = "BROKERS", help_heading = "Configuration")]
+    pub brokers: Option<String>,
+
     /// The pipeline's name [default: the source database's name]
     ///
     /// It names the slot and the publication (wal2graph_NAME) and the checkpoint in the graph,
@@ -145,6 +151,16 @@ pub enum Command {
     #[command(after_long_help = "Examples:\n  wal2graph run -c wal2graph.yaml\n  \
         wal2graph run -c wal2graph.yaml --until current    (for scripts: exits when the graph has caught up)")]
     Run(RunArgs),
+    /// Publishes the tables and what changes in them to a Kafka topic
+    ///
+    /// Makes the publication, the slot and the topic that are missing, publishes the rows that are
+    /// there, and streams until SIGTERM or SIGINT. It can be stopped or killed at any moment and goes
+    /// on where the topic ends. `apply` brings the topic to the graph.
+    #[command(after_long_help = "Examples:\n  \
+        wal2graph publish -c wal2graph.yaml\n  \
+        wal2graph publish --source-url postgres://cdc@localhost/shop \
+        --graph-url bolt://localhost:7687 --brokers localhost:9092")]
+    Publish(PublishArgs),
     /// Shows how far the graph is: slot, positions, lag, copy, placeholders
     ///
     /// Works whether or not `run` is up.
@@ -182,7 +198,18 @@ pub struct RunArgs {
     pub until: Option<UntilArg>,
 }
 
-/// Where `run` stops.
+/// What `publish` takes.
+#[derive(Debug, Args)]
+pub struct PublishArgs {
+    /// Stop when the topic has everything up to this position: `current`, or an LSN
+    ///
+    /// `current` is what is committed when the command starts. Exits with 0 when it is reached, for
+    /// scripts and schedules.
+    #[arg(long, value_name = "LSN", value_parser = until)]
+    pub until: Option<UntilArg>,
+}
+
+/// Where `run` or `publish` stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UntilArg {
     /// At what is committed now.

@@ -22,6 +22,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod http;
+pub mod kafka;
 pub mod metrics;
 pub mod neo4j;
 pub mod pipeline;

@@ -45,6 +45,10 @@ fn execute(cli: &Cli) -> Result<(), CommandError> {
             Command::Plan(args) => commands::plan::execute(&config, args).await,
             Command::Check(args) => commands::check::execute(&config, args).await,
             Command::Run(args) => commands::run::execute(&config, args).await,
+            #[cfg(feature = "kafka")]
+            Command::Publish(args) => commands::publish::execute(&config, args).await,
+            #[cfg(not(feature = "kafka"))]
+            Command::Publish(_) => Err(CommandError::NoKafka),
             Command::Status(args) => commands::status::execute(&config, args).await,
         }
     })

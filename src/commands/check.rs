@@ -198,7 +198,7 @@ async fn graph(
     mapping: Option<&Mapping>,
     report: &mut Report,
 ) -> Result<(), CommandError> {
-    let graph = Connection::new(&config.graph, neo4j::connect::ANSWER_LIMIT)?;
+    let graph = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
     let server = schema::describe(&graph).await?;
     let schema::Server { version, edition, database } = &server;
     report.ok(format!("Neo4j {version} {edition}, database {database}, answers"));

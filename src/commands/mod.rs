@@ -3,6 +3,8 @@
 pub mod check;
 pub mod init;
 pub mod plan;
+#[cfg(feature = "kafka")]
+pub mod publish;
 pub mod run;
 pub mod status;
 
@@ -44,6 +46,15 @@ pub enum CommandError {
     /// Neo4j can not be reached, or refuses.
     #[error("Neo4j: {0}")]
     Graph(#[from] neo4j::Error),
+    /// Kafka can not be reached, or refuses.
+    #[cfg(feature = "kafka")]
+    #[error(transparent)]
+    Kafka(#[from] crate::kafka::Error),
+    /// The program was built without Kafka.
+    #[error(
+        "this build of wal2graph has no Kafka: build it with the feature `kafka`, which is on by default"
+    )]
+    NoKafka,
     /// The pipeline stopped.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
@@ -69,7 +80,7 @@ impl CommandError {
     /// The exit code it leads to.
     pub fn exit(&self) -> Exit {
         match self {
-            CommandError::Config(_) | CommandError::Http(_) => Exit::Usage,
+            CommandError::Config(_) | CommandError::Http(_) | CommandError::NoKafka => Exit::Usage,
             // Whoever reads the output has seen enough.
             CommandError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             _ => Exit::Failed,
@@ -84,10 +95,13 @@ impl Failure for CommandError {
             CommandError::Sql(error) => postgres::connect::is_transient(error),
             CommandError::Stream(error) => error.is_transient(),
             CommandError::Graph(error) => error.is_transient(),
+            #[cfg(feature = "kafka")]
+            CommandError::Kafka(error) => error.is_transient(),
             CommandError::Pipeline(error) => error.is_transient(),
             CommandError::NotYet(_) => true,
             CommandError::Config(_)
             | CommandError::Http(_)
+            | CommandError::NoKafka
             | CommandError::Refused(_)
             | CommandError::Definite(_)
             | CommandError::Output(_) => false,

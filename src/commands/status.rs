@@ -88,7 +88,7 @@ async fn read(config: &Config) -> Result<Status, CommandError> {
     let source = sql(&config.source).await?;
     let slot = setup::slot(&source.client, &config.slot).await?;
     let flushed = setup::flushed(&source.client).await?.without_page_header();
-    let graph = Connection::new(&config.graph, neo4j::connect::ANSWER_LIMIT)?;
+    let graph = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
     let checkpoint = neo4j::checkpoint::read(&graph, &config.pipeline).await?;
     let progress = copy_progress::read(&graph, &config.pipeline).await?;
     let applied = checkpoint.as_ref().map(|checkpoint| checkpoint.lsn);

@@ -37,6 +37,7 @@ const MODULES: &[(&str, May)] = &[
     ("replay", May::Pure(&["checkpoint", "lsn"])),
     ("value", May::Pure(&[])),
     ("http", May::Shell(&["metrics"])),
+    ("kafka", May::Shell(&["pipeline"])),
     ("metrics", May::Shell(&["pipeline"])),
     ("neo4j", May::Shell(&["pipeline"])),
     ("pipeline", May::Shell(&[])),

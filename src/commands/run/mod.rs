@@ -56,6 +56,7 @@ const FEEDBACK_MAX: Duration = Duration::from_secs(1);
 
 /// Runs until it is stopped, or `--until` is reached, or something has to be changed first.
 pub async fn execute(config: &Config, args: &RunArgs) -> Result<(), CommandError> {
+    config.graph()?;
     let run = Run::new(config);
     let _serving = serve::start(config, &run.metrics).await?;
     let (stopping, stop) = watch::channel(false);
@@ -180,7 +181,7 @@ impl<'a> Run<'a> {
         let mapping = Arc::new(super::mapping(config, &catalog)?);
         let model = Arc::new(mapping.model.clone());
         let target = target(until, &client).await?;
-        let graph = Connection::new(&config.graph, neo4j::connect::LONG_ANSWER_LIMIT)?;
+        let graph = Connection::new(config.graph()?, neo4j::connect::LONG_ANSWER_LIMIT)?;
         neo4j::checkpoint::prepare(&graph).await?;
         let requirements = neo4j::schema::requirements(&model);
         for made in neo4j::schema::establish(&graph, &requirements).await? {
@@ -201,7 +202,7 @@ impl<'a> Run<'a> {
         setup::check_origin(&checkpoint, &system)?;
         setup::check_checkpoint(config, &client, &mapping, &checkpoint).await?;
         let source = hold_slot(config, connection, &server, &checkpoint).await?;
-        let claimed = claim::claim(&config.graph, &config.pipeline, claim::PATIENCE).await;
+        let claimed = claim::claim(config.graph()?, &config.pipeline, claim::PATIENCE).await;
         let claimed = claimed.map_err(|error| CommandError::NotYet(error.to_string()))?;
         for transaction in &claimed.terminated {
             tracing::warn!(transaction, "ended a stopped writer's transaction");
@@ -256,7 +257,8 @@ impl<'a> Run<'a> {
     }
 
     fn sink(&self, epoch: Epoch, model: &Arc<Model>) -> Result<neo4j::Sink, CommandError> {
-        let connect = || Connection::new(&self.config.graph, neo4j::connect::ANSWER_LIMIT);
+        let options = self.config.graph()?;
+        let connect = || Connection::new(options, neo4j::connect::ANSWER_LIMIT);
         let metrics = self.metrics.clone();
         let tell: TellRetry = Arc::new(move |reason| metrics.counts().retried(reason));
         let writer = Writer::new(connect()?, &self.config.pipeline, epoch).telling(tell);
