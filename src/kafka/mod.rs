@@ -8,7 +8,12 @@ pub mod options;
 #[cfg(feature = "kafka")]
 pub mod connect;
 #[cfg(feature = "kafka")]
+pub mod consumer;
+#[cfg(feature = "kafka")]
 mod error;
+#[cfg(feature = "kafka")]
+pub mod offsets;
+pub mod transactions;
 
 #[cfg(feature = "kafka")]
 pub use error::{Error, Result};
