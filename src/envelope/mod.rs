@@ -4,8 +4,19 @@
 //! Change --Encoder--> Record* --topic--> Record --Decoder--> Decoded*
 //! ```
 
+mod array;
+mod columns;
+mod decimal;
 mod decode;
 mod encode;
+mod join;
+mod json;
+mod options;
+mod read;
+mod schema;
+mod source;
+mod temporal;
+mod write;
 
 use std::sync::Arc;
 
@@ -14,10 +25,9 @@ use bytes::Bytes;
 use crate::change::{Change, Relation, Timestamp, Tuple};
 use crate::lsn::Lsn;
 
-pub use decode::{
-    DecimalHandling, DecodeError, DecodeOptions, Decoder, TimePrecision, UnknownColumn,
-};
+pub use decode::{DecodeError, Decoder, UnknownColumn};
 pub use encode::{EncodeError, Encoder, Names};
+pub use options::{DecimalHandling, DecodeOptions, TimePrecision};
 
 /// What stands for a value that was not sent: an unchanged TOAST value.
 pub const UNAVAILABLE_VALUE: &str = "__debezium_unavailable_value";
