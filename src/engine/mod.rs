@@ -26,7 +26,7 @@ use crate::{
     lsn::Lsn,
 };
 
-pub use talk::{Batch, EngineError, Input, Limits, Output};
+pub use talk::{Batch, EngineError, Input, Limits, Output, Share};
 
 /// How many batches may be ordered and not applied: one is being written, one is being made ready.
 const FLIGHTS_MAX: usize = 2;
@@ -80,8 +80,9 @@ enum Skip {
 struct Piece {
     changes: Vec<Change>,
     bytes: usize,
-    xid: u32,
-    committed_at: Timestamp,
+    begin: Begin,
+    /// How many changes of its transaction come before these.
+    first_event: u64,
     end: PieceEnd,
 }
 
@@ -147,7 +148,7 @@ impl Engine {
             return *oldest;
         }
         let open = self.open.as_ref().filter(|open| open.skip != Skip::Everything);
-        let waiting = self.waiting.front().map(|piece| piece.committed_at);
+        let waiting = self.waiting.front().map(|piece| piece.begin.committed_at);
         waiting.or(open.map(|open| open.begin.committed_at))
     }
 
@@ -337,13 +338,11 @@ impl Engine {
     fn next_batch(&mut self) -> Option<Batch> {
         let first = self.waiting.pop_front()?;
         let whole_transactions = matches!(first.end, PieceEnd::Whole(_));
+        let oldest = first.begin.committed_at;
         let mut bytes = first.bytes;
-        let mut last = (first.end, first.committed_at);
+        let mut shares = vec![first.share()];
+        let mut last = (first.end, first.begin.committed_at);
         let mut changes = first.changes;
-        let mut xids = vec![first.xid];
-        let completes = !matches!(first.end, PieceEnd::Part(_));
-        let mut commits = Vec::from_iter(completes.then_some(first.committed_at));
-        let oldest = first.committed_at;
         while whole_transactions
             && changes.len() < self.limits.batch_changes
             && bytes < self.limits.batch_bytes
@@ -354,10 +353,9 @@ impl Engine {
                 break;
             };
             bytes += next.bytes;
-            last = (next.end, next.committed_at);
+            shares.push(next.share());
+            last = (next.end, next.begin.committed_at);
             changes.extend(next.changes);
-            xids.push(next.xid);
-            commits.push(next.committed_at);
         }
         self.waiting_bytes -= bytes;
         self.waiting_changes -= changes.len();
@@ -366,7 +364,7 @@ impl Engine {
             PieceEnd::Whole(lsn) | PieceEnd::LastPart(lsn) => Position::at(self.further(lsn)),
         };
         let advance = self.order(to, Some(last.1), Some(oldest));
-        Some(Batch { changes, advance, whole_transactions, xids, commits })
+        Some(Batch { changes, advance, whole_transactions, shares })
     }
 
     /// With nothing behind it, a transaction's end may be written as the idle position after it.
@@ -387,8 +385,8 @@ impl Engine {
         self.idle.written_at = Some(now);
         let to = Position::at(self.idle.position);
         let advance = self.order(to, None, None);
-        let (changes, xids, commits) = (Vec::new(), Vec::new(), Vec::new());
-        Some(Batch { changes, advance, whole_transactions: true, xids, commits })
+        let (changes, shares) = (Vec::new(), Vec::new());
+        Some(Batch { changes, advance, whole_transactions: true, shares })
     }
 
     /// The idle position may be written: it is further than the graph, and no transaction is
@@ -416,12 +414,25 @@ impl Engine {
 
 impl Open {
     fn cut(&mut self, end: PieceEnd) -> Piece {
-        Piece {
-            changes: std::mem::take(&mut self.changes),
-            bytes: std::mem::take(&mut self.bytes),
+        let changes = std::mem::take(&mut self.changes);
+        let first_event = self.events - changes.len() as u64;
+        let bytes = std::mem::take(&mut self.bytes);
+        Piece { changes, bytes, begin: self.begin, first_event, end }
+    }
+}
+
+impl Piece {
+    fn share(&self) -> Share {
+        Share {
             xid: self.begin.xid,
+            commit_lsn: self.begin.commit_lsn,
             committed_at: self.begin.committed_at,
-            end,
+            first_event: self.first_event,
+            changes: self.changes.len(),
+            end: match self.end {
+                PieceEnd::Whole(lsn) | PieceEnd::LastPart(lsn) => Some(lsn),
+                PieceEnd::Part(_) => None,
+            },
         }
     }
 }
