@@ -26,7 +26,7 @@ use crate::{
     lsn::Lsn,
 };
 
-pub use talk::{Batch, EngineError, Input, Limits, Output};
+pub use talk::{Batch, EngineError, Input, Limits, Output, Share};
 
 /// How many batches may be ordered and not applied: one is being written, one is being made ready.
 const FLIGHTS_MAX: usize = 2;
@@ -99,8 +99,9 @@ enum Skip {
 struct Piece {
     changes: Vec<Change>,
     bytes: usize,
-    xid: u32,
-    committed_at: Timestamp,
+    begin: Begin,
+    /// How many changes of its transaction come before these.
+    first_event: u64,
     end: PieceEnd,
 }
 
@@ -180,7 +181,7 @@ impl Engine {
             return *oldest;
         }
         let open = self.open.as_ref().filter(|open| open.skip != Skip::Everything);
-        let waiting = self.waiting.front().map(|piece| piece.committed_at);
+        let waiting = self.waiting.front().map(|piece| piece.begin.committed_at);
         waiting.or(open.map(|open| open.begin.committed_at)).and_then(Timestamp::known)
     }
 
@@ -374,12 +375,10 @@ impl Engine {
         let first = self.waiting.pop_front()?;
         let whole_transactions = matches!(first.end, PieceEnd::Whole(_));
         let mut bytes = first.bytes;
-        let mut last = (first.end, first.committed_at.known());
-        let mut changes = first.changes;
-        let mut xids = vec![first.xid];
-        let completes = !matches!(first.end, PieceEnd::Part(_));
-        let mut commits = Vec::from_iter(last.1.filter(|_| completes));
+        let mut shares = vec![first.share()];
+        let mut last = (first.end, first.begin.committed_at.known());
         let mut oldest = last.1;
+        let mut changes = first.changes;
         while whole_transactions
             && changes.len() < self.limits.batch_changes
             && bytes < self.limits.batch_bytes
@@ -390,12 +389,11 @@ impl Engine {
                 break;
             };
             bytes += next.bytes;
-            let committed_at = next.committed_at.known();
+            let committed_at = next.begin.committed_at.known();
+            shares.push(next.share());
             last = (next.end, committed_at.or(last.1));
             oldest = oldest.or(committed_at);
             changes.extend(next.changes);
-            xids.push(next.xid);
-            commits.extend(committed_at);
         }
         self.waiting_bytes -= bytes;
         self.waiting_changes -= changes.len();
@@ -407,7 +405,7 @@ impl Engine {
             }
         };
         let advance = self.order(to, source, last.1, oldest);
-        Some(Batch { changes, advance, whole_transactions, xids, commits })
+        Some(Batch { changes, advance, whole_transactions, shares })
     }
 
     /// With nothing behind it, a transaction's end may be written as the idle position after it.
@@ -428,8 +426,8 @@ impl Engine {
         self.idle.written_at = Some(now);
         let End { lsn, source } = self.idle.position;
         let advance = self.order(Position::at(lsn), source, None, None);
-        let (changes, xids, commits) = (Vec::new(), Vec::new(), Vec::new());
-        Some(Batch { changes, advance, whole_transactions: true, xids, commits })
+        let (changes, shares) = (Vec::new(), Vec::new());
+        Some(Batch { changes, advance, whole_transactions: true, shares })
     }
 
     /// The idle position may be written: it is further than the graph, and no transaction is
@@ -472,12 +470,25 @@ impl End {
 
 impl Open {
     fn cut(&mut self, end: PieceEnd) -> Piece {
-        Piece {
-            changes: std::mem::take(&mut self.changes),
-            bytes: std::mem::take(&mut self.bytes),
+        let changes = std::mem::take(&mut self.changes);
+        let first_event = self.events - changes.len() as u64;
+        let bytes = std::mem::take(&mut self.bytes);
+        Piece { changes, bytes, begin: self.begin, first_event, end }
+    }
+}
+
+impl Piece {
+    fn share(&self) -> Share {
+        Share {
             xid: self.begin.xid,
+            commit_lsn: self.begin.commit_lsn,
             committed_at: self.begin.committed_at,
-            end,
+            first_event: self.first_event,
+            changes: self.changes.len(),
+            end: match self.end {
+                PieceEnd::Whole(end) | PieceEnd::LastPart(end) => Some(end.lsn),
+                PieceEnd::Part(_) => None,
+            },
         }
     }
 }

@@ -264,7 +264,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
             match output {
                 Output::Acknowledge(lsn) => self.source.acknowledge(lsn),
                 Output::Apply(batch) => {
-                    let (advance, xids) = (batch.advance, batch.xids.clone());
+                    let (advance, xids) = (batch.advance, batch.xids());
                     self.flights.push_back(Flight { advance, xids });
                     self.ordered.push_back(batch);
                 }
