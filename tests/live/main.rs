@@ -13,6 +13,7 @@ mod differential;
 #[path = "../hermetic/exposition.rs"]
 mod exposition;
 mod http;
+mod kafka;
 mod northwind;
 mod plans;
 mod replication;

@@ -1,0 +1,4 @@
+//! Kafka between: `apply` and replay.
+
+mod apply;
+mod feed;
