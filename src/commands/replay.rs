@@ -22,9 +22,9 @@ use super::{
 pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), CommandError> {
     let from = args.from().map_err(CommandError::Usage)?;
     let asking = Asking::new(config.kafka()?)?;
-    start::check_topic(config, &asking).await?;
-    let (_sql, catalog) = read_catalog(config).await?;
     let graph = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
+    start::check_topic(config, &asking, &graph).await?;
+    let (_sql, catalog) = read_catalog(config).await?;
     let found = Found::look(config, &catalog, &asking, &graph).await?;
     let offset = match from {
         ReplayFrom::Earliest => found.log.start,

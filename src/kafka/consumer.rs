@@ -60,6 +60,10 @@ const CHANNEL_BATCHES: usize = 8;
 const BATCH_RECORDS: usize = 1_000;
 /// A batch of events takes no further record once it has this many bytes of them.
 const BATCH_BYTES: usize = 1 << 20;
+/// How often librdkafka looks whether the topic is still there, in milliseconds.
+const TOPIC_LOOK_MS: &str = "10000";
+/// How long it takes a topic for new, which brokers may not know yet, in milliseconds.
+const TOPIC_NEW_MS: &str = "5000";
 /// How much librdkafka fetches ahead, in KiB: what is fetched is thrown away by a pause.
 const PREFETCH_KIB: &str = "16384";
 /// How long a partition that was just assigned may take before it can be read from an offset.
@@ -294,8 +298,14 @@ fn member_settings(options: &Options) -> rdkafka::ClientConfig {
     if !next_generation && !is_set("partition.assignment.strategy") {
         config.set("partition.assignment.strategy", "cooperative-sticky");
     }
-    if !is_set("queued.max.messages.kbytes") {
-        config.set("queued.max.messages.kbytes", PREFETCH_KIB);
+    for (name, value) in [
+        ("queued.max.messages.kbytes", PREFETCH_KIB),
+        ("topic.metadata.refresh.interval.ms", TOPIC_LOOK_MS),
+        ("topic.metadata.propagation.max.ms", TOPIC_NEW_MS),
+    ] {
+        if !is_set(name) {
+            config.set(name, value);
+        }
     }
     config
         .set("group.id", &options.group)
@@ -548,7 +558,7 @@ impl Reader {
             && reading.transactions.duplicates() > 0
         {
             let records = reading.transactions.duplicates();
-            tracing::info!(records, "were in the topic twice and applied once");
+            tracing::info!(records, "what the topic has twice was applied once");
         }
         self.consumer.unsubscribe();
         let began = Instant::now();

@@ -143,7 +143,7 @@ impl<'a> Apply<'a> {
         let model = Arc::new(mapping.model.clone());
         let graph = graph::open(config, &model).await?;
         let asking = Asking::new(config.kafka()?)?;
-        start::check_topic(config, &asking).await?;
+        start::check_topic(config, &asking, &graph).await?;
         let target = target(until, &asking).await?;
         let member = Member::join(config.kafka()?).await?;
         let found = Found::look(config, &catalog, &asking, &graph).await?;

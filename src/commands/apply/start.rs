@@ -37,15 +37,26 @@ pub struct Found {
     before: RecordBefore,
 }
 
-/// The topic is there; an error that something may come of, if it is not.
-pub async fn check_topic(config: &Config, asking: &Asking) -> Result<(), CommandError> {
-    match asking.has_topic().await? {
-        true => Ok(()),
-        false => Err(CommandError::NotYet(format!(
-            "there is no topic {} yet: `wal2graph publish` makes it",
-            config.kafka()?.topic
-        ))),
+/// The topic is there. If it is not, it may come, unless the graph has records of it.
+pub async fn check_topic(
+    config: &Config,
+    asking: &Asking,
+    graph: &Connection,
+) -> Result<(), CommandError> {
+    if asking.has_topic().await? {
+        return Ok(());
     }
+    let topic = &config.kafka()?.topic;
+    Err(match neo4j::checkpoint::read(graph, &config.pipeline).await? {
+        None => CommandError::NotYet(format!(
+            "there is no topic {topic} yet: `wal2graph publish` makes it"
+        )),
+        Some(checkpoint) => CommandError::Definite(format!(
+            "the topic {topic} is gone; the graph has its records before offset {}. Publish to a new topic, and apply \
+             that with a new pipeline",
+            checkpoint.position.lsn.0
+        )),
+    })
 }
 
 impl Found {
@@ -154,8 +165,7 @@ pub fn check_checkpoint(
     }
 }
 
-/// What the first records from an offset on say. What can not be read says nothing here; it is told
-/// of when it is applied.
+/// What the first records from an offset on say.
 async fn first(
     asking: &Asking,
     catalog: &Catalog,
@@ -170,9 +180,8 @@ fn said(catalog: &Catalog, records: impl Iterator<Item = Record>) -> Vec<Decoded
     let mut decoder = Decoder::new(catalog, DecodeOptions::default());
     let mut decoded = Vec::new();
     for record in records {
-        if decoder.record(&record, &mut decoded).is_err() {
-            break;
-        }
+        // One that can not be read says nothing here: it is told of when it is applied.
+        let _ = decoder.record(&record, &mut decoded);
     }
     decoded
 }
