@@ -8,6 +8,7 @@ pub mod change;
 pub mod checkpoint;
 pub mod copy;
 pub mod engine;
+pub mod envelope;
 pub mod graph;
 pub mod health;
 pub mod lsn;

@@ -18,9 +18,13 @@ use super::{Conversion, Float, Value, json, parse};
 const MAX_DIMENSIONS: usize = 6;
 
 /// An element of an array's text.
-pub(super) enum Item<'a> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item<'a> {
+    /// NULL.
     Null,
+    /// The element's own text.
     Text(Cow<'a, str>),
+    /// The elements of an inner dimension.
     Array(Vec<Item<'a>>),
 }
 
@@ -89,8 +93,8 @@ fn one_number_type(values: &[Value], texts: &[&str]) -> Vec<Value> {
     values.iter().map(float).collect::<Option<_>>().unwrap_or_else(strings)
 }
 
-/// The elements of an array's text; `None` if it is malformed.
-pub(super) fn read(text: &str, delimiter: char) -> Option<Vec<Item<'_>>> {
+/// The elements of an array's text, without its bounds; `None` if it is malformed.
+pub fn read(text: &str, delimiter: char) -> Option<Vec<Item<'_>>> {
     let mut reader = Reader { rest: without_bounds(text)?, delimiter };
     let items = reader.array(MAX_DIMENSIONS)?;
     reader.rest.is_empty().then_some(items)

@@ -23,6 +23,7 @@ mod sql;
 mod temporal;
 mod types;
 
+pub use array::{Item as ArrayItem, read as read_array};
 pub use facts::{FieldFacts, TypeCatalog, TypeFacts, TypeKind};
 pub use key::{KeyError, normalise_key, normalise_key_as};
 pub use types::{CaseFolding, Field, NumericMode, TextKind, Type};

@@ -28,6 +28,7 @@ const MODULES: &[(&str, May)] = &[
     ("checkpoint", May::Pure(&["change", "lsn"])),
     ("copy", May::Pure(&["lsn", "checkpoint", "graph", "catalog"])),
     ("engine", May::Pure(&["change", "checkpoint", "lsn"])),
+    ("envelope", May::Pure(&["catalog", "change", "lsn", "value"])),
     ("graph", May::Pure(&["lsn", "value"])),
     ("health", May::Pure(&["change", "lsn"])),
     ("lsn", May::Pure(&[])),

@@ -1,0 +1,146 @@
+//! Columns with their types, and how other writers than us were told to write them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::catalog::{self, Catalog};
+use crate::change::{Relation, RelationColumn, ReplicaIdentity};
+use crate::value::{Type, TypeCatalog};
+
+use super::decimal;
+use super::options::{DecimalHandling, DecodeOptions, TimePrecision};
+use super::read::Reading;
+use super::temporal::Unit;
+
+const BIT: u32 = 1560;
+const BIT_VARYING: u32 = 1562;
+const MONEY: u32 = 790;
+/// Places of `money`, unless the database's locale has others.
+const MONEY_SCALE: i64 = 2;
+/// A precision up to which `adaptive` means milliseconds.
+const MILLIS_PRECISION: i32 = 3;
+
+/// A table of the catalog, as records have it.
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    pub relation: Arc<Relation>,
+    /// For each column of the relation, how it is read.
+    pub columns: Vec<Column>,
+    /// Columns of the catalog that no stream carries: they are passed over.
+    pub not_sent: HashSet<String>,
+}
+
+/// A column to be read.
+#[derive(Clone, Debug)]
+pub(super) struct Column {
+    pub r#type: Type,
+    /// How Debezium writes it, if no schema says otherwise.
+    pub reading: Reading,
+}
+
+impl Table {
+    pub fn new(table: &catalog::Table, types: &TypeCatalog, options: DecodeOptions) -> Table {
+        let (sent, not_sent): (Vec<_>, Vec<_>) =
+            table.columns.iter().partition(|column| table.streams(column));
+        let relation = Relation {
+            oid: table.oid,
+            schema: table.name.schema.clone(),
+            name: table.name.name.clone(),
+            replica_identity: replica_identity(&table.replica_identity),
+            columns: sent.iter().map(|column| relation_column(table, column)).collect(),
+        };
+        let columns = sent.iter().map(|column| {
+            let r#type = types.resolve(column.type_oid);
+            let reading = reading(&r#type, column.type_oid, column.type_modifier, options);
+            Column { r#type, reading }
+        });
+        Table {
+            columns: columns.collect(),
+            relation: Arc::new(relation),
+            not_sent: not_sent.into_iter().map(|column| column.name.clone()).collect(),
+        }
+    }
+
+    /// The place of a column, which is mostly where it was last time.
+    pub fn position(&self, name: &str, likely: usize) -> Option<usize> {
+        let columns = &self.relation.columns;
+        match columns.get(likely) {
+            Some(column) if column.name == name => Some(likely),
+            _ => columns.iter().position(|column| column.name == name),
+        }
+    }
+}
+
+fn replica_identity(identity: &catalog::ReplicaIdentity) -> ReplicaIdentity {
+    match identity {
+        catalog::ReplicaIdentity::Default => ReplicaIdentity::Default,
+        catalog::ReplicaIdentity::Nothing => ReplicaIdentity::Nothing,
+        catalog::ReplicaIdentity::Full => ReplicaIdentity::Full,
+        catalog::ReplicaIdentity::Index { .. } => ReplicaIdentity::Index,
+    }
+}
+
+fn relation_column(table: &catalog::Table, column: &catalog::Column) -> RelationColumn {
+    let is_full = table.replica_identity == catalog::ReplicaIdentity::Full;
+    let identity = table.identity_columns().unwrap_or_default();
+    RelationColumn {
+        name: column.name.clone(),
+        type_oid: column.type_oid,
+        type_modifier: column.type_modifier,
+        identity: is_full || identity.contains(&column.name),
+    }
+}
+
+/// The columns that key the records of a table whose replica identity does not say it.
+pub(super) fn key_without_identity(table: &catalog::Table) -> Option<Vec<String>> {
+    table.identifying_keys().next().map(|key| key.columns.clone())
+}
+
+/// The types that a catalog's columns have.
+pub(super) fn types_of(catalog: &Catalog) -> TypeCatalog {
+    TypeCatalog::new(catalog.types.iter().cloned())
+}
+
+/// How Debezium writes values of a type; of an array, its elements.
+fn reading(r#type: &Type, oid: u32, modifier: i32, options: DecodeOptions) -> Reading {
+    let element = match r#type {
+        Type::Array { element, .. } => element,
+        other => other,
+    };
+    match element {
+        Type::Date => Reading::Days,
+        Type::Time | Type::TimeTz => Reading::TimeOfDay(time_unit(modifier, options)),
+        Type::Timestamp | Type::TimestampTz => Reading::Instant(timestamp_unit(modifier, options)),
+        Type::Interval => Reading::Length(Unit::Micros),
+        Type::Numeric(_) if options.decimal_handling == DecimalHandling::Precise => {
+            Reading::Decimal(decimal::scale_of_modifier(modifier))
+        }
+        _ if oid == MONEY && options.decimal_handling == DecimalHandling::Precise => {
+            Reading::Decimal(Some(MONEY_SCALE))
+        }
+        _ if oid == BIT => Reading::Bits(usize::try_from(modifier).ok()),
+        _ if oid == BIT_VARYING => Reading::Bits(None),
+        _ => Reading::Plain,
+    }
+}
+
+fn time_unit(precision: i32, options: DecodeOptions) -> Unit {
+    match options.time_precision {
+        TimePrecision::AdaptiveTimeMicroseconds => Unit::Micros,
+        _ => timestamp_unit(precision, options),
+    }
+}
+
+/// The modifier of times and timestamps is their precision; without one it is 6.
+fn timestamp_unit(precision: i32, options: DecodeOptions) -> Unit {
+    match options.time_precision {
+        TimePrecision::Connect => Unit::Millis,
+        TimePrecision::Nanoseconds => Unit::Nanos,
+        TimePrecision::Adaptive | TimePrecision::AdaptiveTimeMicroseconds
+            if (0..=MILLIS_PRECISION).contains(&precision) =>
+        {
+            Unit::Millis
+        }
+        _ => Unit::Micros,
+    }
+}

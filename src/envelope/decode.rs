@@ -1,0 +1,396 @@
+//! Records to changes.
+//!
+//! ```text
+//! Record --read--> Next --join--> Decoded*
+//! ```
+//!
+//! Reading looks at one record and changes nothing, so that a damaged one can be passed over.
+//! Joining brings the records of one change together: the delete, tombstone and insert of a key
+//! change, and the tables of one TRUNCATE. If another record comes instead of the rest, a delete
+//! of Debezium's stands for itself, while our publisher publishes the whole transaction again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::mem::take;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::catalog::{Catalog, TableName};
+use crate::change::{Before, Cell, Change, Relation, ReplicaIdentity, Tuple};
+use crate::lsn::Lsn;
+
+use super::columns::{Table, types_of};
+use super::join::{Joiner, Next};
+use super::json::{Json, Object, Problem};
+use super::options::DecodeOptions;
+use super::read::{Reading, read_cell};
+use super::schema::{Fields, Schemas};
+use super::source::{Block, history, timestamp_of_millis};
+use super::{Decoded, History, NEW_KEY_HEADER, OLD_KEY_HEADER, Record};
+
+/// Unknown columns that are counted one by one.
+const MAX_UNKNOWN_COLUMNS: usize = 1_000;
+
+/// A record is no envelope, or not one of its table's rows.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the record's {part} at {path}: {problem}")]
+pub struct DecodeError {
+    /// `key`, `value`, or a header's name.
+    pub part: &'static str,
+    /// Where in it, as a JSON path: `$.after.price`.
+    pub path: String,
+    /// What is wrong there. It holds no values of rows.
+    pub problem: String,
+}
+
+/// A column that records carry and the catalog does not know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownColumn {
+    /// Its table.
+    pub table: TableName,
+    /// Its name.
+    pub column: String,
+    /// In how many records it was met since the last time.
+    pub records: u64,
+}
+
+/// Makes changes of the records of one partition, in their order.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    tables: Vec<Table>,
+    /// Places in `tables` by schema and name.
+    by_name: HashMap<String, HashMap<String, usize>>,
+    schemas: Schemas,
+    history: Option<Arc<History>>,
+    joiner: Joiner,
+    unknown: BTreeMap<(usize, String), u64>,
+}
+
+/// How a record's rows are read.
+#[derive(Clone)]
+enum Writer {
+    Us,
+    /// Debezium, with the fields of its schema block, if there is one.
+    Debezium(Option<Arc<Fields>>),
+}
+
+impl Writer {
+    fn reading(&self, name: &str, by_column: Reading) -> Reading {
+        match self {
+            Writer::Us => Reading::Ours,
+            Writer::Debezium(fields) => {
+                let field = fields.as_ref().and_then(|fields| fields.get(name));
+                field.map_or(by_column, |field| field.reading(by_column))
+            }
+        }
+    }
+}
+
+impl Decoder {
+    /// A decoder at the beginning of a partition, or at any place of it. Tables, columns and their
+    /// types are the catalog's.
+    pub fn new(catalog: &Catalog, options: DecodeOptions) -> Decoder {
+        let types = types_of(catalog);
+        let tables: Vec<Table> =
+            catalog.tables.iter().map(|table| Table::new(table, &types, options)).collect();
+        let mut by_name: HashMap<String, HashMap<String, usize>> = HashMap::new();
+        for (index, table) in catalog.tables.iter().enumerate() {
+            let in_schema = by_name.entry(table.name.schema.clone()).or_default();
+            in_schema.insert(table.name.name.clone(), index);
+        }
+        Decoder {
+            tables,
+            by_name,
+            schemas: Schemas::default(),
+            history: None,
+            joiner: Joiner::default(),
+            unknown: BTreeMap::new(),
+        }
+    }
+
+    /// The table as decoded changes describe it: all columns that can be sent.
+    pub fn relation(&self, table: &TableName) -> Option<&Arc<Relation>> {
+        self.table(&table.schema, &table.name).map(|index| &self.tables[index].relation)
+    }
+
+    /// What the next record says: one [`Decoded`], or two when what was held before it turns out
+    /// to stand alone. The last one is always this record's.
+    ///
+    /// # Errors
+    /// It is no envelope. The decoder is as it was before the record, so that a caller may pass it
+    /// over.
+    pub fn record(
+        &mut self,
+        record: &Record,
+        decoded: &mut Vec<Decoded>,
+    ) -> Result<(), DecodeError> {
+        let next = match &record.value {
+            None => Next::Alone(Decoded::Tombstone),
+            Some(value) => self.value(value, record)?,
+        };
+        self.joiner.accept(next, decoded);
+        Ok(())
+    }
+
+    /// What was held, when it is known that nothing follows: a delete of Debezium's, a cut change
+    /// of ours.
+    pub fn flush(&mut self, decoded: &mut Vec<Decoded>) {
+        self.joiner.flush(decoded);
+    }
+
+    /// Something is held: after a restart the records since then are to be read again.
+    pub fn is_holding(&self) -> bool {
+        self.joiner.is_holding()
+    }
+
+    /// The columns that were passed over since the last time.
+    pub fn take_unknown_columns(&mut self) -> Vec<UnknownColumn> {
+        let columns = take(&mut self.unknown).into_iter().map(|((table, column), records)| {
+            let relation = &self.tables[table].relation;
+            let table = TableName::new(&relation.schema, &relation.name);
+            UnknownColumn { table, column, records }
+        });
+        columns.collect()
+    }
+
+    fn table(&self, schema: &str, name: &str) -> Option<usize> {
+        self.by_name.get(schema)?.get(name).copied()
+    }
+
+    fn value(&mut self, value: &Bytes, record: &Record) -> Result<Next, DecodeError> {
+        let at = |root: &'static str| move |problem| error("value", root, problem);
+        let outer = Json::parse(value).and_then(Json::object).map_err(at("$"))?;
+        let (root, schema, object) = match (outer.get("schema"), outer.get("payload")) {
+            (Some(schema), Some(payload)) => {
+                if payload.is_null() {
+                    return Ok(Next::Alone(Decoded::Tombstone));
+                }
+                let object = payload.object().map_err(at("$.payload"))?;
+                ("$.payload", Some(schema).filter(|schema| !schema.is_null()), object)
+            }
+            _ => ("$", None, outer),
+        };
+        let fields = schema.map(|schema| self.schemas.fields(schema)).transpose();
+        let writer = Writer::Debezium(fields.map_err(at("$.schema"))?);
+        let Some(op) = object.read("op", Json::string).map_err(at(root))? else {
+            return self.without_op(&object).map_err(at(root));
+        };
+        let source = object.require("source", Json::object).map_err(at(root))?;
+        let block = Block::read(&source, self.history.as_ref());
+        let block = block.map_err(|problem| error("value", root, problem.within("source")))?;
+        let writer = if block.source.history.is_some() {
+            self.history.clone_from(&block.source.history);
+            Writer::Us
+        } else {
+            writer
+        };
+        if matches!(writer, Writer::Us)
+            && block.source.place.is_none()
+            && !matches!(&*op, "r" | "m")
+        {
+            let problem = Problem::new("it is missing").within("commit_lsn").within("source");
+            return Err(error("value", root, problem));
+        }
+        match &*op {
+            "c" | "u" | "d" | "r" => self.row(&op, block, &object, writer, record, root),
+            "t" => Ok(self.truncate(block)),
+            "m" => Ok(Next::Alone(Decoded::Message { source: block.source })),
+            _ => {
+                let problem = Problem::new("it is none of c, u, d, r, t and m").within("op");
+                Err(error("value", root, problem))
+            }
+        }
+    }
+
+    /// A heartbeat, or a marker of a transaction.
+    fn without_op(&mut self, object: &Object<'_>) -> Result<Next, Problem> {
+        if object.some("status").is_some() && object.some("id").is_some() {
+            return Ok(Next::Alone(Decoded::Transaction));
+        }
+        if ["before", "after", "source"].iter().any(|name| object.get(name).is_some()) {
+            return Err(Problem::new("it is missing, or null").within("op"));
+        }
+        let Some(at) = object.read("ts_ms", timestamp_of_millis)? else {
+            return Err(Problem::new(
+                "it is neither an envelope (op, before, after, source) nor a heartbeat (ts_ms); a \
+                 transform such as ExtractNewRecordState leaves too little of a record",
+            ));
+        };
+        let history = history(object, self.history.as_ref())?;
+        let end_lsn = match history {
+            Some(_) => Some(Lsn(object.require("end_lsn", Json::u64)?)),
+            None => None,
+        };
+        Ok(Next::Alone(Decoded::Heartbeat { end_lsn, history, at }))
+    }
+
+    fn truncate(&self, block: Block<'_>) -> Next {
+        let table = self.table(&block.schema, &block.table);
+        let relation = table.map(|table| self.tables[table].relation.clone());
+        Next::Truncate {
+            source: block.source,
+            relation,
+            schema: block.schema.into_owned(),
+            table: block.table.into_owned(),
+            part: block.truncate,
+        }
+    }
+
+    fn row(
+        &mut self,
+        op: &str,
+        block: Block<'_>,
+        object: &Object<'_>,
+        writer: Writer,
+        record: &Record,
+        root: &'static str,
+    ) -> Result<Next, DecodeError> {
+        let at = |problem| error("value", root, problem);
+        let source = block.source;
+        let Some(index) = self.table(&block.schema, &block.table) else {
+            let (schema, table) = (block.schema.into_owned(), block.table.into_owned());
+            return Ok(Next::Alone(Decoded::Foreign { source, schema, table }));
+        };
+        let relation = self.tables[index].relation.clone();
+        let header = |name| record.headers.iter().find(|(it, _)| it == name).map(|(_, it)| it);
+        let before = object.read("before", Json::object).map_err(at)?;
+        if op == "d" {
+            let before = match before {
+                Some(row) => {
+                    let before = self.before(index, &row, &writer);
+                    before.map_err(|problem| at(problem.within("before")))?
+                }
+                None => self.key(index, record.key.as_ref(), "key", &writer)?,
+            };
+            let is_half = header(NEW_KEY_HEADER).is_some();
+            return Ok(if is_half {
+                Next::KeyChangeBegins { source, relation, before }
+            } else {
+                let change = Change::Delete { relation, before };
+                Next::Alone(Decoded::Change { source, change })
+            });
+        }
+        let new = object.require("after", |after| self.new_row(index, &after.object()?, &writer));
+        let new = new.map_err(at)?;
+        Ok(match op {
+            "r" => {
+                let (snapshot, row) = (block.snapshot, new);
+                Next::Alone(Decoded::Read { source, snapshot, relation, row })
+            }
+            "u" => {
+                let before = match before {
+                    Some(row) => {
+                        let before = self.before(index, &row, &writer);
+                        before.map_err(|problem| at(problem.within("before")))?
+                    }
+                    None => Before::Absent,
+                };
+                let change = Change::Update { relation, before, new };
+                Next::Alone(Decoded::Change { source, change })
+            }
+            _ => match header(OLD_KEY_HEADER) {
+                Some(old_key) => {
+                    let old = self.key(index, Some(old_key), OLD_KEY_HEADER, &writer);
+                    // Connect writes headers in a form of its own, unless told to write JSON.
+                    let old = match (old, &writer) {
+                        (Ok(old), _) => Some(old),
+                        (Err(error), Writer::Us) => return Err(error),
+                        (Err(_), Writer::Debezium(_)) => None,
+                    };
+                    Next::KeyChangeEnds { source, relation, old, new }
+                }
+                None => {
+                    let change = Change::Insert { relation, new };
+                    Next::Alone(Decoded::Change { source, change })
+                }
+            },
+        })
+    }
+
+    /// A row as it is. What is missing of it was not sent.
+    fn new_row(
+        &mut self,
+        index: usize,
+        row: &Object<'_>,
+        writer: &Writer,
+    ) -> Result<Tuple, Problem> {
+        let cells = self.cells(index, row, writer)?.into_iter();
+        Ok(cells.map(|cell| cell.unwrap_or(Cell::Unchanged)).collect())
+    }
+
+    /// A row as it was: what the table's replica identity makes of it, since a writer may fill in
+    /// columns that PostgreSQL did not send.
+    fn before(
+        &mut self,
+        index: usize,
+        row: &Object<'_>,
+        writer: &Writer,
+    ) -> Result<Before, Problem> {
+        let cells = self.cells(index, row, writer)?;
+        let relation = &self.tables[index].relation;
+        if relation.replica_identity == ReplicaIdentity::Full {
+            let cells = cells.into_iter().map(|cell| cell.unwrap_or(Cell::Unchanged));
+            return Ok(Before::Full(cells.collect()));
+        }
+        let cells = cells.into_iter().zip(&relation.columns).map(|(cell, column)| {
+            if column.identity { cell.unwrap_or(Cell::Unchanged) } else { Cell::Null }
+        });
+        Ok(Before::Key(cells.collect()))
+    }
+
+    /// The row that a key names.
+    fn key(
+        &mut self,
+        index: usize,
+        key: Option<&Bytes>,
+        part: &'static str,
+        writer: &Writer,
+    ) -> Result<Before, DecodeError> {
+        let Some(key) = key else {
+            let problem = Problem::new("it is missing, or null, and the record has no key");
+            return Err(error("value", "$", problem.within("before")));
+        };
+        let at = |problem| error(part, "$", problem);
+        let outer = Json::parse(key).and_then(Json::object).map_err(at)?;
+        match (outer.get("schema"), outer.get("payload")) {
+            (Some(schema), Some(payload)) if matches!(writer, Writer::Debezium(_)) => {
+                let fields = self.schemas.fields(schema).map_err(|it| at(it.within("schema")))?;
+                let row = payload.object().map_err(|it| at(it.within("payload")))?;
+                let before = self.before(index, &row, &Writer::Debezium(Some(fields)));
+                before.map_err(|it| at(it.within("payload")))
+            }
+            _ => self.before(index, &outer, writer).map_err(at),
+        }
+    }
+
+    /// The cells of a row, in its relation's order; `None` where the row has none.
+    fn cells(
+        &mut self,
+        index: usize,
+        row: &Object<'_>,
+        writer: &Writer,
+    ) -> Result<Vec<Option<Cell>>, Problem> {
+        let table = &self.tables[index];
+        let mut cells = vec![None; table.columns.len()];
+        let mut likely = 0;
+        for (name, value) in &row.0 {
+            let Some(place) = table.position(name, likely) else {
+                let is_new = self.unknown.len() < MAX_UNKNOWN_COLUMNS;
+                if !table.not_sent.contains(&**name) && is_new {
+                    *self.unknown.entry((index, name.to_string())).or_default() += 1;
+                }
+                continue;
+            };
+            likely = place + 1;
+            let column = &table.columns[place];
+            let reading = writer.reading(name, column.reading);
+            let cell = read_cell(&column.r#type, reading, *value);
+            cells[place] = Some(cell.map_err(|problem| problem.within(name))?);
+        }
+        Ok(cells)
+    }
+}
+
+fn error(part: &'static str, root: &'static str, problem: Problem) -> DecodeError {
+    DecodeError { part, path: format!("{root}{}", problem.path), problem: problem.what }
+}

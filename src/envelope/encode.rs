@@ -1,0 +1,495 @@
+//! Changes to records.
+//!
+//! ```text
+//! Insert                c
+//! Update                u
+//!   of the key          d (header newkey), tombstone, c (header oldkey)
+//! Delete                d, tombstone
+//! Truncate              t for each table
+//! ```
+//!
+//! The records of one change share its place; only the last that has a value ends its transaction,
+//! so that a transaction whose end is in the topic is there as a whole.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::catalog::{Catalog, TableName};
+use crate::change::{Before, Cell, Change, Relation, ReplicaIdentity, Timestamp};
+use crate::lsn::Lsn;
+use crate::value::{Type, TypeCatalog};
+
+use super::columns::{key_without_identity, types_of};
+use super::json::write_string;
+use super::write::{write_unavailable, write_value};
+use super::{History, NEW_KEY_HEADER, OLD_KEY_HEADER, Place, Record, Snapshot};
+
+/// What the records of a pipeline say of where they come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// The pipeline: `source.name`, Debezium's topic prefix.
+    pub pipeline: String,
+    /// The source database: `source.db`.
+    pub database: String,
+    /// The program's version: `source.version`.
+    pub version: String,
+    /// The database cluster and its timeline.
+    pub history: History,
+}
+
+/// Why a change can not be encoded. Each is definite: the same change fails again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    /// A row whose key was not sent.
+    #[error(
+        "{table}: a change does not carry key column {column:?}. Give the table a replica identity \
+         that does: ALTER TABLE {} REPLICA IDENTITY DEFAULT (or USING INDEX)",
+        .table.sql()
+    )]
+    KeyNotSent {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+    },
+    /// A DELETE without an old row.
+    #[error(
+        "{table}: a DELETE does not say which row. Give the table a replica identity: ALTER TABLE \
+         {} REPLICA IDENTITY DEFAULT (or USING INDEX)",
+        .table.sql()
+    )]
+    NoOldRow {
+        /// The table.
+        table: TableName,
+    },
+}
+
+/// Makes records of changes.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    names: Names,
+    types: TypeCatalog,
+    /// The keys of tables whose replica identity is all columns, or none.
+    keys: HashMap<TableName, Vec<String>>,
+    bound: HashMap<u32, Arc<Bound>>,
+    /// For `source.sequence`: the commit position of the transaction that ended last.
+    last_commit: Option<Lsn>,
+}
+
+/// A relation, with what does not change from one record to the next.
+#[derive(Debug)]
+struct Bound {
+    relation: Arc<Relation>,
+    types: Vec<Type>,
+    /// Each column's name as JSON, with its colon.
+    names: Vec<Vec<u8>>,
+    /// The places of the key's columns; `None` without a key.
+    key: Option<Vec<usize>>,
+}
+
+/// What an envelope says besides its rows.
+#[derive(Clone, Copy)]
+struct Meta<'a> {
+    op: char,
+    place: Option<&'a Place>,
+    /// It is the last record of its change: it may end the transaction.
+    is_last: bool,
+    lsn: Lsn,
+    at: Timestamp,
+    snapshot: &'static str,
+    /// Of one TRUNCATE's records, which one this is, and how many there are.
+    truncate: Option<(usize, usize)>,
+    now: Timestamp,
+}
+
+/// A row in an envelope.
+#[derive(Clone, Copy)]
+enum Image<'a> {
+    None,
+    /// The identity's columns only.
+    Key(&'a [Cell]),
+    /// An old row. What is unchanged is left out.
+    Old(&'a [Cell]),
+    /// A new row. What is unchanged is a placeholder.
+    New(&'a [Cell]),
+}
+
+impl<'a> From<&'a Before> for Image<'a> {
+    fn from(before: &'a Before) -> Self {
+        match before {
+            Before::Absent => Image::None,
+            Before::Key(row) => Image::Key(row),
+            Before::Full(row) => Image::Old(row),
+        }
+    }
+}
+
+impl Encoder {
+    /// An encoder for the changes of one pipeline. Types come from the catalog; a table that it
+    /// lacks is encoded all the same, with values of unknown types as text.
+    pub fn new(names: Names, catalog: &Catalog) -> Encoder {
+        let keys = catalog
+            .tables
+            .iter()
+            .filter_map(|table| key_without_identity(table).map(|key| (table.name.clone(), key)));
+        let keys = keys.collect();
+        let types = types_of(catalog);
+        Encoder { names, types, keys, bound: HashMap::new(), last_commit: None }
+    }
+
+    /// The records of a change, to be produced in this order. `now` is when they are made.
+    ///
+    /// # Errors
+    /// The change does not say which row it is about.
+    pub fn change(
+        &mut self,
+        place: &Place,
+        change: &Change,
+        now: Timestamp,
+    ) -> Result<Vec<Record>, EncodeError> {
+        let meta = Meta {
+            op: 'c',
+            place: Some(place),
+            is_last: true,
+            lsn: place.commit_lsn,
+            at: place.committed_at,
+            snapshot: "false",
+            truncate: None,
+            now,
+        };
+        let records = match change {
+            Change::Insert { relation, new } => {
+                let bound = self.bind(relation);
+                let key = bound.key(new, None)?;
+                vec![self.record(&bound, key, Image::None, Image::New(new), meta)]
+            }
+            Change::Update { relation, before, new } => {
+                let bound = self.bind(relation);
+                self.update(&bound, before, new, meta)?
+            }
+            Change::Delete { relation, before } => {
+                let bound = self.bind(relation);
+                self.delete(&bound, before, meta)?
+            }
+            Change::Truncate { relations } => self.truncate(relations, meta),
+        };
+        if place.end.is_some() {
+            self.last_commit = Some(place.commit_lsn);
+        }
+        Ok(records)
+    }
+
+    /// The record of a row that was read (op `r`) from a snapshot that saw everything before `lsn`.
+    ///
+    /// # Errors
+    /// A key column is missing.
+    pub fn read(
+        &mut self,
+        lsn: Lsn,
+        snapshot: Snapshot,
+        relation: &Arc<Relation>,
+        row: &[Cell],
+        now: Timestamp,
+    ) -> Result<Record, EncodeError> {
+        let bound = self.bind(relation);
+        let snapshot = match snapshot {
+            Snapshot::First => "first",
+            Snapshot::Inside => "true",
+            Snapshot::Last => "last",
+        };
+        let (op, place, at, truncate) = ('r', None, now, None);
+        let meta = Meta { op, place, is_last: true, lsn, at, snapshot, truncate, now };
+        let key = bound.key(row, None)?;
+        Ok(self.record(&bound, key, Image::None, Image::New(row), meta))
+    }
+
+    /// A heartbeat: everything before `end_lsn` that is for us has been produced.
+    pub fn heartbeat(&self, end_lsn: Lsn, now: Timestamp) -> Record {
+        let mut key = Vec::new();
+        let mut fields = Fields::open(&mut key);
+        fields.text("serverName", &self.names.pipeline);
+        fields.close();
+        let mut value = Vec::new();
+        let mut fields = Fields::open(&mut value);
+        fields.number("ts_ms", millis(now));
+        fields.text("system_identifier", &self.names.history.system_identifier);
+        fields.number("timeline", self.names.history.timeline);
+        fields.number("end_lsn", end_lsn.0);
+        fields.close();
+        Record { key: Some(key.into()), value: Some(value.into()), headers: Vec::new() }
+    }
+
+    fn update(
+        &self,
+        bound: &Bound,
+        before: &Before,
+        new: &[Cell],
+        meta: Meta<'_>,
+    ) -> Result<Vec<Record>, EncodeError> {
+        let old = match before {
+            Before::Absent => None,
+            Before::Key(old) | Before::Full(old) => Some(&**old),
+        };
+        let key = bound.key(new, old)?;
+        let old_key = match old {
+            Some(old) => bound.key(old, None)?,
+            None => None,
+        };
+        let (Some(new_key), Some(old_key)) = (&key, old_key.filter(|it| Some(it) != key.as_ref()))
+        else {
+            let meta = Meta { op: 'u', ..meta };
+            return Ok(vec![self.record(bound, key, before.into(), Image::New(new), meta)]);
+        };
+        let delete = Meta { op: 'd', is_last: false, ..meta };
+        let mut delete =
+            self.record(bound, Some(old_key.clone()), before.into(), Image::None, delete);
+        delete.headers.push((NEW_KEY_HEADER.to_owned(), new_key.clone()));
+        let mut insert = self.record(bound, key, Image::None, Image::New(new), meta);
+        insert.headers.push((OLD_KEY_HEADER.to_owned(), old_key.clone()));
+        Ok(vec![delete, tombstone(old_key), insert])
+    }
+
+    fn delete(
+        &self,
+        bound: &Bound,
+        before: &Before,
+        meta: Meta<'_>,
+    ) -> Result<Vec<Record>, EncodeError> {
+        let (Before::Key(old) | Before::Full(old)) = before else {
+            return Err(EncodeError::NoOldRow { table: bound.table() });
+        };
+        let key = bound.key(old, None)?;
+        let meta = Meta { op: 'd', ..meta };
+        let delete = self.record(bound, key.clone(), before.into(), Image::None, meta);
+        Ok([Some(delete), key.map(tombstone)].into_iter().flatten().collect())
+    }
+
+    fn truncate(&mut self, relations: &[Arc<Relation>], meta: Meta<'_>) -> Vec<Record> {
+        let count = relations.len();
+        let mut records = Vec::with_capacity(count);
+        for (index, relation) in relations.iter().enumerate() {
+            let bound = self.bind(relation);
+            let (is_last, truncate) = (index + 1 == count, Some((index, count)));
+            let meta = Meta { op: 't', is_last, truncate, ..meta };
+            records.push(self.record(&bound, None, Image::None, Image::None, meta));
+        }
+        records
+    }
+
+    fn bind(&mut self, relation: &Arc<Relation>) -> Arc<Bound> {
+        if let Some(bound) = self.bound.get(&relation.oid)
+            && (Arc::ptr_eq(&bound.relation, relation) || bound.relation == *relation)
+        {
+            return bound.clone();
+        }
+        let columns = &relation.columns;
+        let bound = Arc::new(Bound {
+            relation: relation.clone(),
+            types: columns.iter().map(|column| self.types.resolve(column.type_oid)).collect(),
+            names: columns.iter().map(|column| name(&column.name)).collect(),
+            key: self.key_places(relation),
+        });
+        self.bound.insert(relation.oid, bound.clone());
+        bound
+    }
+
+    /// In the relation's order, so that a key's bytes stay the same.
+    fn key_places(&self, relation: &Relation) -> Option<Vec<usize>> {
+        let columns = || relation.columns.iter().enumerate();
+        let places: Vec<usize> = match relation.replica_identity {
+            ReplicaIdentity::Default | ReplicaIdentity::Index => {
+                columns().filter(|(_, column)| column.identity).map(|(place, _)| place).collect()
+            }
+            ReplicaIdentity::Full | ReplicaIdentity::Nothing => {
+                let key = self.keys.get(&TableName::new(&relation.schema, &relation.name))?;
+                let is_key = |name: &String| key.contains(name);
+                let places: Vec<usize> = columns()
+                    .filter(|(_, column)| is_key(&column.name))
+                    .map(|(place, _)| place)
+                    .collect();
+                if places.len() == key.len() { places } else { Vec::new() }
+            }
+        };
+        (!places.is_empty()).then_some(places)
+    }
+
+    fn record(
+        &self,
+        bound: &Bound,
+        key: Option<Bytes>,
+        before: Image<'_>,
+        after: Image<'_>,
+        meta: Meta<'_>,
+    ) -> Record {
+        let mut value = Vec::with_capacity(1024);
+        let mut fields = Fields::open(&mut value);
+        bound.write_row(before, fields.name("before"));
+        bound.write_row(after, fields.name("after"));
+        self.write_source(bound, meta, fields.name("source"));
+        fields.text("op", meta.op.encode_utf8(&mut [0; 4]));
+        fields.number("ts_ms", millis(meta.now));
+        fields.null("transaction");
+        fields.close();
+        Record { key, value: Some(value.into()), headers: Vec::new() }
+    }
+
+    fn write_source(&self, bound: &Bound, meta: Meta<'_>, out: &mut Vec<u8>) {
+        let mut fields = Fields::open(out);
+        fields.text("version", &self.names.version);
+        fields.text("connector", "postgresql");
+        fields.text("name", &self.names.pipeline);
+        fields.number("ts_ms", millis(meta.at));
+        fields.number("ts_us", meta.at.unix_micros);
+        fields.text("snapshot", meta.snapshot);
+        fields.text("db", &self.names.database);
+        fields.text("sequence", &self.sequence(meta.lsn));
+        fields.text("schema", &bound.relation.schema);
+        fields.text("table", &bound.relation.name);
+        match meta.place {
+            Some(place) => fields.number("txId", place.xid),
+            None => fields.null("txId"),
+        }
+        fields.number("lsn", meta.lsn.0);
+        fields.null("xmin");
+        fields.text("system_identifier", &self.names.history.system_identifier);
+        fields.number("timeline", self.names.history.timeline);
+        if let Some(place) = meta.place {
+            fields.number("commit_lsn", place.commit_lsn.0);
+            fields.number("event_index", place.event_index);
+        }
+        if let Some((index, count)) = meta.truncate.filter(|(_, count)| *count > 1) {
+            fields.number("truncate_index", index);
+            fields.number("truncate_count", count);
+        }
+        if let Some(end) = meta.place.and_then(|place| place.end).filter(|_| meta.is_last) {
+            fields.name("tx_end").extend_from_slice(b"true");
+            fields.number("end_lsn", end.0);
+        }
+        fields.close();
+    }
+
+    /// Debezium's: an array of strings, as JSON text.
+    fn sequence(&self, lsn: Lsn) -> String {
+        match self.last_commit {
+            Some(last) => format!("[\"{}\",\"{}\"]", last.0, lsn.0),
+            None => format!("[null,\"{}\"]", lsn.0),
+        }
+    }
+}
+
+impl Bound {
+    fn table(&self) -> TableName {
+        TableName::new(&self.relation.schema, &self.relation.name)
+    }
+
+    /// The row's key as JSON. An unchanged column of it is taken from the old row.
+    fn key(&self, row: &[Cell], old: Option<&[Cell]>) -> Result<Option<Bytes>, EncodeError> {
+        let Some(places) = &self.key else { return Ok(None) };
+        let mut key = Vec::new();
+        let mut fields = Fields::open(&mut key);
+        for &place in places {
+            let cell = match &row[place] {
+                Cell::Unchanged => old.map_or(&Cell::Unchanged, |old| &old[place]),
+                sent => sent,
+            };
+            let out = fields.raw_name(&self.names[place]);
+            match cell {
+                Cell::Null => out.extend_from_slice(b"null"),
+                Cell::Text(text) => write_value(&self.types[place], text, out),
+                Cell::Unchanged => {
+                    let column = self.relation.columns[place].name.clone();
+                    return Err(EncodeError::KeyNotSent { table: self.table(), column });
+                }
+            }
+        }
+        fields.close();
+        Ok(Some(key.into()))
+    }
+
+    fn write_row(&self, image: Image<'_>, out: &mut Vec<u8>) {
+        let (Image::Key(row) | Image::Old(row) | Image::New(row)) = image else {
+            return out.extend_from_slice(b"null");
+        };
+        let columns = &self.relation.columns;
+        assert_eq!(row.len(), columns.len(), "a tuple has one cell for each column");
+        let mut fields = Fields::open(out);
+        for (place, cell) in row.iter().enumerate() {
+            let r#type = &self.types[place];
+            let left_out = match image {
+                Image::Key(_) => !columns[place].identity || *cell == Cell::Unchanged,
+                _ => *cell == Cell::Unchanged,
+            };
+            match (image, cell) {
+                (Image::New(_), Cell::Unchanged) => {
+                    write_unavailable(r#type, fields.raw_name(&self.names[place]));
+                }
+                (_, _) if left_out => {}
+                (_, Cell::Text(text)) => {
+                    write_value(r#type, text, fields.raw_name(&self.names[place]));
+                }
+                (_, _) => fields.raw_name(&self.names[place]).extend_from_slice(b"null"),
+            }
+        }
+        fields.close();
+    }
+}
+
+/// Writes an object, field by field.
+struct Fields<'o> {
+    out: &'o mut Vec<u8>,
+    is_empty: bool,
+}
+
+impl<'o> Fields<'o> {
+    fn open(out: &'o mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Fields { out, is_empty: true }
+    }
+
+    fn close(self) {
+        self.out.push(b'}');
+    }
+
+    /// Writes a name that needs no escapes; its value is to follow.
+    fn name(&mut self, name: &str) -> &mut Vec<u8> {
+        self.raw_name(format!("\"{name}\":").as_bytes())
+    }
+
+    fn raw_name(&mut self, name: &[u8]) -> &mut Vec<u8> {
+        if !self.is_empty {
+            self.out.push(b',');
+        }
+        self.is_empty = false;
+        self.out.extend_from_slice(name);
+        self.out
+    }
+
+    fn text(&mut self, name: &str, text: &str) {
+        write_string(text, self.name(name));
+    }
+
+    fn number(&mut self, name: &str, number: impl ToString) {
+        self.name(name).extend_from_slice(number.to_string().as_bytes());
+    }
+
+    fn null(&mut self, name: &str) {
+        self.name(name).extend_from_slice(b"null");
+    }
+}
+
+fn name(name: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_string(name, &mut out);
+    out.push(b':');
+    out
+}
+
+fn tombstone(key: Bytes) -> Record {
+    Record { key: Some(key), value: None, headers: Vec::new() }
+}
+
+fn millis(at: Timestamp) -> i64 {
+    at.unix_micros.div_euclid(1_000)
+}

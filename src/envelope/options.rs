@@ -1,0 +1,42 @@
+//! How Debezium was told to write values.
+
+/// How Debezium was told to write values, for records without a schema block. With one, the block
+/// says it. Our own records are read the same way whatever is set here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DecodeOptions {
+    /// Its `decimal.handling.mode`.
+    pub decimal_handling: DecimalHandling,
+    /// Its `time.precision.mode`.
+    pub time_precision: TimePrecision,
+}
+
+/// Debezium's `decimal.handling.mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DecimalHandling {
+    /// `precise`, its default: the unscaled number's bytes in base64; the scale is the column's,
+    /// or stands beside them.
+    #[default]
+    Precise,
+    /// `double`: a number, rounded.
+    Double,
+    /// `string`: the number's text.
+    String,
+}
+
+/// Debezium's `time.precision.mode`. Times with a zone are ISO-8601 text in each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimePrecision {
+    /// `adaptive`, its default: milli- or microseconds by the column's precision.
+    #[default]
+    Adaptive,
+    /// `adaptive_time_microseconds`: the same, but TIME is always in microseconds.
+    AdaptiveTimeMicroseconds,
+    /// `connect`: milliseconds.
+    Connect,
+    /// `isostring`: ISO-8601 text.
+    Isostring,
+    /// `microseconds`.
+    Microseconds,
+    /// `nanoseconds`.
+    Nanoseconds,
+}
