@@ -8,7 +8,15 @@ pub mod options;
 #[cfg(feature = "kafka")]
 pub mod connect;
 #[cfg(feature = "kafka")]
+pub mod encode;
+#[cfg(feature = "kafka")]
 mod error;
+#[cfg(feature = "kafka")]
+pub mod producer;
+#[cfg(feature = "kafka")]
+pub mod tail;
+#[cfg(feature = "kafka")]
+pub mod topic;
 
 #[cfg(feature = "kafka")]
 pub use error::{Error, Result};
