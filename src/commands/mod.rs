@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod init;
+mod lives;
 pub mod plan;
 #[cfg(feature = "kafka")]
 pub mod publish;
