@@ -1,11 +1,5 @@
-//! Connected lives, one after another, of a command that goes on until it is stopped.
-//!
-//! ```text
-//! attempt --ended--> done
-//!    ^ |
-//!    | +--transient failure--> wait, longer each time --+
-//!    +--------------------------------------------------+
-//! ```
+//! The lives of a pipeline: connected, until a side is away; then everything is let go of, and after
+//! a pause connected again.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -26,38 +20,14 @@ use super::CommandError;
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 /// The longest.
 const PAUSE_MAX: Duration = Duration::from_secs(15);
-/// A life that lasted this long is followed by the shortest pause.
+/// A run that lasted this long starts again with the shortest pause.
 const HEALTHY: Duration = Duration::from_secs(30);
 
-/// Says whether the program was asked to stop.
-#[derive(Clone, Debug)]
-pub struct Stop(watch::Receiver<bool>);
-
-impl Stop {
-    /// Resolves once the program is asked to stop.
-    pub async fn requested(mut self) {
-        if self.0.wait_for(|stop| *stop).await.is_err() {
-            std::future::pending().await
-        }
-    }
-
-    /// Gives up connecting and preparing when the program is asked to stop: nothing is in flight
-    /// then.
-    pub async fn unless<T>(
-        &self,
-        work: impl Future<Output = Result<T, CommandError>>,
-    ) -> Result<Option<T>, CommandError> {
-        tokio::select! {
-            result = work => result.map(Some),
-            () = self.clone().requested() => Ok(None),
-        }
-    }
-}
-
-/// Lives until one ends well, or something has to be changed first.
+/// Lives until an attempt ends well, the program is asked to stop, or something has to be changed
+/// first. `attempt` is one connected life.
 pub async fn live(
     metrics: &Arc<Metrics>,
-    mut attempt: impl AsyncFnMut(&Stop) -> Result<Ended, CommandError>,
+    mut attempt: impl AsyncFnMut(&watch::Receiver<bool>) -> Result<Ended, CommandError>,
 ) -> Result<(), CommandError> {
     let (stopping, stop) = watch::channel(false);
     let told = metrics.clone();
@@ -66,7 +36,6 @@ pub async fn live(
         told.stopping();
         stopping.send_replace(requested.is_ok());
     });
-    let stop = Stop(stop);
     let mut pause = PAUSE_MIN;
     loop {
         let started = Instant::now();
@@ -82,8 +51,26 @@ pub async fn live(
         metrics.waiting(error.to_string());
         metrics.counts().retried("reconnect");
         tokio::select! {
-            () = stop.clone().requested() => return Ok(()),
+            () = stopped(stop.clone()) => return Ok(()),
             () = sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
         }
+    }
+}
+
+/// Resolves once the program is asked to stop.
+pub async fn stopped(mut stop: watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// Gives up connecting and preparing when the program is asked to stop: nothing is in flight then.
+pub async fn unless_stopped<T>(
+    stop: &watch::Receiver<bool>,
+    work: impl Future<Output = Result<T, CommandError>>,
+) -> Result<Option<T>, CommandError> {
+    tokio::select! {
+        result = work => result.map(Some),
+        () = stopped(stop.clone()) => Ok(None),
     }
 }

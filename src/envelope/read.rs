@@ -190,7 +190,10 @@ fn items(r#type: &Type, reading: Reading, json: Json<'_>) -> Result<String, Prob
         Type::Vector => {
             let mut numbers = Vec::new();
             for item in json.array()? {
-                numbers.push(self::number(&Type::Double, reading, item.text(), item)?);
+                match item.scalar()? {
+                    Scalar::Number(number) => numbers.push(number),
+                    _ => return Err(item.is_not("a number")),
+                }
             }
             Ok(format!("[{}]", numbers.join(",")))
         }

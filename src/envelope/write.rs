@@ -23,7 +23,7 @@ pub(super) fn write_value(r#type: &Type, text: &[u8], out: &mut Vec<u8>) {
     match r#type {
         Type::Boolean if text == "t" => out.extend_from_slice(b"true"),
         Type::Boolean if text == "f" => out.extend_from_slice(b"false"),
-        Type::Integer | Type::Real | Type::Double if json::is_number(text) => {
+        Type::Integer | Type::Real | Type::Double if is_number(r#type, text) => {
             out.extend_from_slice(text.as_bytes());
         }
         Type::Bytes => match base64_of_hex(text) {
@@ -54,6 +54,15 @@ pub(super) fn write_unavailable(r#type: &Type, out: &mut Vec<u8>) {
         Type::Bytes => json::write_string(&BASE64.encode(UNAVAILABLE_VALUE), out),
         _ => json::write_string(UNAVAILABLE_VALUE, out),
     }
+}
+
+/// Numbers that every reader of JSON takes: an `Integer` of 64 bits, a float that is not too large.
+fn is_number(r#type: &Type, text: &str) -> bool {
+    json::is_number(text)
+        && match r#type {
+            Type::Integer => text.parse::<i64>().is_ok(),
+            _ => text.parse::<f64>().is_ok_and(f64::is_finite),
+        }
 }
 
 fn write_text(text: &str, out: &mut Vec<u8>) {

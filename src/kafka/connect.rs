@@ -12,6 +12,7 @@ use std::{
 use rdkafka::{
     ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
+    consumer::ConsumerContext,
     error::{KafkaError, RDKafkaErrorCode},
 };
 
@@ -104,3 +105,5 @@ impl ClientContext for Voice {
         }
     }
 }
+
+impl ConsumerContext for Voice {}

@@ -10,9 +10,17 @@ pub mod connect;
 #[cfg(feature = "kafka")]
 pub mod consumer;
 #[cfg(feature = "kafka")]
+pub mod encode;
+#[cfg(feature = "kafka")]
 mod error;
 #[cfg(feature = "kafka")]
 pub mod offsets;
+#[cfg(feature = "kafka")]
+pub mod producer;
+#[cfg(feature = "kafka")]
+pub mod tail;
+#[cfg(feature = "kafka")]
+pub mod topic;
 pub mod transactions;
 
 #[cfg(feature = "kafka")]

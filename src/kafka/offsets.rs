@@ -30,8 +30,6 @@ pub struct Asking {
     topic: String,
 }
 
-impl ConsumerContext for Voice {}
-
 impl Asking {
     /// A client for the topic, and for the group's offset in it.
     pub fn new(options: &Options) -> Result<Self> {

@@ -28,9 +28,9 @@ use crate::{
 use super::connect::{describe, is_transient};
 
 /// Rows are handed over in pieces of about this many bytes of text.
-const PIECE_BYTES: usize = 4 << 20;
+pub(super) const PIECE_BYTES: usize = 4 << 20;
 /// Rows are handed over in pieces of at most this many.
-const PIECE_ROWS: usize = 10_000;
+pub(super) const PIECE_ROWS: usize = 10_000;
 /// How long a table's lock is waited for while the stream stands still.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the log's flush is waited for. The server's WAL writer flushes several times a second.
@@ -234,23 +234,6 @@ impl CopyReader {
         Ok(())
     }
 
-    async fn wait_until_flushed(&self, lsn: Lsn) -> Result<(), ReadError> {
-        let started = Instant::now();
-        while self.position("pg_catalog.pg_current_wal_flush_lsn()").await? < lsn {
-            if started.elapsed() > FLUSH_LIMIT {
-                return Err(ReadError::NotFlushed(lsn));
-            }
-            sleep(FLUSH_PAUSE).await;
-        }
-        Ok(())
-    }
-
-    async fn position(&self, function: &str) -> Result<Lsn, ReadError> {
-        let sql = format!("SELECT {function}::text");
-        let row = self.client.query_one(&sql, &[]).await.map_err(self.sql_error())?;
-        Ok(row.get::<_, &str>(0).parse().unwrap_or_default())
-    }
-
     /// The rows that are whole in the buffer, up to the limits of a piece.
     fn take_rows(
         &mut self,
@@ -285,8 +268,45 @@ impl CopyReader {
     }
 }
 
+/// Locks a table against being rewritten and takes a snapshot of now, whose commits are safe in the
+/// log. `from` is what is locked, as SQL takes it.
+pub(super) async fn take(
+    client: &Client,
+    table: &TableName,
+    from: &str,
+) -> Result<Taken, ReadError> {
+    let sql_error = |source| ReadError::Sql { table: table.clone(), source };
+    let begin = format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = {}; \
+         LOCK TABLE {from} IN ACCESS SHARE MODE",
+        LOCK_TIMEOUT.as_millis(),
+    );
+    client.batch_execute(&begin).await.map_err(sql_error)?;
+    let sql = "SELECT pg_catalog.pg_current_snapshot()::text, \
+               pg_catalog.pg_current_wal_insert_lsn()::text, \
+               coalesce(pg_catalog.pg_relation_filenode($1::text::regclass), 0)::oid";
+    let row = client.query_one(sql, &[&table.sql()]).await.map_err(sql_error)?;
+    let snapshot = row.get::<_, &str>(0).parse()?;
+    let inserted: Lsn = row.get::<_, &str>(1).parse().unwrap_or_default();
+    let inserted = inserted.without_page_header();
+    let started = Instant::now();
+    let flushed = "pg_catalog.pg_current_wal_flush_lsn()";
+    while position(client, flushed).await.map_err(sql_error)? < inserted {
+        if started.elapsed() > FLUSH_LIMIT {
+            return Err(ReadError::NotFlushed(inserted));
+        }
+        sleep(FLUSH_PAUSE).await;
+    }
+    Ok(Taken { snapshot, relfilenode: row.get(2) })
+}
+
+async fn position(client: &Client, function: &str) -> Result<Lsn, tokio_postgres::Error> {
+    let row = client.query_one(&format!("SELECT {function}::text"), &[]).await?;
+    Ok(row.get::<_, &str>(0).parse().unwrap_or_default())
+}
+
 /// A column of COPY's text format: `\N` is NULL, a backslash begins an escape.
-fn unescape(text: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn unescape(text: &[u8]) -> Option<Vec<u8>> {
     if text == b"\\N" {
         return None;
     }
@@ -316,23 +336,7 @@ impl ChunkReader for CopyReader {
     async fn begin(&mut self, table: TableIndex) -> Result<Taken, ReadError> {
         self.table = table;
         let source = self.sources.get(table);
-        let name = source.name.sql();
-        let begin = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = {}; \
-             LOCK TABLE {} IN ACCESS SHARE MODE",
-            LOCK_TIMEOUT.as_millis(),
-            source.from
-        );
-        self.client.batch_execute(&begin).await.map_err(self.sql_error())?;
-        let sql = "SELECT pg_catalog.pg_current_snapshot()::text, \
-                   pg_catalog.pg_current_wal_insert_lsn()::text, \
-                   coalesce(pg_catalog.pg_relation_filenode($1::text::regclass), 0)::oid";
-        let row = self.client.query_one(sql, &[&name]).await.map_err(self.sql_error())?;
-        let snapshot = row.get::<_, &str>(0).parse()?;
-        let inserted: Lsn = row.get::<_, &str>(1).parse().unwrap_or_default();
-        let relfilenode = row.get(2);
-        self.wait_until_flushed(inserted.without_page_header()).await?;
-        Ok(Taken { snapshot, relfilenode })
+        take(&self.client, &source.name, &source.from).await
     }
 
     async fn open(&mut self, chunk: Chunk) -> Result<(), ReadError> {
@@ -405,7 +409,8 @@ impl ChunkReader for CopyReader {
     }
 
     async fn log_end(&mut self) -> Result<Lsn, ReadError> {
-        let end = self.position("pg_catalog.pg_current_wal_insert_lsn()").await?;
+        let function = "pg_catalog.pg_current_wal_insert_lsn()";
+        let end = position(&self.client, function).await.map_err(self.sql_error())?;
         Ok(end.without_page_header())
     }
 }

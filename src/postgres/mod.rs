@@ -4,4 +4,5 @@ pub mod catalog;
 pub mod connect;
 pub mod copy;
 pub mod replication;
+pub mod rows;
 pub mod setup;

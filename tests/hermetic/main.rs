@@ -5,6 +5,7 @@
 mod architecture;
 mod command_line;
 mod configuration;
+mod envelope;
 mod exposition;
 mod golden;
 mod health;

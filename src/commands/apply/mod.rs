@@ -48,7 +48,7 @@ use crate::{
 
 use super::{
     CommandError, graph,
-    lives::{self, Stop},
+    lives::{self, stopped, unless_stopped},
     run::{
         notices::{Notices, Noticing},
         serve,
@@ -113,9 +113,9 @@ impl<'a> Apply<'a> {
     async fn attempt(
         &self,
         until: &mut Option<UntilOffset>,
-        stop: &Stop,
+        stop: &watch::Receiver<bool>,
     ) -> Result<Ended, CommandError> {
-        let Some(ready) = stop.unless(self.prepare(until)).await? else {
+        let Some(ready) = unless_stopped(stop, self.prepare(until)).await? else {
             return Ok(Ended::Stopped);
         };
         let Ready { mut source, preparer, sink, engine, until, status, replay_until } = ready;
@@ -127,7 +127,7 @@ impl<'a> Apply<'a> {
         let source_of = &mut source;
         let copier: Option<NoCopy> = None;
         let run = Pipeline { source: source_of, preparer, sink, copier, engine, until, status };
-        let ended = run.run(stop.clone().requested()).await;
+        let ended = run.run(stopped(stop.clone())).await;
         // It ends by itself with the pipeline, whose status it watches.
         let _ = replaying.await;
         source.close().await;

@@ -186,10 +186,13 @@ fn said(catalog: &Catalog, records: impl Iterator<Item = Record>) -> Vec<Decoded
     decoded
 }
 
-/// The first rows are a copy's first rows; heartbeats may come before them.
+/// A topic of `publish` that nothing was removed from has all rows: it publishes them to every topic
+/// that it begins. Of others, the first rows are to be a copy's.
 fn begins_with_copy(first: &[Decoded], start: u64) -> bool {
+    let ours = first.iter().any(|said| history_of(said).is_some());
     let row = first.iter().find(|said| !matches!(said, Decoded::Heartbeat { .. }));
     match row {
+        _ if ours && start == 0 => true,
         Some(Decoded::Read { snapshot, .. }) => *snapshot == Snapshot::First || start == 0,
         _ => false,
     }

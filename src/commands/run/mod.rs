@@ -21,11 +21,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 use crate::{
-    checkpoint::{Checkpoint, Epoch},
+    checkpoint::Epoch,
     cli::{RunArgs, UntilArg},
     config::Config,
     engine::{Engine, Limits},
     graph::{Model, Statement, TableIndex},
+    lsn::Lsn,
     mapping::Translator,
     metrics::{Copying, Metrics, TableCounts},
     neo4j::{self, checkpoint::Follows, copy_progress, sink::Prepared},
@@ -40,7 +41,7 @@ use crate::{
 
 use super::{
     CommandError, graph,
-    lives::{self, Stop},
+    lives::{self, stopped, unless_stopped},
 };
 use notices::{Notices, Noticing};
 
@@ -94,9 +95,9 @@ impl<'a> Run<'a> {
     async fn attempt(
         &self,
         until: &mut Option<UntilArg>,
-        stop: &Stop,
+        stop: &watch::Receiver<bool>,
     ) -> Result<Ended, CommandError> {
-        let Some(ready) = stop.unless(self.prepare(until)).await? else {
+        let Some(ready) = unless_stopped(stop, self.prepare(until)).await? else {
             return Ok(Ended::Stopped);
         };
         let Ready { mut source, pipeline, status, copying, .. } = ready;
@@ -114,7 +115,7 @@ impl<'a> Run<'a> {
             until: pipeline.until,
             status,
         };
-        let ended = run.run(stop.clone().requested()).await;
+        let ended = run.run(stopped(stop.clone())).await;
         // It ends by itself with the pipeline, whose status it watches.
         let _ = watcher.await;
         source.close().await;
@@ -146,7 +147,8 @@ impl<'a> Run<'a> {
         };
         setup::check_origin(&checkpoint, &system)?;
         setup::check_checkpoint(config, &client, &mapping, &checkpoint).await?;
-        let source = hold_slot(config, connection, &server, &checkpoint).await?;
+        let from = checkpoint.position.lsn;
+        let source = hold_slot(config, connection, &server, from).await?;
         let checkpoint = graph::claim(config).await?;
         let progress = copy_progress::read(&graph, &config.pipeline).await?;
         let ended_before = postgres::copy::current_xid(&client).await?;
@@ -204,7 +206,7 @@ impl<'a> Run<'a> {
 }
 
 /// Where `--until` leads; `current` is what is committed when it is looked up first.
-async fn target(
+pub(super) async fn target(
     until: &mut Option<UntilArg>,
     client: &tokio_postgres::Client,
 ) -> Result<Until, CommandError> {
@@ -224,12 +226,12 @@ fn table_rows(model: &Model, sizes: &[(TableIndex, TableSize)]) -> BTreeMap<Stri
     known.map(|(table, rows)| (model.table(table).name.clone(), rows)).collect()
 }
 
-/// Starts the stream at the checkpoint: from then on nobody else can.
-async fn hold_slot(
+/// Starts the stream where the sink is: from then on nobody else can.
+pub(super) async fn hold_slot(
     config: &Config,
     connection: replication::Connection,
     server: &postgres::setup::Server,
-    checkpoint: &Checkpoint,
+    from: Lsn,
 ) -> Result<replication::Stream, CommandError> {
     let sentinel = sql(&config.source).await?;
     let third = Duration::from_millis(server.sender_timeout_ms.unsigned_abs() / 3);
@@ -237,8 +239,7 @@ async fn hold_slot(
     let Sql { client, closed } = sentinel;
     // The connection stays open for as long as its client lives.
     let closed = closed.keeping(client);
-    let stream = connection
-        .start(&config.slot, &config.publication, checkpoint.position.lsn, interval, closed)
-        .await?;
+    let stream =
+        connection.start(&config.slot, &config.publication, from, interval, closed).await?;
     Ok(stream)
 }

@@ -10,15 +10,18 @@ use crate::{
     metrics::Metrics,
 };
 
-use super::{CommandError, looks};
+use super::looks;
 
 /// Serves the metrics until the result is dropped. An address that was named and can not be had is
 /// an error; the default one is done without.
-pub async fn start(config: &Config, metrics: &Arc<Metrics>) -> Result<JoinSet<()>, CommandError> {
+pub async fn start(config: &Config, metrics: &Arc<Metrics>) -> Result<JoinSet<()>, BindError> {
     let mut tasks = JoinSet::new();
     if let Some(listener) = listener(&config.http.listen).await? {
         tasks.spawn(looks::at_source(config.clone(), metrics.clone()));
-        tasks.spawn(looks::at_graph(config.graph()?.clone(), metrics.clone()));
+        // A publisher may have none.
+        if let Ok(graph) = config.graph() {
+            tasks.spawn(looks::at_graph(graph.clone(), metrics.clone()));
+        }
         tasks.spawn(http::serve(listener, metrics.clone()));
     }
     Ok(tasks)

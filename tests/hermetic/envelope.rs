@@ -1,0 +1,9 @@
+//! Changes as records, and records as changes: ours there and back, and Debezium's.
+#![allow(clippy::unwrap_used)]
+
+mod damage;
+mod debezium;
+mod joins;
+mod records;
+mod round_trips;
+mod support;
