@@ -151,8 +151,10 @@ impl Reader {
     }
 }
 
+/// Whether reading may go on all the same. The group is not used: it may be forbidden.
 fn passes(error: &KafkaError) -> bool {
-    error.rdkafka_error_code().is_some_and(is_transient)
+    let code = error.rdkafka_error_code();
+    code.is_some_and(|code| code == Code::GroupAuthorizationFailed || is_transient(code))
 }
 
 impl Tail {

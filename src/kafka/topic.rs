@@ -140,6 +140,8 @@ pub(super) type Asking = BaseConsumer<Voice>;
 pub(super) fn asking(options: &Options) -> Result<(Arc<Asking>, Voice)> {
     let voice = Voice::new(options);
     let mut settings = settings(options);
+    // It does not join the group; librdkafka only assigns partitions to who names one.
+    settings.set("group.id", &options.group);
     settings.set("allow.auto.create.topics", "false");
     settings.set("enable.auto.commit", "false");
     settings.set("enable.partition.eof", "true");

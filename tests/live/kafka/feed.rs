@@ -3,7 +3,7 @@
 use std::{
     io::Write,
     process::Command,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -24,21 +24,14 @@ use wal2graph::{
     neo4j::checkpoint,
     replay::GroupOffset,
 };
-use wal2graph_servers::{Kafka, KafkaOptions};
+use wal2graph_servers::Kafka;
 
+use super::kafka;
 use crate::support::{Pipeline, Running, graph};
 
 /// What one member of a group has to be away for until the group does without it.
 const SETTINGS: &str =
     "{session.timeout.ms: 6000, heartbeat.interval.ms: 500, max.poll.interval.ms: 6000}";
-
-/// The suite's Kafka.
-pub fn kafka() -> &'static Kafka {
-    static KAFKA: OnceLock<Kafka> = OnceLock::new();
-    KAFKA.get_or_init(|| {
-        Kafka::start(&KafkaOptions::default()).unwrap_or_else(|error| panic!("{error}"))
-    })
-}
 
 /// The offset of the last record that was delivered.
 #[derive(Default)]

@@ -6,7 +6,7 @@ use fastrand::Rng;
 use tempfile::NamedTempFile;
 use tokio::time::{Instant, sleep};
 
-use super::feed::{config, kafka};
+use super::{feed::config, kafka};
 use crate::{
     differential::{compare, schema, transaction},
     support::{Pipeline, Running},

@@ -10,7 +10,10 @@ use wal2graph::envelope::Record;
 use wal2graph_servers::{Kafka, KafkaOptions};
 
 use super::{
-    super::feed::{Feed, config, kafka},
+    super::{
+        feed::{Feed, config},
+        kafka,
+    },
     APPLIED, applied, until_applied,
 };
 use crate::support::graph;

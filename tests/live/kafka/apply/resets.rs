@@ -5,7 +5,7 @@ use wal2graph::{
     replay::{GroupOffset, applied_metadata},
 };
 
-use super::{super::feed::kafka, APPLIED, applied};
+use super::{super::kafka, APPLIED, applied};
 
 /// What nobody does to a graph: two nodes differ from their rows, one is gone.
 const DAMAGE: &str = "MATCH (n:LABEL) WHERE n.id IN [1, 30] SET n.name = 'damaged' WITH count(*) AS c \

@@ -1,5 +1,0 @@
-//! Kafka between: `apply` and replay.
-
-mod apply;
-mod feed;
-mod routes;
