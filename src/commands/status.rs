@@ -1,5 +1,7 @@
 //! `status`: how far the graph is, whether or not `run` is up.
 
+mod topic;
+
 use std::fmt;
 
 use neo4rs::Query;
@@ -18,14 +20,17 @@ use crate::{
 };
 
 use super::{CommandError, print, print_json};
+use topic::TopicStatus;
 
 /// What there is to know. Positions are LSNs in PostgreSQL's text form; sizes are bytes.
 #[derive(Debug, Serialize)]
 struct Status {
     pipeline: String,
-    /// `streaming`, `copying`, `not running` or `not started`.
+    /// `streaming`, `copying`, `replaying`, `not running` or `not started`; `unknown` if a topic is
+    /// read, and Kafka does not say by whom.
     state: &'static str,
     slot: Option<SlotStatus>,
+    topic: Option<TopicStatus>,
     positions: Positions,
     lag: Lag,
     copy: Option<CopyStatus>,
@@ -99,14 +104,17 @@ async fn read(config: &Config) -> Result<Status, CommandError> {
         .as_ref()
         .map(|checkpoint| (now.unix_micros - checkpoint.updated_at.unix_micros) as f64 / 1e6);
     let running = slot.as_ref().is_some_and(|slot| slot.active_pid.is_some());
+    let topic = TopicStatus::read(config, checkpoint.as_ref()).await;
     Ok(Status {
         pipeline: config.pipeline.clone(),
-        state: match (&checkpoint, running, progress.is_empty()) {
-            (None, _, _) => "not started",
-            (_, false, _) => "not running",
-            (_, true, false) => "copying",
-            (_, true, true) => "streaming",
+        state: match (&checkpoint, &topic, running, progress.is_empty()) {
+            (None, ..) => "not started",
+            (_, Some(topic), ..) => topic.state(),
+            (_, None, false, _) => "not running",
+            (_, None, true, false) => "copying",
+            (_, None, true, true) => "streaming",
         },
+        topic,
         positions: Positions {
             source: flushed.to_string(),
             applied: applied.map(|lsn| lsn.to_string()),
@@ -171,6 +179,9 @@ impl fmt::Display for Status {
                 }
                 writeln!(f)?;
             }
+        }
+        if let Some(topic) = &self.topic {
+            write!(f, "{topic}")?;
         }
         let Positions { source, applied, acknowledged, part } = &self.positions;
         writeln!(f, "source        {source}")?;

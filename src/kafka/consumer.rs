@@ -20,7 +20,7 @@ use std::{
     mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -68,8 +68,8 @@ const TOPIC_NEW_MS: &str = "5000";
 const PREFETCH_KIB: &str = "16384";
 /// How long a partition that was just assigned may take before it can be read from an offset.
 const SEEK_LIMIT: Duration = Duration::from_secs(20);
-/// How long leaving the group may take.
-const LEAVE_LIMIT: Duration = Duration::from_secs(3);
+/// How long the last commit and leaving the group may take together.
+const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 /// The same trouble is told of once in this time.
 const TROUBLE_INTERVAL: Duration = Duration::from_secs(30);
 /// No offset was acknowledged.
@@ -183,7 +183,12 @@ impl Member {
         let topic = options.topic.as_str().to_owned();
         let voice = Voice::new(options);
         let assignment = watch::Sender::new(Assignment::Awaited);
-        let context = Context { voice: voice.clone(), assignment: assignment.clone() };
+        let committing = Arc::new(AtomicUsize::new(0));
+        let context = Context {
+            voice: voice.clone(),
+            assignment: assignment.clone(),
+            committing: committing.clone(),
+        };
         let created = member_settings(options).create_with_context(context);
         let consumer: BaseConsumer<Context> =
             created.map_err(|error| voice.explain("make a consumer", &error))?;
@@ -209,6 +214,7 @@ impl Member {
             pending: Vec::new(),
             paused: false,
             committed: NONE,
+            committing,
             trouble_at: None,
         };
         let named = thread::Builder::new().name("kafka-consumer".to_owned());
@@ -320,6 +326,8 @@ fn member_settings(options: &Options) -> rdkafka::ClientConfig {
 struct Context {
     voice: Voice,
     assignment: watch::Sender<Assignment>,
+    /// Commits without an answer yet.
+    committing: Arc<AtomicUsize>,
 }
 
 impl ClientContext for Context {
@@ -360,6 +368,7 @@ impl ConsumerContext for Context {
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        self.committing.fetch_sub(1, Ordering::Relaxed);
         if let Err(error) = result {
             // The next one will do; the graph's checkpoint is what counts.
             tracing::debug!(%error, "the group's offset was not committed");
@@ -401,6 +410,7 @@ struct Reader {
     paused: bool,
     /// The offset that was committed last.
     committed: u64,
+    committing: Arc<AtomicUsize>,
     trouble_at: Option<Instant>,
 }
 
@@ -428,7 +438,7 @@ impl Reader {
         if let Some(start) = start {
             self.begin(start)?;
         }
-        self.commit(CommitMode::Async);
+        self.commit();
         self.gather()?;
         if *self.shared.assignment.borrow() == Assignment::Lost {
             return Err(ConsumeError::Lost { group: self.group.clone() });
@@ -537,23 +547,29 @@ impl Reader {
     }
 
     /// Commits what the graph has, if that is new.
-    fn commit(&mut self, mode: CommitMode) {
+    fn commit(&mut self) {
         let Some(reading) = &self.reading else { return };
         let offset = self.shared.acknowledged.load(Ordering::Relaxed);
         if offset == NONE || offset == self.committed {
             return;
         }
         let offsets = offsets::committed_list(&self.topic, offset, &reading.metadata);
-        match offsets.and_then(|offsets| self.consumer.commit(&offsets, mode)) {
-            Ok(()) => self.committed = offset,
+        match offsets.and_then(|offsets| self.consumer.commit(&offsets, CommitMode::Async)) {
+            Ok(()) => {
+                self.committed = offset;
+                self.committing.fetch_add(1, Ordering::Relaxed);
+            }
             Err(error) => tracing::debug!(%error, "the group's offset was not committed"),
         }
     }
 
     /// Leaves the group, static members too: an inactive group can be reset.
     fn leave(mut self) {
-        self.committed = NONE;
-        self.commit(CommitMode::Sync);
+        let began = Instant::now();
+        self.commit();
+        while self.committing.load(Ordering::Relaxed) > 0 && began.elapsed() < LEAVE_LIMIT {
+            let _ = self.consumer.poll(FULL_POLL);
+        }
         if let Some(reading) = &self.reading
             && reading.transactions.duplicates() > 0
         {
@@ -561,7 +577,6 @@ impl Reader {
             tracing::info!(records, "what the topic has twice was applied once");
         }
         self.consumer.unsubscribe();
-        let began = Instant::now();
         while began.elapsed() < LEAVE_LIMIT {
             let _ = self.consumer.poll(IDLE_POLL);
             if self.consumer.assignment().is_ok_and(|it| it.count() == 0) {

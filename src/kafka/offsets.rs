@@ -28,6 +28,7 @@ pub struct Asking {
     consumer: Arc<BaseConsumer<Voice>>,
     voice: Voice,
     topic: String,
+    group: String,
 }
 
 impl Asking {
@@ -45,14 +46,15 @@ impl Asking {
         let consumer = config.create_with_context(voice.clone());
         let consumer = consumer.map_err(|error| voice.explain("make a consumer", &error))?;
         let topic = options.topic.as_str().to_owned();
-        Ok(Asking { consumer: Arc::new(consumer), voice, topic })
+        let group = options.group.clone();
+        Ok(Asking { consumer: Arc::new(consumer), voice, topic, group })
     }
 
     /// Whether the topic is there; an error if it is one that can not be read.
     pub async fn has_topic(&self) -> Result<bool> {
         match check_topic(&self.consumer, &self.voice, &self.topic).await {
             Ok(()) => Ok(true),
-            Err(error) if error.code() == Some(Code::UnknownTopicOrPartition) => Ok(false),
+            Err(error) if is_missing(error.code()) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -66,6 +68,18 @@ impl Asking {
     /// What the group committed.
     pub async fn group_offset(&self) -> Result<Option<GroupOffset>> {
         group_offset(&self.consumer, &self.voice, &self.topic).await
+    }
+
+    /// How many members the group has.
+    pub async fn members(&self) -> Result<usize> {
+        let (voice, name) = (self.voice.clone(), self.group.clone());
+        on_a_thread(&self.consumer, move |consumer| {
+            let groups = consumer.fetch_group_list(Some(&name), ANSWER_LIMIT);
+            let groups = groups.map_err(|error| voice.explain("look at the group", &error))?;
+            let group = groups.groups().iter().find(|group| group.name() == name);
+            Ok(group.map_or(0, |group| group.members().len()))
+        })
+        .await
     }
 
     /// The records in a range of offsets, without those that are not there.
@@ -116,6 +130,10 @@ impl Asking {
         })
         .await
     }
+}
+
+fn is_missing(code: Option<Code>) -> bool {
+    matches!(code, Some(Code::UnknownTopic | Code::UnknownTopicOrPartition))
 }
 
 /// What the group committed for the partition.

@@ -12,5 +12,6 @@ mod health;
 mod mapping;
 mod offsets;
 mod simulation;
+mod transactions;
 mod values;
 mod wire;

@@ -72,6 +72,9 @@ impl Found {
             check_log(config, checkpoint)?;
         }
         let (group, log) = (asking.group_offset().await?, asking.log().await?);
+        if checkpoint.is_none() && log.end == 0 {
+            return Err(no_records(config)?);
+        }
         let begins_with_copy = match checkpoint {
             None => begins_with_copy(&first(asking, catalog, log.start, &log).await?, log.start),
             // Only an empty graph asks for it.
@@ -120,7 +123,7 @@ pub async fn create(
     let topic = config.kafka()?.topic.as_str().to_owned();
     let records = first(asking, catalog, from, log).await?;
     if records.is_empty() {
-        return Err(CommandError::NotYet(format!("{topic} has no records yet")));
+        return Err(no_records(config)?);
     }
     let history = records.iter().find_map(history_of);
     // Debezium's own records do not say.
@@ -132,6 +135,10 @@ pub async fn create(
     create_checkpoint(graph, &config.pipeline, &new, &[]).await?;
     tracing::info!(from, "the graph has nothing yet: it begins with the topic's copy");
     Ok(())
+}
+
+fn no_records(config: &Config) -> Result<CommandError, CommandError> {
+    Ok(CommandError::NotYet(format!("the topic {} has no records yet", config.kafka()?.topic)))
 }
 
 /// The checkpoint is this topic's.

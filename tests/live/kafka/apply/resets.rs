@@ -104,9 +104,13 @@ async fn a_group_that_is_read_is_not_reset() {
     while feed.checkpoint().await.unwrap().epoch == epoch {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
+    let (_, status) = feed.output(&["status"]).await;
+    assert!(status.contains(": streaming") && status.contains("of 10, 0 behind"), "{status}");
     let (code, said) = feed.output(&["replay", "--from", "earliest"]).await;
     assert!(code == Some(1) && said.contains("stop `wal2graph apply` first"), "{said}");
     assert_eq!(running.terminate(std::time::Duration::from_secs(15)).await, Some(0));
+    let (_, status) = feed.output(&["status"]).await;
+    assert!(status.contains(": not running"), "{status}");
     // It has left the group: Kafka's own tool may reset it at once.
     kafka().reset_offsets(&feed.group(), &feed.topic, &["--to-earliest"]).unwrap();
 }
