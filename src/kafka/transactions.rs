@@ -1,7 +1,8 @@
 //! Records of one partition become the events of a source, transaction by transaction.
 //!
 //! ```text
-//! offset, record --Decoder--> Decoded --+-- place: Begin Change* Commit, ended by `tx_end`
+//! offset, record --Decoder--> Decoded --+-- place: Begin Change* Commit, ended by `tx_end`, or by
+//!                                       |   a heartbeat behind it
 //!                                       +-- read, or without a place: a transaction of its own
 //!                                       +-- heartbeat, tombstone, message: Keepalive
 //!                                       +-- seen before: dropped
@@ -167,6 +168,10 @@ impl Transactions {
                 match end_lsn {
                     // An earlier one is a publisher's that went back.
                     Some(end) if end < self.through => {}
+                    // The open transaction has all its changes: only its last part had none.
+                    Some(end) if self.open.as_ref().is_some_and(|it| it.commit_lsn < end) => {
+                        self.end(span, end, events);
+                    }
                     end => {
                         self.through = self.through.max(end.unwrap_or_default());
                         self.pass(span, events);
@@ -217,14 +222,18 @@ impl Transactions {
         self.last = Some((place.commit_lsn, place.event_index));
         events.extend(change.map(Event::Change));
         if let Some(end) = place.end {
-            let Begin { commit_lsn, committed_at, .. } = begin;
-            let end_lsn = Lsn(span.end);
-            let commit = Commit { commit_lsn, end_lsn, source_lsn: end, committed_at };
-            events.push(Event::Commit(commit));
-            self.open = None;
-            self.through = self.through.max(end);
+            self.end(span, end, events);
         }
         Ok(())
+    }
+
+    /// The open transaction ends at an LSN.
+    fn end(&mut self, span: Span, end: Lsn, events: &mut Vec<Event>) {
+        let Some(Open { begin, .. }) = self.open.take() else { return };
+        let Begin { commit_lsn, committed_at, .. } = begin;
+        let end_lsn = Lsn(span.end);
+        events.push(Event::Commit(Commit { commit_lsn, end_lsn, source_lsn: end, committed_at }));
+        self.through = self.through.max(end);
     }
 
     /// A transaction of one change; the source's position after it is not known. Between the records

@@ -154,6 +154,16 @@ fn what_a_publisher_repeats_is_dropped_and_moves_nothing() {
 }
 
 #[test]
+fn a_heartbeat_behind_a_transaction_ends_it_and_one_before_it_does_not() {
+    let mut partition = Partition::new();
+    partition.transaction(0x100, &[(1, 1), (2, 2)], 0..1);
+    partition.heartbeat(0x100);
+    partition.heartbeat(0x130);
+    partition.transaction(0x200, &[(3, 3)], 0..1);
+    assert_eq!(partition.events(0, 0).unwrap(), "B0 1 C3=130 B3 3 C4=230");
+}
+
+#[test]
 fn an_earlier_heartbeat_is_no_news() {
     let mut partition = Partition::new();
     partition.transaction(0x200, &[(1, 1)], 0..1);

@@ -19,6 +19,11 @@ async fn a_slot_that_is_ahead_of_the_topic_is_a_gap() {
     let sql = &published.pipeline.sql;
     sql.batch_execute("INSERT INTO ref_things DEFAULT VALUES").await.unwrap();
     let slot = format!("wal2graph_{}", published.pipeline.name);
+    // The walsender ends a moment after the program.
+    let active = "SELECT active FROM pg_replication_slots WHERE slot_name = $1";
+    while sql.query_one(active, &[&slot]).await.unwrap().get(0) {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
     let advance = "SELECT pg_replication_slot_advance($1, pg_current_wal_lsn())";
     sql.query(advance, &[&slot]).await.unwrap();
     refused(&published, &["ahead of the topic", "delete the topic"]).await;
