@@ -5,13 +5,13 @@
 help: ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-deps: ## What Debian has to install: PostgreSQL, Maven, a Java, a C compiler
+deps: ## What Debian has to install: PostgreSQL, Maven, a Java, compilers, headers
 	@./deploy/install-dependencies
 
 servers: deps ## Fetches the real servers that tests and demo use
 	cargo run --quiet --package wal2graph-servers -- fetch
 
-hermetic: ## The tests that need no server: seconds
+hermetic: deps ## The tests that need no server: seconds
 	cargo test --lib --test hermetic
 
 live: servers ## The tests against real servers
@@ -20,7 +20,7 @@ live: servers ## The tests against real servers
 test: servers ## Every test, on a machine with nothing prepared
 	cargo test --workspace --features live
 
-check: ## What CI runs: format, lints, docs, every test
+check: deps ## What CI runs: format, lints, docs, every test
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --features live -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet

@@ -14,6 +14,7 @@ pub mod health;
 pub mod lsn;
 pub mod mapping;
 pub mod pgoutput;
+pub mod replay;
 pub mod value;
 
 // The shell: products, and what ties them together.
@@ -21,6 +22,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod http;
+pub mod kafka;
 pub mod metrics;
 pub mod neo4j;
 pub mod pipeline;

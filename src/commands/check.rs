@@ -9,6 +9,7 @@ use crate::{
     cli::ReportArgs,
     config::Config,
     graph::model::{Shape, Table},
+    kafka::Ack,
     mapping::{Mapping, compile},
     neo4j::{
         self, Connection,
@@ -58,7 +59,15 @@ pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), CommandEr
             None
         }
     };
-    if let Err(error) = graph(config, mapping.as_ref(), &mut report).await {
+    #[cfg(feature = "kafka")]
+    if let Ok(options) = config.kafka() {
+        kafka(options, &mut report).await;
+    }
+    // A publisher that acknowledges what Kafka has needs no graph.
+    let needs_graph = config.kafka().map_or(true, |kafka| kafka.ack == Ack::Graph);
+    if (needs_graph || config.graph().is_ok())
+        && let Err(error) = graph(config, mapping.as_ref(), &mut report).await
+    {
         report.failure(
             format!("Neo4j: {error}"),
             "see that --graph-url, user, password (NEO4J_PASSWORD) and database are right",
@@ -193,12 +202,35 @@ async fn rights(
     Ok(())
 }
 
+/// The topic of `publish` and `apply`.
+#[cfg(feature = "kafka")]
+async fn kafka(options: &crate::kafka::Options, report: &mut Report) {
+    use crate::kafka::topic;
+    let name = &options.topic;
+    match topic::look(options).await {
+        Ok(None) => report.ok(format!("Kafka answers; publish will create the topic {name}")),
+        Ok(Some(topic)) => {
+            report.ok(format!("Kafka answers; the topic {name} is there"));
+            for topic::Remark { is_definite, what, fix } in topic.remarks(options) {
+                match is_definite {
+                    true => report.failure(what, fix),
+                    false => report.warning(format!("{what}. {fix}")),
+                }
+            }
+        }
+        Err(error) => report.failure(
+            error.to_string(),
+            "see that kafka.brokers is right, and kafka.properties where the brokers ask for TLS or a log-in",
+        ),
+    }
+}
+
 async fn graph(
     config: &Config,
     mapping: Option<&Mapping>,
     report: &mut Report,
 ) -> Result<(), CommandError> {
-    let graph = Connection::new(&config.graph, neo4j::connect::ANSWER_LIMIT)?;
+    let graph = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
     let server = schema::describe(&graph).await?;
     let schema::Server { version, edition, database } = &server;
     report.ok(format!("Neo4j {version} {edition}, database {database}, answers"));
@@ -215,7 +247,7 @@ async fn graph(
         Some(checkpoint) => {
             let sql = crate::postgres::connect::sql(&config.source).await?;
             match run::setup::check_checkpoint(config, &sql.client, mapping, &checkpoint).await {
-                Ok(()) => report.ok(format!("the graph is at {}", checkpoint.position.lsn)),
+                Ok(()) => report.ok(format!("the graph is at {}", checkpoint.lsn)),
                 Err(error) => {
                     report.failure("the graph does not fit the source", error.to_string())
                 }

@@ -2,15 +2,20 @@
 
 use std::fs;
 
-use crate::{cli::InitArgs, config::Config, mapping::render_yaml};
+use crate::{
+    cli::InitArgs,
+    config::{Config, ConfigError},
+    mapping::render_yaml,
+};
 
 use super::{CommandError, mapping, print, read_catalog};
 
 /// Writes the file, or prints it. Secrets are left to the environment.
 pub async fn execute(config: &Config, args: &InitArgs) -> Result<(), CommandError> {
+    let head = head(config)?;
     let (_sql, catalog) = read_catalog(config).await?;
     let mapping = mapping(config, &catalog)?;
-    let text = format!("{}{}", head(config), render_yaml(&catalog, &mapping));
+    let text = format!("{head}{}", render_yaml(&catalog, &mapping));
     let Some(path) = &args.output else { return print(&text) };
     if path.exists() && !args.force {
         let path = path.display();
@@ -21,10 +26,11 @@ pub async fn execute(config: &Config, args: &InitArgs) -> Result<(), CommandErro
     Ok(())
 }
 
-fn head(config: &Config) -> String {
-    let Config { pipeline, slot, publication, graph, source, .. } = config;
+fn head(config: &Config) -> Result<String, ConfigError> {
+    let Config { pipeline, slot, publication, source, .. } = config;
+    let graph = config.graph()?;
     let database = graph.database.as_deref().map(|name| format!("\n  database: {name}"));
-    format!(
+    Ok(format!(
         "# yaml-language-server: $schema=schemas/config.schema.json\n\
          # Names the slot, the publication and the checkpoint, unless they are given.\n\
          pipeline: {pipeline}\n\
@@ -41,5 +47,5 @@ fn head(config: &Config) -> String {
         graph.url,
         graph.user,
         database.unwrap_or_default(),
-    )
+    ))
 }

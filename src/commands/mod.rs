@@ -1,8 +1,16 @@
 //! One module a command. They tie the products together; nothing else does.
 
+#[cfg(feature = "kafka")]
+pub mod apply;
 pub mod check;
+mod graph;
 pub mod init;
+mod lives;
 pub mod plan;
+#[cfg(feature = "kafka")]
+pub mod publish;
+#[cfg(feature = "kafka")]
+pub mod replay;
 pub mod run;
 pub mod status;
 
@@ -44,12 +52,24 @@ pub enum CommandError {
     /// Neo4j can not be reached, or refuses.
     #[error("Neo4j: {0}")]
     Graph(#[from] neo4j::Error),
+    /// Kafka can not be reached, or refuses.
+    #[cfg(feature = "kafka")]
+    #[error(transparent)]
+    Kafka(#[from] crate::kafka::Error),
+    /// The program was built without Kafka.
+    #[error(
+        "this build of wal2graph has no Kafka: build it with the feature `kafka`, which is on by default"
+    )]
+    NoKafka,
     /// The pipeline stopped.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
     /// The mapping can not be.
     #[error("the tables can not be mapped as they are:{}", list(.0))]
     Refused(Vec<Refusal>),
+    /// The command line is wrong.
+    #[error("{0}")]
+    Usage(String),
     /// Something has to be changed first; the text says what.
     #[error("{0}")]
     Definite(String),
@@ -69,7 +89,10 @@ impl CommandError {
     /// The exit code it leads to.
     pub fn exit(&self) -> Exit {
         match self {
-            CommandError::Config(_) | CommandError::Http(_) => Exit::Usage,
+            CommandError::Config(_)
+            | CommandError::Http(_)
+            | CommandError::NoKafka
+            | CommandError::Usage(_) => Exit::Usage,
             // Whoever reads the output has seen enough.
             CommandError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             _ => Exit::Failed,
@@ -84,10 +107,14 @@ impl Failure for CommandError {
             CommandError::Sql(error) => postgres::connect::is_transient(error),
             CommandError::Stream(error) => error.is_transient(),
             CommandError::Graph(error) => error.is_transient(),
+            #[cfg(feature = "kafka")]
+            CommandError::Kafka(error) => error.is_transient(),
             CommandError::Pipeline(error) => error.is_transient(),
             CommandError::NotYet(_) => true,
             CommandError::Config(_)
             | CommandError::Http(_)
+            | CommandError::NoKafka
+            | CommandError::Usage(_)
             | CommandError::Refused(_)
             | CommandError::Definite(_)
             | CommandError::Output(_) => false,

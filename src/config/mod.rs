@@ -8,6 +8,7 @@
 
 mod duration;
 mod http;
+mod kafka;
 mod raw;
 mod substitute;
 
@@ -15,12 +16,14 @@ use std::path::PathBuf;
 
 use crate::{
     cli::Global,
+    kafka::Options as KafkaOptions,
     mapping::edit::Edits,
     neo4j,
     postgres::connect::{SourceUrl, UrlError},
 };
 
 pub use http::{Http, Listen};
+pub use kafka::{RawKafka, Setting};
 pub use raw::{RawConfig, RawGraph, RawHttp, RawLimits, RawSource};
 pub use substitute::SubstituteError;
 
@@ -40,8 +43,10 @@ pub struct Config {
     pub slot: String,
     /// The publication.
     pub publication: String,
-    /// The graph.
-    pub graph: neo4j::Options,
+    /// The graph: every command but `publish` with `ack: kafka` needs it.
+    graph: Option<neo4j::Options>,
+    /// Kafka, for `publish` and `apply`.
+    kafka: Option<KafkaOptions>,
     /// What the file says of tables.
     pub edits: Edits,
     /// How many tables, or parts of one, are copied at the same time.
@@ -89,6 +94,30 @@ pub enum ConfigError {
         "no graph: give --graph-url or graph.url in the file, for example bolt://localhost:7687"
     )]
     NoGraph,
+    /// There is no Kafka.
+    #[error("no Kafka: give --brokers or kafka.brokers in the file, for example localhost:9092")]
+    NoBrokers,
+    /// A name that can not name a topic.
+    #[error("kafka.topic {0:?}: expected 1 to 249 of a-z, A-Z, 0-9, `.`, `_` and `-`")]
+    Topic(String),
+    /// More partitions than there can be.
+    #[error(
+        "kafka.partitions {0}: expected 1. One partition keeps the order of commits; several are not there yet"
+    )]
+    Partitions(u16),
+    /// A retention that is none.
+    #[error(
+        "kafka.retention {0:?}: expected a whole number and a unit, for example 7d or 36h, or `forever`"
+    )]
+    Retention(String),
+    /// A setting of librdkafka that has to be as it is.
+    #[error("kafka.properties.{name} can not be set: {why}. Remove it")]
+    KafkaProperty {
+        /// The setting.
+        name: String,
+        /// Why.
+        why: &'static str,
+    },
     /// The source's URL is wrong.
     #[error(transparent)]
     Source(#[from] UrlError),
@@ -184,7 +213,18 @@ impl Config {
         let edits = Edits { defaults: raw.mapping, tables: raw.tables };
         let copy_lanes = usize::from(lanes);
         let http = http::http(&raw.http, global, &expand)?;
-        Ok(Config { pipeline, source, slot, publication, graph, edits, copy_lanes, http })
+        let kafka = kafka::kafka(&raw.kafka, &pipeline, global, &expand)?;
+        Ok(Config { pipeline, source, slot, publication, graph, kafka, edits, copy_lanes, http })
+    }
+
+    /// The graph, for a command that needs it.
+    pub fn graph(&self) -> Result<&neo4j::Options, ConfigError> {
+        self.graph.as_ref().ok_or(ConfigError::NoGraph)
+    }
+
+    /// Kafka, for a command that needs it.
+    pub fn kafka(&self) -> Result<&KafkaOptions, ConfigError> {
+        self.kafka.as_ref().ok_or(ConfigError::NoBrokers)
     }
 }
 
@@ -208,11 +248,12 @@ fn graph(
     global: &Global,
     environment: Environment<'_>,
     expand: &Expand<'_>,
-) -> Result<neo4j::Options, ConfigError> {
+) -> Result<Option<neo4j::Options>, ConfigError> {
     let url = match &global.graph_url {
-        Some(url) => url.clone(),
-        None => expand("graph.url", &raw.url)?.ok_or(ConfigError::NoGraph)?,
+        Some(url) => Some(url.clone()),
+        None => expand("graph.url", &raw.url)?,
     };
+    let Some(url) = url else { return Ok(None) };
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url.as_str()));
     let (login, address) = rest.rsplit_once('@').unwrap_or(("", rest));
     let known = ["bolt", "bolt+s", "bolt+ssc", "neo4j", "neo4j+s", "neo4j+ssc"];
@@ -229,12 +270,12 @@ fn graph(
         None => expand("graph.password", &raw.password)?,
     };
     let database = global.graph_database.clone().or(expand("graph.database", &raw.database)?);
-    Ok(neo4j::Options {
+    Ok(Some(neo4j::Options {
         url: format!("{scheme}://{address}"),
         user: user.unwrap_or_else(|| "neo4j".to_owned()),
         password: password.or_else(|| environment("NEO4J_PASSWORD")).unwrap_or_default(),
         database,
-    })
+    }))
 }
 
 /// A database's name as a pipeline's: what is no letter or digit becomes `_`.

@@ -10,7 +10,7 @@ use crate::mapping::{
     naming::nearest,
 };
 
-use super::ConfigError;
+use super::{ConfigError, RawKafka};
 
 /// The configuration of wal2graph.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -23,6 +23,8 @@ pub struct RawConfig {
     pub source: RawSource,
     /// The Neo4j database.
     pub graph: RawGraph,
+    /// Kafka between, for `publish` and `apply`.
+    pub kafka: Option<RawKafka>,
     /// What holds for the mapping of all tables.
     pub mapping: Defaults,
     /// How tables are mapped, by `schema.name`. A table that is not named is inferred.
@@ -91,7 +93,9 @@ pub fn parse(text: &str, path: &str) -> Result<RawConfig, ConfigError> {
         let message = error.without_snippet().to_string();
         // The place is told once, in front.
         let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
-        let message = message.replace("invalid u8", "expected a whole number");
+        let message = ["invalid u8", "invalid u16"]
+            .iter()
+            .fold(message, |message, kind| message.replace(kind, "expected a whole number"));
         ConfigError::File {
             path: path.to_owned(),
             line: location.map_or(1, |location| location.line()),

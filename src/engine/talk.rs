@@ -72,10 +72,40 @@ pub struct Batch {
     pub advance: Advance,
     /// It holds whole source transactions only.
     pub whole_transactions: bool,
+    /// Whose the changes are, in source order.
+    pub shares: Vec<Share>,
+}
+
+impl Batch {
     /// The transactions in it, by id modulo 2^32.
-    pub xids: Vec<u32>,
-    /// When each transaction that it completes was committed, in source order.
-    pub commits: Vec<Timestamp>,
+    pub fn xids(&self) -> Vec<u32> {
+        self.shares.iter().map(|share| share.xid).collect()
+    }
+
+    /// When each transaction that it completes was committed, in source order, as far as that is
+    /// known.
+    pub fn commits(&self) -> Vec<Timestamp> {
+        let completed = self.shares.iter().filter(|share| share.end.is_some());
+        completed.filter_map(|share| share.committed_at.known()).collect()
+    }
+}
+
+/// What a batch has of one source transaction: all of it, or a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The transaction's id, modulo 2^32.
+    pub xid: u32,
+    /// The position of its commit record.
+    pub commit_lsn: Lsn,
+    /// When it committed.
+    pub committed_at: Timestamp,
+    /// How many of its changes come before these.
+    pub first_event: u64,
+    /// How many of the batch's changes are its own, after those of the shares before. A last part
+    /// may have none.
+    pub changes: usize,
+    /// Its end LSN, if these are its last changes.
+    pub end: Option<Lsn>,
 }
 
 /// The stream does not fit the checkpoint it was started from.

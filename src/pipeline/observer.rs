@@ -84,7 +84,8 @@ impl Tally {
         }
     }
 
-    fn add(&mut self, table: TableIndex, operation: Operation) {
+    /// Counts one of a table's.
+    pub fn add(&mut self, table: TableIndex, operation: Operation) {
         self.0[table.0][operation as usize] += 1;
     }
 

@@ -62,6 +62,14 @@ impl<T: Error + Send + Sync + 'static> Failure for TranslateFailure<T> {
     }
 }
 
+impl<B> Ready<B> {
+    /// A batch that `changes` changes became, those of tables that are not mapped included.
+    /// `commits`: when the transactions were committed that it completes.
+    pub fn new(batch: B, changes: usize, tally: Tally, commits: Vec<Timestamp>) -> Self {
+        Ready { batch, changes, tally, commits }
+    }
+}
+
 impl<T, F, B> Prepare for Translated<T, F>
 where
     T: Translate,
@@ -72,7 +80,8 @@ where
     type Error = TranslateFailure<T::Error>;
 
     fn prepare(&mut self, batch: Batch, settled: bool) -> Result<Ready<B>, Self::Error> {
-        let Batch { changes, whole_transactions, commits, .. } = batch;
+        let commits = batch.commits();
+        let Batch { changes, whole_transactions, .. } = batch;
         let count = changes.len();
         let mut tally = Tally::new(self.translator.model().tables.len());
         let mut mutations = Mutations::default();
@@ -87,7 +96,7 @@ where
         let circumstances = Circumstances { whole_transactions, settled };
         let model = self.translator.model();
         let batch = (self.finish)(model, graph::plan(model, mutations, circumstances));
-        Ok(Ready { batch, changes: count, tally, commits })
+        Ok(Ready::new(batch, count, tally, commits))
     }
 }
 

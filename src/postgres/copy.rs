@@ -1,21 +1,15 @@
 //! COPY of table chunks under a snapshot: the source's side of a copy lane.
 //!
 //! ```text
-//! one lane:    BEGIN, LOCK TABLE, snapshot, files, log position -> wait until the log is flushed
-//! every lane:  -> COPY of ctid ranges under that snapshot -> ROLLBACK
+//! one lane takes a snapshot, the others join it -> COPY of ctid ranges -> ROLLBACK
 //! ```
 //!
-//! The lock comes before the snapshot: a table that is rewritten between the two would look empty
-//! to it. The text form of COPY is the text form of the stream, so both go through one codec. With
-//! `synchronous_commit = off` a snapshot sees commits that a crash of the server would undo;
-//! waiting for the flush keeps them out of the graph until then. What flushes it at once is a
-//! transaction of our own that has something to write: left alone, the server may take seconds.
+//! The text form of COPY is the text form of the stream, so both go through one codec.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::StreamExt;
-use tokio::time::{Instant, sleep};
 use tokio_postgres::{Client, CopyOutStream};
 
 use crate::{
@@ -27,24 +21,15 @@ use crate::{
     pipeline::{ChunkReader, Failure, Taken},
 };
 
-use super::connect::{describe, is_transient};
+use super::{
+    connect::{describe, is_transient},
+    snapshot::{self, Locked, position},
+};
 
 /// Rows are handed over in pieces of about this many bytes of text.
-const PIECE_BYTES: usize = 2 << 20;
+pub(super) const PIECE_BYTES: usize = 2 << 20;
 /// Rows are handed over in pieces of at most this many.
-const PIECE_ROWS: usize = 10_000;
-/// How long a table's lock is waited for while the stream stands still.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the log's flush is waited for. The server's WAL writer flushes several times a second.
-const FLUSH_LIMIT: Duration = Duration::from_secs(30);
-/// The pause between two looks at the flushed position.
-const FLUSH_PAUSE: Duration = Duration::from_millis(5);
-
-/// What a lane reads in.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-/// Commits something, with the log flushed on this server, whatever the defaults are.
-const FLUSH: &str = "BEGIN READ WRITE; SET LOCAL synchronous_commit = local; \
-    SELECT pg_catalog.pg_logical_emit_message(true, 'wal2graph', ''); COMMIT";
+pub(super) const PIECE_ROWS: usize = 10_000;
 
 /// Why a chunk could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -74,8 +59,13 @@ pub enum ReadError {
     #[error(transparent)]
     Snapshot(#[from] ParseSnapshotError),
     /// The log is not flushed.
-    #[error("the source's log was not flushed through {0} for {s} s", s = FLUSH_LIMIT.as_secs())]
-    NotFlushed(Lsn),
+    #[error("the source's log was not flushed through {lsn} for {s} s", s = .waited.as_secs())]
+    NotFlushed {
+        /// The position that a snapshot may have seen commits up to.
+        lsn: Lsn,
+        /// For how long.
+        waited: Duration,
+    },
     /// A key can not be looked up.
     #[error("copy of {0}: a key has a value of a kind that has no text form to look it up by")]
     Key(TableName),
@@ -85,7 +75,7 @@ impl Failure for ReadError {
     fn is_transient(&self) -> bool {
         match self {
             ReadError::Sql { source, .. } => is_transient(source),
-            ReadError::NotFlushed(_) => true,
+            ReadError::NotFlushed { .. } => true,
             _ => false,
         }
     }
@@ -249,29 +239,6 @@ impl CopyReader {
         Ok(())
     }
 
-    async fn wait_until_flushed(&self, lsn: Lsn) -> Result<(), ReadError> {
-        let started = Instant::now();
-        let mut flusher = self.flusher.as_ref();
-        while self.position("pg_catalog.pg_current_wal_flush_lsn()").await? < lsn {
-            if let Some(client) = flusher.take() {
-                // A role that may not do this waits for the server's own flush.
-                let _ = client.batch_execute(FLUSH).await;
-                continue;
-            }
-            if started.elapsed() > FLUSH_LIMIT {
-                return Err(ReadError::NotFlushed(lsn));
-            }
-            sleep(FLUSH_PAUSE).await;
-        }
-        Ok(())
-    }
-
-    async fn position(&self, function: &str) -> Result<Lsn, ReadError> {
-        let sql = format!("SELECT {function}::text");
-        let row = self.client.query_one(&sql, &[]).await.map_err(self.sql_error())?;
-        Ok(row.get::<_, &str>(0).parse().unwrap_or_default())
-    }
-
     /// The rows that are whole in the buffer, up to the limits of a piece.
     fn take_rows(
         &mut self,
@@ -307,7 +274,7 @@ impl CopyReader {
 }
 
 /// A column of COPY's text format: `\N` is NULL, a backslash begins an escape.
-fn unescape(text: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn unescape(text: &[u8]) -> Option<Vec<u8>> {
     if text == b"\\N" {
         return None;
     }
@@ -335,35 +302,16 @@ impl ChunkReader for CopyReader {
     type Error = ReadError;
 
     async fn begin(&mut self, tables: &[TableIndex]) -> Result<Taken, ReadError> {
-        self.table = *tables.first().expect("there is something to copy");
-        let sources: Vec<&Source> = tables.iter().map(|table| self.sources.get(*table)).collect();
-        let locked: Vec<&str> = sources.iter().map(|source| source.from.as_str()).collect();
-        let begin = format!(
-            "{BEGIN}; SET LOCAL lock_timeout = {}; LOCK TABLE {} IN ACCESS SHARE MODE",
-            LOCK_TIMEOUT.as_millis(),
-            locked.join(", ")
-        );
-        self.client.batch_execute(&begin).await.map_err(self.sql_error())?;
-        let sql = "SELECT pg_catalog.pg_current_snapshot()::text, \
-                   pg_catalog.pg_current_wal_insert_lsn()::text, pg_catalog.pg_export_snapshot()";
-        let row = self.client.query_one(sql, &[]).await.map_err(self.sql_error())?;
-        let snapshot = row.get::<_, &str>(0).parse()?;
-        let inserted: Lsn = row.get::<_, &str>(1).parse().unwrap_or_default();
-        let name = row.get(2);
-        let sql = "SELECT coalesce(pg_catalog.pg_relation_filenode(name::regclass), 0)::oid \
-                   FROM unnest($1::text[]) WITH ORDINALITY AS tables (name, place) ORDER BY place";
-        let names: Vec<String> = sources.iter().map(|source| source.name.sql()).collect();
-        let rows = self.client.query(sql, &[&names]).await.map_err(self.sql_error())?;
-        let files = rows.iter().map(|row| row.get(0));
-        let relfilenodes = tables.iter().copied().zip(files).collect();
-        self.wait_until_flushed(inserted.without_page_header()).await?;
-        Ok(Taken { snapshot, name, relfilenodes })
+        let sources = tables.iter().map(|table| self.sources.get(*table));
+        let locked: Vec<_> =
+            sources.map(|source| Locked { name: &source.name, from: &source.from }).collect();
+        let snapshot::Taken { snapshot, name, files } =
+            snapshot::take(&self.client, self.flusher.as_ref(), &locked).await?;
+        Ok(Taken { snapshot, name, relfilenodes: tables.iter().copied().zip(files).collect() })
     }
 
     async fn join(&mut self, taken: &Taken) -> Result<(), ReadError> {
-        let name = taken.name.replace('\'', "''");
-        let begin = format!("{BEGIN}; SET TRANSACTION SNAPSHOT '{name}'");
-        self.client.batch_execute(&begin).await.map_err(self.sql_error())
+        snapshot::join(&self.client, &taken.name).await.map_err(self.sql_error())
     }
 
     async fn open(&mut self, table: TableIndex, chunk: Chunk) -> Result<(), ReadError> {
@@ -443,7 +391,8 @@ impl ChunkReader for CopyReader {
     }
 
     async fn log_end(&mut self) -> Result<Lsn, ReadError> {
-        let end = self.position("pg_catalog.pg_current_wal_insert_lsn()").await?;
+        let function = "pg_catalog.pg_current_wal_insert_lsn()";
+        let end = position(&self.client, function).await.map_err(self.sql_error())?;
         Ok(end.without_page_header())
     }
 }

@@ -4,4 +4,6 @@ pub mod catalog;
 pub mod connect;
 pub mod copy;
 pub mod replication;
+pub mod rows;
 pub mod setup;
+pub mod snapshot;

@@ -5,6 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use wal2graph::{
     cli::Global,
     config::{Config, ConfigError, Listen, RawConfig},
+    kafka::{Ack, NewTopic, Retention},
 };
 
 fn nothing(_: &str) -> Option<String> {
@@ -24,6 +25,11 @@ fn load_with(
     let path = folder.path().join("wal2graph.yaml");
     fs::write(&path, text).unwrap();
     Config::load(&Global { config: Some(path), ..flags }, environment)
+}
+
+fn login(config: &Config) -> (&str, &str) {
+    let graph = config.graph().unwrap();
+    (&graph.user, &graph.password)
 }
 
 const WHOLE: &str = "
@@ -52,6 +58,19 @@ tables:
       to: {columns: [product_id], to: public.products}
 limits:
   copy_lanes: 2
+kafka:
+  brokers: one:9092,two:9092
+  topic: shop.changes
+  group: appliers
+  ack: kafka
+  partitions: 1
+  replication_factor: 3
+  retention: 14d
+  properties:
+    security.protocol: SASL_SSL
+    sasl.password: ${NEO4J:-changeit}
+    linger.ms: 5
+    enable.ssl.certificate.verification: false
 http:
   listen: 0.0.0.0:9000
   ready_lag: 5m
@@ -68,15 +87,26 @@ fn a_whole_file_is_understood() {
         ("wal2graph_shop", "wal2graph_shop")
     );
     assert_eq!(config.source.database(), "shop");
-    assert_eq!(
-        (config.graph.user.as_str(), config.graph.password.as_str()),
-        ("writer", "changeit")
-    );
-    assert_eq!(config.graph.database.as_deref(), Some("graphs"));
+    assert_eq!(login(&config), ("writer", "changeit"));
+    assert_eq!(config.graph().unwrap().database.as_deref(), Some("graphs"));
     assert_eq!(config.edits.tables.len(), 3);
     assert_eq!(config.http.listen, Listen::At("0.0.0.0:9000".to_owned()));
     assert_eq!(config.http.limits.ready_lag, Duration::from_secs(300));
     assert_eq!(config.http.limits.progress_timeout, Duration::from_millis(1_500));
+    let kafka = config.kafka().unwrap();
+    assert_eq!(kafka.brokers, "one:9092,two:9092");
+    assert_eq!((kafka.topic.as_str(), kafka.group.as_str()), ("shop.changes", "appliers"));
+    assert_eq!(kafka.ack, Ack::Kafka);
+    let retention = Some(Retention::For(Duration::from_hours(14 * 24)));
+    assert_eq!(kafka.new_topic, NewTopic { replication_factor: Some(3), retention });
+    let properties: Vec<_> = kafka.properties.iter().collect();
+    let expected = [
+        ("enable.ssl.certificate.verification", "false"),
+        ("linger.ms", "5"),
+        ("sasl.password", "changeit"),
+        ("security.protocol", "SASL_SSL"),
+    ];
+    assert_eq!(properties, expected);
     let shown = format!("{config:?}");
     assert!(!shown.contains("secret") && !shown.contains("changeit"), "{shown}");
 }
@@ -91,8 +121,8 @@ fn flags_win_over_the_file_and_the_file_over_the_environment() {
     let environment = |name: &str| (name == "NEO4J_PASSWORD").then(|| "from outside".to_owned());
     let config = load_with("graph: {user: file}", &environment, flags).unwrap();
     assert_eq!((config.pipeline.as_str(), config.source.database()), ("else", "else"));
-    assert_eq!(config.graph.url, "neo4j+s://graph:7000");
-    assert_eq!((config.graph.user.as_str(), config.graph.password.as_str()), ("ann", "pass"));
+    assert_eq!(config.graph().unwrap().url, "neo4j+s://graph:7000");
+    assert_eq!(login(&config), ("ann", "pass"));
     let from_variables = |name: &str| {
         let value = match name {
             "PGHOST" => "db",
@@ -104,10 +134,7 @@ fn flags_win_over_the_file_and_the_file_over_the_environment() {
         Some(value.to_owned())
     };
     let config = load("graph: {url: 'bolt://g:1'}", &from_variables).unwrap();
-    assert_eq!(
-        (config.pipeline.as_str(), config.graph.password.as_str()),
-        ("my_shop", "from outside")
-    );
+    assert_eq!((config.pipeline.as_str(), login(&config).1), ("my_shop", "from outside"));
 }
 
 #[test]
@@ -127,8 +154,52 @@ fn http_is_at_its_default_at_another_address_or_off() {
 }
 
 #[test]
+fn what_a_command_does_not_need_may_be_left_out() {
+    let source = "source: {url: 'postgres://u@h/d'}\n";
+    let config = load(source, &nothing).unwrap();
+    let error = config.graph().unwrap_err().to_string();
+    assert!(error.contains("no graph") && error.contains("bolt://localhost:7687"), "{error}");
+    let error = config.kafka().unwrap_err().to_string();
+    assert!(error.contains("no Kafka") && error.contains("--brokers"), "{error}");
+    let flags = Global { brokers: Some("flag:1".to_owned()), ..Global::default() };
+    for text in ["", "kafka: {brokers: 'file:1'}"] {
+        let config = load_with(&format!("{source}{text}"), &nothing, flags.clone()).unwrap();
+        let kafka = config.kafka().unwrap();
+        assert_eq!((kafka.brokers.as_str(), kafka.topic.as_str()), ("flag:1", "wal2graph.d"));
+        assert_eq!((kafka.group.as_str(), kafka.ack), ("wal2graph-d", Ack::Graph));
+    }
+}
+
+#[test]
+fn what_is_wrong_about_kafka_is_named() {
+    for (text, expected) in [
+        ("{broker: x}", vec!["unknown field `broker`", "did you mean `brokers`?"]),
+        ("{}", vec!["no Kafka", "kafka.brokers", "localhost:9092"]),
+        ("{brokers: b, ack: all}", vec!["`all`", "expected one of graph, kafka"]),
+        ("{brokers: b, topic: a/b}", vec!["kafka.topic \"a/b\"", "1 to 249"]),
+        ("{brokers: b, partitions: 4}", vec!["kafka.partitions 4", "expected 1"]),
+        ("{brokers: b, partitions: many}", vec!["expected a whole number"]),
+        ("{brokers: b, retention: soon}", vec!["kafka.retention \"soon\"", "7d", "forever"]),
+        ("{brokers: b, retention: 0d}", vec!["kafka.retention \"0d\""]),
+        (
+            "{brokers: b, properties: {acks: 1}}",
+            vec!["kafka.properties.acks", "all replicas", "Remove it"],
+        ),
+        (
+            "{brokers: b, properties: {sasl.password: '${NOT_SET}'}}",
+            vec!["kafka.properties", "NOT_SET is not set"],
+        ),
+    ] {
+        let text = format!("source: {{url: 'postgres://u@h/d'}}\nkafka: {text}\n");
+        let error = load(&text, &nothing).unwrap_err().to_string();
+        for part in expected {
+            assert!(error.contains(part), "{text}: {error:?} has no {part:?}");
+        }
+    }
+}
+
+#[test]
 fn errors_name_the_place_the_cause_and_the_fix() {
-    let url = "source: {url: 'postgres://u:secret@h/d'}\n";
     for (text, expected) in [
         (
             "sorce: {}",
@@ -137,7 +208,6 @@ fn errors_name_the_place_the_cause_and_the_fix() {
         ("pipeline: a\ntables:\n  public.a:\n    lable: X\n", vec![":4:", "did you mean `label`?"]),
         ("limits: {copy_lanes: many}", vec![":1:22", "expected a whole number"]),
         ("graph: {url: 'bolt://g'}", vec!["no source", "--source-url"]),
-        (url, vec!["no graph", "bolt://localhost:7687"]),
         (
             "source: {url: 'postgres://u@h/d'}\ngraph: {url: 'bolt://g'}\nhttp: {listen: '8080'}",
             vec!["http.listen \"8080\"", "HOST:PORT", "`off`"],

@@ -13,6 +13,8 @@ mod differential;
 #[path = "../hermetic/exposition.rs"]
 mod exposition;
 mod http;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod northwind;
 mod plans;
 mod replication;

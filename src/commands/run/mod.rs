@@ -10,99 +10,51 @@
 //! slot is held before the epoch is claimed, so that a waiting second instance can not fence a
 //! healthy first one.
 
-mod looks;
-mod notices;
+pub(super) mod looks;
+pub(super) mod notices;
 mod progress;
-mod serve;
+pub(super) mod serve;
 pub(super) mod setup;
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
+use tokio::sync::watch;
 
 use crate::{
-    checkpoint::{Checkpoint, Epoch},
+    checkpoint::Epoch,
     cli::{RunArgs, UntilArg},
     config::Config,
     engine::{Engine, Limits},
     graph::{Model, Statement, TableIndex},
+    lsn::Lsn,
     mapping::Translator,
     metrics::{Copying, Metrics, TableCounts},
-    neo4j::{self, Connection, TellRetry, Writer, claim, copy_progress, sink::Prepared},
-    pipeline::{Ended, Failure, Lane, Observed, Pipeline, Status, TableCopier, Translated, Until},
+    neo4j::{self, checkpoint::Follows, copy_progress, sink::Prepared},
+    pipeline::{Ended, Lane, Observed, Pipeline, Status, TableCopier, Translated, Until},
     postgres::{
         self,
         connect::{Sql, sql},
         copy::{CopyReader, Sources, TableSize},
         replication,
     },
-    shutdown,
 };
 
-use super::CommandError;
+use super::{
+    CommandError, graph,
+    lives::{self, stopped, unless_stopped},
+};
 use notices::{Notices, Noticing};
 
-/// The first pause before everything is connected again.
-const PAUSE_MIN: Duration = Duration::from_millis(250);
-/// The longest.
-const PAUSE_MAX: Duration = Duration::from_secs(15);
-/// A run that lasted this long starts again with the shortest pause.
-const HEALTHY: Duration = Duration::from_secs(30);
 /// How often a server that allows any silence is told our position.
 const FEEDBACK_MAX: Duration = Duration::from_secs(1);
 
 /// Runs until it is stopped, or `--until` is reached, or something has to be changed first.
 pub async fn execute(config: &Config, args: &RunArgs) -> Result<(), CommandError> {
+    config.graph()?;
     let run = Run::new(config);
     let _serving = serve::start(config, &run.metrics).await?;
-    let (stopping, stop) = watch::channel(false);
-    let metrics = run.metrics.clone();
-    tokio::spawn(async move {
-        let requested = shutdown::requested().await;
-        metrics.stopping();
-        stopping.send_replace(requested.is_ok());
-    });
     let mut until = args.until;
-    let mut pause = PAUSE_MIN;
-    loop {
-        let started = Instant::now();
-        let error = match run.attempt(&mut until, &stop).await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.is_transient() => error,
-            Err(error) => return Err(error),
-        };
-        if started.elapsed() > HEALTHY {
-            pause = PAUSE_MIN;
-        }
-        tracing::warn!(%error, again_in_ms = pause.as_millis() as u64, "not connected");
-        run.metrics.waiting(error.to_string());
-        run.metrics.counts().retried("reconnect");
-        tokio::select! {
-            () = stopped(stop.clone()) => return Ok(()),
-            () = sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
-        }
-    }
-}
-
-/// Resolves once the program is asked to stop.
-async fn stopped(mut stop: watch::Receiver<bool>) {
-    if stop.wait_for(|stop| *stop).await.is_err() {
-        std::future::pending().await
-    }
-}
-
-/// Gives up connecting and preparing when the program is asked to stop: nothing is in flight then.
-async fn unless_stopped<T>(
-    stop: &watch::Receiver<bool>,
-    work: impl Future<Output = Result<T, CommandError>>,
-) -> Result<Option<T>, CommandError> {
-    tokio::select! {
-        result = work => result.map(Some),
-        () = stopped(stop.clone()) => Ok(None),
-    }
+    lives::live(&run.metrics, async |stop| run.attempt(&mut until, stop).await).await
 }
 
 /// What lasts from one connected life to the next.
@@ -180,12 +132,7 @@ impl<'a> Run<'a> {
         let mapping = Arc::new(super::mapping(config, &catalog)?);
         let model = Arc::new(mapping.model.clone());
         let target = target(until, &client).await?;
-        let graph = Connection::new(&config.graph, neo4j::connect::LONG_ANSWER_LIMIT)?;
-        neo4j::checkpoint::prepare(&graph).await?;
-        let requirements = neo4j::schema::requirements(&model);
-        for made in neo4j::schema::establish(&graph, &requirements).await? {
-            tracing::info!(constraint = made.name(), "made in the graph");
-        }
+        let graph = graph::open(config, &model).await?;
         let translator = Translator::new(mapping.clone());
         let mut connection = replication::Connection::connect(&config.source).await?;
         let system = connection.identify().await?;
@@ -200,16 +147,13 @@ impl<'a> Run<'a> {
         };
         setup::check_origin(&checkpoint, &system)?;
         setup::check_checkpoint(config, &client, &mapping, &checkpoint).await?;
-        let source = hold_slot(config, connection, &server, &checkpoint).await?;
-        let claimed = claim::claim(&config.graph, &config.pipeline, claim::PATIENCE).await;
-        let claimed = claimed.map_err(|error| CommandError::NotYet(error.to_string()))?;
-        for transaction in &claimed.terminated {
-            tracing::warn!(transaction, "ended a stopped writer's transaction");
-        }
-        let checkpoint = claimed.checkpoint;
+        let from = checkpoint.position.lsn;
+        let source = hold_slot(config, connection, &server, from).await?;
+        let checkpoint = graph::claim(config).await?;
         let progress = copy_progress::read(&graph, &config.pipeline).await?;
         let ended_before = postgres::copy::current_xid(&client).await?;
-        let (epoch, status) = (checkpoint.epoch, status_at(&checkpoint, !progress.is_empty()));
+        let (epoch, status) =
+            (checkpoint.epoch, graph::status_at(&checkpoint, !progress.is_empty()));
         let mut expected = BTreeMap::new();
         let copier = match status.copying {
             false => None,
@@ -261,16 +205,13 @@ impl<'a> Run<'a> {
     }
 
     fn sink(&self, epoch: Epoch, model: &Arc<Model>) -> Result<neo4j::Sink, CommandError> {
-        let connect = || Connection::new(&self.config.graph, neo4j::connect::ANSWER_LIMIT);
-        let metrics = self.metrics.clone();
-        let tell: TellRetry = Arc::new(move |reason| metrics.counts().retried(reason));
-        let writer = Writer::new(connect()?, &self.config.pipeline, epoch).telling(tell);
-        Ok(neo4j::Sink::new(writer, connect()?, model.clone()))
+        let writer = graph::writer(self.config, &self.metrics, epoch, Follows::Slot)?;
+        graph::sink(self.config, writer, model)
     }
 }
 
 /// Where `--until` leads; `current` is what is committed when it is looked up first.
-async fn target(
+pub(super) async fn target(
     until: &mut Option<UntilArg>,
     client: &tokio_postgres::Client,
 ) -> Result<Until, CommandError> {
@@ -285,29 +226,17 @@ async fn target(
     })
 }
 
-/// Where a pipeline is before it begins.
-fn status_at(checkpoint: &Checkpoint, copying: bool) -> Status {
-    Status {
-        received: checkpoint.position.lsn,
-        applied: checkpoint.position,
-        // A graph that no transaction was applied to is as old as its checkpoint.
-        committed_at: checkpoint.committed_at.or(Some(checkpoint.updated_at)),
-        copying,
-        ..Status::default()
-    }
-}
-
 fn table_rows(model: &Model, sizes: &[(TableIndex, TableSize)]) -> BTreeMap<String, u64> {
     let known = sizes.iter().filter_map(|(table, size)| Some((*table, size.rows?)));
     known.map(|(table, rows)| (model.table(table).name.clone(), rows)).collect()
 }
 
-/// Starts the stream at the checkpoint: from then on nobody else can.
-async fn hold_slot(
+/// Starts the stream where the sink is: from then on nobody else can.
+pub(super) async fn hold_slot(
     config: &Config,
     connection: replication::Connection,
     server: &postgres::setup::Server,
-    checkpoint: &Checkpoint,
+    from: Lsn,
 ) -> Result<replication::Stream, CommandError> {
     let sentinel = sql(&config.source).await?;
     let third = Duration::from_millis(server.sender_timeout_ms.unsigned_abs() / 3);
@@ -315,8 +244,7 @@ async fn hold_slot(
     let Sql { client, closed } = sentinel;
     // The connection stays open for as long as its client lives.
     let closed = closed.keeping(client);
-    let stream = connection
-        .start(&config.slot, &config.publication, checkpoint.position.lsn, interval, closed)
-        .await?;
+    let stream =
+        connection.start(&config.slot, &config.publication, from, interval, closed).await?;
     Ok(stream)
 }

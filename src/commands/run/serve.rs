@@ -18,7 +18,10 @@ pub async fn start(config: &Config, metrics: &Arc<Metrics>) -> Result<JoinSet<()
     let mut tasks = JoinSet::new();
     if let Some(listener) = listener(&config.http.listen).await? {
         tasks.spawn(looks::at_source(config.clone(), metrics.clone()));
-        tasks.spawn(looks::at_graph(config.graph.clone(), metrics.clone()));
+        // A publisher may have none.
+        if let Ok(graph) = config.graph() {
+            tasks.spawn(looks::at_graph(graph.clone(), metrics.clone()));
+        }
         tasks.spawn(http::serve(listener, metrics.clone()));
     }
     Ok(tasks)

@@ -7,10 +7,11 @@ use tokio_postgres::Client;
 
 use crate::{
     catalog::Catalog,
-    checkpoint::{Checkpoint, Origin},
+    checkpoint::{Checkpoint, Log, Origin},
     config::Config,
     copy::{Progress, ranges},
     graph::{Model, Pass, TableIndex, model::Shape},
+    lsn::Lsn,
     mapping::Mapping,
     neo4j::{
         self, Connection,
@@ -19,7 +20,7 @@ use crate::{
     postgres::{
         copy::{TableSize, table_size},
         replication::System,
-        setup::{self, Server},
+        setup::{self, Server, Slot},
     },
 };
 
@@ -94,29 +95,17 @@ impl FirstStart<'_> {
         mapping: &Mapping,
     ) -> Result<Checkpoint, CommandError> {
         let FirstStart { config, client, graph, system } = self;
-        if mapping.model.tables.is_empty() {
-            return Err(definite(
-                "there is no table to map: wal2graph plan says which are left out and why",
-            ));
-        }
-        if setup::publication(client, &config.publication).await?.is_none() {
-            let tables = mapping.published_tables();
-            let sql = setup::create_publication_sql(&config.publication, tables);
-            client.batch_execute(&sql).await?;
-            tracing::info!(publication = config.publication, "publication created");
-        }
+        create_publication(config, client, mapping).await?;
         let lsn = match setup::slot(client, &config.slot).await? {
-            Some(slot) => slot.confirmed.ok_or_else(|| {
-                definite(format!("the slot {} is not a logical one; name another", config.slot))
-            })?,
+            Some(slot) => confirmed(config, &slot)?,
             None => create_slot(config, client).await?,
         };
         let new = NewCheckpoint {
-            lsn,
+            start: lsn,
             origin: Origin {
                 system_identifier: system.identifier.clone(),
                 timeline: system.timeline,
-                slot: config.slot.clone(),
+                log: Log::Slot(config.slot.clone()),
             },
             mapping_digest: mapping.digest(),
         };
@@ -128,8 +117,35 @@ impl FirstStart<'_> {
     }
 }
 
+/// Makes the publication, if there is none.
+pub async fn create_publication(
+    config: &Config,
+    client: &Client,
+    mapping: &Mapping,
+) -> Result<(), CommandError> {
+    if mapping.model.tables.is_empty() {
+        return Err(definite(
+            "there is no table to map: wal2graph plan says which are left out and why",
+        ));
+    }
+    if setup::publication(client, &config.publication).await?.is_none() {
+        let tables = mapping.published_tables();
+        let sql = setup::create_publication_sql(&config.publication, tables);
+        client.batch_execute(&sql).await?;
+        tracing::info!(publication = config.publication, "publication created");
+    }
+    Ok(())
+}
+
+/// What was acknowledged to a slot.
+pub fn confirmed(config: &Config, slot: &Slot) -> Result<Lsn, CommandError> {
+    slot.confirmed.ok_or_else(|| {
+        definite(format!("the slot {} is not a logical one; name another", config.slot))
+    })
+}
+
 /// Makes the slot, and says whom it waits for.
-async fn create_slot(config: &Config, client: &Client) -> Result<crate::lsn::Lsn, CommandError> {
+pub async fn create_slot(config: &Config, client: &Client) -> Result<Lsn, CommandError> {
     const PATIENCE: Duration = Duration::from_secs(3);
     let watcher = crate::postgres::connect::sql(&config.source).await?;
     let creating = setup::create_slot(client, &config.slot);
@@ -196,10 +212,11 @@ pub async fn check_checkpoint(
             "the mapping has changed since the graph was made: restore the configuration and the tables, or {again}"
         )));
     }
-    if checkpoint.origin.slot != config.slot {
+    let log = Log::Slot(config.slot.clone());
+    if checkpoint.origin.log != log {
         return Err(definite(format!(
-            "the graph was made through the slot {}, not {}: name that one, or {again}",
-            checkpoint.origin.slot, config.slot
+            "the graph was made through {}, not {log}: name that one, or {again}",
+            checkpoint.origin.log
         )));
     }
     let slot = setup::slot(client, &config.slot).await?;

@@ -3,9 +3,9 @@
 use std::{convert::Infallible, sync::Arc, sync::Mutex, time::Duration};
 
 use wal2graph::{
-    change::{Begin, Change, Commit, Event, Timestamp},
+    change::{Begin, Change, Commit, Event},
     checkpoint::{Advance, Position},
-    engine::{Batch, Engine, Input, Limits, Output},
+    engine::{Batch, Engine, Input, Limits, Output, Share},
     graph::{self, Model, Statement},
     lsn::Lsn,
     pipeline::{Failure, Observed, Observer, Prepare, Sink, Translate, Translated, Written},
@@ -21,7 +21,8 @@ fn change() -> Change {
 fn transaction(committed: i64, changes: usize) -> Vec<Event> {
     let (commit_lsn, committed_at) = (Lsn(committed as u64 * 10), second(committed));
     let begin = Begin { xid: committed as u32, commit_lsn, committed_at };
-    let commit = Commit { commit_lsn, end_lsn: Lsn(commit_lsn.0 + 5), committed_at };
+    let end_lsn = Lsn(commit_lsn.0 + 5);
+    let commit = Commit { commit_lsn, end_lsn, source_lsn: end_lsn, committed_at };
     let mut events = vec![Event::Begin(begin)];
     events.extend((0..changes).map(|_| Event::Change(change())));
     events.push(Event::Commit(commit));
@@ -60,7 +61,7 @@ fn the_oldest_unapplied_transaction_is_known_wherever_it_is() {
     receive(&mut engine, transaction(8, 1));
     assert_eq!(engine.oldest_unapplied(), Some(second(7)), "it waits");
     let first = batch(&mut engine).unwrap();
-    assert_eq!(first.commits, [second(7), second(8)]);
+    assert_eq!(first.commits(), [second(7), second(8)]);
     receive(&mut engine, transaction(9, 1));
     assert_eq!(engine.oldest_unapplied(), Some(second(7)), "it is on its way");
     engine.handle(Input::Applied).unwrap();
@@ -69,9 +70,9 @@ fn the_oldest_unapplied_transaction_is_known_wherever_it_is() {
     engine.handle(Input::Applied).unwrap();
     assert_eq!(engine.oldest_unapplied(), None);
     // An idle position on its way holds nothing.
-    let idle = Event::Keepalive { wal_end: Lsn(500), reply_requested: false };
+    let idle = Event::Keepalive { wal_end: Lsn(500), source_lsn: Lsn(500), reply_requested: false };
     receive(&mut engine, vec![idle]);
-    assert!(batch(&mut engine).is_some_and(|batch| batch.commits.is_empty()));
+    assert!(batch(&mut engine).is_some_and(|batch| batch.commits().is_empty()));
     assert_eq!(engine.oldest_unapplied(), None);
 }
 
@@ -79,13 +80,23 @@ fn the_oldest_unapplied_transaction_is_known_wherever_it_is() {
 fn a_transaction_in_parts_is_committed_with_its_last_part() {
     let mut engine = engine(2);
     receive(&mut engine, transaction(7, 5));
-    let mut commits = Vec::new();
+    let (mut commits, mut places) = (Vec::new(), Vec::new());
     while let Some(batch) = batch(&mut engine) {
         assert_eq!(engine.oldest_unapplied(), Some(second(7)));
-        commits.push(batch.commits);
+        commits.push(batch.commits());
+        let place = |share: &Share| (share.first_event, share.changes, share.end.is_some());
+        places.extend(batch.shares.iter().map(place));
         engine.handle(Input::Applied).unwrap();
     }
     assert_eq!(commits, [vec![], vec![], vec![second(7)]]);
+    assert_eq!(places, [(0, 2, false), (2, 2, false), (4, 1, true)]);
+    receive(&mut engine, transaction(8, 2));
+    let part = batch(&mut engine).unwrap();
+    engine.handle(Input::Applied).unwrap();
+    let rest = batch(&mut engine).unwrap();
+    assert_eq!((part.shares[0].changes, part.shares[0].end), (2, None));
+    assert_eq!((rest.shares[0].first_event, rest.shares[0].changes), (2, 0), "nothing but its end");
+    assert!(rest.changes.is_empty() && rest.shares[0].end.is_some());
 }
 
 /// Maps nothing, and counts how often it is told that a batch ends.
@@ -146,11 +157,20 @@ async fn the_observer_is_told_once_a_batch_of_what_is_in_the_graph() {
         Translated { translator, finish: |_: &Model, statements: Vec<Statement>| statements };
     let mut sink = Observed { sink: AwayFrom(Lsn(30)), observer: Told(told.clone()) };
     let batch = |changes: usize, to: u64| {
-        let commits: Vec<Timestamp> = (0..changes.min(1)).map(|_| second(1)).collect();
+        let share = Share {
+            xid: 1,
+            commit_lsn: Lsn(to),
+            committed_at: second(1),
+            first_event: 0,
+            changes,
+            end: Some(Lsn(to)),
+        };
+        let shares = Vec::from_iter((changes > 0).then_some(share));
         let to = Position::at(Lsn(to));
-        let advance = Advance { from: Position::at(Lsn(1)), to, committed_at: None };
+        let advance =
+            Advance { from: Position::at(Lsn(1)), to, source_lsn: to.lsn, committed_at: None };
         let changes = vec![change(); changes];
-        Batch { changes, advance, whole_transactions: true, xids: vec![], commits }
+        Batch { changes, advance, whole_transactions: true, shares }
     };
     let mut results = Vec::new();
     for batch in [batch(3, 10), batch(0, 20), batch(3, 30)] {

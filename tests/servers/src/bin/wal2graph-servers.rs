@@ -2,11 +2,14 @@
 
 use std::{env, io, process::ExitCode};
 
-use wal2graph_servers::{Neo4j, Neo4jOptions, Postgres, PostgresOptions, ServerError, fetch_neo4j};
+use wal2graph_servers::{
+    KafkaOptions, Neo4j, Neo4jOptions, Postgres, PostgresOptions, ServerError, fetch_kafka,
+    fetch_neo4j,
+};
 
 fn main() -> ExitCode {
     let result = match env::args().nth(1).as_deref() {
-        Some("fetch") => fetch_neo4j(&Neo4jOptions::default().version).map(drop),
+        Some("fetch") => fetch(),
         Some("run") => run(),
         _ => {
             eprintln!("usage: wal2graph-servers fetch | run");
@@ -20,6 +23,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn fetch() -> Result<(), ServerError> {
+    fetch_neo4j(&Neo4jOptions::default().version)?;
+    fetch_kafka(&KafkaOptions::default().version)?;
+    Ok(())
 }
 
 fn run() -> Result<(), ServerError> {

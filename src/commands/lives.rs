@@ -1,0 +1,76 @@
+//! The lives of a pipeline: connected, until a side is away; then everything is let go of, and after
+//! a pause connected again.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    metrics::Metrics,
+    pipeline::{Ended, Failure},
+    shutdown,
+};
+
+use super::CommandError;
+
+/// The first pause before everything is connected again.
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+/// The longest.
+const PAUSE_MAX: Duration = Duration::from_secs(15);
+/// A run that lasted this long starts again with the shortest pause.
+const HEALTHY: Duration = Duration::from_secs(30);
+
+/// Lives until an attempt ends well, the program is asked to stop, or something has to be changed
+/// first. `attempt` is one connected life.
+pub async fn live(
+    metrics: &Arc<Metrics>,
+    mut attempt: impl AsyncFnMut(&watch::Receiver<bool>) -> Result<Ended, CommandError>,
+) -> Result<(), CommandError> {
+    let (stopping, stop) = watch::channel(false);
+    let told = metrics.clone();
+    tokio::spawn(async move {
+        let requested = shutdown::requested().await;
+        told.stopping();
+        stopping.send_replace(requested.is_ok());
+    });
+    let mut pause = PAUSE_MIN;
+    loop {
+        let started = Instant::now();
+        let error = match attempt(&stop).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_transient() => error,
+            Err(error) => return Err(error),
+        };
+        if started.elapsed() > HEALTHY {
+            pause = PAUSE_MIN;
+        }
+        tracing::warn!(%error, again_in_ms = pause.as_millis() as u64, "not connected");
+        metrics.waiting(error.to_string());
+        metrics.counts().retried("reconnect");
+        tokio::select! {
+            () = stopped(stop.clone()) => return Ok(()),
+            () = sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
+        }
+    }
+}
+
+/// Resolves once the program is asked to stop.
+pub async fn stopped(mut stop: watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// Gives up connecting and preparing when the program is asked to stop: nothing is in flight then.
+pub async fn unless_stopped<T>(
+    stop: &watch::Receiver<bool>,
+    work: impl Future<Output = Result<T, CommandError>>,
+) -> Result<Option<T>, CommandError> {
+    tokio::select! {
+        result = work => result.map(Some),
+        () = stopped(stop.clone()) => Ok(None),
+    }
+}

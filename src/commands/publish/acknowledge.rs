@@ -1,0 +1,213 @@
+//! What lets go of the source's log: Kafka, or the graph behind it.
+//!
+//! ```text
+//! ack: kafka    pipeline --published--> slot
+//! ack: graph    pipeline --published--> min --> slot
+//!               checkpoint in the graph --^
+//! ```
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+
+use crate::{
+    change::Event,
+    config::{Config, ConfigError},
+    lsn::Lsn,
+    neo4j::{self, Connection, Error},
+    pipeline::Source,
+};
+
+/// How often the graph's checkpoint is read.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// When the slot is acknowledged.
+pub enum Rule {
+    /// Once Kafka has it.
+    Published,
+    /// Once the graph has it too. Nothing is acknowledged before the graph has a checkpoint.
+    Graph(watch::Receiver<Lsn>),
+}
+
+/// A source that is acknowledged by a rule.
+pub struct Acknowledging<S> {
+    source: S,
+    rule: Rule,
+    published: Lsn,
+    acknowledged: Lsn,
+}
+
+impl<S> Acknowledging<S> {
+    /// Nothing is published yet.
+    pub fn new(source: S, rule: Rule) -> Self {
+        Acknowledging { source, rule, published: Lsn::ZERO, acknowledged: Lsn::ZERO }
+    }
+
+    /// The source alone.
+    pub fn into_inner(self) -> S {
+        self.source
+    }
+}
+
+impl<S: Source> Acknowledging<S> {
+    fn pass_on(&mut self) {
+        let lsn = match &mut self.rule {
+            Rule::Published => self.published,
+            Rule::Graph(graph) => self.published.min(*graph.borrow_and_update()),
+        };
+        if lsn > self.acknowledged {
+            self.acknowledged = lsn;
+            self.source.acknowledge(lsn);
+        }
+    }
+}
+
+/// Resolves when the graph has moved.
+async fn moved(rule: &mut Rule) {
+    if let Rule::Graph(graph) = rule
+        && graph.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
+impl<S: Source> Source for Acknowledging<S> {
+    type Error = S::Error;
+
+    async fn next(&mut self) -> Result<Vec<Event>, S::Error> {
+        loop {
+            tokio::select! {
+                events = self.source.next() => return events,
+                () = moved(&mut self.rule) => self.pass_on(),
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, lsn: Lsn) {
+        self.published = self.published.max(lsn);
+        self.pass_on();
+    }
+}
+
+/// Reads how far the graph is, for as long as `tasks` lives. The position only goes forward.
+pub fn follow(
+    config: &Config,
+    system_identifier: &str,
+    tasks: &mut JoinSet<()>,
+) -> Result<watch::Receiver<Lsn>, ConfigError> {
+    let (options, pipeline) = (config.graph()?.clone(), config.pipeline.clone());
+    let system_identifier: Arc<str> = system_identifier.into();
+    let (sender, receiver) = watch::channel(Lsn::ZERO);
+    tasks.spawn(async move {
+        let mut timer = interval(INTERVAL);
+        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut connection = None;
+        let mut answers = Answers::default();
+        loop {
+            timer.tick().await;
+            match position(&options, &pipeline, &system_identifier, &mut connection).await {
+                Ok(found) => {
+                    answers.answered(&found);
+                    let lsn = found.lsn();
+                    sender.send_if_modified(|last| {
+                        let further = lsn > *last;
+                        *last = lsn.max(*last);
+                        further
+                    });
+                }
+                Err(error) => {
+                    connection = None;
+                    answers.failed(&error);
+                }
+            }
+        }
+    });
+    Ok(receiver)
+}
+
+/// What is in the graph of the pipeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Position(Lsn),
+    /// The graph was made from another cluster: its positions say nothing of this one.
+    Another(String),
+}
+
+impl Found {
+    fn lsn(&self) -> Lsn {
+        match self {
+            Found::Position(lsn) => *lsn,
+            Found::Nothing | Found::Another(_) => Lsn::ZERO,
+        }
+    }
+}
+
+async fn position(
+    options: &neo4j::Options,
+    pipeline: &str,
+    system_identifier: &str,
+    kept: &mut Option<Connection>,
+) -> Result<Found, Error> {
+    let connection = match kept {
+        Some(connection) => connection,
+        None => kept.insert(Connection::new(options, neo4j::connect::ANSWER_LIMIT)?),
+    };
+    Ok(match neo4j::checkpoint::read(connection, pipeline).await? {
+        None => Found::Nothing,
+        Some(checkpoint) if checkpoint.origin.system_identifier == system_identifier => {
+            Found::Position(checkpoint.lsn)
+        }
+        Some(checkpoint) => Found::Another(checkpoint.origin.system_identifier),
+    })
+}
+
+/// What was said last, so that only news is logged.
+#[derive(Default)]
+struct Answers {
+    last: Option<Said>,
+}
+
+#[derive(PartialEq)]
+enum Said {
+    Waiting,
+    Following,
+    Another,
+    Away,
+}
+
+impl Answers {
+    fn is_news(&mut self, said: Said) -> bool {
+        let is_news = self.last.as_ref() != Some(&said);
+        self.last = Some(said);
+        is_news
+    }
+
+    fn answered(&mut self, found: &Found) {
+        match found {
+            Found::Nothing if self.is_news(Said::Waiting) => {
+                tracing::info!("the slot waits for the graph: it has no checkpoint yet (apply)");
+            }
+            Found::Position(lsn) if self.is_news(Said::Following) => {
+                tracing::info!(%lsn, "the slot follows the graph");
+            }
+            Found::Another(system) if self.is_news(Said::Another) => tracing::error!(
+                system,
+                "the slot waits: the graph was made from another cluster. Name another pipeline, \
+                 or see graph.url"
+            ),
+            _ => {}
+        }
+    }
+
+    fn failed(&mut self, error: &Error) {
+        if self.is_news(Said::Away) {
+            tracing::warn!(%error, "the slot waits: the graph does not say how far it is");
+        }
+    }
+}

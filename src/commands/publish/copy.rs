@@ -1,0 +1,190 @@
+//! The copy into the topic: the rows of a table as read records, while the stream is held.
+//!
+//! ```text
+//! turn:  begin (lock, snapshot) -> seen? -> rows -> records -> ... -> heartbeat: the table is there
+//! ```
+//!
+//! A table is read under one snapshot, during one hold. The snapshot sees every transaction that was
+//! published, so a row is never older than what is in the topic before it; what comes after it is in
+//! the row already, and ends equal, or is newer. Because one snapshot has the whole table, each row
+//! is read exactly once, whole, and no later change can find it missing.
+//!
+//! Progress is a table: a heartbeat names those that are there. A publisher that was killed in the
+//! middle of one publishes that one again.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+use tokio_postgres::Client;
+
+use crate::{
+    catalog::{Catalog, Table},
+    change::{Relation, Tuple},
+    envelope::{DecodeOptions, Decoder, EncodeError, Encoder, Record, Snapshot},
+    kafka::{
+        self,
+        encode::{heartbeat, now},
+        producer::Producer,
+    },
+    lsn::Lsn,
+    pipeline::{Copier, Failure, Held, Turn},
+    postgres::{copy::ReadError, rows::TableReader},
+};
+
+use super::super::lives::stopped;
+
+/// The pause before a snapshot is taken again that did not see all that is published, or before the
+/// stream is held again that stood within a transaction.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Where the rows go.
+pub struct To {
+    /// Makes records of them.
+    pub encoder: Encoder,
+    /// Produces them.
+    pub producer: Producer,
+    /// The tables that are in the topic, by object id.
+    pub copied: watch::Sender<Vec<u32>>,
+}
+
+/// Copies tables, one after the other.
+pub struct RowCopier {
+    reader: TableReader,
+    tables: VecDeque<(Table, Arc<Relation>)>,
+    /// Transactions that ran when this instance started must have ended: an earlier one may have
+    /// published them, and a snapshot may not see them yet.
+    ended_before: u64,
+    to: To,
+    stop: watch::Receiver<bool>,
+    /// No row was read yet, by this instance.
+    is_first: bool,
+}
+
+/// Why the copy can not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// The source can not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A row can not be encoded.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// A row can not be produced.
+    #[error(transparent)]
+    Produce(#[from] kafka::Error),
+}
+
+impl Failure for CopyError {
+    fn is_transient(&self) -> bool {
+        match self {
+            CopyError::Read(error) => error.is_transient(),
+            CopyError::Encode(_) => false,
+            CopyError::Produce(error) => error.is_transient(),
+        }
+    }
+}
+
+impl RowCopier {
+    /// Copies `tables` of the catalog. `ended_before` is a transaction id that was given out after
+    /// this instance had the slot. When `stop` says so, a turn ends early, and its table is not
+    /// there.
+    ///
+    /// # Panics
+    /// When the tables are not the catalog's.
+    pub fn new(
+        client: Client,
+        catalog: &Catalog,
+        tables: Vec<Table>,
+        ended_before: u64,
+        to: To,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        let decoder = Decoder::new(catalog, DecodeOptions::default());
+        let tables = tables.into_iter().map(|table| {
+            let relation = decoder.relation(&table.name).expect("the table is in the catalog");
+            (table, relation.clone())
+        });
+        let tables = tables.collect();
+        let reader = TableReader::new(client);
+        RowCopier { reader, tables, ended_before, to, stop, is_first: true }
+    }
+
+    /// Publishes all rows of a table; false when it was stopped before the last.
+    async fn publish(
+        &mut self,
+        table: &Table,
+        relation: &Arc<Relation>,
+        at: Lsn,
+    ) -> Result<bool, CopyError> {
+        self.reader.open(table).await?;
+        let is_last_table = self.tables.len() == 1;
+        // The last row is known to be the last when there is no other.
+        let mut held_back: Option<Tuple> = None;
+        let mut count = 0;
+        loop {
+            let rows = tokio::select! {
+                rows = self.reader.rows() => rows?,
+                () = stopped(self.stop.clone()) => return Ok(false),
+            };
+            let is_end = rows.is_none();
+            let mut ready: Vec<Tuple> = held_back.take().into_iter().collect();
+            ready.extend(rows.unwrap_or_default());
+            if !is_end {
+                held_back = ready.pop();
+            }
+            count += ready.len();
+            let mut records: Vec<Record> = Vec::with_capacity(ready.len());
+            for row in &ready {
+                let snapshot = match (std::mem::take(&mut self.is_first), is_end && is_last_table) {
+                    (_, true) => Snapshot::Last,
+                    (true, false) => Snapshot::First,
+                    (false, false) => Snapshot::Inside,
+                };
+                records.push(self.to.encoder.read(at, snapshot, relation, row, now())?);
+            }
+            self.to.producer.produce(&records).await?;
+            if is_end {
+                tracing::info!(table = %table.name, rows = count, "in the topic");
+                return Ok(true);
+            }
+        }
+    }
+}
+
+impl Copier for RowCopier {
+    type Error = CopyError;
+
+    async fn turn(&mut self, held: &mut Held) -> Result<Turn, CopyError> {
+        let Some((table, relation)) = self.tables.front().cloned() else {
+            return Ok(Turn::Settled);
+        };
+        if held.position.part.is_some() {
+            // A read record in a transaction would cut it in two.
+            sleep(PAUSE).await;
+            return Ok(Turn::More);
+        }
+        let started = Instant::now();
+        let taken = self.reader.begin(&table).await?;
+        let ended = taken.snapshot.xmin() >= self.ended_before;
+        if !ended || !held.applied.are_seen_by(&taken.snapshot) {
+            self.reader.release(&table).await?;
+            sleep(PAUSE).await;
+            return Ok(Turn::More);
+        }
+        let at = held.position.lsn;
+        let is_whole = self.publish(&table, &relation, at).await?;
+        self.reader.release(&table).await?;
+        if !is_whole {
+            return Ok(Turn::More);
+        }
+        self.to.copied.send_modify(|copied| copied.push(table.oid));
+        let there = heartbeat(&self.to.encoder, at, &self.to.copied.borrow());
+        self.to.producer.produce(&[there]).await?;
+        self.tables.pop_front();
+        tracing::debug!(seconds = started.elapsed().as_secs_f32(), "the stream was held");
+        Ok(if self.tables.is_empty() { Turn::Settled } else { Turn::More })
+    }
+}

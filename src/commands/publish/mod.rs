@@ -1,0 +1,224 @@
+//! `publish`: the tables, then what changes in them, to a topic; connects again when a side was
+//! away.
+//!
+//! ```text
+//! catalog -> topic -> tail: where the topic is -> slot held there -> tail again -> pipeline
+//!    ^       (first start: publication, slot)                                         |
+//!    +------- transient failure: let go of everything, wait, again -------------------+
+//! ```
+//!
+//! It is the pipeline of `run` with another sink. There is no checkpoint beside the records: how far
+//! the topic is, its end says. The slot is held before the end is read for good, so that no other
+//! publisher can move it any more.
+
+mod acknowledge;
+mod copy;
+mod start;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use tokio::{sync::watch, task::JoinSet};
+
+use crate::{
+    catalog::Catalog,
+    checkpoint::Position,
+    cli::{PublishArgs, UntilArg},
+    config::Config,
+    engine::{Engine, Limits},
+    envelope::{Encoder, History, Names},
+    kafka::{
+        Ack,
+        encode::{Encoding, heartbeat},
+        producer::Producer,
+        tail, topic,
+    },
+    lsn::Lsn,
+    mapping::Mapping,
+    metrics::{Metrics, TableCounts, now},
+    pipeline::{Ended, Observed, Pipeline, Status, Until},
+    postgres::{
+        self,
+        connect::{Sql, sql},
+        replication,
+    },
+};
+
+use super::{
+    CommandError,
+    lives::{self, stopped, unless_stopped},
+    read_catalog,
+    run::{hold_slot, serve, setup, target},
+};
+use acknowledge::{Acknowledging, Rule};
+use copy::RowCopier;
+
+/// Runs until it is stopped, or `--until` is reached, or something has to be changed first.
+pub async fn execute(config: &Config, args: &PublishArgs) -> Result<(), CommandError> {
+    if config.kafka()?.ack == Ack::Graph {
+        config.graph()?;
+    }
+    let metrics = Arc::new(Metrics::new(&config.pipeline, config.http.limits));
+    let _serving = serve::start(config, &metrics).await?;
+    let publish = Publish { config, metrics: metrics.clone() };
+    let mut until = args.until;
+    lives::live(&metrics, async |stop| publish.attempt(&mut until, stop).await).await
+}
+
+/// What lasts from one connected life to the next.
+struct Publish<'a> {
+    config: &'a Config,
+    metrics: Arc<Metrics>,
+}
+
+/// Everything that a life needs, connected.
+struct Ready {
+    source: Acknowledging<replication::Stream>,
+    encoding: Encoding,
+    sink: Observed<Producer, TableCounts>,
+    copier: Option<RowCopier>,
+    position: Lsn,
+    until: Until,
+    /// Kept open for as long as the pipeline runs.
+    _sql: tokio_postgres::Client,
+    _following: JoinSet<()>,
+}
+
+impl Publish<'_> {
+    /// One connected life of the pipeline.
+    async fn attempt(
+        &self,
+        until: &mut Option<UntilArg>,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Ended, CommandError> {
+        let Some(mut ready) = unless_stopped(stop, self.prepare(until, stop)).await? else {
+            return Ok(Ended::Stopped);
+        };
+        let (position, copying) = (ready.position, ready.copier.is_some());
+        tracing::info!(%position, copying, "publishing");
+        let status = watch::Sender::new(Status {
+            received: position,
+            complete: position,
+            applied: Position::at(position),
+            committed_at: Some(now()),
+            copying,
+            ..Status::default()
+        });
+        self.metrics.connected(status.subscribe(), None);
+        let run = Pipeline {
+            source: &mut ready.source,
+            preparer: ready.encoding,
+            sink: ready.sink,
+            copier: ready.copier,
+            engine: Engine::new(Limits::DEFAULT, Position::at(position)),
+            until: ready.until,
+            status,
+        };
+        let ended = run.run(stopped(stop.clone())).await;
+        ready.source.into_inner().close().await;
+        let ended = ended?;
+        tracing::info!(reason = ?ended, "stopped");
+        Ok(ended)
+    }
+
+    async fn prepare(
+        &self,
+        until: &mut Option<UntilArg>,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Ready, CommandError> {
+        let (config, kafka) = (self.config, self.config.kafka()?);
+        let (Sql { client, .. }, catalog) = read_catalog(config).await?;
+        let server = postgres::setup::server(&client).await?;
+        setup::check_server(&server)?;
+        let mapping = Arc::new(super::mapping(config, &catalog)?);
+        let until = target(until, &client).await?;
+        let topic = self.topic().await?;
+        let mut connection = replication::Connection::connect(&config.source).await?;
+        let system = connection.identify().await?;
+        let (system_identifier, timeline) = (system.identifier, system.timeline);
+        let history = History { system_identifier, timeline };
+        let tail = tail::read(kafka).await?;
+        let slot = postgres::setup::slot(&client, &config.slot).await?;
+        let position = match start::decide(config, &tail, slot.as_ref(), &history)? {
+            start::Start::At(lsn) => lsn,
+            start::Start::First => {
+                setup::create_publication(config, &client, &mapping).await?;
+                setup::create_slot(config, &client).await?
+            }
+        };
+        setup::check_publication(config, &client, &mapping).await?;
+        let source = hold_slot(config, connection, &server, position).await?;
+        if tail::read(kafka).await?.end_lsn != tail.end_lsn {
+            let what = "another publisher has just written to the topic";
+            return Err(CommandError::NotYet(what.to_owned()));
+        }
+        let encoder = Encoder::new(self.names(history.clone()), &catalog);
+        let producer = Producer::new(kafka, topic.message_bytes_max())?;
+        let copied = watch::Sender::new(tail.copied.unwrap_or_default());
+        // The broker gets to know the producer, and the topic says where it is.
+        let first = heartbeat(&encoder, position, &copied.borrow());
+        producer.produce(&[first]).await?;
+        let encoding = Encoding::new(encoder.clone(), mapping.clone(), copied.subscribe());
+        let tables = mapping.model.iter().map(|(_, table)| table.name.as_str());
+        let observer = self.metrics.counts().of_tables(tables);
+        let sink = Observed { sink: producer.clone(), observer };
+        let copier =
+            self.copier(&client, &catalog, &mapping, copied, encoder, producer, stop).await?;
+        let mut following = JoinSet::new();
+        let rule = match kafka.ack {
+            Ack::Kafka => Rule::Published,
+            Ack::Graph => {
+                let system = &history.system_identifier;
+                Rule::Graph(acknowledge::follow(config, system, &mut following)?)
+            }
+        };
+        let source = Acknowledging::new(source, rule);
+        let _following = following;
+        Ok(Ready { source, encoding, sink, copier, position, until, _sql: client, _following })
+    }
+
+    /// The topic, made if it is missing; what is not as it should be is logged.
+    async fn topic(&self) -> Result<topic::Topic, CommandError> {
+        let kafka = self.config.kafka()?;
+        let (topic, is_new) = topic::ensure(kafka).await?;
+        if is_new {
+            tracing::info!(topic = %kafka.topic, replicas = topic.replicas, "topic created");
+        }
+        for remark in topic.remarks(kafka) {
+            tracing::warn!(fix = remark.fix, "{}", remark.what);
+        }
+        Ok(topic)
+    }
+
+    fn names(&self, history: History) -> Names {
+        Names {
+            pipeline: self.config.pipeline.clone(),
+            database: self.config.source.database().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            history,
+        }
+    }
+
+    /// What copies the mapped tables that the topic does not have; `None` if it has all of them.
+    #[allow(clippy::too_many_arguments)]
+    async fn copier(
+        &self,
+        client: &tokio_postgres::Client,
+        catalog: &Catalog,
+        mapping: &Mapping,
+        copied: watch::Sender<Vec<u32>>,
+        encoder: Encoder,
+        producer: Producer,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Option<RowCopier>, CommandError> {
+        let there: BTreeSet<u32> = copied.borrow().iter().copied().collect();
+        let mapped = mapping.published_tables().filter_map(|name| catalog.table(name));
+        let tables: Vec<_> = mapped.filter(|table| !there.contains(&table.oid)).cloned().collect();
+        if tables.is_empty() {
+            return Ok(None);
+        }
+        let ended_before = postgres::copy::current_xid(client).await?;
+        let reader = sql(&self.config.source).await?.client;
+        let to = copy::To { encoder, producer, copied };
+        Ok(Some(RowCopier::new(reader, catalog, tables, ended_before, to, stop.clone())))
+    }
+}

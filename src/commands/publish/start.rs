@@ -1,0 +1,139 @@
+//! Where a publisher begins: what topic and slot say together.
+//!
+//! | the topic's end says | slot | then |
+//! | --- | --- | --- |
+//! | a position | at or behind it | from there |
+//! | a position | ahead of it | a gap: stop |
+//! | a position | gone, or lost | a gap: stop |
+//! | nothing, it is empty | none | make the slot, copy |
+//! | nothing, it is empty | there | from the slot, copy: what was published before is gone with its topic |
+//! | nothing, of other records | any | stop |
+
+use crate::{
+    config::Config, envelope::History, kafka::tail::Tail, lsn::Lsn, postgres::setup::Slot,
+};
+
+use super::{CommandError, setup};
+
+/// Where a publisher begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At this position.
+    At(Lsn),
+    /// At the beginning: there is no slot yet.
+    First,
+}
+
+/// Decides; an error says what to do.
+pub fn decide(
+    config: &Config,
+    tail: &Tail,
+    slot: Option<&Slot>,
+    history: &History,
+) -> Result<Start, CommandError> {
+    let topic = &config.kafka()?.topic;
+    let name = &config.slot;
+    let again = format!(
+        "delete the topic {topic} (or name another one) and publish again: it begins with a copy of the tables"
+    );
+    let stop = |text: String| Err(CommandError::Definite(text));
+    if let Some(other) = tail.history.as_ref().filter(|other| *other != history) {
+        return stop(format!(
+            "the topic {topic} has the history of the cluster {} on timeline {}, the source is {} on timeline {}: it \
+             was restored, failed over, or is another one. To go on, {again}",
+            other.system_identifier, other.timeline, history.system_identifier, history.timeline
+        ));
+    }
+    if slot.is_some_and(|slot| slot.wal_status.as_deref() == Some("lost")) {
+        return stop(format!(
+            "the slot {name} is lost (max_slot_wal_keep_size): SELECT pg_drop_replication_slot('{name}'), and {again}"
+        ));
+    }
+    let confirmed = slot.map(|slot| setup::confirmed(config, slot)).transpose()?;
+    match (tail.end_lsn, confirmed) {
+        (Some(end), None) => stop(format!(
+            "the slot {name} is gone, and with it the changes since {end}. To go on, {again}"
+        )),
+        (Some(end), Some(confirmed)) if confirmed > end => stop(format!(
+            "the slot {name} is at {confirmed}, ahead of the topic {topic} at {end}: the changes between are gone \
+             (the slot was re-created or advanced, or records were deleted). To go on, {again}"
+        )),
+        (Some(end), Some(_)) => Ok(Start::At(end)),
+        (None, _) if !tail.is_empty => stop(format!(
+            "the topic {topic} has records, and none of them says where it is: somebody else writes to it. Name \
+             another topic (kafka.topic)"
+        )),
+        (None, Some(confirmed)) => Ok(Start::At(confirmed)),
+        (None, None) => Ok(Start::First),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::cli::Global;
+
+    fn history(timeline: i64) -> History {
+        History { system_identifier: "7".to_owned(), timeline }
+    }
+
+    fn slot(confirmed: u64, status: &str) -> Slot {
+        Slot {
+            plugin: None,
+            database: None,
+            active_pid: None,
+            confirmed: Some(Lsn(confirmed)),
+            wal_status: Some(status.to_owned()),
+            safe_bytes: None,
+            retained_bytes: None,
+        }
+    }
+
+    fn decided(end: Option<u64>, is_empty: bool, slot: Option<Slot>) -> Result<Start, String> {
+        let flags = Global {
+            source_url: Some("postgres://u@h/d".to_owned()),
+            brokers: Some("b:1".to_owned()),
+            ..Global::default()
+        };
+        let config = Config::load(&flags, &|_| None).unwrap();
+        let end_lsn = end.map(Lsn);
+        let history_there = end.map(|_| history(1));
+        let tail = Tail { is_empty, end_lsn, copied: None, history: history_there };
+        decide(&config, &tail, slot.as_ref(), &history(1)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_row_of_the_table() {
+        let reserved = |lsn| Some(slot(lsn, "reserved"));
+        assert_eq!(decided(Some(50), false, reserved(50)), Ok(Start::At(Lsn(50))));
+        assert_eq!(decided(Some(50), false, reserved(40)), Ok(Start::At(Lsn(50))));
+        assert_eq!(decided(None, true, None), Ok(Start::First));
+        assert_eq!(decided(None, true, reserved(40)), Ok(Start::At(Lsn(40))));
+        for (end, is_empty, slot, said) in [
+            (Some(50), false, reserved(60), "ahead of the topic"),
+            (Some(50), false, None, "is gone"),
+            (Some(50), false, Some(slot(40, "lost")), "pg_drop_replication_slot"),
+            (None, false, reserved(40), "somebody else"),
+            (None, false, None, "somebody else"),
+        ] {
+            let error = decided(end, is_empty, slot).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn another_history_is_no_continuation() {
+        let flags = Global {
+            source_url: Some("postgres://u@h/d".to_owned()),
+            brokers: Some("b:1".to_owned()),
+            ..Global::default()
+        };
+        let config = Config::load(&flags, &|_| None).unwrap();
+        let end_lsn = Some(Lsn(50));
+        let tail = Tail { end_lsn, history: Some(history(1)), ..Tail::default() };
+        let slot = slot(40, "reserved");
+        let error = decide(&config, &tail, Some(&slot), &history(2)).unwrap_err().to_string();
+        assert!(error.contains("timeline 1") && error.contains("timeline 2"), "{error}");
+    }
+}

@@ -1,0 +1,109 @@
+//! Clients: what is set for all of them, and what librdkafka says beside its answers.
+//!
+//! librdkafka connects by itself, again and again, and tells why it does not succeed in a callback
+//! that belongs to no request. [`Voice`] keeps the last of it, so that a request that got no answer
+//! can say why, and stop where waiting does not help.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientConfig, ClientContext,
+    config::RDKafkaLogLevel,
+    consumer::ConsumerContext,
+    error::{KafkaError, RDKafkaErrorCode},
+};
+
+use super::{Error, Options, error::is_transient};
+
+/// How long one request may wait for its answer, connecting included.
+pub const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+
+/// What every client is set to: the brokers, then what the configuration says. What must be as it
+/// is comes after that, from the caller.
+pub fn settings(options: &Options) -> ClientConfig {
+    let mut settings = ClientConfig::new();
+    settings.set("bootstrap.servers", &options.brokers);
+    settings.set("client.id", "wal2graph");
+    // Connections that the broker closes because they are idle are no news.
+    settings.set("log.connection.close", "false");
+    for (name, value) in options.properties.iter() {
+        settings.set(name, value);
+    }
+    settings.set_log_level(RDKafkaLogLevel::Warning);
+    settings
+}
+
+/// What librdkafka says beside its answers: logged, and the last of it kept.
+#[derive(Clone, Debug)]
+pub struct Voice {
+    brokers: String,
+    last: Arc<Mutex<Option<(RDKafkaErrorCode, String)>>>,
+}
+
+impl Voice {
+    /// One that nothing was heard from.
+    pub fn new(options: &Options) -> Self {
+        Voice { brokers: options.brokers.clone(), last: Arc::default() }
+    }
+
+    /// The error of a request, with what was heard meanwhile.
+    pub fn explain(&self, doing: &'static str, error: &KafkaError) -> Error {
+        let silence = matches!(
+            error.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::OperationTimedOut
+                    | RDKafkaErrorCode::TimedOutQueue
+                    | RDKafkaErrorCode::BrokerTransportFailure
+                    | RDKafkaErrorCode::AllBrokersDown
+            )
+        );
+        match silence {
+            true => self.silence(doing),
+            false => Error::new(doing, error, None),
+        }
+    }
+
+    /// Nobody has answered: an error that lasts if one was heard.
+    pub fn silence(&self, doing: &'static str) -> Error {
+        match self.last().clone() {
+            Some((code, reason)) if !is_transient(code) => {
+                Error::Failed { doing, code, reason: Some(reason) }
+            }
+            other => {
+                let (brokers, limit) = (self.brokers.clone(), ANSWER_LIMIT);
+                Error::NoAnswer { doing, brokers, limit, reason: other.map(|(_, reason)| reason) }
+            }
+        }
+    }
+
+    /// The last thing heard that waiting does not help against.
+    pub fn lasting(&self, doing: &'static str) -> Option<Error> {
+        let heard = self.last().clone().filter(|(code, _)| !is_transient(*code));
+        heard.map(|(code, reason)| Error::Failed { doing, code, reason: Some(reason) })
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<(RDKafkaErrorCode, String)>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Voice {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+        let Some(code) = error.rdkafka_error_code() else { return };
+        // That all are down is said after why each of them is.
+        let mut last = self.last();
+        if code != RDKafkaErrorCode::AllBrokersDown || last.is_none() {
+            *last = Some((code, reason.to_owned()));
+        }
+    }
+}
+
+impl ConsumerContext for Voice {}

@@ -1,0 +1,91 @@
+//! Rebalances and commits, as librdkafka tells of them.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use rdkafka::{
+    ClientContext, Offset, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol},
+    error::{KafkaError, KafkaResult},
+    types::RDKafkaRespErr,
+};
+use tokio::sync::watch;
+
+use super::{super::connect::Voice, Assignment};
+
+/// What librdkafka calls back, in the thread that polls.
+pub(super) struct Context {
+    pub(super) voice: Voice,
+    pub(super) assignment: watch::Sender<Assignment>,
+    /// Commits without an answer yet.
+    pub(super) committing: Arc<AtomicUsize>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.voice.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.voice.error(error, reason);
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        what: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
+        let ours = partitions.count() > 0;
+        let done = match (what, cooperative) {
+            (RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS, _) => {
+                self.assign(consumer, partitions, cooperative)
+            }
+            (_, true) => consumer.incremental_unassign(partitions),
+            (_, false) => consumer.unassign(),
+        };
+        let assigned = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        tracing::debug!(assigned, ours, "rebalance");
+        if let Err(error) = done {
+            tracing::warn!(%error, "the group's assignment could not be followed");
+        }
+        if ours {
+            let now = if assigned { Assignment::Ours } else { Assignment::Lost };
+            self.assignment.send_replace(now);
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        self.committing.fetch_sub(1, Ordering::Relaxed);
+        if let Err(error) = result {
+            // The next one will do; the graph's checkpoint is what counts.
+            tracing::debug!(%error, "the group's offset was not committed");
+        }
+    }
+}
+
+impl Context {
+    /// Takes what is assigned and pauses it: from where it is read is decided later.
+    fn assign(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &mut TopicPartitionList,
+        cooperative: bool,
+    ) -> KafkaResult<()> {
+        partitions.set_all_offsets(Offset::Beginning)?;
+        match cooperative {
+            true => consumer.incremental_assign(partitions)?,
+            false => consumer.assign(partitions)?,
+        }
+        match partitions.count() {
+            0 => Ok(()),
+            _ => consumer.pause(partitions),
+        }
+    }
+}

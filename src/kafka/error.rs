@@ -1,0 +1,161 @@
+//! Why Kafka did not do what was asked, and whether to ask again.
+
+use std::time::Duration;
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+use crate::pipeline::Failure;
+
+/// What Kafka's operations give.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why Kafka did not do what was asked. No text holds a secret or a row's value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A setting that librdkafka does not take.
+    #[error("kafka.properties.{name}: {cause}")]
+    Setting {
+        /// The setting.
+        name: String,
+        /// What librdkafka says.
+        cause: String,
+    },
+    /// librdkafka does not begin with these settings.
+    #[error("kafka.properties: {0}")]
+    Settings(String),
+    /// Kafka, or librdkafka for it, says no.
+    #[error("Kafka: {doing}: {code}{}{}", said(.reason), fix(*.code))]
+    Failed {
+        /// What was tried.
+        doing: &'static str,
+        /// The error.
+        code: Code,
+        /// What librdkafka said of it beside.
+        reason: Option<String>,
+    },
+    /// Nobody answers.
+    #[error("Kafka: {doing}: no answer from {brokers} in {} s{}", .limit.as_secs(), said(.reason))]
+    NoAnswer {
+        /// What was tried.
+        doing: &'static str,
+        /// Who was asked.
+        brokers: String,
+        /// For how long.
+        limit: Duration,
+        /// What librdkafka said of it beside.
+        reason: Option<String>,
+    },
+    /// Something has to be changed first; the text says what.
+    #[error("Kafka: {0}")]
+    Definite(String),
+}
+
+fn said(reason: &Option<String>) -> String {
+    reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"))
+}
+
+/// What to do about an error that lasts.
+fn fix(code: Code) -> &'static str {
+    match code {
+        Code::Authentication | Code::SaslAuthenticationFailed | Code::IllegalSASLState => {
+            ". See security.protocol, sasl.mechanism, sasl.username and sasl.password in \
+             kafka.properties"
+        }
+        Code::UnsupportedSASLMechanism => ". Name another sasl.mechanism in kafka.properties",
+        Code::TopicAuthorizationFailed => {
+            ". Let the user describe, read and write the topic, and create it if it is missing"
+        }
+        Code::GroupAuthorizationFailed => ". Let the user read the consumer group",
+        Code::ClusterAuthorizationFailed => {
+            ". Let the user create topics, or create the topic for it"
+        }
+        Code::MessageSizeTooLarge | Code::InvalidMessageSize | Code::MessageBatchTooLarge => {
+            ". Raise max.message.bytes of the topic, and message.max.bytes in kafka.properties"
+        }
+        Code::InvalidReplicationFactor => {
+            ". Set kafka.replication_factor to no more than there are brokers"
+        }
+        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownTopicId => {
+            ". The topic is gone"
+        }
+        _ => "",
+    }
+}
+
+impl Error {
+    /// The error's code, if Kafka gave one.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Error::Failed { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// What was tried, and what came of it.
+    pub(super) fn new(doing: &'static str, error: &KafkaError, reason: Option<String>) -> Self {
+        match error {
+            // Its text would show the value.
+            KafkaError::ClientConfig(_, cause, name, _) => {
+                Error::Setting { name: name.clone(), cause: cause.clone() }
+            }
+            KafkaError::ClientCreation(cause) => Error::Settings(cause.clone()),
+            other => match other.rdkafka_error_code() {
+                Some(code) => Error::Failed { doing, code, reason },
+                None => Error::Definite(format!("{doing}: {other}")),
+            },
+        }
+    }
+}
+
+/// The same may succeed later without anybody changing anything.
+pub(super) fn is_transient(code: Code) -> bool {
+    !matches!(
+        code,
+        Code::Authentication
+            | Code::SaslAuthenticationFailed
+            | Code::IllegalSASLState
+            | Code::UnsupportedSASLMechanism
+            | Code::SecurityDisabled
+            | Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed
+            | Code::MessageSizeTooLarge
+            | Code::InvalidMessageSize
+            | Code::MessageBatchTooLarge
+            | Code::InvalidReplicationFactor
+            | Code::InvalidPartitions
+            | Code::InvalidConfig
+            | Code::InvalidTopic
+            | Code::InvalidRecord
+            | Code::InvalidTimestamp
+            | Code::InvalidGroupId
+            | Code::InvalidSessionTimeout
+            | Code::PolicyViolation
+            | Code::UnsupportedVersion
+            | Code::UnsupportedFeature
+            | Code::UnsupportedCompressionType
+            | Code::UnsupportedForMessageFormat
+            | Code::NotImplemented
+            | Code::InvalidArgument
+            | Code::UnknownTopic
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownTopicId
+            | Code::UnknownPartition
+            | Code::OffsetOutOfRange
+            | Code::AutoOffsetReset
+            | Code::LogTruncation
+            | Code::OffsetMetadataTooLarge
+            | Code::GroupMaxSizeReached
+    )
+}
+
+impl Failure for Error {
+    fn is_transient(&self) -> bool {
+        match self {
+            Error::Failed { code, .. } => is_transient(*code),
+            Error::NoAnswer { .. } => true,
+            Error::Setting { .. } | Error::Settings(_) | Error::Definite(_) => false,
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Where Kafka is, and how topic and slot are kept. Valid by construction.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// The longest name that Kafka takes for a topic, in bytes.
+const TOPIC_BYTES_MAX: usize = 249;
+
+/// Everything that is said of Kafka.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `HOST:PORT`, several with commas between.
+    pub brokers: String,
+    /// The topic.
+    pub topic: TopicName,
+    /// The consumer group of `apply`.
+    pub group: String,
+    /// What lets go of the source's log.
+    pub ack: Ack,
+    /// How the topic is made when it is missing.
+    pub new_topic: NewTopic,
+    /// librdkafka's own settings.
+    pub properties: Properties,
+}
+
+/// What lets go of the source's log: when the replication slot is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Ack {
+    /// The graph has it. The source keeps its log meanwhile, and the topic may be lost.
+    #[default]
+    Graph,
+    /// Kafka has it. The source lets go early; from then on the topic alone has it.
+    Kafka,
+}
+
+/// How a topic is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewTopic {
+    /// How many brokers keep each record; `None` is the cluster's default.
+    pub replication_factor: Option<u16>,
+    /// How long records are kept; `None` is the cluster's default.
+    pub retention: Option<Retention>,
+}
+
+/// How long records are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retention {
+    /// For so long after they were produced.
+    For(Duration),
+    /// For ever.
+    Forever,
+}
+
+/// A name that Kafka takes for a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicName(String);
+
+impl TopicName {
+    /// `None` if Kafka would not take it: 1 to 249 of a-z, A-Z, 0-9, `.`, `_` and `-`.
+    pub fn new(name: &str) -> Option<Self> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        let fits = (1..=TOPIC_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed);
+        (fits && name != "." && name != "..").then(|| TopicName(name.to_owned()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TopicName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// librdkafka's settings by name: SASL, TLS, sizes, times. Never shown, since some are secrets.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Properties(BTreeMap<String, String>);
+
+/// What has to be as it is for records to be neither lost nor doubled, and what to do instead.
+const OURS: &[(&str, &str)] = &[
+    ("bootstrap.servers", "kafka.brokers has it"),
+    ("metadata.broker.list", "kafka.brokers has it"),
+    ("group.id", "kafka.group has it"),
+    ("acks", "every record is acknowledged by all replicas in sync"),
+    ("request.required.acks", "every record is acknowledged by all replicas in sync"),
+    ("enable.idempotence", "records are never doubled by a retry"),
+    ("message.timeout.ms", "a record that is given up would leave a gap"),
+    ("delivery.timeout.ms", "a record that is given up would leave a gap"),
+    ("transactional.id", "progress is found in the records themselves"),
+    ("enable.auto.commit", "offsets are committed after the graph has the records"),
+    ("enable.auto.offset.store", "offsets are committed after the graph has the records"),
+    ("auto.offset.reset", "a gap in the topic is an error, never skipped"),
+    ("enable.partition.eof", "it is set as it is needed"),
+];
+
+impl Properties {
+    /// Settings by name; the error names one that can not be set, and says why.
+    pub fn new(properties: BTreeMap<String, String>) -> Result<Self, (String, &'static str)> {
+        let ours = OURS.iter().find(|(name, _)| properties.contains_key(*name));
+        match ours {
+            Some((name, why)) => Err(((*name).to_owned(), why)),
+            None => Ok(Properties(properties)),
+        }
+    }
+
+    /// Names and values. The values may be secrets.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+impl fmt::Debug for Properties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn topics_have_names_that_kafka_takes() {
+        for name in ["a", "wal2graph.shop", "A-b_c.9", &"x".repeat(249)] {
+            assert!(TopicName::new(name).is_some(), "{name}");
+        }
+        for name in ["", ".", "..", "a b", "ä", "a/b", &"x".repeat(250)] {
+            assert!(TopicName::new(name).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn properties_show_no_values_and_do_not_touch_what_is_ours() {
+        let of = |name: &str, value: &str| {
+            Properties::new(BTreeMap::from([(name.to_owned(), value.to_owned())]))
+        };
+        let shown = format!("{:?}", of("sasl.password", "secret").unwrap());
+        assert!(shown.contains("sasl.password") && !shown.contains("secret"), "{shown}");
+        let (name, why) = of("acks", "1").unwrap_err();
+        assert_eq!(name, "acks");
+        assert!(why.contains("all replicas"));
+    }
+}

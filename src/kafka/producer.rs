@@ -1,0 +1,295 @@
+//! The producer: records in their order into one partition, each acknowledged by all replicas.
+//!
+//! ```text
+//! produce(records) --send--> librdkafka's queue --idempotent requests--> partition 0
+//!        ^                                                                   |
+//!        +---- all delivered, or why one was not <---- delivery reports -----+
+//! ```
+//!
+//! Why the topic has no gap: a record is never given up by itself (no message timeout), a batch that
+//! the broker refuses stops the producer (`enable.gapless.guarantee`), and whoever gives up waiting
+//! drops the producer with everything that is on its way. The broker takes what belongs to a
+//! sequence only in its order. The next life goes on from what the topic's end says.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientConfig, ClientContext, Message,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    error::{KafkaError, RDKafkaErrorCode as Code},
+    message::{DeliveryResult, Header, OwnedHeaders},
+    producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer},
+};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
+
+use crate::{checkpoint::Advance, envelope::Record, pipeline::Sink};
+
+use super::{
+    Error, Options, Result,
+    connect::{Voice, settings},
+};
+
+/// How much waits in librdkafka's queue, in KiB, besides one record of any size.
+const QUEUE_KIB: usize = 32 << 10;
+/// How long no record may be delivered before the connections are let go, the source's too.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// From when on silence is asked for its reason.
+const SILENCE_SHORT: Duration = Duration::from_secs(3);
+/// How often silence is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often a full queue is tried again, whatever is delivered meanwhile.
+const FULL_PAUSE: Duration = Duration::from_millis(20);
+
+/// Produces to the topic's only partition.
+#[derive(Clone)]
+pub struct Producer(Arc<Inner>);
+
+struct Inner {
+    /// `None` only while it is dropped.
+    client: Option<ThreadedProducer<Listener>>,
+    topic: String,
+    voice: Voice,
+    /// Of the last record that was delivered.
+    offset: Arc<AtomicI64>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // It waits for its thread, and for a last word from the brokers.
+        let client = self.client.take();
+        std::thread::spawn(move || drop(client));
+    }
+}
+
+/// What is on its way of one call, and what became of it.
+struct Delivery {
+    outstanding: AtomicUsize,
+    failed: Mutex<Option<Failed>>,
+    /// Of the last record that was delivered, by any call.
+    offset: Arc<AtomicI64>,
+    moved: Notify,
+}
+
+#[derive(Clone)]
+enum Failed {
+    Kafka(KafkaError),
+    /// An offset came that was there before.
+    Restarted,
+}
+
+/// Hears what librdkafka says, and of deliveries.
+struct Listener(Voice);
+
+impl ClientContext for Listener {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.0.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.error(error, reason);
+    }
+}
+
+impl ProducerContext for Listener {
+    type DeliveryOpaque = Arc<Delivery>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, delivery: Arc<Delivery>) {
+        let failed = match result {
+            Ok(record) => {
+                let before = delivery.offset.swap(record.offset(), Ordering::AcqRel);
+                (record.offset() <= before).then_some(Failed::Restarted)
+            }
+            Err((error, _)) => Some(Failed::Kafka(error.clone())),
+        };
+        if let Some(failed) = failed {
+            let mut first = delivery.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert(failed);
+        }
+        delivery.outstanding.fetch_sub(1, Ordering::AcqRel);
+        delivery.moved.notify_one();
+    }
+}
+
+impl Producer {
+    /// A producer whose largest record is the topic's. It connects when it has something to
+    /// produce.
+    pub fn new(options: &Options, message_bytes_max: usize) -> Result<Self> {
+        let voice = Voice::new(options);
+        let client = ThreadedProducer::from_config_and_context(
+            &producer_settings(options, message_bytes_max),
+            Listener(voice.clone()),
+        );
+        let client = client.map_err(|error| voice.explain("a producer can not be made", &error))?;
+        let topic = options.topic.as_str().to_owned();
+        let (client, offset) = (Some(client), Arc::new(AtomicI64::new(-1)));
+        Ok(Producer(Arc::new(Inner { client, topic, voice, offset })))
+    }
+
+    /// Produces the records in their order; done when all replicas in sync have all of them.
+    ///
+    /// # Errors
+    /// Any error ends the producer's use: what was on its way may be in the topic or not, without a
+    /// gap.
+    pub async fn produce(&self, records: &[Record]) -> Result<()> {
+        let delivery = Arc::new(Delivery {
+            outstanding: AtomicUsize::new(0),
+            failed: Mutex::new(None),
+            offset: self.0.offset.clone(),
+            moved: Notify::new(),
+        });
+        let mut silence = Silence { since: Instant::now(), outstanding: usize::MAX };
+        for record in records {
+            self.0.send(record, &delivery, &mut silence).await?;
+        }
+        while delivery.outstanding.load(Ordering::Acquire) > 0 {
+            self.0.wait(&delivery, LOOK, &mut silence).await?;
+        }
+        self.0.failure(&delivery)
+    }
+}
+
+/// Since when nothing was delivered.
+struct Silence {
+    since: Instant,
+    outstanding: usize,
+}
+
+const DOING: &str = "records can not be produced";
+
+impl Inner {
+    fn client(&self) -> &ThreadedProducer<Listener> {
+        self.client.as_ref().expect("it is there until it is dropped")
+    }
+
+    async fn send(
+        &self,
+        record: &Record,
+        delivery: &Arc<Delivery>,
+        silence: &mut Silence,
+    ) -> Result<()> {
+        loop {
+            delivery.outstanding.fetch_add(1, Ordering::AcqRel);
+            let Err((error, _)) = self.client().send(self.record(record, delivery)) else {
+                return Ok(());
+            };
+            delivery.outstanding.fetch_sub(1, Ordering::AcqRel);
+            if error.rdkafka_error_code() != Some(Code::QueueFull) {
+                return Err(self.explain(&error));
+            }
+            self.wait(delivery, FULL_PAUSE, silence).await?;
+        }
+    }
+
+    fn record<'a>(
+        &'a self,
+        record: &'a Record,
+        delivery: &Arc<Delivery>,
+    ) -> BaseRecord<'a, [u8], [u8], Arc<Delivery>> {
+        let mut sent = BaseRecord::with_opaque_to(&self.topic, delivery.clone()).partition(0);
+        if let Some(key) = &record.key {
+            sent = sent.key(key.as_ref());
+        }
+        if let Some(value) = &record.value {
+            sent = sent.payload(value.as_ref());
+        }
+        if record.headers.is_empty() {
+            return sent;
+        }
+        let headers = OwnedHeaders::new_with_capacity(record.headers.len());
+        let headers = record.headers.iter().fold(headers, |headers, (key, value)| {
+            headers.insert(Header { key, value: Some(value.as_ref()) })
+        });
+        sent.headers(headers)
+    }
+
+    /// Waits until something is delivered, but no longer than `limit`.
+    async fn wait(
+        &self,
+        delivery: &Delivery,
+        limit: Duration,
+        silence: &mut Silence,
+    ) -> Result<()> {
+        // Not being notified in time is no error: one looks again.
+        let _ = timeout(limit, delivery.moved.notified()).await;
+        self.failure(delivery)?;
+        let outstanding = delivery.outstanding.load(Ordering::Acquire);
+        if outstanding < silence.outstanding {
+            *silence = Silence { since: Instant::now(), outstanding };
+        }
+        let silent = silence.since.elapsed();
+        if silent > SILENCE_SHORT
+            && let Some(error) = self.voice.lasting(DOING)
+        {
+            return Err(error);
+        }
+        match silent > SILENCE_MAX {
+            true => Err(self.voice.silence(DOING)),
+            false => Ok(()),
+        }
+    }
+
+    fn failure(&self, delivery: &Delivery) -> Result<()> {
+        let failed = delivery.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match failed {
+            None => Ok(()),
+            Some(Failed::Kafka(error)) => Err(self.explain(&error)),
+            Some(Failed::Restarted) => Err(Error::Definite(format!(
+                "the topic {} was deleted and made again while it was written: what was in it is \
+                 gone. Delete it and publish again; the copy begins anew",
+                self.topic
+            ))),
+        }
+    }
+
+    /// The error behind an error that only says that the producer has stopped.
+    fn explain(&self, error: &KafkaError) -> Error {
+        let stopped = [Code::Fatal, Code::GaplessGuarantee, Code::PurgeQueue, Code::PurgeInflight];
+        let code = error.rdkafka_error_code();
+        match self.client().client().fatal_error() {
+            Some((cause, text)) if code.is_some_and(|code| stopped.contains(&code)) => {
+                Error::new(DOING, &KafkaError::MessageProduction(cause), Some(text))
+            }
+            _ => self.voice.explain(DOING, error),
+        }
+    }
+}
+
+impl Sink<Vec<Record>> for Producer {
+    type Error = Error;
+
+    /// There is no compare-and-set here: a record's place says where it belongs, and the topic's
+    /// end where the publisher is.
+    async fn write(&mut self, _: Advance, records: Vec<Record>) -> Result<()> {
+        self.produce(&records).await
+    }
+}
+
+fn producer_settings(options: &Options, message_bytes_max: usize) -> ClientConfig {
+    let mut settings = settings(options);
+    let mut unless_set = |names: &[&str], value: String| {
+        if names.iter().all(|name| settings.get(name).is_none()) {
+            settings.set(names[0], value);
+        }
+    };
+    unless_set(&["compression.type", "compression.codec"], "lz4".to_owned());
+    // A batch is produced as a whole: there is nothing more to wait for.
+    unless_set(&["linger.ms", "queue.buffering.max.ms"], "0".to_owned());
+    unless_set(&["message.max.bytes"], message_bytes_max.to_string());
+    let queue = QUEUE_KIB + (message_bytes_max >> 10);
+    unless_set(&["queue.buffering.max.kbytes"], queue.to_string());
+    settings.set("enable.idempotence", "true");
+    settings.set("enable.gapless.guarantee", "true");
+    settings.set("acks", "all");
+    // Zero is for ever.
+    settings.set("message.timeout.ms", "0");
+    settings
+}

@@ -1,0 +1,341 @@
+//! The topic: looked at, made when it is missing, judged when it is there.
+//!
+//! One partition keeps the order of commits. Compaction would take records out of transactions. What
+//! else may be wrong with a topic costs safety, not correctness, and is a warning.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use rdkafka::{
+    admin::{
+        AdminClient, AdminOptions, ConfigEntry, NewTopic, ResourceSpecifier, TopicReplication,
+    },
+    config::FromClientConfigAndContext,
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, RDKafkaErrorCode as Code},
+};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
+
+use super::{
+    Ack, Error, Options, Result, Retention,
+    connect::{ANSWER_LIMIT, Voice, settings},
+};
+
+/// The largest record of a topic that we make, in bytes: room for a row of tens of megabytes, and
+/// less than what a broker takes as one request.
+pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// A topic whose largest record is smaller meets a row that does not fit sooner or later.
+const MESSAGE_BYTES_FEW: usize = 8 << 20;
+/// Without the source's log behind it, a topic that forgets sooner loses to any weekend.
+const RETENTION_SHORT: Duration = Duration::from_hours(3 * 24);
+/// The pause before a topic that was just made is looked for again.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A topic as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// How many partitions it has.
+    pub partitions: usize,
+    /// How many brokers keep each record.
+    pub replicas: usize,
+    /// Its settings by name; `None` if they may not be read.
+    pub settings: Option<HashMap<String, String>>,
+}
+
+/// What is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remark {
+    /// It keeps the topic from being used.
+    pub is_definite: bool,
+    /// What is wrong.
+    pub what: String,
+    /// What to do.
+    pub fix: String,
+}
+
+impl Topic {
+    /// The largest record it takes, in bytes.
+    pub fn message_bytes_max(&self) -> usize {
+        // Kafka's own default.
+        const DEFAULT: usize = 1_048_588;
+        self.number("max.message.bytes").and_then(|it| it.try_into().ok()).unwrap_or(DEFAULT)
+    }
+
+    fn setting(&self, name: &str) -> Option<&str> {
+        self.settings.as_ref()?.get(name).map(String::as_str)
+    }
+
+    fn number(&self, name: &str) -> Option<i64> {
+        self.setting(name)?.parse().ok()
+    }
+
+    /// What is not as it should be, the definite first.
+    pub fn remarks(&self, options: &Options) -> Vec<Remark> {
+        let name = &options.topic;
+        let remark = |is_definite, what: String, fix: String| Remark { is_definite, what, fix };
+        let alter =
+            |setting: &str| format!("kafka-configs --alter --topic {name} --add-config {setting}");
+        let mut remarks = Vec::new();
+        if self.partitions != 1 {
+            remarks.push(remark(
+                true,
+                format!(
+                    "the topic {name} has {} partitions: one keeps the order of commits, several \
+                     are not there yet",
+                    self.partitions
+                ),
+                "name another topic (kafka.topic), or delete this one".to_owned(),
+            ));
+        }
+        if self.setting("cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
+            remarks.push(remark(
+                true,
+                format!("the topic {name} is compacted: records would go missing in transactions"),
+                alter("cleanup.policy=delete"),
+            ));
+        }
+        let max = self.message_bytes_max();
+        if self.settings.is_some() && max < MESSAGE_BYTES_FEW {
+            remarks.push(remark(
+                false,
+                format!("the topic {name} takes records of at most {max} bytes: a larger row stops the publisher"),
+                alter(&format!("max.message.bytes={MESSAGE_BYTES_MAX}")),
+            ));
+        }
+        if let Some(millis) = self.number("retention.ms").filter(|millis| *millis >= 0) {
+            let kept = Duration::from_millis(millis.unsigned_abs());
+            let (wanted, why) = match options.new_topic.retention {
+                Some(Retention::Forever) => (Duration::MAX, "kafka.retention asks for more"),
+                Some(Retention::For(wanted)) => (wanted, "kafka.retention asks for more"),
+                None if options.ack == Ack::Kafka => {
+                    (RETENTION_SHORT, "with ack: kafka nobody else has them")
+                }
+                None => (Duration::ZERO, ""),
+            };
+            if kept < wanted {
+                remarks.push(remark(
+                    false,
+                    format!("the topic {name} keeps records for {} s: {why}", kept.as_secs()),
+                    alter("retention.ms=..."),
+                ));
+            }
+        }
+        if options.ack == Ack::Kafka && self.replicas == 1 {
+            remarks.push(remark(
+                false,
+                format!("the topic {name} has one replica, and with ack: kafka nobody else has its records"),
+                "have it on three brokers, with min.insync.replicas=2".to_owned(),
+            ));
+        }
+        remarks
+    }
+}
+
+/// A client that only asks.
+pub(super) type Asking = BaseConsumer<Voice>;
+
+/// A client that asks and never makes a topic by asking for it.
+pub(super) fn asking(options: &Options) -> Result<(Arc<Asking>, Voice)> {
+    let voice = Voice::new(options);
+    let mut settings = settings(options);
+    // It does not join the group; librdkafka only assigns partitions to who names one.
+    settings.set("group.id", &options.group);
+    settings.set("allow.auto.create.topics", "false");
+    settings.set("enable.auto.commit", "false");
+    settings.set("enable.partition.eof", "true");
+    settings.set("auto.offset.reset", "error");
+    let consumer = BaseConsumer::from_config_and_context(&settings, voice.clone());
+    let consumer = consumer.map_err(|error| voice.explain("a client can not be made", &error))?;
+    Ok((Arc::new(consumer), voice))
+}
+
+/// Looks at the topic; `None` when there is none. Its settings are `None` if they may not be read.
+pub async fn look(options: &Options) -> Result<Option<Topic>> {
+    let Some((partitions, replicas)) = partitions(options).await? else { return Ok(None) };
+    Ok(Some(Topic { partitions, replicas, settings: topic_settings(options).await? }))
+}
+
+/// Partitions, and the fewest replicas of one.
+async fn partitions(options: &Options) -> Result<Option<(usize, usize)>> {
+    const DOING: &str = "the topic can not be looked at";
+    let (client, voice) = asking(options)?;
+    let name = options.topic.clone();
+    let answer = spawn_blocking(move || {
+        let answer = client.fetch_metadata(Some(name.as_str()), ANSWER_LIMIT);
+        // Why a connection broke is only told to who listens.
+        while client.poll(Duration::ZERO).is_some() {}
+        answer
+    });
+    let metadata = answer.await.map_err(|error| Error::Definite(error.to_string()))?;
+    let metadata = metadata.map_err(|error| voice.explain(DOING, &error))?;
+    let Some(topic) = metadata.topics().iter().find(|it| it.name() == options.topic.as_str())
+    else {
+        return Ok(None);
+    };
+    match topic.error().map(Code::from) {
+        None => {}
+        Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => return Ok(None),
+        Some(code) => return Err(Error::new(DOING, &KafkaError::MetadataFetch(code), None)),
+    }
+    let partitions = topic.partitions();
+    let replicas = partitions.iter().map(|it| it.replicas().len()).min().unwrap_or(0);
+    Ok(Some((partitions.len(), replicas)))
+}
+
+fn admin(options: &Options) -> Result<(AdminClient<Voice>, Voice)> {
+    let voice = Voice::new(options);
+    let admin = AdminClient::from_config_and_context(&settings(options), voice.clone());
+    let admin = admin.map_err(|error| voice.explain("a client can not be made", &error))?;
+    Ok((admin, voice))
+}
+
+fn patience() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(ANSWER_LIMIT)).operation_timeout(Some(ANSWER_LIMIT))
+}
+
+async fn topic_settings(options: &Options) -> Result<Option<HashMap<String, String>>> {
+    const DOING: &str = "the topic's settings can not be read";
+    let resource = ResourceSpecifier::Topic(options.topic.as_str());
+    let (admin, voice) = admin(options)?;
+    let answer = admin.describe_configs([&resource], &patience()).await;
+    let answers = answer.map_err(|error| voice.explain(DOING, &error))?;
+    let value = |entry: ConfigEntry| entry.value.map(|value| (entry.name, value));
+    match answers.into_iter().next() {
+        Some(Ok(resource)) => Ok(Some(resource.entries.into_iter().filter_map(value).collect())),
+        // Whoever may write records need not be allowed to read settings.
+        Some(Err(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed)) | None => {
+            Ok(None)
+        }
+        Some(Err(code)) => Err(Error::new(DOING, &KafkaError::AdminOp(code), None)),
+    }
+}
+
+/// The topic as it is, made first if it is missing; true when it was.
+///
+/// # Errors
+/// What keeps the topic from being used, as a definite error with its fix.
+pub async fn ensure(options: &Options) -> Result<(Topic, bool)> {
+    let (topic, is_new) = match look(options).await? {
+        Some(topic) => (topic, false),
+        None => {
+            create(options).await?;
+            (appeared(options).await?, true)
+        }
+    };
+    match topic.remarks(options).into_iter().find(|remark| remark.is_definite) {
+        Some(Remark { what, fix, .. }) => Err(Error::Definite(format!("{what}: {fix}"))),
+        None => Ok((topic, is_new)),
+    }
+}
+
+async fn create(options: &Options) -> Result<()> {
+    const DOING: &str = "the topic can not be made";
+    /// What asks the cluster for its default.
+    const DEFAULT_REPLICATION: i32 = -1;
+    let replication = options.new_topic.replication_factor.map(i32::from);
+    let replication = TopicReplication::Fixed(replication.unwrap_or(DEFAULT_REPLICATION));
+    let (max, retention) = (MESSAGE_BYTES_MAX.to_string(), retention_ms(options));
+    let mut topic = NewTopic::new(options.topic.as_str(), 1, replication)
+        .set("cleanup.policy", "delete")
+        .set("message.timestamp.type", "CreateTime")
+        .set("max.message.bytes", &max);
+    if let Some(retention) = &retention {
+        topic = topic.set("retention.ms", retention);
+    }
+    if options.new_topic.replication_factor.is_some_and(|replicas| replicas > 2) {
+        topic = topic.set("min.insync.replicas", "2");
+    }
+    let (admin, voice) = admin(options)?;
+    let answer = admin.create_topics([&topic], &patience()).await;
+    let answers = answer.map_err(|error| voice.explain(DOING, &error))?;
+    match answers.into_iter().next() {
+        Some(Err((_, code))) if code != Code::TopicAlreadyExists => {
+            Err(Error::new(DOING, &KafkaError::AdminOp(code), None))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn retention_ms(options: &Options) -> Option<String> {
+    options.new_topic.retention.map(|retention| match retention {
+        Retention::For(duration) => duration.as_millis().to_string(),
+        Retention::Forever => "-1".to_owned(),
+    })
+}
+
+/// A topic that was just made is known to all brokers a moment later.
+async fn appeared(options: &Options) -> Result<Topic> {
+    let started = Instant::now();
+    loop {
+        match look(options).await {
+            Ok(Some(topic)) if topic.partitions > 0 => return Ok(topic),
+            Err(error) if error.code() != Some(Code::UnknownTopicOrPartition) => return Err(error),
+            _ if started.elapsed() > ANSWER_LIMIT => {
+                let what = format!("the topic {} was made and is not there", options.topic);
+                return Err(Error::Definite(what));
+            }
+            _ => sleep(PAUSE).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::kafka::{NewTopic, Properties, TopicName};
+
+    fn options(ack: Ack, retention: Option<Retention>) -> Options {
+        Options {
+            brokers: "b:1".to_owned(),
+            topic: TopicName::new("t").unwrap(),
+            group: "g".to_owned(),
+            ack,
+            new_topic: NewTopic { replication_factor: None, retention },
+            properties: Properties::new(BTreeMap::new()).unwrap(),
+        }
+    }
+
+    fn topic(partitions: usize, settings: &[(&str, &str)]) -> Topic {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let settings = Some(settings.iter().map(owned).collect());
+        Topic { partitions, replicas: 3, settings }
+    }
+
+    const LARGE: (&str, &str) = ("max.message.bytes", "67108864");
+
+    #[test]
+    fn what_breaks_transactions_is_definite() {
+        let options = options(Ack::Graph, None);
+        assert_eq!(topic(1, &[LARGE]).remarks(&options), []);
+        for topic in [topic(3, &[LARGE]), topic(1, &[LARGE, ("cleanup.policy", "compact,delete")])]
+        {
+            let remarks = topic.remarks(&options);
+            assert!(matches!(&remarks[..], [one] if one.is_definite), "{remarks:?}");
+        }
+    }
+
+    #[test]
+    fn what_costs_safety_is_a_warning() {
+        let day = ("retention.ms", "86400000");
+        let warns = |options: &Options, topic: &Topic| {
+            let remarks = topic.remarks(options);
+            assert!(remarks.iter().all(|it| !it.is_definite), "{remarks:?}");
+            remarks.len()
+        };
+        let small = topic(1, &[("max.message.bytes", "1048588")]);
+        assert_eq!(warns(&options(Ack::Graph, None), &small), 1);
+        let short = topic(1, &[LARGE, day]);
+        assert_eq!(warns(&options(Ack::Graph, None), &short), 0, "the source keeps its log");
+        assert_eq!(warns(&options(Ack::Kafka, None), &short), 1);
+        assert_eq!(warns(&options(Ack::Graph, Some(Retention::Forever)), &short), 1);
+        let endless = topic(1, &[LARGE, ("retention.ms", "-1")]);
+        assert_eq!(warns(&options(Ack::Kafka, Some(Retention::Forever)), &endless), 0);
+        let alone = Topic { replicas: 1, ..endless };
+        assert_eq!(warns(&options(Ack::Kafka, None), &alone), 1);
+    }
+}

@@ -1,0 +1,133 @@
+//! kill -9 of publisher and broker at random moments.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+use wal2graph::kafka::tail;
+use wal2graph_servers::{Kafka, KafkaOptions};
+
+use crate::kafka::{
+    Published,
+    topic::{end_lsn, once, place, records},
+};
+
+/// How often the publisher is killed in one run.
+const KILLS: usize = 12;
+
+const SCHEMA: &str = "CREATE TABLE kl_log (id bigserial PRIMARY KEY, tx int, filler text);
+    INSERT INTO kl_log (tx, filler) SELECT 0, repeat(md5(g::text), 20) FROM generate_series(1, 3000) g";
+
+fn rng() -> Rng {
+    let seed =
+        std::env::var("SEED").map_or_else(|_| fastrand::u64(..10_000), |it| it.parse().unwrap());
+    println!("SEED={seed}");
+    Rng::with_seed(seed)
+}
+
+/// One transaction: rows of one number, now and then more than go into one batch.
+async fn transaction(published: &Published, rng: &mut Rng, number: &mut i32) {
+    let rows = if rng.u8(..20) == 0 { rng.u32(5_000..12_000) } else { rng.u32(1..30) };
+    *number += 1;
+    let insert = format!(
+        "INSERT INTO kl_log (tx, filler) SELECT {number}, 'f' FROM generate_series(1, {rows})"
+    );
+    published.pipeline.sql.batch_execute(&insert).await.unwrap();
+}
+
+/// What the topic says, each change once: exactly the source's rows, in their order.
+async fn is_the_exact_sequence(published: &Published) {
+    let rows = "SELECT id, tx FROM kl_log WHERE tx > 0 ORDER BY id";
+    let rows = published.pipeline.sql.query(rows, &[]).await.unwrap();
+    let expected: Vec<(i64, i64)> =
+        rows.iter().map(|row| (row.get(0), i64::from(row.get::<_, i32>(1)))).collect();
+    let records = records(&published.config()).await;
+    let once = once(&records);
+    let number = |value: &Value, of: &str| value["after"][of].as_i64().unwrap();
+    let mut came: Vec<(i64, i64)> = Vec::new();
+    let mut last: Option<(i64, (u64, u64), bool)> = None;
+    let mut places: std::collections::BTreeMap<(u64, u64), (i64, bool)> = Default::default();
+    for value in &once {
+        let (tx, place, ends) =
+            (number(value, "tx"), place(value).unwrap(), end_lsn(value).is_some());
+        // The same place is the same change, however often it comes.
+        if let Some(known) = places.insert(place, (number(value, "id"), ends)) {
+            assert_eq!(known, (number(value, "id"), ends));
+            continue;
+        }
+        if let Some((last_tx, last_place, last_ends)) = last {
+            let is_next = if last_tx == tx {
+                place == (last_place.0, last_place.1 + 1) && !last_ends
+            } else {
+                place.1 == 0 && place.0 > last_place.0
+            };
+            assert!(is_next, "{last:?} is followed by {tx} at {place:?}");
+        }
+        came.push((number(value, "id"), tx));
+        last = Some((tx, place, ends));
+    }
+    assert_eq!(came.len(), expected.len(), "{} records in all", records.len());
+    assert!(came == expected, "the rows, in their order");
+}
+
+/// At every moment, the slot was told of nothing that the topic does not have.
+async fn never_acknowledged_ahead(published: &Published) {
+    let (_, confirmed) = published.pipeline.positions().await;
+    let Some(confirmed) = confirmed else { return };
+    if let Ok(tail) = tail::read(published.config().kafka().unwrap()).await
+        && let Some(end) = tail.end_lsn
+    {
+        assert!(confirmed <= end.0, "the slot is at {confirmed}, the topic at {end}");
+    }
+}
+
+#[tokio::test]
+async fn killed_again_and_again_the_topic_has_every_change_at_its_place() {
+    let mut rng = rng();
+    let published = Published::new("killed", SCHEMA, "ack: kafka").await;
+    let mut number = 0;
+    for _ in 0..KILLS {
+        let running = published.start();
+        let end = Instant::now() + Duration::from_millis(rng.u64(200..2_000));
+        while Instant::now() < end {
+            // Only once there is a slot is the stream what has them.
+            if published.pipeline.positions().await.1.is_some() {
+                transaction(&published, &mut rng, &mut number).await;
+            }
+            sleep(Duration::from_millis(rng.u64(0..40))).await;
+        }
+        running.kill();
+        never_acknowledged_ahead(&published).await;
+    }
+    published.catch_up().await;
+    never_acknowledged_ahead(&published).await;
+    assert!(number > 0);
+    is_the_exact_sequence(&published).await;
+    let copied = records(&published.config()).await;
+    let reads = copied.iter().map(crate::kafka::topic::value).filter(|it| it["op"] == "r");
+    assert!(reads.count() >= 3_000);
+}
+
+#[tokio::test]
+async fn a_broker_that_dies_and_comes_back_costs_time_only() {
+    let mut rng = rng();
+    let mut broker = Kafka::start(&KafkaOptions::default()).unwrap();
+    let published = Published::on(&broker, "broker_dies", SCHEMA, "ack: kafka").await;
+    published.catch_up().await;
+    let mut number = 0;
+    let mut running = published.start();
+    for _ in 0..3 {
+        for _ in 0..10 {
+            transaction(&published, &mut rng, &mut number).await;
+        }
+        broker.kill().unwrap();
+        transaction(&published, &mut rng, &mut number).await;
+        sleep(Duration::from_millis(rng.u64(0..2_000))).await;
+        broker.start_again().unwrap();
+        never_acknowledged_ahead(&published).await;
+    }
+    assert_eq!(running.terminate(Duration::from_secs(20)).await, Some(0));
+    published.catch_up().await;
+    is_the_exact_sequence(&published).await;
+}

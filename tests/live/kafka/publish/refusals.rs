@@ -1,0 +1,55 @@
+//! What is refused, with the way out.
+
+use crate::kafka::{Published, kafka};
+
+const SCHEMA: &str = "CREATE TABLE ref_things (id serial PRIMARY KEY)";
+
+async fn refused(published: &Published, said: &[&str]) {
+    let (code, log) = published.run(&["publish", "--until", "current"]).await;
+    assert_eq!(code, Some(1), "{log}");
+    for part in said {
+        assert!(log.contains(part), "{part:?} is not in {log}");
+    }
+}
+
+#[tokio::test]
+async fn a_slot_that_is_ahead_of_the_topic_is_a_gap() {
+    let published = Published::new("ahead", SCHEMA, "ack: kafka").await;
+    published.catch_up().await;
+    let sql = &published.pipeline.sql;
+    sql.batch_execute("INSERT INTO ref_things DEFAULT VALUES").await.unwrap();
+    let slot = format!("wal2graph_{}", published.pipeline.name);
+    // The walsender ends a moment after the program.
+    let active = "SELECT active FROM pg_replication_slots WHERE slot_name = $1";
+    while sql.query_one(active, &[&slot]).await.unwrap().get(0) {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let advance = "SELECT pg_replication_slot_advance($1, pg_current_wal_lsn())";
+    sql.query(advance, &[&slot]).await.unwrap();
+    refused(&published, &["ahead of the topic", "delete the topic"]).await;
+    sql.query("SELECT pg_drop_replication_slot($1)", &[&slot]).await.unwrap();
+    refused(&published, &["the slot", "is gone", "delete the topic"]).await;
+}
+
+#[tokio::test]
+async fn a_topic_that_breaks_transactions_is_not_used() {
+    let published = Published::new("unfit", SCHEMA, "ack: kafka").await;
+    let topic = format!("wal2graph.{}", published.pipeline.name);
+    kafka().create_topic(&topic, 3, &["cleanup.policy=compact"]).unwrap();
+    refused(&published, &["3 partitions", "kafka.topic"]).await;
+    let (code, _) = published.run(&["check"]).await;
+    assert_eq!(code, Some(1), "check says it too");
+}
+
+#[tokio::test]
+async fn a_broker_that_is_not_there_is_waited_for_and_named() {
+    let published = Published::new("nobody", SCHEMA, "ack: kafka").await;
+    let text = "kafka: {brokers: '127.0.0.1:1', ack: kafka}\nhttp: {listen: off}\n";
+    std::fs::write(&published.path, text).unwrap();
+    let (code, log) = published.run(&["check"]).await;
+    assert_eq!(code, Some(1));
+    assert!(log.contains("checks failed"), "{log}");
+    let mut running = published.start();
+    let ended = running.ended(std::time::Duration::from_secs(20)).await;
+    assert_eq!(ended, None, "it waits");
+}
