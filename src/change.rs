@@ -5,6 +5,9 @@
 //! Keepalive                   between transactions: nothing for us before `wal_end`
 //! ```
 //!
+//! Positions are those of the log that is read (see [`crate::lsn`]); `source_lsn` is the source's
+//! own beside them.
+//!
 //! A value is still PostgreSQL's text here: only the mapping knows what it becomes. NULL, unchanged
 //! and a value are three variants of [`Cell`], so that none can be taken for another.
 
@@ -21,6 +24,13 @@ pub struct Timestamp {
     pub unix_micros: i64,
 }
 
+impl Timestamp {
+    /// The moment; `None` for the zero that stands where it is not known.
+    pub fn known(self) -> Option<Timestamp> {
+        (self != Timestamp::default()).then_some(self)
+    }
+}
+
 /// One thing a source delivers, in the order in which it must be applied.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -34,6 +44,8 @@ pub enum Event {
     Keepalive {
         /// The position up to which the server has decoded and sent.
         wal_end: Lsn,
+        /// The source's position that this is; zero when it is not known.
+        source_lsn: Lsn,
         /// The server waits for a status update.
         reply_requested: bool,
     },
@@ -44,19 +56,22 @@ pub enum Event {
 pub struct Begin {
     /// The transaction's id, modulo 2^32.
     pub xid: u32,
-    /// The position of its commit record (less than its [`Commit::end_lsn`]).
+    /// The position of its commit record, less than its [`Commit::end_lsn`]; in a partition, of its
+    /// first record.
     pub commit_lsn: Lsn,
-    /// When it committed.
+    /// When it committed; zero when it is not known.
     pub committed_at: Timestamp,
 }
 
 /// The end of a source transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Commit {
-    /// The position of its commit record.
+    /// As its [`Begin::commit_lsn`].
     pub commit_lsn: Lsn,
     /// The position just after it: what a checkpoint holds once the transaction is applied.
     pub end_lsn: Lsn,
+    /// The source's position just after it; zero when it is not known.
+    pub source_lsn: Lsn,
     /// When it committed.
     pub committed_at: Timestamp,
 }

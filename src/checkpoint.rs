@@ -5,13 +5,20 @@
 //! (lsn, part)                and the first `part.events` changes of the transaction at
 //!                            `part.commit_lsn`
 //! ```
+//!
+//! `lsn` is a position in the log that the pipeline reads: the write-ahead log, or a partition of a
+//! topic, whose positions are offsets ([`crate::lsn`] says why). The source's LSN through which the
+//! graph is complete is kept beside it. It stays while a partition is read again from an earlier
+//! offset.
+
+use std::fmt;
 
 use crate::{change::Timestamp, lsn::Lsn};
 
-/// A position of the graph in the source's history.
+/// A position of the graph in the log that is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
-    /// The end LSN through which the graph is complete.
+    /// The end of the last transaction that the graph has.
     pub lsn: Lsn,
     /// The part that is done of the one transaction after it, when that is applied in parts.
     pub part: Option<Part>,
@@ -45,15 +52,52 @@ pub struct Origin {
     pub system_identifier: String,
     /// Its timeline.
     pub timeline: i64,
-    /// The replication slot.
-    pub slot: String,
+    /// What is read.
+    pub log: Log,
+}
+
+/// The log that a pipeline reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Log {
+    /// The write-ahead log, through this replication slot.
+    Slot(String),
+    /// A partition of a topic.
+    Partition {
+        /// The topic.
+        topic: String,
+        /// The partition's number.
+        partition: i32,
+    },
+}
+
+impl fmt::Display for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Log::Slot(name) => write!(f, "the slot {name}"),
+            Log::Partition { topic, partition } => write!(f, "partition {partition} of {topic}"),
+        }
+    }
+}
+
+/// Records that are applied again, because the offsets were reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replaying {
+    /// Before this offset everything was applied once.
+    pub until: Lsn,
+    /// The source's position that it has reached again; zero at its beginning.
+    pub source_lsn: Lsn,
 }
 
 /// The checkpoint node of a pipeline, as it is read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
-    /// How far the graph is.
+    /// How far the graph is in the log that is read.
     pub position: Position,
+    /// The source's end LSN through which the graph is complete. While it replays, the one it was
+    /// complete through before.
+    pub lsn: Lsn,
+    /// What is being applied again.
+    pub replaying: Option<Replaying>,
     /// The writer that may write.
     pub epoch: Epoch,
     /// When the last applied source transaction committed.
@@ -73,6 +117,8 @@ pub struct Advance {
     pub from: Position,
     /// The position that is written.
     pub to: Position,
+    /// The source's position there; zero when it is not known, and where a part ends.
+    pub source_lsn: Lsn,
     /// When the last source transaction in the step committed; `None` leaves what is there.
     pub committed_at: Option<Timestamp>,
 }

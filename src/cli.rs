@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use chrono::{DateTime, FixedOffset};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::lsn::Lsn;
@@ -161,6 +162,25 @@ pub enum Command {
         wal2graph publish --source-url postgres://cdc@localhost/shop \
         --graph-url bolt://localhost:7687 --brokers localhost:9092")]
     Publish(PublishArgs),
+    /// Applies a Kafka topic to the graph, and keeps following it
+    ///
+    /// Reads what `publish` brought to the topic, as a member of a consumer group, and goes on where
+    /// the graph is until SIGTERM or SIGINT. If the group's offsets were reset, what is behind them
+    /// is applied again. Types and keys come from the source database's catalog, which is read at the
+    /// start.
+    #[command(after_long_help = "Examples:\n  wal2graph apply -c wal2graph.yaml\n  \
+        wal2graph apply -c wal2graph.yaml --until current    (for scripts: exits at the topic's end)")]
+    Apply(ApplyArgs),
+    /// Resets the group's offsets, so that the next `apply` applies records again
+    ///
+    /// Works while no `apply` runs, as Kafka's own reset tool does, which may be used as well. Says
+    /// what the next `apply` will do, and refuses what would lose records that were never applied,
+    /// unless --yes says so.
+    #[command(after_long_help = "Examples:\n  \
+        wal2graph replay -c wal2graph.yaml --from earliest\n  \
+        wal2graph replay -c wal2graph.yaml --from offset 12000\n  \
+        wal2graph replay -c wal2graph.yaml --from datetime 2026-05-01T08:00:00Z")]
+    Replay(ReplayArgs),
     /// Shows how far the graph is: slot, positions, lag, copy, placeholders
     ///
     /// Works whether or not `run` is up.
@@ -207,6 +227,80 @@ pub struct PublishArgs {
     /// scripts and schedules.
     #[arg(long, value_name = "LSN", value_parser = until)]
     pub until: Option<UntilArg>,
+}
+
+/// What `apply` takes.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// Stop when the graph has everything before this offset: `current`, or a number
+    ///
+    /// `current` is the topic's end when the command starts. Exits with 0 when it is reached, for
+    /// scripts and schedules.
+    #[arg(long, value_name = "OFFSET", value_parser = until_offset)]
+    pub until: Option<UntilOffset>,
+}
+
+/// Where `apply` stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UntilOffset {
+    /// At the topic's end as it is now.
+    Current,
+    /// At this offset.
+    Offset(u64),
+}
+
+fn until_offset(text: &str) -> Result<UntilOffset, String> {
+    match text {
+        "current" => Ok(UntilOffset::Current),
+        _ => text
+            .parse()
+            .map(UntilOffset::Offset)
+            .map_err(|_| "expected `current` or an offset such as 12000".to_owned()),
+    }
+}
+
+/// What `replay` takes.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// From where: `earliest`, `offset N`, or `datetime T`
+    ///
+    /// A time is written as 2026-05-01T08:00:00Z; it means the first record that was published then
+    /// or later.
+    #[arg(long = "from", num_args = 1..=2, value_names = ["WHERE", "VALUE"], required = true)]
+    from: Vec<String>,
+    /// Also if records that were never applied are skipped, or rows may be missing
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Where a replay begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplayFrom {
+    /// With the topic's first record.
+    Earliest,
+    /// With this one.
+    Offset(u64),
+    /// With the first one that was published then or later.
+    DateTime(DateTime<FixedOffset>),
+}
+
+impl ReplayArgs {
+    /// Where it begins.
+    ///
+    /// # Errors
+    /// What was expected instead.
+    pub fn from(&self) -> Result<ReplayFrom, String> {
+        let words: Vec<&str> = self.from.iter().map(String::as_str).collect();
+        let expected =
+            "--from: expected `earliest`, `offset 12000` or `datetime 2026-05-01T08:00:00Z`";
+        let from = match words[..] {
+            ["earliest"] => Some(ReplayFrom::Earliest),
+            ["offset", offset] => offset.parse().ok().map(ReplayFrom::Offset),
+            ["datetime", at] => DateTime::parse_from_rfc3339(at).ok().map(ReplayFrom::DateTime),
+            _ => None,
+        };
+        from.ok_or_else(|| expected.to_owned())
+    }
 }
 
 /// Where `run` or `publish` stops.

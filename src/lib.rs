@@ -14,6 +14,7 @@ pub mod health;
 pub mod lsn;
 pub mod mapping;
 pub mod pgoutput;
+pub mod replay;
 pub mod value;
 
 // The shell: products, and what ties them together.

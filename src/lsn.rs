@@ -1,8 +1,19 @@
-//! Positions in PostgreSQL's write-ahead log.
+//! Positions in a log.
+//!
+//! ```text
+//! read from a slot         the log is PostgreSQL's: a position is an LSN, a byte position
+//! read from a partition    the log is the partition: a position is an offset, a number of a record
+//! ```
+//!
+//! The engine, the checkpoint's compare-and-set and everything between them go by positions in the
+//! log that the pipeline *reads*: those only go forward, and what is read again is what is before
+//! them. The LSN of the *source* travels beside them, because a partition that is read again goes
+//! back in it. With a slot both are the same.
 
 use std::{fmt, str::FromStr};
 
-/// A log sequence number: a byte position in the write-ahead log.
+/// A log sequence number: a byte position in the write-ahead log. Where it is named a position in
+/// the log that is read, and that log is a partition, it is an offset.
 ///
 /// Its text form is PostgreSQL's own, `X/Y` in hexadecimal; its order is the order of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -47,8 +47,14 @@ fn execute(cli: &Cli) -> Result<(), CommandError> {
             Command::Run(args) => commands::run::execute(&config, args).await,
             #[cfg(feature = "kafka")]
             Command::Publish(args) => commands::publish::execute(&config, args).await,
+            #[cfg(feature = "kafka")]
+            Command::Apply(args) => commands::apply::execute(&config, args).await,
+            #[cfg(feature = "kafka")]
+            Command::Replay(args) => commands::replay::execute(&config, args).await,
             #[cfg(not(feature = "kafka"))]
-            Command::Publish(_) => Err(CommandError::NoKafka),
+            Command::Publish(_) | Command::Apply(_) | Command::Replay(_) => {
+                Err(CommandError::NoKafka)
+            }
             Command::Status(args) => commands::status::execute(&config, args).await,
         }
     })

@@ -247,7 +247,7 @@ async fn graph(
         Some(checkpoint) => {
             let sql = crate::postgres::connect::sql(&config.source).await?;
             match run::setup::check_checkpoint(config, &sql.client, mapping, &checkpoint).await {
-                Ok(()) => report.ok(format!("the graph is at {}", checkpoint.position.lsn)),
+                Ok(()) => report.ok(format!("the graph is at {}", checkpoint.lsn)),
                 Err(error) => {
                     report.failure("the graph does not fit the source", error.to_string())
                 }

@@ -1,11 +1,16 @@
 //! One module a command. They tie the products together; nothing else does.
 
+#[cfg(feature = "kafka")]
+pub mod apply;
 pub mod check;
+mod graph;
 pub mod init;
 mod lives;
 pub mod plan;
 #[cfg(feature = "kafka")]
 pub mod publish;
+#[cfg(feature = "kafka")]
+pub mod replay;
 pub mod run;
 pub mod status;
 
@@ -62,6 +67,9 @@ pub enum CommandError {
     /// The mapping can not be.
     #[error("the tables can not be mapped as they are:{}", list(.0))]
     Refused(Vec<Refusal>),
+    /// The command line is wrong.
+    #[error("{0}")]
+    Usage(String),
     /// Something has to be changed first; the text says what.
     #[error("{0}")]
     Definite(String),
@@ -81,7 +89,10 @@ impl CommandError {
     /// The exit code it leads to.
     pub fn exit(&self) -> Exit {
         match self {
-            CommandError::Config(_) | CommandError::Http(_) | CommandError::NoKafka => Exit::Usage,
+            CommandError::Config(_)
+            | CommandError::Http(_)
+            | CommandError::NoKafka
+            | CommandError::Usage(_) => Exit::Usage,
             // Whoever reads the output has seen enough.
             CommandError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             _ => Exit::Failed,
@@ -103,6 +114,7 @@ impl Failure for CommandError {
             CommandError::Config(_)
             | CommandError::Http(_)
             | CommandError::NoKafka
+            | CommandError::Usage(_)
             | CommandError::Refused(_)
             | CommandError::Definite(_)
             | CommandError::Output(_) => false,

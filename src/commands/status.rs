@@ -1,5 +1,7 @@
 //! `status`: how far the graph is, whether or not `run` is up.
 
+mod topic;
+
 use std::fmt;
 
 use neo4rs::Query;
@@ -18,14 +20,17 @@ use crate::{
 };
 
 use super::{CommandError, print, print_json};
+use topic::TopicStatus;
 
 /// What there is to know. Positions are LSNs in PostgreSQL's text form; sizes are bytes.
 #[derive(Debug, Serialize)]
 struct Status {
     pipeline: String,
-    /// `streaming`, `copying`, `not running` or `not started`.
+    /// `streaming`, `copying`, `replaying`, `not running` or `not started`; `unknown` if a topic is
+    /// read, and Kafka does not say by whom.
     state: &'static str,
     slot: Option<SlotStatus>,
+    topic: Option<TopicStatus>,
     positions: Positions,
     lag: Lag,
     copy: Option<CopyStatus>,
@@ -91,27 +96,30 @@ async fn read(config: &Config) -> Result<Status, CommandError> {
     let graph = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
     let checkpoint = neo4j::checkpoint::read(&graph, &config.pipeline).await?;
     let progress = copy_progress::read(&graph, &config.pipeline).await?;
-    let applied = checkpoint.as_ref().map(|checkpoint| checkpoint.position);
-    let behind = applied.map(|position| flushed.bytes_since(position.lsn));
+    let applied = checkpoint.as_ref().map(|checkpoint| checkpoint.lsn);
+    let part = checkpoint.as_ref().and_then(|checkpoint| checkpoint.position.part);
+    let behind = applied.map(|lsn| flushed.bytes_since(lsn));
     let now = Timestamp { unix_micros: chrono::Utc::now().timestamp_micros() };
     let since = checkpoint
         .as_ref()
         .map(|checkpoint| (now.unix_micros - checkpoint.updated_at.unix_micros) as f64 / 1e6);
     let running = slot.as_ref().is_some_and(|slot| slot.active_pid.is_some());
+    let topic = TopicStatus::read(config, checkpoint.as_ref()).await;
     Ok(Status {
         pipeline: config.pipeline.clone(),
-        state: match (&checkpoint, running, progress.is_empty()) {
-            (None, _, _) => "not started",
-            (_, false, _) => "not running",
-            (_, true, false) => "copying",
-            (_, true, true) => "streaming",
+        state: match (&checkpoint, &topic, running, progress.is_empty()) {
+            (None, ..) => "not started",
+            (_, Some(topic), ..) => topic.state(),
+            (_, None, false, _) => "not running",
+            (_, None, true, false) => "copying",
+            (_, None, true, true) => "streaming",
         },
+        topic,
         positions: Positions {
             source: flushed.to_string(),
-            applied: applied.map(|position| position.lsn.to_string()),
+            applied: applied.map(|lsn| lsn.to_string()),
             acknowledged: slot.as_ref().and_then(|slot| slot.confirmed).map(|lsn| lsn.to_string()),
-            part: { applied.and_then(|position| position.part) }
-                .map(|part| (part.commit_lsn.to_string(), part.events)),
+            part: part.map(|part| (part.commit_lsn.to_string(), part.events)),
         },
         slot: slot.map(|slot| slot_status(config, slot)),
         lag: Lag { bytes: behind, seconds: if behind == Some(0) { Some(0.0) } else { since } },
@@ -171,6 +179,9 @@ impl fmt::Display for Status {
                 }
                 writeln!(f)?;
             }
+        }
+        if let Some(topic) = &self.topic {
+            write!(f, "{topic}")?;
         }
         let Positions { source, applied, acknowledged, part } = &self.positions;
         writeln!(f, "source        {source}")?;

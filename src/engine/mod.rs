@@ -36,22 +36,41 @@ const FLIGHTS_MAX: usize = 2;
 pub struct Engine {
     limits: Limits,
     /// The furthest position the source has named.
-    received: Lsn,
+    received: End,
     /// Where the last ordered batch leads.
     ordered: Position,
     /// Where the last applied batch led.
     applied: Position,
     acked: Lsn,
+    /// The source's position through which the graph is complete.
+    complete: Lsn,
     open: Option<Open>,
     waiting: VecDeque<Piece>,
     waiting_changes: usize,
     waiting_bytes: usize,
     idle: Idle,
-    /// Where the batches lead that are ordered and not applied, and when the oldest transaction of
-    /// each committed.
-    flights: VecDeque<(Position, Option<Timestamp>)>,
+    /// Batches that are ordered and not applied.
+    flights: VecDeque<Flight>,
     hold: Hold,
     acknowledge: Option<Lsn>,
+}
+
+/// A place between two transactions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct End {
+    /// In the log that is read.
+    lsn: Lsn,
+    /// In the source's own; zero when it is not known.
+    source: Lsn,
+}
+
+/// A batch that is ordered and not applied.
+#[derive(Debug)]
+struct Flight {
+    to: Position,
+    source: Lsn,
+    /// When the oldest transaction in it committed.
+    oldest: Option<Timestamp>,
 }
 
 /// The source transaction that is arriving.
@@ -89,9 +108,9 @@ struct Piece {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PieceEnd {
     /// A transaction that is here as a whole.
-    Whole(Lsn),
+    Whole(End),
     /// The last part of a transaction.
-    LastPart(Lsn),
+    LastPart(End),
     /// Any other part.
     Part(Part),
 }
@@ -99,7 +118,7 @@ enum PieceEnd {
 /// The position between transactions that a keepalive named.
 #[derive(Debug, Default)]
 struct Idle {
-    position: Lsn,
+    position: End,
     /// The server asked again at the same position: it waits for the answer.
     urgent: bool,
     written_at: Option<Duration>,
@@ -117,10 +136,11 @@ impl Engine {
     pub fn new(limits: Limits, position: Position) -> Self {
         Engine {
             limits,
-            received: position.lsn,
+            received: End { lsn: position.lsn, source: position.lsn },
             ordered: position,
             applied: position,
             acked: Lsn::ZERO,
+            complete: position.lsn,
             open: None,
             waiting: VecDeque::new(),
             waiting_changes: 0,
@@ -132,24 +152,37 @@ impl Engine {
         }
     }
 
+    /// The same for a log that is not the source's own: there the graph is complete through
+    /// `source`.
+    pub fn complete_through(mut self, source: Lsn) -> Self {
+        self.received.source = source;
+        self.complete = source;
+        self
+    }
+
     /// How far the graph is.
     pub fn applied(&self) -> Position {
         self.applied
     }
 
-    /// The furthest position the source has named.
+    /// The source's position through which the graph is complete.
+    pub fn complete(&self) -> Lsn {
+        self.complete
+    }
+
+    /// The furthest of the source's positions that is known.
     pub fn received(&self) -> Lsn {
-        self.received
+        self.received.source
     }
 
     /// When the oldest source transaction committed that was received and is not in the graph.
     pub fn oldest_unapplied(&self) -> Option<Timestamp> {
-        if let Some((_, oldest @ Some(_))) = self.flights.front() {
+        if let Some(Flight { oldest: oldest @ Some(_), .. }) = self.flights.front() {
             return *oldest;
         }
         let open = self.open.as_ref().filter(|open| open.skip != Skip::Everything);
         let waiting = self.waiting.front().map(|piece| piece.begin.committed_at);
-        waiting.or(open.map(|open| open.begin.committed_at))
+        waiting.or(open.map(|open| open.begin.committed_at)).and_then(Timestamp::known)
     }
 
     /// Whether the source should be read on: what waits is below its limit.
@@ -168,8 +201,8 @@ impl Engine {
             Input::Event(Event::Begin(begin)) => self.begin(begin)?,
             Input::Event(Event::Change(change)) => self.change(change),
             Input::Event(Event::Commit(commit)) => self.commit(commit),
-            Input::Event(Event::Keepalive { wal_end, reply_requested }) => {
-                self.keepalive(wal_end, reply_requested);
+            Input::Event(Event::Keepalive { wal_end, source_lsn, reply_requested }) => {
+                self.keepalive(End { lsn: wal_end, source: source_lsn }, reply_requested);
             }
             Input::Applied => self.batch_applied(),
             Input::Hold => self.hold = Hold::Wanted,
@@ -208,7 +241,7 @@ impl Engine {
     fn check(&self) {
         assert!(self.acked <= self.applied.lsn, "acknowledged beyond the checkpoint");
         assert!(self.applied <= self.ordered, "applied what was never ordered");
-        assert!(self.ordered.lsn <= self.received, "ordered what was never received");
+        assert!(self.ordered.lsn <= self.received.lsn, "ordered what was never received");
     }
 
     fn begin(&mut self, begin: Begin) -> Result<(), EngineError> {
@@ -234,7 +267,7 @@ impl Engine {
     /// Where the graph will be once everything that waits is applied.
     fn ordered_through(&self) -> Position {
         match self.waiting.back().map(|piece| piece.end) {
-            Some(PieceEnd::Whole(lsn) | PieceEnd::LastPart(lsn)) => Position::at(lsn),
+            Some(PieceEnd::Whole(end) | PieceEnd::LastPart(end)) => Position::at(end.lsn),
             Some(PieceEnd::Part(part)) => Position { part: Some(part), ..self.ordered },
             None => self.ordered,
         }
@@ -267,18 +300,19 @@ impl Engine {
     fn commit(&mut self, commit: Commit) {
         let mut open = self.open.take().expect("a commit ends a transaction");
         assert!(open.begin.commit_lsn == commit.commit_lsn, "the commit of another transaction");
-        self.received = self.received.max(commit.end_lsn);
+        let end = End { lsn: commit.end_lsn, source: commit.source_lsn };
+        self.received = self.received.furthest(end);
         if open.skip == Skip::Everything {
             return;
         }
         if open.split {
-            self.wait(open.cut(PieceEnd::LastPart(commit.end_lsn)));
+            self.wait(open.cut(PieceEnd::LastPart(end)));
         } else if open.changes.is_empty() {
             // Nothing for the graph: its end is a position like a keepalive's, not worth a write of
             // its own.
-            self.idle.position = self.idle.position.max(commit.end_lsn);
+            self.idle.position = self.idle.position.later(end);
         } else {
-            self.wait(open.cut(PieceEnd::Whole(commit.end_lsn)));
+            self.wait(open.cut(PieceEnd::Whole(end)));
         }
     }
 
@@ -289,21 +323,23 @@ impl Engine {
     }
 
     /// A position is a fact about progress only between transactions.
-    fn keepalive(&mut self, wal_end: Lsn, reply_requested: bool) {
+    fn keepalive(&mut self, end: End, reply_requested: bool) {
         if self.open.is_some() {
             return;
         }
-        self.received = self.received.max(wal_end);
-        if wal_end > self.idle.position {
-            self.idle.position = wal_end;
-        } else if wal_end == self.idle.position && reply_requested {
+        self.received = self.received.furthest(end);
+        if end.lsn > self.idle.position.lsn {
+            self.idle.position = end;
+        } else if end.lsn == self.idle.position.lsn && reply_requested {
             self.idle.urgent = true;
         }
     }
 
     fn batch_applied(&mut self) {
-        let (to, _) = self.flights.pop_front().expect("what is applied was in flight");
+        let flight = self.flights.pop_front().expect("what is applied was in flight");
+        let to = flight.to;
         self.applied = to;
+        self.complete = self.complete.max(flight.source);
         if to.lsn > self.acked {
             self.acknowledge = Some(to.lsn);
         }
@@ -338,10 +374,10 @@ impl Engine {
     fn next_batch(&mut self) -> Option<Batch> {
         let first = self.waiting.pop_front()?;
         let whole_transactions = matches!(first.end, PieceEnd::Whole(_));
-        let oldest = first.begin.committed_at;
         let mut bytes = first.bytes;
         let mut shares = vec![first.share()];
-        let mut last = (first.end, first.begin.committed_at);
+        let mut last = (first.end, first.begin.committed_at.known());
+        let mut oldest = last.1;
         let mut changes = first.changes;
         while whole_transactions
             && changes.len() < self.limits.batch_changes
@@ -353,26 +389,31 @@ impl Engine {
                 break;
             };
             bytes += next.bytes;
+            let committed_at = next.begin.committed_at.known();
             shares.push(next.share());
-            last = (next.end, next.begin.committed_at);
+            last = (next.end, committed_at.or(last.1));
+            oldest = oldest.or(committed_at);
             changes.extend(next.changes);
         }
         self.waiting_bytes -= bytes;
         self.waiting_changes -= changes.len();
-        let to = match last.0 {
-            PieceEnd::Part(part) => Position { part: Some(part), ..self.ordered },
-            PieceEnd::Whole(lsn) | PieceEnd::LastPart(lsn) => Position::at(self.further(lsn)),
+        let (to, source) = match last.0 {
+            PieceEnd::Part(part) => (Position { part: Some(part), ..self.ordered }, Lsn::ZERO),
+            PieceEnd::Whole(end) | PieceEnd::LastPart(end) => {
+                let end = self.further(end);
+                (Position::at(end.lsn), end.source)
+            }
         };
-        let advance = self.order(to, Some(last.1), Some(oldest));
+        let advance = self.order(to, source, last.1, oldest);
         Some(Batch { changes, advance, whole_transactions, shares })
     }
 
     /// With nothing behind it, a transaction's end may be written as the idle position after it.
-    fn further(&self, end_lsn: Lsn) -> Lsn {
+    fn further(&self, end: End) -> End {
         if self.waiting.is_empty() && self.open.is_none() {
-            end_lsn.max(self.idle.position)
+            end.later(self.idle.position)
         } else {
-            end_lsn
+            end
         }
     }
 
@@ -383,8 +424,8 @@ impl Engine {
         }
         self.idle.urgent = false;
         self.idle.written_at = Some(now);
-        let to = Position::at(self.idle.position);
-        let advance = self.order(to, None, None);
+        let End { lsn, source } = self.idle.position;
+        let advance = self.order(Position::at(lsn), source, None, None);
         let (changes, shares) = (Vec::new(), Vec::new());
         Some(Batch { changes, advance, whole_transactions: true, shares })
     }
@@ -392,7 +433,9 @@ impl Engine {
     /// The idle position may be written: it is further than the graph, and no transaction is
     /// applied in part, whose part it would make forgotten.
     fn idle_is_ahead(&self) -> bool {
-        self.idle.position > self.ordered.lsn && self.open.is_none() && self.ordered.part.is_none()
+        self.idle.position.lsn > self.ordered.lsn
+            && self.open.is_none()
+            && self.ordered.part.is_none()
     }
 
     fn idle_write_at(&self) -> Duration {
@@ -402,13 +445,26 @@ impl Engine {
     fn order(
         &mut self,
         to: Position,
+        source: Lsn,
         committed_at: Option<Timestamp>,
         oldest: Option<Timestamp>,
     ) -> Advance {
-        let advance = Advance { from: self.ordered, to, committed_at };
+        let advance = Advance { from: self.ordered, to, source_lsn: source, committed_at };
         self.ordered = to;
-        self.flights.push_back((to, oldest));
+        self.flights.push_back(Flight { to, source, oldest });
         advance
+    }
+}
+
+impl End {
+    /// The one that is later in the log that is read.
+    fn later(self, other: End) -> End {
+        if other.lsn > self.lsn { other } else { self }
+    }
+
+    /// The furthest of both, each for itself: what is read again goes back in the source's log.
+    fn furthest(self, other: End) -> End {
+        End { lsn: self.lsn.max(other.lsn), source: self.source.max(other.source) }
     }
 }
 
@@ -430,7 +486,7 @@ impl Piece {
             first_event: self.first_event,
             changes: self.changes.len(),
             end: match self.end {
-                PieceEnd::Whole(lsn) | PieceEnd::LastPart(lsn) => Some(lsn),
+                PieceEnd::Whole(end) | PieceEnd::LastPart(end) => Some(end.lsn),
                 PieceEnd::Part(_) => None,
             },
         }

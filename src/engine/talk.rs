@@ -82,10 +82,11 @@ impl Batch {
         self.shares.iter().map(|share| share.xid).collect()
     }
 
-    /// When each transaction that it completes was committed, in source order.
+    /// When each transaction that it completes was committed, in source order, as far as that is
+    /// known.
     pub fn commits(&self) -> Vec<Timestamp> {
         let completed = self.shares.iter().filter(|share| share.end.is_some());
-        completed.map(|share| share.committed_at).collect()
+        completed.filter_map(|share| share.committed_at.known()).collect()
     }
 }
 

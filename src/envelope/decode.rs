@@ -246,65 +246,57 @@ impl Decoder {
         root: &'static str,
     ) -> Result<Next, DecodeError> {
         let at = |problem| error("value", root, problem);
-        let source = block.source;
+        let (source, snapshot) = (block.source, block.snapshot);
         let Some(index) = self.table(&block.schema, &block.table) else {
             let (schema, table) = (block.schema.into_owned(), block.table.into_owned());
             return Ok(Next::Alone(Decoded::Foreign { source, schema, table }));
         };
         let relation = self.tables[index].relation.clone();
         let header = |name| record.headers.iter().find(|(it, _)| it == name).map(|(_, it)| it);
-        let before = object.read("before", Json::object).map_err(at)?;
+        let before = object.read("before", |row| self.before(index, &row.object()?, &writer));
+        let before = before.map_err(at)?;
         if op == "d" {
             let before = match before {
-                Some(row) => {
-                    let before = self.before(index, &row, &writer);
-                    before.map_err(|problem| at(problem.within("before")))?
-                }
+                Some(before) => before,
                 None => self.key(index, record.key.as_ref(), "key", &writer)?,
             };
-            let is_half = header(NEW_KEY_HEADER).is_some();
-            return Ok(if is_half {
-                Next::KeyChangeBegins { source, relation, before }
-            } else {
-                let change = Change::Delete { relation, before };
-                Next::Alone(Decoded::Change { source, change })
-            });
+            if header(NEW_KEY_HEADER).is_some() {
+                return Ok(Next::KeyChangeBegins { source, relation, before });
+            }
+            let change = Change::Delete { relation, before };
+            return Ok(Next::Alone(Decoded::Change { source, change }));
         }
-        let new = object.require("after", |after| self.new_row(index, &after.object()?, &writer));
+        let new = object.require("after", |row| self.new_row(index, &row.object()?, &writer));
         let new = new.map_err(at)?;
-        Ok(match op {
-            "r" => {
-                let (snapshot, row) = (block.snapshot, new);
-                Next::Alone(Decoded::Read { source, snapshot, relation, row })
+        let change = match (op, header(OLD_KEY_HEADER)) {
+            ("r", _) => {
+                return Ok(Next::Alone(Decoded::Read { source, snapshot, relation, row: new }));
             }
-            "u" => {
-                let before = match before {
-                    Some(row) => {
-                        let before = self.before(index, &row, &writer);
-                        before.map_err(|problem| at(problem.within("before")))?
-                    }
-                    None => Before::Absent,
-                };
-                let change = Change::Update { relation, before, new };
-                Next::Alone(Decoded::Change { source, change })
+            ("c", Some(old_key)) => {
+                let old = self.old_key(index, old_key, &writer)?;
+                return Ok(Next::KeyChangeEnds { source, relation, old, new });
             }
-            _ => match header(OLD_KEY_HEADER) {
-                Some(old_key) => {
-                    let old = self.key(index, Some(old_key), OLD_KEY_HEADER, &writer);
-                    // Connect writes headers in a form of its own, unless told to write JSON.
-                    let old = match (old, &writer) {
-                        (Ok(old), _) => Some(old),
-                        (Err(error), Writer::Us) => return Err(error),
-                        (Err(_), Writer::Debezium(_)) => None,
-                    };
-                    Next::KeyChangeEnds { source, relation, old, new }
-                }
-                None => {
-                    let change = Change::Insert { relation, new };
-                    Next::Alone(Decoded::Change { source, change })
-                }
-            },
-        })
+            ("c", None) => Change::Insert { relation, new },
+            _ => {
+                let before = before.unwrap_or(Before::Absent);
+                Change::Update { relation, before, new }
+            }
+        };
+        Ok(Next::Alone(Decoded::Change { source, change }))
+    }
+
+    /// The old key in a header. Connect writes headers in a form of its own, unless it is told to
+    /// write JSON.
+    fn old_key(
+        &mut self,
+        index: usize,
+        header: &Bytes,
+        writer: &Writer,
+    ) -> Result<Option<Before>, DecodeError> {
+        match (self.key(index, Some(header), OLD_KEY_HEADER, writer), writer) {
+            (Err(_), Writer::Debezium(_)) => Ok(None),
+            (old, _) => old.map(Some),
+        }
     }
 
     /// A row as it is. What is missing of it was not sent.

@@ -19,11 +19,11 @@ use bytes::Bytes;
 use crate::catalog::{Catalog, TableName};
 use crate::change::{Before, Cell, Change, Relation, ReplicaIdentity, Timestamp};
 use crate::lsn::Lsn;
-use crate::value::{Type, TypeCatalog};
+use crate::value::TypeCatalog;
 
+use super::bound::{Bound, Image};
 use super::columns::{key_without_identity, types_of};
-use super::json::write_string;
-use super::write::{write_unavailable, write_value};
+use super::fields::{Fields, quoted_name};
 use super::{History, NEW_KEY_HEADER, OLD_KEY_HEADER, Place, Record, Snapshot};
 
 /// What the records of a pipeline say of where they come from.
@@ -78,17 +78,6 @@ pub struct Encoder {
     last_commit: Option<Lsn>,
 }
 
-/// A relation, with what does not change from one record to the next.
-#[derive(Debug)]
-struct Bound {
-    relation: Arc<Relation>,
-    types: Vec<Type>,
-    /// Each column's name as JSON, with its colon.
-    names: Vec<Vec<u8>>,
-    /// The places of the key's columns; `None` without a key.
-    key: Option<Vec<usize>>,
-}
-
 /// What an envelope says besides its rows.
 #[derive(Clone, Copy)]
 struct Meta<'a> {
@@ -102,28 +91,6 @@ struct Meta<'a> {
     /// Of one TRUNCATE's records, which one this is, and how many there are.
     truncate: Option<(usize, usize)>,
     now: Timestamp,
-}
-
-/// A row in an envelope.
-#[derive(Clone, Copy)]
-enum Image<'a> {
-    None,
-    /// The identity's columns only.
-    Key(&'a [Cell]),
-    /// An old row. What is unchanged is left out.
-    Old(&'a [Cell]),
-    /// A new row. What is unchanged is a placeholder.
-    New(&'a [Cell]),
-}
-
-impl<'a> From<&'a Before> for Image<'a> {
-    fn from(before: &'a Before) -> Self {
-        match before {
-            Before::Absent => Image::None,
-            Before::Key(row) => Image::Key(row),
-            Before::Full(row) => Image::Old(row),
-        }
-    }
 }
 
 impl Encoder {
@@ -288,7 +255,7 @@ impl Encoder {
         let bound = Arc::new(Bound {
             relation: relation.clone(),
             types: columns.iter().map(|column| self.types.resolve(column.type_oid)).collect(),
-            names: columns.iter().map(|column| name(&column.name)).collect(),
+            names: columns.iter().map(|column| quoted_name(&column.name)).collect(),
             key: self.key_places(relation),
         });
         self.bound.insert(relation.oid, bound.clone());
@@ -377,113 +344,6 @@ impl Encoder {
             None => format!("[null,\"{}\"]", lsn.0),
         }
     }
-}
-
-impl Bound {
-    fn table(&self) -> TableName {
-        TableName::new(&self.relation.schema, &self.relation.name)
-    }
-
-    /// The row's key as JSON. An unchanged column of it is taken from the old row.
-    fn key(&self, row: &[Cell], old: Option<&[Cell]>) -> Result<Option<Bytes>, EncodeError> {
-        let Some(places) = &self.key else { return Ok(None) };
-        let mut key = Vec::new();
-        let mut fields = Fields::open(&mut key);
-        for &place in places {
-            let cell = match &row[place] {
-                Cell::Unchanged => old.map_or(&Cell::Unchanged, |old| &old[place]),
-                sent => sent,
-            };
-            let out = fields.raw_name(&self.names[place]);
-            match cell {
-                Cell::Null => out.extend_from_slice(b"null"),
-                Cell::Text(text) => write_value(&self.types[place], text, out),
-                Cell::Unchanged => {
-                    let column = self.relation.columns[place].name.clone();
-                    return Err(EncodeError::KeyNotSent { table: self.table(), column });
-                }
-            }
-        }
-        fields.close();
-        Ok(Some(key.into()))
-    }
-
-    fn write_row(&self, image: Image<'_>, out: &mut Vec<u8>) {
-        let (Image::Key(row) | Image::Old(row) | Image::New(row)) = image else {
-            return out.extend_from_slice(b"null");
-        };
-        let columns = &self.relation.columns;
-        assert_eq!(row.len(), columns.len(), "a tuple has one cell for each column");
-        let mut fields = Fields::open(out);
-        for (place, cell) in row.iter().enumerate() {
-            let r#type = &self.types[place];
-            let left_out = match image {
-                Image::Key(_) => !columns[place].identity || *cell == Cell::Unchanged,
-                _ => *cell == Cell::Unchanged,
-            };
-            match (image, cell) {
-                (Image::New(_), Cell::Unchanged) => {
-                    write_unavailable(r#type, fields.raw_name(&self.names[place]));
-                }
-                (_, _) if left_out => {}
-                (_, Cell::Text(text)) => {
-                    write_value(r#type, text, fields.raw_name(&self.names[place]));
-                }
-                (_, _) => fields.raw_name(&self.names[place]).extend_from_slice(b"null"),
-            }
-        }
-        fields.close();
-    }
-}
-
-/// Writes an object, field by field.
-struct Fields<'o> {
-    out: &'o mut Vec<u8>,
-    is_empty: bool,
-}
-
-impl<'o> Fields<'o> {
-    fn open(out: &'o mut Vec<u8>) -> Self {
-        out.push(b'{');
-        Fields { out, is_empty: true }
-    }
-
-    fn close(self) {
-        self.out.push(b'}');
-    }
-
-    /// Writes a name that needs no escapes; its value is to follow.
-    fn name(&mut self, name: &str) -> &mut Vec<u8> {
-        self.raw_name(format!("\"{name}\":").as_bytes())
-    }
-
-    fn raw_name(&mut self, name: &[u8]) -> &mut Vec<u8> {
-        if !self.is_empty {
-            self.out.push(b',');
-        }
-        self.is_empty = false;
-        self.out.extend_from_slice(name);
-        self.out
-    }
-
-    fn text(&mut self, name: &str, text: &str) {
-        write_string(text, self.name(name));
-    }
-
-    fn number(&mut self, name: &str, number: impl ToString) {
-        self.name(name).extend_from_slice(number.to_string().as_bytes());
-    }
-
-    fn null(&mut self, name: &str) {
-        self.name(name).extend_from_slice(b"null");
-    }
-}
-
-fn name(name: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    write_string(name, &mut out);
-    out.push(b':');
-    out
 }
 
 fn tombstone(key: Bytes) -> Record {

@@ -1,14 +1,27 @@
 //! Changes as Debezium-compatible JSON records, and records back as changes.
 //!
 //! ```text
-//! Change --Encoder--> Record* --topic--> Record --Decoder--> Decoded*
+//! Change --Encoder: bound, write--> Record*  ..topic..  Record --Decoder: read, join--> Decoded*
+//! text      forms by type           key, value, headers         text again
 //! ```
+//!
+//! Both routes to the graph meet in [`Change`], with values in PostgreSQL's text form: what is
+//! decoded goes through the same mapping and the same codec as what came from the server directly.
+//! So the one thing that has to hold here is that what is encoded is decoded byte for byte,
+//! whatever the text is; the forms of types are only used where they say the same.
+//!
+//! What a consumer needs to apply records exactly once, and whole transactions only, is in
+//! `source`: a [`Place`], with the end of its transaction on the last one, and the [`History`] it
+//! belongs to. Debezium's own records have neither: they are decoded too, by the catalog's types,
+//! and by their schema block or the connector's settings.
 
 mod array;
+mod bound;
 mod columns;
 mod decimal;
 mod decode;
 mod encode;
+mod fields;
 mod join;
 mod json;
 mod options;

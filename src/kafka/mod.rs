@@ -8,15 +8,20 @@ pub mod options;
 #[cfg(feature = "kafka")]
 pub mod connect;
 #[cfg(feature = "kafka")]
+pub mod consumer;
+#[cfg(feature = "kafka")]
 pub mod encode;
 #[cfg(feature = "kafka")]
 mod error;
+#[cfg(feature = "kafka")]
+pub mod offsets;
 #[cfg(feature = "kafka")]
 pub mod producer;
 #[cfg(feature = "kafka")]
 pub mod tail;
 #[cfg(feature = "kafka")]
 pub mod topic;
+pub mod transactions;
 
 #[cfg(feature = "kafka")]
 pub use error::{Error, Result};

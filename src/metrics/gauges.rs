@@ -32,6 +32,11 @@ pub(super) fn gather(snapshot: &Snapshot) -> Vec<MetricFamily> {
         "Nodes that are there only because a relationship points at them",
         placeholders,
     );
+    gauges.plain(
+        "kafka_consumer_lag",
+        "Records of the topic that the graph does not have; left out where no topic is read, or Kafka is away",
+        snapshot.consumer_lag.map(|records| records as f64),
+    );
     let version = [(vec![env!("CARGO_PKG_VERSION")], 1.0)];
     gauges.labelled("build_info", "The program's version", &["version"], version);
     gauges.0.gather()

@@ -63,6 +63,7 @@ struct Watched {
     copying: Option<Copying>,
     source: Option<SourceLook>,
     graph: Option<GraphLook>,
+    topic: Option<TopicLook>,
     tracker: Tracker,
 }
 
@@ -105,6 +106,15 @@ pub struct GraphLook {
     pub placeholders: u64,
 }
 
+/// A look at the topic that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicLook {
+    /// When it was begun.
+    pub at: Timestamp,
+    /// The offset of the next record that is produced.
+    pub end: u64,
+}
+
 /// A copy that can be watched.
 #[derive(Clone, Debug)]
 pub struct Copying {
@@ -134,6 +144,9 @@ pub struct Snapshot {
     pub source: Option<SourceLook>,
     /// The graph, if the last look at it is fresh.
     pub graph: Option<GraphLook>,
+    /// Records of the topic that the graph does not have, if a topic is read and the last look at it
+    /// is fresh.
+    pub consumer_lag: Option<u64>,
     /// The copied tables, if something was copied in this run.
     pub copied: BTreeMap<String, CopiedRows>,
 }
@@ -156,6 +169,7 @@ impl Metrics {
             copying: None,
             source: None,
             graph: None,
+            topic: None,
             tracker: Tracker::default(),
         };
         Metrics {
@@ -208,6 +222,11 @@ impl Metrics {
         self.watched().graph = look;
     }
 
+    /// The topic was looked at; `None`: it does not answer.
+    pub fn looked_at_topic(&self, look: Option<TopicLook>) {
+        self.watched().topic = look;
+    }
+
     /// What is known at this moment.
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
         let mut watched = self.watched();
@@ -232,6 +251,7 @@ impl Metrics {
             limits: self.limits,
             source,
             graph: watched.graph.filter(|look| fresh(look.at, GRAPH_LIFE)),
+            consumer_lag: watched.consumer_lag(fresh),
             copied: watched.copying.as_ref().map(Copying::rows).unwrap_or_default(),
         }
     }
@@ -265,10 +285,15 @@ impl Watched {
     fn positions(&self) -> Option<Positions> {
         self.status().map(|status| Positions {
             received: status.received,
-            applied: status.applied.lsn,
+            applied: status.complete,
             committed_at: status.committed_at,
             oldest_unapplied: status.oldest_unapplied,
         })
+    }
+
+    fn consumer_lag(&self, fresh: impl Fn(Timestamp, Duration) -> bool) -> Option<u64> {
+        let look = self.topic.filter(|look| fresh(look.at, SOURCE_LIFE))?;
+        Some(look.end.saturating_sub(self.status()?.applied.lsn.0))
     }
 
     fn state(&self) -> State {

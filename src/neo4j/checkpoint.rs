@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! (:_Wal2GraphCheckpoint {pipeline, lsn, epoch, ...})      one a pipeline, under a uniqueness constraint
+//!                         {topic, partition, offset}        beside, when the pipeline reads a partition
 //!
 //! advance:  lock -> is it where I left it, under my epoch? -> move it     first statement of every transaction
 //! ```
@@ -17,7 +18,7 @@ use neo4rs::{Query, Row, summary::Counters};
 
 use crate::{
     change::Timestamp,
-    checkpoint::{Advance, Checkpoint, Epoch, Origin, Part, Position},
+    checkpoint::{Advance, Checkpoint, Epoch, Log, Origin, Part, Position, Replaying},
     copy::Progress,
     lsn::Lsn,
 };
@@ -32,15 +33,45 @@ pub const LABEL: &str = "_Wal2GraphCheckpoint";
 pub const LOCK: &str = "_lock";
 
 const RETURNED: &str = "c.lsn AS lsn, c.part_commit_lsn AS part_commit_lsn, c.part_events AS part_events, \
+     c.topic AS topic, c.partition AS partition, c.offset AS offset, c.part_offset AS part_offset, \
+     c.replay_until AS replay_until, c.replay_lsn AS replay_lsn, \
      c.epoch AS epoch, c.committed_at AS committed_at, c.updated_at AS updated_at, \
      c.system_identifier AS system_identifier, c.timeline AS timeline, c.slot AS slot, \
      c.mapping_digest AS mapping_digest";
 
+/// The log whose positions a checkpoint's compare-and-set goes by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Follows {
+    /// The source's own: `lsn`.
+    #[default]
+    Slot,
+    /// A partition of a topic: `offset`. `lsn` follows, and never goes back.
+    Partition,
+}
+
+impl Follows {
+    /// The property that holds the position.
+    fn position(self) -> &'static str {
+        match self {
+            Follows::Slot => "lsn",
+            Follows::Partition => "offset",
+        }
+    }
+
+    /// The property that holds where a transaction begins that is applied in part.
+    fn part(self) -> &'static str {
+        match self {
+            Follows::Slot => "part_commit_lsn",
+            Follows::Partition => "part_offset",
+        }
+    }
+}
+
 /// What a new pipeline begins with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewCheckpoint {
-    /// Where the stream begins.
-    pub lsn: Lsn,
+    /// Where in the log it begins.
+    pub start: Lsn,
     /// The source it belongs to.
     pub origin: Origin,
     /// The digest of the mapping.
@@ -78,20 +109,7 @@ pub async fn create(
     new: &NewCheckpoint,
     copy: &[Progress],
 ) -> Result<bool, Error> {
-    let text = format!(
-        "MERGE (c:{LABEL} {{pipeline: $pipeline}}) ON CREATE SET c.lsn = $lsn, c.lsn_text = $lsn_text, c.epoch = 0, \
-         c.updated_at = $now, c.system_identifier = $system_identifier, c.timeline = $timeline, c.slot = $slot, \
-         c.mapping_digest = $mapping_digest"
-    );
-    let query = Query::new(text)
-        .param("pipeline", pipeline)
-        .param("lsn", integer_of(new.lsn))
-        .param("lsn_text", new.lsn.to_string())
-        .param("now", Utc::now())
-        .param("system_identifier", new.origin.system_identifier.as_str())
-        .param("timeline", new.origin.timeline)
-        .param("slot", new.origin.slot.as_str())
-        .param("mapping_digest", new.mapping_digest.as_str());
+    let query = create_query(pipeline, new);
     let once = |query| async {
         let mut transaction = connection.begin().await?;
         if transaction.run(query).await?.nodes_created == 0 {
@@ -103,6 +121,35 @@ pub async fn create(
         Ok(true)
     };
     retry::while_transient(|| once(query.clone())).await
+}
+
+fn create_query(pipeline: &str, new: &NewCheckpoint) -> Query {
+    let (log, lsn) = match new.origin.log {
+        Log::Slot(_) => ("c.slot = $slot", new.start),
+        Log::Partition { .. } => {
+            ("c.topic = $topic, c.partition = $partition, c.offset = $offset", Lsn::ZERO)
+        }
+    };
+    let text = format!(
+        "MERGE (c:{LABEL} {{pipeline: $pipeline}}) ON CREATE SET c.lsn = $lsn, c.lsn_text = $lsn_text, c.epoch = 0, \
+         c.updated_at = $now, c.system_identifier = $system_identifier, c.timeline = $timeline, \
+         c.mapping_digest = $mapping_digest, {log}"
+    );
+    let query = Query::new(text)
+        .param("pipeline", pipeline)
+        .param("lsn", integer_of(lsn))
+        .param("lsn_text", lsn.to_string())
+        .param("now", Utc::now())
+        .param("system_identifier", new.origin.system_identifier.as_str())
+        .param("timeline", new.origin.timeline)
+        .param("mapping_digest", new.mapping_digest.as_str());
+    match &new.origin.log {
+        Log::Slot(slot) => query.param("slot", slot.as_str()),
+        Log::Partition { topic, partition } => query
+            .param("topic", topic.as_str())
+            .param("partition", i64::from(*partition))
+            .param("offset", integer_of(new.start)),
+    }
 }
 
 /// Removes the pipeline's checkpoint and progress nodes. Whoever writes for it is fenced from then
@@ -139,30 +186,70 @@ pub(super) fn locked_read_query(pipeline: &str) -> Query {
     Query::new(text).param("pipeline", pipeline)
 }
 
-const GUARD: &str = "WITH c WHERE c.epoch = $epoch AND c.lsn = $from \
-     AND coalesce(c.part_commit_lsn, -1) = $from_part AND coalesce(c.part_events, -1) = $from_events";
+fn guard(follows: Follows) -> String {
+    let (position, part) = (follows.position(), follows.part());
+    format!(
+        "WITH c WHERE c.epoch = $epoch AND c.{position} = $from \
+         AND coalesce(c.{part}, -1) = $from_part AND coalesce(c.part_events, -1) = $from_events"
+    )
+}
+
+/// How `lsn` moves with an offset. It never goes back: what is before it is in the graph, also while
+/// it is applied again, and an application that waits for it has waited.
+const LSN_OF_A_PARTITION: &str = "\
+    c.lsn_text = CASE WHEN c.lsn < $source THEN $source_text ELSE c.lsn_text END, \
+    c.lsn = CASE WHEN c.lsn < $source THEN $source ELSE c.lsn END, \
+    c.replay_lsn = CASE WHEN $to < c.replay_until THEN coalesce($replayed, c.replay_lsn) END, \
+    c.replay_until = CASE WHEN $to < c.replay_until THEN c.replay_until END";
 
 /// The compare-and-set: moves the checkpoint if it is where `advance` begins, under this epoch.
-pub(super) fn advance_query(pipeline: &str, epoch: Epoch, advance: &Advance) -> Query {
+pub(super) fn advance_query(
+    follows: Follows,
+    pipeline: &str,
+    epoch: Epoch,
+    advance: &Advance,
+) -> Query {
+    let (guard, position, part) = (guard(follows), follows.position(), follows.part());
+    let lsn = match follows {
+        Follows::Slot => "c.lsn_text = $to_text",
+        Follows::Partition => LSN_OF_A_PARTITION,
+    };
     let text = format!(
-        "MATCH (c:{LABEL} {{pipeline: $pipeline}}) SET c:{LABEL} {GUARD} \
-         SET c.lsn = $to, c.lsn_text = $to_text, c.part_commit_lsn = $to_part, c.part_events = $to_events, \
+        "MATCH (c:{LABEL} {{pipeline: $pipeline}}) SET c:{LABEL} {guard} \
+         SET c.{position} = $to, c.{part} = $to_part, c.part_events = $to_events, {lsn}, \
          c.committed_at = coalesce($committed_at, c.committed_at), c.updated_at = $now"
     );
     let query = Query::new(text)
         .param("to", integer_of(advance.to.lsn))
-        .param("to_text", advance.to.lsn.to_string())
         .param("to_part", advance.to.part.map(|part| integer_of(part.commit_lsn)))
         .param("to_events", advance.to.part.map(|part| part.events as i64))
         .param("committed_at", advance.committed_at.and_then(date_time_of))
         .param("now", Utc::now());
+    let source = advance.source_lsn;
+    let query = match follows {
+        Follows::Slot => query.param("to_text", advance.to.lsn.to_string()),
+        Follows::Partition => query
+            .param("source", integer_of(source))
+            .param("source_text", source.to_string())
+            .param("replayed", (source > Lsn::ZERO).then(|| integer_of(source))),
+    };
     expect(query, pipeline, epoch, &advance.from)
 }
 
-/// Compares as [`advance_query`] does and moves nothing.
-pub(super) fn hold_query(pipeline: &str, epoch: Epoch, at: &Position) -> Query {
+/// What is before `until` is applied again. Comes after [`advance_query`], in its transaction.
+pub(super) fn replay_query(pipeline: &str, until: Lsn) -> Query {
     let text = format!(
-        "MATCH (c:{LABEL} {{pipeline: $pipeline}}) SET c:{LABEL} {GUARD} \
+        "MATCH (c:{LABEL} {{pipeline: $pipeline}}) \
+         SET c.replay_until = CASE WHEN c.offset < $until THEN $until END, c.replay_lsn = 0"
+    );
+    Query::new(text).param("pipeline", pipeline).param("until", integer_of(until))
+}
+
+/// Compares as [`advance_query`] does and moves nothing.
+pub(super) fn hold_query(follows: Follows, pipeline: &str, epoch: Epoch, at: &Position) -> Query {
+    let guard = guard(follows);
+    let text = format!(
+        "MATCH (c:{LABEL} {{pipeline: $pipeline}}) SET c:{LABEL} {guard} \
          SET c.updated_at = $now"
     );
     expect(Query::new(text).param("now", Utc::now()), pipeline, epoch, at)
@@ -193,24 +280,37 @@ fn date_time_of(timestamp: Timestamp) -> Option<DateTime<Utc>> {
 }
 
 pub(super) fn checkpoint_of(row: &Row) -> Result<Checkpoint, Error> {
-    let part_commit_lsn: Option<i64> = get(row, "part_commit_lsn")?;
-    let part_events: Option<i64> = get(row, "part_events")?;
-    let part = part_commit_lsn
-        .zip(part_events)
-        .map(|(lsn, events)| Part { commit_lsn: Lsn(lsn as u64), events: events as u64 });
+    let lsn = |name| get::<Option<i64>>(row, name).map(|it| it.map(|it| Lsn(it.unsigned_abs())));
+    let complete = Lsn(get::<i64>(row, "lsn")?.unsigned_abs());
+    let (log, at, part) = match get::<Option<String>>(row, "topic")? {
+        None => (Log::Slot(get(row, "slot")?), complete, lsn("part_commit_lsn")?),
+        Some(topic) => {
+            let partition = get::<i64>(row, "partition")? as i32;
+            let offset = Lsn(get::<i64>(row, "offset")?.unsigned_abs());
+            (Log::Partition { topic, partition }, offset, lsn("part_offset")?)
+        }
+    };
+    let events: Option<i64> = get(row, "part_events")?;
+    let part = part
+        .zip(events)
+        .map(|(commit_lsn, events)| Part { commit_lsn, events: events.unsigned_abs() });
+    let source_lsn = lsn("replay_lsn")?.unwrap_or_default();
+    let replaying = lsn("replay_until")?.map(|until| Replaying { until, source_lsn });
     let timestamp = |name| {
         get::<Option<DateTime<FixedOffset>>>(row, name)
             .map(|at| at.map(|at| Timestamp { unix_micros: at.timestamp_micros() }))
     };
     Ok(Checkpoint {
-        position: Position { lsn: Lsn(get::<i64>(row, "lsn")? as u64), part },
+        position: Position { lsn: at, part },
+        lsn: complete,
+        replaying,
         epoch: Epoch(get(row, "epoch")?),
         committed_at: timestamp("committed_at")?,
         updated_at: timestamp("updated_at")?.unwrap_or_default(),
         origin: Origin {
             system_identifier: get(row, "system_identifier")?,
             timeline: get(row, "timeline")?,
-            slot: get(row, "slot")?,
+            log,
         },
         mapping_digest: get(row, "mapping_digest")?,
     })

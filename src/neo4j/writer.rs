@@ -24,11 +24,12 @@ use crate::{
     checkpoint::{Advance, Checkpoint, Epoch, Position},
     copy::{ChunkStep, Progress},
     graph::Query,
+    lsn::Lsn,
     pipeline::Failure,
 };
 
 use super::{
-    checkpoint,
+    checkpoint::{self, Follows},
     connect::{Connection, Transaction},
     copy_progress,
     error::Error,
@@ -115,6 +116,7 @@ pub struct Retries {
 pub struct Writer {
     connection: Connection,
     pipeline: String,
+    follows: Follows,
     epoch: Epoch,
     retries: Retries,
     tell: TellRetry,
@@ -154,7 +156,13 @@ impl Writer {
     /// A writer under a claimed epoch. `connection` is this writer's own.
     pub fn new(connection: Connection, pipeline: &str, epoch: Epoch) -> Self {
         let (retries, tell): (_, TellRetry) = (Retries::default(), Arc::new(|_| {}));
-        Writer { connection, pipeline: pipeline.to_owned(), epoch, retries, tell }
+        let (pipeline, follows) = (pipeline.to_owned(), Follows::default());
+        Writer { connection, pipeline, follows, epoch, retries, tell }
+    }
+
+    /// A writer of a pipeline that reads this log; without it, a slot.
+    pub fn following(self, follows: Follows) -> Self {
+        Writer { follows, ..self }
     }
 
     /// From now on, tells of every retry.
@@ -214,6 +222,14 @@ impl Writer {
         queries: &[Query],
     ) -> Result<Counters, WriteError> {
         self.guarded(&Guard::Hold(at), queries).await
+    }
+
+    /// Moves the checkpoint to where it was reset to. What is there before `until` is applied again.
+    pub async fn reset(&mut self, advance: &Advance, until: Lsn) -> Result<(), WriteError> {
+        assert!(advance.from != advance.to, "a step that leads nowhere can not be settled");
+        let query = checkpoint::replay_query(&self.pipeline, until);
+        let queries = || std::iter::once(query.clone());
+        self.until_settled(&Guard::Advance(advance), queries).await.map(drop)
     }
 
     /// Starts the copy of tables afresh: their progress nodes are replaced by these.
@@ -325,9 +341,9 @@ impl Writer {
     fn compare_and_set(&self, guard: &Guard<'_>) -> neo4rs::Query {
         match guard {
             Guard::Advance(advance) => {
-                checkpoint::advance_query(&self.pipeline, self.epoch, advance)
+                checkpoint::advance_query(self.follows, &self.pipeline, self.epoch, advance)
             }
-            Guard::Hold(at) => checkpoint::hold_query(&self.pipeline, self.epoch, at),
+            Guard::Hold(at) => checkpoint::hold_query(self.follows, &self.pipeline, self.epoch, at),
             Guard::Chunk(step) => copy_progress::step_query(&self.pipeline, self.epoch, step),
         }
     }

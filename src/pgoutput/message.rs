@@ -148,11 +148,10 @@ fn commit(cursor: &mut Cursor) -> Decoded {
         0 => {}
         byte => return Err(cursor.unknown("set of Commit's flags", byte)),
     }
-    Ok(Message::Commit(Commit {
-        commit_lsn: cursor.lsn("Commit's position")?,
-        end_lsn: cursor.lsn("Commit's end position")?,
-        committed_at: cursor.time("Commit's time")?,
-    }))
+    let commit_lsn = cursor.lsn("Commit's position")?;
+    let end_lsn = cursor.lsn("Commit's end position")?;
+    let committed_at = cursor.time("Commit's time")?;
+    Ok(Message::Commit(Commit { commit_lsn, end_lsn, source_lsn: end_lsn, committed_at }))
 }
 
 fn origin(cursor: &mut Cursor) -> Decoded {

@@ -28,10 +28,12 @@ const STREAM_TURN_MAX: Duration = Duration::from_secs(1);
 /// Where a running pipeline is, for whoever watches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// The furthest position the source has named.
+    /// The furthest of the source's positions that is known.
     pub received: Lsn,
-    /// How far the graph is.
+    /// How far the graph is in the log that is read.
     pub applied: Position,
+    /// The source's position through which the graph is complete.
+    pub complete: Lsn,
     /// When the last applied source transaction committed.
     pub committed_at: Option<Timestamp>,
     /// When the oldest source transaction committed that was received and is not in the graph.
@@ -366,6 +368,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
         self.status.send_modify(|status| {
             status.received = self.engine.received();
             status.applied = self.engine.applied();
+            status.complete = self.engine.complete();
             status.oldest_unapplied = self.engine.oldest_unapplied();
             status.copying = self.copy != CopyState::Settled;
             status.turned_at = Some(Instant::now());

@@ -34,6 +34,7 @@ const MODULES: &[(&str, May)] = &[
     ("lsn", May::Pure(&[])),
     ("mapping", May::Pure(&["catalog", "change", "value", "graph"])),
     ("pgoutput", May::Pure(&["change", "lsn"])),
+    ("replay", May::Pure(&["checkpoint", "lsn"])),
     ("value", May::Pure(&[])),
     ("http", May::Shell(&["metrics"])),
     ("kafka", May::Shell(&["pipeline"])),

@@ -10,6 +10,8 @@ mod exposition;
 mod golden;
 mod health;
 mod mapping;
+mod offsets;
 mod simulation;
+mod transactions;
 mod values;
 mod wire;

@@ -1,6 +1,6 @@
 //! The mapping: what is inferred, what is refused, how changes are translated.
 
-mod catalogs;
+pub mod catalogs;
 mod inference;
 mod refusals;
 mod reports;

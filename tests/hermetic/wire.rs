@@ -224,7 +224,8 @@ fn begin() -> Message {
 }
 
 fn commit(commit_lsn: Lsn, end_lsn: Lsn) -> Message {
-    Message::Commit(Commit { commit_lsn, end_lsn, committed_at: Timestamp::default() })
+    let committed_at = Timestamp::default();
+    Message::Commit(Commit { commit_lsn, end_lsn, source_lsn: end_lsn, committed_at })
 }
 
 fn people(columns: &[&str]) -> Relation {

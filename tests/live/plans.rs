@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use neo4rs::Query;
 use wal2graph::{
-    checkpoint::{Advance, Origin, Position},
+    checkpoint::{Advance, Log, Origin, Position},
     graph::Model,
     lsn::Lsn,
     neo4j::{
@@ -54,8 +54,9 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
     let options =
         Options { url: format!("bolt://127.0.0.1:{}", recorder.port), ..support::graph_options() };
     let pipeline = unique("plans");
-    let origin = Origin { system_identifier: "7".to_owned(), timeline: 1, slot: "s".to_owned() };
-    let new = NewCheckpoint { lsn: Lsn(100), origin, mapping_digest: "d".to_owned() };
+    let origin =
+        Origin { system_identifier: "7".to_owned(), timeline: 1, log: Log::Slot("s".to_owned()) };
+    let new = NewCheckpoint { start: Lsn(100), origin, mapping_digest: "d".to_owned() };
     let connection = || Connection::new(&options, ANSWER_LIMIT).unwrap();
     assert!(create(&graph(), &pipeline, &new, &[]).await.unwrap());
     let epoch = claim::claim(&options, &pipeline, claim::PATIENCE).await.unwrap().checkpoint.epoch;
@@ -65,8 +66,10 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
     let mut texts = BTreeMap::new();
     for (lsn, (what, statement, rule)) in (100..).zip(every::statements(model)) {
         let (from, to) = (Position::at(Lsn(lsn)), Position::at(Lsn(lsn + 1)));
-        let (advance, ready) =
-            (Advance { from, to, committed_at: None }, Prepared::of(model, vec![statement]));
+        let (advance, ready) = (
+            Advance { from, to, source_lsn: to.lsn, committed_at: None },
+            Prepared::of(model, vec![statement]),
+        );
         pipeline::Sink::write(&mut sink, advance, ready).await.unwrap();
         for run in recorder.take() {
             let rule = match run.text.contains("_Wal2Graph") {

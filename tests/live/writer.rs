@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use wal2graph::{
     change::Timestamp,
-    checkpoint::{Advance, Epoch, Origin, Part, Position},
+    checkpoint::{Advance, Epoch, Log, Origin, Part, Position},
     graph::{Parameter, Query},
     lsn::Lsn,
     neo4j::{
@@ -84,8 +84,12 @@ impl Graph {
 
 fn new_checkpoint() -> NewCheckpoint {
     NewCheckpoint {
-        lsn: Lsn(100),
-        origin: Origin { system_identifier: "7".to_owned(), timeline: 1, slot: "s".to_owned() },
+        start: Lsn(100),
+        origin: Origin {
+            system_identifier: "7".to_owned(),
+            timeline: 1,
+            log: Log::Slot("s".to_owned()),
+        },
         mapping_digest: "d".to_owned(),
     }
 }
@@ -99,6 +103,7 @@ fn step(from: u64, to: u64) -> Advance {
     Advance {
         from: Position::at(Lsn(from)),
         to: Position::at(Lsn(to)),
+        source_lsn: Lsn(to),
         committed_at: Some(Timestamp { unix_micros: 1_700_000_000_123_456 }),
     }
 }

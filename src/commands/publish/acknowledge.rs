@@ -161,7 +161,7 @@ async fn position(
     Ok(match neo4j::checkpoint::read(connection, pipeline).await? {
         None => Found::Nothing,
         Some(checkpoint) if checkpoint.origin.system_identifier == system_identifier => {
-            Found::Position(checkpoint.position.lsn)
+            Found::Position(checkpoint.lsn)
         }
         Some(checkpoint) => Found::Another(checkpoint.origin.system_identifier),
     })

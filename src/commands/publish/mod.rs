@@ -97,6 +97,7 @@ impl Publish<'_> {
         tracing::info!(%position, copying, "publishing");
         let status = watch::Sender::new(Status {
             received: position,
+            complete: position,
             applied: Position::at(position),
             committed_at: Some(now()),
             copying,

@@ -10,8 +10,8 @@
 //! slot is held before the epoch is claimed, so that a waiting second instance can not fence a
 //! healthy first one.
 
-mod looks;
-mod notices;
+pub(super) mod looks;
+pub(super) mod notices;
 mod progress;
 pub(super) mod serve;
 pub(super) mod setup;
@@ -21,7 +21,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 use crate::{
-    checkpoint::{Checkpoint, Epoch},
+    checkpoint::Epoch,
     cli::{RunArgs, UntilArg},
     config::Config,
     engine::{Engine, Limits},
@@ -29,7 +29,7 @@ use crate::{
     lsn::Lsn,
     mapping::Translator,
     metrics::{Copying, Metrics, TableCounts},
-    neo4j::{self, Connection, TellRetry, Writer, claim, copy_progress, sink::Prepared},
+    neo4j::{self, checkpoint::Follows, copy_progress, sink::Prepared},
     pipeline::{Ended, Lane, Observed, Pipeline, Status, TableCopier, Translated, Until},
     postgres::{
         self,
@@ -40,7 +40,7 @@ use crate::{
 };
 
 use super::{
-    CommandError,
+    CommandError, graph,
     lives::{self, stopped, unless_stopped},
 };
 use notices::{Notices, Noticing};
@@ -132,12 +132,7 @@ impl<'a> Run<'a> {
         let mapping = Arc::new(super::mapping(config, &catalog)?);
         let model = Arc::new(mapping.model.clone());
         let target = target(until, &client).await?;
-        let graph = Connection::new(config.graph()?, neo4j::connect::LONG_ANSWER_LIMIT)?;
-        neo4j::checkpoint::prepare(&graph).await?;
-        let requirements = neo4j::schema::requirements(&model);
-        for made in neo4j::schema::establish(&graph, &requirements).await? {
-            tracing::info!(constraint = made.name(), "made in the graph");
-        }
+        let graph = graph::open(config, &model).await?;
         let translator = Translator::new(mapping.clone());
         let mut connection = replication::Connection::connect(&config.source).await?;
         let system = connection.identify().await?;
@@ -154,15 +149,11 @@ impl<'a> Run<'a> {
         setup::check_checkpoint(config, &client, &mapping, &checkpoint).await?;
         let from = checkpoint.position.lsn;
         let source = hold_slot(config, connection, &server, from).await?;
-        let claimed = claim::claim(config.graph()?, &config.pipeline, claim::PATIENCE).await;
-        let claimed = claimed.map_err(|error| CommandError::NotYet(error.to_string()))?;
-        for transaction in &claimed.terminated {
-            tracing::warn!(transaction, "ended a stopped writer's transaction");
-        }
-        let checkpoint = claimed.checkpoint;
+        let checkpoint = graph::claim(config).await?;
         let progress = copy_progress::read(&graph, &config.pipeline).await?;
         let ended_before = postgres::copy::current_xid(&client).await?;
-        let (epoch, status) = (checkpoint.epoch, status_at(&checkpoint, !progress.is_empty()));
+        let (epoch, status) =
+            (checkpoint.epoch, graph::status_at(&checkpoint, !progress.is_empty()));
         let mut expected = BTreeMap::new();
         let copier = match status.copying {
             false => None,
@@ -209,12 +200,8 @@ impl<'a> Run<'a> {
     }
 
     fn sink(&self, epoch: Epoch, model: &Arc<Model>) -> Result<neo4j::Sink, CommandError> {
-        let options = self.config.graph()?;
-        let connect = || Connection::new(options, neo4j::connect::ANSWER_LIMIT);
-        let metrics = self.metrics.clone();
-        let tell: TellRetry = Arc::new(move |reason| metrics.counts().retried(reason));
-        let writer = Writer::new(connect()?, &self.config.pipeline, epoch).telling(tell);
-        Ok(neo4j::Sink::new(writer, connect()?, model.clone()))
+        let writer = graph::writer(self.config, &self.metrics, epoch, Follows::Slot)?;
+        graph::sink(self.config, writer, model)
     }
 }
 
@@ -232,18 +219,6 @@ pub(super) async fn target(
             Until::Applied(current)
         }
     })
-}
-
-/// Where a pipeline is before it begins.
-fn status_at(checkpoint: &Checkpoint, copying: bool) -> Status {
-    Status {
-        received: checkpoint.position.lsn,
-        applied: checkpoint.position,
-        // A graph that no transaction was applied to is as old as its checkpoint.
-        committed_at: checkpoint.committed_at.or(Some(checkpoint.updated_at)),
-        copying,
-        ..Status::default()
-    }
 }
 
 fn table_rows(model: &Model, sizes: &[(TableIndex, TableSize)]) -> BTreeMap<String, u64> {

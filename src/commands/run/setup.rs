@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 
 use crate::{
     catalog::Catalog,
-    checkpoint::{Checkpoint, Origin},
+    checkpoint::{Checkpoint, Log, Origin},
     config::Config,
     copy::{Progress, ranges},
     graph::{Model, Pass, TableIndex, model::Shape},
@@ -99,11 +99,11 @@ impl FirstStart<'_> {
             None => create_slot(config, client).await?,
         };
         let new = NewCheckpoint {
-            lsn,
+            start: lsn,
             origin: Origin {
                 system_identifier: system.identifier.clone(),
                 timeline: system.timeline,
-                slot: config.slot.clone(),
+                log: Log::Slot(config.slot.clone()),
             },
             mapping_digest: mapping.digest(),
         };
@@ -210,10 +210,11 @@ pub async fn check_checkpoint(
             "the mapping has changed since the graph was made: restore the configuration and the tables, or {again}"
         )));
     }
-    if checkpoint.origin.slot != config.slot {
+    let log = Log::Slot(config.slot.clone());
+    if checkpoint.origin.log != log {
         return Err(definite(format!(
-            "the graph was made through the slot {}, not {}: name that one, or {again}",
-            checkpoint.origin.slot, config.slot
+            "the graph was made through {}, not {log}: name that one, or {again}",
+            checkpoint.origin.log
         )));
     }
     let slot = setup::slot(client, &config.slot).await?;

@@ -173,7 +173,7 @@ impl Reader {
                     self.shared.reply.notify_one();
                     self.is_asked(wal_end)?;
                 }
-                self.push(Event::Keepalive { wal_end, reply_requested });
+                self.push(Event::Keepalive { wal_end, source_lsn: wal_end, reply_requested });
             }
         }
         Ok(())

@@ -58,7 +58,8 @@ fn what_is_no_envelope_is_an_error_with_its_place() {
 
 #[test]
 fn each_part_of_an_envelope_is_looked_at() {
-    let spoil: [(&str, fn(&mut Value)); 20] = [
+    type Spoil = fn(&mut Value);
+    let spoil: [(&str, Spoil); 20] = [
         ("$.op", |it| it["op"] = json!("x")),
         ("$.op", |it| it["op"] = json!(5)),
         ("$.source", |it| it["source"] = Value::Null),

@@ -247,9 +247,6 @@ fn decimal_numbers_in_every_mode() {
         let cell = read((NUMERIC, modifier), decimals(mode), value, None);
         assert_eq!(cell, Ok(text(expected)));
     }
-    // Numbers keep their digits, and have no exponent.
-    let big = serde_json::from_str::<Value>("1.0E10").unwrap();
-    assert_eq!(read((NUMERIC, -1), decimals(Double), big, None), Ok(text("10000000000")));
     // A schema wins over the options.
     let decimal = |scale: &str| {
         json!({"type": "bytes", "name": "org.apache.kafka.connect.data.Decimal",
@@ -267,6 +264,29 @@ fn decimal_numbers_in_every_mode() {
         let error = read((NUMERIC, modifier), DEFAULT, json!("12.50"), None).unwrap_err();
         assert!(error.contains("$.after.v") && error.contains("decimal.handling.mode"), "{error}");
         assert!(!error.contains("12.50"), "{error}");
+    }
+}
+
+#[test]
+fn numbers_keep_all_their_digits() {
+    for (oid, number, expected) in [
+        (20, "9223372036854775807", "9223372036854775807"),
+        (NUMERIC, "1.0E10", "10000000000"),
+        (NUMERIC, "-1.25e-3", "-0.00125"),
+        (NUMERIC, "0E5", "0"),
+        (NUMERIC, "123456789012345678901234567890.10", "123456789012345678901234567890.10"),
+        (701, "1.0E10", "1.0E10"),
+        (25, "1.10", "1.10"),
+    ] {
+        let catalog = catalog(vec![table("t", 1, &[("v", oid, -1)])]);
+        let mut decoder = Decoder::new(&catalog, DEFAULT);
+        let mut record = record(None, Some(event("c", "t", Value::Null, json!({"v": "HERE"}))));
+        let value = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
+        record.value = Some(value.replace("\"HERE\"", number).into());
+        let Change::Insert { new, .. } = change(decode_one(&mut decoder, &record).unwrap()) else {
+            panic!()
+        };
+        assert_eq!(new, tuple(&[Some(expected)]), "{number}");
     }
 }
 

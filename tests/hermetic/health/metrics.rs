@@ -23,7 +23,7 @@ fn later(seconds: i64) -> Timestamp {
 
 fn status(lsn: u64, copying: bool) -> Status {
     let applied = Position::at(Lsn(lsn));
-    Status { received: applied.lsn, applied, copying, ..Status::default() }
+    Status { received: applied.lsn, complete: applied.lsn, applied, copying, ..Status::default() }
 }
 
 fn look(flushed: u64) -> SourceLook {

@@ -21,7 +21,8 @@ fn change() -> Change {
 fn transaction(committed: i64, changes: usize) -> Vec<Event> {
     let (commit_lsn, committed_at) = (Lsn(committed as u64 * 10), second(committed));
     let begin = Begin { xid: committed as u32, commit_lsn, committed_at };
-    let commit = Commit { commit_lsn, end_lsn: Lsn(commit_lsn.0 + 5), committed_at };
+    let end_lsn = Lsn(commit_lsn.0 + 5);
+    let commit = Commit { commit_lsn, end_lsn, source_lsn: end_lsn, committed_at };
     let mut events = vec![Event::Begin(begin)];
     events.extend((0..changes).map(|_| Event::Change(change())));
     events.push(Event::Commit(commit));
@@ -69,7 +70,7 @@ fn the_oldest_unapplied_transaction_is_known_wherever_it_is() {
     engine.handle(Input::Applied).unwrap();
     assert_eq!(engine.oldest_unapplied(), None);
     // An idle position on its way holds nothing.
-    let idle = Event::Keepalive { wal_end: Lsn(500), reply_requested: false };
+    let idle = Event::Keepalive { wal_end: Lsn(500), source_lsn: Lsn(500), reply_requested: false };
     receive(&mut engine, vec![idle]);
     assert!(batch(&mut engine).is_some_and(|batch| batch.commits().is_empty()));
     assert_eq!(engine.oldest_unapplied(), None);
@@ -166,7 +167,8 @@ async fn the_observer_is_told_once_a_batch_of_what_is_in_the_graph() {
         };
         let shares = Vec::from_iter((changes > 0).then_some(share));
         let to = Position::at(Lsn(to));
-        let advance = Advance { from: Position::at(Lsn(1)), to, committed_at: None };
+        let advance =
+            Advance { from: Position::at(Lsn(1)), to, source_lsn: to.lsn, committed_at: None };
         let changes = vec![change(); changes];
         Batch { changes, advance, whole_transactions: true, shares }
     };

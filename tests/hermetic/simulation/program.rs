@@ -175,7 +175,7 @@ impl SimSource {
                 let wal_end = Lsn(world.server.end);
                 let reply_requested = world.rng.bool();
                 if world.rng.u8(0..3) == 0 {
-                    events.push(Event::Keepalive { wal_end, reply_requested });
+                    events.push(Event::Keepalive { wal_end, source_lsn: wal_end, reply_requested });
                     if fault == Some(Fault::IdleAcknowledgedBeforeTheCheckpoint) {
                         world.acknowledge(wal_end);
                     }
@@ -194,7 +194,11 @@ impl SimSource {
             let early = fault == Some(Fault::KeepaliveOutOfOrder) && done.is_none() && !skipped;
             let wal_end = logged.commit.end_lsn;
             if early && world.rng.bool() {
-                events.push(Event::Keepalive { wal_end, reply_requested: true });
+                events.push(Event::Keepalive {
+                    wal_end,
+                    source_lsn: wal_end,
+                    reply_requested: true,
+                });
                 break;
             }
             let logged = &world.server.log[index];

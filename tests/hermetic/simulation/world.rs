@@ -273,7 +273,7 @@ impl Server {
         let (commit_lsn, end_lsn) = (Lsn(self.end + gap), Lsn(self.end + gap + 16));
         let committed_at = Timestamp { unix_micros: end_lsn.0 as i64 };
         let begin = Begin { xid: self.next_xid as u32, commit_lsn, committed_at };
-        let commit = Commit { commit_lsn, end_lsn, committed_at };
+        let commit = Commit { commit_lsn, end_lsn, source_lsn: end_lsn, committed_at };
         self.log.push(Logged { begin, changes, commit });
         self.states.push(tables);
         self.end = end_lsn.0;

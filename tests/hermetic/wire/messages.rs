@@ -188,7 +188,7 @@ pub fn any_message() -> impl Strategy<Value = Message> {
             Message::Begin(Begin { xid, commit_lsn, committed_at })
         }),
         (any_lsn(), any_lsn(), any_time()).prop_map(|(commit_lsn, end_lsn, committed_at)| {
-            Message::Commit(Commit { commit_lsn, end_lsn, committed_at })
+            Message::Commit(Commit { commit_lsn, end_lsn, source_lsn: end_lsn, committed_at })
         }),
         (any_lsn(), any_name()).prop_map(|(commit_lsn, name)| Message::Origin { commit_lsn, name }),
         any_relation().prop_map(Message::Relation),

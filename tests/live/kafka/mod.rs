@@ -1,6 +1,9 @@
 //! Kafka between, on a real broker.
 
+mod apply;
+mod feed;
 mod publish;
+mod routes;
 mod topic;
 
 use std::{fs, sync::OnceLock};

@@ -91,7 +91,7 @@ impl Pipeline {
         let row = self.sql.query_opt(sql, &[&slot]).await.expect("the server answers");
         let confirmed = row.and_then(|row| row.get::<_, Option<i64>>(0));
         let checkpoint = wal2graph::neo4j::checkpoint::read(&graph(), &self.name).await;
-        let applied = checkpoint.expect("the graph answers").map(|it| it.position.lsn.0);
+        let applied = checkpoint.expect("the graph answers").map(|it| it.lsn.0);
         (applied, confirmed.map(i64::unsigned_abs))
     }
 }

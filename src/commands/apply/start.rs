@@ -1,0 +1,247 @@
+//! What is found before a partition is read: for [`crate::replay`] to decide.
+
+use std::ops::Range;
+
+use crate::{
+    catalog::Catalog,
+    checkpoint::{Checkpoint, Log, Origin},
+    config::Config,
+    envelope::{DecodeOptions, Decoded, Decoder, History, Record, Snapshot},
+    kafka::offsets::{Asking, PARTITION},
+    lsn::Lsn,
+    mapping::Mapping,
+    neo4j::{
+        self, Connection,
+        checkpoint::{NewCheckpoint, create as create_checkpoint},
+    },
+    replay::{Applied, Assigned, Decision, GroupOffset, RecordBefore, decide},
+};
+
+use super::super::CommandError;
+
+/// How many records are read to see what a topic begins with.
+const FIRST_RECORDS: u64 = 16;
+/// How many records before the checkpoint are read for the LSN that the graph reached with them:
+/// tombstones carry none.
+const RECORDS_BEFORE: u64 = 4;
+
+/// What group, graph and topic say.
+pub struct Found {
+    /// What the group committed.
+    pub group: Option<GroupOffset>,
+    /// What the graph has.
+    pub checkpoint: Option<Checkpoint>,
+    /// The records that the topic has.
+    pub log: Range<u64>,
+    begins_with_copy: bool,
+    before: RecordBefore,
+}
+
+/// The topic is there. If it is not, it may come, unless the graph has records of it.
+pub async fn check_topic(
+    config: &Config,
+    asking: &Asking,
+    graph: &Connection,
+) -> Result<(), CommandError> {
+    if asking.has_topic().await? {
+        return Ok(());
+    }
+    let topic = &config.kafka()?.topic;
+    Err(match neo4j::checkpoint::read(graph, &config.pipeline).await? {
+        None => CommandError::NotYet(format!(
+            "there is no topic {topic} yet: `wal2graph publish` makes it"
+        )),
+        Some(checkpoint) => CommandError::Definite(format!(
+            "the topic {topic} is gone; the graph has its records before offset {}. Publish to a new topic, and apply \
+             that with a new pipeline",
+            checkpoint.position.lsn.0
+        )),
+    })
+}
+
+impl Found {
+    /// Looks.
+    pub async fn look(
+        config: &Config,
+        catalog: &Catalog,
+        asking: &Asking,
+        graph: &Connection,
+    ) -> Result<Self, CommandError> {
+        let checkpoint = neo4j::checkpoint::read(graph, &config.pipeline).await?;
+        if let Some(checkpoint) = &checkpoint {
+            check_log(config, checkpoint)?;
+        }
+        let (group, log) = (asking.group_offset().await?, asking.log().await?);
+        if checkpoint.is_none() && log.end == 0 {
+            return Err(no_records(config)?);
+        }
+        let begins_with_copy = match checkpoint {
+            None => begins_with_copy(&first(asking, catalog, log.start, &log).await?, log.start),
+            // Only an empty graph asks for it.
+            Some(_) => false,
+        };
+        let before = match &checkpoint {
+            None => RecordBefore::Silent,
+            Some(checkpoint) => before(asking, catalog, checkpoint, &log).await?,
+        };
+        Ok(Found { group, checkpoint, log, begins_with_copy, before })
+    }
+
+    /// What is decided, with this offset of the group.
+    pub fn decide(&self, config: &Config, group: Option<GroupOffset>) -> Decision {
+        let applied = self.checkpoint.as_ref().map(|checkpoint| {
+            let offset = checkpoint.position.lsn.0;
+            let highest = checkpoint.replaying.map_or(offset, |it| it.until.0.max(offset));
+            Applied { offset, highest }
+        });
+        decide(&Assigned {
+            pipeline: &config.pipeline,
+            group,
+            applied,
+            log: self.log.clone(),
+            begins_with_copy: self.begins_with_copy,
+            before: self.before,
+        })
+    }
+}
+
+/// The LSN that the graph has reached in the order of the topic.
+pub fn reached(checkpoint: &Checkpoint) -> Lsn {
+    checkpoint.replaying.map_or(checkpoint.lsn, |replaying| replaying.source_lsn)
+}
+
+/// Makes the checkpoint of a graph that has nothing yet. Where its source is, the first records say.
+pub async fn create(
+    config: &Config,
+    catalog: &Catalog,
+    asking: &Asking,
+    graph: &Connection,
+    log: &Range<u64>,
+    from: u64,
+    mapping_digest: String,
+) -> Result<(), CommandError> {
+    let topic = config.kafka()?.topic.as_str().to_owned();
+    let records = first(asking, catalog, from, log).await?;
+    if records.is_empty() {
+        return Err(no_records(config)?);
+    }
+    let history = records.iter().find_map(history_of);
+    // Debezium's own records do not say.
+    let (system_identifier, timeline) =
+        history.map_or((String::new(), 0), |it| (it.system_identifier.clone(), it.timeline));
+    let log = Log::Partition { topic, partition: PARTITION };
+    let origin = Origin { system_identifier, timeline, log };
+    let new = NewCheckpoint { start: Lsn(from), origin, mapping_digest };
+    create_checkpoint(graph, &config.pipeline, &new, &[]).await?;
+    tracing::info!(from, "the graph has nothing yet: it begins with the topic's copy");
+    Ok(())
+}
+
+fn no_records(config: &Config) -> Result<CommandError, CommandError> {
+    Ok(CommandError::NotYet(format!("the topic {} has no records yet", config.kafka()?.topic)))
+}
+
+/// The checkpoint is this topic's.
+fn check_log(config: &Config, checkpoint: &Checkpoint) -> Result<(), CommandError> {
+    let topic = config.kafka()?.topic.as_str().to_owned();
+    let log = Log::Partition { topic, partition: PARTITION };
+    match checkpoint.origin.log == log {
+        true => Ok(()),
+        false => Err(CommandError::Definite(format!(
+            "the graph's pipeline {:?} reads {}, not {log}: name another pipeline, or the topic that it was made from",
+            config.pipeline, checkpoint.origin.log
+        ))),
+    }
+}
+
+/// The graph was made with this mapping.
+pub fn check_checkpoint(
+    config: &Config,
+    mapping: &Mapping,
+    checkpoint: &Checkpoint,
+) -> Result<(), CommandError> {
+    match checkpoint.mapping_digest == mapping.digest() {
+        true => Ok(()),
+        false => Err(CommandError::Definite(format!(
+            "the mapping has changed since the graph was made: restore the configuration and the tables; or empty the \
+             graph, delete the checkpoint (MATCH (c:{} {{pipeline: '{}'}}) DETACH DELETE c), and fill it from the \
+             topic: wal2graph replay --from earliest",
+            neo4j::checkpoint::LABEL,
+            config.pipeline
+        ))),
+    }
+}
+
+/// What the first records from an offset on say.
+async fn first(
+    asking: &Asking,
+    catalog: &Catalog,
+    from: u64,
+    log: &Range<u64>,
+) -> Result<Vec<Decoded>, CommandError> {
+    let records = asking.records(from..log.end.min(from + FIRST_RECORDS)).await?;
+    Ok(said(catalog, records.into_values()))
+}
+
+fn said(catalog: &Catalog, records: impl Iterator<Item = Record>) -> Vec<Decoded> {
+    let mut decoder = Decoder::new(catalog, DecodeOptions::default());
+    let mut decoded = Vec::new();
+    for record in records {
+        // One that can not be read says nothing here: it is told of when it is applied.
+        let _ = decoder.record(&record, &mut decoded);
+    }
+    decoded
+}
+
+/// A topic of `publish` that nothing was removed from has all rows: it publishes them to every topic
+/// that it begins. Of others, the first rows are to be a copy's.
+fn begins_with_copy(first: &[Decoded], start: u64) -> bool {
+    let ours = first.iter().any(|said| history_of(said).is_some());
+    let row = first.iter().find(|said| !matches!(said, Decoded::Heartbeat { .. }));
+    match row {
+        _ if ours && start == 0 => true,
+        Some(Decoded::Read { snapshot, .. }) => *snapshot == Snapshot::First || start == 0,
+        _ => false,
+    }
+}
+
+/// Compares the LSN that the graph has reached with the one in the records before its offset.
+async fn before(
+    asking: &Asking,
+    catalog: &Catalog,
+    checkpoint: &Checkpoint,
+    log: &Range<u64>,
+) -> Result<RecordBefore, CommandError> {
+    let (offset, expected) = (checkpoint.position.lsn.0, reached(checkpoint));
+    if !(log.start + 1..=log.end).contains(&offset) || expected == Lsn::ZERO {
+        return Ok(RecordBefore::Silent);
+    }
+    let range = offset.saturating_sub(RECORDS_BEFORE).max(log.start)..offset;
+    let said = said(catalog, asking.records(range).await?.into_values());
+    Ok(match said.iter().rev().find_map(end_of) {
+        None => RecordBefore::Silent,
+        Some(found) if found == expected => RecordBefore::Fits,
+        Some(found) => RecordBefore::Other { expected, found },
+    })
+}
+
+fn end_of(said: &Decoded) -> Option<Lsn> {
+    match said {
+        Decoded::Change { source, .. }
+        | Decoded::Foreign { source, .. }
+        | Decoded::Message { source } => source.place.as_ref()?.end,
+        Decoded::Heartbeat { end_lsn, .. } => *end_lsn,
+        _ => None,
+    }
+}
+
+fn history_of(said: &Decoded) -> Option<&History> {
+    match said {
+        Decoded::Change { source, .. }
+        | Decoded::Foreign { source, .. }
+        | Decoded::Message { source }
+        | Decoded::Read { source, .. } => source.history.as_deref(),
+        Decoded::Heartbeat { history, .. } => history.as_deref(),
+        _ => None,
+    }
+}

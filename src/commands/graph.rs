@@ -1,0 +1,72 @@
+//! The graph's side of a pipeline, whatever feeds it.
+
+use std::sync::Arc;
+
+use crate::{
+    checkpoint::{Checkpoint, Epoch},
+    config::Config,
+    graph::Model,
+    metrics::Metrics,
+    neo4j::{self, Connection, TellRetry, Writer, checkpoint::Follows, claim},
+    pipeline::Status,
+};
+
+use super::CommandError;
+
+/// A connection for long answers, to a graph that has what checkpoints and the model need.
+pub async fn open(config: &Config, model: &Model) -> Result<Connection, CommandError> {
+    let graph = Connection::new(config.graph()?, neo4j::connect::LONG_ANSWER_LIMIT)?;
+    neo4j::checkpoint::prepare(&graph).await?;
+    let requirements = neo4j::schema::requirements(model);
+    for made in neo4j::schema::establish(&graph, &requirements).await? {
+        tracing::info!(constraint = made.name(), "made in the graph");
+    }
+    Ok(graph)
+}
+
+/// Claims the pipeline: whoever else writes for it is fenced from then on. Only for who holds what
+/// is read: the slot, or the partition.
+pub async fn claim(config: &Config) -> Result<Checkpoint, CommandError> {
+    let claimed = claim::claim(config.graph()?, &config.pipeline, claim::PATIENCE).await;
+    let claimed = claimed.map_err(|error| CommandError::NotYet(error.to_string()))?;
+    for transaction in &claimed.terminated {
+        tracing::warn!(transaction, "ended a stopped writer's transaction");
+    }
+    Ok(claimed.checkpoint)
+}
+
+/// A writer under a claimed epoch.
+pub fn writer(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    epoch: Epoch,
+    follows: Follows,
+) -> Result<Writer, CommandError> {
+    let metrics = metrics.clone();
+    let tell: TellRetry = Arc::new(move |reason| metrics.counts().retried(reason));
+    let connection = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
+    Ok(Writer::new(connection, &config.pipeline, epoch).following(follows).telling(tell))
+}
+
+/// A sink over a writer.
+pub fn sink(
+    config: &Config,
+    writer: Writer,
+    model: &Arc<Model>,
+) -> Result<neo4j::Sink, CommandError> {
+    let reader = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
+    Ok(neo4j::Sink::new(writer, reader, model.clone()))
+}
+
+/// Where a pipeline is before it begins.
+pub fn status_at(checkpoint: &Checkpoint, copying: bool) -> Status {
+    Status {
+        received: checkpoint.lsn,
+        complete: checkpoint.lsn,
+        applied: checkpoint.position,
+        // A graph that no transaction was applied to is as old as its checkpoint.
+        committed_at: checkpoint.committed_at.or(Some(checkpoint.updated_at)),
+        copying,
+        ..Status::default()
+    }
+}

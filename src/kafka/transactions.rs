@@ -1,0 +1,298 @@
+//! Records of one partition become the events of a source, transaction by transaction.
+//!
+//! ```text
+//! offset, record --Decoder--> Decoded --+-- place: Begin Change* Commit, ended by `tx_end`, or by
+//!                                       |   a heartbeat behind it
+//!                                       +-- read, or without a place: a transaction of its own
+//!                                       +-- heartbeat, tombstone, message: Keepalive
+//!                                       +-- seen before: dropped
+//! ```
+//!
+//! A position is an offset: that of a transaction's first record where it begins, the one after its
+//! last record where it ends. So reading again from any end gives the same events again.
+//!
+//! A publisher that was interrupted publishes again from its last complete transaction. Such records
+//! are known by (`commit_lsn`, `event_index`), which grow in everything that was not there before.
+//! The memory of it begins with the LSN that the graph reached, and ends with a reset to an earlier
+//! offset: then what comes is to be applied, whatever was applied before.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    change::{Begin, Change, Commit, Event, Timestamp},
+    checkpoint::Origin,
+    envelope::{DecodeError, Decoded, Decoder, History, Place, Record, Source},
+    lsn::Lsn,
+};
+
+/// A record that can not be applied. It is not passed over: what follows may rest on it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// It is no envelope.
+    #[error(
+        "{0}. Nothing behind it is applied. If it does not belong to this topic, keep who wrote it away, and pass \
+         it over: wal2graph replay --from offset NEXT --yes"
+    )]
+    Malformed(#[from] DecodeError),
+    /// It is from another history.
+    #[error(
+        "it is from database cluster {found} on timeline {found_timeline}, the graph is from {expected} on timeline \
+         {expected_timeline}: the source was restored or failed over, or two pipelines publish to one topic. Copy \
+         again through a new topic and pipeline"
+    )]
+    OtherHistory {
+        /// The graph's cluster.
+        expected: String,
+        /// Its timeline.
+        expected_timeline: i64,
+        /// The record's cluster.
+        found: String,
+        /// Its timeline.
+        found_timeline: i64,
+    },
+    /// A transaction has no end.
+    #[error(
+        "it is of the transaction committed at {found}, but the one at {open} has not ended: records are missing, or \
+         two publishers write to the topic. Copy again through a new topic and pipeline"
+    )]
+    NoEnd {
+        /// The transaction that was begun.
+        open: Lsn,
+        /// The one that came.
+        found: Lsn,
+    },
+}
+
+/// Makes events of a partition's records, in their order.
+#[derive(Debug)]
+pub struct Transactions {
+    decoder: Decoder,
+    origin: Origin,
+    /// Records of transactions that ended at or before this LSN were seen.
+    through: Lsn,
+    /// The last record that was not dropped.
+    last: Option<(Lsn, u64)>,
+    open: Option<Open>,
+    /// Where the records begin that the decoder holds.
+    held_at: Option<u64>,
+    duplicates: u64,
+    foreign: BTreeSet<(String, String)>,
+    decoded: Vec<Decoded>,
+}
+
+/// The transaction whose records arrive.
+#[derive(Debug)]
+struct Open {
+    begin: Begin,
+    /// Its place in the source's log.
+    commit_lsn: Lsn,
+}
+
+impl Transactions {
+    /// For a partition that is read on from where the graph is complete through `reached`: zero at
+    /// the beginning of a topic, and of a replay.
+    pub fn new(decoder: Decoder, origin: Origin, reached: Lsn) -> Self {
+        Transactions {
+            decoder,
+            origin,
+            through: reached,
+            last: None,
+            open: None,
+            held_at: None,
+            duplicates: 0,
+            foreign: BTreeSet::new(),
+            decoded: Vec::new(),
+        }
+    }
+
+    /// How many records were dropped, because they were seen before.
+    pub fn duplicates(&self) -> u64 {
+        self.duplicates
+    }
+
+    /// Takes the record at `offset` and adds what it says to `events`.
+    ///
+    /// # Errors
+    /// It can not be applied, and nothing after it may be.
+    pub fn record(
+        &mut self,
+        offset: u64,
+        record: &Record,
+        events: &mut Vec<Event>,
+    ) -> Result<(), RecordError> {
+        let mut decoded = std::mem::take(&mut self.decoded);
+        self.decoder.record(record, &mut decoded)?;
+        let own = decoded.len().saturating_sub(1);
+        let began = self.held_at.take().unwrap_or(offset);
+        for (index, said) in decoded.drain(..).enumerate() {
+            // What comes before this record's own was held, and ends where this record begins.
+            let end = if index < own { offset } else { offset + 1 };
+            self.said(Span { began, end }, said, events)?;
+        }
+        self.decoded = decoded;
+        if self.decoder.is_holding() {
+            self.held_at = Some(began);
+        }
+        Ok(())
+    }
+
+    fn said(
+        &mut self,
+        span: Span,
+        said: Decoded,
+        events: &mut Vec<Event>,
+    ) -> Result<(), RecordError> {
+        match said {
+            Decoded::Change { source, change } => self.change(span, &source, Some(change), events),
+            Decoded::Foreign { source, schema, table } => {
+                if self.foreign.insert((schema.clone(), table.clone())) {
+                    tracing::warn!(
+                        schema,
+                        table,
+                        "records of a table that the source does not have are passed over"
+                    );
+                }
+                self.change(span, &source, None, events)
+            }
+            Decoded::Message { source } if source.place.is_some() => {
+                self.change(span, &source, None, events)
+            }
+            Decoded::Read { source, relation, row, .. } => {
+                self.check(&source)?;
+                let change = Change::Insert { relation, new: row };
+                self.alone(span, 0, Timestamp::default(), Some(change), events);
+                Ok(())
+            }
+            Decoded::Heartbeat { end_lsn, history, .. } => {
+                self.check_history(history.as_deref())?;
+                match end_lsn {
+                    // An earlier one is a publisher's that went back.
+                    Some(end) if end < self.through => {}
+                    // The open transaction has all its changes: only its last part had none.
+                    Some(end) if self.open.as_ref().is_some_and(|it| it.commit_lsn < end) => {
+                        self.end(span, end, events);
+                    }
+                    end => {
+                        self.through = self.through.max(end.unwrap_or_default());
+                        self.pass(span, events);
+                    }
+                }
+                Ok(())
+            }
+            Decoded::Tombstone | Decoded::Transaction | Decoded::Message { .. } => {
+                self.pass(span, events);
+                Ok(())
+            }
+            Decoded::Held | Decoded::Cut { .. } => Ok(()),
+        }
+    }
+
+    /// A record of a transaction; `None` where it brings nothing for the graph.
+    fn change(
+        &mut self,
+        span: Span,
+        source: &Source,
+        change: Option<Change>,
+        events: &mut Vec<Event>,
+    ) -> Result<(), RecordError> {
+        self.check(source)?;
+        let Some(place) = &source.place else {
+            let (xid, at) = (source.xid.unwrap_or_default(), source.at.unwrap_or_default());
+            self.alone(span, xid, at, change, events);
+            return Ok(());
+        };
+        if self.has_seen(place) {
+            self.duplicates += 1;
+            return Ok(());
+        }
+        let begin = match &self.open {
+            Some(open) if open.commit_lsn == place.commit_lsn => open.begin,
+            Some(open) => {
+                let (open, found) = (open.commit_lsn, place.commit_lsn);
+                return Err(RecordError::NoEnd { open, found });
+            }
+            None => {
+                let (xid, committed_at) = (place.xid, place.committed_at);
+                let begin = Begin { xid, commit_lsn: Lsn(span.began), committed_at };
+                events.push(Event::Begin(begin));
+                begin
+            }
+        };
+        self.open = Some(Open { begin, commit_lsn: place.commit_lsn });
+        self.last = Some((place.commit_lsn, place.event_index));
+        events.extend(change.map(Event::Change));
+        if let Some(end) = place.end {
+            self.end(span, end, events);
+        }
+        Ok(())
+    }
+
+    /// The open transaction ends at an LSN.
+    fn end(&mut self, span: Span, end: Lsn, events: &mut Vec<Event>) {
+        let Some(Open { begin, .. }) = self.open.take() else { return };
+        let Begin { commit_lsn, committed_at, .. } = begin;
+        let end_lsn = Lsn(span.end);
+        events.push(Event::Commit(Commit { commit_lsn, end_lsn, source_lsn: end, committed_at }));
+        self.through = self.through.max(end);
+    }
+
+    /// A transaction of one change; the source's position after it is not known. Between the records
+    /// of a transaction that its publisher did not finish, it keeps its place.
+    fn alone(
+        &self,
+        span: Span,
+        xid: u32,
+        committed_at: Timestamp,
+        change: Option<Change>,
+        events: &mut Vec<Event>,
+    ) {
+        let change = change.map(Event::Change);
+        if self.open.is_some() {
+            events.extend(change);
+            return;
+        }
+        let (commit_lsn, end_lsn, source_lsn) = (Lsn(span.began), Lsn(span.end), Lsn::ZERO);
+        events.push(Event::Begin(Begin { xid, commit_lsn, committed_at }));
+        events.extend(change);
+        events.push(Event::Commit(Commit { commit_lsn, end_lsn, source_lsn, committed_at }));
+    }
+
+    fn has_seen(&self, place: &Place) -> bool {
+        let at = (place.commit_lsn, place.event_index);
+        place.commit_lsn < self.through || self.last.is_some_and(|last| at <= last)
+    }
+
+    /// Nothing for the graph: only the position moves, between transactions.
+    fn pass(&self, span: Span, events: &mut Vec<Event>) {
+        if self.open.is_none() && !self.decoder.is_holding() {
+            let (wal_end, source_lsn) = (Lsn(span.end), self.through);
+            events.push(Event::Keepalive { wal_end, source_lsn, reply_requested: false });
+        }
+    }
+
+    fn check(&self, source: &Source) -> Result<(), RecordError> {
+        self.check_history(source.history.as_deref())
+    }
+
+    /// Debezium's own records name no history, so there is none to compare.
+    fn check_history(&self, history: Option<&History>) -> Result<(), RecordError> {
+        let Some(History { system_identifier, timeline }) = history else { return Ok(()) };
+        let origin = &self.origin;
+        if *system_identifier == origin.system_identifier && *timeline == origin.timeline {
+            return Ok(());
+        }
+        Err(RecordError::OtherHistory {
+            expected: origin.system_identifier.clone(),
+            expected_timeline: origin.timeline,
+            found: system_identifier.clone(),
+            found_timeline: *timeline,
+        })
+    }
+}
+
+/// The offsets of what was said: that of its first record, and the one after its last.
+#[derive(Clone, Copy)]
+struct Span {
+    began: u64,
+    end: u64,
+}

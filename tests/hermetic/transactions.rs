@@ -1,0 +1,201 @@
+//! A partition's records become transactions: written by the real encoder, read by the real decoder.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wal2graph::{
+    catalog::{Catalog, TableName},
+    change::{Before, Cell, Change, Event, Relation, Timestamp},
+    checkpoint::{Log, Origin},
+    envelope::{DecodeOptions, Decoder, Encoder, History, Names, Place, Record, Snapshot},
+    kafka::transactions::{RecordError, Transactions},
+    lsn::Lsn,
+};
+
+use crate::mapping::catalogs::{self, TableExt};
+
+struct Partition {
+    encoder: Encoder,
+    relation: Arc<Relation>,
+    catalog: Catalog,
+    records: Vec<Record>,
+}
+
+impl Partition {
+    fn new() -> Self {
+        let catalog =
+            catalogs::catalog([catalogs::table("people", "id int4!, name text").pk("id")]);
+        let decoder = Decoder::new(&catalog, DecodeOptions::default());
+        let relation = decoder.relation(&TableName::new("public", "people")).unwrap().clone();
+        Partition { encoder: encoder("7", &catalog), relation, catalog, records: Vec::new() }
+    }
+
+    /// Adds the records of a transaction's changes from `first` on: ids to insert, or `from -> to`.
+    fn transaction(&mut self, commit: u64, changes: &[(i32, i32)], which: std::ops::Range<usize>) {
+        for index in which {
+            let (from, to) = changes[index];
+            let end = (index + 1 == changes.len()).then_some(Lsn(commit + 0x30));
+            let place = Place {
+                commit_lsn: Lsn(commit),
+                event_index: index as u64,
+                xid: 5,
+                committed_at: Timestamp { unix_micros: 1_700_000_000_000_000 },
+                end,
+            };
+            let (relation, new) = (self.relation.clone(), self.row(to));
+            let change = match from == to {
+                true => Change::Insert { relation, new },
+                false => Change::Update { relation, before: Before::Key(self.row(from)), new },
+            };
+            self.records.extend(self.encoder.change(&place, &change, now()).unwrap());
+        }
+    }
+
+    fn read(&mut self, id: i32) {
+        let (relation, row) = (self.relation.clone(), self.row(id));
+        let record = self.encoder.read(Lsn(1), Snapshot::Inside, &relation, &row, now());
+        self.records.push(record.unwrap());
+    }
+
+    fn heartbeat(&mut self, end: u64) {
+        self.records.push(self.encoder.heartbeat(Lsn(end), now()));
+    }
+
+    fn row(&self, id: i32) -> Box<[Cell]> {
+        let mut row = vec![Cell::Null; self.relation.columns.len()];
+        row[0] = Cell::Text(Bytes::from(id.to_string()));
+        row.into()
+    }
+
+    /// What comes of the records from an offset on, in short.
+    fn events(&self, from: usize, reached: u64) -> Result<String, RecordError> {
+        let decoder = Decoder::new(&self.catalog, DecodeOptions::default());
+        let log = Log::Partition { topic: "t".to_owned(), partition: 0 };
+        let origin = Origin { system_identifier: "7".to_owned(), timeline: 1, log };
+        let mut transactions = Transactions::new(decoder, origin, Lsn(reached));
+        let mut events = Vec::new();
+        for (offset, record) in self.records.iter().enumerate().skip(from) {
+            transactions.record(offset as u64, record, &mut events)?;
+        }
+        let events: Vec<String> = events.iter().map(short).collect();
+        Ok(events.join(" "))
+    }
+}
+
+fn encoder(cluster: &str, catalog: &Catalog) -> Encoder {
+    let history = History { system_identifier: cluster.to_owned(), timeline: 1 };
+    let names = Names {
+        pipeline: "p".to_owned(),
+        database: "d".to_owned(),
+        version: "0".to_owned(),
+        history,
+    };
+    Encoder::new(names, catalog)
+}
+
+fn now() -> Timestamp {
+    Timestamp { unix_micros: 1_700_000_001_000_000 }
+}
+
+/// `B3` begins at offset 3, `C5=130` ends before offset 5 at LSN 130 (hexadecimal), `k` is a
+/// keepalive; a row by its id.
+fn short(event: &Event) -> String {
+    let id = |cell: &Cell| match cell {
+        Cell::Text(text) => String::from_utf8(text.to_vec()).unwrap(),
+        _ => "?".to_owned(),
+    };
+    match event {
+        Event::Begin(begin) => format!("B{}", begin.commit_lsn.0),
+        Event::Change(Change::Insert { new, .. }) => id(&new[0]),
+        Event::Change(Change::Update { before: Before::Key(old), new, .. }) => {
+            format!("{}>{}", id(&old[0]), id(&new[0]))
+        }
+        Event::Change(_) => "other".to_owned(),
+        Event::Commit(commit) => format!("C{}={:x}", commit.end_lsn.0, commit.source_lsn.0),
+        Event::Keepalive { wal_end, source_lsn, .. } => {
+            format!("k{}={:x}", wal_end.0, source_lsn.0)
+        }
+    }
+}
+
+#[test]
+fn a_transaction_is_whole_and_its_positions_are_offsets() {
+    let mut partition = Partition::new();
+    partition.read(1);
+    partition.transaction(0x100, &[(2, 2), (3, 3)], 0..2);
+    partition.heartbeat(0x180);
+    assert_eq!(partition.events(0, 0).unwrap(), "B0 1 C1=0 B1 2 3 C3=130 k4=180");
+}
+
+#[test]
+fn a_key_change_is_one_change_wherever_reading_begins_before_it() {
+    let mut partition = Partition::new();
+    partition.transaction(0x100, &[(2, 2)], 0..1);
+    partition.transaction(0x200, &[(2, 9), (3, 3)], 0..2);
+    // Delete, tombstone and insert are at 1, 2 and 3.
+    assert_eq!(partition.events(0, 0).unwrap(), "B0 2 C1=130 B1 2>9 3 C5=230");
+    assert_eq!(partition.events(1, 0x130).unwrap(), "B1 2>9 3 C5=230");
+}
+
+#[test]
+fn what_a_publisher_repeats_is_dropped_and_moves_nothing() {
+    let (first, second) = ([(1, 1)], [(2, 2), (3, 3), (4, 4)]);
+    let mut partition = Partition::new();
+    partition.transaction(0x100, &first, 0..1);
+    partition.transaction(0x200, &second, 0..2);
+    partition.transaction(0x100, &first, 0..1);
+    partition.transaction(0x200, &second, 0..3);
+    assert_eq!(partition.events(0, 0).unwrap(), "B0 1 C1=130 B1 2 3 4 C7=230");
+    // After a restart from the checkpoint the same is dropped, by the LSN that it has reached.
+    assert_eq!(partition.events(1, 0x130).unwrap(), "B1 2 3 4 C7=230");
+    // After a reset everything that comes first is applied, whatever was before.
+    assert_eq!(partition.events(3, 0).unwrap(), "B3 1 C4=130 B4 2 3 4 C7=230");
+}
+
+#[test]
+fn a_heartbeat_behind_a_transaction_ends_it_and_one_before_it_does_not() {
+    let mut partition = Partition::new();
+    partition.transaction(0x100, &[(1, 1), (2, 2)], 0..1);
+    partition.heartbeat(0x100);
+    partition.heartbeat(0x130);
+    partition.transaction(0x200, &[(3, 3)], 0..1);
+    assert_eq!(partition.events(0, 0).unwrap(), "B0 1 C3=130 B3 3 C4=230");
+}
+
+#[test]
+fn an_earlier_heartbeat_is_no_news() {
+    let mut partition = Partition::new();
+    partition.transaction(0x200, &[(1, 1)], 0..1);
+    partition.heartbeat(0x100);
+    partition.heartbeat(0x300);
+    assert_eq!(partition.events(0, 0).unwrap(), "B0 1 C1=230 k3=300");
+}
+
+#[test]
+fn a_row_that_is_read_inside_an_unfinished_transaction_keeps_its_place() {
+    let changes = [(1, 1), (2, 2)];
+    let mut partition = Partition::new();
+    partition.transaction(0x100, &changes, 0..1);
+    partition.read(7);
+    partition.transaction(0x100, &changes, 0..2);
+    assert_eq!(partition.events(0, 0).unwrap(), "B0 1 7 2 C4=130");
+}
+
+#[test]
+fn a_transaction_without_an_end_stops() {
+    let mut partition = Partition::new();
+    partition.transaction(0x100, &[(1, 1), (2, 2)], 0..1);
+    partition.transaction(0x200, &[(3, 3)], 0..1);
+    let error = partition.events(0, 0).unwrap_err();
+    assert_eq!(error, RecordError::NoEnd { open: Lsn(0x100), found: Lsn(0x200) });
+}
+
+#[test]
+fn another_history_stops() {
+    let mut partition = Partition::new();
+    partition.encoder = encoder("8", &partition.catalog);
+    partition.heartbeat(0x100);
+    let error = partition.events(0, 0).unwrap_err();
+    assert!(matches!(error, RecordError::OtherHistory { .. }), "{error}");
+}

@@ -1,0 +1,94 @@
+//! A topic becomes a graph; what happens to both in between.
+
+mod faults;
+mod resets;
+
+use std::time::{Duration, Instant};
+
+use tempfile::NamedTempFile;
+use tokio::time::sleep;
+use wal2graph::lsn::Lsn;
+
+use super::feed::Feed;
+use crate::support::PATIENCE;
+
+/// A feed with a copy of three rows and two transactions, applied.
+async fn applied(prefix: &str) -> Feed {
+    let mut feed = Feed::new(prefix).await;
+    feed.copy(1..=3).await;
+    let changes = [feed.insert(4, "new", Some(1)), feed.update(2, "changed", None)];
+    feed.commit(&changes).await;
+    let changes = [feed.rename(3, 30, "moved"), feed.delete(2)];
+    feed.commit(&changes).await;
+    feed.apply().await;
+    feed
+}
+
+const APPLIED: &str = "1:copied 4:new->1 30:moved";
+
+/// Waits until the graph has everything before an offset.
+async fn until_applied(feed: &Feed, offset: u64) {
+    let started = Instant::now();
+    while feed.applied().await < offset {
+        assert!(started.elapsed() < PATIENCE, "{offset} is not applied");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_topic_becomes_the_graph_and_a_restart_goes_on() {
+    let mut feed = applied("ka").await;
+    assert_eq!(feed.contents().await, APPLIED);
+    let checkpoint = feed.checkpoint().await.unwrap();
+    assert_eq!(checkpoint.origin.system_identifier, "7");
+    assert_eq!((checkpoint.lsn, checkpoint.replaying), (Lsn(0x1260), None));
+    let committed = feed.group_offset().await.unwrap();
+    assert_eq!(committed.offset, checkpoint.position.lsn.0);
+    let metadata = format!("wal2graph/1/{}/{}", feed.pipeline.name, checkpoint.epoch.0);
+    assert_eq!(committed.metadata, metadata);
+    let changes = [feed.update(1, "again", Some(30))];
+    feed.commit(&changes).await;
+    feed.heartbeat().await;
+    feed.apply().await;
+    assert_eq!(feed.contents().await, "1:again->30 4:new->1 30:moved");
+    let after = feed.checkpoint().await.unwrap();
+    assert_eq!(after.lsn, Lsn(0x13B0), "the heartbeat's");
+    assert!(after.epoch > checkpoint.epoch);
+}
+
+#[tokio::test]
+async fn what_an_interrupted_publisher_publishes_twice_is_applied_once() {
+    let mut feed = Feed::new("kb").await;
+    feed.copy(1..=3).await;
+    let first = [feed.insert(4, "first", None)];
+    feed.publish(Lsn(0x2000), Lsn(0x2040), 0..1, &first).await;
+    let second = [feed.insert(5, "second", None), feed.rename(4, 6, "second")];
+    feed.publish(Lsn(0x2100), Lsn(0x2140), 0..1, &second).await;
+    // It is interrupted, and goes on from the transaction before.
+    feed.publish(Lsn(0x2000), Lsn(0x2040), 0..1, &first).await;
+    feed.publish(Lsn(0x2100), Lsn(0x2140), 0..2, &second).await;
+    let log = feed.apply().await;
+    assert!(log.contains("applied once"), "{log}");
+    let rows = "1:copied 2:copied 3:copied 5:second 6:second";
+    assert_eq!(feed.contents().await, rows);
+    assert_eq!(feed.checkpoint().await.unwrap().lsn, Lsn(0x2140));
+}
+
+#[tokio::test]
+async fn a_second_instance_waits_and_takes_over() {
+    let mut feed = applied("kc").await;
+    let logs = [NamedTempFile::new().unwrap(), NamedTempFile::new().unwrap()];
+    let mut first = feed.start(&[], &logs[0]);
+    let changes = [feed.insert(7, "by the first", None)];
+    let offset = feed.commit(&changes).await;
+    until_applied(&feed, offset).await;
+    let second = feed.start(&[], &logs[1]);
+    sleep(Duration::from_secs(2)).await;
+    let epoch = feed.checkpoint().await.unwrap().epoch;
+    assert_eq!(first.terminate(Duration::from_secs(15)).await, Some(0));
+    let changes = [feed.insert(8, "by the second", None)];
+    let offset = feed.commit(&changes).await;
+    until_applied(&feed, offset).await;
+    assert_eq!(feed.checkpoint().await.unwrap().epoch.0, epoch.0 + 1, "claimed once");
+    drop(second);
+}

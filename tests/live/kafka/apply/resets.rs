@@ -1,0 +1,116 @@
+//! Offsets that are reset, with Kafka's own tool and with ours.
+
+use wal2graph::{
+    checkpoint::Epoch,
+    replay::{GroupOffset, applied_metadata},
+};
+
+use super::{super::kafka, APPLIED, applied};
+
+/// What nobody does to a graph: two nodes differ from their rows, one is gone.
+const DAMAGE: &str = "MATCH (n:LABEL) WHERE n.id IN [1, 30] SET n.name = 'damaged' WITH count(*) AS c \
+     MATCH (m:LABEL {id: 4}) DETACH DELETE m";
+const DAMAGED: &str = "1:damaged 30:damaged";
+
+#[tokio::test]
+async fn a_reset_to_earliest_is_obeyed_and_mends_what_was_damaged() {
+    let feed = applied("kd").await;
+    let before = feed.checkpoint().await.unwrap();
+    feed.cypher(DAMAGE).await;
+    kafka().reset_offsets(&feed.group(), &feed.topic, &["--to-earliest"]).unwrap();
+    let log = feed.apply().await;
+    assert!(log.contains("applied again"), "{log}");
+    assert_eq!(feed.contents().await, APPLIED);
+    let after = feed.checkpoint().await.unwrap();
+    assert_eq!((after.position, after.lsn), (before.position, before.lsn));
+    assert_eq!(after.replaying, None, "it is through");
+    let metadata = applied_metadata(&feed.pipeline.name, after.epoch);
+    assert_eq!(feed.group_offset().await.unwrap().metadata, metadata);
+}
+
+#[tokio::test]
+async fn a_crash_redelivery_is_not_a_reset() {
+    let feed = applied("ke").await;
+    feed.cypher(DAMAGE).await;
+    let metadata = applied_metadata(&feed.pipeline.name, Epoch(1));
+    feed.asking().set_group_offset(GroupOffset { offset: 0, metadata }).await.unwrap();
+    feed.apply().await;
+    assert_eq!(feed.contents().await, DAMAGED);
+}
+
+#[tokio::test]
+async fn resets_to_an_offset_and_to_a_time_are_obeyed() {
+    let mut feed = applied("kf").await;
+    // The rows of the copy are at 0, 1 and 2.
+    feed.cypher(DAMAGE).await;
+    kafka().reset_offsets(&feed.group(), &feed.topic, &["--to-offset", "3"]).unwrap();
+    feed.apply().await;
+    assert_eq!(feed.contents().await, "1:damaged 4:new->1 30:moved", "row 1 is of the copy");
+    tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+    let since = chrono::Utc::now();
+    let changes = [feed.update(1, "late", None)];
+    feed.commit(&changes).await;
+    feed.apply().await;
+    feed.cypher(DAMAGE).await;
+    let at = since.format("%Y-%m-%dT%H:%M:%S%.3f").to_string();
+    kafka().reset_offsets(&feed.group(), &feed.topic, &["--to-datetime", &at]).unwrap();
+    feed.apply().await;
+    assert_eq!(feed.contents().await, "1:late 30:damaged", "only the last one");
+    let (code, said) = feed.output(&["replay", "--from", "datetime", &since.to_rfc3339()]).await;
+    assert!(code == Some(0) && said.contains("again"), "{said}");
+    let (code, said) = feed.output(&["replay", "--from", "earliest"]).await;
+    assert!(code == Some(0) && said.contains("offsets 0 to"), "{said}");
+    feed.apply().await;
+    assert_eq!(feed.contents().await, "1:late 4:new->1 30:moved");
+}
+
+#[tokio::test]
+async fn a_reset_that_would_skip_is_refused_until_it_is_confirmed() {
+    let mut feed = applied("kg").await;
+    for id in 5..8 {
+        let changes = [feed.insert(id, "never applied", None)];
+        feed.commit(&changes).await;
+    }
+    let end = feed.asking().log().await.unwrap().end.to_string();
+    kafka().reset_offsets(&feed.group(), &feed.topic, &["--to-latest"]).unwrap();
+    feed.apply_refuses("would be skipped").await;
+    let (code, said) = feed.output(&["replay", "--from", "offset", &end]).await;
+    assert!(code == Some(1) && said.contains("would be skipped"), "{said}");
+    let (code, _) = feed.output(&["replay", "--from", "offset", &end, "--yes"]).await;
+    assert_eq!(code, Some(0));
+    let changes = [feed.insert(9, "after", None)];
+    feed.commit(&changes).await;
+    feed.apply().await;
+    assert_eq!(feed.contents().await, "1:copied 4:new->1 9:after 30:moved");
+}
+
+#[tokio::test]
+async fn an_emptied_graph_is_filled_again_from_the_topic() {
+    let feed = applied("kh").await;
+    feed.cypher("MATCH (n:LABEL) DETACH DELETE n").await;
+    feed.cypher("MATCH (c:_Wal2GraphCheckpoint {pipeline: 'PIPELINE'}) DELETE c").await;
+    feed.apply_refuses("it was emptied").await;
+    kafka().reset_offsets(&feed.group(), &feed.topic, &["--to-earliest"]).unwrap();
+    feed.apply().await;
+    assert_eq!(feed.contents().await, APPLIED);
+}
+
+#[tokio::test]
+async fn a_group_that_is_read_is_not_reset() {
+    let feed = applied("ki").await;
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut running = feed.start(&[], &log);
+    let epoch = feed.checkpoint().await.unwrap().epoch;
+    while feed.checkpoint().await.unwrap().epoch == epoch {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let (_, status) = feed.output(&["status"]).await;
+    assert!(status.contains(": streaming") && status.contains("of 10, 0 behind"), "{status}");
+    let (code, said) = feed.output(&["replay", "--from", "earliest"]).await;
+    assert!(code == Some(1) && said.contains("stop `wal2graph apply` first"), "{said}");
+    assert_eq!(running.terminate(std::time::Duration::from_secs(15)).await, Some(0));
+    let (_, status) = feed.output(&["status"]).await;
+    assert!(status.contains(": not running"), "{status}");
+    // It has left the group: Kafka's own tool may reset it at once.
+    kafka().reset_offsets(&feed.group(), &feed.topic, &["--to-earliest"]).unwrap();
+}
