@@ -61,7 +61,7 @@ async fn a_row_that_is_too_large_for_the_topic_stops_it_and_says_what_to_raise()
     let published = Published::new("too_large", schema, "ack: kafka").await;
     let topic = format!("wal2graph.{}", published.pipeline.name);
     kafka().create_topic(&topic, 1, &["max.message.bytes=100000"]).unwrap();
-    refused(&published, &["max.message.bytes", "a larger row stops the publisher"]).await;
+    refused(&published, &["a larger row stops the publisher", "Raise max.message.bytes"]).await;
 }
 
 #[tokio::test]
