@@ -16,7 +16,9 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 
-use super::{Error, Options, error::is_transient};
+use tokio::sync::oneshot;
+
+use super::{Error, Options, Result, error::is_transient};
 
 /// How long one request may wait for its answer, connecting included.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(15);
@@ -34,6 +36,16 @@ pub fn settings(options: &Options) -> ClientConfig {
     }
     settings.set_log_level(RDKafkaLogLevel::Warning);
     settings
+}
+
+/// Runs what waits for librdkafka on a thread of its own: nothing else waits for it, the program's
+/// end included.
+pub(super) async fn on_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    let (sender, receiver) = oneshot::channel();
+    std::thread::spawn(move || sender.send(work()));
+    receiver.await.map_err(|_| Error::Definite("a thread of wal2graph ended in a bug".to_owned()))
 }
 
 /// What librdkafka says beside its answers: logged, and the last of it kept.

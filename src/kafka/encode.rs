@@ -98,8 +98,15 @@ impl Prepare for Encoding {
     type Error = EncodeError;
 
     fn prepare(&mut self, batch: Batch, _: bool) -> Result<Self::Prepared, EncodeError> {
+        let (changes, commits) = (batch.changes.len(), batch.commits());
+        let (records, tally) = self.encode(batch)?;
+        Ok(Ready::new(records, changes, tally, commits))
+    }
+}
+
+impl Encoding {
+    fn encode(&mut self, batch: Batch) -> Result<(Vec<Record>, Tally), EncodeError> {
         let now = now();
-        let commits = batch.commits();
         let Batch { changes, shares, advance, .. } = batch;
         let mut tally = Tally::new(self.mapping.model.tables.len());
         let mut records = Vec::with_capacity(changes.len() + 1);
@@ -128,6 +135,108 @@ impl Prepare for Encoding {
             records.push(heartbeat(&self.encoder, advance.to.lsn, &self.copied.borrow()));
             self.last_heartbeat = Instant::now();
         }
-        Ok(Ready::new(records, changes.len(), tally, commits))
+        Ok((records, tally))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::Value;
+
+    use super::*;
+    use crate::{
+        catalog::Catalog,
+        change::{Cell, RelationColumn, ReplicaIdentity},
+        checkpoint::{Advance, Part, Position},
+        engine::Share,
+        envelope::{History, Names},
+        mapping::{compile, edit::Edits},
+    };
+
+    fn encoding() -> (Encoding, watch::Sender<Vec<u32>>) {
+        let history = History { system_identifier: "7".to_owned(), timeline: 1 };
+        let name = || "p".to_owned();
+        let names = Names { pipeline: name(), database: name(), version: name(), history };
+        let catalog = Catalog::default();
+        let mapping = Arc::new(compile(&catalog, &Edits::default()).unwrap());
+        let (sender, copied) = watch::channel(vec![5, 6]);
+        (Encoding::new(Encoder::new(names, &catalog), mapping, copied), sender)
+    }
+
+    fn insert() -> Change {
+        let id = RelationColumn {
+            name: "id".to_owned(),
+            type_oid: 23,
+            type_modifier: -1,
+            identity: true,
+        };
+        let relation = Arc::new(Relation {
+            oid: 5,
+            schema: "public".to_owned(),
+            name: "t".to_owned(),
+            replica_identity: ReplicaIdentity::Default,
+            columns: vec![id],
+        });
+        Change::Insert { relation, new: [Cell::Text(Bytes::from_static(b"1"))].into() }
+    }
+
+    fn share(commit_lsn: u64, first_event: u64, changes: usize, ends: bool) -> Share {
+        Share {
+            xid: 1,
+            commit_lsn: Lsn(commit_lsn),
+            committed_at: Timestamp::default(),
+            first_event,
+            changes,
+            end: ends.then_some(Lsn(commit_lsn + 5)),
+        }
+    }
+
+    /// Of each record: `(event_index, end_lsn)`.
+    fn said(
+        encoding: &mut Encoding,
+        shares: Vec<Share>,
+        to: Position,
+    ) -> Vec<(Option<u64>, Option<u64>)> {
+        let from = Position::default();
+        let advance = Advance { from, to, source_lsn: to.lsn, committed_at: None };
+        let changes = vec![insert(); shares.iter().map(|share| share.changes).sum()];
+        let batch = Batch { changes, advance, whole_transactions: true, shares };
+        let records = encoding.encode(batch).unwrap().0;
+        let value = |record: &Record| -> Value {
+            serde_json::from_slice(record.value.as_ref().unwrap()).unwrap()
+        };
+        records
+            .iter()
+            .map(|record| {
+                let value = value(record);
+                match value.get("source") {
+                    Some(source) => (source["event_index"].as_u64(), source["end_lsn"].as_u64()),
+                    None => {
+                        assert_eq!(record.headers, [(COPIED_HEADER.to_owned(), "5,6".into())]);
+                        (None, value["end_lsn"].as_u64())
+                    }
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_position_that_a_batch_leads_to_is_said_once() {
+        let (mut encoding, _copied) = encoding();
+        let mut said = |shares, to| said(&mut encoding, shares, to);
+        let at = |lsn| Position::at(Lsn(lsn));
+        let whole = vec![share(10, 0, 2, true), share(20, 0, 1, true)];
+        let ended = [(Some(0), None), (Some(1), Some(15)), (Some(0), Some(25))];
+        assert_eq!(said(whole.clone(), at(25)), ended);
+        assert_eq!(said(whole, at(30))[3..], [(None, Some(30))], "the idle position behind them");
+        let part = Position { part: Some(Part { commit_lsn: Lsn(40), events: 3 }), ..at(30) };
+        assert_eq!(said(vec![share(40, 1, 2, false)], part), [(Some(1), None), (Some(2), None)]);
+        assert_eq!(
+            said(vec![share(40, 3, 0, true)], at(45)),
+            [(None, Some(45))],
+            "no changes left"
+        );
+        assert_eq!(said(Vec::new(), at(60)), [(None, Some(60))], "idle");
     }
 }

@@ -20,13 +20,13 @@ use rdkafka::{
     message::Headers,
 };
 use serde::Deserialize;
-use tokio::{task::spawn_blocking, time::Instant};
+use tokio::time::Instant;
 
 use crate::{envelope::History, lsn::Lsn};
 
 use super::{
-    Error, Options, Result,
-    connect::{ANSWER_LIMIT, Voice},
+    Options, Result,
+    connect::{ANSWER_LIMIT, Voice, on_thread},
     error::is_transient,
     topic::{Asking, asking},
 };
@@ -72,8 +72,7 @@ struct Place {
 pub async fn read(options: &Options) -> Result<Tail> {
     let (client, voice) = asking(options)?;
     let topic = options.topic.as_str().to_owned();
-    let read = spawn_blocking(move || Reader { client, voice, topic }.read());
-    read.await.map_err(|error| Error::Definite(error.to_string()))?
+    on_thread(move || Reader { client, voice, topic }.read()).await?
 }
 
 /// Reads windows on a thread that may wait.

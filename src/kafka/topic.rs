@@ -13,14 +13,11 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode as Code},
 };
-use tokio::{
-    task::spawn_blocking,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 
 use super::{
     Ack, Error, Options, Result, Retention,
-    connect::{ANSWER_LIMIT, Voice, settings},
+    connect::{ANSWER_LIMIT, Voice, on_thread, settings},
 };
 
 /// The largest record of a topic that we make, in bytes: room for a row of tens of megabytes, and
@@ -162,14 +159,13 @@ async fn partitions(options: &Options) -> Result<Option<(usize, usize)>> {
     const DOING: &str = "the topic can not be looked at";
     let (client, voice) = asking(options)?;
     let name = options.topic.clone();
-    let answer = spawn_blocking(move || {
+    let answer = on_thread(move || {
         let answer = client.fetch_metadata(Some(name.as_str()), ANSWER_LIMIT);
         // Why a connection broke is only told to who listens.
         while client.poll(Duration::ZERO).is_some() {}
         answer
     });
-    let metadata = answer.await.map_err(|error| Error::Definite(error.to_string()))?;
-    let metadata = metadata.map_err(|error| voice.explain(DOING, &error))?;
+    let metadata = answer.await?.map_err(|error| voice.explain(DOING, &error))?;
     let Some(topic) = metadata.topics().iter().find(|it| it.name() == options.topic.as_str())
     else {
         return Ok(None);

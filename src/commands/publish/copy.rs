@@ -175,11 +175,11 @@ impl Copier for RowCopier {
             return Ok(Turn::More);
         }
         let at = held.position.lsn;
-        let is_whole = self.publish(&table, &relation, at).await?;
-        self.reader.release(&table).await?;
-        if !is_whole {
+        if !self.publish(&table, &relation, at).await? {
+            // The connection ends with the program: to end its COPY would be to read all of it.
             return Ok(Turn::More);
         }
+        self.reader.release(&table).await?;
         self.to.copied.send_modify(|copied| copied.push(table.oid));
         let there = heartbeat(&self.to.encoder, at, &self.to.copied.borrow());
         self.to.producer.produce(&[there]).await?;

@@ -11,11 +11,26 @@ use rdkafka::{
 use serde_json::Value;
 use wal2graph::{config::Config, envelope::Record};
 
-/// All records of a topic's only partition, in their order.
+/// All records of a topic's only partition, in their order, each as its schema says.
 pub async fn records(config: &Config) -> Vec<Record> {
     let kafka = config.kafka().unwrap();
     let (brokers, topic) = (kafka.brokers.clone(), kafka.topic.as_str().to_owned());
-    tokio::task::spawn_blocking(move || read(&brokers, &topic)).await.unwrap()
+    let records = tokio::task::spawn_blocking(move || read(&brokers, &topic)).await.unwrap();
+    let [event, key] = [
+        include_str!("../../../schemas/change-event.schema.json"),
+        include_str!("../../../schemas/change-key.schema.json"),
+    ]
+    .map(|text| jsonschema::validator_for(&serde_json::from_str(text).unwrap()).unwrap());
+    for record in &records {
+        for (validator, part) in [(&event, &record.value), (&key, &record.key)] {
+            let Some(bytes) = part else { continue };
+            let json = serde_json::from_slice(bytes).unwrap();
+            if let Err(error) = validator.validate(&json) {
+                panic!("{error}: {json}");
+            }
+        }
+    }
+    records
 }
 
 fn read(brokers: &str, topic: &str) -> Vec<Record> {

@@ -53,3 +53,35 @@ async fn a_broker_that_is_not_there_is_waited_for_and_named() {
     let ended = running.ended(std::time::Duration::from_secs(20)).await;
     assert_eq!(ended, None, "it waits");
 }
+
+#[tokio::test]
+async fn a_row_that_is_too_large_for_the_topic_stops_it_and_says_what_to_raise() {
+    let schema = "CREATE TABLE ref_large (id int PRIMARY KEY, body text);
+        INSERT INTO ref_large VALUES (1, repeat('x', 200000))";
+    let published = Published::new("too_large", schema, "ack: kafka").await;
+    let topic = format!("wal2graph.{}", published.pipeline.name);
+    kafka().create_topic(&topic, 1, &["max.message.bytes=100000"]).unwrap();
+    refused(&published, &["a larger row stops the publisher", "Raise max.message.bytes"]).await;
+}
+
+#[tokio::test]
+async fn a_topic_that_is_deleted_under_it_stops_it() {
+    let properties = "ack: kafka, properties: {topic.metadata.propagation.max.ms: 2000}";
+    let published = Published::new("deleted", SCHEMA, properties).await;
+    published.catch_up().await;
+    let mut running = published.start();
+    let end = published.end_of_topic().await;
+    let insert = "INSERT INTO ref_things DEFAULT VALUES";
+    published.pipeline.sql.batch_execute(insert).await.unwrap();
+    published.catch_up_by_looking(end + 1).await;
+    let topic = format!("wal2graph.{}", published.pipeline.name);
+    let arguments = ["--delete", "--topic", &topic];
+    kafka().tool("org.apache.kafka.tools.TopicCommand", &arguments).unwrap();
+    let started = std::time::Instant::now();
+    let mut code = None;
+    while code.is_none() && started.elapsed() < crate::support::PATIENCE {
+        published.pipeline.sql.batch_execute(insert).await.unwrap();
+        code = running.ended(std::time::Duration::from_millis(500)).await;
+    }
+    assert_eq!(code, Some(1));
+}
