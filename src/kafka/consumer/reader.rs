@@ -214,7 +214,8 @@ impl Reader {
         }
     }
 
-    /// Leaves the group, static members too: an inactive group can be reset.
+    /// Leaves the group, so that it can be reset. librdkafka keeps static members in it until
+    /// their session ends.
     fn leave(mut self) {
         let began = Instant::now();
         self.commit();

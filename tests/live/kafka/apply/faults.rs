@@ -10,10 +10,7 @@ use wal2graph::envelope::Record;
 use wal2graph_servers::{Kafka, KafkaOptions};
 
 use super::{
-    super::{
-        feed::{Feed, config},
-        kafka,
-    },
+    super::{feed::Feed, kafka},
     APPLIED, applied, until_applied,
 };
 use crate::support::graph;
@@ -175,16 +172,4 @@ async fn a_graph_that_is_slower_than_the_poll_interval_loses_no_partition() {
     until_applied(&feed, offset).await;
     assert_eq!(feed.checkpoint().await.unwrap().epoch, epoch, "it never lost the partition");
     assert_eq!(running.terminate(Duration::from_secs(15)).await, Some(0));
-}
-
-#[tokio::test]
-async fn a_static_member_leaves_when_it_is_stopped() {
-    let feed = applied("kp").await;
-    let properties = "{session.timeout.ms: 45000, group.instance.id: one}";
-    let file = config(&feed.pipeline.name, &kafka().brokers(), properties);
-    let mut command = feed.pipeline.command(&["apply", "--until", "current"]);
-    command.arg("-c").arg(file.path());
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    kafka().reset_offsets(&feed.group(), &feed.topic, &["--to-earliest"]).unwrap();
 }
