@@ -1,9 +1,9 @@
 # `make help` lists the targets.
 
-.PHONY: help deps servers hermetic live test check demo bench clean
+.PHONY: help deps servers hermetic live test check demo bench bench-page path clean
 
 help: ## This list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 deps: ## What Debian has to install: PostgreSQL, Maven, a Java, compilers, headers
 	@./deploy/install-dependencies
@@ -33,6 +33,14 @@ demo: servers ## A real PostgreSQL becomes a real graph, before your eyes
 bench: servers ## Measures it on real servers; PARTS="drain copy" for some of it, ROUNDS=n
 	cargo build --release --package wal2graph --package wal2graph-bench
 	target/release/wal2graph-bench $(PARTS) --rounds $(or $(ROUNDS),5)
+
+bench-page: ## Writes docs/benchmarks.md from the last run of all parts
+	cargo build --release --package wal2graph-bench
+	target/release/wal2graph-bench --page docs/benchmarks.md
+
+path: ## Allocations and instructions of a change on its way through the program
+	cargo build --release --package wal2graph-bench
+	target/release/wal2graph-path
 
 clean: ## Removes what was built, and the fetched servers
 	cargo clean
