@@ -2,15 +2,18 @@
 //! tables.
 //!
 //! ```text
-//! clear (truncated tables) -> steps of join tables -> steps of node tables
+//! clear (truncated tables) -> steps of join tables, steps of node tables
 //!   -> node upserts -> owned relationships whose target differs go -> owned relationships
 //!   -> join rows -> references to unique columns
 //! ```
 //!
 //! Why this order is right. A relationship is decided by its owner row alone and points at a key
 //! value, so steps of different tables do not depend on each other, and only the order inside a
-//! table matters; it is kept. Drops come before upserts, so that a key that went and came back
-//! starts empty. Nodes come before relationships, so that a missing end point is a row that really
+//! table matters; it is kept. Without key changes those of join tables come first: a node that
+//! nothing holds any more is then dropped at once, and not made a placeholder that has to be swept.
+//! With them they come last: a join relationship that got its key in this transaction must not be
+//! made again by the move of an end, because Neo4j would still find the one before under its key.
+//! Drops come before upserts, so that a key that went and came back starts empty. Nodes come before relationships, so that a missing end point is a row that really
 //! is missing: it becomes a placeholder. Whatever takes a relationship from a placeholder looks, in
 //! the same statement, whether it was the last one.
 
@@ -48,17 +51,21 @@ impl Circumstances {
     /// more. A key change leaves them at the old key until their owners follow, so with one in the
     /// batch they may not.
     fn ride_along(self, mutations: &Mutations) -> bool {
-        let moves = |table: &TableMutations| {
-            table.steps.iter().any(|step| matches!(step, Step::Move { .. }))
-        };
-        self.whole_transactions && self.settled && !mutations.tables.values().any(moves)
+        self.whole_transactions && self.settled && !moves(mutations)
     }
+}
+
+/// Whether any key changes.
+fn moves(mutations: &Mutations) -> bool {
+    let mut steps = mutations.tables.values().flat_map(|table| &table.steps);
+    steps.any(|step| matches!(step, Step::Move { .. }))
 }
 
 /// The writes of a batch, in order.
 pub fn plan(model: &Model, mutations: Mutations, circumstances: Circumstances) -> Vec<Statement> {
     let mut statements = Vec::new();
     let ride_along = circumstances.ride_along(&mutations);
+    let moves = moves(&mutations);
     let (nodes, relationships): (Vec<_>, Vec<_>) = mutations
         .tables
         .into_iter()
@@ -73,12 +80,19 @@ pub fn plan(model: &Model, mutations: Mutations, circumstances: Circumstances) -
             statements.push(Statement::ClearRelationships { table: *table });
         }
     }
-    for (table, mutations) in &relationships {
-        relationship_steps(*table, &mutations.steps, &mut statements);
-    }
+    let mut of_nodes = Vec::new();
     for (table, mutations) in &nodes {
-        node_steps(*table, &mutations.steps, ride_along, &mut statements);
+        node_steps(*table, &mutations.steps, ride_along, &mut of_nodes);
     }
+    let mut of_joins = Vec::new();
+    for (table, mutations) in &relationships {
+        relationship_steps(*table, &mutations.steps, &mut of_joins);
+    }
+    let steps = match moves {
+        true => [of_nodes, of_joins],
+        false => [of_joins, of_nodes],
+    };
+    statements.extend(steps.into_iter().flatten());
     let mut links = Links { ride_along, ..Links::default() };
     for (table, mutations) in nodes {
         upsert_nodes(model, table, mutations, circumstances, &mut statements, &mut links);

@@ -193,7 +193,8 @@ fn table(oid: u32, name: &str, columns: &str, key: &str, references: &[(&str, &s
             deterministic: true,
         }
     };
-    let unique = |name: String, columns| UniqueKey { name, columns, immediate: true, partial: false };
+    let unique =
+        |name: String, columns| UniqueKey { name, columns, immediate: true, partial: false };
     let reference = |(column, target): &(&str, &str)| ForeignKey {
         name: format!("{name}_{column}_fkey"),
         columns: names(column),
