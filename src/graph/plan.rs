@@ -13,9 +13,10 @@
 //! nothing holds any more is then dropped at once, and not made a placeholder that has to be swept.
 //! With them they come last: a join relationship that got its key in this transaction must not be
 //! made again by the move of an end, because Neo4j would still find the one before under its key.
-//! Drops come before upserts, so that a key that went and came back starts empty. Nodes come before relationships, so that a missing end point is a row that really
-//! is missing: it becomes a placeholder. Whatever takes a relationship from a placeholder looks, in
-//! the same statement, whether it was the last one.
+//! Drops come before upserts, so that a key that went and came back starts empty. Nodes come before
+//! relationships, so that a missing end point is a row that really is missing: it becomes a
+//! placeholder. Whatever takes a relationship from a placeholder looks, in the same statement,
+//! whether it was the last one.
 
 use std::{collections::BTreeMap, fmt};
 

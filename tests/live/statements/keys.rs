@@ -118,10 +118,3 @@ async fn a_relationship_that_got_another_key_is_made_again_at_other_ends() {
     let rows = vec![insert(LINKS, 1, link(1))];
     in_one_transaction_each("KeyEnds", vec![rows, vec![change(LINKS, 1, 5, link(2))]]).await;
 }
-
-#[tokio::test]
-async fn a_relationship_that_got_another_key_follows_a_placeholder_when_its_end_moves() {
-    let rows = vec![insert(NODES, 2, node()), insert(LINKS, 1, link(2))];
-    let batch = vec![change(LINKS, 1, 5, link(2)), change(NODES, 2, 3, node())];
-    in_one_transaction_each("KeyStays", vec![rows, batch]).await;
-}
