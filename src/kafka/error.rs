@@ -99,6 +99,8 @@ impl Error {
                 Error::Setting { name: name.clone(), cause: cause.clone() }
             }
             KafkaError::ClientCreation(cause) => Error::Settings(cause.clone()),
+            // rdkafka says nothing of the code that an administrative request failed with.
+            KafkaError::AdminOp(code) => Error::Failed { doing, code: *code, reason },
             other => match other.rdkafka_error_code() {
                 Some(code) => Error::Failed { doing, code, reason },
                 None => Error::Definite(format!("{doing}: {other}")),
@@ -157,5 +159,18 @@ impl Failure for Error {
             Error::NoAnswer { .. } => true,
             Error::Setting { .. } | Error::Settings(_) | Error::Definite(_) => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Code, Error, Failure, KafkaError};
+
+    #[test]
+    fn an_administrative_request_that_had_no_answer_is_made_again() {
+        let error = Error::new("it", &KafkaError::AdminOp(Code::OperationTimedOut), None);
+        assert!(error.is_transient(), "{error}");
+        let error = Error::new("it", &KafkaError::AdminOp(Code::TopicAuthorizationFailed), None);
+        assert!(!error.is_transient(), "{error}");
     }
 }
