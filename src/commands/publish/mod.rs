@@ -15,7 +15,14 @@ mod acknowledge;
 mod copy;
 mod start;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{sync::watch, task::JoinSet};
 
@@ -27,7 +34,7 @@ use crate::{
     engine::{Engine, Limits},
     envelope::{Encoder, History, Names},
     kafka::{
-        Ack,
+        Ack, Options,
         encode::{Encoding, heartbeat},
         producer::Producer,
         tail, topic,
@@ -59,7 +66,8 @@ pub async fn execute(config: &Config, args: &PublishArgs) -> Result<(), CommandE
     }
     let metrics = Arc::new(Metrics::new(&config.pipeline, config.http.limits));
     let _serving = serve::start(config, &metrics).await?;
-    let publish = Publish { config, metrics: metrics.clone() };
+    let has_written = AtomicBool::new(false);
+    let publish = Publish { config, metrics: metrics.clone(), has_written };
     let mut until = args.until;
     lives::live(&metrics, async |stop| publish.attempt(&mut until, stop).await).await
 }
@@ -68,6 +76,8 @@ pub async fn execute(config: &Config, args: &PublishArgs) -> Result<(), CommandE
 struct Publish<'a> {
     config: &'a Config,
     metrics: Arc<Metrics>,
+    /// A life before has written to the topic: if it is gone, its records are.
+    has_written: AtomicBool,
 }
 
 /// Everything that a life needs, connected.
@@ -157,6 +167,7 @@ impl Publish<'_> {
         // The broker gets to know the producer, and the topic says where it is.
         let first = heartbeat(&encoder, position, &copied.borrow());
         producer.produce(&[first]).await?;
+        self.has_written.store(true, Ordering::Relaxed);
         let encoding = Encoding::new(encoder.clone(), mapping.clone(), copied.subscribe());
         let tables = mapping.model.iter().map(|(_, table)| table.name.as_str());
         let observer = self.metrics.counts().of_tables(tables);
@@ -179,6 +190,9 @@ impl Publish<'_> {
     /// The topic, made if it is missing; what is not as it should be is logged.
     async fn topic(&self) -> Result<topic::Topic, CommandError> {
         let kafka = self.config.kafka()?;
+        if self.has_written.load(Ordering::Relaxed) {
+            self.is_still_there(kafka).await?;
+        }
         let (topic, is_new) = topic::ensure(kafka).await?;
         if is_new {
             tracing::info!(topic = %kafka.topic, replicas = topic.replicas, "topic created");
@@ -187,6 +201,23 @@ impl Publish<'_> {
             tracing::warn!(fix = remark.fix, "{}", remark.what);
         }
         Ok(topic)
+    }
+
+    /// A broker that has just come back may not know all topics yet.
+    async fn is_still_there(&self, kafka: &Options) -> Result<(), CommandError> {
+        const LOOKS: u32 = 10;
+        const PAUSE: Duration = Duration::from_millis(500);
+        for _ in 0..LOOKS {
+            if topic::look(kafka).await?.is_some() {
+                return Ok(());
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Err(CommandError::Definite(format!(
+            "the topic {} is gone, and with it the records that nobody has read. To go on with a new one, drop the \
+             slot {} and start again: the tables are then copied into it",
+            kafka.topic, self.config.slot
+        )))
     }
 
     fn names(&self, history: History) -> Names {
