@@ -472,7 +472,10 @@ impl Open {
     fn cut(&mut self, end: PieceEnd) -> Piece {
         let changes = std::mem::take(&mut self.changes);
         let first_event = self.events - changes.len() as u64;
-        let bytes = std::mem::take(&mut self.bytes);
+        // Of many small transactions, what is around the changes is most of it.
+        let around =
+            size_of::<Piece>() + (changes.capacity() - changes.len()) * size_of::<Change>();
+        let bytes = std::mem::take(&mut self.bytes) + around;
         Piece { changes, bytes, begin: self.begin, first_event, end }
     }
 }

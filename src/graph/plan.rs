@@ -26,7 +26,7 @@ use super::{
     fold::{FoldedRow, Mutations, Step, TableMutations},
     model::{Model, NodeShape, ReferenceBy, RelationshipKey, RelationshipShape, Shape, TableIndex},
     mutation::{Cell, Event, Key, Reference, Row},
-    statement::{Company, Completeness, Known, NodeRow, Presence, RelationshipRow, Statement},
+    statement::{Completeness, Known, NodeRow, Presence, RelationshipRow, Statement},
 };
 
 /// What is known of a batch beyond its rows.
@@ -42,11 +42,6 @@ pub struct Circumstances {
 impl Circumstances {
     /// The rows of a copy: any of them may be in the graph already, in any earlier state.
     pub const COPY: Circumstances = Circumstances { whole_transactions: true, settled: false };
-
-    /// Only a copy has several lanes, and the stream stands still beside it.
-    fn company(self) -> Company {
-        if self.settled { Company::Alone } else { Company::Lanes }
-    }
 
     /// Relationships that the source enforces may go with a deleted target: no row points there any
     /// more. A key change leaves them at the old key until their owners follow, so with one in the
@@ -262,14 +257,14 @@ fn upsert_nodes(
         }
     }
     match_from_target(model, table, shape, &mutations, links);
-    let mut groups: BTreeMap<(Completeness, Known), Vec<NodeRow>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Completeness, bool, Known), Vec<NodeRow>> = BTreeMap::new();
     for (key, folded) in mutations.rows {
-        let completeness = completeness(&folded, circumstances);
+        let (completeness, new) = (completeness(&folded, circumstances), folded.inserted);
         let (known, values) = known_values(folded.row);
-        groups.entry((completeness, known)).or_default().push(NodeRow { key, values });
+        groups.entry((completeness, new, known)).or_default().push(NodeRow { key, values });
     }
-    statements.extend(groups.into_iter().map(|((completeness, known), rows)| {
-        Statement::UpsertNodes { table, known, completeness, rows }
+    statements.extend(groups.into_iter().map(|((completeness, new, known), rows)| {
+        Statement::UpsertNodes { table, known, completeness, new, rows }
     }));
 }
 
@@ -281,7 +276,8 @@ fn by_key(
     circumstances: Circumstances,
     links: &mut Links,
 ) {
-    let (mut removals, mut additions, mut replaced) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut removals, mut replaced) = (Vec::new(), Vec::new());
+    let mut additions: BTreeMap<Presence, Vec<(Key, Key)>> = BTreeMap::new();
     for (key, folded) in &mutations.rows {
         let target = match &folded.row.references[reference] {
             Reference::Unchanged => continue,
@@ -297,7 +293,10 @@ fn by_key(
             _ if folded.inserted && circumstances.settled => {}
             _ => removals.push((key.clone(), target.clone())),
         }
-        additions.extend(target.map(|target| (key.clone(), target)));
+        let presence = presence(folded, circumstances);
+        if let Some(target) = target {
+            additions.entry(presence).or_default().push((key.clone(), target));
+        }
     }
     let by_target =
         |left: &(Key, Key), right: &(Key, Key)| (&left.1, &left.0).cmp(&(&right.1, &right.0));
@@ -305,10 +304,9 @@ fn by_key(
         let rows = removals;
         links.removals.push(Statement::RemoveReferences { table, reference, sweep, rows });
     }
-    if !additions.is_empty() {
-        additions.sort_unstable_by(by_target);
-        let (company, rows) = (circumstances.company(), additions);
-        links.additions.push(Statement::AddReferences { table, reference, company, rows });
+    for (presence, mut rows) in additions {
+        rows.sort_unstable_by(by_target);
+        links.additions.push(Statement::AddReferences { table, reference, presence, rows });
     }
     if !replaced.is_empty() {
         replaced.sort_unstable_by(by_target);

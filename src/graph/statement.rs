@@ -70,6 +70,8 @@ pub enum Statement {
         known: Known,
         /// What the rows say about values that did not come.
         completeness: Completeness,
+        /// The rows are new: mostly, no node is there.
+        new: bool,
         /// The rows by key: one value for each known property; `None` removes it.
         rows: Vec<NodeRow>,
     },
@@ -93,8 +95,8 @@ pub enum Statement {
         table: TableIndex,
         /// Which of its references.
         reference: usize,
-        /// Who else writes meanwhile.
-        company: Company,
+        /// What is known of the relationships before.
+        presence: Presence,
         /// Owner and target, sorted by target.
         rows: Vec<(Key, Key)>,
     },
@@ -170,24 +172,14 @@ pub enum Completeness {
     PartialMoved,
 }
 
-/// Who else writes to the graph of a pipeline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Company {
-    /// Nobody.
-    Alone,
-    /// Lanes of a copy, which meet at the same end points: those are locked in the order of their
-    /// keys, so that two lanes never wait for each other.
-    Lanes,
-}
-
-/// What is known of the relationship of a join row before the row is written.
+/// What is known of a row's relationship before the row is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Presence {
-    /// Nothing: a copy is under way, or the row's key changed.
+    /// Nothing: other lanes may write meanwhile, or the row's key changed.
     Unknown,
     /// It is not there: the row is new, and the graph was equal to the tables.
     New,
-    /// It is there: the row is not new, and the graph was equal to the tables.
+    /// The row is not new, and the graph was equal to the tables: what it said before is there.
     Known,
 }
 

@@ -138,11 +138,10 @@ impl Transaction {
         ready: Query,
         rendered: &graph::Query,
     ) -> Result<Counters, Error> {
-        let mut counters = self.run(ready).await?;
-        if counters.relationships_created < rendered.rows.len() as u64 {
-            for next in parameter::otherwise(rendered) {
-                counters.merge(&self.run(next).await?);
-            }
+        let did = self.run(ready).await?;
+        let mut counters = did;
+        for next in parameter::otherwise(rendered, &did) {
+            counters.merge(&self.run(next).await?);
         }
         Ok(counters)
     }

@@ -5,11 +5,11 @@
 
 use neo4rs::{
     BoltBoolean, BoltBytes, BoltDuration, BoltFloat, BoltInteger, BoltList, BoltNull, BoltPoint2D,
-    BoltString, BoltType,
+    BoltString, BoltType, summary::Counters,
 };
 
 use crate::{
-    graph::{Parameter, Query},
+    graph::{Parameter, Query, cypher::Made},
     value::{FixedOffsetSeconds, Float, Value},
 };
 
@@ -19,9 +19,17 @@ pub fn query(query: &Query) -> neo4rs::Query {
     with_rows(&query.text, query)
 }
 
-/// The same for the texts that a statement may need next.
-pub fn otherwise(query: &Query) -> impl Iterator<Item = neo4rs::Query> {
-    query.otherwise.iter().map(|text| with_rows(text, query))
+/// The same for the texts that a statement needs next, after it did this.
+pub fn otherwise(query: &Query, did: &Counters) -> impl Iterator<Item = neo4rs::Query> {
+    let needed = query.otherwise.as_ref().filter(|otherwise| {
+        let made = match otherwise.unless_made {
+            Made::Nodes => did.nodes_created,
+            Made::Relationships => did.relationships_created,
+        };
+        made < query.rows.len() as u64
+    });
+    let texts = needed.into_iter().flat_map(|otherwise| &otherwise.texts);
+    texts.map(|text| with_rows(text, query))
 }
 
 fn with_rows(text: &str, query: &Query) -> neo4rs::Query {

@@ -96,7 +96,7 @@ fn new_checkpoint() -> NewCheckpoint {
 
 fn query(text: &str, rows: &[i64]) -> Query {
     let rows = rows.iter().map(|it| Parameter::Value(Value::Integer(*it))).collect();
-    Query { text: Arc::from(text), rows, otherwise: Vec::new() }
+    Query { text: Arc::from(text), rows, otherwise: None }
 }
 
 fn step(from: u64, to: u64) -> Advance {

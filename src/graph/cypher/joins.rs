@@ -7,11 +7,11 @@ use crate::graph::{
 };
 
 use super::{
-    CLEAR_ROWS, Parameter, Query, key_columns, node_row,
+    CLEAR_ROWS, Made, Parameter, Query, key_columns, node_row,
     nodes::assignments,
     text::{
-        columns, delete_joined, differs, hint, join_shape, joined, keep, merge, quote, seek,
-        sweep_ends,
+        columns, delete_joined, differs, hint, is_row, join_shape, joined, keep, merge, quote,
+        seek, sweep_ends,
     },
     values,
 };
@@ -76,17 +76,23 @@ pub fn upsert(
     set.extend(mark(join, completeness, false));
     let update = (!set.is_empty() && presence != Presence::New)
         .then(|| format!("UNWIND $rows AS r {existing} SET {}", set.join(", ")));
-    let create = create(join, known, completeness, &layout);
-    let create = format!("UNWIND $rows AS r {ends} {missing} {create}");
-    match presence {
-        Presence::Known => queries.extend(update.map(|update| Query::new(update, rows))),
-        Presence::New => queries.push(Query::new(create, rows)),
-        // Mostly none is there. What the second text sets on those that were made is what they have.
-        Presence::Unknown => {
-            let otherwise = update.into_iter().map(Into::into).collect();
-            queries.push(Query { otherwise, ..Query::new(create, rows) });
-        }
+    if presence == Presence::Known {
+        queries.extend(update.map(|update| Query::new(update, rows)));
+        return queries;
     }
+    let create = create(join, known, completeness, &layout);
+    let general = format!("UNWIND $rows AS r {ends} {missing} {create}");
+    // Mostly both ends are rows and the relationship is not there. What the last text sets on those
+    // that were made is what they have.
+    let between_rows = format!(
+        "UNWIND $rows AS r {} {} WITH a, b, r WHERE {} AND {} {missing} {create}",
+        seek("a", from, 0),
+        seek("b", to, layout.to),
+        is_row("a"),
+        is_row("b"),
+    );
+    let otherwise = std::iter::once(general).chain(update);
+    queries.push(Query::new(between_rows, rows).or(Made::Relationships, otherwise));
     queries
 }
 

@@ -35,9 +35,26 @@ pub struct Query {
     pub text: Arc<str>,
     /// The rows, each a list.
     pub rows: Vec<Parameter>,
-    /// To run next, with the same rows, unless the text has made a relationship for each of them:
-    /// then none was there.
-    pub otherwise: Vec<Arc<str>>,
+    /// To run next, with the same rows, when the text was not enough.
+    pub otherwise: Option<Otherwise>,
+}
+
+/// Texts for what is there only rarely. The one before them is for what is mostly the case.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Otherwise {
+    /// They are not needed if the text before has made one of these for each row.
+    pub unless_made: Made,
+    /// The texts, in order.
+    pub texts: Vec<Arc<str>>,
+}
+
+/// What a text makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// Nodes.
+    Nodes,
+    /// Relationships.
+    Relationships,
 }
 
 /// A parameter, or a part of one.
@@ -70,14 +87,14 @@ pub fn render(model: &Model, statement: Statement) -> Vec<Query> {
         Statement::MoveRelationships { table, moves } => {
             vec![moves::relationships(model, table, moves)]
         }
-        Statement::UpsertNodes { table, known, completeness, rows } => {
-            vec![nodes::upsert(model, table, &known, completeness, rows)]
+        Statement::UpsertNodes { table, known, completeness, new, rows } => {
+            vec![nodes::upsert(model, table, &known, (completeness, new), rows)]
         }
         Statement::RemoveReferences { table, reference, sweep, rows } => {
             vec![references::remove(model, table, reference, sweep, rows)]
         }
-        Statement::AddReferences { table, reference, company, rows } => {
-            vec![references::add(model, table, reference, company, rows)]
+        Statement::AddReferences { table, reference, presence, rows } => {
+            vec![references::add(model, table, reference, presence, rows)]
         }
         Statement::ReplaceReferences { table, reference, rows } => {
             vec![references::replace(model, table, reference, rows)]
@@ -100,7 +117,13 @@ pub fn render(model: &Model, statement: Statement) -> Vec<Query> {
 impl Query {
     fn new(text: impl Into<Arc<str>>, rows: impl IntoIterator<Item = Vec<Parameter>>) -> Self {
         let rows = rows.into_iter().map(Parameter::List).collect();
-        Query { text: text.into(), rows, otherwise: Vec::new() }
+        Query { text: text.into(), rows, otherwise: None }
+    }
+
+    /// With texts for when this one makes too little.
+    fn or(self, unless_made: Made, texts: impl IntoIterator<Item = String>) -> Self {
+        let texts = texts.into_iter().map(Into::into).collect();
+        Query { otherwise: Some(Otherwise { unless_made, texts }), ..self }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::graph::{
 };
 
 use super::{
-    CLEAR_ROWS, Query, key_columns, node_row,
+    CLEAR_ROWS, Made, Query, key_columns, node_row,
     text::{delete, may_be_placeholder, node, owned, pointed_at, quote, seek, sweep},
 };
 
@@ -15,10 +15,11 @@ pub fn upsert(
     model: &Model,
     table: TableIndex,
     known: &Known,
-    completeness: Completeness,
+    (completeness, new): (Completeness, bool),
     rows: Vec<NodeRow>,
 ) -> Query {
     let shape = model.node(table);
+    let rows = rows.into_iter().map(node_row);
     let mut set = assignments("n", &shape.properties, known, shape.key.len());
     set.extend(shape.extra_labels.iter().map(|label| format!("n:{}", quote(label))));
     let placeholder = may_be_placeholder(model, table);
@@ -39,8 +40,13 @@ pub fn upsert(
         }
     };
     let set = if set.is_empty() { String::new() } else { format!("SET {}", set.join(", ")) };
-    let text = format!("UNWIND $rows AS r MERGE {} {on_create} {set} {after}", node("n", shape, 0));
-    Query::new(text, rows.into_iter().map(node_row))
+    let merge = format!("UNWIND $rows AS r MERGE {} {on_create} {set}", node("n", shape, 0));
+    if new && completeness == Completeness::Complete {
+        // A node that was made has no label of ours: taking them away costs a tenth of making it.
+        let unmark = format!("UNWIND $rows AS r {} {after}", seek("n", shape, 0));
+        return Query::new(merge, rows).or(Made::Nodes, [unmark]);
+    }
+    Query::new(format!("{merge} {after}"), rows)
 }
 
 /// `n.a = r[1]` for each known property, whose values are the row's columns from `first` on.

@@ -3,12 +3,12 @@
 use crate::graph::{
     model::{Model, NodeShape, ReferenceBy, ReferenceShape, TableIndex},
     mutation::Key,
-    statement::{Company, PLACEHOLDER},
+    statement::Presence,
 };
 
 use super::{
-    Query, key_and_option,
-    text::{columns, differs, hint, keep, merge, owned, quote, seek, sweep},
+    Made, Query, key_and_option,
+    text::{columns, differs, hint, is_row, keep, merge, owned, quote, seek, sweep},
     two_keys,
 };
 
@@ -46,29 +46,53 @@ pub fn add(
     model: &Model,
     table: TableIndex,
     reference: usize,
-    company: Company,
+    presence: Presence,
     rows: Vec<(Key, Key)>,
 ) -> Query {
     let owner = owner_and_reference(model, table, reference);
-    let there = owned("c", "", owner.1, "p");
-    Query::new(addition(model, owner, company, &there), rows.into_iter().map(two_keys))
+    let rows = rows.into_iter().map(two_keys);
+    let general = addition(model, owner, presence);
+    match presence {
+        Presence::New => {
+            let there = owned("c", "", owner.1, "p");
+            let between = between_rows(model, owner, &there);
+            Query::new(between, rows).or(Made::Relationships, [general])
+        }
+        Presence::Known | Presence::Unknown => Query::new(general, rows),
+    }
 }
 
-/// Relationships to targets that may not be there yet, unless `there`.
+/// Relationships to targets that may not be there yet, unless they are there.
 fn addition(
     model: &Model,
     (shape, reference): (&NodeShape, &ReferenceShape),
-    company: Company,
-    there: &str,
+    presence: Presence,
 ) -> String {
-    let kept = match company {
-        Company::Alone => String::new(),
-        Company::Lanes => keep("p"),
+    let kept = match presence {
+        Presence::Known | Presence::New => String::new(),
+        Presence::Unknown => keep("p"),
     };
+    let pattern = owned("c", "", reference, "p");
     format!(
-        "UNWIND $rows AS r {} {} {kept} WITH c, p WHERE NOT c:{PLACEHOLDER} AND NOT EXISTS {{ {there} }} CREATE {}",
+        "UNWIND $rows AS r {} {} {kept} WITH c, p WHERE {} AND NOT EXISTS {{ {pattern} }} CREATE {pattern}",
         seek("c", shape, 0),
         merge("p", model.node(reference.target), shape.key.len()),
+        is_row("c"),
+    )
+}
+
+/// Relationships between nodes that are both rows', unless `there`: what is mostly the case.
+fn between_rows(
+    model: &Model,
+    (shape, reference): (&NodeShape, &ReferenceShape),
+    there: &str,
+) -> String {
+    format!(
+        "UNWIND $rows AS r {} {} WITH c, p WHERE {} AND {} AND NOT EXISTS {{ {there} }} CREATE {}",
+        seek("c", shape, 0),
+        seek("p", model.node(reference.target), shape.key.len()),
+        is_row("c"),
+        is_row("p"),
         owned("c", "", reference, "p"),
     )
 }
@@ -79,10 +103,9 @@ pub fn replace(model: &Model, table: TableIndex, reference: usize, rows: Vec<(Ke
     let owner = owner_and_reference(model, table, reference);
     let anywhere = format!(":{}", quote(&model.node(owner.1.target).label));
     let any = owned("c", "", owner.1, &anywhere);
-    let same = owned("c", "", owner.1, "p");
-    let add = |there: &str| addition(model, owner, Company::Lanes, there);
-    let otherwise = vec![removal(model, owner, true).into(), add(&same).into()];
-    Query { otherwise, ..Query::new(add(&any), rows.into_iter().map(two_keys)) }
+    let otherwise = [removal(model, owner, true), addition(model, owner, Presence::Unknown)];
+    Query::new(between_rows(model, owner, &any), rows.into_iter().map(two_keys))
+        .or(Made::Relationships, otherwise)
 }
 
 pub fn match_from_owner(
@@ -154,8 +177,9 @@ fn seek_by(variable: &str, shape: &NodeShape, properties: &[String], first: usiz
 fn create_once(reference: &ReferenceShape) -> String {
     let pattern = owned("c", "", reference, "p");
     format!(
-        "WITH c, p WHERE NOT c:{PLACEHOLDER} AND NOT p:{PLACEHOLDER} AND NOT EXISTS {{ {pattern} }} \
-         CREATE {pattern}"
+        "WITH c, p WHERE {} AND {} AND NOT EXISTS {{ {pattern} }} CREATE {pattern}",
+        is_row("c"),
+        is_row("p"),
     )
 }
 

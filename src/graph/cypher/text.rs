@@ -52,6 +52,11 @@ pub fn keep(variable: &str) -> String {
     )
 }
 
+/// A node that is found belongs to a row.
+pub fn is_row(variable: &str) -> String {
+    format!("NOT {variable}:{PLACEHOLDER}")
+}
+
 /// The index hint for a look-up by properties.
 pub fn hint(variable: &str, label: &str, properties: &[String]) -> String {
     format!("USING INDEX SEEK {variable}:{}({})", quote(label), quote_all(properties))

@@ -17,7 +17,7 @@ use crate::value::Value;
 use super::{
     model::{Model, ReferenceBy, TableIndex},
     mutation::Key,
-    statement::{Company, Completeness, Known, NodeRow, Presence, Statement},
+    statement::{Completeness, Known, NodeRow, Presence, Statement},
 };
 
 pub use contents::{Contents, NodeContent, NodeIdentity, RelationshipContent};
@@ -102,7 +102,7 @@ impl Memory {
                     self.move_relationship(model, *table, from, to);
                 }
             }
-            Statement::UpsertNodes { table, known, completeness, rows } => {
+            Statement::UpsertNodes { table, known, completeness, new: _, rows } => {
                 for row in rows {
                     self.upsert_node(*table, known, *completeness, row);
                 }
@@ -119,7 +119,7 @@ impl Memory {
                     );
                 }
             }
-            Statement::AddReferences { table, reference, company: _, rows } => {
+            Statement::AddReferences { table, reference, presence: _, rows } => {
                 for (owner, target) in rows {
                     self.add_reference(model, *table, *reference, owner, target);
                 }
@@ -129,11 +129,11 @@ impl Memory {
                 let targets =
                     rows.iter().map(|(owner, target)| (owner.clone(), Some(target.clone())));
                 let targets = targets.collect();
-                let (sweep, company) = (true, Company::Lanes);
+                let (sweep, presence) = (true, Presence::Unknown);
                 let remove = Statement::RemoveReferences { table, reference, sweep, rows: targets };
                 self.apply(model, &remove);
                 let rows = rows.clone();
-                self.apply(model, &Statement::AddReferences { table, reference, company, rows });
+                self.apply(model, &Statement::AddReferences { table, reference, presence, rows });
             }
             Statement::UpsertRelationships { table, known, completeness, presence, rows } => {
                 for row in rows {

@@ -23,8 +23,11 @@ use crate::{
 
 use super::{QUEUE_BYTES, Shared, StreamError};
 
-/// What one read of the socket may bring.
-const READ_BYTES: usize = 256 << 10;
+/// What is read is kept in buffers of this size, which live as long as the last value in them.
+const BUFFER_BYTES: usize = 128 << 10;
+/// A buffer is read into until it has less room than this: a new one for each read would keep all
+/// of it alive for the few bytes that a slow stream brings.
+const READ_BYTES_MIN: usize = 8 << 10;
 /// A message longer than this is not read: PostgreSQL's values end at 1 GB.
 const MESSAGE_BYTES_MAX: usize = 0x4400_0000;
 /// Portions are handed over when they hold this much, even if more has come.
@@ -106,7 +109,9 @@ impl Reader {
                 }
             }
             self.hand_over(portions).await;
-            self.buffer.reserve(READ_BYTES);
+            if self.buffer.capacity() - self.buffer.len() < READ_BYTES_MIN {
+                self.buffer.reserve(BUFFER_BYTES);
+            }
             match self.socket.read_buf(&mut self.buffer).await {
                 Ok(0) => {
                     return StreamError::Broken("the server closed it without a word".to_owned());

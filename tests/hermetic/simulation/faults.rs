@@ -1,7 +1,7 @@
 //! Faults that are planted one at a time, to show that the histories have teeth.
 
 use wal2graph::graph::{
-    Event, Key, Model, Statement, TableIndex, memory::Memory, model::Shape, statement::Company,
+    Event, Key, Model, Statement, TableIndex, memory::Memory, model::Shape, statement::Presence,
 };
 
 /// A rule left out, or turned round.
@@ -124,8 +124,8 @@ pub fn take_others_along(
         for relationship in left_behind {
             let owner = Key(relationship.from.key.clone().into());
             let rows = vec![(owner.clone(), to.clone())];
-            let company = Company::Alone;
-            let add = Statement::AddReferences { table, reference: index, company, rows };
+            let presence = Presence::Known;
+            let add = Statement::AddReferences { table, reference: index, presence, rows };
             memory.apply(model, &add);
             let rows = vec![(owner, Some(to.clone()))];
             let sweep = true;

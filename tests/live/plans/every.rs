@@ -4,7 +4,7 @@ use wal2graph::{
     graph::{
         Key, Model, Statement, TableIndex,
         model::{NodeShape, ReferenceBy, RelationshipKey, RelationshipShape, Shape},
-        statement::{Company, Completeness, Known, NodeRow, Presence, RelationshipRow},
+        statement::{Completeness, Known, NodeRow, Presence, RelationshipRow},
     },
     value::Value,
 };
@@ -53,9 +53,12 @@ fn of_nodes(model: &Model, table: TableIndex, node: &NodeShape) -> Vec<Named> {
     for completeness in COMPLETENESS {
         for known in knowns(&node.properties) {
             let row = |key| NodeRow { key: key_of(width, key), values: values(&known) };
-            let rows = (1..=3).map(row).collect();
-            let upsert = Statement::UpsertNodes { table, known: known.clone(), completeness, rows };
-            all.push(("upsert", upsert, SEEKS));
+            let rows: Vec<_> = (1..=3).map(row).collect();
+            for new in [false, true] {
+                let (known, rows) = (known.clone(), rows.clone());
+                let upsert = Statement::UpsertNodes { table, known, completeness, new, rows };
+                all.push(("upsert", upsert, SEEKS));
+            }
         }
     }
     for (reference, shape) in node.references.iter().enumerate() {
@@ -81,9 +84,15 @@ fn of_nodes(model: &Model, table: TableIndex, node: &NodeShape) -> Vec<Named> {
         }
         let rows: Vec<_> = keys.iter().map(|key| (key.clone(), target(1))).collect();
         let replace = Statement::ReplaceReferences { table, reference, rows: rows.clone() };
-        all.push(("replace references", replace, Rule { walks: &["c", "p"], ..SWEEPS }));
-        let add = Statement::AddReferences { table, reference, company: Company::Lanes, rows };
-        all.push(("add references", add, Rule { walks: &[], ..SWEEPS }));
+        // The second time it finds what the first has made, and sends its other texts.
+        for replace in [replace.clone(), replace] {
+            all.push(("replace references", replace, Rule { walks: &["c", "p"], ..SWEEPS }));
+        }
+        for presence in [Presence::New, Presence::Unknown] {
+            let rows = rows.clone();
+            let add = Statement::AddReferences { table, reference, presence, rows };
+            all.push(("add references", add, Rule { walks: &[], ..SWEEPS }));
+        }
     }
     all
 }

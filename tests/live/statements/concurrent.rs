@@ -8,7 +8,7 @@ use wal2graph::{
         Model, Statement, TableIndex,
         model::RelationshipKey,
         render,
-        statement::{Company, Completeness, Known, NodeRow, Presence, RelationshipRow},
+        statement::{Completeness, Known, NodeRow, Presence, RelationshipRow},
     },
     neo4j::{Error, connect::Transaction, parameter},
     value::Value,
@@ -45,20 +45,20 @@ fn model(prefix: &str) -> Arc<Model> {
 fn fill() -> Statement {
     let rows = vec![NodeRow { key: key(&[1]), values: vec![Some(Value::Integer(7))] }];
     let (known, completeness) = (Known([true].into()), Completeness::Complete);
-    Statement::UpsertNodes { table: PARENTS, known, completeness, rows }
+    Statement::UpsertNodes { table: PARENTS, known, completeness, new: false, rows }
 }
 
 /// Rows of children, and one more.
 fn children() -> Statement {
     let rows = (1..=MANY + 1).map(|id| NodeRow { key: key(&[id]), values: vec![] }).collect();
     let (known, completeness) = (Known([].into()), Completeness::Complete);
-    Statement::UpsertNodes { table: CHILDREN, known, completeness, rows }
+    Statement::UpsertNodes { table: CHILDREN, known, completeness, new: false, rows }
 }
 
 /// These children point at parent 1.
 fn refer(children: RangeInclusive<i64>) -> Statement {
     let rows = children.map(|id| (key(&[id]), key(&[1]))).collect();
-    Statement::AddReferences { table: CHILDREN, reference: 0, company: Company::Lanes, rows }
+    Statement::AddReferences { table: CHILDREN, reference: 0, presence: Presence::Unknown, rows }
 }
 
 /// The references of the many become NULL.
