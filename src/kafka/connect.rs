@@ -12,13 +12,13 @@ use std::{
 use rdkafka::{
     ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
-    consumer::ConsumerContext,
+    consumer::{BaseConsumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
 };
 
 use tokio::sync::oneshot;
 
-use super::{Error, Options, Result, error::is_transient};
+use super::{Error, Options, Result, error::lasts};
 
 /// How long one request may wait for its answer, connecting included.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(15);
@@ -61,6 +61,18 @@ impl Voice {
         Voice { brokers: options.brokers.clone(), last: Arc::default() }
     }
 
+    /// The error of a consumer's request. Why a connection broke is only told to who polls; there must
+    /// be nothing that it reads.
+    pub(super) fn explain_to<C: ConsumerContext>(
+        &self,
+        consumer: &BaseConsumer<C>,
+        doing: &'static str,
+        error: &KafkaError,
+    ) -> Error {
+        while consumer.poll(Duration::ZERO).is_some() {}
+        self.explain(doing, error)
+    }
+
     /// The error of a request, with what was heard meanwhile.
     pub fn explain(&self, doing: &'static str, error: &KafkaError) -> Error {
         let silence = matches!(
@@ -81,7 +93,7 @@ impl Voice {
     /// Nobody has answered: an error that lasts if one was heard.
     pub fn silence(&self, doing: &'static str) -> Error {
         match self.last().clone() {
-            Some((code, reason)) if !is_transient(code) => {
+            Some((code, reason)) if lasts(code, &reason) => {
                 Error::Failed { doing, code, reason: Some(reason) }
             }
             other => {
@@ -93,7 +105,7 @@ impl Voice {
 
     /// The last thing heard that waiting does not help against.
     pub fn lasting(&self, doing: &'static str) -> Option<Error> {
-        let heard = self.last().clone().filter(|(code, _)| !is_transient(*code));
+        let heard = self.last().clone().filter(|(code, reason)| lasts(*code, reason));
         heard.map(|(code, reason)| Error::Failed { doing, code, reason: Some(reason) })
     }
 

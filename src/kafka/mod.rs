@@ -16,6 +16,8 @@ mod error;
 #[cfg(feature = "kafka")]
 pub mod offsets;
 #[cfg(feature = "kafka")]
+pub mod parking;
+#[cfg(feature = "kafka")]
 pub mod producer;
 #[cfg(feature = "kafka")]
 pub mod tail;
@@ -25,4 +27,4 @@ pub mod transactions;
 
 #[cfg(feature = "kafka")]
 pub use error::{Error, Result};
-pub use options::{Ack, NewTopic, Options, Properties, Retention, TopicName};
+pub use options::{Ack, NewTopic, Options, Properties, Retention, TopicName, Unreadable};

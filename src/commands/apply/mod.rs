@@ -30,11 +30,12 @@ use crate::{
     cli::{ApplyArgs, UntilOffset},
     config::Config,
     engine::{Batch, Engine, Limits},
-    envelope::{DecodeOptions, Decoder},
+    envelope::Decoder,
     graph::{Model, Statement},
     kafka::{
         consumer::{ConsumeError, Member},
         offsets::Asking,
+        parking::Parking,
         transactions::Transactions,
     },
     lsn::Lsn,
@@ -145,7 +146,9 @@ impl<'a> Apply<'a> {
         let asking = Asking::new(config.kafka()?)?;
         start::check_topic(config, &asking, &graph).await?;
         let target = target(until, &asking).await?;
-        let member = Member::join(config.kafka()?).await?;
+        let metrics = self.metrics.clone();
+        let parking = Parking::open(config.kafka()?, move || metrics.counts().parked()).await?;
+        let member = Member::join(config.kafka()?, parking).await?;
         let found = Found::look(config, &catalog, &asking, &graph).await?;
         let decision = found.decide(config, found.group.clone());
         if let Some(checkpoint) = &found.checkpoint {
@@ -160,7 +163,7 @@ impl<'a> Apply<'a> {
         }
         let checkpoint = self.claim_and_reset(&decision).await?;
         let reached = start::reached(&checkpoint);
-        let decoder = Decoder::new(&catalog, DecodeOptions::default());
+        let decoder = Decoder::new(&catalog, config.kafka()?.decoding);
         let transactions = Transactions::new(decoder, checkpoint.origin.clone(), reached);
         let metadata = applied_metadata(&config.pipeline, checkpoint.epoch);
         member.read(checkpoint.position.lsn.0, transactions, metadata);

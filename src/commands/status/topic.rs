@@ -23,6 +23,8 @@ pub struct TopicStatus {
     /// How many instances of `apply` are in the group.
     members: Option<usize>,
     replaying: Option<ReplayStatus>,
+    /// Records in the parking topic, if there is one.
+    parked: Option<u64>,
 }
 
 /// What is applied again.
@@ -39,6 +41,7 @@ struct ReplayStatus {
 struct Look {
     end: Option<u64>,
     members: Option<usize>,
+    parked: Option<u64>,
 }
 
 impl TopicStatus {
@@ -54,6 +57,7 @@ impl TopicStatus {
             end: look.end,
             lag: look.end.map(|end| end.saturating_sub(applied)),
             members: look.members,
+            parked: look.parked,
             replaying: checkpoint.replaying.map(|replaying| ReplayStatus {
                 until: replaying.until.0,
                 lsn: replaying.source_lsn.to_string(),
@@ -74,13 +78,17 @@ impl TopicStatus {
 
 #[cfg(feature = "kafka")]
 async fn look(config: &Config) -> Look {
-    let asking = config.kafka().ok().map(crate::kafka::offsets::Asking::new);
-    let Some(Ok(asking)) = asking else { return Look::default() };
-    let (log, members) = tokio::join!(asking.log(), asking.members());
-    for error in [log.as_ref().err(), members.as_ref().err()].into_iter().flatten() {
+    use crate::kafka::{offsets::Asking, parking};
+    let Ok(options) = config.kafka() else { return Look::default() };
+    let Ok(asking) = Asking::new(options) else { return Look::default() };
+    let (log, members, parked) =
+        tokio::join!(asking.log(), asking.members(), parking::count(options));
+    let errors = [log.as_ref().err(), members.as_ref().err(), parked.as_ref().err()];
+    for error in errors.into_iter().flatten() {
         tracing::warn!(%error, "the topic's status is not complete");
     }
-    Look { end: log.ok().map(|log| log.end), members: members.ok() }
+    let parked = parked.ok().flatten();
+    Look { end: log.ok().map(|log| log.end), members: members.ok(), parked }
 }
 
 #[cfg(not(feature = "kafka"))]
@@ -98,6 +106,9 @@ impl fmt::Display for TopicStatus {
         writeln!(f)?;
         if let Some(ReplayStatus { until, lsn }) = &self.replaying {
             writeln!(f, "replaying     to offset {until}; again at {lsn}")?;
+        }
+        if let Some(parked) = self.parked {
+            writeln!(f, "parked        {parked} records")?;
         }
         Ok(())
     }

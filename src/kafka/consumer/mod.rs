@@ -38,6 +38,7 @@ use super::{
     Error, Options,
     connect::{Voice, settings},
     offsets,
+    parking::Parking,
     transactions::Transactions,
 };
 
@@ -93,10 +94,11 @@ pub struct Member {
 
 impl Member {
     /// Joins the group, and waits until the topic's partition is ours: another member may have it.
+    /// Records that are no envelopes are parked; without `parking` they are an error.
     ///
     /// # Errors
     /// Kafka does not let us, or the topic is not one that can be read.
-    pub async fn join(options: &Options) -> Result<Self, ConsumeError> {
+    pub async fn join(options: &Options, parking: Option<Parking>) -> Result<Self, ConsumeError> {
         let topic = options.topic.as_str().to_owned();
         let voice = Voice::new(options);
         let assignment = watch::Sender::new(Assignment::Awaited);
@@ -133,6 +135,7 @@ impl Member {
             committed: NONE,
             committing,
             trouble_at: None,
+            parking,
         };
         let named = thread::Builder::new().name("kafka-consumer".to_owned());
         let spawned = named.spawn(move || reader.run());

@@ -25,7 +25,8 @@ use super::{
         connect::Voice,
         error::is_transient,
         offsets::{self, PARTITION},
-        transactions::Transactions,
+        parking::Parking,
+        transactions::{RecordError, Transactions},
     },
     Assignment, ConsumeError, NONE, Shared, Start,
     context::Context,
@@ -63,6 +64,8 @@ pub(super) struct Reader {
     pub(super) committed: u64,
     pub(super) committing: Arc<AtomicUsize>,
     pub(super) trouble_at: Option<Instant>,
+    /// Where records go that are no envelopes, if they do not stop us.
+    pub(super) parking: Option<Parking>,
 }
 
 /// A partition that is being read.
@@ -146,6 +149,11 @@ impl Reader {
         reading.next = offset + 1;
         let record = offsets::record_of(message);
         let taken = reading.transactions.record(offset, &record, &mut self.pending);
+        if let (Err(RecordError::Malformed(why)), Some(parking)) = (&taken, &self.parking) {
+            parking.park(message, &why.to_string())?;
+            reading.transactions.pass_over(offset, &mut self.pending);
+            return Ok(());
+        }
         taken.map_err(|error| ConsumeError::Record { topic: self.topic.clone(), offset, error })
     }
 

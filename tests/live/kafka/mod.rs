@@ -1,9 +1,14 @@
 //! Kafka between, on a real broker.
 
 mod apply;
+mod checkpoints;
+mod faults;
 mod feed;
+mod parking;
+mod protocol;
 mod publish;
 mod routes;
+mod security;
 mod topic;
 
 use std::{fs, sync::OnceLock};

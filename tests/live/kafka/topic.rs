@@ -14,8 +14,7 @@ use wal2graph::{config::Config, envelope::Record};
 /// All records of a topic's only partition, in their order, each as its schema says.
 pub async fn records(config: &Config) -> Vec<Record> {
     let kafka = config.kafka().unwrap();
-    let (brokers, topic) = (kafka.brokers.clone(), kafka.topic.as_str().to_owned());
-    let records = tokio::task::spawn_blocking(move || read(&brokers, &topic)).await.unwrap();
+    let records = raw_records(&kafka.brokers, kafka.topic.as_str()).await;
     let [event, key] = [
         include_str!("../../../schemas/change-event.schema.json"),
         include_str!("../../../schemas/change-key.schema.json"),
@@ -31,6 +30,12 @@ pub async fn records(config: &Config) -> Vec<Record> {
         }
     }
     records
+}
+
+/// All records of a topic's only partition, in their order, whatever they are.
+pub async fn raw_records(brokers: &str, topic: &str) -> Vec<Record> {
+    let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
+    tokio::task::spawn_blocking(move || read(&brokers, &topic)).await.unwrap()
 }
 
 fn read(brokers: &str, topic: &str) -> Vec<Record> {
