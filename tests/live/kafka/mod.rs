@@ -2,6 +2,7 @@
 
 mod apply;
 mod checkpoints;
+mod debezium;
 mod faults;
 mod feed;
 mod parking;
