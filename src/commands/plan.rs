@@ -37,7 +37,7 @@ pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), CommandEr
 #[cfg(feature = "kafka")]
 async fn partitions(config: &Config) -> Option<usize> {
     let options = config.kafka().ok()?;
-    let planned = usize::from(options.new_topic.partitions);
+    let planned = usize::from(options.new_topic.partitions.unwrap_or(1));
     let mut partitions = 0;
     for topic in &options.topics {
         let options = crate::kafka::Options { topic: topic.clone(), ..options.clone() };
@@ -56,5 +56,5 @@ async fn partitions(config: &Config) -> Option<usize> {
 #[cfg(not(feature = "kafka"))]
 async fn partitions(config: &Config) -> Option<usize> {
     let options = config.kafka().ok()?;
-    Some(options.topics.len().max(usize::from(options.new_topic.partitions)))
+    Some(options.topics.len().max(usize::from(options.new_topic.partitions.unwrap_or(1))))
 }

@@ -122,9 +122,11 @@ pub enum ConfigError {
         "kafka.parking_topic has no meaning without `unreadable: park`. Add that, or remove it"
     )]
     ParkingUnused,
-    /// No partitions.
-    #[error("kafka.partitions 0: expected 1 or more. One keeps the order of commits")]
-    Partitions,
+    /// Fewer or more partitions than there can be.
+    #[error(
+        "kafka.partitions {0}: expected 1 to 1000. One keeps transactions whole and in their order"
+    )]
+    Partitions(u16),
     /// A retention that is none.
     #[error(
         "kafka.retention {0:?}: expected a whole number and a unit, for example 7d or 36h, or `forever`"

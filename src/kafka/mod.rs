@@ -19,6 +19,7 @@ pub mod offsets;
 pub mod parking;
 #[cfg(feature = "kafka")]
 pub mod producer;
+pub mod routing;
 #[cfg(feature = "kafka")]
 pub mod tail;
 #[cfg(feature = "kafka")]

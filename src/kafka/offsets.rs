@@ -17,7 +17,7 @@ use crate::{change::Timestamp, envelope::Record, replay::GroupOffset};
 
 use super::{
     Error, Options, Result,
-    connect::{ANSWER_LIMIT, Voice, settings},
+    connect::{ANSWER_LIMIT, Voice, asking},
 };
 
 /// The only partition there is yet.
@@ -34,20 +34,10 @@ pub struct Asking {
 impl Asking {
     /// A client for the topic, and for the group's offset in it.
     pub fn new(options: &Options) -> Result<Self> {
-        let voice = Voice::new(options);
-        let mut config = settings(options);
-        config
-            .set("group.id", &options.group)
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("enable.partition.eof", "true")
-            .set("auto.offset.reset", "error")
-            .remove("group.instance.id");
-        let consumer = config.create_with_context(voice.clone());
-        let consumer = consumer.map_err(|error| voice.explain("make a consumer", &error))?;
+        let (consumer, voice) = asking(options)?;
         let topic = options.topic.as_str().to_owned();
         let group = options.group.clone();
-        Ok(Asking { consumer: Arc::new(consumer), voice, topic, group })
+        Ok(Asking { consumer, voice, topic, group })
     }
 
     /// Whether the topic is there; an error if it is one that can not be read.

@@ -77,21 +77,14 @@ pub enum Ack {
 }
 
 /// How a topic is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NewTopic {
-    /// How many partitions it has: one at least.
-    pub partitions: u16,
+    /// How many partitions it gets; `None` is one. A topic that is there keeps its own.
+    pub partitions: Option<u16>,
     /// How many brokers keep each record; `None` is the cluster's default.
     pub replication_factor: Option<u16>,
     /// How long records are kept; `None` is the cluster's default.
     pub retention: Option<Retention>,
-}
-
-impl Default for NewTopic {
-    /// One partition, which keeps the order of commits; the rest is the cluster's default.
-    fn default() -> Self {
-        NewTopic { partitions: 1, replication_factor: None, retention: None }
-    }
 }
 
 /// How long records are kept.

@@ -25,8 +25,7 @@ use tokio::sync::watch;
 
 use super::{
     Error, Options, Result, TopicName, Unreadable,
-    connect::{ANSWER_LIMIT, Voice, on_thread, settings},
-    topic::asking,
+    connect::{ANSWER_LIMIT, Voice, asking, on_thread, settings},
 };
 
 /// The topic that the record is from.

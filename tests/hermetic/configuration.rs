@@ -64,7 +64,7 @@ kafka:
   topic: shop.changes
   group: appliers
   ack: kafka
-  partitions: 1
+  partitions: 4
   replication_factor: 3
   retention: 14d
   properties:
@@ -99,7 +99,8 @@ fn a_whole_file_is_understood() {
     assert_eq!((kafka.topic.as_str(), kafka.group.as_str()), ("shop.changes", "appliers"));
     assert_eq!(kafka.ack, Ack::Kafka);
     let retention = Some(Retention::For(Duration::from_hours(14 * 24)));
-    assert_eq!(kafka.new_topic, NewTopic { partitions: 1, replication_factor: Some(3), retention });
+    let new_topic = NewTopic { partitions: Some(4), replication_factor: Some(3), retention };
+    assert_eq!(kafka.new_topic, new_topic);
     let properties: Vec<_> = kafka.properties.iter().collect();
     let expected = [
         ("enable.ssl.certificate.verification", "false"),
@@ -184,7 +185,7 @@ fn topics_of_debezium_and_what_is_parked() {
     assert_eq!((names(&one), one.reads_several()), (vec!["wal2graph.d".to_owned()], false));
     let parked = TopicName::new("wal2graph.d.parked").unwrap();
     assert_eq!(one.unreadable, Unreadable::Park(parked));
-    assert_eq!((one.decoding, one.new_topic.partitions), (DecodeOptions::default(), 1));
+    assert_eq!((one.decoding, one.new_topic.partitions), (DecodeOptions::default(), None));
     let several = kafka(
         "{brokers: b, topics: [dbz.public.a, dbz.public.b], partitions: 4, unreadable: park, \
          parking_topic: lot, debezium: {decimal_handling_mode: string, \
@@ -194,7 +195,7 @@ fn topics_of_debezium_and_what_is_parked() {
         (names(&several), several.reads_several()),
         (vec!["dbz.public.a".to_owned(), "dbz.public.b".to_owned()], true)
     );
-    assert_eq!((several.topic.as_str(), several.new_topic.partitions), ("dbz.public.a", 4));
+    assert_eq!((several.topic.as_str(), several.new_topic.partitions), ("dbz.public.a", Some(4)));
     assert_eq!(several.unreadable, Unreadable::Park(TopicName::new("lot").unwrap()));
     assert_eq!(several.decoding.decimal_handling, DecimalHandling::String);
     assert_eq!(several.decoding.time_precision, TimePrecision::AdaptiveTimeMicroseconds);
@@ -207,7 +208,7 @@ fn what_is_wrong_about_kafka_is_named() {
         ("{}", vec!["no Kafka", "kafka.brokers", "localhost:9092"]),
         ("{brokers: b, ack: all}", vec!["`all`", "expected one of graph, kafka"]),
         ("{brokers: b, topic: a/b}", vec!["kafka.topic \"a/b\"", "1 to 249"]),
-        ("{brokers: b, partitions: 0}", vec!["kafka.partitions 0", "expected 1 or more"]),
+        ("{brokers: b, partitions: 0}", vec!["kafka.partitions 0", "expected 1 to 1000"]),
         ("{brokers: b, topics: [a, b/c]}", vec!["kafka.topics \"b/c\"", "1 to 249"]),
         ("{brokers: b, topics: [a, a]}", vec!["kafka.topics: a is there twice"]),
         (

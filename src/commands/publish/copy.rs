@@ -9,29 +9,33 @@
 //! the row already, and ends equal, or is newer. Because one snapshot has the whole table, each row
 //! is read exactly once, whole, and no later change can find it missing.
 //!
-//! Progress is a table: a heartbeat names those that are there. A publisher that was killed in the
-//! middle of one publishes that one again.
+//! Progress is a table: a heartbeat names those that are there, in every partition. A publisher that
+//! was killed in the middle of one publishes that one again.
+//!
+//! A row's record says where the stream stood. Nothing behind that position precedes it in its
+//! partition: the producer is told if somebody else's records come between, and what partitions have
+//! beyond the one that is furthest back is published again first. So a row's record behind a later
+//! position can only be the late word of a publisher that was killed, and is passed over.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
-
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
-use tokio_postgres::Client;
 
 use crate::{
     catalog::{Catalog, Table},
     change::{Relation, Tuple},
-    envelope::{DecodeOptions, Decoder, EncodeError, Encoder, Record, Snapshot},
+    envelope::{DecodeOptions, Decoder, EncodeError, Encoder, Snapshot},
     kafka::{
         self,
-        encode::{heartbeat, now},
+        encode::{EncodingError, heartbeat},
         producer::Producer,
+        routing::Routed,
     },
     lsn::Lsn,
-    pipeline::{Copier, Failure, Held, Turn},
+    pipeline::{Copier, Failure, Held, Turn, now},
     postgres::{copy::ReadError, rows::TableReader},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
 };
 
 use super::super::lives::stopped;
@@ -39,6 +43,20 @@ use super::super::lives::stopped;
 /// The pause before a snapshot is taken again that did not see all that is published, or before the
 /// stream is held again that stood within a transaction.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// Where the rows come from.
+pub struct Rows {
+    /// Reads them.
+    pub reader: TableReader,
+    /// The tables, in the catalog.
+    pub tables: Vec<Table>,
+    /// A transaction id that was given out after this instance had the slot. Transactions that ran
+    /// then must have ended: an earlier instance may have published them, and a snapshot may not
+    /// see them yet.
+    pub ended_before: u64,
+    /// What the topic has in some partition goes up to here: it has to be in all of them first.
+    pub after: Lsn,
+}
 
 /// Where the rows go.
 pub struct To {
@@ -54,9 +72,8 @@ pub struct To {
 pub struct RowCopier {
     reader: TableReader,
     tables: VecDeque<(Table, Arc<Relation>)>,
-    /// Transactions that ran when this instance started must have ended: an earlier one may have
-    /// published them, and a snapshot may not see them yet.
     ended_before: u64,
+    after: Lsn,
     to: To,
     stop: watch::Receiver<bool>,
     /// No row was read yet, by this instance.
@@ -71,10 +88,16 @@ pub enum CopyError {
     Read(#[from] ReadError),
     /// A row can not be encoded.
     #[error(transparent)]
-    Encode(#[from] EncodeError),
+    Encode(#[from] EncodingError),
     /// A row can not be produced.
     #[error(transparent)]
     Produce(#[from] kafka::Error),
+}
+
+impl From<EncodeError> for CopyError {
+    fn from(error: EncodeError) -> Self {
+        CopyError::Encode(error.into())
+    }
 }
 
 impl Failure for CopyError {
@@ -88,28 +111,20 @@ impl Failure for CopyError {
 }
 
 impl RowCopier {
-    /// Copies `tables` of the catalog. `ended_before` is a transaction id that was given out after
-    /// this instance had the slot. When `stop` says so, a turn ends early, and its table is not
-    /// there.
+    /// Copies the tables of the catalog. When `stop` says so, a turn ends early, and its table is
+    /// not there.
     ///
     /// # Panics
     /// When the tables are not the catalog's.
-    pub fn new(
-        client: Client,
-        catalog: &Catalog,
-        tables: Vec<Table>,
-        ended_before: u64,
-        to: To,
-        stop: watch::Receiver<bool>,
-    ) -> Self {
+    pub fn new(from: Rows, catalog: &Catalog, to: To, stop: watch::Receiver<bool>) -> Self {
+        let Rows { reader, tables, ended_before, after } = from;
         let decoder = Decoder::new(catalog, DecodeOptions::default());
         let tables = tables.into_iter().map(|table| {
             let relation = decoder.relation(&table.name).expect("the table is in the catalog");
             (table, relation.clone())
         });
         let tables = tables.collect();
-        let reader = TableReader::new(client);
-        RowCopier { reader, tables, ended_before, to, stop, is_first: true }
+        RowCopier { reader, tables, ended_before, after, to, stop, is_first: true }
     }
 
     /// Publishes all rows of a table; false when it was stopped before the last.
@@ -136,14 +151,17 @@ impl RowCopier {
                 held_back = ready.pop();
             }
             count += ready.len();
-            let mut records: Vec<Record> = Vec::with_capacity(ready.len());
+            let mut records: Vec<Routed> = Vec::with_capacity(ready.len());
             for row in &ready {
                 let snapshot = match (std::mem::take(&mut self.is_first), is_end && is_last_table) {
                     (_, true) => Snapshot::Last,
                     (true, false) => Snapshot::First,
                     (false, false) => Snapshot::Inside,
                 };
-                records.push(self.to.encoder.read(at, snapshot, relation, row, now())?);
+                let record = self.to.encoder.read(at, snapshot, relation, row, now())?;
+                let no_key = || EncodingError::NoKey { table: table.name.clone() };
+                let routed = Routed::by_key(record, self.to.producer.partitions());
+                records.push(routed.ok_or_else(no_key)?);
             }
             self.to.producer.produce(&records).await?;
             if is_end {
@@ -166,6 +184,9 @@ impl Copier for RowCopier {
             sleep(PAUSE).await;
             return Ok(Turn::More);
         }
+        if held.position.lsn < self.after {
+            return Ok(Turn::After(self.after));
+        }
         let started = Instant::now();
         let taken = self.reader.begin(&table).await?;
         let ended = taken.snapshot.xmin() >= self.ended_before;
@@ -181,7 +202,8 @@ impl Copier for RowCopier {
         }
         self.reader.release(&table).await?;
         self.to.copied.send_modify(|copied| copied.push(table.oid));
-        let there = heartbeat(&self.to.encoder, at, &self.to.copied.borrow());
+        let (copied, partitions) = (self.to.copied.borrow().clone(), self.to.producer.partitions());
+        let there = heartbeat(&self.to.encoder, at, &copied, partitions);
         self.to.producer.produce(&[there]).await?;
         self.tables.pop_front();
         tracing::debug!(seconds = started.elapsed().as_secs_f32(), "the stream was held");

@@ -3,6 +3,7 @@
 mod acknowledging;
 mod crashes;
 mod refusals;
+mod unsent;
 
 use serde_json::{Value, json};
 use wal2graph::{
