@@ -192,39 +192,6 @@ fn create_query(pipeline: &str, new: &NewCheckpoint) -> Query {
     }
 }
 
-/// Takes note that a topic has more partitions now: in the checkpoints that it has, and with new ones
-/// at the beginning of the partitions that have none. They are like `pattern`, which is of this topic.
-///
-/// Right only if everything in the topic is applied, and the new partitions are empty.
-pub async fn spread(
-    connection: &Connection,
-    pipeline: &str,
-    pattern: &Checkpoint,
-    topic: &str,
-    partitions: u32,
-) -> Result<(), Error> {
-    let text = format!(
-        "MATCH (c:{LABEL} {{pipeline: $pipeline, topic: $topic}}) SET c.partitions = $partitions \
-         WITH count(*) AS known UNWIND range(0, $partitions - 1) AS partition \
-         MERGE (n:{LABEL} {{pipeline: $pipeline, log: $topic + '/' + toString(partition)}}) \
-         ON CREATE SET n.lsn = $lsn, n.lsn_text = $lsn_text, n.epoch = 0, n.updated_at = $now, \
-         n.system_identifier = $system_identifier, n.timeline = $timeline, n.topic = $topic, \
-         n.partition = partition, n.partitions = $partitions, n.offset = 0, \
-         n.mapping_digest = $mapping_digest"
-    );
-    let query = Query::new(text)
-        .param("pipeline", pipeline)
-        .param("topic", topic)
-        .param("partitions", i64::from(partitions))
-        .param("lsn", integer_of(pattern.lsn))
-        .param("lsn_text", pattern.lsn.to_string())
-        .param("now", Utc::now())
-        .param("system_identifier", pattern.origin.system_identifier.as_str())
-        .param("timeline", pattern.origin.timeline)
-        .param("mapping_digest", pattern.mapping_digest.as_str());
-    retry::while_transient(|| connection.run(query.clone())).await.map(drop)
-}
-
 fn of(query: Query, identity: &Identity) -> Query {
     query.param("pipeline", identity.pipeline.as_str()).param("log", identity.log.name())
 }

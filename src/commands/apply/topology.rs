@@ -3,18 +3,16 @@
 //! ```text
 //! topics --> how many partitions each has --+--> one in all: transactions are kept
 //! checkpoints of the pipeline --------------+    more: each record is applied for itself
-//!                                           +--> another count than before: only once all is applied
+//!                                           +--> another count than before: refused
 //! ```
 //!
 //! A key's records are in order because they are in one partition. With another number of partitions
-//! they go to another one from then on, so that what was produced before must be in the graph before
-//! anything that is produced after is read. That is so, provably, if the graph has all records of the
-//! partitions that it knows, and the new ones are empty.
+//! they go to another one from then on, which may be read sooner than the one before.
 
 use std::collections::BTreeMap;
 
 use crate::{
-    checkpoint::{Checkpoint, Log, TopicPartition},
+    checkpoint::{Checkpoint, TopicPartition},
     config::Config,
     graph::{
         Model,
@@ -49,7 +47,7 @@ impl Topology {
         let topology = Topology { counts };
         topology.check_logs(config, &checkpoints)?;
         for (topic, count) in &topology.counts {
-            settle(config, asking, graph, &checkpoints, topic, *count).await?;
+            check_count(&checkpoints, topic, *count)?;
         }
         Ok(topology)
     }
@@ -98,47 +96,17 @@ fn missing(topic: &str, checkpoints: &[Checkpoint]) -> CommandError {
     }
 }
 
-/// A topic has as many partitions as before, or everything in it is applied.
-async fn settle(
-    config: &Config,
-    asking: &Asking,
-    graph: &Connection,
-    checkpoints: &[Checkpoint],
-    topic: &str,
-    count: u32,
-) -> Result<(), CommandError> {
-    let is_its = |it: &&Checkpoint| it.partition().is_some_and(|it| it.topic == topic);
-    let its: Vec<&Checkpoint> = checkpoints.iter().filter(is_its).collect();
-    let Some(before) = its.iter().map(|it| it.partitions).find(|before| *before != count) else {
-        return Ok(());
-    };
-    let refuse = |why: String| {
-        Err(CommandError::Definite(format!(
-            "{topic} had {before} partitions and has {count}: {why}. The keys' records are in other partitions since, \
-             so their order is lost unless all older ones are applied. Publish to a new topic, and apply that with a \
-             new pipeline; next time, stop `publish`, let `apply` come to the end, stop it, add partitions, start \
-             `apply`, then `publish`"
-        )))
-    };
-    if count < before {
-        return refuse("it was made again".to_owned());
+/// A topic has as many partitions as before.
+fn check_count(checkpoints: &[Checkpoint], topic: &str, count: u32) -> Result<(), CommandError> {
+    let its = checkpoints.iter().filter(|it| it.partition().is_some_and(|it| it.topic == topic));
+    match { its }.map(|it| it.partitions).find(|before| *before != count) {
+        None => Ok(()),
+        Some(before) => Err(CommandError::Definite(format!(
+            "{topic} has {count} partitions, and had {before} when the graph was made: keys go on in other partitions, \
+             so the order of their records is lost. Publish to a new topic with {count} partitions, which begins with \
+             a copy, and apply that with a new pipeline"
+        ))),
     }
-    for partition in 0..count {
-        let at = TopicPartition { topic: topic.to_owned(), partition: partition as i32 };
-        let end = asking.log(&at).await?.end;
-        let log = Log::Partition(at.clone());
-        let applied = its.iter().find(|it| it.origin.log == log).map(|it| it.position.lsn.0);
-        if partition < before && applied.is_none_or(|applied| applied < end) {
-            return refuse(format!("{at} has records that are not applied"));
-        }
-        if partition >= before && end > 0 && applied.is_none() {
-            return refuse(format!("{at} has records already"));
-        }
-    }
-    let lowest = its.iter().min_by_key(|it| it.lsn).expect("one has another count");
-    neo4j::checkpoint::spread(graph, &config.pipeline, lowest, topic, count).await?;
-    tracing::info!(topic, before, count, "the topic has more partitions, and all is applied");
-    Ok(())
 }
 
 /// What is not possible with more than one partition.

@@ -293,7 +293,7 @@ impl Server {
     }
 }
 
-fn difference(
+pub fn difference(
     expected: &wal2graph::graph::memory::Contents,
     found: &wal2graph::graph::memory::Contents,
 ) -> String {
