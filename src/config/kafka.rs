@@ -12,6 +12,9 @@ use crate::{
 
 use super::{ConfigError, Expand, duration};
 
+/// Every partition has a heartbeat with every batch: more of them cost more than they bring.
+const PARTITIONS_MAX: u16 = 1_000;
+
 /// Kafka between, for `publish` and `apply`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -25,7 +28,8 @@ pub struct RawKafka {
     /// What lets go of the source's log: `graph` when the graph has it, `kafka` when Kafka has it.
     /// Default: `graph`.
     pub ack: Option<Ack>,
-    /// How many partitions the topic has. Only 1 for now: it keeps the order of commits.
+    /// How many partitions the topic gets when it is made, 1 to 1000. Default: 1, which keeps
+    /// transactions whole and in their order. With more, each key has its partition.
     pub partitions: Option<u16>,
     /// How many brokers keep each record, when the topic is made. Default: the cluster's.
     pub replication_factor: Option<u16>,
@@ -81,11 +85,12 @@ pub(super) fn kafka(
     let topic = TopicName::new(&topic).ok_or(ConfigError::Topic(topic))?;
     let group =
         expand("kafka.group", &raw.group)?.unwrap_or_else(|| format!("wal2graph-{pipeline}"));
-    if let Some(partitions) = raw.partitions.filter(|partitions| *partitions != 1) {
+    if let Some(partitions) = raw.partitions.filter(|it| !(1..=PARTITIONS_MAX).contains(it)) {
         return Err(ConfigError::Partitions(partitions));
     }
     let retention = expand("kafka.retention", &raw.retention)?.map(retention).transpose()?;
-    let new_topic = NewTopic { replication_factor: raw.replication_factor, retention };
+    let (partitions, replication_factor) = (raw.partitions, raw.replication_factor);
+    let new_topic = NewTopic { partitions, replication_factor, retention };
     let properties = properties(&raw.properties, expand)?;
     let ack = raw.ack.unwrap_or_default();
     Ok(Some(Options { brokers, topic, group, ack, new_topic, properties }))

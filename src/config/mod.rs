@@ -100,9 +100,9 @@ pub enum ConfigError {
     /// A name that can not name a topic.
     #[error("kafka.topic {0:?}: expected 1 to 249 of a-z, A-Z, 0-9, `.`, `_` and `-`")]
     Topic(String),
-    /// More partitions than there can be.
+    /// Fewer or more partitions than there can be.
     #[error(
-        "kafka.partitions {0}: expected 1. One partition keeps the order of commits; several are not there yet"
+        "kafka.partitions {0}: expected 1 to 1000. One keeps transactions whole and in their order"
     )]
     Partitions(u16),
     /// A retention that is none.

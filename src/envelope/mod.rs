@@ -38,6 +38,7 @@ use bytes::Bytes;
 use crate::change::{Change, Relation, Timestamp, Tuple};
 use crate::lsn::Lsn;
 
+pub use columns::record_key;
 pub use decode::{DecodeError, Decoder, UnknownColumn};
 pub use encode::{EncodeError, Encoder, Names};
 pub use options::{DecimalHandling, DecodeOptions, TimePrecision};

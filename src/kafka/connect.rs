@@ -12,7 +12,7 @@ use std::{
 use rdkafka::{
     ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
-    consumer::ConsumerContext,
+    consumer::{BaseConsumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
 };
 
@@ -36,6 +36,25 @@ pub fn settings(options: &Options) -> ClientConfig {
     }
     settings.set_log_level(RDKafkaLogLevel::Warning);
     settings
+}
+
+/// A client that asks, and reads what it is told to: it joins no group, and never makes a topic by
+/// asking for it.
+pub(super) fn asking(options: &Options) -> Result<(Arc<BaseConsumer<Voice>>, Voice)> {
+    let voice = Voice::new(options);
+    let mut settings = settings(options);
+    settings
+        // librdkafka only assigns partitions to who names a group.
+        .set("group.id", &options.group)
+        .remove("group.instance.id")
+        .set("allow.auto.create.topics", "false")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "error");
+    let client = settings.create_with_context(voice.clone());
+    let client = client.map_err(|error| voice.explain("a client can not be made", &error))?;
+    Ok((Arc::new(client), voice))
 }
 
 /// Runs what waits for librdkafka on a thread of its own: nothing else waits for it, the program's

@@ -45,6 +45,17 @@ pub enum Error {
         /// What librdkafka said of it beside.
         reason: Option<String>,
     },
+    /// A record of somebody else came between ours.
+    #[error(
+        "Kafka: somebody else has just written to partition {partition} of {topic}: another publisher, the last \
+         words of one that was killed, or a program that should write elsewhere"
+    )]
+    Elsewhere {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+    },
     /// Something has to be changed first; the text says what.
     #[error("Kafka: {0}")]
     Definite(String),
@@ -156,7 +167,7 @@ impl Failure for Error {
     fn is_transient(&self) -> bool {
         match self {
             Error::Failed { code, .. } => is_transient(*code),
-            Error::NoAnswer { .. } => true,
+            Error::NoAnswer { .. } | Error::Elsewhere { .. } => true,
             Error::Setting { .. } | Error::Settings(_) | Error::Definite(_) => false,
         }
     }

@@ -17,6 +17,7 @@ mod error;
 pub mod offsets;
 #[cfg(feature = "kafka")]
 pub mod producer;
+pub mod routing;
 #[cfg(feature = "kafka")]
 pub mod tail;
 #[cfg(feature = "kafka")]

@@ -18,7 +18,7 @@ use crate::{change::Timestamp, checkpoint::TopicPartition, envelope::Record, rep
 
 use super::{
     Error, Options, Result,
-    connect::{ANSWER_LIMIT, Voice, settings},
+    connect::{ANSWER_LIMIT, Voice, asking},
 };
 
 /// A client that asks, and reads single records; it joins no group.
@@ -33,19 +33,9 @@ pub struct Asking {
 impl Asking {
     /// A client for topics, and for the group's offsets in them.
     pub fn new(options: &Options) -> Result<Self> {
-        let voice = Voice::new(options);
-        let mut config = settings(options);
-        config
-            .set("group.id", &options.group)
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("enable.partition.eof", "true")
-            .set("auto.offset.reset", "error")
-            .remove("group.instance.id");
-        let consumer = config.create_with_context(voice.clone());
-        let consumer = consumer.map_err(|error| voice.explain("make a consumer", &error))?;
+        let (consumer, voice) = asking(options)?;
         let (group, reading) = (options.group.clone(), Mutex::default());
-        Ok(Asking { consumer: Arc::new(consumer), voice, group, reading })
+        Ok(Asking { consumer, voice, group, reading })
     }
 
     /// How many partitions the topic has; `None` if there is no such topic.

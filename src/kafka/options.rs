@@ -44,8 +44,10 @@ pub enum Ack {
 }
 
 /// How a topic is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NewTopic {
+    /// How many partitions it gets; `None` is one. A topic that is there keeps its own.
+    pub partitions: Option<u16>,
     /// How many brokers keep each record; `None` is the cluster's default.
     pub replication_factor: Option<u16>,
     /// How long records are kept; `None` is the cluster's default.

@@ -18,7 +18,7 @@ mod partitions;
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use tokio::{sync::watch, time::Instant};
@@ -45,11 +45,7 @@ pub const GRAPH_INTERVAL: Duration = Duration::from_secs(10);
 /// The same for the graph.
 const GRAPH_LIFE: Duration = Duration::from_secs(40);
 
-/// The clock's time.
-pub fn now() -> Timestamp {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp { unix_micros: i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX) }
-}
+pub use crate::pipeline::now;
 
 /// Everything there is to know of a run.
 pub struct Metrics {

@@ -63,7 +63,7 @@ kafka:
   topic: shop.changes
   group: appliers
   ack: kafka
-  partitions: 1
+  partitions: 4
   replication_factor: 3
   retention: 14d
   properties:
@@ -98,7 +98,8 @@ fn a_whole_file_is_understood() {
     assert_eq!((kafka.topic.as_str(), kafka.group.as_str()), ("shop.changes", "appliers"));
     assert_eq!(kafka.ack, Ack::Kafka);
     let retention = Some(Retention::For(Duration::from_hours(14 * 24)));
-    assert_eq!(kafka.new_topic, NewTopic { replication_factor: Some(3), retention });
+    let new_topic = NewTopic { partitions: Some(4), replication_factor: Some(3), retention };
+    assert_eq!(kafka.new_topic, new_topic);
     let properties: Vec<_> = kafka.properties.iter().collect();
     let expected = [
         ("enable.ssl.certificate.verification", "false"),
@@ -177,7 +178,7 @@ fn what_is_wrong_about_kafka_is_named() {
         ("{}", vec!["no Kafka", "kafka.brokers", "localhost:9092"]),
         ("{brokers: b, ack: all}", vec!["`all`", "expected one of graph, kafka"]),
         ("{brokers: b, topic: a/b}", vec!["kafka.topic \"a/b\"", "1 to 249"]),
-        ("{brokers: b, partitions: 4}", vec!["kafka.partitions 4", "expected 1"]),
+        ("{brokers: b, partitions: 0}", vec!["kafka.partitions 0", "expected 1 to 1000"]),
         ("{brokers: b, partitions: many}", vec!["expected a whole number"]),
         ("{brokers: b, retention: soon}", vec!["kafka.retention \"soon\"", "7d", "forever"]),
         ("{brokers: b, retention: 0d}", vec!["kafka.retention \"0d\""]),

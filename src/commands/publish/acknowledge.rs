@@ -18,6 +18,7 @@ use crate::{
     change::Event,
     checkpoint::{Checkpoint, complete_through},
     config::{Config, ConfigError},
+    kafka::Ack,
     lsn::Lsn,
     neo4j::{self, Connection, Error},
     pipeline::Source,
@@ -95,8 +96,21 @@ impl<S: Source> Source for Acknowledging<S> {
     }
 }
 
+/// The rule that the configuration names. What it needs to know is looked up for as long as `tasks`
+/// lives.
+pub fn rule(
+    config: &Config,
+    system_identifier: &str,
+    tasks: &mut JoinSet<()>,
+) -> Result<Rule, ConfigError> {
+    Ok(match config.kafka()?.ack {
+        Ack::Kafka => Rule::Published,
+        Ack::Graph => Rule::Graph(follow(config, system_identifier, tasks)?),
+    })
+}
+
 /// Reads how far the graph is, for as long as `tasks` lives. The position only goes forward.
-pub fn follow(
+fn follow(
     config: &Config,
     system_identifier: &str,
     tasks: &mut JoinSet<()>,

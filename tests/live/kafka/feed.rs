@@ -228,7 +228,7 @@ impl Feed {
             topic: TopicName::new(&self.topic).unwrap(),
             group: self.group(),
             ack: Ack::default(),
-            new_topic: NewTopic { replication_factor: None, retention: None },
+            new_topic: NewTopic::default(),
             properties: Properties::default(),
         })
         .unwrap()

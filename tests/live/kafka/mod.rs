@@ -83,7 +83,7 @@ impl Published {
     /// How far the topic is.
     pub async fn end_of_topic(&self) -> u64 {
         let tail = wal2graph::kafka::tail::read(self.config().kafka().unwrap()).await.unwrap();
-        tail.end_lsn.map_or(0, |lsn| lsn.0)
+        tail.lowest().map_or(0, |lsn| lsn.0)
     }
 
     /// Waits until the topic is complete through a position.
