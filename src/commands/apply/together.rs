@@ -3,7 +3,7 @@
 //! ```text
 //! assignment --> begin, end --> tasks, one a partition --> ended
 //!                                                           stopped, or taken away: fine
-//!                                                           all at their targets: the end
+//!                                                           all at their targets, others' too: the end
 //!                                                           a definite failure: the end of all
 //! ```
 //!
@@ -26,7 +26,7 @@ use tokio::{
 use crate::{
     checkpoint::TopicPartition,
     kafka::consumer::Assignment,
-    neo4j::WriteError,
+    neo4j::{self, WriteError},
     pipeline::{Ended, PipelineError},
 };
 
@@ -37,6 +37,8 @@ use super::{
 
 /// How long nothing is assigned before that is told.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether others have applied the rest.
+const REST_INTERVAL: Duration = Duration::from_millis(300);
 /// A writer that was fenced learns within this time that it has lost its partition, unless the one
 /// who fenced it is of another group.
 const FENCED_PATIENCE: Duration = Duration::from_secs(15);
@@ -103,9 +105,7 @@ impl Together {
         let mut told = false;
         loop {
             self.adapt();
-            if self.is_at_its_end() {
-                return Ok(Ended::Reached);
-            }
+            let rest = self.has_reached_its_own();
             tokio::select! {
                 () = stopped(stop.clone()) => return Ok(Ended::Stopped),
                 error = shared.member.failed() => return Err(error.into()),
@@ -113,6 +113,11 @@ impl Together {
                 Some(done) = self.tasks.join_next() => {
                     let done = done.map_err(PipelineError::Bug)?;
                     self.ended(done).await?;
+                }
+                () = sleep(REST_INTERVAL), if rest => {
+                    if self.is_everything_applied().await? {
+                        return Ok(Ended::Reached);
+                    }
                 }
                 () = &mut idle, if !told => {
                     told = true;
@@ -169,12 +174,24 @@ impl Together {
         Ok(())
     }
 
-    /// Every partition that is ours has reached its target.
-    fn is_at_its_end(&self) -> bool {
+    /// Every partition that is ours has reached its target, if it has one.
+    fn has_reached_its_own(&self) -> bool {
         let assignment = self.assignment.borrow();
         self.shared.targets.is_some()
             && !assignment.is_empty()
             && assignment.keys().all(|at| self.reached.contains(at))
+    }
+
+    /// Every partition has, whoever has applied it.
+    async fn is_everything_applied(&self) -> Result<bool, CommandError> {
+        let Shared { config, graph, targets, .. } = &*self.shared;
+        let checkpoints = neo4j::checkpoint::read_all(graph, &config.pipeline).await?;
+        let applied = |at: &TopicPartition| {
+            let its = checkpoints.iter().find(|it| it.partition() == Some(at));
+            its.map_or(0, |it| it.position.lsn.0)
+        };
+        let mut targets = targets.iter().flatten();
+        Ok(targets.all(|(at, target)| applied(at) >= *target || self.reached.contains(at)))
     }
 
     fn tell_idle(&self) {

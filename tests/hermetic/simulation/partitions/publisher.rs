@@ -162,7 +162,13 @@ impl Publisher {
         let to_copy = self.copied.iter().position(|copied| !copied);
         let mut queues = self.queues();
         if let Some(table) = to_copy.filter(|_| rng.bool() || next == source.log.len()) {
-            self.copy(TableIndex(table), position, &source.states[rng.usize(next..source.states.len())], &mut queues, source);
+            self.copy(
+                TableIndex(table),
+                position,
+                &source.states[rng.usize(next..source.states.len())],
+                &mut queues,
+                source,
+            );
             if self.dies(rng, may_die) {
                 self.die(queues, rng, source, true);
             } else {
@@ -181,17 +187,18 @@ impl Publisher {
             return self.die(queues, rng, source, false);
         }
         self.land(queues);
-        let late = std::mem::replace(&mut self.late, self.queues());
+        let none = self.queues();
+        let late = std::mem::replace(&mut self.late, none.clone());
         self.land(late);
         if reached > position {
-            let mut reads = std::mem::replace(&mut self.late_reads, self.queues());
+            let mut reads = std::mem::replace(&mut self.late_reads, none);
             if self.fault == Some(Fault::LateReadsTaken) {
                 reads.iter_mut().flatten().for_each(|(record, _)| pretend_to_be_new(record));
             }
             self.land(reads);
         } else if !may_die {
             // Their position is never left behind: nothing comes of it.
-            self.late_reads = self.queues();
+            self.late_reads = none;
         }
     }
 
@@ -270,7 +277,8 @@ impl Publisher {
     fn route(&self, record: Record, end: Option<Lsn>, queues: &mut Queues) {
         match record.key.clone() {
             Some(key) => {
-                let hash = key.iter().fold(7u64, |hash, it| (hash * 31 + u64::from(*it)) % 1_000_003);
+                let hash =
+                    key.iter().fold(7u64, |hash, it| (hash * 31 + u64::from(*it)) % 1_000_003);
                 queues[hash as usize % self.topic.len()].push_back((record, end));
             }
             None if self.fault == Some(Fault::TruncateInOnePartition) => {
