@@ -49,6 +49,11 @@ impl Options {
         }
     }
 
+    /// The names of the topics that are applied.
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        self.topics.iter().map(TopicName::as_str)
+    }
+
     /// The topics are somebody else's: Debezium has one for each table.
     pub fn reads_several(&self) -> bool {
         self.topics.len() > 1

@@ -31,11 +31,11 @@ use super::{
     Error, Options, Result,
     connect::{ANSWER_LIMIT, Voice, asking, on_thread},
     error::is_transient,
+    routing::Partitions,
 };
 
-/// The header of a heartbeat that says which tables are in the topic: object ids with commas
-/// between.
-pub const COPIED_HEADER: &str = "wal2graph.copied";
+pub use super::copied::COPIED_HEADER;
+
 /// The header of a heartbeat that says over how many partitions keys are spread, if it is not one.
 pub const PARTITIONS_HEADER: &str = "wal2graph.partitions";
 
@@ -66,6 +66,16 @@ pub struct PartitionTail {
 }
 
 impl Tail {
+    /// Over how many partitions keys are spread.
+    ///
+    /// # Errors
+    /// There is none, because the topic is being made or deleted.
+    pub fn partitions(&self) -> Result<Partitions> {
+        const DOING: &str = "the topic has no partitions yet";
+        let none = || Error::Failed { doing: DOING, code: Code::LeaderNotAvailable, reason: None };
+        Partitions::new(self.0.len()).ok_or_else(none)
+    }
+
     /// No partition has records.
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(|it| it.is_empty)

@@ -18,7 +18,6 @@ use tokio::time::{Instant, sleep};
 use super::{
     Ack, Error, Options, Result, Retention,
     connect::{ANSWER_LIMIT, Voice, asking, on_thread, settings},
-    routing::Partitions,
 };
 
 /// The largest record of a topic that we make, in bytes: room for a row of tens of megabytes, and
@@ -54,19 +53,6 @@ pub struct Remark {
 }
 
 impl Topic {
-    /// Over how many partitions its keys are spread.
-    ///
-    /// # Errors
-    /// It has none, because it is being made or deleted.
-    pub fn partitions(&self) -> Result<Partitions> {
-        let none = Error::Failed {
-            doing: "the topic has no partitions yet",
-            code: Code::LeaderNotAvailable,
-            reason: None,
-        };
-        Partitions::new(self.partitions).ok_or(none)
-    }
-
     /// The largest record it takes, in bytes.
     pub fn message_bytes_max(&self) -> usize {
         // Kafka's own default.

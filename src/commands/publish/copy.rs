@@ -22,7 +22,9 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use crate::{
     catalog::{Catalog, Table},
     change::{Relation, Tuple},
+    copy::Progress,
     envelope::{DecodeOptions, Decoder, EncodeError, Encoder, Snapshot},
+    graph::Pass,
     kafka::{
         self,
         encode::{EncodingError, heartbeat},
@@ -30,6 +32,7 @@ use crate::{
         routing::Routed,
     },
     lsn::Lsn,
+    metrics::Copying,
     pipeline::{Copier, Failure, Held, Turn, now},
     postgres::{copy::ReadError, rows::TableReader},
 };
@@ -78,6 +81,8 @@ pub struct RowCopier {
     stop: watch::Receiver<bool>,
     /// No row was read yet, by this instance.
     is_first: bool,
+    /// How far each table is, for who watches: a table is one range.
+    progress: watch::Sender<Vec<Progress>>,
 }
 
 /// Why the copy can not go on.
@@ -119,12 +124,29 @@ impl RowCopier {
     pub fn new(from: Rows, catalog: &Catalog, to: To, stop: watch::Receiver<bool>) -> Self {
         let Rows { reader, tables, ended_before, after } = from;
         let decoder = Decoder::new(catalog, DecodeOptions::default());
+        let progress = watch::Sender::new(tables.iter().map(beginning).collect());
         let tables = tables.into_iter().map(|table| {
             let relation = decoder.relation(&table.name).expect("the table is in the catalog");
             (table, relation.clone())
         });
         let tables = tables.collect();
-        RowCopier { reader, tables, ended_before, after, to, stop, is_first: true }
+        RowCopier { reader, tables, ended_before, after, to, stop, is_first: true, progress }
+    }
+
+    /// What metrics may know of it.
+    pub fn watched(&self, catalog: &Catalog) -> Copying {
+        let rows = |table: &Table| Some((table.name.to_string(), table.estimated_rows?));
+        let expected = catalog.tables.iter().filter_map(rows).collect();
+        Copying { ranges: self.progress.subscribe(), expected }
+    }
+
+    fn show(&self, table: &Table, rows: usize, done: bool) {
+        let name = table.name.to_string();
+        self.progress.send_modify(|ranges| {
+            if let Some(range) = ranges.iter_mut().find(|range| range.table == name) {
+                (range.rows, range.done) = (rows as u64, done);
+            }
+        });
     }
 
     /// Publishes all rows of a table; false when it was stopped before the last.
@@ -164,11 +186,25 @@ impl RowCopier {
                 records.push(routed.ok_or_else(no_key)?);
             }
             self.to.producer.produce(&records).await?;
+            self.show(table, count, is_end);
             if is_end {
                 tracing::info!(table = %table.name, rows = count, "in the topic");
                 return Ok(true);
             }
         }
+    }
+}
+
+fn beginning(table: &Table) -> Progress {
+    Progress {
+        table: table.name.to_string(),
+        pass: Pass::Nodes,
+        part: 0,
+        next_block: 0,
+        end_block: None,
+        relfilenode: 0,
+        rows: 0,
+        done: false,
     }
 }
 

@@ -32,17 +32,16 @@ use crate::{
     cli::{PublishArgs, UntilArg},
     config::Config,
     engine::{Engine, Limits},
-    envelope::{Encoder, History, Names, record_key},
+    envelope::{Encoder, History, Names},
     kafka::{
         Ack, Options,
         encode::{Encoding, heartbeat},
         producer::Producer,
-        routing::Partitions,
         tail, topic,
     },
     lsn::Lsn,
     mapping::Mapping,
-    metrics::{Metrics, TableCounts, now},
+    metrics::{Copying, Metrics, TableCounts, now},
     pipeline::{Ended, Observed, Pipeline, Status, Until},
     postgres::{
         self,
@@ -59,7 +58,7 @@ use super::{
     read_catalog,
     run::{hold_slot, serve, setup, target},
 };
-use acknowledge::{Acknowledging, Rule};
+use acknowledge::Acknowledging;
 use copy::RowCopier;
 
 /// Runs until it is stopped, or `--until` is reached, or something has to be changed first.
@@ -89,6 +88,7 @@ struct Ready {
     encoding: Encoding,
     sink: Observed<Producer, TableCounts>,
     copier: Option<RowCopier>,
+    watched: Option<Copying>,
     position: Lsn,
     until: Until,
     /// Kept open for as long as the pipeline runs.
@@ -116,7 +116,7 @@ impl Publish<'_> {
             copying,
             ..Status::default()
         });
-        self.metrics.connected(status.subscribe(), None);
+        self.metrics.connected(status.subscribe(), ready.watched);
         let run = Pipeline {
             source: &mut ready.source,
             preparer: ready.encoding,
@@ -145,13 +145,12 @@ impl Publish<'_> {
         let mapping = Arc::new(super::mapping(config, &catalog)?);
         let until = target(until, &client).await?;
         let topic = self.topic().await?;
-        let partitions = topic.partitions()?;
-        check_keys(config, &catalog, &mapping, partitions)?;
         let mut connection = replication::Connection::connect(&config.source).await?;
         let system = connection.identify().await?;
         let (system_identifier, timeline) = (system.identifier, system.timeline);
         let history = History { system_identifier, timeline };
         let tail = tail::read(kafka).await?;
+        let partitions = tail.partitions()?;
         let slot = postgres::setup::slot(&client, &config.slot).await?;
         let position = match start::decide(config, &tail, slot.as_ref(), &history)? {
             start::Start::At(lsn) => lsn,
@@ -161,6 +160,7 @@ impl Publish<'_> {
             }
         };
         setup::check_publication(config, &client, &mapping).await?;
+        start::check_keys(config, &client, &catalog, partitions).await?;
         let source = hold_slot(config, connection, &server, position).await?;
         if tail::read(kafka).await? != tail {
             let what = "another publisher has just written to the topic";
@@ -183,17 +183,21 @@ impl Publish<'_> {
         let to = copy::To { encoder, producer, copied };
         let after = tail.furthest().unwrap_or(position);
         let copier = self.copier(&client, &catalog, &mapping, to, after, stop).await?;
+        let watched = copier.as_ref().map(|copier| copier.watched(&catalog));
         let mut following = JoinSet::new();
-        let rule = match kafka.ack {
-            Ack::Kafka => Rule::Published,
-            Ack::Graph => {
-                let system = &history.system_identifier;
-                Rule::Graph(acknowledge::follow(config, system, &mut following)?)
-            }
-        };
+        let rule = acknowledge::rule(config, &history.system_identifier, &mut following)?;
         let source = Acknowledging::new(Whole::new(source, config.source.clone()), rule);
-        let _following = following;
-        Ok(Ready { source, encoding, sink, copier, position, until, _sql: client, _following })
+        Ok(Ready {
+            source,
+            encoding,
+            sink,
+            copier,
+            watched,
+            position,
+            until,
+            _sql: client,
+            _following: following,
+        })
     }
 
     /// The topic, made if it is missing; what is not as it should be is logged.
@@ -266,29 +270,4 @@ impl Publish<'_> {
         let from = copy::Rows { reader, tables, ended_before, after };
         Ok(Some(RowCopier::new(from, catalog, to, stop.clone())))
     }
-}
-
-/// Keys say which of several partitions a record goes to.
-fn check_keys(
-    config: &Config,
-    catalog: &Catalog,
-    mapping: &Mapping,
-    partitions: Partitions,
-) -> Result<(), CommandError> {
-    if partitions.is_one() {
-        return Ok(());
-    }
-    let mapped = mapping.published_tables().filter_map(|name| catalog.table(name));
-    let keyless: Vec<String> =
-        mapped.filter(|table| record_key(table).is_none()).map(|table| table.name.sql()).collect();
-    if keyless.is_empty() {
-        return Ok(());
-    }
-    Err(CommandError::Definite(format!(
-        "the topic {} has {} partitions, and records of these tables have no key to tell theirs by: {}. Give them a \
-         primary key, leave them out of the mapping, or publish to a topic of one partition (kafka.topic)",
-        config.kafka()?.topic,
-        partitions.count(),
-        keyless.join(", ")
-    )))
 }

@@ -14,8 +14,15 @@
 //! The position of several partitions is the one that is furthest back: what the others have beyond
 //! it comes twice, with the same places.
 
+use tokio_postgres::Client;
+
 use crate::{
-    config::Config, envelope::History, kafka::tail::Tail, lsn::Lsn, postgres::setup::Slot,
+    catalog::Catalog,
+    config::Config,
+    envelope::{History, record_key},
+    kafka::{routing::Partitions, tail::Tail},
+    lsn::Lsn,
+    postgres::{self, setup::Slot},
 };
 
 use super::{CommandError, setup};
@@ -90,6 +97,31 @@ fn other_count(tail: &Tail) -> Option<usize> {
     let said = tail.0.iter().filter(|it| it.copied.is_some());
     let mut counts = said.map(|it| it.partitions.unwrap_or(1));
     counts.find(|count| *count != tail.0.len())
+}
+
+/// Keys say which of several partitions a record goes to. Mapped tables have one.
+pub async fn check_keys(
+    config: &Config,
+    client: &Client,
+    catalog: &Catalog,
+    partitions: Partitions,
+) -> Result<(), CommandError> {
+    let publication = postgres::setup::publication(client, &config.publication).await?;
+    let published = publication.map(|it| it.tables).unwrap_or_default();
+    let tables = published.iter().filter_map(|name| catalog.table(name));
+    let keyless: Vec<String> =
+        tables.filter(|table| record_key(table).is_none()).map(|table| table.name.sql()).collect();
+    if partitions.is_one() || keyless.is_empty() {
+        return Ok(());
+    }
+    let keyless = keyless.join(", ");
+    Err(CommandError::Definite(format!(
+        "the topic {} has {} partitions, and records of {keyless} have no key that says to which they go. Add a \
+         primary key, or ALTER PUBLICATION {} DROP TABLE {keyless}, or name a topic of one partition (kafka.topic)",
+        config.kafka()?.topic,
+        partitions.count(),
+        config.publication
+    )))
 }
 
 #[cfg(test)]

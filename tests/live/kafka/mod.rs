@@ -6,6 +6,7 @@ mod debezium;
 mod faults;
 mod feed;
 mod parking;
+mod partitions;
 mod protocol;
 mod publish;
 mod routes;
