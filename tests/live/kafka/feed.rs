@@ -18,7 +18,7 @@ use tempfile::NamedTempFile;
 use wal2graph::{
     catalog::{Catalog, TableName},
     change::{Before, Cell, Change, Relation, Timestamp, Tuple},
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, TopicPartition},
     envelope::{DecodeOptions, Decoder, Encoder, History, Names, Place, Record, Snapshot},
     kafka::{Options, TopicName, offsets::Asking},
     lsn::Lsn,
@@ -232,6 +232,11 @@ impl Feed {
         self.checkpoint().await.map_or(0, |checkpoint| checkpoint.position.lsn.0)
     }
 
+    /// The topic's only partition.
+    pub fn at(&self) -> TopicPartition {
+        TopicPartition { topic: self.topic.clone(), partition: 0 }
+    }
+
     /// A client that asks Kafka of group and topic.
     pub fn asking(&self) -> Asking {
         let topic = TopicName::new(&self.topic).unwrap();
@@ -240,7 +245,7 @@ impl Feed {
 
     /// What the group committed.
     pub async fn group_offset(&self) -> Option<GroupOffset> {
-        self.asking().group_offset().await.unwrap()
+        self.asking().group_offset(&self.at()).await.unwrap()
     }
 
     /// The group's name.
