@@ -375,7 +375,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::change::RelationColumn;
+    use crate::change::{Begin, RelationColumn, Timestamp};
 
     fn relation(replica_identity: ReplicaIdentity) -> Arc<Relation> {
         let is_full = replica_identity == ReplicaIdentity::Full;
@@ -428,6 +428,28 @@ mod tests {
         let relation = relation(ReplicaIdentity::Default);
         let mut insert = Change::Insert { relation, new: tuple(["1", "k", "-"]) };
         assert!(lacks_values(&mut insert), "a row filter made an insert of an update");
+    }
+
+    #[test]
+    fn what_is_read_at_once_is_bounded_and_stays_in_order() {
+        let url = "postgres://u@h/d".parse().unwrap();
+        let mut whole = Whole::new((), url);
+        let begin = Begin { xid: 7, commit_lsn: Lsn(1), committed_at: Timestamp::default() };
+        let change = |number: usize| {
+            let key = number.to_string();
+            let (old, cells) = (tuple(["old", "k", "0"]), [key.as_str(), "k", "-"]);
+            Event::Change(update(Before::Key(old), cells))
+        };
+        let all: Vec<Event> =
+            std::iter::once(Event::Begin(begin)).chain((0..ROWS_MAX + 5).map(change)).collect();
+        whole.pending = all.clone();
+        let (mut events, unsent) = whole.piece();
+        assert_eq!((events.len(), unsent.len()), (1 + ROWS_MAX, ROWS_MAX));
+        assert!(unsent.iter().all(|row| row.xid == 7) && unsent[0].event == 1);
+        let (rest, unsent) = whole.piece();
+        assert!(unsent.len() == 5 && unsent.iter().all(|row| row.xid == 7));
+        events.extend(rest);
+        assert!(events == all && whole.pending.is_empty());
     }
 
     #[test]

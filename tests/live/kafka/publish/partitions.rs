@@ -15,6 +15,7 @@ use wal2graph::{
         tail::{self, PARTITIONS_HEADER},
     },
 };
+use wal2graph_servers::{Kafka, KafkaOptions};
 
 use crate::kafka::{
     Published, kafka,
@@ -27,6 +28,13 @@ const KILLS: usize = 10;
 const SCHEMA: &str = "CREATE TABLE pt_log (id bigserial PRIMARY KEY, tx int, filler text);
     CREATE TABLE pt_gone (id int PRIMARY KEY);
     INSERT INTO pt_log (tx, filler) SELECT 0, repeat(md5(g::text), 20) FROM generate_series(1, 3000) g";
+
+fn rng() -> Rng {
+    let seed =
+        std::env::var("SEED").map_or_else(|_| fastrand::u64(..10_000), |it| it.parse().unwrap());
+    println!("SEED={seed}");
+    Rng::with_seed(seed)
+}
 
 /// Rows of one number, sometimes a row that changes again, sometimes a table that is emptied.
 async fn transaction(
@@ -141,10 +149,7 @@ async fn has_everything(published: &Published, truncates: usize) {
 
 #[tokio::test]
 async fn killed_again_and_again_every_partition_has_its_changes_in_order() {
-    let seed =
-        std::env::var("SEED").map_or_else(|_| fastrand::u64(..10_000), |it| it.parse().unwrap());
-    println!("SEED={seed}");
-    let mut rng = Rng::with_seed(seed);
+    let mut rng = rng();
     let published = Published::new("partitions", SCHEMA, "ack: kafka, partitions: 4").await;
     let (mut number, mut truncates) = (0, 0);
     for _ in 0..KILLS {
@@ -172,6 +177,29 @@ async fn killed_again_and_again_every_partition_has_its_changes_in_order() {
     let tail = tail::read(published.config().kafka().unwrap()).await.unwrap();
     assert!(tail.0.iter().all(|it| it.partitions == Some(4)), "{PARTITIONS_HEADER}");
     assert_eq!(tail.lowest(), tail.furthest());
+}
+
+#[tokio::test]
+async fn a_broker_that_dies_leaves_no_partition_behind() {
+    let mut rng = rng();
+    let mut broker = Kafka::start(&KafkaOptions::default()).unwrap();
+    let section = "ack: kafka, partitions: 4";
+    let published = Published::on(&broker, "partitions_broker", SCHEMA, section).await;
+    published.catch_up().await;
+    let (mut number, mut truncates) = (0, 0);
+    let mut running = published.start();
+    for _ in 0..3 {
+        for _ in 0..10 {
+            transaction(&published, &mut rng, &mut number, &mut truncates).await;
+        }
+        broker.kill().unwrap();
+        transaction(&published, &mut rng, &mut number, &mut truncates).await;
+        sleep(Duration::from_millis(rng.u64(0..2_000))).await;
+        broker.start_again().unwrap();
+    }
+    assert_eq!(running.terminate(Duration::from_secs(20)).await, Some(0));
+    published.catch_up().await;
+    has_everything(&published, truncates).await;
 }
 
 async fn refused(published: &Published, said: &[&str]) {
