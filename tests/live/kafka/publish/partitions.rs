@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Write,
     time::Duration,
 };
 
@@ -200,6 +201,33 @@ async fn a_broker_that_dies_leaves_no_partition_behind() {
     assert_eq!(running.terminate(Duration::from_secs(20)).await, Some(0));
     published.catch_up().await;
     has_everything(&published, truncates).await;
+}
+
+#[tokio::test]
+async fn a_partition_whose_records_are_gone_is_filled_again() {
+    let schema = "CREATE TABLE pe_things (id int PRIMARY KEY);
+        INSERT INTO pe_things SELECT generate_series(1, 40)";
+    let published = Published::new("emptied", schema, "ack: kafka, partitions: 2").await;
+    published.catch_up().await;
+    let topic = format!("wal2graph.{}", published.pipeline.name);
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let all_of_one = format!(
+        "{{\"version\":1,\"partitions\":[{{\"topic\":\"{topic}\",\"partition\":1,\"offset\":-1}}]}}"
+    );
+    file.write_all(all_of_one.as_bytes()).unwrap();
+    let arguments = ["--offset-json-file", file.path().to_str().unwrap()];
+    kafka().tool("org.apache.kafka.tools.DeleteRecordsCommand", &arguments).unwrap();
+    published.pipeline.sql.batch_execute("INSERT INTO pe_things VALUES (41)").await.unwrap();
+    published.catch_up().await;
+    let [first, second] = <[_; 2]>::try_from(partitions(&published.config()).await).unwrap();
+    let rows = |records: &[Record]| {
+        let rows = records.iter().map(value).filter(|it| it["op"] == "r");
+        rows.map(|value| value["after"]["id"].as_i64().unwrap()).collect::<Vec<_>>()
+    };
+    let (first, second) = (rows(&first), rows(&second));
+    let all: BTreeSet<i64> = first.iter().chain(&second).copied().collect();
+    assert!(all.is_superset(&(1..=40).collect()), "{first:?} {second:?}");
+    assert!(!second.is_empty() && first.len() > all.len() - second.len(), "copied twice");
 }
 
 async fn refused(published: &Published, said: &[&str]) {
