@@ -9,6 +9,7 @@ mod parking;
 mod partitions;
 mod protocol;
 mod publish;
+mod readiness;
 mod routes;
 mod security;
 mod topic;
