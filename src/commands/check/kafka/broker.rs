@@ -113,8 +113,9 @@ async fn group(
                 .failure("a table can not be applied from several partitions", refusal.to_string());
         }
     }
-    let (group, members) = (&options.group, asking.members().await?);
-    report.ok(format!("the group {group} has {members} members now"));
+    if let Some(members) = asking.members().await? {
+        report.ok(format!("the group {} has {members} members now", options.group));
+    }
     for at in topology.partitions() {
         if asking.log(&at).await?.end == 0 {
             report.ok(format!("{at} has no records yet"));
