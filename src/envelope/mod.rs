@@ -111,6 +111,9 @@ pub struct Source {
     pub xid: Option<u32>,
     /// When the transaction committed, or the row was read.
     pub at: Option<Timestamp>,
+    /// Which of its change's parts it is, from 0: the insert of a key change is 1, the tables of a
+    /// TRUNCATE are counted. Parts share a place, and may each be in a partition of its own.
+    pub part: u64,
 }
 
 /// What a record says.

@@ -242,6 +242,7 @@ mod tests {
             first_event,
             changes,
             end: ends.then_some(Lsn(commit_lsn + 5)),
+            stamp: None,
         }
     }
 

@@ -25,6 +25,13 @@ pub struct Options {
     pub properties: Properties,
 }
 
+impl Options {
+    /// The topics that are applied.
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.topic.as_str())
+    }
+}
+
 /// What lets go of the source's log: when the replication slot is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

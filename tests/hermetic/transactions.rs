@@ -7,7 +7,7 @@ use bytes::Bytes;
 use wal2graph::{
     catalog::{Catalog, TableName},
     change::{Before, Cell, Change, Event, Relation, Timestamp},
-    checkpoint::{Log, Origin},
+    checkpoint::{Log, Origin, TopicPartition},
     envelope::{DecodeOptions, Decoder, Encoder, History, Names, Place, Record, Snapshot},
     kafka::transactions::{RecordError, Transactions},
     lsn::Lsn,
@@ -71,7 +71,7 @@ impl Partition {
     /// What comes of the records from an offset on, in short.
     fn events(&self, from: usize, reached: u64) -> Result<String, RecordError> {
         let decoder = Decoder::new(&self.catalog, DecodeOptions::default());
-        let log = Log::Partition { topic: "t".to_owned(), partition: 0 };
+        let log = Log::Partition(TopicPartition { topic: "t".to_owned(), partition: 0 });
         let origin = Origin { system_identifier: "7".to_owned(), timeline: 1, log };
         let mut transactions = Transactions::new(decoder, origin, Lsn(reached));
         let mut events = Vec::new();

@@ -16,6 +16,7 @@ use tokio::{
 
 use crate::{
     change::Event,
+    checkpoint::{Checkpoint, complete_through},
     config::{Config, ConfigError},
     kafka::Ack,
     lsn::Lsn,
@@ -172,12 +173,13 @@ async fn position(
         Some(connection) => connection,
         None => kept.insert(Connection::new(options, neo4j::connect::ANSWER_LIMIT)?),
     };
-    Ok(match neo4j::checkpoint::read(connection, pipeline).await? {
-        None => Found::Nothing,
-        Some(checkpoint) if checkpoint.origin.system_identifier == system_identifier => {
-            Found::Position(checkpoint.lsn)
-        }
-        Some(checkpoint) => Found::Another(checkpoint.origin.system_identifier),
+    let checkpoints = neo4j::checkpoint::read_all(connection, pipeline).await?;
+    let of = |checkpoint: &Checkpoint| checkpoint.origin.system_identifier.clone();
+    let another = checkpoints.iter().map(of).find(|it| it != system_identifier);
+    Ok(match (another, complete_through(&checkpoints)) {
+        (Some(another), _) => Found::Another(another),
+        (None, Some(lsn)) => Found::Position(lsn),
+        (None, None) => Found::Nothing,
     })
 }
 

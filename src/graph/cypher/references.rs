@@ -8,7 +8,7 @@ use crate::graph::{
 
 use super::{
     Query, key_and_option,
-    text::{columns, differs, hint, keep, merge, owned, quote, seek, sweep},
+    text::{columns, differs, hint, hold, keep, merge, owned, quote, seek, sweep},
     two_keys,
 };
 
@@ -63,7 +63,8 @@ fn addition(
 ) -> String {
     let kept = match company {
         Company::Alone => String::new(),
-        Company::Lanes => keep("p"),
+        Company::Lanes if reference.enforced => keep("p"),
+        Company::Lanes => hold("p"),
     };
     format!(
         "UNWIND $rows AS r {} {} {kept} WITH c, p WHERE NOT c:{PLACEHOLDER} AND NOT EXISTS {{ {there} }} CREATE {}",

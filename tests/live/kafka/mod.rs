@@ -2,6 +2,7 @@
 
 mod apply;
 mod feed;
+mod partitions;
 mod publish;
 mod routes;
 mod topic;
