@@ -14,7 +14,12 @@ use rdkafka::{
 };
 use tokio::sync::Mutex;
 
-use crate::{change::Timestamp, checkpoint::TopicPartition, envelope::Record, replay::GroupOffset};
+use crate::{
+    change::Timestamp,
+    checkpoint::TopicPartition,
+    envelope::{DecodeOptions, Record},
+    replay::GroupOffset,
+};
 
 use super::{
     Error, Options, Result,
@@ -26,6 +31,7 @@ pub struct Asking {
     consumer: Arc<BaseConsumer<Voice>>,
     voice: Voice,
     group: String,
+    decoding: DecodeOptions,
     /// Whoever reads records has the client's assignment.
     reading: Mutex<()>,
 }
@@ -35,7 +41,12 @@ impl Asking {
     pub fn new(options: &Options) -> Result<Self> {
         let (consumer, voice) = asking(options)?;
         let (group, reading) = (options.group.clone(), Mutex::default());
-        Ok(Asking { consumer, voice, group, reading })
+        Ok(Asking { consumer, voice, group, decoding: options.decoding, reading })
+    }
+
+    /// How the records that it reads are to be decoded.
+    pub fn decoding(&self) -> DecodeOptions {
+        self.decoding
     }
 
     /// How many partitions the topic has; `None` if there is no such topic.
@@ -159,7 +170,7 @@ pub(super) async fn partitions<C: ConsumerContext + 'static>(
     let (voice, topic) = (voice.clone(), topic.to_owned());
     on_a_thread(consumer, move |consumer| {
         let metadata = consumer.fetch_metadata(Some(&topic), ANSWER_LIMIT);
-        let metadata = metadata.map_err(|error| voice.explain(DOING, &error))?;
+        let metadata = metadata.map_err(|error| voice.explain_to(consumer, DOING, &error))?;
         let found = metadata.topics().iter().find(|it| it.name() == topic);
         if let Some(error) = found.and_then(|it| it.error()) {
             return Err(Error::Failed { doing: DOING, code: error.into(), reason: None });

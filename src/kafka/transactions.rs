@@ -33,13 +33,15 @@ use crate::{
     lsn::{Lsn, Stamp},
 };
 
+use super::copied::CopyWatch;
+
 /// A record that can not be applied. It is not passed over: what follows may rest on it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     /// It is no envelope.
     #[error(
         "{0}. Nothing behind it is applied. If it does not belong to this topic, keep who wrote it away, and pass \
-         it over: wal2graph replay --from offset NEXT --yes"
+         it over: wal2graph replay --from offset NEXT --yes; or have such records parked: kafka.unreadable: park"
     )]
     Malformed(#[from] DecodeError),
     /// It is from another history.
@@ -88,6 +90,7 @@ pub struct Transactions {
     duplicates: u64,
     foreign: BTreeSet<(String, String)>,
     decoded: Vec<Decoded>,
+    copy: Option<CopyWatch>,
 }
 
 /// The transaction whose records arrive.
@@ -113,7 +116,13 @@ impl Transactions {
             duplicates: 0,
             foreign: BTreeSet::new(),
             decoded: Vec::new(),
+            copy: None,
         }
+    }
+
+    /// The same, and what the records say of the copy is told.
+    pub fn telling(self, copy: CopyWatch) -> Self {
+        Transactions { copy: Some(copy), ..self }
     }
 
     /// The same for one of several partitions that are applied side by side.
@@ -138,6 +147,9 @@ impl Transactions {
     ) -> Result<(), RecordError> {
         let mut decoded = std::mem::take(&mut self.decoded);
         self.decoder.record(record, &mut decoded)?;
+        if let (Some(copy), Some(own)) = (&self.copy, decoded.last()) {
+            copy.record(offset + 1, record, own);
+        }
         let own = decoded.len().saturating_sub(1);
         let began = self.held_at.take().unwrap_or(offset);
         for (index, said) in decoded.drain(..).enumerate() {
@@ -150,6 +162,12 @@ impl Transactions {
             self.held_at = Some(began);
         }
         Ok(())
+    }
+
+    /// The record at `offset`, which [`Transactions::record`] could not read, is done with: what is
+    /// behind it may be applied.
+    pub fn pass_over(&self, offset: u64, events: &mut Vec<Event>) {
+        self.pass(Span { began: offset, end: offset + 1 }, events);
     }
 
     fn said(

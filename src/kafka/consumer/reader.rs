@@ -17,7 +17,7 @@ use rdkafka::{
 };
 
 use super::{
-    super::{connect::Voice, error::is_transient, offsets},
+    super::{connect::Voice, error::is_transient, offsets, parking::Parking},
     ConsumeError, Shared,
     context::Context,
     lock,
@@ -49,6 +49,8 @@ pub(super) struct Reader {
     last: usize,
     committing: Arc<AtomicUsize>,
     trouble_at: Option<Instant>,
+    /// Where records go that are no envelopes, if they do not stop us.
+    parking: Option<Parking>,
 }
 
 impl Reader {
@@ -70,7 +72,13 @@ impl Reader {
             last: 0,
             committing,
             trouble_at: None,
+            parking: None,
         }
+    }
+
+    /// Records that are no envelopes go there.
+    pub(super) fn parking_in(self, parking: Option<Parking>) -> Self {
+        Reader { parking, ..self }
     }
 
     pub(super) fn run(mut self) {
@@ -140,7 +148,8 @@ impl Reader {
             let Some(found) = self.readings.iter().position(is_its) else { return };
             self.last = found;
         }
-        self.readings[self.last].record(message, &self.consumer, &self.voice);
+        let parking = self.parking.as_ref();
+        self.readings[self.last].record(message, &self.consumer, &self.voice, parking);
     }
 
     /// Lets go of partitions that are not ours any more, or that nobody wants read.

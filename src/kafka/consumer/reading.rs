@@ -20,7 +20,12 @@ use tokio::sync::mpsc;
 use crate::{change::Event, checkpoint::TopicPartition};
 
 use super::{
-    super::{connect::Voice, offsets, transactions::Transactions},
+    super::{
+        connect::Voice,
+        offsets,
+        parking::Parking,
+        transactions::{RecordError, Transactions},
+    },
     ConsumeError,
     context::Context,
 };
@@ -135,6 +140,7 @@ impl Reading {
         message: &BorrowedMessage<'_>,
         consumer: &BaseConsumer<Context>,
         voice: &Voice,
+        parking: Option<&Parking>,
     ) {
         let offset = message.offset().unsigned_abs();
         let is_open = self.failed.is_none() && !matches!(self.flow, Flow::Seeking(_));
@@ -149,6 +155,13 @@ impl Reading {
         self.next = offset + 1;
         let record = offsets::record_of(message);
         let taken = self.start.transactions.record(offset, &record, &mut self.pending);
+        if let (Err(RecordError::Malformed(why)), Some(parking)) = (&taken, parking) {
+            match parking.park(message, &why.to_string()) {
+                Ok(()) => self.start.transactions.pass_over(offset, &mut self.pending),
+                Err(error) => self.fail(consumer, error.into()),
+            }
+            return;
+        }
         if let Err(error) = taken {
             let at = self.start.at.clone();
             self.fail(consumer, ConsumeError::Record { at, offset, error });
