@@ -152,7 +152,7 @@ async fn a_record_of_somebody_else_between_is_noticed_and_costs_time_only() {
         let producer: BaseProducer =
             ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
         let record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&topic).partition(0);
-        producer.send(record.key(b"{}")).map_err(|(error, _)| error).unwrap();
+        producer.send(record.key(b"{\"id\":1}")).map_err(|(error, _)| error).unwrap();
         producer.flush(Duration::from_secs(30)).unwrap();
     })
     .await
