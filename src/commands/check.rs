@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::{
     catalog::Catalog,
+    checkpoint::{Checkpoint, Log},
     cli::ReportArgs,
     config::Config,
     graph::model::{Shape, Table},
@@ -202,15 +203,33 @@ async fn rights(
     Ok(())
 }
 
-/// The topic of `publish` and `apply`.
+/// The topics of `publish` and `apply`.
 #[cfg(feature = "kafka")]
 async fn kafka(options: &crate::kafka::Options, report: &mut Report) {
+    for topic in &options.topics {
+        let options = crate::kafka::Options { topic: topic.clone(), ..options.clone() };
+        if !kafka_topic(&options, report).await {
+            break;
+        }
+    }
+}
+
+/// One of them. False if Kafka does not answer: then it will not for the others either.
+#[cfg(feature = "kafka")]
+async fn kafka_topic(options: &crate::kafka::Options, report: &mut Report) -> bool {
     use crate::kafka::topic;
     let name = &options.topic;
     match topic::look(options).await {
+        Ok(None) if options.reads_several() => report.failure(
+            format!("Kafka answers, and has no topic {name}"),
+            "see that kafka.topics is right: topics that somebody else publishes are not made",
+        ),
         Ok(None) => report.ok(format!("Kafka answers; publish will create the topic {name}")),
         Ok(Some(topic)) => {
-            report.ok(format!("Kafka answers; the topic {name} is there"));
+            report.ok(format!(
+                "Kafka answers; the topic {name} has partitions: {}, replicas: {}",
+                topic.partitions, topic.replicas
+            ));
             for topic::Remark { is_definite, what, fix } in topic.remarks(options) {
                 match is_definite {
                     true => report.failure(what, fix),
@@ -218,11 +237,15 @@ async fn kafka(options: &crate::kafka::Options, report: &mut Report) {
                 }
             }
         }
-        Err(error) => report.failure(
-            error.to_string(),
-            "see that kafka.brokers is right, and kafka.properties where the brokers ask for TLS or a log-in",
-        ),
+        Err(error) => {
+            report.failure(
+                error.to_string(),
+                "see that kafka.brokers is right, and kafka.properties where the brokers ask for TLS or a log-in",
+            );
+            return false;
+        }
     }
+    true
 }
 
 async fn graph(
@@ -244,6 +267,9 @@ async fn graph(
     data(&graph, mapping, report).await?;
     match neo4j::checkpoint::read(&graph, &config.pipeline).await? {
         None => foreign_nodes(&graph, mapping, report).await?,
+        Some(checkpoint) if matches!(checkpoint.origin.log, Log::Partition(_)) => {
+            through_topic(config, mapping, &checkpoint, report);
+        }
         Some(checkpoint) => {
             let sql = crate::postgres::connect::sql(&config.source).await?;
             match run::setup::check_checkpoint(config, &sql.client, mapping, &checkpoint).await {
@@ -255,6 +281,30 @@ async fn graph(
         }
     }
     Ok(())
+}
+
+/// A graph that `apply` has made.
+fn through_topic(config: &Config, mapping: &Mapping, checkpoint: &Checkpoint, report: &mut Report) {
+    let (log, offset) = (&checkpoint.origin.log, checkpoint.position.lsn.0);
+    let is_named = config.kafka().is_ok_and(|kafka| match log {
+        Log::Slot(_) => false,
+        Log::Partition(it) => kafka.topic_names().any(|topic| topic == it.topic),
+    });
+    if checkpoint.mapping_digest != mapping.digest() {
+        report.failure(
+            "the mapping has changed since the graph was made",
+            "restore the configuration and the tables; or empty the graph, delete the checkpoint, and fill it from \
+             the topic: wal2graph replay --from earliest",
+        );
+    } else if !is_named {
+        report.failure(
+            format!("the graph is made from {log}, which the configuration does not name"),
+            "name it with kafka.topic, or another pipeline",
+        );
+    } else {
+        let lsn = checkpoint.lsn;
+        report.ok(format!("the graph is at {lsn}, before offset {offset} of {log}"));
+    }
 }
 
 /// Data that is there already and keeps a constraint from being made.

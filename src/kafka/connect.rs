@@ -18,7 +18,10 @@ use rdkafka::{
 
 use tokio::sync::oneshot;
 
-use super::{Error, Options, Result, error::is_transient};
+use super::{Error, Options, Result, error::lasts};
+
+/// What librdkafka's log calls the end of a connection.
+const ENDED: &str = "FAIL";
 
 /// How long one request may wait for its answer, connecting included.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(15);
@@ -47,6 +50,9 @@ pub(super) fn asking(options: &Options) -> Result<(Arc<BaseConsumer<Voice>>, Voi
         // librdkafka only assigns partitions to who names a group.
         .set("group.id", &options.group)
         .remove("group.instance.id")
+        // A question that has no answer is told why.
+        .set("log.connection.close", "true")
+        .set_log_level(RDKafkaLogLevel::Info)
         .set("allow.auto.create.topics", "false")
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
@@ -71,13 +77,33 @@ pub(super) async fn on_thread<T: Send + 'static>(
 #[derive(Clone, Debug)]
 pub struct Voice {
     brokers: String,
-    last: Arc<Mutex<Option<(RDKafkaErrorCode, String)>>>,
+    heard: Arc<Mutex<Heard>>,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    /// The last error.
+    error: Option<(RDKafkaErrorCode, String)>,
+    /// Why the last connection ended, which is no error to librdkafka.
+    ended: Option<String>,
 }
 
 impl Voice {
     /// One that nothing was heard from.
     pub fn new(options: &Options) -> Self {
-        Voice { brokers: options.brokers.clone(), last: Arc::default() }
+        Voice { brokers: options.brokers.clone(), heard: Arc::default() }
+    }
+
+    /// The error of a consumer's request. Why a connection broke is only told to who polls; there must
+    /// be nothing that it reads.
+    pub(super) fn explain_to<C: ConsumerContext>(
+        &self,
+        consumer: &BaseConsumer<C>,
+        doing: &'static str,
+        error: &KafkaError,
+    ) -> Error {
+        while consumer.poll(Duration::ZERO).is_some() {}
+        self.explain(doing, error)
     }
 
     /// The error of a request, with what was heard meanwhile.
@@ -99,40 +125,48 @@ impl Voice {
 
     /// Nobody has answered: an error that lasts if one was heard.
     pub fn silence(&self, doing: &'static str) -> Error {
-        match self.last().clone() {
-            Some((code, reason)) if !is_transient(code) => {
-                Error::Failed { doing, code, reason: Some(reason) }
-            }
-            other => {
-                let (brokers, limit) = (self.brokers.clone(), ANSWER_LIMIT);
-                Error::NoAnswer { doing, brokers, limit, reason: other.map(|(_, reason)| reason) }
-            }
+        if let Some(error) = self.lasting(doing) {
+            return error;
         }
+        let (brokers, limit) = (self.brokers.clone(), ANSWER_LIMIT);
+        let heard = self.heard();
+        let reason = match &heard.error {
+            // That all are down says nothing of why.
+            Some((RDKafkaErrorCode::AllBrokersDown, all)) => heard.ended.as_ref().or(Some(all)),
+            Some((_, reason)) => Some(reason),
+            None => heard.ended.as_ref(),
+        };
+        Error::NoAnswer { doing, brokers, limit, reason: reason.cloned() }
     }
 
     /// The last thing heard that waiting does not help against.
     pub fn lasting(&self, doing: &'static str) -> Option<Error> {
-        let heard = self.last().clone().filter(|(code, _)| !is_transient(*code));
+        let heard = self.heard().error.clone().filter(|(code, reason)| lasts(*code, reason));
         heard.map(|(code, reason)| Error::Failed { doing, code, reason: Some(reason) })
     }
 
-    fn last(&self) -> MutexGuard<'_, Option<(RDKafkaErrorCode, String)>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ClientContext for Voice {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(facility, message, "librdkafka");
+        if facility == ENDED {
+            // It begins with the thread's name.
+            let message = message.split_once("]: ").map_or(message, |(_, message)| message);
+            self.heard().ended = Some(message.to_owned());
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
         let Some(code) = error.rdkafka_error_code() else { return };
         // That all are down is said after why each of them is.
-        let mut last = self.last();
-        if code != RDKafkaErrorCode::AllBrokersDown || last.is_none() {
-            *last = Some((code, reason.to_owned()));
+        let mut heard = self.heard();
+        if code != RDKafkaErrorCode::AllBrokersDown || heard.error.is_none() {
+            heard.error = Some((code, reason.to_owned()));
         }
     }
 }

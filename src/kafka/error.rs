@@ -72,6 +72,10 @@ fn fix(code: Code) -> &'static str {
             ". See security.protocol, sasl.mechanism, sasl.username and sasl.password in \
              kafka.properties"
         }
+        Code::SSL => {
+            ". See ssl.ca.location, ssl.certificate.location and ssl.key.location in \
+             kafka.properties"
+        }
         Code::UnsupportedSASLMechanism => ". Name another sasl.mechanism in kafka.properties",
         Code::TopicAuthorizationFailed => {
             ". Let the user describe, read and write the topic, and create it if it is missing"
@@ -163,10 +167,18 @@ pub(super) fn is_transient(code: Code) -> bool {
     )
 }
 
+/// What was heard of a connection will be heard again, until somebody changes something.
+pub(super) fn lasts(code: Code, reason: &str) -> bool {
+    // Other handshakes end because a broker goes away.
+    !is_transient(code) || (code == Code::SSL && reason.contains("certificate"))
+}
+
 impl Failure for Error {
     fn is_transient(&self) -> bool {
         match self {
-            Error::Failed { code, .. } => is_transient(*code),
+            Error::Failed { code, reason, .. } => {
+                !lasts(*code, reason.as_deref().unwrap_or_default())
+            }
             Error::NoAnswer { .. } | Error::Elsewhere { .. } => true,
             Error::Setting { .. } | Error::Settings(_) | Error::Definite(_) => false,
         }
@@ -183,5 +195,15 @@ mod tests {
         assert!(error.is_transient(), "{error}");
         let error = Error::new("it", &KafkaError::AdminOp(Code::TopicAuthorizationFailed), None);
         assert!(!error.is_transient(), "{error}");
+    }
+
+    #[test]
+    fn a_certificate_that_does_not_fit_today_does_not_fit_tomorrow() {
+        let failed = |code, reason: &str| {
+            Error::Failed { doing: "it", code, reason: Some(reason.to_owned()) }.is_transient()
+        };
+        assert!(!failed(Code::SSL, "SSL handshake failed: certificate verify failed"));
+        assert!(failed(Code::SSL, "SSL handshake failed: connection reset by peer"));
+        assert!(failed(Code::BrokerTransportFailure, "certificate"));
     }
 }

@@ -16,6 +16,8 @@ mod error;
 #[cfg(feature = "kafka")]
 pub mod offsets;
 #[cfg(feature = "kafka")]
+pub mod parking;
+#[cfg(feature = "kafka")]
 pub mod producer;
 pub mod routing;
 #[cfg(feature = "kafka")]
@@ -26,4 +28,4 @@ pub mod transactions;
 
 #[cfg(feature = "kafka")]
 pub use error::{Error, Result};
-pub use options::{Ack, NewTopic, Options, Properties, Retention, TopicName};
+pub use options::{Ack, NewTopic, Options, Properties, Retention, TopicName, Unreadable};

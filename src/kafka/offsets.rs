@@ -159,7 +159,7 @@ pub(super) async fn partitions<C: ConsumerContext + 'static>(
     let (voice, topic) = (voice.clone(), topic.to_owned());
     on_a_thread(consumer, move |consumer| {
         let metadata = consumer.fetch_metadata(Some(&topic), ANSWER_LIMIT);
-        let metadata = metadata.map_err(|error| voice.explain(DOING, &error))?;
+        let metadata = metadata.map_err(|error| voice.explain_to(consumer, DOING, &error))?;
         let found = metadata.topics().iter().find(|it| it.name() == topic);
         if let Some(error) = found.and_then(|it| it.error()) {
             return Err(Error::Failed { doing: DOING, code: error.into(), reason: None });

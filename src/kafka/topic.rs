@@ -261,19 +261,15 @@ async fn appeared(options: &Options) -> Result<Topic> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::kafka::{NewTopic, Properties, TopicName};
+    use crate::kafka::{NewTopic, TopicName};
 
     fn options(ack: Ack, retention: Option<Retention>) -> Options {
+        let topic = TopicName::new("t").unwrap();
         Options {
-            brokers: "b:1".to_owned(),
-            topic: TopicName::new("t").unwrap(),
-            group: "g".to_owned(),
             ack,
             new_topic: NewTopic { retention, ..NewTopic::default() },
-            properties: Properties::new(BTreeMap::new()).unwrap(),
+            ..Options::new("b:1".to_owned(), topic, "g".to_owned())
         }
     }
 

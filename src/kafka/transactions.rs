@@ -39,7 +39,7 @@ pub enum RecordError {
     /// It is no envelope.
     #[error(
         "{0}. Nothing behind it is applied. If it does not belong to this topic, keep who wrote it away, and pass \
-         it over: wal2graph replay --from offset NEXT --yes"
+         it over: wal2graph replay --from offset NEXT --yes; or have such records parked: kafka.unreadable: park"
     )]
     Malformed(#[from] DecodeError),
     /// It is from another history.
@@ -150,6 +150,12 @@ impl Transactions {
             self.held_at = Some(began);
         }
         Ok(())
+    }
+
+    /// The record at `offset`, which [`Transactions::record`] could not read, is done with: what is
+    /// behind it may be applied.
+    pub fn pass_over(&self, offset: u64, events: &mut Vec<Event>) {
+        self.pass(Span { began: offset, end: offset + 1 }, events);
     }
 
     fn said(

@@ -20,7 +20,7 @@ use crate::{
     checkpoint::{Advance, Checkpoint, Log, Position, TopicPartition},
     config::Config,
     engine::{Batch, Engine, Limits},
-    envelope::{DecodeOptions, Decoder},
+    envelope::Decoder,
     graph::{Model, Statement},
     kafka::{consumer::Member, offsets::Asking, transactions::Transactions},
     lsn::Lsn,
@@ -121,7 +121,7 @@ async fn attempt(
     };
     let Shared { config, metrics, mapping, model, .. } = shared;
     let reached = start::reached(&checkpoint);
-    let decoder = Decoder::new(&shared.catalog, DecodeOptions::default());
+    let decoder = Decoder::new(&shared.catalog, shared.config.kafka()?.decoding);
     let origin = checkpoint.origin.clone();
     let transactions = match shared.topology.is_spread() {
         true => Transactions::each_alone(decoder, origin, reached),

@@ -17,6 +17,8 @@ pub struct TopicStatus {
     first: PartitionStatus,
     /// How many instances of `apply` are in the group.
     members: Option<usize>,
+    /// Records in the parking topic, if there is one.
+    parked: Option<u64>,
     /// All partitions, if there are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     partitions: Vec<PartitionStatus>,
@@ -50,6 +52,7 @@ struct ReplayStatus {
 struct Look {
     ends: BTreeMap<TopicPartition, u64>,
     members: Option<usize>,
+    parked: Option<u64>,
 }
 
 impl TopicStatus {
@@ -63,7 +66,7 @@ impl TopicStatus {
         if partitions.len() == 1 {
             partitions.clear();
         }
-        Some(TopicStatus { first, members: look.members, partitions })
+        Some(TopicStatus { first, members: look.members, parked: look.parked, partitions })
     }
 
     /// What is done with the topics.
@@ -103,15 +106,18 @@ fn partition(checkpoint: &Checkpoint, look: &Look) -> Option<PartitionStatus> {
 
 #[cfg(feature = "kafka")]
 async fn look(config: &Config) -> Look {
+    use crate::kafka::{offsets::Asking, parking};
     let Ok(options) = config.kafka() else { return Look::default() };
-    let Ok(asking) = crate::kafka::offsets::Asking::new(options) else { return Look::default() };
-    let topics: Vec<&str> = options.topics().collect();
+    let Ok(asking) = Asking::new(options) else { return Look::default() };
+    let topics: Vec<&str> = options.topic_names().collect();
     let ends = super::super::apply::ends(&asking, &topics);
-    let (ends, members) = tokio::join!(ends, asking.members());
-    for error in [ends.as_ref().err(), members.as_ref().err()].into_iter().flatten() {
+    let (ends, members, parked) = tokio::join!(ends, asking.members(), parking::count(options));
+    let errors = [ends.as_ref().err(), members.as_ref().err(), parked.as_ref().err()];
+    for error in errors.into_iter().flatten() {
         tracing::warn!(%error, "the topic's status is not complete");
     }
-    Look { ends: ends.unwrap_or_default(), members: members.ok() }
+    let parked = parked.ok().flatten();
+    Look { ends: ends.unwrap_or_default(), members: members.ok(), parked }
 }
 
 #[cfg(not(feature = "kafka"))]
@@ -121,7 +127,11 @@ async fn look(_: &Config) -> Look {
 
 impl fmt::Display for TopicStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.all().iter().try_for_each(|partition| write!(f, "{partition}"))
+        self.all().iter().try_for_each(|partition| write!(f, "{partition}"))?;
+        match self.parked {
+            Some(parked) => writeln!(f, "parked        {parked} records"),
+            None => Ok(()),
+        }
     }
 }
 

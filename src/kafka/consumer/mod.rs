@@ -42,6 +42,7 @@ use super::{
     Error, Options,
     connect::{Voice, settings},
     offsets,
+    parking::Parking,
     transactions::Transactions,
 };
 
@@ -50,7 +51,7 @@ pub use partition::PartitionSource;
 
 use context::Context;
 use reader::Reader;
-use reading::Start;
+use reading::{Client, Start};
 
 /// A channel takes this many batches of events.
 const CHANNEL_BATCHES: usize = 8;
@@ -83,10 +84,15 @@ pub struct Member {
 
 impl Member {
     /// Joins the group. What it is assigned is told later: other members may have all partitions.
+    /// Records that are no envelopes are parked; without `parking` they are an error.
     ///
     /// # Errors
     /// Kafka does not let us, or a topic is not there.
-    pub async fn join(options: &Options, topics: &[&str]) -> Result<Self, ConsumeError> {
+    pub async fn join(
+        options: &Options,
+        topics: &[&str],
+        parking: Option<Parking>,
+    ) -> Result<Self, ConsumeError> {
         let voice = Voice::new(options);
         let assignment = watch::Sender::new(Assignment::new());
         let committing = Arc::new(AtomicUsize::new(0));
@@ -112,8 +118,8 @@ impl Member {
         });
         let group = options.group.clone();
         let (starts, to_start) = std_mpsc::channel();
-        let reader =
-            Reader::new(consumer, shared.clone(), voice, to_start, group.clone(), committing);
+        let client = Client { consumer, voice, parking };
+        let reader = Reader::new(client, shared.clone(), to_start, group.clone(), committing);
         let named = thread::Builder::new().name("kafka-consumer".to_owned());
         let spawned = named.spawn(move || reader.run());
         let thread = spawned.map_err(|error| Error::Definite(format!("no thread: {error}")))?;

@@ -1,10 +1,16 @@
 //! Kafka between, on a real broker.
 
 mod apply;
+mod checkpoints;
+mod debezium;
+mod faults;
 mod feed;
+mod parking;
 mod partitions;
+mod protocol;
 mod publish;
 mod routes;
+mod security;
 mod topic;
 
 use std::{fs, sync::OnceLock};

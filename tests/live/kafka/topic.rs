@@ -39,6 +39,14 @@ pub async fn partitions(config: &Config) -> Vec<Vec<Record>> {
     partitions
 }
 
+/// All records of a topic's only partition, in their order, whatever they are.
+pub async fn raw_records(brokers: &str, topic: &str) -> Vec<Record> {
+    let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
+    let partitions = tokio::task::spawn_blocking(move || read(&brokers, &topic)).await.unwrap();
+    let [records] = <[_; 1]>::try_from(partitions).expect("it has one partition");
+    records
+}
+
 fn read(brokers: &str, topic: &str) -> Vec<Vec<Record>> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
