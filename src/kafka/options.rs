@@ -34,6 +34,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// The names of the topics that `apply` reads.
+    pub fn topic_names(&self) -> impl Iterator<Item = &str> {
+        self.topics.iter().map(TopicName::as_str)
+    }
+
     /// What is when only this is said.
     pub fn new(brokers: String, topic: TopicName, group: String) -> Self {
         Options {
@@ -47,11 +52,6 @@ impl Options {
             decoding: DecodeOptions::default(),
             properties: Properties::default(),
         }
-    }
-
-    /// The names of the topics that are applied.
-    pub fn topics(&self) -> impl Iterator<Item = &str> {
-        self.topics.iter().map(TopicName::as_str)
     }
 
     /// The group follows the protocol of KIP-848.

@@ -165,13 +165,14 @@ fn create_query(pipeline: &str, new: &NewCheckpoint) -> Query {
     let (log, lsn) = match new.origin.log {
         Log::Slot(_) => ("c.slot = $slot", new.start),
         Log::Partition { .. } => {
-            ("c.topic = $topic, c.partition = $partition, c.offset = $offset", Lsn::ZERO)
+            let set = "c.topic = $topic, c.partition = $partition, c.partitions = $partitions, c.offset = $offset";
+            (set, Lsn::ZERO)
         }
     };
     let text = format!(
         "MERGE {ONE} ON CREATE SET c.lsn = $lsn, c.lsn_text = $lsn_text, c.epoch = 0, \
          c.updated_at = $now, c.system_identifier = $system_identifier, c.timeline = $timeline, \
-         c.partitions = $partitions, c.mapping_digest = $mapping_digest, {log}"
+         c.mapping_digest = $mapping_digest, {log}"
     );
     let query = Query::new(text)
         .param("pipeline", pipeline)

@@ -123,7 +123,7 @@ impl<'a> Apply<'a> {
             *targets = self::targets(until, &topology, &asking).await?;
         }
         let options = config.kafka()?;
-        let topics: Vec<&str> = options.topics().collect();
+        let topics: Vec<&str> = options.topic_names().collect();
         let metrics = self.metrics.clone();
         let parking = Parking::open(options, move || metrics.counts().parked()).await?;
         let member = Member::join(options, &topics, parking).await?;
@@ -190,7 +190,7 @@ async fn look_at_topics(config: Config, metrics: Arc<Metrics>) {
             asking = Asking::new(options).ok();
         }
         let Some(asking) = &asking else { continue };
-        let topics: Vec<&str> = options.topics().collect();
+        let topics: Vec<&str> = options.topic_names().collect();
         let ends = tokio::time::timeout(PATIENCE, ends(asking, &topics)).await;
         let ends = ends.ok().and_then(Result::ok);
         metrics.looked_at_topic(ends.map(|ends| TopicLook { at, ends }));

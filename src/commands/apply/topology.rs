@@ -35,7 +35,7 @@ impl Topology {
     ) -> Result<Self, CommandError> {
         let checkpoints = neo4j::checkpoint::read_all(graph, &config.pipeline).await?;
         let mut counts = BTreeMap::new();
-        for topic in config.kafka()?.topics() {
+        for topic in config.kafka()?.topic_names() {
             let count = asking.partitions(topic).await?;
             let count = count.ok_or_else(|| missing(topic, &checkpoints))?;
             counts.insert(topic.to_owned(), count);

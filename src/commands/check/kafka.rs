@@ -13,7 +13,7 @@ pub fn checkpoint(
 ) {
     let (log, offset) = (&checkpoint.origin.log, checkpoint.position.lsn.0);
     let is_named = config.kafka().is_ok_and(|kafka| {
-        checkpoint.partition().is_some_and(|at| kafka.topics().any(|topic| topic == at.topic))
+        checkpoint.partition().is_some_and(|at| kafka.topic_names().any(|topic| topic == at.topic))
     });
     if checkpoint.mapping_digest != mapping.digest() {
         report.failure(

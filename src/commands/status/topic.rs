@@ -109,7 +109,7 @@ async fn look(config: &Config) -> Look {
     use crate::kafka::{offsets::Asking, parking};
     let Ok(options) = config.kafka() else { return Look::default() };
     let Ok(asking) = Asking::new(options) else { return Look::default() };
-    let topics: Vec<&str> = options.topics().collect();
+    let topics: Vec<&str> = options.topic_names().collect();
     let ends = super::super::apply::ends(&asking, &topics);
     let (ends, members, parked) = tokio::join!(ends, asking.members(), parking::count(options));
     let errors = [ends.as_ref().err(), members.as_ref().err(), parked.as_ref().err()];

@@ -51,7 +51,7 @@ pub use partition::PartitionSource;
 
 use context::Context;
 use reader::Reader;
-use reading::Start;
+use reading::{Client, Start};
 
 /// A channel takes this many batches of events.
 const CHANNEL_BATCHES: usize = 8;
@@ -118,9 +118,8 @@ impl Member {
         });
         let group = options.group.clone();
         let (starts, to_start) = std_mpsc::channel();
-        let reader =
-            Reader::new(consumer, shared.clone(), voice, to_start, group.clone(), committing)
-                .parking_in(parking);
+        let client = Client { consumer, voice, parking };
+        let reader = Reader::new(client, shared.clone(), to_start, group.clone(), committing);
         let named = thread::Builder::new().name("kafka-consumer".to_owned());
         let spawned = named.spawn(move || reader.run());
         let thread = spawned.map_err(|error| Error::Definite(format!("no thread: {error}")))?;

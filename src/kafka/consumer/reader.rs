@@ -11,17 +11,15 @@ use std::{
 
 use rdkafka::{
     Message, TopicPartitionList,
-    consumer::{BaseConsumer, CommitMode, Consumer},
+    consumer::{CommitMode, Consumer},
     error::{KafkaError, RDKafkaErrorCode as Code},
     message::BorrowedMessage,
 };
 
 use super::{
-    super::{connect::Voice, error::is_transient, offsets, parking::Parking},
-    ConsumeError, Shared,
-    context::Context,
-    lock,
-    reading::{Reading, Start},
+    super::{error::is_transient, offsets},
+    ConsumeError, Shared, lock,
+    reading::{Client, Reading, Start},
 };
 
 /// How long an idle poll waits for a record; commits of offsets wait for no longer.
@@ -39,9 +37,8 @@ const TROUBLE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The thread's state.
 pub(super) struct Reader {
-    consumer: Arc<BaseConsumer<Context>>,
+    client: Client,
     shared: Arc<Shared>,
-    voice: Voice,
     to_start: mpsc::Receiver<Start>,
     group: String,
     readings: Vec<Reading>,
@@ -49,36 +46,26 @@ pub(super) struct Reader {
     last: usize,
     committing: Arc<AtomicUsize>,
     trouble_at: Option<Instant>,
-    /// Where records go that are no envelopes, if they do not stop us.
-    parking: Option<Parking>,
 }
 
 impl Reader {
     pub(super) fn new(
-        consumer: Arc<BaseConsumer<Context>>,
+        client: Client,
         shared: Arc<Shared>,
-        voice: Voice,
         to_start: mpsc::Receiver<Start>,
         group: String,
         committing: Arc<AtomicUsize>,
     ) -> Self {
         Reader {
-            consumer,
+            client,
             shared,
-            voice,
             to_start,
             group,
             readings: Vec::new(),
             last: 0,
             committing,
             trouble_at: None,
-            parking: None,
         }
-    }
-
-    /// Records that are no envelopes go there.
-    pub(super) fn parking_in(self, parking: Option<Parking>) -> Self {
-        Reader { parking, ..self }
     }
 
     pub(super) fn run(mut self) {
@@ -100,7 +87,7 @@ impl Reader {
         self.gather()?;
         self.retire();
         for reading in &mut self.readings {
-            reading.deliver(&self.consumer, &self.voice);
+            reading.deliver(&self.client);
         }
         Ok(())
     }
@@ -114,7 +101,7 @@ impl Reader {
             self.readings.extend(number.map(|number| Reading::new(start, number)));
         }
         for reading in &mut self.readings {
-            reading.begin(&self.consumer, &self.voice);
+            reading.begin(&self.client);
         }
     }
 
@@ -123,7 +110,7 @@ impl Reader {
         let (mut records, mut bytes) = (0, 0);
         let is_full = self.readings.iter().any(Reading::waits_for_room);
         let mut wait = if is_full { FULL_POLL } else { IDLE_POLL };
-        let consumer = self.consumer.clone();
+        let consumer = self.client.consumer.clone();
         while records < BATCH_RECORDS && bytes < BATCH_BYTES {
             match consumer.poll(wait) {
                 None => break,
@@ -148,8 +135,7 @@ impl Reader {
             let Some(found) = self.readings.iter().position(is_its) else { return };
             self.last = found;
         }
-        let parking = self.parking.as_ref();
-        self.readings[self.last].record(message, &self.consumer, &self.voice, parking);
+        self.readings[self.last].record(message, &self.client);
     }
 
     /// Lets go of partitions that are not ours any more, or that nobody wants read.
@@ -167,7 +153,7 @@ impl Reader {
         self.readings = closed;
         self.commit();
         for reading in &mut self.readings {
-            reading.pause(&self.consumer);
+            reading.pause(&self.client);
             tell_duplicates(reading);
         }
         self.readings = kept;
@@ -179,9 +165,9 @@ impl Reader {
             (Some(Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation), _) => {
                 // It does not say which.
                 for reading in &mut self.readings {
-                    match reading.check_hole(&self.consumer, &self.voice) {
+                    match reading.check_hole(&self.client) {
                         Err(ConsumeError::Kafka(error)) => return Err(error.into()),
-                        Err(error) => reading.fail(&self.consumer, error),
+                        Err(error) => reading.fail(&self.client, error),
                         Ok(()) => {}
                     }
                 }
@@ -197,7 +183,7 @@ impl Reader {
                 }
                 Ok(())
             }
-            (_, error) => Err(self.voice.explain("read the partition", error).into()),
+            (_, error) => Err(self.client.voice.explain("read the partition", error).into()),
         }
     }
 
@@ -214,7 +200,7 @@ impl Reader {
         if list.count() == 0 {
             return;
         }
-        match self.consumer.commit(&list, CommitMode::Async) {
+        match self.client.consumer.commit(&list, CommitMode::Async) {
             Ok(()) => drop(self.committing.fetch_add(1, Ordering::Relaxed)),
             // The next one will do; the graph's checkpoint is what counts.
             Err(error) => tracing::debug!(%error, "the group's offset was not committed"),
@@ -227,13 +213,13 @@ impl Reader {
         let began = Instant::now();
         self.commit();
         while self.committing.load(Ordering::Relaxed) > 0 && began.elapsed() < LEAVE_LIMIT {
-            let _ = self.consumer.poll(FULL_POLL);
+            let _ = self.client.consumer.poll(FULL_POLL);
         }
         self.readings.iter().for_each(tell_duplicates);
-        self.consumer.unsubscribe();
+        self.client.consumer.unsubscribe();
         while began.elapsed() < LEAVE_LIMIT {
-            let _ = self.consumer.poll(IDLE_POLL);
-            if self.consumer.assignment().is_ok_and(|it| it.count() == 0) {
+            let _ = self.client.consumer.poll(IDLE_POLL);
+            if self.client.consumer.assignment().is_ok_and(|it| it.count() == 0) {
                 break;
             }
         }

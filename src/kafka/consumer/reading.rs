@@ -35,6 +35,14 @@ const SEEK_LIMIT: Duration = Duration::from_secs(20);
 /// How long one try may take: other partitions wait for it.
 const SEEK_TRY: Duration = Duration::from_secs(1);
 
+/// What the thread talks to Kafka with.
+pub(super) struct Client {
+    pub consumer: Arc<BaseConsumer<Context>>,
+    pub voice: Voice,
+    /// Where records go that are no envelopes, if they do not stop us.
+    pub parking: Option<Parking>,
+}
+
 /// A partition, from where to read it, and what to make of it.
 pub(super) struct Start {
     pub at: TopicPartition,
@@ -121,62 +129,55 @@ impl Reading {
     }
 
     /// Begins where it should. It can be read only once the assignment has got through librdkafka.
-    pub fn begin(&mut self, consumer: &BaseConsumer<Context>, voice: &Voice) {
+    pub fn begin(&mut self, client: &Client) {
         let Flow::Seeking(since) = self.flow else { return };
         let offset = offsets::offset_of(self.start.from);
         let TopicPartition { topic, partition } = &self.start.at;
-        match consumer.seek(topic, *partition, offset, SEEK_TRY) {
-            Ok(()) => self.resume(consumer, voice),
+        match client.consumer.seek(topic, *partition, offset, SEEK_TRY) {
+            Ok(()) => self.resume(client),
             Err(error) if since.elapsed() > SEEK_LIMIT => {
-                self.fail(consumer, voice.explain("begin to read the partition", &error).into());
+                let error = client.voice.explain("begin to read the partition", &error);
+                self.fail(client, error.into());
             }
             Err(_) => {}
         }
     }
 
-    /// Takes a record; how many bytes it has. One before where it is read from is passed over.
-    pub fn record(
-        &mut self,
-        message: &BorrowedMessage<'_>,
-        consumer: &BaseConsumer<Context>,
-        voice: &Voice,
-        parking: Option<&Parking>,
-    ) {
+    /// Takes a record. One before where it is read from is passed over.
+    pub fn record(&mut self, message: &BorrowedMessage<'_>, client: &Client) {
         let offset = message.offset().unsigned_abs();
         let is_open = self.failed.is_none() && !matches!(self.flow, Flow::Seeking(_));
         if !is_open || offset < self.next {
             return;
         }
         if offset > self.next
-            && let Err(error) = self.check_hole(consumer, voice)
+            && let Err(error) = self.check_hole(client)
         {
-            return self.fail(consumer, error);
+            return self.fail(client, error);
         }
         self.next = offset + 1;
         let record = offsets::record_of(message);
         let taken = self.start.transactions.record(offset, &record, &mut self.pending);
-        if let (Err(RecordError::Malformed(why)), Some(parking)) = (&taken, parking) {
-            match parking.park(message, &why.to_string()) {
-                Ok(()) => self.start.transactions.pass_over(offset, &mut self.pending),
-                Err(error) => self.fail(consumer, error.into()),
+        match (taken, &client.parking) {
+            (Ok(()), _) => {}
+            (Err(RecordError::Malformed(why)), Some(parking)) => {
+                match parking.park(message, &why.to_string()) {
+                    Ok(()) => self.start.transactions.pass_over(offset, &mut self.pending),
+                    Err(error) => self.fail(client, error.into()),
+                }
             }
-            return;
-        }
-        if let Err(error) = taken {
-            let at = self.start.at.clone();
-            self.fail(consumer, ConsumeError::Record { at, offset, error });
+            (Err(error), _) => {
+                let at = self.start.at.clone();
+                self.fail(client, ConsumeError::Record { at, offset, error });
+            }
         }
     }
 
     /// The record at `next` did not come. Compaction and the markers of transactions leave holes
     /// that are none; what is before the topic's start, or behind its end, is gone.
-    pub fn check_hole(
-        &self,
-        consumer: &BaseConsumer<Context>,
-        voice: &Voice,
-    ) -> Result<(), ConsumeError> {
+    pub fn check_hole(&self, client: &Client) -> Result<(), ConsumeError> {
         let (at, next) = (self.start.at.clone(), self.next);
-        let log = offsets::watermarks(consumer, voice, &at)?;
+        let log = offsets::watermarks(&client.consumer, &client.voice, &at)?;
         if next < log.start {
             return Err(ConsumeError::Gap { at, missing: next..log.start });
         }
@@ -187,22 +188,22 @@ impl Reading {
     }
 
     /// Nothing more is read; what came before is still handed over, then this.
-    pub fn fail(&mut self, consumer: &BaseConsumer<Context>, error: ConsumeError) {
+    pub fn fail(&mut self, client: &Client, error: ConsumeError) {
         self.failed = Some(error);
-        self.pause(consumer);
+        self.pause(client);
     }
 
     /// Hands over what was gathered; pauses while there is no room for it.
-    pub fn deliver(&mut self, consumer: &BaseConsumer<Context>, voice: &Voice) {
+    pub fn deliver(&mut self, client: &Client) {
         if !self.pending.is_empty() {
             match self.start.sender.try_send(Ok(mem::take(&mut self.pending))) {
                 Ok(()) if self.flow == Flow::Paused && self.failed.is_none() => {
-                    self.resume(consumer, voice);
+                    self.resume(client);
                 }
                 Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
                 Err(mpsc::error::TrySendError::Full(events)) => {
                     self.pending = events.unwrap_or_default();
-                    self.pause(consumer);
+                    self.pause(client);
                 }
             }
         }
@@ -216,18 +217,18 @@ impl Reading {
     }
 
     /// A partition that can not be paused is one that is not ours any more.
-    pub fn pause(&mut self, consumer: &BaseConsumer<Context>) {
+    pub fn pause(&mut self, client: &Client) {
         if self.flow != Flow::Paused {
-            self.told(consumer.pause(&offsets::partition_of(&self.start.at)));
+            self.told(client.consumer.pause(&offsets::partition_of(&self.start.at)));
             self.flow = Flow::Paused;
         }
     }
 
-    fn resume(&mut self, consumer: &BaseConsumer<Context>, voice: &Voice) {
-        match consumer.resume(&offsets::partition_of(&self.start.at)) {
+    fn resume(&mut self, client: &Client) {
+        match client.consumer.resume(&offsets::partition_of(&self.start.at)) {
             Ok(()) => self.flow = Flow::Open,
             Err(error) => {
-                self.failed = Some(voice.explain("resume the partition", &error).into());
+                self.failed = Some(client.voice.explain("resume the partition", &error).into());
             }
         }
     }

@@ -241,20 +241,20 @@ impl Feed {
         self.checkpoint().await.map_or(0, |checkpoint| checkpoint.position.lsn.0)
     }
 
-    /// The topic's only partition.
-    pub fn at(&self) -> TopicPartition {
-        TopicPartition { topic: self.topic.clone(), partition: 0 }
-    }
-
     /// A client that asks Kafka of group and topic.
     pub fn asking(&self) -> Asking {
         let topic = TopicName::new(&self.topic).unwrap();
         Asking::new(&Options::new(self.brokers.clone(), topic, self.group())).unwrap()
     }
 
+    /// The topic's partition.
+    pub fn partition(&self) -> TopicPartition {
+        TopicPartition { topic: self.topic.clone(), partition: 0 }
+    }
+
     /// What the group committed.
     pub async fn group_offset(&self) -> Option<GroupOffset> {
-        self.asking().group_offset(&self.at()).await.unwrap()
+        self.asking().group_offset(&self.partition()).await.unwrap()
     }
 
     /// The group's name.

@@ -43,7 +43,8 @@ pub async fn partitions(config: &Config) -> Vec<Vec<Record>> {
 pub async fn raw_records(brokers: &str, topic: &str) -> Vec<Record> {
     let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
     let partitions = tokio::task::spawn_blocking(move || read(&brokers, &topic)).await.unwrap();
-    partitions.into_iter().flatten().collect()
+    let [records] = <[_; 1]>::try_from(partitions).expect("it has one partition");
+    records
 }
 
 fn read(brokers: &str, topic: &str) -> Vec<Vec<Record>> {
