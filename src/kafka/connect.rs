@@ -12,11 +12,12 @@ use std::{
 use rdkafka::{
     ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, ConsumerContext},
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
+    metadata::Metadata,
 };
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{Error, Options, Result, error::lasts};
 
@@ -25,6 +26,11 @@ const ENDED: &str = "FAIL";
 
 /// How long one request may wait for its answer, connecting included.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+
+/// From when on silence is asked for its reason.
+pub(super) const SILENCE_SHORT: Duration = Duration::from_secs(3);
+/// How often it is.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What every client is set to: the brokers, then what the configuration says. What must be as it
 /// is comes after that, from the caller.
@@ -73,6 +79,35 @@ pub(super) async fn on_thread<T: Send + 'static>(
     receiver.await.map_err(|_| Error::Definite("a thread of wal2graph ended in a bug".to_owned()))
 }
 
+/// What brokers say of a topic. While nobody answers, something that lasts ends the wait: other
+/// brokers had their time.
+///
+/// Nothing may be read with the client meanwhile.
+pub(super) async fn metadata<C: ConsumerContext + 'static>(
+    client: &Arc<BaseConsumer<C>>,
+    voice: &Voice,
+    topic: &str,
+    doing: &'static str,
+) -> Result<Metadata> {
+    voice.forget();
+    let (asked, name, began) = (client.clone(), topic.to_owned(), Instant::now());
+    let answer = on_thread(move || asked.fetch_metadata(Some(&name), ANSWER_LIMIT));
+    tokio::pin!(answer);
+    loop {
+        let answered = tokio::time::timeout(LOOK, &mut answer).await;
+        // Why a connection broke is only told to who polls.
+        while client.poll(Duration::ZERO).is_some() {}
+        if let Ok(answer) = answered {
+            return answer?.map_err(|error| voice.explain(doing, &error));
+        }
+        if began.elapsed() > SILENCE_SHORT
+            && let Some(error) = voice.lasting(doing)
+        {
+            return Err(error);
+        }
+    }
+}
+
 /// What librdkafka says beside its answers: logged, and the last of it kept.
 #[derive(Clone, Debug)]
 pub struct Voice {
@@ -94,16 +129,9 @@ impl Voice {
         Voice { brokers: options.brokers.clone(), heard: Arc::default() }
     }
 
-    /// The error of a consumer's request. Why a connection broke is only told to who polls; there must
-    /// be nothing that it reads.
-    pub(super) fn explain_to<C: ConsumerContext>(
-        &self,
-        consumer: &BaseConsumer<C>,
-        doing: &'static str,
-        error: &KafkaError,
-    ) -> Error {
-        while consumer.poll(Duration::ZERO).is_some() {}
-        self.explain(doing, error)
+    /// What was heard before says nothing of what is asked now.
+    fn forget(&self) {
+        *self.heard() = Heard::default();
     }
 
     /// The error of a request, with what was heard meanwhile.

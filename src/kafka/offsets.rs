@@ -23,7 +23,7 @@ use crate::{
 
 use super::{
     Error, Options, Result,
-    connect::{ANSWER_LIMIT, Voice, asking},
+    connect::{ANSWER_LIMIT, Voice, asking, metadata},
 };
 
 /// A client that asks, and reads single records; it joins no group.
@@ -173,24 +173,16 @@ pub(super) async fn partitions<C: ConsumerContext + 'static>(
     topic: &str,
 ) -> Result<u32> {
     const DOING: &str = "look for the topic";
-    let (voice, topic) = (voice.clone(), topic.to_owned());
-    on_a_thread(consumer, move |consumer| {
-        let metadata = consumer.fetch_metadata(Some(&topic), ANSWER_LIMIT);
-        let metadata = metadata.map_err(|error| voice.explain_to(consumer, DOING, &error))?;
-        let found = metadata.topics().iter().find(|it| it.name() == topic);
-        if let Some(error) = found.and_then(|it| it.error()) {
-            return Err(Error::Failed { doing: DOING, code: error.into(), reason: None });
-        }
-        match found.map_or(0, |it| it.partitions().len()) {
-            0 => Err(Error::Failed {
-                doing: DOING,
-                code: Code::UnknownTopicOrPartition,
-                reason: None,
-            }),
-            some => Ok(u32::try_from(some).unwrap_or(u32::MAX)),
-        }
-    })
-    .await
+    let metadata = metadata(consumer, voice, topic, DOING).await?;
+    let failed = |code| Err(Error::Failed { doing: DOING, code, reason: None });
+    let found = metadata.topics().iter().find(|it| it.name() == topic);
+    if let Some(error) = found.and_then(|it| it.error()) {
+        return failed(error.into());
+    }
+    match found.map_or(0, |it| it.partitions().len()) {
+        0 => failed(Code::UnknownTopicOrPartition),
+        some => Ok(u32::try_from(some).unwrap_or(u32::MAX)),
+    }
 }
 
 /// The records that the partition has.

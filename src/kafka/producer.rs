@@ -43,7 +43,7 @@ use crate::{checkpoint::Advance, envelope::Record, pipeline::Sink};
 
 use super::{
     Error, Options, Result,
-    connect::{Voice, settings},
+    connect::{SILENCE_SHORT, Voice, settings},
     routing::{Partitions, Routed, To},
 };
 
@@ -51,8 +51,6 @@ use super::{
 const QUEUE_KIB: usize = 32 << 10;
 /// How long no record may be delivered before the connections are let go, the source's too.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
-/// From when on silence is asked for its reason.
-const SILENCE_SHORT: Duration = Duration::from_secs(3);
 /// How often silence is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often a full queue is tried again, whatever is delivered meanwhile.

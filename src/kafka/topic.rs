@@ -10,14 +10,13 @@ use rdkafka::{
         AdminClient, AdminOptions, ConfigEntry, NewTopic, ResourceSpecifier, TopicReplication,
     },
     config::FromClientConfigAndContext,
-    consumer::Consumer,
     error::{KafkaError, RDKafkaErrorCode as Code},
 };
 use tokio::time::{Instant, sleep};
 
 use super::{
     Ack, Error, Options, Result, Retention,
-    connect::{ANSWER_LIMIT, Voice, asking, on_thread, settings},
+    connect::{ANSWER_LIMIT, Voice, asking, metadata, settings},
 };
 
 /// The largest record of a topic that we make, in bytes: room for a row of tens of megabytes, and
@@ -150,14 +149,7 @@ pub async fn look(options: &Options) -> Result<Option<Topic>> {
 async fn partitions(options: &Options) -> Result<Option<(usize, usize)>> {
     const DOING: &str = "the topic can not be looked at";
     let (client, voice) = asking(options)?;
-    let name = options.topic.clone();
-    let answer = on_thread(move || {
-        let answer = client.fetch_metadata(Some(name.as_str()), ANSWER_LIMIT);
-        // Why a connection broke is only told to who listens.
-        while client.poll(Duration::ZERO).is_some() {}
-        answer
-    });
-    let metadata = answer.await?.map_err(|error| voice.explain(DOING, &error))?;
+    let metadata = metadata(&client, &voice, options.topic.as_str(), DOING).await?;
     let Some(topic) = metadata.topics().iter().find(|it| it.name() == options.topic.as_str())
     else {
         return Ok(None);

@@ -441,7 +441,8 @@ mod tests {
     fn what_is_read_at_once_is_bounded_and_stays_in_order() {
         let url = "postgres://u@h/d".parse().unwrap();
         let mut whole = Whole::new((), url, BTreeSet::from([7]));
-        let begin = Begin { xid: 7, commit_lsn: Lsn(1), committed_at: Timestamp::default() };
+        let begin =
+            Begin { xid: 7, commit_lsn: Lsn(1), committed_at: Timestamp::default(), stamp: None };
         let change = |number: usize| {
             let key = number.to_string();
             let (old, cells) = (tuple(["old", "k", "0"]), [key.as_str(), "k", "-"]);
