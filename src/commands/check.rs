@@ -1,12 +1,13 @@
 //! `check`: everything that would keep `run` from working, each with its fix.
 
+mod kafka;
+
 use std::fmt;
 
 use serde::Serialize;
 
 use crate::{
     catalog::Catalog,
-    checkpoint::{Checkpoint, Log},
     cli::ReportArgs,
     config::Config,
     graph::model::{Shape, Table},
@@ -50,20 +51,17 @@ enum Verdict {
 /// Prints the report; a failure in it is one of the command.
 pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), CommandError> {
     let mut report = Report::default();
-    let mapping = match super::read_catalog(config).await {
-        Ok((sql, catalog)) => source(config, &sql, &catalog, &mut report).await?,
+    let (mapping, catalog) = match super::read_catalog(config).await {
+        Ok((sql, catalog)) => (source(config, &sql, &catalog, &mut report).await?, Some(catalog)),
         Err(error) => {
             report.failure(
                 error.to_string(),
                 "see that --source-url is right and the role may log in",
             );
-            None
+            (None, None)
         }
     };
-    #[cfg(feature = "kafka")]
-    if let Ok(options) = config.kafka() {
-        kafka(options, &mut report).await;
-    }
+    let topics = kafka::topics(config, &mut report).await;
     // A publisher that acknowledges what Kafka has needs no graph.
     let needs_graph = config.kafka().map_or(true, |kafka| kafka.ack == Ack::Graph);
     if (needs_graph || config.graph().is_ok())
@@ -73,6 +71,8 @@ pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), CommandEr
             format!("Neo4j: {error}"),
             "see that --graph-url, user, password (NEO4J_PASSWORD) and database are right",
         );
+    } else if let (Some(mapping), Some(catalog), true) = (&mapping, &catalog, topics) {
+        kafka::apply(config, mapping, catalog, &mut report).await;
     }
     match args.json {
         true => print_json(&report)?,
@@ -203,51 +203,6 @@ async fn rights(
     Ok(())
 }
 
-/// The topics of `publish` and `apply`.
-#[cfg(feature = "kafka")]
-async fn kafka(options: &crate::kafka::Options, report: &mut Report) {
-    for topic in &options.topics {
-        let options = crate::kafka::Options { topic: topic.clone(), ..options.clone() };
-        if !kafka_topic(&options, report).await {
-            break;
-        }
-    }
-}
-
-/// One of them. False if Kafka does not answer: then it will not for the others either.
-#[cfg(feature = "kafka")]
-async fn kafka_topic(options: &crate::kafka::Options, report: &mut Report) -> bool {
-    use crate::kafka::topic;
-    let name = &options.topic;
-    match topic::look(options).await {
-        Ok(None) if options.reads_several() => report.failure(
-            format!("Kafka answers, and has no topic {name}"),
-            "see that kafka.topics is right: topics that somebody else publishes are not made",
-        ),
-        Ok(None) => report.ok(format!("Kafka answers; publish will create the topic {name}")),
-        Ok(Some(topic)) => {
-            report.ok(format!(
-                "Kafka answers; the topic {name} has partitions: {}, replicas: {}",
-                topic.partitions, topic.replicas
-            ));
-            for topic::Remark { is_definite, what, fix } in topic.remarks(options) {
-                match is_definite {
-                    true => report.failure(what, fix),
-                    false => report.warning(format!("{what}. {fix}")),
-                }
-            }
-        }
-        Err(error) => {
-            report.failure(
-                error.to_string(),
-                "see that kafka.brokers is right, and kafka.properties where the brokers ask for TLS or a log-in",
-            );
-            return false;
-        }
-    }
-    true
-}
-
 async fn graph(
     config: &Config,
     mapping: Option<&Mapping>,
@@ -265,14 +220,17 @@ async fn graph(
     }
     let Some(mapping) = mapping else { return Ok(()) };
     data(&graph, mapping, report).await?;
-    match neo4j::checkpoint::read(&graph, &config.pipeline).await? {
+    let checkpoints = neo4j::checkpoint::read_all(&graph, &config.pipeline).await?;
+    match checkpoints.first() {
         None => foreign_nodes(&graph, mapping, report).await?,
-        Some(checkpoint) if matches!(checkpoint.origin.log, Log::Partition(_)) => {
-            through_topic(config, mapping, &checkpoint, report);
+        Some(first) if first.partition().is_some() => {
+            for checkpoint in &checkpoints {
+                kafka::checkpoint(config, mapping, checkpoint, report);
+            }
         }
         Some(checkpoint) => {
             let sql = crate::postgres::connect::sql(&config.source).await?;
-            match run::setup::check_checkpoint(config, &sql.client, mapping, &checkpoint).await {
+            match run::setup::check_checkpoint(config, &sql.client, mapping, checkpoint).await {
                 Ok(()) => report.ok(format!("the graph is at {}", checkpoint.lsn)),
                 Err(error) => {
                     report.failure("the graph does not fit the source", error.to_string())
@@ -281,30 +239,6 @@ async fn graph(
         }
     }
     Ok(())
-}
-
-/// A graph that `apply` has made.
-fn through_topic(config: &Config, mapping: &Mapping, checkpoint: &Checkpoint, report: &mut Report) {
-    let (log, offset) = (&checkpoint.origin.log, checkpoint.position.lsn.0);
-    let is_named = config.kafka().is_ok_and(|kafka| match log {
-        Log::Slot(_) => false,
-        Log::Partition(it) => kafka.topic_names().any(|topic| topic == it.topic),
-    });
-    if checkpoint.mapping_digest != mapping.digest() {
-        report.failure(
-            "the mapping has changed since the graph was made",
-            "restore the configuration and the tables; or empty the graph, delete the checkpoint, and fill it from \
-             the topic: wal2graph replay --from earliest",
-        );
-    } else if !is_named {
-        report.failure(
-            format!("the graph is made from {log}, which the configuration does not name"),
-            "name it with kafka.topic, or another pipeline",
-        );
-    } else {
-        let lsn = checkpoint.lsn;
-        report.ok(format!("the graph is at {lsn}, before offset {offset} of {log}"));
-    }
 }
 
 /// Data that is there already and keeps a constraint from being made.

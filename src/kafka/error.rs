@@ -56,6 +56,20 @@ pub enum Error {
         /// The partition.
         partition: i32,
     },
+    /// A record does not fit into the topic.
+    #[error(
+        "Kafka: a row of {table} makes a record of {bytes} bytes, more than the topic {topic} takes. Raise \
+         max.message.bytes of the topic (and message.max.bytes in kafka.properties, if it is set there), or leave wide \
+         columns out of the publication"
+    )]
+    TooLarge {
+        /// The topic.
+        topic: String,
+        /// The table.
+        table: String,
+        /// The record's size.
+        bytes: usize,
+    },
     /// Something has to be changed first; the text says what.
     #[error("Kafka: {0}")]
     Definite(String),
@@ -180,7 +194,10 @@ impl Failure for Error {
                 !lasts(*code, reason.as_deref().unwrap_or_default())
             }
             Error::NoAnswer { .. } | Error::Elsewhere { .. } => true,
-            Error::Setting { .. } | Error::Settings(_) | Error::Definite(_) => false,
+            Error::Setting { .. }
+            | Error::Settings(_)
+            | Error::TooLarge { .. }
+            | Error::Definite(_) => false,
         }
     }
 }

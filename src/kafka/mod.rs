@@ -9,6 +9,7 @@ pub mod options;
 pub mod connect;
 #[cfg(feature = "kafka")]
 pub mod consumer;
+pub mod copied;
 #[cfg(feature = "kafka")]
 pub mod encode;
 #[cfg(feature = "kafka")]

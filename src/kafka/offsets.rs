@@ -14,7 +14,12 @@ use rdkafka::{
 };
 use tokio::sync::Mutex;
 
-use crate::{change::Timestamp, checkpoint::TopicPartition, envelope::Record, replay::GroupOffset};
+use crate::{
+    change::Timestamp,
+    checkpoint::TopicPartition,
+    envelope::{DecodeOptions, Record},
+    replay::GroupOffset,
+};
 
 use super::{
     Error, Options, Result,
@@ -26,6 +31,8 @@ pub struct Asking {
     consumer: Arc<BaseConsumer<Voice>>,
     voice: Voice,
     group: String,
+    decoding: DecodeOptions,
+    next_generation: bool,
     /// Whoever reads records has the client's assignment.
     reading: Mutex<()>,
 }
@@ -35,7 +42,13 @@ impl Asking {
     pub fn new(options: &Options) -> Result<Self> {
         let (consumer, voice) = asking(options)?;
         let (group, reading) = (options.group.clone(), Mutex::default());
-        Ok(Asking { consumer, voice, group, reading })
+        let (decoding, next_generation) = (options.decoding, options.is_next_generation());
+        Ok(Asking { consumer, voice, group, decoding, next_generation, reading })
+    }
+
+    /// How the records that it reads are to be decoded.
+    pub fn decoding(&self) -> DecodeOptions {
+        self.decoding
     }
 
     /// How many partitions the topic has; `None` if there is no such topic.
@@ -72,14 +85,18 @@ impl Asking {
         }))
     }
 
-    /// How many members the group has.
-    pub async fn members(&self) -> Result<usize> {
+    /// How many members the group has; `None` if it follows the protocol of KIP-848: librdkafka sees
+    /// only members of the classic one.
+    pub async fn members(&self) -> Result<Option<usize>> {
+        if self.next_generation {
+            return Ok(None);
+        }
         let (voice, name) = (self.voice.clone(), self.group.clone());
         on_a_thread(&self.consumer, move |consumer| {
             let groups = consumer.fetch_group_list(Some(&name), ANSWER_LIMIT);
             let groups = groups.map_err(|error| voice.explain("look at the group", &error))?;
             let group = groups.groups().iter().find(|group| group.name() == name);
-            Ok(group.map_or(0, |group| group.members().len()))
+            Ok(Some(group.map_or(0, |group| group.members().len())))
         })
         .await
     }

@@ -54,6 +54,11 @@ impl Options {
         }
     }
 
+    /// The group follows the protocol of KIP-848.
+    pub fn is_next_generation(&self) -> bool {
+        self.properties.iter().any(|property| property == ("group.protocol", "consumer"))
+    }
+
     /// The topics are somebody else's: Debezium has one for each table.
     pub fn reads_several(&self) -> bool {
         self.topics.len() > 1

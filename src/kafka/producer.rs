@@ -33,6 +33,7 @@ use rdkafka::{
     message::{DeliveryResult, Header, OwnedHeaders},
     producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer},
 };
+use serde::Deserialize;
 use tokio::{
     sync::Notify,
     time::{Instant, timeout},
@@ -232,8 +233,10 @@ impl Inner {
                 return Ok(());
             };
             delivery.outstanding.fetch_sub(1, Ordering::AcqRel);
-            if error.rdkafka_error_code() != Some(Code::QueueFull) {
-                return Err(self.explain(&error));
+            match error.rdkafka_error_code() {
+                Some(Code::QueueFull) => {}
+                Some(Code::MessageSizeTooLarge) => return Err(too_large(&self.topic, record)),
+                _ => return Err(self.explain(&error)),
             }
             self.wait(delivery, FULL_PAUSE, silence).await?;
         }
@@ -326,6 +329,24 @@ impl Sink<Vec<Routed>> for Producer {
     async fn write(&mut self, _: Advance, records: Vec<Routed>) -> Result<()> {
         self.produce(&records).await
     }
+}
+
+/// Says whose record it is. Only its size is told, no value.
+fn too_large(topic: &str, record: &Record) -> Error {
+    #[derive(Deserialize)]
+    struct Envelope {
+        source: Source,
+    }
+    #[derive(Deserialize)]
+    struct Source {
+        schema: String,
+        table: String,
+    }
+    let value = record.value.as_deref().unwrap_or_default();
+    let table = serde_json::from_slice::<Envelope>(value).ok();
+    let table = table.map(|Envelope { source }| format!("{}.{}", source.schema, source.table));
+    let bytes = value.len() + record.key.as_deref().unwrap_or_default().len();
+    Error::TooLarge { topic: topic.to_owned(), table: table.unwrap_or_default(), bytes }
 }
 
 fn producer_settings(options: &Options, message_bytes_max: usize) -> ClientConfig {

@@ -34,9 +34,8 @@ use super::{
     routing::Partitions,
 };
 
-/// The header of a heartbeat that says which tables are in the topic: object ids with commas
-/// between.
-pub const COPIED_HEADER: &str = "wal2graph.copied";
+pub use super::copied::COPIED_HEADER;
+
 /// The header of a heartbeat that says over how many partitions keys are spread, if it is not one.
 pub const PARTITIONS_HEADER: &str = "wal2graph.partitions";
 

@@ -33,6 +33,8 @@ use crate::{
     lsn::{Lsn, Stamp},
 };
 
+use super::copied::CopyWatch;
+
 /// A record that can not be applied. It is not passed over: what follows may rest on it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
@@ -88,6 +90,7 @@ pub struct Transactions {
     duplicates: u64,
     foreign: BTreeSet<(String, String)>,
     decoded: Vec<Decoded>,
+    copy: Option<CopyWatch>,
 }
 
 /// The transaction whose records arrive.
@@ -113,7 +116,13 @@ impl Transactions {
             duplicates: 0,
             foreign: BTreeSet::new(),
             decoded: Vec::new(),
+            copy: None,
         }
+    }
+
+    /// The same, and what the records say of the copy is told.
+    pub fn telling(self, copy: CopyWatch) -> Self {
+        Transactions { copy: Some(copy), ..self }
     }
 
     /// The same for one of several partitions that are applied side by side.
@@ -138,6 +147,9 @@ impl Transactions {
     ) -> Result<(), RecordError> {
         let mut decoded = std::mem::take(&mut self.decoded);
         self.decoder.record(record, &mut decoded)?;
+        if let (Some(copy), Some(own)) = (&self.copy, decoded.last()) {
+            copy.record(offset + 1, record, own);
+        }
         let own = decoded.len().saturating_sub(1);
         let began = self.held_at.take().unwrap_or(offset);
         for (index, said) in decoded.drain(..).enumerate() {

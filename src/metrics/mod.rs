@@ -26,7 +26,7 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     change::Timestamp,
     checkpoint::TopicPartition,
-    copy::{CopiedRows, Progress, copied_rows},
+    copy::{CopiedRows, LogCopy, Progress, copied_rows},
     health::{Facts, Limits, Look, Positions, State, Tracker, since},
     lsn::Lsn,
     pipeline::Status,
@@ -200,11 +200,17 @@ impl Metrics {
         watched.observe();
     }
 
-    /// One of several pipelines of this run, that of a partition, runs, and says where it is.
-    pub fn partition_connected(&self, at: &TopicPartition, status: watch::Receiver<Status>) {
+    /// One of several pipelines of this run, that of a partition, runs, and says where it is; what it
+    /// reads says whether the copy has come.
+    pub fn partition_connected(
+        &self,
+        at: &TopicPartition,
+        status: watch::Receiver<Status>,
+        copied: watch::Receiver<LogCopy>,
+    ) {
         let mut watched = self.watched();
         watched.life = Life::Running;
-        watched.partitions.connected(at, status);
+        watched.partitions.connected(at, status, copied);
         watched.observe();
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use tokio::sync::watch;
 
-use crate::{checkpoint::TopicPartition, pipeline::Status};
+use crate::{checkpoint::TopicPartition, copy::LogCopy, pipeline::Status};
 
 /// What is known of the partitions of this run.
 #[derive(Default)]
@@ -17,13 +17,21 @@ pub(super) struct Partitions(BTreeMap<TopicPartition, Partition>);
 struct Partition {
     /// What its pipeline says, or said last.
     status: Option<watch::Receiver<Status>>,
+    /// What its log says of the copy.
+    copied: Option<watch::Receiver<LogCopy>>,
     /// Why it does not run.
     waiting: Option<String>,
 }
 
 impl Partitions {
-    pub fn connected(&mut self, at: &TopicPartition, status: watch::Receiver<Status>) {
-        self.0.insert(at.clone(), Partition { status: Some(status), waiting: None });
+    pub fn connected(
+        &mut self,
+        at: &TopicPartition,
+        status: watch::Receiver<Status>,
+        copied: watch::Receiver<LogCopy>,
+    ) {
+        let (status, copied) = (Some(status), Some(copied));
+        self.0.insert(at.clone(), Partition { status, copied, waiting: None });
     }
 
     pub fn waiting(&mut self, at: &TopicPartition, why: String) {
@@ -42,8 +50,7 @@ impl Partitions {
 
     /// Where they are together; `None` before any was anywhere.
     pub fn status(&self) -> Option<Status> {
-        let all = self.0.values().filter_map(|it| it.status.as_ref());
-        all.map(|status| *status.borrow()).reduce(together)
+        self.0.values().filter_map(Partition::status).reduce(together)
     }
 
     /// How many records there are that the graph does not have; `None` unless that is known of all.
@@ -56,6 +63,15 @@ impl Partitions {
             Some(ends.get(at)?.saturating_sub(applied))
         };
         self.0.iter().map(behind).sum()
+    }
+}
+
+impl Partition {
+    fn status(&self) -> Option<Status> {
+        let status = *self.status.as_ref()?.borrow();
+        let copied = self.copied.as_ref().map(|it| *it.borrow()).unwrap_or_default();
+        let copying = status.copying || copied.is_under_way(status.applied.lsn);
+        Some(Status { copying, ..status })
     }
 }
 
@@ -116,11 +132,20 @@ mod tests {
         assert_eq!(partitions.status(), None);
         let (_one, one) = watch::channel(ahead);
         let (_other, other) = watch::channel(behind);
-        partitions.connected(&at(0), one);
-        partitions.connected(&at(1), other);
+        let (copy, copied) = watch::channel(LogCopy::Unknown);
+        partitions.connected(&at(0), one, copied.clone());
+        partitions.connected(&at(1), other, copied);
         let status = partitions.status().expect("there are two");
         assert_eq!((status.received, status.complete), (Lsn(85), Lsn(40)));
         assert_eq!((status.committed_at, status.oldest_unapplied), (moment(4), moment(5)));
+        let is_copying = |said| {
+            copy.send_replace(said);
+            partitions.status().expect("there are two").copying
+        };
+        assert!(is_copying(LogCopy::Unfinished) && !is_copying(LogCopy::Unknown));
+        // The first has its log before 5, the second before 7.
+        assert!(is_copying(LogCopy::FinishedBefore(Lsn(7))));
+        assert!(!is_copying(LogCopy::FinishedBefore(Lsn(5))));
         assert_eq!(partitions.records_behind(&BTreeMap::from([(at(0), 5), (at(1), 17)])), Some(10));
         assert_eq!(
             partitions.records_behind(&BTreeMap::from([(at(0), 5)])),

@@ -13,7 +13,10 @@
 //! brings the row under its next key, or its end: then the values stay unsent. So nothing has to be
 //! remembered, and nothing is lost in a crash.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::{task::JoinHandle, time::sleep};
@@ -41,6 +44,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// A source whose changes carry whole rows wherever they bring a row under a new key.
 pub struct Whole<S> {
     source: S,
+    /// The tables that are read, by object id.
+    tables: BTreeSet<u32>,
     /// Events that were not looked at yet.
     pending: Vec<Event>,
     /// The transaction that the next change belongs to.
@@ -119,10 +124,11 @@ struct Unsent {
 }
 
 impl<S> Whole<S> {
-    /// Reads from the server of the URL, over a connection that is made when it is first needed.
-    pub fn new(source: S, url: SourceUrl) -> Self {
-        let reader = Reader { url, clients: None };
-        Whole { source, pending: Vec::new(), xid: 0, reader: Worker::Resting(Box::new(reader)) }
+    /// Reads rows of these tables from the server of the URL, over a connection that is made when it
+    /// is first needed. Other tables may be closed to us: their values stay unsent.
+    pub fn new(source: S, url: SourceUrl, tables: BTreeSet<u32>) -> Self {
+        let reader = Worker::Resting(Box::new(Reader { url, clients: None }));
+        Whole { source, tables, pending: Vec::new(), xid: 0, reader }
     }
 
     /// The source alone.
@@ -143,7 +149,7 @@ impl<S> Whole<S> {
                 Event::Change(change) => change,
                 Event::Commit(_) | Event::Keepalive { .. } => continue,
             };
-            if lacks_values(change) {
+            if lacks_values(change).is_some_and(|relation| self.tables.contains(&relation.oid)) {
                 unsent.push(Unsent { event: index, xid: self.xid });
             }
             if unsent.len() == ROWS_MAX {
@@ -186,15 +192,15 @@ impl<S: Source> Source for Whole<S> {
     }
 }
 
-/// Takes what the old row says; whether the change brings a row under a new key that still lacks
-/// values, and can be found by that key.
-fn lacks_values(change: &mut Change) -> bool {
+/// Takes what the old row says. The table, if the change brings a row under a new key that still
+/// lacks values, and can be found by that key.
+fn lacks_values(change: &mut Change) -> Option<&Relation> {
     let is_unsent = |row: &Tuple| row.contains(&Cell::Unchanged);
-    match change {
-        Change::Insert { relation, new } => is_unsent(new) && has_key(relation),
+    let (relation, lacks) = match change {
+        Change::Insert { relation, new } => (relation, is_unsent(new)),
         Change::Update { relation, before, new } if is_unsent(new) => {
             let old = match before {
-                Before::Absent => return false,
+                Before::Absent => return None,
                 Before::Key(old) | Before::Full(old) => old,
             };
             let mut has_moved = false;
@@ -204,10 +210,11 @@ fn lacks_values(change: &mut Change) -> bool {
                     sent => has_moved |= column.identity && sent != old,
                 }
             }
-            has_moved && is_unsent(new) && has_key(relation)
+            (relation, has_moved && is_unsent(new))
         }
-        _ => false,
-    }
+        _ => return None,
+    };
+    (lacks && has_key(relation)).then_some(&**relation)
 }
 
 /// Where all columns are the identity, the old row has everything.
@@ -375,7 +382,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::change::RelationColumn;
+    use crate::change::{Begin, RelationColumn, Timestamp};
 
     fn relation(replica_identity: ReplicaIdentity) -> Arc<Relation> {
         let is_full = replica_identity == ReplicaIdentity::Full;
@@ -421,13 +428,37 @@ mod tests {
             (Before::Full(tuple(["1", "k", "x"])), ["2", "-", "-"], false, ["2", "k", "x"]),
         ] {
             let mut change = update(before, new);
-            assert_eq!(lacks_values(&mut change), lacks, "{change:?}");
+            assert_eq!(lacks_values(&mut change).is_some(), lacks, "{change:?}");
             let Change::Update { new, .. } = change else { panic!() };
             assert_eq!(new, tuple(after));
         }
         let relation = relation(ReplicaIdentity::Default);
         let mut insert = Change::Insert { relation, new: tuple(["1", "k", "-"]) };
-        assert!(lacks_values(&mut insert), "a row filter made an insert of an update");
+        assert!(lacks_values(&mut insert).is_some(), "a row filter made an insert of an update");
+    }
+
+    #[test]
+    fn what_is_read_at_once_is_bounded_and_stays_in_order() {
+        let url = "postgres://u@h/d".parse().unwrap();
+        let mut whole = Whole::new((), url, BTreeSet::from([7]));
+        let begin = Begin { xid: 7, commit_lsn: Lsn(1), committed_at: Timestamp::default() };
+        let change = |number: usize| {
+            let key = number.to_string();
+            let (old, cells) = (tuple(["old", "k", "0"]), [key.as_str(), "k", "-"]);
+            Event::Change(update(Before::Key(old), cells))
+        };
+        let all: Vec<Event> =
+            std::iter::once(Event::Begin(begin)).chain((0..ROWS_MAX + 5).map(change)).collect();
+        whole.pending = all.clone();
+        let (mut events, unsent) = whole.piece();
+        assert_eq!((events.len(), unsent.len()), (1 + ROWS_MAX, ROWS_MAX));
+        assert!(unsent.iter().all(|row| row.xid == 7) && unsent[0].event == 1);
+        let (rest, unsent) = whole.piece();
+        assert!(unsent.len() == 5 && unsent.iter().all(|row| row.xid == 7));
+        events.extend(rest);
+        assert!(events == all && whole.pending.is_empty());
+        (whole.tables, whole.pending) = (BTreeSet::new(), all.clone());
+        assert!(whole.piece().1.is_empty(), "only tables of ours are read");
     }
 
     #[test]

@@ -114,7 +114,10 @@ impl<'a> Apply<'a> {
         let asking = Asking::new(config.kafka()?)?;
         let topology = Topology::look(config, &asking, &graph).await?;
         if topology.is_spread() {
-            topology::check_model(&model)?;
+            let refusals = mapping.refusals_of_partitions();
+            if !refusals.is_empty() {
+                return Err(CommandError::Refused(refusals));
+            }
         }
         if targets.is_none() {
             *targets = self::targets(until, &topology, &asking).await?;
@@ -161,6 +164,14 @@ async fn targets(
             Some(UntilOffset::Current) => asking.log(&at).await?.end,
         };
         targets.insert(at, target);
+    }
+    if until == Some(&UntilOffset::Current) && targets.values().all(|end| *end == 0) {
+        let topics: Vec<&str> = topology.counts.keys().map(String::as_str).collect();
+        return Err(CommandError::Definite(format!(
+            "{} has no records, so there is nothing that --until current could lead to: let `wal2graph publish` begin \
+             first, or leave --until out to wait for it",
+            topics.join(", ")
+        )));
     }
     Ok(Some(targets))
 }

@@ -8,7 +8,10 @@
 //!
 //! It lives for itself: another partition's pipeline does not stop for it, nor it for another's.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use tokio::{
     sync::watch,
@@ -16,13 +19,13 @@ use tokio::{
 };
 
 use crate::{
-    catalog::Catalog,
+    catalog::{Catalog, TableName},
     checkpoint::{Advance, Checkpoint, Log, Position, TopicPartition},
     config::Config,
     engine::{Batch, Engine, Limits},
     envelope::Decoder,
     graph::{Model, Statement},
-    kafka::{consumer::Member, offsets::Asking, transactions::Transactions},
+    kafka::{consumer::Member, copied::CopyWatch, offsets::Asking, transactions::Transactions},
     lsn::Lsn,
     mapping::{Mapping, Translator},
     metrics::Metrics,
@@ -121,12 +124,14 @@ async fn attempt(
     };
     let Shared { config, metrics, mapping, model, .. } = shared;
     let reached = start::reached(&checkpoint);
-    let decoder = Decoder::new(&shared.catalog, shared.config.kafka()?.decoding);
+    let decoder = Decoder::new(&shared.catalog, config.kafka()?.decoding);
     let origin = checkpoint.origin.clone();
     let transactions = match shared.topology.is_spread() {
         true => Transactions::each_alone(decoder, origin, reached),
         false => Transactions::new(decoder, origin, reached),
     };
+    let (copy, copied) = CopyWatch::new(mapped_tables(shared));
+    let transactions = transactions.telling(copy);
     let metadata = applied_metadata(&config.pipeline, checkpoint.epoch);
     let log = Log::Partition(at.clone());
     let writer = graph::writer(config, metrics, log, checkpoint.epoch)?;
@@ -138,7 +143,7 @@ async fn attempt(
     let (offset, lsn) = (checkpoint.position.lsn, checkpoint.lsn);
     let mut source = shared.member.read(at, offset.0, transactions, metadata);
     tracing::info!(%at, offset = offset.0, %lsn, "applying");
-    metrics.partition_connected(at, status.subscribe());
+    metrics.partition_connected(at, status.subscribe(), copied);
     let until = checkpoint.replaying.map(|it| it.until);
     let replaying = replaying::watch(at.clone(), status.subscribe(), until);
     let copier: Option<NoCopy> = None;
@@ -157,6 +162,14 @@ async fn attempt(
     let ended = ended?;
     tracing::info!(%at, reason = ?ended, "stopped");
     Ok(ended)
+}
+
+/// The tables that the graph is made of, by object id.
+fn mapped_tables(shared: &Shared) -> BTreeSet<u32> {
+    let Shared { catalog, mapping, .. } = shared;
+    let mapped: BTreeSet<&TableName> = mapping.published_tables().collect();
+    let tables = catalog.tables.iter().filter(|table| mapped.contains(&table.name));
+    tables.map(|table| table.oid).collect()
 }
 
 /// Decides from where it is read, and claims it there.

@@ -164,11 +164,15 @@ async fn first(
     log: &Range<u64>,
 ) -> Result<Vec<Decoded>, CommandError> {
     let records = asking.records(at, from..log.end.min(from + FIRST_RECORDS)).await?;
-    Ok(said(catalog, records.into_values()))
+    Ok(said(catalog, asking.decoding(), records.into_values()))
 }
 
-fn said(catalog: &Catalog, records: impl Iterator<Item = Record>) -> Vec<Decoded> {
-    let mut decoder = Decoder::new(catalog, DecodeOptions::default());
+fn said(
+    catalog: &Catalog,
+    decoding: DecodeOptions,
+    records: impl Iterator<Item = Record>,
+) -> Vec<Decoded> {
+    let mut decoder = Decoder::new(catalog, decoding);
     let mut decoded = Vec::new();
     for record in records {
         // One that can not be read says nothing here: it is told of when it is applied.
@@ -202,7 +206,7 @@ async fn before(
         return Ok(RecordBefore::Silent);
     }
     let range = offset.saturating_sub(RECORDS_BEFORE).max(log.start)..offset;
-    let said = said(catalog, asking.records(at, range).await?.into_values());
+    let said = said(catalog, asking.decoding(), asking.records(at, range).await?.into_values());
     Ok(match said.iter().rev().find_map(end_of) {
         None => RecordBefore::Silent,
         Some(found) if found == expected => RecordBefore::Fits,

@@ -14,10 +14,6 @@ use std::collections::BTreeMap;
 use crate::{
     checkpoint::{Checkpoint, TopicPartition},
     config::Config,
-    graph::{
-        Model,
-        model::{ReferenceBy, Shape},
-    },
     kafka::offsets::Asking,
     neo4j::{self, Connection},
 };
@@ -107,21 +103,4 @@ fn check_count(checkpoints: &[Checkpoint], topic: &str, count: u32) -> Result<()
              a copy, and apply that with a new pipeline"
         ))),
     }
-}
-
-/// What is not possible with more than one partition.
-pub fn check_model(model: &Model) -> Result<(), CommandError> {
-    let by_value = model.iter().filter(|(_, table)| match &table.shape {
-        Shape::Node(node) => node.references.iter().any(|it| it.by != ReferenceBy::Key),
-        Shape::Relationship(_) => false,
-    });
-    let names: Vec<&str> = by_value.map(|(_, table)| table.name.as_str()).collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    Err(CommandError::Definite(format!(
-        "references to unique columns that are no key ({}) need the order of commits, which a topic with several \
-         partitions does not keep: publish to a topic with one partition, or leave these references out",
-        names.join(", ")
-    )))
 }

@@ -186,7 +186,10 @@ impl Publish<'_> {
         let watched = copier.as_ref().map(|copier| copier.watched(&catalog));
         let mut following = JoinSet::new();
         let rule = acknowledge::rule(config, &history.system_identifier, &mut following)?;
-        let source = Acknowledging::new(Whole::new(source, config.source.clone()), rule);
+        let mapped = mapping.published_tables().filter_map(|name| catalog.table(name));
+        let mapped = mapped.map(|table| table.oid).collect();
+        let source = Whole::new(source, config.source.clone(), mapped);
+        let source = Acknowledging::new(source, rule);
         Ok(Ready {
             source,
             encoding,

@@ -117,7 +117,7 @@ async fn look(config: &Config) -> Look {
         tracing::warn!(%error, "the topic's status is not complete");
     }
     let parked = parked.ok().flatten();
-    Look { ends: ends.unwrap_or_default(), members: members.ok(), parked }
+    Look { ends: ends.unwrap_or_default(), members: members.ok().flatten(), parked }
 }
 
 #[cfg(not(feature = "kafka"))]

@@ -189,8 +189,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn member_settings(options: &Options) -> rdkafka::ClientConfig {
     let mut config = settings(options);
     let is_set = |name: &str| options.properties.iter().any(|(other, _)| other == name);
-    let next_generation = options.properties.iter().any(|it| it == ("group.protocol", "consumer"));
-    if !next_generation && !is_set("partition.assignment.strategy") {
+    if !options.is_next_generation() && !is_set("partition.assignment.strategy") {
         config.set("partition.assignment.strategy", "cooperative-sticky");
     }
     for (name, value) in [

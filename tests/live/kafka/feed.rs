@@ -20,7 +20,7 @@ use wal2graph::{
     change::{Before, Cell, Change, Relation, Timestamp, Tuple},
     checkpoint::{Checkpoint, TopicPartition},
     envelope::{DecodeOptions, Decoder, Encoder, History, Names, Place, Record, Snapshot},
-    kafka::{Options, TopicName, offsets::Asking},
+    kafka::{Options, TopicName, copied::COPIED_HEADER, offsets::Asking},
     lsn::Lsn,
     neo4j::checkpoint,
     replay::GroupOffset,
@@ -203,6 +203,15 @@ impl Feed {
     pub async fn heartbeat(&mut self) {
         self.lsn += 0x20;
         let record = self.encoder.heartbeat(Lsn(self.lsn), now());
+        self.send(record).await;
+    }
+
+    /// Publishes a heartbeat that says which tables are in the topic.
+    pub async fn heartbeat_naming(&mut self, oids: &[u32]) {
+        self.lsn += 0x20;
+        let mut record = self.encoder.heartbeat(Lsn(self.lsn), now());
+        let list: Vec<String> = oids.iter().map(u32::to_string).collect();
+        record.headers.push((COPIED_HEADER.to_owned(), Bytes::from(list.join(","))));
         self.send(record).await;
     }
 

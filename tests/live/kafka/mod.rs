@@ -9,6 +9,7 @@ mod parking;
 mod partitions;
 mod protocol;
 mod publish;
+mod readiness;
 mod routes;
 mod security;
 mod topic;
@@ -101,6 +102,11 @@ impl Published {
         }
     }
 
+    /// What `publish` has logged since it was started.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("publish.log")).unwrap_or_default()
+    }
+
     /// Starts `publish` and leaves it running; its log is shown when the test fails.
     pub fn start(&self) -> Running {
         let log = self.folder.path().join("publish.log");
@@ -111,7 +117,6 @@ impl Published {
 
 impl Drop for Published {
     fn drop(&mut self) {
-        let log = fs::read_to_string(self.folder.path().join("publish.log"));
-        println!("{}", log.unwrap_or_default());
+        println!("{}", self.log());
     }
 }

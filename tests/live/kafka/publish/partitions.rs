@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Write,
     time::Duration,
 };
 
@@ -15,6 +16,7 @@ use wal2graph::{
         tail::{self, PARTITIONS_HEADER},
     },
 };
+use wal2graph_servers::{Kafka, KafkaOptions};
 
 use crate::kafka::{
     Published, kafka,
@@ -27,6 +29,13 @@ const KILLS: usize = 10;
 const SCHEMA: &str = "CREATE TABLE pt_log (id bigserial PRIMARY KEY, tx int, filler text);
     CREATE TABLE pt_gone (id int PRIMARY KEY);
     INSERT INTO pt_log (tx, filler) SELECT 0, repeat(md5(g::text), 20) FROM generate_series(1, 3000) g";
+
+fn rng() -> Rng {
+    let seed =
+        std::env::var("SEED").map_or_else(|_| fastrand::u64(..10_000), |it| it.parse().unwrap());
+    println!("SEED={seed}");
+    Rng::with_seed(seed)
+}
 
 /// Rows of one number, sometimes a row that changes again, sometimes a table that is emptied.
 async fn transaction(
@@ -141,10 +150,7 @@ async fn has_everything(published: &Published, truncates: usize) {
 
 #[tokio::test]
 async fn killed_again_and_again_every_partition_has_its_changes_in_order() {
-    let seed =
-        std::env::var("SEED").map_or_else(|_| fastrand::u64(..10_000), |it| it.parse().unwrap());
-    println!("SEED={seed}");
-    let mut rng = Rng::with_seed(seed);
+    let mut rng = rng();
     let published = Published::new("partitions", SCHEMA, "ack: kafka, partitions: 4").await;
     let (mut number, mut truncates) = (0, 0);
     for _ in 0..KILLS {
@@ -172,6 +178,56 @@ async fn killed_again_and_again_every_partition_has_its_changes_in_order() {
     let tail = tail::read(published.config().kafka().unwrap()).await.unwrap();
     assert!(tail.0.iter().all(|it| it.partitions == Some(4)), "{PARTITIONS_HEADER}");
     assert_eq!(tail.lowest(), tail.furthest());
+}
+
+#[tokio::test]
+async fn a_broker_that_dies_leaves_no_partition_behind() {
+    let mut rng = rng();
+    let mut broker = Kafka::start(&KafkaOptions::default()).unwrap();
+    let section = "ack: kafka, partitions: 4";
+    let published = Published::on(&broker, "partitions_broker", SCHEMA, section).await;
+    published.catch_up().await;
+    let (mut number, mut truncates) = (0, 0);
+    let mut running = published.start();
+    for _ in 0..3 {
+        for _ in 0..10 {
+            transaction(&published, &mut rng, &mut number, &mut truncates).await;
+        }
+        broker.kill().unwrap();
+        transaction(&published, &mut rng, &mut number, &mut truncates).await;
+        sleep(Duration::from_millis(rng.u64(0..2_000))).await;
+        broker.start_again().unwrap();
+    }
+    assert_eq!(running.terminate(Duration::from_secs(20)).await, Some(0));
+    published.catch_up().await;
+    has_everything(&published, truncates).await;
+}
+
+#[tokio::test]
+async fn a_partition_whose_records_are_gone_is_filled_again() {
+    let schema = "CREATE TABLE pe_things (id int PRIMARY KEY);
+        INSERT INTO pe_things SELECT generate_series(1, 40)";
+    let published = Published::new("emptied", schema, "ack: kafka, partitions: 2").await;
+    published.catch_up().await;
+    let topic = format!("wal2graph.{}", published.pipeline.name);
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let all_of_one = format!(
+        "{{\"version\":1,\"partitions\":[{{\"topic\":\"{topic}\",\"partition\":1,\"offset\":-1}}]}}"
+    );
+    file.write_all(all_of_one.as_bytes()).unwrap();
+    let arguments = ["--offset-json-file", file.path().to_str().unwrap()];
+    kafka().tool("org.apache.kafka.tools.DeleteRecordsCommand", &arguments).unwrap();
+    published.pipeline.sql.batch_execute("INSERT INTO pe_things VALUES (41)").await.unwrap();
+    published.catch_up().await;
+    let [first, second] = <[_; 2]>::try_from(partitions(&published.config()).await).unwrap();
+    let rows = |records: &[Record]| {
+        let rows = records.iter().map(value).filter(|it| it["op"] == "r");
+        rows.map(|value| value["after"]["id"].as_i64().unwrap()).collect::<Vec<_>>()
+    };
+    let (first, second) = (rows(&first), rows(&second));
+    let all: BTreeSet<i64> = first.iter().chain(&second).copied().collect();
+    assert!(all.is_superset(&(1..=40).collect()), "{first:?} {second:?}");
+    assert!(!second.is_empty() && first.len() > all.len() - second.len(), "copied twice");
 }
 
 async fn refused(published: &Published, said: &[&str]) {
