@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::lsn::Lsn;
+use crate::lsn::{Lsn, Stamp};
 
 /// A moment, in microseconds since 1970-01-01 UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +61,8 @@ pub struct Begin {
     pub commit_lsn: Lsn,
     /// When it committed; zero when it is not known.
     pub committed_at: Timestamp,
+    /// Where its one change stands in the source's log, when that has to be written with the rows.
+    pub stamp: Option<Stamp>,
 }
 
 /// The end of a source transaction.

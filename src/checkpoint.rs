@@ -62,19 +62,49 @@ pub enum Log {
     /// The write-ahead log, through this replication slot.
     Slot(String),
     /// A partition of a topic.
-    Partition {
-        /// The topic.
-        topic: String,
-        /// The partition's number.
-        partition: i32,
-    },
+    Partition(TopicPartition),
+}
+
+/// A partition of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    /// The topic.
+    pub topic: String,
+    /// The partition's number, from 0.
+    pub partition: i32,
+}
+
+/// Which checkpoint: a pipeline has one for each log that it reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The log.
+    pub log: Log,
+}
+
+impl Log {
+    /// The name that, with the pipeline's, identifies the checkpoint: the slot's, or
+    /// `topic/partition`. Neither a slot's nor a topic's name has a slash.
+    pub fn name(&self) -> String {
+        match self {
+            Log::Slot(name) => name.clone(),
+            Log::Partition(TopicPartition { topic, partition }) => format!("{topic}/{partition}"),
+        }
+    }
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "partition {} of {}", self.partition, self.topic)
+    }
 }
 
 impl fmt::Display for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Log::Slot(name) => write!(f, "the slot {name}"),
-            Log::Partition { topic, partition } => write!(f, "partition {partition} of {topic}"),
+            Log::Partition(partition) => write!(f, "{partition}"),
         }
     }
 }
@@ -106,8 +136,37 @@ pub struct Checkpoint {
     pub updated_at: Timestamp,
     /// The source it belongs to.
     pub origin: Origin,
+    /// How many partitions the topic has that it is of; 1 for a slot.
+    pub partitions: u32,
     /// The digest of the mapping that made the graph.
     pub mapping_digest: String,
+}
+
+impl Checkpoint {
+    /// The partition that it is of; `None` for a slot's.
+    pub fn partition(&self) -> Option<&TopicPartition> {
+        match &self.origin.log {
+            Log::Slot(_) => None,
+            Log::Partition(partition) => Some(partition),
+        }
+    }
+}
+
+/// The source's end LSN through which the graph is complete in all logs of a pipeline: the lowest of
+/// its checkpoints'. `None` if it has none, or if a partition of a topic has none yet.
+pub fn complete_through(checkpoints: &[Checkpoint]) -> Option<Lsn> {
+    let of = |topic: &str| {
+        checkpoints
+            .iter()
+            .filter_map(Checkpoint::partition)
+            .filter(|partition| partition.topic == topic)
+            .count()
+    };
+    let is_whole = |checkpoint: &Checkpoint| {
+        checkpoint.partition().is_none_or(|it| of(&it.topic) >= checkpoint.partitions as usize)
+    };
+    let is_whole = checkpoints.iter().all(is_whole);
+    checkpoints.iter().map(|checkpoint| checkpoint.lsn).min().filter(|_| is_whole)
 }
 
 /// One step of the checkpoint, compared and set in the transaction of the data it covers.

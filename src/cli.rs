@@ -268,6 +268,9 @@ pub struct ReplayArgs {
     /// or later.
     #[arg(long = "from", num_args = 1..=2, value_names = ["WHERE", "VALUE"], required = true)]
     from: Vec<String>,
+    /// Only this partition: `N`, or `TOPIC/N` [default: all]
+    #[arg(long, value_name = "PARTITION")]
+    pub partition: Option<String>,
     /// Also if records that were never applied are skipped, or rows may be missing
     #[arg(long)]
     pub yes: bool,

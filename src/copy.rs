@@ -16,7 +16,7 @@
 
 use std::{collections::BTreeMap, str::FromStr};
 
-use crate::graph::Pass;
+use crate::{graph::Pass, lsn::Lsn};
 
 /// An MVCC snapshot as `pg_current_snapshot()` prints it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -243,6 +243,29 @@ pub fn ranges(blocks: u32, parts: u32) -> Vec<(u32, Option<u32>)> {
     let parts = parts.clamp(1, blocks.max(1));
     let start = |part: u32| (u64::from(blocks) * u64::from(part) / u64::from(parts)) as u32;
     (0..parts).map(|part| (start(part), (part + 1 < parts).then(|| start(part + 1)))).collect()
+}
+
+/// What a log that is read says of the copy that it begins with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogCopy {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// Rows are still to come.
+    Unfinished,
+    /// Every row is before this position of the log.
+    FinishedBefore(Lsn),
+}
+
+impl LogCopy {
+    /// Whether a graph that has the log before `applied` still lacks rows of the copy.
+    pub fn is_under_way(self, applied: Lsn) -> bool {
+        match self {
+            LogCopy::Unknown => false,
+            LogCopy::Unfinished => true,
+            LogCopy::FinishedBefore(end) => applied < end,
+        }
+    }
 }
 
 #[cfg(test)]

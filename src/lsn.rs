@@ -44,6 +44,42 @@ impl fmt::Display for Lsn {
     }
 }
 
+/// Where a change stands in the source's log, whatever log it is read from: what is older than what.
+///
+/// Its text form is a number of [`Stamp::DIGITS`] hexadecimal digits, so that the order of texts is
+/// the order of changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stamp {
+    /// The position of its transaction's commit record.
+    pub lsn: Lsn,
+    /// Its number in the transaction, from 1; 0 stands before the transaction's first change.
+    pub number: u64,
+}
+
+impl Stamp {
+    /// The length of the text form: 16 digits of the position, 12 of the number.
+    pub const DIGITS: usize = 28;
+    /// More changes than a transaction can have.
+    const NUMBER_MAX: u64 = (1 << 48) - 1;
+
+    /// The change with this index, from 0, of the transaction committed at `lsn`.
+    pub fn of_change(lsn: Lsn, index: u64) -> Self {
+        Stamp { lsn, number: index.saturating_add(1).min(Self::NUMBER_MAX) }
+    }
+
+    /// A row that was read when everything that was committed before `lsn` was there, and nothing
+    /// that was committed at it or later.
+    pub fn of_read(lsn: Lsn) -> Self {
+        Stamp { lsn, number: 0 }
+    }
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}{:012x}", self.lsn.0, self.number)
+    }
+}
+
 /// The text is not of the form `X/Y` with two hexadecimal numbers of at most 32 bits.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not an LSN: expected two hexadecimal numbers such as 16/B374D848")]
@@ -66,7 +102,7 @@ impl FromStr for Lsn {
 
 #[cfg(test)]
 mod tests {
-    use super::Lsn;
+    use super::{Lsn, Stamp};
 
     #[test]
     fn text_form_is_postgresqls() {
@@ -80,6 +116,24 @@ mod tests {
         assert_eq!(Lsn(0x0160_0028).without_page_header(), Lsn(0x0160_0000));
         assert_eq!(Lsn(0x0160_2018).without_page_header(), Lsn(0x0160_2000));
         assert_eq!(Lsn(0x0160_2030).without_page_header(), Lsn(0x0160_2030));
+    }
+
+    #[test]
+    fn the_order_of_stamps_is_that_of_their_texts() {
+        let stamps = [
+            Stamp::default(),
+            Stamp::of_change(Lsn::ZERO, 0),
+            Stamp::of_read(Lsn(0xFF)),
+            Stamp::of_change(Lsn(0xFF), 0),
+            Stamp::of_change(Lsn(0xFF), 9),
+            Stamp::of_change(Lsn(0xFF), 10),
+            Stamp::of_change(Lsn(0xFF), u64::MAX),
+            Stamp::of_read(Lsn(0x100)),
+            Stamp::of_read(Lsn(u64::MAX)),
+        ];
+        let texts = stamps.map(|stamp| stamp.to_string());
+        assert!(stamps.is_sorted() && texts.is_sorted(), "{texts:?}");
+        assert!(texts.iter().all(|text| text.len() == Stamp::DIGITS), "{texts:?}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `check`: everything that would keep `run` from working, each with its fix.
 
+mod kafka;
+
 use std::fmt;
 
 use serde::Serialize;
@@ -49,20 +51,17 @@ enum Verdict {
 /// Prints the report; a failure in it is one of the command.
 pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), CommandError> {
     let mut report = Report::default();
-    let mapping = match super::read_catalog(config).await {
-        Ok((sql, catalog)) => source(config, &sql, &catalog, &mut report).await?,
+    let (mapping, catalog) = match super::read_catalog(config).await {
+        Ok((sql, catalog)) => (source(config, &sql, &catalog, &mut report).await?, Some(catalog)),
         Err(error) => {
             report.failure(
                 error.to_string(),
                 "see that --source-url is right and the role may log in",
             );
-            None
+            (None, None)
         }
     };
-    #[cfg(feature = "kafka")]
-    if let Ok(options) = config.kafka() {
-        kafka(options, &mut report).await;
-    }
+    let topics = kafka::topics(config, &mut report).await;
     // A publisher that acknowledges what Kafka has needs no graph.
     let needs_graph = config.kafka().map_or(true, |kafka| kafka.ack == Ack::Graph);
     if (needs_graph || config.graph().is_ok())
@@ -72,6 +71,8 @@ pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), CommandEr
             format!("Neo4j: {error}"),
             "see that --graph-url, user, password (NEO4J_PASSWORD) and database are right",
         );
+    } else if let (Some(mapping), Some(catalog), true) = (&mapping, &catalog, topics) {
+        kafka::apply(config, mapping, catalog, &mut report).await;
     }
     match args.json {
         true => print_json(&report)?,
@@ -202,29 +203,6 @@ async fn rights(
     Ok(())
 }
 
-/// The topic of `publish` and `apply`.
-#[cfg(feature = "kafka")]
-async fn kafka(options: &crate::kafka::Options, report: &mut Report) {
-    use crate::kafka::topic;
-    let name = &options.topic;
-    match topic::look(options).await {
-        Ok(None) => report.ok(format!("Kafka answers; publish will create the topic {name}")),
-        Ok(Some(topic)) => {
-            report.ok(format!("Kafka answers; the topic {name} is there"));
-            for topic::Remark { is_definite, what, fix } in topic.remarks(options) {
-                match is_definite {
-                    true => report.failure(what, fix),
-                    false => report.warning(format!("{what}. {fix}")),
-                }
-            }
-        }
-        Err(error) => report.failure(
-            error.to_string(),
-            "see that kafka.brokers is right, and kafka.properties where the brokers ask for TLS or a log-in",
-        ),
-    }
-}
-
 async fn graph(
     config: &Config,
     mapping: Option<&Mapping>,
@@ -242,11 +220,17 @@ async fn graph(
     }
     let Some(mapping) = mapping else { return Ok(()) };
     data(&graph, mapping, report).await?;
-    match neo4j::checkpoint::read(&graph, &config.pipeline).await? {
+    let checkpoints = neo4j::checkpoint::read_all(&graph, &config.pipeline).await?;
+    match checkpoints.first() {
         None => foreign_nodes(&graph, mapping, report).await?,
+        Some(first) if first.partition().is_some() => {
+            for checkpoint in &checkpoints {
+                kafka::checkpoint(config, mapping, checkpoint, report);
+            }
+        }
         Some(checkpoint) => {
             let sql = crate::postgres::connect::sql(&config.source).await?;
-            match run::setup::check_checkpoint(config, &sql.client, mapping, &checkpoint).await {
+            match run::setup::check_checkpoint(config, &sql.client, mapping, checkpoint).await {
                 Ok(()) => report.ok(format!("the graph is at {}", checkpoint.lsn)),
                 Err(error) => {
                     report.failure("the graph does not fit the source", error.to_string())

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::{
-    checkpoint::{Checkpoint, Epoch},
+    checkpoint::{Checkpoint, Epoch, Identity, Log},
     config::Config,
     graph::Model,
     metrics::Metrics,
-    neo4j::{self, Connection, TellRetry, Writer, checkpoint::Follows, claim},
+    neo4j::{self, Connection, TellRetry, Writer, claim},
     pipeline::Status,
 };
 
@@ -24,10 +24,11 @@ pub async fn open(config: &Config, model: &Model) -> Result<Connection, CommandE
     Ok(graph)
 }
 
-/// Claims the pipeline: whoever else writes for it is fenced from then on. Only for who holds what
+/// Claims a log of the pipeline: whoever else writes for it is fenced from then on. Only for who holds what
 /// is read: the slot, or the partition.
-pub async fn claim(config: &Config) -> Result<Checkpoint, CommandError> {
-    let claimed = claim::claim(config.graph()?, &config.pipeline, claim::PATIENCE).await;
+pub async fn claim(config: &Config, log: &Log) -> Result<Checkpoint, CommandError> {
+    let identity = identity(config, log.clone());
+    let claimed = claim::claim(config.graph()?, &identity, claim::PATIENCE).await;
     let claimed = claimed.map_err(|error| CommandError::NotYet(error.to_string()))?;
     for transaction in &claimed.terminated {
         tracing::warn!(transaction, "ended a stopped writer's transaction");
@@ -35,17 +36,22 @@ pub async fn claim(config: &Config) -> Result<Checkpoint, CommandError> {
     Ok(claimed.checkpoint)
 }
 
+/// Which checkpoint a log of the pipeline has.
+pub fn identity(config: &Config, log: Log) -> Identity {
+    Identity { pipeline: config.pipeline.clone(), log }
+}
+
 /// A writer under a claimed epoch.
 pub fn writer(
     config: &Config,
     metrics: &Arc<Metrics>,
+    log: Log,
     epoch: Epoch,
-    follows: Follows,
 ) -> Result<Writer, CommandError> {
     let metrics = metrics.clone();
     let tell: TellRetry = Arc::new(move |reason| metrics.counts().retried(reason));
     let connection = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
-    Ok(Writer::new(connection, &config.pipeline, epoch).following(follows).telling(tell))
+    Ok(Writer::new(connection, identity(config, log), epoch).telling(tell))
 }
 
 /// A sink over a writer.

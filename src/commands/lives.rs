@@ -23,6 +23,19 @@ const PAUSE_MAX: Duration = Duration::from_secs(15);
 /// A run that lasted this long starts again with the shortest pause.
 const HEALTHY: Duration = Duration::from_secs(30);
 
+/// The pauses between attempts: longer and longer, until one of them lasted.
+#[derive(Default)]
+pub struct Pause(Duration);
+
+impl Pause {
+    /// The pause after an attempt that lasted so long.
+    pub fn after(&mut self, lasted: Duration) -> Duration {
+        let longer = if lasted > HEALTHY { PAUSE_MIN } else { self.0 * 2 };
+        self.0 = longer.clamp(PAUSE_MIN, PAUSE_MAX);
+        self.0
+    }
+}
+
 /// Lives until an attempt ends well, the program is asked to stop, or something has to be changed
 /// first. `attempt` is one connected life.
 pub async fn live(
@@ -36,7 +49,7 @@ pub async fn live(
         told.stopping();
         stopping.send_replace(requested.is_ok());
     });
-    let mut pause = PAUSE_MIN;
+    let mut pause = Pause::default();
     loop {
         let started = Instant::now();
         let error = match attempt(&stop).await {
@@ -44,15 +57,13 @@ pub async fn live(
             Err(error) if error.is_transient() => error,
             Err(error) => return Err(error),
         };
-        if started.elapsed() > HEALTHY {
-            pause = PAUSE_MIN;
-        }
+        let pause = pause.after(started.elapsed());
         tracing::warn!(%error, again_in_ms = pause.as_millis() as u64, "not connected");
         metrics.waiting(error.to_string());
         metrics.counts().retried("reconnect");
         tokio::select! {
             () = stopped(stop.clone()) => return Ok(()),
-            () = sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
+            () = sleep(pause) => {}
         }
     }
 }

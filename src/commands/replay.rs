@@ -1,10 +1,12 @@
-//! `replay`: sets the group's offset, so that the next `apply` begins there.
+//! `replay`: sets the group's offsets, so that the next `apply` begins there.
 //!
 //! It does what Kafka's own reset tool does, and what that can not: it says beforehand what `apply`
-//! will make of it, and carries the user's word where something would be lost.
+//! will make of it, and carries the user's word where something would be lost. Of several partitions
+//! all are set, or none.
 
 use crate::{
     change::Timestamp,
+    checkpoint::TopicPartition,
     cli::{ReplayArgs, ReplayFrom},
     config::Config,
     kafka::offsets::Asking,
@@ -14,30 +16,75 @@ use crate::{
 
 use super::{
     CommandError,
-    apply::start::{self, Found},
+    apply::{start::Found, topology::Topology},
     print, read_catalog,
 };
 
-/// Sets the offset, and prints what the next `apply` does.
+/// Sets the offsets, and prints what the next `apply` does.
 pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), CommandError> {
     let from = args.from().map_err(CommandError::Usage)?;
     let asking = Asking::new(config.kafka()?)?;
     let graph = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
-    start::check_topic(config, &asking, &graph).await?;
+    let topology = Topology::look(config, &asking, &graph).await?;
+    let chosen = chosen(&topology, args.partition.as_deref())?;
+    if chosen.len() > 1 && matches!(from, ReplayFrom::Offset(_)) {
+        return Err(CommandError::Usage(
+            "an offset is one of a partition, and there are several: name one with --partition"
+                .to_owned(),
+        ));
+    }
     let (_sql, catalog) = read_catalog(config).await?;
-    let found = Found::look(config, &catalog, &asking, &graph).await?;
-    let offset = match from {
-        ReplayFrom::Earliest => found.log.start,
-        ReplayFrom::Offset(offset) => offset,
-        ReplayFrom::DateTime(at) => {
-            let at = Timestamp { unix_micros: at.timestamp_micros() };
-            asking.offset_at(at).await?
+    let (mut to, mut text) = (Vec::new(), String::new());
+    for at in chosen {
+        if topology.is_spread() && asking.log(&at).await?.end == 0 {
+            // Nothing was ever in it.
+            continue;
+        }
+        let found = Found::look(config, &catalog, &asking, &graph, &at).await?;
+        let offset = match from {
+            ReplayFrom::Earliest => found.log.start,
+            ReplayFrom::Offset(offset) => offset,
+            ReplayFrom::DateTime(time) => {
+                let time = Timestamp { unix_micros: time.timestamp_micros() };
+                asking.offset_at(&at, time).await?
+            }
+        };
+        let metadata = requested_metadata(&config.pipeline, args.yes);
+        let group = GroupOffset { offset, metadata };
+        let decision = found.decide(config, Some(group.clone()));
+        let of = if topology.is_spread() { format!("{at}: ") } else { String::new() };
+        match said(&decision) {
+            Ok(said) => text += &format!("{of}{said}\n"),
+            Err(refusal) => return Err(CommandError::Definite(format!("{of}{refusal}"))),
+        }
+        to.push((at, group));
+    }
+    asking.set_group_offsets(&to).await?;
+    print(&text)
+}
+
+/// The partition that was named, as `N` or `TOPIC/N`; all of them if none was.
+fn chosen(topology: &Topology, named: Option<&str>) -> Result<Vec<TopicPartition>, CommandError> {
+    let is_named = |at: &TopicPartition| match named {
+        None => true,
+        Some(name) => {
+            name == at.partition.to_string() || name == format!("{}/{}", at.topic, at.partition)
         }
     };
-    let metadata = requested_metadata(&config.pipeline, args.yes);
-    let group = GroupOffset { offset, metadata };
-    let text = match found.decide(config, Some(group.clone())) {
-        Decision::Refuse(refusal) => return Err(CommandError::Definite(refusal.to_string())),
+    let chosen: Vec<_> = topology.partitions().filter(is_named).collect();
+    match chosen.is_empty() {
+        true => Err(CommandError::Usage(format!(
+            "--partition {}: there is no such partition",
+            named.unwrap_or_default()
+        ))),
+        false => Ok(chosen),
+    }
+}
+
+/// What the next `apply` does.
+fn said(decision: &Decision) -> Result<String, String> {
+    Ok(match decision {
+        Decision::Refuse(refusal) => return Err(refusal.to_string()),
         Decision::Replay { from, until } => {
             format!(
                 "the next `wal2graph apply` applies offsets {from} to {until} again, and goes on"
@@ -52,7 +99,5 @@ pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), CommandEr
             format!("the next `wal2graph apply` fills the graph from offset {from}")
         }
         Decision::FromCheckpoint => "nothing changes".to_owned(),
-    };
-    asking.set_group_offset(group).await?;
-    print(&text)
+    })
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::{
     change::Timestamp,
+    checkpoint::complete_through,
     cli::ReportArgs,
     config::Config,
     copy::Progress,
@@ -94,17 +95,17 @@ async fn read(config: &Config) -> Result<Status, CommandError> {
     let slot = setup::slot(&source.client, &config.slot).await?;
     let flushed = setup::flushed(&source.client).await?.without_page_header();
     let graph = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
-    let checkpoint = neo4j::checkpoint::read(&graph, &config.pipeline).await?;
+    let checkpoints = neo4j::checkpoint::read_all(&graph, &config.pipeline).await?;
+    let checkpoint = checkpoints.iter().min_by_key(|checkpoint| checkpoint.lsn);
     let progress = copy_progress::read(&graph, &config.pipeline).await?;
-    let applied = checkpoint.as_ref().map(|checkpoint| checkpoint.lsn);
-    let part = checkpoint.as_ref().and_then(|checkpoint| checkpoint.position.part);
+    let applied = complete_through(&checkpoints);
+    let part = checkpoint.and_then(|checkpoint| checkpoint.position.part);
     let behind = applied.map(|lsn| flushed.bytes_since(lsn));
     let now = Timestamp { unix_micros: chrono::Utc::now().timestamp_micros() };
     let since = checkpoint
-        .as_ref()
         .map(|checkpoint| (now.unix_micros - checkpoint.updated_at.unix_micros) as f64 / 1e6);
     let running = slot.as_ref().is_some_and(|slot| slot.active_pid.is_some());
-    let topic = TopicStatus::read(config, checkpoint.as_ref()).await;
+    let topic = TopicStatus::read(config, &checkpoints).await;
     Ok(Status {
         pipeline: config.pipeline.clone(),
         state: match (&checkpoint, &topic, running, progress.is_empty()) {
@@ -126,8 +127,8 @@ async fn read(config: &Config) -> Result<Status, CommandError> {
         copy: copy_status(&progress),
         placeholders: count(&graph, "_Placeholder").await?,
         incomplete: count(&graph, "_Incomplete").await?,
-        epoch: checkpoint.as_ref().map(|checkpoint| checkpoint.epoch.0),
-        mapping_digest: checkpoint.map(|checkpoint| checkpoint.mapping_digest),
+        epoch: checkpoint.map(|checkpoint| checkpoint.epoch.0),
+        mapping_digest: checkpoint.map(|checkpoint| checkpoint.mapping_digest.clone()),
     })
 }
 

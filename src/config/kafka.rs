@@ -7,10 +7,14 @@ use serde::Deserialize;
 
 use crate::{
     cli::Global,
-    kafka::{Ack, NewTopic, Options, Properties, Retention, TopicName},
+    envelope::{DecimalHandling, DecodeOptions, TimePrecision},
+    kafka::{Ack, NewTopic, Options, Properties, Retention, TopicName, Unreadable},
 };
 
 use super::{ConfigError, Expand, duration};
+
+/// Every partition has a heartbeat with every batch: more of them cost more than they bring.
+const PARTITIONS_MAX: u16 = 1_000;
 
 /// Kafka between, for `publish` and `apply`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -20,21 +24,53 @@ pub struct RawKafka {
     pub brokers: Option<String>,
     /// The topic. Default: `wal2graph.` and the pipeline's name.
     pub topic: Option<String>,
+    /// Instead of `topic`, for `apply` alone: the topics of somebody else's publisher. Debezium has
+    /// one for each table.
+    pub topics: Vec<String>,
     /// The consumer group of `apply`. Default: `wal2graph-` and the pipeline's name.
     pub group: Option<String>,
     /// What lets go of the source's log: `graph` when the graph has it, `kafka` when Kafka has it.
     /// Default: `graph`.
     pub ack: Option<Ack>,
-    /// How many partitions the topic has. Only 1 for now: it keeps the order of commits.
+    /// How many partitions the topic gets when it is made, 1 to 1000. Default: 1, which keeps
+    /// transactions whole and in their order. With more, each key has its partition.
     pub partitions: Option<u16>,
     /// How many brokers keep each record, when the topic is made. Default: the cluster's.
     pub replication_factor: Option<u16>,
     /// How long records are kept, when the topic is made: `7d`, `36h`, or `forever`. Default: the
     /// cluster's.
     pub retention: Option<String>,
+    /// What `apply` does with a record that is no envelope: `stop`, or `park` it in another topic and
+    /// go on. Default: `stop`.
+    pub unreadable: Option<RawUnreadable>,
+    /// The topic that such records are parked in. Default: the topic's name and `.parked`.
+    pub parking_topic: Option<String>,
+    /// How Debezium writes values, for records of its own that have no schema block.
+    pub debezium: RawDebezium,
     /// librdkafka's own settings, by their names there: `security.protocol`, `sasl.password`,
     /// `ssl.ca.location`, `compression.type`.
     pub properties: BTreeMap<String, Setting>,
+}
+
+/// What `apply` does with a record that is no envelope.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RawUnreadable {
+    /// It stops.
+    #[default]
+    Stop,
+    /// It goes to the parking topic as it is, and what is behind it is applied.
+    Park,
+}
+
+/// Settings of Debezium's connector, as they are there.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawDebezium {
+    /// Its `decimal.handling.mode`. Default: `precise`.
+    pub decimal_handling_mode: DecimalHandling,
+    /// Its `time.precision.mode`. Default: `adaptive`.
+    pub time_precision_mode: TimePrecision,
 }
 
 /// A setting of librdkafka: text, a number, or true or false.
@@ -76,19 +112,86 @@ pub(super) fn kafka(
         .clone()
         .map_or_else(|| expand("kafka.brokers", &raw.brokers), |it| Ok(Some(it)))?;
     let brokers = brokers.filter(|brokers| !brokers.is_empty()).ok_or(ConfigError::NoBrokers)?;
-    let topic =
-        expand("kafka.topic", &raw.topic)?.unwrap_or_else(|| format!("wal2graph.{pipeline}"));
-    let topic = TopicName::new(&topic).ok_or(ConfigError::Topic(topic))?;
+    let topics = topics(raw, pipeline, expand)?;
     let group =
         expand("kafka.group", &raw.group)?.unwrap_or_else(|| format!("wal2graph-{pipeline}"));
-    if let Some(partitions) = raw.partitions.filter(|partitions| *partitions != 1) {
+    if let Some(partitions) = raw.partitions.filter(|it| !(1..=PARTITIONS_MAX).contains(it)) {
         return Err(ConfigError::Partitions(partitions));
     }
     let retention = expand("kafka.retention", &raw.retention)?.map(retention).transpose()?;
-    let new_topic = NewTopic { replication_factor: raw.replication_factor, retention };
+    let (partitions, replication_factor) = (raw.partitions, raw.replication_factor);
+    let new_topic = NewTopic { partitions, replication_factor, retention };
+    let unreadable = unreadable(raw, &topics, expand)?;
+    let decoding = DecodeOptions {
+        decimal_handling: raw.debezium.decimal_handling_mode,
+        time_precision: raw.debezium.time_precision_mode,
+    };
     let properties = properties(&raw.properties, expand)?;
     let ack = raw.ack.unwrap_or_default();
-    Ok(Some(Options { brokers, topic, group, ack, new_topic, properties }))
+    let topic = topics[0].clone();
+    Ok(Some(Options {
+        brokers,
+        topic,
+        topics,
+        group,
+        ack,
+        new_topic,
+        unreadable,
+        decoding,
+        properties,
+    }))
+}
+
+/// The topics, of which there is one at least.
+fn topics(
+    raw: &RawKafka,
+    pipeline: &str,
+    expand: &Expand<'_>,
+) -> Result<Vec<TopicName>, ConfigError> {
+    let named = expand("kafka.topic", &raw.topic)?;
+    let names = match (named, raw.topics.is_empty()) {
+        (Some(_), false) => return Err(ConfigError::TopicAndTopics),
+        (Some(name), true) => vec![name],
+        (None, true) => vec![format!("wal2graph.{pipeline}")],
+        (None, false) => {
+            let each = raw.topics.iter().map(|name| expand("kafka.topics", &Some(name.clone())));
+            each.map(|name| name.map(Option::unwrap_or_default)).collect::<Result<_, _>>()?
+        }
+    };
+    let key = if raw.topics.is_empty() { "kafka.topic" } else { "kafka.topics" };
+    let mut topics: Vec<TopicName> = Vec::with_capacity(names.len());
+    for name in names {
+        let topic = topic_name(key, name)?;
+        if topics.contains(&topic) {
+            return Err(ConfigError::TopicTwice(topic));
+        }
+        topics.push(topic);
+    }
+    Ok(topics)
+}
+
+fn topic_name(key: &'static str, name: String) -> Result<TopicName, ConfigError> {
+    TopicName::new(&name).ok_or(ConfigError::Topic { key, name })
+}
+
+fn unreadable(
+    raw: &RawKafka,
+    topics: &[TopicName],
+    expand: &Expand<'_>,
+) -> Result<Unreadable, ConfigError> {
+    let named = expand("kafka.parking_topic", &raw.parking_topic)?;
+    match (raw.unreadable.unwrap_or_default(), named) {
+        (RawUnreadable::Stop, None) => Ok(Unreadable::Stop),
+        (RawUnreadable::Stop, Some(_)) => Err(ConfigError::ParkingUnused),
+        (RawUnreadable::Park, named) => {
+            let name = named.unwrap_or_else(|| format!("{}.parked", topics[0]));
+            let parking = topic_name("kafka.parking_topic", name)?;
+            match topics.contains(&parking) {
+                true => Err(ConfigError::ParkingIsRead(parking)),
+                false => Ok(Unreadable::Park(parking)),
+            }
+        }
+    }
 }
 
 fn retention(text: String) -> Result<Retention, ConfigError> {

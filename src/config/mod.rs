@@ -16,14 +16,14 @@ use std::path::PathBuf;
 
 use crate::{
     cli::Global,
-    kafka::Options as KafkaOptions,
+    kafka::{Options as KafkaOptions, TopicName},
     mapping::edit::Edits,
     neo4j,
     postgres::connect::{SourceUrl, UrlError},
 };
 
 pub use http::{Http, Listen};
-pub use kafka::{RawKafka, Setting};
+pub use kafka::{RawDebezium, RawKafka, RawUnreadable, Setting};
 pub use raw::{RawConfig, RawGraph, RawHttp, RawLimits, RawSource};
 pub use substitute::SubstituteError;
 
@@ -98,11 +98,33 @@ pub enum ConfigError {
     #[error("no Kafka: give --brokers or kafka.brokers in the file, for example localhost:9092")]
     NoBrokers,
     /// A name that can not name a topic.
-    #[error("kafka.topic {0:?}: expected 1 to 249 of a-z, A-Z, 0-9, `.`, `_` and `-`")]
-    Topic(String),
-    /// More partitions than there can be.
+    #[error("{key} {name:?}: expected 1 to 249 of a-z, A-Z, 0-9, `.`, `_` and `-`")]
+    Topic {
+        /// The key in the file.
+        key: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// One topic and several.
     #[error(
-        "kafka.partitions {0}: expected 1. One partition keeps the order of commits; several are not there yet"
+        "kafka.topic and kafka.topics: give one of them. `publish` writes to one topic; `topics` is for `apply`, and \
+         for topics that somebody else publishes"
+    )]
+    TopicAndTopics,
+    /// A topic would be read twice.
+    #[error("kafka.topics: {0} is there twice. Remove one")]
+    TopicTwice(TopicName),
+    /// Records would be parked where they are read.
+    #[error("kafka.parking_topic {0}: it is read as well. Name another one")]
+    ParkingIsRead(TopicName),
+    /// Nothing is parked.
+    #[error(
+        "kafka.parking_topic has no meaning without `unreadable: park`. Add that, or remove it"
+    )]
+    ParkingUnused,
+    /// Fewer or more partitions than there can be.
+    #[error(
+        "kafka.partitions {0}: expected 1 to 1000. One keeps transactions whole and in their order"
     )]
     Partitions(u16),
     /// A retention that is none.

@@ -488,6 +488,7 @@ impl Piece {
             committed_at: self.begin.committed_at,
             first_event: self.first_event,
             changes: self.changes.len(),
+            stamp: self.begin.stamp,
             end: match self.end {
                 PieceEnd::Whole(end) | PieceEnd::LastPart(end) => Some(end.lsn),
                 PieceEnd::Part(_) => None,

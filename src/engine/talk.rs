@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     change::{Change, Event, Timestamp},
     checkpoint::Advance,
-    lsn::Lsn,
+    lsn::{Lsn, Stamp},
 };
 
 /// How much goes into one graph transaction, and how much waits.
@@ -82,6 +82,12 @@ impl Batch {
         self.shares.iter().map(|share| share.xid).collect()
     }
 
+    /// What each of its changes was stamped with, in their order.
+    pub fn stamps(&self) -> impl Iterator<Item = Option<Stamp>> + use<> {
+        let shares: Vec<_> = self.shares.iter().map(|it| (it.stamp, it.changes)).collect();
+        shares.into_iter().flat_map(|(stamp, changes)| std::iter::repeat_n(stamp, changes))
+    }
+
     /// When each transaction that it completes was committed, in source order, as far as that is
     /// known.
     pub fn commits(&self) -> Vec<Timestamp> {
@@ -106,6 +112,8 @@ pub struct Share {
     pub changes: usize,
     /// Its end LSN, if these are its last changes.
     pub end: Option<Lsn>,
+    /// What [`crate::change::Begin::stamp`] said.
+    pub stamp: Option<Stamp>,
 }
 
 /// The stream does not fit the checkpoint it was started from.

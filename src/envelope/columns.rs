@@ -91,6 +91,18 @@ fn relation_column(table: &catalog::Table, column: &catalog::Column) -> Relation
     }
 }
 
+/// The columns that key the records of a table; `None` if its records have no key.
+pub fn record_key(table: &catalog::Table) -> Option<Vec<String>> {
+    match &table.replica_identity {
+        catalog::ReplicaIdentity::Default | catalog::ReplicaIdentity::Index { .. } => {
+            table.identity_columns().filter(|key| !key.is_empty()).map(<[String]>::to_vec)
+        }
+        catalog::ReplicaIdentity::Full | catalog::ReplicaIdentity::Nothing => {
+            key_without_identity(table)
+        }
+    }
+}
+
 /// The columns that key the records of a table whose replica identity does not say it.
 pub(super) fn key_without_identity(table: &catalog::Table) -> Option<Vec<String>> {
     table.identifying_keys().next().map(|key| key.columns.clone())

@@ -108,6 +108,14 @@ impl Decoder {
         }
     }
 
+    /// The same for a topic whose keys are spread over partitions: the delete and the insert of a key
+    /// change, and each table of a TRUNCATE, are changes of their own.
+    #[must_use]
+    pub fn apart(mut self) -> Decoder {
+        self.joiner.take_apart();
+        self
+    }
+
     /// The table as decoded changes describe it: all columns that can be sent.
     pub fn relation(&self, table: &TableName) -> Option<&Arc<Relation>> {
         self.table(&table.schema, &table.name).map(|index| &self.tables[index].relation)

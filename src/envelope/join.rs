@@ -5,6 +5,9 @@
 //! t 0 of n   t 1 of n  ..  t n-1       ->  Truncate
 //! anything else in between             ->  what was held alone, then that
 //! ```
+//!
+//! Where a change's records are in several partitions, nothing is held: each record is a change of
+//! its own, so that what becomes of it does not depend on which others are in the same partition.
 
 use std::sync::Arc;
 
@@ -30,6 +33,28 @@ pub(super) enum Next {
     },
 }
 
+impl Next {
+    /// The record's own part of its change.
+    fn apart(self) -> Decoded {
+        match self {
+            Next::Alone(alone) => alone,
+            Next::KeyChangeBegins { source, relation, before } => {
+                Decoded::Change { source, change: Change::Delete { relation, before } }
+            }
+            Next::KeyChangeEnds { source, relation, new, .. } => {
+                let source = Source { part: 1, ..source };
+                Decoded::Change { source, change: Change::Insert { relation, new } }
+            }
+            Next::Truncate { source, relation: Some(relation), .. } => {
+                Decoded::Change { source, change: Change::Truncate { relations: vec![relation] } }
+            }
+            Next::Truncate { source, relation: None, schema, table, .. } => {
+                Decoded::Foreign { source, schema, table }
+            }
+        }
+    }
+}
+
 /// What is held until its rest comes.
 #[derive(Clone, Debug)]
 enum Held {
@@ -41,9 +66,16 @@ enum Held {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Joiner {
     held: Option<Held>,
+    /// Nothing is joined.
+    apart: bool,
 }
 
 impl Joiner {
+    /// Takes every record for itself from now on.
+    pub fn take_apart(&mut self) {
+        self.apart = true;
+    }
+
     pub fn is_holding(&self) -> bool {
         self.held.is_some()
     }
@@ -51,6 +83,7 @@ impl Joiner {
     /// What the next record makes of what is held, and what it is itself.
     pub fn accept(&mut self, next: Next, decoded: &mut Vec<Decoded>) {
         match next {
+            next if self.apart => decoded.push(next.apart()),
             Next::Alone(Decoded::Tombstone) => decoded.push(Decoded::Tombstone),
             Next::Alone(alone) => {
                 self.flush(decoded);

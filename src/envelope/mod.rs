@@ -38,6 +38,7 @@ use bytes::Bytes;
 use crate::change::{Change, Relation, Timestamp, Tuple};
 use crate::lsn::Lsn;
 
+pub use columns::record_key;
 pub use decode::{DecodeError, Decoder, UnknownColumn};
 pub use encode::{EncodeError, Encoder, Names};
 pub use options::{DecimalHandling, DecodeOptions, TimePrecision};
@@ -110,6 +111,9 @@ pub struct Source {
     pub xid: Option<u32>,
     /// When the transaction committed, or the row was read.
     pub at: Option<Timestamp>,
+    /// Which of its change's parts it is, from 0: the insert of a key change is 1, the tables of a
+    /// TRUNCATE are counted. Parts share a place, and may each be in a partition of its own.
+    pub part: u64,
 }
 
 /// What a record says.

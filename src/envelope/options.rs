@@ -1,5 +1,8 @@
 //! How Debezium was told to write values.
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 /// How Debezium was told to write values, for records without a schema block. With one, the block
 /// says it. Our own records are read the same way whatever is set here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,7 +14,8 @@ pub struct DecodeOptions {
 }
 
 /// Debezium's `decimal.handling.mode`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum DecimalHandling {
     /// `precise`, its default: the unscaled number's bytes in base64; the scale is the column's,
     /// or stands beside them.
@@ -24,7 +28,8 @@ pub enum DecimalHandling {
 }
 
 /// Debezium's `time.precision.mode`. Times with a zone are ISO-8601 text in each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum TimePrecision {
     /// `adaptive`, its default: milli- or microseconds by the column's precision.
     #[default]

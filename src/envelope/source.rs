@@ -34,7 +34,7 @@ impl<'a> Block<'a> {
         let index = source.read("truncate_index", Json::u64)?.unwrap_or(0);
         let count = source.read("truncate_count", Json::u64)?.unwrap_or(1);
         Ok(Block {
-            source: Source { place, history, lsn, xid, at },
+            source: Source { place, history, lsn, xid, at, part: index },
             schema: name("schema")?,
             table: name("table")?,
             snapshot: snapshot(source),

@@ -13,9 +13,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::lsn::Stamp;
+
 use super::{
     model::TableIndex,
     mutation::{Cell, Event, Key, Reference, Row},
+    statement::Reach,
 };
 
 /// A folded batch.
@@ -28,8 +31,8 @@ pub struct Mutations {
 /// What a batch does to one table.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TableMutations {
-    /// All rows that were there before the batch go first.
-    pub truncate: bool,
+    /// The rows that go first, of those that were there before the batch.
+    pub truncate: Option<Reach>,
     /// Keys that went or changed, in stream order, after the truncate.
     pub steps: Vec<Step>,
     /// The rows at their final keys.
@@ -60,6 +63,8 @@ pub struct FoldedRow {
     pub inserted: bool,
     /// Its key changed in this batch.
     pub moved: bool,
+    /// Where the last event that filled it stands in the source's log, if that is written.
+    pub stamp: Option<Stamp>,
 }
 
 impl Mutations {
@@ -74,16 +79,21 @@ impl Mutations {
 
     /// Folds one more event.
     pub fn push(&mut self, event: Event) {
+        self.push_at(event, None);
+    }
+
+    /// Folds one more event, which stands here in the source's log.
+    pub fn push_at(&mut self, event: Event, stamp: Option<Stamp>) {
         match event {
             Event::Insert { table, key, row } => {
-                let row = FoldedRow { row, inserted: true, moved: false };
+                let row = FoldedRow { inserted: true, ..FoldedRow::updated(row, stamp) };
                 self.table(table).rows.insert(key, row);
             }
             Event::Update { table, key, row } => {
                 let rows = &mut self.table(table).rows;
                 match rows.get_mut(&key) {
-                    Some(known) => known.row.merge(row),
-                    None => drop(rows.insert(key, FoldedRow::updated(row))),
+                    Some(known) => known.merge(row, stamp),
+                    None => drop(rows.insert(key, FoldedRow::updated(row, stamp))),
                 }
             }
             Event::Move { table, from, to, row } => {
@@ -91,10 +101,10 @@ impl Mutations {
                 let table = self.table(table);
                 let moved = match table.rows.remove(&from) {
                     Some(mut known) => {
-                        known.row.merge(row);
+                        known.merge(row, stamp);
                         FoldedRow { moved: true, ..known }
                     }
-                    None => FoldedRow { moved: true, ..FoldedRow::updated(row) },
+                    None => FoldedRow { moved: true, ..FoldedRow::updated(row, stamp) },
                 };
                 table.rows.insert(to.clone(), moved);
                 table.steps.push(Step::Move { from, to });
@@ -105,9 +115,11 @@ impl Mutations {
                 table.steps.push(Step::Drop(key));
             }
             Event::Truncate { tables } => {
+                let reach = stamp.map_or(Reach::All, Reach::Before);
                 for table in tables {
-                    *self.table(table) =
-                        TableMutations { truncate: true, ..TableMutations::default() };
+                    let table = self.table(table);
+                    let truncate = table.truncate.max(Some(reach));
+                    *table = TableMutations { truncate, ..TableMutations::default() };
                 }
             }
         }
@@ -119,8 +131,13 @@ impl Mutations {
 }
 
 impl FoldedRow {
-    fn updated(row: Row) -> Self {
-        FoldedRow { row, inserted: false, moved: false }
+    fn updated(row: Row, stamp: Option<Stamp>) -> Self {
+        FoldedRow { row, inserted: false, moved: false, stamp }
+    }
+
+    fn merge(&mut self, later: Row, stamp: Option<Stamp>) {
+        self.row.merge(later);
+        self.stamp = stamp;
     }
 }
 

@@ -67,13 +67,13 @@ pub fn plan(model: &Model, mutations: Mutations, circumstances: Circumstances) -
         .into_iter()
         .partition(|(table, _)| matches!(model.table(*table).shape, Shape::Node(_)));
     for (table, mutations) in &nodes {
-        if mutations.truncate {
-            statements.push(Statement::ClearNodes { table: *table });
+        if let Some(reach) = mutations.truncate {
+            statements.push(Statement::ClearNodes { table: *table, reach });
         }
     }
     for (table, mutations) in &relationships {
-        if mutations.truncate {
-            statements.push(Statement::ClearRelationships { table: *table });
+        if let Some(reach) = mutations.truncate {
+            statements.push(Statement::ClearRelationships { table: *table, reach });
         }
     }
     let mut of_nodes = Vec::new();
@@ -260,8 +260,10 @@ fn upsert_nodes(
     let mut groups: BTreeMap<(Completeness, bool, Known), Vec<NodeRow>> = BTreeMap::new();
     for (key, folded) in mutations.rows {
         let (completeness, new) = (completeness(&folded, circumstances), folded.inserted);
+        let stamp = folded.stamp;
         let (known, values) = known_values(folded.row);
-        groups.entry((completeness, new, known)).or_default().push(NodeRow { key, values });
+        let row = NodeRow { key, values, stamp };
+        groups.entry((completeness, new, known)).or_default().push(row);
     }
     statements.extend(groups.into_iter().map(|((completeness, new, known), rows)| {
         Statement::UpsertNodes { table, known, completeness, new, rows }
@@ -401,14 +403,14 @@ fn upsert_relationships(
     for (key, folded) in mutations.rows {
         let ends = ends(model, shape, &key, &folded.row);
         let completeness = completeness(&folded, circumstances);
-        let presence = presence(&folded, circumstances);
+        let (presence, stamp) = (presence(&folded, circumstances), folded.stamp);
         let (known, values) = known_values(folded.row);
         match ends {
             Some((from, to)) => with_ends
                 .entry((presence, completeness, known))
                 .or_default()
-                .push(RelationshipRow { key, from, to, values }),
-            None => without_ends.entry(known).or_default().push(NodeRow { key, values }),
+                .push(RelationshipRow { key, from, to, values, stamp }),
+            None => without_ends.entry(known).or_default().push(NodeRow { key, values, stamp }),
         }
     }
     for ((presence, completeness, known), mut rows) in with_ends {

@@ -1,6 +1,6 @@
 //! The closed set of writes. Everything before it decides, everything after it is text.
 
-use crate::value::Value;
+use crate::{lsn::Stamp, value::Value};
 
 use super::{model::TableIndex, mutation::Key};
 
@@ -11,6 +11,10 @@ pub const INCOMPLETE: &str = "_Incomplete";
 /// The property of a relationship some of whose values did not come yet.
 pub const INCOMPLETE_PROPERTY: &str = "_incomplete";
 
+/// The property that says where in the source's log what filled a row stands, where truncates need
+/// it: [`Reach::Before`].
+pub const STAMP: &str = "_lsn";
+
 /// One write, for many rows of one table. Rows are sorted, and unique by what they write.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Statement {
@@ -19,11 +23,15 @@ pub enum Statement {
     ClearNodes {
         /// Whose rows.
         table: TableIndex,
+        /// Which of them.
+        reach: Reach,
     },
     /// Every relationship of the join table goes, in bounded pieces.
     ClearRelationships {
         /// Whose rows.
         table: TableIndex,
+        /// Which of them.
+        reach: Reach,
     },
     /// Rows go: the relationships they own go; the node becomes a placeholder if other rows' mapped
     /// relationships point at it, else it is deleted with whatever else hangs on it. A key without
@@ -155,9 +163,26 @@ pub enum Statement {
     },
 }
 
+/// Which rows a TRUNCATE reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reach {
+    /// Those that were filled by what stands before this in the source's log, and those that do not
+    /// say: what another partition brought in the meantime may be newer.
+    Before(Stamp),
+    /// All that are there.
+    All,
+}
+
 /// Which properties of a shape came: one entry a property, in its order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Known(pub Box<[bool]>);
+
+impl Known {
+    /// How many came.
+    pub fn count(&self) -> usize {
+        self.0.iter().filter(|known| **known).count()
+    }
+}
 
 /// What rows say about values that did not come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -190,6 +215,8 @@ pub struct NodeRow {
     pub key: Key,
     /// One value for each known property; `None` removes it.
     pub values: Vec<Option<Value>>,
+    /// What filled it. A statement with a stamp on any row writes those of all.
+    pub stamp: Option<Stamp>,
 }
 
 /// A join row.
@@ -203,4 +230,6 @@ pub struct RelationshipRow {
     pub to: Key,
     /// One value for each known property; `None` removes it.
     pub values: Vec<Option<Value>>,
+    /// What filled it. A statement with a stamp on any row writes those of all.
+    pub stamp: Option<Stamp>,
 }

@@ -7,7 +7,8 @@
 //!
 //! A position is said by the last record of the transaction that leads to it, or by a heartbeat.
 //! Every position that a batch leads to is said, so that the topic's end is never behind what was
-//! acknowledged.
+//! acknowledged. Where a transaction is spread over partitions, its last record is in one of them:
+//! there every batch ends with a heartbeat in each.
 
 use std::{
     collections::HashMap,
@@ -19,16 +20,20 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::{
-    change::{Change, Relation, Timestamp},
+    catalog::TableName,
+    change::{Change, Relation},
     engine::Batch,
     envelope::{EncodeError, Encoder, Place, Record},
     graph::TableIndex,
     lsn::Lsn,
     mapping::Mapping,
-    pipeline::{Failure, Operation, Prepare, Ready, Tally},
+    pipeline::{Failure, Operation, Prepare, Ready, Tally, now},
 };
 
-use super::tail::COPIED_HEADER;
+use super::{
+    routing::{Partitions, Routed},
+    tail::{COPIED_HEADER, PARTITIONS_HEADER},
+};
 
 /// A stream that is never idle has a heartbeat at least this often: whoever looks for one at the
 /// topic's end need not look far.
@@ -37,17 +42,22 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// Which tables are in the topic, by object id: what heartbeats say.
 pub type Copied = watch::Receiver<Vec<u32>>;
 
-/// A heartbeat: the topic has everything before `end_lsn`, and the rows of these tables.
-pub fn heartbeat(encoder: &Encoder, end_lsn: Lsn, copied: &[u32]) -> Record {
+/// A heartbeat, to every partition: it has everything of it before `end_lsn`, and the rows of these
+/// tables.
+pub fn heartbeat(
+    encoder: &Encoder,
+    end_lsn: Lsn,
+    copied: &[u32],
+    partitions: Partitions,
+) -> Routed {
     let mut record = encoder.heartbeat(end_lsn, now());
     let list: Vec<String> = copied.iter().map(u32::to_string).collect();
     record.headers.push((COPIED_HEADER.to_owned(), Bytes::from(list.join(","))));
-    record
-}
-
-/// The clock's time.
-pub fn now() -> Timestamp {
-    Timestamp { unix_micros: chrono::Utc::now().timestamp_micros() }
+    if !partitions.is_one() {
+        let count = Bytes::from(partitions.count().to_string());
+        record.headers.push((PARTITIONS_HEADER.to_owned(), count));
+    }
+    Routed::to_all(record)
 }
 
 /// Makes records of batches.
@@ -55,12 +65,31 @@ pub struct Encoding {
     encoder: Encoder,
     mapping: Arc<Mapping>,
     copied: Copied,
+    partitions: Partitions,
     /// Where each table that was met is in the mapping.
     indexes: HashMap<u32, Option<TableIndex>>,
     last_heartbeat: Instant,
 }
 
-impl Failure for EncodeError {
+/// Why a batch can not be made records.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EncodingError {
+    /// A change does not say which row it is about.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// Records without a key have no partition.
+    #[error(
+        "{}: records of this table have no key, and keys say which of several partitions a record goes to. \
+         Give the table a primary key, or publish to a topic of one partition",
+        .table.sql()
+    )]
+    NoKey {
+        /// The table.
+        table: TableName,
+    },
+}
+
+impl Failure for EncodingError {
     fn is_transient(&self) -> bool {
         false
     }
@@ -68,9 +97,14 @@ impl Failure for EncodeError {
 
 impl Encoding {
     /// Counts changes of the mapping's tables; all that come are encoded.
-    pub fn new(encoder: Encoder, mapping: Arc<Mapping>, copied: Copied) -> Self {
+    pub fn new(
+        encoder: Encoder,
+        mapping: Arc<Mapping>,
+        copied: Copied,
+        partitions: Partitions,
+    ) -> Self {
         let (indexes, last_heartbeat) = (HashMap::new(), Instant::now());
-        Encoding { encoder, mapping, copied, indexes, last_heartbeat }
+        Encoding { encoder, mapping, copied, partitions, indexes, last_heartbeat }
     }
 
     fn count(&mut self, tally: &mut Tally, change: &Change) {
@@ -94,10 +128,10 @@ impl Encoding {
 }
 
 impl Prepare for Encoding {
-    type Prepared = Ready<Vec<Record>>;
-    type Error = EncodeError;
+    type Prepared = Ready<Vec<Routed>>;
+    type Error = EncodingError;
 
-    fn prepare(&mut self, batch: Batch, _: bool) -> Result<Self::Prepared, EncodeError> {
+    fn prepare(&mut self, batch: Batch, _: bool) -> Result<Self::Prepared, EncodingError> {
         let (changes, commits) = (batch.changes.len(), batch.commits());
         let (records, tally) = self.encode(batch)?;
         Ok(Ready::new(records, changes, tally, commits))
@@ -105,7 +139,7 @@ impl Prepare for Encoding {
 }
 
 impl Encoding {
-    fn encode(&mut self, batch: Batch) -> Result<(Vec<Record>, Tally), EncodeError> {
+    fn encode(&mut self, batch: Batch) -> Result<(Vec<Routed>, Tally), EncodingError> {
         let now = now();
         let Batch { changes, shares, advance, .. } = batch;
         let mut tally = Tally::new(self.mapping.model.tables.len());
@@ -125,18 +159,35 @@ impl Encoding {
                 if !encoded.is_empty() {
                     said = place.end;
                 }
-                records.extend(encoded);
+                for record in encoded {
+                    records.push(route(change, record, self.partitions)?);
+                }
                 self.count(&mut tally, change);
             }
         }
         assert!(rest.next().is_none(), "every change of a batch belongs to a share");
-        let due = self.last_heartbeat.elapsed() >= HEARTBEAT_INTERVAL;
-        if advance.to.part.is_none() && (due || said != Some(advance.to.lsn)) {
-            records.push(heartbeat(&self.encoder, advance.to.lsn, &self.copied.borrow()));
+        let due = self.last_heartbeat.elapsed() >= HEARTBEAT_INTERVAL
+            || !self.partitions.is_one()
+            || said != Some(advance.to.lsn);
+        if due && advance.to.part.is_none() {
+            let (end, copied) = (advance.to.lsn, self.copied.borrow());
+            records.push(heartbeat(&self.encoder, end, &copied, self.partitions));
             self.last_heartbeat = Instant::now();
         }
         Ok((records, tally))
     }
+}
+
+fn route(change: &Change, record: Record, to: Partitions) -> Result<Routed, EncodingError> {
+    let relation = match change {
+        Change::Truncate { .. } => return Ok(Routed::to_all(record)),
+        Change::Insert { relation, .. }
+        | Change::Update { relation, .. }
+        | Change::Delete { relation, .. } => relation,
+    };
+    let no_key =
+        || EncodingError::NoKey { table: TableName::new(&relation.schema, &relation.name) };
+    Routed::by_key(record, to).ok_or_else(no_key)
 }
 
 #[cfg(test)]
@@ -147,21 +198,23 @@ mod tests {
     use super::*;
     use crate::{
         catalog::Catalog,
-        change::{Cell, RelationColumn, ReplicaIdentity},
+        change::{Cell, RelationColumn, ReplicaIdentity, Timestamp},
         checkpoint::{Advance, Part, Position},
         engine::Share,
         envelope::{History, Names},
+        kafka::routing::To,
         mapping::{compile, edit::Edits},
     };
 
-    fn encoding() -> (Encoding, watch::Sender<Vec<u32>>) {
+    fn encoding(partitions: usize) -> (Encoding, watch::Sender<Vec<u32>>) {
+        let partitions = Partitions::new(partitions).unwrap();
         let history = History { system_identifier: "7".to_owned(), timeline: 1 };
         let name = || "p".to_owned();
         let names = Names { pipeline: name(), database: name(), version: name(), history };
         let catalog = Catalog::default();
         let mapping = Arc::new(compile(&catalog, &Edits::default()).unwrap());
         let (sender, copied) = watch::channel(vec![5, 6]);
-        (Encoding::new(Encoder::new(names, &catalog), mapping, copied), sender)
+        (Encoding::new(Encoder::new(names, &catalog), mapping, copied, partitions), sender)
     }
 
     fn insert() -> Change {
@@ -189,6 +242,7 @@ mod tests {
             first_event,
             changes,
             end: ends.then_some(Lsn(commit_lsn + 5)),
+            stamp: None,
         }
     }
 
@@ -208,7 +262,7 @@ mod tests {
         };
         records
             .iter()
-            .map(|record| {
+            .map(|Routed { record, .. }| {
                 let value = value(record);
                 match value.get("source") {
                     Some(source) => (source["event_index"].as_u64(), source["end_lsn"].as_u64()),
@@ -223,7 +277,7 @@ mod tests {
 
     #[test]
     fn every_position_that_a_batch_leads_to_is_said_once() {
-        let (mut encoding, _copied) = encoding();
+        let (mut encoding, _copied) = encoding(1);
         let mut said = |shares, to| said(&mut encoding, shares, to);
         let at = |lsn| Position::at(Lsn(lsn));
         let whole = vec![share(10, 0, 2, true), share(20, 0, 1, true)];
@@ -238,5 +292,31 @@ mod tests {
             "no changes left"
         );
         assert_eq!(said(Vec::new(), at(60)), [(None, Some(60))], "idle");
+    }
+
+    #[test]
+    fn with_several_partitions_every_batch_ends_with_a_heartbeat_in_each() {
+        let (mut encoding, _copied) = encoding(4);
+        let to = Position::at(Lsn(15));
+        let advance =
+            Advance { from: Position::default(), to, source_lsn: to.lsn, committed_at: None };
+        let Change::Insert { relation, .. } = insert() else { panic!() };
+        let truncate = Change::Truncate { relations: vec![relation.clone()] };
+        let (changes, shares) = (vec![insert(), truncate], vec![share(10, 0, 2, true)]);
+        let batch = Batch { changes, advance, whole_transactions: true, shares };
+        let records = encoding.encode(batch).unwrap().0;
+        let to: Vec<To> = records.iter().map(|routed| routed.to).collect();
+        let key = records[0].record.key.as_ref().unwrap();
+        let by_key = To::One(Partitions::new(4).unwrap().of_key(key));
+        assert_eq!(to, [by_key, To::All, To::All], "an insert, a truncate, a heartbeat");
+        let count = (PARTITIONS_HEADER.to_owned(), Bytes::from("4"));
+        assert_eq!(records[2].record.headers[1], count);
+
+        let relation =
+            Relation { replica_identity: ReplicaIdentity::Nothing, ..(*relation).clone() };
+        let keyless = Change::Insert { relation: Arc::new(relation), new: [Cell::Null].into() };
+        let (changes, shares) = (vec![keyless], vec![share(20, 0, 1, true)]);
+        let batch = Batch { changes, advance, whole_transactions: true, shares };
+        assert!(matches!(encoding.encode(batch), Err(EncodingError::NoKey { .. })));
     }
 }

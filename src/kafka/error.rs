@@ -45,6 +45,31 @@ pub enum Error {
         /// What librdkafka said of it beside.
         reason: Option<String>,
     },
+    /// A record of somebody else came between ours.
+    #[error(
+        "Kafka: somebody else has just written to partition {partition} of {topic}: another publisher, the last \
+         words of one that was killed, or a program that should write elsewhere"
+    )]
+    Elsewhere {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+    },
+    /// A record does not fit into the topic.
+    #[error(
+        "Kafka: a row of {table} makes a record of {bytes} bytes, more than the topic {topic} takes. Raise \
+         max.message.bytes of the topic (and message.max.bytes in kafka.properties, if it is set there), or leave wide \
+         columns out of the publication"
+    )]
+    TooLarge {
+        /// The topic.
+        topic: String,
+        /// The table.
+        table: String,
+        /// The record's size.
+        bytes: usize,
+    },
     /// Something has to be changed first; the text says what.
     #[error("Kafka: {0}")]
     Definite(String),
@@ -59,6 +84,10 @@ fn fix(code: Code) -> &'static str {
     match code {
         Code::Authentication | Code::SaslAuthenticationFailed | Code::IllegalSASLState => {
             ". See security.protocol, sasl.mechanism, sasl.username and sasl.password in \
+             kafka.properties"
+        }
+        Code::SSL => {
+            ". See ssl.ca.location, ssl.certificate.location and ssl.key.location in \
              kafka.properties"
         }
         Code::UnsupportedSASLMechanism => ". Name another sasl.mechanism in kafka.properties",
@@ -152,12 +181,23 @@ pub(super) fn is_transient(code: Code) -> bool {
     )
 }
 
+/// What was heard of a connection will be heard again, until somebody changes something.
+pub(super) fn lasts(code: Code, reason: &str) -> bool {
+    // Other handshakes end because a broker goes away.
+    !is_transient(code) || (code == Code::SSL && reason.contains("certificate"))
+}
+
 impl Failure for Error {
     fn is_transient(&self) -> bool {
         match self {
-            Error::Failed { code, .. } => is_transient(*code),
-            Error::NoAnswer { .. } => true,
-            Error::Setting { .. } | Error::Settings(_) | Error::Definite(_) => false,
+            Error::Failed { code, reason, .. } => {
+                !lasts(*code, reason.as_deref().unwrap_or_default())
+            }
+            Error::NoAnswer { .. } | Error::Elsewhere { .. } => true,
+            Error::Setting { .. }
+            | Error::Settings(_)
+            | Error::TooLarge { .. }
+            | Error::Definite(_) => false,
         }
     }
 }
@@ -172,5 +212,15 @@ mod tests {
         assert!(error.is_transient(), "{error}");
         let error = Error::new("it", &KafkaError::AdminOp(Code::TopicAuthorizationFailed), None);
         assert!(!error.is_transient(), "{error}");
+    }
+
+    #[test]
+    fn a_certificate_that_does_not_fit_today_does_not_fit_tomorrow() {
+        let failed = |code, reason: &str| {
+            Error::Failed { doing: "it", code, reason: Some(reason.to_owned()) }.is_transient()
+        };
+        assert!(!failed(Code::SSL, "SSL handshake failed: certificate verify failed"));
+        assert!(failed(Code::SSL, "SSL handshake failed: connection reset by peer"));
+        assert!(failed(Code::BrokerTransportFailure, "certificate"));
     }
 }

@@ -9,6 +9,7 @@ pub mod options;
 pub mod connect;
 #[cfg(feature = "kafka")]
 pub mod consumer;
+pub mod copied;
 #[cfg(feature = "kafka")]
 pub mod encode;
 #[cfg(feature = "kafka")]
@@ -16,7 +17,10 @@ mod error;
 #[cfg(feature = "kafka")]
 pub mod offsets;
 #[cfg(feature = "kafka")]
+pub mod parking;
+#[cfg(feature = "kafka")]
 pub mod producer;
+pub mod routing;
 #[cfg(feature = "kafka")]
 pub mod tail;
 #[cfg(feature = "kafka")]
@@ -25,4 +29,4 @@ pub mod transactions;
 
 #[cfg(feature = "kafka")]
 pub use error::{Error, Result};
-pub use options::{Ack, NewTopic, Options, Properties, Retention, TopicName};
+pub use options::{Ack, NewTopic, Options, Properties, Retention, TopicName, Unreadable};

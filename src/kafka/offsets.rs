@@ -1,4 +1,4 @@
-//! Questions about a partition and the group's offset in it, and the one answer that is changed.
+//! Questions about partitions and the group's offsets in them, and the one answer that is changed.
 //!
 //! All of them block for at most [`ANSWER_LIMIT`] each: the asynchronous ones wait on a thread of
 //! their own.
@@ -12,112 +12,141 @@ use rdkafka::{
     error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
     message::Headers,
 };
+use tokio::sync::Mutex;
 
-use crate::{change::Timestamp, envelope::Record, replay::GroupOffset};
+use crate::{
+    change::Timestamp,
+    checkpoint::TopicPartition,
+    envelope::{DecodeOptions, Record},
+    replay::GroupOffset,
+};
 
 use super::{
     Error, Options, Result,
-    connect::{ANSWER_LIMIT, Voice, settings},
+    connect::{ANSWER_LIMIT, Voice, asking, metadata},
 };
-
-/// The only partition there is yet.
-pub const PARTITION: i32 = 0;
 
 /// A client that asks, and reads single records; it joins no group.
 pub struct Asking {
     consumer: Arc<BaseConsumer<Voice>>,
     voice: Voice,
-    topic: String,
     group: String,
+    decoding: DecodeOptions,
+    next_generation: bool,
+    /// Whoever reads records has the client's assignment.
+    reading: Mutex<()>,
 }
 
 impl Asking {
-    /// A client for the topic, and for the group's offset in it.
+    /// A client for topics, and for the group's offsets in them.
     pub fn new(options: &Options) -> Result<Self> {
-        let voice = Voice::new(options);
-        let mut config = settings(options);
-        config
-            .set("group.id", &options.group)
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("enable.partition.eof", "true")
-            .set("auto.offset.reset", "error")
-            .remove("group.instance.id");
-        let consumer = config.create_with_context(voice.clone());
-        let consumer = consumer.map_err(|error| voice.explain("make a consumer", &error))?;
-        let topic = options.topic.as_str().to_owned();
-        let group = options.group.clone();
-        Ok(Asking { consumer: Arc::new(consumer), voice, topic, group })
+        let (consumer, voice) = asking(options)?;
+        let (group, reading) = (options.group.clone(), Mutex::default());
+        let (decoding, next_generation) = (options.decoding, options.is_next_generation());
+        Ok(Asking { consumer, voice, group, decoding, next_generation, reading })
     }
 
-    /// Whether the topic is there; an error if it is one that can not be read.
-    pub async fn has_topic(&self) -> Result<bool> {
-        match check_topic(&self.consumer, &self.voice, &self.topic).await {
-            Ok(()) => Ok(true),
-            Err(error) if is_missing(error.code()) => Ok(false),
+    /// How the records that it reads are to be decoded.
+    pub fn decoding(&self) -> DecodeOptions {
+        self.decoding
+    }
+
+    /// How many partitions the topic has; `None` if there is no such topic.
+    pub async fn partitions(&self, topic: &str) -> Result<Option<u32>> {
+        match partitions(&self.consumer, &self.voice, topic).await {
+            Ok(partitions) => Ok(Some(partitions)),
+            Err(error) if is_missing(error.code()) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     /// The records that the partition has.
-    pub async fn log(&self) -> Result<Range<u64>> {
-        let (voice, topic) = (self.voice.clone(), self.topic.clone());
-        on_a_thread(&self.consumer, move |consumer| watermarks(consumer, &voice, &topic)).await
+    pub async fn log(&self, at: &TopicPartition) -> Result<Range<u64>> {
+        let (voice, at) = (self.voice.clone(), at.clone());
+        on_a_thread(&self.consumer, move |consumer| watermarks(consumer, &voice, &at)).await
     }
 
     /// What the group committed.
-    pub async fn group_offset(&self) -> Result<Option<GroupOffset>> {
-        group_offset(&self.consumer, &self.voice, &self.topic).await
+    pub async fn group_offset(&self, at: &TopicPartition) -> Result<Option<GroupOffset>> {
+        let (voice, list) = (self.voice.clone(), partition_of(at));
+        let committed = on_a_thread(&self.consumer, move |consumer| {
+            consumer
+                .committed_offsets(list, ANSWER_LIMIT)
+                .map_err(|error| voice.explain("ask for the group's offset", &error))
+        })
+        .await?;
+        let found = committed.find_partition(&at.topic, at.partition);
+        Ok(found.and_then(|found| match found.offset() {
+            Offset::Offset(offset) => Some(GroupOffset {
+                offset: offset.unsigned_abs(),
+                metadata: found.metadata().to_owned(),
+            }),
+            _ => None,
+        }))
     }
 
-    /// How many members the group has.
-    pub async fn members(&self) -> Result<usize> {
+    /// How many members the group has; `None` if it follows the protocol of KIP-848: librdkafka sees
+    /// only members of the classic one.
+    pub async fn members(&self) -> Result<Option<usize>> {
+        if self.next_generation {
+            return Ok(None);
+        }
         let (voice, name) = (self.voice.clone(), self.group.clone());
         on_a_thread(&self.consumer, move |consumer| {
             let groups = consumer.fetch_group_list(Some(&name), ANSWER_LIMIT);
             let groups = groups.map_err(|error| voice.explain("look at the group", &error))?;
             let group = groups.groups().iter().find(|group| group.name() == name);
-            Ok(group.map_or(0, |group| group.members().len()))
+            Ok(Some(group.map_or(0, |group| group.members().len())))
         })
         .await
     }
 
     /// The records in a range of offsets, without those that are not there.
-    pub async fn records(&self, range: Range<u64>) -> Result<BTreeMap<u64, Record>> {
-        let (voice, topic) = (self.voice.clone(), self.topic.clone());
+    pub async fn records(
+        &self,
+        at: &TopicPartition,
+        range: Range<u64>,
+    ) -> Result<BTreeMap<u64, Record>> {
+        let _reading = self.reading.lock().await;
+        let (voice, at) = (self.voice.clone(), at.clone());
         on_a_thread(&self.consumer, move |consumer| {
-            read(consumer, &voice, &topic, range)
+            read(consumer, &voice, &at, range)
                 .map_err(|error| voice.explain("read records", &error))
         })
         .await
     }
 
-    /// The first offset whose record was produced at `at` or later; the log's end if there is none.
-    pub async fn offset_at(&self, at: Timestamp) -> Result<u64> {
-        let (voice, topic) = (self.voice.clone(), self.topic.clone());
+    /// The first offset whose record was produced at `time` or later; the log's end if there is
+    /// none.
+    pub async fn offset_at(&self, at: &TopicPartition, time: Timestamp) -> Result<u64> {
+        let (voice, asked) = (self.voice.clone(), at.clone());
         let found = on_a_thread(&self.consumer, move |consumer| {
             let mut times = TopicPartitionList::new();
-            let millis = Offset::Offset(at.unix_micros.div_euclid(1_000));
+            let millis = Offset::Offset(time.unix_micros.div_euclid(1_000));
             times
-                .add_partition_offset(&topic, PARTITION, millis)
+                .add_partition_offset(&asked.topic, asked.partition, millis)
                 .and_then(|()| consumer.offsets_for_times(times, ANSWER_LIMIT))
                 .map_err(|error| voice.explain("find the offset of a time", &error))
         })
         .await?;
-        let found = found.find_partition(&self.topic, PARTITION).map(|it| it.offset());
+        let found = found.find_partition(&at.topic, at.partition).map(|it| it.offset());
         match found {
             Some(Offset::Offset(offset)) => Ok(offset.unsigned_abs()),
-            _ => Ok(self.log().await?.end),
+            _ => Ok(self.log(at).await?.end),
         }
     }
 
-    /// Sets the group's offset. Kafka refuses it while the group has members.
-    pub async fn set_group_offset(&self, to: GroupOffset) -> Result<()> {
-        let (voice, topic) = (self.voice.clone(), self.topic.clone());
+    /// Sets the group's offsets, all of them or none. Kafka refuses it while the group has members.
+    pub async fn set_group_offsets(&self, to: &[(TopicPartition, GroupOffset)]) -> Result<()> {
+        let mut list = TopicPartitionList::with_capacity(to.len());
+        for (at, to) in to {
+            add_committed(&mut list, at, to.offset, &to.metadata)
+                .map_err(|error| self.voice.explain("name an offset", &error))?;
+        }
+        let voice = self.voice.clone();
         on_a_thread(&self.consumer, move |consumer| {
-            committed_list(&topic, to.offset, &to.metadata)
-                .and_then(|offsets| consumer.commit(&offsets, CommitMode::Sync))
-                .map_err(|error| match error.rdkafka_error_code() {
+            consumer.commit(&list, CommitMode::Sync).map_err(|error| {
+                match error.rdkafka_error_code() {
                     Some(
                         Code::UnknownMemberId | Code::IllegalGeneration | Code::RebalanceInProgress,
                     ) => Error::Definite(
@@ -126,7 +155,8 @@ impl Asking {
                             .to_owned(),
                     ),
                     _ => voice.explain("commit the group's offset", &error),
-                })
+                }
+            })
         })
         .await
     }
@@ -136,89 +166,59 @@ fn is_missing(code: Option<Code>) -> bool {
     matches!(code, Some(Code::UnknownTopic | Code::UnknownTopicOrPartition))
 }
 
-/// What the group committed for the partition.
-async fn group_offset<C: ConsumerContext + 'static>(
+/// How many partitions the topic has.
+pub(super) async fn partitions<C: ConsumerContext + 'static>(
     consumer: &Arc<BaseConsumer<C>>,
     voice: &Voice,
     topic: &str,
-) -> Result<Option<GroupOffset>> {
-    let (voice, partition) = (voice.clone(), partition_of(topic));
-    let committed = on_a_thread(consumer, move |consumer| {
-        consumer
-            .committed_offsets(partition, ANSWER_LIMIT)
-            .map_err(|error| voice.explain("ask for the group's offset", &error))
-    })
-    .await?;
-    let Some(found) = committed.find_partition(topic, PARTITION) else { return Ok(None) };
-    Ok(match found.offset() {
-        Offset::Offset(offset) => Some(GroupOffset {
-            offset: offset.unsigned_abs(),
-            metadata: found.metadata().to_owned(),
-        }),
-        _ => None,
-    })
-}
-
-/// The topic is there, and has one partition.
-pub(super) async fn check_topic<C: ConsumerContext + 'static>(
-    consumer: &Arc<BaseConsumer<C>>,
-    voice: &Voice,
-    topic: &str,
-) -> Result<()> {
+) -> Result<u32> {
     const DOING: &str = "look for the topic";
-    let (voice, topic) = (voice.clone(), topic.to_owned());
-    on_a_thread(consumer, move |consumer| {
-        let metadata = consumer.fetch_metadata(Some(&topic), ANSWER_LIMIT);
-        let metadata = metadata.map_err(|error| voice.explain(DOING, &error))?;
-        let found = metadata.topics().iter().find(|it| it.name() == topic);
-        if let Some(error) = found.and_then(|it| it.error()) {
-            return Err(Error::Failed { doing: DOING, code: error.into(), reason: None });
-        }
-        match found.map_or(0, |it| it.partitions().len()) {
-            0 => Err(Error::Failed {
-                doing: DOING,
-                code: Code::UnknownTopicOrPartition,
-                reason: None,
-            }),
-            1 => Ok(()),
-            many => Err(Error::Definite(format!(
-                "{topic} has {many} partitions: transactions are in order only in a topic of one. \
-                 Publish to a topic with one partition"
-            ))),
-        }
-    })
-    .await
+    let metadata = metadata(consumer, voice, topic, DOING).await?;
+    let failed = |code| Err(Error::Failed { doing: DOING, code, reason: None });
+    let found = metadata.topics().iter().find(|it| it.name() == topic);
+    if let Some(error) = found.and_then(|it| it.error()) {
+        return failed(error.into());
+    }
+    match found.map_or(0, |it| it.partitions().len()) {
+        0 => failed(Code::UnknownTopicOrPartition),
+        some => Ok(u32::try_from(some).unwrap_or(u32::MAX)),
+    }
 }
 
 /// The records that the partition has.
 pub(super) fn watermarks<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     voice: &Voice,
-    topic: &str,
+    at: &TopicPartition,
 ) -> Result<Range<u64>> {
-    let marks = consumer.fetch_watermarks(topic, PARTITION, ANSWER_LIMIT);
+    let marks = consumer.fetch_watermarks(&at.topic, at.partition, ANSWER_LIMIT);
     let (low, high) = marks.map_err(|error| voice.explain("ask for the topic's ends", &error))?;
     Ok(low.unsigned_abs()..high.unsigned_abs())
 }
 
-/// The one partition of a topic.
-pub(super) fn partition_of(topic: &str) -> TopicPartitionList {
+/// The partition alone.
+pub(super) fn partition_of(at: &TopicPartition) -> TopicPartitionList {
     let mut list = TopicPartitionList::with_capacity(1);
-    list.add_partition(topic, PARTITION);
+    list.add_partition(&at.topic, at.partition);
     list
 }
 
-/// An offset to commit, with its metadata.
-pub(super) fn committed_list(
-    topic: &str,
+/// Adds an offset to commit, with its metadata.
+pub(super) fn add_committed(
+    list: &mut TopicPartitionList,
+    at: &TopicPartition,
     offset: u64,
     metadata: &str,
-) -> KafkaResult<TopicPartitionList> {
-    let mut list = TopicPartitionList::with_capacity(1);
-    let mut partition = list.add_partition(topic, PARTITION);
-    partition.set_offset(Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX)))?;
+) -> KafkaResult<()> {
+    let mut partition = list.add_partition(&at.topic, at.partition);
+    partition.set_offset(offset_of(offset))?;
     partition.set_metadata(metadata);
-    Ok(list)
+    Ok(())
+}
+
+/// An offset as librdkafka takes it.
+pub(super) fn offset_of(offset: u64) -> Offset {
+    Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX))
 }
 
 /// A record as the envelope takes it.
@@ -237,7 +237,7 @@ pub(super) fn record_of(message: &impl Message) -> Record {
 fn read(
     consumer: &BaseConsumer<Voice>,
     voice: &Voice,
-    topic: &str,
+    at: &TopicPartition,
     range: Range<u64>,
 ) -> KafkaResult<BTreeMap<u64, Record>> {
     let mut records = BTreeMap::new();
@@ -245,8 +245,7 @@ fn read(
         return Ok(records);
     }
     let mut from = TopicPartitionList::new();
-    let start = Offset::Offset(i64::try_from(range.start).unwrap_or(i64::MAX));
-    from.add_partition_offset(topic, PARTITION, start)?;
+    from.add_partition_offset(&at.topic, at.partition, offset_of(range.start))?;
     consumer.assign(&from)?;
     let began = std::time::Instant::now();
     let done = loop {

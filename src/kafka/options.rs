@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::envelope::DecodeOptions;
+
 /// The longest name that Kafka takes for a topic, in bytes.
 const TOPIC_BYTES_MAX: usize = 249;
 
@@ -13,16 +15,64 @@ const TOPIC_BYTES_MAX: usize = 249;
 pub struct Options {
     /// `HOST:PORT`, several with commas between.
     pub brokers: String,
-    /// The topic.
+    /// The topic: what `publish` writes, and `apply` reads unless it reads several.
     pub topic: TopicName,
+    /// The topics that `apply` reads, each once: [`Options::topic`] is the first of them.
+    pub topics: Vec<TopicName>,
     /// The consumer group of `apply`.
     pub group: String,
     /// What lets go of the source's log.
     pub ack: Ack,
     /// How the topic is made when it is missing.
     pub new_topic: NewTopic,
+    /// What becomes of a record that is no envelope.
+    pub unreadable: Unreadable,
+    /// How Debezium was told to write values.
+    pub decoding: DecodeOptions,
     /// librdkafka's own settings.
     pub properties: Properties,
+}
+
+impl Options {
+    /// The names of the topics that `apply` reads.
+    pub fn topic_names(&self) -> impl Iterator<Item = &str> {
+        self.topics.iter().map(TopicName::as_str)
+    }
+
+    /// What is when only this is said.
+    pub fn new(brokers: String, topic: TopicName, group: String) -> Self {
+        Options {
+            brokers,
+            topics: vec![topic.clone()],
+            topic,
+            group,
+            ack: Ack::default(),
+            new_topic: NewTopic::default(),
+            unreadable: Unreadable::default(),
+            decoding: DecodeOptions::default(),
+            properties: Properties::default(),
+        }
+    }
+
+    /// The group follows the protocol of KIP-848.
+    pub fn is_next_generation(&self) -> bool {
+        self.properties.iter().any(|property| property == ("group.protocol", "consumer"))
+    }
+
+    /// The topics are somebody else's: Debezium has one for each table.
+    pub fn reads_several(&self) -> bool {
+        self.topics.len() > 1
+    }
+}
+
+/// What becomes of a record that is no envelope. Records of another history, and gaps, always stop.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Unreadable {
+    /// It stops `apply`: what follows may rest on it.
+    #[default]
+    Stop,
+    /// It goes to this topic as it is, and `apply` goes on behind it.
+    Park(TopicName),
 }
 
 /// What lets go of the source's log: when the replication slot is acknowledged.
@@ -37,8 +87,10 @@ pub enum Ack {
 }
 
 /// How a topic is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NewTopic {
+    /// How many partitions it gets; `None` is one. A topic that is there keeps its own.
+    pub partitions: Option<u16>,
     /// How many brokers keep each record; `None` is the cluster's default.
     pub replication_factor: Option<u16>,
     /// How long records are kept; `None` is the cluster's default.

@@ -1,21 +1,24 @@
 //! The end of the topic: where the publisher is.
 //!
 //! ```text
-//! ... change  change+end_lsn  change  heartbeat+end_lsn+copied  change | high watermark
-//!                                     <--- windows, read backwards ---
+//! partition 0 ... change  change+end_lsn  heartbeat+end_lsn+copied  change | high watermark
+//! partition 1 ... change  heartbeat+end_lsn+copied                         | high watermark
+//!                         <--- windows, read backwards ---
 //! ```
 //!
-//! Records are produced in order, so a record that names an `end_lsn` says that everything before
-//! that position is in the topic. The furthest that any of them names counts, not the last: what a
-//! publisher that was killed had on its way may arrive late, behind its successor's records. What
-//! comes after it is part of a transaction that is published again as a whole, and recognised by its
-//! places.
+//! Records are produced in order, so a record that names an `end_lsn` says that its partition has
+//! everything of it before that position. The furthest that any record of a partition names counts,
+//! not the last: what a publisher that was killed had on its way may arrive late, behind its
+//! successor's records. What comes after it is part of a transaction that is published again as a
+//! whole, and recognised by its places.
+//!
+//! What the whole topic has is what the partition has that is furthest back.
 
 use std::{sync::Arc, time::Duration};
 
 use rdkafka::{
     Message, Offset, TopicPartitionList,
-    consumer::Consumer,
+    consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode as Code},
     message::Headers,
 };
@@ -25,32 +28,82 @@ use tokio::time::Instant;
 use crate::{envelope::History, lsn::Lsn};
 
 use super::{
-    Options, Result,
-    connect::{ANSWER_LIMIT, Voice, on_thread},
+    Error, Options, Result,
+    connect::{ANSWER_LIMIT, Voice, asking, on_thread},
     error::is_transient,
-    topic::{Asking, asking},
+    routing::Partitions,
 };
 
-/// The header of a heartbeat that says which tables are in the topic: object ids with commas
-/// between.
-pub const COPIED_HEADER: &str = "wal2graph.copied";
+pub use super::copied::COPIED_HEADER;
+
+/// The header of a heartbeat that says over how many partitions keys are spread, if it is not one.
+pub const PARTITIONS_HEADER: &str = "wal2graph.partitions";
 
 /// The first window has this many records; each one before it has ten times as many.
 const WINDOW: i64 = 1_000;
 /// How long one look for a record may take.
 const POLL: Duration = Duration::from_millis(500);
 
-/// What the end of the topic says.
+/// What the ends of the topic's partitions say, in the order of their numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tail {
-    /// The topic has no records, or none any more.
+pub struct Tail(pub Vec<PartitionTail>);
+
+/// What the end of a partition says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartitionTail {
+    /// It has no records, or none any more.
     pub is_empty: bool,
-    /// Everything before it is in the topic.
+    /// The offset of the next record.
+    pub next: i64,
+    /// Everything of it before this is there.
     pub end_lsn: Option<Lsn>,
-    /// The tables whose rows are in the topic, by object id; `None` if no heartbeat says it.
+    /// The tables whose rows are in it, by object id; `None` if no heartbeat says it.
     pub copied: Option<Vec<u32>>,
+    /// Over how many partitions its publisher has spread keys; `None` is one.
+    pub partitions: Option<usize>,
     /// Whose records they are.
     pub history: Option<History>,
+}
+
+impl Tail {
+    /// Over how many partitions keys are spread.
+    ///
+    /// # Errors
+    /// There is none, because the topic is being made or deleted.
+    pub fn partitions(&self) -> Result<Partitions> {
+        const DOING: &str = "the topic has no partitions yet";
+        let none = || Error::Failed { doing: DOING, code: Code::LeaderNotAvailable, reason: None };
+        Partitions::new(self.0.len()).ok_or_else(none)
+    }
+
+    /// No partition has records.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|it| it.is_empty)
+    }
+
+    /// How far every partition is that says it; `None` if none does.
+    pub fn lowest(&self) -> Option<Lsn> {
+        self.0.iter().filter_map(|it| it.end_lsn).min()
+    }
+
+    /// How far any partition is.
+    pub fn furthest(&self) -> Option<Lsn> {
+        self.0.iter().filter_map(|it| it.end_lsn).max()
+    }
+
+    /// Every partition says how far it is.
+    pub fn is_complete(&self) -> bool {
+        self.0.iter().all(|it| it.end_lsn.is_some())
+    }
+
+    /// The tables whose rows are in every partition.
+    pub fn copied(&self) -> Vec<u32> {
+        let mut copied = self.0.iter().map(|it| it.copied.as_deref().unwrap_or_default());
+        let first = copied.next().unwrap_or_default().iter().copied();
+        copied.fold(first.collect(), |all: Vec<u32>, of_one| {
+            all.into_iter().filter(|table| of_one.contains(table)).collect()
+        })
+    }
 }
 
 /// What a record says of its place, whether it is a change or a heartbeat.
@@ -68,7 +121,7 @@ struct Place {
     end_lsn: Option<u64>,
 }
 
-/// Reads the end of the topic's only partition.
+/// Reads the ends of the topic's partitions.
 pub async fn read(options: &Options) -> Result<Tail> {
     let (client, voice) = asking(options)?;
     let topic = options.topic.as_str().to_owned();
@@ -77,7 +130,7 @@ pub async fn read(options: &Options) -> Result<Tail> {
 
 /// Reads windows on a thread that may wait.
 struct Reader {
-    client: Arc<Asking>,
+    client: Arc<BaseConsumer<Voice>>,
     voice: Voice,
     topic: String,
 }
@@ -86,14 +139,31 @@ const DOING: &str = "the end of the topic can not be read";
 
 impl Reader {
     fn read(&self) -> Result<Tail> {
-        let (low, high) = self.watermarks()?;
-        let mut tail = Tail { is_empty: low >= high, ..Tail::default() };
+        let metadata = self.client.fetch_metadata(Some(&self.topic), ANSWER_LIMIT);
+        let metadata = metadata.map_err(|error| self.voice.explain(DOING, &error))?;
+        let topic = metadata.topics().iter().find(|it| it.name() == self.topic);
+        if let Some(code) = topic.and_then(|it| it.error()).map(Code::from) {
+            return Err(Error::new(DOING, &KafkaError::MetadataFetch(code), None));
+        }
+        let count = topic.map_or(0, |it| it.partitions().len());
+        (0..count as i32)
+            .map(|partition| self.partition(partition))
+            .collect::<Result<_>>()
+            .map(Tail)
+    }
+
+    fn partition(&self, partition: i32) -> Result<PartitionTail> {
+        let (low, high) = self.watermarks(partition)?;
+        let mut tail =
+            PartitionTail { is_empty: low >= high, next: high, ..PartitionTail::default() };
         let (mut end, mut size) = (high, WINDOW);
         while end > low && (tail.end_lsn.is_none() || tail.copied.is_none()) {
             let start = low.max(end - size);
-            let window = self.window(start, end)?;
+            let window = self.window(partition, start, end)?;
             tail.end_lsn = tail.end_lsn.max(window.end_lsn);
-            tail.copied = tail.copied.or(window.copied);
+            if tail.copied.is_none() {
+                (tail.copied, tail.partitions) = (window.copied, window.partitions);
+            }
             tail.history = tail.history.or(window.history);
             (end, size) = (start, size.saturating_mul(10));
         }
@@ -101,10 +171,10 @@ impl Reader {
     }
 
     /// A topic that was just made may have no leader yet.
-    fn watermarks(&self) -> Result<(i64, i64)> {
+    fn watermarks(&self, partition: i32) -> Result<(i64, i64)> {
         let started = Instant::now();
         loop {
-            let error = match self.client.fetch_watermarks(&self.topic, 0, ANSWER_LIMIT) {
+            let error = match self.client.fetch_watermarks(&self.topic, partition, ANSWER_LIMIT) {
                 Ok(watermarks) => return Ok(watermarks),
                 Err(error) => error,
             };
@@ -120,27 +190,28 @@ impl Reader {
     }
 
     /// What the records from `start` up to `end` say, the later over the earlier.
-    fn window(&self, start: i64, end: i64) -> Result<Tail> {
+    fn window(&self, partition: i32, start: i64, end: i64) -> Result<PartitionTail> {
         let mut assignment = TopicPartitionList::new();
         let assigned = assignment
-            .add_partition_offset(&self.topic, 0, Offset::Offset(start))
+            .add_partition_offset(&self.topic, partition, Offset::Offset(start))
             .and_then(|()| self.client.assign(&assignment));
         assigned.map_err(|error| self.voice.explain(DOING, &error))?;
-        let mut window = Tail::default();
+        let mut window = PartitionTail::default();
         let mut heard = Instant::now();
         loop {
             match self.client.poll(POLL) {
                 None if heard.elapsed() > ANSWER_LIMIT => return Err(self.voice.silence(DOING)),
                 None => {}
-                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(window),
+                Some(Err(KafkaError::PartitionEOF(of))) if of == partition => return Ok(window),
+                Some(Err(KafkaError::PartitionEOF(_))) => {}
                 // A broker that went away comes back, or somebody else has the partition.
                 Some(Err(error)) if passes(&error) && heard.elapsed() <= ANSWER_LIMIT => {}
                 Some(Err(error)) => return Err(self.voice.explain(DOING, &error)),
+                Some(Ok(record)) if record.partition() != partition => {}
                 Some(Ok(record)) if record.offset() >= end => return Ok(window),
                 Some(Ok(record)) => {
                     heard = Instant::now();
-                    let copied = record.headers().and_then(copied);
-                    window.add(record.payload().unwrap_or_default(), copied);
+                    window.add(record.payload().unwrap_or_default(), record.headers());
                     if record.offset() + 1 == end {
                         return Ok(window);
                     }
@@ -156,9 +227,9 @@ fn passes(error: &KafkaError) -> bool {
     code.is_some_and(|code| code == Code::GroupAuthorizationFailed || is_transient(code))
 }
 
-impl Tail {
+impl PartitionTail {
     /// Takes what one more record says.
-    fn add(&mut self, value: &[u8], copied: Option<Vec<u32>>) {
+    fn add(&mut self, value: &[u8], headers: Option<&impl Headers>) {
         // What is no envelope of ours says nothing.
         let Ok(said) = serde_json::from_slice::<Said>(value) else { return };
         let place = said.source.unwrap_or(said.place);
@@ -168,24 +239,41 @@ impl Tail {
         };
         self.history = Some(History { system_identifier, timeline });
         self.end_lsn = self.end_lsn.max(place.end_lsn.map(Lsn));
-        self.copied = copied.or(self.copied.take());
+        let text = |name| headers.and_then(|headers| header(headers, name));
+        if let Some(copied) = text(COPIED_HEADER).and_then(numbers) {
+            self.copied = Some(copied);
+            self.partitions = text(PARTITIONS_HEADER).and_then(|text| text.parse().ok());
+        }
     }
 }
 
-fn copied(headers: &impl Headers) -> Option<Vec<u32>> {
-    let header = headers.iter().find(|header| header.key == COPIED_HEADER)?;
-    let text = std::str::from_utf8(header.value?).ok()?;
+fn header<'a>(headers: &'a impl Headers, name: &str) -> Option<&'a str> {
+    let header = headers.iter().find(|header| header.key == name)?;
+    std::str::from_utf8(header.value?).ok()
+}
+
+fn numbers(text: &str) -> Option<Vec<u32>> {
     text.split(',').filter(|id| !id.is_empty()).map(|id| id.parse().ok()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use rdkafka::message::{Header, OwnedHeaders};
+
     use super::*;
+
+    fn headers(copied: &str, partitions: Option<&str>) -> OwnedHeaders {
+        let copied = OwnedHeaders::new().insert(Header { key: COPIED_HEADER, value: Some(copied) });
+        match partitions {
+            Some(count) => copied.insert(Header { key: PARTITIONS_HEADER, value: Some(count) }),
+            None => copied,
+        }
+    }
 
     #[test]
     fn the_furthest_position_counts_and_the_last_list() {
-        let mut tail = Tail::default();
+        let mut tail = PartitionTail::default();
         let heartbeat = |end_lsn: u64| {
             format!(
                 "{{\"ts_ms\":1,\"system_identifier\":\"7\",\"timeline\":1,\"end_lsn\":{end_lsn}}}"
@@ -197,14 +285,34 @@ mod tests {
                  \"commit_lsn\":8,\"event_index\":0{fields}}}}}"
             )
         };
-        tail.add(heartbeat(50).as_bytes(), Some(vec![1, 2]));
-        tail.add(change(",\"tx_end\":true,\"end_lsn\":70").as_bytes(), None);
-        tail.add(change("").as_bytes(), None);
-        tail.add(heartbeat(60).as_bytes(), Some(vec![]));
-        tail.add(b"", None);
-        tail.add(b"{\"op\":\"c\",\"source\":{\"lsn\":99,\"end_lsn\":99}}", None);
-        tail.add(b"not json", None);
+        let none = None::<&OwnedHeaders>;
+        tail.add(heartbeat(50).as_bytes(), Some(&headers("1,2", None)));
+        tail.add(change(",\"tx_end\":true,\"end_lsn\":70").as_bytes(), none);
+        tail.add(change("").as_bytes(), none);
+        tail.add(heartbeat(60).as_bytes(), Some(&headers("", Some("4"))));
+        tail.add(b"", none);
+        tail.add(b"{\"op\":\"c\",\"source\":{\"lsn\":99,\"end_lsn\":99}}", none);
+        tail.add(b"not json", none);
         assert_eq!((tail.end_lsn, tail.copied), (Some(Lsn(70)), Some(vec![])));
-        assert_eq!(tail.history.unwrap().system_identifier, "7");
+        assert_eq!(
+            (tail.history.unwrap().system_identifier.as_str(), tail.partitions),
+            ("7", Some(4))
+        );
+    }
+
+    #[test]
+    fn a_topic_is_as_far_as_its_last_partition() {
+        let of = |end: Option<u64>, copied: &[u32]| PartitionTail {
+            end_lsn: end.map(Lsn),
+            copied: Some(copied.to_vec()),
+            ..PartitionTail::default()
+        };
+        let tail =
+            Tail(vec![of(Some(50), &[1, 2, 3]), of(Some(40), &[3, 1]), of(Some(60), &[1, 3])]);
+        assert_eq!((tail.lowest(), tail.furthest()), (Some(Lsn(40)), Some(Lsn(60))));
+        assert_eq!((tail.copied(), tail.is_complete()), (vec![1, 3], true));
+        let silent = Tail(vec![of(Some(50), &[1]), of(None, &[1]), PartitionTail::default()]);
+        assert_eq!((silent.lowest(), silent.is_complete()), (Some(Lsn(50)), false));
+        assert_eq!(silent.copied(), Vec::<u32>::new());
     }
 }

@@ -1,23 +1,22 @@
 //! The topic: looked at, made when it is missing, judged when it is there.
 //!
-//! One partition keeps the order of commits. Compaction would take records out of transactions. What
-//! else may be wrong with a topic costs safety, not correctness, and is a warning.
+//! Compaction would take records out of what is applied in order. What else may be wrong with a topic
+//! costs safety, not correctness, and is a warning.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use rdkafka::{
     admin::{
         AdminClient, AdminOptions, ConfigEntry, NewTopic, ResourceSpecifier, TopicReplication,
     },
     config::FromClientConfigAndContext,
-    consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode as Code},
 };
 use tokio::time::{Instant, sleep};
 
 use super::{
     Ack, Error, Options, Result, Retention,
-    connect::{ANSWER_LIMIT, Voice, on_thread, settings},
+    connect::{ANSWER_LIMIT, Voice, asking, metadata, settings},
 };
 
 /// The largest record of a topic that we make, in bytes: room for a row of tens of megabytes, and
@@ -68,6 +67,17 @@ impl Topic {
         self.setting(name)?.parse().ok()
     }
 
+    /// It can be used.
+    ///
+    /// # Errors
+    /// What keeps it from being used, as a definite error with its fix.
+    pub fn check(&self, options: &Options) -> Result<()> {
+        match self.remarks(options).into_iter().find(|remark| remark.is_definite) {
+            Some(Remark { what, fix, .. }) => Err(Error::Definite(format!("{what}: {fix}"))),
+            None => Ok(()),
+        }
+    }
+
     /// What is not as it should be, the definite first.
     pub fn remarks(&self, options: &Options) -> Vec<Remark> {
         let name = &options.topic;
@@ -75,22 +85,21 @@ impl Topic {
         let alter =
             |setting: &str| format!("kafka-configs --alter --topic {name} --add-config {setting}");
         let mut remarks = Vec::new();
-        if self.partitions != 1 {
-            remarks.push(remark(
-                true,
-                format!(
-                    "the topic {name} has {} partitions: one keeps the order of commits, several \
-                     are not there yet",
-                    self.partitions
-                ),
-                "name another topic (kafka.topic), or delete this one".to_owned(),
-            ));
-        }
         if self.setting("cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
             remarks.push(remark(
                 true,
                 format!("the topic {name} is compacted: records would go missing in transactions"),
                 alter("cleanup.policy=delete"),
+            ));
+        }
+        if let Some(wanted) = options.new_topic.partitions
+            && usize::from(wanted) != self.partitions
+        {
+            let found = self.partitions;
+            remarks.push(remark(
+                false,
+                format!("the topic {name} has {found} partitions, kafka.partitions says {wanted}: it keeps its own"),
+                "a new topic (kafka.topic) is made with as many; it begins with a copy".to_owned(),
             ));
         }
         let max = self.message_bytes_max();
@@ -130,24 +139,6 @@ impl Topic {
     }
 }
 
-/// A client that only asks.
-pub(super) type Asking = BaseConsumer<Voice>;
-
-/// A client that asks and never makes a topic by asking for it.
-pub(super) fn asking(options: &Options) -> Result<(Arc<Asking>, Voice)> {
-    let voice = Voice::new(options);
-    let mut settings = settings(options);
-    // It does not join the group; librdkafka only assigns partitions to who names one.
-    settings.set("group.id", &options.group);
-    settings.set("allow.auto.create.topics", "false");
-    settings.set("enable.auto.commit", "false");
-    settings.set("enable.partition.eof", "true");
-    settings.set("auto.offset.reset", "error");
-    let consumer = BaseConsumer::from_config_and_context(&settings, voice.clone());
-    let consumer = consumer.map_err(|error| voice.explain("a client can not be made", &error))?;
-    Ok((Arc::new(consumer), voice))
-}
-
 /// Looks at the topic; `None` when there is none. Its settings are `None` if they may not be read.
 pub async fn look(options: &Options) -> Result<Option<Topic>> {
     let Some((partitions, replicas)) = partitions(options).await? else { return Ok(None) };
@@ -158,14 +149,7 @@ pub async fn look(options: &Options) -> Result<Option<Topic>> {
 async fn partitions(options: &Options) -> Result<Option<(usize, usize)>> {
     const DOING: &str = "the topic can not be looked at";
     let (client, voice) = asking(options)?;
-    let name = options.topic.clone();
-    let answer = on_thread(move || {
-        let answer = client.fetch_metadata(Some(name.as_str()), ANSWER_LIMIT);
-        // Why a connection broke is only told to who listens.
-        while client.poll(Duration::ZERO).is_some() {}
-        answer
-    });
-    let metadata = answer.await?.map_err(|error| voice.explain(DOING, &error))?;
+    let metadata = metadata(&client, &voice, options.topic.as_str(), DOING).await?;
     let Some(topic) = metadata.topics().iter().find(|it| it.name() == options.topic.as_str())
     else {
         return Ok(None);
@@ -208,22 +192,10 @@ async fn topic_settings(options: &Options) -> Result<Option<HashMap<String, Stri
     }
 }
 
-/// The topic as it is, made first if it is missing; true when it was.
-///
-/// # Errors
-/// What keeps the topic from being used, as a definite error with its fix.
-pub async fn ensure(options: &Options) -> Result<(Topic, bool)> {
-    let (topic, is_new) = match look(options).await? {
-        Some(topic) => (topic, false),
-        None => {
-            create(options).await?;
-            (appeared(options).await?, true)
-        }
-    };
-    match topic.remarks(options).into_iter().find(|remark| remark.is_definite) {
-        Some(Remark { what, fix, .. }) => Err(Error::Definite(format!("{what}: {fix}"))),
-        None => Ok((topic, is_new)),
-    }
+/// Makes the topic; it is as it was made, or as somebody else has just made it.
+pub async fn make(options: &Options) -> Result<Topic> {
+    create(options).await?;
+    appeared(options).await
 }
 
 async fn create(options: &Options) -> Result<()> {
@@ -233,7 +205,8 @@ async fn create(options: &Options) -> Result<()> {
     let replication = options.new_topic.replication_factor.map(i32::from);
     let replication = TopicReplication::Fixed(replication.unwrap_or(DEFAULT_REPLICATION));
     let (max, retention) = (MESSAGE_BYTES_MAX.to_string(), retention_ms(options));
-    let mut topic = NewTopic::new(options.topic.as_str(), 1, replication)
+    let partitions = i32::from(options.new_topic.partitions.unwrap_or(1));
+    let mut topic = NewTopic::new(options.topic.as_str(), partitions, replication)
         .set("cleanup.policy", "delete")
         .set("message.timestamp.type", "CreateTime")
         .set("max.message.bytes", &max);
@@ -280,19 +253,15 @@ async fn appeared(options: &Options) -> Result<Topic> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::kafka::{NewTopic, Properties, TopicName};
+    use crate::kafka::{NewTopic, TopicName};
 
     fn options(ack: Ack, retention: Option<Retention>) -> Options {
+        let topic = TopicName::new("t").unwrap();
         Options {
-            brokers: "b:1".to_owned(),
-            topic: TopicName::new("t").unwrap(),
-            group: "g".to_owned(),
             ack,
-            new_topic: NewTopic { replication_factor: None, retention },
-            properties: Properties::new(BTreeMap::new()).unwrap(),
+            new_topic: NewTopic { retention, ..NewTopic::default() },
+            ..Options::new("b:1".to_owned(), topic, "g".to_owned())
         }
     }
 
@@ -308,11 +277,10 @@ mod tests {
     fn what_breaks_transactions_is_definite() {
         let options = options(Ack::Graph, None);
         assert_eq!(topic(1, &[LARGE]).remarks(&options), []);
-        for topic in [topic(3, &[LARGE]), topic(1, &[LARGE, ("cleanup.policy", "compact,delete")])]
-        {
-            let remarks = topic.remarks(&options);
-            assert!(matches!(&remarks[..], [one] if one.is_definite), "{remarks:?}");
-        }
+        assert_eq!(topic(3, &[LARGE]).remarks(&options), []);
+        let compacted = topic(3, &[LARGE, ("cleanup.policy", "compact,delete")]);
+        let remarks = compacted.remarks(&options);
+        assert!(matches!(&remarks[..], [one] if one.is_definite), "{remarks:?}");
     }
 
     #[test]
@@ -333,5 +301,9 @@ mod tests {
         assert_eq!(warns(&options(Ack::Kafka, Some(Retention::Forever)), &endless), 0);
         let alone = Topic { replicas: 1, ..endless };
         assert_eq!(warns(&options(Ack::Kafka, None), &alone), 1);
+        let mut options = options(Ack::Graph, None);
+        options.new_topic.partitions = Some(4);
+        assert_eq!(warns(&options, &topic(4, &[LARGE])), 0);
+        assert_eq!(warns(&options, &topic(1, &[LARGE])), 1, "it keeps its own");
     }
 }

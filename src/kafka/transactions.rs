@@ -11,8 +11,16 @@
 //! A position is an offset: that of a transaction's first record where it begins, the one after its
 //! last record where it ends. So reading again from any end gives the same events again.
 //!
+//! Of a topic with many partitions, or of several topics, each record is a transaction of its own
+//! ([`Transactions::each_alone`]): what belongs together is spread, and order is kept for each key
+//! only. Its changes are stamped with where they stand in the source's log, for truncates. What comes
+//! again after a restart is applied again, in its order, and ends the same: an earlier state is only
+//! ever followed by the later ones.
+//!
 //! A publisher that was interrupted publishes again from its last complete transaction. Such records
 //! are known by (`commit_lsn`, `event_index`), which grow in everything that was not there before.
+//! A row that was read (op `r`) comes again only late, from a publisher that is gone: it was read at a
+//! position that the partition has left behind.
 //! The memory of it begins with the LSN that the graph reached, and ends with a reset to an earlier
 //! offset: then what comes is to be applied, whatever was applied before.
 
@@ -21,9 +29,11 @@ use std::collections::BTreeSet;
 use crate::{
     change::{Begin, Change, Commit, Event, Timestamp},
     checkpoint::Origin,
-    envelope::{DecodeError, Decoded, Decoder, History, Place, Record, Source},
-    lsn::Lsn,
+    envelope::{DecodeError, Decoded, Decoder, History, Record, Source},
+    lsn::{Lsn, Stamp},
 };
+
+use super::copied::CopyWatch;
 
 /// A record that can not be applied. It is not passed over: what follows may rest on it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +41,7 @@ pub enum RecordError {
     /// It is no envelope.
     #[error(
         "{0}. Nothing behind it is applied. If it does not belong to this topic, keep who wrote it away, and pass \
-         it over: wal2graph replay --from offset NEXT --yes"
+         it over: wal2graph replay --from offset NEXT --yes; or have such records parked: kafka.unreadable: park"
     )]
     Malformed(#[from] DecodeError),
     /// It is from another history.
@@ -70,14 +80,17 @@ pub struct Transactions {
     origin: Origin,
     /// Records of transactions that ended at or before this LSN were seen.
     through: Lsn,
-    /// The last record that was not dropped.
-    last: Option<(Lsn, u64)>,
+    /// The last record that was not dropped: its place, and which part of its change it is.
+    last: Option<(Lsn, u64, u64)>,
+    /// Each record is a transaction.
+    each_alone: bool,
     open: Option<Open>,
     /// Where the records begin that the decoder holds.
     held_at: Option<u64>,
     duplicates: u64,
     foreign: BTreeSet<(String, String)>,
     decoded: Vec<Decoded>,
+    copy: Option<CopyWatch>,
 }
 
 /// The transaction whose records arrive.
@@ -97,12 +110,24 @@ impl Transactions {
             origin,
             through: reached,
             last: None,
+            each_alone: false,
             open: None,
             held_at: None,
             duplicates: 0,
             foreign: BTreeSet::new(),
             decoded: Vec::new(),
+            copy: None,
         }
+    }
+
+    /// The same, and what the records say of the copy is told.
+    pub fn telling(self, copy: CopyWatch) -> Self {
+        Transactions { copy: Some(copy), ..self }
+    }
+
+    /// The same for one of several partitions that are applied side by side.
+    pub fn each_alone(decoder: Decoder, origin: Origin, reached: Lsn) -> Self {
+        Transactions { each_alone: true, ..Transactions::new(decoder.apart(), origin, reached) }
     }
 
     /// How many records were dropped, because they were seen before.
@@ -122,6 +147,9 @@ impl Transactions {
     ) -> Result<(), RecordError> {
         let mut decoded = std::mem::take(&mut self.decoded);
         self.decoder.record(record, &mut decoded)?;
+        if let (Some(copy), Some(own)) = (&self.copy, decoded.last()) {
+            copy.record(offset + 1, record, own);
+        }
         let own = decoded.len().saturating_sub(1);
         let began = self.held_at.take().unwrap_or(offset);
         for (index, said) in decoded.drain(..).enumerate() {
@@ -134,6 +162,12 @@ impl Transactions {
             self.held_at = Some(began);
         }
         Ok(())
+    }
+
+    /// The record at `offset`, which [`Transactions::record`] could not read, is done with: what is
+    /// behind it may be applied.
+    pub fn pass_over(&self, offset: u64, events: &mut Vec<Event>) {
+        self.pass(Span { began: offset, end: offset + 1 }, events);
     }
 
     fn said(
@@ -159,8 +193,20 @@ impl Transactions {
             }
             Decoded::Read { source, relation, row, .. } => {
                 self.check(&source)?;
+                let is_ours = source.history.is_some();
+                if is_ours && source.lsn.is_some_and(|lsn| lsn < self.through) {
+                    self.duplicates += 1;
+                    self.pass(span, events);
+                    return Ok(());
+                }
+                let begin = Begin {
+                    xid: 0,
+                    commit_lsn: Lsn(span.began),
+                    committed_at: Timestamp::default(),
+                    stamp: self.stamp(source.lsn.map(Stamp::of_read)),
+                };
                 let change = Change::Insert { relation, new: row };
-                self.alone(span, 0, Timestamp::default(), Some(change), events);
+                self.alone(span, begin, Lsn::ZERO, Some(change), events);
                 Ok(())
             }
             Decoded::Heartbeat { end_lsn, history, .. } => {
@@ -197,12 +243,32 @@ impl Transactions {
     ) -> Result<(), RecordError> {
         self.check(source)?;
         let Some(place) = &source.place else {
-            let (xid, at) = (source.xid.unwrap_or_default(), source.at.unwrap_or_default());
-            self.alone(span, xid, at, change, events);
+            let begin = Begin {
+                xid: source.xid.unwrap_or_default(),
+                commit_lsn: Lsn(span.began),
+                committed_at: source.at.unwrap_or_default(),
+                stamp: self.stamp(source.lsn.map(|lsn| Stamp::of_change(lsn, 0))),
+            };
+            self.alone(span, begin, Lsn::ZERO, change, events);
             return Ok(());
         };
-        if self.has_seen(place) {
+        let at = (place.commit_lsn, place.event_index, self.part_of(source));
+        if place.commit_lsn < self.through || self.last.is_some_and(|last| at <= last) {
             self.duplicates += 1;
+            return Ok(());
+        }
+        if self.each_alone {
+            self.last = Some(at);
+            let end = place.end.unwrap_or_default();
+            let stamp = Stamp::of_change(place.commit_lsn, place.event_index);
+            let begin = Begin {
+                xid: place.xid,
+                commit_lsn: Lsn(span.began),
+                committed_at: place.committed_at,
+                stamp: Some(stamp),
+            };
+            self.alone(span, begin, end, change, events);
+            self.through = self.through.max(end);
             return Ok(());
         }
         let begin = match &self.open {
@@ -213,13 +279,13 @@ impl Transactions {
             }
             None => {
                 let (xid, committed_at) = (place.xid, place.committed_at);
-                let begin = Begin { xid, commit_lsn: Lsn(span.began), committed_at };
+                let begin = Begin { xid, commit_lsn: Lsn(span.began), committed_at, stamp: None };
                 events.push(Event::Begin(begin));
                 begin
             }
         };
         self.open = Some(Open { begin, commit_lsn: place.commit_lsn });
-        self.last = Some((place.commit_lsn, place.event_index));
+        self.last = Some(at);
         events.extend(change.map(Event::Change));
         if let Some(end) = place.end {
             self.end(span, end, events);
@@ -236,13 +302,23 @@ impl Transactions {
         self.through = self.through.max(end);
     }
 
-    /// A transaction of one change; the source's position after it is not known. Between the records
-    /// of a transaction that its publisher did not finish, it keeps its place.
+    /// What stamps a change, where stamps are written.
+    fn stamp(&self, stamp: Option<Stamp>) -> Option<Stamp> {
+        stamp.filter(|_| self.each_alone)
+    }
+
+    /// Parts that were joined are one.
+    fn part_of(&self, source: &Source) -> u64 {
+        if self.each_alone { source.part } else { 0 }
+    }
+
+    /// A transaction of one change; the source's position after it is zero where it is not known.
+    /// Between the records of a transaction that its publisher did not finish, it keeps its place.
     fn alone(
         &self,
         span: Span,
-        xid: u32,
-        committed_at: Timestamp,
+        begin: Begin,
+        source_lsn: Lsn,
         change: Option<Change>,
         events: &mut Vec<Event>,
     ) {
@@ -251,15 +327,11 @@ impl Transactions {
             events.extend(change);
             return;
         }
-        let (commit_lsn, end_lsn, source_lsn) = (Lsn(span.began), Lsn(span.end), Lsn::ZERO);
-        events.push(Event::Begin(Begin { xid, commit_lsn, committed_at }));
+        let Begin { commit_lsn, committed_at, .. } = begin;
+        let end_lsn = Lsn(span.end);
+        events.push(Event::Begin(begin));
         events.extend(change);
         events.push(Event::Commit(Commit { commit_lsn, end_lsn, source_lsn, committed_at }));
-    }
-
-    fn has_seen(&self, place: &Place) -> bool {
-        let at = (place.commit_lsn, place.event_index);
-        place.commit_lsn < self.through || self.last.is_some_and(|last| at <= last)
     }
 
     /// Nothing for the graph: only the position moves, between transactions.

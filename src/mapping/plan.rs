@@ -9,6 +9,7 @@ use crate::graph::model::{Direction, NodeShape, ReferenceBy, RelationshipKey, Sh
 
 use super::Mapping;
 use super::columns::{Slot, TableColumns};
+use super::partitioned::DIFFERENCES;
 use super::refusal::Refusal;
 use super::warning::Warning;
 
@@ -24,6 +25,8 @@ pub struct Plan {
     pub left_out: Vec<Note>,
     /// What is worth knowing.
     pub warnings: Vec<Note>,
+    /// What is different because the changes come through several partitions; empty if they do not.
+    pub partitions: Vec<String>,
     /// What must be mended before anything can be made.
     pub refusals: Vec<String>,
 }
@@ -118,6 +121,16 @@ impl Plan {
         }
     }
 
+    /// The same, when the changes come through several partitions.
+    pub fn through_partitions(compiled: &Result<Mapping, Vec<Refusal>>) -> Self {
+        let mut plan = Plan::new(compiled);
+        plan.partitions = DIFFERENCES.map(str::to_owned).to_vec();
+        if let Ok(mapping) = compiled {
+            plan.refusals.extend(mapping.refusals_of_partitions().iter().map(Refusal::to_string));
+        }
+        plan
+    }
+
     fn of(mapping: &Mapping) -> Self {
         let mut plan = Plan::default();
         for (table, columns) in std::iter::zip(&mapping.model.tables, &mapping.tables) {
@@ -210,6 +223,7 @@ impl fmt::Display for Plan {
             section("Relationships", &self.relationships),
             section("Left out", &self.left_out),
             section("Worth knowing", &self.warnings),
+            section("Different with several partitions", &self.partitions),
             section("To be mended first", &self.refusals),
         ];
         f.write_str(&sections.into_iter().flatten().collect::<Vec<_>>().join("\n"))

@@ -107,6 +107,21 @@ pub enum Refusal {
         /// The column.
         column: String,
     },
+    /// A reference that needs two rows in order, which partitions do not give.
+    #[error(
+        "{table}: its relationship {relationship_type} finds its target by unique columns that are not the key \
+         ({}), which needs the order of all changes, and a topic with several partitions does not keep it. Use a \
+         topic with one partition; or leave the relationship out of the table's `relationships`",
+        .columns.join(", ")
+    )]
+    UniqueThroughPartitions {
+        /// The table.
+        table: TableName,
+        /// The relationship's type.
+        relationship_type: String,
+        /// The columns that hold the reference.
+        columns: Vec<String>,
+    },
     /// The stream does not carry a column that is needed.
     #[error(
         "{table}: the stream does not carry column {column:?} ({cause}), but {needed_for} needs \

@@ -29,6 +29,7 @@ pub struct Counts {
     transaction_changes: Histogram,
     retries: IntCounterVec,
     unmapped_values: IntCounterVec,
+    parked: IntCounter,
 }
 
 const VALID: &str = "names and labels of metrics are constants, each used once";
@@ -71,6 +72,13 @@ impl Counts {
                 "Values that were kept as text, for they can not be held as their column's type",
                 &["table", "column"],
             ),
+            parked: register(
+                &registry,
+                IntCounter::with_opts(options(
+                    "parked_records_total",
+                    "Records of the topic that are no envelopes and went to the parking topic",
+                )),
+            ),
             registry,
         }
     }
@@ -95,6 +103,11 @@ impl Counts {
     /// Values were kept as text.
     pub fn unmapped(&self, table: &str, column: &str, count: u64) {
         self.unmapped_values.with_label_values(&[table, column]).inc_by(count);
+    }
+
+    /// A record was parked.
+    pub fn parked(&self) {
+        self.parked.inc();
     }
 
     pub(super) fn gather(&self) -> Vec<MetricFamily> {

@@ -117,7 +117,8 @@ impl Gauges {
     }
 
     fn copy(&self, snapshot: &Snapshot) {
-        let help = "Rows that the copy has written: once for nodes, once for relationships";
+        let help =
+            "Rows that the copy has written: into a graph once for nodes, once for relationships";
         let rows = register(&self.0, CounterVec::new(options("copy_rows_total", help), &["table"]));
         for (table, copied) in &snapshot.copied {
             rows.with_label_values(&[table]).inc_by(copied.rows as f64);

@@ -13,24 +13,28 @@
 
 mod counts;
 mod gauges;
+mod partitions;
 
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
     change::Timestamp,
-    copy::{CopiedRows, Progress, copied_rows},
+    checkpoint::TopicPartition,
+    copy::{CopiedRows, LogCopy, Progress, copied_rows},
     health::{Facts, Limits, Look, Positions, State, Tracker, since},
     lsn::Lsn,
     pipeline::Status,
 };
 
 pub use counts::{Counts, TableCounts};
+
+use partitions::Partitions;
 
 /// How often source and slot are looked at.
 pub const SOURCE_INTERVAL: Duration = Duration::from_secs(2);
@@ -41,11 +45,7 @@ pub const GRAPH_INTERVAL: Duration = Duration::from_secs(10);
 /// The same for the graph.
 const GRAPH_LIFE: Duration = Duration::from_secs(40);
 
-/// The clock's time.
-pub fn now() -> Timestamp {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp { unix_micros: i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX) }
-}
+pub use crate::pipeline::now;
 
 /// Everything there is to know of a run.
 pub struct Metrics {
@@ -60,6 +60,7 @@ struct Watched {
     life: Life,
     stopping: bool,
     status: Option<watch::Receiver<Status>>,
+    partitions: Partitions,
     copying: Option<Copying>,
     source: Option<SourceLook>,
     graph: Option<GraphLook>,
@@ -106,13 +107,13 @@ pub struct GraphLook {
     pub placeholders: u64,
 }
 
-/// A look at the topic that is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A look at the topics that are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicLook {
     /// When it was begun.
     pub at: Timestamp,
-    /// The offset of the next record that is produced.
-    pub end: u64,
+    /// Of each partition, the offset of the next record that is produced.
+    pub ends: BTreeMap<TopicPartition, u64>,
 }
 
 /// A copy that can be watched.
@@ -166,6 +167,7 @@ impl Metrics {
             life: Life::Starting,
             stopping: false,
             status: None,
+            partitions: Partitions::default(),
             copying: None,
             source: None,
             graph: None,
@@ -196,6 +198,36 @@ impl Metrics {
             watched.copying = copying;
         }
         watched.observe();
+    }
+
+    /// One of several pipelines of this run, that of a partition, runs, and says where it is; what it
+    /// reads says whether the copy has come.
+    pub fn partition_connected(
+        &self,
+        at: &TopicPartition,
+        status: watch::Receiver<Status>,
+        copied: watch::Receiver<LogCopy>,
+    ) {
+        let mut watched = self.watched();
+        watched.life = Life::Running;
+        watched.partitions.connected(at, status, copied);
+        watched.observe();
+    }
+
+    /// A partition's pipeline waits for a side that is away. What it said last stays.
+    pub fn partition_waiting(&self, at: &TopicPartition, why: String) {
+        let mut watched = self.watched();
+        watched.observe();
+        watched.partitions.waiting(at, why);
+    }
+
+    /// The partition is no business of this run any more.
+    pub fn partition_gone(&self, at: &TopicPartition) {
+        let mut watched = self.watched();
+        watched.observe();
+        if watched.partitions.gone(at) {
+            watched.life = Life::Starting;
+        }
     }
 
     /// A side is away.
@@ -279,7 +311,8 @@ impl SourceLook {
 
 impl Watched {
     fn status(&self) -> Option<Status> {
-        self.status.as_ref().map(|status| *status.borrow())
+        let status = || self.status.as_ref().map(|status| *status.borrow());
+        self.partitions.status().or_else(status)
     }
 
     fn positions(&self) -> Option<Positions> {
@@ -292,8 +325,8 @@ impl Watched {
     }
 
     fn consumer_lag(&self, fresh: impl Fn(Timestamp, Duration) -> bool) -> Option<u64> {
-        let look = self.topic.filter(|look| fresh(look.at, SOURCE_LIFE))?;
-        Some(look.end.saturating_sub(self.status()?.applied.lsn.0))
+        let look = self.topic.as_ref().filter(|look| fresh(look.at, SOURCE_LIFE))?;
+        self.partitions.records_behind(&look.ends)
     }
 
     fn state(&self) -> State {
@@ -301,6 +334,10 @@ impl Watched {
         match &self.life {
             _ if self.stopping => State::Stopping,
             Life::Starting => State::Starting,
+            Life::Running if self.partitions.why_waiting().is_some() => {
+                let why = self.partitions.why_waiting().unwrap_or_default().to_owned();
+                State::Waiting { why }
+            }
             Life::Running if copying => State::Copying,
             Life::Running => State::Streaming,
             Life::Waiting { why } => State::Waiting { why: why.clone() },

@@ -1,8 +1,8 @@
 //! The checkpoint node: how far the graph is, and who may write.
 //!
 //! ```text
-//! (:_Wal2GraphCheckpoint {pipeline, lsn, epoch, ...})      one a pipeline, under a uniqueness constraint
-//!                         {topic, partition, offset}        beside, when the pipeline reads a partition
+//! (:_Wal2GraphCheckpoint {pipeline, log, lsn, epoch, ...})   one a log, under a uniqueness constraint
+//!                         {topic, partition, offset}          beside, when the log is a partition
 //!
 //! advance:  lock -> is it where I left it, under my epoch? -> move it     first statement of every transaction
 //! ```
@@ -18,8 +18,12 @@ use neo4rs::{Query, Row, summary::Counters};
 
 use crate::{
     change::Timestamp,
-    checkpoint::{Advance, Checkpoint, Epoch, Log, Origin, Part, Position, Replaying},
+    checkpoint::{
+        Advance, Checkpoint, Epoch, Identity, Log, Origin, Part, Position, Replaying,
+        TopicPartition,
+    },
     copy::Progress,
+    graph::statement::STAMP,
     lsn::Lsn,
 };
 
@@ -37,19 +41,29 @@ const RETURNED: &str = "c.lsn AS lsn, c.part_commit_lsn AS part_commit_lsn, c.pa
      c.replay_until AS replay_until, c.replay_lsn AS replay_lsn, \
      c.epoch AS epoch, c.committed_at AS committed_at, c.updated_at AS updated_at, \
      c.system_identifier AS system_identifier, c.timeline AS timeline, c.slot AS slot, \
-     c.mapping_digest AS mapping_digest";
+     c.partitions AS partitions, c.mapping_digest AS mapping_digest";
+
+/// The checkpoint of one log.
+const ONE: &str = "(c:_Wal2GraphCheckpoint {pipeline: $pipeline, log: $log})";
 
 /// The log whose positions a checkpoint's compare-and-set goes by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Follows {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Follows {
     /// The source's own: `lsn`.
-    #[default]
     Slot,
     /// A partition of a topic: `offset`. `lsn` follows, and never goes back.
     Partition,
 }
 
 impl Follows {
+    /// What the checkpoints of this log go by.
+    pub(super) fn of(log: &Log) -> Self {
+        match log {
+            Log::Slot(_) => Follows::Slot,
+            Log::Partition(_) => Follows::Partition,
+        }
+    }
+
     /// The property that holds the position.
     fn position(self) -> &'static str {
         match self {
@@ -74,15 +88,17 @@ pub struct NewCheckpoint {
     pub start: Lsn,
     /// The source it belongs to.
     pub origin: Origin,
+    /// How many partitions its topic has; 1 for a slot.
+    pub partitions: u32,
     /// The digest of the mapping.
     pub mapping_digest: String,
 }
 
-/// Makes sure that there can be one checkpoint a pipeline, and one progress node a range of a copy,
-/// and that the database knows the property name [`LOCK`].
+/// Makes sure that there can be one checkpoint a log of a pipeline, and one progress node a range of a copy,
+/// and that the database knows the property names [`LOCK`] and [`STAMP`].
 pub async fn prepare(connection: &Connection) -> Result<(), Error> {
     for (name, label, key) in [
-        ("_wal2graph_checkpoint", LABEL, "c.pipeline"),
+        ("_wal2graph_checkpoint_log", LABEL, "c.pipeline, c.log"),
         ("_wal2graph_copy", copy_progress::LABEL, "c.pipeline, c.table, c.pass, c.part"),
     ] {
         let text = format!(
@@ -90,18 +106,40 @@ pub async fn prepare(connection: &Connection) -> Result<(), Error> {
         );
         connection.run(Query::new(text)).await?;
     }
-    connection.rows(Query::new(format!("CALL db.createProperty('{LOCK}')"))).await?;
+    for name in [LOCK, STAMP] {
+        connection.rows(Query::new(format!("CALL db.createProperty('{name}')"))).await?;
+    }
     Ok(())
 }
 
-/// Reads the pipeline's checkpoint; `None` when it has none.
+/// Reads the pipeline's checkpoint, of several logs the one that is furthest behind; `None` when it
+/// has none.
 pub async fn read(connection: &Connection, pipeline: &str) -> Result<Option<Checkpoint>, Error> {
-    let text = format!("MATCH (c:{LABEL} {{pipeline: $pipeline}}) RETURN {RETURNED}");
+    let all = read_all(connection, pipeline).await?;
+    Ok(all.into_iter().min_by_key(|checkpoint| checkpoint.lsn))
+}
+
+/// Reads the checkpoints of all logs of the pipeline, in the order of their names.
+pub async fn read_all(connection: &Connection, pipeline: &str) -> Result<Vec<Checkpoint>, Error> {
+    let text = format!(
+        "MATCH (c:{LABEL} {{pipeline: $pipeline}}) RETURN {RETURNED} \
+         ORDER BY c.topic, c.partition, c.log"
+    );
     let rows = connection.rows(Query::new(text).param("pipeline", pipeline)).await?;
+    rows.iter().map(checkpoint_of).collect()
+}
+
+/// Reads the checkpoint of one log; `None` when it has none.
+pub async fn read_one(
+    connection: &Connection,
+    identity: &Identity,
+) -> Result<Option<Checkpoint>, Error> {
+    let text = format!("MATCH {ONE} RETURN {RETURNED}");
+    let rows = connection.rows(of(Query::new(text), identity)).await?;
     rows.first().map(checkpoint_of).transpose()
 }
 
-/// Makes the pipeline's checkpoint and the progress nodes of its first copy, together. False when
+/// Makes the log's checkpoint and the progress nodes of its first copy, together. False when
 /// there is a checkpoint already: then nothing is written. Needs [`prepare`].
 pub async fn create(
     connection: &Connection,
@@ -127,16 +165,19 @@ fn create_query(pipeline: &str, new: &NewCheckpoint) -> Query {
     let (log, lsn) = match new.origin.log {
         Log::Slot(_) => ("c.slot = $slot", new.start),
         Log::Partition { .. } => {
-            ("c.topic = $topic, c.partition = $partition, c.offset = $offset", Lsn::ZERO)
+            let set = "c.topic = $topic, c.partition = $partition, c.partitions = $partitions, c.offset = $offset";
+            (set, Lsn::ZERO)
         }
     };
     let text = format!(
-        "MERGE (c:{LABEL} {{pipeline: $pipeline}}) ON CREATE SET c.lsn = $lsn, c.lsn_text = $lsn_text, c.epoch = 0, \
+        "MERGE {ONE} ON CREATE SET c.lsn = $lsn, c.lsn_text = $lsn_text, c.epoch = 0, \
          c.updated_at = $now, c.system_identifier = $system_identifier, c.timeline = $timeline, \
          c.mapping_digest = $mapping_digest, {log}"
     );
     let query = Query::new(text)
         .param("pipeline", pipeline)
+        .param("log", new.origin.log.name())
+        .param("partitions", i64::from(new.partitions))
         .param("lsn", integer_of(lsn))
         .param("lsn_text", lsn.to_string())
         .param("now", Utc::now())
@@ -145,14 +186,18 @@ fn create_query(pipeline: &str, new: &NewCheckpoint) -> Query {
         .param("mapping_digest", new.mapping_digest.as_str());
     match &new.origin.log {
         Log::Slot(slot) => query.param("slot", slot.as_str()),
-        Log::Partition { topic, partition } => query
+        Log::Partition(TopicPartition { topic, partition }) => query
             .param("topic", topic.as_str())
             .param("partition", i64::from(*partition))
             .param("offset", integer_of(new.start)),
     }
 }
 
-/// Removes the pipeline's checkpoint and progress nodes. Whoever writes for it is fenced from then
+fn of(query: Query, identity: &Identity) -> Query {
+    query.param("pipeline", identity.pipeline.as_str()).param("log", identity.log.name())
+}
+
+/// Removes the pipeline's checkpoints and progress nodes. Whoever writes for it is fenced from then
 /// on.
 pub async fn destroy(connection: &Connection, pipeline: &str) -> Result<(), Error> {
     let text = format!(
@@ -166,24 +211,25 @@ pub async fn destroy(connection: &Connection, pipeline: &str) -> Result<(), Erro
 
 /// Locks the checkpoint node until the transaction ends. A statement of its own, so that nothing
 /// the compare-and-set reads can have been read before.
-pub(super) fn lock_query(pipeline: &str) -> Query {
-    let text = format!("MATCH (c:{LABEL} {{pipeline: $pipeline}}) SET c:{LABEL}");
-    Query::new(text).param("pipeline", pipeline)
+pub(super) fn lock_query(identity: &Identity) -> Query {
+    of(Query::new(format!("MATCH {ONE} SET c:{LABEL}")), identity)
+}
+
+/// The same, to be found in SHOW TRANSACTIONS by a comment.
+pub(super) fn marked_lock_query(mark: &str, identity: &Identity) -> Query {
+    of(Query::new(format!("/* {mark} */ MATCH {ONE} SET c:{LABEL}")), identity)
 }
 
 /// Raises the epoch and returns the checkpoint as it then is. The node must be locked.
-pub(super) fn raise_query(pipeline: &str) -> Query {
-    let text = format!(
-        "MATCH (c:{LABEL} {{pipeline: $pipeline}}) SET c.epoch = c.epoch + 1, c.updated_at = $now RETURN {RETURNED}"
-    );
-    Query::new(text).param("pipeline", pipeline).param("now", Utc::now())
+pub(super) fn raise_query(identity: &Identity) -> Query {
+    let text =
+        format!("MATCH {ONE} SET c.epoch = c.epoch + 1, c.updated_at = $now RETURN {RETURNED}");
+    of(Query::new(text), identity).param("now", Utc::now())
 }
 
 /// Locks the checkpoint node and returns it.
-pub(super) fn locked_read_query(pipeline: &str) -> Query {
-    let text =
-        format!("MATCH (c:{LABEL} {{pipeline: $pipeline}}) SET c:{LABEL} WITH c RETURN {RETURNED}");
-    Query::new(text).param("pipeline", pipeline)
+pub(super) fn locked_read_query(identity: &Identity) -> Query {
+    of(Query::new(format!("MATCH {ONE} SET c:{LABEL} WITH c RETURN {RETURNED}")), identity)
 }
 
 fn guard(follows: Follows) -> String {
@@ -203,19 +249,15 @@ const LSN_OF_A_PARTITION: &str = "\
     c.replay_until = CASE WHEN $to < c.replay_until THEN c.replay_until END";
 
 /// The compare-and-set: moves the checkpoint if it is where `advance` begins, under this epoch.
-pub(super) fn advance_query(
-    follows: Follows,
-    pipeline: &str,
-    epoch: Epoch,
-    advance: &Advance,
-) -> Query {
+pub(super) fn advance_query(identity: &Identity, epoch: Epoch, advance: &Advance) -> Query {
+    let follows = Follows::of(&identity.log);
     let (guard, position, part) = (guard(follows), follows.position(), follows.part());
     let lsn = match follows {
         Follows::Slot => "c.lsn_text = $to_text",
         Follows::Partition => LSN_OF_A_PARTITION,
     };
     let text = format!(
-        "MATCH (c:{LABEL} {{pipeline: $pipeline}}) SET c:{LABEL} {guard} \
+        "MATCH {ONE} SET c:{LABEL} {guard} \
          SET c.{position} = $to, c.{part} = $to_part, c.part_events = $to_events, {lsn}, \
          c.committed_at = coalesce($committed_at, c.committed_at), c.updated_at = $now"
     );
@@ -233,31 +275,27 @@ pub(super) fn advance_query(
             .param("source_text", source.to_string())
             .param("replayed", (source > Lsn::ZERO).then(|| integer_of(source))),
     };
-    expect(query, pipeline, epoch, &advance.from)
+    expect(query, identity, epoch, &advance.from)
 }
 
 /// What is before `until` is applied again. Comes after [`advance_query`], in its transaction.
-pub(super) fn replay_query(pipeline: &str, until: Lsn) -> Query {
+pub(super) fn replay_query(identity: &Identity, until: Lsn) -> Query {
     let text = format!(
-        "MATCH (c:{LABEL} {{pipeline: $pipeline}}) \
+        "MATCH {ONE} \
          SET c.replay_until = CASE WHEN c.offset < $until THEN $until END, c.replay_lsn = 0"
     );
-    Query::new(text).param("pipeline", pipeline).param("until", integer_of(until))
+    of(Query::new(text), identity).param("until", integer_of(until))
 }
 
 /// Compares as [`advance_query`] does and moves nothing.
-pub(super) fn hold_query(follows: Follows, pipeline: &str, epoch: Epoch, at: &Position) -> Query {
-    let guard = guard(follows);
-    let text = format!(
-        "MATCH (c:{LABEL} {{pipeline: $pipeline}}) SET c:{LABEL} {guard} \
-         SET c.updated_at = $now"
-    );
-    expect(Query::new(text).param("now", Utc::now()), pipeline, epoch, at)
+pub(super) fn hold_query(identity: &Identity, epoch: Epoch, at: &Position) -> Query {
+    let guard = guard(Follows::of(&identity.log));
+    let text = format!("MATCH {ONE} SET c:{LABEL} {guard} SET c.updated_at = $now");
+    expect(Query::new(text).param("now", Utc::now()), identity, epoch, at)
 }
 
-fn expect(query: Query, pipeline: &str, epoch: Epoch, from: &Position) -> Query {
-    query
-        .param("pipeline", pipeline)
+fn expect(query: Query, identity: &Identity, epoch: Epoch, from: &Position) -> Query {
+    of(query, identity)
         .param("epoch", epoch.0)
         .param("from", integer_of(from.lsn))
         .param("from_part", from.part.map_or(-1, |part| integer_of(part.commit_lsn)))
@@ -287,7 +325,8 @@ pub(super) fn checkpoint_of(row: &Row) -> Result<Checkpoint, Error> {
         Some(topic) => {
             let partition = get::<i64>(row, "partition")? as i32;
             let offset = Lsn(get::<i64>(row, "offset")?.unsigned_abs());
-            (Log::Partition { topic, partition }, offset, lsn("part_offset")?)
+            let log = Log::Partition(TopicPartition { topic, partition });
+            (log, offset, lsn("part_offset")?)
         }
     };
     let events: Option<i64> = get(row, "part_events")?;
@@ -312,6 +351,7 @@ pub(super) fn checkpoint_of(row: &Row) -> Result<Checkpoint, Error> {
             timeline: get(row, "timeline")?,
             log,
         },
+        partitions: get::<Option<u32>>(row, "partitions")?.unwrap_or(1),
         mapping_digest: get(row, "mapping_digest")?,
     })
 }

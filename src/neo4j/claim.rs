@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use neo4rs::{Query, Row};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Identity};
 
 use super::{
-    checkpoint::{self, LABEL},
+    checkpoint,
     connect::{Connection, Options},
     copy_progress,
     error::Error,
@@ -48,8 +48,8 @@ pub struct Claimed {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ClaimError {
     /// There is nothing to claim.
-    #[error("the graph has no checkpoint of pipeline {0:?}")]
-    NoCheckpoint(String),
+    #[error("the graph has no checkpoint of pipeline {pipeline:?} for {log}", pipeline = .0.pipeline, log = .0.log)]
+    NoCheckpoint(Identity),
     /// The lock is held by somebody whose transaction is not ours to end.
     #[error(
         "the checkpoint of pipeline {pipeline:?} is locked by {holder}. End that transaction: \
@@ -72,22 +72,22 @@ pub enum ClaimError {
 /// a stopped writer.
 pub async fn claim(
     options: &Options,
-    pipeline: &str,
+    identity: &Identity,
     patience: Duration,
 ) -> Result<Claimed, ClaimError> {
     let claimer = Connection::new(options, CLAIM_LIMIT)?;
     let watcher = Connection::new(options, CLAIM_LIMIT)?;
     let began = Instant::now();
     let mut terminated = Vec::new();
-    let mut raising = std::pin::pin!(retry::while_transient(|| raise(&claimer, pipeline)));
+    let mut raising = std::pin::pin!(retry::while_transient(|| raise(&claimer, identity)));
     let mut patience = patience;
     loop {
         if let Ok(checkpoint) = tokio::time::timeout(patience, &mut raising).await {
-            let none = || ClaimError::NoCheckpoint(pipeline.to_owned());
+            let none = || ClaimError::NoCheckpoint(identity.clone());
             return Ok(Claimed { checkpoint: checkpoint?.ok_or_else(none)?, terminated });
         }
         patience = FIRST_LOOK_AGAIN;
-        match (holder(&watcher, pipeline).await?, began.elapsed() > CLAIM_LIMIT) {
+        match (holder(&watcher, identity).await?, began.elapsed() > CLAIM_LIMIT) {
             (Some(holder), _) if holder.ours => {
                 tracing::warn!(
                     transaction = %holder.id,
@@ -99,7 +99,7 @@ pub async fn claim(
             }
             (Some(holder), true) => {
                 return Err(ClaimError::Locked {
-                    pipeline: pipeline.to_owned(),
+                    pipeline: identity.pipeline.clone(),
                     id: holder.id,
                     holder: holder.description,
                 });
@@ -111,16 +111,16 @@ pub async fn claim(
 }
 
 /// Raises the epoch; `None` when there is no checkpoint.
-async fn raise(connection: &Connection, pipeline: &str) -> Result<Option<Checkpoint>, Error> {
+async fn raise(connection: &Connection, identity: &Identity) -> Result<Option<Checkpoint>, Error> {
     let mut transaction = connection.begin().await?;
-    transaction.run(lock_query(pipeline)).await?;
-    let rows = transaction.rows(checkpoint::raise_query(pipeline)).await?;
+    transaction.run(lock_query(identity)).await?;
+    let rows = transaction.rows(checkpoint::raise_query(identity)).await?;
     let Some(row) = rows.first() else {
         transaction.rollback().await;
         return Ok(None);
     };
     let checkpoint = checkpoint::checkpoint_of(row)?;
-    transaction.run(copy_progress::raise_query(pipeline, checkpoint.epoch)).await?;
+    transaction.run(copy_progress::raise_query(&identity.pipeline, checkpoint.epoch)).await?;
     transaction.commit().await?;
     Ok(Some(checkpoint))
 }
@@ -129,10 +129,8 @@ async fn raise(connection: &Connection, pipeline: &str) -> Result<Option<Checkpo
 /// TRANSACTIONS.
 pub(super) const CLAIM_MARK: &str = "wal2graph claims";
 
-fn lock_query(pipeline: &str) -> Query {
-    let text =
-        format!("/* {CLAIM_MARK} */ MATCH (c:{LABEL} {{pipeline: $pipeline}}) SET c:{LABEL}");
-    Query::new(text).param("pipeline", pipeline)
+fn lock_query(identity: &Identity) -> Query {
+    checkpoint::marked_lock_query(CLAIM_MARK, identity)
 }
 
 /// Who keeps the claim waiting.
@@ -145,15 +143,19 @@ struct Holder {
 /// The transaction that blocks the claim. It is ours when it runs as the same user: nobody else has
 /// a reason to hold a checkpoint's lock, and of our own writers only one that lost the slot can
 /// stand in the way of a claim.
-async fn holder(connection: &Connection, pipeline: &str) -> Result<Option<Holder>, Error> {
+async fn holder(connection: &Connection, identity: &Identity) -> Result<Option<Holder>, Error> {
     let text = "SHOW TRANSACTIONS YIELD transactionId, username, currentQuery, status, clientAddress, elapsedTime, \
          parameters RETURN transactionId, username, coalesce(currentQuery, '') AS query, status, \
          coalesce(clientAddress, '?') AS address, toString(elapsedTime) AS elapsed, \
-         coalesce(toString(parameters.pipeline), '') AS pipeline";
+         coalesce(toString(parameters.pipeline), '') AS pipeline, \
+         coalesce(toString(parameters.log), '') AS log";
     let rows = connection.rows(Query::new(text.to_owned())).await?;
     let field = |row: &Row, name: &str| row.get::<String>(name).unwrap_or_default();
-    let is_claim =
-        |row: &&Row| field(row, "query").contains(CLAIM_MARK) && field(row, "pipeline") == pipeline;
+    let log = identity.log.name();
+    let is_claim = |row: &&Row| {
+        let is_ours = field(row, "pipeline") == identity.pipeline && field(row, "log") == log;
+        is_ours && field(row, "query").contains(CLAIM_MARK)
+    };
     for claim in rows.iter().filter(is_claim) {
         let status = field(claim, "status");
         let blocker = rows.iter().find(|row| {

@@ -67,6 +67,10 @@ impl Error {
         if is_too_large(title) {
             return Error::TooLarge(error);
         }
+        // A row's node that another writer has just made a relationship at.
+        if title == "ConstraintValidationFailed" && message.contains("still has relationships") {
+            return Error::Transient(error);
+        }
         match (class, category, title) {
             (_, "Transaction", "Terminated" | "LockClientStopped") => Error::Terminated(error),
             ("TransientError", ..)

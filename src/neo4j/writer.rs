@@ -21,7 +21,7 @@ use std::sync::Arc;
 use neo4rs::summary::Counters;
 
 use crate::{
-    checkpoint::{Advance, Checkpoint, Epoch, Position},
+    checkpoint::{Advance, Checkpoint, Epoch, Identity, Position},
     copy::{ChunkStep, Progress},
     graph::Query,
     lsn::Lsn,
@@ -29,7 +29,7 @@ use crate::{
 };
 
 use super::{
-    checkpoint::{self, Follows},
+    checkpoint,
     connect::{Connection, Transaction},
     copy_progress,
     error::Error,
@@ -109,14 +109,13 @@ pub struct Retries {
     pub settled: u64,
 }
 
-/// Writes for one pipeline under one epoch, one transaction at a time.
+/// Writes for one log of a pipeline under one epoch, one transaction at a time.
 ///
 /// Do not drop a call's future and go on with another writer: the open transaction keeps its locks
 /// until this writer begins the next one, or is dropped.
 pub struct Writer {
     connection: Connection,
-    pipeline: String,
-    follows: Follows,
+    identity: Identity,
     epoch: Epoch,
     retries: Retries,
     tell: TellRetry,
@@ -173,15 +172,9 @@ enum Found {
 
 impl Writer {
     /// A writer under a claimed epoch. `connection` is this writer's own.
-    pub fn new(connection: Connection, pipeline: &str, epoch: Epoch) -> Self {
+    pub fn new(connection: Connection, identity: Identity, epoch: Epoch) -> Self {
         let (retries, tell): (_, TellRetry) = (Retries::default(), Arc::new(|_| {}));
-        let (pipeline, follows) = (pipeline.to_owned(), Follows::default());
-        Writer { connection, pipeline, follows, epoch, retries, tell }
-    }
-
-    /// A writer of a pipeline that reads this log; without it, a slot.
-    pub fn following(self, follows: Follows) -> Self {
-        Writer { follows, ..self }
+        Writer { connection, identity, epoch, retries, tell }
     }
 
     /// From now on, tells of every retry.
@@ -250,7 +243,7 @@ impl Writer {
     /// Moves the checkpoint to where it was reset to. What is there before `until` is applied again.
     pub async fn reset(&mut self, advance: &Advance, until: Lsn) -> Result<(), WriteError> {
         assert!(advance.from != advance.to, "a step that leads nowhere can not be settled");
-        let query = checkpoint::replay_query(&self.pipeline, until);
+        let query = checkpoint::replay_query(&self.identity, until);
         let queries = || [Run::from(query.clone())].into_iter();
         self.until_settled(&Guard::Advance(advance), queries).await.map(drop)
     }
@@ -263,8 +256,8 @@ impl Writer {
         progress: &[Progress],
     ) -> Result<(), WriteError> {
         let queries = [
-            copy_progress::remove_query(&self.pipeline, tables),
-            copy_progress::create_query(&self.pipeline, self.epoch, progress),
+            copy_progress::remove_query(&self.identity.pipeline, tables),
+            copy_progress::create_query(&self.identity.pipeline, self.epoch, progress),
         ];
         self.until_settled(&Guard::Hold(at), || queries.iter().cloned().map(Run::from))
             .await
@@ -273,7 +266,7 @@ impl Writer {
 
     /// Ends the copy: its progress nodes go.
     pub async fn end_copy(&mut self, at: &Position) -> Result<(), WriteError> {
-        let query = copy_progress::end_query(&self.pipeline);
+        let query = copy_progress::end_query(&self.identity.pipeline);
         self.until_settled(&Guard::Hold(at), || [query.clone().into()].into_iter()).await.map(drop)
     }
 
@@ -358,18 +351,20 @@ impl Writer {
 
     fn lock(&self, guard: &Guard<'_>) -> neo4rs::Query {
         match guard {
-            Guard::Advance(_) | Guard::Hold(_) => checkpoint::lock_query(&self.pipeline),
-            Guard::Chunk(step) => copy_progress::lock_query(&self.pipeline, step),
+            Guard::Advance(_) | Guard::Hold(_) => checkpoint::lock_query(&self.identity),
+            Guard::Chunk(step) => copy_progress::lock_query(&self.identity.pipeline, step),
         }
     }
 
     fn compare_and_set(&self, guard: &Guard<'_>) -> neo4rs::Query {
         match guard {
             Guard::Advance(advance) => {
-                checkpoint::advance_query(self.follows, &self.pipeline, self.epoch, advance)
+                checkpoint::advance_query(&self.identity, self.epoch, advance)
             }
-            Guard::Hold(at) => checkpoint::hold_query(self.follows, &self.pipeline, self.epoch, at),
-            Guard::Chunk(step) => copy_progress::step_query(&self.pipeline, self.epoch, step),
+            Guard::Hold(at) => checkpoint::hold_query(&self.identity, self.epoch, at),
+            Guard::Chunk(step) => {
+                copy_progress::step_query(&self.identity.pipeline, self.epoch, step)
+            }
         }
     }
 
@@ -393,7 +388,7 @@ impl Writer {
         from: &Position,
         to: Option<&Position>,
     ) -> Result<Found, Error> {
-        let rows = transaction.rows(checkpoint::locked_read_query(&self.pipeline)).await?;
+        let rows = transaction.rows(checkpoint::locked_read_query(&self.identity)).await?;
         let found = rows.first().map(checkpoint::checkpoint_of).transpose()?;
         let position = found.as_ref().filter(|it| it.epoch == self.epoch).map(|it| it.position);
         Ok(match position {
@@ -415,7 +410,9 @@ impl Writer {
         };
         let expected =
             |block, done| place(self.epoch.0, i64::from(block), done, i64::from(step.relfilenode));
-        let rows = transaction.rows(copy_progress::locked_read_query(&self.pipeline, step)).await?;
+        let rows = transaction
+            .rows(copy_progress::locked_read_query(&self.identity.pipeline, step))
+            .await?;
         let found = match rows.first() {
             None => "no progress node".to_owned(),
             Some(row) => place(

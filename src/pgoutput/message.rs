@@ -140,7 +140,7 @@ fn begin(cursor: &mut Cursor) -> Decoded {
     let commit_lsn = cursor.lsn("Begin's commit position")?;
     let committed_at = cursor.time("Begin's commit time")?;
     let xid = cursor.u32("Begin's transaction id")?;
-    Ok(Message::Begin(Begin { xid, commit_lsn, committed_at }))
+    Ok(Message::Begin(Begin { xid, commit_lsn, committed_at, stamp: None }))
 }
 
 fn commit(cursor: &mut Cursor) -> Decoded {

@@ -23,12 +23,13 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use tokio::task::JoinError;
 
 use crate::{
-    change::Event,
+    change::{Event, Timestamp},
     checkpoint::{Advance, Position},
     copy::AppliedTransactions,
     engine::{Batch, EngineError},
@@ -39,6 +40,12 @@ pub use copying::{ChunkReader, ChunkWriter, CopyError, Lane, TableCopier, Taken,
 pub use observer::{Observer, Operation, Tally, Written};
 pub use run::{Ended, Pipeline, Status, Until};
 pub use translated::{Observed, Ready, Translate, TranslateFailure, Translated};
+
+/// The clock's time.
+pub fn now() -> Timestamp {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp { unix_micros: i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX) }
+}
 
 /// An error with the one answer the edge needs: try again later, or stop.
 pub trait Failure: Error + Send + Sync + 'static {

@@ -80,16 +80,16 @@ where
     type Error = TranslateFailure<T::Error>;
 
     fn prepare(&mut self, batch: Batch, settled: bool) -> Result<Ready<B>, Self::Error> {
-        let commits = batch.commits();
+        let (commits, stamps) = (batch.commits(), batch.stamps());
         let Batch { changes, whole_transactions, .. } = batch;
         let count = changes.len();
         let mut tally = Tally::new(self.translator.model().tables.len());
         let mut mutations = Mutations::default();
-        for change in changes {
+        for (change, stamp) in changes.into_iter().zip(stamps) {
             let event = self.translator.translate(&change).map_err(TranslateFailure)?;
             if let Some(event) = event {
                 tally.count(&event);
-                mutations.push(event);
+                mutations.push_at(event, stamp);
             }
         }
         self.translator.batch_translated();

@@ -6,11 +6,9 @@
 //!
 //! The text form of COPY is the text form of the stream, so both go through one codec.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use bytes::{Buf, Bytes, BytesMut};
-use futures_util::StreamExt;
-use tokio_postgres::{Client, CopyOutStream};
+use tokio_postgres::Client;
 
 use crate::{
     catalog::{Catalog, TableKind, TableName, quote_identifier},
@@ -24,12 +22,8 @@ use crate::{
 use super::{
     connect::{describe, is_transient},
     snapshot::{self, Locked, position},
+    text::{Cells, CopyText},
 };
-
-/// Rows are handed over in pieces of about this many bytes of text.
-pub(super) const PIECE_BYTES: usize = 2 << 20;
-/// Rows are handed over in pieces of at most this many.
-pub(super) const PIECE_ROWS: usize = 10_000;
 
 /// Why a chunk could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -187,9 +181,7 @@ pub struct CopyReader {
     /// For flushing the log, beside the transaction that holds the snapshot.
     flusher: Option<Client>,
     table: TableIndex,
-    stream: Option<Pin<Box<CopyOutStream>>>,
-    /// Text that came and is not a whole row yet.
-    buffer: BytesMut,
+    reading: Option<CopyText>,
     tell: TellNotices,
 }
 
@@ -201,8 +193,8 @@ impl CopyReader {
     pub fn new(client: Client, sources: Sources, translator: Translator) -> Self {
         let table = TableIndex(0);
         let tell: TellNotices = Arc::new(|_| {});
-        let (stream, buffer) = (None, BytesMut::new());
-        CopyReader { client, sources, translator, flusher: None, table, stream, buffer, tell }
+        let (flusher, reading) = (None, None);
+        CopyReader { client, sources, translator, flusher, table, reading, tell }
     }
 
     /// From now on, flushes the log over another connection when it has to be.
@@ -229,73 +221,23 @@ impl CopyReader {
 
     async fn copy_out(&mut self, condition: &str) -> Result<(), ReadError> {
         let source = self.sources.get(self.table);
-        let sql = format!(
-            "COPY (SELECT {} FROM {} WHERE {condition}{}) TO STDOUT",
+        let select = format!(
+            "SELECT {} FROM {} WHERE {condition}{}",
             source.columns, source.from, source.filter
         );
-        let stream = self.client.copy_out(&sql).await.map_err(self.sql_error())?;
-        self.stream = Some(Box::pin(stream));
-        self.buffer.clear();
+        let (name, columns) = (&source.name, source.column_count);
+        self.reading = Some(CopyText::start(&self.client, name, columns, &select).await?);
         Ok(())
-    }
-
-    /// The rows that are whole in the buffer, up to the limits of a piece.
-    fn take_rows(
-        &mut self,
-        rows: &mut Vec<(Key, Row)>,
-        bytes: &mut usize,
-    ) -> Result<(), ReadError> {
-        while rows.len() < PIECE_ROWS && *bytes < PIECE_BYTES {
-            let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') else { break };
-            let line = self.buffer.split_to(end).freeze();
-            self.buffer.advance(1);
-            *bytes += line.len();
-            rows.push(self.parse(&line)?);
-        }
-        Ok(())
-    }
-
-    fn parse(&mut self, line: &Bytes) -> Result<(Key, Row), ReadError> {
-        let source = self.sources.get(self.table);
-        let cells: Vec<Option<Vec<u8>>> = match source.column_count {
-            0 => Vec::new(),
-            _ => line.split(|byte| *byte == b'\t').map(unescape).collect(),
-        };
-        if cells.len() != source.column_count {
-            return Err(ReadError::Columns {
-                table: source.name.clone(),
-                expected: source.column_count,
-                found: cells.len(),
-            });
-        }
-        let cells: Vec<Option<&[u8]>> = cells.iter().map(Option::as_deref).collect();
-        Ok(self.translator.row_from_text(self.table, &cells)?)
     }
 }
 
-/// A column of COPY's text format: `\N` is NULL, a backslash begins an escape.
-pub(super) fn unescape(text: &[u8]) -> Option<Vec<u8>> {
-    if text == b"\\N" {
-        return None;
-    }
-    let mut value = Vec::with_capacity(text.len());
-    let mut bytes = text.iter();
-    while let Some(byte) = bytes.next() {
-        value.push(match byte {
-            b'\\' => match bytes.next() {
-                Some(b'b') => 8,
-                Some(b'f') => 12,
-                Some(b'n') => b'\n',
-                Some(b'r') => b'\r',
-                Some(b't') => b'\t',
-                Some(b'v') => 11,
-                Some(other) => *other,
-                None => b'\\',
-            },
-            other => *other,
-        });
-    }
-    Some(value)
+fn row(
+    translator: &mut Translator,
+    table: TableIndex,
+    cells: Cells,
+) -> Result<(Key, Row), ReadError> {
+    let cells: Vec<Option<&[u8]>> = cells.iter().map(Option::as_deref).collect();
+    Ok(translator.row_from_text(table, &cells)?)
 }
 
 impl ChunkReader for CopyReader {
@@ -329,21 +271,9 @@ impl ChunkReader for CopyReader {
     }
 
     async fn rows(&mut self) -> Result<Option<Vec<(Key, Row)>>, ReadError> {
-        let (mut rows, mut bytes) = (Vec::new(), 0);
-        loop {
-            self.take_rows(&mut rows, &mut bytes)?;
-            if rows.len() >= PIECE_ROWS || bytes >= PIECE_BYTES {
-                break;
-            }
-            let Some(stream) = &mut self.stream else { break };
-            match stream.next().await {
-                Some(text) => {
-                    let text = text.map_err(self.sql_error())?;
-                    self.buffer.extend_from_slice(&text);
-                }
-                None => self.stream = None,
-            }
-        }
+        let Some(reading) = &mut self.reading else { return Ok(None) };
+        let (translator, table) = (&mut self.translator, self.table);
+        let rows = reading.piece(|cells| row(translator, table, cells)).await?;
         self.tell_notices();
         Ok((!rows.is_empty()).then_some(rows))
     }
@@ -386,7 +316,7 @@ impl ChunkReader for CopyReader {
     }
 
     async fn release(&mut self) -> Result<(), ReadError> {
-        self.stream = None;
+        self.reading = None;
         self.client.batch_execute("ROLLBACK").await.map_err(self.sql_error())
     }
 
@@ -394,18 +324,5 @@ impl ChunkReader for CopyReader {
         let function = "pg_catalog.pg_current_wal_insert_lsn()";
         let end = position(&self.client, function).await.map_err(self.sql_error())?;
         Ok(end.without_page_header())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::unescape;
-
-    #[test]
-    fn copy_text_is_unescaped() {
-        assert_eq!(unescape(b"\\N"), None);
-        assert_eq!(unescape(b"\\\\N"), Some(b"\\N".to_vec()));
-        assert_eq!(unescape(b""), Some(Vec::new()));
-        assert_eq!(unescape(b"a\\tb\\nc\\\\d"), Some(b"a\tb\nc\\d".to_vec()));
     }
 }

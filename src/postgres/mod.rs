@@ -7,3 +7,5 @@ pub mod replication;
 pub mod rows;
 pub mod setup;
 pub mod snapshot;
+mod text;
+pub mod unsent;

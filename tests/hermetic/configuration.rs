@@ -5,7 +5,8 @@ use std::{fs, path::Path, time::Duration};
 use wal2graph::{
     cli::Global,
     config::{Config, ConfigError, Listen, RawConfig},
-    kafka::{Ack, NewTopic, Retention},
+    envelope::{DecimalHandling, DecodeOptions, TimePrecision},
+    kafka::{Ack, NewTopic, Options, Retention, TopicName, Unreadable},
 };
 
 fn nothing(_: &str) -> Option<String> {
@@ -63,7 +64,7 @@ kafka:
   topic: shop.changes
   group: appliers
   ack: kafka
-  partitions: 1
+  partitions: 4
   replication_factor: 3
   retention: 14d
   properties:
@@ -98,7 +99,8 @@ fn a_whole_file_is_understood() {
     assert_eq!((kafka.topic.as_str(), kafka.group.as_str()), ("shop.changes", "appliers"));
     assert_eq!(kafka.ack, Ack::Kafka);
     let retention = Some(Retention::For(Duration::from_hours(14 * 24)));
-    assert_eq!(kafka.new_topic, NewTopic { replication_factor: Some(3), retention });
+    let new_topic = NewTopic { partitions: Some(4), replication_factor: Some(3), retention };
+    assert_eq!(kafka.new_topic, new_topic);
     let properties: Vec<_> = kafka.properties.iter().collect();
     let expected = [
         ("enable.ssl.certificate.verification", "false"),
@@ -171,13 +173,58 @@ fn what_a_command_does_not_need_may_be_left_out() {
 }
 
 #[test]
+fn topics_of_debezium_and_what_is_parked() {
+    let kafka = |text: &str| {
+        let text = format!("source: {{url: 'postgres://u@h/d'}}\nkafka: {text}\n");
+        load(&text, &nothing).unwrap().kafka().unwrap().clone()
+    };
+    let names = |options: &Options| -> Vec<String> {
+        options.topics.iter().map(ToString::to_string).collect()
+    };
+    let one = kafka("{brokers: b, unreadable: park}");
+    assert_eq!((names(&one), one.reads_several()), (vec!["wal2graph.d".to_owned()], false));
+    let parked = TopicName::new("wal2graph.d.parked").unwrap();
+    assert_eq!(one.unreadable, Unreadable::Park(parked));
+    assert_eq!((one.decoding, one.new_topic.partitions), (DecodeOptions::default(), None));
+    let several = kafka(
+        "{brokers: b, topics: [dbz.public.a, dbz.public.b], partitions: 4, unreadable: park, \
+         parking_topic: lot, debezium: {decimal_handling_mode: string, \
+         time_precision_mode: adaptive_time_microseconds}}",
+    );
+    assert_eq!(
+        (names(&several), several.reads_several()),
+        (vec!["dbz.public.a".to_owned(), "dbz.public.b".to_owned()], true)
+    );
+    assert_eq!((several.topic.as_str(), several.new_topic.partitions), ("dbz.public.a", Some(4)));
+    assert_eq!(several.unreadable, Unreadable::Park(TopicName::new("lot").unwrap()));
+    assert_eq!(several.decoding.decimal_handling, DecimalHandling::String);
+    assert_eq!(several.decoding.time_precision, TimePrecision::AdaptiveTimeMicroseconds);
+}
+
+#[test]
 fn what_is_wrong_about_kafka_is_named() {
     for (text, expected) in [
         ("{broker: x}", vec!["unknown field `broker`", "did you mean `brokers`?"]),
         ("{}", vec!["no Kafka", "kafka.brokers", "localhost:9092"]),
         ("{brokers: b, ack: all}", vec!["`all`", "expected one of graph, kafka"]),
         ("{brokers: b, topic: a/b}", vec!["kafka.topic \"a/b\"", "1 to 249"]),
-        ("{brokers: b, partitions: 4}", vec!["kafka.partitions 4", "expected 1"]),
+        ("{brokers: b, partitions: 0}", vec!["kafka.partitions 0", "expected 1 to 1000"]),
+        ("{brokers: b, topics: [a, b/c]}", vec!["kafka.topics \"b/c\"", "1 to 249"]),
+        ("{brokers: b, topics: [a, a]}", vec!["kafka.topics: a is there twice"]),
+        (
+            "{brokers: b, topic: a, topics: [b]}",
+            vec!["kafka.topic and kafka.topics", "one of them"],
+        ),
+        ("{brokers: b, unreadable: skip}", vec!["`skip`", "expected one of", "park"]),
+        ("{brokers: b, parking_topic: p}", vec!["kafka.parking_topic", "unreadable: park"]),
+        (
+            "{brokers: b, topic: t, unreadable: park, parking_topic: t}",
+            vec!["kafka.parking_topic t", "it is read as well"],
+        ),
+        (
+            "{brokers: b, debezium: {decimal_handling_mode: exact}}",
+            vec!["`exact`", "expected one of", "precise"],
+        ),
         ("{brokers: b, partitions: many}", vec!["expected a whole number"]),
         ("{brokers: b, retention: soon}", vec!["kafka.retention \"soon\"", "7d", "forever"]),
         ("{brokers: b, retention: 0d}", vec!["kafka.retention \"0d\""]),

@@ -220,7 +220,12 @@ fn values_share_the_frames_memory() {
 const COMMIT: Lsn = Lsn(0x100);
 
 fn begin() -> Message {
-    Message::Begin(Begin { xid: 7, commit_lsn: COMMIT, committed_at: Timestamp::default() })
+    Message::Begin(Begin {
+        xid: 7,
+        commit_lsn: COMMIT,
+        committed_at: Timestamp::default(),
+        stamp: None,
+    })
 }
 
 fn commit(commit_lsn: Lsn, end_lsn: Lsn) -> Message {

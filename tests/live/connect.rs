@@ -1,7 +1,7 @@
 //! Log-ins against real servers: TLS, passwords, certificates, sockets. Every one by both kinds of
 //! connections, which must agree to the word.
 
-mod certificates;
+pub mod certificates;
 mod impostors;
 
 use std::{

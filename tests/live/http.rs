@@ -29,10 +29,10 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
 
-type Samples = BTreeMap<String, f64>;
+pub type Samples = BTreeMap<String, f64>;
 
-/// `run` with HTTP on a free port; it is killed when this is dropped.
-struct Served {
+/// The program with HTTP on a free port; it is killed when this is dropped.
+pub struct Served {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
     address: String,
@@ -49,12 +49,18 @@ impl Drop for Served {
 
 impl Served {
     async fn start(source: &str, graph: &str, http: &str) -> Self {
+        let arguments = ["run", "--source-url", source, "--graph-url", graph];
+        Self::of(&arguments, &format!("http: {{{http}}}")).await
+    }
+
+    /// A command, with a configuration file.
+    pub async fn of(arguments: &[&str], file: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("wal2graph.yaml");
-        fs::write(&path, format!("http: {{{http}}}")).unwrap();
+        fs::write(&path, file).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_wal2graph"))
-            .args(["run", "--source-url", source, "--graph-url", graph, "--http", "127.0.0.1:0"])
-            .arg("-c")
+            .args(arguments)
+            .args(["--http", "127.0.0.1:0", "-c"])
             .arg(&path)
             .stderr(Stdio::piped())
             .spawn()
@@ -103,7 +109,7 @@ impl Served {
     }
 
     /// Waits until the metrics are so.
-    async fn until(&self, what: &str, is_so: impl Fn(&Samples) -> bool) -> Samples {
+    pub async fn until(&self, what: &str, is_so: impl Fn(&Samples) -> bool) -> Samples {
         let started = Instant::now();
         loop {
             let samples = self.samples().await;

@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use neo4rs::Query;
 use wal2graph::{
-    checkpoint::{Advance, Log, Origin, Position},
+    checkpoint::{Advance, Identity, Log, Origin, Position},
     graph::Model,
     lsn::Lsn,
     neo4j::{
@@ -56,11 +56,14 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
     let pipeline = unique("plans");
     let origin =
         Origin { system_identifier: "7".to_owned(), timeline: 1, log: Log::Slot("s".to_owned()) };
-    let new = NewCheckpoint { start: Lsn(100), origin, mapping_digest: "d".to_owned() };
+    let new =
+        NewCheckpoint { start: Lsn(100), origin, mapping_digest: "d".to_owned(), partitions: 1 };
     let connection = || Connection::new(&options, ANSWER_LIMIT).unwrap();
     assert!(create(&graph(), &pipeline, &new, &[]).await.unwrap());
-    let epoch = claim::claim(&options, &pipeline, claim::PATIENCE).await.unwrap().checkpoint.epoch;
-    let writer = Writer::new(connection(), &pipeline, epoch);
+    let log = Log::Slot("s".to_owned());
+    let identity = Identity { pipeline: pipeline.clone(), log };
+    let epoch = claim::claim(&options, &identity, claim::PATIENCE).await.unwrap().checkpoint.epoch;
+    let writer = Writer::new(connection(), identity, epoch);
     let mut sink = Sink::new(writer, connection(), model.clone());
     recorder.take();
     let mut texts = BTreeMap::new();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use wal2graph::{
     change::Timestamp,
-    checkpoint::{Advance, Epoch, Log, Origin, Part, Position},
+    checkpoint::{Advance, Epoch, Identity, Log, Origin, Part, Position},
     graph::{Parameter, Query},
     lsn::Lsn,
     neo4j::{
@@ -47,7 +47,7 @@ impl Graph {
     }
 
     async fn claim(&self) -> Claimed {
-        claim::claim(&self.options, &self.pipeline, claim::PATIENCE).await.unwrap()
+        claim::claim(&self.options, &identity(&self.pipeline), claim::PATIENCE).await.unwrap()
     }
 
     async fn writer(&self) -> Writer {
@@ -57,7 +57,7 @@ impl Graph {
 
     fn writer_at(&self, epoch: Epoch) -> Writer {
         let connection = Connection::new(&self.options, ANSWER_LIMIT).unwrap();
-        Writer::new(connection, &self.pipeline, epoch)
+        Writer::new(connection, identity(&self.pipeline), epoch)
     }
 
     async fn position(&self) -> Position {
@@ -82,8 +82,13 @@ impl Graph {
     }
 }
 
+fn identity(pipeline: &str) -> Identity {
+    Identity { pipeline: pipeline.to_owned(), log: Log::Slot("s".to_owned()) }
+}
+
 fn new_checkpoint() -> NewCheckpoint {
     NewCheckpoint {
+        partitions: 1,
         start: Lsn(100),
         origin: Origin {
             system_identifier: "7".to_owned(),

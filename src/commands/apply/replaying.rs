@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::{sync::watch, task::JoinHandle, time::Instant, time::sleep};
 
-use crate::{lsn::Lsn, pipeline::Status};
+use crate::{checkpoint::TopicPartition, lsn::Lsn, pipeline::Status};
 
 /// How often a line is written.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -12,19 +12,23 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Tells how far a replay is, until it has reached `until` or the pipeline has ended.
-pub fn watch(status: watch::Receiver<Status>, until: Option<Lsn>) -> JoinHandle<()> {
+pub fn watch(
+    at: TopicPartition,
+    status: watch::Receiver<Status>,
+    until: Option<Lsn>,
+) -> JoinHandle<()> {
     tokio::spawn(async move {
         let Some(until) = until else { return };
         let mut told = Instant::now();
         while status.has_changed().is_ok() {
             let offset = status.borrow().applied.lsn;
             if offset >= until {
-                tracing::info!(offset = offset.0, "everything that was reset is applied again");
+                tracing::info!(%at, offset = offset.0, "everything that was reset is applied again");
                 return;
             }
             if told.elapsed() >= LOG_INTERVAL {
                 told = Instant::now();
-                tracing::info!(offset = offset.0, until = until.0, "replaying");
+                tracing::info!(%at, offset = offset.0, until = until.0, "replaying");
             }
             sleep(LOOK_INTERVAL).await;
         }

@@ -4,20 +4,20 @@ use std::ops::Range;
 
 use crate::{
     catalog::Catalog,
-    checkpoint::{Checkpoint, Log, Origin},
+    checkpoint::{Checkpoint, Log, Origin, TopicPartition},
     config::Config,
     envelope::{DecodeOptions, Decoded, Decoder, History, Record, Snapshot},
-    kafka::offsets::{Asking, PARTITION},
+    kafka::offsets::Asking,
     lsn::Lsn,
     mapping::Mapping,
     neo4j::{
         self, Connection,
-        checkpoint::{NewCheckpoint, create as create_checkpoint},
+        checkpoint::{NewCheckpoint, create as create_checkpoint, read_one},
     },
     replay::{Applied, Assigned, Decision, GroupOffset, RecordBefore, decide},
 };
 
-use super::super::CommandError;
+use super::super::{CommandError, graph::identity};
 
 /// How many records are read to see what a topic begins with.
 const FIRST_RECORDS: u64 = 16;
@@ -37,28 +37,6 @@ pub struct Found {
     before: RecordBefore,
 }
 
-/// The topic is there. If it is not, it may come, unless the graph has records of it.
-pub async fn check_topic(
-    config: &Config,
-    asking: &Asking,
-    graph: &Connection,
-) -> Result<(), CommandError> {
-    if asking.has_topic().await? {
-        return Ok(());
-    }
-    let topic = &config.kafka()?.topic;
-    Err(match neo4j::checkpoint::read(graph, &config.pipeline).await? {
-        None => CommandError::NotYet(format!(
-            "there is no topic {topic} yet: `wal2graph publish` makes it"
-        )),
-        Some(checkpoint) => CommandError::Definite(format!(
-            "the topic {topic} is gone; the graph has its records before offset {}. Publish to a new topic, and apply \
-             that with a new pipeline",
-            checkpoint.position.lsn.0
-        )),
-    })
-}
-
 impl Found {
     /// Looks.
     pub async fn look(
@@ -66,23 +44,27 @@ impl Found {
         catalog: &Catalog,
         asking: &Asking,
         graph: &Connection,
+        at: &TopicPartition,
     ) -> Result<Self, CommandError> {
-        let checkpoint = neo4j::checkpoint::read(graph, &config.pipeline).await?;
-        if let Some(checkpoint) = &checkpoint {
-            check_log(config, checkpoint)?;
-        }
-        let (group, log) = (asking.group_offset().await?, asking.log().await?);
-        if checkpoint.is_none() && log.end == 0 {
-            return Err(no_records(config)?);
+        let checkpoint = read_one(graph, &identity(config, Log::Partition(at.clone()))).await?;
+        let (group, log) = (asking.group_offset(at).await?, asking.log(at).await?);
+        // A table of Debezium's that has no rows yet is complete as it is.
+        let is_new = log.end == 0 && config.kafka()?.reads_several();
+        if checkpoint.is_none() && log.end == 0 && !is_new {
+            return Err(no_records(at));
         }
         let begins_with_copy = match checkpoint {
-            None => begins_with_copy(&first(asking, catalog, log.start, &log).await?, log.start),
+            None if is_new => true,
+            None => {
+                let first = first(asking, catalog, at, log.start, &log).await?;
+                begins_with_copy(&first, log.start)
+            }
             // Only an empty graph asks for it.
             Some(_) => false,
         };
         let before = match &checkpoint {
             None => RecordBefore::Silent,
-            Some(checkpoint) => before(asking, catalog, checkpoint, &log).await?,
+            Some(checkpoint) => before(asking, catalog, at, checkpoint, &log).await?,
         };
         Ok(Found { group, checkpoint, log, begins_with_copy, before })
     }
@@ -110,48 +92,49 @@ pub fn reached(checkpoint: &Checkpoint) -> Lsn {
     checkpoint.replaying.map_or(checkpoint.lsn, |replaying| replaying.source_lsn)
 }
 
-/// Makes the checkpoint of a graph that has nothing yet. Where its source is, the first records say.
-pub async fn create(
-    config: &Config,
-    catalog: &Catalog,
-    asking: &Asking,
-    graph: &Connection,
-    log: &Range<u64>,
-    from: u64,
-    mapping_digest: String,
-) -> Result<(), CommandError> {
-    let topic = config.kafka()?.topic.as_str().to_owned();
-    let records = first(asking, catalog, from, log).await?;
-    if records.is_empty() {
-        return Err(no_records(config)?);
-    }
-    let history = records.iter().find_map(history_of);
-    // Debezium's own records do not say.
-    let (system_identifier, timeline) =
-        history.map_or((String::new(), 0), |it| (it.system_identifier.clone(), it.timeline));
-    let log = Log::Partition { topic, partition: PARTITION };
-    let origin = Origin { system_identifier, timeline, log };
-    let new = NewCheckpoint { start: Lsn(from), origin, mapping_digest };
-    create_checkpoint(graph, &config.pipeline, &new, &[]).await?;
-    tracing::info!(from, "the graph has nothing yet: it begins with the topic's copy");
-    Ok(())
+/// Makes the checkpoint of a partition that the graph has nothing of yet.
+pub struct Creation<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The source's.
+    pub catalog: &'a Catalog,
+    /// Kafka.
+    pub asking: &'a Asking,
+    /// The graph.
+    pub graph: &'a Connection,
+    /// The partition.
+    pub at: &'a TopicPartition,
+    /// How many its topic has.
+    pub partitions: u32,
 }
 
-fn no_records(config: &Config) -> Result<CommandError, CommandError> {
-    Ok(CommandError::NotYet(format!("the topic {} has no records yet", config.kafka()?.topic)))
+impl Creation<'_> {
+    /// Makes it, at an offset. Where its source is, the first records say.
+    pub async fn create(
+        &self,
+        log: &Range<u64>,
+        from: u64,
+        mapping_digest: String,
+    ) -> Result<(), CommandError> {
+        let Creation { config, catalog, asking, graph, at, partitions } = *self;
+        let records = first(asking, catalog, at, from, log).await?;
+        if records.is_empty() && !config.kafka()?.reads_several() {
+            return Err(no_records(at));
+        }
+        let history = records.iter().find_map(history_of);
+        // Debezium's own records do not say.
+        let (system_identifier, timeline) =
+            history.map_or((String::new(), 0), |it| (it.system_identifier.clone(), it.timeline));
+        let origin = Origin { system_identifier, timeline, log: Log::Partition(at.clone()) };
+        let new = NewCheckpoint { start: Lsn(from), origin, partitions, mapping_digest };
+        create_checkpoint(graph, &config.pipeline, &new, &[]).await?;
+        tracing::info!(%at, from, "the graph has nothing yet: it begins with the topic's copy");
+        Ok(())
+    }
 }
 
-/// The checkpoint is this topic's.
-fn check_log(config: &Config, checkpoint: &Checkpoint) -> Result<(), CommandError> {
-    let topic = config.kafka()?.topic.as_str().to_owned();
-    let log = Log::Partition { topic, partition: PARTITION };
-    match checkpoint.origin.log == log {
-        true => Ok(()),
-        false => Err(CommandError::Definite(format!(
-            "the graph's pipeline {:?} reads {}, not {log}: name another pipeline, or the topic that it was made from",
-            config.pipeline, checkpoint.origin.log
-        ))),
-    }
+fn no_records(at: &TopicPartition) -> CommandError {
+    CommandError::NotYet(format!("{at} has no records yet"))
 }
 
 /// The graph was made with this mapping.
@@ -176,15 +159,20 @@ pub fn check_checkpoint(
 async fn first(
     asking: &Asking,
     catalog: &Catalog,
+    at: &TopicPartition,
     from: u64,
     log: &Range<u64>,
 ) -> Result<Vec<Decoded>, CommandError> {
-    let records = asking.records(from..log.end.min(from + FIRST_RECORDS)).await?;
-    Ok(said(catalog, records.into_values()))
+    let records = asking.records(at, from..log.end.min(from + FIRST_RECORDS)).await?;
+    Ok(said(catalog, asking.decoding(), records.into_values()))
 }
 
-fn said(catalog: &Catalog, records: impl Iterator<Item = Record>) -> Vec<Decoded> {
-    let mut decoder = Decoder::new(catalog, DecodeOptions::default());
+fn said(
+    catalog: &Catalog,
+    decoding: DecodeOptions,
+    records: impl Iterator<Item = Record>,
+) -> Vec<Decoded> {
+    let mut decoder = Decoder::new(catalog, decoding);
     let mut decoded = Vec::new();
     for record in records {
         // One that can not be read says nothing here: it is told of when it is applied.
@@ -209,6 +197,7 @@ fn begins_with_copy(first: &[Decoded], start: u64) -> bool {
 async fn before(
     asking: &Asking,
     catalog: &Catalog,
+    at: &TopicPartition,
     checkpoint: &Checkpoint,
     log: &Range<u64>,
 ) -> Result<RecordBefore, CommandError> {
@@ -217,7 +206,7 @@ async fn before(
         return Ok(RecordBefore::Silent);
     }
     let range = offset.saturating_sub(RECORDS_BEFORE).max(log.start)..offset;
-    let said = said(catalog, asking.records(range).await?.into_values());
+    let said = said(catalog, asking.decoding(), asking.records(at, range).await?.into_values());
     Ok(match said.iter().rev().find_map(end_of) {
         None => RecordBefore::Silent,
         Some(found) if found == expected => RecordBefore::Fits,

@@ -16,7 +16,9 @@ use tokio::{
 
 use crate::{
     change::Event,
+    checkpoint::{Checkpoint, complete_through},
     config::{Config, ConfigError},
+    kafka::Ack,
     lsn::Lsn,
     neo4j::{self, Connection, Error},
     pipeline::Source,
@@ -94,8 +96,21 @@ impl<S: Source> Source for Acknowledging<S> {
     }
 }
 
+/// The rule that the configuration names. What it needs to know is looked up for as long as `tasks`
+/// lives.
+pub fn rule(
+    config: &Config,
+    system_identifier: &str,
+    tasks: &mut JoinSet<()>,
+) -> Result<Rule, ConfigError> {
+    Ok(match config.kafka()?.ack {
+        Ack::Kafka => Rule::Published,
+        Ack::Graph => Rule::Graph(follow(config, system_identifier, tasks)?),
+    })
+}
+
 /// Reads how far the graph is, for as long as `tasks` lives. The position only goes forward.
-pub fn follow(
+fn follow(
     config: &Config,
     system_identifier: &str,
     tasks: &mut JoinSet<()>,
@@ -158,12 +173,13 @@ async fn position(
         Some(connection) => connection,
         None => kept.insert(Connection::new(options, neo4j::connect::ANSWER_LIMIT)?),
     };
-    Ok(match neo4j::checkpoint::read(connection, pipeline).await? {
-        None => Found::Nothing,
-        Some(checkpoint) if checkpoint.origin.system_identifier == system_identifier => {
-            Found::Position(checkpoint.lsn)
-        }
-        Some(checkpoint) => Found::Another(checkpoint.origin.system_identifier),
+    let checkpoints = neo4j::checkpoint::read_all(connection, pipeline).await?;
+    let of = |checkpoint: &Checkpoint| checkpoint.origin.system_identifier.clone();
+    let another = checkpoints.iter().map(of).find(|it| it != system_identifier);
+    Ok(match (another, complete_through(&checkpoints)) {
+        (Some(another), _) => Found::Another(another),
+        (None, Some(lsn)) => Found::Position(lsn),
+        (None, None) => Found::Nothing,
     })
 }
 

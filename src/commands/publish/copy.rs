@@ -9,29 +9,36 @@
 //! the row already, and ends equal, or is newer. Because one snapshot has the whole table, each row
 //! is read exactly once, whole, and no later change can find it missing.
 //!
-//! Progress is a table: a heartbeat names those that are there. A publisher that was killed in the
-//! middle of one publishes that one again.
+//! Progress is a table: a heartbeat names those that are there, in every partition. A publisher that
+//! was killed in the middle of one publishes that one again.
+//!
+//! A row's record says where the stream stood. Nothing behind that position precedes it in its
+//! partition: the producer is told if somebody else's records come between, and what partitions have
+//! beyond the one that is furthest back is published again first. So a row's record behind a later
+//! position can only be the late word of a publisher that was killed, and is passed over.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
-
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
-use tokio_postgres::Client;
 
 use crate::{
     catalog::{Catalog, Table},
     change::{Relation, Tuple},
-    envelope::{DecodeOptions, Decoder, EncodeError, Encoder, Record, Snapshot},
+    copy::Progress,
+    envelope::{DecodeOptions, Decoder, EncodeError, Encoder, Snapshot},
+    graph::Pass,
     kafka::{
         self,
-        encode::{heartbeat, now},
+        encode::{EncodingError, heartbeat},
         producer::Producer,
+        routing::Routed,
     },
     lsn::Lsn,
-    pipeline::{Copier, Failure, Held, Turn},
+    metrics::Copying,
+    pipeline::{Copier, Failure, Held, Turn, now},
     postgres::{copy::ReadError, rows::TableReader},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
 };
 
 use super::super::lives::stopped;
@@ -39,6 +46,20 @@ use super::super::lives::stopped;
 /// The pause before a snapshot is taken again that did not see all that is published, or before the
 /// stream is held again that stood within a transaction.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// Where the rows come from.
+pub struct Rows {
+    /// Reads them.
+    pub reader: TableReader,
+    /// The tables, in the catalog.
+    pub tables: Vec<Table>,
+    /// A transaction id that was given out after this instance had the slot. Transactions that ran
+    /// then must have ended: an earlier instance may have published them, and a snapshot may not
+    /// see them yet.
+    pub ended_before: u64,
+    /// What the topic has in some partition goes up to here: it has to be in all of them first.
+    pub after: Lsn,
+}
 
 /// Where the rows go.
 pub struct To {
@@ -54,13 +75,14 @@ pub struct To {
 pub struct RowCopier {
     reader: TableReader,
     tables: VecDeque<(Table, Arc<Relation>)>,
-    /// Transactions that ran when this instance started must have ended: an earlier one may have
-    /// published them, and a snapshot may not see them yet.
     ended_before: u64,
+    after: Lsn,
     to: To,
     stop: watch::Receiver<bool>,
     /// No row was read yet, by this instance.
     is_first: bool,
+    /// How far each table is, for who watches: a table is one range.
+    progress: watch::Sender<Vec<Progress>>,
 }
 
 /// Why the copy can not go on.
@@ -71,10 +93,16 @@ pub enum CopyError {
     Read(#[from] ReadError),
     /// A row can not be encoded.
     #[error(transparent)]
-    Encode(#[from] EncodeError),
+    Encode(#[from] EncodingError),
     /// A row can not be produced.
     #[error(transparent)]
     Produce(#[from] kafka::Error),
+}
+
+impl From<EncodeError> for CopyError {
+    fn from(error: EncodeError) -> Self {
+        CopyError::Encode(error.into())
+    }
 }
 
 impl Failure for CopyError {
@@ -88,28 +116,37 @@ impl Failure for CopyError {
 }
 
 impl RowCopier {
-    /// Copies `tables` of the catalog. `ended_before` is a transaction id that was given out after
-    /// this instance had the slot. When `stop` says so, a turn ends early, and its table is not
-    /// there.
+    /// Copies the tables of the catalog. When `stop` says so, a turn ends early, and its table is
+    /// not there.
     ///
     /// # Panics
     /// When the tables are not the catalog's.
-    pub fn new(
-        client: Client,
-        catalog: &Catalog,
-        tables: Vec<Table>,
-        ended_before: u64,
-        to: To,
-        stop: watch::Receiver<bool>,
-    ) -> Self {
+    pub fn new(from: Rows, catalog: &Catalog, to: To, stop: watch::Receiver<bool>) -> Self {
+        let Rows { reader, tables, ended_before, after } = from;
         let decoder = Decoder::new(catalog, DecodeOptions::default());
+        let progress = watch::Sender::new(tables.iter().map(beginning).collect());
         let tables = tables.into_iter().map(|table| {
             let relation = decoder.relation(&table.name).expect("the table is in the catalog");
             (table, relation.clone())
         });
         let tables = tables.collect();
-        let reader = TableReader::new(client);
-        RowCopier { reader, tables, ended_before, to, stop, is_first: true }
+        RowCopier { reader, tables, ended_before, after, to, stop, is_first: true, progress }
+    }
+
+    /// What metrics may know of it.
+    pub fn watched(&self, catalog: &Catalog) -> Copying {
+        let rows = |table: &Table| Some((table.name.to_string(), table.estimated_rows?));
+        let expected = catalog.tables.iter().filter_map(rows).collect();
+        Copying { ranges: self.progress.subscribe(), expected }
+    }
+
+    fn show(&self, table: &Table, rows: usize, done: bool) {
+        let name = table.name.to_string();
+        self.progress.send_modify(|ranges| {
+            if let Some(range) = ranges.iter_mut().find(|range| range.table == name) {
+                (range.rows, range.done) = (rows as u64, done);
+            }
+        });
     }
 
     /// Publishes all rows of a table; false when it was stopped before the last.
@@ -136,21 +173,38 @@ impl RowCopier {
                 held_back = ready.pop();
             }
             count += ready.len();
-            let mut records: Vec<Record> = Vec::with_capacity(ready.len());
+            let mut records: Vec<Routed> = Vec::with_capacity(ready.len());
             for row in &ready {
                 let snapshot = match (std::mem::take(&mut self.is_first), is_end && is_last_table) {
                     (_, true) => Snapshot::Last,
                     (true, false) => Snapshot::First,
                     (false, false) => Snapshot::Inside,
                 };
-                records.push(self.to.encoder.read(at, snapshot, relation, row, now())?);
+                let record = self.to.encoder.read(at, snapshot, relation, row, now())?;
+                let no_key = || EncodingError::NoKey { table: table.name.clone() };
+                let routed = Routed::by_key(record, self.to.producer.partitions());
+                records.push(routed.ok_or_else(no_key)?);
             }
             self.to.producer.produce(&records).await?;
+            self.show(table, count, is_end);
             if is_end {
                 tracing::info!(table = %table.name, rows = count, "in the topic");
                 return Ok(true);
             }
         }
+    }
+}
+
+fn beginning(table: &Table) -> Progress {
+    Progress {
+        table: table.name.to_string(),
+        pass: Pass::Nodes,
+        part: 0,
+        next_block: 0,
+        end_block: None,
+        relfilenode: 0,
+        rows: 0,
+        done: false,
     }
 }
 
@@ -165,6 +219,9 @@ impl Copier for RowCopier {
             // A read record in a transaction would cut it in two.
             sleep(PAUSE).await;
             return Ok(Turn::More);
+        }
+        if held.position.lsn < self.after {
+            return Ok(Turn::After(self.after));
         }
         let started = Instant::now();
         let taken = self.reader.begin(&table).await?;
@@ -181,7 +238,8 @@ impl Copier for RowCopier {
         }
         self.reader.release(&table).await?;
         self.to.copied.send_modify(|copied| copied.push(table.oid));
-        let there = heartbeat(&self.to.encoder, at, &self.to.copied.borrow());
+        let (copied, partitions) = (self.to.copied.borrow().clone(), self.to.producer.partitions());
+        let there = heartbeat(&self.to.encoder, at, &copied, partitions);
         self.to.producer.produce(&[there]).await?;
         self.tables.pop_front();
         tracing::debug!(seconds = started.elapsed().as_secs_f32(), "the stream was held");

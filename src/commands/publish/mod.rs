@@ -41,12 +41,14 @@ use crate::{
     },
     lsn::Lsn,
     mapping::Mapping,
-    metrics::{Metrics, TableCounts, now},
+    metrics::{Copying, Metrics, TableCounts, now},
     pipeline::{Ended, Observed, Pipeline, Status, Until},
     postgres::{
         self,
         connect::{Sql, sql},
         replication,
+        rows::TableReader,
+        unsent::Whole,
     },
 };
 
@@ -56,7 +58,7 @@ use super::{
     read_catalog,
     run::{hold_slot, serve, setup, target},
 };
-use acknowledge::{Acknowledging, Rule};
+use acknowledge::Acknowledging;
 use copy::RowCopier;
 
 /// Runs until it is stopped, or `--until` is reached, or something has to be changed first.
@@ -82,14 +84,15 @@ struct Publish<'a> {
 
 /// Everything that a life needs, connected.
 struct Ready {
-    source: Acknowledging<replication::Stream>,
+    source: Acknowledging<Whole<replication::Stream>>,
     encoding: Encoding,
     sink: Observed<Producer, TableCounts>,
     copier: Option<RowCopier>,
+    watched: Option<Copying>,
     position: Lsn,
     until: Until,
     /// Kept open for as long as the pipeline runs.
-    _sql: tokio_postgres::Client,
+    _sql: Arc<tokio_postgres::Client>,
     _following: JoinSet<()>,
 }
 
@@ -113,7 +116,7 @@ impl Publish<'_> {
             copying,
             ..Status::default()
         });
-        self.metrics.connected(status.subscribe(), None);
+        self.metrics.connected(status.subscribe(), ready.watched);
         let run = Pipeline {
             source: &mut ready.source,
             preparer: ready.encoding,
@@ -124,7 +127,7 @@ impl Publish<'_> {
             status,
         };
         let ended = run.run(stopped(stop.clone())).await;
-        ready.source.into_inner().close().await;
+        ready.source.into_inner().into_inner().close().await;
         let ended = ended?;
         tracing::info!(reason = ?ended, "stopped");
         Ok(ended)
@@ -147,6 +150,7 @@ impl Publish<'_> {
         let (system_identifier, timeline) = (system.identifier, system.timeline);
         let history = History { system_identifier, timeline };
         let tail = tail::read(kafka).await?;
+        let partitions = tail.partitions()?;
         let slot = postgres::setup::slot(&client, &config.slot).await?;
         let position = match start::decide(config, &tail, slot.as_ref(), &history)? {
             start::Start::At(lsn) => lsn,
@@ -156,47 +160,66 @@ impl Publish<'_> {
             }
         };
         setup::check_publication(config, &client, &mapping).await?;
+        start::check_keys(config, &client, &catalog, partitions).await?;
         let source = hold_slot(config, connection, &server, position).await?;
-        if tail::read(kafka).await?.end_lsn != tail.end_lsn {
+        if tail::read(kafka).await? != tail {
             let what = "another publisher has just written to the topic";
             return Err(CommandError::NotYet(what.to_owned()));
         }
         let encoder = Encoder::new(self.names(history.clone()), &catalog);
-        let producer = Producer::new(kafka, topic.message_bytes_max())?;
-        let copied = watch::Sender::new(tail.copied.unwrap_or_default());
-        // The broker gets to know the producer, and the topic says where it is.
-        let first = heartbeat(&encoder, position, &copied.borrow());
+        let next = tail.0.iter().map(|partition| partition.next);
+        let producer = Producer::new(kafka, topic.message_bytes_max(), next)?;
+        let copied = watch::Sender::new(tail.copied());
+        // The brokers get to know the producer, and every partition says where it is.
+        let first = heartbeat(&encoder, position, &copied.borrow(), partitions);
         producer.produce(&[first]).await?;
         self.has_written.store(true, Ordering::Relaxed);
-        let encoding = Encoding::new(encoder.clone(), mapping.clone(), copied.subscribe());
+        let encoding =
+            Encoding::new(encoder.clone(), mapping.clone(), copied.subscribe(), partitions);
         let tables = mapping.model.iter().map(|(_, table)| table.name.as_str());
         let observer = self.metrics.counts().of_tables(tables);
         let sink = Observed { sink: producer.clone(), observer };
-        let copier =
-            self.copier(&client, &catalog, &mapping, copied, encoder, producer, stop).await?;
+        let client = Arc::new(client);
+        let to = copy::To { encoder, producer, copied };
+        let after = tail.furthest().unwrap_or(position);
+        let copier = self.copier(&client, &catalog, &mapping, to, after, stop).await?;
+        let watched = copier.as_ref().map(|copier| copier.watched(&catalog));
         let mut following = JoinSet::new();
-        let rule = match kafka.ack {
-            Ack::Kafka => Rule::Published,
-            Ack::Graph => {
-                let system = &history.system_identifier;
-                Rule::Graph(acknowledge::follow(config, system, &mut following)?)
-            }
-        };
+        let rule = acknowledge::rule(config, &history.system_identifier, &mut following)?;
+        let mapped = mapping.published_tables().filter_map(|name| catalog.table(name));
+        let mapped = mapped.map(|table| table.oid).collect();
+        let source = Whole::new(source, config.source.clone(), mapped);
         let source = Acknowledging::new(source, rule);
-        let _following = following;
-        Ok(Ready { source, encoding, sink, copier, position, until, _sql: client, _following })
+        Ok(Ready {
+            source,
+            encoding,
+            sink,
+            copier,
+            watched,
+            position,
+            until,
+            _sql: client,
+            _following: following,
+        })
     }
 
     /// The topic, made if it is missing; what is not as it should be is logged.
     async fn topic(&self) -> Result<topic::Topic, CommandError> {
         let kafka = self.config.kafka()?;
-        if self.has_written.load(Ordering::Relaxed) {
-            self.is_still_there(kafka).await?;
-        }
-        let (topic, is_new) = topic::ensure(kafka).await?;
-        if is_new {
-            tracing::info!(topic = %kafka.topic, replicas = topic.replicas, "topic created");
-        }
+        let found = match self.has_written.load(Ordering::Relaxed) {
+            true => Some(self.is_still_there(kafka).await?),
+            false => topic::look(kafka).await?,
+        };
+        let topic = match found {
+            Some(topic) => topic,
+            None => {
+                let topic = topic::make(kafka).await?;
+                let (partitions, replicas) = (topic.partitions, topic.replicas);
+                tracing::info!(topic = %kafka.topic, partitions, replicas, "topic created");
+                topic
+            }
+        };
+        topic.check(kafka)?;
         for remark in topic.remarks(kafka) {
             tracing::warn!(fix = remark.fix, "{}", remark.what);
         }
@@ -204,12 +227,12 @@ impl Publish<'_> {
     }
 
     /// A broker that has just come back may not know all topics yet.
-    async fn is_still_there(&self, kafka: &Options) -> Result<(), CommandError> {
+    async fn is_still_there(&self, kafka: &Options) -> Result<topic::Topic, CommandError> {
         const LOOKS: u32 = 10;
         const PAUSE: Duration = Duration::from_millis(500);
         for _ in 0..LOOKS {
-            if topic::look(kafka).await?.is_some() {
-                return Ok(());
+            if let Some(topic) = topic::look(kafka).await? {
+                return Ok(topic);
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -230,26 +253,24 @@ impl Publish<'_> {
     }
 
     /// What copies the mapped tables that the topic does not have; `None` if it has all of them.
-    #[allow(clippy::too_many_arguments)]
     async fn copier(
         &self,
-        client: &tokio_postgres::Client,
+        client: &Arc<tokio_postgres::Client>,
         catalog: &Catalog,
         mapping: &Mapping,
-        copied: watch::Sender<Vec<u32>>,
-        encoder: Encoder,
-        producer: Producer,
+        to: copy::To,
+        after: Lsn,
         stop: &watch::Receiver<bool>,
     ) -> Result<Option<RowCopier>, CommandError> {
-        let there: BTreeSet<u32> = copied.borrow().iter().copied().collect();
+        let there: BTreeSet<u32> = to.copied.borrow().iter().copied().collect();
         let mapped = mapping.published_tables().filter_map(|name| catalog.table(name));
         let tables: Vec<_> = mapped.filter(|table| !there.contains(&table.oid)).cloned().collect();
         if tables.is_empty() {
             return Ok(None);
         }
         let ended_before = postgres::copy::current_xid(client).await?;
-        let reader = sql(&self.config.source).await?.client;
-        let to = copy::To { encoder, producer, copied };
-        Ok(Some(RowCopier::new(reader, catalog, tables, ended_before, to, stop.clone())))
+        let reader = TableReader::new(sql(&self.config.source).await?.client, client.clone());
+        let from = copy::Rows { reader, tables, ended_before, after };
+        Ok(Some(RowCopier::new(from, catalog, to, stop.clone())))
     }
 }

@@ -5,12 +5,24 @@
 //! | a position | at or behind it | from there |
 //! | a position | ahead of it | a gap: stop |
 //! | a position | gone, or lost | a gap: stop |
+//! | a position, but for a partition without records | at or behind it | from the slot |
+//! | a position, with another number of partitions | any | stop: keys would go on in other partitions |
 //! | nothing, it is empty | none | make the slot, copy |
 //! | nothing, it is empty | there | from the slot, copy: what was published before is gone with its topic |
 //! | nothing, of other records | any | stop |
+//!
+//! The position of several partitions is the one that is furthest back: what the others have beyond
+//! it comes twice, with the same places.
+
+use tokio_postgres::Client;
 
 use crate::{
-    config::Config, envelope::History, kafka::tail::Tail, lsn::Lsn, postgres::setup::Slot,
+    catalog::Catalog,
+    config::Config,
+    envelope::{History, record_key},
+    kafka::{routing::Partitions, tail::Tail},
+    lsn::Lsn,
+    postgres::{self, setup::Slot},
 };
 
 use super::{CommandError, setup};
@@ -37,11 +49,25 @@ pub fn decide(
         "delete the topic {topic} (or name another one) and publish again: it begins with a copy of the tables"
     );
     let stop = |text: String| Err(CommandError::Definite(text));
-    if let Some(other) = tail.history.as_ref().filter(|other| *other != history) {
+    let others = tail.0.iter().filter_map(|partition| partition.history.as_ref());
+    if let Some(other) = others.into_iter().find(|other| *other != history) {
         return stop(format!(
             "the topic {topic} has the history of the cluster {} on timeline {}, the source is {} on timeline {}: it \
              was restored, failed over, or is another one. To go on, {again}",
             other.system_identifier, other.timeline, history.system_identifier, history.timeline
+        ));
+    }
+    if tail.0.iter().any(|partition| !partition.is_empty && partition.end_lsn.is_none()) {
+        return stop(format!(
+            "the topic {topic} has records, and none of them says where it is: somebody else writes to it. Name \
+             another topic (kafka.topic)"
+        ));
+    }
+    if let Some(before) = other_count(tail) {
+        return stop(format!(
+            "the topic {topic} has {} partitions, and had {before} when it was written last: keys would go on in \
+             other partitions, out of order. To go on, {again}",
+            tail.0.len()
         ));
     }
     if slot.is_some_and(|slot| slot.wal_status.as_deref() == Some("lost")) {
@@ -50,7 +76,7 @@ pub fn decide(
         ));
     }
     let confirmed = slot.map(|slot| setup::confirmed(config, slot)).transpose()?;
-    match (tail.end_lsn, confirmed) {
+    match (tail.lowest(), confirmed) {
         (Some(end), None) => stop(format!(
             "the slot {name} is gone, and with it the changes since {end}. To go on, {again}"
         )),
@@ -58,21 +84,51 @@ pub fn decide(
             "the slot {name} is at {confirmed}, ahead of the topic {topic} at {end}: the changes between are gone \
              (the slot was re-created or advanced, or records were deleted). To go on, {again}"
         )),
-        (Some(end), Some(_)) => Ok(Start::At(end)),
-        (None, _) if !tail.is_empty => stop(format!(
-            "the topic {topic} has records, and none of them says where it is: somebody else writes to it. Name \
-             another topic (kafka.topic)"
-        )),
-        (None, Some(confirmed)) => Ok(Start::At(confirmed)),
+        (Some(end), Some(_)) if tail.is_complete() => Ok(Start::At(end)),
+        // A partition whose records are gone, or whose first was never written: nothing of it was
+        // acknowledged beyond the slot.
+        (_, Some(confirmed)) => Ok(Start::At(confirmed)),
         (None, None) => Ok(Start::First),
     }
+}
+
+/// Over how many partitions keys were spread, if that is not how many there are.
+fn other_count(tail: &Tail) -> Option<usize> {
+    let said = tail.0.iter().filter(|it| it.copied.is_some());
+    let mut counts = said.map(|it| it.partitions.unwrap_or(1));
+    counts.find(|count| *count != tail.0.len())
+}
+
+/// Keys say which of several partitions a record goes to. Mapped tables have one.
+pub async fn check_keys(
+    config: &Config,
+    client: &Client,
+    catalog: &Catalog,
+    partitions: Partitions,
+) -> Result<(), CommandError> {
+    let publication = postgres::setup::publication(client, &config.publication).await?;
+    let published = publication.map(|it| it.tables).unwrap_or_default();
+    let tables = published.iter().filter_map(|name| catalog.table(name));
+    let keyless: Vec<String> =
+        tables.filter(|table| record_key(table).is_none()).map(|table| table.name.sql()).collect();
+    if partitions.is_one() || keyless.is_empty() {
+        return Ok(());
+    }
+    let keyless = keyless.join(", ");
+    Err(CommandError::Definite(format!(
+        "the topic {} has {} partitions, and records of {keyless} have no key that says to which they go. Add a \
+         primary key, or ALTER PUBLICATION {} DROP TABLE {keyless}, or name a topic of one partition (kafka.topic)",
+        config.kafka()?.topic,
+        partitions.count(),
+        config.publication
+    )))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::cli::Global;
+    use crate::{cli::Global, kafka::tail::PartitionTail};
 
     fn history(timeline: i64) -> History {
         History { system_identifier: "7".to_owned(), timeline }
@@ -90,17 +146,34 @@ mod tests {
         }
     }
 
-    fn decided(end: Option<u64>, is_empty: bool, slot: Option<Slot>) -> Result<Start, String> {
+    fn config() -> Config {
         let flags = Global {
             source_url: Some("postgres://u@h/d".to_owned()),
             brokers: Some("b:1".to_owned()),
             ..Global::default()
         };
-        let config = Config::load(&flags, &|_| None).unwrap();
-        let end_lsn = end.map(Lsn);
-        let history_there = end.map(|_| history(1));
-        let tail = Tail { is_empty, end_lsn, copied: None, history: history_there };
-        decide(&config, &tail, slot.as_ref(), &history(1)).map_err(|error| error.to_string())
+        Config::load(&flags, &|_| None).unwrap()
+    }
+
+    fn decided(end: Option<u64>, is_empty: bool, slot: Option<Slot>) -> Result<Start, String> {
+        let config = config();
+        let partition = PartitionTail { is_empty, ..tail_at(end) };
+        decided_of(&config, &[partition], slot)
+    }
+
+    fn tail_at(end: Option<u64>) -> PartitionTail {
+        let (is_empty, end_lsn) = (end.is_none(), end.map(Lsn));
+        let history = end.map(|_| history(1));
+        PartitionTail { is_empty, end_lsn, history, ..PartitionTail::default() }
+    }
+
+    fn decided_of(
+        config: &Config,
+        partitions: &[PartitionTail],
+        slot: Option<Slot>,
+    ) -> Result<Start, String> {
+        let tail = Tail(partitions.to_vec());
+        decide(config, &tail, slot.as_ref(), &history(1)).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -124,16 +197,28 @@ mod tests {
 
     #[test]
     fn another_history_is_no_continuation() {
-        let flags = Global {
-            source_url: Some("postgres://u@h/d".to_owned()),
-            brokers: Some("b:1".to_owned()),
-            ..Global::default()
-        };
-        let config = Config::load(&flags, &|_| None).unwrap();
-        let end_lsn = Some(Lsn(50));
-        let tail = Tail { end_lsn, history: Some(history(1)), ..Tail::default() };
+        let config = config();
+        let tail = Tail(vec![tail_at(Some(50))]);
         let slot = slot(40, "reserved");
         let error = decide(&config, &tail, Some(&slot), &history(2)).unwrap_err().to_string();
         assert!(error.contains("timeline 1") && error.contains("timeline 2"), "{error}");
+    }
+
+    #[test]
+    fn several_partitions_are_where_the_last_of_them_is() {
+        let at = |ends: &[Option<u64>], counted: usize, confirmed| {
+            let partition = |end: &Option<u64>| PartitionTail {
+                copied: end.map(|_| Vec::new()),
+                partitions: Some(counted),
+                ..tail_at(*end)
+            };
+            let partitions: Vec<_> = ends.iter().map(partition).collect();
+            decided_of(&config(), &partitions, Some(slot(confirmed, "reserved")))
+        };
+        assert_eq!(at(&[Some(60), Some(50)], 2, 40), Ok(Start::At(Lsn(50))));
+        assert_eq!(at(&[Some(60), None], 2, 40), Ok(Start::At(Lsn(40))), "one has no records");
+        assert_eq!(at(&[None, None], 2, 40), Ok(Start::At(Lsn(40))));
+        assert!(at(&[Some(60), Some(50)], 2, 55).unwrap_err().contains("ahead of the topic"));
+        assert!(at(&[Some(50), Some(50), None], 2, 50).unwrap_err().contains("had 2 when"));
     }
 }

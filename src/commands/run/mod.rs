@@ -21,7 +21,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 use crate::{
-    checkpoint::Epoch,
+    checkpoint::{Epoch, Log},
     cli::{RunArgs, UntilArg},
     config::Config,
     engine::{Engine, Limits},
@@ -29,7 +29,7 @@ use crate::{
     lsn::Lsn,
     mapping::Translator,
     metrics::{Copying, Metrics, TableCounts},
-    neo4j::{self, checkpoint::Follows, copy_progress, sink::Prepared},
+    neo4j::{self, copy_progress, sink::Prepared},
     pipeline::{Ended, Lane, Observed, Pipeline, Status, TableCopier, Translated, Until},
     postgres::{
         self,
@@ -149,7 +149,7 @@ impl<'a> Run<'a> {
         setup::check_checkpoint(config, &client, &mapping, &checkpoint).await?;
         let from = checkpoint.position.lsn;
         let source = hold_slot(config, connection, &server, from).await?;
-        let checkpoint = graph::claim(config).await?;
+        let checkpoint = graph::claim(config, &Log::Slot(config.slot.clone())).await?;
         let progress = copy_progress::read(&graph, &config.pipeline).await?;
         let ended_before = postgres::copy::current_xid(&client).await?;
         let (epoch, status) =
@@ -205,7 +205,8 @@ impl<'a> Run<'a> {
     }
 
     fn sink(&self, epoch: Epoch, model: &Arc<Model>) -> Result<neo4j::Sink, CommandError> {
-        let writer = graph::writer(self.config, &self.metrics, epoch, Follows::Slot)?;
+        let log = Log::Slot(self.config.slot.clone());
+        let writer = graph::writer(self.config, &self.metrics, log, epoch)?;
         graph::sink(self.config, writer, model)
     }
 }

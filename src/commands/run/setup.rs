@@ -107,6 +107,7 @@ impl FirstStart<'_> {
                 timeline: system.timeline,
                 log: Log::Slot(config.slot.clone()),
             },
+            partitions: 1,
             mapping_digest: mapping.digest(),
         };
         let sizes = sizes(client, catalog, mapping).await?;

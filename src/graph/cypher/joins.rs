@@ -3,12 +3,15 @@
 use crate::graph::{
     model::{Model, RelationshipKey, RelationshipShape, TableIndex},
     mutation::Key,
-    statement::{Completeness, INCOMPLETE_PROPERTY, Known, NodeRow, Presence, RelationshipRow},
+    statement::{
+        Completeness, INCOMPLETE_PROPERTY, Known, NodeRow, Presence, Reach, RelationshipRow, STAMP,
+    },
 };
 
 use super::{
     CLEAR_ROWS, Made, Parameter, Query, key_columns, node_row,
-    nodes::assignments,
+    nodes::{assignments, before_row, older, stamped},
+    stamp,
     text::{
         columns, delete_joined, differs, hint, is_row, join_shape, joined, keep, merge, quote,
         seek, sweep_ends,
@@ -54,6 +57,8 @@ pub fn upsert(
         ends = format!("{ends} {} {}", keep("a"), keep("b"));
     }
     let mut queries = Vec::new();
+    let stamps = rows.iter().map(|row| row.stamp);
+    let stamped = stamped("x", stamps, layout.values + known.count());
     let rows: Vec<Vec<Parameter>> = rows.into_iter().map(|row| columns_of(join, row)).collect();
     let own = own_key(join);
     let (existing, missing) = if own.is_empty() {
@@ -74,13 +79,14 @@ pub fn upsert(
     };
     let mut set = assignments("x", &join.properties, known, layout.values);
     set.extend(mark(join, completeness, false));
+    set.extend(stamped.clone());
     let update = (!set.is_empty() && presence != Presence::New)
         .then(|| format!("UNWIND $rows AS r {existing} SET {}", set.join(", ")));
     if presence == Presence::Known {
         queries.extend(update.map(|update| Query::new(update, rows)));
         return queries;
     }
-    let create = create(join, known, completeness, &layout);
+    let create = create(join, known, completeness, &layout, stamped);
     let general = format!("UNWIND $rows AS r {ends} {missing} {create}");
     // Mostly both ends are rows and the relationship is not there. What the last text sets on those
     // that were made is what they have.
@@ -103,6 +109,7 @@ fn columns_of(join: &RelationshipShape, row: RelationshipRow) -> Vec<Parameter> 
         columns.extend(key_columns(row.key));
     }
     columns.extend(values(row.values));
+    columns.extend(row.stamp.map(stamp));
     columns
 }
 
@@ -123,10 +130,12 @@ fn create(
     known: &Known,
     completeness: Completeness,
     layout: &Layout,
+    stamped: Option<String>,
 ) -> String {
     let mut set = assignments("x", own_key(join), &all(own_key(join)), layout.own);
     set.extend(assignments("x", &join.properties, known, layout.values));
     set.extend(mark(join, completeness, true));
+    set.extend(stamped);
     let set = if set.is_empty() { String::new() } else { format!("SET {}", set.join(", ")) };
     format!("CREATE {} {set}", joined("a", "x", join, "b"))
 }
@@ -176,7 +185,9 @@ pub fn update(
     rows: Vec<NodeRow>,
 ) -> Option<Query> {
     let join = join_shape(model, table);
-    let set = assignments("x", &join.properties, known, own_key(join).len());
+    let width = own_key(join).len();
+    let mut set = assignments("x", &join.properties, known, width);
+    set.extend(stamped("x", rows.iter().map(|row| row.stamp), width + known.count()));
     if set.is_empty() {
         // Nothing came but the key.
         return None;
@@ -216,15 +227,26 @@ fn between(join: &RelationshipShape) -> String {
 
 /// Labels are looked at after the relationships are found by their type: else every piece would
 /// walk again over the nodes that have none left.
-pub fn clear(model: &Model, table: TableIndex) -> Query {
+///
+/// A relationship is not filled anew after a truncate that another writer has found it older than:
+/// its own partition's truncate takes it first. So it needs no second look.
+pub fn clear(model: &Model, table: TableIndex, reach: Reach) -> Query {
     let join = join_shape(model, table);
     let (from, to) = (quote(&model.node(join.from).label), quote(&model.node(join.to).label));
+    let (begin, is_older, rows) = match reach {
+        Reach::All => ("", String::new(), Vec::new()),
+        Reach::Before(before) => (
+            "UNWIND $rows AS r ",
+            format!(" WHERE {}", older(&format!("x.{STAMP}"))),
+            vec![before_row(before)],
+        ),
+    };
     let text = format!(
-        "MATCH {} WITH x, startNode(x) AS s, endNode(x) AS e WHERE s:{from} AND e:{to} \
+        "{begin}MATCH {}{is_older} WITH x, startNode(x) AS s, endNode(x) AS e WHERE s:{from} AND e:{to} \
          WITH x, s, e LIMIT {CLEAR_ROWS} DELETE x \
          WITH collect(DISTINCT s) AS starts, collect(DISTINCT e) AS ends {}",
         joined("", "x", join, ""),
         sweep_ends(model, join),
     );
-    Query::new(text, [])
+    Query::new(text, rows)
 }

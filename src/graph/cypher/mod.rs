@@ -17,7 +17,7 @@ mod text;
 
 use std::sync::Arc;
 
-use crate::value::Value;
+use crate::{lsn::Stamp, value::Value};
 
 use super::{
     model::Model,
@@ -73,12 +73,14 @@ pub const CLEAR_ROWS: usize = 1_000;
 
 /// What to run for a statement, in order.
 ///
-/// A clearing statement gives one query without rows that touches at most [`CLEAR_ROWS`] rows: run
+/// A clearing statement gives one query, with no row or the one stamp it goes by, that touches at most [`CLEAR_ROWS`] rows: run
 /// it in a transaction of its own until it changes nothing.
 pub fn render(model: &Model, statement: Statement) -> Vec<Query> {
     match statement {
-        Statement::ClearNodes { table } => vec![nodes::clear(model, table)],
-        Statement::ClearRelationships { table } => vec![joins::clear(model, table)],
+        Statement::ClearNodes { table, reach } => vec![nodes::clear(model, table, reach)],
+        Statement::ClearRelationships { table, reach } => {
+            vec![joins::clear(model, table, reach)]
+        }
         Statement::DropNodes { table, keys, ride_along } => {
             vec![nodes::drop(model, table, keys, ride_along)]
         }
@@ -151,10 +153,16 @@ fn key_and_option((first, second): (Key, Option<Key>)) -> Vec<Parameter> {
     }
 }
 
+/// Key, values, stamp.
 fn node_row(row: NodeRow) -> Vec<Parameter> {
     let mut columns = key_columns(row.key);
     columns.extend(values(row.values));
+    columns.extend(row.stamp.map(stamp));
     columns
+}
+
+fn stamp(stamp: Stamp) -> Parameter {
+    Parameter::Value(Value::String(stamp.to_string()))
 }
 
 fn values(values: Vec<Option<Value>>) -> impl Iterator<Item = Parameter> {

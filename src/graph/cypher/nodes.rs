@@ -1,13 +1,16 @@
 //! Nodes: upserted, dropped, cleared.
 
-use crate::graph::{
-    model::{Model, NodeShape, ReferenceBy, TableIndex},
-    mutation::Key,
-    statement::{Completeness, INCOMPLETE, Known, NodeRow, PLACEHOLDER},
+use crate::{
+    graph::{
+        model::{Model, NodeShape, ReferenceBy, TableIndex},
+        mutation::Key,
+        statement::{Completeness, INCOMPLETE, Known, NodeRow, PLACEHOLDER, Reach, STAMP},
+    },
+    lsn::Stamp,
 };
 
 use super::{
-    CLEAR_ROWS, Made, Query, key_columns, node_row,
+    CLEAR_ROWS, Made, Parameter, Query, key_columns, node_row, stamp,
     text::{delete, may_be_placeholder, node, owned, pointed_at, quote, seek, sweep},
 };
 
@@ -19,8 +22,9 @@ pub fn upsert(
     rows: Vec<NodeRow>,
 ) -> Query {
     let shape = model.node(table);
-    let rows = rows.into_iter().map(node_row);
     let mut set = assignments("n", &shape.properties, known, shape.key.len());
+    set.extend(stamped("n", rows.iter().map(|row| row.stamp), shape.key.len() + known.count()));
+    let rows = rows.into_iter().map(node_row);
     set.extend(shape.extra_labels.iter().map(|label| format!("n:{}", quote(label))));
     let placeholder = may_be_placeholder(model, table);
     let (on_create, after) = match (completeness, placeholder) {
@@ -63,6 +67,15 @@ pub fn assignments(
         .collect()
 }
 
+/// `n._lsn = r[7]`, if any row has a stamp; one without it has none then.
+pub fn stamped(
+    variable: &str,
+    mut stamps: impl Iterator<Item = Option<Stamp>>,
+    column: usize,
+) -> Option<String> {
+    stamps.any(|stamp| stamp.is_some()).then(|| format!("{variable}.{STAMP} = r[{column}]"))
+}
+
 pub fn drop(model: &Model, table: TableIndex, keys: Vec<Key>, ride_along: bool) -> Query {
     let shape = model.node(table);
     let text = if ride_along && everything_rides_along(model, table) {
@@ -85,13 +98,39 @@ fn everything_rides_along(model: &Model, table: TableIndex) -> bool {
     inbound && outbound && model.joins_at(table).next().is_none()
 }
 
-pub fn clear(model: &Model, table: TableIndex) -> Query {
+/// A row that was found old may be filled anew by another partition's writer before it is locked,
+/// so it is looked at again then. `properties(n)` is what keeps Neo4j from using the value that it
+/// has read before.
+pub fn clear(model: &Model, table: TableIndex, reach: Reach) -> Query {
     let label = quote(&model.node(table).label);
     let body = drop_body(model, table, "n", false);
-    let text = format!(
-        "MATCH (n:{label}) WHERE NOT n:{PLACEHOLDER} WITH n LIMIT {CLEAR_ROWS} CALL (n) {{ WITH n {body} }}"
-    );
-    Query::new(text, [])
+    match reach {
+        Reach::All => {
+            let text = format!(
+                "MATCH (n:{label}) WHERE NOT n:{PLACEHOLDER} WITH n LIMIT {CLEAR_ROWS} CALL (n) {{ WITH n {body} }}"
+            );
+            Query::new(text, [])
+        }
+        Reach::Before(before) => {
+            let text = format!(
+                "UNWIND $rows AS r MATCH (n:{label}) WHERE NOT n:{PLACEHOLDER} AND {} \
+                 WITH n, r LIMIT {CLEAR_ROWS} CALL (n, r) {{ WITH n, r SET n._lock = null \
+                 WITH n, r WHERE NOT n:{PLACEHOLDER} AND {} WITH n {body} }}",
+                older(&format!("n.{STAMP}")),
+                older(&format!("properties(n).{STAMP}")),
+            );
+            Query::new(text, [before_row(before)])
+        }
+    }
+}
+
+/// Whether a stamp is older than the one that a row of [`before_row`] has; a missing one is.
+pub fn older(value: &str) -> String {
+    format!("coalesce({value} < r[0], true)")
+}
+
+pub fn before_row(before: Stamp) -> Vec<Parameter> {
+    vec![stamp(before)]
 }
 
 /// What follows a match of the node: its owned relationships go, then it becomes a placeholder or
@@ -134,8 +173,8 @@ pub fn drop_body(model: &Model, table: TableIndex, n: &str, ride_along: bool) ->
 fn becomes_placeholder(variable: &str, shape: &NodeShape) -> String {
     let properties =
         shape.properties.iter().map(|property| format!("{variable}.{} = null", quote(property)));
-    let set: Vec<String> =
-        std::iter::once(format!("{variable}:{PLACEHOLDER}")).chain(properties).collect();
+    let ours = [format!("{variable}:{PLACEHOLDER}"), format!("{variable}.{STAMP} = null")];
+    let set: Vec<String> = ours.into_iter().chain(properties).collect();
     let labels = shape.extra_labels.iter().map(|label| format!(", {variable}:{}", quote(label)));
     let labels: String = labels.collect();
     format!("SET {} REMOVE {variable}:{INCOMPLETE}{labels}", set.join(", "))

@@ -8,7 +8,7 @@ use crate::graph::{
 
 use super::{
     Made, Query, key_and_option,
-    text::{columns, differs, hint, is_row, keep, merge, owned, quote, seek, sweep},
+    text::{columns, differs, hint, hold, is_row, keep, merge, owned, quote, seek, sweep},
     two_keys,
 };
 
@@ -55,7 +55,7 @@ pub fn add(
     match presence {
         Presence::New => {
             let there = owned("c", "", owner.1, "p");
-            let between = between_rows(model, owner, &there);
+            let between = between_rows(model, owner, presence, &there);
             Query::new(between, rows).or(Made::Relationships, [general])
         }
         Presence::Known | Presence::Unknown => Query::new(general, rows),
@@ -70,7 +70,8 @@ fn addition(
 ) -> String {
     let kept = match presence {
         Presence::Known | Presence::New => String::new(),
-        Presence::Unknown => keep("p"),
+        Presence::Unknown if reference.enforced => keep("p"),
+        Presence::Unknown => hold("p"),
     };
     let pattern = owned("c", "", reference, "p");
     format!(
@@ -85,10 +86,15 @@ fn addition(
 fn between_rows(
     model: &Model,
     (shape, reference): (&NodeShape, &ReferenceShape),
+    presence: Presence,
     there: &str,
 ) -> String {
+    let held = match presence {
+        Presence::Unknown if !reference.enforced => hold("p"),
+        _ => String::new(),
+    };
     format!(
-        "UNWIND $rows AS r {} {} WITH c, p WHERE {} AND {} AND NOT EXISTS {{ {there} }} CREATE {}",
+        "UNWIND $rows AS r {} {} {held} WITH c, p WHERE {} AND {} AND NOT EXISTS {{ {there} }} CREATE {}",
         seek("c", shape, 0),
         seek("p", model.node(reference.target), shape.key.len()),
         is_row("c"),
@@ -103,8 +109,9 @@ pub fn replace(model: &Model, table: TableIndex, reference: usize, rows: Vec<(Ke
     let owner = owner_and_reference(model, table, reference);
     let anywhere = format!(":{}", quote(&model.node(owner.1.target).label));
     let any = owned("c", "", owner.1, &anywhere);
-    let otherwise = [removal(model, owner, true), addition(model, owner, Presence::Unknown)];
-    Query::new(between_rows(model, owner, &any), rows.into_iter().map(two_keys))
+    let presence = Presence::Unknown;
+    let otherwise = [removal(model, owner, true), addition(model, owner, presence)];
+    Query::new(between_rows(model, owner, presence, &any), rows.into_iter().map(two_keys))
         .or(Made::Relationships, otherwise)
 }
 

@@ -57,6 +57,13 @@ pub fn is_row(variable: &str) -> String {
     format!("NOT {variable}:{PLACEHOLDER}")
 }
 
+/// The node stays until the transaction ends, row or placeholder: another partition's writer may be
+/// about to take its row, and would take a relationship along that it has not seen. Where the source
+/// enforces the reference it needs no lock: the owner's own record that ends it is still to come.
+pub fn hold(variable: &str) -> String {
+    format!("SET {variable}._lock = null")
+}
+
 /// The index hint for a look-up by properties.
 pub fn hint(variable: &str, label: &str, properties: &[String]) -> String {
     format!("USING INDEX SEEK {variable}:{}({})", quote(label), quote_all(properties))
@@ -139,11 +146,12 @@ pub fn may_be_placeholder(model: &Model, table: TableIndex) -> bool {
 }
 
 /// Removes the placeholders among the rows' `variable` that nothing holds any more. The lock comes
-/// first: another writer may be filling the node this very moment. Nothing but the variable is left
-/// after it.
+/// first, whatever the node is: another writer may be filling it this very moment, or its row may be
+/// going, which leaves a placeholder because of the relationship that was just taken from it. Nothing
+/// but the variable is left after it.
 pub fn sweep(model: &Model, table: TableIndex, variable: &str) -> String {
     format!(
-        "WITH DISTINCT {variable} WHERE {variable}:{PLACEHOLDER} SET {variable}._lock = null \
+        "WITH DISTINCT {variable} SET {variable}._lock = null \
          WITH {variable} WHERE {variable}:{PLACEHOLDER} AND NOT ({}) {}",
         pointed_at(model, table, variable),
         delete(variable, model.node(table)),

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::value::Value;
+use crate::{lsn::Stamp, value::Value};
 
 use super::{Kind, Memory, Node, Relationship};
 use crate::graph::{
     model::{Direction, Model, RelationshipKey, Shape},
-    statement::{INCOMPLETE, INCOMPLETE_PROPERTY, PLACEHOLDER},
+    statement::{INCOMPLETE, INCOMPLETE_PROPERTY, PLACEHOLDER, STAMP},
 };
 
 /// All nodes and relationships of a graph.
@@ -50,6 +50,22 @@ pub struct NodeIdentity {
     pub key: Vec<Value>,
 }
 
+impl Contents {
+    /// The same without [`STAMP`]s, which say nothing of the tables.
+    pub fn without_stamps(self) -> Contents {
+        let mut contents = Contents::default();
+        for mut node in self.nodes {
+            node.properties.remove(STAMP);
+            contents.nodes.insert(node);
+        }
+        for (mut relationship, count) in self.relationships {
+            relationship.properties.remove(STAMP);
+            *contents.relationships.entry(relationship).or_default() += count;
+        }
+        contents
+    }
+}
+
 impl Memory {
     /// What the graph holds.
     pub fn contents(&self, model: &Model) -> Contents {
@@ -85,6 +101,7 @@ impl Memory {
                 if found.incomplete {
                     properties.insert(INCOMPLETE_PROPERTY.to_owned(), Value::Boolean(true));
                 }
+                properties.extend(stamp_property(found.stamp));
                 let relationship_type = shape.relationship_type.clone();
                 RelationshipContent { relationship_type, from: near, to: far, properties }
             }
@@ -109,7 +126,12 @@ fn node_content(model: &Model, node: &Node) -> NodeContent {
     }
     let mut properties = name_properties(&shape.properties, &node.properties);
     properties.extend(shape.key.iter().cloned().zip(node.key.0.iter().cloned()));
+    properties.extend(stamp_property(node.stamp));
     NodeContent { labels, properties }
+}
+
+fn stamp_property(stamp: Option<Stamp>) -> Option<(String, Value)> {
+    stamp.map(|stamp| (STAMP.to_owned(), Value::String(stamp.to_string())))
 }
 
 fn name_properties(

@@ -103,8 +103,15 @@ impl Memory {
             Some(id) => (id, false),
             None => {
                 let key = matches!(shape.key, RelationshipKey::Own(_)).then(|| row.key.clone());
-                let (kind, properties) = (Kind::Join(table), BTreeMap::new());
-                let made = Relationship { kind, near, far, key, properties, incomplete: false };
+                let made = Relationship {
+                    kind: Kind::Join(table),
+                    near,
+                    far,
+                    key,
+                    properties: BTreeMap::new(),
+                    incomplete: false,
+                    stamp: None,
+                };
                 (self.connect(made), true)
             }
         };
@@ -115,6 +122,7 @@ impl Memory {
             Completeness::Partial => relationship.incomplete || created,
             Completeness::PartialMoved => true,
         };
+        relationship.stamp = row.stamp.or(relationship.stamp);
         set(&mut relationship.properties, known, &row.values);
     }
 }

@@ -12,12 +12,12 @@ mod joins;
 
 use std::collections::BTreeMap;
 
-use crate::value::Value;
+use crate::{lsn::Stamp, value::Value};
 
 use super::{
     model::{Model, ReferenceBy, TableIndex},
     mutation::Key,
-    statement::{Completeness, Known, NodeRow, Presence, Statement},
+    statement::{Completeness, Known, NodeRow, Presence, Reach, Statement},
 };
 
 pub use contents::{Contents, NodeContent, NodeIdentity, RelationshipContent};
@@ -43,6 +43,7 @@ struct Node {
     properties: BTreeMap<usize, Value>,
     placeholder: bool,
     incomplete: bool,
+    stamp: Option<Stamp>,
 }
 
 /// A relationship between nodes, not between keys: what a key change means is decided by the
@@ -58,6 +59,7 @@ struct Relationship {
     key: Option<Key>,
     properties: BTreeMap<usize, Value>,
     incomplete: bool,
+    stamp: Option<Stamp>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,13 +72,15 @@ impl Memory {
     /// Applies one statement; a `Clear` runs to its end.
     pub fn apply(&mut self, model: &Model, statement: &Statement) {
         match statement {
-            Statement::ClearNodes { table } => {
-                for key in self.keys_of(*table) {
+            Statement::ClearNodes { table, reach } => {
+                for key in self.keys_of(*table, *reach) {
                     self.drop_node(model, *table, &key, false);
                 }
             }
-            Statement::ClearRelationships { table } => {
-                for id in self.find(|relationship| relationship.kind == Kind::Join(*table)) {
+            Statement::ClearRelationships { table, reach } => {
+                for id in self.find(|relationship| {
+                    relationship.kind == Kind::Join(*table) && reach.reaches(relationship.stamp)
+                }) {
                     self.remove_and_sweep(model, id);
                 }
             }
@@ -150,6 +154,7 @@ impl Memory {
                     if let Some(id) = self.join_row(model, *table, &row.key) {
                         let relationship = self.relationship_mut(id);
                         set(&mut relationship.properties, known, &row.values);
+                        relationship.stamp = row.stamp.or(relationship.stamp);
                     }
                 }
             }
@@ -196,8 +201,11 @@ impl Memory {
         self.relationships.get_mut(&id).expect("a found relationship is there")
     }
 
-    fn keys_of(&self, table: TableIndex) -> Vec<Key> {
-        let rows = self.nodes.values().filter(|node| node.table == table && !node.placeholder);
+    fn keys_of(&self, table: TableIndex, reach: Reach) -> Vec<Key> {
+        let rows = self
+            .nodes
+            .values()
+            .filter(|node| node.table == table && !node.placeholder && reach.reaches(node.stamp));
         rows.map(|node| node.key.clone()).collect()
     }
 
@@ -211,9 +219,14 @@ impl Memory {
             return id;
         }
         let id = NodeId(self.next());
-        let properties = BTreeMap::new();
-        let node =
-            Node { table, key: key.clone(), properties, placeholder: true, incomplete: false };
+        let node = Node {
+            table,
+            key: key.clone(),
+            properties: BTreeMap::new(),
+            placeholder: true,
+            incomplete: false,
+            stamp: None,
+        };
         self.nodes.insert(id, node);
         id
     }
@@ -281,6 +294,7 @@ impl Memory {
         node.placeholder = true;
         node.incomplete = false;
         node.properties.clear();
+        node.stamp = None;
         self.sweep(model, id);
     }
 
@@ -338,6 +352,7 @@ impl Memory {
             Completeness::PartialMoved => true,
         };
         node.placeholder = false;
+        node.stamp = row.stamp.or(node.stamp);
         set(&mut node.properties, known, &row.values);
     }
 
@@ -383,9 +398,15 @@ impl Memory {
             (relationship.kind, relationship.near, relationship.far) == (kind, near, far)
         });
         if there.is_empty() {
-            let properties = BTreeMap::new();
-            let plain = Relationship { kind, near, far, key: None, properties, incomplete: false };
-            self.connect(plain);
+            self.connect(Relationship {
+                kind,
+                near,
+                far,
+                key: None,
+                properties: BTreeMap::new(),
+                incomplete: false,
+                stamp: None,
+            });
         }
     }
 
@@ -412,6 +433,15 @@ impl Memory {
             for (target, _) in targets.iter().filter(|(_, unique)| unique == value) {
                 self.connect_once(kind, *owner, *target);
             }
+        }
+    }
+}
+
+impl Reach {
+    fn reaches(self, stamp: Option<Stamp>) -> bool {
+        match self {
+            Reach::All => true,
+            Reach::Before(before) => stamp.is_none_or(|stamp| stamp < before),
         }
     }
 }

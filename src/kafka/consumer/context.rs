@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use rdkafka::{
@@ -14,6 +14,8 @@ use rdkafka::{
 };
 use tokio::sync::watch;
 
+use crate::checkpoint::TopicPartition;
+
 use super::{super::connect::Voice, Assignment};
 
 /// What librdkafka calls back, in the thread that polls.
@@ -22,6 +24,8 @@ pub(super) struct Context {
     pub(super) assignment: watch::Sender<Assignment>,
     /// Commits without an answer yet.
     pub(super) committing: Arc<AtomicUsize>,
+    /// How many assignments there were.
+    pub(super) assignments: AtomicU64,
 }
 
 impl ClientContext for Context {
@@ -42,7 +46,7 @@ impl ConsumerContext for Context {
         partitions: &mut TopicPartitionList,
     ) {
         let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
-        let ours = partitions.count() > 0;
+        let count = partitions.count();
         let done = match (what, cooperative) {
             (RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS, _) => {
                 self.assign(consumer, partitions, cooperative)
@@ -51,13 +55,21 @@ impl ConsumerContext for Context {
             (_, false) => consumer.unassign(),
         };
         let assigned = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        tracing::debug!(assigned, ours, "rebalance");
+        tracing::debug!(assigned, count, "rebalance");
         if let Err(error) = done {
             tracing::warn!(%error, "the group's assignment could not be followed");
         }
-        if ours {
-            let now = if assigned { Assignment::Ours } else { Assignment::Lost };
-            self.assignment.send_replace(now);
+        if count > 0 {
+            let number = self.assignments.fetch_add(1, Ordering::Relaxed);
+            let named: Vec<TopicPartition> = named(partitions);
+            self.assignment.send_modify(|assignment| {
+                for partition in named {
+                    match assigned {
+                        true => assignment.insert(partition, number),
+                        false => assignment.remove(&partition),
+                    };
+                }
+            });
         }
     }
 
@@ -88,4 +100,12 @@ impl Context {
             _ => consumer.pause(partitions),
         }
     }
+}
+
+fn named(partitions: &TopicPartitionList) -> Vec<TopicPartition> {
+    let elements = partitions.elements();
+    let named = elements
+        .iter()
+        .map(|it| TopicPartition { topic: it.topic().to_owned(), partition: it.partition() });
+    named.collect()
 }

@@ -1,52 +1,59 @@
-//! A partition as a source: a member of the consumer group, on a thread of its own.
+//! Partitions as sources: a member of the consumer group, on a thread of its own.
 //!
 //! ```text
-//!            thread: poll, always                                    pipeline
+//!            thread: poll, always                                    pipeline, one a partition
 //! broker --> record --Transactions--> events --bounded channel--> Source::next
 //!              |  the channel is full: pause, and poll on             |
 //!              +--------- offset, epoch <------------- acknowledge ---+
 //! ```
 //!
-//! The thread polls whatever the graph does, so `max.poll.interval.ms` is never exceeded: when the
-//! channel is full the partition is paused, and nothing is fetched until there is room. A partition
-//! that is assigned is paused at once, too, and read only when it was decided from where.
+//! The thread polls whatever the graph does, so `max.poll.interval.ms` is never exceeded: when a
+//! channel is full its partition is paused, and nothing is fetched of it until there is room. A
+//! partition that is assigned is paused at once, too, and read only when it was decided from where.
+//! Partitions do not wait for each other: one that can not go on says so to its own pipeline.
 //!
 //! The group's offset follows the graph and decides nothing: it is committed after the graph has
 //! what is before it, and where reading begins is [`crate::replay`]'s to say. A member that loses
-//! its partition stops; what it still has in flight is refused by the graph's epoch once the next
-//! one has claimed it.
+//! a partition ends what reads it; what that still has in flight is refused by the graph's epoch
+//! once the next one has claimed it.
 
 mod context;
 mod error;
+mod partition;
 mod reader;
+mod reading;
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        mpsc as std_mpsc,
     },
     thread,
-    time::Duration,
 };
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::{mpsc, watch};
 
-use crate::{change::Event, lsn::Lsn, pipeline::Source};
+use crate::checkpoint::TopicPartition;
 
 use super::{
     Error, Options,
     connect::{Voice, settings},
     offsets,
+    parking::Parking,
     transactions::Transactions,
 };
 
 pub use error::ConsumeError;
+pub use partition::PartitionSource;
 
 use context::Context;
 use reader::Reader;
+use reading::{Client, Start};
 
-/// The channel takes this many batches of events.
+/// A channel takes this many batches of events.
 const CHANNEL_BATCHES: usize = 8;
 /// How often librdkafka looks whether the topic is still there, in milliseconds.
 const TOPIC_LOOK_MS: &str = "10000";
@@ -54,31 +61,15 @@ const TOPIC_LOOK_MS: &str = "10000";
 const TOPIC_NEW_MS: &str = "5000";
 /// How much librdkafka fetches ahead, in KiB: what is fetched is thrown away by a pause.
 const PREFETCH_KIB: &str = "16384";
-/// No offset was acknowledged.
-const NONE: u64 = u64::MAX;
 
-/// Whose the partition is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Assignment {
-    /// Not ours yet.
-    Awaited,
-    Ours,
-    /// It was ours.
-    Lost,
-}
+/// The partitions that the member has, each with a number that no other assignment has: one that
+/// went and came back is another.
+pub type Assignment = BTreeMap<TopicPartition, u64>;
 
-/// Where to read from, and what to make of it.
-struct Start {
-    from: u64,
-    transactions: Transactions,
-    metadata: String,
-}
-
-/// What thread and pipeline share.
+/// What thread and pipelines share.
 struct Shared {
     assignment: watch::Sender<Assignment>,
-    start: Mutex<Option<Start>>,
-    acknowledged: AtomicU64,
+    ended: watch::Sender<bool>,
     stop: AtomicBool,
     failure: Mutex<Option<ConsumeError>>,
 }
@@ -86,86 +77,90 @@ struct Shared {
 /// A member of the group. It leaves the group when it is closed or dropped.
 pub struct Member {
     shared: Arc<Shared>,
-    events: mpsc::Receiver<Vec<Event>>,
+    starts: std_mpsc::Sender<Start>,
     thread: Option<thread::JoinHandle<()>>,
-    topic: String,
+    group: String,
 }
 
 impl Member {
-    /// Joins the group, and waits until the topic's partition is ours: another member may have it.
+    /// Joins the group. What it is assigned is told later: other members may have all partitions.
+    /// Records that are no envelopes are parked; without `parking` they are an error.
     ///
     /// # Errors
-    /// Kafka does not let us, or the topic is not one that can be read.
-    pub async fn join(options: &Options) -> Result<Self, ConsumeError> {
-        let topic = options.topic.as_str().to_owned();
+    /// Kafka does not let us, or a topic is not there.
+    pub async fn join(
+        options: &Options,
+        topics: &[&str],
+        parking: Option<Parking>,
+    ) -> Result<Self, ConsumeError> {
         let voice = Voice::new(options);
-        let assignment = watch::Sender::new(Assignment::Awaited);
+        let assignment = watch::Sender::new(Assignment::new());
         let committing = Arc::new(AtomicUsize::new(0));
         let context = Context {
             voice: voice.clone(),
             assignment: assignment.clone(),
             committing: committing.clone(),
+            assignments: AtomicU64::new(0),
         };
         let created = member_settings(options).create_with_context(context);
         let consumer: BaseConsumer<Context> =
             created.map_err(|error| voice.explain("make a consumer", &error))?;
         let consumer = Arc::new(consumer);
-        offsets::check_topic(&consumer, &voice, &topic).await?;
-        consumer.subscribe(&[&topic]).map_err(|error| voice.explain("subscribe", &error))?;
+        for topic in topics {
+            offsets::partitions(&consumer, &voice, topic).await?;
+        }
+        consumer.subscribe(topics).map_err(|error| voice.explain("subscribe", &error))?;
         let shared = Arc::new(Shared {
             assignment,
-            start: Mutex::default(),
-            acknowledged: AtomicU64::new(NONE),
+            ended: watch::Sender::new(false),
             stop: AtomicBool::new(false),
             failure: Mutex::default(),
         });
-        let (sender, events) = mpsc::channel(CHANNEL_BATCHES);
-        let reader = Reader {
-            consumer,
-            shared: shared.clone(),
-            voice,
-            sender,
-            topic: topic.clone(),
-            group: options.group.clone(),
-            reading: None,
-            pending: Vec::new(),
-            paused: false,
-            committed: NONE,
-            committing,
-            trouble_at: None,
-        };
+        let group = options.group.clone();
+        let (starts, to_start) = std_mpsc::channel();
+        let client = Client { consumer, voice, parking };
+        let reader = Reader::new(client, shared.clone(), to_start, group.clone(), committing);
         let named = thread::Builder::new().name("kafka-consumer".to_owned());
         let spawned = named.spawn(move || reader.run());
         let thread = spawned.map_err(|error| Error::Definite(format!("no thread: {error}")))?;
-        let mut member = Member { shared, events, thread: Some(thread), topic };
-        member.assigned(&options.group).await?;
-        Ok(member)
+        Ok(Member { shared, starts, thread: Some(thread), group })
     }
 
-    async fn assigned(&mut self, group: &str) -> Result<(), ConsumeError> {
-        const PATIENCE: Duration = Duration::from_secs(10);
-        let mut assignment = self.shared.assignment.subscribe();
-        let ours = assignment.wait_for(|it| *it != Assignment::Awaited);
-        tokio::pin!(ours);
-        tokio::select! {
-            _ = &mut ours => return Ok(()),
-            _ = self.events.recv() => return Err(self.shared.failure()),
-            () = tokio::time::sleep(PATIENCE) => {}
-        }
-        tracing::info!(
-            group,
-            topic = self.topic,
-            "waiting for the partition: another member of the group has it"
-        );
-        tokio::select! {
-            _ = ours => Ok(()),
-            _ = self.events.recv() => Err(self.shared.failure()),
-        }
+    /// What it is assigned, now and from now on.
+    pub fn assignment(&self) -> watch::Receiver<Assignment> {
+        self.shared.assignment.subscribe()
     }
 
-    /// Begins to read. `metadata` goes with every offset that is committed.
-    pub fn read(&self, from: u64, transactions: Transactions, metadata: String) {
-        *lock(&self.shared.start) = Some(Start { from, transactions, metadata });
+    /// Begins to read a partition that is assigned. `metadata` goes with every offset of it that is
+    /// committed. Whoever read it before reads no more.
+    pub fn read(
+        &self,
+        at: &TopicPartition,
+        from: u64,
+        transactions: Transactions,
+        metadata: String,
+    ) -> PartitionSource {
+        let (sender, events) = mpsc::channel(CHANNEL_BATCHES);
+        let acknowledged = Arc::new(AtomicU64::new(from));
+        let source = PartitionSource {
+            events,
+            acknowledged: acknowledged.clone(),
+            group: self.group.clone(),
+            at: at.clone(),
+        };
+        let at = at.clone();
+        // Without the thread the source ends at once, as it should.
+        let _ = self.starts.send(Start { at, from, transactions, metadata, sender, acknowledged });
+        source
+    }
+
+    /// Resolves when the member can read nothing any more, with the reason.
+    pub async fn failed(&self) -> ConsumeError {
+        let mut ended = self.shared.ended.subscribe();
+        // The sender is in `shared`, which is there.
+        let _ = ended.wait_for(|ended| *ended).await;
+        let failure = lock(&self.shared.failure).take();
+        failure.unwrap_or_else(|| Error::Definite("the consumer has ended".to_owned()).into())
     }
 
     /// Commits what was acknowledged and leaves the group.
@@ -187,29 +182,6 @@ impl Drop for Member {
     }
 }
 
-impl Source for Member {
-    type Error = ConsumeError;
-
-    async fn next(&mut self) -> Result<Vec<Event>, ConsumeError> {
-        match self.events.recv().await {
-            Some(events) => Ok(events),
-            None => Err(self.shared.failure()),
-        }
-    }
-
-    fn acknowledge(&mut self, offset: Lsn) {
-        self.shared.acknowledged.store(offset.0, Ordering::Relaxed);
-    }
-}
-
-impl Shared {
-    /// Why the thread ended.
-    fn failure(&self) -> ConsumeError {
-        let failure = lock(&self.failure).take();
-        failure.unwrap_or_else(|| Error::Definite("the consumer has ended".to_owned()).into())
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -217,8 +189,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn member_settings(options: &Options) -> rdkafka::ClientConfig {
     let mut config = settings(options);
     let is_set = |name: &str| options.properties.iter().any(|(other, _)| other == name);
-    let next_generation = options.properties.iter().any(|it| it == ("group.protocol", "consumer"));
-    if !next_generation && !is_set("partition.assignment.strategy") {
+    if !options.is_next_generation() && !is_set("partition.assignment.strategy") {
         config.set("partition.assignment.strategy", "cooperative-sticky");
     }
     for (name, value) in [

@@ -1,47 +1,35 @@
 //! The thread that polls.
 
 use std::{
-    mem,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
-    thread,
     time::{Duration, Instant},
 };
 
 use rdkafka::{
-    Message, Offset,
-    consumer::{BaseConsumer, CommitMode, Consumer},
+    Message, TopicPartitionList,
+    consumer::{CommitMode, Consumer},
     error::{KafkaError, RDKafkaErrorCode as Code},
     message::BorrowedMessage,
 };
-use tokio::sync::mpsc;
-
-use crate::change::Event;
 
 use super::{
-    super::{
-        connect::Voice,
-        error::is_transient,
-        offsets::{self, PARTITION},
-        transactions::Transactions,
-    },
-    Assignment, ConsumeError, NONE, Shared, Start,
-    context::Context,
-    lock,
+    super::{error::is_transient, offsets},
+    ConsumeError, Shared, lock,
+    reading::{Client, Reading, Start},
 };
 
 /// How long an idle poll waits for a record; commits of offsets wait for no longer.
 const IDLE_POLL: Duration = Duration::from_millis(100);
-/// How long a poll waits while the channel is full.
+/// How long a poll waits while a channel is full.
 const FULL_POLL: Duration = Duration::from_millis(10);
-/// A batch of events takes no further record once it has this many.
+/// Nothing is handed over before this many records were gathered, if there are so many.
 const BATCH_RECORDS: usize = 1_000;
-/// A batch of events takes no further record once it has this many bytes of them.
+/// The same in bytes of them.
 const BATCH_BYTES: usize = 1 << 20;
-/// How long a partition that was just assigned may take before it can be read from an offset.
-const SEEK_LIMIT: Duration = Duration::from_secs(20);
 /// How long the last commit and leaving the group may take together.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 /// The same trouble is told of once in this time.
@@ -49,83 +37,87 @@ const TROUBLE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The thread's state.
 pub(super) struct Reader {
-    pub(super) consumer: Arc<BaseConsumer<Context>>,
-    pub(super) shared: Arc<Shared>,
-    pub(super) voice: Voice,
-    pub(super) sender: mpsc::Sender<Vec<Event>>,
-    pub(super) topic: String,
-    pub(super) group: String,
-    pub(super) reading: Option<Reading>,
-    /// Events that the channel has no room for yet.
-    pub(super) pending: Vec<Event>,
-    pub(super) paused: bool,
-    /// The offset that was committed last.
-    pub(super) committed: u64,
-    pub(super) committing: Arc<AtomicUsize>,
-    pub(super) trouble_at: Option<Instant>,
-}
-
-/// A partition that is being read.
-pub(super) struct Reading {
-    /// The offset of the next record.
-    next: u64,
-    transactions: Transactions,
-    metadata: String,
+    client: Client,
+    shared: Arc<Shared>,
+    to_start: mpsc::Receiver<Start>,
+    group: String,
+    readings: Vec<Reading>,
+    /// Whose the last record was: the next one is mostly its, too.
+    last: usize,
+    committing: Arc<AtomicUsize>,
+    trouble_at: Option<Instant>,
 }
 
 impl Reader {
+    pub(super) fn new(
+        client: Client,
+        shared: Arc<Shared>,
+        to_start: mpsc::Receiver<Start>,
+        group: String,
+        committing: Arc<AtomicUsize>,
+    ) -> Self {
+        Reader {
+            client,
+            shared,
+            to_start,
+            group,
+            readings: Vec::new(),
+            last: 0,
+            committing,
+            trouble_at: None,
+        }
+    }
+
     pub(super) fn run(mut self) {
-        while !self.shared.stop.load(Ordering::Relaxed) && !self.sender.is_closed() {
+        let shared = self.shared.clone();
+        while !shared.stop.load(Ordering::Relaxed) {
             if let Err(error) = self.turn() {
-                *lock(&self.shared.failure) = Some(error);
+                *lock(&shared.failure) = Some(error);
                 break;
             }
         }
         self.leave();
+        shared.assignment.send_modify(|assignment| assignment.clear());
+        shared.ended.send_replace(true);
     }
 
     fn turn(&mut self) -> Result<(), ConsumeError> {
-        let start = lock(&self.shared.start).take();
-        if let Some(start) = start {
-            self.begin(start)?;
-        }
+        self.begin();
         self.commit();
         self.gather()?;
-        if *self.shared.assignment.borrow() == Assignment::Lost {
-            return Err(ConsumeError::Lost { group: self.group.clone() });
+        self.retire();
+        for reading in &mut self.readings {
+            reading.deliver(&self.client);
         }
-        self.deliver()
+        Ok(())
     }
 
-    fn begin(&mut self, start: Start) -> Result<(), ConsumeError> {
-        let Start { from, transactions, metadata } = start;
-        let began = Instant::now();
-        let offset = Offset::Offset(i64::try_from(from).unwrap_or(i64::MAX));
-        // It can be read only once the assignment has got through librdkafka.
-        while let Err(error) =
-            self.consumer.seek(&self.topic, PARTITION, offset, Duration::from_secs(5))
-        {
-            if began.elapsed() > SEEK_LIMIT {
-                return Err(self.voice.explain("begin to read the partition", &error).into());
-            }
-            thread::sleep(FULL_POLL);
+    /// Takes up what is to be read.
+    fn begin(&mut self) {
+        while let Ok(start) = self.to_start.try_recv() {
+            let number = self.shared.assignment.borrow().get(&start.at).copied();
+            self.readings.retain(|reading| *reading.at() != start.at);
+            // What is not ours any more ends with its channel.
+            self.readings.extend(number.map(|number| Reading::new(start, number)));
         }
-        self.reading = Some(Reading { next: from, transactions, metadata });
-        self.resume()
+        for reading in &mut self.readings {
+            reading.begin(&self.client);
+        }
     }
 
     /// Polls once at least, and on while there are records and room for them.
     fn gather(&mut self) -> Result<(), ConsumeError> {
         let (mut records, mut bytes) = (0, 0);
-        let mut wait = if self.paused { FULL_POLL } else { IDLE_POLL };
-        let consumer = self.consumer.clone();
+        let is_full = self.readings.iter().any(Reading::waits_for_room);
+        let mut wait = if is_full { FULL_POLL } else { IDLE_POLL };
+        let consumer = self.client.consumer.clone();
         while records < BATCH_RECORDS && bytes < BATCH_BYTES {
             match consumer.poll(wait) {
                 None => break,
                 Some(Err(error)) => self.trouble(&error)?,
                 Some(Ok(message)) => {
                     bytes += message.payload_len() + message.key_len();
-                    self.record(&message)?;
+                    self.record(&message);
                 }
             }
             records += 1;
@@ -134,58 +126,56 @@ impl Reader {
         Ok(())
     }
 
-    fn record(&mut self, message: &BorrowedMessage<'_>) -> Result<(), ConsumeError> {
-        let Some(reading) = &mut self.reading else { return Ok(()) };
-        let offset = message.offset().unsigned_abs();
-        if offset < reading.next {
-            return Ok(());
+    fn record(&mut self, message: &BorrowedMessage<'_>) {
+        let is_its = |reading: &Reading| {
+            let at = reading.at();
+            at.partition == message.partition() && at.topic == message.topic()
+        };
+        if !self.readings.get(self.last).is_some_and(is_its) {
+            let Some(found) = self.readings.iter().position(is_its) else { return };
+            self.last = found;
         }
-        if offset > reading.next {
-            check_hole(&self.consumer, &self.voice, &self.topic, reading.next)?;
-        }
-        reading.next = offset + 1;
-        let record = offsets::record_of(message);
-        let taken = reading.transactions.record(offset, &record, &mut self.pending);
-        taken.map_err(|error| ConsumeError::Record { topic: self.topic.clone(), offset, error })
+        self.readings[self.last].record(message, &self.client);
     }
 
-    /// Hands over what was gathered; pauses while there is no room for it.
-    fn deliver(&mut self) -> Result<(), ConsumeError> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        match self.sender.try_send(mem::take(&mut self.pending)) {
-            Ok(()) if self.paused => self.resume(),
-            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
-            Err(mpsc::error::TrySendError::Full(events)) => {
-                self.pending = events;
-                if !self.paused {
-                    let paused = self.consumer.pause(&offsets::partition_of(&self.topic));
-                    paused.map_err(|error| self.voice.explain("pause the partition", &error))?;
-                    self.paused = true;
-                }
-                Ok(())
+    /// Lets go of partitions that are not ours any more, or that nobody wants read.
+    fn retire(&mut self) {
+        let assignment = self.shared.assignment.borrow().clone();
+        let is_ours = |reading: &Reading| assignment.get(reading.at()) == Some(&reading.number());
+        let (mut kept, mut closed) = (Vec::new(), Vec::new());
+        for reading in self.readings.drain(..) {
+            match (is_ours(&reading), reading.is_closed()) {
+                (true, false) => kept.push(reading),
+                (true, true) => closed.push(reading),
+                (false, _) => tell_duplicates(&reading),
             }
         }
-    }
-
-    fn resume(&mut self) -> Result<(), ConsumeError> {
-        let resumed = self.consumer.resume(&offsets::partition_of(&self.topic));
-        resumed.map_err(|error| self.voice.explain("resume the partition", &error))?;
-        self.paused = false;
-        Ok(())
+        self.readings = closed;
+        self.commit();
+        for reading in &mut self.readings {
+            reading.pause(&self.client);
+            tell_duplicates(reading);
+        }
+        self.readings = kept;
     }
 
     /// What librdkafka can not help by itself is the end; of the rest it is told now and then.
     fn trouble(&mut self, error: &KafkaError) -> Result<(), ConsumeError> {
-        let code = error.rdkafka_error_code();
-        let lost = || Err(ConsumeError::Lost { group: self.group.clone() });
-        match (code, error) {
+        match (error.rdkafka_error_code(), error) {
             (Some(Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation), _) => {
-                let Some(reading) = &self.reading else { return Ok(()) };
-                check_hole(&self.consumer, &self.voice, &self.topic, reading.next)
+                // It does not say which.
+                for reading in &mut self.readings {
+                    match reading.check_hole(&self.client) {
+                        Err(ConsumeError::Kafka(error)) => return Err(error.into()),
+                        Err(error) => reading.fail(&self.client, error),
+                        Ok(()) => {}
+                    }
+                }
+                Ok(())
             }
-            (Some(Code::PollExceeded), _) => lost(),
+            (Some(Code::PollExceeded), _) => {
+                Err(ConsumeError::Expelled { group: self.group.clone() })
+            }
             (Some(code), error) if is_transient(code) && !is_fatal(error) => {
                 if self.trouble_at.is_none_or(|at| at.elapsed() > TROUBLE_INTERVAL) {
                     self.trouble_at = Some(Instant::now());
@@ -193,70 +183,58 @@ impl Reader {
                 }
                 Ok(())
             }
-            (_, error) => Err(self.voice.explain("read the partition", error).into()),
+            (_, error) => Err(self.client.voice.explain("read the partition", error).into()),
         }
     }
 
     /// Commits what the graph has, if that is new.
     fn commit(&mut self) {
-        let Some(reading) = &self.reading else { return };
-        let offset = self.shared.acknowledged.load(Ordering::Relaxed);
-        if offset == NONE || offset == self.committed {
+        let mut list = TopicPartitionList::new();
+        for reading in &mut self.readings {
+            let Some(offset) = reading.to_commit() else { continue };
+            match offsets::add_committed(&mut list, reading.at(), offset, reading.metadata()) {
+                Ok(()) => reading.committed(offset),
+                Err(error) => tracing::debug!(%error, "the group's offset can not be named"),
+            }
+        }
+        if list.count() == 0 {
             return;
         }
-        let offsets = offsets::committed_list(&self.topic, offset, &reading.metadata);
-        match offsets.and_then(|offsets| self.consumer.commit(&offsets, CommitMode::Async)) {
-            Ok(()) => {
-                self.committed = offset;
-                self.committing.fetch_add(1, Ordering::Relaxed);
-            }
+        match self.client.consumer.commit(&list, CommitMode::Async) {
+            Ok(()) => drop(self.committing.fetch_add(1, Ordering::Relaxed)),
+            // The next one will do; the graph's checkpoint is what counts.
             Err(error) => tracing::debug!(%error, "the group's offset was not committed"),
         }
     }
 
     /// Leaves the group, so that it can be reset. librdkafka keeps static members in it until
     /// their session ends.
-    fn leave(mut self) {
+    fn leave(&mut self) {
         let began = Instant::now();
         self.commit();
         while self.committing.load(Ordering::Relaxed) > 0 && began.elapsed() < LEAVE_LIMIT {
-            let _ = self.consumer.poll(FULL_POLL);
+            let _ = self.client.consumer.poll(FULL_POLL);
         }
-        if let Some(reading) = &self.reading
-            && reading.transactions.duplicates() > 0
-        {
-            let records = reading.transactions.duplicates();
-            tracing::info!(records, "what the topic has twice was applied once");
-        }
-        self.consumer.unsubscribe();
+        self.readings.iter().for_each(tell_duplicates);
+        self.client.consumer.unsubscribe();
         while began.elapsed() < LEAVE_LIMIT {
-            let _ = self.consumer.poll(IDLE_POLL);
-            if self.consumer.assignment().is_ok_and(|it| it.count() == 0) {
+            let _ = self.client.consumer.poll(IDLE_POLL);
+            if self.client.consumer.assignment().is_ok_and(|it| it.count() == 0) {
                 break;
             }
         }
+        // Their channels end.
+        self.readings.clear();
+    }
+}
+
+fn tell_duplicates(reading: &Reading) {
+    let records = reading.duplicates();
+    if records > 0 {
+        tracing::info!(at = %reading.at(), records, "what the topic has twice was applied once");
     }
 }
 
 fn is_fatal(error: &KafkaError) -> bool {
     matches!(error, KafkaError::MessageConsumptionFatal(_))
-}
-
-/// The record at `next` did not come. Compaction and the markers of transactions leave holes that
-/// are none; what is before the topic's start, or behind its end, is gone.
-fn check_hole(
-    consumer: &BaseConsumer<Context>,
-    voice: &Voice,
-    topic: &str,
-    next: u64,
-) -> Result<(), ConsumeError> {
-    let log = offsets::watermarks(consumer, voice, topic)?;
-    if next < log.start {
-        return Err(ConsumeError::Gap { topic: topic.to_owned(), missing: next..log.start });
-    }
-    if next > log.end {
-        let end = log.end;
-        return Err(ConsumeError::Truncated { topic: topic.to_owned(), read: next, end });
-    }
-    Ok(())
 }

@@ -20,7 +20,7 @@ fn change() -> Change {
 /// A transaction that committed at that second, with so many changes.
 fn transaction(committed: i64, changes: usize) -> Vec<Event> {
     let (commit_lsn, committed_at) = (Lsn(committed as u64 * 10), second(committed));
-    let begin = Begin { xid: committed as u32, commit_lsn, committed_at };
+    let begin = Begin { xid: committed as u32, commit_lsn, committed_at, stamp: None };
     let end_lsn = Lsn(commit_lsn.0 + 5);
     let commit = Commit { commit_lsn, end_lsn, source_lsn: end_lsn, committed_at };
     let mut events = vec![Event::Begin(begin)];
@@ -164,6 +164,7 @@ async fn the_observer_is_told_once_a_batch_of_what_is_in_the_graph() {
             first_event: 0,
             changes,
             end: Some(Lsn(to)),
+            stamp: None,
         };
         let shares = Vec::from_iter((changes > 0).then_some(share));
         let to = Position::at(Lsn(to));

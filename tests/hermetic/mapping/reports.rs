@@ -177,3 +177,20 @@ fn a_refused_plan_says_why() {
         "{plan}"
     );
 }
+
+#[test]
+fn several_partitions_have_their_own_plan_and_refuse_what_needs_the_order() {
+    let users = table("users", "id int4, email text").pk("id");
+    let users = users.with(|it| it.unique_keys.push(unique("users_email", "email")));
+    let posts = table("posts", "id int4, author text, by int4").pk("id");
+    let posts = posts.fk("author", "users", "email").fk("by", "users", "id");
+    let compiled = compile(&catalog(vec![users, posts]), &edits("{}"));
+    let (one, several) = (Plan::new(&compiled), Plan::through_partitions(&compiled));
+    assert_eq!((one.partitions.len(), one.refusals.len()), (0, 0), "{one}");
+    let [refusal] = &several.refusals[..] else { panic!("{several}") };
+    assert!(refusal.contains("public.posts") && refusal.contains("(author)"), "{refusal}");
+    assert!(several.to_string().contains("deleted and inserted"), "{several}");
+    assert_eq!(one.relationships, several.relationships);
+    assert_eq!(compiled.expect("a mapping").refusals_of_partitions().len(), 1);
+    assert_eq!(mapped(northwind()).refusals_of_partitions(), []);
+}

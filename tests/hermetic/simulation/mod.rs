@@ -11,6 +11,7 @@
 
 mod copy;
 mod faults;
+mod partitions;
 mod program;
 mod schema;
 mod traffic;

@@ -116,6 +116,28 @@ fn soft() -> Schema {
     Schema::new(tables, toast, Some((TableIndex(1), 1)), false)
 }
 
+/// The same without what needs the order of commits.
+fn soft_by_keys() -> Schema {
+    let incoming = ReferenceShape { direction: Direction::Incoming, ..reference("OWNS", 1, false) };
+    let tables = vec![
+        node("A", &["plain", "wide"], vec![reference("PARENT", 0, false), incoming]),
+        node("B", &["wide", "other"], vec![]),
+        node("C", &["wide"], vec![reference("A", 0, false)]),
+        join("AB", 0, 1, false, &["plain", "wide"]),
+        join("AA", 0, 0, false, &[]),
+        join("LINK", 0, 1, true, &["wide"]),
+    ];
+    let toast = vec![
+        vec![false, true],
+        vec![true, false],
+        vec![true],
+        vec![false, true],
+        vec![],
+        vec![true],
+    ];
+    Schema::new(tables, toast, None, false)
+}
+
 /// Foreign keys as most schemas have them, beside soft references that keep placeholders alive.
 fn enforced() -> Schema {
     let tables = vec![
@@ -131,6 +153,11 @@ fn enforced() -> Schema {
 /// The schemas that histories are run on.
 pub fn schemas() -> Vec<Arc<Schema>> {
     vec![Arc::new(soft()), Arc::new(enforced())]
+}
+
+/// Those that go through several partitions.
+pub fn schemas_without_unique_references() -> Vec<Arc<Schema>> {
+    vec![Arc::new(soft_by_keys()), Arc::new(enforced())]
 }
 
 impl Schema {

@@ -272,7 +272,7 @@ impl Server {
     fn commit(&mut self, tables: Tables, changes: Vec<Change>, gap: u64) {
         let (commit_lsn, end_lsn) = (Lsn(self.end + gap), Lsn(self.end + gap + 16));
         let committed_at = Timestamp { unix_micros: end_lsn.0 as i64 };
-        let begin = Begin { xid: self.next_xid as u32, commit_lsn, committed_at };
+        let begin = Begin { xid: self.next_xid as u32, commit_lsn, committed_at, stamp: None };
         let commit = Commit { commit_lsn, end_lsn, source_lsn: end_lsn, committed_at };
         self.log.push(Logged { begin, changes, commit });
         self.states.push(tables);
@@ -293,7 +293,7 @@ impl Server {
     }
 }
 
-fn difference(
+pub fn difference(
     expected: &wal2graph::graph::memory::Contents,
     found: &wal2graph::graph::memory::Contents,
 ) -> String {

@@ -185,7 +185,7 @@ pub fn any_message() -> impl Strategy<Value = Message> {
     let before = prop_oneof![Just(Before::Absent), any_old()];
     prop_oneof![
         (any::<u32>(), any_lsn(), any_time()).prop_map(|(xid, commit_lsn, committed_at)| {
-            Message::Begin(Begin { xid, commit_lsn, committed_at })
+            Message::Begin(Begin { xid, commit_lsn, committed_at, stamp: None })
         }),
         (any_lsn(), any_lsn(), any_time()).prop_map(|(commit_lsn, end_lsn, committed_at)| {
             Message::Commit(Commit { commit_lsn, end_lsn, source_lsn: end_lsn, committed_at })

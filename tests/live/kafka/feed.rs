@@ -2,6 +2,7 @@
 
 use std::{
     io::Write,
+    path::Path,
     process::Command,
     sync::{Arc, Mutex},
     time::Duration,
@@ -17,9 +18,9 @@ use tempfile::NamedTempFile;
 use wal2graph::{
     catalog::{Catalog, TableName},
     change::{Before, Cell, Change, Relation, Timestamp, Tuple},
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, TopicPartition},
     envelope::{DecodeOptions, Decoder, Encoder, History, Names, Place, Record, Snapshot},
-    kafka::{Ack, NewTopic, Options, Properties, TopicName, offsets::Asking},
+    kafka::{Options, TopicName, copied::COPIED_HEADER, offsets::Asking},
     lsn::Lsn,
     neo4j::checkpoint,
     replay::GroupOffset,
@@ -73,6 +74,11 @@ impl Feed {
 
     /// The same on another one.
     pub async fn on(kafka: &Kafka, prefix: &str) -> Self {
+        Self::on_cluster(kafka, &kafka.brokers(), prefix).await
+    }
+
+    /// The same on the cluster that this broker belongs to.
+    pub async fn on_cluster(kafka: &Kafka, brokers: &str, prefix: &str) -> Self {
         let table = format!("{prefix}_things");
         let schema = format!(
             "CREATE TABLE {table} (id int PRIMARY KEY, name text, other int REFERENCES {table})"
@@ -85,7 +91,7 @@ impl Feed {
         let name = TableName::new("public", table.as_str());
         let decoder = Decoder::new(&catalog, DecodeOptions::default());
         let relation = decoder.relation(&name).unwrap().clone();
-        let brokers = kafka.brokers();
+        let brokers = brokers.to_owned();
         let config = config(&pipeline.name, &brokers, SETTINGS);
         let producer = ClientConfig::new()
             .set("bootstrap.servers", &brokers)
@@ -103,6 +109,11 @@ impl Feed {
         let catalog: Catalog =
             wal2graph::postgres::catalog::read(&mut self.pipeline.sql, None).await.unwrap();
         self.encoder = encoder(&self.pipeline.name, "8", &catalog);
+    }
+
+    /// The configuration file.
+    pub fn config_path(&self) -> &Path {
+        self.config.path()
     }
 
     /// `wal2graph COMMAND...` with the configuration file.
@@ -195,6 +206,15 @@ impl Feed {
         self.send(record).await;
     }
 
+    /// Publishes a heartbeat that says which tables are in the topic.
+    pub async fn heartbeat_naming(&mut self, oids: &[u32]) {
+        self.lsn += 0x20;
+        let mut record = self.encoder.heartbeat(Lsn(self.lsn), now());
+        let list: Vec<String> = oids.iter().map(u32::to_string).collect();
+        record.headers.push((COPIED_HEADER.to_owned(), Bytes::from(list.join(","))));
+        self.send(record).await;
+    }
+
     /// Publishes any record; its offset.
     pub async fn send(&self, record: Record) -> u64 {
         let Record { key, value, headers } = record;
@@ -223,20 +243,18 @@ impl Feed {
 
     /// A client that asks Kafka of group and topic.
     pub fn asking(&self) -> Asking {
-        Asking::new(&Options {
-            brokers: self.brokers.clone(),
-            topic: TopicName::new(&self.topic).unwrap(),
-            group: self.group(),
-            ack: Ack::default(),
-            new_topic: NewTopic { replication_factor: None, retention: None },
-            properties: Properties::default(),
-        })
-        .unwrap()
+        let topic = TopicName::new(&self.topic).unwrap();
+        Asking::new(&Options::new(self.brokers.clone(), topic, self.group())).unwrap()
+    }
+
+    /// The topic's partition.
+    pub fn partition(&self) -> TopicPartition {
+        TopicPartition { topic: self.topic.clone(), partition: 0 }
     }
 
     /// What the group committed.
     pub async fn group_offset(&self) -> Option<GroupOffset> {
-        self.asking().group_offset().await.unwrap()
+        self.asking().group_offset(&self.partition()).await.unwrap()
     }
 
     /// The group's name.

@@ -1,9 +1,17 @@
 //! Kafka between, on a real broker.
 
 mod apply;
+mod checkpoints;
+mod debezium;
+mod faults;
 mod feed;
+mod parking;
+mod partitions;
+mod protocol;
 mod publish;
+mod readiness;
 mod routes;
+mod security;
 mod topic;
 
 use std::{fs, sync::OnceLock};
@@ -83,7 +91,7 @@ impl Published {
     /// How far the topic is.
     pub async fn end_of_topic(&self) -> u64 {
         let tail = wal2graph::kafka::tail::read(self.config().kafka().unwrap()).await.unwrap();
-        tail.end_lsn.map_or(0, |lsn| lsn.0)
+        tail.lowest().map_or(0, |lsn| lsn.0)
     }
 
     /// Waits until the topic is complete through a position.
@@ -92,6 +100,11 @@ impl Published {
         while self.end_of_topic().await < lsn {
             assert!(started.elapsed() < PATIENCE, "the topic does not get to {lsn}");
         }
+    }
+
+    /// What `publish` has logged since it was started.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("publish.log")).unwrap_or_default()
     }
 
     /// Starts `publish` and leaves it running; its log is shown when the test fails.
@@ -104,7 +117,6 @@ impl Published {
 
 impl Drop for Published {
     fn drop(&mut self) {
-        let log = fs::read_to_string(self.folder.path().join("publish.log"));
-        println!("{}", log.unwrap_or_default());
+        println!("{}", self.log());
     }
 }

@@ -2,7 +2,9 @@
 
 mod acknowledging;
 mod crashes;
+mod partitions;
 mod refusals;
+mod unsent;
 
 use serde_json::{Value, json};
 use wal2graph::{
@@ -14,7 +16,7 @@ use super::{
     Published,
     topic::{end_lsn, place, records, value},
 };
-use crate::support::client;
+use crate::{http::Served, support::client};
 
 fn of_table(values: &[Value]) -> Vec<(String, Value)> {
     let changes = values.iter().filter(|value| value.get("op").is_some());
@@ -139,4 +141,25 @@ async fn an_idle_source_has_heartbeats_and_the_copy_is_not_made_twice() {
     published.catch_up().await;
     let rows = [("r".to_owned(), json!(1)), ("r".to_owned(), json!(7))];
     assert_eq!(of_table(&all().await), rows);
+}
+
+#[tokio::test]
+async fn metrics_show_how_far_the_copy_is() {
+    let published = Published::new(
+        "watched",
+        "CREATE TABLE cw_things (id int PRIMARY KEY);
+         INSERT INTO cw_things SELECT generate_series(1, 300); ANALYZE cw_things",
+        "ack: kafka",
+    )
+    .await;
+    let file = std::fs::read_to_string(&published.path).unwrap();
+    let source = &published.pipeline.source_url;
+    let served = Served::of(&["publish", "--source-url", source], &file).await;
+    let table = "{table=\"public.cw_things\"}";
+    let samples = served
+        .until("all rows", |samples| {
+            samples.get(&format!("wal2graph_copy_rows_total{table}")) == Some(&300.0)
+        })
+        .await;
+    assert_eq!(samples[&format!("wal2graph_copy_rows_expected{table}")], 300.0);
 }

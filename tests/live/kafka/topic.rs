@@ -13,15 +13,21 @@ use wal2graph::{config::Config, envelope::Record};
 
 /// All records of a topic's only partition, in their order, each as its schema says.
 pub async fn records(config: &Config) -> Vec<Record> {
+    let [records] = <[_; 1]>::try_from(partitions(config).await).expect("it has one partition");
+    records
+}
+
+/// The same of every partition.
+pub async fn partitions(config: &Config) -> Vec<Vec<Record>> {
     let kafka = config.kafka().unwrap();
     let (brokers, topic) = (kafka.brokers.clone(), kafka.topic.as_str().to_owned());
-    let records = tokio::task::spawn_blocking(move || read(&brokers, &topic)).await.unwrap();
+    let partitions = tokio::task::spawn_blocking(move || read(&brokers, &topic)).await.unwrap();
     let [event, key] = [
         include_str!("../../../schemas/change-event.schema.json"),
         include_str!("../../../schemas/change-key.schema.json"),
     ]
     .map(|text| jsonschema::validator_for(&serde_json::from_str(text).unwrap()).unwrap());
-    for record in &records {
+    for record in partitions.iter().flatten() {
         for (validator, part) in [(&event, &record.value), (&key, &record.key)] {
             let Some(bytes) = part else { continue };
             let json = serde_json::from_slice(bytes).unwrap();
@@ -30,10 +36,18 @@ pub async fn records(config: &Config) -> Vec<Record> {
             }
         }
     }
+    partitions
+}
+
+/// All records of a topic's only partition, in their order, whatever they are.
+pub async fn raw_records(brokers: &str, topic: &str) -> Vec<Record> {
+    let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
+    let partitions = tokio::task::spawn_blocking(move || read(&brokers, &topic)).await.unwrap();
+    let [records] = <[_; 1]>::try_from(partitions).expect("it has one partition");
     records
 }
 
-fn read(brokers: &str, topic: &str) -> Vec<Record> {
+fn read(brokers: &str, topic: &str) -> Vec<Vec<Record>> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("group.id", "test")
@@ -41,12 +55,19 @@ fn read(brokers: &str, topic: &str) -> Vec<Record> {
         .set("enable.auto.commit", "false")
         .create()
         .unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(30)).unwrap();
+    let count = metadata.topics()[0].partitions().len() as i32;
+    (0..count).map(|partition| read_partition(&consumer, topic, partition)).collect()
+}
+
+fn read_partition(consumer: &BaseConsumer, topic: &str, partition: i32) -> Vec<Record> {
     let mut assignment = TopicPartitionList::new();
-    assignment.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
+    assignment.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
     consumer.assign(&assignment).unwrap();
     let mut records = Vec::new();
     loop {
         match consumer.poll(Duration::from_secs(30)).expect("the broker answers") {
+            Ok(message) if message.partition() != partition => {}
             Ok(message) => {
                 let bytes = |bytes: &[u8]| bytes::Bytes::copy_from_slice(bytes);
                 let headers = message.headers().into_iter().flat_map(Headers::iter);
@@ -59,6 +80,7 @@ fn read(brokers: &str, topic: &str) -> Vec<Record> {
                     headers: headers.map(header).collect(),
                 });
             }
+            Err(KafkaError::PartitionEOF(of)) if of != partition => {}
             Err(KafkaError::PartitionEOF(_)) => return records,
             Err(error) => panic!("{error}"),
         }

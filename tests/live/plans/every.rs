@@ -4,7 +4,7 @@ use wal2graph::{
     graph::{
         Key, Model, Statement, TableIndex,
         model::{NodeShape, ReferenceBy, RelationshipKey, RelationshipShape, Shape},
-        statement::{Completeness, Known, NodeRow, Presence, RelationshipRow},
+        statement::{Completeness, Known, NodeRow, Presence, Reach, RelationshipRow},
     },
     value::Value,
 };
@@ -48,11 +48,12 @@ fn of_nodes(model: &Model, table: TableIndex, node: &NodeShape) -> Vec<Named> {
         ("drop", drop(false), STEPS),
         ("drop with enforced references", drop(true), STEPS),
         ("move", Statement::MoveNodes { table, moves }, STEPS),
-        ("clear", Statement::ClearNodes { table }, scan),
+        ("clear", Statement::ClearNodes { table, reach: Reach::All }, scan),
     ];
     for completeness in COMPLETENESS {
         for known in knowns(&node.properties) {
-            let row = |key| NodeRow { key: key_of(width, key), values: values(&known) };
+            let row =
+                |key| NodeRow { key: key_of(width, key), values: values(&known), stamp: None };
             let rows: Vec<_> = (1..=3).map(row).collect();
             for new in [false, true] {
                 let (known, rows) = (known.clone(), rows.clone());
@@ -116,13 +117,13 @@ fn of_joins(model: &Model, table: TableIndex, join: &RelationshipShape) -> Vec<N
     let mut all = vec![
         ("drop", Statement::DropRelationships { table, keys }, SWEEPS),
         ("move", Statement::MoveRelationships { table, moves }, SWEEPS),
-        ("clear", Statement::ClearRelationships { table }, clear),
+        ("clear", Statement::ClearRelationships { table, reach: Reach::All }, clear),
     ];
     for known in knowns(&join.properties) {
         for completeness in COMPLETENESS {
             let row = |number| {
                 let (from, to) = ends(number, 1);
-                RelationshipRow { key: key(number), from, to, values: values(&known) }
+                RelationshipRow { key: key(number), from, to, values: values(&known), stamp: None }
             };
             let (known, rows) = (known.clone(), (1..=3).map(row).collect());
             // What is known of the relationships leaves out texts and adds none.
@@ -132,7 +133,7 @@ fn of_joins(model: &Model, table: TableIndex, join: &RelationshipShape) -> Vec<N
             all.push(("upsert", upsert, SWEEPS));
         }
         if join.key != RelationshipKey::Ends {
-            let row = |number| NodeRow { key: key(number), values: values(&known) };
+            let row = |number| NodeRow { key: key(number), values: values(&known), stamp: None };
             let (known, rows) = (known.clone(), (1..=3).map(row).collect());
             all.push(("update", Statement::UpdateRelationships { table, known, rows }, SEEKS));
         }

@@ -43,14 +43,15 @@ fn model(prefix: &str) -> Arc<Model> {
 
 /// The row of parent 1.
 fn fill() -> Statement {
-    let rows = vec![NodeRow { key: key(&[1]), values: vec![Some(Value::Integer(7))] }];
+    let rows = vec![NodeRow { key: key(&[1]), values: vec![Some(Value::Integer(7))], stamp: None }];
     let (known, completeness) = (Known([true].into()), Completeness::Complete);
     Statement::UpsertNodes { table: PARENTS, known, completeness, new: false, rows }
 }
 
 /// Rows of children, and one more.
 fn children() -> Statement {
-    let rows = (1..=MANY + 1).map(|id| NodeRow { key: key(&[id]), values: vec![] }).collect();
+    let rows =
+        (1..=MANY + 1).map(|id| NodeRow { key: key(&[id]), values: vec![], stamp: None }).collect();
     let (known, completeness) = (Known([].into()), Completeness::Complete);
     Statement::UpsertNodes { table: CHILDREN, known, completeness, new: false, rows }
 }
@@ -170,7 +171,7 @@ async fn a_relationship_that_comes_while_its_placeholder_is_swept_is_there() {
 
 fn link(id: i64, from: i64, to: i64) -> RelationshipRow {
     let values = vec![Some(Value::Integer(id * 10))];
-    RelationshipRow { key: key(&[id]), from: key(&[from]), to: key(&[to]), values }
+    RelationshipRow { key: key(&[id]), from: key(&[from]), to: key(&[to]), values, stamp: None }
 }
 
 fn links(known: bool, rows: Vec<RelationshipRow>) -> Statement {

@@ -16,7 +16,7 @@ use wal2graph::{
     },
 };
 
-use super::{Graph, in_part, new_checkpoint, step};
+use super::{Graph, identity, in_part, new_checkpoint, step};
 
 #[tokio::test]
 async fn a_checkpoint_is_made_once_and_read_as_it_was_written() {
@@ -155,7 +155,7 @@ async fn writers_that_stopped_with_a_lock_are_ended_by_the_claim() {
     }
 
     let patience = Duration::from_millis(300);
-    let claimed = claim::claim(&graph.options, "WriterStopped", patience).await.unwrap();
+    let claimed = claim::claim(&graph.options, &identity("WriterStopped"), patience).await.unwrap();
     assert_eq!((claimed.checkpoint.epoch, claimed.terminated.len()), (Epoch(1), 2));
     let late = stopped.run(graph_query("CREATE (:WriterStopped)")).await;
     assert!(matches!(late, Err(Error::Terminated(_))), "{late:?}");
@@ -185,8 +185,8 @@ fn graph_query(text: &str) -> neo4rs::Query {
 async fn nothing_to_claim_is_said() {
     let graph = Graph::new("WriterNone").await;
     destroy(&graph.connection, "WriterNone").await.unwrap();
-    let claimed = claim::claim(&graph.options, "WriterNone", claim::PATIENCE).await;
-    assert_eq!(claimed, Err(claim::ClaimError::NoCheckpoint("WriterNone".to_owned())));
+    let claimed = claim::claim(&graph.options, &identity("WriterNone"), claim::PATIENCE).await;
+    assert_eq!(claimed, Err(claim::ClaimError::NoCheckpoint(identity("WriterNone"))));
     assert_eq!(read(&graph.connection, "WriterNone").await.unwrap(), None);
 }
 

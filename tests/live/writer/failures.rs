@@ -9,7 +9,7 @@ use wal2graph::{
 };
 
 use super::{
-    Graph,
+    Graph, identity,
     proxy::{Lose, relay},
     query, step,
 };
@@ -19,7 +19,7 @@ async fn writer_through_relay(graph: &Graph, lose: Lose, count: u32) -> Writer {
     let url = format!("bolt://127.0.0.1:{}", relay(server, lose, count).await);
     let epoch = graph.claim().await.checkpoint.epoch;
     let options = Options { url, ..graph.options.clone() };
-    Writer::new(Connection::new(&options, ANSWER_LIMIT).unwrap(), &graph.pipeline, epoch)
+    Writer::new(Connection::new(&options, ANSWER_LIMIT).unwrap(), identity(&graph.pipeline), epoch)
 }
 
 #[tokio::test]

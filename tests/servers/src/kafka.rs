@@ -1,7 +1,9 @@
 //! Kafka: one broker that is its own controller, and Kafka's own command line tools.
 
+mod options;
+
 use std::{
-    env, fs,
+    fs,
     io::{Read, Write},
     net::TcpStream,
     path::PathBuf,
@@ -15,33 +17,16 @@ use crate::{
     Result, ServerError,
     fetch::fetch_kafka,
     java,
-    process::{Process, directory, free_port, run, until_ready},
+    process::{Process, directory, run, until_ready},
 };
 
-/// The version that is used unless `KAFKA_VERSION` names another.
-const DEFAULT_VERSION: &str = "4.1.1";
+use options::Node;
+pub use options::{KafkaOptions, Secured};
+
 /// How long an end may take before it is an error.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// Any id will do: nobody else knows the cluster.
 const CLUSTER_ID: &str = "wal2graph-tests-000000";
-
-/// How a broker is made.
-#[derive(Clone, Debug)]
-pub struct KafkaOptions {
-    /// The version: `4.1.1`.
-    pub version: String,
-    /// The heap, as Java's `-Xmx` has it.
-    pub heap: String,
-    /// Lines for server.properties; a key that is there already is replaced.
-    pub properties: Vec<(String, String)>,
-}
-
-impl Default for KafkaOptions {
-    fn default() -> Self {
-        let version = env::var("KAFKA_VERSION").unwrap_or_else(|_| DEFAULT_VERSION.to_owned());
-        KafkaOptions { version, heap: "512m".to_owned(), properties: Vec::new() }
-    }
-}
 
 /// A broker in a directory of its own; both go when this is dropped.
 pub struct Kafka {
@@ -49,63 +34,125 @@ pub struct Kafka {
     jars: PathBuf,
     java: PathBuf,
     directory: TempDir,
-    port: u16,
+    node: Node,
     process: Option<Process>,
 }
 
 impl Kafka {
     /// Makes an empty broker without authentication and starts it.
     pub fn start(options: &KafkaOptions) -> Result<Self> {
+        let mut brokers = Kafka::start_cluster(1, options)?;
+        brokers.pop().ok_or_else(|| ServerError("there is no broker".to_owned()))
+    }
+
+    /// The same for a cluster: each broker is a controller, too.
+    pub fn start_cluster(size: usize, options: &KafkaOptions) -> Result<Vec<Self>> {
+        let nodes = Node::cluster(size)?.into_iter();
+        let mut brokers: Vec<Kafka> =
+            nodes.map(|node| Kafka::prepare(options, node)).collect::<Result<_>>()?;
+        // None is ready before most of them are there.
+        brokers.iter_mut().try_for_each(Kafka::launch)?;
+        brokers.iter().try_for_each(Kafka::until_ready)?;
+        Ok(brokers)
+    }
+
+    fn prepare(options: &KafkaOptions, node: Node) -> Result<Self> {
         let jars = fetch_kafka(&options.version)?;
         let java = java::find(17..=u32::MAX, &format!("Kafka {}", options.version))?;
         let directory = directory("kafka")?;
-        let (port, controller) = (free_port()?, free_port()?);
         let options = options.clone();
-        let mut server = Kafka { options, jars, java, directory, port, process: None };
+        let server = Kafka { options, jars, java, directory, node, process: None };
         let path = server.directory.path().join("server.properties");
-        fs::write(&path, server.properties(controller))?;
+        fs::write(&path, server.properties())?;
         let path = path.display().to_string();
-        let format = ["format", "-t", CLUSTER_ID, "-c", &path];
+        let mut format = vec!["format".to_owned(), "-t".to_owned(), CLUSTER_ID.to_owned()];
+        format.extend(["-c".to_owned(), path]);
+        if let Some(secured) = &server.options.secured {
+            fs::write(server.store(), format!("{}{}", secured.key, secured.certificate))?;
+            let scram = |(name, password): &(String, String)| {
+                let user = format!("SCRAM-SHA-512=[name={name},password={password}]");
+                ["--add-scram".to_owned(), user]
+            };
+            format.extend(secured.users.iter().flat_map(scram));
+        }
+        let format: Vec<&str> = format.iter().map(String::as_str).collect();
         run(&mut server.java("kafka.tools.StorageTool", &format))?;
-        server.start_again()?;
         Ok(server)
     }
 
     /// Starts the broker again, on the same port.
     pub fn start_again(&mut self) -> Result<()> {
+        self.launch()?;
+        self.until_ready()
+    }
+
+    /// From the next start on, files may grow.
+    pub fn give_room(&mut self) {
+        self.options.file_kib_max = None;
+    }
+
+    fn launch(&mut self) -> Result<()> {
         let properties = self.directory.path().join("server.properties").display().to_string();
-        let log = self.directory.path().join("console.log");
-        let process = Process::start(&log, &self.command("kafka.Kafka", &[&properties]))?;
-        let port = self.port;
-        until_ready(&process, &log, || has_broker(port))?;
-        self.process = Some(process);
+        let mut command = self.command("kafka.Kafka", &[&properties]);
+        if let Some(kib) = self.options.file_kib_max {
+            let limited = format!("ulimit -f {}; exec \"$@\"", kib * 2);
+            let shell = ["sh", "-c", &limited, "sh"].map(str::to_owned);
+            command.splice(0..0, shell);
+        }
+        self.process = Some(Process::start(&self.log(), &command)?);
         Ok(())
     }
 
-    fn properties(&self, controller: u16) -> String {
-        let (port, logs) = (self.port, self.directory.path().join("data"));
+    fn until_ready(&self) -> Result<()> {
+        let Some(process) = &self.process else { return Ok(()) };
+        let port = self.node.port;
+        until_ready(process, &self.log(), || has_broker(port))
+    }
+
+    fn log(&self) -> PathBuf {
+        self.directory.path().join("console.log")
+    }
+
+    /// Whether its process runs.
+    pub fn runs(&self) -> bool {
+        self.process.as_ref().is_some_and(Process::runs)
+    }
+
+    fn properties(&self) -> String {
+        let Node { id, port, controller, voters, replicas, .. } = &self.node;
+        let logs = self.directory.path().join("data");
+        let (mut listeners, mut protocols) = (String::new(), String::new());
+        let mut of_secured = Vec::new();
+        if let Some(secured) = &self.options.secured {
+            listeners = format!(",SECURED://127.0.0.1:{}", self.node.secured_port);
+            protocols = ",SECURED:SASL_SSL".to_owned();
+            of_secured = secured.properties(&self.store());
+        }
         let mut properties = vec![
             ("process.roles", "broker,controller".to_owned()),
-            ("node.id", "1".to_owned()),
+            ("node.id", id.to_string()),
             (
                 "listeners",
-                format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"),
+                format!(
+                    "PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{listeners}"
+                ),
             ),
-            ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{port}")),
+            ("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{port}{listeners}")),
             ("controller.listener.names", "CONTROLLER".to_owned()),
-            ("controller.quorum.voters", format!("1@127.0.0.1:{controller}")),
+            ("controller.quorum.voters", voters.clone()),
             (
                 "listener.security.protocol.map",
-                "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT".to_owned(),
+                format!("CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT{protocols}"),
             ),
             ("log.dirs", logs.display().to_string()),
-            ("offsets.topic.replication.factor", "1".to_owned()),
+            ("offsets.topic.replication.factor", replicas.to_string()),
             ("offsets.topic.num.partitions", "1".to_owned()),
-            ("transaction.state.log.replication.factor", "1".to_owned()),
+            ("transaction.state.log.replication.factor", replicas.to_string()),
             ("transaction.state.log.min.isr", "1".to_owned()),
             ("group.initial.rebalance.delay.ms", "0".to_owned()),
             ("auto.create.topics.enable", "false".to_owned()),
         ];
+        properties.extend(of_secured);
         let replaces = |key: &str| self.options.properties.iter().any(|(other, _)| other == key);
         properties.retain(|(key, _)| !replaces(key));
         let ours = properties.iter().map(|(key, value)| format!("{key}={value}\n"));
@@ -113,14 +160,29 @@ impl Kafka {
         ours.chain(named).collect()
     }
 
+    /// Where the broker's certificate and key are.
+    fn store(&self) -> PathBuf {
+        self.directory.path().join("broker.pem")
+    }
+
     /// `127.0.0.1:PORT`.
     pub fn brokers(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.node.port)
+    }
+
+    /// The same, for clients that log in; nobody listens there without [`KafkaOptions::secured`].
+    pub fn secured_brokers(&self) -> String {
+        format!("127.0.0.1:{}", self.node.secured_port)
     }
 
     /// The port on 127.0.0.1.
     pub fn port(&self) -> u16 {
-        self.port
+        self.node.port
+    }
+
+    /// Its number in the cluster, from 1.
+    pub fn id(&self) -> usize {
+        self.node.id
     }
 
     /// kill -9.

@@ -17,7 +17,7 @@ mod postgres;
 mod process;
 
 pub use fetch::{fetch_kafka, fetch_neo4j, fetch_postgres};
-pub use kafka::{Kafka, KafkaOptions};
+pub use kafka::{Kafka, KafkaOptions, Secured};
 pub use neo4j::{Neo4j, Neo4jOptions};
 pub use postgres::{Postgres, PostgresOptions, Stop, tool};
 

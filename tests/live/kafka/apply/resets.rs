@@ -33,7 +33,8 @@ async fn a_crash_redelivery_is_not_a_reset() {
     let feed = applied("ke").await;
     feed.cypher(DAMAGE).await;
     let metadata = applied_metadata(&feed.pipeline.name, Epoch(1));
-    feed.asking().set_group_offset(GroupOffset { offset: 0, metadata }).await.unwrap();
+    let to = [(feed.partition(), GroupOffset { offset: 0, metadata })];
+    feed.asking().set_group_offsets(&to).await.unwrap();
     feed.apply().await;
     assert_eq!(feed.contents().await, DAMAGED);
 }
@@ -71,7 +72,7 @@ async fn a_reset_that_would_skip_is_refused_until_it_is_confirmed() {
         let changes = [feed.insert(id, "never applied", None)];
         feed.commit(&changes).await;
     }
-    let end = feed.asking().log().await.unwrap().end.to_string();
+    let end = feed.asking().log(&feed.partition()).await.unwrap().end.to_string();
     kafka().reset_offsets(&feed.group(), &feed.topic, &["--to-latest"]).unwrap();
     feed.apply_refuses("would be skipped").await;
     let (code, said) = feed.output(&["replay", "--from", "offset", &end]).await;

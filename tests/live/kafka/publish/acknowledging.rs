@@ -16,7 +16,8 @@ async fn confirmed(published: &Published) -> u64 {
     published.pipeline.positions().await.1.unwrap_or(0)
 }
 
-async fn log_end(published: &Published) -> u64 {
+/// Everything that is committed is before it.
+pub async fn log_end(published: &Published) -> u64 {
     let sql = "SELECT (pg_current_wal_flush_lsn() - '0/0')::int8";
     published.pipeline.sql.query_one(sql, &[]).await.unwrap().get::<_, i64>(0).unsigned_abs()
 }

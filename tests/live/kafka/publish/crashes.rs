@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use rdkafka::{
+    ClientConfig,
+    producer::{BaseProducer, BaseRecord, Producer},
+};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use wal2graph::kafka::tail;
 use wal2graph_servers::{Kafka, KafkaOptions};
 
+use super::acknowledging::log_end;
 use crate::kafka::{
-    Published,
+    Published, kafka,
     topic::{end_lsn, once, place, records},
 };
 
@@ -76,7 +81,7 @@ async fn never_acknowledged_ahead(published: &Published) {
     let (_, confirmed) = published.pipeline.positions().await;
     let Some(confirmed) = confirmed else { return };
     if let Ok(tail) = tail::read(published.config().kafka().unwrap()).await
-        && let Some(end) = tail.end_lsn
+        && let Some(end) = tail.lowest()
     {
         assert!(confirmed <= end.0, "the slot is at {confirmed}, the topic at {end}");
     }
@@ -129,5 +134,34 @@ async fn a_broker_that_dies_and_comes_back_costs_time_only() {
     }
     assert_eq!(running.terminate(Duration::from_secs(20)).await, Some(0));
     published.catch_up().await;
+    is_the_exact_sequence(&published).await;
+}
+
+#[tokio::test]
+async fn a_record_of_somebody_else_between_is_noticed_and_costs_time_only() {
+    let mut rng = rng();
+    let published = Published::new("between", SCHEMA, "ack: kafka").await;
+    published.catch_up().await;
+    let (mut number, mut running) = (0, published.start());
+    transaction(&published, &mut rng, &mut number).await;
+    let end = published.end_of_topic().await;
+    published.catch_up_by_looking(end + 1).await;
+    let topic = format!("wal2graph.{}", published.pipeline.name);
+    let brokers = kafka().brokers();
+    tokio::task::spawn_blocking(move || {
+        let producer: BaseProducer =
+            ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
+        let record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&topic).partition(0);
+        producer.send(record.key(b"{\"id\":1}")).map_err(|(error, _)| error).unwrap();
+        producer.flush(Duration::from_secs(30)).unwrap();
+    })
+    .await
+    .unwrap();
+    for _ in 0..5 {
+        transaction(&published, &mut rng, &mut number).await;
+    }
+    published.catch_up_by_looking(log_end(&published).await).await;
+    assert_eq!(running.terminate(Duration::from_secs(20)).await, Some(0));
+    assert!(published.log().contains("somebody else has just written to partition 0"));
     is_the_exact_sequence(&published).await;
 }

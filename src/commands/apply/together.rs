@@ -1,0 +1,210 @@
+//! The partitions of one member: begun as they are assigned, ended as they are taken away.
+//!
+//! ```text
+//! assignment --> begin, end --> tasks, one a partition --> ended
+//!                                                           stopped, or taken away: fine
+//!                                                           all at their targets, others' too: the end
+//!                                                           a definite failure: the end of all
+//! ```
+//!
+//! A partition that is taken away may be applied by another member before the task here has ended.
+//! That is no danger: its epoch is claimed then, and what is still written here is refused.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    error::Error,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    checkpoint::TopicPartition,
+    kafka::consumer::Assignment,
+    neo4j::{self, WriteError},
+    pipeline::{Ended, PipelineError},
+};
+
+use super::{
+    super::{CommandError, lives::stopped},
+    partition::{self, Shared},
+};
+
+/// How long nothing is assigned before that is told.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether others have applied the rest.
+const REST_INTERVAL: Duration = Duration::from_millis(300);
+/// A writer that was fenced learns within this time that it has lost its partition, unless the one
+/// who fenced it is of another group.
+const FENCED_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How a partition's task ended.
+struct Done {
+    at: TopicPartition,
+    number: u64,
+    ended: Result<Ended, CommandError>,
+}
+
+/// A partition's task, which stops when this is set.
+struct Running {
+    number: u64,
+    stop: watch::Sender<bool>,
+}
+
+/// All of them.
+pub struct Together {
+    shared: Arc<Shared>,
+    assignment: watch::Receiver<Assignment>,
+    tasks: JoinSet<Done>,
+    running: BTreeMap<TopicPartition, Running>,
+    reached: BTreeSet<TopicPartition>,
+}
+
+impl Together {
+    /// Nothing is applied yet.
+    pub fn new(shared: Shared) -> Self {
+        Together {
+            assignment: shared.member.assignment(),
+            shared: Arc::new(shared),
+            tasks: JoinSet::new(),
+            running: BTreeMap::new(),
+            reached: BTreeSet::new(),
+        }
+    }
+
+    /// Applies what is assigned, until it is stopped, all of it has reached its target, or a failure
+    /// concerns all. Then everything is at rest, and the group is left.
+    pub async fn run(mut self, stop: &watch::Receiver<bool>) -> Result<Ended, CommandError> {
+        let ended = self.follow(stop).await;
+        for running in self.running.values() {
+            running.stop.send_replace(true);
+        }
+        while let Some(done) = self.tasks.join_next().await {
+            if let Ok(Done { at, ended: Err(error), .. }) = done {
+                tracing::debug!(%at, %error, "stopped");
+            }
+        }
+        for at in self.running.keys() {
+            self.shared.metrics.partition_gone(at);
+        }
+        if let Some(shared) = Arc::into_inner(self.shared) {
+            shared.member.close().await;
+        }
+        ended
+    }
+
+    async fn follow(&mut self, stop: &watch::Receiver<bool>) -> Result<Ended, CommandError> {
+        let shared = self.shared.clone();
+        let idle = sleep(PATIENCE);
+        tokio::pin!(idle);
+        let mut told = false;
+        loop {
+            self.adapt();
+            let rest = self.has_reached_its_own();
+            tokio::select! {
+                () = stopped(stop.clone()) => return Ok(Ended::Stopped),
+                error = shared.member.failed() => return Err(error.into()),
+                _ = self.assignment.changed() => {}
+                Some(done) = self.tasks.join_next() => {
+                    let done = done.map_err(PipelineError::Bug)?;
+                    self.ended(done).await?;
+                }
+                () = sleep(REST_INTERVAL), if rest => {
+                    if self.is_everything_applied().await? {
+                        return Ok(Ended::Reached);
+                    }
+                }
+                () = &mut idle, if !told => {
+                    told = true;
+                    self.tell_idle();
+                }
+            }
+        }
+    }
+
+    /// Begins what is new, and stops what went.
+    fn adapt(&mut self) {
+        let assignment = self.assignment.borrow_and_update().clone();
+        for (at, running) in &self.running {
+            if assignment.get(at) != Some(&running.number) {
+                running.stop.send_replace(true);
+            }
+        }
+        for (at, number) in assignment {
+            if self.running.contains_key(&at) || self.reached.contains(&at) {
+                continue;
+            }
+            let (stop, stopping) = watch::channel(false);
+            self.running.insert(at.clone(), Running { number, stop });
+            let shared = self.shared.clone();
+            self.tasks.spawn(async move {
+                let ended = partition::live(&shared, &at, &stopping).await;
+                Done { at, number, ended }
+            });
+        }
+    }
+
+    async fn ended(&mut self, done: Done) -> Result<(), CommandError> {
+        let Done { at, number, ended } = done;
+        self.running.remove(&at);
+        let failed = match ended {
+            Ok(Ended::Reached) => {
+                self.reached.insert(at);
+                return Ok(());
+            }
+            Ok(Ended::Stopped) => None,
+            Err(error) => Some(error),
+        };
+        if let Some(error) = failed {
+            let patience = if is_fenced(&error) { FENCED_PATIENCE } else { Duration::ZERO };
+            let mut assignment = self.assignment.clone();
+            let lost = assignment.wait_for(|assignment| assignment.get(&at) != Some(&number));
+            if timeout(patience, lost).await.is_err() {
+                self.shared.metrics.partition_gone(&at);
+                return Err(error);
+            }
+            tracing::info!(%at, %error, "the partition was taken away");
+        }
+        self.shared.metrics.partition_gone(&at);
+        Ok(())
+    }
+
+    /// Every partition that is ours has reached its target, if it has one.
+    fn has_reached_its_own(&self) -> bool {
+        let assignment = self.assignment.borrow();
+        self.shared.targets.is_some()
+            && !assignment.is_empty()
+            && assignment.keys().all(|at| self.reached.contains(at))
+    }
+
+    /// Every partition has, whoever has applied it.
+    async fn is_everything_applied(&self) -> Result<bool, CommandError> {
+        let Shared { config, graph, targets, .. } = &*self.shared;
+        let checkpoints = neo4j::checkpoint::read_all(graph, &config.pipeline).await?;
+        let applied = |at: &TopicPartition| {
+            let its = checkpoints.iter().find(|it| it.partition() == Some(at));
+            its.map_or(0, |it| it.position.lsn.0)
+        };
+        let mut targets = targets.iter().flatten();
+        Ok(targets.all(|(at, target)| applied(at) >= *target || self.reached.contains(at)))
+    }
+
+    fn tell_idle(&self) {
+        if self.assignment.borrow().is_empty() {
+            let group = self.shared.config.kafka().map_or("", |kafka| &kafka.group);
+            tracing::info!(group, "waiting for a partition: other members of the group have all");
+        }
+    }
+}
+
+/// Another writer has claimed the partition's checkpoint.
+fn is_fenced(error: &CommandError) -> bool {
+    let CommandError::Pipeline(PipelineError::Sink(error)) = error else { return false };
+    let error: &(dyn Error + 'static) = error.as_ref();
+    matches!(error.downcast_ref(), Some(WriteError::Fenced { .. }))
+}

@@ -1,0 +1,144 @@
+//! What brokers say.
+
+use crate::{
+    catalog::Catalog,
+    config::Config,
+    kafka::{Options, Unreadable, offsets::Asking, topic},
+    mapping::Mapping,
+    neo4j::{self, Connection},
+    pipeline::Failure,
+    replay::Decision,
+};
+
+use super::{
+    super::super::{
+        CommandError,
+        apply::{start::Found, topology::Topology},
+    },
+    Report,
+};
+
+/// The topics, those that records are parked in included. False if Kafka does not answer, or nobody
+/// speaks of it.
+pub async fn topics(config: &Config, report: &mut Report) -> bool {
+    let Ok(options) = config.kafka() else { return false };
+    for name in &options.topics {
+        let options = Options { topic: name.clone(), ..options.clone() };
+        if !one(&options, report).await {
+            return false;
+        }
+    }
+    if let Unreadable::Park(parking) = &options.unreadable {
+        let options = Options { topic: parking.clone(), ..options.clone() };
+        match topic::look(&options).await {
+            Ok(Some(_)) => report.ok(format!("the parking topic {parking} is there")),
+            Ok(None) => report.ok(format!("apply will create the parking topic {parking}")),
+            Err(error) => report.failure(
+                error.to_string(),
+                "let the user describe and write the parking topic, and create it if it is missing",
+            ),
+        }
+    }
+    true
+}
+
+/// One of them. False if Kafka does not answer: then it will not for the others either.
+async fn one(options: &Options, report: &mut Report) -> bool {
+    let name = &options.topic;
+    match topic::look(options).await {
+        Ok(None) if options.reads_several() => report.failure(
+            format!("Kafka answers, and has no topic {name}"),
+            "see that kafka.topics is right: topics that somebody else publishes are not made",
+        ),
+        Ok(None) => report.ok(format!("Kafka answers; publish will create the topic {name}")),
+        Ok(Some(topic)) => {
+            let (partitions, replicas) = (topic.partitions, topic.replicas);
+            report.ok(format!(
+                "Kafka answers; the topic {name} is there, partitions: {partitions}, replicas: {replicas}"
+            ));
+            // Whoever publishes to several topics sees to them.
+            let remarks = match options.reads_several() {
+                true => Vec::new(),
+                false => topic.remarks(options),
+            };
+            for topic::Remark { is_definite, what, fix } in remarks {
+                match is_definite {
+                    true => report.failure(what, fix),
+                    false => report.warning(format!("{what}. {fix}")),
+                }
+            }
+        }
+        Err(error) => {
+            report.failure(
+                error.to_string(),
+                "see that kafka.brokers is right, and kafka.properties where the brokers ask for TLS or a log-in",
+            );
+            return false;
+        }
+    }
+    true
+}
+
+/// What the next `apply` would do.
+pub async fn apply(config: &Config, mapping: &Mapping, catalog: &Catalog, report: &mut Report) {
+    if let Err(error) = group(config, mapping, catalog, report).await {
+        report.failure(
+            format!("the group can not be looked at: {error}"),
+            "let the user read and describe the group kafka.group, and the topic",
+        );
+    }
+}
+
+async fn group(
+    config: &Config,
+    mapping: &Mapping,
+    catalog: &Catalog,
+    report: &mut Report,
+) -> Result<(), CommandError> {
+    let options = config.kafka()?;
+    let (Ok(graph), asking) = (config.graph(), Asking::new(options)?) else { return Ok(()) };
+    let graph = Connection::new(graph, neo4j::connect::ANSWER_LIMIT)?;
+    let topology = match Topology::look(config, &asking, &graph).await {
+        Ok(topology) => topology,
+        // There is no topic yet: that was said.
+        Err(error) if error.is_transient() => return Ok(()),
+        Err(error) => {
+            report.failure("the graph does not fit the topic", error.to_string());
+            return Ok(());
+        }
+    };
+    if topology.is_spread() {
+        for refusal in mapping.refusals_of_partitions() {
+            report
+                .failure("a table can not be applied from several partitions", refusal.to_string());
+        }
+    }
+    if let Some(members) = asking.members().await? {
+        report.ok(format!("the group {} has {members} members now", options.group));
+    }
+    for at in topology.partitions() {
+        if asking.log(&at).await?.end == 0 {
+            report.ok(format!("{at} has no records yet"));
+            continue;
+        }
+        let found = Found::look(config, catalog, &asking, &graph, &at).await?;
+        match found.decide(config, found.group.clone()) {
+            Decision::Refuse(refusal) => {
+                report.failure(format!("apply would not read {at}"), refusal.to_string());
+            }
+            Decision::FromCheckpoint => {
+                report.ok(format!("apply goes on in {at} where the graph is"));
+            }
+            Decision::Begin { from } => {
+                report.ok(format!("apply will begin {at} at offset {from}"));
+            }
+            Decision::Replay { from, until } => {
+                report.ok(format!("apply will replay {at} from offset {from} to {until}"));
+            }
+            Decision::Skip { to } => report.warning(format!(
+                "apply will skip to offset {to} of {at}, as was confirmed: what is before is never applied"
+            )),
+        }
+    }
+    Ok(())
+}

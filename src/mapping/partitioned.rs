@@ -1,0 +1,45 @@
+//! What is different when a mapping's changes come through several partitions.
+//!
+//! ```text
+//! one partition:  commit order          -> whole transactions, key changes joined
+//! several:        order within a key    -> every record for itself; the same graph in the end
+//! ```
+//!
+//! A row's key decides its partition, so what happens to one key value comes in order; what happens
+//! to two does not. A relationship needs no order: it belongs to one row, and points at a key value.
+//! A reference to unique columns that are not the key points at two rows' values, and does.
+
+use crate::graph::model::{ReferenceBy, Shape};
+
+use super::{Mapping, Refusal};
+
+/// What holds with one partition, and does not with several: for people.
+pub const DIFFERENCES: [&str; 4] = [
+    "a transaction is spread over partitions, and applied record by record: meanwhile the graph may show a part of it",
+    "a row whose key changes is deleted and inserted: properties and relationships that others put on its node are lost",
+    "rows of different keys come in any order: until the last partition has caught up, a relationship may end at a \
+     placeholder, and the graph equals the tables at no single position",
+    "TRUNCATE comes through every partition, and removes what is older than itself",
+];
+
+impl Mapping {
+    /// What keeps the mapping from being applied from several partitions.
+    pub fn refusals_of_partitions(&self) -> Vec<Refusal> {
+        let mut refusals = Vec::new();
+        for (table, columns) in std::iter::zip(&self.model.tables, &self.tables) {
+            let Shape::Node(node) = &table.shape else { continue };
+            for (reference, read) in std::iter::zip(&node.references, &columns.references) {
+                if reference.by == ReferenceBy::Key {
+                    continue;
+                }
+                let names = read.slots.iter().map(|slot| columns.column(slot).name.clone());
+                refusals.push(Refusal::UniqueThroughPartitions {
+                    table: columns.name.clone(),
+                    relationship_type: reference.relationship_type.clone(),
+                    columns: names.collect(),
+                });
+            }
+        }
+        refusals
+    }
+}

@@ -1,0 +1,474 @@
+//! Values that the stream does not carry, where nothing else will bring them: read from the table.
+//!
+//! ```text
+//! events --the old row knows it--> nothing unsent ------------------------------------> events
+//!             `--> a new key that lacks values --> snapshot that sees it, SELECT by key --^
+//! ```
+//!
+//! An UPDATE does not send wide values that it leaves alone. Whoever has the row under its old key
+//! has them; who keeps rows apart by their keys, or meets the change after the row itself, has not.
+//!
+//! A value that is read may be newer than its change: the stream brings that newer change later, and
+//! both end equal. A row that is not under the key any more has left it by a later change, which
+//! brings the row under its next key, or its end: then the values stay unsent. So nothing has to be
+//! remembered, and nothing is lost in a crash.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{task::JoinHandle, time::sleep};
+use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow, error::SqlState};
+
+use crate::{
+    catalog::{TableName, quote_identifier},
+    change::{Before, Cell, Change, Event, Relation, ReplicaIdentity, Tuple},
+    copy::AppliedTransactions,
+    lsn::Lsn,
+    pipeline::{Failure, Source},
+};
+
+use super::{
+    connect::{ConnectError, SourceUrl, sql},
+    copy::ReadError,
+    snapshot::{Locked, take},
+};
+
+/// How many rows are read before what is complete is handed on: each may be megabytes.
+const ROWS_MAX: usize = 64;
+/// The pause before a snapshot is taken again that did not see a change.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A source whose changes carry whole rows wherever they bring a row under a new key.
+pub struct Whole<S> {
+    source: S,
+    /// The tables that are read, by object id.
+    tables: BTreeSet<u32>,
+    /// Events that were not looked at yet.
+    pending: Vec<Event>,
+    /// The transaction that the next change belongs to.
+    xid: u32,
+    reader: Worker,
+}
+
+/// The reader, which goes on reading whoever stops waiting for it.
+enum Worker {
+    Resting(Box<Reader>),
+    Away(Task),
+    /// It failed, and the source with it.
+    Gone,
+}
+
+type Read = Result<(Box<Reader>, Vec<Event>), UnsentError>;
+
+/// A task that ends with whoever waits for it.
+struct Task(JoinHandle<Read>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Why values can not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum UnsentError {
+    /// There is no connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The table can not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl Failure for UnsentError {
+    fn is_transient(&self) -> bool {
+        match self {
+            UnsentError::Connect(error) => error.is_transient(),
+            UnsentError::Read(error) => error.is_transient(),
+        }
+    }
+}
+
+/// Why a source of whole rows ended.
+#[derive(Debug, thiserror::Error)]
+pub enum WholeError<E: std::error::Error + 'static> {
+    /// The source ended.
+    #[error(transparent)]
+    Source(E),
+    /// A value can not be read.
+    #[error(transparent)]
+    Unsent(#[from] UnsentError),
+    /// A task of ours panicked.
+    #[error("a task of wal2graph ended in a bug: {0}")]
+    Bug(#[from] tokio::task::JoinError),
+}
+
+impl<E: Failure> Failure for WholeError<E> {
+    fn is_transient(&self) -> bool {
+        match self {
+            WholeError::Source(error) => error.is_transient(),
+            WholeError::Unsent(error) => error.is_transient(),
+            WholeError::Bug(_) => false,
+        }
+    }
+}
+
+/// A change that brings a row under a new key without all its values.
+struct Unsent {
+    /// Its place among the events.
+    event: usize,
+    xid: u32,
+}
+
+impl<S> Whole<S> {
+    /// Reads rows of these tables from the server of the URL, over a connection that is made when it
+    /// is first needed. Other tables may be closed to us: their values stay unsent.
+    pub fn new(source: S, url: SourceUrl, tables: BTreeSet<u32>) -> Self {
+        let reader = Worker::Resting(Box::new(Reader { url, clients: None }));
+        Whole { source, tables, pending: Vec::new(), xid: 0, reader }
+    }
+
+    /// The source alone.
+    pub fn into_inner(self) -> S {
+        self.source
+    }
+
+    /// The next events, and those among them that lack values, at most [`ROWS_MAX`].
+    fn piece(&mut self) -> (Vec<Event>, Vec<Unsent>) {
+        let mut unsent = Vec::new();
+        let mut events = std::mem::take(&mut self.pending);
+        for (index, event) in events.iter_mut().enumerate() {
+            let change = match event {
+                Event::Begin(begin) => {
+                    self.xid = begin.xid;
+                    continue;
+                }
+                Event::Change(change) => change,
+                Event::Commit(_) | Event::Keepalive { .. } => continue,
+            };
+            if lacks_values(change).is_some_and(|relation| self.tables.contains(&relation.oid)) {
+                unsent.push(Unsent { event: index, xid: self.xid });
+            }
+            if unsent.len() == ROWS_MAX {
+                self.pending = events.split_off(index + 1);
+                break;
+            }
+        }
+        (events, unsent)
+    }
+}
+
+impl<S: Source> Source for Whole<S> {
+    type Error = WholeError<S::Error>;
+
+    async fn next(&mut self) -> Result<Vec<Event>, Self::Error> {
+        loop {
+            if let Worker::Away(task) = &mut self.reader {
+                let read = (&mut task.0).await;
+                self.reader = Worker::Gone;
+                let (reader, events) = read??;
+                self.reader = Worker::Resting(reader);
+                return Ok(events);
+            }
+            if self.pending.is_empty() {
+                self.pending = self.source.next().await.map_err(WholeError::Source)?;
+            }
+            let (events, unsent) = self.piece();
+            if unsent.is_empty() {
+                return Ok(events);
+            }
+            let Worker::Resting(reader) = std::mem::replace(&mut self.reader, Worker::Gone) else {
+                panic!("a source that has failed is not asked again");
+            };
+            self.reader = Worker::Away(Task(tokio::spawn(reader.complete(events, unsent))));
+        }
+    }
+
+    fn acknowledge(&mut self, lsn: Lsn) {
+        self.source.acknowledge(lsn);
+    }
+}
+
+/// Takes what the old row says. The table, if the change brings a row under a new key that still
+/// lacks values, and can be found by that key.
+fn lacks_values(change: &mut Change) -> Option<&Relation> {
+    let is_unsent = |row: &Tuple| row.contains(&Cell::Unchanged);
+    let (relation, lacks) = match change {
+        Change::Insert { relation, new } => (relation, is_unsent(new)),
+        Change::Update { relation, before, new } if is_unsent(new) => {
+            let old = match before {
+                Before::Absent => return None,
+                Before::Key(old) | Before::Full(old) => old,
+            };
+            let mut has_moved = false;
+            for ((cell, old), column) in new.iter_mut().zip(old).zip(&relation.columns) {
+                match cell {
+                    Cell::Unchanged if column.identity => *cell = old.clone(),
+                    sent => has_moved |= column.identity && sent != old,
+                }
+            }
+            (relation, has_moved && is_unsent(new))
+        }
+        _ => return None,
+    };
+    (lacks && has_key(relation)).then_some(&**relation)
+}
+
+/// Where all columns are the identity, the old row has everything.
+fn has_key(relation: &Relation) -> bool {
+    let kinds = [ReplicaIdentity::Default, ReplicaIdentity::Index];
+    kinds.contains(&relation.replica_identity) && relation.columns.iter().any(|it| it.identity)
+}
+
+/// Reads rows by their keys.
+struct Reader {
+    url: SourceUrl,
+    /// What reads, and what flushes the log beside it.
+    clients: Option<(Client, Client)>,
+}
+
+impl Reader {
+    async fn complete(mut self: Box<Self>, mut events: Vec<Event>, unsent: Vec<Unsent>) -> Read {
+        let (client, flusher) = match &mut self.clients {
+            Some(clients) => clients,
+            none => none.insert((sql(&self.url).await?.client, sql(&self.url).await?.client)),
+        };
+        let mut tables: BTreeMap<u32, Vec<Unsent>> = BTreeMap::new();
+        for row in unsent {
+            tables.entry(row_of(&mut events[row.event]).0.oid).or_default().push(row);
+        }
+        for (oid, rows) in tables {
+            let Some(table) = Located::find(client, oid).await? else { continue };
+            match table.read(client, flusher, &mut events, &rows).await {
+                Err(ReadError::Sql { source, .. }) if has_changed(&source) => {
+                    tracing::warn!(
+                        table = %table.name,
+                        "the table was altered meanwhile: values that were not sent stay unsent"
+                    );
+                    table.execute(client, "ROLLBACK").await?;
+                }
+                read => read?,
+            }
+        }
+        Ok((self, events))
+    }
+}
+
+/// A table or a column is not what it was when the change was made: names are gone, or texts are no
+/// values of their types any more.
+fn has_changed(error: &tokio_postgres::Error) -> bool {
+    let of_names_and_values = |code: &SqlState| ["22", "42"].contains(&&code.code()[..2]);
+    let code = error.code().filter(|code| **code != SqlState::INSUFFICIENT_PRIVILEGE);
+    code.is_some_and(of_names_and_values)
+}
+
+/// The row that a change brings.
+fn row_of(event: &mut Event) -> (&Relation, &mut Tuple) {
+    match event {
+        Event::Change(Change::Insert { relation, new } | Change::Update { relation, new, .. }) => {
+            (relation, new)
+        }
+        _ => panic!("only what brings a row lacks values of it"),
+    }
+}
+
+/// A table as it is called now.
+struct Located {
+    name: TableName,
+    /// `ONLY schema.name`, or the root of partitions.
+    from: String,
+}
+
+impl Located {
+    async fn find(client: &Client, oid: u32) -> Result<Option<Self>, ReadError> {
+        let sql = "SELECT n.nspname::text, c.relname::text, c.relkind = 'p' \
+                   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+                   WHERE c.oid = $1";
+        let row = client.query_opt(sql, &[&oid]).await;
+        let table = TableName::new("pg_catalog", "pg_class");
+        let row = row.map_err(|source| ReadError::Sql { table, source })?;
+        Ok(row.map(|row| {
+            let name = TableName::new(row.get::<_, &str>(0), row.get::<_, &str>(1));
+            let only = if row.get(2) { "" } else { "ONLY " };
+            Located { from: format!("{only}{}", name.sql()), name }
+        }))
+    }
+
+    /// Completes the rows that are under their keys, as a snapshot has them that sees their changes.
+    async fn read(
+        &self,
+        client: &Client,
+        flusher: &Client,
+        events: &mut [Event],
+        unsent: &[Unsent],
+    ) -> Result<(), ReadError> {
+        let mut applied = AppliedTransactions::default();
+        applied.applied(&unsent.iter().map(|row| row.xid).collect::<Vec<_>>());
+        let locked = Locked { name: &self.name, from: &self.from };
+        while !applied.are_seen_by(&take(client, Some(flusher), &[locked]).await?.snapshot) {
+            self.execute(client, "ROLLBACK").await?;
+            sleep(PAUSE).await;
+        }
+        let selects: Vec<String> = unsent
+            .iter()
+            .map(|row| {
+                let (relation, new) = row_of(&mut events[row.event]);
+                self.select(relation, new)
+            })
+            .collect();
+        let answer = client.simple_query(&selects.join("; ")).await;
+        let answer =
+            answer.map_err(|source| ReadError::Sql { table: self.name.clone(), source })?;
+        self.execute(client, "ROLLBACK").await?;
+        let mut rows = unsent.iter();
+        let mut found = None;
+        for message in answer {
+            match message {
+                SimpleQueryMessage::Row(row) => found = Some(row),
+                SimpleQueryMessage::CommandComplete(_) => {
+                    if let (Some(row), Some(found)) = (rows.next(), found.take()) {
+                        fill(row_of(&mut events[row.event]).1, &found);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The unsent columns of the row under its key. Values come in the text form of the stream.
+    fn select(&self, relation: &Relation, row: &Tuple) -> String {
+        let cells = || relation.columns.iter().zip(row);
+        let unsent = cells().filter(|(_, cell)| **cell == Cell::Unchanged);
+        let unsent: Vec<String> =
+            unsent.map(|(column, _)| quote_identifier(&column.name)).collect();
+        let key = cells().filter(|(column, _)| column.identity).map(|(column, cell)| match cell {
+            Cell::Text(text) => {
+                let text = String::from_utf8_lossy(text).replace('\'', "''");
+                format!("{} = '{text}'", quote_identifier(&column.name))
+            }
+            // A key without a value finds nothing.
+            Cell::Null | Cell::Unchanged => "false".to_owned(),
+        });
+        let key: Vec<String> = key.collect();
+        format!("SELECT {} FROM {} WHERE {}", unsent.join(", "), self.from, key.join(" AND "))
+    }
+
+    async fn execute(&self, client: &Client, sql: &str) -> Result<(), ReadError> {
+        let done = client.batch_execute(sql).await;
+        done.map_err(|source| ReadError::Sql { table: self.name.clone(), source })
+    }
+}
+
+/// Takes the columns that were read, in the order of those that are unsent.
+fn fill(row: &mut Tuple, found: &SimpleQueryRow) {
+    let unsent = row.iter_mut().filter(|cell| **cell == Cell::Unchanged);
+    for (index, cell) in unsent.enumerate() {
+        match found.try_get(index) {
+            Ok(Some(text)) => *cell = Cell::Text(Bytes::copy_from_slice(text.as_bytes())),
+            Ok(None) => *cell = Cell::Null,
+            // Text that is none: a database without an encoding. It stays unsent.
+            Err(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::change::{Begin, RelationColumn, Timestamp};
+
+    fn relation(replica_identity: ReplicaIdentity) -> Arc<Relation> {
+        let is_full = replica_identity == ReplicaIdentity::Full;
+        let column = |name: &str, identity| RelationColumn {
+            name: name.to_owned(),
+            type_oid: 25,
+            type_modifier: -1,
+            identity: identity || is_full,
+        };
+        let columns = vec![column("a", true), column("it's", true), column("big", false)];
+        let (oid, schema, name) = (7, "public".to_owned(), "t".to_owned());
+        Arc::new(Relation { oid, schema, name, replica_identity, columns })
+    }
+
+    /// `-` is unchanged, `0` is NULL.
+    fn tuple(cells: [&str; 3]) -> Tuple {
+        let cell = |text: &str| match text {
+            "-" => Cell::Unchanged,
+            "0" => Cell::Null,
+            text => Cell::Text(Bytes::copy_from_slice(text.as_bytes())),
+        };
+        cells.map(cell).into()
+    }
+
+    fn update(before: Before, new: [&str; 3]) -> Change {
+        let identity = match before {
+            Before::Full(_) => ReplicaIdentity::Full,
+            _ => ReplicaIdentity::Default,
+        };
+        Change::Update { relation: relation(identity), before, new: tuple(new) }
+    }
+
+    #[test]
+    fn only_a_new_key_without_all_its_values_is_looked_up() {
+        let key = |cells| Before::Key(tuple(cells));
+        for (before, new, lacks, after) in [
+            (Before::Absent, ["1", "k", "-"], false, ["1", "k", "-"]),
+            (key(["1", "k", "0"]), ["2", "k", "x"], false, ["2", "k", "x"]),
+            (key(["1", "k", "0"]), ["2", "k", "-"], true, ["2", "k", "-"]),
+            (key(["1", "k", "0"]), ["2", "-", "-"], true, ["2", "k", "-"]),
+            // A wide column of the key sends the old key though it has not changed.
+            (key(["1", "k", "0"]), ["1", "-", "-"], false, ["1", "k", "-"]),
+            (Before::Full(tuple(["1", "k", "x"])), ["2", "-", "-"], false, ["2", "k", "x"]),
+        ] {
+            let mut change = update(before, new);
+            assert_eq!(lacks_values(&mut change).is_some(), lacks, "{change:?}");
+            let Change::Update { new, .. } = change else { panic!() };
+            assert_eq!(new, tuple(after));
+        }
+        let relation = relation(ReplicaIdentity::Default);
+        let mut insert = Change::Insert { relation, new: tuple(["1", "k", "-"]) };
+        assert!(lacks_values(&mut insert).is_some(), "a row filter made an insert of an update");
+    }
+
+    #[test]
+    fn what_is_read_at_once_is_bounded_and_stays_in_order() {
+        let url = "postgres://u@h/d".parse().unwrap();
+        let mut whole = Whole::new((), url, BTreeSet::from([7]));
+        let begin =
+            Begin { xid: 7, commit_lsn: Lsn(1), committed_at: Timestamp::default(), stamp: None };
+        let change = |number: usize| {
+            let key = number.to_string();
+            let (old, cells) = (tuple(["old", "k", "0"]), [key.as_str(), "k", "-"]);
+            Event::Change(update(Before::Key(old), cells))
+        };
+        let all: Vec<Event> =
+            std::iter::once(Event::Begin(begin)).chain((0..ROWS_MAX + 5).map(change)).collect();
+        whole.pending = all.clone();
+        let (mut events, unsent) = whole.piece();
+        assert_eq!((events.len(), unsent.len()), (1 + ROWS_MAX, ROWS_MAX));
+        assert!(unsent.iter().all(|row| row.xid == 7) && unsent[0].event == 1);
+        let (rest, unsent) = whole.piece();
+        assert!(unsent.len() == 5 && unsent.iter().all(|row| row.xid == 7));
+        events.extend(rest);
+        assert!(events == all && whole.pending.is_empty());
+        (whole.tables, whole.pending) = (BTreeSet::new(), all.clone());
+        assert!(whole.piece().1.is_empty(), "only tables of ours are read");
+    }
+
+    #[test]
+    fn rows_are_asked_for_by_key_with_names_and_values_quoted() {
+        let (name, from) = (TableName::new("public", "t"), "ONLY public.t".to_owned());
+        let relation = relation(ReplicaIdentity::Default);
+        let select = Located { name, from }.select(&relation, &tuple(["o'x", "k\\", "-"]));
+        let expected =
+            "SELECT \"big\" FROM ONLY public.t WHERE \"a\" = 'o''x' AND \"it's\" = 'k\\'";
+        assert_eq!(select, expected);
+    }
+}

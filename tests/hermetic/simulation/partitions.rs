@@ -1,0 +1,260 @@
+//! Seeded histories through a topic with several partitions: the real encoder, decoder, transactions,
+//! engine, fold and plan against the in-memory graph.
+//!
+//! ```text
+//! traffic -> log -> publisher, by key --> partition 0 -> Transactions -> Engine -> statements --+
+//!                     (dies, goes back)   partition 1 -> ...                                    +-> Memory
+//!                                         (each at its own pace, dies, goes back to its checkpoint)
+//! ```
+//!
+//! Whatever the interleaving, the graph ends equal to the tables. `SEED=n` runs one history.
+
+mod publisher;
+
+use std::{sync::Arc, time::Duration};
+
+use fastrand::Rng;
+use wal2graph::{
+    change::Event,
+    checkpoint::{Log, Origin, Position, TopicPartition},
+    engine::{Batch, Engine, Input, Limits, Output},
+    envelope::{DecodeOptions, Decoder},
+    graph::{Circumstances, Mutations, Statement, memory::Memory, plan, statement::Reach},
+    kafka::transactions::Transactions,
+    lsn::Lsn,
+};
+
+use super::{faults, schema, schema::Schema, seed_from_environment};
+use publisher::{Publisher, Source};
+
+/// Histories that `make test` runs.
+const HISTORIES: u64 = 3_000;
+/// A planted fault must be found within this many.
+const HISTORIES_PER_FAULT: u64 = 3_000;
+
+/// A rule left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// A truncate takes whatever is there.
+    TruncateTakesAll,
+    /// It goes to one partition only.
+    TruncateInOnePartition,
+    /// A placeholder is not looked at when it loses a relationship.
+    SweepLeftOut,
+    /// What a row owned before is not looked for.
+    InsertWithoutRemoval,
+    /// Values that were not sent are not read for a new key.
+    UnsentValuesLeftOut,
+    /// A publisher goes on from where the furthest partition is.
+    ResumedFromTheFurthest,
+    /// Rows that were read by a publisher that is gone are taken when they come late.
+    LateReadsTaken,
+}
+
+const ALL: &[Fault] = &[
+    Fault::TruncateTakesAll,
+    Fault::TruncateInOnePartition,
+    Fault::SweepLeftOut,
+    Fault::InsertWithoutRemoval,
+    Fault::UnsentValuesLeftOut,
+    Fault::ResumedFromTheFurthest,
+    Fault::LateReadsTaken,
+];
+
+/// What the graph has of a partition.
+#[derive(Clone, Copy, Default)]
+struct Applied {
+    position: Position,
+    lsn: Lsn,
+}
+
+/// A partition's pipeline, while it lives.
+struct Life {
+    transactions: Transactions,
+    engine: Engine,
+    next: usize,
+}
+
+struct World {
+    schema: Arc<Schema>,
+    rng: Rng,
+    fault: Option<Fault>,
+    source: Source,
+    publisher: Publisher,
+    memory: Memory,
+    applied: Vec<Applied>,
+    lives: Vec<Option<Life>>,
+}
+
+fn history(seed: u64, fault: Option<Fault>) -> Result<(), String> {
+    let schemas = schema::schemas_without_unique_references();
+    let schema = schemas[seed as usize % schemas.len()].clone();
+    let mut rng = Rng::with_seed(seed);
+    let partitions = rng.usize(2..=4);
+    let source = Source::new(&schema, &mut rng);
+    let publisher = Publisher::new(&schema, &source, partitions, fault);
+    let lives = std::iter::repeat_with(|| None).take(partitions).collect();
+    let applied = vec![Applied::default(); partitions];
+    let memory = Memory::default();
+    let mut world = World { schema, rng, fault, source, publisher, memory, applied, lives };
+    world.run()?;
+    world.check()
+}
+
+impl World {
+    fn run(&mut self) -> Result<(), String> {
+        for _ in 0..self.rng.usize(20..120) {
+            match self.rng.u8(0..10) {
+                0 | 1 => self.source.commit(&self.schema, &mut self.rng),
+                2..5 => self.publisher.step(&self.source, &mut self.rng, true),
+                5..9 => {
+                    let partition = self.rng.usize(0..self.lives.len());
+                    let records = self.rng.usize(1..30);
+                    self.apply(partition, records)?;
+                }
+                _ => self.end_a_life(),
+            }
+        }
+        while !self.publisher.is_done(&self.source) {
+            self.publisher.step(&self.source, &mut self.rng, false);
+        }
+        while (0..self.lives.len()).any(|it| !self.is_drained(it)) {
+            let partition = self.rng.usize(0..self.lives.len());
+            self.apply(partition, 5)?;
+        }
+        Ok(())
+    }
+
+    fn is_drained(&self, partition: usize) -> bool {
+        self.applied[partition].position.lsn.0 as usize == self.publisher.topic[partition].len()
+    }
+
+    /// kill -9, sometimes with a reset of the group's offset behind it.
+    fn end_a_life(&mut self) {
+        let partition = self.rng.usize(0..self.lives.len());
+        self.lives[partition] = None;
+        if self.rng.u8(0..6) == 0 {
+            let applied = &mut self.applied[partition];
+            let to = self.rng.u64(0..=applied.position.lsn.0);
+            *applied = Applied { position: Position::at(Lsn(to)), lsn: Lsn::ZERO };
+        }
+    }
+
+    /// A partition's pipeline takes some records, and writes what it can.
+    fn apply(&mut self, partition: usize, records: usize) -> Result<(), String> {
+        let mut life = match self.lives[partition].take() {
+            Some(life) => life,
+            None => self.begin(partition),
+        };
+        let log = &self.publisher.topic[partition];
+        let end = log.len().min(life.next + records);
+        let mut events: Vec<Event> = Vec::new();
+        for (offset, record) in log.iter().enumerate().take(end).skip(life.next) {
+            let taken = life.transactions.record(offset as u64, record, &mut events);
+            taken.map_err(|error| format!("offset {offset} of {partition}: {error}"))?;
+        }
+        life.next = end;
+        for event in events {
+            life.engine.handle(Input::Event(event)).map_err(|error| error.to_string())?;
+        }
+        let hour = Duration::from_secs(3_600) * (life.next as u32 + 1);
+        while let Some(output) = life.engine.poll(hour) {
+            if let Output::Apply(batch) = output {
+                if !self.write(partition, batch) {
+                    // It died in the middle of it.
+                    return Ok(());
+                }
+                life.engine.handle(Input::Applied).map_err(|error| error.to_string())?;
+            }
+        }
+        self.lives[partition] = Some(life);
+        Ok(())
+    }
+
+    fn begin(&mut self, partition: usize) -> Life {
+        let Applied { position, lsn } = self.applied[partition];
+        let decoder = Decoder::new(&self.source.catalog, DecodeOptions::default());
+        let log = TopicPartition { topic: "t".to_owned(), partition: partition as i32 };
+        let origin =
+            Origin { system_identifier: "7".to_owned(), timeline: 1, log: Log::Partition(log) };
+        let limits = Limits { batch_changes: self.rng.usize(1..20), ..Limits::DEFAULT };
+        Life {
+            transactions: Transactions::each_alone(decoder, origin, lsn),
+            engine: Engine::new(limits, position),
+            next: position.lsn.0 as usize,
+        }
+    }
+
+    /// One graph transaction, after the pieces that go before it. False: it died before it.
+    fn write(&mut self, partition: usize, batch: Batch) -> bool {
+        let stamps = batch.stamps();
+        let (to, lsn) = (batch.advance.to, batch.advance.source_lsn);
+        let mut mutations = Mutations::default();
+        for (change, stamp) in batch.changes.iter().zip(stamps) {
+            let Ok(event) = self.schema.translate(change);
+            mutations.push_at(event, stamp);
+        }
+        let settled = self.fault == Some(Fault::InsertWithoutRemoval);
+        let circumstances = Circumstances { whole_transactions: true, settled };
+        let mut statements = plan(&self.schema.model, mutations, circumstances);
+        match self.fault {
+            Some(Fault::SweepLeftOut) => {
+                let left_out = faults::Fault::SweepLeftOut;
+                statements = left_out.spoil_statements(&self.schema.model, statements);
+            }
+            Some(Fault::TruncateTakesAll) => statements.iter_mut().for_each(reach_all),
+            _ => {}
+        }
+        let (clears, others): (Vec<_>, Vec<_>) = statements.into_iter().partition(is_clear);
+        clears.iter().for_each(|it| self.memory.apply(&self.schema.model, it));
+        if !clears.is_empty() && self.rng.u8(0..4) == 0 {
+            return false;
+        }
+        others.iter().for_each(|it| self.memory.apply(&self.schema.model, it));
+        let applied = &mut self.applied[partition];
+        *applied = Applied { position: to, lsn: applied.lsn.max(lsn) };
+        true
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let expected = self.schema.expected(self.source.latest());
+        let found = self.memory.contents(&self.schema.model).without_stamps();
+        match expected == found {
+            true => Ok(()),
+            false => Err(super::world::difference(&expected, &found)),
+        }
+    }
+}
+
+fn is_clear(statement: &Statement) -> bool {
+    matches!(statement, Statement::ClearNodes { .. } | Statement::ClearRelationships { .. })
+}
+
+fn reach_all(statement: &mut Statement) {
+    if let Statement::ClearNodes { reach, .. } | Statement::ClearRelationships { reach, .. } =
+        statement
+    {
+        *reach = Reach::All;
+    }
+}
+
+#[test]
+fn every_interleaving_of_partitions_ends_with_the_graph_equal_to_the_tables() {
+    if let Some(seed) = seed_from_environment() {
+        return history(seed, None).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+    }
+    for seed in 0..HISTORIES {
+        if let Err(violation) = history(seed, None) {
+            panic!("SEED={seed}: {violation}");
+        }
+    }
+}
+
+#[test]
+fn every_fault_of_partitions_is_caught() {
+    for fault in ALL {
+        let caught = (0..HISTORIES_PER_FAULT).find(|seed| history(*seed, Some(*fault)).is_err());
+        let seed = caught.unwrap_or_else(|| panic!("{fault:?} was not caught"));
+        println!("{fault:?} is caught by seed {seed}");
+    }
+}

@@ -1,0 +1,347 @@
+//! The source's log, and who publishes it to several partitions.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use fastrand::Rng;
+use wal2graph::{
+    catalog::{Catalog, TableName},
+    change::{Before, Cell, Change, Relation, Timestamp, Tuple},
+    envelope::{DecodeOptions, Decoder, Encoder, History, Names, Place, Record, Snapshot},
+    graph::TableIndex,
+    lsn::Lsn,
+};
+
+use super::Fault;
+use crate::{
+    mapping::catalogs::{self, TableExt},
+    simulation::{
+        schema::{RowKey, Schema, SimRow, Tables, text},
+        traffic::Transaction,
+    },
+};
+
+/// The database: what was committed, and the tables after each transaction.
+pub struct Source {
+    pub catalog: Catalog,
+    relations: Vec<Arc<Relation>>,
+    log: Vec<Logged>,
+    /// `states[n]`: the tables after the first `n` transactions.
+    states: Vec<Tables>,
+    start: Lsn,
+    end: u64,
+}
+
+struct Logged {
+    changes: Vec<Change>,
+    commit: Lsn,
+    end: Lsn,
+}
+
+impl Source {
+    /// With some rows that no log speaks of.
+    pub fn new(schema: &Schema, rng: &mut Rng) -> Self {
+        let tables = schema.tables().map(|table| described(schema, table));
+        let catalog = catalogs::catalog(tables);
+        let decoder = Decoder::new(&catalog, DecodeOptions::default());
+        let named = |table: TableIndex| TableName::new("public", &schema.model.table(table).name);
+        let relation = |table| decoder.relation(&named(table)).expect("it is there").clone();
+        let relations = schema.tables().map(relation).collect();
+        let mut tables = schema.empty();
+        for _ in 0..rng.usize(0..4) {
+            let mut transaction = Transaction::new(schema, rng, tables);
+            transaction.run();
+            tables = transaction.tables;
+        }
+        let (log, states, start) = (Vec::new(), vec![tables], Lsn(1_000));
+        Source { catalog, relations, log, states, start, end: start.0 }
+    }
+
+    pub fn latest(&self) -> &Tables {
+        self.states.last().expect("there is always a state")
+    }
+
+    pub fn commit(&mut self, schema: &Schema, rng: &mut Rng) {
+        let mut transaction = Transaction::new(schema, rng, self.latest().clone());
+        transaction.run();
+        let (tables, changes) = (transaction.tables, transaction.changes);
+        if changes.is_empty() {
+            return;
+        }
+        // A transaction's first change may have the position where the one before it ended.
+        let commit = Lsn(self.end + rng.u64(0..2) * 8);
+        let end = Lsn(commit.0 + 16);
+        self.end = end.0;
+        self.log.push(Logged { changes, commit, end });
+        self.states.push(tables);
+    }
+
+    /// The change as the catalog describes its table.
+    fn relate(&self, change: &Change) -> Change {
+        let own = |relation: &Arc<Relation>| self.relations[relation.oid as usize].clone();
+        let mut change = change.clone();
+        match &mut change {
+            Change::Insert { relation, .. }
+            | Change::Update { relation, .. }
+            | Change::Delete { relation, .. } => *relation = own(relation),
+            Change::Truncate { relations } => relations.iter_mut().for_each(|it| *it = own(it)),
+        }
+        change
+    }
+}
+
+fn described(schema: &Schema, table: TableIndex) -> wal2graph::catalog::Table {
+    let width = schema.key_width(table);
+    let keys: Vec<String> = (0..width).map(|key| format!("k{key}")).collect();
+    let of_keys = keys.iter().map(|name| format!("{name} text!"));
+    let properties = (0..schema.toast[table.0].len()).map(|it| format!("p{it} text"));
+    let references = (0..schema.reference_targets(table).len()).map(|it| format!("r{it} text"));
+    let columns: Vec<String> = of_keys.chain(properties).chain(references).collect();
+    let name = &schema.model.table(table).name;
+    let mut described = catalogs::table(name, &columns.join(", ")).pk(&keys.join(", "));
+    described.oid = table.0 as u32;
+    described
+}
+
+fn whole(key: &RowKey, row: &SimRow) -> Tuple {
+    let key = key.iter().map(|part| text(Some(*part)));
+    let rest = row.properties.iter().chain(&row.references).map(|value| text(*value));
+    key.chain(rest).collect()
+}
+
+/// Records on their way to each partition, with the position that each of them names.
+type Queues = Vec<VecDeque<(Record, Option<Lsn>)>>;
+
+pub struct Publisher {
+    schema: Arc<Schema>,
+    fault: Option<Fault>,
+    encoder: Encoder,
+    pub topic: Vec<Vec<Record>>,
+    /// The furthest position that each partition names.
+    named: Vec<Lsn>,
+    copied: Vec<bool>,
+    /// What dead publishers had on its way, and comes later.
+    late: Queues,
+    /// The same of rows that were read. It comes once their position was left behind.
+    late_reads: Queues,
+}
+
+impl Publisher {
+    pub fn new(
+        schema: &Arc<Schema>,
+        source: &Source,
+        partitions: usize,
+        fault: Option<Fault>,
+    ) -> Self {
+        let encoder = encoder(&source.catalog);
+        let mut publisher = Publisher {
+            schema: schema.clone(),
+            fault,
+            encoder,
+            topic: vec![Vec::new(); partitions],
+            named: vec![Lsn::ZERO; partitions],
+            copied: vec![false; schema.model.tables.len()],
+            late: vec![VecDeque::new(); partitions],
+            late_reads: vec![VecDeque::new(); partitions],
+        };
+        let mut first = publisher.queues();
+        publisher.heartbeats(source.start, &mut first);
+        publisher.land(first);
+        publisher
+    }
+
+    /// Everything is published.
+    pub fn is_done(&self, source: &Source) -> bool {
+        let late = self.late.iter().chain(&self.late_reads).all(VecDeque::is_empty);
+        late && self.copied.iter().all(|copied| *copied) && self.position() >= Lsn(source.end)
+    }
+
+    /// Publishes a table, or a few transactions; or dies in it, and another begins.
+    pub fn step(&mut self, source: &Source, rng: &mut Rng, may_die: bool) {
+        let position = self.position();
+        let next = source.log.iter().filter(|it| it.end <= position).count();
+        let to_copy = self.copied.iter().position(|copied| !copied);
+        let mut queues = self.queues();
+        if let Some(table) = to_copy.filter(|_| rng.bool() || next == source.log.len()) {
+            self.copy(
+                TableIndex(table),
+                position,
+                &source.states[rng.usize(next..source.states.len())],
+                &mut queues,
+                source,
+            );
+            if self.dies(rng, may_die) {
+                self.die(queues, rng, source, true);
+            } else {
+                self.copied[table] = true;
+                self.land(queues);
+            }
+            return;
+        }
+        let end = source.log.len().min(next + rng.usize(1..=3));
+        for index in next..end {
+            self.transaction(source, index, rng, &mut queues);
+        }
+        let reached = source.log[next..end].last().map_or(position, |it| it.end);
+        self.heartbeats(reached, &mut queues);
+        if self.dies(rng, may_die) {
+            return self.die(queues, rng, source, false);
+        }
+        self.land(queues);
+        let none = self.queues();
+        let late = std::mem::replace(&mut self.late, none.clone());
+        self.land(late);
+        if reached > position {
+            let mut reads = std::mem::replace(&mut self.late_reads, none);
+            if self.fault == Some(Fault::LateReadsTaken) {
+                reads.iter_mut().flatten().for_each(|(record, _)| pretend_to_be_new(record));
+            }
+            self.land(reads);
+        } else if !may_die {
+            // Their position is never left behind: nothing comes of it.
+            self.late_reads = none;
+        }
+    }
+
+    fn dies(&self, rng: &mut Rng, may_die: bool) -> bool {
+        may_die && rng.u8(0..4) == 0
+    }
+
+    /// Each partition has got as far as it has; something may come late.
+    fn die(&mut self, mut queues: Queues, rng: &mut Rng, source: &Source, reads: bool) {
+        for (partition, queue) in queues.iter_mut().enumerate() {
+            let rest = queue.split_off(rng.usize(0..=queue.len()));
+            let late = if reads { &mut self.late_reads } else { &mut self.late };
+            // Two generations late at once would need two that died within a moment.
+            if late[partition].is_empty() && rng.bool() {
+                late[partition] = rest.into_iter().take(rng.usize(0..6)).collect();
+            }
+        }
+        self.land(queues);
+        self.encoder = encoder(&source.catalog);
+    }
+
+    fn position(&self) -> Lsn {
+        let named = self.named.iter().copied();
+        let position = match self.fault {
+            Some(Fault::ResumedFromTheFurthest) => named.max(),
+            _ => named.min(),
+        };
+        position.expect("there are partitions")
+    }
+
+    fn queues(&self) -> Queues {
+        vec![VecDeque::new(); self.topic.len()]
+    }
+
+    fn land(&mut self, queues: Queues) {
+        for (partition, queue) in queues.into_iter().enumerate() {
+            for (record, end) in queue {
+                self.topic[partition].push(record);
+                self.named[partition] = self.named[partition].max(end.unwrap_or_default());
+            }
+        }
+    }
+
+    fn heartbeats(&self, end: Lsn, queues: &mut Queues) {
+        for queue in queues {
+            queue.push_back((self.encoder.heartbeat(end, Timestamp::default()), Some(end)));
+        }
+    }
+
+    fn transaction(&mut self, source: &Source, index: usize, rng: &mut Rng, queues: &mut Queues) {
+        let logged = &source.log[index];
+        let last = logged.changes.len() - 1;
+        for (event, change) in logged.changes.iter().enumerate() {
+            let end = (event == last).then_some(logged.end);
+            let place = Place {
+                commit_lsn: logged.commit,
+                event_index: event as u64,
+                xid: index as u32,
+                committed_at: Timestamp { unix_micros: logged.end.0 as i64 },
+                end,
+            };
+            let mut change = source.relate(change);
+            // It is read some time after the transaction has committed.
+            let seen = &source.states[rng.usize(index + 1..source.states.len())];
+            self.fill_in(&mut change, seen);
+            let records = self.encoder.change(&place, &change, Timestamp::default());
+            let records = records.expect("keys are sent");
+            let ends = records.iter().rposition(|record| record.value.is_some());
+            for (at, record) in records.into_iter().enumerate() {
+                let end = end.filter(|_| Some(at) == ends);
+                self.route(record, end, queues);
+            }
+        }
+    }
+
+    fn route(&self, record: Record, end: Option<Lsn>, queues: &mut Queues) {
+        match record.key.clone() {
+            Some(key) => {
+                let hash =
+                    key.iter().fold(7u64, |hash, it| (hash * 31 + u64::from(*it)) % 1_000_003);
+                queues[hash as usize % self.topic.len()].push_back((record, end));
+            }
+            None if self.fault == Some(Fault::TruncateInOnePartition) => {
+                queues[0].push_back((record, end));
+            }
+            None => queues.iter_mut().for_each(|queue| queue.push_back((record.clone(), end))),
+        }
+    }
+
+    /// What a key change does not carry is read by the new key, if the row is there.
+    fn fill_in(&self, change: &mut Change, seen: &Tables) {
+        let Change::Update { relation, before: Before::Key(old), new } = change else { return };
+        let table = TableIndex(relation.oid as usize);
+        let width = self.schema.key_width(table);
+        if old[..width] == new[..width] || self.fault == Some(Fault::UnsentValuesLeftOut) {
+            return;
+        }
+        let part = |cell: &Cell| match cell {
+            Cell::Text(text) => std::str::from_utf8(text).ok()?.parse().ok(),
+            Cell::Null | Cell::Unchanged => None,
+        };
+        let key: Option<RowKey> = new[..width].iter().map(part).collect();
+        let key = key.expect("keys are numbers");
+        let Some(row) = seen[table.0].get(&key) else { return };
+        for (cell, there) in new.iter_mut().zip(whole(&key, row)) {
+            if *cell == Cell::Unchanged {
+                *cell = there;
+            }
+        }
+    }
+
+    fn copy(
+        &mut self,
+        table: TableIndex,
+        held: Lsn,
+        seen: &Tables,
+        queues: &mut Queues,
+        source: &Source,
+    ) {
+        for (key, row) in &seen[table.0] {
+            let (relation, row) = (&source.relations[table.0], whole(key, row));
+            let now = Timestamp::default();
+            let record = self.encoder.read(held, Snapshot::Inside, relation, &row, now);
+            self.route(record.expect("keys are there"), None, queues);
+        }
+        self.heartbeats(held, queues);
+    }
+}
+
+/// As if it were read at a position that is still to come.
+fn pretend_to_be_new(record: &mut Record) {
+    let Some(value) = &record.value else { return };
+    let text = String::from_utf8(value.to_vec()).expect("it is JSON");
+    record.value = Some(text.replace("\"lsn\":1", "\"lsn\":99999991").into());
+}
+
+fn encoder(catalog: &Catalog) -> Encoder {
+    let history = History { system_identifier: "7".to_owned(), timeline: 1 };
+    let names = Names {
+        pipeline: "p".to_owned(),
+        database: "d".to_owned(),
+        version: "0".to_owned(),
+        history,
+    };
+    Encoder::new(names, catalog)
+}

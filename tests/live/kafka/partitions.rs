@@ -1,0 +1,211 @@
+//! A topic with several partitions and several processes that apply it.
+
+use std::{io::Write, process::Stdio, time::Duration};
+
+use fastrand::Rng;
+use neo4rs::Query;
+use tempfile::NamedTempFile;
+use tokio::time::{Instant, sleep};
+use wal2graph::{checkpoint::Checkpoint, neo4j::checkpoint};
+
+use super::kafka;
+use crate::{
+    differential::{compare, schema, transaction},
+    support::{PATIENCE, Pipeline, Running, eventually, graph},
+};
+
+/// How often a process is killed, stopped or added in one run.
+const EVENTS: usize = 12;
+/// How many processes there are at most.
+const PROCESSES: usize = 3;
+
+/// Both commands on one configuration file.
+struct Spread {
+    pipeline: Pipeline,
+    config: NamedTempFile,
+}
+
+impl Spread {
+    async fn new(name: &str, schema: &str, partitions: usize) -> Self {
+        let pipeline = Pipeline::new(name, schema).await;
+        let mut config = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
+        let brokers = kafka().brokers();
+        write!(
+            config,
+            "pipeline: {}\nhttp: {{listen: \"off\"}}\nkafka:\n  brokers: {brokers}\n  partitions: {partitions}\n  \
+             properties: {{session.timeout.ms: 6000, heartbeat.interval.ms: 500}}\n",
+            pipeline.name
+        )
+        .unwrap();
+        Spread { pipeline, config }
+    }
+
+    fn start(&self, command: &str) -> Running {
+        let mut program = self.pipeline.command(&[command]);
+        program.arg("-c").arg(self.config.path()).stderr(Stdio::null());
+        Running(program.spawn().unwrap())
+    }
+
+    async fn output(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut program = self.pipeline.command(arguments);
+        program.arg("-c").arg(self.config.path());
+        let output = tokio::task::spawn_blocking(move || program.output()).await.unwrap().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        println!("{arguments:?}:\n{said}");
+        (output.status.code(), said)
+    }
+
+    /// Everything that is committed gets into the graph.
+    async fn catch_up(&self) {
+        for command in ["publish", "apply"] {
+            let (code, said) = self.output(&[command, "--until", "current"]).await;
+            assert_eq!(code, Some(0), "{said}");
+        }
+    }
+
+    async fn checkpoints(&self) -> Vec<Checkpoint> {
+        checkpoint::read_all(&graph(), &self.pipeline.name).await.unwrap()
+    }
+
+    fn topic(&self) -> String {
+        format!("wal2graph.{}", self.pipeline.name)
+    }
+
+    fn group(&self) -> String {
+        format!("wal2graph-{}", self.pipeline.name)
+    }
+}
+
+/// Nothing is left that waits for values.
+async fn is_complete(labels: &[&str]) {
+    for label in labels {
+        let text = format!("MATCH (n:{label}:_Incomplete) RETURN count(n) AS count");
+        let rows = graph().rows(Query::new(text)).await.unwrap();
+        assert_eq!(rows[0].get::<i64>("count").unwrap(), 0, "{label}");
+    }
+}
+
+#[tokio::test]
+async fn processes_that_are_killed_and_added_end_with_the_graph_equal_to_the_tables() {
+    let seed =
+        std::env::var("SEED").map_or_else(|_| fastrand::u64(..10_000), |it| it.parse().unwrap());
+    println!("SEED={seed}");
+    let mut rng = Rng::with_seed(seed);
+    let spread = Spread::new("spread", &schema("sp"), 4).await;
+    for _ in 0..60 {
+        transaction(&spread.pipeline.sql, &mut rng, "sp").await;
+    }
+    let mut publish = spread.start("publish");
+    let mut processes: Vec<Option<Running>> = vec![Some(spread.start("apply")), None, None];
+    assert_eq!(processes.len(), PROCESSES);
+    for _ in 0..EVENTS {
+        let end = Instant::now() + Duration::from_millis(rng.u64(500..3_000));
+        while Instant::now() < end {
+            transaction(&spread.pipeline.sql, &mut rng, "sp").await;
+            sleep(Duration::from_millis(rng.u64(0..40))).await;
+        }
+        let process = &mut processes[rng.usize(..PROCESSES)];
+        match (process.take(), rng.u8(..6)) {
+            (running, 0) => {
+                *process = running;
+                std::mem::replace(&mut publish, spread.start("publish")).kill();
+            }
+            (Some(mut running), 1) => {
+                assert_eq!(running.terminate(Duration::from_secs(30)).await, Some(0));
+            }
+            (Some(running), _) => running.kill(),
+            (None, _) => *process = Some(spread.start("apply")),
+        }
+    }
+    publish.terminate(Duration::from_secs(15)).await;
+    for mut running in processes.into_iter().flatten() {
+        assert_eq!(running.terminate(Duration::from_secs(30)).await, Some(0));
+    }
+    spread.catch_up().await;
+    compare(&spread.pipeline.sql, "sp").await;
+    is_complete(&["SpPerson", "SpTeam", "SpTask"]).await;
+    let checkpoints = spread.checkpoints().await;
+    let partitions: Vec<_> =
+        checkpoints.iter().map(|it| it.partition().unwrap().partition).collect();
+    assert_eq!(partitions, [0, 1, 2, 3]);
+    assert!(checkpoints.iter().all(|it| it.partitions == 4 && it.lsn == checkpoints[0].lsn));
+    let (_, status) = spread.output(&["status", "--json"]).await;
+    let status: serde_json::Value =
+        serde_json::from_str(&status[status.find('{').unwrap()..=status.rfind('}').unwrap()])
+            .unwrap();
+    let shown = status["topic"]["partitions"].as_array().unwrap();
+    assert!(shown.len() == 4 && shown.iter().all(|it| it["lag"] == 0), "{status}");
+}
+
+const SMALL: &str = "CREATE TABLE pr_things (id int PRIMARY KEY, other_id int, name text);
+    INSERT INTO pr_things SELECT g, g + 1, 'n' || g FROM generate_series(1, 200) g";
+
+#[tokio::test]
+async fn offsets_of_all_partitions_are_reset_and_the_graph_is_filled_again() {
+    let spread = Spread::new("resets", SMALL, 3).await;
+    spread.catch_up().await;
+    let rows = "MATCH (n:PrThing) WHERE n._lsn IS NOT NULL RETURN count(n) = 200 AS yes";
+    eventually("all rows are there, with their place", rows).await;
+    graph().run(Query::new("MATCH (n:PrThing) DETACH DELETE n".to_owned())).await.unwrap();
+    kafka().reset_offsets(&spread.group(), &spread.topic(), &["--to-earliest"]).unwrap();
+    let (code, said) = spread.output(&["apply", "--until", "current"]).await;
+    assert_eq!((code, said.matches("the offsets were reset").count()), (Some(0), 3), "{said}");
+    eventually("they are there again", rows).await;
+    let (code, said) = spread.output(&["replay", "--from", "offset", "0"]).await;
+    assert!(code == Some(2) && said.contains("--partition"), "{said}");
+    let one = ["replay", "--from", "earliest", "--partition", "1"];
+    let (code, said) = spread.output(&one).await;
+    assert!(code == Some(0) && said.contains("partition 1 of"), "{said}");
+    let (_, said) = spread.output(&["apply", "--until", "current"]).await;
+    assert_eq!(said.matches("the offsets were reset").count(), 1, "{said}");
+    assert!(spread.checkpoints().await.iter().all(|it| it.replaying.is_none()));
+}
+
+#[tokio::test]
+async fn another_count_of_partitions_is_refused() {
+    let schema = SMALL.replace("pr_", "pc_");
+    let spread = Spread::new("counts", &schema, 2).await;
+    spread.catch_up().await;
+    let more = ["--alter", "--topic", &spread.topic(), "--partitions", "3"];
+    kafka().tool("org.apache.kafka.tools.TopicCommand", &more).unwrap();
+    let (code, said) = spread.output(&["apply", "--until", "current"]).await;
+    assert!(code == Some(1) && said.contains("has 3 partitions, and had 2"), "{said}");
+}
+
+#[tokio::test]
+async fn members_share_the_partitions_and_take_over_from_each_other() {
+    let schema = SMALL.replace("pr_", "ps_");
+    let spread = Spread::new("shared", &schema, 4).await;
+    spread.catch_up().await;
+    let _publish = spread.start("publish");
+    let mut first = spread.start("apply");
+    sleep(Duration::from_secs(3)).await;
+    let before = epochs(&spread).await;
+    let second = spread.start("apply");
+    // It takes two of them: who claims raises the epoch.
+    let started = Instant::now();
+    while moved(&before, &epochs(&spread).await) != 2 {
+        assert!(started.elapsed() < PATIENCE, "{before:?} {:?}", epochs(&spread).await);
+        sleep(Duration::from_millis(200)).await;
+    }
+    let update = "UPDATE ps_things SET name = 'by both'";
+    spread.pipeline.sql.batch_execute(update).await.unwrap();
+    let both = "MATCH (n:PsThing {name: 'by both'}) RETURN count(n) = 200 AS yes";
+    eventually("both have applied", both).await;
+    second.kill();
+    let update = "UPDATE ps_things SET name = 'by the first'; TRUNCATE ps_things;
+        INSERT INTO ps_things SELECT g, NULL, 'anew' FROM generate_series(101, 300) g";
+    spread.pipeline.sql.batch_execute(update).await.unwrap();
+    let anew = "MATCH (n:PsThing) RETURN count(n) = 200 AND all(x IN collect(n.name) WHERE x = 'anew') AS yes";
+    eventually("the first has taken over", anew).await;
+    assert_eq!(first.terminate(Duration::from_secs(30)).await, Some(0));
+}
+
+async fn epochs(spread: &Spread) -> Vec<i64> {
+    spread.checkpoints().await.iter().map(|it| it.epoch.0).collect()
+}
+
+fn moved(before: &[i64], after: &[i64]) -> usize {
+    before.iter().zip(after).filter(|(before, after)| before != after).count()
+}

@@ -1,0 +1,102 @@
+//! What orchestrators and scripts are told of `apply`: whether the topic's copy has come, and what an
+//! empty topic means.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
+
+use tempfile::NamedTempFile;
+use tokio::time::{Instant, sleep};
+
+use super::{feed::Feed, kafka};
+use crate::support::PATIENCE;
+
+/// The answer to `GET /ready`: the whole of it.
+async fn ready(log: &NamedTempFile) -> String {
+    let started = Instant::now();
+    let address = loop {
+        let text = std::fs::read_to_string(log.path()).unwrap();
+        let told = text.split_once("http address=").map(|(_, rest)| rest.to_owned());
+        if let Some(address) = told.as_deref().and_then(|rest| rest.split_whitespace().next()) {
+            break address.to_owned();
+        }
+        assert!(started.elapsed() < PATIENCE, "{text}");
+        sleep(Duration::from_millis(50)).await;
+    };
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.write_all(b"GET /ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Waits until `/ready` says this.
+async fn until_ready_says(log: &NamedTempFile, said: &str) {
+    let started = Instant::now();
+    loop {
+        let answer = ready(log).await;
+        if answer.contains(said) {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "{said:?} is not in {answer}");
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn it_is_not_ready_before_the_topics_copy_is_in_the_graph() {
+    let mut feed = Feed::new("kya").await;
+    feed.heartbeat_naming(&[]).await;
+    feed.copy(1..=3).await;
+    let log = NamedTempFile::new().unwrap();
+    let mut running = feed.start(&["--http", "127.0.0.1:0"], &log);
+    let started = Instant::now();
+    while feed.applied().await < 4 {
+        assert!(started.elapsed() < PATIENCE, "the rows are applied");
+        sleep(Duration::from_millis(50)).await;
+    }
+    until_ready_says(&log, "503").await;
+    assert!(ready(&log).await.contains("not all rows"), "{}", ready(&log).await);
+    let oid = "SELECT 'kya_things'::regclass::oid";
+    let oid: u32 = feed.pipeline.sql.query_one(oid, &[]).await.unwrap().get(0);
+    feed.heartbeat_naming(&[oid]).await;
+    until_ready_says(&log, "200 OK").await;
+    assert_eq!(running.terminate(Duration::from_secs(15)).await, Some(0));
+}
+
+#[tokio::test]
+async fn the_end_of_an_empty_topic_is_nothing_to_wait_for() {
+    let feed = Feed::new("kyb").await;
+    feed.apply_refuses("has no records").await;
+    // It is waited for, with a word, by who means to.
+    let log = NamedTempFile::new().unwrap();
+    let mut running = feed.start(&[], &log);
+    let started = Instant::now();
+    while !std::fs::read_to_string(log.path()).unwrap().contains("has no records yet") {
+        assert!(started.elapsed() < PATIENCE, "it says so");
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(running.terminate(Duration::from_secs(15)).await, Some(0));
+}
+
+#[tokio::test]
+async fn check_says_what_the_next_apply_would_do() {
+    let mut feed = Feed::new("kyc").await;
+    feed.copy(1..=3).await;
+    let (_, said) = feed.output(&["check"]).await;
+    assert!(said.contains("apply will begin") && said.contains("at offset 0"), "{said}");
+    feed.apply().await;
+    let (code, said) = feed.output(&["check"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("where the graph is") && said.contains("0 members"), "{said}");
+    kafka().reset_offsets(&feed.group(), &feed.topic, &["--to-earliest"]).unwrap();
+    let (code, said) = feed.output(&["check"]).await;
+    assert!(code == Some(0) && said.contains("will replay"), "{said}");
+    let changes = [feed.insert(9, "never applied", None)];
+    feed.commit(&changes).await;
+    kafka().reset_offsets(&feed.group(), &feed.topic, &["--to-latest"]).unwrap();
+    let (code, said) = feed.output(&["check"]).await;
+    assert!(code == Some(1) && said.contains("would be skipped"), "{said}");
+}
