@@ -10,7 +10,7 @@ use wal2graph::{
     checkpoint::{Log, Origin, TopicPartition},
     envelope::{DecodeOptions, Decoder, Encoder, History, Names, Place, Record, Snapshot},
     kafka::transactions::{RecordError, Transactions},
-    lsn::Lsn,
+    lsn::{Lsn, Stamp},
 };
 
 use crate::mapping::catalogs::{self, TableExt};
@@ -73,13 +73,28 @@ impl Partition {
         let decoder = Decoder::new(&self.catalog, DecodeOptions::default());
         let log = Log::Partition(TopicPartition { topic: "t".to_owned(), partition: 0 });
         let origin = Origin { system_identifier: "7".to_owned(), timeline: 1, log };
-        let mut transactions = Transactions::new(decoder, origin, Lsn(reached));
+        let events = self.read_by(Transactions::new(decoder, origin, Lsn(reached)), from)?;
+        Ok(events.iter().map(short).collect::<Vec<_>>().join(" "))
+    }
+
+    /// The same of one of several partitions.
+    fn events_of_each(&self) -> Vec<Event> {
+        let decoder = Decoder::new(&self.catalog, DecodeOptions::default());
+        let log = Log::Partition(TopicPartition { topic: "t".to_owned(), partition: 0 });
+        let origin = Origin { system_identifier: "7".to_owned(), timeline: 1, log };
+        self.read_by(Transactions::each_alone(decoder, origin, Lsn::ZERO), 0).unwrap()
+    }
+
+    fn read_by(
+        &self,
+        mut transactions: Transactions,
+        from: usize,
+    ) -> Result<Vec<Event>, RecordError> {
         let mut events = Vec::new();
         for (offset, record) in self.records.iter().enumerate().skip(from) {
             transactions.record(offset as u64, record, &mut events)?;
         }
-        let events: Vec<String> = events.iter().map(short).collect();
-        Ok(events.join(" "))
+        Ok(events)
     }
 }
 
@@ -198,4 +213,36 @@ fn another_history_stops() {
     partition.heartbeat(0x100);
     let error = partition.events(0, 0).unwrap_err();
     assert!(matches!(error, RecordError::OtherHistory { .. }), "{error}");
+}
+
+#[test]
+fn of_several_partitions_each_record_is_a_transaction_with_its_stamp() {
+    let changes = [(2, 9), (3, 3)];
+    let mut partition = Partition::new();
+    partition.read(1);
+    partition.transaction(0x100, &changes, 0..2);
+    // Somebody publishes it again: both halves of the key change are known by their place.
+    partition.transaction(0x100, &changes, 0..2);
+    let events = partition.events_of_each();
+    let texts: Vec<String> = events.iter().map(short).collect();
+    let expected = "B0 1 C1=0 B1 other C2=0 k3=0 B3 9 C4=0 B4 3 C5=130 k6=130 k7=130 k8=130 k9=130";
+    assert_eq!(texts.join(" "), expected);
+    let stamps = events.iter().filter_map(|event| match event {
+        Event::Begin(begin) => begin.stamp,
+        _ => None,
+    });
+    let change = |index| Stamp::of_change(Lsn(0x100), index);
+    let expected = [Stamp::of_read(Lsn(1)), change(0), change(0), change(1)];
+    assert_eq!(stamps.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_row_that_was_read_before_what_precedes_it_is_a_late_one() {
+    let mut partition = Partition::new();
+    partition.read(1);
+    partition.heartbeat(0x100);
+    partition.read(1);
+    assert_eq!(partition.events(0, 0).unwrap(), "B0 1 C1=0 k2=100 k3=100");
+    // After a reset behind the heartbeat nothing is known to precede it.
+    assert_eq!(partition.events(2, 0).unwrap(), "B2 1 C3=0");
 }
