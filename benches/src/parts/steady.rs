@@ -1,7 +1,9 @@
 //! Fixed rates: how long after its commit a change can be read in the graph.
 //!
 //! A probe outside the program commits a customer with an order, takes the time when COMMIT has
-//! returned, and reads Neo4j until both nodes and the relationship are there.
+//! returned, and reads Neo4j until both nodes and the relationship are there. In turn with it, the
+//! same is written to Neo4j directly: nobody's change is visible in less than one such transaction,
+//! and on the average one comes when half of another is still in flight.
 
 use std::time::{Duration, Instant};
 
@@ -23,12 +25,17 @@ const RATES: [u32; 3] = [200, 500, 1_000];
 const SECONDS: u64 = 15;
 /// What is not counted of it: the load has to get going.
 const WARM_UP: Duration = Duration::from_secs(2);
+const VISIBLE: &str = "commit to visible";
+const BARE: &str = "one bare graph transaction";
 /// The pause between two probes.
 const PROBE_PAUSE: Duration = Duration::from_millis(50);
 /// The pause between two looks of a probe.
 const LOOK_PAUSE: Duration = Duration::from_micros(300);
 /// Probes' ids are from here on.
 const PROBE_IDS: i32 = 10_000_000;
+/// What is written directly is that much further.
+const BARE_IDS: i64 = 100_000_000;
+const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0)];
 
 pub async fn measure(lab: &Lab) -> Result<Taken> {
     let mut taken = Taken::default();
@@ -46,14 +53,16 @@ pub async fn measure(lab: &Lab) -> Result<Taken> {
             let (rate_text, seconds) = (rate.to_string(), SECONDS.to_string());
             let arguments = ["-c", "4", "-R", &rate_text, "-T", &seconds];
             let mut load = shop::pgbench(lab, "steady", shop::PLACE, &arguments)?.spawn()?;
-            let latencies = probe.during(&mut load, &mut next).await?;
+            let (latencies, bare) = probe.during(&mut load, &mut next).await?;
             if round == 0 {
                 continue;
             }
             let cost = running.look();
-            for (name, share) in [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0)] {
-                let name = format!("{rate} tx/s, commit to visible {name}");
-                taken.value("steady", name, "ms", percentile(&latencies, share));
+            for (what, values) in [(VISIBLE, &latencies), (BARE, &bare)] {
+                for (name, share) in PERCENTILES {
+                    let name = format!("{rate} tx/s, {what} {name}");
+                    taken.value("steady", name, "ms", percentile(values, share));
+                }
             }
             let processor = (cost.processor_seconds - before.processor_seconds) / SECONDS as f64;
             taken.value("steady", format!("{rate} tx/s, processors in use"), "", processor);
@@ -61,6 +70,11 @@ pub async fn measure(lab: &Lab) -> Result<Taken> {
     }
     let cost = running.terminate()?;
     taken.value("steady", "memory peak", "MiB", cost.memory_peak_mib);
+    for rate in RATES {
+        let [of, by] = [VISIBLE, BARE].map(|what| format!("{rate} tx/s, {what} p50"));
+        let name = format!("{rate} tx/s, p50: {VISIBLE} / {BARE}");
+        taken.ratio("steady", &name, &of, &by, None);
+    }
     Ok(taken)
 }
 
@@ -70,19 +84,42 @@ struct Probe {
 }
 
 impl Probe {
-    /// Probes until the load has ended: the latencies in milliseconds.
-    async fn during(&self, load: &mut std::process::Child, next: &mut i32) -> Result<Vec<f64>> {
+    /// Probes until the load has ended: the latencies in milliseconds, and those of transactions
+    /// without the program.
+    async fn during(
+        &self,
+        load: &mut std::process::Child,
+        next: &mut i32,
+    ) -> Result<(Vec<f64>, Vec<f64>)> {
         let started = Instant::now();
-        let mut latencies = Vec::new();
+        let (mut latencies, mut bare) = (Vec::new(), Vec::new());
         while load.try_wait()?.is_none() {
-            let latency = self.once(*next).await?;
+            let probed = self.once(*next).await?;
+            sleep(PROBE_PAUSE).await;
+            let written = self.write(i64::from(*next) + BARE_IDS).await?;
+            sleep(PROBE_PAUSE).await;
             *next += 1;
             if started.elapsed() > WARM_UP {
-                latencies.push(latency.as_secs_f64() * 1e3);
+                latencies.push(probed.as_secs_f64() * 1e3);
+                bare.push(written.as_secs_f64() * 1e3);
             }
-            sleep(PROBE_PAUSE).await;
         }
-        Ok(latencies)
+        Ok((latencies, bare))
+    }
+
+    /// The same customer and order, by nobody but Neo4j's driver.
+    async fn write(&self, id: i64) -> Result<Duration> {
+        let started = Instant::now();
+        let mut transaction = self.graph.start_txn().await?;
+        for text in [
+            "MERGE (c:Customer {id: $id}) SET c.name = 'probe'",
+            "MERGE (o:Order {id: $id}) SET o.customer_id = $id, o.status = 'new'",
+            "MATCH (o:Order {id: $id}) MATCH (c:Customer {id: $id}) CREATE (o)-[:CUSTOMER]->(c)",
+        ] {
+            transaction.run(query(text).param("id", id)).await?;
+        }
+        transaction.commit().await?;
+        Ok(started.elapsed())
     }
 
     async fn once(&self, id: i32) -> Result<Duration> {
