@@ -34,7 +34,7 @@ pub enum Error {
         reason: Option<String>,
     },
     /// Nobody answers.
-    #[error("Kafka: {doing}: no answer from {brokers} in {} s{}", .limit.as_secs(), said(.reason))]
+    #[error("Kafka: {doing}: no answer from {brokers} in {} s{}{}", .limit.as_secs(), said(.reason), hint(.reason))]
     NoAnswer {
         /// What was tried.
         doing: &'static str,
@@ -77,6 +77,16 @@ pub enum Error {
 
 fn said(reason: &Option<String>) -> String {
     reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"))
+}
+
+/// A connection that ends with its first request is one that the listener takes for another kind.
+fn hint(reason: &Option<String>) -> &'static str {
+    match reason {
+        Some(reason) if reason.contains("APIVERSION_QUERY") => {
+            ". See that security.protocol in kafka.properties is what this listener asks for"
+        }
+        _ => "",
+    }
 }
 
 /// What to do about an error that lasts.

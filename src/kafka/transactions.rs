@@ -213,7 +213,7 @@ impl Transactions {
                 self.check_history(history.as_deref())?;
                 match end_lsn {
                     // An earlier one is a publisher's that went back.
-                    Some(end) if end < self.through => {}
+                    Some(end) if end < self.through => self.pass_alone(span, events),
                     // The open transaction has all its changes: only its last part had none.
                     Some(end) if self.open.as_ref().is_some_and(|it| it.commit_lsn < end) => {
                         self.end(span, end, events);
@@ -255,6 +255,7 @@ impl Transactions {
         let at = (place.commit_lsn, place.event_index, self.part_of(source));
         if place.commit_lsn < self.through || self.last.is_some_and(|last| at <= last) {
             self.duplicates += 1;
+            self.pass_alone(span, events);
             return Ok(());
         }
         if self.each_alone {
@@ -339,6 +340,14 @@ impl Transactions {
         if self.open.is_none() && !self.decoder.is_holding() {
             let (wal_end, source_lsn) = (Lsn(span.end), self.through);
             events.push(Event::Keepalive { wal_end, source_lsn, reply_requested: false });
+        }
+    }
+
+    /// What was seen before moves the position where there is no transaction to keep together: it may
+    /// be the last that the partition has.
+    fn pass_alone(&self, span: Span, events: &mut Vec<Event>) {
+        if self.each_alone {
+            self.pass(span, events);
         }
     }
 

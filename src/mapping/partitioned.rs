@@ -16,7 +16,7 @@ use super::{Mapping, Refusal};
 /// What holds with one partition, and does not with several: for people.
 pub const DIFFERENCES: [&str; 4] = [
     "a transaction is spread over partitions, and applied record by record: meanwhile the graph may show a part of it",
-    "a row whose key changes is deleted and inserted: properties and relationships that others put on its node are lost",
+    "a row whose key changes is deleted and inserted: what others put on its node (properties, relationships) is lost",
     "rows of different keys come in any order: until the last partition has caught up, a relationship may end at a \
      placeholder, and the graph equals the tables at no single position",
     "TRUNCATE comes through every partition, and removes what is older than itself",

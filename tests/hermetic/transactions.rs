@@ -225,7 +225,7 @@ fn of_several_partitions_each_record_is_a_transaction_with_its_stamp() {
     partition.transaction(0x100, &changes, 0..2);
     let events = partition.events_of_each();
     let texts: Vec<String> = events.iter().map(short).collect();
-    let expected = "B0 1 C1=0 B1 other C2=0 k3=0 B3 9 C4=0 B4 3 C5=130 k7=130";
+    let expected = "B0 1 C1=0 B1 other C2=0 k3=0 B3 9 C4=0 B4 3 C5=130 k6=130 k7=130 k8=130 k9=130";
     assert_eq!(texts.join(" "), expected);
     let stamps = events.iter().filter_map(|event| match event {
         Event::Begin(begin) => begin.stamp,

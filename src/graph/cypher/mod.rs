@@ -56,7 +56,8 @@ pub const CLEAR_ROWS: usize = 1_000;
 
 /// What to run for a statement, in order.
 ///
-/// A clearing statement gives one query, with no row or the one stamp it goes by, that touches at most [`CLEAR_ROWS`] rows: run
+/// A clearing statement gives one query, with no row or the one stamp it goes by, that touches at
+/// most [`CLEAR_ROWS`] rows: run
 /// it in a transaction of its own until it changes nothing.
 pub fn render(model: &Model, statement: Statement) -> Vec<Query> {
     match statement {

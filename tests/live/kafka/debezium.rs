@@ -32,13 +32,20 @@ async fn expected(pipeline: &Pipeline, prefix: &str) -> (Vec<Value>, Vec<(i64, O
          'at', (extract(epoch FROM at) * 1e6)::int8)::text FROM {prefix}_customers ORDER BY id"
     );
     let rows = pipeline.sql.query(&rows, &[]).await.unwrap();
-    let customers = rows.iter().map(|row| serde_json::from_str(row.get(0)).unwrap()).collect();
+    let customers = rows.iter().map(|row| floating(serde_json::from_str(row.get(0)).unwrap()));
+    let customers = customers.collect();
     let rows = format!("SELECT id, customer_id FROM {prefix}_orders ORDER BY id");
     let rows = pipeline.sql.query(&rows, &[]).await.unwrap();
     let id = |row: &tokio_postgres::Row| {
         (i64::from(row.get::<_, i32>(0)), row.get::<_, Option<i32>>(1).map(i64::from))
     };
     (customers, rows.iter().map(id).collect())
+}
+
+/// A whole number of money is one with decimals, too.
+fn floating(mut customer: Value) -> Value {
+    customer["balance"] = customer["balance"].as_f64().into();
+    customer
 }
 
 /// What the graph has.
@@ -56,7 +63,7 @@ async fn found(prefix: &str) -> (Vec<Value>, Vec<(i64, Option<i64>)>) {
         micros("seen")
     );
     let rows = graph().rows(Query::new(text)).await.unwrap();
-    let customers = rows.iter().map(|row| row.get::<Value>("it").unwrap()).collect();
+    let customers = rows.iter().map(|row| floating(row.get("it").unwrap())).collect();
     let text = format!(
         "MATCH (n:{label}Order) OPTIONAL MATCH (n)-[:CUSTOMER]->(c:{label}Customer) \
          RETURN n.id AS id, c.id AS customer ORDER BY id"
@@ -134,8 +141,8 @@ async fn is_applied(prefix: &str, modes: Modes) {
     let pipeline = Pipeline::new(prefix, &schema(prefix)).await;
     let connector = Connector::new(kafka(), &pipeline.name, prefix, modes);
     history(&pipeline, &connector, prefix, &mut rng).await;
-    let mut apply = pipeline.command(&["apply", "--until", "current", "-c"]);
-    apply.arg(connector.config());
+    let mut apply = pipeline.command(&["apply", "--until", "current"]);
+    apply.arg("-c").arg(connector.config());
     let output = tokio::task::spawn_blocking(move || apply.output()).await.unwrap().unwrap();
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
     println!("{log}");
