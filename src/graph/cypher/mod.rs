@@ -57,8 +57,7 @@ pub const CLEAR_ROWS: usize = 1_000;
 /// What to run for a statement, in order.
 ///
 /// A clearing statement gives one query, with no row or the one stamp it goes by, that touches at
-/// most [`CLEAR_ROWS`] rows: run
-/// it in a transaction of its own until it changes nothing.
+/// most [`CLEAR_ROWS`] rows: run it in a transaction of its own until it changes nothing.
 pub fn render(model: &Model, statement: Statement) -> Vec<Query> {
     match statement {
         Statement::ClearNodes { table, reach } => vec![nodes::clear(model, table, reach)],
