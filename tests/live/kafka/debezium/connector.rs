@@ -113,9 +113,9 @@ impl Connector {
         if !modes.with_schema {
             let [decimal, time] = [format!("{:?}", modes.decimal), format!("{:?}", modes.time)]
                 .map(|it| it.to_lowercase());
-            write!(
+            writeln!(
                 text,
-                "  debezium: {{decimal_handling_mode: {decimal}, time_precision_mode: {time}}}\n"
+                "  debezium: {{decimal_handling_mode: {decimal}, time_precision_mode: {time}}}"
             )
             .unwrap();
         }
