@@ -376,6 +376,8 @@ impl Engine {
         let whole_transactions = matches!(first.end, PieceEnd::Whole(_));
         let mut bytes = first.bytes;
         let mut shares = vec![first.share()];
+        // The last piece may not know its position in the source's log.
+        let mut furthest = first.end.source();
         let mut last = (first.end, first.begin.committed_at.known());
         let mut oldest = last.1;
         let mut changes = first.changes;
@@ -390,6 +392,7 @@ impl Engine {
             };
             bytes += next.bytes;
             let committed_at = next.begin.committed_at.known();
+            furthest = furthest.max(next.end.source());
             shares.push(next.share());
             last = (next.end, committed_at.or(last.1));
             oldest = oldest.or(committed_at);
@@ -401,7 +404,7 @@ impl Engine {
             PieceEnd::Part(part) => (Position { part: Some(part), ..self.ordered }, Lsn::ZERO),
             PieceEnd::Whole(end) | PieceEnd::LastPart(end) => {
                 let end = self.further(end);
-                (Position::at(end.lsn), end.source)
+                (Position::at(end.lsn), end.source.max(furthest))
             }
         };
         let advance = self.order(to, source, last.1, oldest);
@@ -465,6 +468,15 @@ impl End {
     /// The furthest of both, each for itself: what is read again goes back in the source's log.
     fn furthest(self, other: End) -> End {
         End { lsn: self.lsn.max(other.lsn), source: self.source.max(other.source) }
+    }
+}
+
+impl PieceEnd {
+    fn source(self) -> Lsn {
+        match self {
+            PieceEnd::Whole(end) | PieceEnd::LastPart(end) => end.source,
+            PieceEnd::Part(_) => Lsn::ZERO,
+        }
     }
 }
 
