@@ -40,8 +40,7 @@ pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), CommandEr
             // Nothing was ever in it.
             continue;
         }
-        let spread = topology.is_spread();
-        let found = Found::look(config, &catalog, &asking, &graph, &at, spread).await?;
+        let found = Found::look(config, &catalog, &asking, &graph, &at).await?;
         let offset = match from {
             ReplayFrom::Earliest => found.log.start,
             ReplayFrom::Offset(offset) => offset,

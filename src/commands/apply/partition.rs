@@ -175,7 +175,7 @@ fn mapped_tables(shared: &Shared) -> BTreeSet<u32> {
 /// Decides from where it is read, and claims it there.
 async fn prepare(shared: &Shared, at: &TopicPartition) -> Result<Checkpoint, CommandError> {
     let Shared { config, catalog, asking, graph, mapping, topology, .. } = shared;
-    let found = Found::look(config, catalog, asking, graph, at, topology.is_spread()).await?;
+    let found = Found::look(config, catalog, asking, graph, at).await?;
     let decision = found.decide(config, found.group.clone());
     if let Some(checkpoint) = &found.checkpoint {
         start::check_checkpoint(config, mapping, checkpoint)?;

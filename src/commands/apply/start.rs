@@ -45,7 +45,6 @@ impl Found {
         asking: &Asking,
         graph: &Connection,
         at: &TopicPartition,
-        is_spread: bool,
     ) -> Result<Self, CommandError> {
         let checkpoint = read_one(graph, &identity(config, Log::Partition(at.clone()))).await?;
         let (group, log) = (asking.group_offset(at).await?, asking.log(at).await?);
@@ -65,7 +64,7 @@ impl Found {
         };
         let before = match &checkpoint {
             None => RecordBefore::Silent,
-            Some(checkpoint) => before(asking, catalog, at, checkpoint, &log, is_spread).await?,
+            Some(checkpoint) => before(asking, catalog, at, checkpoint, &log).await?,
         };
         Ok(Found { group, checkpoint, log, begins_with_copy, before })
     }
@@ -201,20 +200,19 @@ async fn before(
     at: &TopicPartition,
     checkpoint: &Checkpoint,
     log: &Range<u64>,
-    is_spread: bool,
 ) -> Result<RecordBefore, CommandError> {
     let (offset, expected) = (checkpoint.position.lsn.0, reached(checkpoint));
     if !(log.start + 1..=log.end).contains(&offset) || expected == Lsn::ZERO {
         return Ok(RecordBefore::Silent);
     }
     let range = offset.saturating_sub(RECORDS_BEFORE).max(log.start)..offset;
-    let said = said(catalog, asking.records(at, range).await?.into_values());
+    let said = said(catalog, asking.decoding(), asking.records(at, range).await?.into_values());
     Ok(match said.iter().filter_map(end_of).max() {
         Some(found) if found == expected => RecordBefore::Fits,
         Some(found) if found > expected => RecordBefore::Other { expected, found },
         // Of several partitions, a publisher that goes back to where the last of them is names
         // earlier positions again.
-        Some(found) if !is_spread => RecordBefore::Other { expected, found },
+        Some(found) if checkpoint.partitions == 1 => RecordBefore::Other { expected, found },
         Some(_) | None => RecordBefore::Silent,
     })
 }
