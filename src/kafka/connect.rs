@@ -19,7 +19,10 @@ use rdkafka::{
 
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{Error, Options, Result, error::lasts};
+use super::{
+    Error, Options, Result,
+    error::{is_of_certificate, lasts},
+};
 
 /// What librdkafka's log calls the end of a connection.
 const ENDED: &str = "FAIL";
@@ -170,7 +173,10 @@ impl Voice {
     /// The last thing heard that waiting does not help against.
     pub fn lasting(&self, doing: &'static str) -> Option<Error> {
         let heard = self.heard().error.clone().filter(|(code, reason)| lasts(*code, reason));
-        heard.map(|(code, reason)| Error::Failed { doing, code, reason: Some(reason) })
+        heard.map(|(code, reason)| {
+            let code = if is_of_certificate(code, &reason) { RDKafkaErrorCode::SSL } else { code };
+            Error::Failed { doing, code, reason: Some(reason) }
+        })
     }
 
     fn heard(&self) -> MutexGuard<'_, Heard> {

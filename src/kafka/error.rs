@@ -193,8 +193,13 @@ pub(super) fn is_transient(code: Code) -> bool {
 
 /// What was heard of a connection will be heard again, until somebody changes something.
 pub(super) fn lasts(code: Code, reason: &str) -> bool {
-    // Other handshakes end because a broker goes away.
-    !is_transient(code) || (code == Code::SSL && reason.contains("certificate"))
+    !is_transient(code) || is_of_certificate(code, reason)
+}
+
+/// A certificate that does not fit. Other handshakes end because a broker goes away; and of two
+/// connections that end for the same reason, librdkafka tells one as the end of a connection only.
+pub(super) fn is_of_certificate(code: Code, reason: &str) -> bool {
+    matches!(code, Code::SSL | Code::BrokerTransportFailure) && reason.contains("certificate")
 }
 
 impl Failure for Error {
@@ -231,6 +236,8 @@ mod tests {
         };
         assert!(!failed(Code::SSL, "SSL handshake failed: certificate verify failed"));
         assert!(failed(Code::SSL, "SSL handshake failed: connection reset by peer"));
-        assert!(failed(Code::BrokerTransportFailure, "certificate"));
+        let ended = "error:0A000086:SSL routines::certificate verify failed";
+        assert!(!failed(Code::BrokerTransportFailure, ended));
+        assert!(failed(Code::BrokerTransportFailure, "Connection refused"));
     }
 }
