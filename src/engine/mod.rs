@@ -16,6 +16,7 @@
 //! queue as the data, into the checkpoint first. `acked <= applied <= ordered <= received` is
 //! asserted after every input.
 
+mod piece;
 mod talk;
 
 use std::{collections::VecDeque, time::Duration};
@@ -25,6 +26,8 @@ use crate::{
     checkpoint::{Advance, Part, Position},
     lsn::Lsn,
 };
+
+use piece::{End, Piece, PieceEnd};
 
 pub use talk::{Batch, EngineError, Input, Limits, Output, Share};
 
@@ -55,15 +58,6 @@ pub struct Engine {
     acknowledge: Option<Lsn>,
 }
 
-/// A place between two transactions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct End {
-    /// In the log that is read.
-    lsn: Lsn,
-    /// In the source's own; zero when it is not known.
-    source: Lsn,
-}
-
 /// A batch that is ordered and not applied.
 #[derive(Debug)]
 struct Flight {
@@ -92,27 +86,6 @@ enum Skip {
     Nothing,
     First(u64),
     Everything,
-}
-
-/// A whole transaction, or a part of one.
-#[derive(Debug)]
-struct Piece {
-    changes: Vec<Change>,
-    bytes: usize,
-    begin: Begin,
-    /// How many changes of its transaction come before these.
-    first_event: u64,
-    end: PieceEnd,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PieceEnd {
-    /// A transaction that is here as a whole.
-    Whole(End),
-    /// The last part of a transaction.
-    LastPart(End),
-    /// Any other part.
-    Part(Part),
 }
 
 /// The position between transactions that a keepalive named.
@@ -459,27 +432,6 @@ impl Engine {
     }
 }
 
-impl End {
-    /// The one that is later in the log that is read.
-    fn later(self, other: End) -> End {
-        if other.lsn > self.lsn { other } else { self }
-    }
-
-    /// The furthest of both, each for itself: what is read again goes back in the source's log.
-    fn furthest(self, other: End) -> End {
-        End { lsn: self.lsn.max(other.lsn), source: self.source.max(other.source) }
-    }
-}
-
-impl PieceEnd {
-    fn source(self) -> Lsn {
-        match self {
-            PieceEnd::Whole(end) | PieceEnd::LastPart(end) => end.source,
-            PieceEnd::Part(_) => Lsn::ZERO,
-        }
-    }
-}
-
 impl Open {
     fn cut(&mut self, end: PieceEnd) -> Piece {
         let changes = std::mem::take(&mut self.changes);
@@ -489,22 +441,5 @@ impl Open {
             size_of::<Piece>() + (changes.capacity() - changes.len()) * size_of::<Change>();
         let bytes = std::mem::take(&mut self.bytes) + around;
         Piece { changes, bytes, begin: self.begin, first_event, end }
-    }
-}
-
-impl Piece {
-    fn share(&self) -> Share {
-        Share {
-            xid: self.begin.xid,
-            commit_lsn: self.begin.commit_lsn,
-            committed_at: self.begin.committed_at,
-            first_event: self.first_event,
-            changes: self.changes.len(),
-            stamp: self.begin.stamp,
-            end: match self.end {
-                PieceEnd::Whole(end) | PieceEnd::LastPart(end) => Some(end.lsn),
-                PieceEnd::Part(_) => None,
-            },
-        }
     }
 }
