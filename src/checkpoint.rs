@@ -13,7 +13,10 @@
 
 use std::fmt;
 
-use crate::{change::Timestamp, lsn::Lsn};
+use crate::{
+    change::Timestamp,
+    lsn::{Lsn, Stamp},
+};
 
 /// A position of the graph in the log that is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -128,6 +131,9 @@ pub struct Checkpoint {
     pub lsn: Lsn,
     /// What is being applied again.
     pub replaying: Option<Replaying>,
+    /// The last change that was applied, where transactions are spread over partitions: a position
+    /// within one does not say what of it was seen.
+    pub last_change: Option<Stamp>,
     /// The writer that may write.
     pub epoch: Epoch,
     /// When the last applied source transaction committed.
@@ -180,4 +186,7 @@ pub struct Advance {
     pub source_lsn: Lsn,
     /// When the last source transaction in the step committed; `None` leaves what is there.
     pub committed_at: Option<Timestamp>,
+    /// The last change in the step, where each is a transaction of its own; `None` leaves what is
+    /// there.
+    pub last_change: Option<Stamp>,
 }

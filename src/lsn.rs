@@ -67,6 +67,12 @@ impl Stamp {
         Stamp { lsn, number: index.saturating_add(1).min(Self::NUMBER_MAX) }
     }
 
+    /// The transaction's commit position and the change's index in it, from 0; `None` for a row that
+    /// was read.
+    pub fn change(self) -> Option<(Lsn, u64)> {
+        Some((self.lsn, self.number.checked_sub(1)?))
+    }
+
     /// A row that was read when everything that was committed before `lsn` was there, and nothing
     /// that was committed at it or later.
     pub fn of_read(lsn: Lsn) -> Self {
@@ -79,6 +85,23 @@ impl fmt::Display for Stamp {
         write!(f, "{:016x}{:012x}", self.lsn.0, self.number)
     }
 }
+
+impl FromStr for Stamp {
+    type Err = ParseStampError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let other = || ParseStampError(text.to_owned());
+        let is_one = text.len() == Self::DIGITS && text.bytes().all(|it| it.is_ascii_hexdigit());
+        let (lsn, number) = text.split_at_checked(16).filter(|_| is_one).ok_or_else(other)?;
+        let number_of = |digits| u64::from_str_radix(digits, 16).map_err(|_| other());
+        Ok(Stamp { lsn: Lsn(number_of(lsn)?), number: number_of(number)? })
+    }
+}
+
+/// The text is not one of [`Stamp::DIGITS`] hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a stamp: expected 28 hexadecimal digits")]
+pub struct ParseStampError(String);
 
 /// The text is not of the form `X/Y` with two hexadecimal numbers of at most 32 bits.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -134,6 +157,10 @@ mod tests {
         let texts = stamps.map(|stamp| stamp.to_string());
         assert!(stamps.is_sorted() && texts.is_sorted(), "{texts:?}");
         assert!(texts.iter().all(|text| text.len() == Stamp::DIGITS), "{texts:?}");
+        assert_eq!(texts.map(|text| text.parse()), stamps.map(Ok));
+        for other in ["", "0", "00000000000000ff+00000000001", "é0000000000000ff00000000001"] {
+            assert!(other.parse::<Stamp>().is_err(), "{other}");
+        }
     }
 
     #[test]

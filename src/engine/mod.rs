@@ -380,7 +380,9 @@ impl Engine {
                 (Position::at(end.lsn), end.source.max(furthest))
             }
         };
-        let advance = self.order(to, source, last.1, oldest);
+        let stamps = shares.iter().filter_map(|share| share.stamp);
+        let last_change = stamps.filter(|stamp| stamp.change().is_some()).max();
+        let advance = Advance { last_change, ..self.order(to, source, last.1, oldest) };
         Some(Batch { changes, advance, whole_transactions, shares })
     }
 
@@ -425,7 +427,8 @@ impl Engine {
         committed_at: Option<Timestamp>,
         oldest: Option<Timestamp>,
     ) -> Advance {
-        let advance = Advance { from: self.ordered, to, source_lsn: source, committed_at };
+        let (from, last_change) = (self.ordered, None);
+        let advance = Advance { from, to, source_lsn: source, committed_at, last_change };
         self.ordered = to;
         self.flights.push_back(Flight { to, source, oldest });
         advance

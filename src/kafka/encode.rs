@@ -253,7 +253,8 @@ mod tests {
         to: Position,
     ) -> Vec<(Option<u64>, Option<u64>)> {
         let from = Position::default();
-        let advance = Advance { from, to, source_lsn: to.lsn, committed_at: None };
+        let advance =
+            Advance { from, to, source_lsn: to.lsn, committed_at: None, last_change: None };
         let changes = vec![insert(); shares.iter().map(|share| share.changes).sum()];
         let batch = Batch { changes, advance, whole_transactions: true, shares };
         let records = encoding.encode(batch).unwrap().0;
@@ -298,8 +299,13 @@ mod tests {
     fn with_several_partitions_every_batch_ends_with_a_heartbeat_in_each() {
         let (mut encoding, _copied) = encoding(4);
         let to = Position::at(Lsn(15));
-        let advance =
-            Advance { from: Position::default(), to, source_lsn: to.lsn, committed_at: None };
+        let advance = Advance {
+            from: Position::default(),
+            to,
+            source_lsn: to.lsn,
+            committed_at: None,
+            last_change: None,
+        };
         let Change::Insert { relation, .. } = insert() else { panic!() };
         let truncate = Change::Truncate { relations: vec![relation.clone()] };
         let (changes, shares) = (vec![insert(), truncate], vec![share(10, 0, 2, true)]);

@@ -125,9 +125,12 @@ impl Transactions {
         Transactions { copy: Some(copy), ..self }
     }
 
-    /// The same for one of several partitions that are applied side by side.
-    pub fn each_alone(decoder: Decoder, origin: Origin, reached: Lsn) -> Self {
-        Transactions { each_alone: true, ..Transactions::new(decoder.apart(), origin, reached) }
+    /// The same for one of several partitions that are applied side by side. `last` is the last
+    /// change that was applied: reading may begin within a transaction.
+    pub fn each_alone(decoder: Decoder, origin: Origin, reached: Lsn, last: Option<Stamp>) -> Self {
+        let last = last.and_then(Stamp::change).map(|(commit_lsn, index)| (commit_lsn, index, 0));
+        let transactions = Transactions::new(decoder.apart(), origin, reached);
+        Transactions { each_alone: true, last, ..transactions }
     }
 
     /// How many records were dropped, because they were seen before.

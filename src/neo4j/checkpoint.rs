@@ -24,7 +24,7 @@ use crate::{
     },
     copy::Progress,
     graph::statement::STAMP,
-    lsn::Lsn,
+    lsn::{Lsn, Stamp},
 };
 
 use super::{connect::Connection, copy_progress, error::Error, retry};
@@ -41,7 +41,7 @@ const RETURNED: &str = "c.lsn AS lsn, c.part_commit_lsn AS part_commit_lsn, c.pa
      c.replay_until AS replay_until, c.replay_lsn AS replay_lsn, \
      c.epoch AS epoch, c.committed_at AS committed_at, c.updated_at AS updated_at, \
      c.system_identifier AS system_identifier, c.timeline AS timeline, c.slot AS slot, \
-     c.partitions AS partitions, c.mapping_digest AS mapping_digest";
+     c.partitions AS partitions, c.last_change AS last_change, c.mapping_digest AS mapping_digest";
 
 /// The checkpoint of one log.
 const ONE: &str = "(c:_Wal2GraphCheckpoint {pipeline: $pipeline, log: $log})";
@@ -245,6 +245,7 @@ fn guard(follows: Follows) -> String {
 const LSN_OF_A_PARTITION: &str = "\
     c.lsn_text = CASE WHEN c.lsn < $source THEN $source_text ELSE c.lsn_text END, \
     c.lsn = CASE WHEN c.lsn < $source THEN $source ELSE c.lsn END, \
+    c.last_change = coalesce($last_change, c.last_change), \
     c.replay_lsn = CASE WHEN $to < c.replay_until THEN coalesce($replayed, c.replay_lsn) END, \
     c.replay_until = CASE WHEN $to < c.replay_until THEN c.replay_until END";
 
@@ -273,7 +274,8 @@ pub(super) fn advance_query(identity: &Identity, epoch: Epoch, advance: &Advance
         Follows::Partition => query
             .param("source", integer_of(source))
             .param("source_text", source.to_string())
-            .param("replayed", (source > Lsn::ZERO).then(|| integer_of(source))),
+            .param("replayed", (source > Lsn::ZERO).then(|| integer_of(source)))
+            .param("last_change", advance.last_change.map(|stamp| stamp.to_string())),
     };
     expect(query, identity, epoch, &advance.from)
 }
@@ -282,7 +284,8 @@ pub(super) fn advance_query(identity: &Identity, epoch: Epoch, advance: &Advance
 pub(super) fn replay_query(identity: &Identity, until: Lsn) -> Query {
     let text = format!(
         "MATCH {ONE} \
-         SET c.replay_until = CASE WHEN c.offset < $until THEN $until END, c.replay_lsn = 0"
+         SET c.replay_until = CASE WHEN c.offset < $until THEN $until END, c.replay_lsn = 0, \
+         c.last_change = null"
     );
     of(Query::new(text), identity).param("until", integer_of(until))
 }
@@ -343,6 +346,7 @@ pub(super) fn checkpoint_of(row: &Row) -> Result<Checkpoint, Error> {
         position: Position { lsn: at, part },
         lsn: complete,
         replaying,
+        last_change: last_change_of(row)?,
         epoch: Epoch(get(row, "epoch")?),
         committed_at: timestamp("committed_at")?,
         updated_at: timestamp("updated_at")?.unwrap_or_default(),
@@ -356,13 +360,20 @@ pub(super) fn checkpoint_of(row: &Row) -> Result<Checkpoint, Error> {
     })
 }
 
+fn last_change_of(row: &Row) -> Result<Option<Stamp>, Error> {
+    let text: Option<String> = get(row, "last_change")?;
+    text.map(|text| text.parse()).transpose().map_err(|_| edited("last_change"))
+}
+
 /// A field of a row that only this program writes.
 pub(super) fn get<'a, T: serde::Deserialize<'a>>(row: &'a Row, name: &str) -> Result<T, Error> {
-    row.get(name).map_err(|_| {
-        Error::Fatal(format!(
-            "`{name}` of a {LABEL} or {} node is missing or of another type: somebody edited it. \
-             Restore it, or run `wal2graph destroy` and copy again",
-            copy_progress::LABEL
-        ))
-    })
+    row.get(name).map_err(|_| edited(name))
+}
+
+fn edited(name: &str) -> Error {
+    Error::Fatal(format!(
+        "`{name}` of a {LABEL} or {} node is missing or of another type: somebody edited it. Restore it, or run \
+         `wal2graph destroy` and copy again",
+        copy_progress::LABEL
+    ))
 }

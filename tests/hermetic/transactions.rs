@@ -82,7 +82,7 @@ impl Partition {
         let decoder = Decoder::new(&self.catalog, DecodeOptions::default());
         let log = Log::Partition(TopicPartition { topic: "t".to_owned(), partition: 0 });
         let origin = Origin { system_identifier: "7".to_owned(), timeline: 1, log };
-        self.read_by(Transactions::each_alone(decoder, origin, Lsn::ZERO), 0).unwrap()
+        self.read_by(Transactions::each_alone(decoder, origin, Lsn::ZERO, None), 0).unwrap()
     }
 
     fn read_by(

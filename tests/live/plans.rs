@@ -70,7 +70,7 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
     for (lsn, (what, statement, rule)) in (100..).zip(every::statements(model)) {
         let (from, to) = (Position::at(Lsn(lsn)), Position::at(Lsn(lsn + 1)));
         let (advance, ready) = (
-            Advance { from, to, source_lsn: to.lsn, committed_at: None },
+            Advance { from, to, source_lsn: to.lsn, committed_at: None, last_change: None },
             Prepared::of(model, vec![statement]),
         );
         pipeline::Sink::write(&mut sink, advance, ready).await.unwrap();

@@ -127,7 +127,7 @@ async fn attempt(
     let decoder = Decoder::new(&shared.catalog, config.kafka()?.decoding);
     let origin = checkpoint.origin.clone();
     let transactions = match shared.topology.is_spread() {
-        true => Transactions::each_alone(decoder, origin, reached),
+        true => Transactions::each_alone(decoder, origin, reached, checkpoint.last_change),
         false => Transactions::new(decoder, origin, reached),
     };
     let (copy, copied) = CopyWatch::new(mapped_tables(shared));
@@ -224,7 +224,8 @@ async fn claim_and_reset(
     if from == to {
         return Ok(claimed);
     }
-    let advance = Advance { from, to, source_lsn: Lsn::ZERO, committed_at: None };
+    let advance =
+        Advance { from, to, source_lsn: Lsn::ZERO, committed_at: None, last_change: None };
     let mut writer = graph::writer(config, &shared.metrics, log.clone(), claimed.epoch)?;
     writer.reset(&advance, until).await?;
     let identity = graph::identity(config, log);

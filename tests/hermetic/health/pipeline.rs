@@ -168,8 +168,13 @@ async fn the_observer_is_told_once_a_batch_of_what_is_in_the_graph() {
         };
         let shares = Vec::from_iter((changes > 0).then_some(share));
         let to = Position::at(Lsn(to));
-        let advance =
-            Advance { from: Position::at(Lsn(1)), to, source_lsn: to.lsn, committed_at: None };
+        let advance = Advance {
+            from: Position::at(Lsn(1)),
+            to,
+            source_lsn: to.lsn,
+            committed_at: None,
+            last_change: None,
+        };
         let changes = vec![change(); changes];
         Batch { changes, advance, whole_transactions: true, shares }
     };

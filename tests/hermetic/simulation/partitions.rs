@@ -16,12 +16,12 @@ use std::{sync::Arc, time::Duration};
 use fastrand::Rng;
 use wal2graph::{
     change::Event,
-    checkpoint::{Log, Origin, Position, TopicPartition},
+    checkpoint::{Advance, Log, Origin, Position, TopicPartition},
     engine::{Batch, Engine, Input, Limits, Output},
     envelope::{DecodeOptions, Decoder},
     graph::{Circumstances, Mutations, Statement, memory::Memory, plan, statement::Reach},
     kafka::transactions::Transactions,
-    lsn::Lsn,
+    lsn::{Lsn, Stamp},
 };
 
 use super::{faults, schema, schema::Schema, seed_from_environment};
@@ -52,6 +52,8 @@ enum Fault {
     ResumedFromTheFurthest,
     /// Rows that were read by a publisher that is gone are taken when they come late.
     LateReadsTaken,
+    /// Who goes on within a transaction does not know which change of it came last.
+    LastChangeForgotten,
 }
 
 const ALL: &[Fault] = &[
@@ -62,6 +64,7 @@ const ALL: &[Fault] = &[
     Fault::UnsentValuesLeftOut,
     Fault::ResumedFromTheFurthest,
     Fault::LateReadsTaken,
+    Fault::LastChangeForgotten,
 ];
 
 /// What the graph has of a partition.
@@ -69,6 +72,7 @@ const ALL: &[Fault] = &[
 struct Applied {
     position: Position,
     lsn: Lsn,
+    last_change: Option<Stamp>,
 }
 
 /// A partition's pipeline, while it lives.
@@ -179,14 +183,14 @@ impl World {
     }
 
     fn begin(&mut self, partition: usize) -> Life {
-        let Applied { position, lsn } = self.applied[partition];
+        let Applied { position, lsn, last_change } = self.applied[partition];
         let decoder = Decoder::new(&self.source.catalog, DecodeOptions::default());
         let log = TopicPartition { topic: "t".to_owned(), partition: partition as i32 };
         let origin =
             Origin { system_identifier: "7".to_owned(), timeline: 1, log: Log::Partition(log) };
         let limits = Limits { batch_changes: self.rng.usize(1..20), ..Limits::DEFAULT };
         Life {
-            transactions: Transactions::each_alone(decoder, origin, lsn),
+            transactions: Transactions::each_alone(decoder, origin, lsn, last_change),
             engine: Engine::new(limits, position),
             next: position.lsn.0 as usize,
         }
@@ -195,7 +199,7 @@ impl World {
     /// One graph transaction, after the pieces that go before it. False: it died before it.
     fn write(&mut self, partition: usize, batch: Batch) -> bool {
         let stamps = batch.stamps();
-        let (to, lsn) = (batch.advance.to, batch.advance.source_lsn);
+        let Advance { to, source_lsn: lsn, last_change, .. } = batch.advance;
         let mut mutations = Mutations::default();
         for (change, stamp) in batch.changes.iter().zip(stamps) {
             let Ok(event) = self.schema.translate(change);
@@ -219,7 +223,10 @@ impl World {
         }
         others.iter().for_each(|it| self.memory.apply(&self.schema.model, it));
         let applied = &mut self.applied[partition];
-        *applied = Applied { position: to, lsn: applied.lsn.max(lsn) };
+        let last_change = last_change
+            .or(applied.last_change)
+            .filter(|_| self.fault != Some(Fault::LastChangeForgotten));
+        *applied = Applied { position: to, lsn: applied.lsn.max(lsn), last_change };
         true
     }
 

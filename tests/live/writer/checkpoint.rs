@@ -78,8 +78,13 @@ async fn parts_are_steps_too() {
         Position::at(Lsn(160)),
     ];
     for (number, pair) in places.windows(2).enumerate() {
-        let advance =
-            Advance { from: pair[0], to: pair[1], source_lsn: pair[1].lsn, committed_at: None };
+        let advance = Advance {
+            from: pair[0],
+            to: pair[1],
+            source_lsn: pair[1].lsn,
+            committed_at: None,
+            last_change: None,
+        };
         writer.write(&advance, &[graph.create_nodes(&[number as i64])]).await.unwrap();
         assert_eq!(graph.position().await, pair[1]);
     }

@@ -119,6 +119,8 @@ pub struct Publisher {
     /// The furthest position that each partition names.
     named: Vec<Lsn>,
     copied: Vec<bool>,
+    /// How many transactions of the log some publisher has begun to publish.
+    begun: usize,
     /// What dead publishers had on its way, and comes later.
     late: Queues,
     /// The same of rows that were read. It comes once their position was left behind.
@@ -140,6 +142,7 @@ impl Publisher {
             topic: vec![Vec::new(); partitions],
             named: vec![Lsn::ZERO; partitions],
             copied: vec![false; schema.model.tables.len()],
+            begun: 0,
             late: vec![VecDeque::new(); partitions],
             late_reads: vec![VecDeque::new(); partitions],
         };
@@ -161,11 +164,16 @@ impl Publisher {
         let next = source.log.iter().filter(|it| it.end <= position).count();
         let to_copy = self.copied.iter().position(|copied| !copied);
         let mut queues = self.queues();
-        if let Some(table) = to_copy.filter(|_| rng.bool() || next == source.log.len()) {
+        // A row is never older than what precedes it: nothing is read before each partition has what
+        // the furthest one has.
+        let level = self.named.iter().all(|named| *named <= position);
+        let its_turn = level && (rng.bool() || next == source.log.len());
+        if let Some(table) = to_copy.filter(|_| its_turn) {
+            // What ran when this publisher began has ended: a dead one may have published it.
             self.copy(
                 TableIndex(table),
                 position,
-                &source.states[rng.usize(next..source.states.len())],
+                &source.states[rng.usize(next.max(self.begun)..source.states.len())],
                 &mut queues,
                 source,
             );
@@ -181,6 +189,7 @@ impl Publisher {
         for index in next..end {
             self.transaction(source, index, rng, &mut queues);
         }
+        self.begun = self.begun.max(end);
         let reached = source.log[next..end].last().map_or(position, |it| it.end);
         self.heartbeats(reached, &mut queues);
         if self.dies(rng, may_die) {
