@@ -227,6 +227,13 @@ pub struct PublishArgs {
     /// scripts and schedules.
     #[arg(long, value_name = "LSN", value_parser = until)]
     pub until: Option<UntilArg>,
+    /// Begin a new topic where the graph of `run` is, without a copy
+    ///
+    /// Puts Kafka between a graph that `run` keeps and its source: the topic begins with what the
+    /// graph may not have yet. Stop `run` first; `apply` then takes the graph over. A topic that has
+    /// begun goes on as it does without this.
+    #[arg(long)]
+    pub from_graph: bool,
 }
 
 /// What `apply` takes.

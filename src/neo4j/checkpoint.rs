@@ -193,6 +193,36 @@ fn create_query(pipeline: &str, new: &NewCheckpoint) -> Query {
     }
 }
 
+/// The checkpoint of a slot becomes that of a topic's only partition, at its first record, with a new
+/// epoch. False when it is not as it was read: then nothing is written.
+pub async fn hand_over(
+    connection: &Connection,
+    from: &Identity,
+    as_read: &Checkpoint,
+    to: &TopicPartition,
+) -> Result<bool, Error> {
+    let text = format!(
+        "MATCH {ONE} WHERE c.epoch = $epoch AND c.lsn = $lsn \
+         SET c.log = $to, c.topic = $topic, c.partition = $partition, c.partitions = 1, c.offset = 0, \
+         c.epoch = c.epoch + 1, c.updated_at = $now REMOVE c.slot"
+    );
+    let query = of(Query::new(text), from)
+        .param("epoch", as_read.epoch.0)
+        .param("lsn", integer_of(as_read.lsn))
+        .param("to", Log::Partition(to.clone()).name())
+        .param("topic", to.topic.as_str())
+        .param("partition", i64::from(to.partition))
+        .param("now", Utc::now());
+    let once = |query| async {
+        let mut transaction = connection.begin().await?;
+        transaction.run(lock_query(from)).await?;
+        let did = transaction.run(query).await?;
+        transaction.commit().await?;
+        Ok(passed(&did))
+    };
+    retry::while_transient(|| once(query.clone())).await
+}
+
 fn of(query: Query, identity: &Identity) -> Query {
     query.param("pipeline", identity.pipeline.as_str()).param("log", identity.log.name())
 }

@@ -22,6 +22,7 @@
 mod partition;
 mod replaying;
 pub(super) mod start;
+mod take_over;
 mod together;
 pub(super) mod topology;
 
@@ -112,6 +113,7 @@ impl<'a> Apply<'a> {
         let model = Arc::new(mapping.model.clone());
         let graph = graph::open(config, &model).await?;
         let asking = Asking::new(config.kafka()?)?;
+        take_over::of_run(config, &catalog, &asking, &graph).await?;
         let topology = Topology::look(config, &asking, &graph).await?;
         if topology.is_spread() {
             let refusals = mapping.refusals_of_partitions();

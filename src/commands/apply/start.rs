@@ -156,7 +156,7 @@ pub fn check_checkpoint(
 }
 
 /// What the first records from an offset on say.
-async fn first(
+pub(super) async fn first(
     asking: &Asking,
     catalog: &Catalog,
     at: &TopicPartition,
@@ -223,6 +223,16 @@ fn end_of(said: &Decoded) -> Option<Lsn> {
         | Decoded::Foreign { source, .. }
         | Decoded::Message { source } => source.place.as_ref()?.end,
         Decoded::Heartbeat { end_lsn, .. } => *end_lsn,
+        _ => None,
+    }
+}
+
+/// The position and the history that a heartbeat names.
+pub(super) fn named(said: &Decoded) -> Option<(Lsn, &History)> {
+    match said {
+        Decoded::Heartbeat { end_lsn: Some(end), history: Some(history), .. } => {
+            Some((*end, history))
+        }
         _ => None,
     }
 }

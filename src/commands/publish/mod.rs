@@ -13,6 +13,7 @@
 
 mod acknowledge;
 mod copy;
+mod from_graph;
 mod start;
 
 use std::{
@@ -69,7 +70,8 @@ pub async fn execute(config: &Config, args: &PublishArgs) -> Result<(), CommandE
     let metrics = Arc::new(Metrics::new(&config.pipeline, config.http.limits));
     let _serving = serve::start(config, &metrics).await?;
     let has_written = AtomicBool::new(false);
-    let publish = Publish { config, metrics: metrics.clone(), has_written };
+    let from_graph = args.from_graph;
+    let publish = Publish { config, metrics: metrics.clone(), has_written, from_graph };
     let mut until = args.until;
     lives::live(&metrics, async |stop| publish.attempt(&mut until, stop).await).await
 }
@@ -80,6 +82,8 @@ struct Publish<'a> {
     metrics: Arc<Metrics>,
     /// A life before has written to the topic: if it is gone, its records are.
     has_written: AtomicBool,
+    /// A new topic begins where the graph is.
+    from_graph: bool,
 }
 
 /// Everything that a life needs, connected.
@@ -152,7 +156,12 @@ impl Publish<'_> {
         let tail = tail::read(kafka).await?;
         let partitions = tail.partitions()?;
         let slot = postgres::setup::slot(&client, &config.slot).await?;
-        let position = match start::decide(config, &tail, slot.as_ref(), &history)? {
+        let start = start::decide(config, &tail, slot.as_ref(), &history)?;
+        let copied = match self.from_graph && tail.is_empty() {
+            true => from_graph::tables(config, &catalog, &mapping, &history, start).await?,
+            false => tail.copied(),
+        };
+        let position = match start {
             start::Start::At(lsn) => lsn,
             start::Start::First => {
                 setup::create_publication(config, &client, &mapping).await?;
@@ -169,7 +178,7 @@ impl Publish<'_> {
         let encoder = Encoder::new(self.names(history.clone()), &catalog);
         let next = tail.0.iter().map(|partition| partition.next);
         let producer = Producer::new(kafka, topic.message_bytes_max(), next)?;
-        let copied = watch::Sender::new(tail.copied());
+        let copied = watch::Sender::new(copied);
         // The brokers get to know the producer, and every partition says where it is.
         let first = heartbeat(&encoder, position, &copied.borrow(), partitions);
         producer.produce(&[first]).await?;

@@ -12,6 +12,7 @@ mod publish;
 mod readiness;
 mod routes;
 mod security;
+mod take_over;
 mod topic;
 
 use std::{fs, sync::OnceLock};

@@ -1,0 +1,102 @@
+//! A graph that `run` keeps goes over to a topic.
+//!
+//! ```text
+//! slot's checkpoint at L, the topic's first heartbeat at E <= L  -->  partition's checkpoint: offset 0, lsn L
+//! ```
+//!
+//! The topic has everything after E and the graph everything through L, so nothing is missing between
+//! them, and what both have is known by its place. The checkpoint stays one node: a `run` that still
+//! writes does not find it any more, and is refused.
+
+use crate::{
+    catalog::Catalog,
+    checkpoint::{Checkpoint, Log, TopicPartition},
+    config::Config,
+    kafka::offsets::Asking,
+    lsn::Lsn,
+    neo4j::{self, Connection, copy_progress},
+};
+
+use super::{
+    super::{CommandError, graph::identity},
+    start,
+};
+
+/// Hands the graph over, if it is one of `run` on this pipeline's slot and the topic goes on from
+/// it; does nothing to any other.
+pub async fn of_run(
+    config: &Config,
+    catalog: &Catalog,
+    asking: &Asking,
+    graph: &Connection,
+) -> Result<(), CommandError> {
+    let checkpoints = neo4j::checkpoint::read_all(graph, &config.pipeline).await?;
+    let slot = Log::Slot(config.slot.clone());
+    let [checkpoint] = checkpoints.as_slice() else { return Ok(()) };
+    let options = config.kafka()?;
+    if checkpoint.origin.log != slot || options.reads_several() {
+        return Ok(());
+    }
+    let topic = options.topic.as_str().to_owned();
+    match asking.partitions(&topic).await? {
+        None => return Ok(()),
+        Some(1) => {}
+        Some(count) => {
+            return refuse(format!(
+                "it goes over to a topic with one partition, and {topic} has {count}"
+            ));
+        }
+    }
+    let at = TopicPartition { topic, partition: 0 };
+    let begins = begins(catalog, asking, &at, checkpoint).await?;
+    let is_copied = copy_progress::read(graph, &config.pipeline).await?.is_empty();
+    if !is_copied || checkpoint.position.part.is_some() {
+        return refuse(
+            "it is in the middle of a copy or a transaction: let `run` finish".to_owned(),
+        );
+    }
+    if begins > checkpoint.lsn {
+        return refuse(format!(
+            "{at} begins at {begins}, and the graph is at {}: what is between would be lost",
+            checkpoint.lsn
+        ));
+    }
+    let identity = identity(config, slot);
+    if !neo4j::checkpoint::hand_over(graph, &identity, checkpoint, &at).await? {
+        let what = "`run` has just written to the graph: stop it, apply goes on from there";
+        return Err(CommandError::NotYet(what.to_owned()));
+    }
+    tracing::info!(%at, lsn = %checkpoint.lsn, "the graph goes over from the slot to the topic");
+    Ok(())
+}
+
+/// The position from which on the topic has everything.
+async fn begins(
+    catalog: &Catalog,
+    asking: &Asking,
+    at: &TopicPartition,
+    checkpoint: &Checkpoint,
+) -> Result<Lsn, CommandError> {
+    let log = asking.log(at).await?;
+    if log.end == 0 {
+        return Err(CommandError::NotYet(format!("{at} has no records yet")));
+    }
+    let said = start::first(asking, catalog, at, log.start, &log).await?;
+    let named = said.iter().find_map(start::named);
+    let (Some((begins, history)), 0) = (named, log.start) else {
+        return refuse(format!("{at} does not say where it begins"));
+    };
+    let origin = &checkpoint.origin;
+    match (&history.system_identifier, history.timeline)
+        == (&origin.system_identifier, origin.timeline)
+    {
+        true => Ok(begins),
+        false => refuse(format!("{at} is of another database cluster")),
+    }
+}
+
+fn refuse<T>(why: String) -> Result<T, CommandError> {
+    Err(CommandError::Definite(format!(
+        "`run` made this graph: {why}. Or name another pipeline, and fill a graph of its own from the topic"
+    )))
+}

@@ -1,0 +1,60 @@
+//! A topic that begins where a graph of `run` is, instead of with a copy.
+//!
+//! ```text
+//! slot: confirmed E <= checkpoint L     the topic begins at E; what is before L the graph has
+//! ```
+//!
+//! The graph has all rows, so the topic counts every table as copied, and needs only what comes
+//! after the slot's position. Nothing is lost between: the slot never passes the graph's checkpoint.
+
+use crate::{
+    catalog::Catalog,
+    checkpoint::Log,
+    config::Config,
+    envelope::History,
+    mapping::Mapping,
+    neo4j::{self, Connection, connect::ANSWER_LIMIT, copy_progress},
+};
+
+use super::{CommandError, start::Start};
+
+/// The tables whose rows the graph has: all mapped ones, or an error that says what is missing.
+pub async fn tables(
+    config: &Config,
+    catalog: &Catalog,
+    mapping: &Mapping,
+    history: &History,
+    begin: Start,
+) -> Result<Vec<u32>, CommandError> {
+    let stop = |why: String| {
+        Err(CommandError::Definite(format!(
+            "--from-graph: {why}. Without --from-graph the topic begins with a copy of the tables"
+        )))
+    };
+    let Start::At(begin) = begin else {
+        return stop(format!("there is no slot {}, so `run` has made no graph", config.slot));
+    };
+    let graph = Connection::new(config.graph()?, ANSWER_LIMIT)?;
+    let checkpoints = neo4j::checkpoint::read_all(&graph, &config.pipeline).await?;
+    let [checkpoint] = checkpoints.as_slice() else {
+        return stop(format!("the graph is not one that `run` made as {:?}", config.pipeline));
+    };
+    let origin = &checkpoint.origin;
+    if origin.log != Log::Slot(config.slot.clone()) {
+        return stop(format!("the graph follows {}, not the slot {}", origin.log, config.slot));
+    }
+    if (&origin.system_identifier, origin.timeline)
+        != (&history.system_identifier, history.timeline)
+    {
+        return stop("the graph is of another database cluster".to_owned());
+    }
+    if checkpoint.mapping_digest != mapping.digest() {
+        return stop("the mapping has changed since the graph was made".to_owned());
+    }
+    let progress = copy_progress::read(&graph, &config.pipeline).await?;
+    if !progress.is_empty() || begin > checkpoint.lsn {
+        return stop("`run` has not finished its copy: let it".to_owned());
+    }
+    let mapped = mapping.published_tables().filter_map(|name| catalog.table(name));
+    Ok(mapped.map(|table| table.oid).collect())
+}
