@@ -108,6 +108,13 @@ impl Results {
         })
     }
 
+    /// Takes over what an earlier run has measured, but for these parts.
+    pub fn keep(&mut self, earlier: Results, parts: &[String]) {
+        self.started_at = earlier.started_at;
+        self.figures.extend(earlier.figures.into_iter().filter(|it| !parts.contains(&it.part)));
+        self.ratios.extend(earlier.ratios.into_iter().filter(|it| !parts.contains(&it.part)));
+    }
+
     /// Adds what a part has measured.
     pub fn add(&mut self, taken: Taken) {
         self.figures.extend(taken.figures);

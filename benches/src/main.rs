@@ -40,6 +40,9 @@ struct Arguments {
     /// Where the results go, as JSON
     #[arg(long, default_value = "target/benchmarks.json")]
     output: PathBuf,
+    /// Keep what --output has of parts that are not measured this time
+    #[arg(long)]
+    add: bool,
     /// Only write the page from the results that --output names, without a run
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
@@ -78,6 +81,10 @@ async fn main() -> Result<()> {
     };
     let lab = Lab::start(&arguments.program, arguments.rounds).await?;
     let mut results = Results::new(&lab).await?;
+    if arguments.add {
+        let names: Vec<String> = parts.iter().map(|it| format!("{it:?}").to_lowercase()).collect();
+        results.keep(serde_json::from_slice(&fs::read(&arguments.output)?)?, &names);
+    }
     for part in parts {
         println!("{part:?}");
         let taken = match part {

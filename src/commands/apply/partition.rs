@@ -84,17 +84,22 @@ impl<P: Prepare> Prepare for Unsettled<P> {
 }
 
 /// Applies the partition until it is stopped, has reached its target, or something has to be changed
-/// first.
+/// first. While it `is_ours`: whoever went on with one that was taken away would claim it from its new
+/// owner.
 pub async fn live(
     shared: &Shared,
     at: &TopicPartition,
+    is_ours: impl Fn() -> bool,
     stop: &watch::Receiver<bool>,
 ) -> Result<Ended, CommandError> {
     let mut pause = Pause::default();
     loop {
+        if !is_ours() {
+            return Ok(Ended::Stopped);
+        }
         let started = Instant::now();
         let error = match attempt(shared, at, stop).await {
-            Err(error) if error.is_transient() && !*stop.borrow() => error,
+            Err(error) if error.is_transient() && !*stop.borrow() && is_ours() => error,
             ended => return ended,
         };
         let pause = pause.after(started.elapsed());

@@ -112,7 +112,7 @@ impl Together {
                 _ = self.assignment.changed() => {}
                 Some(done) = self.tasks.join_next() => {
                     let done = done.map_err(PipelineError::Bug)?;
-                    self.ended(done).await?;
+                    self.ended(done)?;
                 }
                 () = sleep(REST_INTERVAL), if rest => {
                     if self.is_everything_applied().await? {
@@ -141,34 +141,37 @@ impl Together {
             }
             let (stop, stopping) = watch::channel(false);
             self.running.insert(at.clone(), Running { number, stop });
-            let shared = self.shared.clone();
+            let (shared, assignment) = (self.shared.clone(), self.assignment.clone());
             self.tasks.spawn(async move {
-                let ended = partition::live(&shared, &at, &stopping).await;
+                let is_ours = || assignment.borrow().get(&at) == Some(&number);
+                let ended = partition::live(&shared, &at, is_ours, &stopping).await;
+                if ended.as_ref().is_err_and(is_fenced) {
+                    let mut assignment = assignment.clone();
+                    let lost = assignment.wait_for(|it| it.get(&at) != Some(&number));
+                    // Whether it is lost or not is looked at in any case.
+                    let _ = timeout(FENCED_PATIENCE, lost).await;
+                }
                 Done { at, number, ended }
             });
         }
     }
 
-    async fn ended(&mut self, done: Done) -> Result<(), CommandError> {
+    /// A failure of a partition that is still ours is one of all.
+    fn ended(&mut self, done: Done) -> Result<(), CommandError> {
         let Done { at, number, ended } = done;
         self.running.remove(&at);
-        let failed = match ended {
+        let is_ours = self.assignment.borrow().get(&at) == Some(&number);
+        match ended {
             Ok(Ended::Reached) => {
                 self.reached.insert(at);
                 return Ok(());
             }
-            Ok(Ended::Stopped) => None,
-            Err(error) => Some(error),
-        };
-        if let Some(error) = failed {
-            let patience = if is_fenced(&error) { FENCED_PATIENCE } else { Duration::ZERO };
-            let mut assignment = self.assignment.clone();
-            let lost = assignment.wait_for(|assignment| assignment.get(&at) != Some(&number));
-            if timeout(patience, lost).await.is_err() {
+            Ok(Ended::Stopped) => {}
+            Err(error) if is_ours => {
                 self.shared.metrics.partition_gone(&at);
                 return Err(error);
             }
-            tracing::info!(%at, %error, "the partition was taken away");
+            Err(error) => tracing::info!(%at, %error, "the partition was taken away"),
         }
         self.shared.metrics.partition_gone(&at);
         Ok(())

@@ -106,7 +106,7 @@ impl Postgres {
             ("wal_level", "logical"),
             ("fsync", "off"),
             ("max_wal_senders", "50"),
-            ("max_replication_slots", "50"),
+            ("max_replication_slots", "500"),
             ("max_connections", "200"),
             ("listen_addresses", "127.0.0.1"),
             ("unix_socket_directories", socket_directory.as_str()),
