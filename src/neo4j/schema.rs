@@ -238,7 +238,8 @@ pub async fn violations<'a>(
 pub async fn may_change_schema(connection: &Connection) -> Result<(), Error> {
     let mut transaction = connection.begin().await?;
     let text = format!(
-        "CREATE CONSTRAINT _wal2graph_checkpoint IF NOT EXISTS FOR (c:{LABEL}) REQUIRE (c.pipeline) IS UNIQUE"
+        "CREATE CONSTRAINT _wal2graph_checkpoint_log IF NOT EXISTS FOR (c:{LABEL}) \
+         REQUIRE (c.pipeline, c.log) IS UNIQUE"
     );
     transaction.run(Query::new(text)).await?;
     transaction.rollback().await;
