@@ -153,7 +153,10 @@ async fn holder(connection: &Connection, identity: &Identity) -> Result<Option<H
     let field = |row: &Row, name: &str| row.get::<String>(name).unwrap_or_default();
     let log = identity.log.name();
     let is_claim = |row: &&Row| {
-        let is_ours = field(row, "pipeline") == identity.pipeline && field(row, "log") == log;
+        // A copy's progress is the pipeline's, of whatever log.
+        let of_log = field(row, "log");
+        let is_ours =
+            field(row, "pipeline") == identity.pipeline && (of_log.is_empty() || of_log == log);
         is_ours && field(row, "query").contains(CLAIM_MARK)
     };
     for claim in rows.iter().filter(is_claim) {

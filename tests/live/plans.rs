@@ -152,6 +152,9 @@ fn scans_beside_the_rows(text: &str) -> &'static [&'static str] {
     } else if text.contains("(p:_Wal2GraphCopy {pipeline: $pipeline})") {
         // All progress of a pipeline: two nodes a range, while it is copied.
         &["NodeByLabelScan"]
+    } else if text.starts_with("MATCH (c:_Wal2GraphCheckpoint {pipeline: $pipeline}) RETURN") {
+        // All checkpoints of a pipeline: there is one for each partition, and few pipelines.
+        &["NodeByLabelScan"]
     } else {
         &[]
     }
