@@ -99,6 +99,8 @@ struct Open {
     begin: Begin,
     /// Its place in the source's log.
     commit_lsn: Lsn,
+    /// A record behind its first was passed over: that may have been its last one.
+    passed_over: bool,
 }
 
 impl Transactions {
@@ -168,8 +170,12 @@ impl Transactions {
     }
 
     /// The record at `offset`, which [`Transactions::record`] could not read, is done with: what is
-    /// behind it may be applied.
-    pub fn pass_over(&self, offset: u64, events: &mut Vec<Event>) {
+    /// behind it may be applied. If it was the last of a transaction, that ends where the next one
+    /// begins.
+    pub fn pass_over(&mut self, offset: u64, events: &mut Vec<Event>) {
+        if let Some(open) = &mut self.open {
+            open.passed_over = true;
+        }
         self.pass(Span { began: offset, end: offset + 1 }, events);
     }
 
@@ -275,6 +281,7 @@ impl Transactions {
             self.through = self.through.max(end);
             return Ok(());
         }
+        self.end_passed_over(span, place.commit_lsn, events);
         let begin = match &self.open {
             Some(open) if open.commit_lsn == place.commit_lsn => open.begin,
             Some(open) => {
@@ -288,13 +295,26 @@ impl Transactions {
                 begin
             }
         };
-        self.open = Some(Open { begin, commit_lsn: place.commit_lsn });
+        let passed_over = self.open.as_ref().is_some_and(|open| open.passed_over);
+        self.open = Some(Open { begin, commit_lsn: place.commit_lsn, passed_over });
         self.last = Some(at);
         events.extend(change.map(Event::Change));
         if let Some(end) = place.end {
             self.end(span, end, events);
         }
         Ok(())
+    }
+
+    /// The end of the open transaction was in a record that was passed over, if another one begins.
+    /// Where it was is not known; that it was behind the commit is.
+    fn end_passed_over(&mut self, next: Span, commit_lsn: Lsn, events: &mut Vec<Event>) {
+        if let Some(open) = &self.open
+            && open.passed_over
+            && open.commit_lsn != commit_lsn
+        {
+            let (before, end) = (Span { end: next.began, ..next }, open.commit_lsn);
+            self.end(before, end, events);
+        }
     }
 
     /// The open transaction ends at an LSN.

@@ -92,7 +92,10 @@ impl Partition {
     ) -> Result<Vec<Event>, RecordError> {
         let mut events = Vec::new();
         for (offset, record) in self.records.iter().enumerate().skip(from) {
-            transactions.record(offset as u64, record, &mut events)?;
+            match transactions.record(offset as u64, record, &mut events) {
+                Err(RecordError::Malformed(_)) => transactions.pass_over(offset as u64, &mut events),
+                taken => taken?,
+            }
         }
         Ok(events)
     }
@@ -204,6 +207,15 @@ fn a_transaction_without_an_end_stops() {
     partition.transaction(0x200, &[(3, 3)], 0..1);
     let error = partition.events(0, 0).unwrap_err();
     assert_eq!(error, RecordError::NoEnd { open: Lsn(0x100), found: Lsn(0x200) });
+}
+
+#[test]
+fn a_transaction_whose_last_record_was_passed_over_ends_where_the_next_begins() {
+    let mut partition = Partition::new();
+    partition.transaction(0x100, &[(1, 1), (2, 2)], 0..2);
+    partition.transaction(0x200, &[(3, 3)], 0..1);
+    partition.records[1].value = Some(Bytes::from_static(b"no envelope"));
+    assert_eq!(partition.events(0, 0).unwrap(), "B0 1 C2=100 B2 3 C3=230");
 }
 
 #[test]
