@@ -5,7 +5,7 @@ use std::time::Duration;
 use neo4rs::Query;
 use tokio::time::sleep;
 
-use crate::support::{Pipeline, eventually, graph};
+use crate::support::{Pipeline, eventually, graph, until};
 
 #[tokio::test]
 async fn run_follows_changes_and_ends_well_on_sigterm() {
@@ -89,9 +89,11 @@ async fn a_second_instance_waits_for_the_slot() {
     pipeline.catch_up().await;
     let first = pipeline.start();
     let held = "SELECT active FROM pg_replication_slots WHERE slot_name = 'wal2graph_' || $1";
-    while !pipeline.sql.query_one(held, &[&pipeline.name]).await.unwrap().get::<_, bool>(0) {
-        sleep(Duration::from_millis(100)).await;
-    }
+    until("the first holds the slot", async || {
+        let row = pipeline.sql.query_opt(held, &[&pipeline.name]).await.unwrap();
+        row.is_some_and(|row| row.get(0))
+    })
+    .await;
     let second = pipeline.start();
     sleep(Duration::from_secs(3)).await;
     pipeline.sql.batch_execute("INSERT INTO sc_things VALUES (1)").await.unwrap();
@@ -124,8 +126,8 @@ async fn check_finds_what_keeps_a_role_from_running() {
     let role = format!("weak_{}", pipeline.name);
     let sql = format!("CREATE ROLE {role} LOGIN");
     pipeline.sql.batch_execute(&sql).await.unwrap();
-    let mut command = pipeline.command_as(&role, &["check"]);
-    let check = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let command = pipeline.command_as(&role, &["check"]);
+    let check = crate::support::output(command).await;
     let report = String::from_utf8_lossy(&check.stdout).into_owned();
     for expected in [
         format!("ALTER ROLE {role} REPLICATION"),

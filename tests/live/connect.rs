@@ -17,7 +17,7 @@ use wal2graph::{
 };
 use wal2graph_servers::{Postgres, PostgresOptions};
 
-use crate::support::{Running, client, neo4j, postgres, unique};
+use crate::support::{Running, client, neo4j, output, postgres, unique};
 
 use self::certificates::{Authority, Identity, self_signed};
 
@@ -315,11 +315,9 @@ async fn a_certificate_logs_in() {
     let schema = "CREATE TABLE ct_things (id int PRIMARY KEY); INSERT INTO ct_things VALUES (1)";
     client(&server.url(&database)).await.batch_execute(schema).await.unwrap();
     let source = with("holder", authority).replace("/postgres?", &format!("/{database}?"));
-    let output = tokio::task::spawn_blocking(move || {
-        let mut command = program(&["run", "--until", "current"]);
-        command.args(["--source-url", &source]).output().unwrap()
-    });
-    let output = output.await.unwrap();
+    let mut command = program(&["run", "--until", "current"]);
+    command.args(["--source-url", &source]);
+    let output = output(command).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -367,8 +365,7 @@ async fn the_program_waits_for_a_server_that_is_down_and_gives_up_on_a_wrong_pas
     assert_eq!(waiting.terminate(Duration::from_secs(10)).await, Some(0));
     let Secured { server, .. } = secured().await;
     let wrong = url(server, "secure:wrong", "localhost", "");
-    let mut command = program(&["run", "--source-url", &wrong]);
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let output = output(program(&["run", "--source-url", &wrong])).await;
     let log = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{log}");
     assert!(log.contains("Check the user and the password") && !log.contains("wrong"), "{log}");
@@ -391,10 +388,7 @@ async fn the_environment_is_enough() {
     let mut without = program(&["plan"]);
     without.envs(variables).env_remove("PGPASSWORD");
     command.env("PGPASSWORD", "right");
-    let (with, without) =
-        tokio::task::spawn_blocking(move || (command.output().unwrap(), without.output().unwrap()))
-            .await
-            .unwrap();
+    let (with, without) = (output(command).await, output(without).await);
     assert!(with.status.success(), "{}", String::from_utf8_lossy(&with.stderr));
     let log = String::from_utf8_lossy(&without.stderr);
     assert!(!without.status.success() && log.contains("PGPASSWORD"), "{log}");

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use neo4rs::Query;
 use tokio::time::sleep;
 
-use crate::support::{Pipeline, client, graph, new_database, postgres};
+use crate::support::{Pipeline, client, graph, new_database, postgres, until};
 
 /// How long a large transaction may take to arrive, on a busy machine and in a debug build.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -62,15 +62,10 @@ async fn an_idle_pipeline_lets_the_log_of_other_databases_go() {
     // The slot's restart position follows the server's own records of running transactions, every 15 s.
     let retained = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::int8 \
         FROM pg_replication_slots WHERE slot_name = 'wal2graph_' || $1";
-    let started = std::time::Instant::now();
-    loop {
+    until("the log is let go", async || {
         let row = pipeline.sql.query_one(retained, &[&pipeline.name]).await.unwrap();
-        let bytes: i64 = row.get(0);
-        if bytes < 1 << 20 {
-            break;
-        }
-        assert!(started.elapsed() < Duration::from_secs(60), "{bytes} bytes are kept");
-        sleep(Duration::from_millis(500)).await;
-    }
+        row.get::<_, i64>(0) < 1 << 20
+    })
+    .await;
     drop(running);
 }

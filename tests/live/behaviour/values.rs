@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::support::{Pipeline, client, eventually, holds, postgres, unique};
+use crate::support::{Pipeline, client, eventually, holds, postgres, unique, until};
 
 #[tokio::test]
 async fn settings_of_database_and_role_change_no_value_copied_or_streamed() {
@@ -55,11 +55,12 @@ async fn a_limit_on_idle_sessions_ends_none_of_ours() {
     pipeline.sql.batch_execute("INSERT INTO il_things VALUES (1)").await.unwrap();
     eventually("it streams", "RETURN EXISTS { (:IlThing {id: 1}) } AS yes").await;
     let mut before = None;
-    while before.is_none() {
-        sleep(Duration::from_millis(50)).await;
+    until("the slot is in use", async || {
         let row = pipeline.sql.query_one(walsender, &[&pipeline.name]).await.unwrap();
         before = row.get::<_, Option<i32>>(0);
-    }
+        before.is_some()
+    })
+    .await;
     // Longer than the limit and the moment that a server gets that seems to shut down.
     sleep(Duration::from_secs(4)).await;
     let after = pipeline.sql.query_one(walsender, &[&pipeline.name]).await.unwrap();

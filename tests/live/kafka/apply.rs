@@ -3,14 +3,13 @@
 mod faults;
 mod resets;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 use tokio::time::sleep;
 use wal2graph::lsn::Lsn;
 
 use super::feed::Feed;
-use crate::support::PATIENCE;
 
 /// A feed with a copy of three rows and two transactions, applied.
 async fn applied(prefix: &str) -> Feed {
@@ -25,15 +24,6 @@ async fn applied(prefix: &str) -> Feed {
 }
 
 const APPLIED: &str = "1:copied 4:new->1 30:moved";
-
-/// Waits until the graph has everything before an offset.
-async fn until_applied(feed: &Feed, offset: u64) {
-    let started = Instant::now();
-    while feed.applied().await < offset {
-        assert!(started.elapsed() < PATIENCE, "{offset} is not applied");
-        sleep(Duration::from_millis(50)).await;
-    }
-}
 
 #[tokio::test]
 async fn a_topic_becomes_the_graph_and_a_restart_goes_on() {
@@ -81,14 +71,14 @@ async fn a_second_instance_waits_and_takes_over() {
     let mut first = feed.start(&[], &logs[0]);
     let changes = [feed.insert(7, "by the first", None)];
     let offset = feed.commit(&changes).await;
-    until_applied(&feed, offset).await;
+    feed.until_applied(offset).await;
     let second = feed.start(&[], &logs[1]);
     sleep(Duration::from_secs(2)).await;
     let epoch = feed.checkpoint().await.unwrap().epoch;
     assert_eq!(first.terminate(Duration::from_secs(15)).await, Some(0));
     let changes = [feed.insert(8, "by the second", None)];
     let offset = feed.commit(&changes).await;
-    until_applied(&feed, offset).await;
+    feed.until_applied(offset).await;
     assert_eq!(feed.checkpoint().await.unwrap().epoch.0, epoch.0 + 1, "claimed once");
     drop(second);
 }

@@ -6,7 +6,7 @@ use tempfile::NamedTempFile;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::{feed::Feed, kafka};
-use crate::support::{PATIENCE, Pipeline, graph};
+use crate::support::{PATIENCE, Pipeline, graph, until};
 
 /// What is wrong with a node, by the schema.
 fn faults(node: &Value) -> Vec<String> {
@@ -83,13 +83,11 @@ async fn of_apply_also_while_it_replays() {
     kafka().reset_offsets(&feed.group(), &feed.topic, &["--to-earliest"]).unwrap();
     let log = NamedTempFile::new().unwrap();
     let running = feed.start(&[], &log);
-    let (started, epoch) = (Instant::now(), nodes[0]["epoch"].clone());
-    loop {
+    let epoch = nodes[0]["epoch"].clone();
+    until("it ends", async || {
         let nodes = are_as_the_schema_says(&feed.pipeline.name).await;
-        if nodes[0]["epoch"] != epoch && nodes[0].get("replay_until").is_none() {
-            break;
-        }
-        assert!(started.elapsed() < PATIENCE, "it ends");
-    }
+        nodes[0]["epoch"] != epoch && nodes[0].get("replay_until").is_none()
+    })
+    .await;
     drop(running);
 }

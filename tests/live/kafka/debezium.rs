@@ -143,7 +143,7 @@ async fn is_applied(prefix: &str, modes: Modes) {
     history(&pipeline, &connector, prefix, &mut rng).await;
     let mut apply = pipeline.command(&["apply", "--until", "current"]);
     apply.arg("-c").arg(connector.config());
-    let output = tokio::task::spawn_blocking(move || apply.output()).await.unwrap().unwrap();
+    let output = crate::support::output(apply).await;
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
     println!("{log}");
     assert!(output.status.success(), "{log}");

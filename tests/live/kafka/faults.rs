@@ -7,11 +7,11 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer},
 };
 use tempfile::NamedTempFile;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use wal2graph_servers::{Kafka, KafkaOptions};
 
 use super::{Published, feed::Feed};
-use crate::support::{PATIENCE, holds};
+use crate::support::{holds, until};
 
 /// Who coordinates the group, by the number of the broker.
 fn coordinator(broker: &Kafka, group: &str) -> usize {
@@ -21,14 +21,6 @@ fn coordinator(broker: &Kafka, group: &str) -> usize {
     let words: Vec<&str> = said.split_whitespace().collect();
     let id = words.iter().find_map(|word| word.strip_prefix('(')?.strip_suffix(')')?.parse().ok());
     id.unwrap_or_else(|| panic!("{said}"))
-}
-
-async fn until_applied(feed: &Feed, offset: u64) {
-    let started = Instant::now();
-    while feed.applied().await < offset {
-        assert!(started.elapsed() < PATIENCE, "{offset} is not applied");
-        sleep(Duration::from_millis(50)).await;
-    }
 }
 
 #[tokio::test]
@@ -47,22 +39,20 @@ async fn a_group_whose_coordinator_dies_goes_on_with_another_one() {
     feed.copy(1..=3).await;
     let log = NamedTempFile::new().unwrap();
     let mut running = feed.start(&[], &log);
-    until_applied(&feed, 3).await;
+    feed.until_applied(3).await;
     let group = feed.group();
     let first = coordinator(&brokers[0], &group);
     let dying = brokers.iter_mut().find(|broker| broker.id() == first).unwrap();
     dying.kill().unwrap();
     let changes = [feed.insert(4, "after", None)];
     let offset = feed.commit(&changes).await;
-    until_applied(&feed, offset).await;
+    feed.until_applied(offset).await;
     let alive = brokers.iter().find(|broker| broker.runs()).unwrap();
     assert_ne!(coordinator(alive, &group), first, "it moved");
     // The group's offset follows there, too.
-    let started = Instant::now();
-    while feed.group_offset().await.is_none_or(|group| group.offset < offset) {
-        assert!(started.elapsed() < PATIENCE, "the offset is not committed");
-        sleep(Duration::from_millis(100)).await;
-    }
+    let is_committed =
+        async || feed.group_offset().await.is_some_and(|group| group.offset >= offset);
+    until("the offset is committed", is_committed).await;
     assert_eq!(running.terminate(Duration::from_secs(15)).await, Some(0));
     assert_eq!(feed.contents().await, "1:copied 2:copied 3:copied 4:after");
 }
@@ -84,11 +74,7 @@ async fn a_broker_whose_disk_is_full_costs_time_only() {
     let fill = "INSERT INTO kfb_rows SELECT g, string_agg(md5(g::text || '.' || h), '') \
                 FROM generate_series(1, 400) g, generate_series(1, 2048) h GROUP BY g";
     sql.batch_execute(fill).await.unwrap();
-    let started = Instant::now();
-    while broker.runs() {
-        assert!(started.elapsed() < PATIENCE, "the broker gives up");
-        sleep(Duration::from_millis(100)).await;
-    }
+    until("the broker gives up", async || !broker.runs()).await;
     sleep(Duration::from_secs(2)).await;
     assert_eq!(running.0.try_wait().unwrap(), None, "publish waits for it");
     broker.kill().unwrap();
@@ -132,11 +118,8 @@ async fn a_retention_that_is_shorter_than_the_outage_is_a_gap() {
     sleep(Duration::from_secs(1)).await;
     let changes = [feed.insert(5, "rolls the segment", None)];
     feed.commit(&changes).await;
-    let started = Instant::now();
-    while first_offset(&broker.brokers(), &feed.topic).await < 4 {
-        assert!(started.elapsed() < PATIENCE, "the topic forgets");
-        sleep(Duration::from_millis(200)).await;
-    }
+    let forgets = async || first_offset(&broker.brokers(), &feed.topic).await >= 4;
+    until("the topic forgets", forgets).await;
     feed.apply_refuses("are gone and were never applied").await;
     assert_eq!(feed.contents().await, "1:copied 2:copied 3:copied");
 }

@@ -28,7 +28,7 @@ use wal2graph::{
 use wal2graph_servers::Kafka;
 
 use super::kafka;
-use crate::support::{Pipeline, Running, graph};
+use crate::support::{Pipeline, Running, graph, until};
 
 /// What one member of a group has to be away for until the group does without it.
 const SETTINGS: &str =
@@ -123,10 +123,16 @@ impl Feed {
         command
     }
 
+    /// Waits until the graph has everything before an offset.
+    pub async fn until_applied(&self, offset: u64) {
+        let is_applied = async || self.applied().await >= offset;
+        until(&format!("{offset} is applied"), is_applied).await;
+    }
+
     /// Runs it to its end: exit code, standard output and log.
     pub async fn output(&self, arguments: &[&str]) -> (Option<i32>, String) {
-        let mut command = self.command(arguments);
-        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let command = self.command(arguments);
+        let output = crate::support::output(command).await;
         let text = format!(
             "{}{}",
             String::from_utf8_lossy(&output.stdout),

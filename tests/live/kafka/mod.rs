@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use wal2graph::{cli::Global, config::Config};
 use wal2graph_servers::{Kafka, KafkaOptions};
 
-use crate::support::{PATIENCE, Pipeline, Running, neo4j};
+use crate::support::{Pipeline, Running, neo4j, until};
 
 static KAFKA: OnceLock<Kafka> = OnceLock::new();
 
@@ -97,10 +97,7 @@ impl Published {
 
     /// Waits until the topic is complete through a position.
     pub async fn catch_up_by_looking(&self, lsn: u64) {
-        let started = std::time::Instant::now();
-        while self.end_of_topic().await < lsn {
-            assert!(started.elapsed() < PATIENCE, "the topic does not get to {lsn}");
-        }
+        until("the topic gets there", async || self.end_of_topic().await >= lsn).await;
     }
 
     /// What `publish` has logged since it was started.

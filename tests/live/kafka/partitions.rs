@@ -52,7 +52,7 @@ impl Spread {
     async fn output(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let mut program = self.pipeline.command(arguments);
         program.arg("-c").arg(self.config.path());
-        let output = tokio::task::spawn_blocking(move || program.output()).await.unwrap().unwrap();
+        let output = crate::support::output(program).await;
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said).into_owned();
         println!("{arguments:?}:\n{said}");

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use wal2graph_servers::{Kafka, KafkaOptions};
 
 use super::feed::Feed;
-use crate::support::PATIENCE;
+use crate::support::until;
 
 /// A broker that misses members of such groups sooner than by default.
 fn broker() -> &'static Kafka {
@@ -37,20 +37,12 @@ async fn feed(prefix: &str) -> Feed {
     feed
 }
 
-async fn until_applied(feed: &Feed, offset: u64) {
-    let started = Instant::now();
-    while feed.applied().await < offset {
-        assert!(started.elapsed() < PATIENCE, "{offset} is not applied");
-        sleep(Duration::from_millis(50)).await;
-    }
-}
-
 #[tokio::test]
 async fn a_member_joins_leaves_and_another_one_takes_over_after_a_kill() {
     let mut feed = feed("kqa").await;
     let log = NamedTempFile::new().unwrap();
     let mut first = feed.start(&[], &log);
-    until_applied(&feed, 1).await;
+    feed.until_applied(1).await;
     let (_, status) = feed.output(&["status"]).await;
     assert!(status.contains(": unknown"), "nobody can see members of such groups: {status}");
     let second = feed.start(&[], &NamedTempFile::new().unwrap());
@@ -61,7 +53,7 @@ async fn a_member_joins_leaves_and_another_one_takes_over_after_a_kill() {
     assert_eq!(first.terminate(Duration::from_secs(15)).await, Some(0));
     let changes = [feed.insert(2, "by the second", None)];
     let offset = feed.commit(&changes).await;
-    until_applied(&feed, offset).await;
+    feed.until_applied(offset).await;
     assert!(left.elapsed() < Duration::from_secs(15), "{:?}", left.elapsed());
     assert_eq!(feed.checkpoint().await.unwrap().epoch.0, epoch.0 + 1, "claimed once");
     let third = feed.start(&[], &NamedTempFile::new().unwrap());
@@ -69,7 +61,7 @@ async fn a_member_joins_leaves_and_another_one_takes_over_after_a_kill() {
     second.kill();
     let changes = [feed.insert(3, "by the third", None)];
     let offset = feed.commit(&changes).await;
-    until_applied(&feed, offset).await;
+    feed.until_applied(offset).await;
     assert_eq!(feed.contents().await, "1:copied 2:by the second 3:by the third");
     drop(third);
 }
@@ -88,11 +80,8 @@ async fn its_offsets_are_reset_as_any_others() {
         let log = NamedTempFile::new().unwrap();
         let epoch = feed.checkpoint().await.unwrap().epoch;
         let mut running = feed.start(&[], &log);
-        let started = Instant::now();
-        while feed.checkpoint().await.unwrap().epoch == epoch {
-            assert!(started.elapsed() < PATIENCE);
-            sleep(Duration::from_millis(50)).await;
-        }
+        let is_claimed = async || feed.checkpoint().await.unwrap().epoch != epoch;
+        until("it is claimed", is_claimed).await;
         let (code, said) = feed.output(&["replay", "--from", "earliest"]).await;
         assert!(code == Some(1) && said.contains("stop `wal2graph apply` first"), "{said}");
         assert_eq!(running.terminate(Duration::from_secs(15)).await, Some(0));

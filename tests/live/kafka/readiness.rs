@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 use tokio::time::{Instant, sleep};
 
 use super::{feed::Feed, kafka};
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, until};
 
 /// The answer to `GET /ready`: the whole of it.
 async fn ready(log: &NamedTempFile) -> String {
@@ -52,11 +52,7 @@ async fn it_is_not_ready_before_the_topics_copy_is_in_the_graph() {
     feed.copy(1..=3).await;
     let log = NamedTempFile::new().unwrap();
     let mut running = feed.start(&["--http", "127.0.0.1:0"], &log);
-    let started = Instant::now();
-    while feed.applied().await < 4 {
-        assert!(started.elapsed() < PATIENCE, "the rows are applied");
-        sleep(Duration::from_millis(50)).await;
-    }
+    feed.until_applied(4).await;
     until_ready_says(&log, "503").await;
     assert!(ready(&log).await.contains("not all rows"), "{}", ready(&log).await);
     let oid = "SELECT 'kya_things'::regclass::oid";
@@ -73,11 +69,8 @@ async fn the_end_of_an_empty_topic_is_nothing_to_wait_for() {
     // It is waited for, with a word, by who means to.
     let log = NamedTempFile::new().unwrap();
     let mut running = feed.start(&[], &log);
-    let started = Instant::now();
-    while !std::fs::read_to_string(log.path()).unwrap().contains("has no records yet") {
-        assert!(started.elapsed() < PATIENCE, "it says so");
-        sleep(Duration::from_millis(100)).await;
-    }
+    let said = async || std::fs::read_to_string(log.path()).unwrap().contains("has no records yet");
+    until("it says so", said).await;
     assert_eq!(running.terminate(Duration::from_secs(15)).await, Some(0));
 }
 

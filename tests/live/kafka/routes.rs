@@ -40,8 +40,7 @@ impl Route {
         for command in ["publish", "apply"] {
             let mut program = self.pipeline.command(&[command, "--until", "current"]);
             program.arg("-c").arg(self.config.path());
-            let run = tokio::task::spawn_blocking(move || program.output());
-            let output = run.await.unwrap().unwrap();
+            let output = crate::support::output(program).await;
             let log = String::from_utf8_lossy(&output.stderr).into_owned();
             println!("{command}:\n{log}");
             assert!(output.status.success(), "{log}");

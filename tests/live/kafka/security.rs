@@ -85,8 +85,8 @@ async fn is_refused(log_in: LogIn<'_>, name: &str, said: &str) {
     let published = log_in.pipeline(name).await;
     for command in [&["publish"][..], &["apply"], &["check"], &["replay", "--from", "earliest"]] {
         let started = std::time::Instant::now();
-        let mut program = published.pipeline.command(&[command, &["-c", &published.path]].concat());
-        let output = tokio::task::spawn_blocking(move || program.output()).await.unwrap().unwrap();
+        let program = published.pipeline.command(&[command, &["-c", &published.path]].concat());
+        let output = crate::support::output(program).await;
         let [out, log] = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap());
         println!("{command:?}: {:?} after {:?}\n{out}{log}", output.status, started.elapsed());
         assert_eq!(output.status.code(), Some(1), "{command:?}: {log}");
@@ -131,8 +131,8 @@ async fn a_client_that_does_not_speak_tls_is_told_so() {
         broker().kafka.secured_brokers()
     );
     fs::write(&published.path, text).unwrap();
-    let mut command = published.pipeline.command(&["check", "-c", &published.path]);
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let command = published.pipeline.command(&["check", "-c", &published.path]);
+    let output = crate::support::output(command).await;
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(said.contains("security.protocol"), "{said}");

@@ -14,7 +14,11 @@ use neo4rs::Query;
 use wal2graph::neo4j::{Connection, Options, connect::ANSWER_LIMIT};
 use wal2graph_servers::{Neo4j, Neo4jOptions, Postgres, PostgresOptions};
 
-pub use program::{Pipeline, Running};
+pub use program::{Pipeline, Running, output};
+
+/// How long the whole suite may take. Whoever hangs is then named, instead of the suite being ended
+/// from outside without a word.
+const SUITE_LIMIT: Duration = Duration::from_secs(3_600);
 
 static POSTGRES: OnceLock<Postgres> = OnceLock::new();
 static NEO4J: OnceLock<Neo4j> = OnceLock::new();
@@ -23,8 +27,19 @@ static NEO4J: OnceLock<Neo4j> = OnceLock::new();
 /// started.
 pub fn postgres() -> &'static Postgres {
     POSTGRES.get_or_init(|| {
+        std::thread::spawn(end_suite_at_limit);
         Postgres::start(&PostgresOptions::default()).unwrap_or_else(|error| panic!("{error}"))
     })
+}
+
+fn end_suite_at_limit() {
+    std::thread::sleep(SUITE_LIMIT);
+    // A test's thread has its name, as far as Linux keeps one.
+    let threads = std::fs::read_dir("/proc/self/task").expect("Linux says");
+    let names = threads.flatten().map(|it| std::fs::read_to_string(it.path().join("comm")));
+    let names: std::collections::BTreeSet<String> = names.map_while(Result::ok).collect();
+    eprintln!("the suite has not ended within {SUITE_LIMIT:?}; threads: {names:?}");
+    std::process::exit(1);
 }
 
 /// The suite's Neo4j.
@@ -50,15 +65,20 @@ pub fn graph() -> Connection {
 }
 
 /// How long something may take, on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until it is so.
+pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so().await {
+        assert!(started.elapsed() < PATIENCE, "not yet: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
 
 /// Waits until a query of the graph, with one column `yes`, says so.
 pub async fn eventually(what: &str, cypher: &str) {
-    let started = Instant::now();
-    while !holds(cypher).await {
-        assert!(started.elapsed() < PATIENCE, "{what}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until(what, async || holds(cypher).await).await;
 }
 
 /// Whether a query of the graph, with one column `yes`, says so now.

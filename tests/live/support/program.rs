@@ -1,14 +1,18 @@
 //! The program as a process, on a database and a pipeline of its own.
 
 use std::{
-    process::{Child, Command, Output, Stdio},
-    time::Duration,
+    fs,
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use tokio_postgres::Client;
 use wal2graph_servers::Postgres;
 
 use super::{client, graph, neo4j, new_database_on, postgres};
+
+/// How long a program that ends by itself may take, on a busy machine.
+const RUN_LIMIT: Duration = Duration::from_secs(600);
 
 /// A database, a pipeline of its name, and the program.
 pub struct Pipeline {
@@ -53,9 +57,7 @@ impl Pipeline {
 
     /// The same, with another way to the suite's Neo4j.
     pub async fn output_with_graph(&self, arguments: &[&str], graph: &str) -> Output {
-        let mut command = program(arguments, &self.source_url, graph);
-        let output = tokio::task::spawn_blocking(move || command.output());
-        output.await.unwrap().expect("the program starts")
+        output(program(arguments, &self.source_url, graph)).await
     }
 
     /// `run --until current`, which must succeed: then the graph has everything committed before.
@@ -103,6 +105,20 @@ fn program(arguments: &[&str], source: &str, graph: &str) -> Command {
     command
 }
 
+/// Runs a program to its end, which must come within [`RUN_LIMIT`].
+pub async fn output(mut command: Command) -> Output {
+    let [out, log] = [(), ()].map(|()| tempfile::NamedTempFile::new().expect("a file"));
+    command.stdout(out.reopen().expect("it is there"));
+    command.stderr(log.reopen().expect("it is there"));
+    let mut running = Running(command.spawn().expect("the program starts"));
+    let status = running.status(RUN_LIMIT).await;
+    let [stdout, stderr] = [out, log].map(|file| fs::read(file.path()).expect("it can be read"));
+    match status {
+        Some(status) => Output { status, stdout, stderr },
+        None => panic!("no end after {RUN_LIMIT:?}:\n{}", String::from_utf8_lossy(&stderr)),
+    }
+}
+
 /// A running program; it is killed when this is dropped.
 pub struct Running(pub Child);
 
@@ -127,12 +143,16 @@ impl Running {
 
     /// How it ended by itself: within the limit, or not at all.
     pub async fn ended(&mut self, limit: Duration) -> Option<i32> {
-        let started = std::time::Instant::now();
+        self.status(limit).await.and_then(|status| status.code())
+    }
+
+    async fn status(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let started = Instant::now();
         while started.elapsed() < limit {
             if let Some(status) = self.0.try_wait().expect("it can be waited for") {
-                return status.code();
+                return Some(status);
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         None
     }

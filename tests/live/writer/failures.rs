@@ -1,7 +1,5 @@
 //! Broken connections, deadlocks, refused data: what is written once, and what is said.
 
-use std::time::Duration;
-
 use wal2graph::{
     checkpoint::Position,
     lsn::Lsn,
@@ -13,6 +11,7 @@ use super::{
     proxy::{Lose, relay},
     query, step,
 };
+use crate::support::until;
 
 async fn writer_through_relay(graph: &Graph, lose: Lose, count: u32) -> Writer {
     let server = graph.options.url.trim_start_matches("bolt://").to_owned();
@@ -72,25 +71,21 @@ async fn a_transaction_ended_by_an_administrator_is_tried_once_more() {
     let graph = Graph::new("WriterEnded").await;
     let mut writer = graph.writer().await;
     let slow = "UNWIND range(1, 20000000) AS x WITH max(sin(x)) AS y CREATE (:WriterEnded {y: y})";
-    let ended = tokio::spawn({
-        let connection = Connection::new(&graph.options, ANSWER_LIMIT).unwrap();
-        async move {
-            let find = "SHOW TRANSACTIONS YIELD transactionId AS id, currentQuery AS query \
-                WHERE query STARTS WITH 'UNWIND range(1, 20000000)' RETURN id";
-            loop {
-                let rows = connection.rows(neo4rs::Query::new(find.to_owned())).await.unwrap();
-                if let Some(row) = rows.first() {
-                    let id: String = row.get("id").unwrap();
-                    let end = neo4rs::Query::new("TERMINATE TRANSACTIONS $id".to_owned());
-                    connection.rows(end.param("id", id)).await.unwrap();
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    });
-    writer.write(&step(100, 200), &[query(slow, &[])]).await.unwrap();
-    ended.await.unwrap();
+    let connection = Connection::new(&graph.options, ANSWER_LIMIT).unwrap();
+    let find = "SHOW TRANSACTIONS YIELD transactionId AS id, currentQuery AS query \
+        WHERE query STARTS WITH 'UNWIND range(1, 20000000)' RETURN id";
+    let is_ended = async || {
+        let rows = connection.rows(neo4rs::Query::new(find.to_owned())).await.unwrap();
+        let Some(row) = rows.first() else { return false };
+        let id: String = row.get("id").unwrap();
+        let end = neo4rs::Query::new("TERMINATE TRANSACTIONS $id".to_owned());
+        connection.rows(end.param("id", id)).await.unwrap();
+        true
+    };
+    let (step, queries) = (step(100, 200), [query(slow, &[])]);
+    let (written, ()) =
+        tokio::join!(writer.write(&step, &queries), until("it runs, and is ended", is_ended));
+    written.unwrap();
     assert_eq!((writer.retries().terminated, graph.count().await), (1, 1));
 }
 

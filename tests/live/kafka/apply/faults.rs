@@ -11,7 +11,7 @@ use wal2graph_servers::{Kafka, KafkaOptions};
 
 use super::{
     super::{feed::Feed, kafka},
-    APPLIED, applied, until_applied,
+    APPLIED, applied,
 };
 use crate::support::graph;
 
@@ -135,13 +135,13 @@ async fn a_broker_that_is_killed_is_waited_for() {
     feed.copy(1..=3).await;
     let log = NamedTempFile::new().unwrap();
     let mut running = feed.start(&[], &log);
-    until_applied(&feed, 3).await;
+    feed.until_applied(3).await;
     kafka.kill().unwrap();
     sleep(Duration::from_secs(3)).await;
     kafka.start_again().unwrap();
     let changes = [feed.insert(4, "after", None)];
     let offset = feed.commit(&changes).await;
-    until_applied(&feed, offset).await;
+    feed.until_applied(offset).await;
     assert_eq!(running.terminate(Duration::from_secs(15)).await, Some(0));
 }
 
@@ -152,7 +152,7 @@ async fn a_graph_that_is_slower_than_the_poll_interval_loses_no_partition() {
     let mut running = feed.start(&[], &log);
     let changes = [feed.insert(5, "before", None)];
     let offset = feed.commit(&changes).await;
-    until_applied(&feed, offset).await;
+    feed.until_applied(offset).await;
     let epoch = feed.checkpoint().await.unwrap().epoch;
     // Somebody holds the checkpoint for longer than max.poll.interval.ms, which is 6 s.
     let connection = graph();
@@ -169,7 +169,7 @@ async fn a_graph_that_is_slower_than_the_poll_interval_loses_no_partition() {
     }
     sleep(Duration::from_secs(9)).await;
     holder.commit().await.unwrap();
-    until_applied(&feed, offset).await;
+    feed.until_applied(offset).await;
     assert_eq!(feed.checkpoint().await.unwrap().epoch, epoch, "it never lost the partition");
     assert_eq!(running.terminate(Duration::from_secs(15)).await, Some(0));
 }

@@ -1,13 +1,13 @@
 //! `ack: graph` and `ack: kafka`: what the slot is told.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use neo4rs::Query;
 use tokio::time::sleep;
 
 use crate::{
     kafka::Published,
-    support::{PATIENCE, graph},
+    support::{graph, until},
 };
 
 const SCHEMA: &str = "CREATE TABLE ack_things (id serial PRIMARY KEY)";
@@ -34,14 +34,6 @@ async fn checkpoint(published: &Published, lsn: u64) {
         .param("lsn", lsn as i64)
         .param("system", system);
     graph().run(query).await.unwrap();
-}
-
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let started = Instant::now();
-    while !holds().await {
-        assert!(started.elapsed() < PATIENCE, "{what}");
-        sleep(Duration::from_millis(50)).await;
-    }
 }
 
 #[tokio::test]
@@ -72,7 +64,7 @@ async fn with_ack_kafka_the_slot_follows_the_topic_without_a_graph() {
     let url = &published.pipeline.source_url;
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_wal2graph"));
     command.args(["publish", "-c", &published.path, "--source-url", url, "--until", "current"]);
-    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let output = crate::support::output(command).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let running = published.start();
     published.pipeline.sql.batch_execute("INSERT INTO ack_things DEFAULT VALUES").await.unwrap();

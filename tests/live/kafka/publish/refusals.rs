@@ -1,6 +1,9 @@
 //! What is refused, with the way out.
 
-use crate::kafka::{Published, kafka};
+use crate::{
+    kafka::{Published, kafka},
+    support::{PATIENCE, until},
+};
 
 const SCHEMA: &str = "CREATE TABLE ref_things (id serial PRIMARY KEY)";
 
@@ -21,9 +24,8 @@ async fn a_slot_that_is_ahead_of_the_topic_is_a_gap() {
     let slot = format!("wal2graph_{}", published.pipeline.name);
     // The walsender ends a moment after the program.
     let active = "SELECT active FROM pg_replication_slots WHERE slot_name = $1";
-    while sql.query_one(active, &[&slot]).await.unwrap().get(0) {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    let is_free = async || !sql.query_one(active, &[&slot]).await.unwrap().get::<_, bool>(0);
+    until("the slot is free", is_free).await;
     let advance = "SELECT pg_replication_slot_advance($1, pg_current_wal_lsn())";
     sql.query(advance, &[&slot]).await.unwrap();
     refused(&published, &["ahead of the topic", "delete the topic"]).await;
@@ -80,7 +82,7 @@ async fn a_topic_that_is_deleted_under_it_stops_it() {
     kafka().tool("org.apache.kafka.tools.TopicCommand", &arguments).unwrap();
     let started = std::time::Instant::now();
     let mut code = None;
-    while code.is_none() && started.elapsed() < crate::support::PATIENCE {
+    while code.is_none() && started.elapsed() < PATIENCE {
         published.pipeline.sql.batch_execute(insert).await.unwrap();
         code = running.ended(std::time::Duration::from_millis(500)).await;
     }
