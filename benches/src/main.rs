@@ -65,6 +65,8 @@ enum Part {
     Big,
     /// The same drain into larger and larger graphs
     Growth,
+    /// Through Kafka: one partition and more, applied by one process and more
+    Topic,
 }
 
 #[tokio::main]
@@ -95,6 +97,7 @@ async fn main() -> Result<()> {
             Part::Small => parts::small::measure(&lab).await?,
             Part::Big => parts::big::measure(&lab).await?,
             Part::Growth => parts::growth::measure(&lab).await?,
+            Part::Topic => parts::topic::measure(&lab).await?,
         };
         results.add(taken);
         // What is measured is kept, whatever happens to the next part.

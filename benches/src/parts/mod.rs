@@ -7,3 +7,4 @@ pub mod growth;
 pub mod small;
 pub mod source;
 pub mod steady;
+pub mod topic;
