@@ -13,7 +13,7 @@ use rdkafka::{
     ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
-    error::{KafkaError, RDKafkaErrorCode},
+    error::{KafkaError, RDKafkaErrorCode as Code},
     metadata::Metadata,
 };
 
@@ -21,7 +21,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     Error, Options, Result,
-    error::{is_of_certificate, lasts},
+    error::{ended_for, lasts},
 };
 
 /// What librdkafka's log calls the end of a connection.
@@ -121,7 +121,7 @@ pub struct Voice {
 #[derive(Debug, Default)]
 struct Heard {
     /// The last error.
-    error: Option<(RDKafkaErrorCode, String)>,
+    error: Option<(Code, String)>,
     /// Why the last connection ended, which is no error to librdkafka.
     ended: Option<String>,
 }
@@ -142,10 +142,10 @@ impl Voice {
         let silence = matches!(
             error.rdkafka_error_code(),
             Some(
-                RDKafkaErrorCode::OperationTimedOut
-                    | RDKafkaErrorCode::TimedOutQueue
-                    | RDKafkaErrorCode::BrokerTransportFailure
-                    | RDKafkaErrorCode::AllBrokersDown
+                Code::OperationTimedOut
+                    | Code::TimedOutQueue
+                    | Code::BrokerTransportFailure
+                    | Code::AllBrokersDown
             )
         );
         match silence {
@@ -163,7 +163,7 @@ impl Voice {
         let heard = self.heard();
         let reason = match &heard.error {
             // That all are down says nothing of why.
-            Some((RDKafkaErrorCode::AllBrokersDown, all)) => heard.ended.as_ref().or(Some(all)),
+            Some((Code::AllBrokersDown, all)) => heard.ended.as_ref().or(Some(all)),
             Some((_, reason)) => Some(reason),
             None => heard.ended.as_ref(),
         };
@@ -172,11 +172,15 @@ impl Voice {
 
     /// The last thing heard that waiting does not help against.
     pub fn lasting(&self, doing: &'static str) -> Option<Error> {
-        let heard = self.heard().error.clone().filter(|(code, reason)| lasts(*code, reason));
-        heard.map(|(code, reason)| {
-            let code = if is_of_certificate(code, &reason) { RDKafkaErrorCode::SSL } else { code };
-            Error::Failed { doing, code, reason: Some(reason) }
-        })
+        let Heard { error, ended } = &*self.heard();
+        let error = error.as_ref().filter(|(code, reason)| lasts(*code, reason));
+        let (code, reason) = match (error, ended) {
+            (Some((code, reason)), _) => (ended_for(reason).unwrap_or(*code), reason),
+            // What it has said once, librdkafka may not say as an error again.
+            (None, Some(reason)) => (ended_for(reason)?, reason),
+            (None, None) => return None,
+        };
+        Some(Error::Failed { doing, code, reason: Some(reason.clone()) })
     }
 
     fn heard(&self) -> MutexGuard<'_, Heard> {
@@ -199,10 +203,42 @@ impl ClientContext for Voice {
         let Some(code) = error.rdkafka_error_code() else { return };
         // That all are down is said after why each of them is.
         let mut heard = self.heard();
-        if code != RDKafkaErrorCode::AllBrokersDown || heard.error.is_none() {
+        if code != Code::AllBrokersDown || heard.error.is_none() {
             heard.error = Some((code, reason.to_owned()));
         }
     }
 }
 
 impl ConsumerContext for Voice {}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::{ClientContext, config::RDKafkaLogLevel, error::KafkaError};
+
+    use super::{Code, Error, Heard, Voice};
+
+    fn voice() -> Voice {
+        Voice { brokers: "b:9092".to_owned(), heard: std::sync::Arc::new(Heard::default().into()) }
+    }
+
+    /// Which of both ways librdkafka takes depends on what OpenSSL has left on its stack: on the
+    /// bytes of a signature.
+    #[test]
+    fn a_certificate_that_is_only_the_end_of_a_connection_is_a_lasting_error() {
+        for (text, expected) in [
+            (
+                "SSL handshake failed: certificate verify failed: broker certificate",
+                Some(Code::SSL),
+            ),
+            ("SASL authentication error: no", Some(Code::SaslAuthenticationFailed)),
+            ("SSL handshake failed: Disconnected", None),
+        ] {
+            let voice = voice();
+            voice.log(RDKafkaLogLevel::Error, "FAIL", &format!("[thrd:b:9092]: {text}"));
+            voice.error(KafkaError::Global(Code::AllBrokersDown), "1/1 brokers are down");
+            assert_eq!(voice.lasting("it").and_then(|error| error.code()), expected, "{text}");
+            let silence = voice.silence("it");
+            assert_eq!(matches!(silence, Error::NoAnswer { .. }), expected.is_none(), "{silence}");
+        }
+    }
+}

@@ -193,13 +193,17 @@ pub(super) fn is_transient(code: Code) -> bool {
 
 /// What was heard of a connection will be heard again, until somebody changes something.
 pub(super) fn lasts(code: Code, reason: &str) -> bool {
-    !is_transient(code) || is_of_certificate(code, reason)
+    let may_be = matches!(code, Code::SSL | Code::BrokerTransportFailure);
+    !is_transient(code) || (may_be && ended_for(reason).is_some())
 }
 
-/// A certificate that does not fit. Other handshakes end because a broker goes away; and of two
-/// connections that end for the same reason, librdkafka tells one as the end of a connection only.
-pub(super) fn is_of_certificate(code: Code, reason: &str) -> bool {
-    matches!(code, Code::SSL | Code::BrokerTransportFailure) && reason.contains("certificate")
+/// What ended a connection, if it will end the next one too: a certificate or a log-in that does not
+/// fit. Other handshakes end because a broker goes away; and of two connections that end for the same
+/// reason, librdkafka tells one as the end of a connection only.
+pub(super) fn ended_for(reason: &str) -> Option<Code> {
+    let ends =
+        [("certificate", Code::SSL), ("SASL authentication error", Code::SaslAuthenticationFailed)];
+    ends.into_iter().find(|(word, _)| reason.contains(word)).map(|(_, code)| code)
 }
 
 impl Failure for Error {

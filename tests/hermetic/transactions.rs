@@ -93,7 +93,9 @@ impl Partition {
         let mut events = Vec::new();
         for (offset, record) in self.records.iter().enumerate().skip(from) {
             match transactions.record(offset as u64, record, &mut events) {
-                Err(RecordError::Malformed(_)) => transactions.pass_over(offset as u64, &mut events),
+                Err(RecordError::Malformed(_)) => {
+                    transactions.pass_over(offset as u64, &mut events)
+                }
                 taken => taken?,
             }
         }
