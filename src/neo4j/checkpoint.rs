@@ -4,7 +4,7 @@
 //! (:_Wal2GraphCheckpoint {pipeline, log, lsn, epoch, ...})   one a log, under a uniqueness constraint
 //!                         {topic, partition, offset}          beside, when the log is a partition
 //!
-//! advance:  lock -> is it where I left it, under my epoch? -> move it     first statement of every transaction
+//! advance:  lock, then: is it where I left it, under my epoch? -> move it     first statement of every transaction
 //! ```
 //!
 //! The lock comes first, because Neo4j reads what is committed at the moment of reading: two
@@ -202,7 +202,8 @@ pub async fn hand_over(
     to: &TopicPartition,
 ) -> Result<bool, Error> {
     let text = format!(
-        "MATCH {ONE} WHERE c.epoch = $epoch AND c.lsn = $lsn \
+        "MATCH {ONE} SET c:{LABEL} WITH c, properties(c) AS now \
+         WHERE now.epoch = $epoch AND now.lsn = $lsn \
          SET c.log = $to, c.topic = $topic, c.partition = $partition, c.partitions = 1, c.offset = 0, \
          c.epoch = c.epoch + 1, c.updated_at = $now REMOVE c.slot"
     );
@@ -213,14 +214,7 @@ pub async fn hand_over(
         .param("topic", to.topic.as_str())
         .param("partition", i64::from(to.partition))
         .param("now", Utc::now());
-    let once = |query| async {
-        let mut transaction = connection.begin().await?;
-        transaction.run(lock_query(from)).await?;
-        let did = transaction.run(query).await?;
-        transaction.commit().await?;
-        Ok(passed(&did))
-    };
-    retry::while_transient(|| once(query.clone())).await
+    connection.run(query).await.map(|did| passed(&did))
 }
 
 fn of(query: Query, identity: &Identity) -> Query {
@@ -239,13 +233,8 @@ pub async fn destroy(connection: &Connection, pipeline: &str) -> Result<(), Erro
     Ok(())
 }
 
-/// Locks the checkpoint node until the transaction ends. A statement of its own, so that nothing
-/// the compare-and-set reads can have been read before.
-pub(super) fn lock_query(identity: &Identity) -> Query {
-    of(Query::new(format!("MATCH {ONE} SET c:{LABEL}")), identity)
-}
-
-/// The same, to be found in SHOW TRANSACTIONS by a comment.
+/// Locks the checkpoint node until the transaction ends, in a statement that can be found in SHOW
+/// TRANSACTIONS by a comment.
 pub(super) fn marked_lock_query(mark: &str, identity: &Identity) -> Query {
     of(Query::new(format!("/* {mark} */ MATCH {ONE} SET c:{LABEL}")), identity)
 }
@@ -262,11 +251,13 @@ pub(super) fn locked_read_query(identity: &Identity) -> Query {
     of(Query::new(format!("MATCH {ONE} SET c:{LABEL} WITH c RETURN {RETURNED}")), identity)
 }
 
+/// What follows the lock. `properties(c)` reads what is committed by then: a property that is named
+/// may be one that was read with the node, before the lock.
 fn guard(follows: Follows) -> String {
     let (position, part) = (follows.position(), follows.part());
     format!(
-        "WITH c WHERE c.epoch = $epoch AND c.{position} = $from \
-         AND coalesce(c.{part}, -1) = $from_part AND coalesce(c.part_events, -1) = $from_events"
+        "WITH c, properties(c) AS now WHERE now.epoch = $epoch AND now.{position} = $from \
+         AND coalesce(now.{part}, -1) = $from_part AND coalesce(now.part_events, -1) = $from_events"
     )
 }
 
@@ -279,8 +270,14 @@ const LSN_OF_A_PARTITION: &str = "\
     c.replay_lsn = CASE WHEN $to < c.replay_until THEN coalesce($replayed, c.replay_lsn) END, \
     c.replay_until = CASE WHEN $to < c.replay_until THEN c.replay_until END";
 
-/// The compare-and-set: moves the checkpoint if it is where `advance` begins, under this epoch.
-pub(super) fn advance_query(identity: &Identity, epoch: Epoch, advance: &Advance) -> Query {
+/// The compare-and-set: moves the checkpoint if it is where `advance` begins, under this epoch. What
+/// is `then` to be done runs in the same statement, unless it is refused.
+pub(super) fn advance_query(
+    identity: &Identity,
+    epoch: Epoch,
+    advance: &Advance,
+    then: &str,
+) -> Query {
     let follows = Follows::of(&identity.log);
     let (guard, position, part) = (guard(follows), follows.position(), follows.part());
     let lsn = match follows {
@@ -290,7 +287,7 @@ pub(super) fn advance_query(identity: &Identity, epoch: Epoch, advance: &Advance
     let text = format!(
         "MATCH {ONE} SET c:{LABEL} {guard} \
          SET c.{position} = $to, c.{part} = $to_part, c.part_events = $to_events, {lsn}, \
-         c.committed_at = coalesce($committed_at, c.committed_at), c.updated_at = $now"
+         c.committed_at = coalesce($committed_at, c.committed_at), c.updated_at = $now{then}"
     );
     let query = Query::new(text)
         .param("to", integer_of(advance.to.lsn))

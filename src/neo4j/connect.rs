@@ -104,6 +104,17 @@ impl Connection {
         retry::while_transient(|| once(query.clone())).await
     }
 
+    /// Runs one statement that is a transaction by itself: no BEGIN, no COMMIT. After an error nobody
+    /// knows whether it was committed. Where Neo4j asks for it, the driver does it again.
+    pub async fn run_alone(&self, query: Query, limit: Duration) -> Result<Counters, Error> {
+        let ran = tokio::time::timeout(limit, self.graph.run(query)).await;
+        nodelay::set(self.port);
+        match ran {
+            Ok(ran) => Ok(*ran?.stats()),
+            Err(_) => Err(Error::Lost(format!("no answer within {} s", limit.as_secs()))),
+        }
+    }
+
     /// Reads the rows of one statement, and commits what it did; again, while Neo4j asks for that.
     pub async fn rows(&self, query: Query) -> Result<Vec<Row>, Error> {
         let once = |query| async {

@@ -88,16 +88,11 @@ pub(super) fn raise_query(pipeline: &str, epoch: Epoch) -> Query {
     Query::new(text).param("pipeline", pipeline).param("epoch", epoch.0)
 }
 
-/// Locks the chunk's progress node until the transaction ends.
-pub(super) fn lock_query(pipeline: &str, step: &ChunkStep) -> Query {
-    which(Query::new(format!("{} SET p:{LABEL}", one())), pipeline, step)
-}
-
-/// The compare-and-set of a chunk.
+/// The compare-and-set of a chunk: the node is locked, then read.
 pub(super) fn step_query(pipeline: &str, epoch: Epoch, step: &ChunkStep) -> Query {
     let text = format!(
-        "{} SET p:{LABEL} WITH p WHERE p.epoch = $epoch AND p.next_block = $from \
-         AND p.relfilenode = $relfilenode AND NOT p.done \
+        "{} SET p:{LABEL} WITH p, properties(p) AS now WHERE now.epoch = $epoch \
+         AND now.next_block = $from AND now.relfilenode = $relfilenode AND NOT now.done \
          SET p.next_block = $to, p.rows = p.rows + $count, p.done = $done, p.updated_at = $now",
         one()
     );

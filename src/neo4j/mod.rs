@@ -6,6 +6,8 @@
 //!            not as expected: look, and stop if another writer writes      no answer: look, never guess
 //! ```
 //!
+//! A small batch is one statement that does all of it.
+//!
 //! The position is a node of the same graph and moves in the same transaction as the data, first of
 //! all, under the node's lock. So a batch is in the graph exactly when its position is, whatever
 //! breaks in between.
@@ -15,6 +17,7 @@ pub mod claim;
 pub mod connect;
 pub mod copy_progress;
 pub mod error;
+pub mod fused;
 pub mod nodelay;
 pub mod parameter;
 pub mod retry;

@@ -33,7 +33,12 @@ pub fn otherwise(query: &Query, did: &Counters) -> impl Iterator<Item = neo4rs::
 }
 
 fn with_rows(text: &str, query: &Query) -> neo4rs::Query {
-    neo4rs::Query::new(text.to_owned()).param("rows", list(query.rows.iter().map(parameter)))
+    neo4rs::Query::new(text.to_owned()).param("rows", rows(query))
+}
+
+/// The statement's rows.
+pub fn rows(query: &Query) -> BoltType {
+    list(query.rows.iter().map(parameter))
 }
 
 fn parameter(parameter: &Parameter) -> BoltType {

@@ -4,19 +4,22 @@
 //! ```text
 //!          +--------------------------- again, after a pause ---------------------------+
 //!          v                                                                            |
-//! BEGIN -> lock -> compare-and-set --passed--> statements -> COMMIT --no answer, or transient --+
-//!              |                                        \--answered--> written
+//! BEGIN -> lock and compare-and-set --passed--> statements -> COMMIT --no answer, or transient --+
+//!              |                                         \--answered--> written
 //!              refused -> lock and read: where it leads, under our epoch -> written (the COMMIT had got through)
 //!                                        where it begins                 -> again
 //!                                        anything else                   -> fenced
 //! ```
+//!
+//! What is small and familiar is tried as one statement first ([`fused`]): whatever becomes of that,
+//! short of success, the attempts above find out.
 //!
 //! Why an unanswered COMMIT needs no case of its own: the next attempt's compare-and-set waits for
 //! the node's lock, so it sees what became of the last one, and the refusal is then read under the
 //! lock. Looking without the lock would not do: a COMMIT that is still under way would look as if
 //! it had not happened.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use neo4rs::summary::Counters;
 
@@ -33,9 +36,13 @@ use super::{
     connect::{Connection, Transaction},
     copy_progress,
     error::Error,
+    fused::{self, Familiar},
     parameter,
     retry::{RETRY_LIMIT, Retry},
 };
+
+/// How long a fused transaction may take before the long way is taken.
+const FUSED_LIMIT: Duration = Duration::from_secs(30);
 
 /// How often one call lets an administrator end its transaction before it takes the hint.
 const TERMINATED_LIMIT: u32 = 1;
@@ -119,6 +126,7 @@ pub struct Writer {
     epoch: Epoch,
     retries: Retries,
     tell: TellRetry,
+    familiar: Familiar,
 }
 
 /// Is told of every retry: `transient`, `lost`, `terminated`, and of every `settled` COMMIT.
@@ -174,7 +182,7 @@ impl Writer {
     /// A writer under a claimed epoch. `connection` is this writer's own.
     pub fn new(connection: Connection, identity: Identity, epoch: Epoch) -> Self {
         let (retries, tell): (_, TellRetry) = (Retries::default(), Arc::new(|_| {}));
-        Writer { connection, identity, epoch, retries, tell }
+        Writer { connection, identity, epoch, retries, tell, familiar: Familiar::default() }
     }
 
     /// From now on, tells of every retry.
@@ -206,6 +214,9 @@ impl Writer {
         queries: &[Query],
     ) -> Result<(), WriteError> {
         assert!(advance.from != advance.to, "a step that leads nowhere can not be settled");
+        if self.familiar.meet(queries) && self.write_fused(advance, queries).await {
+            return Ok(());
+        }
         let mut ready = Some(ready);
         let queries = || -> Runs<'_> {
             let again = queries.iter();
@@ -218,6 +229,21 @@ impl Writer {
             }
         };
         self.until_settled(&Guard::Advance(advance), queries).await.map(drop)
+    }
+
+    /// Tries both in one statement. Whether that is known to have succeeded.
+    async fn write_fused(&mut self, advance: &Advance, queries: &[Query]) -> bool {
+        let then = fused::calls(queries);
+        let query = checkpoint::advance_query(&self.identity, self.epoch, advance, &then);
+        let ran = self.connection.run_alone(fused::with_rows(query, queries), FUSED_LIMIT).await;
+        match ran {
+            Ok(did) => checkpoint::passed(&did),
+            Err(error) => {
+                tracing::debug!(%error, "one statement was not taken");
+                self.count(&error);
+                false
+            }
+        }
     }
 
     /// Writes the statements and moves a copy's progress, both or neither.
@@ -332,7 +358,6 @@ impl Writer {
         queries: impl Iterator<Item = Run<'_>>,
     ) -> Result<Counters, Attempt> {
         let mut transaction = self.connection.begin().await.map_err(Attempt::Around)?;
-        transaction.run(self.lock(guard)).await.map_err(Attempt::Around)?;
         let compared =
             transaction.run(self.compare_and_set(guard)).await.map_err(Attempt::Around)?;
         if !checkpoint::passed(&compared) {
@@ -349,17 +374,10 @@ impl Writer {
         Ok(counters)
     }
 
-    fn lock(&self, guard: &Guard<'_>) -> neo4rs::Query {
-        match guard {
-            Guard::Advance(_) | Guard::Hold(_) => checkpoint::lock_query(&self.identity),
-            Guard::Chunk(step) => copy_progress::lock_query(&self.identity.pipeline, step),
-        }
-    }
-
     fn compare_and_set(&self, guard: &Guard<'_>) -> neo4rs::Query {
         match guard {
             Guard::Advance(advance) => {
-                checkpoint::advance_query(&self.identity, self.epoch, advance)
+                checkpoint::advance_query(&self.identity, self.epoch, advance, "")
             }
             Guard::Hold(at) => checkpoint::hold_query(&self.identity, self.epoch, at),
             Guard::Chunk(step) => {
@@ -434,6 +452,8 @@ impl Writer {
         let (count, reason) = match error {
             Error::Terminated(_) => (&mut self.retries.terminated, "terminated"),
             Error::Lost(_) => (&mut self.retries.lost, "lost"),
+            // They come again, and are told then.
+            Error::Fatal(_) | Error::Data(_) => return,
             _ => (&mut self.retries.transient, "transient"),
         };
         *count += 1;

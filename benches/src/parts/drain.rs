@@ -58,7 +58,8 @@ impl<'a> Backlog<'a> {
         let (was, is, slot) = (&self.base.name, &pipeline.name, pipeline.slot());
         lab.ask(format!(
             "MATCH (c:_Wal2GraphCheckpoint {{pipeline: '{was}'}}) \
-             CREATE (d:_Wal2GraphCheckpoint) SET d = c {{.*, pipeline: '{is}', slot: '{slot}'}}"
+             CREATE (d:_Wal2GraphCheckpoint) \
+             SET d = c {{.*, pipeline: '{is}', log: '{slot}', slot: '{slot}'}}"
         ))
         .await?;
         let taken = pipeline.catch_up()?;

@@ -3,19 +3,24 @@
 use wal2graph::{
     checkpoint::Position,
     lsn::Lsn,
-    neo4j::{Connection, Error, Options, WriteError, Writer, connect::ANSWER_LIMIT},
+    neo4j::{Connection, Error, Options, WriteError, Writer, connect::ANSWER_LIMIT, parameter},
 };
 
 use super::{
     Graph, identity,
-    proxy::{Lose, relay},
+    proxy::{COMMIT, FUSED, Lose, relay},
     query, step,
 };
 use crate::support::until;
 
-async fn writer_through_relay(graph: &Graph, lose: Lose, count: u32) -> Writer {
+async fn writer_through_relay(
+    graph: &Graph,
+    what: &'static [u8],
+    lose: Lose,
+    count: u32,
+) -> Writer {
     let server = graph.options.url.trim_start_matches("bolt://").to_owned();
-    let url = format!("bolt://127.0.0.1:{}", relay(server, lose, count).await);
+    let url = format!("bolt://127.0.0.1:{}", relay(server, what, lose, count).await);
     let epoch = graph.claim().await.checkpoint.epoch;
     let options = Options { url, ..graph.options.clone() };
     Writer::new(Connection::new(&options, ANSWER_LIMIT).unwrap(), identity(&graph.pipeline), epoch)
@@ -27,12 +32,39 @@ async fn a_lost_commit_is_written_once() {
         [("WriterRequestLost", Lose::Request, 0), ("WriterAnswerLost", Lose::Answer, 1)]
     {
         let graph = Graph::new(name).await;
-        let mut writer = writer_through_relay(&graph, lose, 1).await;
+        let mut writer = writer_through_relay(&graph, COMMIT, lose, 1).await;
         writer.write(&step(100, 200), &[graph.create_nodes(&[1])]).await.unwrap();
         writer.write(&step(200, 300), &[graph.create_nodes(&[2])]).await.unwrap();
         assert_eq!((graph.count().await, graph.position().await), (2, Position::at(Lsn(300))));
         let retries = writer.retries();
         assert_eq!((retries.lost, retries.settled), (1, settled), "{lose:?}");
+    }
+}
+
+/// What came together before is one statement, which may be lost as a COMMIT may.
+#[tokio::test]
+async fn a_lost_transaction_of_one_statement_is_written_once() {
+    for (name, lose, settled) in
+        [("WriterFusedRequest", Lose::Request, 0), ("WriterFusedAnswer", Lose::Answer, 1)]
+    {
+        let graph = Graph::new(name).await;
+        let mut writer = writer_through_relay(&graph, FUSED, lose, 1).await;
+        for at in 1..=8 {
+            let queries = [graph.create_nodes(&[at as i64]), graph.create_nodes(&[-(at as i64)])];
+            let ready = queries.iter().map(parameter::query).collect();
+            writer.write_ready(&step(at * 100, at * 100 + 100), ready, &queries).await.unwrap();
+        }
+        assert_eq!((graph.count().await, graph.position().await), (16, Position::at(Lsn(900))));
+        let retries = writer.retries();
+        assert_eq!((retries.lost, retries.settled), (1, settled), "{lose:?}");
+        // Nor is one that another writer has fenced.
+        let epoch = writer.epoch();
+        graph.claim().await;
+        let queries = [graph.create_nodes(&[9]), graph.create_nodes(&[-9])];
+        let ready = queries.iter().map(parameter::query).collect();
+        let refused = writer.write_ready(&step(900, 1000), ready, &queries).await.unwrap_err();
+        assert!(matches!(refused, WriteError::Fenced { .. }), "{epoch:?} {refused}");
+        assert_eq!(graph.count().await, 16);
     }
 }
 

@@ -1,19 +1,25 @@
-//! A TCP relay that loses a COMMIT or its answer.
+//! A TCP relay that loses a COMMIT, or a statement that commits by itself, or its answer.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    time::timeout,
 };
 
 /// A COMMIT as a Bolt message: its length, an empty structure with tag 12 (hexadecimal), the end.
-const COMMIT: [u8; 6] = [0x00, 0x02, 0xB0, 0x12, 0x00, 0x00];
+pub const COMMIT: &[u8] = &[0x00, 0x02, 0xB0, 0x12, 0x00, 0x00];
+/// In a transaction that is one statement.
+pub const FUSED: &[u8] = b"CALL () { UNWIND $rows_0 AS r";
 
-/// What happens to a COMMIT that is to be lost.
+/// What happens to what is to be lost.
 #[derive(Clone, Copy, Debug)]
 pub enum Lose {
     /// The server never sees it.
@@ -22,30 +28,36 @@ pub enum Lose {
     Answer,
 }
 
-/// Starts a relay to `server` that loses the first `count` COMMITs and cuts their connections.
-/// Returns its port.
-pub async fn relay(server: String, lose: Lose, count: u32) -> u16 {
+/// Starts a relay to `server` that loses the first `count` of what has this in it, and cuts their
+/// connections. Returns its port.
+pub async fn relay(server: String, what: &'static [u8], lose: Lose, count: u32) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let left = Arc::new(AtomicU32::new(count));
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
             let server = TcpStream::connect(&server).await.unwrap();
-            tokio::spawn(serve(client, server, lose, left.clone()));
+            tokio::spawn(serve(client, server, what, lose, left.clone()));
         }
     });
     port
 }
 
-async fn serve(mut client: TcpStream, mut server: TcpStream, lose: Lose, left: Arc<AtomicU32>) {
+async fn serve(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    what: &'static [u8],
+    lose: Lose,
+    left: Arc<AtomicU32>,
+) {
     let (mut from_client, mut from_server) = ([0; 65_536], [0; 65_536]);
     loop {
         tokio::select! {
             read = client.read(&mut from_client) => {
                 let Ok(length @ 1..) = read else { return };
                 let sent = &from_client[..length];
-                let is_commit = sent.ends_with(&COMMIT);
-                let lost = is_commit && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |it| it.checked_sub(1)).is_ok();
+                let is_it = sent.windows(what.len()).any(|bytes| bytes == what);
+                let lost = is_it && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |it| it.checked_sub(1)).is_ok();
                 if lost && matches!(lose, Lose::Request) {
                     return;
                 }
@@ -53,7 +65,9 @@ async fn serve(mut client: TcpStream, mut server: TcpStream, lose: Lose, left: A
                     return;
                 }
                 if lost {
-                    let _ = server.read(&mut from_server).await;
+                    // There may be an answer to each of several messages.
+                    let quiet = Duration::from_millis(500);
+                    while let Ok(Ok(1..)) = timeout(quiet, server.read(&mut from_server)).await {}
                     return;
                 }
             }

@@ -1,0 +1,122 @@
+//! A small transaction as one statement: one exchange with the server instead of one for each
+//! statement, and for BEGIN, compare-and-set and COMMIT.
+//!
+//! ```text
+//! MATCH checkpoint, lock, compare --no row: refused, nothing below runs-->
+//!   |
+//!   move it -> CALL () { statement } -> CALL () { statement } -> ...     one row, so one after another
+//! ```
+//!
+//! What a small transaction takes is mostly the exchanges. Here each statement and what it may ask
+//! for next run without asking: that is right too, only more than mostly needed.
+//!
+//! Neo4j plans every text it has not seen, which takes longer than the exchanges it saves. So only
+//! texts are fused that have come together before, and few enough of such sets that Neo4j keeps its
+//! plans.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use crate::graph::Query;
+
+use super::parameter;
+
+/// More rows than this are worth an exchange of their own.
+const ROWS_MAX: usize = 256;
+/// More texts than this are planned for too long.
+const TEXTS_MAX: usize = 12;
+/// How often texts have to come together before they are fused.
+const FAMILIAR: u32 = 3;
+/// How many sets of texts are remembered. Neo4j keeps 1,000 plans by default.
+const SETS_MAX: usize = 64;
+/// What the texts of statements begin with.
+const UNWIND: &str = "UNWIND $rows ";
+
+/// The sets of texts that came together lately, the last one first.
+#[derive(Debug, Default)]
+pub struct Familiar(Vec<(u64, u32)>);
+
+impl Familiar {
+    /// Notes that these came together: whether to fuse them.
+    pub fn meet(&mut self, queries: &[Query]) -> bool {
+        let rows: usize = queries.iter().map(|query| query.rows.len()).sum();
+        let fits = rows <= ROWS_MAX && texts(queries).count() <= TEXTS_MAX;
+        if !fits || texts(queries).any(|(text, _)| !text.starts_with(UNWIND)) {
+            return false;
+        }
+        let mut hasher = DefaultHasher::new();
+        texts(queries).for_each(|(text, _)| text.hash(&mut hasher));
+        let set = hasher.finish();
+        let place = self.0.iter().position(|(known, _)| *known == set);
+        let met = place.map_or(0, |place| self.0.remove(place).1);
+        self.0.insert(0, (set, met.saturating_add(1)));
+        self.0.truncate(SETS_MAX);
+        met >= FAMILIAR
+    }
+}
+
+/// What follows the compare-and-set in its text; the rows of the first query are `$rows_0`.
+pub fn calls(queries: &[Query]) -> String {
+    let calls = texts(queries).map(|(text, query)| {
+        let rest = text.strip_prefix(UNWIND).unwrap_or_else(|| panic!("not to be fused: {text}"));
+        format!(" CALL () {{ UNWIND $rows_{query} {rest} }}")
+    });
+    // Cypher wants a WITH between what writes and what is called.
+    std::iter::once(" WITH 1 AS passed".to_owned()).chain(calls).collect()
+}
+
+/// The rows of all queries.
+pub fn with_rows(statement: neo4rs::Query, queries: &[Query]) -> neo4rs::Query {
+    let rows = queries.iter().enumerate();
+    rows.fold(statement, |statement, (index, query)| {
+        statement.param(&format!("rows_{index}"), parameter::rows(query))
+    })
+}
+
+/// Every text that may be needed, in order, with the number of its query.
+fn texts(queries: &[Query]) -> impl Iterator<Item = (&str, usize)> {
+    queries.iter().enumerate().flat_map(|(index, query)| {
+        let otherwise = query.otherwise.iter().flat_map(|otherwise| &otherwise.texts);
+        std::iter::once(&query.text).chain(otherwise).map(move |text| (text.as_ref(), index))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FAMILIAR, Familiar, ROWS_MAX, SETS_MAX, calls};
+    use crate::graph::{
+        Parameter, Query,
+        cypher::{Made, Otherwise},
+    };
+
+    fn query(name: &str, rows: usize) -> Query {
+        let rows = (0..rows).map(|_| Parameter::List(vec![Parameter::Null])).collect();
+        let text = format!("UNWIND $rows AS r MERGE (n:{name} {{id: r[0]}})").into();
+        Query { text, rows, otherwise: None }
+    }
+
+    #[test]
+    fn what_came_together_before_is_fused() {
+        let (mut familiar, queries) = (Familiar::default(), [query("A", 1), query("B", 2)]);
+        for _ in 0..FAMILIAR {
+            assert!(!familiar.meet(&queries));
+        }
+        assert!(familiar.meet(&queries));
+        assert!(!familiar.meet(&queries[..1]), "others");
+        assert!(!familiar.meet(&[query("A", ROWS_MAX), query("B", 2)]), "too many rows");
+        for other in 0..SETS_MAX {
+            familiar.meet(&[query(&format!("X{other}"), 1)]);
+        }
+        assert!(!familiar.meet(&queries), "forgotten");
+    }
+
+    #[test]
+    fn each_text_is_called_in_order_with_its_rows() {
+        let texts = vec!["UNWIND $rows AS r SET x".into()];
+        let otherwise = Some(Otherwise { unless_made: Made::Nodes, texts });
+        let first = Query { otherwise, ..query("A", 1) };
+        let text = " WITH 1 AS passed CALL () { UNWIND $rows_0 AS r MERGE (n:A {id: r[0]}) } \
+                    CALL () { UNWIND $rows_0 AS r SET x } \
+                    CALL () { UNWIND $rows_1 AS r MERGE (n:B {id: r[0]}) }";
+        assert_eq!(calls(&[first, query("B", 2)]), text);
+    }
+}
