@@ -27,7 +27,7 @@ use crate::{
     lsn::{Lsn, Stamp},
 };
 
-use super::{connect::Connection, copy_progress, error::Error, retry};
+use super::{connect::Connection, copy_progress, error::Error, parameter::KEEP_PLAN, retry};
 
 /// The checkpoint's label.
 pub const LABEL: &str = "_Wal2GraphCheckpoint";
@@ -285,7 +285,7 @@ pub(super) fn advance_query(
         Follows::Partition => LSN_OF_A_PARTITION,
     };
     let text = format!(
-        "MATCH {ONE} SET c:{LABEL} {guard} \
+        "{KEEP_PLAN}MATCH {ONE} SET c:{LABEL} {guard} \
          SET c.{position} = $to, c.{part} = $to_part, c.part_events = $to_events, {lsn}, \
          c.committed_at = coalesce($committed_at, c.committed_at), c.updated_at = $now{then}"
     );

@@ -25,7 +25,7 @@ const ROWS_MAX: usize = 256;
 /// More texts than this are planned for too long.
 const TEXTS_MAX: usize = 12;
 /// How often texts have to come together before they are fused.
-const FAMILIAR: u32 = 3;
+pub const FAMILIAR: u32 = 3;
 /// How many sets of texts are remembered. Neo4j keeps 1,000 plans by default.
 const SETS_MAX: usize = 64;
 /// What the texts of statements begin with.
@@ -61,7 +61,8 @@ pub fn calls(queries: &[Query]) -> String {
         format!(" CALL () {{ UNWIND $rows_{query} {rest} }}")
     });
     // Cypher wants a WITH between what writes and what is called.
-    std::iter::once(" WITH 1 AS passed".to_owned()).chain(calls).collect()
+    let with = (!queries.is_empty()).then(|| " WITH 1 AS passed".to_owned());
+    with.into_iter().chain(calls).collect()
 }
 
 /// The rows of all queries.
@@ -118,5 +119,6 @@ mod tests {
                     CALL () { UNWIND $rows_0 AS r SET x } \
                     CALL () { UNWIND $rows_1 AS r MERGE (n:B {id: r[0]}) }";
         assert_eq!(calls(&[first, query("B", 2)]), text);
+        assert_eq!(calls(&[]), "", "a step without data");
     }
 }

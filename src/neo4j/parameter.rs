@@ -13,6 +13,10 @@ use crate::{
     value::{FixedOffsetSeconds, Float, Value},
 };
 
+/// Plans do not depend on statistics: every look-up names its index. So they are not made again when
+/// statistics have changed, which holds up whoever waits for them.
+pub const KEEP_PLAN: &str = "CYPHER replan=skip ";
+
 /// The statement with its rows as the driver takes it. The rows are copied: a retry needs them
 /// again.
 pub fn query(query: &Query) -> neo4rs::Query {
@@ -33,7 +37,7 @@ pub fn otherwise(query: &Query, did: &Counters) -> impl Iterator<Item = neo4rs::
 }
 
 fn with_rows(text: &str, query: &Query) -> neo4rs::Query {
-    neo4rs::Query::new(text.to_owned()).param("rows", rows(query))
+    neo4rs::Query::new(format!("{KEEP_PLAN}{text}")).param("rows", rows(query))
 }
 
 /// The statement's rows.

@@ -26,6 +26,7 @@ use wal2graph::{
         checkpoint::{NewCheckpoint, create, prepare},
         claim,
         connect::ANSWER_LIMIT,
+        fused::FAMILIAR,
         schema,
         sink::Prepared,
     },
@@ -67,7 +68,10 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
     let mut sink = Sink::new(writer, connection(), model.clone());
     recorder.take();
     let mut texts = BTreeMap::new();
-    for (lsn, (what, statement, rule)) in (100..).zip(every::statements(model)) {
+    // What has come often enough is fused, and planned once more.
+    let all = every::statements(model);
+    let often = all.into_iter().flat_map(|it| std::iter::repeat_n(it, FAMILIAR as usize + 1));
+    for (lsn, (what, statement, rule)) in (100..).zip(often) {
         let (from, to) = (Position::at(Lsn(lsn)), Position::at(Lsn(lsn + 1)));
         let (advance, ready) = (
             Advance { from, to, source_lsn: to.lsn, committed_at: None, last_change: None },
@@ -76,6 +80,7 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
         pipeline::Sink::write(&mut sink, advance, ready).await.unwrap();
         for run in recorder.take() {
             let rule = match run.text.contains("_Wal2Graph") {
+                true if run.text.contains("$rows_0") => Rule { eager: true, ..rule },
                 true => Rule { eager: true, ..SEEKS },
                 false => Rule { eager: rule.eager && !streams(&run.text), ..rule },
             };
@@ -90,6 +95,8 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
     sink.incomplete(10).await.unwrap();
     let what = "look for incomplete rows".to_owned();
     let incomplete = recorder.take().into_iter().map(|run| Sent { what: what.clone(), run, rule });
+    let fused = texts.keys().filter(|text| text.contains("$rows_0")).count();
+    assert!(fused * 3 > texts.len(), "{fused} of {} are fused", texts.len());
     texts.into_values().chain(incomplete).collect()
 }
 

@@ -12,6 +12,7 @@ use std::{
 };
 
 use serde_json::{Map, Value as Json};
+use wal2graph::neo4j::parameter::KEEP_PLAN;
 
 /// Magic, then one proposed version (4.4) and three empty ones.
 const HANDSHAKE: [u8; 20] =
@@ -36,6 +37,8 @@ impl Run {
     pub fn of(message: &[u8]) -> Option<Self> {
         let mut reader = Reader(message.strip_prefix(&RUN)?);
         let Json::String(text) = reader.value() else { panic!("RUN begins with a text") };
+        // It is planned anew here.
+        let text = text.strip_prefix(KEEP_PLAN).map(str::to_owned).unwrap_or(text);
         Some(Run { text, rest: reader.0.to_vec() })
     }
 }
