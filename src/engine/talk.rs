@@ -33,7 +33,7 @@ impl Limits {
         batch_bytes: 4 << 20,
         part_changes: 5_000,
         part_bytes: 4 << 20,
-        waiting_bytes: 8 << 20,
+        waiting_bytes: 6 << 20,
         idle_interval: Duration::from_secs(1),
     };
 }
