@@ -282,8 +282,8 @@ impl Transactions {
             return Ok(());
         }
         self.end_passed_over(span, place.commit_lsn, events);
-        let begin = match &self.open {
-            Some(open) if open.commit_lsn == place.commit_lsn => open.begin,
+        match &self.open {
+            Some(open) if open.commit_lsn == place.commit_lsn => {}
             Some(open) => {
                 let (open, found) = (open.commit_lsn, place.commit_lsn);
                 return Err(RecordError::NoEnd { open, found });
@@ -292,11 +292,10 @@ impl Transactions {
                 let (xid, committed_at) = (place.xid, place.committed_at);
                 let begin = Begin { xid, commit_lsn: Lsn(span.began), committed_at, stamp: None };
                 events.push(Event::Begin(begin));
-                begin
+                let commit_lsn = place.commit_lsn;
+                self.open = Some(Open { begin, commit_lsn, passed_over: false });
             }
-        };
-        let passed_over = self.open.as_ref().is_some_and(|open| open.passed_over);
-        self.open = Some(Open { begin, commit_lsn: place.commit_lsn, passed_over });
+        }
         self.last = Some(at);
         events.extend(change.map(Event::Change));
         if let Some(end) = place.end {

@@ -18,7 +18,7 @@ use tempfile::NamedTempFile;
 use wal2graph::{
     catalog::{Catalog, TableName},
     change::{Before, Cell, Change, Relation, Timestamp, Tuple},
-    checkpoint::{Checkpoint, TopicPartition},
+    checkpoint::{Checkpoint, Epoch, TopicPartition},
     envelope::{DecodeOptions, Decoder, Encoder, History, Names, Place, Record, Snapshot},
     kafka::{Options, TopicName, copied::COPIED_HEADER, offsets::Asking},
     lsn::Lsn,
@@ -121,6 +121,12 @@ impl Feed {
         let mut command = self.pipeline.command(arguments);
         command.arg("-c").arg(self.config.path());
         command
+    }
+
+    /// Waits until somebody has claimed the partition since `epoch`.
+    pub async fn until_claimed(&self, epoch: Epoch) {
+        let is_claimed = async || self.checkpoint().await.unwrap().epoch != epoch;
+        until("it is claimed", is_claimed).await;
     }
 
     /// Waits until the graph has everything before an offset.

@@ -7,7 +7,6 @@ use tokio::time::{Instant, sleep};
 use wal2graph_servers::{Kafka, KafkaOptions};
 
 use super::feed::Feed;
-use crate::support::until;
 
 /// A broker that misses members of such groups sooner than by default.
 fn broker() -> &'static Kafka {
@@ -80,8 +79,7 @@ async fn its_offsets_are_reset_as_any_others() {
         let log = NamedTempFile::new().unwrap();
         let epoch = feed.checkpoint().await.unwrap().epoch;
         let mut running = feed.start(&[], &log);
-        let is_claimed = async || feed.checkpoint().await.unwrap().epoch != epoch;
-        until("it is claimed", is_claimed).await;
+        feed.until_claimed(epoch).await;
         let (code, said) = feed.output(&["replay", "--from", "earliest"]).await;
         assert!(code == Some(1) && said.contains("stop `wal2graph apply` first"), "{said}");
         assert_eq!(running.terminate(Duration::from_secs(15)).await, Some(0));

@@ -6,7 +6,6 @@ use wal2graph::{
 };
 
 use super::{super::kafka, APPLIED, applied};
-use crate::support::until;
 
 /// What nobody does to a graph: two nodes differ from their rows, one is gone.
 const DAMAGE: &str = "MATCH (n:LABEL) WHERE n.id IN [1, 30] SET n.name = 'damaged' WITH count(*) AS c \
@@ -103,8 +102,7 @@ async fn a_group_that_is_read_is_not_reset() {
     let log = tempfile::NamedTempFile::new().unwrap();
     let mut running = feed.start(&[], &log);
     let epoch = feed.checkpoint().await.unwrap().epoch;
-    let is_claimed = async || feed.checkpoint().await.unwrap().epoch != epoch;
-    until("it is claimed", is_claimed).await;
+    feed.until_claimed(epoch).await;
     let (_, status) = feed.output(&["status"]).await;
     assert!(status.contains(": streaming") && status.contains("of 10, 0 behind"), "{status}");
     let (code, said) = feed.output(&["replay", "--from", "earliest"]).await;
