@@ -22,21 +22,21 @@ use crate::Result;
 /// The statements of one transaction.
 pub type Transaction = Vec<(String, Vec<BoltType>)>;
 
-const REMOVE_PLACED: &str = "UNWIND $rows AS r MATCH (o:Order {id: r[0]})-[x:CUSTOMER]->(c:Customer) \
+const REMOVE_PLACED: &str = "UNWIND $rows[0] AS r MATCH (o:Order {id: r[0]})-[x:CUSTOMER]->(c:Customer) \
     WHERE r[1] IS NULL OR c.id <> r[1] DELETE x";
 /// Orders get their customer.
-pub const ADD_PLACED: &str = "UNWIND $rows AS r MATCH (o:Order {id: r[0]}) USING INDEX SEEK o:Order(id) \
+pub const ADD_PLACED: &str = "UNWIND $rows[0] AS r MATCH (o:Order {id: r[0]}) USING INDEX SEEK o:Order(id) \
     MATCH (c:Customer {id: r[1]}) USING INDEX SEEK c:Customer(id) \
     WITH o, c WHERE NOT EXISTS { (o)-[:CUSTOMER]->(c) } CREATE (o)-[:CUSTOMER]->(c)";
-const CHANGE_ITEMS: &str = "UNWIND $rows AS r MATCH (o:Order {id: r[0]}) USING INDEX SEEK o:Order(id) \
+const CHANGE_ITEMS: &str = "UNWIND $rows[0] AS r MATCH (o:Order {id: r[0]}) USING INDEX SEEK o:Order(id) \
     MATCH (p:Product {id: r[1]}) USING INDEX SEEK p:Product(id) \
     MATCH (o)-[x:ORDER_ITEMS]->(p) SET x.qty = r[2], x.price = r[3]";
 /// Orders get their lines.
-pub const ADD_ITEMS: &str = "UNWIND $rows AS r MATCH (o:Order {id: r[0]}) USING INDEX SEEK o:Order(id) \
+pub const ADD_ITEMS: &str = "UNWIND $rows[0] AS r MATCH (o:Order {id: r[0]}) USING INDEX SEEK o:Order(id) \
     MATCH (p:Product {id: r[1]}) USING INDEX SEEK p:Product(id) \
     WITH o, p, r WHERE NOT EXISTS { (o)-[:ORDER_ITEMS]->(p) } \
     CREATE (o)-[x:ORDER_ITEMS]->(p) SET x.qty = r[2], x.price = r[3]";
-const DELETE_ORDERS: &str = "UNWIND $rows AS r MATCH (o:Order {id: r[0]}) DETACH DELETE o";
+const DELETE_ORDERS: &str = "UNWIND $rows[0] AS r MATCH (o:Order {id: r[0]}) DETACH DELETE o";
 
 /// The transactions that leave the graph as a backlog's batches do.
 pub fn transactions(model: &Model, batches: &[Mutations]) -> Vec<Transaction> {
@@ -53,7 +53,7 @@ fn transaction(model: &Model, batch: &Mutations) -> Transaction {
                 statements.push((DELETE_ORDERS.to_owned(), dropped(table)));
                 let set: Vec<String> = node.properties.iter().zip(1..).map(set).collect();
                 let text = format!(
-                    "UNWIND $rows AS r {{}} (n:{} {{id: r[0]}}) SET {}",
+                    "UNWIND $rows[0] AS r {{}} (n:{} {{id: r[0]}}) SET {}",
                     node.label,
                     set.join(", ")
                 );
@@ -150,7 +150,7 @@ async fn send(connection: &Connection, statements: &Transaction) -> std::result:
     let mut transaction = connection.begin().await?;
     for (text, rows) in statements {
         let rows = parameter::list(rows.iter().cloned());
-        transaction.run(Query::new(text.clone()).param("rows", rows)).await?;
+        transaction.run(Query::new(text.clone()).param("rows", list([rows]))).await?;
     }
     transaction.commit().await
 }

@@ -27,7 +27,13 @@ use crate::{
     lsn::{Lsn, Stamp},
 };
 
-use super::{connect::Connection, copy_progress, error::Error, parameter::KEEP_PLAN, retry};
+use super::{
+    connect::Connection,
+    copy_progress,
+    error::Error,
+    parameter::{self, KEEP_PLAN},
+    retry,
+};
 
 /// The checkpoint's label.
 pub const LABEL: &str = "_Wal2GraphCheckpoint";
@@ -256,19 +262,19 @@ pub(super) fn locked_read_query(identity: &Identity) -> Query {
 fn guard(follows: Follows) -> String {
     let (position, part) = (follows.position(), follows.part());
     format!(
-        "WITH c, properties(c) AS now WHERE now.epoch = $epoch AND now.{position} = $from \
-         AND coalesce(now.{part}, -1) = $from_part AND coalesce(now.part_events, -1) = $from_events"
+        "WITH c, properties(c) AS now WHERE now.epoch = $from.epoch AND now.{position} = $from.position \
+         AND coalesce(now.{part}, -1) = $from.part AND coalesce(now.part_events, -1) = $from.events"
     )
 }
 
 /// How `lsn` moves with an offset. It never goes back: what is before it is in the graph, also while
 /// it is applied again, and an application that waits for it has waited.
 const LSN_OF_A_PARTITION: &str = "\
-    c.lsn_text = CASE WHEN c.lsn < $source THEN $source_text ELSE c.lsn_text END, \
-    c.lsn = CASE WHEN c.lsn < $source THEN $source ELSE c.lsn END, \
-    c.last_change = coalesce($last_change, c.last_change), \
-    c.replay_lsn = CASE WHEN $to < c.replay_until THEN coalesce($replayed, c.replay_lsn) END, \
-    c.replay_until = CASE WHEN $to < c.replay_until THEN c.replay_until END";
+    c.lsn_text = CASE WHEN c.lsn < $to.source THEN $to.source_text ELSE c.lsn_text END, \
+    c.lsn = CASE WHEN c.lsn < $to.source THEN $to.source ELSE c.lsn END, \
+    c.last_change = coalesce($to.last_change, c.last_change), \
+    c.replay_lsn = CASE WHEN $to.position < c.replay_until THEN coalesce($to.replayed, c.replay_lsn) END, \
+    c.replay_until = CASE WHEN $to.position < c.replay_until THEN c.replay_until END";
 
 /// The compare-and-set: moves the checkpoint if it is where `advance` begins, under this epoch. What
 /// is `then` to be done runs in the same statement, unless it is refused.
@@ -281,30 +287,37 @@ pub(super) fn advance_query(
     let follows = Follows::of(&identity.log);
     let (guard, position, part) = (guard(follows), follows.position(), follows.part());
     let lsn = match follows {
-        Follows::Slot => "c.lsn_text = $to_text",
+        Follows::Slot => "c.lsn_text = $to.text",
         Follows::Partition => LSN_OF_A_PARTITION,
     };
     let text = format!(
         "{KEEP_PLAN}MATCH {ONE} SET c:{LABEL} {guard} \
-         SET c.{position} = $to, c.{part} = $to_part, c.part_events = $to_events, {lsn}, \
-         c.committed_at = coalesce($committed_at, c.committed_at), c.updated_at = $now{then}"
+         SET c.{position} = $to.position, c.{part} = $to.part, c.part_events = $to.events, {lsn}, \
+         c.committed_at = coalesce($to.committed_at, c.committed_at), c.updated_at = $to.now{then}"
     );
-    let query = Query::new(text)
-        .param("to", integer_of(advance.to.lsn))
-        .param("to_part", advance.to.part.map(|part| integer_of(part.commit_lsn)))
-        .param("to_events", advance.to.part.map(|part| part.events as i64))
-        .param("committed_at", advance.committed_at.and_then(date_time_of))
-        .param("now", Utc::now());
-    let source = advance.source_lsn;
-    let query = match follows {
-        Follows::Slot => query.param("to_text", advance.to.lsn.to_string()),
-        Follows::Partition => query
-            .param("source", integer_of(source))
-            .param("source_text", source.to_string())
-            .param("replayed", (source > Lsn::ZERO).then(|| integer_of(source)))
-            .param("last_change", advance.last_change.map(|stamp| stamp.to_string())),
-    };
-    expect(query, identity, epoch, &advance.from)
+    let (to, source) = (&advance.to, advance.source_lsn);
+    let to = parameter::map([
+        ("position", integer_of(to.lsn).into()),
+        ("text", to.lsn.to_string().into()),
+        ("part", to.part.map(|part| integer_of(part.commit_lsn)).into()),
+        ("events", to.part.map(|part| part.events as i64).into()),
+        ("committed_at", advance.committed_at.and_then(date_time_of).into()),
+        ("now", Utc::now().into()),
+        ("source", integer_of(source).into()),
+        ("source_text", source.to_string().into()),
+        ("replayed", (source > Lsn::ZERO).then(|| integer_of(source)).into()),
+        ("last_change", advance.last_change.map(|stamp| stamp.to_string()).into()),
+    ]);
+    expect(Query::new(text).param("to", to), identity, epoch, &advance.from)
+}
+
+/// The text of [`advance_query`], refused by every checkpoint: no epoch is negative.
+pub(super) fn planned_query(identity: &Identity) -> Query {
+    let nowhere = Position::at(Lsn::ZERO);
+    let source_lsn = Lsn::ZERO;
+    let advance =
+        Advance { from: nowhere, to: nowhere, source_lsn, committed_at: None, last_change: None };
+    advance_query(identity, Epoch(-1), &advance, "")
 }
 
 /// What is before `until` is applied again. Comes after [`advance_query`], in its transaction.
@@ -325,11 +338,13 @@ pub(super) fn hold_query(identity: &Identity, epoch: Epoch, at: &Position) -> Qu
 }
 
 fn expect(query: Query, identity: &Identity, epoch: Epoch, from: &Position) -> Query {
-    of(query, identity)
-        .param("epoch", epoch.0)
-        .param("from", integer_of(from.lsn))
-        .param("from_part", from.part.map_or(-1, |part| integer_of(part.commit_lsn)))
-        .param("from_events", from.part.map_or(-1, |part| part.events as i64))
+    let from = parameter::map([
+        ("epoch", epoch.0.into()),
+        ("position", integer_of(from.lsn).into()),
+        ("part", from.part.map_or(-1, |part| integer_of(part.commit_lsn)).into()),
+        ("events", from.part.map_or(-1, |part| part.events as i64).into()),
+    ]);
+    of(query, identity).param("from", from)
 }
 
 /// Whether a compare-and-set found what it expected. One that did not sets no property: its lock is

@@ -121,6 +121,8 @@ async fn raise(connection: &Connection, identity: &Identity) -> Result<Option<Ch
     };
     let checkpoint = checkpoint::checkpoint_of(row)?;
     transaction.run(copy_progress::raise_query(&identity.pipeline, checkpoint.epoch)).await?;
+    // Planned here, so that the first batch does not wait for that.
+    transaction.run(checkpoint::planned_query(identity)).await?;
     transaction.commit().await?;
     Ok(Some(checkpoint))
 }

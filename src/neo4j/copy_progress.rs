@@ -17,7 +17,13 @@ use crate::{
     graph::Pass,
 };
 
-use super::{checkpoint::get, claim::CLAIM_MARK, connect::Connection, error::Error, parameter};
+use super::{
+    checkpoint::get,
+    claim::CLAIM_MARK,
+    connect::Connection,
+    error::Error,
+    parameter::{self, KEEP_PLAN},
+};
 
 /// The progress nodes' label.
 pub const LABEL: &str = "_Wal2GraphCopy";
@@ -91,7 +97,7 @@ pub(super) fn raise_query(pipeline: &str, epoch: Epoch) -> Query {
 /// The compare-and-set of a chunk: the node is locked, then read.
 pub(super) fn step_query(pipeline: &str, epoch: Epoch, step: &ChunkStep) -> Query {
     let text = format!(
-        "{} SET p:{LABEL} WITH p, properties(p) AS now WHERE now.epoch = $epoch \
+        "{KEEP_PLAN}{} SET p:{LABEL} WITH p, properties(p) AS now WHERE now.epoch = $epoch \
          AND now.next_block = $from AND now.relfilenode = $relfilenode AND NOT now.done \
          SET p.next_block = $to, p.rows = p.rows + $count, p.done = $done, p.updated_at = $now",
         one()

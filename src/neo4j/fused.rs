@@ -29,7 +29,7 @@ pub const FAMILIAR: u32 = 3;
 /// How many sets of texts are remembered. Neo4j keeps 1,000 plans by default.
 const SETS_MAX: usize = 64;
 /// What the texts of statements begin with.
-const UNWIND: &str = "UNWIND $rows ";
+const UNWIND: &str = "UNWIND $rows[0] ";
 
 /// The sets of texts that came together lately, the last one first.
 #[derive(Debug, Default)]
@@ -54,11 +54,11 @@ impl Familiar {
     }
 }
 
-/// What follows the compare-and-set in its text; the rows of the first query are `$rows_0`.
+/// What follows the compare-and-set in its text; the rows of the first query are `$rows[0]`.
 pub fn calls(queries: &[Query]) -> String {
     let calls = texts(queries).map(|(text, query)| {
         let rest = text.strip_prefix(UNWIND).unwrap_or_else(|| panic!("not to be fused: {text}"));
-        format!(" CALL () {{ UNWIND $rows_{query} {rest} }}")
+        format!(" CALL () {{ UNWIND $rows[{query}] {rest} }}")
     });
     // Cypher wants a WITH between what writes and what is called.
     let with = (!queries.is_empty()).then(|| " WITH 1 AS passed".to_owned());
@@ -67,10 +67,7 @@ pub fn calls(queries: &[Query]) -> String {
 
 /// The rows of all queries.
 pub fn with_rows(statement: neo4rs::Query, queries: &[Query]) -> neo4rs::Query {
-    let rows = queries.iter().enumerate();
-    rows.fold(statement, |statement, (index, query)| {
-        statement.param(&format!("rows_{index}"), parameter::rows(query))
-    })
+    statement.param("rows", parameter::list(queries.iter().map(parameter::rows)))
 }
 
 /// Every text that may be needed, in order, with the number of its query.
@@ -91,7 +88,7 @@ mod tests {
 
     fn query(name: &str, rows: usize) -> Query {
         let rows = (0..rows).map(|_| Parameter::List(vec![Parameter::Null])).collect();
-        let text = format!("UNWIND $rows AS r MERGE (n:{name} {{id: r[0]}})").into();
+        let text = format!("UNWIND $rows[0] AS r MERGE (n:{name} {{id: r[0]}})").into();
         Query { text, rows, otherwise: None }
     }
 
@@ -112,12 +109,12 @@ mod tests {
 
     #[test]
     fn each_text_is_called_in_order_with_its_rows() {
-        let texts = vec!["UNWIND $rows AS r SET x".into()];
+        let texts = vec!["UNWIND $rows[0] AS r SET x".into()];
         let otherwise = Some(Otherwise { unless_made: Made::Nodes, texts });
         let first = Query { otherwise, ..query("A", 1) };
-        let text = " WITH 1 AS passed CALL () { UNWIND $rows_0 AS r MERGE (n:A {id: r[0]}) } \
-                    CALL () { UNWIND $rows_0 AS r SET x } \
-                    CALL () { UNWIND $rows_1 AS r MERGE (n:B {id: r[0]}) }";
+        let text = " WITH 1 AS passed CALL () { UNWIND $rows[0] AS r MERGE (n:A {id: r[0]}) } \
+                    CALL () { UNWIND $rows[0] AS r SET x } \
+                    CALL () { UNWIND $rows[1] AS r MERGE (n:B {id: r[0]}) }";
         assert_eq!(calls(&[first, query("B", 2)]), text);
         assert_eq!(calls(&[]), "", "a step without data");
     }

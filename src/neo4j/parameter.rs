@@ -37,7 +37,8 @@ pub fn otherwise(query: &Query, did: &Counters) -> impl Iterator<Item = neo4rs::
 }
 
 fn with_rows(text: &str, query: &Query) -> neo4rs::Query {
-    neo4rs::Query::new(format!("{KEEP_PLAN}{text}")).param("rows", rows(query))
+    neo4rs::Query::new(format!("{KEEP_PLAN}{text}"))
+        .param("rows", list(std::iter::once(rows(query))))
 }
 
 /// The statement's rows.
@@ -84,6 +85,12 @@ pub fn value(value: &Value) -> BoltType {
 /// A list, without a copy of its items.
 pub fn list(items: impl Iterator<Item = BoltType>) -> BoltType {
     BoltType::List(BoltList { value: items.collect() })
+}
+
+/// A map. As a parameter it has one plan, whatever is in it; parameters by themselves have one for each
+/// combination of their types, and of orders of magnitude of their lengths.
+pub fn map<const N: usize>(items: [(&str, BoltType); N]) -> BoltType {
+    BoltType::Map(items.into_iter().map(|(name, value)| (name.into(), value)).collect())
 }
 
 /// The codec makes no offset of a day or more: PostgreSQL's are below 16 hours.

@@ -25,7 +25,7 @@ use super::{
 };
 
 /// Rows of one statement are sent in portions of this many: where Neo4j gains no more.
-const STATEMENT_ROWS: usize = 2_000;
+const STATEMENT_ROWS: usize = 5_000;
 
 /// One lane's sink.
 pub struct Sink {

@@ -80,7 +80,7 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
         pipeline::Sink::write(&mut sink, advance, ready).await.unwrap();
         for run in recorder.take() {
             let rule = match run.text.contains("_Wal2Graph") {
-                true if run.text.contains("$rows_0") => Rule { eager: true, ..rule },
+                true if run.text.contains("CALL () { UNWIND") => Rule { eager: true, ..rule },
                 true => Rule { eager: true, ..SEEKS },
                 false => Rule { eager: rule.eager && !streams(&run.text), ..rule },
             };
@@ -95,7 +95,7 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
     sink.incomplete(10).await.unwrap();
     let what = "look for incomplete rows".to_owned();
     let incomplete = recorder.take().into_iter().map(|run| Sent { what: what.clone(), run, rule });
-    let fused = texts.keys().filter(|text| text.contains("$rows_0")).count();
+    let fused = texts.keys().filter(|text| text.contains("CALL () { UNWIND")).count();
     assert!(fused * 3 > texts.len(), "{fused} of {} are fused", texts.len());
     texts.into_values().chain(incomplete).collect()
 }
@@ -189,7 +189,7 @@ async fn what_is_asked_beside_the_rows_is_seeks_too() {
     for run in said {
         // Statements on rows have their own tests.
         let is = |start: &&str| run.text.starts_with(*start);
-        if administrative.iter().any(is) || run.text.starts_with("UNWIND $rows AS r M") {
+        if administrative.iter().any(is) || run.text.starts_with("UNWIND $rows[0] AS r M") {
             continue;
         }
         own += usize::from(run.text.contains("_Wal2Graph"));

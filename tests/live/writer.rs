@@ -78,7 +78,7 @@ impl Graph {
 
     /// A statement that is not idempotent: it makes a node for every row.
     fn create_nodes(&self, ids: &[i64]) -> Query {
-        query(&format!("UNWIND $rows AS r CREATE (:{} {{id: r}})", self.pipeline), ids)
+        query(&format!("UNWIND $rows[0] AS r CREATE (:{} {{id: r}})", self.pipeline), ids)
     }
 }
 

@@ -74,10 +74,10 @@ async fn by_loader(lab: &Lab, sql: &Client, lanes: usize) -> Result<f64> {
     let select = "SELECT id::int8, customer_id::int8, status, total::text, \
         to_char(placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') FROM orders";
     nodes.extend(batches(sql, orders, select).await?);
-    let placed = loader::ADD_PLACED.strip_prefix("UNWIND $rows AS r ").unwrap_or_default();
+    let placed = loader::ADD_PLACED.strip_prefix("UNWIND $rows[0] AS r ").unwrap_or_default();
     let select = "SELECT id::int8, customer_id::int8 FROM orders ORDER BY id / 2000, customer_id";
     let mut relationships = batches(sql, placed, select).await?;
-    let items = loader::ADD_ITEMS.strip_prefix("UNWIND $rows AS r ").unwrap_or_default();
+    let items = loader::ADD_ITEMS.strip_prefix("UNWIND $rows[0] AS r ").unwrap_or_default();
     let select = "SELECT order_id::int8, product_id::int8, qty::int8, price::text FROM order_items \
         ORDER BY order_id / 666, product_id";
     relationships.extend(batches(sql, items, select).await?);
@@ -108,7 +108,7 @@ async fn in_lanes(connections: &[Connection], transactions: Vec<Transaction>) ->
 
 async fn batches(sql: &Client, cypher: &str, select: &str) -> Result<Vec<Transaction>> {
     let rows: Vec<BoltType> = sql.query(select, &[]).await?.iter().map(row).collect();
-    let batch = |rows: &[BoltType]| vec![(format!("UNWIND $rows AS r {cypher}"), rows.to_vec())];
+    let batch = |rows: &[BoltType]| vec![(format!("UNWIND $rows[0] AS r {cypher}"), rows.to_vec())];
     Ok(rows.chunks(BATCH).map(batch).collect())
 }
 

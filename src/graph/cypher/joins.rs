@@ -68,7 +68,7 @@ pub fn upsert(
         if presence != Presence::New {
             // It sweeps, so it comes before placeholders are made for the rows that have nothing
             // yet.
-            let moved = format!("UNWIND $rows AS r {}", reconnect(model, join, &layout));
+            let moved = format!("UNWIND $rows[0] AS r {}", reconnect(model, join, &layout));
             queries.push(Query::new(moved, rows.iter().cloned()));
         }
         let none = format!(
@@ -81,17 +81,17 @@ pub fn upsert(
     set.extend(mark(join, completeness, false));
     set.extend(stamped.clone());
     let update = (!set.is_empty() && presence != Presence::New)
-        .then(|| format!("UNWIND $rows AS r {existing} SET {}", set.join(", ")));
+        .then(|| format!("UNWIND $rows[0] AS r {existing} SET {}", set.join(", ")));
     if presence == Presence::Known {
         queries.extend(update.map(|update| Query::new(update, rows)));
         return queries;
     }
     let create = create(join, known, completeness, &layout, stamped);
-    let general = format!("UNWIND $rows AS r {ends} {missing} {create}");
+    let general = format!("UNWIND $rows[0] AS r {ends} {missing} {create}");
     // Mostly both ends are rows and the relationship is not there. What the last text sets on those
     // that were made is what they have.
     let between_rows = format!(
-        "UNWIND $rows AS r {} {} WITH a, b, r WHERE {} AND {} {missing} {create}",
+        "UNWIND $rows[0] AS r {} {} WITH a, b, r WHERE {} AND {} {missing} {create}",
         seek("a", from, 0),
         seek("b", to, layout.to),
         is_row("a"),
@@ -192,14 +192,14 @@ pub fn update(
         // Nothing came but the key.
         return None;
     }
-    let text = format!("UNWIND $rows AS r {} SET {}", seek_own("x", join, 0), set.join(", "));
+    let text = format!("UNWIND $rows[0] AS r {} SET {}", seek_own("x", join, 0), set.join(", "));
     Some(Query::new(text, rows.into_iter().map(node_row)))
 }
 
 pub fn drop(model: &Model, table: TableIndex, keys: Vec<Key>) -> Query {
     let join = join_shape(model, table);
     let text = format!(
-        "UNWIND $rows AS r {} WITH x, startNode(x) AS s, endNode(x) AS e {} \
+        "UNWIND $rows[0] AS r {} WITH x, startNode(x) AS s, endNode(x) AS e {} \
          WITH collect(DISTINCT s) AS starts, collect(DISTINCT e) AS ends {}",
         row_match(model, join),
         delete_joined("x", join),
@@ -236,7 +236,7 @@ pub fn clear(model: &Model, table: TableIndex, reach: Reach) -> Query {
     let (begin, is_older, rows) = match reach {
         Reach::All => ("", String::new(), Vec::new()),
         Reach::Before(before) => (
-            "UNWIND $rows AS r ",
+            "UNWIND $rows[0] AS r ",
             format!(" WHERE {}", older(&format!("x.{STAMP}"))),
             vec![before_row(before)],
         ),

@@ -4,9 +4,13 @@
 //! Statement --render--> Query { text, rows, .. }*     texts are static for a table and the columns that came
 //! ```
 //!
-//! Texts unwind the one parameter `$rows`, a list of lists, and may be run in pieces of it, in
-//! order. Every look-up by key names its index, because a plan made while the graph is nearly empty
-//! would else be kept when it is full: a hub and all its relationships instead of two seeks.
+//! Texts unwind `$rows[0]`, a list of lists, and may be run in pieces of it, in order. `$rows` is a
+//! list of such lists because Neo4j plans a text anew for each order of magnitude that the length of
+//! a parameter has (1, 10, 100, ..), and this one's never changes. Measured on 5.26: 70 to 200 ms for
+//! each but the first.
+//!
+//! Every look-up by key names its index, because a plan made while the graph is nearly empty would
+//! else be kept when it is full: a hub and all its relationships instead of two seeks.
 
 mod incomplete;
 mod joins;
@@ -31,7 +35,7 @@ pub use text::quote;
 /// One text with its rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Query {
-    /// Cypher with the single parameter `$rows`.
+    /// Cypher with the single parameter `$rows`, a list whose first item are the rows.
     pub text: Arc<str>,
     /// The rows, each a list.
     pub rows: Vec<Parameter>,

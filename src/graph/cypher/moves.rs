@@ -33,7 +33,7 @@ pub fn nodes(model: &Model, table: TableIndex, moves: Vec<(Key, Key)>) -> Query 
         rekey(model, table, shape)
     );
     let text = format!(
-        "UNWIND $rows AS r CALL (r) {{ {} WHERE NOT n:{PLACEHOLDER} SET n._lock = null WITH n, r OPTIONAL {} \
+        "UNWIND $rows[0] AS r CALL (r) {{ {} WHERE NOT n:{PLACEHOLDER} SET n._lock = null WITH n, r OPTIONAL {} \
          {taken} {free} }}",
         seek("n", shape, 0),
         seek("b", shape, width),
@@ -192,7 +192,7 @@ pub fn relationships(model: &Model, table: TableIndex, moves: Vec<(Key, Key)>) -
         RelationshipKey::Own(_) => rename(model, join),
         RelationshipKey::Ends => reconnect(model, join),
     };
-    let text = format!("UNWIND $rows AS r CALL (r) {{ {body} }}");
+    let text = format!("UNWIND $rows[0] AS r CALL (r) {{ {body} }}");
     Query::new(text, moves.into_iter().map(two_keys))
 }
 

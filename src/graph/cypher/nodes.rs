@@ -44,10 +44,10 @@ pub fn upsert(
         }
     };
     let set = if set.is_empty() { String::new() } else { format!("SET {}", set.join(", ")) };
-    let merge = format!("UNWIND $rows AS r MERGE {} {on_create} {set}", node("n", shape, 0));
+    let merge = format!("UNWIND $rows[0] AS r MERGE {} {on_create} {set}", node("n", shape, 0));
     if new && completeness == Completeness::Complete {
         // A node that was made has no label of ours: taking them away costs a tenth of making it.
-        let unmark = format!("UNWIND $rows AS r {} {after}", seek("n", shape, 0));
+        let unmark = format!("UNWIND $rows[0] AS r {} {after}", seek("n", shape, 0));
         return Query::new(merge, rows).or(Made::Nodes, [unmark]);
     }
     Query::new(format!("{merge} {after}"), rows)
@@ -79,10 +79,10 @@ pub fn stamped(
 pub fn drop(model: &Model, table: TableIndex, keys: Vec<Key>, ride_along: bool) -> Query {
     let shape = model.node(table);
     let text = if ride_along && everything_rides_along(model, table) {
-        format!("UNWIND $rows AS r {} {}", seek("n", shape, 0), delete("n", shape))
+        format!("UNWIND $rows[0] AS r {} {}", seek("n", shape, 0), delete("n", shape))
     } else {
         let body = drop_body(model, table, "n", ride_along);
-        format!("UNWIND $rows AS r CALL (r) {{ {} {body} }}", seek("n", shape, 0))
+        format!("UNWIND $rows[0] AS r CALL (r) {{ {} {body} }}", seek("n", shape, 0))
     };
     Query::new(text, keys.into_iter().map(key_columns))
 }
@@ -113,7 +113,7 @@ pub fn clear(model: &Model, table: TableIndex, reach: Reach) -> Query {
         }
         Reach::Before(before) => {
             let text = format!(
-                "UNWIND $rows AS r MATCH (n:{label}) WHERE NOT n:{PLACEHOLDER} AND {} \
+                "UNWIND $rows[0] AS r MATCH (n:{label}) WHERE NOT n:{PLACEHOLDER} AND {} \
                  WITH n, r LIMIT {CLEAR_ROWS} CALL (n, r) {{ WITH n, r SET n._lock = null \
                  WITH n, r WHERE NOT n:{PLACEHOLDER} AND {} WITH n {body} }}",
                 older(&format!("n.{STAMP}")),

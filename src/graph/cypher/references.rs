@@ -35,7 +35,7 @@ fn removal(
         false => String::new(),
     };
     format!(
-        "UNWIND $rows AS r {} MATCH {} WHERE r[{first}] IS NULL OR {} DELETE o {left}",
+        "UNWIND $rows[0] AS r {} MATCH {} WHERE r[{first}] IS NULL OR {} DELETE o {left}",
         seek("c", shape, 0),
         owned("c", "o", reference, &format!("p:{}", quote(&target.label))),
         differs("p", &target.key, first),
@@ -75,7 +75,7 @@ fn addition(
     };
     let pattern = owned("c", "", reference, "p");
     format!(
-        "UNWIND $rows AS r {} {} {kept} WITH c, p WHERE {} AND NOT EXISTS {{ {pattern} }} CREATE {pattern}",
+        "UNWIND $rows[0] AS r {} {} {kept} WITH c, p WHERE {} AND NOT EXISTS {{ {pattern} }} CREATE {pattern}",
         seek("c", shape, 0),
         merge("p", model.node(reference.target), shape.key.len()),
         is_row("c"),
@@ -94,7 +94,7 @@ fn between_rows(
         _ => String::new(),
     };
     format!(
-        "UNWIND $rows AS r {} {} {held} WITH c, p WHERE {} AND {} AND NOT EXISTS {{ {there} }} CREATE {}",
+        "UNWIND $rows[0] AS r {} {} {held} WITH c, p WHERE {} AND {} AND NOT EXISTS {{ {there} }} CREATE {}",
         seek("c", shape, 0),
         seek("p", model.node(reference.target), shape.key.len()),
         is_row("c"),
@@ -126,13 +126,13 @@ pub fn match_from_owner(
     let target = model.node(reference.target);
     let first = shape.key.len();
     let remove = format!(
-        "UNWIND $rows AS r {} MATCH {} WHERE r[{first}] IS NULL OR {} DELETE o",
+        "UNWIND $rows[0] AS r {} MATCH {} WHERE r[{first}] IS NULL OR {} DELETE o",
         seek("c", shape, 0),
         owned("c", "o", reference, &format!("p:{}", quote(&target.label))),
         differs("p", target_properties, first),
     );
     let add = format!(
-        "UNWIND $rows AS r {} {} {}",
+        "UNWIND $rows[0] AS r {} {} {}",
         seek("c", shape, 0),
         seek_by("p", target, target_properties, first),
         create_once(reference),
@@ -151,13 +151,13 @@ pub fn match_from_target(
     let target = model.node(reference.target);
     let first = target.key.len();
     let remove = format!(
-        "UNWIND $rows AS r {} MATCH {} WHERE r[{first}] IS NULL OR {} DELETE o",
+        "UNWIND $rows[0] AS r {} MATCH {} WHERE r[{first}] IS NULL OR {} DELETE o",
         seek("p", target, 0),
         owned(&format!("c:{}", quote(&shape.label)), "o", reference, "p"),
         differs("c", owner_properties, first),
     );
     let add = format!(
-        "UNWIND $rows AS r {} {} {}",
+        "UNWIND $rows[0] AS r {} {} {}",
         seek("p", target, 0),
         seek_by("c", shape, owner_properties, first),
         create_once(reference),

@@ -74,7 +74,7 @@ async fn a_deadlock_is_retried() {
     a.run("UNWIND [1, 2] AS id CREATE (:WriterDeadlockA {id: id, hits: 0})").await;
     let (mut writer_a, mut writer_b) = (a.writer().await, b.writer().await);
     let hit = |id| {
-        let text = "UNWIND $rows AS r MATCH (n:WriterDeadlockA {id: r}) SET n.hits = n.hits + 1";
+        let text = "UNWIND $rows[0] AS r MATCH (n:WriterDeadlockA {id: r}) SET n.hits = n.hits + 1";
         query(text, &[id])
     };
     let wait = || {
@@ -131,11 +131,11 @@ async fn refused_data_is_named_without_its_values() {
     for (refused, code) in [
         (statements, "Schema.ConstraintValidationFailed"),
         (
-            [fine.clone(), query("UNWIND $rows AS r CREATE (:X {id: {a: r}})", &[73_313])],
+            [fine.clone(), query("UNWIND $rows[0] AS r CREATE (:X {id: {a: r}})", &[73_313])],
             "Statement.TypeError",
         ),
         (
-            [fine, query("UNWIND $rows AS r MERGE (:WriterRefused {id: null})", &[73_313])],
+            [fine, query("UNWIND $rows[0] AS r MERGE (:WriterRefused {id: null})", &[73_313])],
             "Statement.SemanticError",
         ),
     ] {

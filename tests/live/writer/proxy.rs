@@ -17,7 +17,7 @@ use tokio::{
 /// A COMMIT as a Bolt message: its length, an empty structure with tag 12 (hexadecimal), the end.
 pub const COMMIT: &[u8] = &[0x00, 0x02, 0xB0, 0x12, 0x00, 0x00];
 /// In a transaction that is one statement.
-pub const FUSED: &[u8] = b"CALL () { UNWIND $rows_0 AS r";
+pub const FUSED: &[u8] = b"CALL () { UNWIND $rows[0] AS r";
 
 /// What happens to what is to be lost.
 #[derive(Clone, Copy, Debug)]

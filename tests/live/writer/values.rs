@@ -55,7 +55,7 @@ async fn every_value_comes_back_as_it_went() {
         let id = Parameter::Value(Value::Integer(id as i64));
         Parameter::List(vec![id, Parameter::Value(value.clone())])
     });
-    let text = "UNWIND $rows AS r CREATE (:WriterValues {id: r[0], value: r[1]})";
+    let text = "UNWIND $rows[0] AS r CREATE (:WriterValues {id: r[0], value: r[1]})";
     let query = Query { text: Arc::from(text), rows: rows.collect(), otherwise: None };
     writer.write(&step(100, 200), &[query]).await.unwrap();
 
@@ -78,7 +78,8 @@ async fn bytes_not_a_number_and_null_are_themselves() {
         Parameter::Value(Value::Float(Float(f64::NAN))),
         Parameter::Null,
     ]);
-    let text = "UNWIND $rows AS r CREATE (:WriterOddValues {bytes: r[0], nan: r[1], none: r[2]})";
+    let text =
+        "UNWIND $rows[0] AS r CREATE (:WriterOddValues {bytes: r[0], nan: r[1], none: r[2]})";
     let query = Query { text: Arc::from(text), rows: vec![row], otherwise: None };
     writer.write(&step(100, 200), &[query]).await.unwrap();
     let text = "MATCH (n:WriterOddValues) RETURN n.bytes AS bytes, isNaN(n.nan) AS nan, n.none IS NULL AS none";
