@@ -12,6 +12,7 @@ mod lab;
 mod loader;
 mod parts;
 mod program;
+mod share;
 mod shop;
 mod stream;
 

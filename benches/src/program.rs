@@ -46,7 +46,7 @@ pub struct Running {
     lines: Receiver<(Instant, String)>,
     cost: Cost,
     log: Vec<String>,
-    _file: NamedTempFile,
+    _file: Option<NamedTempFile>,
 }
 
 impl<'a> Pipeline<'a> {
@@ -72,21 +72,11 @@ impl<'a> Pipeline<'a> {
             self.lab.neo4j.url()
         );
         fs::write(file.path(), text)?;
-        let mut child = Command::new(&self.lab.program)
-            .args(["run", "--log-format", "json", "-c"])
-            .arg(file.path())
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let stderr = child.stderr.take().ok_or("no log")?;
-        let (sender, lines) = channel();
-        thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(std::result::Result::ok) {
-                // Whoever started it may have lost interest.
-                let _ = sender.send((Instant::now(), line));
-            }
-        });
-        Ok(Running { child, lines, cost: Cost::default(), log: Vec::new(), _file: file })
+        let mut command = Command::new(&self.lab.program);
+        command.args(["run", "-c"]).arg(file.path()).args(arguments);
+        let mut running = Running::start(command)?;
+        running._file = Some(file);
+        Ok(running)
     }
 
     /// `run --until current`.
@@ -99,6 +89,31 @@ impl<'a> Pipeline<'a> {
 }
 
 impl Running {
+    /// Starts the program, which logs JSON.
+    pub fn start(mut command: Command) -> Result<Self> {
+        let mut child = command.args(["--log-format", "json"]).stderr(Stdio::piped()).spawn()?;
+        let stderr = child.stderr.take().ok_or("no log")?;
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(std::result::Result::ok) {
+                // Whoever started it may have lost interest.
+                let _ = sender.send((Instant::now(), line));
+            }
+        });
+        Ok(Running { child, lines, cost: Cost::default(), log: Vec::new(), _file: None })
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it has ended, well: what it has said that nobody waited for, and when.
+    pub fn finish(mut self) -> Result<Vec<(Instant, String)>> {
+        self.end()?;
+        Ok(self.lines.iter().collect())
+    }
+
     /// Waits until the log says so: when it did.
     pub fn wait_for(&mut self, message: &str) -> Result<Instant> {
         let sought = format!("\"message\":\"{message}\"");
@@ -146,7 +161,10 @@ impl Running {
             if let Some(status) = self.child.try_wait()? {
                 return match status.success() {
                     true => Ok(self.cost),
-                    false => Err(format!("{status}:\n{}", self.log.join("\n")).into()),
+                    false => {
+                        self.log.extend(self.lines.iter().map(|(_, line)| line));
+                        Err(format!("{status}:\n{}", self.log.join("\n")).into())
+                    }
                 };
             }
             thread::sleep(LOOK);

@@ -1,22 +1,28 @@
 //! The workload through Kafka: a topic that is full is applied by one process or more, from one
 //! partition or more.
 //!
-//! All of them work on the same processors here, and so does Neo4j: what more partitions and more
-//! processes bring is what those are worth on one machine, no more.
+//! All of them work on the same processors, and so does Neo4j: what more partitions and processes
+//! bring then is what they are worth on one machine. So they are also measured as containers with a
+//! limit, where it is the processes that are busy, and not Neo4j.
 
-use std::{
-    io::Write,
-    process::{Child, Command, Stdio},
-    time::Instant,
-};
+use std::{io::Write, process::Command, time::Instant};
 
 use tempfile::NamedTempFile;
 use wal2graph_servers::{Kafka, KafkaOptions};
 
-use crate::{Result, figures::Taken, lab::Lab, program::Pipeline, shop};
+use crate::{
+    Result,
+    figures::Taken,
+    lab::Lab,
+    program::{Pipeline, Running},
+    share::Share,
+    shop,
+};
 
 /// Partitions and processes.
 const SHAPES: [(u32, usize); 4] = [(1, 1), (4, 1), (4, 2), (4, 4)];
+/// What each process may have where that is limited, in hundredths of a processor.
+const SHARE: u32 = 10;
 /// The preloaded rows and the workload.
 const CHANGES: f64 = 21_000.0 + 131_968.0;
 
@@ -27,42 +33,85 @@ pub async fn measure(lab: &Lab) -> Result<Taken> {
     let database = "topic";
     let sql = shop::database(lab, database).await?;
     for partitions in [1, 4] {
-        end(publish(lab, &kafka, database, partitions)?)?;
+        publish(lab, &kafka, database, partitions)?;
     }
     shop::run(lab, database)?;
     for partitions in [1, 4] {
-        end(publish(lab, &kafka, database, partitions)?)?;
+        publish(lab, &kafka, database, partitions)?;
     }
     let pipeline = Pipeline::new(lab, database);
+    let limited = match Share::are_there() {
+        Ok(()) => vec![None, Some(SHARE)],
+        Err(error) => {
+            println!("  processes with a limit are left out: {error}");
+            vec![None]
+        }
+    };
     for round in 0..=lab.rounds {
-        for (partitions, processes) in SHAPES {
-            lab.wipe("(n)").await?;
-            let group = format!("{partitions}-{processes}-{round}");
-            let file = config(&kafka, partitions, &group)?;
-            let started = Instant::now();
-            let running: Result<Vec<Child>> =
-                (0..processes).map(|_| start(lab, database, "apply", &file)).collect();
-            running?.into_iter().try_for_each(end)?;
-            let seconds = started.elapsed().as_secs_f64();
-            shop::check(&pipeline, &sql).await?;
-            if round > 0 {
-                taken.value("topic", name(partitions, processes), "changes/s", CHANGES / seconds);
+        for &share in &limited {
+            // Of those with a limit, one partition and one process would take longest, to no end.
+            let skipped = usize::from(share.is_some());
+            for &(partitions, processes) in &SHAPES[skipped..] {
+                lab.wipe("(n)").await?;
+                let group = format!("{partitions}-{processes}-{}-{round}", share.unwrap_or(100));
+                let file = config(&kafka, partitions, &group)?;
+                let seconds = apply(lab, database, &file, processes, share)?;
+                shop::check(&pipeline, &sql).await?;
+                if round > 0 {
+                    let name = name(partitions, processes, share);
+                    taken.value("topic", name, "changes/s", CHANGES / seconds);
+                }
             }
         }
     }
-    for (partitions, processes) in &SHAPES[1..] {
-        let (of, by) = (name(*partitions, *processes), name(1, 1));
-        taken.ratio("topic", &format!("{of} / {by}"), &of, &by, None);
+    for &share in &limited {
+        let by = name(4, 1, share);
+        for (partitions, processes) in [(4, 2), (4, 4)] {
+            let of = name(partitions, processes, share);
+            taken.ratio("topic", &format!("{of} / {by}"), &of, &by, None);
+        }
     }
     Ok(taken)
 }
 
-fn name(partitions: u32, processes: usize) -> String {
-    format!("{partitions} partitions, {processes} processes")
+/// Applies the whole topic: how long that took, from the first partition's begin to the last one's end.
+fn apply(
+    lab: &Lab,
+    database: &str,
+    file: &str,
+    processes: usize,
+    share: Option<u32>,
+) -> Result<f64> {
+    let mut running = Vec::new();
+    for _ in 0..processes {
+        let process = start(lab, database, "apply", file)?;
+        let share = share.map(|share| Share::of(process.id(), share)).transpose()?;
+        running.push((process, share));
+    }
+    let mut log = Vec::new();
+    for (process, _share) in running {
+        log.extend(process.finish()?);
+    }
+    let said = |message: &str| {
+        let sought = format!("\"message\":\"{message}\"");
+        let at: Vec<Instant> =
+            log.iter().filter(|(_, line)| line.contains(&sought)).map(|(at, _)| *at).collect();
+        at
+    };
+    let (began, ended) = (said("applying"), said("stopped"));
+    let (began, ended) = (began.into_iter().min(), ended.into_iter().max());
+    let (began, ended) = began.zip(ended).ok_or("the log does not say when it began and ended")?;
+    Ok((ended - began).as_secs_f64())
 }
 
-fn publish(lab: &Lab, kafka: &Kafka, database: &str, partitions: u32) -> Result<Child> {
-    start(lab, database, "publish", &config(kafka, partitions, "nobody")?)
+fn name(partitions: u32, processes: usize, share: Option<u32>) -> String {
+    let limit = share.map(|share| format!(" of 0.{share:02} processors")).unwrap_or_default();
+    format!("{partitions} partitions, {processes} processes{limit}")
+}
+
+fn publish(lab: &Lab, kafka: &Kafka, database: &str, partitions: u32) -> Result<()> {
+    let file = config(kafka, partitions, "nobody")?;
+    start(lab, database, "publish", &file)?.finish().map(drop)
 }
 
 /// The pipeline of so many partitions; its path stays, for as long as the process reads it.
@@ -77,18 +126,10 @@ fn config(kafka: &Kafka, partitions: u32, group: &str) -> Result<String> {
     Ok(file.keep()?.1.display().to_string())
 }
 
-fn start(lab: &Lab, database: &str, command: &str, config: &str) -> Result<Child> {
+fn start(lab: &Lab, database: &str, command: &str, config: &str) -> Result<Running> {
     let mut program = Command::new(&lab.program);
     program.args([command, "--until", "current", "-c", config]);
     program.args(["--source-url", &lab.postgres.url(database)]);
-    program.args(["--graph-url", &lab.neo4j.url()]).stderr(Stdio::piped());
-    Ok(program.spawn()?)
-}
-
-fn end(child: Child) -> Result<()> {
-    let output = child.wait_with_output()?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(String::from_utf8_lossy(&output.stderr).into()),
-    }
+    program.args(["--graph-url", &lab.neo4j.url()]);
+    Running::start(program)
 }

@@ -1,0 +1,56 @@
+//! A process that may have only a share of a processor, as one in a container with a limit.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::Result;
+
+/// How often a share is dealt out, in microseconds.
+const PERIOD: u32 = 20_000;
+
+/// A control group. It goes with this, after its process.
+pub struct Share(PathBuf);
+
+impl Share {
+    /// Whether there can be any here.
+    pub fn are_there() -> Result<()> {
+        let mut nobody = std::process::Command::new("sleep").arg("1").spawn()?;
+        let made = Share::of(nobody.id(), 100);
+        nobody.kill()?;
+        nobody.wait()?;
+        made.map(drop)
+    }
+
+    /// Gives the process at most so many hundredths of a processor from now on. Needs Linux with
+    /// control groups, and the right to make one.
+    pub fn of(process: u32, hundredths: u32) -> Result<Self> {
+        let quota = PERIOD * hundredths / 100;
+        let (root, file, limit) = match Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+            true => ("/sys/fs/cgroup", "cpu.max", format!("{quota} {PERIOD}")),
+            false => ("/sys/fs/cgroup/cpu", "cpu.cfs_quota_us", quota.to_string()),
+        };
+        let group = Path::new(root).join(format!("wal2graph-bench-{process}"));
+        fs::create_dir(&group).map_err(|error| format!("{}: {error}", group.display()))?;
+        let share = Share(group);
+        if file == "cpu.cfs_quota_us" {
+            share.set("cpu.cfs_period_us", &PERIOD.to_string())?;
+        }
+        share.set(file, &limit)?;
+        share.set("cgroup.procs", &process.to_string())?;
+        Ok(share)
+    }
+
+    fn set(&self, file: &str, value: &str) -> Result<()> {
+        let path = self.0.join(file);
+        fs::write(&path, value).map_err(|error| format!("{}: {error}", path.display()).into())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        // It may still have a process, if that was not waited for.
+        let _ = fs::remove_dir(&self.0);
+    }
+}
