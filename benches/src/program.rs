@@ -116,12 +116,11 @@ impl Running {
 
     /// Waits until the log says so: when it did.
     pub fn wait_for(&mut self, message: &str) -> Result<Instant> {
-        let sought = format!("\"message\":\"{message}\"");
         loop {
             self.look();
             match self.lines.recv_timeout(LOOK) {
                 Ok((at, line)) => {
-                    let found = line.contains(&sought);
+                    let found = says(&line, message);
                     self.log.push(line);
                     if found {
                         return Ok(at);
@@ -177,6 +176,11 @@ impl Running {
         Command::new("kill").arg(self.child.id().to_string()).status()?;
         self.end()
     }
+}
+
+/// Whether a line of the log has this message.
+pub fn says(line: &str, message: &str) -> bool {
+    line.contains(&format!("\"message\":\"{message}\""))
 }
 
 impl Drop for Running {

@@ -27,17 +27,20 @@ impl Share {
     /// control groups, and the right to make one.
     pub fn of(process: u32, hundredths: u32) -> Result<Self> {
         let quota = PERIOD * hundredths / 100;
-        let (root, file, limit) = match Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-            true => ("/sys/fs/cgroup", "cpu.max", format!("{quota} {PERIOD}")),
-            false => ("/sys/fs/cgroup/cpu", "cpu.cfs_quota_us", quota.to_string()),
+        let one_hierarchy = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+        let (root, limits) = match one_hierarchy {
+            true => ("/sys/fs/cgroup", vec![("cpu.max", format!("{quota} {PERIOD}"))]),
+            false => {
+                let period = ("cpu.cfs_period_us", PERIOD.to_string());
+                ("/sys/fs/cgroup/cpu", vec![period, ("cpu.cfs_quota_us", quota.to_string())])
+            }
         };
         let group = Path::new(root).join(format!("wal2graph-bench-{process}"));
         fs::create_dir(&group).map_err(|error| format!("{}: {error}", group.display()))?;
         let share = Share(group);
-        if file == "cpu.cfs_quota_us" {
-            share.set("cpu.cfs_period_us", &PERIOD.to_string())?;
+        for (file, limit) in limits {
+            share.set(file, &limit)?;
         }
-        share.set(file, &limit)?;
         share.set("cgroup.procs", &process.to_string())?;
         Ok(share)
     }

@@ -18,8 +18,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::graph::Query;
 
-use super::parameter;
-
 /// More rows than this are worth an exchange of their own.
 const ROWS_MAX: usize = 256;
 /// More texts than this are planned for too long.
@@ -63,11 +61,6 @@ pub fn calls(queries: &[Query]) -> String {
     // Cypher wants a WITH between what writes and what is called.
     let with = (!queries.is_empty()).then(|| " WITH 1 AS passed".to_owned());
     with.into_iter().chain(calls).collect()
-}
-
-/// The rows of all queries.
-pub fn with_rows(statement: neo4rs::Query, queries: &[Query]) -> neo4rs::Query {
-    statement.param("rows", parameter::list(queries.iter().map(parameter::rows)))
 }
 
 /// Every text that may be needed, in order, with the number of its query.

@@ -20,7 +20,7 @@ pub const KEEP_PLAN: &str = "CYPHER replan=skip ";
 /// The statement with its rows as the driver takes it. The rows are copied: a retry needs them
 /// again.
 pub fn query(query: &Query) -> neo4rs::Query {
-    with_rows(&query.text, query)
+    with_text(&query.text, query)
 }
 
 /// The same for the texts that a statement needs next, after it did this.
@@ -33,17 +33,18 @@ pub fn otherwise(query: &Query, did: &Counters) -> impl Iterator<Item = neo4rs::
         made < query.rows.len() as u64
     });
     let texts = needed.into_iter().flat_map(|otherwise| &otherwise.texts);
-    texts.map(|text| with_rows(text, query))
+    texts.map(|text| with_text(text, query))
 }
 
-fn with_rows(text: &str, query: &Query) -> neo4rs::Query {
-    neo4rs::Query::new(format!("{KEEP_PLAN}{text}"))
-        .param("rows", list(std::iter::once(rows(query))))
+fn with_text(text: &str, query: &Query) -> neo4rs::Query {
+    let statement = neo4rs::Query::new(format!("{KEEP_PLAN}{text}"));
+    with_rows(statement, std::slice::from_ref(query))
 }
 
-/// The statement's rows.
-pub fn rows(query: &Query) -> BoltType {
-    list(query.rows.iter().map(parameter))
+/// The statement with the rows of all of these: `$rows[0]` are those of the first.
+pub fn with_rows(statement: neo4rs::Query, queries: &[Query]) -> neo4rs::Query {
+    let rows = queries.iter().map(|query| list(query.rows.iter().map(parameter)));
+    statement.param("rows", list(rows))
 }
 
 fn parameter(parameter: &Parameter) -> BoltType {

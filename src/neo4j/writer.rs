@@ -235,7 +235,8 @@ impl Writer {
     async fn write_fused(&mut self, advance: &Advance, queries: &[Query]) -> bool {
         let then = fused::calls(queries);
         let query = checkpoint::advance_query(&self.identity, self.epoch, advance, &then);
-        let ran = self.connection.run_alone(fused::with_rows(query, queries), FUSED_LIMIT).await;
+        let ran =
+            self.connection.run_alone(parameter::with_rows(query, queries), FUSED_LIMIT).await;
         match ran {
             Ok(did) => checkpoint::passed(&did),
             Err(error) => {

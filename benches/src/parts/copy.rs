@@ -61,10 +61,9 @@ pub async fn measure(lab: &Lab) -> Result<Taken> {
 
 /// Nodes in all lanes, then relationships in all lanes.
 async fn by_loader(lab: &Lab, sql: &Client, lanes: usize) -> Result<f64> {
-    let customers =
-        "MERGE (n:Customer {id: r[0]}) SET n.name = r[1], n.email = r[2], n.city = r[3]";
-    let products = "MERGE (n:Product {id: r[0]}) SET n.sku = r[1], n.name = r[2], n.price = r[3]";
-    let orders = "MERGE (n:Order {id: r[0]}) SET n.customer_id = r[1], n.status = r[2], n.total = r[3], \
+    let customers = "UNWIND $rows[0] AS r MERGE (n:Customer {id: r[0]}) SET n.name = r[1], n.email = r[2], n.city = r[3]";
+    let products = "UNWIND $rows[0] AS r MERGE (n:Product {id: r[0]}) SET n.sku = r[1], n.name = r[2], n.price = r[3]";
+    let orders = "UNWIND $rows[0] AS r MERGE (n:Order {id: r[0]}) SET n.customer_id = r[1], n.status = r[2], n.total = r[3], \
          n.placed_at = datetime(r[4])";
     let mut nodes =
         batches(sql, customers, "SELECT id::int8, name, email, city FROM customers").await?;
@@ -74,13 +73,11 @@ async fn by_loader(lab: &Lab, sql: &Client, lanes: usize) -> Result<f64> {
     let select = "SELECT id::int8, customer_id::int8, status, total::text, \
         to_char(placed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') FROM orders";
     nodes.extend(batches(sql, orders, select).await?);
-    let placed = loader::ADD_PLACED.strip_prefix("UNWIND $rows[0] AS r ").unwrap_or_default();
     let select = "SELECT id::int8, customer_id::int8 FROM orders ORDER BY id / 2000, customer_id";
-    let mut relationships = batches(sql, placed, select).await?;
-    let items = loader::ADD_ITEMS.strip_prefix("UNWIND $rows[0] AS r ").unwrap_or_default();
+    let mut relationships = batches(sql, loader::ADD_PLACED, select).await?;
     let select = "SELECT order_id::int8, product_id::int8, qty::int8, price::text FROM order_items \
         ORDER BY order_id / 666, product_id";
-    relationships.extend(batches(sql, items, select).await?);
+    relationships.extend(batches(sql, loader::ADD_ITEMS, select).await?);
     let mut connections = Vec::new();
     for _ in 0..lanes {
         let connection = lab.connect()?;
@@ -108,7 +105,7 @@ async fn in_lanes(connections: &[Connection], transactions: Vec<Transaction>) ->
 
 async fn batches(sql: &Client, cypher: &str, select: &str) -> Result<Vec<Transaction>> {
     let rows: Vec<BoltType> = sql.query(select, &[]).await?.iter().map(row).collect();
-    let batch = |rows: &[BoltType]| vec![(format!("UNWIND $rows[0] AS r {cypher}"), rows.to_vec())];
+    let batch = |rows: &[BoltType]| vec![(cypher.to_owned(), rows.to_vec())];
     Ok(rows.chunks(BATCH).map(batch).collect())
 }
 

@@ -5,7 +5,7 @@
 //! bring then is what they are worth on one machine. So they are also measured as containers with a
 //! limit, where it is the processes that are busy, and not Neo4j.
 
-use std::{io::Write, process::Command, time::Instant};
+use std::{io::Write, process::Command};
 
 use tempfile::NamedTempFile;
 use wal2graph_servers::{Kafka, KafkaOptions};
@@ -14,7 +14,7 @@ use crate::{
     Result,
     figures::Taken,
     lab::Lab,
-    program::{Pipeline, Running},
+    program::{Pipeline, Running, says},
     share::Share,
     shop,
 };
@@ -66,7 +66,7 @@ pub async fn measure(lab: &Lab) -> Result<Taken> {
     }
     for &share in &limited {
         let by = name(4, 1, share);
-        for (partitions, processes) in [(4, 2), (4, 4)] {
+        for &(partitions, processes) in &SHAPES[2..] {
             let of = name(partitions, processes, share);
             taken.ratio("topic", &format!("{of} / {by}"), &of, &by, None);
         }
@@ -92,14 +92,8 @@ fn apply(
     for (process, _share) in running {
         log.extend(process.finish()?);
     }
-    let said = |message: &str| {
-        let sought = format!("\"message\":\"{message}\"");
-        let at: Vec<Instant> =
-            log.iter().filter(|(_, line)| line.contains(&sought)).map(|(at, _)| *at).collect();
-        at
-    };
-    let (began, ended) = (said("applying"), said("stopped"));
-    let (began, ended) = (began.into_iter().min(), ended.into_iter().max());
+    let said = |message| log.iter().filter(move |it| says(&it.1, message)).map(|it| it.0);
+    let (began, ended) = (said("applying").min(), said("stopped").max());
     let (began, ended) = began.zip(ended).ok_or("the log does not say when it began and ended")?;
     Ok((ended - began).as_secs_f64())
 }
