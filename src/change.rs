@@ -44,7 +44,7 @@ pub enum Event {
     Keepalive {
         /// The position up to which the server has decoded and sent.
         wal_end: Lsn,
-        /// The source's position that this is; zero when it is not known.
+        /// The source's position that this is, not before those named earlier; zero when none is known.
         source_lsn: Lsn,
         /// The server waits for a status update.
         reply_requested: bool,
@@ -72,7 +72,7 @@ pub struct Commit {
     pub commit_lsn: Lsn,
     /// The position just after it: what a checkpoint holds once the transaction is applied.
     pub end_lsn: Lsn,
-    /// The source's position just after it; zero when it is not known.
+    /// The source's position just after it, or the last that is known before it; zero when none is.
     pub source_lsn: Lsn,
     /// When it committed.
     pub committed_at: Timestamp,

@@ -94,6 +94,20 @@ pub enum RecordBefore {
     },
 }
 
+impl RecordBefore {
+    /// Of the furthest LSN that they name, where the graph has reached `expected`.
+    pub fn of(found: Option<Lsn>, expected: Lsn, partitions: u32) -> Self {
+        match found {
+            Some(found) if found == expected => RecordBefore::Fits,
+            Some(found) if found > expected => RecordBefore::Other { expected, found },
+            // Of several partitions, a publisher that goes back to where the last of them is names
+            // earlier positions again.
+            Some(found) if partitions == 1 => RecordBefore::Other { expected, found },
+            Some(_) | None => RecordBefore::Silent,
+        }
+    }
+}
+
 /// All there is to know when a partition is assigned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assigned<'a> {

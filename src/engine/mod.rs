@@ -349,8 +349,6 @@ impl Engine {
         let whole_transactions = matches!(first.end, PieceEnd::Whole(_));
         let mut bytes = first.bytes;
         let mut shares = vec![first.share()];
-        // The last piece may not know its position in the source's log.
-        let mut furthest = first.end.source();
         let mut last = (first.end, first.begin.committed_at.known());
         let mut oldest = last.1;
         let mut changes = first.changes;
@@ -365,7 +363,6 @@ impl Engine {
             };
             bytes += next.bytes;
             let committed_at = next.begin.committed_at.known();
-            furthest = furthest.max(next.end.source());
             shares.push(next.share());
             last = (next.end, committed_at.or(last.1));
             oldest = oldest.or(committed_at);
@@ -377,7 +374,7 @@ impl Engine {
             PieceEnd::Part(part) => (Position { part: Some(part), ..self.ordered }, Lsn::ZERO),
             PieceEnd::Whole(end) | PieceEnd::LastPart(end) => {
                 let end = self.further(end);
-                (Position::at(end.lsn), end.source.max(furthest))
+                (Position::at(end.lsn), end.source)
             }
         };
         let stamps = shares.iter().filter_map(|share| share.stamp);

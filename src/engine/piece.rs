@@ -50,16 +50,6 @@ impl End {
     }
 }
 
-impl PieceEnd {
-    /// Its place in the source's log; zero when it is not known.
-    pub fn source(self) -> Lsn {
-        match self {
-            PieceEnd::Whole(end) | PieceEnd::LastPart(end) => end.source,
-            PieceEnd::Part(_) => Lsn::ZERO,
-        }
-    }
-}
-
 impl Piece {
     /// What a batch says of it.
     pub fn share(&self) -> Share {

@@ -173,3 +173,17 @@ pub enum Decoded {
         table: String,
     },
 }
+
+impl Decoded {
+    /// The source's position through which everything is said, once it is: where its transaction or
+    /// its publisher names one.
+    pub fn end_lsn(&self) -> Option<Lsn> {
+        match self {
+            Decoded::Change { source, .. }
+            | Decoded::Foreign { source, .. }
+            | Decoded::Message { source } => source.place.as_ref()?.end,
+            Decoded::Heartbeat { end_lsn, .. } => *end_lsn,
+            _ => None,
+        }
+    }
+}

@@ -29,7 +29,7 @@ use std::collections::BTreeSet;
 use crate::{
     change::{Begin, Change, Commit, Event, Timestamp},
     checkpoint::Origin,
-    envelope::{DecodeError, Decoded, Decoder, History, Record, Source},
+    envelope::{DecodeError, Decoded, Decoder, History, Place, Record, Source},
     lsn::{Lsn, Stamp},
 };
 
@@ -263,8 +263,7 @@ impl Transactions {
         };
         let at = (place.commit_lsn, place.event_index, self.part_of(source));
         if place.commit_lsn < self.through || self.last.is_some_and(|last| at <= last) {
-            self.duplicates += 1;
-            self.pass_alone(span, events);
+            self.seen(span, place, events);
             return Ok(());
         }
         if self.each_alone {
@@ -304,6 +303,20 @@ impl Transactions {
         Ok(())
     }
 
+    /// A record that came before. It may be the first that names its transaction's end: whoever
+    /// published it before had cut the transaction into parts, and did not come to the last one.
+    fn seen(&mut self, span: Span, place: &Place, events: &mut Vec<Event>) {
+        self.duplicates += 1;
+        let is_open = self.open.as_ref().is_some_and(|it| it.commit_lsn == place.commit_lsn);
+        match place.end {
+            Some(end) if is_open => self.end(span, end, events),
+            end => {
+                self.through = self.through.max(end.unwrap_or_default());
+                self.pass_alone(span, events);
+            }
+        }
+    }
+
     /// The end of the open transaction was in a record that was passed over, if another one begins.
     /// Where it was is not known; that it was behind the commit is.
     fn end_passed_over(&mut self, next: Span, commit_lsn: Lsn, events: &mut Vec<Event>) {
@@ -335,8 +348,9 @@ impl Transactions {
         if self.each_alone { source.part } else { 0 }
     }
 
-    /// A transaction of one change; the source's position after it is zero where it is not known.
-    /// Between the records of a transaction that its publisher did not finish, it keeps its place.
+    /// A transaction of one change. Where it names no position of the source's, the last one that was
+    /// named holds: it comes into the checkpoint with this one. Between the records of a transaction
+    /// that its publisher did not finish, it keeps its place.
     fn alone(
         &self,
         span: Span,
@@ -351,7 +365,7 @@ impl Transactions {
             return;
         }
         let Begin { commit_lsn, committed_at, .. } = begin;
-        let end_lsn = Lsn(span.end);
+        let (end_lsn, source_lsn) = (Lsn(span.end), source_lsn.max(self.through));
         events.push(Event::Begin(begin));
         events.extend(change);
         events.push(Event::Commit(Commit { commit_lsn, end_lsn, source_lsn, committed_at }));

@@ -260,3 +260,25 @@ fn a_row_that_was_read_before_what_precedes_it_is_a_late_one() {
     // After a reset behind the heartbeat nothing is known to precede it.
     assert_eq!(partition.events(2, 0).unwrap(), "B2 1 C3=0");
 }
+
+#[test]
+fn a_position_that_was_named_stays_known_with_a_record_that_names_none() {
+    let mut partition = Partition::new();
+    partition.heartbeat(0x100);
+    partition.transaction(0x200, &[(1, 1), (2, 2)], 0..1);
+    // Who stops here has a record before its checkpoint that is of 0x100.
+    let texts: Vec<String> = partition.events_of_each().iter().map(short).collect();
+    assert_eq!(texts.join(" "), "k1=100 B1 1 C2=100");
+}
+
+#[test]
+fn a_transaction_whose_end_is_named_only_when_it_comes_again_has_ended() {
+    let mut partition = Partition::new();
+    // Its publisher had cut off a last part without changes, and died before it was sent.
+    partition.transaction(0x100, &[(1, 1), (2, 2)], 0..1);
+    partition.transaction(0x100, &[(1, 1)], 0..1);
+    partition.transaction(0x200, &[(3, 3)], 0..1);
+    assert_eq!(partition.events(0, 0).unwrap(), "B0 1 C2=130 B2 3 C3=230");
+    let texts: Vec<String> = partition.events_of_each().iter().map(short).collect();
+    assert_eq!(texts.join(" "), "B0 1 C1=0 k2=130 B2 3 C3=230");
+}

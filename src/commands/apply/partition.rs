@@ -191,6 +191,12 @@ async fn prepare(shared: &Shared, at: &TopicPartition) -> Result<Checkpoint, Com
         creation.create(&found.log, from, mapping.digest()).await?;
     }
     if let Decision::Refuse(refusal) = decision {
+        let log = Log::Partition(at.clone());
+        let now = neo4j::checkpoint::read_one(graph, &graph::identity(config, log)).await?;
+        if now != found.checkpoint {
+            // What was read of it may be half of one state and half of the next.
+            return Err(CommandError::NotYet(format!("whoever had {at} before still writes")));
+        }
         return Err(CommandError::Definite(match topology.is_spread() {
             true => format!("{at}: {refusal}"),
             false => refusal.to_string(),

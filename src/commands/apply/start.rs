@@ -207,24 +207,8 @@ async fn before(
     }
     let range = offset.saturating_sub(RECORDS_BEFORE).max(log.start)..offset;
     let said = said(catalog, asking.decoding(), asking.records(at, range).await?.into_values());
-    Ok(match said.iter().filter_map(end_of).max() {
-        Some(found) if found == expected => RecordBefore::Fits,
-        Some(found) if found > expected => RecordBefore::Other { expected, found },
-        // Of several partitions, a publisher that goes back to where the last of them is names
-        // earlier positions again.
-        Some(found) if checkpoint.partitions == 1 => RecordBefore::Other { expected, found },
-        Some(_) | None => RecordBefore::Silent,
-    })
-}
-
-fn end_of(said: &Decoded) -> Option<Lsn> {
-    match said {
-        Decoded::Change { source, .. }
-        | Decoded::Foreign { source, .. }
-        | Decoded::Message { source } => source.place.as_ref()?.end,
-        Decoded::Heartbeat { end_lsn, .. } => *end_lsn,
-        _ => None,
-    }
+    let found = said.iter().filter_map(Decoded::end_lsn).max();
+    Ok(RecordBefore::of(found, expected, checkpoint.partitions))
 }
 
 /// The position and the history that a heartbeat names.

@@ -18,10 +18,11 @@ use wal2graph::{
     change::Event,
     checkpoint::{Advance, Log, Origin, Position, TopicPartition},
     engine::{Batch, Engine, Input, Limits, Output},
-    envelope::{DecodeOptions, Decoder},
+    envelope::{DecodeOptions, Decoded, Decoder},
     graph::{Circumstances, Mutations, Statement, memory::Memory, plan, statement::Reach},
     kafka::transactions::Transactions,
     lsn::{Lsn, Stamp},
+    replay::RecordBefore,
 };
 
 use super::{faults, schema, schema::Schema, seed_from_environment};
@@ -31,6 +32,9 @@ use publisher::{Publisher, Source};
 const HISTORIES: u64 = 2_000;
 /// A planted fault must be found within this many.
 const HISTORIES_PER_FAULT: u64 = 3_000;
+
+/// How many records before its checkpoint a partition's are looked at.
+const RECORDS_BEFORE: usize = 4;
 
 /// More turns than any history needs to its end.
 const TURNS_MAX: usize = 100_000;
@@ -155,7 +159,7 @@ impl World {
     fn apply(&mut self, partition: usize, records: usize) -> Result<(), String> {
         let mut life = match self.lives[partition].take() {
             Some(life) => life,
-            None => self.begin(partition),
+            None => self.begin(partition)?,
         };
         let log = &self.publisher.topic[partition];
         let end = log.len().min(life.next + records);
@@ -182,17 +186,39 @@ impl World {
         Ok(())
     }
 
-    fn begin(&mut self, partition: usize) -> Life {
+    fn begin(&mut self, partition: usize) -> Result<Life, String> {
         let Applied { position, lsn, last_change } = self.applied[partition];
+        self.check_before(partition)?;
         let decoder = Decoder::new(&self.source.catalog, DecodeOptions::default());
         let log = TopicPartition { topic: "t".to_owned(), partition: partition as i32 };
         let origin =
             Origin { system_identifier: "7".to_owned(), timeline: 1, log: Log::Partition(log) };
         let limits = Limits { batch_changes: self.rng.usize(1..20), ..Limits::DEFAULT };
-        Life {
+        Ok(Life {
             transactions: Transactions::each_alone(decoder, origin, lsn, last_change),
             engine: Engine::new(limits, position),
             next: position.lsn.0 as usize,
+        })
+    }
+
+    /// The records before the checkpoint are those that the graph was made of, as who goes on sees it.
+    fn check_before(&self, partition: usize) -> Result<(), String> {
+        let Applied { position, lsn, .. } = self.applied[partition];
+        if lsn == Lsn::ZERO {
+            return Ok(());
+        }
+        let end = position.lsn.0 as usize;
+        let mut decoder = Decoder::new(&self.source.catalog, DecodeOptions::default());
+        let mut said = Vec::new();
+        for record in &self.publisher.topic[partition][end.saturating_sub(RECORDS_BEFORE)..end] {
+            decoder.record(record, &mut said).map_err(|error| error.to_string())?;
+        }
+        let found = said.iter().filter_map(Decoded::end_lsn).max();
+        match RecordBefore::of(found, lsn, self.lives.len() as u32) {
+            RecordBefore::Other { expected, found } => Err(format!(
+                "{partition} is at {expected}, and the records before it are of {found}"
+            )),
+            RecordBefore::Fits | RecordBefore::Silent => Ok(()),
         }
     }
 
