@@ -86,8 +86,7 @@ impl Mutations {
     pub fn push_at(&mut self, event: Event, stamp: Option<Stamp>) {
         match event {
             Event::Insert { table, key, row } => {
-                let row = FoldedRow { inserted: true, ..FoldedRow::updated(row, stamp) };
-                self.table(table).rows.insert(key, row);
+                self.table(table).rows.insert(key, FoldedRow::inserted(row, stamp));
             }
             Event::Update { table, key, row } => {
                 let rows = &mut self.table(table).rows;
@@ -133,6 +132,11 @@ impl Mutations {
 impl FoldedRow {
     fn updated(row: Row, stamp: Option<Stamp>) -> Self {
         FoldedRow { row, inserted: false, moved: false, stamp }
+    }
+
+    /// A row that came to be.
+    pub(super) fn inserted(row: Row, stamp: Option<Stamp>) -> Self {
+        FoldedRow { inserted: true, ..FoldedRow::updated(row, stamp) }
     }
 
     fn merge(&mut self, later: Row, stamp: Option<Stamp>) {

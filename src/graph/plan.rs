@@ -25,7 +25,7 @@ use crate::value::Value;
 use super::{
     fold::{FoldedRow, Mutations, Step, TableMutations},
     model::{Model, NodeShape, ReferenceBy, RelationshipKey, RelationshipShape, Shape, TableIndex},
-    mutation::{Cell, Event, Key, Reference, Row},
+    mutation::{Cell, Key, Reference, Row},
     statement::{Completeness, Known, NodeRow, Presence, RelationshipRow, Statement},
 };
 
@@ -91,7 +91,8 @@ pub fn plan(model: &Model, mutations: Mutations, circumstances: Circumstances) -
     statements.extend(steps.into_iter().flatten());
     let mut links = Links { ride_along, ..Links::default() };
     for (table, mutations) in nodes {
-        upsert_nodes(model, table, mutations, circumstances, &mut statements, &mut links);
+        refer(model, table, &mutations, circumstances, &mut links);
+        fill_nodes(table, mutations, circumstances, &mut statements);
     }
     links.emit(&mut statements);
     for (table, mutations) in relationships {
@@ -101,20 +102,32 @@ pub fn plan(model: &Model, mutations: Mutations, circumstances: Circumstances) -
     statements
 }
 
-/// The writes of copied rows: nodes in one pass, relationships in the other. `rows` are complete,
-/// and unique by key.
+/// The writes of copied rows: nodes in one pass, relationships in the other. `rows` have what the
+/// pass writes of them, and are unique by key.
 pub fn plan_copied(
     model: &Model,
     table: TableIndex,
     pass: Pass,
     rows: Vec<(Key, Row)>,
 ) -> Vec<Statement> {
-    let events = rows.into_iter().map(|(key, row)| Event::Insert { table, key, row });
-    let mut statements = plan(model, Mutations::fold(events), Circumstances::COPY);
-    statements.retain(|statement| {
-        let nodes = matches!(statement, Statement::UpsertNodes { .. });
-        nodes == (pass == Pass::Nodes)
-    });
+    let rows = rows.into_iter().map(|(key, row)| (key, FoldedRow::inserted(row, None)));
+    let mutations = TableMutations { rows: rows.collect(), ..TableMutations::default() };
+    let mut statements = Vec::new();
+    match (&model.table(table).shape, pass) {
+        (Shape::Node(_), Pass::Nodes) => {
+            fill_nodes(table, mutations, Circumstances::COPY, &mut statements);
+        }
+        (Shape::Node(_), Pass::Relationships) => {
+            let mut links = Links::default();
+            refer(model, table, &mutations, Circumstances::COPY, &mut links);
+            links.emit(&mut statements);
+            statements.append(&mut links.unique);
+        }
+        (Shape::Relationship(_), Pass::Nodes) => {}
+        (Shape::Relationship(_), Pass::Relationships) => {
+            upsert_relationships(model, table, mutations, Circumstances::COPY, &mut statements);
+        }
+    }
     statements
 }
 
@@ -233,12 +246,12 @@ fn presence(folded: &FoldedRow, circumstances: Circumstances) -> Presence {
     }
 }
 
-fn upsert_nodes(
+/// The relationships that rows own, and those of others that look for their unique values.
+fn refer(
     model: &Model,
     table: TableIndex,
-    mutations: TableMutations,
+    mutations: &TableMutations,
     circumstances: Circumstances,
-    statements: &mut Vec<Statement>,
     links: &mut Links,
 ) {
     let shape = model.node(table);
@@ -246,17 +259,25 @@ fn upsert_nodes(
         match reference.by {
             ReferenceBy::Key => {
                 let sweep = !(reference.enforced && links.ride_along);
-                by_key(table, index, sweep, &mutations, circumstances, links);
+                by_key(table, index, sweep, mutations, circumstances, links);
             }
             ReferenceBy::Unique { .. } => {
-                let rows = known_targets(&mutations, index);
+                let rows = known_targets(mutations, index);
                 if !rows.is_empty() {
                     links.unique.push(Statement::MatchFromOwner { table, reference: index, rows });
                 }
             }
         }
     }
-    match_from_target(model, table, shape, &mutations, links);
+    match_from_target(model, table, shape, mutations, links);
+}
+
+fn fill_nodes(
+    table: TableIndex,
+    mutations: TableMutations,
+    circumstances: Circumstances,
+    statements: &mut Vec<Statement>,
+) {
     let mut groups: BTreeMap<(Completeness, bool, Known), Vec<NodeRow>> = BTreeMap::new();
     for (key, folded) in mutations.rows {
         let (completeness, new) = (completeness(&folded, circumstances), folded.inserted);

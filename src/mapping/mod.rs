@@ -27,6 +27,7 @@ mod refusal;
 mod render;
 mod resolve;
 mod row;
+mod selection;
 mod singular;
 mod translate;
 mod warning;
@@ -42,6 +43,7 @@ pub use partitioned::DIFFERENCES;
 pub use plan::{Note, Plan, PlannedNode, PlannedProperty, PlannedRelationship, RelationshipSource};
 pub use refusal::{Named, Refusal};
 pub use render::render_yaml;
+pub use selection::Selection;
 pub use translate::{TranslateError, Translator};
 pub use warning::{Warning, WhyLeftOut};
 

@@ -19,6 +19,7 @@ use crate::graph::{Event, Key, Row, TableIndex};
 use crate::value::KeyError;
 
 use super::Mapping;
+use super::Selection;
 use super::notice::{Notice, Notices};
 use super::row::{Raw, RowReader};
 
@@ -185,24 +186,20 @@ impl Translator {
         }
     }
 
-    /// The columns that a copy of the table selects, in this order.
-    pub fn copy_columns(&self, table: TableIndex) -> impl Iterator<Item = &str> {
-        self.mapping.columns(table).columns.iter().map(|column| column.name.as_str())
-    }
-
-    /// A copied row: the texts of [`Translator::copy_columns`], `None` for NULL. Nothing in it is
+    /// A copied row: the texts of a selection of its columns, `None` for NULL. What is not selected is
     /// unchanged.
-    pub fn row_from_text(
+    pub fn row_from_text<T: AsRef<[u8]>>(
         &mut self,
         table: TableIndex,
-        texts: &[Option<&[u8]>],
+        selection: &Selection,
+        texts: &[Option<T>],
     ) -> Result<(Key, Row), TranslateError> {
-        assert_eq!(
-            texts.len(),
-            self.mapping.columns(table).columns.len(),
-            "one text a copied column"
-        );
-        let cell = |column: usize| texts[column].map_or(Raw::Null, Raw::Text);
+        assert_eq!(texts.len(), selection.count(), "one text a selected column");
+        let cell = |column: usize| match selection.place(column).map(|place| &texts[place]) {
+            Some(Some(text)) => Raw::Text(text.as_ref()),
+            Some(None) => Raw::Null,
+            None => Raw::Unchanged,
+        };
         let mut reader = self.reader(table);
         Ok((reader.key(cell)?, reader.row(cell)))
     }

@@ -13,9 +13,9 @@ use tokio_postgres::Client;
 use crate::{
     catalog::{Catalog, TableKind, TableName, quote_identifier},
     copy::{Chunk, ParseSnapshotError, chunk_blocks},
-    graph::{Key, Row, TableIndex},
+    graph::{Key, Pass, Row, TableIndex},
     lsn::Lsn,
-    mapping::{Notice, TranslateError, Translator},
+    mapping::{Notice, Selection, TableColumns, TranslateError, Translator},
     pipeline::{ChunkReader, Failure, Taken},
 };
 
@@ -83,9 +83,8 @@ pub struct Sources(Arc<Vec<Source>>);
 #[derive(Clone, Debug)]
 struct Source {
     name: TableName,
-    /// `column, column`: what the translator wants, in its order.
-    columns: String,
-    column_count: usize,
+    all: Selected,
+    relationships: Selected,
     /// `ONLY schema.name`, or the root of partitions, which has no blocks of its own.
     from: String,
     partitioned: bool,
@@ -93,6 +92,21 @@ struct Source {
     filter: String,
     /// `(a, b)`: the key.
     key: String,
+}
+
+/// Columns, and what the server is asked for.
+#[derive(Clone, Debug)]
+struct Selected {
+    selection: Selection,
+    /// `column, column`.
+    names: String,
+}
+
+impl Selected {
+    fn new(table: &TableColumns, selection: Selection) -> Self {
+        let names: Vec<String> = selection.names(table).map(quote_identifier).collect();
+        Selected { selection, names: names.join(", ") }
+    }
 }
 
 impl Sources {
@@ -105,7 +119,7 @@ impl Sources {
         let source = |(index, _): (TableIndex, _)| {
             let columns = mapping.columns(index);
             let table = catalog.table(&columns.name).expect("a mapped table is in the catalog");
-            let names: Vec<String> = translator.copy_columns(index).map(quote_identifier).collect();
+            let relationships = Selection::of_pass(mapping, index, Pass::Relationships);
             let partitioned = table.kind == TableKind::Partitioned;
             let only = if partitioned { "" } else { "ONLY " };
             let filter = table.published.row_filter.as_ref();
@@ -116,8 +130,8 @@ impl Sources {
                 .collect();
             Source {
                 name: columns.name.clone(),
-                column_count: names.len(),
-                columns: names.join(", "),
+                all: Selected::new(columns, Selection::all(columns)),
+                relationships: Selected::new(columns, relationships),
                 from: format!("{only}{}", columns.name.sql()),
                 partitioned,
                 filter: filter.map_or(String::new(), |filter| format!(" AND ({filter})")),
@@ -181,8 +195,14 @@ pub struct CopyReader {
     /// For flushing the log, beside the transaction that holds the snapshot.
     flusher: Option<Client>,
     table: TableIndex,
-    reading: Option<CopyText>,
+    reading: Option<Reading>,
     tell: TellNotices,
+}
+
+/// Rows on their way.
+struct Reading {
+    text: CopyText,
+    selection: Selection,
 }
 
 /// Is told what the translation of rows met.
@@ -219,25 +239,20 @@ impl CopyReader {
         move |source| ReadError::Sql { table: table.clone(), source }
     }
 
-    async fn copy_out(&mut self, condition: &str) -> Result<(), ReadError> {
+    /// Of every pass, or what one needs.
+    async fn copy_out(&mut self, pass: Option<Pass>, condition: &str) -> Result<(), ReadError> {
         let source = self.sources.get(self.table);
-        let select = format!(
-            "SELECT {} FROM {} WHERE {condition}{}",
-            source.columns, source.from, source.filter
-        );
-        let (name, columns) = (&source.name, source.column_count);
-        self.reading = Some(CopyText::start(&self.client, name, columns, &select).await?);
+        let Selected { selection, names } = match pass {
+            Some(Pass::Relationships) => &source.relationships,
+            Some(Pass::Nodes) | None => &source.all,
+        };
+        let select =
+            format!("SELECT {names} FROM {} WHERE {condition}{}", source.from, source.filter);
+        let (name, columns) = (&source.name, selection.count());
+        let text = CopyText::start(&self.client, name, columns, &select).await?;
+        self.reading = Some(Reading { text, selection: selection.clone() });
         Ok(())
     }
-}
-
-fn row(
-    translator: &mut Translator,
-    table: TableIndex,
-    cells: Cells,
-) -> Result<(Key, Row), ReadError> {
-    let cells: Vec<Option<&[u8]>> = cells.iter().map(Option::as_deref).collect();
-    Ok(translator.row_from_text(table, &cells)?)
 }
 
 impl ChunkReader for CopyReader {
@@ -256,10 +271,10 @@ impl ChunkReader for CopyReader {
         snapshot::join(&self.client, &taken.name).await.map_err(self.sql_error())
     }
 
-    async fn open(&mut self, table: TableIndex, chunk: Chunk) -> Result<(), ReadError> {
+    async fn open(&mut self, table: TableIndex, pass: Pass, chunk: Chunk) -> Result<(), ReadError> {
         self.table = table;
         if self.sources.get(table).partitioned {
-            return self.copy_out("true").await;
+            return self.copy_out(Some(pass), "true").await;
         }
         let end = chunk.end_block.map(|block| format!(" AND ctid < '({block},0)'::pg_catalog.tid"));
         let condition = format!(
@@ -267,13 +282,14 @@ impl ChunkReader for CopyReader {
             chunk.from_block,
             end.unwrap_or_default()
         );
-        self.copy_out(&condition).await
+        self.copy_out(Some(pass), &condition).await
     }
 
     async fn rows(&mut self) -> Result<Option<Vec<(Key, Row)>>, ReadError> {
-        let Some(reading) = &mut self.reading else { return Ok(None) };
+        let Some(Reading { text, selection }) = &mut self.reading else { return Ok(None) };
         let (translator, table) = (&mut self.translator, self.table);
-        let rows = reading.piece(|cells| row(translator, table, cells)).await?;
+        let row = |cells: &Cells<'_>| Ok(translator.row_from_text(table, selection, cells)?);
+        let rows = text.piece(row).await?;
         self.tell_notices();
         Ok((!rows.is_empty()).then_some(rows))
     }
@@ -307,7 +323,7 @@ impl ChunkReader for CopyReader {
         let keys: Option<Vec<_>> = keys.iter().map(literal).collect();
         let keys = keys.ok_or_else(|| ReadError::Key(source.name.clone()))?;
         let condition = format!("({}) IN ({})", source.key, keys.join(", "));
-        self.copy_out(&condition).await?;
+        self.copy_out(None, &condition).await?;
         let mut all = Vec::new();
         while let Some(rows) = self.rows().await? {
             all.extend(rows);

@@ -7,7 +7,7 @@
 //! One snapshot has the whole table, so that no row can be missed by moving from one part of it to
 //! another between two snapshots.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use tokio_postgres::Client;
@@ -78,8 +78,7 @@ fn from(table: &Table) -> String {
     format!("{only}{}", table.name.sql())
 }
 
-fn tuple(cells: Cells) -> Tuple {
-    let cell =
-        |text: Option<Vec<u8>>| text.map_or(Cell::Null, |text| Cell::Text(Bytes::from(text)));
-    cells.into_iter().map(cell).collect()
+fn tuple(cells: &Cells<'_>) -> Tuple {
+    let text = |text: &Cow<'_, [u8]>| Cell::Text(Bytes::copy_from_slice(text));
+    cells.iter().map(|cell| cell.as_ref().map_or(Cell::Null, text)).collect()
 }

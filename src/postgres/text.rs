@@ -1,6 +1,6 @@
 //! COPY's text format: rows of cells, in pieces.
 
-use std::pin::Pin;
+use std::{borrow::Cow, pin::Pin};
 
 use bytes::{Buf, BytesMut};
 use futures_util::StreamExt;
@@ -16,7 +16,7 @@ const PIECE_BYTES: usize = 2 << 20;
 const PIECE_ROWS: usize = 10_000;
 
 /// The cells of a row; `None` is NULL.
-pub type Cells = Vec<Option<Vec<u8>>>;
+pub type Cells<'l> = Vec<Option<Cow<'l, [u8]>>>;
 
 /// A COPY that is being read.
 pub struct CopyText {
@@ -46,7 +46,7 @@ impl CopyText {
     /// last.
     pub async fn piece<T>(
         &mut self,
-        mut row: impl FnMut(Cells) -> Result<T, ReadError>,
+        mut row: impl FnMut(&Cells<'_>) -> Result<T, ReadError>,
     ) -> Result<Vec<T>, ReadError> {
         let (mut rows, mut bytes) = (Vec::new(), 0);
         loop {
@@ -55,7 +55,7 @@ impl CopyText {
                 let line = self.buffer.split_to(end);
                 self.buffer.advance(1);
                 bytes += line.len();
-                rows.push(row(self.cells(&line)?)?);
+                rows.push(row(&self.cells(&line)?)?);
             }
             if rows.len() >= PIECE_ROWS || bytes >= PIECE_BYTES {
                 return Ok(rows);
@@ -71,8 +71,8 @@ impl CopyText {
         }
     }
 
-    fn cells(&self, line: &[u8]) -> Result<Cells, ReadError> {
-        let cells: Cells = match self.columns {
+    fn cells<'l>(&self, line: &'l [u8]) -> Result<Cells<'l>, ReadError> {
+        let cells: Cells<'l> = match self.columns {
             0 => Vec::new(),
             _ => line.split(|byte| *byte == b'\t').map(unescape).collect(),
         };
@@ -87,9 +87,12 @@ impl CopyText {
 }
 
 /// `\N` is NULL, a backslash begins an escape.
-fn unescape(text: &[u8]) -> Option<Vec<u8>> {
+fn unescape(text: &[u8]) -> Option<Cow<'_, [u8]>> {
     if text == b"\\N" {
         return None;
+    }
+    if !text.contains(&b'\\') {
+        return Some(Cow::Borrowed(text));
     }
     let mut value = Vec::with_capacity(text.len());
     let mut bytes = text.iter();
@@ -108,18 +111,19 @@ fn unescape(text: &[u8]) -> Option<Vec<u8>> {
             other => *other,
         });
     }
-    Some(value)
+    Some(Cow::Owned(value))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::unescape;
+    use super::*;
 
     #[test]
     fn copy_text_is_unescaped() {
-        assert_eq!(unescape(b"\\N"), None);
-        assert_eq!(unescape(b"\\\\N"), Some(b"\\N".to_vec()));
-        assert_eq!(unescape(b""), Some(Vec::new()));
-        assert_eq!(unescape(b"a\\tb\\nc\\\\d"), Some(b"a\tb\nc\\d".to_vec()));
+        let text = |text| unescape(text).map(Cow::into_owned);
+        assert_eq!(text(b"\\N"), None);
+        assert_eq!(text(b"\\\\N"), Some(b"\\N".to_vec()));
+        assert_eq!(text(b""), Some(Vec::new()));
+        assert_eq!(text(b"a\\tb\\nc\\\\d"), Some(b"a\tb\nc\\d".to_vec()));
     }
 }

@@ -111,7 +111,7 @@ impl Reading {
             None => reader.ends_before(self.table, chunk.end_block.unwrap_or(u32::MAX)).await?,
         };
         let chunk = if last { Chunk { end_block: None, ..chunk } } else { chunk };
-        reader.open(self.table, chunk).await?;
+        reader.open(self.table, self.progress.pass, chunk).await?;
         let rows = reader.rows().await?.unwrap_or_default();
         Ok(OpenChunk { chunk, last, rows, count: 0 })
     }

@@ -84,10 +84,11 @@ pub trait ChunkReader: Send + 'static {
     /// Reads under a snapshot that another reader took, and releases last.
     fn join(&mut self, taken: &Taken) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Starts to read a chunk of a table under the snapshot.
+    /// Starts to read a chunk of a table under the snapshot: what the pass needs of its rows.
     fn open(
         &mut self,
         table: TableIndex,
+        pass: Pass,
         chunk: Chunk,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 

@@ -7,8 +7,8 @@ use wal2graph::catalog::{ReplicaIdentity as CatalogIdentity, Table};
 use wal2graph::change::{
     Before, Cell as Sent, Change, Relation, RelationColumn, ReplicaIdentity, Tuple,
 };
-use wal2graph::graph::{Cell, Event, Key, Reference, Row, TableIndex};
-use wal2graph::mapping::{Mapping, Notice, TranslateError, Translator};
+use wal2graph::graph::{Cell, Event, Key, Pass, Reference, Row, TableIndex};
+use wal2graph::mapping::{Mapping, Notice, Selection, TranslateError, Translator};
 use wal2graph::value::{Float, KeyError, Value};
 
 use super::catalogs::{TableExt, columns, edited, mapped, name, table, unique};
@@ -256,7 +256,7 @@ fn references_meet_keys_of_other_texts_and_types() {
     let target = Reference::To(key([text("1")]));
     assert_eq!(row.references, [target.clone(), target]);
     assert_eq!(row.properties, [set(text("1.00")), set(text("1.0"))], "properties are as they are");
-    let (copied, _) = translator.row_from_text(TableIndex(0), &[Some(b"1.000")]).expect("copied");
+    let (copied, _) = copied(&mut translator, 0, &[Some(b"1.000")]);
     assert_eq!(copied, key([text("1")]), "what the references lead to");
 }
 
@@ -285,10 +285,8 @@ fn compared_properties_are_in_one_form_on_both_sides() {
     let rates = rates.with(|it| it.unique_keys.push(unique("rates_rate", "rate")));
     let uses = table("uses", "id int4, rate numeric").pk("id").fk("rate", "rates", "rate");
     let mut translator = Translator::new(Arc::new(mapped([rates, uses])));
-    let (_, target) =
-        translator.row_from_text(TableIndex(0), &[Some(b"1"), Some(b"0.50")]).expect("copied");
-    let (_, owner) =
-        translator.row_from_text(TableIndex(1), &[Some(b"9"), Some(b"0.5")]).expect("copied");
+    let (_, target) = copied(&mut translator, 0, &[Some("1"), Some("0.50")]);
+    let (_, owner) = copied(&mut translator, 1, &[Some("9"), Some("0.5")]);
     assert_eq!(target.properties, owner.properties);
     assert_eq!(owner.references, [Reference::To(key([text("0.5")]))]);
 }
@@ -442,19 +440,18 @@ fn copy_and_stream_read_the_same_row_alike() {
     let mut case = Case::new(&[all]);
     let words = "1 1.50 2024-02-29 \\x00ff -0 a t 1";
     let Event::Insert { key, row, .. } = case.insert(words) else { panic!("no insert") };
-    let columns: Vec<String> =
-        case.translator.copy_columns(TableIndex(0)).map(str::to_owned).collect();
+    let mapped = case.translator.mapping().columns(TableIndex(0)).clone();
+    let columns: Vec<&str> = Selection::all(&mapped).names(&mapped).collect();
     let sent: Vec<&str> = words.split(' ').collect();
     let texts: Vec<Option<&[u8]>> = columns
         .iter()
         .map(|name| case.relation.columns.iter().position(|it| it.name == *name).expect("sent"))
         .map(|at| Some(sent[at].as_bytes()))
         .collect();
-    let copied = case.translator.row_from_text(TableIndex(0), &texts).expect("copied");
-    assert_eq!(copied, (key, row));
+    assert_eq!(copied(&mut case.translator, 0, &texts), (key, row));
     let nulls: Vec<Option<&[u8]>> =
-        columns.iter().map(|name| (name == "id").then_some(b"1".as_slice())).collect();
-    let (_, row) = case.translator.row_from_text(TableIndex(0), &nulls).expect("copied");
+        columns.iter().map(|name| (*name == "id").then_some(b"1".as_slice())).collect();
+    let (_, row) = copied(&mut case.translator, 0, &nulls);
     assert!(row.properties.iter().all(|cell| *cell == Cell::Null));
     assert_eq!(row.references, [Reference::Null]);
 }
@@ -464,6 +461,50 @@ fn only_mapped_columns_are_copied() {
     let yaml = "{tables: {public.orders: {properties: {include: [note]}, relationships: []}}}";
     let mapping: Mapping = edited([customers(), orders()], yaml);
     let translator = Translator::new(Arc::new(mapping));
-    let copied: Vec<&str> = translator.copy_columns(ORDERS).collect();
+    let mapped = translator.mapping().columns(ORDERS);
+    let copied: Vec<&str> = Selection::all(mapped).names(mapped).collect();
     assert_eq!(copied, columns("id, note"));
+}
+
+#[test]
+fn the_second_pass_of_a_copy_reads_what_refers_and_no_wide_values() {
+    let owner = table("owners", "id int4, body text, customer_id int4, note text").pk("id");
+    let owner = owner.fk("customer_id", "customers", "id");
+    let mut translator = Translator::new(Arc::new(mapped([customers(), owner])));
+    let mapping = translator.mapping().clone();
+    let owners = mapping.table_index("public", "owners").expect("mapped");
+    let selected = |pass| {
+        let selection = Selection::of_pass(&mapping, owners, pass);
+        let names: Vec<&str> = selection.names(mapping.columns(owners)).collect();
+        (names.join(" "), selection)
+    };
+    assert_eq!(selected(Pass::Nodes).0, "id body customer_id note");
+    let (names, selection) = selected(Pass::Relationships);
+    assert_eq!(names, "id customer_id");
+    let texts = [Some("1"), Some("7")];
+    let (_, row) = translator.row_from_text(owners, &selection, &texts).expect("copied");
+    assert_eq!(row.references, [Reference::To(key([Value::Integer(7)]))]);
+    assert_eq!(row.properties.iter().filter(|it| **it == Cell::Unchanged).count(), 2);
+}
+
+#[test]
+fn the_second_pass_of_a_copy_reads_the_values_that_others_refer_to() {
+    let rates = table("rates", "id int4, rate numeric, note text").pk("id");
+    let rates = rates.with(|it| it.unique_keys.push(unique("rates_rate", "rate")));
+    let uses = table("uses", "id int4, rate numeric").pk("id").fk("rate", "rates", "rate");
+    let mapping = mapped([rates, uses]);
+    let rates = mapping.table_index("public", "rates").expect("mapped");
+    let columns = mapping.columns(rates);
+    assert_eq!(Selection::of_pass(&mapping, rates, Pass::Relationships), Selection::all(columns));
+}
+
+/// A row of a copy, of all columns.
+fn copied<T: AsRef<[u8]>>(
+    translator: &mut Translator,
+    table: usize,
+    texts: &[Option<T>],
+) -> (Key, Row) {
+    let table = TableIndex(table);
+    let selection = Selection::all(translator.mapping().columns(table));
+    translator.row_from_text(table, &selection, texts).expect("copied")
 }

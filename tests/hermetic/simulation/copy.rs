@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use wal2graph::{
     checkpoint::{Epoch, Position},
     copy::{Chunk, ChunkStep, Progress},
-    graph::{Key, Row, Statement, TableIndex},
+    graph::{Cell, Key, Pass, Row, Statement, TableIndex, model::Shape},
     lsn::Lsn,
     pipeline::{ChunkReader, ChunkWriter, Lane, TableCopier, Taken, TurnLength},
 };
@@ -93,9 +93,13 @@ impl ChunkReader for SimReader {
         Ok(())
     }
 
-    async fn open(&mut self, table: TableIndex, chunk: Chunk) -> Result<(), SimError> {
+    async fn open(&mut self, table: TableIndex, pass: Pass, chunk: Chunk) -> Result<(), SimError> {
         let blocks = chunk.from_block..chunk.end_block.unwrap_or(u32::MAX);
         self.left = self.read(table, |_, block| in_range(&blocks, block));
+        if pass == Pass::Relationships && !self.needs_properties(table) {
+            let cells = self.left.iter_mut().flat_map(|(_, row)| &mut row.properties);
+            cells.for_each(|cell| *cell = Cell::Unchanged);
+        }
         Ok(())
     }
 
@@ -132,6 +136,13 @@ fn in_range(blocks: &Range<u32>, block: u32) -> bool {
 }
 
 impl SimReader {
+    /// Relationships are made of properties of these rows.
+    fn needs_properties(&self, table: TableIndex) -> bool {
+        let model = &self.world.lock().schema.model;
+        let is_join = matches!(model.table(table).shape, Shape::Relationship(_));
+        is_join || model.unique_references_to(table).next().is_some()
+    }
+
     fn read(&self, table: TableIndex, wanted: impl Fn(&RowKey, u32) -> bool) -> Vec<(Key, Row)> {
         let visible = self.open.expect("a snapshot is open");
         let world = self.world.lock();

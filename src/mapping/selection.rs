@@ -1,0 +1,65 @@
+//! Which columns of a table a copy reads.
+//!
+//! ```text
+//! nodes          all of them
+//! relationships  the key and what the rows refer with: wide values are not read twice
+//! ```
+
+use crate::graph::{Pass, TableIndex, model::Shape};
+
+use super::{Mapping, TableColumns};
+
+/// Columns of a table, in the order in which their texts come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// Indexes into [`TableColumns::columns`].
+    columns: Vec<usize>,
+    /// For each of those columns, which text is its own; `None`: it is not read.
+    places: Vec<Option<usize>>,
+}
+
+impl Selection {
+    /// All that are mapped.
+    pub fn all(table: &TableColumns) -> Self {
+        Selection::those(table, |_| true)
+    }
+
+    /// What a pass writes is made of these. Everything else of its rows is unchanged.
+    pub fn of_pass(mapping: &Mapping, table: TableIndex, pass: Pass) -> Self {
+        let columns = mapping.columns(table);
+        let is_node = matches!(mapping.model.table(table).shape, Shape::Node(_));
+        // Others refer to properties of these rows.
+        let is_matched = mapping.model.unique_references_to(table).next().is_some();
+        if pass == Pass::Nodes || !is_node || is_matched {
+            return Selection::all(columns);
+        }
+        let references = columns.references.iter().flat_map(|it| &it.slots);
+        let slots: Vec<usize> =
+            columns.key.iter().chain(references).map(|slot| slot.column).collect();
+        Selection::those(columns, |column| slots.contains(&column))
+    }
+
+    fn those(table: &TableColumns, wanted: impl Fn(usize) -> bool) -> Self {
+        let columns: Vec<usize> = (0..table.columns.len()).filter(|it| wanted(*it)).collect();
+        let mut places = vec![None; table.columns.len()];
+        for (place, column) in columns.iter().enumerate() {
+            places[*column] = Some(place);
+        }
+        Selection { columns, places }
+    }
+
+    /// How many they are.
+    pub fn count(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Their names, in order.
+    pub fn names<'t>(&self, table: &'t TableColumns) -> impl Iterator<Item = &'t str> {
+        self.columns.iter().map(|column| table.columns[*column].name.as_str())
+    }
+
+    /// Where the text of a column is.
+    pub(super) fn place(&self, column: usize) -> Option<usize> {
+        self.places[column]
+    }
+}
