@@ -294,11 +294,15 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
     }
 
     /// Reads incomplete rows again by key. Settled when the stream has passed the last chunk, and a
-    /// round after that found none.
+    /// look after that finds none. The look comes second: it goes through whole tables.
     async fn complete(&mut self, held: &mut Held) -> Copied<Turn, R, W> {
         let lane = &mut self.lanes[0];
+        if !self.has_waited {
+            self.has_waited = true;
+            return Ok(Turn::After(lane.reader.log_end().await.map_err(CopyError::Read)?));
+        }
         let incomplete = lane.writer.incomplete(INCOMPLETE_ROWS).await.map_err(CopyError::Write)?;
-        if incomplete.is_empty() && self.has_waited {
+        if incomplete.is_empty() {
             lane.writer.settle(held.position).await.map_err(CopyError::Write)?;
             return Ok(Turn::Settled);
         }
@@ -316,7 +320,6 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
             written.map_err(CopyError::Write)?;
             lane.reader.release().await.map_err(CopyError::Read)?;
         }
-        self.has_waited = true;
         let log_end = lane.reader.log_end().await.map_err(CopyError::Read)?;
         Ok(Turn::After(log_end))
     }
