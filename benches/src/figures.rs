@@ -128,7 +128,8 @@ impl Results {
         );
         for figure in &self.figures {
             let Figure { part, name, unit, values } = figure;
-            line(&mut text, part, &format!("{name}, {unit}"), values, "");
+            let what = if unit.is_empty() { name.clone() } else { format!("{name}, {unit}") };
+            line(&mut text, part, &what, values, "");
         }
         for Ratio { part, name, values, at_least } in &self.ratios {
             let note = at_least.map(|bar| format!(" (bar: {bar})")).unwrap_or_default();
