@@ -95,9 +95,13 @@ pub enum RecordBefore {
 }
 
 impl RecordBefore {
-    /// Of the furthest LSN that they name, where the graph has reached `expected`.
+    /// How many records before the checkpoint are looked at: tombstones name no LSN.
+    pub const LOOKED_AT: u64 = 4;
+
+    /// Of the furthest LSN that they name, where the graph has reached `expected`; zero: none yet.
     pub fn of(found: Option<Lsn>, expected: Lsn, partitions: u32) -> Self {
         match found {
+            _ if expected == Lsn::ZERO => RecordBefore::Silent,
             Some(found) if found == expected => RecordBefore::Fits,
             Some(found) if found > expected => RecordBefore::Other { expected, found },
             // Of several partitions, a publisher that goes back to where the last of them is names

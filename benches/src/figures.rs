@@ -128,8 +128,7 @@ impl Results {
         );
         for figure in &self.figures {
             let Figure { part, name, unit, values } = figure;
-            let what = if unit.is_empty() { name.clone() } else { format!("{name}, {unit}") };
-            line(&mut text, part, &what, values, "");
+            line(&mut text, part, &format!("{name}, {unit}"), values, "");
         }
         for Ratio { part, name, values, at_least } in &self.ratios {
             let note = at_least.map(|bar| format!(" (bar: {bar})")).unwrap_or_default();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! nodes          all of them
-//! relationships  the key and what the rows refer with: wide values are not read twice
+//! relationships  the key and what refers: wide values are not read twice
 //! ```
 
 use crate::graph::{Pass, TableIndex, model::Shape};
@@ -24,7 +24,8 @@ impl Selection {
         Selection::those(table, |_| true)
     }
 
-    /// What a pass writes is made of these. Everything else of its rows is unchanged.
+    /// What a pass writes is made of these. Everything else of its rows is unchanged. Those of nodes
+    /// are [`Selection::all`].
     pub fn of_pass(mapping: &Mapping, table: TableIndex, pass: Pass) -> Self {
         let columns = mapping.columns(table);
         let is_node = matches!(mapping.model.table(table).shape, Shape::Node(_));

@@ -18,10 +18,9 @@ use crate::change::{Before, Cell, Change, Relation, ReplicaIdentity};
 use crate::graph::{Event, Key, Row, TableIndex};
 use crate::value::KeyError;
 
-use super::Mapping;
-use super::Selection;
 use super::notice::{Notice, Notices};
 use super::row::{Raw, RowReader};
+use super::{Mapping, Selection};
 
 /// Why a change can not be translated. Each is definite: the same change fails again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

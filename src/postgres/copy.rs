@@ -83,7 +83,9 @@ pub struct Sources(Arc<Vec<Source>>);
 #[derive(Clone, Debug)]
 struct Source {
     name: TableName,
-    all: Selected,
+    /// Of the pass of nodes: all that is mapped.
+    nodes: Selected,
+    /// Of the pass of relationships.
     relationships: Selected,
     /// `ONLY schema.name`, or the root of partitions, which has no blocks of its own.
     from: String,
@@ -119,7 +121,7 @@ impl Sources {
         let source = |(index, _): (TableIndex, _)| {
             let columns = mapping.columns(index);
             let table = catalog.table(&columns.name).expect("a mapped table is in the catalog");
-            let relationships = Selection::of_pass(mapping, index, Pass::Relationships);
+            let of = |pass| Selected::new(columns, Selection::of_pass(mapping, index, pass));
             let partitioned = table.kind == TableKind::Partitioned;
             let only = if partitioned { "" } else { "ONLY " };
             let filter = table.published.row_filter.as_ref();
@@ -130,8 +132,8 @@ impl Sources {
                 .collect();
             Source {
                 name: columns.name.clone(),
-                all: Selected::new(columns, Selection::all(columns)),
-                relationships: Selected::new(columns, relationships),
+                nodes: of(Pass::Nodes),
+                relationships: of(Pass::Relationships),
                 from: format!("{only}{}", columns.name.sql()),
                 partitioned,
                 filter: filter.map_or(String::new(), |filter| format!(" AND ({filter})")),
@@ -239,12 +241,11 @@ impl CopyReader {
         move |source| ReadError::Sql { table: table.clone(), source }
     }
 
-    /// Of every pass, or what one needs.
-    async fn copy_out(&mut self, pass: Option<Pass>, condition: &str) -> Result<(), ReadError> {
+    async fn copy_out(&mut self, pass: Pass, condition: &str) -> Result<(), ReadError> {
         let source = self.sources.get(self.table);
         let Selected { selection, names } = match pass {
-            Some(Pass::Relationships) => &source.relationships,
-            Some(Pass::Nodes) | None => &source.all,
+            Pass::Nodes => &source.nodes,
+            Pass::Relationships => &source.relationships,
         };
         let select =
             format!("SELECT {names} FROM {} WHERE {condition}{}", source.from, source.filter);
@@ -274,7 +275,7 @@ impl ChunkReader for CopyReader {
     async fn open(&mut self, table: TableIndex, pass: Pass, chunk: Chunk) -> Result<(), ReadError> {
         self.table = table;
         if self.sources.get(table).partitioned {
-            return self.copy_out(Some(pass), "true").await;
+            return self.copy_out(pass, "true").await;
         }
         let end = chunk.end_block.map(|block| format!(" AND ctid < '({block},0)'::pg_catalog.tid"));
         let condition = format!(
@@ -282,13 +283,13 @@ impl ChunkReader for CopyReader {
             chunk.from_block,
             end.unwrap_or_default()
         );
-        self.copy_out(Some(pass), &condition).await
+        self.copy_out(pass, &condition).await
     }
 
     async fn rows(&mut self) -> Result<Option<Vec<(Key, Row)>>, ReadError> {
         let Some(Reading { text, selection }) = &mut self.reading else { return Ok(None) };
         let (translator, table) = (&mut self.translator, self.table);
-        let row = |cells: &Cells<'_>| Ok(translator.row_from_text(table, selection, cells)?);
+        let row = |cells: Cells<'_>| Ok(translator.row_from_text(table, selection, &cells)?);
         let rows = text.piece(row).await?;
         self.tell_notices();
         Ok((!rows.is_empty()).then_some(rows))
@@ -323,7 +324,8 @@ impl ChunkReader for CopyReader {
         let keys: Option<Vec<_>> = keys.iter().map(literal).collect();
         let keys = keys.ok_or_else(|| ReadError::Key(source.name.clone()))?;
         let condition = format!("({}) IN ({})", source.key, keys.join(", "));
-        self.copy_out(None, &condition).await?;
+        // Both passes write these rows: all of their columns.
+        self.copy_out(Pass::Nodes, &condition).await?;
         let mut all = Vec::new();
         while let Some(rows) = self.rows().await? {
             all.extend(rows);

@@ -78,7 +78,7 @@ fn from(table: &Table) -> String {
     format!("{only}{}", table.name.sql())
 }
 
-fn tuple(cells: &Cells<'_>) -> Tuple {
-    let text = |text: &Cow<'_, [u8]>| Cell::Text(Bytes::copy_from_slice(text));
-    cells.iter().map(|cell| cell.as_ref().map_or(Cell::Null, text)).collect()
+fn tuple(cells: Cells<'_>) -> Tuple {
+    let text = |text: Cow<'_, [u8]>| Cell::Text(Bytes::from(text.into_owned()));
+    cells.into_iter().map(|cell| cell.map_or(Cell::Null, text)).collect()
 }

@@ -46,7 +46,7 @@ impl CopyText {
     /// last.
     pub async fn piece<T>(
         &mut self,
-        mut row: impl FnMut(&Cells<'_>) -> Result<T, ReadError>,
+        mut row: impl FnMut(Cells<'_>) -> Result<T, ReadError>,
     ) -> Result<Vec<T>, ReadError> {
         let (mut rows, mut bytes) = (Vec::new(), 0);
         loop {
@@ -55,7 +55,7 @@ impl CopyText {
                 let line = self.buffer.split_to(end);
                 self.buffer.advance(1);
                 bytes += line.len();
-                rows.push(row(&self.cells(&line)?)?);
+                rows.push(row(self.cells(&line)?)?);
             }
             if rows.len() >= PIECE_ROWS || bytes >= PIECE_BYTES {
                 return Ok(rows);

@@ -65,7 +65,7 @@ pub async fn measure(lab: &Lab) -> Result<Taken> {
                 }
             }
             let processor = (cost.processor_seconds - before.processor_seconds) / SECONDS as f64;
-            taken.value("steady", format!("{rate} tx/s, processors in use"), "", processor);
+            taken.value("steady", format!("{rate} tx/s"), "processors in use", processor);
         }
     }
     let cost = running.terminate()?;

@@ -21,9 +21,6 @@ use super::super::{CommandError, graph::identity};
 
 /// How many records are read to see what a topic begins with.
 const FIRST_RECORDS: u64 = 16;
-/// How many records before the checkpoint are read for the LSN that the graph reached with them:
-/// tombstones carry none.
-const RECORDS_BEFORE: u64 = 4;
 
 /// What group, graph and topic say.
 pub struct Found {
@@ -201,14 +198,14 @@ async fn before(
     checkpoint: &Checkpoint,
     log: &Range<u64>,
 ) -> Result<RecordBefore, CommandError> {
-    let (offset, expected) = (checkpoint.position.lsn.0, reached(checkpoint));
-    if !(log.start + 1..=log.end).contains(&offset) || expected == Lsn::ZERO {
+    let offset = checkpoint.position.lsn.0;
+    if !(log.start + 1..=log.end).contains(&offset) {
         return Ok(RecordBefore::Silent);
     }
-    let range = offset.saturating_sub(RECORDS_BEFORE).max(log.start)..offset;
+    let range = offset.saturating_sub(RecordBefore::LOOKED_AT).max(log.start)..offset;
     let said = said(catalog, asking.decoding(), asking.records(at, range).await?.into_values());
     let found = said.iter().filter_map(Decoded::end_lsn).max();
-    Ok(RecordBefore::of(found, expected, checkpoint.partitions))
+    Ok(RecordBefore::of(found, reached(checkpoint), checkpoint.partitions))
 }
 
 /// The position and the history that a heartbeat names.

@@ -33,9 +33,6 @@ const HISTORIES: u64 = 2_000;
 /// A planted fault must be found within this many.
 const HISTORIES_PER_FAULT: u64 = 3_000;
 
-/// How many records before its checkpoint a partition's are looked at.
-const RECORDS_BEFORE: usize = 4;
-
 /// More turns than any history needs to its end.
 const TURNS_MAX: usize = 100_000;
 
@@ -204,13 +201,11 @@ impl World {
     /// The records before the checkpoint are those that the graph was made of, as who goes on sees it.
     fn check_before(&self, partition: usize) -> Result<(), String> {
         let Applied { position, lsn, .. } = self.applied[partition];
-        if lsn == Lsn::ZERO {
-            return Ok(());
-        }
         let end = position.lsn.0 as usize;
+        let start = end.saturating_sub(RecordBefore::LOOKED_AT as usize);
         let mut decoder = Decoder::new(&self.source.catalog, DecodeOptions::default());
         let mut said = Vec::new();
-        for record in &self.publisher.topic[partition][end.saturating_sub(RECORDS_BEFORE)..end] {
+        for record in &self.publisher.topic[partition][start..end] {
             decoder.record(record, &mut said).map_err(|error| error.to_string())?;
         }
         let found = said.iter().filter_map(Decoded::end_lsn).max();
