@@ -7,10 +7,11 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     metrics::Metrics,
-    pipeline::{Ended, Failure},
+    pipeline::{Ended, Failure, PipelineError},
     shutdown,
 };
 
@@ -66,6 +67,14 @@ pub async fn live(
             () = sleep(pause) => {}
         }
     }
+}
+
+/// Runs a pipeline on a worker, beside the tasks that it talks to: whoever waits for the program's
+/// end is on a thread of its own, which would have to be woken for every message.
+pub async fn on_a_worker<T: Send + 'static>(
+    running: impl Future<Output = Result<T, PipelineError>> + Send + 'static,
+) -> Result<T, PipelineError> {
+    AbortOnDropHandle::new(tokio::spawn(running)).await?
 }
 
 /// Resolves once the program is asked to stop.

@@ -12,9 +12,10 @@ use std::{
 
 use tokio::{
     sync::watch,
-    task::{JoinError, JoinHandle},
+    task::JoinError,
     time::{Instant, sleep_until},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     change::Timestamp,
@@ -89,17 +90,8 @@ pub struct Pipeline<'a, S, P, K, C> {
 /// Something that is at rest here, or away in a task that brings it back with a result.
 enum Worker<T, R> {
     Resting(T),
-    Away(Task<(T, R)>),
+    Away(AbortOnDropHandle<(T, R)>),
     Gone,
-}
-
-/// A task that ends with whoever waits for it.
-struct Task<T>(JoinHandle<T>);
-
-impl<T> Drop for Task<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl<T: Send + 'static, R: Send + 'static> Worker<T, R> {
@@ -108,7 +100,9 @@ impl<T: Send + 'static, R: Send + 'static> Worker<T, R> {
         F: Future<Output = (T, R)> + Send + 'static,
     {
         *self = match std::mem::replace(self, Worker::Gone) {
-            Worker::Resting(worker) => Worker::Away(Task(tokio::spawn(work(worker)))),
+            Worker::Resting(worker) => {
+                Worker::Away(AbortOnDropHandle::new(tokio::spawn(work(worker))))
+            }
             Worker::Away(_) | Worker::Gone => panic!("the worker is not at rest"),
         };
     }
@@ -116,7 +110,7 @@ impl<T: Send + 'static, R: Send + 'static> Worker<T, R> {
     /// The result, when it is away; waits for ever otherwise. Cancel-safe.
     async fn back(&mut self) -> Result<R, JoinError> {
         let Worker::Away(task) = self else { return pending().await };
-        let (worker, result) = (&mut task.0).await?;
+        let (worker, result) = task.await?;
         *self = Worker::Resting(worker);
         Ok(result)
     }

@@ -19,7 +19,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow, error::SqlState};
 
 use crate::{
@@ -56,21 +57,12 @@ pub struct Whole<S> {
 /// The reader, which goes on reading whoever stops waiting for it.
 enum Worker {
     Resting(Box<Reader>),
-    Away(Task),
+    Away(AbortOnDropHandle<Read>),
     /// It failed, and the source with it.
     Gone,
 }
 
 type Read = Result<(Box<Reader>, Vec<Event>), UnsentError>;
-
-/// A task that ends with whoever waits for it.
-struct Task(JoinHandle<Read>);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
 
 /// Why values can not be read.
 #[derive(Debug, thiserror::Error)]
@@ -167,7 +159,7 @@ impl<S: Source> Source for Whole<S> {
     async fn next(&mut self) -> Result<Vec<Event>, Self::Error> {
         loop {
             if let Worker::Away(task) = &mut self.reader {
-                let read = (&mut task.0).await;
+                let read = task.await;
                 self.reader = Worker::Gone;
                 let (reader, events) = read??;
                 self.reader = Worker::Resting(reader);
@@ -183,7 +175,8 @@ impl<S: Source> Source for Whole<S> {
             let Worker::Resting(reader) = std::mem::replace(&mut self.reader, Worker::Gone) else {
                 panic!("a source that has failed is not asked again");
             };
-            self.reader = Worker::Away(Task(tokio::spawn(reader.complete(events, unsent))));
+            let reading = tokio::spawn(reader.complete(events, unsent));
+            self.reader = Worker::Away(AbortOnDropHandle::new(reading));
         }
     }
 

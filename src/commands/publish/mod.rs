@@ -121,18 +121,22 @@ impl Publish<'_> {
             ..Status::default()
         });
         self.metrics.connected(status.subscribe(), ready.watched);
-        let run = Pipeline {
-            source: &mut ready.source,
-            preparer: ready.encoding,
-            sink: ready.sink,
-            copier: ready.copier,
-            engine: Engine::new(Limits::DEFAULT, Position::at(position)),
-            until: ready.until,
-            status,
-        };
-        let ended = run.run(stopped(stop.clone())).await;
-        ready.source.into_inner().into_inner().close().await;
-        let ended = ended?;
+        let stopped = stopped(stop.clone());
+        let ended = lives::on_a_worker(async move {
+            let run = Pipeline {
+                source: &mut ready.source,
+                preparer: ready.encoding,
+                sink: ready.sink,
+                copier: ready.copier,
+                engine: Engine::new(Limits::DEFAULT, Position::at(position)),
+                until: ready.until,
+                status,
+            };
+            let ended = run.run(stopped).await;
+            ready.source.into_inner().into_inner().close().await;
+            ended
+        });
+        let ended = ended.await?;
         tracing::info!(reason = ?ended, "stopped");
         Ok(ended)
     }

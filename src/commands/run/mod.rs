@@ -106,19 +106,24 @@ impl<'a> Run<'a> {
         let status = watch::Sender::new(status);
         self.metrics.connected(status.subscribe(), copying.clone());
         let watcher = progress::watch(status.subscribe(), copying);
-        let run = Pipeline {
-            source: &mut source,
-            preparer: pipeline.preparer,
-            sink: pipeline.sink,
-            copier: pipeline.copier,
-            engine: pipeline.engine,
-            until: pipeline.until,
-            status,
-        };
-        let ended = run.run(stopped(stop.clone())).await;
+        let stopped = stopped(stop.clone());
+        let ended = lives::on_a_worker(async move {
+            let run = Pipeline {
+                source: &mut source,
+                preparer: pipeline.preparer,
+                sink: pipeline.sink,
+                copier: pipeline.copier,
+                engine: pipeline.engine,
+                until: pipeline.until,
+                status,
+            };
+            let ended = run.run(stopped).await;
+            source.close().await;
+            ended
+        });
+        let ended = ended.await;
         // It ends by itself with the pipeline, whose status it watches.
         let _ = watcher.await;
-        source.close().await;
         let ended = ended?;
         tracing::info!(reason = ?ended, "stopped");
         Ok(ended)

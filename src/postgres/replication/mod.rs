@@ -25,9 +25,9 @@ use std::{
 use tokio::{
     io::split,
     sync::{Notify, Semaphore, mpsc, oneshot, watch},
-    task::JoinHandle,
     time::timeout,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{catalog::quote_identifier, change::Event, lsn::Lsn, pipeline::Source};
 
@@ -112,8 +112,8 @@ pub struct Stream {
     shared: Arc<Shared>,
     acknowledged: watch::Sender<Lsn>,
     close: Option<oneshot::Sender<()>>,
-    reader: JoinHandle<()>,
-    feedback: JoinHandle<()>,
+    _reader: AbortOnDropHandle<()>,
+    feedback: AbortOnDropHandle<()>,
 }
 
 impl Stream {
@@ -128,10 +128,10 @@ impl Stream {
         let (acknowledged, watched) = watch::channel(Lsn::ZERO);
         let (close, closing) = oneshot::channel();
         let reader = reader::Reader::new(read_half, raw.buffer, shared.clone(), watched.clone());
-        let reader = tokio::spawn(reader.run(portions, sentinel));
+        let _reader = AbortOnDropHandle::new(tokio::spawn(reader.run(portions, sentinel)));
         let feedback = feedback::run(write_half, shared.clone(), watched, interval, closing);
-        let feedback = tokio::spawn(feedback);
-        Stream { queue, shared, acknowledged, close: Some(close), reader, feedback }
+        let feedback = AbortOnDropHandle::new(tokio::spawn(feedback));
+        Stream { queue, shared, acknowledged, close: Some(close), _reader, feedback }
     }
 
     /// Tells the server the last acknowledgement and ends the connection; the slot stays.
@@ -141,13 +141,6 @@ impl Stream {
             let _ = close.send(());
         }
         let _ = timeout(CLOSE_LIMIT, &mut self.feedback).await;
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.reader.abort();
-        self.feedback.abort();
     }
 }
 
