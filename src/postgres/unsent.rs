@@ -20,8 +20,8 @@ use std::{
 
 use bytes::Bytes;
 use tokio::time::sleep;
-use tokio_util::task::AbortOnDropHandle;
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow, error::SqlState};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     catalog::{TableName, quote_identifier},
