@@ -5,7 +5,14 @@
 //! same is written to Neo4j directly: nobody's change is visible in less than one such transaction,
 //! and on the average one comes when half of another is still in flight.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Child,
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use neo4rs::{Graph, Query, query};
 use tokio::time::sleep;
@@ -29,7 +36,7 @@ const VISIBLE: &str = "commit to visible";
 const BARE: &str = "one bare graph transaction";
 /// The pause between two probes.
 const PROBE_PAUSE: Duration = Duration::from_millis(50);
-/// The pause between two looks of a probe.
+/// The pause between two looks of a probe. A timer of tokio's is a whole millisecond late or more.
 const LOOK_PAUSE: Duration = Duration::from_micros(300);
 /// Probes' ids are from here on.
 const PROBE_IDS: i32 = 10_000_000;
@@ -45,15 +52,16 @@ pub async fn measure(lab: &Lab) -> Result<Taken> {
     pipeline.catch_up()?;
     let mut running = pipeline.start(&[])?;
     running.wait_for("streaming")?;
-    let probe = Probe { sql, graph: Graph::new(lab.neo4j.url(), "neo4j", "")? };
-    let mut next = PROBE_IDS;
+    let graph = Graph::new(lab.neo4j.url(), "neo4j", "")?;
+    let probe = Arc::new(Probe { sql, graph, next: AtomicI32::new(PROBE_IDS) });
     for round in 0..=lab.rounds {
         for rate in RATES {
             let before = running.look();
             let (rate_text, seconds) = (rate.to_string(), SECONDS.to_string());
             let arguments = ["-c", "4", "-R", &rate_text, "-T", &seconds];
-            let mut load = shop::pgbench(lab, "steady", shop::PLACE, &arguments)?.spawn()?;
-            let (latencies, bare) = probe.during(&mut load, &mut next).await?;
+            let load = shop::pgbench(lab, "steady", shop::PLACE, &arguments)?.spawn()?;
+            // On a worker: the main thread would have to be woken for every answer.
+            let (latencies, bare) = tokio::spawn(probe.clone().during(load)).await??;
             if round == 0 {
                 continue;
             }
@@ -81,24 +89,22 @@ pub async fn measure(lab: &Lab) -> Result<Taken> {
 struct Probe {
     sql: Client,
     graph: Graph,
+    /// The next id.
+    next: AtomicI32,
 }
 
 impl Probe {
     /// Probes until the load has ended: the latencies in milliseconds, and those of transactions
     /// without the program.
-    async fn during(
-        &self,
-        load: &mut std::process::Child,
-        next: &mut i32,
-    ) -> Result<(Vec<f64>, Vec<f64>)> {
+    async fn during(self: Arc<Self>, mut load: Child) -> Result<(Vec<f64>, Vec<f64>)> {
         let started = Instant::now();
         let (mut latencies, mut bare) = (Vec::new(), Vec::new());
         while load.try_wait()?.is_none() {
-            let probed = self.once(*next).await?;
+            let id = self.next.fetch_add(1, Ordering::Relaxed);
+            let probed = self.once(id).await?;
             sleep(PROBE_PAUSE).await;
-            let written = self.write(i64::from(*next) + BARE_IDS).await?;
+            let written = self.write(i64::from(id) + BARE_IDS).await?;
             sleep(PROBE_PAUSE).await;
-            *next += 1;
             if started.elapsed() > WARM_UP {
                 latencies.push(probed.as_secs_f64() * 1e3);
                 bare.push(written.as_secs_f64() * 1e3);
@@ -138,7 +144,7 @@ impl Probe {
             if found {
                 return Ok(committed.elapsed());
             }
-            sleep(LOOK_PAUSE).await;
+            std::thread::sleep(LOOK_PAUSE);
         }
     }
 }
