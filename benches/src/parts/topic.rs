@@ -47,26 +47,24 @@ pub async fn measure(lab: &Lab) -> Result<Taken> {
             vec![None]
         }
     };
+    // Of those with a limit, one partition and one process would take longest, to no end.
+    let shapes = limited.iter().flat_map(|&share| {
+        let skipped = usize::from(share.is_some());
+        SHAPES[skipped..].iter().map(move |&(partitions, processes)| (share, partitions, processes))
+    });
+    let shapes: Vec<_> = shapes.collect();
     for round in 0..=lab.rounds {
         // The round that does not count warms Neo4j up, and one shape does that.
-        let limited = if round > 0 { &limited[..] } else { &limited[..1] };
-        for &share in limited {
-            // Of those with a limit, one partition and one process would take longest, to no end.
-            let shapes = match (round, share) {
-                (0, _) => &SHAPES[..1],
-                (_, None) => &SHAPES[..],
-                (_, Some(_)) => &SHAPES[1..],
-            };
-            for &(partitions, processes) in shapes {
-                lab.wipe("(n)").await?;
-                let group = format!("{partitions}-{processes}-{}-{round}", share.unwrap_or(100));
-                let file = config(&kafka, partitions, &group)?;
-                let seconds = apply(lab, database, &file, processes, share)?;
-                shop::check(&pipeline, &sql).await?;
-                if round > 0 {
-                    let name = name(partitions, processes, share);
-                    taken.value("topic", name, "changes/s", CHANGES / seconds);
-                }
+        let measured = if round > 0 { &shapes[..] } else { &shapes[..1] };
+        for &(share, partitions, processes) in measured {
+            lab.wipe("(n)").await?;
+            let group = format!("{partitions}-{processes}-{}-{round}", share.unwrap_or(100));
+            let file = config(&kafka, partitions, &group)?;
+            let seconds = apply(lab, database, &file, processes, share)?;
+            shop::check(&pipeline, &sql).await?;
+            if round > 0 {
+                let name = name(partitions, processes, share);
+                taken.value("topic", name, "changes/s", CHANGES / seconds);
             }
         }
     }
