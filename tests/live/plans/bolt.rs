@@ -7,12 +7,17 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
+    process::Command,
+    sync::mpsc::channel,
     time::Duration,
 };
 
 use serde_json::{Map, Value as Json};
+use tokio::signal::unix::{SignalKind, signal};
 use wal2graph::neo4j::parameter::KEEP_PLAN;
+
+use crate::support::PATIENCE;
 
 /// Magic, then one proposed version (4.4) and three empty ones.
 const HANDSHAKE: [u8; 20] =
@@ -81,7 +86,7 @@ impl Bolt {
     pub fn connect(port: u16) -> Self {
         let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
         socket.set_nodelay(true).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.write_all(&HANDSHAKE).unwrap();
         let mut version = [0; 4];
         socket.read_exact(&mut version).unwrap();
@@ -121,6 +126,17 @@ impl Bolt {
         self.socket.write_all(&bytes).unwrap();
     }
 
+    /// One chunk more. A signal that comes meanwhile ends `read`, but not `read_exact`.
+    fn receive(&mut self) -> std::io::Result<()> {
+        let mut length = [0; 2];
+        self.socket.read_exact(&mut length)?;
+        let mut bytes = vec![0; usize::from(u16::from_be_bytes(length))];
+        self.socket.read_exact(&mut bytes)?;
+        self.messages.push(&length);
+        self.messages.push(&bytes);
+        Ok(())
+    }
+
     /// The metadata of the answer that is no record.
     fn success(&mut self, to: &str) -> Json {
         loop {
@@ -128,10 +144,7 @@ impl Bolt {
                 if let Some(message) = self.messages.next() {
                     break message;
                 }
-                let mut bytes = [0; 65_536];
-                let length = self.socket.read(&mut bytes).unwrap();
-                assert!(length > 0, "the server hung up on {to}");
-                self.messages.push(&bytes[..length]);
+                self.receive().unwrap_or_else(|cause| panic!("no answer to {to}: {cause}"));
             };
             let metadata = || Reader(&message[2..]).value();
             match message[1] {
@@ -211,4 +224,34 @@ impl Reader<'_> {
         };
         Json::Object((0..length).map(|_| pair(self)).collect::<Map<_, _>>())
     }
+}
+
+/// `SO_RCVTIMEO` makes a plain `read` fail with `EINTR` where a signal comes, or where the machine
+/// stops its processes for a moment and lets them go on; it ended the suite once.
+#[tokio::test]
+async fn a_signal_while_an_answer_is_awaited_is_no_error() {
+    let mut signals = signal(SignalKind::user_defined1()).unwrap();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, thread) = channel();
+    let client = std::thread::spawn(move || {
+        tell.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
+        Bolt::connect(port);
+    });
+    let thread = thread.recv().unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    server.read_exact(&mut [0; HANDSHAKE.len()]).unwrap();
+    server.write_all(&[0, 0, 4, 4]).unwrap();
+    server.read_exact(&mut [0; 2]).unwrap();
+    for part in [&[0, 3, 0xB1][..], &[SUCCESS, 0xA0], &[0, 0]] {
+        for _ in 0..5 {
+            let number = thread.file_name().unwrap();
+            let status = Command::new("kill").args(["-s", "USR1"]).arg(number).status().unwrap();
+            assert!(status.success());
+            signals.recv().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        server.write_all(part).unwrap();
+    }
+    client.join().unwrap();
 }
