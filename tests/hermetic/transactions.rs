@@ -103,7 +103,8 @@ impl Partition {
     }
 }
 
-fn encoder(cluster: &str, catalog: &Catalog) -> Encoder {
+/// An encoder of a cluster by its system identifier.
+pub fn encoder(cluster: &str, catalog: &Catalog) -> Encoder {
     let history = History { system_identifier: cluster.to_owned(), timeline: 1 };
     let names = Names {
         pipeline: "p".to_owned(),

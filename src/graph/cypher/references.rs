@@ -122,22 +122,9 @@ pub fn match_from_owner(
     rows: Vec<(Key, Option<Key>)>,
 ) -> Vec<Query> {
     let (shape, reference) = owner_and_reference(model, table, reference);
-    let (_, target_properties) = unique_columns(reference);
+    let (_, properties) = unique_columns(reference);
     let target = model.node(reference.target);
-    let first = shape.key.len();
-    let remove = format!(
-        "UNWIND $rows[0] AS r {} MATCH {} WHERE r[{first}] IS NULL OR {} DELETE o",
-        seek("c", shape, 0),
-        owned("c", "o", reference, &format!("p:{}", quote(&target.label))),
-        differs("p", target_properties, first),
-    );
-    let add = format!(
-        "UNWIND $rows[0] AS r {} {} {}",
-        seek("c", shape, 0),
-        seek_by("p", target, target_properties, first),
-        create_once(reference),
-    );
-    both(remove, add, rows)
+    match_by_value(reference, ("c", shape), ("p", target, properties), rows)
 }
 
 pub fn match_from_target(
@@ -147,28 +134,39 @@ pub fn match_from_target(
     rows: Vec<(Key, Option<Key>)>,
 ) -> Vec<Query> {
     let (shape, reference) = owner_and_reference(model, table, reference);
-    let (owner_properties, _) = unique_columns(reference);
+    let (properties, _) = unique_columns(reference);
     let target = model.node(reference.target);
-    let first = target.key.len();
+    match_by_value(reference, ("p", target), ("c", shape, properties), rows)
+}
+
+/// The ends that the rows name by key, and the others that have their values: what differs goes, for
+/// all rows; then what the rows name is there.
+fn match_by_value(
+    reference: &ReferenceShape,
+    (named, shape): (&str, &NodeShape),
+    (other, other_shape, properties): (&str, &NodeShape, &[String]),
+    rows: Vec<(Key, Option<Key>)>,
+) -> Vec<Query> {
+    let first = shape.key.len();
+    let label = quote(&other_shape.label);
+    let end = |end: &str| match end == other {
+        true => format!("{end}:{label}"),
+        false => end.to_owned(),
+    };
     let remove = format!(
         "UNWIND $rows[0] AS r {} MATCH {} WHERE r[{first}] IS NULL OR {} DELETE o",
-        seek("p", target, 0),
-        owned(&format!("c:{}", quote(&shape.label)), "o", reference, "p"),
-        differs("c", owner_properties, first),
+        seek(named, shape, 0),
+        owned(&end("c"), "o", reference, &end("p")),
+        differs(other, properties, first),
     );
     let add = format!(
         "UNWIND $rows[0] AS r {} {} {}",
-        seek("p", target, 0),
-        seek_by("c", shape, owner_properties, first),
+        seek(named, shape, 0),
+        seek_by(other, other_shape, properties, first),
         create_once(reference),
     );
-    both(remove, add, rows)
-}
-
-/// What differs goes, for all rows; then what the rows name is there.
-fn both(remove: String, add: String, rows: Vec<(Key, Option<Key>)>) -> Vec<Query> {
-    let named = rows.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?)));
-    let add = Query::new(add, named.map(two_keys));
+    let values = rows.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?)));
+    let add = Query::new(add, values.map(two_keys));
     vec![Query::new(remove, rows.into_iter().map(key_and_option)), add]
 }
 

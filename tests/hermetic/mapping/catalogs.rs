@@ -49,6 +49,18 @@ pub fn table(table: &str, columns: &str) -> Table {
     }
 }
 
+pub fn customers() -> Table {
+    table("customers", "id int4, name text").pk("id")
+}
+
+pub fn orders() -> Table {
+    table("orders", "id int4, customer_id int4, note text").pk("id").fk(
+        "customer_id",
+        "customers",
+        "id",
+    )
+}
+
 pub fn type_oid(name: &str) -> u32 {
     match name {
         "int2" => 21,

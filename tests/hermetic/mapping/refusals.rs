@@ -3,19 +3,9 @@
 use wal2graph::catalog::{Publication, ReplicaIdentity, Table, TableKind};
 use wal2graph::mapping::Refusal;
 
-use super::catalogs::{TableExt, columns, edited, name, northwind, refused, table, unique};
-
-fn customers() -> Table {
-    table("customers", "id int4, name text").pk("id")
-}
-
-fn orders() -> Table {
-    table("orders", "id int4, customer_id int4, note text").pk("id").fk(
-        "customer_id",
-        "customers",
-        "id",
-    )
-}
+use super::catalogs::{
+    TableExt, columns, customers, edited, name, northwind, orders, refused, table, unique,
+};
 
 /// The only refusal, checked to name its table and to end in something to do.
 #[track_caller]

@@ -11,7 +11,7 @@ use wal2graph::graph::{Cell, Event, Key, Pass, Reference, Row, TableIndex};
 use wal2graph::mapping::{Mapping, Notice, Selection, TranslateError, Translator};
 use wal2graph::value::{Float, KeyError, Value};
 
-use super::catalogs::{TableExt, columns, edited, mapped, name, table, unique};
+use super::catalogs::{TableExt, columns, customers, edited, mapped, name, orders, table, unique};
 
 /// What the stream says of a table whose replica identity is its primary key.
 fn relation(table: &Table) -> Relation {
@@ -88,18 +88,6 @@ fn int(value: i64) -> Value {
 
 fn text(value: &str) -> Value {
     Value::String(value.to_owned())
-}
-
-fn customers() -> Table {
-    table("customers", "id int4, name text").pk("id")
-}
-
-fn orders() -> Table {
-    table("orders", "id int4, customer_id int4, note text").pk("id").fk(
-        "customer_id",
-        "customers",
-        "id",
-    )
 }
 
 /// The table's place: tables are in the order of their names, `customers` before `orders`.

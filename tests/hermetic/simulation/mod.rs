@@ -18,6 +18,7 @@ mod traffic;
 mod world;
 
 use std::{
+    fmt::Debug,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -121,34 +122,45 @@ async fn traffic(world: Shared) {
     }
 }
 
-fn seed_from_environment() -> Option<u64> {
-    std::env::var("SEED").ok().map(|seed| seed.parse().expect("SEED is a number"))
-}
-
-#[test]
-fn every_history_ends_with_the_graph_equal_to_the_tables() {
-    if let Some(seed) = seed_from_environment() {
-        return history(seed, None).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+/// So many histories, on all processors; of the seed in `SEED`, that one.
+fn each_history(histories: u64, history: impl Fn(u64) -> Result<(), String> + Sync) {
+    let judged = |seed| {
+        if let Err(violation) = history(seed) {
+            panic!("SEED={seed}: {violation}");
+        }
+    };
+    if let Ok(seed) = std::env::var("SEED") {
+        return judged(seed.parse().expect("SEED is a number"));
     }
-    let workers = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
-        for worker in 0..workers {
-            scope.spawn(move || {
-                for seed in (worker..HISTORIES).step_by(workers as usize) {
-                    if let Err(violation) = history(seed, None) {
-                        panic!("SEED={seed}: {violation}");
-                    }
-                }
-            });
+        for worker in 0..workers as u64 {
+            scope.spawn(move || (worker..histories).step_by(workers).for_each(judged));
         }
     });
 }
 
-#[test]
-fn every_planted_fault_is_caught() {
-    for fault in faults::ALL {
-        let caught = (0..HISTORIES_PER_FAULT).find(|seed| history(*seed, Some(*fault)).is_err());
+/// With each fault, one of so many histories ends badly.
+fn each_fault_is_caught<F: Copy + Debug>(
+    faults: &[F],
+    histories: u64,
+    history: impl Fn(u64, F) -> Result<(), String>,
+) {
+    for fault in faults {
+        let caught = (0..histories).find(|seed| history(*seed, *fault).is_err());
         let seed = caught.unwrap_or_else(|| panic!("{fault:?} was not caught"));
         println!("{fault:?} is caught by seed {seed}");
     }
+}
+
+#[test]
+fn every_history_ends_with_the_graph_equal_to_the_tables() {
+    each_history(HISTORIES, |seed| history(seed, None));
+}
+
+#[test]
+fn every_planted_fault_is_caught() {
+    each_fault_is_caught(faults::ALL, HISTORIES_PER_FAULT, |seed, fault| {
+        history(seed, Some(fault))
+    });
 }

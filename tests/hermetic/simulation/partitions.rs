@@ -25,7 +25,7 @@ use wal2graph::{
     replay::RecordBefore,
 };
 
-use super::{faults, schema, schema::Schema, seed_from_environment};
+use super::{each_fault_is_caught, each_history, faults, schema, schema::Schema};
 use publisher::{Publisher, Source};
 
 /// Histories that `make test` runs.
@@ -275,28 +275,10 @@ fn reach_all(statement: &mut Statement) {
 
 #[test]
 fn every_interleaving_of_partitions_ends_with_the_graph_equal_to_the_tables() {
-    if let Some(seed) = seed_from_environment() {
-        return history(seed, None).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
-    }
-    let workers = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    std::thread::scope(|scope| {
-        for worker in 0..workers {
-            scope.spawn(move || {
-                for seed in (worker..HISTORIES).step_by(workers as usize) {
-                    if let Err(violation) = history(seed, None) {
-                        panic!("SEED={seed}: {violation}");
-                    }
-                }
-            });
-        }
-    });
+    each_history(HISTORIES, |seed| history(seed, None));
 }
 
 #[test]
 fn every_fault_of_partitions_is_caught() {
-    for fault in ALL {
-        let caught = (0..HISTORIES_PER_FAULT).find(|seed| history(*seed, Some(*fault)).is_err());
-        let seed = caught.unwrap_or_else(|| panic!("{fault:?} was not caught"));
-        println!("{fault:?} is caught by seed {seed}");
-    }
+    each_fault_is_caught(ALL, HISTORIES_PER_FAULT, |seed, fault| history(seed, Some(fault)));
 }

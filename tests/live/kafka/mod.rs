@@ -79,6 +79,15 @@ impl Published {
         assert_eq!(code, Some(0), "{log}");
     }
 
+    /// `publish --until current`, which must be refused with all of this in its log.
+    pub async fn is_refused(&self, said: &[&str]) {
+        let (code, log) = self.run(&["publish", "--until", "current"]).await;
+        assert_eq!(code, Some(1), "{log}");
+        for part in said {
+            assert!(log.contains(part), "{part:?} is not in {log}");
+        }
+    }
+
     /// Runs the program to its end: its exit code and its log.
     pub async fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let arguments = [arguments, &["-c", &self.path]].concat();

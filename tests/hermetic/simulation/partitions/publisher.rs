@@ -6,7 +6,7 @@ use fastrand::Rng;
 use wal2graph::{
     catalog::{Catalog, TableName},
     change::{Before, Cell, Change, Relation, Timestamp, Tuple},
-    envelope::{DecodeOptions, Decoder, Encoder, History, Names, Place, Record, Snapshot},
+    envelope::{DecodeOptions, Decoder, Encoder, Place, Record, Snapshot},
     graph::TableIndex,
     lsn::Lsn,
 };
@@ -18,6 +18,7 @@ use crate::{
         schema::{RowKey, Schema, SimRow, Tables, text},
         traffic::Transaction,
     },
+    transactions::encoder,
 };
 
 /// The database: what was committed, and the tables after each transaction.
@@ -134,7 +135,7 @@ impl Publisher {
         partitions: usize,
         fault: Option<Fault>,
     ) -> Self {
-        let encoder = encoder(&source.catalog);
+        let encoder = encoder("7", &source.catalog);
         let mut publisher = Publisher {
             schema: schema.clone(),
             fault,
@@ -226,7 +227,7 @@ impl Publisher {
             }
         }
         self.land(queues);
-        self.encoder = encoder(&source.catalog);
+        self.encoder = encoder("7", &source.catalog);
     }
 
     fn position(&self) -> Lsn {
@@ -342,15 +343,4 @@ fn pretend_to_be_new(record: &mut Record) {
     let Some(value) = &record.value else { return };
     let text = String::from_utf8(value.to_vec()).expect("it is JSON");
     record.value = Some(text.replace("\"lsn\":1", "\"lsn\":99999991").into());
-}
-
-fn encoder(catalog: &Catalog) -> Encoder {
-    let history = History { system_identifier: "7".to_owned(), timeline: 1 };
-    let names = Names {
-        pipeline: "p".to_owned(),
-        database: "d".to_owned(),
-        version: "0".to_owned(),
-        history,
-    };
-    Encoder::new(names, catalog)
 }

@@ -230,14 +230,6 @@ async fn a_partition_whose_records_are_gone_is_filled_again() {
     assert!(!second.is_empty() && first.len() > all.len() - second.len(), "copied twice");
 }
 
-async fn refused(published: &Published, said: &[&str]) {
-    let (code, log) = published.run(&["publish", "--until", "current"]).await;
-    assert_eq!(code, Some(1), "{log}");
-    for part in said {
-        assert!(log.contains(part), "{part:?} is not in {log}");
-    }
-}
-
 #[tokio::test]
 async fn what_would_lose_the_order_of_keys_is_refused() {
     let schema = "CREATE TABLE pk_things (id int); ALTER TABLE pk_things REPLICA IDENTITY FULL;
@@ -247,11 +239,11 @@ async fn what_would_lose_the_order_of_keys_is_refused() {
     published.catch_up().await;
     let publication = format!("PUBLICATION wal2graph_{}", published.pipeline.name);
     sql.batch_execute(&format!("ALTER {publication} ADD TABLE pk_things")).await.unwrap();
-    refused(&published, &["3 partitions", "pk_things", "primary key"]).await;
+    published.is_refused(&["3 partitions", "pk_things", "primary key"]).await;
     sql.batch_execute("ALTER TABLE pk_things ADD PRIMARY KEY (id)").await.unwrap();
     published.catch_up().await;
     let topic = format!("wal2graph.{}", published.pipeline.name);
     let more = ["--alter", "--topic", &topic, "--partitions", "5"];
     kafka().tool("org.apache.kafka.tools.TopicCommand", &more).unwrap();
-    refused(&published, &["has 5 partitions", "had 3", "begins with a copy"]).await;
+    published.is_refused(&["has 5 partitions", "had 3", "begins with a copy"]).await;
 }

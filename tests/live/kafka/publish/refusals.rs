@@ -7,14 +7,6 @@ use crate::{
 
 const SCHEMA: &str = "CREATE TABLE ref_things (id serial PRIMARY KEY)";
 
-async fn refused(published: &Published, said: &[&str]) {
-    let (code, log) = published.run(&["publish", "--until", "current"]).await;
-    assert_eq!(code, Some(1), "{log}");
-    for part in said {
-        assert!(log.contains(part), "{part:?} is not in {log}");
-    }
-}
-
 #[tokio::test]
 async fn a_slot_that_is_ahead_of_the_topic_is_a_gap() {
     let published = Published::new("ahead", SCHEMA, "ack: kafka").await;
@@ -28,9 +20,9 @@ async fn a_slot_that_is_ahead_of_the_topic_is_a_gap() {
     until("the slot is free", is_free).await;
     let advance = "SELECT pg_replication_slot_advance($1, pg_current_wal_lsn())";
     sql.query(advance, &[&slot]).await.unwrap();
-    refused(&published, &["ahead of the topic", "delete the topic"]).await;
+    published.is_refused(&["ahead of the topic", "delete the topic"]).await;
     sql.query("SELECT pg_drop_replication_slot($1)", &[&slot]).await.unwrap();
-    refused(&published, &["the slot", "is gone", "delete the topic"]).await;
+    published.is_refused(&["the slot", "is gone", "delete the topic"]).await;
 }
 
 #[tokio::test]
@@ -38,7 +30,7 @@ async fn a_topic_that_breaks_transactions_is_not_used() {
     let published = Published::new("unfit", SCHEMA, "ack: kafka").await;
     let topic = format!("wal2graph.{}", published.pipeline.name);
     kafka().create_topic(&topic, 3, &["cleanup.policy=compact"]).unwrap();
-    refused(&published, &["is compacted", "cleanup.policy=delete"]).await;
+    published.is_refused(&["is compacted", "cleanup.policy=delete"]).await;
     let (code, _) = published.run(&["check"]).await;
     assert_eq!(code, Some(1), "check says it too");
 }
@@ -64,7 +56,7 @@ async fn a_row_that_is_too_large_for_the_topic_stops_it_and_says_what_to_raise()
     let topic = format!("wal2graph.{}", published.pipeline.name);
     kafka().create_topic(&topic, 1, &["max.message.bytes=100000"]).unwrap();
     let said = ["a larger row stops the publisher", "public.ref_large", "Raise max.message.bytes"];
-    refused(&published, &said).await;
+    published.is_refused(&said).await;
 }
 
 #[tokio::test]
