@@ -178,6 +178,17 @@ impl Running {
     }
 }
 
+/// The seconds of processors that the whole machine has used, or been refused, since it started.
+pub fn machine_seconds() -> Result<f64> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let all =
+        stat.lines().next().and_then(|line| line.strip_prefix("cpu ")).ok_or("no processor")?;
+    // user, nice, system, idle, waiting for a disk, interrupts (two kinds), taken by the host.
+    let ticks = all.split_whitespace().take(8).enumerate().filter(|(at, _)| ![3, 4].contains(at));
+    let ticks: Vec<f64> = ticks.map(|(_, it)| it.parse()).collect::<std::result::Result<_, _>>()?;
+    Ok(ticks.iter().sum::<f64>() / TICKS_PER_SECOND)
+}
+
 /// Whether a line of the log has this message.
 pub fn says(line: &str, message: &str) -> bool {
     line.contains(&format!("\"message\":\"{message}\""))

@@ -22,7 +22,7 @@ use crate::{
     Result,
     figures::{Taken, percentile},
     lab::Lab,
-    program::Pipeline,
+    program::{Pipeline, machine_seconds},
     shop,
 };
 
@@ -56,7 +56,7 @@ pub async fn measure(lab: &Lab) -> Result<Taken> {
     let probe = Arc::new(Probe { sql, graph, next: AtomicI32::new(PROBE_IDS) });
     for round in 0..=lab.rounds {
         for rate in RATES {
-            let before = running.look();
+            let before = (running.look().processor_seconds, machine_seconds()?);
             let (rate_text, seconds) = (rate.to_string(), SECONDS.to_string());
             let arguments = ["-c", "4", "-R", &rate_text, "-T", &seconds];
             let load = shop::pgbench(lab, "steady", shop::PLACE, &arguments)?.spawn()?;
@@ -65,15 +65,20 @@ pub async fn measure(lab: &Lab) -> Result<Taken> {
             if round == 0 {
                 continue;
             }
-            let cost = running.look();
+            let after = (running.look().processor_seconds, machine_seconds()?);
             for (what, values) in [(VISIBLE, &latencies), (BARE, &bare)] {
                 for (name, share) in PERCENTILES {
                     let name = format!("{rate} tx/s, {what} {name}");
                     taken.value("steady", name, "ms", percentile(values, share));
                 }
             }
-            let processor = (cost.processor_seconds - before.processor_seconds) / SECONDS as f64;
-            taken.value("steady", format!("{rate} tx/s"), "processors in use", processor);
+            for (whose, before, after) in
+                [("wal2graph's", before.0, after.0), ("the machine's", before.1, after.1)]
+            {
+                let name = format!("{rate} tx/s, {whose}");
+                let in_use = (after - before) / SECONDS as f64;
+                taken.value("steady", name, "processors in use", in_use);
+            }
         }
     }
     let cost = running.terminate()?;
@@ -133,16 +138,22 @@ impl Probe {
             "BEGIN; INSERT INTO customers VALUES ({id}, 'probe'); \
              INSERT INTO orders VALUES ({id}, {id}, 'new', 1, now()); COMMIT"
         );
-        self.sql.batch_execute(&insert).await?;
-        let committed = Instant::now();
         let visible: Query =
             query("MATCH (:Order {id: $id})-[:CUSTOMER]->(:Customer {id: $id}) RETURN 1");
         let visible = visible.param("id", i64::from(id));
+        // A statement sees what was committed before it, also in a transaction that began earlier:
+        // in one, a look is one exchange with the server.
+        let mut looks = self.graph.start_txn().await?;
+        self.sql.batch_execute(&insert).await?;
+        let committed = Instant::now();
         loop {
-            let mut rows = self.graph.execute(visible.clone()).await?;
-            let found = rows.next().await?.is_some();
+            let mut rows = looks.execute(visible.clone()).await?;
+            let found = rows.next(looks.handle()).await?.is_some();
+            let seen = committed.elapsed();
+            rows.finish(looks.handle()).await?;
             if found {
-                return Ok(committed.elapsed());
+                looks.rollback().await?;
+                return Ok(seen);
             }
             std::thread::sleep(LOOK_PAUSE);
         }
