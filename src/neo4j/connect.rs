@@ -10,13 +10,13 @@
 //! so it is set to the longest transaction that is allowed, and connecting has a shorter limit of
 //! its own, here.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use neo4rs::{ConfigBuilder, Graph, Query, Row, Txn, summary::Counters};
 
 use crate::graph;
 
-use super::{error::Error, nodelay, parameter, retry};
+use super::{error::Error, nodelay::NoDelay, parameter, retry};
 
 /// How long connecting, logging in and BEGIN may take together.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(15);
@@ -58,7 +58,7 @@ impl std::fmt::Debug for Options {
 #[derive(Clone)]
 pub struct Connection {
     graph: Graph,
-    port: u16,
+    no_delay: Arc<NoDelay>,
 }
 
 impl Connection {
@@ -74,7 +74,7 @@ impl Connection {
             config = config.db(database.as_str());
         }
         let graph = Graph::connect(config.build()?)?;
-        Ok(Connection { graph, port: port_of(&options.url) })
+        Ok(Connection { graph, no_delay: Arc::new(NoDelay::to(port_of(&options.url))) })
     }
 
     /// Begins a transaction, connecting if need be. Ends whatever an earlier transaction of this
@@ -85,7 +85,7 @@ impl Connection {
         match tokio::time::timeout(CONNECT_LIMIT, self.graph.start_txn()).await {
             Ok(begun) => {
                 let txn = begun?;
-                nodelay::set(self.port);
+                self.no_delay.keep();
                 Ok(Transaction { txn })
             }
             Err(_) => Err(Error::Lost(format!("no answer within {} s", CONNECT_LIMIT.as_secs()))),
@@ -108,7 +108,7 @@ impl Connection {
     /// knows whether it was committed. Where Neo4j asks for it, the driver does it again.
     pub async fn run_alone(&self, query: Query, limit: Duration) -> Result<Counters, Error> {
         let ran = tokio::time::timeout(limit, self.graph.run(query)).await;
-        nodelay::set(self.port);
+        self.no_delay.keep();
         match ran {
             Ok(ran) => Ok(*ran?.stats()),
             Err(_) => Err(Error::Lost(format!("no answer within {} s", limit.as_secs()))),

@@ -8,6 +8,7 @@
 use std::{
     fs,
     os::fd::{BorrowedFd, RawFd},
+    sync::{Mutex, PoisonError},
 };
 
 use socket2::SockRef;
@@ -17,30 +18,71 @@ const DESCRIPTORS: &str = "/proc/self/fd";
 #[cfg(not(target_os = "linux"))]
 const DESCRIPTORS: &str = "/dev/fd";
 
-/// Sets TCP_NODELAY on every socket of this process whose peer's port is `port`; says how many
-/// there are.
-///
-/// The port is enough: which of a name's addresses the driver took is not known here, and on
-/// another of our connections to the same port the option does no harm. Costs a few microseconds a
-/// descriptor.
-pub fn set(port: u16) -> usize {
-    let Ok(entries) = fs::read_dir(DESCRIPTORS) else { return 0 };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok())
-        .filter(|descriptor| set_on(*descriptor, port))
-        .count()
+/// Keeps TCP_NODELAY set on the sockets to a port.
+#[derive(Debug)]
+pub struct NoDelay {
+    port: u16,
+    /// Those that were found last, and have it.
+    found: Mutex<Vec<Socket>>,
+}
+
+/// A socket: another one in its place has another port of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Socket {
+    descriptor: RawFd,
+    local_port: u16,
+}
+
+impl NoDelay {
+    /// For sockets whose peer's port is `port`.
+    ///
+    /// The port is enough: which of a name's addresses the driver took is not known here, and on
+    /// another of our connections to the same port the option does no harm.
+    pub fn to(port: u16) -> Self {
+        NoDelay { port, found: Mutex::default() }
+    }
+
+    /// Sets it, if a socket may have come since the last call.
+    ///
+    /// The caller has one connection, which takes the place of the one before only when that is
+    /// gone. So while all that were found are there, there is nothing to do, at the price of one
+    /// system call for each; looking for them takes some for every descriptor of the process.
+    pub fn keep(&self) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if found.is_empty() || found.iter().any(|it| Socket::at(it.descriptor) != Some(*it)) {
+            *found = set_all(self.port);
+        }
+    }
+}
+
+impl Socket {
+    fn at(descriptor: RawFd) -> Option<Self> {
+        let local = with_socket(descriptor, |socket| socket.local_addr()).ok()?;
+        Some(Socket { descriptor, local_port: local.as_socket()?.port() })
+    }
+}
+
+/// Sets it on every socket of this process to the port: those.
+fn set_all(port: u16) -> Vec<Socket> {
+    let Ok(entries) = fs::read_dir(DESCRIPTORS) else { return Vec::new() };
+    let descriptors = entries.flatten().filter_map(|it| it.file_name().to_str()?.parse().ok());
+    descriptors.filter(|it| set_on(*it, port)).filter_map(Socket::at).collect()
 }
 
 fn set_on(descriptor: RawFd, port: u16) -> bool {
-    // SAFETY: the descriptor was in the process's list a moment ago. If it has been closed since,
-    // or is another file by now, the two calls below fail or set this harmless option on another
-    // socket; nothing is read or closed.
+    with_socket(descriptor, |socket| {
+        let peer = socket.peer_addr().ok().and_then(|address| address.as_socket());
+        peer.is_some_and(|peer| peer.port() == port) && socket.set_tcp_nodelay(true).is_ok()
+    })
+}
+
+fn with_socket<T>(descriptor: RawFd, look: impl FnOnce(&SockRef<'_>) -> T) -> T {
+    // SAFETY: the descriptor was in the process's list a while ago. If it has been closed since, or
+    // is another file by now, what is asked of it here fails, or sets this harmless option on
+    // another socket; nothing is read or closed.
     #[allow(unsafe_code)]
     let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
-    let socket = SockRef::from(&descriptor);
-    let peer = socket.peer_addr().ok().and_then(|address| address.as_socket());
-    peer.is_some_and(|peer| peer.port() == port) && socket.set_tcp_nodelay(true).is_ok()
+    look(&SockRef::from(&descriptor))
 }
 
 #[cfg(test)]
@@ -49,14 +91,32 @@ mod tests {
 
     use std::net::{TcpListener, TcpStream};
 
+    use super::NoDelay;
+
     #[test]
     fn it_is_set_on_connections_to_the_port_and_on_no_other() {
-        let (ours, other) =
-            (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
-        let to_ours = TcpStream::connect(ours.local_addr().unwrap()).unwrap();
-        let to_other = TcpStream::connect(other.local_addr().unwrap()).unwrap();
-        assert_eq!(super::set(ours.local_addr().unwrap().port()), 1);
+        let listeners = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [ours, other] = [0, 1].map(|which: usize| listeners[which].local_addr().unwrap());
+        let (to_ours, to_other) =
+            (TcpStream::connect(ours).unwrap(), TcpStream::connect(other).unwrap());
+        NoDelay::to(ours.port()).keep();
         assert!(to_ours.nodelay().unwrap());
         assert!(!to_other.nodelay().unwrap());
+    }
+
+    #[test]
+    fn a_connection_in_the_place_of_another_gets_it_too() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let no_delay = NoDelay::to(address.port());
+        no_delay.keep();
+        let first = TcpStream::connect(address).unwrap();
+        no_delay.keep();
+        assert!(first.nodelay().unwrap());
+        drop(first);
+        let second = TcpStream::connect(address).unwrap();
+        assert!(!second.nodelay().unwrap());
+        no_delay.keep();
+        assert!(second.nodelay().unwrap());
     }
 }
