@@ -141,8 +141,8 @@ impl Probe {
         let visible: Query =
             query("MATCH (:Order {id: $id})-[:CUSTOMER]->(:Customer {id: $id}) RETURN 1");
         let visible = visible.param("id", i64::from(id));
-        // A statement sees what was committed before it, also in a transaction that began earlier:
-        // in one, a look is one exchange with the server.
+        // A statement sees what was committed before it, also in a transaction that began earlier. In
+        // one, a look needs no RESET and no transaction of its own, which would only be load.
         let mut looks = self.graph.start_txn().await?;
         self.sql.batch_execute(&insert).await?;
         let committed = Instant::now();
