@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn it_is_set_on_connections_to_the_port_and_on_no_other() {
         let listeners = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [ours, other] = [0, 1].map(|which: usize| listeners[which].local_addr().unwrap());
+        let [ours, other] = listeners.each_ref().map(|it| it.local_addr().unwrap());
         let (to_ours, to_other) =
             (TcpStream::connect(ours).unwrap(), TcpStream::connect(other).unwrap());
         NoDelay::to(ours.port()).keep();
