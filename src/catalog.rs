@@ -67,6 +67,21 @@ pub fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// A string as SQL takes it, whatever is in it, and whatever `standard_conforming_strings` is.
+pub fn quote_literal(text: &str) -> String {
+    let quoted = text.replace('\'', "''");
+    match quoted.contains('\\') {
+        // The blank keeps the E from what stands before it.
+        true => format!(" E'{}'", quoted.replace('\\', "\\\\")),
+        false => format!("'{quoted}'"),
+    }
+}
+
+/// A string as the grammar of replication commands takes it, which knows no escape.
+pub fn quote_replication_literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
 /// A table, with everything about it that matters to a mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::{
-    catalog::Catalog,
+    catalog::{Catalog, quote_identifier},
     cli::ReportArgs,
     config::Config,
     graph::model::{Shape, Table},
@@ -180,7 +180,7 @@ async fn rights(
         if !row.get::<_, bool>(0) {
             report.failure(
                 format!("the role {role} may not read {text}"),
-                format!("GRANT SELECT ON {text} TO {role}"),
+                format!("GRANT SELECT ON {text} TO {}", quote_identifier(role)),
             );
         }
     }
@@ -193,8 +193,9 @@ async fn rights(
         None if !server.may_create => report.failure(
             format!("the role {role} may not create the publication"),
             format!(
-                "GRANT CREATE ON DATABASE {} TO {role} and own the tables, or as their owner: {}",
-                server.database,
+                "GRANT CREATE ON DATABASE {} TO {} and own the tables, or as their owner: {}",
+                quote_identifier(&server.database),
+                quote_identifier(role),
                 setup::create_publication_sql(&config.publication, mapping.published_tables())
             ),
         ),

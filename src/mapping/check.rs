@@ -58,6 +58,9 @@ fn check_name(table: &TableColumns, what: Named, name: &str, source: &str) -> Op
         return Some(Refusal::EmptyName { table, what, source_name: source.to_owned() });
     }
     let name = name.to_owned();
+    if name.contains('\0') {
+        return Some(Refusal::NulInName { table, what, name });
+    }
     name.starts_with('_').then_some(Refusal::ReservedName { table, what, name })
 }
 

@@ -215,6 +215,16 @@ pub enum Refusal {
         /// From what it was to be made.
         source_name: String,
     },
+    /// Neo4j has no such name.
+    #[error("{table}: {what} {name:?} holds the character NUL, which no name in Neo4j may. {}", .what.fix())]
+    NulInName {
+        /// The table.
+        table: TableName,
+        /// Of what.
+        what: Named,
+        /// The name.
+        name: String,
+    },
     /// A relationship needs both ends.
     #[error(
         "{table}: column {column:?} may be NULL, so a row might have no relationship. Declare the \

@@ -87,11 +87,15 @@ impl Entity {
 }
 
 impl Requirement {
-    /// The name it gets in the graph.
+    /// The name it gets in the graph: another one for each requirement.
     pub fn name(&self) -> String {
         let kind = if self.unique { "unique" } else { "index" };
-        let (Entity::Node(of) | Entity::Relationship(of)) = &self.entity;
-        format!("wal2graph_{kind}_{of}.{}", self.properties.join("."))
+        let (entity, of) = match &self.entity {
+            Entity::Node(label) => ("node", label),
+            Entity::Relationship(of) => ("relationship", of),
+        };
+        let parts: Vec<_> = std::iter::once(of).chain(&self.properties).map(name_part).collect();
+        format!("wal2graph_{kind}_{entity}_{}", parts.join("."))
     }
 
     /// The statement that makes it.
@@ -129,6 +133,22 @@ impl Requirement {
             && (other.unique || !self.unique)
             && sorted(self) == sorted(other)
     }
+}
+
+/// A name as a part of a constraint's. Neo4j cuts blanks and control characters from the end of such
+/// a name, and a dot ends a part, so these are written as their code points.
+fn name_part(name: &String) -> String {
+    let mut part = String::with_capacity(name.len());
+    for character in name.chars() {
+        match character {
+            '.' | '%' => part.push_str(&format!("%{:X}%", u32::from(character))),
+            _ if character.is_whitespace() || character.is_control() => {
+                part.push_str(&format!("%{:X}%", u32::from(character)));
+            }
+            _ => part.push(character),
+        }
+    }
+    part
 }
 
 /// Makes what is missing, and waits until it can be used. What exists already is left as it is.
@@ -260,10 +280,38 @@ pub async fn count_labels(connection: &Connection, labels: &[String]) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::{Entity, Requirement};
 
     #[test]
-    fn names_are_quote() {
+    fn two_requirements_never_share_a_name() {
+        let of = |entity: Entity, properties: &[&str]| Requirement {
+            entity,
+            unique: true,
+            properties: properties.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let node = |label: &str| Entity::Node(label.to_owned());
+        let all = [
+            of(node("LINK"), &["id"]),
+            of(Entity::Relationship("LINK".to_owned()), &["id"]),
+            of(node("A.b"), &["c"]),
+            of(node("A"), &["b", "c"]),
+            of(node("A"), &["b.c"]),
+            of(node("A"), &["b%2E%c"]),
+            of(node("LINK"), &["id "]),
+            of(node("LINK"), &["id\u{2028}"]),
+            of(node("LINK"), &["id\u{1}"]),
+        ];
+        // As Neo4j stores a name.
+        let blank = |c: char| c.is_whitespace() || c <= ' ';
+        let names: BTreeSet<_> =
+            all.iter().map(|it| it.name().trim_matches(blank).to_owned()).collect();
+        assert_eq!(names.len(), all.len(), "{names:?}");
+    }
+
+    #[test]
+    fn names_are_quoted() {
         let node = Requirement {
             entity: Entity::Node("A`B".to_owned()),
             unique: true,
@@ -271,7 +319,7 @@ mod tests {
         };
         assert_eq!(
             node.cypher(),
-            "CREATE CONSTRAINT `wal2graph_unique_A``B.x y.z` IF NOT EXISTS FOR (e:`A``B`) \
+            "CREATE CONSTRAINT `wal2graph_unique_node_A``B.x%20%y.z` IF NOT EXISTS FOR (e:`A``B`) \
              REQUIRE (e.`x y`, e.`z`) IS UNIQUE"
         );
         let index =

@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use tokio_postgres::Client;
 
 use crate::{
-    catalog::{Catalog, TableKind, TableName, quote_identifier},
+    catalog::{Catalog, TableKind, TableName, quote_identifier, quote_literal},
     copy::{Chunk, ParseSnapshotError, chunk_blocks},
     graph::{Key, Pass, Row, TableIndex},
     lsn::Lsn,
@@ -317,7 +317,7 @@ impl ChunkReader for CopyReader {
         let literal = |key: &Key| -> Option<String> {
             let parts = key.0.iter().map(|value| {
                 let text = value.postgres_text()?;
-                Some(format!("'{}'", text.replace('\'', "''")))
+                Some(quote_literal(&text))
             });
             Some(format!("({})", parts.collect::<Option<Vec<_>>>()?.join(", ")))
         };

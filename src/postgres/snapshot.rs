@@ -14,7 +14,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
-use crate::{catalog::TableName, copy::Snapshot, lsn::Lsn};
+use crate::{
+    catalog::{TableName, quote_literal},
+    copy::Snapshot,
+    lsn::Lsn,
+};
 
 use super::copy::ReadError;
 
@@ -88,8 +92,8 @@ pub async fn take(
 
 /// Opens a transaction that reads under a snapshot which another one holds.
 pub async fn join(client: &Client, name: &str) -> Result<(), tokio_postgres::Error> {
-    let name = name.replace('\'', "''");
-    client.batch_execute(&format!("{BEGIN}; SET TRANSACTION SNAPSHOT '{name}'")).await
+    let name = quote_literal(name);
+    client.batch_execute(&format!("{BEGIN}; SET TRANSACTION SNAPSHOT {name}")).await
 }
 
 /// A position of the server's log, by the function that tells it.

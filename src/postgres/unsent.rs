@@ -24,7 +24,7 @@ use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow, error::SqlState
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    catalog::{TableName, quote_identifier},
+    catalog::{TableName, quote_identifier, quote_literal},
     change::{Before, Cell, Change, Event, Relation, ReplicaIdentity, Tuple},
     copy::AppliedTransactions,
     lsn::Lsn,
@@ -340,8 +340,8 @@ impl Located {
             unsent.map(|(column, _)| quote_identifier(&column.name)).collect();
         let key = cells().filter(|(column, _)| column.identity).map(|(column, cell)| match cell {
             Cell::Text(text) => {
-                let text = String::from_utf8_lossy(text).replace('\'', "''");
-                format!("{} = '{text}'", quote_identifier(&column.name))
+                let text = quote_literal(&String::from_utf8_lossy(text));
+                format!("{} = {text}", quote_identifier(&column.name))
             }
             // A key without a value finds nothing.
             Cell::Null | Cell::Unchanged => "false".to_owned(),

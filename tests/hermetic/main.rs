@@ -10,6 +10,7 @@ mod exposition;
 mod golden;
 mod health;
 mod mapping;
+mod names;
 mod offsets;
 mod simulation;
 mod transactions;

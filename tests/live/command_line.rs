@@ -130,9 +130,9 @@ async fn check_finds_what_keeps_a_role_from_running() {
     let check = crate::support::output(command).await;
     let report = String::from_utf8_lossy(&check.stdout).into_owned();
     for expected in [
-        format!("ALTER ROLE {role} REPLICATION"),
-        format!("GRANT SELECT ON \"public\".\"rights_things\" TO {role}"),
-        format!("GRANT CREATE ON DATABASE {} TO {role}", pipeline.name),
+        format!("ALTER ROLE \"{role}\" REPLICATION"),
+        format!("GRANT SELECT ON \"public\".\"rights_things\" TO \"{role}\""),
+        format!("GRANT CREATE ON DATABASE \"{}\" TO \"{role}\"", pipeline.name),
     ] {
         assert!(report.contains(&expected), "{expected}\n{report}\n{check:?}");
     }

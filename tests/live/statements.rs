@@ -5,6 +5,7 @@
 
 mod concurrent;
 mod keys;
+mod names;
 pub mod shapes;
 
 use std::{collections::BTreeMap, sync::Arc};

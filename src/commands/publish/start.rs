@@ -17,7 +17,7 @@
 use tokio_postgres::Client;
 
 use crate::{
-    catalog::Catalog,
+    catalog::{Catalog, quote_identifier},
     config::Config,
     envelope::{History, record_key},
     kafka::{routing::Partitions, tail::Tail},
@@ -120,7 +120,7 @@ pub async fn check_keys(
          primary key, or ALTER PUBLICATION {} DROP TABLE {keyless}, or name a topic of one partition (kafka.topic)",
         config.kafka()?.topic,
         partitions.count(),
-        config.publication
+        quote_identifier(&config.publication)
     )))
 }
 

@@ -6,7 +6,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_postgres::Client;
 
 use crate::{
-    catalog::Catalog,
+    catalog::{Catalog, quote_identifier},
     checkpoint::{Checkpoint, Log, Origin},
     config::Config,
     copy::{Progress, ranges},
@@ -53,8 +53,9 @@ pub fn check_server(server: &Server) -> Result<(), CommandError> {
     }
     if !server.may_replicate {
         return Err(definite(format!(
-            "the role {0} may not replicate: ALTER ROLE {0} REPLICATION",
-            server.role
+            "the role {} may not replicate: ALTER ROLE {} REPLICATION",
+            server.role,
+            quote_identifier(&server.role)
         )));
     }
     Ok(())
@@ -262,14 +263,16 @@ pub async fn check_publication(
         .collect();
     if !missing.is_empty() {
         return Err(definite(format!(
-            "the publication {name} misses tables: ALTER PUBLICATION {name} ADD TABLE {}",
+            "the publication {name} misses tables: ALTER PUBLICATION {} ADD TABLE {}",
+            quote_identifier(name),
             missing.join(", ")
         )));
     }
     if !publication.all_operations {
         return Err(definite(format!(
-            "the publication {name} misses operations: ALTER PUBLICATION {name} SET (publish = 'insert, update, \
-             delete, truncate')"
+            "the publication {name} misses operations: ALTER PUBLICATION {} SET (publish = 'insert, update, \
+             delete, truncate')",
+            quote_identifier(name)
         )));
     }
     Ok(())

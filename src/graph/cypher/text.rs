@@ -8,10 +8,17 @@ use crate::graph::{
     statement::PLACEHOLDER,
 };
 
-/// A name in backticks.
+/// A name as Cypher takes it, in backticks: no character in it has a meaning.
+///
+/// Neo4j turns a unicode escape into its character before it looks for the end of a quoted name, so
+/// doubled backticks alone let the escape of a backtick end the name. Each backslash is therefore
+/// written as its own escape: what follows it begins no escape any more.
 pub fn quote(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
+    format!("`{}`", name.replace('`', "``").replace('\\', BACKSLASH))
 }
+
+/// A backslash within a quoted name, for Cypher 5 and 25 alike.
+const BACKSLASH: &str = r"\u005C";
 
 /// Names in backticks, with commas.
 pub fn quote_all(names: &[String]) -> String {

@@ -29,7 +29,12 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{catalog::quote_identifier, change::Event, lsn::Lsn, pipeline::Source};
+use crate::{
+    catalog::{quote_identifier, quote_replication_literal},
+    change::Event,
+    lsn::Lsn,
+    pipeline::Source,
+};
 
 use super::connect::{self, Closed, ConnectError, RawConnection, RawError, SourceUrl};
 
@@ -86,9 +91,9 @@ impl Connection {
         feedback_interval: Duration,
         sentinel: Closed,
     ) -> Result<Stream, StreamError> {
-        let publication = quote_identifier(publication).replace('\'', "''");
+        let publication = quote_replication_literal(&quote_identifier(publication));
         let command = format!(
-            "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names '{publication}')",
+            "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names {publication})",
             quote_identifier(slot)
         );
         self.raw.copy_both(&command).await.map_err(StreamError::of_command)?;

@@ -230,6 +230,17 @@ fn a_name_without_letters_needs_another() {
     assert_refused!([customers()], yaml, Refusal::EmptyName { .. }, "rename");
 }
 
+#[test]
+fn a_name_that_neo4j_can_not_have_was_found_out_by_run() {
+    for yaml in [
+        r#"{tables: {public.customers: {label: "A\0B"}}}"#,
+        r#"{tables: {public.customers: {labels: ["A\0"]}}}"#,
+        r#"{tables: {public.customers: {properties: {rename: {name: "\0"}}}}}"#,
+    ] {
+        assert_refused!([customers()], yaml, Refusal::NulInName { .. }, "NUL");
+    }
+}
+
 const LINKS: &str = "{tables: {public.links: {relationship: {type: LINK,
     from: {columns: [a], to: public.customers}, to: {columns: [b], to: public.customers}}}}}";
 

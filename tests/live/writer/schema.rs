@@ -53,10 +53,10 @@ async fn data_that_is_not_unique_is_said_without_its_values() {
 async fn a_name_taken_by_something_else_is_said() {
     let graph = Graph::new("WriterTaken").await;
     let all = node("WriterTaken", true, &["id"]);
-    graph.run("CREATE INDEX `wal2graph_unique_WriterTaken.id` IF NOT EXISTS FOR (n:WriterTaken) ON (n.other)").await;
+    graph.run("CREATE INDEX `wal2graph_unique_node_WriterTaken.id` IF NOT EXISTS FOR (n:WriterTaken) ON (n.other)").await;
     let made = schema::establish(&graph.connection, &all).await;
     let Err(Error::Fatal(text)) = made else { panic!("{made:?}") };
-    assert!(text.contains("wal2graph_unique_WriterTaken.id"), "{text}");
+    assert!(text.contains("wal2graph_unique_node_WriterTaken.id"), "{text}");
 }
 
 #[tokio::test]
