@@ -35,6 +35,18 @@ pub struct Server {
     pub in_recovery: bool,
 }
 
+impl Server {
+    /// Whether the log has what logical decoding needs, or gets it with the first logical slot:
+    /// since PostgreSQL 19 that slot raises `effective_wal_level` from `replica` by itself.
+    pub fn can_decode(&self) -> bool {
+        match self.wal_level.as_str() {
+            "logical" => true,
+            "replica" => self.version >= 190_000,
+            _ => false,
+        }
+    }
+}
+
 /// Reads what the server and the role allow.
 pub async fn server(client: &Client) -> Result<Server, Error> {
     let sql = "SELECT current_setting('server_version_num')::int4, current_setting('wal_level'), \

@@ -45,7 +45,7 @@ pub fn check_server(server: &Server) -> Result<(), CommandError> {
             "the source is older than PostgreSQL 14, the oldest that is supported",
         ));
     }
-    if server.wal_level != "logical" {
+    if !server.can_decode() {
         return Err(definite(format!(
             "wal_level is {}: ALTER SYSTEM SET wal_level = logical, then restart the source",
             server.wal_level
@@ -295,4 +295,43 @@ pub fn check_origin(checkpoint: &Checkpoint, system: &System) -> Result<(), Comm
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Server, check_server};
+
+    fn server(version: i32, wal_level: &str) -> Server {
+        Server {
+            version,
+            wal_level: wal_level.to_owned(),
+            slots: (10, 0),
+            senders: (10, 0),
+            sender_timeout_ms: 60_000,
+            database: "shop".to_owned(),
+            role: "cdc".to_owned(),
+            may_replicate: true,
+            may_create: true,
+            in_recovery: false,
+        }
+    }
+
+    #[test]
+    fn postgresql_19_was_refused_with_its_default_wal_level() {
+        for (version, wal_level, is_enough) in [
+            (140_000, "logical", true),
+            (180_004, "replica", false),
+            (180_004, "minimal", false),
+            (190_000, "replica", true),
+            (190_000, "logical", true),
+            (190_000, "minimal", false),
+        ] {
+            let checked = check_server(&server(version, wal_level));
+            assert_eq!(checked.is_ok(), is_enough, "{version} {wal_level}");
+            if let Err(error) = checked {
+                let fix = "ALTER SYSTEM SET wal_level = logical, then restart";
+                assert!(error.to_string().contains(fix), "{error}");
+            }
+        }
+    }
 }
