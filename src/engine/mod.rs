@@ -380,7 +380,7 @@ impl Engine {
         let stamps = shares.iter().filter_map(|share| share.stamp);
         let last_change = stamps.filter(|stamp| stamp.change().is_some()).max();
         let advance = Advance { last_change, ..self.order(to, source, last.1, oldest) };
-        Some(Batch { changes, advance, whole_transactions, shares })
+        Some(Batch { changes, advance, shares })
     }
 
     /// With nothing behind it, a transaction's end may be written as the idle position after it.
@@ -402,7 +402,7 @@ impl Engine {
         let End { lsn, source } = self.idle.position;
         let advance = self.order(Position::at(lsn), source, None, None);
         let (changes, shares) = (Vec::new(), Vec::new());
-        Some(Batch { changes, advance, whole_transactions: true, shares })
+        Some(Batch { changes, advance, shares })
     }
 
     /// The idle position may be written: it is further than the graph, and no transaction is

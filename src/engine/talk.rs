@@ -70,8 +70,6 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// The step of the checkpoint.
     pub advance: Advance,
-    /// It holds whole source transactions only.
-    pub whole_transactions: bool,
     /// Whose the changes are, in source order.
     pub shares: Vec<Share>,
 }

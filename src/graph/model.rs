@@ -58,10 +58,6 @@ pub struct ReferenceShape {
     pub target: TableIndex,
     /// How the target is found.
     pub by: ReferenceBy,
-    /// The source enforces it at every statement (a foreign key that is not DEFERRABLE, whose
-    /// target has no row filter): when a whole source transaction is applied at once, no row points
-    /// at a deleted target any more.
-    pub enforced: bool,
 }
 
 /// Which way an owned relationship points.

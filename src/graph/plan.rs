@@ -2,23 +2,32 @@
 //! tables.
 //!
 //! ```text
-//! clear (truncated tables) -> steps of join tables, steps of node tables
-//!   -> node upserts -> owned relationships whose target differs go -> owned relationships
+//! clear (truncated tables) -> steps of join tables -> owned relationships whose target differs go
+//!   -> steps of node tables, owners before targets -> node upserts -> owned relationships
 //!   -> join rows -> references to unique columns
+//!
+//! with key changes: .. -> steps of node tables -> steps of join tables -> node upserts
+//!   -> owned relationships whose target differs go -> owned relationships -> ..
 //! ```
 //!
 //! Why this order is right. A relationship is decided by its owner row alone and points at a key
 //! value, so steps of different tables do not depend on each other, and only the order inside a
-//! table matters; it is kept. Without key changes those of join tables come first: a node that
-//! nothing holds any more is then dropped at once, and not made a placeholder that has to be swept.
-//! With them they come last: a join relationship that got its key in this transaction must not be
-//! made again by the move of an end, because Neo4j would still find the one before under its key.
+//! table matters; it is kept. Without key changes a node is dropped after what points at it: join
+//! rows, relationships whose owners say something else now, owners that go too. Nothing holds it
+//! any more then, so it is deleted at once, and not made a placeholder that has to be swept. Where
+//! tables refer to each other some order is taken, and the sweep does the rest. With key changes an
+//! owner may not have its key yet, so its relationships are looked at after the steps. Those of join
+//! tables come last then: a join relationship that got its key in this transaction must not be made
+//! again by the move of an end, because Neo4j would still find the one before under its key.
 //! Drops come before upserts, so that a key that went and came back starts empty. Nodes come before
 //! relationships, so that a missing end point is a row that really is missing: it becomes a
 //! placeholder. Whatever takes a relationship from a placeholder looks, in the same statement,
 //! whether it was the last one.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use crate::value::Value;
 
@@ -26,80 +35,129 @@ use super::{
     fold::{FoldedRow, Mutations, Step, TableMutations},
     model::{Model, NodeShape, ReferenceBy, RelationshipKey, RelationshipShape, Shape, TableIndex},
     mutation::{Cell, Key, Reference, Row},
-    statement::{Completeness, Known, NodeRow, Presence, RelationshipRow, Statement},
+    statement::{Beside, Completeness, Known, NodeRow, Presence, RelationshipRow, Statement},
 };
 
 /// What is known of a batch beyond its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Circumstances {
-    /// It holds whole source transactions only.
-    pub whole_transactions: bool,
-    /// It comes from a stream that is neither copying nor replaying: before it, the graph equals
-    /// the tables at one moment.
-    pub settled: bool,
+pub enum Circumstances {
+    /// It comes from a stream that is neither copying nor replaying, and nobody else writes: before
+    /// it, the graph equals the tables at one moment.
+    Settled,
+    /// It comes from a stream beside a copy, from a replay, or from one of several partitions: any of
+    /// its rows may be in the graph already.
+    Unsettled,
+    /// The rows of a copy: any of them may be in the graph already, in any earlier state.
+    Copy,
 }
 
 impl Circumstances {
-    /// The rows of a copy: any of them may be in the graph already, in any earlier state.
-    pub const COPY: Circumstances = Circumstances { whole_transactions: true, settled: false };
+    fn is_settled(self) -> bool {
+        self == Circumstances::Settled
+    }
 
-    /// Relationships that the source enforces may go with a deleted target: no row points there any
-    /// more. A key change leaves them at the old key until their owners follow, so with one in the
-    /// batch they may not.
-    fn ride_along(self, mutations: &Mutations) -> bool {
-        self.whole_transactions && self.settled && !moves(mutations)
+    fn beside(self) -> Beside {
+        match self {
+            Circumstances::Settled => Beside::Nobody,
+            Circumstances::Unsettled => Beside::Anybody,
+            Circumstances::Copy => Beside::Lanes,
+        }
     }
 }
 
-/// Whether any key changes.
-fn moves(mutations: &Mutations) -> bool {
-    let mut steps = mutations.tables.values().flat_map(|table| &table.steps);
-    steps.any(|step| matches!(step, Step::Move { .. }))
-}
+/// Tables of a batch with what happens to them.
+type Touched = [(TableIndex, TableMutations)];
 
 /// The writes of a batch, in order.
 pub fn plan(model: &Model, mutations: Mutations, circumstances: Circumstances) -> Vec<Statement> {
-    let mut statements = Vec::new();
-    let ride_along = circumstances.ride_along(&mutations);
-    let moves = moves(&mutations);
     let (nodes, relationships): (Vec<_>, Vec<_>) = mutations
         .tables
         .into_iter()
         .partition(|(table, _)| matches!(model.table(*table).shape, Shape::Node(_)));
+    let mut statements = clears(&nodes, &relationships);
+    let mut links = Links::default();
     for (table, mutations) in &nodes {
-        if let Some(reach) = mutations.truncate {
-            statements.push(Statement::ClearNodes { table: *table, reach });
-        }
+        refer(model, *table, mutations, circumstances, &mut links);
     }
-    for (table, mutations) in &relationships {
-        if let Some(reach) = mutations.truncate {
-            statements.push(Statement::ClearRelationships { table: *table, reach });
-        }
+    let (mut of_nodes, mut of_joins, mut filled) = (Vec::new(), Vec::new(), Vec::new());
+    for (table, mutations) in owners_first(model, &nodes) {
+        node_steps(*table, &mutations.steps, circumstances.beside(), &mut of_nodes);
     }
-    let mut of_nodes = Vec::new();
-    for (table, mutations) in &nodes {
-        node_steps(*table, &mutations.steps, ride_along, &mut of_nodes);
-    }
-    let mut of_joins = Vec::new();
     for (table, mutations) in &relationships {
         relationship_steps(*table, &mutations.steps, &mut of_joins);
     }
-    let steps = match moves {
-        true => [of_nodes, of_joins],
-        false => [of_joins, of_nodes],
-    };
-    statements.extend(steps.into_iter().flatten());
-    let mut links = Links { ride_along, ..Links::default() };
+    let moves = moves(&nodes) || moves(&relationships);
     for (table, mutations) in nodes {
-        refer(model, table, &mutations, circumstances, &mut links);
-        fill_nodes(table, mutations, circumstances, &mut statements);
+        fill_nodes(table, mutations, circumstances, &mut filled);
     }
-    links.emit(&mut statements);
+    let ordered = match moves {
+        true => [of_nodes, of_joins, filled, links.removals],
+        false => [of_joins, links.removals, of_nodes, filled],
+    };
+    statements.extend(ordered.into_iter().flatten());
+    statements.append(&mut links.additions);
     for (table, mutations) in relationships {
         upsert_relationships(model, table, mutations, circumstances, &mut statements);
     }
     statements.append(&mut links.unique);
     statements
+}
+
+fn clears(nodes: &Touched, relationships: &Touched) -> Vec<Statement> {
+    let reached = |(table, mutations): &(TableIndex, TableMutations)| {
+        mutations.truncate.map(|reach| (*table, reach))
+    };
+    let of_nodes = nodes.iter().filter_map(reached);
+    let of_nodes = of_nodes.map(|(table, reach)| Statement::ClearNodes { table, reach });
+    let of_joins = relationships.iter().filter_map(reached);
+    of_nodes
+        .chain(of_joins.map(|(table, reach)| Statement::ClearRelationships { table, reach }))
+        .collect()
+}
+
+/// Whether any key changes.
+fn moves(tables: &Touched) -> bool {
+    let mut steps = tables.iter().flat_map(|(_, table)| &table.steps);
+    steps.any(|step| matches!(step, Step::Move { .. }))
+}
+
+/// Owners before their targets; tables that refer to each other in some order.
+fn owners_first<'a>(
+    model: &Model,
+    nodes: &'a Touched,
+) -> impl Iterator<Item = &'a (TableIndex, TableMutations)> {
+    let with_steps: BTreeMap<TableIndex, _> = nodes
+        .iter()
+        .filter(|(_, mutations)| !mutations.steps.is_empty())
+        .map(|touched| (touched.0, touched))
+        .collect();
+    let mut owners: BTreeMap<TableIndex, Vec<TableIndex>> = BTreeMap::new();
+    for owner in with_steps.keys() {
+        for reference in &model.node(*owner).references {
+            if reference.by == ReferenceBy::Key {
+                owners.entry(reference.target).or_default().push(*owner);
+            }
+        }
+    }
+    let (mut seen, mut ordered) = (BTreeSet::new(), Vec::new());
+    for table in with_steps.keys() {
+        after_its_owners(*table, &owners, &mut seen, &mut ordered);
+    }
+    ordered.into_iter().filter_map(move |table| with_steps.get(&table).copied())
+}
+
+fn after_its_owners(
+    table: TableIndex,
+    owners: &BTreeMap<TableIndex, Vec<TableIndex>>,
+    seen: &mut BTreeSet<TableIndex>,
+    ordered: &mut Vec<TableIndex>,
+) {
+    if seen.insert(table) {
+        for owner in owners.get(&table).into_iter().flatten() {
+            after_its_owners(*owner, owners, seen, ordered);
+        }
+        ordered.push(table);
+    }
 }
 
 /// The writes of copied rows: nodes in one pass, relationships in the other. `rows` have what the
@@ -115,17 +173,17 @@ pub fn plan_copied(
     let mut statements = Vec::new();
     match (&model.table(table).shape, pass) {
         (Shape::Node(_), Pass::Nodes) => {
-            fill_nodes(table, mutations, Circumstances::COPY, &mut statements);
+            fill_nodes(table, mutations, Circumstances::Copy, &mut statements);
         }
         (Shape::Node(_), Pass::Relationships) => {
             let mut links = Links::default();
-            refer(model, table, &mutations, Circumstances::COPY, &mut links);
-            links.emit(&mut statements);
-            statements.append(&mut links.unique);
+            refer(model, table, &mutations, Circumstances::Copy, &mut links);
+            statements
+                .extend([links.removals, links.additions, links.unique].into_iter().flatten());
         }
         (Shape::Relationship(_), Pass::Nodes) => {}
         (Shape::Relationship(_), Pass::Relationships) => {
-            upsert_relationships(model, table, mutations, Circumstances::COPY, &mut statements);
+            upsert_relationships(model, table, mutations, Circumstances::Copy, &mut statements);
         }
     }
     statements
@@ -165,18 +223,9 @@ impl fmt::Display for Pass {
 /// Statements about owned relationships, which wait until all nodes are written.
 #[derive(Default)]
 struct Links {
-    /// Enforced references need no look at what they left.
-    ride_along: bool,
     removals: Vec<Statement>,
     additions: Vec<Statement>,
     unique: Vec<Statement>,
-}
-
-impl Links {
-    fn emit(&mut self, statements: &mut Vec<Statement>) {
-        statements.append(&mut self.removals);
-        statements.append(&mut self.additions);
-    }
 }
 
 /// Runs of equal steps, in order.
@@ -209,14 +258,9 @@ fn runs(steps: &[Step]) -> Vec<Run> {
     runs
 }
 
-fn node_steps(
-    table: TableIndex,
-    steps: &[Step],
-    ride_along: bool,
-    statements: &mut Vec<Statement>,
-) {
+fn node_steps(table: TableIndex, steps: &[Step], beside: Beside, statements: &mut Vec<Statement>) {
     statements.extend(runs(steps).into_iter().map(|run| match run {
-        Run::Drops(keys) => Statement::DropNodes { table, keys, ride_along },
+        Run::Drops(keys) => Statement::DropNodes { table, keys, beside },
         Run::Moves(moves) => Statement::MoveNodes { table, moves },
     }));
 }
@@ -231,7 +275,7 @@ fn relationship_steps(table: TableIndex, steps: &[Step], statements: &mut Vec<St
 fn completeness(folded: &FoldedRow, circumstances: Circumstances) -> Completeness {
     if folded.row.is_complete() {
         Completeness::Complete
-    } else if folded.moved && !circumstances.settled {
+    } else if folded.moved && !circumstances.is_settled() {
         Completeness::PartialMoved
     } else {
         Completeness::Partial
@@ -239,8 +283,8 @@ fn completeness(folded: &FoldedRow, circumstances: Circumstances) -> Completenes
 }
 
 fn presence(folded: &FoldedRow, circumstances: Circumstances) -> Presence {
-    match circumstances.settled && !folded.moved {
-        false => Presence::Unknown,
+    match circumstances.is_settled() && !folded.moved {
+        false => Presence::Unknown(circumstances.beside()),
         true if folded.inserted => Presence::New,
         true => Presence::Known,
     }
@@ -257,10 +301,7 @@ fn refer(
     let shape = model.node(table);
     for (index, reference) in shape.references.iter().enumerate() {
         match reference.by {
-            ReferenceBy::Key => {
-                let sweep = !(reference.enforced && links.ride_along);
-                by_key(table, index, sweep, mutations, circumstances, links);
-            }
+            ReferenceBy::Key => by_key(table, index, mutations, circumstances, links),
             ReferenceBy::Unique { .. } => {
                 let rows = known_targets(mutations, index);
                 if !rows.is_empty() {
@@ -294,7 +335,6 @@ fn fill_nodes(
 fn by_key(
     table: TableIndex,
     reference: usize,
-    sweep: bool,
     mutations: &TableMutations,
     circumstances: Circumstances,
     links: &mut Links,
@@ -309,11 +349,11 @@ fn by_key(
         };
         match target {
             // A new row has none; one that a copy brings may have some after all.
-            Some(target) if folded.inserted && !circumstances.settled => {
+            Some(target) if folded.inserted && !circumstances.is_settled() => {
                 replaced.push((key.clone(), target));
                 continue;
             }
-            _ if folded.inserted && circumstances.settled => {}
+            _ if folded.inserted && circumstances.is_settled() => {}
             _ => removals.push((key.clone(), target.clone())),
         }
         let presence = presence(folded, circumstances);
@@ -325,7 +365,7 @@ fn by_key(
         |left: &(Key, Key), right: &(Key, Key)| (&left.1, &left.0).cmp(&(&right.1, &right.0));
     if !removals.is_empty() {
         let rows = removals;
-        links.removals.push(Statement::RemoveReferences { table, reference, sweep, rows });
+        links.removals.push(Statement::RemoveReferences { table, reference, rows });
     }
     for (presence, mut rows) in additions {
         rows.sort_unstable_by(by_target);
@@ -333,8 +373,8 @@ fn by_key(
     }
     if !replaced.is_empty() {
         replaced.sort_unstable_by(by_target);
-        let rows = replaced;
-        links.additions.push(Statement::ReplaceReferences { table, reference, rows });
+        let (beside, rows) = (circumstances.beside(), replaced);
+        links.additions.push(Statement::ReplaceReferences { table, reference, beside, rows });
     }
 }
 

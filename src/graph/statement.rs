@@ -41,8 +41,8 @@ pub enum Statement {
         table: TableIndex,
         /// Which, in stream order where it matters.
         keys: Vec<Key>,
-        /// Enforced references to the node go with it and do not make a placeholder of it.
-        ride_along: bool,
+        /// Who writes meanwhile.
+        beside: Beside,
     },
     /// Rows change their key, one after another. No row at `from`: nothing. A row at `to` already:
     /// `from` is dropped. Else the node takes the new key with all it has and owns; other rows'
@@ -84,14 +84,13 @@ pub enum Statement {
         rows: Vec<NodeRow>,
     },
     /// Relationships of a reference by key that lead elsewhere than the row says go (`None`: all of
-    /// them). An owner that is no row is passed over.
+    /// them), and placeholders that nothing holds any more. An owner that is no row is passed
+    /// over.
     RemoveReferences {
         /// The owner's table.
         table: TableIndex,
         /// Which of its references.
         reference: usize,
-        /// Targets may be placeholders that lose their last relationship.
-        sweep: bool,
         /// Owner and target, sorted by owner.
         rows: Vec<(Key, Option<Key>)>,
     },
@@ -109,12 +108,14 @@ pub enum Statement {
         rows: Vec<(Key, Key)>,
     },
     /// Relationships of a reference by key lead where the row says and nowhere else: what removing
-    /// them, with a sweep, and adding them does. Mostly the owner has none.
+    /// them and adding them does. Mostly the owner has none.
     ReplaceReferences {
         /// The owner's table.
         table: TableIndex,
         /// Which of its references.
         reference: usize,
+        /// Who writes meanwhile.
+        beside: Beside,
         /// Owner and target, sorted by target.
         rows: Vec<(Key, Key)>,
     },
@@ -200,12 +201,23 @@ pub enum Completeness {
 /// What is known of a row's relationship before the row is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Presence {
-    /// Nothing: other lanes may write meanwhile, or the row's key changed.
-    Unknown,
+    /// Nothing: the graph may have any of it, or the row's key changed.
+    Unknown(Beside),
     /// It is not there: the row is new, and the graph was equal to the tables.
     New,
     /// The row is not new, and the graph was equal to the tables: what it said before is there.
     Known,
+}
+
+/// Who writes to the graph while a statement runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Beside {
+    /// Nobody.
+    Nobody,
+    /// Lanes of a copy: they fill rows, add what these own, and sweep placeholders. They take no row.
+    Lanes,
+    /// Anybody: the writers of other partitions may take any row.
+    Anybody,
 }
 
 /// A row by key, with the values of the known properties.

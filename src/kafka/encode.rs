@@ -256,7 +256,7 @@ mod tests {
         let advance =
             Advance { from, to, source_lsn: to.lsn, committed_at: None, last_change: None };
         let changes = vec![insert(); shares.iter().map(|share| share.changes).sum()];
-        let batch = Batch { changes, advance, whole_transactions: true, shares };
+        let batch = Batch { changes, advance, shares };
         let records = encoding.encode(batch).unwrap().0;
         let value = |record: &Record| -> Value {
             serde_json::from_slice(record.value.as_ref().unwrap()).unwrap()
@@ -309,7 +309,7 @@ mod tests {
         let Change::Insert { relation, .. } = insert() else { panic!() };
         let truncate = Change::Truncate { relations: vec![relation.clone()] };
         let (changes, shares) = (vec![insert(), truncate], vec![share(10, 0, 2, true)]);
-        let batch = Batch { changes, advance, whole_transactions: true, shares };
+        let batch = Batch { changes, advance, shares };
         let records = encoding.encode(batch).unwrap().0;
         let to: Vec<To> = records.iter().map(|routed| routed.to).collect();
         let key = records[0].record.key.as_ref().unwrap();
@@ -322,7 +322,7 @@ mod tests {
             Relation { replica_identity: ReplicaIdentity::Nothing, ..(*relation).clone() };
         let keyless = Change::Insert { relation: Arc::new(relation), new: [Cell::Null].into() };
         let (changes, shares) = (vec![keyless], vec![share(20, 0, 1, true)]);
-        let batch = Batch { changes, advance, whole_transactions: true, shares };
+        let batch = Batch { changes, advance, shares };
         assert!(matches!(encoding.encode(batch), Err(EncodingError::NoKey { .. })));
     }
 }

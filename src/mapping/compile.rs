@@ -175,7 +175,6 @@ impl<'a> Compiler<'a> {
                 },
                 target: self.indexes[&reference.target.name],
                 by: self.reference_by(builder, reference),
-                enforced: reference.enforced,
             });
         }
         let shape = NodeShape {

@@ -57,7 +57,7 @@ pub(super) fn foreign_keys(table: &Table) -> Vec<&ForeignKey> {
     kept
 }
 
-/// The foreign key holds at every statement.
+/// The source looks at the foreign key at every statement.
 pub(super) fn is_strict(key: &ForeignKey) -> bool {
     key.validated && !key.deferrable
 }

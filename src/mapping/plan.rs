@@ -86,8 +86,6 @@ pub enum RelationshipSource {
         /// It finds its target by unique properties, not by the key, so a missing target has no
         /// placeholder.
         by_unique: bool,
-        /// The source enforces it, so that deletes may ride along on those of the target.
-        enforced: bool,
     },
     /// The rows of a join table.
     JoinTable {
@@ -208,7 +206,6 @@ fn relationships(model: &Model, shape: &Shape, columns: &TableColumns) -> Vec<Pl
             columns: names.collect(),
             foreign_key: read.constraint.clone(),
             by_unique: reference.by != ReferenceBy::Key,
-            enforced: reference.enforced,
         };
         let (table, relationship_type) = (table.clone(), reference.relationship_type.clone());
         PlannedRelationship { from, relationship_type, to, table, source }
@@ -262,15 +259,10 @@ impl fmt::Display for PlannedRelationship {
         let PlannedRelationship { from, relationship_type, to, table, source } = self;
         write!(f, "(:{from})-[:{relationship_type}]->(:{to})  from {table}")?;
         match source {
-            RelationshipSource::Columns { columns, foreign_key, by_unique, enforced } => {
+            RelationshipSource::Columns { columns, foreign_key, by_unique } => {
                 write!(f, " ({})", columns.join(", "))?;
                 match foreign_key {
-                    Some(name) if *enforced => write!(f, "\n      foreign key {name}, enforced"),
-                    Some(name) => write!(
-                        f,
-                        "\n      foreign key {name}, not enforced at every statement: a delete of \
-                         its target looks for what points there"
-                    ),
+                    Some(name) => write!(f, "\n      foreign key {name}"),
                     None => {
                         write!(f, "\n      no foreign key: a missing target becomes a placeholder")
                     }

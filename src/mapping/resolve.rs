@@ -1,11 +1,11 @@
-//! References made definite: whose columns, which rows they find, whether the source enforces it.
+//! References made definite: whose columns, and which rows they find.
 
 use std::collections::BTreeMap;
 
 use crate::catalog::{Catalog, Table, TableName};
 
 use super::edit::TableEdit;
-use super::infer::{foreign_keys, is_strict, pairs, set};
+use super::infer::{foreign_keys, pairs, set};
 use super::naming;
 use super::refusal::{Checked, Refusal};
 
@@ -18,8 +18,6 @@ pub(super) struct Resolved<'a> {
     pub target_columns: Vec<String>,
     /// They are the target's key.
     pub by_key: bool,
-    /// The source makes sure, at every statement, that the target is there.
-    pub enforced: bool,
     /// The foreign key behind it.
     pub constraint: Option<String>,
 }
@@ -79,10 +77,8 @@ impl<'a> Resolver<'a> {
         let constraint = foreign_keys(owner)
             .into_iter()
             .find(|key| key.target == target.name && pairs(key) == wanted_pairs);
-        let filtered = target.published.row_filter.is_some();
-        let enforced = constraint.is_some_and(is_strict) && !filtered;
         let constraint = constraint.map(|key| key.name.clone());
-        Ok(Resolved { target, columns, target_columns, by_key, enforced, constraint })
+        Ok(Resolved { target, columns, target_columns, by_key, constraint })
     }
 
     fn target(&self, owner: &Table, wanted: &Wanted<'_>) -> Checked<&'a Table> {

@@ -76,7 +76,7 @@ mod tests {
     use super::{FAMILIAR, Familiar, ROWS_MAX, SETS_MAX, calls};
     use crate::graph::{
         Parameter, Query,
-        cypher::{Made, Otherwise},
+        cypher::{Done, Otherwise},
     };
 
     fn query(name: &str, rows: usize) -> Query {
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn each_text_is_called_in_order_with_its_rows() {
         let texts = vec!["UNWIND $rows[0] AS r SET x".into()];
-        let otherwise = Some(Otherwise { unless_made: Made::Nodes, texts });
+        let otherwise = Some(Otherwise { unless: Done::NodesMade, texts });
         let first = Query { otherwise, ..query("A", 1) };
         let text = " WITH 1 AS passed CALL () { UNWIND $rows[0] AS r MERGE (n:A {id: r[0]}) } \
                     CALL () { UNWIND $rows[0] AS r SET x } \

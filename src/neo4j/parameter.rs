@@ -9,7 +9,7 @@ use neo4rs::{
 };
 
 use crate::{
-    graph::{Parameter, Query, cypher::Made},
+    graph::{Parameter, Query, cypher::Done},
     value::{FixedOffsetSeconds, Float, Value},
 };
 
@@ -26,11 +26,12 @@ pub fn query(query: &Query) -> neo4rs::Query {
 /// The same for the texts that a statement needs next, after it did this.
 pub fn otherwise(query: &Query, did: &Counters) -> impl Iterator<Item = neo4rs::Query> {
     let needed = query.otherwise.as_ref().filter(|otherwise| {
-        let made = match otherwise.unless_made {
-            Made::Nodes => did.nodes_created,
-            Made::Relationships => did.relationships_created,
+        let done = match otherwise.unless {
+            Done::NodesMade => did.nodes_created,
+            Done::RelationshipsMade => did.relationships_created,
+            Done::NodesDeleted => did.nodes_deleted,
         };
-        made < query.rows.len() as u64
+        done < query.rows.len() as u64
     });
     let texts = needed.into_iter().flat_map(|otherwise| &otherwise.texts);
     texts.map(|text| with_text(text, query))

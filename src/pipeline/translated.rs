@@ -81,7 +81,7 @@ where
 
     fn prepare(&mut self, batch: Batch, settled: bool) -> Result<Ready<B>, Self::Error> {
         let (commits, stamps) = (batch.commits(), batch.stamps());
-        let Batch { changes, whole_transactions, .. } = batch;
+        let Batch { changes, .. } = batch;
         let count = changes.len();
         let mut tally = Tally::new(self.translator.model().tables.len());
         let mut mutations = Mutations::default();
@@ -93,7 +93,10 @@ where
             }
         }
         self.translator.batch_translated();
-        let circumstances = Circumstances { whole_transactions, settled };
+        let circumstances = match settled {
+            true => Circumstances::Settled,
+            false => Circumstances::Unsettled,
+        };
         let model = self.translator.model();
         let batch = (self.finish)(model, graph::plan(model, mutations, circumstances));
         Ok(Ready::new(batch, count, tally, commits))

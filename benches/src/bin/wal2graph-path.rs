@@ -164,13 +164,12 @@ impl Path {
             event.into_iter().for_each(|event| mutations.push(event));
         }
         let model = &self.translator.mapping().model;
-        let circumstances = Circumstances { whole_transactions: true, settled: true };
-        let statements = plan(model, mutations, circumstances);
+        let statements = plan(model, mutations, Circumstances::Settled);
         drop(std::hint::black_box(Prepared::of(model, statements)));
     }
 }
 
-/// A table of `name type` columns whose key and foreign keys are enforced.
+/// A table of `name type` columns with its key and foreign keys.
 fn table(oid: u32, name: &str, columns: &str, key: &str, references: &[(&str, &str)]) -> Table {
     let names = |text: &str| text.split(", ").map(str::to_owned).collect::<Vec<_>>();
     let column = |(column, number): (&str, i16)| {

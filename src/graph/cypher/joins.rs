@@ -4,17 +4,18 @@ use crate::graph::{
     model::{Model, RelationshipKey, RelationshipShape, TableIndex},
     mutation::Key,
     statement::{
-        Completeness, INCOMPLETE_PROPERTY, Known, NodeRow, Presence, Reach, RelationshipRow, STAMP,
+        Beside, Completeness, INCOMPLETE_PROPERTY, Known, NodeRow, Presence, Reach,
+        RelationshipRow, STAMP,
     },
 };
 
 use super::{
-    CLEAR_ROWS, Made, Parameter, Query, key_columns, node_row,
+    CLEAR_ROWS, Done, Parameter, Query, key_columns, node_row,
     nodes::{assignments, before_row, older, stamped},
     stamp,
     text::{
-        columns, delete_joined, differs, hint, is_row, join_shape, joined, keep, merge, quote,
-        seek, sweep_ends,
+        columns, delete_joined, differs, hint, is_row, join_shape, joined, keep, keep_row, merge,
+        quote, seek, sweep_ends,
     },
     values,
 };
@@ -52,10 +53,12 @@ pub fn upsert(
     let join = join_shape(model, table);
     let layout = Layout::new(model, join);
     let (from, to) = (model.node(join.from), model.node(join.to));
-    let mut ends = format!("{} {}", merge("a", from, 0), merge("b", to, layout.to));
-    if presence == Presence::Unknown {
-        ends = format!("{ends} {} {}", keep("a"), keep("b"));
-    }
+    let beside = match presence {
+        Presence::Unknown(beside) => beside,
+        Presence::New | Presence::Known => Beside::Nobody,
+    };
+    let merged = format!("{} {}", merge("a", from, 0), merge("b", to, layout.to));
+    let ends = format!("{merged} {} {}", keep("a", beside), keep("b", beside));
     let mut queries = Vec::new();
     let stamps = rows.iter().map(|row| row.stamp);
     let stamped = stamped("x", stamps, layout.values + known.count());
@@ -68,7 +71,7 @@ pub fn upsert(
         if presence != Presence::New {
             // It sweeps, so it comes before placeholders are made for the rows that have nothing
             // yet.
-            let moved = format!("UNWIND $rows[0] AS r {}", reconnect(model, join, &layout));
+            let moved = format!("UNWIND $rows[0] AS r {}", reconnect(model, join, &layout, beside));
             queries.push(Query::new(moved, rows.iter().cloned()));
         }
         let none = format!(
@@ -91,14 +94,16 @@ pub fn upsert(
     // Mostly both ends are rows and the relationship is not there. What the last text sets on those
     // that were made is what they have.
     let between_rows = format!(
-        "UNWIND $rows[0] AS r {} {} WITH a, b, r WHERE {} AND {} {missing} {create}",
+        "UNWIND $rows[0] AS r {} {} {} {} WITH a, b, r WHERE {} AND {} {missing} {create}",
         seek("a", from, 0),
         seek("b", to, layout.to),
+        keep_row("a", beside),
+        keep_row("b", beside),
         is_row("a"),
         is_row("b"),
     );
     let otherwise = std::iter::once(general).chain(update);
-    queries.push(Query::new(between_rows, rows).or(Made::Relationships, otherwise));
+    queries.push(Query::new(between_rows, rows).or(Done::RelationshipsMade, otherwise));
     queries
 }
 
@@ -158,7 +163,7 @@ pub fn seek_own(variable: &str, join: &RelationshipShape, first: usize) -> Strin
 /// A relationship whose ends are elsewhere is made again at the row's ends. It is deleted first:
 /// the new one has its unique key. The ends are made here: a sweep of other rows' old ends may have
 /// taken them.
-fn reconnect(model: &Model, join: &RelationshipShape, layout: &Layout) -> String {
+fn reconnect(model: &Model, join: &RelationshipShape, layout: &Layout, beside: Beside) -> String {
     let (from, to) = (model.node(join.from), model.node(join.to));
     format!(
         "{} WITH r, x, startNode(x) AS s, endNode(x) AS e WHERE {} OR {} \
@@ -170,8 +175,8 @@ fn reconnect(model: &Model, join: &RelationshipShape, layout: &Layout) -> String
         differs("e", &to.key, layout.to),
         merge("a", from, 0),
         merge("b", to, layout.to),
-        keep("a"),
-        keep("b"),
+        keep("a", beside),
+        keep("b", beside),
         delete_joined("x", join),
         joined("a", "y", join, "b"),
         sweep_ends(model, join),

@@ -46,19 +46,21 @@ pub struct Query {
 /// Texts for what is there only rarely. The one before them is for what is mostly the case.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Otherwise {
-    /// They are not needed if the text before has made one of these for each row.
-    pub unless_made: Made,
+    /// They are not needed if the text before has done this for each row.
+    pub unless: Done,
     /// The texts, in order.
     pub texts: Vec<Arc<str>>,
 }
 
-/// What a text makes.
+/// What a text does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Made {
-    /// Nodes.
-    Nodes,
-    /// Relationships.
-    Relationships,
+pub enum Done {
+    /// Nodes are made.
+    NodesMade,
+    /// Relationships are made.
+    RelationshipsMade,
+    /// Nodes are deleted.
+    NodesDeleted,
 }
 
 /// A parameter, or a part of one.
@@ -85,8 +87,8 @@ pub fn render(model: &Model, statement: Statement) -> Vec<Query> {
         Statement::ClearRelationships { table, reach } => {
             vec![joins::clear(model, table, reach)]
         }
-        Statement::DropNodes { table, keys, ride_along } => {
-            vec![nodes::drop(model, table, keys, ride_along)]
+        Statement::DropNodes { table, keys, beside } => {
+            vec![nodes::drop(model, table, keys, beside)]
         }
         Statement::MoveNodes { table, moves } => vec![moves::nodes(model, table, moves)],
         Statement::DropRelationships { table, keys } => vec![joins::drop(model, table, keys)],
@@ -96,14 +98,14 @@ pub fn render(model: &Model, statement: Statement) -> Vec<Query> {
         Statement::UpsertNodes { table, known, completeness, new, rows } => {
             vec![nodes::upsert(model, table, &known, (completeness, new), rows)]
         }
-        Statement::RemoveReferences { table, reference, sweep, rows } => {
-            vec![references::remove(model, table, reference, sweep, rows)]
+        Statement::RemoveReferences { table, reference, rows } => {
+            vec![references::remove(model, table, reference, rows)]
         }
         Statement::AddReferences { table, reference, presence, rows } => {
             vec![references::add(model, table, reference, presence, rows)]
         }
-        Statement::ReplaceReferences { table, reference, rows } => {
-            vec![references::replace(model, table, reference, rows)]
+        Statement::ReplaceReferences { table, reference, beside, rows } => {
+            vec![references::replace(model, table, reference, beside, rows)]
         }
         Statement::UpsertRelationships { table, known, completeness, presence, rows } => {
             joins::upsert(model, table, &known, (completeness, presence), rows)
@@ -126,10 +128,10 @@ impl Query {
         Query { text: text.into(), rows, otherwise: None }
     }
 
-    /// With texts for when this one makes too little.
-    fn or(self, unless_made: Made, texts: impl IntoIterator<Item = String>) -> Self {
+    /// With texts for when this one does too little.
+    fn or(self, unless: Done, texts: impl IntoIterator<Item = String>) -> Self {
         let texts = texts.into_iter().map(Into::into).collect();
-        Query { otherwise: Some(Otherwise { unless_made, texts }), ..self }
+        Query { otherwise: Some(Otherwise { unless, texts }), ..self }
     }
 }
 

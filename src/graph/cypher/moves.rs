@@ -26,7 +26,7 @@ pub fn nodes(model: &Model, table: TableIndex, moves: Vec<(Key, Key)>) -> Query 
     let taken = format!(
         "CALL (n, b) {{ UNWIND CASE WHEN b IS NOT NULL AND NOT b:{PLACEHOLDER} THEN [n] ELSE [] END AS m \
          {} }}",
-        drop_body(model, table, "m", false)
+        drop_body(model, table, "m")
     );
     let free = format!(
         "CALL (n, b, r) {{ UNWIND CASE WHEN b IS NULL OR b:{PLACEHOLDER} THEN [n] ELSE [] END AS m {} }}",

@@ -4,14 +4,17 @@ use crate::{
     graph::{
         model::{Model, NodeShape, ReferenceBy, TableIndex},
         mutation::Key,
-        statement::{Completeness, INCOMPLETE, Known, NodeRow, PLACEHOLDER, Reach, STAMP},
+        statement::{Beside, Completeness, INCOMPLETE, Known, NodeRow, PLACEHOLDER, Reach, STAMP},
     },
     lsn::Stamp,
 };
 
 use super::{
-    CLEAR_ROWS, Made, Parameter, Query, key_columns, node_row, stamp,
-    text::{delete, may_be_placeholder, node, owned, pointed_at, quote, seek, sweep},
+    CLEAR_ROWS, Done, Parameter, Query, key_columns, node_row, stamp,
+    text::{
+        delete, may_be_placeholder, node, owned, pointed_at, points_at_placeholder, quote, seek,
+        sweep,
+    },
 };
 
 pub fn upsert(
@@ -48,7 +51,7 @@ pub fn upsert(
     if new && completeness == Completeness::Complete {
         // A node that was made has no label of ours: taking them away costs a tenth of making it.
         let unmark = format!("UNWIND $rows[0] AS r {} {after}", seek("n", shape, 0));
-        return Query::new(merge, rows).or(Made::Nodes, [unmark]);
+        return Query::new(merge, rows).or(Done::NodesMade, [unmark]);
     }
     Query::new(format!("{merge} {after}"), rows)
 }
@@ -76,26 +79,30 @@ pub fn stamped(
     stamps.any(|stamp| stamp.is_some()).then(|| format!("{variable}.{STAMP} = r[{column}]"))
 }
 
-pub fn drop(model: &Model, table: TableIndex, keys: Vec<Key>, ride_along: bool) -> Query {
+/// Mostly nothing holds the node any more, and all that it leads to are rows: then it goes with
+/// whatever hangs on it. The long text for everything else runs only where that was not enough. It
+/// is the only one where others write: they may be taking a row that the node leads to, and leave it
+/// to the last relationship to sweep what is left of it.
+pub fn drop(model: &Model, table: TableIndex, keys: Vec<Key>, beside: Beside) -> Query {
     let shape = model.node(table);
-    let text = if ride_along && everything_rides_along(model, table) {
-        format!("UNWIND $rows[0] AS r {} {}", seek("n", shape, 0), delete("n", shape))
-    } else {
-        let body = drop_body(model, table, "n", ride_along);
-        format!("UNWIND $rows[0] AS r CALL (r) {{ {} {body} }}", seek("n", shape, 0))
-    };
-    Query::new(text, keys.into_iter().map(key_columns))
-}
-
-/// Nothing that is not enforced points at the table's rows, and they point at nothing that is not.
-fn everything_rides_along(model: &Model, table: TableIndex) -> bool {
-    let inbound = model
-        .references_to(table)
-        .all(|(_, _, reference)| reference.enforced || reference.by != ReferenceBy::Key);
-    let outbound = model.node(table).references.iter();
-    let outbound =
-        { outbound }.all(|reference| reference.enforced || reference.by != ReferenceBy::Key);
-    inbound && outbound && model.joins_at(table).next().is_none()
+    let rows = keys.into_iter().map(key_columns);
+    let held = may_be_placeholder(model, table).then(|| pointed_at(model, table, "n"));
+    let leads = points_at_placeholder(shape, "n");
+    let exceptions: Vec<String> = held.into_iter().chain(leads).collect();
+    let found = format!("UNWIND $rows[0] AS r {}", seek("n", shape, 0));
+    let gone = delete("n", shape);
+    if exceptions.is_empty() {
+        return Query::new(format!("{found} {gone}"), rows);
+    }
+    let body = drop_body(model, table, "n");
+    let general = format!("UNWIND $rows[0] AS r CALL (r) {{ {} {body} }}", seek("n", shape, 0));
+    match beside {
+        Beside::Nobody => {
+            let alone = format!("{found} WHERE NOT ({}) {gone}", exceptions.join(" OR "));
+            Query::new(alone, rows).or(Done::NodesDeleted, [general])
+        }
+        Beside::Lanes | Beside::Anybody => Query::new(general, rows),
+    }
 }
 
 /// A row that was found old may be filled anew by another partition's writer before it is locked,
@@ -103,7 +110,7 @@ fn everything_rides_along(model: &Model, table: TableIndex) -> bool {
 /// has read before.
 pub fn clear(model: &Model, table: TableIndex, reach: Reach) -> Query {
     let label = quote(&model.node(table).label);
-    let body = drop_body(model, table, "n", false);
+    let body = drop_body(model, table, "n");
     match reach {
         Reach::All => {
             let text = format!(
@@ -135,23 +142,23 @@ pub fn before_row(before: Stamp) -> Vec<Parameter> {
 
 /// What follows a match of the node: its owned relationships go, then it becomes a placeholder or
 /// goes too.
-pub fn drop_body(model: &Model, table: TableIndex, n: &str, ride_along: bool) -> String {
+pub fn drop_body(model: &Model, table: TableIndex, n: &str) -> String {
     let shape = model.node(table);
     let mut body = format!("SET {n}._lock = null WITH {n} ");
     for reference in &shape.references {
         let target = quote(&model.node(reference.target).label);
         let pattern = owned(n, "o", reference, &format!("p:{target}"));
         let left = match reference.by {
-            ReferenceBy::Key if !(ride_along && reference.enforced) => {
+            ReferenceBy::Key => {
                 let sweep = sweep(model, reference.target, "p");
                 format!("WITH p, {n} WHERE p <> {n} {sweep}")
             }
-            _ => String::new(),
+            ReferenceBy::Unique { .. } => String::new(),
         };
         body += &format!("CALL ({n}) {{ MATCH {pattern} DELETE o {left} }} ");
     }
     for (owner, _, reference) in model.references_to(table) {
-        if reference.by != ReferenceBy::Key || (ride_along && reference.enforced) {
+        if reference.by != ReferenceBy::Key {
             let owner = format!(":{}", quote(&model.node(owner).label));
             let pattern = owned(&owner, "o", reference, n);
             body += &format!("CALL ({n}) {{ MATCH {pattern} DELETE o }} ");

@@ -3,12 +3,12 @@
 use crate::graph::{
     model::{Model, NodeShape, ReferenceBy, ReferenceShape, TableIndex},
     mutation::Key,
-    statement::Presence,
+    statement::{Beside, Presence},
 };
 
 use super::{
-    Made, Query, key_and_option,
-    text::{columns, differs, hint, hold, is_row, keep, merge, owned, quote, seek, sweep},
+    Done, Query, key_and_option,
+    text::{columns, differs, hint, is_row, keep, keep_row, merge, owned, quote, seek, sweep},
     two_keys,
 };
 
@@ -16,29 +16,21 @@ pub fn remove(
     model: &Model,
     table: TableIndex,
     reference: usize,
-    sweep_targets: bool,
     rows: Vec<(Key, Option<Key>)>,
 ) -> Query {
-    let text = removal(model, owner_and_reference(model, table, reference), sweep_targets);
+    let text = removal(model, owner_and_reference(model, table, reference));
     Query::new(text, rows.into_iter().map(key_and_option))
 }
 
-fn removal(
-    model: &Model,
-    (shape, reference): (&NodeShape, &ReferenceShape),
-    sweep_targets: bool,
-) -> String {
+fn removal(model: &Model, (shape, reference): (&NodeShape, &ReferenceShape)) -> String {
     let target = model.node(reference.target);
     let first = shape.key.len();
-    let left = match sweep_targets {
-        true => sweep(model, reference.target, "p"),
-        false => String::new(),
-    };
     format!(
-        "UNWIND $rows[0] AS r {} MATCH {} WHERE r[{first}] IS NULL OR {} DELETE o {left}",
+        "UNWIND $rows[0] AS r {} MATCH {} WHERE r[{first}] IS NULL OR {} DELETE o {}",
         seek("c", shape, 0),
         owned("c", "o", reference, &format!("p:{}", quote(&target.label))),
         differs("p", &target.key, first),
+        sweep(model, reference.target, "p"),
     )
 }
 
@@ -51,14 +43,15 @@ pub fn add(
 ) -> Query {
     let owner = owner_and_reference(model, table, reference);
     let rows = rows.into_iter().map(two_keys);
-    let general = addition(model, owner, presence);
+    let general = |beside| addition(model, owner, beside);
     match presence {
         Presence::New => {
             let there = owned("c", "", owner.1, "p");
-            let between = between_rows(model, owner, presence, &there);
-            Query::new(between, rows).or(Made::Relationships, [general])
+            let between = between_rows(model, owner, Beside::Nobody, &there);
+            Query::new(between, rows).or(Done::RelationshipsMade, [general(Beside::Nobody)])
         }
-        Presence::Known | Presence::Unknown => Query::new(general, rows),
+        Presence::Known => Query::new(general(Beside::Nobody), rows),
+        Presence::Unknown(beside) => Query::new(general(beside), rows),
     }
 }
 
@@ -66,18 +59,14 @@ pub fn add(
 fn addition(
     model: &Model,
     (shape, reference): (&NodeShape, &ReferenceShape),
-    presence: Presence,
+    beside: Beside,
 ) -> String {
-    let kept = match presence {
-        Presence::Known | Presence::New => String::new(),
-        Presence::Unknown if reference.enforced => keep("p"),
-        Presence::Unknown => hold("p"),
-    };
     let pattern = owned("c", "", reference, "p");
     format!(
-        "UNWIND $rows[0] AS r {} {} {kept} WITH c, p WHERE {} AND NOT EXISTS {{ {pattern} }} CREATE {pattern}",
+        "UNWIND $rows[0] AS r {} {} {} WITH c, p WHERE {} AND NOT EXISTS {{ {pattern} }} CREATE {pattern}",
         seek("c", shape, 0),
         merge("p", model.node(reference.target), shape.key.len()),
+        keep("p", beside),
         is_row("c"),
     )
 }
@@ -86,17 +75,14 @@ fn addition(
 fn between_rows(
     model: &Model,
     (shape, reference): (&NodeShape, &ReferenceShape),
-    presence: Presence,
+    beside: Beside,
     there: &str,
 ) -> String {
-    let held = match presence {
-        Presence::Unknown if !reference.enforced => hold("p"),
-        _ => String::new(),
-    };
     format!(
-        "UNWIND $rows[0] AS r {} {} {held} WITH c, p WHERE {} AND {} AND NOT EXISTS {{ {there} }} CREATE {}",
+        "UNWIND $rows[0] AS r {} {} {} WITH c, p WHERE {} AND {} AND NOT EXISTS {{ {there} }} CREATE {}",
         seek("c", shape, 0),
         seek("p", model.node(reference.target), shape.key.len()),
+        keep_row("p", beside),
         is_row("c"),
         is_row("p"),
         owned("c", "", reference, "p"),
@@ -105,14 +91,19 @@ fn between_rows(
 
 /// Owners that have no relationship get theirs. Were it not so with all of them, what leads
 /// elsewhere goes, and what is missing then comes.
-pub fn replace(model: &Model, table: TableIndex, reference: usize, rows: Vec<(Key, Key)>) -> Query {
+pub fn replace(
+    model: &Model,
+    table: TableIndex,
+    reference: usize,
+    beside: Beside,
+    rows: Vec<(Key, Key)>,
+) -> Query {
     let owner = owner_and_reference(model, table, reference);
     let anywhere = format!(":{}", quote(&model.node(owner.1.target).label));
     let any = owned("c", "", owner.1, &anywhere);
-    let presence = Presence::Unknown;
-    let otherwise = [removal(model, owner, true), addition(model, owner, presence)];
-    Query::new(between_rows(model, owner, presence, &any), rows.into_iter().map(two_keys))
-        .or(Made::Relationships, otherwise)
+    let otherwise = [removal(model, owner), addition(model, owner, beside)];
+    Query::new(between_rows(model, owner, beside, &any), rows.into_iter().map(two_keys))
+        .or(Done::RelationshipsMade, otherwise)
 }
 
 pub fn match_from_owner(

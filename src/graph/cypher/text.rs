@@ -1,11 +1,13 @@
 //! Pieces of text that several statements share.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::graph::{
     model::{
         Direction, Model, NodeShape, ReferenceBy, ReferenceShape, RelationshipKey,
         RelationshipShape, Shape, TableIndex,
     },
-    statement::PLACEHOLDER,
+    statement::{Beside, PLACEHOLDER},
 };
 
 /// A name as Cypher takes it, in backticks: no character in it has a meaning.
@@ -49,26 +51,36 @@ pub fn merge(variable: &str, shape: &NodeShape, first: usize) -> String {
     format!("MERGE {node} ON CREATE SET {variable}:{PLACEHOLDER}")
 }
 
-/// A placeholder that is found stays until the transaction ends, because a relationship is about to
-/// lead to it: making one at a node that has many locks nothing that a sweep in another lane waits
-/// for. Rows' nodes are not locked: lanes would wait for each other at every hub.
-pub fn keep(variable: &str) -> String {
-    format!(
-        "FOREACH (held IN CASE WHEN {variable}:{PLACEHOLDER} THEN [{variable}] ELSE [] END | \
-         SET held._lock = null)"
-    )
+/// A node that is found stays until the transaction ends, because a relationship is about to lead to
+/// it: making one at a node that has many locks nothing that a drop or a sweep waits for, which
+/// would take the relationship along without having seen it. Lanes of a copy take no row, so they
+/// lock placeholders only, lest they wait for each other at every hub.
+pub fn keep(variable: &str, beside: Beside) -> String {
+    match beside {
+        Beside::Nobody => String::new(),
+        Beside::Lanes => format!(
+            "FOREACH (held IN CASE WHEN {variable}:{PLACEHOLDER} THEN [{variable}] ELSE [] END | \
+             SET held._lock = null)"
+        ),
+        Beside::Anybody => lock(variable),
+    }
+}
+
+/// The same for a node that is of no use unless it is a row's.
+pub fn keep_row(variable: &str, beside: Beside) -> String {
+    match beside {
+        Beside::Nobody | Beside::Lanes => String::new(),
+        Beside::Anybody => lock(variable),
+    }
+}
+
+fn lock(variable: &str) -> String {
+    format!("SET {variable}._lock = null")
 }
 
 /// A node that is found belongs to a row.
 pub fn is_row(variable: &str) -> String {
     format!("NOT {variable}:{PLACEHOLDER}")
-}
-
-/// The node stays until the transaction ends, row or placeholder: another partition's writer may be
-/// about to take its row, and would take a relationship along that it has not seen. Where the source
-/// enforces the reference it needs no lock: the owner's own record that ends it is still to come.
-pub fn hold(variable: &str) -> String {
-    format!("SET {variable}._lock = null")
 }
 
 /// The index hint for a look-up by properties.
@@ -117,28 +129,65 @@ fn without(variable: &str, properties: &[String]) -> String {
 }
 
 /// Whether any mapped relationship holds the node as a placeholder: references by key, join rows at
-/// either end.
+/// either end. What has the same types, or the same labels at its other end, is one pattern.
 pub fn pointed_at(model: &Model, table: TableIndex, variable: &str) -> String {
-    let references = model
-        .references_to(table)
-        .filter(|(_, _, reference)| reference.by == ReferenceBy::Key)
-        .map(|(owner, _, reference)| {
-            let owner = format!(":{}", quote(&model.node(owner).label));
-            owned(&owner, "", reference, variable)
-        });
-    let joins = model.joins_at(table).flat_map(|(_, join)| {
-        let outgoing = (join.from == table).then(|| {
-            joined(variable, "", join, &format!(":{}", quote(&model.node(join.to).label)))
-        });
-        let incoming = (join.to == table).then(|| {
-            joined(&format!(":{}", quote(&model.node(join.from).label)), "", join, variable)
-        });
-        outgoing.into_iter().chain(incoming)
+    let mut ends: BTreeMap<(bool, &str), BTreeSet<&str>> = BTreeMap::new();
+    for (owner, _, reference) in model.references_to(table) {
+        if reference.by == ReferenceBy::Key {
+            let incoming = reference.direction == Direction::Outgoing;
+            let kind = (incoming, reference.relationship_type.as_str());
+            ends.entry(kind).or_default().insert(&model.node(owner).label);
+        }
+    }
+    for (_, join) in model.joins_at(table) {
+        let kind = join.relationship_type.as_str();
+        if join.from == table {
+            ends.entry((false, kind)).or_default().insert(&model.node(join.to).label);
+        }
+        if join.to == table {
+            ends.entry((true, kind)).or_default().insert(&model.node(join.from).label);
+        }
+    }
+    let mut kinds: BTreeMap<(bool, BTreeSet<&str>), Vec<&str>> = BTreeMap::new();
+    for ((incoming, kind), labels) in ends {
+        kinds.entry((incoming, labels)).or_default().push(kind);
+    }
+    let exists = kinds.into_iter().map(|((incoming, labels), kinds)| {
+        exists(variable, incoming, kinds, &format!(":{}", any_of(labels)))
     });
-    let mut patterns: Vec<String> =
-        references.chain(joins).map(|pattern| format!("EXISTS {{ {pattern} }}")).collect();
-    patterns.dedup();
-    if patterns.is_empty() { "false".to_owned() } else { patterns.join(" OR ") }
+    let exists: Vec<String> = exists.collect();
+    if exists.is_empty() { "false".to_owned() } else { exists.join(" OR ") }
+}
+
+/// Whether the node, which is an owner, has a relationship by key to a placeholder.
+pub fn points_at_placeholder(shape: &NodeShape, variable: &str) -> Option<String> {
+    let exists = [Direction::Outgoing, Direction::Incoming].map(|direction| {
+        let by_key = shape.references.iter().filter(|reference| {
+            reference.direction == direction && reference.by == ReferenceBy::Key
+        });
+        let kinds: BTreeSet<&str> = by_key.map(|it| it.relationship_type.as_str()).collect();
+        let incoming = direction == Direction::Incoming;
+        let far = format!(":{PLACEHOLDER}");
+        (!kinds.is_empty()).then(|| exists(variable, incoming, kinds, &far))
+    });
+    let exists: Vec<String> = exists.into_iter().flatten().collect();
+    (!exists.is_empty()).then(|| exists.join(" OR "))
+}
+
+/// `` EXISTS { (n)<-[:`A`|`B`]-(far) } ``, or turned.
+fn exists<'a>(
+    variable: &str,
+    incoming: bool,
+    kinds: impl IntoIterator<Item = &'a str>,
+    far: &str,
+) -> String {
+    let (start, end) = if incoming { ("<-", "-") } else { ("-", "->") };
+    format!("EXISTS {{ ({variable}){start}[:{}]{end}({far}) }}", any_of(kinds))
+}
+
+/// `` `A`|`B` ``.
+fn any_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    names.into_iter().map(quote).collect::<Vec<_>>().join("|")
 }
 
 /// `(from)-[variable:Type]->(to)`.

@@ -9,6 +9,7 @@
 
 mod contents;
 mod joins;
+mod unique;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,8 @@ use super::{
     mutation::Key,
     statement::{Completeness, Known, NodeRow, Presence, Reach, Statement},
 };
+
+use unique::Seen;
 
 pub use contents::{Contents, NodeContent, NodeIdentity, RelationshipContent};
 
@@ -74,7 +77,7 @@ impl Memory {
         match statement {
             Statement::ClearNodes { table, reach } => {
                 for key in self.keys_of(*table, *reach) {
-                    self.drop_node(model, *table, &key, false);
+                    self.drop_node(model, *table, &key);
                 }
             }
             Statement::ClearRelationships { table, reach } => {
@@ -84,9 +87,9 @@ impl Memory {
                     self.remove_and_sweep(model, id);
                 }
             }
-            Statement::DropNodes { table, keys, ride_along } => {
+            Statement::DropNodes { table, keys, beside: _ } => {
                 for key in keys {
-                    self.drop_node(model, *table, key, *ride_along);
+                    self.drop_node(model, *table, key);
                 }
             }
             Statement::MoveNodes { table, moves } => {
@@ -111,16 +114,9 @@ impl Memory {
                     self.upsert_node(*table, known, *completeness, row);
                 }
             }
-            Statement::RemoveReferences { table, reference, sweep, rows } => {
+            Statement::RemoveReferences { table, reference, rows } => {
                 for (owner, target) in rows {
-                    self.remove_references(
-                        model,
-                        *table,
-                        *reference,
-                        owner,
-                        target.as_ref(),
-                        *sweep,
-                    );
+                    self.remove_references(model, *table, *reference, owner, target.as_ref());
                 }
             }
             Statement::AddReferences { table, reference, presence: _, rows } => {
@@ -128,16 +124,13 @@ impl Memory {
                     self.add_reference(model, *table, *reference, owner, target);
                 }
             }
-            Statement::ReplaceReferences { table, reference, rows } => {
-                let (table, reference) = (*table, *reference);
-                let targets =
-                    rows.iter().map(|(owner, target)| (owner.clone(), Some(target.clone())));
-                let targets = targets.collect();
-                let (sweep, presence) = (true, Presence::Unknown);
-                let remove = Statement::RemoveReferences { table, reference, sweep, rows: targets };
-                self.apply(model, &remove);
-                let rows = rows.clone();
-                self.apply(model, &Statement::AddReferences { table, reference, presence, rows });
+            Statement::ReplaceReferences { table, reference, beside: _, rows } => {
+                for (owner, target) in rows {
+                    self.remove_references(model, *table, *reference, owner, Some(target));
+                }
+                for (owner, target) in rows {
+                    self.add_reference(model, *table, *reference, owner, target);
+                }
             }
             Statement::UpsertRelationships { table, known, completeness, presence, rows } => {
                 for row in rows {
@@ -158,9 +151,11 @@ impl Memory {
                     }
                 }
             }
-            Statement::MatchFromOwner { table, reference, .. }
-            | Statement::MatchFromTarget { table, reference, .. } => {
-                self.match_unique(model, *table, *reference);
+            Statement::MatchFromOwner { table, reference, rows } => {
+                self.match_rows(model, (*table, *reference), Seen::FromOwner, rows);
+            }
+            Statement::MatchFromTarget { table, reference, rows } => {
+                self.match_rows(model, (*table, *reference), Seen::FromTarget, rows);
             }
         }
     }
@@ -266,24 +261,21 @@ impl Memory {
         })
     }
 
-    fn drop_node(&mut self, model: &Model, table: TableIndex, key: &Key, ride_along: bool) {
+    fn drop_node(&mut self, model: &Model, table: TableIndex, key: &Key) {
         let Some(id) = self.node_id(table, key) else { return };
         let owned = self.find(|relationship| {
             matches!(relationship.kind, Kind::Reference { .. }) && relationship.near == id
         });
         for relationship in owned {
             let Some(removed) = self.relationships.remove(&relationship) else { continue };
-            let sweep = !(ride_along && enforced(model, removed.kind));
-            if sweep && removed.far != id {
+            if removed.far != id {
                 self.sweep(model, removed.far);
             }
         }
         let gone = self.find(|relationship| {
             relationship.far == id
                 && match relationship.kind {
-                    kind @ Kind::Reference { .. } => {
-                        !by_key(model, kind) || (ride_along && enforced(model, kind))
-                    }
+                    kind @ Kind::Reference { .. } => !by_key(model, kind),
                     Kind::Join(_) => false,
                 }
         });
@@ -301,7 +293,7 @@ impl Memory {
     fn move_node(&mut self, model: &Model, table: TableIndex, from: &Key, to: &Key) {
         let Some(id) = self.row_id(table, from) else { return };
         if self.row_id(table, to).is_some() {
-            return self.drop_node(model, table, from, false);
+            return self.drop_node(model, table, from);
         }
         let waiting = self.node_id(table, to);
         // Which ends stay at the old key is settled before a placeholder at the new key hands over
@@ -363,7 +355,6 @@ impl Memory {
         index: usize,
         owner: &Key,
         target: Option<&Key>,
-        sweep: bool,
     ) {
         let Some(owner) = self.row_id(table, owner) else { return };
         let gone = self.find(|relationship| {
@@ -372,8 +363,7 @@ impl Memory {
                 && target.is_none_or(|target| self.nodes[&relationship.far].key != *target)
         });
         for id in gone {
-            let removed = self.relationships.remove(&id);
-            if let (Some(removed), true) = (removed, sweep) {
+            if let Some(removed) = self.relationships.remove(&id) {
                 self.sweep(model, removed.far);
             }
         }
@@ -409,32 +399,6 @@ impl Memory {
             });
         }
     }
-
-    /// A reference by unique columns exists exactly where both rows hold the value. The statements
-    /// name the rows that a batch wrote; all other rows are right already, so looking at all of
-    /// them gives the same.
-    fn match_unique(&mut self, model: &Model, table: TableIndex, index: usize) {
-        let reference = &model.node(table).references[index];
-        let ReferenceBy::Unique { owner_properties, target_properties } = &reference.by else {
-            return;
-        };
-        let kind = Kind::Reference { owner: table, index };
-        for id in self.find(|relationship| relationship.kind == kind) {
-            self.relationships.remove(&id);
-        }
-        let rows = |table: TableIndex, names: &[String]| -> Vec<(NodeId, Vec<Value>)> {
-            let rows = self.nodes.iter();
-            let rows = rows.filter(|(_, node)| node.table == table && !node.placeholder);
-            rows.filter_map(|(id, node)| Some((*id, named(model, node, names)?))).collect()
-        };
-        let owners = rows(table, owner_properties);
-        let targets = rows(reference.target, target_properties);
-        for (owner, value) in &owners {
-            for (target, _) in targets.iter().filter(|(_, unique)| unique == value) {
-                self.connect_once(kind, *owner, *target);
-            }
-        }
-    }
 }
 
 impl Reach {
@@ -461,13 +425,6 @@ fn by_key(model: &Model, kind: Kind) -> bool {
         Kind::Reference { owner, index } => {
             model.node(owner).references[index].by == ReferenceBy::Key
         }
-        Kind::Join(_) => false,
-    }
-}
-
-fn enforced(model: &Model, kind: Kind) -> bool {
-    match kind {
-        Kind::Reference { owner, index } => model.node(owner).references[index].enforced,
         Kind::Join(_) => false,
     }
 }

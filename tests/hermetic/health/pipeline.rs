@@ -176,7 +176,7 @@ async fn the_observer_is_told_once_a_batch_of_what_is_in_the_graph() {
             last_change: None,
         };
         let changes = vec![change(); changes];
-        Batch { changes, advance, whole_transactions: true, shares }
+        Batch { changes, advance, shares }
     };
     let mut results = Vec::new();
     for batch in [batch(3, 10), batch(0, 20), batch(3, 30)] {

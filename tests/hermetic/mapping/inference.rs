@@ -90,7 +90,7 @@ fn northwind_is_what_one_expects() {
     assert_eq!(product.key, ["product_id"]);
     assert_eq!(product.properties, ["product_name", "supplier_id", "category_id", "unit_price"]);
     assert_eq!(types_of(&mapping, "products"), ["CATEGORY", "SUPPLIER"]);
-    assert!(product.references.iter().all(|it| it.enforced && it.by == ReferenceBy::Key));
+    assert!(product.references.iter().all(|it| it.by == ReferenceBy::Key));
     assert!(product.references.iter().all(|it| it.direction == Direction::Outgoing));
     assert_eq!(types_of(&mapping, "orders"), ["CUSTOMER", "EMPLOYEE", "SHIP_VIA"]);
     assert_eq!(types_of(&mapping, "employees"), ["REPORTS_TO"]);
@@ -138,10 +138,8 @@ fn types_that_would_clash_are_told_apart_by_their_columns() {
 fn the_same_constraint_twice_is_one_relationship() {
     let owner = table("orders", "id int4, customer_id int4").pk("id");
     let owner = owner.fk("customer_id", "customers", "id").fk("customer_id", "customers", "id");
-    let owner = owner.with(|it| it.foreign_keys[0].deferrable = true);
     let mapping = mapped([owner, table("customers", "id int4").pk("id")]);
     assert_eq!(types_of(&mapping, "orders"), ["CUSTOMER"]);
-    assert!(node(&mapping, "orders").references[0].enforced, "the strict one counts");
 }
 
 #[test]
@@ -285,20 +283,6 @@ fn what_the_stream_does_not_carry_is_no_property() {
 }
 
 #[test]
-fn only_what_the_source_enforces_at_every_statement_is_enforced() {
-    let customers = || table("customers", "id int4").pk("id");
-    let orders = || {
-        table("orders", "id int4, customer_id int4").pk("id").fk("customer_id", "customers", "id")
-    };
-    let enforced = |tables| node(&mapped(tables), "orders").references[0].enforced;
-    assert!(enforced([customers(), orders()]));
-    assert!(!enforced([customers(), orders().with(|it| it.foreign_keys[0].deferrable = true)]));
-    assert!(!enforced([customers(), orders().with(|it| it.foreign_keys[0].validated = false)]));
-    let filtered = customers().with(|it| it.published.row_filter = Some("(id > 1)".into()));
-    assert!(!enforced([filtered, orders()]));
-}
-
-#[test]
 fn a_foreign_key_to_unique_columns_compares_properties() {
     let users = table("users", "id int4, email text").pk("id");
     let users = users.with(|it| it.unique_keys.push(unique("users_email", "email")));
@@ -334,8 +318,8 @@ tables:
     );
     assert_eq!(product.properties, ["name", "category_id", "unit_price"]);
     let [supplies, likes] = &product.references[..] else { panic!("{:?}", product.references) };
-    assert_eq!((supplies.direction, supplies.enforced), (Direction::Incoming, true));
-    assert_eq!((likes.direction, likes.enforced), (Direction::Outgoing, false));
+    assert_eq!(supplies.direction, Direction::Incoming);
+    assert_eq!(likes.direction, Direction::Outgoing);
     let numeric = |table: &str, column: &str| {
         let index = mapping.table_index("public", table).expect("mapped");
         let mut columns = mapping.columns(index).columns.iter();

@@ -177,7 +177,7 @@ impl ChunkWriter for SimWriter {
                     if step.to_block != step.from_block || step.done {
                         range.advance(&step);
                     }
-                    world.apply(&statements);
+                    world.apply(&statements, false);
                 }
                 _ => world.violate(format!("a chunk that does not fit the progress: {step:?}")),
             }
@@ -192,7 +192,7 @@ impl ChunkWriter for SimWriter {
     ) -> Result<(), SimError> {
         self.write(move |world| {
             world.check_position(at);
-            world.apply(&statements);
+            world.apply(&statements, false);
         })
         .await
     }

@@ -1,13 +1,17 @@
 //! Faults that are planted one at a time, to show that the histories have teeth.
 
 use wal2graph::graph::{
-    Event, Key, Model, Statement, TableIndex, memory::Memory, model::Shape, statement::Presence,
+    Event, Key, Model, Statement, TableIndex,
+    memory::Memory,
+    model::{Direction, ReferenceBy, Shape},
+    statement::Presence,
 };
 
 /// A rule left out, or turned round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     DetachDeleteForSoftReference,
+    EnforcedReferencesRideAlong,
     KeyChangeTakesOthersRelationships,
     InsertAndDeleteCancel,
     DeleteAndInsertAsUpsert,
@@ -31,6 +35,7 @@ pub enum Fault {
 /// Every fault.
 pub const ALL: &[Fault] = &[
     Fault::DetachDeleteForSoftReference,
+    Fault::EnforcedReferencesRideAlong,
     Fault::KeyChangeTakesOthersRelationships,
     Fault::InsertAndDeleteCancel,
     Fault::DeleteAndInsertAsUpsert,
@@ -80,29 +85,52 @@ impl Fault {
                 .into_iter()
                 .map(|statement| forget_properties(model, statement))
                 .collect(),
-            Fault::SweepLeftOut => statements
-                .into_iter()
-                .map(|statement| match statement {
-                    Statement::RemoveReferences { table, reference, rows, .. } => {
-                        Statement::RemoveReferences { table, reference, sweep: false, rows }
-                    }
-                    other => other,
-                })
-                .collect(),
             _ => statements,
         }
     }
 }
 
-/// The model with every reference taken for an enforced one.
-pub fn believing_in_enforcement(model: &Model) -> Model {
-    let mut model = model.clone();
-    for table in &mut model.tables {
-        if let Shape::Node(node) = &mut table.shape {
-            node.references.iter_mut().for_each(|reference| reference.enforced = true);
+/// References by key to nodes that are about to be dropped go with them.
+pub fn take_references(memory: &mut Memory, model: &Model, dropped: TableIndex, keys: &[Key]) {
+    let label = &model.node(dropped).label;
+    let contents = memory.contents(model);
+    for (table, index, reference) in model.references_to(dropped) {
+        if reference.by != ReferenceBy::Key {
+            continue;
+        }
+        let owner_label = &model.node(table).label;
+        for relationship in contents.relationships.keys() {
+            let (owner, target) = match reference.direction {
+                Direction::Outgoing => (&relationship.from, &relationship.to),
+                Direction::Incoming => (&relationship.to, &relationship.from),
+            };
+            let is_one = relationship.relationship_type == reference.relationship_type
+                && owner.label == *owner_label
+                && target.label == *label
+                && keys.iter().any(|key| *key.0 == *target.key);
+            if is_one {
+                let rows = vec![(Key(owner.key.clone().into()), None)];
+                let remove = Statement::RemoveReferences { table, reference: index, rows };
+                apply_without_sweep(memory, model, &remove);
+            }
         }
     }
-    model
+}
+
+/// Applies a statement, but for a look at what its removals have left: those of references to unique
+/// columns leave nothing.
+pub fn apply_without_sweep(memory: &mut Memory, model: &Model, statement: &Statement) {
+    let Statement::RemoveReferences { table, reference, rows } = statement else {
+        return memory.apply(model, statement);
+    };
+    let mut model = model.clone();
+    let (table, reference, rows) = (*table, *reference, rows.clone());
+    let target_properties = model.node(model.node(table).references[reference].target).key.clone();
+    if let Shape::Node(node) = &mut model.tables[table.0].shape {
+        let owner_properties = Vec::new();
+        node.references[reference].by = ReferenceBy::Unique { owner_properties, target_properties };
+    }
+    memory.apply(&model, &Statement::MatchFromOwner { table, reference, rows });
 }
 
 /// After a key change, other rows' references follow the node to its new key.
@@ -128,11 +156,7 @@ pub fn take_others_along(
             let add = Statement::AddReferences { table, reference: index, presence, rows };
             memory.apply(model, &add);
             let rows = vec![(owner, Some(to.clone()))];
-            let sweep = true;
-            memory.apply(
-                model,
-                &Statement::RemoveReferences { table, reference: index, sweep, rows },
-            );
+            memory.apply(model, &Statement::RemoveReferences { table, reference: index, rows });
         }
     }
 }

@@ -35,7 +35,7 @@ use world::{Shared, World};
 /// Histories that `make test` runs.
 const HISTORIES: u64 = 12_000;
 /// A planted fault must be found within this many.
-const HISTORIES_PER_FAULT: u64 = 4_000;
+const HISTORIES_PER_FAULT: u64 = 8_000;
 /// In virtual time; a pipeline that is not done by then never will be.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 

@@ -25,13 +25,15 @@ use wal2graph::{
     replay::RecordBefore,
 };
 
-use super::{each_fault_is_caught, each_history, faults, schema, schema::Schema};
+use super::{
+    each_fault_is_caught, each_history, faults::apply_without_sweep, schema, schema::Schema,
+};
 use publisher::{Publisher, Source};
 
 /// Histories that `make test` runs.
 const HISTORIES: u64 = 2_000;
 /// A planted fault must be found within this many.
-const HISTORIES_PER_FAULT: u64 = 3_000;
+const HISTORIES_PER_FAULT: u64 = 12_000;
 
 /// More turns than any history needs to its end.
 const TURNS_MAX: usize = 100_000;
@@ -226,23 +228,27 @@ impl World {
             let Ok(event) = self.schema.translate(change);
             mutations.push_at(event, stamp);
         }
-        let settled = self.fault == Some(Fault::InsertWithoutRemoval);
-        let circumstances = Circumstances { whole_transactions: true, settled };
+        let circumstances = match self.fault {
+            Some(Fault::InsertWithoutRemoval) => Circumstances::Settled,
+            _ => Circumstances::Unsettled,
+        };
         let mut statements = plan(&self.schema.model, mutations, circumstances);
-        match self.fault {
-            Some(Fault::SweepLeftOut) => {
-                let left_out = faults::Fault::SweepLeftOut;
-                statements = left_out.spoil_statements(&self.schema.model, statements);
-            }
-            Some(Fault::TruncateTakesAll) => statements.iter_mut().for_each(reach_all),
-            _ => {}
+        if self.fault == Some(Fault::TruncateTakesAll) {
+            statements.iter_mut().for_each(reach_all);
         }
         let (clears, others): (Vec<_>, Vec<_>) = statements.into_iter().partition(is_clear);
         clears.iter().for_each(|it| self.memory.apply(&self.schema.model, it));
         if !clears.is_empty() && self.rng.u8(0..4) == 0 {
             return false;
         }
-        others.iter().for_each(|it| self.memory.apply(&self.schema.model, it));
+        for statement in &others {
+            match self.fault {
+                Some(Fault::SweepLeftOut) => {
+                    apply_without_sweep(&mut self.memory, &self.schema.model, statement);
+                }
+                _ => self.memory.apply(&self.schema.model, statement),
+            }
+        }
         let applied = &mut self.applied[partition];
         let last_change = last_change
             .or(applied.last_change)

@@ -15,7 +15,7 @@ use wal2graph::{
 
 use super::{
     copy,
-    faults::{Fault, believing_in_enforcement},
+    faults::Fault,
     schema::Schema,
     world::{Refused, Shared},
 };
@@ -241,8 +241,7 @@ impl Prepare for SimPreparer {
             let world = self.world.lock();
             (world.fault, world.schema.clone())
         };
-        let Batch { changes, whole_transactions, .. } = batch;
-        let statements = statements(&schema, fault, &changes, whole_transactions, settled);
+        let statements = statements(&schema, fault, &batch.changes, settled);
         Ok(Prepared { statements, settled })
     }
 }
@@ -292,7 +291,6 @@ fn statements(
     schema: &Arc<Schema>,
     fault: Option<Fault>,
     changes: &[Change],
-    whole_transactions: bool,
     settled: bool,
 ) -> Vec<Statement> {
     let mut events: Vec<_> = changes
@@ -302,19 +300,18 @@ fn statements(
             Err(never) => match never {},
         })
         .collect();
-    let mut circumstances = Circumstances { whole_transactions, settled };
-    let mut model = (*schema.model).clone();
+    let mut settled = settled;
     if let Some(fault) = fault {
         events = fault.spoil_events(events);
-        match fault {
-            Fault::InsertWithoutRemovalWhileCopying => circumstances.settled = true,
-            Fault::DetachDeleteForSoftReference => model = believing_in_enforcement(&schema.model),
-            _ => {}
-        }
+        settled |= fault == Fault::InsertWithoutRemovalWhileCopying;
     }
-    let statements = plan(&model, Mutations::fold(events), circumstances);
+    let circumstances = match settled {
+        true => Circumstances::Settled,
+        false => Circumstances::Unsettled,
+    };
+    let statements = plan(&schema.model, Mutations::fold(events), circumstances);
     match fault {
-        Some(fault) => fault.spoil_statements(&model, statements),
+        Some(fault) => fault.spoil_statements(&schema.model, statements),
         None => statements,
     }
 }

@@ -45,7 +45,7 @@ pub struct Schema {
     pub toast: Vec<Vec<bool>>,
     /// The property of table 1 that is unique and referred to.
     pub unique: Option<(TableIndex, usize)>,
-    /// Foreign keys are enforced, those of join tables too.
+    /// Foreign keys are enforced, those of join tables too, unless a transaction checks nothing.
     pub enforced: bool,
     pub relations: Vec<Arc<Relation>>,
 }
@@ -53,13 +53,12 @@ pub struct Schema {
 /// Values from here on are TOASTed where the column can be.
 pub const LARGE: i64 = 50;
 
-fn reference(relationship_type: &str, target: usize, enforced: bool) -> ReferenceShape {
+fn reference(relationship_type: &str, target: usize) -> ReferenceShape {
     ReferenceShape {
         relationship_type: relationship_type.to_owned(),
         direction: Direction::Outgoing,
         target: TableIndex(target),
         by: ReferenceBy::Key,
-        enforced,
     }
 }
 
@@ -94,13 +93,13 @@ fn soft() -> Schema {
             owner_properties: vec!["code".to_owned()],
             target_properties: vec!["code".to_owned()],
         },
-        ..reference("HAS_CODE", 1, false)
+        ..reference("HAS_CODE", 1)
     };
-    let incoming = ReferenceShape { direction: Direction::Incoming, ..reference("OWNS", 1, false) };
+    let incoming = ReferenceShape { direction: Direction::Incoming, ..reference("OWNS", 1) };
     let tables = vec![
-        node("A", &["plain", "wide"], vec![reference("PARENT", 0, false), incoming]),
+        node("A", &["plain", "wide"], vec![reference("PARENT", 0), incoming]),
         node("B", &["wide", "code"], vec![]),
-        node("C", &["code", "wide"], vec![reference("A", 0, false), unique]),
+        node("C", &["code", "wide"], vec![reference("A", 0), unique]),
         join("AB", 0, 1, false, &["plain", "wide"]),
         join("AA", 0, 0, false, &[]),
         join("LINK", 0, 1, true, &["wide"]),
@@ -118,11 +117,11 @@ fn soft() -> Schema {
 
 /// The same without what needs the order of commits.
 fn soft_by_keys() -> Schema {
-    let incoming = ReferenceShape { direction: Direction::Incoming, ..reference("OWNS", 1, false) };
+    let incoming = ReferenceShape { direction: Direction::Incoming, ..reference("OWNS", 1) };
     let tables = vec![
-        node("A", &["plain", "wide"], vec![reference("PARENT", 0, false), incoming]),
+        node("A", &["plain", "wide"], vec![reference("PARENT", 0), incoming]),
         node("B", &["wide", "other"], vec![]),
-        node("C", &["wide"], vec![reference("A", 0, false)]),
+        node("C", &["wide"], vec![reference("A", 0)]),
         join("AB", 0, 1, false, &["plain", "wide"]),
         join("AA", 0, 0, false, &[]),
         join("LINK", 0, 1, true, &["wide"]),
@@ -141,9 +140,9 @@ fn soft_by_keys() -> Schema {
 /// Foreign keys as most schemas have them, beside soft references that keep placeholders alive.
 fn enforced() -> Schema {
     let tables = vec![
-        node("P", &["plain"], vec![reference("BOSS", 0, true)]),
-        node("Q", &["wide"], vec![reference("P", 0, true)]),
-        node("S", &["plain"], vec![reference("Q", 1, true)]),
+        node("P", &["plain"], vec![reference("BOSS", 0)]),
+        node("Q", &["wide"], vec![reference("P", 0)]),
+        node("S", &["plain"], vec![reference("Q", 1)]),
         join("PQ", 0, 1, false, &["plain", "wide"]),
     ];
     let toast = vec![vec![false], vec![true], vec![false], vec![false, true]];

@@ -17,36 +17,70 @@ pub const BLOCKS: u32 = 3;
 pub struct Transaction<'a> {
     schema: &'a Schema,
     rng: &'a mut Rng,
+    /// Foreign keys are checked: not in a session whose `session_replication_role` is `replica`.
+    checks: bool,
     pub tables: Tables,
     pub changes: Vec<Change>,
 }
 
 impl<'a> Transaction<'a> {
     pub fn new(schema: &'a Schema, rng: &'a mut Rng, tables: Tables) -> Self {
-        Transaction { schema, rng, tables, changes: Vec::new() }
+        let checks = schema.enforced && rng.u8(0..8) > 0;
+        Transaction { schema, rng, checks, tables, changes: Vec::new() }
     }
 
     /// One to eight random statements.
     pub fn run(&mut self) {
         for _ in 0..self.rng.usize(1..=8) {
             let table = TableIndex(self.rng.usize(0..self.tables.len()));
-            match self.rng.u8(0..20) {
+            match self.rng.u8(0..22) {
                 0..8 => self.insert(table),
                 8..13 => self.update(table),
                 13..16 => self.change_key(table),
                 16..19 => self.delete(table),
+                19 => self.replace(table),
+                20 => self.change_all(),
                 _ if self.rng.u8(0..3) == 0 => self.truncate(table),
                 _ => {}
             }
         }
     }
 
+    /// A row is deleted and inserted again in one statement. Foreign keys are checked at its end, so
+    /// rows that refer to it stay as they are, and nothing is said of them.
+    fn replace(&mut self, table: TableIndex) {
+        let Some((key, _)) = self.any_row(table) else { return };
+        let Some(row) = self.fresh_row(table) else { return };
+        self.delete_alone(table, &key);
+        self.insert_at(table, key, row);
+    }
+
+    /// Rows of all tables come or go, owners and targets in any order.
+    fn change_all(&mut self) {
+        let mut tables: Vec<TableIndex> = self.schema.tables().collect();
+        self.rng.shuffle(&mut tables);
+        for table in tables {
+            match self.rng.bool() {
+                true => self.delete(table),
+                false => self.insert(table),
+            }
+        }
+    }
+
     fn insert(&mut self, table: TableIndex) {
         let Some(key) = self.free_key(table) else { return };
+        let Some(row) = self.fresh_row(table) else { return };
+        self.insert_at(table, key, row);
+    }
+
+    fn fresh_row(&mut self, table: TableIndex) -> Option<SimRow> {
         let properties = self.schema.toast[table.0].len();
         let properties = (0..properties).map(|index| self.value(table, index)).collect();
-        let Some(references) = self.references(table) else { return };
-        let mut row = SimRow { properties, references, block: self.rng.u32(0..BLOCKS) };
+        let references = self.references(table)?;
+        Some(SimRow { properties, references, block: self.rng.u32(0..BLOCKS) })
+    }
+
+    fn insert_at(&mut self, table: TableIndex, key: RowKey, mut row: SimRow) {
         self.derive(table, &mut row);
         let new = self.tuple(table, &key, &row, None);
         self.tables[table.0].insert(key, row);
@@ -80,11 +114,15 @@ impl<'a> Transaction<'a> {
     }
 
     fn delete_row(&mut self, table: TableIndex, key: &RowKey) {
+        self.delete_alone(table, key);
+        self.referrers(table, key, None);
+    }
+
+    fn delete_alone(&mut self, table: TableIndex, key: &RowKey) {
         self.tables[table.0].remove(key);
         let before = self.before(table, key);
         let relation = self.schema.relations[table.0].clone();
         self.changes.push(Change::Delete { relation, before });
-        self.referrers(table, key, None);
     }
 
     fn truncate(&mut self, table: TableIndex) {
@@ -112,7 +150,7 @@ impl<'a> Transaction<'a> {
     /// Rows that point at a key that went or changed follow, as their foreign keys say: the
     /// parent's event came first.
     fn referrers(&mut self, target: TableIndex, old: &RowKey, new: Option<&RowKey>) {
-        if !self.schema.enforced || old.len() != 1 {
+        if !self.checks || old.len() != 1 {
             return;
         }
         for table in self.schema.tables() {
@@ -177,6 +215,10 @@ impl<'a> Transaction<'a> {
             .zip(ends)
             .map(|(value, end)| if *end == target && *value == old[0] { new[0] } else { *value });
         let moved = moved.collect();
+        if self.tables[table.0].contains_key(&moved) {
+            // A row that points nowhere, from a session that checks nothing, is there already.
+            return self.delete_row(table, key);
+        }
         self.tables[table.0].remove(key);
         let before = self.before(table, key);
         self.put(table, key, &moved, before, row, row.clone());
@@ -258,7 +300,7 @@ impl<'a> Transaction<'a> {
     }
 
     fn target(&mut self, table: TableIndex) -> Option<i64> {
-        if !self.schema.enforced {
+        if !self.checks {
             return Some(self.rng.i64(0..KEYS));
         }
         let keys: Vec<i64> = self.tables[table.0].keys().map(|key| key[0]).collect();

@@ -15,7 +15,7 @@ use wal2graph::{
 };
 
 use super::{
-    faults::{Fault, believing_in_enforcement, take_others_along},
+    faults::{Fault, apply_without_sweep, take_others_along, take_references},
     schema::{Schema, Tables},
     traffic::{BLOCKS, Transaction},
 };
@@ -193,22 +193,38 @@ impl World {
             }
             _ => return Err(Refused),
         }
-        self.apply(statements);
+        let is_move = |statement: &Statement| matches!(statement, Statement::MoveNodes { .. });
+        let whole = advance.from.part.is_none() && advance.to.part.is_none();
+        let ride_along =
+            self.schema.enforced && settled && whole && !statements.iter().any(is_move);
+        self.apply(statements, ride_along);
         if settled && advance.to.part.is_none() {
             self.check_prefix(advance.to.lsn);
         }
         Ok(())
     }
 
-    pub fn apply(&mut self, statements: &[Statement]) {
-        let model = match self.fault {
-            Some(Fault::DetachDeleteForSoftReference) => {
-                believing_in_enforcement(&self.schema.model)
-            }
-            _ => (*self.schema.model).clone(),
+    /// `ride_along`: the source checks foreign keys at the end of each of its statements, and these are
+    /// whole transactions without key changes.
+    pub fn apply(&mut self, statements: &[Statement], ride_along: bool) {
+        let model = self.schema.model.clone();
+        let takes_references = match self.fault {
+            Some(Fault::DetachDeleteForSoftReference) => true,
+            Some(Fault::EnforcedReferencesRideAlong) => ride_along,
+            _ => false,
         };
         for statement in statements {
-            self.graph.memory.apply(&model, statement);
+            if let Statement::DropNodes { table, keys, .. } = statement
+                && takes_references
+            {
+                take_references(&mut self.graph.memory, &model, *table, keys);
+            }
+            match self.fault {
+                Some(Fault::SweepLeftOut) => {
+                    apply_without_sweep(&mut self.graph.memory, &model, statement);
+                }
+                _ => self.graph.memory.apply(&model, statement),
+            }
             if let Statement::MoveNodes { table, moves } = statement
                 && self.fault == Some(Fault::KeyChangeTakesOthersRelationships)
             {

@@ -4,7 +4,7 @@ use wal2graph::{
     graph::{
         Key, Model, Statement, TableIndex,
         model::{NodeShape, ReferenceBy, RelationshipKey, RelationshipShape, Shape},
-        statement::{Completeness, Known, NodeRow, Presence, Reach, RelationshipRow},
+        statement::{Beside, Completeness, Known, NodeRow, Presence, Reach, RelationshipRow},
     },
     value::Value,
 };
@@ -43,10 +43,10 @@ fn of_nodes(model: &Model, table: TableIndex, node: &NodeShape) -> Vec<Named> {
     let keys: Vec<Key> = (1..=3).map(|key| key_of(width, key)).collect();
     let moves = vec![(key_of(width, 1), key_of(width, 4)), (key_of(width, 2), key_of(width, 1))];
     let scan = Rule { scans: &["NodeByLabelScan", "SubtractionNodeByLabelsScan"], ..STEPS };
-    let drop = |ride_along| Statement::DropNodes { table, keys: keys.clone(), ride_along };
+    let drop = |beside| Statement::DropNodes { table, keys: keys.clone(), beside };
     let mut all = vec![
-        ("drop", drop(false), STEPS),
-        ("drop with enforced references", drop(true), STEPS),
+        ("drop", drop(Beside::Anybody), STEPS),
+        ("drop with nobody beside", drop(Beside::Nobody), STEPS),
         ("move", Statement::MoveNodes { table, moves }, STEPS),
         ("clear", Statement::ClearNodes { table, reach: Reach::All }, scan),
     ];
@@ -78,18 +78,18 @@ fn of_nodes(model: &Model, table: TableIndex, node: &NodeShape) -> Vec<Named> {
             all.push(("match from target", target, Rule { walks: &["p"], ..SWEEPS }));
             continue;
         }
-        for sweep in [false, true] {
-            let rows = from_owner.clone();
-            let remove = Statement::RemoveReferences { table, reference, sweep, rows };
-            all.push(("remove references", remove, Rule { walks: &["c", "p"], ..SWEEPS }));
-        }
+        let remove = Statement::RemoveReferences { table, reference, rows: from_owner };
+        all.push(("remove references", remove, Rule { walks: &["c", "p"], ..SWEEPS }));
         let rows: Vec<_> = keys.iter().map(|key| (key.clone(), target(1))).collect();
-        let replace = Statement::ReplaceReferences { table, reference, rows: rows.clone() };
-        // The second time it finds what the first has made, and sends its other texts.
-        for replace in [replace.clone(), replace] {
-            all.push(("replace references", replace, Rule { walks: &["c", "p"], ..SWEEPS }));
+        for beside in [Beside::Lanes, Beside::Anybody] {
+            let rows = rows.clone();
+            let replace = Statement::ReplaceReferences { table, reference, beside, rows };
+            // The second time it finds what the first has made, and sends its other texts.
+            for replace in [replace.clone(), replace] {
+                all.push(("replace references", replace, Rule { walks: &["c", "p"], ..SWEEPS }));
+            }
         }
-        for presence in [Presence::New, Presence::Unknown] {
+        for presence in [Presence::New, Presence::Unknown(Beside::Anybody)] {
             let rows = rows.clone();
             let add = Statement::AddReferences { table, reference, presence, rows };
             all.push(("add references", add, Rule { walks: &[], ..SWEEPS }));
@@ -127,7 +127,7 @@ fn of_joins(model: &Model, table: TableIndex, join: &RelationshipShape) -> Vec<N
             };
             let (known, rows) = (known.clone(), (1..=3).map(row).collect());
             // What is known of the relationships leaves out texts and adds none.
-            let presence = Presence::Unknown;
+            let presence = Presence::Unknown(Beside::Anybody);
             let upsert =
                 Statement::UpsertRelationships { table, known, completeness, presence, rows };
             all.push(("upsert", upsert, SWEEPS));

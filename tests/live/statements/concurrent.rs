@@ -8,7 +8,7 @@ use wal2graph::{
         Model, Statement, TableIndex,
         model::RelationshipKey,
         render,
-        statement::{Completeness, Known, NodeRow, Presence, RelationshipRow},
+        statement::{Beside, Completeness, Known, NodeRow, Presence, RelationshipRow},
     },
     neo4j::{Error, connect::Transaction, parameter},
     value::Value,
@@ -35,7 +35,7 @@ fn model(prefix: &str) -> Arc<Model> {
     Arc::new(Model {
         tables: vec![
             node(label("Parent"), &["id"], &["name"], vec![]),
-            node(label("Child"), &["id"], &[], vec![reference("PARENT", 0, false)]),
+            node(label("Child"), &["id"], &[], vec![reference("PARENT", 0)]),
             join(label("LINK"), 0, 0, own, &["weight"]),
         ],
     })
@@ -59,13 +59,18 @@ fn children() -> Statement {
 /// These children point at parent 1.
 fn refer(children: RangeInclusive<i64>) -> Statement {
     let rows = children.map(|id| (key(&[id]), key(&[1]))).collect();
-    Statement::AddReferences { table: CHILDREN, reference: 0, presence: Presence::Unknown, rows }
+    Statement::AddReferences {
+        table: CHILDREN,
+        reference: 0,
+        presence: Presence::Unknown(Beside::Anybody),
+        rows,
+    }
 }
 
 /// The references of the many become NULL.
 fn leave() -> Statement {
     let rows = (1..=MANY).map(|id| (key(&[id]), None)).collect();
-    Statement::RemoveReferences { table: CHILDREN, reference: 0, sweep: true, rows }
+    Statement::RemoveReferences { table: CHILDREN, reference: 0, rows }
 }
 
 async fn run(
@@ -176,7 +181,7 @@ fn link(id: i64, from: i64, to: i64) -> RelationshipRow {
 
 fn links(known: bool, rows: Vec<RelationshipRow>) -> Statement {
     let (known, completeness) = (Known([known].into()), Completeness::Complete);
-    let presence = Presence::Unknown;
+    let presence = Presence::Unknown(Beside::Anybody);
     Statement::UpsertRelationships { table: LINKS, known, completeness, presence, rows }
 }
 

@@ -53,9 +53,8 @@ async fn in_one_transaction_each(prefix: &str, batches: Vec<Vec<Event>>) {
     let model: Arc<Model> = Arc::new(soft(prefix));
     let real = Real::new(model.clone()).await;
     let mut memory = Memory::default();
-    let circumstances = Circumstances { whole_transactions: true, settled: true };
     for events in batches {
-        let statements = plan(&model, Mutations::fold(events), circumstances);
+        let statements = plan(&model, Mutations::fold(events), Circumstances::Settled);
         statements.iter().for_each(|statement| memory.apply(&model, statement));
         real.apply_as_one(&statements).await;
         assert_eq!(memory.contents(&model), real.contents().await);

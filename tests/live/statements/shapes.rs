@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use fastrand::Rng;
 use wal2graph::{
     graph::{
-        Cell, Event, Key, Model, Reference, Row, TableIndex,
+        Cell, Circumstances, Event, Key, Model, Reference, Row, TableIndex,
         model::{
             Direction, NodeShape, ReferenceBy, ReferenceShape, RelationshipKey, RelationshipShape,
             Shape, Table,
@@ -49,13 +49,12 @@ pub fn join(
     Table { name: kind, shape: Shape::Relationship(shape) }
 }
 
-pub fn reference(kind: &str, target: usize, enforced: bool) -> ReferenceShape {
+pub fn reference(kind: &str, target: usize) -> ReferenceShape {
     ReferenceShape {
         relationship_type: kind.to_owned(),
         direction: Direction::Outgoing,
         target: TableIndex(target),
         by: ReferenceBy::Key,
-        enforced,
     }
 }
 
@@ -66,20 +65,15 @@ pub fn soft(prefix: &str) -> Model {
             owner_properties: names(&["code"]),
             target_properties: names(&["code"]),
         },
-        ..reference("HAS_CODE", 1, false)
+        ..reference("HAS_CODE", 1)
     };
-    let incoming = ReferenceShape { direction: Direction::Incoming, ..reference("OWNS", 1, false) };
+    let incoming = ReferenceShape { direction: Direction::Incoming, ..reference("OWNS", 1) };
     let label = |name: &str| format!("{prefix}{name}");
     Model {
         tables: vec![
-            node(
-                label("A"),
-                &["id"],
-                &["plain", "wide"],
-                vec![reference("PARENT", 0, false), incoming],
-            ),
+            node(label("A"), &["id"], &["plain", "wide"], vec![reference("PARENT", 0), incoming]),
             node(label("B"), &["id"], &["wide", "code"], vec![]),
-            node(label("C"), &["id"], &["code", "wide"], vec![reference("A", 0, false), unique]),
+            node(label("C"), &["id"], &["code", "wide"], vec![reference("A", 0), unique]),
             join(label("AB"), 0, 1, RelationshipKey::Ends, &["plain", "wide"]),
             join(label("AA"), 0, 0, RelationshipKey::Ends, &[]),
             join(label("LINK"), 0, 1, RelationshipKey::Own(names(&["id"])), &["wide"]),
@@ -90,16 +84,10 @@ pub fn soft(prefix: &str) -> Model {
 /// Keys of two parts, and names that need quoting.
 pub fn composite(prefix: &str) -> Model {
     let label = |name: &str| format!("{prefix}{name}");
-    let incoming =
-        ReferenceShape { direction: Direction::Incoming, ..reference("has `it`", 0, false) };
+    let incoming = ReferenceShape { direction: Direction::Incoming, ..reference("has `it`", 0) };
     Model {
         tables: vec![
-            node(
-                label("X"),
-                &["part one", "zwei`"],
-                &["größe"],
-                vec![reference("SELF ref", 0, false)],
-            ),
+            node(label("X"), &["part one", "zwei`"], &["größe"], vec![reference("SELF ref", 0)]),
             node(label("Y"), &["id"], &["a b"], vec![incoming]),
             join(label("XY"), 0, 1, RelationshipKey::Ends, &["menge x"]),
             join(label("XX"), 0, 0, RelationshipKey::Own(names(&["k 1", "k`2"])), &["v"]),
@@ -107,19 +95,14 @@ pub fn composite(prefix: &str) -> Model {
     }
 }
 
-/// Enforced references only, beside one soft one.
-pub fn enforced(prefix: &str) -> Model {
+/// Tables that refer to one another in a row, the targets first.
+pub fn chain(prefix: &str) -> Model {
     let label = |name: &str| format!("{prefix}{name}");
     Model {
         tables: vec![
             node(label("P"), &["id"], &["plain"], vec![]),
-            node(label("Q"), &["id"], &["plain"], vec![reference("P", 0, true)]),
-            node(
-                label("S"),
-                &["id"],
-                &["plain"],
-                vec![reference("Q", 1, true), reference("LIKES", 0, false)],
-            ),
+            node(label("Q"), &["id"], &["plain"], vec![reference("P", 0)]),
+            node(label("S"), &["id"], &["plain"], vec![reference("Q", 1), reference("LIKES", 0)]),
         ],
     }
 }
@@ -134,33 +117,47 @@ pub fn insert(table: TableIndex, id: i64) -> Event {
     Event::Insert { table, key: key(&[id]), row: Row { properties, references: vec![] } }
 }
 
-/// Batches in which parents go before their children, with and without the shortcut.
-pub fn enforced_history() -> Vec<(Vec<Event>, bool)> {
-    let row = |references: &[i64]| Row {
+/// A row of the chain's table, by what it refers to.
+fn in_chain(table: usize, id: i64, references: &[i64]) -> Event {
+    let row = Row {
         properties: vec![Cell::Value(Value::Integer(1))],
         references: references.iter().map(|to| Reference::To(key(&[*to]))).collect(),
     };
-    let at = |table, id, references: &[i64]| Event::Insert {
-        table: TableIndex(table),
-        key: key(&[id]),
-        row: row(references),
-    };
-    let delete = |table, id| Event::Delete { table: TableIndex(table), key: key(&[id]) };
-    let all = vec![
-        at(0, 1, &[]),
-        at(0, 2, &[]),
-        at(1, 1, &[1]),
-        at(1, 2, &[2]),
-        at(2, 1, &[1, 1]),
-        at(2, 2, &[2, 1]),
-    ];
+    Event::Insert { table: TableIndex(table), key: key(&[id]), row }
+}
+
+fn delete(table: usize, id: i64) -> Event {
+    Event::Delete { table: TableIndex(table), key: key(&[id]) }
+}
+
+/// Two rows of each of the chain's tables.
+pub fn chain_rows() -> Vec<Event> {
     vec![
-        (all.clone(), true),
-        (vec![delete(0, 1), delete(1, 1), delete(2, 1)], true),
-        (vec![delete(2, 2)], true),
-        (all, false),
-        (vec![delete(0, 1), delete(1, 1), delete(2, 1)], false),
-        (vec![delete(0, 2), delete(1, 2), delete(2, 2)], false),
+        in_chain(0, 1, &[]),
+        in_chain(0, 2, &[]),
+        in_chain(1, 1, &[1]),
+        in_chain(1, 2, &[2]),
+        in_chain(2, 1, &[1, 1]),
+        in_chain(2, 2, &[2, 1]),
+    ]
+}
+
+/// Rows of the chain that others refer to.
+pub fn targets_deleted_and_inserted_again() -> Vec<Event> {
+    vec![delete(0, 1), in_chain(0, 1, &[]), delete(1, 2), in_chain(1, 2, &[2])]
+}
+
+/// Batches in which targets go before their owners, whoever writes meanwhile.
+pub fn chain_history() -> Vec<(Vec<Event>, Circumstances)> {
+    let of_one = |id| vec![delete(0, id), delete(1, id), delete(2, id)];
+    vec![
+        (chain_rows(), Circumstances::Settled),
+        (vec![delete(0, 1), delete(1, 1)], Circumstances::Settled),
+        (vec![delete(2, 1), delete(2, 2)], Circumstances::Settled),
+        (vec![delete(0, 2), delete(1, 2)], Circumstances::Settled),
+        (chain_rows(), Circumstances::Unsettled),
+        (of_one(1), Circumstances::Unsettled),
+        (of_one(2), Circumstances::Unsettled),
     ]
 }
 
