@@ -23,5 +23,5 @@ pub use cypher::{Parameter, Query, render};
 pub use fold::Mutations;
 pub use model::{Model, TableIndex};
 pub use mutation::{Cell, Event, Key, Reference, Row};
-pub use plan::{Circumstances, Pass, plan, plan_copied};
+pub use plan::{Circumstances, Pass, plan, plan_completed, plan_copied};
 pub use statement::Statement;

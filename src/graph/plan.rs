@@ -24,10 +24,9 @@
 //! placeholder. Whatever takes a relationship from a placeholder looks, in the same statement,
 //! whether it was the last one.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+mod copied;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::value::Value;
 
@@ -37,6 +36,8 @@ use super::{
     mutation::{Cell, Key, Reference, Row},
     statement::{Beside, Completeness, Known, NodeRow, Presence, RelationshipRow, Statement},
 };
+
+pub use copied::{Pass, plan_completed, plan_copied};
 
 /// What is known of a batch beyond its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +79,7 @@ pub fn plan(model: &Model, mutations: Mutations, circumstances: Circumstances) -
     let mut links = Links::default();
     for (table, mutations) in &nodes {
         refer(model, *table, mutations, circumstances, &mut links);
+        match_from_target(model, *table, mutations, &mut links);
     }
     let (mut of_nodes, mut of_joins, mut filled) = (Vec::new(), Vec::new(), Vec::new());
     for (table, mutations) in owners_first(model, &nodes) {
@@ -160,66 +162,6 @@ fn after_its_owners(
     }
 }
 
-/// The writes of copied rows: nodes in one pass, relationships in the other. `rows` have what the
-/// pass writes of them, and are unique by key.
-pub fn plan_copied(
-    model: &Model,
-    table: TableIndex,
-    pass: Pass,
-    rows: Vec<(Key, Row)>,
-) -> Vec<Statement> {
-    let rows = rows.into_iter().map(|(key, row)| (key, FoldedRow::inserted(row, None)));
-    let mutations = TableMutations { rows: rows.collect(), ..TableMutations::default() };
-    let mut statements = Vec::new();
-    match (&model.table(table).shape, pass) {
-        (Shape::Node(_), Pass::Nodes) => {
-            fill_nodes(table, mutations, Circumstances::Copy, &mut statements);
-        }
-        (Shape::Node(_), Pass::Relationships) => {
-            let mut links = Links::default();
-            refer(model, table, &mutations, Circumstances::Copy, &mut links);
-            statements
-                .extend([links.removals, links.additions, links.unique].into_iter().flatten());
-        }
-        (Shape::Relationship(_), Pass::Nodes) => {}
-        (Shape::Relationship(_), Pass::Relationships) => {
-            upsert_relationships(model, table, mutations, Circumstances::Copy, &mut statements);
-        }
-    }
-    statements
-}
-
-/// What a pass of a copy writes. All tables' nodes come first, because the end points of
-/// relationships are then found instead of made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Pass {
-    /// Nodes with their properties.
-    Nodes,
-    /// Relationships: those that rows own, and those that join rows are.
-    Relationships,
-}
-
-impl Pass {
-    /// The name that is stored with the progress.
-    pub fn name(self) -> &'static str {
-        match self {
-            Pass::Nodes => "nodes",
-            Pass::Relationships => "relationships",
-        }
-    }
-
-    /// The pass with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Pass::Nodes, Pass::Relationships].into_iter().find(|pass| pass.name() == name)
-    }
-}
-
-impl fmt::Display for Pass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 /// Statements about owned relationships, which wait until all nodes are written.
 #[derive(Default)]
 struct Links {
@@ -290,7 +232,7 @@ fn presence(folded: &FoldedRow, circumstances: Circumstances) -> Presence {
     }
 }
 
-/// The relationships that rows own, and those of others that look for their unique values.
+/// The relationships that rows own.
 fn refer(
     model: &Model,
     table: TableIndex,
@@ -310,7 +252,6 @@ fn refer(
             }
         }
     }
-    match_from_target(model, table, shape, mutations, links);
 }
 
 fn fill_nodes(
@@ -392,10 +333,10 @@ fn known_targets(mutations: &TableMutations, reference: usize) -> Vec<(Key, Opti
 fn match_from_target(
     model: &Model,
     table: TableIndex,
-    shape: &NodeShape,
     mutations: &TableMutations,
     links: &mut Links,
 ) {
+    let shape = model.node(table);
     for (owner, index, properties) in model.unique_references_to(table) {
         let rows: Vec<_> = mutations
             .rows

@@ -29,9 +29,7 @@ impl Selection {
     pub fn of_pass(mapping: &Mapping, table: TableIndex, pass: Pass) -> Self {
         let columns = mapping.columns(table);
         let is_node = matches!(mapping.model.table(table).shape, Shape::Node(_));
-        // Others refer to properties of these rows.
-        let is_matched = mapping.model.unique_references_to(table).next().is_some();
-        if pass == Pass::Nodes || !is_node || is_matched {
+        if pass == Pass::Nodes || !is_node {
             return Selection::all(columns);
         }
         let references = columns.references.iter().flat_map(|it| &it.slots);

@@ -10,8 +10,9 @@
 //! Why it is correct is said in [`crate::copy`]; this is the order of the steps that it rests on.
 //! Tables are locked against rewriting before the snapshot is taken, and their files are compared
 //! with the progress under that lock, so a chunk's blocks are those that the progress speaks of. All
-//! lanes of a turn read under the same snapshot, so no row comes to two of them: two writers that
-//! look for the same relationship at the same time would both miss it, and make it twice.
+//! lanes of a turn read under the same snapshot, so no row comes to two of them, and what a row owns
+//! is looked for from that row only: two writers that look for the same relationship at the same time
+//! would both miss it, and make it twice.
 
 mod lanes;
 
@@ -31,7 +32,7 @@ use tokio::{
 use crate::{
     checkpoint::Position,
     copy::{AppliedTransactions, Chunk, ChunkStep, Progress, Snapshot},
-    graph::{Key, Model, Pass, Row, Statement, TableIndex, plan_copied},
+    graph::{Key, Model, Pass, Row, Statement, TableIndex, plan_completed},
     lsn::Lsn,
 };
 
@@ -314,8 +315,7 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
                 return Ok(Turn::More);
             }
             let rows = lane.reader.by_key(table, &keys).await.map_err(CopyError::Read)?;
-            let mut statements = plan_copied(&self.model, table, Pass::Nodes, rows.clone());
-            statements.extend(plan_copied(&self.model, table, Pass::Relationships, rows));
+            let statements = plan_completed(&self.model, table, rows);
             let written = lane.writer.write_rows(held.position, statements).await;
             written.map_err(CopyError::Write)?;
             lane.reader.release().await.map_err(CopyError::Read)?;

@@ -96,7 +96,7 @@ impl ChunkReader for SimReader {
     async fn open(&mut self, table: TableIndex, pass: Pass, chunk: Chunk) -> Result<(), SimError> {
         let blocks = chunk.from_block..chunk.end_block.unwrap_or(u32::MAX);
         self.left = self.read(table, |_, block| in_range(&blocks, block));
-        if pass == Pass::Relationships && !self.needs_properties(table) {
+        if pass == Pass::Relationships && self.is_node(table) {
             let cells = self.left.iter_mut().flat_map(|(_, row)| &mut row.properties);
             cells.for_each(|cell| *cell = Cell::Unchanged);
         }
@@ -136,11 +136,8 @@ fn in_range(blocks: &Range<u32>, block: u32) -> bool {
 }
 
 impl SimReader {
-    /// Relationships are made of properties of these rows.
-    fn needs_properties(&self, table: TableIndex) -> bool {
-        let model = &self.world.lock().schema.model;
-        let is_join = matches!(model.table(table).shape, Shape::Relationship(_));
-        is_join || model.unique_references_to(table).next().is_some()
+    fn is_node(&self, table: TableIndex) -> bool {
+        matches!(self.world.lock().schema.model.table(table).shape, Shape::Node(_))
     }
 
     fn read(&self, table: TableIndex, wanted: impl Fn(&RowKey, u32) -> bool) -> Vec<(Key, Row)> {
@@ -168,7 +165,16 @@ impl ChunkWriter for SimWriter {
         statements: Vec<Statement>,
     ) -> Result<(), SimError> {
         let step = step.clone();
+        // It has begun: what other lanes commit from here on is not looked for again.
+        let seen = self.world.lock().graph.memory.clone();
         self.write(move |world| {
+            let mut statements = statements;
+            if world.fault == Some(Fault::CopyMatchesFromBothSides)
+                && step.pass == Pass::Relationships
+            {
+                statements.extend(world.match_from_targets(&step.table));
+            }
+            world.check_made_once(&seen, &statements);
             let range = world.graph.copy.iter_mut().find(|range| {
                 (&range.table, range.pass, range.part) == (&step.table, step.pass, step.part)
             });

@@ -30,6 +30,7 @@ pub enum Fault {
     DuplicatesByLsnOnly,
     IncompleteRowsNotReadAgain,
     SweepLeftOut,
+    CopyMatchesFromBothSides,
 }
 
 /// Every fault.
@@ -54,6 +55,7 @@ pub const ALL: &[Fault] = &[
     Fault::DuplicatesByLsnOnly,
     Fault::IncompleteRowsNotReadAgain,
     Fault::SweepLeftOut,
+    Fault::CopyMatchesFromBothSides,
 ];
 
 impl Fault {

@@ -1,7 +1,7 @@
 //! What survives a crash of ours: the server's log and slot, and the graph with its checkpoint.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -10,7 +10,11 @@ use wal2graph::{
     change::{Begin, Change, Commit, Timestamp},
     checkpoint::{Advance, Epoch, Position},
     copy::{Progress, ranges},
-    graph::{Pass, Statement, TableIndex, memory::Memory, model::Shape},
+    graph::{
+        Key, Pass, Statement, TableIndex,
+        memory::{Memory, NodeContent},
+        model::Shape,
+    },
     lsn::Lsn,
 };
 
@@ -234,6 +238,47 @@ impl World {
             }
         }
         self.graph.writes += 1;
+    }
+
+    /// A relationship is looked for without a lock. What another lane has committed since a
+    /// transaction looked, it would make again.
+    pub fn check_made_once(&mut self, seen: &Memory, statements: &[Statement]) {
+        let model = self.schema.model.clone();
+        let mut alone = seen.clone();
+        statements.iter().for_each(|statement| alone.apply(&model, statement));
+        let count = |memory: &Memory| memory.contents(&model).relationships;
+        let (before, made, there) = (count(seen), count(&alone), count(&self.graph.memory));
+        let of = |counts: &BTreeMap<_, usize>, one| counts.get(one).copied().unwrap_or(0);
+        let twice = made.iter().find(|(relationship, count)| {
+            let before = of(&before, relationship);
+            **count > before && of(&there, relationship) > before
+        });
+        if let Some((relationship, _)) = twice {
+            self.violate(format!("two lanes make {relationship:?}"));
+        }
+    }
+
+    /// What leads to the rows of a table by their unique columns, looked for from these.
+    pub fn match_from_targets(&self, name: &str) -> Vec<Statement> {
+        let model = &self.schema.model;
+        let named = model.iter().find(|(_, table)| table.name == name);
+        let (target, _) = named.expect("it is mapped");
+        let contents = self.graph.memory.contents(model);
+        let rows = |properties: &[String]| {
+            let label = &model.node(target).label;
+            let rows = contents.nodes.iter().filter(|node| node.labels.contains(label));
+            let value = |node: &NodeContent, names: &[String]| {
+                let values = names.iter().map(|name| node.properties.get(name).cloned());
+                values.collect::<Option<_>>().map(Key)
+            };
+            let key = |node| value(node, &model.node(target).key).expect("it has a key");
+            rows.map(|node| (key(node), value(node, properties))).collect()
+        };
+        let references = model.unique_references_to(target);
+        let statement = |(table, reference, properties): (TableIndex, usize, &[String])| {
+            Statement::MatchFromTarget { table, reference, rows: rows(properties) }
+        };
+        references.map(statement).collect()
     }
 
     /// Outside of copies the graph equals the tables at the checkpoint, always.

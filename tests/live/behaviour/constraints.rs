@@ -61,6 +61,31 @@ async fn a_row_that_goes_and_comes_back_keeps_the_relationship_of_its_child() {
     .await;
 }
 
+/// A plain foreign key is checked at the end of the statement, and a session in the role of a replica
+/// checks none: nothing is said of the children.
+#[tokio::test]
+async fn a_parent_that_is_deleted_and_inserted_again_keeps_its_children() {
+    let schema = "CREATE TABLE di_parents (id int PRIMARY KEY, name text); \
+        CREATE TABLE di_children (id int PRIMARY KEY, parent_id int NOT NULL REFERENCES di_parents); \
+        INSERT INTO di_parents VALUES (1, 'one'), (2, 'two'); \
+        INSERT INTO di_children VALUES (10, 1), (11, 1), (12, 2)";
+    let pipeline = Pipeline::new("again", schema).await;
+    pipeline.catch_up().await;
+    let children = |name: &str| {
+        format!(
+            "MATCH (c:DiChild)-[:PARENT]->(p:DiParent) WHERE p.name ENDS WITH '{name}' AND NOT p:_Placeholder \
+             WITH collect([c.id, p.id]) AS found MATCH (n:DiParent) WITH found, count(n) AS parents \
+             RETURN parents = 2 AND size(found) = 3 AND all(it IN found WHERE it IN [[10, 1], [11, 1], [12, 2]]) AS yes"
+        )
+    };
+    let statement = "WITH gone AS (DELETE FROM di_parents RETURNING *) \
+        INSERT INTO di_parents SELECT id, name || ' again' FROM gone";
+    after(&pipeline, statement, &children(" again")).await;
+    let unchecked = "BEGIN; SET LOCAL session_replication_role = replica; DELETE FROM di_parents; \
+        INSERT INTO di_parents VALUES (1, 'uno, restored'), (2, 'dos, restored'); COMMIT";
+    after(&pipeline, unchecked, &children(", restored")).await;
+}
+
 #[tokio::test]
 async fn a_cascade_sends_the_parent_first_and_leaves_nothing() {
     let schema = "CREATE TABLE cc_a (id int PRIMARY KEY); \

@@ -1,13 +1,13 @@
-//! Two writers at one placeholder, and join rows that move under their key's constraint.
+//! Two writers at one placeholder, two lanes at one reference, and join rows that move.
 
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use neo4rs::Query;
 use wal2graph::{
     graph::{
-        Model, Statement, TableIndex,
+        Cell, Key, Model, Pass, Reference, Row, Statement, TableIndex,
         model::RelationshipKey,
-        render,
+        plan_copied, render,
         statement::{Beside, Completeness, Known, NodeRow, Presence, RelationshipRow},
     },
     neo4j::{Error, connect::Transaction, parameter},
@@ -16,13 +16,16 @@ use wal2graph::{
 
 use super::{
     Real,
-    shapes::{join, key, node, reference},
+    shapes::{self, join, key, node, reference},
 };
 use crate::support;
 
 const PARENTS: TableIndex = TableIndex(0);
 const CHILDREN: TableIndex = TableIndex(1);
 const LINKS: TableIndex = TableIndex(2);
+/// Of [`shapes::by_code`].
+const CODES: TableIndex = TableIndex(0);
+const OWNERS: TableIndex = TableIndex(1);
 /// So many relationships that taking one no longer locks the node it points at.
 const MANY: i64 = 100;
 /// The pause between two looks whether a statement waits.
@@ -220,4 +223,48 @@ async fn a_moved_join_row_leaves_the_end_that_another_row_comes_to() {
     // The first leaves 2, a placeholder without another relationship; the second leads there.
     real.apply(&links(true, vec![link(1, 1, 3), link(2, 1, 2)])).await;
     assert_eq!(found("Comes").await, [[1, 1, 3, 10], [2, 1, 2, 20]]);
+}
+
+/// A row that was copied, with its unique value as a property, and as what it refers to.
+fn with_code(id: i64, code: i64, properties: usize, references: Vec<Reference>) -> (Key, Row) {
+    let mut cells = vec![Cell::Null; properties];
+    cells[properties - 1] = Cell::Value(Value::Integer(code));
+    (key(&[id]), Row { properties: cells, references })
+}
+
+/// One lane had the owner, another the target: both looked for the relationship before the other had
+/// committed.
+#[tokio::test]
+async fn two_lanes_of_a_copy_make_a_reference_to_a_unique_column_once() {
+    let model = Arc::new(shapes::by_code("Twice"));
+    let real = Real::new(model.clone()).await;
+    let rows = |table: TableIndex| {
+        let references = vec![Reference::To(key(&[5]))];
+        let references = if table == OWNERS { references } else { Vec::new() };
+        vec![with_code(1, 5, 1, references)]
+    };
+    let of = |table, pass| plan_copied(&model, table, pass, rows(table));
+    for statement in [CODES, OWNERS].into_iter().flat_map(|table| of(table, Pass::Nodes)) {
+        real.apply(&statement).await;
+    }
+    let (a, b) = (support::graph(), support::graph());
+    let mut owners = a.begin().await.unwrap();
+    for statement in of(OWNERS, Pass::Relationships) {
+        run(&mut owners, &model, statement).await.unwrap();
+    }
+    let (statements, shapes) = (of(CODES, Pass::Relationships), model.clone());
+    let targets = tokio::spawn(async move {
+        let mut transaction = b.begin().await.unwrap();
+        for statement in statements {
+            run(&mut transaction, &shapes, statement).await.unwrap();
+        }
+        transaction.commit().await.unwrap();
+    });
+    while !targets.is_finished() && !is_blocked("TwiceCode").await {
+        tokio::time::sleep(PAUSE).await;
+    }
+    owners.commit().await.unwrap();
+    targets.await.unwrap();
+    let made: usize = real.contents().await.relationships.values().sum();
+    assert_eq!(made, 1);
 }

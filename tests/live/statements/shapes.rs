@@ -95,6 +95,18 @@ pub fn composite(prefix: &str) -> Model {
     }
 }
 
+/// Owners that refer to a unique column of others.
+pub fn by_code(prefix: &str) -> Model {
+    let by = ReferenceBy::Unique {
+        owner_properties: names(&["code"]),
+        target_properties: names(&["code"]),
+    };
+    let of_code = ReferenceShape { by, ..reference("OF_CODE", 0) };
+    let code = node(format!("{prefix}Code"), &["id"], &["code"], vec![]);
+    let owner = node(format!("{prefix}Owner"), &["id"], &["code"], vec![of_code]);
+    Model { tables: vec![code, owner] }
+}
+
 /// Tables that refer to one another in a row, the targets first.
 pub fn chain(prefix: &str) -> Model {
     let label = |name: &str| format!("{prefix}{name}");
