@@ -1,8 +1,12 @@
 //! What the graph must have before the first row: constraints, indexes, and a server that can.
 //!
 //! Without its constraint a MERGE is a scan of the label, and two writers could make one key twice.
-//! Community Edition has everything needed: uniqueness constraints on nodes and relationships, and
-//! range indexes.
+//! Community Edition has everything needed: uniqueness constraints on nodes, and range indexes.
+//!
+//! The key of a join table's relationship is unique between its labels only: other join tables, and
+//! relationships of others, may have the same type and key. A constraint knows the type and nothing
+//! else, so it has an index, and that a key comes once is the writer's: all changes of a row come to
+//! one writer, in order.
 
 use std::collections::BTreeSet;
 
@@ -38,8 +42,8 @@ pub enum Entity {
     Relationship(String),
 }
 
-/// What the mapping needs: its keys are unique, and its unique references are indexed on both
-/// sides.
+/// What the mapping needs: its nodes' keys are unique, and its relationships' keys and both sides of
+/// its unique references are indexed.
 pub fn requirements(model: &Model) -> BTreeSet<Requirement> {
     let mut all = BTreeSet::new();
     for (_, table) in model.iter() {
@@ -47,7 +51,7 @@ pub fn requirements(model: &Model) -> BTreeSet<Requirement> {
             Shape::Relationship(shape) => {
                 if let RelationshipKey::Own(key) = &shape.key {
                     let entity = Entity::Relationship(shape.relationship_type.clone());
-                    all.insert(Requirement { entity, unique: true, properties: key.clone() });
+                    all.insert(Requirement { entity, unique: false, properties: key.clone() });
                 }
             }
             Shape::Node(node) => {
@@ -151,14 +155,19 @@ fn name_part(name: &String) -> String {
     part
 }
 
-/// Makes what is missing, and waits until it can be used. What exists already is left as it is.
-/// Returns what was made.
+/// Makes what is missing, and waits until it can be used. What exists already is left as it is, but
+/// for constraints that an earlier version made and that are no longer right. Returns what was made.
 ///
 /// `connection` needs a long answer limit: a constraint walks the existing data.
 pub async fn establish(
     connection: &Connection,
     requirements: &BTreeSet<Requirement>,
 ) -> Result<Vec<Requirement>, Error> {
+    for name in outdated(connection, requirements).await? {
+        let drop = format!("DROP CONSTRAINT {} IF EXISTS", quote(&name));
+        connection.run(Query::new(drop)).await?;
+        tracing::info!(name, "constraint of an earlier version dropped: an index takes its place");
+    }
     let missing = missing(connection, requirements).await?;
     for requirement in &missing {
         connection.run(Query::new(requirement.cypher())).await?;
@@ -188,6 +197,21 @@ pub async fn missing(
     let existing = existing(connection).await?;
     let is_missing = |it: &&Requirement| !existing.iter().any(|other| it.is_met_by(other));
     Ok(requirements.iter().filter(is_missing).cloned().collect())
+}
+
+/// The names of uniqueness constraints of ours on relationships: the type alone does not say whose
+/// a relationship is.
+async fn outdated(
+    connection: &Connection,
+    requirements: &BTreeSet<Requirement>,
+) -> Result<Vec<String>, Error> {
+    let text = "SHOW CONSTRAINTS YIELD name, type, entityType, labelsOrTypes, properties \
+         WHERE type ENDS WITH 'UNIQUENESS' AND entityType = 'RELATIONSHIP' \
+           AND name STARTS WITH 'wal2graph_unique_' \
+         RETURN name, false AS unique, entityType, labelsOrTypes, properties";
+    let rows = connection.rows(Query::new(text.to_owned())).await?;
+    let ours = |row: &&Row| requirement_of(row).is_some_and(|it| requirements.contains(&it));
+    Ok(rows.iter().filter(ours).filter_map(|row| row.get("name").ok()).collect())
 }
 
 async fn existing(connection: &Connection) -> Result<Vec<Requirement>, Error> {

@@ -76,9 +76,9 @@ pub fn upsert(
         }
         let none = format!(
             "WITH a, b, r OPTIONAL {} WITH a, b, r, y WHERE y IS NULL",
-            seek_own("y", join, layout.own)
+            seek_own(model, "y", join, layout.own)
         );
-        (seek_own("x", join, layout.own), none)
+        (seek_own(model, "x", join, layout.own), none)
     };
     let mut set = assignments("x", &join.properties, known, layout.values);
     set.extend(mark(join, completeness, false));
@@ -149,13 +149,16 @@ fn all(properties: &[String]) -> Known {
     Known(vec![true; properties.len()].into())
 }
 
-/// `MATCH ()-[x:Type {key}]->()`, by its index.
-pub fn seek_own(variable: &str, join: &RelationshipShape, first: usize) -> String {
+/// `MATCH (:From)-[x:Type {key}]->(:To)`, by its index. Relationships between other nodes may have the
+/// same type and key: those of another join table, and those that others made.
+pub fn seek_own(model: &Model, variable: &str, join: &RelationshipShape, first: usize) -> String {
     let own = own_key(join);
+    let relationship_type = quote(&join.relationship_type);
     format!(
-        "MATCH ()-[{variable}:{} {{{}}}]->() {}",
-        quote(&join.relationship_type),
+        "MATCH (:{})-[{variable}:{relationship_type} {{{}}}]->(:{}) {}",
+        quote(&model.node(join.from).label),
         columns(own, first),
+        quote(&model.node(join.to).label),
         hint(variable, &join.relationship_type, own)
     )
 }
@@ -170,7 +173,7 @@ fn reconnect(model: &Model, join: &RelationshipShape, layout: &Layout, beside: B
          {} {} {} {} \
          WITH x, s, e, a, b, properties(x) AS kept {} CREATE {} SET y = kept \
          WITH collect(DISTINCT s) AS starts, collect(DISTINCT e) AS ends {}",
-        seek_own("x", join, layout.own),
+        seek_own(model, "x", join, layout.own),
         differs("s", &from.key, 0),
         differs("e", &to.key, layout.to),
         merge("a", from, 0),
@@ -197,7 +200,8 @@ pub fn update(
         // Nothing came but the key.
         return None;
     }
-    let text = format!("UNWIND $rows[0] AS r {} SET {}", seek_own("x", join, 0), set.join(", "));
+    let text =
+        format!("UNWIND $rows[0] AS r {} SET {}", seek_own(model, "x", join, 0), set.join(", "));
     Some(Query::new(text, rows.into_iter().map(node_row)))
 }
 
@@ -216,7 +220,7 @@ pub fn drop(model: &Model, table: TableIndex, keys: Vec<Key>) -> Query {
 /// Finds the relationship `x` of a join row whose key is the row's first columns.
 pub fn row_match(model: &Model, join: &RelationshipShape) -> String {
     match join.key {
-        RelationshipKey::Own(_) => seek_own("x", join, 0),
+        RelationshipKey::Own(_) => seek_own(model, "x", join, 0),
         RelationshipKey::Ends => {
             let (from, to) = (model.node(join.from), model.node(join.to));
             format!("{} {} {}", seek("a", from, 0), seek("b", to, from.key.len()), between(join))

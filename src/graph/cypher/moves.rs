@@ -205,8 +205,8 @@ fn rename(model: &Model, join: &RelationshipShape) -> String {
         "{} OPTIONAL {} FOREACH (free IN CASE WHEN y IS NULL THEN [1] ELSE [] END | SET {}) \
          WITH x, y WHERE y IS NOT NULL WITH x, [startNode(x)] AS starts, [endNode(x)] AS ends {} \
          WITH starts, ends {}",
-        seek_own("x", join, 0),
-        seek_own("y", join, own.len()),
+        seek_own(model, "x", join, 0),
+        seek_own(model, "y", join, own.len()),
         set.join(", "),
         delete_joined("x", join),
         sweep_ends(model, join),

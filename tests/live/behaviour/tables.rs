@@ -86,3 +86,48 @@ async fn a_row_that_leaves_the_row_filter_goes_and_one_that_enters_it_comes() {
     let moved = "MATCH (t:RfThing) WITH t ORDER BY t.id RETURN collect(t.id) = [2, 4] AS yes";
     assert!(holds(moved).await, "the stream does");
 }
+
+/// Their rows have keys of their own, which may be equal: the type alone does not say whose a
+/// relationship is.
+#[tokio::test]
+async fn two_join_tables_of_one_type_keep_their_own_relationships() {
+    let schema = "CREATE TABLE jt_users (id int PRIMARY KEY); CREATE TABLE jt_bots (id int PRIMARY KEY); \
+        CREATE TABLE jt_groups (id int PRIMARY KEY); \
+        CREATE TABLE jt_user_groups (id int PRIMARY KEY, user_id int NOT NULL REFERENCES jt_users, \
+            group_id int NOT NULL REFERENCES jt_groups, since int); \
+        CREATE TABLE jt_bot_groups (id int PRIMARY KEY, bot_id int NOT NULL REFERENCES jt_bots, \
+            group_id int NOT NULL REFERENCES jt_groups, since int); \
+        INSERT INTO jt_users VALUES (1), (2); INSERT INTO jt_bots VALUES (1), (2); \
+        INSERT INTO jt_groups VALUES (7); \
+        INSERT INTO jt_user_groups VALUES (1, 1, 7, 2020), (2, 2, 7, 2020); \
+        INSERT INTO jt_bot_groups VALUES (1, 1, 7, 2021), (2, 2, 7, 2021)";
+    let pipeline = Pipeline::new("joins", schema).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wal2graph.yaml");
+    let join = |table: &str, column: &str, to: &str| {
+        format!(
+            "  public.{table}: {{relationship: {{type: JT_MEMBER, from: {{columns: [{column}], to: public.{to}}}, \
+             to: {{columns: [group_id], to: public.jt_groups}}}}}}\n"
+        )
+    };
+    let joins = [("jt_user_groups", "user_id", "jt_users"), ("jt_bot_groups", "bot_id", "jt_bots")];
+    let joins: String = joins.map(|(table, column, to)| join(table, column, to)).concat();
+    std::fs::write(&path, format!("tables:\n{joins}")).unwrap();
+    let path = path.to_str().unwrap();
+    let later = "INSERT INTO jt_user_groups VALUES (3, 1, 7, 2030); INSERT INTO jt_bot_groups VALUES (3, 1, 7, 2031); \
+        DELETE FROM jt_bot_groups WHERE id = 1";
+    for (sql, members) in [
+        ("", "[[1, 2020], [2, 2020], [1, 2021], [2, 2021]]"),
+        (later, "[[1, 2020], [2, 2020], [3, 2030], [2, 2021], [3, 2031]]"),
+    ] {
+        pipeline.sql.batch_execute(sql).await.unwrap();
+        let output = pipeline.output(&["run", "--until", "current", "-c", path]).await;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let expected = format!(
+            "MATCH (a)-[x:JT_MEMBER]->(:JtGroup) WITH collect([x.id, x.since]) AS found, \
+             count(CASE WHEN a:JtUser = (x.since % 10 = 0) THEN 1 END) AS right \
+             RETURN size(found) = size({members}) AND right = size(found) AND all(it IN {members} WHERE it IN found) AS yes"
+        );
+        assert!(holds(&expected).await, "{expected}");
+    }
+}

@@ -3,15 +3,14 @@
 use serde_json::Value as Json;
 
 /// Look-ups of single entities by an index, and what needs no look-up.
-const LEAVES: [&str; 10] = [
+const LEAVES: [&str; 9] = [
     "Argument",
     "Unwind",
     "EmptyRow",
     "NodeUniqueIndexSeek",
     "NodeUniqueIndexSeek(Locking)",
     "NodeIndexSeek",
-    "DirectedRelationshipUniqueIndexSeek",
-    "DirectedRelationshipUniqueIndexSeek(Locking)",
+    "DirectedRelationshipIndexSeek",
     "MergeUniqueNode",
     "MergeInto",
 ];

@@ -203,17 +203,39 @@ async fn found(prefix: &str) -> Vec<[i64; 4]> {
 }
 
 #[tokio::test]
-async fn a_relationship_is_made_again_under_its_keys_constraint() {
+async fn relationships_that_swap_their_ends_keep_what_they_have() {
     let real = Real::new(model("Again")).await;
     real.apply(&links(true, vec![link(1, 1, 2), link(2, 2, 3)])).await;
-    let twice = "MATCH (a:AgainParent {id: 1}) CREATE (a)-[:AgainLINK {id: 1}]->(a)";
-    let refused = real.connection.run(Query::new(twice.to_owned())).await;
-    assert!(matches!(refused, Err(Error::Data(_))), "the key is unique: {refused:?}");
-    // Both swap their ends; weights did not come, and stay.
+    // Weights did not come, and stay.
     let mut rows = vec![link(1, 2, 3), link(2, 1, 2)];
     rows.iter_mut().for_each(|row| row.values.clear());
     real.apply(&links(false, rows)).await;
     assert_eq!(found("Again").await, [[1, 2, 3, 10], [2, 1, 2, 20]]);
+}
+
+/// It was found by its type and key alone: an insert made nothing, and a delete took it.
+#[tokio::test]
+async fn a_relationship_of_others_with_the_type_and_key_of_ours_is_left_alone() {
+    let real = Real::new(model("Theirs")).await;
+    let theirs =
+        "CREATE (:TheirsRobot {theirs: 1})-[:TheirsLINK {id: 7, theirs: true}]->(:TheirsClub)";
+    real.connection.run(Query::new(theirs.to_owned())).await.unwrap();
+    let count = "MATCH (:TheirsRobot)-[x:TheirsLINK {id: 7, theirs: true}]->(:TheirsClub) \
+        WHERE x.weight IS NULL RETURN count(x) AS count";
+    let is_there = async || {
+        let rows = real.connection.rows(Query::new(count.to_owned())).await.unwrap();
+        rows[0].get::<i64>("count").unwrap() == 1
+    };
+    real.apply(&links(true, vec![link(7, 1, 2)])).await;
+    assert_eq!(found("Theirs").await, [[7, 1, 2, 70]]);
+    real.apply(&links(true, vec![link(7, 1, 3)])).await;
+    let moves = vec![(key(&[7]), key(&[8])), (key(&[8]), key(&[7]))];
+    real.apply(&Statement::MoveRelationships { table: LINKS, moves }).await;
+    assert_eq!(found("Theirs").await, [[7, 1, 3, 70]]);
+    assert!(is_there().await);
+    real.apply(&Statement::DropRelationships { table: LINKS, keys: vec![key(&[7])] }).await;
+    assert_eq!(found("Theirs").await, Vec::<[i64; 4]>::new());
+    assert!(is_there().await);
 }
 
 #[tokio::test]

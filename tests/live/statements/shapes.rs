@@ -77,6 +77,8 @@ pub fn soft(prefix: &str) -> Model {
             join(label("AB"), 0, 1, RelationshipKey::Ends, &["plain", "wide"]),
             join(label("AA"), 0, 0, RelationshipKey::Ends, &[]),
             join(label("LINK"), 0, 1, RelationshipKey::Own(names(&["id"])), &["wide"]),
+            // The same type and the same keys between other nodes.
+            join(label("LINK"), 2, 1, RelationshipKey::Own(names(&["id"])), &["wide"]),
         ],
     }
 }

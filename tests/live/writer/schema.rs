@@ -25,7 +25,7 @@ async fn what_is_missing_is_made_and_what_is_there_is_left() {
     let mut all = node("Writer `Schema`", true, &["a b", "c"]);
     all.append(&mut node("Writer `Schema`", false, &["d"]));
     all.append(&mut node("WriterSchemaForeign", true, &["id"]));
-    all.insert(requirement(relationship, true, &["_pk"]));
+    all.insert(requirement(relationship, false, &["_pk"]));
     for requirement in &all {
         let (kind, name) =
             (if requirement.unique { "CONSTRAINT" } else { "INDEX" }, requirement.name());
@@ -38,6 +38,36 @@ async fn what_is_missing_is_made_and_what_is_there_is_left() {
     assert_eq!(made.len(), 3, "{made:?}");
     assert_eq!(schema::establish(&graph.connection, &all).await.unwrap(), []);
     assert_eq!(schema::missing(&graph.connection, &all).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_label_and_a_relationship_type_may_have_one_name() {
+    let graph = Graph::new("WriterLink").await;
+    let mut all = node("WriterLink", true, &["id"]);
+    all.append(&mut node("WriterLink.a", true, &["id"]));
+    all.append(&mut node("WriterLink", false, &["a.id"]));
+    let relationship = Entity::Relationship("WriterLink".to_owned());
+    all.insert(requirement(relationship, false, &["id"]));
+    schema::establish(&graph.connection, &all).await.unwrap();
+    assert_eq!(schema::missing(&graph.connection, &all).await.unwrap(), []);
+}
+
+/// It knew the relationship's type only, and so refused what another join table has.
+#[tokio::test]
+async fn a_constraint_on_relationships_of_an_earlier_version_becomes_an_index() {
+    let graph = Graph::new("WriterEarlier").await;
+    let earlier = "CREATE CONSTRAINT `wal2graph_unique_WRITER_EARLIER.id` IF NOT EXISTS \
+        FOR ()-[e:WRITER_EARLIER]-() REQUIRE (e.id) IS UNIQUE";
+    graph.run(earlier).await;
+    let theirs = "CREATE CONSTRAINT writer_theirs IF NOT EXISTS \
+        FOR ()-[e:WRITER_THEIRS]-() REQUIRE (e.id) IS UNIQUE";
+    graph.run(theirs).await;
+    let of = |kind: &str| requirement(Entity::Relationship(kind.to_owned()), false, &["id"]);
+    let all = BTreeSet::from([of("WRITER_EARLIER"), of("WRITER_THEIRS")]);
+    let made = schema::establish(&graph.connection, &all).await.unwrap();
+    assert_eq!(made, [of("WRITER_EARLIER")], "theirs is an index too");
+    graph.run("UNWIND [1, 2] AS x CREATE (:WriterEarlier)-[:WRITER_EARLIER {id: 1}]->(:WriterEarlier)").await;
+    assert_eq!(schema::establish(&graph.connection, &all).await.unwrap(), []);
 }
 
 #[tokio::test]
