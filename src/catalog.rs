@@ -10,7 +10,7 @@
 
 use std::fmt;
 
-use crate::value::TypeFacts;
+use crate::value::{CaseFolding, TypeFacts};
 
 /// The user tables of a database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Catalog {
     pub tables: Vec<Table>,
     /// Every type that their columns have, and the types those are made of.
     pub types: Vec<TypeFacts>,
+    /// How the database folds case, if a column is `citext`.
+    pub case_folding: CaseFolding,
 }
 
 impl Catalog {
@@ -217,7 +219,7 @@ pub struct UniqueKey {
     pub name: String,
     /// Its columns, in order.
     pub columns: Vec<String>,
-    /// It is checked at once, row by row: not DEFERRABLE, and by equality.
+    /// It is checked at once, row by row: not DEFERRABLE.
     pub immediate: bool,
     /// It holds only for rows that satisfy a condition.
     pub partial: bool,
@@ -242,6 +244,8 @@ pub struct ForeignKey {
     pub deferrable: bool,
     /// It is known to hold for all rows: neither NOT VALID nor NOT ENFORCED.
     pub validated: bool,
+    /// Its last column is a PERIOD, which the referenced rows together cover: it is not equality.
+    pub period: bool,
 }
 
 /// What a foreign key does when the referenced row goes or changes.

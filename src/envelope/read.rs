@@ -267,7 +267,13 @@ fn object(
 fn is_textual(r#type: &Type) -> bool {
     matches!(
         r#type,
-        Type::Text(_) | Type::Json | Type::Composite(_) | Type::Hstore | Type::Unknown { .. }
+        Type::Text(_)
+            | Type::Json
+            | Type::Jsonb
+            | Type::Range { .. }
+            | Type::Composite(_)
+            | Type::Hstore
+            | Type::Unknown { .. }
     )
 }
 

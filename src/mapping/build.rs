@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::catalog::{Catalog, Column, Table, TableName};
-use crate::value::{NumericMode, Type, TypeCatalog};
+use crate::value::{Comparable, NumericMode, Type, TypeCatalog};
 
-use super::columns::{Form, MappedColumn, ReferenceColumns, Slot, TableColumns};
+use super::columns::{Form, MappedColumn, ReferenceColumns, Slot, TableColumns, comparable_name};
 use super::edit::{ColumnForm, NumericForm, TableEdit};
 use super::refusal::{Checked, Refusal};
 use super::resolve::{Resolved, unknown_column};
@@ -24,10 +24,11 @@ impl Types {
             NumericForm::Float => NumericMode::Float,
             NumericForm::Auto => NumericMode::Auto,
         };
-        Types { catalog: TypeCatalog::new(catalog.types.iter().cloned()), numeric }
+        let types = TypeCatalog::new(catalog.types.iter().cloned());
+        Types { catalog: types.with_case_folding(catalog.case_folding.clone()), numeric }
     }
 
-    /// What a column is read as, as the table's edits want it.
+    /// What a column's property is read as, as the table's edits want it.
     pub fn of(&self, table: &Table, edit: &TableEdit, name: &str) -> Checked<Type> {
         let column = table.column(name).ok_or_else(|| unknown_column(table, name))?;
         let exact = self.catalog.resolve(column.type_oid);
@@ -50,6 +51,54 @@ impl Types {
         }
         Ok(exact.with_numeric_mode(mode))
     }
+
+    /// What a column's values equal: its type in PostgreSQL, whatever becomes of them. Of a type
+    /// whose equality is not known, `types: {column: string}` says that it is the text's.
+    pub fn source(&self, table: &Table, edit: &TableEdit, name: &str) -> Checked<Type> {
+        let column = table.column(name).ok_or_else(|| unknown_column(table, name))?;
+        let exact = self.catalog.resolve(column.type_oid);
+        let as_text = edit.types.get(name) == Some(&ColumnForm::String);
+        let known = Comparable::of(&exact, &exact, false).is_ok();
+        Ok(if as_text && !known { Type::TEXT } else { exact })
+    }
+
+    /// How a column's values are compared; `needed_for` says who compares them.
+    pub fn comparable(
+        &self,
+        table: &Table,
+        edit: &TableEdit,
+        name: &str,
+        needed_for: impl Fn() -> String,
+    ) -> Checked<Comparable> {
+        let column = table.column(name).ok_or_else(|| unknown_column(table, name))?;
+        let source = self.source(table, edit, name)?;
+        let property = self.of(table, edit, name)?;
+        Comparable::of(&source, &property, is_whole(column)).map_err(|cause| {
+            let refusal = Refusal::Incomparable {
+                table: table.name.clone(),
+                column: name.to_owned(),
+                needed_for: needed_for(),
+                cause: cause.to_string(),
+            };
+            refusal.into()
+        })
+    }
+}
+
+impl Types {
+    /// The name of the property in which a column is compared.
+    pub fn compared_name(
+        &self,
+        table: &Table,
+        edit: &TableEdit,
+        column: &str,
+        form: &Comparable,
+    ) -> String {
+        let own = self.comparable(table, edit, column, String::new).ok();
+        let property = property_name(edit, column);
+        let serves = form.is_property() && own.as_ref() == Some(form);
+        if serves { property } else { comparable_name(&property) }
+    }
 }
 
 fn is_numeric(value_type: &Type) -> bool {
@@ -60,18 +109,36 @@ fn is_numeric(value_type: &Type) -> bool {
     }
 }
 
+/// The column is numeric(p, s) with no digits after the point.
+fn is_whole(column: &Column) -> bool {
+    /// What PostgreSQL adds to a modifier, and where the scale is in it: 11 bits with a sign.
+    const HEADER: i32 = 4;
+    const SCALE_BITS: i32 = 0x7ff;
+    const SCALE_SIGN: i32 = 0x400;
+    let scale = ((column.type_modifier - HEADER) & SCALE_BITS ^ SCALE_SIGN) - SCALE_SIGN;
+    column.type_modifier >= HEADER && scale <= 0
+}
+
 /// The name of a column's property.
 pub(super) fn property_name(edit: &TableEdit, column: &str) -> String {
     edit.properties.rename.get(column).map_or(column, String::as_str).to_owned()
 }
 
-/// The forms of properties that are compared with properties of other tables.
+/// The columns that references by unique values compare as properties, and how.
 #[derive(Default)]
-pub(super) struct Forms(BTreeMap<(TableName, String), Form>);
+pub(super) struct Forms(BTreeMap<(TableName, String), Compared>);
+
+/// How a column is compared as a property.
+#[derive(Default)]
+struct Compared {
+    /// Its own property serves.
+    as_property: bool,
+    /// What a property beside it holds.
+    beside: Option<Comparable>,
+}
 
 impl Forms {
-    /// A reference by unique values compares its columns pair by pair: both must be properties, in
-    /// one form each.
+    /// A reference by unique values compares its columns pair by pair, in one form each.
     pub fn compare(
         &mut self,
         types: &Types,
@@ -81,17 +148,18 @@ impl Forms {
     ) -> Checked<()> {
         for (column, target_column) in std::iter::zip(&reference.columns, &reference.target_columns)
         {
-            let target_type = types.of(target.0, target.1, target_column)?;
-            let form = Form::of_reference(&types.of(owner.0, owner.1, column)?, target_type);
-            let wanted = [(owner, column, form), (target, target_column, Form::Key)];
-            for ((table, edit), name, form) in wanted {
-                self.want(table, edit, name, form).map_err(|cause| Refusal::NotComparable {
-                    table: owner.0.name.clone(),
-                    relationship_type: relationship_type.to_owned(),
-                    column: column.clone(),
-                    target: target.0.name.clone(),
-                    target_column: target_column.clone(),
-                    cause,
+            let needed_for = || format!("relationship {relationship_type}");
+            let form = types.comparable(target.0, target.1, target_column, needed_for)?;
+            for ((table, edit), name) in [(target, target_column), (owner, column)] {
+                self.want(types, table, edit, name, &form).map_err(|cause| {
+                    Refusal::NotComparable {
+                        table: owner.0.name.clone(),
+                        relationship_type: relationship_type.to_owned(),
+                        column: column.clone(),
+                        target: target.0.name.clone(),
+                        target_column: target_column.clone(),
+                        cause,
+                    }
                 })?;
             }
         }
@@ -100,23 +168,35 @@ impl Forms {
 
     fn want(
         &mut self,
+        types: &Types,
         table: &Table,
         edit: &TableEdit,
         name: &str,
-        form: Form,
+        form: &Comparable,
     ) -> Result<(), String> {
-        let is_key = edit.key.iter().flatten().any(|key| key == name);
-        if !is_key && !is_property(edit, name) {
-            return Err(format!("{name:?} of {} is not a property", table.name));
-        }
+        let is_key = is_key(edit, name);
+        let own = types.comparable(table, edit, name, String::new).ok();
         let place = (table.name.clone(), name.to_owned());
-        let known = if is_key { Some(&Form::Key) } else { self.0.get(&place) };
-        if known.is_some_and(|known| *known != form) {
+        let compared = self.0.entry(place).or_default();
+        if own.as_ref() == Some(form) && form.is_property() {
+            if !is_key && !is_property(edit, name) {
+                return Err(format!("{name:?} of {} is not a property", table.name));
+            }
+            compared.as_property = true;
+            return Ok(());
+        }
+        let of_key = own.filter(|own| is_key && !own.is_property());
+        let known = of_key.as_ref().or(compared.beside.as_ref());
+        if known.is_some_and(|known| known != form) {
             return Err(format!("{name:?} of {} is compared as another type too", table.name));
         }
-        self.0.insert(place, form);
+        compared.beside = Some(form.clone());
         Ok(())
     }
+}
+
+fn is_key(edit: &TableEdit, name: &str) -> bool {
+    edit.key.iter().flatten().any(|key| key == name)
 }
 
 /// The file does not leave the column out.
@@ -151,31 +231,57 @@ impl<'a> Builder<'a> {
     /// The key's parts.
     pub fn key(&mut self) -> Checked<Vec<Slot>> {
         let names = self.edit.key.iter().flatten();
-        names.map(|name| self.slot(name, Form::Key, || "the key".to_owned())).collect()
+        let part = |name: &String| {
+            let form =
+                self.types.comparable(self.table, self.edit, name, || "the key".to_owned())?;
+            self.slot(name, Form::Compared(form), || "the key".to_owned())
+        };
+        names.map(part).collect()
     }
 
-    /// The other properties, of the columns that `wanted` admits unless the file names them.
-    pub fn properties(&mut self, wanted: impl Fn(&str) -> bool) -> Checked<Vec<Slot>> {
+    /// The other properties, of the columns that `wanted` admits unless the file names them. A key
+    /// that is compared by another property than its column's is `keeping` that one too.
+    pub fn properties(
+        &mut self,
+        keeping_key: bool,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Checked<Vec<Slot>> {
         let mut slots = Vec::new();
         for Column { name, .. } in &self.table.columns {
-            let is_key = self.edit.key.iter().flatten().any(|key| key == name);
-            let named = self.edit.properties.include.is_some();
-            if is_key || !is_property(self.edit, name) || !(named || wanted(name)) {
+            if is_key(self.edit, name) {
+                slots.extend(self.beside_key(name, keeping_key)?);
                 continue;
             }
+            let place = (self.table.name.clone(), name.clone());
+            let compared = self.forms.0.get(&place);
+            let named = self.edit.properties.include.is_some();
+            let kept = compared.is_some_and(|it| it.as_property) || named || wanted(name);
             match not_streamed(self.table, name) {
+                _ if !is_property(self.edit, name) || !kept => {}
                 Some(cause) if !named => {
                     let (table, column) = (self.table.name.clone(), name.clone());
                     self.warnings.push(Warning::ColumnNotStreamed { table, column, cause });
                 }
-                _ => {
-                    let place = (self.table.name.clone(), name.clone());
-                    let form = self.forms.0.get(&place).cloned().unwrap_or(Form::Property);
-                    slots.push(self.slot(name, form, || "`include`".to_owned())?);
-                }
+                _ => slots.push(self.slot(name, Form::Property, || "`include`".to_owned())?),
+            }
+            if let Some(form) = compared.and_then(|it| it.beside.clone()) {
+                slots.push(self.slot(name, Form::Compared(form), || "a reference".to_owned())?);
             }
         }
         Ok(slots)
+    }
+
+    /// The properties of a key column that are not part of the key.
+    fn beside_key(&mut self, name: &str, keeping: bool) -> Checked<Vec<Slot>> {
+        let needed_for = || "the key".to_owned();
+        let own = self.types.comparable(self.table, self.edit, name, needed_for)?;
+        let place = (self.table.name.clone(), name.to_owned());
+        let beside = self.forms.0.get(&place).and_then(|it| it.beside.clone());
+        let form = match own.is_property() {
+            true => beside.map(Form::Compared),
+            false => keeping.then_some(Form::Property),
+        };
+        form.map(|form| self.slot(name, form, needed_for)).into_iter().collect()
     }
 
     /// A use of a column.
@@ -208,15 +314,28 @@ impl<'a> Builder<'a> {
                 column_type: column.type_name.clone(),
             });
         }
-        let (name, type_oid) = (name.to_owned(), column.type_oid);
-        self.columns.push(MappedColumn { name, type_oid, value_type });
+        let source_type = self.types.source(self.table, self.edit, name)?;
+        let (property, type_oid) = (property_name(self.edit, name), column.type_oid);
+        let name = name.to_owned();
+        self.columns.push(MappedColumn { name, property, type_oid, source_type, value_type });
         Ok(Slot { column: self.columns.len() - 1, form })
+    }
+
+    /// The column that a slot reads.
+    pub fn column(&self, slot: &Slot) -> &MappedColumn {
+        &self.columns[slot.column]
     }
 
     /// The names of the slots' properties.
     pub fn names(&self, slots: &[Slot]) -> Vec<String> {
-        let columns = slots.iter().map(|slot| &self.columns[slot.column].name);
-        columns.map(|column| property_name(self.edit, column)).collect()
+        let name = |slot: &Slot| {
+            let MappedColumn { name, property, .. } = &self.columns[slot.column];
+            match &slot.form {
+                Form::Compared(form) => self.types.compared_name(self.table, self.edit, name, form),
+                Form::Property => property.clone(),
+            }
+        };
+        slots.iter().map(name).collect()
     }
 
     /// The table's plan.

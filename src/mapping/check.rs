@@ -32,9 +32,10 @@ pub(super) fn check_names(model: &Model, tables: &[TableColumns], refusals: &mut
             }
         }
         let column = |slot: &Slot| columns.column(slot).name.as_str();
-        names.extend(
-            properties.iter().map(|(name, slot)| (Named::Property, name.as_str(), column(slot))),
-        );
+        // A name that is not the column's property is one of ours.
+        let theirs =
+            properties.iter().filter(|(name, slot)| columns.column(slot).property == **name);
+        names.extend(theirs.map(|(name, slot)| (Named::Property, name.as_str(), column(slot))));
         for (what, name, source) in names {
             refusals.extend(check_name(columns, what, name, source));
         }

@@ -1,7 +1,7 @@
 //! How the columns of a table are read: which, as which types, into which places of a row event.
 
 use crate::catalog::TableName;
-use crate::value::Type;
+use crate::value::{Comparable, Type};
 
 /// How the rows of one mapped table are read. The copy selects `columns` in this order; the stream
 /// finds them by name.
@@ -30,14 +30,24 @@ impl TableColumns {
     }
 }
 
+/// The name of the property that holds what a column's values are compared by, where its own
+/// property does not serve. Its values are literals of the type that they are compared as.
+pub(super) fn comparable_name(property: &str) -> String {
+    format!("_key_{property}")
+}
+
 /// A column that is read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MappedColumn {
     /// Its name.
     pub name: String,
+    /// The name of its property.
+    pub property: String,
     /// Its type's object id when the mapping was made.
     pub type_oid: u32,
-    /// What its text is read as.
+    /// Its type, which decides what its values equal.
+    pub source_type: Type,
+    /// What its text is read as for its property.
     pub value_type: Type,
 }
 
@@ -55,17 +65,9 @@ pub struct Slot {
 pub enum Form {
     /// As the column's type says.
     Property,
-    /// So that values which PostgreSQL holds equal are equal.
-    Key,
-    /// As the key of another table would hold it, whose column has this type.
-    Reference(Type),
-}
-
-impl Form {
-    /// The form of a column of one type that refers to a column of another.
-    pub(super) fn of_reference(own: &Type, target: Type) -> Self {
-        if *own == target { Form::Key } else { Form::Reference(target) }
-    }
+    /// So that values which PostgreSQL holds equal are equal: as a key or unique column holds them,
+    /// the column itself or one that it refers to.
+    Compared(Comparable),
 }
 
 /// What a reference is read from.

@@ -16,12 +16,14 @@ use crate::graph::model::{
     Direction, Model, NodeShape, ReferenceBy, ReferenceShape, RelationshipKey, RelationshipShape,
     Shape, Table as GraphTable,
 };
+use crate::value::Comparable;
 
 use super::Mapping;
-use super::build::{Builder, Forms, Parts, Types, property_name};
+use super::build::{Builder, Forms, Parts, Types};
 use super::check::{check_labels, check_names, check_relationships};
 use super::columns::{Form, ReferenceColumns, TableColumns};
 use super::edit::{DirectionEdit, Edits, EndEdit, TableEdit};
+use super::ends::{check_end, check_values};
 use super::identity::check_key;
 use super::infer::{Inferred, infer, set};
 use super::refusal::{Checked, Refusal};
@@ -159,14 +161,16 @@ impl<'a> Compiler<'a> {
         let edit = builder.edit;
         let key = builder.key()?;
         let keep_references = self.edits.defaults.foreign_key_properties;
-        let properties = builder.properties(|name| {
+        let properties = builder.properties(true, |name| {
             let refers = |it: &Resolved<'_>| it.by_key && it.columns.iter().any(|it| it == name);
             keep_references || !resolved.iter().any(refers)
         })?;
         let mut references = Vec::new();
         let mut shapes = Vec::new();
         for (reference, wanted) in resolved.iter().zip(edit.relationships.iter().flatten()) {
-            references.push(self.reference(builder, &wanted.relationship_type, reference)?);
+            let read = self.reference(builder, &wanted.relationship_type, reference)?;
+            warn_of_time_zone(builder, reference, &read);
+            references.push(read);
             shapes.push(ReferenceShape {
                 relationship_type: wanted.relationship_type.clone(),
                 direction: match wanted.direction {
@@ -174,7 +178,7 @@ impl<'a> Compiler<'a> {
                     DirectionEdit::In => Direction::Incoming,
                 },
                 target: self.indexes[&reference.target.name],
-                by: self.reference_by(builder, reference),
+                by: self.reference_by(builder, reference)?,
             });
         }
         let shape = NodeShape {
@@ -201,6 +205,9 @@ impl<'a> Compiler<'a> {
             self.reference(builder, relationship_type, from)?,
             self.reference(builder, relationship_type, to)?,
         ];
+        for (end, read) in [from, to].into_iter().zip(&references) {
+            check_values(builder, end, read)?;
+        }
         let joined: Vec<&String> = from.columns.iter().chain(&to.columns).collect();
         let by_ends = set(&joined) == set(self.key(&builder.table.name));
         let (slots, key) = if by_ends {
@@ -211,7 +218,8 @@ impl<'a> Compiler<'a> {
             let names = builder.names(&slots);
             (slots, RelationshipKey::Own(names))
         };
-        let properties = builder.properties(|name| !joined.iter().any(|it| *it == name))?;
+        let properties =
+            builder.properties(!by_ends, |name| !joined.iter().any(|it| *it == name))?;
         let shape = RelationshipShape {
             relationship_type: relationship_type.to_owned(),
             from: self.indexes[&from.target.name],
@@ -232,26 +240,70 @@ impl<'a> Compiler<'a> {
         let mut slots = Vec::new();
         for (column, target_column) in std::iter::zip(&reference.columns, &reference.target_columns)
         {
-            let target_type = self.types.of(reference.target, target_edit, target_column)?;
-            let own_type = self.types.of(builder.table, builder.edit, column)?;
-            let form = Form::of_reference(&own_type, target_type);
-            slots.push(builder.slot(column, form, || format!("relationship {relationship_type}"))?);
+            let needed_for = || format!("relationship {relationship_type}");
+            let form =
+                self.types.comparable(reference.target, target_edit, target_column, needed_for)?;
+            self.check_pair(builder, relationship_type, reference, [column, target_column], &form)?;
+            slots.push(builder.slot(column, Form::Compared(form), needed_for)?);
         }
         Ok(ReferenceColumns { slots, constraint: reference.constraint.clone() })
     }
 
-    fn reference_by(&self, builder: &Builder<'_>, reference: &Resolved<'_>) -> ReferenceBy {
+    /// The columns hold values that can be compared, by equality that the graph has.
+    fn check_pair(
+        &self,
+        builder: &Builder<'_>,
+        relationship_type: &str,
+        reference: &Resolved<'_>,
+        [column, target_column]: [&str; 2],
+        form: &Comparable,
+    ) -> Checked<()> {
+        let ends = [(builder.table, column), (reference.target, target_column)];
+        let [own, target] = ends.map(|(table, name)| table.column(name));
+        let (Some(own), Some(target)) = (own, target) else { return Ok(()) };
+        let lax = ends.into_iter().zip([own, target]).find(|(_, column)| !column.deterministic);
+        if let Some(((culprit, name), _)) = lax {
+            return Err(Refusal::NondeterministicReference {
+                table: builder.table.name.clone(),
+                relationship_type: relationship_type.to_owned(),
+                culprit: culprit.name.clone(),
+                column: name.to_owned(),
+            }
+            .into());
+        }
+        let from = self.types.source(builder.table, builder.edit, column)?;
+        if !form.accepts(&from) {
+            return Err(Refusal::NoCommonForm {
+                table: builder.table.name.clone(),
+                relationship_type: relationship_type.to_owned(),
+                column: column.to_owned(),
+                column_type: own.type_name.clone(),
+                target: reference.target.name.clone(),
+                target_column: target_column.to_owned(),
+                target_type: target.type_name.clone(),
+            }
+            .into());
+        }
+        Ok(())
+    }
+
+    fn reference_by(
+        &self,
+        builder: &Builder<'_>,
+        reference: &Resolved<'_>,
+    ) -> Checked<ReferenceBy> {
         if reference.by_key {
-            return ReferenceBy::Key;
+            return Ok(ReferenceBy::Key);
         }
-        let target = &self.tables[&reference.target.name];
-        let names = |edit: &TableEdit, columns: &[String]| {
-            columns.iter().map(|column| property_name(edit, column)).collect()
-        };
-        ReferenceBy::Unique {
-            owner_properties: names(builder.edit, &reference.columns),
-            target_properties: names(target, &reference.target_columns),
+        let (target, edit) = (reference.target, &self.tables[&reference.target.name]);
+        let (mut owner_properties, mut target_properties) = (Vec::new(), Vec::new());
+        for (column, to) in std::iter::zip(&reference.columns, &reference.target_columns) {
+            let form = self.types.comparable(target, edit, to, String::new)?;
+            let name = |table, edit, column| self.types.compared_name(table, edit, column, &form);
+            owner_properties.push(name(builder.table, builder.edit, column));
+            target_properties.push(name(target, edit, to));
         }
+        Ok(ReferenceBy::Unique { owner_properties, target_properties })
     }
 
     /// The columns that references by unique values compare as properties, and in which form they
@@ -278,29 +330,19 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// Every end is a key that is always there.
-fn check_end(
-    table: &Table,
-    relationship_type: &str,
-    end: &Resolved<'_>,
-    key: &[String],
-) -> Checked<()> {
-    if !end.by_key {
-        return Err(Refusal::EndNotByKey {
-            table: table.name.clone(),
-            relationship_type: relationship_type.to_owned(),
-            columns: end.target_columns.clone(),
-            target: end.target.name.clone(),
-            key: key.to_vec(),
+/// Warns where what PostgreSQL holds equal depends on the session.
+fn warn_of_time_zone(builder: &mut Builder<'_>, reference: &Resolved<'_>, read: &ReferenceColumns) {
+    let pairs = std::iter::zip(&reference.columns, &reference.target_columns);
+    for (slot, (column, target_column)) in read.slots.iter().zip(pairs) {
+        let Form::Compared(form) = &slot.form else { continue };
+        if form.depends_on_time_zone(&builder.column(slot).source_type) {
+            builder.warnings.push(Warning::ComparedInUtc {
+                table: builder.table.name.clone(),
+                column: column.clone(),
+                target: reference.target.name.clone(),
+                target_column: target_column.clone(),
+            });
         }
-        .into());
-    }
-    match end.columns.iter().find(|column| !table.all_not_null(&[column])) {
-        Some(column) => {
-            let (table, column) = (table.name.clone(), column.clone());
-            Err(Refusal::NullableEnd { table, column }.into())
-        }
-        None => Ok(()),
     }
 }
 

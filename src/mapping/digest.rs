@@ -61,8 +61,7 @@ fn reading(columns: &TableColumns) -> Value {
         let column = columns.column(slot);
         let form = match &slot.form {
             Form::Property => json!("property"),
-            Form::Key => json!("key"),
-            Form::Reference(target) => json!(["reference", target.graph_type()]),
+            Form::Compared(with) => json!(["compared", with.name()]),
         };
         json!([column.name, column.value_type.graph_type(), form])
     };

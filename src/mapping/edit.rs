@@ -55,7 +55,8 @@ pub enum NumericForm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ColumnForm {
-    /// PostgreSQL's text, whatever the column's type.
+    /// PostgreSQL's text, whatever the column's type. Keys and references still compare as the
+    /// column's type does; where that is not known, equal values must always have the same text.
     String,
     /// The nearest Float. For `numeric` columns.
     Float,

@@ -42,11 +42,11 @@ pub(super) fn infer(catalog: &Catalog, edits: &Edits) -> Inferred {
     }
 }
 
-/// Each constraint once: a second one on the same columns to the same ones says nothing new. The
-/// strictest stays.
+/// Each constraint that is an equality, once: a second one on the same columns to the same ones
+/// says nothing new. The strictest stays.
 pub(super) fn foreign_keys(table: &Table) -> Vec<&ForeignKey> {
     let mut kept: Vec<&ForeignKey> = Vec::new();
-    for key in &table.foreign_keys {
+    for key in table.foreign_keys.iter().filter(|key| !key.period) {
         match kept.iter_mut().find(|other| pairs(other) == pairs(key) && other.target == key.target)
         {
             Some(other) if is_strict(key) && !is_strict(other) => *other = key,
@@ -170,7 +170,8 @@ impl<'a> Inference<'a> {
             let (columns, _) = self.in_key_order(end);
             EndEdit { columns, to: end.target.to_string(), to_columns: None }
         });
-        for key in foreign_keys(table) {
+        let of_period = table.foreign_keys.iter().filter(|key| key.period);
+        for key in foreign_keys(table).into_iter().chain(of_period) {
             if !ends.iter().any(|end| end.name == key.name) {
                 let constraint = key.name.clone();
                 self.warnings.push(Warning::JoinTableReference { table: name.clone(), constraint });
@@ -267,6 +268,11 @@ impl<'a> Inference<'a> {
 
     fn references(&mut self, table: &Table) -> Vec<ReferenceEdit> {
         let mut references = Vec::new();
+        for key in table.foreign_keys.iter().filter(|key| key.period) {
+            let (constraint, target) = (key.name.clone(), key.target.clone());
+            let table = table.name.clone();
+            self.warnings.push(Warning::PeriodReference { table, constraint, target });
+        }
         for key in foreign_keys(table) {
             let constraint = key.name.clone();
             let streamed = |name: &String| table.column(name).is_some_and(|it| table.streams(it));

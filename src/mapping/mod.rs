@@ -17,6 +17,7 @@ pub mod columns;
 mod compile;
 mod digest;
 pub mod edit;
+mod ends;
 mod identity;
 mod infer;
 pub mod naming;

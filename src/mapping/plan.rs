@@ -8,7 +8,7 @@ use crate::graph::Model;
 use crate::graph::model::{Direction, NodeShape, ReferenceBy, RelationshipKey, Shape};
 
 use super::Mapping;
-use super::columns::{Slot, TableColumns};
+use super::columns::{Form, Slot, TableColumns};
 use super::partitioned::DIFFERENCES;
 use super::refusal::Refusal;
 use super::warning::Warning;
@@ -54,6 +54,9 @@ pub struct PlannedProperty {
     /// What its values are in the graph.
     #[serde(rename = "type")]
     pub graph_type: String,
+    /// It is a property of wal2graph's: what the column's values are compared by, since its own
+    /// property does not tell which of them PostgreSQL holds equal.
+    pub comparable: bool,
 }
 
 /// A kind of relationship.
@@ -169,8 +172,16 @@ fn planned_properties(
 ) -> Vec<PlannedProperty> {
     let properties = names.iter().zip(slots).map(|(property, slot)| {
         let column = columns.column(slot);
-        let graph_type = column.value_type.graph_type();
-        PlannedProperty { property: property.clone(), column: column.name.clone(), graph_type }
+        let graph_type = match &slot.form {
+            Form::Property => column.value_type.graph_type(),
+            Form::Compared(form) => form.graph_type(),
+        };
+        PlannedProperty {
+            property: property.clone(),
+            column: column.name.clone(),
+            graph_type,
+            comparable: *property != column.property,
+        }
     });
     properties.collect()
 }
@@ -250,6 +261,9 @@ fn listed(properties: &[PlannedProperty]) -> String {
 impl fmt::Display for PlannedProperty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.property, self.graph_type)?;
+        if self.comparable {
+            return write!(f, " (what {} is compared by)", self.column);
+        }
         if self.property != self.column { write!(f, " (of {})", self.column) } else { Ok(()) }
     }
 }

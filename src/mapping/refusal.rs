@@ -107,6 +107,95 @@ pub enum Refusal {
         /// The column.
         column: String,
     },
+    /// References that PostgreSQL holds equal to a key would not be.
+    #[error(
+        "{table}: {relationship_type} compares column {column:?} of {culprit}, which has a \
+         nondeterministic collation: values that PostgreSQL holds equal would be different in the \
+         graph. Give the column a deterministic collation, or list the `relationships` of {table} \
+         without this one"
+    )]
+    NondeterministicReference {
+        /// The table that refers.
+        table: TableName,
+        /// The relationship's type.
+        relationship_type: String,
+        /// The table of the column.
+        culprit: TableName,
+        /// The column.
+        column: String,
+    },
+    /// Nothing says which values are equal.
+    #[error(
+        "{table}: {needed_for} compares column {column:?}, and it is {cause}: values that \
+         PostgreSQL holds equal could be different in the graph. {}",
+        fix_incomparable(.column, .needed_for)
+    )]
+    Incomparable {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+        /// What compares it.
+        needed_for: String,
+        /// Why not, after "it is".
+        cause: String,
+    },
+    /// A reference's column and its target's have types that are not compared.
+    #[error(
+        "{table}: {relationship_type} compares {column:?} ({column_type}) with {target_column:?} \
+         ({target_type}) of {target}, and the graph has no form in which equal values of both are \
+         equal. Give both columns one type, or list the `relationships` of {table} without this one"
+    )]
+    NoCommonForm {
+        /// The table that refers.
+        table: TableName,
+        /// The relationship's type.
+        relationship_type: String,
+        /// The referring column.
+        column: String,
+        /// Its type.
+        column_type: String,
+        /// What it refers to.
+        target: TableName,
+        /// The referenced column.
+        target_column: String,
+        /// Its type.
+        target_type: String,
+    },
+    /// The end of a join table may be a value that no key can be.
+    #[error(
+        "{table}: column {column:?} ({column_type}) may hold values that can be no key of {target} \
+         ({target_type}), and a relationship needs both ends. Give it the key's type, or give \
+         {table} a `label` to make it nodes, which may refer to nothing"
+    )]
+    EndOfOtherType {
+        /// The join table.
+        table: TableName,
+        /// The column.
+        column: String,
+        /// Its type.
+        column_type: String,
+        /// The end's table.
+        target: TableName,
+        /// The type of its key.
+        target_type: String,
+    },
+    /// A foreign key with PERIOD says that a time is covered, not that a key is equal.
+    #[error(
+        "{table}: {relationship_type} is made of the columns of foreign key {constraint}, which \
+         has a PERIOD: it holds when rows of {target} together cover the period, and no row need \
+         have an equal one. List the `relationships` of {table} without this one"
+    )]
+    PeriodReference {
+        /// The table that refers.
+        table: TableName,
+        /// The relationship's type.
+        relationship_type: String,
+        /// The constraint.
+        constraint: String,
+        /// What it refers to.
+        target: TableName,
+    },
     /// A reference that needs two rows in order, which partitions do not give.
     #[error(
         "{table}: its relationship {relationship_type} finds its target by unique columns that are not the key \
@@ -373,6 +462,17 @@ impl std::fmt::Display for Named {
             Named::Property => "property",
         })
     }
+}
+
+fn fix_incomparable(column: &str, needed_for: &str) -> String {
+    let other = match needed_for {
+        "the key" => "use another `key`, or leave the table out with `skip: true`",
+        _ => "list the `relationships` of the table that refers without this one",
+    };
+    format!(
+        "If equal values of this column always have the same text, say so with `types: \
+         {{{column}: string}}`; or {other}"
+    )
 }
 
 fn suggestion(nearest: &Option<String>) -> String {

@@ -6,6 +6,7 @@
 use std::fmt::{self, Write as _};
 
 use crate::catalog::{Catalog, Table};
+use crate::graph::model::{RelationshipKey, RelationshipShape, Shape};
 
 use super::Mapping;
 use super::edit::{ColumnForm, DirectionEdit, EndEdit, ReferenceEdit, TableEdit};
@@ -16,7 +17,7 @@ pub fn render_yaml(catalog: &Catalog, mapping: &Mapping) -> String {
     let mut yaml = String::new();
     let written = mapping.edits.tables.iter().try_for_each(|(name, edit)| {
         let table = catalog.tables.iter().find(|table| table.name.to_string() == *name);
-        write_table(&mut yaml, name, edit, table)
+        write_table(&mut yaml, name, edit, table, &compared(mapping, name))
     });
     let written = written.and_then(|()| write_left_out(&mut yaml, mapping));
     assert!(written.is_ok(), "writing to a String does not fail");
@@ -29,6 +30,7 @@ fn write_table(
     name: &str,
     edit: &TableEdit,
     table: Option<&Table>,
+    compared: &[String],
 ) -> fmt::Result {
     if let Some(comment) = table.and_then(|table| table.comment.as_deref()) {
         for line in comment.lines() {
@@ -43,6 +45,10 @@ fn write_table(
         writeln!(yaml, "    labels: {}", list(&edit.labels))?;
     }
     writeln!(yaml, "    key: {}", list(edit.key.as_deref().unwrap_or_default()))?;
+    if !compared.is_empty() {
+        let compared = compared.join(", ");
+        writeln!(yaml, "    # keys and references compare {}", one_line(&compared))?;
+    }
     write_properties(yaml, edit, table)?;
     if let Some(join) = &edit.relationship {
         writeln!(yaml, "    relationship:")?;
@@ -58,6 +64,25 @@ fn write_table(
             references.iter().try_for_each(|it| writeln!(yaml, "      - {}", reference(it)))
         }
     }
+}
+
+/// The columns of a table that are compared by another property than their own, with that.
+fn compared(mapping: &Mapping, table: &str) -> Vec<String> {
+    let index = mapping.tables.iter().position(|it| it.name.to_string() == table);
+    let Some(index) = index else { return Vec::new() };
+    let columns = &mapping.tables[index];
+    let (key, properties) = match &mapping.model.tables[index].shape {
+        Shape::Node(node) => (node.key.as_slice(), &node.properties),
+        Shape::Relationship(RelationshipShape {
+            key: RelationshipKey::Own(key),
+            properties,
+            ..
+        }) => (key.as_slice(), properties),
+        Shape::Relationship(RelationshipShape { properties, .. }) => (&[][..], properties),
+    };
+    let own = key.iter().zip(&columns.key).chain(properties.iter().zip(&columns.properties));
+    let beside = own.filter(|(name, slot)| columns.column(slot).property != **name);
+    beside.map(|(name, slot)| format!("{} by {name}", columns.column(slot).name)).collect()
 }
 
 fn write_properties(yaml: &mut String, edit: &TableEdit, table: Option<&Table>) -> fmt::Result {

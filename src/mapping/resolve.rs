@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::catalog::{Catalog, Table, TableName};
+use crate::catalog::{Catalog, ForeignKey, Table, TableName};
 
 use super::edit::TableEdit;
 use super::infer::{foreign_keys, pairs, set};
@@ -74,9 +74,18 @@ impl<'a> Resolver<'a> {
         let columns: Vec<String> = columns.collect();
         let wanted_pairs = std::iter::zip(&columns, &target_columns);
         let wanted_pairs = wanted_pairs.map(|(from, to)| (from.as_str(), to.as_str())).collect();
-        let constraint = foreign_keys(owner)
-            .into_iter()
-            .find(|key| key.target == target.name && pairs(key) == wanted_pairs);
+        let is_wanted = |key: &ForeignKey| key.target == target.name && pairs(key) == wanted_pairs;
+        let constraint = foreign_keys(owner).into_iter().find(|key| is_wanted(key));
+        let of_period = owner.foreign_keys.iter().find(|key| key.period && is_wanted(key));
+        if let (None, Some(key)) = (constraint, of_period) {
+            return Err(Refusal::PeriodReference {
+                table: owner.name.clone(),
+                relationship_type: wanted.relationship_type.to_owned(),
+                constraint: key.name.clone(),
+                target: target.name.clone(),
+            }
+            .into());
+        }
         let constraint = constraint.map(|key| key.name.clone());
         Ok(Resolved { target, columns, target_columns, by_key, constraint })
     }

@@ -6,7 +6,7 @@
 
 use crate::catalog::TableName;
 use crate::graph::{Cell, Key, Reference, Row};
-use crate::value::{KeyError, Value, normalise_key, normalise_key_as};
+use crate::value::Value;
 
 use super::columns::{Form, Slot, TableColumns};
 use super::notice::Counts;
@@ -32,9 +32,9 @@ impl RowReader<'_> {
         let part = |slot: &Slot| {
             let place = || (self.columns.name.clone(), self.columns.column(slot).name.clone());
             match cell(slot.column) {
-                Raw::Text(text) => self.comparable(slot, text).map_err(|source| {
+                Raw::Text(text) => self.comparable(slot, text).ok_or_else(|| {
                     let (table, column) = place();
-                    TranslateError::Key { table, column, source }
+                    TranslateError::NoKey { table, column }
                 }),
                 Raw::Null => {
                     let (table, column) = place();
@@ -57,7 +57,10 @@ impl RowReader<'_> {
         let properties = columns.properties.iter().map(|slot| match cell(slot.column) {
             Raw::Null => Cell::Null,
             Raw::Unchanged => Cell::Unchanged,
-            Raw::Text(text) => Cell::Value(self.property(slot, text)),
+            Raw::Text(text) => match slot.form {
+                Form::Property => Cell::Value(self.property(slot, text)),
+                Form::Compared(_) => self.comparable(slot, text).map_or(Cell::Null, Cell::Value),
+            },
         });
         let properties = properties.collect();
         let references = columns.references.iter().map(|it| self.reference(&it.slots, &cell));
@@ -66,13 +69,8 @@ impl RowReader<'_> {
     }
 
     fn property(&mut self, slot: &Slot, text: &[u8]) -> Value {
-        if slot.form != Form::Property
-            && let Ok(value) = self.comparable(slot, text)
-        {
-            return value;
-        }
         let conversion = self.columns.column(slot).value_type.parse(text);
-        if conversion.is_fallback() || slot.form != Form::Property {
+        if conversion.is_fallback() {
             self.counts[slot.column].fallback += 1;
         }
         conversion.into_value()
@@ -93,8 +91,8 @@ impl RowReader<'_> {
         for (slot, raw) in cells() {
             let Raw::Text(text) = raw else { unreachable!("neither NULL nor unchanged") };
             match self.comparable(slot, text) {
-                Ok(value) => values.push(value),
-                Err(_) => {
+                Some(value) => values.push(value),
+                None => {
                     self.counts[slot.column].no_target += 1;
                     return Reference::Null;
                 }
@@ -103,11 +101,12 @@ impl RowReader<'_> {
         Reference::To(Key(values.into()))
     }
 
-    fn comparable(&self, slot: &Slot, text: &[u8]) -> Result<Value, KeyError> {
-        let own = &self.columns.column(slot).value_type;
+    /// `None`: the value equals none of those that it is compared with.
+    fn comparable(&self, slot: &Slot, text: &[u8]) -> Option<Value> {
+        let column = self.columns.column(slot);
         match &slot.form {
-            Form::Property | Form::Key => normalise_key(own, text),
-            Form::Reference(target) => normalise_key_as(own, target, text),
+            Form::Property => Some(column.value_type.parse(text).into_value()),
+            Form::Compared(with) => with.value(&column.source_type, text),
         }
     }
 }
@@ -122,7 +121,7 @@ impl TranslateError {
             | TranslateError::KeyIsNull { table, .. }
             | TranslateError::KeyNotSent { table, .. }
             | TranslateError::NoOldRow { table }
-            | TranslateError::Key { table, .. } => table,
+            | TranslateError::NoKey { table, .. } => table,
         }
     }
 }

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use crate::catalog::TableName;
 use crate::change::{Before, Cell, Change, Relation, ReplicaIdentity};
 use crate::graph::{Event, Key, Row, TableIndex};
-use crate::value::KeyError;
 
 use super::notice::{Notice, Notices};
 use super::row::{Raw, RowReader};
@@ -94,15 +93,16 @@ pub enum TranslateError {
         /// The table.
         table: TableName,
     },
-    /// A value that can not be a key.
-    #[error("{table}: key column {column:?}: {source}")]
-    Key {
+    /// A join row whose end can be no row's key.
+    #[error(
+        "{table}: the value of {column:?} can be no key of the table that it refers to. Correct the \
+         row, or give the table a `label` to make it nodes, which may refer to nothing"
+    )]
+    NoKey {
         /// The table.
         table: TableName,
         /// The column.
         column: String,
-        /// Why.
-        source: KeyError,
     },
 }
 

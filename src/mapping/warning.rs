@@ -48,6 +48,36 @@ pub enum Warning {
         /// The constraint.
         constraint: String,
     },
+    /// A foreign key with PERIOD compares by more than equality.
+    #[error(
+        "{table}: foreign key {constraint} is no relationship, because it has a PERIOD: it holds \
+         when rows of {target} together cover the period, and no row need have an equal one"
+    )]
+    PeriodReference {
+        /// The table.
+        table: TableName,
+        /// The constraint.
+        constraint: String,
+        /// What it refers to.
+        target: TableName,
+    },
+    /// What PostgreSQL holds equal depends on the session.
+    #[error(
+        "{table}: a relationship compares {column:?} with {target_column:?} of {target}, of \
+         which one has a time zone and one has none: PostgreSQL compares them in the time zone of \
+         the session, wal2graph in UTC. Where your sessions use another TimeZone, the relationship \
+         leads to other rows or to placeholders: give both columns one type"
+    )]
+    ComparedInUtc {
+        /// The table.
+        table: TableName,
+        /// The referring column.
+        column: String,
+        /// What it refers to.
+        target: TableName,
+        /// The referenced column.
+        target_column: String,
+    },
     /// A column does not reach us.
     #[error("{table}: column {column:?} is not mapped: {cause}")]
     ColumnNotStreamed {
@@ -96,6 +126,8 @@ impl Warning {
             | Warning::ReferenceLeftOut { table, .. }
             | Warning::JoinTableReference { table, .. }
             | Warning::ReferenceNotStreamed { table, .. }
+            | Warning::PeriodReference { table, .. }
+            | Warning::ComparedInUtc { table, .. }
             | Warning::ColumnNotStreamed { table, .. }
             | Warning::RowFilter { table }
             | Warning::Partitioned { table }

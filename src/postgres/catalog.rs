@@ -9,6 +9,9 @@
 //! is asked for as `to_jsonb(row)`, where a column that is not there is NULL. All queries are read
 //! in one transaction, on one snapshot.
 
+mod folding;
+mod types;
+
 use std::collections::HashMap;
 
 use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
@@ -18,7 +21,7 @@ use crate::{
         Catalog, Column, ForeignKey, Publication, ReferentialAction, ReplicaIdentity, Table,
         TableKind, TableName, UniqueKey,
     },
-    value::{FieldFacts, TypeFacts, TypeKind},
+    value::{CaseFolding, TypeFacts},
 };
 
 /// Reads all user tables: ordinary ones, partitioned ones and partitions, but not the system's nor
@@ -39,12 +42,17 @@ pub async fn read(
     if let Some(publication) = publication {
         read_publication(&transaction, publication, &mut tables).await?;
     }
-    let types = read_types(&transaction).await?;
+    let types = types::read(&transaction).await?;
+    let is_citext = |facts: &TypeFacts| facts.name == "citext";
+    let case_folding = match types.iter().any(is_citext) {
+        true => folding::read(&transaction).await?,
+        false => CaseFolding::default(),
+    };
     transaction.commit().await?;
     let mut tables: Vec<Table> = tables.into_values().collect();
     tables.sort_by(|a, b| a.name.cmp(&b.name));
     add_up_partitions(&mut tables);
-    Ok(Catalog { tables, types })
+    Ok(Catalog { tables, types, case_folding })
 }
 
 /// The tables that are read, by object id.
@@ -158,8 +166,9 @@ async fn read_columns(
     Ok(())
 }
 
-/// Unique indexes on plain columns. INCLUDE columns come after the key's (`indnkeyatts`); an
-/// exclusion (WITHOUT OVERLAPS) compares by more than equality.
+/// Unique indexes on plain columns. INCLUDE columns come after the key's (`indnkeyatts`). One that
+/// is WITHOUT OVERLAPS (since PostgreSQL 18) is unique by equality too, for it admits no empty
+/// range, and PostgreSQL takes it as replica identity; other exclusions are not unique.
 async fn read_indexes(
     transaction: &Transaction<'_>,
     tables: &mut Tables,
@@ -167,7 +176,7 @@ async fn read_indexes(
     let query = format!(
         "{USER_TABLES}
         SELECT i.indrelid, ic.relname::text AS name, i.indisprimary AS primary_key,
-               i.indimmediate AND NOT i.indisexclusion AS immediate,
+               i.indimmediate AS immediate,
                i.indpred IS NOT NULL AS partial,
                i.indisreplident AND t.relreplident = 'i' AS identity, keys.columns
         FROM user_tables t
@@ -213,6 +222,7 @@ async fn read_foreign_keys(
         SELECT k.conrelid, k.conname::text AS name, k.confrelid, k.confdeltype::text AS on_delete,
                k.confupdtype::text AS on_update, k.condeferrable AS deferrable,
                k.convalidated AS validated,
+               COALESCE((pg_catalog.to_jsonb(k) ->> 'conperiod')::bool, false) AS period,
                own.columns, target.columns AS target_columns
         FROM user_tables t
         JOIN pg_catalog.pg_constraint k
@@ -244,6 +254,7 @@ async fn read_foreign_keys(
             on_update: action(row.try_get("on_update")?),
             deferrable: row.try_get("deferrable")?,
             validated: row.try_get("validated")?,
+            period: row.try_get("period")?,
         });
     }
     Ok(())
@@ -292,81 +303,6 @@ async fn read_publication(
         };
     }
     Ok(())
-}
-
-/// The columns' types and all they are made of: elements, bases, fields.
-async fn read_types(
-    transaction: &Transaction<'_>,
-) -> Result<Vec<TypeFacts>, tokio_postgres::Error> {
-    let query = format!(
-        "{USER_TABLES},
-        used AS (SELECT oid FROM reached),
-        fields AS (
-            SELECT a.attrelid, pg_catalog.array_agg(a.attname::text ORDER BY a.attnum) AS names,
-                   pg_catalog.array_agg(a.atttypid ORDER BY a.attnum) AS types
-            FROM pg_catalog.pg_attribute a
-            WHERE a.attnum > 0 AND NOT a.attisdropped GROUP BY a.attrelid
-        )
-        SELECT t.oid, n.nspname::text AS schema, t.typname::text AS name,
-               t.typdelim::text AS delimiter,
-               t.typtype::text AS kind, t.typbasetype AS base, t.typelem AS element,
-               t.typinput = 'pg_catalog.array_in'::pg_catalog.regproc AS is_array,
-               COALESCE(f.names, '{{}}') AS field_names, COALESCE(f.types, '{{}}') AS field_types
-        FROM used
-        JOIN pg_catalog.pg_type t ON t.oid = used.oid
-        JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-        LEFT JOIN fields f ON t.typtype = 'c' AND f.attrelid = t.typrelid
-        ORDER BY t.oid"
-    );
-    let query = query.replacen("WITH user_tables", "WITH RECURSIVE user_tables", 1);
-    let query = query.replacen("used AS", &format!("{REACHED_TYPES}, used AS"), 1);
-    let rows = transaction.query(&query, &[]).await?;
-    rows.iter().map(type_facts).collect()
-}
-
-/// From the columns' types down, through arrays, domains and row types.
-const REACHED_TYPES: &str = "
-    reached (oid) AS (
-        SELECT a.atttypid FROM user_tables t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid
-        WHERE a.attnum > 0 AND NOT a.attisdropped
-        UNION
-        SELECT part.oid
-        FROM reached
-        JOIN pg_catalog.pg_type t ON t.oid = reached.oid
-        CROSS JOIN LATERAL (
-            SELECT t.typelem WHERE t.typelem <> 0
-            UNION ALL SELECT t.typbasetype WHERE t.typbasetype <> 0
-            UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a
-            WHERE t.typrelid <> 0 AND a.attrelid = t.typrelid
-              AND a.attnum > 0 AND NOT a.attisdropped
-        ) AS part (oid)
-    )";
-
-fn type_facts(row: &Row) -> Result<TypeFacts, tokio_postgres::Error> {
-    let kind = match row.try_get("kind")? {
-        "d" => TypeKind::Domain { base: row.try_get("base")? },
-        "e" => TypeKind::Enum,
-        "r" => TypeKind::Range,
-        "m" => TypeKind::Multirange,
-        "p" => TypeKind::Pseudo,
-        "c" => {
-            let names: Vec<String> = row.try_get("field_names")?;
-            let types: Vec<u32> = row.try_get("field_types")?;
-            let fields = names.into_iter().zip(types);
-            let fields = fields.map(|(name, type_oid)| FieldFacts { name, type_oid });
-            TypeKind::Composite { fields: fields.collect() }
-        }
-        _ if row.try_get("is_array")? => TypeKind::Array { element: row.try_get("element")? },
-        _ => TypeKind::Base,
-    };
-    let delimiter: &str = row.try_get("delimiter")?;
-    Ok(TypeFacts {
-        oid: row.try_get("oid")?,
-        schema: row.try_get("schema")?,
-        name: row.try_get("name")?,
-        delimiter: delimiter.chars().next().unwrap_or(','),
-        kind,
-    })
 }
 
 /// A partitioned table has no rows or pages of its own: its partitions' are its.

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! text --read--> items --+-- one dimension, no NULL, all of one storable type --> List
-//!                        +-- anything else --> JSON text
+//!    |                   +-- anything else --> JSON text
+//!    +-- bounds --> PostgreSQL's own text
 //! ```
 //!
 //! A list property is homogeneous and holds neither NULL nor a list, so the other arrays are JSON.
-//! Bounds are left out of both: a list counts from 0.
+//! Neither has bounds. An array that does not count from 1 keeps them as its text, and is counted
+//! as a fallback.
 
 use std::borrow::Cow;
 use std::mem::discriminant;
@@ -29,7 +31,7 @@ pub enum Item<'a> {
 }
 
 pub(super) fn parse(element: &Type, delimiter: char, text: &str) -> Conversion {
-    let Some(items) = read(text, delimiter) else {
+    let Some(items) = read(text, delimiter).filter(|_| !has_bounds(text)) else {
         return parse::text_form(text);
     };
     if let Type::Unknown { .. } = element {
@@ -95,18 +97,25 @@ fn one_number_type(values: &[Value], texts: &[&str]) -> Vec<Value> {
 
 /// The elements of an array's text, without its bounds; `None` if it is malformed.
 pub fn read(text: &str, delimiter: char) -> Option<Vec<Item<'_>>> {
-    let mut reader = Reader { rest: without_bounds(text)?, delimiter };
+    let mut reader = Reader { rest: split_bounds(text)?.1, delimiter };
     let items = reader.array(MAX_DIMENSIONS)?;
     reader.rest.is_empty().then_some(items)
 }
 
-fn without_bounds(text: &str) -> Option<&str> {
-    if !text.starts_with('[') {
-        return Some(text);
+/// The array does not count from 1: PostgreSQL writes bounds only then.
+pub(super) fn has_bounds(text: &str) -> bool {
+    text.starts_with('[')
+}
+
+/// `[0:1]=` of an array that has bounds, and what follows.
+pub(super) fn split_bounds(text: &str) -> Option<(&str, &str)> {
+    if !has_bounds(text) {
+        return Some(("", text));
     }
-    let (bounds, rest) = text.split_once("]=")?;
-    let is_bound = |byte: u8| byte.is_ascii_digit() || b"[]:-".contains(&byte);
-    bounds.bytes().all(is_bound).then_some(rest)
+    let end = text.find("]=")? + "]=".len();
+    let (bounds, rest) = text.split_at(end);
+    let is_bound = |byte: u8| byte.is_ascii_digit() || b"[]:-=".contains(&byte);
+    bounds.bytes().all(is_bound).then_some((bounds, rest))
 }
 
 struct Reader<'a> {

@@ -10,7 +10,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::types::{CaseFolding, Field, NumericMode, TextKind, Type};
+use super::CaseFolding;
+use super::types::{Field, NumericMode, TextKind, Type};
 
 /// How deep types are followed. PostgreSQL has no limit of its own; real schemas use two or three.
 const MAX_DEPTH: usize = 32;
@@ -49,9 +50,17 @@ pub enum TypeKind {
     /// An enum.
     Enum,
     /// A range.
-    Range,
+    Range {
+        /// `rngsubtype`.
+        subtype: u32,
+        /// Its bounds are compared by the subtype's own order and a deterministic collation.
+        ordinary: bool,
+    },
     /// A multirange.
-    Multirange,
+    Multirange {
+        /// The object id of its ranges' type.
+        range: u32,
+    },
     /// A composite type, or the row type of a table.
     Composite {
         /// Its attributes in order, without dropped ones.
@@ -68,6 +77,8 @@ pub struct FieldFacts {
     pub name: String,
     /// `atttypid`.
     pub type_oid: u32,
+    /// Equal texts are equal bytes. False only under a nondeterministic collation.
+    pub deterministic: bool,
 }
 
 /// The types that are known, by object id.
@@ -107,13 +118,24 @@ impl TypeCatalog {
             return unknown();
         };
         match &facts.kind {
-            TypeKind::Base => extension(&facts.name, self.case_folding).unwrap_or_else(unknown),
+            TypeKind::Base => extension(&facts.name, &self.case_folding).unwrap_or_else(unknown),
             TypeKind::Array { element } => Type::Array {
                 element: Box::new(self.resolve_within(*element, depth)),
                 delimiter: self.types.get(element).map_or(facts.delimiter, |it| it.delimiter),
             },
             TypeKind::Domain { base } => self.resolve_within(*base, depth),
-            TypeKind::Enum | TypeKind::Range | TypeKind::Multirange => Type::TEXT,
+            TypeKind::Enum => Type::named(&format!("{}.{}", facts.schema, facts.name)),
+            TypeKind::Range { ordinary: false, .. } => Type::incomparable(&format!(
+                "{}.{}, a range that compares by a collation or an operator class of its own",
+                facts.schema, facts.name
+            )),
+            TypeKind::Range { subtype, .. } => {
+                range_of(self.resolve_within(*subtype, depth), false)
+            }
+            TypeKind::Multirange { range } => match self.resolve_within(*range, depth) {
+                Type::Range { element, .. } => Type::Range { element, multi: true },
+                other => other,
+            },
             TypeKind::Composite { fields } => Type::Composite(self.fields(fields, depth)),
             TypeKind::Pseudo => unknown(),
         }
@@ -122,9 +144,25 @@ impl TypeCatalog {
     fn fields(&self, fields: &[FieldFacts], depth: usize) -> Arc<[Field]> {
         let resolved = fields.iter().map(|field| Field {
             name: field.name.clone(),
-            r#type: self.resolve_within(field.type_oid, depth),
+            r#type: match self.resolve_within(field.type_oid, depth) {
+                resolved if field.deterministic => resolved,
+                resolved => loosely_compared(resolved),
+            },
         });
         resolved.collect()
+    }
+}
+
+/// The same type under a nondeterministic collation.
+fn loosely_compared(r#type: Type) -> Type {
+    match r#type {
+        Type::Array { element, delimiter } => {
+            Type::Array { element: Box::new(loosely_compared(*element)), delimiter }
+        }
+        Type::Text(_) => {
+            Type::incomparable("composite, and one of its fields has a nondeterministic collation")
+        }
+        other => other,
     }
 }
 
@@ -145,20 +183,69 @@ fn built_in(oid: u32) -> Option<Type> {
         1184 => Type::TimestampTz,
         1186 => Type::Interval,
         1266 => Type::TimeTz,
-        114 | 3802 => Type::Json,
+        114 => Type::Json,
+        3802 => Type::Jsonb,
         600 => Type::Point,
-        // "char", name, text, varchar, bpchar's relatives and xml.
-        18 | 19 | 25 | 1043 | 142 => Type::TEXT,
-        // int2vector, oidvector; regproc and its family; tid, xid, cid, xid8, pg_lsn, snapshots.
-        22 | 30 | 24 | 2202..=2206 | 3734 | 3769 | 4089 | 4096 | 4191 => Type::TEXT,
-        27..=29 | 5069 | 3220 | 2970 | 5038 | 1033 | 1790 => Type::TEXT,
-        // lseg, path, box, polygon, line, circle; inet family; money; bit and varbit.
-        601..=604 | 628 | 718 | 650 | 869 | 774 | 829 | 790 | 1560 | 1562 => Type::TEXT,
-        // tsvector, tsquery, gtsvector, jsonpath; ranges; multiranges.
-        3614 | 3615 | 3642 | 4072 => Type::TEXT,
-        3904 | 3906 | 3908 | 3910 | 3912 | 3926 | 4451 | 4532..=4536 => Type::TEXT,
-        _ => return None,
+        // "char", name, text, varchar.
+        18 | 19 | 25 | 1043 => Type::TEXT,
+        869 => Type::Text(TextKind::Inet),
+        650 => Type::Text(TextKind::Cidr),
+        3904 | 3926 => range_of(Type::Integer, false),
+        3906 => range_of(Type::Numeric(NumericMode::Exact), false),
+        3908 => range_of(Type::Timestamp, false),
+        3910 => range_of(Type::TimestampTz, false),
+        3912 => range_of(Type::Date, false),
+        4451 | 4536 => range_of(Type::Integer, true),
+        4532 => range_of(Type::Numeric(NumericMode::Exact), true),
+        4533 => range_of(Type::Timestamp, true),
+        4534 => range_of(Type::TimestampTz, true),
+        4535 => range_of(Type::Date, true),
+        _ => return text_forms(oid),
     })
+}
+
+/// PostgreSQL's own types whose value is their text, by object id.
+fn text_forms(oid: u32) -> Option<Type> {
+    let comparable = match oid {
+        22 | 30 => "integers",
+        27 => "tid",
+        28 => "xid",
+        29 => "cid",
+        5069 => "xid8",
+        2970 | 5038 => "snapshot",
+        3220 => "pg_lsn",
+        1033 => "aclitem",
+        1790 => "refcursor",
+        774 => "macaddr8",
+        829 => "macaddr",
+        790 => "money",
+        // bit and varbit, which PostgreSQL compares with each other.
+        1560 | 1562 => "bit",
+        3614 => "tsvector",
+        3642 => "gtsvector",
+        _ => "",
+    };
+    let incomparable = match oid {
+        142 => "xml, which has no equality",
+        // regproc and its family.
+        24 | 2202..=2206 | 3734 | 3769 | 4089 | 4096 | 4191 => {
+            "the name of an object, which changes when the object is renamed"
+        }
+        // lseg, path, box, polygon; line, circle.
+        601..=604 | 628 | 718 => "geometry, whose equality is not its text's",
+        3615 => "tsquery, whose equality is not its text's",
+        4072 => "jsonpath, which has no equality",
+        _ => "",
+    };
+    match (comparable, incomparable) {
+        ("", "") => None,
+        ("", why) => Some(Type::incomparable(why)),
+        (name, _) => Some(Type::named(name)),
+    }
+}
+
+fn range_of(element: Type, multi: bool) -> Type {
+    Type::Range { element: Box::new(element), multi }
 }
 
 /// Arrays of PostgreSQL's own types: array's object id, element's object id.
@@ -189,15 +276,20 @@ fn built_in_array(oid: u32) -> Option<Type> {
 }
 
 /// Base types of the extensions people use. They live in any schema, under these names.
-fn extension(name: &str, case_folding: CaseFolding) -> Option<Type> {
+fn extension(name: &str, case_folding: &CaseFolding) -> Option<Type> {
     Some(match name {
-        "citext" => Type::Text(TextKind::CaseInsensitive(case_folding)),
+        "citext" => Type::Text(TextKind::CaseInsensitive(case_folding.clone())),
         "hstore" => Type::Hstore,
         "geometry" | "geography" => Type::Geometry,
         "vector" | "halfvec" => Type::Vector,
-        "sparsevec" | "ltree" | "lquery" | "ltxtquery" | "cube" | "seg" | "semver" => Type::TEXT,
-        "ean13" | "isbn" | "isbn13" | "ismn" | "ismn13" | "issn" | "issn13" | "upc" => Type::TEXT,
-        "box2d" | "box3d" | "roaringbitmap" => Type::TEXT,
+        "sparsevec" | "ltree" => Type::named(name),
+        "ean13" | "isbn" | "isbn13" | "ismn" | "ismn13" | "issn" | "issn13" | "upc" => {
+            Type::named(name)
+        }
+        "lquery" | "ltxtquery" | "cube" | "seg" | "semver" | "box2d" | "box3d"
+        | "roaringbitmap" => {
+            Type::incomparable(&format!("{name}, whose equality is not its text's"))
+        }
         _ => return None,
     })
 }

@@ -46,13 +46,15 @@ fn write_value(r#type: &Type, text: &str, out: &mut String) -> bool {
         Type::Integer | Type::Real | Type::Double | Type::Numeric(_) => {
             Some(write_number(text, out))
         }
-        Type::Json | Type::Vector => is_json(text).then(|| {
+        Type::Json | Type::Jsonb | Type::Vector => is_json(text).then(|| {
             out.push_str(text);
             true
         }),
         Type::Hstore | Type::Composite(_) => write_object(r#type, text, out),
         Type::Array { element, delimiter } => {
-            array::read(text, *delimiter).map(|items| write_items(element, &items, out))
+            // What counts from elsewhere than 1 stays PostgreSQL's text: JSON has no bounds.
+            let items = array::read(text, *delimiter).filter(|_| !array::has_bounds(text));
+            items.map(|items| write_items(element, &items, out))
         }
         Type::Unknown { .. } => None,
         _ => {
@@ -75,10 +77,7 @@ fn write_object(r#type: &Type, text: &str, out: &mut String) -> Option<bool> {
 }
 
 fn write_composite(fields: &[Field], text: &str, out: &mut String) -> Option<bool> {
-    let values = read_composite(text)?;
-    if values.len() != fields.len() {
-        return None;
-    }
+    let values = read_composite(text, fields.len())?;
     let mut expected = true;
     let named: Vec<_> = fields.iter().zip(values).collect();
     write_list(&named, ['{', '}'], out, |(field, value), out| {
@@ -107,8 +106,8 @@ fn write_hstore(text: &str, out: &mut String) -> Option<()> {
     Some(())
 }
 
-/// The fields of `(a,"b ""c""",)`: nothing at all between commas is NULL.
-fn read_composite(text: &str) -> Option<Vec<Option<Cow<'_, str>>>> {
+/// The `count` fields of `(a,"b ""c""",)`: nothing at all between commas is NULL.
+pub(super) fn read_composite(text: &str, count: usize) -> Option<Vec<Option<Cow<'_, str>>>> {
     let mut rest = text.strip_prefix('(')?;
     let mut values = Vec::new();
     loop {
@@ -119,9 +118,11 @@ fn read_composite(text: &str) -> Option<Vec<Option<Cow<'_, str>>>> {
             _ => rest = after.strip_prefix(',')?,
         }
     }
-    // `()` is the value of a type without fields.
-    let empty = text == "()";
-    Some(if empty { Vec::new() } else { values })
+    // `()` is the value of a type without fields, or a NULL in the only one.
+    if count == 0 && text == "()" {
+        values.clear();
+    }
+    (values.len() == count).then_some(values)
 }
 
 fn read_field(text: &str) -> Option<(Option<Cow<'_, str>>, &str)> {

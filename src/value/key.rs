@@ -1,207 +1,140 @@
-//! Keys: what PostgreSQL calls equal is one value here.
+//! Keys: what PostgreSQL calls equal is one value here, and what it calls different is two.
+//!
+//! ```text
+//! key column  --Comparable::of-->  Comparable: the property itself, or a canonical text beside it
+//! any column  --value(from, text)-->  the value that an equal key has
+//! ```
 //!
 //! A reference finds its target by value, and the two texts may differ: `1.00` may refer to `1.0`,
-//! `ab` to `ab   `, `Foo` to `foo`. Both sides go through the same function before they meet.
+//! `ab` to `ab   `, `Foo` to `foo`. What decides is the column's type in PostgreSQL, not what its
+//! property becomes.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::types::{CaseFolding, NumericMode, TextKind, Type};
-use super::{Conversion, Duration, Float, Value, array, numeric, parse, temporal};
+use super::Value;
+use super::canonical::{Texts, canonical, canonical_bytes, texts};
+use super::convert::{convert, converts, loses};
+use super::types::{NumericMode, TextKind, Type};
 
-const DAYS_PER_MONTH: i64 = 30;
-const SECONDS_PER_DAY: i64 = 86_400;
+/// How the values of a key column, or of a column that references compare, are told apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Comparable {
+    /// The column's type.
+    r#type: Type,
+    /// What the property holds, where that compares as PostgreSQL does; else the values are compared
+    /// by their canonical text.
+    property: Option<Type>,
+}
 
-/// Why a value is no key.
+/// Why values can not be compared in the graph as PostgreSQL does: goes on after "it is".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
-    /// NaN.
-    #[error(
-        "the key holds NaN, which never equals itself in Neo4j, so its node could not be found \
-         again: choose another key for this table or leave such rows out"
-    )]
-    NotANumber,
-    /// A reference of another type than its target, whose value the target cannot have.
-    #[error(
-        "the reference's value ({from}) cannot be a value of its target's key ({to}): no row has \
-         it. Correct the row or the mapping of this reference"
-    )]
-    Unconvertible {
-        /// The reference's type in the graph.
-        from: String,
-        /// The target's type in the graph.
-        to: String,
-    },
-}
+#[error("{0}")]
+pub struct Incomparable(String);
 
-/// The value of a key column: equal values for all texts that PostgreSQL's `=` calls equal. It is
-/// also what the key property holds.
-///
-/// `numeric` is without trailing zeros, `char(n)` without padding, `citext` in lower case, an
-/// interval in seconds (`1 mon` = `30 days`), a float without a negative zero, a `real` with the
-/// digits it has as `double precision`. What has no value of its type (`infinity`) is its text
-/// form, as in [`Type::parse`]. Numbers inside of `jsonb`, ranges and composite values stay as they
-/// are written.
-pub fn normalise_key(r#type: &Type, text: &[u8]) -> Result<Value, KeyError> {
-    match std::str::from_utf8(text) {
-        Ok(text) => key(r#type, text).map(Conversion::into_value),
-        Err(_) => Ok(Value::Bytes(Bytes::copy_from_slice(text))),
-    }
-}
-
-/// The value of a reference's column of type `from` to a key column of type `to`: what
-/// [`normalise_key`] gives for an equal key.
-pub fn normalise_key_as(from: &Type, to: &Type, text: &[u8]) -> Result<Value, KeyError> {
-    if from == to {
-        return normalise_key(to, text);
-    }
-    let unconvertible = || KeyError::Unconvertible { from: from.graph_type(), to: to.graph_type() };
-    let text = std::str::from_utf8(text).map_err(|_| unconvertible())?;
-    // Keys of both float types are doubles; a text is read at the precision it was written with.
-    let read_as = match (from, to) {
-        (Type::Real, Type::Double) => from,
-        (Type::Double | Type::Integer | Type::Numeric(_), Type::Real) => &Type::Double,
-        _ => to,
-    };
-    match key(read_as, &convert(from, to, text))? {
-        Conversion::Mapped(value) => Ok(value),
-        Conversion::Fallback(value) if from.is_temporal() && to.is_temporal() => Ok(value),
-        Conversion::Fallback(_) => Err(unconvertible()),
-    }
-}
-
-/// The text that a value of `from` has as a `to`.
-fn convert<'a>(from: &Type, to: &Type, text: &'a str) -> Cow<'a, str> {
-    match (from, to) {
-        (Type::Numeric(_), _) | (Type::Real | Type::Double, Type::Integer) => {
-            numeric::normalise(text).unwrap_or(Cow::Borrowed(text))
-        }
-        (Type::Boolean, Type::Text(_)) => match text {
-            "t" => Cow::Borrowed("true"),
-            _ => Cow::Borrowed("false"),
-        },
-        (Type::Text(TextKind::Padded), Type::Text(_)) => Cow::Borrowed(text.trim_end_matches(' ')),
-        (Type::Text(_), Type::Boolean) => match text.trim() {
-            "true" => Cow::Borrowed("t"),
-            "false" => Cow::Borrowed("f"),
-            other => Cow::Borrowed(other),
-        },
-        (Type::Text(_), Type::Text(_)) => Cow::Borrowed(text),
-        (Type::Text(_), _) => Cow::Borrowed(text.trim()),
-        (Type::Date, Type::Timestamp) => before_era(text, " 00:00:00"),
-        (Type::Date, Type::TimestampTz) => before_era(text, " 00:00:00+00"),
-        (Type::Timestamp, Type::TimestampTz) => before_era(text, "+00"),
-        _ => Cow::Borrowed(text),
-    }
-}
-
-/// Puts `suffix` behind a date or timestamp, but before its ` BC`.
-fn before_era<'a>(text: &'a str, suffix: &str) -> Cow<'a, str> {
-    match text.strip_suffix(" BC") {
-        _ if text.ends_with("infinity") => Cow::Borrowed(text),
-        Some(date) => Cow::Owned(format!("{date}{suffix} BC")),
-        None => Cow::Owned(format!("{text}{suffix}")),
-    }
-}
-
-fn key(r#type: &Type, text: &str) -> Result<Conversion, KeyError> {
-    match r#type {
-        Type::Real => float_key(text.parse().ok().map(|real: f32| real.into()), text),
-        Type::Double => float_key(parse::float(text).map(|double| double.0), text),
-        Type::Numeric(mode) => Ok(numeric_key(*mode, text)),
-        Type::Text(kind) => Ok(text_key(*kind, text)),
-        Type::Interval => Ok(interval_key(text)),
-        Type::Array { element, delimiter } => array_key(element, *delimiter, text),
-        _ => Ok(r#type.parse_str(text)),
-    }
-}
-
-fn float_key(float: Option<f64>, text: &str) -> Result<Conversion, KeyError> {
-    match float {
-        Some(float) if float.is_nan() => Err(KeyError::NotANumber),
-        // The sum with zero has no negative zero.
-        Some(float) => Ok(Conversion::Mapped(Value::Float(Float(float + 0.0)))),
-        None => Ok(parse::text_form(text)),
-    }
-}
-
-/// Never rounded, in no mode: two keys must not become one.
-fn numeric_key(mode: NumericMode, text: &str) -> Conversion {
-    let Some(number) = numeric::normalise(text) else {
-        // PostgreSQL's numeric NaN equals itself, and so does its text.
-        return match text {
-            "NaN" | "Infinity" | "-Infinity" => Conversion::Mapped(Value::String(text.to_owned())),
-            _ => parse::text_form(text),
+impl Comparable {
+    /// Of a column of type `r#type` whose property is read as `property`. `whole` says that the
+    /// column holds whole numbers only: numeric(p, 0).
+    pub fn of(r#type: &Type, property: &Type, whole: bool) -> Result<Comparable, Incomparable> {
+        let serves = match (texts(r#type).map_err(Incomparable)?, r#type) {
+            (Texts::Same, _) => true,
+            // A Float is rounded.
+            (Texts::Differ, Type::Numeric(_)) => {
+                whole && *property != Type::Numeric(NumericMode::Float)
+            }
+            (Texts::Differ, _) => false,
         };
-    };
-    let integer = || number.parse().ok().map(Value::Integer);
-    let float = || numeric::exact_float(&number).map(Value::Float);
-    let value = match mode {
-        NumericMode::Exact => None,
-        NumericMode::Float => float(),
-        NumericMode::Auto => integer().or_else(float),
-    };
-    Conversion::Mapped(value.unwrap_or_else(|| Value::String(number.into_owned())))
-}
-
-fn text_key(kind: TextKind, text: &str) -> Conversion {
-    let string = match kind {
-        TextKind::Plain => text.to_owned(),
-        TextKind::Padded => text.trim_end_matches(' ').to_owned(),
-        TextKind::CaseInsensitive(CaseFolding::Ascii) => text.to_ascii_lowercase(),
-        TextKind::CaseInsensitive(CaseFolding::Unicode) => text.chars().map(lower_case).collect(),
-        TextKind::Uuid => match uuid(text) {
-            Some(uuid) => uuid,
-            None => return parse::text_form(text),
-        },
-    };
-    Conversion::Mapped(Value::String(string))
-}
-
-/// Character by character, as PostgreSQL's `lower` does: no final sigma, and of the two characters
-/// that a dotted capital I would become only the `i`.
-fn lower_case(character: char) -> char {
-    character.to_lowercase().next().unwrap_or(character)
-}
-
-/// A UUID with or without hyphens and braces, in either case, in PostgreSQL's form.
-fn uuid(text: &str) -> Option<String> {
-    let inner = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(text);
-    let digits: String = inner.chars().filter(|&character| character != '-').collect();
-    if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
+        let property = serves.then(|| property.clone());
+        Ok(Comparable { r#type: r#type.clone(), property })
     }
-    let digits = digits.to_ascii_lowercase();
-    let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| &digits[range]);
-    Some(parts.join("-"))
-}
 
-/// PostgreSQL compares intervals with months of 30 days and days of 24 hours.
-fn interval_key(text: &str) -> Conversion {
-    let total = |duration: Duration| {
-        let days = duration.months.checked_mul(DAYS_PER_MONTH)?.checked_add(duration.days)?;
-        let seconds = days.checked_mul(SECONDS_PER_DAY)?.checked_add(duration.seconds)?;
-        Some(Duration { months: 0, days: 0, seconds, ..duration })
-    };
-    match temporal::interval(text).and_then(total) {
-        Some(duration) => Conversion::Mapped(Value::Duration(duration)),
-        None => parse::text_form(text),
+    /// The column's property itself is compared: it needs none beside it.
+    pub fn is_property(&self) -> bool {
+        self.property.is_some()
     }
-}
 
-/// Element by element, where the array is a list.
-fn array_key(element: &Type, delimiter: char, text: &str) -> Result<Conversion, KeyError> {
-    let items = array::read(text, delimiter).unwrap_or_default();
-    if let Some(texts) = array::scalars(&items).filter(|texts| !texts.is_empty())
-        && element.is_listable()
-    {
-        let values: Result<Vec<Value>, KeyError> =
-            texts.iter().map(|text| Ok(key(element, text)?.into_value())).collect();
-        let values = values?;
-        if array::is_homogeneous(&values) {
-            return Ok(Conversion::Mapped(Value::List(values)));
+    /// Names the type of the compared property in the graph, for people.
+    pub fn graph_type(&self) -> String {
+        self.property.as_ref().map_or_else(|| Type::TEXT.graph_type(), Type::graph_type)
+    }
+
+    /// Names it, for the mapping's digest: the text is stable.
+    pub fn name(&self) -> String {
+        match &self.property {
+            Some(property) => format!("{} as {}", type_name(&self.r#type), property.graph_type()),
+            None => type_name(&self.r#type),
         }
     }
-    Ok(array::parse(element, delimiter, text))
+
+    /// A value of a column of this type may equal none of the key's type.
+    pub fn loses(&self, from: &Type) -> bool {
+        *from != self.r#type && loses(from, &self.r#type)
+    }
+
+    /// Whether values of a column of this type can be compared.
+    pub fn accepts(&self, from: &Type) -> bool {
+        *from == self.r#type || converts(from, &self.r#type)
+    }
+
+    /// PostgreSQL's answer depends on the session's time zone: here it is UTC.
+    pub fn depends_on_time_zone(&self, from: &Type) -> bool {
+        let has_zone = |it: &Type| *it == Type::TimestampTz;
+        has_zone(from) != has_zone(&self.r#type)
+            && matches!(from, Type::Date | Type::Timestamp | Type::TimestampTz)
+    }
+
+    /// The value that stands for all texts which PostgreSQL's `=` calls equal to this one, of a
+    /// column of type `from`. `None`: no value of the key's type equals it.
+    ///
+    /// Unless the property itself is compared, the value is a String (Bytes, where the text is not
+    /// UTF-8) and a literal of the key's type. A text that is malformed stands for itself.
+    pub fn value(&self, from: &Type, text: &[u8]) -> Option<Value> {
+        let same = *from == self.r#type;
+        let Ok(text) = std::str::from_utf8(text) else {
+            let both_text = same || is_text(from) && is_text(&self.r#type);
+            let bytes = canonical_bytes(&self.r#type, &canonical_bytes(from, text));
+            return both_text.then(|| Value::Bytes(Bytes::from(bytes)));
+        };
+        let text = if same { Cow::Borrowed(text) } else { convert(from, &self.r#type, text)? };
+        // Both float types are compared as doubles: a text is read at the precision it was written
+        // with.
+        let read_as = match (from, &self.r#type) {
+            (Type::Real, Type::Double) | (Type::Double, Type::Real) => from,
+            _ => &self.r#type,
+        };
+        let text = canonical(read_as, &text).unwrap_or(Cow::Borrowed(&text));
+        Some(match &self.property {
+            Some(property) => property.parse_str(&text).into_value(),
+            None => Value::String(text.into_owned()),
+        })
+    }
+}
+
+/// What tells the type's equality from others'.
+fn type_name(r#type: &Type) -> String {
+    match r#type {
+        Type::Text(TextKind::Padded) => "char".to_owned(),
+        Type::Text(TextKind::CaseInsensitive(_)) => "citext".to_owned(),
+        Type::Text(TextKind::Uuid) => "uuid".to_owned(),
+        Type::Text(TextKind::Inet) => "inet".to_owned(),
+        Type::Text(TextKind::Cidr) => "cidr".to_owned(),
+        Type::Text(TextKind::Named(name)) => name.to_string(),
+        Type::Real => "real".to_owned(),
+        Type::Numeric(_) => "numeric".to_owned(),
+        Type::Jsonb => "jsonb".to_owned(),
+        Type::Hstore => "hstore".to_owned(),
+        Type::Range { element, multi: false } => format!("range of {}", type_name(element)),
+        Type::Range { element, multi: true } => format!("multirange of {}", type_name(element)),
+        Type::Array { element, .. } => format!("array of {}", type_name(element)),
+        Type::Composite(fields) => {
+            let fields: Vec<String> = fields.iter().map(|it| type_name(&it.r#type)).collect();
+            format!("row of {}", fields.join(", "))
+        }
+        other => other.graph_type(),
+    }
+}
+
+fn is_text(r#type: &Type) -> bool {
+    matches!(r#type, Type::Text(TextKind::Plain | TextKind::Padded | TextKind::CaseInsensitive(_)))
 }

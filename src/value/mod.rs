@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! TypeCatalog --resolve(oid)--> Type --+-- parse(text) --> Mapped(Value) | Fallback(Value)
-//!                                      +-- normalise_key(text) --> Value, equal as SQL's `=`
+//!                                      +-- Comparable::value(text) --> Value, equal as SQL's `=`
 //! ```
 //!
 //! One codec for copy and stream: both carry PostgreSQL's text form under the pinned session
@@ -13,20 +13,25 @@
 //! unknown type, malformed text) becomes its text form, told apart so that it can be counted.
 
 mod array;
+mod canonical;
+mod convert;
 mod facts;
+mod folding;
 mod geometry;
 mod json;
 mod key;
 mod numeric;
 mod parse;
+mod range;
 mod sql;
 mod temporal;
 mod types;
 
 pub use array::{Item as ArrayItem, read as read_array};
 pub use facts::{FieldFacts, TypeCatalog, TypeFacts, TypeKind};
-pub use key::{KeyError, normalise_key, normalise_key_as};
-pub use types::{CaseFolding, Field, NumericMode, TextKind, Type};
+pub use folding::{CaseFolding, Characters, PROBES};
+pub use key::{Comparable, Incomparable};
+pub use types::{Field, NumericMode, TextKind, Type};
 
 use bytes::Bytes;
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Utc};

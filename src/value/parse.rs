@@ -20,7 +20,9 @@ impl Type {
             Type::Integer => text.parse().ok().map(Value::Integer),
             Type::Real | Type::Double => float(text).map(Value::Float),
             Type::Numeric(mode) => numeric_value(*mode, text),
-            Type::Text(_) | Type::Json => Some(Value::String(text.to_owned())),
+            Type::Text(_) | Type::Json | Type::Jsonb | Type::Range { .. } => {
+                Some(Value::String(text.to_owned()))
+            }
             Type::Bytes => hex_bytes(text.strip_prefix("\\x")).map(Value::Bytes),
             Type::Date => temporal::date(text).map(Value::Date),
             Type::Timestamp => temporal::timestamp(text).map(Value::LocalDateTime),

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::CaseFolding;
+
 /// A PostgreSQL type, as far as it matters to us. Domains are resolved to their base already.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Type {
@@ -31,8 +33,10 @@ pub enum Type {
     TimeTz,
     /// `interval`.
     Interval,
-    /// `json`, `jsonb`: their text is the value.
+    /// `json`: its text is the value, and it has no equality.
     Json,
+    /// `jsonb`: its text is the value.
+    Jsonb,
     /// `hstore`: an object of strings, as JSON text.
     Hstore,
     /// A composite type: an object, as JSON text.
@@ -49,6 +53,13 @@ pub enum Type {
         element: Box<Type>,
         /// What stands between them: `,`, for `box` a `;`.
         delimiter: char,
+    },
+    /// A range, or a multirange: its text is the value.
+    Range {
+        /// The type of its bounds.
+        element: Box<Type>,
+        /// It is a set of ranges.
+        multi: bool,
     },
     /// A type that nothing is known of: every value is a fallback to its text form.
     Unknown {
@@ -71,9 +82,9 @@ pub enum NumericMode {
 }
 
 /// How text compares as a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TextKind {
-    /// As it is.
+    /// As it is: `text`, `varchar`, `name`, `"char"`.
     Plain,
     /// `char(n)`: trailing blanks do not count.
     Padded,
@@ -81,16 +92,15 @@ pub enum TextKind {
     CaseInsensitive(CaseFolding),
     /// `uuid`: one form only.
     Uuid,
-}
-
-/// Which letters `lower` knows, by the database's `datctype`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum CaseFolding {
-    /// A to Z only: `C` and `POSIX`. There `Ä` and `ä` are two keys.
-    Ascii,
-    /// All of Unicode's.
-    #[default]
-    Unicode,
+    /// `inet`: the network's length only where it is not the whole address.
+    Inet,
+    /// `cidr`: always with the network's length.
+    Cidr,
+    /// Another type, by name: equal values have one text, and no other type's values equal them.
+    Named(Arc<str>),
+    /// Equal values may have several texts, or what equals what is not known. Says why, after
+    /// "it is".
+    Incomparable(Arc<str>),
 }
 
 /// An attribute of a composite type.
@@ -105,6 +115,16 @@ pub struct Field {
 impl Type {
     /// Text that compares as it is.
     pub const TEXT: Type = Type::Text(TextKind::Plain);
+
+    /// A type that is told from others by its name only.
+    pub fn named(name: &str) -> Type {
+        Type::Text(TextKind::Named(name.into()))
+    }
+
+    /// A type whose values can not be keys; `why` goes on after "it is".
+    pub(super) fn incomparable(why: &str) -> Type {
+        Type::Text(TextKind::Incomparable(why.into()))
+    }
 
     /// An array of `element` with the usual delimiter.
     pub fn array_of(element: Type) -> Type {
@@ -130,7 +150,10 @@ impl Type {
             Type::Integer => "Integer",
             Type::Real | Type::Double | Type::Numeric(NumericMode::Float) => "Float",
             Type::Numeric(NumericMode::Auto) => "Integer|Float|String",
-            Type::Numeric(NumericMode::Exact) | Type::Text(_) | Type::Unknown { .. } => "String",
+            Type::Numeric(NumericMode::Exact)
+            | Type::Text(_)
+            | Type::Range { .. }
+            | Type::Unknown { .. } => "String",
             Type::Bytes => "ByteArray",
             Type::Date => "Date",
             Type::Timestamp => "LocalDateTime",
@@ -138,7 +161,7 @@ impl Type {
             Type::Time => "LocalTime",
             Type::TimeTz => "Time",
             Type::Interval => "Duration",
-            Type::Json | Type::Hstore | Type::Composite(_) => "String (JSON)",
+            Type::Json | Type::Jsonb | Type::Hstore | Type::Composite(_) => "String (JSON)",
             Type::Point => "Point",
             Type::Geometry => "Point|String",
             Type::Vector => "List<Float>",
@@ -156,22 +179,11 @@ impl Type {
             self,
             Type::Bytes
                 | Type::Json
+                | Type::Jsonb
                 | Type::Hstore
                 | Type::Composite(_)
                 | Type::Vector
                 | Type::Array { .. }
-        )
-    }
-
-    pub(super) fn is_temporal(&self) -> bool {
-        matches!(
-            self,
-            Type::Date
-                | Type::Timestamp
-                | Type::TimestampTz
-                | Type::Time
-                | Type::TimeTz
-                | Type::Interval
         )
     }
 }

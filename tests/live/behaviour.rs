@@ -1,5 +1,6 @@
 //! What PostgreSQL sends in ways that trip implementers, through the program into Neo4j.
 
 mod constraints;
+mod equality;
 mod tables;
 mod values;

@@ -258,7 +258,7 @@ async fn types_down_to_the_bottom() {
     assert!(
         matches!(kind("place"), TypeKind::Composite { fields } if fields.len() == 3 && fields[0].name == "street")
     );
-    assert_eq!(kind("int4range"), TypeKind::Range);
+    assert_eq!(kind("int4range"), TypeKind::Range { subtype: 23, ordinary: true });
     assert_eq!(kind("int2vector"), TypeKind::Base);
     let things = table(&catalog, "things");
     let column = |name: &str| things.column(name).expect("it is there");

@@ -147,7 +147,7 @@ impl Path {
         for table in &tables {
             decoder.decode(relation(table)).expect("a relation");
         }
-        let catalog = Catalog { tables: tables.into(), types: Vec::new() };
+        let catalog = Catalog { tables: tables.into(), ..Catalog::default() };
         let mapping = compile(&catalog, &Edits::default()).expect("a mapping");
         let frames = (0..TRANSACTIONS).flat_map(transaction).collect();
         Path { decoder, translator: Translator::new(Arc::new(mapping)), frames }

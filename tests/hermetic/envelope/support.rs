@@ -66,7 +66,8 @@ pub fn extra_types() -> Vec<TypeFacts> {
         delimiter: ',',
         kind,
     };
-    let field = |name: &str, type_oid| FieldFacts { name: name.to_owned(), type_oid };
+    let field =
+        |name: &str, type_oid| FieldFacts { name: name.to_owned(), type_oid, deterministic: true };
     let fields = vec![field("street", 25), field("number", 23)];
     vec![
         facts(HSTORE, "hstore", TypeKind::Base),
@@ -100,7 +101,7 @@ pub const ODDS: u32 = 50_012;
 pub const VECTORS: u32 = 50_013;
 
 pub fn catalog(tables: Vec<Table>) -> Catalog {
-    Catalog { tables, types: extra_types() }
+    Catalog { tables, types: extra_types(), ..Catalog::default() }
 }
 
 /// The tables that most tests use.

@@ -73,6 +73,15 @@ pub fn type_oid(name: &str) -> u32 {
         "float8" => 701,
         "date" => 1082,
         "bytea" => 17,
+        "bool" => 16,
+        "timestamp" => 1114,
+        "timestamptz" => 1184,
+        "time" => 1083,
+        "timetz" => 1266,
+        "interval" => 1186,
+        "jsonb" => 3802,
+        "daterange" => 3912,
+        "tsquery" => 3615,
         "mystery" => 99_999,
         other => panic!("no type {other}"),
     }
@@ -113,6 +122,7 @@ impl TableExt for Table {
             on_update: ReferentialAction::NoAction,
             deferrable: false,
             validated: true,
+            period: false,
         });
         self
     }
@@ -124,7 +134,7 @@ impl TableExt for Table {
 }
 
 pub fn catalog(tables: impl IntoIterator<Item = Table>) -> Catalog {
-    Catalog { tables: tables.into_iter().collect(), types: Vec::new() }
+    Catalog { tables: tables.into_iter().collect(), ..Catalog::default() }
 }
 
 /// Edits as a file has them.

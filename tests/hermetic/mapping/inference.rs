@@ -365,6 +365,79 @@ fn foreign_key_columns_can_be_left_off_the_nodes() {
 }
 
 #[test]
+fn foreign_key_columns_that_unique_references_compare_stay() {
+    let off = "{defaults: {foreign_key_properties: false}}";
+    // From the target's side: profiles.user_id is a foreign key, and settings refer to it.
+    let users = table("users", "id int4").pk("id");
+    let profiles =
+        table("profiles", "id int4, user_id int4!").pk("id").fk("user_id", "users", "id");
+    let profiles = profiles.with(|it| it.unique_keys.push(unique("profiles_user", "user_id")));
+    let settings =
+        table("settings", "id int4, user_id int4!").pk("id").fk("user_id", "profiles", "user_id");
+    let mapping = edited([users.clone(), profiles, settings], off);
+    assert_eq!(node(&mapping, "profiles").properties, ["user_id"]);
+    assert_eq!(node(&mapping, "settings").properties, ["user_id"]);
+    // From the owner's side: one column refers to a key and to a unique column.
+    let numbered = table("profiles", "id int4, user_no int4").pk("id");
+    let numbered = numbered.with(|it| it.unique_keys.push(unique("profiles_no", "user_no")));
+    let prefs = table("prefs", "id int4, user_id int4!").pk("id");
+    let yaml =
+        "{defaults: {foreign_key_properties: false}, tables: {public.prefs: {relationships: [
+        {type: USER, columns: [user_id], to: public.users},
+        {type: PROFILE, columns: [user_id], to: public.profiles, to_columns: [user_no]}]}}}";
+    let mapping = edited([users, numbered, prefs], yaml);
+    assert_eq!(node(&mapping, "prefs").properties, ["user_id"]);
+}
+
+#[test]
+fn a_value_that_is_referred_to_stays_in_the_property_of_its_name() {
+    let users = table("users", "id int4, code numeric!").pk("id");
+    let users = users.with(|it| it.unique_keys.push(unique("users_code", "code")));
+    let logins = table("logins", "id int4, code numeric").pk("id").fk("code", "users", "code");
+    let alone = mapped([users.clone()]);
+    assert_eq!(node(&alone, "users").properties, ["code"]);
+    let mapping = mapped([users, logins]);
+    assert_eq!(node(&mapping, "users").properties, ["code", "_key_code"]);
+    assert_eq!(node(&mapping, "logins").properties, ["code", "_key_code"]);
+    let ReferenceBy::Unique { owner_properties, target_properties } =
+        &node(&mapping, "logins").references[0].by
+    else {
+        panic!("by the unique column")
+    };
+    assert_eq!([&owner_properties[0], &target_properties[0]], ["_key_code", "_key_code"]);
+    assert_eq!(mapping.tables[1].columns[1].property, "code");
+}
+
+#[test]
+fn a_key_that_does_not_compare_as_it_is_has_a_property_that_does() {
+    let amounts = table("amounts", "amount numeric, note text").pk("amount");
+    let mapping =
+        edited([amounts], "{tables: {public.amounts: {properties: {rename: {amount: sum}}}}}");
+    let amount = node(&mapping, "amounts");
+    assert_eq!(
+        (&amount.key[..], &amount.properties[..]),
+        (&["_key_sum".to_owned()][..], &["sum".to_owned(), "note".to_owned()][..])
+    );
+    let whole = table("wholes", "id numeric").pk("id");
+    let whole = whole.with(|it| it.columns[0].type_modifier = (10 << 16) + 4);
+    assert_eq!(node(&mapped([whole]), "wholes").key, ["id"], "numeric(10, 0) has one text a value");
+    let cents = table("cents", "id numeric").pk("id");
+    let cents = cents.with(|it| it.columns[0].type_modifier = (10 << 16) + 2 + 4);
+    assert_eq!(node(&mapped([cents]), "cents").key, ["_key_id"]);
+}
+
+#[test]
+fn a_time_zone_that_decides_is_a_warning() {
+    let days = table("days", "id date").pk("id");
+    let owners = table("owners", "id int4, at timestamptz").pk("id");
+    let yaml =
+        "{tables: {public.owners: {relationships: [{type: ON, columns: [at], to: public.days}]}}}";
+    let mapping = edited([days, owners], yaml);
+    let said: Vec<String> = mapping.warnings.iter().map(ToString::to_string).collect();
+    assert!(said.iter().any(|it| it.contains("UTC")), "{said:?}");
+}
+
+#[test]
 fn a_clash_between_a_join_table_and_a_foreign_key_is_resolved_by_the_columns() {
     let tables = [
         table("a", "id int4, b_id int4").pk("id").fk("b_id", "bs", "id"),

@@ -4,7 +4,8 @@ use wal2graph::catalog::{Publication, ReplicaIdentity, Table, TableKind};
 use wal2graph::mapping::Refusal;
 
 use super::catalogs::{
-    TableExt, columns, customers, edited, name, northwind, orders, refused, table, unique,
+    TableExt, columns, customers, edited, mapped, name, node, northwind, orders, refused, table,
+    unique,
 };
 
 /// The only refusal, checked to name its table and to end in something to do.
@@ -148,6 +149,86 @@ fn a_key_that_is_not_the_replica_identity_is_refused() {
 fn a_nondeterministic_key_is_refused() {
     let lax = customers().with(|it| it.columns[0].deterministic = false);
     assert_refused!([lax], "{}", Refusal::NondeterministicKey { .. }, "deterministic collation");
+}
+
+#[test]
+fn a_reference_over_a_nondeterministic_collation_is_refused_from_either_side() {
+    let mails = || {
+        let users = table("users", "id int4, email text!").pk("id");
+        let users = users.with(|it| it.unique_keys.push(unique("users_email", "email")));
+        let logins = table("logins", "id int4, email text").pk("id").fk("email", "users", "email");
+        [users, logins]
+    };
+    for lax in [0, 1] {
+        let mut tables = mails();
+        tables[lax].columns[1].deterministic = false;
+        assert_refused!(
+            tables,
+            "{}",
+            Refusal::NondeterministicReference { .. },
+            "deterministic collation"
+        );
+        // The fix, word by word.
+        let mut tables = mails();
+        tables[lax].columns[1].deterministic = false;
+        edited(tables, "{tables: {public.logins: {relationships: []}}}");
+    }
+}
+
+#[test]
+fn a_key_whose_equality_is_not_known_is_refused_unless_the_file_says_that_its_text_is_it() {
+    for unknown in ["mystery", "tsquery"] {
+        let odd = || table("odds", &format!("id {unknown}")).pk("id");
+        assert_refused!([odd()], "{}", Refusal::Incomparable { .. }, "types: {id: string}");
+        let mapping = edited([odd()], "{tables: {public.odds: {types: {id: string}}}}");
+        assert_eq!(node(&mapping, "odds").key, ["id"]);
+    }
+}
+
+#[test]
+fn types_without_a_common_form_are_refused() {
+    let times = table("times", "id timetz").pk("id");
+    let owners = table("owners", "id int4, at time").pk("id").fk("at", "times", "id");
+    assert_refused!(
+        [times.clone(), owners.clone()],
+        "{}",
+        Refusal::NoCommonForm { .. },
+        "one type"
+    );
+    edited([times, owners], "{tables: {public.owners: {relationships: []}}}");
+}
+
+#[test]
+fn an_end_of_a_join_table_that_may_be_no_key_is_refused() {
+    let join = || table("likes", "id int4, who text!, what int4!").pk("id");
+    let likes = |label: &str| {
+        format!(
+            "{{tables: {{public.likes: {{relationship: {{type: LIKES, from: {{columns: [who], to: public.customers}}, \
+             to: {{columns: [{label}], to: public.customers}}}}}}}}}}"
+        )
+    };
+    assert_refused!(
+        [customers(), join()],
+        &likes("what"),
+        Refusal::EndOfOtherType { .. },
+        "`label`"
+    );
+}
+
+#[test]
+fn a_reference_with_a_period_is_refused_where_the_file_names_it() {
+    let tables = || {
+        let rooms = table("rooms", "id int4!, during daterange!").pk("id, during");
+        let stays = table("stays", "id int4, room int4, during daterange").pk("id");
+        let stays = stays.fk("room, during", "rooms", "id, during");
+        [rooms, stays.with(|it| it.foreign_keys[0].period = true)]
+    };
+    let mapping = mapped(tables());
+    assert_eq!(node(&mapping, "stays").references, []);
+    let said: Vec<String> = mapping.warnings.iter().map(ToString::to_string).collect();
+    assert!(said.iter().any(|it| it.contains("PERIOD")), "{said:?}");
+    let named = "{tables: {public.stays: {relationships: [{type: IN, columns: [room, during], to: public.rooms}]}}}";
+    assert_refused!(tables(), named, Refusal::PeriodReference { .. }, "PERIOD");
 }
 
 #[test]

@@ -42,6 +42,18 @@ fn the_digest_changes_with_what_is_made() {
     }
 }
 
+#[test]
+fn what_is_compared_beside_its_property_is_shown() {
+    let amounts = table("amounts", "amount numeric, note text").pk("amount");
+    let mapping = mapped([amounts.clone()]);
+    let plan = Plan::new(&Ok(mapping.clone())).to_string();
+    let unique =
+        "unique: _key_amount String (what amount is compared by)\n      amount String, note String";
+    assert!(plan.contains(unique), "{plan}");
+    let file = render_yaml(&catalog([amounts]), &mapping);
+    assert!(file.contains("# keys and references compare amount by _key_amount"), "{file}");
+}
+
 fn assert_round_trip(tables: Vec<wal2graph::catalog::Table>, yaml: &str) {
     let catalog = catalog(tables);
     let first: Mapping = compile(&catalog, &edits(yaml)).expect("a mapping");
