@@ -48,8 +48,9 @@ pub struct Global {
     /// As libpq has it, with ?sslmode=disable|prefer|require|verify-ca|verify-full, sslrootcert,
     /// sslcert and sslkey (files), channel_binding, require_auth (a server that asks for an MD5 hash
     /// or the password itself gets neither unless this names `md5` or `password`), and unix sockets
-    /// as ?host=/directory. What it leaves out comes from the PG* environment variables; the
-    /// password is better kept in PGPASSWORD.
+    /// as ?host=/directory. What it leaves out comes from the PG* environment variables, the service
+    /// that PGSERVICE names, and the password file; the password is better kept there or in
+    /// PGPASSWORD. docs/connections.md has all parameters.
     #[arg(long, global = true, value_name = "URL", help_heading = "Configuration")]
     pub source_url: Option<String>,
 

@@ -19,7 +19,7 @@ use crate::{
     kafka::{Options as KafkaOptions, TopicName},
     mapping::edit::Edits,
     neo4j,
-    postgres::connect::{SourceUrl, UrlError},
+    postgres::connect::{Environment, SourceUrl, UrlError},
 };
 
 pub use http::{Http, Listen};
@@ -185,9 +185,6 @@ pub enum ConfigError {
 /// Replaces the references in a key's value.
 type Expand<'a> = dyn Fn(&'static str, &Option<String>) -> Result<Option<String>, ConfigError> + 'a;
 
-/// Looks up an environment variable.
-pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
-
 impl Config {
     /// Reads the file, if one is named, and puts flags over it and the environment below it.
     pub fn load(global: &Global, environment: Environment<'_>) -> Result<Self, ConfigError> {
@@ -214,8 +211,9 @@ impl Config {
             Some(url) => Some(url.clone()),
             None => expand("source.url", &raw.source.url)?,
         };
-        // libpq's variables suffice when they name a host or a database.
-        let variables = ["PGHOST", "PGDATABASE"].iter().any(|name| environment(name).is_some());
+        // libpq's variables suffice when they name a server, a database or a service.
+        let enough = ["PGHOST", "PGHOSTADDR", "PGDATABASE", "PGSERVICE"];
+        let variables = enough.iter().any(|name| environment(name).is_some());
         let url = url.or_else(|| variables.then(|| "postgres://".to_owned()));
         let url = url.ok_or(ConfigError::NoSource)?;
         let source = SourceUrl::with_environment(&url, environment)?;

@@ -50,7 +50,7 @@ pub enum Malformed {
         byte: u8,
     },
     /// A name is not UTF-8.
-    #[error("{field} is not UTF-8: connect with client_encoding = UTF8")]
+    #[error("{field} is not UTF-8, in a database of the encoding SQL_ASCII: rename it")]
     NotUtf8 {
         /// Which name.
         field: &'static str,

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Every name is qualified with `pg_catalog`, so the result does not depend on the session's search
-//! path, and the queries read what PostgreSQL 14 to 18 have in common: what only some versions have
+//! path, and the queries read what PostgreSQL 14 to 19 have in common: what only some versions have
 //! is asked for as `to_jsonb(row)`, where a column that is not there is NULL. All queries are read
 //! in one transaction, on one snapshot.
 
@@ -80,7 +80,9 @@ async fn read_tables(transaction: &Transaction<'_>) -> Result<Tables, tokio_post
                t.relpersistence = 'p' AS logged, t.relreplident::text AS identity,
                CASE WHEN t.relkind = 'p' THEN -1 ELSE t.reltuples::float8 END AS rows,
                CASE WHEN t.relkind = 'p' THEN 0 ELSE t.relpages END AS pages,
-               pg_catalog.obj_description(t.oid, 'pg_class') AS comment,
+               pg_catalog.convert_to(pg_catalog.obj_description(t.oid, 'pg_class'),
+                   CASE pg_catalog.getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END
+               ) AS comment,
                root_schema.nspname::text AS root_schema, root.relname::text AS root
         FROM user_tables t
         LEFT JOIN pg_catalog.pg_class root
@@ -108,6 +110,8 @@ fn table(row: &Row) -> Result<Table, tokio_postgres::Error> {
     };
     let rows: f64 = row.try_get("rows")?;
     let pages: i32 = row.try_get("pages")?;
+    // A database without an encoding has bytes of any, and a comment is only for people.
+    let comment: Option<&[u8]> = row.try_get("comment")?;
     Ok(Table {
         name: TableName::new(row.try_get::<_, &str>("schema")?, row.try_get::<_, &str>("name")?),
         oid: row.try_get("oid")?,
@@ -122,7 +126,7 @@ fn table(row: &Row) -> Result<Table, tokio_postgres::Error> {
         // saturates.
         estimated_rows: (rows >= 0.0).then_some(rows as u64),
         pages: u64::try_from(pages).unwrap_or(0),
-        comment: row.try_get("comment")?,
+        comment: comment.map(|bytes| String::from_utf8_lossy(bytes).into_owned()),
         published: Publication::default(),
     })
 }

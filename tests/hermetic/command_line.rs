@@ -11,7 +11,7 @@ use wal2graph::cli::Cli;
 
 fn wal2graph(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wal2graph"));
-    for name in ["PGHOST", "PGDATABASE", "PGUSER", "NEO4J_PASSWORD"] {
+    for name in ["PGHOST", "PGHOSTADDR", "PGSERVICE", "PGDATABASE", "PGUSER", "NEO4J_PASSWORD"] {
         command.env_remove(name);
     }
     command.args(arguments).output().expect("the program starts")

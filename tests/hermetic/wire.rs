@@ -202,7 +202,11 @@ fn errors_name_the_cause() {
     says(b"D\0\0\0\x01N\0\x01n", 5, "kind of row in a Delete");
     says(b"U\0\0\0\x01K\0\x01nK\0\x01n", 9, "kind of second row");
     says(b"T\0\0\0\x01\x04\0\0\0\x01", 5, "Truncate's flags");
-    says(b"R\0\0\0\x01ab\xFFc\0n\0d\0\0", 7, "client_encoding = UTF8");
+    says(
+        b"R\0\0\0\x01ab\xFFc\0n\0d\0\0",
+        7,
+        "is not UTF-8, in a database of the encoding SQL_ASCII: rename it",
+    );
     says(b"B\0\0\0\0\0\0\0\0\x7F\xFF\xFF\xFF\xFF\xFF\xFF\xFF\0\0\0\x01", 9, "out of range");
     says(b"C\x01", 1, "Commit's flags");
 }

@@ -3,6 +3,8 @@
 
 pub mod certificates;
 mod impostors;
+mod servers;
+mod settings;
 
 use std::{
     process::{Command, Stdio},
@@ -164,6 +166,60 @@ async fn every_sslmode_against_every_certificate() {
     refused(&as_secure("127.0.0.1", "sslmode=disable".to_owned()), &["pg_hba.conf", "hostssl"])
         .await;
     assert!(!log_in(&url(server, "anywhere:right", "127.0.0.1", "sslmode=disable")).await.unwrap());
+}
+
+/// The recipe of PostgreSQL's manual makes such certificates with OpenSSL 3.0.
+#[tokio::test]
+async fn certificates_of_x509_version_1_were_refused_even_where_none_is_looked_at() {
+    let authority = Authority::new();
+    let identity = authority.in_version_1(authority.server(&["localhost"]));
+    let root = authority.file("ca.crt", &authority.certificate());
+    for tls in ["TLSv1.2", "TLSv1.3"] {
+        let version = PostgresOptions::default().version;
+        let mut options = with_tls(&identity, &authority.certificate(), version);
+        options.settings.push(("ssl_max_protocol_version".to_owned(), tls.to_owned()));
+        let server = Postgres::start(&options).unwrap();
+        client(&server.url("postgres")).await.batch_execute(ROLES).await.unwrap();
+        let at = |login, query: &str| url(&server, login, "localhost", query);
+        for query in ["", "sslmode=prefer", "sslmode=require", "channel_binding=require"] {
+            assert!(log_in(&at("secure:right", query)).await.unwrap(), "{tls} {query}");
+        }
+        for mode in ["verify-ca", "verify-full"] {
+            let query = format!("sslmode={mode}&sslrootcert={}", root.display());
+            let fix = ["X.509 version 1", "-extfile", "DNS:localhost", "sslmode=require"];
+            refused(&at("secure:right", &query), &fix).await;
+        }
+        // Our own: the server looks at it, and OpenSSL takes it.
+        let own = authority.in_version_1(authority.client("holder"));
+        let other = authority.in_version_1(authority.client("holder"));
+        let key = authority.file("holder.key", &own.key);
+        let with = |certificate: &str| {
+            let certificate = authority.file("holder.crt", certificate);
+            let (certificate, key) = (certificate.display(), key.display());
+            at("holder", &format!("sslmode=require&sslcert={certificate}&sslkey={key}"))
+        };
+        assert!(log_in(&with(&own.certificate)).await.unwrap(), "{tls}");
+        refused(&with(&other.certificate), &["do not fit", "for another key"]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_the_key_of_its_certificate_is_refused_in_every_mode() {
+    let authority = Authority::new();
+    let root = authority.file("ca.crt", &authority.certificate());
+    let verify = format!("sslmode=verify-ca&sslrootcert={}", root.display());
+    let key = authority.server(&["localhost"]);
+    let old = authority.in_version_1(authority.server(&["localhost"]));
+    for shown in [old, authority.server(&["localhost"])] {
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let port = impostors::without_the_key(&shown, &key, version).await;
+            for query in ["", "sslmode=require", &verify] {
+                let url = format!("postgres://u:right@localhost:{port}/d?{query}");
+                let error = log_in(&url).await.unwrap_err();
+                assert!(matches!(error, ConnectError::Tls(_)), "{version:?} {query}: {error}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

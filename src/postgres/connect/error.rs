@@ -51,6 +51,17 @@ pub enum ConnectError {
     /// TLS can not be set up.
     #[error("TLS to PostgreSQL: {0}")]
     Tls(String),
+    /// The server is not the one of several that has the slot.
+    #[error(
+        "PostgreSQL at {server} is a standby, and the primary is looked for (several hosts, or target_session_attrs)"
+    )]
+    Standby {
+        /// Host and port.
+        server: String,
+    },
+    /// None of several places will do.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<ConnectError>),
 }
 
 /// What to do about a refusal.
@@ -91,6 +102,21 @@ fn fix(code: &str, message: &str) -> &'static str {
 }
 
 impl ConnectError {
+    /// What all places said that were tried, each text once.
+    pub(super) fn of_all(failures: Vec<ConnectError>) -> Self {
+        let mut different: Vec<ConnectError> = Vec::new();
+        for failure in failures {
+            let text = failure.to_string();
+            if !different.iter().any(|known| known.to_string() == text) {
+                different.push(failure);
+            }
+        }
+        match different.len() {
+            1 => different.remove(0),
+            _ => ConnectError::Several(different),
+        }
+    }
+
     /// A connection that broke; where TLS broke it, why.
     pub(super) fn unreachable(server: &str, error: &io::Error) -> Self {
         let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
@@ -106,7 +132,9 @@ impl ConnectError {
 impl Failure for ConnectError {
     fn is_transient(&self) -> bool {
         match self {
-            ConnectError::Unreachable { .. } => true,
+            // A standby may be the primary soon.
+            ConnectError::Unreachable { .. } | ConnectError::Standby { .. } => true,
+            ConnectError::Several(failures) => failures.iter().any(Failure::is_transient),
             ConnectError::Refused { code, .. } => {
                 // Starting up, shutting down, out of connections.
                 ["57P03", "57P01", "57P02", "53300"].contains(&code.as_str())
@@ -123,8 +151,13 @@ pub fn describe(error: &tokio_postgres::Error) -> String {
             let (code, message) = (refusal.code().code(), refusal.message());
             format!("{message} ({code}){}", fix(code, message))
         }
-        None => std::error::Error::source(error)
-            .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")),
+        None => match std::error::Error::source(error) {
+            Some(cause) if cause.is::<std::str::Utf8Error>() => format!(
+                "{error}: {cause}. The database's encoding is SQL_ASCII, and a name in it is no UTF-8: rename it"
+            ),
+            Some(cause) => format!("{error}: {cause}"),
+            None => error.to_string(),
+        },
     }
 }
 

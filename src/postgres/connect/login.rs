@@ -20,10 +20,10 @@ use postgres_protocol::{
 };
 
 use super::{
-    ConnectError, PINNED, SourceUrl,
+    ChannelBinding, ConnectError, Server, SourceUrl,
+    passfile::{self, Login},
     raw::{RawConnection, RawError},
     socket::Encryption,
-    url::ChannelBinding,
 };
 
 /// What a connection is for.
@@ -47,6 +47,7 @@ enum Asked {
 pub async fn log_in(
     connection: &mut RawConnection,
     url: &SourceUrl,
+    server: &Server,
     purpose: Purpose,
     encryption: &Encryption,
 ) -> Result<(), ConnectError> {
@@ -68,17 +69,18 @@ pub async fn log_in(
     let answered = match asked {
         Asked::Nothing => Ok(()),
         Asked::Password => {
-            let password = password(connection, url)?;
-            give_password(connection, password).await
+            let password = password(connection, url, server)?;
+            give_password(connection, password.as_bytes()).await
         }
         Asked::Md5(salt) => {
-            let user = url.config.get_user().unwrap_or_default().as_bytes();
-            let hash = md5_hash(user, password(connection, url)?, salt);
+            let password = password(connection, url, server)?;
+            let hash = md5_hash(url.user.as_bytes(), password.as_bytes(), salt);
             give_password(connection, hash.as_bytes()).await
         }
         Asked::Scram(mechanisms) => {
             let binding = binding(url, &mechanisms, encryption);
-            return scram(connection, password(connection, url)?, binding).await;
+            let password = password(connection, url, server)?;
+            return scram(connection, password.as_bytes(), binding).await;
         }
     };
     answered.map_err(|error| connection.refused(error))
@@ -89,14 +91,12 @@ async fn start(
     url: &SourceUrl,
     purpose: Purpose,
 ) -> Result<(), RawError> {
-    // What is pinned comes last, and wins.
-    let options = format!("{} {PINNED}", url.config.get_options().unwrap_or_default());
     let mut parameters = vec![
-        ("user", url.config.get_user().unwrap_or_default()),
+        ("user", url.user.as_str()),
         ("database", url.database()),
-        ("options", options.trim_start()),
+        ("options", &url.options),
         ("client_encoding", "UTF8"),
-        ("application_name", url.config.get_application_name().unwrap_or("wal2graph")),
+        ("application_name", &url.application_name),
     ];
     if purpose == Purpose::Replication {
         parameters.push(("replication", "database"));
@@ -150,10 +150,27 @@ fn offers(mechanisms: &[String], name: &str) -> bool {
     mechanisms.iter().any(|mechanism| mechanism == name)
 }
 
-fn password<'a>(connection: &RawConnection, url: &'a SourceUrl) -> Result<&'a [u8], ConnectError> {
-    url.config.get_password().ok_or_else(|| {
-        connection.denied("it asks for a password, and neither the URL nor PGPASSWORD has one")
-    })
+/// The password: the URL's, else the password file's, which is read anew each time.
+fn password(
+    connection: &RawConnection,
+    url: &SourceUrl,
+    server: &Server,
+) -> Result<String, ConnectError> {
+    if let Some(password) = &url.password {
+        return Ok(password.clone());
+    }
+    let (database, user) = (url.database(), url.user.as_str());
+    let login = Login { host: &server.name_in_passfile(), port: server.port, database, user };
+    let found = url.passfile.as_ref().map(|path| passfile::password(path, &login));
+    let asks = "it asks for a password, and neither the URL nor PGPASSWORD";
+    match (found, &url.passfile) {
+        (Some(Ok(Some(password))), _) => Ok(password),
+        (Some(Err(error)), _) => Err(connection.denied(format!("{asks} has one. {error}"))),
+        (_, Some(path)) => {
+            Err(connection.denied(format!("{asks} nor {} has one for it", path.display())))
+        }
+        (_, None) => Err(connection.denied(format!("{asks} has one"))),
+    }
 }
 
 async fn give_password(connection: &mut RawConnection, password: &[u8]) -> Result<(), RawError> {

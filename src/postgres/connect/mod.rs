@@ -1,6 +1,7 @@
 //! Connection URLs, TLS, authentication and pinned session settings.
 //!
 //! ```text
+//! uri, service, PG* variables --> parameters --> url, servers, security, session: SourceUrl
 //! SourceUrl --> socket (TCP, TLS, unix) --> log-in --+--> RawConnection: replication
 //!                                                    +--> handover --> tokio_postgres::Client: SQL
 //! ```
@@ -12,13 +13,20 @@
 //! Both carry the same settings: several of a server's decide the text form of values, and one
 //! `ALTER DATABASE ... SET datestyle` would else change what a date looks like on one of them.
 
+mod certificate;
 mod error;
 mod handover;
 mod login;
 mod parameters;
+mod passfile;
 mod raw;
+mod security;
+mod servers;
+mod service;
+mod session;
 mod socket;
 mod tls;
+mod uri;
 mod url;
 
 use std::time::Duration;
@@ -29,26 +37,18 @@ use tokio_postgres::{Client, Config, NoTls, config::SslMode};
 use self::{handover::LoggedIn, login::Purpose};
 
 pub use error::{ConnectError, describe, is_transient};
+pub use parameters::{Environment, Origin};
 pub use raw::{RawConnection, RawError, ServerError};
-pub use url::{Authentication, ChannelBinding, SourceUrl, Tls, TlsMode, UrlError};
+pub use security::{Authentication, ChannelBinding, Tls, TlsMode, Versions};
+use servers::{Host, Server};
+pub use url::{SourceUrl, UrlError};
 pub(in crate::postgres) use {
     raw::{error_of, notice_of},
     socket::Socket,
 };
 
-/// How long connecting and logging in may take, where the URL has no connect_timeout.
+/// How long connecting to an address and logging in may take, where there is no connect_timeout.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
-
-/// The session settings that values' texts depend on, and those that would hide something from us or
-/// end long waits. `row_security=off`: a policy that would hide rows from a copy is an error instead.
-const PINNED: &str = "-c DateStyle=ISO -c IntervalStyle=iso_8601 -c TimeZone=UTC -c extra_float_digits=3 \
-     -c bytea_output=hex -c lc_monetary=C -c search_path=pg_catalog -c quote_all_identifiers=off \
-     -c standard_conforming_strings=on -c row_security=off -c client_min_messages=notice \
-     -c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0";
-
-/// The same for settings that only newer servers have.
-const PIN_NEWER: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings \
-     WHERE name = 'transaction_timeout' AND setting <> '0'";
 
 /// An SQL connection and what tells its end.
 pub struct Sql {
@@ -90,7 +90,7 @@ pub async fn sql(url: &SourceUrl) -> Result<Sql, ConnectError> {
     let (connection, greeting) = RawConnection::connect(url, Purpose::Sql).await?;
     let mut config = Config::new();
     // It says who it is, as if there were still somebody to be told.
-    config.ssl_mode(SslMode::Disable).user(url.config.get_user().unwrap_or_default());
+    config.ssl_mode(SslMode::Disable).user(&url.user);
     let server = connection.server.clone();
     let handed = config.connect_raw(LoggedIn::new(connection, greeting), NoTls).await;
     let (client, connection) =
@@ -100,10 +100,5 @@ pub async fn sql(url: &SourceUrl) -> Result<Sql, ConnectError> {
             tracing::debug!(%error, "an SQL connection ended");
         }
     });
-    let pinned = client.simple_query(PIN_NEWER).await;
-    pinned.map_err(|error| ConnectError::Unreachable {
-        server: url.server(),
-        cause: error.to_string(),
-    })?;
     Ok(Sql { client, closed: Closed { task, client: None } })
 }

@@ -1,160 +1,267 @@
-//! The parameters of a URL that tokio-postgres does not know, or not as libpq has them.
+//! libpq's parameters: what each is to this program, and from where its value comes.
+//!
+//! ```text
+//! URL, over the service that it or PGSERVICE names, over the PG* variables --> Settings
+//! ```
+//!
+//! Every parameter of libpq's is in the table: used, accepted because it can not matter here, or
+//! refused. One that is passed over in silence may be the one that was to keep somebody out.
 
-use std::path::PathBuf;
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
 
-use super::url::{Authentication, ChannelBinding, Tls, TlsMode, UrlError};
+use super::{UrlError, service, uri};
 
-/// The parameters that are ours, and libpq's variable for each.
-const OURS: [(&str, &str); 9] = [
-    ("sslmode", "PGSSLMODE"),
-    ("sslrootcert", "PGSSLROOTCERT"),
-    ("sslcert", "PGSSLCERT"),
-    ("sslkey", "PGSSLKEY"),
-    ("sslnegotiation", "PGSSLNEGOTIATION"),
-    ("channel_binding", "PGCHANNELBINDING"),
-    ("require_auth", "PGREQUIREAUTH"),
-    ("target_session_attrs", "PGTARGETSESSIONATTRS"),
-    ("load_balance_hosts", "PGLOADBALANCEHOSTS"),
+/// Looks up an environment variable.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// What a parameter is to this program.
+enum Kind {
+    /// It is done.
+    Used,
+    /// Whatever its value, nothing here depends on it.
+    Harmless,
+    /// Only these values ask for nothing that is not done anyway.
+    Only { values: &'static [&'static str], why: &'static str },
+}
+
+use Kind::{Harmless, Only, Used};
+
+const NO_VALUE: &[&str] = &[];
+const NO_GSS: &str = "log-in and encryption by GSSAPI are not supported";
+const NO_OAUTH: &str = "log-in by OAuth is not supported";
+const NO_REVOCATION: &str = "lists of revoked certificates are not supported";
+const NO_SCRAM_KEYS: &str = "log-in by SCRAM keys is not supported: give the password";
+
+/// Each parameter, its variable, and what it is to this program.
+#[rustfmt::skip]
+const PARAMETERS: &[(&str, &str, Kind)] = &[
+    ("application_name", "PGAPPNAME", Used),
+    ("channel_binding", "PGCHANNELBINDING", Used),
+    // It is always UTF8; SQL_ASCII for a database without an encoding.
+    ("client_encoding", "PGCLIENTENCODING", Harmless),
+    ("connect_timeout", "PGCONNECT_TIMEOUT", Used),
+    ("dbname", "PGDATABASE", Used),
+    ("fallback_application_name", "", Used),
+    // Neither is asked for by us, and a server that asks is refused.
+    ("gssdelegation", "PGGSSDELEGATION", Harmless),
+    ("gssencmode", "PGGSSENCMODE", Only { values: &["disable", "prefer"], why: NO_GSS }),
+    ("gsslib", "PGGSSLIB", Harmless),
+    ("host", "PGHOST", Used),
+    ("hostaddr", "PGHOSTADDR", Used),
+    ("keepalives", "", Used),
+    ("keepalives_count", "", Used),
+    ("keepalives_idle", "", Used),
+    ("keepalives_interval", "", Used),
+    ("krbsrvname", "PGKRBSRVNAME", Harmless),
+    ("load_balance_hosts", "PGLOADBALANCEHOSTS", Only {
+        values: &["disable"], why: "there is one primary, and servers are tried in their order" }),
+    // We speak 3.0.
+    ("max_protocol_version", "PGMAXPROTOCOLVERSION", Harmless),
+    ("min_protocol_version", "PGMINPROTOCOLVERSION", Only {
+        values: &["3.0"], why: "wal2graph speaks protocol version 3.0" }),
+    ("oauth_ca_file", "PGOAUTHCAFILE", Only { values: NO_VALUE, why: NO_OAUTH }),
+    ("oauth_client_id", "", Only { values: NO_VALUE, why: NO_OAUTH }),
+    ("oauth_client_secret", "", Only { values: NO_VALUE, why: NO_OAUTH }),
+    ("oauth_issuer", "", Only { values: NO_VALUE, why: NO_OAUTH }),
+    ("oauth_scope", "", Only { values: NO_VALUE, why: NO_OAUTH }),
+    ("options", "PGOPTIONS", Used),
+    ("passfile", "PGPASSFILE", Used),
+    ("password", "PGPASSWORD", Used),
+    ("port", "PGPORT", Used),
+    ("replication", "", Only { values: NO_VALUE, why: "each connection has the mode that it needs" }),
+    ("require_auth", "PGREQUIREAUTH", Used),
+    ("requirepeer", "PGREQUIREPEER", Used),
+    ("scram_client_key", "", Only { values: NO_VALUE, why: NO_SCRAM_KEYS }),
+    ("scram_server_key", "", Only { values: NO_VALUE, why: NO_SCRAM_KEYS }),
+    ("service", "PGSERVICE", Used),
+    ("servicefile", "PGSERVICEFILE", Used),
+    ("ssl_max_protocol_version", "PGSSLMAXPROTOCOLVERSION", Used),
+    ("ssl_min_protocol_version", "PGSSLMINPROTOCOLVERSION", Used),
+    ("sslcert", "PGSSLCERT", Used),
+    ("sslcertmode", "PGSSLCERTMODE", Used),
+    ("sslcompression", "PGSSLCOMPRESSION", Only { values: &["0"], why: "TLS never compresses" }),
+    ("sslcrl", "PGSSLCRL", Only { values: NO_VALUE, why: NO_REVOCATION }),
+    ("sslcrldir", "PGSSLCRLDIR", Only { values: NO_VALUE, why: NO_REVOCATION }),
+    ("sslkey", "PGSSLKEY", Used),
+    ("sslkeylogfile", "", Only { values: NO_VALUE, why: "keys of connections are not written down" }),
+    ("sslmode", "PGSSLMODE", Used),
+    ("sslnegotiation", "PGSSLNEGOTIATION", Used),
+    ("sslpassword", "", Only { values: NO_VALUE, why: "encrypted keys are not supported: name one that is not" }),
+    ("sslrootcert", "PGSSLROOTCERT", Used),
+    ("sslsni", "PGSSLSNI", Used),
+    ("target_session_attrs", "PGTARGETSESSIONATTRS", Used),
+    ("tcp_user_timeout", "", Used),
+    ("user", "PGUSER", Used),
 ];
 
-/// The values of [`OURS`]: the URL's, else the variable's.
-pub struct Parameters([Option<String>; OURS.len()]);
+/// From where a value comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The URL.
+    Url,
+    /// A service file.
+    Service(PathBuf),
+    /// An environment variable.
+    Variable(&'static str),
+}
 
-impl Parameters {
-    /// Cuts them out of the URL: the rest is what tokio-postgres understands.
-    pub fn cut(url: &str, environment: &dyn Fn(&str) -> Option<String>) -> (Self, String) {
-        let (base, query) = url.split_once('?').unwrap_or((url, ""));
-        let mut values = OURS.map(|_| None);
-        let mut rest = Vec::new();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            match OURS.iter().position(|(ours, _)| *ours == decode(name)) {
-                Some(index) => values[index] = Some(decode(value)),
-                None => rest.push(pair),
+/// A value and from where it comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    pub value: String,
+    pub origin: Origin,
+}
+
+/// The values that were given, by parameter.
+pub struct Settings(BTreeMap<&'static str, Given>);
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Url => f.write_str("the source URL"),
+            Origin::Service(path) => write!(f, "the service file {}", path.display()),
+            Origin::Variable(_) => f.write_str("the environment"),
+        }
+    }
+}
+
+impl Settings {
+    /// Gathers what the URL, its service and the environment give. Nothing that is refused, or that
+    /// libpq does not know, is in it.
+    pub fn gather(url: &str, environment: Environment<'_>) -> Result<Self, UrlError> {
+        let variable = |name: &str| environment(name).filter(|value| !value.is_empty());
+        let mut settings = Settings(BTreeMap::new());
+        settings.take(uri::cut(url).map_err(UrlError::Malformed)?, &Origin::Url)?;
+        if let Some(service) = settings.text("service").map(str::to_owned).or(variable("PGSERVICE"))
+        {
+            let file = settings.text("servicefile").map(str::to_owned);
+            let look_up = |name: &str| match (name, &file) {
+                ("PGSERVICEFILE", Some(file)) => Some(file.clone()),
+                _ => variable(name),
+            };
+            let (pairs, path) = service::read(&service, &look_up).map_err(UrlError::Service)?;
+            let url = std::mem::take(&mut settings.0);
+            settings.take(pairs, &Origin::Service(path))?;
+            settings.0.extend(url);
+        }
+        for (name, variable_name, _) in PARAMETERS {
+            if let Some(value) = variable(variable_name).filter(|_| !settings.0.contains_key(name))
+            {
+                let origin = Origin::Variable(variable_name);
+                settings.0.insert(name, Given { value, origin });
             }
         }
-        for (value, (_, variable)) in values.iter_mut().zip(OURS) {
-            *value = value.take().or_else(|| environment(variable)).filter(|it| !it.is_empty());
+        if !settings.0.contains_key("sslmode")
+            && variable("PGREQUIRESSL").is_some_and(|it| it.starts_with('1'))
+        {
+            let origin = Origin::Variable("PGREQUIRESSL");
+            settings.0.insert("sslmode", Given { value: "require".to_owned(), origin });
         }
-        let rest =
-            if rest.is_empty() { base.to_owned() } else { format!("{base}?{}", rest.join("&")) };
-        (Parameters(values), rest)
+        settings.refuse()?;
+        Ok(settings)
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
-        let index = OURS.iter().position(|(ours, _)| *ours == name)?;
-        self.0[index].as_deref()
+    /// Takes pairs of one origin; the last of a name stands.
+    fn take(&mut self, pairs: uri::Pairs, origin: &Origin) -> Result<(), UrlError> {
+        for (name, value) in pairs {
+            let known = PARAMETERS.iter().find(|(known, ..)| *known == name);
+            let (known, ..) =
+                known.ok_or_else(|| UrlError::Unknown { name, origin: origin.clone() })?;
+            self.0.insert(known, Given { value, origin: origin.clone() });
+        }
+        Ok(())
+    }
+
+    fn refuse(&self) -> Result<(), UrlError> {
+        for (name, _, kind) in PARAMETERS {
+            if let (Some(given), Only { values, why }) = (self.0.get(name), kind)
+                && !given.value.is_empty()
+                && !values.contains(&given.value.as_str())
+            {
+                return Err(UrlError::Refused { name, origin: given.origin.clone(), why });
+            }
+        }
+        Ok(())
+    }
+
+    /// A value that may be any text; one that is empty is none.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|given| given.value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// The same as a path.
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        self.text(name).map(PathBuf::from)
     }
 
     /// The value as one of a few words.
-    fn word<T: Copy>(
+    pub fn word<T: Copy>(
         &self,
         name: &'static str,
         expected: &'static str,
         words: &[(&str, T)],
     ) -> Result<Option<T>, UrlError> {
-        let Some(value) = self.get(name) else { return Ok(None) };
-        let known = words.iter().find(|(word, _)| *word == value).map(|(_, known)| *known);
-        let wrong = || UrlError::Parameter { name, value: value.to_owned(), expected };
-        known.map(Some).ok_or_else(wrong)
+        self.read(name, expected, |value| {
+            words.iter().find(|(word, _)| *word == value).map(|(_, known)| *known)
+        })
     }
 
-    /// How TLS is used.
-    pub fn tls(&self) -> Result<Tls, UrlError> {
-        let modes = [
-            ("disable", TlsMode::Disable),
-            ("allow", TlsMode::Prefer),
-            ("prefer", TlsMode::Prefer),
-            ("require", TlsMode::Require),
-            ("verify-ca", TlsMode::VerifyCa),
-            ("verify-full", TlsMode::VerifyFull),
-        ];
-        let expected = "disable, prefer, require, verify-ca or verify-full";
-        let mode = self.word("sslmode", expected, &modes)?;
-        let system = self.get("sslrootcert") == Some("system");
-        let root_certificates = self.get("sslrootcert").filter(|_| !system).map(PathBuf::from);
-        let mode = match mode {
-            None if system => TlsMode::VerifyFull,
-            // The world's authorities sign for anybody: without the name that is no check.
-            Some(mode) if system && mode != TlsMode::VerifyFull => {
-                return Err(UrlError::Together(
-                    "sslrootcert=system without sslmode=verify-full: anybody can have such a certificate",
-                ));
-            }
-            // As libpq has it: who names an authority wants it looked at.
-            Some(TlsMode::Require) if root_certificates.is_some() => TlsMode::VerifyCa,
-            mode => mode.unwrap_or(TlsMode::Prefer),
-        };
-        let negotiations = [("postgres", false), ("direct", true)];
-        let direct = self.word("sslnegotiation", "postgres or direct", &negotiations)?;
-        if direct == Some(true) && matches!(mode, TlsMode::Disable | TlsMode::Prefer) {
-            let text = "sslnegotiation=direct without sslmode=require, verify-ca or verify-full";
-            return Err(UrlError::Together(text));
-        }
-        let identity = match (self.get("sslcert"), self.get("sslkey")) {
-            (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
-            (None, None) => None,
-            _ => return Err(UrlError::Together("one of sslcert and sslkey: name both")),
-        };
-        Ok(Tls { mode, direct: direct == Some(true), root_certificates, identity })
+    /// The value as a whole number.
+    pub fn number(&self, name: &'static str) -> Result<Option<i64>, UrlError> {
+        self.read(name, "a whole number", |value| value.trim().parse::<i32>().ok().map(i64::from))
     }
 
-    /// How the server may ask who we are.
-    pub fn authentication(&self) -> Result<Authentication, UrlError> {
-        let bindings = [
-            ("disable", ChannelBinding::Disable),
-            ("prefer", ChannelBinding::Prefer),
-            ("require", ChannelBinding::Require),
-        ];
-        let binding = self.word("channel_binding", "disable, prefer or require", &bindings)?;
-        let binding = binding.unwrap_or(ChannelBinding::Prefer);
-        let Some(list) = self.get("require_auth") else {
-            let (none, scram, md5, password) = (true, true, false, false);
-            return Ok(Authentication { none, scram, md5, password, binding });
-        };
-        let mut allowed =
-            Authentication { none: false, scram: false, md5: false, password: false, binding };
-        for method in list.split(',').map(str::trim) {
-            match method {
-                "none" => allowed.none = true,
-                "scram-sha-256" => allowed.scram = true,
-                "md5" => allowed.md5 = true,
-                "password" => allowed.password = true,
-                _ => {
-                    let expected = "a list of scram-sha-256, none, md5 and password";
-                    let value = method.to_owned();
-                    return Err(UrlError::Parameter { name: "require_auth", value, expected });
-                }
-            }
-        }
-        Ok(allowed)
-    }
-
-    /// We are always the primary's client, and there is one.
-    pub fn refuse_choices(&self) -> Result<(), UrlError> {
-        self.word("target_session_attrs", "any, or nothing", &[("any", ())])?;
-        self.word("load_balance_hosts", "disable, or nothing", &[("disable", ())])?;
-        Ok(())
+    /// The value as `understand` has it. Where that has none, the value is refused.
+    pub fn read<T>(
+        &self,
+        name: &'static str,
+        expected: &'static str,
+        understand: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, UrlError> {
+        let Some(given) = self.0.get(name) else { return Ok(None) };
+        understand(&given.value).map(Some).ok_or_else(|| UrlError::Parameter {
+            name: match given.origin {
+                Origin::Variable(variable) => variable,
+                Origin::Url | Origin::Service(_) => name,
+            },
+            origin: given.origin.clone(),
+            value: given.value.clone(),
+            expected,
+        })
     }
 }
 
-/// Undoes percent-encoding.
-fn decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let digits = text.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                decoded.push(byte);
-                at += 3;
-            }
-            None => {
-                decoded.push(bytes[at]);
-                at += 1;
-            }
+/// The home directory.
+pub fn home(environment: Environment<'_>) -> Option<PathBuf> {
+    environment("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
+}
+
+/// A file that libpq takes when none is named, if it is there: `~/.postgresql/NAME`.
+pub fn default_file(name: &str, environment: Environment<'_>) -> Option<PathBuf> {
+    home(environment).map(|home| home.join(".postgresql").join(name)).filter(|it| Path::exists(it))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Harmless, Only, PARAMETERS, Used};
+
+    #[test]
+    fn the_page_has_every_parameter_and_what_it_is() {
+        let page = include_str!("../../../docs/connections.md");
+        for (name, variable, kind) in PARAMETERS {
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+            let row = row.unwrap_or_else(|| panic!("docs/connections.md has no {name}"));
+            assert!(row.contains(variable), "{row}");
+            let what = match kind {
+                Used => "used",
+                Harmless => "no matter",
+                Only { .. } => "refused",
+            };
+            assert_eq!(row.split('|').nth(3).map(str::trim), Some(what), "{row}");
         }
     }
-    String::from_utf8_lossy(&decoded).into_owned()
 }

@@ -1,6 +1,6 @@
 //! A connection in the server's own protocol: messages, simple queries, then whatever comes.
 
-use std::{collections::HashMap, io};
+use std::{collections::HashMap, io, time::Duration};
 
 use bytes::{Buf, BytesMut};
 use fallible_iterator::FallibleIterator;
@@ -12,16 +12,19 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::timeout,
 };
-use tokio_postgres::config::Host;
 
 use crate::pipeline::Failure;
 
 use super::{
-    ConnectError, SourceUrl,
+    ConnectError, Server, SourceUrl,
     login::{Purpose, log_in},
-    socket::{Opened, Socket, open},
-    url::server_name,
+    session,
+    socket::{Opened, Place, Socket, open, places},
+    url::Target,
 };
+
+/// A server that has not answered for this long, where there is no limit, is named in the log.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A connection that is logged in.
 pub struct RawConnection {
@@ -55,40 +58,57 @@ impl From<io::Error> for RawError {
 }
 
 impl RawConnection {
-    /// Connects to the first of the URL's servers that is there, and logs in, with pinned settings.
-    /// What the server then says of itself, up to that it is ready, comes along as it came.
+    /// Connects to the first of the URL's servers that is there and will do, and logs in, with pinned
+    /// settings. What the server then says of itself, up to that it is ready, comes along as it came.
     pub(super) async fn connect(
         url: &SourceUrl,
         purpose: Purpose,
     ) -> Result<(Self, BytesMut), ConnectError> {
-        let mut last = None;
-        for (host, port) in url.servers() {
-            let limit = url.connect_limit();
-            let connecting = Self::connect_to(url, host, port, purpose);
-            let connected = timeout(limit, connecting).await.unwrap_or_else(|_| {
-                let cause = format!("no answer for {} s", limit.as_secs());
-                Err(ConnectError::Unreachable { server: server_name(host, port), cause })
-            });
-            match connected {
-                Err(error) if error.is_transient() => last = Some(error),
-                connected => return connected,
+        let mut failures = Vec::new();
+        for server in &url.servers {
+            let name = server.to_string();
+            let looking_up = async {
+                places(server).await.map_err(|error| ConnectError::unreachable(&name, &error))
+            };
+            let places = match within(url.connect_limit, &name, looking_up).await {
+                Ok(places) => places,
+                Err(error) => {
+                    failures.push(error);
+                    continue;
+                }
+            };
+            for place in places {
+                let connecting = Self::connect_to(url, server, &place, purpose);
+                match within(url.connect_limit, &name, connecting).await {
+                    Err(error) if error.is_transient() => failures.push(error),
+                    connected => return connected,
+                }
             }
         }
-        let nobody = || ConnectError::Tls("the URL names no server".to_owned());
-        Err(last.unwrap_or_else(nobody))
+        Err(ConnectError::of_all(failures))
     }
 
     async fn connect_to(
         url: &SourceUrl,
-        host: &Host,
-        port: u16,
+        server: &Server,
+        place: &Place,
         purpose: Purpose,
     ) -> Result<(Self, BytesMut), ConnectError> {
-        let Opened { socket, encryption } = open(url, host, port).await?;
-        let server = server_name(host, port);
-        let mut connection = RawConnection { socket, buffer: BytesMut::new(), server };
-        log_in(&mut connection, url, purpose, &encryption).await?;
+        let name = server.to_string();
+        let Opened { socket, encryption } = open(url, &name, place).await?;
+        let mut connection = RawConnection { socket, buffer: BytesMut::new(), server: name };
+        log_in(&mut connection, url, server, purpose, &encryption).await?;
         let greeting = connection.greeting().await?;
+        let said = parameters(&greeting);
+        if url.target == Target::Primary && said.get("in_hot_standby").is_some_and(|it| it == "on")
+        {
+            return Err(ConnectError::Standby { server: connection.server });
+        }
+        let settling = session::settling(|name| said.get(name).cloned());
+        if !settling.is_empty() {
+            let settled = connection.query(&settling).await;
+            settled.map_err(|error| connection.refused(error))?;
+        }
         Ok((connection, greeting))
     }
 
@@ -206,6 +226,41 @@ impl RawConnection {
             }
         }
     }
+}
+
+/// Waits within the limit; where there is none, the log says for whom.
+async fn within<T>(
+    limit: Option<Duration>,
+    server: &str,
+    waiting: impl Future<Output = Result<T, ConnectError>>,
+) -> Result<T, ConnectError> {
+    let Some(limit) = limit else {
+        tokio::pin!(waiting);
+        loop {
+            match timeout(PATIENCE, &mut waiting).await {
+                Ok(done) => return done,
+                Err(_) => tracing::info!(server, "still connecting (connect_timeout=0: no limit)"),
+            }
+        }
+    };
+    timeout(limit, waiting).await.unwrap_or_else(|_| {
+        let cause = format!("no answer for {} s", limit.as_secs());
+        Err(ConnectError::Unreachable { server: server.to_owned(), cause })
+    })
+}
+
+/// The parameters that a greeting names.
+fn parameters(greeting: &BytesMut) -> HashMap<String, String> {
+    let mut greeting = greeting.clone();
+    let mut parameters = HashMap::new();
+    while let Ok(Some(message)) = Message::parse(&mut greeting) {
+        if let Message::ParameterStatus(body) = message
+            && let (Ok(name), Ok(value)) = (body.name(), body.value())
+        {
+            parameters.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    parameters
 }
 
 /// What an error message says.

@@ -1,6 +1,6 @@
 //! A byte stream to the server: TCP, TLS or a unix socket.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
@@ -8,18 +8,11 @@ use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpStream, UnixStream},
+    net::{TcpStream, UnixStream, lookup_host},
 };
-use tokio_postgres::config::Host;
 use tokio_rustls::TlsConnector;
 
-use super::{ConnectError, SourceUrl, Tls, TlsMode, tls, url::server_name};
-
-/// Data that nobody has acknowledged for this long is on its way to nobody: without a limit the
-/// kernel tries for a quarter of an hour.
-const UNANSWERED: Duration = Duration::from_secs(60);
-/// A connection that is silent for this long is asked whether it is still there.
-const SILENCE: Duration = Duration::from_secs(30);
+use super::{ConnectError, Host, Server, SourceUrl, Tls, TlsMode, tls, url::Silence};
 
 /// Any of TCP, TLS and a unix socket.
 pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -41,23 +34,47 @@ pub enum Encryption {
     },
 }
 
-/// Connects to one server as the URL says.
-pub async fn open(url: &SourceUrl, host: &Host, port: u16) -> Result<Opened, ConnectError> {
-    let server = server_name(host, port);
-    let unreachable = |error: io::Error| ConnectError::unreachable(&server, &error);
-    let name = match host {
-        // As in libpq, TLS is not for sockets of this machine.
-        Host::Unix(directory) => {
-            let path = directory.join(format!(".s.PGSQL.{port}"));
-            let socket = UnixStream::connect(path).await.map_err(unreachable)?;
-            return Ok(plain(socket));
+/// One place where a server may listen.
+pub enum Place {
+    Socket(PathBuf),
+    /// An address, and the name that a certificate is for.
+    Address(SocketAddr, String),
+}
+
+/// The places of a server: a name may have several addresses, which may be several servers.
+pub async fn places(server: &Server) -> io::Result<Vec<Place>> {
+    let port = server.port;
+    Ok(match &server.host {
+        Host::Unix(directory) => vec![Place::Socket(directory.join(format!(".s.PGSQL.{port}")))],
+        Host::Tcp { name, address: Some(address) } => {
+            vec![Place::Address((*address, port).into(), name.clone())]
         }
-        Host::Tcp(name) => name,
+        Host::Tcp { name, address: None } => {
+            let addresses = lookup_host((name.as_str(), port)).await?;
+            let places = addresses.map(|address| Place::Address(address, name.clone()));
+            let places: Vec<Place> = places.collect();
+            if places.is_empty() {
+                return Err(io::Error::other("the name has no address"));
+            }
+            places
+        }
+    })
+}
+
+/// Connects to one place of a server as the URL says.
+pub async fn open(url: &SourceUrl, server: &str, place: &Place) -> Result<Opened, ConnectError> {
+    let unreachable = |error: io::Error| ConnectError::unreachable(server, &error);
+    let (address, name) = match place {
+        // As in libpq, TLS is not for sockets of this machine.
+        Place::Socket(path) => {
+            return Ok(plain(UnixStream::connect(path).await.map_err(unreachable)?));
+        }
+        Place::Address(address, name) => (address, name),
     };
-    let mut socket = TcpStream::connect((name.as_str(), port)).await.map_err(unreachable)?;
-    prepare(url, &socket).map_err(unreachable)?;
+    let mut socket = TcpStream::connect(address).await.map_err(unreachable)?;
+    prepare(&url.silence, &socket).map_err(unreachable)?;
     match negotiate(&mut socket, &url.tls).await.map_err(unreachable)? {
-        true => encrypt(socket, &url.tls, name, &server).await,
+        true => encrypt(socket, &url.tls, name, server).await,
         false if url.tls.mode <= TlsMode::Prefer => Ok(plain(socket)),
         false => Err(ConnectError::Tls(format!(
             "{server} does not offer it, and sslmode requires it: set ssl = on there"
@@ -69,21 +86,16 @@ fn plain(socket: impl Socket + 'static) -> Opened {
     Opened { socket: Box::new(socket), encryption: Encryption::None }
 }
 
-fn prepare(url: &SourceUrl, socket: &TcpStream) -> io::Result<()> {
+fn prepare(silence: &Silence, socket: &TcpStream) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let socket = SockRef::from(socket);
-    let config = &url.config;
-    if config.get_keepalives() {
-        let interval = config.get_keepalives_interval().unwrap_or(SILENCE / 3);
-        // tokio-postgres has two hours where the URL says nothing.
-        let idle = config.get_keepalives_idle().min(SILENCE);
-        socket.set_tcp_keepalive(
-            &TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(3),
-        )?;
+    if let Some((idle, count, interval)) = silence.keepalive {
+        let probes =
+            TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(count);
+        socket.set_tcp_keepalive(&probes)?;
     }
     #[cfg(target_os = "linux")]
-    socket
-        .set_tcp_user_timeout(Some(config.get_tcp_user_timeout().copied().unwrap_or(UNANSWERED)))?;
+    socket.set_tcp_user_timeout(silence.unanswered)?;
     Ok(())
 }
 

@@ -4,22 +4,34 @@
 use std::{io, path::Path, sync::Arc};
 
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore,
-    SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError,
+    PeerMisbehaved, RootCertStore, SignatureScheme,
     client::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_cert_signed_by_trust_anchor, verify_server_name,
     },
-    crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    crypto::{
+        CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature,
+        verify_tls13_signature, verify_tls13_signature_with_raw_key,
+    },
+    pki_types::{
+        CertificateDer, PrivateKeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
+        pem::PemObject,
+    },
     server::ParsedCertificate,
+    sign::{CertifiedKey, SingleCertAndKey},
+    version::{TLS12, TLS13},
 };
 use sha2::{Digest, Sha256, Sha384, Sha512};
+use webpki::RawPublicKeyEntity;
 
-use super::{ConnectError, Tls, TlsMode};
+use super::{ConnectError, Tls, TlsMode, Versions, certificate};
 
 /// The protocol inside, which a server that is not asked first wants to hear.
 const ALPN: &[u8] = b"postgresql";
+
+/// A server that shows somebody else's certificate.
+const WITHOUT_KEY: &str = "the server has no key that fits the certificate that it shows";
 
 /// What rustls needs for the settings. Reads the certificates that they name.
 pub fn client_config(tls: &Tls) -> Result<ClientConfig, ConnectError> {
@@ -28,22 +40,49 @@ pub fn client_config(tls: &Tls) -> Result<ClientConfig, ConnectError> {
     let (trusted, named) = trusted(tls)?;
     let algorithms = provider.signature_verification_algorithms;
     let verifier = Verifier { mode: tls.mode, trusted, named, algorithms };
+    let identity =
+        tls.identity.as_ref().map(|(certificate, key)| identity(certificate, key, &provider));
+    let versions: &[_] = match tls.versions {
+        Versions::Both => &[&TLS13, &TLS12],
+        Versions::Only12 => &[&TLS12],
+        Versions::Only13 => &[&TLS13],
+    };
     let builder = ClientConfig::builder_with_provider(Arc::new(provider))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .map_err(wrong)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
-    let mut config = match &tls.identity {
+    let mut config = match identity.transpose()? {
         None => builder.with_no_client_auth(),
-        Some((certificate, key)) => {
-            let chain = read_certificates("sslcert", certificate)?;
-            builder.with_client_auth_cert(chain, read_key(key)?).map_err(|error| {
-                ConnectError::Tls(format!("sslcert and sslkey do not fit: {error}"))
-            })?
+        Some(identity) => {
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
         }
     };
     config.alpn_protocols = vec![ALPN.to_vec()];
+    config.enable_sni = tls.names_host;
     Ok(config)
+}
+
+/// Our certificate, of any version: the server looks at it, not we.
+fn identity(
+    certificate: &Path,
+    key: &Path,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, ConnectError> {
+    let chain = read_certificates("sslcert", certificate)?;
+    let wrong = |error: &dyn std::fmt::Display| {
+        ConnectError::Tls(format!("sslcert and sslkey do not fit: {error}"))
+    };
+    let key =
+        provider.key_provider.load_private_key(read_key(key)?).map_err(|error| wrong(&error))?;
+    let of_certificate = chain.first().and_then(|first| certificate::public_key(first));
+    match (of_certificate, key.public_key()) {
+        (None, _) => Err(wrong(&"the certificate can not be read")),
+        (Some(certified), Some(of_key)) if certified != of_key.as_ref() => {
+            Err(wrong(&"the certificate is for another key"))
+        }
+        _ => Ok(CertifiedKey::new(chain, key)),
+    }
 }
 
 type Certificates = Vec<CertificateDer<'static>>;
@@ -104,6 +143,11 @@ struct Verifier {
 }
 
 impl Verifier {
+    /// Whether the certificate matters, and not only that the server has the key in it.
+    fn looks(&self) -> bool {
+        self.mode >= TlsMode::VerifyCa
+    }
+
     /// An authority that is trusted signed it, or it is itself one of those that are trusted: many
     /// servers have a certificate that they signed themselves.
     fn is_trusted(
@@ -136,7 +180,7 @@ impl ServerCertVerifier for Verifier {
         _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if matches!(self.mode, TlsMode::VerifyCa | TlsMode::VerifyFull) {
+        if self.looks() {
             let parsed = ParsedCertificate::try_from(certificate)?;
             self.is_trusted(certificate, &parsed, chain, now)?;
             if self.mode == TlsMode::VerifyFull {
@@ -152,7 +196,23 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+        if self.looks() {
+            return verify_tls12_signature(message, certificate, signed, &self.algorithms);
+        }
+        let key = public_key(certificate)?;
+        let key = RawPublicKeyEntity::try_from(&key)
+            .map_err(|_| Error::from(CertificateError::BadEncoding))?;
+        let mapping = self.algorithms.mapping.iter().find(|(scheme, _)| *scheme == signed.scheme);
+        let (_, candidates) =
+            mapping.ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
+        // TLS 1.2 does not say which curve a scheme is with.
+        let mut verified = candidates
+            .iter()
+            .map(|algorithm| key.verify_signature(*algorithm, message, signed.signature()));
+        match verified.any(|it| it.is_ok()) {
+            true => Ok(HandshakeSignatureValid::assertion()),
+            false => Err(Error::General(WITHOUT_KEY.to_owned())),
+        }
     }
 
     fn verify_tls13_signature(
@@ -161,12 +221,35 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+        if self.looks() {
+            return verify_tls13_signature(message, certificate, signed, &self.algorithms);
+        }
+        let key = public_key(certificate)?;
+        let verified = verify_tls13_signature_with_raw_key(message, &key, signed, &self.algorithms);
+        verified.map_err(|error| match error {
+            Error::InvalidCertificate(CertificateError::BadSignature) => {
+                Error::General(WITHOUT_KEY.to_owned())
+            }
+            error => error,
+        })
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
+}
+
+/// The key that a handshake's signature must be by, where nothing else of the certificate is looked at.
+fn public_key<'a>(
+    certificate: &'a CertificateDer<'_>,
+) -> Result<SubjectPublicKeyInfoDer<'a>, Error> {
+    let key = certificate::public_key(certificate).ok_or(CertificateError::BadEncoding)?;
+    Ok(SubjectPublicKeyInfoDer::from(key))
+}
+
+fn is_of_another_version(what: &CertificateError) -> bool {
+    let CertificateError::Other(OtherError(cause)) = what else { return false };
+    cause.downcast_ref() == Some(&webpki::Error::UnsupportedCertVersion)
 }
 
 /// What an I/O error says about TLS, with the fix; `None` if it is about something else.
@@ -183,6 +266,11 @@ pub fn explain(error: &io::Error, host: &str) -> Option<String> {
         Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => format!(
             "the server's certificate is not for {host}: connect by a name that it has (as a \
              subjectAltName), or use sslmode=verify-ca"
+        ),
+        Error::InvalidCertificate(what) if is_of_another_version(what) => format!(
+            "the server's certificate is of X.509 version 1, which has no names and can not be checked: make one of \
+             version 3 (openssl x509 -req with -extfile FILE, with subjectAltName=DNS:{host} in that file), or use \
+             sslmode=require, which looks at no certificate"
         ),
         Error::InvalidCertificate(what) => format!("the server's certificate is refused: {what}"),
         Error::AlertReceived(
@@ -202,7 +290,7 @@ pub fn explain(error: &io::Error, host: &str) -> Option<String> {
 /// The `tls-server-end-point` binding (RFC 5929): the certificate's hash by the algorithm it was
 /// signed with, SHA-256 where that is weaker. `None` where the RFC defines none.
 pub fn server_end_point(certificate: &[u8]) -> Option<Vec<u8>> {
-    Some(match signature_algorithm(certificate)? {
+    Some(match certificate::signature_algorithm(certificate)? {
         // sha256WithRSAEncryption, sha1WithRSAEncryption, md5WithRSAEncryption; ecdsa-with-SHA1,
         // -SHA256
         [0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x0B | 0x05 | 0x04]
@@ -214,29 +302,4 @@ pub fn server_end_point(certificate: &[u8]) -> Option<Vec<u8>> {
         | [0x2A, 0x86, 0x48, 0xCE, 0x3D, 0x04, 0x03, 0x04] => Sha512::digest(certificate).to_vec(),
         _ => return None,
     })
-}
-
-/// The object identifier in `Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm SEQUENCE
-/// { OID }, ... }`.
-fn signature_algorithm(certificate: &[u8]) -> Option<&[u8]> {
-    let (content, _) = element(certificate, 0x30)?;
-    let (_, after_tbs) = element(content, 0x30)?;
-    let (algorithm, _) = element(after_tbs, 0x30)?;
-    Some(element(algorithm, 0x06)?.0)
-}
-
-/// The content of the DER element that `bytes` begins with, and what follows it.
-fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (&[found, first], rest) = bytes.split_first_chunk::<2>()?;
-    let (length, rest) = match first {
-        0..0x80 => (usize::from(first), rest),
-        _ => {
-            let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7F))?;
-            let length = digits.iter().try_fold(0usize, |length, digit| {
-                length.checked_mul(256)?.checked_add(usize::from(*digit))
-            })?;
-            (length, rest)
-        }
-    };
-    rest.split_at_checked(length).filter(|_| found == tag)
 }

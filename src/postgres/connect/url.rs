@@ -1,8 +1,7 @@
 //! Connection URLs as libpq has them: one understanding for every kind of connection.
 //!
 //! ```text
-//! URL, over the PG* variables --> where and who (tokio-postgres's Config, as a parser only)
-//!                             --> Tls, Authentication
+//! Settings --> Servers, who and which database, Tls, Authentication, Limits
 //! ```
 //!
 //! What is not understood is refused: a setting that is passed over in silence may be the one that
@@ -10,133 +9,111 @@
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
-use tokio_postgres::config::{Config, Host, SslMode};
+use super::{
+    CONNECT_LIMIT,
+    parameters::{Environment, Origin, Settings, default_file, home},
+    security::{Authentication, Tls, TlsMode},
+    servers::{Host, Server, servers},
+    session,
+};
 
-use super::{CONNECT_LIMIT, parameters::Parameters};
+/// Data that nobody has acknowledged for this long is on its way to nobody: without a limit the
+/// kernel tries for a quarter of an hour.
+const UNANSWERED: Duration = Duration::from_secs(60);
+/// A connection that is silent for this long is asked whether it is still there.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How often it is asked, without an answer, before it is given up.
+const PROBES: u32 = 3;
 
 /// A source's URL, understood. Its Debug form has no password.
 #[derive(Clone)]
 pub struct SourceUrl {
-    /// Where, who and which database.
-    pub(super) config: Config,
+    /// Where; in this order.
+    pub(super) servers: Vec<Server>,
+    /// Which of them will do.
+    pub(super) target: Target,
+    /// Who.
+    pub(super) user: String,
+    database: Option<String>,
+    /// The password, or where it is looked up.
+    pub(super) password: Option<String>,
+    pub(super) passfile: Option<PathBuf>,
+    /// The startup packet's `options`.
+    pub(super) options: String,
+    /// What the server shows of us.
+    pub(super) application_name: String,
+    /// How long connecting to one address and logging in may take.
+    pub(super) connect_limit: Option<Duration>,
+    pub(super) silence: Silence,
     /// How TLS is used.
     pub(super) tls: Tls,
     /// How the server may ask who we are.
     pub(super) authentication: Authentication,
 }
 
-/// How TLS is used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
-    /// Whether, and whom it trusts.
-    pub mode: TlsMode,
-    /// Without asking first (`sslnegotiation=direct`).
-    pub direct: bool,
-    /// Whom certificates are trusted from; `None`: the system's authorities.
-    pub root_certificates: Option<PathBuf>,
-    /// Our own certificate and its key.
-    pub identity: Option<(PathBuf, PathBuf)>,
-}
-
-/// libpq's `sslmode`, from the least to the most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TlsMode {
-    /// Never.
-    Disable,
-    /// If the server offers it; certificates are not looked at.
-    Prefer,
-    /// Always; certificates are not looked at.
-    Require,
-    /// Always, with a certificate of a trusted authority.
-    VerifyCa,
-    /// Always, with a certificate of a trusted authority for the host's name.
-    VerifyFull,
-}
-
-/// How the server may ask who we are (`require_auth`, `channel_binding`).
+/// Which of several servers will do (`target_session_attrs`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Authentication {
-    /// Not at all, or by our certificate.
-    pub none: bool,
-    /// By SCRAM, which does not give the password away.
-    pub scram: bool,
-    /// By MD5: what is sent is as good as the password.
-    pub md5: bool,
-    /// By the password itself.
-    pub password: bool,
-    /// Whether SCRAM is tied to the TLS connection.
-    pub binding: ChannelBinding,
+pub(super) enum Target {
+    Any,
+    Primary,
 }
 
-/// libpq's `channel_binding`.
+/// When a connection that says nothing is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChannelBinding {
-    /// Never.
-    Disable,
-    /// Where the server can.
-    Prefer,
-    /// Always: nobody between us and the server can pass the log-in on.
-    Require,
+pub(super) struct Silence {
+    /// After which silence, how often and at which intervals it is asked; `None`: never.
+    pub keepalive: Option<(Duration, u32, Duration)>,
+    /// How long data may stay unacknowledged; `None`: as long as the kernel has it.
+    pub unanswered: Option<Duration>,
 }
 
 /// Why a URL is not understood. The text has no password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// It is none, or has a parameter that is not known.
+    /// It is none.
     #[error(
         "the source URL is not understood: {0}. Expected postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=..."
     )]
     Malformed(String),
+    /// It has a parameter that libpq does not know.
+    #[error("{origin} has the parameter {name:?}, which is none: docs/connections.md lists them")]
+    Unknown {
+        /// Which.
+        name: String,
+        /// Where.
+        origin: Origin,
+    },
     /// A parameter has a value that it can not have.
-    #[error("the source URL (or its PG* variable) has {name}={value}: expected {expected}")]
+    #[error("{origin} has {name}={value}: expected {expected}")]
     Parameter {
         /// Which.
         name: &'static str,
+        /// Where.
+        origin: Origin,
         /// What it is.
         value: String,
         /// What it may be.
         expected: &'static str,
     },
+    /// A parameter of libpq's that asks for something that is not done.
+    #[error("{origin} has {name}: {why}. Remove it")]
+    Refused {
+        /// Which.
+        name: &'static str,
+        /// Where.
+        origin: Origin,
+        /// Why.
+        why: &'static str,
+    },
     /// Two parameters that do not go together.
-    #[error("the source URL has {0}")]
+    #[error("the source URL, its service or the PG* variables have {0}")]
     Together(&'static str),
+    /// The service can not be read.
+    #[error("{0}")]
+    Service(String),
     /// It names no user.
     #[error("the source URL names no user: postgres://USER@HOST/DATABASE")]
     NoUser,
-}
-
-/// Puts libpq's variables where the URL says nothing.
-fn complete(config: &mut Config, environment: &dyn Fn(&str) -> Option<String>) {
-    if config.get_hosts().is_empty() {
-        match environment("PGHOST") {
-            Some(path) if path.starts_with('/') => config.host_path(path),
-            name => config.host(name.unwrap_or_else(|| "localhost".to_owned())),
-        };
-    }
-    let number = |name| environment(name)?.parse::<u16>().ok();
-    if let Some(port) = number("PGPORT").filter(|_| config.get_ports().is_empty()) {
-        config.port(port);
-    }
-    if let Some(limit) =
-        number("PGCONNECT_TIMEOUT").filter(|_| config.get_connect_timeout().is_none())
-    {
-        config.connect_timeout(Duration::from_secs(limit.into()));
-    }
-    if let Some(user) = environment("PGUSER").or_else(|| environment("USER"))
-        && config.get_user().is_none()
-    {
-        config.user(user);
-    }
-    if let Some(password) = environment("PGPASSWORD").filter(|_| config.get_password().is_none()) {
-        config.password(password);
-    }
-    if let Some(database) = environment("PGDATABASE").filter(|_| config.get_dbname().is_none()) {
-        config.dbname(database);
-    }
-    if let Some(name) = environment("PGAPPNAME").filter(|_| config.get_application_name().is_none())
-    {
-        config.application_name(name);
-    }
 }
 
 impl FromStr for SourceUrl {
@@ -148,180 +125,99 @@ impl FromStr for SourceUrl {
 }
 
 impl SourceUrl {
-    /// Understands a URL; what it leaves out comes from libpq's environment variables. The URL
-    /// `postgres://` takes everything from there.
-    pub fn with_environment(
-        url: &str,
-        environment: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, UrlError> {
-        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
-            return Err(UrlError::Malformed("it does not begin with postgres://".to_owned()));
+    /// Understands a URL; what it leaves out comes from the service that it names, and from libpq's
+    /// environment variables. The URL `postgres://` takes everything from there.
+    pub fn with_environment(url: &str, environment: Environment<'_>) -> Result<Self, UrlError> {
+        let settings = Settings::gather(url, environment)?;
+        let servers = servers(&settings)?;
+        let tls = Tls::of(&settings, environment)?;
+        if tls.mode >= TlsMode::VerifyCa && default_file("root.crl", environment).is_some() {
+            return Err(UrlError::Together(
+                "a list of revoked certificates (~/.postgresql/root.crl): it is not supported. Remove it",
+            ));
         }
-        let (parameters, rest) = Parameters::cut(url, environment);
-        let mut config: Config = rest.parse().map_err(|error: tokio_postgres::Error| {
-            let cause = std::error::Error::source(&error)
-                .map_or_else(|| error.to_string(), ToString::to_string);
-            UrlError::Malformed(cause)
-        })?;
-        let tls = parameters.tls()?;
-        let authentication = parameters.authentication()?;
-        parameters.refuse_choices()?;
-        complete(&mut config, environment);
-        // tokio-postgres is handed connections that are encrypted and logged in.
-        config.ssl_mode(SslMode::Disable);
-        if config.get_user().is_none_or(str::is_empty) {
-            return Err(UrlError::NoUser);
+        let has_socket = servers.iter().any(|server| matches!(server.host, Host::Unix(_)));
+        if has_socket && settings.text("requirepeer").is_some() {
+            return Err(UrlError::Together(
+                "requirepeer with a unix socket: it is not supported. Remove it",
+            ));
         }
-        Ok(SourceUrl { config, tls, authentication })
+        let user = settings.text("user").map(str::to_owned);
+        let user = user.or_else(|| environment("USER")).filter(|user| !user.is_empty());
+        let name = settings.text("application_name").or(settings.text("fallback_application_name"));
+        let passfile = settings.path("passfile");
+        Ok(SourceUrl {
+            target: target(&settings, &servers)?,
+            servers,
+            user: user.ok_or(UrlError::NoUser)?,
+            database: settings.text("dbname").map(str::to_owned),
+            password: settings.text("password").map(str::to_owned),
+            passfile: passfile.or_else(|| home(environment).map(|home| home.join(".pgpass"))),
+            options: session::options(options(&settings)?),
+            application_name: name.unwrap_or("wal2graph").to_owned(),
+            connect_limit: connect_limit(&settings)?,
+            silence: silence(&settings)?,
+            authentication: Authentication::of(&settings)?,
+            tls,
+        })
     }
 
     /// The database it names; the user's name where it names none, as PostgreSQL has it.
     pub fn database(&self) -> &str {
-        self.config.get_dbname().or(self.config.get_user()).unwrap_or_default()
-    }
-
-    /// The first host or socket directory, and its port, for messages.
-    pub fn server(&self) -> String {
-        let first = self.servers().next();
-        first.map(|(host, port)| server_name(host, port)).unwrap_or_default()
-    }
-
-    /// Every host or socket directory, and its port, in the order in which they are tried.
-    pub(super) fn servers(&self) -> impl Iterator<Item = (&Host, u16)> {
-        let ports = self.config.get_ports();
-        let port = move |index| {
-            // One port is for all hosts.
-            ports.get(index).or(ports.first()).copied().unwrap_or(5432)
-        };
-        self.config.get_hosts().iter().enumerate().map(move |(index, host)| (host, port(index)))
-    }
-
-    /// How long connecting and logging in may take, for each server.
-    pub(super) fn connect_limit(&self) -> Duration {
-        self.config.get_connect_timeout().copied().unwrap_or(CONNECT_LIMIT)
+        self.database.as_deref().unwrap_or(&self.user)
     }
 }
 
-/// A server's name in messages.
-pub(super) fn server_name(host: &Host, port: u16) -> String {
-    match host {
-        Host::Tcp(name) => format!("{name}:{port}"),
-        Host::Unix(path) => format!("{}:{port}", path.display()),
-    }
+/// What to look for among the servers: several are one cluster, whose primary alone has the slot.
+fn target(settings: &Settings, servers: &[Server]) -> Result<Target, UrlError> {
+    let words =
+        [("any", Target::Any), ("read-write", Target::Primary), ("primary", Target::Primary)];
+    let expected = "any, read-write or primary: slots are the primary's";
+    let named = settings.word("target_session_attrs", expected, &words)?;
+    Ok(named.unwrap_or(if servers.len() > 1 { Target::Primary } else { Target::Any }))
+}
+
+fn options(settings: &Settings) -> Result<Option<&str>, UrlError> {
+    let expected = "settings alone: -c NAME=VALUE -c NAME=VALUE";
+    settings.read("options", expected, |text| session::are_settings(text).then_some(()))?;
+    Ok(settings.text("options"))
+}
+
+/// As libpq has it: 0 or less is no limit, and less than 2 seconds are 2.
+fn connect_limit(settings: &Settings) -> Result<Option<Duration>, UrlError> {
+    Ok(match settings.number("connect_timeout")? {
+        None => Some(CONNECT_LIMIT),
+        Some(seconds) => u64::try_from(seconds)
+            .ok()
+            .filter(|it| *it > 0)
+            .map(|seconds| Duration::from_secs(seconds.max(2))),
+    })
+}
+
+/// As libpq has it, with defaults of ours: the kernel's hours are too long.
+fn silence(settings: &Settings) -> Result<Silence, UrlError> {
+    let positive =
+        |number: Option<i64>| number.and_then(|it| u64::try_from(it).ok()).filter(|it| *it > 0);
+    let seconds =
+        |name| Ok::<_, UrlError>(positive(settings.number(name)?).map(Duration::from_secs));
+    let idle = seconds("keepalives_idle")?.unwrap_or(SILENCE);
+    let interval = seconds("keepalives_interval")?.unwrap_or(SILENCE / PROBES);
+    let count = positive(settings.number("keepalives_count")?);
+    let count = count.and_then(|count| u32::try_from(count).ok()).unwrap_or(PROBES);
+    let is_asked = settings.number("keepalives")? != Some(0);
+    let unanswered = match settings.number("tcp_user_timeout")? {
+        None => Some(UNANSWERED),
+        milliseconds => positive(milliseconds).map(Duration::from_millis),
+    };
+    Ok(Silence { keepalive: is_asked.then_some((idle, count, interval)), unanswered })
 }
 
 impl fmt::Debug for SourceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let user = self.config.get_user().unwrap_or_default();
-        write!(f, "postgres://{user}@{}/{}", self.server(), self.database())
+        let servers: Vec<String> = self.servers.iter().map(Server::to_string).collect();
+        write!(f, "postgres://{}@{}/{}", self.user, servers.join(","), self.database())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use std::path::Path;
-
-    use super::{ChannelBinding, SourceUrl, TlsMode, UrlError};
-
-    #[test]
-    fn libpqs_parameters_are_understood() {
-        let url = "postgres://cdc:secret@db:5433/shop?sslmode=verify-full&sslrootcert=%2Fca.pem&require_auth=md5\
-            &sslcert=/c.pem&sslkey=/k.pem&channel_binding=require&sslnegotiation=direct";
-        let url: SourceUrl = url.parse().unwrap();
-        assert_eq!((url.tls.mode, url.tls.direct), (TlsMode::VerifyFull, true));
-        assert_eq!(url.tls.root_certificates.as_deref(), Some(Path::new("/ca.pem")));
-        assert_eq!(url.tls.identity, Some(("/c.pem".into(), "/k.pem".into())));
-        assert!(url.authentication.md5 && !url.authentication.password);
-        assert!(!url.authentication.scram && !url.authentication.none, "only what is named");
-        assert_eq!(url.authentication.binding, ChannelBinding::Require);
-        assert_eq!((url.database(), url.server().as_str()), ("shop", "db:5433"));
-        assert_eq!(format!("{url:?}"), "postgres://cdc@db:5433/shop");
-    }
-
-    #[test]
-    fn without_parameters_nothing_weak_is_allowed() {
-        let url: SourceUrl = "postgres://u@h/d".parse().unwrap();
-        assert_eq!((url.tls.mode, url.tls.direct), (TlsMode::Prefer, false));
-        let allowed = url.authentication;
-        assert!(allowed.none && allowed.scram && !allowed.md5 && !allowed.password);
-    }
-
-    #[test]
-    fn hosts_ports_and_socket_directories() {
-        for (url, servers) in [
-            ("postgres://u@a/d", vec!["a:5432"]),
-            ("postgres://u@a:1,b:2/d", vec!["a:1", "b:2"]),
-            ("postgres://u@%2Frun%2Fpg:7/d", vec!["/run/pg:7"]),
-            ("postgres://u@/d?host=/run/pg&port=7", vec!["/run/pg:7"]),
-            ("postgresql://u@[::1]:7/d", vec!["::1:7"]),
-        ] {
-            let url: SourceUrl = url.parse().unwrap();
-            let named: Vec<String> =
-                url.servers().map(|(host, port)| super::server_name(host, port)).collect();
-            assert_eq!(named, servers);
-        }
-    }
-
-    #[test]
-    fn a_named_authority_is_looked_at() {
-        let mode = |query: &str| {
-            let url = format!("postgres://u@h/d?{query}").parse::<SourceUrl>();
-            url.map(|url| (url.tls.mode, url.tls.root_certificates.is_some()))
-        };
-        assert_eq!(mode("sslmode=require&sslrootcert=/ca"), Ok((TlsMode::VerifyCa, true)));
-        assert_eq!(mode("sslrootcert=system"), Ok((TlsMode::VerifyFull, false)));
-        assert_eq!(
-            mode("sslmode=verify-full&sslrootcert=system"),
-            Ok((TlsMode::VerifyFull, false))
-        );
-        assert!(mode("sslmode=require&sslrootcert=system").is_err());
-    }
-
-    #[test]
-    fn the_environment_completes_the_url_and_never_overrides_it() {
-        let environment = |name: &str| {
-            let value = match name {
-                "PGHOST" => "/run/pg",
-                "PGPORT" => "7",
-                "PGUSER" => "env",
-                "PGPASSWORD" => "secret",
-                "PGDATABASE" => "envdb",
-                "PGSSLMODE" => "require",
-                _ => return None,
-            };
-            Some(value.to_owned())
-        };
-        let url = SourceUrl::with_environment("postgres://", &environment).unwrap();
-        assert_eq!(format!("{url:?}"), "postgres://env@/run/pg:7/envdb");
-        assert_eq!(url.tls.mode, TlsMode::Require);
-        let url = "postgres://u:p@h:1/d?sslmode=verify-ca";
-        let url = SourceUrl::with_environment(url, &environment).unwrap();
-        assert_eq!(format!("{url:?}"), "postgres://u@h:1/d");
-        assert_eq!(url.config.get_password(), Some(&b"p"[..]));
-        assert_eq!(url.tls.mode, TlsMode::VerifyCa);
-        let url = SourceUrl::with_environment("postgres://u@h/d", &environment).unwrap();
-        assert_eq!(url.config.get_password(), Some(&b"secret"[..]));
-    }
-
-    #[test]
-    fn what_is_not_understood_is_named_without_the_password() {
-        for (url, named) in [
-            ("postgres://u:secret@h/d?sslmode=maybe", "sslmode=maybe"),
-            ("postgres://u:secret@h/d?require_auth=gss", "require_auth=gss"),
-            ("postgres://u:secret@h/d?channel_binding=1", "channel_binding=1"),
-            ("postgres://u:secret@h/d?sslnegotiation=direct", "sslnegotiation=direct without"),
-            ("postgres://u:secret@h/d?sslcert=/c", "one of sslcert and sslkey"),
-            ("postgres://u:secret@h/d?target_session_attrs=primary", "target_session_attrs"),
-            ("postgres://u:secret@h/d?colour=red", "colour"),
-            ("mysql://u:secret@h/d", "source URL"),
-            // Understood by libpq, but nobody here would look at its sslmode.
-            ("host=h user=u password=secret sslmode=verify-full", "source URL"),
-        ] {
-            let error = url.parse::<SourceUrl>().unwrap_err().to_string();
-            assert!(error.contains(named) && !error.contains("secret"), "{error}");
-        }
-        assert_eq!("postgres://h/d".parse::<SourceUrl>().unwrap_err(), UrlError::NoUser);
-    }
-}
+mod tests;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    sign::{CertifiedKey, SingleCertAndKey},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
@@ -41,6 +42,38 @@ pub async fn asking(question: &'static [u8]) -> (u16, JoinHandle<Vec<u8>>) {
         answer
     });
     (port, answer)
+}
+
+/// Shows a certificate to all clients, and has another key than the one in it: its port.
+pub async fn without_the_key(
+    shown: &Identity,
+    key: &Identity,
+    version: &'static SupportedProtocolVersion,
+) -> u16 {
+    let provider = Arc::new(ring::default_provider());
+    let chain = vec![CertificateDer::from_pem_slice(shown.certificate.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(key.key.as_bytes()).unwrap();
+    let key = provider.key_provider.load_private_key(key).unwrap();
+    let resolver = SingleCertAndKey::from(CertifiedKey::new(chain, key));
+    let accepting = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(resolver));
+    let acceptor = TlsAcceptor::from(Arc::new(accepting));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut request = [0; 8];
+            client.read_exact(&mut request).await.unwrap();
+            client.write_all(b"S").await.unwrap();
+            // The client is to hang up.
+            let _ = acceptor.accept(client).await;
+        }
+    });
+    port
 }
 
 /// Ends the client's TLS with a certificate of its own and speaks TLS to the real server: its port.

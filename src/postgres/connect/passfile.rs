@@ -1,0 +1,95 @@
+//! libpq's password file: `host:port:database:user:password`, the first line that fits.
+
+use std::{fs, io, os::unix::fs::PermissionsExt, path::Path};
+
+/// Who logs in where.
+pub struct Login<'a> {
+    /// The host as it was named; `localhost` for the usual socket directories.
+    pub host: &'a str,
+    /// The port.
+    pub port: u16,
+    /// The database.
+    pub database: &'a str,
+    /// The user.
+    pub user: &'a str,
+}
+
+/// The password of the first line that fits. An error says why the file is not used, as it must
+/// not be when others may read it.
+pub fn password(path: &Path, login: &Login<'_>) -> Result<Option<String>, String> {
+    let shown = path.display();
+    let unreadable = |error: io::Error| format!("{shown}: {error}");
+    let facts = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        facts => facts.map_err(unreadable)?,
+    };
+    if !facts.is_file() {
+        return Err(format!("{shown} is not used: it is no plain file"));
+    }
+    if facts.permissions().mode() & 0o077 != 0 {
+        return Err(format!("{shown} is not used, since others may read it: chmod 0600 {shown}"));
+    }
+    let text = fs::read_to_string(path).map_err(unreadable)?;
+    Ok(find(&text, login))
+}
+
+fn find(text: &str, login: &Login<'_>) -> Option<String> {
+    let port = login.port.to_string();
+    let wanted = [login.host, &port, login.database, login.user];
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let (password, _) = field(lines.filter_map(|line| after(line, wanted)).next()?);
+    (!password.is_empty()).then_some(password)
+}
+
+/// What follows the fields in a line, if they are these.
+fn after<'a>(line: &'a str, wanted: [&str; 4]) -> Option<&'a str> {
+    wanted.iter().try_fold(line, |rest, wanted| match rest.strip_prefix("*:") {
+        Some(rest) => Some(rest),
+        None => Some(field(rest)).filter(|(found, _)| found == wanted).map(|(_, rest)| rest),
+    })
+}
+
+/// A field up to the next colon, with `\:` and `\\` undone, and what follows the colon.
+fn field(text: &str) -> (String, &str) {
+    let mut field = String::new();
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            ':' => break,
+            '\\' => field.extend(characters.next()),
+            other => field.push(other),
+        }
+    }
+    (field, characters.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::{Login, find};
+
+    const FILE: &str = "# db:*:*:*:comment\nshort:1\n\ndb:5432:shop:cdc:first\ndb:*:*:cdc:second\r\n\
+        \\::*:a\\:b:*:p\\:a\\\\ss:rest\n*:*:*:empty:\n\\*:*:*:*:star\n*:*:*:*:any";
+
+    #[test]
+    fn the_first_line_that_fits_has_the_password() {
+        for (host, port, database, user, password) in [
+            ("db", 5432, "shop", "cdc", "first"),
+            ("db", 5433, "shop", "cdc", "second"),
+            (":", 1, "a:b", "x", "p:a\\ss"),
+            ("*", 1, "d", "u", "star"),
+            ("h", 1, "d", "u", "any"),
+        ] {
+            let login = Login { host, port, database, user };
+            assert_eq!(
+                find(FILE, &login).as_deref(),
+                Some(password),
+                "{host}:{port}:{database}:{user}"
+            );
+        }
+        let login = |user| Login { host: "h", port: 1, database: "d", user };
+        assert_eq!(find(FILE, &login("empty")), None, "it has no password");
+        assert_eq!(find("h:1:d:other:p\nh:1:d", &login("u")), None);
+    }
+}
