@@ -62,7 +62,7 @@ async fn a_row_that_goes_and_comes_back_keeps_the_relationship_of_its_child() {
 }
 
 /// A plain foreign key is checked at the end of the statement, and a session in the role of a replica
-/// checks none: nothing is said of the children.
+/// checks none: no event speaks of the children.
 #[tokio::test]
 async fn a_parent_that_is_deleted_and_inserted_again_keeps_its_children() {
     let schema = "CREATE TABLE di_parents (id int PRIMARY KEY, name text); \
