@@ -16,7 +16,10 @@
 
 use std::{collections::BTreeMap, str::FromStr};
 
-use crate::{graph::Pass, lsn::Lsn};
+use crate::{
+    graph::{Model, Pass, TableIndex, model::Shape},
+    lsn::Lsn,
+};
 
 /// An MVCC snapshot as `pg_current_snapshot()` prints it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,12 +97,33 @@ impl AppliedTransactions {
     }
 }
 
+/// What has rows in blocks of its own: a table, or one of the partitions of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Heap {
+    /// The table, which the rows are of.
+    pub table: TableIndex,
+    /// The partition's object id, which stays when it is renamed or rewritten.
+    pub partition: Option<u32>,
+}
+
+/// The passes that a copy makes over a table.
+pub fn passes(model: &Model, table: TableIndex) -> impl Iterator<Item = Pass> {
+    let (nodes, relationships) = match &model.table(table).shape {
+        Shape::Node(node) => (true, !node.references.is_empty()),
+        Shape::Relationship(_) => (false, true),
+    };
+    let nodes = nodes.then_some(Pass::Nodes);
+    nodes.into_iter().chain(relationships.then_some(Pass::Relationships))
+}
+
 /// How far one pass over one range of a table's blocks is: a node in the graph, moved with each
 /// chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// `schema.name` of the table.
     pub table: String,
+    /// The partition that the blocks are of, by its object id, where the table has partitions.
+    pub partition: Option<u32>,
     /// Which pass.
     pub pass: Pass,
     /// Which range of the table, counted from 0.
@@ -149,12 +173,12 @@ impl Progress {
         self.done = step.done;
     }
 
-    /// The range takes over its whole table, in a file that has not been read yet; other ranges
-    /// have nothing left.
-    pub fn restart(&mut self, relfilenode: u32) {
+    /// The blocks are in a file that has not been read yet. The first range takes over all of them;
+    /// other ranges have nothing left.
+    pub fn restart(&mut self, relfilenode: u32, is_first: bool) {
         self.relfilenode = relfilenode;
         (self.next_block, self.end_block) = (0, None);
-        (self.rows, self.done) = (0, self.part > 0);
+        (self.rows, self.done) = (0, !is_first);
     }
 }
 

@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::{
     metrics::Metrics,
     pipeline::{Ended, Failure, PipelineError},
+    postgres::setup::makings_cancelled,
     shutdown,
 };
 
@@ -84,13 +85,17 @@ pub async fn stopped(mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// Gives up connecting and preparing when the program is asked to stop: nothing is in flight then.
+/// Gives up connecting and preparing when the program is asked to stop: nothing is in flight then
+/// but the making of a slot, which is cancelled.
 pub async fn unless_stopped<T>(
     stop: &watch::Receiver<bool>,
     work: impl Future<Output = Result<T, CommandError>>,
 ) -> Result<Option<T>, CommandError> {
     tokio::select! {
         result = work => result.map(Some),
-        () = stopped(stop.clone()) => Ok(None),
+        () = stopped(stop.clone()) => {
+            makings_cancelled().await;
+            Ok(None)
+        }
     }
 }

@@ -119,7 +119,7 @@ async fn read(config: &Config) -> Result<Status, CommandError> {
         positions: Positions {
             source: flushed.to_string(),
             applied: applied.map(|lsn| lsn.to_string()),
-            acknowledged: slot.as_ref().and_then(|slot| slot.confirmed).map(|lsn| lsn.to_string()),
+            acknowledged: slot.as_ref().and_then(Slot::confirmed).map(|lsn| lsn.to_string()),
             part: part.map(|part| (part.commit_lsn.to_string(), part.events)),
         },
         slot: slot.map(|slot| slot_status(config, slot)),

@@ -1,7 +1,8 @@
 //! Progress nodes of a copy: one for each pass over each range of a table, moved with every chunk.
 //!
 //! ```text
-//! (:_Wal2GraphCopy {pipeline, table, pass, part, next_block, end_block, rows, relfilenode, epoch, done})
+//! (:_Wal2GraphCopy {pipeline, table, partition, pass, part, next_block, end_block, rows, relfilenode,
+//!                   epoch, done})
 //! ```
 //!
 //! Each is its lane's fence: a chunk's first statement compares epoch and `next_block` under the
@@ -33,7 +34,7 @@ pub async fn read(connection: &Connection, pipeline: &str) -> Result<Vec<Progres
     let text = format!(
         "MATCH (p:{LABEL} {{pipeline: $pipeline}}) RETURN p.table AS table, p.pass AS pass, p.part AS part, \
          p.next_block AS next_block, p.end_block AS end_block, p.relfilenode AS relfilenode, p.rows AS rows, \
-         p.done AS done"
+         p.done AS done, p.partition AS partition"
     );
     let rows = connection.rows(Query::new(text).param("pipeline", pipeline)).await?;
     let mut all = rows.iter().map(progress_of).collect::<Result<Vec<_>, _>>()?;
@@ -54,6 +55,7 @@ pub(super) fn create_query(pipeline: &str, epoch: Epoch, progress: &[Progress]) 
                 i64::from(it.relfilenode).into(),
                 (it.rows as i64).into(),
                 it.done.into(),
+                it.partition.map(i64::from).into(),
             ]
             .into_iter(),
         )
@@ -61,8 +63,8 @@ pub(super) fn create_query(pipeline: &str, epoch: Epoch, progress: &[Progress]) 
     let rows: BoltType = parameter::list(rows);
     let text = format!(
         "UNWIND $rows AS r CREATE (p:{LABEL} {{pipeline: $pipeline, table: r[0], pass: r[1], part: r[2], \
-         next_block: r[3], end_block: r[4], relfilenode: r[5], rows: r[6], done: r[7], epoch: $epoch, \
-         updated_at: $now}})"
+         next_block: r[3], end_block: r[4], relfilenode: r[5], rows: r[6], done: r[7], partition: r[8], \
+         epoch: $epoch, updated_at: $now}})"
     );
     Query::new(text)
         .param("pipeline", pipeline)
@@ -139,6 +141,7 @@ fn progress_of(row: &Row) -> Result<Progress, Error> {
     let pass: String = get(row, "pass")?;
     Ok(Progress {
         table: get(row, "table")?,
+        partition: get::<Option<i64>>(row, "partition")?.map(|oid| oid as u32),
         pass: Pass::from_name(&pass)
             .ok_or_else(|| Error::Fatal(format!("a {LABEL} node has the unknown pass {pass:?}")))?,
         part: number("part")?,

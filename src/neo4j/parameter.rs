@@ -10,7 +10,7 @@ use neo4rs::{
 
 use crate::{
     graph::{Parameter, Query, cypher::Done},
-    value::{FixedOffsetSeconds, Float, Value},
+    value::{Duration, FixedOffsetSeconds, Float, Point, Value},
 };
 
 /// Plans do not depend on statistics: every look-up names its index. So they are not made again when
@@ -103,7 +103,7 @@ fn offset_of(offset: FixedOffsetSeconds) -> chrono::FixedOffset {
     }
 }
 
-/// A property value as it is read back; `None` for what no key is made of.
+/// A property value as it is read back; `None` for what is no property of ours.
 pub fn value_of(value: BoltType) -> Option<Value> {
     Some(match value {
         BoltType::Boolean(it) => Value::Boolean(it.value),
@@ -121,6 +121,21 @@ pub fn value_of(value: BoltType) -> Option<Value> {
         BoltType::Time(it) => {
             let (time, offset): (chrono::NaiveTime, chrono::FixedOffset) = (&it).into();
             Value::Time(time, FixedOffsetSeconds(offset.local_minus_utc()))
+        }
+        BoltType::Duration(it) => {
+            // The driver shows its parts to serde alone.
+            let BoltType::Map(parts) = map([("it", BoltType::Duration(it))]) else { return None };
+            let (months, days, seconds, nanoseconds): (_, _, _, i64) = parts.get("it").ok()?;
+            let nanoseconds = i32::try_from(nanoseconds).ok()?;
+            Value::Duration(Duration { months, days, seconds, nanoseconds })
+        }
+        BoltType::Point2D(it) => Value::Point(Point {
+            srid: i32::try_from(it.sr_id.value).ok()?,
+            x: Float(it.x.value),
+            y: Float(it.y.value),
+        }),
+        BoltType::List(it) => {
+            Value::List(it.value.into_iter().map(value_of).collect::<Option<_>>()?)
         }
         _ => return None,
     })

@@ -13,7 +13,9 @@ use neo4rs::{BoltType, Row, summary::Counters};
 use crate::{
     checkpoint::{Advance, Position},
     copy::{ChunkStep, Progress},
-    graph::{Key, Model, Query, Statement, TableIndex, cypher::incomplete_keys, render},
+    graph::{
+        Key, Model, Query, Statement, TableIndex, cypher::incomplete_keys, model::Shape, render,
+    },
     pipeline::{self, ChunkWriter},
 };
 
@@ -39,6 +41,20 @@ impl Sink {
     /// A sink over a writer. `reader` is a connection of its own.
     pub fn new(writer: Writer, reader: Connection, model: Arc<Model>) -> Self {
         Sink { writer, reader, model }
+    }
+
+    /// Whether nodes of the mapping lack values. Relationships are not looked at: that goes through
+    /// all of them.
+    pub async fn has_incomplete(&self) -> Result<bool, WriteError> {
+        for (table, text) in incomplete_keys(&self.model, 1) {
+            if matches!(self.model.table(table).shape, Shape::Relationship(_)) {
+                continue;
+            }
+            if !self.reader.rows(neo4rs::Query::new(text)).await?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn clear(&mut self, at: Position, queries: &[Query]) -> Result<(), WriteError> {

@@ -23,7 +23,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::task::JoinError;
@@ -36,7 +36,9 @@ use crate::{
     lsn::Lsn,
 };
 
-pub use copying::{ChunkReader, ChunkWriter, CopyError, Lane, TableCopier, Taken, TurnLength};
+pub use copying::{
+    ChunkReader, ChunkWriter, CopyError, Lane, Search, TableCopier, Taken, TurnLength,
+};
 pub use observer::{Observer, Operation, Tally, Written};
 pub use run::{Ended, Pipeline, Status, Until};
 pub use translated::{Observed, Ready, Translate, TranslateFailure, Translated};
@@ -122,6 +124,8 @@ impl Held {
 pub enum Turn {
     /// Another turn, after the stream had its own.
     More,
+    /// Another turn, after the stream had at least so long.
+    Later(Duration),
     /// Another turn, once the stream is applied through this position.
     After(Lsn),
     /// Nothing: every row is in the graph and complete.
@@ -186,6 +190,7 @@ impl fmt::Display for Turn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Turn::More => write!(f, "more to copy"),
+            Turn::Later(pause) => write!(f, "more to copy in {} ms", pause.as_millis()),
             Turn::After(lsn) => write!(f, "copied; waiting for {lsn}"),
             Turn::Settled => write!(f, "settled"),
         }

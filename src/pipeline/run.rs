@@ -129,6 +129,8 @@ impl<T: Send + 'static, R: Send + 'static> Worker<T, R> {
 enum CopyState {
     /// The stream runs until it has nothing waiting, or until this moment.
     StreamTurn(Instant),
+    /// The stream runs at least until this moment.
+    Resting(Instant),
     /// The stream runs until it is applied through this position.
     CatchingUp(Lsn),
     /// The engine was asked to hold.
@@ -254,6 +256,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
     fn take_turns(&mut self) -> Result<(), PipelineError> {
         let ready = match self.copy {
             CopyState::StreamTurn(end) => self.engine.is_drained() || Instant::now() >= end,
+            CopyState::Resting(end) => Instant::now() >= end,
             CopyState::CatchingUp(through) => self.engine.applied().lsn >= through,
             CopyState::HoldWanted | CopyState::Turn | CopyState::Settled => false,
         };
@@ -346,6 +349,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
         self.applied_transactions = held.applied;
         self.copy = match turn {
             Turn::More => CopyState::StreamTurn(Instant::now() + STREAM_TURN_MAX),
+            Turn::Later(pause) => CopyState::Resting(Instant::now() + pause),
             Turn::After(lsn) => CopyState::CatchingUp(lsn),
             Turn::Settled => CopyState::Settled,
         };
@@ -371,7 +375,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
         const IDLE_WAKEUP: Duration = Duration::from_secs(1);
         let engine = self.engine.wakeup().map(|since_start| self.started + since_start);
         let copy = match self.copy {
-            CopyState::StreamTurn(end) => Some(end),
+            CopyState::StreamTurn(end) | CopyState::Resting(end) => Some(end),
             _ => None,
         };
         let idle = Instant::now() + IDLE_WAKEUP;

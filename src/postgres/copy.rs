@@ -4,24 +4,34 @@
 //! one lane takes a snapshot, the others join it -> COPY of ctid ranges -> ROLLBACK
 //! ```
 //!
-//! The text form of COPY is the text form of the stream, so both go through one codec.
+//! The text form of COPY is the text form of the stream, so both go through one codec. A partitioned
+//! table is read partition by partition, in its own name.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio_postgres::Client;
 
 use crate::{
-    catalog::{Catalog, TableKind, TableName, quote_identifier, quote_literal},
-    copy::{Chunk, ParseSnapshotError, chunk_blocks},
+    catalog::TableName,
+    copy::{Chunk, Heap, ParseSnapshotError},
     graph::{Key, Pass, Row, TableIndex},
     lsn::Lsn,
-    mapping::{Notice, Selection, TableColumns, TranslateError, Translator},
-    pipeline::{ChunkReader, Failure, Taken},
+    mapping::{Notice, Selection, TranslateError, Translator},
+    pipeline::{ChunkReader, Failure, Search, Taken},
 };
 
 use super::{
     connect::{describe, is_transient},
+    equality::Equalities,
+    locks::{Beside, is_blocked, limit_waits},
+    partitions::{Leaf, leaves},
+    setup::running_transactions,
     snapshot::{self, Locked, position},
+    sources::{Selected, Sources},
     text::{Cells, CopyText},
 };
 
@@ -31,6 +41,14 @@ pub enum ReadError {
     /// The server refused, or the connection broke.
     #[error("copy of {table}: {}", describe(.source))]
     Sql {
+        /// The table.
+        table: TableName,
+        /// What the server said.
+        source: tokio_postgres::Error,
+    },
+    /// The server does not take a key's text for a value of its type. The next search does without.
+    #[error("copy of {table}: {}", describe(.source))]
+    NoText {
         /// The table.
         table: TableName,
         /// What the server said.
@@ -60,126 +78,17 @@ pub enum ReadError {
         /// For how long.
         waited: Duration,
     },
-    /// A key can not be looked up.
-    #[error("copy of {0}: a key has a value of a kind that has no text form to look it up by")]
-    Key(TableName),
 }
 
 impl Failure for ReadError {
     fn is_transient(&self) -> bool {
         match self {
             ReadError::Sql { source, .. } => is_transient(source),
+            ReadError::NoText { .. } => true,
             ReadError::NotFlushed { .. } => true,
             _ => false,
         }
     }
-}
-
-/// How the tables of a mapping are read.
-#[derive(Clone, Debug)]
-pub struct Sources(Arc<Vec<Source>>);
-
-/// How one table is read.
-#[derive(Clone, Debug)]
-struct Source {
-    name: TableName,
-    /// Of the pass of nodes: all that is mapped.
-    nodes: Selected,
-    /// Of the pass of relationships.
-    relationships: Selected,
-    /// `ONLY schema.name`, or the root of partitions, which has no blocks of its own.
-    from: String,
-    partitioned: bool,
-    /// ` AND (...)`: the publication's row filter.
-    filter: String,
-    /// `(a, b)`: the key.
-    key: String,
-}
-
-/// Columns, and what the server is asked for.
-#[derive(Clone, Debug)]
-struct Selected {
-    selection: Selection,
-    /// `column, column`.
-    names: String,
-}
-
-impl Selected {
-    fn new(table: &TableColumns, selection: Selection) -> Self {
-        let names: Vec<String> = selection.names(table).map(quote_identifier).collect();
-        Selected { selection, names: names.join(", ") }
-    }
-}
-
-impl Sources {
-    /// The tables of the translator's mapping, as the catalog has them.
-    ///
-    /// # Panics
-    /// When the mapping was not made from this catalog.
-    pub fn new(catalog: &Catalog, translator: &Translator) -> Self {
-        let mapping = translator.mapping();
-        let source = |(index, _): (TableIndex, _)| {
-            let columns = mapping.columns(index);
-            let table = catalog.table(&columns.name).expect("a mapped table is in the catalog");
-            let of = |pass| Selected::new(columns, Selection::of_pass(mapping, index, pass));
-            let partitioned = table.kind == TableKind::Partitioned;
-            let only = if partitioned { "" } else { "ONLY " };
-            let filter = table.published.row_filter.as_ref();
-            let key: Vec<String> = columns
-                .key
-                .iter()
-                .map(|slot| quote_identifier(&columns.column(slot).name))
-                .collect();
-            Source {
-                name: columns.name.clone(),
-                nodes: of(Pass::Nodes),
-                relationships: of(Pass::Relationships),
-                from: format!("{only}{}", columns.name.sql()),
-                partitioned,
-                filter: filter.map_or(String::new(), |filter| format!(" AND ({filter})")),
-                key: key.join(", "),
-            }
-        };
-        Sources(Arc::new(mapping.model.iter().map(source).collect()))
-    }
-
-    fn get(&self, table: TableIndex) -> &Source {
-        &self.0[table.0]
-    }
-}
-
-/// What a copy must know of a table before it begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TableSize {
-    /// Its blocks; 0 for the root of partitions, which is read as one.
-    pub blocks: u32,
-    /// How many blocks make a chunk.
-    pub chunk_blocks: u32,
-    /// The file its blocks are in; 0 for the root of partitions.
-    pub relfilenode: u32,
-    /// About how many rows it has, if the server knows.
-    pub rows: Option<u64>,
-}
-
-/// Reads a table's size and file.
-pub async fn table_size(
-    client: &Client,
-    catalog: &Catalog,
-    name: &TableName,
-) -> Result<TableSize, ReadError> {
-    let sql = "SELECT coalesce(pg_catalog.pg_relation_filenode(c.oid), 0)::oid, \
-               (pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::int8)::int8 \
-               FROM pg_catalog.pg_class c WHERE c.oid = $1::text::regclass";
-    let row = client.query_one(sql, &[&name.sql()]).await;
-    let row = row.map_err(|source| ReadError::Sql { table: name.clone(), source })?;
-    let (relfilenode, blocks): (u32, i64) = (row.get(0), row.get(1));
-    let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
-    let rows = catalog.table(name).and_then(|table| table.estimated_rows);
-    /// Assumed of a table that was never analyzed.
-    const ROWS_PER_BLOCK: u64 = 60;
-    let estimated = rows.filter(|rows| *rows > 0).unwrap_or(u64::from(blocks) * ROWS_PER_BLOCK);
-    let chunk_blocks = chunk_blocks(estimated, u64::from(blocks));
-    Ok(TableSize { blocks, chunk_blocks, relfilenode, rows })
 }
 
 /// A transaction id that is given out now: once a snapshot's xmin has reached it, everything that
@@ -192,11 +101,23 @@ pub async fn current_xid(client: &Client) -> Result<u64, tokio_postgres::Error> 
 /// Reads chunks on a connection of its own.
 pub struct CopyReader {
     client: Client,
+    /// Its process on the server.
+    process: i32,
+    /// For everything that is done beside the transaction that holds the snapshot.
+    beside: Arc<Beside>,
     sources: Sources,
     translator: Translator,
-    /// For flushing the log, beside the transaction that holds the snapshot.
-    flusher: Option<Client>,
     table: TableIndex,
+    /// The partitions that are locked.
+    leaves: BTreeMap<u32, Leaf>,
+    /// Tables whose keys' texts the server does not take for values of their types.
+    no_text: BTreeSet<TableIndex>,
+    /// Rows are being read by their keys' texts.
+    is_by_text: bool,
+    /// A transaction is open.
+    is_open: bool,
+    /// The server may be at work for us.
+    is_busy: bool,
     reading: Option<Reading>,
     tell: TellNotices,
 }
@@ -211,17 +132,30 @@ struct Reading {
 pub type TellNotices = Arc<dyn Fn(Vec<Notice>) + Send + Sync>;
 
 impl CopyReader {
-    /// A reader over a connection with pinned settings.
-    pub fn new(client: Client, sources: Sources, translator: Translator) -> Self {
-        let table = TableIndex(0);
-        let tell: TellNotices = Arc::new(|_| {});
-        let (flusher, reading) = (None, None);
-        CopyReader { client, sources, translator, flusher, table, reading, tell }
-    }
-
-    /// From now on, flushes the log over another connection when it has to be.
-    pub fn flushing(self, client: Client) -> Self {
-        CopyReader { flusher: Some(client), ..self }
+    /// A reader over a connection with pinned settings. All readers of a copy have the same beside
+    /// them.
+    pub async fn new(
+        client: Client,
+        beside: Arc<Beside>,
+        sources: Sources,
+        translator: Translator,
+    ) -> Result<Self, tokio_postgres::Error> {
+        limit_waits(&client).await?;
+        Ok(CopyReader {
+            process: beside.register(&client).await?,
+            client,
+            beside,
+            sources,
+            translator,
+            table: TableIndex(0),
+            leaves: BTreeMap::new(),
+            no_text: BTreeSet::new(),
+            is_by_text: false,
+            is_open: false,
+            is_busy: false,
+            reading: None,
+            tell: Arc::new(|_| {}),
+        })
     }
 
     /// From now on, tells what the translation of rows meets.
@@ -241,101 +175,295 @@ impl CopyReader {
         move |source| ReadError::Sql { table: table.clone(), source }
     }
 
-    async fn copy_out(&mut self, pass: Pass, condition: &str) -> Result<(), ReadError> {
+    /// Remembers it if the search by text is the cause.
+    fn judged<T>(&mut self, read: Result<T, ReadError>) -> Result<T, ReadError> {
+        match read {
+            Err(ReadError::Sql { table, source }) if self.is_by_text && is_no_text(&source) => {
+                self.no_text.insert(self.table);
+                Err(ReadError::NoText { table, source })
+            }
+            read => read,
+        }
+    }
+
+    /// The partitions of the tables whose partitions are asked for.
+    async fn look_at_partitions(&mut self, heaps: &[Heap]) -> Result<(), ReadError> {
+        self.leaves.clear();
+        let parts = heaps.iter().filter(|heap| heap.partition.is_some());
+        let roots: BTreeSet<TableIndex> = parts.map(|heap| heap.table).collect();
+        for root in roots {
+            self.table = root;
+            let found = leaves(&self.client, &self.sources.get(root).name).await;
+            self.leaves.extend(found.map_err(self.sql_error())?);
+        }
+        Ok(())
+    }
+
+    /// How it is locked.
+    fn locked(&self, heap: &Heap) -> Locked {
+        let source = self.sources.get(heap.table);
+        match heap.partition.and_then(|oid| Some((oid, self.leaves.get(&oid)?))) {
+            None => Locked::table(&source.name, source.partitioned),
+            Some((oid, leaf)) => {
+                let lock = match (leaf.is_foreign, leaf.is_readable) {
+                    (true, _) => None,
+                    (false, true) => Some(format!("ONLY {}", leaf.name.sql())),
+                    (false, false) => Some(source.from.clone()),
+                };
+                Locked { name: leaf.name.clone(), lock, oid: Some(oid) }
+            }
+        }
+    }
+
+    /// `FROM` and `WHERE` of its rows.
+    fn from(&self, heap: &Heap) -> String {
+        let source = self.sources.get(heap.table);
+        match heap.partition.and_then(|oid| Some((oid, self.leaves.get(&oid)?))) {
+            None => format!("{} WHERE true{}", source.from, source.filter),
+            Some((_, leaf)) if leaf.is_readable => {
+                format!("ONLY {} WHERE true{}", leaf.name.sql(), source.filter)
+            }
+            Some((oid, _)) => {
+                format!("{} WHERE tableoid = {oid}{}", source.from, source.filter)
+            }
+        }
+    }
+
+    fn is_foreign(&self, heap: &Heap) -> bool {
+        let leaf = heap.partition.and_then(|oid| self.leaves.get(&oid));
+        leaf.is_some_and(|leaf| leaf.is_foreign)
+    }
+
+    /// Starts to read what a pass needs.
+    async fn copy_out(&mut self, pass: Pass, from: &str) -> Result<(), ReadError> {
         let source = self.sources.get(self.table);
         let Selected { selection, names } = match pass {
             Pass::Nodes => &source.nodes,
             Pass::Relationships => &source.relationships,
         };
-        let select =
-            format!("SELECT {names} FROM {} WHERE {condition}{}", source.from, source.filter);
+        let select = format!("SELECT {names} FROM {from}");
         let (name, columns) = (&source.name, selection.count());
+        self.is_busy = true;
         let text = CopyText::start(&self.client, name, columns, &select).await?;
         self.reading = Some(Reading { text, selection: selection.clone() });
         Ok(())
     }
+
+    /// The condition that a row has one of the keys, by the equality of their index; `None` if one of
+    /// them has no text form.
+    async fn by_text(&self, keys: &[Key]) -> Result<Option<String>, ReadError> {
+        let source = self.sources.get(self.table);
+        let texts =
+            keys.iter().map(|key| key.0.iter().map(|value| value.postgres_text()).collect());
+        let Some(texts) = texts.collect::<Option<Vec<Vec<String>>>>() else { return Ok(None) };
+        let equalities = Equalities::of(&self.client, &source.name).await;
+        let equalities = equalities.map_err(self.sql_error())?;
+        let condition = texts.iter().map(|texts| {
+            let columns = source.key.iter().zip(texts);
+            let equal: Vec<_> =
+                columns.map(|(column, text)| equalities.equals(column, text)).collect();
+            format!("({})", equal.join(" AND "))
+        });
+        let condition: Vec<String> = condition.collect();
+        Ok(Some(format!("({})", condition.join(" OR "))))
+    }
+
+    /// The condition that a row is one of those with the keys, which are looked for among the keys of
+    /// all rows: the graph's own equality decides, whatever the type.
+    async fn among_all(&mut self, keys: &[Key]) -> Result<String, ReadError> {
+        let wanted: BTreeSet<&Key> = keys.iter().collect();
+        let source = self.sources.get(self.table).clone();
+        let Selected { selection, names } = &source.relationships;
+        let select = format!(
+            "SELECT {names}, tableoid, ctid FROM {} WHERE true{}",
+            source.from, source.filter
+        );
+        let mut text =
+            CopyText::start(&self.client, &source.name, selection.count() + 2, &select).await?;
+        let mut places = Vec::new();
+        loop {
+            let (translator, table) = (&mut self.translator, self.table);
+            let row = |mut cells: Cells<'_>| {
+                let place = cells.split_off(selection.count());
+                let place = place.into_iter().map(|cell| match cell {
+                    Some(cell) => String::from_utf8_lossy(&cell).into_owned(),
+                    None => String::new(),
+                });
+                let place: Vec<String> = place.collect();
+                Ok((translator.row_from_text(table, selection, &cells)?.0, place))
+            };
+            let rows = text.piece(row).await?;
+            self.tell_notices();
+            if rows.is_empty() {
+                break;
+            }
+            places.extend(rows.into_iter().filter(|(key, _)| wanted.contains(key)));
+        }
+        let places = places.iter().map(|(_, place)| match place.as_slice() {
+            [table, row] => format!("(tableoid = {table} AND ctid = '{row}'::pg_catalog.tid)"),
+            _ => "false".to_owned(),
+        });
+        let places: Vec<String> = places.collect();
+        Ok(if places.is_empty() {
+            "false".to_owned()
+        } else {
+            format!("({})", places.join(" OR "))
+        })
+    }
+}
+
+/// The server takes a key's text for no value of its type, or knows no such equality.
+fn is_no_text(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| code.code().starts_with("22") || code.code() == "42883")
 }
 
 impl ChunkReader for CopyReader {
     type Error = ReadError;
 
-    async fn begin(&mut self, tables: &[TableIndex]) -> Result<Taken, ReadError> {
-        let sources = tables.iter().map(|table| self.sources.get(*table));
-        let locked: Vec<_> =
-            sources.map(|source| Locked { name: &source.name, from: &source.from }).collect();
-        let snapshot::Taken { snapshot, name, files } =
-            snapshot::take(&self.client, self.flusher.as_ref(), &locked).await?;
-        Ok(Taken { snapshot, name, relfilenodes: tables.iter().copied().zip(files).collect() })
-    }
-
-    async fn join(&mut self, taken: &Taken) -> Result<(), ReadError> {
-        snapshot::join(&self.client, &taken.name).await.map_err(self.sql_error())
-    }
-
-    async fn open(&mut self, table: TableIndex, pass: Pass, chunk: Chunk) -> Result<(), ReadError> {
-        self.table = table;
-        if self.sources.get(table).partitioned {
-            return self.copy_out(pass, "true").await;
+    async fn begin(&mut self, heaps: &[Heap]) -> Result<Taken, ReadError> {
+        self.look_at_partitions(heaps).await?;
+        let is_gone = |heap: &Heap| heap.partition.is_some_and(|it| !self.leaves.contains_key(&it));
+        let (gone, there): (BTreeSet<Heap>, BTreeSet<Heap>) =
+            heaps.iter().copied().partition(is_gone);
+        let mut locked: Vec<Locked> = there.iter().map(|heap| self.locked(heap)).collect();
+        if locked.is_empty() {
+            // The snapshot says what the graph may forget, whatever is left to read.
+            let root = self.sources.get(heaps[0].table);
+            locked.push(Locked { name: root.name.clone(), lock: None, oid: None });
         }
-        let end = chunk.end_block.map(|block| format!(" AND ctid < '({block},0)'::pg_catalog.tid"));
-        let condition = format!(
-            "ctid >= '({},0)'::pg_catalog.tid{}",
-            chunk.from_block,
-            end.unwrap_or_default()
-        );
-        self.copy_out(pass, &condition).await
+        self.is_open = true;
+        let flusher = Some(self.beside.client());
+        let snapshot::Taken { snapshot, name, files } =
+            snapshot::take(&self.client, flusher, &locked).await?;
+        let mut had = BTreeMap::new();
+        for ((heap, file), locked) in there.into_iter().zip(files).zip(&locked) {
+            match file {
+                Some(file) => drop(had.insert(heap, file)),
+                None => {
+                    let told = self.beside.tell_taken(&locked.name).await;
+                    told.map_err(self.sql_error())?;
+                }
+            }
+        }
+        Ok(Taken { snapshot, name, files: had, gone })
+    }
+
+    async fn join(&mut self, taken: &Taken) -> Result<bool, ReadError> {
+        let heaps: Vec<Heap> = taken.files.keys().copied().collect();
+        self.look_at_partitions(&heaps).await?;
+        let parts = heaps.iter().filter_map(|heap| heap.partition);
+        if parts.into_iter().any(|partition| !self.leaves.contains_key(&partition)) {
+            return Ok(false);
+        }
+        let locked: Vec<Locked> = heaps.iter().map(|heap| self.locked(heap)).collect();
+        let joined = snapshot::join(&self.client, &taken.name, &locked).await;
+        self.is_open = joined.map_err(self.sql_error())?;
+        Ok(self.is_open)
+    }
+
+    async fn open(&mut self, heap: Heap, pass: Pass, chunk: Chunk) -> Result<(), ReadError> {
+        (self.table, self.is_by_text) = (heap.table, false);
+        let mut from = self.from(&heap);
+        let is_whole = heap.partition.is_none() && self.sources.get(heap.table).partitioned;
+        if !is_whole && !self.is_foreign(&heap) {
+            from += &format!(" AND ctid >= '({},0)'::pg_catalog.tid", chunk.from_block);
+            if let Some(end) = chunk.end_block {
+                from += &format!(" AND ctid < '({end},0)'::pg_catalog.tid");
+            }
+        }
+        self.copy_out(pass, &from).await
     }
 
     async fn rows(&mut self) -> Result<Option<Vec<(Key, Row)>>, ReadError> {
         let Some(Reading { text, selection }) = &mut self.reading else { return Ok(None) };
         let (translator, table) = (&mut self.translator, self.table);
         let row = |cells: Cells<'_>| Ok(translator.row_from_text(table, selection, &cells)?);
-        let rows = text.piece(row).await?;
+        let rows = text.piece(row).await;
+        self.is_busy = !text.has_ended();
         self.tell_notices();
+        let rows = self.judged(rows)?;
         Ok((!rows.is_empty()).then_some(rows))
     }
 
-    async fn ends_before(&mut self, table: TableIndex, block: u32) -> Result<bool, ReadError> {
-        self.table = table;
-        let source = self.sources.get(table);
-        if source.partitioned {
-            return Ok(true);
-        }
+    async fn ends_before(&mut self, heap: Heap, block: u32) -> Result<bool, ReadError> {
+        self.table = heap.table;
+        let partition = heap.partition.and_then(|oid| self.leaves.get(&oid));
+        let name = match (partition, self.sources.get(heap.table)) {
+            (Some(leaf), _) if !leaf.is_foreign => &leaf.name,
+            (None, source) if !source.partitioned => &source.name,
+            _ => return Ok(true),
+        };
         let sql = "SELECT pg_catalog.pg_relation_size($1::text::regclass) \
                    <= $2::int8 * pg_catalog.current_setting('block_size')::int8";
-        let row = self.client.query_one(sql, &[&source.name.sql(), &i64::from(block)]).await;
+        self.is_busy = true;
+        let row = self.client.query_one(sql, &[&name.sql(), &i64::from(block)]).await;
+        self.is_busy = false;
         Ok(row.map_err(self.sql_error())?.get(0))
     }
 
-    async fn by_key(
+    async fn open_keys(
         &mut self,
         table: TableIndex,
         keys: &[Key],
-    ) -> Result<Vec<(Key, Row)>, ReadError> {
+        search: Search,
+    ) -> Result<(), ReadError> {
         self.table = table;
-        let source = self.sources.get(table);
-        let literal = |key: &Key| -> Option<String> {
-            let parts = key.0.iter().map(|value| {
-                let text = value.postgres_text()?;
-                Some(quote_literal(&text))
-            });
-            Some(format!("({})", parts.collect::<Option<Vec<_>>>()?.join(", ")))
+        (self.is_busy, self.is_by_text) = (true, false);
+        let by_text = match search {
+            Search::ByText if !self.no_text.contains(&table) => self.by_text(keys).await?,
+            _ => None,
         };
-        let keys: Option<Vec<_>> = keys.iter().map(literal).collect();
-        let keys = keys.ok_or_else(|| ReadError::Key(source.name.clone()))?;
-        let condition = format!("({}) IN ({})", source.key, keys.join(", "));
+        self.is_by_text = by_text.is_some();
+        let condition = match by_text {
+            Some(condition) => condition,
+            None => self.among_all(keys).await?,
+        };
+        let source = self.sources.get(table);
+        let from = format!("{} WHERE {condition}{}", source.from, source.filter);
         // Both passes write these rows: all of their columns.
-        self.copy_out(Pass::Nodes, &condition).await?;
-        let mut all = Vec::new();
-        while let Some(rows) = self.rows().await? {
-            all.extend(rows);
-        }
-        Ok(all)
+        let opened = self.copy_out(Pass::Nodes, &from).await;
+        self.judged(opened)
     }
 
     async fn release(&mut self) -> Result<(), ReadError> {
         self.reading = None;
-        self.client.batch_execute("ROLLBACK").await.map_err(self.sql_error())
+        if std::mem::take(&mut self.is_busy) {
+            self.beside.cancel(self.process).await.map_err(self.sql_error())?;
+        }
+        if std::mem::take(&mut self.is_open) {
+            self.client.batch_execute("ROLLBACK").await.map_err(self.sql_error())?;
+        }
+        Ok(())
+    }
+
+    fn wanted(&self) -> impl Future<Output = Result<(), ReadError>> + Send + 'static {
+        let (beside, sql_error) = (self.beside.clone(), self.sql_error());
+        async move { beside.wanted().await.map_err(sql_error) }
+    }
+
+    fn is_for_now(error: &ReadError) -> bool {
+        match error {
+            ReadError::Sql { source, .. } => is_blocked(source),
+            ReadError::NoText { .. } => true,
+            _ => false,
+        }
+    }
+
+    async fn partitions(&mut self, table: TableIndex) -> Result<BTreeMap<u32, u32>, ReadError> {
+        self.table = table;
+        if !self.sources.get(table).partitioned {
+            return Ok(BTreeMap::new());
+        }
+        let found = leaves(&self.client, &self.sources.get(table).name).await;
+        let found = found.map_err(self.sql_error())?;
+        Ok(found.into_iter().map(|(oid, leaf)| (oid, leaf.file)).collect())
+    }
+
+    async fn tell_unseen(&mut self) -> Result<(), ReadError> {
+        let running = running_transactions(self.beside.client()).await;
+        let running = running.map_err(self.sql_error())?;
+        tracing::info!(?running, "the copy waits for transactions to end");
+        Ok(())
     }
 
     async fn log_end(&mut self) -> Result<Lsn, ReadError> {

@@ -3,9 +3,14 @@
 pub mod catalog;
 pub mod connect;
 pub mod copy;
+mod equality;
+pub mod locks;
+pub mod partitions;
 pub mod replication;
 pub mod rows;
 pub mod setup;
+pub mod sizes;
 pub mod snapshot;
+pub mod sources;
 mod text;
 pub mod unsent;

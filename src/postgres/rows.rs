@@ -19,6 +19,7 @@ use crate::{
 
 use super::{
     copy::ReadError,
+    locks::{Beside, limit_waits},
     snapshot::{Locked, Taken, take},
     text::{Cells, CopyText},
 };
@@ -26,22 +27,38 @@ use super::{
 /// Reads tables, one after the other, on a connection of its own.
 pub struct TableReader {
     client: Client,
-    flusher: Arc<Client>,
+    /// Its process on the server.
+    process: i32,
+    beside: Arc<Beside>,
     reading: Option<CopyText>,
 }
 
 impl TableReader {
-    /// A reader over a connection with pinned settings, which flushes the log over another one when
-    /// it has to be.
-    pub fn new(client: Client, flusher: Arc<Client>) -> Self {
-        TableReader { client, flusher, reading: None }
+    /// A reader over a connection with pinned settings, with another one beside it.
+    pub async fn new(client: Client, beside: Client) -> Result<Self, tokio_postgres::Error> {
+        limit_waits(&client).await?;
+        let beside = Beside::new(beside);
+        let process = beside.register(&client).await?;
+        Ok(TableReader { client, process, beside, reading: None })
     }
 
     /// Locks the table against being rewritten and takes a snapshot of now, whose commits are safe
-    /// in the log.
-    pub async fn begin(&mut self, table: &Table) -> Result<Taken, ReadError> {
-        let locked = Locked { name: &table.name, from: &from(table) };
-        take(&self.client, Some(&self.flusher), &[locked]).await
+    /// in the log. `None`: somebody else has the table, and it is to be released.
+    pub async fn begin(&mut self, table: &Table) -> Result<Option<Taken>, ReadError> {
+        let locked = Locked::table(&table.name, table.kind == TableKind::Partitioned);
+        let taken = take(&self.client, Some(self.beside.client()), &[locked]).await?;
+        if taken.files.iter().all(Option::is_some) {
+            return Ok(Some(taken));
+        }
+        let told = self.beside.tell_taken(&table.name).await;
+        told.map_err(|source| ReadError::Sql { table: table.name.clone(), source })?;
+        Ok(None)
+    }
+
+    /// Resolves when somebody waits for the table.
+    pub fn wanted(&self, table: &Table) -> impl Future<Output = Result<(), ReadError>> + use<> {
+        let (beside, table) = (self.beside.clone(), table.name.clone());
+        async move { beside.wanted().await.map_err(|source| ReadError::Sql { table, source }) }
     }
 
     /// Starts to read the table under the snapshot: the columns that the stream carries, in its
@@ -64,11 +81,13 @@ impl TableReader {
         Ok((!rows.is_empty()).then_some(rows))
     }
 
-    /// Lets snapshot and lock go.
+    /// Lets snapshot and lock go, in the middle of the rows too.
     pub async fn release(&mut self, table: &Table) -> Result<(), ReadError> {
-        self.reading = None;
-        let released = self.client.batch_execute("ROLLBACK").await;
-        released.map_err(|source| ReadError::Sql { table: table.name.clone(), source })
+        let sql_error = |source| ReadError::Sql { table: table.name.clone(), source };
+        if self.reading.take().is_some_and(|reading| !reading.has_ended()) {
+            self.beside.cancel(self.process).await.map_err(sql_error)?;
+        }
+        self.client.batch_execute("ROLLBACK").await.map_err(sql_error)
     }
 }
 

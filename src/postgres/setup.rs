@@ -3,12 +3,23 @@
 //! The publication comes first. A slot that is older than its publication can not be decoded before
 //! PostgreSQL 18, and silently skips changes from 18 on.
 
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 use tokio_postgres::{Client, Error};
 
 use crate::{
     catalog::{TableName, quote_identifier},
     lsn::Lsn,
 };
+
+use super::locks::{cancel, holders, is_blocked, outlive_no_client, process_of};
 
 /// What the server and the role allow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +123,27 @@ pub fn create_publication_sql<'a>(
     )
 }
 
+/// What a slot is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotState {
+    /// A logical one, which was acknowledged up to here.
+    Ready(Lsn),
+    /// A logical one that is not there yet: its making waits for transactions to end.
+    InTheMaking,
+    /// A physical one.
+    Physical,
+}
+
+impl Slot {
+    /// What was acknowledged.
+    pub fn confirmed(&self) -> Option<Lsn> {
+        match self.state {
+            SlotState::Ready(confirmed) => Some(confirmed),
+            SlotState::InTheMaking | SlotState::Physical => None,
+        }
+    }
+}
+
 /// A replication slot as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
@@ -121,8 +153,8 @@ pub struct Slot {
     pub database: Option<String>,
     /// Who streams from it.
     pub active_pid: Option<i32>,
-    /// What was acknowledged.
-    pub confirmed: Option<Lsn>,
+    /// What it is.
+    pub state: SlotState,
     /// `reserved`, `extended`, `unreserved` or `lost`.
     pub wal_status: Option<String>,
     /// How much more log can be written before it may be lost, in bytes.
@@ -134,14 +166,19 @@ pub struct Slot {
 /// Reads a slot; `None` when there is none.
 pub async fn slot(client: &Client, name: &str) -> Result<Option<Slot>, Error> {
     let sql = "SELECT plugin::text, database::text, active_pid, confirmed_flush_lsn::text, wal_status, safe_wal_size, \
-        CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::int8 END \
+        CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::int8 END, \
+        slot_type = 'physical' \
         FROM pg_replication_slots WHERE slot_name = $1";
     let row = client.query_opt(sql, &[&name]).await?;
     Ok(row.map(|row| Slot {
         plugin: row.get(0),
         database: row.get(1),
         active_pid: row.get(2),
-        confirmed: row.get::<_, Option<&str>>(3).and_then(|text| text.parse().ok()),
+        state: match (row.get(7), row.get::<_, Option<&str>>(3)) {
+            (true, _) => SlotState::Physical,
+            (false, None) => SlotState::InTheMaking,
+            (false, Some(text)) => SlotState::Ready(text.parse().unwrap_or_default()),
+        },
         wal_status: row.get(4),
         safe_bytes: row.get(5),
         retained_bytes: row.get(6),
@@ -151,9 +188,91 @@ pub async fn slot(client: &Client, name: &str) -> Result<Option<Slot>, Error> {
 /// Makes the slot. Waits for every transaction that is running; [`running_transactions`] says
 /// which.
 pub async fn create_slot(client: &Client, name: &str) -> Result<Lsn, Error> {
+    // Those waits are for locks too, and may be as long as the transactions.
+    client.batch_execute("SET lock_timeout = 0").await?;
+    outlive_no_client(client).await;
     let sql = "SELECT lsn::text FROM pg_create_logical_replication_slot($1, 'pgoutput')";
     let row = client.query_one(sql, &[&name]).await?;
     Ok(row.get::<_, &str>(0).parse().unwrap_or_default())
+}
+
+/// A slot is being made by a connection. Unless it was done, its end cancels the making: else the
+/// server would go on with it, and keep its log for a slot that nobody reads.
+pub struct Making {
+    process: i32,
+    watcher: Option<Arc<Client>>,
+}
+
+impl Making {
+    /// By `client`, which is watched over another connection.
+    pub async fn start(client: &Client, watcher: Client) -> Result<Self, Error> {
+        Ok(Making { process: process_of(client).await?, watcher: Some(Arc::new(watcher)) })
+    }
+
+    /// The other connection.
+    pub fn watcher(&self) -> &Client {
+        self.watcher.as_ref().expect("it is there until the end")
+    }
+
+    /// The slot is there.
+    pub fn done(mut self) {
+        self.watcher = None;
+    }
+}
+
+/// Makings that were given up, and are being cancelled.
+static CANCELLED: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        let Some(watcher) = self.watcher.take() else { return };
+        let process = self.process;
+        let cancelling = tokio::spawn(async move {
+            if let Err(error) = cancel(&watcher, process).await {
+                tracing::warn!(%error, process, "the making of the slot goes on: it can not be cancelled");
+            }
+        });
+        CANCELLED.lock().unwrap_or_else(PoisonError::into_inner).push(cancelling);
+    }
+}
+
+/// Waits until makings that were given up are cancelled: before the program ends.
+pub async fn makings_cancelled() {
+    /// A server that does not answer is not waited for.
+    const LIMIT: Duration = Duration::from_secs(2);
+    let all = std::mem::take(&mut *CANCELLED.lock().unwrap_or_else(PoisonError::into_inner));
+    for cancelling in all {
+        let _ = timeout(LIMIT, cancelling).await;
+    }
+}
+
+/// Does what takes a lock on each of the tables. While somebody else has one of them, nobody waits
+/// behind us: it is tried again, and the log says who it is.
+pub async fn patiently(client: &Client, sql: &str, tables: &[TableName]) -> Result<(), Error> {
+    const PAUSE: Duration = Duration::from_millis(500);
+    const TELL_EVERY: u32 = 10;
+    let mut tries = 0;
+    loop {
+        let sql = format!("BEGIN; SET LOCAL lock_timeout = '100ms'; {sql}; COMMIT");
+        match client.batch_execute(&sql).await {
+            Ok(()) => return Ok(()),
+            Err(error) if is_blocked(&error) => client.batch_execute("ROLLBACK").await?,
+            Err(error) => {
+                client.batch_execute("ROLLBACK").await?;
+                return Err(error);
+            }
+        }
+        if tries % TELL_EVERY == 0 {
+            for table in tables {
+                let processes = holders(client, table).await?;
+                if !processes.is_empty() {
+                    tracing::warn!(%table, ?processes, "waiting for a table that others have locked");
+                }
+            }
+        }
+        tries += 1;
+        sleep(PAUSE).await;
+    }
 }
 
 /// Transactions with an id: what slot creation and the start of a copy wait for. Process, or the

@@ -1,8 +1,11 @@
 //! Tables that are locked against being rewritten, and a snapshot whose commits are safe in the log.
 //!
 //! ```text
-//! BEGIN, LOCK TABLE, snapshot, files, log position -> wait until the log is flushed through there
+//! BEGIN, LOCK TABLE of what is free, snapshot, files, log position -> wait until the log is flushed
 //! ```
+//!
+//! No lock is waited for: whoever waits for one while it holds others may be part of a deadlock, and
+//! whoever waits in the queue for a table makes others wait behind it.
 //!
 //! The lock comes before the snapshot: a table that is rewritten between the two would look empty
 //! to it. With `synchronous_commit = off` a snapshot sees commits that a crash of the server would
@@ -12,7 +15,7 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Error, error::SqlState};
 
 use crate::{
     catalog::{TableName, quote_literal},
@@ -20,10 +23,8 @@ use crate::{
     lsn::Lsn,
 };
 
-use super::copy::ReadError;
+use super::{copy::ReadError, locks::is_blocked};
 
-/// How long a table's lock is waited for while the stream stands still.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the log's flush is waited for. The server's WAL writer flushes several times a second.
 const FLUSH_LIMIT: Duration = Duration::from_secs(30);
 /// The pause between two looks at the flushed position.
@@ -35,12 +36,23 @@ const FLUSH: &str = "BEGIN READ WRITE; SET LOCAL synchronous_commit = local; \
     SELECT pg_catalog.pg_logical_emit_message(true, 'wal2graph', ''); COMMIT";
 
 /// A table as it is locked.
-#[derive(Clone, Copy)]
-pub struct Locked<'a> {
+#[derive(Clone, Debug)]
+pub struct Locked {
     /// Which one.
-    pub name: &'a TableName,
-    /// `ONLY schema.name`, or the root of partitions.
-    pub from: &'a str,
+    pub name: TableName,
+    /// `ONLY schema.name`, or the root of partitions, as LOCK TABLE takes it. None: it can not be
+    /// locked, since it is another server's.
+    pub lock: Option<String>,
+    /// It may be gone, or be another one of that name: then it can not be had.
+    pub oid: Option<u32>,
+}
+
+impl Locked {
+    /// A table by its name, with its partitions where it has any.
+    pub fn table(name: &TableName, is_partitioned: bool) -> Self {
+        let only = if is_partitioned { "" } else { "ONLY " };
+        Locked { name: name.clone(), lock: Some(format!("{only}{}", name.sql())), oid: None }
+    }
 }
 
 /// A snapshot of now.
@@ -49,40 +61,41 @@ pub struct Taken {
     pub snapshot: Snapshot,
     /// What others may join it by.
     pub name: String,
-    /// The file of each table, in the order of the tables; 0 for the root of partitions.
-    pub files: Vec<u32>,
+    /// The file of each table, in the order of the tables; 0 for what has no blocks of its own. None:
+    /// somebody else has the table, so it is not locked.
+    pub files: Vec<Option<u32>>,
 }
 
-/// Locks the tables and takes a snapshot in a transaction that stays open. `flusher` is a
-/// connection beside it; without one the server's own flush is waited for.
+/// Locks those of the tables that are free and takes a snapshot, in a transaction that stays open.
+/// `flusher` is a connection beside it; without one the server's own flush is waited for.
 ///
 /// # Panics
 /// Without a table.
 pub async fn take(
     client: &Client,
     flusher: Option<&Client>,
-    tables: &[Locked<'_>],
+    tables: &[Locked],
 ) -> Result<Taken, ReadError> {
-    let table = tables.first().expect("there is a table to read").name;
+    let table = &tables.first().expect("there is a table to read").name;
     let sql_error = |source| ReadError::Sql { table: table.clone(), source };
-    let locked: Vec<&str> = tables.iter().map(|table| table.from).collect();
-    let begin = format!(
-        "{BEGIN}; SET LOCAL lock_timeout = {}; LOCK TABLE {} IN ACCESS SHARE MODE",
-        LOCK_TIMEOUT.as_millis(),
-        locked.join(", ")
-    );
-    client.batch_execute(&begin).await.map_err(sql_error)?;
+    let had = lock(client, tables).await?;
     let sql = "SELECT pg_catalog.pg_current_snapshot()::text, \
                pg_catalog.pg_current_wal_insert_lsn()::text, pg_catalog.pg_export_snapshot()";
     let row = client.query_one(sql, &[]).await.map_err(sql_error)?;
     let snapshot = row.get::<_, &str>(0).parse()?;
     let inserted: Lsn = row.get::<_, &str>(1).parse().unwrap_or_default();
     let name = row.get(2);
-    let sql = "SELECT coalesce(pg_catalog.pg_relation_filenode(name::regclass), 0)::oid \
+    let sql = "SELECT pg_catalog.to_regclass(name)::oid, \
+               coalesce(pg_catalog.pg_relation_filenode(pg_catalog.to_regclass(name)), 0)::oid \
                FROM unnest($1::text[]) WITH ORDINALITY AS tables (name, place) ORDER BY place";
     let names: Vec<String> = tables.iter().map(|table| table.name.sql()).collect();
     let rows = client.query(sql, &[&names]).await.map_err(sql_error)?;
-    let files = rows.iter().map(|row| row.get(0)).collect();
+    let files = tables.iter().zip(had).zip(&rows).map(|((table, had), row)| {
+        let found: Option<u32> = row.get(0);
+        let is_same = found.is_some() && table.oid.is_none_or(|oid| Some(oid) == found);
+        (had && is_same).then(|| row.get(1))
+    });
+    let files = files.collect();
     let inserted = inserted.without_page_header();
     match flushed(client, flusher, inserted).await.map_err(sql_error)? {
         true => Ok(Taken { snapshot, name, files }),
@@ -90,24 +103,79 @@ pub async fn take(
     }
 }
 
-/// Opens a transaction that reads under a snapshot which another one holds.
-pub async fn join(client: &Client, name: &str) -> Result<(), tokio_postgres::Error> {
+/// Begins a transaction and locks what is free: for each table whether it was. Mostly all are.
+async fn lock(client: &Client, tables: &[Locked]) -> Result<Vec<bool>, ReadError> {
+    let sql_error = |table: &Locked, source| ReadError::Sql { table: table.name.clone(), source };
+    let all = client.batch_execute(&format!("{BEGIN}; {}", lock_free(tables))).await;
+    match (all, tables) {
+        (Ok(()), _) => return Ok(vec![true; tables.len()]),
+        (Err(error), [table]) if !is_missing_or_taken(table, &error) => {
+            return Err(sql_error(table, error));
+        }
+        // Which one it was, the error does not say for certain.
+        (Err(_), _) => {}
+    }
+    let again = format!("ROLLBACK; {BEGIN}");
+    client.batch_execute(&again).await.map_err(|source| sql_error(&tables[0], source))?;
+    let mut had = Vec::with_capacity(tables.len());
+    for table in tables {
+        let sql = format!("SAVEPOINT one; {}", lock_free(std::slice::from_ref(table)));
+        let locked = client.batch_execute(&sql).await;
+        let undo = match &locked {
+            Ok(()) => "RELEASE SAVEPOINT one",
+            Err(error) if is_missing_or_taken(table, error) => {
+                "ROLLBACK TO SAVEPOINT one; RELEASE SAVEPOINT one"
+            }
+            Err(_) => "ROLLBACK",
+        };
+        had.push(locked.is_ok());
+        client.batch_execute(undo).await.map_err(|source| sql_error(table, source))?;
+        if let (Err(source), "ROLLBACK") = (locked, undo) {
+            return Err(sql_error(table, source));
+        }
+    }
+    Ok(had)
+}
+
+/// Locks the tables if nobody else has them, or waits to.
+fn lock_free(tables: &[Locked]) -> String {
+    let names: Vec<&str> = tables.iter().filter_map(|table| table.lock.as_deref()).collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!("LOCK TABLE {} IN ACCESS SHARE MODE NOWAIT", names.join(", ")),
+    }
+}
+
+/// A partition may be dropped at any time; a table that is missing is an error.
+fn is_missing_or_taken(table: &Locked, error: &Error) -> bool {
+    let is_missing = error.code() == Some(&SqlState::UNDEFINED_TABLE);
+    is_blocked(error) || (is_missing && table.oid.is_some())
+}
+
+/// Opens a transaction that locks the same tables, and reads under a snapshot which another one
+/// holds. False: somebody was faster, and there is no transaction.
+pub async fn join(client: &Client, name: &str, tables: &[Locked]) -> Result<bool, Error> {
     let name = quote_literal(name);
-    client.batch_execute(&format!("{BEGIN}; SET TRANSACTION SNAPSHOT {name}")).await
+    let lock = lock_free(tables);
+    let sql = format!("{BEGIN}; {lock}; SET TRANSACTION SNAPSHOT {name}");
+    match client.batch_execute(&sql).await {
+        Ok(()) => Ok(true),
+        Err(error) if is_blocked(&error) => {
+            client.batch_execute("ROLLBACK").await?;
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// A position of the server's log, by the function that tells it.
-pub async fn position(client: &Client, function: &str) -> Result<Lsn, tokio_postgres::Error> {
+pub async fn position(client: &Client, function: &str) -> Result<Lsn, Error> {
     let row = client.query_one(&format!("SELECT {function}::text"), &[]).await?;
     Ok(row.get::<_, &str>(0).parse().unwrap_or_default())
 }
 
 /// Whether the log is flushed through a position, within the limit.
-async fn flushed(
-    client: &Client,
-    mut flusher: Option<&Client>,
-    lsn: Lsn,
-) -> Result<bool, tokio_postgres::Error> {
+async fn flushed(client: &Client, mut flusher: Option<&Client>, lsn: Lsn) -> Result<bool, Error> {
     let started = Instant::now();
     while position(client, "pg_catalog.pg_current_wal_flush_lsn()").await? < lsn {
         if let Some(client) = flusher.take() {

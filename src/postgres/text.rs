@@ -42,6 +42,11 @@ impl CopyText {
         Ok(CopyText { table, columns, stream, buffer: BytesMut::new() })
     }
 
+    /// Whether the server has sent all of it.
+    pub fn has_ended(&self) -> bool {
+        self.stream.is_none()
+    }
+
     /// The next rows, bounded in number and bytes, each made of its cells by `row`; none after the
     /// last.
     pub async fn piece<T>(

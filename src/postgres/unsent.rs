@@ -8,6 +8,9 @@
 //! An UPDATE does not send wide values that it leaves alone. Whoever has the row under its old key
 //! has them; who keeps rows apart by their keys, or meets the change after the row itself, has not.
 //!
+//! So is an INSERT that lacks values: of an UPDATE that brings a row into a row filter PostgreSQL sends
+//! an INSERT, without what it left alone.
+//!
 //! A value that is read may be newer than its change: the stream brings that newer change later, and
 //! both end equal. A row that is not under the key any more has left it by a later change, which
 //! brings the row under its next key, or its end: then the values stay unsent. So nothing has to be
@@ -24,7 +27,7 @@ use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow, error::SqlState
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    catalog::{TableName, quote_identifier, quote_literal},
+    catalog::{TableName, quote_identifier},
     change::{Before, Cell, Change, Event, Relation, ReplicaIdentity, Tuple},
     copy::AppliedTransactions,
     lsn::Lsn,
@@ -34,6 +37,8 @@ use crate::{
 use super::{
     connect::{ConnectError, SourceUrl, sql},
     copy::ReadError,
+    equality::Equalities,
+    locks::{holders, limit_waits},
     snapshot::{Locked, take},
 };
 
@@ -41,6 +46,10 @@ use super::{
 const ROWS_MAX: usize = 64;
 /// The pause before a snapshot is taken again that did not see a change.
 const PAUSE: Duration = Duration::from_millis(10);
+/// The pause before a table is asked for again that somebody else has locked.
+const TAKEN_PAUSE: Duration = Duration::from_millis(200);
+/// So many of them in a row, and the log says who it is.
+const TAKEN_TOLD: u32 = 25;
 
 /// A source whose changes carry whole rows wherever they bring a row under a new key.
 pub struct Whole<S> {
@@ -227,7 +236,12 @@ impl Reader {
     async fn complete(mut self: Box<Self>, mut events: Vec<Event>, unsent: Vec<Unsent>) -> Read {
         let (client, flusher) = match &mut self.clients {
             Some(clients) => clients,
-            none => none.insert((sql(&self.url).await?.client, sql(&self.url).await?.client)),
+            none => {
+                let (client, flusher) =
+                    (sql(&self.url).await?.client, sql(&self.url).await?.client);
+                limit_waits(&client).await.map_err(no_table)?;
+                none.insert((client, flusher))
+            }
         };
         let mut tables: BTreeMap<u32, Vec<Unsent>> = BTreeMap::new();
         for row in unsent {
@@ -253,9 +267,18 @@ impl Reader {
 /// A table or a column is not what it was when the change was made: names are gone, or texts are no
 /// values of their types any more.
 fn has_changed(error: &tokio_postgres::Error) -> bool {
-    let of_names_and_values = |code: &SqlState| ["22", "42"].contains(&&code.code()[..2]);
-    let code = error.code().filter(|code| **code != SqlState::INSUFFICIENT_PRIVILEGE);
-    code.is_some_and(of_names_and_values)
+    let gone = [
+        SqlState::UNDEFINED_TABLE,
+        SqlState::UNDEFINED_COLUMN,
+        SqlState::UNDEFINED_OBJECT,
+        SqlState::INVALID_SCHEMA_NAME,
+    ];
+    error.code().is_some_and(|code| code.code().starts_with("22") || gone.contains(code))
+}
+
+/// An error that is no table's.
+fn no_table(source: tokio_postgres::Error) -> ReadError {
+    ReadError::Sql { table: TableName::new("pg_catalog", "pg_class"), source }
 }
 
 /// The row that a change brings.
@@ -273,6 +296,8 @@ struct Located {
     name: TableName,
     /// `ONLY schema.name`, or the root of partitions.
     from: String,
+    is_partitioned: bool,
+    equalities: Equalities,
 }
 
 impl Located {
@@ -280,13 +305,17 @@ impl Located {
         let sql = "SELECT n.nspname::text, c.relname::text, c.relkind = 'p' \
                    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
                    WHERE c.oid = $1";
-        let row = client.query_opt(sql, &[&oid]).await;
-        let table = TableName::new("pg_catalog", "pg_class");
-        let row = row.map_err(|source| ReadError::Sql { table, source })?;
-        Ok(row.map(|row| {
-            let name = TableName::new(row.get::<_, &str>(0), row.get::<_, &str>(1));
-            let only = if row.get(2) { "" } else { "ONLY " };
-            Located { from: format!("{only}{}", name.sql()), name }
+        let row = client.query_opt(sql, &[&oid]).await.map_err(no_table)?;
+        let Some(row) = row else { return Ok(None) };
+        let name = TableName::new(row.get::<_, &str>(0), row.get::<_, &str>(1));
+        let equalities = Equalities::of(client, &name).await.map_err(no_table)?;
+        let is_partitioned = row.get(2);
+        let only = if is_partitioned { "" } else { "ONLY " };
+        Ok(Some(Located {
+            from: format!("{only}{}", name.sql()),
+            name,
+            is_partitioned,
+            equalities,
         }))
     }
 
@@ -300,10 +329,26 @@ impl Located {
     ) -> Result<(), ReadError> {
         let mut applied = AppliedTransactions::default();
         applied.applied(&unsent.iter().map(|row| row.xid).collect::<Vec<_>>());
-        let locked = Locked { name: &self.name, from: &self.from };
-        while !applied.are_seen_by(&take(client, Some(flusher), &[locked]).await?.snapshot) {
+        let locked = Locked::table(&self.name, self.is_partitioned);
+        let mut was_taken = 0;
+        loop {
+            let taken = take(client, Some(flusher), std::slice::from_ref(&locked)).await?;
+            let is_locked = taken.files.iter().all(Option::is_some);
+            if is_locked && applied.are_seen_by(&taken.snapshot) {
+                break;
+            }
             self.execute(client, "ROLLBACK").await?;
-            sleep(PAUSE).await;
+            if is_locked {
+                sleep(PAUSE).await;
+                continue;
+            }
+            was_taken += 1;
+            if was_taken % TAKEN_TOLD == 0 {
+                let processes = holders(flusher, &self.name).await.map_err(no_table)?;
+                let table = &self.name;
+                tracing::warn!(%table, ?processes, "the stream waits for a table that others have locked");
+            }
+            sleep(TAKEN_PAUSE).await;
         }
         let selects: Vec<String> = unsent
             .iter()
@@ -340,8 +385,7 @@ impl Located {
             unsent.map(|(column, _)| quote_identifier(&column.name)).collect();
         let key = cells().filter(|(column, _)| column.identity).map(|(column, cell)| match cell {
             Cell::Text(text) => {
-                let text = quote_literal(&String::from_utf8_lossy(text));
-                format!("{} = {text}", quote_identifier(&column.name))
+                self.equalities.equals(&column.name, &String::from_utf8_lossy(text))
             }
             // A key without a value finds nothing.
             Cell::Null | Cell::Unchanged => "false".to_owned(),
@@ -459,9 +503,11 @@ mod tests {
     fn rows_are_asked_for_by_key_with_names_and_values_quoted() {
         let (name, from) = (TableName::new("public", "t"), "ONLY public.t".to_owned());
         let relation = relation(ReplicaIdentity::Default);
-        let select = Located { name, from }.select(&relation, &tuple(["o'x", "k\\", "-"]));
-        let expected =
-            "SELECT \"big\" FROM ONLY public.t WHERE \"a\" = 'o''x' AND \"it's\" = 'k\\'";
+        let (is_partitioned, equalities) = (false, Equalities::default());
+        let located = Located { name, from, is_partitioned, equalities };
+        let select = located.select(&relation, &tuple(["o'x", "k\\", "-"]));
+        let expected = "SELECT \"big\" FROM ONLY public.t WHERE \"a\" OPERATOR(pg_catalog.=) 'o''x' \
+            AND \"it's\" OPERATOR(pg_catalog.=) 'k\\'";
         assert_eq!(select, expected);
     }
 }

@@ -1,10 +1,12 @@
 //! A value as text that PostgreSQL reads back: for looking rows up by key.
 
+use chrono::{Datelike, NaiveDate};
+
 use super::Value;
 
 impl Value {
-    /// The text of a literal that equals the value in its column's type; `None` for lists, which
-    /// are no keys.
+    /// The text of a literal that equals the value in its column's type; `None` for points, which
+    /// PostgreSQL has no keys of.
     pub fn postgres_text(&self) -> Option<String> {
         Some(match self {
             Value::Boolean(it) => it.to_string(),
@@ -15,9 +17,12 @@ impl Value {
                 let digits: String = it.iter().map(|byte| format!("{byte:02x}")).collect();
                 format!("\\x{digits}")
             }
-            Value::Date(it) => it.to_string(),
-            Value::LocalDateTime(it) => it.to_string(),
-            Value::ZonedDateTime(it) => it.to_rfc3339(),
+            Value::Date(it) => with_era(*it, ""),
+            Value::LocalDateTime(it) => with_era(it.date(), &format!(" {}", it.time())),
+            Value::ZonedDateTime(it) => {
+                let local = it.naive_utc();
+                with_era(local.date(), &format!(" {}+00", local.time()))
+            }
             Value::LocalTime(it) => it.to_string(),
             Value::Time(time, offset) => {
                 let sign = if offset.0 < 0 { '-' } else { '+' };
@@ -32,8 +37,62 @@ impl Value {
                 it.seconds,
                 it.nanoseconds / 1000
             ),
-            Value::Point(it) => format!("({},{})", it.x.0, it.y.0),
-            Value::List(_) => return None,
+            Value::List(items) => {
+                let items: Option<Vec<_>> =
+                    items.iter().map(|it| Some(quoted(&it.postgres_text()?))).collect();
+                format!("{{{}}}", items?.join(","))
+            }
+            Value::Point(_) => return None,
         })
+    }
+}
+
+/// PostgreSQL counts years before 1 from 1 BC, and writes the era at the end.
+fn with_era(date: NaiveDate, time: &str) -> String {
+    let (year, month, day) = (date.year(), date.month(), date.day());
+    let (year, era) = if year > 0 { (year, "") } else { (1 - year, " BC") };
+    format!("{year:04}-{month:02}-{day:02}{time}{era}")
+}
+
+/// An element of an array, whatever is in it.
+fn quoted(element: &str) -> String {
+    format!("\"{}\"", element.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn dates_before_christ_and_after_9999_are_written_as_postgresql_reads_them() {
+        let date = |year| Value::Date(NaiveDate::from_ymd_opt(year, 3, 15).unwrap());
+        let texts = [
+            (-43, "0044-03-15 BC"),
+            (0, "0001-03-15 BC"),
+            (1, "0001-03-15"),
+            (10_001, "10001-03-15"),
+        ];
+        for (year, text) in texts {
+            assert_eq!(date(year).postgres_text().unwrap(), text);
+        }
+        let time = NaiveDate::from_ymd_opt(-43, 3, 15)
+            .unwrap()
+            .and_hms_micro_opt(5, 6, 7, 120_000)
+            .unwrap();
+        let (local, zoned) = (Value::LocalDateTime(time), Value::ZonedDateTime(time.and_utc()));
+        assert_eq!(local.postgres_text().unwrap(), "0044-03-15 05:06:07.120 BC");
+        assert_eq!(zoned.postgres_text().unwrap(), "0044-03-15 05:06:07.120+00 BC");
+    }
+
+    #[test]
+    fn an_array_is_written_as_it_is_read() {
+        let items = ["", "a b", "NULL", "q\"q", "b\\b", "{}", "c,d"];
+        let list = Value::List(items.iter().map(|it| Value::String((*it).to_owned())).collect());
+        let text = list.postgres_text().unwrap();
+        let read = crate::value::read_array(&text, ',').unwrap();
+        let expected = items.map(|it| crate::value::ArrayItem::Text(it.into()));
+        assert_eq!(read, expected, "{text}");
+        assert_eq!(Value::List(Vec::new()).postgres_text().unwrap(), "{}");
     }
 }

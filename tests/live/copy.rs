@@ -1,4 +1,10 @@
-//! Bounds: memory under large transactions and wide rows, log retained by an idle pipeline.
+//! The copy beside applications, and its bounds: memory under large transactions and wide rows, log
+//! retained by an idle pipeline.
+
+mod completion;
+mod locks;
+mod partitions;
+mod slot;
 
 use std::{fs, time::Duration};
 

@@ -9,6 +9,9 @@
 //! the row already, and ends equal, or is newer. Because one snapshot has the whole table, each row
 //! is read exactly once, whole, and no later change can find it missing.
 //!
+//! Nobody waits long for that: a table that somebody waits for is given up, in the middle of its rows
+//! too, and published again from its first row in another turn.
+//!
 //! Progress is a table: a heartbeat names those that are there, in every partition. A publisher that
 //! was killed in the middle of one publishes that one again.
 //!
@@ -43,6 +46,8 @@ use tokio::{
 
 use super::super::lives::stopped;
 
+/// How long a table is left alone that others want.
+const TAKEN_PAUSE: Duration = Duration::from_millis(500);
 /// The pause before a snapshot is taken again that did not see all that is published, or before the
 /// stream is held again that stood within a transaction.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -149,7 +154,8 @@ impl RowCopier {
         });
     }
 
-    /// Publishes all rows of a table; false when it was stopped before the last.
+    /// Publishes all rows of a table; false when it was stopped before the last, or somebody waits for
+    /// the table.
     async fn publish(
         &mut self,
         table: &Table,
@@ -157,14 +163,21 @@ impl RowCopier {
         at: Lsn,
     ) -> Result<bool, CopyError> {
         self.reader.open(table).await?;
+        let wanted = self.reader.wanted(table);
+        tokio::pin!(wanted);
         let is_last_table = self.tables.len() == 1;
         // The last row is known to be the last when there is no other.
         let mut held_back: Option<Tuple> = None;
         let mut count = 0;
         loop {
             let rows = tokio::select! {
-                rows = self.reader.rows() => rows?,
+                biased;
+                wanted = &mut wanted => {
+                    wanted?;
+                    return Ok(false);
+                }
                 () = stopped(self.stop.clone()) => return Ok(false),
+                rows = self.reader.rows() => rows?,
             };
             let is_end = rows.is_none();
             let mut ready: Vec<Tuple> = held_back.take().into_iter().collect();
@@ -185,7 +198,25 @@ impl RowCopier {
                 let routed = Routed::by_key(record, self.to.producer.partitions());
                 records.push(routed.ok_or_else(no_key)?);
             }
-            self.to.producer.produce(&records).await?;
+            let produced = self.to.producer.produce(&records);
+            tokio::pin!(produced);
+            let is_wanted = tokio::select! {
+                biased;
+                produced = &mut produced => {
+                    produced?;
+                    false
+                }
+                wanted = &mut wanted => {
+                    wanted?;
+                    // What was read is still published: the hold protects it, not the lock.
+                    self.reader.release(table).await?;
+                    produced.await?;
+                    true
+                }
+            };
+            if is_wanted {
+                return Ok(false);
+            }
             self.show(table, count, is_end);
             if is_end {
                 tracing::info!(table = %table.name, rows = count, "in the topic");
@@ -198,6 +229,7 @@ impl RowCopier {
 fn beginning(table: &Table) -> Progress {
     Progress {
         table: table.name.to_string(),
+        partition: None,
         pass: Pass::Nodes,
         part: 0,
         next_block: 0,
@@ -224,7 +256,10 @@ impl Copier for RowCopier {
             return Ok(Turn::After(self.after));
         }
         let started = Instant::now();
-        let taken = self.reader.begin(&table).await?;
+        let Some(taken) = self.reader.begin(&table).await? else {
+            self.reader.release(&table).await?;
+            return Ok(Turn::Later(TAKEN_PAUSE));
+        };
         let ended = taken.snapshot.xmin() >= self.ended_before;
         if !ended || !held.applied.are_seen_by(&taken.snapshot) {
             self.reader.release(&table).await?;
@@ -233,8 +268,8 @@ impl Copier for RowCopier {
         }
         let at = held.position.lsn;
         if !self.publish(&table, &relation, at).await? {
-            // The connection ends with the program: to end its COPY would be to read all of it.
-            return Ok(Turn::More);
+            self.reader.release(&table).await?;
+            return Ok(Turn::Later(TAKEN_PAUSE));
         }
         self.reader.release(&table).await?;
         self.to.copied.send_modify(|copied| copied.push(table.oid));

@@ -282,7 +282,8 @@ impl Publish<'_> {
             return Ok(None);
         }
         let ended_before = postgres::copy::current_xid(client).await?;
-        let reader = TableReader::new(sql(&self.config.source).await?.client, client.clone());
+        let [reads, beside] = [sql(&self.config.source).await?, sql(&self.config.source).await?];
+        let reader = TableReader::new(reads.client, beside.client).await?;
         let from = copy::Rows { reader, tables, ended_before, after };
         Ok(Some(RowCopier::new(from, catalog, to, stop.clone())))
     }

@@ -128,6 +128,7 @@ pub async fn check_keys(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::postgres::setup::SlotState;
     use crate::{cli::Global, kafka::tail::PartitionTail};
 
     fn history(timeline: i64) -> History {
@@ -139,7 +140,7 @@ mod tests {
             plugin: None,
             database: None,
             active_pid: None,
-            confirmed: Some(Lsn(confirmed)),
+            state: SlotState::Ready(Lsn(confirmed)),
             wal_status: Some(status.to_owned()),
             safe_bytes: None,
             retained_bytes: None,

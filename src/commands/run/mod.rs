@@ -34,8 +34,12 @@ use crate::{
     postgres::{
         self,
         connect::{Sql, sql},
-        copy::{CopyReader, Sources, TableSize},
+        copy::CopyReader,
+        locks::Beside,
         replication,
+        sizes::TableSize,
+        sources::Sources,
+        unsent::Whole,
     },
 };
 
@@ -66,7 +70,7 @@ struct Run<'a> {
 
 /// Everything that a life needs, connected and claimed.
 struct Ready {
-    source: replication::Stream,
+    source: Whole<replication::Stream>,
     pipeline: Parts,
     status: Status,
     copying: Option<Copying>,
@@ -118,7 +122,7 @@ impl<'a> Run<'a> {
                 status,
             };
             let ended = run.run(stopped).await;
-            source.close().await;
+            source.into_inner().close().await;
             ended
         });
         let ended = ended.await;
@@ -156,9 +160,16 @@ impl<'a> Run<'a> {
         let source = hold_slot(config, connection, &server, from).await?;
         let checkpoint = graph::claim(config, &Log::Slot(config.slot.clone())).await?;
         let progress = copy_progress::read(&graph, &config.pipeline).await?;
+        let is_left =
+            progress.is_empty() && self.sink(checkpoint.epoch, &model)?.has_incomplete().await?;
+        if is_left {
+            tracing::info!(
+                "rows that an earlier run left without some of their values are completed"
+            );
+        }
         let ended_before = postgres::copy::current_xid(&client).await?;
         let (epoch, status) =
-            (checkpoint.epoch, graph::status_at(&checkpoint, !progress.is_empty()));
+            (checkpoint.epoch, graph::status_at(&checkpoint, is_left || !progress.is_empty()));
         let mut expected = BTreeMap::new();
         let copier = match status.copying {
             false => None,
@@ -183,6 +194,9 @@ impl<'a> Run<'a> {
             engine: Engine::new(Limits::DEFAULT, checkpoint.position),
             until: target,
         };
+        let mapped = mapping.published_tables().filter_map(|name| catalog.table(name));
+        let mapped = mapped.map(|table| table.oid).collect();
+        let source = Whole::new(source, config.source.clone(), mapped);
         Ok(Ready { source, pipeline, status, copying, _sql: client })
     }
 
@@ -194,16 +208,13 @@ impl<'a> Run<'a> {
         translator: &Translator,
     ) -> Result<Vec<Lane<CopyReader, neo4j::Sink>>, CommandError> {
         let mut lanes = Vec::with_capacity(self.config.copy_lanes);
+        let beside = Beside::new(sql(&self.config.source).await?.client);
         for _ in 0..self.config.copy_lanes {
             let client = sql(&self.config.source).await?.client;
             let notices = self.notices.clone();
-            let reader = CopyReader::new(client, sources.clone(), translator.clone())
-                .telling(Arc::new(move |met| notices.tell(met)));
-            // The first takes the snapshots.
-            let reader = match lanes.is_empty() {
-                true => reader.flushing(sql(&self.config.source).await?.client),
-                false => reader,
-            };
+            let (sources, translator) = (sources.clone(), translator.clone());
+            let reader = CopyReader::new(client, beside.clone(), sources, translator).await?;
+            let reader = reader.telling(Arc::new(move |met| notices.tell(met)));
             lanes.push(Lane { reader, writer: self.sink(epoch, model)? });
         }
         Ok(lanes)

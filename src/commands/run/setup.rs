@@ -9,18 +9,19 @@ use crate::{
     catalog::{Catalog, quote_identifier},
     checkpoint::{Checkpoint, Log, Origin},
     config::Config,
-    copy::{Progress, ranges},
-    graph::{Model, Pass, TableIndex, model::Shape},
+    copy::{Progress, passes, ranges},
+    graph::{Model, TableIndex},
     lsn::Lsn,
     mapping::Mapping,
     neo4j::{
         self, Connection,
         checkpoint::{NewCheckpoint, create},
     },
+    pipeline::Failure,
     postgres::{
-        copy::{TableSize, table_size},
         replication::System,
-        setup::{self, Server, Slot},
+        setup::{self, Server, Slot, SlotState},
+        sizes::{HeapSize, TableSize, table_size},
     },
 };
 
@@ -70,8 +71,11 @@ pub async fn sizes(
     let mut sizes = Vec::new();
     for (table, _) in mapping.model.iter() {
         let name = &mapping.columns(table).name;
-        let size = table_size(client, catalog, name).await;
-        sizes.push((table, size.map_err(|error| definite(error.to_string()))?));
+        let size = table_size(client, catalog, name).await.map_err(|error| {
+            let text = error.to_string();
+            if error.is_transient() { CommandError::NotYet(text) } else { definite(text) }
+        });
+        sizes.push((table, size?));
     }
     Ok(sizes)
 }
@@ -132,8 +136,9 @@ pub async fn create_publication(
     }
     if setup::publication(client, &config.publication).await?.is_none() {
         let tables = mapping.published_tables();
-        let sql = setup::create_publication_sql(&config.publication, tables);
-        client.batch_execute(&sql).await?;
+        let tables: Vec<_> = tables.cloned().collect();
+        let sql = setup::create_publication_sql(&config.publication, &tables);
+        setup::patiently(client, &sql, &tables).await?;
         tracing::info!(publication = config.publication, "publication created");
     }
     Ok(())
@@ -141,15 +146,24 @@ pub async fn create_publication(
 
 /// What was acknowledged to a slot.
 pub fn confirmed(config: &Config, slot: &Slot) -> Result<Lsn, CommandError> {
-    slot.confirmed.ok_or_else(|| {
-        definite(format!("the slot {} is not a logical one; name another", config.slot))
-    })
+    let name = &config.slot;
+    match slot.state {
+        SlotState::Ready(confirmed) => Ok(confirmed),
+        SlotState::InTheMaking => {
+            let by = slot.active_pid.map_or(String::new(), |pid| format!(" by process {pid}"));
+            Err(CommandError::NotYet(format!("the slot {name} is being made{by}")))
+        }
+        SlotState::Physical => Err(definite(format!(
+            "the slot {name} is a physical one: name another with source.slot, or `pipeline`"
+        ))),
+    }
 }
 
-/// Makes the slot, and says whom it waits for.
+/// Makes the slot, and says whom it waits for. When it is not waited for any more, its making ends.
 pub async fn create_slot(config: &Config, client: &Client) -> Result<Lsn, CommandError> {
     const PATIENCE: Duration = Duration::from_secs(3);
     let watcher = crate::postgres::connect::sql(&config.source).await?;
+    let making = setup::Making::start(client, watcher.client).await?;
     let creating = setup::create_slot(client, &config.slot);
     tokio::pin!(creating);
     let mut timer = interval(PATIENCE);
@@ -158,11 +172,13 @@ pub async fn create_slot(config: &Config, client: &Client) -> Result<Lsn, Comman
     loop {
         tokio::select! {
             created = &mut creating => {
+                let created = created?;
+                making.done();
                 tracing::info!(slot = config.slot, "slot created");
-                return Ok(created?);
+                return Ok(created);
             }
             _ = timer.tick() => {
-                let running = setup::running_transactions(&watcher.client).await?;
+                let running = setup::running_transactions(making.watcher()).await?;
                 tracing::info!(?running, "the slot waits for transactions to end");
             }
         }
@@ -171,26 +187,32 @@ pub async fn create_slot(config: &Config, client: &Client) -> Result<Lsn, Comman
 
 /// The progress of a copy that has not begun: one range for each pass over each part of a table.
 fn new_progress(model: &Model, sizes: &[(TableIndex, TableSize)], lanes: usize) -> Vec<Progress> {
-    let lanes = u32::try_from(lanes).unwrap_or(1);
+    let parts_max = u32::try_from(lanes).unwrap_or(1) * PARTS_PER_LANE;
     let mut progress = Vec::new();
-    for pass in [Pass::Nodes, Pass::Relationships] {
-        for (table, size) in sizes {
-            let table = model.table(*table);
-            let has_any = match &table.shape {
-                Shape::Node(node) => pass == Pass::Nodes || !node.references.is_empty(),
-                Shape::Relationship(_) => pass == Pass::Relationships,
+    for (table, size) in sizes {
+        let name = &model.table(*table).name;
+        let blocks: u64 = size.heaps.iter().map(|heap| u64::from(heap.blocks)).sum();
+        for pass in passes(model, *table) {
+            let of_heap = |heap: &HeapSize| {
+                let share = u64::from(parts_max) * u64::from(heap.blocks) / blocks.max(1);
+                let share = u32::try_from(share).unwrap_or(1).max(1);
+                let parts = (heap.blocks / BLOCKS_PER_PART).clamp(1, share);
+                let heap = *heap;
+                ranges(heap.blocks, parts).into_iter().map(move |range| (heap, range))
             };
-            let parts = (size.blocks / BLOCKS_PER_PART).clamp(1, lanes * PARTS_PER_LANE);
-            let ranges = ranges(size.blocks, parts).into_iter().filter(|_| has_any);
-            progress.extend((0..).zip(ranges).map(|(part, (next_block, end_block))| Progress {
-                table: table.name.clone(),
-                pass,
-                part,
-                next_block,
-                end_block,
-                relfilenode: size.relfilenode,
-                rows: 0,
-                done: false,
+            let ranges = size.heaps.iter().flat_map(of_heap);
+            progress.extend((0..).zip(ranges).map(|(part, (heap, (next_block, end_block)))| {
+                Progress {
+                    table: name.clone(),
+                    partition: heap.partition,
+                    pass,
+                    part,
+                    next_block,
+                    end_block,
+                    relfilenode: heap.relfilenode,
+                    rows: 0,
+                    done: false,
+                }
             }));
         }
     }
@@ -234,7 +256,7 @@ pub async fn check_checkpoint(
             config.slot
         )));
     }
-    if let Some(confirmed) = slot.confirmed.filter(|lsn| *lsn > checkpoint.position.lsn) {
+    if let Some(confirmed) = slot.confirmed().filter(|lsn| *lsn > checkpoint.position.lsn) {
         return Err(definite(format!(
             "the slot {} is at {confirmed}, ahead of the graph at {}: the changes between are gone \
              (the slot was re-created or advanced, or the graph restored). To go on, {again}",

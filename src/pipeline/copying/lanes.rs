@@ -6,9 +6,13 @@
 //!
 //! A piece is written only after those before it, so the range's progress in the graph follows the
 //! order in which it is read, a piece or two behind.
+//!
+//! A lane reads under locks, and gives them up at once when somebody waits for one: in the middle of
+//! a chunk too, which is then read again in another turn. What was read is still written: the hold
+//! protects it, not the locks.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -19,24 +23,66 @@ use tokio::{
 };
 
 use crate::{
-    copy::{Chunk, ChunkStep, Progress},
-    graph::{Key, Model, Row, TableIndex, plan_copied},
+    copy::{Chunk, ChunkStep, Heap, Progress},
+    graph::{Key, Model, Row, plan_copied},
 };
 
-use super::{ChunkReader, ChunkWriter, Copied, CopyError, Held, Lane, Ranges};
+use super::{ChunkReader, ChunkWriter, Copied, CopyError, Held, Lane, Ranges, heap_of};
 
 /// What the lanes of a turn share.
 pub(super) struct Work<'a> {
     pub model: &'a Model,
-    pub chunk_blocks: &'a BTreeMap<TableIndex, u32>,
+    pub chunk_blocks: &'a BTreeMap<Heap, u32>,
     pub ranges: &'a Mutex<Ranges>,
     pub shown: &'a watch::Sender<Vec<Progress>>,
     pub held: &'a Held,
+    /// What the lanes have locked.
+    pub locked: &'a BTreeMap<Heap, u32>,
     pub range_ended: Notify,
     /// When it ends if the stream waits.
     pub end: Instant,
     /// When it ends in any case.
     pub end_max: Instant,
+    /// Whether chunks are broken off.
+    pub way: watch::Sender<Way>,
+    /// What became of that.
+    pub broken: Mutex<Broken>,
+}
+
+/// Whether lanes may go on with the chunks that they are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// They may.
+    Free,
+    /// The turn has lasted too long: chunks that can be smaller are broken off.
+    TooLong,
+    /// Somebody waits for a table: all are broken off.
+    Wanted,
+}
+
+/// What lanes could not read to its end.
+#[derive(Debug, Default)]
+pub(super) struct Broken {
+    /// They should be read in smaller chunks.
+    pub cut: BTreeSet<Heap>,
+    /// The server let a lane wait for something of theirs.
+    pub blocked: BTreeSet<Heap>,
+}
+
+/// What a lane reads next.
+enum Read {
+    Piece(Piece),
+    /// The range ends, or the turn does.
+    End,
+    /// The lane has given up its locks.
+    Left,
+}
+
+/// What becomes of a lane after a range.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Locks {
+    Kept,
+    GivenUp,
 }
 
 /// What a lane finds to do.
@@ -51,7 +97,7 @@ enum Next {
 
 /// A range as it is being read: ahead of its progress in the graph.
 struct Reading {
-    table: TableIndex,
+    heap: Heap,
     blocks: u32,
     progress: Progress,
     open: Option<OpenChunk>,
@@ -108,10 +154,10 @@ impl Reading {
         let chunk = self.progress.next_chunk(self.blocks);
         let last = match self.progress.end_block {
             Some(_) => false,
-            None => reader.ends_before(self.table, chunk.end_block.unwrap_or(u32::MAX)).await?,
+            None => reader.ends_before(self.heap, chunk.end_block.unwrap_or(u32::MAX)).await?,
         };
         let chunk = if last { Chunk { end_block: None, ..chunk } } else { chunk };
-        reader.open(self.table, self.progress.pass, chunk).await?;
+        reader.open(self.heap, self.progress.pass, chunk).await?;
         let rows = reader.rows().await?.unwrap_or_default();
         Ok(OpenChunk { chunk, last, rows, count: 0 })
     }
@@ -122,13 +168,31 @@ impl Work<'_> {
         self.ranges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn broken(&self) -> MutexGuard<'_, Broken> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// No further chunk is begun.
     fn is_over(&self) -> bool {
         let now = Instant::now();
-        now >= self.end_max || (now >= self.end && self.held.stream_waits())
+        now >= self.end_max
+            || (now >= self.end && self.held.stream_waits())
+            || *self.way.borrow() != Way::Free
     }
 
-    /// One lane's turn: range after range.
+    /// Resolves when a chunk is to be broken off.
+    async fn must_leave(&self, can_be_cut: bool) {
+        let mut way = self.way.subscribe();
+        let is_so = |way: &Way| match way {
+            Way::Free => false,
+            Way::TooLong => can_be_cut,
+            Way::Wanted => true,
+        };
+        // The sender is here.
+        let _ = way.wait_for(is_so).await;
+    }
+
+    /// One lane's turn: range after range. Its locks go with its end.
     pub async fn lane<R: ChunkReader, W: ChunkWriter>(
         &self,
         lane: &mut Lane<R, W>,
@@ -141,24 +205,41 @@ impl Work<'_> {
                     let result = self.range(lane, index).await;
                     self.ranges().taken[index] = false;
                     self.range_ended.notify_waiters();
-                    result?;
+                    if result? == Locks::GivenUp {
+                        return Ok(());
+                    }
                 }
-                Next::OtherLanes => ended.await,
+                Next::OtherLanes => tokio::select! {
+                    biased;
+                    () = ended => {}
+                    () = self.must_leave(false) => {}
+                },
                 Next::Nothing => break,
             }
         }
-        Ok(())
+        lane.reader.release().await.map_err(CopyError::Read)
     }
 
-    /// A range that is not done and that no other lane has. Relationships come once all nodes are
-    /// there.
+    /// A range that is locked, not done, and that no other lane has. Relationships come once all
+    /// nodes are there.
     fn take(&self) -> Next {
         let mut ranges = self.ranges();
-        let open = || ranges.progress.iter().enumerate().filter(|(_, range)| !range.done);
-        let Some(pass) = open().map(|(_, range)| range.pass).min() else { return Next::Nothing };
-        let free =
-            |(index, range): &(usize, &Progress)| range.pass == pass && !ranges.taken[*index];
-        let Some((index, _)) = open().find(free) else { return Next::OtherLanes };
+        let all_open = ranges.progress.iter().filter(|range| !range.done);
+        let Some(pass) = all_open.map(|range| range.pass).min() else { return Next::Nothing };
+        let blocked = &self.broken().blocked;
+        let is_here = |range: &Progress| {
+            let heap = heap_of(self.model, range);
+            self.locked.contains_key(&heap) && !blocked.contains(&heap)
+        };
+        let open = ranges.progress.iter().enumerate();
+        let open = open.filter(|(_, range)| !range.done && range.pass == pass && is_here(range));
+        let open: Vec<usize> = open.map(|(index, _)| index).collect();
+        if open.is_empty() {
+            return Next::Nothing;
+        }
+        let Some(index) = open.into_iter().find(|index| !ranges.taken[*index]) else {
+            return Next::OtherLanes;
+        };
         ranges.taken[index] = true;
         Next::Range(index)
     }
@@ -169,29 +250,82 @@ impl Work<'_> {
         &self,
         lane: &mut Lane<R, W>,
         index: usize,
-    ) -> Copied<(), R, W> {
+    ) -> Copied<Locks, R, W> {
         let progress = self.ranges().progress[index].clone();
-        let (table, _) =
-            self.model.iter().find(|(_, table)| table.name == progress.table).unwrap_or_else(
-                || panic!("{} is mapped, since it is being copied", progress.table),
-            );
-        let blocks = self.chunk_blocks.get(&table).copied().unwrap_or(1);
-        let pass = progress.pass;
-        let mut reading = Reading { table, blocks, progress, open: None };
+        let heap = heap_of(self.model, &progress);
+        let (table, pass) = (heap.table, progress.pass);
+        let blocks = self.chunk_blocks.get(&heap).copied().unwrap_or(1);
+        let mut reading = Reading { heap, blocks, progress, open: None };
         let Lane { reader, writer } = lane;
-        let mut piece = reading.next(reader, || self.is_over()).await.map_err(CopyError::Read)?;
-        while let Some(Piece { step, rows }) = piece {
+        let mut next = self.read(&mut reading, reader).await.map_err(CopyError::Read)?;
+        loop {
+            let Piece { step, rows } = match next {
+                Read::Piece(piece) => piece,
+                Read::End => return Ok(Locks::Kept),
+                Read::Left => return Ok(Locks::GivenUp),
+            };
+            let is_written = Notify::new();
             let write = async {
                 let statements = plan_copied(self.model, table, pass, rows);
-                writer.write_chunk(&step, statements).await.map_err(CopyError::Write)
+                let written = writer.write_chunk(&step, statements).await;
+                is_written.notify_one();
+                written.map_err(CopyError::Write)
             };
-            let read =
-                async { reading.next(reader, || self.is_over()).await.map_err(CopyError::Read) };
-            let (_, next) = try_join(write, read).await?;
+            let read = async {
+                let next = self.read(&mut reading, reader).await;
+                let next = match next {
+                    Ok(Read::End) => self.until_written(&is_written, reader).await,
+                    next => next,
+                };
+                next.map_err(CopyError::Read)
+            };
+            let (_, after) = try_join(write, read).await?;
             self.written(index, &step);
-            piece = next;
+            next = after;
         }
-        Ok(())
+    }
+
+    /// The next piece; at once the end of the lane's part in the turn, if it has to leave.
+    async fn read<R: ChunkReader>(
+        &self,
+        reading: &mut Reading,
+        reader: &mut R,
+    ) -> Result<Read, R::Error> {
+        let (heap, can_be_cut) = (reading.heap, reading.blocks > 1);
+        let next = tokio::select! {
+            biased;
+            () = self.must_leave(can_be_cut) => None,
+            next = reading.next(reader, || self.is_over()) => Some(next),
+        };
+        match next {
+            Some(Ok(Some(piece))) => return Ok(Read::Piece(piece)),
+            Some(Ok(None)) => return Ok(Read::End),
+            Some(Err(error)) if R::is_for_now(&error) => {
+                self.broken().blocked.insert(heap);
+            }
+            Some(Err(error)) => return Err(error),
+            None => {
+                self.broken().cut.insert(heap);
+            }
+        }
+        reader.release().await?;
+        Ok(Read::Left)
+    }
+
+    /// Nothing is read while the last piece is written. The locks still go if somebody wants them.
+    async fn until_written<R: ChunkReader>(
+        &self,
+        is_written: &Notify,
+        reader: &mut R,
+    ) -> Result<Read, R::Error> {
+        tokio::select! {
+            biased;
+            () = is_written.notified() => Ok(Read::End),
+            () = self.must_leave(false) => {
+                reader.release().await?;
+                Ok(Read::Left)
+            }
+        }
     }
 
     fn written(&self, index: usize, step: &ChunkStep) {

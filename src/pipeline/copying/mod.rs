@@ -1,9 +1,10 @@
 //! The copy of tables: turns of several lanes, each with a reader and a writer of its own.
 //!
 //! ```text
-//! turn:  begin (lock the tables, take a snapshot) -> seen? -> lanes join it -> pieces of chunks -> release
+//! turn:  begin (lock what is free, take a snapshot) -> seen? -> lanes join it -> pieces of chunks -> release
 //! lane:  read a piece  ->  read the next  ->  ...
 //!                    \-> write it         \-> ...
+//! watch: somebody waits for a table of the turn -> chunks are broken off, the locks go at once
 //! last turns:  incomplete rows, read by key, until a round finds none
 //! ```
 //!
@@ -13,12 +14,19 @@
 //! lanes of a turn read under the same snapshot, so no row comes to two of them, and what a row owns
 //! is looked for from that row only: two writers that look for the same relationship at the same time
 //! would both miss it, and make it twice.
+//!
+//! Nobody waits long for a copy. Every lane locks what it reads before anything else, and waits for
+//! no lock: a table that is taken is left for a later turn. While a turn runs, a look several times a
+//! second finds who waits for it. Then every lane gives up its locks, in the middle of a chunk too.
 
+mod incomplete;
 mod lanes;
+mod sides;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    future::Future,
+    convert::Infallible,
+    future::pending,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -26,18 +34,19 @@ use std::{
 use futures_util::future::try_join_all;
 use tokio::{
     sync::{Notify, watch},
-    time::{Instant, sleep},
+    time::{Instant, sleep_until},
 };
 
 use crate::{
     checkpoint::Position,
-    copy::{AppliedTransactions, Chunk, ChunkStep, Progress, Snapshot},
-    graph::{Key, Model, Pass, Row, Statement, TableIndex, plan_completed},
-    lsn::Lsn,
+    copy::{AppliedTransactions, Heap, Progress, passes},
+    graph::{Model, TableIndex},
 };
 
 use super::{Copier, Failure, Held, Turn};
-use lanes::Work;
+use incomplete::Missed;
+use lanes::{Broken, Way, Work};
+pub use sides::{ChunkReader, ChunkWriter, Lane, Search, Taken};
 
 /// How long the stream is held at a time, but for the chunks that are on their way when a turn ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,114 +63,19 @@ impl TurnLength {
         TurnLength { waiting: Duration::from_secs(1), idle: Duration::from_secs(10) };
 }
 
-/// The pause before a snapshot is taken again that did not see all that the graph has.
+/// The pause before a snapshot is taken again that did not see all that the graph has. Each one is
+/// twice as long as the one before.
 const UNSEEN_PAUSE: Duration = Duration::from_millis(10);
-/// Incomplete rows are read again in portions of this many.
-const INCOMPLETE_ROWS: usize = 1_000;
-
-/// A snapshot that was taken with tables locked.
-#[derive(Clone, Debug)]
-pub struct Taken {
-    /// What it sees.
-    pub snapshot: Snapshot,
-    /// What other readers call it.
-    pub name: String,
-    /// The file that each table's blocks are in.
-    pub relfilenodes: BTreeMap<TableIndex, u32>,
-}
-
-/// The source's side of a lane.
-pub trait ChunkReader: Send + 'static {
-    /// Why it can not read.
-    type Error: Failure;
-
-    /// Locks the tables against being rewritten and takes a snapshot of now, whose commits are safe
-    /// in the log.
-    fn begin(
-        &mut self,
-        tables: &[TableIndex],
-    ) -> impl Future<Output = Result<Taken, Self::Error>> + Send;
-
-    /// Reads under a snapshot that another reader took, and releases last.
-    fn join(&mut self, taken: &Taken) -> impl Future<Output = Result<(), Self::Error>> + Send;
-
-    /// Starts to read a chunk of a table under the snapshot: what the pass needs of its rows.
-    fn open(
-        &mut self,
-        table: TableIndex,
-        pass: Pass,
-        chunk: Chunk,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
-
-    /// The next rows of the chunk, bounded in bytes; `None` after the last.
-    #[allow(clippy::type_complexity)]
-    fn rows(&mut self)
-    -> impl Future<Output = Result<Option<Vec<(Key, Row)>>, Self::Error>> + Send;
-
-    /// Whether the table ends before this block.
-    fn ends_before(
-        &mut self,
-        table: TableIndex,
-        block: u32,
-    ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
-
-    /// The rows with these keys under the snapshot; those that are not there are left out.
-    fn by_key(
-        &mut self,
-        table: TableIndex,
-        keys: &[Key],
-    ) -> impl Future<Output = Result<Vec<(Key, Row)>, Self::Error>> + Send;
-
-    /// Lets snapshot and locks go.
-    fn release(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
-
-    /// Where the log ends now.
-    fn log_end(&mut self) -> impl Future<Output = Result<Lsn, Self::Error>> + Send;
-}
-
-/// The graph's side of a lane.
-pub trait ChunkWriter: Send + 'static {
-    /// Why it can not write.
-    type Error: Failure;
-
-    /// Writes rows of a chunk and moves its range's progress, in one transaction.
-    fn write_chunk(
-        &mut self,
-        step: &ChunkStep,
-        statements: Vec<Statement>,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
-
-    /// Writes rows that belong to no chunk, while the checkpoint stays at its position.
-    fn write_rows(
-        &mut self,
-        at: Position,
-        statements: Vec<Statement>,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
-
-    /// Replaces the progress of the tables in `progress`.
-    fn restart(
-        &mut self,
-        at: Position,
-        progress: &[Progress],
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
-
-    /// Some keys of rows that are marked incomplete, at most `limit` a table.
-    fn incomplete(
-        &mut self,
-        limit: usize,
-    ) -> impl Future<Output = Result<BTreeMap<TableIndex, Vec<Key>>, Self::Error>> + Send;
-
-    /// Nothing is being copied any more: the progress goes.
-    fn settle(&mut self, at: Position) -> impl Future<Output = Result<(), Self::Error>> + Send;
-}
-
-/// A reader and a writer that work together.
-pub struct Lane<R, W> {
-    /// The source's side.
-    pub reader: R,
-    /// The graph's side.
-    pub writer: W,
-}
+/// The longest.
+const UNSEEN_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// So many snapshots in a row that did not see it all, and the log says whom the copy waits for.
+const UNSEEN_TOLD: u32 = 10;
+/// How long a table is left alone that could not be had.
+const TAKEN_PAUSE: Duration = Duration::from_millis(250);
+/// A turn locks at most this many tables: the server's table of locks is everybody's.
+const HEAPS_MAX: usize = 32;
+/// A chunk is halved at most this often.
+const HALVINGS_MAX: u32 = 12;
 
 /// Why a copy stopped.
 #[derive(Debug, thiserror::Error)]
@@ -172,6 +86,21 @@ pub enum CopyError<R: std::error::Error + 'static, W: std::error::Error + 'stati
     /// The graph can not be written.
     #[error(transparent)]
     Write(W),
+    /// Rows that lack values are not there.
+    #[error(
+        "copy of {table}: {rows} of its nodes or relationships lack values, and the table has no row with the same \
+         {key}: the key is not read back from the graph as it was written. Please report the type of that key. To \
+         go on without the table, leave it out with `skip: true`",
+        key = .key.join(", ")
+    )]
+    NotFound {
+        /// The table.
+        table: String,
+        /// What its key is called in the graph.
+        key: Vec<String>,
+        /// How many rows.
+        rows: usize,
+    },
 }
 
 impl<R: Failure, W: Failure> Failure for CopyError<R, W> {
@@ -179,6 +108,7 @@ impl<R: Failure, W: Failure> Failure for CopyError<R, W> {
         match self {
             CopyError::Read(error) => error.is_transient(),
             CopyError::Write(error) => error.is_transient(),
+            CopyError::NotFound { .. } => false,
         }
     }
 }
@@ -193,8 +123,15 @@ pub struct TableCopier<R, W> {
     /// applied them, and a snapshot may not see them yet.
     ended_before: u64,
     ranges: Mutex<Ranges>,
+    /// Until when tables are left alone that could not be had.
+    resting: BTreeMap<Heap, Instant>,
+    /// How often the chunks of a table were halved.
+    halvings: BTreeMap<Heap, u32>,
+    /// Snapshots in a row that did not see all that the graph has.
+    unseen: u32,
     /// The stream has passed the last chunk.
     has_waited: bool,
+    missed: Missed,
     turn: TurnLength,
     shown: watch::Sender<Vec<Progress>>,
 }
@@ -220,8 +157,20 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
         assert!(!lanes.is_empty(), "a copy has a lane");
         let shown = watch::Sender::new(progress.clone());
         let ranges = Mutex::new(Ranges { taken: vec![false; progress.len()], progress });
-        let (has_waited, turn) = (false, TurnLength::DEFAULT);
-        TableCopier { model, lanes, chunk_blocks, ended_before, ranges, has_waited, turn, shown }
+        TableCopier {
+            model,
+            lanes,
+            chunk_blocks,
+            ended_before,
+            ranges,
+            resting: BTreeMap::new(),
+            halvings: BTreeMap::new(),
+            unseen: 0,
+            has_waited: false,
+            missed: Missed::default(),
+            turn: TurnLength::DEFAULT,
+            shown,
+        }
     }
 
     /// The same in turns of another length.
@@ -238,90 +187,175 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
         self.ranges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn table(&self, name: &str) -> TableIndex {
-        let found = self.model.iter().find(|(_, table)| table.name == name);
-        found.unwrap_or_else(|| panic!("{name} is mapped, since it is being copied")).0
-    }
-
-    /// Tables that have something left to copy.
-    fn open_tables(&self) -> Vec<TableIndex> {
+    /// What is to be read next, of the earliest pass that is not done; or when that is, if all of it
+    /// rests.
+    fn next_heaps(&mut self) -> Result<Vec<Heap>, Instant> {
+        let now = Instant::now();
+        self.resting.retain(|_, until| *until > now);
         let ranges = self.ranges();
-        let open = ranges.progress.iter().filter(|range| !range.done);
-        let tables: BTreeSet<_> = open.map(|range| self.table(&range.table)).collect();
-        tables.into_iter().collect()
+        let open = || ranges.progress.iter().filter(|range| !range.done);
+        let pass = open().map(|range| range.pass).min();
+        let of_pass = open().filter(|range| Some(range.pass) == pass);
+        let heaps: BTreeSet<Heap> = of_pass.map(|range| heap_of(&self.model, range)).collect();
+        let awake = heaps.iter().filter(|heap| !self.resting.contains_key(heap));
+        let awake: Vec<Heap> = awake.copied().take(HEAPS_MAX).collect();
+        match awake.is_empty() {
+            false => Ok(awake),
+            true => {
+                let ends = heaps.iter().filter_map(|heap| self.resting.get(heap)).min();
+                Err(ends.copied().unwrap_or(now))
+            }
+        }
     }
 
-    /// Starts a pass over a table again that was rewritten while the pass was under way. Says
-    /// whether there was one.
+    fn rest(&mut self, heaps: impl IntoIterator<Item = Heap>) {
+        let until = Instant::now() + TAKEN_PAUSE;
+        self.resting.extend(heaps.into_iter().map(|heap| (heap, until)));
+    }
+
+    /// Starts a pass again over what was rewritten while the pass was under way, and ends those over
+    /// what is gone. Says whether there was any.
     async fn restart_rewritten(&mut self, at: Position, taken: &Taken) -> Copied<bool, R, W> {
-        let restarted: Vec<Progress> = {
+        let changed: Vec<Progress> = {
+            let model = self.model.clone();
             let mut ranges = self.ranges();
-            let rewritten = ranges.progress.iter().find_map(|range| {
-                let file = *taken.relfilenodes.get(&self.table(&range.table))?;
-                let is = !range.done && range.relfilenode != file;
-                is.then(|| (range.table.clone(), range.pass, file))
+            let changed = ranges.progress.iter().find_map(|range| {
+                let heap = heap_of(&model, range);
+                let file = taken.files.get(&heap).copied();
+                let is_rewritten = file.is_some_and(|file| range.relfilenode != file);
+                let is = !range.done && (is_rewritten || taken.gone.contains(&heap));
+                is.then_some((heap, range.pass, file))
             });
-            let Some((table, pass, file)) = rewritten else { return Ok(false) };
-            let of_table = ranges.progress.iter_mut().filter(|range| range.table == table);
-            of_table
-                .map(|range| {
-                    if range.pass == pass {
-                        range.restart(file);
+            let Some((heap, pass, file)) = changed else { return Ok(false) };
+            let mut is_first = true;
+            for range in &mut ranges.progress {
+                if heap_of(&model, range) != heap {
+                    continue;
+                }
+                match file {
+                    Some(file) if range.pass == pass => {
+                        range.restart(file, std::mem::take(&mut is_first));
                     }
-                    range.clone()
-                })
-                .collect()
+                    Some(_) => {}
+                    None => range.done = true,
+                }
+            }
+            let name = &model.table(heap.table).name;
+            ranges.progress.iter().filter(|range| range.table == *name).cloned().collect()
         };
-        self.lanes[0].writer.restart(at, &restarted).await.map_err(CopyError::Write)?;
+        self.lanes[0].writer.restart(at, &changed).await.map_err(CopyError::Write)?;
+        self.shown.send_replace(self.ranges().progress.clone());
         Ok(true)
     }
 
-    /// One snapshot for all lanes, or the reason why there is none this time.
-    async fn begin(&mut self, held: &mut Held) -> Copied<bool, R, W> {
-        let tables = self.open_tables();
-        let taken = self.lanes[0].reader.begin(&tables).await.map_err(CopyError::Read)?;
-        let seen = sees(&taken, self.ended_before, &mut held.applied);
-        if !seen || self.restart_rewritten(held.position, &taken).await? {
+    /// Partitions that came while the others were copied are to be copied too. Says whether there
+    /// was one.
+    async fn add_partitions(&mut self, at: Position) -> Copied<bool, R, W> {
+        let model = self.model.clone();
+        for (table, named) in model.iter() {
+            let there = self.lanes[0].reader.partitions(table).await.map_err(CopyError::Read)?;
+            let added: Vec<Progress> = {
+                let mut ranges = self.ranges();
+                let of_table = ranges.progress.iter().filter(|range| range.table == named.name);
+                let known: BTreeSet<u32> = of_table.clone().filter_map(|it| it.partition).collect();
+                let next_part = of_table.map(|range| range.part + 1).max().unwrap_or(0);
+                let new = there.into_iter().filter(|(partition, _)| !known.contains(partition));
+                let new: Vec<Progress> = (next_part..)
+                    .zip(new)
+                    .flat_map(|(part, (partition, relfilenode))| {
+                        passes(&model, table).map(move |pass| Progress {
+                            table: named.name.clone(),
+                            partition: Some(partition),
+                            pass,
+                            part,
+                            next_block: 0,
+                            end_block: None,
+                            relfilenode,
+                            rows: 0,
+                            done: false,
+                        })
+                    })
+                    .collect();
+                if new.is_empty() {
+                    continue;
+                }
+                ranges.progress.extend(new);
+                ranges
+                    .progress
+                    .sort_by(|a, b| (a.pass, &a.table, a.part).cmp(&(b.pass, &b.table, b.part)));
+                ranges.taken = vec![false; ranges.progress.len()];
+                ranges.progress.iter().filter(|range| range.table == named.name).cloned().collect()
+            };
+            self.lanes[0].writer.restart(at, &added).await.map_err(CopyError::Write)?;
+            self.shown.send_replace(self.ranges().progress.clone());
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// The turn after one whose snapshot did not see all that the graph has.
+    async fn unseen(&mut self) -> Copied<Turn, R, W> {
+        let pause = UNSEEN_PAUSE * 2_u32.saturating_pow(self.unseen);
+        self.unseen += 1;
+        if self.unseen.is_multiple_of(UNSEEN_TOLD) {
+            self.lanes[0].reader.tell_unseen().await.map_err(CopyError::Read)?;
+        }
+        Ok(Turn::Later(pause.min(UNSEEN_PAUSE_MAX)))
+    }
+
+    /// One snapshot for all lanes; or what is to be done instead.
+    async fn begin(&mut self, held: &mut Held) -> Copied<Result<Taken, Turn>, R, W> {
+        let heaps = match self.next_heaps() {
+            Ok(heaps) => heaps,
+            Err(awake) => return Ok(Err(Turn::Later(awake - Instant::now()))),
+        };
+        let taken = self.lanes[0].reader.begin(&heaps).await.map_err(CopyError::Read)?;
+        let is_left = |heap: &Heap| !taken.files.contains_key(heap) && !taken.gone.contains(heap);
+        self.rest(heaps.into_iter().filter(is_left));
+        let instead = match sees(&taken, self.ended_before, &mut held.applied) {
+            false => Some(self.unseen().await?),
+            true if self.restart_rewritten(held.position, &taken).await? => Some(Turn::More),
+            true if taken.files.is_empty() => Some(Turn::More),
+            true => None,
+        };
+        if let Some(turn) = instead {
             self.lanes[0].reader.release().await.map_err(CopyError::Read)?;
-            if !seen {
-                sleep(UNSEEN_PAUSE).await;
+            return Ok(Err(turn));
+        }
+        self.unseen = 0;
+        for lane in 1..self.lanes.len() {
+            if !self.lanes[lane].reader.join(&taken).await.map_err(CopyError::Read)? {
+                for lane in &mut self.lanes[..lane] {
+                    lane.reader.release().await.map_err(CopyError::Read)?;
+                }
+                return Ok(Err(Turn::Later(TAKEN_PAUSE)));
             }
-            return Ok(false);
         }
-        for lane in &mut self.lanes[1..] {
-            lane.reader.join(&taken).await.map_err(CopyError::Read)?;
-        }
-        Ok(true)
+        Ok(Ok(taken))
     }
 
-    /// Reads incomplete rows again by key. Settled when the stream has passed the last chunk, and a
-    /// look after that finds none. The look comes second: it goes through whole tables.
-    async fn complete(&mut self, held: &mut Held) -> Copied<Turn, R, W> {
-        let lane = &mut self.lanes[0];
-        if !self.has_waited {
-            self.has_waited = true;
-            return Ok(Turn::After(lane.reader.log_end().await.map_err(CopyError::Read)?));
+    /// Blocks of a chunk of what is locked.
+    fn blocks(&self, taken: &Taken) -> BTreeMap<Heap, u32> {
+        let blocks = |heap: &Heap| {
+            let all = self.chunk_blocks.get(&heap.table).copied().unwrap_or(1);
+            let halvings = self.halvings.get(heap).copied().unwrap_or(0);
+            (*heap, (all >> halvings).max(1))
+        };
+        taken.files.keys().map(blocks).collect()
+    }
+
+    /// What was broken off comes in smaller chunks; where nothing was, they grow again.
+    fn learn(&mut self, broken: Broken) {
+        let Broken { cut, blocked } = broken;
+        if cut.is_empty() {
+            self.halvings.values_mut().for_each(|halvings| *halvings -= 1);
+            self.halvings.retain(|_, halvings| *halvings > 0);
         }
-        let incomplete = lane.writer.incomplete(INCOMPLETE_ROWS).await.map_err(CopyError::Write)?;
-        if incomplete.is_empty() {
-            lane.writer.settle(held.position).await.map_err(CopyError::Write)?;
-            return Ok(Turn::Settled);
+        for heap in cut {
+            let halvings = self.halvings.entry(heap).or_default();
+            *halvings = (*halvings + 1).min(HALVINGS_MAX);
         }
-        for (table, keys) in incomplete {
-            let taken = lane.reader.begin(&[table]).await.map_err(CopyError::Read)?;
-            if !sees(&taken, self.ended_before, &mut held.applied) {
-                lane.reader.release().await.map_err(CopyError::Read)?;
-                sleep(UNSEEN_PAUSE).await;
-                return Ok(Turn::More);
-            }
-            let rows = lane.reader.by_key(table, &keys).await.map_err(CopyError::Read)?;
-            let statements = plan_completed(&self.model, table, rows);
-            let written = lane.writer.write_rows(held.position, statements).await;
-            written.map_err(CopyError::Write)?;
-            lane.reader.release().await.map_err(CopyError::Read)?;
-        }
-        let log_end = lane.reader.log_end().await.map_err(CopyError::Read)?;
-        Ok(Turn::After(log_end))
+        self.rest(blocked);
     }
 }
 
@@ -330,29 +364,64 @@ impl<R: ChunkReader, W: ChunkWriter> Copier for TableCopier<R, W> {
 
     async fn turn(&mut self, held: &mut Held) -> Result<Turn, Self::Error> {
         if self.ranges().progress.iter().all(|range| range.done) {
-            return self.complete(held).await;
+            return match self.add_partitions(held.position).await? {
+                true => Ok(Turn::More),
+                false => self.complete(held).await,
+            };
         }
-        if !self.begin(held).await? {
-            return Ok(Turn::More);
-        }
+        let taken = match self.begin(held).await? {
+            Ok(taken) => taken,
+            Err(turn) => return Ok(turn),
+        };
+        let blocks = self.blocks(&taken);
         let began = Instant::now();
         let work = Work {
             model: &self.model,
-            chunk_blocks: &self.chunk_blocks,
+            chunk_blocks: &blocks,
             ranges: &self.ranges,
             shown: &self.shown,
             held,
+            locked: &taken.files,
             range_ended: Notify::new(),
             end: began + self.turn.waiting,
             end_max: began + self.turn.idle,
+            way: watch::Sender::new(Way::Free),
+            broken: Mutex::default(),
         };
-        try_join_all(self.lanes.iter_mut().map(|lane| work.lane(lane))).await?;
-        // The first last: the others read under its snapshot and its locks.
-        for lane in self.lanes.iter_mut().rev() {
-            lane.reader.release().await.map_err(CopyError::Read)?;
+        let wanted = self.lanes[0].reader.wanted();
+        let watching = async {
+            wanted.await.map_err(CopyError::Read)?;
+            work.way.send_replace(Way::Wanted);
+            pending::<Copied<Infallible, R, W>>().await
+        };
+        let timing = async {
+            // A chunk that begins at the last moment has a turn's time too.
+            sleep_until(began + self.turn.idle * 2).await;
+            work.way.send_if_modified(|way| {
+                let is = *way == Way::Free;
+                *way = if is { Way::TooLong } else { *way };
+                is
+            });
+            pending::<Infallible>().await
+        };
+        tokio::select! {
+            biased;
+            done = try_join_all(self.lanes.iter_mut().map(|lane| work.lane(lane))) => drop(done?),
+            failed = watching => match failed? {},
+            never = timing => match never {},
         }
+        let broken = work.broken.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.learn(broken);
         Ok(Turn::More)
     }
+}
+
+/// What a range of blocks is of.
+fn heap_of(model: &Model, range: &Progress) -> Heap {
+    let found = model.iter().find(|(_, table)| table.name == range.table);
+    let (table, _) =
+        found.unwrap_or_else(|| panic!("{} is mapped, since it is being copied", range.table));
+    Heap { table, partition: range.partition }
 }
 
 fn sees(taken: &Taken, ended_before: u64, applied: &mut AppliedTransactions) -> bool {

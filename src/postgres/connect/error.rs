@@ -96,6 +96,10 @@ fn fix(code: &str, message: &str) -> &'static str {
         "08P01" if message.contains("startup parameter") => {
             ". A connection pooler answers: name the server itself, replication does not pass a pooler"
         }
+        "55P03" => {
+            ". Another session holds the lock: SELECT * FROM pg_locks WHERE NOT granted shows who waits, \
+             pg_blocking_pids(pid) for whom. It is tried again"
+        }
         "3D000" => ". Name a database that exists in the source URL",
         _ => "",
     }
@@ -161,14 +165,20 @@ pub fn describe(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// Whether an SQL error may be gone a little later, on a new connection.
+/// Whether an SQL error may be gone a little later, on a new connection. The connection broke, the
+/// server is short of something or is stopping, a statement was cancelled, or somebody else was in the
+/// way.
 pub fn is_transient(error: &tokio_postgres::Error) -> bool {
+    const CLASSES: [&str; 3] = ["08", "53", "57"];
+    let codes = [
+        SqlState::LOCK_NOT_AVAILABLE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        // A session that was idle in its transaction, while the graph was away.
+        SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+    ];
     match error.code() {
         None => error.is_closed() || error.as_db_error().is_none(),
-        Some(code) => {
-            *code == SqlState::LOCK_NOT_AVAILABLE
-                || *code == SqlState::T_R_SERIALIZATION_FAILURE
-                || ["08", "53", "57"].contains(&&code.code()[..2])
-        }
+        Some(code) => codes.contains(code) || CLASSES.contains(&&code.code()[..2]),
     }
 }

@@ -50,6 +50,10 @@ pub(in crate::postgres) use {
 /// How long connecting to an address and logging in may take, where there is no connect_timeout.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 
+/// How long an SQL statement waits for a lock. The error then names what is locked, and the statement is
+/// tried again: no wait is without a limit or a word.
+const LOCK_TIMEOUT: &str = "SET lock_timeout = '5s'";
+
 /// An SQL connection and what tells its end.
 pub struct Sql {
     /// The client.
@@ -93,12 +97,17 @@ pub async fn sql(url: &SourceUrl) -> Result<Sql, ConnectError> {
     config.ssl_mode(SslMode::Disable).user(&url.user);
     let server = connection.server.clone();
     let handed = config.connect_raw(LoggedIn::new(connection, greeting), NoTls).await;
-    let (client, connection) =
-        handed.map_err(|error| ConnectError::Unreachable { server, cause: error.to_string() })?;
+    let unreachable = |error: tokio_postgres::Error| ConnectError::Unreachable {
+        server: server.clone(),
+        cause: error.to_string(),
+    };
+    let (client, connection) = handed.map_err(unreachable)?;
     let task = tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "an SQL connection ended");
         }
     });
+    let limited = client.simple_query(LOCK_TIMEOUT).await;
+    limited.map_err(unreachable)?;
     Ok(Sql { client, closed: Closed { task, client: None } })
 }

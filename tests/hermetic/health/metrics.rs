@@ -141,6 +141,7 @@ fn batches_are_counted_by_table_and_operation() {
 fn a_copy_is_counted_by_table_over_both_passes() {
     let range = |pass, rows, done| Progress {
         table: "public.a".to_owned(),
+        partition: None,
         pass,
         part: 0,
         next_block: 0,

@@ -1,19 +1,25 @@
 //! The two sides of the copy in the world: rows under snapshots that lag behind, and writes with
 //! progress.
 
-use std::{collections::BTreeMap, ops::Range, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    ops::Range,
+    time::Duration,
+};
 
 use tokio::time::sleep;
 use wal2graph::{
     checkpoint::{Epoch, Position},
-    copy::{Chunk, ChunkStep, Progress},
+    copy::{Chunk, ChunkStep, Heap, Progress},
     graph::{Cell, Key, Pass, Row, Statement, TableIndex, model::Shape},
     lsn::Lsn,
-    pipeline::{ChunkReader, ChunkWriter, Lane, TableCopier, Taken, TurnLength},
+    pipeline::{ChunkReader, ChunkWriter, Lane, Search, TableCopier, Taken, TurnLength},
 };
 
 use super::{
     faults::Fault,
+    locks,
     program::SimError,
     schema::{RowKey, to_key},
     traffic::BLOCKS,
@@ -27,8 +33,14 @@ const PIECE_ROWS: usize = 2;
 pub fn copier(shared: &Shared, epoch: Epoch) -> TableCopier<SimReader, SimWriter> {
     let mut world = shared.lock();
     let lanes = world.rng.usize(1..=2);
-    let lane = || Lane {
-        reader: SimReader { world: shared.clone(), open: None, earlier: None, left: Vec::new() },
+    let mut lane = || Lane {
+        reader: SimReader {
+            world: shared.clone(),
+            id: world.locks.reader(),
+            open: None,
+            earlier: None,
+            left: Vec::new(),
+        },
         writer: SimWriter { world: shared.clone(), epoch },
     };
     let lanes = (0..lanes).map(|_| lane()).collect();
@@ -40,7 +52,7 @@ pub fn copier(shared: &Shared, epoch: Epoch) -> TableCopier<SimReader, SimWriter
     let chunk_blocks = world.schema.tables().map(|table| (table, blocks)).collect();
     let model = world.schema.model.clone();
     let mut millis = |most| Duration::from_millis(world.rng.u64(1..most));
-    let turn = TurnLength { waiting: millis(30), idle: millis(100) };
+    let turn = TurnLength { waiting: millis(30), idle: millis(400) };
     let copier =
         TableCopier::new(model, lanes, chunk_blocks, ended_before, world.graph.copy.clone());
     copier.in_turns(turn)
@@ -49,6 +61,8 @@ pub fn copier(shared: &Shared, epoch: Epoch) -> TableCopier<SimReader, SimWriter
 /// Reads the tables as a snapshot sees them.
 pub struct SimReader {
     world: Shared,
+    /// Its name among those who lock tables.
+    id: u64,
     /// How many transactions the snapshot sees.
     open: Option<usize>,
     /// What a planted fault keeps from an earlier turn.
@@ -59,7 +73,7 @@ pub struct SimReader {
 impl ChunkReader for SimReader {
     type Error = SimError;
 
-    async fn begin(&mut self, tables: &[TableIndex]) -> Result<Taken, SimError> {
+    async fn begin(&mut self, heaps: &[Heap]) -> Result<Taken, SimError> {
         pause(&self.world, 10).await;
         let mut world = self.world.lock();
         let fault = world.fault;
@@ -74,7 +88,9 @@ impl ChunkReader for SimReader {
             Some(Fault::RewriteBetweenChunksUnseen) => world.first_file(table),
             _ => world.server.relfilenodes[table.0],
         };
-        let relfilenodes = tables.iter().map(|table| (*table, file(*table))).collect();
+        let free = heaps.iter().filter(|heap| world.locks.is_free(heap.table));
+        let files: BTreeMap<Heap, u32> = free.map(|heap| (*heap, file(heap.table))).collect();
+        world.locks.lock(self.id, files.keys().map(|heap| heap.table));
         self.open = Some(visible);
         let all_seeing = format!("{0}:{0}:", world.server.next_xid + 1);
         let text = match fault {
@@ -84,17 +100,26 @@ impl ChunkReader for SimReader {
             _ => text,
         };
         let name = visible.to_string();
-        Ok(Taken { snapshot: text.parse().expect("a snapshot"), name, relfilenodes })
+        let (snapshot, gone) = (text.parse().expect("a snapshot"), BTreeSet::new());
+        Ok(Taken { snapshot, name, files, gone })
     }
 
-    async fn join(&mut self, taken: &Taken) -> Result<(), SimError> {
+    async fn join(&mut self, taken: &Taken) -> Result<bool, SimError> {
         pause(&self.world, 10).await;
+        let mut world = self.world.lock();
+        if world.fault != Some(Fault::LaneReadsUnlocked) {
+            if !taken.files.keys().all(|heap| world.locks.is_free(heap.table)) {
+                return Ok(false);
+            }
+            world.locks.lock(self.id, taken.files.keys().map(|heap| heap.table));
+        }
         self.open = Some(taken.name.parse().expect("a snapshot of another reader"));
-        Ok(())
+        Ok(true)
     }
 
-    async fn open(&mut self, table: TableIndex, pass: Pass, chunk: Chunk) -> Result<(), SimError> {
-        let blocks = chunk.from_block..chunk.end_block.unwrap_or(u32::MAX);
+    async fn open(&mut self, heap: Heap, pass: Pass, chunk: Chunk) -> Result<(), SimError> {
+        let (table, blocks) = (heap.table, chunk.from_block..chunk.end_block.unwrap_or(u32::MAX));
+        self.queue(table).await?;
         self.left = self.read(table, |_, block| in_range(&blocks, block));
         if pass == Pass::Relationships && self.is_node(table) {
             let cells = self.left.iter_mut().flat_map(|(_, row)| &mut row.properties);
@@ -104,25 +129,56 @@ impl ChunkReader for SimReader {
     }
 
     async fn rows(&mut self) -> Result<Option<Vec<(Key, Row)>>, SimError> {
+        pause(&self.world, 4).await;
         let rest = self.left.split_off(self.left.len().min(PIECE_ROWS));
         let piece = std::mem::replace(&mut self.left, rest);
         Ok((!piece.is_empty()).then_some(piece))
     }
 
-    async fn ends_before(&mut self, _: TableIndex, block: u32) -> Result<bool, SimError> {
+    async fn ends_before(&mut self, _: Heap, block: u32) -> Result<bool, SimError> {
         Ok(block >= BLOCKS)
     }
 
-    async fn by_key(
+    async fn open_keys(
         &mut self,
         table: TableIndex,
         keys: &[Key],
-    ) -> Result<Vec<(Key, Row)>, SimError> {
-        Ok(self.read(table, |key, _| keys.contains(&to_key(key))))
+        search: Search,
+    ) -> Result<(), SimError> {
+        self.queue(table).await?;
+        // Every other key has no text to be found by.
+        let has_text = |key: &RowKey| {
+            to_key(key).0.iter().map(|it| format!("{it:?}").len()).sum::<usize>() % 2 == 0
+        };
+        let is_found = |key: &RowKey| search == Search::AmongAll || has_text(key);
+        self.left = self.read(table, |key, _| keys.contains(&to_key(key)) && is_found(key));
+        Ok(())
     }
 
     async fn release(&mut self) -> Result<(), SimError> {
         self.open = None;
+        self.left.clear();
+        self.world.lock().locks.release(self.id);
+        Ok(())
+    }
+
+    fn wanted(&self) -> impl Future<Output = Result<(), SimError>> + Send + 'static {
+        let world = self.world.clone();
+        async move {
+            locks::wanted(world).await;
+            Ok(())
+        }
+    }
+
+    fn is_for_now(error: &SimError) -> bool {
+        matches!(error, SimError::Blocked)
+    }
+
+    async fn partitions(&mut self, _: TableIndex) -> Result<BTreeMap<u32, u32>, SimError> {
+        Ok(BTreeMap::new())
+    }
+
+    async fn tell_unseen(&mut self) -> Result<(), SimError> {
         Ok(())
     }
 
@@ -135,7 +191,33 @@ fn in_range(blocks: &Range<u32>, block: u32) -> bool {
     blocks.contains(&block)
 }
 
+impl Drop for SimReader {
+    fn drop(&mut self) {
+        self.world.lock().locks.release(self.id);
+    }
+}
+
 impl SimReader {
+    /// Waits in the table's queue, if the reader has no lock of it.
+    async fn queue(&self, table: TableIndex) -> Result<(), SimError> {
+        if self.world.lock().rng.u8(0..60) == 0 {
+            return Err(SimError::Blocked);
+        }
+        loop {
+            {
+                let mut world = self.world.lock();
+                let is_mine = world.locks.has(self.id, table);
+                if !is_mine && world.fault != Some(Fault::LaneReadsUnlocked) {
+                    world.violate(format!("{table:?} is read without a lock"));
+                }
+                if is_mine || world.locks.is_free(table) {
+                    return Ok(());
+                }
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     fn is_node(&self, table: TableIndex) -> bool {
         matches!(self.world.lock().schema.model.table(table).shape, Shape::Node(_))
     }

@@ -31,6 +31,8 @@ pub enum Fault {
     IncompleteRowsNotReadAgain,
     SweepLeftOut,
     CopyMatchesFromBothSides,
+    WantedTableKept,
+    LaneReadsUnlocked,
 }
 
 /// Every fault.
@@ -56,6 +58,8 @@ pub const ALL: &[Fault] = &[
     Fault::IncompleteRowsNotReadAgain,
     Fault::SweepLeftOut,
     Fault::CopyMatchesFromBothSides,
+    Fault::WantedTableKept,
+    Fault::LaneReadsUnlocked,
 ];
 
 impl Fault {

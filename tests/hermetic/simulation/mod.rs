@@ -11,6 +11,7 @@
 
 mod copy;
 mod faults;
+mod locks;
 mod partitions;
 mod program;
 mod schema;
@@ -69,6 +70,7 @@ async fn live(world: &Shared) {
         (world.server.slot.confirmed, world.server.slot.persisted) = (end, end);
     }
     let traffic = tokio::spawn(traffic(world.clone()));
+    let altering = tokio::spawn(locks::alter_tables(world.clone()));
     let mut id = 0;
     while !traffic.is_finished() && world.lock().violation.is_none() {
         id += 1;
@@ -111,6 +113,7 @@ async fn live(world: &Shared) {
         world.lock().violate("nothing moves any more");
     }
     traffic.abort();
+    altering.abort();
 }
 
 async fn traffic(world: Shared) {

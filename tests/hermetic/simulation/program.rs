@@ -25,6 +25,8 @@ use super::{
 pub enum SimError {
     #[error("the connection broke")]
     Broken,
+    #[error("somebody has locked what a read needs")]
+    Blocked,
     #[error("another instance has the checkpoint")]
     Fenced,
 }

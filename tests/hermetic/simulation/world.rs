@@ -20,6 +20,7 @@ use wal2graph::{
 
 use super::{
     faults::{Fault, apply_without_sweep, take_others_along, take_references},
+    locks::Locks,
     schema::{Schema, Tables},
     traffic::{BLOCKS, Transaction},
 };
@@ -41,6 +42,7 @@ pub struct World {
     pub fault: Option<Fault>,
     pub server: Server,
     pub graph: Graph,
+    pub locks: Locks,
     /// What must never happen and did.
     pub violation: Option<String>,
 }
@@ -102,7 +104,15 @@ impl World {
             relfilenodes,
             slot: Slot::default(),
         };
-        World { schema, rng, fault, server, graph: Graph::default(), violation: None }
+        World {
+            schema,
+            rng,
+            fault,
+            server,
+            graph: Graph::default(),
+            locks: Locks::default(),
+            violation: None,
+        }
     }
 
     pub fn violate(&mut self, what: impl Into<String>) {
@@ -137,6 +147,9 @@ impl World {
     /// stream.
     fn rewrite(&mut self) {
         let table = self.rng.usize(0..self.schema.model.tables.len());
+        if self.locks.is_read(TableIndex(table)) {
+            return;
+        }
         self.server.visible = self.server.log.len();
         self.server.relfilenodes[table] += 1;
         let rng = &mut self.rng;
@@ -167,6 +180,7 @@ impl World {
                 for (part, (next_block, end_block)) in (0..).zip(ranges(BLOCKS, parts)) {
                     copy.push(Progress {
                         table: self.schema.model.table(table).name.clone(),
+                        partition: None,
                         pass,
                         part,
                         next_block,

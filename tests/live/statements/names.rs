@@ -67,18 +67,16 @@ impl Names {
     fn model(&mut self, prefix: &str) -> Model {
         let key = self.next("key");
         let (value, code) = (self.next("value"), self.next("code"));
-        let incoming = ReferenceShape {
-            direction: Direction::Incoming,
-            ..reference(&self.next("in"), 1, false)
-        };
+        let incoming =
+            ReferenceShape { direction: Direction::Incoming, ..reference(&self.next("in"), 1) };
         let unique = ReferenceShape {
             by: ReferenceBy::Unique {
                 owner_properties: vec![code.clone()],
                 target_properties: vec![code.clone()],
             },
-            ..reference(&self.next("unique"), 1, false)
+            ..reference(&self.next("unique"), 1)
         };
-        let references = vec![reference(&self.next("self"), 0, false), incoming, unique];
+        let references = vec![reference(&self.next("self"), 0), incoming, unique];
         let label = |names: &mut Self, name: &str| names.next(&format!("{prefix}{name}"));
         let own = RelationshipKey::Own(vec![self.next("own")]);
         let properties = [value.as_str(), code.as_str()];
@@ -110,7 +108,7 @@ async fn a_column_name_ran_cypher_of_its_own() {
         let mut memory = Memory::default();
         let mut generator = Generator::new(model.clone(), Rng::with_seed(seed + number as u64));
         for _ in 0..BATCHES {
-            let circumstances = Circumstances { whole_transactions: true, settled: false };
+            let circumstances = Circumstances::Unsettled;
             let statements = plan(&model, Mutations::fold(generator.batch()), circumstances);
             statements.iter().for_each(|statement| memory.apply(&model, statement));
             real.apply_as_one(&statements).await;

@@ -198,6 +198,7 @@ async fn nothing_to_claim_is_said() {
 fn progress(part: u32, end_block: Option<u32>) -> Progress {
     Progress {
         table: "public.orders".to_owned(),
+        partition: None,
         pass: Pass::Nodes,
         part,
         next_block: 0,

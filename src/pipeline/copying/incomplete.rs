@@ -1,0 +1,164 @@
+//! Rows that lack values the stream did not carry: read again by key, at the end of a copy.
+//!
+//! ```text
+//! look in the graph -> keys -> rows under a snapshot -> written -> the stream passes the log's end -> look again
+//! ```
+//!
+//! A row that is not found under its key has left it by a change that the stream brings. If it is
+//! still in the graph when the stream has passed the snapshot, round after round, it is not looked
+//! for as it is: then the copy ends with an error, instead of never.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    copy::Heap,
+    graph::{Key, TableIndex, model::RelationshipKey, model::Shape, plan_completed},
+};
+
+use super::{
+    ChunkReader, ChunkWriter, Copied, CopyError, Held, Search, TAKEN_PAUSE, TableCopier, Turn, sees,
+};
+
+/// Incomplete rows are read again in portions of this many.
+const INCOMPLETE_ROWS: usize = 1_000;
+/// A row that is not found by its key's text so often in a row is looked for among all.
+const MISSES_BY_TEXT: u32 = 2;
+/// A row that is not found so often in a row, though the stream has passed each look, is an error. It
+/// is more than one: a row may go back and forth between two keys.
+const MISSES_MAX: u32 = 8;
+
+/// How often in a row keys were not found.
+#[derive(Debug, Default)]
+pub(super) struct Missed(BTreeMap<(TableIndex, Key), u32>);
+
+impl Missed {
+    fn of(&self, table: TableIndex, key: &Key) -> u32 {
+        self.0.get(&(table, key.clone())).copied().unwrap_or(0)
+    }
+}
+
+impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
+    /// Reads incomplete rows again by key. Settled when the stream has passed the last chunk, and a
+    /// look after that finds none. The look comes second: it goes through whole tables.
+    pub(super) async fn complete(&mut self, held: &mut Held) -> Copied<Turn, R, W> {
+        let lane = &mut self.lanes[0];
+        if !self.has_waited {
+            self.has_waited = true;
+            return Ok(Turn::After(lane.reader.log_end().await.map_err(CopyError::Read)?));
+        }
+        let incomplete = lane.writer.incomplete(INCOMPLETE_ROWS).await.map_err(CopyError::Write)?;
+        if incomplete.is_empty() {
+            lane.writer.settle(held.position).await.map_err(CopyError::Write)?;
+            return Ok(Turn::Settled);
+        }
+        let (mut missed, mut was_taken) = (BTreeMap::new(), false);
+        for (table, keys) in incomplete {
+            let heap = Heap { table, partition: None };
+            let reader = &mut self.lanes[0].reader;
+            let taken = reader.begin(&[heap]).await.map_err(CopyError::Read)?;
+            if !sees(&taken, self.ended_before, &mut held.applied) {
+                reader.release().await.map_err(CopyError::Read)?;
+                return self.unseen().await;
+            }
+            self.unseen = 0;
+            let not_found = match taken.files.contains_key(&heap) {
+                true => self.complete_table(held, table, keys).await?,
+                false => None,
+            };
+            self.lanes[0].reader.release().await.map_err(CopyError::Read)?;
+            match not_found {
+                Some(keys) => missed.extend(keys.into_iter().map(|key| {
+                    let misses = self.missed.of(table, &key) + 1;
+                    ((table, key), misses)
+                })),
+                None => was_taken = true,
+            }
+        }
+        self.missed = Missed(missed);
+        self.check_missed()?;
+        let log_end = self.lanes[0].reader.log_end().await.map_err(CopyError::Read)?;
+        Ok(if was_taken { Turn::Later(TAKEN_PAUSE) } else { Turn::After(log_end) })
+    }
+
+    /// Writes the rows of a locked table that have these keys. The keys that were not found; `None`
+    /// if somebody wants the table.
+    async fn complete_table(
+        &mut self,
+        held: &Held,
+        table: TableIndex,
+        keys: Vec<Key>,
+    ) -> Copied<Option<Vec<Key>>, R, W> {
+        let is_elusive = |key: &Key| self.missed.of(table, key) >= MISSES_BY_TEXT;
+        let search = match keys.iter().any(is_elusive) {
+            true => Search::AmongAll,
+            false => Search::ByText,
+        };
+        let super::Lane { reader, writer } = &mut self.lanes[0];
+        let wanted = reader.wanted();
+        tokio::pin!(wanted);
+        let mut not_found: std::collections::BTreeSet<Key> = keys.iter().cloned().collect();
+        let mut is_open = false;
+        loop {
+            let read = async {
+                if !is_open {
+                    reader.open_keys(table, &keys, search).await?;
+                    is_open = true;
+                }
+                reader.rows().await
+            };
+            let read = tokio::select! {
+                biased;
+                wanted = &mut wanted => {
+                    wanted.map_err(CopyError::Read)?;
+                    return Ok(None);
+                }
+                read = read => read,
+            };
+            let rows = match read {
+                Ok(Some(rows)) => rows,
+                Ok(None) => return Ok(Some(not_found.into_iter().collect())),
+                Err(error) if R::is_for_now(&error) => return Ok(None),
+                Err(error) => return Err(CopyError::Read(error)),
+            };
+            for (key, _) in &rows {
+                not_found.remove(key);
+            }
+            let statements = plan_completed(&self.model, table, rows);
+            let written = writer.write_rows(held.position, statements);
+            tokio::pin!(written);
+            let written = tokio::select! {
+                biased;
+                written = &mut written => written,
+                wanted = &mut wanted => {
+                    wanted.map_err(CopyError::Read)?;
+                    // The hold protects what was read.
+                    reader.release().await.map_err(CopyError::Read)?;
+                    written.await.map_err(CopyError::Write)?;
+                    return Ok(None);
+                }
+            };
+            written.map_err(CopyError::Write)?;
+        }
+    }
+
+    fn check_missed(&self) -> Copied<(), R, W> {
+        let is_lost = |((table, _), misses): (&(TableIndex, Key), &u32)| {
+            (*misses >= MISSES_MAX).then_some(*table)
+        };
+        let mut lost = self.missed.0.iter().filter_map(is_lost);
+        let Some(table) = lost.next() else { return Ok(()) };
+        let rows = 1 + lost.filter(|other| *other == table).count();
+        let named = self.model.table(table);
+        let key = match &named.shape {
+            Shape::Node(node) => node.key.clone(),
+            Shape::Relationship(join) => match &join.key {
+                RelationshipKey::Own(own) => own.clone(),
+                RelationshipKey::Ends => {
+                    let (from, to) = (self.model.node(join.from), self.model.node(join.to));
+                    [from.key.clone(), to.key.clone()].concat()
+                }
+            },
+        };
+        Err(CopyError::NotFound { table: named.name.clone(), key, rows })
+    }
+}

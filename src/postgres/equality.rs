@@ -1,0 +1,59 @@
+//! How rows are looked for by key: by the equality of the key's own index.
+//!
+//! `=` by itself is looked up in the search path, which is pinned to `pg_catalog`: a type of another
+//! schema (citext, ltree) would be compared by the `=` of what it is cast to, or by none.
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::{Client, Error};
+
+use crate::catalog::{TableName, quote_identifier, quote_literal};
+
+/// The equality of each column that is part of a unique index, by the column's name.
+#[derive(Clone, Debug, Default)]
+pub struct Equalities(BTreeMap<String, Equality>);
+
+#[derive(Clone, Debug)]
+struct Equality {
+    /// `OPERATOR(schema.=)`.
+    operator: String,
+    /// The column's type as SQL takes it, without a length.
+    type_name: String,
+}
+
+impl Equalities {
+    /// Those of a table, as the catalog has them now.
+    pub async fn of(client: &Client, table: &TableName) -> Result<Self, Error> {
+        // Strategy 3 of a btree is its equality. A length would cut the texts that are compared.
+        let sql = "SELECT DISTINCT ON (a.attnum) a.attname::text, \
+                pg_catalog.format_type(a.atttypid, -1), \
+                pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname) \
+            FROM pg_catalog.pg_index i \
+            CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::int2[], i.indclass::oid[]) AS k (attnum, opclass) \
+            JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
+            JOIN pg_catalog.pg_opclass c ON c.oid = k.opclass \
+            JOIN pg_catalog.pg_am m ON m.oid = c.opcmethod AND m.amname = 'btree' \
+            JOIN pg_catalog.pg_amop s ON s.amopfamily = c.opcfamily AND s.amoplefttype = c.opcintype \
+                AND s.amoprighttype = c.opcintype AND s.amopstrategy = 3 \
+            JOIN pg_catalog.pg_operator o ON o.oid = s.amopopr \
+            JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace \
+            WHERE i.indrelid = pg_catalog.to_regclass($1)::oid AND i.indisunique AND i.indisvalid \
+            ORDER BY a.attnum, i.indisreplident DESC, i.indisprimary DESC";
+        let rows = client.query(sql, &[&table.sql()]).await?;
+        let equality = |row: &tokio_postgres::Row| {
+            (row.get(0), Equality { type_name: row.get(1), operator: row.get(2) })
+        };
+        Ok(Equalities(rows.iter().map(equality).collect()))
+    }
+
+    /// The condition that a column equals a value, by its text.
+    pub fn equals(&self, column: &str, text: &str) -> String {
+        let (name, text) = (quote_identifier(column), quote_literal(text));
+        match self.0.get(column) {
+            Some(Equality { operator, type_name }) => {
+                format!("{name} {operator} {text}::{type_name}")
+            }
+            None => format!("{name} OPERATOR(pg_catalog.=) {text}"),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Locks of ours that others wait for, and others' that we would wait for.
+//!
+//! ```text
+//! a reader's session:  lock_timeout below deadlock_timeout; ends by itself when its client is gone
+//! beside it:           who waits for the readers' locks? -> the readers give them up
+//! ```
+//!
+//! The server sees a deadlock only if all of it is on the server. One that leads through this program
+//! it does not see, so no reader waits for a lock while it holds others.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep};
+use tokio_postgres::{Client, Error, error::SqlState};
+
+use crate::catalog::TableName;
+
+/// The longest wait of a reader for a lock that it could not foresee: of an index, or of a table that
+/// a filter reads. It is shorter than `deadlock_timeout`, so that no deadlock's victim is somebody else.
+const LOCK_TIMEOUT_MS: i32 = 200;
+/// The pause between two looks at who waits.
+const LOOK_PAUSE: Duration = Duration::from_millis(200);
+/// The log says so at most this often.
+const TOLD_PAUSE: Duration = Duration::from_secs(30);
+/// Settings of a reader's session that the server may refuse: some have no use on its platform.
+const WISHES: [&str; 3] = [
+    "SET client_connection_check_interval = '1s'",
+    "SET idle_in_transaction_session_timeout = '60s'",
+    "SET tcp_user_timeout = '60s'",
+];
+
+/// Limits how long a session waits for locks, and how long it outlives its client.
+pub async fn limit_waits(client: &Client) -> Result<(), Error> {
+    let sql = "SELECT pg_catalog.set_config('lock_timeout', \
+               greatest(1, least($1, setting::int4 / 2))::text, false) \
+               FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'";
+    client.query(sql, &[&LOCK_TIMEOUT_MS]).await?;
+    outlive_no_client(client).await;
+    Ok(())
+}
+
+/// The server looks every second whether the client is still there, whatever the session waits for.
+pub async fn outlive_no_client(client: &Client) {
+    for wish in WISHES {
+        if let Err(error) = client.batch_execute(wish).await {
+            tracing::debug!(%error, wish, "a setting of the session is not taken");
+        }
+    }
+}
+
+/// Whether a statement failed because somebody else has a lock.
+pub fn is_blocked(error: &Error) -> bool {
+    let codes = [&SqlState::LOCK_NOT_AVAILABLE, &SqlState::T_R_DEADLOCK_DETECTED];
+    error.code().is_some_and(|code| codes.contains(&code))
+}
+
+/// What stands beside the readers of a copy, on a connection of its own.
+pub struct Beside {
+    client: Client,
+    /// The readers' processes on the server.
+    readers: Mutex<BTreeSet<i32>>,
+    told: Mutex<Option<Instant>>,
+}
+
+impl Beside {
+    /// Over this connection.
+    pub fn new(client: Client) -> Arc<Self> {
+        Arc::new(Beside { client, readers: Mutex::default(), told: Mutex::default() })
+    }
+
+    /// The connection.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// A reader joins: its process on the server.
+    pub async fn register(&self, reader: &Client) -> Result<i32, Error> {
+        let process = process_of(reader).await?;
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.insert(process);
+        Ok(process)
+    }
+
+    /// Ends what a process does.
+    pub async fn cancel(&self, process: i32) -> Result<(), Error> {
+        cancel(&self.client, process).await
+    }
+
+    /// Resolves when somebody waits for a lock of one of the readers.
+    pub async fn wanted(self: Arc<Self>) -> Result<(), Error> {
+        // CREATE INDEX CONCURRENTLY and the like wait for whole transactions: `virtualxid`.
+        let sql = "SELECT waiting.pid, coalesce(waiting.relation::pg_catalog.regclass::text, '') \
+            FROM (SELECT DISTINCT ON (pid) pid, relation FROM pg_catalog.pg_locks \
+                  WHERE NOT granted AND locktype IN ('relation', 'virtualxid')) AS waiting \
+            WHERE pg_catalog.pg_blocking_pids(waiting.pid) && $1::int4[] LIMIT 1";
+        loop {
+            sleep(LOOK_PAUSE).await;
+            let readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let readers: Vec<i32> = readers.into_iter().collect();
+            if let Some(row) = self.client.query_opt(sql, &[&readers]).await? {
+                let (process, table): (i32, &str) = (row.get(0), row.get(1));
+                if self.may_tell() {
+                    tracing::info!(process, table, "the copy gives way to a process that waits");
+                }
+                return Ok(());
+            }
+        }
+    }
+
+    /// Says in the log, from time to time, who has a table that the copy would read.
+    pub async fn tell_taken(&self, table: &TableName) -> Result<(), Error> {
+        if self.may_tell() {
+            let processes = holders(&self.client, table).await?;
+            tracing::info!(
+                %table,
+                ?processes,
+                "the table is locked by others: the copy goes on without it, and comes back"
+            );
+        }
+        Ok(())
+    }
+
+    fn may_tell(&self) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = told.is_none_or(|told| told.elapsed() >= TOLD_PAUSE);
+        if may {
+            *told = Some(Instant::now());
+        }
+        may
+    }
+}
+
+/// The server's process behind a connection.
+pub async fn process_of(client: &Client) -> Result<i32, Error> {
+    Ok(client.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await?.get(0))
+}
+
+/// Ends the statement of another process.
+pub async fn cancel(client: &Client, process: i32) -> Result<(), Error> {
+    client.query("SELECT pg_catalog.pg_cancel_backend($1)", &[&process]).await.map(drop)
+}
+
+/// The processes that have a table to themselves, or wait for that. None of them is known for a
+/// prepared transaction.
+pub async fn holders(client: &Client, table: &TableName) -> Result<Vec<i32>, Error> {
+    let sql = "SELECT DISTINCT pid FROM pg_catalog.pg_locks \
+        WHERE locktype = 'relation' AND pid IS NOT NULL AND pid <> pg_catalog.pg_backend_pid() \
+        AND mode IN ('AccessExclusiveLock', 'ExclusiveLock', 'ShareRowExclusiveLock', 'ShareLock', \
+                     'ShareUpdateExclusiveLock') \
+        AND relation = pg_catalog.to_regclass($1)::oid AND database = \
+            (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) \
+        ORDER BY pid";
+    let rows = client.query(sql, &[&table.sql()]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}

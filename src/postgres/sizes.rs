@@ -1,0 +1,105 @@
+//! How large tables are, before they are copied.
+
+use tokio_postgres::Client;
+
+use crate::{
+    catalog::{Catalog, TableKind, TableName, quote_literal},
+    copy::chunk_blocks,
+};
+
+use super::{
+    copy::ReadError,
+    partitions::{Leaf, leaves},
+};
+
+/// What a copy must know of a table before it begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableSize {
+    /// What has its rows.
+    pub heaps: Vec<HeapSize>,
+    /// How many blocks make a chunk.
+    pub chunk_blocks: u32,
+    /// About how many rows it has, if the server knows.
+    pub rows: Option<u64>,
+}
+
+/// The same of what has blocks of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeapSize {
+    /// The partition, where the table has partitions.
+    pub partition: Option<u32>,
+    /// About how many blocks it has.
+    pub blocks: u32,
+    /// The file they are in.
+    pub relfilenode: u32,
+}
+
+/// Reads a table's size and files. Does not wait for a table that somebody else has to himself: its
+/// size is then the one at the last VACUUM.
+pub async fn table_size(
+    client: &Client,
+    catalog: &Catalog,
+    name: &TableName,
+) -> Result<TableSize, ReadError> {
+    let sql_error = |source| ReadError::Sql { table: name.clone(), source };
+    let table = catalog.table(name);
+    let heaps = match table.map(|table| &table.kind) {
+        Some(TableKind::Partitioned) => {
+            let leaves = leaves(client, name).await.map_err(sql_error)?;
+            let mut heaps = Vec::with_capacity(leaves.len());
+            for (oid, leaf) in leaves {
+                let blocks = match leaf.pages {
+                    // It was never analyzed, or is empty.
+                    0 if !leaf.is_foreign => {
+                        heap_size(client, &leaf.name).await.map_err(sql_error)?.blocks
+                    }
+                    pages => pages,
+                };
+                heaps.push(HeapSize { partition: Some(oid), blocks, relfilenode: leaf.file });
+            }
+            heaps
+        }
+        _ => vec![heap_size(client, name).await.map_err(sql_error)?],
+    };
+    let blocks: u64 = heaps.iter().map(|heap| u64::from(heap.blocks)).sum();
+    let rows = table.and_then(|table| table.estimated_rows);
+    /// Assumed of a table that was never analyzed.
+    const ROWS_PER_BLOCK: u64 = 60;
+    let estimated = rows.filter(|rows| *rows > 0).unwrap_or(blocks * ROWS_PER_BLOCK);
+    let chunk_blocks = match blocks {
+        0 => u32::try_from(ROWS_PER_BLOCK).unwrap_or(1),
+        blocks => chunk_blocks(estimated, blocks),
+    };
+    Ok(TableSize { heaps, chunk_blocks, rows })
+}
+
+async fn heap_size(client: &Client, name: &TableName) -> Result<HeapSize, tokio_postgres::Error> {
+    let sql = "SELECT coalesce(pg_catalog.pg_relation_filenode(c.oid), 0)::oid, \
+               greatest(c.relpages, 0)::int8 FROM pg_catalog.pg_class c \
+               WHERE c.oid = pg_catalog.to_regclass($1)";
+    let Some(row) = client.query_opt(sql, &[&name.sql()]).await? else {
+        // It was dropped a moment ago.
+        return Ok(HeapSize { partition: None, blocks: 0, relfilenode: 0 });
+    };
+    let (relfilenode, pages): (u32, i64) = (row.get(0), row.get(1));
+    // The size itself is behind the table's lock.
+    let sql = format!(
+        "BEGIN; SET LOCAL lock_timeout = '10ms'; SELECT pg_catalog.pg_relation_size({}::regclass) \
+         / pg_catalog.current_setting('block_size')::int8; COMMIT",
+        quote_literal(&name.sql())
+    );
+    let blocks = match client.simple_query(&sql).await {
+        Ok(answer) => answer.iter().find_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+            _ => None,
+        }),
+        // It is locked, or gone.
+        Err(error) if error.as_db_error().is_some() => {
+            client.batch_execute("ROLLBACK").await?;
+            None
+        }
+        Err(error) => return Err(error),
+    };
+    let blocks = u32::try_from(blocks.unwrap_or(pages)).unwrap_or(u32::MAX);
+    Ok(HeapSize { partition: None, blocks, relfilenode })
+}

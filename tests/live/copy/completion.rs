@@ -1,0 +1,103 @@
+//! Rows that lack values which the stream did not carry are completed, whatever their keys are.
+
+use neo4rs::Query;
+
+use crate::support::{Pipeline, graph, holds};
+
+/// A table for each type of key: its end of the name, the type, two values.
+const KEYS: [(&str, &str, &str, &str); 20] = [
+    ("citext", "public.citext", "'Foo'", "'ÄRGER'"),
+    ("ltree", "public.ltree", "'Top.Science'", "'Top'"),
+    ("bc", "date", "'0044-03-15 BC'", "'10001-01-01'"),
+    ("far", "timestamp", "'0001-12-31 23:59:59.5 BC'", "'infinity'"),
+    ("zoned", "timestamptz", "'0044-03-15 05:06:07 BC'", "'2024-01-01 12:00+05'"),
+    ("interval", "interval", "'1 mon'", "'-3 hours 0.5 seconds'"),
+    ("ints", "int[]", "'{1,2}'", "'{}'"),
+    ("texts", "text[]", r#"'{"a\"b","c\\d","e,f"}'"#, "'{NULL,x}'"),
+    ("nested", "int[]", "'{{1,2},{3,4}}'", "'{5}'"),
+    ("range", "numrange", "'[1.50,2)'", "'empty'"),
+    ("pair", "ckt.pair", r#"'(1.50,"a,b ""c""")'"#, r#"'(,"")'"#),
+    ("jsonb", "jsonb", r#"'{"a": 1.0, "b": "x''y"}'"#, "'null'"),
+    ("bytea", "bytea", r"'\x00ff5c'", r"'\x'"),
+    ("money", "money", "'12.50'", "'-1'"),
+    ("mood", "ckt.mood", "'so so'", "'it''s'"),
+    ("domain", "ckt.code", "'AbC'", "'d'"),
+    ("char", "char(5)", "'de'", "'abcde'"),
+    ("numeric", "numeric(10,2)", "1.10", "-0.01"),
+    ("inet", "inet", "'10.0.0.1/8'", "'::1'"),
+    ("timetz", "timetz", "'12:00:00+05:30'", "'24:00:00-01'"),
+];
+
+#[tokio::test]
+async fn rows_that_an_earlier_run_left_incomplete_are_found_by_any_type_of_key() {
+    let mut schema =
+        "CREATE EXTENSION citext SCHEMA public; CREATE EXTENSION ltree SCHEMA public; \
+        CREATE SCHEMA ckt; CREATE TYPE ckt.mood AS ENUM ('so so', 'it''s'); \
+        CREATE TYPE ckt.pair AS (n numeric, t text); CREATE DOMAIN ckt.code AS public.citext; "
+            .to_owned();
+    for (name, of, one, two) in KEYS {
+        schema += &format!(
+            "CREATE TABLE ck_{name} (k {of} PRIMARY KEY, big text); \
+             INSERT INTO ck_{name} VALUES ({one}, 'big'), ({two}, 'big'); "
+        );
+    }
+    let pipeline = Pipeline::new("completed", &schema).await;
+    pipeline.catch_up().await;
+    let rows = 2 * KEYS.len();
+    let spoilt = "MATCH (n {big: 'big'}) WHERE any(l IN labels(n) WHERE l STARTS WITH 'Ck') \
+        SET n:_Incomplete REMOVE n.big RETURN count(n) AS n";
+    let spoilt = graph().rows(Query::new(spoilt.to_owned())).await.unwrap();
+    assert_eq!(spoilt[0].get::<i64>("n").unwrap(), rows as i64);
+    pipeline.catch_up().await;
+    let complete = format!(
+        "MATCH (n) WHERE any(l IN labels(n) WHERE l STARTS WITH 'Ck') \
+         WITH count(n) AS rows, count(CASE WHEN n:_Incomplete THEN 1 END) AS incomplete, \
+            count(CASE n.big WHEN 'big' THEN 1 END) AS whole \
+         RETURN rows = {rows} AND incomplete = 0 AND whole = {rows} AS yes"
+    );
+    assert!(holds(&complete).await);
+}
+
+#[tokio::test]
+async fn a_row_that_lacks_values_and_is_not_found_again_ends_the_run_with_a_reason() {
+    let schema = "CREATE TABLE cn_things (id int PRIMARY KEY, big text); INSERT INTO cn_things VALUES (1, 'x')";
+    let pipeline = Pipeline::new("notfound", schema).await;
+    pipeline.catch_up().await;
+    let lost = "CREATE (:CnThing:_Incomplete {id: 777})";
+    graph().rows(Query::new(lost.to_owned())).await.unwrap();
+    let output = pipeline.output(&["run", "--until", "current"]).await;
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{log}");
+    assert!(log.contains("public.cn_things") && log.contains("same id"), "{log}");
+    assert!(!log.contains("777"), "no values in the log: {log}");
+}
+
+#[tokio::test]
+async fn a_row_that_an_update_brings_into_a_row_filter_has_the_values_that_were_left_alone() {
+    let schema = "CREATE EXTENSION citext SCHEMA public; \
+        CREATE TABLE rf_docs (id public.citext, status text, big text, PRIMARY KEY (id, status)); \
+        ALTER TABLE rf_docs ALTER big SET STORAGE EXTERNAL; \
+        INSERT INTO rf_docs VALUES ('One', 'draft', repeat('x', 5000)), ('two', 'live', repeat('y', 5000))";
+    let pipeline = Pipeline::new("filtered", schema).await;
+    let version = pipeline.sql.query_one("SHOW server_version_num", &[]).await.unwrap();
+    if version.get::<_, &str>(0).parse::<u32>().unwrap() < 150_000 {
+        return; // There are no row filters.
+    }
+    let publication = format!(
+        "CREATE PUBLICATION wal2graph_{} FOR TABLE rf_docs WHERE (status = 'live') \
+         WITH (publish_via_partition_root = true)",
+        pipeline.name
+    );
+    pipeline.sql.batch_execute(&publication).await.unwrap();
+    pipeline.catch_up().await;
+    pipeline
+        .sql
+        .batch_execute("UPDATE rf_docs SET status = 'live' WHERE id = 'one'")
+        .await
+        .unwrap();
+    pipeline.catch_up().await;
+    let whole = "MATCH (n:RfDoc) WITH count(n) AS rows, \
+            count(CASE WHEN size(n.big) = 5000 AND NOT n:_Incomplete THEN 1 END) AS whole \
+        RETURN rows = 2 AND whole = 2 AS yes";
+    assert!(holds(whole).await);
+}
