@@ -69,12 +69,12 @@ pub fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A string as SQL takes it, whatever is in it, and whatever `standard_conforming_strings` is.
+/// A string as SQL takes it, whatever is in it, and whatever `standard_conforming_strings` is. No
+/// letter may stand right before it.
 pub fn quote_literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
     match quoted.contains('\\') {
-        // The blank keeps the E from what stands before it.
-        true => format!(" E'{}'", quoted.replace('\\', "\\\\")),
+        true => format!("E'{}'", quoted.replace('\\', "\\\\")),
         false => format!("'{quoted}'"),
     }
 }

@@ -1,7 +1,7 @@
 //! The `wal2graph` binary.
 
 use std::{
-    io::{IsTerminal, stderr},
+    io::{self, IsTerminal, Write, stderr},
     process::ExitCode,
 };
 
@@ -68,10 +68,57 @@ fn log_to_stderr(global: &Global) -> Result<(), String> {
         .into_iter()
         .filter_map(|directive| directive.parse().ok())
         .fold(filter, EnvFilter::add_directive);
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter);
     match global.log_format {
-        LogFormat::Text => lines.with_ansi(stderr().is_terminal()).with_target(false).init(),
-        LogFormat::Json => lines.json().init(),
+        LogFormat::Text => lines
+            .with_writer(|| Indented(stderr()))
+            .with_ansi(stderr().is_terminal())
+            .with_target(false)
+            .init(),
+        LogFormat::Json => lines.with_writer(stderr).json().init(),
     }
     Ok(())
+}
+
+/// Writes events so that none looks like two: a name of the source may hold the end of a line. What
+/// follows one within an event is indented, and a carriage return is shown as what it is.
+struct Indented<W>(W);
+
+impl<W: Write> Write for Indented<W> {
+    /// Takes a whole event.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let (text, end) = match event.strip_suffix(b"\n") {
+            Some(text) => (text, &b"\n"[..]),
+            None => (event, &b""[..]),
+        };
+        let mut line = Vec::with_capacity(event.len());
+        for byte in text {
+            match byte {
+                b'\n' => line.extend(b"\n    "),
+                b'\r' => line.extend(b"\\r"),
+                byte => line.push(*byte),
+            }
+        }
+        line.extend(end);
+        self.0.write_all(&line)?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Indented, Write};
+
+    #[test]
+    fn a_line_end_in_a_name_made_a_log_line_of_its_own() {
+        let mut written = Vec::new();
+        let event = b"WARN public.a\n2026-11-28T00:00:00Z  INFO forged\r is left out\n";
+        assert_eq!(Indented(&mut written).write(event).ok(), Some(event.len()));
+        let expected = b"WARN public.a\n    2026-11-28T00:00:00Z  INFO forged\\r is left out\n";
+        assert_eq!(written, expected);
+    }
 }

@@ -10,7 +10,10 @@ use crate::{
     catalog::{Catalog, quote_identifier},
     cli::ReportArgs,
     config::Config,
-    graph::model::{Shape, Table},
+    graph::{
+        cypher::quote,
+        model::{Shape, Table},
+    },
     kafka::Ack,
     mapping::{Mapping, compile},
     neo4j::{
@@ -67,10 +70,12 @@ pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), CommandEr
     if (needs_graph || config.graph().is_ok())
         && let Err(error) = graph(config, mapping.as_ref(), &mut report).await
     {
-        report.failure(
-            format!("Neo4j: {error}"),
-            "see that --graph-url, user, password (NEO4J_PASSWORD) and database are right",
-        );
+        let text = error.to_string();
+        let fix = match text.contains("ALTER CURRENT USER") {
+            true => "change the password as Neo4j wants it, then name the new one (NEO4J_PASSWORD)",
+            false => "see that --graph-url, user, password (NEO4J_PASSWORD) and database are right",
+        };
+        report.failure(format!("Neo4j: {text}"), fix);
     } else if let (Some(mapping), Some(catalog), true) = (&mapping, &catalog, topics) {
         kafka::apply(config, mapping, catalog, &mut report).await;
     }
@@ -221,6 +226,16 @@ async fn graph(
     }
     let Some(mapping) = mapping else { return Ok(()) };
     data(&graph, mapping, report).await?;
+    for foreign in schema::foreign_constraints(&graph, &mapping.model).await? {
+        let schema::Foreign { name, of, properties } = foreign;
+        report.warning(format!(
+            "the constraint {name:?} on {of:?} ({}) is not one that the mapping needs: where the source lets two \
+             rows share these values, or a row hold a longer one than an index takes, Neo4j refuses it and the \
+             pipeline stops. DROP CONSTRAINT {}, or leave a property of it out (`properties: {{exclude: [...]}}`)",
+            properties.join(", "),
+            quote(&name),
+        ));
+    }
     let checkpoints = neo4j::checkpoint::read_all(&graph, &config.pipeline).await?;
     match checkpoints.first() {
         None => foreign_nodes(&graph, mapping, report).await?,

@@ -1,14 +1,16 @@
 //! The graph's side of a pipeline, whatever feeds it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     checkpoint::{Checkpoint, Epoch, Identity, Log},
     config::Config,
     graph::Model,
     metrics::Metrics,
-    neo4j::{self, Connection, TellRetry, Writer, claim},
-    pipeline::Status,
+    neo4j::{self, Connection, TellRetry, Writer, claim, schema::Requirement},
+    pipeline::{Failure, Status},
 };
 
 use super::CommandError;
@@ -22,6 +24,55 @@ pub async fn open(config: &Config, model: &Model) -> Result<Connection, CommandE
         tracing::info!(constraint = made.name(), "made in the graph");
     }
     Ok(graph)
+}
+
+/// How often it is looked whether constraints are still there.
+const CONSTRAINT_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Makes constraints and indexes again that somebody drops while the pipeline runs, until it is
+/// dropped. Without them rows go on being written, by scans, and the same key could be there twice.
+pub fn keep_constraints(connection: Connection, model: Arc<Model>) -> AbortOnDropHandle<()> {
+    let requirements = neo4j::schema::requirements(&model);
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        let mut said = None;
+        loop {
+            tokio::time::sleep(CONSTRAINT_INTERVAL).await;
+            match remake(&connection, &requirements).await {
+                Ok(made) => {
+                    for made in made {
+                        let constraint = made.name();
+                        tracing::warn!(
+                            constraint,
+                            "it was dropped from the graph, and is made again"
+                        );
+                    }
+                    said = None;
+                }
+                // Who is away is said by those who write.
+                Err(error) if error.is_transient() => {}
+                Err(error) => {
+                    let text = error.in_full();
+                    if said.as_ref() != Some(&text) {
+                        tracing::error!(
+                            error = text,
+                            "a constraint of ours was dropped, and can not be made again"
+                        );
+                    }
+                    said = Some(text);
+                }
+            }
+        }
+    }))
+}
+
+async fn remake(
+    connection: &Connection,
+    requirements: &BTreeSet<Requirement>,
+) -> Result<Vec<Requirement>, neo4j::Error> {
+    match neo4j::schema::missing(connection, requirements).await?.is_empty() {
+        true => Ok(Vec::new()),
+        false => neo4j::schema::establish(connection, requirements).await,
+    }
 }
 
 /// Claims a log of the pipeline: whoever else writes for it is fenced from then on. Only for who holds what

@@ -10,6 +10,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
+    engine::{Portion, Refused},
     metrics::Metrics,
     pipeline::{Ended, Failure, PipelineError},
     postgres::setup::makings_cancelled,
@@ -59,6 +60,10 @@ pub async fn live(
             Err(error) if error.is_transient() => error,
             Err(error) => return Err(error),
         };
+        if let Some(refused) = refused(&error) {
+            metrics.counts().retried(refused.name());
+            continue;
+        }
         let pause = pause.after(started.elapsed());
         tracing::warn!(%error, again_in_ms = pause.as_millis() as u64, "not connected");
         metrics.waiting(error.to_string());
@@ -68,6 +73,25 @@ pub async fn live(
             () = sleep(pause) => {}
         }
     }
+}
+
+/// The sink did not take a batch as a whole, so that the next life begins at once, with smaller ones.
+pub fn refused(error: &CommandError) -> Option<Refused> {
+    match error {
+        CommandError::Pipeline(PipelineError::Refused { refused, .. }) => Some(*refused),
+        _ => None,
+    }
+}
+
+/// The portion for the next life, after one that had `portion` and ended like this.
+pub fn learned(portion: Portion, ended: &Result<Ended, PipelineError>) -> Portion {
+    let Err(error @ PipelineError::Refused { refused, changes, .. }) = ended else {
+        return portion;
+    };
+    let next = portion.after(*refused, *changes);
+    let now = next.bound(*changes);
+    tracing::warn!(%error, changes, now, "Neo4j does not take so many changes at once: going on with fewer");
+    next
 }
 
 /// Runs a pipeline on a worker, beside the tasks that it talks to: whoever waits for the program's

@@ -50,7 +50,7 @@ pub enum CommandError {
     #[error(transparent)]
     Stream(#[from] StreamError),
     /// Neo4j can not be reached, or refuses.
-    #[error("Neo4j: {0}")]
+    #[error("Neo4j: {}", .0.in_full())]
     Graph(#[from] neo4j::Error),
     /// Kafka can not be reached, or refuses.
     #[cfg(feature = "kafka")]

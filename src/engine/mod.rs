@@ -17,6 +17,7 @@
 //! asserted after every input.
 
 mod piece;
+mod portion;
 mod talk;
 
 use std::{collections::VecDeque, time::Duration};
@@ -29,6 +30,7 @@ use crate::{
 
 use piece::{End, Piece, PieceEnd};
 
+pub use portion::{Portion, Refused};
 pub use talk::{Batch, EngineError, Input, Limits, Output, Share};
 
 /// How many batches may be ordered and not applied: one is being written, one is being made ready.
@@ -38,6 +40,7 @@ const FLIGHTS_MAX: usize = 2;
 #[derive(Debug)]
 pub struct Engine {
     limits: Limits,
+    portion: Portion,
     /// The furthest position the source has named.
     received: End,
     /// Where the last ordered batch leads.
@@ -65,6 +68,7 @@ struct Flight {
     source: Lsn,
     /// When the oldest transaction in it committed.
     oldest: Option<Timestamp>,
+    changes: usize,
 }
 
 /// The source transaction that is arriving.
@@ -109,6 +113,7 @@ impl Engine {
     pub fn new(limits: Limits, position: Position) -> Self {
         Engine {
             limits,
+            portion: Portion::WHOLE,
             received: End { lsn: position.lsn, source: position.lsn },
             ordered: position,
             applied: position,
@@ -131,6 +136,17 @@ impl Engine {
         self.received.source = source;
         self.complete = source;
         self
+    }
+
+    /// The same with batches of what the sink was found to take at once.
+    pub fn in_portions(mut self, portion: Portion) -> Self {
+        self.portion = portion;
+        self
+    }
+
+    /// How many changes the sink is believed to take at once.
+    pub fn portion(&self) -> Portion {
+        self.portion
     }
 
     /// How far the graph is.
@@ -260,8 +276,8 @@ impl Engine {
         open.events += 1;
         open.bytes += change.size_bytes();
         open.changes.push(change);
-        let full =
-            open.changes.len() >= self.limits.part_changes || open.bytes >= self.limits.part_bytes;
+        let part_changes = self.portion.bound(self.limits.part_changes);
+        let full = open.changes.len() >= part_changes || open.bytes >= self.limits.part_bytes;
         if full {
             open.split = true;
             let part = Part { commit_lsn: open.begin.commit_lsn, events: open.events };
@@ -312,6 +328,7 @@ impl Engine {
         let flight = self.flights.pop_front().expect("what is applied was in flight");
         let to = flight.to;
         self.applied = to;
+        self.portion.taken(flight.changes);
         self.complete = self.complete.max(flight.source);
         if to.lsn > self.acked {
             self.acknowledge = Some(to.lsn);
@@ -340,7 +357,7 @@ impl Engine {
     /// The next batch would not grow by waiting.
     fn has_full_batch(&self) -> bool {
         let part = self.waiting.front().is_some_and(|it| !matches!(it.end, PieceEnd::Whole(_)));
-        let changes = self.waiting_changes >= self.limits.batch_changes;
+        let changes = self.waiting_changes >= self.portion.bound(self.limits.batch_changes);
         part || changes || self.waiting_bytes >= self.limits.batch_bytes
     }
 
@@ -356,9 +373,10 @@ impl Engine {
             && changes.len() < self.limits.batch_changes
             && bytes < self.limits.batch_bytes
         {
-            let Some(next) =
-                self.waiting.pop_front_if(|piece| matches!(piece.end, PieceEnd::Whole(_)))
-            else {
+            let room = self.portion.bound(usize::MAX).saturating_sub(changes.len());
+            let Some(next) = self.waiting.pop_front_if(|piece| {
+                matches!(piece.end, PieceEnd::Whole(_)) && piece.changes.len() <= room
+            }) else {
                 break;
             };
             bytes += next.bytes;
@@ -380,6 +398,9 @@ impl Engine {
         let stamps = shares.iter().filter_map(|share| share.stamp);
         let last_change = stamps.filter(|stamp| stamp.change().is_some()).max();
         let advance = Advance { last_change, ..self.order(to, source, last.1, oldest) };
+        if let Some(flight) = self.flights.back_mut() {
+            flight.changes = changes.len();
+        }
         Some(Batch { changes, advance, shares })
     }
 
@@ -427,7 +448,7 @@ impl Engine {
         let (from, last_change) = (self.ordered, None);
         let advance = Advance { from, to, source_lsn: source, committed_at, last_change };
         self.ordered = to;
-        self.flights.push_back(Flight { to, source, oldest });
+        self.flights.push_back(Flight { to, source, oldest, changes: 0 });
         advance
     }
 }

@@ -1,5 +1,7 @@
 //! Counters and histograms: what has happened since the run started.
 
+use std::sync::OnceLock;
+
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, core::Collector,
     local::LocalHistogram, process_collector::ProcessCollector, proto::MetricFamily,
@@ -29,8 +31,13 @@ pub struct Counts {
     transaction_changes: Histogram,
     retries: IntCounterVec,
     unmapped_values: IntCounterVec,
-    parked: IntCounter,
+    /// Only there once records may be parked.
+    parked: OnceLock<IntCounter>,
 }
+
+/// Why something is done again. Their series begin at zero.
+const RETRY_REASONS: [&str; 7] =
+    ["transient", "lost", "terminated", "settled", "too_large", "refused", "reconnect"];
 
 const VALID: &str = "names and labels of metrics are constants, each used once";
 
@@ -45,6 +52,10 @@ impl Counts {
             let options = HistogramOpts::from(options(name, help)).buckets(buckets.to_vec());
             register(&registry, Histogram::with_opts(options))
         };
+        let retries = counter("retries_total", "What had to be done again, and why", &["reason"]);
+        for reason in RETRY_REASONS {
+            retries.with_label_values(&[reason]);
+        }
         Counts {
             changes: counter(
                 "changes_total",
@@ -66,19 +77,13 @@ impl Counts {
                 "How many changes graph transactions of the stream held",
                 &TRANSACTION_CHANGES,
             ),
-            retries: counter("retries_total", "What had to be done again, and why", &["reason"]),
+            retries,
             unmapped_values: counter(
                 "unmapped_values_total",
                 "Values that were kept as text, for they can not be held as their column's type",
                 &["table", "column"],
             ),
-            parked: register(
-                &registry,
-                IntCounter::with_opts(options(
-                    "parked_records_total",
-                    "Records of the topic that are no envelopes and went to the parking topic",
-                )),
-            ),
+            parked: OnceLock::new(),
             registry,
         }
     }
@@ -105,9 +110,21 @@ impl Counts {
         self.unmapped_values.with_label_values(&[table, column]).inc_by(count);
     }
 
+    /// Records may be parked from now on: how many are is counted from zero.
+    pub fn may_park(&self) {
+        self.parking();
+    }
+
     /// A record was parked.
     pub fn parked(&self) {
-        self.parked.inc();
+        self.parking().inc();
+    }
+
+    fn parking(&self) -> &IntCounter {
+        self.parked.get_or_init(|| {
+            let help = "Records of the topic that are no envelopes and went to the parking topic";
+            register(&self.registry, IntCounter::with_opts(options("parked_records_total", help)))
+        })
     }
 
     pub(super) fn gather(&self) -> Vec<MetricFamily> {

@@ -76,7 +76,7 @@ impl Partition {
 }
 
 /// As far as the one that is behind. `applied` is in a log of each one's own, and means nothing
-/// together; it stays the first one's.
+/// together; it stays the first one's, as its portion does.
 fn together(one: Status, other: Status) -> Status {
     let earliest = |one: Option<_>, other: Option<_>| match (one, other) {
         (Some(one), Some(other)) => Some(std::cmp::min(one, other)),
@@ -96,6 +96,7 @@ fn together(one: Status, other: Status) -> Status {
         committed_at: one.committed_at.min(other.committed_at),
         oldest_unapplied: earliest(one.oldest_unapplied, other.oldest_unapplied),
         copying: one.copying || other.copying,
+        portion: one.portion,
         moved_at,
         turned_at: one.turned_at.min(other.turned_at),
     }

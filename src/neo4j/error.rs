@@ -2,12 +2,12 @@
 //! happened, or stop.
 //!
 //! ```text
-//! driver error -> Error::{Transient, Terminated, Lost, TooLarge, Data, Fatal}
+//! driver error -> Error::{Transient, Failed, Terminated, Lost, TooLarge, Data, Fatal}
 //! ```
 //!
-//! Texts name the cause and the fix and never a row's value. Neo4j puts values into some messages,
-//! so that a message is passed on only where its kind is known to carry none; of the others the
-//! code is enough to look it up.
+//! Neo4j puts rows' values into some messages. A [`ServerError`] keeps all words, and shows those
+//! only where it is known to have no values in them: so what is logged and tried again names none.
+//! The error that ends the program has all of them ([`Failure::in_full`]).
 
 use neo4rs::Error as DriverError;
 
@@ -19,13 +19,16 @@ pub enum Error {
     /// Nothing was written; the same again can succeed.
     #[error("Neo4j could not do it just now: {0}")]
     Transient(ServerError),
+    /// The server failed at it, and knows no better. It may pass, or come again for ever.
+    #[error("Neo4j failed: {0}")]
+    Failed(ServerError),
     /// Somebody ended the transaction (TERMINATE TRANSACTIONS). Nothing was written.
     #[error("the transaction was ended by an administrator: {0}")]
     Terminated(ServerError),
     /// The connection is gone. Whether a COMMIT that was under way took effect is not known.
     #[error("no connection to Neo4j: {0}")]
     Lost(String),
-    /// The transaction needs more memory or time than the server grants. Half of it may pass.
+    /// The transaction needs more memory than the server grants. Half of it may pass.
     #[error("the transaction is too large for Neo4j: {0}")]
     TooLarge(ServerError),
     /// The graph refuses a value or an entity, and will refuse it again.
@@ -37,12 +40,63 @@ pub enum Error {
 }
 
 /// What the server said.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ServerError {
     /// Neo4j's status code, such as `Neo.ClientError.Schema.ConstraintValidationFailed`.
     pub code: String,
     /// Its message without values; empty when it might carry one.
     pub message: String,
+    /// Its message, whatever is in it.
+    words: String,
+}
+
+impl ServerError {
+    /// Rows of a statement may be what the server failed at.
+    fn may_be_a_row(&self) -> bool {
+        self.code.contains(".Statement.") || self.code.ends_with(".General.UnknownError")
+    }
+
+    /// What to do about a value or an entity that is refused.
+    fn fix_of_data(&self) -> &'static str {
+        if self.words.contains("too large to index") {
+            return ". Shorten the value in the source, or give the table another `key`, or leave it \
+                    out with `skip: true`";
+        }
+        match self.code.ends_with("ConstraintValidationFailed") {
+            true => {
+                ". If the constraint is not one of wal2graph's, drop it, or leave the property out \
+                 (`properties: {exclude: [...]}`); SHOW CONSTRAINTS lists them"
+            }
+            false => "",
+        }
+    }
+
+    /// What the server said with this code.
+    pub fn new(code: &str, words: &str) -> Self {
+        let (message, words) = (without_values(code, words), words.trim().to_owned());
+        ServerError { code: code.to_owned(), message, words }
+    }
+
+    /// All of the server's words. There may be a row's values in them.
+    pub fn in_full(&self) -> String {
+        match self.words.as_str() {
+            "" => self.code.clone(),
+            words => format!("{words} ({})", self.code),
+        }
+    }
+
+    /// The transaction took longer than the server lets one.
+    fn is_timeout(&self) -> bool {
+        self.code.contains("TransactionTimedOut")
+    }
+}
+
+/// Without the words that may hold values.
+impl std::fmt::Debug for ServerError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ServerError { code, message, .. } = self;
+        f.debug_struct("ServerError").field("code", code).field("message", message).finish()
+    }
 }
 
 impl std::fmt::Display for ServerError {
@@ -57,7 +111,7 @@ impl std::fmt::Display for ServerError {
 impl Error {
     /// What the server's code and message mean.
     pub fn of_server(code: &str, message: &str) -> Self {
-        let error = ServerError { code: code.to_owned(), message: without_values(code, message) };
+        let error = ServerError::new(code, message);
         let mut parts = code.split('.').skip(1);
         let (class, category, title) = (
             parts.next().unwrap_or_default(),
@@ -71,20 +125,59 @@ impl Error {
         if title == "ConstraintValidationFailed" && message.contains("still has relationships") {
             return Error::Transient(error);
         }
+        // The key of an index has a limit; the text comes by this code only.
+        if title == "ExecutionFailed" && message.contains("too large to index") {
+            return Error::Data(error);
+        }
         match (class, category, title) {
             (_, "Transaction", "Terminated" | "LockClientStopped") => Error::Terminated(error),
             ("TransientError", ..)
+            | (_, "Transaction", "LockAcquisitionTimeout")
             | ("ClientError", "Cluster", "NotALeader")
-            | ("ClientError", "General", "ForbiddenOnReadOnlyDatabase")
-            | ("ClientError", "Security", "AuthorizationExpired")
+            | ("ClientError", "Security", "AuthorizationExpired") => Error::Transient(error),
+            _ if error.is_timeout() => Error::Transient(error),
+            // A constraint that can not be made: the data does not allow it.
+            ("DatabaseError", "Schema", _) => {
+                Error::Fatal(format!("Neo4j refused: {}{}", error.in_full(), fix(code)))
+            }
+            // Where a database is never to be written, nobody waits for a new leader for long.
+            (_, "General", "ForbiddenOnReadOnlyDatabase") | ("DatabaseError", ..) => {
+                Error::Failed(error)
+            }
             // A MERGE that found a node which another transaction deleted before it was locked.
-            | ("ClientError", "Statement", "EntityNotFound") => Error::Transient(error),
+            ("ClientError", "Statement", "EntityNotFound") => Error::Transient(error),
             ("ClientError", "Schema", "ConstraintValidationFailed" | "ConstraintViolation")
             | ("ClientError", "Statement", "TypeError" | "ArgumentError" | "SemanticError")
             | ("ClientError", "Statement", "ArithmeticError" | "PropertyTooLargeError") => {
                 Error::Data(error)
             }
-            _ => Error::Fatal(format!("Neo4j refused: {error}{}", fix(category, title))),
+            _ => Error::Fatal(format!("Neo4j refused: {}{}", error.in_full(), fix(code))),
+        }
+    }
+
+    /// What a [`Error::Failed`] is once it has come again and again: at a statement its rows may be
+    /// to blame, anywhere else nothing of ours is.
+    pub(super) fn for_good(self, at_statement: bool) -> Self {
+        match self {
+            Error::Failed(error) if at_statement && error.may_be_a_row() => Error::Data(error),
+            Error::Failed(error) => {
+                Error::Fatal(format!("Neo4j failed: {}{}", error.in_full(), fix(&error.code)))
+            }
+            other => other,
+        }
+    }
+
+    /// What all transactions share was not enough: others may have had it.
+    pub(super) fn is_of_all_transactions(&self) -> bool {
+        matches!(self, Error::TooLarge(error) if error.code.contains("MemoryPoolOutOfMemory"))
+    }
+
+    /// The server's memory or time was not enough for it.
+    pub(super) fn is_about_size(&self) -> bool {
+        match self {
+            Error::TooLarge(_) => true,
+            Error::Transient(error) => error.is_timeout(),
+            _ => false,
         }
     }
 
@@ -95,10 +188,7 @@ impl Error {
 }
 
 fn is_too_large(title: &str) -> bool {
-    title.contains("OutOfMemory")
-        || title.contains("MemoryLimit")
-        || title == "StackOverFlowError"
-        || title.starts_with("TransactionTimedOut")
+    title.contains("OutOfMemory") || title.contains("MemoryLimit") || title == "StackOverFlowError"
 }
 
 /// Neo4j's message, as far as it is known to hold none of the rows' values.
@@ -107,19 +197,30 @@ fn without_values(code: &str, message: &str) -> String {
     let category = code.split('.').nth(2).unwrap_or_default();
     let safe = code.starts_with("Neo.TransientError.")
         || matches!(category, "Transaction" | "Security" | "Database" | "Cluster")
-        || code.ends_with("Statement.SyntaxError");
+        || code.ends_with("Statement.SyntaxError")
+        || code.contains("OutOfMemory");
     match category {
         // "Node(7) already exists with label `A` and property `id` = 'the value'"
-        "Schema" => first_line.split(" = ").next().unwrap_or_default().to_owned(),
+        "Schema" => first_line.split(" = ").next().unwrap_or_default().trim_end().to_owned(),
         _ if safe => first_line.to_owned(),
         _ => String::new(),
     }
 }
 
-fn fix(category: &str, title: &str) -> &'static str {
-    match (category, title) {
+/// What to do about it, behind what the server said.
+fn fix(code: &str) -> &'static str {
+    let mut parts = code.split('.').skip(2);
+    match (parts.next().unwrap_or_default(), parts.next().unwrap_or_default()) {
         ("Security", "Unauthorized") => ". Check the user and the password",
         ("Security", "AuthenticationRateLimit") => ". Check the password, then wait a little",
+        ("Security", "CredentialsExpired") => {
+            ". The password has to be changed first. As that user, on the database system: \
+             ALTER CURRENT USER SET PASSWORD FROM 'old' TO 'new'"
+        }
+        ("General", "ForbiddenOnReadOnlyDatabase") => {
+            ". The database is read-only: ALTER DATABASE name SET ACCESS READ WRITE, or take it out of \
+             server.databases.read_only and server.databases.default_to_read_only"
+        }
         ("Security", "Forbidden") => ". Grant the user the right to write and to change the schema",
         ("Database", "DatabaseNotFound") => ". Check the name of the database",
         ("Statement", "SyntaxError") => ". Neo4j 5.26 or newer is needed",
@@ -131,7 +232,24 @@ impl Failure for Error {
     fn is_transient(&self) -> bool {
         match self {
             Error::Transient(_) | Error::Lost(_) | Error::Terminated(_) => true,
-            Error::TooLarge(_) | Error::Data(_) | Error::Fatal(_) => false,
+            Error::Failed(_) | Error::TooLarge(_) | Error::Data(_) | Error::Fatal(_) => false,
+        }
+    }
+
+    fn in_full(&self) -> String {
+        match self {
+            Error::TooLarge(error) => format!(
+                "the transaction is too large for Neo4j: {}. Raise db.memory.transaction.max, \
+                 dbms.memory.transaction.total.max or the heap (server.memory.heap.max_size)",
+                error.in_full()
+            ),
+            Error::Data(error) => {
+                format!("Neo4j refuses the data: {}{}", error.in_full(), error.fix_of_data())
+            }
+            Error::Failed(error) => {
+                format!("Neo4j failed: {}{}", error.in_full(), fix(&error.code))
+            }
+            other => other.to_string(),
         }
     }
 }
@@ -158,9 +276,7 @@ impl From<DriverError> for Error {
             DriverError::StringTooLong
             | DriverError::MapTooBig
             | DriverError::BytesTooBig
-            | DriverError::ListTooLong => {
-                Error::Data(ServerError { code: "Bolt".to_owned(), message: error.to_string() })
-            }
+            | DriverError::ListTooLong => Error::Data(ServerError::new("Bolt", &error.to_string())),
             // Whatever else: the exchange is not where it should be, so the connection is of no
             // use.
             other => Error::Lost(other.to_string()),
@@ -179,11 +295,12 @@ fn of_hello(message: String) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::Error;
+    use super::{Error, Failure};
 
     fn class(code: &str) -> &'static str {
         match Error::of_server(code, "") {
             Error::Transient(_) => "transient",
+            Error::Failed(_) => "failed",
             Error::Terminated(_) => "terminated",
             Error::Lost(_) => "lost",
             Error::TooLarge(_) => "too large",
@@ -204,14 +321,20 @@ mod tests {
             ("Neo.ClientError.Transaction.LockClientStopped", "terminated"),
             ("Neo.TransientError.General.MemoryPoolOutOfMemoryError", "too large"),
             ("Neo.ClientError.General.TransactionOutOfMemoryError", "too large"),
-            ("Neo.ClientError.Transaction.TransactionTimedOut", "too large"),
+            ("Neo.ClientError.Transaction.TransactionTimedOut", "transient"),
+            ("Neo.ClientError.Transaction.TransactionTimedOutClientConfiguration", "transient"),
+            ("Neo.ClientError.Transaction.LockAcquisitionTimeout", "transient"),
+            ("Neo.TransientError.Transaction.LockAcquisitionTimeout", "transient"),
+            ("Neo.ClientError.General.ForbiddenOnReadOnlyDatabase", "failed"),
+            ("Neo.DatabaseError.Statement.ExecutionFailed", "failed"),
+            ("Neo.DatabaseError.Transaction.TransactionLogError", "failed"),
             ("Neo.ClientError.Schema.ConstraintValidationFailed", "data"),
             ("Neo.ClientError.Statement.TypeError", "data"),
             ("Neo.ClientError.Statement.SyntaxError", "fatal"),
             ("Neo.ClientError.Statement.ParameterMissing", "fatal"),
             ("Neo.ClientError.Security.Unauthorized", "fatal"),
             ("Neo.ClientError.Database.DatabaseNotFound", "fatal"),
-            ("Neo.DatabaseError.General.UnknownError", "fatal"),
+            ("Neo.DatabaseError.General.UnknownError", "failed"),
             ("", "fatal"),
         ] {
             assert_eq!(class(code), expected, "{code}");
@@ -231,8 +354,35 @@ mod tests {
             ("Neo.ClientError.Statement.ArgumentError", "value: [String(\"secret\")]"),
             ("Neo.DatabaseError.Statement.ExecutionFailed", "secret"),
         ] {
-            let text = format!("{:?}", Error::of_server(code, message));
+            let error = Error::of_server(code, message);
+            let text = format!("{error:?} {error}");
             assert!(!text.contains("secret"), "{text}");
+            assert!(error.in_full().contains(message), "the server's words are lost: {error:?}");
         }
+    }
+
+    #[test]
+    fn a_constraint_that_can_not_be_made_had_lost_the_reason() {
+        let message = "Unable to create Constraint( name='c' ):\nBoth Node(1) and Node(2) have the \
+                       label `A` and property `id` = 1";
+        let code = "Neo.DatabaseError.Schema.ConstraintCreationFailed";
+        let error = Error::of_server(code, message).for_good(false);
+        assert!(error.to_string().contains("property `id` = 1"), "{error}");
+    }
+
+    #[test]
+    fn a_key_larger_than_its_index_is_a_row_that_is_refused() {
+        let message =
+            "Property value is too large to index, please see index documentation for limitations.";
+        let error = Error::of_server("Neo.DatabaseError.Statement.ExecutionFailed", message);
+        assert!(matches!(error, Error::Data(_)), "{error:?}");
+        let text = error.in_full();
+        assert!(text.contains(message) && text.contains("Shorten the value"), "{text}");
+    }
+
+    #[test]
+    fn an_expired_password_is_not_a_wrong_one() {
+        let error = Error::of_server("Neo.ClientError.Security.CredentialsExpired", "not allowed");
+        assert!(error.to_string().contains("ALTER CURRENT USER SET PASSWORD"), "{error}");
     }
 }

@@ -23,6 +23,7 @@ pub mod parameter;
 pub mod retry;
 pub mod schema;
 pub mod sink;
+mod write_error;
 pub mod writer;
 
 pub use connect::{Connection, Options};

@@ -37,7 +37,7 @@ impl Retry {
     }
 }
 
-/// Does it again while Neo4j asks for that. A lost connection is an error: only a writer knows how
+/// Does it again while Neo4j asks for that, or fails. A lost connection is an error: only a writer knows how
 /// to go on from it.
 pub(super) async fn while_transient<T, A: Future<Output = Result<T, Error>>>(
     mut attempt: impl FnMut() -> A,
@@ -45,9 +45,9 @@ pub(super) async fn while_transient<T, A: Future<Output = Result<T, Error>>>(
     let mut retry = Retry::new();
     loop {
         match attempt().await {
-            Err(error @ Error::Transient(_)) => {
+            Err(error @ (Error::Transient(_) | Error::Failed(_))) => {
                 if !retry.wait().await {
-                    return Err(error);
+                    return Err(error.for_good(false));
                 }
             }
             result => return result,

@@ -229,6 +229,65 @@ async fn existing(connection: &Connection) -> Result<Vec<Requirement>, Error> {
     Ok(all)
 }
 
+/// A constraint of somebody else's on what the mapping writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// Its name.
+    pub name: String,
+    /// The label or type.
+    pub of: String,
+    /// The properties it is about.
+    pub properties: Vec<String>,
+}
+
+/// Constraints that the mapping does not need, on properties that it writes: rows may be refused by
+/// them that the source holds.
+pub async fn foreign_constraints(
+    connection: &Connection,
+    model: &Model,
+) -> Result<Vec<Foreign>, Error> {
+    let text = "SHOW CONSTRAINTS YIELD name, type, entityType, labelsOrTypes, properties \
+         RETURN name, type ENDS WITH 'UNIQUENESS' AS unique, entityType, labelsOrTypes, properties ORDER BY name";
+    let rows = connection.rows(Query::new(text.to_owned())).await?;
+    let (needed, written) = (requirements(model), written(model));
+    let foreign = |row: &Row| {
+        let Requirement { entity, unique, properties } = requirement_of(row)?;
+        let is_written = written.iter().any(|(of, names)| {
+            *of == entity && properties.iter().any(|property| names.contains(property))
+        });
+        let as_unique = Requirement { entity, unique: true, properties };
+        let is_needed = unique && needed.iter().any(|it| it.is_met_by(&as_unique));
+        let Requirement { entity: Entity::Node(of) | Entity::Relationship(of), properties, .. } =
+            as_unique;
+        let name = row.get("name").ok()?;
+        (is_written && !is_needed).then_some(Foreign { name, of, properties })
+    };
+    Ok(rows.iter().filter_map(foreign).collect())
+}
+
+/// Which properties the mapping writes, by label and type.
+fn written(model: &Model) -> Vec<(Entity, BTreeSet<String>)> {
+    let mut all = Vec::new();
+    for (_, table) in model.iter() {
+        match &table.shape {
+            Shape::Node(node) => {
+                let names: BTreeSet<_> = node.key.iter().chain(&node.properties).cloned().collect();
+                let labels = std::iter::once(&node.label).chain(&node.extra_labels);
+                all.extend(labels.map(|label| (Entity::Node(label.clone()), names.clone())));
+            }
+            Shape::Relationship(join) => {
+                let own = match &join.key {
+                    RelationshipKey::Own(own) => own.as_slice(),
+                    RelationshipKey::Ends => &[],
+                };
+                let names = own.iter().chain(&join.properties).cloned().collect();
+                all.push((Entity::Relationship(join.relationship_type.clone()), names));
+            }
+        }
+    }
+    all
+}
+
 fn requirement_of(row: &Row) -> Option<Requirement> {
     let of = row.get::<Vec<String>>("labelsOrTypes").ok()?.into_iter().next()?;
     let entity = match row.get::<String>("entityType").ok()?.as_str() {

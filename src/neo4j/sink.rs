@@ -4,19 +4,30 @@
 //! ```text
 //! clearing statements   each in pieces of its own, until a piece changes nothing
 //! all others            one transaction with the checkpoint's step; long statements in portions of their rows
+//! copied rows           one transaction with the progress' step; in several if Neo4j does not take that much
 //! ```
+//!
+//! Copied rows and pieces of a clearing may be written again, so they are cut here when Neo4j refuses
+//! them together. A batch of the stream may not: only the engine can cut it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use neo4rs::{BoltType, Row, summary::Counters};
 
 use crate::{
     checkpoint::{Advance, Position},
     copy::{ChunkStep, Progress},
+    engine::Portion,
     graph::{
-        Key, Model, Query, Statement, TableIndex, cypher::incomplete_keys, model::Shape, render,
+        Key, Model, Parameter, Query, Statement, TableIndex,
+        cypher::{CLEAR_ROWS, incomplete_keys, render_clearing},
+        model::Shape,
+        render,
     },
-    pipeline::{self, ChunkWriter},
+    pipeline::{self, ChunkWriter, Failure, shortened},
 };
 
 use super::{
@@ -35,12 +46,14 @@ pub struct Sink {
     /// For reading beside the writer's transactions.
     reader: Connection,
     model: Arc<Model>,
+    /// How many rows Neo4j takes at once, of those that may be cut here.
+    portion: Portion,
 }
 
 impl Sink {
     /// A sink over a writer. `reader` is a connection of its own.
     pub fn new(writer: Writer, reader: Connection, model: Arc<Model>) -> Self {
-        Sink { writer, reader, model }
+        Sink { writer, reader, model, portion: Portion::WHOLE }
     }
 
     /// Whether nodes of the mapping lack values. Relationships are not looked at: that goes through
@@ -57,23 +70,154 @@ impl Sink {
         Ok(false)
     }
 
-    async fn clear(&mut self, at: Position, queries: &[Query]) -> Result<(), WriteError> {
+    async fn clear(&mut self, at: Position, clearing: &Clearing) -> Result<(), WriteError> {
+        let whole = [clearing.query.clone()];
         // By stamps, a piece may find only rows that another partition fills anew that very moment.
-        let by_stamps = queries.iter().any(|query| !query.rows.is_empty());
+        let by_stamps = !clearing.query.rows.is_empty();
         let (mut idle, enough) = (0, if by_stamps { 2 } else { 1 });
         while idle < enough {
-            let did = self.writer.write_piece(&at, queries).await?;
-            idle = if cleared_nothing(&did) { idle + 1 } else { 0 };
+            let rows = self.portion.bound(CLEAR_ROWS);
+            let written = match rows {
+                CLEAR_ROWS => self.writer.write_piece(&at, &whole).await,
+                _ => {
+                    let fewer = [render_clearing(&self.model, &clearing.statement, rows)];
+                    self.writer.write_piece(&at, &fewer).await
+                }
+            };
+            match written {
+                Ok(did) => {
+                    idle = if cleared_nothing(&did) { idle + 1 } else { 0 };
+                    self.portion.taken(rows);
+                }
+                Err(error) if rows > 1 => self.halve(error, rows)?,
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
+
+    /// Goes on with fewer than these many rows, if that may help.
+    fn halve(&mut self, error: WriteError, rows: usize) -> Result<(), WriteError> {
+        let Some(refused) = error.refused() else { return Err(error) };
+        self.portion = self.portion.after(refused, rows);
+        let now = self.portion.bound(rows);
+        self.writer.tell(refused.name());
+        tracing::warn!(%error, rows, now, "Neo4j does not take so many rows at once: going on with fewer");
+        Ok(())
+    }
+
+    /// Writes queries that may be written again, each row after those before it; in portions, if
+    /// Neo4j takes no more. The last portion moves a copy's progress.
+    async fn write_repeatable(
+        &mut self,
+        guard: Repeatable<'_>,
+        queries: Vec<Query>,
+    ) -> Result<(), WriteError> {
+        let mut rest = VecDeque::from(queries);
+        loop {
+            let portion = take_rows(&mut rest, self.portion.bound(usize::MAX));
+            let rows = portion.iter().map(|query| query.rows.len()).sum();
+            let is_last = rest.is_empty();
+            let written = match &guard {
+                Repeatable::Chunk(step) if is_last => self.writer.write_chunk(step, &portion).await,
+                Repeatable::Chunk(step) => self.writer.write_chunk(&step.piece(), &portion).await,
+                Repeatable::Rows(at) => self.writer.write_piece(at, &portion).await.map(drop),
+            };
+            match written {
+                Ok(()) => {
+                    self.portion.taken(rows);
+                    if is_last {
+                        return Ok(());
+                    }
+                }
+                Err(error) if rows > 1 => {
+                    self.halve(error, rows)?;
+                    portion.into_iter().rev().for_each(|query| rest.push_front(query));
+                }
+                Err(error) => return Err(guard.of_row(&self.model, error, &portion)),
+            }
+        }
+    }
+}
+
+/// What a transaction that may be repeated compares first.
+enum Repeatable<'a> {
+    Chunk(&'a ChunkStep),
+    Rows(&'a Position),
+}
+
+impl Repeatable<'_> {
+    /// The error with the row that it is about, if it is about the only one of the portion.
+    fn of_row(&self, model: &Model, error: WriteError, portion: &[Query]) -> WriteError {
+        if error.is_transient() {
+            return error;
+        }
+        let error = match error {
+            WriteError::TooLarge { error } | WriteError::Data { error, .. } => error,
+            other => return other,
+        };
+        let row = portion.iter().flat_map(|query| &query.rows).next();
+        let of_table = match self {
+            Repeatable::Chunk(step) => model.iter().find(|(_, table)| table.name == step.table),
+            Repeatable::Rows(_) => None,
+        };
+        let what = match (of_table, row) {
+            (Some((_, table)), Some(Parameter::List(columns))) => {
+                format!("the copy of {}, {}", table.name, key_of_row(&table.shape, columns))
+            }
+            _ => "a row that the copy reads again".to_owned(),
+        };
+        WriteError::Row { what, error }
+    }
+}
+
+/// `property = value` for the columns that a row of a statement begins with: the key, or the start's.
+fn key_of_row(shape: &Shape, columns: &[Parameter]) -> String {
+    let names: Vec<&str> = match shape {
+        Shape::Node(node) => node.key.iter().map(String::as_str).collect(),
+        Shape::Relationship(_) => vec!["start"],
+    };
+    let pairs = names.iter().zip(columns).map(|(name, value)| {
+        let text = match value {
+            Parameter::Value(value) => value.postgres_text(),
+            Parameter::Null | Parameter::List(_) => None,
+        };
+        format!("{name} = {}", text.unwrap_or_else(|| "?".into()))
+    });
+    shortened(&pairs.collect::<Vec<_>>().join(", "))
+}
+
+/// Takes queries from the front, with at most so many rows in all.
+fn take_rows(rest: &mut VecDeque<Query>, rows: usize) -> Vec<Query> {
+    let (mut taken, mut room) = (Vec::new(), rows);
+    while let Some(next) = rest.front_mut() {
+        if next.rows.len() > room {
+            let left = next.rows.split_off(room);
+            let part =
+                Query { rows: std::mem::replace(&mut next.rows, left), ..next.clone_empty() };
+            if room > 0 {
+                taken.push(part);
+            }
+            break;
+        }
+        room -= next.rows.len();
+        taken.extend(rest.pop_front());
+    }
+    taken
+}
+
+/// A statement that clears a table, and its text for pieces of the usual size.
+#[derive(Clone, Debug, PartialEq)]
+struct Clearing {
+    statement: Statement,
+    query: Query,
 }
 
 /// Statements as the sink takes them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Texts {
-    /// Those of each clearing statement, which come before all others.
-    clearing: Vec<Vec<Query>>,
+    /// Those that clear tables, which come before all others.
+    clearing: Vec<Clearing>,
     /// The others', long ones in portions.
     others: Vec<Query>,
 }
@@ -87,10 +231,14 @@ impl Texts {
                 statement,
                 Statement::ClearNodes { .. } | Statement::ClearRelationships { .. }
             );
-            let rendered = render(model, statement);
             match clears {
-                true => texts.clearing.push(rendered),
-                false => texts.others.extend(rendered.into_iter().flat_map(portions)),
+                true => {
+                    let query = render_clearing(model, &statement, CLEAR_ROWS);
+                    texts.clearing.push(Clearing { statement, query });
+                }
+                false => {
+                    texts.others.extend(render(model, statement).into_iter().flat_map(portions));
+                }
             }
         }
         texts
@@ -138,8 +286,8 @@ impl pipeline::Sink<Prepared> for Sink {
 
     async fn write(&mut self, advance: Advance, prepared: Prepared) -> Result<(), WriteError> {
         let Prepared { texts, first } = prepared;
-        for queries in &texts.clearing {
-            self.clear(advance.from, queries).await?;
+        for clearing in &texts.clearing {
+            self.clear(advance.from, clearing).await?;
         }
         self.writer.write_ready(&advance, first, &texts.others).await
     }
@@ -154,7 +302,7 @@ impl ChunkWriter for Sink {
         statements: Vec<Statement>,
     ) -> Result<(), WriteError> {
         let texts = Texts::of(&self.model, statements);
-        self.writer.write_chunk(step, &texts.others).await
+        self.write_repeatable(Repeatable::Chunk(step), texts.others).await
     }
 
     async fn write_rows(
@@ -163,7 +311,7 @@ impl ChunkWriter for Sink {
         statements: Vec<Statement>,
     ) -> Result<(), WriteError> {
         let texts = Texts::of(&self.model, statements);
-        self.writer.write_piece(&at, &texts.others).await.map(drop)
+        self.write_repeatable(Repeatable::Rows(&at), texts.others).await
     }
 
     async fn restart(&mut self, at: Position, progress: &[Progress]) -> Result<(), WriteError> {
@@ -200,4 +348,39 @@ fn key_of(row: &Row) -> Result<Key, WriteError> {
     };
     let values = list.value.into_iter().map(parameter::value_of);
     values.collect::<Option<_>>().map(Key).ok_or_else(unexpected)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::{Parameter, Query, take_rows};
+
+    fn query(text: &str, rows: std::ops::Range<usize>) -> Query {
+        let row = |row| Parameter::List(vec![Parameter::Null; row + 1]);
+        Query { text: text.into(), rows: rows.map(row).collect(), otherwise: None }
+    }
+
+    /// Rows that a portion leaves out would be acknowledged with its last one.
+    #[test]
+    fn portions_hold_every_row_once_in_order() {
+        let all = || vec![query("A", 0..5), query("B", 0..1), query("C", 0..3)];
+        for rows in 1..12 {
+            let mut rest = VecDeque::from(all());
+            let mut written = Vec::new();
+            while !rest.is_empty() {
+                let portion = take_rows(&mut rest, rows);
+                let count: usize = portion.iter().map(|query| query.rows.len()).sum();
+                assert!((1..=rows).contains(&count), "{count} of {rows}");
+                let each =
+                    |query: Query| query.rows.into_iter().map(move |row| (query.text.clone(), row));
+                written.extend(portion.into_iter().flat_map(each));
+            }
+            let whole = all().into_iter();
+            let expected: Vec<_> = whole
+                .flat_map(|query| query.rows.into_iter().map(move |row| (query.text.clone(), row)))
+                .collect();
+            assert_eq!(written, expected, "in portions of {rows}");
+        }
+    }
 }

@@ -28,8 +28,9 @@ use crate::{
     copy::{ChunkStep, Progress},
     graph::Query,
     lsn::Lsn,
-    pipeline::Failure,
 };
+
+pub use super::write_error::WriteError;
 
 use super::{
     checkpoint,
@@ -38,7 +39,8 @@ use super::{
     error::Error,
     fused::{self, Familiar},
     parameter,
-    retry::{RETRY_LIMIT, Retry},
+    retry::Retry,
+    write_error::given_up,
 };
 
 /// How long a fused transaction may take before the long way is taken.
@@ -46,62 +48,6 @@ const FUSED_LIMIT: Duration = Duration::from_secs(30);
 
 /// How often one call lets an administrator end its transaction before it takes the hint.
 const TERMINATED_LIMIT: u32 = 1;
-
-/// Why a batch is not in the graph.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum WriteError {
-    /// Another writer claimed the graph, or its progress is not where we left it. Never write
-    /// again.
-    #[error(
-        "another writer has taken over the graph: expected {expected}, found {found}. Only one may run"
-    )]
-    Fenced {
-        /// Epoch and position that this writer left.
-        expected: String,
-        /// Those that are there.
-        found: String,
-    },
-    /// Neo4j could not take it for [`RETRY_LIMIT`]. Calling again with the same is right, and
-    /// settles an open COMMIT.
-    #[error("Neo4j has not taken a write for {} s: {last}", RETRY_LIMIT.as_secs())]
-    Away {
-        /// Why the last attempt failed.
-        last: Error,
-    },
-    /// The transaction needs more than the server grants: halve the batch.
-    #[error("{error}")]
-    TooLarge {
-        /// What the server said.
-        error: Error,
-    },
-    /// A statement's data is refused, and always will be.
-    #[error("{error}")]
-    Data {
-        /// Which of the call's statements, counted from 0.
-        statement: usize,
-        /// What the server said.
-        error: Error,
-    },
-    /// Somebody has to change something first.
-    #[error(transparent)]
-    Fatal(Error),
-}
-
-impl Failure for WriteError {
-    fn is_transient(&self) -> bool {
-        matches!(self, WriteError::Away { .. })
-    }
-}
-
-/// A read beside the writer's transactions that failed, for now or for good.
-impl From<Error> for WriteError {
-    fn from(error: Error) -> Self {
-        match error.is_transient() {
-            true => WriteError::Away { last: error },
-            false => WriteError::Fatal(error),
-        }
-    }
-}
 
 /// What a writer had to do again, since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -188,6 +134,11 @@ impl Writer {
     /// From now on, tells of every retry.
     pub fn telling(self, tell: TellRetry) -> Self {
         Writer { tell, ..self }
+    }
+
+    /// Tells of something that is done again for another reason than the writer's own.
+    pub(super) fn tell(&self, reason: &'static str) {
+        (self.tell)(reason);
     }
 
     /// The epoch it writes under.
@@ -340,14 +291,17 @@ impl Writer {
                     return Err(WriteError::Data { statement, error });
                 }
                 (Error::Fatal(_) | Error::Data(_), _) => return Err(WriteError::Fatal(error)),
-                (Error::Transient(_) | Error::Lost(_) | Error::TooLarge(_), _) => {}
+                (
+                    Error::Transient(_) | Error::Failed(_) | Error::Lost(_) | Error::TooLarge(_),
+                    _,
+                ) => {}
             }
             if terminated > TERMINATED_LIMIT {
                 return Err(WriteError::Fatal(error));
             }
             tracing::warn!(%error, "write not taken");
             if !retry.wait().await {
-                return Err(WriteError::Away { last: error });
+                return Err(given_up(error, statement));
             }
             self.count(&error);
         }

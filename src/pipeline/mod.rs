@@ -13,6 +13,7 @@
 mod copying;
 mod observer;
 mod run;
+mod sole;
 mod translated;
 
 use std::{
@@ -32,7 +33,7 @@ use crate::{
     change::{Event, Timestamp},
     checkpoint::{Advance, Position},
     copy::AppliedTransactions,
-    engine::{Batch, EngineError},
+    engine::{Batch, EngineError, Refused},
     lsn::Lsn,
 };
 
@@ -41,6 +42,7 @@ pub use copying::{
 };
 pub use observer::{Observer, Operation, Tally, Written};
 pub use run::{Ended, Pipeline, Status, Until};
+pub use sole::{Sole, shortened};
 pub use translated::{Observed, Ready, Translate, TranslateFailure, Translated};
 
 /// The clock's time.
@@ -53,6 +55,17 @@ pub fn now() -> Timestamp {
 pub trait Failure: Error + Send + Sync + 'static {
     /// The same may succeed later, without anybody changing anything.
     fn is_transient(&self) -> bool;
+
+    /// Fewer changes at once may be taken.
+    fn refused(&self) -> Option<Refused> {
+        None
+    }
+
+    /// All that is known of it, for the error that ends the program: there may be values of rows in
+    /// it.
+    fn in_full(&self) -> String {
+        self.to_string()
+    }
 }
 
 /// Where changes come from.
@@ -162,6 +175,24 @@ pub enum PipelineError {
     /// The sink could not write.
     #[error("{0}")]
     Sink(Box<dyn Failure>),
+    /// The sink does not take so much at once: it may be taken in parts.
+    #[error("{error}")]
+    Refused {
+        /// Why.
+        refused: Refused,
+        /// How many changes it was.
+        changes: usize,
+        /// What the sink said.
+        error: Box<dyn Failure>,
+    },
+    /// The sink does not take a change, alone as it is.
+    #[error("one change can not be written: {what}. {}", .error.in_full())]
+    Row {
+        /// Which.
+        what: Sole,
+        /// What the sink said.
+        error: Box<dyn Failure>,
+    },
     /// The copy could not go on.
     #[error("{0}")]
     Copy(Box<dyn Failure>),
@@ -180,7 +211,9 @@ impl PipelineError {
             PipelineError::Source(error)
             | PipelineError::Prepare(error)
             | PipelineError::Sink(error)
-            | PipelineError::Copy(error) => error.is_transient(),
+            | PipelineError::Copy(error)
+            | PipelineError::Row { error, .. } => error.is_transient(),
+            PipelineError::Refused { .. } => true,
             PipelineError::Engine(_) | PipelineError::Bug(_) => false,
         }
     }

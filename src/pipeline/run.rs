@@ -21,11 +21,11 @@ use crate::{
     change::Timestamp,
     checkpoint::{Advance, Position},
     copy::AppliedTransactions,
-    engine::{Batch, Engine, Input, Output},
+    engine::{Batch, Engine, Input, Output, Portion},
     lsn::Lsn,
 };
 
-use super::{Copier, Held, PipelineError, Prepare, Sink, Source, Turn};
+use super::{Copier, Failure, Held, PipelineError, Prepare, Sink, Sole, Source, Turn};
 
 /// Between two turns of the copy the stream runs for at most this long while it has work.
 const STREAM_TURN_MAX: Duration = Duration::from_secs(1);
@@ -45,6 +45,8 @@ pub struct Status {
     pub oldest_unapplied: Option<Timestamp>,
     /// Tables are being copied, or rows that the copy left are being completed.
     pub copying: bool,
+    /// How many changes a graph transaction may hold, as far as that was found out.
+    pub portion: Portion,
     /// When something got into the graph last, or the pipeline began to run.
     pub moved_at: Option<Instant>,
     /// When the loop went round last.
@@ -150,6 +152,9 @@ type TurnResult<C> = Result<(Turn, Held), <C as Copier>::Error>;
 struct Flight {
     advance: Advance,
     xids: Vec<u32>,
+    changes: usize,
+    /// Its change, if it is the only one.
+    sole: Option<Sole>,
 }
 
 /// The loop's state.
@@ -187,6 +192,7 @@ where
         let started = Instant::now();
         self.status.send_modify(|status| {
             (status.moved_at, status.turned_at) = (Some(started), Some(started));
+            status.portion = self.engine.portion();
         });
         let (copier, copy) = match self.copier {
             Some(copier) => (Worker::Resting(copier), CopyState::StreamTurn(started)),
@@ -280,7 +286,8 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
                 Output::Acknowledge(lsn) => self.source.acknowledge(lsn),
                 Output::Apply(batch) => {
                     let (advance, xids) = (batch.advance, batch.xids());
-                    self.flights.push_back(Flight { advance, xids });
+                    let (changes, sole) = (batch.changes.len(), Sole::of(&batch));
+                    self.flights.push_back(Flight { advance, xids, changes, sole });
                     self.ordered.push_back(batch);
                 }
                 Output::Held => {
@@ -327,9 +334,10 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
     }
 
     fn written(&mut self, result: WriteResult<P, K>) -> Result<(), PipelineError> {
-        result.map_err(|error| PipelineError::Sink(Box::new(error)))?;
+        let Flight { advance, xids, changes, sole } =
+            self.flights.pop_front().expect("what is written flew");
+        result.map_err(|error| not_taken(Box::new(error), changes, sole))?;
         self.engine.handle(Input::Applied)?;
-        let Flight { advance, xids } = self.flights.pop_front().expect("what is written flew");
         if self.copy != CopyState::Settled {
             self.applied_transactions.applied(&xids);
         }
@@ -387,9 +395,20 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
             status.received = self.engine.received();
             status.applied = self.engine.applied();
             status.complete = self.engine.complete();
+            status.portion = self.engine.portion();
             status.oldest_unapplied = self.engine.oldest_unapplied();
             status.copying = self.copy != CopyState::Settled;
             status.turned_at = Some(Instant::now());
         });
+    }
+}
+
+/// What is to be done about a batch that the sink has not taken.
+fn not_taken(error: Box<dyn Failure>, changes: usize, sole: Option<Sole>) -> PipelineError {
+    match (error.refused(), sole) {
+        (Some(refused), _) if changes > 1 => PipelineError::Refused { refused, changes, error },
+        // What is tried again is logged, and a log names no values.
+        (Some(_), Some(what)) if !error.is_transient() => PipelineError::Row { what, error },
+        _ => PipelineError::Sink(error),
     }
 }

@@ -507,7 +507,7 @@ mod tests {
         let located = Located { name, from, is_partitioned, equalities };
         let select = located.select(&relation, &tuple(["o'x", "k\\", "-"]));
         let expected = "SELECT \"big\" FROM ONLY public.t WHERE \"a\" OPERATOR(pg_catalog.=) 'o''x' \
-            AND \"it's\" OPERATOR(pg_catalog.=) 'k\\'";
+            AND \"it's\" OPERATOR(pg_catalog.=) E'k\\\\'";
         assert_eq!(select, expected);
     }
 }

@@ -125,7 +125,7 @@ fn an_identifier_or_a_literal_of_sql_is_taken_literally() {
         let command = format!("{} tail", quote_replication_literal(&name));
         assert_eq!(quoted(&command, '\''), Some((name.clone(), " tail")), "{name:?}");
         let literal = format!("{} tail", quote_literal(&name));
-        let read = match literal.strip_prefix(" E") {
+        let read = match literal.strip_prefix('E') {
             // Within E'': every backslash is one of a pair.
             Some(escaped) => {
                 let pairs = escaped.replace("\\\\", "");

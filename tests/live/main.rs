@@ -15,6 +15,7 @@ mod exposition;
 mod http;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod limits;
 mod northwind;
 mod plans;
 mod replication;

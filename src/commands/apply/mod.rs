@@ -43,7 +43,7 @@ use crate::{
         parking::Parking,
     },
     metrics::{Metrics, SOURCE_INTERVAL, TopicLook, now},
-    neo4j::WriteError,
+    neo4j::{Connection, WriteError, connect::LONG_ANSWER_LIMIT},
     pipeline::{Ended, Failure},
     postgres::connect::Sql,
 };
@@ -86,6 +86,7 @@ type Targets = Option<BTreeMap<TopicPartition, u64>>;
 impl<'a> Apply<'a> {
     fn new(config: &'a Config) -> Self {
         let metrics = Arc::new(Metrics::new(&config.pipeline, config.http.limits));
+        metrics.counts().may_park();
         let notices = Arc::new(Notices::new(metrics.clone()));
         Apply { config, metrics, notices }
     }
@@ -99,6 +100,8 @@ impl<'a> Apply<'a> {
     ) -> Result<Ended, CommandError> {
         let prepared = unless_stopped(stop, self.prepare(until, targets)).await?;
         let Some(shared) = prepared else { return Ok(Ended::Stopped) };
+        let own = Connection::new(self.config.graph()?, LONG_ANSWER_LIMIT)?;
+        let _constraints = graph::keep_constraints(own, shared.model.clone());
         Together::new(shared).run(stop).await
     }
 
@@ -230,7 +233,7 @@ impl From<WriteError> for CommandError {
     fn from(error: WriteError) -> Self {
         match error.is_transient() {
             true => CommandError::NotYet(error.to_string()),
-            false => CommandError::Definite(error.to_string()),
+            false => CommandError::Definite(error.in_full()),
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     catalog::{Catalog, TableName},
     checkpoint::{Advance, Checkpoint, Log, Position, TopicPartition},
     config::Config,
-    engine::{Batch, Engine, Limits},
+    engine::{Batch, Engine, Limits, Portion},
     envelope::Decoder,
     graph::{Model, Statement},
     kafka::{consumer::Member, copied::CopyWatch, offsets::Asking, transactions::Transactions},
@@ -37,7 +37,7 @@ use crate::{
 use super::{
     super::{
         CommandError, graph,
-        lives::{Pause, stopped, unless_stopped},
+        lives::{Pause, learned, refused, stopped, unless_stopped},
         run::notices::{Notices, Noticing},
     },
     replaying,
@@ -92,16 +92,20 @@ pub async fn live(
     is_ours: impl Fn() -> bool,
     stop: &watch::Receiver<bool>,
 ) -> Result<Ended, CommandError> {
-    let mut pause = Pause::default();
+    let (mut pause, mut portion) = (Pause::default(), Portion::WHOLE);
     loop {
         if !is_ours() {
             return Ok(Ended::Stopped);
         }
         let started = Instant::now();
-        let error = match attempt(shared, at, stop).await {
+        let error = match attempt(shared, at, stop, &mut portion).await {
             Err(error) if error.is_transient() && !*stop.borrow() && is_ours() => error,
             ended => return ended,
         };
+        if let Some(refused) = refused(&error) {
+            shared.metrics.counts().retried(refused.name());
+            continue;
+        }
         let pause = pause.after(started.elapsed());
         tracing::warn!(%at, %error, again_in_ms = pause.as_millis() as u64, "not connected");
         shared.metrics.partition_waiting(at, error.to_string());
@@ -118,6 +122,7 @@ async fn attempt(
     shared: &Shared,
     at: &TopicPartition,
     stop: &watch::Receiver<bool>,
+    portion: &mut Portion,
 ) -> Result<Ended, CommandError> {
     let target = shared.targets.as_ref().and_then(|targets| targets.get(at).copied());
     if target == Some(0) && shared.topology.is_spread() {
@@ -151,19 +156,23 @@ async fn attempt(
     metrics.partition_connected(at, status.subscribe(), copied);
     let until = checkpoint.replaying.map(|it| it.until);
     let replaying = replaying::watch(at.clone(), status.subscribe(), until);
+    let last = status.subscribe();
     let copier: Option<NoCopy> = None;
     let run = Pipeline {
         source: &mut source,
         preparer: Unsettled(Translated { translator, finish }),
         sink: Observed { sink: graph::sink(config, writer, model)?, observer },
         copier,
-        engine: Engine::new(Limits::DEFAULT, checkpoint.position).complete_through(lsn),
+        engine: Engine::new(Limits::DEFAULT, checkpoint.position)
+            .complete_through(lsn)
+            .in_portions(*portion),
         until: target.map_or(Until::Forever, |target| Until::Applied(Lsn(target))),
         status,
     };
     let ended = run.run(stopped(stop.clone())).await;
     // It ends by itself with the pipeline, whose status it watches.
     let _ = replaying.await;
+    *portion = learned(last.borrow().portion, &ended);
     let ended = ended?;
     tracing::info!(%at, reason = ?ended, "stopped");
     Ok(ended)

@@ -16,15 +16,16 @@ mod progress;
 pub(super) mod serve;
 pub(super) mod setup;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     checkpoint::{Epoch, Log},
     cli::{RunArgs, UntilArg},
     config::Config,
-    engine::{Engine, Limits},
+    engine::{Engine, Limits, Portion},
     graph::{Model, Statement, TableIndex},
     lsn::Lsn,
     mapping::Translator,
@@ -66,6 +67,8 @@ struct Run<'a> {
     config: &'a Config,
     metrics: Arc<Metrics>,
     notices: Arc<Notices>,
+    /// How many changes the graph takes at once.
+    portion: Cell<Portion>,
 }
 
 /// Everything that a life needs, connected and claimed.
@@ -76,6 +79,7 @@ struct Ready {
     copying: Option<Copying>,
     /// Kept open for as long as the pipeline runs.
     _sql: tokio_postgres::Client,
+    _constraints: AbortOnDropHandle<()>,
 }
 
 type Preparer = Translated<Noticing, fn(&Model, Vec<Statement>) -> Prepared>;
@@ -92,7 +96,7 @@ impl<'a> Run<'a> {
     fn new(config: &'a Config) -> Self {
         let metrics = Arc::new(Metrics::new(&config.pipeline, config.http.limits));
         let notices = Arc::new(Notices::new(metrics.clone()));
-        Run { config, metrics, notices }
+        Run { config, metrics, notices, portion: Cell::default() }
     }
 
     /// One connected life of the pipeline.
@@ -104,11 +108,12 @@ impl<'a> Run<'a> {
         let Some(ready) = unless_stopped(stop, self.prepare(until)).await? else {
             return Ok(Ended::Stopped);
         };
-        let Ready { mut source, pipeline, status, copying, .. } = ready;
+        let Ready { mut source, pipeline, status, copying, _sql, _constraints } = ready;
         let position = status.applied.lsn;
         tracing::info!(%position, copying = status.copying, "streaming");
         let status = watch::Sender::new(status);
         self.metrics.connected(status.subscribe(), copying.clone());
+        let last = status.subscribe();
         let watcher = progress::watch(status.subscribe(), copying);
         let stopped = stopped(stop.clone());
         let ended = lives::on_a_worker(async move {
@@ -128,6 +133,7 @@ impl<'a> Run<'a> {
         let ended = ended.await;
         // It ends by itself with the pipeline, whose status it watches.
         let _ = watcher.await;
+        self.portion.set(lives::learned(last.borrow().portion, &ended));
         let ended = ended?;
         tracing::info!(reason = ?ended, "stopped");
         Ok(ended)
@@ -191,13 +197,15 @@ impl<'a> Run<'a> {
             preparer: Translated { translator, finish: Prepared::of },
             sink: Observed { sink: self.sink(epoch, &model)?, observer: counts },
             copier,
-            engine: Engine::new(Limits::DEFAULT, checkpoint.position),
+            engine: Engine::new(Limits::DEFAULT, checkpoint.position)
+                .in_portions(self.portion.get()),
             until: target,
         };
         let mapped = mapping.published_tables().filter_map(|name| catalog.table(name));
         let mapped = mapped.map(|table| table.oid).collect();
         let source = Whole::new(source, config.source.clone(), mapped);
-        Ok(Ready { source, pipeline, status, copying, _sql: client })
+        let _constraints = graph::keep_constraints(graph, model);
+        Ok(Ready { source, pipeline, status, copying, _sql: client, _constraints })
     }
 
     async fn lanes(

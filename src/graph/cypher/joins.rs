@@ -10,7 +10,7 @@ use crate::graph::{
 };
 
 use super::{
-    CLEAR_ROWS, Done, Parameter, Query, key_columns, node_row,
+    Done, Parameter, Query, key_columns, node_row,
     nodes::{assignments, before_row, older, stamped},
     stamp,
     text::{
@@ -239,7 +239,7 @@ fn between(join: &RelationshipShape) -> String {
 ///
 /// A relationship is not filled anew after a truncate that another writer has found it older than:
 /// its own partition's truncate takes it first. So it needs no second look.
-pub fn clear(model: &Model, table: TableIndex, reach: Reach) -> Query {
+pub fn clear(model: &Model, table: TableIndex, reach: Reach, limit: usize) -> Query {
     let join = join_shape(model, table);
     let (from, to) = (quote(&model.node(join.from).label), quote(&model.node(join.to).label));
     let (begin, is_older, rows) = match reach {
@@ -252,7 +252,7 @@ pub fn clear(model: &Model, table: TableIndex, reach: Reach) -> Query {
     };
     let text = format!(
         "{begin}MATCH {}{is_older} WITH x, startNode(x) AS s, endNode(x) AS e WHERE s:{from} AND e:{to} \
-         WITH x, s, e LIMIT {CLEAR_ROWS} DELETE x \
+         WITH x, s, e LIMIT {limit} DELETE x \
          WITH collect(DISTINCT s) AS starts, collect(DISTINCT e) AS ends {}",
         joined("", "x", join, ""),
         sweep_ends(model, join),

@@ -83,9 +83,8 @@ pub const CLEAR_ROWS: usize = 1_000;
 /// most [`CLEAR_ROWS`] rows: run it in a transaction of its own until it changes nothing.
 pub fn render(model: &Model, statement: Statement) -> Vec<Query> {
     match statement {
-        Statement::ClearNodes { table, reach } => vec![nodes::clear(model, table, reach)],
-        Statement::ClearRelationships { table, reach } => {
-            vec![joins::clear(model, table, reach)]
+        Statement::ClearNodes { .. } | Statement::ClearRelationships { .. } => {
+            vec![render_clearing(model, &statement, CLEAR_ROWS)]
         }
         Statement::DropNodes { table, keys, beside } => {
             vec![nodes::drop(model, table, keys, beside)]
@@ -122,7 +121,25 @@ pub fn render(model: &Model, statement: Statement) -> Vec<Query> {
     }
 }
 
+/// What to run for a clearing statement, as [`render`] says, with at most so many rows a piece.
+///
+/// # Panics
+/// For any other statement.
+pub fn render_clearing(model: &Model, statement: &Statement, rows: usize) -> Query {
+    match *statement {
+        Statement::ClearNodes { table, reach } => nodes::clear(model, table, reach, rows),
+        Statement::ClearRelationships { table, reach } => joins::clear(model, table, reach, rows),
+        ref other => panic!("it clears nothing: {other:?}"),
+    }
+}
+
 impl Query {
+    /// The query without its rows.
+    pub fn clone_empty(&self) -> Self {
+        let Query { text, otherwise, .. } = self;
+        Query { text: text.clone(), rows: Vec::new(), otherwise: otherwise.clone() }
+    }
+
     fn new(text: impl Into<Arc<str>>, rows: impl IntoIterator<Item = Vec<Parameter>>) -> Self {
         let rows = rows.into_iter().map(Parameter::List).collect();
         Query { text: text.into(), rows, otherwise: None }

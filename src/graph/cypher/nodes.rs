@@ -10,7 +10,7 @@ use crate::{
 };
 
 use super::{
-    CLEAR_ROWS, Done, Parameter, Query, key_columns, node_row, stamp,
+    Done, Parameter, Query, key_columns, node_row, stamp,
     text::{
         delete, may_be_placeholder, node, owned, pointed_at, points_at_placeholder, quote, seek,
         sweep,
@@ -108,20 +108,20 @@ pub fn drop(model: &Model, table: TableIndex, keys: Vec<Key>, beside: Beside) ->
 /// A row that was found old may be filled anew by another partition's writer before it is locked,
 /// so it is looked at again then. `properties(n)` is what keeps Neo4j from using the value that it
 /// has read before.
-pub fn clear(model: &Model, table: TableIndex, reach: Reach) -> Query {
+pub fn clear(model: &Model, table: TableIndex, reach: Reach, limit: usize) -> Query {
     let label = quote(&model.node(table).label);
     let body = drop_body(model, table, "n");
     match reach {
         Reach::All => {
             let text = format!(
-                "MATCH (n:{label}) WHERE NOT n:{PLACEHOLDER} WITH n LIMIT {CLEAR_ROWS} CALL (n) {{ WITH n {body} }}"
+                "MATCH (n:{label}) WHERE NOT n:{PLACEHOLDER} WITH n LIMIT {limit} CALL (n) {{ WITH n {body} }}"
             );
             Query::new(text, [])
         }
         Reach::Before(before) => {
             let text = format!(
                 "UNWIND $rows[0] AS r MATCH (n:{label}) WHERE NOT n:{PLACEHOLDER} AND {} \
-                 WITH n, r LIMIT {CLEAR_ROWS} CALL (n, r) {{ WITH n, r SET n._lock = null \
+                 WITH n, r LIMIT {limit} CALL (n, r) {{ WITH n, r SET n._lock = null \
                  WITH n, r WHERE NOT n:{PLACEHOLDER} AND {} WITH n {body} }}",
                 older(&format!("n.{STAMP}")),
                 older(&format!("properties(n).{STAMP}")),

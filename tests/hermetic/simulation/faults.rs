@@ -33,6 +33,8 @@ pub enum Fault {
     CopyMatchesFromBothSides,
     WantedTableKept,
     LaneReadsUnlocked,
+    RefusedPartTakenAsWritten,
+    RefusedPartHalfWritten,
 }
 
 /// Every fault.
@@ -60,6 +62,8 @@ pub const ALL: &[Fault] = &[
     Fault::CopyMatchesFromBothSides,
     Fault::WantedTableKept,
     Fault::LaneReadsUnlocked,
+    Fault::RefusedPartTakenAsWritten,
+    Fault::RefusedPartHalfWritten,
 ];
 
 impl Fault {

@@ -7,7 +7,7 @@ use tokio::{sync::watch, time::sleep};
 use wal2graph::{
     change::{Change, Event},
     checkpoint::{Advance, Epoch, Position},
-    engine::{Batch, Engine, Limits},
+    engine::{Batch, Engine, Limits, Refused},
     graph::{Circumstances, Mutations, Statement, plan},
     lsn::Lsn,
     pipeline::{Ended, Failure, Pipeline, PipelineError, Prepare, Sink, Source, Status, Until},
@@ -17,7 +17,7 @@ use super::{
     copy,
     faults::Fault,
     schema::Schema,
-    world::{Refused, Shared},
+    world::{Fenced, Shared},
 };
 
 /// Why an instance ended early.
@@ -29,11 +29,23 @@ pub enum SimError {
     Blocked,
     #[error("another instance has the checkpoint")]
     Fenced,
+    #[error("too much at once")]
+    TooLarge,
+    #[error("not together with others")]
+    Wrong,
 }
 
 impl Failure for SimError {
     fn is_transient(&self) -> bool {
         matches!(self, SimError::Broken)
+    }
+
+    fn refused(&self) -> Option<Refused> {
+        match self {
+            SimError::TooLarge => Some(Refused::TooLarge),
+            SimError::Wrong => Some(Refused::Wrong),
+            SimError::Broken | SimError::Fenced => None,
+        }
     }
 }
 
@@ -55,19 +67,30 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
     let limits = limits(world);
     let mut source = SimSource { world: world.clone(), id, start, sent: Sent::Between(0) };
     let settled = world.lock().graph.settled;
+    let portion = world.lock().portion;
+    let status = watch::Sender::new(Status::default());
+    let last = status.subscribe();
     let pipeline = Pipeline {
         source: &mut source,
         preparer: SimPreparer { world: world.clone() },
         sink: SimSink { world: world.clone(), id, epoch, believes: position },
         copier: (!settled).then(|| copy::copier(world, epoch)),
-        engine: Engine::new(limits, position),
+        engine: Engine::new(limits, position).in_portions(portion),
         until,
-        status: watch::Sender::new(Status::default()),
+        status,
     };
-    match pipeline.run(std::future::pending()).await {
+    let ended = pipeline.run(std::future::pending()).await;
+    let mut portion = last.borrow().portion;
+    if let Err(PipelineError::Refused { refused, changes, .. }) = &ended {
+        portion = portion.after(*refused, *changes);
+    }
+    world.lock().portion = portion;
+    match ended {
         Ok(ended) => Ok(ended),
         Err(error) => {
-            if matches!(error, PipelineError::Bug(_) | PipelineError::Engine(_)) {
+            let bug = matches!(error, PipelineError::Bug(_) | PipelineError::Engine(_));
+            // Alone, every change is taken.
+            if bug || matches!(error, PipelineError::Row { .. }) {
                 world.lock().violate(error.to_string());
             }
             Err(error.to_string())
@@ -232,6 +255,8 @@ struct SimPreparer {
 struct Prepared {
     statements: Vec<Statement>,
     settled: bool,
+    changes: usize,
+    xids: Vec<u32>,
 }
 
 impl Prepare for SimPreparer {
@@ -244,7 +269,8 @@ impl Prepare for SimPreparer {
             (world.fault, world.schema.clone())
         };
         let statements = statements(&schema, fault, &batch.changes, settled);
-        Ok(Prepared { statements, settled })
+        let (changes, xids) = (batch.changes.len(), batch.xids());
+        Ok(Prepared { statements, settled, changes, xids })
     }
 }
 
@@ -260,7 +286,7 @@ impl Sink<Prepared> for SimSink {
     type Error = SimError;
 
     async fn write(&mut self, mut advance: Advance, batch: Prepared) -> Result<(), SimError> {
-        let Prepared { statements, settled } = batch;
+        let Prepared { mut statements, settled, changes, xids } = batch;
         let fault = self.world.lock().fault;
         if fault == Some(Fault::SplitTransactionReplayedWhole) && advance.from == self.believes {
             advance.from = self.world.lock().graph.checkpoint.expect("made at the start").0;
@@ -275,8 +301,18 @@ impl Sink<Prepared> for SimSink {
             if world.rng.u8(0..30) == 0 {
                 return Err(SimError::Broken);
             }
+            if let Some(refused) = world.refuses(changes, &xids) {
+                match world.fault {
+                    Some(Fault::RefusedPartTakenAsWritten) => statements.clear(),
+                    Some(Fault::RefusedPartHalfWritten) => {
+                        world.apply(&statements[..statements.len() / 2], false);
+                        return Err(refused);
+                    }
+                    _ => return Err(refused),
+                }
+            }
             let written = world.write(epoch, advance, &statements, settled);
-            if let Err(Refused) = written {
+            if let Err(Fenced) = written {
                 if world.server.slot.holder == Some(id) {
                     world.violate("the instance that holds the slot was refused by the graph");
                 }

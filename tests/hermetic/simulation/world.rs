@@ -10,6 +10,7 @@ use wal2graph::{
     change::{Begin, Change, Commit, Timestamp},
     checkpoint::{Advance, Epoch, Position},
     copy::{Progress, ranges},
+    engine::Portion,
     graph::{
         Key, Pass, Statement, TableIndex,
         memory::{Memory, NodeContent},
@@ -21,6 +22,7 @@ use wal2graph::{
 use super::{
     faults::{Fault, apply_without_sweep, take_others_along, take_references},
     locks::Locks,
+    program::SimError,
     schema::{Schema, Tables},
     traffic::{BLOCKS, Transaction},
 };
@@ -43,6 +45,12 @@ pub struct World {
     pub server: Server,
     pub graph: Graph,
     pub locks: Locks,
+    /// How many changes the graph takes at once.
+    pub capacity: usize,
+    /// The transaction whose changes the graph takes only one at a time.
+    pub conflicting: u32,
+    /// What the program has found out of it; it lives longer than its connections.
+    pub portion: Portion,
     /// What must never happen and did.
     pub violation: Option<String>,
 }
@@ -87,7 +95,7 @@ pub struct Graph {
 
 /// Another writer has claimed the checkpoint, or it is elsewhere than expected.
 #[derive(Debug)]
-pub struct Refused;
+pub struct Fenced;
 
 impl World {
     pub fn new(seed: u64, schema: Arc<Schema>, fault: Option<Fault>) -> Self {
@@ -104,6 +112,8 @@ impl World {
             relfilenodes,
             slot: Slot::default(),
         };
+        let capacity = if rng.bool() { usize::MAX } else { rng.usize(1..8) };
+        let conflicting = (server.next_xid + rng.u64(0..40)) as u32;
         World {
             schema,
             rng,
@@ -111,8 +121,19 @@ impl World {
             server,
             graph: Graph::default(),
             locks: Locks::default(),
+            capacity,
+            conflicting,
+            portion: Portion::WHOLE,
             violation: None,
         }
+    }
+
+    /// Why so many changes, of these transactions, are not taken together.
+    pub fn refuses(&self, changes: usize, xids: &[u32]) -> Option<SimError> {
+        if changes > self.capacity {
+            return Some(SimError::TooLarge);
+        }
+        (changes > 1 && xids.contains(&self.conflicting)).then_some(SimError::Wrong)
     }
 
     pub fn violate(&mut self, what: impl Into<String>) {
@@ -204,12 +225,12 @@ impl World {
         advance: Advance,
         statements: &[Statement],
         settled: bool,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), Fenced> {
         match &mut self.graph.checkpoint {
             Some((position, current)) if *current == epoch && *position == advance.from => {
                 *position = advance.to;
             }
-            _ => return Err(Refused),
+            _ => return Err(Fenced),
         }
         let is_move = |statement: &Statement| matches!(statement, Statement::MoveNodes { .. });
         let whole = advance.from.part.is_none() && advance.to.part.is_none();

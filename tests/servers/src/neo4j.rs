@@ -31,12 +31,19 @@ pub struct Neo4jOptions {
     pub heap: String,
     /// Memory for the store's pages, as Neo4j's setting has it.
     pub page_cache: String,
+    /// Further lines of its configuration.
+    pub settings: Vec<String>,
 }
 
 impl Default for Neo4jOptions {
     fn default() -> Self {
         let version = env::var("NEO4J_VERSION").unwrap_or_else(|_| DEFAULT_VERSION.to_owned());
-        Neo4jOptions { version, heap: "1g".to_owned(), page_cache: "256m".to_owned() }
+        Neo4jOptions {
+            version,
+            heap: "1g".to_owned(),
+            page_cache: "256m".to_owned(),
+            settings: Vec::new(),
+        }
     }
 }
 
@@ -69,6 +76,9 @@ impl Neo4j {
              dbms.usage_report.enabled=false\n\
              server.memory.pagecache.size={page_cache}\n"
         );
+        for line in &options.settings {
+            conf += &format!("{line}\n");
+        }
         for name in ["data", "logs", "run", "import", "plugins"] {
             fs::create_dir(directory.path().join(name))?;
             conf += &format!("server.directories.{name}={home}/{name}\n");

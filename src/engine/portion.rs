@@ -1,0 +1,147 @@
+//! How much a sink takes at once: halved when it refuses, and growing back.
+//!
+//! ```text
+//! refused n --> n / 2 --> .. --> 1           as too large; as wrong, in steps of 16, to find the one
+//! taken, again and again: a quarter more, but below what was refused, until that is long ago
+//! ```
+
+/// Why a sink does not take changes together, of which it may take fewer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// They are too many.
+    TooLarge,
+    /// One of them is wrong, or two that are not together in the source.
+    Wrong,
+}
+
+impl Refused {
+    /// Its name, for logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Refused::TooLarge => "too_large",
+            Refused::Wrong => "refused",
+        }
+    }
+}
+
+/// How many changes, or rows, a sink is believed to take at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Portion {
+    max: usize,
+    /// Fewer than this, the sink has refused: as too large.
+    refused: usize,
+    /// How many portions it has taken since `max` was last changed.
+    taken: u32,
+    /// How many it has taken since one was refused.
+    since: u32,
+}
+
+impl Default for Portion {
+    fn default() -> Self {
+        Portion::WHOLE
+    }
+}
+
+impl Portion {
+    /// Everything: nothing was ever refused.
+    pub const WHOLE: Portion = Portion { max: usize::MAX, refused: usize::MAX, taken: 0, since: 0 };
+
+    /// After so many full portions it grows by a quarter.
+    const GROWS_AFTER: u32 = 32;
+    /// After so many portions a size is tried again that was refused before.
+    const FORGETS_AFTER: u32 = 4_096;
+    /// Above the limits of batches: as good as everything.
+    const LARGEST: usize = 1 << 13;
+    /// Into so many parts changes are cut to find the one that is wrong: each cut costs a reconnection.
+    const APART: usize = 16;
+
+    /// The portion after so many were refused together.
+    pub fn after(self, refused: Refused, count: usize) -> Self {
+        let (max, refused) = match refused {
+            Refused::TooLarge => (count / 2, self.refused.min(count)),
+            Refused::Wrong => (count / Self::APART, usize::MAX),
+        };
+        Portion { max: max.max(1), refused, taken: 0, since: 0 }
+    }
+
+    /// The lower of it and a limit.
+    pub fn bound(self, limit: usize) -> usize {
+        limit.min(self.max)
+    }
+
+    /// So many were taken together. Only full portions say that more may be.
+    pub fn taken(&mut self, count: usize) {
+        if self.max == usize::MAX || count == 0 {
+            return;
+        }
+        self.since = self.since.saturating_add(1);
+        if self.since >= Self::FORGETS_AFTER {
+            (self.refused, self.since) = (usize::MAX, 0);
+        }
+        if count >= self.max.div_ceil(2) {
+            self.taken += 1;
+        }
+        let more = self.max + self.max.div_ceil(4);
+        // The nearer it is to what was refused, the likelier that is refused again.
+        let ceiling = self.refused - self.refused / 4;
+        if self.taken >= Self::GROWS_AFTER && more <= ceiling {
+            self.taken = 0;
+            self.max = if more >= Self::LARGEST { usize::MAX } else { more };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Portion, Refused};
+
+    /// Feeds full portions to a sink that takes at most `capacity`; how often it refuses.
+    fn refusals(portion: &mut Portion, capacity: usize, portions: usize) -> usize {
+        let mut refusals = 0;
+        for _ in 0..portions {
+            let count = portion.bound(5_000);
+            if count > capacity {
+                refusals += 1;
+                *portion = portion.after(Refused::TooLarge, count);
+            } else {
+                portion.taken(count);
+            }
+        }
+        refusals
+    }
+
+    #[test]
+    fn what_is_too_large_is_not_tried_at_full_size_again_and_again() {
+        let mut portion = Portion::WHOLE;
+        assert_eq!(refusals(&mut portion, 700, 4_000), 4, "5000, 2500, 1250, 782");
+        assert!(portion.bound(5_000) >= 350, "{portion:?}");
+        let later = refusals(&mut portion, 700, 20_000);
+        assert!((1..=10).contains(&later), "{later}: tried again, but seldom");
+    }
+
+    #[test]
+    fn one_row_is_the_least() {
+        let mut portion = Portion::WHOLE.after(Refused::TooLarge, 1);
+        assert_eq!(portion.bound(10), 1);
+        assert_eq!(refusals(&mut portion, 1, 100), 0);
+    }
+
+    #[test]
+    fn it_grows_back_to_the_whole() {
+        let mut portion = Portion::WHOLE.after(Refused::TooLarge, 64);
+        refusals(&mut portion, usize::MAX, 10_000);
+        assert_eq!(portion.bound(5_000), 5_000);
+        let mut wrong = Portion::WHOLE.after(Refused::Wrong, 4_000);
+        assert_eq!(wrong.bound(5_000), 250);
+        assert_eq!(refusals(&mut wrong, usize::MAX, 32 * 20), 0);
+        assert!(wrong.bound(5_000) > 4_000, "{wrong:?}");
+    }
+
+    /// Batches that are small anyway say nothing about large ones.
+    #[test]
+    fn small_batches_do_not_make_it_grow() {
+        let mut portion = Portion::WHOLE.after(Refused::TooLarge, 1_000);
+        (0..10_000).for_each(|_| portion.taken(3));
+        assert_eq!(portion.bound(5_000), 500);
+    }
+}

@@ -1,0 +1,101 @@
+//! Why a write is not in the graph, and what may be done about it.
+
+use crate::{engine::Refused, pipeline::Failure};
+
+use super::{error::Error, retry::RETRY_LIMIT};
+
+/// Why a batch is not in the graph.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum WriteError {
+    /// Another writer claimed the graph, or its progress is not where we left it. Never write
+    /// again.
+    #[error(
+        "another writer has taken over the graph: expected {expected}, found {found}. Only one may run"
+    )]
+    Fenced {
+        /// Epoch and position that this writer left.
+        expected: String,
+        /// Those that are there.
+        found: String,
+    },
+    /// Neo4j could not take it for [`RETRY_LIMIT`]. Calling again with the same is right, and
+    /// settles an open COMMIT.
+    #[error("Neo4j has not taken a write for {} s: {last}", RETRY_LIMIT.as_secs())]
+    Away {
+        /// Why the last attempt failed.
+        last: Error,
+    },
+    /// The transaction needs more than the server grants: fewer rows may pass.
+    #[error("{error}")]
+    TooLarge {
+        /// What the server said.
+        error: Error,
+    },
+    /// A statement's data is refused, and will be again: other rows may pass.
+    #[error("{error}")]
+    Data {
+        /// Which of the call's statements, counted from 0.
+        statement: usize,
+        /// What the server said.
+        error: Error,
+    },
+    /// One row is not taken, alone as it is.
+    #[error("one row can not be written: {what}. {}", .error.in_full())]
+    Row {
+        /// Which: its table and its key.
+        what: String,
+        /// What the server said.
+        error: Error,
+    },
+    /// Somebody has to change something first.
+    #[error(transparent)]
+    Fatal(Error),
+}
+
+impl Failure for WriteError {
+    fn is_transient(&self) -> bool {
+        match self {
+            WriteError::Away { .. } => true,
+            // The memory that all transactions share may be free again.
+            WriteError::TooLarge { error } => error.is_of_all_transactions(),
+            _ => false,
+        }
+    }
+
+    fn refused(&self) -> Option<Refused> {
+        match self {
+            WriteError::TooLarge { .. } => Some(Refused::TooLarge),
+            WriteError::Away { last } if last.is_about_size() => Some(Refused::TooLarge),
+            WriteError::Data { .. } => Some(Refused::Wrong),
+            _ => None,
+        }
+    }
+
+    fn in_full(&self) -> String {
+        match self {
+            WriteError::TooLarge { error }
+            | WriteError::Data { error, .. }
+            | WriteError::Fatal(error) => error.in_full(),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// A read beside the writer's transactions that failed, for now or for good.
+impl From<Error> for WriteError {
+    fn from(error: Error) -> Self {
+        match error.is_transient() {
+            true => WriteError::Away { last: error },
+            false => WriteError::Fatal(error),
+        }
+    }
+}
+
+/// What an error means that came for as long as a call tries.
+pub(super) fn given_up(error: Error, statement: Option<usize>) -> WriteError {
+    match (error.for_good(statement.is_some()), statement) {
+        (error @ Error::Data(_), Some(statement)) => WriteError::Data { statement, error },
+        (error @ Error::Fatal(_), _) => WriteError::Fatal(error),
+        (last, _) => WriteError::Away { last },
+    }
+}
