@@ -146,6 +146,9 @@ pub struct Checkpoint {
     pub partitions: u32,
     /// The digest of the mapping that made the graph.
     pub mapping_digest: String,
+    /// The labels of its nodes: also those of tables that have gone since. Empty in checkpoints that
+    /// were made before this was kept.
+    pub labels: Vec<String>,
 }
 
 impl Checkpoint {

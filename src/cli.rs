@@ -10,7 +10,7 @@ use crate::lsn::Lsn;
 const EXAMPLES: &str = "\
 Examples:
   wal2graph run --source-url postgres://cdc@localhost/shop --graph-url bolt://localhost:7687
-  wal2graph init --source-url postgres://cdc@localhost/shop --graph-url bolt://localhost:7687 -o wal2graph.yaml
+  wal2graph init --source-url postgres://cdc@localhost/shop -o wal2graph.yaml
   wal2graph run -c wal2graph.yaml";
 
 /// Keeps a Neo4j graph equal to a PostgreSQL database, all the time.
@@ -128,10 +128,11 @@ pub enum Command {
     /// Writes a complete, commented configuration file from the source's catalog
     ///
     /// Looks at tables, keys and foreign keys, infers the mapping that `run` would use, and writes
-    /// it down for editing. Changes nothing anywhere else.
+    /// it down for editing. Changes nothing anywhere else. What can not be mapped as it is, is
+    /// mended where a mark says so, or stands there as a comment. Needs no graph.
     #[command(
         after_long_help = "Example:\n  wal2graph init --source-url postgres://cdc@localhost/shop \
-        --graph-url bolt://localhost:7687 -o wal2graph.yaml"
+        -o wal2graph.yaml"
     )]
     Init(InitArgs),
     /// Shows what the graph will look like, and what is left out and why
@@ -144,7 +145,7 @@ pub enum Command {
     ///
     /// Exits with 1 when something would keep `run` from working. Changes nothing.
     #[command(after_long_help = "Example:\n  wal2graph check -c wal2graph.yaml")]
-    Check(ReportArgs),
+    Check(CheckArgs),
     /// Copies the tables, then keeps the graph equal to them
     ///
     /// Makes the publication, the slot and the constraints that are missing, copies what is not
@@ -208,6 +209,19 @@ pub struct ReportArgs {
     pub json: bool,
 }
 
+/// What `check` takes.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// Check for a `run` or `apply` with this flag
+    ///
+    /// Without it, nodes that are under the mapping's labels before a first copy are a failure.
+    #[arg(long)]
+    pub into_existing_graph: bool,
+}
+
 /// What `run` takes.
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -217,6 +231,12 @@ pub struct RunArgs {
     /// scripts and schedules.
     #[arg(long, value_name = "LSN", value_parser = until)]
     pub until: Option<UntilArg>,
+    /// Copy into a graph that holds nodes under the mapping's labels
+    ///
+    /// A first copy is refused where such nodes are, because it removes nothing: those with a row's key
+    /// become that row, and the others stay. With this they do.
+    #[arg(long)]
+    pub into_existing_graph: bool,
 }
 
 /// What `publish` takes.
@@ -246,6 +266,12 @@ pub struct ApplyArgs {
     /// scripts and schedules.
     #[arg(long, value_name = "OFFSET", value_parser = until_offset)]
     pub until: Option<UntilOffset>,
+    /// Copy into a graph that holds nodes under the mapping's labels
+    ///
+    /// A first copy is refused where such nodes are, because it removes nothing: those with a row's key
+    /// become that row, and the others stay. With this they do.
+    #[arg(long)]
+    pub into_existing_graph: bool,
 }
 
 /// Where `apply` stops.

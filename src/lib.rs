@@ -15,6 +15,7 @@ pub mod lsn;
 pub mod mapping;
 pub mod pgoutput;
 pub mod replay;
+pub mod start;
 pub mod value;
 
 // The shell: products, and what ties them together.

@@ -5,28 +5,23 @@ mod kafka;
 use std::fmt;
 
 use serde::Serialize;
+use tokio_postgres::Client;
 
 use crate::{
-    catalog::{Catalog, quote_identifier},
-    cli::ReportArgs,
+    catalog::Catalog,
+    cli::CheckArgs,
     config::Config,
-    graph::{
-        cypher::quote,
-        model::{Shape, Table},
-    },
+    graph::cypher::quote,
     kafka::Ack,
     mapping::{Mapping, compile},
-    neo4j::{
-        self, Connection,
-        schema::{self, Entity},
-    },
-    postgres::{
-        connect::Sql,
-        setup::{self, Server, Slot},
-    },
+    neo4j::{self, Connection, schema},
+    start::{Refusal, Server},
 };
 
-use super::{CommandError, print, print_json, run};
+use super::{
+    CommandError, print, print_json,
+    start::{self, Made, Source},
+};
 
 /// What was looked at, in order.
 #[derive(Debug, Default, Serialize)]
@@ -52,31 +47,36 @@ enum Verdict {
 }
 
 /// Prints the report; a failure in it is one of the command.
-pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), CommandError> {
+pub async fn execute(config: &Config, args: &CheckArgs) -> Result<(), CommandError> {
     let mut report = Report::default();
-    let (mapping, catalog) = match super::read_catalog(config).await {
-        Ok((sql, catalog)) => (source(config, &sql, &catalog, &mut report).await?, Some(catalog)),
+    let source = match look(config, &mut report).await {
+        Ok(source) => Some(source),
         Err(error) => {
-            report.failure(
-                error.to_string(),
-                "see that --source-url is right and the role may log in",
-            );
-            (None, None)
+            let fix = "see that --source-url is right and the role may log in";
+            report.failure(error.to_string(), fix);
+            None
         }
     };
     let topics = kafka::topics(config, &mut report).await;
     // A publisher that acknowledges what Kafka has needs no graph.
     let needs_graph = config.kafka().map_or(true, |kafka| kafka.ack == Ack::Graph);
-    if (needs_graph || config.graph().is_ok())
-        && let Err(error) = graph(config, mapping.as_ref(), &mut report).await
-    {
+    let looked = match needs_graph || config.graph().is_ok() {
+        true => graph(config, args, source.as_ref(), &mut report).await,
+        false => {
+            if let Some(source) = &source {
+                source.judge(config, &Made::nothing(), &mut report);
+            }
+            Ok(())
+        }
+    };
+    if let Err(error) = looked {
         let text = error.to_string();
         let fix = match text.contains("ALTER CURRENT USER") {
             true => "change the password as Neo4j wants it, then name the new one (NEO4J_PASSWORD)",
             false => "see that --graph-url, user, password (NEO4J_PASSWORD) and database are right",
         };
         report.failure(format!("Neo4j: {text}"), fix);
-    } else if let (Some(mapping), Some(catalog), true) = (&mapping, &catalog, topics) {
+    } else if let (Some(Looked { catalog, mapping: Some(mapping), .. }), true) = (&source, topics) {
         kafka::apply(config, mapping, catalog, &mut report).await;
     }
     match args.json {
@@ -90,37 +90,54 @@ pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), CommandEr
     }
 }
 
-async fn source(
-    config: &Config,
-    sql: &Sql,
-    catalog: &Catalog,
-    report: &mut Report,
-) -> Result<Option<Mapping>, CommandError> {
-    let server = setup::server(&sql.client).await?;
-    report.ok(format!("PostgreSQL {} answers", server.version / 10_000));
-    if let Err(error) = run::setup::check_server(&server) {
-        report.failure("the source can not stream", error.to_string());
-    }
-    let slot = setup::slot(&sql.client, &config.slot).await?;
-    capacity(&server, slot.is_some(), report);
-    if let Some(slot) = &slot {
-        slot_findings(config, &server, slot, report);
-    }
-    let mapping = match compile(catalog, &config.edits) {
-        Ok(mapping) => mapping,
-        Err(refusals) => {
-            for refusal in refusals {
-                report.failure("a table can not be mapped", refusal.to_string());
-            }
-            return Ok(None);
-        }
+/// The source, as far as it answers.
+struct Looked {
+    catalog: Catalog,
+    mapping: Option<Mapping>,
+    source: Source,
+    client: Client,
+}
+
+async fn look(config: &Config, report: &mut Report) -> Result<Looked, CommandError> {
+    let (sql, catalog) = super::read_catalog(config).await?;
+    let (mapping, refusals) = match compile(&catalog, &config.edits) {
+        Ok(mapping) => (Some(mapping), Vec::new()),
+        Err(refusals) => (None, refusals),
     };
-    report.ok(format!("{} tables are mapped", mapping.model.tables.len()));
-    for warning in &mapping.warnings {
-        report.warning(warning.to_string());
+    let source = Source::look(config, &sql.client, mapping.as_ref()).await?;
+    report.ok(format!("PostgreSQL {} answers", source.server.version / 10_000));
+    for refusal in refusals {
+        report.failure("a table can not be mapped", refusal.to_string());
     }
-    rights(config, sql, &server, &mapping, report).await?;
-    Ok(Some(mapping))
+    if let Some(mapping) = &mapping {
+        report.ok(format!("{} tables are mapped", mapping.model.tables.len()));
+        mapping.warnings.iter().for_each(|warning| report.warning(warning.to_string()));
+    }
+    capacity(&source.server, source.slot.is_some(), report);
+    if let Some(pid) = source.slot.as_ref().and_then(|slot| slot.active_pid) {
+        let slot = &config.slot;
+        report
+            .warning(format!("process {pid} streams from the slot {slot}: run would wait for it"));
+    }
+    Ok(Looked { catalog, mapping, source, client: sql.client })
+}
+
+impl Looked {
+    /// What `run` would refuse, and where the graph is.
+    fn judge(&self, config: &Config, made: &Made, report: &mut Report) {
+        let mapped = self.mapping.as_ref().map(|mapping| (&self.catalog, mapping));
+        let again = start::again(config, self.mapping.as_ref(), &made.checkpoints);
+        let refusals = self.source.facts(mapped, made, &again).refusals();
+        if refusals.is_empty() {
+            if !self.source.is_published() && !made.through_topic {
+                report.ok(format!("the publication {} will be created", config.publication));
+            }
+            if let Some(checkpoint) = made.checkpoint().filter(|_| !made.through_topic) {
+                report.ok(format!("the graph is at {}", checkpoint.lsn));
+            }
+        }
+        refusals.iter().for_each(|refusal| report.refused(refusal));
+    }
 }
 
 fn capacity(server: &Server, has_slot: bool, report: &mut Report) {
@@ -141,79 +158,38 @@ fn capacity(server: &Server, has_slot: bool, report: &mut Report) {
     }
 }
 
-fn slot_findings(config: &Config, server: &Server, slot: &Slot, report: &mut Report) {
-    let name = &config.slot;
-    if slot.plugin.as_deref() != Some("pgoutput") {
-        let plugin = slot.plugin.clone().unwrap_or_else(|| "no plugin".to_owned());
-        report.failure(
-            format!("the slot {name} has {plugin}, not pgoutput"),
-            "name another with source.slot",
-        );
-    }
-    if slot.database.as_ref().is_some_and(|database| *database != server.database) {
-        report.failure(
-            format!("the slot {name} belongs to another database"),
-            "name another with source.slot or --pipeline",
-        );
-    }
-    if slot.wal_status.as_deref() == Some("lost") {
-        report.failure(
-            format!("the slot {name} is lost: the log it needs was removed"),
-            format!(
-                "SELECT pg_drop_replication_slot('{name}'), and delete the checkpoint to copy again"
-            ),
-        );
-    }
-    if let Some(pid) = slot.active_pid {
-        report
-            .warning(format!("process {pid} streams from the slot {name}: run would wait for it"));
-    }
-}
-
-async fn rights(
+async fn graph(
     config: &Config,
-    sql: &Sql,
-    server: &Server,
-    mapping: &Mapping,
+    args: &CheckArgs,
+    source: Option<&Looked>,
     report: &mut Report,
 ) -> Result<(), CommandError> {
-    let role = &server.role;
-    for table in mapping.published_tables() {
-        let text = table.sql();
-        let row =
-            sql.client.query_one("SELECT has_table_privilege($1, 'SELECT')", &[&text]).await?;
-        if !row.get::<_, bool>(0) {
-            report.failure(
-                format!("the role {role} may not read {text}"),
-                format!("GRANT SELECT ON {text} TO {}", quote_identifier(role)),
-            );
-        }
-    }
-    match setup::publication(&sql.client, &config.publication).await? {
-        Some(_) => {
-            if let Err(error) = run::setup::check_publication(config, &sql.client, mapping).await {
-                report.failure("the publication does not fit the mapping", error.to_string());
+    let graph = match graph_answers(config, report).await {
+        Ok(graph) => graph,
+        Err(error) => {
+            if let Some(source) = source {
+                source.judge(config, &Made::nothing(), report);
             }
+            return Err(error);
         }
-        None if !server.may_create => report.failure(
-            format!("the role {role} may not create the publication"),
-            format!(
-                "GRANT CREATE ON DATABASE {} TO {} and own the tables, or as their owner: {}",
-                quote_identifier(&server.database),
-                quote_identifier(role),
-                setup::create_publication_sql(&config.publication, mapping.published_tables())
-            ),
-        ),
-        None => report.ok(format!("the publication {} will be created", config.publication)),
+    };
+    let Some(source) = source else { return Ok(()) };
+    let made = Made::look(config, &source.client, &graph).await?;
+    source.judge(config, &made, report);
+    let Some(mapping) = &source.mapping else { return Ok(()) };
+    for foreign in schema::foreign_constraints(&graph, &mapping.model).await? {
+        report.foreign(&foreign);
+    }
+    let (is_first, into_existing) = (made.checkpoints.is_empty(), args.into_existing_graph);
+    let refusals = start::graph_refusals(&graph, mapping, is_first, into_existing).await?;
+    refusals.iter().for_each(|refusal| report.refused(refusal));
+    for checkpoint in made.checkpoints.iter().filter(|it| it.partition().is_some()) {
+        kafka::checkpoint(config, mapping, checkpoint, report);
     }
     Ok(())
 }
 
-async fn graph(
-    config: &Config,
-    mapping: Option<&Mapping>,
-    report: &mut Report,
-) -> Result<(), CommandError> {
+async fn graph_answers(config: &Config, report: &mut Report) -> Result<Connection, CommandError> {
     let graph = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
     let server = schema::describe(&graph).await?;
     let schema::Server { version, edition, database } = &server;
@@ -224,85 +200,31 @@ async fn graph(
             "GRANT the user the role architect, or create them as wal2graph plan lists them",
         );
     }
-    let Some(mapping) = mapping else { return Ok(()) };
-    data(&graph, mapping, report).await?;
-    for foreign in schema::foreign_constraints(&graph, &mapping.model).await? {
+    Ok(graph)
+}
+
+impl Report {
+    /// A constraint of somebody else's that may refuse rows.
+    fn foreign(&mut self, foreign: &schema::Foreign) {
         let schema::Foreign { name, of, properties } = foreign;
-        report.warning(format!(
+        self.warning(format!(
             "the constraint {name:?} on {of:?} ({}) is not one that the mapping needs: where the source lets two \
              rows share these values, or a row hold a longer one than an index takes, Neo4j refuses it and the \
              pipeline stops. DROP CONSTRAINT {}, or leave a property of it out (`properties: {{exclude: [...]}}`)",
             properties.join(", "),
-            quote(&name),
+            quote(name),
         ));
     }
-    let checkpoints = neo4j::checkpoint::read_all(&graph, &config.pipeline).await?;
-    match checkpoints.first() {
-        None => foreign_nodes(&graph, mapping, report).await?,
-        Some(first) if first.partition().is_some() => {
-            for checkpoint in &checkpoints {
-                kafka::checkpoint(config, mapping, checkpoint, report);
-            }
-        }
-        Some(checkpoint) => {
-            let sql = crate::postgres::connect::sql(&config.source).await?;
-            match run::setup::check_checkpoint(config, &sql.client, mapping, checkpoint).await {
-                Ok(()) => report.ok(format!("the graph is at {}", checkpoint.lsn)),
-                Err(error) => {
-                    report.failure("the graph does not fit the source", error.to_string())
-                }
-            }
+
+    /// What `run` would refuse: the text has the fix.
+    fn refused(&mut self, refusal: &Refusal) {
+        let what = refusal.to_string();
+        match refusal.is_transient() {
+            true => self.warning(what),
+            false => self.findings.push(Finding { verdict: Verdict::Failure, what, fix: None }),
         }
     }
-    Ok(())
-}
 
-/// Data that is there already and keeps a constraint from being made.
-async fn data(
-    graph: &Connection,
-    mapping: &Mapping,
-    report: &mut Report,
-) -> Result<(), CommandError> {
-    let missing = schema::missing(graph, &schema::requirements(&mapping.model)).await?;
-    for (requirement, values) in schema::violations(graph, &missing).await? {
-        let properties = requirement.properties.join(", ");
-        let what = match &requirement.entity {
-            Entity::Node(label) => format!("nodes with the label {label}"),
-            Entity::Relationship(of) => format!("relationships of the type {of}"),
-        };
-        report.failure(
-            format!("{values} values of ({properties}) are shared by several {what}: they must be unique"),
-            format!(
-                "remove the duplicates from the graph, or give the table another name there (label or type in \
-                 `tables`); the constraint that is needed: {}",
-                requirement.cypher()
-            ),
-        );
-    }
-    Ok(())
-}
-
-/// Nodes that somebody else has put under the mapping's labels.
-async fn foreign_nodes(
-    graph: &Connection,
-    mapping: &Mapping,
-    report: &mut Report,
-) -> Result<(), CommandError> {
-    let label = |table: &Table| match &table.shape {
-        Shape::Node(node) => Some(node.label.clone()),
-        Shape::Relationship(_) => None,
-    };
-    let labels: Vec<String> = mapping.model.tables.iter().filter_map(label).collect();
-    let counts = schema::count_labels(graph, &labels).await?;
-    for (label, count) in labels.iter().zip(counts).filter(|(_, count)| *count > 0) {
-        report.warning(format!(
-            "{count} nodes have the label {label} already: those with a row's key become that row, the others stay"
-        ));
-    }
-    Ok(())
-}
-
-impl Report {
     fn ok(&mut self, what: impl Into<String>) {
         self.findings.push(Finding { verdict: Verdict::Ok, what: what.into(), fix: None });
     }

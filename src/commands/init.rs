@@ -1,51 +1,100 @@
 //! `init`: the inferred configuration as a file.
+//!
+//! ```text
+//! FILE.yaml           settings, and the mapping of every table
+//! FILE.schema.json    what may be in it, for editors that know YAML's language server
+//! ```
 
-use std::fs;
+use std::{fs, path::Path};
+
+use schemars::schema_for;
 
 use crate::{
     cli::InitArgs,
-    config::{Config, ConfigError},
-    mapping::render_yaml,
+    config::{Config, RawConfig},
+    mapping::{mend, render_mended, scalar},
 };
 
-use super::{CommandError, mapping, print, read_catalog};
+use super::{CommandError, print, read_catalog};
 
-/// Writes the file, or prints it. Secrets are left to the environment.
+/// Writes the file, or prints it. Secrets are left to the environment. Tables that can not be mapped as
+/// they are do not keep it from being written: how they are mended, or what is to be done, stands there.
 pub async fn execute(config: &Config, args: &InitArgs) -> Result<(), CommandError> {
-    let head = head(config)?;
     let (_sql, catalog) = read_catalog(config).await?;
-    let mapping = mapping(config, &catalog)?;
-    let text = format!("{head}{}", render_yaml(&catalog, &mapping));
-    let Some(path) = &args.output else { return print(&text) };
-    if path.exists() && !args.force {
-        let path = path.display();
-        return Err(CommandError::Definite(format!("{path} exists; --force overwrites it")));
+    let mended = mend(&catalog, &config.edits);
+    let tables = render_mended(&catalog, &mended);
+    let (marked, open) = (mended.marks.len(), mended.refusals.len());
+    match &args.output {
+        None => print(&format!("{}{tables}", head(config)))?,
+        Some(path) => write(config, path, &tables, args.force)?,
     }
-    fs::write(path, text)?;
-    tracing::info!(path = %path.display(), "configuration written");
+    if marked > 0 {
+        tracing::warn!(tables = marked, "mended: see the lines with `mended:`");
+    }
+    if open > 0 {
+        tracing::warn!(open, "to be mended before `wal2graph run`: see the lines with `refused:`");
+    }
     Ok(())
 }
 
-fn head(config: &Config) -> Result<String, ConfigError> {
-    let Config { pipeline, slot, publication, source, .. } = config;
-    let graph = config.graph()?;
-    let database = graph.database.as_deref().map(|name| format!("\n  database: {name}"));
-    Ok(format!(
-        "# yaml-language-server: $schema=schemas/config.schema.json\n\
-         # Names the slot, the publication and the checkpoint, unless they are given.\n\
+fn write(config: &Config, path: &Path, tables: &str, force: bool) -> Result<(), CommandError> {
+    let schema =
+        serde_json::to_string_pretty(&schema_for!(RawConfig)).map_err(std::io::Error::other)?;
+    let schema_path = path.with_extension("schema.json");
+    let is_other = fs::read_to_string(&schema_path).is_ok_and(|there| there != schema);
+    let there = match (path.exists(), is_other) {
+        (true, _) => Some(path),
+        (false, true) => Some(schema_path.as_path()),
+        (false, false) => None,
+    };
+    if let Some(path) = there.filter(|_| !force) {
+        let path = path.display();
+        return Err(CommandError::Definite(format!("{path} exists; --force overwrites it")));
+    }
+    let schema_name = schema_path.file_name().unwrap_or_default().to_string_lossy();
+    let line = format!("# yaml-language-server: $schema={schema_name}\n");
+    fs::write(&schema_path, schema)?;
+    fs::write(path, format!("{line}{}{tables}", head(config)))?;
+    tracing::info!(path = %path.display(), schema = %schema_path.display(), "configuration written");
+    Ok(())
+}
+
+fn head(config: &Config) -> String {
+    let Config { pipeline, slot, publication, source_text, .. } = config;
+    let url = scalar(source_text);
+    let publication = scalar(publication);
+    format!(
+        "# Names the slot, the publication and the checkpoint, unless they are given.\n\
          pipeline: {pipeline}\n\
          source:\n\
-         \x20 # The password comes from PGPASSWORD or a file: ${{file:/run/secrets/postgres}}\n\
-         \x20 url: {source:?}\n\
+         \x20 # The password comes from PGPASSWORD, or into the URL as ${{file:/run/secrets/postgres}}.\n\
+         \x20 url: {url}\n\
          \x20 slot: {slot}\n\
          \x20 publication: {publication}\n\
-         graph:\n\
+         {}",
+        graph(config)
+    )
+}
+
+fn graph(config: &Config) -> String {
+    let Ok(graph) = config.graph() else {
+        return "# graph:\n\
+                #   url: bolt://localhost:7687\n\
+                #   user: neo4j\n\
+                #   # Default: the environment variable NEO4J_PASSWORD.\n\
+                #   # password: ${file:/run/secrets/neo4j}\n"
+            .to_owned();
+    };
+    let database =
+        graph.database.as_deref().map(|name| format!("\x20 database: {}\n", scalar(name)));
+    format!(
+        "graph:\n\
          \x20 url: {}\n\
          \x20 user: {}\n\
          \x20 # Default: the environment variable NEO4J_PASSWORD.\n\
-         \x20 # password: ${{file:/run/secrets/neo4j}}{}\n",
-        graph.url,
-        graph.user,
+         \x20 # password: ${{file:/run/secrets/neo4j}}\n{}",
+        scalar(&graph.url),
+        scalar(&graph.user),
         database.unwrap_or_default(),
-    ))
+    )
 }

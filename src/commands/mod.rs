@@ -5,6 +5,7 @@ pub mod apply;
 pub mod check;
 mod graph;
 pub mod init;
+mod left_out;
 mod lives;
 pub mod plan;
 #[cfg(feature = "kafka")]
@@ -12,6 +13,7 @@ pub mod publish;
 #[cfg(feature = "kafka")]
 pub mod replay;
 pub mod run;
+mod start;
 pub mod status;
 
 use std::io::{self, Write};
@@ -29,6 +31,7 @@ use crate::{
         connect::{ConnectError, Sql},
         replication::StreamError,
     },
+    start::{Again, Refusals},
 };
 
 /// Why a command did not do what was asked.
@@ -70,6 +73,17 @@ pub enum CommandError {
     /// The command line is wrong.
     #[error("{0}")]
     Usage(String),
+    /// A start is refused.
+    #[error("{0}")]
+    Start(Refusals),
+    /// Only a copy goes on.
+    #[error("{cause}. To go on, {again}")]
+    NeedsCopy {
+        /// Why.
+        cause: Box<CommandError>,
+        /// What it takes.
+        again: Again,
+    },
     /// Something has to be changed first; the text says what.
     #[error("{0}")]
     Definite(String),
@@ -86,6 +100,19 @@ fn list(refusals: &[Refusal]) -> String {
 }
 
 impl CommandError {
+    /// With what a copy takes, where only that goes on.
+    fn with(self, again: &Again) -> Self {
+        let needs_copy = match &self {
+            CommandError::Stream(error) => error.needs_copy(),
+            CommandError::Pipeline(error) => error.needs_copy(),
+            _ => false,
+        };
+        match needs_copy {
+            true => CommandError::NeedsCopy { cause: Box::new(self), again: again.clone() },
+            false => self,
+        }
+    }
+
     /// The exit code it leads to.
     pub fn exit(&self) -> Exit {
         match self {
@@ -111,11 +138,13 @@ impl Failure for CommandError {
             CommandError::Kafka(error) => error.is_transient(),
             CommandError::Pipeline(error) => error.is_transient(),
             CommandError::NotYet(_) => true,
+            CommandError::Start(refusals) => refusals.is_transient(),
             CommandError::Config(_)
             | CommandError::Http(_)
             | CommandError::NoKafka
             | CommandError::Usage(_)
             | CommandError::Refused(_)
+            | CommandError::NeedsCopy { .. }
             | CommandError::Definite(_)
             | CommandError::Output(_) => false,
         }

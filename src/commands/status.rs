@@ -13,22 +13,24 @@ use crate::{
     cli::ReportArgs,
     config::Config,
     copy::Progress,
+    lsn::Lsn,
+    mapping::compile,
     neo4j::{self, Connection, copy_progress},
-    postgres::{
-        connect::sql,
-        setup::{self, Slot},
-    },
+    start::Slot,
 };
 
-use super::{CommandError, print, print_json};
+use super::{
+    CommandError, print, print_json,
+    start::{self, Made, Source},
+};
 use topic::TopicStatus;
 
 /// What there is to know. Positions are LSNs in PostgreSQL's text form; sizes are bytes.
 #[derive(Debug, Serialize)]
 struct Status {
     pipeline: String,
-    /// `streaming`, `copying`, `replaying`, `not running` or `not started`; `unknown` if a topic is
-    /// read, and Kafka does not say by whom.
+    /// `streaming`, `copying`, `replaying`, `not running` or `not started`; `refused` if it does not
+    /// run and could not; `unknown` if a topic is read, and Kafka does not say by whom.
     state: &'static str,
     slot: Option<SlotStatus>,
     topic: Option<TopicStatus>,
@@ -40,6 +42,8 @@ struct Status {
     incomplete: u64,
     mapping_digest: Option<String>,
     epoch: Option<i64>,
+    /// Why `run` would be refused, each with its fix.
+    refused: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -55,8 +59,8 @@ struct SlotStatus {
 /// From the source's end to the graph.
 #[derive(Debug, Serialize)]
 struct Positions {
-    /// The source's log is flushed up to here.
-    source: String,
+    /// The source's log is flushed up to here; unknown for a standby.
+    source: Option<String>,
     /// The graph is complete up to here.
     applied: Option<String>,
     /// The slot was told so up to here.
@@ -81,54 +85,69 @@ struct CopyStatus {
     current: Option<String>,
 }
 
-/// Prints the status.
+/// Prints the status. A source that is not the graph's is a failure, after it was printed.
 pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), CommandError> {
     let status = read(config).await?;
     match args.json {
-        true => print_json(&status),
-        false => print(&status.to_string()),
+        true => print_json(&status)?,
+        false => print(&status.to_string())?,
+    }
+    match status.refused.len() {
+        0 => Ok(()),
+        refused => Err(CommandError::Definite(format!("{refused} reasons keep it from running"))),
     }
 }
 
 async fn read(config: &Config) -> Result<Status, CommandError> {
-    let source = sql(&config.source).await?;
-    let slot = setup::slot(&source.client, &config.slot).await?;
-    let flushed = setup::flushed(&source.client).await?.without_page_header();
+    let (sql, catalog) = super::read_catalog(config).await?;
+    let mapping = compile(&catalog, &config.edits).ok();
+    let source = Source::look(config, &sql.client, None).await?;
     let graph = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
-    let checkpoints = neo4j::checkpoint::read_all(&graph, &config.pipeline).await?;
-    let checkpoint = checkpoints.iter().min_by_key(|checkpoint| checkpoint.lsn);
+    let made = Made::look(config, &sql.client, &graph).await?;
+    let (checkpoint, checkpoints) = (made.checkpoint(), &made.checkpoints);
     let progress = copy_progress::read(&graph, &config.pipeline).await?;
-    let applied = complete_through(&checkpoints);
+    let applied = complete_through(checkpoints);
     let part = checkpoint.and_then(|checkpoint| checkpoint.position.part);
-    let behind = applied.map(|lsn| flushed.bytes_since(lsn));
+    let again = start::again(config, mapping.as_ref(), checkpoints);
+    let refused = source.facts(None, &made, &again).against_going_on();
+    let flushed = made.system.as_ref().map(|system| system.flushed.without_page_header());
+    // A log that has never been where the graph is has no distance to it.
+    let flushed_after = |lsn: Lsn| flushed.filter(|end| *end >= lsn.without_page_header());
+    let behind = applied.and_then(|lsn| Some(flushed_after(lsn)?.bytes_since(lsn)));
     let now = Timestamp { unix_micros: chrono::Utc::now().timestamp_micros() };
     let since = checkpoint
         .map(|checkpoint| (now.unix_micros - checkpoint.updated_at.unix_micros) as f64 / 1e6);
+    let slot = source.slot;
     let running = slot.as_ref().is_some_and(|slot| slot.active_pid.is_some());
-    let topic = TopicStatus::read(config, &checkpoints).await;
+    let topic = TopicStatus::read(config, checkpoints).await;
     Ok(Status {
         pipeline: config.pipeline.clone(),
         state: match (&checkpoint, &topic, running, progress.is_empty()) {
             (None, ..) => "not started",
             (_, Some(topic), ..) => topic.state(),
+            (_, None, false, _) if !refused.is_empty() => "refused",
             (_, None, false, _) => "not running",
             (_, None, true, false) => "copying",
             (_, None, true, true) => "streaming",
         },
         topic,
         positions: Positions {
-            source: flushed.to_string(),
+            source: flushed.map(|lsn| lsn.to_string()),
             applied: applied.map(|lsn| lsn.to_string()),
-            acknowledged: slot.as_ref().and_then(Slot::confirmed).map(|lsn| lsn.to_string()),
+            acknowledged: slot.as_ref().and_then(|slot| slot.confirmed).map(|lsn| lsn.to_string()),
             part: part.map(|part| (part.commit_lsn.to_string(), part.events)),
         },
         slot: slot.map(|slot| slot_status(config, slot)),
-        lag: Lag { bytes: behind, seconds: if behind == Some(0) { Some(0.0) } else { since } },
+        lag: Lag {
+            bytes: behind,
+            seconds: behind.and_then(|bytes| if bytes == 0 { Some(0.0) } else { since }),
+        },
         copy: copy_status(&progress),
         placeholders: count(&graph, "_Placeholder").await?,
         incomplete: count(&graph, "_Incomplete").await?,
         epoch: checkpoint.map(|checkpoint| checkpoint.epoch.0),
         mapping_digest: checkpoint.map(|checkpoint| checkpoint.mapping_digest.clone()),
+        refused: refused.iter().map(|refusal| refusal.to_string()).collect(),
     })
 }
 
@@ -185,7 +204,7 @@ impl fmt::Display for Status {
             write!(f, "{topic}")?;
         }
         let Positions { source, applied, acknowledged, part } = &self.positions;
-        writeln!(f, "source        {source}")?;
+        writeln!(f, "source        {}", source.clone().unwrap_or_else(unknown))?;
         writeln!(f, "graph         {}", applied.clone().unwrap_or_else(unknown))?;
         if let Some((commit, events)) = part {
             writeln!(f, "              and {events} changes of the transaction at {commit}")?;
@@ -206,6 +225,7 @@ impl fmt::Display for Status {
         if self.incomplete > 0 {
             writeln!(f, "incomplete    {}", self.incomplete)?;
         }
-        writeln!(f, "mapping       {}", self.mapping_digest.clone().unwrap_or_else(unknown))
+        writeln!(f, "mapping       {}", self.mapping_digest.clone().unwrap_or_else(unknown))?;
+        self.refused.iter().try_for_each(|refusal| writeln!(f, "refused       {refusal}"))
     }
 }

@@ -10,6 +10,7 @@ mod duration;
 mod http;
 mod kafka;
 mod raw;
+mod source_text;
 mod substitute;
 
 use std::path::PathBuf;
@@ -39,6 +40,8 @@ pub struct Config {
     pub pipeline: String,
     /// The source.
     pub source: SourceUrl,
+    /// Its URL as a file can have it: complete, without a password.
+    pub source_text: String,
     /// The replication slot.
     pub slot: String,
     /// The publication.
@@ -217,6 +220,7 @@ impl Config {
         let url = url.or_else(|| variables.then(|| "postgres://".to_owned()));
         let url = url.ok_or(ConfigError::NoSource)?;
         let source = SourceUrl::with_environment(&url, environment)?;
+        let source_text = source_text::for_a_file(&url, environment);
         let pipeline = global.pipeline.clone().or(expand("pipeline", &raw.pipeline)?);
         let pipeline = pipeline.unwrap_or_else(|| name_of(source.database()));
         check_name("pipeline", &pipeline, PIPELINE_NAME_BYTES_MAX)?;
@@ -234,7 +238,18 @@ impl Config {
         let copy_lanes = usize::from(lanes);
         let http = http::http(&raw.http, global, &expand)?;
         let kafka = kafka::kafka(&raw.kafka, &pipeline, global, &expand)?;
-        Ok(Config { pipeline, source, slot, publication, graph, kafka, edits, copy_lanes, http })
+        Ok(Config {
+            pipeline,
+            source,
+            source_text,
+            slot,
+            publication,
+            graph,
+            kafka,
+            edits,
+            copy_lanes,
+            http,
+        })
     }
 
     /// The graph, for a command that needs it.

@@ -120,7 +120,7 @@ pub enum EngineError {
     /// A transaction was applied in parts, and the stream goes on with another one.
     #[error(
         "the checkpoint holds a part of the transaction committed at {expected}, but the stream goes on with the one \
-         at {found}: the slot was re-created or the database restored. Remove the pipeline and copy again"
+         at {found}: the slot was made again, or the database restored"
     )]
     PartOfAnotherTransaction {
         /// The transaction that is applied in part.

@@ -303,6 +303,10 @@ impl<'a> Builder<'a> {
                 column: name.to_owned(),
                 cause,
                 needed_for: needed_for(),
+                fix: match self.table.published.columns.is_some() {
+                    true => PUBLISH_COLUMN,
+                    false => LEAVE_OUT_GENERATED,
+                },
             }
             .into());
         }
@@ -350,6 +354,13 @@ impl<'a> Builder<'a> {
 }
 
 /// Why the stream does not carry the column, when it does not.
+/// What to do about a column that a publication's list leaves out.
+const PUBLISH_COLUMN: &str = "Publish the column: add it to the publication's column list; or leave the table out \
+     with `skip: true`";
+/// What to do about a generated column, which no publication has before PostgreSQL 18.
+const LEAVE_OUT_GENERATED: &str = "Leave the table out with `skip: true`; or, from PostgreSQL 18 on, name a \
+     publication of your own that has publish_generated_columns = stored";
+
 fn not_streamed(table: &Table, name: &str) -> Option<&'static str> {
     let column = table.column(name)?;
     match () {

@@ -27,6 +27,13 @@ pub(super) fn check_key(catalog: &Catalog, table: &Table, key: &[String]) -> Opt
     check_identity(table, key)
 }
 
+/// The statement after which the replica identity is the key, if that is the primary key.
+fn by_primary_key(table: &Table, key: &[String]) -> Option<String> {
+    let primary = table.primary_key.as_ref().filter(|it| it.immediate)?;
+    let is_key = set(&primary.columns) == set(key);
+    is_key.then(|| format!(", or run ALTER TABLE {} REPLICA IDENTITY DEFAULT", table.name.sql()))
+}
+
 fn check_identity(table: &Table, key: &[String]) -> Option<Refusal> {
     let is_key = |columns: &[String]| set(columns) == set(key) && columns.len() == key.len();
     let late = table.primary_key.as_ref().filter(|key| !key.immediate);
@@ -49,8 +56,8 @@ fn check_identity(table: &Table, key: &[String]) -> Option<Refusal> {
         (_, Some(columns), _) => {
             let identity = columns.join(", ");
             let fix = format!(
-                "Use `key: [{identity}]`, or ALTER TABLE {} REPLICA IDENTITY",
-                table.name.sql()
+                "Use `key: [{identity}]`{}",
+                by_primary_key(table, key).unwrap_or_default()
             );
             refusal(identity, fix)
         }

@@ -20,6 +20,7 @@ pub mod edit;
 mod ends;
 mod identity;
 mod infer;
+mod mend;
 pub mod naming;
 mod notice;
 mod partitioned;
@@ -33,17 +34,20 @@ mod singular;
 mod translate;
 mod warning;
 
+use std::collections::BTreeSet;
+
 use crate::catalog::TableName;
-use crate::graph::{Model, TableIndex};
+use crate::graph::{Model, TableIndex, model::Shape};
 
 pub use columns::TableColumns;
 pub use compile::compile;
 pub use edit::Edits;
+pub use mend::{Mended, mend};
 pub use notice::Notice;
 pub use partitioned::DIFFERENCES;
 pub use plan::{Note, Plan, PlannedNode, PlannedProperty, PlannedRelationship, RelationshipSource};
 pub use refusal::{Named, Refusal};
-pub use render::render_yaml;
+pub use render::{render_mended, render_yaml, scalar};
 pub use selection::Selection;
 pub use translate::{TranslateError, Translator};
 pub use warning::{Warning, WhyLeftOut};
@@ -70,6 +74,16 @@ impl Mapping {
     /// The tables that have to be published, in the model's order.
     pub fn published_tables(&self) -> impl Iterator<Item = &TableName> {
         self.tables.iter().map(|table| &table.name)
+    }
+
+    /// The labels under which its rows are, in order.
+    pub fn labels(&self) -> Vec<String> {
+        let label = |shape: &Shape| match shape {
+            Shape::Node(node) => Some(node.label.clone()),
+            Shape::Relationship(_) => None,
+        };
+        let labels = self.model.tables.iter().filter_map(|table| label(&table.shape));
+        labels.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// The table of that name.

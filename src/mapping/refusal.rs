@@ -214,7 +214,7 @@ pub enum Refusal {
     /// The stream does not carry a column that is needed.
     #[error(
         "{table}: the stream does not carry column {column:?} ({cause}), but {needed_for} needs \
-         it. Publish the column, or do without it"
+         it. {fix}"
     )]
     NotStreamed {
         /// The table.
@@ -225,6 +225,8 @@ pub enum Refusal {
         cause: &'static str,
         /// What needs it.
         needed_for: String,
+        /// What to do.
+        fix: &'static str,
     },
     /// A key column is left out of the properties.
     #[error(

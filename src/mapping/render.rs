@@ -3,23 +3,39 @@
 //! Names are written as JSON strings where YAML might read them as something else: JSON is YAML.
 //! What is left out stands there as a comment, for the file to be a full account of the source.
 
-use std::fmt::{self, Write as _};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+};
 
 use crate::catalog::{Catalog, Table};
 use crate::graph::model::{RelationshipKey, RelationshipShape, Shape};
 
-use super::Mapping;
 use super::edit::{ColumnForm, DirectionEdit, EndEdit, ReferenceEdit, TableEdit};
 use super::warning::Warning;
+use super::{Mapping, Mended};
 
 /// The `tables:` section that gives `mapping` again when it is read with the same catalog.
 pub fn render_yaml(catalog: &Catalog, mapping: &Mapping) -> String {
+    let (tables, warnings) = (mapping.edits.tables.clone(), mapping.warnings.clone());
+    let compared = compared(mapping);
+    render_mended(catalog, &Mended { tables, warnings, compared, ..Mended::default() })
+}
+
+/// The `tables:` section of edits that were mended, with a mark for each that was, and what was not.
+pub fn render_mended(catalog: &Catalog, mended: &Mended) -> String {
     let mut yaml = String::new();
-    let written = mapping.edits.tables.iter().try_for_each(|(name, edit)| {
+    let mut written = mended
+        .refusals
+        .iter()
+        .try_for_each(|refusal| writeln!(yaml, "  # refused: {}", one_line(&refusal.to_string())));
+    for (name, edit) in &mended.tables {
         let table = catalog.tables.iter().find(|table| table.name.to_string() == *name);
-        write_table(&mut yaml, name, edit, table, &compared(mapping, name))
-    });
-    let written = written.and_then(|()| write_left_out(&mut yaml, mapping));
+        written = written.and_then(|()| write_marks(&mut yaml, name, mended));
+        let compared = mended.compared.get(name).map(Vec::as_slice).unwrap_or_default();
+        written = written.and_then(|()| write_table(&mut yaml, name, edit, table, compared));
+    }
+    let written = written.and_then(|()| write_left_out(&mut yaml, mended));
     assert!(written.is_ok(), "writing to a String does not fail");
     let empty = yaml.lines().all(|line| line.trim_start().starts_with('#'));
     format!("tables:{}\n{yaml}", if empty { " {}" } else { "" })
@@ -66,10 +82,13 @@ fn write_table(
     }
 }
 
-/// The columns of a table that are compared by another property than their own, with that.
-fn compared(mapping: &Mapping, table: &str) -> Vec<String> {
-    let index = mapping.tables.iter().position(|it| it.name.to_string() == table);
-    let Some(index) = index else { return Vec::new() };
+/// The columns that are compared by another property than their own, with that, by table.
+pub(super) fn compared(mapping: &Mapping) -> BTreeMap<String, Vec<String>> {
+    let indexes = 0..mapping.tables.len();
+    indexes.map(|at| (mapping.tables[at].name.to_string(), compared_of(mapping, at))).collect()
+}
+
+fn compared_of(mapping: &Mapping, index: usize) -> Vec<String> {
     let columns = &mapping.tables[index];
     let (key, properties) = match &mapping.model.tables[index].shape {
         Shape::Node(node) => (node.key.as_slice(), &node.properties),
@@ -116,10 +135,16 @@ fn write_properties(yaml: &mut String, edit: &TableEdit, table: Option<&Table>) 
     Ok(())
 }
 
-fn write_left_out(yaml: &mut String, mapping: &Mapping) -> fmt::Result {
-    for warning in &mapping.warnings {
+fn write_marks(yaml: &mut String, table: &str, mended: &Mended) -> fmt::Result {
+    let mut marks = mended.marks.get(table).into_iter().flatten();
+    marks.try_for_each(|mark| writeln!(yaml, "  # mended: {}", one_line(mark)))
+}
+
+fn write_left_out(yaml: &mut String, mended: &Mended) -> fmt::Result {
+    for warning in &mended.warnings {
         let Warning::LeftOut { table, why } = warning else { continue };
         if *why == super::WhyLeftOut::Skipped {
+            write_marks(yaml, &table.to_string(), mended)?;
             writeln!(yaml, "  {}: {{skip: true}}", scalar(&table.to_string()))?;
         } else {
             writeln!(yaml, "  # {}", one_line(&warning.to_string()))?;
@@ -169,7 +194,7 @@ fn list(names: &[String]) -> String {
 }
 
 /// A string in YAML: plain where nothing can be read into it, else quoted.
-fn scalar(text: &str) -> String {
+pub fn scalar(text: &str) -> String {
     let starts = text.starts_with(|c: char| c.is_ascii_alphabetic());
     let goes_on = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'));
     let word = text.to_ascii_lowercase();

@@ -27,8 +27,9 @@ pub enum TranslateError {
     /// The stream lacks a column of the key.
     #[error(
         "{table}: its changes come without key column {column:?}: it was dropped or renamed, or \
-         the publication's column list leaves it out. Bring the column back, or stop, correct the \
-         table's `key` and copy the table again"
+         the publication's column list leaves it out. The log keeps how the changes came, so that \
+         bringing the column back does not help: see that `wal2graph plan` shows the key that you \
+         want, and copy again"
     )]
     KeyColumnMissing {
         /// The table.
@@ -39,8 +40,8 @@ pub enum TranslateError {
     /// A change of the key would not be seen any more.
     #[error(
         "{table}: its replica identity no longer carries key column {column:?}, so a change of \
-         the key would be lost. Restore it with ALTER TABLE {} REPLICA IDENTITY DEFAULT (or USING \
-         INDEX), or correct the table's `key` and copy the table again",
+         the key would be lost. The log keeps how the changes came: run ALTER TABLE {} REPLICA \
+         IDENTITY DEFAULT (or correct the table's `key`), and then copy again",
         .table.sql()
     )]
     KeyNotIdentity {
@@ -51,8 +52,9 @@ pub enum TranslateError {
     },
     /// A mapped table goes by another name now.
     #[error(
-        "{table}: it is called {renamed} now. Rename it back, or restart with the new name in \
-         `tables`; its label stays the same if you give it one"
+        "{table}: it is called {renamed} now. The log keeps the changes under both names, so that \
+         renaming it back does not help: put the new name in place of the old one in `tables`, if it \
+         is there, and copy again"
     )]
     Renamed {
         /// The table as it is mapped.
@@ -73,8 +75,9 @@ pub enum TranslateError {
     },
     /// A row whose key was not sent.
     #[error(
-        "{table}: a change does not carry key column {column:?}. Check that the key is the \
-         table's replica identity: ALTER TABLE {} REPLICA IDENTITY DEFAULT (or USING INDEX)",
+        "{table}: a change does not carry key column {column:?}. See that the key is the table's \
+         replica identity (ALTER TABLE {} REPLICA IDENTITY DEFAULT), and copy again: the log keeps \
+         how the change came",
         .table.sql()
     )]
     KeyNotSent {
@@ -85,8 +88,8 @@ pub enum TranslateError {
     },
     /// A DELETE without an old row.
     #[error(
-        "{table}: a DELETE does not say which row. Give the table a replica identity: ALTER TABLE \
-         {} REPLICA IDENTITY DEFAULT (or USING INDEX)",
+        "{table}: a DELETE does not say which row. Give the table a replica identity (ALTER TABLE {} \
+         REPLICA IDENTITY DEFAULT), and copy again: the log keeps how the change came",
         .table.sql()
     )]
     NoOldRow {

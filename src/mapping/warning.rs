@@ -99,8 +99,10 @@ pub enum Warning {
     },
     /// Some commands on partitions send no changes.
     #[error(
-        "{table}: rows that go by DETACH PARTITION, or by DROP TABLE or TRUNCATE of a single \
-         partition, are not streamed: run `wal2graph repair` after such a command"
+        "{table}: what ATTACH PARTITION brings, and what DETACH PARTITION, or DROP TABLE or TRUNCATE \
+         of a single partition, takes away is not streamed, so the graph would differ from then on. \
+         INSERT the rows into {table} instead of attaching a table that has some, and DELETE them \
+         before such a command; UPDATEs that move rows are streamed"
     )]
     Partitioned {
         /// The table.

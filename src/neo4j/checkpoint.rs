@@ -47,7 +47,7 @@ const RETURNED: &str = "c.lsn AS lsn, c.part_commit_lsn AS part_commit_lsn, c.pa
      c.replay_until AS replay_until, c.replay_lsn AS replay_lsn, \
      c.epoch AS epoch, c.committed_at AS committed_at, c.updated_at AS updated_at, \
      c.system_identifier AS system_identifier, c.timeline AS timeline, c.slot AS slot, \
-     c.partitions AS partitions, c.last_change AS last_change, c.mapping_digest AS mapping_digest";
+     c.partitions AS partitions, c.last_change AS last_change, c.mapping_digest AS mapping_digest, c.labels AS labels";
 
 /// The checkpoint of one log.
 const ONE: &str = "(c:_Wal2GraphCheckpoint {pipeline: $pipeline, log: $log})";
@@ -98,6 +98,8 @@ pub struct NewCheckpoint {
     pub partitions: u32,
     /// The digest of the mapping.
     pub mapping_digest: String,
+    /// The labels of its nodes.
+    pub labels: Vec<String>,
 }
 
 /// Makes sure that there can be one checkpoint a log of a pipeline, and one progress node a range of a copy,
@@ -178,7 +180,7 @@ fn create_query(pipeline: &str, new: &NewCheckpoint) -> Query {
     let text = format!(
         "MERGE {ONE} ON CREATE SET c.lsn = $lsn, c.lsn_text = $lsn_text, c.epoch = 0, \
          c.updated_at = $now, c.system_identifier = $system_identifier, c.timeline = $timeline, \
-         c.mapping_digest = $mapping_digest, {log}"
+         c.mapping_digest = $mapping_digest, c.labels = $labels, {log}"
     );
     let query = Query::new(text)
         .param("pipeline", pipeline)
@@ -189,7 +191,8 @@ fn create_query(pipeline: &str, new: &NewCheckpoint) -> Query {
         .param("now", Utc::now())
         .param("system_identifier", new.origin.system_identifier.as_str())
         .param("timeline", new.origin.timeline)
-        .param("mapping_digest", new.mapping_digest.as_str());
+        .param("mapping_digest", new.mapping_digest.as_str())
+        .param("labels", new.labels.clone());
     match &new.origin.log {
         Log::Slot(slot) => query.param("slot", slot.as_str()),
         Log::Partition(TopicPartition { topic, partition }) => query
@@ -399,6 +402,7 @@ pub(super) fn checkpoint_of(row: &Row) -> Result<Checkpoint, Error> {
         },
         partitions: get::<Option<u32>>(row, "partitions")?.unwrap_or(1),
         mapping_digest: get(row, "mapping_digest")?,
+        labels: get::<Option<Vec<String>>>(row, "labels")?.unwrap_or_default(),
     })
 }
 
@@ -414,8 +418,8 @@ pub(super) fn get<'a, T: serde::Deserialize<'a>>(row: &'a Row, name: &str) -> Re
 
 fn edited(name: &str) -> Error {
     Error::Fatal(format!(
-        "`{name}` of a {LABEL} or {} node is missing or of another type: somebody edited it. Restore it, or run \
-         `wal2graph destroy` and copy again",
+        "`{name}` of a {LABEL} or {} node is missing or of another type: somebody edited it. Restore it; or delete all \
+         nodes of these two labels and of the mapping's, drop the slot, and let `wal2graph run` copy again",
         copy_progress::LABEL
     ))
 }

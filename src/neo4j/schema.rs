@@ -13,9 +13,12 @@ use std::collections::BTreeSet;
 use neo4rs::{Query, Row};
 
 use crate::graph::{
-    cypher::quote,
-    model::{Model, ReferenceBy, RelationshipKey, Shape},
+    cypher::{may_be_placeholder, quote},
+    model::{Model, ReferenceBy, RelationshipKey, Shape, Table, TableIndex},
+    statement::PLACEHOLDER,
 };
+
+use crate::start::graph::{Holders, Obstacle};
 
 use super::{checkpoint::LABEL, connect::Connection, error::Error};
 
@@ -98,7 +101,8 @@ impl Requirement {
             Entity::Node(label) => ("node", label),
             Entity::Relationship(of) => ("relationship", of),
         };
-        let parts: Vec<_> = std::iter::once(of).chain(&self.properties).map(name_part).collect();
+        let parts: Vec<_> =
+            std::iter::once(of).chain(&self.properties).map(|it| name_part(it)).collect();
         format!("wal2graph_{kind}_{entity}_{}", parts.join("."))
     }
 
@@ -141,7 +145,7 @@ impl Requirement {
 
 /// A name as a part of a constraint's. Neo4j cuts blanks and control characters from the end of such
 /// a name, and a dot ends a part, so these are written as their code points.
-fn name_part(name: &String) -> String {
+fn name_part(name: &str) -> String {
     let mut part = String::with_capacity(name.len());
     for character in name.chars() {
         match character {
@@ -337,6 +341,136 @@ pub async fn violations<'a>(
     Ok(found)
 }
 
+/// What keeps the requirements that are missing from being made: somebody's index in a constraint's
+/// place, a name that is taken, values that are shared.
+pub async fn obstacles(
+    connection: &Connection,
+    requirements: &BTreeSet<Requirement>,
+) -> Result<Vec<Obstacle>, Error> {
+    let missing = missing(connection, requirements).await?;
+    if missing.is_empty() {
+        return Ok(Vec::new());
+    }
+    let named = named(connection).await?;
+    let mut found = Vec::new();
+    for requirement in &missing {
+        let is_in_place = |it: &&Named| {
+            let is_index = it.kind == "INDEX" && it.what.properties == requirement.properties;
+            requirement.unique && is_index && it.what.entity == requirement.entity
+        };
+        let name = requirement.name();
+        if let Some(index) = named.iter().find(is_in_place) {
+            let (name, quoted) = (index.name.clone(), quote(&index.name));
+            found.push(Obstacle::Index { name, quoted });
+        } else if let Some(other) = named.iter().find(|it| it.name == name) {
+            let drop = format!("DROP {} {}", other.kind, quote(&name));
+            found.push(Obstacle::NameTaken { name, drop, needed: requirement.cypher() });
+        }
+    }
+    // Each look is a text of its own that Neo4j has to plan: only where something can be found.
+    let in_use = in_use(connection).await?;
+    let missing: Vec<_> = missing.into_iter().filter(|it| in_use.contains(&it.entity)).collect();
+    for (requirement, values) in violations(connection, &missing).await? {
+        found.push(Obstacle::SharedValues {
+            values,
+            properties: requirement.properties.join(", "),
+            of: match &requirement.entity {
+                Entity::Node(label) => Holders::Nodes(label.clone()),
+                Entity::Relationship(of) => Holders::Relationships(of.clone()),
+            },
+            needed: requirement.cypher(),
+        });
+    }
+    Ok(found)
+}
+
+/// A constraint or an index that has a name.
+struct Named {
+    name: String,
+    kind: &'static str,
+    what: Requirement,
+}
+
+async fn named(connection: &Connection) -> Result<Vec<Named>, Error> {
+    let constraints = "SHOW CONSTRAINTS YIELD name, entityType, labelsOrTypes, properties \
+         RETURN name, true AS unique, entityType, labelsOrTypes, properties";
+    // A constraint's own index has its name.
+    let indexes = "SHOW INDEXES YIELD name, type, entityType, labelsOrTypes, properties, owningConstraint \
+         WHERE type = 'RANGE' AND owningConstraint IS NULL AND size(labelsOrTypes) = 1 \
+         RETURN name, false AS unique, entityType, labelsOrTypes, properties";
+    let mut all = Vec::new();
+    for (kind, text) in [("CONSTRAINT", constraints), ("INDEX", indexes)] {
+        let rows = connection.rows(Query::new(text.to_owned())).await?;
+        all.extend(rows.iter().filter_map(|row| {
+            Some(Named { name: row.get("name").ok()?, kind, what: requirement_of(row)? })
+        }));
+    }
+    Ok(all)
+}
+
+/// A label of the mapping's nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowLabel {
+    /// The label.
+    pub name: String,
+    /// Nodes may be there without a row: others refer to them. They become rows when those come.
+    pub has_placeholders: bool,
+}
+
+/// The labels of a model's nodes.
+pub fn row_labels(model: &Model) -> Vec<RowLabel> {
+    let label = |(index, table): (TableIndex, &Table)| match &table.shape {
+        Shape::Node(node) => Some(RowLabel {
+            name: node.label.clone(),
+            has_placeholders: may_be_placeholder(model, index),
+        }),
+        Shape::Relationship(_) => None,
+    };
+    model.iter().filter_map(label).collect()
+}
+
+/// How many rows the graph holds under each of the labels that has some. A placeholder is one where no
+/// row would take it over.
+pub async fn rows_under(
+    connection: &Connection,
+    labels: &[RowLabel],
+) -> Result<Vec<(String, u64)>, Error> {
+    let mut found = Vec::new();
+    let in_use = in_use(connection).await?;
+    for label in labels.iter().filter(|it| in_use.contains(&Entity::Node(it.name.clone()))) {
+        // Neo4j keeps the count of a label; placeholders are few.
+        let name = quote(&label.name);
+        let count = |pattern: &str| format!("MATCH (n:{pattern}) RETURN count(n) AS count");
+        let all = count_of(connection, count(&name)).await?;
+        let placeholders = match label.has_placeholders && all > 0 {
+            false => 0,
+            true => count_of(connection, count(&format!("{name}&{PLACEHOLDER}"))).await?,
+        };
+        if all > placeholders {
+            found.push((label.name.clone(), all - placeholders));
+        }
+    }
+    Ok(found)
+}
+
+/// The labels and types that something has.
+async fn in_use(connection: &Connection) -> Result<BTreeSet<Entity>, Error> {
+    let mut found = BTreeSet::new();
+    let labels = Query::new("CALL db.labels() YIELD label RETURN label AS name".to_owned());
+    let types =
+        "CALL db.relationshipTypes() YIELD relationshipType RETURN relationshipType AS name";
+    let name = |row: &Row| row.get::<String>("name").ok();
+    found.extend(connection.rows(labels).await?.iter().filter_map(name).map(Entity::Node));
+    let types = connection.rows(Query::new(types.to_owned())).await?;
+    found.extend(types.iter().filter_map(name).map(Entity::Relationship));
+    Ok(found)
+}
+
+async fn count_of(connection: &Connection, text: String) -> Result<u64, Error> {
+    let rows = connection.rows(Query::new(text)).await?;
+    Ok(rows.first().and_then(|row| row.get::<i64>("count").ok()).unwrap_or(0).unsigned_abs())
+}
+
 /// Whether the user may change the schema, found out by doing it and taking it back.
 pub async fn may_change_schema(connection: &Connection) -> Result<(), Error> {
     let mut transaction = connection.begin().await?;
@@ -347,18 +481,6 @@ pub async fn may_change_schema(connection: &Connection) -> Result<(), Error> {
     transaction.run(Query::new(text)).await?;
     transaction.rollback().await;
     Ok(())
-}
-
-/// How many nodes there are of each label, in the order of `labels`; nodes of others before the
-/// first copy.
-pub async fn count_labels(connection: &Connection, labels: &[String]) -> Result<Vec<u64>, Error> {
-    let mut counts = Vec::with_capacity(labels.len());
-    for label in labels {
-        let text = format!("MATCH (n:{}) RETURN count(n) AS count", quote(label));
-        let rows = connection.rows(Query::new(text)).await?;
-        counts.push(rows.first().and_then(|row| row.get::<i64>("count").ok()).unwrap_or(0) as u64);
-    }
-    Ok(counts)
 }
 
 #[cfg(test)]

@@ -66,6 +66,12 @@ pub trait Failure: Error + Send + Sync + 'static {
     fn in_full(&self) -> String {
         self.to_string()
     }
+
+    /// It comes again as long as the log is read from here, so that only a copy, with a log of its
+    /// own, goes on.
+    fn needs_copy(&self) -> bool {
+        false
+    }
 }
 
 /// Where changes come from.
@@ -189,7 +195,7 @@ pub enum PipelineError {
     #[error("one change can not be written: {what}. {}", .error.in_full())]
     Row {
         /// Which.
-        what: Sole,
+        what: Box<Sole>,
         /// What the sink said.
         error: Box<dyn Failure>,
     },
@@ -215,6 +221,20 @@ impl PipelineError {
             | PipelineError::Row { error, .. } => error.is_transient(),
             PipelineError::Refused { .. } => true,
             PipelineError::Engine(_) | PipelineError::Bug(_) => false,
+        }
+    }
+
+    /// Whether only a copy goes on.
+    pub fn needs_copy(&self) -> bool {
+        match self {
+            PipelineError::Source(error)
+            | PipelineError::Prepare(error)
+            | PipelineError::Sink(error)
+            | PipelineError::Copy(error) => error.needs_copy(),
+            PipelineError::Engine(EngineError::PartOfAnotherTransaction { .. }) => true,
+            // The row comes again, but what refuses it may be mended in the graph.
+            PipelineError::Refused { .. } | PipelineError::Row { .. } => false,
+            PipelineError::Bug(_) => false,
         }
     }
 }

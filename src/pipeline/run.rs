@@ -408,7 +408,9 @@ fn not_taken(error: Box<dyn Failure>, changes: usize, sole: Option<Sole>) -> Pip
     match (error.refused(), sole) {
         (Some(refused), _) if changes > 1 => PipelineError::Refused { refused, changes, error },
         // What is tried again is logged, and a log names no values.
-        (Some(_), Some(what)) if !error.is_transient() => PipelineError::Row { what, error },
+        (Some(_), Some(what)) if !error.is_transient() => {
+            PipelineError::Row { what: Box::new(what), error }
+        }
         _ => PipelineError::Sink(error),
     }
 }

@@ -60,6 +60,10 @@ impl<T: Error + Send + Sync + 'static> Failure for TranslateFailure<T> {
     fn is_transient(&self) -> bool {
         false
     }
+
+    fn needs_copy(&self) -> bool {
+        true
+    }
 }
 
 impl<B> Ready<B> {

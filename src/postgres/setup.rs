@@ -14,49 +14,11 @@ use tokio::{
 };
 use tokio_postgres::{Client, Error};
 
-use crate::{
-    catalog::{TableName, quote_identifier},
-    lsn::Lsn,
-};
+use crate::{catalog::TableName, lsn::Lsn};
 
 use super::locks::{cancel, holders, is_blocked, outlive_no_client, process_of};
 
-/// What the server and the role allow.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    /// `server_version_num`.
-    pub version: i32,
-    /// `wal_level`.
-    pub wal_level: String,
-    /// Replication slots allowed, and how many there are.
-    pub slots: (i32, i64),
-    /// Walsenders allowed, and how many run.
-    pub senders: (i32, i64),
-    /// `wal_sender_timeout` in milliseconds; 0: never.
-    pub sender_timeout_ms: i64,
-    /// The database.
-    pub database: String,
-    /// The role.
-    pub role: String,
-    /// The role may replicate.
-    pub may_replicate: bool,
-    /// The role may create publications in the database.
-    pub may_create: bool,
-    /// The server is a standby.
-    pub in_recovery: bool,
-}
-
-impl Server {
-    /// Whether the log has what logical decoding needs, or gets it with the first logical slot:
-    /// since PostgreSQL 19 that slot raises `effective_wal_level` from `replica` by itself.
-    pub fn can_decode(&self) -> bool {
-        match self.wal_level.as_str() {
-            "logical" => true,
-            "replica" => self.version >= 190_000,
-            _ => false,
-        }
-    }
-}
+pub use crate::start::{Publication, Server, Slot, System, TableRights};
 
 /// Reads what the server and the role allow.
 pub async fn server(client: &Client) -> Result<Server, Error> {
@@ -66,6 +28,9 @@ pub async fn server(client: &Client) -> Result<Server, Error> {
         (SELECT setting::int8 FROM pg_settings WHERE name = 'wal_sender_timeout'), \
         current_database()::text, current_user::text, \
         (SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user), \
+        EXISTS (SELECT 1 FROM pg_roles WHERE rolname IN ('rds_replication', 'rds_superuser') \
+                AND pg_has_role(current_user, oid, 'MEMBER')), \
+        EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'rds_replication'), \
         has_database_privilege(current_database(), 'CREATE'), pg_is_in_recovery()";
     let row = client.query_one(sql, &[]).await?;
     Ok(Server {
@@ -76,27 +41,18 @@ pub async fn server(client: &Client) -> Result<Server, Error> {
         sender_timeout_ms: row.get(6),
         database: row.get(7),
         role: row.get(8),
-        may_replicate: row.get(9),
-        may_create: row.get(10),
-        in_recovery: row.get(11),
+        // On Amazon RDS no role has the attribute: it is the membership that counts.
+        may_replicate: row.get::<_, bool>(9) || row.get::<_, bool>(10),
+        has_rds_role: row.get(11),
+        may_create: row.get(12),
+        in_recovery: row.get(13),
     })
-}
-
-/// A publication as it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Publication {
-    /// What it publishes.
-    pub tables: Vec<TableName>,
-    /// It publishes INSERT, UPDATE, DELETE and TRUNCATE.
-    pub all_operations: bool,
-    /// Changes of partitions come as changes of their root.
-    pub via_root: bool,
 }
 
 /// Reads a publication; `None` when there is none.
 pub async fn publication(client: &Client, name: &str) -> Result<Option<Publication>, Error> {
-    let sql = "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot FROM pg_publication \
-               WHERE pubname = $1";
+    let sql = "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot, puballtables \
+               FROM pg_publication WHERE pubname = $1";
     let Some(row) = client.query_opt(sql, &[&name]).await? else { return Ok(None) };
     let sql =
         "SELECT schemaname::text, tablename::text FROM pg_publication_tables WHERE pubname = $1";
@@ -107,81 +63,30 @@ pub async fn publication(client: &Client, name: &str) -> Result<Option<Publicati
         tables: tables.iter().map(table).collect(),
         all_operations: row.get(0),
         via_root: row.get(1),
+        all_tables: row.get(2),
     }))
-}
-
-/// The statement that makes a publication of the tables.
-pub fn create_publication_sql<'a>(
-    name: &str,
-    tables: impl IntoIterator<Item = &'a TableName>,
-) -> String {
-    let tables: Vec<_> = tables.into_iter().map(|table| format!("ONLY {}", table.sql())).collect();
-    format!(
-        "CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true)",
-        quote_identifier(name),
-        tables.join(", ")
-    )
-}
-
-/// What a slot is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SlotState {
-    /// A logical one, which was acknowledged up to here.
-    Ready(Lsn),
-    /// A logical one that is not there yet: its making waits for transactions to end.
-    InTheMaking,
-    /// A physical one.
-    Physical,
-}
-
-impl Slot {
-    /// What was acknowledged.
-    pub fn confirmed(&self) -> Option<Lsn> {
-        match self.state {
-            SlotState::Ready(confirmed) => Some(confirmed),
-            SlotState::InTheMaking | SlotState::Physical => None,
-        }
-    }
-}
-
-/// A replication slot as it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slot {
-    /// Its output plugin; `None` for a physical slot.
-    pub plugin: Option<String>,
-    /// Its database.
-    pub database: Option<String>,
-    /// Who streams from it.
-    pub active_pid: Option<i32>,
-    /// What it is.
-    pub state: SlotState,
-    /// `reserved`, `extended`, `unreserved` or `lost`.
-    pub wal_status: Option<String>,
-    /// How much more log can be written before it may be lost, in bytes.
-    pub safe_bytes: Option<i64>,
-    /// How much log it keeps, in bytes.
-    pub retained_bytes: Option<i64>,
 }
 
 /// Reads a slot; `None` when there is none.
 pub async fn slot(client: &Client, name: &str) -> Result<Option<Slot>, Error> {
+    // The reason of an invalidation is there from PostgreSQL 17 on.
     let sql = "SELECT plugin::text, database::text, active_pid, confirmed_flush_lsn::text, wal_status, safe_wal_size, \
         CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::int8 END, \
-        slot_type = 'physical' \
-        FROM pg_replication_slots WHERE slot_name = $1";
+        slot_type = 'logical', temporary, two_phase, to_jsonb(slot) ->> 'invalidation_reason' \
+        FROM pg_replication_slots AS slot WHERE slot_name = $1";
     let row = client.query_opt(sql, &[&name]).await?;
     Ok(row.map(|row| Slot {
         plugin: row.get(0),
         database: row.get(1),
         active_pid: row.get(2),
-        state: match (row.get(7), row.get::<_, Option<&str>>(3)) {
-            (true, _) => SlotState::Physical,
-            (false, None) => SlotState::InTheMaking,
-            (false, Some(text)) => SlotState::Ready(text.parse().unwrap_or_default()),
-        },
+        confirmed: row.get::<_, Option<&str>>(3).and_then(|text| text.parse().ok()),
         wal_status: row.get(4),
         safe_bytes: row.get(5),
         retained_bytes: row.get(6),
+        logical: row.get(7),
+        temporary: row.get(8),
+        two_phase: row.get(9),
+        invalidation: row.get(10),
     }))
 }
 
@@ -292,4 +197,41 @@ pub async fn running_transactions(client: &Client) -> Result<Vec<String>, Error>
 pub async fn flushed(client: &Client) -> Result<Lsn, Error> {
     let row = client.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await?;
     Ok(row.get::<_, &str>(0).parse().unwrap_or_default())
+}
+
+/// What the server says of its log. Not for a standby.
+pub async fn system(client: &Client) -> Result<System, Error> {
+    let sql = "SELECT (SELECT system_identifier::text FROM pg_control_system()), \
+        substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), pg_current_wal_flush_lsn()::text";
+    let row = client.query_one(sql, &[]).await?;
+    Ok(System {
+        identifier: row.get(0),
+        timeline: i64::from_str_radix(row.get(1), 16).unwrap_or_default(),
+        flushed: row.get::<_, &str>(2).parse().unwrap_or_default(),
+    })
+}
+
+/// What the role may do with tables and their partitions.
+pub async fn rights(client: &Client, tables: &[TableName]) -> Result<Vec<TableRights>, Error> {
+    let sql = "SELECT n.nspname::text, c.relname::text, pg_get_userbyid(c.relowner)::text, c.oid = named.oid, \
+            has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(c.oid, 'SELECT'), \
+            pg_has_role(c.relowner, 'USAGE'), row_security_active(c.oid) \
+        FROM unnest($1::text[], $2::text[]) AS wanted (schema, name) \
+        JOIN pg_namespace AS s ON s.nspname = wanted.schema \
+        JOIN pg_class AS named ON named.relnamespace = s.oid AND named.relname = wanted.name \
+        CROSS JOIN LATERAL (SELECT named.oid UNION SELECT relid FROM pg_partition_tree(named.oid)) AS part (oid) \
+        JOIN pg_class AS c ON c.oid = part.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace \
+        ORDER BY 1, 2";
+    let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
+    let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+    let rights = |row: &tokio_postgres::Row| TableRights {
+        table: TableName::new(row.get::<_, &str>(0), row.get::<_, &str>(1)),
+        owner: row.get(2),
+        is_mapped: row.get(3),
+        may_use_schema: row.get(4),
+        may_read: row.get(5),
+        is_owner: row.get(6),
+        rows_hidden: row.get(7),
+    };
+    Ok(client.query(sql, &[&schemas, &names]).await?.iter().map(rights).collect())
 }

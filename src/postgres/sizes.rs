@@ -7,10 +7,7 @@ use crate::{
     copy::chunk_blocks,
 };
 
-use super::{
-    copy::ReadError,
-    partitions::{Leaf, leaves},
-};
+use super::{copy::ReadError, partitions::leaves};
 
 /// What a copy must know of a table before it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]

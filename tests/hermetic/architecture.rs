@@ -35,6 +35,7 @@ const MODULES: &[(&str, May)] = &[
     ("mapping", May::Pure(&["catalog", "change", "value", "graph"])),
     ("pgoutput", May::Pure(&["change", "lsn"])),
     ("replay", May::Pure(&["checkpoint", "lsn"])),
+    ("start", May::Pure(&["catalog", "checkpoint", "graph", "lsn", "mapping"])),
     ("value", May::Pure(&[])),
     ("http", May::Shell(&["metrics"])),
     ("kafka", May::Shell(&["pipeline"])),

@@ -13,6 +13,8 @@ mod mapping;
 mod names;
 mod offsets;
 mod simulation;
+mod start;
+mod texts;
 mod transactions;
 mod values;
 mod wire;

@@ -2,6 +2,7 @@
 
 pub mod catalogs;
 mod inference;
+mod mending;
 mod refusals;
 mod reports;
 mod translation;

@@ -19,6 +19,7 @@ mod limits;
 mod northwind;
 mod plans;
 mod replication;
+mod start;
 mod statements;
 mod support;
 mod versions;

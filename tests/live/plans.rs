@@ -57,8 +57,13 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
     let pipeline = unique("plans");
     let origin =
         Origin { system_identifier: "7".to_owned(), timeline: 1, log: Log::Slot("s".to_owned()) };
-    let new =
-        NewCheckpoint { start: Lsn(100), origin, mapping_digest: "d".to_owned(), partitions: 1 };
+    let new = NewCheckpoint {
+        start: Lsn(100),
+        origin,
+        mapping_digest: "d".to_owned(),
+        labels: vec![],
+        partitions: 1,
+    };
     let connection = || Connection::new(&options, ANSWER_LIMIT).unwrap();
     assert!(create(&graph(), &pipeline, &new, &[]).await.unwrap());
     let log = Log::Slot("s".to_owned());

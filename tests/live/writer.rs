@@ -96,6 +96,7 @@ fn new_checkpoint() -> NewCheckpoint {
             log: Log::Slot("s".to_owned()),
         },
         mapping_digest: "d".to_owned(),
+        labels: vec!["Writer".to_owned()],
     }
 }
 

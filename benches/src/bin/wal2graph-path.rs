@@ -202,6 +202,7 @@ fn table(oid: u32, name: &str, columns: &str, key: &str, references: &[(&str, &s
         on_delete: ReferentialAction::Cascade,
         on_update: ReferentialAction::NoAction,
         deferrable: false,
+        period: false,
         validated: true,
     };
     Table {

@@ -42,16 +42,20 @@ use crate::{
         offsets::Asking,
         parking::Parking,
     },
+    mapping::Mapping,
     metrics::{Metrics, SOURCE_INTERVAL, TopicLook, now},
-    neo4j::{Connection, WriteError, connect::LONG_ANSWER_LIMIT},
+    neo4j::{Connection, WriteError, checkpoint, connect::LONG_ANSWER_LIMIT},
     pipeline::{Ended, Failure},
     postgres::connect::Sql,
+    start::Refusals,
 };
 
 use super::{
     CommandError, graph,
+    left_out::LeftOut,
     lives::{self, unless_stopped},
     run::{notices::Notices, serve},
+    start as before_start,
 };
 use partition::Shared;
 use together::Together;
@@ -61,7 +65,7 @@ use topology::Topology;
 pub async fn execute(config: &Config, args: &ApplyArgs) -> Result<(), CommandError> {
     config.graph()?;
     config.kafka()?;
-    let apply = Apply::new(config);
+    let apply = Apply::new(config, args.into_existing_graph);
     let mut serving = serve::start(config, &apply.metrics).await?;
     if !serving.is_empty() {
         serving.spawn(look_at_topics(config.clone(), apply.metrics.clone()));
@@ -78,17 +82,19 @@ struct Apply<'a> {
     config: &'a Config,
     metrics: Arc<Metrics>,
     notices: Arc<Notices>,
+    into_existing: bool,
+    left_out: LeftOut,
 }
 
 /// Where partitions end. They are looked up once.
 type Targets = Option<BTreeMap<TopicPartition, u64>>;
 
 impl<'a> Apply<'a> {
-    fn new(config: &'a Config) -> Self {
+    fn new(config: &'a Config, into_existing: bool) -> Self {
         let metrics = Arc::new(Metrics::new(&config.pipeline, config.http.limits));
         metrics.counts().may_park();
         let notices = Arc::new(Notices::new(metrics.clone()));
-        Apply { config, metrics, notices }
+        Apply { config, metrics, notices, into_existing, left_out: LeftOut::default() }
     }
 
     /// One life as a member of the group.
@@ -114,6 +120,8 @@ impl<'a> Apply<'a> {
         let (Sql { .. }, catalog) = super::read_catalog(config).await?;
         let mapping = Arc::new(super::mapping(config, &catalog)?);
         let model = Arc::new(mapping.model.clone());
+        self.left_out.tell(&mapping);
+        self.admit(&mapping).await?;
         let graph = graph::open(config, &model).await?;
         let asking = Asking::new(config.kafka()?)?;
         take_over::of_run(config, &catalog, &asking, &graph).await?;
@@ -145,6 +153,18 @@ impl<'a> Apply<'a> {
             topology,
             targets: targets.clone(),
         })
+    }
+}
+
+impl Apply<'_> {
+    /// Asks whether the graph can be written, before anything is made in it.
+    async fn admit(&self, mapping: &Mapping) -> Result<(), CommandError> {
+        let graph = Connection::new(self.config.graph()?, LONG_ANSWER_LIMIT)?;
+        let checkpoints = checkpoint::read_all(&graph, &self.config.pipeline).await?;
+        let is_first = checkpoints.is_empty();
+        let refusals =
+            before_start::graph_refusals(&graph, mapping, is_first, self.into_existing).await?;
+        Refusals::check(refusals).map_err(CommandError::Start)
     }
 }
 

@@ -196,8 +196,8 @@ async fn prepare(shared: &Shared, at: &TopicPartition) -> Result<Checkpoint, Com
     }
     if let Decision::Begin { from } = decision {
         let partitions = topology.counts.get(&at.topic).copied().unwrap_or(1);
-        let creation = Creation { config, catalog, asking, graph, at, partitions };
-        creation.create(&found.log, from, mapping.digest()).await?;
+        let creation = Creation { config, catalog, mapping, asking, graph, at, partitions };
+        creation.create(&found.log, from).await?;
     }
     if let Decision::Refuse(refusal) = decision {
         let log = Log::Partition(at.clone());

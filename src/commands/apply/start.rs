@@ -11,10 +11,11 @@ use crate::{
     lsn::Lsn,
     mapping::Mapping,
     neo4j::{
-        self, Connection,
+        Connection,
         checkpoint::{NewCheckpoint, create as create_checkpoint, read_one},
     },
     replay::{Applied, Assigned, Decision, GroupOffset, RecordBefore, decide},
+    start::{GraphRefusal, Refusals},
 };
 
 use super::super::{CommandError, graph::identity};
@@ -95,6 +96,8 @@ pub struct Creation<'a> {
     pub config: &'a Config,
     /// The source's.
     pub catalog: &'a Catalog,
+    /// What its tables become.
+    pub mapping: &'a Mapping,
     /// Kafka.
     pub asking: &'a Asking,
     /// The graph.
@@ -107,13 +110,8 @@ pub struct Creation<'a> {
 
 impl Creation<'_> {
     /// Makes it, at an offset. Where its source is, the first records say.
-    pub async fn create(
-        &self,
-        log: &Range<u64>,
-        from: u64,
-        mapping_digest: String,
-    ) -> Result<(), CommandError> {
-        let Creation { config, catalog, asking, graph, at, partitions } = *self;
+    pub async fn create(&self, log: &Range<u64>, from: u64) -> Result<(), CommandError> {
+        let Creation { config, catalog, asking, graph, at, partitions, .. } = *self;
         let records = first(asking, catalog, at, from, log).await?;
         if records.is_empty() && !config.kafka()?.reads_several() {
             return Err(no_records(at));
@@ -123,7 +121,9 @@ impl Creation<'_> {
         let (system_identifier, timeline) =
             history.map_or((String::new(), 0), |it| (it.system_identifier.clone(), it.timeline));
         let origin = Origin { system_identifier, timeline, log: Log::Partition(at.clone()) };
-        let new = NewCheckpoint { start: Lsn(from), origin, partitions, mapping_digest };
+        let labels = self.mapping.labels();
+        let mapping_digest = self.mapping.digest();
+        let new = NewCheckpoint { start: Lsn(from), origin, partitions, mapping_digest, labels };
         create_checkpoint(graph, &config.pipeline, &new, &[]).await?;
         tracing::info!(%at, from, "the graph has nothing yet: it begins with the topic's copy");
         Ok(())
@@ -142,13 +142,12 @@ pub fn check_checkpoint(
 ) -> Result<(), CommandError> {
     match checkpoint.mapping_digest == mapping.digest() {
         true => Ok(()),
-        false => Err(CommandError::Definite(format!(
-            "the mapping has changed since the graph was made: restore the configuration and the tables; or empty the \
-             graph, delete the checkpoint (MATCH (c:{} {{pipeline: '{}'}}) DETACH DELETE c), and fill it from the \
-             topic: wal2graph replay --from earliest",
-            neo4j::checkpoint::LABEL,
-            config.pipeline
-        ))),
+        false => {
+            let again =
+                super::super::start::again(config, Some(mapping), std::slice::from_ref(checkpoint));
+            let changed = GraphRefusal::MappingChanged { again };
+            Err(CommandError::Start(Refusals::of(changed)))
+        }
     }
 }
 

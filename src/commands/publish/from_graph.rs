@@ -11,9 +11,9 @@ use crate::{
     catalog::Catalog,
     checkpoint::Log,
     config::Config,
-    envelope::History,
     mapping::Mapping,
     neo4j::{self, Connection, connect::ANSWER_LIMIT, copy_progress},
+    start::System,
 };
 
 use super::{CommandError, start::Start};
@@ -23,7 +23,7 @@ pub async fn tables(
     config: &Config,
     catalog: &Catalog,
     mapping: &Mapping,
-    history: &History,
+    system: &System,
     begin: Start,
 ) -> Result<Vec<u32>, CommandError> {
     let stop = |why: String| {
@@ -43,10 +43,14 @@ pub async fn tables(
     if origin.log != Log::Slot(config.slot.clone()) {
         return stop(format!("the graph follows {}, not the slot {}", origin.log, config.slot));
     }
-    if (&origin.system_identifier, origin.timeline)
-        != (&history.system_identifier, history.timeline)
-    {
+    if (&origin.system_identifier, origin.timeline) != (&system.identifier, system.timeline) {
         return stop("the graph is of another database cluster".to_owned());
+    }
+    if !system.has_been_at(checkpoint.lsn) {
+        let (end, at) = (system.flushed, checkpoint.lsn);
+        return stop(format!(
+            "the source's log ends at {end}, before the graph at {at}: it was put back to an older state"
+        ));
     }
     if checkpoint.mapping_digest != mapping.digest() {
         return stop("the mapping has changed since the graph was made".to_owned());

@@ -51,10 +51,12 @@ use crate::{
         rows::TableReader,
         unsent::Whole,
     },
+    start::Refusals,
 };
 
 use super::{
     CommandError,
+    left_out::LeftOut,
     lives::{self, stopped, unless_stopped},
     read_catalog,
     run::{hold_slot, serve, setup, target},
@@ -71,7 +73,8 @@ pub async fn execute(config: &Config, args: &PublishArgs) -> Result<(), CommandE
     let _serving = serve::start(config, &metrics).await?;
     let has_written = AtomicBool::new(false);
     let from_graph = args.from_graph;
-    let publish = Publish { config, metrics: metrics.clone(), has_written, from_graph };
+    let (metrics, left_out) = (metrics.clone(), LeftOut::default());
+    let publish = Publish { config, metrics: metrics.clone(), has_written, from_graph, left_out };
     let mut until = args.until;
     lives::live(&metrics, async |stop| publish.attempt(&mut until, stop).await).await
 }
@@ -84,6 +87,7 @@ struct Publish<'a> {
     has_written: AtomicBool,
     /// A new topic begins where the graph is.
     from_graph: bool,
+    left_out: LeftOut,
 }
 
 /// Everything that a life needs, connected.
@@ -136,7 +140,8 @@ impl Publish<'_> {
             ready.source.into_inner().into_inner().close().await;
             ended
         });
-        let ended = ended.await?;
+        let again = start::again(self.config)?;
+        let ended = ended.await.map_err(|error| CommandError::from(error).with(&again))?;
         tracing::info!(reason = ?ended, "stopped");
         Ok(ended)
     }
@@ -148,9 +153,13 @@ impl Publish<'_> {
     ) -> Result<Ready, CommandError> {
         let (config, kafka) = (self.config, self.config.kafka()?);
         let (Sql { client, .. }, catalog) = read_catalog(config).await?;
-        let server = postgres::setup::server(&client).await?;
-        setup::check_server(&server)?;
         let mapping = Arc::new(super::mapping(config, &catalog)?);
+        self.left_out.tell(&mapping);
+        let looked = super::start::Source::look(config, &client, Some(&mapping)).await?;
+        let again = start::again(config)?;
+        let nothing = super::start::Made::nothing();
+        let refusals = looked.facts(Some((&catalog, &mapping)), &nothing, &again).refusals();
+        Refusals::check(refusals).map_err(CommandError::Start)?;
         let until = target(until, &client).await?;
         let topic = self.topic().await?;
         let mut connection = replication::Connection::connect(&config.source).await?;
@@ -161,8 +170,11 @@ impl Publish<'_> {
         let partitions = tail.partitions()?;
         let slot = postgres::setup::slot(&client, &config.slot).await?;
         let start = start::decide(config, &tail, slot.as_ref(), &history)?;
+        // Asked after the topic, which a publisher that still runs moves on.
+        let system = postgres::setup::system(&client).await?;
+        start::check_end(config, &tail, &system)?;
         let copied = match self.from_graph && tail.is_empty() {
-            true => from_graph::tables(config, &catalog, &mapping, &history, start).await?,
+            true => from_graph::tables(config, &catalog, &mapping, &system, start).await?,
             false => tail.copied(),
         };
         let position = match start {
@@ -172,9 +184,9 @@ impl Publish<'_> {
                 setup::create_slot(config, &client).await?
             }
         };
-        setup::check_publication(config, &client, &mapping).await?;
         start::check_keys(config, &client, &catalog, partitions).await?;
-        let source = hold_slot(config, connection, &server, position).await?;
+        let source = hold_slot(config, connection, &looked.server, position).await;
+        let source = source.map_err(|error| error.with(&again))?;
         if tail::read(kafka).await? != tail {
             let what = "another publisher has just written to the topic";
             return Err(CommandError::NotYet(what.to_owned()));

@@ -23,9 +23,10 @@ use crate::{
     kafka::{routing::Partitions, tail::Tail},
     lsn::Lsn,
     postgres::{self, setup::Slot},
+    start::{Again, OriginRefusal, Refusals, System},
 };
 
-use super::{CommandError, setup};
+use super::CommandError;
 
 /// Where a publisher begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +76,8 @@ pub fn decide(
             "the slot {name} is lost (max_slot_wal_keep_size): SELECT pg_drop_replication_slot('{name}'), and {again}"
         ));
     }
-    let confirmed = slot.map(|slot| setup::confirmed(config, slot)).transpose()?;
+    // A slot that can not be used is refused before.
+    let confirmed = slot.and_then(|slot| slot.confirmed);
     match (tail.lowest(), confirmed) {
         (Some(end), None) => stop(format!(
             "the slot {name} is gone, and with it the changes since {end}. To go on, {again}"
@@ -90,6 +92,24 @@ pub fn decide(
         (_, Some(confirmed)) => Ok(Start::At(confirmed)),
         (None, None) => Ok(Start::First),
     }
+}
+
+/// The topic is no further than its source has been.
+pub fn check_end(config: &Config, tail: &Tail, system: &System) -> Result<(), CommandError> {
+    let again = again(config)?;
+    match tail.furthest().filter(|at| !system.has_been_at(*at)) {
+        None => Ok(()),
+        Some(at) => {
+            let ends_before = OriginRefusal::EndsBefore { end: system.flushed, at, again };
+            Err(CommandError::Start(Refusals::of(ends_before)))
+        }
+    }
+}
+
+/// What it takes to publish everything again.
+pub fn again(config: &Config) -> Result<Again, CommandError> {
+    let topic = config.kafka()?.topic.to_string();
+    Ok(Again::Topic { topic, slot: config.slot.clone() })
 }
 
 /// Over how many partitions keys were spread, if that is not how many there are.
@@ -128,7 +148,6 @@ pub async fn check_keys(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::postgres::setup::SlotState;
     use crate::{cli::Global, kafka::tail::PartitionTail};
 
     fn history(timeline: i64) -> History {
@@ -136,15 +155,8 @@ mod tests {
     }
 
     fn slot(confirmed: u64, status: &str) -> Slot {
-        Slot {
-            plugin: None,
-            database: None,
-            active_pid: None,
-            state: SlotState::Ready(Lsn(confirmed)),
-            wal_status: Some(status.to_owned()),
-            safe_bytes: None,
-            retained_bytes: None,
-        }
+        let wal_status = Some(status.to_owned());
+        Slot { logical: true, confirmed: Some(Lsn(confirmed)), wal_status, ..Slot::default() }
     }
 
     fn config() -> Config {

@@ -56,7 +56,7 @@ async fn source(config: &Config, kept: &mut Option<Client>) -> Result<SourceLook
     let at = now();
     let flushed = setup::flushed(client).await?.without_page_header();
     let slot = setup::slot(client, &config.slot).await?.map(|slot| SlotLook {
-        acknowledged: slot.confirmed(),
+        acknowledged: slot.confirmed,
         status: slot.wal_status,
         retained_bytes: slot.retained_bytes,
         safe_bytes: slot.safe_bytes,

@@ -22,13 +22,14 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    checkpoint::{Epoch, Log},
+    catalog::Catalog,
+    checkpoint::{Checkpoint, Epoch, Log},
     cli::{RunArgs, UntilArg},
     config::Config,
     engine::{Engine, Limits, Portion},
     graph::{Model, Statement, TableIndex},
     lsn::Lsn,
-    mapping::Translator,
+    mapping::{Mapping, Translator},
     metrics::{Copying, Metrics, TableCounts},
     neo4j::{self, copy_progress, sink::Prepared},
     pipeline::{Ended, Lane, Observed, Pipeline, Status, TableCopier, Translated, Until},
@@ -42,11 +43,14 @@ use crate::{
         sources::Sources,
         unsent::Whole,
     },
+    start::{Again, Refusals},
 };
 
 use super::{
     CommandError, graph,
+    left_out::LeftOut,
     lives::{self, stopped, unless_stopped},
+    start,
 };
 use notices::{Notices, Noticing};
 
@@ -56,7 +60,7 @@ const FEEDBACK_MAX: Duration = Duration::from_secs(1);
 /// Runs until it is stopped, or `--until` is reached, or something has to be changed first.
 pub async fn execute(config: &Config, args: &RunArgs) -> Result<(), CommandError> {
     config.graph()?;
-    let run = Run::new(config);
+    let run = Run::new(config, args.into_existing_graph);
     let _serving = serve::start(config, &run.metrics).await?;
     let mut until = args.until;
     lives::live(&run.metrics, async |stop| run.attempt(&mut until, stop).await).await
@@ -69,6 +73,8 @@ struct Run<'a> {
     notices: Arc<Notices>,
     /// How many changes the graph takes at once.
     portion: Cell<Portion>,
+    into_existing: bool,
+    left_out: LeftOut,
 }
 
 /// Everything that a life needs, connected and claimed.
@@ -77,9 +83,17 @@ struct Ready {
     pipeline: Parts,
     status: Status,
     copying: Option<Copying>,
+    again: Again,
     /// Kept open for as long as the pipeline runs.
     _sql: tokio_postgres::Client,
     _constraints: AbortOnDropHandle<()>,
+}
+
+/// A pipeline that can start.
+struct Admitted {
+    source: start::Source,
+    checkpoint: Option<Checkpoint>,
+    again: Again,
 }
 
 type Preparer = Translated<Noticing, fn(&Model, Vec<Statement>) -> Prepared>;
@@ -93,10 +107,11 @@ struct Parts {
 }
 
 impl<'a> Run<'a> {
-    fn new(config: &'a Config) -> Self {
+    fn new(config: &'a Config, into_existing: bool) -> Self {
         let metrics = Arc::new(Metrics::new(&config.pipeline, config.http.limits));
         let notices = Arc::new(Notices::new(metrics.clone()));
-        Run { config, metrics, notices, portion: Cell::default() }
+        let (portion, left_out) = (Cell::default(), LeftOut::default());
+        Run { config, metrics, notices, portion, into_existing, left_out }
     }
 
     /// One connected life of the pipeline.
@@ -108,7 +123,7 @@ impl<'a> Run<'a> {
         let Some(ready) = unless_stopped(stop, self.prepare(until)).await? else {
             return Ok(Ended::Stopped);
         };
-        let Ready { mut source, pipeline, status, copying, _sql, _constraints } = ready;
+        let Ready { mut source, pipeline, status, copying, again, _sql, _constraints } = ready;
         let position = status.applied.lsn;
         tracing::info!(%position, copying = status.copying, "streaming");
         let status = watch::Sender::new(status);
@@ -134,7 +149,7 @@ impl<'a> Run<'a> {
         // It ends by itself with the pipeline, whose status it watches.
         let _ = watcher.await;
         self.portion.set(lives::learned(last.borrow().portion, &ended));
-        let ended = ended?;
+        let ended = ended.map_err(|error| CommandError::from(error).with(&again))?;
         tracing::info!(reason = ?ended, "stopped");
         Ok(ended)
     }
@@ -142,16 +157,16 @@ impl<'a> Run<'a> {
     async fn prepare(&self, until: &mut Option<UntilArg>) -> Result<Ready, CommandError> {
         let config = self.config;
         let (Sql { client, .. }, catalog) = super::read_catalog(config).await?;
-        let server = postgres::setup::server(&client).await?;
-        setup::check_server(&server)?;
         let mapping = Arc::new(super::mapping(config, &catalog)?);
+        self.left_out.tell(&mapping);
         let model = Arc::new(mapping.model.clone());
+        let looked = self.admit(&client, &catalog, &mapping).await?;
+        let Admitted { source: looked, checkpoint: before, again } = looked;
         let target = target(until, &client).await?;
         let graph = graph::open(config, &model).await?;
         let translator = Translator::new(mapping.clone());
         let mut connection = replication::Connection::connect(&config.source).await?;
         let system = connection.identify().await?;
-        let before = neo4j::checkpoint::read(&graph, &config.pipeline).await?;
         let checkpoint = match before {
             Some(checkpoint) => checkpoint,
             None => {
@@ -160,10 +175,9 @@ impl<'a> Run<'a> {
                 first.prepare(&catalog, &mapping).await?
             }
         };
-        setup::check_origin(&checkpoint, &system)?;
-        setup::check_checkpoint(config, &client, &mapping, &checkpoint).await?;
         let from = checkpoint.position.lsn;
-        let source = hold_slot(config, connection, &server, from).await?;
+        let source = hold_slot(config, connection, &looked.server, from).await;
+        let source = source.map_err(|error| error.with(&again))?;
         let checkpoint = graph::claim(config, &Log::Slot(config.slot.clone())).await?;
         let progress = copy_progress::read(&graph, &config.pipeline).await?;
         let is_left =
@@ -205,7 +219,30 @@ impl<'a> Run<'a> {
         let mapped = mapped.map(|table| table.oid).collect();
         let source = Whole::new(source, config.source.clone(), mapped);
         let _constraints = graph::keep_constraints(graph, model);
-        Ok(Ready { source, pipeline, status, copying, _sql: client, _constraints })
+        Ok(Ready { source, pipeline, status, copying, again, _sql: client, _constraints })
+    }
+
+    /// Asks whether the pipeline can start, before anything is made.
+    async fn admit(
+        &self,
+        client: &tokio_postgres::Client,
+        catalog: &Catalog,
+        mapping: &Mapping,
+    ) -> Result<Admitted, CommandError> {
+        let config = self.config;
+        let source = start::Source::look(config, client, Some(mapping)).await?;
+        let graph = neo4j::Connection::new(config.graph()?, neo4j::connect::LONG_ANSWER_LIMIT)?;
+        let made = start::Made::look(config, client, &graph).await?;
+        // A graph that follows a topic is another log's.
+        let made = start::Made { through_topic: false, ..made };
+        let again = start::again(config, Some(mapping), &made.checkpoints);
+        let checkpoint = made.checkpoint().cloned();
+        let is_first = checkpoint.is_none();
+        let mut refusals = source.facts(Some((catalog, mapping)), &made, &again).refusals();
+        let of_graph = start::graph_refusals(&graph, mapping, is_first, self.into_existing);
+        refusals.extend(of_graph.await?);
+        Refusals::check(refusals).map_err(CommandError::Start)?;
+        Ok(Admitted { source, checkpoint, again })
     }
 
     async fn lanes(

@@ -30,7 +30,7 @@ use super::{
 };
 
 pub use incomplete::incomplete_keys;
-pub use text::quote;
+pub use text::{may_be_placeholder, quote};
 
 /// One text with its rows.
 #[derive(Clone, Debug, PartialEq)]

@@ -38,7 +38,7 @@ pub struct RawConnection {
 pub struct ServerError {
     /// The SQLSTATE.
     pub code: String,
-    /// The message.
+    /// The message, and what it says in detail.
     pub message: String,
 }
 
@@ -279,5 +279,7 @@ fn said(fields: backend::ErrorFields<'_>) -> ServerError {
     });
     let mut fields: HashMap<u8, String> = fields.collect().unwrap_or_default();
     let mut take = |field: u8| fields.remove(&field).unwrap_or_default();
-    ServerError { code: take(b'C'), message: take(b'M') }
+    let (code, message, detail) = (take(b'C'), take(b'M'), take(b'D'));
+    let message = if detail.is_empty() { message } else { format!("{message}: {detail}") };
+    ServerError { code, message }
 }

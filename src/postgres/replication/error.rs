@@ -1,6 +1,7 @@
 //! Why a stream ends: each way told apart, with what to do about it.
 
 use crate::{
+    lsn::Lsn,
     pgoutput::{DecodeError, StreamError as GrammarError},
     pipeline::Failure,
     postgres::connect::ServerError,
@@ -25,22 +26,27 @@ pub enum StreamError {
         message: String,
     },
     /// There is no such slot or publication.
-    #[error(
-        "{message}. Without it the changes since the checkpoint are lost to the stream: drop the \
-         pipeline's checkpoint and copy again"
-    )]
+    #[error("{message}. Without it the changes behind the last position can not be read")]
     Missing {
         /// The server's words.
         message: String,
     },
     /// The slot can not be read any more.
-    #[error(
-        "{message}. The log that the slot needs is gone (max_slot_wal_keep_size): drop the slot and \
-         the checkpoint, and copy again"
-    )]
+    #[error("the slot is lost: {message}")]
     SlotLost {
         /// The server's words.
         message: String,
+    },
+    /// The server's log ends before the position: it was put back to an older state.
+    #[error(
+        "the source's log ends at {end}, before {from}: the source was put back to an older state. Nothing was \
+         acknowledged. `wal2graph check` says what to do"
+    )]
+    EndsBefore {
+        /// Where its log ends.
+        end: Lsn,
+        /// Where the stream was to begin.
+        from: Lsn,
     },
     /// The server is starting, stopping, out of connections, or ended ours.
     #[error("the server says: {message} ({code})")]
@@ -75,7 +81,8 @@ impl StreamError {
         match code.as_str() {
             "55006" => StreamError::SlotActive { message },
             "42704" => StreamError::Missing { message },
-            "55000" => StreamError::SlotLost { message },
+            // The code is that of every state that a server or a slot can be in at a wrong time.
+            "55000" if is_of_a_lost_slot(&message) => StreamError::SlotLost { message },
             "57P01" | "57P02" | "57P03" | "53300" => StreamError::Unavailable { code, message },
             _ if code.starts_with("08") => StreamError::Unavailable { code, message },
             _ => StreamError::Refused { code, message },
@@ -83,7 +90,22 @@ impl StreamError {
     }
 }
 
+/// PostgreSQL's words for a slot that was invalidated: before 18, and from 18 on. In another language
+/// they are shown as they are, and the next start reads the slot's state.
+fn is_of_a_lost_slot(message: &str) -> bool {
+    let words = [
+        "cannot read from logical replication slot",
+        "can no longer get changes from replication slot",
+        "can no longer access replication slot",
+    ];
+    words.iter().any(|words| message.contains(words))
+}
+
 impl Failure for StreamError {
+    fn needs_copy(&self) -> bool {
+        matches!(self, StreamError::Missing { .. } | StreamError::SlotLost { .. })
+    }
+
     fn is_transient(&self) -> bool {
         match self {
             StreamError::Broken(_)
@@ -93,6 +115,7 @@ impl Failure for StreamError {
             | StreamError::Unavailable { .. } => true,
             StreamError::Missing { .. }
             | StreamError::SlotLost { .. }
+            | StreamError::EndsBefore { .. }
             | StreamError::Refused { .. }
             | StreamError::Protocol(_)
             | StreamError::Frame(_)

@@ -38,6 +38,7 @@ use crate::{
 
 use super::connect::{self, Closed, ConnectError, RawConnection, RawError, SourceUrl};
 
+pub use crate::start::System;
 pub use error::StreamError;
 
 /// Events wait in the queue up to about this many bytes; one that is larger passes alone.
@@ -48,17 +49,6 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// A replication connection that does not stream yet.
 pub struct Connection {
     raw: RawConnection,
-}
-
-/// What a walsender says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct System {
-    /// The cluster's identifier.
-    pub identifier: String,
-    /// The timeline.
-    pub timeline: i64,
-    /// Up to where its log is flushed.
-    pub flushed: Lsn,
 }
 
 impl Connection {
@@ -81,7 +71,9 @@ impl Connection {
         system().ok_or(StreamError::Protocol("IDENTIFY_SYSTEM has no answer".to_owned()))
     }
 
-    /// Starts the stream of a slot. `sentinel` is an ordinary connection to the same server: when
+    /// Starts the stream of a slot at a position where the server's log has been: that is asked
+    /// here, on this connection, for the server may have been put back to an older state since
+    /// somebody else asked. `sentinel` is an ordinary connection to the same server: when
     /// the server ends it, it is shutting down, and the stream gives it a moment and then lets go.
     pub async fn start(
         mut self,
@@ -91,19 +83,25 @@ impl Connection {
         feedback_interval: Duration,
         sentinel: Closed,
     ) -> Result<Stream, StreamError> {
-        let publication = quote_replication_literal(&quote_identifier(publication));
+        let name = quote_replication_literal(&quote_identifier(publication));
         let command = format!(
-            "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names {publication})",
+            "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names {name})",
             quote_identifier(slot)
         );
+        let system = self.identify().await?;
+        if !system.has_been_at(from) {
+            return Err(StreamError::EndsBefore { end: system.flushed, from });
+        }
         self.raw.copy_both(&command).await.map_err(StreamError::of_command)?;
-        Ok(Stream::new(self.raw, from, feedback_interval, sentinel))
+        let named = system.flushed;
+        Ok(Stream::new(self.raw, named, publication, feedback_interval, sentinel))
     }
 }
 
 /// What reader, feedback and consumer share.
 struct Shared {
-    /// The furthest position the server has named.
+    /// The furthest position the server has named on this connection: nothing beyond it is ever
+    /// acknowledged.
     received: AtomicU64,
     /// The server wants an answer now.
     reply: Notify,
@@ -122,17 +120,30 @@ pub struct Stream {
 }
 
 impl Stream {
-    fn new(raw: RawConnection, from: Lsn, interval: Duration, sentinel: Closed) -> Self {
+    /// `named` is a position that the server has named on this connection.
+    fn new(
+        raw: RawConnection,
+        named: Lsn,
+        publication: &str,
+        interval: Duration,
+        sentinel: Closed,
+    ) -> Self {
         let (read_half, write_half) = split(raw.socket);
         let shared = Arc::new(Shared {
-            received: AtomicU64::new(from.0),
+            received: AtomicU64::new(named.0),
             reply: Notify::new(),
             room: Semaphore::new(QUEUE_BYTES as usize),
         });
         let (portions, queue) = mpsc::unbounded_channel();
         let (acknowledged, watched) = watch::channel(Lsn::ZERO);
         let (close, closing) = oneshot::channel();
-        let reader = reader::Reader::new(read_half, raw.buffer, shared.clone(), watched.clone());
+        let reader = reader::Reader::new(
+            read_half,
+            raw.buffer,
+            shared.clone(),
+            publication.to_owned(),
+            watched.clone(),
+        );
         let _reader = AbortOnDropHandle::new(tokio::spawn(reader.run(portions, sentinel)));
         let feedback = feedback::run(write_half, shared.clone(), watched, interval, closing);
         let feedback = AbortOnDropHandle::new(tokio::spawn(feedback));
@@ -165,7 +176,10 @@ impl Source for Stream {
 
     fn acknowledge(&mut self, lsn: Lsn) {
         let received = Lsn(self.shared.received.load(Ordering::Acquire));
-        assert!(lsn <= received, "acknowledged {lsn}, but only {received} was received");
+        let named = lsn.without_page_header() <= received;
+        assert!(named, "acknowledged {lsn}, but only {received} was received");
+        // Behind a page's header the server may not have been.
+        let lsn = lsn.min(received);
         self.acknowledged.send_if_modified(|acknowledged| {
             let further = lsn > *acknowledged;
             *acknowledged = lsn.max(*acknowledged);

@@ -50,6 +50,7 @@ pub struct Reader {
     buffer: BytesMut,
     decoder: Decoder,
     shared: Arc<Shared>,
+    publication: String,
     acknowledged: watch::Receiver<Lsn>,
     events: Vec<Event>,
     bytes: usize,
@@ -70,11 +71,13 @@ impl Reader {
         socket: ReadHalf<Box<dyn Socket>>,
         buffer: BytesMut,
         shared: Arc<Shared>,
+        publication: String,
         acknowledged: watch::Receiver<Lsn>,
     ) -> Self {
         let asking = Asking { position: Lsn::ZERO, since: Instant::now() };
         let (decoder, events) = (Decoder::new(), Vec::new());
-        Reader { socket, buffer, decoder, shared, acknowledged, events, bytes: 0, asking }
+        let bytes = 0;
+        Reader { socket, buffer, decoder, shared, publication, acknowledged, events, bytes, asking }
     }
 
     /// Reads until the stream ends, and says why as the last thing in the queue.
@@ -149,7 +152,10 @@ impl Reader {
             Ok(Some(Message::NoticeResponse(body))) => match notice_of(&body) {
                 // Since PostgreSQL 18 changes that a missing publication had to name are passed over
                 // with no more than this warning.
-                ServerError { code, message } if code == OBJECT_NOT_IN_PREREQUISITE_STATE => {
+                ServerError { code, message }
+                    if code == OBJECT_NOT_IN_PREREQUISITE_STATE
+                        && message.contains(&self.publication) =>
+                {
                     Err(StreamError::Missing { message })
                 }
                 ServerError { code, message } => {

@@ -44,7 +44,7 @@ impl Failure for SimError {
         match self {
             SimError::TooLarge => Some(Refused::TooLarge),
             SimError::Wrong => Some(Refused::Wrong),
-            SimError::Broken | SimError::Fenced => None,
+            SimError::Broken | SimError::Blocked | SimError::Fenced => None,
         }
     }
 }

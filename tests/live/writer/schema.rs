@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use wal2graph::neo4j::{
     Error,
-    schema::{self, Entity, Requirement},
+    schema::{self, Entity, Requirement, RowLabel},
 };
+
+use wal2graph::start::Obstacle;
 
 use super::Graph;
 
@@ -97,6 +99,42 @@ async fn the_server_says_what_it_is() {
     assert_eq!((server.edition.as_str(), server.database.as_str()), ("community", "neo4j"));
     schema::may_change_schema(&graph.connection).await.unwrap();
     graph.run("UNWIND [1, 2, 3] AS x CREATE (:WriterDescribed)").await;
-    let labels = ["WriterDescribed", "No `such` label"].map(String::from);
-    assert_eq!(schema::count_labels(&graph.connection, &labels).await.unwrap(), [3, 0]);
+    graph.run("CREATE (:WriterDescribed:_Placeholder), (:WriterDescribedOnly:_Placeholder)").await;
+    let rows = async |has_placeholders| {
+        let labels = ["WriterDescribed", "WriterDescribedOnly", "No `such` label"];
+        let label = |name: &str| RowLabel { name: name.to_owned(), has_placeholders };
+        schema::rows_under(&graph.connection, &labels.map(label)).await.unwrap()
+    };
+    assert_eq!(rows(true).await, [("WriterDescribed".to_owned(), 3)], "a placeholder is no row");
+    let all = [("WriterDescribed".to_owned(), 4), ("WriterDescribedOnly".to_owned(), 1)];
+    assert_eq!(rows(false).await, all, "nobody would take it over");
+    graph.run("MATCH (n:WriterDescribedOnly) DELETE n").await;
+}
+
+#[tokio::test]
+async fn what_keeps_a_constraint_from_being_made_is_found_before() {
+    let graph = Graph::new("WriterObstacle").await;
+    let all = node("WriterObstacle", true, &["id"]);
+    let obstacles = async || schema::obstacles(&graph.connection, &all).await.unwrap();
+    assert_eq!(obstacles().await, []);
+    graph.run("CREATE INDEX writer_theirs IF NOT EXISTS FOR (n:WriterObstacle) ON (n.id)").await;
+    let found = obstacles().await;
+    let [only] = &found[..] else { panic!("{found:?}") };
+    let Obstacle::Index { name, quoted } = only else { panic!("{only:?}") };
+    assert_eq!(name, "writer_theirs");
+    // The fix, word by word.
+    graph.run(&format!("DROP INDEX {quoted}")).await;
+    graph.run("UNWIND [1, 2] AS x CREATE (:WriterObstacle {id: 'secret'})").await;
+    let found = obstacles().await;
+    let [Obstacle::SharedValues { values: 1, .. }] = &found[..] else { panic!("{found:?}") };
+    assert!(!found[0].to_string().contains("secret"), "{found:?}");
+    graph.run("MATCH (n:WriterObstacle) DELETE n").await;
+    graph
+        .run("CREATE INDEX `wal2graph_unique_WriterObstacle.id` IF NOT EXISTS FOR (n:WriterObstacle) ON (n.other)")
+        .await;
+    let found = obstacles().await;
+    let [Obstacle::NameTaken { drop, .. }] = &found[..] else { panic!("{found:?}") };
+    graph.run(drop).await;
+    assert_eq!(obstacles().await, []);
+    schema::establish(&graph.connection, &all).await.unwrap();
 }

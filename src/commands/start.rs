@@ -1,0 +1,159 @@
+//! What [`crate::start`] judges, read from source, checkpoint and graph.
+
+use std::collections::BTreeSet;
+
+use tokio_postgres::Client;
+
+use crate::{
+    catalog::{Catalog, TableName},
+    checkpoint::Checkpoint,
+    config::Config,
+    mapping::Mapping,
+    neo4j::{self, Connection, schema},
+    postgres::setup,
+    start::{
+        Again, Facts, GraphRefusal, Names, Publication, Refusal, Server, Slot, System, TableRights,
+    },
+};
+
+use super::CommandError;
+
+/// The source as it is before a start.
+pub struct Source {
+    /// The server and the role.
+    pub server: Server,
+    /// The slot, if there is one.
+    pub slot: Option<Slot>,
+    publication: Option<Publication>,
+    tables: Vec<TableRights>,
+    names: Names,
+}
+
+impl Source {
+    /// Looks.
+    pub async fn look(
+        config: &Config,
+        client: &Client,
+        mapping: Option<&Mapping>,
+    ) -> Result<Self, CommandError> {
+        let server = setup::server(client).await?;
+        let published = mapping.into_iter().flat_map(Mapping::published_tables).cloned();
+        let published: Vec<TableName> = published.collect();
+        Ok(Source {
+            slot: setup::slot(client, &config.slot).await?,
+            publication: setup::publication(client, &config.publication).await?,
+            tables: setup::rights(client, &published).await?,
+            names: names(config, &server),
+            server,
+        })
+    }
+
+    /// The publication is there.
+    pub fn is_published(&self) -> bool {
+        self.publication.is_some()
+    }
+
+    /// What is known, with what the graph was made from.
+    pub fn facts<'a>(
+        &'a self,
+        mapped: Option<(&'a Catalog, &'a Mapping)>,
+        made: &'a Made,
+        again: &'a Again,
+    ) -> Facts<'a> {
+        Facts {
+            names: &self.names,
+            server: &self.server,
+            system: made.system.as_ref(),
+            slot: self.slot.as_ref(),
+            publication: self.publication.as_ref(),
+            tables: &self.tables,
+            mapped,
+            checkpoint: made.checkpoint(),
+            through_topic: made.through_topic,
+            again,
+        }
+    }
+}
+
+/// What the graph was made from, and where the source's log is since.
+pub struct Made {
+    /// The pipeline's checkpoints.
+    pub checkpoints: Vec<Checkpoint>,
+    /// Where the log is; `None` for a standby.
+    pub system: Option<System>,
+    /// The graph follows a topic.
+    pub through_topic: bool,
+}
+
+impl Made {
+    /// Looks at the graph, and then at the source: a pipeline that runs moves the checkpoint on.
+    pub async fn look(
+        config: &Config,
+        client: &Client,
+        graph: &Connection,
+    ) -> Result<Self, CommandError> {
+        let checkpoints = neo4j::checkpoint::read_all(graph, &config.pipeline).await?;
+        let through_topic = checkpoints.iter().any(|it| it.partition().is_some());
+        Ok(Made { checkpoints, system: system(client).await?, through_topic })
+    }
+
+    /// Nothing is known of a graph.
+    pub fn nothing() -> Self {
+        Made { checkpoints: Vec::new(), system: None, through_topic: false }
+    }
+
+    /// The checkpoint that is furthest behind.
+    pub fn checkpoint(&self) -> Option<&Checkpoint> {
+        self.checkpoints.iter().min_by_key(|checkpoint| checkpoint.lsn)
+    }
+}
+
+async fn system(client: &Client) -> Result<Option<System>, CommandError> {
+    let is_standby = client.query_one("SELECT pg_is_in_recovery()", &[]).await?.get(0);
+    match is_standby {
+        true => Ok(None),
+        false => Ok(Some(setup::system(client).await?)),
+    }
+}
+
+fn names(config: &Config, server: &Server) -> Names {
+    Names {
+        pipeline: config.pipeline.clone(),
+        slot: config.slot.clone(),
+        publication: config.publication.clone(),
+        database: server.database.clone(),
+    }
+}
+
+/// What a copy again of the graph takes: by the mapping of now, and by that of the checkpoints.
+pub fn again(config: &Config, mapping: Option<&Mapping>, checkpoints: &[Checkpoint]) -> Again {
+    let (pipeline, slot) = (config.pipeline.clone(), config.slot.clone());
+    let mut labels: BTreeSet<String> = mapping.into_iter().flat_map(Mapping::labels).collect();
+    labels.extend(checkpoints.iter().flat_map(|checkpoint| checkpoint.labels.iter().cloned()));
+    match checkpoints.iter().any(|checkpoint| checkpoint.partition().is_some()) {
+        true => Again::FromTopic { pipeline, labels },
+        false => Again::FromTables { pipeline, slot, labels },
+    }
+}
+
+/// Everything in the graph that stands against a start. A first copy is refused where rows are,
+/// unless it is told to go into them.
+pub async fn graph_refusals(
+    graph: &Connection,
+    mapping: &Mapping,
+    is_first: bool,
+    into_existing: bool,
+) -> Result<Vec<Refusal>, CommandError> {
+    let mut found = Vec::new();
+    if is_first && !into_existing {
+        let labels = schema::row_labels(&mapping.model);
+        let rows = schema::rows_under(graph, &labels).await?;
+        if !rows.is_empty() {
+            found.push(GraphRefusal::HoldsRows(rows).into());
+        }
+    }
+    let requirements = schema::requirements(&mapping.model);
+    let obstacles = schema::obstacles(graph, &requirements).await?;
+    found.extend(obstacles.into_iter().map(Refusal::from));
+    Ok(found)
+}

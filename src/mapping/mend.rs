@@ -1,0 +1,184 @@
+//! Tables that can not be mapped as they are: what a file has to say for the rest to work.
+//!
+//! ```text
+//! compile --refusals--> an edit for each, marked --> compile --> ... --> nothing is refused, or nothing more is known
+//! ```
+//!
+//! Only what inference chose is mended: what the user's file says of a table is left as it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::catalog::{Catalog, TableName};
+
+use super::{
+    Warning, compile,
+    edit::{Edits, TableEdit},
+    infer::infer,
+    naming,
+    refusal::{Named, Refusal},
+    render::compared,
+};
+
+/// How often it is tried. What is mended may show what was behind it.
+const ROUNDS: usize = 8;
+
+/// Complete edits, and what was done to get them.
+#[derive(Clone, Debug, Default)]
+pub struct Mended {
+    /// The edits of every table, as a file has them.
+    pub(super) tables: BTreeMap<String, TableEdit>,
+    /// What is left out.
+    pub(super) warnings: Vec<Warning>,
+    /// The columns that are compared by another property than their own, by table.
+    pub(super) compared: BTreeMap<String, Vec<String>>,
+    /// Why a table is mapped otherwise than inference would, by table.
+    pub marks: BTreeMap<String, Vec<String>>,
+    /// What nothing was known for.
+    pub refusals: Vec<Refusal>,
+}
+
+/// Edits that can be mapped, if they can be found.
+pub fn mend(catalog: &Catalog, edits: &Edits) -> Mended {
+    let mut mender = Mender { catalog, edits: edits.clone(), fixed: edits, marks: BTreeMap::new() };
+    for _ in 0..ROUNDS {
+        let refusals = match compile(catalog, &mender.edits) {
+            Ok(mapping) => {
+                let compared = compared(&mapping);
+                let (tables, warnings) = (mapping.edits.tables, mapping.warnings);
+                let (marks, refusals) = (mender.marks, Vec::new());
+                return Mended { tables, warnings, compared, marks, refusals };
+            }
+            Err(refusals) => refusals,
+        };
+        let mended = refusals.iter().filter(|refusal| mender.mend(refusal)).count();
+        if mended == 0 {
+            return mender.unmended(refusals);
+        }
+    }
+    let refusals = compile(catalog, &mender.edits).err().unwrap_or_default();
+    mender.unmended(refusals)
+}
+
+struct Mender<'a> {
+    catalog: &'a Catalog,
+    edits: Edits,
+    /// What the user's file says.
+    fixed: &'a Edits,
+    marks: BTreeMap<String, Vec<String>>,
+}
+
+impl Mender<'_> {
+    fn unmended(self, refusals: Vec<Refusal>) -> Mended {
+        let inferred = infer(self.catalog, &self.edits);
+        let tables = inferred.tables.into_iter().map(|(name, edit)| (name.to_string(), edit));
+        Mended {
+            tables: tables.collect(),
+            warnings: inferred.warnings,
+            compared: BTreeMap::new(),
+            marks: self.marks,
+            refusals,
+        }
+    }
+
+    /// Whether there is an edit against it.
+    fn mend(&mut self, refusal: &Refusal) -> bool {
+        match refusal {
+            Refusal::ReservedName { table, what: Named::Property, name } => {
+                self.rename(table, name, refusal)
+            }
+            Refusal::DuplicateProperty { table, second, .. } => self.rename(table, second, refusal),
+            Refusal::ReservedName { table, what: Named::Label, .. }
+            | Refusal::EmptyName { table, what: Named::Label, .. }
+            | Refusal::NullableEnd { table, .. }
+            | Refusal::EndNotByKey { table, .. }
+            | Refusal::DuplicateLabel { second: table, .. } => self.label(table, refusal),
+            Refusal::NotComparable { table, relationship_type, .. }
+            | Refusal::TargetNotUnique { table, relationship_type, .. }
+            | Refusal::NoTarget { table, relationship_type, .. }
+            | Refusal::UniqueThroughPartitions { table, relationship_type, .. } => {
+                self.without(table, relationship_type, refusal)
+            }
+            Refusal::DeferrableKey { table, .. }
+            | Refusal::IdentityNothing { table, .. }
+            | Refusal::KeyIsNotIdentity { table, .. }
+            | Refusal::NondeterministicKey { table, .. }
+            | Refusal::NotStreamed { table, .. } => self.edit(table, refusal, |edit| {
+                *edit = TableEdit { skip: true, ..TableEdit::default() };
+            }),
+            // Of a user's own edit, or of a kind for which no edit is known.
+            _ => false,
+        }
+    }
+
+    /// Edits a table that the user's file says nothing of.
+    fn edit(
+        &mut self,
+        table: &TableName,
+        why: &Refusal,
+        edit: impl FnOnce(&mut TableEdit),
+    ) -> bool {
+        let name = table.to_string();
+        if self.fixed.tables.contains_key(&name) {
+            return false;
+        }
+        edit(self.edits.tables.entry(name.clone()).or_default());
+        let marks = self.marks.entry(name).or_default();
+        let mark = why.to_string();
+        if !marks.contains(&mark) {
+            marks.push(mark);
+        }
+        true
+    }
+
+    fn rename(&mut self, table: &TableName, column: &str, why: &Refusal) -> bool {
+        let Some(columns) = self.catalog.table(table).map(|table| &table.columns) else {
+            return false;
+        };
+        if !columns.iter().any(|it| it.name == column) {
+            return false;
+        }
+        let mut taken: BTreeSet<&str> = columns.iter().map(|it| it.name.as_str()).collect();
+        let edited = self.edits.tables.get(&table.to_string());
+        taken.extend(
+            edited.into_iter().flat_map(|it| it.properties.rename.values()).map(String::as_str),
+        );
+        let base = match column.trim_start_matches('_') {
+            "" => "column",
+            base => base,
+        };
+        let name = free(base, "_", |name| taken.contains(name));
+        self.edit(table, why, |edit| {
+            edit.properties.rename.insert(column.to_owned(), name);
+        })
+    }
+
+    fn label(&mut self, table: &TableName, why: &Refusal) -> bool {
+        let inferred = infer(self.catalog, &self.edits).tables;
+        let labels = inferred.values().flat_map(|edit| edit.label.iter().chain(&edit.labels));
+        let taken: BTreeSet<String> = labels.cloned().collect();
+        let base = match naming::upper_camel(&table.name).trim_start_matches('_') {
+            "" => "Table".to_owned(),
+            base => base.to_owned(),
+        };
+        let label = free(&base, "", |name| taken.contains(name));
+        self.edit(table, why, |edit| edit.label = Some(label))
+    }
+
+    fn without(&mut self, table: &TableName, relationship_type: &str, why: &Refusal) -> bool {
+        let inferred = infer(self.catalog, &self.edits).tables;
+        let Some(references) = inferred.get(table).and_then(|edit| edit.relationships.clone())
+        else {
+            return false;
+        };
+        let others = references.into_iter().filter(|it| it.relationship_type != relationship_type);
+        let others = others.collect();
+        self.edit(table, why, |edit| edit.relationships = Some(others))
+    }
+}
+
+/// The first name that is free: this one, or with a number.
+fn free(base: &str, before_number: &str, is_taken: impl Fn(&str) -> bool) -> String {
+    let numbered = (2..).map(|number: u32| format!("{base}{before_number}{number}"));
+    let mut names = std::iter::once(base.to_owned()).chain(numbered);
+    names.find(|name| !is_taken(name)).unwrap_or_default()
+}

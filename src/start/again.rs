@@ -1,0 +1,125 @@
+//! How a pipeline is copied again: everything that has to go first, as statements that can be pasted.
+//!
+//! A copy adds and corrects, it removes nothing. So the nodes of the mapping's labels go first, the
+//! labels of tables that are not mapped any more among them, and with the nodes their relationships.
+
+use std::{collections::BTreeSet, fmt};
+
+use crate::graph::cypher::quote;
+
+use super::Names;
+
+/// How many nodes go in a transaction.
+const ROWS: usize = 1_000;
+
+/// What a copy again takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// Of a graph that follows a slot.
+    FromTables {
+        /// The pipeline.
+        pipeline: String,
+        /// Its slot.
+        slot: String,
+        /// The labels of its nodes, of now and of when the graph was made.
+        labels: BTreeSet<String>,
+    },
+    /// Of a graph that follows a topic.
+    FromTopic {
+        /// The pipeline.
+        pipeline: String,
+        /// The labels of its nodes, of now and of when the graph was made.
+        labels: BTreeSet<String>,
+    },
+    /// Of a topic.
+    Topic {
+        /// The topic.
+        topic: String,
+        /// The slot that is published.
+        slot: String,
+    },
+}
+
+impl Again {
+    /// Of a graph that follows the pipeline's slot.
+    pub fn from_tables(names: &Names, labels: BTreeSet<String>) -> Self {
+        Again::FromTables { pipeline: names.pipeline.clone(), slot: names.slot.clone(), labels }
+    }
+}
+
+/// A text as SQL and Cypher take it. Names of pipelines and slots hold nothing else than letters,
+/// digits and underscores, so a quote is only doubled for the sake of the rule.
+fn text(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// The statement that drops a slot, and does nothing where there is none.
+pub fn drop_slot(slot: &str) -> String {
+    format!(
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = {};",
+        text(slot)
+    )
+}
+
+/// The statement that deletes all nodes with one of the labels, in bounded transactions.
+pub fn delete_nodes(labels: &BTreeSet<String>) -> Option<String> {
+    let labels: Vec<String> = labels.iter().map(|label| quote(label)).collect();
+    let all = labels.join("|");
+    (!labels.is_empty()).then(|| {
+        format!("MATCH (n:{all}) CALL (n) {{ DETACH DELETE n }} IN TRANSACTIONS OF {ROWS} ROWS;")
+    })
+}
+
+fn delete_progress(pipeline: &str) -> String {
+    format!(
+        "MATCH (c:_Wal2GraphCheckpoint|_Wal2GraphCopy {{pipeline: {}}}) DETACH DELETE c;",
+        text(pipeline)
+    )
+}
+
+fn in_the_graph(
+    f: &mut fmt::Formatter<'_>,
+    pipeline: &str,
+    labels: &BTreeSet<String>,
+) -> fmt::Result {
+    if let Some(nodes) = delete_nodes(labels) {
+        write!(f, "\n    {nodes}")?;
+    }
+    write!(f, "\n    {}", delete_progress(pipeline))
+}
+
+impl fmt::Display for Again {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nodes = "(it also removes nodes of others with these labels; Neo4j's Browser wants :auto before the first)";
+        match self {
+            Again::FromTables { pipeline, slot, labels } => {
+                write!(
+                    f,
+                    "copy again, for which all of this has to go first.\n  In the source:\n    {}",
+                    drop_slot(slot)
+                )?;
+                write!(f, "\n  In the graph {nodes}:")?;
+                in_the_graph(f, pipeline, labels)?;
+                write!(f, "\n  Then `wal2graph run` copies everything")
+            }
+            Again::FromTopic { pipeline, labels } => {
+                write!(
+                    f,
+                    "fill the graph again from the topic, for which all of this has to go first."
+                )?;
+                write!(f, "\n  In the graph {nodes}:")?;
+                in_the_graph(f, pipeline, labels)?;
+                write!(f, "\n  Then `wal2graph replay --from earliest`, and `wal2graph apply`")
+            }
+            Again::Topic { topic, slot } => {
+                write!(
+                    f,
+                    "delete the topic {topic} (or name another one with kafka.topic), run in the source\n    {}\n  \
+                     and publish again: the topic then begins with a copy of the tables. Fill a graph of its own from \
+                     it: the one before keeps rows that were deleted meanwhile",
+                    drop_slot(slot)
+                )
+            }
+        }
+    }
+}

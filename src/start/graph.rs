@@ -1,0 +1,115 @@
+//! The graph: whether it is this mapping's, and free for a first copy.
+
+use std::fmt;
+
+use super::{Again, again::delete_nodes};
+
+/// Why the graph does not fit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GraphRefusal {
+    /// It was made with another mapping.
+    #[error(
+        "the mapping has changed since the graph was made: a table or a column was added, dropped or altered, or the \
+         configuration was edited. What was added can be left out, in the file that -c names, and the graph goes on as \
+         it is: a table by `tables: {{SCHEMA.TABLE: {{skip: true}}}}`, a column by `tables: {{SCHEMA.TABLE: \
+         {{properties: {{exclude: [COLUMN]}}}}}}`; `wal2graph plan` shows what is mapped now. An edit of the \
+         configuration can be taken back. Of anything else, {again}"
+    )]
+    MappingChanged {
+        /// What a copy again takes.
+        again: Again,
+    },
+    /// It was made through another log.
+    #[error("the graph was made through {other}, not {log}: name that one, or {again}")]
+    OtherLog {
+        /// What it was made through.
+        other: String,
+        /// What is named.
+        log: String,
+        /// What a copy again takes.
+        again: Again,
+    },
+    /// A first copy would meet rows that nobody removes.
+    #[error(
+        "the graph has no checkpoint of this pipeline, and holds nodes under its labels: {}. A copy takes over those \
+         with a row's key, and the others stay for good. Either delete them ({}), or keep them with \
+         --into-existing-graph",
+        counted(.0), delete(.0)
+    )]
+    HoldsRows(Vec<(String, u64)>),
+    /// A constraint or an index can not be made.
+    #[error(transparent)]
+    Schema(#[from] Obstacle),
+}
+
+fn counted(labels: &[(String, u64)]) -> String {
+    let counts = labels.iter().map(|(label, count)| format!("{count} of {label}"));
+    counts.collect::<Vec<_>>().join(", ")
+}
+
+fn delete(labels: &[(String, u64)]) -> String {
+    let labels = labels.iter().map(|(label, _)| label.clone()).collect();
+    delete_nodes(&labels).unwrap_or_default()
+}
+
+/// What stands where a constraint or an index has to be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Obstacle {
+    /// An index of somebody else's.
+    #[error(
+        "the index {name:?} of the graph is where a uniqueness has to be, which would be its own index. Drop it; \
+         queries use the new one: DROP INDEX {quoted}"
+    )]
+    Index {
+        /// Its name.
+        name: String,
+        /// Its name as Cypher takes it.
+        quoted: String,
+    },
+    /// Something else has the name.
+    #[error(
+        "{name:?} exists in the graph and is something else. Drop it: {drop}; what is needed: {needed}"
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The statement that drops it.
+        drop: String,
+        /// The statement that is needed.
+        needed: String,
+    },
+    /// Values that have to be unique are not.
+    #[error(
+        "{values} values of ({properties}) are shared by several {of}: they must be unique. Remove the duplicates from \
+         the graph, or give the table another name there (label or type in `tables`); the constraint that is needed: \
+         {needed}"
+    )]
+    SharedValues {
+        /// How many values.
+        values: u64,
+        /// Of which properties.
+        properties: String,
+        /// By what.
+        of: Holders,
+        /// The statement that is needed.
+        needed: String,
+    },
+}
+
+/// What has a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holders {
+    /// Nodes with this label.
+    Nodes(String),
+    /// Relationships of this type.
+    Relationships(String),
+}
+
+impl fmt::Display for Holders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Holders::Nodes(label) => write!(f, "nodes with the label {label}"),
+            Holders::Relationships(of) => write!(f, "relationships of the type {of}"),
+        }
+    }
+}

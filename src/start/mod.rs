@@ -1,0 +1,238 @@
+//! What must be so before a pipeline starts: facts in, refusals with their fix out.
+//!
+//! ```text
+//! postgres::setup, neo4j::schema, the checkpoint --> Facts --refusals--> run, publish: refuse, before anything is made
+//!                                                                    --> check, status: say the same
+//! ```
+//!
+//! Every command asks the same functions. So `check` has said what `run` refuses, and a refused start
+//! leaves nothing behind: no publication, no slot, no checkpoint, no constraint.
+
+pub mod again;
+pub mod graph;
+pub mod origin;
+pub mod publication;
+pub mod rights;
+pub mod server;
+pub mod slot;
+
+use std::fmt;
+
+use crate::{
+    catalog::Catalog,
+    checkpoint::{Checkpoint, Log},
+    mapping::Mapping,
+};
+
+pub use again::Again;
+pub use graph::{GraphRefusal, Obstacle};
+pub use origin::{OriginRefusal, System};
+pub use publication::{Publication, PublicationRefusal};
+pub use rights::{RightsRefusal, TableRights};
+pub use server::{Server, ServerRefusal};
+pub use slot::{Slot, SlotRefusal, SlotState};
+
+/// Why a pipeline can not start. The text names the cause and the fix.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The server or the role can not stream.
+    #[error(transparent)]
+    Server(#[from] ServerRefusal),
+    /// The slot can not be used.
+    #[error(transparent)]
+    Slot(#[from] SlotRefusal),
+    /// The publication does not fit the mapping.
+    #[error(transparent)]
+    Publication(#[from] PublicationRefusal),
+    /// The role lacks a right.
+    #[error(transparent)]
+    Rights(#[from] RightsRefusal),
+    /// The source's history is not the graph's.
+    #[error(transparent)]
+    Origin(#[from] OriginRefusal),
+    /// The graph does not fit.
+    #[error(transparent)]
+    Graph(#[from] GraphRefusal),
+}
+
+impl From<Obstacle> for Refusal {
+    fn from(obstacle: Obstacle) -> Self {
+        Refusal::Graph(obstacle.into())
+    }
+}
+
+impl Refusal {
+    /// Whether it may go away by itself.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Refusal::Slot(SlotRefusal::BeingMade { .. }))
+    }
+}
+
+/// Everything that stands against a start. Never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusals(Vec<Refusal>);
+
+impl Refusals {
+    /// This alone.
+    pub fn of(refusal: impl Into<Refusal>) -> Self {
+        Refusals(vec![refusal.into()])
+    }
+
+    /// An error if there is any.
+    pub fn check(refusals: Vec<Refusal>) -> Result<(), Refusals> {
+        match refusals.is_empty() {
+            true => Ok(()),
+            false => Err(Refusals(refusals)),
+        }
+    }
+
+    /// Whether all of it may go away by itself.
+    pub fn is_transient(&self) -> bool {
+        self.0.iter().all(Refusal::is_transient)
+    }
+}
+
+impl fmt::Display for Refusals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0[..] {
+            [only] => write!(f, "{only}"),
+            all => {
+                write!(f, "{} things stand against a start:", all.len())?;
+                all.iter().try_for_each(|refusal| write!(f, "\n  - {refusal}"))
+            }
+        }
+    }
+}
+
+/// What a pipeline is called, and what it makes in the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// The pipeline.
+    pub pipeline: String,
+    /// Its slot.
+    pub slot: String,
+    /// Its publication.
+    pub publication: String,
+    /// The database's, as the URL has it.
+    pub database: String,
+}
+
+/// What is known before a start.
+pub struct Facts<'a> {
+    /// The pipeline's names.
+    pub names: &'a Names,
+    /// The server and the role.
+    pub server: &'a Server,
+    /// Where the server's log is, as it was after the checkpoint was read: a pipeline that runs moves
+    /// that on. `None` for a standby.
+    pub system: Option<&'a System>,
+    /// The slot, if there is one.
+    pub slot: Option<&'a Slot>,
+    /// The publication, if there is one.
+    pub publication: Option<&'a Publication>,
+    /// What the role may do with the mapped tables.
+    pub tables: &'a [TableRights],
+    /// The tables and what they become, if they can be mapped.
+    pub mapped: Option<(&'a Catalog, &'a Mapping)>,
+    /// What the graph was made from, if this pipeline made it.
+    pub checkpoint: Option<&'a Checkpoint>,
+    /// The graph follows a topic, so the slot's position says nothing of it.
+    pub through_topic: bool,
+    /// What a copy again takes.
+    pub again: &'a Again,
+}
+
+impl Facts<'_> {
+    /// What stands against going on from the checkpoint, whatever the tables: the history, and the
+    /// slot.
+    pub fn against_going_on(&self) -> Vec<Refusal> {
+        if self.server.in_recovery {
+            return vec![ServerRefusal::Standby.into()];
+        }
+        let mut found = self.of_history();
+        let database = &self.server.database;
+        let unusable = self.slot.and_then(|slot| slot.unusable(self.names, database, self.again));
+        found.extend(unusable.map(Refusal::from));
+        found
+    }
+
+    /// Everything in source and checkpoint that stands against a start.
+    pub fn refusals(&self) -> Vec<Refusal> {
+        let mut found: Vec<Refusal> =
+            server::judge(self.server).into_iter().map(Into::into).collect();
+        if self.server.in_recovery {
+            // Its slots and its log are not the primary's.
+            return found;
+        }
+        found.extend(self.of_history());
+        let unusable =
+            self.slot.and_then(|slot| slot.unusable(self.names, &self.server.database, self.again));
+        let is_usable = unusable.is_none();
+        found.extend(unusable.map(Refusal::from));
+        let Some((catalog, mapping)) = self.mapped else { return found };
+        if let Some(checkpoint) = self.checkpoint.filter(|_| !self.through_topic) {
+            let changed = checkpoint.mapping_digest != mapping.digest();
+            found.extend(
+                changed.then(|| GraphRefusal::MappingChanged { again: self.again.clone() }.into()),
+            );
+        }
+        if mapping.model.tables.is_empty() {
+            found.push(PublicationRefusal::NoTables.into());
+            return found;
+        }
+        let wanted =
+            publication::Wanted { names: self.names, catalog, mapping, server: self.server };
+        // A slot is older than what was out of the publication.
+        let is_started = self.checkpoint.is_some() || self.slot.is_some();
+        let started = is_started.then_some(self.again);
+        match self.publication {
+            Some(publication) => {
+                found.extend(wanted.refusals(publication, started).into_iter().map(Refusal::from));
+            }
+            // Without a usable slot the one that is made is younger than the publication.
+            None if self.slot.is_some() && is_usable => found.push(
+                PublicationRefusal::Gone {
+                    name: self.names.publication.clone(),
+                    again: self.again.clone(),
+                }
+                .into(),
+            ),
+            // Somebody else publishes to the topic.
+            None if self.through_topic => {}
+            None => {
+                let lacks = rights::to_publish(self.server, self.tables, &wanted.create_sql());
+                found.extend(lacks.map(Refusal::from));
+            }
+        }
+        if self.checkpoint.is_none() {
+            let to_read = rights::to_read(self.server, self.tables);
+            found.extend(to_read.into_iter().map(Refusal::from));
+        }
+        found
+    }
+
+    /// Whether the source's history is the graph's, and the slot has kept it.
+    fn of_history(&self) -> Vec<Refusal> {
+        // A topic has its own history, which `publish` compares.
+        let Some(checkpoint) = self.checkpoint.filter(|_| !self.through_topic) else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        if let Some(system) = self.system {
+            found.extend(origin::judge(checkpoint, system, self.again).map(Refusal::from));
+        }
+        // Another history has other slots.
+        if !found.is_empty() {
+            return found;
+        }
+        let log = Log::Slot(self.names.slot.clone());
+        if checkpoint.origin.log != log {
+            let (other, log) = (checkpoint.origin.log.to_string(), log.to_string());
+            found.push(GraphRefusal::OtherLog { other, log, again: self.again.clone() }.into());
+            return found;
+        }
+        let at = checkpoint.position.lsn;
+        found.extend(slot::behind(self.slot, at, self.names, self.again).map(Refusal::from));
+        found
+    }
+}

@@ -1,0 +1,88 @@
+//! The server and the role that we log in as.
+
+/// What the server and the role allow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// `server_version_num`.
+    pub version: i32,
+    /// `wal_level`.
+    pub wal_level: String,
+    /// Replication slots allowed, and how many there are.
+    pub slots: (i32, i64),
+    /// Walsenders allowed, and how many run.
+    pub senders: (i32, i64),
+    /// `wal_sender_timeout` in milliseconds; 0: never.
+    pub sender_timeout_ms: i64,
+    /// The database.
+    pub database: String,
+    /// The role.
+    pub role: String,
+    /// The role may replicate.
+    pub may_replicate: bool,
+    /// The role that Amazon RDS has in place of the attribute REPLICATION is there.
+    pub has_rds_role: bool,
+    /// The role may create publications in the database.
+    pub may_create: bool,
+    /// The server is a standby.
+    pub in_recovery: bool,
+}
+
+impl Server {
+    /// Whether the log has what logical decoding needs, or gets it with the first logical slot:
+    /// since PostgreSQL 19 that slot raises `effective_wal_level` from `replica` by itself.
+    pub fn can_decode(&self) -> bool {
+        match self.wal_level.as_str() {
+            "logical" => true,
+            "replica" => self.version >= 190_000,
+            _ => false,
+        }
+    }
+}
+
+/// The oldest version that is supported.
+const VERSION_MIN: i32 = 140_000;
+
+/// Why the server or the role can not stream.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ServerRefusal {
+    /// It is a standby.
+    #[error("the source is a standby: connect to the primary")]
+    Standby,
+    /// It is too old.
+    #[error("the source is PostgreSQL {0}, and 14 is the oldest that is supported: upgrade it")]
+    Old(i32),
+    /// Its log has not what is needed.
+    #[error("wal_level is {0}: ALTER SYSTEM SET wal_level = logical, then restart the source")]
+    WalLevel(String),
+    /// The role may not replicate.
+    #[error("the role {role:?} may not replicate: {fix}")]
+    MayNotReplicate {
+        /// The role.
+        role: String,
+        /// The statement.
+        fix: String,
+    },
+}
+
+/// Everything about the server and the role that keeps them from streaming.
+pub fn judge(server: &Server) -> Vec<ServerRefusal> {
+    let mut found = Vec::new();
+    if server.in_recovery {
+        found.push(ServerRefusal::Standby);
+    }
+    if server.version < VERSION_MIN {
+        found.push(ServerRefusal::Old(server.version / 10_000));
+    }
+    if !server.can_decode() {
+        found.push(ServerRefusal::WalLevel(server.wal_level.clone()));
+    }
+    if !server.may_replicate {
+        let role = crate::catalog::quote_identifier(&server.role);
+        let fix = match server.has_rds_role {
+            true => format!("GRANT rds_replication TO {role}"),
+            false => format!("ALTER ROLE {role} REPLICATION"),
+        };
+        found.push(ServerRefusal::MayNotReplicate { role: server.role.clone(), fix });
+    }
+    found
+}

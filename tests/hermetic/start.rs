@@ -1,0 +1,406 @@
+//! What stands against a start: every refusal once, with its fix, and nothing where all is well.
+
+use wal2graph::{
+    catalog::{Catalog, Table, TableKind, TableName},
+    change::Timestamp,
+    checkpoint::{Checkpoint, Epoch, Log, Origin, Position},
+    lsn::Lsn,
+    mapping::{Edits, Mapping, compile},
+    start::{
+        Again, Facts, Names, Publication, Refusal, Refusals, Server, Slot, System, TableRights,
+        origin,
+        slot::{Foreign, Lost, SlotState},
+    },
+};
+
+use crate::mapping::catalogs::{TableExt, catalog, customers, name, orders, table};
+
+/// Everything that is known, as it is where a pipeline goes on.
+struct World {
+    names: Names,
+    server: Server,
+    system: Option<System>,
+    slot: Option<Slot>,
+    publication: Option<Publication>,
+    rights: Vec<TableRights>,
+    catalog: Catalog,
+    mapping: Mapping,
+    checkpoint: Option<Checkpoint>,
+}
+
+fn checkpoint(lsn: u64, digest: String) -> Checkpoint {
+    Checkpoint {
+        position: Position::at(Lsn(lsn)),
+        lsn: Lsn(lsn),
+        replaying: None,
+        last_change: None,
+        epoch: Epoch(1),
+        committed_at: None,
+        updated_at: Timestamp { unix_micros: 0 },
+        origin: Origin {
+            system_identifier: "7".to_owned(),
+            timeline: 1,
+            log: Log::Slot("wal2graph_shop".to_owned()),
+        },
+        partitions: 1,
+        mapping_digest: digest,
+        labels: vec!["Gone".to_owned()],
+    }
+}
+
+impl World {
+    fn of(tables: Vec<Table>) -> Self {
+        let catalog = catalog(tables);
+        let mapping = compile(&catalog, &Edits::default()).expect("a mapping");
+        let tables: Vec<TableName> = mapping.published_tables().cloned().collect();
+        let right = |table: &TableName| TableRights {
+            table: table.clone(),
+            owner: "boss".to_owned(),
+            is_mapped: true,
+            may_use_schema: true,
+            may_read: true,
+            is_owner: true,
+            rows_hidden: false,
+        };
+        World {
+            names: Names {
+                pipeline: "shop".to_owned(),
+                slot: "wal2graph_shop".to_owned(),
+                publication: "wal2graph_shop".to_owned(),
+                database: "shop".to_owned(),
+            },
+            server: Server {
+                version: 150_000,
+                wal_level: "logical".to_owned(),
+                slots: (10, 1),
+                senders: (10, 1),
+                sender_timeout_ms: 60_000,
+                database: "shop".to_owned(),
+                role: "cdc".to_owned(),
+                may_replicate: true,
+                has_rds_role: false,
+                may_create: true,
+                in_recovery: false,
+            },
+            system: Some(System { identifier: "7".to_owned(), timeline: 1, flushed: Lsn(9_000) }),
+            slot: Some(slot(100)),
+            rights: tables.iter().map(right).collect(),
+            publication: Some(Publication {
+                tables,
+                all_operations: true,
+                via_root: true,
+                all_tables: false,
+            }),
+            checkpoint: Some(checkpoint(200, mapping.digest())),
+            catalog,
+            mapping,
+        }
+    }
+
+    fn shop() -> Self {
+        World::of(vec![customers(), orders()])
+    }
+
+    /// Before the first start.
+    fn new() -> Self {
+        World { slot: None, publication: None, checkpoint: None, ..World::shop() }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut World)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    fn refusals(&self) -> Vec<Refusal> {
+        let labels = self.mapping.labels().into_iter().collect();
+        let again = Again::from_tables(&self.names, labels);
+        let facts = Facts {
+            names: &self.names,
+            server: &self.server,
+            system: self.system.as_ref(),
+            slot: self.slot.as_ref(),
+            publication: self.publication.as_ref(),
+            tables: &self.rights,
+            mapped: Some((&self.catalog, &self.mapping)),
+            checkpoint: self.checkpoint.as_ref(),
+            through_topic: false,
+            again: &again,
+        };
+        facts.refusals()
+    }
+
+    /// The only one.
+    #[track_caller]
+    fn said(&self) -> String {
+        let refusals = self.refusals();
+        let [only] = &refusals[..] else { panic!("{refusals:#?}") };
+        only.to_string()
+    }
+}
+
+fn slot(confirmed: u64) -> Slot {
+    Slot {
+        logical: true,
+        plugin: Some("pgoutput".to_owned()),
+        database: Some("shop".to_owned()),
+        confirmed: Some(Lsn(confirmed)),
+        wal_status: Some("reserved".to_owned()),
+        ..Slot::default()
+    }
+}
+
+#[track_caller]
+fn assert_said(world: World, words: &[&str]) {
+    let said = world.said();
+    for word in words {
+        assert!(said.contains(word), "{word:?} is missing: {said}");
+    }
+}
+
+#[test]
+fn where_all_is_well_nothing_is_said() {
+    assert_eq!(World::shop().refusals(), []);
+    assert_eq!(World::new().refusals(), []);
+}
+
+#[test]
+fn postgresql_19_was_refused_with_its_default_wal_level() {
+    for (version, wal_level, is_enough) in [
+        (140_000, "logical", true),
+        (180_004, "replica", false),
+        (180_004, "minimal", false),
+        (190_000, "replica", true),
+        (190_000, "logical", true),
+        (190_000, "minimal", false),
+    ] {
+        let world = World::new().with(|it| {
+            it.server.version = version;
+            it.server.wal_level = wal_level.to_owned();
+        });
+        match is_enough {
+            true => assert_eq!(world.refusals(), [], "{version} {wal_level}"),
+            false => assert_said(world, &["ALTER SYSTEM SET wal_level = logical, then restart"]),
+        }
+    }
+}
+
+#[test]
+fn a_source_that_was_put_back_to_an_older_state_is_refused() {
+    let world =
+        |flushed| World::shop().with(|it| it.system.as_mut().unwrap().flushed = Lsn(flushed));
+    assert_said(world(199), &["put back to an older state", "0/C7", "pg_drop_replication_slot"]);
+    assert_eq!(world(200).refusals(), [], "exactly there");
+    // The graph stands at the start of a page, of which the source has only the header, or the other
+    // way round.
+    let page = |checkpoint: u64, flushed: u64| {
+        let digest = World::shop().mapping.digest();
+        world(flushed).with(|it| it.checkpoint = Some(self::checkpoint(checkpoint, digest)))
+    };
+    assert_eq!(page(8_192, 8_192 + 24).refusals(), []);
+    assert_eq!(page(8_192 + 24, 8_192).refusals(), []);
+    assert_eq!(page(8_192 + 48, 8_192).refusals().len(), 1);
+}
+
+#[test]
+fn another_history_is_refused_with_a_way_out_and_nothing_else_is_said_of_it() {
+    let other = World::shop().with(|it| {
+        it.system.as_mut().unwrap().identifier = "8".to_owned();
+        it.slot = None;
+    });
+    assert_said(other, &["another cluster (8)", "made from (7)", "URL", "DETACH DELETE"]);
+    let promoted = World::shop().with(|it| it.system.as_mut().unwrap().timeline = 2);
+    assert_said(promoted, &["timeline 2", "timeline 1", "promoted", "DETACH DELETE"]);
+}
+
+#[test]
+fn a_topic_of_debezium_has_no_history_to_compare() {
+    let system = System { identifier: "7".to_owned(), timeline: 3, flushed: Lsn(10) };
+    let made = origin::History { identifier: "", timeline: 0, lsn: Lsn(99) };
+    let again = Again::Topic { topic: "t".to_owned(), slot: "s".to_owned() };
+    assert_eq!(origin::compare(made, &system, &again), None);
+}
+
+#[test]
+fn what_a_slot_is_decides_what_is_said_of_it() {
+    let state = |change: fn(&mut Slot)| {
+        let mut slot = slot(1);
+        change(&mut slot);
+        slot.state("shop")
+    };
+    let foreign = SlotState::Foreign;
+    assert_eq!(state(|_| {}), SlotState::Usable { confirmed: Lsn(1) });
+    assert_eq!(state(|it| it.logical = false), foreign(Foreign::Physical));
+    assert_eq!(
+        state(|it| it.database = Some("other".to_owned())),
+        foreign(Foreign::Database("other".to_owned()))
+    );
+    assert_eq!(
+        state(|it| it.plugin = Some("test_decoding".to_owned())),
+        foreign(Foreign::Plugin("test_decoding".to_owned()))
+    );
+    assert_eq!(state(|it| it.two_phase = true), foreign(Foreign::TwoPhase));
+    assert_eq!(state(|it| it.temporary = true), foreign(Foreign::Temporary));
+    assert_eq!(state(|it| it.wal_status = Some("lost".to_owned())), SlotState::Lost(Lost::Removed));
+    for (word, lost) in [
+        ("wal_removed", Lost::Removed),
+        ("idle_timeout", Lost::Idle),
+        ("wal_level_insufficient", Lost::WalLevel),
+        ("rows_removed", Lost::Rows),
+        ("of_the_future", Lost::Other("of_the_future".to_owned())),
+    ] {
+        let slot = Slot { invalidation: Some(word.to_owned()), ..slot(1) };
+        assert_eq!(slot.state("shop"), SlotState::Lost(lost));
+    }
+    let made = Slot { confirmed: None, active_pid: Some(42), ..slot(1) };
+    assert_eq!(made.state("shop"), SlotState::BeingMade { pid: Some(42) });
+}
+
+#[test]
+fn a_slot_that_is_being_made_is_waited_for() {
+    let made = Slot { confirmed: None, active_pid: Some(42), ..slot(1) };
+    let refusals = World::new().with(|it| it.slot = Some(made)).refusals();
+    let error = Refusals::check(refusals).unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains("process 42"), "{error}");
+}
+
+#[test]
+fn somebody_elses_slot_is_left_alone_and_another_one_named() {
+    for slot in [
+        Slot { database: Some("other".to_owned()), ..slot(1) },
+        Slot { plugin: Some("test_decoding".to_owned()), ..slot(1) },
+        Slot { two_phase: true, ..slot(1) },
+        Slot { logical: false, plugin: None, database: None, ..slot(1) },
+    ] {
+        let refusals = World::new().with(|it| it.slot = Some(slot)).refusals();
+        let said = refusals.iter().map(Refusal::to_string).collect::<String>();
+        assert!(said.contains("name another slot") && !said.contains("drop"), "{said}");
+    }
+}
+
+#[test]
+fn a_slot_without_the_changes_that_the_graph_lacks_is_refused() {
+    assert_said(World::shop().with(|it| it.slot = None), &["is gone", "0/C8", "_Wal2GraphCopy"]);
+    assert_said(World::shop().with(|it| it.slot = Some(slot(201))), &["ahead of the graph"]);
+    let idle = Slot { invalidation: Some("idle_timeout".to_owned()), ..slot(1) };
+    let idle = World::shop().with(|it| it.slot = Some(idle));
+    assert_said(idle, &["idle_replication_slot_timeout", "pg_drop_replication_slot"]);
+}
+
+#[test]
+fn a_publication_that_is_gone_takes_its_slot_along() {
+    let gone = World::shop().with(|it| it.publication = None);
+    assert_said(gone, &["younger", "pg_drop_replication_slot"]);
+}
+
+#[test]
+fn a_table_that_was_out_of_the_publication_is_not_just_added_again() {
+    let world = World::shop().with(|it| {
+        let publication = it.publication.as_mut().unwrap();
+        publication.tables.retain(|table| table.name != "orders");
+    });
+    let words = ["ADD TABLE ONLY \"public\".\"orders\"", "made again", "DETACH DELETE"];
+    assert_said(world.with(|_| {}), &words);
+    let all = World::shop().with(|it| {
+        let publication = it.publication.as_mut().unwrap();
+        publication.tables.retain(|table| table.name != "orders");
+        publication.all_tables = true;
+    });
+    let said = all.said();
+    assert!(said.contains("skip: true") && !said.contains("ADD TABLE"), "{said}");
+}
+
+#[test]
+fn partitions_under_their_own_names_are_refused_with_the_statement_that_helps() {
+    let root = table("sales", "id int4").pk("id").with(|it| it.kind = TableKind::Partitioned);
+    let leaf = table("sales_1", "id int4").pk("id");
+    let leaf = leaf.with(|it| it.kind = TableKind::Partition { root: name("sales") });
+    let tables = |all_tables| {
+        World::of(vec![root.clone(), leaf.clone()]).with(|it| {
+            it.publication = Some(Publication {
+                tables: vec![name("sales_1")],
+                all_operations: true,
+                via_root: false,
+                all_tables,
+            });
+        })
+    };
+    for all_tables in [true, false] {
+        let said = tables(all_tables).said();
+        let fix = "ALTER PUBLICATION \"wal2graph_shop\" SET (publish_via_partition_root = true)";
+        assert!(said.contains(fix) && !said.contains("ADD TABLE"), "{said}");
+    }
+}
+
+#[test]
+fn rights_that_are_missing_are_found_before_anything_is_made() {
+    let world = |change: fn(&mut TableRights)| {
+        World::new().with(|it| it.rights.iter_mut().for_each(change))
+    };
+    let not_owned = world(|it| it.is_owner = false);
+    assert_said(
+        not_owned,
+        &["the ownership of", "GRANT \"boss\" TO \"cdc\"", "CREATE PUBLICATION"],
+    );
+    assert_said(
+        world(|it| it.may_use_schema = false),
+        &["GRANT USAGE ON SCHEMA \"public\" TO \"cdc\""],
+    );
+    assert_said(
+        world(|it| it.may_read = false),
+        &["GRANT SELECT ON \"public\".\"customers\", \"public\".\"orders\""],
+    );
+    assert_said(world(|it| it.rows_hidden = true), &["ALTER ROLE \"cdc\" BYPASSRLS"]);
+    let may_not_create = World::new().with(|it| it.server.may_create = false);
+    assert_said(may_not_create, &["GRANT CREATE ON DATABASE \"shop\" TO \"cdc\""]);
+}
+
+#[test]
+fn a_role_of_amazon_rds_is_granted_what_it_has_there() {
+    let world = World::new().with(|it| {
+        it.server.may_replicate = false;
+        it.server.has_rds_role = true;
+    });
+    assert_said(world, &["GRANT rds_replication TO \"cdc\""]);
+}
+
+#[test]
+fn a_changed_mapping_names_the_lines_that_let_it_go_on() {
+    let changed =
+        World::shop().with(|it| it.checkpoint = Some(checkpoint(200, "other".to_owned())));
+    assert_said(changed, &["skip: true", "exclude: [COLUMN]", "_Wal2GraphCopy"]);
+}
+
+#[test]
+fn a_standby_is_said_to_be_one_and_nothing_else() {
+    let standby = World::shop().with(|it| {
+        it.server.in_recovery = true;
+        (it.system, it.slot, it.publication) = (None, None, None);
+    });
+    assert_said(standby, &["standby"]);
+}
+
+#[test]
+fn everything_is_said_at_once() {
+    let refusals = World::new()
+        .with(|it| {
+            it.server.wal_level = "replica".to_owned();
+            it.server.may_replicate = false;
+        })
+        .refusals();
+    let error = Refusals::check(refusals).unwrap_err();
+    let said = error.to_string();
+    assert!(
+        said.contains("wal_level") && said.contains("ALTER ROLE \"cdc\" REPLICATION"),
+        "{said}"
+    );
+    assert!(!error.is_transient());
+}
+
+#[test]
+fn names_in_a_copy_again_are_data() {
+    let labels = ["It`s", "DROP"].map(str::to_owned).into();
+    let names = World::shop().names;
+    let said = Again::from_tables(&names, labels).to_string();
+    assert!(said.contains("MATCH (n:`DROP`|`It``s`) CALL (n)"), "{said}");
+    assert!(said.contains("slot_name = 'wal2graph_shop';"), "{said}");
+}

@@ -1,0 +1,157 @@
+//! What texts name exists: commands, metrics.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::CommandFactory;
+use tokio::sync::watch;
+use wal2graph::{
+    checkpoint::{Position, TopicPartition},
+    cli::Cli,
+    copy::Progress,
+    graph::Pass,
+    health::Limits,
+    lsn::Lsn,
+    metrics::{Copying, GraphLook, Metrics, SlotLook, SourceLook, TopicLook, now},
+    pipeline::{Observer, Status, Tally, Written},
+};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What follows the program's name in a sentence, or the user of that name in an example.
+const PROSE: &[&str] = &[
+    "adds",
+    "at",
+    "claims",
+    "ended",
+    "has",
+    "infers",
+    "keeps",
+    "measured",
+    "on",
+    "publishes",
+    "sasl",
+];
+
+/// Every text that a user or a developer may read.
+fn texts() -> Vec<(PathBuf, String)> {
+    let root = Path::new(ROOT);
+    let mut paths: Vec<PathBuf> =
+        ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile"]
+            .map(|name| root.join(name))
+            .into();
+    let mut folders: Vec<PathBuf> =
+        ["src", "docs", "deploy", "examples", "schemas", "benches", "tests/help"]
+            .map(|name| root.join(name))
+            .into();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { paths.push(path) }
+        }
+    }
+    let read = |path: PathBuf| fs::read_to_string(&path).ok().map(|text| (path, text));
+    paths.into_iter().filter_map(read).collect()
+}
+
+/// Texts as they are read: a string's line that ends in a backslash goes on.
+fn joined(text: &str) -> String {
+    text.replace("\\\n", "").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn no_text_names_a_command_that_does_not_exist() {
+    let cli = Cli::command();
+    let commands: BTreeSet<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
+    let mut named = BTreeSet::new();
+    for (path, text) in texts() {
+        let text = joined(&text);
+        for (at, name) in text.match_indices("wal2graph ") {
+            let rest = &text[at + name.len()..];
+            let end =
+                rest.find(|c: char| !c.is_ascii_lowercase() && c != '-').unwrap_or(rest.len());
+            let word = &rest[..end];
+            // A part of another word, or a value.
+            let is_program =
+                !text[..at].ends_with(|c: char| c.is_alphanumeric() || "_/.=:".contains(c));
+            let is_word = is_program && !word.is_empty() && !word.starts_with('-');
+            if !is_word || PROSE.contains(&word) {
+                continue;
+            }
+            assert!(commands.contains(word), "{}: wal2graph {word}", path.display());
+            named.insert(word.to_owned());
+        }
+    }
+    assert!(named.contains("run") && named.contains("replay"), "the search finds some: {named:?}");
+}
+
+/// The names of all metrics, when everything is known.
+fn served() -> BTreeSet<String> {
+    let limits = Limits { ready_lag: MINUTE, progress_timeout: MINUTE };
+    let metrics = Metrics::new("shop", limits);
+    let (_status, status) = watch::channel(Status {
+        applied: Position::at(Lsn(100)),
+        copying: true,
+        ..Status::default()
+    });
+    let (_ranges, ranges) = watch::channel(vec![Progress {
+        table: "public.a".to_owned(),
+        partition: None,
+        pass: Pass::Nodes,
+        part: 0,
+        next_block: 0,
+        end_block: None,
+        relfilenode: 1,
+        rows: 1,
+        done: false,
+    }]);
+    let expected = BTreeMap::from([("public.a".to_owned(), 1)]);
+    metrics.connected(status, Some(Copying { ranges, expected }));
+    let slot = SlotLook {
+        status: Some("reserved".to_owned()),
+        acknowledged: Some(Lsn(90)),
+        retained_bytes: Some(1),
+        safe_bytes: Some(1),
+    };
+    metrics.looked_at_source(Some(SourceLook { at: now(), flushed: Lsn(120), slot: Some(slot) }));
+    metrics.looked_at_graph(Some(GraphLook { at: now(), placeholders: 1 }));
+    let at = TopicPartition { topic: "t".to_owned(), partition: 0 };
+    metrics.looked_at_topic(Some(TopicLook { at: now(), ends: BTreeMap::from([(at, 7)]) }));
+    let mut counts = metrics.counts().of_tables(["public.a"].into_iter());
+    let (tally, took) = (Tally::new(1), Duration::from_millis(1));
+    counts.written(&Written { changes: 1, tally: &tally, commits: &[now()], took });
+    metrics.counts().retried("lost");
+    metrics.counts().unmapped("public.a", "c", 1);
+    let text = metrics.text(now());
+    let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE wal2graph_"));
+    names.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+/// What the README's table of metrics names.
+fn documented() -> BTreeSet<String> {
+    let readme = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
+    let table = readme.split("| metric, after `wal2graph_` |").nth(1).unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let cells = rows.filter_map(|row| row.split('|').nth(1)).map(str::to_owned);
+    let names = cells.flat_map(|cell| {
+        let quoted = cell.split('`').skip(1).step_by(2);
+        quoted.map(|it| it.split('{').next().unwrap().to_owned()).collect::<Vec<_>>()
+    });
+    names.collect()
+}
+
+#[test]
+fn the_metrics_of_the_readme_are_those_that_are_served() {
+    let (served, documented) = (served(), documented());
+    let missing: Vec<_> = served.difference(&documented).collect();
+    assert!(missing.is_empty(), "served, and not in the README: {missing:?}");
+    let mut missing: Vec<_> = documented.difference(&served).collect();
+    // Served by an instance of `apply` that was assigned something.
+    missing.retain(|name| *name != "kafka_consumer_lag");
+    assert!(missing.is_empty(), "in the README, and not served: {missing:?}");
+}

@@ -1,0 +1,115 @@
+//! The source's history is the graph's history.
+
+use std::{fs::File, path::PathBuf, process::Command};
+
+use wal2graph_servers::{Postgres, PostgresOptions, Stop};
+
+use super::{follow, log, number, printed, refused};
+use crate::support::{PATIENCE, Pipeline, client, eventually};
+
+/// A server of its own, whose data can be kept and put back while it is stopped.
+struct Restorable {
+    server: Postgres,
+    kept: PathBuf,
+    data: PathBuf,
+}
+
+impl Restorable {
+    fn start() -> Self {
+        let server = Postgres::start(&PostgresOptions::default()).unwrap();
+        let folder = server.socket_directory().to_owned();
+        Restorable { server, kept: folder.join("kept"), data: folder.join("data") }
+    }
+
+    fn keep(&mut self) {
+        self.server.stop(Stop::Fast).unwrap();
+        copy(&self.data, &self.kept);
+        self.server.start_again().unwrap();
+    }
+
+    fn put_back(&mut self) {
+        self.server.stop(Stop::Fast).unwrap();
+        std::fs::remove_dir_all(&self.data).unwrap();
+        copy(&self.kept, &self.data);
+        self.server.start_again().unwrap();
+    }
+}
+
+fn copy(from: &PathBuf, to: &PathBuf) {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(copied.success());
+}
+
+/// The same identifier and the same timeline: only the log's end tells.
+#[tokio::test]
+async fn a_source_put_back_to_an_older_state_is_refused_by_every_command() {
+    let mut source = Restorable::start();
+    let schema = "CREATE TABLE pb_things (id int PRIMARY KEY, v text); INSERT INTO pb_things VALUES (1, 'base')";
+    let mut pipeline = Pipeline::on(&source.server, "putback", schema).await;
+    pipeline.catch_up().await;
+    source.keep();
+    pipeline.sql = client(&pipeline.source_url).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let mut running = pipeline.start_logging(&["run"], File::create(&path).unwrap());
+    let rows = "INSERT INTO pb_things SELECT g, 'lost' FROM generate_series(10, 5000) g";
+    pipeline.sql.batch_execute(rows).await.unwrap();
+    eventually("it streams", "RETURN EXISTS { (:PbThing {id: 5000}) } AS yes").await;
+    // While it runs: it connects again, and finds another server.
+    source.put_back();
+    assert_eq!(running.ended(PATIENCE).await, Some(1));
+    let ended = std::fs::read_to_string(&path).unwrap();
+    assert!(ended.contains("put back to an older state"), "{ended}");
+    pipeline.sql = client(&pipeline.source_url).await;
+    let acknowledged =
+        "SELECT confirmed_flush_lsn <= pg_current_wal_flush_lsn() FROM pg_replication_slots";
+    let is_within: bool = pipeline.sql.query_one(acknowledged, &[]).await.unwrap().get(0);
+    assert!(is_within, "the slot was acknowledged beyond the server's own log");
+    pipeline.sql.batch_execute("INSERT INTO pb_things VALUES (2, 'after')").await.unwrap();
+    let check = pipeline.output(&["check"]).await;
+    assert!(printed(&check).contains("put back to an older state"), "{}", printed(&check));
+    assert_eq!(check.status.code(), Some(1));
+    let status = pipeline.output(&["status", "--json"]).await;
+    assert_eq!(status.status.code(), Some(1), "{}", log(&status));
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).expect("JSON");
+    assert_eq!(
+        (&status["state"], &status["lag"]["bytes"]),
+        (&"refused".into(), &serde_json::Value::Null)
+    );
+    let said = refused(&pipeline.output(&["run", "--until", "current"]).await);
+    assert!(said.contains("put back to an older state"), "{said}");
+    follow(&pipeline, &said).await;
+    pipeline.catch_up().await;
+    assert_eq!(number("MATCH (n:PbThing) RETURN count(n) AS n").await, 2);
+    assert_eq!(number("MATCH (n:PbThing {id: 2, v: 'after'}) RETURN count(n) AS n").await, 1);
+    assert!(pipeline.output(&["check"]).await.status.success());
+}
+
+#[tokio::test]
+async fn a_promoted_source_is_refused_by_check_and_status_as_by_run() {
+    let mut source = Restorable::start();
+    let schema =
+        "CREATE TABLE pm_things (id int PRIMARY KEY); INSERT INTO pm_things VALUES (1), (2)";
+    let mut pipeline = Pipeline::on(&source.server, "promoted", schema).await;
+    pipeline.catch_up().await;
+    source.server.stop(Stop::Fast).unwrap();
+    File::create(source.data.join("standby.signal")).unwrap();
+    source.server.start_again().unwrap();
+    let check = pipeline.output(&["check"]).await;
+    assert!(printed(&check).contains("is a standby"), "{}\n{}", printed(&check), log(&check));
+    let status = pipeline.output(&["status"]).await;
+    assert!(printed(&status).contains("is a standby"), "{}\n{}", printed(&status), log(&status));
+    pipeline.sql = client(&pipeline.source_url).await;
+    pipeline.sql.batch_execute("SELECT pg_promote()").await.unwrap();
+    pipeline.sql.batch_execute("DELETE FROM pm_things WHERE id = 1").await.unwrap();
+    for command in [&["check"][..], &["status"], &["run", "--until", "current"]] {
+        let output = pipeline.output(command).await;
+        let said = printed(&output) + &log(&output);
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {said}");
+        assert!(said.contains("timeline 2") && said.contains("promoted"), "{command:?}: {said}");
+    }
+    let said = refused(&pipeline.output(&["run", "--until", "current"]).await);
+    follow(&pipeline, &said).await;
+    pipeline.catch_up().await;
+    assert_eq!(number("MATCH (n:PmThing) RETURN count(n) AS n").await, 1);
+}
