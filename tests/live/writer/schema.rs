@@ -129,9 +129,9 @@ async fn what_keeps_a_constraint_from_being_made_is_found_before() {
     let [Obstacle::SharedValues { values: 1, .. }] = &found[..] else { panic!("{found:?}") };
     assert!(!found[0].to_string().contains("secret"), "{found:?}");
     graph.run("MATCH (n:WriterObstacle) DELETE n").await;
-    graph
-        .run("CREATE INDEX `wal2graph_unique_WriterObstacle.id` IF NOT EXISTS FOR (n:WriterObstacle) ON (n.other)")
-        .await;
+    let name = all.first().unwrap().name();
+    let taken = format!("CREATE INDEX `{name}` IF NOT EXISTS FOR (n:WriterObstacle) ON (n.other)");
+    graph.run(&taken).await;
     let found = obstacles().await;
     let [Obstacle::NameTaken { drop, .. }] = &found[..] else { panic!("{found:?}") };
     graph.run(drop).await;
