@@ -36,7 +36,7 @@ impl Case {
             ("text", "boolean") => "$k = $r::text".to_owned(),
             ("date", "text") => "$k::text = $r".to_owned(),
             ("cidr" | "inet", "cidr" | "inet") => "$k::inet = $r::inet".to_owned(),
-            ("amount", "named") => "ROW(($k).x, ($k).y) = ROW(($r).other, ($r).name)".to_owned(),
+            ("amount", "named") => "$k = $r".to_owned(),
             (key, of) if families.iter().any(|it| it.contains(&key) && it.contains(&of)) => {
                 "$k = $r".to_owned()
             }
