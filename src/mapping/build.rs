@@ -83,9 +83,7 @@ impl Types {
             refusal.into()
         })
     }
-}
 
-impl Types {
     /// The name of the property in which a column is compared.
     pub fn compared_name(
         &self,

@@ -111,7 +111,7 @@ pub(super) fn read_composite(text: &str, count: usize) -> Option<Vec<Option<Cow<
     let mut rest = text.strip_prefix('(')?;
     let mut values = Vec::new();
     loop {
-        let (value, after) = read_field(rest)?;
+        let (value, after) = read_part(rest, &[',', ')', '(', '"', '\\'])?;
         values.push(value);
         match after {
             ")" => break,
@@ -125,10 +125,14 @@ pub(super) fn read_composite(text: &str, count: usize) -> Option<Vec<Option<Cow<
     (values.len() == count).then_some(values)
 }
 
-fn read_field(text: &str) -> Option<(Option<Cow<'_, str>>, &str)> {
+/// A field of a row or a bound of a range, and what follows; nothing at all is NULL, or no bound.
+/// In quotes, a backslash escapes and two quotes are one; else one of `ends` comes after it.
+pub(super) fn read_part<'a>(
+    text: &'a str,
+    ends: &[char],
+) -> Option<(Option<Cow<'a, str>>, &'a str)> {
     if !text.starts_with('"') {
-        let end = text.find([',', ')', '(', '"', '\\'])?;
-        let (value, rest) = text.split_at(end);
+        let (value, rest) = text.split_at(text.find(ends)?);
         return Some(((!value.is_empty()).then_some(Cow::Borrowed(value)), rest));
     }
     let mut out = String::new();

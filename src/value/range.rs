@@ -2,8 +2,13 @@
 
 use std::borrow::Cow;
 
+use super::json::read_part;
+
 /// A bound: its value, unless it is infinite.
 type Bound<'a> = Option<Cow<'a, str>>;
+
+/// What a bound that is not quoted does not hold.
+const ENDS: [char; 7] = [',', ']', ')', '[', '(', '"', '\\'];
 
 /// Writes a range, or a set of ranges, with another text for each bound. `None` if it is malformed.
 pub(super) fn rewrite(
@@ -39,8 +44,8 @@ fn rewrite_one<'a>(
         return Some(rest);
     }
     let open = text.chars().next().filter(|it| matches!(it, '[' | '('))?;
-    let (lower, rest) = read_bound(&text[1..])?;
-    let (upper, rest) = read_bound(rest.strip_prefix(',')?)?;
+    let (lower, rest) = read_part(&text[1..], &ENDS)?;
+    let (upper, rest) = read_part(rest.strip_prefix(',')?, &ENDS)?;
     let close = rest.chars().next().filter(|it| matches!(it, ']' | ')'))?;
     out.push(open);
     write_bound(lower, bound, out)?;
@@ -48,28 +53,6 @@ fn rewrite_one<'a>(
     write_bound(upper, bound, out)?;
     out.push(close);
     Some(&rest[1..])
-}
-
-/// A bound and what follows. In quotes, a backslash escapes and two quotes are one.
-fn read_bound(text: &str) -> Option<(Bound<'_>, &str)> {
-    if !text.starts_with('"') {
-        let end = text.find([',', ']', ')', '[', '(', '"', '\\'])?;
-        let (value, rest) = text.split_at(end);
-        return Some(((!value.is_empty()).then_some(Cow::Borrowed(value)), rest));
-    }
-    let mut out = String::new();
-    let mut characters = text[1..].chars();
-    loop {
-        match characters.next()? {
-            '\\' => out.push(characters.next()?),
-            '"' if characters.as_str().starts_with('"') => {
-                characters.next();
-                out.push('"');
-            }
-            '"' => return Some((Some(Cow::Owned(out)), characters.as_str())),
-            other => out.push(other),
-        }
-    }
 }
 
 fn write_bound(
