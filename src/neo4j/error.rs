@@ -137,9 +137,11 @@ impl Error {
             | ("ClientError", "Security", "AuthorizationExpired") => Error::Transient(error),
             _ if error.is_timeout() => Error::Transient(error),
             // A constraint that can not be made: the data does not allow it.
-            ("DatabaseError", "Schema", _) => {
-                Error::Fatal(format!("Neo4j refused: {}{}", error.in_full(), fix(code)))
-            }
+            ("DatabaseError", "Schema", _) => Error::Fatal(format!(
+                "Neo4j refused: {} ({code}){}",
+                without_quoted(message),
+                fix(code)
+            )),
             // Where a database is never to be written, nobody waits for a new leader for long.
             (_, "General", "ForbiddenOnReadOnlyDatabase") | ("DatabaseError", ..) => {
                 Error::Failed(error)
@@ -205,6 +207,16 @@ fn without_values(code: &str, message: &str) -> String {
         _ if safe => first_line.to_owned(),
         _ => String::new(),
     }
+}
+
+/// All lines of a message, with dots in the place of the value that ends one.
+fn without_quoted(message: &str) -> String {
+    // "Both Node(1) and Node(2) have the label `A` and property `id` = 'the value'. Note that .."
+    let line = |line: &str| match line.split_once("` = ") {
+        Some((before, _)) => format!("{before}` = ..."),
+        None => line.to_owned(),
+    };
+    message.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// What to do about it, behind what the server said.
@@ -367,7 +379,8 @@ mod tests {
                        label `A` and property `id` = 1";
         let code = "Neo.DatabaseError.Schema.ConstraintCreationFailed";
         let error = Error::of_server(code, message).for_good(false);
-        assert!(error.to_string().contains("property `id` = 1"), "{error}");
+        let reason = "Node(2) have the label `A` and property `id` = ...";
+        assert!(error.to_string().contains(reason), "{error}");
     }
 
     #[test]

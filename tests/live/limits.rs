@@ -39,15 +39,17 @@ async fn run(pipeline: &Pipeline, url: &str, exit: i32) -> String {
 async fn a_transaction_too_large_for_neo4j_ended_the_program() {
     let small = small();
     let schema = "CREATE TABLE tl_rows (id int PRIMARY KEY, a text, b text); \
-        INSERT INTO tl_rows SELECT g, repeat('a', 600), repeat('b', 600) FROM generate_series(1, 20000) g";
+        INSERT INTO tl_rows SELECT g, 'a' || g, 'b' || g FROM generate_series(1, 20000) g";
     let pipeline = Pipeline::new("too_large", schema).await;
     let log = run(&pipeline, &small.url(), 0).await;
     assert!(log.contains("rows at once: going on with fewer"), "the copy was cut: {log}");
     assert_eq!(count(&small.url(), "MATCH (n:TlRow) RETURN count(n) AS count").await, 20_000);
-    // One source transaction of twice as much, and one that clears the table.
+    // One source transaction of as many rows, and one that clears the table.
     pipeline
         .sql
-        .batch_execute("UPDATE tl_rows SET a = repeat('c', 1400), b = repeat('d', 1400)")
+        .batch_execute(
+            "UPDATE tl_rows SET a = 'c' || repeat(id::text, 9), b = 'd' || repeat(id::text, 9)",
+        )
         .await
         .unwrap();
     let log = run(&pipeline, &small.url(), 0).await;
