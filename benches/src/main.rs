@@ -66,6 +66,8 @@ enum Part {
     Big,
     /// The same drain into larger and larger graphs
     Growth,
+    /// A transaction that changes every table of a wide schema, into a Neo4j that was just started
+    Wide,
     /// Through Kafka: one partition and more, applied by one process and more
     Topic,
 }
@@ -98,6 +100,7 @@ async fn main() -> Result<()> {
             Part::Small => parts::small::measure(&lab).await?,
             Part::Big => parts::big::measure(&lab).await?,
             Part::Growth => parts::growth::measure(&lab).await?,
+            Part::Wide => parts::wide::measure(&lab).await?,
             Part::Topic => parts::topic::measure(&lab).await?,
         };
         results.add(taken);

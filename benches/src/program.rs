@@ -16,7 +16,7 @@ use crate::{Result, lab::Lab};
 /// How often memory and processor time are looked at.
 const LOOK: Duration = Duration::from_millis(10);
 /// Linux counts processor time in hundredths of a second.
-const TICKS_PER_SECOND: f64 = 100.0;
+pub const TICKS_PER_SECOND: f64 = 100.0;
 
 /// A pipeline by its names.
 pub struct Pipeline<'a> {

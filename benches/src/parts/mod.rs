@@ -8,3 +8,4 @@ pub mod small;
 pub mod source;
 pub mod steady;
 pub mod topic;
+pub mod wide;

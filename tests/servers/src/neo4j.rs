@@ -132,6 +132,11 @@ impl Neo4j {
         self.port
     }
 
+    /// The number of its process, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(|process| process.id)
+    }
+
     /// kill -9.
     pub fn kill(&mut self) -> Result<()> {
         self.end("KILL")
