@@ -138,6 +138,31 @@ pub struct Facts {
     pub since_moved: Duration,
     /// How long ago the loop of a running pipeline went round last.
     pub since_turned: Duration,
+    /// Changes wait because Neo4j plans statements.
+    pub planning: Option<Planning>,
+}
+
+/// Changes wait for statements that Neo4j plans for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planning {
+    /// How many are still to be planned.
+    pub statements: usize,
+    /// For how long changes have waited.
+    pub time: Duration,
+}
+
+/// A shorter wait for plans is none to speak of.
+const PLANNING_LIMIT: Duration = Duration::from_secs(3);
+
+impl fmt::Display for Planning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "planning: changes wait for {:.1} s while Neo4j plans statements that are new to it, {} to go",
+            self.time.as_secs_f64(),
+            self.statements
+        )
+    }
 }
 
 /// How far the graph is behind.
@@ -198,7 +223,8 @@ impl Facts {
         let stuck = Unready::Stuck { time: stuck_for, limit: limits.progress_timeout };
         let is_stuck = self.state.is_connected() && stuck_for > limits.progress_timeout;
         let is_behind = lag > limits.ready_lag;
-        [of_state, is_behind.then_some(behind), is_stuck.then_some(stuck)]
+        let planning = self.planning.filter(|it| it.time >= PLANNING_LIMIT).map(Unready::Planning);
+        [of_state, planning, is_behind.then_some(behind), is_stuck.then_some(stuck)]
             .into_iter()
             .flatten()
             .collect()
@@ -243,6 +269,8 @@ pub enum Unready {
     },
     /// The program is about to end.
     Stopping,
+    /// Changes wait for plans.
+    Planning(Planning),
     /// The graph is too far behind.
     Behind {
         /// How far.
@@ -266,6 +294,7 @@ impl fmt::Display for Unready {
             Unready::Copying => write!(f, "copying: not all rows are in the graph yet"),
             Unready::NotConnected { why } => write!(f, "not connected: {why}"),
             Unready::Stopping => write!(f, "stopping"),
+            Unready::Planning(planning) => write!(f, "{planning}"),
             Unready::Behind { lag, limit } => write!(
                 f,
                 "behind: the graph was last known to be complete {:.1} s ago, more than {} s (http.ready_lag)",

@@ -11,7 +11,10 @@ use crate::{
     catalog::Catalog,
     cli::CheckArgs,
     config::Config,
-    graph::cypher::quote,
+    graph::{
+        Circumstances,
+        cypher::{likely_texts, quote},
+    },
     kafka::Ack,
     mapping::{Mapping, compile},
     neo4j::{self, Connection, schema},
@@ -22,6 +25,9 @@ use super::{
     CommandError, print, print_json,
     start::{self, Made, Source},
 };
+
+/// A size of Neo4j's plan cache is advised in multiples of this.
+const PLANS_STEP: usize = 500;
 
 /// What was looked at, in order.
 #[derive(Debug, Default, Serialize)]
@@ -177,6 +183,7 @@ async fn graph(
     let made = Made::look(config, &source.client, &graph).await?;
     source.judge(config, &made, report);
     let Some(mapping) = &source.mapping else { return Ok(()) };
+    plans(&graph, mapping, report).await?;
     for foreign in schema::foreign_constraints(&graph, &mapping.model).await? {
         report.foreign(&foreign);
     }
@@ -201,6 +208,31 @@ async fn graph_answers(config: &Config, report: &mut Report) -> Result<Connectio
         );
     }
     Ok(graph)
+}
+
+/// Whether the server keeps the plans of all statements that the mapping needs.
+async fn plans(
+    graph: &Connection,
+    mapping: &Mapping,
+    report: &mut Report,
+) -> Result<(), CommandError> {
+    let needed = likely_texts(&mapping.model, Circumstances::Settled).len() + schema::OTHERS_PLANS;
+    // A user who may not see the setting is told nothing.
+    let entries = schema::plan_cache_entries(graph).await.unwrap_or_default();
+    match entries {
+        Some(entries) if entries < needed => {
+            let enough = needed.next_multiple_of(PLANS_STEP);
+            report.advice(
+                format!(
+                    "Neo4j keeps the plans of {entries} statements, and the mapping needs about {needed}: wide \
+                     transactions wait while it plans them again"
+                ),
+                format!("{}={enough} in neo4j.conf, and restart Neo4j", schema::PLAN_CACHE_SETTING),
+            );
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 impl Report {
@@ -231,6 +263,12 @@ impl Report {
 
     fn warning(&mut self, what: impl Into<String>) {
         self.findings.push(Finding { verdict: Verdict::Warning, what: what.into(), fix: None });
+    }
+
+    /// A warning with something to do about it.
+    fn advice(&mut self, what: impl Into<String>, fix: impl Into<String>) {
+        let (what, fix) = (what.into(), Some(fix.into()));
+        self.findings.push(Finding { verdict: Verdict::Warning, what, fix });
     }
 
     fn failure(&mut self, what: impl Into<String>, fix: impl Into<String>) {

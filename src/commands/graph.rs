@@ -9,7 +9,10 @@ use crate::{
     config::Config,
     graph::Model,
     metrics::Metrics,
-    neo4j::{self, Connection, TellRetry, Writer, claim, schema::Requirement},
+    neo4j::{
+        self, Connection, Planner, TellRetry, Writer, claim, planning::TellWaiting,
+        schema::Requirement,
+    },
     pipeline::{Failure, Status},
 };
 
@@ -113,6 +116,17 @@ pub fn sink(
 ) -> Result<neo4j::Sink, CommandError> {
     let reader = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
     Ok(neo4j::Sink::new(writer, reader, model.clone()))
+}
+
+/// What has the statements of a stream planned before they are needed; `likely` are planned ahead.
+pub fn planner(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    likely: Vec<Arc<str>>,
+) -> Result<Arc<Planner>, CommandError> {
+    let metrics = metrics.clone();
+    let tell: TellWaiting = Arc::new(move |statements| metrics.planning(statements));
+    Ok(Planner::start(config.graph()?, likely, tell)?)
 }
 
 /// Where a pipeline is before it begins.

@@ -9,13 +9,16 @@
 //! One batch is in flight; what arrives meanwhile forms the next one, so that low load gives small
 //! batches and high load large ones. Only a batch that can grow no further is ordered while another
 //! is in flight: it can be made ready meanwhile. A batch holds whole source transactions; only one
-//! above [`Limits::part_changes`] or [`Limits::part_bytes`] is cut into parts.
+//! above [`Limits::part_changes`] or [`Limits::part_bytes`] is cut into parts; and, while batches are
+//! to be narrow, one of more kinds of changes than [`Limits::narrow_kinds`], because each kind needs
+//! statements that the sink has not made before.
 //!
 //! Why nothing is lost: a position is acknowledged only when the sink has applied a batch that
 //! leads to it, and the position between transactions that a keepalive names goes through the same
 //! queue as the data, into the checkpoint first. `acked <= applied <= ordered <= received` is
 //! asserted after every input.
 
+mod kinds;
 mod piece;
 mod portion;
 mod talk;
@@ -28,6 +31,7 @@ use crate::{
     lsn::Lsn,
 };
 
+use kinds::Kinds;
 use piece::{End, Piece, PieceEnd};
 
 pub use portion::{Portion, Refused};
@@ -58,6 +62,10 @@ pub struct Engine {
     /// Batches that are ordered and not applied.
     flights: VecDeque<Flight>,
     hold: Hold,
+    /// Batches are to be of few kinds of changes that are new.
+    narrow: Option<u64>,
+    /// The kinds that were ordered since then.
+    met: Kinds,
     acknowledge: Option<Lsn>,
 }
 
@@ -79,6 +87,8 @@ struct Open {
     skip: Skip,
     changes: Vec<Change>,
     bytes: usize,
+    /// Of the changes.
+    kinds: Kinds,
     /// Changes of this transaction in the graph or in pieces.
     events: u64,
     /// A part of it was cut off, here or before a restart.
@@ -126,6 +136,8 @@ impl Engine {
             idle: Idle::default(),
             flights: VecDeque::new(),
             hold: Hold::Off,
+            narrow: None,
+            met: Kinds::default(),
             acknowledge: Some(position.lsn),
         }
     }
@@ -196,6 +208,7 @@ impl Engine {
             Input::Applied => self.batch_applied(),
             Input::Hold => self.hold = Hold::Wanted,
             Input::Release => self.hold = Hold::Off,
+            Input::Narrow(narrow) => self.narrow(narrow),
         }
         self.check();
         Ok(())
@@ -233,6 +246,13 @@ impl Engine {
         assert!(self.ordered.lsn <= self.received.lsn, "ordered what was never received");
     }
 
+    fn narrow(&mut self, narrow: Option<u64>) {
+        if self.narrow != narrow {
+            self.narrow = narrow;
+            self.met = Kinds::default();
+        }
+    }
+
     fn begin(&mut self, begin: Begin) -> Result<(), EngineError> {
         assert!(self.open.is_none(), "a transaction begins inside another");
         let done = self.ordered_through();
@@ -248,8 +268,8 @@ impl Engine {
             }
         };
         let split = matches!(skip, Skip::First(_));
-        let (changes, bytes, events) = (Vec::new(), 0, 0);
-        self.open = Some(Open { begin, skip, changes, bytes, events, split });
+        let (changes, bytes, kinds, events) = (Vec::new(), 0, Kinds::default(), 0);
+        self.open = Some(Open { begin, skip, changes, bytes, kinds, events, split });
         Ok(())
     }
 
@@ -273,17 +293,17 @@ impl Engine {
             }
             Skip::First(_) | Skip::Nothing => {}
         }
+        let too_wide = self.narrow.is_some()
+            && open.kinds.count_with(&change, &self.met) > self.limits.narrow_kinds;
+        let before = (too_wide && !open.changes.is_empty()).then(|| open.cut_part());
         open.events += 1;
         open.bytes += change.size_bytes();
+        open.kinds.add(&change);
         open.changes.push(change);
         let part_changes = self.portion.bound(self.limits.part_changes);
         let full = open.changes.len() >= part_changes || open.bytes >= self.limits.part_bytes;
-        if full {
-            open.split = true;
-            let part = Part { commit_lsn: open.begin.commit_lsn, events: open.events };
-            let piece = open.cut(PieceEnd::Part(part));
-            self.wait(piece);
-        }
+        let with_it = full.then(|| open.cut_part());
+        before.into_iter().chain(with_it).for_each(|piece| self.wait(piece));
     }
 
     fn commit(&mut self, commit: Commit) {
@@ -368,17 +388,19 @@ impl Engine {
         let mut shares = vec![first.share()];
         let mut last = (first.end, first.begin.committed_at.known());
         let mut oldest = last.1;
-        let mut changes = first.changes;
+        let (mut changes, mut kinds) = (first.changes, first.kinds);
         while whole_transactions
             && changes.len() < self.limits.batch_changes
             && bytes < self.limits.batch_bytes
         {
             let room = self.portion.bound(usize::MAX).saturating_sub(changes.len());
-            let Some(next) = self.waiting.pop_front_if(|piece| {
-                matches!(piece.end, PieceEnd::Whole(_)) && piece.changes.len() <= room
-            }) else {
-                break;
+            let fits = |piece: &mut Piece| {
+                let is_narrow = self.narrow.is_none()
+                    || kinds.count_with_all(&piece.kinds, &self.met) <= self.limits.narrow_kinds;
+                is_narrow && matches!(piece.end, PieceEnd::Whole(_)) && piece.changes.len() <= room
             };
+            let Some(next) = self.waiting.pop_front_if(fits) else { break };
+            kinds.merge(&next.kinds);
             bytes += next.bytes;
             let committed_at = next.begin.committed_at.known();
             shares.push(next.share());
@@ -388,6 +410,9 @@ impl Engine {
         }
         self.waiting_bytes -= bytes;
         self.waiting_changes -= changes.len();
+        if self.narrow.is_some() {
+            self.met.merge(&kinds);
+        }
         let (to, source) = match last.0 {
             PieceEnd::Part(part) => (Position { part: Some(part), ..self.ordered }, Lsn::ZERO),
             PieceEnd::Whole(end) | PieceEnd::LastPart(end) => {
@@ -454,6 +479,11 @@ impl Engine {
 }
 
 impl Open {
+    fn cut_part(&mut self) -> Piece {
+        self.split = true;
+        self.cut(PieceEnd::Part(Part { commit_lsn: self.begin.commit_lsn, events: self.events }))
+    }
+
     fn cut(&mut self, end: PieceEnd) -> Piece {
         let changes = std::mem::take(&mut self.changes);
         let first_event = self.events - changes.len() as u64;
@@ -461,6 +491,7 @@ impl Open {
         let around =
             size_of::<Piece>() + (changes.capacity() - changes.len()) * size_of::<Change>();
         let bytes = std::mem::take(&mut self.bytes) + around;
-        Piece { changes, bytes, begin: self.begin, first_event, end }
+        let kinds = std::mem::take(&mut self.kinds);
+        Piece { changes, bytes, kinds, begin: self.begin, first_event, end }
     }
 }

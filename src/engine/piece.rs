@@ -6,7 +6,7 @@ use crate::{
     lsn::Lsn,
 };
 
-use super::Share;
+use super::{Share, kinds::Kinds};
 
 /// A place between two transactions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +22,7 @@ pub(super) struct End {
 pub(super) struct Piece {
     pub changes: Vec<Change>,
     pub bytes: usize,
+    pub kinds: Kinds,
     pub begin: Begin,
     /// How many changes of its transaction come before these.
     pub first_event: u64,

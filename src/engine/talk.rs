@@ -19,6 +19,9 @@ pub struct Limits {
     pub part_changes: usize,
     /// A source transaction with more bytes is applied in parts of about this many.
     pub part_bytes: usize,
+    /// While batches are to be narrow, one brings at most this many kinds of changes, by table and
+    /// operation, that none before it had.
+    pub narrow_kinds: usize,
     /// No input is wanted while this many bytes wait.
     pub waiting_bytes: usize,
     /// An idle position is written to the checkpoint at most once in this time.
@@ -27,12 +30,14 @@ pub struct Limits {
 
 impl Limits {
     /// From about two thousand changes on a single Neo4j lane gains little more by itself, but what a
-    /// transaction costs besides is halved; the byte limits keep wide rows from filling memory.
+    /// transaction costs besides is halved; the byte limits keep wide rows from filling memory. A Neo4j
+    /// that was just started plans the statements of 24 kinds within some seconds.
     pub const DEFAULT: Limits = Limits {
         batch_changes: 4_000,
         batch_bytes: 4 << 20,
         part_changes: 5_000,
         part_bytes: 4 << 20,
+        narrow_kinds: 24,
         waiting_bytes: 6 << 20,
         idle_interval: Duration::from_secs(1),
     };
@@ -49,6 +54,10 @@ pub enum Input {
     Hold,
     /// Go on.
     Release,
+    /// Batches are to be narrow from now on, or need not be: the sink makes the statements of each
+    /// kind of changes for the first time, which takes long, and nobody sees a batch before its end.
+    /// Another number: the sink has lost what it had made.
+    Narrow(Option<u64>),
 }
 
 /// What the engine asks of the shell.

@@ -17,6 +17,7 @@ pub mod memory;
 pub mod model;
 pub mod mutation;
 pub mod plan;
+pub mod small;
 pub mod statement;
 
 pub use cypher::{Parameter, Query, render};
@@ -24,4 +25,5 @@ pub use fold::Mutations;
 pub use model::{Model, TableIndex};
 pub use mutation::{Cell, Event, Key, Reference, Row};
 pub use plan::{Circumstances, Pass, plan, plan_completed, plan_copied};
+pub use small::in_few_texts;
 pub use statement::Statement;

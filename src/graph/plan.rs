@@ -57,7 +57,8 @@ impl Circumstances {
         self == Circumstances::Settled
     }
 
-    fn beside(self) -> Beside {
+    /// Who writes meanwhile.
+    pub fn beside(self) -> Beside {
         match self {
             Circumstances::Settled => Beside::Nobody,
             Circumstances::Unsettled => Beside::Anybody,

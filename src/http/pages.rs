@@ -77,6 +77,8 @@ struct Report {
     /// Why it waits.
     waiting_for: Option<String>,
     ready: bool,
+    /// Statements that Neo4j plans while changes wait for them.
+    planning: Option<Planning>,
     /// Why it is not ready.
     unready: Vec<String>,
     positions: Positions,
@@ -85,6 +87,12 @@ struct Report {
     slot: Option<Slot>,
     copy: BTreeMap<String, Copied>,
     placeholders: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Planning {
+    statements: usize,
+    seconds: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -133,6 +141,10 @@ impl Report {
                 _ => None,
             },
             ready: reasons.is_empty(),
+            planning: facts.planning.map(|planning| Planning {
+                statements: planning.statements,
+                seconds: planning.time.as_secs_f64(),
+            }),
             unready: reasons.iter().map(ToString::to_string).collect(),
             positions: Positions {
                 source: source.map(|source| source.flushed.to_string()),

@@ -27,7 +27,7 @@ use crate::{
     change::Timestamp,
     checkpoint::TopicPartition,
     copy::{CopiedRows, LogCopy, Progress, copied_rows},
-    health::{Facts, Limits, Look, Positions, State, Tracker, since},
+    health::{Facts, Limits, Look, Planning, Positions, State, Tracker, since},
     lsn::Lsn,
     pipeline::Status,
 };
@@ -65,6 +65,8 @@ struct Watched {
     source: Option<SourceLook>,
     graph: Option<GraphLook>,
     topic: Option<TopicLook>,
+    /// Since when a batch waits for how many plans.
+    planning: Option<(Instant, usize)>,
     tracker: Tracker,
 }
 
@@ -172,6 +174,7 @@ impl Metrics {
             source: None,
             graph: None,
             topic: None,
+            planning: None,
             tracker: Tracker::default(),
         };
         Metrics {
@@ -237,6 +240,13 @@ impl Metrics {
         watched.life = Life::Waiting { why };
     }
 
+    /// A batch waits until Neo4j has planned so many statements; 0: none waits.
+    pub fn planning(&self, statements: usize) {
+        let mut watched = self.watched();
+        let since = watched.planning.map_or_else(Instant::now, |(since, _)| since);
+        watched.planning = (statements > 0).then_some((since, statements));
+    }
+
     /// The run was asked to stop.
     pub fn stopping(&self) {
         self.watched().stopping = true;
@@ -276,6 +286,9 @@ impl Metrics {
             through: watched.tracker.through(),
             since_moved: elapsed(status.and_then(|status| status.moved_at)),
             since_turned: elapsed(status.and_then(|status| status.turned_at)),
+            planning: watched
+                .planning
+                .map(|(since, statements)| Planning { statements, time: since.elapsed() }),
         };
         Snapshot {
             pipeline: self.pipeline.clone(),

@@ -20,6 +20,7 @@ pub mod error;
 pub mod fused;
 pub mod nodelay;
 pub mod parameter;
+pub mod planning;
 pub mod retry;
 pub mod schema;
 pub mod sink;
@@ -28,5 +29,6 @@ pub mod writer;
 
 pub use connect::{Connection, Options};
 pub use error::Error;
+pub use planning::Planner;
 pub use sink::Sink;
 pub use writer::{TellRetry, WriteError, Writer};

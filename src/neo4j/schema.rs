@@ -324,6 +324,22 @@ pub async fn describe(connection: &Connection) -> Result<Server, Error> {
     Ok(Server { version: field("version"), edition: field("edition"), database: field("database") })
 }
 
+/// The setting that says how many plans a database keeps.
+pub const PLAN_CACHE_SETTING: &str = "server.memory.query_cache.per_db_cache_num_entries";
+/// Its default.
+pub const PLAN_CACHE_ENTRIES: usize = 1_000;
+
+/// Plans of others' texts, and of ours that are not of the mapping.
+pub const OTHERS_PLANS: usize = 150;
+
+/// How many plans the database keeps; `None` when the user may not know.
+pub async fn plan_cache_entries(connection: &Connection) -> Result<Option<usize>, Error> {
+    let text = format!("SHOW SETTINGS '{PLAN_CACHE_SETTING}' YIELD value RETURN value");
+    let rows = connection.rows(Query::new(text)).await?;
+    let value = rows.first().and_then(|row| row.get::<String>("value").ok());
+    Ok(value.and_then(|value| value.parse().ok()))
+}
+
 /// For each of the unique requirements, how many values several entities share: a constraint can
 /// not be made over them. Those without any are left out.
 pub async fn violations<'a>(

@@ -24,16 +24,18 @@ use crate::{
     graph::{
         Key, Model, Parameter, Query, Statement, TableIndex,
         cypher::{CLEAR_ROWS, incomplete_keys, render_clearing},
+        in_few_texts,
         model::Shape,
         render,
     },
-    pipeline::{self, ChunkWriter, Failure, shortened},
+    pipeline::{self, ChunkWriter, Failure, Narrow, shortened},
 };
 
 use super::{
     connect::Connection,
     error::Error,
     parameter,
+    planning::Planner,
     writer::{WriteError, Writer},
 };
 
@@ -48,12 +50,18 @@ pub struct Sink {
     model: Arc<Model>,
     /// How many rows Neo4j takes at once, of those that may be cut here.
     portion: Portion,
+    planner: Option<Arc<Planner>>,
 }
 
 impl Sink {
     /// A sink over a writer. `reader` is a connection of its own.
     pub fn new(writer: Writer, reader: Connection, model: Arc<Model>) -> Self {
-        Sink { writer, reader, model, portion: Portion::WHOLE }
+        Sink { writer, reader, model, portion: Portion::WHOLE, planner: None }
+    }
+
+    /// The same with a planner: batches wait until their texts have plans.
+    pub fn planning(self, planner: Arc<Planner>) -> Self {
+        Sink { planner: Some(planner), ..self }
     }
 
     /// Whether nodes of the mapping lack values. Relationships are not looked at: that goes through
@@ -226,7 +234,7 @@ impl Texts {
     /// The texts and rows of statements, in their order.
     pub fn of(model: &Model, statements: Vec<Statement>) -> Self {
         let mut texts = Texts::default();
-        for statement in statements {
+        for statement in in_few_texts(statements) {
             let clears = matches!(
                 statement,
                 Statement::ClearNodes { .. } | Statement::ClearRelationships { .. }
@@ -289,7 +297,16 @@ impl pipeline::Sink<Prepared> for Sink {
         for clearing in &texts.clearing {
             self.clear(advance.from, clearing).await?;
         }
+        let Some(planner) = self.planner.clone() else {
+            return self.writer.write_ready(&advance, first, &texts.others).await;
+        };
+        planner.ready(&texts.others).await;
+        let _writing = planner.writing();
         self.writer.write_ready(&advance, first, &texts.others).await
+    }
+
+    fn narrow(&self) -> Option<Arc<Narrow>> {
+        self.planner.as_ref().map(|planner| planner.narrow())
     }
 }
 
@@ -302,6 +319,8 @@ impl ChunkWriter for Sink {
         statements: Vec<Statement>,
     ) -> Result<(), WriteError> {
         let texts = Texts::of(&self.model, statements);
+        let planner = self.planner.clone();
+        let _writing = planner.as_ref().map(|planner| planner.writing());
         self.write_repeatable(Repeatable::Chunk(step), texts.others).await
     }
 

@@ -22,7 +22,7 @@ use std::{
     future::Future,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -110,6 +110,38 @@ pub trait Sink<B>: Send + 'static {
         advance: Advance,
         batch: B,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Says at any moment whether batches are to be narrow; nothing: they never are. Asked for once,
+    /// before the first batch.
+    fn narrow(&self) -> Option<Arc<Narrow>> {
+        None
+    }
+}
+
+/// Whether batches are to be narrow: of few kinds of changes that the sink has not met.
+#[derive(Debug, Default)]
+pub struct Narrow {
+    needed: AtomicBool,
+    times: AtomicU64,
+}
+
+impl Narrow {
+    /// The sink has made few of its statements, or has lost those that it had.
+    pub fn begin(&self) {
+        self.times.fetch_add(1, Ordering::Relaxed);
+        self.needed.store(true, Ordering::Relaxed);
+    }
+
+    /// It has made all that there are.
+    pub fn end(&self) {
+        self.needed.store(false, Ordering::Relaxed);
+    }
+
+    /// If it is so now, for which time.
+    pub fn is_needed(&self) -> Option<u64> {
+        let needed = self.needed.load(Ordering::Relaxed);
+        needed.then(|| self.times.load(Ordering::Relaxed))
+    }
 }
 
 /// What copies tables while the stream is held.

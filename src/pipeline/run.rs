@@ -25,7 +25,7 @@ use crate::{
     lsn::Lsn,
 };
 
-use super::{Copier, Failure, Held, PipelineError, Prepare, Sink, Sole, Source, Turn};
+use super::{Copier, Failure, Held, Narrow, PipelineError, Prepare, Sink, Sole, Source, Turn};
 
 /// Between two turns of the copy the stream runs for at most this long while it has work.
 const STREAM_TURN_MAX: Duration = Duration::from_secs(1);
@@ -166,6 +166,8 @@ struct Loop<'a, S, P: Prepare, K: Sink<P::Prepared>, C: Copier> {
     copy: CopyState,
     /// Tells a turn of the copy that it should end.
     stream_waits: Arc<AtomicBool>,
+    /// The sink's word on how wide batches may be.
+    narrow: Option<Arc<Narrow>>,
     applied_transactions: AppliedTransactions,
     /// Ordered batches, for the preparer.
     ordered: VecDeque<Batch>,
@@ -201,6 +203,7 @@ where
         let mut running = Loop {
             source: self.source,
             preparer: Worker::Resting(self.preparer),
+            narrow: self.sink.narrow(),
             sink: Worker::Resting(self.sink),
             copier,
             copy,
@@ -229,6 +232,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
                 }
             } else {
                 self.take_turns()?;
+                self.ask_how_wide()?;
                 self.do_what_is_asked();
                 self.move_on();
                 if self.has_reached_its_end() {
@@ -247,6 +251,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
                 prepared = self.preparer.back() => self.prepared(prepared?)?,
                 turn = self.copier.back() => self.turned(turn?)?,
                 events = self.source.next(), if !stopping && self.engine.wants_input() => {
+                    self.ask_how_wide()?;
                     for event in events.map_err(|error| PipelineError::Source(Box::new(error)))? {
                         self.engine.handle(Input::Event(event))?;
                     }
@@ -269,6 +274,14 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
         if ready {
             self.copy = CopyState::HoldWanted;
             self.engine.handle(Input::Hold)?;
+        }
+        Ok(())
+    }
+
+    /// Batches are as wide as the sink will have them.
+    fn ask_how_wide(&mut self) -> Result<(), PipelineError> {
+        if let Some(narrow) = &self.narrow {
+            self.engine.handle(Input::Narrow(narrow.is_needed()))?;
         }
         Ok(())
     }

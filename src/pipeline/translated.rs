@@ -6,7 +6,7 @@
 //!                                    +-- Tally ------- Observer <----- once written ---- Observed sink
 //! ```
 
-use std::{error::Error, time::Instant};
+use std::{error::Error, sync::Arc, time::Instant};
 
 use crate::{
     change::{Change, Timestamp},
@@ -16,7 +16,7 @@ use crate::{
 };
 
 use super::{
-    Failure, Prepare, Sink,
+    Failure, Narrow, Prepare, Sink,
     observer::{Observer, Tally, Written},
 };
 
@@ -127,5 +127,9 @@ impl<K: Sink<B>, O: Observer, B: Send + 'static> Sink<Ready<B>> for Observed<K, 
             self.observer.written(&Written { changes, tally, commits, took });
         }
         Ok(())
+    }
+
+    fn narrow(&self) -> Option<Arc<Narrow>> {
+        self.sink.narrow()
     }
 }

@@ -17,4 +17,5 @@ mod start;
 mod texts;
 mod transactions;
 mod values;
+mod wide;
 mod wire;

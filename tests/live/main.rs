@@ -17,6 +17,7 @@ mod http;
 mod kafka;
 mod limits;
 mod northwind;
+mod planning;
 mod plans;
 mod replication;
 mod start;

@@ -61,7 +61,7 @@ fn tables(count: usize) -> Vec<Table> {
         if is_join(number) && refers[0] == refers[1] {
             refers[1] = node(refers[1] + 1);
         }
-        if number % 3 == 0 && !is_join(number) {
+        if number.is_multiple_of(3) && !is_join(number) {
             refers.push(number);
         }
         Table { number, refers, is_join: is_join(number) }

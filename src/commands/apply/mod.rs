@@ -37,6 +37,7 @@ use crate::{
     checkpoint::TopicPartition,
     cli::{ApplyArgs, UntilOffset},
     config::Config,
+    graph::{Circumstances, cypher::likely_texts},
     kafka::{
         consumer::{ConsumeError, Member},
         offsets::Asking,
@@ -140,6 +141,12 @@ impl<'a> Apply<'a> {
         let metrics = self.metrics.clone();
         let parking = Parking::open(options, move || metrics.counts().parked()).await?;
         let member = Member::join(options, &topics, parking).await?;
+        // With stamps in its rows, the stream has other texts: those are planned when they are met.
+        let likely = match topology.is_spread() {
+            true => Vec::new(),
+            false => likely_texts(&model, Circumstances::Unsettled),
+        };
+        let planner = super::graph::planner(config, &self.metrics, likely)?;
         Ok(Shared {
             config: config.clone(),
             metrics: self.metrics.clone(),
@@ -150,6 +157,7 @@ impl<'a> Apply<'a> {
             asking,
             graph,
             member,
+            planner,
             topology,
             targets: targets.clone(),
         })

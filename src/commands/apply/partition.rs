@@ -29,7 +29,7 @@ use crate::{
     lsn::Lsn,
     mapping::{Mapping, Translator},
     metrics::Metrics,
-    neo4j::{self, Connection, sink::Prepared},
+    neo4j::{self, Connection, Planner, sink::Prepared},
     pipeline::{Ended, Failure, NoCopy, Observed, Pipeline, Prepare, Translated, Until},
     replay::{Decision, applied_metadata},
 };
@@ -65,6 +65,8 @@ pub struct Shared {
     pub graph: Connection,
     /// The member of the group.
     pub member: Member,
+    /// Has their statements planned.
+    pub planner: Arc<Planner>,
     /// The partitions there are.
     pub topology: Topology,
     /// Where each partition ends, if it does.
@@ -132,7 +134,7 @@ async fn attempt(
     let Some(checkpoint) = unless_stopped(stop, prepare(shared, at)).await? else {
         return Ok(Ended::Stopped);
     };
-    let Shared { config, metrics, mapping, model, .. } = shared;
+    let Shared { config, metrics, mapping, model, planner, .. } = shared;
     let reached = start::reached(&checkpoint);
     let decoder = Decoder::new(&shared.catalog, config.kafka()?.decoding);
     let origin = checkpoint.origin.clone();
@@ -161,7 +163,10 @@ async fn attempt(
     let run = Pipeline {
         source: &mut source,
         preparer: Unsettled(Translated { translator, finish }),
-        sink: Observed { sink: graph::sink(config, writer, model)?, observer },
+        sink: Observed {
+            sink: graph::sink(config, writer, model)?.planning(planner.clone()),
+            observer,
+        },
         copier,
         engine: Engine::new(Limits::DEFAULT, checkpoint.position)
             .complete_through(lsn)

@@ -27,11 +27,11 @@ use crate::{
     cli::{RunArgs, UntilArg},
     config::Config,
     engine::{Engine, Limits, Portion},
-    graph::{Model, Statement, TableIndex},
+    graph::{Circumstances, Model, Statement, TableIndex, cypher::likely_texts},
     lsn::Lsn,
     mapping::{Mapping, Translator},
     metrics::{Copying, Metrics, TableCounts},
-    neo4j::{self, copy_progress, sink::Prepared},
+    neo4j::{self, Planner, copy_progress, sink::Prepared},
     pipeline::{Ended, Lane, Observed, Pipeline, Status, TableCopier, Translated, Until},
     postgres::{
         self,
@@ -188,6 +188,8 @@ impl<'a> Run<'a> {
             );
         }
         let ended_before = postgres::copy::current_xid(&client).await?;
+        let planner =
+            graph::planner(config, &self.metrics, likely_texts(&model, Circumstances::Settled))?;
         let (epoch, status) =
             (checkpoint.epoch, graph::status_at(&checkpoint, is_left || !progress.is_empty()));
         let mut expected = BTreeMap::new();
@@ -197,7 +199,7 @@ impl<'a> Run<'a> {
                 let sizes = setup::sizes(&client, &catalog, &mapping).await?;
                 expected = table_rows(&model, &sizes);
                 let sources = Sources::new(&catalog, &translator);
-                let lanes = self.lanes(epoch, &model, &sources, &translator).await?;
+                let lanes = self.lanes((epoch, &model, &planner), &sources, &translator).await?;
                 let blocks = sizes.iter().map(|(table, size)| (*table, size.chunk_blocks));
                 let blocks = blocks.collect();
                 Some(TableCopier::new(model.clone(), lanes, blocks, ended_before, progress))
@@ -209,7 +211,7 @@ impl<'a> Run<'a> {
         let translator = Noticing::new(translator, self.notices.clone());
         let pipeline = Parts {
             preparer: Translated { translator, finish: Prepared::of },
-            sink: Observed { sink: self.sink(epoch, &model)?, observer: counts },
+            sink: Observed { sink: self.sink(epoch, &model)?.planning(planner), observer: counts },
             copier,
             engine: Engine::new(Limits::DEFAULT, checkpoint.position)
                 .in_portions(self.portion.get()),
@@ -247,8 +249,7 @@ impl<'a> Run<'a> {
 
     async fn lanes(
         &self,
-        epoch: Epoch,
-        model: &Arc<Model>,
+        (epoch, model, planner): (Epoch, &Arc<Model>, &Arc<Planner>),
         sources: &Sources,
         translator: &Translator,
     ) -> Result<Vec<Lane<CopyReader, neo4j::Sink>>, CommandError> {
@@ -260,7 +261,7 @@ impl<'a> Run<'a> {
             let (sources, translator) = (sources.clone(), translator.clone());
             let reader = CopyReader::new(client, beside.clone(), sources, translator).await?;
             let reader = reader.telling(Arc::new(move |met| notices.tell(met)));
-            lanes.push(Lane { reader, writer: self.sink(epoch, model)? });
+            lanes.push(Lane { reader, writer: self.sink(epoch, model)?.planning(planner.clone()) });
         }
         Ok(lanes)
     }

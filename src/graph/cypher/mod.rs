@@ -14,6 +14,7 @@
 
 mod incomplete;
 mod joins;
+mod likely;
 mod moves;
 mod nodes;
 mod references;
@@ -30,6 +31,7 @@ use super::{
 };
 
 pub use incomplete::incomplete_keys;
+pub use likely::likely_texts;
 pub use text::{may_be_placeholder, quote};
 
 /// One text with its rows.

@@ -68,6 +68,7 @@ impl Run {
             through: self.tracker.through(),
             since_moved: Duration::ZERO,
             since_turned: Duration::ZERO,
+            planning: None,
         }
     }
 

@@ -133,6 +133,7 @@ fn is_honest(world: &World, tracker: &Tracker, look: Option<Look>) -> bool {
         through: tracker.through(),
         since_moved: Duration::ZERO,
         since_turned: Duration::ZERO,
+        planning: None,
     };
     let missing = world.commits.get(world.applied).map(|(at, _)| *at);
     if let (Some(through), Some(missing)) = (facts.through, missing) {

@@ -8,9 +8,11 @@ use wal2graph::{
     change::{Change, Event},
     checkpoint::{Advance, Epoch, Position},
     engine::{Batch, Engine, Limits, Refused},
-    graph::{Circumstances, Mutations, Statement, plan},
+    graph::{Circumstances, Mutations, Statement, in_few_texts, plan},
     lsn::Lsn,
-    pipeline::{Ended, Failure, Pipeline, PipelineError, Prepare, Sink, Source, Status, Until},
+    pipeline::{
+        Ended, Failure, Narrow, Pipeline, PipelineError, Prepare, Sink, Source, Status, Until,
+    },
 };
 
 use super::{
@@ -73,7 +75,13 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
     let pipeline = Pipeline {
         source: &mut source,
         preparer: SimPreparer { world: world.clone() },
-        sink: SimSink { world: world.clone(), id, epoch, believes: position },
+        sink: SimSink {
+            world: world.clone(),
+            id,
+            epoch,
+            believes: position,
+            narrow: Arc::default(),
+        },
         copier: (!settled).then(|| copy::copier(world, epoch)),
         engine: Engine::new(limits, position).in_portions(portion),
         until,
@@ -134,6 +142,7 @@ fn limits(world: &Shared) -> Limits {
     Limits {
         batch_changes: rng.usize(1..20),
         part_changes: rng.usize(1..10),
+        narrow_kinds: rng.usize(1..5),
         idle_interval: Duration::from_millis(rng.u64(0..200)),
         ..Limits::DEFAULT
     }
@@ -280,6 +289,7 @@ struct SimSink {
     epoch: Epoch,
     /// The position that the instance believes in: with a planted fault not the checkpoint's.
     believes: Position,
+    narrow: Arc<Narrow>,
 }
 
 impl Sink<Prepared> for SimSink {
@@ -288,6 +298,11 @@ impl Sink<Prepared> for SimSink {
     async fn write(&mut self, mut advance: Advance, batch: Prepared) -> Result<(), SimError> {
         let Prepared { mut statements, settled, changes, xids } = batch;
         let fault = self.world.lock().fault;
+        match self.world.lock().rng.u8(0..10) {
+            0 => self.narrow.begin(),
+            1 => self.narrow.end(),
+            _ => {}
+        }
         if fault == Some(Fault::SplitTransactionReplayedWhole) && advance.from == self.believes {
             advance.from = self.world.lock().graph.checkpoint.expect("made at the start").0;
         }
@@ -323,6 +338,10 @@ impl Sink<Prepared> for SimSink {
         });
         write.await.map_err(|_| SimError::Broken)?
     }
+
+    fn narrow(&self) -> Option<Arc<Narrow>> {
+        Some(self.narrow.clone())
+    }
 }
 
 fn statements(
@@ -347,7 +366,7 @@ fn statements(
         true => Circumstances::Settled,
         false => Circumstances::Unsettled,
     };
-    let statements = plan(&schema.model, Mutations::fold(events), circumstances);
+    let statements = in_few_texts(plan(&schema.model, Mutations::fold(events), circumstances));
     match fault {
         Some(fault) => fault.spoil_statements(&schema.model, statements),
         None => statements,

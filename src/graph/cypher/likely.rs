@@ -1,0 +1,146 @@
+//! The texts that a stream will need, as far as a model tells: for planning them ahead of need.
+//!
+//! What is left out is rare: rows that came without some values, key changes, truncates, what a copy
+//! writes beside the stream; and what many rows at once are worth, [`in_few_texts`](crate::graph::in_few_texts).
+
+use std::{collections::HashSet, sync::Arc};
+
+use crate::graph::{
+    model::{Model, NodeShape, ReferenceBy, RelationshipKey, RelationshipShape, Shape, TableIndex},
+    plan::Circumstances,
+    statement::{Beside, Completeness, Known, Presence, Statement},
+};
+
+use super::render;
+
+/// Each text once, the most likely ones first: rows that come or change, then what they refer to,
+/// then rows that go. What is run only when a text was not enough is not among them.
+pub fn likely_texts(model: &Model, circumstances: Circumstances) -> Vec<Arc<str>> {
+    let beside = circumstances.beside();
+    let mut seen = HashSet::new();
+    let mut texts = Vec::new();
+    for step in Step::ALL {
+        for (table, shape) in model.iter() {
+            let of = Of { model, table, beside };
+            let statements = match &shape.shape {
+                Shape::Node(node) => of.node(step, node),
+                Shape::Relationship(join) => of.join(step, join),
+            };
+            let rendered = statements.into_iter().flat_map(|statement| render(model, statement));
+            texts.extend(rendered.map(|query| query.text).filter(|text| seen.insert(text.clone())));
+        }
+    }
+    texts
+}
+
+/// What happens to rows.
+#[derive(Clone, Copy)]
+enum Step {
+    /// They come, or their values change.
+    Filled,
+    /// New ones refer to others.
+    Referring,
+    /// What they refer to may change.
+    Changed,
+    /// They go.
+    Gone,
+}
+
+impl Step {
+    const ALL: [Step; 4] = [Step::Filled, Step::Referring, Step::Changed, Step::Gone];
+}
+
+/// The statements of one table.
+struct Of<'a> {
+    model: &'a Model,
+    table: TableIndex,
+    /// Nobody, in a settled stream.
+    beside: Beside,
+}
+
+impl Of<'_> {
+    fn node(&self, step: Step, node: &NodeShape) -> Vec<Statement> {
+        let table = self.table;
+        match step {
+            Step::Filled => vec![self.filled(node)],
+            Step::Referring => self.referring(node),
+            Step::Changed => self.changed(node),
+            Step::Gone => {
+                vec![Statement::DropNodes { table, keys: Vec::new(), beside: self.beside }]
+            }
+        }
+    }
+
+    fn filled(&self, node: &NodeShape) -> Statement {
+        let (table, known, rows) = (self.table, all(&node.properties), Vec::new());
+        let (completeness, new) = (Completeness::Complete, false);
+        Statement::UpsertNodes { table, known, completeness, new, rows }
+    }
+
+    fn referring(&self, node: &NodeShape) -> Vec<Statement> {
+        let table = self.table;
+        let references = node.references.iter().enumerate();
+        let from_owner = references.map(|(reference, shape)| match (&shape.by, self.beside) {
+            (ReferenceBy::Key, Beside::Nobody) => self.add(reference, Presence::Known),
+            (ReferenceBy::Key, beside) => {
+                Statement::ReplaceReferences { table, reference, beside, rows: Vec::new() }
+            }
+            (ReferenceBy::Unique { .. }, _) => {
+                Statement::MatchFromOwner { table, reference, rows: Vec::new() }
+            }
+        });
+        let to_it = self.model.unique_references_to(table);
+        let from_target = to_it.map(|(owner, reference, _)| Statement::MatchFromTarget {
+            table: owner,
+            reference,
+            rows: Vec::new(),
+        });
+        from_owner.chain(from_target).collect()
+    }
+
+    fn add(&self, reference: usize, presence: Presence) -> Statement {
+        Statement::AddReferences { table: self.table, reference, presence, rows: Vec::new() }
+    }
+
+    fn changed(&self, node: &NodeShape) -> Vec<Statement> {
+        let references = node.references.iter().enumerate();
+        let by_key = references.filter(|(_, shape)| shape.by == ReferenceBy::Key);
+        let statements = by_key.flat_map(|(reference, _)| {
+            let (table, rows) = (self.table, Vec::new());
+            let remove = Statement::RemoveReferences { table, reference, rows };
+            [remove, self.add(reference, self.presence(Presence::Known))]
+        });
+        statements.collect()
+    }
+
+    fn join(&self, step: Step, join: &RelationshipShape) -> Vec<Statement> {
+        // One that is its two ends changes only if it has properties.
+        let can_change = join.key != RelationshipKey::Ends || !join.properties.is_empty();
+        match step {
+            Step::Filled => vec![self.joined(join, Presence::New)],
+            Step::Changed if can_change => vec![self.joined(join, Presence::Known)],
+            Step::Referring | Step::Changed => Vec::new(),
+            Step::Gone => {
+                vec![Statement::DropRelationships { table: self.table, keys: Vec::new() }]
+            }
+        }
+    }
+
+    fn joined(&self, join: &RelationshipShape, presence: Presence) -> Statement {
+        let (table, known, presence) = (self.table, all(&join.properties), self.presence(presence));
+        let (completeness, rows) = (Completeness::Complete, Vec::new());
+        Statement::UpsertRelationships { table, known, completeness, presence, rows }
+    }
+
+    /// Beside other writers, nothing is known.
+    fn presence(&self, settled: Presence) -> Presence {
+        match self.beside {
+            Beside::Nobody => settled,
+            beside => Presence::Unknown(beside),
+        }
+    }
+}
+
+fn all(properties: &[String]) -> Known {
+    Known(vec![true; properties.len()].into())
+}
