@@ -300,8 +300,8 @@ impl pipeline::Sink<Prepared> for Sink {
         let Some(planner) = self.planner.clone() else {
             return self.writer.write_ready(&advance, first, &texts.others).await;
         };
-        planner.ready(&texts.others).await;
         let _writing = planner.writing();
+        planner.ready(&texts.others).await;
         self.writer.write_ready(&advance, first, &texts.others).await
     }
 

@@ -60,6 +60,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 const IDLE_AFTER: Duration = Duration::from_millis(250);
 /// Behind writes that never end, what nobody waits for comes once in this time.
 const STAND_BACK_MAX: Duration = Duration::from_secs(1);
+/// How often a text is run for its plan to be kept.
+const USES: usize = 2;
 /// The pause after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Is told how many texts a batch waits for, whenever that changes; 0: it waits no more.
@@ -305,7 +307,10 @@ async fn plan(connection: &Connection, text: &str) -> Result<(), Error> {
     transaction.run(Query::new(format!("CREATE (:{})", checkpoint::LABEL))).await?;
     let no_rows = parameter::list([parameter::list([].into_iter())].into_iter());
     let query = Query::new(format!("{KEEP_PLAN}{text}")).param("rows", no_rows);
-    transaction.run(query).await?;
+    // Where the cache is full, a plan that was used once takes no other's place.
+    for _ in 0..USES {
+        transaction.run(query.clone()).await?;
+    }
     transaction.rollback().await;
     Ok(())
 }
