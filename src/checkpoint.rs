@@ -11,7 +11,9 @@
 //! graph is complete is kept beside it. It stays while a partition is read again from an earlier
 //! offset.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::{
     change::Timestamp,
@@ -75,6 +77,33 @@ pub struct TopicPartition {
     pub topic: String,
     /// The partition's number, from 0.
     pub partition: i32,
+}
+
+/// The identity that Kafka gives a topic when it is made. A topic that is made again under the same
+/// name has another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicId(pub u128);
+
+impl fmt::Display for TopicId {
+    /// As Kafka's own tools write it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0.to_be_bytes()))
+    }
+}
+
+/// The text is not a topic id as Kafka's own tools write it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a topic id: expected 22 characters of base64")]
+pub struct ParseTopicIdError(String);
+
+impl FromStr for TopicId {
+    type Err = ParseTopicIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok().and_then(|it| it.try_into().ok());
+        let bytes = bytes.ok_or_else(|| ParseTopicIdError(text.to_owned()))?;
+        Ok(TopicId(u128::from_be_bytes(bytes)))
+    }
 }
 
 /// Which checkpoint: a pipeline has one for each log that it reads.
@@ -144,6 +173,8 @@ pub struct Checkpoint {
     pub origin: Origin,
     /// How many partitions the topic has that it is of; 1 for a slot.
     pub partitions: u32,
+    /// Which topic it is of; `None` for a slot, and where the brokers do not say.
+    pub topic_id: Option<TopicId>,
     /// The digest of the mapping that made the graph.
     pub mapping_digest: String,
     /// The labels of its nodes: also those of tables that have gone since. Empty in checkpoints that

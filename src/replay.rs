@@ -15,10 +15,18 @@
 //! Why no record is lost that was never applied: reading begins at the checkpoint or before it, or
 //! where a copy of all rows begins, and never where records are gone in between. Everything else is
 //! refused, with what would be lost, until somebody confirms it.
+//!
+//! Why no other topic is taken for the one that was applied: Kafka gives each topic an id, which is in
+//! the checkpoint. Where nobody names one, the records before the checkpoint have to show that they are
+//! those that were applied. A topic that was made again is never applied to a graph of the one before:
+//! a row that was deleted in between is in neither, and would stay.
 
-use std::ops::Range;
+use std::{fmt, ops::Range};
 
-use crate::{checkpoint::Epoch, lsn::Lsn};
+use crate::{
+    checkpoint::{Epoch, TopicId, TopicPartition},
+    lsn::Lsn,
+};
 
 /// What our commits of group offsets begin with. It and all that follows stay far below the 4,096
 /// bytes that a broker takes.
@@ -78,35 +86,88 @@ pub struct Applied {
     pub highest: u64,
 }
 
-/// What the records just before the checkpoint say of it.
+/// Whether the topic is the one that the graph was made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// It has the id that the checkpoint names.
+    Same,
+    /// It has another one: it was deleted and made again under its name.
+    Another {
+        /// The id that the checkpoint names.
+        was: TopicId,
+        /// The one that the topic has.
+        is: TopicId,
+    },
+    /// The checkpoint or the brokers name none: the records have to show it.
+    Untold,
+}
+
+impl Identity {
+    /// Of the ids that the checkpoint and the brokers name.
+    pub fn of(was: Option<TopicId>, is: Option<TopicId>) -> Self {
+        match (was, is) {
+            (Some(was), Some(is)) if was == is => Identity::Same,
+            (Some(was), Some(is)) => Identity::Another { was, is },
+            _ => Identity::Untold,
+        }
+    }
+}
+
+/// What the records before the checkpoint say of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordBefore {
-    /// They carry the LSN that the graph reached with them.
+    /// They carry what the graph reached with them, or there never were any.
     Fits,
-    /// They carry none, or are gone.
+    /// They carry nothing that could be compared, or are gone.
     Silent,
-    /// They carry another one.
+    /// They carry something else.
     Other {
-        /// The LSN that the graph reached.
-        expected: Lsn,
-        /// The one that is there.
-        found: Lsn,
+        /// What the graph reached.
+        expected: Mark,
+        /// What is there.
+        found: Mark,
     },
 }
 
+/// A place in the source's history that a record names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mark {
+    /// A position in its log.
+    Lsn(Lsn),
+    /// When its transaction committed, in microseconds since 1970: all there is in records of a single
+    /// topic of Debezium's.
+    Committed(i64),
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Mark::Lsn(lsn) => write!(f, "{lsn}"),
+            Mark::Committed(micros) => write!(f, "{micros} microseconds since 1970"),
+        }
+    }
+}
+
 impl RecordBefore {
-    /// How many records before the checkpoint are looked at: tombstones name no LSN.
+    /// How many records before the checkpoint are looked at first: tombstones name no LSN.
     pub const LOOKED_AT: u64 = 4;
+    /// How many are looked at where brokers do not tell topics apart: our publishers name a position
+    /// far more often.
+    pub const LOOKED_AT_MAX: u64 = 100_000;
 
     /// Of the furthest LSN that they name, where the graph has reached `expected`; zero: none yet.
     pub fn of(found: Option<Lsn>, expected: Lsn, partitions: u32) -> Self {
+        let other = |found| {
+            let (expected, found) = (Mark::Lsn(expected), Mark::Lsn(found));
+            RecordBefore::Other { expected, found }
+        };
         match found {
             _ if expected == Lsn::ZERO => RecordBefore::Silent,
             Some(found) if found == expected => RecordBefore::Fits,
-            Some(found) if found > expected => RecordBefore::Other { expected, found },
+            Some(found) if found > expected => other(found),
             // Of several partitions, a publisher that goes back to where the last of them is names
             // earlier positions again.
-            Some(found) if partitions == 1 => RecordBefore::Other { expected, found },
+            Some(found) if partitions == 1 => other(found),
             Some(_) | None => RecordBefore::Silent,
         }
     }
@@ -123,8 +184,10 @@ pub struct Assigned<'a> {
     pub applied: Option<Applied>,
     /// The records that the partition has.
     pub log: Range<u64>,
-    /// The first of them begins a copy of all rows.
+    /// Its first records have all rows that there were when it was made.
     pub begins_with_copy: bool,
+    /// Whether it is the topic that the graph was made from.
+    pub identity: Identity,
     /// What is known of the records before the checkpoint.
     pub before: RecordBefore,
 }
@@ -155,15 +218,10 @@ pub enum Decision {
     Refuse(Refusal),
 }
 
-/// Why nothing is read, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why nothing is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The topic's beginning is gone, and the graph has nothing.
-    #[error(
-        "the graph has no checkpoint of this pipeline, and reading would begin at offset {from}, where no copy of \
-         the tables begins (the topic starts at {start}): rows that did not change since would be missing. Publish \
-         to a new topic, which begins with a copy; or confirm it: wal2graph replay --from offset {from} --yes"
-    )]
+    /// No copy of the rows is where reading would begin, and the graph has nothing.
     NoCopy {
         /// Where reading would begin.
         from: u64,
@@ -171,29 +229,25 @@ pub enum Refusal {
         start: u64,
     },
     /// The group is ahead of an empty graph.
-    #[error(
-        "the group has applied records up to offset {committed}, but the graph has no checkpoint of this pipeline: it \
-         was emptied, or is another graph. To fill it from the topic: wal2graph replay --from earliest"
-    )]
     GraphEmptied {
         /// What the group committed.
         committed: u64,
     },
     /// Records between the graph and the topic's start are gone.
-    #[error(
-        "the records at offsets {missing:?} are gone and were never applied: the topic starts at {} (retention, or \
-         its records were deleted). Copy again through a new topic and pipeline; or, to go on without them: \
-         wal2graph replay --from earliest --yes", .missing.end
-    )]
     Gap {
         /// The offsets.
         missing: Range<u64>,
     },
+    /// The topic is another one of the same name.
+    OtherTopic {
+        /// Where the graph is in the one that it was made from.
+        applied: u64,
+        /// The id of that.
+        was: TopicId,
+        /// The id of the topic that is there.
+        is: TopicId,
+    },
     /// The topic ends before the graph.
-    #[error(
-        "the graph has the records before offset {applied}, but the topic ends at {end}: it was re-created, or its \
-         records were lost. If it begins with a copy, apply it from there: wal2graph replay --from earliest --yes"
-    )]
     Truncated {
         /// Where the graph is.
         applied: u64,
@@ -201,39 +255,104 @@ pub enum Refusal {
         end: u64,
     },
     /// The topic has other records than those that were applied.
-    #[error(
-        "the graph is at {expected} with the records before offset {applied}, but those are of {found}: the topic was \
-         re-created, or the graph is another one. If it begins with a copy, apply it from there: wal2graph \
-         replay --from earliest --yes"
-    )]
     OtherRecords {
         /// Where the graph is.
         applied: u64,
-        /// The LSN that it reached.
-        expected: Lsn,
-        /// The LSN that the topic has there.
-        found: Lsn,
+        /// What it reached there.
+        expected: Mark,
+        /// What the topic has there.
+        found: Mark,
+    },
+    /// Nothing shows that the topic is the one that the graph was made from.
+    Unproven {
+        /// Where the graph is.
+        applied: u64,
     },
     /// A reset beyond the graph.
-    #[error(
-        "the group's offset was set to {}, but the graph has the records before {} only: those between were never \
-         applied and would be skipped. Set it to {} or less; or confirm: wal2graph replay --from offset {} --yes",
-        .skipped.end, .skipped.start, .skipped.start, .skipped.end
-    )]
     WouldSkip {
         /// The records that would be skipped.
         skipped: Range<u64>,
     },
     /// A reset beyond the topic.
-    #[error(
-        "the group's offset was set to {offset}, but the topic ends at {end}: set it within the topic"
-    )]
     BeyondEnd {
         /// What was committed.
         offset: u64,
         /// Where the topic ends.
         end: u64,
     },
+}
+
+impl Refusal {
+    /// What happened to this partition, and what to do: each command works as it stands here.
+    pub fn text(&self, at: &TopicPartition) -> String {
+        let topic = &at.topic;
+        let replay = |from: &str| {
+            format!("wal2graph replay --from {from} --partition {topic}/{}", at.partition)
+        };
+        match self {
+            Refusal::NoCopy { from, start } => format!(
+                "the graph has no checkpoint for {at}, and reading would begin at offset {from}, where no copy of the \
+                 tables begins (the topic starts at {start}): rows that did not change since would be missing. Publish \
+                 to a new topic, which begins with a copy; or confirm that they may be missing: {} --yes",
+                replay(&format!("offset {from}"))
+            ),
+            Refusal::GraphEmptied { committed } => format!(
+                "the group has applied the records of {at} up to offset {committed}, but the graph has no checkpoint \
+                 for it: it was emptied, or is another graph. To fill it from the topic: {}",
+                replay("earliest")
+            ),
+            Refusal::Gap { missing } => format!(
+                "the records of {at} at offsets {}..{} are gone and were never applied: the topic starts at {} \
+                 (retention, or its records were deleted). Copy again through a new topic and pipeline into an empty \
+                 graph; or, to go on without them: {} --yes. Rows that they deleted then stay in the graph",
+                missing.start,
+                missing.end,
+                missing.end,
+                replay("earliest")
+            ),
+            Refusal::OtherTopic { applied, was, is } => format!(
+                "the topic {topic} was deleted and made again: the graph has the records of {at} before offset \
+                 {applied} of the topic with the id {was}, and the one that is there has the id {is}. {}",
+                anew(topic)
+            ),
+            Refusal::Truncated { applied, end } => format!(
+                "the graph has the records of {at} before offset {applied}, but it ends at {end}: the topic was \
+                 deleted and made again, or its records were lost. {}",
+                anew(topic)
+            ),
+            Refusal::OtherRecords { applied, expected, found } => format!(
+                "the graph is at {expected} with the records of {at} before offset {applied}, but those are of \
+                 {found}: the topic was deleted and made again, or the graph is another one. {}",
+                anew(topic)
+            ),
+            Refusal::Unproven { applied } => format!(
+                "nothing shows that {at} is the one whose records before offset {applied} the graph has: the brokers \
+                 give topics no ids, or the checkpoint has none yet, and those records are gone or name no position. \
+                 If the topic was not made again since: {} --yes. Else: {}",
+                replay(&format!("offset {applied}")),
+                anew(topic)
+            ),
+            Refusal::WouldSkip { skipped: Range { start, end } } => format!(
+                "the group's offset in {at} was set to {end}, but the graph has the records before {start} only: those \
+                 between were never applied and would be skipped. Set it to {start} or less; or confirm: {} --yes",
+                replay(&format!("offset {end}"))
+            ),
+            Refusal::BeyondEnd { offset, end } => format!(
+                "the group's offset in {at} was set to {offset}, but it ends at {end}: set it within the topic, as {}",
+                replay("earliest")
+            ),
+        }
+    }
+}
+
+/// How to go on with a topic that does not continue what the graph has. To apply it to the graph as
+/// that is would leave rows whose deletes are in neither topic.
+pub fn anew(topic: &str) -> String {
+    format!(
+        "Fill an empty graph from it: delete all nodes of this pipeline and its checkpoints \
+         (_Wal2GraphCheckpoint), then apply; or name a new pipeline, with kafka.topic: {topic} and an empty graph. \
+         Applied to the graph as it is, it would leave rows that were deleted in between"
+    )
 }
 
 /// Decides where a partition is read from.
@@ -262,17 +381,32 @@ pub fn decide(assigned: &Assigned<'_>) -> Decision {
 /// The topic still has what follows the checkpoint, and it is the topic that was applied.
 fn fits(assigned: &Assigned<'_>, applied: Applied) -> Result<(), Refusal> {
     let log = &assigned.log;
+    continues(assigned, applied)?;
     if applied.offset < log.start {
         return Err(Refusal::Gap { missing: applied.offset..log.start });
     }
-    if applied.offset > log.end {
-        return Err(Refusal::Truncated { applied: applied.offset, end: log.end });
+    match (assigned.before, assigned.identity) {
+        (RecordBefore::Silent, Identity::Untold) => {
+            Err(Refusal::Unproven { applied: applied.offset })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Nothing shows that the topic is another one, or has other records, than those that were applied.
+fn continues(assigned: &Assigned<'_>, applied: Applied) -> Result<(), Refusal> {
+    let (applied, end) = (applied.offset, assigned.log.end);
+    if let Identity::Another { was, is } = assigned.identity {
+        return Err(Refusal::OtherTopic { applied, was, is });
+    }
+    if applied > end {
+        return Err(Refusal::Truncated { applied, end });
     }
     match assigned.before {
-        RecordBefore::Fits | RecordBefore::Silent => Ok(()),
         RecordBefore::Other { expected, found } => {
-            Err(Refusal::OtherRecords { applied: applied.offset, expected, found })
+            Err(Refusal::OtherRecords { applied, expected, found })
         }
+        RecordBefore::Fits | RecordBefore::Silent => Ok(()),
     }
 }
 
@@ -288,6 +422,10 @@ fn begin(assigned: &Assigned<'_>, from: u64, confirmed: bool) -> Decision {
 fn reset(assigned: &Assigned<'_>, applied: Applied, offset: u64, confirmed: bool) -> Decision {
     let log = &assigned.log;
     let from = offset.max(log.start);
+    // No word of the user's makes another topic the one that was applied.
+    if let Err(refusal) = continues(assigned, applied) {
+        return Decision::Refuse(refusal);
+    }
     if !confirmed {
         if offset > applied.offset {
             return Decision::Refuse(Refusal::WouldSkip { skipped: applied.offset..offset });

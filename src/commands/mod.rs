@@ -164,6 +164,13 @@ fn mapping(config: &Config, catalog: &Catalog) -> Result<Mapping, CommandError> 
     compile(catalog, &config.edits).map_err(CommandError::Refused)
 }
 
+/// The tables that a graph is made of, by object id.
+#[cfg(feature = "kafka")]
+fn mapped_tables(catalog: &Catalog, mapping: &Mapping) -> std::collections::BTreeSet<u32> {
+    let mapped = mapping.published_tables().filter_map(|name| catalog.table(name));
+    mapped.map(|table| table.oid).collect()
+}
+
 /// Writes a result to stdout.
 fn print(text: &str) -> Result<(), CommandError> {
     let mut stdout = io::stdout().lock();

@@ -17,7 +17,7 @@ use crate::{
 use super::{
     CommandError,
     apply::{start::Found, topology::Topology},
-    print, read_catalog,
+    mapped_tables, mapping, print, read_catalog,
 };
 
 /// Sets the offsets, and prints what the next `apply` does.
@@ -34,13 +34,14 @@ pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), CommandEr
         ));
     }
     let (_sql, catalog) = read_catalog(config).await?;
+    let tables = mapped_tables(&catalog, &mapping(config, &catalog)?);
     let (mut to, mut text) = (Vec::new(), String::new());
     for at in chosen {
         if topology.is_spread() && asking.log(&at).await?.end == 0 {
             // Nothing was ever in it.
             continue;
         }
-        let found = Found::look(config, &catalog, &asking, &graph, &at).await?;
+        let found = Found::look(config, &catalog, &tables, &asking, &graph, &at).await?;
         let offset = match from {
             ReplayFrom::Earliest => found.log.start,
             ReplayFrom::Offset(offset) => offset,
@@ -53,10 +54,7 @@ pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), CommandEr
         let group = GroupOffset { offset, metadata };
         let decision = found.decide(config, Some(group.clone()));
         let of = if topology.is_spread() { format!("{at}: ") } else { String::new() };
-        match said(&decision) {
-            Ok(said) => text += &format!("{of}{said}\n"),
-            Err(refusal) => return Err(CommandError::Definite(format!("{of}{refusal}"))),
-        }
+        text += &format!("{of}{}\n", said(&decision, &at)?);
         to.push((at, group));
     }
     asking.set_group_offsets(&to).await?;
@@ -82,9 +80,9 @@ fn chosen(topology: &Topology, named: Option<&str>) -> Result<Vec<TopicPartition
 }
 
 /// What the next `apply` does.
-fn said(decision: &Decision) -> Result<String, String> {
+fn said(decision: &Decision, at: &TopicPartition) -> Result<String, CommandError> {
     Ok(match decision {
-        Decision::Refuse(refusal) => return Err(refusal.to_string()),
+        Decision::Refuse(refusal) => return Err(CommandError::Definite(refusal.text(at))),
         Decision::Replay { from, until } => {
             format!(
                 "the next `wal2graph apply` applies offsets {from} to {until} again, and goes on"

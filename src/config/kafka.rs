@@ -133,6 +133,7 @@ pub(super) fn kafka(
         brokers,
         topic,
         topics,
+        are_foreign: !raw.topics.is_empty(),
         group,
         ack,
         new_topic,

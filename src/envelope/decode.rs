@@ -54,6 +54,18 @@ pub struct UnknownColumn {
     pub records: u64,
 }
 
+/// Whose records belong to a topic. Those of others are no envelopes to it, whatever tables they name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// The database; `None`: any.
+    pub database: Option<String>,
+    /// `wal2graph publish` writes the topic: each record names its history.
+    pub is_ours: bool,
+}
+
+/// What Debezium's connector for PostgreSQL calls itself, and we do.
+const CONNECTOR: &str = "postgresql";
+
 /// Makes changes of the records of one partition, in their order.
 #[derive(Clone, Debug)]
 pub struct Decoder {
@@ -61,6 +73,7 @@ pub struct Decoder {
     /// Places in `tables` by schema and name.
     by_name: HashMap<String, HashMap<String, usize>>,
     schemas: Schemas,
+    expected: Expected,
     history: Option<Arc<History>>,
     joiner: Joiner,
     unknown: BTreeMap<(usize, String), u64>,
@@ -102,10 +115,17 @@ impl Decoder {
             tables,
             by_name,
             schemas: Schemas::default(),
+            expected: Expected::default(),
             history: None,
             joiner: Joiner::default(),
             unknown: BTreeMap::new(),
         }
+    }
+
+    /// The same for a topic whose records are all of one writer.
+    #[must_use]
+    pub fn expecting(self, expected: Expected) -> Decoder {
+        Decoder { expected, ..self }
     }
 
     /// The same for a topic whose keys are spread over partitions: the delete and the insert of a key
@@ -181,11 +201,13 @@ impl Decoder {
         let fields = schema.map(|schema| self.schemas.fields(schema)).transpose();
         let writer = Writer::Debezium(fields.map_err(at("$.schema"))?);
         let Some(op) = object.read("op", Json::string).map_err(at(root))? else {
-            return self.without_op(&object).map_err(at(root));
+            return self.without_op(&object, record.key.as_ref()).map_err(at(root));
         };
         let source = object.require("source", Json::object).map_err(at(root))?;
         let block = Block::read(&source, self.history.as_ref());
         let block = block.map_err(|problem| error("value", root, problem.within("source")))?;
+        let known = self.is_expected(&source, block.source.history.as_deref());
+        known.map_err(|problem| error("value", root, problem.within("source")))?;
         let writer = if block.source.history.is_some() {
             self.history.clone_from(&block.source.history);
             Writer::Us
@@ -210,26 +232,63 @@ impl Decoder {
         }
     }
 
-    /// A heartbeat, or a marker of a transaction.
-    fn without_op(&mut self, object: &Object<'_>) -> Result<Next, Problem> {
-        if object.some("status").is_some() && object.some("id").is_some() {
+    /// The record is one of the writer that the topic is of.
+    fn is_expected(&self, source: &Object<'_>, history: Option<&History>) -> Result<(), Problem> {
+        let connector = source.read("connector", Json::string)?;
+        if let Some(other) = connector.filter(|it| *it != CONNECTOR) {
+            let what = format!("it is of another connector, {other}");
+            return Err(Problem::new(what).within("connector"));
+        }
+        let database = source.read("db", Json::string)?;
+        if let (Some(expected), Some(found)) = (&self.expected.database, database)
+            && *expected != *found
+        {
+            let what =
+                format!("it is of another database, {found}, and the graph is of {expected}");
+            return Err(Problem::new(what).within("db"));
+        }
+        self.has_history(history)
+    }
+
+    fn has_history(&self, history: Option<&History>) -> Result<(), Problem> {
+        match history {
+            None if self.expected.is_ours => Err(Problem::new(
+                "it is missing: `wal2graph publish` writes to this topic, and has not written this record",
+            )
+            .within("system_identifier")),
+            _ => Ok(()),
+        }
+    }
+
+    /// A heartbeat, or a marker of a transaction: recognised by all of its form, since a row without an
+    /// envelope may have columns of any name.
+    fn without_op(&mut self, object: &Object<'_>, key: Option<&Bytes>) -> Result<Next, Problem> {
+        if is_marker(object) {
             return Ok(Next::Alone(Decoded::Transaction));
         }
         if ["before", "after", "source"].iter().any(|name| object.get(name).is_some()) {
             return Err(Problem::new("it is missing, or null").within("op"));
         }
-        let Some(at) = object.read("ts_ms", timestamp_of_millis)? else {
-            return Err(Problem::new(
-                "it is neither an envelope (op, before, after, source) nor a heartbeat (ts_ms); a \
-                 transform such as ExtractNewRecordState leaves too little of a record",
-            ));
-        };
-        let history = history(object, self.history.as_ref())?;
-        let end_lsn = match history {
-            Some(_) => Some(Lsn(object.require("end_lsn", Json::u64)?)),
-            None => None,
-        };
-        Ok(Next::Alone(Decoded::Heartbeat { end_lsn, history, at }))
+        let has_only = |names: &[&str]| object.0.iter().all(|(name, _)| names.contains(&&**name));
+        let at = object.read("ts_ms", timestamp_of_millis)?;
+        match at {
+            Some(at) if has_only(&["ts_ms"]) && is_heartbeat_key(key) => {
+                self.has_history(None)?;
+                Ok(Next::Alone(Decoded::Heartbeat { end_lsn: None, history: None, at }))
+            }
+            Some(at)
+                if object.get("system_identifier").is_some()
+                    && has_only(&["ts_ms", "system_identifier", "timeline", "end_lsn"]) =>
+            {
+                let history = history(object, self.history.as_ref())?;
+                let end_lsn = Some(Lsn(object.require("end_lsn", Json::u64)?));
+                Ok(Next::Alone(Decoded::Heartbeat { end_lsn, history, at }))
+            }
+            _ => Err(Problem::new(
+                "it is neither an envelope (op, before, after, source) nor a heartbeat (ts_ms alone, and the key \
+                 serverName); a transform such as ExtractNewRecordState leaves too little of a record",
+            )),
+        }
     }
 
     fn truncate(&self, block: Block<'_>) -> Next {
@@ -389,6 +448,26 @@ impl Decoder {
         }
         Ok(cells)
     }
+}
+
+/// A marker of Debezium's transaction topic.
+fn is_marker(object: &Object<'_>) -> bool {
+    const FIELDS: [&str; 5] = ["status", "id", "event_count", "data_collections", "ts_ms"];
+    let text = |name| object.some(name).and_then(|it| it.string().ok());
+    let is_status = text("status").is_some_and(|it| matches!(&*it, "BEGIN" | "END"));
+    let has_only = object.0.iter().all(|(name, _)| FIELDS.contains(&&**name));
+    is_status && has_only && text("id").is_some() && object.get("event_count").is_some()
+}
+
+/// The key of Debezium's heartbeats, with or without a schema block.
+fn is_heartbeat_key(key: Option<&Bytes>) -> bool {
+    let Some(Ok(key)) = key.map(|key| Json::parse(key).and_then(Json::object)) else {
+        return false;
+    };
+    let payload = key.get("payload").filter(|_| key.get("schema").is_some());
+    let Ok(key) = payload.map_or(Ok(key), Json::object) else { return false };
+    let [(name, value)] = &key.0[..] else { return false };
+    name == "serverName" && value.string().is_ok()
 }
 
 fn error(part: &'static str, root: &'static str, problem: Problem) -> DecodeError {

@@ -39,7 +39,7 @@ use crate::change::{Change, Relation, Timestamp, Tuple};
 use crate::lsn::Lsn;
 
 pub use columns::record_key;
-pub use decode::{DecodeError, Decoder, UnknownColumn};
+pub use decode::{DecodeError, Decoder, Expected, UnknownColumn};
 pub use encode::{EncodeError, Encoder, Names};
 pub use options::{DecimalHandling, DecodeOptions, TimePrecision};
 

@@ -36,7 +36,8 @@ pub(super) const SILENCE_SHORT: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// What every client is set to: the brokers, then what the configuration says. What must be as it
-/// is comes after that, from the caller.
+/// is comes after that, from here and from the caller. None makes a topic by naming it: brokers would
+/// make it without our settings, and what is written into it would follow no copy.
 pub fn settings(options: &Options) -> ClientConfig {
     let mut settings = ClientConfig::new();
     settings.set("bootstrap.servers", &options.brokers);
@@ -46,12 +47,11 @@ pub fn settings(options: &Options) -> ClientConfig {
     for (name, value) in options.properties.iter() {
         settings.set(name, value);
     }
-    settings.set_log_level(RDKafkaLogLevel::Warning);
+    settings.set("allow.auto.create.topics", "false").set_log_level(RDKafkaLogLevel::Warning);
     settings
 }
 
-/// A client that asks, and reads what it is told to: it joins no group, and never makes a topic by
-/// asking for it.
+/// A client that asks, and reads what it is told to: it joins no group.
 pub(super) fn asking(options: &Options) -> Result<(Arc<BaseConsumer<Voice>>, Voice)> {
     let voice = Voice::new(options);
     let mut settings = settings(options);
@@ -62,10 +62,10 @@ pub(super) fn asking(options: &Options) -> Result<(Arc<BaseConsumer<Voice>>, Voi
         // A question that has no answer is told why.
         .set("log.connection.close", "true")
         .set_log_level(RDKafkaLogLevel::Info)
-        .set("allow.auto.create.topics", "false")
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "true")
+        .set("isolation.level", "read_committed")
         .set("auto.offset.reset", "error");
     let client = settings.create_with_context(voice.clone());
     let client = client.map_err(|error| voice.explain("a client can not be made", &error))?;
@@ -156,10 +156,15 @@ impl Voice {
 
     /// Nobody has answered: an error that lasts if one was heard.
     pub fn silence(&self, doing: &'static str) -> Error {
+        self.silence_of(doing, ANSWER_LIMIT)
+    }
+
+    /// The same of another time.
+    pub fn silence_of(&self, doing: &'static str, limit: Duration) -> Error {
         if let Some(error) = self.lasting(doing) {
             return error;
         }
-        let (brokers, limit) = (self.brokers.clone(), ANSWER_LIMIT);
+        let brokers = self.brokers.clone();
         let heard = self.heard();
         let reason = match &heard.error {
             // That all are down says nothing of why.

@@ -57,7 +57,8 @@ impl CopyWatch {
     }
 }
 
-fn copied(record: &Record) -> Option<BTreeSet<u32>> {
+/// The tables that a heartbeat names as copied; `None` if it names no list.
+pub fn copied(record: &Record) -> Option<BTreeSet<u32>> {
     let (_, list) = record.headers.iter().find(|(name, _)| name == COPIED_HEADER)?;
     let list = std::str::from_utf8(list).ok()?;
     list.split(',').filter(|oid| !oid.is_empty()).map(|oid| oid.parse().ok()).collect()

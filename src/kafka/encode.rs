@@ -38,6 +38,9 @@ use super::{
 /// A stream that is never idle has a heartbeat at least this often: whoever looks for one at the
 /// topic's end need not look far.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
+/// Within a transaction, and within the copy of a table, there is one after so many records: a start
+/// behind a publisher that was killed reads back to the last one.
+pub const HEARTBEAT_RECORDS: usize = 10_000;
 
 /// Which tables are in the topic, by object id: what heartbeats say.
 pub type Copied = watch::Receiver<Vec<u32>>;
@@ -69,6 +72,8 @@ pub struct Encoding {
     /// Where each table that was met is in the mapping.
     indexes: HashMap<u32, Option<TableIndex>>,
     last_heartbeat: Instant,
+    /// Records since then.
+    since: usize,
 }
 
 /// Why a batch can not be made records.
@@ -104,7 +109,8 @@ impl Encoding {
         partitions: Partitions,
     ) -> Self {
         let (indexes, last_heartbeat) = (HashMap::new(), Instant::now());
-        Encoding { encoder, mapping, copied, partitions, indexes, last_heartbeat }
+        let since = 0;
+        Encoding { encoder, mapping, copied, partitions, indexes, last_heartbeat, since }
     }
 
     fn count(&mut self, tally: &mut Tally, change: &Change) {
@@ -169,10 +175,16 @@ impl Encoding {
         let due = self.last_heartbeat.elapsed() >= HEARTBEAT_INTERVAL
             || !self.partitions.is_one()
             || said != Some(advance.to.lsn);
-        if due && advance.to.part.is_none() {
+        self.since += records.len();
+        let due = match advance.to.part {
+            None => due,
+            // It names the position before the transaction.
+            Some(_) => self.since >= HEARTBEAT_RECORDS,
+        };
+        if due {
             let (end, copied) = (advance.to.lsn, self.copied.borrow());
             records.push(heartbeat(&self.encoder, end, &copied, self.partitions));
-            self.last_heartbeat = Instant::now();
+            (self.last_heartbeat, self.since) = (Instant::now(), 0);
         }
         Ok((records, tally))
     }
@@ -293,6 +305,22 @@ mod tests {
             "no changes left"
         );
         assert_eq!(said(Vec::new(), at(60)), [(None, Some(60))], "idle");
+    }
+
+    #[test]
+    fn a_transaction_of_many_records_says_where_it_began_on_the_way() {
+        let (mut encoding, _copied) = encoding(1);
+        let part = |events| Part { commit_lsn: Lsn(40), events };
+        let mut heartbeats: Vec<Vec<(Option<u64>, Option<u64>)>> = Vec::new();
+        for done in 1..=3 {
+            let first = (done - 1) * HEARTBEAT_RECORDS as u64 / 2;
+            let to = Position { part: Some(part(first)), ..Position::at(Lsn(30)) };
+            let records = HEARTBEAT_RECORDS / 2;
+            let said = said(&mut encoding, vec![share(40, first, records, false)], to);
+            heartbeats.push(said.into_iter().filter(|(index, _)| index.is_none()).collect());
+        }
+        let before = vec![(None, Some(30))];
+        assert_eq!(heartbeats, [vec![], before, vec![]], "the position before the transaction");
     }
 
     #[test]

@@ -130,6 +130,19 @@ impl Error {
         }
     }
 
+    /// The topic, or a partition of it, is not there.
+    pub fn is_of_missing_topic(&self) -> bool {
+        matches!(
+            self.code(),
+            Some(
+                Code::UnknownTopic
+                    | Code::UnknownTopicOrPartition
+                    | Code::UnknownTopicId
+                    | Code::UnknownPartition
+            )
+        )
+    }
+
     /// What was tried, and what came of it.
     pub(super) fn new(doing: &'static str, error: &KafkaError, reason: Option<String>) -> Self {
         match error {

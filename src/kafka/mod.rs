@@ -3,6 +3,7 @@
 //! The options are there in every build, so that a configuration file means the same in all of
 //! them; what talks to brokers needs the feature `kafka`.
 
+pub mod before;
 pub mod options;
 
 #[cfg(feature = "kafka")]
@@ -14,6 +15,8 @@ pub mod copied;
 pub mod encode;
 #[cfg(feature = "kafka")]
 mod error;
+#[cfg(feature = "kafka")]
+pub mod identity;
 #[cfg(feature = "kafka")]
 pub mod offsets;
 #[cfg(feature = "kafka")]

@@ -3,7 +3,7 @@
 //! All of them block for at most [`ANSWER_LIMIT`] each: the asynchronous ones wait on a thread of
 //! their own.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rdkafka::{
@@ -24,6 +24,7 @@ use crate::{
 use super::{
     Error, Options, Result,
     connect::{ANSWER_LIMIT, Voice, asking, metadata},
+    identity::{Described, describe},
 };
 
 /// A client that asks, and reads single records; it joins no group.
@@ -58,6 +59,18 @@ impl Asking {
             Err(error) if is_missing(error.code()) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Those of these topics that are there: which ones they are.
+    pub async fn describe(&self, names: &[&str]) -> Result<BTreeMap<String, Described>> {
+        let voice = self.voice.clone();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        on_a_thread(&self.consumer, move |consumer| {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let described = describe(consumer.client(), &names, ANSWER_LIMIT);
+            described.map_err(|error| voice.explain("ask which topics there are", &error))
+        })
+        .await
     }
 
     /// The records that the partition has.
@@ -110,10 +123,28 @@ impl Asking {
         let _reading = self.reading.lock().await;
         let (voice, at) = (self.voice.clone(), at.clone());
         on_a_thread(&self.consumer, move |consumer| {
-            read(consumer, &voice, &at, range)
+            read(consumer, &voice, &at, range, usize::MAX)
                 .map_err(|error| voice.explain("read records", &error))
         })
         .await
+    }
+
+    /// There are no records in a range of offsets that the partition has: only the markers of
+    /// transactions, records of aborted ones, and what compaction has left.
+    pub async fn is_empty(&self, at: &TopicPartition, range: Range<u64>) -> Result<bool> {
+        let _reading = self.reading.lock().await;
+        let (voice, at) = (self.voice.clone(), at.clone());
+        on_a_thread(&self.consumer, move |consumer| {
+            let found = read(consumer, &voice, &at, range, 1);
+            let found = found.map_err(|error| voice.explain("read records", &error))?;
+            Ok(found.is_empty())
+        })
+        .await
+    }
+
+    /// The error of a broker that has not answered for this long.
+    pub fn silence(&self, limit: Duration) -> String {
+        self.voice.silence_of("ask for the topic's ends", limit).to_string()
     }
 
     /// The first offset whose record was produced at `time` or later; the log's end if there is
@@ -234,11 +265,13 @@ pub(super) fn record_of(message: &impl Message) -> Record {
     }
 }
 
+/// The records in a range, `limit` of them at most.
 fn read(
     consumer: &BaseConsumer<Voice>,
     voice: &Voice,
     at: &TopicPartition,
     range: Range<u64>,
+    limit: usize,
 ) -> KafkaResult<BTreeMap<u64, Record>> {
     let mut records = BTreeMap::new();
     if range.is_empty() {
@@ -259,7 +292,7 @@ fn read(
                 if range.contains(&offset) {
                     records.insert(offset, record_of(&message));
                 }
-                if offset + 1 >= range.end {
+                if offset + 1 >= range.end || records.len() >= limit {
                     break Ok(());
                 }
             }

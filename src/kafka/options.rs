@@ -19,6 +19,8 @@ pub struct Options {
     pub topic: TopicName,
     /// The topics that `apply` reads, each once: [`Options::topic`] is the first of them.
     pub topics: Vec<TopicName>,
+    /// Somebody else publishes to the topics, as Debezium does.
+    pub are_foreign: bool,
     /// The consumer group of `apply`.
     pub group: String,
     /// What lets go of the source's log.
@@ -44,6 +46,7 @@ impl Options {
         Options {
             brokers,
             topics: vec![topic.clone()],
+            are_foreign: false,
             topic,
             group,
             ack: Ack::default(),
@@ -59,7 +62,7 @@ impl Options {
         self.properties.iter().any(|property| property == ("group.protocol", "consumer"))
     }
 
-    /// The topics are somebody else's: Debezium has one for each table.
+    /// There are several topics: Debezium has one for each table.
     pub fn reads_several(&self) -> bool {
         self.topics.len() > 1
     }
@@ -149,12 +152,26 @@ const OURS: &[(&str, &str)] = &[
     ("enable.auto.offset.store", "offsets are committed after the graph has the records"),
     ("auto.offset.reset", "a gap in the topic is an error, never skipped"),
     ("enable.partition.eof", "it is set as it is needed"),
+    ("isolation.level", "records of transactions that were aborted are never applied"),
+    ("allow.auto.create.topics", "topics are made with the settings that they need, or not at all"),
 ];
+
+/// librdkafka waits for a token for ever that nobody fetches.
+const NO_OAUTH: &str = "OAUTHBEARER fetches its tokens over HTTP, which is not built in; PLAIN, SCRAM-SHA-256, \
+                        SCRAM-SHA-512 and certificates are";
 
 impl Properties {
     /// Settings by name; the error names one that can not be set, and says why.
     pub fn new(properties: BTreeMap<String, String>) -> Result<Self, (String, &'static str)> {
         let ours = OURS.iter().find(|(name, _)| properties.contains_key(*name));
+        let of = |name: &str, value: &str| {
+            properties.get(name).is_some_and(|it| it.eq_ignore_ascii_case(value))
+        };
+        for name in ["sasl.mechanism", "sasl.mechanisms"] {
+            if of(name, "OAUTHBEARER") && !of("enable.sasl.oauthbearer.unsecure.jwt", "true") {
+                return Err((name.to_owned(), NO_OAUTH));
+            }
+        }
         match ours {
             Some((name, why)) => Err(((*name).to_owned(), why)),
             None => Ok(Properties(properties)),
@@ -198,5 +215,19 @@ mod tests {
         let (name, why) = of("acks", "1").unwrap_err();
         assert_eq!(name, "acks");
         assert!(why.contains("all replicas"));
+        assert_eq!(of("isolation.level", "read_uncommitted").unwrap_err().0, "isolation.level");
+    }
+
+    #[test]
+    fn a_mechanism_that_is_not_built_in_is_refused_at_once_and_not_waited_for() {
+        let of = |properties: &[(&str, &str)]| {
+            let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            Properties::new(properties.iter().map(owned).collect())
+        };
+        for name in ["sasl.mechanism", "sasl.mechanisms"] {
+            let (refused, why) = of(&[(name, "OAUTHBEARER")]).unwrap_err();
+            assert!(refused == name && why.contains("not built in"), "{refused}: {why}");
+            assert!(of(&[(name, "SCRAM-SHA-512")]).is_ok());
+        }
     }
 }

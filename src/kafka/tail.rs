@@ -63,6 +63,10 @@ pub struct PartitionTail {
     pub partitions: Option<usize>,
     /// Whose records they are.
     pub history: Option<History>,
+    /// The pipeline that has published them.
+    pub publisher: Option<String>,
+    /// The database whose rows they have; `None` if only heartbeats were met.
+    pub database: Option<String>,
 }
 
 impl Tail {
@@ -119,6 +123,15 @@ struct Place {
     system_identifier: Option<String>,
     timeline: Option<i64>,
     end_lsn: Option<u64>,
+    name: Option<String>,
+    db: Option<String>,
+}
+
+/// The key of a heartbeat.
+#[derive(Deserialize)]
+struct HeartbeatKey {
+    #[serde(rename = "serverName")]
+    server_name: String,
 }
 
 /// Reads the ends of the topic's partitions.
@@ -165,6 +178,8 @@ impl Reader {
                 (tail.copied, tail.partitions) = (window.copied, window.partitions);
             }
             tail.history = tail.history.or(window.history);
+            tail.publisher = tail.publisher.or(window.publisher);
+            tail.database = tail.database.or(window.database);
             (end, size) = (start, size.saturating_mul(10));
         }
         Ok(tail)
@@ -211,7 +226,8 @@ impl Reader {
                 Some(Ok(record)) if record.offset() >= end => return Ok(window),
                 Some(Ok(record)) => {
                     heard = Instant::now();
-                    window.add(record.payload().unwrap_or_default(), record.headers());
+                    let value = record.payload().unwrap_or_default();
+                    window.add(record.key().unwrap_or_default(), value, record.headers());
                     if record.offset() + 1 == end {
                         return Ok(window);
                     }
@@ -229,9 +245,10 @@ fn passes(error: &KafkaError) -> bool {
 
 impl PartitionTail {
     /// Takes what one more record says.
-    fn add(&mut self, value: &[u8], headers: Option<&impl Headers>) {
+    fn add(&mut self, key: &[u8], value: &[u8], headers: Option<&impl Headers>) {
         // What is no envelope of ours says nothing.
         let Ok(said) = serde_json::from_slice::<Said>(value) else { return };
+        let is_heartbeat = said.source.is_none();
         let place = said.source.unwrap_or(said.place);
         let (Some(system_identifier), Some(timeline)) = (place.system_identifier, place.timeline)
         else {
@@ -239,6 +256,12 @@ impl PartitionTail {
         };
         self.history = Some(History { system_identifier, timeline });
         self.end_lsn = self.end_lsn.max(place.end_lsn.map(Lsn));
+        let name = match is_heartbeat {
+            true => serde_json::from_slice(key).ok().map(|key: HeartbeatKey| key.server_name),
+            false => place.name,
+        };
+        self.publisher = name.or(self.publisher.take());
+        self.database = place.db.or(self.database.take());
         let text = |name| headers.and_then(|headers| header(headers, name));
         if let Some(copied) = text(COPIED_HEADER).and_then(numbers) {
             self.copied = Some(copied);
@@ -286,13 +309,15 @@ mod tests {
             )
         };
         let none = None::<&OwnedHeaders>;
-        tail.add(heartbeat(50).as_bytes(), Some(&headers("1,2", None)));
-        tail.add(change(",\"tx_end\":true,\"end_lsn\":70").as_bytes(), none);
-        tail.add(change("").as_bytes(), none);
-        tail.add(heartbeat(60).as_bytes(), Some(&headers("", Some("4"))));
-        tail.add(b"", none);
-        tail.add(b"{\"op\":\"c\",\"source\":{\"lsn\":99,\"end_lsn\":99}}", none);
-        tail.add(b"not json", none);
+        let key = b"{\"serverName\":\"p\"}";
+        tail.add(key, heartbeat(50).as_bytes(), Some(&headers("1,2", None)));
+        tail.add(b"", change(",\"db\":\"d\",\"tx_end\":true,\"end_lsn\":70").as_bytes(), none);
+        tail.add(b"", change("").as_bytes(), none);
+        tail.add(key, heartbeat(60).as_bytes(), Some(&headers("", Some("4"))));
+        tail.add(b"", b"", none);
+        tail.add(b"", b"{\"op\":\"c\",\"source\":{\"lsn\":99,\"end_lsn\":99}}", none);
+        tail.add(b"", b"not json", none);
+        assert_eq!((tail.publisher.as_deref(), tail.database.as_deref()), (Some("p"), Some("d")));
         assert_eq!((tail.end_lsn, tail.copied), (Some(Lsn(70)), Some(vec![])));
         assert_eq!(
             (tail.history.unwrap().system_identifier.as_str(), tail.partitions),

@@ -39,10 +39,7 @@ use super::copied::CopyWatch;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     /// It is no envelope.
-    #[error(
-        "{0}. Nothing behind it is applied. If it does not belong to this topic, keep who wrote it away, and pass \
-         it over: wal2graph replay --from offset NEXT --yes; or have such records parked: kafka.unreadable: park"
-    )]
+    #[error(transparent)]
     Malformed(#[from] DecodeError),
     /// It is from another history.
     #[error(
@@ -71,6 +68,13 @@ pub enum RecordError {
         /// The one that came.
         found: Lsn,
     },
+}
+
+impl RecordError {
+    /// The record is a stranger among the others: it may be put aside, and the others be applied.
+    pub fn is_of_one_record(&self) -> bool {
+        matches!(self, RecordError::Malformed(_))
+    }
 }
 
 /// Makes events of a partition's records, in their order.
@@ -177,6 +181,11 @@ impl Transactions {
             open.passed_over = true;
         }
         self.pass(Span { began: offset, end: offset + 1 }, events);
+    }
+
+    /// There are no records between two offsets: the position moves, between transactions.
+    pub fn pass_empty(&self, from: u64, to: u64, events: &mut Vec<Event>) {
+        self.pass(Span { began: from, end: to }, events);
     }
 
     fn said(

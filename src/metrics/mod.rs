@@ -61,6 +61,8 @@ struct Watched {
     stopping: bool,
     status: Option<watch::Receiver<Status>>,
     partitions: Partitions,
+    /// Why Kafka does not answer, if it does not.
+    kafka_is_away: Option<String>,
     copying: Option<Copying>,
     source: Option<SourceLook>,
     graph: Option<GraphLook>,
@@ -170,6 +172,7 @@ impl Metrics {
             stopping: false,
             status: None,
             partitions: Partitions::default(),
+            kafka_is_away: None,
             copying: None,
             source: None,
             graph: None,
@@ -245,6 +248,13 @@ impl Metrics {
         let mut watched = self.watched();
         let since = watched.planning.map_or_else(Instant::now, |(since, _)| since);
         watched.planning = (statements > 0).then_some((since, statements));
+    }
+
+    /// Kafka does not answer, and why; `None`: it does.
+    pub fn kafka_is_away(&self, why: Option<String>) {
+        let mut watched = self.watched();
+        watched.observe();
+        watched.kafka_is_away = why;
     }
 
     /// The run was asked to stop.
@@ -346,7 +356,10 @@ impl Watched {
         let copying = self.status().is_some_and(|status| status.copying);
         match &self.life {
             _ if self.stopping => State::Stopping,
-            Life::Starting => State::Starting,
+            Life::Starting => match &self.kafka_is_away {
+                Some(why) => State::Waiting { why: why.clone() },
+                None => State::Starting,
+            },
             Life::Running if self.partitions.why_waiting().is_some() => {
                 let why = self.partitions.why_waiting().unwrap_or_default().to_owned();
                 State::Waiting { why }

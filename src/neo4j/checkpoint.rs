@@ -19,7 +19,7 @@ use neo4rs::{Query, Row, summary::Counters};
 use crate::{
     change::Timestamp,
     checkpoint::{
-        Advance, Checkpoint, Epoch, Identity, Log, Origin, Part, Position, Replaying,
+        Advance, Checkpoint, Epoch, Identity, Log, Origin, Part, Position, Replaying, TopicId,
         TopicPartition,
     },
     copy::Progress,
@@ -47,7 +47,8 @@ const RETURNED: &str = "c.lsn AS lsn, c.part_commit_lsn AS part_commit_lsn, c.pa
      c.replay_until AS replay_until, c.replay_lsn AS replay_lsn, \
      c.epoch AS epoch, c.committed_at AS committed_at, c.updated_at AS updated_at, \
      c.system_identifier AS system_identifier, c.timeline AS timeline, c.slot AS slot, \
-     c.partitions AS partitions, c.last_change AS last_change, c.mapping_digest AS mapping_digest, c.labels AS labels";
+     c.partitions AS partitions, c.topic_id AS topic_id, c.last_change AS last_change, \
+     c.mapping_digest AS mapping_digest, c.labels AS labels";
 
 /// The checkpoint of one log.
 const ONE: &str = "(c:_Wal2GraphCheckpoint {pipeline: $pipeline, log: $log})";
@@ -96,6 +97,8 @@ pub struct NewCheckpoint {
     pub origin: Origin,
     /// How many partitions its topic has; 1 for a slot.
     pub partitions: u32,
+    /// Which topic it is, if the brokers say.
+    pub topic_id: Option<TopicId>,
     /// The digest of the mapping.
     pub mapping_digest: String,
     /// The labels of its nodes.
@@ -173,7 +176,8 @@ fn create_query(pipeline: &str, new: &NewCheckpoint) -> Query {
     let (log, lsn) = match new.origin.log {
         Log::Slot(_) => ("c.slot = $slot", new.start),
         Log::Partition { .. } => {
-            let set = "c.topic = $topic, c.partition = $partition, c.partitions = $partitions, c.offset = $offset";
+            let set = "c.topic = $topic, c.partition = $partition, c.partitions = $partitions, c.offset = $offset, \
+                       c.topic_id = $topic_id";
             (set, Lsn::ZERO)
         }
     };
@@ -198,7 +202,8 @@ fn create_query(pipeline: &str, new: &NewCheckpoint) -> Query {
         Log::Partition(TopicPartition { topic, partition }) => query
             .param("topic", topic.as_str())
             .param("partition", i64::from(*partition))
-            .param("offset", integer_of(new.start)),
+            .param("offset", integer_of(new.start))
+            .param("topic_id", new.topic_id.map(|id| id.to_string())),
     }
 }
 
@@ -209,12 +214,13 @@ pub async fn hand_over(
     from: &Identity,
     as_read: &Checkpoint,
     to: &TopicPartition,
+    topic_id: Option<TopicId>,
 ) -> Result<bool, Error> {
     let text = format!(
         "MATCH {ONE} SET c:{LABEL} WITH c, properties(c) AS now \
          WHERE now.epoch = $epoch AND now.lsn = $lsn \
          SET c.log = $to, c.topic = $topic, c.partition = $partition, c.partitions = 1, c.offset = 0, \
-         c.epoch = c.epoch + 1, c.updated_at = $now REMOVE c.slot"
+         c.topic_id = $topic_id, c.epoch = c.epoch + 1, c.updated_at = $now REMOVE c.slot"
     );
     let query = of(Query::new(text), from)
         .param("epoch", as_read.epoch.0)
@@ -222,7 +228,26 @@ pub async fn hand_over(
         .param("to", Log::Partition(to.clone()).name())
         .param("topic", to.topic.as_str())
         .param("partition", i64::from(to.partition))
+        .param("topic_id", topic_id.map(|id| id.to_string()))
         .param("now", Utc::now());
+    connection.run(query).await.map(|did| passed(&did))
+}
+
+/// Takes down which topic a checkpoint is of that does not say it. False when another writer has
+/// claimed it since: then nothing is written.
+pub async fn name_topic(
+    connection: &Connection,
+    identity: &Identity,
+    epoch: Epoch,
+    topic_id: TopicId,
+) -> Result<bool, Error> {
+    let text = format!(
+        "MATCH {ONE} SET c:{LABEL} WITH c, properties(c) AS now WHERE now.epoch = $epoch \
+         SET c.topic_id = $topic_id"
+    );
+    let query = of(Query::new(text), identity)
+        .param("epoch", epoch.0)
+        .param("topic_id", topic_id.to_string());
     connection.run(query).await.map(|did| passed(&did))
 }
 
@@ -401,6 +426,7 @@ pub(super) fn checkpoint_of(row: &Row) -> Result<Checkpoint, Error> {
             log,
         },
         partitions: get::<Option<u32>>(row, "partitions")?.unwrap_or(1),
+        topic_id: topic_id_of(row)?,
         mapping_digest: get(row, "mapping_digest")?,
         labels: get::<Option<Vec<String>>>(row, "labels")?.unwrap_or_default(),
     })
@@ -409,6 +435,11 @@ pub(super) fn checkpoint_of(row: &Row) -> Result<Checkpoint, Error> {
 fn last_change_of(row: &Row) -> Result<Option<Stamp>, Error> {
     let text: Option<String> = get(row, "last_change")?;
     text.map(|text| text.parse()).transpose().map_err(|_| edited("last_change"))
+}
+
+fn topic_id_of(row: &Row) -> Result<Option<TopicId>, Error> {
+    let text: Option<String> = get(row, "topic_id")?;
+    text.map(|text| text.parse()).transpose().map_err(|_| edited("topic_id"))
 }
 
 /// A field of a row that only this program writes.

@@ -3,11 +3,11 @@
 
 use proptest::prelude::*;
 use wal2graph::{
-    checkpoint::Epoch,
+    checkpoint::{Epoch, TopicId, TopicPartition},
     lsn::Lsn,
     replay::{
-        Applied, Assigned, Decision, GroupOffset, RecordBefore, Refusal, applied_metadata, decide,
-        requested_metadata,
+        Applied, Assigned, Decision, GroupOffset, Identity, Mark, RecordBefore, Refusal,
+        applied_metadata, decide, requested_metadata,
     },
 };
 
@@ -32,6 +32,7 @@ fn assigned(group: Option<GroupOffset>, applied: Option<Applied>) -> Assigned<'s
         applied,
         log: LOG,
         begins_with_copy: false,
+        identity: Identity::Untold,
         before: RecordBefore::Fits,
     }
 }
@@ -71,14 +72,103 @@ fn a_crash_redelivers_from_the_checkpoint_whatever_the_group_says() {
 #[test]
 fn a_topic_that_is_not_what_was_applied_stops() {
     for group in [None, group(500, ours())] {
-        let other = RecordBefore::Other { expected: Lsn(7), found: Lsn(9) };
+        let (expected, found) = (Mark::Lsn(Lsn(7)), Mark::Lsn(Lsn(9)));
+        let other = RecordBefore::Other { expected, found };
         let re_created = Assigned { before: other, ..assigned(group.clone(), at(500)) };
-        let refusal = Refusal::OtherRecords { applied: 500, expected: Lsn(7), found: Lsn(9) };
+        let refusal = Refusal::OtherRecords { applied: 500, expected, found };
         assert_eq!(decide(&re_created), Decision::Refuse(refusal));
         let gap = decide(&assigned(group.clone(), at(99)));
         assert_eq!(gap, Decision::Refuse(Refusal::Gap { missing: 99..100 }));
         let truncated = decide(&assigned(group, at(901)));
         assert_eq!(truncated, Decision::Refuse(Refusal::Truncated { applied: 901, end: 900 }));
+    }
+}
+
+const ANOTHER: Identity = Identity::Another { was: TopicId(1), is: TopicId(2) };
+
+#[test]
+fn a_topic_that_was_made_again_is_refused_where_its_offsets_and_records_look_right() {
+    let refused =
+        Decision::Refuse(Refusal::OtherTopic { applied: 500, was: TopicId(1), is: TopicId(2) });
+    for before in [RecordBefore::Fits, RecordBefore::Silent] {
+        for group in [None, group(500, ours()), group(300, ""), group(500, "")] {
+            let made_again = Assigned { before, identity: ANOTHER, ..assigned(group, at(500)) };
+            assert_eq!(decide(&made_again), refused, "{made_again:?}");
+        }
+    }
+}
+
+#[test]
+fn no_confirmation_makes_another_topic_the_one_that_was_applied() {
+    let (expected, found) = (Mark::Lsn(Lsn(7)), Mark::Lsn(Lsn(9)));
+    let other = RecordBefore::Other { expected, found };
+    for offset in [100, 500, 600] {
+        let confirmed = || assigned(group(offset, requested_metadata("shop", true)), at(500));
+        for assigned in [
+            Assigned { identity: ANOTHER, ..confirmed() },
+            Assigned { before: other, ..confirmed() },
+            Assigned { applied: at(901), ..confirmed() },
+        ] {
+            let decision = decide(&assigned);
+            assert!(matches!(decision, Decision::Refuse(_)), "{assigned:?}: {decision:?}");
+        }
+    }
+}
+
+#[test]
+fn silence_is_no_fit_where_nobody_names_the_topic() {
+    let silent = |group, identity| {
+        decide(&Assigned { before: RecordBefore::Silent, identity, ..assigned(group, at(500)) })
+    };
+    let unproven = Decision::Refuse(Refusal::Unproven { applied: 500 });
+    assert_eq!(silent(None, Identity::Untold), unproven);
+    assert_eq!(silent(group(500, ours()), Identity::Untold), unproven);
+    assert_eq!(silent(None, Identity::Same), Decision::FromCheckpoint);
+    // What the text says to do.
+    let confirmed = group(500, requested_metadata("shop", true));
+    let goes_on = Decision::Replay { from: 500, until: 500 };
+    assert_eq!(silent(confirmed, Identity::Untold), goes_on);
+}
+
+#[test]
+fn identities_are_compared_only_where_both_are_known() {
+    let [one, two] = [1, 2].map(|id| Some(TopicId(id)));
+    assert_eq!(Identity::of(one, one), Identity::Same);
+    assert_eq!(Identity::of(one, two), ANOTHER);
+    for (was, is) in [(one, None), (None, one), (None, None)] {
+        assert_eq!(Identity::of(was, is), Identity::Untold);
+    }
+}
+
+#[test]
+fn a_topic_id_is_written_as_kafka_writes_it() {
+    let id = TopicId(0x0123_4567_89ab_cdef_fedc_ba98_7654_3210);
+    assert_eq!(id.to_string(), "ASNFZ4mrze_-3LqYdlQyEA");
+    assert_eq!("ASNFZ4mrze_-3LqYdlQyEA".parse(), Ok(id));
+    assert!("ASNFZ4mrze".parse::<TopicId>().is_err());
+}
+
+#[test]
+fn every_command_of_a_refusal_names_the_partition_and_none_leaves_deleted_rows_unsaid() {
+    let partition = TopicPartition { topic: "t".to_owned(), partition: 3 };
+    let mark = Mark::Lsn(Lsn(1));
+    for refusal in [
+        Refusal::NoCopy { from: 3, start: 2 },
+        Refusal::GraphEmptied { committed: 3 },
+        Refusal::Gap { missing: 1..2 },
+        Refusal::OtherTopic { applied: 3, was: TopicId(1), is: TopicId(2) },
+        Refusal::Truncated { applied: 3, end: 2 },
+        Refusal::OtherRecords { applied: 3, expected: mark, found: mark },
+        Refusal::Unproven { applied: 3 },
+        Refusal::WouldSkip { skipped: 1..2 },
+        Refusal::BeyondEnd { offset: 3, end: 2 },
+    ] {
+        let text = refusal.text(&partition);
+        for command in text.split("wal2graph replay").skip(1) {
+            assert!(command.contains("--partition t/3"), "{text}");
+        }
+        let is_other = text.contains("made again");
+        assert!(!is_other || text.contains("deleted in between"), "{text}");
     }
 }
 
@@ -141,12 +231,15 @@ fn a_gap_can_be_passed_over_only_when_it_is_confirmed() {
 }
 
 #[test]
-fn a_re_created_topic_is_applied_only_when_it_is_confirmed() {
+fn a_re_created_topic_is_applied_only_to_an_emptied_graph() {
     let earliest = |confirmed| group(100, requested_metadata("shop", confirmed));
     let refused = decide(&assigned(earliest(false), at(5_000)));
     assert_eq!(refused, Decision::Refuse(Refusal::Truncated { applied: 5_000, end: 900 }));
     let confirmed = decide(&assigned(earliest(true), at(5_000)));
-    assert_eq!(confirmed, Decision::Replay { from: 100, until: 900 });
+    assert_eq!(confirmed, Decision::Refuse(Refusal::Truncated { applied: 5_000, end: 900 }));
+    // A graph that was emptied, as the text says, is filled from it.
+    let emptied = with_copy(assigned(earliest(false), None));
+    assert_eq!(decide(&emptied), Decision::Begin { from: 100 });
 }
 
 #[test]
@@ -175,17 +268,19 @@ fn any_assigned() -> impl Strategy<Value = Assigned<'static>> {
     ]);
     let group = prop::option::of((0u64..30, metadata));
     let applied = prop::option::of((0u64..30, 0u64..10));
-    (group, applied, 0u64..20, 0u64..20, any::<bool>(), 0..3).prop_map(
-        |(group, applied, start, length, begins_with_copy, before)| Assigned {
+    let identity = prop::sample::select(vec![Identity::Same, Identity::Untold, ANOTHER]);
+    (group, applied, 0u64..20, 0u64..20, any::<bool>(), 0..3, identity).prop_map(
+        |(group, applied, start, length, begins_with_copy, before, identity)| Assigned {
             pipeline: "shop",
             group: group.map(|(offset, metadata)| GroupOffset { offset, metadata }),
             applied: applied.map(|(offset, more)| Applied { offset, highest: offset + more }),
             log: start..start + length,
             begins_with_copy,
+            identity,
             before: match before {
                 0 => RecordBefore::Fits,
                 1 => RecordBefore::Silent,
-                _ => RecordBefore::Other { expected: Lsn(1), found: Lsn(2) },
+                _ => RecordBefore::Other { expected: Mark::Lsn(Lsn(1)), found: Mark::Lsn(Lsn(2)) },
             },
         },
     )
@@ -202,6 +297,10 @@ proptest! {
             Decision::Refuse(_) => return Ok(()),
         };
         prop_assert!(assigned.log.contains(&read_from) || read_from == assigned.log.end);
+        if assigned.applied.is_some() {
+            let is_other = matches!(assigned.before, RecordBefore::Other { .. });
+            prop_assert!(!is_other && assigned.identity != ANOTHER);
+        }
         let confirmed = requested_metadata("shop", true);
         if assigned.group.as_ref().is_some_and(|group| group.metadata == confirmed) {
             return Ok(());
@@ -210,8 +309,8 @@ proptest! {
             // Everything before the checkpoint was applied, in this topic.
             Some(applied) => {
                 prop_assert!(read_from <= applied.offset);
-                let other = matches!(assigned.before, RecordBefore::Other { .. });
-                prop_assert!(!other);
+                let shown = assigned.identity == Identity::Same || assigned.before == RecordBefore::Fits;
+                prop_assert!(shown);
             }
             // Nothing was: only a copy stands for what is before it.
             None => prop_assert!(assigned.begins_with_copy && read_from == assigned.log.start),

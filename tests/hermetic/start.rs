@@ -44,6 +44,7 @@ fn checkpoint(lsn: u64, digest: String) -> Checkpoint {
         },
         partitions: 1,
         mapping_digest: digest,
+        topic_id: None,
         labels: vec!["Gone".to_owned()],
     }
 }

@@ -63,6 +63,7 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
         mapping_digest: "d".to_owned(),
         labels: vec![],
         partitions: 1,
+        topic_id: None,
     };
     let connection = || Connection::new(&options, ANSWER_LIMIT).unwrap();
     assert!(create(&graph(), &pipeline, &new, &[]).await.unwrap());

@@ -89,6 +89,7 @@ fn identity(pipeline: &str) -> Identity {
 fn new_checkpoint() -> NewCheckpoint {
     NewCheckpoint {
         partitions: 1,
+        topic_id: None,
         start: Lsn(100),
         origin: Origin {
             system_identifier: "7".to_owned(),

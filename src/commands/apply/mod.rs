@@ -19,6 +19,8 @@
 //! an insert may not skip the removal of what its row owned before, and a delete looks who points at
 //! its node.
 
+mod before;
+mod beginning;
 mod partition;
 mod replaying;
 pub(super) mod start;
@@ -47,7 +49,7 @@ use crate::{
     metrics::{Metrics, SOURCE_INTERVAL, TopicLook, now},
     neo4j::{Connection, WriteError, checkpoint, connect::LONG_ANSWER_LIMIT},
     pipeline::{Ended, Failure},
-    postgres::connect::Sql,
+    postgres::{self, connect::Sql},
     start::Refusals,
 };
 
@@ -118,7 +120,9 @@ impl<'a> Apply<'a> {
         targets: &mut Targets,
     ) -> Result<Shared, CommandError> {
         let config = self.config;
-        let (Sql { .. }, catalog) = super::read_catalog(config).await?;
+        let (Sql { client, .. }, catalog) = super::read_catalog(config).await?;
+        let database = postgres::setup::server(&client).await?.database;
+        drop(client);
         let mapping = Arc::new(super::mapping(config, &catalog)?);
         let model = Arc::new(mapping.model.clone());
         self.left_out.tell(&mapping);
@@ -137,10 +141,11 @@ impl<'a> Apply<'a> {
             *targets = self::targets(until, &topology, &asking).await?;
         }
         let options = config.kafka()?;
-        let topics: Vec<&str> = options.topic_names().collect();
+        let topics: Vec<&str> = topology.topics.keys().map(String::as_str).collect();
         let metrics = self.metrics.clone();
         let parking = Parking::open(options, move || metrics.counts().parked()).await?;
         let member = Member::join(options, &topics, parking).await?;
+        let tables = super::mapped_tables(&catalog, &mapping);
         // With stamps in its rows, the stream has other texts: those are planned when they are met.
         let likely = match topology.is_spread() {
             true => Vec::new(),
@@ -152,6 +157,8 @@ impl<'a> Apply<'a> {
             metrics: self.metrics.clone(),
             notices: self.notices.clone(),
             catalog,
+            database,
+            tables,
             mapping,
             model,
             asking,
@@ -199,7 +206,7 @@ async fn targets(
         targets.insert(at, target);
     }
     if until == Some(&UntilOffset::Current) && targets.values().all(|end| *end == 0) {
-        let topics: Vec<&str> = topology.counts.keys().map(String::as_str).collect();
+        let topics: Vec<&str> = topology.topics.keys().map(String::as_str).collect();
         return Err(CommandError::Definite(format!(
             "{} has no records, so there is nothing that --until current could lead to: let `wal2graph publish` begin \
              first, or leave --until out to wait for it",
@@ -224,9 +231,12 @@ async fn look_at_topics(config: Config, metrics: Arc<Metrics>) {
         }
         let Some(asking) = &asking else { continue };
         let topics: Vec<&str> = options.topic_names().collect();
-        let ends = tokio::time::timeout(PATIENCE, ends(asking, &topics)).await;
-        let ends = ends.ok().and_then(Result::ok);
-        metrics.looked_at_topic(ends.map(|ends| TopicLook { at, ends }));
+        let ends = match tokio::time::timeout(PATIENCE, ends(asking, &topics)).await {
+            Ok(ends) => ends.map_err(|error| error.to_string()),
+            Err(_) => Err(asking.silence(PATIENCE)),
+        };
+        metrics.kafka_is_away(ends.as_ref().err().cloned());
+        metrics.looked_at_topic(ends.ok().map(|ends| TopicLook { at, ends }));
     }
 }
 

@@ -10,7 +10,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::{
@@ -19,13 +21,20 @@ use tokio::{
 };
 
 use crate::{
-    catalog::{Catalog, TableName},
+    catalog::Catalog,
     checkpoint::{Advance, Checkpoint, Log, Position, TopicPartition},
     config::Config,
     engine::{Batch, Engine, Limits, Portion},
-    envelope::Decoder,
+    envelope::{Decoder, Expected},
     graph::{Model, Statement},
-    kafka::{consumer::Member, copied::CopyWatch, offsets::Asking, transactions::Transactions},
+    kafka::{
+        Options,
+        consumer::{Member, PartitionEnd},
+        copied::CopyWatch,
+        offsets::Asking,
+        topic,
+        transactions::Transactions,
+    },
     lsn::Lsn,
     mapping::{Mapping, Translator},
     metrics::Metrics,
@@ -42,8 +51,11 @@ use super::{
     },
     replaying,
     start::{self, Creation, Found},
-    topology::Topology,
+    topology::{self, Topology},
 };
+
+/// How often it is looked whether an idle partition ends with something that never comes.
+const END_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the partitions of a member share.
 pub struct Shared {
@@ -55,6 +67,10 @@ pub struct Shared {
     pub notices: Arc<Notices>,
     /// The source's.
     pub catalog: Catalog,
+    /// The source's name for itself.
+    pub database: String,
+    /// The tables that the graph is made of, by object id.
+    pub tables: BTreeSet<u32>,
     /// What tables become.
     pub mapping: Arc<Mapping>,
     /// The graph's side of it.
@@ -136,13 +152,15 @@ async fn attempt(
     };
     let Shared { config, metrics, mapping, model, planner, .. } = shared;
     let reached = start::reached(&checkpoint);
-    let decoder = Decoder::new(&shared.catalog, config.kafka()?.decoding);
     let origin = checkpoint.origin.clone();
+    let is_ours = !origin.system_identifier.is_empty();
+    let expected = Expected { database: Some(shared.database.clone()), is_ours };
+    let decoder = Decoder::new(&shared.catalog, config.kafka()?.decoding).expecting(expected);
     let transactions = match shared.topology.is_spread() {
         true => Transactions::each_alone(decoder, origin, reached, checkpoint.last_change),
         false => Transactions::new(decoder, origin, reached),
     };
-    let (copy, copied) = CopyWatch::new(mapped_tables(shared));
+    let (copy, copied) = CopyWatch::new(shared.tables.clone());
     let transactions = transactions.telling(copy);
     let metadata = applied_metadata(&config.pipeline, checkpoint.epoch);
     let log = Log::Partition(at.clone());
@@ -154,6 +172,7 @@ async fn attempt(
     let status = watch::Sender::new(graph::status_at(&checkpoint, false));
     let (offset, lsn) = (checkpoint.position.lsn, checkpoint.lsn);
     let mut source = shared.member.read(at, offset.0, transactions, metadata);
+    let end = source.end();
     tracing::info!(%at, offset = offset.0, %lsn, "applying");
     metrics.partition_connected(at, status.subscribe(), copied);
     let until = checkpoint.replaying.map(|it| it.until);
@@ -174,7 +193,10 @@ async fn attempt(
         until: target.map_or(Until::Forever, |target| Until::Applied(Lsn(target))),
         status,
     };
-    let ended = run.run(stopped(stop.clone())).await;
+    let ended = tokio::select! {
+        ended = run.run(stopped(stop.clone())) => ended,
+        never = pass_empty_ends(&shared.asking, end) => match never {},
+    };
     // It ends by itself with the pipeline, whose status it watches.
     let _ = replaying.await;
     *portion = learned(last.borrow().portion, &ended);
@@ -183,25 +205,48 @@ async fn attempt(
     Ok(ended)
 }
 
-/// The tables that the graph is made of, by object id.
-fn mapped_tables(shared: &Shared) -> BTreeSet<u32> {
-    let Shared { catalog, mapping, .. } = shared;
-    let mapped: BTreeSet<&TableName> = mapping.published_tables().collect();
-    let tables = catalog.tables.iter().filter(|table| mapped.contains(&table.name));
-    tables.map(|table| table.oid).collect()
+/// Compaction takes records out of transactions, the ends of some among them. Debezium's topics have
+/// none to lose.
+async fn check_compaction(config: &Config, at: &TopicPartition) -> Result<(), CommandError> {
+    let kafka = config.kafka()?;
+    let Some(topic) = kafka.topics.iter().find(|it| it.as_str() == at.topic) else { return Ok(()) };
+    let options = Options { topic: topic.clone(), ..kafka.clone() };
+    match topic::look(&options).await? {
+        Some(topic) => Ok(topic.check(&options)?),
+        None => Err(topology::gone(&at.topic)),
+    }
+}
+
+/// Passes what a partition ends with and never brings: markers of transactions and what compaction has
+/// taken. Else the graph would seem to lack it for ever.
+async fn pass_empty_ends(asking: &Asking, end: PartitionEnd) -> Infallible {
+    let mut before = None;
+    loop {
+        sleep(END_INTERVAL).await;
+        let next = end.next();
+        if before.replace(next) != Some(next) {
+            continue;
+        }
+        // The member waits for a broker that is away.
+        let Ok(log) = asking.log(end.at()).await else { continue };
+        let is_behind = next >= log.start && next < log.end;
+        if is_behind && asking.is_empty(end.at(), next..log.end).await.unwrap_or(false) {
+            end.pass(next, log.end);
+        }
+    }
 }
 
 /// Decides from where it is read, and claims it there.
 async fn prepare(shared: &Shared, at: &TopicPartition) -> Result<Checkpoint, CommandError> {
-    let Shared { config, catalog, asking, graph, mapping, topology, .. } = shared;
-    let found = Found::look(config, catalog, asking, graph, at).await?;
+    let Shared { config, catalog, tables, asking, graph, mapping, .. } = shared;
+    let found = Found::look(config, catalog, tables, asking, graph, at).await?;
     let decision = found.decide(config, found.group.clone());
     if let Some(checkpoint) = &found.checkpoint {
         start::check_checkpoint(config, mapping, checkpoint)?;
     }
     if let Decision::Begin { from } = decision {
-        let partitions = topology.counts.get(&at.topic).copied().unwrap_or(1);
-        let creation = Creation { config, catalog, mapping, asking, graph, at, partitions };
+        let topic = found.topic;
+        let creation = Creation { config, catalog, mapping, asking, graph, at, topic };
         creation.create(&found.log, from).await?;
     }
     if let Decision::Refuse(refusal) = decision {
@@ -211,12 +256,19 @@ async fn prepare(shared: &Shared, at: &TopicPartition) -> Result<Checkpoint, Com
             // What was read of it may be half of one state and half of the next.
             return Err(CommandError::NotYet(format!("whoever had {at} before still writes")));
         }
-        return Err(CommandError::Definite(match topology.is_spread() {
-            true => format!("{at}: {refusal}"),
-            false => refusal.to_string(),
-        }));
+        return Err(CommandError::Definite(refusal.text(at)));
     }
-    claim_and_reset(shared, at, &decision).await
+    let claimed = claim_and_reset(shared, at, &decision).await?;
+    if claimed.topic_id.is_none()
+        && let Some(id) = found.topic.id
+    {
+        let identity = graph::identity(config, Log::Partition(at.clone()));
+        neo4j::checkpoint::name_topic(graph, &identity, claimed.epoch, id).await?;
+    }
+    if !claimed.origin.system_identifier.is_empty() {
+        check_compaction(config, at).await?;
+    }
+    Ok(claimed)
 }
 
 /// Claims the partition's checkpoint, and moves it to where the offsets were reset to. The group's

@@ -1,27 +1,30 @@
 //! What is found before a partition is read: for [`crate::replay`] to decide.
 
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 use crate::{
     catalog::Catalog,
     checkpoint::{Checkpoint, Log, Origin, TopicPartition},
     config::Config,
-    envelope::{DecodeOptions, Decoded, Decoder, History, Record, Snapshot},
-    kafka::offsets::Asking,
+    envelope::{DecodeOptions, Decoded, Decoder, History, Record},
+    kafka::{identity::Described, offsets::Asking},
     lsn::Lsn,
     mapping::Mapping,
     neo4j::{
         Connection,
         checkpoint::{NewCheckpoint, create as create_checkpoint, read_one},
     },
-    replay::{Applied, Assigned, Decision, GroupOffset, RecordBefore, decide},
+    replay::{Applied, Assigned, Decision, GroupOffset, Identity, RecordBefore, decide},
     start::{GraphRefusal, Refusals},
 };
 
-use super::super::{CommandError, graph::identity};
+use super::{
+    super::{CommandError, graph::identity},
+    before, beginning, topology,
+};
 
 /// How many records are read to see what a topic begins with.
-const FIRST_RECORDS: u64 = 16;
+pub(super) const FIRST_RECORDS: u64 = 16;
 
 /// What group, graph and topic say.
 pub struct Found {
@@ -31,40 +34,45 @@ pub struct Found {
     pub checkpoint: Option<Checkpoint>,
     /// The records that the topic has.
     pub log: Range<u64>,
+    /// Which topic it is.
+    pub topic: Described,
     begins_with_copy: bool,
     before: RecordBefore,
 }
 
 impl Found {
-    /// Looks.
+    /// Looks. `tables` are those that the graph is made of, by object id.
     pub async fn look(
         config: &Config,
         catalog: &Catalog,
+        tables: &BTreeSet<u32>,
         asking: &Asking,
         graph: &Connection,
         at: &TopicPartition,
     ) -> Result<Self, CommandError> {
         let checkpoint = read_one(graph, &identity(config, Log::Partition(at.clone()))).await?;
+        let topic = asking.describe(&[&at.topic]).await?.remove(&at.topic);
+        let topic = topic.ok_or_else(|| topology::gone(&at.topic))?;
         let (group, log) = (asking.group_offset(at).await?, asking.log(at).await?);
         // A table of Debezium's that has no rows yet is complete as it is.
-        let is_new = log.end == 0 && config.kafka()?.reads_several();
+        let is_new = log.end == 0 && config.kafka()?.are_foreign;
         if checkpoint.is_none() && log.end == 0 && !is_new {
             return Err(no_records(at));
         }
         let begins_with_copy = match checkpoint {
             None if is_new => true,
-            None => {
-                let first = first(asking, catalog, at, log.start, &log).await?;
-                begins_with_copy(&first, log.start)
-            }
+            None => beginning::has_all_rows(asking, catalog, tables, at, &log).await?,
             // Only an empty graph asks for it.
             Some(_) => false,
         };
         let before = match &checkpoint {
             None => RecordBefore::Silent,
-            Some(checkpoint) => before(asking, catalog, at, checkpoint, &log).await?,
+            Some(checkpoint) => {
+                let identity = Identity::of(checkpoint.topic_id, topic.id);
+                before::look(asking, catalog, at, checkpoint, identity, &log).await?
+            }
         };
-        Ok(Found { group, checkpoint, log, begins_with_copy, before })
+        Ok(Found { group, checkpoint, log, topic, begins_with_copy, before })
     }
 
     /// What is decided, with this offset of the group.
@@ -74,12 +82,14 @@ impl Found {
             let highest = checkpoint.replaying.map_or(offset, |it| it.until.0.max(offset));
             Applied { offset, highest }
         });
+        let was = self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.topic_id);
         decide(&Assigned {
             pipeline: &config.pipeline,
             group,
             applied,
             log: self.log.clone(),
             begins_with_copy: self.begins_with_copy,
+            identity: Identity::of(was, self.topic.id),
             before: self.before,
         })
     }
@@ -104,16 +114,16 @@ pub struct Creation<'a> {
     pub graph: &'a Connection,
     /// The partition.
     pub at: &'a TopicPartition,
-    /// How many its topic has.
-    pub partitions: u32,
+    /// Its topic.
+    pub topic: Described,
 }
 
 impl Creation<'_> {
     /// Makes it, at an offset. Where its source is, the first records say.
     pub async fn create(&self, log: &Range<u64>, from: u64) -> Result<(), CommandError> {
-        let Creation { config, catalog, asking, graph, at, partitions, .. } = *self;
+        let Creation { config, catalog, asking, graph, at, topic, .. } = *self;
         let records = first(asking, catalog, at, from, log).await?;
-        if records.is_empty() && !config.kafka()?.reads_several() {
+        if records.is_empty() && !config.kafka()?.are_foreign {
             return Err(no_records(at));
         }
         let history = records.iter().find_map(history_of);
@@ -123,9 +133,11 @@ impl Creation<'_> {
         let origin = Origin { system_identifier, timeline, log: Log::Partition(at.clone()) };
         let labels = self.mapping.labels();
         let mapping_digest = self.mapping.digest();
-        let new = NewCheckpoint { start: Lsn(from), origin, partitions, mapping_digest, labels };
+        let Described { id: topic_id, partitions } = topic;
+        let start = Lsn(from);
+        let new = NewCheckpoint { start, origin, partitions, topic_id, mapping_digest, labels };
         create_checkpoint(graph, &config.pipeline, &new, &[]).await?;
-        tracing::info!(%at, from, "the graph has nothing yet: it begins with the topic's copy");
+        tracing::info!(%at, from, "the graph has nothing of this partition yet: it begins here");
         Ok(())
     }
 }
@@ -163,7 +175,8 @@ pub(super) async fn first(
     Ok(said(catalog, asking.decoding(), records.into_values()))
 }
 
-fn said(
+/// What records say, in their order.
+pub(super) fn said(
     catalog: &Catalog,
     decoding: DecodeOptions,
     records: impl Iterator<Item = Record>,
@@ -177,36 +190,6 @@ fn said(
     decoded
 }
 
-/// A topic of `publish` that nothing was removed from has all rows: it publishes them to every topic
-/// that it begins. Of others, the first rows are to be a copy's.
-fn begins_with_copy(first: &[Decoded], start: u64) -> bool {
-    let ours = first.iter().any(|said| history_of(said).is_some());
-    let row = first.iter().find(|said| !matches!(said, Decoded::Heartbeat { .. }));
-    match row {
-        _ if ours && start == 0 => true,
-        Some(Decoded::Read { snapshot, .. }) => *snapshot == Snapshot::First || start == 0,
-        _ => false,
-    }
-}
-
-/// Compares the LSN that the graph has reached with the one in the records before its offset.
-async fn before(
-    asking: &Asking,
-    catalog: &Catalog,
-    at: &TopicPartition,
-    checkpoint: &Checkpoint,
-    log: &Range<u64>,
-) -> Result<RecordBefore, CommandError> {
-    let offset = checkpoint.position.lsn.0;
-    if !(log.start + 1..=log.end).contains(&offset) {
-        return Ok(RecordBefore::Silent);
-    }
-    let range = offset.saturating_sub(RecordBefore::LOOKED_AT).max(log.start)..offset;
-    let said = said(catalog, asking.decoding(), asking.records(at, range).await?.into_values());
-    let found = said.iter().filter_map(Decoded::end_lsn).max();
-    Ok(RecordBefore::of(found, reached(checkpoint), checkpoint.partitions))
-}
-
 /// The position and the history that a heartbeat names.
 pub(super) fn named(said: &Decoded) -> Option<(Lsn, &History)> {
     match said {
@@ -217,7 +200,7 @@ pub(super) fn named(said: &Decoded) -> Option<(Lsn, &History)> {
     }
 }
 
-fn history_of(said: &Decoded) -> Option<&History> {
+pub(super) fn history_of(said: &Decoded) -> Option<&History> {
     match said {
         Decoded::Change { source, .. }
         | Decoded::Foreign { source, .. }

@@ -34,18 +34,18 @@ pub async fn of_run(
     let slot = Log::Slot(config.slot.clone());
     let [checkpoint] = checkpoints.as_slice() else { return Ok(()) };
     let options = config.kafka()?;
-    if checkpoint.origin.log != slot || options.reads_several() {
+    if checkpoint.origin.log != slot || options.are_foreign {
         return Ok(());
     }
     let topic = options.topic.as_str().to_owned();
-    match asking.partitions(&topic).await? {
-        None => return Ok(()),
-        Some(1) => {}
-        Some(count) => {
-            return refuse(format!(
-                "it goes over to a topic with one partition, and {topic} has {count}"
-            ));
-        }
+    // This one says why nobody answers.
+    asking.partitions(&topic).await?;
+    let Some(described) = asking.describe(&[&topic]).await?.remove(&topic) else { return Ok(()) };
+    if described.partitions != 1 {
+        let count = described.partitions;
+        return refuse(format!(
+            "it goes over to a topic with one partition, and {topic} has {count}"
+        ));
     }
     let at = TopicPartition { topic, partition: 0 };
     let begins = begins(catalog, asking, &at, checkpoint).await?;
@@ -62,7 +62,7 @@ pub async fn of_run(
         ));
     }
     let identity = identity(config, slot);
-    if !neo4j::checkpoint::hand_over(graph, &identity, checkpoint, &at).await? {
+    if !neo4j::checkpoint::hand_over(graph, &identity, checkpoint, &at, described.id).await? {
         let what = "`run` has just written to the graph: stop it, apply goes on from there";
         return Err(CommandError::NotYet(what.to_owned()));
     }

@@ -25,7 +25,7 @@ use tokio::{
 
 use crate::{
     checkpoint::TopicPartition,
-    kafka::consumer::Assignment,
+    kafka::consumer::{Assignment, ConsumeError},
     neo4j::{self, WriteError},
     pipeline::{Ended, PipelineError},
 };
@@ -33,6 +33,7 @@ use crate::{
 use super::{
     super::{CommandError, lives::stopped},
     partition::{self, Shared},
+    topology,
 };
 
 /// How long nothing is assigned before that is told.
@@ -100,15 +101,17 @@ impl Together {
 
     async fn follow(&mut self, stop: &watch::Receiver<bool>) -> Result<Ended, CommandError> {
         let shared = self.shared.clone();
+        let changed = topology::changed(&shared.asking, &shared.topology);
         let idle = sleep(PATIENCE);
-        tokio::pin!(idle);
+        tokio::pin!(changed, idle);
         let mut told = false;
         loop {
             self.adapt();
             let rest = self.has_reached_its_own();
             tokio::select! {
                 () = stopped(stop.clone()) => return Ok(Ended::Stopped),
-                error = shared.member.failed() => return Err(error.into()),
+                error = shared.member.failed() => return Err(looked_at(error.into())),
+                error = &mut changed => return Err(error),
                 _ = self.assignment.changed() => {}
                 Some(done) = self.tasks.join_next() => {
                     let done = done.map_err(PipelineError::Bug)?;
@@ -131,8 +134,8 @@ impl Together {
     fn adapt(&mut self) {
         let assignment = self.assignment.borrow_and_update().clone();
         for (at, running) in &self.running {
-            if assignment.get(at) != Some(&running.number) {
-                running.stop.send_replace(true);
+            if assignment.get(at) != Some(&running.number) && !running.stop.send_replace(true) {
+                tracing::info!(%at, "the group took the partition away");
             }
         }
         for (at, number) in assignment {
@@ -169,7 +172,7 @@ impl Together {
             Ok(Ended::Stopped) => {}
             Err(error) if is_ours => {
                 self.shared.metrics.partition_gone(&at);
-                return Err(error);
+                return Err(looked_at(error));
             }
             Err(error) => tracing::info!(%at, %error, "the partition was taken away"),
         }
@@ -202,6 +205,25 @@ impl Together {
             let group = self.shared.config.kafka().map_or("", |kafka| &kafka.group);
             tracing::info!(group, "waiting for a partition: other members of the group have all");
         }
+    }
+}
+
+/// Why a topic or a partition is not there, the next life says, which looks at all of them.
+fn looked_at(error: CommandError) -> CommandError {
+    match is_of_missing_topic(&error) {
+        true => CommandError::NotYet(error.to_string()),
+        false => error,
+    }
+}
+
+fn is_of_missing_topic(error: &CommandError) -> bool {
+    match error {
+        CommandError::Kafka(error) => error.is_of_missing_topic(),
+        CommandError::Pipeline(PipelineError::Source(error)) => {
+            let error: &(dyn Error + 'static) = error.as_ref();
+            matches!(error.downcast_ref(), Some(ConsumeError::Kafka(error)) if error.is_of_missing_topic())
+        }
+        _ => false,
     }
 }
 

@@ -1,29 +1,47 @@
-//! Which partitions there are, and whether the graph was made from them.
+//! Which topics and partitions there are, and whether the graph was made from them.
 //!
 //! ```text
-//! topics --> how many partitions each has --+--> one in all: transactions are kept
-//! checkpoints of the pipeline --------------+    more: each record is applied for itself
-//!                                           +--> another count than before: refused
+//! topics --> which they are, how many partitions --+--> one in all: transactions are kept
+//! checkpoints of the pipeline ---------------------+    more: each record is applied for itself
+//!                                                  +--> another count than before: refused
 //! ```
 //!
 //! A key's records are in order because they are in one partition. With another number of partitions
 //! they go to another one from then on, which may be read sooner than the one before.
+//!
+//! Debezium makes the topic of a table with its first row. Until then the others are applied without
+//! it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::sleep;
 
 use crate::{
     checkpoint::{Checkpoint, TopicPartition},
     config::Config,
-    kafka::offsets::Asking,
+    kafka::{identity::Described, offsets::Asking},
     neo4j::{self, Connection},
+    replay::anew,
 };
 
 use super::super::CommandError;
 
-/// The partitions of all topics.
+/// How often topics are looked at while they are read.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// A broker that has just come back may not know all topics yet: one is gone when it was so often
+/// not there.
+const GONE_LOOKS: u32 = 3;
+/// The pause between these looks.
+const GONE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The topics that there are.
 pub struct Topology {
-    /// How many partitions each topic has.
-    pub counts: BTreeMap<String, u32>,
+    /// Which they are, and how many partitions each has.
+    pub topics: BTreeMap<String, Described>,
+    /// Those of somebody else that are not there yet.
+    pub missing: Vec<String>,
+    /// Several are named, or one that has several partitions: no transaction is together.
+    is_spread: bool,
 }
 
 impl Topology {
@@ -34,73 +52,144 @@ impl Topology {
         graph: &Connection,
     ) -> Result<Self, CommandError> {
         let checkpoints = neo4j::checkpoint::read_all(graph, &config.pipeline).await?;
-        let mut counts = BTreeMap::new();
-        for topic in config.kafka()?.topic_names() {
-            let count = asking.partitions(topic).await?;
-            let count = count.ok_or_else(|| missing(topic, &checkpoints))?;
-            counts.insert(topic.to_owned(), count);
+        let kafka = config.kafka()?;
+        let names: Vec<&str> = kafka.topic_names().collect();
+        check_logs(config, &names, &checkpoints)?;
+        // This one says why nobody answers.
+        asking.partitions(names[0]).await?;
+        let topics = asking.describe(&names).await?;
+        let missing: Vec<&str> =
+            names.into_iter().filter(|name| !topics.contains_key(*name)).collect();
+        for name in &missing {
+            if kafka.are_foreign && !topics.is_empty() && read(&checkpoints, name).next().is_none()
+            {
+                tracing::info!(topic = name, "there is no such topic yet: the others are applied");
+            } else {
+                return Err(absent(name, kafka.are_foreign, &checkpoints));
+            }
         }
-        let topology = Topology { counts };
-        topology.check_logs(config, &checkpoints)?;
-        for (topic, count) in &topology.counts {
-            check_count(&checkpoints, topic, *count)?;
+        for (name, topic) in &topics {
+            check_count(&checkpoints, name, topic.partitions)?;
         }
-        Ok(topology)
+        let missing = missing.into_iter().map(str::to_owned).collect();
+        let partitions: u32 = topics.values().map(|topic| topic.partitions).sum();
+        let is_spread = kafka.reads_several() || partitions > 1;
+        Ok(Topology { topics, missing, is_spread })
+    }
+
+    /// Of the topic that is published to.
+    pub fn of(name: &str, topic: Described) -> Self {
+        let topics = BTreeMap::from([(name.to_owned(), topic)]);
+        Topology { topics, missing: Vec::new(), is_spread: topic.partitions > 1 }
     }
 
     /// All partitions, in order.
     pub fn partitions(&self) -> impl Iterator<Item = TopicPartition> {
-        self.counts.iter().flat_map(|(topic, count)| {
-            let numbers = 0..i32::try_from(*count).unwrap_or(i32::MAX);
+        self.topics.iter().flat_map(|(topic, described)| {
+            let numbers = 0..i32::try_from(described.partitions).unwrap_or(i32::MAX);
             numbers.map(|partition| TopicPartition { topic: topic.clone(), partition })
         })
     }
 
     /// There is more than one: no transaction is together.
     pub fn is_spread(&self) -> bool {
-        self.counts.values().sum::<u32>() > 1
+        self.is_spread
     }
 
-    /// Every checkpoint of the pipeline is one of these partitions'.
-    fn check_logs(&self, config: &Config, checkpoints: &[Checkpoint]) -> Result<(), CommandError> {
-        let is_other = |checkpoint: &&Checkpoint| {
-            checkpoint.partition().is_none_or(|it| !self.counts.contains_key(&it.topic))
-        };
-        let Some(other) = checkpoints.iter().find(is_other) else { return Ok(()) };
-        let topics: Vec<_> = self.counts.keys().map(String::as_str).collect();
-        Err(CommandError::Definite(format!(
-            "the graph's pipeline {:?} reads {}, not {}: name another pipeline, or the topic that it was made from",
-            config.pipeline,
-            other.origin.log,
-            topics.join(", ")
-        )))
+    fn difference(&self, now: &BTreeMap<String, Described>) -> Difference<'_> {
+        for (name, was) in &self.topics {
+            let Some(is) = now.get(name) else { return Difference::Gone(name) };
+            if was.id.is_some() && is.id.is_some() && was.id != is.id {
+                return Difference::Other(format!("the topic {name} was deleted and made again"));
+            }
+            if was.partitions != is.partitions {
+                let (was, is) = (was.partitions, is.partitions);
+                let what = format!("the topic {name} has {is} partitions, and had {was}");
+                return Difference::Other(what);
+            }
+        }
+        Difference::None
     }
 }
 
+/// Resolves when a topic in use is not the one that it was, with the difference. The next look at
+/// everything says what it means.
+pub async fn changed(asking: &Asking, used: &Topology) -> CommandError {
+    let names = used.topics.keys().chain(&used.missing).map(String::as_str);
+    let names: Vec<&str> = names.collect();
+    let mut gone_looks = 0;
+    loop {
+        sleep(if gone_looks == 0 { LOOK_INTERVAL } else { GONE_PAUSE }).await;
+        // The readers and writers wait for a broker that is away.
+        let Ok(now) = asking.describe(&names).await else { continue };
+        if let Some(name) = used.missing.iter().find(|name| now.contains_key(*name)) {
+            return CommandError::NotYet(format!("there is a topic {name} now"));
+        }
+        match used.difference(&now) {
+            Difference::None => gone_looks = 0,
+            Difference::Other(what) => return CommandError::NotYet(what),
+            Difference::Gone(name) if gone_looks + 1 >= GONE_LOOKS => return gone(name),
+            Difference::Gone(_) => gone_looks += 1,
+        }
+    }
+}
+
+/// How topics differ from what they were.
+enum Difference<'a> {
+    None,
+    Gone(&'a str),
+    Other(String),
+}
+
+/// A topic that was read is not there any more, or not known yet to a broker that came back.
+pub fn gone(topic: &str) -> CommandError {
+    CommandError::NotYet(format!("the topic {topic} is not there any more"))
+}
+
+/// Every checkpoint of the pipeline is one of these topics'.
+fn check_logs(
+    config: &Config,
+    names: &[&str],
+    checkpoints: &[Checkpoint],
+) -> Result<(), CommandError> {
+    let is_other = |checkpoint: &&Checkpoint| {
+        checkpoint.partition().is_none_or(|it| !names.contains(&it.topic.as_str()))
+    };
+    let Some(other) = checkpoints.iter().find(is_other) else { return Ok(()) };
+    Err(CommandError::Definite(format!(
+        "the graph's pipeline {:?} reads {}, not {}: name another pipeline, or the topic that it was made from",
+        config.pipeline,
+        other.origin.log,
+        names.join(", ")
+    )))
+}
+
+/// The checkpoints of a topic's partitions.
+fn read<'a>(checkpoints: &'a [Checkpoint], topic: &str) -> impl Iterator<Item = &'a Checkpoint> {
+    checkpoints.iter().filter(move |it| it.partition().is_some_and(|it| it.topic == topic))
+}
+
 /// If the topic is not there, it may come, unless the graph has records of it.
-fn missing(topic: &str, checkpoints: &[Checkpoint]) -> CommandError {
-    let is_its = |it: &&Checkpoint| it.partition().is_some_and(|it| it.topic == topic);
-    match checkpoints.iter().find(is_its) {
-        None => CommandError::NotYet(format!(
-            "there is no topic {topic} yet: `wal2graph publish` makes it"
-        )),
+fn absent(topic: &str, is_foreign: bool, checkpoints: &[Checkpoint]) -> CommandError {
+    let who = if is_foreign { "its publisher" } else { "`wal2graph publish`" };
+    match read(checkpoints, topic).next() {
+        None => CommandError::NotYet(format!("there is no topic {topic} yet: {who} makes it")),
         Some(checkpoint) => CommandError::Definite(format!(
-            "the topic {topic} is gone; the graph has its records before offset {}. Publish to a new topic, and apply \
-             that with a new pipeline",
-            checkpoint.position.lsn.0
+            "the topic {topic} is gone; the graph has its records before offset {}. If it is made again: {}",
+            checkpoint.position.lsn.0,
+            anew(topic)
         )),
     }
 }
 
 /// A topic has as many partitions as before.
 fn check_count(checkpoints: &[Checkpoint], topic: &str, count: u32) -> Result<(), CommandError> {
-    let its = checkpoints.iter().filter(|it| it.partition().is_some_and(|it| it.topic == topic));
-    match { its }.map(|it| it.partitions).find(|before| *before != count) {
+    match read(checkpoints, topic).map(|it| it.partitions).find(|before| *before != count) {
         None => Ok(()),
         Some(before) => Err(CommandError::Definite(format!(
             "{topic} has {count} partitions, and had {before} when the graph was made: keys go on in other partitions, \
              so the order of their records is lost. Publish to a new topic with {count} partitions, which begins with \
-             a copy, and apply that with a new pipeline"
+             a copy, and apply that with a new pipeline to an empty graph"
         ))),
     }
 }

@@ -30,7 +30,7 @@ use crate::{
     graph::Pass,
     kafka::{
         self,
-        encode::{EncodingError, heartbeat},
+        encode::{EncodingError, HEARTBEAT_RECORDS, heartbeat},
         producer::Producer,
         routing::Routed,
     },
@@ -168,7 +168,7 @@ impl RowCopier {
         let is_last_table = self.tables.len() == 1;
         // The last row is known to be the last when there is no other.
         let mut held_back: Option<Tuple> = None;
-        let mut count = 0;
+        let (mut count, mut since) = (0, 0);
         loop {
             let rows = tokio::select! {
                 biased;
@@ -197,6 +197,13 @@ impl RowCopier {
                 let no_key = || EncodingError::NoKey { table: table.name.clone() };
                 let routed = Routed::by_key(record, self.to.producer.partitions());
                 records.push(routed.ok_or_else(no_key)?);
+            }
+            since += records.len();
+            if since >= HEARTBEAT_RECORDS {
+                let (copied, partitions) =
+                    (self.to.copied.borrow().clone(), self.to.producer.partitions());
+                records.push(heartbeat(&self.to.encoder, at, &copied, partitions));
+                since = 0;
             }
             let produced = self.to.producer.produce(&records);
             tokio::pin!(produced);

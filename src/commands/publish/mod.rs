@@ -18,10 +18,7 @@ mod start;
 
 use std::{
     collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -37,6 +34,8 @@ use crate::{
     kafka::{
         Ack, Options,
         encode::{Encoding, heartbeat},
+        identity::Described,
+        offsets::Asking,
         producer::Producer,
         tail, topic,
     },
@@ -56,6 +55,7 @@ use crate::{
 
 use super::{
     CommandError,
+    apply::topology::{self, Topology},
     left_out::LeftOut,
     lives::{self, stopped, unless_stopped},
     read_catalog,
@@ -71,10 +71,9 @@ pub async fn execute(config: &Config, args: &PublishArgs) -> Result<(), CommandE
     }
     let metrics = Arc::new(Metrics::new(&config.pipeline, config.http.limits));
     let _serving = serve::start(config, &metrics).await?;
-    let has_written = AtomicBool::new(false);
     let from_graph = args.from_graph;
-    let (metrics, left_out) = (metrics.clone(), LeftOut::default());
-    let publish = Publish { config, metrics: metrics.clone(), has_written, from_graph, left_out };
+    let (metrics, left_out, written) = (metrics.clone(), LeftOut::default(), OnceLock::new());
+    let publish = Publish { config, metrics: metrics.clone(), written, from_graph, left_out };
     let mut until = args.until;
     lives::live(&metrics, async |stop| publish.attempt(&mut until, stop).await).await
 }
@@ -83,8 +82,8 @@ pub async fn execute(config: &Config, args: &PublishArgs) -> Result<(), CommandE
 struct Publish<'a> {
     config: &'a Config,
     metrics: Arc<Metrics>,
-    /// A life before has written to the topic: if it is gone, its records are.
-    has_written: AtomicBool,
+    /// The topic that a life before has written to: if it is gone, its records are.
+    written: OnceLock<Described>,
     /// A new topic begins where the graph is.
     from_graph: bool,
     left_out: LeftOut,
@@ -99,6 +98,8 @@ struct Ready {
     watched: Option<Copying>,
     position: Lsn,
     until: Until,
+    asking: Asking,
+    topology: Topology,
     /// Kept open for as long as the pipeline runs.
     _sql: Arc<tokio_postgres::Client>,
     _following: JoinSet<()>,
@@ -126,6 +127,7 @@ impl Publish<'_> {
         });
         self.metrics.connected(status.subscribe(), ready.watched);
         let stopped = stopped(stop.clone());
+        let (asking, topology) = (ready.asking, ready.topology);
         let ended = lives::on_a_worker(async move {
             let run = Pipeline {
                 source: &mut ready.source,
@@ -141,7 +143,10 @@ impl Publish<'_> {
             ended
         });
         let again = start::again(self.config)?;
-        let ended = ended.await.map_err(|error| CommandError::from(error).with(&again))?;
+        let ended = tokio::select! {
+            ended = ended => ended.map_err(|error| CommandError::from(error).with(&again))?,
+            error = topology::changed(&asking, &topology) => return Err(error),
+        };
         tracing::info!(reason = ?ended, "stopped");
         Ok(ended)
     }
@@ -161,7 +166,8 @@ impl Publish<'_> {
         let refusals = looked.facts(Some((&catalog, &mapping)), &nothing, &again).refusals();
         Refusals::check(refusals).map_err(CommandError::Start)?;
         let until = target(until, &client).await?;
-        let topic = self.topic().await?;
+        let asking = Asking::new(kafka)?;
+        let (topic, described) = self.topic(&asking).await?;
         let mut connection = replication::Connection::connect(&config.source).await?;
         let system = connection.identify().await?;
         let (system_identifier, timeline) = (system.identifier, system.timeline);
@@ -198,7 +204,8 @@ impl Publish<'_> {
         // The brokers get to know the producer, and every partition says where it is.
         let first = heartbeat(&encoder, position, &copied.borrow(), partitions);
         producer.produce(&[first]).await?;
-        self.has_written.store(true, Ordering::Relaxed);
+        // Of all lives it is the same one.
+        let _ = self.written.set(described);
         let encoding =
             Encoding::new(encoder.clone(), mapping.clone(), copied.subscribe(), partitions);
         let tables = mapping.model.iter().map(|(_, table)| table.name.as_str());
@@ -223,17 +230,20 @@ impl Publish<'_> {
             watched,
             position,
             until,
+            asking,
+            topology: Topology::of(kafka.topic.as_str(), described),
             _sql: client,
             _following: following,
         })
     }
 
     /// The topic, made if it is missing; what is not as it should be is logged.
-    async fn topic(&self) -> Result<topic::Topic, CommandError> {
+    async fn topic(&self, asking: &Asking) -> Result<(topic::Topic, Described), CommandError> {
         let kafka = self.config.kafka()?;
-        let found = match self.has_written.load(Ordering::Relaxed) {
-            true => Some(self.is_still_there(kafka).await?),
-            false => topic::look(kafka).await?,
+        let written = self.written.get();
+        let found = match written {
+            Some(_) => Some(self.is_still_there(kafka).await?),
+            None => topic::look(kafka).await?,
         };
         let topic = match found {
             Some(topic) => topic,
@@ -248,7 +258,19 @@ impl Publish<'_> {
         for remark in topic.remarks(kafka) {
             tracing::warn!(fix = remark.fix, "{}", remark.what);
         }
-        Ok(topic)
+        let name = kafka.topic.as_str();
+        let described = asking.describe(&[name]).await?.remove(name);
+        let described = described.ok_or_else(|| topology::gone(name))?;
+        if written
+            .is_some_and(|it| it.id.is_some() && described.id.is_some() && it.id != described.id)
+        {
+            return Err(CommandError::Definite(format!(
+                "the topic {name} was deleted and made again while it was published to: what was in it is gone. Delete \
+                 it and publish again: it begins with a copy. {}",
+                start::GRAPHS_STOP
+            )));
+        }
+        Ok((topic, described))
     }
 
     /// A broker that has just come back may not know all topics yet.
@@ -262,9 +284,10 @@ impl Publish<'_> {
             tokio::time::sleep(PAUSE).await;
         }
         Err(CommandError::Definite(format!(
-            "the topic {} is gone, and with it the records that nobody has read. To go on with a new one, drop the \
-             slot {} and start again: the tables are then copied into it",
-            kafka.topic, self.config.slot
+            "the topic {} is gone, and with it the records that nobody has read. To go on with a new one, start again: \
+             it is made, and begins with a copy of the tables. {}",
+            kafka.topic,
+            start::GRAPHS_STOP
         )))
     }
 

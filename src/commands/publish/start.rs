@@ -20,13 +20,20 @@ use crate::{
     catalog::{Catalog, quote_identifier},
     config::Config,
     envelope::{History, record_key},
-    kafka::{routing::Partitions, tail::Tail},
+    kafka::{
+        routing::Partitions,
+        tail::{PartitionTail, Tail},
+    },
     lsn::Lsn,
     postgres::{self, setup::Slot},
     start::{Again, OriginRefusal, Refusals, System},
 };
 
 use super::CommandError;
+
+/// What follows where a topic is made again.
+pub const GRAPHS_STOP: &str =
+    "An `apply` that has read the old one stops then: it fills an empty graph from the new one";
 
 /// Where a publisher begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +54,27 @@ pub fn decide(
     let topic = &config.kafka()?.topic;
     let name = &config.slot;
     let again = format!(
-        "delete the topic {topic} (or name another one) and publish again: it begins with a copy of the tables"
+        "delete the topic {topic} (or name another one) and publish again: it begins with a copy of the tables. \
+         {GRAPHS_STOP}"
     );
     let stop = |text: String| Err(CommandError::Definite(text));
+    let of_others = |of: fn(&PartitionTail) -> Option<&String>, own: &str| {
+        tail.0.iter().filter_map(of).find(|it| *it != own).cloned()
+    };
+    if let Some(other) = of_others(|it| it.publisher.as_ref(), &config.pipeline) {
+        return stop(format!(
+            "the topic {topic} belongs to the pipeline {other:?}, and this one is {:?}. Name another topic \
+             (kafka.topic); or, if it is the same pipeline, keep its name",
+            config.pipeline
+        ));
+    }
+    if let Some(other) = of_others(|it| it.database.as_ref(), config.source.database()) {
+        return stop(format!(
+            "the topic {topic} has rows of the database {other:?}, and the source is {:?}. Name another topic \
+             (kafka.topic)",
+            config.source.database()
+        ));
+    }
     let others = tail.0.iter().filter_map(|partition| partition.history.as_ref());
     if let Some(other) = others.into_iter().find(|other| *other != history) {
         return stop(format!(
@@ -148,7 +173,7 @@ pub async fn check_keys(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{cli::Global, kafka::tail::PartitionTail};
+    use crate::cli::Global;
 
     fn history(timeline: i64) -> History {
         History { system_identifier: "7".to_owned(), timeline }
@@ -215,6 +240,24 @@ mod tests {
         let slot = slot(40, "reserved");
         let error = decide(&config, &tail, Some(&slot), &history(2)).unwrap_err().to_string();
         assert!(error.contains("timeline 1") && error.contains("timeline 2"), "{error}");
+    }
+
+    #[test]
+    fn a_topic_of_another_pipeline_or_database_is_never_advised_to_be_deleted() {
+        let config = config();
+        let of = |publisher: &str, database: &str| {
+            let tail = PartitionTail {
+                publisher: Some(publisher.to_owned()),
+                database: Some(database.to_owned()),
+                ..tail_at(Some(50))
+            };
+            decided_of(&config, &[tail], None).unwrap_err()
+        };
+        let error = of("other", "d");
+        assert!(error.contains("belongs to the pipeline \"other\"") && !error.contains("delete"));
+        let error = of(&config.pipeline, "other");
+        assert!(error.contains("rows of the database \"other\"") && !error.contains("delete"));
+        assert!(of(&config.pipeline, "d").contains("is gone"));
     }
 
     #[test]

@@ -90,6 +90,7 @@ impl FirstStart<'_> {
                 log: Log::Slot(config.slot.clone()),
             },
             partitions: 1,
+            topic_id: None,
             mapping_digest: mapping.digest(),
             labels: mapping.labels(),
         };

@@ -29,8 +29,9 @@ pub enum ConsumeError {
     /// Records are gone.
     #[error(
         "the records of {at} at offsets {}..{} are gone and were never applied: its retention is shorter than the \
-         graph was behind, or they were deleted. Copy again through a new topic and pipeline; or, to go on without \
-         them: wal2graph replay --from earliest --yes", .missing.start, .missing.end
+         graph was behind, or they were deleted. Copy again through a new topic and pipeline into an empty graph; or, to \
+         go on without them: wal2graph replay --from earliest --partition {}/{} --yes. Rows that they deleted then \
+         stay in the graph", .missing.start, .missing.end, .at.topic, .at.partition
     )]
     Gap {
         /// The partition.
@@ -38,11 +39,8 @@ pub enum ConsumeError {
         /// The offsets.
         missing: std::ops::Range<u64>,
     },
-    /// The topic ends before what was read of it.
-    #[error(
-        "{at} ends at offset {end}, but was read up to {read}: it was re-created, or its records were lost. If it \
-         begins with a copy, apply it from there: wal2graph replay --from earliest --yes"
-    )]
+    /// The topic ends before what was read of it. Why, a look at the topic says.
+    #[error("{at} ends at offset {end}, but was read up to {read}")]
     Truncated {
         /// The partition.
         at: TopicPartition,
@@ -52,7 +50,7 @@ pub enum ConsumeError {
         end: u64,
     },
     /// A record can not be applied.
-    #[error("the record at offset {offset} of {at} can not be applied: {error}")]
+    #[error("the record at offset {offset} of {at} can not be applied: {error}{}", pass_over(.error, .at, *.offset))]
     Record {
         /// The partition.
         at: TopicPartition,
@@ -63,14 +61,29 @@ pub enum ConsumeError {
     },
 }
 
+/// How one record that does not belong there is passed over.
+fn pass_over(error: &RecordError, at: &TopicPartition, offset: u64) -> String {
+    let TopicPartition { topic, partition } = at;
+    match error.is_of_one_record() {
+        true => format!(
+            ". Nothing behind it is applied. If it does not belong to this topic, keep who wrote it away, and pass it \
+             over: wal2graph replay --from offset {} --partition {topic}/{partition} --yes; or have such records \
+             parked: kafka.unreadable: park",
+            offset + 1
+        ),
+        false => String::new(),
+    }
+}
+
 impl Failure for ConsumeError {
     fn is_transient(&self) -> bool {
         match self {
             ConsumeError::Kafka(error) => error.is_transient(),
-            ConsumeError::Lost { .. } | ConsumeError::Expelled { .. } => true,
-            ConsumeError::Gap { .. }
-            | ConsumeError::Truncated { .. }
-            | ConsumeError::Record { .. } => false,
+            // The next start looks what became of the topic.
+            ConsumeError::Lost { .. }
+            | ConsumeError::Expelled { .. }
+            | ConsumeError::Truncated { .. } => true,
+            ConsumeError::Gap { .. } | ConsumeError::Record { .. } => false,
         }
     }
 }

@@ -47,11 +47,11 @@ use super::{
 };
 
 pub use error::ConsumeError;
-pub use partition::PartitionSource;
+pub use partition::{PartitionEnd, PartitionSource};
 
 use context::Context;
 use reader::Reader;
-use reading::{Client, Start};
+use reading::{Client, Order, Start};
 
 /// A channel takes this many batches of events.
 const CHANNEL_BATCHES: usize = 8;
@@ -77,7 +77,7 @@ struct Shared {
 /// A member of the group. It leaves the group when it is closed or dropped.
 pub struct Member {
     shared: Arc<Shared>,
-    starts: std_mpsc::Sender<Start>,
+    orders: std_mpsc::Sender<Order>,
     thread: Option<thread::JoinHandle<()>>,
     group: String,
 }
@@ -117,13 +117,13 @@ impl Member {
             failure: Mutex::default(),
         });
         let group = options.group.clone();
-        let (starts, to_start) = std_mpsc::channel();
+        let (orders, to_do) = std_mpsc::channel();
         let client = Client { consumer, voice, parking };
-        let reader = Reader::new(client, shared.clone(), to_start, group.clone(), committing);
+        let reader = Reader::new(client, shared.clone(), to_do, group.clone(), committing);
         let named = thread::Builder::new().name("kafka-consumer".to_owned());
         let spawned = named.spawn(move || reader.run());
         let thread = spawned.map_err(|error| Error::Definite(format!("no thread: {error}")))?;
-        Ok(Member { shared, starts, thread: Some(thread), group })
+        Ok(Member { shared, orders, thread: Some(thread), group })
     }
 
     /// What it is assigned, now and from now on.
@@ -142,15 +142,18 @@ impl Member {
     ) -> PartitionSource {
         let (sender, events) = mpsc::channel(CHANNEL_BATCHES);
         let acknowledged = Arc::new(AtomicU64::new(from));
+        let next = Arc::new(AtomicU64::new(from));
+        let end = PartitionEnd { at: at.clone(), next: next.clone(), orders: self.orders.clone() };
         let source = PartitionSource {
             events,
             acknowledged: acknowledged.clone(),
             group: self.group.clone(),
-            at: at.clone(),
+            end,
         };
         let at = at.clone();
+        let start = Start { at, from, transactions, metadata, sender, next, acknowledged };
         // Without the thread the source ends at once, as it should.
-        let _ = self.starts.send(Start { at, from, transactions, metadata, sender, acknowledged });
+        let _ = self.orders.send(Order::Read(Box::new(start)));
         source
     }
 
@@ -206,6 +209,8 @@ fn member_settings(options: &Options) -> rdkafka::ClientConfig {
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "false")
+        // What a transaction that was aborted wrote was never so.
+        .set("isolation.level", "read_committed")
         .set("auto.offset.reset", "error");
     config
 }

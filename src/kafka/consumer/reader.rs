@@ -19,7 +19,7 @@ use rdkafka::{
 use super::{
     super::{error::is_transient, offsets},
     ConsumeError, Shared, lock,
-    reading::{Client, Reading, Start},
+    reading::{Client, Order, Reading},
 };
 
 /// How long an idle poll waits for a record; commits of offsets wait for no longer.
@@ -39,7 +39,7 @@ const TROUBLE_INTERVAL: Duration = Duration::from_secs(30);
 pub(super) struct Reader {
     client: Client,
     shared: Arc<Shared>,
-    to_start: mpsc::Receiver<Start>,
+    to_do: mpsc::Receiver<Order>,
     group: String,
     readings: Vec<Reading>,
     /// Whose the last record was: the next one is mostly its, too.
@@ -52,14 +52,14 @@ impl Reader {
     pub(super) fn new(
         client: Client,
         shared: Arc<Shared>,
-        to_start: mpsc::Receiver<Start>,
+        to_do: mpsc::Receiver<Order>,
         group: String,
         committing: Arc<AtomicUsize>,
     ) -> Self {
         Reader {
             client,
             shared,
-            to_start,
+            to_do,
             group,
             readings: Vec::new(),
             last: 0,
@@ -94,7 +94,15 @@ impl Reader {
 
     /// Takes up what is to be read.
     fn begin(&mut self) {
-        while let Ok(start) = self.to_start.try_recv() {
+        while let Ok(order) = self.to_do.try_recv() {
+            let start = match order {
+                Order::Read(start) => *start,
+                Order::Pass { at, from, to } => {
+                    let its = self.readings.iter_mut().find(|reading| *reading.at() == at);
+                    its.into_iter().for_each(|reading| reading.pass(from, to));
+                    continue;
+                }
+            };
             let number = self.shared.assignment.borrow().get(&start.at).copied();
             self.readings.retain(|reading| *reading.at() != start.at);
             // What is not ours any more ends with its channel.
@@ -179,6 +187,7 @@ impl Reader {
             (Some(code), error) if is_transient(code) && !is_fatal(error) => {
                 if self.trouble_at.is_none_or(|at| at.elapsed() > TROUBLE_INTERVAL) {
                     self.trouble_at = Some(Instant::now());
+                    let error = self.client.voice.explain("read the topics", error);
                     tracing::warn!(%error, "Kafka is in trouble; reading goes on when it is not");
                 }
                 Ok(())

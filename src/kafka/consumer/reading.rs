@@ -20,12 +20,7 @@ use tokio::sync::mpsc;
 use crate::{change::Event, checkpoint::TopicPartition};
 
 use super::{
-    super::{
-        connect::Voice,
-        offsets,
-        parking::Parking,
-        transactions::{RecordError, Transactions},
-    },
+    super::{connect::Voice, offsets, parking::Parking, transactions::Transactions},
     ConsumeError,
     context::Context,
 };
@@ -43,6 +38,14 @@ pub(super) struct Client {
     pub parking: Option<Parking>,
 }
 
+/// What the thread is to do.
+pub(super) enum Order {
+    /// To read a partition.
+    Read(Box<Start>),
+    /// To go on at `to`, if it is at `from`: there are no records between.
+    Pass { at: TopicPartition, from: u64, to: u64 },
+}
+
 /// A partition, from where to read it, and what to make of it.
 pub(super) struct Start {
     pub at: TopicPartition,
@@ -50,6 +53,7 @@ pub(super) struct Start {
     pub transactions: Transactions,
     pub metadata: String,
     pub sender: mpsc::Sender<Result<Vec<Event>, ConsumeError>>,
+    pub next: Arc<AtomicU64>,
     pub acknowledged: Arc<AtomicU64>,
 }
 
@@ -155,12 +159,12 @@ impl Reading {
         {
             return self.fail(client, error);
         }
-        self.next = offset + 1;
+        self.go_on_at(offset + 1);
         let record = offsets::record_of(message);
         let taken = self.start.transactions.record(offset, &record, &mut self.pending);
         match (taken, &client.parking) {
             (Ok(()), _) => {}
-            (Err(RecordError::Malformed(why)), Some(parking)) => {
+            (Err(why), Some(parking)) if why.is_of_one_record() => {
                 match parking.park(message, &why.to_string()) {
                     Ok(()) => self.start.transactions.pass_over(offset, &mut self.pending),
                     Err(error) => self.fail(client, error.into()),
@@ -170,6 +174,19 @@ impl Reading {
                 let at = self.start.at.clone();
                 self.fail(client, ConsumeError::Record { at, offset, error });
             }
+        }
+    }
+
+    fn go_on_at(&mut self, next: u64) {
+        self.next = next;
+        self.start.next.store(next, Ordering::Relaxed);
+    }
+
+    /// There are no records between these offsets.
+    pub fn pass(&mut self, from: u64, to: u64) {
+        if self.failed.is_none() && self.next == from && from < to {
+            self.go_on_at(to);
+            self.start.transactions.pass_empty(from, to, &mut self.pending);
         }
     }
 

@@ -4,7 +4,8 @@
 use serde_json::{Value, json};
 use wal2graph::change::{Before, Cell, Change, Timestamp};
 use wal2graph::envelope::{
-    DecimalHandling, DecodeOptions, Decoded, Decoder, History, Record, Snapshot, TimePrecision,
+    DecimalHandling, DecodeOptions, Decoded, Decoder, Expected, History, Record, Snapshot,
+    TimePrecision,
 };
 use wal2graph::lsn::Lsn;
 
@@ -149,7 +150,9 @@ fn every_op() {
         assert_eq!((snapshot, relation, row), (expected, stock.clone(), new.clone()));
         assert_eq!(source.place, None);
     }
-    let heartbeat = decode(&mut decoder, json!({"ts_ms": 1_700_000_000_200_u64}));
+    let key = json!({"serverName": "fulfillment"});
+    let heartbeat = record(Some(key), Some(json!({"ts_ms": 1_700_000_000_200_u64})));
+    let heartbeat = decode_one(&mut decoder, &heartbeat).unwrap();
     let at = Timestamp { unix_micros: 1_700_000_000_200_000 };
     assert_eq!(heartbeat, Decoded::Heartbeat { end_lsn: None, history: None, at });
     let marker = json!({"status": "BEGIN", "id": "5:1", "event_count": null, "ts_ms": 1});
@@ -506,9 +509,61 @@ fn a_whole_record_with_its_schema() {
         };
         assert_eq!(new, tuple(&[Some("7"), Some("Ann"), Some("\\x0aff"), Some("12.50")]));
     }
-    let empty: Record =
-        self::record(None, Some(json!({"schema": schema_of_heartbeat(), "payload": {"ts_ms": 5}})));
+    let key = json!({"schema": {"type": "struct", "fields": [{"type": "string", "field": "serverName"}]},
+        "payload": {"serverName": "fulfillment"}});
+    let value = json!({"schema": schema_of_heartbeat(), "payload": {"ts_ms": 5}});
+    let empty: Record = self::record(Some(key), Some(value));
     assert!(matches!(decode_one(&mut decoder, &empty).unwrap(), Decoded::Heartbeat { .. }));
+}
+
+#[test]
+fn a_row_without_an_envelope_is_no_heartbeat_and_no_marker_whatever_its_columns_are_called() {
+    let mut decoder = Decoder::new(&shop(), DEFAULT);
+    let server = json!({"serverName": "fulfillment"});
+    for (key, value) in [
+        (None, json!({"event": "login", "user": 1, "ts_ms": 1_795_892_020_599_u64})),
+        (Some(json!({"id": 1})), json!({"id": 1, "name": "x", "ts_ms": 123})),
+        (Some(json!({"id": 7})), json!({"id": 7, "status": "paid", "total": 5})),
+        (Some(json!({"id": "7"})), json!({"id": "7", "status": "END"})),
+        (Some(json!({"ts_ms": 5})), json!({"ts_ms": 5})),
+        (None, json!({"ts_ms": 5})),
+        (Some(json!({"serverName": "a", "id": 1})), json!({"ts_ms": 5})),
+        (Some(server.clone()), json!({"ts_ms": 5, "name": "x"})),
+        (
+            Some(server),
+            json!({"ts_ms": 5, "system_identifier": "7", "timeline": 1, "end_lsn": 2, "id": 1}),
+        ),
+    ] {
+        let record = record(key, Some(value));
+        let mut decoded = Vec::new();
+        let error = decoder.record(&record, &mut decoded).unwrap_err().to_string();
+        assert!(error.contains("neither an envelope"), "{record:?}: {error}");
+    }
+}
+
+#[test]
+fn a_record_of_another_database_or_connector_is_foreign_where_its_table_has_the_same_name() {
+    let is_ours = false;
+    let expected = Expected { database: Some("shop_db".to_owned()), is_ours };
+    let mut decoder = Decoder::new(&shop(), DEFAULT).expecting(expected.clone());
+    let row = json!({"id": 7, "name": "Ann"});
+    let event = event("c", "customers", Value::Null, row);
+    decode(&mut decoder, event.clone());
+    for (field, other) in [("db", "other_db"), ("connector", "mysql")] {
+        let mut event = event.clone();
+        event["source"][field] = json!(other);
+        let mut decoded = Vec::new();
+        let error = decoder.record(&record(None, Some(event)), &mut decoded).unwrap_err();
+        assert_eq!(error.path, format!("$.source.{field}"));
+        assert!(error.problem.contains(other) && decoded.is_empty(), "{error}");
+    }
+    let mut decoder =
+        Decoder::new(&shop(), DEFAULT).expecting(Expected { is_ours: true, ..expected });
+    let heartbeat = record(Some(json!({"serverName": "s"})), Some(json!({"ts_ms": 5})));
+    for record in [record(None, Some(event)), heartbeat] {
+        let error = decoder.record(&record, &mut Vec::new()).unwrap_err();
+        assert!(error.problem.contains("has not written this record"), "{error}");
+    }
 }
 
 fn schema_of_heartbeat() -> Value {

@@ -8,6 +8,7 @@ use wal2graph::{
     checkpoint::Position,
     copy::Progress,
     graph::{Event, Key, Pass, Row, TableIndex},
+    health::State,
     lsn::Lsn,
     metrics::{Copying, GraphLook, Metrics, SlotLook, SourceLook, now},
     pipeline::{Observer, Status, Tally, Written},
@@ -38,6 +39,16 @@ fn look(flushed: u64) -> SourceLook {
 
 fn key() -> Key {
     Key([Value::Integer(1)].into())
+}
+
+#[test]
+fn a_broker_that_is_away_is_named_while_no_partition_is_applied() {
+    let metrics = Metrics::new("shop", LIMITS);
+    let why = "Kafka: ask for the topic's ends: no answer from b:9092 in 5 s";
+    metrics.kafka_is_away(Some(why.to_owned()));
+    assert_eq!(metrics.snapshot(now()).facts.state, State::Waiting { why: why.to_owned() });
+    metrics.kafka_is_away(None);
+    assert_eq!(metrics.snapshot(now()).facts.state, State::Starting);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A topic becomes a graph; what happens to both in between.
 
 mod faults;
+mod identity;
 mod resets;
 
 use std::time::Duration;

@@ -14,6 +14,7 @@ use super::{
     super::super::{
         CommandError,
         apply::{start::Found, topology::Topology},
+        mapped_tables,
     },
     Report,
 };
@@ -46,10 +47,10 @@ pub async fn topics(config: &Config, report: &mut Report) -> bool {
 async fn one(options: &Options, report: &mut Report) -> bool {
     let name = &options.topic;
     match topic::look(options).await {
-        Ok(None) if options.reads_several() => report.failure(
-            format!("Kafka answers, and has no topic {name}"),
-            "see that kafka.topics is right: topics that somebody else publishes are not made",
-        ),
+        Ok(None) if options.are_foreign => report.warning(format!(
+            "Kafka answers, and has no topic {name} yet: see that kafka.topics is right. Its publisher makes it; \
+             apply begins with the others"
+        )),
         Ok(None) => report.ok(format!("Kafka answers; publish will create the topic {name}")),
         Ok(Some(topic)) => {
             let (partitions, replicas) = (topic.partitions, topic.replicas);
@@ -57,7 +58,7 @@ async fn one(options: &Options, report: &mut Report) -> bool {
                 "Kafka answers; the topic {name} is there, partitions: {partitions}, replicas: {replicas}"
             ));
             // Whoever publishes to several topics sees to them.
-            let remarks = match options.reads_several() {
+            let remarks = match options.are_foreign {
                 true => Vec::new(),
                 false => topic.remarks(options),
             };
@@ -116,15 +117,16 @@ async fn group(
     if let Some(members) = asking.members().await? {
         report.ok(format!("the group {} has {members} members now", options.group));
     }
+    let tables = mapped_tables(catalog, mapping);
     for at in topology.partitions() {
         if asking.log(&at).await?.end == 0 {
             report.ok(format!("{at} has no records yet"));
             continue;
         }
-        let found = Found::look(config, catalog, &asking, &graph, &at).await?;
+        let found = Found::look(config, catalog, &tables, &asking, &graph, &at).await?;
         match found.decide(config, found.group.clone()) {
             Decision::Refuse(refusal) => {
-                report.failure(format!("apply would not read {at}"), refusal.to_string());
+                report.failure(format!("apply would not read {at}"), refusal.text(&at));
             }
             Decision::FromCheckpoint => {
                 report.ok(format!("apply goes on in {at} where the graph is"));

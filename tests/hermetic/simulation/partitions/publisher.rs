@@ -153,6 +153,18 @@ impl Publisher {
         publisher
     }
 
+    /// The first publisher to a topic that is made now: the slot is where the log ends, and what came
+    /// before is in the topic only as rows that are copied.
+    pub fn anew(&self, source: &Source) -> Self {
+        let mut publisher = Publisher::new(&self.schema, source, self.topic.len(), self.fault);
+        publisher.topic.iter_mut().for_each(Vec::clear);
+        publisher.begun = source.log.len();
+        let mut first = publisher.queues();
+        publisher.heartbeats(Lsn(source.end), &mut first);
+        publisher.land(first);
+        publisher
+    }
+
     /// Everything is published.
     pub fn is_done(&self, source: &Source) -> bool {
         let late = self.late.iter().chain(&self.late_reads).all(VecDeque::is_empty);

@@ -87,29 +87,6 @@ fn delete_records(topic: &str, before: u64) {
 }
 
 #[tokio::test]
-async fn a_topic_that_was_made_again_stops_it() {
-    let mut feed = applied("kl").await;
-    let log = NamedTempFile::new().unwrap();
-    let mut running = feed.start(&[], &log);
-    sleep(Duration::from_secs(3)).await;
-    let class = "org.apache.kafka.tools.TopicCommand";
-    kafka().tool(class, &["--delete", "--topic", &feed.topic]).unwrap();
-    let ended = running.ended(Duration::from_secs(30)).await;
-    let said = std::fs::read_to_string(log.path()).unwrap();
-    assert_eq!(ended, Some(1), "{said}");
-    kafka().create_topic(&feed.topic, 1, &[]).unwrap();
-    feed.copy(1..=2).await;
-    feed.apply_refuses("re-created").await;
-    for id in 10..20 {
-        let changes = [feed.insert(id, "of the new topic", None)];
-        feed.commit(&changes).await;
-    }
-    // As long as the old one by now: only the LSNs tell.
-    feed.apply_refuses("re-created").await;
-    assert_eq!(feed.contents().await, APPLIED);
-}
-
-#[tokio::test]
 async fn foreign_and_malformed_records_stop_with_their_place() {
     let mut feed = applied("km").await;
     let value = Some(Bytes::from_static(b"{\"who\": \"are you"));

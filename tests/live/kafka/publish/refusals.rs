@@ -79,4 +79,36 @@ async fn a_topic_that_is_deleted_under_it_stops_it() {
         code = running.ended(std::time::Duration::from_millis(500)).await;
     }
     assert_eq!(code, Some(1));
+    // By default a broker makes the topic that a producer names.
+    let config = published.config();
+    let found = wal2graph::kafka::topic::look(config.kafka().unwrap()).await.unwrap();
+    assert_eq!(found, None, "it is not made again by what was still on its way");
+    let (code, log) = published.run(&["publish", "--until", "current"]).await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("topic created") && log.contains("copying=true"), "{log}");
+}
+
+#[tokio::test]
+async fn partitions_added_while_it_runs_stop_it() {
+    let published = Published::new("added", SCHEMA, "ack: kafka").await;
+    published.catch_up().await;
+    let mut running = published.start();
+    let topic = format!("wal2graph.{}", published.pipeline.name);
+    let is_publishing = async || published.log().contains("publishing");
+    until("it publishes", is_publishing).await;
+    let arguments = ["--alter", "--topic", &topic, "--partitions", "3"];
+    kafka().tool("org.apache.kafka.tools.TopicCommand", &arguments).unwrap();
+    assert_eq!(running.ended(PATIENCE).await, Some(1));
+    assert!(published.log().contains("had 1 when it was written last"), "{}", published.log());
+}
+
+#[tokio::test]
+async fn the_topic_of_another_pipeline_is_not_advised_to_be_deleted() {
+    let first = Published::new("owner", SCHEMA, "ack: kafka").await;
+    first.catch_up().await;
+    let section = format!("ack: kafka, topic: wal2graph.{}", first.pipeline.name);
+    let second = Published::new("guest", SCHEMA, &section).await;
+    let (code, log) = second.run(&["publish", "--until", "current"]).await;
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("belongs to the pipeline") && !log.contains("delete"), "{log}");
 }

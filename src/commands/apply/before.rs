@@ -1,0 +1,51 @@
+//! The records before the checkpoint: whether they are those that were applied.
+
+use std::ops::Range;
+
+use crate::{
+    catalog::Catalog,
+    checkpoint::{Checkpoint, TopicPartition},
+    kafka::{
+        before::{Reached, judge},
+        offsets::Asking,
+    },
+    replay::{Identity, RecordBefore},
+};
+
+use super::{super::CommandError, start::said};
+
+/// How many times as many records the next look takes.
+const GROWTH: u64 = 16;
+
+/// Looks at a few records where the brokers say that it is the same topic, else at as many as it takes
+/// until one can be compared.
+pub async fn look(
+    asking: &Asking,
+    catalog: &Catalog,
+    at: &TopicPartition,
+    checkpoint: &Checkpoint,
+    identity: Identity,
+    log: &Range<u64>,
+) -> Result<RecordBefore, CommandError> {
+    let offset = checkpoint.position.lsn.0;
+    if offset == 0 {
+        return Ok(RecordBefore::Fits);
+    }
+    let is_there = (log.start + 1..=log.end).contains(&offset);
+    if !is_there || matches!(identity, Identity::Another { .. }) {
+        return Ok(RecordBefore::Silent);
+    }
+    let reached = Reached::of(checkpoint);
+    let mut size = RecordBefore::LOOKED_AT;
+    loop {
+        let start = offset.saturating_sub(size).max(log.start);
+        let records = asking.records(at, start..offset).await?;
+        let said = said(catalog, asking.decoding(), records.into_values());
+        let before = judge(&said, &reached, identity);
+        let is_all = start == log.start || size >= RecordBefore::LOOKED_AT_MAX;
+        if before != RecordBefore::Silent || identity == Identity::Same || is_all {
+            return Ok(before);
+        }
+        size = size.saturating_mul(GROWTH).min(RecordBefore::LOOKED_AT_MAX);
+    }
+}

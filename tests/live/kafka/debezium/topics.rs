@@ -1,0 +1,186 @@
+//! Topics as they come: those that begin with a change, that nobody has made yet, that are written in
+//! transactions, and that have records of others.
+
+use std::{io::Write, time::Duration};
+
+use neo4rs::Query;
+use rdkafka::{
+    ClientConfig,
+    producer::{BaseProducer, BaseRecord, Producer},
+};
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+
+use super::super::kafka;
+use crate::support::{Pipeline, graph, output};
+
+/// How long a producer may take for one thing.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A database with some tables `(id int PRIMARY KEY, name text)`, and a pipeline that reads a topic
+/// for each.
+struct Topics {
+    pipeline: Pipeline,
+    config: NamedTempFile,
+}
+
+impl Topics {
+    async fn new(tables: &[&str]) -> Self {
+        let create = |it: &&str| format!("CREATE TABLE {it} (id int PRIMARY KEY, name text);");
+        let schema: String = tables.iter().map(create).collect();
+        let pipeline = Pipeline::new(tables[0], &schema).await;
+        let mut config = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
+        let name = |table: &&str| format!("{}.public.{table}", pipeline.name);
+        let topics: Vec<String> = tables.iter().map(name).collect();
+        write!(
+            config,
+            "pipeline: {}\nhttp: {{listen: \"off\"}}\nkafka: {{brokers: '{}', topics: [{}]}}\n",
+            pipeline.name,
+            kafka().brokers(),
+            topics.join(", ")
+        )
+        .unwrap();
+        Topics { pipeline, config }
+    }
+
+    fn topic(&self, table: &str) -> String {
+        format!("{}.public.{table}", self.pipeline.name)
+    }
+
+    fn make(&self, table: &str) {
+        kafka().create_topic(&self.topic(table), 1, &[]).unwrap();
+    }
+
+    fn record(&self, op: &str, table: &str, id: i32, name: &str) -> Value {
+        json!({
+            "before": null, "after": {"id": id, "name": name}, "op": op, "ts_ms": 1,
+            "source": {
+                "version": "3.3.1.Final", "connector": "postgresql", "name": self.pipeline.name,
+                "ts_ms": 1_700_000_000_123_u64 + u64::from(id.unsigned_abs()), "snapshot": "false",
+                "db": self.pipeline.name, "schema": "public", "table": table, "txId": 770,
+                "lsn": 24_023_128 + id, "xmin": null,
+            },
+        })
+    }
+
+    fn send(&self, producer: &BaseProducer, table: &str, id: i32, value: &Value) {
+        let (topic, key, value) =
+            (self.topic(table), json!({"id": id}).to_string(), value.to_string());
+        let record = BaseRecord::to(&topic).key(&key).payload(&value);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+        producer.flush(LIMIT).unwrap();
+    }
+
+    /// The exit code and what was said.
+    async fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = self.pipeline.command(arguments);
+        command.arg("-c").arg(self.config.path());
+        let output = output(command).await;
+        let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text += &String::from_utf8_lossy(&output.stderr);
+        println!("{arguments:?}: {text}");
+        (output.status.code(), text)
+    }
+
+    async fn apply(&self) {
+        let (code, text) = self.run(&["apply", "--until", "current"]).await;
+        assert_eq!(code, Some(0), "{text}");
+    }
+
+    /// `id:name` of all nodes of a table, by id.
+    async fn rows(&self, table: &str) -> String {
+        let label: String =
+            table.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect();
+        let query =
+            format!("MATCH (n:{label}) RETURN toString(n.id) + ':' + n.name AS it ORDER BY n.id");
+        let rows = graph().rows(Query::new(query)).await.unwrap();
+        rows.iter().map(|row| row.get::<String>("it").unwrap()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+fn producer(transactional: Option<&str>) -> BaseProducer {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", kafka().brokers());
+    if let Some(id) = transactional {
+        config.set("transactional.id", id);
+    }
+    config.create().unwrap()
+}
+
+#[tokio::test]
+async fn a_table_that_was_empty_and_a_topic_that_is_not_there_yet_hold_nobody_up() {
+    let topics = Topics::new(&["kta_full", "kta_empty", "kta_never"]).await;
+    let producer = producer(None);
+    topics.make("kta_full");
+    topics.make("kta_empty");
+    topics.send(&producer, "kta_full", 1, &topics.record("r", "kta_full", 1, "copied"));
+    topics.send(&producer, "kta_empty", 1, &topics.record("c", "kta_empty", 1, "first"));
+    topics.apply().await;
+    assert_eq!(topics.rows("kta_full").await, "1:copied");
+    assert_eq!(topics.rows("kta_empty").await, "1:first");
+    topics.make("kta_never");
+    topics.send(&producer, "kta_never", 5, &topics.record("c", "kta_never", 5, "late"));
+    topics.apply().await;
+    assert_eq!(topics.rows("kta_never").await, "5:late");
+}
+
+#[tokio::test]
+async fn a_topic_that_begins_with_an_update_has_no_rows_from_before_and_the_command_it_names_works()
+{
+    let topics = Topics::new(&["ktb_one", "ktb_two"]).await;
+    let producer = producer(None);
+    topics.make("ktb_one");
+    topics.make("ktb_two");
+    topics.send(&producer, "ktb_one", 1, &topics.record("c", "ktb_one", 1, "new"));
+    topics.send(&producer, "ktb_two", 2, &topics.record("u", "ktb_two", 2, "changed"));
+    let (code, said) = topics.run(&["apply", "--until", "current"]).await;
+    assert!(code == Some(1) && said.contains("no copy of the tables begins"), "{said}");
+    let command = said.split_once("wal2graph replay ").unwrap().1;
+    let command = command.split_once("--yes").unwrap().0;
+    let mut arguments = vec!["replay"];
+    arguments.extend(command.split_whitespace());
+    arguments.push("--yes");
+    let (code, said) = topics.run(&arguments).await;
+    assert_eq!(code, Some(0), "{said}");
+    topics.apply().await;
+    assert_eq!(topics.rows("ktb_two").await, "2:changed");
+}
+
+#[tokio::test]
+async fn markers_of_transactions_and_aborted_records_at_the_end_of_a_topic_are_passed() {
+    let topics = Topics::new(&["ktc_one"]).await;
+    topics.make("ktc_one");
+    let producer = producer(Some(&topics.pipeline.name));
+    producer.init_transactions(LIMIT).unwrap();
+    producer.begin_transaction().unwrap();
+    topics.send(&producer, "ktc_one", 1, &topics.record("r", "ktc_one", 1, "committed"));
+    producer.commit_transaction(LIMIT).unwrap();
+    topics.apply().await;
+    producer.begin_transaction().unwrap();
+    topics.send(&producer, "ktc_one", 2, &topics.record("c", "ktc_one", 2, "aborted"));
+    producer.abort_transaction(LIMIT).unwrap();
+    topics.apply().await;
+    assert_eq!(topics.rows("ktc_one").await, "1:committed");
+    let (_, status) = topics.run(&["status"]).await;
+    assert!(status.contains("applied to offset 4 of 4, 0 behind"), "{status}");
+    producer.begin_transaction().unwrap();
+    topics.send(&producer, "ktc_one", 3, &topics.record("c", "ktc_one", 3, "after"));
+    producer.commit_transaction(LIMIT).unwrap();
+    topics.apply().await;
+    assert_eq!(topics.rows("ktc_one").await, "1:committed 3:after");
+}
+
+#[tokio::test]
+async fn a_record_of_another_database_is_not_applied_where_its_table_has_the_same_name() {
+    let topics = Topics::new(&["ktd_one"]).await;
+    topics.make("ktd_one");
+    let producer = producer(None);
+    topics.send(&producer, "ktd_one", 1, &topics.record("r", "ktd_one", 1, "ours"));
+    topics.apply().await;
+    let mut other = topics.record("u", "ktd_one", 1, "FROM ANOTHER DATABASE");
+    other["source"]["db"] = json!("otherdb");
+    topics.send(&producer, "ktd_one", 1, &other);
+    let (code, said) = topics.run(&["apply", "--until", "current"]).await;
+    assert!(code == Some(1) && said.contains("it is of another database, otherdb"), "{said}");
+    assert_eq!(topics.rows("ktd_one").await, "1:ours");
+}
