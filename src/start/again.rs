@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use crate::graph::cypher::quote;
+use crate::{catalog::quote_literal, graph::cypher::quote};
 
 use super::Names;
 
@@ -47,17 +47,11 @@ impl Again {
     }
 }
 
-/// A text as SQL and Cypher take it. Names of pipelines and slots hold nothing else than letters,
-/// digits and underscores, so a quote is only doubled for the sake of the rule.
-fn text(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
 /// The statement that drops a slot, and does nothing where there is none.
 pub fn drop_slot(slot: &str) -> String {
     format!(
         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = {};",
-        text(slot)
+        quote_literal(slot)
     )
 }
 
@@ -70,10 +64,10 @@ pub fn delete_nodes(labels: &BTreeSet<String>) -> Option<String> {
     })
 }
 
+/// A pipeline's name holds nothing but letters, digits and underscores.
 fn delete_progress(pipeline: &str) -> String {
     format!(
-        "MATCH (c:_Wal2GraphCheckpoint|_Wal2GraphCopy {{pipeline: {}}}) DETACH DELETE c;",
-        text(pipeline)
+        "MATCH (c:_Wal2GraphCheckpoint|_Wal2GraphCopy {{pipeline: '{pipeline}'}}) DETACH DELETE c;"
     )
 }
 

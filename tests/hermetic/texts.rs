@@ -28,6 +28,7 @@ const PROSE: &[&str] = &[
     "adds",
     "at",
     "claims",
+    "compares",
     "ended",
     "has",
     "infers",
@@ -126,6 +127,7 @@ fn served() -> BTreeSet<String> {
     let (tally, took) = (Tally::new(1), Duration::from_millis(1));
     counts.written(&Written { changes: 1, tally: &tally, commits: &[now()], took });
     metrics.counts().retried("lost");
+    metrics.counts().parked();
     metrics.counts().unmapped("public.a", "c", 1);
     let text = metrics.text(now());
     let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE wal2graph_"));

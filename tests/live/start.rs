@@ -31,11 +31,10 @@ fn refused(output: &Output) -> String {
 
 /// Does what a refusal says: its statements stand on lines of their own.
 async fn follow(pipeline: &Pipeline, said: &str) {
-    let statements = said.lines().filter_map(|line| line.strip_prefix("    "));
+    let is_statement = |line: &&str| ["SELECT ", "MATCH "].iter().any(|it| line.starts_with(it));
     let mut done = 0;
-    for statement in statements {
-        let statement = statement.trim();
-        match statement.starts_with("SELECT") || statement.starts_with("ALTER") {
+    for statement in said.lines().map(str::trim).filter(is_statement) {
+        match statement.starts_with("SELECT") {
             true => pipeline.sql.batch_execute(statement).await.expect("SQL that is right"),
             false => run(statement).await,
         }
