@@ -24,12 +24,13 @@ struct Equality {
 impl Equalities {
     /// Those of a table, as the catalog has them now.
     pub async fn of(client: &Client, table: &TableName) -> Result<Self, Error> {
-        // Strategy 3 of a btree is its equality. A length would cut the texts that are compared.
+        // Strategy 3 of a btree is its equality. A length would cut the texts that are compared. The
+        // unnest of several arrays is no function of a schema.
         let sql = "SELECT DISTINCT ON (a.attnum) a.attname::text, \
                 pg_catalog.format_type(a.atttypid, -1), \
                 pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname) \
             FROM pg_catalog.pg_index i \
-            CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::int2[], i.indclass::oid[]) AS k (attnum, opclass) \
+            CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[]) AS k (attnum, opclass) \
             JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
             JOIN pg_catalog.pg_opclass c ON c.oid = k.opclass \
             JOIN pg_catalog.pg_am m ON m.oid = c.opcmethod AND m.amname = 'btree' \

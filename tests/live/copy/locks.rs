@@ -97,13 +97,19 @@ async fn a_table_that_is_locked_for_long_holds_up_neither_the_stream_nor_other_t
     lock.batch_execute("LOCK TABLE lkl_b IN ACCESS EXCLUSIVE MODE").await.unwrap();
     pipeline.sql.batch_execute("INSERT INTO lkl_other VALUES (1)").await.unwrap();
     eventually("the stream goes on", "RETURN EXISTS { (:LklOther {id: 1}) } AS yes").await;
-    running.kill();
-    let running = pipeline.start();
-    pipeline.sql.batch_execute("INSERT INTO lkl_other VALUES (2)").await.unwrap();
-    eventually("it goes on after a kill", "RETURN EXISTS { (:LklOther {id: 2}) } AS yes").await;
     let copied = format!("RETURN COUNT {{ (:LklA) }} = {ROWS} AS yes");
     eventually("other tables are copied", &copied).await;
     assert!(is_copying(&pipeline).await);
+    running.kill();
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let running = pipeline.start_logging(&["run"], log.reopen().unwrap());
+    pipeline.sql.batch_execute("INSERT INTO lkl_other VALUES (2)").await.unwrap();
+    eventually("it goes on after a kill", "RETURN EXISTS { (:LklOther {id: 2}) } AS yes").await;
+    // Whoever locks has a transaction, and what ran at a start must have ended.
+    until("the log says whom the copy waits for", async || {
+        fs::read_to_string(log.path()).unwrap().contains("the copy waits for transactions to end")
+    })
+    .await;
     lock.rollback().await.unwrap();
     let copied = format!("RETURN COUNT {{ (:LklB) }} = {ROWS} AS yes");
     eventually("the table is copied once it is free", &copied).await;
