@@ -4,8 +4,8 @@
 //! BEGIN, LOCK TABLE of what is free, snapshot, files, log position -> wait until the log is flushed
 //! ```
 //!
-//! No lock is waited for: whoever waits for one while it holds others may be part of a deadlock, and
-//! whoever waits in the queue for a table makes others wait behind it.
+//! No lock is waited for. A session that waits for one while it holds others may be part of a
+//! deadlock, and a session in a table's queue makes others wait behind it.
 //!
 //! The lock comes before the snapshot: a table that is rewritten between the two would look empty
 //! to it. With `synchronous_commit = off` a snapshot sees commits that a crash of the server would

@@ -187,8 +187,8 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
         self.ranges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is to be read next, of the earliest pass that is not done; or when that is, if all of it
-    /// rests.
+    /// The heaps to read next, of the earliest pass that is not done; or the time when the first of them
+    /// wakes, if all rest.
     fn next_heaps(&mut self) -> Result<Vec<Heap>, Instant> {
         let now = Instant::now();
         self.resting.retain(|_, until| *until > now);
