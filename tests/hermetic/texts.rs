@@ -24,20 +24,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// What follows the program's name in a sentence, or the user of that name in an example.
-const PROSE: &[&str] = &[
-    "adds",
-    "at",
-    "claims",
-    "compares",
-    "ended",
-    "has",
-    "infers",
-    "keeps",
-    "measured",
-    "on",
-    "publishes",
-    "sasl",
-];
+const PROSE: &[&str] = &["at", "ended", "has", "measured", "on", "sasl"];
 
 /// Every text that a user or a developer may read.
 fn texts() -> Vec<(PathBuf, String)> {
@@ -81,7 +68,9 @@ fn no_text_names_a_command_that_does_not_exist() {
             let is_program =
                 !text[..at].ends_with(|c: char| c.is_alphanumeric() || "_/.=:".contains(c));
             let is_word = is_program && !word.is_empty() && !word.starts_with('-');
-            if !is_word || PROSE.contains(&word) {
+            // A verb of a sentence about the program. No command that may be forgotten ends so.
+            let is_verb = word.ends_with('s') && !commands.contains(word);
+            if !is_word || is_verb || PROSE.contains(&word) {
                 continue;
             }
             assert!(commands.contains(word), "{}: wal2graph {word}", path.display());

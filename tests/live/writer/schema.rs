@@ -117,11 +117,13 @@ async fn what_keeps_a_constraint_from_being_made_is_found_before() {
     let all = node("WriterObstacle", true, &["id"]);
     let obstacles = async || schema::obstacles(&graph.connection, &all).await.unwrap();
     assert_eq!(obstacles().await, []);
-    graph.run("CREATE INDEX writer_theirs IF NOT EXISTS FOR (n:WriterObstacle) ON (n.id)").await;
+    graph
+        .run("CREATE INDEX writer_obstacle_theirs IF NOT EXISTS FOR (n:WriterObstacle) ON (n.id)")
+        .await;
     let found = obstacles().await;
     let [only] = &found[..] else { panic!("{found:?}") };
     let Obstacle::Index { name, quoted } = only else { panic!("{only:?}") };
-    assert_eq!(name, "writer_theirs");
+    assert_eq!(name, "writer_obstacle_theirs");
     // The fix, word by word.
     graph.run(&format!("DROP INDEX {quoted}")).await;
     graph.run("UNWIND [1, 2] AS x CREATE (:WriterObstacle {id: 'secret'})").await;
