@@ -24,7 +24,8 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// What follows the program's name in a sentence, or the user of that name in an example.
-const PROSE: &[&str] = &["at", "ended", "has", "measured", "on", "sasl"];
+const PROSE: &[&str] =
+    &["and", "at", "can", "ended", "may", "measured", "must", "on", "or", "sasl", "will"];
 
 /// Every text that a user or a developer may read.
 fn texts() -> Vec<(PathBuf, String)> {
