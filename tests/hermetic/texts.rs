@@ -23,9 +23,14 @@ use wal2graph::{
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What follows the program's name in a sentence, or the user of that name in an example.
-const PROSE: &[&str] =
-    &["and", "at", "can", "ended", "may", "measured", "must", "on", "or", "sasl", "will"];
+/// Words of a sentence that may follow the program's name: none could be a command's. `sasl` follows
+/// it in an example, where it is a user's name.
+const PROSE: &[&str] = &[
+    "an", "and", "are", "as", "at", "but", "by", "can", "did", "ended", "for", "from", "had", "if",
+    "in", "into", "itself", "made", "may", "measured", "must", "never", "not", "of", "on", "or",
+    "sasl", "so", "than", "that", "the", "then", "to", "when", "where", "which", "while", "will",
+    "with", "without",
+];
 
 /// Every text that a user or a developer may read.
 fn texts() -> Vec<(PathBuf, String)> {
