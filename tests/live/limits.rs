@@ -9,7 +9,7 @@ use crate::support::{Pipeline, eventually, graph, holds};
 
 /// A server that grants a transaction little memory.
 fn small() -> Neo4j {
-    let settings = vec!["db.memory.transaction.max=24m".to_owned()];
+    let settings = vec!["db.memory.transaction.max=10m".to_owned()];
     let options = Neo4jOptions { settings, ..Neo4jOptions::default() };
     Neo4j::start(&options).unwrap_or_else(|error| panic!("{error}"))
 }
@@ -48,15 +48,15 @@ async fn a_transaction_too_large_for_neo4j_ended_the_program() {
     pipeline
         .sql
         .batch_execute(
-            "UPDATE tl_rows SET a = 'c' || repeat(id::text, 9), b = 'd' || repeat(id::text, 9)",
+            "INSERT INTO tl_rows SELECT g, 'c' || g, 'd' || g FROM generate_series(20001, 40000) g",
         )
         .await
         .unwrap();
     let log = run(&pipeline, &small.url(), 0).await;
     let cuts = log.matches("changes at once: going on with fewer").count();
     assert!((1..=8).contains(&cuts), "{cuts}: the size is remembered: {log}");
-    let updated = "MATCH (n:TlRow) WHERE n.a STARTS WITH 'c' AND n.b STARTS WITH 'd' RETURN count(n) AS count";
-    assert_eq!(count(&small.url(), updated).await, 20_000);
+    let inserted = "MATCH (n:TlRow) WHERE n.a STARTS WITH 'c' AND n.b STARTS WITH 'd' RETURN count(n) AS count";
+    assert_eq!(count(&small.url(), inserted).await, 20_000);
     pipeline.sql.batch_execute("TRUNCATE tl_rows; INSERT INTO tl_rows VALUES (1)").await.unwrap();
     run(&pipeline, &small.url(), 0).await;
     assert_eq!(count(&small.url(), "MATCH (n:TlRow) RETURN count(n) AS count").await, 1);

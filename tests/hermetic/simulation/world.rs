@@ -393,7 +393,8 @@ pub fn difference(
     expected: &wal2graph::graph::memory::Contents,
     found: &wal2graph::graph::memory::Contents,
 ) -> String {
-    let nodes: BTreeSet<_> = expected.nodes.symmetric_difference(&found.nodes).collect();
+    let missing: BTreeSet<_> = expected.nodes.difference(&found.nodes).collect();
+    let extra: BTreeSet<_> = found.nodes.difference(&expected.nodes).collect();
     let relationships: Vec<_> = expected
         .relationships
         .iter()
@@ -403,5 +404,5 @@ pub fn difference(
             expected.relationships.get(content) != found.relationships.get(content) || **count == 0
         })
         .collect();
-    format!("nodes {nodes:?}, relationships {relationships:?}")
+    format!("nodes missing {missing:?}, extra {extra:?}, relationships {relationships:?}")
 }
