@@ -29,9 +29,9 @@ pub enum ConsumeError {
     /// Records are gone.
     #[error(
         "the records of {at} at offsets {}..{} are gone and were never applied: its retention is shorter than the \
-         graph was behind, or they were deleted. Copy again through a new topic and pipeline into an empty graph; or, to \
-         go on without them: wal2graph replay --from earliest --partition {}/{} --yes. Rows that they deleted then \
-         stay in the graph", .missing.start, .missing.end, .at.topic, .at.partition
+         graph was behind, or they were deleted. Copy again through a new topic and pipeline into an empty graph; \
+         or, to go on without them: wal2graph replay --from earliest --partition {}/{} --yes. Rows that they deleted \
+         then stay in the graph", .missing.start, .missing.end, .at.topic, .at.partition
     )]
     Gap {
         /// The partition.

@@ -307,7 +307,7 @@ async fn plan(connection: &Connection, text: &str) -> Result<(), Error> {
     transaction.run(Query::new(format!("CREATE (:{})", checkpoint::LABEL))).await?;
     let no_rows = parameter::list([parameter::list([].into_iter())].into_iter());
     let query = Query::new(format!("{KEEP_PLAN}{text}")).param("rows", no_rows);
-    // Where the cache is full, a plan that was used once takes no other's place.
+    // A full cache may not take in a plan that was used only once: it goes by how often texts come.
     for _ in 0..USES {
         transaction.run(query.clone()).await?;
     }
