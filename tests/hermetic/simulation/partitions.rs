@@ -33,7 +33,7 @@ use publisher::{Publisher, Source};
 /// Histories that `make test` runs.
 const HISTORIES: u64 = 2_000;
 /// A planted fault must be found within this many.
-const HISTORIES_PER_FAULT: u64 = 12_000;
+const HISTORIES_PER_FAULT: u64 = 60_000;
 
 /// More turns than any history needs to its end.
 const TURNS_MAX: usize = 100_000;
