@@ -211,27 +211,24 @@ pub async fn system(client: &Client) -> Result<System, Error> {
     })
 }
 
-/// What the role may do with tables and their partitions.
+/// What the role may do with tables.
 pub async fn rights(client: &Client, tables: &[TableName]) -> Result<Vec<TableRights>, Error> {
-    let sql = "SELECT n.nspname::text, c.relname::text, pg_get_userbyid(c.relowner)::text, c.oid = named.oid, \
+    let sql = "SELECT n.nspname::text, c.relname::text, pg_get_userbyid(c.relowner)::text, \
             has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(c.oid, 'SELECT'), \
             pg_has_role(c.relowner, 'USAGE'), row_security_active(c.oid) \
         FROM unnest($1::text[], $2::text[]) AS wanted (schema, name) \
-        JOIN pg_namespace AS s ON s.nspname = wanted.schema \
-        JOIN pg_class AS named ON named.relnamespace = s.oid AND named.relname = wanted.name \
-        CROSS JOIN LATERAL (SELECT named.oid UNION SELECT relid FROM pg_partition_tree(named.oid)) AS part (oid) \
-        JOIN pg_class AS c ON c.oid = part.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace \
+        JOIN pg_namespace AS n ON n.nspname = wanted.schema \
+        JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.name \
         ORDER BY 1, 2";
     let schemas: Vec<&str> = tables.iter().map(|table| table.schema.as_str()).collect();
     let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
     let rights = |row: &tokio_postgres::Row| TableRights {
         table: TableName::new(row.get::<_, &str>(0), row.get::<_, &str>(1)),
         owner: row.get(2),
-        is_mapped: row.get(3),
-        may_use_schema: row.get(4),
-        may_read: row.get(5),
-        is_owner: row.get(6),
-        rows_hidden: row.get(7),
+        may_use_schema: row.get(3),
+        may_read: row.get(4),
+        is_owner: row.get(5),
+        rows_hidden: row.get(6),
     };
     Ok(client.query(sql, &[&schemas, &names]).await?.iter().map(rights).collect())
 }

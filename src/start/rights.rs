@@ -9,12 +9,10 @@ use super::Server;
 /// What the role may do with a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableRights {
-    /// The table, or a partition of one.
+    /// The table. Partitions are read through it, by its rights.
     pub table: TableName,
     /// Its owner.
     pub owner: String,
-    /// It is one of the mapping's, not a partition.
-    pub is_mapped: bool,
     /// The role may name what is in its schema.
     pub may_use_schema: bool,
     /// The role may read it.
@@ -111,8 +109,7 @@ pub fn to_publish(server: &Server, tables: &[TableRights], create: &str) -> Opti
         lacks.push(format!("CREATE on the database {database}"));
         grants.push(format!("GRANT CREATE ON DATABASE {database} TO {role};"));
     }
-    let others: Vec<&TableRights> =
-        tables.iter().filter(|table| table.is_mapped && !table.is_owner).collect();
+    let others: Vec<&TableRights> = tables.iter().filter(|table| !table.is_owner).collect();
     if !others.is_empty() {
         let first: Vec<String> = others.iter().take(NAMED).map(|it| it.table.sql()).collect();
         let more = others.len().saturating_sub(NAMED);

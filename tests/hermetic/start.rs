@@ -57,7 +57,6 @@ impl World {
         let right = |table: &TableName| TableRights {
             table: table.clone(),
             owner: "boss".to_owned(),
-            is_mapped: true,
             may_use_schema: true,
             may_read: true,
             is_owner: true,

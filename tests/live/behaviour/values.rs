@@ -86,7 +86,7 @@ async fn a_policy_that_hides_rows_is_an_error_and_not_a_copy_of_some_rows() {
     let refused = pipeline.output(&["run", "--until", "current"]).await;
     let log = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{log}");
-    assert!(log.contains("row-level security") && log.contains("BYPASSRLS"), "{log}");
+    assert!(log.contains("row level security") && log.contains("BYPASSRLS"), "{log}");
     let admin = client(&postgres().url("postgres")).await;
     admin.batch_execute(&format!("ALTER ROLE {role} BYPASSRLS")).await.unwrap();
     pipeline.catch_up().await;

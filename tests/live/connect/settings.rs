@@ -72,7 +72,7 @@ async fn a_transaction_timeout_and_other_defaults_of_a_role_are_pinned() {
     for (name, value) in [
         ("transaction_timeout", "0"),
         ("statement_timeout", "0"),
-        ("lock_timeout", "0"),
+        ("lock_timeout", "5s"),
         ("idle_session_timeout", "0"),
         ("default_transaction_read_only", "off"),
         ("transaction_read_only", "off"),
