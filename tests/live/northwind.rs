@@ -70,11 +70,14 @@ impl Model {
     /// What SQL says.
     async fn expected(&self, pipeline: &Pipeline) -> Contents {
         let mut contents = Contents::default();
-        for Nodes { label, table, key, numeric } in self.nodes {
+        for Nodes { label, table, key, numeric, compared } in self.nodes {
             let exact = numeric.map(|it| format!("|| jsonb_build_object('{it}', {it}::text)"));
+            let compared =
+                compared.then(|| format!("|| jsonb_build_object('_key_{key}', {key}::text)"));
             let sql = format!(
-                "SELECT {key}::text, jsonb_strip_nulls(to_jsonb(t) {})::text FROM {table} t",
-                exact.unwrap_or_default()
+                "SELECT {key}::text, jsonb_strip_nulls(to_jsonb(t) {} {})::text FROM {table} t",
+                exact.unwrap_or_default(),
+                compared.unwrap_or_default()
             );
             for row in pipeline.sql.query(&sql, &[]).await.unwrap() {
                 let (key, properties): (&str, &str) = (row.get(0), row.get(1));

@@ -7,6 +7,8 @@ pub struct Nodes {
     pub key: &'static str,
     /// A column that is exact text in the graph, and a number in JSON.
     pub numeric: Option<&'static str>,
+    /// What the key is compared by stands beside it.
+    pub compared: bool,
 }
 
 /// Relationships between two labels.
@@ -19,7 +21,7 @@ pub struct Relationships {
 }
 
 const fn nodes(label: &'static str, table: &'static str, key: &'static str) -> Nodes {
-    Nodes { label, table, key, numeric: None }
+    Nodes { label, table, key, numeric: None, compared: false }
 }
 
 const fn relationships(
@@ -36,7 +38,7 @@ const NODES: &[Nodes] = &[
     Nodes { numeric: Some("unit_price"), ..nodes("Product", "nw_products", "product_id") },
     nodes("Category", "nw_categories", "category_id"),
     nodes("Supplier", "nw_suppliers", "supplier_id"),
-    nodes("Customer", "nw_customers", "customer_id"),
+    Nodes { compared: true, ..nodes("Customer", "nw_customers", "customer_id") },
     Nodes { numeric: Some("freight"), ..nodes("Order", "nw_orders", "order_id") },
     nodes("Employee", "nw_employees", "employee_id"),
     nodes("Region", "nw_regions", "region_id"),

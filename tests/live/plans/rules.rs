@@ -3,10 +3,11 @@
 use serde_json::Value as Json;
 
 /// Look-ups of single entities by an index, and what needs no look-up.
-const LEAVES: [&str; 9] = [
+const LEAVES: [&str; 10] = [
     "Argument",
     "Unwind",
     "EmptyRow",
+    "Create",
     "NodeUniqueIndexSeek",
     "NodeUniqueIndexSeek(Locking)",
     "NodeIndexSeek",
