@@ -51,7 +51,7 @@ pub fn keep_constraints(connection: Connection, model: Arc<Model>) -> AbortOnDro
                     }
                     said = None;
                 }
-                // Who is away is said by those who write.
+                // The writers report a graph that is away.
                 Err(error) if error.is_transient() => {}
                 Err(error) => {
                     let text = error.in_full();

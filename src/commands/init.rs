@@ -17,8 +17,8 @@ use crate::{
 
 use super::{CommandError, print, read_catalog};
 
-/// Writes the file, or prints it. Secrets are left to the environment. Tables that can not be mapped as
-/// they are do not keep it from being written: how they are mended, or what is to be done, stands there.
+/// Writes the file, or prints it. Secrets are left to the environment. Tables that clash do not keep it
+/// from being written: the file mends them, with a mark, or says in a comment what to do.
 pub async fn execute(config: &Config, args: &InitArgs) -> Result<(), CommandError> {
     let (_sql, catalog) = read_catalog(config).await?;
     let mended = mend(&catalog, &config.edits);

@@ -7,7 +7,7 @@ use crate::mapping::{Mapping, Warning};
 /// How many tables are named.
 const LINES_MAX: usize = 100;
 
-/// Whether it was said.
+/// Logs what is left out, once.
 #[derive(Default)]
 pub struct LeftOut(OnceLock<()>);
 
@@ -25,7 +25,7 @@ impl LeftOut {
     }
 }
 
-/// What nobody asked to leave out, and what is not a matter of course.
+/// The warnings about tables that the user did not leave out, and that are no matter of course.
 fn lines(mapping: &Mapping) -> Vec<String> {
     let is_told = |warning: &&Warning| match warning {
         Warning::LeftOut { why, .. } => !why.is_expected(),

@@ -1,5 +1,7 @@
 //! Arrays as PostgreSQL writes them.
 
+use crate::value::write_quoted;
+
 /// An array of one dimension that counts from 1.
 pub(super) fn write_array(items: &[Option<String>], delimiter: char) -> String {
     let mut out = String::from("{");
@@ -22,12 +24,5 @@ fn write_element(text: &str, delimiter: char, out: &mut String) {
     if !text.is_empty() && !text.eq_ignore_ascii_case("NULL") && !text.contains(is_special) {
         return out.push_str(text);
     }
-    out.push('"');
-    for character in text.chars() {
-        if matches!(character, '"' | '\\') {
-            out.push('\\');
-        }
-        out.push(character);
-    }
-    out.push('"');
+    write_quoted(text, out);
 }

@@ -222,8 +222,8 @@ fn composite(fields: &[Field], text: &str) -> Option<String> {
     Some(out)
 }
 
-/// In quotes, with what has a meaning there escaped: in arrays, rows and ranges alike.
-pub(super) fn write_quoted(text: &str, out: &mut String) {
+/// Writes a text in quotes, with what has a meaning there escaped: in arrays, rows and ranges alike.
+pub fn write_quoted(text: &str, out: &mut String) {
     out.push('"');
     for character in text.chars() {
         if matches!(character, '"' | '\\') {

@@ -28,6 +28,7 @@ mod temporal;
 mod types;
 
 pub use array::{Item as ArrayItem, read as read_array};
+pub use canonical::write_quoted;
 pub use facts::{FieldFacts, TypeCatalog, TypeFacts, TypeKind};
 pub use folding::{CaseFolding, Characters, PROBES};
 pub use key::{Comparable, Incomparable};

@@ -80,9 +80,9 @@ pub fn stamped(
 }
 
 /// Mostly nothing holds the node any more, and all that it leads to are rows: then it goes with
-/// whatever hangs on it. The long text for everything else runs only where that was not enough. It
-/// is the only one where others write: they may be taking a row that the node leads to, and leave it
-/// to the last relationship to sweep what is left of it.
+/// whatever hangs on it. The long text for everything else runs only where that was not enough. Beside
+/// other writers only the long text is right: one of them may drop a row that the node leads to, and
+/// the last relationship then has to sweep its placeholder.
 pub fn drop(model: &Model, table: TableIndex, keys: Vec<Key>, beside: Beside) -> Query {
     let shape = model.node(table);
     let rows = keys.into_iter().map(key_columns);
