@@ -8,13 +8,13 @@ use std::{
     collections::BTreeMap,
     ffi::{CStr, CString},
     ptr::{self, NonNull},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
     ClientContext,
     bindings::{
-        rd_kafka_AdminOptions_destroy, rd_kafka_AdminOptions_new,
+        rd_kafka_AdminOptions_destroy, rd_kafka_AdminOptions_new, rd_kafka_AdminOptions_set_broker,
         rd_kafka_AdminOptions_set_request_timeout, rd_kafka_DescribeTopics,
         rd_kafka_DescribeTopics_result_topics, rd_kafka_TopicCollection_destroy,
         rd_kafka_TopicCollection_of_topic_names, rd_kafka_TopicDescription_error,
@@ -67,14 +67,22 @@ impl<T> Drop for Owned<T> {
     }
 }
 
-/// Asks brokers for the topics of these names. Those that are not there are left out. Blocks for
+/// Asks a broker for the topics of these names. Those that are not there are left out. Blocks for
 /// `limit` and a little more at most.
+///
+/// Unless it is told which broker to ask, librdkafka asks the controller that it knows. If that one
+/// is dead, it spins until the limit, and learns of no other one: a client that reads no topic asks
+/// for metadata every few minutes only. So metadata comes first, and its broker is asked.
 pub(super) fn describe<C: ClientContext>(
     client: &Client<C>,
     names: &[&str],
     limit: Duration,
 ) -> KafkaResult<BTreeMap<String, Described>> {
+    let Some(first) = names.first() else { return Ok(BTreeMap::new()) };
     let millis = |time: Duration| i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
+    let began = Instant::now();
+    let broker = client.fetch_metadata(Some(first), limit)?.orig_broker_id();
+    let limit = limit.saturating_sub(began.elapsed());
     let names: Vec<CString> = names.iter().filter_map(|name| CString::new(*name).ok()).collect();
     let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
     // SAFETY: the client lives longer than this function. `names` live while librdkafka copies
@@ -95,6 +103,11 @@ pub(super) fn describe<C: ClientContext>(
             ptr::null_mut(),
             0,
         );
+        // One that is only known by its address has no number yet. Then the controller is asked,
+        // which that broker has just named.
+        if broker >= 0 {
+            rd_kafka_AdminOptions_set_broker(options.pointer.as_ptr(), broker, ptr::null_mut(), 0);
+        }
         let queue = Owned::new(rd_kafka_queue_new(kafka), rd_kafka_queue_destroy)?;
         rd_kafka_DescribeTopics(
             kafka,
