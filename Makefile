@@ -26,6 +26,11 @@ check: deps ## What CI runs: format, lints, docs, every test
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 	$(MAKE) test
 
+nightly: servers ## What takes longer than `make check`: ten times the histories, from any seed
+	from=$${FROM:-$$(date +%s)}; FROM=$$from HISTORIES=$${HISTORIES:-120000} \
+		cargo test --release --test hermetic simulation:: -- --nocapture
+	cargo test --workspace --features live -- --include-ignored
+
 demo: servers ## A real PostgreSQL becomes a real graph, before your eyes
 	cargo build --release
 	cargo run --quiet --release --example demo

@@ -65,18 +65,19 @@ enum Fault {
     OtherTopicApplied,
 }
 
-const ALL: &[Fault] = &[
-    Fault::TruncateTakesAll,
-    Fault::TruncateInOnePartition,
-    Fault::SweepLeftOut,
-    Fault::InsertWithoutRemoval,
-    Fault::UnsentValuesLeftOut,
-    Fault::ResumedFromTheFurthest,
-    Fault::LateReadsTaken,
-    Fault::LastChangeForgotten,
-    Fault::OtherTopicGoneOnWith,
-    Fault::SilenceIsAFit,
-    Fault::OtherTopicApplied,
+/// Every fault, with a seed that catches it.
+const ALL: &[(Fault, u64)] = &[
+    (Fault::TruncateTakesAll, 5),
+    (Fault::TruncateInOnePartition, 9),
+    (Fault::SweepLeftOut, 23),
+    (Fault::InsertWithoutRemoval, 70),
+    (Fault::UnsentValuesLeftOut, 5),
+    (Fault::ResumedFromTheFurthest, 7),
+    (Fault::LateReadsTaken, 64),
+    (Fault::LastChangeForgotten, 14941),
+    (Fault::OtherTopicGoneOnWith, 116),
+    (Fault::SilenceIsAFit, 17642),
+    (Fault::OtherTopicApplied, 2),
 ];
 
 /// What the graph has of a partition.
