@@ -173,6 +173,14 @@ impl Model {
     }
 }
 
+impl NodeShape {
+    /// Which of its references are by key.
+    pub fn keyed_references(&self) -> impl Iterator<Item = usize> {
+        let references = self.references.iter().enumerate();
+        references.filter(|(_, it)| it.by == ReferenceBy::Key).map(|(index, _)| index)
+    }
+}
+
 impl RelationshipShape {
     /// The start's and the end's key in a key that is made of them.
     pub fn split_ends(&self, model: &Model, key: &super::Key) -> (super::Key, super::Key) {

@@ -25,6 +25,7 @@
 //! whether it was the last one.
 
 mod copied;
+mod references;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,10 +33,12 @@ use crate::value::Value;
 
 use super::{
     fold::{FoldedRow, Mutations, Step, TableMutations},
-    model::{Model, NodeShape, ReferenceBy, RelationshipKey, RelationshipShape, Shape, TableIndex},
+    model::{Model, ReferenceBy, RelationshipKey, RelationshipShape, Shape, TableIndex},
     mutation::{Cell, Key, Reference, Row},
     statement::{Beside, Completeness, Known, NodeRow, Presence, RelationshipRow, Statement},
 };
+
+use references::{Links, all_targets, match_from_target, refer};
 
 pub use copied::{Pass, plan_completed, plan_copied};
 
@@ -87,11 +90,11 @@ pub fn plan(model: &Model, mutations: Mutations, circumstances: Circumstances) -
         node_steps(*table, &mutations.steps, circumstances.beside(), &mut of_nodes);
     }
     for (table, mutations) in &relationships {
-        relationship_steps(*table, &mutations.steps, &mut of_joins);
+        relationship_steps(*table, &mutations.steps, circumstances.beside(), &mut of_joins);
     }
     let moves = moves(&nodes) || moves(&relationships);
     for (table, mutations) in nodes {
-        fill_nodes(table, mutations, circumstances, &mut filled);
+        fill_nodes(model, table, mutations, circumstances, &mut filled);
     }
     let ordered = match moves {
         true => [of_nodes, of_joins, filled, links.removals],
@@ -163,14 +166,6 @@ fn after_its_owners(
     }
 }
 
-/// Statements about owned relationships, which wait until all nodes are written.
-#[derive(Default)]
-struct Links {
-    removals: Vec<Statement>,
-    additions: Vec<Statement>,
-    unique: Vec<Statement>,
-}
-
 /// Runs of equal steps, in order.
 enum Run {
     Drops(Vec<Key>),
@@ -208,9 +203,14 @@ fn node_steps(table: TableIndex, steps: &[Step], beside: Beside, statements: &mu
     }));
 }
 
-fn relationship_steps(table: TableIndex, steps: &[Step], statements: &mut Vec<Statement>) {
+fn relationship_steps(
+    table: TableIndex,
+    steps: &[Step],
+    beside: Beside,
+    statements: &mut Vec<Statement>,
+) {
     statements.extend(runs(steps).into_iter().map(|run| match run {
-        Run::Drops(keys) => Statement::DropRelationships { table, keys },
+        Run::Drops(keys) => Statement::DropRelationships { table, keys, beside },
         Run::Moves(moves) => Statement::MoveRelationships { table, moves },
     }));
 }
@@ -233,150 +233,43 @@ fn presence(folded: &FoldedRow, circumstances: Circumstances) -> Presence {
     }
 }
 
-/// The relationships that rows own.
-fn refer(
-    model: &Model,
-    table: TableIndex,
-    mutations: &TableMutations,
-    circumstances: Circumstances,
-    links: &mut Links,
-) {
-    let shape = model.node(table);
-    for (index, reference) in shape.references.iter().enumerate() {
-        match reference.by {
-            ReferenceBy::Key => by_key(table, index, mutations, circumstances, links),
-            ReferenceBy::Unique { .. } => {
-                let rows = known_targets(mutations, index);
-                if !rows.is_empty() {
-                    links.unique.push(Statement::MatchFromOwner { table, reference: index, rows });
-                }
-            }
-        }
-    }
+/// With more rows than this, what is done to all of them at once is done faster.
+const FEW_ROWS: usize = 20;
+
+/// Which rows are written together with what they refer to: with few rows, Neo4j plans texts for longer
+/// than it runs them.
+fn in_one(rows: usize, circumstances: Circumstances) -> impl Fn(&FoldedRow) -> bool {
+    let few = circumstances.is_settled() && rows <= FEW_ROWS;
+    move |folded| few && folded.row.is_complete()
 }
 
 fn fill_nodes(
+    model: &Model,
     table: TableIndex,
     mutations: TableMutations,
     circumstances: Circumstances,
     statements: &mut Vec<Statement>,
 ) {
+    let in_one = in_one(mutations.rows.len(), circumstances);
+    let mut filled = Vec::new();
     let mut groups: BTreeMap<(Completeness, bool, Known), Vec<NodeRow>> = BTreeMap::new();
     for (key, folded) in mutations.rows {
         let (completeness, new) = (completeness(&folded, circumstances), folded.inserted);
         let stamp = folded.stamp;
+        let targets = in_one(&folded).then(|| all_targets(model.node(table), &folded));
         let (known, values) = known_values(folded.row);
         let row = NodeRow { key, values, stamp };
-        groups.entry((completeness, new, known)).or_default().push(row);
+        match targets {
+            Some(targets) => filled.push((row, targets)),
+            None => groups.entry((completeness, new, known)).or_default().push(row),
+        }
+    }
+    if !filled.is_empty() {
+        statements.push(Statement::FillNodes { table, rows: filled });
     }
     statements.extend(groups.into_iter().map(|((completeness, new, known), rows)| {
         Statement::UpsertNodes { table, known, completeness, new, rows }
     }));
-}
-
-fn by_key(
-    table: TableIndex,
-    reference: usize,
-    mutations: &TableMutations,
-    circumstances: Circumstances,
-    links: &mut Links,
-) {
-    let (mut removals, mut replaced) = (Vec::new(), Vec::new());
-    let mut additions: BTreeMap<Presence, Vec<(Key, Key)>> = BTreeMap::new();
-    for (key, folded) in &mutations.rows {
-        let target = match &folded.row.references[reference] {
-            Reference::Unchanged => continue,
-            Reference::Null => None,
-            Reference::To(target) => Some(target.clone()),
-        };
-        match target {
-            // A new row has none; one that a copy brings may have some after all.
-            Some(target) if folded.inserted && !circumstances.is_settled() => {
-                replaced.push((key.clone(), target));
-                continue;
-            }
-            _ if folded.inserted && circumstances.is_settled() => {}
-            _ => removals.push((key.clone(), target.clone())),
-        }
-        let presence = presence(folded, circumstances);
-        if let Some(target) = target {
-            additions.entry(presence).or_default().push((key.clone(), target));
-        }
-    }
-    let by_target =
-        |left: &(Key, Key), right: &(Key, Key)| (&left.1, &left.0).cmp(&(&right.1, &right.0));
-    if !removals.is_empty() {
-        let rows = removals;
-        links.removals.push(Statement::RemoveReferences { table, reference, rows });
-    }
-    for (presence, mut rows) in additions {
-        rows.sort_unstable_by(by_target);
-        links.additions.push(Statement::AddReferences { table, reference, presence, rows });
-    }
-    if !replaced.is_empty() {
-        replaced.sort_unstable_by(by_target);
-        let (beside, rows) = (circumstances.beside(), replaced);
-        links.additions.push(Statement::ReplaceReferences { table, reference, beside, rows });
-    }
-}
-
-/// Owners whose reference came, with what it says.
-fn known_targets(mutations: &TableMutations, reference: usize) -> Vec<(Key, Option<Key>)> {
-    let target = |folded: &FoldedRow| match &folded.row.references[reference] {
-        Reference::Unchanged => None,
-        Reference::Null => Some(None),
-        Reference::To(target) => Some(Some(target.clone())),
-    };
-    mutations.rows.iter().filter_map(|(key, folded)| Some((key.clone(), target(folded)?))).collect()
-}
-
-/// For every reference by unique columns that leads to this table: the rows whose value came.
-fn match_from_target(
-    model: &Model,
-    table: TableIndex,
-    mutations: &TableMutations,
-    links: &mut Links,
-) {
-    let shape = model.node(table);
-    for (owner, index, properties) in model.unique_references_to(table) {
-        let rows: Vec<_> = mutations
-            .rows
-            .iter()
-            .filter_map(|(key, folded)| {
-                Some((key.clone(), unique_value(shape, properties, key, &folded.row)?))
-            })
-            .collect();
-        if !rows.is_empty() {
-            let statement = Statement::MatchFromTarget { table: owner, reference: index, rows };
-            links.unique.push(statement);
-        }
-    }
-}
-
-/// The row's value of the named properties: `None` when one did not come, `Some(None)` when one is
-/// NULL.
-fn unique_value(
-    shape: &NodeShape,
-    properties: &[String],
-    key: &Key,
-    row: &Row,
-) -> Option<Option<Key>> {
-    let mut values = Vec::with_capacity(properties.len());
-    let mut null = false;
-    for name in properties {
-        if let Some(position) = shape.key.iter().position(|property| property == name) {
-            values.push(key.0[position].clone());
-            continue;
-        }
-        let position = shape.properties.iter().position(|property| property == name);
-        let position = position.expect("a mapping keeps the properties its references use");
-        match &row.properties[position] {
-            Cell::Unchanged => return None,
-            Cell::Null => null = true,
-            Cell::Value(value) => values.push(value.clone()),
-        }
-    }
-    Some((!null).then(|| Key(values.into())))
 }
 
 fn known_values(row: Row) -> (Known, Vec<Option<Value>>) {
@@ -401,12 +294,17 @@ fn upsert_relationships(
     statements: &mut Vec<Statement>,
 ) {
     let Shape::Relationship(shape) = &model.table(table).shape else { return };
+    let in_one = in_one(mutations.rows.len(), circumstances);
     let mut with_ends: BTreeMap<_, Vec<RelationshipRow>> = BTreeMap::new();
     let mut without_ends: BTreeMap<Known, Vec<NodeRow>> = BTreeMap::new();
     for (key, folded) in mutations.rows {
         let ends = ends(model, shape, &key, &folded.row);
         let completeness = completeness(&folded, circumstances);
-        let (presence, stamp) = (presence(&folded, circumstances), folded.stamp);
+        let presence = match shape.key == RelationshipKey::Ends && in_one(&folded) {
+            true => Presence::Unknown(circumstances.beside()),
+            false => presence(&folded, circumstances),
+        };
+        let stamp = folded.stamp;
         let (known, values) = known_values(folded.row);
         match ends {
             Some((from, to)) => with_ends

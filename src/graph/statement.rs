@@ -60,6 +60,8 @@ pub enum Statement {
         table: TableIndex,
         /// Which.
         keys: Vec<Key>,
+        /// Who writes meanwhile.
+        beside: Beside,
     },
     /// Join rows change their key, one after another. Keyed by its ends, the relationship is made
     /// again at the new ends with its properties; one that is there already wins, and the old one
@@ -83,6 +85,15 @@ pub enum Statement {
         /// The rows by key: one value for each known property; `None` removes it.
         rows: Vec<NodeRow>,
     },
+    /// Nodes exist with all their properties, are no placeholders, and have the relationships of all
+    /// references by key that their rows say; missing targets become placeholders. Few rows, while
+    /// nobody else writes.
+    FillNodes {
+        /// Whose rows.
+        table: TableIndex,
+        /// The rows by key, with the target of each reference by key.
+        rows: Vec<(NodeRow, Vec<Option<Key>>)>,
+    },
     /// Relationships of a reference by key that lead elsewhere than the row says go (`None`: all of
     /// them), and placeholders that nothing holds any more. An owner that is no row is passed
     /// over.
@@ -93,6 +104,15 @@ pub enum Statement {
         reference: usize,
         /// Owner and target, sorted by owner.
         rows: Vec<(Key, Option<Key>)>,
+    },
+    /// The same for several references at once, while nobody else writes.
+    RemoveOutdated {
+        /// The owners' table.
+        table: TableIndex,
+        /// Which of its references, all by key.
+        references: Vec<usize>,
+        /// Owner and the target of each reference, sorted by owner.
+        rows: Vec<(Key, Vec<Option<Key>>)>,
     },
     /// Relationships of a reference by key exist; a missing target becomes a placeholder. An owner
     /// that is no row yet, missing or a placeholder, is passed over: its insert is still to come in

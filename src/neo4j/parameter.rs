@@ -26,12 +26,14 @@ pub fn query(query: &Query) -> neo4rs::Query {
 /// The same for the texts that a statement needs next, after it did this.
 pub fn otherwise(query: &Query, did: &Counters) -> impl Iterator<Item = neo4rs::Query> {
     let needed = query.otherwise.as_ref().filter(|otherwise| {
-        let done = match otherwise.unless {
-            Done::NodesMade => did.nodes_created,
-            Done::RelationshipsMade => did.relationships_created,
-            Done::NodesDeleted => did.nodes_deleted,
-        };
-        done < query.rows.len() as u64
+        let for_each_row = |done: u64| done >= query.rows.len() as u64;
+        !match otherwise.unless {
+            Done::NodesMade => for_each_row(did.nodes_created),
+            Done::RelationshipsMade => for_each_row(did.relationships_created),
+            Done::NodesDeleted => for_each_row(did.nodes_deleted),
+            Done::RelationshipsDeleted => for_each_row(did.relationships_deleted),
+            Done::NothingMarked => did.properties_set == 0,
+        }
     });
     let texts = needed.into_iter().flat_map(|otherwise| &otherwise.texts);
     texts.map(|text| with_text(text, query))

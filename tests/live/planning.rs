@@ -2,12 +2,12 @@
 //! need them.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use neo4rs::Query;
 use wal2graph::{
     checkpoint::{Advance, Identity, Log, Origin, Position},
-    graph::{self, Circumstances, cypher::likely_texts},
+    graph::{self, Circumstances, Model, cypher::likely_texts},
     lsn::Lsn,
     neo4j::{
         Connection, Options, Planner, Writer,
@@ -19,7 +19,10 @@ use wal2graph::{
 };
 use wal2graph_servers::{Neo4j, Neo4jOptions};
 
-use crate::{statements::shapes, support::Pipeline};
+use crate::{
+    statements::shapes,
+    support::{self, Pipeline},
+};
 
 /// How many statements the server has forgotten now: those that it had plans of.
 async fn forget(graph: &Connection) -> usize {
@@ -81,11 +84,28 @@ async fn texts_that_were_planned_ahead_are_not_planned_again_by_the_transaction_
     assert!(plans < texts.len() * 3 / 2, "{plans} plans of {} texts: made twice", texts.len());
 }
 
+/// Neo4j multiplies out what ORs and ANDs of conditions say: 3 to the 16th conditions here.
+#[tokio::test]
+async fn a_table_with_many_references_is_planned_in_no_time() {
+    let references = (0..16).map(|at| shapes::reference(&format!("TO_{at}"), at)).collect();
+    let target = |at| shapes::node(format!("ManyTo{at}"), &["id"], &[], Vec::new());
+    let mut tables: Vec<_> = (0..16).map(target).collect();
+    tables.push(shapes::node("ManyOwner".to_owned(), &["id"], &[], references));
+    let model = Model { tables };
+    let graph = Connection::new(&support::graph_options(), ANSWER_LIMIT).unwrap();
+    schema::establish(&graph, &schema::requirements(&model)).await.unwrap();
+    for text in likely_texts(&model, Circumstances::Settled) {
+        let explain = graph.rows(Query::new(format!("EXPLAIN {text}")));
+        let planned = tokio::time::timeout(Duration::from_secs(20), explain).await;
+        planned.unwrap_or_else(|_| panic!("still planned: {text}")).unwrap();
+    }
+}
+
 /// 1,000 plans are Neo4j's default, and nothing says when they are too few.
 #[tokio::test]
 async fn a_plan_cache_that_is_too_small_for_the_mapping_is_found_by_check() {
     let few = "CREATE TABLE pc_0 (id int PRIMARY KEY);";
-    let more = (1..=150).map(|number| {
+    let more = (1..=300).map(|number| {
         format!(
             "CREATE TABLE pc_{number} (id int PRIMARY KEY, a int REFERENCES pc_0, b int REFERENCES pc_0);"
         )

@@ -64,6 +64,19 @@ pub fn upsert(
     let stamped = stamped("x", stamps, layout.values + known.count());
     let rows: Vec<Vec<Parameter>> = rows.into_iter().map(|row| columns_of(join, row)).collect();
     let own = own_key(join);
+    if own.is_empty() && presence == Presence::Unknown(Beside::Nobody) {
+        let mut set = assignments("x", &join.properties, known, layout.values);
+        set.extend(mark(join, completeness, false));
+        set.extend(stamped);
+        let made = mark(join, completeness, true).map(|mark| format!(" ON CREATE SET {mark}"));
+        let text = format!(
+            "UNWIND $rows[0] AS r {merged} MERGE {}{}{}",
+            joined("a", "x", join, "b"),
+            made.unwrap_or_default(),
+            if set.is_empty() { String::new() } else { format!(" SET {}", set.join(", ")) },
+        );
+        return vec![Query::new(text, rows)];
+    }
     let (existing, missing) = if own.is_empty() {
         let missing = format!("WITH a, b, r WHERE NOT EXISTS {{ {} }}", joined("a", "", join, "b"));
         (row_match(model, join), missing)
@@ -205,16 +218,26 @@ pub fn update(
     Some(Query::new(text, rows.into_iter().map(node_row)))
 }
 
-pub fn drop(model: &Model, table: TableIndex, keys: Vec<Key>) -> Query {
+/// Mostly both ends are rows, and nothing is left to sweep.
+pub fn drop(model: &Model, table: TableIndex, keys: Vec<Key>, beside: Beside) -> Query {
     let join = join_shape(model, table);
-    let text = format!(
-        "UNWIND $rows[0] AS r {} WITH x, startNode(x) AS s, endNode(x) AS e {} \
-         WITH collect(DISTINCT s) AS starts, collect(DISTINCT e) AS ends {}",
-        row_match(model, join),
-        delete_joined("x", join),
+    let found = format!(
+        "UNWIND $rows[0] AS r {} WITH x, startNode(x) AS s, endNode(x) AS e",
+        row_match(model, join)
+    );
+    let gone = delete_joined("x", join);
+    let general = format!(
+        "{found} {gone} WITH collect(DISTINCT s) AS starts, collect(DISTINCT e) AS ends {}",
         sweep_ends(model, join),
     );
-    Query::new(text, keys.into_iter().map(key_columns))
+    let rows = keys.into_iter().map(key_columns);
+    match beside {
+        Beside::Nobody => {
+            let between_rows = format!("{found} WHERE {} AND {} {gone}", is_row("s"), is_row("e"));
+            Query::new(between_rows, rows).or(Done::RelationshipsDeleted, [general])
+        }
+        Beside::Lanes | Beside::Anybody => Query::new(general, rows),
+    }
 }
 
 /// Finds the relationship `x` of a join row whose key is the row's first columns.

@@ -72,6 +72,9 @@ impl Of<'_> {
     }
 
     fn filled(&self, node: &NodeShape) -> Statement {
+        if self.beside == Beside::Nobody {
+            return Statement::FillNodes { table: self.table, rows: Vec::new() };
+        }
         let (table, known, rows) = (self.table, all(&node.properties), Vec::new());
         let (completeness, new) = (Completeness::Complete, false);
         Statement::UpsertNodes { table, known, completeness, new, rows }
@@ -80,15 +83,20 @@ impl Of<'_> {
     fn referring(&self, node: &NodeShape) -> Vec<Statement> {
         let table = self.table;
         let references = node.references.iter().enumerate();
-        let from_owner = references.map(|(reference, shape)| match (&shape.by, self.beside) {
-            (ReferenceBy::Key, Beside::Nobody) => self.add(reference, Presence::Known),
-            (ReferenceBy::Key, beside) => {
-                Statement::ReplaceReferences { table, reference, beside, rows: Vec::new() }
-            }
-            (ReferenceBy::Unique { .. }, _) => {
-                Statement::MatchFromOwner { table, reference, rows: Vec::new() }
-            }
-        });
+        let from_owner =
+            references.filter_map(|(reference, shape)| match (&shape.by, self.beside) {
+                // They come with their owner.
+                (ReferenceBy::Key, Beside::Nobody) => None,
+                (ReferenceBy::Key, beside) => Some(Statement::ReplaceReferences {
+                    table,
+                    reference,
+                    beside,
+                    rows: Vec::new(),
+                }),
+                (ReferenceBy::Unique { .. }, _) => {
+                    Some(Statement::MatchFromOwner { table, reference, rows: Vec::new() })
+                }
+            });
         let to_it = self.model.unique_references_to(table);
         let from_target = to_it.map(|(owner, reference, _)| Statement::MatchFromTarget {
             table: owner,
@@ -98,17 +106,16 @@ impl Of<'_> {
         from_owner.chain(from_target).collect()
     }
 
-    fn add(&self, reference: usize, presence: Presence) -> Statement {
-        Statement::AddReferences { table: self.table, reference, presence, rows: Vec::new() }
-    }
-
     fn changed(&self, node: &NodeShape) -> Vec<Statement> {
-        let references = node.references.iter().enumerate();
-        let by_key = references.filter(|(_, shape)| shape.by == ReferenceBy::Key);
-        let statements = by_key.flat_map(|(reference, _)| {
-            let (table, rows) = (self.table, Vec::new());
-            let remove = Statement::RemoveReferences { table, reference, rows };
-            [remove, self.add(reference, self.presence(Presence::Known))]
+        let (table, beside) = (self.table, self.beside);
+        if beside == Beside::Nobody {
+            let (references, rows) = (node.keyed_references().collect(), Vec::new());
+            return vec![Statement::RemoveOutdated { table, references, rows }];
+        }
+        let statements = node.keyed_references().flat_map(|reference| {
+            let remove = Statement::RemoveReferences { table, reference, rows: Vec::new() };
+            let (presence, rows) = (Presence::Unknown(beside), Vec::new());
+            [remove, Statement::AddReferences { table, reference, presence, rows }]
         });
         statements.collect()
     }
@@ -116,12 +123,19 @@ impl Of<'_> {
     fn join(&self, step: Step, join: &RelationshipShape) -> Vec<Statement> {
         // One that is its two ends changes only if it has properties.
         let can_change = join.key != RelationshipKey::Ends || !join.properties.is_empty();
+        // Then one text serves rows that come and rows that change.
+        let in_one = join.key == RelationshipKey::Ends && self.beside == Beside::Nobody;
         match step {
+            Step::Filled if in_one => {
+                vec![self.joined(join, Presence::Unknown(self.beside))]
+            }
+            Step::Changed if in_one => Vec::new(),
             Step::Filled => vec![self.joined(join, Presence::New)],
             Step::Changed if can_change => vec![self.joined(join, Presence::Known)],
             Step::Referring | Step::Changed => Vec::new(),
             Step::Gone => {
-                vec![Statement::DropRelationships { table: self.table, keys: Vec::new() }]
+                let (table, beside) = (self.table, self.beside);
+                vec![Statement::DropRelationships { table, keys: Vec::new(), beside }]
             }
         }
     }

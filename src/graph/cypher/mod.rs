@@ -48,21 +48,25 @@ pub struct Query {
 /// Texts for what is there only rarely. The one before them is for what is mostly the case.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Otherwise {
-    /// They are not needed if the text before has done this for each row.
+    /// They are not needed if this holds for the text before.
     pub unless: Done,
     /// The texts, in order.
     pub texts: Vec<Arc<str>>,
 }
 
-/// What a text does.
+/// What a text did that was enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Done {
-    /// Nodes are made.
+    /// It made a node for each row.
     NodesMade,
-    /// Relationships are made.
+    /// It made a relationship for each row.
     RelationshipsMade,
-    /// Nodes are deleted.
+    /// It deleted a node for each row.
     NodesDeleted,
+    /// It deleted a relationship for each row.
+    RelationshipsDeleted,
+    /// It set no property: that is how it marks what it leaves to others.
+    NothingMarked,
 }
 
 /// A parameter, or a part of one.
@@ -92,15 +96,21 @@ pub fn render(model: &Model, statement: Statement) -> Vec<Query> {
             vec![nodes::drop(model, table, keys, beside)]
         }
         Statement::MoveNodes { table, moves } => vec![moves::nodes(model, table, moves)],
-        Statement::DropRelationships { table, keys } => vec![joins::drop(model, table, keys)],
+        Statement::DropRelationships { table, keys, beside } => {
+            vec![joins::drop(model, table, keys, beside)]
+        }
         Statement::MoveRelationships { table, moves } => {
             vec![moves::relationships(model, table, moves)]
         }
         Statement::UpsertNodes { table, known, completeness, new, rows } => {
             vec![nodes::upsert(model, table, &known, (completeness, new), rows)]
         }
+        Statement::FillNodes { table, rows } => vec![nodes::fill(model, table, rows)],
         Statement::RemoveReferences { table, reference, rows } => {
             vec![references::remove(model, table, reference, rows)]
+        }
+        Statement::RemoveOutdated { table, references, rows } => {
+            references::remove_outdated(model, table, &references, &rows)
         }
         Statement::AddReferences { table, reference, presence, rows } => {
             vec![references::add(model, table, reference, presence, rows)]
@@ -176,6 +186,12 @@ fn key_and_option((first, second): (Key, Option<Key>)) -> Vec<Parameter> {
             columns
         }
     }
+}
+
+/// A key that may be missing, in as many columns as a key has.
+fn target_columns(target: &Option<Key>, width: usize) -> impl Iterator<Item = Parameter> {
+    let values = target.iter().flat_map(|key| key.0.iter().cloned().map(Parameter::Value));
+    values.chain(std::iter::repeat(Parameter::Null)).take(width)
 }
 
 /// Key, values, stamp.

@@ -10,11 +10,14 @@ use crate::{
 };
 
 use super::{
-    Done, Parameter, Query, key_columns, node_row, stamp,
+    Done, Parameter, Query, key_columns, node_row,
+    references::{row_to, targets, width},
+    stamp,
     text::{
-        delete, may_be_placeholder, node, owned, pointed_at, points_at_placeholder, quote, seek,
-        sweep,
+        delete, may_be_placeholder, may_be_pointed_at, node, owned, pointed_at,
+        points_at_placeholder, quote, seek, sweep,
     },
+    values,
 };
 
 pub fn upsert(
@@ -31,8 +34,7 @@ pub fn upsert(
     set.extend(shape.extra_labels.iter().map(|label| format!("n:{}", quote(label))));
     let placeholder = may_be_placeholder(model, table);
     let (on_create, after) = match (completeness, placeholder) {
-        (Completeness::Complete, true) => ("", format!("REMOVE n:{PLACEHOLDER}, n:{INCOMPLETE}")),
-        (Completeness::Complete, false) => ("", format!("REMOVE n:{INCOMPLETE}")),
+        (Completeness::Complete, _) => ("", complete(model, table)),
         (Completeness::Partial, true) => (
             "ON CREATE SET n:_Incomplete",
             format!(
@@ -54,6 +56,41 @@ pub fn upsert(
         return Query::new(merge, rows).or(Done::NodesMade, [unmark]);
     }
     Query::new(format!("{merge} {after}"), rows)
+}
+
+/// The node is a row's, and all of it.
+fn complete(model: &Model, table: TableIndex) -> String {
+    match may_be_placeholder(model, table) {
+        true => format!("REMOVE n:{PLACEHOLDER}, n:{INCOMPLETE}"),
+        false => format!("REMOVE n:{INCOMPLETE}"),
+    }
+}
+
+/// Nodes with what they refer to, in one text: for a few rows, Neo4j plans longer than it runs.
+pub fn fill(model: &Model, table: TableIndex, rows: Vec<(NodeRow, Vec<Option<Key>>)>) -> Query {
+    let shape = model.node(table);
+    let references: Vec<usize> = shape.keyed_references().collect();
+    let targets = targets(model, shape, &references);
+    let first = shape.key.len() + width(&targets);
+    let known = Known(vec![true; shape.properties.len()].into());
+    let mut set = assignments("n", &shape.properties, &known, first);
+    set.extend(stamped("n", rows.iter().map(|(row, _)| row.stamp), first + known.count()));
+    set.extend(shape.extra_labels.iter().map(|label| format!("n:{}", quote(label))));
+    let set = if set.is_empty() { String::new() } else { format!("SET {}", set.join(", ")) };
+    let refer: String = targets.iter().map(|target| target.refer("n")).collect();
+    let then = if refer.is_empty() { "" } else { " WITH n, r" };
+    let text = format!(
+        "UNWIND $rows[0] AS r MERGE {} {set} {}{then}{refer}",
+        node("n", shape, 0),
+        complete(model, table),
+    );
+    let rows = rows.into_iter().map(|(row, to)| {
+        let mut columns = row_to(&row.key, &targets, &to);
+        columns.extend(values(row.values));
+        columns.extend(row.stamp.map(stamp));
+        columns
+    });
+    Query::new(text, rows)
 }
 
 /// `n.a = r[1]` for each known property, whose values are the row's columns from `first` on.
@@ -86,7 +123,7 @@ pub fn stamped(
 pub fn drop(model: &Model, table: TableIndex, keys: Vec<Key>, beside: Beside) -> Query {
     let shape = model.node(table);
     let rows = keys.into_iter().map(key_columns);
-    let held = may_be_placeholder(model, table).then(|| pointed_at(model, table, "n"));
+    let held = may_be_pointed_at(model, table, "n");
     let leads = points_at_placeholder(shape, "n");
     let exceptions: Vec<String> = held.into_iter().chain(leads).collect();
     let found = format!("UNWIND $rows[0] AS r {}", seek("n", shape, 0));

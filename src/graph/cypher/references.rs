@@ -1,14 +1,18 @@
 //! Relationships that rows own: by their target's key, and by unique columns of it.
 
+use std::collections::BTreeSet;
+
 use crate::graph::{
-    model::{Model, NodeShape, ReferenceBy, ReferenceShape, TableIndex},
+    model::{Direction, Model, NodeShape, ReferenceBy, ReferenceShape, TableIndex},
     mutation::Key,
-    statement::{Beside, Presence},
+    statement::{Beside, PLACEHOLDER, Presence},
 };
 
 use super::{
-    Done, Query, key_and_option,
-    text::{columns, differs, hint, is_row, keep, keep_row, merge, owned, quote, seek, sweep},
+    Done, Parameter, Query, key_and_option, key_columns, target_columns,
+    text::{
+        columns, differs, hint, is_row, keep, keep_row, merge, owned, owned_any, quote, seek, sweep,
+    },
     two_keys,
 };
 
@@ -18,13 +22,18 @@ pub fn remove(
     reference: usize,
     rows: Vec<(Key, Option<Key>)>,
 ) -> Query {
-    let text = removal(model, owner_and_reference(model, table, reference));
+    let owner = owner_and_reference(model, table, reference);
+    let text = removal(model, owner, owner.0.key.len());
     Query::new(text, rows.into_iter().map(key_and_option))
 }
 
-fn removal(model: &Model, (shape, reference): (&NodeShape, &ReferenceShape)) -> String {
+/// Relationships that lead elsewhere than to the key in the columns from `first` on.
+fn removal(
+    model: &Model,
+    (shape, reference): (&NodeShape, &ReferenceShape),
+    first: usize,
+) -> String {
     let target = model.node(reference.target);
-    let first = shape.key.len();
     format!(
         "UNWIND $rows[0] AS r {} MATCH {} WHERE r[{first}] IS NULL OR {} DELETE o {}",
         seek("c", shape, 0),
@@ -32,6 +41,100 @@ fn removal(model: &Model, (shape, reference): (&NodeShape, &ReferenceShape)) -> 
         differs("p", &target.key, first),
         sweep(model, reference.target, "p"),
     )
+}
+
+/// One text for all references of a direction. Mostly what leads elsewhere leads to a row, and nothing
+/// is left to sweep; what leads to a placeholder is marked here, and goes with the texts that sweep.
+pub fn remove_outdated(
+    model: &Model,
+    table: TableIndex,
+    references: &[usize],
+    rows: &[(Key, Vec<Option<Key>>)],
+) -> Vec<Query> {
+    let shape = model.node(table);
+    let targets: Vec<Target> = targets(model, shape, references);
+    let columns = || rows.iter().map(|(owner, row)| row_to(owner, &targets, row));
+    let each = [Direction::Outgoing, Direction::Incoming].map(|direction| {
+        let turned = targets.iter().filter(|target| target.reference.direction == direction);
+        let turned: Vec<&Target> = turned.collect();
+        let first = turned.first()?;
+        let outdated: String = turned.iter().map(|target| target.outdated()).collect();
+        let types: BTreeSet<&str> =
+            turned.iter().map(|target| target.reference.relationship_type.as_str()).collect();
+        let text = format!(
+            "UNWIND $rows[0] AS r {} MATCH {} WHERE CASE{outdated} ELSE false END \
+             FOREACH (x IN CASE WHEN p:{PLACEHOLDER} THEN [o] ELSE [] END | SET x._lock = true) \
+             WITH o, p WHERE {} DELETE o",
+            seek("c", shape, 0),
+            owned_any("c", "o", first.reference.direction, types, "p"),
+            is_row("p"),
+        );
+        let sweeping =
+            turned.iter().map(|target| removal(model, (shape, target.reference), target.first));
+        Some(Query::new(text, columns()).or(Done::NothingMarked, sweeping))
+    });
+    each.into_iter().flatten().collect()
+}
+
+/// A reference by key, with the columns of a row that its target's key is in.
+pub struct Target<'a> {
+    reference: &'a ReferenceShape,
+    shape: &'a NodeShape,
+    first: usize,
+}
+
+impl Target<'_> {
+    /// Whether the relationship `o` to `p` leads elsewhere than the row says, if it is one of the
+    /// reference's. A case, because Neo4j multiplies out what ORs and ANDs say.
+    fn outdated(&self) -> String {
+        let Target { reference, shape, first } = self;
+        format!(
+            " WHEN o:{} AND p:{} THEN r[{first}] IS NULL OR {}",
+            quote(&reference.relationship_type),
+            quote(&shape.label),
+            differs("p", &shape.key, *first),
+        )
+    }
+
+    /// The node has the relationship that the row says, to a placeholder if nothing else is there.
+    pub fn refer(&self, owner: &str) -> String {
+        let Target { reference, shape, first } = self;
+        format!(
+            " FOREACH (x IN CASE WHEN r[{first}] IS NULL THEN [] ELSE [1] END | {} MERGE {})",
+            merge("p", shape, *first),
+            owned(owner, "", reference, "p"),
+        )
+    }
+}
+
+/// How many columns the targets' keys take.
+pub fn width(targets: &[Target]) -> usize {
+    targets.iter().map(|target| target.shape.key.len()).sum()
+}
+
+/// References of the table, whose targets' keys follow the owner's in a row.
+pub fn targets<'a>(
+    model: &'a Model,
+    shape: &'a NodeShape,
+    references: &[usize],
+) -> Vec<Target<'a>> {
+    let mut first = shape.key.len();
+    let targets = references.iter().map(|reference| {
+        let reference = &shape.references[*reference];
+        let target = Target { reference, shape: model.node(reference.target), first };
+        first += target.shape.key.len();
+        target
+    });
+    targets.collect()
+}
+
+/// The columns of an owner and its targets.
+pub fn row_to(owner: &Key, targets: &[Target], row: &[Option<Key>]) -> Vec<Parameter> {
+    let mut columns = key_columns(owner.clone());
+    for (target, key) in targets.iter().zip(row) {
+        columns.extend(target_columns(key, target.shape.key.len()));
+    }
+    columns
 }
 
 pub fn add(
@@ -55,17 +158,30 @@ pub fn add(
     }
 }
 
-/// Relationships to targets that may not be there yet, unless they are there.
+/// Relationships to targets that may not be there yet, unless they are there. With nobody beside, that is
+/// asked before the target is looked up, which locks more than it is worth: what a row refers to has
+/// mostly not changed.
 fn addition(
     model: &Model,
     (shape, reference): (&NodeShape, &ReferenceShape),
     beside: Beside,
 ) -> String {
     let pattern = owned("c", "", reference, "p");
+    let (target, first) = (model.node(reference.target), shape.key.len());
+    if beside == Beside::Nobody {
+        let there = format!(":{} {{{}}}", quote(&target.label), columns(&target.key, first));
+        return format!(
+            "UNWIND $rows[0] AS r {} WITH c, r WHERE {} AND NOT EXISTS {{ {} }} {} CREATE {pattern}",
+            seek("c", shape, 0),
+            is_row("c"),
+            owned("c", "", reference, &there),
+            merge("p", target, first),
+        );
+    }
     format!(
         "UNWIND $rows[0] AS r {} {} {} WITH c, p WHERE {} AND NOT EXISTS {{ {pattern} }} CREATE {pattern}",
         seek("c", shape, 0),
-        merge("p", model.node(reference.target), shape.key.len()),
+        merge("p", target, first),
         keep("p", beside),
         is_row("c"),
     )
@@ -101,7 +217,7 @@ pub fn replace(
     let owner = owner_and_reference(model, table, reference);
     let anywhere = format!(":{}", quote(&model.node(owner.1.target).label));
     let any = owned("c", "", owner.1, &anywhere);
-    let otherwise = [removal(model, owner), addition(model, owner, beside)];
+    let otherwise = [removal(model, owner, owner.0.key.len()), addition(model, owner, beside)];
     Query::new(between_rows(model, owner, beside, &any), rows.into_iter().map(two_keys))
         .or(Done::RelationshipsMade, otherwise)
 }

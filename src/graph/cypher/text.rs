@@ -90,8 +90,19 @@ pub fn hint(variable: &str, label: &str, properties: &[String]) -> String {
 
 /// `(near)-[variable:Type]->(far)`, turned as the reference says; `near` is the owner.
 pub fn owned(near: &str, variable: &str, reference: &ReferenceShape, far: &str) -> String {
-    let relationship = format!("[{variable}:{}]", quote(&reference.relationship_type));
-    match reference.direction {
+    owned_any(near, variable, reference.direction, [reference.relationship_type.as_str()], far)
+}
+
+/// The same for any of several types.
+pub fn owned_any<'a>(
+    near: &str,
+    variable: &str,
+    direction: Direction,
+    types: impl IntoIterator<Item = &'a str>,
+    far: &str,
+) -> String {
+    let relationship = format!("[{variable}:{}]", any_of(types));
+    match direction {
         Direction::Outgoing => format!("({near})-{relationship}->({far})"),
         Direction::Incoming => format!("({near})<-{relationship}-({far})"),
     }
@@ -131,6 +142,32 @@ fn without(variable: &str, properties: &[String]) -> String {
 /// Whether any mapped relationship holds the node as a placeholder: references by key, join rows at
 /// either end. What has the same types, or the same labels at its other end, is one pattern.
 pub fn pointed_at(model: &Model, table: TableIndex, variable: &str) -> String {
+    let mut kinds: BTreeMap<(bool, BTreeSet<&str>), Vec<&str>> = BTreeMap::new();
+    for ((incoming, kind), labels) in holding(model, table) {
+        kinds.entry((incoming, labels)).or_default().push(kind);
+    }
+    let exists = kinds.into_iter().map(|((incoming, labels), kinds)| {
+        exists(variable, incoming, kinds, &format!(":{}", any_of(labels)))
+    });
+    let exists: Vec<String> = exists.collect();
+    if exists.is_empty() { "false".to_owned() } else { exists.join(" OR ") }
+}
+
+/// Whether a relationship of a type that may hold the node leads to it, whatever is at its other end.
+/// Mostly none does; and Neo4j plans the labels of a node that many tables refer to for a long time.
+pub fn may_be_pointed_at(model: &Model, table: TableIndex, variable: &str) -> Option<String> {
+    let kinds: BTreeSet<_> = holding(model, table).into_keys().collect();
+    let exists = [true, false].map(|incoming| {
+        let kinds = kinds.iter().filter(|(is_incoming, _)| *is_incoming == incoming);
+        let kinds: Vec<&str> = kinds.map(|(_, kind)| *kind).collect();
+        (!kinds.is_empty()).then(|| exists(variable, incoming, kinds, ""))
+    });
+    let exists: Vec<String> = exists.into_iter().flatten().collect();
+    (!exists.is_empty()).then(|| exists.join(" OR "))
+}
+
+/// The types that hold a node of the table, whether they lead to it, and the labels at their other ends.
+fn holding(model: &Model, table: TableIndex) -> BTreeMap<(bool, &str), BTreeSet<&str>> {
     let mut ends: BTreeMap<(bool, &str), BTreeSet<&str>> = BTreeMap::new();
     for (owner, _, reference) in model.references_to(table) {
         if reference.by == ReferenceBy::Key {
@@ -148,15 +185,7 @@ pub fn pointed_at(model: &Model, table: TableIndex, variable: &str) -> String {
             ends.entry((true, kind)).or_default().insert(&model.node(join.from).label);
         }
     }
-    let mut kinds: BTreeMap<(bool, BTreeSet<&str>), Vec<&str>> = BTreeMap::new();
-    for ((incoming, kind), labels) in ends {
-        kinds.entry((incoming, labels)).or_default().push(kind);
-    }
-    let exists = kinds.into_iter().map(|((incoming, labels), kinds)| {
-        exists(variable, incoming, kinds, &format!(":{}", any_of(labels)))
-    });
-    let exists: Vec<String> = exists.collect();
-    if exists.is_empty() { "false".to_owned() } else { exists.join(" OR ") }
+    ends
 }
 
 /// Whether the node, which is an owner, has a relationship by key to a placeholder.

@@ -97,7 +97,7 @@ impl Memory {
                     self.move_node(model, *table, from, to);
                 }
             }
-            Statement::DropRelationships { table, keys } => {
+            Statement::DropRelationships { table, keys, beside: _ } => {
                 for key in keys {
                     if let Some(id) = self.join_row(model, *table, key) {
                         self.remove_and_sweep(model, id);
@@ -114,9 +114,30 @@ impl Memory {
                     self.upsert_node(*table, known, *completeness, row);
                 }
             }
+            Statement::FillNodes { table, rows } => {
+                let shape = model.node(*table);
+                let known = Known(vec![true; shape.properties.len()].into());
+                for (row, _) in rows {
+                    self.upsert_node(*table, &known, Completeness::Complete, row);
+                }
+                for (row, targets) in rows {
+                    for (reference, target) in shape.keyed_references().zip(targets) {
+                        if let Some(target) = target {
+                            self.add_reference(model, *table, reference, &row.key, target);
+                        }
+                    }
+                }
+            }
             Statement::RemoveReferences { table, reference, rows } => {
                 for (owner, target) in rows {
                     self.remove_references(model, *table, *reference, owner, target.as_ref());
+                }
+            }
+            Statement::RemoveOutdated { table, references, rows } => {
+                for (owner, targets) in rows {
+                    for (reference, target) in references.iter().zip(targets) {
+                        self.remove_references(model, *table, *reference, owner, target.as_ref());
+                    }
                 }
             }
             Statement::AddReferences { table, reference, presence: _, rows } => {

@@ -26,7 +26,7 @@ pub fn plan_copied(
     let mut statements = Vec::new();
     match (&model.table(table).shape, pass) {
         (Shape::Node(_), Pass::Nodes) => {
-            fill_nodes(table, mutations, Circumstances::Copy, &mut statements);
+            fill_nodes(model, table, mutations, Circumstances::Copy, &mut statements);
         }
         (Shape::Node(_), Pass::Relationships) => {
             let mut links = Links::default();

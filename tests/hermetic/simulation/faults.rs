@@ -4,7 +4,7 @@ use wal2graph::graph::{
     Event, Key, Model, Statement, TableIndex,
     memory::Memory,
     model::{Direction, ReferenceBy, Shape},
-    statement::Presence,
+    statement::{Beside, Presence},
 };
 
 /// A rule left out, or turned round.
@@ -130,11 +130,27 @@ pub fn take_references(memory: &mut Memory, model: &Model, dropped: TableIndex, 
 /// Applies a statement, but for a look at what its removals have left: those of references to unique
 /// columns leave nothing.
 pub fn apply_without_sweep(memory: &mut Memory, model: &Model, statement: &Statement) {
-    let Statement::RemoveReferences { table, reference, rows } = statement else {
-        return memory.apply(model, statement);
-    };
+    match statement {
+        Statement::RemoveReferences { table, reference, rows } => {
+            remove_without_sweep(memory, model, (*table, *reference), rows.clone());
+        }
+        Statement::RemoveOutdated { table, references, rows } => {
+            for (at, reference) in references.iter().enumerate() {
+                let rows = rows.iter().map(|(owner, targets)| (owner.clone(), targets[at].clone()));
+                remove_without_sweep(memory, model, (*table, *reference), rows.collect());
+            }
+        }
+        other => memory.apply(model, other),
+    }
+}
+
+fn remove_without_sweep(
+    memory: &mut Memory,
+    model: &Model,
+    (table, reference): (TableIndex, usize),
+    rows: Vec<(Key, Option<Key>)>,
+) {
     let mut model = model.clone();
-    let (table, reference, rows) = (*table, *reference, rows.clone());
     let target_properties = model.node(model.node(table).references[reference].target).key.clone();
     if let Shape::Node(node) = &mut model.tables[table.0].shape {
         let owner_properties = Vec::new();
@@ -247,7 +263,8 @@ fn forget_properties(model: &Model, statement: Statement) -> Statement {
             if matches!(model.table(table).shape, Shape::Relationship(_)) =>
         {
             let keys = moves.into_iter().map(|(from, _)| from).collect();
-            Statement::DropRelationships { table, keys }
+            let beside = Beside::Nobody;
+            Statement::DropRelationships { table, keys, beside }
         }
         other => other,
     }

@@ -62,6 +62,7 @@ fn of_nodes(model: &Model, table: TableIndex, node: &NodeShape) -> Vec<Named> {
             }
         }
     }
+    all.extend(together(model, table, node, &keys));
     for (reference, shape) in node.references.iter().enumerate() {
         let target = |key| match &shape.by {
             ReferenceBy::Key => key_of(model.node(shape.target).key.len(), key),
@@ -89,13 +90,35 @@ fn of_nodes(model: &Model, table: TableIndex, node: &NodeShape) -> Vec<Named> {
                 all.push(("replace references", replace, Rule { walks: &["c", "p"], ..SWEEPS }));
             }
         }
-        for presence in [Presence::New, Presence::Unknown(Beside::Anybody)] {
+        let besides = [Beside::Anybody, Beside::Nobody].map(Presence::Unknown);
+        for presence in [Presence::New].into_iter().chain(besides) {
             let rows = rows.clone();
             let add = Statement::AddReferences { table, reference, presence, rows };
-            all.push(("add references", add, Rule { walks: &[], ..SWEEPS }));
+            all.push(("add references", add, Rule { walks: &["c"], ..SWEEPS }));
         }
     }
     all
+}
+
+/// What one text says of all references.
+fn together(model: &Model, table: TableIndex, node: &NodeShape, keys: &[Key]) -> Vec<Named> {
+    let references: Vec<usize> = node.keyed_references().collect();
+    let target = |reference: &usize, key| {
+        let target = model.node(node.references[*reference].target);
+        Some(key_of(target.key.len(), key))
+    };
+    let to = |key| references.iter().map(|reference| target(reference, key)).collect::<Vec<_>>();
+    let known = Known(vec![true; node.properties.len()].into());
+    let fill = keys
+        .iter()
+        .map(|key| (NodeRow { key: key.clone(), values: values(&known), stamp: None }, to(1)));
+    let fill = Statement::FillNodes { table, rows: fill.collect() };
+    let rows = vec![(keys[0].clone(), to(1)), (keys[1].clone(), to(2))];
+    let remove = Statement::RemoveOutdated { table, references, rows };
+    vec![
+        ("fill", fill, Rule { eager: true, ..SEEKS }),
+        ("remove outdated references", remove, Rule { walks: &["c", "p"], ..SWEEPS }),
+    ]
 }
 
 fn of_joins(model: &Model, table: TableIndex, join: &RelationshipShape) -> Vec<Named> {
@@ -110,12 +133,14 @@ fn of_joins(model: &Model, table: TableIndex, join: &RelationshipShape) -> Vec<N
             Key(from.0.iter().chain(&to.0).cloned().collect())
         }
     };
-    let keys = (1..=3).map(key).collect();
+    let keys: Vec<Key> = (1..=3).map(key).collect();
+    let drop = |beside| Statement::DropRelationships { table, keys: keys.clone(), beside };
     let moves = vec![(key(1), key(4)), (key(2), key(1))];
     let scans = &["DirectedRelationshipTypeScan"];
     let clear = Rule { scans, ..SWEEPS };
     let mut all = vec![
-        ("drop", Statement::DropRelationships { table, keys }, SWEEPS),
+        ("drop", drop(Beside::Anybody), SWEEPS),
+        ("drop with nobody beside", drop(Beside::Nobody), SWEEPS),
         ("move", Statement::MoveRelationships { table, moves }, SWEEPS),
         ("clear", Statement::ClearRelationships { table, reach: Reach::All }, clear),
     ];
@@ -126,11 +151,16 @@ fn of_joins(model: &Model, table: TableIndex, join: &RelationshipShape) -> Vec<N
                 RelationshipRow { key: key(number), from, to, values: values(&known), stamp: None }
             };
             let (known, rows) = (known.clone(), (1..=3).map(row).collect());
-            // What is known of the relationships leaves out texts and adds none.
-            let presence = Presence::Unknown(Beside::Anybody);
-            let upsert =
-                Statement::UpsertRelationships { table, known, completeness, presence, rows };
-            all.push(("upsert", upsert, SWEEPS));
+            let rows: Vec<_> = rows;
+            // What is known of the relationships leaves out texts and adds none, but for few rows with
+            // nobody beside.
+            for beside in [Beside::Anybody, Beside::Nobody] {
+                let (presence, known, rows) =
+                    (Presence::Unknown(beside), known.clone(), rows.clone());
+                let upsert =
+                    Statement::UpsertRelationships { table, known, completeness, presence, rows };
+                all.push(("upsert", upsert, SWEEPS));
+            }
         }
         if join.key != RelationshipKey::Ends {
             let row = |number| NodeRow { key: key(number), values: values(&known), stamp: None };

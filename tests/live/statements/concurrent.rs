@@ -233,7 +233,12 @@ async fn a_relationship_of_others_with_the_type_and_key_of_ours_is_left_alone() 
     real.apply(&Statement::MoveRelationships { table: LINKS, moves }).await;
     assert_eq!(found("Theirs").await, [[7, 1, 3, 70]]);
     assert!(is_there().await);
-    real.apply(&Statement::DropRelationships { table: LINKS, keys: vec![key(&[7])] }).await;
+    real.apply(&Statement::DropRelationships {
+        table: LINKS,
+        keys: vec![key(&[7])],
+        beside: Beside::Anybody,
+    })
+    .await;
     assert_eq!(found("Theirs").await, Vec::<[i64; 4]>::new());
     assert!(is_there().await);
 }
