@@ -148,7 +148,7 @@ fn number(
         (Type::Numeric(_), _) => {
             decimal::plain(number).ok_or_else(|| Problem::new("the number is beyond numeric"))
         }
-        (Type::Integer | Type::Real | Type::Double, _) => Ok(number.to_owned()),
+        (Type::Integer | Type::Oid | Type::Real | Type::Double, _) => Ok(number.to_owned()),
         (_, _) if is_textual(r#type) => Ok(number.to_owned()),
         _ => Err(json.is_not(&format!("{} as JSON", r#type.graph_type()))),
     }

@@ -23,7 +23,7 @@ pub(super) fn write_value(r#type: &Type, text: &[u8], out: &mut Vec<u8>) {
     match r#type {
         Type::Boolean if text == "t" => out.extend_from_slice(b"true"),
         Type::Boolean if text == "f" => out.extend_from_slice(b"false"),
-        Type::Integer | Type::Real | Type::Double if is_number(r#type, text) => {
+        Type::Integer | Type::Oid | Type::Real | Type::Double if is_number(r#type, text) => {
             out.extend_from_slice(text.as_bytes());
         }
         Type::Bytes => match base64_of_hex(text) {
@@ -60,7 +60,7 @@ pub(super) fn write_unavailable(r#type: &Type, out: &mut Vec<u8>) {
 fn is_number(r#type: &Type, text: &str) -> bool {
     json::is_number(text)
         && match r#type {
-            Type::Integer => text.parse::<i64>().is_ok(),
+            Type::Integer | Type::Oid => text.parse::<i64>().is_ok(),
             _ => text.parse::<f64>().is_ok_and(f64::is_finite),
         }
 }

@@ -35,7 +35,7 @@ pub(super) fn texts(r#type: &Type) -> Result<Texts, String> {
             Err(format!("citext, and {why}"))
         }
         Type::Text(TextKind::Padded | TextKind::CaseInsensitive(_)) => Ok(Texts::Differ),
-        Type::Text(_) | Type::Boolean | Type::Integer | Type::Bytes => Ok(Texts::Same),
+        Type::Text(_) | Type::Boolean | Type::Integer | Type::Oid | Type::Bytes => Ok(Texts::Same),
         Type::Date | Type::Timestamp | Type::TimestampTz | Type::Time | Type::TimeTz => {
             Ok(Texts::Same)
         }

@@ -21,6 +21,7 @@ pub(super) fn converts(from: &Type, to: &Type) -> bool {
             Type::Text(TextKind::Uuid | TextKind::Inet | TextKind::Cidr | TextKind::Named(_))
                 | Type::Boolean
                 | Type::Integer
+                | Type::Oid
                 | Type::Real
                 | Type::Double
                 | Type::Numeric(_)
@@ -52,7 +53,7 @@ pub(super) fn loses(from: &Type, to: &Type) -> bool {
         (_, Type::Text(kind)) if is_string(kind) => false,
         (Type::Text(kind), _) if is_string(kind) => true,
         (Type::Timestamp | Type::TimestampTz, Type::Date) => true,
-        (Type::Real | Type::Double | Type::Numeric(_), Type::Integer) => true,
+        (Type::Real | Type::Double | Type::Numeric(_), Type::Integer | Type::Oid) => true,
         (Type::Numeric(_), Type::Real | Type::Double) => true,
         _ => false,
     }
@@ -63,7 +64,7 @@ fn is_string(kind: &TextKind) -> bool {
 }
 
 fn is_number(r#type: &Type) -> bool {
-    matches!(r#type, Type::Integer | Type::Real | Type::Double | Type::Numeric(_))
+    matches!(r#type, Type::Integer | Type::Oid | Type::Real | Type::Double | Type::Numeric(_))
 }
 
 fn is_day(r#type: &Type) -> bool {
@@ -90,6 +91,7 @@ pub(super) fn convert<'a>(from: &Type, to: &Type, text: &'a str) -> Option<Cow<'
         }),
         (Type::Text(TextKind::Cidr), _) => Some(Cow::Borrowed(whole_address(text))),
         (_, Type::Integer) => integer(text),
+        (_, Type::Oid) => integer(text).map(without_sign),
         (_, Type::Real | Type::Double) => finite(text).then_some(Cow::Borrowed(text)),
         (Type::Date | Type::Timestamp | Type::TimestampTz, _) => day(from, to, text),
         _ => Some(Cow::Borrowed(text)),
@@ -108,6 +110,10 @@ fn from_string<'a>(to: &Type, text: &'a str) -> Option<Cow<'a, str>> {
             };
         }
         Type::Integer => return text.parse::<i64>().ok().map(|it| Cow::Owned(it.to_string())),
+        Type::Oid => {
+            let number = text.parse::<i64>().ok()?;
+            return Some(without_sign(Cow::Owned(number.to_string())));
+        }
         Type::Text(TextKind::Uuid) => return uuid(text).map(Cow::Owned),
         Type::Text(TextKind::Inet) => return Some(Cow::Borrowed(whole_address(text))),
         Type::Numeric(_) => {
@@ -130,6 +136,14 @@ fn from_string<'a>(to: &Type, text: &'a str) -> Option<Cow<'a, str>> {
 fn integer(text: &str) -> Option<Cow<'_, str>> {
     let number = numeric::normalise(text)?;
     number.parse::<i64>().is_ok().then_some(number)
+}
+
+/// The `oid` that an integer is cast to: the same 32 bits. PostgreSQL casts no other number.
+fn without_sign(number: Cow<'_, str>) -> Cow<'_, str> {
+    match number.parse::<i32>() {
+        Ok(negative) if negative < 0 => Cow::Owned(negative.cast_unsigned().to_string()),
+        _ => number,
+    }
 }
 
 /// A number that a double can hold, NaN or an infinity: no overflow to one.

@@ -171,7 +171,8 @@ fn built_in(oid: u32) -> Option<Type> {
     Some(match oid {
         16 => Type::Boolean,
         17 => Type::Bytes,
-        20 | 21 | 23 | 26 => Type::Integer,
+        20 | 21 | 23 => Type::Integer,
+        26 => Type::Oid,
         700 => Type::Real,
         701 => Type::Double,
         1700 => Type::Numeric(NumericMode::Exact),

@@ -43,7 +43,7 @@ fn write_value(r#type: &Type, text: &str, out: &mut String) -> bool {
             out.push_str(if value { "true" } else { "false" });
             true
         }),
-        Type::Integer | Type::Real | Type::Double | Type::Numeric(_) => {
+        Type::Integer | Type::Oid | Type::Real | Type::Double | Type::Numeric(_) => {
             Some(write_number(text, out))
         }
         Type::Json | Type::Jsonb | Type::Vector => is_json(text).then(|| {

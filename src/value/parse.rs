@@ -17,7 +17,7 @@ impl Type {
     pub(super) fn parse_str(&self, text: &str) -> Conversion {
         let parsed = match self {
             Type::Boolean => boolean(text).map(Value::Boolean),
-            Type::Integer => text.parse().ok().map(Value::Integer),
+            Type::Integer | Type::Oid => text.parse().ok().map(Value::Integer),
             Type::Real | Type::Double => float(text).map(Value::Float),
             Type::Numeric(mode) => numeric_value(*mode, text),
             Type::Text(_) | Type::Json | Type::Jsonb | Type::Range { .. } => {

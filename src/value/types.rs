@@ -9,8 +9,11 @@ use super::CaseFolding;
 pub enum Type {
     /// `boolean`.
     Boolean,
-    /// `smallint`, `integer`, `bigint`, `oid`.
+    /// `smallint`, `integer`, `bigint`.
     Integer,
+    /// `oid`: an integer without a sign, told from [`Type::Integer`] only where keys of both are
+    /// compared.
+    Oid,
     /// `real`: told from [`Type::Double`] only where keys of both are compared.
     Real,
     /// `double precision`.
@@ -147,7 +150,7 @@ impl Type {
     pub fn graph_type(&self) -> String {
         let name = match self {
             Type::Boolean => "Boolean",
-            Type::Integer => "Integer",
+            Type::Integer | Type::Oid => "Integer",
             Type::Real | Type::Double | Type::Numeric(NumericMode::Float) => "Float",
             Type::Numeric(NumericMode::Auto) => "Integer|Float|String",
             Type::Numeric(NumericMode::Exact)

@@ -141,7 +141,7 @@ fn each_type_is_in_the_table() {
         shown.split(['(', ' ']).next().unwrap().to_owned()
     };
     let there: std::collections::BTreeSet<String> = every_type().into_iter().map(name).collect();
-    let all = "Boolean Integer Real Double Numeric Text Bytes Date Timestamp TimestampTz Time \
+    let all = "Boolean Integer Oid Real Double Numeric Text Bytes Date Timestamp TimestampTz Time \
                TimeTz Interval Json Jsonb Hstore Composite Point Geometry Vector Range Array Unknown";
     let all: std::collections::BTreeSet<String> =
         all.split_whitespace().map(str::to_owned).collect();

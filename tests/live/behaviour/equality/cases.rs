@@ -390,7 +390,12 @@ pub const CASES: &[Case] = &[
     Case {
         key: "oid",
         values: &["1", "4294967295"],
-        refers: &[("oid", &[]), ("bigint", &["1", "4294967295"])],
+        refers: &[
+            ("oid", &[]),
+            ("bigint", &["1", "4294967295"]),
+            ("int", &["1", "-1"]),
+            ("smallint", &["1", "-1"]),
+        ],
     },
     Case { key: "pg_lsn", values: &["'0/1'", "'0/01'", "'1/0'"], refers: &[("pg_lsn", &[])] },
 ];
