@@ -69,6 +69,11 @@ impl Portion {
         limit.min(self.max)
     }
 
+    /// How many at most; `None`: as many as there are.
+    pub fn limit(self) -> Option<usize> {
+        (self.max < usize::MAX).then_some(self.max)
+    }
+
     /// So many were taken together. Only full portions say that more may be.
     pub fn taken(&mut self, count: usize) {
         if self.max == usize::MAX || count == 0 {

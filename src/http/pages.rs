@@ -87,6 +87,8 @@ struct Report {
     slot: Option<Slot>,
     copy: BTreeMap<String, Copied>,
     placeholders: Option<u64>,
+    /// How many changes go to Neo4j at once, if it has refused more in one transaction.
+    changes_at_once: Option<usize>,
 }
 
 #[derive(Debug, Serialize)]
@@ -170,6 +172,7 @@ impl Report {
                 })
                 .collect(),
             placeholders: snapshot.graph.map(|graph| graph.placeholders),
+            changes_at_once: snapshot.changes_at_once,
         }
     }
 }
@@ -203,6 +206,9 @@ fn html(report: &Report) -> String {
         ("slot", slot),
         ("placeholders", report.placeholders.map_or_else(unknown, |count| count.to_string())),
     ];
+    if let Some(changes) = report.changes_at_once {
+        rows.push(("changes at once", format!("at most {changes}: Neo4j has refused more")));
+    }
     if report.state == "copying" {
         let (rows_done, expected) =
             report.copy.values().fold((0, 0), |sum, it| (sum.0 + it.rows, sum.1 + it.expected));

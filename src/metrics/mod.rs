@@ -154,6 +154,8 @@ pub struct Snapshot {
     pub consumer_lag: Option<u64>,
     /// The copied tables, if something was copied in this run.
     pub copied: BTreeMap<String, CopiedRows>,
+    /// More changes in one transaction Neo4j has refused as too large; `None`: it takes all.
+    pub changes_at_once: Option<usize>,
 }
 
 impl Snapshot {
@@ -308,6 +310,7 @@ impl Metrics {
             graph: watched.graph.filter(|look| fresh(look.at, GRAPH_LIFE)),
             consumer_lag: watched.consumer_lag(fresh),
             copied: watched.copying.as_ref().map(Copying::rows).unwrap_or_default(),
+            changes_at_once: status.and_then(|status| status.portion.limit()),
         }
     }
 

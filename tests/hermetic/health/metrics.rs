@@ -7,6 +7,7 @@ use wal2graph::{
     change::Timestamp,
     checkpoint::Position,
     copy::Progress,
+    engine::Refused,
     graph::{Event, Key, Pass, Row, TableIndex},
     health::State,
     lsn::Lsn,
@@ -49,6 +50,16 @@ fn a_broker_that_is_away_is_named_while_no_partition_is_applied() {
     assert_eq!(metrics.snapshot(now()).facts.state, State::Waiting { why: why.to_owned() });
     metrics.kafka_is_away(None);
     assert_eq!(metrics.snapshot(now()).facts.state, State::Starting);
+}
+
+#[test]
+fn how_many_changes_neo4j_takes_at_once_is_shown_when_it_has_refused_more() {
+    let metrics = Metrics::new("shop", LIMITS);
+    let (status, watched) = watch::channel(status(5, false));
+    metrics.connected(watched, None);
+    assert_eq!(metrics.snapshot(now()).changes_at_once, None);
+    status.send_modify(|it| it.portion = it.portion.after(Refused::TooLarge, 1_000));
+    assert_eq!(metrics.snapshot(now()).changes_at_once, Some(500));
 }
 
 #[test]
