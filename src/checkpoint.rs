@@ -70,6 +70,16 @@ pub enum Log {
     Partition(TopicPartition),
 }
 
+impl Log {
+    /// A position in it, for people: an LSN, or an offset.
+    pub fn place(&self, at: Lsn) -> String {
+        match self {
+            Log::Slot(_) => at.to_string(),
+            Log::Partition(_) => format!("offset {}", at.0),
+        }
+    }
+}
+
 /// A partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicPartition {

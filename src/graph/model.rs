@@ -122,6 +122,19 @@ impl Model {
         }
     }
 
+    /// What the parts of a table's key are called, for messages.
+    pub fn key_names(&self, index: TableIndex) -> Vec<String> {
+        match &self.table(index).shape {
+            Shape::Node(node) => node.key.clone(),
+            Shape::Relationship(join) => match &join.key {
+                RelationshipKey::Own(own) => own.clone(),
+                RelationshipKey::Ends => {
+                    [self.node(join.from).key.as_slice(), &self.node(join.to).key].concat()
+                }
+            },
+        }
+    }
+
     /// The references by unique columns that lead to `target`: the owner's table, which of its
     /// references, and the target's properties.
     pub fn unique_references_to(

@@ -39,6 +39,8 @@ use std::collections::BTreeSet;
 use crate::catalog::TableName;
 use crate::graph::{Model, TableIndex, model::Shape};
 
+use columns::Slot;
+
 pub use columns::TableColumns;
 pub use compile::compile;
 pub use edit::Edits;
@@ -74,6 +76,17 @@ impl Mapping {
     /// The tables that have to be published, in the model's order.
     pub fn published_tables(&self) -> impl Iterator<Item = &TableName> {
         self.tables.iter().map(|table| &table.name)
+    }
+
+    /// The columns of a table's key, in its order; `None` if it is not mapped.
+    pub fn key_columns(&self, oid: u32) -> Option<Vec<String>> {
+        let table = self.tables.iter().find(|table| table.oid == oid)?;
+        let of_ends = || table.references.iter().flat_map(|reference| &reference.slots);
+        let slots: Vec<&Slot> = match table.key.is_empty() {
+            false => table.key.iter().collect(),
+            true => of_ends().collect(),
+        };
+        Some(slots.into_iter().map(|slot| table.column(slot).name.clone()).collect())
     }
 
     /// The labels under which its rows are, in order.

@@ -129,7 +129,7 @@ impl Sink {
             let written = match &guard {
                 Repeatable::Chunk(step) if is_last => self.writer.write_chunk(step, &portion).await,
                 Repeatable::Chunk(step) => self.writer.write_chunk(&step.piece(), &portion).await,
-                Repeatable::Rows(at) => self.writer.write_piece(at, &portion).await.map(drop),
+                Repeatable::Rows(at, _) => self.writer.write_piece(at, &portion).await.map(drop),
             };
             match written {
                 Ok(()) => {
@@ -151,7 +151,7 @@ impl Sink {
 /// What a transaction that may be repeated compares first.
 enum Repeatable<'a> {
     Chunk(&'a ChunkStep),
-    Rows(&'a Position),
+    Rows(&'a Position, TableIndex),
 }
 
 impl Repeatable<'_> {
@@ -165,15 +165,16 @@ impl Repeatable<'_> {
             other => return other,
         };
         let row = portion.iter().flat_map(|query| &query.rows).next();
-        let of_table = match self {
-            Repeatable::Chunk(step) => model.iter().find(|(_, table)| table.name == step.table),
-            Repeatable::Rows(_) => None,
+        let named = match self {
+            Repeatable::Chunk(step) => step.table.as_str(),
+            Repeatable::Rows(_, table) => model.table(*table).name.as_str(),
         };
+        let of_table = model.iter().find(|(_, table)| table.name == named);
         let what = match (of_table, row) {
             (Some((_, table)), Some(Parameter::List(columns))) => {
-                format!("the copy of {}, {}", table.name, key_of_row(&table.shape, columns))
+                format!("the copy of {named}, {}", key_of_row(&table.shape, columns))
             }
-            _ => "a row that the copy reads again".to_owned(),
+            _ => format!("the copy of {named}"),
         };
         WriteError::Row { what, error }
     }
@@ -327,10 +328,11 @@ impl ChunkWriter for Sink {
     async fn write_rows(
         &mut self,
         at: Position,
+        table: TableIndex,
         statements: Vec<Statement>,
     ) -> Result<(), WriteError> {
         let texts = Texts::of(&self.model, statements);
-        self.write_repeatable(Repeatable::Rows(&at), texts.others).await
+        self.write_repeatable(Repeatable::Rows(&at, table), texts.others).await
     }
 
     async fn restart(&mut self, at: Position, progress: &[Progress]) -> Result<(), WriteError> {
@@ -346,7 +348,8 @@ impl ChunkWriter for Sink {
         let mut found = BTreeMap::new();
         for (table, text) in incomplete_keys(&self.model, limit) {
             let rows = self.reader.rows(neo4rs::Query::new(text)).await?;
-            let keys: Vec<Key> = rows.iter().map(key_of).collect::<Result<_, _>>()?;
+            let keys: Option<Vec<Key>> = rows.iter().map(key_of).collect();
+            let keys = keys.ok_or_else(|| unread_key(&self.model, table))?;
             if !keys.is_empty() {
                 found.insert(table, keys);
             }
@@ -359,14 +362,18 @@ impl ChunkWriter for Sink {
     }
 }
 
-fn key_of(row: &Row) -> Result<Key, WriteError> {
-    let unexpected =
-        || WriteError::Fatal(Error::Fatal("a key came back in another type".to_owned()));
-    let BoltType::List(list) = row.get::<BoltType>("key").map_err(|_| unexpected())? else {
-        return Err(unexpected());
-    };
+fn key_of(row: &Row) -> Option<Key> {
+    let BoltType::List(list) = row.get::<BoltType>("key").ok()? else { return None };
     let values = list.value.into_iter().map(parameter::value_of);
-    values.collect::<Option<_>>().map(Key).ok_or_else(unexpected)
+    values.collect::<Option<_>>().map(Key)
+}
+
+fn unread_key(model: &Model, table: TableIndex) -> WriteError {
+    let (name, key) = (&model.table(table).name, model.key_names(table).join(", "));
+    WriteError::Fatal(Error::Fatal(format!(
+        "copy of {name}: some of its nodes or relationships lack values, and the key of one ({key}) is of a type that \
+         is not written there. Somebody else has changed it: set it back, or delete that node or relationship"
+    )))
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use std::{sync::Arc, time::Duration};
 use neo4rs::summary::Counters;
 
 use crate::{
-    checkpoint::{Advance, Checkpoint, Epoch, Identity, Position},
+    checkpoint::{Advance, Checkpoint, Epoch, Identity, Log, Position},
     copy::{ChunkStep, Progress},
     graph::Query,
     lsn::Lsn,
@@ -368,7 +368,10 @@ impl Writer {
             Some(position) if position == *from => Found::Before,
             Some(position) if Some(&position) == to => Found::After,
             _ => {
-                Found::Other { expected: place(self.epoch, from), found: describe(found.as_ref()) }
+                let log = &self.identity.log;
+                let (expected, found) =
+                    (place(log, self.epoch, from), describe(log, found.as_ref()));
+                Found::Other { expected, found }
             }
         })
     }
@@ -431,15 +434,16 @@ async fn run_all(
     Ok(counters)
 }
 
-fn place(epoch: Epoch, position: &Position) -> String {
-    let part =
-        position.part.map(|part| format!(" and {} events of {}", part.events, part.commit_lsn));
-    format!("epoch {} at {}{}", epoch.0, position.lsn, part.unwrap_or_default())
+fn place(log: &Log, epoch: Epoch, position: &Position) -> String {
+    let part = position
+        .part
+        .map(|part| format!(" and {} events of {}", part.events, log.place(part.commit_lsn)));
+    format!("epoch {} at {}{}", epoch.0, log.place(position.lsn), part.unwrap_or_default())
 }
 
-fn describe(found: Option<&Checkpoint>) -> String {
+fn describe(log: &Log, found: Option<&Checkpoint>) -> String {
     match found {
-        Some(checkpoint) => place(checkpoint.epoch, &checkpoint.position),
+        Some(checkpoint) => place(log, checkpoint.epoch, &checkpoint.position),
         None => "no checkpoint (destroyed, or another database)".to_owned(),
     }
 }

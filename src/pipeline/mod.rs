@@ -30,8 +30,8 @@ use std::{
 use tokio::task::JoinError;
 
 use crate::{
-    change::{Event, Timestamp},
-    checkpoint::{Advance, Position},
+    change::{Event, Relation, Timestamp},
+    checkpoint::{Advance, Log, Position},
     copy::AppliedTransactions,
     engine::{Batch, EngineError, Refused},
     lsn::Lsn,
@@ -253,6 +253,18 @@ impl PipelineError {
             | PipelineError::Row { error, .. } => error.is_transient(),
             PipelineError::Refused { .. } => true,
             PipelineError::Engine(_) | PipelineError::Bug(_) => false,
+        }
+    }
+
+    /// The same with what is known of the change that it is about: of its table's key, and of the log
+    /// that it came by.
+    pub fn about(self, key: impl FnOnce(&Relation) -> Option<Vec<String>>, log: &Log) -> Self {
+        match self {
+            PipelineError::Row { what, error } => {
+                let key = what.relation().and_then(key);
+                PipelineError::Row { what: Box::new(what.known(key, log.clone())), error }
+            }
+            other => other,
         }
     }
 

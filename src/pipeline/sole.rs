@@ -3,8 +3,10 @@
 use std::fmt;
 
 use crate::{
-    change::{Before, Cell, Change, Relation, Tuple},
+    change::{Before, Cell, Change, Relation, ReplicaIdentity, Tuple},
+    checkpoint::Log,
     engine::{Batch, Share},
+    lsn::Lsn,
 };
 
 /// Characters of a key that an error shows.
@@ -16,6 +18,10 @@ const KEY_CHARACTERS_MAX: usize = 100;
 pub struct Sole {
     change: Change,
     share: Share,
+    /// The columns of the row's key, where its table's replica identity is more than that.
+    key: Option<Vec<String>>,
+    /// The log that it came by.
+    log: Option<Log>,
 }
 
 impl Sole {
@@ -23,23 +29,69 @@ impl Sole {
     pub fn of(batch: &Batch) -> Option<Self> {
         let [change] = batch.changes.as_slice() else { return None };
         let share = *batch.shares.iter().find(|share| share.changes == 1)?;
-        Some(Sole { change: change.clone(), share })
+        Some(Sole { change: change.clone(), share, key: None, log: None })
+    }
+
+    /// The table of its row.
+    pub fn relation(&self) -> Option<&Relation> {
+        match &self.change {
+            Change::Insert { relation, .. }
+            | Change::Update { relation, .. }
+            | Change::Delete { relation, .. } => Some(relation),
+            Change::Truncate { .. } => None,
+        }
+    }
+
+    /// The same of a row with this key, in this log.
+    pub fn known(self, key: Option<Vec<String>>, log: Log) -> Self {
+        Sole { key, log: Some(log), ..self }
+    }
+
+    fn place(&self, lsn: Lsn) -> String {
+        self.log.as_ref().map_or_else(|| lsn.to_string(), |log| log.place(lsn))
+    }
+
+    fn row(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        what: &str,
+        of: &Relation,
+        row: &Tuple,
+    ) -> fmt::Result {
+        write!(f, "{what} {}.{} ({})", of.schema, of.name, self.key(of, row))
+    }
+
+    /// `column = value` for the columns of the key.
+    fn key(&self, relation: &Relation, row: &Tuple) -> String {
+        let is_key = |name: &String, identity: bool| match &self.key {
+            Some(key) => key.contains(name),
+            // Under FULL that is the whole row, whose values are nobody's business.
+            None => identity && relation.replica_identity != ReplicaIdentity::Full,
+        };
+        let columns = relation.columns.iter().zip(row);
+        let columns = columns.filter(|(column, _)| is_key(&column.name, column.identity));
+        let pairs = columns.map(|(column, cell)| match cell {
+            Cell::Null => format!("{} = NULL", column.name),
+            Cell::Unchanged => format!("{} unchanged", column.name),
+            Cell::Text(text) => format!("{} = {}", column.name, String::from_utf8_lossy(text)),
+        });
+        shortened(&pairs.collect::<Vec<_>>().join(", "))
     }
 }
 
 impl fmt::Display for Sole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.change {
-            Change::Insert { relation, new } => row(f, "INSERT into", relation, new)?,
+            Change::Insert { relation, new } => self.row(f, "INSERT into", relation, new)?,
             Change::Update { relation, before: Before::Absent, new } => {
-                row(f, "UPDATE of", relation, new)?;
+                self.row(f, "UPDATE of", relation, new)?;
             }
             Change::Update { relation, before: Before::Key(old) | Before::Full(old), new } => {
-                row(f, "UPDATE of", relation, old)?;
-                write!(f, " to ({})", key(relation, new))?;
+                self.row(f, "UPDATE of", relation, old)?;
+                write!(f, " to ({})", self.key(relation, new))?;
             }
             Change::Delete { relation, before: Before::Key(old) | Before::Full(old) } => {
-                row(f, "DELETE from", relation, old)?;
+                self.row(f, "DELETE from", relation, old)?;
             }
             Change::Delete { relation, before: Before::Absent } => {
                 write!(f, "DELETE from {}.{}", relation.schema, relation.name)?;
@@ -50,24 +102,9 @@ impl fmt::Display for Sole {
             }
         }
         let Share { xid, commit_lsn, first_event, stamp, .. } = self.share;
-        let at = stamp.map_or(commit_lsn, |stamp| stamp.lsn);
+        let at = stamp.map_or_else(|| self.place(commit_lsn), |stamp| stamp.lsn.to_string());
         write!(f, ", change {} of transaction {xid} at {at}", first_event + 1)
     }
-}
-
-fn row(f: &mut fmt::Formatter<'_>, what: &str, of: &Relation, row: &Tuple) -> fmt::Result {
-    write!(f, "{what} {}.{} ({})", of.schema, of.name, key(of, row))
-}
-
-/// `column = value` for the columns of the replica identity.
-fn key(relation: &Relation, row: &Tuple) -> String {
-    let columns = relation.columns.iter().zip(row).filter(|(column, _)| column.identity);
-    let pairs = columns.map(|(column, cell)| match cell {
-        Cell::Null => format!("{} = NULL", column.name),
-        Cell::Unchanged => format!("{} unchanged", column.name),
-        Cell::Text(text) => format!("{} = {}", column.name, String::from_utf8_lossy(text)),
-    });
-    shortened(&pairs.collect::<Vec<_>>().join(", "))
 }
 
 /// A text's first characters.
@@ -75,5 +112,65 @@ pub fn shortened(text: &str) -> String {
     match text.char_indices().nth(KEY_CHARACTERS_MAX) {
         Some((end, _)) => format!("{}... ({} bytes)", &text[..end], text.len()),
         None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{change::RelationColumn, checkpoint::TopicPartition};
+
+    fn deleted(identity: ReplicaIdentity) -> Sole {
+        let column = |name: &str| RelationColumn {
+            name: name.to_owned(),
+            type_oid: 25,
+            type_modifier: -1,
+            identity: name == "id" || identity == ReplicaIdentity::Full,
+        };
+        let relation = Relation {
+            oid: 1,
+            schema: "public".to_owned(),
+            name: "people".to_owned(),
+            replica_identity: identity,
+            columns: ["secret", "id"].map(column).into(),
+        };
+        let cells = ["hidden", "7"].map(|text| Cell::Text(Bytes::from_static(text.as_bytes())));
+        let before = Before::Full(Box::new(cells));
+        let share = Share {
+            xid: 5,
+            commit_lsn: Lsn(26),
+            committed_at: Default::default(),
+            first_event: 0,
+            changes: 1,
+            end: None,
+            stamp: None,
+        };
+        let change = Change::Delete { relation: Arc::new(relation), before };
+        Sole { change, share, key: None, log: None }
+    }
+
+    #[test]
+    fn under_replica_identity_full_an_error_showed_the_row_as_its_key() {
+        let full = deleted(ReplicaIdentity::Full);
+        assert!(!full.to_string().contains("hidden"), "{full}");
+        let slot = Log::Slot("s".to_owned());
+        let known = full.known(Some(vec!["id".to_owned()]), slot);
+        assert_eq!(
+            known.to_string(),
+            "DELETE from public.people (id = 7), change 1 of transaction 5 at 0/1A"
+        );
+        let default = deleted(ReplicaIdentity::Default).to_string();
+        assert!(default.starts_with("DELETE from public.people (id = 7),"), "{default}");
+    }
+
+    #[test]
+    fn a_place_in_a_partition_was_shown_as_an_lsn() {
+        let at = TopicPartition { topic: "t".to_owned(), partition: 0 };
+        let known = deleted(ReplicaIdentity::Default).known(None, Log::Partition(at));
+        assert!(known.to_string().ends_with("of transaction 5 at offset 26"), "{known}");
     }
 }

@@ -200,7 +200,10 @@ async fn attempt(
     // It ends by itself with the pipeline, whose status it watches.
     let _ = replaying.await;
     *portion = learned(last.borrow().portion, &ended);
-    let ended = ended?;
+    let ended = ended.map_err(|error| {
+        let log = Log::Partition(at.clone());
+        error.about(|relation| mapping.key_columns(relation.oid), &log)
+    })?;
     tracing::info!(%at, reason = ?ended, "stopped");
     Ok(ended)
 }
@@ -254,7 +257,9 @@ async fn prepare(shared: &Shared, at: &TopicPartition) -> Result<Checkpoint, Com
         let now = neo4j::checkpoint::read_one(graph, &graph::identity(config, log)).await?;
         if now != found.checkpoint {
             // What was read of it may be half of one state and half of the next.
-            return Err(CommandError::NotYet(format!("whoever had {at} before still writes")));
+            return Err(CommandError::NotYet(format!(
+                "the instance that had {at} before still writes"
+            )));
         }
         return Err(CommandError::Definite(refusal.text(at)));
     }

@@ -84,6 +84,7 @@ struct Ready {
     status: Status,
     copying: Option<Copying>,
     again: Again,
+    mapping: Arc<Mapping>,
     /// Kept open for as long as the pipeline runs.
     _sql: tokio_postgres::Client,
     _constraints: AbortOnDropHandle<()>,
@@ -123,7 +124,8 @@ impl<'a> Run<'a> {
         let Some(ready) = unless_stopped(stop, self.prepare(until)).await? else {
             return Ok(Ended::Stopped);
         };
-        let Ready { mut source, pipeline, status, copying, again, _sql, _constraints } = ready;
+        let Ready { mut source, pipeline, status, copying, again, mapping, _sql, _constraints } =
+            ready;
         let position = status.applied.lsn;
         tracing::info!(%position, copying = status.copying, "streaming");
         let status = watch::Sender::new(status);
@@ -149,7 +151,11 @@ impl<'a> Run<'a> {
         // It ends by itself with the pipeline, whose status it watches.
         let _ = watcher.await;
         self.portion.set(lives::learned(last.borrow().portion, &ended));
-        let ended = ended.map_err(|error| CommandError::from(error).with(&again))?;
+        let ended = ended.map_err(|error| {
+            let log = Log::Slot(self.config.slot.clone());
+            let error = error.about(|relation| mapping.key_columns(relation.oid), &log);
+            CommandError::from(error).with(&again)
+        })?;
         tracing::info!(reason = ?ended, "stopped");
         Ok(ended)
     }
@@ -221,7 +227,7 @@ impl<'a> Run<'a> {
         let mapped = mapped.map(|table| table.oid).collect();
         let source = Whole::new(source, config.source.clone(), mapped);
         let _constraints = graph::keep_constraints(graph, model);
-        Ok(Ready { source, pipeline, status, copying, again, _sql: client, _constraints })
+        Ok(Ready { source, pipeline, status, copying, again, mapping, _sql: client, _constraints })
     }
 
     /// Asks whether the pipeline can start, before anything is made.

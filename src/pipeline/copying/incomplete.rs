@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     copy::Heap,
-    graph::{Key, TableIndex, model::RelationshipKey, model::Shape, plan_completed},
+    graph::{Key, TableIndex, plan_completed},
 };
 
 use super::{
@@ -124,7 +124,7 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
                 not_found.remove(key);
             }
             let statements = plan_completed(&self.model, table, rows);
-            let written = writer.write_rows(held.position, statements);
+            let written = writer.write_rows(held.position, table, statements);
             tokio::pin!(written);
             let written = tokio::select! {
                 biased;
@@ -148,17 +148,7 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
         let mut lost = self.missed.0.iter().filter_map(is_lost);
         let Some(table) = lost.next() else { return Ok(()) };
         let rows = 1 + lost.filter(|other| *other == table).count();
-        let named = self.model.table(table);
-        let key = match &named.shape {
-            Shape::Node(node) => node.key.clone(),
-            Shape::Relationship(join) => match &join.key {
-                RelationshipKey::Own(own) => own.clone(),
-                RelationshipKey::Ends => {
-                    let (from, to) = (self.model.node(join.from), self.model.node(join.to));
-                    [from.key.clone(), to.key.clone()].concat()
-                }
-            },
-        };
-        Err(CopyError::NotFound { table: named.name.clone(), key, rows })
+        let (table, key) = (self.model.table(table).name.clone(), self.model.key_names(table));
+        Err(CopyError::NotFound { table, key, rows })
     }
 }

@@ -113,10 +113,11 @@ pub trait ChunkWriter: Send + 'static {
         statements: Vec<Statement>,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Writes rows that belong to no chunk, while the checkpoint stays at its position.
+    /// Writes rows of a table that belong to no chunk, while the checkpoint stays at its position.
     fn write_rows(
         &mut self,
         at: Position,
+        table: TableIndex,
         statements: Vec<Statement>,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 

@@ -276,6 +276,7 @@ impl ChunkWriter for SimWriter {
     async fn write_rows(
         &mut self,
         at: Position,
+        _: TableIndex,
         statements: Vec<Statement>,
     ) -> Result<(), SimError> {
         self.write(move |world| {
