@@ -61,8 +61,8 @@ fn write(config: &Config, path: &Path, tables: &str, force: bool) -> Result<(), 
 
 fn head(config: &Config) -> String {
     let Config { pipeline, slot, publication, source_text, .. } = config;
-    let url = scalar(source_text);
-    let publication = scalar(publication);
+    let [pipeline, url, slot, publication] =
+        [pipeline, source_text, slot, publication].map(|text| scalar(text));
     format!(
         "# Names the slot, the publication and the checkpoint, unless they are given.\n\
          pipeline: {pipeline}\n\
@@ -97,4 +97,30 @@ fn graph(config: &Config) -> String {
         scalar(&graph.user),
         database.unwrap_or_default(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::head;
+    use crate::{cli::Global, config::Config};
+
+    #[test]
+    fn names_that_yaml_takes_for_something_else_were_written_without_quotes() {
+        for name in ["1e3", "yes", "null", "0x10", "123", "1_000"] {
+            let flags = Global {
+                pipeline: Some(name.to_owned()),
+                source_url: Some("postgres://u@h/d".to_owned()),
+                graph_url: Some("bolt://h".to_owned()),
+                ..Global::default()
+            };
+            let config = Config::load(&flags, &|_| None).unwrap();
+            let config = Config { publication: format!("{name}: #\n'\""), ..config };
+            let read: serde_json::Value = serde_saphyr::from_str(&head(&config)).unwrap();
+            assert_eq!(read["pipeline"], name);
+            assert_eq!(read["source"]["slot"], config.slot);
+            assert_eq!(read["source"]["publication"], config.publication);
+            assert_eq!(read["graph"]["url"], "bolt://h");
+        }
+    }
 }

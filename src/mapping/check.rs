@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::catalog::TableName;
 use crate::graph::Model;
 use crate::graph::model::{Direction, RelationshipKey, Shape};
 
@@ -95,12 +96,15 @@ pub(super) fn check_relationships(
     tables: &[TableColumns],
     refusals: &mut Vec<Refusal>,
 ) {
-    let mut seen: BTreeMap<(&str, &str, &str), String> = BTreeMap::new();
+    let mut seen: BTreeMap<(&str, &str, &str), (&TableName, String)> = BTreeMap::new();
     for (table, columns) in std::iter::zip(&model.tables, tables) {
         for (triple, source) in relationships(model, &table.shape, columns) {
-            if let Some(first) = seen.insert(triple, source.clone()) {
+            if let Some((first_table, first)) = seen.insert(triple, (&columns.name, source.clone()))
+            {
                 let (start, relationship_type, end) = triple;
                 refusals.push(Refusal::DuplicateRelationship {
+                    table: columns.name.clone(),
+                    first_table: first_table.clone(),
                     start: start.to_owned(),
                     relationship_type: relationship_type.to_owned(),
                     end: end.to_owned(),

@@ -92,6 +92,13 @@ impl Mender<'_> {
             | Refusal::NullableEnd { table, .. }
             | Refusal::EndNotByKey { table, .. }
             | Refusal::DuplicateLabel { second: table, .. } => self.label(table, refusal),
+            Refusal::EmptyName { table, what: Named::RelationshipType, .. } => {
+                self.retype(table, "", refusal)
+            }
+            Refusal::DuplicateRelationship { table, first_table, relationship_type, .. } => {
+                self.retype(table, relationship_type, refusal)
+                    || self.retype(first_table, relationship_type, refusal)
+            }
             Refusal::NotComparable { table, relationship_type, .. }
             | Refusal::TargetNotUnique { table, relationship_type, .. }
             | Refusal::NoTarget { table, relationship_type, .. }
@@ -162,6 +169,30 @@ impl Mender<'_> {
         };
         let label = free(&base, "", |name| taken.contains(name));
         self.edit(table, why, |edit| edit.label = Some(label))
+    }
+
+    /// Gives the last relationship of that type another one, which nothing has.
+    fn retype(&mut self, table: &TableName, relationship_type: &str, why: &Refusal) -> bool {
+        let inferred = infer(self.catalog, &self.edits).tables;
+        let types = inferred.values().flat_map(|edit| {
+            let join = edit.relationship.iter().map(|it| &it.relationship_type);
+            join.chain(edit.relationships.iter().flatten().map(|it| &it.relationship_type))
+        });
+        let taken: BTreeSet<&str> = types.map(String::as_str).collect();
+        let base = if relationship_type.is_empty() { "RELATED" } else { relationship_type };
+        let name = free(base, "_", |name| taken.contains(name));
+        let Some(TableEdit { relationship, relationships, .. }) = inferred.get(table) else {
+            return false;
+        };
+        if let Some(mut join) = relationship.clone() {
+            join.relationship_type = name;
+            return self.edit(table, why, |edit| edit.relationship = Some(join));
+        }
+        let mut references = relationships.clone().unwrap_or_default();
+        let last = references.iter_mut().rfind(|it| it.relationship_type == relationship_type);
+        let Some(last) = last else { return false };
+        last.relationship_type = name;
+        self.edit(table, why, |edit| edit.relationships = Some(references))
     }
 
     fn without(&mut self, table: &TableName, relationship_type: &str, why: &Refusal) -> bool {

@@ -257,6 +257,10 @@ pub enum Refusal {
          {first}. Give one of them another `type`"
     )]
     DuplicateRelationship {
+        /// The table of the other.
+        table: TableName,
+        /// The table of the first.
+        first_table: TableName,
         /// The label at the start.
         start: String,
         /// The type.

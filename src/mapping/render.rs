@@ -1,6 +1,6 @@
 //! A mapping as the file's `tables:` section: complete, so that every choice is there to be edited.
 //!
-//! Names are written as JSON strings where YAML might read them as something else: JSON is YAML.
+//! Names are written in double quotes where YAML might read them as something else.
 //! What is left out stands there as a comment, for the file to be a full account of the source.
 
 use std::{
@@ -155,7 +155,7 @@ fn write_left_out(yaml: &mut String, mended: &Mended) -> fmt::Result {
 
 /// Text in a comment: nothing in it may end the line, nor be a character that YAML does not have.
 fn one_line(text: &str) -> String {
-    let line = text.replace(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}'), " ");
+    let line = text.replace(|c: char| c.is_control() || is_mark(c), " ");
     line.trim_end().to_owned()
 }
 
@@ -201,7 +201,23 @@ pub fn scalar(text: &str) -> String {
     if starts && goes_on && !YAML_WORDS.contains(&word.as_str()) {
         return text.to_owned();
     }
-    serde_json::Value::from(text).to_string()
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            // Nothing that ends a line, or that YAML does not have.
+            it if it.is_control() || is_mark(it) => {
+                let _ = write!(quoted, "\\u{:04X}", u32::from(it));
+            }
+            it => quoted.push(it),
+        }
+    }
+    quoted + "\""
+}
+
+/// Characters that end a line for some, or that no text of YAML may hold.
+fn is_mark(character: char) -> bool {
+    matches!(character, '\u{2028}' | '\u{2029}' | '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}')
 }
 
 /// What some version of YAML takes for something else than text.
