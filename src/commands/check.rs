@@ -58,7 +58,10 @@ pub async fn execute(config: &Config, args: &CheckArgs) -> Result<(), CommandErr
     let source = match look(config, &mut report).await {
         Ok(source) => Some(source),
         Err(error) => {
-            let fix = "see that --source-url is right and the role may log in";
+            let fix = match &error {
+                CommandError::NotYet(_) => "wait for that process, or end what it does",
+                _ => "see that --source-url is right and the role may log in",
+            };
             report.failure(error.to_string(), fix);
             None
         }
@@ -78,12 +81,17 @@ pub async fn execute(config: &Config, args: &CheckArgs) -> Result<(), CommandErr
     if let Err(error) = looked {
         let text = error.to_string();
         let fix = match text.contains("ALTER CURRENT USER") {
-            true => "change the password as Neo4j wants it, then name the new one (NEO4J_PASSWORD)",
+            true => {
+                "change the password by the statement that Neo4j names, and set NEO4J_PASSWORD to the new one"
+            }
             false => "see that --graph-url, user, password (NEO4J_PASSWORD) and database are right",
         };
         report.failure(format!("Neo4j: {text}"), fix);
     } else if let (Some(Looked { catalog, mapping: Some(mapping), .. }), true) = (&source, topics) {
         kafka::apply(config, mapping, catalog, &mut report).await;
+    }
+    if let (Some(looked), true) = (&source, topics) {
+        kafka::publish(config, looked, &mut report).await;
     }
     match args.json {
         true => print_json(&report)?,
@@ -240,21 +248,22 @@ impl Report {
     fn foreign(&mut self, foreign: &schema::Foreign) {
         let schema::Foreign { name, of, properties } = foreign;
         self.warning(format!(
-            "the constraint {name:?} on {of:?} ({}) is not one that the mapping needs: where the source lets two \
-             rows share these values, or a row hold a longer one than an index takes, Neo4j refuses it and the \
+            "the constraint {name:?} on {of:?} ({}) is not one that the mapping needs. If two rows of the source \
+             share these values, or a row has a value that is too long for an index, Neo4j refuses the row and the \
              pipeline stops. DROP CONSTRAINT {}, or leave a property of it out (`properties: {{exclude: [...]}}`)",
             properties.join(", "),
             quote(name),
         ));
     }
 
-    /// What `run` would refuse: the text has the fix.
+    /// What `run` would refuse.
     fn refused(&mut self, refusal: &Refusal) {
-        let what = refusal.to_string();
-        match refusal.is_transient() {
-            true => self.warning(what),
-            false => self.findings.push(Finding { verdict: Verdict::Failure, what, fix: None }),
-        }
+        let verdict = match refusal.is_transient() {
+            true => Verdict::Warning,
+            false => Verdict::Failure,
+        };
+        let (what, fix) = refusal.parts();
+        self.findings.push(Finding { verdict, what, fix });
     }
 
     fn ok(&mut self, what: impl Into<String>) {

@@ -18,6 +18,8 @@ pub mod status;
 
 use std::io::{self, Write};
 
+use tokio_postgres::Client;
+
 use crate::{
     catalog::Catalog,
     cli::Exit,
@@ -154,10 +156,33 @@ impl Failure for CommandError {
 /// An ordinary connection and the catalog, with the publication's limits where it exists already.
 async fn read_catalog(config: &Config) -> Result<(Sql, Catalog), CommandError> {
     let mut sql = postgres::connect::sql(&config.source).await?;
-    let exists = postgres::setup::publication(&sql.client, &config.publication).await?.is_some();
+    match published_catalog(config, &mut sql.client).await {
+        Ok(catalog) => Ok((sql, catalog)),
+        Err(error) => Err(blocked(&sql.client, error).await),
+    }
+}
+
+async fn published_catalog(
+    config: &Config,
+    client: &mut Client,
+) -> Result<Catalog, tokio_postgres::Error> {
+    let exists = postgres::setup::publication(client, &config.publication).await?.is_some();
     let publication = exists.then_some(config.publication.as_str());
-    let catalog = postgres::catalog::read(&mut sql.client, publication).await?;
-    Ok((sql, catalog))
+    postgres::catalog::read(client, publication).await
+}
+
+/// The error of a statement; if it waited for a lock in vain, with who has one.
+async fn blocked(client: &Client, error: tokio_postgres::Error) -> CommandError {
+    if !postgres::locks::is_blocked(&error) {
+        return error.into();
+    }
+    // What is asked may meet the same lock.
+    let holders = postgres::locks::exclusive(client).await.unwrap_or_default();
+    let holders = match holders.is_empty() {
+        true => String::new(),
+        false => format!(". Now {}", holders.join("; ")),
+    };
+    CommandError::NotYet(format!("PostgreSQL: {}{holders}", postgres::connect::describe(&error)))
 }
 
 fn mapping(config: &Config, catalog: &Catalog) -> Result<Mapping, CommandError> {

@@ -36,6 +36,17 @@ impl Source {
         client: &Client,
         mapping: Option<&Mapping>,
     ) -> Result<Self, CommandError> {
+        match Self::read(config, client, mapping).await {
+            Ok(source) => Ok(source),
+            Err(error) => Err(super::blocked(client, error).await),
+        }
+    }
+
+    async fn read(
+        config: &Config,
+        client: &Client,
+        mapping: Option<&Mapping>,
+    ) -> Result<Self, tokio_postgres::Error> {
         let server = setup::server(client).await?;
         let published = mapping.into_iter().flat_map(Mapping::published_tables).cloned();
         let published: Vec<TableName> = published.collect();
@@ -68,7 +79,7 @@ impl Source {
             publication: self.publication.as_ref(),
             tables: &self.tables,
             mapped,
-            checkpoint: made.checkpoint(),
+            checkpoints: &made.checkpoints,
             through_topic: made.through_topic,
             again,
         }
@@ -130,9 +141,9 @@ pub fn again(config: &Config, mapping: Option<&Mapping>, checkpoints: &[Checkpoi
     let (pipeline, slot) = (config.pipeline.clone(), config.slot.clone());
     let mut labels: BTreeSet<String> = mapping.into_iter().flat_map(Mapping::labels).collect();
     labels.extend(checkpoints.iter().flat_map(|checkpoint| checkpoint.labels.iter().cloned()));
-    match checkpoints.iter().any(|checkpoint| checkpoint.partition().is_some()) {
-        true => Again::FromTopic { pipeline, labels },
-        false => Again::FromTables { pipeline, slot, labels },
+    match checkpoints.iter().find_map(Checkpoint::partition) {
+        Some(at) => Again::FromTopic { pipeline, labels, topic: at.topic.clone(), slot },
+        None => Again::FromTables { pipeline, slot, labels },
     }
 }
 

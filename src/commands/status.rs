@@ -100,8 +100,11 @@ pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), CommandEr
 
 async fn read(config: &Config) -> Result<Status, CommandError> {
     let (sql, catalog) = super::read_catalog(config).await?;
-    let mapping = compile(&catalog, &config.edits).ok();
-    let source = Source::look(config, &sql.client, None).await?;
+    let (mapping, unmapped) = match compile(&catalog, &config.edits) {
+        Ok(mapping) => (Some(mapping), Vec::new()),
+        Err(refusals) => (None, refusals),
+    };
+    let source = Source::look(config, &sql.client, mapping.as_ref()).await?;
     let graph = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
     let made = Made::look(config, &sql.client, &graph).await?;
     let (checkpoint, checkpoints) = (made.checkpoint(), &made.checkpoints);
@@ -109,7 +112,14 @@ async fn read(config: &Config) -> Result<Status, CommandError> {
     let applied = complete_through(checkpoints);
     let part = checkpoint.and_then(|checkpoint| checkpoint.position.part);
     let again = start::again(config, mapping.as_ref(), checkpoints);
-    let refused = source.facts(None, &made, &again).against_going_on();
+    let mapped = mapping.as_ref().map(|mapping| (&catalog, mapping));
+    let mut refused = source.facts(mapped, &made, &again).refusals();
+    if let Some(mapping) = &mapping {
+        let of_graph = start::graph_refusals(&graph, mapping, checkpoints.is_empty(), false);
+        refused.extend(of_graph.await?);
+    }
+    let unmapped = unmapped.iter().map(ToString::to_string);
+    let refused: Vec<String> = unmapped.chain(refused.iter().map(ToString::to_string)).collect();
     let flushed = made.system.as_ref().map(|system| system.flushed.without_page_header());
     // A log that has never been where the graph is has no distance to it.
     let flushed_after = |lsn: Lsn| flushed.filter(|end| *end >= lsn.without_page_header());
@@ -147,7 +157,7 @@ async fn read(config: &Config) -> Result<Status, CommandError> {
         incomplete: count(&graph, "_Incomplete").await?,
         epoch: checkpoint.map(|checkpoint| checkpoint.epoch.0),
         mapping_digest: checkpoint.map(|checkpoint| checkpoint.mapping_digest.clone()),
-        refused: refused.iter().map(|refusal| refusal.to_string()).collect(),
+        refused,
     })
 }
 

@@ -144,6 +144,19 @@ pub async fn cancel(client: &Client, process: i32) -> Result<(), Error> {
     client.query("SELECT pg_catalog.pg_cancel_backend($1)", &[&process]).await.map(drop)
 }
 
+/// Who has a table to themselves in this database, and so may keep others waiting: the process, whose
+/// it is, and the table.
+pub async fn exclusive(client: &Client) -> Result<Vec<String>, Error> {
+    let sql = "SELECT format('process %s of %s has %s to itself', lock.pid, \
+            coalesce(session.usename::text, 'the server'), lock.relation::pg_catalog.regclass) \
+        FROM pg_catalog.pg_locks AS lock LEFT JOIN pg_catalog.pg_stat_activity AS session USING (pid) \
+        WHERE lock.granted AND lock.locktype = 'relation' AND lock.mode = 'AccessExclusiveLock' \
+            AND lock.pid <> pg_catalog.pg_backend_pid() AND lock.database = \
+            (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) \
+        ORDER BY session.xact_start LIMIT 5";
+    Ok(client.query(sql, &[]).await?.iter().map(|row| row.get(0)).collect())
+}
+
 /// The processes that have a table to themselves, or wait for that. None of them is known for a
 /// prepared transaction.
 pub async fn holders(client: &Client, table: &TableName) -> Result<Vec<i32>, Error> {

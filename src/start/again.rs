@@ -30,6 +30,10 @@ pub enum Again {
         pipeline: String,
         /// The labels of its nodes, of now and of when the graph was made.
         labels: BTreeSet<String>,
+        /// The topic.
+        topic: String,
+        /// The slot that is published.
+        slot: String,
     },
     /// Of a topic.
     Topic {
@@ -41,10 +45,33 @@ pub enum Again {
 }
 
 impl Again {
+    /// What it takes where the source has another history: a topic has the one before.
+    pub fn of_the_source(&self) -> Self {
+        match self {
+            Again::FromTopic { topic, slot, .. } => {
+                Again::Topic { topic: topic.clone(), slot: slot.clone() }
+            }
+            Again::FromTables { .. } | Again::Topic { .. } => self.clone(),
+        }
+    }
+
     /// Of a graph that follows the pipeline's slot.
     pub fn from_tables(names: &Names, labels: BTreeSet<String>) -> Self {
         Again::FromTables { pipeline: names.pipeline.clone(), slot: names.slot.clone(), labels }
     }
+}
+
+/// A name as Cypher takes it, on one line: what ends a line or is no character to be pasted stands
+/// there as its escape.
+pub fn pasteable(name: &str) -> String {
+    let mut text = String::new();
+    for character in quote(name).chars() {
+        match character.is_control() {
+            true => text.push_str(&format!("\\u{:04X}", u32::from(character))),
+            false => text.push(character),
+        }
+    }
+    text
 }
 
 /// The statement that drops a slot, and does nothing where there is none.
@@ -57,7 +84,7 @@ pub fn drop_slot(slot: &str) -> String {
 
 /// The statement that deletes all nodes with one of the labels, in bounded transactions.
 pub fn delete_nodes(labels: &BTreeSet<String>) -> Option<String> {
-    let labels: Vec<String> = labels.iter().map(|label| quote(label)).collect();
+    let labels: Vec<String> = labels.iter().map(|label| pasteable(label)).collect();
     let all = labels.join("|");
     (!labels.is_empty()).then(|| {
         format!("MATCH (n:{all}) CALL (n) {{ DETACH DELETE n }} IN TRANSACTIONS OF {ROWS} ROWS;")
@@ -96,7 +123,7 @@ impl fmt::Display for Again {
                 in_the_graph(f, pipeline, labels)?;
                 write!(f, "\n  Then `wal2graph run` copies everything")
             }
-            Again::FromTopic { pipeline, labels } => {
+            Again::FromTopic { pipeline, labels, .. } => {
                 write!(
                     f,
                     "fill the graph again from the topic, for which all of this has to go first."

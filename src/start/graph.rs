@@ -10,17 +10,15 @@ pub enum GraphRefusal {
     /// It was made with another mapping.
     #[error(
         "the mapping has changed since the graph was made: a table or a column was added, dropped or altered, or the \
-         configuration was edited. What was added can be left out, in the file that -c names, and the graph goes on as \
-         it is: a table by `tables: {{SCHEMA.TABLE: {{skip: true}}}}`, a column by `tables: {{SCHEMA.TABLE: \
-         {{properties: {{exclude: [COLUMN]}}}}}}`; `wal2graph plan` shows what is mapped now. An edit of the \
-         configuration can be taken back. Of anything else, {again}"
+         configuration was edited. {}",
+        self.fix()
     )]
     MappingChanged {
         /// What a copy again takes.
         again: Again,
     },
     /// It was made through another log.
-    #[error("the graph was made through {other}, not {log}: name that one, or {again}")]
+    #[error("the graph was made through {other}, not {log}: {}", self.fix())]
     OtherLog {
         /// What it was made through.
         other: String,
@@ -32,14 +30,33 @@ pub enum GraphRefusal {
     /// A first copy would meet rows that nobody removes.
     #[error(
         "the graph has no checkpoint of this pipeline, and holds nodes under its labels: {}. A copy takes over those \
-         with a row's key, and the others stay for good. Either delete them ({}), or keep them with \
-         --into-existing-graph",
-        counted(.0), delete(.0)
+         with a row's key, and the others stay for good. {}",
+        counted(.0), self.fix()
     )]
     HoldsRows(Vec<(String, u64)>),
     /// A constraint or an index can not be made.
     #[error(transparent)]
     Schema(#[from] Obstacle),
+}
+
+impl GraphRefusal {
+    /// What to do: its text ends with it.
+    pub fn fix(&self) -> String {
+        match self {
+            GraphRefusal::MappingChanged { again } => format!(
+                "What was added can be left out, in the file that -c names, and the graph goes on as it is: a table \
+                 by `tables: {{SCHEMA.TABLE: {{skip: true}}}}`, a column by `tables: {{SCHEMA.TABLE: {{properties: \
+                 {{exclude: [COLUMN]}}}}}}`; `wal2graph plan` shows what is mapped now. An edit of the configuration \
+                 can be taken back. Of anything else, {again}"
+            ),
+            GraphRefusal::OtherLog { again, .. } => format!("name that one, or {again}"),
+            GraphRefusal::HoldsRows(labels) => format!(
+                "Either delete them ({}), or keep them with --into-existing-graph",
+                delete(labels)
+            ),
+            GraphRefusal::Schema(obstacle) => obstacle.fix(),
+        }
+    }
 }
 
 fn counted(labels: &[(String, u64)]) -> String {
@@ -57,8 +74,8 @@ fn delete(labels: &[(String, u64)]) -> String {
 pub enum Obstacle {
     /// An index of somebody else's.
     #[error(
-        "the index {name:?} of the graph is where a uniqueness has to be, which would be its own index. Drop it; \
-         queries use the new one: DROP INDEX {quoted}"
+        "the index {name:?} is in the place of a uniqueness constraint, which brings an index of its own. {}",
+        self.fix()
     )]
     Index {
         /// Its name.
@@ -67,9 +84,7 @@ pub enum Obstacle {
         quoted: String,
     },
     /// Something else has the name.
-    #[error(
-        "{name:?} exists in the graph and is something else. Drop it: {drop}; what is needed: {needed}"
-    )]
+    #[error("{name:?} exists in the graph and is something else. {}", self.fix())]
     NameTaken {
         /// The name.
         name: String,
@@ -80,9 +95,8 @@ pub enum Obstacle {
     },
     /// Values that have to be unique are not.
     #[error(
-        "{values} values of ({properties}) are shared by several {of}: they must be unique. Remove the duplicates from \
-         the graph, or give the table another name there (label or type in `tables`); the constraint that is needed: \
-         {needed}"
+        "{values} values of ({properties}) are shared by several {of}: they must be unique. {}",
+        self.fix()
     )]
     SharedValues {
         /// How many values.
@@ -94,6 +108,24 @@ pub enum Obstacle {
         /// The statement that is needed.
         needed: String,
     },
+}
+
+impl Obstacle {
+    /// What to do: its text ends with it.
+    pub fn fix(&self) -> String {
+        match self {
+            Obstacle::Index { quoted, .. } => {
+                format!("Drop it; queries then use the new one: DROP INDEX {quoted}")
+            }
+            Obstacle::NameTaken { drop, needed, .. } => {
+                format!("Drop it: {drop}; what is needed: {needed}")
+            }
+            Obstacle::SharedValues { needed, .. } => format!(
+                "Remove the duplicates from the graph, or give the table another name there (label or type in \
+                 `tables`); the constraint that is needed: {needed}"
+            ),
+        }
+    }
 }
 
 /// What has a value.

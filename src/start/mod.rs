@@ -62,6 +62,21 @@ impl From<Obstacle> for Refusal {
 }
 
 impl Refusal {
+    /// What is wrong, and what to do about it: nothing, where it goes away by itself.
+    pub fn parts(&self) -> (String, Option<String>) {
+        let fix = match self {
+            Refusal::Server(refusal) => refusal.fix(),
+            Refusal::Slot(refusal) => refusal.fix(),
+            Refusal::Publication(refusal) => refusal.fix(),
+            Refusal::Rights(refusal) => refusal.fix(),
+            Refusal::Origin(refusal) => refusal.fix(),
+            Refusal::Graph(refusal) => refusal.fix(),
+        };
+        let text = self.to_string();
+        let what = text.strip_suffix(&fix).unwrap_or(&text).trim_end_matches([':', '.', ' ']);
+        (what.to_owned(), (!fix.is_empty()).then_some(fix))
+    }
+
     /// Whether it may go away by itself.
     pub fn is_transient(&self) -> bool {
         matches!(self, Refusal::Slot(SlotRefusal::BeingMade { .. }))
@@ -134,8 +149,8 @@ pub struct Facts<'a> {
     pub tables: &'a [TableRights],
     /// The tables and what they become, if they can be mapped.
     pub mapped: Option<(&'a Catalog, &'a Mapping)>,
-    /// What the graph was made from, if this pipeline made it.
-    pub checkpoint: Option<&'a Checkpoint>,
+    /// What the graph was made from: one for each log of this pipeline, none before its first start.
+    pub checkpoints: &'a [Checkpoint],
     /// The graph follows a topic, so the slot's position says nothing of it.
     pub through_topic: bool,
     /// What a copy again takes.
@@ -143,19 +158,6 @@ pub struct Facts<'a> {
 }
 
 impl Facts<'_> {
-    /// What stands against going on from the checkpoint, whatever the tables: the history, and the
-    /// slot.
-    pub fn against_going_on(&self) -> Vec<Refusal> {
-        if self.server.in_recovery {
-            return vec![ServerRefusal::Standby.into()];
-        }
-        let mut found = self.of_history();
-        let database = &self.server.database;
-        let unusable = self.slot.and_then(|slot| slot.unusable(self.names, database, self.again));
-        found.extend(unusable.map(Refusal::from));
-        found
-    }
-
     /// Everything in source and checkpoint that stands against a start.
     pub fn refusals(&self) -> Vec<Refusal> {
         let mut found: Vec<Refusal> =
@@ -170,11 +172,9 @@ impl Facts<'_> {
         let is_usable = unusable.is_none();
         found.extend(unusable.map(Refusal::from));
         let Some((catalog, mapping)) = self.mapped else { return found };
-        if let Some(checkpoint) = self.checkpoint.filter(|_| !self.through_topic) {
-            let changed = checkpoint.mapping_digest != mapping.digest();
-            found.extend(
-                changed.then(|| GraphRefusal::MappingChanged { again: self.again.clone() }.into()),
-            );
+        let digest = mapping.digest();
+        if self.checkpoints.iter().any(|checkpoint| checkpoint.mapping_digest != digest) {
+            found.push(GraphRefusal::MappingChanged { again: self.again.clone() }.into());
         }
         if mapping.model.tables.is_empty() {
             found.push(PublicationRefusal::NoTables.into());
@@ -183,7 +183,7 @@ impl Facts<'_> {
         let wanted =
             publication::Wanted { names: self.names, catalog, mapping, server: self.server };
         // A slot is older than what was out of the publication.
-        let is_started = self.checkpoint.is_some() || self.slot.is_some();
+        let is_started = !self.checkpoints.is_empty() || self.slot.is_some();
         let started = is_started.then_some(self.again);
         match self.publication {
             Some(publication) => {
@@ -204,7 +204,7 @@ impl Facts<'_> {
                 found.extend(lacks.map(Refusal::from));
             }
         }
-        if self.checkpoint.is_none() {
+        if self.checkpoints.is_empty() {
             let to_read = rights::to_read(self.server, self.tables);
             found.extend(to_read.into_iter().map(Refusal::from));
         }
@@ -213,26 +213,25 @@ impl Facts<'_> {
 
     /// Whether the source's history is the graph's, and the slot has kept it.
     fn of_history(&self) -> Vec<Refusal> {
-        // A topic has its own history, which `publish` compares.
-        let Some(checkpoint) = self.checkpoint.filter(|_| !self.through_topic) else {
+        if let Some(system) = self.system {
+            let again = self.again.of_the_source();
+            let judged = |checkpoint| origin::judge(checkpoint, system, &again);
+            if let Some(refusal) = self.checkpoints.iter().find_map(judged) {
+                // Another history has other slots.
+                return vec![refusal.into()];
+            }
+        }
+        // How far the topic is from the slot is the publisher's.
+        let Some(checkpoint) = self.checkpoints.first().filter(|_| !self.through_topic) else {
             return Vec::new();
         };
-        let mut found = Vec::new();
-        if let Some(system) = self.system {
-            found.extend(origin::judge(checkpoint, system, self.again).map(Refusal::from));
-        }
-        // Another history has other slots.
-        if !found.is_empty() {
-            return found;
-        }
         let log = Log::Slot(self.names.slot.clone());
         if checkpoint.origin.log != log {
             let (other, log) = (checkpoint.origin.log.to_string(), log.to_string());
-            found.push(GraphRefusal::OtherLog { other, log, again: self.again.clone() }.into());
-            return found;
+            return vec![GraphRefusal::OtherLog { other, log, again: self.again.clone() }.into()];
         }
         let at = checkpoint.position.lsn;
-        found.extend(slot::behind(self.slot, at, self.names, self.again).map(Refusal::from));
-        found
+        let behind = slot::behind(self.slot, at, self.names, self.again);
+        behind.map(Refusal::from).into_iter().collect()
     }
 }

@@ -35,8 +35,8 @@ pub enum OriginRefusal {
     /// Another cluster.
     #[error(
         "the source is another cluster ({source_identifier}) than the one that the graph was made from \
-         ({graph_identifier}): see that the source's URL names the right server; or, if the source was dumped and \
-         loaded, or upgraded, {again}"
+         ({graph_identifier}): {}",
+        self.fix()
     )]
     OtherCluster {
         /// The source's identifier.
@@ -49,8 +49,8 @@ pub enum OriginRefusal {
     /// Another timeline.
     #[error(
         "the source is on timeline {source_timeline}, the graph was made from timeline {graph_timeline}: a standby was \
-         promoted, or the source was restored, and it may lack changes that the graph has. If the server of timeline \
-         {graph_timeline} still runs as the primary, connect to that one; else {again}"
+         promoted, or the source was restored, and it may lack changes that the graph has. {}",
+        self.fix()
     )]
     OtherTimeline {
         /// The source's timeline.
@@ -63,8 +63,8 @@ pub enum OriginRefusal {
     /// The source has not been where the graph is.
     #[error(
         "the source's log ends at {end}, before the graph at {at}: the source was put back to an older state, and the \
-         graph has changes that it does not have. Nothing was acknowledged. Restore the source to {at} or later; or, \
-         if it goes on as it is, {again}"
+         graph has changes that it does not have. Nothing was acknowledged. {}",
+        self.fix()
     )]
     EndsBefore {
         /// Where the log ends.
@@ -74,6 +74,25 @@ pub enum OriginRefusal {
         /// What a copy again takes.
         again: Again,
     },
+}
+
+impl OriginRefusal {
+    /// What to do: its text ends with it.
+    pub fn fix(&self) -> String {
+        match self {
+            OriginRefusal::OtherCluster { again, .. } => format!(
+                "see that the source's URL names the right server; or, if the source was dumped and loaded, or \
+                 upgraded, {again}"
+            ),
+            OriginRefusal::OtherTimeline { graph_timeline, again, .. } => format!(
+                "If the server of timeline {graph_timeline} still runs as the primary, connect to that one; else \
+                 {again}"
+            ),
+            OriginRefusal::EndsBefore { at, again, .. } => {
+                format!("Restore the source to {at} or later; or, if it goes on as it is, {again}")
+            }
+        }
+    }
 }
 
 /// The history in which a position is.

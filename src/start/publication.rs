@@ -24,12 +24,13 @@ pub struct Publication {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublicationRefusal {
     /// There is nothing to publish.
-    #[error("there is no table to map: `wal2graph plan` says which are left out and why")]
+    #[error("there is no table to map: {}", self.fix())]
     NoTables,
     /// It is not there, and the slot is.
     #[error(
         "the publication {name:?} is gone, and the slot can not be read without it: one that is made now is younger \
-         than the slot's changes. To go on, {again}"
+         than the slot's changes. {}",
+        self.fix()
     )]
     Gone {
         /// The publication.
@@ -38,10 +39,7 @@ pub enum PublicationRefusal {
         again: Again,
     },
     /// Tables are not in it.
-    #[error(
-        "the publication {name:?} misses tables: {fix}{}",
-        .again.as_deref().map(lost_meanwhile).unwrap_or_default()
-    )]
+    #[error("the publication {name:?} misses tables: {}", self.fix())]
     Tables {
         /// The publication.
         name: String,
@@ -52,9 +50,8 @@ pub enum PublicationRefusal {
     },
     /// Changes of partitioned tables come as their partitions'.
     #[error(
-        "the publication {name:?} sends changes of partitions under the partitions' names, and the mapping has {}: \
-         ALTER PUBLICATION {} SET (publish_via_partition_root = true)",
-        listed(.roots), quote_identifier(.name)
+        "the publication {name:?} sends changes of partitions under the partitions' names, and the mapping has {}: {}",
+        listed(.roots), self.fix()
     )]
     NotViaRoot {
         /// The publication.
@@ -63,12 +60,31 @@ pub enum PublicationRefusal {
         roots: Vec<TableName>,
     },
     /// Some operations are not in it.
-    #[error(
-        "the publication {0:?} misses operations: ALTER PUBLICATION {name} SET (publish = 'insert, update, delete, \
-         truncate')",
-        name = quote_identifier(.0)
-    )]
+    #[error("the publication {0:?} misses operations: {fix}", fix = self.fix())]
     Operations(String),
+}
+
+impl PublicationRefusal {
+    /// What to do: its text ends with it.
+    pub fn fix(&self) -> String {
+        match self {
+            PublicationRefusal::NoTables => {
+                "`wal2graph plan` says which are left out and why".to_owned()
+            }
+            PublicationRefusal::Gone { again, .. } => format!("To go on, {again}"),
+            PublicationRefusal::Tables { fix, again, .. } => {
+                format!("{fix}{}", again.as_deref().map(lost_meanwhile).unwrap_or_default())
+            }
+            PublicationRefusal::NotViaRoot { name, .. } => format!(
+                "ALTER PUBLICATION {} SET (publish_via_partition_root = true)",
+                quote_identifier(name)
+            ),
+            PublicationRefusal::Operations(name) => format!(
+                "ALTER PUBLICATION {} SET (publish = 'insert, update, delete, truncate')",
+                quote_identifier(name)
+            ),
+        }
+    }
 }
 
 fn lost_meanwhile(again: &Again) -> String {

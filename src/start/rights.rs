@@ -27,10 +27,7 @@ pub struct TableRights {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RightsRefusal {
     /// A schema can not be looked into.
-    #[error(
-        "the role {role:?} may not use the schema {schema:?}: GRANT USAGE ON SCHEMA {} TO {}",
-        quote_identifier(.schema), quote_identifier(.role)
-    )]
+    #[error("the role {role:?} may not use the schema {schema:?}: {}", self.fix())]
     Schema {
         /// The role.
         role: String,
@@ -38,7 +35,7 @@ pub enum RightsRefusal {
         schema: String,
     },
     /// Tables can not be read.
-    #[error("the role {role:?} may not read {tables}: GRANT SELECT ON {tables} TO {}", quote_identifier(.role))]
+    #[error("the role {role:?} may not read {tables}: {}", self.fix())]
     Read {
         /// The role.
         role: String,
@@ -46,10 +43,7 @@ pub enum RightsRefusal {
         tables: String,
     },
     /// Policies hide rows.
-    #[error(
-        "row level security hides rows of {tables} from the role {role:?}: ALTER ROLE {} BYPASSRLS",
-        quote_identifier(.role)
-    )]
+    #[error("row level security hides rows of {tables} from the role {role:?}: {}", self.fix())]
     RowsHidden {
         /// The role.
         role: String,
@@ -58,9 +52,9 @@ pub enum RightsRefusal {
     },
     /// The publication can not be made.
     #[error(
-        "the role {role:?} may not create the publication, for which it must own the tables and have CREATE on the \
-         database: it lacks {lacks}. Either let a superuser, or the owner of all tables, run: {create} -- or grant \
-         the role what it lacks: {grants}"
+        "the role {role:?} may not create the publication: that takes the ownership of the tables and CREATE on the \
+         database, and it lacks {lacks}. {}",
+        self.fix()
     )]
     Publish {
         /// The role.
@@ -72,6 +66,29 @@ pub enum RightsRefusal {
         /// The statements that let the role make it.
         grants: String,
     },
+}
+
+impl RightsRefusal {
+    /// What to do: its text ends with it.
+    pub fn fix(&self) -> String {
+        match self {
+            RightsRefusal::Schema { role, schema } => format!(
+                "GRANT USAGE ON SCHEMA {} TO {}",
+                quote_identifier(schema),
+                quote_identifier(role)
+            ),
+            RightsRefusal::Read { role, tables } => {
+                format!("GRANT SELECT ON {tables} TO {}", quote_identifier(role))
+            }
+            RightsRefusal::RowsHidden { role, .. } => {
+                format!("ALTER ROLE {} BYPASSRLS", quote_identifier(role))
+            }
+            RightsRefusal::Publish { create, grants, .. } => format!(
+                "Either let a superuser, or the owner of all tables, run: {create} -- or grant the role what it \
+                 lacks: {grants}"
+            ),
+        }
+    }
 }
 
 /// How many tables a text names.

@@ -46,13 +46,13 @@ const VERSION_MIN: i32 = 140_000;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ServerRefusal {
     /// It is a standby.
-    #[error("the source is a standby: connect to the primary")]
+    #[error("the source is a standby: {}", self.fix())]
     Standby,
     /// It is too old.
-    #[error("the source is PostgreSQL {0}, and 14 is the oldest that is supported: upgrade it")]
+    #[error("the source is PostgreSQL {0}, and 14 is the oldest that is supported: {fix}", fix = self.fix())]
     Old(i32),
     /// Its log has not what is needed.
-    #[error("wal_level is {0}: ALTER SYSTEM SET wal_level = logical, then restart the source")]
+    #[error("wal_level is {0}: {fix}", fix = self.fix())]
     WalLevel(String),
     /// The role may not replicate.
     #[error("the role {role:?} may not replicate: {fix}")]
@@ -62,6 +62,20 @@ pub enum ServerRefusal {
         /// The statement.
         fix: String,
     },
+}
+
+impl ServerRefusal {
+    /// What to do: its text ends with it.
+    pub fn fix(&self) -> String {
+        match self {
+            ServerRefusal::Standby => "connect to the primary".to_owned(),
+            ServerRefusal::Old(_) => "upgrade it".to_owned(),
+            ServerRefusal::WalLevel(_) => {
+                "ALTER SYSTEM SET wal_level = logical, then restart the source".to_owned()
+            }
+            ServerRefusal::MayNotReplicate { fix, .. } => fix.clone(),
+        }
+    }
 }
 
 /// Everything about the server and the role that keeps them from streaming.

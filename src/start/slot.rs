@@ -160,11 +160,7 @@ impl Slot {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SlotRefusal {
     /// It is somebody else's.
-    #[error(
-        "the slot {slot} {why}, and this pipeline reads the database {database:?}: see that the source's URL names the \
-         right database, or name another slot with source.slot, which `wal2graph run` makes. The slot that is there \
-         may be in use: leave it"
-    )]
+    #[error("the slot {slot} {why}, and this pipeline reads the database {database:?}: {}", self.fix())]
     Foreign {
         /// The slot.
         slot: String,
@@ -185,7 +181,7 @@ pub enum SlotRefusal {
         pid: Option<i32>,
     },
     /// It can not be read any more.
-    #[error("the slot {slot} is lost: {why}. To go on, {again}")]
+    #[error("the slot {slot} is lost: {why}. {}", self.fix())]
     Lost {
         /// The slot.
         slot: String,
@@ -195,7 +191,7 @@ pub enum SlotRefusal {
         again: Again,
     },
     /// There is none any more.
-    #[error("the slot {slot} is gone, and with it the changes since {since}. To go on, {again}")]
+    #[error("the slot {slot} is gone, and with it the changes since {since}. {}", self.fix())]
     Gone {
         /// The slot.
         slot: String,
@@ -207,7 +203,8 @@ pub enum SlotRefusal {
     /// It has let go of changes that the graph lacks.
     #[error(
         "the slot {slot} is at {confirmed}, ahead of the graph at {at}: the changes between are gone (the slot was \
-         made again or advanced, or the graph was restored). To go on, {again}"
+         made again or advanced, or the graph was restored). {}",
+        self.fix()
     )]
     Ahead {
         /// The slot.
@@ -219,6 +216,21 @@ pub enum SlotRefusal {
         /// What a copy again takes.
         again: Again,
     },
+}
+
+impl SlotRefusal {
+    /// What to do: its text ends with it. Empty where nothing is to be done.
+    pub fn fix(&self) -> String {
+        match self {
+            SlotRefusal::Foreign { .. } => "see that the source's URL names the right database, or name another \
+                slot with source.slot, which `wal2graph run` makes. The slot that is there may be in use: leave it"
+                .to_owned(),
+            SlotRefusal::BeingMade { .. } => String::new(),
+            SlotRefusal::Lost { again, .. }
+            | SlotRefusal::Gone { again, .. }
+            | SlotRefusal::Ahead { again, .. } => format!("To go on, {again}"),
+        }
+    }
 }
 
 /// Whether the slot still has everything behind a position.

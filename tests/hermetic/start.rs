@@ -3,7 +3,7 @@
 use wal2graph::{
     catalog::{Catalog, Table, TableKind, TableName},
     change::Timestamp,
-    checkpoint::{Checkpoint, Epoch, Log, Origin, Position},
+    checkpoint::{Checkpoint, Epoch, Log, Origin, Position, TopicPartition},
     lsn::Lsn,
     mapping::{Edits, Mapping, compile},
     start::{
@@ -26,6 +26,7 @@ struct World {
     catalog: Catalog,
     mapping: Mapping,
     checkpoint: Option<Checkpoint>,
+    through_topic: bool,
 }
 
 fn checkpoint(lsn: u64, digest: String) -> Checkpoint {
@@ -94,6 +95,7 @@ impl World {
             checkpoint: Some(checkpoint(200, mapping.digest())),
             catalog,
             mapping,
+            through_topic: false,
         }
     }
 
@@ -113,7 +115,15 @@ impl World {
 
     fn refusals(&self) -> Vec<Refusal> {
         let labels = self.mapping.labels().into_iter().collect();
-        let again = Again::from_tables(&self.names, labels);
+        let again = match self.through_topic {
+            false => Again::from_tables(&self.names, labels),
+            true => Again::FromTopic {
+                pipeline: self.names.pipeline.clone(),
+                labels,
+                topic: "wal2graph.shop".to_owned(),
+                slot: self.names.slot.clone(),
+            },
+        };
         let facts = Facts {
             names: &self.names,
             server: &self.server,
@@ -122,8 +132,8 @@ impl World {
             publication: self.publication.as_ref(),
             tables: &self.rights,
             mapped: Some((&self.catalog, &self.mapping)),
-            checkpoint: self.checkpoint.as_ref(),
-            through_topic: false,
+            checkpoints: self.checkpoint.as_slice(),
+            through_topic: self.through_topic,
             again: &again,
         };
         facts.refusals()
@@ -134,6 +144,7 @@ impl World {
     fn said(&self) -> String {
         let refusals = self.refusals();
         let [only] = &refusals[..] else { panic!("{refusals:#?}") };
+        assert_has_a_fix(only);
         only.to_string()
     }
 }
@@ -147,6 +158,15 @@ fn slot(confirmed: u64) -> Slot {
         wal_status: Some("reserved".to_owned()),
         ..Slot::default()
     }
+}
+
+/// In JSON, cause and fix are fields of their own.
+#[track_caller]
+fn assert_has_a_fix(refusal: &Refusal) {
+    let (text, (what, fix)) = (refusal.to_string(), refusal.parts());
+    let fix = fix.expect("a fix");
+    assert!(text.starts_with(&what) && text.ends_with(&fix), "{text}");
+    assert!(!what.is_empty() && text.len() - what.len() - fix.len() <= 2, "{what:?} {fix:?}");
 }
 
 #[track_caller]
@@ -210,6 +230,31 @@ fn another_history_is_refused_with_a_way_out_and_nothing_else_is_said_of_it() {
     assert_said(other, &["another cluster (8)", "made from (7)", "URL", "DETACH DELETE"]);
     let promoted = World::shop().with(|it| it.system.as_mut().unwrap().timeline = 2);
     assert_said(promoted, &["timeline 2", "timeline 1", "promoted", "DETACH DELETE"]);
+}
+
+/// The publisher refuses such a source: what the graph was made from, `check` and `status` have to say.
+#[test]
+fn the_history_of_a_graph_made_through_a_topic_was_not_compared() {
+    let world = |change: fn(&mut World)| {
+        let through_topic = World::shop().with(|it| {
+            let at = TopicPartition { topic: "wal2graph.shop".to_owned(), partition: 0 };
+            it.checkpoint.as_mut().unwrap().origin.log = Log::Partition(at);
+            (it.through_topic, it.slot, it.publication) = (true, None, None);
+        });
+        through_topic.with(change)
+    };
+    assert_eq!(world(|_| {}).refusals(), [], "its publisher may have another slot");
+    let put_back = world(|it| it.system.as_mut().unwrap().flushed = Lsn(199));
+    assert_said(put_back, &["put back to an older state", "delete the topic wal2graph.shop"]);
+    let promoted = world(|it| it.system.as_mut().unwrap().timeline = 2);
+    assert_said(promoted, &["timeline 2", "publish again"]);
+    let foreign = world(|it| {
+        it.system.as_mut().unwrap().identifier = "8".to_owned();
+        it.checkpoint.as_mut().unwrap().origin.system_identifier = String::new();
+    });
+    assert_eq!(foreign.refusals(), [], "Debezium's records have no history");
+    let changed = world(|it| it.checkpoint.as_mut().unwrap().mapping_digest = "other".to_owned());
+    assert_said(changed, &["the mapping has changed", "wal2graph replay --from earliest"]);
 }
 
 #[test]
@@ -403,4 +448,11 @@ fn names_in_a_copy_again_are_data() {
     let said = Again::from_tables(&names, labels).to_string();
     assert!(said.contains("MATCH (n:`DROP`|`It``s`) CALL (n)"), "{said}");
     assert!(said.contains("slot_name = 'wal2graph_shop';"), "{said}");
+}
+
+#[test]
+fn a_label_with_a_line_end_could_not_be_pasted() {
+    let labels = ["a\nb\u{1B}\\n", "c"].map(str::to_owned).into();
+    let said = Again::from_tables(&World::shop().names, labels).to_string();
+    assert!(said.contains(r"MATCH (n:`a\u000Ab\u001B\u005Cn`|`c`) CALL (n)"), "{said}");
 }

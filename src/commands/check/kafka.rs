@@ -15,18 +15,12 @@ pub fn checkpoint(
     let is_named = config.kafka().is_ok_and(|kafka| {
         checkpoint.partition().is_some_and(|at| kafka.topic_names().any(|topic| topic == at.topic))
     });
-    if checkpoint.mapping_digest != mapping.digest() {
-        report.failure(
-            "the mapping has changed since the graph was made",
-            "restore the configuration and the tables; or empty the graph, delete the checkpoint, and fill it from \
-             the topic: wal2graph replay --from earliest",
-        );
-    } else if !is_named {
+    if !is_named {
         report.failure(
             format!("the graph is made from {log}, which the configuration does not name"),
             "name it with kafka.topic, or another pipeline",
         );
-    } else {
+    } else if checkpoint.mapping_digest == mapping.digest() {
         let lsn = checkpoint.lsn;
         report.ok(format!("the graph is at {lsn}, before offset {offset} of {log}"));
     }
@@ -36,16 +30,18 @@ pub fn checkpoint(
 mod broker {
     use crate::{catalog::Catalog, config::Config, mapping::Mapping};
 
-    use super::Report;
+    use super::{super::Looked, Report};
 
     pub async fn topics(_: &Config, _: &mut Report) -> bool {
         false
     }
 
     pub async fn apply(_: &Config, _: &Mapping, _: &Catalog, _: &mut Report) {}
+
+    pub async fn publish(_: &Config, _: &Looked, _: &mut Report) {}
 }
 
 #[cfg(feature = "kafka")]
 mod broker;
 
-pub use broker::{apply, topics};
+pub use broker::{apply, publish, topics};

@@ -14,7 +14,7 @@
 mod acknowledge;
 mod copy;
 mod from_graph;
-mod start;
+pub(super) mod start;
 
 use std::{
     collections::BTreeSet,
@@ -169,16 +169,12 @@ impl Publish<'_> {
         let asking = Asking::new(kafka)?;
         let (topic, described) = self.topic(&asking).await?;
         let mut connection = replication::Connection::connect(&config.source).await?;
-        let system = connection.identify().await?;
-        let (system_identifier, timeline) = (system.identifier, system.timeline);
-        let history = History { system_identifier, timeline };
+        let slot = postgres::setup::slot(&client, &config.slot).await?;
         let tail = tail::read(kafka).await?;
         let partitions = tail.partitions()?;
-        let slot = postgres::setup::slot(&client, &config.slot).await?;
-        let start = start::decide(config, &tail, slot.as_ref(), &history)?;
-        // Asked after the topic, which a publisher that still runs moves on.
-        let system = postgres::setup::system(&client).await?;
-        start::check_end(config, &tail, &system)?;
+        let system = connection.identify().await?;
+        let start = start::decide(config, &tail, slot.as_ref(), &system)?;
+        let history = start::history_of(&system);
         let copied = match self.from_graph && tail.is_empty() {
             true => from_graph::tables(config, &catalog, &mapping, &system, start).await?,
             false => tail.copied(),
@@ -265,8 +261,8 @@ impl Publish<'_> {
             .is_some_and(|it| it.id.is_some() && described.id.is_some() && it.id != described.id)
         {
             return Err(CommandError::Definite(format!(
-                "the topic {name} was deleted and made again while it was published to: what was in it is gone. Delete \
-                 it and publish again: it begins with a copy. {}",
+                "somebody deleted the topic {name} and made it again while `publish` wrote to it: its records are \
+                 gone. Delete it and publish again: it then begins with a copy of the tables. {}",
                 start::GRAPHS_STOP
             )));
         }
@@ -285,7 +281,7 @@ impl Publish<'_> {
         }
         Err(CommandError::Definite(format!(
             "the topic {} is gone, and with it the records that nobody has read. To go on with a new one, start again: \
-             it is made, and begins with a copy of the tables. {}",
+             `publish` makes it, and it begins with a copy of the tables. {}",
             kafka.topic,
             start::GRAPHS_STOP
         )))

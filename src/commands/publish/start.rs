@@ -44,13 +44,15 @@ pub enum Start {
     First,
 }
 
-/// Decides; an error says what to do.
+/// Decides; an error says what to do. The slot is older than the tail, and that older than what the
+/// source says: a publisher that runs moves all of them on.
 pub fn decide(
     config: &Config,
     tail: &Tail,
     slot: Option<&Slot>,
-    history: &History,
+    system: &System,
 ) -> Result<Start, CommandError> {
+    let history = &history_of(system);
     let topic = &config.kafka()?.topic;
     let name = &config.slot;
     let again = format!(
@@ -103,6 +105,7 @@ pub fn decide(
     }
     // A slot that can not be used is refused before.
     let confirmed = slot.and_then(|slot| slot.confirmed);
+    check_end(config, tail, system)?;
     match (tail.lowest(), confirmed) {
         (Some(end), None) => stop(format!(
             "the slot {name} is gone, and with it the changes since {end}. To go on, {again}"
@@ -119,8 +122,13 @@ pub fn decide(
     }
 }
 
+/// The history that the source's records are of.
+pub fn history_of(system: &System) -> History {
+    History { system_identifier: system.identifier.clone(), timeline: system.timeline }
+}
+
 /// The topic is no further than its source has been.
-pub fn check_end(config: &Config, tail: &Tail, system: &System) -> Result<(), CommandError> {
+fn check_end(config: &Config, tail: &Tail, system: &System) -> Result<(), CommandError> {
     let again = again(config)?;
     match tail.furthest().filter(|at| !system.has_been_at(*at)) {
         None => Ok(()),
@@ -175,8 +183,8 @@ mod tests {
     use super::*;
     use crate::cli::Global;
 
-    fn history(timeline: i64) -> History {
-        History { system_identifier: "7".to_owned(), timeline }
+    fn system(timeline: i64) -> System {
+        System { identifier: "7".to_owned(), timeline, flushed: Lsn(100) }
     }
 
     fn slot(confirmed: u64, status: &str) -> Slot {
@@ -201,7 +209,7 @@ mod tests {
 
     fn tail_at(end: Option<u64>) -> PartitionTail {
         let (is_empty, end_lsn) = (end.is_none(), end.map(Lsn));
-        let history = end.map(|_| history(1));
+        let history = end.map(|_| history_of(&system(1)));
         PartitionTail { is_empty, end_lsn, history, ..PartitionTail::default() }
     }
 
@@ -211,7 +219,7 @@ mod tests {
         slot: Option<Slot>,
     ) -> Result<Start, String> {
         let tail = Tail(partitions.to_vec());
-        decide(config, &tail, slot.as_ref(), &history(1)).map_err(|error| error.to_string())
+        decide(config, &tail, slot.as_ref(), &system(1)).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -238,8 +246,14 @@ mod tests {
         let config = config();
         let tail = Tail(vec![tail_at(Some(50))]);
         let slot = slot(40, "reserved");
-        let error = decide(&config, &tail, Some(&slot), &history(2)).unwrap_err().to_string();
+        let error = decide(&config, &tail, Some(&slot), &system(2)).unwrap_err().to_string();
         assert!(error.contains("timeline 1") && error.contains("timeline 2"), "{error}");
+    }
+
+    #[test]
+    fn a_source_whose_log_ends_before_the_topic_was_put_back() {
+        let error = decided(Some(101), false, Some(slot(40, "reserved"))).unwrap_err();
+        assert!(error.contains("put back to an older state") && error.contains("delete the topic"));
     }
 
     #[test]

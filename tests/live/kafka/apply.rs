@@ -31,7 +31,7 @@ async fn a_topic_becomes_the_graph_and_a_restart_goes_on() {
     let mut feed = applied("ka").await;
     assert_eq!(feed.contents().await, APPLIED);
     let checkpoint = feed.checkpoint().await.unwrap();
-    assert_eq!(checkpoint.origin.system_identifier, "7");
+    assert_eq!(checkpoint.origin.system_identifier, feed.pipeline.cluster().await);
     assert_eq!((checkpoint.lsn, checkpoint.replaying), (Lsn(0x1260), None));
     let committed = feed.group_offset().await.unwrap();
     assert_eq!(committed.offset, checkpoint.position.lsn.0);
@@ -82,4 +82,23 @@ async fn a_second_instance_waits_and_takes_over() {
     feed.until_applied(offset).await;
     assert_eq!(feed.checkpoint().await.unwrap().epoch.0, epoch.0 + 1, "claimed once");
     drop(second);
+}
+
+#[tokio::test]
+async fn a_first_apply_into_rows_that_nobody_removes_is_refused_unless_it_is_told() {
+    let mut feed = Feed::new("kie").await;
+    feed.copy(1..=2).await;
+    feed.cypher("CREATE (:LABEL {id: 7, name: 'theirs'})").await;
+    feed.apply_refuses(&format!("1 of {}", feed.label)).await;
+    feed.apply_refuses("--into-existing-graph").await;
+    assert_eq!(feed.contents().await, "7:theirs");
+    assert!(feed.checkpoint().await.is_none(), "nothing was made");
+    let (code, log) = feed.output(&["apply", "--until", "current", "--into-existing-graph"]).await;
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(feed.contents().await, "1:copied 2:copied 7:theirs");
+    // From then on it goes on by itself.
+    let changes = [feed.insert(3, "new", Some(7))];
+    feed.commit(&changes).await;
+    feed.apply().await;
+    assert_eq!(feed.contents().await, "1:copied 2:copied 3:new->7 7:theirs");
 }

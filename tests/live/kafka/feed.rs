@@ -98,7 +98,7 @@ impl Feed {
             .set("linger.ms", "0")
             .create_with_context(Offsets::default())
             .unwrap();
-        let encoder = encoder(&pipeline.name, "7", &catalog);
+        let encoder = encoder(&pipeline.name, &pipeline.cluster().await, &catalog);
         let (first, rest) = prefix.split_at(1);
         let label = format!("{}{rest}Thing", first.to_uppercase());
         Feed { pipeline, label, topic, brokers, config, producer, encoder, relation, lsn: 0x1000 }

@@ -50,7 +50,11 @@ impl Published {
 
     /// The same on another broker than the suite's.
     pub async fn on(broker: &Kafka, name: &str, schema: &str, kafka_section: &str) -> Self {
-        let pipeline = Pipeline::new(name, schema).await;
+        Self::of(broker, Pipeline::new(name, schema).await, kafka_section)
+    }
+
+    /// The same of a pipeline.
+    pub fn of(broker: &Kafka, pipeline: Pipeline, kafka_section: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("wal2graph.yaml");
         let brokers = broker.brokers();

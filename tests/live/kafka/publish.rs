@@ -2,6 +2,8 @@
 
 mod acknowledging;
 mod crashes;
+mod history;
+mod locks;
 mod partitions;
 mod refusals;
 mod unsent;

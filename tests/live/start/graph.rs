@@ -11,8 +11,13 @@ async fn a_first_copy_into_rows_that_nobody_removes_is_refused_unless_it_is_told
     let said = refused(&pipeline.output(&["run", "--until", "current"]).await);
     assert!(said.contains("1 of IeThing") && said.contains("--into-existing-graph"), "{said}");
     assert_nothing_was_made(&pipeline, "IeThing").await;
-    let check = pipeline.output(&["check"]).await;
-    assert!(printed(&check).contains("1 of IeThing"), "{}", printed(&check));
+    let check = pipeline.output(&["check", "--json"]).await;
+    let report: serde_json::Value = serde_json::from_slice(&check.stdout).expect("JSON");
+    let findings = report["findings"].as_array().expect("findings");
+    let found = findings.iter().find(|it| it["verdict"] == "failure").expect("a failure");
+    let [what, fix] = ["what", "fix"].map(|name| found[name].as_str().expect("a text"));
+    assert!(what.contains("1 of IeThing") && !what.contains("--into-existing-graph"), "{report}");
+    assert!(fix.contains("--into-existing-graph"), "{report}");
     let check = pipeline.output(&["check", "--into-existing-graph"]).await;
     assert!(check.status.success(), "{}", printed(&check));
     let told = pipeline.output(&["run", "--until", "current", "--into-existing-graph"]).await;
@@ -62,6 +67,9 @@ async fn a_refused_start_makes_no_constraint_for_a_table_that_was_added() {
     pipeline.sql.batch_execute("CREATE TABLE nc_others (id int PRIMARY KEY)").await.unwrap();
     let said = refused(&pipeline.output(&["run", "--until", "current"]).await);
     assert!(said.contains("the mapping has changed") && said.contains("skip: true"), "{said}");
+    let status = pipeline.output(&["status"]).await;
+    let (shown, code) = (printed(&status), status.status.code());
+    assert!(code == Some(1) && shown.contains("the mapping has changed"), "{code:?}: {shown}");
     let constraints = "SHOW CONSTRAINTS YIELD labelsOrTypes WHERE 'NcOther' IN labelsOrTypes RETURN count(*) AS n";
     assert_eq!(number(constraints).await, 0);
     // The line that the error names.

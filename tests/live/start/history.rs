@@ -1,44 +1,11 @@
 //! The source's history is the graph's history.
 
-use std::{fs::File, path::PathBuf, process::Command};
+use std::fs::File;
 
-use wal2graph_servers::{Postgres, PostgresOptions, Stop};
+use wal2graph_servers::Stop;
 
 use super::{follow, log, number, printed, refused};
-use crate::support::{PATIENCE, Pipeline, client, eventually};
-
-/// A server of its own, whose data can be kept and put back while it is stopped.
-struct Restorable {
-    server: Postgres,
-    kept: PathBuf,
-    data: PathBuf,
-}
-
-impl Restorable {
-    fn start() -> Self {
-        let server = Postgres::start(&PostgresOptions::default()).unwrap();
-        let folder = server.socket_directory().to_owned();
-        Restorable { server, kept: folder.join("kept"), data: folder.join("data") }
-    }
-
-    fn keep(&mut self) {
-        self.server.stop(Stop::Fast).unwrap();
-        copy(&self.data, &self.kept);
-        self.server.start_again().unwrap();
-    }
-
-    fn put_back(&mut self) {
-        self.server.stop(Stop::Fast).unwrap();
-        std::fs::remove_dir_all(&self.data).unwrap();
-        copy(&self.kept, &self.data);
-        self.server.start_again().unwrap();
-    }
-}
-
-fn copy(from: &PathBuf, to: &PathBuf) {
-    let copied = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
-    assert!(copied.success());
-}
+use crate::support::{PATIENCE, Pipeline, Restorable, client, eventually};
 
 /// The same identifier and the same timeline: only the log's end tells.
 #[tokio::test]

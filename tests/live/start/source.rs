@@ -1,7 +1,7 @@
 //! The source before a start: slots and publications of others, rights, two instances at once.
 
 use super::{assert_nothing_was_made, log, number, printed, refused};
-use crate::support::{Pipeline, output, until};
+use crate::support::{Pipeline, client, output, until};
 
 #[tokio::test]
 async fn somebody_elses_slot_is_left_alone() {
@@ -69,8 +69,9 @@ async fn a_role_that_does_not_own_the_tables_is_told_by_check_and_before_anythin
     );
     pipeline.sql.batch_execute(&grants).await.unwrap();
     let check = output(pipeline.command_as(&role, &["check"])).await;
+    let status = output(pipeline.command_as(&role, &["status"])).await;
     let run = output(pipeline.command_as(&role, &["run", "--until", "current"])).await;
-    for said in [printed(&check), refused(&run)] {
+    for said in [printed(&check), printed(&status), refused(&run)] {
         for expected in [
             "the ownership of \"hidden\".\"ow_others\", \"public\".\"ow_things\"",
             "CREATE PUBLICATION",
@@ -188,4 +189,18 @@ async fn a_nasty_schema_is_written_down_and_run_from_the_file() {
     let there = "MATCH (:NyThings {id: 7})-[:THING]->(n:NyThing {id: 1, version_2: 2, id_2: 'x', version: 3}) \
         RETURN count(n) AS n";
     assert_eq!(number(there).await, 1, "{text}");
+}
+
+#[tokio::test]
+async fn a_lock_that_kept_the_catalog_from_being_read_was_nobodys() {
+    let schema = "CREATE TABLE lk_things (id int PRIMARY KEY)";
+    let pipeline = Pipeline::new("catalog_lock", schema).await;
+    let mut holder = client(&pipeline.source_url).await;
+    let process: i32 = holder.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+    let lock = holder.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE pg_publication IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let said = printed(&pipeline.output(&["check"]).await);
+    lock.rollback().await.unwrap();
+    let holds = format!("process {process} of postgres has pg_publication to itself");
+    assert!(said.contains("lock timeout") && said.contains(&holds), "{said}");
 }

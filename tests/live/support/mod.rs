@@ -1,6 +1,7 @@
 //! Servers shared by the suite; a database, a slot and labels for each test.
 
 mod program;
+mod restorable;
 
 use std::{
     sync::{
@@ -15,6 +16,7 @@ use wal2graph::neo4j::{Connection, Options, connect::ANSWER_LIMIT};
 use wal2graph_servers::{Neo4j, Neo4jOptions, Postgres, PostgresOptions};
 
 pub use program::{Pipeline, Running, output};
+pub use restorable::Restorable;
 
 /// How long the whole suite may take. Whoever hangs is then named, instead of the suite being ended
 /// from outside without a word.

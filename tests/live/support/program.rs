@@ -85,6 +85,12 @@ impl Pipeline {
         Running(child.expect("the program starts"))
     }
 
+    /// The identifier of the source's cluster.
+    pub async fn cluster(&self) -> String {
+        let sql = "SELECT system_identifier::text FROM pg_control_system()";
+        self.sql.query_one(sql, &[]).await.expect("the server answers").get(0)
+    }
+
     /// The checkpoint's and the slot's positions: the first must never be behind.
     pub async fn positions(&self) -> (Option<u64>, Option<u64>) {
         // The slot is read first: it may only move towards the checkpoint in between.

@@ -3,18 +3,22 @@
 use crate::{
     catalog::Catalog,
     config::Config,
-    kafka::{Options, Unreadable, offsets::Asking, topic},
+    kafka::{Options, Unreadable, offsets::Asking, tail, topic},
     mapping::Mapping,
     neo4j::{self, Connection},
     pipeline::Failure,
+    postgres::setup,
     replay::Decision,
 };
 
 use super::{
-    super::super::{
-        CommandError,
-        apply::{start::Found, topology::Topology},
-        mapped_tables,
+    super::{
+        super::{
+            CommandError,
+            apply::{start::Found, topology::Topology},
+            mapped_tables, publish,
+        },
+        Looked,
     },
     Report,
 };
@@ -78,6 +82,31 @@ async fn one(options: &Options, report: &mut Report) -> bool {
         }
     }
     true
+}
+
+/// Whether the next `publish` would go on in the topic.
+pub async fn publish(config: &Config, looked: &Looked, report: &mut Report) {
+    let Err(error) = goes_on(config, looked).await else { return };
+    let what = "publish would not go on in the topic";
+    match looked.source.slot {
+        Some(_) => report.failure(what, error.to_string()),
+        // The publisher may have a configuration of its own, with another slot.
+        None => report.advice(what, error.to_string()),
+    }
+}
+
+/// Asks what `publish` asks. Without records the topic goes on from any slot.
+async fn goes_on(config: &Config, looked: &Looked) -> Result<(), CommandError> {
+    let (kafka, client) = (config.kafka()?, &looked.client);
+    let is_there = !kafka.are_foreign && topic::look(kafka).await?.is_some();
+    if !is_there || looked.source.server.in_recovery {
+        return Ok(());
+    }
+    let tail = tail::read(kafka).await?;
+    // After the topic, which a publisher that runs moves on.
+    let system = setup::system(client).await?;
+    publish::start::decide(config, &tail, looked.source.slot.as_ref(), &system)?;
+    publish::start::check_keys(config, client, &looked.catalog, tail.partitions()?).await
 }
 
 /// What the next `apply` would do.

@@ -24,8 +24,7 @@ pub async fn log_end(published: &Published) -> u64 {
 
 /// The checkpoint as `apply` would have it.
 async fn checkpoint(published: &Published, lsn: u64) {
-    let sql = "SELECT system_identifier::text FROM pg_control_system()";
-    let system: String = published.pipeline.sql.query_one(sql, &[]).await.unwrap().get(0);
+    let system = published.pipeline.cluster().await;
     let text = "MERGE (c:_Wal2GraphCheckpoint {pipeline: $pipeline}) SET c.lsn = $lsn, c.epoch = 1, \
                 c.updated_at = datetime(), c.system_identifier = $system, c.timeline = 1, \
                 c.slot = 'any', c.mapping_digest = 'any'";

@@ -1,0 +1,68 @@
+//! The source's history is the topic's history.
+
+use crate::{
+    kafka::{Published, kafka},
+    support::{Pipeline, Restorable, client},
+};
+
+/// What a source that is put back has, and what it loses.
+async fn put_back(prefix: &str, begin: &[&str]) -> (Restorable, Published) {
+    let mut source = Restorable::start();
+    let schema = format!(
+        "CREATE TABLE {prefix}_things (id int PRIMARY KEY, v text); INSERT INTO {prefix}_things VALUES (1, 'base')"
+    );
+    let pipeline = Pipeline::on(&source.server, prefix, &schema).await;
+    let mut published = Published::of(kafka(), pipeline, "");
+    succeeds(&published, begin).await;
+    source.keep();
+    let url = published.pipeline.source_url.clone();
+    published.pipeline.sql = client(&url).await;
+    let rows =
+        format!("INSERT INTO {prefix}_things SELECT g, 'lost' FROM generate_series(10, 5000) g");
+    published.pipeline.sql.batch_execute(&rows).await.unwrap();
+    succeeds(&published, begin).await;
+    (source, published)
+}
+
+async fn succeeds(published: &Published, arguments: &[&str]) {
+    let (code, log) = published.run(arguments).await;
+    assert_eq!(code, Some(0), "{log}");
+}
+
+/// Nothing was acknowledged beyond the server's own log.
+async fn is_within(source: &Restorable, published: &Published) -> bool {
+    let sql = client(&source.server.url(&published.pipeline.name)).await;
+    let within = "SELECT bool_and(confirmed_flush_lsn <= pg_current_wal_flush_lsn()) FROM pg_replication_slots";
+    sql.query_one(within, &[]).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn a_source_put_back_to_an_older_state_is_not_published_and_check_and_status_say_so() {
+    const PUBLISH: [&str; 3] = ["publish", "--until", "current"];
+    let (mut source, mut published) = put_back("ppb", &PUBLISH).await;
+    succeeds(&published, &["apply", "--until", "current"]).await;
+    source.put_back();
+    published.pipeline.sql = client(&published.pipeline.source_url).await;
+    let after = "INSERT INTO ppb_things VALUES (2, 'after')";
+    published.pipeline.sql.batch_execute(after).await.unwrap();
+    published.is_refused(&["put back to an older state", "delete the topic"]).await;
+    assert!(is_within(&source, &published).await);
+    for command in ["check", "status"] {
+        let output = published.pipeline.output(&[command, "-c", &published.path]).await;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("put back to an older state"), "{said}");
+        assert!(said.contains("delete the topic"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_topic_does_not_begin_at_a_graph_whose_source_was_put_back() {
+    let (mut source, mut published) = put_back("ppg", &["run", "--until", "current"]).await;
+    source.put_back();
+    published.pipeline.sql = client(&published.pipeline.source_url).await;
+    let (code, log) = published.run(&["publish", "--from-graph", "--until", "current"]).await;
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("put back to an older state"), "{log}");
+    assert!(is_within(&source, &published).await);
+}
