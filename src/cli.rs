@@ -71,7 +71,7 @@ pub struct Global {
 
     /// Kafka's brokers, for `publish` and `apply`: HOST:PORT, several with commas between
     ///
-    /// TLS, SASL and whatever else librdkafka can be told go into the file, in kafka.properties.
+    /// TLS, SASL and librdkafka's other settings go into the file, under kafka.properties.
     #[arg(long, global = true, value_name = "BROKERS", help_heading = "Configuration")]
     pub brokers: Option<String>,
 
@@ -85,8 +85,8 @@ pub struct Global {
     /// Where `run` serves metrics and health: HOST:PORT, or `off` [default: 127.0.0.1:8080]
     ///
     /// /metrics for Prometheus, /live and /ready for an orchestrator, /status as JSON, / for people.
-    /// Port 0 is any free one; the log says which. If the default port is taken, there is no HTTP and
-    /// a warning; if one that is named is taken, that is an error.
+    /// Port 0 is any free one; the log says which. If the default port is taken, `run` logs a warning
+    /// and serves no HTTP. A port that you name has to be free.
     #[arg(long, global = true, value_name = "ADDR", help_heading = "Configuration")]
     pub http: Option<String>,
 
@@ -128,8 +128,8 @@ pub enum Command {
     /// Writes a complete, commented configuration file from the source's catalog
     ///
     /// Looks at tables, keys and foreign keys, infers the mapping that `run` would use, and writes
-    /// it down for editing. Changes nothing anywhere else. What can not be mapped as it is, is
-    /// mended where a mark says so, or stands there as a comment. Needs no graph.
+    /// it to a file for editing. Changes nothing else. If a table cannot be mapped as it is, the file
+    /// has an edit with the mark `mended:`, or a comment that says what to do. Needs no graph.
     #[command(
         after_long_help = "Example:\n  wal2graph init --source-url postgres://cdc@localhost/shop \
         -o wal2graph.yaml"
@@ -175,9 +175,9 @@ pub enum Command {
     Apply(ApplyArgs),
     /// Resets the group's offsets, so that the next `apply` applies records again
     ///
-    /// Works while no `apply` runs, as Kafka's own reset tool does, which may be used as well. Says
-    /// what the next `apply` will do, and refuses what would lose records that were never applied,
-    /// unless --yes says so.
+    /// Works while no `apply` runs, like Kafka's own reset tool, which does the same. Says what the
+    /// next `apply` will do. Refuses a reset that would skip records that were never applied, unless
+    /// --yes is given.
     #[command(after_long_help = "Examples:\n  \
         wal2graph replay -c wal2graph.yaml --from earliest\n  \
         wal2graph replay -c wal2graph.yaml --from offset 12000\n  \
@@ -185,7 +185,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Shows how far the graph is: slot, positions, lag, copy, placeholders
     ///
-    /// Works whether or not `run` is up.
+    /// Works whether or not `run` is up. If something would keep it from starting again, says what,
+    /// with the fix, and exits with 1.
     #[command(after_long_help = "Example:\n  wal2graph status -c wal2graph.yaml --json")]
     Status(ReportArgs),
 }
@@ -217,7 +218,7 @@ pub struct CheckArgs {
     pub json: bool,
     /// Check for a `run` or `apply` with this flag
     ///
-    /// Without it, nodes that are under the mapping's labels before a first copy are a failure.
+    /// Without it, nodes under the mapping's labels are a failure before a first copy.
     #[arg(long)]
     pub into_existing_graph: bool,
 }
@@ -233,8 +234,8 @@ pub struct RunArgs {
     pub until: Option<UntilArg>,
     /// Copy into a graph that holds nodes under the mapping's labels
     ///
-    /// A first copy is refused where such nodes are, because it removes nothing: those with a row's key
-    /// become that row, and the others stay. With this they do.
+    /// Without this flag a first copy into such a graph is refused. A copy removes nothing: a node
+    /// with a row's key becomes that row, and all other nodes stay.
     #[arg(long)]
     pub into_existing_graph: bool,
 }
@@ -251,8 +252,8 @@ pub struct PublishArgs {
     /// Begin a new topic where the graph of `run` is, without a copy
     ///
     /// Puts Kafka between a graph that `run` keeps and its source: the topic begins with what the
-    /// graph may not have yet. Stop `run` first; `apply` then takes the graph over. A topic that has
-    /// begun goes on as it does without this.
+    /// graph may not have yet. Stop `run` first; `apply` then takes the graph over. The flag changes
+    /// nothing for a topic that has records.
     #[arg(long)]
     pub from_graph: bool,
 }
@@ -268,8 +269,8 @@ pub struct ApplyArgs {
     pub until: Option<UntilOffset>,
     /// Copy into a graph that holds nodes under the mapping's labels
     ///
-    /// A first copy is refused where such nodes are, because it removes nothing: those with a row's key
-    /// become that row, and the others stay. With this they do.
+    /// Without this flag a first copy into such a graph is refused. A copy removes nothing: a node
+    /// with a row's key becomes that row, and all other nodes stay.
     #[arg(long)]
     pub into_existing_graph: bool,
 }
@@ -305,7 +306,7 @@ pub struct ReplayArgs {
     /// Only this partition: `N`, or `TOPIC/N` [default: all]
     #[arg(long, value_name = "PARTITION")]
     pub partition: Option<String>,
-    /// Also if records that were never applied are skipped, or rows may be missing
+    /// Reset even if this skips records that were never applied, or leaves rows missing
     #[arg(long)]
     pub yes: bool,
 }

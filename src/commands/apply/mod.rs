@@ -208,8 +208,8 @@ async fn targets(
     if until == Some(&UntilOffset::Current) && targets.values().all(|end| *end == 0) {
         let topics: Vec<&str> = topology.topics.keys().map(String::as_str).collect();
         return Err(CommandError::Definite(format!(
-            "{} has no records, so there is nothing that --until current could lead to: let `wal2graph publish` begin \
-             first, or leave --until out to wait for it",
+            "{} has no records, so --until current has no end to lead to: start `wal2graph publish` first, or leave \
+             --until out to wait for it",
             topics.join(", ")
         )));
     }
