@@ -36,8 +36,8 @@ pub struct Counts {
 }
 
 /// Why something is done again. Their series begin at zero.
-const RETRY_REASONS: [&str; 7] =
-    ["transient", "lost", "terminated", "settled", "too_large", "refused", "reconnect"];
+const RETRY_REASONS: [&str; 8] =
+    ["deadlock", "transient", "lost", "terminated", "settled", "too_large", "refused", "reconnect"];
 
 const VALID: &str = "names and labels of metrics are constants, each used once";
 

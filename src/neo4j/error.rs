@@ -157,6 +157,24 @@ impl Error {
         }
     }
 
+    /// What it is an error of: the server's code, where it gave one.
+    pub(super) fn kind(&self) -> &str {
+        match self {
+            Error::Transient(error)
+            | Error::Failed(error)
+            | Error::Terminated(error)
+            | Error::TooLarge(error)
+            | Error::Data(error) => &error.code,
+            Error::Lost(_) => "lost",
+            Error::Fatal(_) => "fatal",
+        }
+    }
+
+    /// Two transactions waited for each other's locks.
+    pub(super) fn is_deadlock(&self) -> bool {
+        matches!(self, Error::Transient(error) if error.code.ends_with(".DeadlockDetected"))
+    }
+
     /// What a [`Error::Failed`] is once it has come again and again: at a statement its rows may be
     /// to blame, anywhere else nothing of ours is.
     pub(super) fn for_good(self, at_statement: bool) -> Self {

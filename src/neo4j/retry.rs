@@ -1,6 +1,7 @@
 //! Trying again: how long, and after which pauses.
 
 use std::{
+    collections::BTreeMap,
     hash::{BuildHasher, Hasher, RandomState},
     time::{Duration, Instant},
 };
@@ -12,6 +13,9 @@ pub const RETRY_LIMIT: Duration = Duration::from_secs(30);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long a warning stands for all errors of its kind.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The attempts of one call.
 pub(super) struct Retry {
@@ -55,8 +59,56 @@ pub(super) async fn while_transient<T, A: Future<Output = Result<T, Error>>>(
     }
 }
 
+/// Of which errors somebody was warned: the first of a kind is told at once, those that follow are
+/// counted until the next warning.
+#[derive(Default)]
+pub(super) struct Warnings(BTreeMap<String, Told>);
+
+struct Told {
+    at: Instant,
+    since: u64,
+}
+
+impl Warnings {
+    /// Whether to warn of an error now, and how many of its kind there were since the last warning.
+    pub(super) fn due(&mut self, error: &Error, now: Instant) -> Option<u64> {
+        let Some(told) = self.0.get_mut(error.kind()) else {
+            self.0.insert(error.kind().to_owned(), Told { at: now, since: 0 });
+            return Some(0);
+        };
+        if now.duration_since(told.at) < WARNING_INTERVAL {
+            told.since += 1;
+            return None;
+        }
+        told.at = now;
+        Some(std::mem::take(&mut told.since))
+    }
+}
+
 /// Between half of it and all of it, so that two that met do not meet again.
 fn with_jitter(pause: Duration) -> Duration {
     let random = RandomState::new().build_hasher().finish();
     pause.mul_f64(0.5 + (random % 1024) as f64 / 2048.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlocks_that_come_again_and_again_are_warned_of_once_a_minute_with_their_number() {
+        let of = |code| Error::of_server(code, "they wait for each other");
+        let deadlock = of("Neo.TransientError.Transaction.DeadlockDetected");
+        let (mut warnings, began) = (Warnings::default(), Instant::now());
+        let mut due =
+            |error: &Error, second| warnings.due(error, began + Duration::from_secs(second));
+        assert_eq!(due(&deadlock, 0), Some(0));
+        assert_eq!([1, 30, 59].map(|second| due(&deadlock, second)), [None; 3]);
+        // Another cause is told at once.
+        assert_eq!(due(&Error::Lost("reset".to_owned()), 59), Some(0));
+        assert_eq!(due(&of("Neo.TransientError.Transaction.Outdated"), 59), Some(0));
+        assert_eq!(due(&deadlock, 60), Some(3));
+        assert_eq!(due(&deadlock, 61), None);
+        assert_eq!(due(&deadlock, 120), Some(1));
+    }
 }

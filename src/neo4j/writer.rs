@@ -19,7 +19,10 @@
 //! lock. Looking without the lock would not do: a COMMIT that is still under way would look as if
 //! it had not happened.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use neo4rs::summary::Counters;
 
@@ -39,7 +42,7 @@ use super::{
     error::Error,
     fused::{self, Familiar},
     parameter,
-    retry::Retry,
+    retry::{Retry, Warnings},
     write_error::given_up,
 };
 
@@ -72,10 +75,11 @@ pub struct Writer {
     epoch: Epoch,
     retries: Retries,
     tell: TellRetry,
+    warnings: Warnings,
     familiar: Familiar,
 }
 
-/// Is told of every retry: `transient`, `lost`, `terminated`, and of every `settled` COMMIT.
+/// Is told of every retry: `deadlock`, `transient`, `lost`, `terminated`, and of every `settled` COMMIT.
 pub type TellRetry = Arc<dyn Fn(&'static str) + Send + Sync>;
 
 /// A statement of one attempt.
@@ -128,7 +132,8 @@ impl Writer {
     /// A writer under a claimed epoch. `connection` is this writer's own.
     pub fn new(connection: Connection, identity: Identity, epoch: Epoch) -> Self {
         let (retries, tell): (_, TellRetry) = (Retries::default(), Arc::new(|_| {}));
-        Writer { connection, identity, epoch, retries, tell, familiar: Familiar::default() }
+        let (warnings, familiar) = (Warnings::default(), Familiar::default());
+        Writer { connection, identity, epoch, retries, tell, warnings, familiar }
     }
 
     /// From now on, tells of every retry.
@@ -299,7 +304,12 @@ impl Writer {
             if terminated > TERMINATED_LIMIT {
                 return Err(WriteError::Fatal(error));
             }
-            tracing::warn!(%error, "write not taken");
+            match self.warnings.due(&error, Instant::now()) {
+                Some(others) => {
+                    tracing::warn!(%error, others, "write not taken; it is tried again")
+                }
+                None => tracing::debug!(%error, "write not taken; it is tried again"),
+            }
             if !retry.wait().await {
                 return Err(given_up(error, statement));
             }
@@ -410,6 +420,8 @@ impl Writer {
         let (count, reason) = match error {
             Error::Terminated(_) => (&mut self.retries.terminated, "terminated"),
             Error::Lost(_) => (&mut self.retries.lost, "lost"),
+            // Several writers meet at the rows that many others point at.
+            _ if error.is_deadlock() => (&mut self.retries.transient, "deadlock"),
             // They come again, and are told then.
             Error::Fatal(_) | Error::Data(_) => return,
             _ => (&mut self.retries.transient, "transient"),
