@@ -159,22 +159,39 @@ const OURS: &[(&str, &str)] = &[
 /// librdkafka waits for a token for ever that nobody fetches.
 const NO_OAUTH: &str = "OAUTHBEARER fetches its tokens over HTTP, which is not built in; PLAIN, SCRAM-SHA-256, \
                         SCRAM-SHA-512 and certificates are";
+const NO_KERBEROS: &str =
+    "Kerberos (GSSAPI) is not built in; PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and certificates are";
+const NO_MECHANISM: &str = "it has to be named where security.protocol asks for a log-in: PLAIN, SCRAM-SHA-256 or \
+                            SCRAM-SHA-512. Kerberos (GSSAPI), the default of librdkafka, is not built in";
 
 impl Properties {
     /// Settings by name; the error names one that can not be set, and says why.
     pub fn new(properties: BTreeMap<String, String>) -> Result<Self, (String, &'static str)> {
         let ours = OURS.iter().find(|(name, _)| properties.contains_key(*name));
-        let of = |name: &str, value: &str| {
-            properties.get(name).is_some_and(|it| it.eq_ignore_ascii_case(value))
-        };
-        for name in ["sasl.mechanism", "sasl.mechanisms"] {
-            if of(name, "OAUTHBEARER") && !of("enable.sasl.oauthbearer.unsecure.jwt", "true") {
-                return Err((name.to_owned(), NO_OAUTH));
-            }
+        if let Some((name, why)) = ours {
+            return Err(((*name).to_owned(), why));
         }
-        match ours {
-            Some((name, why)) => Err(((*name).to_owned(), why)),
-            None => Ok(Properties(properties)),
+        let properties = Properties(properties);
+        match properties.refused_log_in() {
+            Some((name, why)) => Err((name.to_owned(), why)),
+            None => Ok(properties),
+        }
+    }
+
+    /// The setting that asks for a log-in that is not built in, and what is.
+    fn refused_log_in(&self) -> Option<(&'static str, &'static str)> {
+        const MECHANISM: &str = "sasl.mechanism";
+        let of = |name: &str| self.0.get(name).map(|value| value.to_ascii_uppercase());
+        let mut named = [MECHANISM, "sasl.mechanisms"].into_iter();
+        let named = named.find_map(|name| Some((name, of(name)?)));
+        match named {
+            Some((name, mechanism)) if mechanism == "OAUTHBEARER" => Some((name, NO_OAUTH)),
+            Some((name, mechanism)) if mechanism == "GSSAPI" => Some((name, NO_KERBEROS)),
+            Some(_) => None,
+            None => {
+                let logs_in = of("security.protocol").is_some_and(|it| it.starts_with("SASL_"));
+                logs_in.then_some((MECHANISM, NO_MECHANISM))
+            }
         }
     }
 
@@ -225,9 +242,15 @@ mod tests {
             Properties::new(properties.iter().map(owned).collect())
         };
         for name in ["sasl.mechanism", "sasl.mechanisms"] {
-            let (refused, why) = of(&[(name, "OAUTHBEARER")]).unwrap_err();
-            assert!(refused == name && why.contains("not built in"), "{refused}: {why}");
-            assert!(of(&[(name, "SCRAM-SHA-512")]).is_ok());
+            for mechanism in ["OAUTHBEARER", "GSSAPI", "gssapi"] {
+                let (refused, why) = of(&[(name, mechanism)]).unwrap_err();
+                assert!(refused == name && why.contains("not built in"), "{refused}: {why}");
+            }
+            assert!(of(&[(name, "SCRAM-SHA-512"), ("security.protocol", "SASL_SSL")]).is_ok());
         }
+        // librdkafka's default is Kerberos.
+        let (refused, why) = of(&[("security.protocol", "sasl_ssl")]).unwrap_err();
+        assert!(refused == "sasl.mechanism" && why.contains("has to be named"), "{refused}: {why}");
+        assert!(of(&[("security.protocol", "ssl")]).is_ok());
     }
 }

@@ -69,6 +69,7 @@ kafka:
   retention: 14d
   properties:
     security.protocol: SASL_SSL
+    sasl.mechanism: PLAIN
     sasl.password: ${NEO4J:-changeit}
     linger.ms: 5
     enable.ssl.certificate.verification: false
@@ -105,6 +106,7 @@ fn a_whole_file_is_understood() {
     let expected = [
         ("enable.ssl.certificate.verification", "false"),
         ("linger.ms", "5"),
+        ("sasl.mechanism", "PLAIN"),
         ("sasl.password", "changeit"),
         ("security.protocol", "SASL_SSL"),
     ];
@@ -231,6 +233,18 @@ fn what_is_wrong_about_kafka_is_named() {
         (
             "{brokers: b, properties: {acks: 1}}",
             vec!["kafka.properties.acks", "all replicas", "Remove it"],
+        ),
+        (
+            "{brokers: b, properties: {isolation.level: read_uncommitted}}",
+            vec!["kafka.properties.isolation.level", "aborted", "Remove it"],
+        ),
+        (
+            "{brokers: b, properties: {security.protocol: SASL_SSL, sasl.mechanism: GSSAPI}}",
+            vec!["kafka.properties.sasl.mechanism", "not built in", "SCRAM-SHA-512"],
+        ),
+        (
+            "{brokers: b, properties: {security.protocol: SASL_SSL}}",
+            vec!["kafka.properties.sasl.mechanism", "has to be named"],
         ),
         (
             "{brokers: b, properties: {sasl.password: '${NOT_SET}'}}",
