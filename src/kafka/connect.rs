@@ -101,7 +101,9 @@ pub(super) async fn metadata<C: ConsumerContext + 'static>(
         // Why a connection broke is only told to who polls.
         while client.poll(Duration::ZERO).is_some() {}
         if let Ok(answer) = answered {
-            return answer?.map_err(|error| voice.explain(doing, &error));
+            let answer = answer?.map_err(|error| voice.explain(doing, &error))?;
+            voice.answered();
+            return Ok(answer);
         }
         if began.elapsed() > SILENCE_SHORT
             && let Some(error) = voice.lasting(doing)
@@ -124,6 +126,9 @@ struct Heard {
     error: Option<(Code, String)>,
     /// Why the last connection ended, which is no error to librdkafka.
     ended: Option<String>,
+    /// The same of before what is asked now, if nobody has answered since: librdkafka is silent of an
+    /// end that is like the one before it.
+    ended_before: Option<String>,
 }
 
 impl Voice {
@@ -132,8 +137,15 @@ impl Voice {
         Voice { brokers: options.brokers.clone(), heard: Arc::default() }
     }
 
-    /// What was heard before says nothing of what is asked now.
+    /// What was heard before says nothing of what is asked now, unless nobody answers.
     fn forget(&self) {
+        let mut heard = self.heard();
+        let ended_before = heard.ended.take().or_else(|| heard.ended_before.take());
+        *heard = Heard { ended_before, ..Heard::default() };
+    }
+
+    /// Connections do not end any more.
+    fn answered(&self) {
         *self.heard() = Heard::default();
     }
 
@@ -166,18 +178,19 @@ impl Voice {
         }
         let brokers = self.brokers.clone();
         let heard = self.heard();
+        let ended = heard.ended.as_ref().or(heard.ended_before.as_ref());
         let reason = match &heard.error {
             // That all are down says nothing of why.
-            Some((Code::AllBrokersDown, all)) => heard.ended.as_ref().or(Some(all)),
+            Some((Code::AllBrokersDown, all)) => ended.or(Some(all)),
             Some((_, reason)) => Some(reason),
-            None => heard.ended.as_ref(),
+            None => ended,
         };
         Error::NoAnswer { doing, brokers, limit, reason: reason.cloned() }
     }
 
     /// The last thing heard that waiting does not help against.
     pub fn lasting(&self, doing: &'static str) -> Option<Error> {
-        let Heard { error, ended } = &*self.heard();
+        let Heard { error, ended, .. } = &*self.heard();
         let error = error.as_ref().filter(|(code, reason)| lasts(*code, reason));
         let (code, reason) = match (error, ended) {
             (Some((code, reason)), _) => (ended_for(reason).unwrap_or(*code), reason),
@@ -224,6 +237,28 @@ mod tests {
 
     fn voice() -> Voice {
         Voice { brokers: "b:9092".to_owned(), heard: std::sync::Arc::new(Heard::default().into()) }
+    }
+
+    #[test]
+    fn a_broker_that_is_away_for_long_is_told_of_with_the_cause_that_was_heard_first() {
+        let voice = voice();
+        let all_down = || voice.error(KafkaError::Global(Code::AllBrokersDown), "1/1 are down");
+        let said = || voice.silence("it").to_string();
+        voice.log(RDKafkaLogLevel::Error, "FAIL", "[thrd:b:9092]: Connect failed: refused");
+        all_down();
+        assert!(said().contains("refused"), "{}", said());
+        for _ in 0..2 {
+            voice.forget();
+            all_down();
+            assert!(said().contains("refused"), "{}", said());
+        }
+        voice.answered();
+        all_down();
+        assert!(said().contains("1/1 are down"), "{}", said());
+        // What lasted before may have been changed.
+        voice.log(RDKafkaLogLevel::Error, "FAIL", "[thrd:b:9092]: SASL authentication error: no");
+        voice.forget();
+        assert!(voice.lasting("it").is_none());
     }
 
     /// Which of both ways librdkafka takes depends on what OpenSSL has left on its stack: on the

@@ -9,6 +9,7 @@ use std::{
 
 use tempfile::NamedTempFile;
 use tokio::time::{Instant, sleep};
+use wal2graph_servers::{Kafka, KafkaOptions};
 
 use super::{feed::Feed, kafka};
 use crate::support::{PATIENCE, until};
@@ -58,6 +59,37 @@ async fn it_is_not_ready_before_the_topics_copy_is_in_the_graph() {
     let oid = "SELECT 'kya_things'::regclass::oid";
     let oid: u32 = feed.pipeline.sql.query_one(oid, &[]).await.unwrap().get(0);
     feed.heartbeat_naming(&[oid]).await;
+    until_ready_says(&log, "200 OK").await;
+    assert_eq!(running.terminate(Duration::from_secs(15)).await, Some(0));
+}
+
+#[tokio::test]
+async fn a_broker_that_was_killed_is_named_with_the_cause_in_the_log_and_on_ready() {
+    let mut broker = Kafka::start(&KafkaOptions::default()).unwrap();
+    let mut feed = Feed::on(&broker, "kyd").await;
+    feed.copy(1..=3).await;
+    let log = NamedTempFile::new().unwrap();
+    let mut running = feed.start(&["--http", "127.0.0.1:0"], &log);
+    feed.until_applied(3).await;
+    broker.kill().unwrap();
+    let address = broker.brokers();
+    let said = |words: [&str; 2]| {
+        let log = std::fs::read_to_string(log.path()).unwrap();
+        log.lines().any(|line| words.iter().all(|word| line.contains(word)))
+    };
+    until("the log names it", async || {
+        said(["Kafka is in trouble", &address]) && said(["Kafka is in trouble", "refused"])
+    })
+    .await;
+    // The session ends, and the partition with it.
+    until("it has no partition", async || said(["stopped", "reason="])).await;
+    until_ready_says(&log, &address).await;
+    let answer = ready(&log).await;
+    assert!(answer.contains("503") && answer.contains("refused"), "{answer}");
+    broker.start_again().unwrap();
+    let changes = [feed.insert(4, "after", None)];
+    let offset = feed.commit(&changes).await;
+    feed.until_applied(offset).await;
     until_ready_says(&log, "200 OK").await;
     assert_eq!(running.terminate(Duration::from_secs(15)).await, Some(0));
 }
