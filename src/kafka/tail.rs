@@ -14,7 +14,7 @@
 //!
 //! What the whole topic has is what the partition has that is furthest back.
 
-use std::{sync::Arc, time::Duration};
+use std::{cell::Cell, sync::Arc, time::Duration};
 
 use rdkafka::{
     Message, Offset, TopicPartitionList,
@@ -138,7 +138,7 @@ struct HeartbeatKey {
 pub async fn read(options: &Options) -> Result<Tail> {
     let (client, voice) = asking(options)?;
     let topic = options.topic.as_str().to_owned();
-    on_thread(move || Reader { client, voice, topic }.read()).await?
+    on_thread(move || Reader { client, voice, topic, records: Cell::new(0) }.read()).await?
 }
 
 /// Reads windows on a thread that may wait.
@@ -146,6 +146,8 @@ struct Reader {
     client: Arc<BaseConsumer<Voice>>,
     voice: Voice,
     topic: String,
+    /// How many were read back.
+    records: Cell<u64>,
 }
 
 const DOING: &str = "the end of the topic can not be read";
@@ -159,10 +161,10 @@ impl Reader {
             return Err(Error::new(DOING, &KafkaError::MetadataFetch(code), None));
         }
         let count = topic.map_or(0, |it| it.partitions().len());
-        (0..count as i32)
-            .map(|partition| self.partition(partition))
-            .collect::<Result<_>>()
-            .map(Tail)
+        let partitions = (0..count as i32).map(|partition| self.partition(partition));
+        let tail = partitions.collect::<Result<_>>().map(Tail);
+        tracing::debug!(topic = self.topic, records = self.records.get(), "read the topic's end");
+        tail
     }
 
     fn partition(&self, partition: i32) -> Result<PartitionTail> {
@@ -226,6 +228,7 @@ impl Reader {
                 Some(Ok(record)) if record.offset() >= end => return Ok(window),
                 Some(Ok(record)) => {
                     heard = Instant::now();
+                    self.records.set(self.records.get() + 1);
                     let value = record.payload().unwrap_or_default();
                     window.add(record.key().unwrap_or_default(), value, record.headers());
                     if record.offset() + 1 == end {

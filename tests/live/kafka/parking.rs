@@ -72,6 +72,47 @@ async fn records_that_are_no_envelopes_are_parked_as_they_came_and_counted() {
 }
 
 #[tokio::test]
+async fn records_of_another_database_or_connector_are_parked_and_what_is_no_heartbeat() {
+    let mut feed = parking("kpd").await;
+    let debezium = |database: &str, connector: &str| {
+        let value = format!(
+            "{{\"before\":null,\"after\":{{\"id\":1,\"name\":\"FOREIGN\",\"other\":null}},\"op\":\"u\",\"ts_ms\":1,\
+             \"source\":{{\"version\":\"3.3.1.Final\",\"connector\":\"{connector}\",\"name\":\"x\",\"ts_ms\":1,\
+             \"snapshot\":\"false\",\"db\":\"{database}\",\"schema\":\"public\",\"table\":\"kpd_things\",\"txId\":1,\
+             \"lsn\":9000000,\"xmin\":null}}}}"
+        );
+        let (key, value) = (Some(Bytes::from_static(b"{\"id\":1}")), Some(Bytes::from(value)));
+        Record { key, value, headers: Vec::new() }
+    };
+    let ours = feed.pipeline.name.clone();
+    let foreign = [
+        debezium("otherdb", "postgresql"),
+        debezium(&ours, "mysql"),
+        // It names no history, as every record of `publish` does.
+        debezium(&ours, "postgresql"),
+        // A row of a table with a column of this name, and a row that looks like a marker.
+        self::foreign(b"{\"id\":1,\"ts_ms\":123}"),
+        self::foreign(b"{\"id\":7,\"status\":\"paid\",\"total\":5}"),
+    ];
+    for record in foreign.clone() {
+        feed.send(record).await;
+    }
+    let changes = [feed.insert(2, "behind", None)];
+    feed.commit(&changes).await;
+    feed.apply().await;
+    assert_eq!(feed.contents().await, "1:copied 2:behind");
+    let parked = raw_records(&kafka().brokers(), &format!("{}.parked", feed.topic)).await;
+    let values: Vec<_> = parked.iter().map(|record| &record.value).collect();
+    assert_eq!(values, foreign.iter().map(|record| &record.value).collect::<Vec<_>>());
+    let reasons: Vec<&str> = parked
+        .iter()
+        .map(|record| std::str::from_utf8(&record.headers.last().unwrap().1).unwrap())
+        .collect();
+    assert!(reasons[0].contains("of another database, otherdb"), "{reasons:?}");
+    assert!(reasons[1].contains("mysql"), "{reasons:?}");
+}
+
+#[tokio::test]
 async fn records_of_another_history_and_gaps_stop_it_all_the_same() {
     let mut feed = parking("kpb").await;
     feed.apply().await;

@@ -13,9 +13,12 @@ use wal2graph::kafka::tail;
 use wal2graph_servers::{Kafka, KafkaOptions};
 
 use super::acknowledging::log_end;
-use crate::kafka::{
-    Published, kafka,
-    topic::{end_lsn, once, place, records},
+use crate::{
+    kafka::{
+        Published, kafka,
+        topic::{end_lsn, once, place, records},
+    },
+    support::until,
 };
 
 /// How often the publisher is killed in one run.
@@ -112,6 +115,49 @@ async fn killed_again_and_again_the_topic_has_every_change_at_its_place() {
     let copied = records(&published.config()).await;
     let reads = copied.iter().map(crate::kafka::topic::value).filter(|it| it["op"] == "r");
     assert!(reads.count() >= 3_000);
+}
+
+/// What a start behind a publisher that was killed in a transaction reads back at most: the first look
+/// back, and those between two heartbeats.
+const READ_BACK_MAX: u64 = 12_000;
+
+#[tokio::test]
+async fn a_start_behind_a_kill_within_a_huge_transaction_reads_back_no_more_than_it_must() {
+    let schema = "CREATE TABLE km_log (id bigserial PRIMARY KEY, filler text)";
+    let published = Published::new("huge", schema, "ack: kafka").await;
+    published.catch_up().await;
+    let running = published.start();
+    let sql = &published.pipeline.sql;
+    let huge =
+        "INSERT INTO km_log (filler) SELECT repeat('f', 500) FROM generate_series(1, 150000)";
+    sql.batch_execute(huge).await.unwrap();
+    let end = async || {
+        let read = tail::read(published.config().kafka().unwrap()).await.unwrap();
+        read.0[0].next
+    };
+    until("much of it is in the topic", async || end().await > 50_000).await;
+    running.kill();
+    let killed_at = end().await;
+    let last = "SELECT max(id) FROM km_log";
+    let last: i64 = sql.query_one(last, &[]).await.unwrap().get(0);
+    assert!(killed_at < last, "it was killed within the transaction: {killed_at}");
+    let arguments =
+        ["publish", "--until", "current", "--log-level", "info,wal2graph::kafka::tail=debug"];
+    let (code, log) = published.run(&arguments).await;
+    assert_eq!(code, Some(0), "{log}");
+    let looks = log.lines().filter(|line| line.contains("read the topic's end"));
+    let read: Vec<u64> = looks
+        .map(|line| {
+            let count = line.split_once("records=").unwrap().1;
+            count.split_whitespace().next().unwrap().parse().unwrap()
+        })
+        .collect();
+    assert!(read.len() >= 2 && read.iter().all(|read| *read <= READ_BACK_MAX), "{read:?}");
+    let ids: std::collections::BTreeSet<i64> = once(&records(&published.config()).await)
+        .iter()
+        .filter_map(|value| value["after"]["id"].as_i64())
+        .collect();
+    assert_eq!(ids.len() as i64, last, "every row is there");
 }
 
 #[tokio::test]
