@@ -12,11 +12,13 @@ use super::{CommandError, print, print_json, read_catalog};
 pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), CommandError> {
     let (_sql, catalog) = read_catalog(config).await?;
     let compiled = compile(&catalog, &config.edits);
-    let several = partitions(config).await.is_some_and(|partitions| partitions > 1);
+    let Between { partitions, remarks } = between(config).await;
+    let several = partitions > 1;
     let plan = match several {
         true => Plan::through_partitions(&compiled),
         false => Plan::new(&compiled),
     };
+    let plan = Plan { topics: remarks, ..plan };
     match args.json {
         true => print_json(&plan)?,
         false => print(&plan.to_string())?,
@@ -32,29 +34,49 @@ pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), CommandEr
     }
 }
 
-/// How many partitions the changes come through, if the file has Kafka between: as the topics are,
-/// and where they can not be looked at, as they would be made.
+/// What the topics say that the changes come through, if the file has Kafka between.
+#[derive(Default)]
+struct Between {
+    /// How many partitions they have together: where they can not be looked at, as they would be made.
+    partitions: usize,
+    /// What is worth knowing of them.
+    remarks: Vec<String>,
+}
+
 #[cfg(feature = "kafka")]
-async fn partitions(config: &Config) -> Option<usize> {
-    let options = config.kafka().ok()?;
+async fn between(config: &Config) -> Between {
+    use crate::kafka::{
+        Options,
+        topic::{forgets_when_made, look},
+    };
+    let Ok(options) = config.kafka() else { return Between::default() };
     let planned = usize::from(options.new_topic.partitions.unwrap_or(1));
-    let mut partitions = 0;
+    let mut between = Between::default();
     for topic in &options.topics {
-        let options = crate::kafka::Options { topic: topic.clone(), ..options.clone() };
-        partitions += match crate::kafka::topic::look(&options).await {
-            Ok(Some(topic)) => topic.partitions,
-            Ok(None) => planned,
+        let options = Options { topic: topic.clone(), ..options.clone() };
+        let (partitions, remark) = match look(&options).await {
+            Ok(Some(topic)) => (topic.partitions, Ok(topic.forgets(&options))),
+            Ok(None) => (planned, forgets_when_made(&options).await),
+            Err(error) => (planned, Err(error)),
+        };
+        between.partitions += partitions;
+        match remark {
+            // Who publishes to several topics sees to them.
+            Ok(_) if options.are_foreign => {}
+            Ok(remark) => {
+                between.remarks.extend(remark.map(|it| format!("{}: {}", it.what, it.fix)));
+            }
             Err(error) => {
                 tracing::warn!(%error, planned, "the topic's partitions are not known: kafka.partitions counts");
-                planned
             }
-        };
+        }
     }
-    Some(partitions)
+    between
 }
 
 #[cfg(not(feature = "kafka"))]
-async fn partitions(config: &Config) -> Option<usize> {
-    let options = config.kafka().ok()?;
-    Some(options.topics.len().max(usize::from(options.new_topic.partitions.unwrap_or(1))))
+async fn between(config: &Config) -> Between {
+    let Ok(options) = config.kafka() else { return Between::default() };
+    let planned = usize::from(options.new_topic.partitions.unwrap_or(1));
+    Between { partitions: options.topics.len().max(planned), ..Between::default() }
 }

@@ -81,7 +81,12 @@ pub(super) fn describe<C: ClientContext>(
     let Some(first) = names.first() else { return Ok(BTreeMap::new()) };
     let millis = |time: Duration| i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
     let began = Instant::now();
-    let broker = client.fetch_metadata(Some(first), limit)?.orig_broker_id();
+    let mut broker = client.fetch_metadata(Some(first), limit)?.orig_broker_id();
+    if broker < 0 {
+        // The first answer tells which number belongs to the address.
+        let left = limit.saturating_sub(began.elapsed());
+        broker = client.fetch_metadata(Some(first), left)?.orig_broker_id();
+    }
     let limit = limit.saturating_sub(began.elapsed());
     let names: Vec<CString> = names.iter().filter_map(|name| CString::new(*name).ok()).collect();
     let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();

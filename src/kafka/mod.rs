@@ -7,6 +7,8 @@ pub mod before;
 pub mod options;
 
 #[cfg(feature = "kafka")]
+mod admin;
+#[cfg(feature = "kafka")]
 pub mod connect;
 #[cfg(feature = "kafka")]
 pub mod consumer;
@@ -23,6 +25,8 @@ pub mod offsets;
 pub mod parking;
 #[cfg(feature = "kafka")]
 pub mod producer;
+#[cfg(feature = "kafka")]
+mod retention;
 pub mod routing;
 #[cfg(feature = "kafka")]
 pub mod tail;

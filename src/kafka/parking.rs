@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use rdkafka::{
     ClientContext, Message,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{NewTopic, TopicReplication},
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     consumer::Consumer,
     error::{KafkaError, RDKafkaErrorCode as Code},
@@ -24,7 +24,8 @@ use rdkafka::{
 use tokio::sync::watch;
 
 use super::{
-    Error, Options, Result, TopicName, Unreadable,
+    Options, Result, TopicName, Unreadable,
+    admin::Admin,
     connect::{ANSWER_LIMIT, Voice, asking, on_thread, settings},
 };
 
@@ -160,32 +161,29 @@ fn headers(message: &BorrowedMessage<'_>, why: &str) -> OwnedHeaders {
 /// at.
 async fn make(options: &Options, topic: &TopicName) -> Result<()> {
     const DOING: &str = "the parking topic can not be made";
-    let voice = Voice::new(options);
-    let admin = AdminClient::from_config_and_context(&settings(options), voice.clone());
-    let admin: AdminClient<Voice> = admin.map_err(|error| voice.explain(DOING, &error))?;
     let replication = options.new_topic.replication_factor.map_or(-1, i32::from);
     let max = MESSAGE_BYTES_MAX.to_string();
     let new = NewTopic::new(topic.as_str(), 1, TopicReplication::Fixed(replication))
         .set("cleanup.policy", "delete")
         .set("retention.ms", "-1")
+        .set("retention.bytes", "-1")
         .set("max.message.bytes", &max);
-    let patience = AdminOptions::new()
-        .request_timeout(Some(ANSWER_LIMIT))
-        .operation_timeout(Some(ANSWER_LIMIT));
-    let answers = admin.create_topics([&new], &patience).await;
-    match answers.map_err(|error| voice.explain(DOING, &error))?.into_iter().next() {
-        // Whoever may not make topics may have been given one.
-        Some(Err((_, code)))
-            if !matches!(
-                code,
-                Code::TopicAlreadyExists
-                    | Code::TopicAuthorizationFailed
-                    | Code::ClusterAuthorizationFailed
+    let admin = Admin::new(options, topic.as_str(), DOING).await?;
+    match admin.create(&new, DOING).await {
+        // Who may not make topics may have been given one.
+        Err(error)
+            if matches!(
+                error.code(),
+                Some(
+                    Code::TopicAlreadyExists
+                        | Code::TopicAuthorizationFailed
+                        | Code::ClusterAuthorizationFailed
+                )
             ) =>
         {
-            Err(Error::new(DOING, &KafkaError::AdminOp(code), None))
+            Ok(())
         }
-        _ => Ok(()),
+        created => created,
     }
 }
 

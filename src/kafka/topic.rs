@@ -1,22 +1,22 @@
 //! The topic: looked at, made when it is missing, judged when it is there.
 //!
 //! Compaction would take records out of what is applied in order. What else may be wrong with a topic
-//! costs safety, not correctness, and is a warning.
+//! costs safety, not correctness, and is a warning. That its first records go some day is no fault, but
+//! somebody should know it.
 
 use std::{collections::HashMap, time::Duration};
 
 use rdkafka::{
-    admin::{
-        AdminClient, AdminOptions, ConfigEntry, NewTopic, ResourceSpecifier, TopicReplication,
-    },
-    config::FromClientConfigAndContext,
+    admin::{NewTopic, ResourceSpecifier, TopicReplication},
     error::{KafkaError, RDKafkaErrorCode as Code},
 };
 use tokio::time::{Instant, sleep};
 
 use super::{
     Ack, Error, Options, Result, Retention,
-    connect::{ANSWER_LIMIT, Voice, asking, metadata, settings},
+    admin::Admin,
+    connect::{ANSWER_LIMIT, asking, metadata},
+    retention::{self, forgetting, span},
 };
 
 /// The largest record of a topic that we make, in bytes: room for a row of tens of megabytes, and
@@ -40,15 +40,26 @@ pub struct Topic {
     pub settings: Option<HashMap<String, String>>,
 }
 
-/// What is not as it should be.
+/// What somebody should know of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remark {
-    /// It keeps the topic from being used.
-    pub is_definite: bool,
-    /// What is wrong.
+    /// How grave it is.
+    pub weight: Weight,
+    /// What is so.
     pub what: String,
     /// What to do.
     pub fix: String,
+}
+
+/// How grave a remark is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// It keeps the topic from being used.
+    Definite,
+    /// It costs safety.
+    Warning,
+    /// It sets a limit that may well be meant.
+    Notice,
 }
 
 impl Topic {
@@ -72,24 +83,22 @@ impl Topic {
     /// # Errors
     /// What keeps it from being used, as a definite error with its fix.
     pub fn check(&self, options: &Options) -> Result<()> {
-        match self.remarks(options).into_iter().find(|remark| remark.is_definite) {
+        match self.remarks(options).into_iter().find(|it| it.weight == Weight::Definite) {
             Some(Remark { what, fix, .. }) => Err(Error::Definite(format!("{what}: {fix}"))),
             None => Ok(()),
         }
     }
 
-    /// What is not as it should be, the definite first.
+    /// What somebody should know of it, the definite first.
     pub fn remarks(&self, options: &Options) -> Vec<Remark> {
         let name = &options.topic;
-        let remark = |is_definite, what: String, fix: String| Remark { is_definite, what, fix };
-        let alter =
-            |setting: &str| format!("kafka-configs --alter --topic {name} --add-config {setting}");
+        let remark = |weight, what: String, fix: String| Remark { weight, what, fix };
         let mut remarks = Vec::new();
         if self.setting("cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
             remarks.push(remark(
-                true,
+                Weight::Definite,
                 format!("the topic {name} is compacted: records would go missing in transactions"),
-                alter("cleanup.policy=delete"),
+                alter(options, "cleanup.policy=delete"),
             ));
         }
         if let Some(wanted) = options.new_topic.partitions
@@ -97,7 +106,7 @@ impl Topic {
         {
             let found = self.partitions;
             remarks.push(remark(
-                false,
+                Weight::Warning,
                 format!("the topic {name} has {found} partitions, kafka.partitions says {wanted}: it keeps its own"),
                 "a new topic (kafka.topic) is made with as many; it begins with a copy".to_owned(),
             ));
@@ -105,38 +114,93 @@ impl Topic {
         let max = self.message_bytes_max();
         if self.settings.is_some() && max < MESSAGE_BYTES_FEW {
             remarks.push(remark(
-                false,
+                Weight::Warning,
                 format!("the topic {name} takes records of at most {max} bytes: a larger row stops the publisher"),
-                alter(&format!("max.message.bytes={MESSAGE_BYTES_MAX}")),
+                alter(options, &format!("max.message.bytes={MESSAGE_BYTES_MAX}")),
             ));
         }
-        if let Some(millis) = self.number("retention.ms").filter(|millis| *millis >= 0) {
-            let kept = Duration::from_millis(millis.unsigned_abs());
-            let (wanted, why) = match options.new_topic.retention {
-                Some(Retention::Forever) => (Duration::MAX, "kafka.retention asks for more"),
-                Some(Retention::For(wanted)) => (wanted, "kafka.retention asks for more"),
-                None if options.ack == Ack::Kafka => {
-                    (RETENTION_SHORT, "with ack: kafka nobody else has them")
-                }
-                None => (Duration::ZERO, ""),
-            };
-            if kept < wanted {
-                remarks.push(remark(
-                    false,
-                    format!("the topic {name} keeps records for {} s: {why}", kept.as_secs()),
-                    alter("retention.ms=..."),
-                ));
-            }
-        }
+        remarks.extend(self.keeps_too_little(options).or_else(|| self.forgets(options)));
         if options.ack == Ack::Kafka && self.replicas == 1 {
             remarks.push(remark(
-                false,
+                Weight::Warning,
                 format!("the topic {name} has one replica, and with ack: kafka nobody else has its records"),
                 "have it on three brokers, with min.insync.replicas=2".to_owned(),
             ));
         }
         remarks
     }
+
+    /// It keeps records for a shorter time than is asked for, or than is safe.
+    fn keeps_too_little(&self, options: &Options) -> Option<Remark> {
+        let millis = self.number("retention.ms").filter(|millis| *millis >= 0)?;
+        let found = Duration::from_millis(millis.unsigned_abs());
+        let (wanted, why) = match options.new_topic.retention {
+            Some(wanted) => (wanted, "kafka.retention asks for more"),
+            None if options.ack == Ack::Kafka => {
+                (Retention::For(RETENTION_SHORT), "with ack: kafka nobody else has them")
+            }
+            None => return None,
+        };
+        let is_enough = matches!(wanted, Retention::For(wanted) if found >= wanted);
+        let setting = retention::settings(wanted)
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect::<Vec<_>>();
+        (!is_enough).then(|| Remark {
+            weight: Weight::Warning,
+            what: format!("the topic {} keeps records for {}: {why}", options.topic, span(found)),
+            fix: alter(options, &setting.join(",")),
+        })
+    }
+
+    /// It does not keep the copy that it begins with.
+    pub fn forgets(&self, options: &Options) -> Option<Remark> {
+        let limits = ["retention.ms", "retention.bytes"];
+        let [time, bytes] = limits.map(|name| self.number(name).filter(|limit| *limit >= 0));
+        let what = forgetting(time, bytes)?;
+        Some(Remark {
+            weight: Weight::Notice,
+            what: format!("the topic {} forgets its records {what}. {NOT_AGAIN}", options.topic),
+            fix: alter(options, "retention.ms=-1,retention.bytes=-1"),
+        })
+    }
+}
+
+/// What follows where the first records of a topic are gone.
+const NOT_AGAIN: &str = "When the copy that it begins with is gone, an emptied graph can not be filled from it again, \
+                         nor a second one";
+
+/// The command that changes a setting of the topic.
+fn alter(options: &Options, setting: &str) -> String {
+    let Options { brokers, topic, .. } = options;
+    format!(
+        "kafka-configs --bootstrap-server {brokers} --alter --topic {topic} --add-config {setting}"
+    )
+}
+
+/// What is to be known of the records of a topic that is not there yet: how long `publish` will have
+/// them kept, or the brokers by their default.
+///
+/// # Errors
+/// Kafka does not answer.
+pub async fn forgets_when_made(options: &Options) -> Result<Option<Remark>> {
+    const DOING: &str = "the brokers' settings can not be read";
+    let what = match options.new_topic.retention {
+        Some(Retention::Forever) => return Ok(None),
+        Some(Retention::For(time)) => Some(format!("after {}", span(time))),
+        None => {
+            let admin = Admin::new(options, options.topic.as_str(), DOING).await?;
+            match admin.broker_settings(DOING).await? {
+                Some(defaults) => retention::forgetting_by_default(&defaults),
+                None => Some("when the brokers' default says so".to_owned()),
+            }
+        }
+    };
+    Ok(what.map(|what| Remark {
+        weight: Weight::Notice,
+        what: format!("the topic {} will forget its records {what}. {NOT_AGAIN}", options.topic),
+        fix: "kafka.retention: forever".to_owned(),
+    }))
 }
 
 /// Looks at the topic; `None` when there is none. Its settings are `None` if they may not be read.
@@ -164,32 +228,11 @@ async fn partitions(options: &Options) -> Result<Option<(usize, usize)>> {
     Ok(Some((partitions.len(), replicas)))
 }
 
-fn admin(options: &Options) -> Result<(AdminClient<Voice>, Voice)> {
-    let voice = Voice::new(options);
-    let admin = AdminClient::from_config_and_context(&settings(options), voice.clone());
-    let admin = admin.map_err(|error| voice.explain("a client can not be made", &error))?;
-    Ok((admin, voice))
-}
-
-fn patience() -> AdminOptions {
-    AdminOptions::new().request_timeout(Some(ANSWER_LIMIT)).operation_timeout(Some(ANSWER_LIMIT))
-}
-
 async fn topic_settings(options: &Options) -> Result<Option<HashMap<String, String>>> {
     const DOING: &str = "the topic's settings can not be read";
-    let resource = ResourceSpecifier::Topic(options.topic.as_str());
-    let (admin, voice) = admin(options)?;
-    let answer = admin.describe_configs([&resource], &patience()).await;
-    let answers = answer.map_err(|error| voice.explain(DOING, &error))?;
-    let value = |entry: ConfigEntry| entry.value.map(|value| (entry.name, value));
-    match answers.into_iter().next() {
-        Some(Ok(resource)) => Ok(Some(resource.entries.into_iter().filter_map(value).collect())),
-        // Whoever may write records need not be allowed to read settings.
-        Some(Err(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed)) | None => {
-            Ok(None)
-        }
-        Some(Err(code)) => Err(Error::new(DOING, &KafkaError::AdminOp(code), None)),
-    }
+    let topic = options.topic.as_str();
+    let admin = Admin::new(options, topic, DOING).await?;
+    admin.settings(ResourceSpecifier::Topic(topic), DOING).await
 }
 
 /// Makes the topic; it is as it was made, or as somebody else has just made it.
@@ -204,34 +247,24 @@ async fn create(options: &Options) -> Result<()> {
     const DEFAULT_REPLICATION: i32 = -1;
     let replication = options.new_topic.replication_factor.map(i32::from);
     let replication = TopicReplication::Fixed(replication.unwrap_or(DEFAULT_REPLICATION));
-    let (max, retention) = (MESSAGE_BYTES_MAX.to_string(), retention_ms(options));
+    let max = MESSAGE_BYTES_MAX.to_string();
+    let kept = options.new_topic.retention.map(retention::settings).unwrap_or_default();
     let partitions = i32::from(options.new_topic.partitions.unwrap_or(1));
     let mut topic = NewTopic::new(options.topic.as_str(), partitions, replication)
         .set("cleanup.policy", "delete")
         .set("message.timestamp.type", "CreateTime")
         .set("max.message.bytes", &max);
-    if let Some(retention) = &retention {
-        topic = topic.set("retention.ms", retention);
+    for (name, value) in &kept {
+        topic = topic.set(name, value);
     }
     if options.new_topic.replication_factor.is_some_and(|replicas| replicas > 2) {
         topic = topic.set("min.insync.replicas", "2");
     }
-    let (admin, voice) = admin(options)?;
-    let answer = admin.create_topics([&topic], &patience()).await;
-    let answers = answer.map_err(|error| voice.explain(DOING, &error))?;
-    match answers.into_iter().next() {
-        Some(Err((_, code))) if code != Code::TopicAlreadyExists => {
-            Err(Error::new(DOING, &KafkaError::AdminOp(code), None))
-        }
-        _ => Ok(()),
+    let admin = Admin::new(options, options.topic.as_str(), DOING).await?;
+    match admin.create(&topic, DOING).await {
+        Err(error) if error.code() == Some(Code::TopicAlreadyExists) => Ok(()),
+        created => created,
     }
-}
-
-fn retention_ms(options: &Options) -> Option<String> {
-    options.new_topic.retention.map(|retention| match retention {
-        Retention::For(duration) => duration.as_millis().to_string(),
-        Retention::Forever => "-1".to_owned(),
-    })
 }
 
 /// A topic that was just made is known to all brokers a moment later.
@@ -280,7 +313,7 @@ mod tests {
         assert_eq!(topic(3, &[LARGE]).remarks(&options), []);
         let compacted = topic(3, &[LARGE, ("cleanup.policy", "compact,delete")]);
         let remarks = compacted.remarks(&options);
-        assert!(matches!(&remarks[..], [one] if one.is_definite), "{remarks:?}");
+        assert!(matches!(&remarks[..], [Remark { weight: Weight::Definite, .. }]), "{remarks:?}");
     }
 
     #[test]
@@ -288,8 +321,8 @@ mod tests {
         let day = ("retention.ms", "86400000");
         let warns = |options: &Options, topic: &Topic| {
             let remarks = topic.remarks(options);
-            assert!(remarks.iter().all(|it| !it.is_definite), "{remarks:?}");
-            remarks.len()
+            assert!(remarks.iter().all(|it| it.weight != Weight::Definite), "{remarks:?}");
+            remarks.iter().filter(|it| it.weight == Weight::Warning).count()
         };
         let small = topic(1, &[("max.message.bytes", "1048588")]);
         assert_eq!(warns(&options(Ack::Graph, None), &small), 1);
@@ -305,5 +338,24 @@ mod tests {
         options.new_topic.partitions = Some(4);
         assert_eq!(warns(&options, &topic(4, &[LARGE])), 0);
         assert_eq!(warns(&options, &topic(1, &[LARGE])), 1, "it keeps its own");
+    }
+
+    #[test]
+    fn a_topic_that_does_not_keep_its_copy_says_so_and_what_to_set() {
+        let options = options(Ack::Graph, None);
+        let said = |settings: &[(&str, &str)]| {
+            let remarks = topic(1, &[&[LARGE], settings].concat()).remarks(&options);
+            assert!(remarks.iter().all(|it| it.weight == Weight::Notice), "{remarks:?}");
+            remarks.into_iter().next().map(|it| format!("{}: {}", it.what, it.fix))
+        };
+        let week = said(&[("retention.ms", "604800000"), ("retention.bytes", "-1")]).unwrap();
+        assert!(week.contains("forgets its records after 7 days. When"), "{week}");
+        let command = "kafka-configs --bootstrap-server b:1 --alter --topic t --add-config \
+                       retention.ms=-1,retention.bytes=-1";
+        assert!(week.ends_with(command), "{week}");
+        let bytes = said(&[("retention.ms", "5400000"), ("retention.bytes", "1000")]).unwrap();
+        assert!(bytes.contains("after 90 minutes and beyond 1000 bytes"), "{bytes}");
+        assert_eq!(said(&[("retention.ms", "-1"), ("retention.bytes", "-1")]), None);
+        assert_eq!(said(&[]), None, "what may not be read is not known");
     }
 }

@@ -27,6 +27,8 @@ pub struct Plan {
     pub warnings: Vec<Note>,
     /// What is different because the changes come through several partitions; empty if they do not.
     pub partitions: Vec<String>,
+    /// What is worth knowing of the topics that the changes come through, each with what to do.
+    pub topics: Vec<String>,
     /// What must be mended before anything can be made.
     pub refusals: Vec<String>,
 }
@@ -232,6 +234,7 @@ impl fmt::Display for Plan {
             section("Left out", &self.left_out),
             section("Worth knowing", &self.warnings),
             section("Different with several partitions", &self.partitions),
+            section("The topic", &self.topics),
             section("To be mended first", &self.refusals),
         ];
         f.write_str(&sections.into_iter().flatten().collect::<Vec<_>>().join("\n"))

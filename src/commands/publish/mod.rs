@@ -37,7 +37,8 @@ use crate::{
         identity::Described,
         offsets::Asking,
         producer::Producer,
-        tail, topic,
+        tail,
+        topic::{self, Weight},
     },
     lsn::Lsn,
     mapping::Mapping,
@@ -251,8 +252,12 @@ impl Publish<'_> {
             }
         };
         topic.check(kafka)?;
-        for remark in topic.remarks(kafka) {
-            tracing::warn!(fix = remark.fix, "{}", remark.what);
+        for topic::Remark { weight, what, fix } in topic.remarks(kafka) {
+            match weight {
+                Weight::Notice if written.is_some() => {}
+                Weight::Notice => tracing::info!(fix, "{what}"),
+                Weight::Warning | Weight::Definite => tracing::warn!(fix, "{what}"),
+            }
         }
         let name = kafka.topic.as_str();
         let described = asking.describe(&[name]).await?.remove(name);

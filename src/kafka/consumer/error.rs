@@ -26,12 +26,10 @@ pub enum ConsumeError {
         /// The group.
         group: String,
     },
-    /// Records are gone.
+    /// Records are gone. What to do, the next look at the topic says.
     #[error(
         "the records of {at} at offsets {}..{} are gone and were never applied: its retention is shorter than the \
-         graph was behind, or they were deleted. Copy again through a new topic and pipeline into an empty graph; \
-         or, to go on without them: wal2graph replay --from earliest --partition {}/{} --yes. Rows that they deleted \
-         then stay in the graph", .missing.start, .missing.end, .at.topic, .at.partition
+         graph was behind, or they were deleted", .missing.start, .missing.end
     )]
     Gap {
         /// The partition.
@@ -82,8 +80,9 @@ impl Failure for ConsumeError {
             // The next start looks what became of the topic.
             ConsumeError::Lost { .. }
             | ConsumeError::Expelled { .. }
+            | ConsumeError::Gap { .. }
             | ConsumeError::Truncated { .. } => true,
-            ConsumeError::Gap { .. } | ConsumeError::Record { .. } => false,
+            ConsumeError::Record { .. } => false,
         }
     }
 }

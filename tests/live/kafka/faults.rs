@@ -7,7 +7,8 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer},
 };
 use tempfile::NamedTempFile;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
+use wal2graph::kafka::{Options, TopicName, connect::ANSWER_LIMIT, offsets::Asking, topic};
 use wal2graph_servers::{Kafka, KafkaOptions};
 
 use super::{Published, feed::Feed};
@@ -55,6 +56,51 @@ async fn a_group_whose_coordinator_dies_goes_on_with_another_one() {
     until("the offset is committed", is_committed).await;
     assert_eq!(running.terminate(Duration::from_secs(15)).await, Some(0));
     assert_eq!(feed.contents().await, "1:copied 2:copied 3:copied 4:after");
+}
+
+/// Brokers that follow KRaft name any of those that they hold for alive as the controller.
+#[tokio::test]
+async fn a_broker_that_has_just_died_is_not_asked_for_settings_and_topics() {
+    let options = KafkaOptions {
+        properties: vec![
+            ("default.replication.factor".to_owned(), "3".to_owned()),
+            ("min.insync.replicas".to_owned(), "2".to_owned()),
+            // For so long the others hold it for alive.
+            ("broker.session.timeout.ms".to_owned(), "120000".to_owned()),
+        ],
+        heap: "256m".to_owned(),
+        ..KafkaOptions::default()
+    };
+    let mut brokers = Kafka::start_cluster(3, &options).unwrap();
+    let all: Vec<String> = brokers.iter().map(Kafka::brokers).collect();
+    let of = |topic: &str| {
+        let topic = TopicName::new(topic).unwrap();
+        Options::new(all.join(","), topic, "kfd".to_owned())
+    };
+    topic::make(&of("kfd")).await.unwrap();
+    brokers[2].kill().unwrap();
+    for _ in 0..8 {
+        let began = Instant::now();
+        let found = topic::look(&of("kfd")).await.unwrap().unwrap();
+        assert!(
+            found.settings.is_some() && began.elapsed() < ANSWER_LIMIT,
+            "{:?}",
+            began.elapsed()
+        );
+    }
+    for number in 0..4 {
+        let began = Instant::now();
+        topic::make(&of(&format!("kfd.{number}"))).await.unwrap();
+        assert!(began.elapsed() < ANSWER_LIMIT, "{:?}", began.elapsed());
+    }
+    for _ in 0..4 {
+        let asking = Asking::new(&of("kfd")).unwrap();
+        let began = Instant::now();
+        assert!(asking.describe(&["kfd"]).await.unwrap().contains_key("kfd"));
+        assert!(began.elapsed() < ANSWER_LIMIT, "{:?}", began.elapsed());
+        let began = Instant::now();
+        println!("members: {:?} after {:?}", asking.members().await, began.elapsed());
+    }
 }
 
 #[tokio::test]

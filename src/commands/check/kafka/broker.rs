@@ -3,7 +3,12 @@
 use crate::{
     catalog::Catalog,
     config::Config,
-    kafka::{Options, Unreadable, offsets::Asking, tail, topic},
+    kafka::{
+        Options, Unreadable,
+        offsets::Asking,
+        tail,
+        topic::{self, Weight},
+    },
     mapping::Mapping,
     neo4j::{self, Connection},
     pipeline::Failure,
@@ -55,7 +60,13 @@ async fn one(options: &Options, report: &mut Report) -> bool {
             "Kafka answers, and has no topic {name} yet: see that kafka.topics is right. Its publisher makes it; \
              apply begins with the others"
         )),
-        Ok(None) => report.ok(format!("Kafka answers; publish will create the topic {name}")),
+        Ok(None) => {
+            report.ok(format!("Kafka answers; publish will create the topic {name}"));
+            match topic::forgets_when_made(options).await {
+                Ok(remark) => remark.into_iter().for_each(|it| report.advice(it.what, it.fix)),
+                Err(error) => report.warning(error.to_string()),
+            }
+        }
         Ok(Some(topic)) => {
             let (partitions, replicas) = (topic.partitions, topic.replicas);
             report.ok(format!(
@@ -66,10 +77,10 @@ async fn one(options: &Options, report: &mut Report) -> bool {
                 true => Vec::new(),
                 false => topic.remarks(options),
             };
-            for topic::Remark { is_definite, what, fix } in remarks {
-                match is_definite {
-                    true => report.failure(what, fix),
-                    false => report.warning(format!("{what}. {fix}")),
+            for topic::Remark { weight, what, fix } in remarks {
+                match weight {
+                    Weight::Definite => report.failure(what, fix),
+                    Weight::Warning | Weight::Notice => report.advice(what, fix),
                 }
             }
         }
@@ -155,7 +166,8 @@ async fn group(
         let found = Found::look(config, catalog, &tables, &asking, &graph, &at).await?;
         match found.decide(config, found.group.clone()) {
             Decision::Refuse(refusal) => {
-                report.failure(format!("apply would not read {at}"), refusal.text(&at));
+                let text = found.refused(config, mapping, &at, &refusal)?;
+                report.failure(format!("apply would not read {at}"), text);
             }
             Decision::FromCheckpoint => {
                 report.ok(format!("apply goes on in {at} where the graph is"));

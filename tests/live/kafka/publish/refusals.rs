@@ -1,5 +1,7 @@
 //! What is refused, with the way out.
 
+use wal2graph_servers::{Kafka, KafkaOptions};
+
 use crate::{
     kafka::{Published, kafka},
     support::{PATIENCE, until},
@@ -111,4 +113,56 @@ async fn the_topic_of_another_pipeline_is_not_advised_to_be_deleted() {
     let (code, log) = second.run(&["publish", "--until", "current"]).await;
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains("belongs to the pipeline") && !log.contains("delete"), "{log}");
+}
+
+/// The words of the last command for Kafka's tool that settings are changed with, but for its name.
+fn command(said: &str) -> Vec<&str> {
+    let words = said.rsplit_once("kafka-configs ").expect(said).1.split_whitespace();
+    // The brokers are known to the tool.
+    words.skip(2).take(5).map(|word| word.trim_matches('"')).collect()
+}
+
+/// By Kafka's default, records go after a week.
+#[tokio::test]
+async fn a_topic_that_does_not_keep_its_copy_is_told_of_before_and_after_it_is_made() {
+    let published = Published::new("weekly", SCHEMA, "ack: kafka").await;
+    let printed = async |command: &str| {
+        let output = published.pipeline.output(&[command, "-c", &published.path]).await;
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let week = "records after 7 days. When the copy that it begins with is gone, an emptied graph can not be filled";
+    for command in ["check", "plan"] {
+        let said = printed(command).await;
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(&format!("will forget its {week}")), "{command}: {said}");
+        assert!(said.contains("kafka.retention: forever"), "{command}: {said}");
+    }
+    let (code, log) = published.run(&["publish", "--until", "current"]).await;
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(log.matches(&format!("forgets its {week}")).count(), 1, "{log}");
+    assert!(log.contains("INFO"), "{log}");
+    let said = printed("check").await;
+    for said in [&said, &printed("plan").await, &log] {
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(&format!("forgets its {week}")), "{said}");
+        assert_eq!(command(&said)[3], "--add-config", "{said}");
+    }
+    kafka().tool("kafka.admin.ConfigCommand", &command(&said)).unwrap();
+    for command in ["check", "plan"] {
+        let said = printed(command).await;
+        assert!(!said.contains("forget"), "{command}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_topic_that_is_made_to_be_kept_for_ever_forgets_nothing() {
+    let broker = Kafka::start(&KafkaOptions {
+        properties: vec![("log.retention.bytes".to_owned(), "1000000000".to_owned())],
+        ..KafkaOptions::default()
+    });
+    let broker = broker.unwrap();
+    let published = Published::on(&broker, "keeps", SCHEMA, "retention: forever").await;
+    published.catch_up().await;
+    let (_, log) = published.run(&["publish", "--until", "current"]).await;
+    assert!(!log.contains("forgets"), "{log}");
 }
