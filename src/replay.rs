@@ -13,8 +13,8 @@
 //! ours, and they are applied again.
 //!
 //! Why no record is lost that was never applied: reading begins at the checkpoint or before it, or
-//! where a copy of all rows begins, and never where records are gone in between. Everything else is
-//! refused, with what would be lost, until somebody confirms it.
+//! where a copy of all rows begins, and never where records are gone in between. What would skip records
+//! that are there is refused, with what would be lost, until somebody confirms it.
 //!
 //! Why no other topic is taken for the one that was applied: Kafka gives each topic an id, which is in
 //! the checkpoint. Where nobody names one, the records before the checkpoint have to show that they are
@@ -282,18 +282,28 @@ pub enum Refusal {
     },
 }
 
+/// What ends well where a graph can not go on as it is. A row that was deleted meanwhile is in no record,
+/// and only an empty graph is without it.
+pub struct Ways {
+    /// Empties the graph, and fills it from the topic.
+    pub refill: String,
+    /// Has the topic begin with a copy.
+    pub republish: String,
+}
+
 impl Refusal {
     /// What happened to this partition, and what to do: each command works as it stands here.
-    pub fn text(&self, at: &TopicPartition) -> String {
+    pub fn text(&self, at: &TopicPartition, ways: &Ways) -> String {
         let topic = &at.topic;
+        let Ways { refill, republish } = ways;
         let replay = |from: &str| {
             format!("wal2graph replay --from {from} --partition {topic}/{}", at.partition)
         };
         match self {
             Refusal::NoCopy { from, start } => format!(
                 "the graph has no checkpoint for {at}, and reading would begin at offset {from}, where no copy of the \
-                 tables begins (the topic starts at {start}): rows that did not change since would be missing. Publish \
-                 to a new topic, which begins with a copy; or confirm that they may be missing: {} --yes",
+                 tables begins (the topic starts at {start}): rows that did not change since would be missing. If they \
+                 may be missing: {} --yes. Else: {republish}",
                 replay(&format!("offset {from}"))
             ),
             Refusal::GraphEmptied { committed } => format!(
@@ -303,38 +313,33 @@ impl Refusal {
             ),
             Refusal::Gap { missing } => format!(
                 "the records of {at} at offsets {}..{} are gone and were never applied: the topic starts at {} \
-                 (retention, or its records were deleted). Copy again through a new topic and pipeline into an empty \
-                 graph; or, to go on without them: {} --yes. Rows that they deleted then stay in the graph",
-                missing.start,
-                missing.end,
-                missing.end,
-                replay("earliest")
+                 (retention, or its records were deleted). What they changed would be missing, and rows that they \
+                 deleted would stay in the graph. To go on, {republish}\nThen {refill}",
+                missing.start, missing.end, missing.end
             ),
             Refusal::OtherTopic { applied, was, is } => format!(
                 "the topic {topic} was deleted and made again: the graph has the records of {at} before offset \
-                 {applied} of the topic with the id {was}, and the one that is there has the id {is}. {}",
-                anew(topic)
+                 {applied} of the topic with the id {was}, and the one that is there has the id {is}. {ANEW}{refill}"
             ),
             Refusal::Truncated { applied, end } => format!(
                 "the graph has the records of {at} before offset {applied}, but it ends at {end}: the topic was \
-                 deleted and made again, or its records were lost. {}",
-                anew(topic)
+                 deleted and made again, or its records were lost. {ANEW}{refill}"
             ),
             Refusal::OtherRecords { applied, expected, found } => format!(
                 "the graph is at {expected} with the records of {at} before offset {applied}, but those are of \
-                 {found}: the topic was deleted and made again, or the graph is another one. {}",
-                anew(topic)
+                 {found}: the topic was deleted and made again, or the graph is another one. {ANEW}{refill}"
             ),
             Refusal::Unproven { applied } => format!(
                 "nothing shows that {at} is the one whose records before offset {applied} the graph has: the brokers \
                  give topics no ids, or the checkpoint has none yet, and those records are gone or name no position. \
-                 If the topic was not made again since: {} --yes. Else: {}",
-                replay(&format!("offset {applied}")),
-                anew(topic)
+                 If the topic was not made again since: {} --yes. Else: {ANEW}{refill}",
+                replay(&format!("offset {applied}"))
             ),
             Refusal::WouldSkip { skipped: Range { start, end } } => format!(
                 "the group's offset in {at} was set to {end}, but the graph has the records before {start} only: those \
-                 between were never applied and would be skipped. Set it to {start} or less; or confirm: {} --yes",
+                 between were never applied and would be skipped. Set it to {start} or less. Only if they do not \
+                 belong to this topic: {} --yes. If they do, what they changed is missing then, and rows that they \
+                 deleted stay in the graph",
                 replay(&format!("offset {end}"))
             ),
             Refusal::BeyondEnd { offset, end } => format!(
@@ -345,15 +350,9 @@ impl Refusal {
     }
 }
 
-/// How to go on with a topic that does not continue what the graph has. To apply it to the graph as
-/// that is would leave rows whose deletes are in neither topic.
-pub fn anew(topic: &str) -> String {
-    format!(
-        "Fill an empty graph from it: delete all nodes of this pipeline and its checkpoints \
-         (_Wal2GraphCheckpoint), then apply; or name a new pipeline, with kafka.topic: {topic} and an empty graph. \
-         Applied to the graph as it is, it would leave rows that were deleted in between"
-    )
-}
+/// Where a topic does not continue what the graph has.
+pub const ANEW: &str = "Applied to the graph as it is, the topic would leave rows that were deleted in between. To go \
+                        on with it, ";
 
 /// Decides where a partition is read from.
 pub fn decide(assigned: &Assigned<'_>) -> Decision {
@@ -380,11 +379,7 @@ pub fn decide(assigned: &Assigned<'_>) -> Decision {
 
 /// The topic still has what follows the checkpoint, and it is the topic that was applied.
 fn fits(assigned: &Assigned<'_>, applied: Applied) -> Result<(), Refusal> {
-    let log = &assigned.log;
     continues(assigned, applied)?;
-    if applied.offset < log.start {
-        return Err(Refusal::Gap { missing: applied.offset..log.start });
-    }
     match (assigned.before, assigned.identity) {
         (RecordBefore::Silent, Identity::Untold) => {
             Err(Refusal::Unproven { applied: applied.offset })
@@ -393,7 +388,8 @@ fn fits(assigned: &Assigned<'_>, applied: Applied) -> Result<(), Refusal> {
     }
 }
 
-/// Nothing shows that the topic is another one, or has other records, than those that were applied.
+/// Nothing shows that the topic is another one, or has other records, than those that were applied; and
+/// it has what follows them.
 fn continues(assigned: &Assigned<'_>, applied: Applied) -> Result<(), Refusal> {
     let (applied, end) = (applied.offset, assigned.log.end);
     if let Identity::Another { was, is } = assigned.identity {
@@ -406,7 +402,10 @@ fn continues(assigned: &Assigned<'_>, applied: Applied) -> Result<(), Refusal> {
         RecordBefore::Other { expected, found } => {
             Err(Refusal::OtherRecords { applied, expected, found })
         }
-        RecordBefore::Fits | RecordBefore::Silent => Ok(()),
+        RecordBefore::Fits | RecordBefore::Silent => match applied < assigned.log.start {
+            true => Err(Refusal::Gap { missing: applied..assigned.log.start }),
+            false => Ok(()),
+        },
     }
 }
 
@@ -422,7 +421,8 @@ fn begin(assigned: &Assigned<'_>, from: u64, confirmed: bool) -> Decision {
 fn reset(assigned: &Assigned<'_>, applied: Applied, offset: u64, confirmed: bool) -> Decision {
     let log = &assigned.log;
     let from = offset.max(log.start);
-    // No word of the user's makes another topic the one that was applied.
+    // No word of the user's makes another topic the one that was applied, or rows go whose deletes are
+    // gone.
     if let Err(refusal) = continues(assigned, applied) {
         return Decision::Refuse(refusal);
     }

@@ -34,7 +34,8 @@ pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), CommandEr
         ));
     }
     let (_sql, catalog) = read_catalog(config).await?;
-    let tables = mapped_tables(&catalog, &mapping(config, &catalog)?);
+    let mapping = mapping(config, &catalog)?;
+    let tables = mapped_tables(&catalog, &mapping);
     let (mut to, mut text) = (Vec::new(), String::new());
     for at in chosen {
         if topology.is_spread() && asking.log(&at).await?.end == 0 {
@@ -53,8 +54,11 @@ pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), CommandEr
         let metadata = requested_metadata(&config.pipeline, args.yes);
         let group = GroupOffset { offset, metadata };
         let decision = found.decide(config, Some(group.clone()));
+        if let Decision::Refuse(refusal) = &decision {
+            return Err(CommandError::Definite(found.refused(config, &mapping, &at, refusal)?));
+        }
         let of = if topology.is_spread() { format!("{at}: ") } else { String::new() };
-        text += &format!("{of}{}\n", said(&decision, &at)?);
+        text += &format!("{of}{}\n", said(&decision));
         to.push((at, group));
     }
     asking.set_group_offsets(&to).await?;
@@ -80,9 +84,8 @@ fn chosen(topology: &Topology, named: Option<&str>) -> Result<Vec<TopicPartition
 }
 
 /// What the next `apply` does.
-fn said(decision: &Decision, at: &TopicPartition) -> Result<String, CommandError> {
-    Ok(match decision {
-        Decision::Refuse(refusal) => return Err(CommandError::Definite(refusal.text(at))),
+fn said(decision: &Decision) -> String {
+    match decision {
         Decision::Replay { from, until } => {
             format!(
                 "the next `wal2graph apply` applies offsets {from} to {until} again, and goes on"
@@ -96,6 +99,6 @@ fn said(decision: &Decision, at: &TopicPartition) -> Result<String, CommandError
         Decision::Begin { from } => {
             format!("the next `wal2graph apply` fills the graph from offset {from}")
         }
-        Decision::FromCheckpoint => "nothing changes".to_owned(),
-    })
+        Decision::FromCheckpoint | Decision::Refuse(_) => "nothing changes".to_owned(),
+    }
 }

@@ -147,6 +147,25 @@ pub fn again(config: &Config, mapping: Option<&Mapping>, checkpoints: &[Checkpoi
     }
 }
 
+/// What ends well where a graph does not go on with its topic.
+#[cfg(feature = "kafka")]
+pub fn ways(
+    config: &Config,
+    mapping: Option<&Mapping>,
+    checkpoints: &[Checkpoint],
+) -> Result<crate::replay::Ways, CommandError> {
+    let kafka = config.kafka()?;
+    let republish = match kafka.are_foreign {
+        true => Again::TopicsOfOthers,
+        false => {
+            let (topic, brokers) = (kafka.topic.to_string(), kafka.brokers.clone());
+            Again::TopicAlone { topic, brokers }
+        }
+    };
+    let refill = again(config, mapping, checkpoints).to_string();
+    Ok(crate::replay::Ways { refill, republish: republish.to_string() })
+}
+
 /// Everything in the graph that stands against a start. A first copy is refused where rows are,
 /// unless it is told to go into them.
 pub async fn graph_refusals(

@@ -35,13 +35,22 @@ pub enum Again {
         /// The slot that is published.
         slot: String,
     },
-    /// Of a topic.
+    /// Of a topic, whose slot can not be used any more.
     Topic {
         /// The topic.
         topic: String,
         /// The slot that is published.
         slot: String,
     },
+    /// Of a topic that `publish` writes, whose slot can be used.
+    TopicAlone {
+        /// The topic.
+        topic: String,
+        /// The brokers.
+        brokers: String,
+    },
+    /// Of topics that somebody else writes, as Debezium does.
+    TopicsOfOthers,
 }
 
 impl Again {
@@ -131,6 +140,22 @@ impl fmt::Display for Again {
                 write!(f, "\n  In the graph {nodes}:")?;
                 in_the_graph(f, pipeline, labels)?;
                 write!(f, "\n  Then `wal2graph replay --from earliest`, and `wal2graph apply`")
+            }
+            Again::TopicAlone { topic, brokers } => {
+                write!(
+                    f,
+                    "the topic has to begin with a copy of the tables again. Stop `wal2graph publish`, delete the \
+                     topic\n    \
+                     kafka-topics --bootstrap-server {brokers} --delete --topic {topic}\n  \
+                     (or name another one with kafka.topic), and start `wal2graph publish` again."
+                )
+            }
+            Again::TopicsOfOthers => {
+                write!(
+                    f,
+                    "the topics have to begin with a copy of the tables again: delete them, and let their publisher \
+                     make them anew, with a new snapshot."
+                )
             }
             Again::Topic { topic, slot } => {
                 write!(

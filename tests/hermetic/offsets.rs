@@ -6,7 +6,7 @@ use wal2graph::{
     checkpoint::{Epoch, TopicId, TopicPartition},
     lsn::Lsn,
     replay::{
-        Applied, Assigned, Decision, GroupOffset, Identity, Mark, RecordBefore, Refusal,
+        Applied, Assigned, Decision, GroupOffset, Identity, Mark, RecordBefore, Refusal, Ways,
         applied_metadata, decide, requested_metadata,
     },
 };
@@ -163,12 +163,18 @@ fn every_command_of_a_refusal_names_the_partition_and_none_leaves_deleted_rows_u
         Refusal::WouldSkip { skipped: 1..2 },
         Refusal::BeyondEnd { offset: 3, end: 2 },
     ] {
-        let text = refusal.text(&partition);
+        let ways = Ways { refill: "REFILL".to_owned(), republish: "REPUBLISH".to_owned() };
+        let text = refusal.text(&partition, &ways);
         for command in text.split("wal2graph replay").skip(1) {
             assert!(command.contains("--partition t/3"), "{text}");
         }
         let is_other = text.contains("made again");
         assert!(!is_other || text.contains("deleted in between"), "{text}");
+        assert!(!is_other || text.ends_with("REFILL"), "{text}");
+        // Rows that are gone from the source stay only where somebody says so.
+        if let Refusal::Gap { .. } = refusal {
+            assert!(!text.contains("--yes") && text.ends_with("REPUBLISH\nThen REFILL"), "{text}");
+        }
     }
 }
 
@@ -223,11 +229,17 @@ fn a_reset_that_would_skip_is_refused_until_it_is_confirmed() {
 }
 
 #[test]
-fn a_gap_can_be_passed_over_only_when_it_is_confirmed() {
-    let earliest = |confirmed| group(100, requested_metadata("shop", confirmed));
-    let refused = decide(&assigned(earliest(false), at(50)));
-    assert_eq!(refused, Decision::Refuse(Refusal::WouldSkip { skipped: 50..100 }));
-    assert_eq!(decide(&assigned(earliest(true), at(50))), Decision::Skip { to: 100 });
+fn a_gap_is_never_passed_over_whatever_is_confirmed() {
+    let refused = Decision::Refuse(Refusal::Gap { missing: 50..100 });
+    for confirmed in [false, true] {
+        for offset in [100, 300] {
+            let reset = group(offset, requested_metadata("shop", confirmed));
+            assert_eq!(decide(&assigned(reset, at(50))), refused);
+        }
+    }
+    // A graph that was emptied, as the text says, is filled from a topic with a copy.
+    let emptied = with_copy(assigned(group(100, requested_metadata("shop", false)), None));
+    assert_eq!(decide(&emptied), Decision::Begin { from: 100 });
 }
 
 #[test]

@@ -261,7 +261,7 @@ async fn prepare(shared: &Shared, at: &TopicPartition) -> Result<Checkpoint, Com
                 "the instance that had {at} before still writes"
             )));
         }
-        return Err(CommandError::Definite(refusal.text(at)));
+        return Err(CommandError::Definite(found.refused(config, mapping, at, &refusal)?));
     }
     let claimed = claim_and_reset(shared, at, &decision).await?;
     if claimed.topic_id.is_none()

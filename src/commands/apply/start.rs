@@ -14,12 +14,12 @@ use crate::{
         Connection,
         checkpoint::{NewCheckpoint, create as create_checkpoint, read_one},
     },
-    replay::{Applied, Assigned, Decision, GroupOffset, Identity, RecordBefore, decide},
+    replay::{Applied, Assigned, Decision, GroupOffset, Identity, RecordBefore, Refusal, decide},
     start::{GraphRefusal, Refusals},
 };
 
 use super::{
-    super::{CommandError, graph::identity},
+    super::{CommandError, graph::identity, start::ways},
     before, beginning, topology,
 };
 
@@ -92,6 +92,18 @@ impl Found {
             identity: Identity::of(was, self.topic.id),
             before: self.before,
         })
+    }
+
+    /// What a refusal means for the partition, and what to do.
+    pub fn refused(
+        &self,
+        config: &Config,
+        mapping: &Mapping,
+        at: &TopicPartition,
+        refusal: &Refusal,
+    ) -> Result<String, CommandError> {
+        let ways = ways(config, Some(mapping), self.checkpoint.as_slice())?;
+        Ok(refusal.text(at, &ways))
     }
 }
 

@@ -21,10 +21,10 @@ use crate::{
     config::Config,
     kafka::{identity::Described, offsets::Asking},
     neo4j::{self, Connection},
-    replay::anew,
+    replay::ANEW,
 };
 
-use super::super::CommandError;
+use super::super::{CommandError, start::again};
 
 /// How often topics are looked at while they are read.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
@@ -65,7 +65,7 @@ impl Topology {
             {
                 tracing::info!(topic = name, "there is no such topic yet: the others are applied");
             } else {
-                return Err(absent(name, kafka.are_foreign, &checkpoints));
+                return Err(absent(config, name, &checkpoints)?);
             }
         }
         for (name, topic) in &topics {
@@ -170,16 +170,22 @@ fn read<'a>(checkpoints: &'a [Checkpoint], topic: &str) -> impl Iterator<Item = 
 }
 
 /// If the topic is not there, it may come, unless the graph has records of it.
-fn absent(topic: &str, is_foreign: bool, checkpoints: &[Checkpoint]) -> CommandError {
+fn absent(
+    config: &Config,
+    topic: &str,
+    checkpoints: &[Checkpoint],
+) -> Result<CommandError, CommandError> {
+    let is_foreign = config.kafka()?.are_foreign;
     let who = if is_foreign { "its publisher" } else { "`wal2graph publish`" };
-    match read(checkpoints, topic).next() {
+    Ok(match read(checkpoints, topic).next() {
         None => CommandError::NotYet(format!("there is no topic {topic} yet: {who} makes it")),
         Some(checkpoint) => CommandError::Definite(format!(
-            "the topic {topic} is gone; the graph has its records before offset {}. If it is made again: {}",
+            "the topic {topic} is gone; the graph has its records before offset {}. {who} makes it again, with a \
+             copy. {ANEW}{}",
             checkpoint.position.lsn.0,
-            anew(topic)
+            again(config, None, checkpoints)
         )),
-    }
+    })
 }
 
 /// A topic has as many partitions as before.

@@ -2,7 +2,7 @@
 
 use crate::{checkpoint::Checkpoint, config::Config, mapping::Mapping};
 
-use super::{super::start::again, Report};
+use super::Report;
 
 /// A graph that `apply` has made.
 pub fn checkpoint(

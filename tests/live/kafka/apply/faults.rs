@@ -10,10 +10,10 @@ use wal2graph::envelope::Record;
 use wal2graph_servers::{Kafka, KafkaOptions};
 
 use super::{
-    super::{feed::Feed, kafka},
+    super::{Published, feed::Feed, kafka, topic::raw_records},
     APPLIED, applied,
 };
-use crate::support::graph;
+use crate::support::{PATIENCE, graph, holds, until};
 
 /// How often the program is killed in one run.
 const KILLS: usize = 8;
@@ -69,10 +69,62 @@ async fn records_that_are_gone_are_a_gap_that_is_never_skipped() {
     let end = feed.commit(&changes).await;
     delete_records(&feed.topic, end - 1);
     feed.apply_refuses("are gone and were never applied").await;
+    for arguments in [&["replay", "--from", "earliest", "--yes"][..], &["check"]] {
+        let (code, said) = feed.output(arguments).await;
+        assert!(code == Some(1) && said.contains("would stay in the graph"), "{said}");
+    }
     assert_eq!(feed.contents().await, APPLIED);
-    feed.output(&["replay", "--from", "earliest", "--yes"]).await;
-    feed.apply().await;
-    assert_eq!(feed.contents().await, "1:copied 4:new->1 9:left 30:moved");
+}
+
+/// Rows that were deleted in what is gone do not stay.
+#[tokio::test]
+async fn what_is_said_of_a_gap_ends_with_the_graph_equal_to_the_tables() {
+    let schema = "CREATE TABLE kgap_things (id int PRIMARY KEY, name text); \
+        INSERT INTO kgap_things SELECT g, 'copied' FROM generate_series(1, 5) g";
+    let published = Published::new("kgap", schema, "").await;
+    let mut publish = published.start();
+    let apply = ["apply", "--until", "current"];
+    let copied = "MATCH (n:KgapThing) RETURN count(n) = 5 AS yes";
+    until("the copy is in the graph", async || {
+        published.run(&apply).await.0 == Some(0) && holds(copied).await
+    })
+    .await;
+    let sql = &published.pipeline.sql;
+    let gone = "DELETE FROM kgap_things WHERE id <= 2; UPDATE kgap_things SET name = 'new' WHERE id = 3; \
+        INSERT INTO kgap_things VALUES (6, 'new')";
+    sql.batch_execute(gone).await.unwrap();
+    let end = "SELECT (pg_current_wal_flush_lsn() - '0/0')::int8";
+    let end: i64 = sql.query_one(end, &[]).await.unwrap().get(0);
+    published.catch_up_by_looking(end.unsigned_abs()).await;
+    let topic = format!("wal2graph.{}", published.pipeline.name);
+    let next = raw_records(&kafka().brokers(), &topic).await.len() as u64;
+    delete_records(&topic, next);
+    let (code, said) = published.run(&apply).await;
+    assert!(code == Some(1) && said.contains("are gone and were never applied"), "{said}");
+    // Word by word: publish is stopped, the topic deleted, publish started, the graph emptied.
+    assert_eq!(publish.terminate(Duration::from_secs(20)).await, Some(0));
+    let line = |start: &str| {
+        let mut lines = said.lines().map(str::trim);
+        lines.find_map(|line| line.strip_prefix(start)).unwrap_or_else(|| panic!("{start}: {said}"))
+    };
+    let arguments: Vec<&str> = line("kafka-topics ").split_whitespace().skip(2).collect();
+    kafka().tool("org.apache.kafka.tools.TopicCommand", &arguments).unwrap();
+    let mut publish = published.start();
+    for statement in said.lines().map(str::trim).filter(|line| line.starts_with("MATCH ")) {
+        let query = neo4rs::Query::new(statement.trim_end_matches(';').to_owned());
+        graph().run_alone(query, PATIENCE).await.unwrap();
+    }
+    until("the topic is there again", async || {
+        published.run(&["replay", "--from", "earliest"]).await.0 == Some(0)
+    })
+    .await;
+    let equal = "MATCH (n:KgapThing) WITH n ORDER BY n.id RETURN \
+        collect(n.id + ':' + n.name) = ['3:new', '4:copied', '5:copied', '6:new'] AS yes";
+    until("the graph is equal", async || {
+        published.run(&apply).await.0 == Some(0) && holds(equal).await
+    })
+    .await;
+    assert_eq!(publish.terminate(Duration::from_secs(20)).await, Some(0));
 }
 
 fn delete_records(topic: &str, before: u64) {
@@ -120,6 +172,26 @@ async fn a_broker_that_is_killed_is_waited_for() {
     let offset = feed.commit(&changes).await;
     feed.until_applied(offset).await;
     assert_eq!(running.terminate(Duration::from_secs(15)).await, Some(0));
+}
+
+#[tokio::test]
+async fn a_topic_that_is_compacted_is_refused_by_apply_and_check_too() {
+    let mut feed = applied("ktp").await;
+    let arguments = ["--alter", "--entity-type", "topics", "--entity-name", &feed.topic];
+    let arguments = [&arguments[..], &["--add-config", "cleanup.policy=compact"]].concat();
+    kafka().tool("kafka.admin.ConfigCommand", &arguments).unwrap();
+    let changes = [feed.insert(5, "in a compacted topic", None)];
+    feed.commit(&changes).await;
+    let (code, said) = feed.output(&["check"]).await;
+    assert!(code == Some(1) && said.contains("is compacted"), "{said}");
+    feed.apply_refuses("is compacted").await;
+    assert_eq!(feed.contents().await, APPLIED);
+    // What the text says to do.
+    let fix = said.split_once("--add-config ").unwrap().1.split_whitespace().next().unwrap();
+    let arguments = ["--alter", "--topic", &feed.topic, "--add-config", fix];
+    kafka().tool("kafka.admin.ConfigCommand", &arguments).unwrap();
+    feed.apply().await;
+    assert_eq!(feed.contents().await, "1:copied 4:new->1 5:in a compacted topic 30:moved");
 }
 
 #[tokio::test]
