@@ -24,6 +24,7 @@ use crate::value::TypeCatalog;
 use super::bound::{Bound, Image};
 use super::columns::{key_without_identity, types_of};
 use super::fields::{Fields, quoted_name};
+use super::order::Orders;
 use super::{History, NEW_KEY_HEADER, OLD_KEY_HEADER, Place, Record, Snapshot};
 
 /// What the records of a pipeline say of where they come from.
@@ -76,6 +77,7 @@ pub struct Encoder {
     bound: HashMap<u32, Arc<Bound>>,
     /// For `source.sequence`: the commit position of the transaction that ended last.
     last_commit: Option<Lsn>,
+    orders: Orders,
 }
 
 /// What an envelope says besides its rows.
@@ -103,7 +105,8 @@ impl Encoder {
             .filter_map(|table| key_without_identity(table).map(|key| (table.name.clone(), key)));
         let keys = keys.collect();
         let types = types_of(catalog);
-        Encoder { names, types, keys, bound: HashMap::new(), last_commit: None }
+        let (bound, last_commit, orders) = (HashMap::new(), None, Orders::default());
+        Encoder { names, types, keys, bound, last_commit, orders }
     }
 
     /// The records of a change, to be produced in this order. `now` is when they are made.
@@ -189,7 +192,7 @@ impl Encoder {
     }
 
     fn update(
-        &self,
+        &mut self,
         bound: &Bound,
         before: &Before,
         new: &[Cell],
@@ -219,7 +222,7 @@ impl Encoder {
     }
 
     fn delete(
-        &self,
+        &mut self,
         bound: &Bound,
         before: &Before,
         meta: Meta<'_>,
@@ -283,7 +286,7 @@ impl Encoder {
     }
 
     fn record(
-        &self,
+        &mut self,
         bound: &Bound,
         key: Option<Bytes>,
         before: Image<'_>,
@@ -296,8 +299,12 @@ impl Encoder {
         bound.write_row(after, fields.name("after"));
         self.write_source(bound, meta, fields.name("source"));
         fields.text("op", meta.op.encode_utf8(&mut [0; 4]));
-        fields.number("ts_ms", millis(meta.now));
-        fields.null("transaction");
+        write_times(meta.now, &mut fields);
+        let order = meta.place.map(|place| self.orders.next(place, bound.relation.oid));
+        match order {
+            Some(order) => order.write(fields.name("transaction")),
+            None => fields.null("transaction"),
+        }
         fields.close();
         Record { key, value: Some(value.into()), headers: Vec::new() }
     }
@@ -307,8 +314,7 @@ impl Encoder {
         fields.text("version", &self.names.version);
         fields.text("connector", "postgresql");
         fields.text("name", &self.names.pipeline);
-        fields.number("ts_ms", millis(meta.at));
-        fields.number("ts_us", meta.at.unix_micros);
+        write_times(meta.at, &mut fields);
         fields.text("snapshot", meta.snapshot);
         fields.text("db", &self.names.database);
         fields.text("sequence", &self.sequence(meta.lsn));
@@ -348,6 +354,14 @@ impl Encoder {
 
 fn tombstone(key: Bytes) -> Record {
     Record { key: Some(key), value: None, headers: Vec::new() }
+}
+
+/// In each unit that Debezium has.
+fn write_times(at: Timestamp, fields: &mut Fields<'_>) {
+    fields.number("ts_ms", millis(at));
+    fields.number("ts_us", at.unix_micros);
+    // PostgreSQL's last year is beyond nanoseconds in 64 bits.
+    fields.number("ts_ns", at.unix_micros.saturating_mul(1_000));
 }
 
 fn millis(at: Timestamp) -> i64 {

@@ -25,6 +25,7 @@ mod fields;
 mod join;
 mod json;
 mod options;
+mod order;
 mod read;
 mod schema;
 mod source;

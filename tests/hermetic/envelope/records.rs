@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use wal2graph::change::{Before, Cell, Change};
-use wal2graph::envelope::{Decoded, EncodeError, Record, Snapshot, UNAVAILABLE_VALUE};
+use wal2graph::envelope::{Decoded, EncodeError, Place, Record, Snapshot, UNAVAILABLE_VALUE};
 use wal2graph::lsn::Lsn;
 
 use super::support::*;
@@ -15,6 +15,7 @@ fn source(table: &str, event_index: u64) -> Value {
         "name": "shop",
         "ts_ms": 1_699_999_999_654_u64,
         "ts_us": 1_699_999_999_654_321_u64,
+        "ts_ns": 1_699_999_999_654_321_000_u64,
         "snapshot": "false",
         "db": "shop_db",
         "sequence": "[null,\"97500059720\"]",
@@ -37,13 +38,24 @@ fn with(mut object: Value, more: Value) -> Value {
 }
 
 fn envelope(op: &str, before: Value, after: Value, source: Value) -> Value {
+    nth(1, 1, op, before, after, source)
+}
+
+/// The same of a record that is not the first of its transaction.
+fn nth(total: u64, of_table: u64, op: &str, before: Value, after: Value, source: Value) -> Value {
     json!({
         "before": before,
         "after": after,
         "source": source,
         "op": op,
         "ts_ms": 1_700_000_000_123_u64,
-        "transaction": null,
+        "ts_us": 1_700_000_000_123_456_u64,
+        "ts_ns": 1_700_000_000_123_456_000_u64,
+        "transaction": {
+            "id": "4000000001:97500059720",
+            "total_order": total,
+            "data_collection_order": of_table,
+        },
     })
 }
 
@@ -142,7 +154,7 @@ fn a_change_of_the_key() {
     assert_eq!(json(&delete.value), expected);
     let after = json!({"shelf": "A1", "box": 4, "count": 9});
     let ends = json!({"tx_end": true, "end_lsn": 97_500_060_000_u64});
-    let expected = envelope("c", Value::Null, after, with(source("stock", 1), ends));
+    let expected = nth(2, 2, "c", Value::Null, after, with(source("stock", 1), ends));
     assert_eq!(json(&insert.value), expected);
 }
 
@@ -152,14 +164,15 @@ fn a_truncate_is_a_record_for_each_table() {
     let relations = vec![both.relation("customers"), both.relation("log")];
     let change = Change::Truncate { relations };
     let records = both.encode(&place(8, Some(97_500_060_000)), &change);
-    let expected =
-        |table, more| envelope("t", Value::Null, Value::Null, with(source(table, 8), more));
+    let expected = |total, table, more| {
+        nth(total, 1, "t", Value::Null, Value::Null, with(source(table, 8), more))
+    };
     let first = json!({"truncate_index": 0, "truncate_count": 2});
     let last = json!({
         "truncate_index": 1, "truncate_count": 2, "tx_end": true, "end_lsn": 97_500_060_000_u64,
     });
-    assert_eq!(json(&records[0].value), expected("customers", first));
-    assert_eq!(json(&records[1].value), expected("log", last));
+    assert_eq!(json(&records[0].value), expected(1, "customers", first));
+    assert_eq!(json(&records[1].value), expected(2, "log", last));
     assert!(records.iter().all(|record| record.key.is_none()) && records.len() == 2);
     let change = Change::Truncate { relations: vec![both.relation("log")] };
     let records = both.encode(&place(8, None), &change);
@@ -231,6 +244,47 @@ fn the_sequence_names_the_commit_before() {
     let mut next = place(0, None);
     next.commit_lsn = Lsn(97_500_070_000);
     assert_eq!(sequence(next), json!("[\"97500059720\",\"97500070000\"]"));
+}
+
+/// `(lsn, total_order)` is a version: the place of each record of a transaction differs.
+#[test]
+fn records_are_counted_in_their_transaction_and_among_those_of_their_table() {
+    let mut both = Both::new(&shop());
+    let orders = |both: &mut Both, place: Place, change: &Change| -> Vec<Value> {
+        let records = both.encode(&place, change);
+        let values = records.iter().filter(|it| it.value.is_some()).map(|it| json(&it.value));
+        let orders = values.map(|it| it["transaction"].clone());
+        orders.map(|it| json!([it["total_order"], it["data_collection_order"]])).collect()
+    };
+    let log = Change::Insert { relation: both.relation("log"), new: tuple(&[Some("a")]) };
+    let before = Before::Key(tuple(&[Some("A1"), Some("3"), None]));
+    let new = tuple(&[Some("A1"), Some("4"), Some("9")]);
+    let moved = Change::Update { relation: both.relation("stock"), before, new };
+    assert_eq!(orders(&mut both, place(0, None), &log), [json!([1, 1])]);
+    assert_eq!(orders(&mut both, place(1, None), &moved), [json!([2, 1]), json!([3, 2])]);
+    assert_eq!(orders(&mut both, place(2, Some(97_500_060_000)), &log), [json!([4, 2])]);
+    let next = Place { commit_lsn: Lsn(97_500_070_000), ..place(0, None) };
+    assert_eq!(orders(&mut both, next, &log), [json!([1, 1])], "another transaction");
+}
+
+/// Records of 0.1.0 have fewer fields; nothing of what is added is needed to apply them.
+#[test]
+fn records_of_earlier_versions_are_read() {
+    let mut both = Both::new(&shop());
+    let change = Change::Insert { relation: both.relation("customers"), new: tuple(&ANN) };
+    let mut old = both.encode(&place(5, Some(97_500_060_000)), &change).remove(0);
+    let mut value = json(&old.value);
+    for name in ["ts_us", "ts_ns"] {
+        assert!(value.as_object_mut().unwrap().remove(name).is_some());
+    }
+    assert!(value["source"].as_object_mut().unwrap().remove("ts_ns").is_some());
+    value["transaction"] = Value::Null;
+    old.value = Some(value.to_string().into());
+    let Decoded::Change { source, change: read } = decode_one(&mut both.decoder, &old).unwrap()
+    else {
+        panic!("{old:?}")
+    };
+    assert_eq!((source.place, read), (Some(place(5, Some(97_500_060_000))), change));
 }
 
 #[test]
