@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::{
     cli::Global,
-    envelope::{DecimalHandling, DecodeOptions, TimePrecision},
+    envelope::{DecimalHandling, DecodeOptions, Format, TimePrecision},
     kafka::{Ack, NewTopic, Options, Properties, Retention, TopicName, Unreadable},
 };
 
@@ -32,6 +32,9 @@ pub struct RawKafka {
     /// What lets go of the source's log: `graph` when the graph has it, `kafka` when Kafka has it.
     /// Default: `graph`.
     pub ack: Option<Ack>,
+    /// How `publish` writes records: `json`, or `json-schema` with Kafka Connect's schema blocks.
+    /// `apply` reads both. Default: `json`.
+    pub format: Option<Format>,
     /// How many partitions the topic gets when it is made, 1 to 1000. Default: 1, which keeps
     /// transactions whole and in their order. With more, each key has its partition.
     pub partitions: Option<u16>,
@@ -127,7 +130,7 @@ pub(super) fn kafka(
         time_precision: raw.debezium.time_precision_mode,
     };
     let properties = properties(&raw.properties, expand)?;
-    let ack = raw.ack.unwrap_or_default();
+    let (ack, format) = (raw.ack.unwrap_or_default(), raw.format.unwrap_or_default());
     let topic = topics[0].clone();
     Ok(Some(Options {
         brokers,
@@ -136,6 +139,7 @@ pub(super) fn kafka(
         are_foreign: !raw.topics.is_empty(),
         group,
         ack,
+        format,
         new_topic,
         unreadable,
         decoding,

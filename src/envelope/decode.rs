@@ -82,15 +82,23 @@ pub struct Decoder {
 /// How a record's rows are read.
 #[derive(Clone)]
 enum Writer {
-    Us,
+    /// We, with a schema block or without.
+    Us { with_schema: bool },
     /// Debezium, with the fields of its schema block, if there is one.
     Debezium(Option<Arc<Fields>>),
 }
 
 impl Writer {
+    /// Keys may have a schema block. Ours have one if the value has: else a key's columns may be called
+    /// anything.
+    fn may_wrap_keys(&self) -> bool {
+        !matches!(self, Writer::Us { with_schema: false })
+    }
+
     fn reading(&self, name: &str, by_column: Reading) -> Reading {
         match self {
-            Writer::Us => Reading::Ours,
+            Writer::Us { with_schema: false } => Reading::Ours,
+            Writer::Us { with_schema: true } => Reading::OursBySchema,
             Writer::Debezium(fields) => {
                 let field = fields.as_ref().and_then(|fields| fields.get(name));
                 field.map_or(by_column, |field| field.reading(by_column))
@@ -210,11 +218,11 @@ impl Decoder {
         known.map_err(|problem| error("value", root, problem.within("source")))?;
         let writer = if block.source.history.is_some() {
             self.history.clone_from(&block.source.history);
-            Writer::Us
+            Writer::Us { with_schema: schema.is_some() }
         } else {
             writer
         };
-        if matches!(writer, Writer::Us)
+        if matches!(writer, Writer::Us { .. })
             && block.source.place.is_none()
             && !matches!(&*op, "r" | "m")
         {
@@ -411,15 +419,21 @@ impl Decoder {
         };
         let at = |problem| error(part, "$", problem);
         let outer = Json::parse(key).and_then(Json::object).map_err(at)?;
-        match (outer.get("schema"), outer.get("payload")) {
-            (Some(schema), Some(payload)) if matches!(writer, Writer::Debezium(_)) => {
+        let (Some(schema), Some(payload), true) =
+            (outer.get("schema"), outer.get("payload"), writer.may_wrap_keys())
+        else {
+            return self.before(index, &outer, writer).map_err(at);
+        };
+        let writer = match writer {
+            Writer::Us { .. } => writer.clone(),
+            Writer::Debezium(_) => {
                 let fields = self.schemas.fields(schema).map_err(|it| at(it.within("schema")))?;
-                let row = payload.object().map_err(|it| at(it.within("payload")))?;
-                let before = self.before(index, &row, &Writer::Debezium(Some(fields)));
-                before.map_err(|it| at(it.within("payload")))
+                Writer::Debezium(Some(fields))
             }
-            _ => self.before(index, &outer, writer).map_err(at),
-        }
+        };
+        let row = payload.object().map_err(|it| at(it.within("payload")))?;
+        let before = self.before(index, &row, &writer);
+        before.map_err(|it| at(it.within("payload")))
     }
 
     /// The cells of a row, in its relation's order; `None` where the row has none.

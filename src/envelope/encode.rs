@@ -23,9 +23,11 @@ use crate::value::TypeCatalog;
 
 use super::bound::{Bound, Image};
 use super::columns::{key_without_identity, types_of};
+use super::connect::{Frame, heartbeat_frames};
 use super::fields::{Fields, quoted_name};
+use super::options::Format;
 use super::order::Orders;
-use super::{History, NEW_KEY_HEADER, OLD_KEY_HEADER, Place, Record, Snapshot};
+use super::{History, NEW_KEY_HEADER, OLD_KEY_HEADER, Place, Record, Snapshot, UNAVAILABLE_VALUE};
 
 /// What the records of a pipeline say of where they come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +57,19 @@ pub enum EncodeError {
         /// The column.
         column: String,
     },
+    /// A value that the schema block of its column can not say.
+    #[error(
+        "{table}: column {column:?} has a value that Kafka Connect's schemas can not say: an array of several \
+         dimensions or one that does not count from 1, a text that is not UTF-8, or the text {UNAVAILABLE_VALUE}. \
+         Readers would take it for something else. Publish it with `kafka.format: json`, and change the format back \
+         behind it if you like"
+    )]
+    NoForm {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+    },
     /// A DELETE without an old row.
     #[error(
         "{table}: a DELETE does not say which row. Give the table a replica identity: ALTER TABLE \
@@ -78,6 +93,9 @@ pub struct Encoder {
     /// For `source.sequence`: the commit position of the transaction that ended last.
     last_commit: Option<Lsn>,
     orders: Orders,
+    format: Format,
+    /// What stands around the key and the value of a heartbeat.
+    heartbeat_frames: [Frame; 2],
 }
 
 /// What an envelope says besides its rows.
@@ -106,7 +124,18 @@ impl Encoder {
         let keys = keys.collect();
         let types = types_of(catalog);
         let (bound, last_commit, orders) = (HashMap::new(), None, Orders::default());
-        Encoder { names, types, keys, bound, last_commit, orders }
+        let (format, heartbeat_frames) = (Format::default(), Default::default());
+        Encoder { names, types, keys, bound, last_commit, orders, format, heartbeat_frames }
+    }
+
+    /// The same, whose records are in a format.
+    #[must_use]
+    pub fn formatted(self, format: Format) -> Encoder {
+        let heartbeat_frames = match format {
+            Format::Json => Default::default(),
+            Format::WithSchemas => heartbeat_frames(),
+        };
+        Encoder { format, heartbeat_frames, bound: HashMap::new(), ..self }
     }
 
     /// The records of a change, to be produced in this order. `now` is when they are made.
@@ -133,7 +162,7 @@ impl Encoder {
             Change::Insert { relation, new } => {
                 let bound = self.bind(relation);
                 let key = bound.key(new, None)?;
-                vec![self.record(&bound, key, Image::None, Image::New(new), meta)]
+                vec![self.record(&bound, key, Image::None, Image::New(new), meta)?]
             }
             Change::Update { relation, before, new } => {
                 let bound = self.bind(relation);
@@ -143,7 +172,7 @@ impl Encoder {
                 let bound = self.bind(relation);
                 self.delete(&bound, before, meta)?
             }
-            Change::Truncate { relations } => self.truncate(relations, meta),
+            Change::Truncate { relations } => self.truncate(relations, meta)?,
         };
         if place.end.is_some() {
             self.last_commit = Some(place.commit_lsn);
@@ -172,22 +201,25 @@ impl Encoder {
         let (op, place, at, truncate) = ('r', None, now, None);
         let meta = Meta { op, place, is_last: true, lsn, at, snapshot, truncate, now };
         let key = bound.key(row, None)?;
-        Ok(self.record(&bound, key, Image::None, Image::New(row), meta))
+        self.record(&bound, key, Image::None, Image::New(row), meta)
     }
 
     /// A heartbeat: everything before `end_lsn` that is for us has been produced.
     pub fn heartbeat(&self, end_lsn: Lsn, now: Timestamp) -> Record {
-        let mut key = Vec::new();
-        let mut fields = Fields::open(&mut key);
-        fields.text("serverName", &self.names.pipeline);
-        fields.close();
-        let mut value = Vec::new();
-        let mut fields = Fields::open(&mut value);
-        fields.number("ts_ms", millis(now));
-        fields.text("system_identifier", &self.names.history.system_identifier);
-        fields.number("timeline", self.names.history.timeline);
-        fields.number("end_lsn", end_lsn.0);
-        fields.close();
+        let [around_key, around_value] = &self.heartbeat_frames;
+        let key = around_key.around(|out| {
+            let mut fields = Fields::open(out);
+            fields.text("serverName", &self.names.pipeline);
+            fields.close();
+        });
+        let value = around_value.around(|out| {
+            let mut fields = Fields::open(out);
+            fields.number("ts_ms", millis(now));
+            fields.text("system_identifier", &self.names.history.system_identifier);
+            fields.number("timeline", self.names.history.timeline);
+            fields.number("end_lsn", end_lsn.0);
+            fields.close();
+        });
         Record { key: Some(key.into()), value: Some(value.into()), headers: Vec::new() }
     }
 
@@ -210,13 +242,13 @@ impl Encoder {
         let (Some(new_key), Some(old_key)) = (&key, old_key.filter(|it| Some(it) != key.as_ref()))
         else {
             let meta = Meta { op: 'u', ..meta };
-            return Ok(vec![self.record(bound, key, before.into(), Image::New(new), meta)]);
+            return Ok(vec![self.record(bound, key, before.into(), Image::New(new), meta)?]);
         };
         let delete = Meta { op: 'd', is_last: false, ..meta };
         let mut delete =
-            self.record(bound, Some(old_key.clone()), before.into(), Image::None, delete);
+            self.record(bound, Some(old_key.clone()), before.into(), Image::None, delete)?;
         delete.headers.push((NEW_KEY_HEADER.to_owned(), new_key.clone()));
-        let mut insert = self.record(bound, key, Image::None, Image::New(new), meta);
+        let mut insert = self.record(bound, key, Image::None, Image::New(new), meta)?;
         insert.headers.push((OLD_KEY_HEADER.to_owned(), old_key.clone()));
         Ok(vec![delete, tombstone(old_key), insert])
     }
@@ -232,20 +264,24 @@ impl Encoder {
         };
         let key = bound.key(old, None)?;
         let meta = Meta { op: 'd', ..meta };
-        let delete = self.record(bound, key.clone(), before.into(), Image::None, meta);
+        let delete = self.record(bound, key.clone(), before.into(), Image::None, meta)?;
         Ok([Some(delete), key.map(tombstone)].into_iter().flatten().collect())
     }
 
-    fn truncate(&mut self, relations: &[Arc<Relation>], meta: Meta<'_>) -> Vec<Record> {
+    fn truncate(
+        &mut self,
+        relations: &[Arc<Relation>],
+        meta: Meta<'_>,
+    ) -> Result<Vec<Record>, EncodeError> {
         let count = relations.len();
         let mut records = Vec::with_capacity(count);
         for (index, relation) in relations.iter().enumerate() {
             let bound = self.bind(relation);
             let (is_last, truncate) = (index + 1 == count, Some((index, count)));
             let meta = Meta { op: 't', is_last, truncate, ..meta };
-            records.push(self.record(&bound, None, Image::None, Image::None, meta));
+            records.push(self.record(&bound, None, Image::None, Image::None, meta)?);
         }
-        records
+        Ok(records)
     }
 
     fn bind(&mut self, relation: &Arc<Relation>) -> Arc<Bound> {
@@ -255,11 +291,18 @@ impl Encoder {
             return bound.clone();
         }
         let columns = &relation.columns;
-        let bound = Arc::new(Bound {
+        let bound = Bound {
             relation: relation.clone(),
             types: columns.iter().map(|column| self.types.resolve(column.type_oid)).collect(),
             names: columns.iter().map(|column| quoted_name(&column.name)).collect(),
             key: self.key_places(relation),
+            key_frame: Frame::default(),
+            envelope_frame: Frame::default(),
+            forms: None,
+        };
+        let bound = Arc::new(match self.format {
+            Format::Json => bound,
+            Format::WithSchemas => bound.with_schemas(&self.names.pipeline),
         });
         self.bound.insert(relation.oid, bound.clone());
         bound
@@ -292,21 +335,23 @@ impl Encoder {
         before: Image<'_>,
         after: Image<'_>,
         meta: Meta<'_>,
-    ) -> Record {
-        let mut value = Vec::with_capacity(1024);
-        let mut fields = Fields::open(&mut value);
-        bound.write_row(before, fields.name("before"));
-        bound.write_row(after, fields.name("after"));
-        self.write_source(bound, meta, fields.name("source"));
-        fields.text("op", meta.op.encode_utf8(&mut [0; 4]));
-        write_times(meta.now, &mut fields);
+    ) -> Result<Record, EncodeError> {
         let order = meta.place.map(|place| self.orders.next(place, bound.relation.oid));
-        match order {
-            Some(order) => order.write(fields.name("transaction")),
-            None => fields.null("transaction"),
-        }
-        fields.close();
-        Record { key, value: Some(value.into()), headers: Vec::new() }
+        let value = bound.envelope_frame.try_around(|out| {
+            let mut fields = Fields::open(out);
+            bound.write_row(before, fields.name("before"))?;
+            bound.write_row(after, fields.name("after"))?;
+            self.write_source(bound, meta, fields.name("source"));
+            fields.text("op", meta.op.encode_utf8(&mut [0; 4]));
+            write_times(meta.now, &mut fields);
+            match order {
+                Some(order) => order.write(fields.name("transaction")),
+                None => fields.null("transaction"),
+            }
+            fields.close();
+            Ok(())
+        });
+        Ok(Record { key, value: Some(value?.into()), headers: Vec::new() })
     }
 
     fn write_source(&self, bound: &Bound, meta: Meta<'_>, out: &mut Vec<u8>) {

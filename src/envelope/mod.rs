@@ -18,6 +18,7 @@
 mod array;
 mod bound;
 mod columns;
+mod connect;
 mod decimal;
 mod decode;
 mod encode;
@@ -40,9 +41,10 @@ use crate::change::{Change, Relation, Timestamp, Tuple};
 use crate::lsn::Lsn;
 
 pub use columns::record_key;
+pub use connect::payload;
 pub use decode::{DecodeError, Decoder, Expected, UnknownColumn};
 pub use encode::{EncodeError, Encoder, Names};
-pub use options::{DecimalHandling, DecodeOptions, TimePrecision};
+pub use options::{DecimalHandling, DecodeOptions, Format, TimePrecision};
 
 /// What stands for a value that was not sent: an unchanged TOAST value.
 pub const UNAVAILABLE_VALUE: &str = "__debezium_unavailable_value";

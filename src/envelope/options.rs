@@ -1,7 +1,19 @@
-//! How Debezium was told to write values.
+//! How records are written: by us, and by Debezium.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+/// How `publish` writes records. Both are read, whatever is set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum Format {
+    /// `json`: envelopes and keys alone.
+    #[default]
+    #[serde(rename = "json")]
+    Json,
+    /// `json-schema`: each with Kafka Connect's schema block, as its JsonConverter reads and writes.
+    #[serde(rename = "json-schema")]
+    WithSchemas,
+}
 
 /// How Debezium was told to write values, for records without a schema block. With one, the block
 /// says it. Our own records are read the same way whatever is set here.

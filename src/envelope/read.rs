@@ -24,6 +24,8 @@ use super::{UNAVAILABLE_VALUE, array, decimal};
 pub(super) enum Reading {
     /// By us: see [`super::write`].
     Ours,
+    /// The same with a schema block, which arrays that were not sent have to fit.
+    OursBySchema,
     /// By Debezium, with nothing to be known about it.
     Plain,
     /// Numbers are days since 1970-01-01.
@@ -71,6 +73,7 @@ fn is_unavailable(r#type: &Type, reading: Reading, json: Json<'_>) -> bool {
                 items.iter().map(|item| item.i64().ok()).eq(bytes)
             }
         },
+        _ if reading == Reading::OursBySchema => false,
         Some(b'{') => is_unavailable_map(json),
         Some(b'"') if *r#type == Type::Hstore => {
             let inner = json.string().unwrap_or_default();
@@ -98,7 +101,7 @@ fn read_text(r#type: &Type, reading: Reading, json: Json<'_>) -> Result<Vec<u8>,
         Scalar::Array => items(r#type, reading, json)?,
         Scalar::Object => {
             let object = json.object()?;
-            if reading == Reading::Ours
+            if matches!(reading, Reading::Ours | Reading::OursBySchema)
                 && let [(name, value)] = object.0.as_slice()
                 && name == BYTES
             {

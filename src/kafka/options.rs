@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::envelope::DecodeOptions;
+use crate::envelope::{DecodeOptions, Format};
 
 /// The longest name that Kafka takes for a topic, in bytes.
 const TOPIC_BYTES_MAX: usize = 249;
@@ -25,6 +25,8 @@ pub struct Options {
     pub group: String,
     /// What lets go of the source's log.
     pub ack: Ack,
+    /// How `publish` writes records.
+    pub format: Format,
     /// How the topic is made when it is missing.
     pub new_topic: NewTopic,
     /// What becomes of a record that is no envelope.
@@ -50,6 +52,7 @@ impl Options {
             topic,
             group,
             ack: Ack::default(),
+            format: Format::default(),
             new_topic: NewTopic::default(),
             unreadable: Unreadable::default(),
             decoding: DecodeOptions::default(),

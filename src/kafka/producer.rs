@@ -39,7 +39,11 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{checkpoint::Advance, envelope::Record, pipeline::Sink};
+use crate::{
+    checkpoint::Advance,
+    envelope::{Record, payload},
+    pipeline::Sink,
+};
 
 use super::{
     Error, Options, Result,
@@ -341,7 +345,7 @@ fn too_large(topic: &str, record: &Record) -> Error {
         table: String,
     }
     let value = record.value.as_deref().unwrap_or_default();
-    let table = serde_json::from_slice::<Envelope>(value).ok();
+    let table = serde_json::from_slice::<Envelope>(payload(value)).ok();
     let table = table.map(|Envelope { source }| format!("{}.{}", source.schema, source.table));
     let bytes = value.len() + record.key.as_deref().unwrap_or_default().len();
     Error::TooLarge { topic: topic.to_owned(), table: table.unwrap_or_default(), bytes }

@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use crate::envelope::Record;
+use crate::envelope::{Record, payload};
 
 /// How many partitions a topic has: one, or more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,10 +66,11 @@ pub struct Routed {
 }
 
 impl Routed {
-    /// To the partition of its key. `None`: it has no key, and there are several partitions.
+    /// To the partition of its key, whatever schema block the key has: that changes with the table and
+    /// with the format, and the key stays where it is. `None`: it has no key, and there are several partitions.
     pub fn by_key(record: Record, partitions: Partitions) -> Option<Self> {
         let to = match &record.key {
-            Some(key) => To::One(partitions.of_key(key)),
+            Some(key) => To::One(partitions.of_key(payload(key))),
             None if partitions.is_one() => To::All,
             None => return None,
         };
@@ -136,6 +137,9 @@ mod tests {
             Routed::by_key(record.clone(), partitions).map(|routed| routed.to)
         };
         assert_eq!(to(&keyed, four), Some(To::One(four.of_key(b"21"))));
+        let schema = b"{\"schema\":{\"type\":\"struct\"},\"payload\":21}";
+        let with_schema = Record { key: Some(schema[..].into()), ..Record::default() };
+        assert_eq!(to(&with_schema, four), to(&keyed, four), "with a schema block");
         assert_eq!(to(&keyed, Partitions::ONE), Some(To::One(0)));
         assert_eq!(to(&Record::default(), four), None);
         assert_eq!(to(&Record::default(), Partitions::ONE), Some(To::All));

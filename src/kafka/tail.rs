@@ -25,7 +25,10 @@ use rdkafka::{
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::{envelope::History, lsn::Lsn};
+use crate::{
+    envelope::{History, payload},
+    lsn::Lsn,
+};
 
 use super::{
     Error, Options, Result,
@@ -250,7 +253,7 @@ impl PartitionTail {
     /// Takes what one more record says.
     fn add(&mut self, key: &[u8], value: &[u8], headers: Option<&impl Headers>) {
         // What is no envelope of ours says nothing.
-        let Ok(said) = serde_json::from_slice::<Said>(value) else { return };
+        let Ok(said) = serde_json::from_slice::<Said>(payload(value)) else { return };
         let is_heartbeat = said.source.is_none();
         let place = said.source.unwrap_or(said.place);
         let (Some(system_identifier), Some(timeline)) = (place.system_identifier, place.timeline)
@@ -260,7 +263,10 @@ impl PartitionTail {
         self.history = Some(History { system_identifier, timeline });
         self.end_lsn = self.end_lsn.max(place.end_lsn.map(Lsn));
         let name = match is_heartbeat {
-            true => serde_json::from_slice(key).ok().map(|key: HeartbeatKey| key.server_name),
+            true => {
+                let key = serde_json::from_slice(payload(key)).ok();
+                key.map(|key: HeartbeatKey| key.server_name)
+            }
             false => place.name,
         };
         self.publisher = name.or(self.publisher.take());

@@ -6,4 +6,5 @@ mod debezium;
 mod joins;
 mod records;
 mod round_trips;
+mod schemas;
 mod support;

@@ -194,7 +194,7 @@ impl Publish<'_> {
             let what = "another publisher has just written to the topic";
             return Err(CommandError::NotYet(what.to_owned()));
         }
-        let encoder = Encoder::new(self.names(history.clone()), &catalog);
+        let encoder = Encoder::new(self.names(history.clone()), &catalog).formatted(kafka.format);
         let next = tail.0.iter().map(|partition| partition.next);
         let producer = Producer::new(kafka, topic.message_bytes_max(), next)?;
         let copied = watch::Sender::new(copied);

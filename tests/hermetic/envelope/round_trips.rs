@@ -10,7 +10,7 @@ use wal2graph::value::TypeCatalog;
 use super::support::*;
 
 /// Each type of the type table, with texts that PostgreSQL 15 writes under the pinned settings.
-const TYPES: &[(u32, &[&str])] = &[
+pub(super) const TYPES: &[(u32, &[&str])] = &[
     (16, &["t", "f"]),
     (17, &["\\x", "\\x00ff0a"]),
     (18, &["a", ""]),
@@ -120,14 +120,17 @@ fn every_type() -> Vec<u32> {
 }
 
 /// A table with a column of each type behind its key.
-fn wide() -> Both {
+pub(super) fn wide() -> Both {
     let names: Vec<String> = (0..every_type().len()).map(|index| format!("c{index}")).collect();
     let mut columns: Vec<Named<'_>> = vec![("id", 23, -1)];
     columns.extend(names.iter().zip(every_type()).map(|(name, oid)| (name.as_str(), oid, -1)));
     Both::new(&catalog(vec![table("wide", 1, &columns), full(table("wide_full", 1, &columns))]))
 }
 
-fn insert(both: &Both, cells: impl IntoIterator<Item = wal2graph::change::Cell>) -> Change {
+pub(super) fn insert(
+    both: &Both,
+    cells: impl IntoIterator<Item = wal2graph::change::Cell>,
+) -> Change {
     let new: Tuple = std::iter::once(text("1")).chain(cells).collect();
     Change::Insert { relation: both.relation("wide"), new }
 }
