@@ -58,8 +58,7 @@ const LONG_WAIT: Duration = Duration::from_secs(3);
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// After this without a write, there is time for what nobody waits for.
 const IDLE_AFTER: Duration = Duration::from_millis(250);
-/// Beside writes that never end, what nobody waits for has one part of the time in so many: it takes a
-/// processor's from the writes.
+/// Beside writes that never end, what nobody waits for is planned one part in so many of the time.
 const SHARE: u32 = 40;
 /// How often a text is run for its plan to be kept.
 const USES: usize = 2;
