@@ -60,7 +60,10 @@ impl Again {
             Again::FromTopic { topic, slot, .. } => {
                 Again::Topic { topic: topic.clone(), slot: slot.clone() }
             }
-            Again::FromTables { .. } | Again::Topic { .. } => self.clone(),
+            Again::FromTables { .. }
+            | Again::Topic { .. }
+            | Again::TopicAlone { .. }
+            | Again::TopicsOfOthers => self.clone(),
         }
     }
 
