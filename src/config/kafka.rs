@@ -1,6 +1,6 @@
 //! Kafka between, for `publish` and `apply`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -8,7 +8,9 @@ use serde::Deserialize;
 use crate::{
     cli::Global,
     envelope::{DecimalHandling, DecodeOptions, Format, TimePrecision},
-    kafka::{Ack, NewTopic, Options, Properties, Retention, TopicName, Unreadable},
+    kafka::{
+        Ack, NewTopic, Options, Properties, PropertyRefused, Retention, TopicName, Unreadable,
+    },
 };
 
 use super::{ConfigError, Expand, duration};
@@ -53,6 +55,9 @@ pub struct RawKafka {
     /// librdkafka's own settings, by their names there: `security.protocol`, `sasl.password`,
     /// `ssl.ca.location`, `compression.type`.
     pub properties: BTreeMap<String, Setting>,
+    /// The file that has the token for `sasl.mechanism: OAUTHBEARER`. Another program keeps a fresh one in
+    /// it; it is read again before each token runs out.
+    pub oauth_token_file: Option<String>,
 }
 
 /// What `apply` does with a record that is no envelope.
@@ -129,7 +134,9 @@ pub(super) fn kafka(
         decimal_handling: raw.debezium.decimal_handling_mode,
         time_precision: raw.debezium.time_precision_mode,
     };
-    let properties = properties(&raw.properties, expand)?;
+    let oauth_token_file = expand("kafka.oauth_token_file", &raw.oauth_token_file)?;
+    let oauth_token_file = oauth_token_file.map(PathBuf::from);
+    let properties = properties(&raw.properties, oauth_token_file.is_some(), expand)?;
     let (ack, format) = (raw.ack.unwrap_or_default(), raw.format.unwrap_or_default());
     let topic = topics[0].clone();
     Ok(Some(Options {
@@ -144,6 +151,7 @@ pub(super) fn kafka(
         unreadable,
         decoding,
         properties,
+        oauth_token_file,
     }))
 }
 
@@ -213,6 +221,7 @@ fn retention(text: String) -> Result<Retention, ConfigError> {
 
 fn properties(
     raw: &BTreeMap<String, Setting>,
+    has_tokens: bool,
     expand: &Expand<'_>,
 ) -> Result<Properties, ConfigError> {
     let mut properties = BTreeMap::new();
@@ -220,5 +229,8 @@ fn properties(
         let value = expand("kafka.properties", &Some(setting.text()))?;
         properties.insert(name.clone(), value.unwrap_or_default());
     }
-    Properties::new(properties).map_err(|(name, why)| ConfigError::KafkaProperty { name, why })
+    Properties::new(properties, has_tokens).map_err(|refused| match refused {
+        PropertyRefused::Ours { name, why } => ConfigError::KafkaProperty { name, why },
+        PropertyRefused::LogIn { name, why } => ConfigError::KafkaLogIn { name, why },
+    })
 }

@@ -139,8 +139,16 @@ pub enum ConfigError {
     #[error("kafka.properties.{name} can not be set: {why}. Remove it")]
     KafkaProperty {
         /// The setting.
-        name: String,
+        name: &'static str,
         /// Why.
+        why: &'static str,
+    },
+    /// A setting of librdkafka that asks for a log-in that can not be.
+    #[error("kafka.properties.{name}: {why}")]
+    KafkaLogIn {
+        /// The setting.
+        name: &'static str,
+        /// Why, and what can be.
         why: &'static str,
     },
     /// The source's URL is wrong.

@@ -10,7 +10,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, ConfigEntry, NewTopic, ResourceSpecifier},
     config::FromClientConfigAndContext,
     consumer::BaseConsumer,
-    error::{KafkaError, RDKafkaErrorCode as Code},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
 };
 
 use super::{
@@ -37,8 +37,10 @@ impl Admin {
     /// A client that asks this broker.
     pub(super) fn to(options: &Options, broker: Option<i32>) -> Result<Self> {
         let voice = Voice::new(options);
-        let client = AdminClient::from_config_and_context(&settings(options), voice.clone());
+        let client: KafkaResult<AdminClient<Voice>> =
+            AdminClient::from_config_and_context(&settings(options), voice.clone());
         let client = client.map_err(|error| voice.explain("a client can not be made", &error))?;
+        voice.log_in(client.inner())?;
         Ok(Admin { client, voice, broker })
     }
 

@@ -5,12 +5,14 @@
 //! can say why, and stop where waiting does not help.
 
 use std::{
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use rdkafka::{
     ClientConfig, ClientContext,
+    client::{Client, OAuthToken},
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode as Code},
@@ -22,6 +24,7 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{
     Error, Options, Result,
     error::{ended_for, lasts},
+    token,
 };
 
 /// What librdkafka's log calls the end of a connection.
@@ -68,7 +71,9 @@ pub(super) fn asking(options: &Options) -> Result<(Arc<BaseConsumer<Voice>>, Voi
         .set("isolation.level", "read_committed")
         .set("auto.offset.reset", "error");
     let client = settings.create_with_context(voice.clone());
-    let client = client.map_err(|error| voice.explain("a client can not be made", &error))?;
+    let client: BaseConsumer<Voice> =
+        client.map_err(|error| voice.explain("a client can not be made", &error))?;
+    voice.log_in(client.client())?;
     Ok((Arc::new(client), voice))
 }
 
@@ -117,6 +122,7 @@ pub(super) async fn metadata<C: ConsumerContext + 'static>(
 #[derive(Clone, Debug)]
 pub struct Voice {
     brokers: String,
+    oauth_token_file: Option<Arc<Path>>,
     heard: Arc<Mutex<Heard>>,
 }
 
@@ -134,7 +140,24 @@ struct Heard {
 impl Voice {
     /// One that nothing was heard from.
     pub fn new(options: &Options) -> Self {
-        Voice { brokers: options.brokers.clone(), heard: Arc::default() }
+        let oauth_token_file = options.oauth_token_file.as_deref().map(Arc::from);
+        Voice { brokers: options.brokers.clone(), oauth_token_file, heard: Arc::default() }
+    }
+
+    /// Gives a client what it logs in with, if that has to be renewed.
+    ///
+    /// # Errors
+    /// There is nothing to log in with.
+    pub(super) fn log_in<C: ClientContext>(&self, client: &Client<C>) -> Result<()> {
+        token::give(client, self.oauth_token_file.as_deref())
+    }
+
+    /// The token that librdkafka asks for.
+    pub(super) fn token(&self) -> std::result::Result<OAuthToken, Box<dyn std::error::Error>> {
+        match &self.oauth_token_file {
+            Some(file) => Ok(token::read(file)?),
+            None => Err("kafka.oauth_token_file is not set".into()),
+        }
     }
 
     /// What was heard before says nothing of what is asked now, unless nobody answers.
@@ -207,6 +230,15 @@ impl Voice {
 }
 
 impl ClientContext for Voice {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(
+        &self,
+        _: Option<&str>,
+    ) -> std::result::Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.token()
+    }
+
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(facility, message, "librdkafka");
         if facility == ENDED {
@@ -236,7 +268,8 @@ mod tests {
     use super::{Code, Error, Heard, Voice};
 
     fn voice() -> Voice {
-        Voice { brokers: "b:9092".to_owned(), heard: std::sync::Arc::new(Heard::default().into()) }
+        let heard = std::sync::Arc::new(Heard::default().into());
+        Voice { brokers: "b:9092".to_owned(), oauth_token_file: None, heard }
     }
 
     #[test]

@@ -45,6 +45,14 @@ pub enum Error {
         /// What librdkafka said of it beside.
         reason: Option<String>,
     },
+    /// No token to log in with.
+    #[error("Kafka: kafka.oauth_token_file {file}: {cause}")]
+    Token {
+        /// The file.
+        file: String,
+        /// What is wrong with it. Holds no token.
+        cause: String,
+    },
     /// A record of somebody else came between ours.
     #[error(
         "Kafka: somebody else has just written to partition {partition} of {topic}: another publisher, the last \
@@ -94,7 +102,7 @@ fn fix(code: Code) -> &'static str {
     match code {
         Code::Authentication | Code::SaslAuthenticationFailed | Code::IllegalSASLState => {
             ". See security.protocol, sasl.mechanism, sasl.username and sasl.password in \
-             kafka.properties"
+             kafka.properties, or the token in kafka.oauth_token_file"
         }
         Code::SSL => {
             ". See ssl.ca.location, ssl.certificate.location and ssl.key.location in \
@@ -225,7 +233,8 @@ impl Failure for Error {
             Error::Failed { code, reason, .. } => {
                 !lasts(*code, reason.as_deref().unwrap_or_default())
             }
-            Error::NoAnswer { .. } | Error::Elsewhere { .. } => true,
+            // Who writes tokens may begin after us.
+            Error::NoAnswer { .. } | Error::Elsewhere { .. } | Error::Token { .. } => true,
             Error::Setting { .. }
             | Error::Settings(_)
             | Error::TooLarge { .. }

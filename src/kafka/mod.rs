@@ -31,9 +31,13 @@ pub mod routing;
 #[cfg(feature = "kafka")]
 pub mod tail;
 #[cfg(feature = "kafka")]
+mod token;
+#[cfg(feature = "kafka")]
 pub mod topic;
 pub mod transactions;
 
 #[cfg(feature = "kafka")]
 pub use error::{Error, Result};
-pub use options::{Ack, NewTopic, Options, Properties, Retention, TopicName, Unreadable};
+pub use options::{
+    Ack, NewTopic, Options, Properties, PropertyRefused, Retention, TopicName, Unreadable,
+};

@@ -47,6 +47,19 @@ impl Asking {
         Ok(Asking { consumer, voice, group, decoding, next_generation, reading })
     }
 
+    /// Asks on a thread of its own. Nobody polls meanwhile, which is what tokens are renewed by.
+    async fn ask<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&BaseConsumer<Voice>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.voice.log_in(self.consumer.client())?;
+        let consumer = self.consumer.clone();
+        let asked = tokio::task::spawn_blocking(move || ask(&consumer)).await;
+        asked.unwrap_or_else(|_| {
+            Err(Error::Definite("a question to Kafka ended in a bug".to_owned()))
+        })
+    }
+
     /// How the records that it reads are to be decoded.
     pub fn decoding(&self) -> DecodeOptions {
         self.decoding
@@ -65,7 +78,7 @@ impl Asking {
     pub async fn describe(&self, names: &[&str]) -> Result<BTreeMap<String, Described>> {
         let voice = self.voice.clone();
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        on_a_thread(&self.consumer, move |consumer| {
+        self.ask(move |consumer| {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let described = describe(consumer.client(), &names, ANSWER_LIMIT);
             described.map_err(|error| voice.explain("ask which topics there are", &error))
@@ -76,18 +89,19 @@ impl Asking {
     /// The records that the partition has.
     pub async fn log(&self, at: &TopicPartition) -> Result<Range<u64>> {
         let (voice, at) = (self.voice.clone(), at.clone());
-        on_a_thread(&self.consumer, move |consumer| watermarks(consumer, &voice, &at)).await
+        self.ask(move |consumer| watermarks(consumer, &voice, &at)).await
     }
 
     /// What the group committed.
     pub async fn group_offset(&self, at: &TopicPartition) -> Result<Option<GroupOffset>> {
         let (voice, list) = (self.voice.clone(), partition_of(at));
-        let committed = on_a_thread(&self.consumer, move |consumer| {
-            consumer
-                .committed_offsets(list, ANSWER_LIMIT)
-                .map_err(|error| voice.explain("ask for the group's offset", &error))
-        })
-        .await?;
+        let committed = self
+            .ask(move |consumer| {
+                consumer
+                    .committed_offsets(list, ANSWER_LIMIT)
+                    .map_err(|error| voice.explain("ask for the group's offset", &error))
+            })
+            .await?;
         let found = committed.find_partition(&at.topic, at.partition);
         Ok(found.and_then(|found| match found.offset() {
             Offset::Offset(offset) => Some(GroupOffset {
@@ -105,7 +119,7 @@ impl Asking {
             return Ok(None);
         }
         let (voice, name) = (self.voice.clone(), self.group.clone());
-        on_a_thread(&self.consumer, move |consumer| {
+        self.ask(move |consumer| {
             let groups = consumer.fetch_group_list(Some(&name), ANSWER_LIMIT);
             let groups = groups.map_err(|error| voice.explain("look at the group", &error))?;
             let group = groups.groups().iter().find(|group| group.name() == name);
@@ -122,7 +136,7 @@ impl Asking {
     ) -> Result<BTreeMap<u64, Record>> {
         let _reading = self.reading.lock().await;
         let (voice, at) = (self.voice.clone(), at.clone());
-        on_a_thread(&self.consumer, move |consumer| {
+        self.ask(move |consumer| {
             read(consumer, &voice, &at, range, usize::MAX)
                 .map_err(|error| voice.explain("read records", &error))
         })
@@ -134,7 +148,7 @@ impl Asking {
     pub async fn is_empty(&self, at: &TopicPartition, range: Range<u64>) -> Result<bool> {
         let _reading = self.reading.lock().await;
         let (voice, at) = (self.voice.clone(), at.clone());
-        on_a_thread(&self.consumer, move |consumer| {
+        self.ask(move |consumer| {
             let found = read(consumer, &voice, &at, range, 1);
             let found = found.map_err(|error| voice.explain("read records", &error))?;
             Ok(found.is_empty())
@@ -151,15 +165,16 @@ impl Asking {
     /// none.
     pub async fn offset_at(&self, at: &TopicPartition, time: Timestamp) -> Result<u64> {
         let (voice, asked) = (self.voice.clone(), at.clone());
-        let found = on_a_thread(&self.consumer, move |consumer| {
-            let mut times = TopicPartitionList::new();
-            let millis = Offset::Offset(time.unix_micros.div_euclid(1_000));
-            times
-                .add_partition_offset(&asked.topic, asked.partition, millis)
-                .and_then(|()| consumer.offsets_for_times(times, ANSWER_LIMIT))
-                .map_err(|error| voice.explain("find the offset of a time", &error))
-        })
-        .await?;
+        let found = self
+            .ask(move |consumer| {
+                let mut times = TopicPartitionList::new();
+                let millis = Offset::Offset(time.unix_micros.div_euclid(1_000));
+                times
+                    .add_partition_offset(&asked.topic, asked.partition, millis)
+                    .and_then(|()| consumer.offsets_for_times(times, ANSWER_LIMIT))
+                    .map_err(|error| voice.explain("find the offset of a time", &error))
+            })
+            .await?;
         let found = found.find_partition(&at.topic, at.partition).map(|it| it.offset());
         match found {
             Some(Offset::Offset(offset)) => Ok(offset.unsigned_abs()),
@@ -175,7 +190,7 @@ impl Asking {
                 .map_err(|error| self.voice.explain("name an offset", &error))?;
         }
         let voice = self.voice.clone();
-        on_a_thread(&self.consumer, move |consumer| {
+        self.ask(move |consumer| {
             consumer.commit(&list, CommitMode::Sync).map_err(|error| {
                 match error.rdkafka_error_code() {
                     Some(
@@ -309,13 +324,4 @@ fn read(
     };
     consumer.unassign()?;
     done.map(|()| records)
-}
-
-async fn on_a_thread<C: ConsumerContext + 'static, T: Send + 'static>(
-    consumer: &Arc<BaseConsumer<C>>,
-    ask: impl FnOnce(&BaseConsumer<C>) -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let consumer = consumer.clone();
-    let asked = tokio::task::spawn_blocking(move || ask(&consumer)).await;
-    asked.unwrap_or_else(|_| Err(Error::Definite("a question to Kafka ended in a bug".to_owned())))
 }

@@ -1,6 +1,6 @@
 //! Where Kafka is, and how topic and slot are kept. Valid by construction.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -35,6 +35,8 @@ pub struct Options {
     pub decoding: DecodeOptions,
     /// librdkafka's own settings.
     pub properties: Properties,
+    /// Where tokens for OAUTHBEARER are; another program writes them.
+    pub oauth_token_file: Option<PathBuf>,
 }
 
 impl Options {
@@ -57,6 +59,7 @@ impl Options {
             unreadable: Unreadable::default(),
             decoding: DecodeOptions::default(),
             properties: Properties::default(),
+            oauth_token_file: None,
         }
     }
 
@@ -160,42 +163,74 @@ const OURS: &[(&str, &str)] = &[
 ];
 
 /// librdkafka waits for a token for ever that nobody fetches.
-const NO_OAUTH: &str = "OAUTHBEARER fetches its tokens over HTTP, which is not built in; PLAIN, SCRAM-SHA-256, \
-                        SCRAM-SHA-512 and certificates are";
-const NO_KERBEROS: &str =
-    "Kerberos (GSSAPI) is not built in; PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and certificates are";
-const NO_MECHANISM: &str = "it has to be named where security.protocol asks for a log-in: PLAIN, SCRAM-SHA-256 or \
-                            SCRAM-SHA-512. Kerberos (GSSAPI), the default of librdkafka, is not built in";
+const NO_TOKEN: &str = "OAUTHBEARER takes its tokens from a file: name it with kafka.oauth_token_file, and have \
+                        another program keep a fresh token in it. Fetching them over HTTP (OIDC) is not built in";
+const NO_OIDC: &str = "that tokens are fetched over HTTP (OIDC) is not built in. Remove it, and name a file with \
+                       kafka.oauth_token_file, in which another program keeps a fresh token";
+const NO_KERBEROS: &str = "Kerberos (GSSAPI) is not built in; PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER and \
+                           certificates are";
+const NO_MECHANISM: &str = "it has to be named where security.protocol asks for a log-in: PLAIN, SCRAM-SHA-256, \
+                            SCRAM-SHA-512 or OAUTHBEARER. Kerberos (GSSAPI), librdkafka's default, is not built in";
+const TOKEN_UNUSED: &str = "kafka.oauth_token_file has no meaning with another one than OAUTHBEARER. Name that here, \
+                            or remove the file's name";
+
+const MECHANISM: &str = "sasl.mechanism";
+const OAUTH_METHOD: &str = "sasl.oauthbearer.method";
+
+/// A setting that can not be so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PropertyRefused {
+    /// It has to be as it is.
+    Ours {
+        /// The setting.
+        name: &'static str,
+        /// Why.
+        why: &'static str,
+    },
+    /// It asks for a log-in that can not be.
+    LogIn {
+        /// The setting.
+        name: &'static str,
+        /// Why, and what can be.
+        why: &'static str,
+    },
+}
 
 impl Properties {
-    /// Settings by name; the error names one that can not be set, and says why.
-    pub fn new(properties: BTreeMap<String, String>) -> Result<Self, (String, &'static str)> {
-        let ours = OURS.iter().find(|(name, _)| properties.contains_key(*name));
-        if let Some((name, why)) = ours {
-            return Err(((*name).to_owned(), why));
+    /// Settings by name, with a file of tokens or without one.
+    pub fn new(
+        properties: BTreeMap<String, String>,
+        has_tokens: bool,
+    ) -> Result<Self, PropertyRefused> {
+        if let Some((name, why)) = OURS.iter().find(|(name, _)| properties.contains_key(*name)) {
+            return Err(PropertyRefused::Ours { name, why });
         }
         let properties = Properties(properties);
-        match properties.refused_log_in() {
-            Some((name, why)) => Err((name.to_owned(), why)),
+        match properties.refused_log_in(has_tokens) {
+            Some((name, why)) => Err(PropertyRefused::LogIn { name, why }),
             None => Ok(properties),
         }
     }
 
-    /// The setting that asks for a log-in that is not built in, and what is.
-    fn refused_log_in(&self) -> Option<(&'static str, &'static str)> {
-        const MECHANISM: &str = "sasl.mechanism";
+    /// The setting that asks for a log-in that can not be, and why.
+    fn refused_log_in(&self, has_tokens: bool) -> Option<(&'static str, &'static str)> {
         let of = |name: &str| self.0.get(name).map(|value| value.to_ascii_uppercase());
-        let mut named = [MECHANISM, "sasl.mechanisms"].into_iter();
-        let named = named.find_map(|name| Some((name, of(name)?)));
-        match named {
-            Some((name, mechanism)) if mechanism == "OAUTHBEARER" => Some((name, NO_OAUTH)),
-            Some((name, mechanism)) if mechanism == "GSSAPI" => Some((name, NO_KERBEROS)),
-            Some(_) => None,
-            None => {
-                let logs_in = of("security.protocol").is_some_and(|it| it.starts_with("SASL_"));
-                logs_in.then_some((MECHANISM, NO_MECHANISM))
-            }
+        if of(OAUTH_METHOD).is_some_and(|method| method == "OIDC") {
+            return Some((OAUTH_METHOD, NO_OIDC));
         }
+        let mechanism = of(MECHANISM).or_else(|| of("sasl.mechanisms"));
+        let why = match (mechanism.as_deref(), has_tokens) {
+            (Some("OAUTHBEARER"), true) => return None,
+            (Some("OAUTHBEARER"), false) => NO_TOKEN,
+            (_, true) => TOKEN_UNUSED,
+            (Some("GSSAPI"), false) => NO_KERBEROS,
+            (Some(_), false) => return None,
+            (None, false) => match of("security.protocol") {
+                Some(protocol) if protocol.starts_with("SASL_") => NO_MECHANISM,
+                _ => return None,
+            },
+        };
+        Some((MECHANISM, why))
     }
 
     /// Names and values. The values may be secrets.
@@ -225,35 +260,42 @@ mod tests {
         }
     }
 
+    fn properties(
+        properties: &[(&str, &str)],
+        has_tokens: bool,
+    ) -> Result<Properties, PropertyRefused> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Properties::new(properties.iter().map(owned).collect(), has_tokens)
+    }
+
     #[test]
     fn properties_show_no_values_and_do_not_touch_what_is_ours() {
-        let of = |name: &str, value: &str| {
-            Properties::new(BTreeMap::from([(name.to_owned(), value.to_owned())]))
-        };
-        let shown = format!("{:?}", of("sasl.password", "secret").unwrap());
+        let shown = format!("{:?}", properties(&[("sasl.password", "secret")], false).unwrap());
         assert!(shown.contains("sasl.password") && !shown.contains("secret"), "{shown}");
-        let (name, why) = of("acks", "1").unwrap_err();
-        assert_eq!(name, "acks");
-        assert!(why.contains("all replicas"));
-        assert_eq!(of("isolation.level", "read_uncommitted").unwrap_err().0, "isolation.level");
+        for ours in [("acks", "1"), ("isolation.level", "read_uncommitted")] {
+            let refused = properties(&[ours], false).unwrap_err();
+            assert!(matches!(refused, PropertyRefused::Ours { name, .. } if name == ours.0));
+        }
     }
 
     #[test]
     fn a_mechanism_that_is_not_built_in_is_refused_at_once_and_not_waited_for() {
-        let of = |properties: &[(&str, &str)]| {
-            let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-            Properties::new(properties.iter().map(owned).collect())
+        let why = |settings: &[(&str, &str)], has_tokens| match properties(settings, has_tokens) {
+            Err(PropertyRefused::LogIn { why, .. }) => why,
+            other => panic!("{settings:?}: {other:?}"),
         };
         for name in ["sasl.mechanism", "sasl.mechanisms"] {
-            for mechanism in ["OAUTHBEARER", "GSSAPI", "gssapi"] {
-                let (refused, why) = of(&[(name, mechanism)]).unwrap_err();
-                assert!(refused == name && why.contains("not built in"), "{refused}: {why}");
-            }
-            assert!(of(&[(name, "SCRAM-SHA-512"), ("security.protocol", "SASL_SSL")]).is_ok());
+            assert_eq!(why(&[(name, "OAUTHBEARER")], false), NO_TOKEN);
+            assert_eq!(why(&[(name, "gssapi")], false), NO_KERBEROS);
+            assert_eq!(why(&[(name, "PLAIN")], true), TOKEN_UNUSED);
+            assert!(properties(&[(name, "OAUTHBEARER")], true).is_ok());
+            let scram = [(name, "SCRAM-SHA-512"), ("security.protocol", "SASL_SSL")];
+            assert!(properties(&scram, false).is_ok());
         }
+        let oidc = [("sasl.mechanism", "OAUTHBEARER"), ("sasl.oauthbearer.method", "oidc")];
+        assert_eq!(why(&oidc, true), NO_OIDC);
         // librdkafka's default is Kerberos.
-        let (refused, why) = of(&[("security.protocol", "sasl_ssl")]).unwrap_err();
-        assert!(refused == "sasl.mechanism" && why.contains("has to be named"), "{refused}: {why}");
-        assert!(of(&[("security.protocol", "ssl")]).is_ok());
+        assert_eq!(why(&[("security.protocol", "sasl_ssl")], false), NO_MECHANISM);
+        assert!(properties(&[("security.protocol", "ssl")], false).is_ok());
     }
 }

@@ -15,11 +15,12 @@ use std::{sync::Arc, time::Duration};
 use rdkafka::{
     ClientContext, Message,
     admin::{NewTopic, TopicReplication},
+    client::OAuthToken,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     consumer::Consumer,
     error::{KafkaError, RDKafkaErrorCode as Code},
     message::{BorrowedHeaders, BorrowedMessage, DeliveryResult, Header, OwnedHeaders},
-    producer::{BaseProducer, BaseRecord, ProducerContext},
+    producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext},
 };
 use tokio::sync::watch;
 
@@ -64,6 +65,15 @@ type Outcome = Arc<watch::Sender<Option<std::result::Result<(), KafkaError>>>>;
 struct Listener(Voice);
 
 impl ClientContext for Listener {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(
+        &self,
+        _: Option<&str>,
+    ) -> std::result::Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.0.token()
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.0.log(level, facility, message);
     }
@@ -120,6 +130,8 @@ impl Parking {
         record.payload = message.payload();
         record.timestamp = message.timestamp().to_millis();
         let Inner { producer, voice, topic, told } = &*self.0;
+        // Nobody has polled since the last one.
+        voice.log_in(producer.client())?;
         producer.send(record).map_err(|(error, _)| voice.explain(DOING, &error))?;
         // The message timeout ends this: every record has an outcome.
         while outcome.borrow().is_none() {

@@ -28,6 +28,7 @@ use std::{
 
 use rdkafka::{
     ClientConfig, ClientContext, Message,
+    client::OAuthToken,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     error::{KafkaError, RDKafkaErrorCode as Code},
     message::{DeliveryResult, Header, OwnedHeaders},
@@ -123,6 +124,15 @@ enum Failed {
 struct Listener(Voice);
 
 impl ClientContext for Listener {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(
+        &self,
+        _: Option<&str>,
+    ) -> std::result::Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.0.token()
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.0.log(level, facility, message);
     }
@@ -168,7 +178,9 @@ impl Producer {
             &producer_settings(options, message_bytes_max),
             Listener(voice.clone()),
         );
-        let client = client.map_err(|error| voice.explain("a producer can not be made", &error))?;
+        let client: ThreadedProducer<Listener> =
+            client.map_err(|error| voice.explain("a producer can not be made", &error))?;
+        voice.log_in(client.client())?;
         let topic = options.topic.as_str().to_owned();
         let (client, next) = (Some(client), Arc::new(next));
         Ok(Producer(Arc::new(Inner { client, topic, voice, partitions, next })))

@@ -247,6 +247,14 @@ fn what_is_wrong_about_kafka_is_named() {
             vec!["kafka.properties.sasl.mechanism", "has to be named"],
         ),
         (
+            "{brokers: b, properties: {sasl.mechanism: OAUTHBEARER}}",
+            vec!["kafka.properties.sasl.mechanism", "kafka.oauth_token_file"],
+        ),
+        (
+            "{brokers: b, oauth_token_file: /t, properties: {sasl.mechanism: PLAIN}}",
+            vec!["kafka.oauth_token_file has no meaning"],
+        ),
+        (
             "{brokers: b, properties: {sasl.password: '${NOT_SET}'}}",
             vec!["kafka.properties", "NOT_SET is not set"],
         ),

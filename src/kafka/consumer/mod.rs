@@ -105,6 +105,7 @@ impl Member {
         let created = member_settings(options).create_with_context(context);
         let consumer: BaseConsumer<Context> =
             created.map_err(|error| voice.explain("make a consumer", &error))?;
+        voice.log_in(consumer.client())?;
         let consumer = Arc::new(consumer);
         for topic in topics {
             offsets::partitions(&consumer, &voice, topic).await?;

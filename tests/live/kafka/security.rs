@@ -1,11 +1,16 @@
 //! TLS and log-ins: what a broker asks for is given to it, and what is wrong with that is said.
 
-use std::{fs, sync::OnceLock};
+use std::{fs, sync::OnceLock, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use tokio::time::sleep;
 use wal2graph_servers::{Kafka, KafkaOptions, Secured};
 
 use super::Published;
-use crate::{connect::certificates::Authority, support::holds};
+use crate::{
+    connect::certificates::Authority,
+    support::{holds, until},
+};
 
 const SECRET: &str = "correct-horse-battery";
 
@@ -19,6 +24,9 @@ static BROKER: OnceLock<Broker> = OnceLock::new();
 
 fn broker() -> &'static Broker {
     BROKER.get_or_init(|| {
+        // Who logged in with a token has to do so again before this is over.
+        let again = "listener.name.secured.oauthbearer.connections.max.reauth.ms";
+        let properties = vec![(again.to_owned(), "6000".to_owned())];
         let authority = Authority::new();
         let server = authority.server(&["127.0.0.1"]);
         let secured = Secured {
@@ -26,7 +34,8 @@ fn broker() -> &'static Broker {
             key: server.key,
             users: vec![("cdc".to_owned(), SECRET.to_owned())],
         };
-        let options = KafkaOptions { secured: Some(secured), ..KafkaOptions::default() };
+        let options =
+            KafkaOptions { secured: Some(secured), properties, ..KafkaOptions::default() };
         let kafka = Kafka::start(&options).unwrap_or_else(|error| panic!("{error}"));
         Broker { kafka, authority }
     })
@@ -136,4 +145,98 @@ async fn a_client_that_does_not_speak_tls_is_told_so() {
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(said.contains("security.protocol"), "{said}");
+}
+
+/// A token that nobody has signed, which Kafka's default validator takes, for so many seconds.
+fn token(seconds: i64) -> String {
+    let now = chrono::Utc::now().timestamp();
+    let claims = format!(r#"{{"sub":"cdc","iat":{},"exp":{}}}"#, now - 60, now + seconds);
+    let [head, claims] = [r#"{"alg":"none"}"#, &claims].map(|part| BASE64.encode(part));
+    format!("{head}.{claims}.")
+}
+
+/// A pipeline with a table of one row, whose file names a file of tokens.
+async fn with_tokens(name: &str) -> (Published, String) {
+    let schema = format!(
+        "CREATE TABLE {name}_things (id int PRIMARY KEY); INSERT INTO {name}_things VALUES (1)"
+    );
+    let published = Published::on(&broker().kafka, name, &schema, "").await;
+    let file = format!("{}.token", published.path);
+    let text = format!(
+        "kafka:\n  brokers: {}\n  oauth_token_file: {file}\n  properties:\n    \
+         security.protocol: SASL_SSL\n    sasl.mechanism: OAUTHBEARER\n    \
+         ssl.ca.location: {}\nhttp: {{listen: off}}\n",
+        broker().kafka.secured_brokers(),
+        trusted()
+    );
+    fs::write(&published.path, text).unwrap();
+    (published, file)
+}
+
+#[tokio::test]
+async fn tokens_of_a_file_get_through_and_are_renewed_before_they_run_out() {
+    let (published, file) = with_tokens("ksg").await;
+    let write = move || {
+        let next = format!("{file}.next");
+        fs::write(&next, token(10)).unwrap();
+        fs::rename(next, &file).unwrap();
+    };
+    write();
+    let writing = tokio::spawn(async move {
+        loop {
+            sleep(Duration::from_secs(2)).await;
+            write();
+        }
+    });
+    published.catch_up().await;
+    let mut publish = published.start();
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let command = ["apply", "-c", &published.path];
+    let mut apply = published.pipeline.start_logging(&command, log.reopen().unwrap());
+    until("the copy is applied", async || {
+        holds("RETURN EXISTS { (:KsgThing {id: 1}) } AS yes").await
+    })
+    .await;
+    // Several tokens run out, and connections are to log in again several times.
+    sleep(Duration::from_secs(30)).await;
+    let (code, said) = published.run(&["check"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let insert = "INSERT INTO ksg_things VALUES (2)";
+    published.pipeline.sql.batch_execute(insert).await.unwrap();
+    until("the change is applied", async || {
+        holds("RETURN EXISTS { (:KsgThing {id: 2}) } AS yes").await
+    })
+    .await;
+    let logs = [published.log(), fs::read_to_string(log.path()).unwrap()];
+    for said in &logs {
+        assert!(!said.contains("not connected") && !said.contains("eyJ"), "{said}");
+    }
+    for running in [&mut publish, &mut apply] {
+        assert_eq!(running.terminate(Duration::from_secs(20)).await, Some(0));
+    }
+    writing.abort();
+}
+
+#[tokio::test]
+async fn a_token_that_is_missing_or_has_run_out_is_waited_for_and_named() {
+    let (published, file) = with_tokens("ksh").await;
+    let said = async || {
+        let output = published.pipeline.output(&["check", "-c", &published.path]).await;
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let missing = said().await;
+    assert!(missing.contains("kafka.oauth_token_file") && missing.contains(&file), "{missing}");
+    fs::write(&file, token(-5)).unwrap();
+    let old = said().await;
+    assert!(old.contains("has run out"), "{old}");
+    // A program that begins before its signer waits.
+    let mut running = published.start();
+    until("it says so", async || published.log().contains("has run out")).await;
+    fs::write(&file, token(3_600)).unwrap();
+    until("it goes on", async || published.log().contains("publishing")).await;
+    assert_eq!(running.terminate(Duration::from_secs(20)).await, Some(0));
+    fs::write(&file, "not-a-token").unwrap();
+    let refused = said().await;
+    assert!(refused.contains("oauth_token_file") && !refused.contains("not-a-token"), "{refused}");
 }

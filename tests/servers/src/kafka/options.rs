@@ -22,7 +22,8 @@ pub struct KafkaOptions {
     pub file_kib_max: Option<u32>,
 }
 
-/// A listener with TLS on which clients log in, with SASL's PLAIN or SCRAM-SHA-512.
+/// A listener with TLS on which clients log in, with SASL's PLAIN, SCRAM-SHA-512, or OAUTHBEARER with tokens
+/// that nobody has signed (`alg: none`).
 #[derive(Clone, Debug)]
 pub struct Secured {
     /// The broker's certificate for 127.0.0.1, in PEM.
@@ -44,8 +45,16 @@ impl Secured {
             .collect();
         let plain = format!("{MODULES}.plain.PlainLoginModule required{users};");
         let scram = format!("{MODULES}.scram.ScramLoginModule required;");
+        // What the broker itself would log in with.
+        let bearer = format!(
+            "{MODULES}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"broker\";"
+        );
         vec![
-            ("listener.name.secured.sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-512".to_owned()),
+            (
+                "listener.name.secured.sasl.enabled.mechanisms",
+                "PLAIN,SCRAM-SHA-512,OAUTHBEARER".to_owned(),
+            ),
+            ("listener.name.secured.oauthbearer.sasl.jaas.config", bearer),
             ("listener.name.secured.plain.sasl.jaas.config", plain),
             ("listener.name.secured.scram-sha-512.sasl.jaas.config", scram),
             ("listener.name.secured.ssl.keystore.type", "PEM".to_owned()),
