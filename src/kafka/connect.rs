@@ -211,6 +211,13 @@ impl Voice {
         Error::NoAnswer { doing, brokers, limit, reason: reason.cloned() }
     }
 
+    /// More was heard than that nobody answers.
+    pub(super) fn knows_cause(&self) -> bool {
+        let heard = self.heard();
+        let says_more = |(code, _): &(Code, String)| *code != Code::AllBrokersDown;
+        heard.ended.is_some() || heard.error.as_ref().is_some_and(says_more)
+    }
+
     /// The last thing heard that waiting does not help against.
     pub fn lasting(&self, doing: &'static str) -> Option<Error> {
         let Heard { error, ended, .. } = &*self.heard();

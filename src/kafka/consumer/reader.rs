@@ -34,6 +34,8 @@ const BATCH_BYTES: usize = 1 << 20;
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 /// The same trouble is told of once in this time.
 const TROUBLE_INTERVAL: Duration = Duration::from_secs(30);
+/// How long its cause is waited for: it is heard when the next connection fails.
+const CAUSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// The thread's state.
 pub(super) struct Reader {
@@ -46,6 +48,8 @@ pub(super) struct Reader {
     last: usize,
     committing: Arc<AtomicUsize>,
     trouble_at: Option<Instant>,
+    /// Trouble that was not told of yet, and since when there is.
+    trouble: Option<(Instant, KafkaError)>,
 }
 
 impl Reader {
@@ -65,6 +69,7 @@ impl Reader {
             last: 0,
             committing,
             trouble_at: None,
+            trouble: None,
         }
     }
 
@@ -85,6 +90,7 @@ impl Reader {
         self.begin();
         self.commit();
         self.gather()?;
+        self.tell_trouble();
         self.retire();
         for reading in &mut self.readings {
             reading.deliver(&self.client);
@@ -186,14 +192,24 @@ impl Reader {
             }
             (Some(code), error) if is_transient(code) && !is_fatal(error) => {
                 if self.trouble_at.is_none_or(|at| at.elapsed() > TROUBLE_INTERVAL) {
-                    self.trouble_at = Some(Instant::now());
-                    let error = self.client.voice.explain("read the topics", error);
-                    tracing::warn!(%error, "Kafka is in trouble; reading goes on when it is not");
+                    self.trouble.get_or_insert_with(|| (Instant::now(), error.clone()));
                 }
                 Ok(())
             }
             (_, error) => Err(self.client.voice.explain("read the partition", error).into()),
         }
+    }
+
+    /// Tells of trouble once its cause was heard, or is not to be.
+    fn tell_trouble(&mut self) {
+        let voice = &self.client.voice;
+        let is_due = |(since, _): &mut (Instant, KafkaError)| {
+            voice.knows_cause() || since.elapsed() > CAUSE_LIMIT
+        };
+        let Some((_, error)) = self.trouble.take_if(is_due) else { return };
+        self.trouble_at = Some(Instant::now());
+        let error = voice.explain("read the topics", &error);
+        tracing::warn!(%error, "Kafka is in trouble; reading goes on when it is not");
     }
 
     /// Commits what the graph has, if that is new.

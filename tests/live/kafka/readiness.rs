@@ -73,16 +73,21 @@ async fn a_broker_that_was_killed_is_named_with_the_cause_in_the_log_and_on_read
     feed.until_applied(3).await;
     broker.kill().unwrap();
     let address = broker.brokers();
-    let said = |words: [&str; 2]| {
+    let said = |words: &[&str]| {
         let log = std::fs::read_to_string(log.path()).unwrap();
-        log.lines().any(|line| words.iter().all(|word| line.contains(word)))
+        let line = log.lines().find(|line| words.iter().all(|word| line.contains(word)));
+        line.map(str::to_owned)
     };
-    until("the log names it", async || {
-        said(["Kafka is in trouble", &address]) && said(["Kafka is in trouble", "refused"])
+    let trouble = async || said(&["Kafka is in trouble"]).is_some();
+    until("the log tells of it", trouble).await;
+    let line = said(&["Kafka is in trouble"]).unwrap();
+    assert!(line.contains(&address) && line.contains("refused"), "{line}");
+    // The session ends, and the partition with it.
+    until("it has no partition", async || {
+        println!("{}", std::fs::read_to_string(log.path()).unwrap());
+        said(&["stopped", "reason="]).is_some()
     })
     .await;
-    // The session ends, and the partition with it.
-    until("it has no partition", async || said(["stopped", "reason="])).await;
     until_ready_says(&log, &address).await;
     let answer = ready(&log).await;
     assert!(answer.contains("503") && answer.contains("refused"), "{answer}");
