@@ -1,6 +1,6 @@
 # `make help` lists the targets.
 
-.PHONY: help deps servers hermetic live test check demo bench bench-page path clean
+.PHONY: help deps servers hermetic live test test-connect check demo bench bench-page path clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,6 +19,9 @@ live: servers ## The tests against real servers
 
 test: servers ## Every test, on a machine with nothing prepared
 	cargo test --workspace --features live
+
+test-connect: servers ## Kafka Connect with Debezium's JDBC sink, fetched, reads what publish writes
+	cargo test --features live --test live -- --ignored kafka::connect
 
 check: deps ## What CI runs: format, lints, docs, every test
 	cargo fmt --all --check

@@ -144,12 +144,13 @@ impl Form {
                 && !json.windows(BYTES.len()).any(|window| window == BYTES)
                 && self.unavailable().as_deref() != Some(json);
         }
-        match (self.kind, json.first()) {
-            (Kind::Boolean, Some(b't' | b'f')) | (Kind::String | Kind::Bytes, Some(b'"')) => true,
-            (Kind::Float | Kind::Double, Some(b'"')) => true,
-            (Kind::Int16 | Kind::Int32 | Kind::Int64, Some(b'-' | b'0'..=b'9')) => true,
-            (Kind::Float | Kind::Double, Some(b'-' | b'0'..=b'9')) => true,
-            _ => false,
+        let Some(first) = json.first() else { return false };
+        let is_number = matches!(first, b'-' | b'0'..=b'9');
+        match self.kind {
+            Kind::Boolean => matches!(first, b't' | b'f'),
+            Kind::Int16 | Kind::Int32 | Kind::Int64 => is_number,
+            Kind::Float | Kind::Double => is_number || *first == b'"',
+            Kind::String | Kind::Bytes => *first == b'"',
         }
     }
 

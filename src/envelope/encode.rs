@@ -60,7 +60,8 @@ pub enum EncodeError {
     /// A value that the schema block of its column can not say.
     #[error(
         "{table}: column {column:?} has a value that Kafka Connect's schemas can not say: an array of several \
-         dimensions or one that does not count from 1, a text that is not UTF-8, or the text {UNAVAILABLE_VALUE}. \
+         dimensions or one that does not count from 1, an array of boolean or bytea that was not sent, a text that is \
+         not UTF-8, or the text {UNAVAILABLE_VALUE}. \
          Readers would take it for something else. Publish it with `kafka.format: json`, and change the format back \
          behind it if you like"
     )]

@@ -322,7 +322,12 @@ mod tests {
         tail.add(key, heartbeat(50).as_bytes(), Some(&headers("1,2", None)));
         tail.add(b"", change(",\"db\":\"d\",\"tx_end\":true,\"end_lsn\":70").as_bytes(), none);
         tail.add(b"", change("").as_bytes(), none);
-        tail.add(key, heartbeat(60).as_bytes(), Some(&headers("", Some("4"))));
+        let framed =
+            |part: &str| format!("{{\"schema\":{{\"type\":\"struct\"}},\"payload\":{part}}}");
+        let framed_key = framed("{\"serverName\":\"p\"}");
+        let framed_value = framed(&heartbeat(60));
+        let four = headers("", Some("4"));
+        tail.add(framed_key.as_bytes(), framed_value.as_bytes(), Some(&four));
         tail.add(b"", b"", none);
         tail.add(b"", b"{\"op\":\"c\",\"source\":{\"lsn\":99,\"end_lsn\":99}}", none);
         tail.add(b"", b"not json", none);

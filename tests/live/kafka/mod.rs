@@ -2,6 +2,7 @@
 
 mod apply;
 mod checkpoints;
+mod connect;
 mod debezium;
 mod faults;
 mod feed;

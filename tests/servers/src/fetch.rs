@@ -36,6 +36,18 @@ pub fn fetch_kafka(version: &str) -> Result<PathBuf> {
     fetch_jars(&format!("kafka-{version}"), &packages)
 }
 
+/// Kafka Connect of a version, with Debezium's JDBC sink and transforms: the folder with the jars.
+/// Fetched if it is not there.
+pub fn fetch_connect(kafka: &str, debezium: &str) -> Result<PathBuf> {
+    let packages = [
+        ("org.apache.kafka", "connect-runtime", kafka),
+        ("org.apache.kafka", "connect-json", kafka),
+        ("io.debezium", "debezium-connector-jdbc", debezium),
+        ("org.slf4j", "slf4j-simple", "1.7.36"),
+    ];
+    fetch_jars(&format!("connect-{kafka}-{debezium}"), &packages)
+}
+
 /// Packages (group, artifact, version) with all they need at run time.
 fn fetch_jars(name: &str, packages: &[(&str, &str, &str)]) -> Result<PathBuf> {
     fetch(name, |folder| {

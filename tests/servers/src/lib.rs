@@ -5,10 +5,12 @@
 //! Postgres::start  -> initdb, postgres   Debian's binaries, or those of a Maven package
 //! Neo4j::start     -> fetch (once), java  Community Edition from its Maven packages
 //! Kafka::start     -> fetch (once), java  one broker, from its Maven packages; its own tools too
+//! Connect::start   -> fetch (once), java  a worker of Kafka Connect, with Debezium's JDBC sink
 //! ```
 //!
 //! Everything blocks: tests call it before their runtime does anything.
 
+mod connect;
 mod fetch;
 mod java;
 mod kafka;
@@ -16,7 +18,8 @@ mod neo4j;
 mod postgres;
 mod process;
 
-pub use fetch::{fetch_kafka, fetch_neo4j, fetch_postgres};
+pub use connect::Connect;
+pub use fetch::{fetch_connect, fetch_kafka, fetch_neo4j, fetch_postgres};
 pub use kafka::{Kafka, KafkaOptions, Secured};
 pub use neo4j::{Neo4j, Neo4jOptions};
 pub use postgres::{Postgres, PostgresOptions, Stop, tool};
