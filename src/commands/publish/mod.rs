@@ -167,6 +167,14 @@ impl Publish<'_> {
         let refusals = looked.facts(Some((&catalog, &mapping)), &nothing, &again).refusals();
         Refusals::check(refusals).map_err(CommandError::Start)?;
         let until = target(until, &client).await?;
+        let is_new = self.from_graph && self.written.get().is_none();
+        if is_new && topic::look(kafka).await?.is_none() {
+            // A refused start makes no topic.
+            let begin = looked.slot.as_ref().and_then(|slot| slot.confirmed);
+            let begin = begin.map_or(start::Start::First, start::Start::At);
+            let system = postgres::setup::system(&client).await?;
+            from_graph::tables(config, &catalog, &mapping, &system, begin).await?;
+        }
         let asking = Asking::new(kafka)?;
         let (topic, described) = self.topic(&asking).await?;
         let mut connection = replication::Connection::connect(&config.source).await?;

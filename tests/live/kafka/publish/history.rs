@@ -64,5 +64,8 @@ async fn a_topic_does_not_begin_at_a_graph_whose_source_was_put_back() {
     let (code, log) = published.run(&["publish", "--from-graph", "--until", "current"]).await;
     assert_eq!(code, Some(1), "{log}");
     assert!(log.contains("put back to an older state"), "{log}");
+    let config = published.config();
+    let topic = wal2graph::kafka::topic::look(config.kafka().unwrap()).await.unwrap();
+    assert_eq!(topic, None, "a refused start makes no topic");
     assert!(is_within(&source, &published).await);
 }
