@@ -183,6 +183,19 @@ pub enum Command {
         wal2graph replay -c wal2graph.yaml --from offset 12000\n  \
         wal2graph replay -c wal2graph.yaml --from datetime 2026-05-01T08:00:00Z")]
     Replay(ReplayArgs),
+    /// Lists records that could not be read, shows them, puts them back or gives them up
+    ///
+    /// With `kafka.unreadable: park`, a record that is no envelope becomes a dead letter, and `apply`
+    /// goes on behind it. Each waits until a person decides.
+    #[command(
+        disable_help_subcommand = true,
+        after_long_help = "Examples:\n  \
+        wal2graph dead-letters list -c wal2graph.yaml\n  \
+        wal2graph dead-letters show shop.public.orders/0/1234 -c wal2graph.yaml\n  \
+        wal2graph dead-letters retry --all -c wal2graph.yaml\n  \
+        wal2graph dead-letters drop shop.public.orders/0/1234 -c wal2graph.yaml"
+    )]
+    DeadLetters(DeadLettersArgs),
     /// Shows how far the graph is: slot, positions, lag, copy, placeholders
     ///
     /// Works whether or not `run` is up. If something would keep it from starting again, says what,
@@ -309,6 +322,73 @@ pub struct ReplayArgs {
     /// Reset even if this skips records that were never applied, or leaves rows missing
     #[arg(long)]
     pub yes: bool,
+}
+
+/// What `dead-letters` takes.
+#[derive(Debug, Args)]
+pub struct DeadLettersArgs {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub action: DeadLettersAction,
+}
+
+/// What is done with dead letters.
+#[derive(Debug, Subcommand)]
+pub enum DeadLettersAction {
+    /// Lists those that wait: name, time, reason
+    ///
+    /// The name says where the record stood: TOPIC/PARTITION/OFFSET. No values of rows are shown.
+    List(ReportArgs),
+    /// Shows one whole, values of rows included
+    Show(ShowArgs),
+    /// Puts them back, so that `apply` reads them again
+    ///
+    /// Each goes behind everything that its partition has. One that could still not be read is
+    /// refused; so is one whose row has changed since, unless --yes says so.
+    Retry(RetryArgs),
+    /// Gives them up: they are listed and counted no more
+    Drop(DropArgs),
+}
+
+/// What `dead-letters show` takes.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// The dead letter's name, as `list` has it
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which dead letters.
+#[derive(Debug, Args)]
+pub struct Chosen {
+    /// Their names, as `list` has them
+    #[arg(value_name = "NAME", required_unless_present = "all")]
+    pub names: Vec<String>,
+    /// All that wait
+    #[arg(long, conflicts_with = "names")]
+    pub all: bool,
+}
+
+/// What `dead-letters retry` takes.
+#[derive(Debug, Args)]
+pub struct RetryArgs {
+    /// Which.
+    #[command(flatten)]
+    pub chosen: Chosen,
+    /// Also where the row has changed since, or may have: the graph goes back to the older state
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// What `dead-letters drop` takes.
+#[derive(Debug, Args)]
+pub struct DropArgs {
+    /// Which.
+    #[command(flatten)]
+    pub chosen: Chosen,
 }
 
 /// Where a replay begins.

@@ -7,6 +7,7 @@ pub mod catalog;
 pub mod change;
 pub mod checkpoint;
 pub mod copy;
+pub mod dead_letters;
 pub mod engine;
 pub mod envelope;
 pub mod graph;

@@ -51,10 +51,13 @@ fn execute(cli: &Cli) -> Result<(), CommandError> {
             Command::Apply(args) => commands::apply::execute(&config, args).await,
             #[cfg(feature = "kafka")]
             Command::Replay(args) => commands::replay::execute(&config, args).await,
+            #[cfg(feature = "kafka")]
+            Command::DeadLetters(args) => commands::dead_letters::execute(&config, args).await,
             #[cfg(not(feature = "kafka"))]
-            Command::Publish(_) | Command::Apply(_) | Command::Replay(_) => {
-                Err(CommandError::NoKafka)
-            }
+            Command::Publish(_)
+            | Command::Apply(_)
+            | Command::Replay(_)
+            | Command::DeadLetters(_) => Err(CommandError::NoKafka),
             Command::Status(args) => commands::status::execute(&config, args).await,
         }
     })

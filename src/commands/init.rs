@@ -114,8 +114,8 @@ mod tests {
                 graph_url: Some("bolt://h".to_owned()),
                 ..Global::default()
             };
-            let config = Config::load(&flags, &|_| None).unwrap();
-            let config = Config { publication: format!("{name}: #\n'\""), ..config };
+            let mut config = Config::load(&flags, &|_| None).unwrap();
+            config.publication = format!("{name}: #\n'\"");
             let read: serde_json::Value = serde_saphyr::from_str(&head(&config)).unwrap();
             assert_eq!(read["pipeline"], name);
             assert_eq!(read["source"]["slot"], config.slot);

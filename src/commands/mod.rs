@@ -3,6 +3,8 @@
 #[cfg(feature = "kafka")]
 pub mod apply;
 pub mod check;
+#[cfg(feature = "kafka")]
+pub mod dead_letters;
 mod graph;
 pub mod init;
 mod left_out;

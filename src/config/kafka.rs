@@ -45,11 +45,12 @@ pub struct RawKafka {
     /// How long records are kept, when the topic is made: `7d`, `36h`, or `forever`. Default: the
     /// cluster's.
     pub retention: Option<String>,
-    /// What `apply` does with a record that is no envelope: `stop`, or `park` it in another topic and
+    /// What `apply` does with a record that is no envelope: `stop`, or `park` it as a dead letter and
     /// go on. Default: `stop`.
     pub unreadable: Option<RawUnreadable>,
-    /// The topic that such records are parked in. Default: the topic's name and `.parked`.
-    pub parking_topic: Option<String>,
+    /// The topic for dead letters. Default: the topic's name and `.dead-letters`.
+    #[serde(alias = "parking_topic")]
+    pub dead_letter_topic: Option<String>,
     /// How Debezium writes values, for records of its own that have no schema block.
     pub debezium: RawDebezium,
     /// librdkafka's own settings, by their names there: `security.protocol`, `sasl.password`,
@@ -67,7 +68,7 @@ pub enum RawUnreadable {
     /// It stops.
     #[default]
     Stop,
-    /// It goes to the parking topic as it is, and what is behind it is applied.
+    /// It goes to the dead-letter topic as it is, and what is behind it is applied.
     Park,
 }
 
@@ -192,16 +193,16 @@ fn unreadable(
     topics: &[TopicName],
     expand: &Expand<'_>,
 ) -> Result<Unreadable, ConfigError> {
-    let named = expand("kafka.parking_topic", &raw.parking_topic)?;
+    let named = expand("kafka.dead_letter_topic", &raw.dead_letter_topic)?;
     match (raw.unreadable.unwrap_or_default(), named) {
         (RawUnreadable::Stop, None) => Ok(Unreadable::Stop),
-        (RawUnreadable::Stop, Some(_)) => Err(ConfigError::ParkingUnused),
+        (RawUnreadable::Stop, Some(_)) => Err(ConfigError::DeadLettersUnused),
         (RawUnreadable::Park, named) => {
-            let name = named.unwrap_or_else(|| format!("{}.parked", topics[0]));
-            let parking = topic_name("kafka.parking_topic", name)?;
-            match topics.contains(&parking) {
-                true => Err(ConfigError::ParkingIsRead(parking)),
-                false => Ok(Unreadable::Park(parking)),
+            let name = named.unwrap_or_else(|| format!("{}.dead-letters", topics[0]));
+            let topic = topic_name("kafka.dead_letter_topic", name)?;
+            match topics.contains(&topic) {
+                true => Err(ConfigError::DeadLettersAreRead(topic)),
+                false => Ok(Unreadable::Park(topic)),
             }
         }
     }

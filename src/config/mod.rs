@@ -117,14 +117,14 @@ pub enum ConfigError {
     /// A topic would be read twice.
     #[error("kafka.topics: {0} is there twice. Remove one")]
     TopicTwice(TopicName),
-    /// Records would be parked where they are read.
-    #[error("kafka.parking_topic {0}: it is read as well. Name another one")]
-    ParkingIsRead(TopicName),
-    /// Nothing is parked.
+    /// Dead letters would be written where they are read.
+    #[error("kafka.dead_letter_topic {0}: it is read as well. Name another one")]
+    DeadLettersAreRead(TopicName),
+    /// There are no dead letters.
     #[error(
-        "kafka.parking_topic has no meaning without `unreadable: park`. Add that, or remove it"
+        "kafka.dead_letter_topic has no meaning without `unreadable: park`. Add that, or remove it"
     )]
-    ParkingUnused,
+    DeadLettersUnused,
     /// Fewer or more partitions than there can be.
     #[error(
         "kafka.partitions {0}: expected 1 to 1000. One keeps transactions whole and in their order"

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     health::{State, TURN_LIMIT},
-    metrics::{Metrics, Snapshot, now},
+    metrics::{Metrics, PartitionLag, Snapshot, now},
 };
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -89,6 +89,36 @@ struct Report {
     placeholders: Option<u64>,
     /// How many changes go to Neo4j at once, if it has refused more in one transaction.
     changes_at_once: Option<usize>,
+    /// The partitions that are applied here.
+    partitions: Vec<Partition>,
+    /// How often the group gave partitions, or took some away.
+    rebalances: Option<u64>,
+    /// How many dead letters wait.
+    dead_letters: Option<u64>,
+}
+
+/// How far a partition is in the graph. Positions are offsets.
+#[derive(Debug, Serialize)]
+struct Partition {
+    topic: String,
+    partition: i32,
+    applied: Option<u64>,
+    end: Option<u64>,
+    lag: Option<u64>,
+    lag_seconds: f64,
+}
+
+impl Partition {
+    fn of(lag: &PartitionLag) -> Self {
+        Partition {
+            topic: lag.at.topic.clone(),
+            partition: lag.at.partition,
+            applied: lag.applied,
+            end: lag.end,
+            lag: lag.records(),
+            lag_seconds: lag.time.as_secs_f64(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -173,6 +203,9 @@ impl Report {
                 .collect(),
             placeholders: snapshot.graph.map(|graph| graph.placeholders),
             changes_at_once: snapshot.changes_at_once,
+            partitions: snapshot.partitions.iter().map(Partition::of).collect(),
+            rebalances: snapshot.rebalances,
+            dead_letters: snapshot.dead_letters,
         }
     }
 }
@@ -208,6 +241,13 @@ fn html(report: &Report) -> String {
     ];
     if let Some(changes) = report.changes_at_once {
         rows.push(("changes at once", format!("at most {changes}: Neo4j has refused more")));
+    }
+    for Partition { topic, partition, lag, lag_seconds, .. } in &report.partitions {
+        let behind = lag.map_or_else(unknown, |lag| format!("{lag} records behind"));
+        rows.push(("partition", format!("{topic}/{partition}: {behind}, {lag_seconds:.1} s")));
+    }
+    if let Some(waiting) = report.dead_letters {
+        rows.push(("dead letters", waiting.to_string()));
     }
     if report.state == "copying" {
         let (rows_done, expected) =

@@ -14,6 +14,8 @@ pub mod connect;
 pub mod consumer;
 pub mod copied;
 #[cfg(feature = "kafka")]
+pub mod dead_letters;
+#[cfg(feature = "kafka")]
 pub mod encode;
 #[cfg(feature = "kafka")]
 mod error;
@@ -21,8 +23,6 @@ mod error;
 pub mod identity;
 #[cfg(feature = "kafka")]
 pub mod offsets;
-#[cfg(feature = "kafka")]
-pub mod parking;
 #[cfg(feature = "kafka")]
 pub mod producer;
 #[cfg(feature = "kafka")]

@@ -1,16 +1,21 @@
 //! Questions about partitions and the group's offsets in them, and the one answer that is changed.
 //!
-//! All of them block for at most [`ANSWER_LIMIT`] each: the asynchronous ones wait on a thread of
-//! their own.
+//! All of them wait for at most [`ANSWER_LIMIT`] for an answer, or for the next record: the
+//! asynchronous ones on a thread of their own.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ops::{ControlFlow, Range},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use rdkafka::{
     Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
     error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
-    message::Headers,
+    message::{BorrowedMessage, Headers},
 };
 use tokio::sync::Mutex;
 
@@ -128,32 +133,62 @@ impl Asking {
         .await
     }
 
+    /// Hands the records in a range of offsets over to `take`, in their order, until it breaks off;
+    /// what it made of them.
+    pub async fn visit<T: Send + 'static>(
+        &self,
+        at: &TopicPartition,
+        range: Range<u64>,
+        init: T,
+        mut take: impl FnMut(&mut T, Found) -> ControlFlow<()> + Send + 'static,
+    ) -> Result<T> {
+        let _reading = self.reading.lock().await;
+        let (voice, at) = (self.voice.clone(), at.clone());
+        self.ask(move |consumer| {
+            let mut made = init;
+            let read = read(consumer, &voice, &at, range, &mut |message| {
+                take(&mut made, Found::of(message))
+            });
+            read.map_err(|error| voice.explain("read records", &error))?;
+            Ok(made)
+        })
+        .await
+    }
+
     /// The records in a range of offsets, without those that are not there.
     pub async fn records(
         &self,
         at: &TopicPartition,
         range: Range<u64>,
     ) -> Result<BTreeMap<u64, Record>> {
-        let _reading = self.reading.lock().await;
-        let (voice, at) = (self.voice.clone(), at.clone());
-        self.ask(move |consumer| {
-            read(consumer, &voice, &at, range, usize::MAX)
-                .map_err(|error| voice.explain("read records", &error))
-        })
-        .await
+        let found = self.visit(at, range, BTreeMap::new(), |records, found| {
+            records.insert(found.offset, found.record);
+            ControlFlow::Continue(())
+        });
+        found.await
+    }
+
+    /// When the first record in a range of offsets was produced, if there is one.
+    pub async fn produced_at(
+        &self,
+        at: &TopicPartition,
+        range: Range<u64>,
+    ) -> Result<Option<Timestamp>> {
+        let first = self.visit(at, range, None, |produced, found| {
+            *produced = found.produced;
+            ControlFlow::Break(())
+        });
+        first.await
     }
 
     /// There are no records in a range of offsets that the partition has: only the markers of
     /// transactions, records of aborted ones, and what compaction has left.
     pub async fn is_empty(&self, at: &TopicPartition, range: Range<u64>) -> Result<bool> {
-        let _reading = self.reading.lock().await;
-        let (voice, at) = (self.voice.clone(), at.clone());
-        self.ask(move |consumer| {
-            let found = read(consumer, &voice, &at, range, 1);
-            let found = found.map_err(|error| voice.explain("read records", &error))?;
-            Ok(found.is_empty())
-        })
-        .await
+        let none = self.visit(at, range, true, |none, _| {
+            *none = false;
+            ControlFlow::Break(())
+        });
+        none.await
     }
 
     /// The error of a broker that has not answered for this long.
@@ -205,6 +240,27 @@ impl Asking {
             })
         })
         .await
+    }
+}
+
+/// A record that was found.
+pub struct Found {
+    /// Its offset.
+    pub offset: u64,
+    /// When it was produced, if that is known.
+    pub produced: Option<Timestamp>,
+    /// The record.
+    pub record: Record,
+}
+
+impl Found {
+    fn of(message: &BorrowedMessage<'_>) -> Self {
+        let millis = message.timestamp().to_millis();
+        Found {
+            offset: message.offset().unsigned_abs(),
+            produced: millis.map(|millis| Timestamp { unix_micros: millis.saturating_mul(1_000) }),
+            record: record_of(message),
+        }
     }
 }
 
@@ -280,34 +336,32 @@ pub(super) fn record_of(message: &impl Message) -> Record {
     }
 }
 
-/// The records in a range, `limit` of them at most.
+/// Hands the records in a range over, until `take` breaks off.
 fn read(
     consumer: &BaseConsumer<Voice>,
     voice: &Voice,
     at: &TopicPartition,
     range: Range<u64>,
-    limit: usize,
-) -> KafkaResult<BTreeMap<u64, Record>> {
-    let mut records = BTreeMap::new();
+    take: &mut dyn FnMut(&BorrowedMessage<'_>) -> ControlFlow<()>,
+) -> KafkaResult<()> {
     if range.is_empty() {
-        return Ok(records);
+        return Ok(());
     }
     let mut from = TopicPartitionList::new();
     from.add_partition_offset(&at.topic, at.partition, offset_of(range.start))?;
     consumer.assign(&from)?;
-    let began = std::time::Instant::now();
+    let mut heard = Instant::now();
     let done = loop {
-        let left = ANSWER_LIMIT.saturating_sub(began.elapsed());
+        let left = ANSWER_LIMIT.saturating_sub(heard.elapsed());
         if left.is_zero() {
             break Err(KafkaError::MessageConsumption(Code::OperationTimedOut));
         }
         match consumer.poll(left) {
             Some(Ok(message)) => {
+                heard = Instant::now();
                 let offset = message.offset().unsigned_abs();
-                if range.contains(&offset) {
-                    records.insert(offset, record_of(&message));
-                }
-                if offset + 1 >= range.end || records.len() >= limit {
+                let broken = range.contains(&offset) && take(&message).is_break();
+                if offset + 1 >= range.end || broken {
                     break Ok(());
                 }
             }
@@ -323,5 +377,5 @@ fn read(
         }
     };
     consumer.unassign()?;
-    done.map(|()| records)
+    done
 }

@@ -80,7 +80,7 @@ pub enum Unreadable {
     /// It stops `apply`: what follows may rest on it.
     #[default]
     Stop,
-    /// It goes to this topic as it is, and `apply` goes on behind it.
+    /// It becomes a dead letter: it goes to this topic as it is, and `apply` goes on behind it.
     Park(TopicName),
 }
 

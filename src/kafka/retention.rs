@@ -31,7 +31,7 @@ pub(super) fn forgetting(time: Option<i64>, bytes: Option<i64>) -> Option<String
 pub(super) fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     let units = [(86_400, "days"), (3_600, "hours"), (60, "minutes")];
-    let whole = |(unit, _): &&(u64, &str)| seconds >= 2 * unit && seconds % unit == 0;
+    let whole = |(unit, _): &&(u64, &str)| seconds >= 2 * unit && seconds.is_multiple_of(*unit);
     match units.iter().find(whole) {
         Some((unit, name)) => format!("{} {name}", seconds / unit),
         None => format!("{seconds} seconds"),

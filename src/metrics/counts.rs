@@ -31,8 +31,14 @@ pub struct Counts {
     transaction_changes: Histogram,
     retries: IntCounterVec,
     unmapped_values: IntCounterVec,
-    /// Only there once records may be parked.
-    parked: OnceLock<IntCounter>,
+    /// Only there for a run that reads topics.
+    of_topics: OnceLock<TopicCounts>,
+}
+
+/// What happens to a reader of topics.
+struct TopicCounts {
+    unreadable: IntCounter,
+    rebalances: IntCounter,
 }
 
 /// Why something is done again. Their series begin at zero.
@@ -83,7 +89,7 @@ impl Counts {
                 "Values that were kept as text, for they can not be held as their column's type",
                 &["table", "column"],
             ),
-            parked: OnceLock::new(),
+            of_topics: OnceLock::new(),
             registry,
         }
     }
@@ -110,20 +116,41 @@ impl Counts {
         self.unmapped_values.with_label_values(&[table, column]).inc_by(count);
     }
 
-    /// Records may be parked from now on: how many are is counted from zero.
-    pub fn may_park(&self) {
-        self.parking();
+    /// Topics are read from now on: what happens to a reader of them is counted from zero.
+    pub fn reads_topics(&self) {
+        self.of_topics();
     }
 
-    /// A record was parked.
-    pub fn parked(&self) {
-        self.parking().inc();
+    /// A record could not be read, and became a dead letter.
+    pub fn unreadable(&self) {
+        self.of_topics().unreadable.inc();
     }
 
-    fn parking(&self) -> &IntCounter {
-        self.parked.get_or_init(|| {
-            let help = "Records of the topic that are no envelopes and went to the parking topic";
-            register(&self.registry, IntCounter::with_opts(options("parked_records_total", help)))
+    /// The group has given partitions, or taken some away.
+    pub fn rebalanced(&self) {
+        self.of_topics().rebalances.inc();
+    }
+
+    /// How often it has; `None` if no topics are read.
+    pub fn rebalances(&self) -> Option<u64> {
+        self.of_topics.get().map(|counts| counts.rebalances.get())
+    }
+
+    fn of_topics(&self) -> &TopicCounts {
+        self.of_topics.get_or_init(|| {
+            let counter = |name: &str, help: &str| {
+                register(&self.registry, IntCounter::with_opts(options(name, help)))
+            };
+            TopicCounts {
+                unreadable: counter(
+                    "unreadable_records_total",
+                    "Records of the topics that are no envelopes and became dead letters",
+                ),
+                rebalances: counter(
+                    "kafka_rebalances_total",
+                    "How often the group gave this member partitions, or took some away",
+                ),
+            }
         })
     }
 

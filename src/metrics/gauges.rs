@@ -5,7 +5,7 @@ use prometheus::{CounterVec, GaugeVec, Registry, proto::MetricFamily};
 use crate::health::State;
 
 use super::{
-    Snapshot,
+    PartitionLag, Snapshot,
     counts::{options, register},
 };
 
@@ -18,6 +18,7 @@ pub(super) fn gather(snapshot: &Snapshot) -> Vec<MetricFamily> {
     gauges.lag(snapshot);
     gauges.slot(snapshot);
     gauges.copy(snapshot);
+    gauges.topics(snapshot);
     let state = snapshot.facts.state.name();
     gauges.one_of(
         "state",
@@ -31,11 +32,6 @@ pub(super) fn gather(snapshot: &Snapshot) -> Vec<MetricFamily> {
         "placeholders",
         "Nodes that are there only because a relationship points at them",
         placeholders,
-    );
-    gauges.plain(
-        "kafka_consumer_lag",
-        "Records of the topic that the graph does not have; left out where no topic is read, or Kafka is away",
-        snapshot.consumer_lag.map(|records| records as f64),
     );
     let version = [(vec![env!("CARGO_PKG_VERSION")], 1.0)];
     gauges.labelled("build_info", "The program's version", &["version"], version);
@@ -113,6 +109,35 @@ impl Gauges {
             "slot_safe_bytes",
             "Log that may still be written before the slot can be lost; left out without max_slot_wal_keep_size",
             bytes(slot.and_then(|slot| slot.safe_bytes)),
+        );
+    }
+
+    fn topics(&self, snapshot: &Snapshot) {
+        let labelled = |lag: &PartitionLag| (lag.at.topic.clone(), lag.at.partition.to_string());
+        let named: Vec<_> = snapshot.partitions.iter().map(labelled).collect();
+        let of = |value: fn(&PartitionLag) -> Option<f64>| {
+            let lags = snapshot.partitions.iter().zip(&named);
+            lags.filter_map(move |(lag, (topic, partition))| {
+                Some((vec![topic.as_str(), partition.as_str()], value(lag)?))
+            })
+        };
+        let labels = ["topic", "partition"];
+        self.labelled(
+            "kafka_consumer_lag",
+            "Records of a partition that is applied here which the graph does not have; left out while Kafka is away",
+            &labels,
+            of(|lag| lag.records().map(|records| records as f64)),
+        );
+        self.labelled(
+            "kafka_consumer_lag_seconds",
+            "For how long the graph has not been known to have everything that was in the partition; 0: it has it now",
+            &labels,
+            of(|lag| Some(lag.time.as_secs_f64())),
+        );
+        self.plain(
+            "dead_letters",
+            "Dead letters that wait for a person; left out where there are none by the configuration, or Kafka is away",
+            snapshot.dead_letters.map(|count| count as f64),
         );
     }
 

@@ -42,6 +42,8 @@ pub const SOURCE_INTERVAL: Duration = Duration::from_secs(2);
 const SOURCE_LIFE: Duration = Duration::from_secs(8);
 /// How often the graph is looked at.
 pub const GRAPH_INTERVAL: Duration = Duration::from_secs(10);
+/// The same for dead letters: many of them take a while to be read.
+const DEAD_LETTER_LIFE: Duration = Duration::from_secs(40);
 /// The same for the graph.
 const GRAPH_LIFE: Duration = Duration::from_secs(40);
 
@@ -67,6 +69,7 @@ struct Watched {
     source: Option<SourceLook>,
     graph: Option<GraphLook>,
     topic: Option<TopicLook>,
+    dead_letters: Option<DeadLetterLook>,
     /// Since when a batch waits for how many plans.
     planning: Option<(Instant, usize)>,
     tracker: Tracker,
@@ -120,6 +123,35 @@ pub struct TopicLook {
     pub ends: BTreeMap<TopicPartition, u64>,
 }
 
+/// A look at the dead-letter topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeadLetterLook {
+    /// When it was begun.
+    pub at: Timestamp,
+    /// How many dead letters wait.
+    pub waiting: u64,
+}
+
+/// How far a partition is in the graph. Positions are offsets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionLag {
+    /// The partition.
+    pub at: TopicPartition,
+    /// The graph has everything before it; `None` before that was read.
+    pub applied: Option<u64>,
+    /// The next record that is produced; `None` while Kafka is away.
+    pub end: Option<u64>,
+    /// For how long the graph has not been known to have everything that was in the partition.
+    pub time: Duration,
+}
+
+impl PartitionLag {
+    /// Records that the graph does not have.
+    pub fn records(&self) -> Option<u64> {
+        Some(self.end?.saturating_sub(self.applied?))
+    }
+}
+
 /// A copy that can be watched.
 #[derive(Clone, Debug)]
 pub struct Copying {
@@ -149,9 +181,12 @@ pub struct Snapshot {
     pub source: Option<SourceLook>,
     /// The graph, if the last look at it is fresh.
     pub graph: Option<GraphLook>,
-    /// Records of the topic that the graph does not have, if a topic is read and the last look at it
-    /// is fresh.
-    pub consumer_lag: Option<u64>,
+    /// The partitions that this run applies.
+    pub partitions: Vec<PartitionLag>,
+    /// How often the group gave partitions, or took some away; `None` if no topics are read.
+    pub rebalances: Option<u64>,
+    /// How many dead letters wait, if the last look at them is fresh.
+    pub dead_letters: Option<u64>,
     /// The copied tables, if something was copied in this run.
     pub copied: BTreeMap<String, CopiedRows>,
     /// More changes in one transaction Neo4j has refused as too large; `None`: it takes all.
@@ -179,6 +214,7 @@ impl Metrics {
             source: None,
             graph: None,
             topic: None,
+            dead_letters: None,
             planning: None,
             tracker: Tracker::default(),
         };
@@ -278,7 +314,14 @@ impl Metrics {
 
     /// The topic was looked at; `None`: it does not answer.
     pub fn looked_at_topic(&self, look: Option<TopicLook>) {
-        self.watched().topic = look;
+        let mut watched = self.watched();
+        watched.topic = look;
+        watched.observe();
+    }
+
+    /// The dead-letter topic was looked at; `None`: it does not answer.
+    pub fn looked_at_dead_letters(&self, look: Option<DeadLetterLook>) {
+        self.watched().dead_letters = look;
     }
 
     /// What is known at this moment.
@@ -308,7 +351,12 @@ impl Metrics {
             limits: self.limits,
             source,
             graph: watched.graph.filter(|look| fresh(look.at, GRAPH_LIFE)),
-            consumer_lag: watched.consumer_lag(fresh),
+            partitions: watched.partitions.lags(now, watched.fresh_topic(now)),
+            rebalances: self.counts.rebalances(),
+            dead_letters: watched
+                .dead_letters
+                .filter(|look| fresh(look.at, DEAD_LETTER_LIFE))
+                .map(|look| look.waiting),
             copied: watched.copying.as_ref().map(Copying::rows).unwrap_or_default(),
             changes_at_once: status.and_then(|status| status.portion.limit()),
         }
@@ -350,9 +398,8 @@ impl Watched {
         })
     }
 
-    fn consumer_lag(&self, fresh: impl Fn(Timestamp, Duration) -> bool) -> Option<u64> {
-        let look = self.topic.as_ref().filter(|look| fresh(look.at, SOURCE_LIFE))?;
-        self.partitions.records_behind(&look.ends)
+    fn fresh_topic(&self, now: Timestamp) -> Option<&TopicLook> {
+        self.topic.as_ref().filter(|look| since(now, look.at) <= SOURCE_LIFE)
     }
 
     fn state(&self) -> State {
@@ -379,5 +426,6 @@ impl Watched {
         if let Some(positions) = self.positions() {
             self.tracker.observe(connected, &positions, look);
         }
+        self.partitions.observe(self.topic.as_ref());
     }
 }

@@ -3,11 +3,20 @@
 //! Together they are as far as the one that is furthest behind, and a run of which one partition
 //! waits is waiting: nobody is to be told that the graph is complete when a part of it is not.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::sync::watch;
 
-use crate::{checkpoint::TopicPartition, copy::LogCopy, pipeline::Status};
+use crate::{
+    change::Timestamp,
+    checkpoint::TopicPartition,
+    copy::LogCopy,
+    health::{Look, Positions, Tracker, since},
+    lsn::Lsn,
+    pipeline::Status,
+};
+
+use super::{PartitionLag, TopicLook};
 
 /// What is known of the partitions of this run.
 #[derive(Default)]
@@ -21,6 +30,10 @@ struct Partition {
     copied: Option<watch::Receiver<LogCopy>>,
     /// Why it does not run.
     waiting: Option<String>,
+    /// Until when the graph is known to have had all of it.
+    tracker: Tracker,
+    /// When it was first heard of.
+    since: Timestamp,
 }
 
 impl Partitions {
@@ -30,12 +43,18 @@ impl Partitions {
         status: watch::Receiver<Status>,
         copied: watch::Receiver<LogCopy>,
     ) {
-        let (status, copied) = (Some(status), Some(copied));
-        self.0.insert(at.clone(), Partition { status, copied, waiting: None });
+        let partition = self.entry(at);
+        (partition.status, partition.copied) = (Some(status), Some(copied));
+        partition.waiting = None;
     }
 
     pub fn waiting(&mut self, at: &TopicPartition, why: String) {
-        self.0.entry(at.clone()).or_default().waiting = Some(why);
+        self.entry(at).waiting = Some(why);
+    }
+
+    fn entry(&mut self, at: &TopicPartition) -> &mut Partition {
+        let new = || Partition { since: super::now(), ..Partition::default() };
+        self.0.entry(at.clone()).or_insert_with(new)
     }
 
     /// True if it was the last one.
@@ -53,20 +72,48 @@ impl Partitions {
         self.0.values().filter_map(Partition::status).reduce(together)
     }
 
-    /// How many records there are that the graph does not have; `None` unless that is known of all.
-    pub fn records_behind(&self, ends: &BTreeMap<TopicPartition, u64>) -> Option<u64> {
-        if self.0.is_empty() {
-            return None;
+    /// Takes note of how far each is, and of the last look at the topics.
+    pub fn observe(&mut self, look: Option<&TopicLook>) {
+        for (at, partition) in &mut self.0 {
+            let end = look.and_then(|look| Some((look.at, *look.ends.get(at)?)));
+            partition.observe(end);
         }
-        let behind = |(at, partition): (&TopicPartition, &Partition)| {
-            let applied = partition.status.as_ref()?.borrow().applied.lsn.0;
-            Some(ends.get(at)?.saturating_sub(applied))
+    }
+
+    /// How far each is. `look` is the last one at the topics, if that is fresh.
+    pub fn lags(&self, now: Timestamp, look: Option<&TopicLook>) -> Vec<PartitionLag> {
+        let lag = |(at, partition): (&TopicPartition, &Partition)| {
+            let end = look.and_then(|look| look.ends.get(at).copied());
+            let applied = partition.applied();
+            let has_all = end.is_some_and(|end| applied.is_some_and(|applied| applied >= end));
+            let known = partition.tracker.through().unwrap_or(partition.since);
+            let time = if has_all { Duration::ZERO } else { since(now, known) };
+            PartitionLag { at: at.clone(), applied, end, time }
         };
-        self.0.iter().map(behind).sum()
+        self.0.iter().map(lag).collect()
     }
 }
 
 impl Partition {
+    /// Everything before this offset is in the graph.
+    fn applied(&self) -> Option<u64> {
+        Some(self.status.as_ref()?.borrow().applied.lsn.0)
+    }
+
+    /// A position is one in the partition here, and the look one at its end.
+    fn observe(&mut self, end: Option<(Timestamp, u64)>) {
+        let Some(status) = self.status.as_ref().map(|status| *status.borrow()) else { return };
+        let applied = status.applied.lsn;
+        let positions = Positions {
+            received: applied,
+            applied,
+            committed_at: status.committed_at,
+            oldest_unapplied: status.oldest_unapplied,
+        };
+        let look = end.map(|(at, end)| Look { at, flushed: Lsn(end) });
+        self.tracker.observe(false, &positions, look);
+    }
+
     fn status(&self) -> Option<Status> {
         let status = *self.status.as_ref()?.borrow();
         let copied = self.copied.as_ref().map(|it| *it.borrow()).unwrap_or_default();
@@ -147,12 +194,6 @@ mod tests {
         // The first has its log before 5, the second before 7.
         assert!(is_copying(LogCopy::FinishedBefore(Lsn(7))));
         assert!(!is_copying(LogCopy::FinishedBefore(Lsn(5))));
-        assert_eq!(partitions.records_behind(&BTreeMap::from([(at(0), 5), (at(1), 17)])), Some(10));
-        assert_eq!(
-            partitions.records_behind(&BTreeMap::from([(at(0), 5)])),
-            None,
-            "one is unknown"
-        );
         partitions.waiting(&at(1), "the graph is away".to_owned());
         assert_eq!(partitions.why_waiting(), Some("the graph is away"));
         assert_eq!(partitions.status().expect("its last word").complete, Lsn(40));

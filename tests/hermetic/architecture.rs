@@ -27,6 +27,7 @@ const MODULES: &[(&str, May)] = &[
     ("change", May::Pure(&["lsn"])),
     ("checkpoint", May::Pure(&["change", "lsn"])),
     ("copy", May::Pure(&["lsn", "checkpoint", "graph", "catalog"])),
+    ("dead_letters", May::Pure(&["change", "checkpoint", "envelope"])),
     ("engine", May::Pure(&["change", "checkpoint", "lsn"])),
     ("envelope", May::Pure(&["catalog", "change", "lsn", "value"])),
     ("graph", May::Pure(&["lsn", "value"])),

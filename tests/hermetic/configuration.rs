@@ -175,7 +175,7 @@ fn what_a_command_does_not_need_may_be_left_out() {
 }
 
 #[test]
-fn topics_of_debezium_and_what_is_parked() {
+fn topics_of_debezium_and_dead_letters() {
     let kafka = |text: &str| {
         let text = format!("source: {{url: 'postgres://u@h/d'}}\nkafka: {text}\n");
         load(&text, &nothing).unwrap().kafka().unwrap().clone()
@@ -185,12 +185,15 @@ fn topics_of_debezium_and_what_is_parked() {
     };
     let one = kafka("{brokers: b, unreadable: park}");
     assert_eq!((names(&one), one.reads_several()), (vec!["wal2graph.d".to_owned()], false));
-    let parked = TopicName::new("wal2graph.d.parked").unwrap();
-    assert_eq!(one.unreadable, Unreadable::Park(parked));
+    let dead_letters = TopicName::new("wal2graph.d.dead-letters").unwrap();
+    assert_eq!(one.unreadable, Unreadable::Park(dead_letters));
+    let lot = Unreadable::Park(TopicName::new("lot").unwrap());
+    let before = kafka("{brokers: b, unreadable: park, parking_topic: lot}");
+    assert_eq!(before.unreadable, lot, "the key's name before");
     assert_eq!((one.decoding, one.new_topic.partitions), (DecodeOptions::default(), None));
     let several = kafka(
         "{brokers: b, topics: [dbz.public.a, dbz.public.b], partitions: 4, unreadable: park, \
-         parking_topic: lot, debezium: {decimal_handling_mode: string, \
+         dead_letter_topic: lot, debezium: {decimal_handling_mode: string, \
          time_precision_mode: adaptive_time_microseconds}}",
     );
     assert_eq!(
@@ -198,7 +201,7 @@ fn topics_of_debezium_and_what_is_parked() {
         (vec!["dbz.public.a".to_owned(), "dbz.public.b".to_owned()], true)
     );
     assert_eq!((several.topic.as_str(), several.new_topic.partitions), ("dbz.public.a", Some(4)));
-    assert_eq!(several.unreadable, Unreadable::Park(TopicName::new("lot").unwrap()));
+    assert_eq!(several.unreadable, lot);
     assert_eq!(several.decoding.decimal_handling, DecimalHandling::String);
     assert_eq!(several.decoding.time_precision, TimePrecision::AdaptiveTimeMicroseconds);
 }
@@ -218,10 +221,10 @@ fn what_is_wrong_about_kafka_is_named() {
             vec!["kafka.topic and kafka.topics", "one of them"],
         ),
         ("{brokers: b, unreadable: skip}", vec!["`skip`", "expected one of", "park"]),
-        ("{brokers: b, parking_topic: p}", vec!["kafka.parking_topic", "unreadable: park"]),
+        ("{brokers: b, dead_letter_topic: p}", vec!["kafka.dead_letter_topic", "unreadable: park"]),
         (
-            "{brokers: b, topic: t, unreadable: park, parking_topic: t}",
-            vec!["kafka.parking_topic t", "it is read as well"],
+            "{brokers: b, topic: t, unreadable: park, dead_letter_topic: t}",
+            vec!["kafka.dead_letter_topic t", "it is read as well"],
         ),
         (
             "{brokers: b, debezium: {decimal_handling_mode: exact}}",

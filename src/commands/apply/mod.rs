@@ -21,6 +21,7 @@
 
 mod before;
 mod beginning;
+mod looks;
 mod partition;
 mod replaying;
 pub(super) mod start;
@@ -28,12 +29,9 @@ mod take_over;
 mod together;
 pub(super) mod topology;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
-use tokio::{
-    sync::watch,
-    time::{MissedTickBehavior, interval},
-};
+use tokio::sync::watch;
 
 use crate::{
     checkpoint::TopicPartition,
@@ -42,11 +40,11 @@ use crate::{
     graph::{Circumstances, cypher::likely_texts},
     kafka::{
         consumer::{ConsumeError, Member},
+        dead_letters::DeadLetters,
         offsets::Asking,
-        parking::Parking,
     },
     mapping::Mapping,
-    metrics::{Metrics, SOURCE_INTERVAL, TopicLook, now},
+    metrics::Metrics,
     neo4j::{Connection, WriteError, checkpoint, connect::LONG_ANSWER_LIMIT},
     pipeline::{Ended, Failure},
     postgres::{self, connect::Sql},
@@ -64,6 +62,8 @@ use partition::Shared;
 use together::Together;
 use topology::Topology;
 
+pub(super) use looks::ends;
+
 /// Runs until it is stopped, or `--until` is reached, or something has to be changed first.
 pub async fn execute(config: &Config, args: &ApplyArgs) -> Result<(), CommandError> {
     config.graph()?;
@@ -71,7 +71,8 @@ pub async fn execute(config: &Config, args: &ApplyArgs) -> Result<(), CommandErr
     let apply = Apply::new(config, args.into_existing_graph);
     let mut serving = serve::start(config, &apply.metrics).await?;
     if !serving.is_empty() {
-        serving.spawn(look_at_topics(config.clone(), apply.metrics.clone()));
+        serving.spawn(looks::at_topics(config.clone(), apply.metrics.clone()));
+        serving.spawn(looks::at_dead_letters(config.clone(), apply.metrics.clone()));
     }
     let mut targets = None;
     lives::live(&apply.metrics, async |stop| {
@@ -95,7 +96,7 @@ type Targets = Option<BTreeMap<TopicPartition, u64>>;
 impl<'a> Apply<'a> {
     fn new(config: &'a Config, into_existing: bool) -> Self {
         let metrics = Arc::new(Metrics::new(&config.pipeline, config.http.limits));
-        metrics.counts().may_park();
+        metrics.counts().reads_topics();
         let notices = Arc::new(Notices::new(metrics.clone()));
         Apply { config, metrics, notices, into_existing, left_out: LeftOut::default() }
     }
@@ -143,8 +144,11 @@ impl<'a> Apply<'a> {
         let options = config.kafka()?;
         let topics: Vec<&str> = topology.topics.keys().map(String::as_str).collect();
         let metrics = self.metrics.clone();
-        let parking = Parking::open(options, move || metrics.counts().parked()).await?;
-        let member = Member::join(options, &topics, parking).await?;
+        let dead_letters =
+            DeadLetters::open(options, move || metrics.counts().unreadable()).await?;
+        let metrics = self.metrics.clone();
+        let rebalanced = move || metrics.counts().rebalanced();
+        let member = Member::join(options, &topics, dead_letters, rebalanced).await?;
         let tables = super::mapped_tables(&catalog, &mapping);
         // With stamps in its rows, the stream has other texts: those are planned when they are met.
         let likely = match topology.is_spread() {
@@ -214,47 +218,6 @@ async fn targets(
         )));
     }
     Ok(Some(targets))
-}
-
-/// Looks at the topics' ends, until it is dropped: for the lag.
-async fn look_at_topics(config: Config, metrics: Arc<Metrics>) {
-    const PATIENCE: Duration = Duration::from_secs(5);
-    let mut asking = None;
-    let mut timer = interval(SOURCE_INTERVAL);
-    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        timer.tick().await;
-        let at = now();
-        let Ok(options) = config.kafka() else { return };
-        if asking.is_none() {
-            asking = Asking::new(options).ok();
-        }
-        let Some(asking) = &asking else { continue };
-        let topics: Vec<&str> = options.topic_names().collect();
-        let ends = match tokio::time::timeout(PATIENCE, ends(asking, &topics)).await {
-            Ok(ends) => ends.map_err(|error| error.to_string()),
-            Err(_) => Err(asking.silence(PATIENCE)),
-        };
-        metrics.kafka_is_away(ends.as_ref().err().cloned());
-        metrics.looked_at_topic(ends.ok().map(|ends| TopicLook { at, ends }));
-    }
-}
-
-/// Where the partitions of topics end.
-pub(super) async fn ends(
-    asking: &Asking,
-    topics: &[&str],
-) -> Result<BTreeMap<TopicPartition, u64>, crate::kafka::Error> {
-    let mut ends = BTreeMap::new();
-    for topic in topics {
-        let count = asking.partitions(topic).await?.unwrap_or_default();
-        for partition in 0..i32::try_from(count).unwrap_or(i32::MAX) {
-            let at = TopicPartition { topic: (*topic).to_owned(), partition };
-            let end = asking.log(&at).await?.end;
-            ends.insert(at, end);
-        }
-    }
-    Ok(ends)
 }
 
 impl From<ConsumeError> for CommandError {

@@ -90,7 +90,7 @@ impl Together {
                 tracing::debug!(%at, %error, "stopped");
             }
         }
-        for at in self.running.keys() {
+        for at in self.running.keys().chain(&self.reached) {
             self.shared.metrics.partition_gone(at);
         }
         if let Some(shared) = Arc::into_inner(self.shared) {
@@ -137,6 +137,9 @@ impl Together {
             if assignment.get(at) != Some(&running.number) && !running.stop.send_replace(true) {
                 tracing::info!(%at, "the group took the partition away");
             }
+        }
+        for at in self.reached.iter().filter(|at| !assignment.contains_key(*at)) {
+            self.shared.metrics.partition_gone(at);
         }
         for (at, number) in assignment {
             if self.running.contains_key(&at) || self.reached.contains(&at) {

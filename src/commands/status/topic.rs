@@ -5,8 +5,11 @@ use std::{collections::BTreeMap, fmt};
 use serde::Serialize;
 
 use crate::{
+    change::Timestamp,
     checkpoint::{Checkpoint, TopicPartition},
     config::Config,
+    health::since,
+    metrics::now,
 };
 
 /// How far the topics are in the graph. Positions are offsets.
@@ -17,8 +20,8 @@ pub struct TopicStatus {
     first: PartitionStatus,
     /// How many instances of `apply` are in the group.
     members: Option<usize>,
-    /// Records in the parking topic, if there is one.
-    parked: Option<u64>,
+    /// Dead letters that wait, if records become such.
+    dead_letters: Option<u64>,
     /// All partitions, if there are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     partitions: Vec<PartitionStatus>,
@@ -35,6 +38,8 @@ struct PartitionStatus {
     end: Option<u64>,
     /// Records that the graph does not have.
     lag: Option<u64>,
+    /// For how long the first of them has been in the topic.
+    lag_seconds: Option<f64>,
     replaying: Option<ReplayStatus>,
 }
 
@@ -51,22 +56,25 @@ struct ReplayStatus {
 #[derive(Default)]
 struct Look {
     ends: BTreeMap<TopicPartition, u64>,
+    /// When the first record was produced that the graph does not have, of partitions with one.
+    produced: BTreeMap<TopicPartition, Timestamp>,
     members: Option<usize>,
-    parked: Option<u64>,
+    dead_letters: Option<u64>,
 }
 
 impl TopicStatus {
     /// Of the checkpoints, if they are of partitions.
     pub async fn read(config: &Config, checkpoints: &[Checkpoint]) -> Option<Self> {
         checkpoints.first()?.partition()?;
-        let look = look(config).await;
+        let look = look(config, checkpoints).await;
         let mut partitions: Vec<_> =
             checkpoints.iter().filter_map(|checkpoint| partition(checkpoint, &look)).collect();
         let first = partitions.first()?.clone();
         if partitions.len() == 1 {
             partitions.clear();
         }
-        Some(TopicStatus { first, members: look.members, parked: look.parked, partitions })
+        let Look { members, dead_letters, .. } = look;
+        Some(TopicStatus { first, members, dead_letters, partitions })
     }
 
     /// What is done with the topics.
@@ -91,12 +99,15 @@ impl TopicStatus {
 fn partition(checkpoint: &Checkpoint, look: &Look) -> Option<PartitionStatus> {
     let at = checkpoint.partition()?;
     let (end, applied) = (look.ends.get(at).copied(), checkpoint.position.lsn.0);
+    let lag = end.map(|end| end.saturating_sub(applied));
+    let waited = look.produced.get(at).map(|at| since(now(), *at).as_secs_f64());
     Some(PartitionStatus {
         topic: at.topic.clone(),
         partition: at.partition,
         applied,
         end,
-        lag: end.map(|end| end.saturating_sub(applied)),
+        lag,
+        lag_seconds: if lag == Some(0) { Some(0.0) } else { waited },
         replaying: checkpoint.replaying.map(|replaying| ReplayStatus {
             until: replaying.until.0,
             lsn: replaying.source_lsn.to_string(),
@@ -105,31 +116,70 @@ fn partition(checkpoint: &Checkpoint, look: &Look) -> Option<PartitionStatus> {
 }
 
 #[cfg(feature = "kafka")]
-async fn look(config: &Config) -> Look {
-    use crate::kafka::{offsets::Asking, parking};
+async fn look(config: &Config, checkpoints: &[Checkpoint]) -> Look {
+    use crate::kafka::{dead_letters::Shelf, offsets::Asking};
     let Ok(options) = config.kafka() else { return Look::default() };
     let Ok(asking) = Asking::new(options) else { return Look::default() };
     let topics: Vec<&str> = options.topic_names().collect();
     let ends = super::super::apply::ends(&asking, &topics);
-    let (ends, members, parked) = tokio::join!(ends, asking.members(), parking::count(options));
-    let errors = [ends.as_ref().err(), members.as_ref().err(), parked.as_ref().err()];
+    let dead_letters = async {
+        match Shelf::open(options)? {
+            Some(mut shelf) => Ok(Some(shelf.read_on().await?.count())),
+            None => Ok(None),
+        }
+    };
+    let (ends, members, dead_letters) = tokio::join!(ends, asking.members(), dead_letters);
+    let produced = match &ends {
+        Ok(ends) => produced(&asking, ends, checkpoints).await,
+        Err(_) => Ok(BTreeMap::new()),
+    };
+    let errors = [
+        ends.as_ref().err(),
+        members.as_ref().err(),
+        dead_letters.as_ref().err(),
+        produced.as_ref().err(),
+    ];
     for error in errors.into_iter().flatten() {
         tracing::warn!(%error, "the topic's status is not complete");
     }
-    let parked = parked.ok().flatten();
-    Look { ends: ends.unwrap_or_default(), members: members.ok().flatten(), parked }
+    Look {
+        ends: ends.unwrap_or_default(),
+        produced: produced.unwrap_or_default(),
+        members: members.ok().flatten(),
+        dead_letters: dead_letters.ok().flatten(),
+    }
+}
+
+/// When the first record was produced that the graph does not have, of each partition with one.
+#[cfg(feature = "kafka")]
+async fn produced(
+    asking: &crate::kafka::offsets::Asking,
+    ends: &BTreeMap<TopicPartition, u64>,
+    checkpoints: &[Checkpoint],
+) -> crate::kafka::Result<BTreeMap<TopicPartition, Timestamp>> {
+    let mut produced = BTreeMap::new();
+    for checkpoint in checkpoints {
+        let Some(at) = checkpoint.partition() else { continue };
+        let (from, end) = (checkpoint.position.lsn.0, ends.get(at).copied().unwrap_or_default());
+        if from < end
+            && let Some(moment) = asking.produced_at(at, from..end).await?
+        {
+            produced.insert(at.clone(), moment);
+        }
+    }
+    Ok(produced)
 }
 
 #[cfg(not(feature = "kafka"))]
-async fn look(_: &Config) -> Look {
+async fn look(_: &Config, _: &[Checkpoint]) -> Look {
     Look::default()
 }
 
 impl fmt::Display for TopicStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.all().iter().try_for_each(|partition| write!(f, "{partition}"))?;
-        match self.parked {
-            Some(parked) => writeln!(f, "parked        {parked} records"),
+        match self.dead_letters {
+            Some(waiting) => writeln!(f, "dead letters  {waiting}"),
             None => Ok(()),
         }
     }
@@ -141,6 +191,9 @@ impl fmt::Display for PartitionStatus {
         write!(f, "topic         {topic}, partition {partition}: applied to offset {applied}")?;
         if let (Some(end), Some(lag)) = (self.end, self.lag) {
             write!(f, " of {end}, {lag} behind")?;
+        }
+        if let Some(seconds) = self.lag_seconds.filter(|seconds| *seconds > 0.0) {
+            write!(f, " for {seconds:.1} s")?;
         }
         writeln!(f)?;
         if let Some(ReplayStatus { until, lsn }) = &self.replaying {

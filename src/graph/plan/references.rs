@@ -51,7 +51,9 @@ fn outdated(
     shape: &NodeShape,
     mutations: &TableMutations,
 ) -> impl Iterator<Item = Statement> {
-    let mut groups: BTreeMap<Vec<usize>, Vec<(Key, Vec<Option<Key>>)>> = BTreeMap::new();
+    /// A row's key, and the targets of some of its references.
+    type Row = (Key, Vec<Option<Key>>);
+    let mut groups: BTreeMap<Vec<usize>, Vec<Row>> = BTreeMap::new();
     for (key, folded) in mutations.rows.iter().filter(|(_, folded)| !folded.inserted) {
         let came = (shape.references.iter().zip(&folded.row.references).enumerate())
             .filter(|(_, (reference, _))| reference.by == ReferenceBy::Key)

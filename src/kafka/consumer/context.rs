@@ -27,6 +27,8 @@ pub(super) struct Context {
     pub(super) committing: Arc<AtomicUsize>,
     /// How many assignments there were.
     pub(super) assignments: AtomicU64,
+    /// Called for each of them, and whenever some are taken away.
+    pub(super) rebalanced: Box<dyn Fn() + Send + Sync>,
 }
 
 impl ClientContext for Context {
@@ -70,6 +72,7 @@ impl ConsumerContext for Context {
             tracing::warn!(%error, "the group's assignment could not be followed");
         }
         if count > 0 {
+            (self.rebalanced)();
             let number = self.assignments.fetch_add(1, Ordering::Relaxed);
             let named: Vec<TopicPartition> = named(partitions);
             self.assignment.send_modify(|assignment| {

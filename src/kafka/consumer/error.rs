@@ -65,8 +65,8 @@ fn pass_over(error: &RecordError, at: &TopicPartition, offset: u64) -> String {
     match error.is_of_one_record() {
         true => format!(
             ". Nothing behind it is applied. If it does not belong to this topic, keep who wrote it away, and pass it \
-             over: wal2graph replay --from offset {} --partition {topic}/{partition} --yes; or have such records \
-             parked: kafka.unreadable: park",
+             over: wal2graph replay --from offset {} --partition {topic}/{partition} --yes; or let such records \
+             become dead letters: kafka.unreadable: park",
             offset + 1
         ),
         false => String::new(),

@@ -41,8 +41,8 @@ use crate::checkpoint::TopicPartition;
 use super::{
     Error, Options,
     connect::{Voice, settings},
+    dead_letters::DeadLetters,
     offsets,
-    parking::Parking,
     transactions::Transactions,
 };
 
@@ -84,14 +84,16 @@ pub struct Member {
 
 impl Member {
     /// Joins the group. What it is assigned is told later: other members may have all partitions.
-    /// Records that are no envelopes are parked; without `parking` they are an error.
+    /// Records that are no envelopes become dead letters; where there are none, they are an error.
+    /// `rebalanced` is called whenever the group gives it partitions, or takes some away.
     ///
     /// # Errors
     /// Kafka does not let us, or a topic is not there.
     pub async fn join(
         options: &Options,
         topics: &[&str],
-        parking: Option<Parking>,
+        dead_letters: Option<DeadLetters>,
+        rebalanced: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, ConsumeError> {
         let voice = Voice::new(options);
         let assignment = watch::Sender::new(Assignment::new());
@@ -101,6 +103,7 @@ impl Member {
             assignment: assignment.clone(),
             committing: committing.clone(),
             assignments: AtomicU64::new(0),
+            rebalanced: Box::new(rebalanced),
         };
         let created = member_settings(options).create_with_context(context);
         let consumer: BaseConsumer<Context> =
@@ -119,7 +122,7 @@ impl Member {
         });
         let group = options.group.clone();
         let (orders, to_do) = std_mpsc::channel();
-        let client = Client { consumer, voice, parking };
+        let client = Client { consumer, voice, dead_letters };
         let reader = Reader::new(client, shared.clone(), to_do, group.clone(), committing);
         let named = thread::Builder::new().name("kafka-consumer".to_owned());
         let spawned = named.spawn(move || reader.run());

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use crate::{change::Event, checkpoint::TopicPartition};
 
 use super::{
-    super::{connect::Voice, offsets, parking::Parking, transactions::Transactions},
+    super::{connect::Voice, dead_letters::DeadLetters, offsets, transactions::Transactions},
     ConsumeError,
     context::Context,
 };
@@ -35,7 +35,7 @@ pub(super) struct Client {
     pub consumer: Arc<BaseConsumer<Context>>,
     pub voice: Voice,
     /// Where records go that are no envelopes, if they do not stop us.
-    pub parking: Option<Parking>,
+    pub dead_letters: Option<DeadLetters>,
 }
 
 /// What the thread is to do.
@@ -162,10 +162,10 @@ impl Reading {
         self.go_on_at(offset + 1);
         let record = offsets::record_of(message);
         let taken = self.start.transactions.record(offset, &record, &mut self.pending);
-        match (taken, &client.parking) {
+        match (taken, &client.dead_letters) {
             (Ok(()), _) => {}
-            (Err(why), Some(parking)) if why.is_of_one_record() => {
-                match parking.park(message, &why.to_string()) {
+            (Err(why), Some(dead_letters)) if why.is_of_one_record() => {
+                match dead_letters.park(message, &why.to_string()) {
                     Ok(()) => self.start.transactions.pass_over(offset, &mut self.pending),
                     Err(error) => self.fail(client, error.into()),
                 }

@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio::sync::watch;
 use wal2graph::{
     change::Timestamp,
-    checkpoint::Position,
-    copy::Progress,
+    checkpoint::{Position, TopicPartition},
+    copy::{LogCopy, Progress},
     engine::Refused,
     graph::{Event, Key, Pass, Row, TableIndex},
     health::State,
     lsn::Lsn,
-    metrics::{Copying, GraphLook, Metrics, SlotLook, SourceLook, now},
+    metrics::{Copying, GraphLook, Metrics, SlotLook, SourceLook, TopicLook, now},
     pipeline::{Observer, Status, Tally, Written},
     value::Value,
 };
@@ -94,6 +94,42 @@ fn what_is_known_is_served_and_what_is_not_is_left_out() {
     assert!(!streaming.contains_key("wal2graph_slot_safe_bytes"));
     assert!(streaming.keys().any(|series| series.starts_with("wal2graph_build_info{version=")));
     assert!(streaming["process_resident_memory_bytes"] > 0.0);
+}
+
+#[test]
+fn a_partition_that_is_given_away_leaves_no_gauge_behind() {
+    let metrics = Metrics::new("shop", LIMITS);
+    let at = |partition| TopicPartition { topic: "shop".to_owned(), partition };
+    let series = |name: &str, partition: i32| {
+        format!("wal2graph_{name}{{partition=\"{partition}\",topic=\"shop\"}}")
+    };
+    let (_copied, copied) = watch::channel(LogCopy::Unknown);
+    let of = |offset| Status { committed_at: Some(later(-90)), ..status(offset, false) };
+    let senders = [7, 20].map(|offset| watch::channel(of(offset)));
+    for (partition, (_, receiver)) in senders.iter().enumerate() {
+        metrics.partition_connected(&at(partition as i32), receiver.clone(), copied.clone());
+    }
+    let ends = BTreeMap::from([(at(0), 10), (at(1), 20)]);
+    metrics.looked_at_topic(Some(TopicLook { at: now(), ends }));
+    let both = read(&metrics.text(now()));
+    assert_eq!(both[&series("kafka_consumer_lag", 0)], 3.0);
+    assert!(both[&series("kafka_consumer_lag_seconds", 0)] >= 90.0, "since its last commit");
+    assert_eq!(both[&series("kafka_consumer_lag", 1)], 0.0);
+    assert_eq!(both[&series("kafka_consumer_lag_seconds", 1)], 0.0);
+    // Whoever looks has died: the time goes on.
+    let old = read(&metrics.text(later(30)));
+    assert!(!old.contains_key(&series("kafka_consumer_lag", 1)), "{old:?}");
+    let seconds = old[&series("kafka_consumer_lag_seconds", 1)];
+    assert!((30.0..90.0).contains(&seconds), "{seconds}");
+    // One that is connected again knows what it knew.
+    metrics.partition_waiting(&at(1), "away".to_owned());
+    metrics.partition_connected(&at(1), senders[1].1.clone(), copied.clone());
+    let again = read(&metrics.text(later(30)))[&series("kafka_consumer_lag_seconds", 1)];
+    assert!((seconds..90.0).contains(&again), "{again}");
+    metrics.partition_gone(&at(0));
+    let one = read(&metrics.text(now()));
+    assert!(!one.keys().any(|it| it.contains("partition=\"0\"")), "{one:?}");
+    assert_eq!(one[&series("kafka_consumer_lag", 1)], 0.0);
 }
 
 #[test]

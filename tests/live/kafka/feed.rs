@@ -211,6 +211,16 @@ impl Feed {
         offset + 1
     }
 
+    /// The record of a transaction with this one change.
+    pub fn record(&mut self, change: &Change) -> Record {
+        let (commit_lsn, end) = (Lsn(self.lsn + 0x100), Lsn(self.lsn + 0x130));
+        self.lsn = end.0;
+        let end = Some(end);
+        let place = Place { commit_lsn, event_index: 0, xid: 7, committed_at: now(), end };
+        let records = self.encoder.change(&place, change, now()).unwrap();
+        records.into_iter().next().expect("a change is one at least")
+    }
+
     /// Publishes a heartbeat.
     pub async fn heartbeat(&mut self) {
         self.lsn += 0x20;

@@ -3,18 +3,21 @@
 mod apply;
 mod checkpoints;
 mod connect;
+mod dead_letters;
 mod debezium;
 mod faults;
 mod feed;
-mod parking;
+mod items;
 mod partitions;
 mod protocol;
 mod publish;
 mod readiness;
 mod routes;
 mod security;
+mod served;
 mod take_over;
 mod topic;
+mod watching;
 
 use std::{fs, sync::OnceLock};
 

@@ -1,49 +1,17 @@
 //! What orchestrators and scripts are told of `apply`: whether the topic's copy has come, and what an
 //! empty topic means.
 
-use std::{
-    io::{Read, Write},
-    net::TcpStream,
-    time::Duration,
-};
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
-use tokio::time::{Instant, sleep};
 use wal2graph_servers::{Kafka, KafkaOptions};
 
-use super::{feed::Feed, kafka};
-use crate::support::{PATIENCE, until};
-
-/// The answer to `GET /ready`: the whole of it.
-async fn ready(log: &NamedTempFile) -> String {
-    let started = Instant::now();
-    let address = loop {
-        let text = std::fs::read_to_string(log.path()).unwrap();
-        let told = text.split_once("http address=").map(|(_, rest)| rest.to_owned());
-        if let Some(address) = told.as_deref().and_then(|rest| rest.split_whitespace().next()) {
-            break address.to_owned();
-        }
-        assert!(started.elapsed() < PATIENCE, "{text}");
-        sleep(Duration::from_millis(50)).await;
-    };
-    let mut socket = TcpStream::connect(address).unwrap();
-    socket.write_all(b"GET /ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).unwrap();
-    answer
-}
+use super::{feed::Feed, kafka, served};
+use crate::support::until;
 
 /// Waits until `/ready` says this.
 async fn until_ready_says(log: &NamedTempFile, said: &str) {
-    let started = Instant::now();
-    loop {
-        let answer = ready(log).await;
-        if answer.contains(said) {
-            return;
-        }
-        assert!(started.elapsed() < PATIENCE, "{said:?} is not in {answer}");
-        sleep(Duration::from_millis(100)).await;
-    }
+    served::until(log, "/ready", |answer| answer.contains(said)).await;
 }
 
 #[tokio::test]
@@ -55,7 +23,8 @@ async fn it_is_not_ready_before_the_topics_copy_is_in_the_graph() {
     let mut running = feed.start(&["--http", "127.0.0.1:0"], &log);
     feed.until_applied(4).await;
     until_ready_says(&log, "503").await;
-    assert!(ready(&log).await.contains("not all rows"), "{}", ready(&log).await);
+    let said = served::get(&log, "/ready").await;
+    assert!(said.contains("not all rows"), "{said}");
     let oid = "SELECT 'kya_things'::regclass::oid";
     let oid: u32 = feed.pipeline.sql.query_one(oid, &[]).await.unwrap().get(0);
     feed.heartbeat_naming(&[oid]).await;
@@ -89,7 +58,7 @@ async fn a_broker_that_was_killed_is_named_with_the_cause_in_the_log_and_on_read
     })
     .await;
     until_ready_says(&log, &address).await;
-    let answer = ready(&log).await;
+    let answer = served::get(&log, "/ready").await;
     assert!(answer.contains("503") && answer.contains("refused"), "{answer}");
     broker.start_again().unwrap();
     let changes = [feed.insert(4, "after", None)];

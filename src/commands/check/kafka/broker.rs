@@ -28,7 +28,7 @@ use super::{
     Report,
 };
 
-/// The topics, those that records are parked in included. False if Kafka does not answer, or nobody
+/// The topics, that of dead letters included. False if Kafka does not answer, or nobody
 /// speaks of it.
 pub async fn topics(config: &Config, report: &mut Report) -> bool {
     let Ok(options) = config.kafka() else { return false };
@@ -38,14 +38,16 @@ pub async fn topics(config: &Config, report: &mut Report) -> bool {
             return false;
         }
     }
-    if let Unreadable::Park(parking) = &options.unreadable {
-        let options = Options { topic: parking.clone(), ..options.clone() };
+    if let Unreadable::Park(dead_letters) = &options.unreadable {
+        let options = Options { topic: dead_letters.clone(), ..options.clone() };
         match topic::look(&options).await {
-            Ok(Some(_)) => report.ok(format!("the parking topic {parking} is there")),
-            Ok(None) => report.ok(format!("apply will create the parking topic {parking}")),
+            Ok(Some(_)) => report.ok(format!("the dead-letter topic {dead_letters} is there")),
+            Ok(None) => {
+                report.ok(format!("apply will create the dead-letter topic {dead_letters}"));
+            }
             Err(error) => report.failure(
                 error.to_string(),
-                "let the user describe and write the parking topic, and create it if it is missing",
+                "let the user describe, read and write the dead-letter topic, and create it if it is missing",
             ),
         }
     }

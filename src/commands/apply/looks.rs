@@ -1,0 +1,87 @@
+//! Looks at topics, on clients of their own: what they find holds whether or not anything is applied.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::{
+    checkpoint::TopicPartition,
+    config::Config,
+    kafka::{Error, dead_letters::Shelf, offsets::Asking},
+    metrics::{DeadLetterLook, Metrics, SOURCE_INTERVAL, TopicLook, now},
+};
+
+/// How long a look at the topics' ends may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Looks at the topics' ends, until it is dropped: for the lag.
+pub(super) async fn at_topics(config: Config, metrics: Arc<Metrics>) {
+    let Ok(options) = config.kafka() else { return };
+    let topics: Vec<&str> = options.topic_names().collect();
+    let mut asking = None;
+    let mut timer = timer();
+    loop {
+        timer.tick().await;
+        let at = now();
+        if asking.is_none() {
+            asking = Asking::new(options).ok();
+        }
+        let Some(asking) = &asking else { continue };
+        let ends = match timeout(PATIENCE, ends(asking, &topics)).await {
+            Ok(ends) => ends.map_err(|error| error.to_string()),
+            Err(_) => Err(asking.silence(PATIENCE)),
+        };
+        metrics.kafka_is_away(ends.as_ref().err().cloned());
+        metrics.looked_at_topic(ends.ok().map(|ends| TopicLook { at, ends }));
+    }
+}
+
+/// Looks how many dead letters wait, until it is dropped. The first look reads all of them.
+pub(super) async fn at_dead_letters(config: Config, metrics: Arc<Metrics>) {
+    let Ok(options) = config.kafka() else { return };
+    let mut shelf = match Shelf::open(options) {
+        Ok(Some(shelf)) => shelf,
+        Ok(None) => return,
+        Err(error) => return tracing::warn!(%error, "dead letters are not counted"),
+    };
+    let mut is_told = false;
+    let mut timer = timer();
+    loop {
+        timer.tick().await;
+        let at = now();
+        let look = match shelf.read_on().await {
+            Ok(letters) => Some(DeadLetterLook { at, waiting: letters.count() }),
+            Err(error) => {
+                if !is_told {
+                    tracing::warn!(%error, "dead letters can not be counted");
+                }
+                None
+            }
+        };
+        is_told = look.is_none();
+        metrics.looked_at_dead_letters(look);
+    }
+}
+
+fn timer() -> tokio::time::Interval {
+    let mut timer = interval(SOURCE_INTERVAL);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    timer
+}
+
+/// Where the partitions of topics end.
+pub async fn ends(
+    asking: &Asking,
+    topics: &[&str],
+) -> Result<BTreeMap<TopicPartition, u64>, Error> {
+    let mut ends = BTreeMap::new();
+    for topic in topics {
+        let count = asking.partitions(topic).await?.unwrap_or_default();
+        for partition in 0..i32::try_from(count).unwrap_or(i32::MAX) {
+            let at = TopicPartition { topic: (*topic).to_owned(), partition };
+            let end = asking.log(&at).await?.end;
+            ends.insert(at, end);
+        }
+    }
+    Ok(ends)
+}

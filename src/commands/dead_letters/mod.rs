@@ -1,0 +1,152 @@
+//! `dead-letters`: what could not be read and waits for a person.
+//!
+//! The words are here; where dead letters are kept, and what putting one back means, is a [`Store`]'s.
+
+mod judge;
+mod shown;
+mod topic;
+
+use serde::Serialize;
+
+use crate::{
+    change::Timestamp,
+    cli::{Chosen, DeadLettersAction, DeadLettersArgs},
+    config::Config,
+    envelope::Record,
+};
+
+use super::{CommandError, print, print_json};
+use topic::Topic;
+
+/// Where dead letters are kept.
+trait Store {
+    /// Identifies one of them.
+    type Id;
+
+    /// Those that wait, in the order in which they are put back.
+    fn waiting(&self) -> Vec<(Self::Id, Listed)>;
+
+    /// One of them, whole.
+    async fn read(&self, id: &Self::Id) -> Result<Record, CommandError>;
+
+    /// Whether each of these may be put back now, in their order.
+    async fn judge(&self, ids: &[&Self::Id]) -> Result<Vec<Verdict>, CommandError>;
+
+    /// Puts it back; says where it is now.
+    async fn retry(&self, id: &Self::Id) -> Result<String, CommandError>;
+
+    /// Gives it up.
+    async fn drop(&self, id: &Self::Id) -> Result<(), CommandError>;
+}
+
+/// A dead letter as it is listed: without values of rows.
+#[derive(Clone, Debug, Serialize)]
+struct Listed {
+    name: String,
+    time: Option<String>,
+    reason: String,
+    bytes: usize,
+}
+
+/// Whether a dead letter may be put back.
+enum Verdict {
+    /// Nothing stands against it.
+    Fine,
+    /// The graph would lose something by it, or may.
+    Asks(String),
+    /// It would not help.
+    Refused(String),
+}
+
+/// Does what is asked, and prints it. One that is not put back is a failure, after the others were.
+pub async fn execute(config: &Config, args: &DeadLettersArgs) -> Result<(), CommandError> {
+    let store = Topic::open(config).await?;
+    match &args.action {
+        DeadLettersAction::List(args) => list(&store, args.json),
+        DeadLettersAction::Show(args) => show(&store, &args.name, args.json).await,
+        DeadLettersAction::Retry(args) => retry(&store, &args.chosen, args.yes).await,
+        DeadLettersAction::Drop(args) => {
+            for (id, Listed { name, .. }) in chosen(&store, &args.chosen)? {
+                store.drop(&id).await?;
+                print(&format!("{name}: dropped"))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn list(store: &impl Store, json: bool) -> Result<(), CommandError> {
+    let listed: Vec<Listed> = store.waiting().into_iter().map(|(_, listed)| listed).collect();
+    if json {
+        return print_json(&listed);
+    }
+    let width = listed.iter().map(|it| it.name.len()).max().unwrap_or_default();
+    for Listed { name, time, reason, .. } in &listed {
+        let time = time.as_deref().unwrap_or("-");
+        print(&format!("{name:width$}  {time:24}  {reason}"))?;
+    }
+    match listed.len() {
+        0 => print("no dead letters"),
+        _ => Ok(()),
+    }
+}
+
+async fn show(store: &impl Store, name: &str, json: bool) -> Result<(), CommandError> {
+    let named = Chosen { names: vec![name.to_owned()], all: false };
+    for (id, listed) in chosen(store, &named)? {
+        let shown = shown::Shown::new(listed, &store.read(&id).await?);
+        match json {
+            true => print_json(&shown)?,
+            false => print(&shown.to_string())?,
+        }
+    }
+    Ok(())
+}
+
+/// All are judged before the first is put back: what is put back would stand against the next.
+async fn retry(store: &impl Store, chosen: &Chosen, yes: bool) -> Result<(), CommandError> {
+    let chosen = self::chosen(store, chosen)?;
+    let ids: Vec<_> = chosen.iter().map(|(id, _)| id).collect();
+    let verdicts = store.judge(&ids).await?;
+    let mut refused = 0;
+    for ((id, Listed { name, .. }), verdict) in chosen.iter().zip(verdicts) {
+        let said = match verdict {
+            Verdict::Fine => format!("put back, {}", store.retry(id).await?),
+            Verdict::Asks(why) if yes => {
+                format!("put back, {}, although {why}", store.retry(id).await?)
+            }
+            Verdict::Asks(why) => {
+                refused += 1;
+                format!("not put back: {why}. If that is well: --yes")
+            }
+            Verdict::Refused(why) => {
+                refused += 1;
+                format!("not put back: {why}")
+            }
+        };
+        print(&format!("{name}: {said}"))?;
+    }
+    match refused {
+        0 => Ok(()),
+        1 => Err(CommandError::Definite("1 dead letter is not put back".to_owned())),
+        more => Err(CommandError::Definite(format!("{more} dead letters are not put back"))),
+    }
+}
+
+/// Those that are named, in the order in which they are put back. Each name must be one's.
+fn chosen<S: Store>(store: &S, chosen: &Chosen) -> Result<Vec<(S::Id, Listed)>, CommandError> {
+    let waiting = store.waiting();
+    let is_known = |name: &&String| waiting.iter().any(|(_, listed)| listed.name == **name);
+    if let Some(unknown) = chosen.names.iter().find(|name| !is_known(name)) {
+        return Err(CommandError::Usage(format!(
+            "no dead letter {unknown} waits: `wal2graph dead-letters list` has the names of all"
+        )));
+    }
+    let is_chosen = |listed: &Listed| chosen.all || chosen.names.contains(&listed.name);
+    Ok(waiting.into_iter().filter(|(_, listed)| is_chosen(listed)).collect())
+}
+
+fn time(at: Timestamp) -> Option<String> {
+    let at = chrono::DateTime::from_timestamp_micros(at.unix_micros)?;
+    Some(at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+}

@@ -1,0 +1,96 @@
+//! Dead letters of topics, in Kafka.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    config::Config,
+    dead_letters::{Handled, Id, Letter},
+    envelope::Record,
+    kafka::dead_letters::Shelf,
+};
+
+use super::{CommandError, Listed, Store, Verdict, judge::Judge, time};
+
+/// The dead-letter topic as it was when the command began.
+pub struct Topic<'a> {
+    config: &'a Config,
+    shelf: Shelf,
+}
+
+impl<'a> Topic<'a> {
+    /// Reads all that wait.
+    pub async fn open(config: &'a Config) -> Result<Self, CommandError> {
+        let mut shelf = Shelf::open(config.kafka()?)?.ok_or_else(|| {
+            CommandError::Definite(
+                "no record becomes a dead letter: one that can not be read stops `wal2graph apply`. With \
+                 `unreadable: park` under kafka in the file it becomes one"
+                    .to_owned(),
+            )
+        })?;
+        shelf.read_on().await?;
+        Ok(Topic { config, shelf })
+    }
+}
+
+impl Store for Topic<'_> {
+    type Id = (Id, Letter);
+
+    fn waiting(&self) -> Vec<(Self::Id, Listed)> {
+        let listed = |(id, letter): (&Id, &Letter)| {
+            let listed = Listed {
+                name: id.place.to_string(),
+                time: letter.produced.and_then(time),
+                reason: letter.why.clone(),
+                bytes: letter.bytes,
+            };
+            ((id.clone(), letter.clone()), listed)
+        };
+        self.shelf.letters().waiting().map(listed).collect()
+    }
+
+    async fn read(&self, (id, letter): &Self::Id) -> Result<Record, CommandError> {
+        Ok(self.shelf.record(id, letter).await?)
+    }
+
+    async fn judge(&self, ids: &[&Self::Id]) -> Result<Vec<Verdict>, CommandError> {
+        let judge = Judge::new(self.config).await?;
+        let (mut verdicts, mut searches) = (Vec::new(), BTreeMap::new());
+        for (index, id) in ids.iter().enumerate() {
+            let place = &id.0.place;
+            let verdict = match judge.examine(place, &self.read(id).await?) {
+                Err(refused) => Verdict::Refused(refused),
+                Ok(effect) => {
+                    let log = self.shelf.asking().log(&place.at).await?;
+                    let search = searches.entry(place.at.clone());
+                    let search = search.or_insert_with(|| judge.search(&self.shelf, &place.at));
+                    search.add(index, place, effect, log).map_or(Verdict::Fine, Verdict::Asks)
+                }
+            };
+            verdicts.push(verdict);
+        }
+        for (at, search) in searches {
+            for (index, newer) in search.run(&self.shelf, &at).await? {
+                verdicts[index] = Verdict::Asks(newer);
+            }
+        }
+        Ok(verdicts)
+    }
+
+    async fn retry(&self, id: &Self::Id) -> Result<String, CommandError> {
+        let record = self.read(id).await?;
+        let (id, letter) = id;
+        let offset = self.shelf.put_back(&id.place, record).await?;
+        if let Err(error) = self.shelf.mark(id, letter, Handled::Retried).await {
+            return Err(CommandError::Definite(format!(
+                "{} is put back at offset {offset}, and could not be marked: {error}. So that it is not put back \
+                 twice: wal2graph dead-letters drop {}",
+                id.place, id.place
+            )));
+        }
+        Ok(format!("at offset {offset} of {}", id.place.at))
+    }
+
+    async fn drop(&self, (id, letter): &Self::Id) -> Result<(), CommandError> {
+        Ok(self.shelf.mark(id, letter, Handled::Dropped).await?)
+    }
+}

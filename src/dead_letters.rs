@@ -1,0 +1,380 @@
+//! Dead letters of a topic: records that could not be read and were put aside, and what became of
+//! them since.
+//!
+//! ```text
+//! dead-letter topic:  letter A | letter B | letter A again | A is handled | letter C
+//!                                                              --Letters--> waiting: B, C
+//! ```
+//!
+//! Kafka deletes no single record. So a letter that is handled gets a mark: one more record of the
+//! topic, which names it. Letters and marks are two sets, and what waits is their difference. The
+//! order does not count, nor how often something came: the same letter comes twice after a crash,
+//! from two pipelines that read one topic, and from a replay. It is the same one if its place and
+//! its bytes are.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+use crate::{change::Timestamp, checkpoint::TopicPartition, envelope::Record};
+
+/// The topic that the record is from.
+const TOPIC_HEADER: &str = "wal2graph.topic";
+/// Its partition.
+const PARTITION_HEADER: &str = "wal2graph.partition";
+/// Its offset there.
+const OFFSET_HEADER: &str = "wal2graph.offset";
+/// Why it could not be read: the last header of a letter.
+const ERROR_HEADER: &str = "wal2graph.error";
+/// Which record it was, since a topic that is made again has the same offsets again.
+const DIGEST_HEADER: &str = "wal2graph.digest";
+/// What was done with it: the last header of a mark.
+const HANDLED_HEADER: &str = "wal2graph.handled";
+
+/// Where the record stood that became a dead letter: its name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// Its topic and partition.
+    pub at: TopicPartition,
+    /// Its offset there.
+    pub offset: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.at.topic, self.at.partition, self.offset)
+    }
+}
+
+/// The text names no dead letter.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not the name of a dead letter: expected TOPIC/PARTITION/OFFSET")]
+pub struct ParsePlaceError(String);
+
+impl FromStr for Place {
+    type Err = ParsePlaceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let parsed = match parts[..] {
+            [topic, partition, offset] if !topic.is_empty() => place(topic, partition, offset),
+            _ => None,
+        };
+        parsed.ok_or_else(|| ParsePlaceError(text.to_owned()))
+    }
+}
+
+fn place(topic: &str, partition: &str, offset: &str) -> Option<Place> {
+    let partition = partition.parse().ok().filter(|it: &i32| *it >= 0)?;
+    let at = TopicPartition { topic: topic.to_owned(), partition };
+    Some(Place { at, offset: offset.parse().ok()? })
+}
+
+/// Tells records of one place apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(u64);
+
+impl Digest {
+    /// Of key and value.
+    pub fn of(record: &Record) -> Self {
+        let mut hash = Sha256::new();
+        for part in [&record.key, &record.value] {
+            let length = part.as_ref().map_or(u64::MAX, |part| part.len() as u64);
+            hash.update(length.to_be_bytes());
+            hash.update(part.as_deref().unwrap_or_default());
+        }
+        let bytes = hash.finalize();
+        Digest(bytes[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+}
+
+/// What was done with a letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handled {
+    /// It was put back into its topic.
+    Retried,
+    /// It was given up.
+    Dropped,
+}
+
+impl Handled {
+    fn name(self) -> &'static str {
+        match self {
+            Handled::Retried => "retried",
+            Handled::Dropped => "dropped",
+        }
+    }
+}
+
+/// Which letter.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id {
+    /// Where the record stood.
+    pub place: Place,
+    /// Which record it was.
+    pub digest: Digest,
+}
+
+/// How many headers make a letter of a record.
+const LETTER_HEADERS: usize = 4;
+
+/// The headers that make a letter of a record, in their order: they follow its own.
+pub fn letter_headers(place: &Place, why: &str) -> [(&'static str, String); LETTER_HEADERS] {
+    let [topic, partition, offset] = place_headers(place);
+    [topic, partition, offset, (ERROR_HEADER, why.to_owned())]
+}
+
+/// The mark that a letter is handled: a record of headers alone.
+pub fn mark(id: &Id, handled: Handled) -> Record {
+    let [topic, partition, offset] = place_headers(&id.place);
+    let digest = (DIGEST_HEADER, format!("{:016x}", id.digest.0));
+    let handled = (HANDLED_HEADER, handled.name().to_owned());
+    let headers = [topic, partition, offset, digest, handled];
+    let headers = headers.map(|(name, value)| (name.to_owned(), Bytes::from(value)));
+    Record { key: None, value: None, headers: headers.into() }
+}
+
+fn place_headers(place: &Place) -> [(&'static str, String); 3] {
+    [
+        (TOPIC_HEADER, place.at.topic.clone()),
+        (PARTITION_HEADER, place.at.partition.to_string()),
+        (OFFSET_HEADER, place.offset.to_string()),
+    ]
+}
+
+/// What a record of the dead-letter topic is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A letter: where the record stood, why it could not be read, and the record as it came.
+    Letter {
+        /// Where it stood.
+        place: Place,
+        /// Why it could not be read.
+        why: String,
+        /// As it came.
+        record: Record,
+    },
+    /// A letter is handled.
+    Handled(Id),
+    /// Somebody else's record.
+    Foreign,
+}
+
+impl Entry {
+    /// Reads a record. What is ours stands behind the record's own headers.
+    pub fn of(mut record: Record) -> Self {
+        if let Some(id) = handled(&record.headers) {
+            return Entry::Handled(id);
+        }
+        match letter(&record.headers) {
+            Some((place, why)) => {
+                record.headers.truncate(record.headers.len() - LETTER_HEADERS);
+                Entry::Letter { place, why, record }
+            }
+            None => Entry::Foreign,
+        }
+    }
+}
+
+fn letter(headers: &[(String, Bytes)]) -> Option<(Place, String)> {
+    match last::<LETTER_HEADERS>(headers)? {
+        [
+            (TOPIC_HEADER, topic),
+            (PARTITION_HEADER, partition),
+            (OFFSET_HEADER, offset),
+            (ERROR_HEADER, why),
+        ] => Some((place(topic, partition, offset)?, why.to_owned())),
+        _ => None,
+    }
+}
+
+fn handled(headers: &[(String, Bytes)]) -> Option<Id> {
+    match last(headers)? {
+        [
+            (TOPIC_HEADER, topic),
+            (PARTITION_HEADER, partition),
+            (OFFSET_HEADER, offset),
+            (DIGEST_HEADER, digest),
+            (HANDLED_HEADER, _),
+        ] => {
+            let digest = Digest(u64::from_str_radix(digest, 16).ok()?);
+            Some(Id { place: place(topic, partition, offset)?, digest })
+        }
+        _ => None,
+    }
+}
+
+/// The last headers, if they are texts.
+fn last<const N: usize>(headers: &[(String, Bytes)]) -> Option<[(&str, &str); N]> {
+    let (_, last) = headers.split_last_chunk::<N>()?;
+    let mut texts = [("", ""); N];
+    for (text, (name, value)) in texts.iter_mut().zip(last) {
+        *text = (name, std::str::from_utf8(value).ok()?);
+    }
+    Some(texts)
+}
+
+/// A letter, without its record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// Why the record could not be read.
+    pub why: String,
+    /// When the record was produced.
+    pub produced: Option<Timestamp>,
+    /// The size of key and value.
+    pub bytes: usize,
+    /// Where the letter stands in the dead-letter topic: partition and offset.
+    pub kept: (i32, u64),
+}
+
+/// The letters of a topic, as far as it was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Letters {
+    waiting: BTreeMap<Id, Letter>,
+    /// Partition, digest and offset of each.
+    handled: BTreeSet<(TopicPartition, Digest, u64)>,
+}
+
+impl Letters {
+    /// Takes a record of the dead-letter topic: where it stands, when it was produced.
+    pub fn take(&mut self, kept: (i32, u64), produced: Option<Timestamp>, record: Record) {
+        match Entry::of(record) {
+            Entry::Letter { place, why, record } => {
+                let id = Id { place, digest: Digest::of(&record) };
+                let length = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
+                let bytes = length(&record.key) + length(&record.value);
+                if !self.handled.contains(&handled_key(&id)) {
+                    self.waiting.insert(id, Letter { why, produced, bytes, kept });
+                }
+            }
+            Entry::Handled(id) => {
+                self.waiting.remove(&id);
+                self.handled.insert(handled_key(&id));
+            }
+            Entry::Foreign => {}
+        }
+    }
+
+    /// Those that wait, in the order of their places.
+    pub fn waiting(&self) -> impl Iterator<Item = (&Id, &Letter)> {
+        self.waiting.iter()
+    }
+
+    /// How many wait.
+    pub fn count(&self) -> u64 {
+        self.waiting.len() as u64
+    }
+
+    /// A letter with this place waits.
+    pub fn is_waiting(&self, place: &Place) -> bool {
+        self.of(place).next().is_some()
+    }
+
+    /// Those with this place that wait: of a topic that was made again there may be several.
+    pub fn of(&self, place: &Place) -> impl Iterator<Item = (&Id, &Letter)> {
+        let first = Id { place: place.clone(), digest: Digest(0) };
+        let place = place.clone();
+        self.waiting.range(first..).take_while(move |(id, _)| id.place == place)
+    }
+
+    /// A record with these bytes was handled that stood before `place`, in the same partition.
+    pub fn was_before(&self, place: &Place, digest: Digest) -> bool {
+        let of = |offset| (place.at.clone(), digest, offset);
+        self.handled.range(of(0)..of(place.offset)).next().is_some()
+    }
+}
+
+fn handled_key(id: &Id) -> (TopicPartition, Digest, u64) {
+    (id.place.at.clone(), id.digest, id.place.offset)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn at(offset: u64) -> Place {
+        let at = TopicPartition { topic: "shop.orders".to_owned(), partition: 3 };
+        Place { at, offset }
+    }
+
+    fn record(value: &'static str) -> Record {
+        let own = [
+            ("theirs".to_owned(), Bytes::from_static(b"\xff")),
+            (ERROR_HEADER.to_owned(), Bytes::from_static(b"one of its own")),
+        ];
+        Record { key: None, value: Some(Bytes::from_static(value.as_bytes())), headers: own.into() }
+    }
+
+    fn letter(place: &Place, value: &'static str) -> Record {
+        let mut letter = record(value);
+        let headers = letter_headers(place, "it is not JSON");
+        let headers = headers.map(|(name, value)| (name.to_owned(), Bytes::from(value)));
+        letter.headers.extend(headers);
+        letter
+    }
+
+    fn id(place: &Place, value: &'static str) -> Id {
+        Id { place: place.clone(), digest: Digest::of(&record(value)) }
+    }
+
+    #[test]
+    fn a_letter_keeps_its_record_and_a_mark_its_letter() {
+        let why = "it is not JSON".to_owned();
+        let expected = Entry::Letter { place: at(7), why, record: record("a") };
+        assert_eq!(Entry::of(letter(&at(7), "a")), expected);
+        let marked = mark(&id(&at(7), "a"), Handled::Dropped);
+        assert_eq!(Entry::of(marked), Entry::Handled(id(&at(7), "a")));
+        assert_eq!(Entry::of(record("a")), Entry::Foreign);
+        assert_eq!(Entry::of(Record::default()), Entry::Foreign);
+        // A mark that somebody put into a topic that we read is a letter like any other.
+        let mut marked = mark(&id(&at(7), "a"), Handled::Retried);
+        let headers = letter_headers(&at(8), "no envelope")
+            .map(|(name, value)| (name.to_owned(), Bytes::from(value)));
+        marked.headers.extend(headers);
+        assert!(matches!(Entry::of(marked), Entry::Letter { place, .. } if place == at(8)));
+    }
+
+    #[test]
+    fn what_was_handled_stays_handled_and_what_came_twice_is_one() {
+        let mut letters = Letters::default();
+        let mut kept = 0;
+        let mut take = |letters: &mut Letters, record| {
+            kept += 1;
+            letters.take((0, kept), None, record);
+            letters.count()
+        };
+        assert_eq!(take(&mut letters, letter(&at(7), "a")), 1);
+        assert_eq!(take(&mut letters, letter(&at(9), "b")), 2);
+        assert_eq!(take(&mut letters, letter(&at(7), "a")), 2, "after a crash");
+        assert_eq!(take(&mut letters, record("of somebody")), 2);
+        assert_eq!(take(&mut letters, mark(&id(&at(7), "a"), Handled::Retried)), 1);
+        assert_eq!(take(&mut letters, letter(&at(7), "a")), 1, "from a replay");
+        assert!(letters.was_before(&at(8), id(&at(7), "a").digest));
+        assert!(!letters.was_before(&at(7), id(&at(7), "a").digest));
+        assert_eq!(
+            take(&mut letters, letter(&at(7), "other")),
+            2,
+            "of a topic that was made again"
+        );
+        assert!(letters.is_waiting(&at(7)) && letters.is_waiting(&at(9)));
+        assert_eq!(take(&mut letters, mark(&id(&at(9), "b"), Handled::Dropped)), 1);
+        assert!(!letters.is_waiting(&at(9)));
+        // A mark whose letter is gone marks nothing.
+        assert_eq!(take(&mut letters, mark(&id(&at(1), "x"), Handled::Dropped)), 1);
+    }
+
+    #[test]
+    fn places_are_read_as_they_are_written() {
+        assert_eq!(at(42).to_string(), "shop.orders/3/42");
+        assert_eq!("shop.orders/3/42".parse(), Ok(at(42)));
+        for text in ["", "7", "a/b/c", "a/1", "a/-1/2", "/1/2", "a/1/2/3", "a/1/x"] {
+            assert!(text.parse::<Place>().is_err(), "{text}");
+        }
+    }
+}
