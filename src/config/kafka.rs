@@ -31,7 +31,7 @@ pub struct RawKafka {
     pub topics: Vec<String>,
     /// The consumer group of `apply`. Default: `wal2graph-` and the pipeline's name.
     pub group: Option<String>,
-    /// What lets go of the source's log: `graph` when the graph has it, `kafka` when Kafka has it.
+    /// When the source's log is released: `graph` when the graph has it, `kafka` when Kafka has it.
     /// Default: `graph`.
     pub ack: Option<Ack>,
     /// How `publish` writes records: `json`, or `json-schema` with Kafka Connect's schema blocks.

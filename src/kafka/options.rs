@@ -23,7 +23,7 @@ pub struct Options {
     pub are_foreign: bool,
     /// The consumer group of `apply`.
     pub group: String,
-    /// What lets go of the source's log.
+    /// When the source's log is released.
     pub ack: Ack,
     /// How `publish` writes records.
     pub format: Format,
@@ -84,14 +84,14 @@ pub enum Unreadable {
     Park(TopicName),
 }
 
-/// What lets go of the source's log: when the replication slot is acknowledged.
+/// What the source's log waits for: when the replication slot is acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Ack {
     /// The graph has it. The source keeps its log meanwhile, and the topic may be lost.
     #[default]
     Graph,
-    /// Kafka has it. The source lets go early; from then on the topic alone has it.
+    /// Kafka has it. The source's log is released early; from then on the topic alone has it.
     Kafka,
 }
 

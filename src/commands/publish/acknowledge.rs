@@ -1,4 +1,4 @@
-//! What lets go of the source's log: Kafka, or the graph behind it.
+//! What the source's log waits for: Kafka, or the graph behind it.
 //!
 //! ```text
 //! ack: kafka    pipeline --published--> slot
