@@ -117,16 +117,18 @@ impl Asking {
         }))
     }
 
-    /// How many members the group has; `None` if it follows the protocol of KIP-848: librdkafka sees
-    /// only members of the classic one.
+    /// How many members the group has; `None` if that is not known: librdkafka sees only members of the
+    /// classic protocol, not of KIP-848, and asks all brokers, of which one may be away.
     pub async fn members(&self) -> Result<Option<usize>> {
         if self.next_generation {
             return Ok(None);
         }
         let (voice, name) = (self.voice.clone(), self.group.clone());
         self.ask(move |consumer| {
-            let groups = consumer.fetch_group_list(Some(&name), ANSWER_LIMIT);
-            let groups = groups.map_err(|error| voice.explain("look at the group", &error))?;
+            let groups = match consumer.fetch_group_list(Some(&name), ANSWER_LIMIT) {
+                Err(error) if is_of_one_broker(&error) => return Ok(None),
+                groups => groups.map_err(|error| voice.explain("look at the group", &error))?,
+            };
             let group = groups.groups().iter().find(|group| group.name() == name);
             Ok(Some(group.map_or(0, |group| group.members().len())))
         })
@@ -262,6 +264,12 @@ impl Found {
             record: record_of(message),
         }
     }
+}
+
+/// One of all brokers did not answer.
+fn is_of_one_broker(error: &KafkaError) -> bool {
+    let code = error.rdkafka_error_code();
+    matches!(code, Some(Code::BrokerTransportFailure | Code::OperationTimedOut | Code::Partial))
 }
 
 fn is_missing(code: Option<Code>) -> bool {

@@ -98,8 +98,8 @@ async fn a_broker_that_has_just_died_is_not_asked_for_settings_and_topics() {
         let began = Instant::now();
         assert!(asking.describe(&["kfd"]).await.unwrap().contains_key("kfd"));
         assert!(began.elapsed() < ANSWER_LIMIT, "{:?}", began.elapsed());
-        let began = Instant::now();
-        println!("members: {:?} after {:?}", asking.members().await, began.elapsed());
+        // The one that is away may be who knows them.
+        assert_eq!(asking.members().await.unwrap(), None);
     }
 }
 
