@@ -117,7 +117,7 @@ impl Form {
             Type::Boolean => plain(Kind::Boolean),
             Type::Integer if [SMALLINT, SMALLINT_ARRAY].contains(&oid) => plain(Kind::Int16),
             Type::Integer if [INTEGER, INTEGER_ARRAY].contains(&oid) => plain(Kind::Int32),
-            Type::Integer => plain(Kind::Int64),
+            Type::Integer | Type::Oid => plain(Kind::Int64),
             Type::Real => plain(Kind::Float),
             Type::Double => plain(Kind::Double),
             Type::Bytes => plain(Kind::Bytes),

@@ -68,14 +68,7 @@ pub fn upsert(
         let mut set = assignments("x", &join.properties, known, layout.values);
         set.extend(mark(join, completeness, false));
         set.extend(stamped);
-        let made = mark(join, completeness, true).map(|mark| format!(" ON CREATE SET {mark}"));
-        let text = format!(
-            "UNWIND $rows[0] AS r {merged} MERGE {}{}{}",
-            joined("a", "x", join, "b"),
-            made.unwrap_or_default(),
-            if set.is_empty() { String::new() } else { format!(" SET {}", set.join(", ")) },
-        );
-        return vec![Query::new(text, rows)];
+        return vec![Query::new(in_one(join, &merged, completeness, &set), rows)];
     }
     let (existing, missing) = if own.is_empty() {
         let missing = format!("WITH a, b, r WHERE NOT EXISTS {{ {} }}", joined("a", "", join, "b"));
@@ -118,6 +111,22 @@ pub fn upsert(
     let otherwise = std::iter::once(general).chain(update);
     queries.push(Query::new(between_rows, rows).or(Done::RelationshipsMade, otherwise));
     queries
+}
+
+/// Few rows, whether they come or change: the ends are merged, then what is between them.
+fn in_one(
+    join: &RelationshipShape,
+    ends: &str,
+    completeness: Completeness,
+    set: &[String],
+) -> String {
+    let made = mark(join, completeness, true).map(|mark| format!(" ON CREATE SET {mark}"));
+    format!(
+        "UNWIND $rows[0] AS r {ends} MERGE {}{}{}",
+        joined("a", "x", join, "b"),
+        made.unwrap_or_default(),
+        if set.is_empty() { String::new() } else { format!(" SET {}", set.join(", ")) },
+    )
 }
 
 fn columns_of(join: &RelationshipShape, row: RelationshipRow) -> Vec<Parameter> {

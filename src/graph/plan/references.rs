@@ -19,6 +19,9 @@ pub(super) struct Links {
     pub unique: Vec<Statement>,
 }
 
+/// An owner, and what each of some references says.
+type Owner = (Key, Vec<Option<Key>>);
+
 /// The relationships that rows own.
 pub(super) fn refer(
     model: &Model,
@@ -51,9 +54,7 @@ fn outdated(
     shape: &NodeShape,
     mutations: &TableMutations,
 ) -> impl Iterator<Item = Statement> {
-    /// A row's key, and the targets of some of its references.
-    type Row = (Key, Vec<Option<Key>>);
-    let mut groups: BTreeMap<Vec<usize>, Vec<Row>> = BTreeMap::new();
+    let mut groups: BTreeMap<Vec<usize>, Vec<Owner>> = BTreeMap::new();
     for (key, folded) in mutations.rows.iter().filter(|(_, folded)| !folded.inserted) {
         let came = (shape.references.iter().zip(&folded.row.references).enumerate())
             .filter(|(_, (reference, _))| reference.by == ReferenceBy::Key)
