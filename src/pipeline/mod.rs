@@ -38,7 +38,7 @@ use crate::{
 };
 
 pub use copying::{
-    ChunkReader, ChunkWriter, CopyError, Lane, Search, TableCopier, Taken, TurnLength,
+    ChunkReader, ChunkWriter, CopyError, Lane, Search, TableCopier, Taken, TurnLength, Waiting,
 };
 pub use observer::{Observer, Operation, Tally, Written};
 pub use run::{Ended, Pipeline, Status, Until};

@@ -21,7 +21,7 @@ use crate::{
     graph::{Key, Pass, Row, TableIndex},
     lsn::Lsn,
     mapping::{Notice, Selection, TranslateError, Translator},
-    pipeline::{ChunkReader, Failure, Search, Taken},
+    pipeline::{ChunkReader, Failure, Search, Taken, Waiting},
 };
 
 use super::{
@@ -436,9 +436,13 @@ impl ChunkReader for CopyReader {
         Ok(())
     }
 
-    fn wanted(&self) -> impl Future<Output = Result<(), ReadError>> + Send + 'static {
+    fn wanted(&self) -> impl Future<Output = Result<Waiting, ReadError>> + Send + 'static {
         let (beside, sql_error) = (self.beside.clone(), self.sql_error());
         async move { beside.wanted().await.map_err(sql_error) }
+    }
+
+    fn tell_given_way(&self, to: &Waiting) {
+        self.beside.tell_given_way(to);
     }
 
     fn is_for_now(error: &ReadError) -> bool {

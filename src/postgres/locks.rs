@@ -17,7 +17,7 @@ use std::{
 use tokio::time::{Instant, sleep};
 use tokio_postgres::{Client, Error, error::SqlState};
 
-use crate::catalog::TableName;
+use crate::{catalog::TableName, pipeline::Waiting};
 
 /// The longest wait of a reader for a lock that it could not foresee: of an index, or of a table that
 /// a filter reads. It is shorter than `deadlock_timeout`, so that no deadlock's victim is somebody else.
@@ -91,7 +91,7 @@ impl Beside {
     }
 
     /// Resolves when somebody waits for a lock of one of the readers.
-    pub async fn wanted(self: Arc<Self>) -> Result<(), Error> {
+    pub async fn wanted(self: Arc<Self>) -> Result<Waiting, Error> {
         // CREATE INDEX CONCURRENTLY and the like wait for whole transactions: `virtualxid`.
         let sql = "SELECT waiting.pid, coalesce(waiting.relation::pg_catalog.regclass::text, '') \
             FROM (SELECT DISTINCT ON (pid) pid, relation FROM pg_catalog.pg_locks \
@@ -102,12 +102,16 @@ impl Beside {
             let readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let readers: Vec<i32> = readers.into_iter().collect();
             if let Some(row) = self.client.query_opt(sql, &[&readers]).await? {
-                let (process, table): (i32, &str) = (row.get(0), row.get(1));
-                if self.may_tell() {
-                    tracing::info!(process, table, "the copy gives way to a process that waits");
-                }
-                return Ok(());
+                return Ok(Waiting { process: row.get(0), table: row.get(1) });
             }
+        }
+    }
+
+    /// Says in the log, from time to time, who waited for locks that are gone.
+    pub fn tell_given_way(&self, to: &Waiting) {
+        if self.may_tell() {
+            let Waiting { process, table } = to;
+            tracing::info!(process, table, "the copy has given way to a process that waited");
         }
     }
 

@@ -15,6 +15,7 @@ use tokio_postgres::Client;
 use crate::{
     catalog::{Table, TableKind, quote_identifier},
     change::{Cell, Tuple},
+    pipeline::Waiting,
 };
 
 use super::{
@@ -56,9 +57,19 @@ impl TableReader {
     }
 
     /// Resolves when somebody waits for the table.
-    pub fn wanted(&self, table: &Table) -> impl Future<Output = Result<(), ReadError>> + use<> {
+    pub fn wanted(
+        &self,
+        table: &Table,
+    ) -> impl Future<Output = Result<Waiting, ReadError>> + use<> {
         let (beside, table) = (self.beside.clone(), table.name.clone());
         async move { beside.wanted().await.map_err(|source| ReadError::Sql { table, source }) }
+    }
+
+    /// Lets snapshot and lock go, and says in the log who waited for them.
+    pub async fn give_way(&mut self, table: &Table, to: &Waiting) -> Result<(), ReadError> {
+        self.release(table).await?;
+        self.beside.tell_given_way(to);
+        Ok(())
     }
 
     /// Starts to read the table under the snapshot: the columns that the stream carries, in its

@@ -5,6 +5,7 @@ mod completion;
 mod locks;
 mod partitions;
 mod slot;
+mod stopped;
 
 use std::{fs, time::Duration};
 

@@ -172,8 +172,8 @@ impl RowCopier {
         loop {
             let rows = tokio::select! {
                 biased;
-                wanted = &mut wanted => {
-                    wanted?;
+                waiting = &mut wanted => {
+                    self.reader.give_way(table, &waiting?).await?;
                     return Ok(false);
                 }
                 () = stopped(self.stop.clone()) => return Ok(false),
@@ -213,10 +213,9 @@ impl RowCopier {
                     produced?;
                     false
                 }
-                wanted = &mut wanted => {
-                    wanted?;
+                waiting = &mut wanted => {
                     // What was read is still published: the hold protects it, not the lock.
-                    self.reader.release(table).await?;
+                    self.reader.give_way(table, &waiting?).await?;
                     produced.await?;
                     true
                 }

@@ -108,8 +108,10 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
             };
             let read = tokio::select! {
                 biased;
-                wanted = &mut wanted => {
-                    wanted.map_err(CopyError::Read)?;
+                waiting = &mut wanted => {
+                    let waiting = waiting.map_err(CopyError::Read)?;
+                    reader.release().await.map_err(CopyError::Read)?;
+                    reader.tell_given_way(&waiting);
                     return Ok(None);
                 }
                 read = read => read,
@@ -129,10 +131,11 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
             let written = tokio::select! {
                 biased;
                 written = &mut written => written,
-                wanted = &mut wanted => {
-                    wanted.map_err(CopyError::Read)?;
+                waiting = &mut wanted => {
+                    let waiting = waiting.map_err(CopyError::Read)?;
                     // The hold protects what was read.
                     reader.release().await.map_err(CopyError::Read)?;
+                    reader.tell_given_way(&waiting);
                     written.await.map_err(CopyError::Write)?;
                     return Ok(None);
                 }

@@ -8,12 +8,15 @@
 //! order in which it is read, a piece or two behind.
 //!
 //! A lane reads under locks, and gives them up at once when somebody waits for one: in the middle of
-//! a chunk too, which is then read again in another turn. What was read is still written: the hold
-//! protects it, not the locks.
+//! a chunk too, which is then read again in another turn, and while it has nothing to do but to wait
+//! for the graph. What was read is still written: the hold protects it, not the locks.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use futures_util::future::try_join;
@@ -27,7 +30,7 @@ use crate::{
     graph::{Key, Model, Row, plan_copied},
 };
 
-use super::{ChunkReader, ChunkWriter, Copied, CopyError, Held, Lane, Ranges, heap_of};
+use super::{ChunkReader, ChunkWriter, Copied, CopyError, Held, Lane, Ranges, Waiting, heap_of};
 
 /// What the lanes of a turn share.
 pub(super) struct Work<'a> {
@@ -38,6 +41,8 @@ pub(super) struct Work<'a> {
     pub held: &'a Held,
     /// What the lanes have locked.
     pub locked: &'a BTreeMap<Heap, u32>,
+    /// How many lanes have not given up their locks.
+    pub holding: AtomicUsize,
     pub range_ended: Notify,
     /// When it ends if the stream waits.
     pub end: Instant,
@@ -50,14 +55,14 @@ pub(super) struct Work<'a> {
 }
 
 /// Whether lanes may go on with the chunks that they are in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     /// They may.
     Free,
     /// The turn has lasted too long: chunks that can be smaller are broken off.
     TooLong,
     /// Somebody waits for a table: all are broken off.
-    Wanted,
+    Wanted(Waiting),
 }
 
 /// What lanes could not read to its end.
@@ -69,16 +74,14 @@ pub(super) struct Broken {
     pub blocked: BTreeSet<Heap>,
 }
 
-/// What a lane reads next.
-enum Read {
-    Piece(Piece),
-    /// The range ends, or the turn does.
-    End,
-    /// The lane has given up its locks.
-    Left,
+/// What a lane has read ahead of what it writes.
+struct Ahead {
+    /// None: the range ends, or the lane's part in the turn does.
+    piece: Option<Piece>,
+    locks: Locks,
 }
 
-/// What becomes of a lane after a range.
+/// What has become of a lane's locks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Locks {
     Kept,
@@ -186,7 +189,7 @@ impl Work<'_> {
         let is_so = |way: &Way| match way {
             Way::Free => false,
             Way::TooLong => can_be_cut,
-            Way::Wanted => true,
+            Way::Wanted(_) => true,
         };
         // The sender is here.
         let _ = way.wait_for(is_so).await;
@@ -217,7 +220,17 @@ impl Work<'_> {
                 Next::Nothing => break,
             }
         }
-        lane.reader.release().await.map_err(CopyError::Read)
+        self.give_up(&mut lane.reader).await.map_err(CopyError::Read)
+    }
+
+    /// Ends a lane's locks. The last lane says in the log whom it was for.
+    async fn give_up<R: ChunkReader>(&self, reader: &mut R) -> Result<(), R::Error> {
+        reader.release().await?;
+        let is_last = self.holding.fetch_sub(1, Ordering::Relaxed) == 1;
+        if is_last && let Way::Wanted(waiting) = &*self.way.borrow() {
+            reader.tell_given_way(waiting);
+        }
+        Ok(())
     }
 
     /// A range that is locked, not done, and that no other lane has. Relationships come once all
@@ -257,12 +270,10 @@ impl Work<'_> {
         let blocks = self.chunk_blocks.get(&heap).copied().unwrap_or(1);
         let mut reading = Reading { heap, blocks, progress, open: None };
         let Lane { reader, writer } = lane;
-        let mut next = self.read(&mut reading, reader).await.map_err(CopyError::Read)?;
+        let mut ahead = self.read(&mut reading, reader).await.map_err(CopyError::Read)?;
         loop {
-            let Piece { step, rows } = match next {
-                Read::Piece(piece) => piece,
-                Read::End => return Ok(Locks::Kept),
-                Read::Left => return Ok(Locks::GivenUp),
+            let Ahead { piece: Some(Piece { step, rows }), locks } = ahead else {
+                return Ok(ahead.locks);
             };
             let is_written = Notify::new();
             let write = async {
@@ -272,16 +283,15 @@ impl Work<'_> {
                 written.map_err(CopyError::Write)
             };
             let read = async {
-                let next = self.read(&mut reading, reader).await;
-                let next = match next {
-                    Ok(Read::End) => self.until_written(&is_written, reader).await,
-                    next => next,
+                let after = match locks {
+                    Locks::Kept => self.read_beside(&is_written, &mut reading, reader).await,
+                    Locks::GivenUp => Ok(Ahead { piece: None, locks }),
                 };
-                next.map_err(CopyError::Read)
+                after.map_err(CopyError::Read)
             };
             let (_, after) = try_join(write, read).await?;
             self.written(index, &step);
-            next = after;
+            ahead = after;
         }
     }
 
@@ -290,7 +300,7 @@ impl Work<'_> {
         &self,
         reading: &mut Reading,
         reader: &mut R,
-    ) -> Result<Read, R::Error> {
+    ) -> Result<Ahead, R::Error> {
         let (heap, can_be_cut) = (reading.heap, reading.blocks > 1);
         let next = tokio::select! {
             biased;
@@ -298,8 +308,7 @@ impl Work<'_> {
             next = reading.next(reader, || self.is_over()) => Some(next),
         };
         match next {
-            Some(Ok(Some(piece))) => return Ok(Read::Piece(piece)),
-            Some(Ok(None)) => return Ok(Read::End),
+            Some(Ok(piece)) => return Ok(Ahead { piece, locks: Locks::Kept }),
             Some(Err(error)) if R::is_for_now(&error) => {
                 self.broken().blocked.insert(heap);
             }
@@ -308,24 +317,32 @@ impl Work<'_> {
                 self.broken().cut.insert(heap);
             }
         }
-        reader.release().await?;
-        Ok(Read::Left)
+        self.give_up(reader).await?;
+        Ok(Ahead { piece: None, locks: Locks::GivenUp })
     }
 
-    /// Nothing is read while the last piece is written. The locks still go if somebody wants them.
-    async fn until_written<R: ChunkReader>(
+    /// The next piece, beside a write. Nothing more is read until that is done, however long the graph
+    /// takes: the locks still go if somebody wants them.
+    async fn read_beside<R: ChunkReader>(
         &self,
         is_written: &Notify,
+        reading: &mut Reading,
         reader: &mut R,
-    ) -> Result<Read, R::Error> {
+    ) -> Result<Ahead, R::Error> {
+        let ahead = self.read(reading, reader).await?;
+        if ahead.locks == Locks::GivenUp {
+            return Ok(ahead);
+        }
         tokio::select! {
             biased;
-            () = is_written.notified() => Ok(Read::End),
-            () = self.must_leave(false) => {
-                reader.release().await?;
-                Ok(Read::Left)
-            }
+            () = is_written.notified() => return Ok(ahead),
+            () = self.must_leave(false) => {}
         }
+        if reading.open.is_some() {
+            self.broken().cut.insert(reading.heap);
+        }
+        self.give_up(reader).await?;
+        Ok(Ahead { locks: Locks::GivenUp, ..ahead })
     }
 
     fn written(&self, index: usize, step: &ChunkStep) {

@@ -18,6 +18,7 @@
 //! Nobody waits long for a copy. Every lane locks what it reads before anything else, and waits for
 //! no lock: a table that is taken is left for a later turn. While a turn runs, a look several times a
 //! second finds who waits for it. Then every lane gives up its locks, in the middle of a chunk too.
+//! No lane waits for the graph without a look at that: the graph may be slow, or away.
 
 mod incomplete;
 mod lanes;
@@ -27,7 +28,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
     future::pending,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -46,7 +47,7 @@ use crate::{
 use super::{Copier, Failure, Held, Turn};
 use incomplete::Missed;
 use lanes::{Broken, Way, Work};
-pub use sides::{ChunkReader, ChunkWriter, Lane, Search, Taken};
+pub use sides::{ChunkReader, ChunkWriter, Lane, Search, Taken, Waiting};
 
 /// How long the stream is held at a time, but for the chunks that are on their way when a turn ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,7 +215,7 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
     }
 
     /// Starts a pass again over what was rewritten while the pass was under way, and ends those over
-    /// what is gone. Says whether there was any.
+    /// what is gone. Says whether there was any; then the locks are gone, before the graph is written.
     async fn restart_rewritten(&mut self, at: Position, taken: &Taken) -> Copied<bool, R, W> {
         let changed: Vec<Progress> = {
             let model = self.model.clone();
@@ -243,7 +244,9 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
             let name = &model.table(heap.table).name;
             ranges.progress.iter().filter(|range| range.table == *name).cloned().collect()
         };
-        self.lanes[0].writer.restart(at, &changed).await.map_err(CopyError::Write)?;
+        let Lane { reader, writer } = &mut self.lanes[0];
+        reader.release().await.map_err(CopyError::Read)?;
+        writer.restart(at, &changed).await.map_err(CopyError::Write)?;
         self.shown.send_replace(self.ranges().progress.clone());
         Ok(true)
     }
@@ -312,15 +315,16 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
         let taken = self.lanes[0].reader.begin(&heaps).await.map_err(CopyError::Read)?;
         let is_left = |heap: &Heap| !taken.files.contains_key(heap) && !taken.gone.contains(heap);
         self.rest(heaps.into_iter().filter(is_left));
-        let instead = match sees(&taken, self.ended_before, &mut held.applied) {
-            false => Some(self.unseen().await?),
-            true if self.restart_rewritten(held.position, &taken).await? => Some(Turn::More),
-            true if taken.files.is_empty() => Some(Turn::More),
-            true => None,
-        };
-        if let Some(turn) = instead {
+        if !sees(&taken, self.ended_before, &mut held.applied) {
             self.lanes[0].reader.release().await.map_err(CopyError::Read)?;
-            return Ok(Err(turn));
+            return Ok(Err(self.unseen().await?));
+        }
+        if self.restart_rewritten(held.position, &taken).await? {
+            return Ok(Err(Turn::More));
+        }
+        if taken.files.is_empty() {
+            self.lanes[0].reader.release().await.map_err(CopyError::Read)?;
+            return Ok(Err(Turn::More));
         }
         self.unseen = 0;
         for lane in 1..self.lanes.len() {
@@ -382,6 +386,7 @@ impl<R: ChunkReader, W: ChunkWriter> Copier for TableCopier<R, W> {
             shown: &self.shown,
             held,
             locked: &taken.files,
+            holding: AtomicUsize::new(self.lanes.len()),
             range_ended: Notify::new(),
             end: began + self.turn.waiting,
             end_max: began + self.turn.idle,
@@ -390,8 +395,8 @@ impl<R: ChunkReader, W: ChunkWriter> Copier for TableCopier<R, W> {
         };
         let wanted = self.lanes[0].reader.wanted();
         let watching = async {
-            wanted.await.map_err(CopyError::Read)?;
-            work.way.send_replace(Way::Wanted);
+            let waiting = wanted.await.map_err(CopyError::Read)?;
+            work.way.send_replace(Way::Wanted(waiting));
             pending::<Copied<Infallible, R, W>>().await
         };
         let timing = async {
@@ -399,7 +404,9 @@ impl<R: ChunkReader, W: ChunkWriter> Copier for TableCopier<R, W> {
             sleep_until(began + self.turn.idle * 2).await;
             work.way.send_if_modified(|way| {
                 let is = *way == Way::Free;
-                *way = if is { Way::TooLong } else { *way };
+                if is {
+                    *way = Way::TooLong;
+                }
                 is
             });
             pending::<Infallible>().await

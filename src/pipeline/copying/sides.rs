@@ -27,6 +27,15 @@ pub struct Taken {
     pub gone: BTreeSet<Heap>,
 }
 
+/// Somebody who waits for a lock of a reader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Their process on the server.
+    pub process: i32,
+    /// What they want; empty if it is no table.
+    pub table: String,
+}
+
 /// How rows are found by key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Search {
@@ -82,7 +91,10 @@ pub trait ChunkReader: Send + 'static {
     fn release(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// Resolves when somebody waits for a lock of this reader, or of those beside it.
-    fn wanted(&self) -> impl Future<Output = Result<(), Self::Error>> + Send + 'static;
+    fn wanted(&self) -> impl Future<Output = Result<Waiting, Self::Error>> + Send + 'static;
+
+    /// Writes to the log that the locks are gone which somebody waited for.
+    fn tell_given_way(&self, to: &Waiting);
 
     /// Whether a read may succeed in a later turn: somebody had locked something that it needs, or the
     /// reader will do it in another way.

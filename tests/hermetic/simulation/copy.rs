@@ -14,7 +14,7 @@ use wal2graph::{
     copy::{Chunk, ChunkStep, Heap, Progress},
     graph::{Cell, Key, Pass, Row, Statement, TableIndex, model::Shape},
     lsn::Lsn,
-    pipeline::{ChunkReader, ChunkWriter, Lane, Search, TableCopier, Taken, TurnLength},
+    pipeline::{ChunkReader, ChunkWriter, Lane, Search, TableCopier, Taken, TurnLength, Waiting},
 };
 
 use super::{
@@ -162,11 +162,20 @@ impl ChunkReader for SimReader {
         Ok(())
     }
 
-    fn wanted(&self) -> impl Future<Output = Result<(), SimError>> + Send + 'static {
+    fn wanted(&self) -> impl Future<Output = Result<Waiting, SimError>> + Send + 'static {
         let world = self.world.clone();
         async move {
             locks::wanted(world).await;
-            Ok(())
+            Ok(Waiting { process: 0, table: String::new() })
+        }
+    }
+
+    fn tell_given_way(&self, _: &Waiting) {
+        let mut world = self.world.lock();
+        if world.locks.is_wanted() {
+            world.violate(
+                "the log says that the copy has given way, while it has a lock".to_owned(),
+            );
         }
     }
 
@@ -333,6 +342,7 @@ impl SimWriter {
         let (shared, epoch) = (self.world.clone(), self.epoch);
         let write = tokio::spawn(async move {
             pause(&shared, 20).await;
+            locks::stall(&shared).await;
             let mut world = shared.lock();
             match world.graph.checkpoint {
                 Some((_, current)) if current == epoch => work(&mut world),

@@ -77,6 +77,14 @@ pub async fn wanted(world: Shared) {
     }
 }
 
+/// A graph that answers nothing while an application waits for a table: the copy gives way without it.
+pub async fn stall(world: &Shared) {
+    let since = Instant::now();
+    while since.elapsed() <= WAIT_MAX && world.lock().locks.is_wanted() {
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
 /// An application that alters tables.
 pub async fn alter_tables(world: Shared) {
     loop {
