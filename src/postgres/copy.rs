@@ -332,9 +332,8 @@ impl ChunkReader for CopyReader {
             locked.push(Locked { name: root.name.clone(), lock: None, oid: None });
         }
         self.is_open = true;
-        let flusher = Some(self.beside.client());
         let snapshot::Taken { snapshot, name, files } =
-            snapshot::take(&self.client, flusher, &locked).await?;
+            snapshot::take(&self.client, &self.beside, &locked).await?;
         let mut had = BTreeMap::new();
         for ((heap, file), locked) in there.into_iter().zip(files).zip(&locked) {
             match file {

@@ -47,7 +47,7 @@ impl TableReader {
     /// in the log. `None`: somebody else has the table, and it is to be released.
     pub async fn begin(&mut self, table: &Table) -> Result<Option<Taken>, ReadError> {
         let locked = Locked::table(&table.name, table.kind == TableKind::Partitioned);
-        let taken = take(&self.client, Some(self.beside.client()), &[locked]).await?;
+        let taken = take(&self.client, &self.beside, &[locked]).await?;
         if taken.files.iter().all(Option::is_some) {
             return Ok(Some(taken));
         }

@@ -12,7 +12,7 @@
 //! undo; waiting for the flush keeps them out of the graph until then. What flushes the log at once
 //! is a transaction of our own that has something to write: left alone, the server may take seconds.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 use tokio_postgres::{Client, Error, error::SqlState};
@@ -23,7 +23,10 @@ use crate::{
     lsn::Lsn,
 };
 
-use super::{copy::ReadError, locks::is_blocked};
+use super::{
+    copy::ReadError,
+    locks::{Beside, is_blocked},
+};
 
 /// How long the log's flush is waited for. The server's WAL writer flushes several times a second.
 const FLUSH_LIMIT: Duration = Duration::from_secs(30);
@@ -67,13 +70,13 @@ pub struct Taken {
 }
 
 /// Locks those of the tables that are free and takes a snapshot, in a transaction that stays open.
-/// `flusher` is a connection beside it; without one the server's own flush is waited for.
+/// None of them can be had if somebody waits for one before the log is flushed.
 ///
 /// # Panics
 /// Without a table.
 pub async fn take(
     client: &Client,
-    flusher: Option<&Client>,
+    beside: &Arc<Beside>,
     tables: &[Locked],
 ) -> Result<Taken, ReadError> {
     let table = &tables.first().expect("there is a table to read").name;
@@ -95,12 +98,19 @@ pub async fn take(
         let is_same = found.is_some() && table.oid.is_none_or(|oid| Some(oid) == found);
         (had && is_same).then(|| row.get(1))
     });
-    let files = files.collect();
     let inserted = inserted.without_page_header();
-    match flushed(client, flusher, inserted).await.map_err(sql_error)? {
-        true => Ok(Taken { snapshot, name, files }),
-        false => Err(ReadError::NotFlushed { lsn: inserted, waited: FLUSH_LIMIT }),
-    }
+    let files = tokio::select! {
+        biased;
+        flushed = flushed(client, beside.client(), inserted) => match flushed.map_err(sql_error)? {
+            true => files.collect(),
+            false => return Err(ReadError::NotFlushed { lsn: inserted, waited: FLUSH_LIMIT }),
+        },
+        waiting = beside.clone().wanted() => {
+            waiting.map_err(sql_error)?;
+            vec![None; tables.len()]
+        }
+    };
+    Ok(Taken { snapshot, name, files })
 }
 
 /// Begins a transaction and locks what is free: for each table whether it was. Mostly all are.
@@ -175,8 +185,9 @@ pub async fn position(client: &Client, function: &str) -> Result<Lsn, Error> {
 }
 
 /// Whether the log is flushed through a position, within the limit.
-async fn flushed(client: &Client, mut flusher: Option<&Client>, lsn: Lsn) -> Result<bool, Error> {
+async fn flushed(client: &Client, flusher: &Client, lsn: Lsn) -> Result<bool, Error> {
     let started = Instant::now();
+    let mut flusher = Some(flusher);
     while position(client, "pg_catalog.pg_current_wal_flush_lsn()").await? < lsn {
         if let Some(client) = flusher.take() {
             // A role that may not do this waits for the server's own flush.

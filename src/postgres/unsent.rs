@@ -18,6 +18,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -38,7 +39,7 @@ use super::{
     connect::{ConnectError, SourceUrl, sql},
     copy::ReadError,
     equality::Equalities,
-    locks::{holders, limit_waits},
+    locks::{Beside, holders, limit_waits},
     snapshot::{Locked, take},
 };
 
@@ -228,19 +229,20 @@ fn has_key(relation: &Relation) -> bool {
 /// Reads rows by their keys.
 struct Reader {
     url: SourceUrl,
-    /// What reads, and what flushes the log beside it.
-    clients: Option<(Client, Client)>,
+    /// What reads, and what stands beside it.
+    clients: Option<(Client, Arc<Beside>)>,
 }
 
 impl Reader {
     async fn complete(mut self: Box<Self>, mut events: Vec<Event>, unsent: Vec<Unsent>) -> Read {
-        let (client, flusher) = match &mut self.clients {
+        let (client, beside) = match &mut self.clients {
             Some(clients) => clients,
             none => {
-                let (client, flusher) =
-                    (sql(&self.url).await?.client, sql(&self.url).await?.client);
+                let (client, beside) = (sql(&self.url).await?.client, sql(&self.url).await?.client);
+                let beside = Beside::new(beside);
                 limit_waits(&client).await.map_err(no_table)?;
-                none.insert((client, flusher))
+                beside.register(&client).await.map_err(no_table)?;
+                none.insert((client, beside))
             }
         };
         let mut tables: BTreeMap<u32, Vec<Unsent>> = BTreeMap::new();
@@ -249,7 +251,7 @@ impl Reader {
         }
         for (oid, rows) in tables {
             let Some(table) = Located::find(client, oid).await? else { continue };
-            match table.read(client, flusher, &mut events, &rows).await {
+            match table.read(client, beside, &mut events, &rows).await {
                 Err(ReadError::Sql { source, .. }) if has_changed(&source) => {
                     tracing::warn!(
                         table = %table.name,
@@ -323,7 +325,7 @@ impl Located {
     async fn read(
         &self,
         client: &Client,
-        flusher: &Client,
+        beside: &Arc<Beside>,
         events: &mut [Event],
         unsent: &[Unsent],
     ) -> Result<(), ReadError> {
@@ -332,7 +334,7 @@ impl Located {
         let locked = Locked::table(&self.name, self.is_partitioned);
         let mut was_taken = 0;
         loop {
-            let taken = take(client, Some(flusher), std::slice::from_ref(&locked)).await?;
+            let taken = take(client, beside, std::slice::from_ref(&locked)).await?;
             let is_locked = taken.files.iter().all(Option::is_some);
             if is_locked && applied.are_seen_by(&taken.snapshot) {
                 break;
@@ -344,7 +346,7 @@ impl Located {
             }
             was_taken += 1;
             if was_taken % TAKEN_TOLD == 0 {
-                let processes = holders(flusher, &self.name).await.map_err(no_table)?;
+                let processes = holders(beside.client(), &self.name).await.map_err(no_table)?;
                 let table = &self.name;
                 tracing::warn!(%table, ?processes, "the stream waits for a table that others have locked");
             }
@@ -416,8 +418,6 @@ fn fill(row: &mut Tuple, found: &SimpleQueryRow) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::Arc;
-
     use super::*;
     use crate::change::{Begin, RelationColumn, Timestamp};
 
