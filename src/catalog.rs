@@ -178,6 +178,8 @@ pub enum TableKind {
     Partition {
         /// The topmost partitioned table above it.
         root: TableName,
+        /// It has the rows itself: it is not partitioned further.
+        holds_rows: bool,
     },
 }
 

@@ -1,18 +1,18 @@
 //! Whether a key is fit to be a node's: seen in every old row, equal when PostgreSQL says so.
 
-use crate::catalog::{Catalog, ReplicaIdentity, Table, TableKind};
+use crate::catalog::{Catalog, ReplicaIdentity, Table, TableKind, quote_identifier};
 
 use super::infer::set;
 use super::refusal::Refusal;
 
 /// What is wrong with the key, if anything.
 pub(super) fn check_key(catalog: &Catalog, table: &Table, key: &[String]) -> Option<Refusal> {
-    let within = |other: &&Table| match &other.kind {
-        TableKind::Partition { root } => *root == table.name,
-        TableKind::Ordinary | TableKind::Partitioned => false,
-    };
-    let parts = catalog.tables.iter().filter(within);
-    let mut family = std::iter::once(table).chain(parts);
+    let parts: Vec<&Table> = catalog.tables.iter().filter(|it| holds_rows_of(it, table)).collect();
+    if let Some(part) = parts.iter().find(|part| !part.logged) {
+        let (table, partition) = (table.name.clone(), part.name.clone());
+        return Some(Refusal::UnloggedPartition { table, partition });
+    }
+    let mut family = std::iter::once(&table).chain(&parts);
     if let Some(culprit) = family.find(|it| it.replica_identity == ReplicaIdentity::Nothing) {
         let (table, culprit) = (table.name.clone(), culprit.name.clone());
         return Some(Refusal::IdentityNothing { table, culprit });
@@ -24,7 +24,37 @@ pub(super) fn check_key(catalog: &Catalog, table: &Table, key: &[String]) -> Opt
             return Some(Refusal::NondeterministicKey { table, column });
         }
     }
-    check_identity(table, key)
+    let of_part = |part: &&Table| check_part(table, part, key);
+    check_identity(table, key).or_else(|| parts.iter().find_map(of_part))
+}
+
+/// Whether rows of the table are in the other one.
+fn holds_rows_of(part: &Table, table: &Table) -> bool {
+    matches!(&part.kind, TableKind::Partition { root, holds_rows: true } if *root == table.name)
+}
+
+/// A partition has a replica identity of its own, and its rows are told apart by that.
+fn check_part(table: &Table, part: &Table, key: &[String]) -> Option<Refusal> {
+    check_identity(part, key)?;
+    let identity = match part.identity_columns() {
+        Some(columns) => columns.join(", "),
+        None => "no key that tells its rows apart at every moment".to_owned(),
+    };
+    let is_key = |columns: &[String]| set(columns) == set(key);
+    let primary = part.primary_key.as_ref().filter(|it| it.immediate && is_key(&it.columns));
+    let sql = part.name.sql();
+    let fix = match (primary, part.identifying_keys().find(|it| is_key(&it.columns))) {
+        (Some(_), _) => format!("Run ALTER TABLE {sql} REPLICA IDENTITY DEFAULT"),
+        (None, Some(unique)) => {
+            let index = quote_identifier(&unique.name);
+            format!("Run ALTER TABLE {sql} REPLICA IDENTITY USING INDEX {index}")
+        }
+        (None, None) => {
+            format!("Add a unique index over the key to {sql}, as its replica identity")
+        }
+    };
+    let (table, partition, key) = (table.name.clone(), part.name.clone(), key.to_vec());
+    Some(Refusal::PartitionKeyIsNotIdentity { table, partition, key, identity, fix })
 }
 
 /// The statement after which the replica identity is the key, if that is the primary key.

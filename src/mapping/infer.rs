@@ -35,6 +35,7 @@ pub(super) fn infer(catalog: &Catalog, edits: &Edits) -> Inferred {
     inference.choose_shapes();
     inference.choose_labels();
     inference.choose_relationships();
+    inference.correct_partitions();
     Inferred {
         tables: inference.tables,
         warnings: inference.warnings,
@@ -117,6 +118,17 @@ impl<'a> Inference<'a> {
             WhyLeftOut::Partition { root } => Refusal::EditedPartition { table: table_name, root },
             why => Refusal::Unusable { table: table_name, why },
         });
+    }
+
+    /// The rows of a partition come as nobody's where its root is left out.
+    fn correct_partitions(&mut self) {
+        for warning in &mut self.warnings {
+            let Warning::LeftOut { why, .. } = warning else { continue };
+            let WhyLeftOut::Partition { root } = why else { continue };
+            if !self.tables.contains_key(root) {
+                *why = WhyLeftOut::PartitionOfLeftOut { root: root.clone() };
+            }
+        }
     }
 
     /// Step 2: which of them are join tables.
@@ -335,7 +347,7 @@ fn choose_key(table: &Table, edit: Option<&TableEdit>) -> Result<Vec<String>, Wh
     if edit.is_some_and(|edit| edit.skip) {
         return Err(WhyLeftOut::Skipped);
     }
-    if let TableKind::Partition { root } = &table.kind {
+    if let TableKind::Partition { root, .. } = &table.kind {
         return Err(WhyLeftOut::Partition { root: root.clone() });
     }
     if !table.logged {

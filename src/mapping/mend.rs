@@ -108,6 +108,8 @@ impl Mender<'_> {
             Refusal::DeferrableKey { table, .. }
             | Refusal::IdentityNothing { table, .. }
             | Refusal::KeyIsNotIdentity { table, .. }
+            | Refusal::PartitionKeyIsNotIdentity { table, .. }
+            | Refusal::UnloggedPartition { table, .. }
             | Refusal::NondeterministicKey { table, .. }
             | Refusal::NotStreamed { table, .. } => self.edit(table, refusal, |edit| {
                 *edit = TableEdit { skip: true, ..TableEdit::default() };

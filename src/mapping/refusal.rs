@@ -95,6 +95,37 @@ pub enum Refusal {
         /// What to do.
         fix: String,
     },
+    /// A change of the key would not be seen in one of the partitions.
+    #[error(
+        "{table}: its key ({}) is not what the replica identity of its partition {partition} carries \
+         ({identity}), so that a change of the key, or a DELETE, would not be seen. {fix}, or leave the \
+         table out with `skip: true`",
+        .key.join(", ")
+    )]
+    PartitionKeyIsNotIdentity {
+        /// The table.
+        table: TableName,
+        /// The partition.
+        partition: TableName,
+        /// The key's columns.
+        key: Vec<String>,
+        /// The replica identity, in words.
+        identity: String,
+        /// What to do.
+        fix: String,
+    },
+    /// The changes of a partition are not in the write-ahead log.
+    #[error(
+        "{table}: its partition {partition} is UNLOGGED, so changes of the rows there are not \
+         streamed. Run ALTER TABLE {} SET LOGGED, or leave the table out with `skip: true`",
+        .partition.sql()
+    )]
+    UnloggedPartition {
+        /// The table.
+        table: TableName,
+        /// The partition.
+        partition: TableName,
+    },
     /// Keys that PostgreSQL holds equal would be different nodes.
     #[error(
         "{table}: key column {column:?} has a nondeterministic collation: keys that PostgreSQL \

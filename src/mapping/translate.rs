@@ -64,8 +64,10 @@ pub enum TranslateError {
     },
     /// A row without a key.
     #[error(
-        "{table}: a row has NULL in key column {column:?}. Declare the column NOT NULL, or use \
-         another `key`"
+        "{table}: a change has NULL in key column {column:?}. Declare the column NOT NULL, or use \
+         another `key`. If it is NOT NULL, the replica identity of {table}, or of a partition of it, \
+         does not carry the column: `wal2graph plan` names it with the statement that helps \
+         (ALTER TABLE ... REPLICA IDENTITY DEFAULT); the log keeps how the change came"
     )]
     KeyIsNull {
         /// The table.

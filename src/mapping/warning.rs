@@ -150,6 +150,12 @@ pub enum WhyLeftOut {
         /// The root.
         root: TableName,
     },
+    /// Its root is not mapped either.
+    #[error("it is a partition of {root}, which is left out itself")]
+    PartitionOfLeftOut {
+        /// The root.
+        root: TableName,
+    },
     /// Nothing identifies its rows.
     #[error("it has no primary key that identifies its rows. {fix}")]
     NoKey {
@@ -179,6 +185,11 @@ pub enum WhyLeftOut {
 impl WhyLeftOut {
     /// It is what one expects: nothing is lost or it was asked for.
     pub fn is_expected(&self) -> bool {
-        matches!(self, WhyLeftOut::Skipped | WhyLeftOut::Partition { .. })
+        matches!(
+            self,
+            WhyLeftOut::Skipped
+                | WhyLeftOut::Partition { .. }
+                | WhyLeftOut::PartitionOfLeftOut { .. }
+        )
     }
 }

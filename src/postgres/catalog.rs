@@ -97,7 +97,9 @@ fn table(row: &Row) -> Result<Table, tokio_postgres::Error> {
     let root: Option<String> = row.try_get("root")?;
     let root_schema: Option<String> = row.try_get("root_schema")?;
     let kind = match (root_schema.zip(root), row.try_get("kind")?) {
-        (Some((schema, name)), _) => TableKind::Partition { root: TableName { schema, name } },
+        (Some((schema, name)), kind) => {
+            TableKind::Partition { root: TableName { schema, name }, holds_rows: kind != "p" }
+        }
         (None, "p") => TableKind::Partitioned,
         (None, _) => TableKind::Ordinary,
     };
@@ -313,7 +315,7 @@ async fn read_publication(
 fn add_up_partitions(tables: &mut [Table]) {
     let mut sums: HashMap<TableName, (Option<u64>, u64)> = HashMap::new();
     for table in tables.iter() {
-        if let TableKind::Partition { root } = &table.kind {
+        if let TableKind::Partition { root, .. } = &table.kind {
             let (rows, pages) = sums.entry(root.clone()).or_default();
             if let Some(estimate) = table.estimated_rows {
                 *rows = Some(rows.unwrap_or(0) + estimate);

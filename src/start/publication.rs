@@ -161,7 +161,7 @@ impl Wanted<'_> {
         let is_partitioned =
             self.catalog.table(root).is_some_and(|table| table.kind == TableKind::Partitioned);
         let mut parts = self.catalog.tables.iter().filter(|table| match &table.kind {
-            TableKind::Partition { root: of } => of == root,
+            TableKind::Partition { root: of, .. } => of == root,
             TableKind::Ordinary | TableKind::Partitioned => false,
         });
         is_partitioned

@@ -358,7 +358,8 @@ fn a_table_that_was_out_of_the_publication_is_not_just_added_again() {
 fn partitions_under_their_own_names_are_refused_with_the_statement_that_helps() {
     let root = table("sales", "id int4").pk("id").with(|it| it.kind = TableKind::Partitioned);
     let leaf = table("sales_1", "id int4").pk("id");
-    let leaf = leaf.with(|it| it.kind = TableKind::Partition { root: name("sales") });
+    let leaf =
+        leaf.with(|it| it.kind = TableKind::Partition { root: name("sales"), holds_rows: true });
     let tables = |all_tables| {
         World::of(vec![root.clone(), leaf.clone()]).with(|it| {
             it.publication = Some(Publication {

@@ -223,7 +223,10 @@ async fn partitions_and_other_kinds() {
     assert_eq!(sales.estimated_rows, Some(1000));
     assert!(sales.pages >= 2, "{}", sales.pages);
     let root = TableName::new("public", "sales");
-    assert_eq!(table(&catalog, "sales_2024_0").kind, TableKind::Partition { root });
+    assert_eq!(
+        table(&catalog, "sales_2024_0").kind,
+        TableKind::Partition { root, holds_rows: true }
+    );
     assert_eq!(table(&catalog, "receipts").foreign_keys.len(), 1, "none for each partition");
     assert_eq!(table(&catalog, "never_analysed").estimated_rows, None);
     assert!(!table(&catalog, "unlogged").logged);
@@ -232,6 +235,34 @@ async fn partitions_and_other_kinds() {
     assert_eq!(published, ["never_analysed", "receipts", "sales"]);
     let left_out = mapping.warnings.iter().filter(|it| matches!(it, Warning::LeftOut { .. }));
     assert_eq!(left_out.count(), 5);
+}
+
+#[tokio::test]
+async fn partitions_that_would_not_stream_their_rows_are_refused_by_name() {
+    let sql = "
+        CREATE TABLE unlogged (id int PRIMARY KEY) PARTITION BY RANGE (id);
+        CREATE TABLE unlogged_1 PARTITION OF unlogged FOR VALUES FROM (0) TO (9) PARTITION BY LIST (id);
+        CREATE UNLOGGED TABLE unlogged_1_1 PARTITION OF unlogged_1 FOR VALUES IN (1);
+        CREATE TABLE by_index (id int, r int, c text NOT NULL, PRIMARY KEY (id, r)) PARTITION BY LIST (r);
+        CREATE TABLE by_index_1 PARTITION OF by_index FOR VALUES IN (1);
+        CREATE TABLE by_index_2 PARTITION OF by_index FOR VALUES IN (2);
+        CREATE UNIQUE INDEX by_index_2_c ON by_index_2 (c);
+        ALTER TABLE by_index_2 REPLICA IDENTITY USING INDEX by_index_2_c;
+    ";
+    let mut client = new_database("partitions_refused").await;
+    client.batch_execute(sql).await.expect("the schema is made");
+    let refusals = compile(&read(&mut client, None).await.unwrap(), &Edits::default()).unwrap_err();
+    let said: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+    let fixes = [
+        "ALTER TABLE \"public\".\"by_index_2\" REPLICA IDENTITY DEFAULT",
+        "ALTER TABLE \"public\".\"unlogged_1_1\" SET LOGGED",
+    ];
+    assert_eq!(said.len(), fixes.len(), "{said:#?}");
+    for (said, fix) in said.iter().zip(fixes) {
+        assert!(said.contains(fix), "{said}");
+        client.batch_execute(fix).await.expect("the advice can be followed");
+    }
+    mapped(&read(&mut client, None).await.unwrap());
 }
 
 #[tokio::test]

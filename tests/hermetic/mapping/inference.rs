@@ -259,12 +259,24 @@ fn partitions_are_their_roots() {
     let root =
         table("sales", "id int4, at date").pk("id").with(|it| it.kind = TableKind::Partitioned);
     let leaf = table("sales_2024", "id int4, at date").pk("id");
-    let leaf = leaf.with(|it| it.kind = TableKind::Partition { root: name("sales") });
+    let leaf =
+        leaf.with(|it| it.kind = TableKind::Partition { root: name("sales"), holds_rows: true });
     let mapping = mapped([root, leaf]);
     assert_eq!(mapping.published_tables().collect::<Vec<_>>(), [&name("sales")]);
     let why = WhyLeftOut::Partition { root: name("sales") };
     assert!(mapping.warnings.contains(&Warning::LeftOut { table: name("sales_2024"), why }));
     assert!(mapping.warnings.contains(&Warning::Partitioned { table: name("sales") }));
+}
+
+#[test]
+fn a_partition_of_a_table_that_is_left_out_was_said_to_come_as_that() {
+    let root = table("sales", "id int4").with(|it| it.kind = TableKind::Partitioned);
+    let of_root = TableKind::Partition { root: name("sales"), holds_rows: true };
+    let leaf = table("sales_2024", "id int4").with(|it| it.kind = of_root);
+    let warnings = mapped([root, leaf]).warnings;
+    let said: Vec<String> = warnings.iter().map(Warning::to_string).collect();
+    let expected = "public.sales_2024 is left out: it is a partition of public.sales, which is left out itself";
+    assert!(said.iter().any(|it| it == expected), "{said:?}");
 }
 
 #[test]

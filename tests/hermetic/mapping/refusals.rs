@@ -54,7 +54,8 @@ fn every_unknown_name_is_told_at_once() {
 fn partitions_are_not_edited() {
     let root = table("sales", "id int4").pk("id").with(|it| it.kind = TableKind::Partitioned);
     let leaf = table("sales_1", "id int4").pk("id");
-    let leaf = leaf.with(|it| it.kind = TableKind::Partition { root: name("sales") });
+    let leaf =
+        leaf.with(|it| it.kind = TableKind::Partition { root: name("sales"), holds_rows: true });
     let yaml = "{tables: {public.sales_1: {label: Sale1}}}";
     assert_refused!(
         [root, leaf],
@@ -108,7 +109,8 @@ fn replica_identity_nothing_is_refused_of_a_partition_too() {
     );
     let root = table("sales", "id int4").pk("id").with(|it| it.kind = TableKind::Partitioned);
     let leaf = table("sales_1", "id int4").pk("id");
-    let leaf = leaf.with(|it| it.kind = TableKind::Partition { root: name("sales") });
+    let leaf =
+        leaf.with(|it| it.kind = TableKind::Partition { root: name("sales"), holds_rows: true });
     assert_refused!(
         [root, nothing(leaf)],
         "{}",
@@ -143,6 +145,67 @@ fn a_key_that_is_not_the_replica_identity_is_refused() {
     assert_refused!([partial], &key("email"), Refusal::KeyIsNotIdentity { .. }, "Use as `key`");
     let none = table("users", "id int4!");
     assert_refused!([none], &key("id"), Refusal::KeyIsNotIdentity { .. }, "Add a primary key");
+}
+
+/// `sales` by (id, region) with one partition, which is not the publication's but has the rows.
+fn sales(leaf: impl FnOnce(&mut Table)) -> [Table; 2] {
+    let table = |name| table(name, "id int4, region int4, code text!").pk("id, region");
+    let root = table("sales").with(|it| it.kind = TableKind::Partitioned);
+    let of_root = TableKind::Partition { root: name("sales"), holds_rows: true };
+    [root, table("sales_1").with(|it| it.kind = of_root).with(leaf)]
+}
+
+#[test]
+fn an_unlogged_partition_was_mapped_and_its_changes_never_came() {
+    assert_refused!(
+        sales(|it| it.logged = false),
+        "{}",
+        Refusal::UnloggedPartition { .. },
+        r#"ALTER TABLE "public"."sales_1" SET LOGGED"#
+    );
+    // What is partitioned further has no rows.
+    mapped(sales(|it| {
+        it.logged = false;
+        it.kind = TableKind::Partition { root: name("sales"), holds_rows: false };
+    }));
+}
+
+#[test]
+fn a_partition_whose_replica_identity_is_another_index_stopped_the_stream_for_good() {
+    let by_code = |it: &mut Table| {
+        it.unique_keys.push(unique("sales_1_code", "code"));
+        it.replica_identity =
+            ReplicaIdentity::Index { name: "sales_1_code".into(), columns: columns("code") };
+    };
+    assert_refused!(
+        sales(by_code),
+        "{}",
+        Refusal::PartitionKeyIsNotIdentity { .. },
+        r#"ALTER TABLE "public"."sales_1" REPLICA IDENTITY DEFAULT"#
+    );
+    // Its own identity counts, not that of the root.
+    let [root, leaf] = sales(by_code).map(|it| it.with(|it| it.unique_keys.clear()));
+    let by_code = |table: Table| {
+        let name = format!("{}_code", table.name.name);
+        table.with(|it| {
+            it.unique_keys.push(unique(&name, "code"));
+            it.replica_identity = ReplicaIdentity::Index { name, columns: columns("code") };
+        })
+    };
+    let key = "{tables: {public.sales: {key: [code]}}}";
+    edited([by_code(root.clone()), by_code(leaf.clone())], key);
+    let by_primary_key = by_code(leaf).with(|it| it.replica_identity = ReplicaIdentity::Default);
+    assert_refused!(
+        [by_code(root), by_primary_key],
+        key,
+        Refusal::PartitionKeyIsNotIdentity { .. },
+        r#"ALTER TABLE "public"."sales_1" REPLICA IDENTITY USING INDEX "sales_1_code""#
+    );
+}
+
+#[test]
+fn every_row_of_a_partition_is_told_apart_by_a_full_identity() {
+    mapped(sales(|it| it.replica_identity = ReplicaIdentity::Full));
 }
 
 #[test]
