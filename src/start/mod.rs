@@ -183,7 +183,8 @@ impl Facts<'_> {
         let wanted =
             publication::Wanted { names: self.names, catalog, mapping, server: self.server };
         // A slot is older than what was out of the publication.
-        let is_started = !self.checkpoints.is_empty() || self.slot.is_some();
+        let has_slot = self.slot.is_some() && !self.has_foreign_slot();
+        let is_started = !self.checkpoints.is_empty() || has_slot;
         let started = is_started.then_some(self.again);
         match self.publication {
             Some(publication) => {
@@ -211,6 +212,12 @@ impl Facts<'_> {
         found
     }
 
+    /// Whether the slot of that name is somebody else's.
+    fn has_foreign_slot(&self) -> bool {
+        let state = self.slot.map(|slot| slot.state(&self.server.database));
+        matches!(state, Some(SlotState::Foreign(_)))
+    }
+
     /// Whether the source's history is the graph's, and the slot has kept it.
     fn of_history(&self) -> Vec<Refusal> {
         if let Some(system) = self.system {
@@ -231,6 +238,10 @@ impl Facts<'_> {
             return vec![GraphRefusal::OtherLog { other, log, again: self.again.clone() }.into()];
         }
         let at = checkpoint.position.lsn;
+        if self.has_foreign_slot() {
+            // Nothing else is said of it: how far it is has no meaning here.
+            return Vec::new();
+        }
         let behind = slot::behind(self.slot, at, self.names, self.again);
         behind.map(Refusal::from).into_iter().collect()
     }

@@ -323,6 +323,18 @@ fn somebody_elses_slot_is_left_alone_and_another_one_named() {
 }
 
 #[test]
+#[test]
+fn where_a_foreign_slot_is_was_judged_too_with_the_advice_to_drop_it() {
+    for foreign in [
+        Slot { plugin: Some("test_decoding".to_owned()), ..slot(201) },
+        Slot { database: Some("other".to_owned()), ..slot(201) },
+    ] {
+        let world = World::shop().with(|it| it.slot = Some(foreign));
+        let said = world.said();
+        assert!(said.contains("leave it") && !said.contains("drop"), "{said}");
+    }
+}
+
 fn a_slot_without_the_changes_that_the_graph_lacks_is_refused() {
     assert_said(World::shop().with(|it| it.slot = None), &["is gone", "0/C8", "_Wal2GraphCopy"]);
     assert_said(World::shop().with(|it| it.slot = Some(slot(201))), &["ahead of the graph"]);
