@@ -60,8 +60,13 @@ pub enum PublicationRefusal {
         roots: Vec<TableName>,
     },
     /// Some operations are not in it.
-    #[error("the publication {0:?} misses operations: {fix}", fix = self.fix())]
-    Operations(String),
+    #[error("the publication {name:?} misses operations: {}", self.fix())]
+    Operations {
+        /// The publication.
+        name: String,
+        /// What a copy again takes, if the graph has rows.
+        again: Option<Box<Again>>,
+    },
 }
 
 impl PublicationRefusal {
@@ -73,25 +78,30 @@ impl PublicationRefusal {
             }
             PublicationRefusal::Gone { again, .. } => format!("To go on, {again}"),
             PublicationRefusal::Tables { fix, again, .. } => {
-                format!("{fix}{}", again.as_deref().map(lost_meanwhile).unwrap_or_default())
+                let what = "none of their rows changed while they were not in it";
+                format!("{fix}{}", lost_meanwhile(what, again.as_deref()))
             }
             PublicationRefusal::NotViaRoot { name, .. } => format!(
                 "ALTER PUBLICATION {} SET (publish_via_partition_root = true)",
                 quote_identifier(name)
             ),
-            PublicationRefusal::Operations(name) => format!(
-                "ALTER PUBLICATION {} SET (publish = 'insert, update, delete, truncate')",
-                quote_identifier(name)
+            PublicationRefusal::Operations { name, again } => format!(
+                "ALTER PUBLICATION {} SET (publish = 'insert, update, delete, truncate'){}",
+                quote_identifier(name),
+                lost_meanwhile("no row changed while they were not in it", again.as_deref())
             ),
         }
     }
 }
 
-fn lost_meanwhile(again: &Again) -> String {
-    format!(
-        ". That alone is right only if none of their rows changed while they were not in it; if one did, or a table \
-         was dropped and made again, {again}"
-    )
+/// What a statement does not bring back, where the graph has rows already.
+fn lost_meanwhile(nothing_changed: &str, again: Option<&Again>) -> String {
+    again.map_or_else(String::new, |again| {
+        format!(
+            ". That alone is right only if {nothing_changed}; if one did, or a table was dropped and made again, \
+             {again}"
+        )
+    })
 }
 
 fn listed(tables: &[TableName]) -> String {
@@ -138,7 +148,8 @@ impl Wanted<'_> {
             found.push(PublicationRefusal::Tables { name: name.clone(), fix, again });
         }
         if !publication.all_operations {
-            found.push(PublicationRefusal::Operations(name.clone()));
+            let again = started.cloned().map(Box::new);
+            found.push(PublicationRefusal::Operations { name: name.clone(), again });
         }
         found
     }

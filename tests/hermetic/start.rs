@@ -323,7 +323,6 @@ fn somebody_elses_slot_is_left_alone_and_another_one_named() {
 }
 
 #[test]
-#[test]
 fn where_a_foreign_slot_is_was_judged_too_with_the_advice_to_drop_it() {
     for foreign in [
         Slot { plugin: Some("test_decoding".to_owned()), ..slot(201) },
