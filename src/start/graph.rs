@@ -44,10 +44,12 @@ impl GraphRefusal {
     pub fn fix(&self) -> String {
         match self {
             GraphRefusal::MappingChanged { again } => format!(
-                "What was added can be left out, in the file that -c names, and the graph goes on as it is: a table \
-                 by `tables: {{SCHEMA.TABLE: {{skip: true}}}}`, a column by `tables: {{SCHEMA.TABLE: {{properties: \
-                 {{exclude: [COLUMN]}}}}}}`; `wal2graph plan` shows what is mapped now. An edit of the configuration \
-                 can be taken back. Of anything else, {again}"
+                "What is new can be left out, in the file that -c names, and the graph goes on as it is: a table by \
+                 `tables: {{SCHEMA.TABLE: {{skip: true}}}}`, a column by `tables: {{SCHEMA.TABLE: {{properties: \
+                 {{exclude: [COLUMN]}}}}}}`; `wal2graph plan` shows what is mapped now. That is right only if the \
+                 table or the column is new: a table that was a partition of a mapped one took its rows away from that \
+                 (DETACH PARTITION), and the graph still has them. An edit of the configuration can be taken back. Of \
+                 anything else, {again}"
             ),
             GraphRefusal::OtherLog { again, .. } => format!("name that one, or {again}"),
             GraphRefusal::HoldsRows(labels) => format!(

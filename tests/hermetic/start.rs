@@ -367,6 +367,18 @@ fn a_table_that_was_out_of_the_publication_is_not_just_added_again() {
 
 #[test]
 fn partitions_under_their_own_names_are_refused_with_the_statement_that_helps() {
+#[test]
+fn operations_that_were_out_of_the_publication_were_lost_on_the_advice() {
+    let without = |it: &mut World| it.publication.as_mut().unwrap().all_operations = false;
+    let alter =
+        "ALTER PUBLICATION \"wal2graph_shop\" SET (publish = 'insert, update, delete, truncate')";
+    let words = [alter, "right only if no row changed", "copy again", "DETACH DELETE"];
+    assert_said(World::shop().with(without), &words);
+    let first = World::new().with(|it| it.publication = World::shop().publication).with(without);
+    let said = first.said();
+    assert!(said.ends_with(alter), "nothing is lost before the first copy: {said}");
+}
+
     let root = table("sales", "id int4").pk("id").with(|it| it.kind = TableKind::Partitioned);
     let leaf = table("sales_1", "id int4").pk("id");
     let leaf =
