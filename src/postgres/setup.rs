@@ -215,7 +215,8 @@ pub async fn system(client: &Client) -> Result<System, Error> {
 pub async fn rights(client: &Client, tables: &[TableName]) -> Result<Vec<TableRights>, Error> {
     let sql = "SELECT n.nspname::text, c.relname::text, pg_get_userbyid(c.relowner)::text, \
             has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(c.oid, 'SELECT'), \
-            pg_has_role(c.relowner, 'USAGE'), row_security_active(c.oid) \
+            pg_has_role(c.relowner, 'USAGE'), row_security_active(c.oid), \
+            EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = c.relowner AND r.rolsuper) \
         FROM unnest($1::text[], $2::text[]) AS wanted (schema, name) \
         JOIN pg_namespace AS n ON n.nspname = wanted.schema \
         JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = wanted.name \
@@ -229,6 +230,7 @@ pub async fn rights(client: &Client, tables: &[TableName]) -> Result<Vec<TableRi
         may_read: row.get(4),
         is_owner: row.get(5),
         rows_hidden: row.get(6),
+        owner_is_superuser: row.get(7),
     };
     Ok(client.query(sql, &[&schemas, &names]).await?.iter().map(rights).collect())
 }

@@ -13,6 +13,8 @@ pub struct TableRights {
     pub table: TableName,
     /// Its owner.
     pub owner: String,
+    /// Its owner is a superuser, so that nobody is to be made a member of that role.
+    pub owner_is_superuser: bool,
     /// The role may name what is in its schema.
     pub may_use_schema: bool,
     /// The role may read it.
@@ -63,8 +65,8 @@ pub enum RightsRefusal {
         lacks: String,
         /// The statement that makes the publication.
         create: String,
-        /// The statements that let the role make it.
-        grants: String,
+        /// The statements that let the role make it; none where they would make it a superuser.
+        grants: Option<String>,
     },
 }
 
@@ -83,10 +85,14 @@ impl RightsRefusal {
             RightsRefusal::RowsHidden { role, .. } => {
                 format!("ALTER ROLE {} BYPASSRLS", quote_identifier(role))
             }
-            RightsRefusal::Publish { create, grants, .. } => format!(
-                "Either let a superuser, or the owner of all tables, run: {create} -- or grant the role what it \
-                 lacks: {grants}"
-            ),
+            // The alternatives must not be pasted as one.
+            RightsRefusal::Publish { create, grants, .. } => {
+                let or = grants.iter().map(|grants| {
+                    format!("\n  or, instead of that, grant the role what it lacks: {grants}")
+                });
+                let or: String = or.collect();
+                format!("Let a superuser, or the owner of all tables, run:\n    {create};{or}")
+            }
         }
     }
 }
@@ -135,10 +141,11 @@ pub fn to_publish(server: &Server, tables: &[TableRights], create: &str) -> Opti
         let owners: BTreeSet<&str> = others.iter().map(|table| table.owner.as_str()).collect();
         grants.extend(owners.iter().map(|it| format!("GRANT {} TO {role};", quote_identifier(it))));
     }
+    let is_safe = !others.iter().any(|table| table.owner_is_superuser);
     (!lacks.is_empty()).then(|| RightsRefusal::Publish {
         role: server.role.clone(),
         lacks: lacks.join(", and "),
         create: create.to_owned(),
-        grants: grants.join(" "),
+        grants: is_safe.then(|| grants.join(" ")),
     })
 }

@@ -58,6 +58,7 @@ impl World {
         let right = |table: &TableName| TableRights {
             table: table.clone(),
             owner: "boss".to_owned(),
+            owner_is_superuser: false,
             may_use_schema: true,
             may_read: true,
             is_owner: true,
@@ -334,6 +335,7 @@ fn where_a_foreign_slot_is_was_judged_too_with_the_advice_to_drop_it() {
     }
 }
 
+#[test]
 fn a_slot_without_the_changes_that_the_graph_lacks_is_refused() {
     assert_said(World::shop().with(|it| it.slot = None), &["is gone", "0/C8", "_Wal2GraphCopy"]);
     assert_said(World::shop().with(|it| it.slot = Some(slot(201))), &["ahead of the graph"]);
@@ -366,8 +368,6 @@ fn a_table_that_was_out_of_the_publication_is_not_just_added_again() {
 }
 
 #[test]
-fn partitions_under_their_own_names_are_refused_with_the_statement_that_helps() {
-#[test]
 fn operations_that_were_out_of_the_publication_were_lost_on_the_advice() {
     let without = |it: &mut World| it.publication.as_mut().unwrap().all_operations = false;
     let alter =
@@ -379,6 +379,8 @@ fn operations_that_were_out_of_the_publication_were_lost_on_the_advice() {
     assert!(said.ends_with(alter), "nothing is lost before the first copy: {said}");
 }
 
+#[test]
+fn partitions_under_their_own_names_are_refused_with_the_statement_that_helps() {
     let root = table("sales", "id int4").pk("id").with(|it| it.kind = TableKind::Partitioned);
     let leaf = table("sales_1", "id int4").pk("id");
     let leaf =
@@ -424,6 +426,27 @@ fn rights_that_are_missing_are_found_before_anything_is_made() {
 }
 
 #[test]
+fn a_role_was_to_be_made_a_member_of_a_superuser() {
+    let world = World::new().with(|it| {
+        it.server.may_create = false;
+        for right in &mut it.rights {
+            (right.is_owner, right.owner_is_superuser) = (false, true);
+        }
+    });
+    let said = world.said();
+    assert!(said.contains("CREATE PUBLICATION") && !said.contains("GRANT"), "{said}");
+}
+
+#[test]
+fn two_alternatives_were_one_line_to_paste() {
+    let said = World::new().with(|it| it.rights[0].is_owner = false).said();
+    let create = said.lines().find(|line| line.contains("CREATE PUBLICATION")).unwrap();
+    assert!(create.trim().starts_with("CREATE") && create.ends_with(';'), "{said}");
+    let grant = said.lines().find(|line| line.contains("GRANT \"boss\"")).unwrap();
+    assert!(grant.trim().starts_with("or, instead of that"), "{said}");
+}
+
+#[test]
 fn a_role_of_amazon_rds_is_granted_what_it_has_there() {
     let world = World::new().with(|it| {
         it.server.may_replicate = false;
@@ -437,6 +460,13 @@ fn a_changed_mapping_names_the_lines_that_let_it_go_on() {
     let changed =
         World::shop().with(|it| it.checkpoint = Some(checkpoint(200, "other".to_owned())));
     assert_said(changed, &["skip: true", "exclude: [COLUMN]", "_Wal2GraphCopy"]);
+}
+
+#[test]
+fn a_partition_that_was_detached_was_left_out_with_its_rows_in_the_graph() {
+    let changed =
+        World::shop().with(|it| it.checkpoint = Some(checkpoint(200, "other".to_owned())));
+    assert_said(changed, &["only if the table or the column is new", "DETACH PARTITION"]);
 }
 
 #[test]
