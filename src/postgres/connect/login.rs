@@ -51,6 +51,9 @@ pub async fn log_in(
     purpose: Purpose,
     encryption: &Encryption,
 ) -> Result<(), ConnectError> {
+    if let (None, Some(path)) = (&url.password, &url.passfile) {
+        passfile::warn_of_readers(path);
+    }
     start(connection, url, purpose).await.map_err(|error| connection.refused(error))?;
     let asked = match connection.receive().await.map_err(|error| connection.refused(error))? {
         Message::AuthenticationOk => Asked::Nothing,

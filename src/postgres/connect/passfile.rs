@@ -1,6 +1,6 @@
 //! libpq's password file: `host:port:database:user:password`, the first line that fits.
 
-use std::{fs, io, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Once};
 
 /// Who logs in where.
 pub struct Login<'a> {
@@ -26,11 +26,29 @@ pub fn password(path: &Path, login: &Login<'_>) -> Result<Option<String>, String
     if !facts.is_file() {
         return Err(format!("{shown} is not used: it is no plain file"));
     }
-    if facts.permissions().mode() & 0o077 != 0 {
-        return Err(format!("{shown} is not used, since others may read it: chmod 0600 {shown}"));
+    if others_may_read(&facts) {
+        return Err(not_used(path));
     }
     let text = fs::read_to_string(path).map_err(unreadable)?;
     Ok(find(&text, login))
+}
+
+/// Says once that the file will not be used, as libpq does: even where the server asks for no password.
+pub fn warn_of_readers(path: &Path) {
+    static SAID: Once = Once::new();
+    let is_readable = |facts: &fs::Metadata| facts.is_file() && others_may_read(facts);
+    if fs::metadata(path).is_ok_and(|facts| is_readable(&facts)) {
+        SAID.call_once(|| tracing::warn!("{}", not_used(path)));
+    }
+}
+
+fn others_may_read(facts: &fs::Metadata) -> bool {
+    facts.permissions().mode() & 0o077 != 0
+}
+
+fn not_used(path: &Path) -> String {
+    let shown = path.display();
+    format!("{shown} is not used, since others may read it: chmod 0600 {shown}")
 }
 
 fn find(text: &str, login: &Login<'_>) -> Option<String> {

@@ -114,6 +114,8 @@ async fn services_password_files_and_lists_in_the_environment_were_ignored() {
     allow(0o640);
     let (succeeds, log) = plan(&variables).await;
     assert!(!succeeds && log.contains("chmod 0600") && !log.contains("right"), "{log}");
+    let warning = format!("WARN {passfile} is not used");
+    assert_eq!(log.matches(&warning).count(), 1, "{log}");
     let missing = [&variables[..], &[("PGPASSFILE", "/not/there")]].concat();
     let (succeeds, log) = plan(&missing).await;
     assert!(!succeeds && log.contains("/not/there"), "{log}");
