@@ -7,7 +7,8 @@ use crate::graph::Model;
 use crate::graph::model::{Direction, RelationshipKey, Shape};
 
 use super::columns::{Slot, TableColumns};
-use super::refusal::{Named, Refusal};
+use super::named::Named;
+use super::refusal::Refusal;
 
 /// Names are there, are not our own, and no two columns of a table share one.
 pub(super) fn check_names(model: &Model, tables: &[TableColumns], refusals: &mut Vec<Refusal>) {

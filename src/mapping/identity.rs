@@ -4,6 +4,7 @@ use crate::catalog::{Catalog, ReplicaIdentity, Table, TableKind, quote_identifie
 
 use super::infer::set;
 use super::refusal::Refusal;
+use super::render::list;
 
 /// What is wrong with the key, if anything.
 pub(super) fn check_key(catalog: &Catalog, table: &Table, key: &[String]) -> Option<Refusal> {
@@ -86,7 +87,8 @@ fn check_identity(table: &Table, key: &[String]) -> Option<Refusal> {
         (_, Some(columns), _) => {
             let identity = columns.join(", ");
             let fix = format!(
-                "Use `key: [{identity}]`{}",
+                "Use `key: {}`{}",
+                list(columns),
                 by_primary_key(table, key).unwrap_or_default()
             );
             refusal(identity, fix)

@@ -14,8 +14,9 @@ use super::{
     Warning, compile,
     edit::{Edits, TableEdit},
     infer::infer,
+    named::Named,
     naming,
-    refusal::{Named, Refusal},
+    refusal::Refusal,
     render::compared,
 };
 

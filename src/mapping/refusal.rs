@@ -2,6 +2,8 @@
 
 use crate::catalog::TableName;
 
+use super::named::Named;
+use super::render::{quoted, scalar};
 use super::warning::WhyLeftOut;
 
 /// Why a mapping is refused: the table, the cause and the fix.
@@ -470,37 +472,6 @@ pub enum Refusal {
 /// What is made, or what stands against it. Boxed, for it is made once and passed on often.
 pub(super) type Checked<T> = Result<T, Box<Refusal>>;
 
-/// Of what something is the name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Named {
-    /// A label.
-    Label,
-    /// A relationship type.
-    RelationshipType,
-    /// A property.
-    Property,
-}
-
-impl Named {
-    pub(super) fn fix(self) -> &'static str {
-        match self {
-            Named::Label => "Give the table another `label`",
-            Named::RelationshipType => "Give the relationship another `type`",
-            Named::Property => "Use `properties: {rename: …}` to give it another name",
-        }
-    }
-}
-
-impl std::fmt::Display for Named {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Named::Label => "label",
-            Named::RelationshipType => "relationship type",
-            Named::Property => "property",
-        })
-    }
-}
-
 fn fix_incomparable(column: &str, needed_for: &str) -> String {
     let other = match needed_for {
         "the key" => "use another `key`, or leave the table out with `skip: true`",
@@ -508,13 +479,14 @@ fn fix_incomparable(column: &str, needed_for: &str) -> String {
     };
     format!(
         "If equal values of this column always have the same text, say so with `types: \
-         {{{column}: string}}`; or {other}"
+         {{{}: string}}`; or {other}",
+        scalar(column)
     )
 }
 
 fn suggestion(nearest: &Option<String>) -> String {
     match nearest {
-        Some(nearest) => format!(". Did you mean {nearest:?}?"),
+        Some(nearest) => format!(". Did you mean {}?", quoted(nearest)),
         None => ". Correct the name, or take it out".to_owned(),
     }
 }

@@ -189,7 +189,8 @@ fn form_name(form: ColumnForm) -> &'static str {
     }
 }
 
-fn list(names: &[String]) -> String {
+/// Strings in YAML, as a list.
+pub(super) fn list(names: &[String]) -> String {
     format!("[{}]", names.iter().map(|name| scalar(name)).collect::<Vec<_>>().join(", "))
 }
 
@@ -214,6 +215,11 @@ pub fn scalar(text: &str) -> String {
     }
     quoted + "\""
 }
+    quoted(text)
+}
+
+/// A string in YAML, in quotes.
+pub(super) fn quoted(text: &str) -> String {
 
 /// Characters that end a line for some, or that no text of YAML may hold.
 fn is_mark(character: char) -> bool {

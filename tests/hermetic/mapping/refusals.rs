@@ -45,6 +45,18 @@ fn unknown_names_are_refused_with_the_nearest() {
 }
 
 #[test]
+fn a_suggestion_could_not_be_pasted_into_the_file() {
+    let odd = table("a\u{2028}b", "id int4").pk("id");
+    let yaml = r#"{tables: {"public.a\u2028c": {label: C}}}"#;
+    assert_refused!(
+        [odd],
+        yaml,
+        Refusal::UnknownTable { nearest: Some(_), .. },
+        r#"Did you mean "public.a\u2028b"?"#
+    );
+}
+
+#[test]
 fn every_unknown_name_is_told_at_once() {
     let yaml = "{tables: {public.nothing: {}, public.customers: {key: [x], types: {y: float}}}}";
     assert_eq!(refused([customers()], yaml).len(), 3);
