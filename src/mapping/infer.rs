@@ -48,14 +48,17 @@ pub(super) fn infer(catalog: &Catalog, edits: &Edits) -> Inferred {
 pub(super) fn foreign_keys(table: &Table) -> Vec<&ForeignKey> {
     let mut kept: Vec<&ForeignKey> = Vec::new();
     for key in table.foreign_keys.iter().filter(|key| !key.period) {
-        match kept.iter_mut().find(|other| pairs(other) == pairs(key) && other.target == key.target)
-        {
+        match kept.iter_mut().find(|other| says_the_same(other, key)) {
             Some(other) if is_strict(key) && !is_strict(other) => *other = key,
             Some(_) => {}
             None => kept.push(key),
         }
     }
     kept
+}
+
+fn says_the_same(one: &ForeignKey, other: &ForeignKey) -> bool {
+    one.target == other.target && pairs(one) == pairs(other)
 }
 
 /// The source looks at the foreign key at every statement.
@@ -285,7 +288,16 @@ impl<'a> Inference<'a> {
             let table = table.name.clone();
             self.warnings.push(Warning::PeriodReference { table, constraint, target });
         }
-        for key in foreign_keys(table) {
+        let kept = foreign_keys(table);
+        for key in table.foreign_keys.iter().filter(|key| !key.period) {
+            let same = |it: &&&ForeignKey| it.name != key.name && says_the_same(it, key);
+            if let Some(kept) = kept.iter().find(same) {
+                let (constraint, same_as) = (key.name.clone(), kept.name.clone());
+                let table = table.name.clone();
+                self.warnings.push(Warning::SameForeignKey { table, constraint, same_as });
+            }
+        }
+        for key in kept {
             let constraint = key.name.clone();
             let streamed = |name: &String| table.column(name).is_some_and(|it| table.streams(it));
             if !self.is_node(&key.target) {

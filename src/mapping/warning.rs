@@ -37,6 +37,19 @@ pub enum Warning {
         /// The constraint.
         constraint: String,
     },
+    /// Two foreign keys say the same.
+    #[error(
+        "{table}: foreign key {constraint} has the columns and the target of foreign key {same_as}: both \
+         are one relationship"
+    )]
+    SameForeignKey {
+        /// The table.
+        table: TableName,
+        /// The constraint.
+        constraint: String,
+        /// The constraint that the relationship is made of.
+        same_as: String,
+    },
     /// A foreign key's columns do not reach us.
     #[error(
         "{table}: foreign key {constraint} is no relationship, because the stream does not carry \
@@ -135,6 +148,7 @@ impl Warning {
             | Warning::Partitioned { table }
             | Warning::TextForm { table, .. } => table,
         }
+            | Warning::SameForeignKey { table, .. }
     }
 }
 

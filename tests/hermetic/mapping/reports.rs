@@ -180,6 +180,19 @@ fn the_plan_says_what_will_be_made() {
 }
 
 #[test]
+fn two_foreign_keys_that_say_the_same_are_said_to_be_one_relationship() {
+    let two = table("orders", "id int4, customer_id int4").pk("id");
+    let two = two.fk("customer_id", "customers", "id").fk("customer_id", "customers", "id");
+    let two = two.with(|it| it.foreign_keys[1].name = "again".to_owned());
+    let plan = Plan::new(&compile(&catalog(vec![two, super::catalogs::customers()]), &edits("{}")));
+    let [note] = &plan.warnings[..] else { panic!("{plan}") };
+    let expected =
+        "foreign key again has the columns and the target of foreign key orders_customer_id_fkey";
+    assert!(note.message.contains(expected), "{plan}");
+    assert_eq!(plan.relationships.len(), 1, "{plan}");
+}
+
+#[test]
 fn a_refused_plan_says_why() {
     let tables = [table("people", "id int4").pk("id"), table("person", "id int4").pk("id")];
     let plan = Plan::new(&compile(&catalog(tables), &edits("{}")));
