@@ -27,7 +27,7 @@ use crate::{
     cli::Exit,
     config::{Config, ConfigError},
     http::BindError,
-    mapping::{Mapping, Refusal, compile},
+    mapping::{Mapping, Refusal, compile, on_one_line},
     neo4j,
     pipeline::{Failure, PipelineError},
     postgres::{
@@ -100,7 +100,8 @@ pub enum CommandError {
 }
 
 fn list(refusals: &[Refusal]) -> String {
-    refusals.iter().map(|refusal| format!("\n  - {refusal}")).collect()
+    let line = |refusal: &Refusal| format!("\n  - {}", on_one_line(&refusal.to_string()));
+    refusals.iter().map(line).collect()
 }
 
 impl CommandError {

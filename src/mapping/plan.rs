@@ -11,6 +11,7 @@ use super::Mapping;
 use super::columns::{Form, Slot, TableColumns};
 use super::partitioned::DIFFERENCES;
 use super::refusal::Refusal;
+use super::render::on_one_line;
 use super::warning::Warning;
 
 /// The report of `wal2graph plan`. Its text form is for terminals, its serialised form for
@@ -228,6 +229,7 @@ fn relationships(model: &Model, shape: &Shape, columns: &TableColumns) -> Vec<Pl
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let refusals: Vec<String> = self.refusals.iter().map(|it| on_one_line(it)).collect();
         let sections = [
             section("Nodes", &self.nodes),
             section("Relationships", &self.relationships),
@@ -235,7 +237,7 @@ impl fmt::Display for Plan {
             section("Worth knowing", &self.warnings),
             section("Different with several partitions", &self.partitions),
             section("The topic", &self.topics),
-            section("To be mended first", &self.refusals),
+            section("To be mended first", &refusals),
         ];
         f.write_str(&sections.into_iter().flatten().collect::<Vec<_>>().join("\n"))
     }
@@ -248,7 +250,8 @@ fn section<T: fmt::Display>(title: &str, items: &[T]) -> Option<String> {
 
 impl fmt::Display for PlannedNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "(:{})  from {}", self.labels.join(":"), self.table)?;
+        let named = format!("(:{})  from {}", self.labels.join(":"), self.table);
+        write!(f, "{}", on_one_line(&named))?;
         write!(f, "\n      unique: {}", listed(&self.key))?;
         if !self.properties.is_empty() {
             write!(f, "\n      {}", listed(&self.properties))?;
@@ -258,7 +261,8 @@ impl fmt::Display for PlannedNode {
 }
 
 fn listed(properties: &[PlannedProperty]) -> String {
-    properties.iter().map(PlannedProperty::to_string).collect::<Vec<_>>().join(", ")
+    let listed = properties.iter().map(PlannedProperty::to_string).collect::<Vec<_>>().join(", ");
+    on_one_line(&listed)
 }
 
 impl fmt::Display for PlannedProperty {
@@ -274,12 +278,13 @@ impl fmt::Display for PlannedProperty {
 impl fmt::Display for PlannedRelationship {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let PlannedRelationship { from, relationship_type, to, table, source } = self;
-        write!(f, "(:{from})-[:{relationship_type}]->(:{to})  from {table}")?;
+        let named = format!("(:{from})-[:{relationship_type}]->(:{to})  from {table}");
+        write!(f, "{}", on_one_line(&named))?;
         match source {
             RelationshipSource::Columns { columns, foreign_key, by_unique } => {
-                write!(f, " ({})", columns.join(", "))?;
+                write!(f, " ({})", on_one_line(&columns.join(", ")))?;
                 match foreign_key {
-                    Some(name) => write!(f, "\n      foreign key {name}"),
+                    Some(name) => write!(f, "\n      foreign key {}", on_one_line(name)),
                     None => {
                         write!(f, "\n      no foreign key: a missing target becomes a placeholder")
                     }
@@ -294,6 +299,7 @@ impl fmt::Display for PlannedRelationship {
             }
             RelationshipSource::JoinTable { key, properties } => {
                 let by = if key.is_empty() { "its ends".to_owned() } else { key.join(", ") };
+                let by = on_one_line(&by);
                 write!(f, "\n      a relationship for each row, told apart by {by}")?;
                 if !properties.is_empty() {
                     write!(f, "\n      {}", listed(properties))?;
@@ -306,6 +312,6 @@ impl fmt::Display for PlannedRelationship {
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&on_one_line(&self.message))
     }
 }

@@ -153,6 +153,19 @@ fn write_left_out(yaml: &mut String, mended: &Mended) -> fmt::Result {
     Ok(())
 }
 
+/// Text for people, of which nothing ends the line or moves the cursor: such characters of a name
+/// stand there as their escapes, so that no name makes a line of its own.
+pub fn on_one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() || is_mark(character) {
+            true => line.extend(character.escape_default()),
+            false => line.push(character),
+        }
+    }
+    line
+}
+
 /// Text in a comment: nothing in it may end the line, nor be a character that YAML does not have.
 fn one_line(text: &str) -> String {
     let line = text.replace(|c: char| c.is_control() || is_mark(c), " ");
@@ -202,6 +215,11 @@ pub fn scalar(text: &str) -> String {
     if starts && goes_on && !YAML_WORDS.contains(&word.as_str()) {
         return text.to_owned();
     }
+    quoted(text)
+}
+
+/// A string in YAML, in quotes.
+pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for character in text.chars() {
         match character {
@@ -215,11 +233,6 @@ pub fn scalar(text: &str) -> String {
     }
     quoted + "\""
 }
-    quoted(text)
-}
-
-/// A string in YAML, in quotes.
-pub(super) fn quoted(text: &str) -> String {
 
 /// Characters that end a line for some, or that no text of YAML may hold.
 fn is_mark(character: char) -> bool {

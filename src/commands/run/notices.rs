@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::{
     change::Change,
     graph::{Event, Model},
-    mapping::{Notice, TranslateError, Translator},
+    mapping::{Notice, TranslateError, Translator, on_one_line},
     metrics::Metrics,
     pipeline::Translate,
 };
@@ -38,7 +38,7 @@ impl Notices {
                 self.metrics.counts().unmapped(&table.to_string(), column, *count);
             }
             if let Some(notice) = self.due(notice) {
-                tracing::warn!("{notice}");
+                tracing::warn!("{}", on_one_line(&notice.to_string()));
             }
         }
     }

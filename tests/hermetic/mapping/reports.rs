@@ -180,6 +180,23 @@ fn the_plan_says_what_will_be_made() {
 }
 
 #[test]
+fn a_name_with_a_line_end_made_a_line_of_its_own() {
+    let odd = table("new\nline", "id int4, a\rb text").pk("id");
+    let odd = odd.with(|it| it.columns[1].generated = true).fk("a\rb", "customers", "id");
+    let tables = vec![odd, table("left\n  out", "a\u{1b}b text"), super::catalogs::customers()];
+    let plan = Plan::new(&compile(&catalog(tables.clone()), &edits("{}")));
+    let text = plan.to_string();
+    assert!(
+        text.contains(r"from public.new\nline") && text.contains(r"public.left\n  out"),
+        "{text}"
+    );
+    assert!(text.contains(r"a\rb") && !text.contains('\r'), "{text}");
+    let yaml = r#"{tables: {"public.left\n  out": {label: L}}}"#;
+    let refused = Plan::new(&compile(&catalog(tables), &edits(yaml)));
+    assert_eq!(refused.to_string().lines().count(), 2, "{refused}");
+}
+
+#[test]
 fn two_foreign_keys_that_say_the_same_are_said_to_be_one_relationship() {
     let two = table("orders", "id int4, customer_id int4").pk("id");
     let two = two.fk("customer_id", "customers", "id").fk("customer_id", "customers", "id");
