@@ -1,35 +1,43 @@
-//! What a mapping leaves out, said once for each time the program runs.
+//! What a mapping leaves out or leaves to chance, said once for each time the program runs.
 
 use std::sync::OnceLock;
 
-use crate::mapping::{Mapping, Warning};
+use crate::mapping::{Mapping, Warning, on_one_line};
 
-/// How many tables are named.
+/// How many things are said.
 const LINES_MAX: usize = 100;
 
-/// Logs what is left out, once.
+/// Logs what is left out, and what is worth knowing, once.
 #[derive(Default)]
 pub struct LeftOut(OnceLock<()>);
 
 impl LeftOut {
-    /// Says it, as `plan` does: one line a table.
+    /// Says it, in the sentences of `plan`: tables that are left out first.
     pub fn tell(&self, mapping: &Mapping) {
         self.0.get_or_init(|| {
-            let lines = lines(mapping);
-            let more = lines.len().saturating_sub(LINES_MAX);
-            lines.iter().take(LINES_MAX).for_each(|line| tracing::warn!("{line}"));
+            let told = told(mapping);
+            for warning in told.iter().take(LINES_MAX) {
+                let line = on_one_line(&warning.to_string());
+                match warning {
+                    Warning::LeftOut { .. } => tracing::warn!("{line}"),
+                    _ => tracing::info!("{line}"),
+                }
+            }
+            let more = told.len().saturating_sub(LINES_MAX);
             if more > 0 {
-                tracing::warn!(more, "further tables are left out: `wal2graph plan` names all");
+                tracing::warn!(
+                    more,
+                    "more is left out or worth knowing: `wal2graph plan` shows all"
+                );
             }
         });
     }
 }
 
-/// The warnings about tables that the user did not leave out, and that are no matter of course.
-fn lines(mapping: &Mapping) -> Vec<String> {
-    let is_told = |warning: &&Warning| match warning {
-        Warning::LeftOut { why, .. } => !why.is_expected(),
-        _ => false,
-    };
-    mapping.warnings.iter().filter(is_told).map(Warning::to_string).collect()
+/// What the user did not ask for, and what is no matter of course.
+fn told(mapping: &Mapping) -> Vec<&Warning> {
+    let told = mapping.warnings.iter().filter(|warning| !warning.is_expected());
+    let mut told: Vec<&Warning> = told.collect();
+    told.sort_by_key(|warning| !matches!(warning, Warning::LeftOut { .. }));
+    told
 }

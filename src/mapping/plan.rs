@@ -146,12 +146,10 @@ impl Plan {
         }
         for warning in &mapping.warnings {
             let (table, message) = (warning.table().to_string(), warning.to_string());
+            let note = Note { table, message, unexpected: !warning.is_expected() };
             match warning {
-                Warning::LeftOut { why, .. } => {
-                    let unexpected = !why.is_expected();
-                    plan.left_out.push(Note { table, message, unexpected });
-                }
-                _ => plan.warnings.push(Note { table, message, unexpected: true }),
+                Warning::LeftOut { .. } => plan.left_out.push(note),
+                _ => plan.warnings.push(note),
             }
         }
         plan

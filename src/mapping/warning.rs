@@ -134,12 +134,21 @@ pub enum Warning {
 }
 
 impl Warning {
+    /// It is what one expects: nothing is lost or it was asked for.
+    pub fn is_expected(&self) -> bool {
+        match self {
+            Warning::LeftOut { why, .. } => why.is_expected(),
+            _ => false,
+        }
+    }
+
     /// The table it is about.
     pub fn table(&self) -> &TableName {
         match self {
             Warning::LeftOut { table, .. }
             | Warning::ReferenceLeftOut { table, .. }
             | Warning::JoinTableReference { table, .. }
+            | Warning::SameForeignKey { table, .. }
             | Warning::ReferenceNotStreamed { table, .. }
             | Warning::PeriodReference { table, .. }
             | Warning::ComparedInUtc { table, .. }
@@ -148,7 +157,6 @@ impl Warning {
             | Warning::Partitioned { table }
             | Warning::TextForm { table, .. } => table,
         }
-            | Warning::SameForeignKey { table, .. }
     }
 }
 
