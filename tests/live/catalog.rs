@@ -157,11 +157,11 @@ async fn foreign_keys() {
     let sql = "
         CREATE TABLE targets (a int, b int, u text UNIQUE, PRIMARY KEY (a, b));
         CREATE TABLE owners (
-            id int PRIMARY KEY, x int, y int, u text,
+            id int PRIMARY KEY, x int, y int, u text, v text,
             CONSTRAINT composite FOREIGN KEY (y, x) REFERENCES targets (b, a) ON DELETE CASCADE ON UPDATE SET NULL,
             CONSTRAINT late FOREIGN KEY (id) REFERENCES owners DEFERRABLE,
             CONSTRAINT by_unique FOREIGN KEY (u) REFERENCES targets (u) ON DELETE RESTRICT ON UPDATE SET DEFAULT);
-        ALTER TABLE owners ADD CONSTRAINT unproved FOREIGN KEY (x, y) REFERENCES targets NOT VALID;
+        ALTER TABLE owners ADD CONSTRAINT unproved FOREIGN KEY (v) REFERENCES targets (u) NOT VALID;
     ";
     let catalog = catalog_of("foreign_keys", sql, None).await;
     let owners = table(&catalog, "owners");

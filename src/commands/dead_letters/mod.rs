@@ -1,6 +1,6 @@
 //! `dead-letters`: what could not be read and waits for a person.
 //!
-//! The words are here; where dead letters are kept, and what putting one back means, is a [`Store`]'s.
+//! The words are here; where dead letters are kept, and what putting one back means, is a `Store`'s.
 
 mod judge;
 mod shown;
