@@ -158,30 +158,18 @@ pub fn add(
     }
 }
 
-/// Relationships to targets that may not be there yet, unless they are there. With nobody beside, that is
-/// asked before the target is looked up, which locks more than it is worth: what a row refers to has
-/// mostly not changed.
+/// Relationships to targets that may not be there yet, unless they are there. The target is looked up
+/// first: where a graph has none of these relationships, Neo4j may plan to scan all targets for one.
 fn addition(
     model: &Model,
     (shape, reference): (&NodeShape, &ReferenceShape),
     beside: Beside,
 ) -> String {
     let pattern = owned("c", "", reference, "p");
-    let (target, first) = (model.node(reference.target), shape.key.len());
-    if beside == Beside::Nobody {
-        let there = format!(":{} {{{}}}", quote(&target.label), columns(&target.key, first));
-        return format!(
-            "UNWIND $rows[0] AS r {} WITH c, r WHERE {} AND NOT EXISTS {{ {} }} {} CREATE {pattern}",
-            seek("c", shape, 0),
-            is_row("c"),
-            owned("c", "", reference, &there),
-            merge("p", target, first),
-        );
-    }
     format!(
         "UNWIND $rows[0] AS r {} {} {} WITH c, p WHERE {} AND NOT EXISTS {{ {pattern} }} CREATE {pattern}",
         seek("c", shape, 0),
-        merge("p", target, first),
+        merge("p", model.node(reference.target), shape.key.len()),
         keep("p", beside),
         is_row("c"),
     )

@@ -84,24 +84,24 @@ async fn the_format_may_change_and_every_key_keeps_its_partition() {
 async fn a_value_that_schemas_can_not_say_stops_until_the_format_is_another() {
     let published = Published::new(
         "unsayable",
-        "CREATE TABLE us_things (id int PRIMARY KEY, grid int[])",
+        "CREATE TABLE uy_things (id int PRIMARY KEY, grid int[])",
         "ack: kafka, format: json-schema",
     )
     .await;
     published.catch_up().await;
     let sql = &published.pipeline.sql;
-    sql.batch_execute("INSERT INTO us_things VALUES (1, '{1,2}'), (2, '{{1,2},{3,4}}')")
+    sql.batch_execute("INSERT INTO uy_things VALUES (1, '{1,2}'), (2, '{{1,2},{3,4}}')")
         .await
         .unwrap();
-    published.is_refused(&["public.us_things", "\"grid\"", "kafka.format: json"]).await;
+    published.is_refused(&["public.uy_things", "\"grid\"", "kafka.format: json"]).await;
     set(&published, "json");
     published.catch_up().await;
     set(&published, "json-schema");
-    sql.batch_execute("INSERT INTO us_things VALUES (3, '{5}')").await.unwrap();
+    sql.batch_execute("INSERT INTO uy_things VALUES (3, '{5}')").await.unwrap();
     published.catch_up().await;
     let (code, log) = published.run(&["apply", "--until", "current"]).await;
     assert_eq!(code, Some(0), "{log}");
-    let text = "MATCH (n:UsThing) RETURN n.id AS id ORDER BY id";
+    let text = "MATCH (n:UyThing) RETURN n.id AS id ORDER BY id";
     let rows = graph().rows(neo4rs::Query::new(text.to_owned())).await.unwrap();
     let ids: Vec<i64> = rows.iter().map(|row| row.get("id").unwrap()).collect();
     assert_eq!(ids, [1, 2, 3]);

@@ -1,0 +1,107 @@
+//! What keeps constraints and indexes from being made.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use neo4rs::Query;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    graph::cypher::quote,
+    start::graph::{Holders, Obstacle},
+};
+
+use super::{
+    super::{connect::Connection, error::Error},
+    Entity, Requirement, in_use, missing, requirement_of, violations,
+};
+
+/// For how long an index with the name of a constraint of ours may be there alone: Neo4j makes a
+/// constraint's index first, and another instance may be at it.
+const MAKING: Duration = Duration::from_secs(10);
+/// How often such an index is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// What keeps the requirements that are missing from being made: somebody's index in a constraint's
+/// place, a name that is taken, values that are shared.
+pub async fn obstacles(
+    connection: &Connection,
+    requirements: &BTreeSet<Requirement>,
+) -> Result<Vec<Obstacle>, Error> {
+    let is_making = |found: &Obstacle| {
+        let is_ours = |name: &str| requirements.iter().any(|it| it.name() == name);
+        matches!(found, Obstacle::Index { name, .. } if is_ours(name))
+    };
+    let began = Instant::now();
+    loop {
+        let found = obstacles_now(connection, requirements).await?;
+        if !found.iter().any(is_making) || began.elapsed() > MAKING {
+            return Ok(found);
+        }
+        sleep(LOOK).await;
+    }
+}
+
+async fn obstacles_now(
+    connection: &Connection,
+    requirements: &BTreeSet<Requirement>,
+) -> Result<Vec<Obstacle>, Error> {
+    let missing = missing(connection, requirements).await?;
+    if missing.is_empty() {
+        return Ok(Vec::new());
+    }
+    let named = named(connection).await?;
+    let mut found = Vec::new();
+    for requirement in &missing {
+        let is_in_place = |it: &&Named| {
+            let is_index = it.kind == "INDEX" && it.what.properties == requirement.properties;
+            requirement.unique && is_index && it.what.entity == requirement.entity
+        };
+        let name = requirement.name();
+        if let Some(index) = named.iter().find(is_in_place) {
+            let (name, quoted) = (index.name.clone(), quote(&index.name));
+            found.push(Obstacle::Index { name, quoted });
+        } else if let Some(other) = named.iter().find(|it| it.name == name) {
+            let drop = format!("DROP {} {}", other.kind, quote(&name));
+            found.push(Obstacle::NameTaken { name, drop, needed: requirement.cypher() });
+        }
+    }
+    // Each look is a text of its own that Neo4j has to plan: only where something can be found.
+    let in_use = in_use(connection).await?;
+    let missing: Vec<_> = missing.into_iter().filter(|it| in_use.contains(&it.entity)).collect();
+    for (requirement, values) in violations(connection, &missing).await? {
+        found.push(Obstacle::SharedValues {
+            values,
+            properties: requirement.properties.join(", "),
+            of: match &requirement.entity {
+                Entity::Node(label) => Holders::Nodes(label.clone()),
+                Entity::Relationship(of) => Holders::Relationships(of.clone()),
+            },
+            needed: requirement.cypher(),
+        });
+    }
+    Ok(found)
+}
+
+/// A constraint or an index that has a name.
+struct Named {
+    name: String,
+    kind: &'static str,
+    what: Requirement,
+}
+
+async fn named(connection: &Connection) -> Result<Vec<Named>, Error> {
+    let constraints = "SHOW CONSTRAINTS YIELD name, entityType, labelsOrTypes, properties \
+         RETURN name, true AS unique, entityType, labelsOrTypes, properties";
+    // A constraint's own index has its name.
+    let indexes = "SHOW INDEXES YIELD name, type, entityType, labelsOrTypes, properties, owningConstraint \
+         WHERE type = 'RANGE' AND owningConstraint IS NULL AND size(labelsOrTypes) = 1 \
+         RETURN name, false AS unique, entityType, labelsOrTypes, properties";
+    let mut all = Vec::new();
+    for (kind, text) in [("CONSTRAINT", constraints), ("INDEX", indexes)] {
+        let rows = connection.rows(Query::new(text.to_owned())).await?;
+        all.extend(rows.iter().filter_map(|row| {
+            Some(Named { name: row.get("name").ok()?, kind, what: requirement_of(row)? })
+        }));
+    }
+    Ok(all)
+}
