@@ -5,6 +5,7 @@
 //! can say why, and stop where waiting does not help.
 
 use std::{
+    marker::PhantomData,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -16,7 +17,9 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode as Code},
+    message::DeliveryResult,
     metadata::Metadata,
+    producer::ProducerContext,
 };
 
 use tokio::{sync::oneshot, time::Instant};
@@ -267,6 +270,51 @@ impl ClientContext for Voice {
 }
 
 impl ConsumerContext for Voice {}
+
+/// What waits for records that a producer sends.
+pub(super) trait Delivered: Send + Sync + 'static {
+    /// A record was delivered, or will not be.
+    fn delivered(&self, result: &DeliveryResult<'_>);
+}
+
+/// The context of a producer: hears what librdkafka says, and hands each delivery to what waits for it.
+pub(super) struct Listener<D> {
+    voice: Voice,
+    waits: PhantomData<fn() -> D>,
+}
+
+impl<D> Listener<D> {
+    pub(super) fn new(voice: Voice) -> Self {
+        Listener { voice, waits: PhantomData }
+    }
+}
+
+impl<D: Delivered> ClientContext for Listener<D> {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(
+        &self,
+        _: Option<&str>,
+    ) -> std::result::Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.voice.token()
+    }
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.voice.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.voice.error(error, reason);
+    }
+}
+
+impl<D: Delivered> ProducerContext for Listener<D> {
+    type DeliveryOpaque = Arc<D>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, to: Arc<D>) {
+        to.delivered(result);
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -27,12 +27,11 @@ use std::{
 };
 
 use rdkafka::{
-    ClientConfig, ClientContext, Message,
-    client::OAuthToken,
-    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    ClientConfig, Message,
+    config::FromClientConfigAndContext,
     error::{KafkaError, RDKafkaErrorCode as Code},
     message::{DeliveryResult, Header, OwnedHeaders},
-    producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer},
+    producer::{BaseRecord, Producer as _, ThreadedProducer},
 };
 use serde::Deserialize;
 use tokio::{
@@ -48,7 +47,7 @@ use crate::{
 
 use super::{
     Error, Options, Result,
-    connect::{SILENCE_SHORT, Voice, settings},
+    connect::{Delivered, Listener, SILENCE_SHORT, Voice, settings},
     routing::{Partitions, Routed, To},
 };
 
@@ -67,7 +66,7 @@ pub struct Producer(Arc<Inner>);
 
 struct Inner {
     /// `None` only while it is dropped.
-    client: Option<ThreadedProducer<Listener>>,
+    client: Option<ThreadedProducer<Listener<Delivery>>>,
     topic: String,
     voice: Voice,
     partitions: Partitions,
@@ -120,42 +119,18 @@ enum Failed {
     Elsewhere(i32),
 }
 
-/// Hears what librdkafka says, and of deliveries.
-struct Listener(Voice);
-
-impl ClientContext for Listener {
-    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
-
-    fn generate_oauth_token(
-        &self,
-        _: Option<&str>,
-    ) -> std::result::Result<OAuthToken, Box<dyn std::error::Error>> {
-        self.0.token()
-    }
-
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.0.log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.0.error(error, reason);
-    }
-}
-
-impl ProducerContext for Listener {
-    type DeliveryOpaque = Arc<Delivery>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, delivery: Arc<Delivery>) {
+impl Delivered for Delivery {
+    fn delivered(&self, result: &DeliveryResult<'_>) {
         let failed = match result {
-            Ok(record) => delivery.next.delivered(record.partition(), record.offset()),
+            Ok(record) => self.next.delivered(record.partition(), record.offset()),
             Err((error, _)) => Some(Failed::Kafka(error.clone())),
         };
         if let Some(failed) = failed {
-            let mut first = delivery.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut first = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
             first.get_or_insert(failed);
         }
-        delivery.outstanding.fetch_sub(1, Ordering::AcqRel);
-        delivery.moved.notify_one();
+        self.outstanding.fetch_sub(1, Ordering::AcqRel);
+        self.moved.notify_one();
     }
 }
 
@@ -176,9 +151,9 @@ impl Producer {
         let voice = Voice::new(options);
         let client = ThreadedProducer::from_config_and_context(
             &producer_settings(options, message_bytes_max),
-            Listener(voice.clone()),
+            Listener::new(voice.clone()),
         );
-        let client: ThreadedProducer<Listener> =
+        let client: ThreadedProducer<Listener<Delivery>> =
             client.map_err(|error| voice.explain("a producer can not be made", &error))?;
         voice.log_in(client.client())?;
         let topic = options.topic.as_str().to_owned();
@@ -229,7 +204,7 @@ struct Silence {
 const DOING: &str = "records can not be produced";
 
 impl Inner {
-    fn client(&self) -> &ThreadedProducer<Listener> {
+    fn client(&self) -> &ThreadedProducer<Listener<Delivery>> {
         self.client.as_ref().expect("it is there until it is dropped")
     }
 

@@ -3,12 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use rdkafka::{
-    ClientContext, Message,
-    client::OAuthToken,
-    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    Message,
+    config::FromClientConfigAndContext,
     error::KafkaError,
     message::{DeliveryResult, Header, OwnedHeaders},
-    producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext},
+    producer::{BaseProducer, BaseRecord, Producer as _},
 };
 use tokio::sync::watch;
 
@@ -16,7 +15,7 @@ use crate::envelope::Record;
 
 use super::super::{
     Options, Result,
-    connect::{ANSWER_LIMIT, Voice, settings},
+    connect::{ANSWER_LIMIT, Delivered, Listener, Voice, settings},
 };
 
 /// The largest record, in bytes: what a topic of ours takes, and room for the headers.
@@ -25,48 +24,26 @@ pub(super) const MESSAGE_BYTES_MAX: usize = super::super::topic::MESSAGE_BYTES_M
 const LOOK: Duration = Duration::from_millis(50);
 
 /// What became of the record that is on its way: its offset.
-type Outcome = Arc<watch::Sender<Option<std::result::Result<u64, KafkaError>>>>;
+type Delivering = watch::Sender<Option<std::result::Result<u64, KafkaError>>>;
+type Outcome = Arc<Delivering>;
 
 /// A record on its way to a topic.
 pub(super) type Outgoing<'a> = BaseRecord<'a, [u8], [u8], Outcome>;
 
 /// A producer whose caller waits for each record.
 pub(super) struct Delivery {
-    producer: BaseProducer<Listener>,
+    producer: BaseProducer<Listener<Delivering>>,
     voice: Voice,
     doing: &'static str,
 }
 
-struct Listener(Voice);
-
-impl ClientContext for Listener {
-    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
-
-    fn generate_oauth_token(
-        &self,
-        _: Option<&str>,
-    ) -> std::result::Result<OAuthToken, Box<dyn std::error::Error>> {
-        self.0.token()
-    }
-
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.0.log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.0.error(error, reason);
-    }
-}
-
-impl ProducerContext for Listener {
-    type DeliveryOpaque = Outcome;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, outcome: Outcome) {
+impl Delivered for Delivering {
+    fn delivered(&self, result: &DeliveryResult<'_>) {
         let done = match result {
             Ok(message) => Ok(message.offset().unsigned_abs()),
             Err((error, _)) => Err(error.clone()),
         };
-        outcome.send_replace(Some(done));
+        self.send_replace(Some(done));
     }
 }
 
@@ -81,7 +58,8 @@ impl Delivery {
             .set("linger.ms", "0")
             .set("message.max.bytes", MESSAGE_BYTES_MAX.to_string())
             .set("message.timeout.ms", ANSWER_LIMIT.as_millis().to_string());
-        let producer = BaseProducer::from_config_and_context(&settings, Listener(voice.clone()));
+        let producer =
+            BaseProducer::from_config_and_context(&settings, Listener::new(voice.clone()));
         let producer = producer.map_err(|error| voice.explain(doing, &error))?;
         Ok(Delivery { producer, voice, doing })
     }
