@@ -264,6 +264,7 @@ impl Engine {
                 return Err(EngineError::PartOfAnotherTransaction {
                     expected: part.commit_lsn,
                     found: begin.commit_lsn,
+                    log: None,
                 });
             }
         };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     change::{Change, Event, Timestamp},
-    checkpoint::Advance,
+    checkpoint::{Advance, Log},
     lsn::{Lsn, Stamp},
 };
 
@@ -128,13 +128,24 @@ pub struct Share {
 pub enum EngineError {
     /// A transaction was applied in parts, and the stream goes on with another one.
     #[error(
-        "the checkpoint holds a part of the transaction committed at {expected}, but the stream goes on with the one \
-         at {found}: the slot was made again, or the database restored"
+        "the checkpoint holds a part of the transaction committed at {}, but the stream goes on with the one at {}: {}",
+        place(log, *.expected),
+        place(log, *.found),
+        match log {
+            Some(Log::Partition(_)) => "the topic was made again, or has lost records",
+            Some(Log::Slot(_)) | None => "the slot was made again, or the database restored",
+        }
     )]
     PartOfAnotherTransaction {
         /// The transaction that is applied in part.
         expected: Lsn,
         /// The one that came.
         found: Lsn,
+        /// The log that they are in, if that is known.
+        log: Option<Log>,
     },
+}
+
+fn place(log: &Option<Log>, at: Lsn) -> String {
+    log.as_ref().map_or_else(|| at.to_string(), |log| log.place(at))
 }

@@ -257,12 +257,20 @@ impl PipelineError {
     }
 
     /// The same with what is known of the change that it is about: of its table's key, and of the log
-    /// that it came by.
+    /// that it came by. An LSN is an offset in a partition.
     pub fn about(self, key: impl FnOnce(&Relation) -> Option<Vec<String>>, log: &Log) -> Self {
         match self {
             PipelineError::Row { what, error } => {
                 let key = what.relation().and_then(key);
                 PipelineError::Row { what: Box::new(what.known(key, log.clone())), error }
+            }
+            PipelineError::Engine(EngineError::PartOfAnotherTransaction {
+                expected,
+                found,
+                ..
+            }) => {
+                let log = Some(log.clone());
+                EngineError::PartOfAnotherTransaction { expected, found, log }.into()
             }
             other => other,
         }

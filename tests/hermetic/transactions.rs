@@ -6,11 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use wal2graph::{
     catalog::{Catalog, TableName},
-    change::{Before, Cell, Change, Event, Relation, Timestamp},
-    checkpoint::{Log, Origin, TopicPartition},
+    change::{Before, Begin, Cell, Change, Event, Relation, Timestamp},
+    checkpoint::{Log, Origin, Part, Position, TopicPartition},
+    engine::{Engine, Input, Limits},
     envelope::{DecodeOptions, Decoder, Encoder, History, Names, Place, Record, Snapshot},
     kafka::transactions::{RecordError, Transactions},
     lsn::{Lsn, Stamp},
+    pipeline::PipelineError,
 };
 
 use crate::mapping::catalogs::{self, TableExt};
@@ -282,4 +284,24 @@ fn a_transaction_whose_end_is_named_only_when_it_comes_again_has_ended() {
     assert_eq!(partition.events(0, 0).unwrap(), "B0 1 C2=130 B2 3 C3=230");
     let texts: Vec<String> = partition.events_of_each().iter().map(short).collect();
     assert_eq!(texts.join(" "), "B0 1 C1=0 k2=130 B2 3 C3=230");
+}
+
+#[test]
+fn the_place_of_another_transaction_than_the_one_in_part_was_shown_as_an_lsn() {
+    let part = Some(Part { commit_lsn: Lsn(26), events: 3 });
+    let mut engine = Engine::new(Limits::DEFAULT, Position { lsn: Lsn(26), part });
+    let committed_at = Timestamp::default();
+    let begin = Begin { xid: 5, commit_lsn: Lsn(40), committed_at, stamp: None };
+    let error = engine.handle(Input::Event(Event::Begin(begin))).unwrap_err();
+    let about = |log: Log| PipelineError::from(error.clone()).about(|_| None, &log).to_string();
+    let partition = TopicPartition { topic: "t".to_owned(), partition: 0 };
+    let of_topic = about(Log::Partition(partition));
+    let offsets =
+        "committed at offset 26, but the stream goes on with the one at offset 40: the topic";
+    assert!(of_topic.contains(offsets), "{of_topic}");
+    let of_slot = about(Log::Slot("s".to_owned()));
+    assert!(
+        of_slot.contains("at 0/1A, but the stream goes on with the one at 0/28: the slot"),
+        "{of_slot}"
+    );
 }
