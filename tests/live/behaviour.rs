@@ -2,5 +2,6 @@
 
 mod constraints;
 mod equality;
+mod others;
 mod tables;
 mod values;

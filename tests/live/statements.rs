@@ -14,9 +14,9 @@ use fastrand::Rng;
 use neo4rs::{BoltType, Query, Row};
 use wal2graph::{
     graph::{
-        Circumstances, Event, Model, Mutations, Statement,
+        Circumstances, Event, Key, Model, Mutations, Statement, TableIndex,
         cypher::quote,
-        memory::{Contents, Memory, NodeContent, NodeIdentity, RelationshipContent},
+        memory::{Contents, Memory, NodeContent, NodeIdentity, OTHERS, RelationshipContent},
         model::Shape,
         plan, render,
     },
@@ -90,6 +90,25 @@ impl Real {
         if let Some(transaction) = transaction {
             transaction.commit().await.unwrap();
         }
+    }
+
+    /// Others put a property and a label on a row's node, and lead a relationship from it to another.
+    async fn put_others(&self, at: (TableIndex, &Key), value: i64, to: (TableIndex, &Key)) {
+        let node = |variable: &str, (table, key): (TableIndex, &Key)| {
+            let shape = self.model.node(table);
+            let pairs = shape.key.iter().zip(&key.0).map(|(name, value)| match value {
+                Value::Integer(value) => format!("{}: {value}", quote(name)),
+                other => panic!("a key of the shapes is of integers: {other:?}"),
+            });
+            let pairs = pairs.collect::<Vec<_>>().join(", ");
+            format!("({variable}:{} {{{pairs}}})", quote(&shape.label))
+        };
+        let text = format!(
+            "MATCH {}, {} SET n.{OTHERS} = {value}, n:{OTHERS} CREATE (n)-[:{OTHERS}]->(m)",
+            node("n", at),
+            node("m", to),
+        );
+        self.connection.run(Query::new(text)).await.unwrap();
     }
 
     /// What the graph holds of the model's labels.
@@ -172,6 +191,17 @@ async fn differential_of(model: Model, seed: u64, stamped: bool) {
     let mut memory = Memory::default();
     let mut generator = Generator::new(model.clone(), Rng::with_seed(seed));
     for batch in 0..BATCHES {
+        if let (true, Some(at), Some(to)) =
+            (generator.rng.bool(), generator.any_node(), generator.any_node())
+        {
+            let (at, to) = ((at.0, &at.1), (to.0, &to.1));
+            // By stamps, a row may have gone with a truncate that its table has not seen.
+            if memory.has_node(at.0, at.1) && memory.has_node(to.0, to.1) {
+                memory.put_others(at.0, at.1, batch as i64);
+                memory.connect_others(at, to);
+                real.put_others(at, batch as i64, to).await;
+            }
+        }
         let events: Vec<Event> = generator.batch();
         // What a truncate does not reach is there, and in no table.
         let circumstances = match generator.rng.bool() && !stamped {

@@ -14,7 +14,7 @@ use super::{
     references::{row_to, targets, width},
     stamp,
     text::{
-        delete, may_be_placeholder, may_be_pointed_at, node, owned, pointed_at,
+        delete, does_not_hold, may_be_placeholder, may_be_pointed_at, node, owned, pointed_at,
         points_at_placeholder, quote, seek, sweep,
     },
     values,
@@ -177,49 +177,42 @@ pub fn before_row(before: Stamp) -> Vec<Parameter> {
     vec![stamp(before)]
 }
 
-/// What follows a match of the node: its owned relationships go, then it becomes a placeholder or
-/// goes too.
+/// What follows a match of the node: the relationships by key that it owns go, then it becomes a
+/// placeholder or goes too, and either takes along what else hangs on it.
 pub fn drop_body(model: &Model, table: TableIndex, n: &str) -> String {
     let shape = model.node(table);
     let mut body = format!("SET {n}._lock = null WITH {n} ");
-    for reference in &shape.references {
+    for reference in shape.references.iter().filter(|it| it.by == ReferenceBy::Key) {
         let target = quote(&model.node(reference.target).label);
         let pattern = owned(n, "o", reference, &format!("p:{target}"));
-        let left = match reference.by {
-            ReferenceBy::Key => {
-                let sweep = sweep(model, reference.target, "p");
-                format!("WITH p, {n} WHERE p <> {n} {sweep}")
-            }
-            ReferenceBy::Unique { .. } => String::new(),
-        };
-        body += &format!("CALL ({n}) {{ MATCH {pattern} DELETE o {left} }} ");
-    }
-    for (owner, _, reference) in model.references_to(table) {
-        if reference.by != ReferenceBy::Key {
-            let owner = format!(":{}", quote(&model.node(owner).label));
-            let pattern = owned(&owner, "o", reference, n);
-            body += &format!("CALL ({n}) {{ MATCH {pattern} DELETE o }} ");
-        }
+        let sweep = sweep(model, reference.target, "p");
+        body += &format!(
+            "CALL ({n}) {{ MATCH {pattern} DELETE o WITH p, {n} WHERE p <> {n} {sweep} }} "
+        );
     }
     if !may_be_placeholder(model, table) {
         return body + &format!("WITH {n} {}", delete(n, shape));
     }
     body + &format!(
-        "WITH {n}, ({}) AS held FOREACH (x IN CASE WHEN held THEN [{n}] ELSE [] END | {}) \
+        "WITH {n}, ({}) AS held CALL ({n}, held) {{ WITH {n} WHERE held MATCH ({n})-[o]-(p) WHERE {} DELETE o }} \
+         FOREACH (x IN CASE WHEN held THEN [{n}] ELSE [] END | {}) \
          WITH {n}, held WHERE NOT held {}",
         pointed_at(model, table, n),
+        does_not_hold(model, table, n, ("o", "p")),
         becomes_placeholder("x", shape),
         delete(n, shape),
     )
 }
 
-/// The row's own things go from its node; what others put there stays.
+/// The node keeps its key and the table's label. What the row had on it goes, and so does what others
+/// put there: it was the row's too, and the next row with this key is another one. The label is a
+/// key of a map because names in backticks are quoted everywhere, and strings nowhere.
 fn becomes_placeholder(variable: &str, shape: &NodeShape) -> String {
-    let properties =
-        shape.properties.iter().map(|property| format!("{variable}.{} = null", quote(property)));
-    let ours = [format!("{variable}:{PLACEHOLDER}"), format!("{variable}.{STAMP} = null")];
-    let set: Vec<String> = ours.into_iter().chain(properties).collect();
-    let labels = shape.extra_labels.iter().map(|label| format!(", {variable}:{}", quote(label)));
-    let labels: String = labels.collect();
-    format!("SET {} REMOVE {variable}:{INCOMPLETE}{labels}", set.join(", "))
+    let key: Vec<String> = shape.key.iter().map(|name| format!(".{}", quote(name))).collect();
+    format!(
+        "SET {variable} = {variable} {{{}}}, {variable}:{PLACEHOLDER} \
+         REMOVE {variable}:$([l IN labels({variable}) WHERE {{{}: 0, {PLACEHOLDER}: 0}}[l] IS NULL])",
+        key.join(", "),
+        quote(&shape.label),
+    )
 }

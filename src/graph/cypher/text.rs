@@ -140,17 +140,49 @@ fn without(variable: &str, properties: &[String]) -> String {
 }
 
 /// Whether any mapped relationship holds the node as a placeholder: references by key, join rows at
-/// either end. What has the same types, or the same labels at its other end, is one pattern.
+/// either end.
 pub fn pointed_at(model: &Model, table: TableIndex, variable: &str) -> String {
-    let mut kinds: BTreeMap<(bool, BTreeSet<&str>), Vec<&str>> = BTreeMap::new();
-    for ((incoming, kind), labels) in holding(model, table) {
-        kinds.entry((incoming, labels)).or_default().push(kind);
-    }
-    let exists = kinds.into_iter().map(|((incoming, labels), kinds)| {
+    let exists = kinds_holding(model, table).into_iter().map(|Held { incoming, kinds, labels }| {
         exists(variable, incoming, kinds, &format!(":{}", any_of(labels)))
     });
     let exists: Vec<String> = exists.collect();
     if exists.is_empty() { "false".to_owned() } else { exists.join(" OR ") }
+}
+
+/// Whether a relationship of the node, with the node at its other end, is none that holds it. A case,
+/// because Neo4j multiplies out what ORs and ANDs say.
+pub fn does_not_hold(
+    model: &Model,
+    table: TableIndex,
+    variable: &str,
+    (relationship, other): (&str, &str),
+) -> String {
+    let kinds = kinds_holding(model, table).into_iter().map(|Held { incoming, kinds, labels }| {
+        let node = if incoming { "endNode" } else { "startNode" };
+        format!(
+            " WHEN {node}({relationship}) = {variable} AND {relationship}:{} THEN NOT {other}:{}",
+            any_of(kinds),
+            any_of(labels)
+        )
+    });
+    format!("CASE{} ELSE true END", kinds.collect::<String>())
+}
+
+/// Relationships that hold a node: whether they lead to it, their types, the labels at their other ends.
+struct Held<'a> {
+    incoming: bool,
+    kinds: Vec<&'a str>,
+    labels: BTreeSet<&'a str>,
+}
+
+/// What holds a node of the table. Types with the same labels at their other ends are one pattern.
+fn kinds_holding(model: &Model, table: TableIndex) -> Vec<Held<'_>> {
+    let mut held: BTreeMap<(bool, BTreeSet<&str>), Vec<&str>> = BTreeMap::new();
+    for ((incoming, kind), labels) in holding(model, table) {
+        held.entry((incoming, labels)).or_default().push(kind);
+    }
+    let held = held.into_iter();
+    held.map(|((incoming, labels), kinds)| Held { incoming, kinds, labels }).collect()
 }
 
 /// Whether a relationship of a type that may hold the node leads to it, whatever is at its other end.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{lsn::Stamp, value::Value};
 
-use super::{Kind, Memory, Node, Relationship};
+use super::{Kind, Memory, Node, OTHERS, Relationship};
 use crate::graph::{
     model::{Direction, Model, RelationshipKey, Shape},
     statement::{INCOMPLETE, INCOMPLETE_PROPERTY, PLACEHOLDER, STAMP},
@@ -81,6 +81,12 @@ impl Memory {
         let near = identity(model, &self.nodes[&found.near]);
         let far = identity(model, &self.nodes[&found.far]);
         match found.kind {
+            Kind::Others => RelationshipContent {
+                relationship_type: OTHERS.to_owned(),
+                from: near,
+                to: far,
+                properties: BTreeMap::new(),
+            },
             Kind::Reference { owner, index } => {
                 let reference = &model.node(owner).references[index];
                 let (from, to) = match reference.direction {
@@ -127,6 +133,10 @@ fn node_content(model: &Model, node: &Node) -> NodeContent {
     let mut properties = name_properties(&shape.properties, &node.properties);
     properties.extend(shape.key.iter().cloned().zip(node.key.0.iter().cloned()));
     properties.extend(stamp_property(node.stamp));
+    if let Some(value) = node.others {
+        labels.insert(OTHERS.to_owned());
+        properties.insert(OTHERS.to_owned(), Value::Integer(value));
+    }
     NodeContent { labels, properties }
 }
 

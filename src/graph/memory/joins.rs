@@ -1,7 +1,5 @@
 //! Join rows: relationships that are found by their ends, or by a key of their own.
 
-use std::collections::BTreeMap;
-
 use crate::graph::{
     model::{Model, RelationshipKey, RelationshipShape, Shape, TableIndex},
     mutation::Key,
@@ -103,15 +101,7 @@ impl Memory {
             Some(id) => (id, false),
             None => {
                 let key = matches!(shape.key, RelationshipKey::Own(_)).then(|| row.key.clone());
-                let made = Relationship {
-                    kind: Kind::Join(table),
-                    near,
-                    far,
-                    key,
-                    properties: BTreeMap::new(),
-                    incomplete: false,
-                    stamp: None,
-                };
+                let made = Relationship { key, ..Relationship::new(Kind::Join(table), near, far) };
                 (self.connect(made), true)
             }
         };

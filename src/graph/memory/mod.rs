@@ -9,6 +9,7 @@
 
 mod contents;
 mod joins;
+mod others;
 mod unique;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use super::{
 use unique::Seen;
 
 pub use contents::{Contents, NodeContent, NodeIdentity, RelationshipContent};
+pub use others::OTHERS;
 
 /// A graph in memory.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +49,8 @@ struct Node {
     placeholder: bool,
     incomplete: bool,
     stamp: Option<Stamp>,
+    /// What others put on it.
+    others: Option<i64>,
 }
 
 /// A relationship between nodes, not between keys: what a key change means is decided by the
@@ -67,8 +71,13 @@ struct Relationship {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    Reference { owner: TableIndex, index: usize },
+    Reference {
+        owner: TableIndex,
+        index: usize,
+    },
     Join(TableIndex),
+    /// Others made it.
+    Others,
 }
 
 impl Memory {
@@ -193,7 +202,7 @@ impl Memory {
         let joins = self.relationships.values().filter(|relationship| relationship.incomplete);
         let joins = joins.filter_map(|relationship| match relationship.kind {
             Kind::Join(table) => Some((table, self.join_key(model, table, relationship))),
-            Kind::Reference { .. } => None,
+            Kind::Reference { .. } | Kind::Others => None,
         });
         nodes.chain(joins).collect()
     }
@@ -242,6 +251,7 @@ impl Memory {
             placeholder: true,
             incomplete: false,
             stamp: None,
+            others: None,
         };
         self.nodes.insert(id, node);
         id
@@ -269,6 +279,7 @@ impl Memory {
     fn sweep(&mut self, model: &Model, id: NodeId) {
         let placeholder = self.nodes.get(&id).is_some_and(|node| node.placeholder);
         if placeholder && !self.is_pointed_at(model, id) {
+            self.take_others(id);
             self.nodes.remove(&id);
         }
     }
@@ -279,6 +290,7 @@ impl Memory {
         self.relationships.values().any(|relationship| match relationship.kind {
             Kind::Join(_) => relationship.near == id || relationship.far == id,
             kind @ Kind::Reference { .. } => relationship.far == id && by_key(model, kind),
+            Kind::Others => false,
         })
     }
 
@@ -297,7 +309,7 @@ impl Memory {
             relationship.far == id
                 && match relationship.kind {
                     kind @ Kind::Reference { .. } => !by_key(model, kind),
-                    Kind::Join(_) => false,
+                    Kind::Join(_) | Kind::Others => false,
                 }
         });
         for relationship in gone {
@@ -308,6 +320,7 @@ impl Memory {
         node.incomplete = false;
         node.properties.clear();
         node.stamp = None;
+        self.take_others(id);
         self.sweep(model, id);
     }
 
@@ -322,6 +335,7 @@ impl Memory {
         let at_target = |relationship: &Relationship| match relationship.kind {
             Kind::Join(_) => [relationship.near == id, relationship.far == id],
             kind @ Kind::Reference { .. } => [false, relationship.far == id && by_key(model, kind)],
+            Kind::Others => [false, false],
         };
         let ends = self
             .relationships
@@ -330,6 +344,7 @@ impl Memory {
         let staying: Vec<_> = ends.filter(|(_, ends)| ends.contains(&true)).collect();
         self.node_mut(id).key = to.clone();
         if let Some(waiting) = waiting {
+            self.take_others(waiting);
             for relationship in self.relationships.values_mut() {
                 relationship.replace(waiting, id);
             }
@@ -409,15 +424,7 @@ impl Memory {
             (relationship.kind, relationship.near, relationship.far) == (kind, near, far)
         });
         if there.is_empty() {
-            self.connect(Relationship {
-                kind,
-                near,
-                far,
-                key: None,
-                properties: BTreeMap::new(),
-                incomplete: false,
-                stamp: None,
-            });
+            self.connect(Relationship::new(kind, near, far));
         }
     }
 }
@@ -432,6 +439,11 @@ impl Reach {
 }
 
 impl Relationship {
+    fn new(kind: Kind, near: NodeId, far: NodeId) -> Self {
+        let (key, properties) = (None, BTreeMap::new());
+        Relationship { kind, near, far, key, properties, incomplete: false, stamp: None }
+    }
+
     fn replace(&mut self, old: NodeId, new: NodeId) {
         for end in [&mut self.near, &mut self.far] {
             if *end == old {
@@ -446,7 +458,7 @@ fn by_key(model: &Model, kind: Kind) -> bool {
         Kind::Reference { owner, index } => {
             model.node(owner).references[index].by == ReferenceBy::Key
         }
-        Kind::Join(_) => false,
+        Kind::Join(_) | Kind::Others => false,
     }
 }
 

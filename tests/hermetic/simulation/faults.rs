@@ -35,6 +35,7 @@ pub enum Fault {
     LaneReadsUnlocked,
     RefusedPartTakenAsWritten,
     RefusedPartHalfWritten,
+    OthersStayOnPlaceholders,
 }
 
 /// Every fault, with a seed that catches it.
@@ -64,6 +65,7 @@ pub const ALL: &[(Fault, u64)] = &[
     (Fault::LaneReadsUnlocked, 57),
     (Fault::RefusedPartTakenAsWritten, 0),
     (Fault::RefusedPartHalfWritten, 242),
+    (Fault::OthersStayOnPlaceholders, 22),
 ];
 
 impl Fault {

@@ -13,6 +13,7 @@
 mod copy;
 mod faults;
 mod locks;
+mod others;
 mod partitions;
 mod program;
 mod schema;

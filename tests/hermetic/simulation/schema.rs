@@ -33,6 +33,8 @@ pub struct SimRow {
     pub references: Vec<Option<i64>>,
     /// The block it lies in.
     pub block: u32,
+    /// Which insert it comes from.
+    pub born: u64,
 }
 
 /// All rows of all tables.
@@ -314,7 +316,7 @@ impl Schema {
         }
     }
 
-    fn identity(&self, table: TableIndex, key: i64) -> NodeIdentity {
+    pub fn identity(&self, table: TableIndex, key: i64) -> NodeIdentity {
         let label = self.model.node(table).label.clone();
         NodeIdentity { label, key: vec![Value::Integer(key)] }
     }

@@ -19,14 +19,17 @@ pub struct Transaction<'a> {
     rng: &'a mut Rng,
     /// Foreign keys are checked: not in a session whose `session_replication_role` is `replica`.
     checks: bool,
+    /// The number of its next insert.
+    born: u64,
     pub tables: Tables,
     pub changes: Vec<Change>,
 }
 
 impl<'a> Transaction<'a> {
-    pub fn new(schema: &'a Schema, rng: &'a mut Rng, tables: Tables) -> Self {
+    /// `born`: the number of its first insert.
+    pub fn new(schema: &'a Schema, rng: &'a mut Rng, tables: Tables, born: u64) -> Self {
         let checks = schema.enforced && rng.u8(0..8) > 0;
-        Transaction { schema, rng, checks, tables, changes: Vec::new() }
+        Transaction { schema, rng, checks, born, tables, changes: Vec::new() }
     }
 
     /// One to eight random statements.
@@ -77,7 +80,9 @@ impl<'a> Transaction<'a> {
         let properties = self.schema.toast[table.0].len();
         let properties = (0..properties).map(|index| self.value(table, index)).collect();
         let references = self.references(table)?;
-        Some(SimRow { properties, references, block: self.rng.u32(0..BLOCKS) })
+        let (block, born) = (self.rng.u32(0..BLOCKS), self.born);
+        self.born += 1;
+        Some(SimRow { properties, references, block, born })
     }
 
     fn insert_at(&mut self, table: TableIndex, key: RowKey, mut row: SimRow) {

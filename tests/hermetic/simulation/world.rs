@@ -13,7 +13,7 @@ use wal2graph::{
     engine::Portion,
     graph::{
         Key, Pass, Statement, TableIndex,
-        memory::{Memory, NodeContent},
+        memory::{Contents, Memory, NodeContent},
         model::Shape,
     },
     lsn::Lsn,
@@ -22,6 +22,7 @@ use wal2graph::{
 use super::{
     faults::{Fault, apply_without_sweep, take_others_along, take_references},
     locks::Locks,
+    others::{Others, apply_leaving_others},
     program::SimError,
     schema::{Schema, Tables},
     traffic::{BLOCKS, Transaction},
@@ -45,6 +46,7 @@ pub struct World {
     pub server: Server,
     pub graph: Graph,
     pub locks: Locks,
+    pub others: Others,
     /// How many changes the graph takes at once.
     pub capacity: usize,
     /// The transaction whose changes the graph takes only one at a time.
@@ -121,6 +123,7 @@ impl World {
             server,
             graph: Graph::default(),
             locks: Locks::default(),
+            others: Others::new(seed),
             capacity,
             conflicting,
             portion: Portion::WHOLE,
@@ -144,7 +147,8 @@ impl World {
     pub fn commit_transaction(&mut self) {
         let schema = self.schema.clone();
         let tables = self.server.latest().clone();
-        let mut transaction = Transaction::new(&schema, &mut self.rng, tables);
+        let mut transaction =
+            Transaction::new(&schema, &mut self.rng, tables, self.server.next_xid << 8);
         transaction.run();
         let (tables, changes) = (transaction.tables, transaction.changes);
         if !changes.is_empty() {
@@ -239,6 +243,9 @@ impl World {
         self.apply(statements, ride_along);
         if settled && advance.to.part.is_none() {
             self.check_prefix(advance.to.lsn);
+            let schema = self.schema.clone();
+            let tables = self.server.at(advance.to.lsn);
+            self.others.act(&schema, tables, &mut self.graph.memory);
         }
         Ok(())
     }
@@ -261,6 +268,9 @@ impl World {
             match self.fault {
                 Some(Fault::SweepLeftOut) => {
                     apply_without_sweep(&mut self.graph.memory, &model, statement);
+                }
+                Some(Fault::OthersStayOnPlaceholders) => {
+                    apply_leaving_others(&mut self.graph.memory, &model, statement);
                 }
                 _ => self.graph.memory.apply(&model, statement),
             }
@@ -318,8 +328,7 @@ impl World {
 
     /// Outside of copies the graph equals the tables at the checkpoint, always.
     fn check_prefix(&mut self, lsn: Lsn) {
-        let applied = self.server.log.iter().filter(|logged| logged.commit.end_lsn <= lsn).count();
-        let expected = self.schema.expected(&self.server.states[applied]);
+        let expected = self.expected(self.server.at(lsn));
         let found = self.graph.memory.contents(&self.schema.model);
         if expected != found {
             self.violate(format!("at {lsn} the graph differs: {}", difference(&expected, &found)));
@@ -328,11 +337,18 @@ impl World {
 
     /// The graph equals the tables now.
     pub fn check_end(&mut self) {
-        let expected = self.schema.expected(self.server.latest());
+        let expected = self.expected(self.server.latest());
         let found = self.graph.memory.contents(&self.schema.model);
         if expected != found {
             self.violate(format!("at the end: {}", difference(&expected, &found)));
         }
+    }
+
+    /// What the tables mean, and what others put there.
+    fn expected(&self, tables: &Tables) -> Contents {
+        let mut contents = self.schema.expected(tables);
+        self.others.expect(&self.schema, tables, &mut contents);
+        contents
     }
 
     /// A write beside the stream holds the checkpoint where it is.
@@ -365,6 +381,11 @@ impl Server {
         self.states.last().expect("there is always a state")
     }
 
+    /// The tables as they were at this position.
+    fn at(&self, lsn: Lsn) -> &Tables {
+        &self.states[self.log.iter().filter(|logged| logged.commit.end_lsn <= lsn).count()]
+    }
+
     fn commit(&mut self, tables: Tables, changes: Vec<Change>, gap: u64) {
         let (commit_lsn, end_lsn) = (Lsn(self.end + gap), Lsn(self.end + gap + 16));
         let committed_at = Timestamp { unix_micros: end_lsn.0 as i64 };
@@ -389,10 +410,7 @@ impl Server {
     }
 }
 
-pub fn difference(
-    expected: &wal2graph::graph::memory::Contents,
-    found: &wal2graph::graph::memory::Contents,
-) -> String {
+pub fn difference(expected: &Contents, found: &Contents) -> String {
     let missing: BTreeSet<_> = expected.nodes.difference(&found.nodes).collect();
     let extra: BTreeSet<_> = found.nodes.difference(&expected.nodes).collect();
     let relationships: Vec<_> = expected

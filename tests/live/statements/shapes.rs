@@ -193,6 +193,16 @@ impl Generator {
         self.tables.iter().map(BTreeSet::len).sum()
     }
 
+    /// A row whose table's rows are nodes.
+    pub fn any_node(&mut self) -> Option<(TableIndex, Key)> {
+        let tables = self.model.iter().filter(|(_, it)| matches!(it.shape, Shape::Node(_)));
+        let tables: Vec<TableIndex> = tables.map(|(table, _)| table).collect();
+        let rows =
+            tables.iter().flat_map(|table| self.tables[table.0].iter().map(|key| (*table, key)));
+        let rows: Vec<_> = rows.map(|(table, key)| (table, key.clone())).collect();
+        self.rng.choice(rows)
+    }
+
     /// One to twelve events that fit the tables as they are.
     pub fn batch(&mut self) -> Vec<Event> {
         (0..self.rng.usize(1..12)).filter_map(|_| self.event()).collect()

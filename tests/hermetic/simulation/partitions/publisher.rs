@@ -49,7 +49,7 @@ impl Source {
         let relations = schema.tables().map(relation).collect();
         let mut tables = schema.empty();
         for _ in 0..rng.usize(0..4) {
-            let mut transaction = Transaction::new(schema, rng, tables);
+            let mut transaction = Transaction::new(schema, rng, tables, 0);
             transaction.run();
             tables = transaction.tables;
         }
@@ -62,7 +62,7 @@ impl Source {
     }
 
     pub fn commit(&mut self, schema: &Schema, rng: &mut Rng) {
-        let mut transaction = Transaction::new(schema, rng, self.latest().clone());
+        let mut transaction = Transaction::new(schema, rng, self.latest().clone(), 0);
         transaction.run();
         let (tables, changes) = (transaction.tables, transaction.changes);
         if changes.is_empty() {
