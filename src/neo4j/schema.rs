@@ -17,7 +17,7 @@ use neo4rs::{Query, Row};
 use crate::graph::{
     cypher::{may_be_placeholder, quote},
     model::{Model, ReferenceBy, RelationshipKey, Shape, Table, TableIndex},
-    statement::PLACEHOLDER,
+    statement::{INCOMPLETE_PROPERTY, PLACEHOLDER},
 };
 
 use super::{checkpoint::LABEL, connect::Connection, error::Error};
@@ -47,16 +47,22 @@ pub enum Entity {
     Relationship(String),
 }
 
-/// What the mapping needs: its nodes' keys are unique, and its relationships' keys and both sides of
-/// its unique references are indexed.
+/// What the mapping needs: its nodes' keys are unique, and its relationships' keys, both sides of its
+/// unique references, and the mark of relationships that lack values are indexed.
 pub fn requirements(model: &Model) -> BTreeSet<Requirement> {
     let mut all = BTreeSet::new();
     for (_, table) in model.iter() {
         match &table.shape {
             Shape::Relationship(shape) => {
-                if let RelationshipKey::Own(key) = &shape.key {
+                let of = |properties| {
                     let entity = Entity::Relationship(shape.relationship_type.clone());
-                    all.insert(Requirement { entity, unique: false, properties: key.clone() });
+                    Requirement { entity, unique: false, properties }
+                };
+                if let RelationshipKey::Own(key) = &shape.key {
+                    all.insert(of(key.clone()));
+                }
+                if !shape.properties.is_empty() {
+                    all.insert(of(vec![INCOMPLETE_PROPERTY.to_owned()]));
                 }
             }
             Shape::Node(node) => {

@@ -64,13 +64,9 @@ impl Sink {
         Sink { planner: Some(planner), ..self }
     }
 
-    /// Whether nodes of the mapping lack values. Relationships are not looked at: that goes through
-    /// all of them.
+    /// Whether rows of the mapping lack values.
     pub async fn has_incomplete(&self) -> Result<bool, WriteError> {
-        for (table, text) in incomplete_keys(&self.model, 1) {
-            if matches!(self.model.table(table).shape, Shape::Relationship(_)) {
-                continue;
-            }
+        for (_, text) in incomplete_keys(&self.model, 1) {
             if !self.reader.rows(neo4rs::Query::new(text)).await?.is_empty() {
                 return Ok(true);
             }

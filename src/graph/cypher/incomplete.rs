@@ -6,7 +6,7 @@ use crate::graph::{
     statement::{INCOMPLETE, INCOMPLETE_PROPERTY},
 };
 
-use super::text::{joined, quote};
+use super::text::{hint, joined, quote};
 
 /// For each table whose rows can be incomplete, a text that returns the keys of at most `limit` of
 /// those that are, each as a list named `key`.
@@ -22,6 +22,7 @@ pub fn incomplete_keys(model: &Model, limit: usize) -> Vec<(TableIndex, String)>
                 let (from, to) = (model.node(join.from), model.node(join.to));
                 let start = format!("a:{}", quote(&from.label));
                 let end = format!("b:{}", quote(&to.label));
+                let index = hint("x", &join.relationship_type, &[INCOMPLETE_PROPERTY.to_owned()]);
                 let pattern = joined(&start, "x", join, &end);
                 let key = match &join.key {
                     RelationshipKey::Own(own) => properties("x", own),
@@ -29,7 +30,7 @@ pub fn incomplete_keys(model: &Model, limit: usize) -> Vec<(TableIndex, String)>
                         [properties("a", &from.key), properties("b", &to.key)].concat()
                     }
                 };
-                (format!("{pattern} WHERE x.{INCOMPLETE_PROPERTY}"), key)
+                (format!("{pattern} {index} WHERE x.{INCOMPLETE_PROPERTY} = true"), key)
             }
         };
         let key = key.join(", ");

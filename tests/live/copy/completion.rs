@@ -58,6 +58,25 @@ async fn rows_that_an_earlier_run_left_incomplete_are_found_by_any_type_of_key()
     assert!(holds(&complete).await);
 }
 
+/// A start looked at nodes only.
+#[tokio::test]
+async fn a_join_row_that_an_earlier_run_left_incomplete_is_completed_at_the_next_start() {
+    let schema = "CREATE TABLE cj_users (id int PRIMARY KEY); CREATE TABLE cj_teams (id int PRIMARY KEY); \
+        CREATE TABLE cj_members (user_id int REFERENCES cj_users, team_id int REFERENCES cj_teams, \
+            big text, PRIMARY KEY (user_id, team_id)); \
+        INSERT INTO cj_users VALUES (1); INSERT INTO cj_teams VALUES (1), (2); \
+        INSERT INTO cj_members VALUES (1, 1, 'big'), (1, 2, 'big')";
+    let pipeline = Pipeline::new("joincompleted", schema).await;
+    pipeline.catch_up().await;
+    let spoilt =
+        "MATCH (:CjUser)-[x {big: 'big'}]->(:CjTeam {id: 2}) SET x._incomplete = true REMOVE x.big";
+    graph().run(Query::new(spoilt.to_owned())).await.unwrap();
+    pipeline.catch_up().await;
+    let whole = "MATCH (:CjUser)-[x]->(:CjTeam) \
+        RETURN collect(properties(x)) = [{big: 'big'}, {big: 'big'}] AS yes";
+    assert!(holds(whole).await);
+}
+
 #[tokio::test]
 async fn a_row_that_lacks_values_and_is_not_found_again_ends_the_run_with_a_reason() {
     let schema = "CREATE TABLE cn_things (id int PRIMARY KEY, big text); INSERT INTO cn_things VALUES (1, 'x')";
