@@ -8,9 +8,12 @@
 //! business. Columns are named, not numbered, everywhere: names are what the stream and the user's
 //! file carry.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
-use crate::value::{CaseFolding, TypeFacts};
+use crate::{
+    shown::{Shown, is_unseen},
+    value::{CaseFolding, TypeFacts},
+};
 
 /// The user tables of a database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,8 +33,8 @@ impl Catalog {
     }
 }
 
-/// A table's schema and name. Its text form is `schema.name`; a part that holds a dot or a quote is
-/// quoted as in SQL.
+/// A table's schema and name. Its text form is `schema.name`, for people: as the file has it
+/// ([`TableName::in_file`]), but on one line.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableName {
     /// The schema.
@@ -50,23 +53,50 @@ impl TableName {
     pub fn sql(&self) -> String {
         format!("{}.{}", quote_identifier(&self.schema), quote_identifier(&self.name))
     }
+
+    /// The name as SQL takes it, on one line: for statements that people paste.
+    pub fn pasteable(&self) -> String {
+        format!("{}.{}", pasteable(&self.schema), pasteable(&self.name))
+    }
+
+    /// The name as the file, metrics and the graph have it: `schema.name`. A part that holds a dot or a
+    /// quote is quoted as in SQL.
+    pub fn in_file(&self) -> String {
+        format!("{}.{}", part(&self.schema), part(&self.name))
+    }
 }
 
 impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_part(f, &self.schema)?;
-        f.write_str(".")?;
-        write_part(f, &self.name)
+        Shown(&self.in_file()).fmt(f)
     }
 }
 
-fn write_part(f: &mut fmt::Formatter<'_>, part: &str) -> fmt::Result {
-    if part.contains(['.', '"']) { f.write_str(&quote_identifier(part)) } else { f.write_str(part) }
+fn part(part: &str) -> Cow<'_, str> {
+    match part.contains(['.', '"']) {
+        true => quote_identifier(part).into(),
+        false => part.into(),
+    }
 }
 
 /// An identifier as SQL takes it, whatever is in it.
 pub fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// An identifier as SQL takes it, on one line: for statements that people paste. What can not be seen
+/// stands there as its escape, which takes the form `U&"..."`.
+pub fn pasteable(name: &str) -> String {
+    if !name.contains(is_unseen) {
+        return quote_identifier(name);
+    }
+    let escaped = |it: char| match it {
+        '\\' => "\\\\".to_owned(),
+        // Characters of more than four digits can all be seen.
+        it if is_unseen(it) => format!("\\{:04X}", u32::from(it)),
+        it => it.to_string(),
+    };
+    format!("U&{}", quote_identifier(&name.chars().map(escaped).collect::<String>()))
 }
 
 /// A string as SQL takes it, whatever is in it, and whatever `standard_conforming_strings` is. No

@@ -16,7 +16,7 @@ use crate::{
         cypher::{likely_texts, quote},
     },
     kafka::Ack,
-    mapping::{Mapping, compile, on_one_line},
+    mapping::{Mapping, compile},
     neo4j::{self, Connection, schema},
     start::{Refusal, Server},
 };
@@ -121,12 +121,11 @@ async fn look(config: &Config, report: &mut Report) -> Result<Looked, CommandErr
     let source = Source::look(config, &sql.client, mapping.as_ref()).await?;
     report.ok(format!("PostgreSQL {} answers", source.server.version / 10_000));
     for refusal in refusals {
-        report.failure("a table can not be mapped", on_one_line(&refusal.to_string()));
+        report.failure("a table can not be mapped", refusal.to_string());
     }
     if let Some(mapping) = &mapping {
         report.ok(format!("{} tables are mapped", mapping.model.tables.len()));
-        let warnings = mapping.warnings.iter().map(|it| on_one_line(&it.to_string()));
-        warnings.for_each(|warning| report.warning(warning));
+        mapping.warnings.iter().for_each(|warning| report.warning(warning.to_string()));
     }
     capacity(&source.server, source.slot.is_some(), report);
     if let Some(pid) = source.slot.as_ref().and_then(|slot| slot.active_pid) {

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::mapping::{Mapping, Warning, on_one_line};
+use crate::mapping::{Mapping, Warning};
 
 /// How many things are said.
 const LINES_MAX: usize = 100;
@@ -17,10 +17,9 @@ impl LeftOut {
         self.0.get_or_init(|| {
             let told = told(mapping);
             for warning in told.iter().take(LINES_MAX) {
-                let line = on_one_line(&warning.to_string());
                 match warning {
-                    Warning::LeftOut { .. } => tracing::warn!("{line}"),
-                    _ => tracing::info!("{line}"),
+                    Warning::LeftOut { .. } => tracing::warn!("{warning}"),
+                    _ => tracing::info!("{warning}"),
                 }
             }
             let more = told.len().saturating_sub(LINES_MAX);

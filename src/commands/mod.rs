@@ -27,7 +27,7 @@ use crate::{
     cli::Exit,
     config::{Config, ConfigError},
     http::BindError,
-    mapping::{Mapping, Refusal, compile, on_one_line},
+    mapping::{Mapping, Refusal, compile},
     neo4j,
     pipeline::{Failure, PipelineError},
     postgres::{
@@ -100,8 +100,7 @@ pub enum CommandError {
 }
 
 fn list(refusals: &[Refusal]) -> String {
-    let line = |refusal: &Refusal| format!("\n  - {}", on_one_line(&refusal.to_string()));
-    refusals.iter().map(line).collect()
+    refusals.iter().map(|refusal| format!("\n  - {refusal}")).collect()
 }
 
 impl CommandError {

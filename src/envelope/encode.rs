@@ -49,7 +49,7 @@ pub enum EncodeError {
     #[error(
         "{table}: a change does not carry key column {column:?}. Give the table a replica identity \
          that does: ALTER TABLE {} REPLICA IDENTITY DEFAULT (or USING INDEX)",
-        .table.sql()
+        .table.pasteable()
     )]
     KeyNotSent {
         /// The table.
@@ -75,7 +75,7 @@ pub enum EncodeError {
     #[error(
         "{table}: a DELETE does not say which row. Give the table a replica identity: ALTER TABLE \
          {} REPLICA IDENTITY DEFAULT (or USING INDEX)",
-        .table.sql()
+        .table.pasteable()
     )]
     NoOldRow {
         /// The table.

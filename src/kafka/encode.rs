@@ -86,7 +86,7 @@ pub enum EncodingError {
     #[error(
         "{}: records of this table have no key, and keys say which of several partitions a record goes to. \
          Give the table a primary key, or publish to a topic of one partition",
-        .table.sql()
+        .table.pasteable()
     )]
     NoKey {
         /// The table.

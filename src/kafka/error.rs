@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-use crate::pipeline::Failure;
+use crate::{pipeline::Failure, shown::Shown};
 
 /// What Kafka's operations give.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -68,7 +68,8 @@ pub enum Error {
     #[error(
         "Kafka: a row of {table} makes a record of {bytes} bytes, more than the topic {topic} takes. Raise \
          max.message.bytes of the topic (and message.max.bytes in kafka.properties, if it is set there), or leave wide \
-         columns out of the publication"
+         columns out of the publication",
+        table = Shown(.table)
     )]
     TooLarge {
         /// The topic.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::catalog::TableName;
 use crate::graph::Model;
 use crate::graph::model::{Direction, RelationshipKey, Shape};
+use crate::shown::shown_list;
 
 use super::columns::{Slot, TableColumns};
 use super::named::Named;
@@ -140,7 +141,7 @@ fn relationships<'a>(
         };
         let names: Vec<&str> =
             from.slots.iter().map(|slot| columns.column(slot).name.as_str()).collect();
-        let source = format!("{} ({})", columns.name, names.join(", "));
+        let source = format!("{} ({})", columns.name, shown_list(&names));
         ((start, reference.relationship_type.as_str(), end), source)
     });
     made.collect()

@@ -58,10 +58,7 @@ pub fn compile(catalog: &Catalog, edits: &Edits) -> Result<Mapping, Vec<Refusal>
             warnings.sort_by(|a, b| a.table().cmp(b.table()));
             let edits = Edits {
                 defaults: edits.defaults.clone(),
-                tables: tables
-                    .iter()
-                    .map(|(name, edit)| (name.to_string(), edit.clone()))
-                    .collect(),
+                tables: tables.iter().map(|(name, edit)| (name.in_file(), edit.clone())).collect(),
             };
             return Ok(Mapping { model, tables: columns, warnings, edits });
         }
@@ -124,8 +121,9 @@ impl<'a> Compiler<'a> {
             };
             self.warnings.append(&mut builder.warnings);
             match made {
-                Ok((shape, parts)) => built
-                    .push((GraphTable { name: name.to_string(), shape }, builder.finish(parts))),
+                Ok((shape, parts)) => {
+                    built.push((GraphTable { name: name.in_file(), shape }, builder.finish(parts)))
+                }
                 Err(refusal) => self.refusals.push(*refusal),
             }
         }

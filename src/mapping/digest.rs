@@ -17,7 +17,7 @@ impl Mapping {
     pub fn digest(&self) -> String {
         let tables = std::iter::zip(&self.model.tables, &self.tables);
         let text = tables.map(|(table, columns)| {
-            json!([columns.name.to_string(), shape(&self.model, &table.shape), reading(columns)])
+            json!([columns.name.in_file(), shape(&self.model, &table.shape), reading(columns)])
         });
         let text = text.collect::<Value>().to_string();
         Sha256::digest(text).iter().fold(String::new(), |mut hexadecimal, byte| {

@@ -1,6 +1,9 @@
 //! Whether a key is fit to be a node's: seen in every old row, equal when PostgreSQL says so.
 
-use crate::catalog::{Catalog, ReplicaIdentity, Table, TableKind, quote_identifier};
+use crate::{
+    catalog::{Catalog, ReplicaIdentity, Table, TableKind, pasteable},
+    shown::shown_list,
+};
 
 use super::infer::set;
 use super::refusal::Refusal;
@@ -38,16 +41,16 @@ fn holds_rows_of(part: &Table, table: &Table) -> bool {
 fn check_part(table: &Table, part: &Table, key: &[String]) -> Option<Refusal> {
     check_identity(part, key)?;
     let identity = match part.identity_columns() {
-        Some(columns) => columns.join(", "),
+        Some(columns) => shown_list(columns),
         None => "no key that tells its rows apart at every moment".to_owned(),
     };
     let is_key = |columns: &[String]| set(columns) == set(key);
     let primary = part.primary_key.as_ref().filter(|it| it.immediate && is_key(&it.columns));
-    let sql = part.name.sql();
+    let sql = part.name.pasteable();
     let fix = match (primary, part.identifying_keys().find(|it| is_key(&it.columns))) {
         (Some(_), _) => format!("Run ALTER TABLE {sql} REPLICA IDENTITY DEFAULT"),
         (None, Some(unique)) => {
-            let index = quote_identifier(&unique.name);
+            let index = pasteable(&unique.name);
             format!("Run ALTER TABLE {sql} REPLICA IDENTITY USING INDEX {index}")
         }
         (None, None) => {
@@ -62,7 +65,9 @@ fn check_part(table: &Table, part: &Table, key: &[String]) -> Option<Refusal> {
 fn by_primary_key(table: &Table, key: &[String]) -> Option<String> {
     let primary = table.primary_key.as_ref().filter(|it| it.immediate)?;
     let is_key = set(&primary.columns) == set(key);
-    is_key.then(|| format!(", or run ALTER TABLE {} REPLICA IDENTITY DEFAULT", table.name.sql()))
+    is_key.then(|| {
+        format!(", or run ALTER TABLE {} REPLICA IDENTITY DEFAULT", table.name.pasteable())
+    })
 }
 
 fn check_identity(table: &Table, key: &[String]) -> Option<Refusal> {
@@ -85,7 +90,7 @@ fn check_identity(table: &Table, key: &[String]) -> Option<Refusal> {
         }
         (_, Some(columns), _) if is_key(columns) => None,
         (_, Some(columns), _) => {
-            let identity = columns.join(", ");
+            let identity = shown_list(columns);
             let fix = format!(
                 "Use `key: {}`{}",
                 list(columns),
@@ -101,7 +106,7 @@ fn check_identity(table: &Table, key: &[String]) -> Option<Refusal> {
             let fix = format!(
                 "Add a primary key, or run ALTER TABLE {} REPLICA IDENTITY USING INDEX with a \
                  unique index on the key",
-                table.name.sql()
+                table.name.pasteable()
             );
             refusal("nothing, for it has no primary key".to_owned(), fix)
         }

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalog::{
-    Catalog, ForeignKey, ReplicaIdentity, Table, TableKind, TableName, UniqueKey, quote_identifier,
+    Catalog, ForeignKey, ReplicaIdentity, Table, TableKind, TableName, UniqueKey, pasteable,
 };
 
 use super::edit::{DirectionEdit, Edits, EndEdit, ReferenceEdit, RelationshipEdit, TableEdit};
@@ -92,7 +92,7 @@ impl<'a> Inference<'a> {
     fn choose_tables(&mut self, edits: &Edits) {
         let tables = self.catalog.tables.iter();
         let known: BTreeMap<String, &Table> =
-            tables.map(|table| (table.name.to_string(), table)).collect();
+            tables.map(|table| (table.name.in_file(), table)).collect();
         for name in edits.tables.keys().filter(|name| !known.contains_key(*name)) {
             let nearest = naming::nearest(name, known.keys().map(String::as_str));
             let nearest = nearest.map(str::to_owned);
@@ -183,7 +183,7 @@ impl<'a> Inference<'a> {
         }
         let [from, to] = ends.map(|end| {
             let (columns, _) = self.in_key_order(end);
-            EndEdit { columns, to: end.target.to_string(), to_columns: None }
+            EndEdit { columns, to: end.target.in_file(), to_columns: None }
         });
         let of_period = table.foreign_keys.iter().filter(|key| key.period);
         for key in foreign_keys(table).into_iter().chain(of_period) {
@@ -320,7 +320,7 @@ impl<'a> Inference<'a> {
             [column] => naming::type_from_column(column).unwrap_or_else(from_target),
             _ => from_target(),
         };
-        let to = key.target.to_string();
+        let to = key.target.in_file();
         ReferenceEdit { relationship_type, columns, to, to_columns, direction: Default::default() }
     }
 
@@ -347,7 +347,7 @@ impl<'a> Inference<'a> {
     }
 
     fn table_named(&self, name: &str) -> Option<&'a Table> {
-        self.catalog.tables.iter().find(|table| table.name.to_string() == name)
+        self.catalog.tables.iter().find(|table| table.name.in_file() == name)
     }
 }
 
@@ -390,8 +390,8 @@ fn no_key(table: &Table) -> WhyLeftOut {
     let fix = match usable {
         Some(UniqueKey { name, .. }) => format!(
             "Add a primary key, or run ALTER TABLE {} REPLICA IDENTITY USING INDEX {}",
-            table.name.sql(),
-            quote_identifier(name),
+            table.name.pasteable(),
+            pasteable(name),
         ),
         None => "Add a primary key".to_owned(),
     };

@@ -71,7 +71,7 @@ struct Mender<'a> {
 impl Mender<'_> {
     fn unmended(self, refusals: Vec<Refusal>) -> Mended {
         let inferred = infer(self.catalog, &self.edits);
-        let tables = inferred.tables.into_iter().map(|(name, edit)| (name.to_string(), edit));
+        let tables = inferred.tables.into_iter().map(|(name, edit)| (name.in_file(), edit));
         Mended {
             tables: tables.collect(),
             warnings: inferred.warnings,
@@ -127,7 +127,7 @@ impl Mender<'_> {
         why: &Refusal,
         edit: impl FnOnce(&mut TableEdit),
     ) -> bool {
-        let name = table.to_string();
+        let name = table.in_file();
         if self.fixed.tables.contains_key(&name) {
             return false;
         }
@@ -148,7 +148,7 @@ impl Mender<'_> {
             return false;
         }
         let mut taken: BTreeSet<&str> = columns.iter().map(|it| it.name.as_str()).collect();
-        let edited = self.edits.tables.get(&table.to_string());
+        let edited = self.edits.tables.get(&table.in_file());
         taken.extend(
             edited.into_iter().flat_map(|it| it.properties.rename.values()).map(String::as_str),
         );

@@ -51,7 +51,7 @@ pub use notice::Notice;
 pub use partitioned::DIFFERENCES;
 pub use plan::{Note, Plan, PlannedNode, PlannedProperty, PlannedRelationship, RelationshipSource};
 pub use refusal::Refusal;
-pub use render::{on_one_line, render_mended, render_yaml, scalar};
+pub use render::{render_mended, render_yaml, scalar};
 pub use selection::Selection;
 pub use translate::{TranslateError, Translator};
 pub use warning::{Warning, WhyLeftOut};

@@ -6,12 +6,12 @@ use serde::Serialize;
 
 use crate::graph::Model;
 use crate::graph::model::{Direction, NodeShape, ReferenceBy, RelationshipKey, Shape};
+use crate::shown::{Shown, shown_list};
 
 use super::Mapping;
 use super::columns::{Form, Slot, TableColumns};
 use super::partitioned::DIFFERENCES;
 use super::refusal::Refusal;
-use super::render::on_one_line;
 use super::warning::Warning;
 
 /// The report of `wal2graph plan`. Its text form is for terminals, its serialised form for
@@ -145,7 +145,7 @@ impl Plan {
             plan.relationships.extend(relationships(&mapping.model, &table.shape, columns));
         }
         for warning in &mapping.warnings {
-            let (table, message) = (warning.table().to_string(), warning.to_string());
+            let (table, message) = (warning.table().in_file(), warning.to_string());
             let note = Note { table, message, unexpected: !warning.is_expected() };
             match warning {
                 Warning::LeftOut { .. } => plan.left_out.push(note),
@@ -159,7 +159,7 @@ impl Plan {
 fn planned_node(node: &NodeShape, columns: &TableColumns) -> PlannedNode {
     let labels = std::iter::once(&node.label).chain(&node.extra_labels);
     PlannedNode {
-        table: columns.name.to_string(),
+        table: columns.name.in_file(),
         labels: labels.cloned().collect(),
         key: planned_properties(&node.key, &columns.key, columns),
         properties: planned_properties(&node.properties, &columns.properties, columns),
@@ -188,7 +188,7 @@ fn planned_properties(
 }
 
 fn relationships(model: &Model, shape: &Shape, columns: &TableColumns) -> Vec<PlannedRelationship> {
-    let table = columns.name.to_string();
+    let table = columns.name.in_file();
     let node = match shape {
         Shape::Node(node) => node,
         Shape::Relationship(join) => {
@@ -227,7 +227,6 @@ fn relationships(model: &Model, shape: &Shape, columns: &TableColumns) -> Vec<Pl
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let refusals: Vec<String> = self.refusals.iter().map(|it| on_one_line(it)).collect();
         let sections = [
             section("Nodes", &self.nodes),
             section("Relationships", &self.relationships),
@@ -235,7 +234,7 @@ impl fmt::Display for Plan {
             section("Worth knowing", &self.warnings),
             section("Different with several partitions", &self.partitions),
             section("The topic", &self.topics),
-            section("To be mended first", &refusals),
+            section("To be mended first", &self.refusals),
         ];
         f.write_str(&sections.into_iter().flatten().collect::<Vec<_>>().join("\n"))
     }
@@ -248,8 +247,7 @@ fn section<T: fmt::Display>(title: &str, items: &[T]) -> Option<String> {
 
 impl fmt::Display for PlannedNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = format!("(:{})  from {}", self.labels.join(":"), self.table);
-        write!(f, "{}", on_one_line(&named))?;
+        write!(f, "(:{})  from {}", Shown(&self.labels.join(":")), Shown(&self.table))?;
         write!(f, "\n      unique: {}", listed(&self.key))?;
         if !self.properties.is_empty() {
             write!(f, "\n      {}", listed(&self.properties))?;
@@ -259,30 +257,33 @@ impl fmt::Display for PlannedNode {
 }
 
 fn listed(properties: &[PlannedProperty]) -> String {
-    let listed = properties.iter().map(PlannedProperty::to_string).collect::<Vec<_>>().join(", ");
-    on_one_line(&listed)
+    properties.iter().map(PlannedProperty::to_string).collect::<Vec<_>>().join(", ")
 }
 
 impl fmt::Display for PlannedProperty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.property, self.graph_type)?;
+        write!(f, "{} {}", Shown(&self.property), self.graph_type)?;
         if self.comparable {
-            return write!(f, " (what {} is compared by)", self.column);
+            return write!(f, " (what {} is compared by)", Shown(&self.column));
         }
-        if self.property != self.column { write!(f, " (of {})", self.column) } else { Ok(()) }
+        match self.property == self.column {
+            true => Ok(()),
+            false => write!(f, " (of {})", Shown(&self.column)),
+        }
     }
 }
 
 impl fmt::Display for PlannedRelationship {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let PlannedRelationship { from, relationship_type, to, table, source } = self;
-        let named = format!("(:{from})-[:{relationship_type}]->(:{to})  from {table}");
-        write!(f, "{}", on_one_line(&named))?;
+        let [from, relationship_type] = [Shown(from), Shown(relationship_type)];
+        let [to, table] = [Shown(to), Shown(table)];
+        write!(f, "(:{from})-[:{relationship_type}]->(:{to})  from {table}")?;
         match source {
             RelationshipSource::Columns { columns, foreign_key, by_unique } => {
-                write!(f, " ({})", on_one_line(&columns.join(", ")))?;
+                write!(f, " ({})", shown_list(columns))?;
                 match foreign_key {
-                    Some(name) => write!(f, "\n      foreign key {}", on_one_line(name)),
+                    Some(name) => write!(f, "\n      foreign key {}", Shown(name)),
                     None => {
                         write!(f, "\n      no foreign key: a missing target becomes a placeholder")
                     }
@@ -296,8 +297,7 @@ impl fmt::Display for PlannedRelationship {
                 Ok(())
             }
             RelationshipSource::JoinTable { key, properties } => {
-                let by = if key.is_empty() { "its ends".to_owned() } else { key.join(", ") };
-                let by = on_one_line(&by);
+                let by = if key.is_empty() { "its ends".to_owned() } else { shown_list(key) };
                 write!(f, "\n      a relationship for each row, told apart by {by}")?;
                 if !properties.is_empty() {
                     write!(f, "\n      {}", listed(properties))?;
@@ -310,6 +310,6 @@ impl fmt::Display for PlannedRelationship {
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&on_one_line(&self.message))
+        f.write_str(&self.message)
     }
 }

@@ -1,16 +1,24 @@
 //! What makes a mapping impossible, each with what to do about it.
 
-use crate::catalog::TableName;
+mod fixes;
+
+use crate::{
+    catalog::TableName,
+    shown::{Shown, on_one_line, shown_list},
+};
 
 use super::named::Named;
-use super::render::{quoted, scalar};
 use super::warning::WhyLeftOut;
+use fixes::{fix_incomparable, suggestion};
 
 /// Why a mapping is refused: the table, the cause and the fix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The file names a table that is not there.
-    #[error("{table}, named by {named_by}: there is no such table{}", suggestion(.nearest))]
+    #[error(
+        "{table}, named by {named_by}: there is no such table{}",
+        suggestion(.nearest), named_by = Shown(.named_by), table = Shown(.table)
+    )]
     UnknownTable {
         /// Where the file names it: `tables`, or the table whose relationship leads there.
         named_by: String,
@@ -60,7 +68,7 @@ pub enum Refusal {
          to publish the table would make its UPDATEs and DELETEs fail. Make the key NOT \
          DEFERRABLE, or run ALTER TABLE {} REPLICA IDENTITY USING INDEX with another unique index \
          over NOT NULL columns, or leave the table out with `skip: true`",
-        .table.sql()
+        .table.pasteable(), constraint = Shown(.constraint)
     )]
     DeferrableKey {
         /// The table.
@@ -73,7 +81,7 @@ pub enum Refusal {
         "{table}: with REPLICA IDENTITY NOTHING, to publish it would make its UPDATEs and DELETEs \
          fail. Run ALTER TABLE {} REPLICA IDENTITY DEFAULT, or leave the table out with `skip: \
          true`",
-        .culprit.sql()
+        .culprit.pasteable()
     )]
     IdentityNothing {
         /// The table.
@@ -85,7 +93,7 @@ pub enum Refusal {
     #[error(
         "{table}: its key ({}) is not what its replica identity carries ({identity}), so that a \
          change of the key would not be seen. {fix}",
-        .key.join(", ")
+        shown_list(.key)
     )]
     KeyIsNotIdentity {
         /// The table.
@@ -102,7 +110,7 @@ pub enum Refusal {
         "{table}: its key ({}) is not what the replica identity of its partition {partition} carries \
          ({identity}), so that a change of the key, or a DELETE, would not be seen. {fix}, or leave the \
          table out with `skip: true`",
-        .key.join(", ")
+        shown_list(.key)
     )]
     PartitionKeyIsNotIdentity {
         /// The table.
@@ -120,7 +128,7 @@ pub enum Refusal {
     #[error(
         "{table}: its partition {partition} is UNLOGGED, so changes of the rows there are not \
          streamed. Run ALTER TABLE {} SET LOGGED, or leave the table out with `skip: true`",
-        .partition.sql()
+        .partition.pasteable()
     )]
     UnloggedPartition {
         /// The table.
@@ -145,7 +153,8 @@ pub enum Refusal {
         "{table}: {relationship_type} compares column {column:?} of {culprit}, which has a \
          nondeterministic collation: values that PostgreSQL holds equal would be different in the \
          graph. Give the column a deterministic collation, or list the `relationships` of {table} \
-         without this one"
+         without this one",
+        relationship_type = Shown(.relationship_type)
     )]
     NondeterministicReference {
         /// The table that refers.
@@ -161,7 +170,8 @@ pub enum Refusal {
     #[error(
         "{table}: {needed_for} compares column {column:?}, and it is {cause}: values that \
          PostgreSQL holds equal could be different in the graph. {}",
-        fix_incomparable(.column, .needed_for)
+        fix_incomparable(.column, .needed_for),
+        needed_for = Shown(.needed_for), cause = on_one_line(.cause)
     )]
     Incomparable {
         /// The table.
@@ -177,7 +187,9 @@ pub enum Refusal {
     #[error(
         "{table}: {relationship_type} compares {column:?} ({column_type}) with {target_column:?} \
          ({target_type}) of {target}, and the graph has no form in which equal values of both are \
-         equal. Give both columns one type, or list the `relationships` of {table} without this one"
+         equal. Give both columns one type, or list the `relationships` of {table} without this one",
+        column_type = Shown(.column_type), relationship_type = Shown(.relationship_type),
+        target_type = Shown(.target_type)
     )]
     NoCommonForm {
         /// The table that refers.
@@ -199,7 +211,8 @@ pub enum Refusal {
     #[error(
         "{table}: column {column:?} ({column_type}) may hold values that can be no key of {target} \
          ({target_type}), and a relationship needs both ends. Give it the key's type, or give \
-         {table} a `label` to make it nodes, which may refer to nothing"
+         {table} a `label` to make it nodes, which may refer to nothing",
+        column_type = Shown(.column_type), target_type = Shown(.target_type)
     )]
     EndOfOtherType {
         /// The join table.
@@ -217,7 +230,8 @@ pub enum Refusal {
     #[error(
         "{table}: {relationship_type} is made of the columns of foreign key {constraint}, which \
          has a PERIOD: it holds when rows of {target} together cover the period, and no row need \
-         have an equal one. List the `relationships` of {table} without this one"
+         have an equal one. List the `relationships` of {table} without this one",
+        constraint = Shown(.constraint), relationship_type = Shown(.relationship_type)
     )]
     PeriodReference {
         /// The table that refers.
@@ -234,7 +248,7 @@ pub enum Refusal {
         "{table}: its relationship {relationship_type} finds its target by unique columns that are not the key \
          ({}), which needs the order of all changes, and a topic with several partitions does not keep it. Use a \
          topic with one partition; or leave the relationship out of the table's `relationships`",
-        .columns.join(", ")
+        shown_list(.columns), relationship_type = Shown(.relationship_type)
     )]
     UniqueThroughPartitions {
         /// The table.
@@ -247,7 +261,8 @@ pub enum Refusal {
     /// The stream does not carry a column that is needed.
     #[error(
         "{table}: the stream does not carry column {column:?} ({cause}), but {needed_for} needs \
-         it. {fix}"
+         it. {fix}",
+        needed_for = Shown(.needed_for)
     )]
     NotStreamed {
         /// The table.
@@ -287,7 +302,8 @@ pub enum Refusal {
     /// Two sources of relationships could not be told apart.
     #[error(
         "{second}: relationships (:{start})-[:{relationship_type}]->(:{end}) are also made by \
-         {first}. Give one of them another `type`"
+         {first}. Give one of them another `type`",
+        end = Shown(.end), relationship_type = Shown(.relationship_type), start = Shown(.start)
     )]
     DuplicateRelationship {
         /// The table of the other.
@@ -367,7 +383,8 @@ pub enum Refusal {
     /// A reference leads to a table that has no nodes.
     #[error(
         "{table}: {relationship_type} leads to {target}, which {cause}. Map that table as nodes, \
-         or take the relationship out"
+         or take the relationship out",
+        relationship_type = Shown(.relationship_type)
     )]
     NoTarget {
         /// The table that refers.
@@ -384,7 +401,7 @@ pub enum Refusal {
         "{table}: {relationship_type} leads to ({}) of {target}, which is neither its key ({}) \
          nor unique. Name the key, or columns with an immediate unique constraint, in \
          `to_columns`",
-        .columns.join(", "), .key.join(", ")
+        shown_list(.columns), shown_list(.key), relationship_type = Shown(.relationship_type)
     )]
     TargetNotUnique {
         /// The table that refers.
@@ -402,7 +419,7 @@ pub enum Refusal {
     #[error(
         "{table}: its end {columns} of {relationship_type} is not the key ({}) of {target}. A \
          relationship table joins nodes by their keys: make it nodes with a `label` instead",
-        .key.join(", "), columns = .columns.join(", ")
+        shown_list(.key), columns = shown_list(.columns), relationship_type = Shown(.relationship_type)
     )]
     EndNotByKey {
         /// The join table.
@@ -419,7 +436,8 @@ pub enum Refusal {
     /// As many columns on one side as on the other.
     #[error(
         "{table}: {relationship_type} has {columns} columns, but {target} is named by \
-         {target_columns}. List one column for each, in the same order"
+         {target_columns}. List one column for each, in the same order",
+        relationship_type = Shown(.relationship_type)
     )]
     ColumnCount {
         /// The table that refers.
@@ -436,7 +454,8 @@ pub enum Refusal {
     /// Columns that are compared as properties must be properties of one type.
     #[error(
         "{table}: {relationship_type} compares {column:?} with {target_column:?} of {target} as \
-         properties, but {cause}. Map both columns as properties, or take the relationship out"
+         properties, but {cause}. Map both columns as properties, or take the relationship out",
+        relationship_type = Shown(.relationship_type)
     )]
     NotComparable {
         /// The table that refers.
@@ -455,7 +474,8 @@ pub enum Refusal {
     /// A form that the column's type does not have.
     #[error(
         "{table}: column {column:?} is {column_type}, and only numeric columns can be `{form}`. \
-         Take it out of `types`"
+         Take it out of `types`",
+        column_type = Shown(.column_type)
     )]
     FormNotApplicable {
         /// The table.
@@ -471,22 +491,3 @@ pub enum Refusal {
 
 /// What is made, or what stands against it. Boxed, for it is made once and passed on often.
 pub(super) type Checked<T> = Result<T, Box<Refusal>>;
-
-fn fix_incomparable(column: &str, needed_for: &str) -> String {
-    let other = match needed_for {
-        "the key" => "use another `key`, or leave the table out with `skip: true`",
-        _ => "list the `relationships` of the table that refers without this one",
-    };
-    format!(
-        "If equal values of this column always have the same text, say so with `types: \
-         {{{}: string}}`; or {other}",
-        scalar(column)
-    )
-}
-
-fn suggestion(nearest: &Option<String>) -> String {
-    match nearest {
-        Some(nearest) => format!(". Did you mean {}?", quoted(nearest)),
-        None => ". Correct the name, or take it out".to_owned(),
-    }
-}

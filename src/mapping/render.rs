@@ -10,6 +10,7 @@ use std::{
 
 use crate::catalog::{Catalog, Table};
 use crate::graph::model::{RelationshipKey, RelationshipShape, Shape};
+use crate::shown::{is_unseen, on_one_line};
 
 use super::edit::{ColumnForm, DirectionEdit, EndEdit, ReferenceEdit, TableEdit};
 use super::warning::Warning;
@@ -30,7 +31,7 @@ pub fn render_mended(catalog: &Catalog, mended: &Mended) -> String {
         .iter()
         .try_for_each(|refusal| writeln!(yaml, "  # refused: {}", one_line(&refusal.to_string())));
     for (name, edit) in &mended.tables {
-        let table = catalog.tables.iter().find(|table| table.name.to_string() == *name);
+        let table = catalog.tables.iter().find(|table| table.name.in_file() == *name);
         written = written.and_then(|()| write_marks(&mut yaml, name, mended));
         let compared = mended.compared.get(name).map(Vec::as_slice).unwrap_or_default();
         written = written.and_then(|()| write_table(&mut yaml, name, edit, table, compared));
@@ -85,7 +86,7 @@ fn write_table(
 /// The columns that are compared by another property than their own, with that, by table.
 pub(super) fn compared(mapping: &Mapping) -> BTreeMap<String, Vec<String>> {
     let indexes = 0..mapping.tables.len();
-    indexes.map(|at| (mapping.tables[at].name.to_string(), compared_of(mapping, at))).collect()
+    indexes.map(|at| (mapping.tables[at].name.in_file(), compared_of(mapping, at))).collect()
 }
 
 fn compared_of(mapping: &Mapping, index: usize) -> Vec<String> {
@@ -144,8 +145,8 @@ fn write_left_out(yaml: &mut String, mended: &Mended) -> fmt::Result {
     for warning in &mended.warnings {
         let Warning::LeftOut { table, why } = warning else { continue };
         if *why == super::WhyLeftOut::Skipped {
-            write_marks(yaml, &table.to_string(), mended)?;
-            writeln!(yaml, "  {}: {{skip: true}}", scalar(&table.to_string()))?;
+            write_marks(yaml, &table.in_file(), mended)?;
+            writeln!(yaml, "  {}: {{skip: true}}", scalar(&table.in_file()))?;
         } else {
             writeln!(yaml, "  # {}", one_line(&warning.to_string()))?;
         }
@@ -153,23 +154,9 @@ fn write_left_out(yaml: &mut String, mended: &Mended) -> fmt::Result {
     Ok(())
 }
 
-/// Text for people, of which nothing ends the line or moves the cursor: such characters of a name
-/// stand there as their escapes, so that no name makes a line of its own.
-pub fn on_one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character.is_control() || is_mark(character) {
-            true => line.extend(character.escape_default()),
-            false => line.push(character),
-        }
-    }
-    line
-}
-
 /// Text in a comment: nothing in it may end the line, nor be a character that YAML does not have.
 fn one_line(text: &str) -> String {
-    let line = text.replace(|c: char| c.is_control() || is_mark(c), " ");
-    line.trim_end().to_owned()
+    on_one_line(text).trim_end().to_owned()
 }
 
 fn reference(reference: &ReferenceEdit) -> String {
@@ -225,18 +212,13 @@ pub(super) fn quoted(text: &str) -> String {
         match character {
             '"' | '\\' => quoted.extend(['\\', character]),
             // Nothing that ends a line, or that YAML does not have.
-            it if it.is_control() || is_mark(it) => {
+            it if is_unseen(it) => {
                 let _ = write!(quoted, "\\u{:04X}", u32::from(it));
             }
             it => quoted.push(it),
         }
     }
     quoted + "\""
-}
-
-/// Characters that end a line for some, or that no text of YAML may hold.
-fn is_mark(character: char) -> bool {
-    matches!(character, '\u{2028}' | '\u{2029}' | '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}')
 }
 
 /// What some version of YAML takes for something else than text.

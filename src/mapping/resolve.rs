@@ -92,11 +92,11 @@ impl<'a> Resolver<'a> {
 
     fn target(&self, owner: &Table, wanted: &Wanted<'_>) -> Checked<&'a Table> {
         let mut tables = self.catalog.tables.iter();
-        let Some(target) = tables.find(|table| table.name.to_string() == wanted.to) else {
-            let known: Vec<String> = self.tables.keys().map(TableName::to_string).collect();
+        let Some(target) = tables.find(|table| table.name.in_file() == wanted.to) else {
+            let known: Vec<String> = self.tables.keys().map(TableName::in_file).collect();
             let nearest = naming::nearest(wanted.to, known.iter().map(String::as_str));
             let nearest = nearest.map(str::to_owned);
-            let (named_by, table) = (owner.name.to_string(), wanted.to.to_owned());
+            let (named_by, table) = (owner.name.in_file(), wanted.to.to_owned());
             return Err(Refusal::UnknownTable { named_by, table, nearest }.into());
         };
         let cause = match self.tables.get(&target.name) {

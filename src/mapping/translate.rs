@@ -42,7 +42,7 @@ pub enum TranslateError {
         "{table}: its replica identity no longer carries key column {column:?}, so a change of \
          the key would be lost. The log keeps how the changes came: run ALTER TABLE {} REPLICA \
          IDENTITY DEFAULT (or correct the table's `key`), and then copy again",
-        .table.sql()
+        .table.pasteable()
     )]
     KeyNotIdentity {
         /// The table.
@@ -80,7 +80,7 @@ pub enum TranslateError {
         "{table}: a change does not carry key column {column:?}. See that the key is the table's \
          replica identity (ALTER TABLE {} REPLICA IDENTITY DEFAULT), and copy again: the log keeps \
          how the change came",
-        .table.sql()
+        .table.pasteable()
     )]
     KeyNotSent {
         /// The table.
@@ -92,7 +92,7 @@ pub enum TranslateError {
     #[error(
         "{table}: a DELETE does not say which row. Give the table a replica identity (ALTER TABLE {} \
          REPLICA IDENTITY DEFAULT), and copy again: the log keeps how the change came",
-        .table.sql()
+        .table.pasteable()
     )]
     NoOldRow {
         /// The table.

@@ -16,7 +16,8 @@ pub enum Warning {
     /// A foreign key is no relationship, for its target is no node.
     #[error(
         "{table}: foreign key {constraint} is no relationship, because {target} is not mapped as \
-         nodes"
+         nodes",
+        constraint = Shown(.constraint)
     )]
     ReferenceLeftOut {
         /// The table.
@@ -29,7 +30,8 @@ pub enum Warning {
     /// A foreign key of a join table is no relationship.
     #[error(
         "{table}: its rows are relationships, which own none, so foreign key {constraint} is \
-         properties only. Give the table a `label` to make it nodes"
+         properties only. Give the table a `label` to make it nodes",
+        constraint = Shown(.constraint)
     )]
     JoinTableReference {
         /// The join table.
@@ -40,7 +42,8 @@ pub enum Warning {
     /// Two foreign keys say the same.
     #[error(
         "{table}: foreign key {constraint} has the columns and the target of foreign key {same_as}: both \
-         are one relationship"
+         are one relationship",
+        constraint = Shown(.constraint), same_as = Shown(.same_as)
     )]
     SameForeignKey {
         /// The table.
@@ -53,7 +56,8 @@ pub enum Warning {
     /// A foreign key's columns do not reach us.
     #[error(
         "{table}: foreign key {constraint} is no relationship, because the stream does not carry \
-         all its columns"
+         all its columns",
+        constraint = Shown(.constraint)
     )]
     ReferenceNotStreamed {
         /// The table.
@@ -64,7 +68,8 @@ pub enum Warning {
     /// A foreign key with PERIOD compares by more than equality.
     #[error(
         "{table}: foreign key {constraint} is no relationship, because it has a PERIOD: it holds \
-         when rows of {target} together cover the period, and no row need have an equal one"
+         when rows of {target} together cover the period, and no row need have an equal one",
+        constraint = Shown(.constraint)
     )]
     PeriodReference {
         /// The table.
@@ -122,7 +127,7 @@ pub enum Warning {
         table: TableName,
     },
     /// A type has no form of its own in the graph.
-    #[error("{table}: column {column:?} of type {column_type} becomes its text")]
+    #[error("{table}: column {column:?} of type {column_type} becomes its text", column_type = Shown(.column_type))]
     TextForm {
         /// The table.
         table: TableName,
@@ -187,7 +192,7 @@ pub enum WhyLeftOut {
     /// Its changes are not in the write-ahead log.
     #[error(
         "it is UNLOGGED, so its changes are not streamed. Run ALTER TABLE {} SET LOGGED",
-        .table.sql()
+        .table.pasteable()
     )]
     Unlogged {
         /// The table.

@@ -11,7 +11,7 @@
 
 use neo4rs::Error as DriverError;
 
-use crate::pipeline::Failure;
+use crate::{pipeline::Failure, shown::on_one_line};
 
 /// Why Neo4j did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -221,8 +221,10 @@ fn without_values(code: &str, message: &str) -> String {
         || code.contains("OutOfMemory");
     match category {
         // "Node(7) already exists with label `A` and property `id` = 'the value'"
-        "Schema" => first_line.split(" = ").next().unwrap_or_default().trim_end().to_owned(),
-        _ if safe => first_line.to_owned(),
+        "Schema" => {
+            on_one_line(first_line.split(" = ").next().unwrap_or_default().trim_end()).into_owned()
+        }
+        _ if safe => on_one_line(first_line).into_owned(),
         _ => String::new(),
     }
 }
@@ -234,7 +236,7 @@ fn without_quoted(message: &str) -> String {
         Some((before, _)) => format!("{before}` = ..."),
         None => line.to_owned(),
     };
-    message.lines().map(line).collect::<Vec<_>>().join("\n")
+    on_one_line(&message.lines().map(line).collect::<Vec<_>>().join("\n")).into_owned()
 }
 
 /// What to do about it, behind what the server said.

@@ -14,10 +14,13 @@ use std::collections::BTreeSet;
 
 use neo4rs::{Query, Row};
 
-use crate::graph::{
-    cypher::{may_be_placeholder, quote},
-    model::{Model, ReferenceBy, RelationshipKey, Shape, Table, TableIndex},
-    statement::{INCOMPLETE_PROPERTY, PLACEHOLDER},
+use crate::{
+    graph::{
+        cypher::{may_be_placeholder, quote},
+        model::{Model, ReferenceBy, RelationshipKey, Shape, Table, TableIndex},
+        statement::{INCOMPLETE_PROPERTY, PLACEHOLDER},
+    },
+    start::again::pasteable_text,
 };
 
 use super::{checkpoint::LABEL, connect::Connection, error::Error};
@@ -196,7 +199,7 @@ pub async fn establish(
         Some(requirement) => Err(Error::Fatal(format!(
             "{:?} exists in the graph and is something else: drop it, it must be made by: {}",
             requirement.name(),
-            requirement.cypher()
+            pasteable_text(&requirement.cypher())
         ))),
     }
 }

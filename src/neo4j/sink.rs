@@ -29,6 +29,7 @@ use crate::{
         render,
     },
     pipeline::{self, ChunkWriter, Failure, Narrow, shortened},
+    shown::{Shown, on_one_line, shown_list},
 };
 
 use super::{
@@ -187,7 +188,8 @@ fn key_of_row(shape: &Shape, columns: &[Parameter]) -> String {
             Parameter::Value(value) => value.postgres_text(),
             Parameter::Null | Parameter::List(_) => None,
         };
-        format!("{name} = {}", text.unwrap_or_else(|| "?".into()))
+        let text = text.unwrap_or_else(|| "?".into());
+        format!("{} = {}", Shown(name), on_one_line(&text))
     });
     shortened(&pairs.collect::<Vec<_>>().join(", "))
 }
@@ -365,7 +367,7 @@ fn key_of(row: &Row) -> Option<Key> {
 }
 
 fn unread_key(model: &Model, table: TableIndex) -> WriteError {
-    let (name, key) = (&model.table(table).name, model.key_names(table).join(", "));
+    let (name, key) = (Shown(&model.table(table).name), shown_list(&model.key_names(table)));
     WriteError::Fatal(Error::Fatal(format!(
         "copy of {name}: some of its nodes or relationships lack values, and the key of one ({key}) is of a type that \
          is not written there. Somebody else has changed it: set it back, or delete that node or relationship"

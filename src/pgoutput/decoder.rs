@@ -17,6 +17,7 @@ use bytes::Bytes;
 use crate::{
     change::{Before, Begin, Change, Commit, Event, Relation, Tuple},
     lsn::Lsn,
+    shown::Shown,
 };
 
 use super::{cursor::DecodeError, message::Message};
@@ -212,7 +213,7 @@ impl Decoder {
             None => Ok(relation),
             Some(row) => Err(StreamError::Columns {
                 message,
-                relation: format!("{}.{}", relation.schema, relation.name),
+                relation: format!("{}.{}", Shown(&relation.schema), Shown(&relation.name)),
                 cells: row.len(),
                 columns: relation.columns.len(),
             }),

@@ -1,12 +1,14 @@
 //! The change that an error is about.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use crate::{
+    catalog::TableName,
     change::{Before, Cell, Change, Relation, ReplicaIdentity, Tuple},
     checkpoint::Log,
     engine::{Batch, Share},
     lsn::Lsn,
+    shown::{Shown, on_one_line},
 };
 
 /// Characters of a key that an error shows.
@@ -51,6 +53,24 @@ impl Sole {
         self.log.as_ref().map_or_else(|| lsn.to_string(), |log| log.place(lsn))
     }
 
+    /// The same without the key's values.
+    pub fn without_values(&self) -> String {
+        let (what, tables) = match &self.change {
+            Change::Insert { relation, .. } => ("INSERT into", name(relation).to_string()),
+            Change::Update { relation, .. } => ("UPDATE of", name(relation).to_string()),
+            Change::Delete { relation, .. } => ("DELETE from", name(relation).to_string()),
+            Change::Truncate { relations } => ("TRUNCATE of", names(relations)),
+        };
+        format!("{what} {tables}{}", self.at())
+    }
+
+    /// Which change of which transaction.
+    fn at(&self) -> String {
+        let Share { xid, commit_lsn, first_event, stamp, .. } = self.share;
+        let at = stamp.map_or_else(|| self.place(commit_lsn), |stamp| stamp.lsn.to_string());
+        format!(", change {} of transaction {xid} at {at}", first_event + 1)
+    }
+
     fn row(
         &self,
         f: &mut fmt::Formatter<'_>,
@@ -58,7 +78,7 @@ impl Sole {
         of: &Relation,
         row: &Tuple,
     ) -> fmt::Result {
-        write!(f, "{what} {}.{} ({})", of.schema, of.name, self.key(of, row))
+        write!(f, "{what} {} ({})", name(of), self.key(of, row))
     }
 
     /// `column = value` for the columns of the key.
@@ -70,10 +90,15 @@ impl Sole {
         };
         let columns = relation.columns.iter().zip(row);
         let columns = columns.filter(|(column, _)| is_key(&column.name, column.identity));
-        let pairs = columns.map(|(column, cell)| match cell {
-            Cell::Null => format!("{} = NULL", column.name),
-            Cell::Unchanged => format!("{} unchanged", column.name),
-            Cell::Text(text) => format!("{} = {}", column.name, String::from_utf8_lossy(text)),
+        let pairs = columns.map(|(column, cell)| {
+            let name = Shown(&column.name);
+            match cell {
+                Cell::Null => format!("{name} = NULL"),
+                Cell::Unchanged => format!("{name} unchanged"),
+                Cell::Text(text) => {
+                    format!("{name} = {}", on_one_line(&String::from_utf8_lossy(text)))
+                }
+            }
         });
         shortened(&pairs.collect::<Vec<_>>().join(", "))
     }
@@ -94,17 +119,22 @@ impl fmt::Display for Sole {
                 self.row(f, "DELETE from", relation, old)?;
             }
             Change::Delete { relation, before: Before::Absent } => {
-                write!(f, "DELETE from {}.{}", relation.schema, relation.name)?;
+                write!(f, "DELETE from {}", name(relation))?;
             }
             Change::Truncate { relations } => {
-                let names = relations.iter().map(|it| format!("{}.{}", it.schema, it.name));
-                write!(f, "TRUNCATE of {}", names.collect::<Vec<_>>().join(", "))?;
+                write!(f, "TRUNCATE of {}", names(relations))?;
             }
         }
-        let Share { xid, commit_lsn, first_event, stamp, .. } = self.share;
-        let at = stamp.map_or_else(|| self.place(commit_lsn), |stamp| stamp.lsn.to_string());
-        write!(f, ", change {} of transaction {xid} at {at}", first_event + 1)
+        f.write_str(&self.at())
     }
+}
+
+fn name(of: &Relation) -> TableName {
+    TableName::new(&of.schema, &of.name)
+}
+
+fn names(relations: &[Arc<Relation>]) -> String {
+    relations.iter().map(|it| name(it).to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// A text's first characters.
@@ -117,8 +147,6 @@ pub fn shortened(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::Bytes;
 
     use super::*;
@@ -163,6 +191,8 @@ mod tests {
             known.to_string(),
             "DELETE from public.people (id = 7), change 1 of transaction 5 at 0/1A"
         );
+        let said = deleted(ReplicaIdentity::Default).without_values();
+        assert_eq!(said, "DELETE from public.people, change 1 of transaction 5 at 0/1A");
         let default = deleted(ReplicaIdentity::Default).to_string();
         assert!(default.starts_with("DELETE from public.people (id = 7),"), "{default}");
     }

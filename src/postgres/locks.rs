@@ -17,7 +17,7 @@ use std::{
 use tokio::time::{Instant, sleep};
 use tokio_postgres::{Client, Error, error::SqlState};
 
-use crate::{catalog::TableName, pipeline::Waiting};
+use crate::{catalog::TableName, pipeline::Waiting, shown::on_one_line};
 
 /// The longest wait of a reader for a lock that it could not foresee: of an index, or of a table that
 /// a filter reads. It is shorter than `deadlock_timeout`, so that no deadlock's victim is somebody else.
@@ -158,7 +158,8 @@ pub async fn exclusive(client: &Client) -> Result<Vec<String>, Error> {
             AND lock.pid <> pg_catalog.pg_backend_pid() AND lock.database = \
             (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) \
         ORDER BY session.xact_start LIMIT 5";
-    Ok(client.query(sql, &[]).await?.iter().map(|row| row.get(0)).collect())
+    let rows = client.query(sql, &[]).await?;
+    Ok(rows.iter().map(|row| on_one_line(row.get(0)).into_owned()).collect())
 }
 
 /// The processes that have a table to themselves, or wait for that. None of them is known for a

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use crate::{catalog::quote_literal, graph::cypher::quote};
+use crate::{catalog::quote_literal, graph::cypher::quote, shown::is_unseen};
 
 use super::Names;
 
@@ -73,17 +73,22 @@ impl Again {
     }
 }
 
-/// A name as Cypher takes it, on one line: what ends a line or is no character to be pasted stands
-/// there as its escape.
+/// A name as Cypher takes it, on one line.
 pub fn pasteable(name: &str) -> String {
-    let mut text = String::new();
-    for character in quote(name).chars() {
-        match character.is_control() {
-            true => text.push_str(&format!("\\u{:04X}", u32::from(character))),
-            false => text.push(character),
+    pasteable_text(&quote(name))
+}
+
+/// A text of Cypher on one line: what ends a line in a name, or is no character to be pasted, stands
+/// there as its escape.
+pub fn pasteable_text(text: &str) -> String {
+    let mut line = String::new();
+    for character in text.chars() {
+        match is_unseen(character) {
+            true => line.push_str(&format!("\\u{:04X}", u32::from(character))),
+            false => line.push(character),
         }
     }
-    text
+    line
 }
 
 /// The statement that drops a slot, and does nothing where there is none.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::shown::Shown;
+
 use super::{Again, again::delete_nodes};
 
 /// Why the graph does not fit.
@@ -62,7 +64,7 @@ impl GraphRefusal {
 }
 
 fn counted(labels: &[(String, u64)]) -> String {
-    let counts = labels.iter().map(|(label, count)| format!("{count} of {label}"));
+    let counts = labels.iter().map(|(label, count)| format!("{count} of {}", Shown(label)));
     counts.collect::<Vec<_>>().join(", ")
 }
 
@@ -142,8 +144,8 @@ pub enum Holders {
 impl fmt::Display for Holders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Holders::Nodes(label) => write!(f, "nodes with the label {label}"),
-            Holders::Relationships(of) => write!(f, "relationships of the type {of}"),
+            Holders::Nodes(label) => write!(f, "nodes with the label {}", Shown(label)),
+            Holders::Relationships(of) => write!(f, "relationships of the type {}", Shown(of)),
         }
     }
 }

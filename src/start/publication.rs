@@ -1,7 +1,7 @@
 //! The publication: whether everything that the mapping needs comes through it.
 
 use crate::{
-    catalog::{Catalog, TableKind, TableName, quote_identifier},
+    catalog::{Catalog, TableKind, TableName, pasteable},
     mapping::Mapping,
 };
 
@@ -83,11 +83,11 @@ impl PublicationRefusal {
             }
             PublicationRefusal::NotViaRoot { name, .. } => format!(
                 "ALTER PUBLICATION {} SET (publish_via_partition_root = true)",
-                quote_identifier(name)
+                pasteable(name)
             ),
             PublicationRefusal::Operations { name, again } => format!(
                 "ALTER PUBLICATION {} SET (publish = 'insert, update, delete, truncate'){}",
-                quote_identifier(name),
+                pasteable(name),
                 lost_meanwhile("no row changed while they were not in it", again.as_deref())
             ),
         }
@@ -105,7 +105,7 @@ fn lost_meanwhile(nothing_changed: &str, again: Option<&Again>) -> String {
 }
 
 fn listed(tables: &[TableName]) -> String {
-    tables.iter().map(TableName::sql).collect::<Vec<_>>().join(", ")
+    tables.iter().map(TableName::pasteable).collect::<Vec<_>>().join(", ")
 }
 
 /// What a publication has to have.
@@ -162,9 +162,9 @@ impl Wanted<'_> {
                 listed(tables)
             );
         }
-        let only = tables.iter().map(|table| format!("ONLY {}", table.sql()));
+        let only = tables.iter().map(|table| format!("ONLY {}", table.pasteable()));
         let only = only.collect::<Vec<_>>().join(", ");
-        format!("ALTER PUBLICATION {} ADD TABLE {only}", quote_identifier(&self.names.publication))
+        format!("ALTER PUBLICATION {} ADD TABLE {only}", pasteable(&self.names.publication))
     }
 
     /// A partitioned table of which a partition is published under its own name, or would be.
@@ -182,10 +182,11 @@ impl Wanted<'_> {
 
 /// The statement that makes a publication of the tables.
 pub fn create_sql<'a>(name: &str, tables: impl IntoIterator<Item = &'a TableName>) -> String {
-    let tables: Vec<_> = tables.into_iter().map(|table| format!("ONLY {}", table.sql())).collect();
+    let tables: Vec<_> =
+        tables.into_iter().map(|table| format!("ONLY {}", table.pasteable())).collect();
     format!(
         "CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true)",
-        quote_identifier(name),
+        pasteable(name),
         tables.join(", ")
     )
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::catalog::{TableName, quote_identifier};
+use crate::catalog::{TableName, pasteable};
 
 use super::Server;
 
@@ -74,16 +74,14 @@ impl RightsRefusal {
     /// What to do: its text ends with it.
     pub fn fix(&self) -> String {
         match self {
-            RightsRefusal::Schema { role, schema } => format!(
-                "GRANT USAGE ON SCHEMA {} TO {}",
-                quote_identifier(schema),
-                quote_identifier(role)
-            ),
+            RightsRefusal::Schema { role, schema } => {
+                format!("GRANT USAGE ON SCHEMA {} TO {}", pasteable(schema), pasteable(role))
+            }
             RightsRefusal::Read { role, tables } => {
-                format!("GRANT SELECT ON {tables} TO {}", quote_identifier(role))
+                format!("GRANT SELECT ON {tables} TO {}", pasteable(role))
             }
             RightsRefusal::RowsHidden { role, .. } => {
-                format!("ALTER ROLE {} BYPASSRLS", quote_identifier(role))
+                format!("ALTER ROLE {} BYPASSRLS", pasteable(role))
             }
             // The alternatives must not be pasted as one.
             RightsRefusal::Publish { create, grants, .. } => {
@@ -101,7 +99,7 @@ impl RightsRefusal {
 const NAMED: usize = 20;
 
 fn named<'a>(tables: impl Iterator<Item = &'a TableRights>) -> Option<String> {
-    let tables: Vec<String> = tables.map(|table| table.table.sql()).collect();
+    let tables: Vec<String> = tables.map(|table| table.table.pasteable()).collect();
     (!tables.is_empty()).then(|| tables.join(", "))
 }
 
@@ -125,21 +123,21 @@ pub fn to_read(server: &Server, tables: &[TableRights]) -> Vec<RightsRefusal> {
 
 /// What keeps the role from making the publication.
 pub fn to_publish(server: &Server, tables: &[TableRights], create: &str) -> Option<RightsRefusal> {
-    let role = quote_identifier(&server.role);
+    let role = pasteable(&server.role);
     let (mut lacks, mut grants) = (Vec::new(), Vec::new());
     if !server.may_create {
-        let database = quote_identifier(&server.database);
+        let database = pasteable(&server.database);
         lacks.push(format!("CREATE on the database {database}"));
         grants.push(format!("GRANT CREATE ON DATABASE {database} TO {role};"));
     }
     let others: Vec<&TableRights> = tables.iter().filter(|table| !table.is_owner).collect();
     if !others.is_empty() {
-        let first: Vec<String> = others.iter().take(NAMED).map(|it| it.table.sql()).collect();
+        let first: Vec<String> = others.iter().take(NAMED).map(|it| it.table.pasteable()).collect();
         let more = others.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         lacks.push(format!("the ownership of {}{more}", first.join(", ")));
         let owners: BTreeSet<&str> = others.iter().map(|table| table.owner.as_str()).collect();
-        grants.extend(owners.iter().map(|it| format!("GRANT {} TO {role};", quote_identifier(it))));
+        grants.extend(owners.iter().map(|it| format!("GRANT {} TO {role};", pasteable(it))));
     }
     let is_safe = !others.iter().any(|table| table.owner_is_superuser);
     (!lacks.is_empty()).then(|| RightsRefusal::Publish {

@@ -91,7 +91,7 @@ pub fn judge(server: &Server) -> Vec<ServerRefusal> {
         found.push(ServerRefusal::WalLevel(server.wal_level.clone()));
     }
     if !server.may_replicate {
-        let role = crate::catalog::quote_identifier(&server.role);
+        let role = crate::catalog::pasteable(&server.role);
         let fix = match server.has_rds_role {
             true => format!("GRANT rds_replication TO {role}"),
             false => format!("ALTER ROLE {role} REPLICATION"),

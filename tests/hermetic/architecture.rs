@@ -23,7 +23,7 @@ enum May {
 
 /// Each module of lib.rs (and main), and what it may import.
 const MODULES: &[(&str, May)] = &[
-    ("catalog", May::Pure(&["value"])),
+    ("catalog", May::Pure(&["shown", "value"])),
     ("change", May::Pure(&["lsn"])),
     ("checkpoint", May::Pure(&["change", "lsn"])),
     ("copy", May::Pure(&["lsn", "checkpoint", "graph", "catalog"])),
@@ -33,10 +33,11 @@ const MODULES: &[(&str, May)] = &[
     ("graph", May::Pure(&["lsn", "value"])),
     ("health", May::Pure(&["change", "lsn"])),
     ("lsn", May::Pure(&[])),
-    ("mapping", May::Pure(&["catalog", "change", "value", "graph"])),
-    ("pgoutput", May::Pure(&["change", "lsn"])),
+    ("mapping", May::Pure(&["catalog", "change", "value", "graph", "shown"])),
+    ("pgoutput", May::Pure(&["change", "lsn", "shown"])),
     ("replay", May::Pure(&["checkpoint", "lsn"])),
-    ("start", May::Pure(&["catalog", "checkpoint", "graph", "lsn", "mapping"])),
+    ("shown", May::Pure(&[])),
+    ("start", May::Pure(&["catalog", "checkpoint", "graph", "lsn", "mapping", "shown"])),
     ("value", May::Pure(&[])),
     ("http", May::Shell(&["metrics"])),
     ("kafka", May::Shell(&["pipeline"])),

@@ -12,6 +12,7 @@ mod health;
 mod mapping;
 mod names;
 mod offsets;
+mod shown;
 mod simulation;
 mod start;
 mod texts;

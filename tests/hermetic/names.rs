@@ -55,7 +55,7 @@ const HOSTILE: &[&str] = &[
 const PIECES: &[&str] =
     &["\\", "u", "0060", "005C", "0027", "`", "'", "\"", "E", "n", "U", "\n", "é", " "];
 
-fn names(rng: &mut Rng) -> Vec<String> {
+pub fn names(rng: &mut Rng) -> Vec<String> {
     let made = (0..20_000).map(|_| {
         let pieces = (0..rng.usize(1..9)).map(|_| *rng.choice(PIECES).expect("there are some"));
         pieces.collect()
@@ -64,7 +64,7 @@ fn names(rng: &mut Rng) -> Vec<String> {
     HOSTILE.iter().map(|name| (*name).to_owned()).chain(made).collect()
 }
 
-fn seeded() -> Rng {
+pub fn seeded() -> Rng {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| fastrand::u64(..));
     println!("SEED={seed}");

@@ -140,13 +140,13 @@ impl RowCopier {
 
     /// What metrics may know of it.
     pub fn watched(&self, catalog: &Catalog) -> Copying {
-        let rows = |table: &Table| Some((table.name.to_string(), table.estimated_rows?));
+        let rows = |table: &Table| Some((table.name.in_file(), table.estimated_rows?));
         let expected = catalog.tables.iter().filter_map(rows).collect();
         Copying { ranges: self.progress.subscribe(), expected }
     }
 
     fn show(&self, table: &Table, rows: usize, done: bool) {
-        let name = table.name.to_string();
+        let name = table.name.in_file();
         self.progress.send_modify(|ranges| {
             if let Some(range) = ranges.iter_mut().find(|range| range.table == name) {
                 (range.rows, range.done) = (rows as u64, done);
@@ -234,7 +234,7 @@ impl RowCopier {
 
 fn beginning(table: &Table) -> Progress {
     Progress {
-        table: table.name.to_string(),
+        table: table.name.in_file(),
         partition: None,
         pass: Pass::Nodes,
         part: 0,

@@ -17,7 +17,7 @@
 use tokio_postgres::Client;
 
 use crate::{
-    catalog::{Catalog, quote_identifier},
+    catalog::{Catalog, pasteable},
     config::Config,
     envelope::{History, record_key},
     kafka::{
@@ -162,8 +162,10 @@ pub async fn check_keys(
     let publication = postgres::setup::publication(client, &config.publication).await?;
     let published = publication.map(|it| it.tables).unwrap_or_default();
     let tables = published.iter().filter_map(|name| catalog.table(name));
-    let keyless: Vec<String> =
-        tables.filter(|table| record_key(table).is_none()).map(|table| table.name.sql()).collect();
+    let keyless: Vec<String> = tables
+        .filter(|table| record_key(table).is_none())
+        .map(|table| table.name.pasteable())
+        .collect();
     if partitions.is_one() || keyless.is_empty() {
         return Ok(());
     }
@@ -173,7 +175,7 @@ pub async fn check_keys(
          primary key, or ALTER PUBLICATION {} DROP TABLE {keyless}, or name a topic of one partition (kafka.topic)",
         config.kafka()?.topic,
         partitions.count(),
-        quote_identifier(&config.publication)
+        pasteable(&config.publication)
     )))
 }
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::{
     change::Change,
     graph::{Event, Model},
-    mapping::{Notice, TranslateError, Translator, on_one_line},
+    mapping::{Notice, TranslateError, Translator},
     metrics::Metrics,
     pipeline::Translate,
 };
@@ -35,10 +35,10 @@ impl Notices {
     pub fn tell(&self, met: Vec<Notice>) {
         for notice in met {
             if let Notice::Fallback { table, column, count } = &notice {
-                self.metrics.counts().unmapped(&table.to_string(), column, *count);
+                self.metrics.counts().unmapped(&table.in_file(), column, *count);
             }
             if let Some(notice) = self.due(notice) {
-                tracing::warn!("{}", on_one_line(&notice.to_string()));
+                tracing::warn!("{notice}");
             }
         }
     }

@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::{copy::CopiedRows, metrics::Copying, pipeline::Status};
+use crate::{copy::CopiedRows, metrics::Copying, pipeline::Status, shown::Shown};
 
 /// How often a log line is written where there is no terminal.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -60,7 +60,7 @@ fn expected(copy: &Copying) -> u64 {
 fn current(copy: &Copying) -> Option<String> {
     let ranges = copy.ranges.borrow();
     let range = ranges.iter().find(|range| !range.done)?;
-    Some(format!("{} ({})", range.table, range.pass))
+    Some(format!("{} ({})", Shown(&range.table), range.pass))
 }
 
 async fn bar(status: &watch::Receiver<Status>, copy: &Copying) {

@@ -6,8 +6,11 @@ use neo4rs::Query;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    graph::cypher::quote,
-    start::graph::{Holders, Obstacle},
+    shown::shown_list,
+    start::{
+        again::{pasteable, pasteable_text},
+        graph::{Holders, Obstacle},
+    },
 };
 
 use super::{
@@ -58,11 +61,15 @@ async fn obstacles_now(
         };
         let name = requirement.name();
         if let Some(index) = named.iter().find(is_in_place) {
-            let (name, quoted) = (index.name.clone(), quote(&index.name));
+            let (name, quoted) = (index.name.clone(), pasteable(&index.name));
             found.push(Obstacle::Index { name, quoted });
         } else if let Some(other) = named.iter().find(|it| it.name == name) {
-            let drop = format!("DROP {} {}", other.kind, quote(&name));
-            found.push(Obstacle::NameTaken { name, drop, needed: requirement.cypher() });
+            let drop = format!("DROP {} {}", other.kind, pasteable(&name));
+            found.push(Obstacle::NameTaken {
+                name,
+                drop,
+                needed: pasteable_text(&requirement.cypher()),
+            });
         }
     }
     // Each look is a text of its own that Neo4j has to plan: only where something can be found.
@@ -71,12 +78,12 @@ async fn obstacles_now(
     for (requirement, values) in violations(connection, &missing).await? {
         found.push(Obstacle::SharedValues {
             values,
-            properties: requirement.properties.join(", "),
+            properties: shown_list(&requirement.properties),
             of: match &requirement.entity {
                 Entity::Node(label) => Holders::Nodes(label.clone()),
                 Entity::Relationship(of) => Holders::Relationships(of.clone()),
             },
-            needed: requirement.cypher(),
+            needed: pasteable_text(&requirement.cypher()),
         });
     }
     Ok(found)

@@ -42,6 +42,7 @@ use crate::{
     checkpoint::Position,
     copy::{AppliedTransactions, Heap, Progress, passes},
     graph::{Model, TableIndex},
+    shown::{Shown, shown_list},
 };
 
 use super::{Copier, Failure, Held, Turn};
@@ -92,7 +93,7 @@ pub enum CopyError<R: std::error::Error + 'static, W: std::error::Error + 'stati
         "copy of {table}: {rows} of its nodes or relationships lack values, and the table has no row with the same \
          {key}: the key is not read back from the graph as it was written. Please report the type of that key. To \
          go on without the table, leave it out with `skip: true`",
-        key = .key.join(", ")
+        table = Shown(.table), key = shown_list(.key)
     )]
     NotFound {
         /// The table.

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio_postgres::error::SqlState;
 
-use crate::pipeline::Failure;
+use crate::{pipeline::Failure, shown::on_one_line};
 
 use super::tls;
 
@@ -20,7 +20,10 @@ pub enum ConnectError {
         cause: String,
     },
     /// The server says no.
-    #[error("PostgreSQL at {server} refuses the connection: {message} ({code}){}", fix(.code, .message))]
+    #[error(
+        "PostgreSQL at {server} refuses the connection: {} ({code}){}",
+        on_one_line(.message), fix(.code, .message)
+    )]
     Refused {
         /// Host and port.
         server: String,
@@ -153,7 +156,7 @@ pub fn describe(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(refusal) => {
             let (code, message) = (refusal.code().code(), refusal.message());
-            format!("{message} ({code}){}", fix(code, message))
+            format!("{} ({code}){}", on_one_line(message), fix(code, message))
         }
         None => match std::error::Error::source(error) {
             Some(cause) if cause.is::<std::str::Utf8Error>() => format!(

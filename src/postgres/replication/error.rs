@@ -78,6 +78,7 @@ pub enum StreamError {
 impl StreamError {
     /// What the server's error means for the stream.
     pub(super) fn of_server(ServerError { code, message }: ServerError) -> Self {
+        let message = on_one_line(&message).into_owned();
         match code.as_str() {
             "55006" => StreamError::SlotActive { message },
             "42704" => StreamError::Missing { message },

@@ -19,6 +19,7 @@ use crate::{
     lsn::Lsn,
     pgoutput::{Decoder, frame::Frame},
     postgres::connect::{Closed, ServerError, Socket, error_of, notice_of},
+    shown::on_one_line,
 };
 
 use super::{QUEUE_BYTES, Shared, StreamError};
@@ -156,10 +157,10 @@ impl Reader {
                     if code == OBJECT_NOT_IN_PREREQUISITE_STATE
                         && message.contains(&self.publication) =>
                 {
-                    Err(StreamError::Missing { message })
+                    Err(StreamError::Missing { message: on_one_line(&message).into_owned() })
                 }
                 ServerError { code, message } => {
-                    tracing::info!(code, "the server says: {message}");
+                    tracing::info!(code, "the server says: {}", on_one_line(&message));
                     Ok(())
                 }
             },
