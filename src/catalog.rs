@@ -125,6 +125,8 @@ pub struct Table {
     pub kind: TableKind,
     /// Whether its changes reach the write-ahead log (it is not UNLOGGED).
     pub logged: bool,
+    /// One of its partitions that is a foreign table: changes of the rows there reach no log of this server.
+    pub foreign_partition: Option<ForeignPartition>,
     /// Its columns, in order. Dropped ones are not among them.
     pub columns: Vec<Column>,
     /// Its primary key.
@@ -211,6 +213,15 @@ pub enum TableKind {
         /// It has the rows itself: it is not partitioned further.
         holds_rows: bool,
     },
+}
+
+/// A partition that is a foreign table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignPartition {
+    /// Its name.
+    pub name: TableName,
+    /// What it is a partition of: the table, or a partition of the table.
+    pub parent: TableName,
 }
 
 /// How a publication limits a table.

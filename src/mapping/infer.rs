@@ -365,6 +365,9 @@ fn choose_key(table: &Table, edit: Option<&TableEdit>) -> Result<Vec<String>, Wh
     if !table.logged {
         return Err(WhyLeftOut::Unlogged { table: table.name.clone() });
     }
+    if let Some(partition) = &table.foreign_partition {
+        return Err(WhyLeftOut::ForeignPartition(partition.clone()));
+    }
     let edited = edit.and_then(|edit| edit.key.clone());
     edited.or_else(|| infer_key(table)).ok_or_else(|| no_key(table))
 }

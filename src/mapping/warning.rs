@@ -1,6 +1,9 @@
 //! What a mapping leaves out or leaves to chance, each with what to do about it.
 
-use crate::catalog::TableName;
+use crate::{
+    catalog::{ForeignPartition, TableName},
+    shown::Shown,
+};
 
 /// Something that is mapped otherwise than one may expect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -198,6 +201,13 @@ pub enum WhyLeftOut {
         /// The table.
         table: TableName,
     },
+    /// Some of its rows are another server's.
+    #[error(
+        "its partition {} is a foreign table: another server has the rows there, and their changes are not streamed. \
+         Run ALTER TABLE {} DETACH PARTITION {}, and then add a primary key, which PostgreSQL refuses before",
+        .0.name, .0.parent.pasteable(), .0.name.pasteable()
+    )]
+    ForeignPartition(ForeignPartition),
     /// A join table without nodes to join.
     #[error(
         "it joins {target}, which is not mapped as nodes. Map that table, or give this one a \

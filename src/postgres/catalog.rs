@@ -18,8 +18,8 @@ use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
 
 use crate::{
     catalog::{
-        Catalog, Column, ForeignKey, Publication, ReferentialAction, ReplicaIdentity, Table,
-        TableKind, TableName, UniqueKey,
+        Catalog, Column, ForeignKey, ForeignPartition, Publication, ReferentialAction,
+        ReplicaIdentity, Table, TableKind, TableName, UniqueKey,
     },
     value::{CaseFolding, TypeFacts},
 };
@@ -83,23 +83,39 @@ async fn read_tables(transaction: &Transaction<'_>) -> Result<Tables, tokio_post
                pg_catalog.convert_to(pg_catalog.obj_description(t.oid, 'pg_class'),
                    CASE pg_catalog.getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END
                ) AS comment,
-               root_schema.nspname::text AS root_schema, root.relname::text AS root
+               root_schema.nspname::text AS root_schema, root.relname::text AS root,
+               foreign_part.schema AS foreign_schema, foreign_part.name AS foreign_name,
+               foreign_part.parent_schema, foreign_part.parent
         FROM user_tables t
         LEFT JOIN pg_catalog.pg_class root
           ON t.relispartition AND root.oid = pg_catalog.pg_partition_root(t.oid)
-        LEFT JOIN pg_catalog.pg_namespace root_schema ON root_schema.oid = root.relnamespace"
+        LEFT JOIN pg_catalog.pg_namespace root_schema ON root_schema.oid = root.relnamespace
+        LEFT JOIN LATERAL (
+            SELECT n.nspname::text AS schema, f.relname::text AS name,
+                   parent_schema.nspname::text AS parent_schema, parent.relname::text AS parent
+            FROM pg_catalog.pg_class f JOIN pg_catalog.pg_namespace n ON n.oid = f.relnamespace
+            JOIN pg_catalog.pg_inherits i ON i.inhrelid = f.oid
+            JOIN pg_catalog.pg_class parent ON parent.oid = i.inhparent
+            JOIN pg_catalog.pg_namespace parent_schema ON parent_schema.oid = parent.relnamespace
+            WHERE t.relkind = 'p' AND f.relkind = 'f' AND f.relispartition
+              AND pg_catalog.pg_partition_root(f.oid) = t.oid
+            ORDER BY schema, name LIMIT 1
+        ) foreign_part ON true"
     );
     let rows = transaction.query(&query, &[]).await?;
     rows.iter().map(|row| Ok((row.try_get("oid")?, table(row)?))).collect()
 }
 
+/// A table's name, where the columns for it hold one.
+fn name(row: &Row, columns: [&str; 2]) -> Result<Option<TableName>, tokio_postgres::Error> {
+    let [schema, name] = columns;
+    let schema: Option<String> = row.try_get(schema)?;
+    Ok(schema.zip(row.try_get(name)?).map(|(schema, name)| TableName { schema, name }))
+}
+
 fn table(row: &Row) -> Result<Table, tokio_postgres::Error> {
-    let root: Option<String> = row.try_get("root")?;
-    let root_schema: Option<String> = row.try_get("root_schema")?;
-    let kind = match (root_schema.zip(root), row.try_get("kind")?) {
-        (Some((schema, name)), kind) => {
-            TableKind::Partition { root: TableName { schema, name }, holds_rows: kind != "p" }
-        }
+    let kind = match (name(row, ["root_schema", "root"])?, row.try_get("kind")?) {
+        (Some(root), kind) => TableKind::Partition { root, holds_rows: kind != "p" },
         (None, "p") => TableKind::Partitioned,
         (None, _) => TableKind::Ordinary,
     };
@@ -110,6 +126,8 @@ fn table(row: &Row) -> Result<Table, tokio_postgres::Error> {
         "i" => ReplicaIdentity::Nothing,
         _ => ReplicaIdentity::Default,
     };
+    let foreign = name(row, ["foreign_schema", "foreign_name"])?;
+    let foreign_partition = foreign.zip(name(row, ["parent_schema", "parent"])?);
     let rows: f64 = row.try_get("rows")?;
     let pages: i32 = row.try_get("pages")?;
     // A database without an encoding has bytes of any, and a comment is only for people.
@@ -119,6 +137,8 @@ fn table(row: &Row) -> Result<Table, tokio_postgres::Error> {
         oid: row.try_get("oid")?,
         kind,
         logged: row.try_get("logged")?,
+        foreign_partition: foreign_partition
+            .map(|(name, parent)| ForeignPartition { name, parent }),
         columns: Vec::new(),
         primary_key: None,
         unique_keys: Vec::new(),

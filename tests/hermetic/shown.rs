@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 use wal2graph::{
-    catalog::{TableName, pasteable},
+    catalog::{ForeignPartition, TableName, pasteable},
     envelope::EncodeError,
     graph::cypher,
     kafka::encode::EncodingError,
@@ -78,6 +78,7 @@ fn of_a_mapping(table: &dyn Fn() -> TableName, text: &dyn Fn() -> String, say: S
         WhyLeftOut::PartitionOfLeftOut { root: table() },
         WhyLeftOut::NoKey { fix: it() },
         WhyLeftOut::Unlogged { table: table() },
+        WhyLeftOut::ForeignPartition(ForeignPartition { name: table(), parent: table() }),
         WhyLeftOut::EndLeftOut { target: table() },
     ] {
         say(&why);

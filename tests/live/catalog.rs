@@ -3,6 +3,7 @@
 use tokio_postgres::Client;
 use wal2graph::catalog::{
     Catalog, Publication, ReferentialAction, ReplicaIdentity, Table, TableKind, TableName,
+    quote_identifier,
 };
 use wal2graph::graph::model::{RelationshipKey, Shape};
 use wal2graph::mapping::{Edits, Mapping, Plan, Warning, compile, render_yaml};
@@ -263,6 +264,58 @@ async fn partitions_that_would_not_stream_their_rows_are_refused_by_name() {
         client.batch_execute(fix).await.expect("the advice can be followed");
     }
     mapped(&read(&mut client, None).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_table_with_a_partition_on_another_server_is_left_out_until_that_is_detached() {
+    let sql = "
+        CREATE FOREIGN DATA WRAPPER nowhere;
+        CREATE SERVER elsewhere FOREIGN DATA WRAPPER nowhere;
+        CREATE TABLE mixed (id int NOT NULL, v text) PARTITION BY RANGE (id);
+        CREATE TABLE mixed_1 PARTITION OF mixed FOR VALUES FROM (0) TO (10);
+        CREATE TABLE mixed_2 PARTITION OF mixed FOR VALUES FROM (10) TO (20) PARTITION BY RANGE (id);
+        CREATE FOREIGN TABLE mixed_far PARTITION OF mixed_2 FOR VALUES FROM (10) TO (20) SERVER elsewhere;
+        CREATE TABLE plain (id int PRIMARY KEY);
+    ";
+    let mut client = new_database("foreign_partition").await;
+    client.batch_execute(sql).await.expect("the schema is made");
+    let add_key = "ALTER TABLE mixed ADD PRIMARY KEY (id)";
+    client
+        .batch_execute(add_key)
+        .await
+        .expect_err("the advice for other tables does not work here");
+    let mapping = mapped(&read(&mut client, None).await.unwrap());
+    assert_eq!(mapping.published_tables().count(), 1);
+    let said = mapping.warnings.iter().map(ToString::to_string).find(|it| it.contains("foreign"));
+    let said = said.expect("the foreign table is named");
+    let fix = "ALTER TABLE \"public\".\"mixed_2\" DETACH PARTITION \"public\".\"mixed_far\"";
+    assert!(said.starts_with("public.mixed is left out") && said.contains(fix), "{said}");
+    client.batch_execute(&format!("{fix}; {add_key}")).await.expect("the advice can be followed");
+    assert_eq!(mapped(&read(&mut client, None).await.unwrap()).published_tables().count(), 2);
+}
+
+#[tokio::test]
+async fn a_statement_that_is_advised_works_whatever_the_table_is_called() {
+    const NAME: &str = "a\n\"b\\c\\u0060\t'd.e";
+    let mut client = new_database("hostile_name").await;
+    let table = quote_identifier(NAME);
+    let sql = format!(
+        "CREATE TABLE {table} (id int PRIMARY KEY); ALTER TABLE {table} REPLICA IDENTITY NOTHING; \
+         CREATE UNLOGGED TABLE left_out (id int PRIMARY KEY); ALTER TABLE left_out RENAME TO {}",
+        quote_identifier(&format!("left{NAME}"))
+    );
+    client.batch_execute(&sql).await.expect("the schema is made");
+    let refusals = compile(&read(&mut client, None).await.unwrap(), &Edits::default()).unwrap_err();
+    let said = refusals[0].to_string();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    let advice = &said[said.find("ALTER TABLE").unwrap()..said.rfind(", or leave").unwrap()];
+    client.batch_execute(advice).await.expect("the advice can be followed");
+    let mapping = mapped(&read(&mut client, None).await.unwrap());
+    let said = mapping.warnings[0].to_string();
+    let advice = &said[said.find("ALTER TABLE").unwrap()..];
+    client.batch_execute(advice).await.expect("the advice can be followed");
+    let mapping = mapped(&read(&mut client, None).await.unwrap());
+    assert_eq!(mapping.published_tables().count(), 2);
 }
 
 #[tokio::test]

@@ -210,6 +210,7 @@ fn table(oid: u32, name: &str, columns: &str, key: &str, references: &[(&str, &s
         oid,
         kind: TableKind::Ordinary,
         logged: true,
+        foreign_partition: None,
         columns: columns.split(", ").zip(1..).map(column).collect(),
         primary_key: Some(unique(format!("{name}_pkey"), names(key))),
         unique_keys: Vec::new(),

@@ -41,6 +41,7 @@ pub fn table(name: &str, key_columns: usize, columns: &[Named<'_>]) -> Table {
         oid: name.bytes().fold(16_384, |oid, byte| oid * 31 % 1_000_003 + u32::from(byte)),
         kind: TableKind::Ordinary,
         logged: true,
+        foreign_partition: None,
         columns,
         primary_key: (key_columns > 0).then_some(primary_key),
         unique_keys: Vec::new(),

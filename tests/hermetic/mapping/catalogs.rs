@@ -37,6 +37,7 @@ pub fn table(table: &str, columns: &str) -> Table {
         oid: table.bytes().fold(16_384, |oid, byte| oid * 31 % 1_000_003 + u32::from(byte)),
         kind: TableKind::Ordinary,
         logged: true,
+        foreign_partition: None,
         columns: columns.collect(),
         primary_key: None,
         unique_keys: Vec::new(),

@@ -1,12 +1,13 @@
 //! What is inferred without a file, and what a file changes.
 
-use wal2graph::catalog::{Publication, ReplicaIdentity, TableKind};
+use wal2graph::catalog::{ForeignPartition, Publication, ReplicaIdentity, TableKind};
 use wal2graph::graph::model::{Direction, ReferenceBy, RelationshipKey};
-use wal2graph::mapping::{Mapping, Warning, WhyLeftOut};
+use wal2graph::mapping::{Mapping, Refusal, Warning, WhyLeftOut, compile};
 use wal2graph::value::{NumericMode, Type};
 
 use super::catalogs::{
-    TableExt, columns, edited, mapped, name, node, northwind, relationship, table, unique,
+    TableExt, catalog, columns, customers, edited, edits, mapped, name, node, northwind,
+    relationship, table, unique,
 };
 
 /// Table, columns of it that refer to `targets`, and the type that is expected.
@@ -235,6 +236,25 @@ fn tables_without_a_usable_key_are_left_out_with_what_to_do() {
     assert!(messages[1].ends_with("Add a primary key"));
     assert!(messages[2].contains("referring_log_id_fkey is no relationship, because public.log"));
     assert!(messages[3].contains("SET LOGGED"));
+}
+
+#[test]
+fn a_table_with_a_partition_on_another_server_was_told_to_add_a_primary_key_which_it_can_not_have()
+{
+    let foreign = ForeignPartition { name: name("far"), parent: name("mixed") };
+    let mixed = table("mixed", "id int4!, b text").with(|it| {
+        it.kind = TableKind::Partitioned;
+        it.foreign_partition = Some(foreign.clone());
+    });
+    let mapping = mapped([mixed.clone(), customers()]);
+    let left_out = mapping.warnings[0].to_string();
+    assert!(
+        left_out.contains(r#"ALTER TABLE "public"."mixed" DETACH PARTITION "public"."far""#),
+        "{left_out}"
+    );
+    let named = edits("{tables: {public.mixed: {key: [id]}}}");
+    let refusals = compile(&catalog([mixed, customers()]), &named).unwrap_err();
+    assert!(matches!(refusals[..], [Refusal::Unusable { .. }]), "{refusals:?}");
 }
 
 #[test]
