@@ -3,13 +3,13 @@
 //! ```text
 //! a reader's session:  lock_timeout below deadlock_timeout; ends by itself when its client is gone
 //! beside it:           who waits for the readers' locks? -> the readers give them up
+//! on the server:       somebody has waited for long -> the readers' sessions end (super::guard)
 //! ```
 //!
 //! The server sees a deadlock only if all of it is on the server. One that leads through this program
 //! it does not see, so no reader waits for a lock while it holds others.
 
 use std::{
-    collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -19,6 +19,8 @@ use tokio_postgres::{Client, Error, error::SqlState};
 
 use crate::{catalog::TableName, pipeline::Waiting, shown::on_one_line};
 
+use super::guard;
+
 /// The longest wait of a reader for a lock that it could not foresee: of an index, or of a table that
 /// a filter reads. It is shorter than `deadlock_timeout`, so that no deadlock's victim is somebody else.
 const LOCK_TIMEOUT_MS: i32 = 200;
@@ -26,11 +28,17 @@ const LOCK_TIMEOUT_MS: i32 = 200;
 const LOOK_PAUSE: Duration = Duration::from_millis(200);
 /// The log says so at most this often.
 const TOLD_PAUSE: Duration = Duration::from_secs(30);
-/// Settings of a reader's session that the server may refuse: some have no use on its platform.
-const WISHES: [&str; 3] = [
-    "SET client_connection_check_interval = '1s'",
+/// The server looks every second whether the client is still there, whatever the session waits for.
+const LOOK_FOR_CLIENT: &str = "SET client_connection_check_interval = '1s'";
+/// What ends a session that nobody waits for, but that has lost its client. They are not short: a graph
+/// may be slow.
+const OUTLIVE_NO_CLIENT: [&str; 6] = [
+    LOOK_FOR_CLIENT,
     "SET idle_in_transaction_session_timeout = '60s'",
     "SET tcp_user_timeout = '60s'",
+    "SET tcp_keepalives_idle = '10s'",
+    "SET tcp_keepalives_interval = '5s'",
+    "SET tcp_keepalives_count = 3",
 ];
 
 /// Limits how long a session waits for locks, and how long it outlives its client.
@@ -43,12 +51,22 @@ pub async fn limit_waits(client: &Client) -> Result<(), Error> {
     Ok(())
 }
 
-/// The server looks every second whether the client is still there, whatever the session waits for.
+/// Limits how long a session outlives its client.
 pub async fn outlive_no_client(client: &Client) {
-    for wish in WISHES {
-        if let Err(error) = client.batch_execute(wish).await {
-            tracing::debug!(%error, wish, "a setting of the session is not taken");
-        }
+    for setting in OUTLIVE_NO_CLIENT {
+        wish(client, setting).await;
+    }
+}
+
+/// Lets a session end when its client has gone, and not for anything less.
+pub(super) async fn look_for_client(client: &Client) {
+    wish(client, LOOK_FOR_CLIENT).await;
+}
+
+/// A setting that the server may refuse: some have no use on its platform.
+async fn wish(client: &Client, setting: &str) {
+    if let Err(error) = client.batch_execute(setting).await {
+        tracing::debug!(%error, setting, "a setting of the session is not taken");
     }
 }
 
@@ -58,11 +76,20 @@ pub fn is_blocked(error: &Error) -> bool {
     error.code().is_some_and(|code| codes.contains(&code))
 }
 
+/// A process of the server: its number, and when it started, in microseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its number, which the server may give to another one later.
+    pub number: i32,
+    /// When it started.
+    pub started: i64,
+}
+
 /// What stands beside the readers of a copy, on a connection of its own.
 pub struct Beside {
     client: Client,
     /// The readers' processes on the server.
-    readers: Mutex<BTreeSet<i32>>,
+    readers: Mutex<Vec<Process>>,
     told: Mutex<Option<Instant>>,
 }
 
@@ -79,10 +106,18 @@ impl Beside {
 
     /// A reader joins: its process on the server.
     pub async fn register(&self, reader: &Client) -> Result<i32, Error> {
-        let process = process_of(reader).await?;
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        readers.insert(process);
-        Ok(process)
+        let sql = "SELECT pid, (extract(epoch FROM backend_start) * 1000000)::int8 \
+                   FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()";
+        let row = reader.query_one(sql, &[]).await?;
+        let process = Process { number: row.get(0), started: row.get(1) };
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(process);
+        Ok(process.number)
+    }
+
+    /// From now on the server itself ends the sessions of all readers that have joined when somebody
+    /// waits for long for a lock of theirs. It takes a connection.
+    pub fn guard(&self, client: Client) {
+        guard::stand(client, &self.readers.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Ends what a process does.
@@ -100,7 +135,7 @@ impl Beside {
         loop {
             sleep(LOOK_PAUSE).await;
             let readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let readers: Vec<i32> = readers.into_iter().collect();
+            let readers: Vec<i32> = readers.iter().map(|process| process.number).collect();
             if let Some(row) = self.client.query_opt(sql, &[&readers]).await? {
                 return Ok(Waiting { process: row.get(0), table: row.get(1) });
             }

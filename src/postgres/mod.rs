@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod connect;
 pub mod copy;
 mod equality;
+mod guard;
 pub mod locks;
 pub mod partitions;
 pub mod replication;

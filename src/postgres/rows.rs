@@ -35,11 +35,17 @@ pub struct TableReader {
 }
 
 impl TableReader {
-    /// A reader over a connection with pinned settings, with another one beside it.
-    pub async fn new(client: Client, beside: Client) -> Result<Self, tokio_postgres::Error> {
+    /// A reader over a connection with pinned settings, with another one beside it, and one that guards
+    /// its locks.
+    pub async fn new(
+        client: Client,
+        beside: Client,
+        guard: Client,
+    ) -> Result<Self, tokio_postgres::Error> {
         limit_waits(&client).await?;
         let beside = Beside::new(beside);
         let process = beside.register(&client).await?;
+        beside.guard(guard);
         Ok(TableReader { client, process, beside, reading: None })
     }
 

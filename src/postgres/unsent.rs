@@ -45,6 +45,8 @@ use super::{
 
 /// How many rows are read before what is complete is handed on: each may be megabytes.
 const ROWS_MAX: usize = 64;
+/// A row is read at once, so a session that is idle with a lock has lost its program.
+const IDLE_LIMIT: &str = "SET idle_in_transaction_session_timeout = '5s'";
 /// The pause before a snapshot is taken again that did not see a change.
 const PAUSE: Duration = Duration::from_millis(10);
 /// The pause before a table is asked for again that somebody else has locked.
@@ -241,6 +243,7 @@ impl Reader {
                 let (client, beside) = (sql(&self.url).await?.client, sql(&self.url).await?.client);
                 let beside = Beside::new(beside);
                 limit_waits(&client).await.map_err(no_table)?;
+                client.batch_execute(IDLE_LIMIT).await.map_err(no_table)?;
                 beside.register(&client).await.map_err(no_table)?;
                 none.insert((client, beside))
             }

@@ -2,6 +2,7 @@
 //! retained by an idle pipeline.
 
 mod completion;
+mod frozen;
 mod locks;
 mod partitions;
 mod slot;

@@ -326,8 +326,9 @@ impl Publish<'_> {
             return Ok(None);
         }
         let ended_before = postgres::copy::current_xid(client).await?;
-        let [reads, beside] = [sql(&self.config.source).await?, sql(&self.config.source).await?];
-        let reader = TableReader::new(reads.client, beside.client).await?;
+        let connect = async || sql(&self.config.source).await.map(|sql| sql.client);
+        let [reads, beside, guard] = [connect().await?, connect().await?, connect().await?];
+        let reader = TableReader::new(reads, beside, guard).await?;
         let from = copy::Rows { reader, tables, ended_before, after };
         Ok(Some(RowCopier::new(from, catalog, to, stop.clone())))
     }

@@ -269,6 +269,7 @@ impl<'a> Run<'a> {
             let reader = reader.telling(Arc::new(move |met| notices.tell(met)));
             lanes.push(Lane { reader, writer: self.sink(epoch, model)?.planning(planner.clone()) });
         }
+        beside.guard(sql(&self.config.source).await?.client);
         Ok(lanes)
     }
 
