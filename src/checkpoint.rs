@@ -190,6 +190,17 @@ pub struct Checkpoint {
     /// The labels of its nodes: also those of tables that have gone since. Empty in checkpoints that
     /// were made before this was kept.
     pub labels: Vec<String>,
+    /// Why the last writer stopped for good, if nobody has claimed it since.
+    pub stopped: Option<Stopped>,
+}
+
+/// Why a pipeline stopped for good, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Why, without a row's values.
+    pub because: String,
+    /// When.
+    pub at: Timestamp,
 }
 
 impl Checkpoint {

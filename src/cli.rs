@@ -198,8 +198,8 @@ pub enum Command {
     DeadLetters(DeadLettersArgs),
     /// Shows how far the graph is: slot, positions, lag, copy, placeholders
     ///
-    /// Works whether or not `run` is up. If something would keep it from starting again, says what,
-    /// with the fix, and exits with 1.
+    /// Works whether or not `run` is up. Of one that stopped for good, says why. If something would keep
+    /// it from starting again, says what, with the fix, and exits with 1.
     #[command(after_long_help = "Example:\n  wal2graph status -c wal2graph.yaml --json")]
     Status(ReportArgs),
 }

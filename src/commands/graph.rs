@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
@@ -17,6 +18,9 @@ use crate::{
 };
 
 use super::CommandError;
+
+/// How long the end of the program waits for the graph to take down why.
+const TELL_LIMIT: Duration = Duration::from_secs(5);
 
 /// A connection for long answers, to a graph that has what checkpoints and the model need.
 pub async fn open(config: &Config, model: &Model) -> Result<Connection, CommandError> {
@@ -88,6 +92,22 @@ pub async fn claim(config: &Config, log: &Log) -> Result<Checkpoint, CommandErro
         tracing::warn!(transaction, "ended a stopped writer's transaction");
     }
     Ok(claimed.checkpoint)
+}
+
+/// Takes down on the checkpoint why the writer of this epoch stopped for good, if the graph takes it now.
+pub async fn tell_why(config: &Config, log: Log, epoch: Epoch, error: &CommandError) {
+    let identity = identity(config, log);
+    let telling = async {
+        let connection = Connection::new(config.graph()?, TELL_LIMIT)?;
+        let told =
+            neo4j::stopped::tell(&connection, &identity, epoch, &error.for_the_graph()).await?;
+        Ok::<bool, CommandError>(told)
+    };
+    match timeout(TELL_LIMIT, telling).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "the graph does not know why this stops"),
+        Err(_) => tracing::debug!("the graph does not know why this stops: it does not answer"),
+    }
 }
 
 /// Which checkpoint a log of the pipeline has.

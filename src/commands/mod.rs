@@ -117,6 +117,22 @@ impl CommandError {
         }
     }
 
+    /// Why the program stopped, in one line, for the graph to keep: nothing of it is a row's.
+    fn for_the_graph(&self) -> String {
+        let text = match self {
+            CommandError::Sql(error) => {
+                format!("PostgreSQL: {}", postgres::connect::describe_without_values(error))
+            }
+            CommandError::Stream(error) => error.without_values(),
+            CommandError::Graph(error) => format!("Neo4j: {}", error.without_values()),
+            CommandError::Pipeline(error) => error.without_values(),
+            // What a copy takes, the next start says, which is refused.
+            CommandError::NeedsCopy { cause, .. } => cause.for_the_graph(),
+            other => other.to_string(),
+        };
+        text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+    }
+
     /// The exit code it leads to.
     pub fn exit(&self) -> Exit {
         match self {

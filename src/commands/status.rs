@@ -9,13 +9,14 @@ use serde::Serialize;
 
 use crate::{
     change::Timestamp,
-    checkpoint::complete_through,
+    checkpoint::{Checkpoint, Stopped, complete_through},
     cli::ReportArgs,
     config::Config,
     copy::Progress,
     lsn::Lsn,
     mapping::compile,
     neo4j::{self, Connection, copy_progress},
+    shown::{Shown, on_one_line},
     start::Slot,
 };
 
@@ -42,8 +43,20 @@ struct Status {
     incomplete: u64,
     mapping_digest: Option<String>,
     epoch: Option<i64>,
-    /// Why `run` would be refused, each with its fix.
+    /// Why `run` or `apply` stopped for good, if nobody has begun again since: one a log.
+    stopped: Vec<StoppedStatus>,
+    /// Why a start would be refused, each with its fix.
     refused: Vec<String>,
+}
+
+/// Why the last writer of a log stopped.
+#[derive(Debug, Serialize)]
+struct StoppedStatus {
+    /// The slot, or the partition.
+    log: String,
+    /// When, in UTC.
+    at: String,
+    because: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -157,7 +170,18 @@ async fn read(config: &Config) -> Result<Status, CommandError> {
         incomplete: count(&graph, "_Incomplete").await?,
         epoch: checkpoint.map(|checkpoint| checkpoint.epoch.0),
         mapping_digest: checkpoint.map(|checkpoint| checkpoint.mapping_digest.clone()),
+        stopped: checkpoints.iter().filter_map(stopped).collect(),
         refused,
+    })
+}
+
+fn stopped(checkpoint: &Checkpoint) -> Option<StoppedStatus> {
+    let Stopped { because, at } = checkpoint.stopped.as_ref()?;
+    let at = chrono::DateTime::from_timestamp_micros(at.unix_micros).unwrap_or_default();
+    Some(StoppedStatus {
+        log: checkpoint.origin.log.to_string(),
+        at: at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+        because: on_one_line(because).into_owned(),
     })
 }
 
@@ -177,7 +201,7 @@ fn copy_status(progress: &[Progress]) -> Option<CopyStatus> {
         rows: progress.iter().map(|range| range.rows).sum(),
         ranges_done: progress.iter().filter(|range| range.done).count(),
         ranges: progress.len(),
-        current: current.map(|range| format!("{} ({})", range.table, range.pass)),
+        current: current.map(|range| format!("{} ({})", Shown(&range.table), range.pass)),
     })
 }
 
@@ -236,6 +260,9 @@ impl fmt::Display for Status {
             writeln!(f, "incomplete    {}", self.incomplete)?;
         }
         writeln!(f, "mapping       {}", self.mapping_digest.clone().unwrap_or_else(unknown))?;
+        for StoppedStatus { log, at, because } in &self.stopped {
+            writeln!(f, "stopped       at {at}, reading {log}: {because}")?;
+        }
         self.refused.iter().try_for_each(|refusal| writeln!(f, "refused       {refusal}"))
     }
 }

@@ -19,8 +19,8 @@ use neo4rs::{Query, Row, summary::Counters};
 use crate::{
     change::Timestamp,
     checkpoint::{
-        Advance, Checkpoint, Epoch, Identity, Log, Origin, Part, Position, Replaying, TopicId,
-        TopicPartition,
+        Advance, Checkpoint, Epoch, Identity, Log, Origin, Part, Position, Replaying, Stopped,
+        TopicId, TopicPartition,
     },
     copy::Progress,
     graph::statement::STAMP,
@@ -48,10 +48,11 @@ const RETURNED: &str = "c.lsn AS lsn, c.part_commit_lsn AS part_commit_lsn, c.pa
      c.epoch AS epoch, c.committed_at AS committed_at, c.updated_at AS updated_at, \
      c.system_identifier AS system_identifier, c.timeline AS timeline, c.slot AS slot, \
      c.partitions AS partitions, c.topic_id AS topic_id, c.last_change AS last_change, \
-     c.mapping_digest AS mapping_digest, c.labels AS labels";
+     c.mapping_digest AS mapping_digest, c.labels AS labels, \
+     c.stopped_because AS stopped_because, c.stopped_at AS stopped_at";
 
 /// The checkpoint of one log.
-const ONE: &str = "(c:_Wal2GraphCheckpoint {pipeline: $pipeline, log: $log})";
+pub(super) const ONE: &str = "(c:_Wal2GraphCheckpoint {pipeline: $pipeline, log: $log})";
 
 /// The log whose positions a checkpoint's compare-and-set goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,7 +252,7 @@ pub async fn name_topic(
     connection.run(query).await.map(|did| passed(&did))
 }
 
-fn of(query: Query, identity: &Identity) -> Query {
+pub(super) fn of(query: Query, identity: &Identity) -> Query {
     query.param("pipeline", identity.pipeline.as_str()).param("log", identity.log.name())
 }
 
@@ -275,8 +276,10 @@ pub(super) fn marked_lock_query(mark: &str, identity: &Identity) -> Query {
 
 /// Raises the epoch and returns the checkpoint as it then is. The node must be locked.
 pub(super) fn raise_query(identity: &Identity) -> Query {
-    let text =
-        format!("MATCH {ONE} SET c.epoch = c.epoch + 1, c.updated_at = $now RETURN {RETURNED}");
+    let text = format!(
+        "MATCH {ONE} SET c.epoch = c.epoch + 1, c.updated_at = $now \
+         REMOVE c.stopped_because, c.stopped_at RETURN {RETURNED}"
+    );
     of(Query::new(text), identity).param("now", Utc::now())
 }
 
@@ -412,6 +415,7 @@ pub(super) fn checkpoint_of(row: &Row) -> Result<Checkpoint, Error> {
         get::<Option<DateTime<FixedOffset>>>(row, name)
             .map(|at| at.map(|at| Timestamp { unix_micros: at.timestamp_micros() }))
     };
+    let stopped = get::<Option<String>>(row, "stopped_because")?.zip(timestamp("stopped_at")?);
     Ok(Checkpoint {
         position: Position { lsn: at, part },
         lsn: complete,
@@ -429,6 +433,7 @@ pub(super) fn checkpoint_of(row: &Row) -> Result<Checkpoint, Error> {
         topic_id: topic_id_of(row)?,
         mapping_digest: get(row, "mapping_digest")?,
         labels: get::<Option<Vec<String>>>(row, "labels")?.unwrap_or_default(),
+        stopped: stopped.map(|(because, at)| Stopped { because, at }),
     })
 }
 

@@ -73,7 +73,8 @@ impl ServerError {
 
     /// What the server said with this code.
     pub fn new(code: &str, words: &str) -> Self {
-        let (message, words) = (without_values(code, words), words.trim().to_owned());
+        let (message, words) =
+            (without_values(code, words), on_one_line(words.trim()).into_owned());
         ServerError { code: code.to_owned(), message, words }
     }
 
@@ -281,6 +282,20 @@ impl Failure for Error {
             Error::Failed(error) => {
                 format!("Neo4j failed: {}{}", error.in_full(), fix(&error.code))
             }
+            other => other.to_string(),
+        }
+    }
+
+    fn without_values(&self) -> String {
+        match self {
+            // All of the server's words may be there, and its code behind them.
+            Error::Fatal(text) => match text.split_once("(Neo.") {
+                Some((_, code)) => {
+                    let code = code.split(')').next().unwrap_or_default();
+                    format!("Neo4j refuses: Neo.{code}; the log of wal2graph has its words")
+                }
+                None => text.clone(),
+            },
             other => other.to_string(),
         }
     }

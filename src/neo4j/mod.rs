@@ -24,6 +24,7 @@ pub mod planning;
 pub mod retry;
 pub mod schema;
 pub mod sink;
+pub mod stopped;
 mod write_error;
 pub mod writer;
 

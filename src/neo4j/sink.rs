@@ -167,13 +167,17 @@ impl Repeatable<'_> {
             Repeatable::Rows(_, table) => model.table(*table).name.as_str(),
         };
         let of_table = model.iter().find(|(_, table)| table.name == named);
-        let what = match (of_table, row) {
+        let key = match (of_table, row) {
             (Some((_, table)), Some(Parameter::List(columns))) => {
-                format!("the copy of {named}, {}", key_of_row(&table.shape, columns))
+                format!(", {}", key_of_row(&table.shape, columns))
             }
-            _ => format!("the copy of {named}"),
+            _ => String::new(),
         };
-        WriteError::Row { what, error }
+        WriteError::Row {
+            what: format!("the copy of {}", Shown(named)).into(),
+            key: key.into(),
+            error,
+        }
     }
 }
 

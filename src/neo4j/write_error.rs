@@ -40,10 +40,12 @@ pub enum WriteError {
         error: Error,
     },
     /// One row is not taken, alone as it is.
-    #[error("one row can not be written: {what}. {}", .error.in_full())]
+    #[error("one row can not be written: {what}{key}. {}", .error.in_full())]
     Row {
-        /// Which: its table and its key.
-        what: String,
+        /// Which: its table.
+        what: Box<str>,
+        /// And its key, behind a comma; empty if it is not known.
+        key: Box<str>,
         /// What the server said.
         error: Error,
     },
@@ -77,6 +79,22 @@ impl Failure for WriteError {
             | WriteError::Data { error, .. }
             | WriteError::Fatal(error) => error.in_full(),
             other => other.to_string(),
+        }
+    }
+
+    fn without_values(&self) -> String {
+        match self {
+            WriteError::TooLarge { error }
+            | WriteError::Data { error, .. }
+            | WriteError::Fatal(error) => error.without_values(),
+            WriteError::Row { what, error, .. } => {
+                format!("one row can not be written: {what}. {}", error.without_values())
+            }
+            WriteError::Away { last } => {
+                let seconds = RETRY_LIMIT.as_secs();
+                format!("Neo4j has not taken a write for {seconds} s: {}", last.without_values())
+            }
+            WriteError::Fenced { .. } => self.to_string(),
         }
     }
 }

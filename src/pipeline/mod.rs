@@ -67,6 +67,11 @@ pub trait Failure: Error + Send + Sync + 'static {
         self.to_string()
     }
 
+    /// What may be kept where many may read it: nothing of it is a row's.
+    fn without_values(&self) -> String {
+        self.to_string()
+    }
+
     /// It comes again as long as the log is read from here, so that only a copy, with a log of its
     /// own, goes on.
     fn needs_copy(&self) -> bool {
@@ -253,6 +258,22 @@ impl PipelineError {
             | PipelineError::Row { error, .. } => error.is_transient(),
             PipelineError::Refused { .. } => true,
             PipelineError::Engine(_) | PipelineError::Bug(_) => false,
+        }
+    }
+
+    /// What may be kept where many may read it: nothing of it is a row's.
+    pub fn without_values(&self) -> String {
+        match self {
+            PipelineError::Source(error)
+            | PipelineError::Prepare(error)
+            | PipelineError::Sink(error)
+            | PipelineError::Copy(error)
+            | PipelineError::Refused { error, .. } => error.without_values(),
+            PipelineError::Row { what, error } => {
+                let (what, error) = (what.without_values(), error.without_values());
+                format!("one change can not be written: {what}. {error}")
+            }
+            PipelineError::Engine(_) | PipelineError::Bug(_) => self.to_string(),
         }
     }
 

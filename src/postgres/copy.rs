@@ -25,7 +25,7 @@ use crate::{
 };
 
 use super::{
-    connect::{describe, is_transient},
+    connect::{describe, describe_without_values, is_transient},
     equality::Equalities,
     locks::{Beside, is_blocked, limit_waits},
     partitions::{Leaf, leaves},
@@ -87,6 +87,15 @@ impl Failure for ReadError {
             ReadError::NoText { .. } => true,
             ReadError::NotFlushed { .. } => true,
             _ => false,
+        }
+    }
+
+    fn without_values(&self) -> String {
+        match self {
+            ReadError::Sql { table, source } | ReadError::NoText { table, source } => {
+                format!("copy of {table}: {}", describe_without_values(source))
+            }
+            _ => self.to_string(),
         }
     }
 }

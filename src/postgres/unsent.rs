@@ -94,6 +94,13 @@ impl Failure for UnsentError {
             UnsentError::Read(error) => error.is_transient(),
         }
     }
+
+    fn without_values(&self) -> String {
+        match self {
+            UnsentError::Connect(error) => error.without_values(),
+            UnsentError::Read(error) => error.without_values(),
+        }
+    }
 }
 
 /// Why a source of whole rows ended.
@@ -116,6 +123,14 @@ impl<E: Failure> Failure for WholeError<E> {
             WholeError::Source(error) => error.is_transient(),
             WholeError::Unsent(error) => error.is_transient(),
             WholeError::Bug(_) => false,
+        }
+    }
+
+    fn without_values(&self) -> String {
+        match self {
+            WholeError::Source(error) => error.without_values(),
+            WholeError::Unsent(error) => error.without_values(),
+            WholeError::Bug(_) => self.to_string(),
         }
     }
 }

@@ -47,6 +47,7 @@ fn checkpoint(lsn: u64, digest: String) -> Checkpoint {
         mapping_digest: digest,
         topic_id: None,
         labels: vec!["Gone".to_owned()],
+        stopped: None,
     }
 }
 

@@ -4,6 +4,7 @@ mod again;
 mod graph;
 mod history;
 mod source;
+mod stopped;
 
 use std::process::Output;
 

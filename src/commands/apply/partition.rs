@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     catalog::Catalog,
-    checkpoint::{Advance, Checkpoint, Log, Position, TopicPartition},
+    checkpoint::{Advance, Checkpoint, Epoch, Log, Position, TopicPartition},
     config::Config,
     engine::{Batch, Engine, Limits, Portion},
     envelope::{Decoder, Expected},
@@ -110,15 +110,23 @@ pub async fn live(
     is_ours: impl Fn() -> bool,
     stop: &watch::Receiver<bool>,
 ) -> Result<Ended, CommandError> {
-    let (mut pause, mut portion) = (Pause::default(), Portion::WHOLE);
+    let (mut pause, mut portion, mut claimed) = (Pause::default(), Portion::WHOLE, None);
     loop {
         if !is_ours() {
             return Ok(Ended::Stopped);
         }
         let started = Instant::now();
-        let error = match attempt(shared, at, stop, &mut portion).await {
+        let error = match attempt(shared, at, stop, &mut portion, &mut claimed).await {
             Err(error) if error.is_transient() && !*stop.borrow() && is_ours() => error,
-            ended => return ended,
+            ended => {
+                if let (Err(error), Some(epoch)) = (&ended, claimed)
+                    && !error.is_transient()
+                {
+                    let log = Log::Partition(at.clone());
+                    graph::tell_why(&shared.config, log, epoch, error).await;
+                }
+                return ended;
+            }
         };
         if let Some(refused) = refused(&error) {
             shared.metrics.counts().retried(refused.name());
@@ -141,6 +149,7 @@ async fn attempt(
     at: &TopicPartition,
     stop: &watch::Receiver<bool>,
     portion: &mut Portion,
+    claimed: &mut Option<Epoch>,
 ) -> Result<Ended, CommandError> {
     let target = shared.targets.as_ref().and_then(|targets| targets.get(at).copied());
     if target == Some(0) && shared.topology.is_spread() {
@@ -150,6 +159,7 @@ async fn attempt(
     let Some(checkpoint) = unless_stopped(stop, prepare(shared, at)).await? else {
         return Ok(Ended::Stopped);
     };
+    *claimed = Some(checkpoint.epoch);
     let Shared { config, metrics, mapping, model, planner, .. } = shared;
     let reached = start::reached(&checkpoint);
     let origin = checkpoint.origin.clone();

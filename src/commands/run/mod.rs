@@ -63,7 +63,11 @@ pub async fn execute(config: &Config, args: &RunArgs) -> Result<(), CommandError
     let run = Run::new(config, args.into_existing_graph);
     let _serving = serve::start(config, &run.metrics).await?;
     let mut until = args.until;
-    lives::live(&run.metrics, async |stop| run.attempt(&mut until, stop).await).await
+    let ended = lives::live(&run.metrics, async |stop| run.attempt(&mut until, stop).await).await;
+    if let (Err(error), Some(epoch)) = (&ended, run.claimed.get()) {
+        graph::tell_why(config, Log::Slot(config.slot.clone()), epoch, error).await;
+    }
+    ended
 }
 
 /// What lasts from one connected life to the next.
@@ -73,6 +77,8 @@ struct Run<'a> {
     notices: Arc<Notices>,
     /// How many changes the graph takes at once.
     portion: Cell<Portion>,
+    /// What was claimed last.
+    claimed: Cell<Option<Epoch>>,
     into_existing: bool,
     left_out: LeftOut,
 }
@@ -111,8 +117,8 @@ impl<'a> Run<'a> {
     fn new(config: &'a Config, into_existing: bool) -> Self {
         let metrics = Arc::new(Metrics::new(&config.pipeline, config.http.limits));
         let notices = Arc::new(Notices::new(metrics.clone()));
-        let (portion, left_out) = (Cell::default(), LeftOut::default());
-        Run { config, metrics, notices, portion, into_existing, left_out }
+        let (portion, claimed, left_out) = (Cell::default(), Cell::default(), LeftOut::default());
+        Run { config, metrics, notices, portion, claimed, into_existing, left_out }
     }
 
     /// One connected life of the pipeline.
@@ -185,6 +191,7 @@ impl<'a> Run<'a> {
         let source = hold_slot(config, connection, &looked.server, from).await;
         let source = source.map_err(|error| error.with(&again))?;
         let checkpoint = graph::claim(config, &Log::Slot(config.slot.clone())).await?;
+        self.claimed.set(Some(checkpoint.epoch));
         let progress = copy_progress::read(&graph, &config.pipeline).await?;
         let is_left =
             progress.is_empty() && self.sink(checkpoint.epoch, &model)?.has_incomplete().await?;

@@ -113,6 +113,14 @@ impl<R: Failure, W: Failure> Failure for CopyError<R, W> {
             CopyError::NotFound { .. } => false,
         }
     }
+
+    fn without_values(&self) -> String {
+        match self {
+            CopyError::Read(error) => error.without_values(),
+            CopyError::Write(error) => error.without_values(),
+            CopyError::NotFound { .. } => self.to_string(),
+        }
+    }
 }
 
 /// A copy, from its progress to its end.

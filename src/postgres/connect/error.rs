@@ -168,6 +168,25 @@ pub fn describe(error: &tokio_postgres::Error) -> String {
     }
 }
 
+/// The same without words that may be a row's: the server names a value that it can not convert, or
+/// that a constraint does not take.
+pub fn describe_without_values(error: &tokio_postgres::Error) -> String {
+    match error.code().map(SqlState::code).filter(|code| may_name_a_value(code)) {
+        Some(code) => without_words(code),
+        None => describe(error),
+    }
+}
+
+/// Whether the server's message for this code may name a row's value.
+pub fn may_name_a_value(code: &str) -> bool {
+    code.starts_with("22") || code.starts_with("23")
+}
+
+/// What stands in the place of such a message.
+pub fn without_words(code: &str) -> String {
+    format!("PostgreSQL refuses a value ({code}); the log of wal2graph has its words")
+}
+
 /// Whether an SQL error may be gone a little later, on a new connection. The connection broke, the
 /// server is short of something or is stopping, a statement was cancelled, or somebody else was in the
 /// way.

@@ -36,7 +36,9 @@ use tokio_postgres::{Client, Config, NoTls, config::SslMode};
 
 use self::{handover::LoggedIn, login::Purpose};
 
-pub use error::{ConnectError, describe, is_transient};
+pub use error::{
+    ConnectError, describe, describe_without_values, is_transient, may_name_a_value, without_words,
+};
 pub use parameters::{Environment, Origin};
 pub use raw::{RawConnection, RawError, ServerError};
 pub use security::{Authentication, ChannelBinding, Tls, TlsMode, Versions};

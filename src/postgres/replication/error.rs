@@ -4,7 +4,8 @@ use crate::{
     lsn::Lsn,
     pgoutput::{DecodeError, StreamError as GrammarError},
     pipeline::Failure,
-    postgres::connect::ServerError,
+    postgres::connect::{ServerError, may_name_a_value, without_words},
+    shown::on_one_line,
 };
 
 /// The end of a stream, or the refusal to start it.
@@ -103,6 +104,13 @@ fn is_of_a_lost_slot(message: &str) -> bool {
 }
 
 impl Failure for StreamError {
+    fn without_values(&self) -> String {
+        match self {
+            StreamError::Refused { code, .. } if may_name_a_value(code) => without_words(code),
+            _ => self.to_string(),
+        }
+    }
+
     fn needs_copy(&self) -> bool {
         matches!(self, StreamError::Missing { .. } | StreamError::SlotLost { .. })
     }

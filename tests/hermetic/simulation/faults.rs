@@ -36,6 +36,7 @@ pub enum Fault {
     RefusedPartTakenAsWritten,
     RefusedPartHalfWritten,
     OthersStayOnPlaceholders,
+    StopToldByAnyEpoch,
 }
 
 /// Every fault, with a seed that catches it.
@@ -66,6 +67,7 @@ pub const ALL: &[(Fault, u64)] = &[
     (Fault::RefusedPartTakenAsWritten, 0),
     (Fault::RefusedPartHalfWritten, 242),
     (Fault::OthersStayOnPlaceholders, 22),
+    (Fault::StopToldByAnyEpoch, 0),
 ];
 
 impl Fault {

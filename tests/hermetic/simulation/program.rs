@@ -96,6 +96,7 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
     match ended {
         Ok(ended) => Ok(ended),
         Err(error) => {
+            tell_stopped(world, id, epoch);
             let bug = matches!(error, PipelineError::Bug(_) | PipelineError::Engine(_));
             // Alone, every change is taken.
             if bug || matches!(error, PipelineError::Row { .. }) {
@@ -134,7 +135,22 @@ fn claim(world: &Shared) -> Option<(Position, Epoch)> {
     let mut world = world.lock();
     let (position, epoch) = world.graph.checkpoint.as_mut()?;
     epoch.0 += 1;
-    Some((*position, *epoch))
+    let claimed = (*position, *epoch);
+    world.graph.stopped = None;
+    Some(claimed)
+}
+
+/// Takes down on the checkpoint that the writer of this epoch stopped, as late as it may come.
+fn tell_stopped(world: &Shared, id: u32, epoch: Epoch) {
+    let (world, latency) = (world.clone(), Duration::from_millis(u64::from(id % 40)));
+    tokio::spawn(async move {
+        sleep(latency).await;
+        let mut world = world.lock();
+        let is_ours = world.graph.checkpoint.is_some_and(|(_, current)| current == epoch);
+        if is_ours || world.fault == Some(Fault::StopToldByAnyEpoch) {
+            world.graph.stopped = Some(epoch);
+        }
+    });
 }
 
 fn limits(world: &Shared) -> Limits {

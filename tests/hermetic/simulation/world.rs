@@ -92,6 +92,8 @@ pub struct Graph {
     pub copy: Vec<Progress>,
     /// The copy is done, incomplete rows included.
     pub settled: bool,
+    /// The writer that has told that it stopped, if nobody has claimed the graph since.
+    pub stopped: Option<Epoch>,
     pub writes: u64,
 }
 
@@ -235,6 +237,9 @@ impl World {
                 *position = advance.to;
             }
             _ => return Err(Fenced),
+        }
+        if self.graph.stopped.is_some_and(|stopped| stopped != epoch) {
+            self.violate("the graph says of a pipeline that runs why it stopped");
         }
         let is_move = |statement: &Statement| matches!(statement, Statement::MoveNodes { .. });
         let whole = advance.from.part.is_none() && advance.to.part.is_none();

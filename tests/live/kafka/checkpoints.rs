@@ -20,7 +20,8 @@ fn faults(node: &Value) -> Vec<String> {
 async fn nodes(pipeline: &str) -> Vec<Value> {
     let text = "MATCH (c:_Wal2GraphCheckpoint {pipeline: $pipeline}) \
                 RETURN c {.*, committed_at: toString(c.committed_at), \
-                          updated_at: toString(c.updated_at)} AS node";
+                          updated_at: toString(c.updated_at), \
+                          stopped_at: toString(c.stopped_at)} AS node";
     let query = Query::new(text.to_owned()).param("pipeline", pipeline);
     let rows = graph().rows(query).await.unwrap();
     let node = |row: &neo4rs::Row| {

@@ -12,7 +12,7 @@ use wal2graph::{
         checkpoint::{create, destroy, read},
         claim,
         connect::ANSWER_LIMIT,
-        copy_progress,
+        copy_progress, stopped,
     },
 };
 
@@ -40,6 +40,22 @@ async fn a_checkpoint_is_made_once_and_read_as_it_was_written() {
     assert_eq!(rows[0].get::<String>("text").unwrap(), "0/C8");
     let keys: Vec<String> = rows[0].get("keys").unwrap();
     assert!(!keys.iter().any(|key| key == "_lock"), "{keys:?}");
+}
+
+#[tokio::test]
+async fn a_writer_that_was_fenced_does_not_say_why_it_stopped_and_a_claim_forgets_it() {
+    let graph = Graph::new("WriterStopped").await;
+    let (zombie, writer) = (graph.writer().await.epoch(), graph.writer().await.epoch());
+    let identity = identity("WriterStopped");
+    let tell =
+        async |epoch| stopped::tell(&graph.connection, &identity, epoch, "why").await.unwrap();
+    let told = async || read(&graph.connection, "WriterStopped").await.unwrap().unwrap().stopped;
+    assert!(!tell(zombie).await);
+    assert_eq!(told().await, None);
+    assert!(tell(writer).await);
+    assert_eq!(told().await.expect("it was told").because, "why");
+    graph.writer().await;
+    assert_eq!(told().await, None);
 }
 
 #[tokio::test]
