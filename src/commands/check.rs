@@ -11,14 +11,12 @@ use crate::{
     catalog::Catalog,
     cli::CheckArgs,
     config::Config,
-    graph::{
-        Circumstances,
-        cypher::{likely_texts, quote},
-    },
+    graph::{Circumstances, cypher::likely_texts},
     kafka::Ack,
     mapping::{Mapping, compile},
     neo4j::{self, Connection, schema},
-    start::{Refusal, Server},
+    shown::shown_list,
+    start::{Refusal, Server, again::pasteable},
 };
 
 use super::{
@@ -28,6 +26,9 @@ use super::{
 
 /// A size of Neo4j's plan cache is advised in multiples of this.
 const PLANS_STEP: usize = 500;
+
+/// How much more is advised where all of something is in use.
+const CAPACITY_STEP: i32 = 10;
 
 /// What was looked at, in order.
 #[derive(Debug, Default, Serialize)]
@@ -59,10 +60,16 @@ pub async fn execute(config: &Config, args: &CheckArgs) -> Result<(), CommandErr
         Ok(source) => Some(source),
         Err(error) => {
             let fix = match &error {
-                CommandError::NotYet(_) => "wait for that process, or end what it does",
-                _ => "see that --source-url is right and the role may log in",
+                CommandError::NotYet(_) => Some(
+                    "wait for that process, or end it: SELECT pg_terminate_backend(ITS NUMBER)",
+                ),
+                CommandError::Connect(_) => {
+                    Some("see that --source-url is right and the role may log in")
+                }
+                // It says so itself.
+                _ => None,
             };
-            report.failure(error.to_string(), fix);
+            report.failed(error.to_string(), fix.map(str::to_owned));
             None
         }
     };
@@ -80,13 +87,17 @@ pub async fn execute(config: &Config, args: &CheckArgs) -> Result<(), CommandErr
     };
     if let Err(error) = looked {
         let text = error.to_string();
-        let fix = match text.contains("ALTER CURRENT USER") {
-            true => {
-                "change the password by the statement that Neo4j names, and set NEO4J_PASSWORD to the new one"
+        let fix = match &error {
+            CommandError::Graph(_) if text.contains("ALTER CURRENT USER") => Some(
+                "change the password by the statement that Neo4j names, and set NEO4J_PASSWORD to the new one",
+            ),
+            CommandError::Graph(_) => {
+                Some("see that --graph-url, user, password (NEO4J_PASSWORD) and database are right")
             }
-            false => "see that --graph-url, user, password (NEO4J_PASSWORD) and database are right",
+            // Of the configuration, or of the source.
+            _ => None,
         };
-        report.failure(format!("Neo4j: {text}"), fix);
+        report.failed(text, fix.map(str::to_owned));
     } else if let (Some(Looked { catalog, mapping: Some(mapping), .. }), true) = (&source, topics) {
         kafka::apply(config, mapping, catalog, &mut report).await;
     }
@@ -159,15 +170,22 @@ fn capacity(server: &Server, has_slot: bool, report: &mut Report) {
     if !has_slot && used >= i64::from(allowed) {
         report.failure(
             format!("all {allowed} replication slots are in use"),
-            "ALTER SYSTEM SET max_replication_slots to more and restart, or drop one: SELECT slot_name, active FROM \
-             pg_replication_slots",
+            format!(
+                "ALTER SYSTEM SET max_replication_slots = {}, then restart the source; or drop one that nobody \
+                 needs: SELECT slot_name, active FROM pg_replication_slots lists them, and \
+                 SELECT pg_drop_replication_slot('NAME') drops one",
+                allowed + CAPACITY_STEP
+            ),
         );
     }
     let (allowed, used) = server.senders;
     if used >= i64::from(allowed) {
         report.failure(
             format!("all {allowed} walsenders are in use"),
-            "ALTER SYSTEM SET max_wal_senders to more and restart",
+            format!(
+                "ALTER SYSTEM SET max_wal_senders = {}, then restart the source",
+                allowed + CAPACITY_STEP
+            ),
         );
     }
 }
@@ -212,7 +230,10 @@ async fn graph_answers(config: &Config, report: &mut Report) -> Result<Connectio
     if let Err(error) = schema::may_change_schema(&graph).await {
         report.failure(
             format!("constraints can not be created: {error}"),
-            "GRANT the user the role architect, or create them as wal2graph plan lists them",
+            format!(
+                "on the database system, as an administrator: GRANT ROLE architect TO {}",
+                pasteable(&config.graph()?.user)
+            ),
         );
     }
     Ok(graph)
@@ -251,8 +272,8 @@ impl Report {
             "the constraint {name:?} on {of:?} ({}) is not one that the mapping needs. If two rows of the source \
              share these values, or a row has a value that is too long for an index, Neo4j refuses the row and the \
              pipeline stops. DROP CONSTRAINT {}, or leave a property of it out (`properties: {{exclude: [...]}}`)",
-            properties.join(", "),
-            quote(name),
+            shown_list(properties),
+            pasteable(name),
         ));
     }
 
@@ -281,8 +302,12 @@ impl Report {
     }
 
     fn failure(&mut self, what: impl Into<String>, fix: impl Into<String>) {
-        let (what, fix) = (what.into(), Some(fix.into()));
-        self.findings.push(Finding { verdict: Verdict::Failure, what, fix });
+        self.failed(what, Some(fix.into()));
+    }
+
+    /// A failure; without a fix it says itself what to do.
+    fn failed(&mut self, what: impl Into<String>, fix: Option<String>) {
+        self.findings.push(Finding { verdict: Verdict::Failure, what: what.into(), fix });
     }
 }
 

@@ -26,6 +26,9 @@ use super::{
 };
 use topic::TopicStatus;
 
+/// Nobody reads the log.
+const NOT_RUNNING: &str = "not running";
+
 /// What there is to know. Positions are LSNs in PostgreSQL's text form; sizes are bytes.
 #[derive(Debug, Serialize)]
 struct Status {
@@ -105,9 +108,11 @@ pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), CommandEr
         true => print_json(&status)?,
         false => print(&status.to_string())?,
     }
+    let runs = ["streaming", "copying", "replaying"].contains(&status.state);
+    let what = if runs { "it runs, and its next start is refused" } else { "its start is refused" };
     match status.refused.len() {
         0 => Ok(()),
-        refused => Err(CommandError::Definite(format!("{refused} reasons keep it from running"))),
+        reasons => Err(CommandError::Definite(format!("{what}: {reasons} reasons stand above"))),
     }
 }
 
@@ -131,8 +136,10 @@ async fn read(config: &Config) -> Result<Status, CommandError> {
         let of_graph = start::graph_refusals(&graph, mapping, checkpoints.is_empty(), false);
         refused.extend(of_graph.await?);
     }
-    let unmapped = unmapped.iter().map(ToString::to_string);
-    let refused: Vec<String> = unmapped.chain(refused.iter().map(ToString::to_string)).collect();
+    // What goes away by itself is waited for by a start.
+    let definite = refused.iter().filter(|refusal| !refusal.is_transient());
+    let refused: Vec<String> =
+        unmapped.iter().map(ToString::to_string).chain(definite.map(ToString::to_string)).collect();
     let flushed = made.system.as_ref().map(|system| system.flushed.without_page_header());
     // A log that has never been where the graph is has no distance to it.
     let flushed_after = |lsn: Lsn| flushed.filter(|end| *end >= lsn.without_page_header());
@@ -147,9 +154,12 @@ async fn read(config: &Config) -> Result<Status, CommandError> {
         pipeline: config.pipeline.clone(),
         state: match (&checkpoint, &topic, running, progress.is_empty()) {
             (None, ..) => "not started",
+            (_, Some(topic), ..) if topic.state() == NOT_RUNNING && !refused.is_empty() => {
+                "refused"
+            }
             (_, Some(topic), ..) => topic.state(),
             (_, None, false, _) if !refused.is_empty() => "refused",
-            (_, None, false, _) => "not running",
+            (_, None, false, _) => NOT_RUNNING,
             (_, None, true, false) => "copying",
             (_, None, true, true) => "streaming",
         },

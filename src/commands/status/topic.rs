@@ -82,7 +82,7 @@ impl TopicStatus {
         let replaying = self.all().iter().any(|it| it.replaying.is_some());
         match (self.members, replaying) {
             (None, _) => "unknown",
-            (Some(0), _) => "not running",
+            (Some(0), _) => super::NOT_RUNNING,
             (Some(_), true) => "replaying",
             (Some(_), false) => "streaming",
         }
