@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{number, printed, run};
+use super::{log, number, printed, run};
 use crate::support::{Pipeline, Running, eventually};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -60,4 +60,19 @@ things" VALUES (5, 'b')"#;
     stops(&mut running).await;
     let (text, _) = status(&pipeline).await;
     assert!(text.contains(r"it is called public.sw\nthings now"), "{text}");
+}
+
+#[tokio::test]
+async fn status_of_a_pipeline_that_streamed_said_that_something_keeps_it_from_running() {
+    let pipeline = Pipeline::new("runs_on", "CREATE TABLE ro_things (id int PRIMARY KEY)").await;
+    let running = pipeline.start();
+    pipeline.sql.batch_execute("INSERT INTO ro_things VALUES (1)").await.unwrap();
+    eventually("it streams", "RETURN EXISTS { (:RoThing {id: 1}) } AS yes").await;
+    pipeline.sql.batch_execute("CREATE TABLE ro_others (id int PRIMARY KEY)").await.unwrap();
+    let output = pipeline.output(&["status"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!printed(&output).contains(": refused"), "{}", printed(&output));
+    let said = log(&output);
+    assert!(said.contains("it runs, and its next start is refused"), "{said}");
+    drop(running);
 }
