@@ -20,8 +20,8 @@ live: servers ## The tests against real servers
 test: servers ## Every test, on a machine with nothing prepared
 	cargo test --workspace --features live
 
-test-connect: servers ## Kafka Connect with Debezium's JDBC sink, fetched, reads what publish writes
-	cargo test --features live --test live -- --ignored kafka::connect
+test-connect: servers ## Kafka Connect with Debezium's connectors, fetched: reads what publish writes, writes what apply reads
+	cargo test --features live --test live -- --ignored kafka::connect kafka::debezium
 
 check: deps ## What CI runs: format, lints, docs, every test
 	cargo fmt --all --check

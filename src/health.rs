@@ -140,6 +140,9 @@ pub struct Facts {
     pub since_turned: Duration,
     /// Changes wait because Neo4j plans statements.
     pub planning: Option<Planning>,
+    /// What is read names no positions of the source. For how long the graph has not been known to have
+    /// all of that; `None`: it names them.
+    pub unplaced: Option<Duration>,
 }
 
 /// Changes wait for statements that Neo4j plans for the first time.
@@ -168,8 +171,8 @@ impl fmt::Display for Planning {
 /// How far the graph is behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lag {
-    /// For how long it has not been known to be complete.
-    pub time: Duration,
+    /// For how long it has not been known to be complete; `None`: nothing can tell.
+    pub time: Option<Duration>,
     /// Bytes of log that the stream has not received; `None`: not known.
     pub received_bytes: Option<u64>,
     /// Bytes of log that are not in the graph; `None`: not known.
@@ -179,6 +182,9 @@ pub struct Lag {
 impl Facts {
     /// How far the graph is behind the source.
     pub fn lag(&self) -> Lag {
+        if self.unplaced.is_some() {
+            return Lag { time: None, received_bytes: None, applied_bytes: None };
+        }
         let behind = |position: fn(&Positions) -> Lsn| {
             let end = self.look?.flushed;
             Some(end.bytes_since(position(self.positions.as_ref()?)))
@@ -189,13 +195,16 @@ impl Facts {
             false => |positions: &Positions| positions.applied,
         };
         Lag {
-            time: self.lag_time(),
+            time: Some(self.lag_time()),
             received_bytes: behind(received),
             applied_bytes: behind(|positions| positions.applied),
         }
     }
 
     fn lag_time(&self) -> Duration {
+        if let Some(time) = self.unplaced {
+            return time;
+        }
         if self.is_complete() {
             return Duration::ZERO;
         }

@@ -6,10 +6,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
+    catalog::TableName,
     cli::Global,
     envelope::{DecimalHandling, DecodeOptions, Format, TimePrecision},
     kafka::{
-        Ack, NewTopic, Options, Properties, PropertyRefused, Retention, TopicName, Unreadable,
+        Ack, Decoding, NewTopic, Options, Properties, PropertyRefused, Retention, TopicName,
+        Unreadable,
     },
 };
 
@@ -80,6 +82,23 @@ pub struct RawDebezium {
     pub decimal_handling_mode: DecimalHandling,
     /// Its `time.precision.mode`. Default: `adaptive`.
     pub time_precision_mode: TimePrecision,
+    /// What its records are: `envelopes`, or `rows` where the transform `ExtractNewRecordState` has taken
+    /// these off. Default: `envelopes`.
+    pub records: RawRecords,
+    /// With `records: rows`, the tables of topics that are not named after them (`PREFIX.SCHEMA.TABLE`):
+    /// `TOPIC: SCHEMA.TABLE`.
+    pub tables: BTreeMap<String, String>,
+}
+
+/// What the records of Debezium are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RawRecords {
+    /// Envelopes.
+    #[default]
+    Envelopes,
+    /// Rows without them.
+    Rows,
 }
 
 /// A setting of librdkafka: text, a number, or true or false.
@@ -131,10 +150,7 @@ pub(super) fn kafka(
     let (partitions, replication_factor) = (raw.partitions, raw.replication_factor);
     let new_topic = NewTopic { partitions, replication_factor, retention };
     let unreadable = unreadable(raw, &topics, expand)?;
-    let decoding = DecodeOptions {
-        decimal_handling: raw.debezium.decimal_handling_mode,
-        time_precision: raw.debezium.time_precision_mode,
-    };
+    let decoding = decoding(&raw.debezium, !raw.topics.is_empty())?;
     let oauth_token_file = expand("kafka.oauth_token_file", &raw.oauth_token_file)?;
     let oauth_token_file = oauth_token_file.map(PathBuf::from);
     let properties = properties(&raw.properties, oauth_token_file.is_some(), expand)?;
@@ -154,6 +170,30 @@ pub(super) fn kafka(
         properties,
         oauth_token_file,
     }))
+}
+
+fn decoding(raw: &RawDebezium, are_foreign: bool) -> Result<Decoding, ConfigError> {
+    let values = DecodeOptions {
+        decimal_handling: raw.decimal_handling_mode,
+        time_precision: raw.time_precision_mode,
+    };
+    let rows = match (raw.records, are_foreign) {
+        (RawRecords::Rows, false) => return Err(ConfigError::RowsOfPublish),
+        (RawRecords::Envelopes, _) if !raw.tables.is_empty() => {
+            return Err(ConfigError::TablesUnused);
+        }
+        (RawRecords::Envelopes, _) => None,
+        (RawRecords::Rows, true) => {
+            let table = |(topic, table): (&String, &String)| match table.split_once('.') {
+                Some((schema, name)) => Ok((topic.clone(), TableName::new(schema, name))),
+                None => {
+                    Err(ConfigError::TableOfTopic { topic: topic.clone(), table: table.clone() })
+                }
+            };
+            Some(raw.tables.iter().map(table).collect::<Result<_, _>>()?)
+        }
+    };
+    Ok(Decoding { values, rows })
 }
 
 /// The topics, of which there is one at least.

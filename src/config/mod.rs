@@ -117,6 +117,28 @@ pub enum ConfigError {
     /// A topic would be read twice.
     #[error("kafka.topics: {0} is there twice. Remove one")]
     TopicTwice(TopicName),
+    /// Rows without envelopes in the topic of `publish`.
+    #[error(
+        "kafka.debezium.records: `publish` writes envelopes. Rows without them are read from topics of Debezium: name \
+         those with kafka.topics"
+    )]
+    RowsOfPublish,
+    /// Envelopes name their tables.
+    #[error(
+        "kafka.debezium.tables has no meaning without `records: rows`: envelopes name their table. Add that, or \
+         remove it"
+    )]
+    TablesUnused,
+    /// A table without its schema.
+    #[error(
+        "kafka.debezium.tables: {topic} is of {table:?}: expected SCHEMA.TABLE, for example public.orders"
+    )]
+    TableOfTopic {
+        /// The topic.
+        topic: String,
+        /// What was given.
+        table: String,
+    },
     /// Dead letters would be written where they are read.
     #[error("kafka.dead_letter_topic {0}: it is read as well. Name another one")]
     DeadLettersAreRead(TopicName),

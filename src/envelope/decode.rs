@@ -9,6 +9,9 @@
 //! change, and the tables of one TRUNCATE. If another record comes instead of the rest, a delete
 //! of Debezium's stands for itself, while our publisher publishes the whole transaction again.
 
+mod heartbeats;
+mod rows;
+
 use std::collections::{BTreeMap, HashMap};
 use std::mem::take;
 use std::sync::Arc;
@@ -17,7 +20,6 @@ use bytes::Bytes;
 
 use crate::catalog::{Catalog, TableName};
 use crate::change::{Before, Cell, Change, Relation, ReplicaIdentity, Tuple};
-use crate::lsn::Lsn;
 
 use super::columns::{Table, types_of};
 use super::join::{Joiner, Next};
@@ -25,8 +27,11 @@ use super::json::{Json, Object, Problem};
 use super::options::DecodeOptions;
 use super::read::{Reading, read_cell};
 use super::schema::{Fields, Schemas};
-use super::source::{Block, history, timestamp_of_millis};
+use super::source::Block;
 use super::{Decoded, History, NEW_KEY_HEADER, OLD_KEY_HEADER, Record};
+use rows::Rows;
+
+pub use rows::{NoRows, table_of_topic};
 
 /// Unknown columns that are counted one by one.
 const MAX_UNKNOWN_COLUMNS: usize = 1_000;
@@ -77,6 +82,8 @@ pub struct Decoder {
     history: Option<Arc<History>>,
     joiner: Joiner,
     unknown: BTreeMap<(usize, String), u64>,
+    /// The records are rows of one table, without envelopes.
+    rows: Option<Arc<Rows>>,
 }
 
 /// How a record's rows are read.
@@ -127,6 +134,7 @@ impl Decoder {
             history: None,
             joiner: Joiner::default(),
             unknown: BTreeMap::new(),
+            rows: None,
         }
     }
 
@@ -160,9 +168,10 @@ impl Decoder {
         record: &Record,
         decoded: &mut Vec<Decoded>,
     ) -> Result<(), DecodeError> {
-        let next = match &record.value {
-            None => Next::Alone(Decoded::Tombstone),
-            Some(value) => self.value(value, record)?,
+        let next = match (self.rows.clone(), &record.value) {
+            (Some(rows), _) => Next::Alone(self.row_alone(&rows, record)?),
+            (None, None) => Next::Alone(Decoded::Tombstone),
+            (None, Some(value)) => self.value(value, record)?,
         };
         self.joiner.accept(next, decoded);
         Ok(())
@@ -268,37 +277,6 @@ impl Decoder {
         }
     }
 
-    /// A heartbeat, or a marker of a transaction: recognised by all of its form, since a row without an
-    /// envelope may have columns of any name.
-    fn without_op(&mut self, object: &Object<'_>, key: Option<&Bytes>) -> Result<Next, Problem> {
-        if is_marker(object) {
-            return Ok(Next::Alone(Decoded::Transaction));
-        }
-        if ["before", "after", "source"].iter().any(|name| object.get(name).is_some()) {
-            return Err(Problem::new("it is missing, or null").within("op"));
-        }
-        let has_only = |names: &[&str]| object.0.iter().all(|(name, _)| names.contains(&&**name));
-        let at = object.read("ts_ms", timestamp_of_millis)?;
-        match at {
-            Some(at) if has_only(&["ts_ms"]) && is_heartbeat_key(key) => {
-                self.has_history(None)?;
-                Ok(Next::Alone(Decoded::Heartbeat { end_lsn: None, history: None, at }))
-            }
-            Some(at)
-                if object.get("system_identifier").is_some()
-                    && has_only(&["ts_ms", "system_identifier", "timeline", "end_lsn"]) =>
-            {
-                let history = history(object, self.history.as_ref())?;
-                let end_lsn = Some(Lsn(object.require("end_lsn", Json::u64)?));
-                Ok(Next::Alone(Decoded::Heartbeat { end_lsn, history, at }))
-            }
-            _ => Err(Problem::new(
-                "it is neither an envelope (op, before, after, source) nor a heartbeat (ts_ms alone, and the key \
-                 serverName); a transform such as ExtractNewRecordState leaves too little of a record",
-            )),
-        }
-    }
-
     fn truncate(&self, block: Block<'_>) -> Next {
         let table = self.table(&block.schema, &block.table);
         let relation = table.map(|table| self.tables[table].relation.clone());
@@ -394,15 +372,19 @@ impl Decoder {
         writer: &Writer,
     ) -> Result<Before, Problem> {
         let cells = self.cells(index, row, writer)?;
+        Ok(self.before_of(index, cells))
+    }
+
+    fn before_of(&self, index: usize, cells: Vec<Option<Cell>>) -> Before {
         let relation = &self.tables[index].relation;
         if relation.replica_identity == ReplicaIdentity::Full {
             let cells = cells.into_iter().map(|cell| cell.unwrap_or(Cell::Unchanged));
-            return Ok(Before::Full(cells.collect()));
+            return Before::Full(cells.collect());
         }
         let cells = cells.into_iter().zip(&relation.columns).map(|(cell, column)| {
             if column.identity { cell.unwrap_or(Cell::Unchanged) } else { Cell::Null }
         });
-        Ok(Before::Key(cells.collect()))
+        Before::Key(cells.collect())
     }
 
     /// The row that a key names.
@@ -449,7 +431,7 @@ impl Decoder {
         for (name, value) in &row.0 {
             let Some(place) = table.position(name, likely) else {
                 let is_new = self.unknown.len() < MAX_UNKNOWN_COLUMNS;
-                if !table.not_sent.contains(&**name) && is_new {
+                if !table.not_sent.contains(&**name) && !self.is_added(name) && is_new {
                     *self.unknown.entry((index, name.to_string())).or_default() += 1;
                 }
                 continue;
@@ -462,26 +444,6 @@ impl Decoder {
         }
         Ok(cells)
     }
-}
-
-/// A marker of Debezium's transaction topic.
-fn is_marker(object: &Object<'_>) -> bool {
-    const FIELDS: [&str; 5] = ["status", "id", "event_count", "data_collections", "ts_ms"];
-    let text = |name| object.some(name).and_then(|it| it.string().ok());
-    let is_status = text("status").is_some_and(|it| matches!(&*it, "BEGIN" | "END"));
-    let has_only = object.0.iter().all(|(name, _)| FIELDS.contains(&&**name));
-    is_status && has_only && text("id").is_some() && object.get("event_count").is_some()
-}
-
-/// The key of Debezium's heartbeats, with or without a schema block.
-fn is_heartbeat_key(key: Option<&Bytes>) -> bool {
-    let Some(Ok(key)) = key.map(|key| Json::parse(key).and_then(Json::object)) else {
-        return false;
-    };
-    let payload = key.get("payload").filter(|_| key.get("schema").is_some());
-    let Ok(key) = payload.map_or(Ok(key), Json::object) else { return false };
-    let [(name, value)] = &key.0[..] else { return false };
-    name == "serverName" && value.string().is_ok()
 }
 
 fn error(part: &'static str, root: &'static str, problem: Problem) -> DecodeError {

@@ -42,7 +42,7 @@ use crate::lsn::Lsn;
 
 pub use columns::record_key;
 pub use connect::payload;
-pub use decode::{DecodeError, Decoder, Expected, UnknownColumn};
+pub use decode::{DecodeError, Decoder, Expected, NoRows, UnknownColumn, table_of_topic};
 pub use encode::{EncodeError, Encoder, Names};
 pub use options::{DecimalHandling, DecodeOptions, Format, TimePrecision};
 

@@ -36,16 +36,28 @@ impl Field {
 /// The blocks that were met: the same stands in every record of a table.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Schemas {
+    /// They are of rows and keys, not of envelopes.
+    of_rows: bool,
     known: HashMap<Box<str>, Arc<Fields>>,
 }
 
 impl Schemas {
+    /// Of a topic that has rows without envelopes.
+    pub fn of_rows() -> Schemas {
+        Schemas { of_rows: true, ..Schemas::default() }
+    }
+
     /// The fields of the rows in an envelope, or of a key, by its schema block.
     pub fn fields(&mut self, schema: Json<'_>) -> Result<Arc<Fields>, Problem> {
         if let Some(fields) = self.known.get(schema.text()) {
             return Ok(fields.clone());
         }
-        let fields = Arc::new(row_fields(&schema.object()?)?);
+        let object = schema.object()?;
+        let fields = match self.of_rows {
+            true => readings(struct_fields(&object)?)?,
+            false => row_fields(&object)?,
+        };
+        let fields = Arc::new(fields);
         if self.known.len() >= MAX_BLOCKS {
             self.known.clear();
         }

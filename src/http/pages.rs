@@ -137,7 +137,7 @@ struct Positions {
 
 #[derive(Debug, Serialize)]
 struct Lag {
-    seconds: f64,
+    seconds: Option<f64>,
     received_bytes: Option<u64>,
     applied_bytes: Option<u64>,
     acknowledged_bytes: Option<u64>,
@@ -161,7 +161,9 @@ impl Report {
         let facts = &snapshot.facts;
         let reasons = facts.unready(&snapshot.limits);
         let lag = facts.lag();
-        let (source, positions) = (snapshot.source.as_ref(), facts.positions.as_ref());
+        let source = snapshot.source.as_ref();
+        // The zero of what names none is no position.
+        let positions = facts.positions.as_ref().filter(|_| facts.unplaced.is_none());
         let slot = source.and_then(|source| source.slot.as_ref());
         let copied = snapshot.copied.iter();
         Report {
@@ -185,7 +187,7 @@ impl Report {
                 acknowledged: slot.and_then(|slot| slot.acknowledged).map(|lsn| lsn.to_string()),
             },
             lag: Lag {
-                seconds: lag.time.as_secs_f64(),
+                seconds: lag.time.map(|time| time.as_secs_f64()),
                 received_bytes: lag.received_bytes,
                 applied_bytes: lag.applied_bytes,
                 acknowledged_bytes: snapshot.unacknowledged_bytes(),
@@ -218,6 +220,7 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;ma
 fn html(report: &Report) -> String {
     let unknown = || "not known".to_owned();
     let bytes = |bytes: Option<u64>| bytes.map_or_else(unknown, |bytes| format!("{bytes} bytes"));
+    let seconds = |time: Option<f64>| time.map_or_else(unknown, |time| format!("{time:.1} s"));
     let text = |text: &Option<String>| text.clone().unwrap_or_else(unknown);
     let ready = match report.ready {
         true => "yes".to_owned(),
@@ -233,7 +236,7 @@ fn html(report: &Report) -> String {
     let mut rows = vec![
         ("state", report.state.to_owned()),
         ("ready", ready),
-        ("lag", format!("{:.1} s, {}", report.lag.seconds, bytes(report.lag.applied_bytes))),
+        ("lag", format!("{}, {}", seconds(report.lag.seconds), bytes(report.lag.applied_bytes))),
         ("source", text(&report.positions.source)),
         ("graph", text(&report.positions.applied)),
         ("slot", slot),

@@ -39,5 +39,5 @@ pub mod transactions;
 #[cfg(feature = "kafka")]
 pub use error::{Error, Result};
 pub use options::{
-    Ack, NewTopic, Options, Properties, PropertyRefused, Retention, TopicName, Unreadable,
+    Ack, Decoding, NewTopic, Options, Properties, PropertyRefused, Retention, TopicName, Unreadable,
 };

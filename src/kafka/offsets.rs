@@ -20,14 +20,15 @@ use rdkafka::{
 use tokio::sync::Mutex;
 
 use crate::{
+    catalog::Catalog,
     change::Timestamp,
     checkpoint::TopicPartition,
-    envelope::{DecodeOptions, Record},
+    envelope::{Decoder, Record},
     replay::GroupOffset,
 };
 
 use super::{
-    Error, Options, Result,
+    Decoding, Error, Options, Result,
     connect::{ANSWER_LIMIT, Voice, asking, metadata},
     identity::{Described, describe},
 };
@@ -37,7 +38,7 @@ pub struct Asking {
     consumer: Arc<BaseConsumer<Voice>>,
     voice: Voice,
     group: String,
-    decoding: DecodeOptions,
+    decoding: Decoding,
     next_generation: bool,
     /// Whoever reads records has the client's assignment.
     reading: Mutex<()>,
@@ -48,7 +49,7 @@ impl Asking {
     pub fn new(options: &Options) -> Result<Self> {
         let (consumer, voice) = asking(options)?;
         let (group, reading) = (options.group.clone(), Mutex::default());
-        let (decoding, next_generation) = (options.decoding, options.is_next_generation());
+        let (decoding, next_generation) = (options.decoding.clone(), options.is_next_generation());
         Ok(Asking { consumer, voice, group, decoding, next_generation, reading })
     }
 
@@ -65,9 +66,13 @@ impl Asking {
         })
     }
 
-    /// How the records that it reads are to be decoded.
-    pub fn decoding(&self) -> DecodeOptions {
-        self.decoding
+    /// Reads the records of a topic.
+    ///
+    /// # Errors
+    /// Its rows are of a table that is not known, or have no key.
+    pub fn decoder(&self, catalog: &Catalog, topic: &str) -> Result<Decoder> {
+        let decoder = self.decoding.decoder(catalog, topic);
+        decoder.map_err(|why| Error::Definite(why.to_string()))
     }
 
     /// How many partitions the topic has; `None` if there is no such topic.

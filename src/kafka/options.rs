@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::envelope::{DecodeOptions, Format};
+use crate::{
+    catalog::{Catalog, TableName},
+    envelope::{DecodeOptions, Decoder, Format, NoRows, table_of_topic},
+};
 
 /// The longest name that Kafka takes for a topic, in bytes.
 const TOPIC_BYTES_MAX: usize = 249;
@@ -31,8 +34,8 @@ pub struct Options {
     pub new_topic: NewTopic,
     /// What becomes of a record that is no envelope.
     pub unreadable: Unreadable,
-    /// How Debezium was told to write values.
-    pub decoding: DecodeOptions,
+    /// How the records of somebody else are read.
+    pub decoding: Decoding,
     /// librdkafka's own settings.
     pub properties: Properties,
     /// Where tokens for OAUTHBEARER are; another program writes them.
@@ -57,7 +60,7 @@ impl Options {
             format: Format::default(),
             new_topic: NewTopic::default(),
             unreadable: Unreadable::default(),
-            decoding: DecodeOptions::default(),
+            decoding: Decoding::default(),
             properties: Properties::default(),
             oauth_token_file: None,
         }
@@ -71,6 +74,33 @@ impl Options {
     /// There are several topics: Debezium has one for each table.
     pub fn reads_several(&self) -> bool {
         self.topics.len() > 1
+    }
+}
+
+/// How the records of somebody else are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decoding {
+    /// How Debezium was told to write values.
+    pub values: DecodeOptions,
+    /// Topics have rows without envelopes, and these topics those of a table that they are not named
+    /// after; `None`: they have envelopes.
+    pub rows: Option<BTreeMap<String, TableName>>,
+}
+
+impl Decoding {
+    /// Reads the records of a topic.
+    ///
+    /// # Errors
+    /// It has rows without envelopes, and of which table is not known, or they have no key.
+    pub fn decoder(&self, catalog: &Catalog, topic: &str) -> Result<Decoder, NoRows> {
+        let decoder = Decoder::new(catalog, self.values);
+        match &self.rows {
+            None => Ok(decoder),
+            Some(named) => {
+                let table = table_of_topic(catalog, topic, named.get(topic))?;
+                decoder.of_rows(topic, table)
+            }
+        }
     }
 }
 

@@ -70,8 +70,9 @@ impl Gauges {
         let lag = snapshot.facts.lag();
         self.plain(
             "lag_seconds",
-            "For how long the graph has not been known to have everything that was committed; 0: it has it now",
-            Some(lag.time.as_secs_f64()),
+            "For how long the graph has not been known to have everything that was committed; 0: it has it now; left \
+             out where topics name no positions of the source",
+            lag.time.map(|time| time.as_secs_f64()),
         );
         let stages = [
             ("received", lag.received_bytes),

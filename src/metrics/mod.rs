@@ -258,6 +258,12 @@ impl Metrics {
         watched.observe();
     }
 
+    /// The records of a partition name no positions of the source: nothing tells how far behind the source
+    /// the graph is.
+    pub fn partition_is_unplaced(&self, at: &TopicPartition) {
+        self.watched().partitions.is_unplaced(at);
+    }
+
     /// A partition's pipeline waits for a side that is away. What it said last stays.
     pub fn partition_waiting(&self, at: &TopicPartition, why: String) {
         let mut watched = self.watched();
@@ -344,6 +350,7 @@ impl Metrics {
             planning: watched
                 .planning
                 .map(|(since, statements)| Planning { statements, time: since.elapsed() }),
+            unplaced: watched.partitions.unplaced_lag(now, watched.fresh_topic(now)),
         };
         Snapshot {
             pipeline: self.pipeline.clone(),

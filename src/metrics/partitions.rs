@@ -34,6 +34,8 @@ struct Partition {
     tracker: Tracker,
     /// When it was first heard of.
     since: Timestamp,
+    /// Its records name no positions of the source.
+    is_unplaced: bool,
 }
 
 impl Partitions {
@@ -50,6 +52,18 @@ impl Partitions {
 
     pub fn waiting(&mut self, at: &TopicPartition, why: String) {
         self.entry(at).waiting = Some(why);
+    }
+
+    pub fn is_unplaced(&mut self, at: &TopicPartition) {
+        self.entry(at).is_unplaced = true;
+    }
+
+    /// For how long the graph has not been known to have all of what is read, where the records of a
+    /// partition name no positions of the source.
+    pub fn unplaced_lag(&self, now: Timestamp, look: Option<&TopicLook>) -> Option<Duration> {
+        let is_unplaced = self.0.values().any(|partition| partition.is_unplaced);
+        let longest = || self.lags(now, look).iter().map(|lag| lag.time).max();
+        is_unplaced.then(longest).flatten()
     }
 
     fn entry(&mut self, at: &TopicPartition) -> &mut Partition {

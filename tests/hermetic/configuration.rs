@@ -3,10 +3,11 @@
 use std::{fs, path::Path, time::Duration};
 
 use wal2graph::{
+    catalog::TableName,
     cli::Global,
     config::{Config, ConfigError, Listen, RawConfig},
-    envelope::{DecimalHandling, DecodeOptions, TimePrecision},
-    kafka::{Ack, NewTopic, Options, Retention, TopicName, Unreadable},
+    envelope::{DecimalHandling, TimePrecision},
+    kafka::{Ack, Decoding, NewTopic, Options, Retention, TopicName, Unreadable},
 };
 
 fn nothing(_: &str) -> Option<String> {
@@ -190,7 +191,7 @@ fn topics_of_debezium_and_dead_letters() {
     let lot = Unreadable::Park(TopicName::new("lot").unwrap());
     let before = kafka("{brokers: b, unreadable: park, parking_topic: lot}");
     assert_eq!(before.unreadable, lot, "the key's name before");
-    assert_eq!((one.decoding, one.new_topic.partitions), (DecodeOptions::default(), None));
+    assert_eq!((&one.decoding, one.new_topic.partitions), (&Decoding::default(), None));
     let several = kafka(
         "{brokers: b, topics: [dbz.public.a, dbz.public.b], partitions: 4, unreadable: park, \
          dead_letter_topic: lot, debezium: {decimal_handling_mode: string, \
@@ -202,8 +203,13 @@ fn topics_of_debezium_and_dead_letters() {
     );
     assert_eq!((several.topic.as_str(), several.new_topic.partitions), ("dbz.public.a", Some(4)));
     assert_eq!(several.unreadable, lot);
-    assert_eq!(several.decoding.decimal_handling, DecimalHandling::String);
-    assert_eq!(several.decoding.time_precision, TimePrecision::AdaptiveTimeMicroseconds);
+    assert_eq!(several.decoding.values.decimal_handling, DecimalHandling::String);
+    assert_eq!(several.decoding.values.time_precision, TimePrecision::AdaptiveTimeMicroseconds);
+    assert_eq!(several.decoding.rows, None);
+    let rows =
+        kafka("{brokers: b, topics: [a], debezium: {records: rows, tables: {a: 'public.a.b'}}}");
+    let table = TableName::new("public", "a.b");
+    assert_eq!(rows.decoding.rows, Some([("a".to_owned(), table)].into()));
 }
 
 #[test]
@@ -229,6 +235,18 @@ fn what_is_wrong_about_kafka_is_named() {
         (
             "{brokers: b, debezium: {decimal_handling_mode: exact}}",
             vec!["`exact`", "expected one of", "precise"],
+        ),
+        (
+            "{brokers: b, debezium: {records: rows}}",
+            vec!["kafka.debezium.records", "`publish` writes envelopes", "kafka.topics"],
+        ),
+        (
+            "{brokers: b, topics: [a], debezium: {tables: {a: public.b}}}",
+            vec!["kafka.debezium.tables has no meaning", "records: rows"],
+        ),
+        (
+            "{brokers: b, topics: [a], debezium: {records: rows, tables: {a: b}}}",
+            vec!["kafka.debezium.tables", "a is of \"b\"", "public.orders"],
         ),
         ("{brokers: b, partitions: many}", vec!["expected a whole number"]),
         ("{brokers: b, retention: soon}", vec!["kafka.retention \"soon\"", "7d", "forever"]),

@@ -6,5 +6,6 @@ mod debezium;
 mod joins;
 mod records;
 mod round_trips;
+mod rows;
 mod schemas;
 mod support;

@@ -8,6 +8,8 @@
 //! | of Debezium, from offset 0, but for a change of a row that was there before | there is nothing before it |
 //! | of Debezium, from a later offset, the first row of a snapshot | all rows follow |
 //! | of Debezium, heartbeats and transaction markers alone | there are no rows |
+//!
+//! Rows without envelopes name no snapshot. Behind offset 0 nothing is known of what was before them.
 
 use std::{collections::BTreeSet, ops::Range};
 
@@ -15,7 +17,7 @@ use crate::{
     catalog::Catalog,
     change::Change,
     checkpoint::TopicPartition,
-    envelope::{Decoded, Decoder, Record, Snapshot},
+    envelope::{Decoded, Record, Snapshot},
     kafka::{copied::copied, offsets::Asking},
 };
 
@@ -35,7 +37,7 @@ pub async fn has_all_rows(
     let range = log.start..log.end.min(log.start + FIRST_RECORDS);
     let records = asking.records(at, range).await?;
     let is_compacted = records.keys().next() != Some(&0);
-    let mut decoder = Decoder::new(catalog, asking.decoding());
+    let mut decoder = asking.decoder(catalog, &at.topic)?;
     let said: Vec<(Record, Decoded)> = records
         .into_values()
         .filter_map(|record| {

@@ -128,8 +128,11 @@ impl<'a> Apply<'a> {
         let model = Arc::new(mapping.model.clone());
         self.left_out.tell(&mapping);
         self.admit(&mapping).await?;
-        let graph = graph::open(config, &model).await?;
         let asking = Asking::new(config.kafka()?)?;
+        for topic in config.kafka()?.topic_names() {
+            asking.decoder(&catalog, topic)?;
+        }
+        let graph = graph::open(config, &model).await?;
         take_over::of_run(config, &catalog, &asking, &graph).await?;
         let topology = Topology::look(config, &asking, &graph).await?;
         if topology.is_spread() {

@@ -25,7 +25,7 @@ use crate::{
     checkpoint::{Advance, Checkpoint, Epoch, Log, Position, TopicPartition},
     config::Config,
     engine::{Batch, Engine, Limits, Portion},
-    envelope::{Decoder, Expected},
+    envelope::Expected,
     graph::{Model, Statement},
     kafka::{
         Options,
@@ -165,7 +165,7 @@ async fn attempt(
     let origin = checkpoint.origin.clone();
     let is_ours = !origin.system_identifier.is_empty();
     let expected = Expected { database: Some(shared.database.clone()), is_ours };
-    let decoder = Decoder::new(&shared.catalog, config.kafka()?.decoding).expecting(expected);
+    let decoder = shared.asking.decoder(&shared.catalog, &at.topic)?.expecting(expected);
     let transactions = match shared.topology.is_spread() {
         true => Transactions::each_alone(decoder, origin, reached, checkpoint.last_change),
         false => Transactions::new(decoder, origin, reached),
@@ -184,6 +184,9 @@ async fn attempt(
     let mut source = shared.member.read(at, offset.0, transactions, metadata);
     let end = source.end();
     tracing::info!(%at, offset = offset.0, %lsn, "applying");
+    if !is_ours {
+        metrics.partition_is_unplaced(at);
+    }
     metrics.partition_connected(at, status.subscribe(), copied);
     let until = checkpoint.replaying.map(|it| it.until);
     let replaying = replaying::watch(at.clone(), status.subscribe(), until);

@@ -6,7 +6,7 @@ use crate::{
     catalog::Catalog,
     checkpoint::{Checkpoint, Log, Origin, TopicPartition},
     config::Config,
-    envelope::{DecodeOptions, Decoded, Decoder, History, Record},
+    envelope::{Decoded, Decoder, History, Record},
     kafka::{identity::Described, offsets::Asking},
     lsn::Lsn,
     mapping::Mapping,
@@ -184,16 +184,11 @@ pub(super) async fn first(
     log: &Range<u64>,
 ) -> Result<Vec<Decoded>, CommandError> {
     let records = asking.records(at, from..log.end.min(from + FIRST_RECORDS)).await?;
-    Ok(said(catalog, asking.decoding(), records.into_values()))
+    Ok(said(asking.decoder(catalog, &at.topic)?, records.into_values()))
 }
 
 /// What records say, in their order.
-pub(super) fn said(
-    catalog: &Catalog,
-    decoding: DecodeOptions,
-    records: impl Iterator<Item = Record>,
-) -> Vec<Decoded> {
-    let mut decoder = Decoder::new(catalog, decoding);
+pub(super) fn said(mut decoder: Decoder, records: impl Iterator<Item = Record>) -> Vec<Decoded> {
     let mut decoded = Vec::new();
     for record in records {
         // One that can not be read says nothing here: it is told of when it is applied.

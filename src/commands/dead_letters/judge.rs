@@ -8,7 +8,7 @@
 //! ```
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::{ControlFlow, Range},
 };
 
@@ -19,7 +19,7 @@ use crate::{
     checkpoint::TopicPartition,
     config::Config,
     dead_letters::{Digest, Letters, Place},
-    envelope::{Decoded, Decoder, Expected, Record},
+    envelope::{Decoded, Decoder, Expected, NoRows, Record},
     kafka::{dead_letters::Shelf, offsets::Found},
     neo4j::{self, Connection, checkpoint},
     postgres,
@@ -30,6 +30,8 @@ use super::{super::read_catalog, CommandError};
 /// Reads records as the next `apply` would.
 pub struct Judge {
     decoder: Decoder,
+    /// Of topics that have rows without envelopes.
+    of_rows: BTreeMap<String, Decoder>,
     database: String,
     topics: BTreeSet<String>,
     /// The partitions that `publish` has written.
@@ -56,8 +58,19 @@ impl Judge {
         let graph = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
         let checkpoints = checkpoint::read_all(&graph, &config.pipeline).await?;
         let ours = checkpoints.iter().filter(|it| !it.origin.system_identifier.is_empty());
+        let of_rows = match options.decoding.rows {
+            None => BTreeMap::new(),
+            Some(_) => {
+                let decoder = |topic: &str| {
+                    Ok((topic.to_owned(), options.decoding.decoder(&catalog, topic)?))
+                };
+                let decoders = options.topic_names().map(decoder).collect::<Result<_, NoRows>>();
+                decoders.map_err(|why| CommandError::Definite(why.to_string()))?
+            }
+        };
         Ok(Judge {
-            decoder: Decoder::new(&catalog, options.decoding).apart(),
+            decoder: Decoder::new(&catalog, options.decoding.values).apart(),
+            of_rows,
             database,
             topics: options.topic_names().map(str::to_owned).collect(),
             ours: ours.filter_map(|it| it.partition().cloned()).collect(),
@@ -81,13 +94,15 @@ impl Judge {
     /// A search in a partition for what is newer.
     pub fn search(&self, shelf: &Shelf, at: &TopicPartition) -> Search {
         let (letters, decoder) = (shelf.letters().clone(), self.decoder_of(at));
-        Search { letters, decoder, sought: Vec::new(), log: 0..0 }
+        let tombstones_count = self.of_rows.contains_key(&at.topic);
+        Search { letters, decoder, tombstones_count, sought: Vec::new(), log: 0..0 }
     }
 
     fn decoder_of(&self, at: &TopicPartition) -> Decoder {
         let database = Some(self.database.clone());
         let expected = Expected { database, is_ours: self.ours.contains(at) };
-        self.decoder.clone().expecting(expected)
+        let decoder = self.of_rows.get(&at.topic).unwrap_or(&self.decoder);
+        decoder.clone().expecting(expected)
     }
 
     /// The tables that it changes, or why putting it back does no good.
@@ -150,6 +165,8 @@ fn tables_of(change: &Change) -> Vec<Table> {
 pub struct Search {
     letters: Letters,
     decoder: Decoder,
+    /// A record without a value is a delete.
+    tombstones_count: bool,
     sought: Vec<Sought>,
     log: Range<u64>,
 }
@@ -219,7 +236,7 @@ impl Search {
 
     fn take(&mut self, found: &Found, by_key: &HashMap<Bytes, Vec<usize>>) {
         let Found { offset, record, .. } = found;
-        if record.value.is_none() {
+        if record.value.is_none() && !self.tombstones_count {
             return;
         }
         match &record.key {

@@ -97,6 +97,23 @@ fn what_is_known_is_served_and_what_is_not_is_left_out() {
 }
 
 #[test]
+fn topics_that_name_no_positions_show_no_lag_behind_the_source_but_behind_themselves() {
+    let metrics = Metrics::new("shop", LIMITS);
+    let at = TopicPartition { topic: "shop".to_owned(), partition: 0 };
+    let (_copied, copied) = watch::channel(LogCopy::Unknown);
+    let (_status, status) = watch::channel(Status { committed_at: None, ..status(7, false) });
+    metrics.partition_is_unplaced(&at);
+    metrics.partition_connected(&at, status, copied);
+    metrics.looked_at_topic(Some(TopicLook { at: now(), ends: BTreeMap::from([(at, 7)]) }));
+    let said = read(&metrics.text(now()));
+    let of_source = ["wal2graph_lag_seconds", "wal2graph_lag_bytes{stage=\"applied\"}"];
+    assert!(of_source.iter().all(|series| !said.contains_key(*series)), "{said:?}");
+    let series = "wal2graph_kafka_consumer_lag_seconds{partition=\"0\",topic=\"shop\"}";
+    assert_eq!(said[series], 0.0);
+    assert_eq!(metrics.snapshot(now()).facts.unready(&LIMITS), []);
+}
+
+#[test]
 fn a_partition_that_is_given_away_leaves_no_gauge_behind() {
     let metrics = Metrics::new("shop", LIMITS);
     let at = |partition| TopicPartition { topic: "shop".to_owned(), partition };

@@ -69,11 +69,12 @@ impl Run {
             since_moved: Duration::ZERO,
             since_turned: Duration::ZERO,
             planning: None,
+            unplaced: None,
         }
     }
 
     fn lag(&mut self, now: i64) -> Duration {
-        self.at(now).lag().time
+        self.at(now).lag().time.unwrap()
     }
 
     fn positions(&mut self) -> &mut Positions {
@@ -168,7 +169,7 @@ fn before_anything_is_known_lag_counts_from_the_start() {
     let mut run = Run::caught_up();
     (run.state, run.positions) = (State::Starting, None);
     let lag = run.at(30).lag();
-    assert_eq!((lag.time, lag.applied_bytes), (seconds(30), None));
+    assert_eq!((lag.time, lag.applied_bytes), (Some(seconds(30)), None));
 }
 
 #[test]
@@ -218,4 +219,17 @@ fn a_loop_that_does_not_go_round_is_dead_and_one_that_waits_is_not() {
     let still = Facts { since_turned: TURN_LIMIT + seconds(1), ..facts };
     assert!(!still.is_alive());
     assert!(Facts { state: waiting(), ..still }.is_alive());
+}
+
+#[test]
+fn where_what_is_read_names_no_positions_the_lag_is_not_known_and_readiness_goes_by_what_is_read() {
+    let mut run = Run::caught_up();
+    *run.positions() = Positions::default();
+    run.look(20, 500);
+    let at = |run: &mut Run, unplaced| Facts { unplaced: Some(unplaced), ..run.at(900) };
+    let lag = at(&mut run, seconds(0)).lag();
+    assert_eq!((lag.time, lag.received_bytes, lag.applied_bytes), (None, None, None));
+    assert_eq!(at(&mut run, seconds(0)).unready(&LIMITS), []);
+    let behind = at(&mut run, LIMITS.ready_lag + seconds(1)).unready(&LIMITS);
+    assert!(matches!(behind[..], [Unready::Behind { .. }]), "{behind:?}");
 }

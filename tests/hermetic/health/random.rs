@@ -134,6 +134,7 @@ fn is_honest(world: &World, tracker: &Tracker, look: Option<Look>) -> bool {
         since_moved: Duration::ZERO,
         since_turned: Duration::ZERO,
         planning: None,
+        unplaced: None,
     };
     let missing = world.commits.get(world.applied).map(|(at, _)| *at);
     if let (Some(through), Some(missing)) = (facts.through, missing) {
@@ -142,7 +143,7 @@ fn is_honest(world: &World, tracker: &Tracker, look: Option<Look>) -> bool {
             "{through:?}, but the commit at {missing} is missing"
         );
     }
-    let lag = facts.lag().time;
+    let lag = facts.lag().time.unwrap();
     if lag.is_zero() {
         let look = look.expect("without a look at the source nobody knows");
         assert!(missing.is_none_or(|at| at >= look.at.unix_micros), "{missing:?} is missing");

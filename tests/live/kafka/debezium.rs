@@ -1,6 +1,7 @@
 //! Debezium's own topics: one for each table, in every mode, applied through the mapping.
 
 mod connector;
+mod rows;
 mod topics;
 
 use fastrand::Rng;

@@ -1,4 +1,4 @@
-//! Kafka Connect with Debezium's JDBC sink: one worker of its own, with its connectors.
+//! Kafka Connect with Debezium's PostgreSQL connector and JDBC sink: one worker of its own, with its connectors.
 
 use std::{
     fs,

@@ -36,16 +36,17 @@ pub fn fetch_kafka(version: &str) -> Result<PathBuf> {
     fetch_jars(&format!("kafka-{version}"), &packages)
 }
 
-/// Kafka Connect of a version, with Debezium's JDBC sink and transforms: the folder with the jars.
-/// Fetched if it is not there.
+/// Kafka Connect of a version, with Debezium's PostgreSQL connector, JDBC sink and transforms: the
+/// folder with the jars. Fetched if it is not there.
 pub fn fetch_connect(kafka: &str, debezium: &str) -> Result<PathBuf> {
     let packages = [
         ("org.apache.kafka", "connect-runtime", kafka),
         ("org.apache.kafka", "connect-json", kafka),
         ("io.debezium", "debezium-connector-jdbc", debezium),
+        ("io.debezium", "debezium-connector-postgres", debezium),
         ("org.slf4j", "slf4j-simple", "1.7.36"),
     ];
-    fetch_jars(&format!("connect-{kafka}-{debezium}"), &packages)
+    fetch_jars(&format!("connect-{kafka}-{debezium}-both"), &packages)
 }
 
 /// Packages (group, artifact, version) with all they need at run time.

@@ -5,7 +5,7 @@
 //! Postgres::start  -> initdb, postgres   Debian's binaries, or those of a Maven package
 //! Neo4j::start     -> fetch (once), java  Community Edition from its Maven packages
 //! Kafka::start     -> fetch (once), java  one broker, from its Maven packages; its own tools too
-//! Connect::start   -> fetch (once), java  a worker of Kafka Connect, with Debezium's JDBC sink
+//! Connect::start   -> fetch (once), java  a worker of Kafka Connect, with Debezium's connectors
 //! ```
 //!
 //! Everything blocks: tests call it before their runtime does anything.

@@ -159,6 +159,12 @@ async fn group(
     if let Some(members) = asking.members().await? {
         report.ok(format!("the group {} has {members} members now", options.group));
     }
+    for topic in topology.topics.keys() {
+        if let Err(error) = asking.decoder(catalog, topic) {
+            report.failure("a topic can not be applied", error.to_string());
+            return Ok(());
+        }
+    }
     let tables = mapped_tables(catalog, mapping);
     for at in topology.partitions() {
         if asking.log(&at).await?.end == 0 {

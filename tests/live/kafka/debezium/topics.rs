@@ -26,6 +26,11 @@ struct Topics {
 
 impl Topics {
     async fn new(tables: &[&str]) -> Self {
+        Self::with(tables, "").await
+    }
+
+    /// `more` is more of the section `kafka` of the file.
+    async fn with(tables: &[&str], more: &str) -> Self {
         let create = |it: &&str| format!("CREATE TABLE {it} (id int PRIMARY KEY, name text);");
         let schema: String = tables.iter().map(create).collect();
         let pipeline = Pipeline::new(tables[0], &schema).await;
@@ -34,7 +39,7 @@ impl Topics {
         let topics: Vec<String> = tables.iter().map(name).collect();
         write!(
             config,
-            "pipeline: {}\nhttp: {{listen: \"off\"}}\nkafka: {{brokers: '{}', topics: [{}]}}\n",
+            "pipeline: {}\nhttp: {{listen: \"off\"}}\nkafka: {{brokers: '{}', topics: [{}]{more}}}\n",
             pipeline.name,
             kafka().brokers(),
             topics.join(", ")
@@ -64,9 +69,15 @@ impl Topics {
     }
 
     fn send(&self, producer: &BaseProducer, table: &str, id: i32, value: &Value) {
-        let (topic, key, value) =
-            (self.topic(table), json!({"id": id}).to_string(), value.to_string());
-        let record = BaseRecord::to(&topic).key(&key).payload(&value);
+        self.send_or_delete(producer, table, id, Some(value));
+    }
+
+    /// Without a value it is a tombstone.
+    fn send_or_delete(&self, producer: &BaseProducer, table: &str, id: i32, value: Option<&Value>) {
+        let (topic, key) = (self.topic(table), json!({"id": id}).to_string());
+        let value = value.map(Value::to_string);
+        let mut record: BaseRecord<'_, str, str> = BaseRecord::to(&topic).key(&key);
+        record.payload = value.as_deref();
         producer.send(record).map_err(|(error, _)| error).unwrap();
         producer.flush(LIMIT).unwrap();
     }
@@ -183,4 +194,63 @@ async fn a_record_of_another_database_is_not_applied_where_its_table_has_the_sam
     let (code, said) = topics.run(&["apply", "--until", "current"]).await;
     assert!(code == Some(1) && said.contains("it is of another database, otherdb"), "{said}");
     assert_eq!(topics.rows("ktd_one").await, "1:ours");
+}
+
+const ROWS: &str = ", debezium: {records: rows}";
+
+#[tokio::test]
+async fn rows_without_envelopes_are_upserts_and_deletes_by_their_key() {
+    let topics = Topics::with(&["ktr_one"], ROWS).await;
+    topics.make("ktr_one");
+    let producer = producer(None);
+    let send = |id: i32, value: Option<Value>| {
+        topics.send_or_delete(&producer, "ktr_one", id, value.as_ref());
+    };
+    for id in 1..=4 {
+        send(id, Some(json!({"id": id, "name": "copied"})));
+    }
+    send(1, Some(json!({"id": 1, "name": "changed", "__op": "u", "__lsn": 24})));
+    send(2, None);
+    send(3, Some(json!({"id": 3, "name": null, "__deleted": "true"})));
+    send(2, Some(json!({"id": 2, "name": "again", "__deleted": "false"})));
+    topics.apply().await;
+    assert_eq!(topics.rows("ktr_one").await, "1:changed 2:again 4:copied");
+    let (_, status) = topics.run(&["status"]).await;
+    assert!(status.contains("applied to offset 8 of 8, 0 behind"), "{status}");
+    let checkpoint = wal2graph::neo4j::checkpoint::read(&graph(), &topics.pipeline.name).await;
+    let checkpoint = checkpoint.unwrap().unwrap();
+    assert_eq!((checkpoint.lsn.0, checkpoint.committed_at), (0, None), "rows do not say it");
+    let (code, said) = topics.run(&["replay", "--from", "earliest"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    topics.apply().await;
+    assert_eq!(topics.rows("ktr_one").await, "1:changed 2:again 4:copied");
+    send(5, Some(topics.record("c", "ktr_one", 5, "in an envelope")));
+    let (code, said) = topics.run(&["apply", "--until", "current"]).await;
+    assert!(code == Some(1) && said.contains("it is an envelope"), "{said}");
+}
+
+#[tokio::test]
+async fn rows_of_a_topic_that_is_named_after_no_table_are_refused_until_the_file_names_one() {
+    let topics = Topics::with(&["kts_one"], ROWS).await;
+    let other = topics.topic("elsewhere");
+    kafka().create_topic(&other, 1, &[]).unwrap();
+    let rename = |more: &str| {
+        let text = format!(
+            "pipeline: {}\nhttp: {{listen: \"off\"}}\nkafka: {{brokers: '{}', topics: [{other}], \
+             debezium: {{records: rows{more}}}}}\n",
+            topics.pipeline.name,
+            kafka().brokers()
+        );
+        std::fs::write(topics.config.path(), text).unwrap();
+    };
+    rename("");
+    let (code, said) = topics.run(&["apply", "--until", "current"]).await;
+    assert!(code == Some(1) && said.contains("kafka.debezium.tables"), "{said}");
+    let (code, said) = topics.run(&["check"]).await;
+    assert!(code == Some(1) && said.contains("kafka.debezium.tables"), "{said}");
+    rename(&format!(", tables: {{{other}: public.kts_one}}"));
+    let row = json!({"id": 1, "name": "named"});
+    topics.send(&producer(None), "elsewhere", 1, &row);
+    topics.apply().await;
+    assert_eq!(topics.rows("kts_one").await, "1:named");
 }
