@@ -98,8 +98,8 @@ pub async fn execute(config: &Config, args: &CheckArgs) -> Result<(), CommandErr
             _ => None,
         };
         report.failed(text, fix.map(str::to_owned));
-    } else if let (Some(Looked { catalog, mapping: Some(mapping), .. }), true) = (&source, topics) {
-        kafka::apply(config, mapping, catalog, &mut report).await;
+    } else if let (Some(looked @ Looked { mapping: Some(mapping), .. }), true) = (&source, topics) {
+        kafka::apply(config, mapping, looked, &mut report).await;
     }
     if let (Some(looked), true) = (&source, topics) {
         kafka::publish(config, looked, &mut report).await;

@@ -207,11 +207,17 @@ fn mapping(config: &Config, catalog: &Catalog) -> Result<Mapping, CommandError> 
     compile(catalog, &config.edits).map_err(CommandError::Refused)
 }
 
-/// The tables that a graph is made of, by object id.
+/// The tables that a graph is made of.
 #[cfg(feature = "kafka")]
-fn mapped_tables(catalog: &Catalog, mapping: &Mapping) -> std::collections::BTreeSet<u32> {
+async fn mapped_tables(
+    client: &Client,
+    catalog: &Catalog,
+    mapping: &Mapping,
+) -> Result<crate::kafka::copied::Tables, CommandError> {
     let mapped = mapping.published_tables().filter_map(|name| catalog.table(name));
-    mapped.map(|table| table.oid).collect()
+    let oids = mapped.map(|table| table.oid).collect();
+    let cluster = postgres::setup::cluster(client).await?;
+    Ok(crate::kafka::copied::Tables { oids, cluster })
 }
 
 /// Writes a result to stdout.

@@ -33,9 +33,9 @@ pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), CommandEr
                 .to_owned(),
         ));
     }
-    let (_sql, catalog) = read_catalog(config).await?;
+    let (sql, catalog) = read_catalog(config).await?;
     let mapping = mapping(config, &catalog)?;
-    let tables = mapped_tables(&catalog, &mapping);
+    let tables = mapped_tables(&sql.client, &catalog, &mapping).await?;
     let (mut to, mut text) = (Vec::new(), String::new());
     for at in chosen {
         if topology.is_spread() && asking.log(&at).await?.end == 0 {

@@ -5,7 +5,8 @@
 //!            unfinished     unfinished                        finished before here
 //! ```
 //!
-//! A publisher names in every heartbeat the tables whose rows are in the topic. Debezium's records say
+//! A publisher names in every heartbeat the tables whose rows are in the topic, by their object ids: they
+//! mean these tables in its own cluster alone, which the heartbeat names too. Debezium's records say
 //! nothing of the kind that could be relied on: a table that nobody changes ends with any of its rows.
 
 use std::collections::BTreeSet;
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::{
     copy::LogCopy,
-    envelope::{Decoded, Record},
+    envelope::{Decoded, History, Record, Source},
     lsn::Lsn,
 };
 
@@ -22,30 +23,61 @@ use crate::{
 /// between.
 pub const COPIED_HEADER: &str = "wal2graph.copied";
 
+/// The tables that a graph is made of.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    /// Their object ids.
+    pub oids: BTreeSet<u32>,
+    /// The cluster whose ids they are; `None` if it does not say which it is.
+    pub cluster: Option<String>,
+}
+
+impl Tables {
+    /// A heartbeat of this history names all of them as copied; `None` if it does not say.
+    fn are_copied(&self, heartbeat: &Record, history: &History) -> Option<bool> {
+        let copied = copied(heartbeat)?;
+        let is_ours = self.cluster.as_ref() == Some(&history.system_identifier);
+        is_ours.then(|| self.oids.is_subset(&copied))
+    }
+
+    /// A heartbeat of this history says that none of them is copied.
+    pub fn are_to_come(&self, heartbeat: &Record, history: &History) -> bool {
+        let is_ours = self.cluster.as_ref() == Some(&history.system_identifier);
+        let none_is = |copied: BTreeSet<u32>| {
+            copied.is_empty() || (is_ours && copied.is_disjoint(&self.oids))
+        };
+        copied(heartbeat).is_some_and(none_is)
+    }
+}
+
 /// Takes note of what a partition's records say of the copy.
 #[derive(Debug)]
 pub struct CopyWatch {
-    wanted: BTreeSet<u32>,
+    wanted: Tables,
     said: watch::Sender<LogCopy>,
 }
 
 impl CopyWatch {
-    /// For a graph of these tables, by object id.
-    pub fn new(wanted: BTreeSet<u32>) -> (Self, watch::Receiver<LogCopy>) {
+    /// For a graph of these tables.
+    pub fn new(wanted: Tables) -> (Self, watch::Receiver<LogCopy>) {
         let (said, receiver) = watch::channel(LogCopy::Unknown);
         (CopyWatch { wanted, said }, receiver)
     }
 
     /// The record before offset `after`.
     pub fn record(&self, after: u64, record: &Record, decoded: &Decoded) {
-        let has_come = match decoded {
-            Decoded::Heartbeat { history: Some(_), .. } => match copied(record) {
-                Some(copied) => self.wanted.is_subset(&copied),
-                None => return,
-            },
-            Decoded::Read { source, .. } if source.history.is_some() => false,
-            _ => return,
+        let said = match decoded {
+            Decoded::Heartbeat { history: Some(history), .. } => {
+                self.wanted.are_copied(record, history)
+            }
+            Decoded::Read { source: Source { history: Some(history), .. }, .. } => {
+                // Where the end can not be known, nothing waits for it.
+                let is_ours = self.wanted.cluster.as_ref() == Some(&history.system_identifier);
+                is_ours.then_some(false)
+            }
+            _ => None,
         };
+        let Some(has_come) = said else { return };
         self.said.send_if_modified(|said| {
             let now = match (has_come, *said) {
                 (false, _) => LogCopy::Unfinished,
@@ -58,7 +90,7 @@ impl CopyWatch {
 }
 
 /// The tables that a heartbeat names as copied; `None` if it names no list.
-pub fn copied(record: &Record) -> Option<BTreeSet<u32>> {
+fn copied(record: &Record) -> Option<BTreeSet<u32>> {
     let (_, list) = record.headers.iter().find(|(name, _)| name == COPIED_HEADER)?;
     let list = std::str::from_utf8(list).ok()?;
     list.split(',').filter(|oid| !oid.is_empty()).map(|oid| oid.parse().ok()).collect()
@@ -81,9 +113,40 @@ mod tests {
         (Record { headers, ..Record::default() }, decoded)
     }
 
+    fn tables(cluster: &str) -> Tables {
+        Tables { oids: BTreeSet::from([1, 2]), cluster: Some(cluster.to_owned()) }
+    }
+
+    #[test]
+    fn object_ids_of_another_cluster_say_nothing() {
+        let (watch, said) = CopyWatch::new(tables("8"));
+        for copied in ["", "1,2", "5"] {
+            let (record, decoded) = heartbeat(copied);
+            watch.record(1, &record, &decoded);
+            assert_eq!(*said.borrow(), LogCopy::Unknown, "{copied:?}");
+        }
+    }
+
+    #[test]
+    fn the_rows_are_to_come_where_no_table_is_copied_or_none_of_the_same_clusters() {
+        for (cluster, copied, expected) in [
+            ("7", "", true),
+            ("7", "3", true),
+            ("7", "2,3", false),
+            ("8", "", true),
+            ("8", "3", false),
+            ("8", "2", false),
+        ] {
+            let (record, decoded) = heartbeat(copied);
+            let Decoded::Heartbeat { history: Some(history), .. } = decoded else { panic!() };
+            let found = tables(cluster).are_to_come(&record, &history);
+            assert_eq!(found, expected, "{copied:?} for {cluster}");
+        }
+    }
+
     #[test]
     fn the_copy_has_come_when_a_heartbeat_names_every_table() {
-        let (watch, said) = CopyWatch::new(BTreeSet::from([1, 2]));
+        let (watch, said) = CopyWatch::new(tables("7"));
         assert_eq!(*said.borrow(), LogCopy::Unknown);
         for (after, copied, expected) in [
             (1, "", LogCopy::Unfinished),

@@ -12,7 +12,7 @@ use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{Client, Error, error::SqlState};
 
 use crate::{catalog::TableName, lsn::Lsn};
 
@@ -197,6 +197,16 @@ pub async fn running_transactions(client: &Client) -> Result<Vec<String>, Error>
 pub async fn flushed(client: &Client) -> Result<Lsn, Error> {
     let row = client.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await?;
     Ok(row.get::<_, &str>(0).parse().unwrap_or_default())
+}
+
+/// The identifier of the server's cluster; `None` if the role may not know it.
+pub async fn cluster(client: &Client) -> Result<Option<String>, Error> {
+    let sql = "SELECT system_identifier::text FROM pg_control_system()";
+    match client.query_one(sql, &[]).await {
+        Ok(row) => Ok(Some(row.get(0))),
+        Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// What the server says of its log. Not for a standby.

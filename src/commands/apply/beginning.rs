@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | of `publish`, a heartbeat that names none of the graph's tables as copied | all rows follow |
 //! | of `publish`, one that names some: `--from-graph` | their rows are not in it |
+//! | of `publish`, one that names some in another cluster's object ids | unknown |
 //! | of `publish`, anything else: somebody made the topic while a publisher ran, or its head is gone | unknown |
 //! | of Debezium, from offset 0, but for a change of a row that was there before | there is nothing before it |
 //! | of Debezium, from a later offset, the first row of a snapshot | all rows follow |
@@ -11,14 +12,14 @@
 //!
 //! Rows without envelopes name no snapshot. Behind offset 0 nothing is known of what was before them.
 
-use std::{collections::BTreeSet, ops::Range};
+use std::ops::Range;
 
 use crate::{
     catalog::Catalog,
     change::Change,
     checkpoint::TopicPartition,
     envelope::{Decoded, Record, Snapshot},
-    kafka::{copied::copied, offsets::Asking},
+    kafka::{copied::Tables, offsets::Asking},
 };
 
 use super::{
@@ -30,7 +31,7 @@ use super::{
 pub async fn has_all_rows(
     asking: &Asking,
     catalog: &Catalog,
-    tables: &BTreeSet<u32>,
+    tables: &Tables,
     at: &TopicPartition,
     log: &Range<u64>,
 ) -> Result<bool, CommandError> {
@@ -61,9 +62,9 @@ pub async fn has_all_rows(
     })
 }
 
-fn of_ours(record: &Record, said: &Decoded, tables: &BTreeSet<u32>) -> bool {
+fn of_ours(record: &Record, said: &Decoded, tables: &Tables) -> bool {
     match said {
-        Decoded::Heartbeat { .. } => copied(record).is_some_and(|it| it.is_disjoint(tables)),
+        Decoded::Heartbeat { history: Some(history), .. } => tables.are_to_come(record, history),
         Decoded::Read { snapshot, .. } => *snapshot == Snapshot::First,
         _ => false,
     }

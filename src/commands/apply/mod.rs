@@ -123,8 +123,9 @@ impl<'a> Apply<'a> {
         let config = self.config;
         let (Sql { client, .. }, catalog) = super::read_catalog(config).await?;
         let database = postgres::setup::server(&client).await?.database;
-        drop(client);
         let mapping = Arc::new(super::mapping(config, &catalog)?);
+        let tables = super::mapped_tables(&client, &catalog, &mapping).await?;
+        drop(client);
         let model = Arc::new(mapping.model.clone());
         self.left_out.tell(&mapping);
         self.admit(&mapping).await?;
@@ -152,7 +153,6 @@ impl<'a> Apply<'a> {
         let metrics = self.metrics.clone();
         let rebalanced = move || metrics.counts().rebalanced();
         let member = Member::join(options, &topics, dead_letters, rebalanced).await?;
-        let tables = super::mapped_tables(&catalog, &mapping);
         // With stamps in its rows, the stream has other texts: those are planned when they are met.
         let likely = match topology.is_spread() {
             true => Vec::new(),

@@ -8,12 +8,7 @@
 //!
 //! It lives for itself: another partition's pipeline does not stop for it, nor it for another's.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    convert::Infallible,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -30,7 +25,7 @@ use crate::{
     kafka::{
         Options,
         consumer::{Member, PartitionEnd},
-        copied::CopyWatch,
+        copied::{CopyWatch, Tables},
         offsets::Asking,
         topic,
         transactions::Transactions,
@@ -69,8 +64,8 @@ pub struct Shared {
     pub catalog: Catalog,
     /// The source's name for itself.
     pub database: String,
-    /// The tables that the graph is made of, by object id.
-    pub tables: BTreeSet<u32>,
+    /// The tables that the graph is made of.
+    pub tables: Tables,
     /// What tables become.
     pub mapping: Arc<Mapping>,
     /// The graph's side of it.

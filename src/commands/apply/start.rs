@@ -1,13 +1,13 @@
 //! What is found before a partition is read: for [`crate::replay`] to decide.
 
-use std::{collections::BTreeSet, ops::Range};
+use std::ops::Range;
 
 use crate::{
     catalog::Catalog,
     checkpoint::{Checkpoint, Log, Origin, TopicPartition},
     config::Config,
     envelope::{Decoded, Decoder, History, Record},
-    kafka::{identity::Described, offsets::Asking},
+    kafka::{copied::Tables, identity::Described, offsets::Asking},
     lsn::Lsn,
     mapping::Mapping,
     neo4j::{
@@ -41,11 +41,11 @@ pub struct Found {
 }
 
 impl Found {
-    /// Looks. `tables` are those that the graph is made of, by object id.
+    /// Looks. `tables` are those that the graph is made of.
     pub async fn look(
         config: &Config,
         catalog: &Catalog,
-        tables: &BTreeSet<u32>,
+        tables: &Tables,
         asking: &Asking,
         graph: &Connection,
         at: &TopicPartition,

@@ -28,7 +28,7 @@ pub fn checkpoint(
 
 #[cfg(not(feature = "kafka"))]
 mod broker {
-    use crate::{catalog::Catalog, config::Config, mapping::Mapping};
+    use crate::{config::Config, mapping::Mapping};
 
     use super::{super::Looked, Report};
 
@@ -36,7 +36,7 @@ mod broker {
         false
     }
 
-    pub async fn apply(_: &Config, _: &Mapping, _: &Catalog, _: &mut Report) {}
+    pub async fn apply(_: &Config, _: &Mapping, _: &Looked, _: &mut Report) {}
 
     pub async fn publish(_: &Config, _: &Looked, _: &mut Report) {}
 }

@@ -1,7 +1,6 @@
 //! What brokers say.
 
 use crate::{
-    catalog::Catalog,
     config::Config,
     kafka::{
         Options, Unreadable,
@@ -123,8 +122,8 @@ async fn goes_on(config: &Config, looked: &Looked) -> Result<(), CommandError> {
 }
 
 /// What the next `apply` would do.
-pub async fn apply(config: &Config, mapping: &Mapping, catalog: &Catalog, report: &mut Report) {
-    if let Err(error) = group(config, mapping, catalog, report).await {
+pub async fn apply(config: &Config, mapping: &Mapping, looked: &Looked, report: &mut Report) {
+    if let Err(error) = group(config, mapping, looked, report).await {
         report.failure(
             format!("the group can not be looked at: {error}"),
             "let the user read and describe the group kafka.group, and the topic",
@@ -135,7 +134,7 @@ pub async fn apply(config: &Config, mapping: &Mapping, catalog: &Catalog, report
 async fn group(
     config: &Config,
     mapping: &Mapping,
-    catalog: &Catalog,
+    Looked { catalog, client, .. }: &Looked,
     report: &mut Report,
 ) -> Result<(), CommandError> {
     let options = config.kafka()?;
@@ -165,7 +164,7 @@ async fn group(
             return Ok(());
         }
     }
-    let tables = mapped_tables(catalog, mapping);
+    let tables = mapped_tables(client, catalog, mapping).await?;
     for at in topology.partitions() {
         if asking.log(&at).await?.end == 0 {
             report.ok(format!("{at} has no records yet"));
