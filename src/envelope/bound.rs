@@ -8,9 +8,11 @@ use crate::catalog::TableName;
 use crate::change::{Before, Cell, Relation};
 use crate::value::Type;
 
-use super::connect::{Field, Form, Frame, envelope_frame, key_frame};
+use super::UNAVAILABLE_VALUE;
+use super::connect::{Field, Form, Frame, Odd, envelope_frame, key_frame, payload};
 use super::encode::EncodeError;
 use super::fields::Fields;
+use super::json::write_string;
 use super::write::{write_unavailable, write_value};
 
 /// A relation, with what does not change from one record to the next.
@@ -25,9 +27,21 @@ pub(super) struct Bound {
     /// What stands around keys and envelopes.
     pub key_frame: Frame,
     pub envelope_frame: Frame,
-    /// How schema blocks say each column; `None` without such blocks.
-    pub forms: Option<Vec<Form>>,
+    /// What schema blocks say; `None` without such blocks.
+    pub schemas: Option<Schemas>,
 }
+
+/// What the schema blocks of a table say.
+#[derive(Debug)]
+pub(super) struct Schemas {
+    /// The pipeline, the schema and the table.
+    table: String,
+    /// How each column is said.
+    forms: Vec<Form>,
+}
+
+/// The columns of a row whose values are not in their form, by their places.
+pub(super) type Odds = Vec<(usize, Odd)>;
 
 /// A row in an envelope.
 #[derive(Clone, Copy)]
@@ -55,22 +69,55 @@ impl Bound {
     /// The same with schema blocks, for the records of a pipeline.
     pub fn with_schemas(mut self, pipeline: &str) -> Bound {
         let Relation { schema, name, columns, .. } = &*self.relation;
-        let table = format!("{pipeline}.{schema}.{name}");
         let types = self.types.iter().zip(columns);
-        let forms: Vec<Form> = types.map(|(it, column)| Form::of(it, column.type_oid)).collect();
-        let field = |place: usize, optional| Field {
-            name: &columns[place].name,
-            form: forms[place],
-            optional,
-        };
-        let key = self.key.iter().flatten().map(|&place| field(place, false));
-        let key: Vec<Field<'_>> = key.collect();
-        // An old row may have its key only.
-        let row: Vec<Field<'_>> = (0..columns.len()).map(|place| field(place, true)).collect();
-        self.key_frame = key_frame(&table, &key);
-        self.envelope_frame = envelope_frame(&table, &row);
-        self.forms = Some(forms);
+        let forms = types.map(|(it, column)| Form::of(it, column.type_oid)).collect();
+        self.schemas = Some(Schemas { table: format!("{pipeline}.{schema}.{name}"), forms });
+        self.key_frame = self.key_frame_of(&[]);
+        self.envelope_frame = self.envelope_frame_of([&[], &[]]);
         self
+    }
+
+    /// What stands around a key of which these columns are not in their form.
+    fn key_frame_of(&self, odds: &[(usize, Odd)]) -> Frame {
+        let Some(schemas) = &self.schemas else { return Frame::default() };
+        let key = self.key.iter().flatten().map(|&place| self.field(schemas, place, false, odds));
+        key_frame(&schemas.table, &key.collect::<Vec<_>>())
+    }
+
+    /// What stands around an envelope; of the row before and the one after it, these columns are not in
+    /// their form.
+    fn envelope_frame_of(&self, odds: [&[(usize, Odd)]; 2]) -> Frame {
+        let Some(schemas) = &self.schemas else { return Frame::default() };
+        // An old row may have its key only.
+        let row = |odds| -> Vec<Field<'_>> {
+            let places = 0..self.relation.columns.len();
+            places.map(|place| self.field(schemas, place, true, odds)).collect()
+        };
+        let [before, after] = odds.map(row);
+        envelope_frame(&schemas.table, [&before, &after])
+    }
+
+    fn field<'a>(
+        &'a self,
+        schemas: &Schemas,
+        place: usize,
+        optional: bool,
+        odds: &[(usize, Odd)],
+    ) -> Field<'a> {
+        let name = &self.relation.columns[place].name;
+        let field = Field { name, form: schemas.forms[place], optional };
+        match odds.iter().find(|(odd, _)| *odd == place) {
+            Some((_, odd)) => field.written(*odd),
+            None => field,
+        }
+    }
+
+    /// An envelope that was written in the frame of all, whose rows have values that are not in their form.
+    pub fn framed_anew(&self, envelope: Vec<u8>, odds: [&[(usize, Odd)]; 2]) -> Vec<u8> {
+        if odds.iter().all(|odds| odds.is_empty()) {
+            return envelope;
+        }
+        self.envelope_frame_of(odds).around(|out| out.extend_from_slice(payload(&envelope)))
     }
 
     pub fn table(&self) -> TableName {
@@ -80,6 +127,7 @@ impl Bound {
     /// The row's key as JSON. An unchanged column of it is taken from the old row.
     pub fn key(&self, row: &[Cell], old: Option<&[Cell]>) -> Result<Option<Bytes>, EncodeError> {
         let Some(places) = &self.key else { return Ok(None) };
+        let mut odds = Odds::new();
         let key = self.key_frame.try_around(|out| {
             let mut fields = Fields::open(out);
             for &place in places {
@@ -90,7 +138,7 @@ impl Bound {
                 let out = fields.raw_name(&self.names[place]);
                 match cell {
                     Cell::Null => out.extend_from_slice(b"null"),
-                    Cell::Text(text) => self.write_text(place, text, out)?,
+                    Cell::Text(text) => self.write_text(place, text, out, &mut odds),
                     Cell::Unchanged => {
                         let (table, column) = (self.table(), self.column(place));
                         return Err(EncodeError::KeyNotSent { table, column });
@@ -99,42 +147,51 @@ impl Bound {
             }
             fields.close();
             Ok(())
-        });
-        Ok(Some(key?.into()))
+        })?;
+        let key = match odds.is_empty() {
+            true => key,
+            false => self.key_frame_of(&odds).around(|out| out.extend_from_slice(payload(&key))),
+        };
+        Ok(Some(key.into()))
     }
 
     fn column(&self, place: usize) -> String {
         self.relation.columns[place].name.clone()
     }
 
-    fn write_text(&self, place: usize, text: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    fn write_text(&self, place: usize, text: &[u8], out: &mut Vec<u8>, odds: &mut Odds) {
         let start = out.len();
         write_value(&self.types[place], text, out);
-        match &self.forms {
-            Some(forms) if !forms[place].fits(&out[start..]) => Err(self.no_form(place)),
-            _ => Ok(()),
+        let Some(schemas) = &self.schemas else { return };
+        let Some(odd) = schemas.forms[place].odd(&out[start..]) else { return };
+        if odd == Odd::Text
+            && let Ok(text) = std::str::from_utf8(text)
+        {
+            out.truncate(start);
+            write_string(text, out);
         }
+        odds.push((place, odd));
     }
 
-    fn write_unavailable(&self, place: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        match (&self.types[place], &self.forms) {
-            (Type::Array { .. }, Some(forms)) => {
-                let form = forms[place].unavailable().ok_or_else(|| self.no_form(place))?;
-                out.extend_from_slice(&form);
-            }
+    fn write_unavailable(&self, place: usize, out: &mut Vec<u8>, odds: &mut Odds) {
+        match (&self.types[place], &self.schemas) {
+            (Type::Array { .. }, Some(schemas)) => match schemas.forms[place].unavailable() {
+                Some(form) => out.extend_from_slice(&form),
+                None => {
+                    write_string(UNAVAILABLE_VALUE, out);
+                    odds.push((place, Odd::Text));
+                }
+            },
             (r#type, _) => write_unavailable(r#type, out),
         }
-        Ok(())
     }
 
-    fn no_form(&self, place: usize) -> EncodeError {
-        EncodeError::NoForm { table: self.table(), column: self.column(place) }
-    }
-
-    pub fn write_row(&self, image: Image<'_>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    /// Writes a row; which of its columns are not in their form.
+    pub fn write_row(&self, image: Image<'_>, out: &mut Vec<u8>) -> Odds {
+        let mut odds = Odds::new();
         let (Image::Key(row) | Image::Old(row) | Image::New(row)) = image else {
             out.extend_from_slice(b"null");
-            return Ok(());
+            return odds;
         };
         let columns = &self.relation.columns;
         assert_eq!(row.len(), columns.len(), "a tuple has one cell for each column");
@@ -146,16 +203,16 @@ impl Bound {
             };
             match (image, cell) {
                 (Image::New(_), Cell::Unchanged) => {
-                    self.write_unavailable(place, fields.raw_name(&self.names[place]))?;
+                    self.write_unavailable(place, fields.raw_name(&self.names[place]), &mut odds);
                 }
                 (_, _) if left_out => {}
                 (_, Cell::Text(text)) => {
-                    self.write_text(place, text, fields.raw_name(&self.names[place]))?;
+                    self.write_text(place, text, fields.raw_name(&self.names[place]), &mut odds);
                 }
                 (_, _) => fields.raw_name(&self.names[place]).extend_from_slice(b"null"),
             }
         }
         fields.close();
-        Ok(())
+        odds
     }
 }

@@ -7,12 +7,15 @@
 //!
 //! Names and types are Debezium's for `decimal.handling.mode=string` and
 //! `time.precision.mode=isostring`. A reader that goes by the schema takes a value of another kind for
-//! something else without a word: so what a column's form can not say is an error, not a value.
+//! something else without a word. PostgreSQL does not keep an array to its dimensions, nor a text to
+//! UTF-8 in every database: so a value that its column's form can not say is written in another one, and
+//! the schema of that record says so ([`Odd`]).
 
 use crate::value::{TextKind, Type};
 
 use super::UNAVAILABLE_VALUE;
 use super::fields::Fields;
+use super::write::BYTES;
 
 const SMALLINT: u32 = 21;
 const SMALLINT_ARRAY: u32 = 1005;
@@ -102,7 +105,41 @@ pub(super) struct Form {
     kind: Kind,
     /// What the value means beyond its type.
     meaning: Option<&'static str>,
-    is_array: bool,
+    shape: Shape,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// A value of the kind.
+    Plain,
+    /// An array of them.
+    Array,
+    /// An object that has one, named [`BYTES`].
+    Object,
+}
+
+/// How a value is written that its column's form can not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Odd {
+    /// As PostgreSQL's text, in a string: an array of several dimensions.
+    Text,
+    /// As the bytes of PostgreSQL's text, in an object: a text that no string can stand for.
+    Bytes,
+}
+
+impl Odd {
+    fn form(self) -> Form {
+        match self {
+            Odd::Text => {
+                Form { kind: Kind::String, meaning: Some("wal2graph.Text"), shape: Shape::Plain }
+            }
+            Odd::Bytes => Form {
+                kind: Kind::Bytes,
+                meaning: Some("wal2graph.TextBytes"),
+                shape: Shape::Object,
+            },
+        }
+    }
 }
 
 impl Form {
@@ -131,17 +168,29 @@ impl Form {
             Type::Text(TextKind::Uuid) => text("io.debezium.data.Uuid"),
             _ => plain(Kind::String),
         };
-        Form { kind, meaning, is_array: matches!(r#type, Type::Array { .. }) }
+        let shape = match r#type {
+            Type::Array { .. } => Shape::Array,
+            _ => Shape::Plain,
+        };
+        Form { kind, meaning, shape }
     }
 
-    /// A reader that goes by the form reads what is meant. A float that is no number is written as
-    /// Debezium does.
-    pub fn fits(self, json: &[u8]) -> bool {
+    /// How else a value has to be written; `None` if a reader that goes by the form reads what is meant.
+    pub fn odd(self, json: &[u8]) -> Option<Odd> {
+        match (self.fits(json), json.first()) {
+            (true, _) => None,
+            (false, Some(b'{')) => Some(Odd::Bytes),
+            (false, _) => Some(Odd::Text),
+        }
+    }
+
+    /// A float that is no number is written as Debezium does.
+    fn fits(self, json: &[u8]) -> bool {
         // In a string the quote would have a backslash before it.
-        const BYTES: &[u8] = b"{\"b";
-        if self.is_array {
+        const OBJECT: &[u8] = b"{\"b";
+        if self.shape == Shape::Array {
             return json.starts_with(b"[")
-                && !json.windows(BYTES.len()).any(|window| window == BYTES)
+                && !json.windows(OBJECT.len()).any(|window| window == OBJECT)
                 && self.unavailable().as_deref() != Some(json);
         }
         let Some(first) = json.first() else { return false };
@@ -157,7 +206,7 @@ impl Form {
     /// What stands for an array that was not sent, as Debezium has it; `None` where its elements can not
     /// say it, or it is no array.
     pub fn unavailable(self) -> Option<Vec<u8>> {
-        if !self.is_array {
+        if self.shape != Shape::Array {
             return None;
         }
         match self.kind {
@@ -174,14 +223,22 @@ impl Form {
     /// Writes the schema of a field.
     fn write(self, field: &Field<'_>, out: &mut Vec<u8>) {
         let mut fields = Fields::open(out);
-        if self.is_array {
-            fields.text("type", "array");
-            let mut items = Fields::open(fields.name("items"));
-            self.write_type(&mut items, true);
-            items.close();
-            fields.name("optional").extend_from_slice(boolean(field.optional));
-        } else {
-            self.write_type(&mut fields, field.optional);
+        match self.shape {
+            Shape::Array => {
+                fields.text("type", "array");
+                let mut items = Fields::open(fields.name("items"));
+                self.write_type(&mut items, true);
+                items.close();
+                fields.name("optional").extend_from_slice(boolean(field.optional));
+            }
+            Shape::Object => {
+                fields.text("type", "struct");
+                let mut list = List::open(fields.name("fields"));
+                list.all(&[is(self.kind, BYTES, false)]);
+                list.close();
+                self.write_rest(&mut fields, field.optional);
+            }
+            Shape::Plain => self.write_type(&mut fields, field.optional),
         }
         fields.text("field", field.name);
         fields.close();
@@ -189,6 +246,10 @@ impl Form {
 
     fn write_type(self, fields: &mut Fields<'_>, optional: bool) {
         fields.text("type", self.kind.name());
+        self.write_rest(fields, optional);
+    }
+
+    fn write_rest(self, fields: &mut Fields<'_>, optional: bool) {
         fields.name("optional").extend_from_slice(boolean(optional));
         if let Some(meaning) = self.meaning {
             fields.text("name", meaning);
@@ -209,8 +270,15 @@ pub(super) struct Field<'a> {
     pub optional: bool,
 }
 
+impl Field<'_> {
+    /// The same for a value that is written so.
+    pub fn written(self, odd: Odd) -> Self {
+        Field { form: odd.form(), ..self }
+    }
+}
+
 const fn is(kind: Kind, name: &'static str, optional: bool) -> Field<'static> {
-    Field { name, form: Form { kind, meaning: None, is_array: false }, optional }
+    Field { name, form: Form { kind, meaning: None, shape: Shape::Plain }, optional }
 }
 
 const SOURCE: [Field<'_>; 22] = [
@@ -325,8 +393,8 @@ pub(super) fn key_frame(table: &str, columns: &[Field<'_>]) -> Frame {
     Frame::of(&schema)
 }
 
-/// The frame of a table's envelopes.
-pub(super) fn envelope_frame(table: &str, columns: &[Field<'_>]) -> Frame {
+/// The frame of a table's envelopes: the columns of the row before, and after.
+pub(super) fn envelope_frame(table: &str, [before, after]: [&[Field<'_>]; 2]) -> Frame {
     let value = format!("{table}.Value");
     let row = |field| Struct { name: &value, version: None, optional: true, field: Some(field) };
     let source = Struct {
@@ -345,8 +413,8 @@ pub(super) fn envelope_frame(table: &str, columns: &[Field<'_>]) -> Frame {
     let envelope = Struct { name: &name, version: Some(2), optional: false, field: None };
     let mut schema = Vec::new();
     envelope.write(&mut schema, |list| {
-        row("before").write(list.item(), |list| list.all(columns));
-        row("after").write(list.item(), |list| list.all(columns));
+        row("before").write(list.item(), |list| list.all(before));
+        row("after").write(list.item(), |list| list.all(after));
         source.write(list.item(), |list| list.all(&SOURCE));
         list.all(&ENVELOPE);
         transaction.write(list.item(), |list| list.all(&TRANSACTION));

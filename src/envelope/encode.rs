@@ -21,13 +21,13 @@ use crate::change::{Before, Cell, Change, Relation, ReplicaIdentity, Timestamp};
 use crate::lsn::Lsn;
 use crate::value::TypeCatalog;
 
-use super::bound::{Bound, Image};
+use super::bound::{Bound, Image, Odds};
 use super::columns::{key_without_identity, types_of};
 use super::connect::{Frame, heartbeat_frames};
 use super::fields::{Fields, quoted_name};
 use super::options::Format;
 use super::order::Orders;
-use super::{History, NEW_KEY_HEADER, OLD_KEY_HEADER, Place, Record, Snapshot, UNAVAILABLE_VALUE};
+use super::{History, NEW_KEY_HEADER, OLD_KEY_HEADER, Place, Record, Snapshot};
 
 /// What the records of a pipeline say of where they come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,20 +52,6 @@ pub enum EncodeError {
         .table.pasteable()
     )]
     KeyNotSent {
-        /// The table.
-        table: TableName,
-        /// The column.
-        column: String,
-    },
-    /// A value that the schema block of its column can not say.
-    #[error(
-        "{table}: column {column:?} has a value that Kafka Connect's schemas can not say: an array of several \
-         dimensions or one that does not count from 1, an array of boolean or bytea that was not sent, a text that is \
-         not UTF-8, or the text {UNAVAILABLE_VALUE}. \
-         Readers would take it for something else. Publish it with `kafka.format: json`, and change the format back \
-         behind it if you like"
-    )]
-    NoForm {
         /// The table.
         table: TableName,
         /// The column.
@@ -163,7 +149,7 @@ impl Encoder {
             Change::Insert { relation, new } => {
                 let bound = self.bind(relation);
                 let key = bound.key(new, None)?;
-                vec![self.record(&bound, key, Image::None, Image::New(new), meta)?]
+                vec![self.record(&bound, key, Image::None, Image::New(new), meta)]
             }
             Change::Update { relation, before, new } => {
                 let bound = self.bind(relation);
@@ -173,7 +159,7 @@ impl Encoder {
                 let bound = self.bind(relation);
                 self.delete(&bound, before, meta)?
             }
-            Change::Truncate { relations } => self.truncate(relations, meta)?,
+            Change::Truncate { relations } => self.truncate(relations, meta),
         };
         if place.end.is_some() {
             self.last_commit = Some(place.commit_lsn);
@@ -202,7 +188,7 @@ impl Encoder {
         let (op, place, at, truncate) = ('r', None, now, None);
         let meta = Meta { op, place, is_last: true, lsn, at, snapshot, truncate, now };
         let key = bound.key(row, None)?;
-        self.record(&bound, key, Image::None, Image::New(row), meta)
+        Ok(self.record(&bound, key, Image::None, Image::New(row), meta))
     }
 
     /// A heartbeat: everything before `end_lsn` that is for us has been produced.
@@ -243,13 +229,13 @@ impl Encoder {
         let (Some(new_key), Some(old_key)) = (&key, old_key.filter(|it| Some(it) != key.as_ref()))
         else {
             let meta = Meta { op: 'u', ..meta };
-            return Ok(vec![self.record(bound, key, before.into(), Image::New(new), meta)?]);
+            return Ok(vec![self.record(bound, key, before.into(), Image::New(new), meta)]);
         };
         let delete = Meta { op: 'd', is_last: false, ..meta };
         let mut delete =
-            self.record(bound, Some(old_key.clone()), before.into(), Image::None, delete)?;
+            self.record(bound, Some(old_key.clone()), before.into(), Image::None, delete);
         delete.headers.push((NEW_KEY_HEADER.to_owned(), new_key.clone()));
-        let mut insert = self.record(bound, key, Image::None, Image::New(new), meta)?;
+        let mut insert = self.record(bound, key, Image::None, Image::New(new), meta);
         insert.headers.push((OLD_KEY_HEADER.to_owned(), old_key.clone()));
         Ok(vec![delete, tombstone(old_key), insert])
     }
@@ -265,24 +251,20 @@ impl Encoder {
         };
         let key = bound.key(old, None)?;
         let meta = Meta { op: 'd', ..meta };
-        let delete = self.record(bound, key.clone(), before.into(), Image::None, meta)?;
+        let delete = self.record(bound, key.clone(), before.into(), Image::None, meta);
         Ok([Some(delete), key.map(tombstone)].into_iter().flatten().collect())
     }
 
-    fn truncate(
-        &mut self,
-        relations: &[Arc<Relation>],
-        meta: Meta<'_>,
-    ) -> Result<Vec<Record>, EncodeError> {
+    fn truncate(&mut self, relations: &[Arc<Relation>], meta: Meta<'_>) -> Vec<Record> {
         let count = relations.len();
         let mut records = Vec::with_capacity(count);
         for (index, relation) in relations.iter().enumerate() {
             let bound = self.bind(relation);
             let (is_last, truncate) = (index + 1 == count, Some((index, count)));
             let meta = Meta { op: 't', is_last, truncate, ..meta };
-            records.push(self.record(&bound, None, Image::None, Image::None, meta)?);
+            records.push(self.record(&bound, None, Image::None, Image::None, meta));
         }
-        Ok(records)
+        records
     }
 
     fn bind(&mut self, relation: &Arc<Relation>) -> Arc<Bound> {
@@ -299,7 +281,7 @@ impl Encoder {
             key: self.key_places(relation),
             key_frame: Frame::default(),
             envelope_frame: Frame::default(),
-            forms: None,
+            schemas: None,
         };
         let bound = Arc::new(match self.format {
             Format::Json => bound,
@@ -336,12 +318,13 @@ impl Encoder {
         before: Image<'_>,
         after: Image<'_>,
         meta: Meta<'_>,
-    ) -> Result<Record, EncodeError> {
+    ) -> Record {
         let order = meta.place.map(|place| self.orders.next(place, bound.relation.oid));
-        let value = bound.envelope_frame.try_around(|out| {
+        let mut odds = [Odds::new(), Odds::new()];
+        let value = bound.envelope_frame.around(|out| {
             let mut fields = Fields::open(out);
-            bound.write_row(before, fields.name("before"))?;
-            bound.write_row(after, fields.name("after"))?;
+            odds[0] = bound.write_row(before, fields.name("before"));
+            odds[1] = bound.write_row(after, fields.name("after"));
             self.write_source(bound, meta, fields.name("source"));
             fields.text("op", meta.op.encode_utf8(&mut [0; 4]));
             write_times(meta.now, &mut fields);
@@ -350,9 +333,9 @@ impl Encoder {
                 None => fields.null("transaction"),
             }
             fields.close();
-            Ok(())
         });
-        Ok(Record { key, value: Some(value?.into()), headers: Vec::new() })
+        let value = bound.framed_anew(value, [&odds[0], &odds[1]]);
+        Record { key, value: Some(value.into()), headers: Vec::new() }
     }
 
     fn write_source(&self, bound: &Bound, meta: Meta<'_>, out: &mut Vec<u8>) {

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use wal2graph::change::{Before, Cell, Change};
 use wal2graph::envelope::{
-    DecodeOptions, Decoded, Decoder, EncodeError, Encoder, Format, Place, Record, Snapshot,
-    UNAVAILABLE_VALUE, payload,
+    DecodeOptions, Decoded, Decoder, Encoder, Format, Place, Record, Snapshot, UNAVAILABLE_VALUE,
+    payload,
 };
 use wal2graph::lsn::Lsn;
 
@@ -160,44 +160,72 @@ fn types_have_debeziums_names() {
     }
 }
 
-/// What a reader that goes by the schema would take for something else is refused; all else fits and
-/// comes back.
+/// The columns of a row whose record says that they are not in their form: their names and the form's.
+fn odds(record: &Record, row: &str) -> Vec<(String, String)> {
+    let (schema, _) = parts(&record.value);
+    let is_row = |field: &&Value| field["field"] == json!(row);
+    let row = schema["fields"].as_array().unwrap().iter().find(is_row).unwrap();
+    let column = |field: &Value| {
+        let name = field["name"].as_str().unwrap_or_default();
+        let of = (field["field"].as_str().unwrap().to_owned(), name.to_owned());
+        name.starts_with("wal2graph.").then_some(of)
+    };
+    row["fields"].as_array().unwrap().iter().filter_map(column).collect()
+}
+
+/// Every value fits the schema of its record, and comes back.
 #[test]
-fn values_of_every_type_fit_or_are_refused() {
-    let mut refused = Vec::new();
+fn values_of_every_type_fit_their_records_schema() {
+    let mut odd = Vec::new();
     for (index, (oid, texts)) in TYPES.iter().enumerate() {
         for written in *texts {
             let mut both = with_schemas(wide());
             let mut cells = vec![Cell::Null; TYPES.len()];
             cells[index] = text(written);
             let change = insert(&both, cells);
-            match both.encoder.change(&place(0, None), &change, NOW) {
-                Ok(records) => {
-                    records.iter().for_each(assert_record_fits);
-                    both.assert_round_trip(&place(0, None), &change);
-                }
-                Err(EncodeError::NoForm { column, .. }) => refused.push((*oid, column, *written)),
-                Err(other) => panic!("{other}"),
-            }
+            let records = both.encode(&place(0, None), &change);
+            records.iter().for_each(assert_record_fits);
+            both.assert_round_trip(&place(0, None), &change);
+            odd.extend(
+                odds(&records[0], "after").into_iter().map(|(_, form)| (*oid, *written, form)),
+            );
         }
     }
-    let refused: Vec<(u32, &str)> = refused.iter().map(|(oid, _, text)| (*oid, *text)).collect();
+    let odd: Vec<(u32, &str, &str)> =
+        odd.iter().map(|(oid, text, form)| (*oid, *text, form.as_str())).collect();
     // PostgreSQL itself has no quotes around `[3]`.
-    let expected =
-        [(1007, "{{1,2},{3,4}}"), (1007, "[0:1]={1,2}"), (VECTORS, "{\"[1,2]\",\"[3]\"}")];
-    assert_eq!(refused, expected);
+    let expected = [
+        (1007, "{{1,2},{3,4}}", "wal2graph.Text"),
+        (1007, "[0:1]={1,2}", "wal2graph.Text"),
+        (VECTORS, "{\"[1,2]\",\"[3]\"}", "wal2graph.Text"),
+    ];
+    assert_eq!(odd, expected);
 }
 
 #[test]
-fn a_text_that_has_no_form_is_refused_with_its_column_and_what_to_do() {
+fn a_text_that_no_string_can_stand_for_is_an_object_in_the_record_that_has_it() {
+    let mut both = shop_with_schemas();
     for text in [UNAVAILABLE_VALUE.as_bytes(), b"a\xFF"] {
-        let mut both = shop_with_schemas();
-        let new = [Cell::Text(bytes::Bytes::from(text.to_vec()))].into();
-        let change = Change::Insert { relation: both.relation("log"), new };
-        let error = both.encoder.change(&place(0, None), &change, NOW).unwrap_err();
-        let said = error.to_string();
-        assert!(said.contains("\"line\"") && said.contains("kafka.format: json"), "{said}");
+        let cell = || Cell::Text(bytes::Bytes::from(text.to_vec()));
+        let change = Change::Insert { relation: both.relation("log"), new: [cell()].into() };
+        let record = both.encode(&place(0, None), &change).remove(0);
+        assert_record_fits(&record);
+        let named = |column: &str| vec![(column.to_owned(), "wal2graph.TextBytes".to_owned())];
+        assert_eq!((odds(&record, "after"), odds(&record, "before")), (named("line"), vec![]));
+        both.assert_round_trip(&place(0, None), &change);
+        // In a key, and in the row before alone.
+        let old = Before::Key([cell(), super::support::text("4"), Cell::Null].into());
+        let new = tuple(&[Some("A1"), Some("4"), Some("9")]);
+        let change = Change::Update { relation: both.relation("stock"), before: old, new };
+        let records = both.encode(&place(0, None), &change);
+        records.iter().for_each(assert_record_fits);
+        assert_eq!(odds(&records[0], "before"), named("shelf"));
+        assert_eq!(odds(&records[2], "after"), vec![]);
+        both.assert_round_trip(&place(0, None), &change);
     }
+    let change = Change::Insert { relation: both.relation("log"), new: tuple(&[Some("plain")]) };
+    let record = both.encode(&place(0, None), &change).remove(0);
+    assert_eq!(odds(&record, "after"), vec![], "the next record has the column's own form");
 }
 
 #[test]
@@ -254,8 +282,22 @@ fn an_array_that_was_not_sent_fits_its_schema() {
     let numbers = format!("{{{}}}", numbers.join(","));
     let new = tuple(&[Some("1"), None, Some(&numbers), None]);
     let change = Change::Insert { relation: both.relation("t"), new };
-    let error = both.encoder.change(&place(0, None), &change, NOW).unwrap_err();
-    assert!(matches!(error, EncodeError::NoForm { column, .. } if column == "numbers"));
+    let records = both.encode(&place(0, None), &change);
+    assert_record_fits(&records[0]);
+    assert_eq!(odds(&records[0], "after"), [("numbers".to_owned(), "wal2graph.Text".to_owned())]);
+    both.assert_round_trip(&place(0, None), &change);
+}
+
+#[test]
+fn an_array_whose_elements_can_not_say_that_it_was_not_sent_is_a_string() {
+    let columns: [Named<'_>; 3] = [("id", 23, -1), ("flags", 1000, -1), ("photos", 1001, -1)];
+    let mut both = with_schemas(Both::new(&catalog(vec![table("t", 1, &columns)])));
+    let new = [text("1"), Cell::Unchanged, Cell::Unchanged].into();
+    let change = Change::Update { relation: both.relation("t"), before: Before::Absent, new };
+    let records = both.encode(&place(0, None), &change);
+    assert_record_fits(&records[0]);
+    assert_eq!(odds(&records[0], "after").len(), 2);
+    both.assert_round_trip(&place(0, None), &change);
 }
 
 /// Both formats may stand in one topic, and columns may be called as a schema block's parts.

@@ -11,13 +11,14 @@ use crate::support::{Pipeline, client, new_database, postgres, until};
 const SCHEMA: &str = "CREATE TABLE sk_customers (id int PRIMARY KEY, name text, balance numeric(12,2), \
      small smallint, big bigint, r real, d double precision, ok boolean, born date, wakes time, \
      seen timestamp, at timestamptz, data jsonb, tag uuid, photo bytea, tags text[], numbers int[], \
-     span interval);
+     span interval, grid int[]);
      CREATE TABLE sk_orders (customer int, number int, note text, PRIMARY KEY (customer, number))";
 
 const COPIED: &str = "INSERT INTO sk_customers SELECT g, 'Ann ' || g, g * 1.25, g, g * 10000000000, g / 4.0, g / 3.0, \
      g % 2 = 0, date '2024-03-04' + g, '05:06:07.12', '2024-03-04 05:06:07.123456', '2024-03-04 05:06:07.5+02', \
      '{\"a\": [1, null]}', gen_random_uuid(), '\\x00ff', ARRAY['x', NULL, 'a \"b\"'], ARRAY[1, NULL, -3], \
-     '1 year 2 days 03:04:05' FROM generate_series(1, 20) g;
+     '1 year 2 days 03:04:05', CASE g % 3 WHEN 0 THEN '{{1,2},{3,4}}' WHEN 1 THEN '[0:1]={5,6}' ELSE '{7}' END::int[] \
+     FROM generate_series(1, 20) g;
      INSERT INTO sk_orders SELECT g % 5, g, 'copied' FROM generate_series(1, 40) g";
 
 /// Changes of every kind, with several of one row in one transaction.
@@ -26,6 +27,7 @@ const CHANGES: &[&str] = &[
     "BEGIN; UPDATE sk_customers SET name = 'first' WHERE id = 1; UPDATE sk_customers SET name = 'second', \
      balance = NULL WHERE id = 1; UPDATE sk_customers SET data = '[]', tags = '{}' WHERE id = 2; COMMIT",
     "UPDATE sk_customers SET id = 200 WHERE id = 3",
+    "UPDATE sk_customers SET grid = '{{8},{9}}' WHERE id = 9; UPDATE sk_customers SET grid = '{1}' WHERE id = 12",
     "DELETE FROM sk_customers WHERE id BETWEEN 4 AND 7",
     "BEGIN; DELETE FROM sk_customers WHERE id = 8; INSERT INTO sk_customers (id, name, ok) VALUES (8, 'again', true); COMMIT",
     "UPDATE sk_orders SET number = number + 100, note = NULL WHERE customer = 2",

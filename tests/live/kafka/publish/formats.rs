@@ -81,28 +81,45 @@ async fn the_format_may_change_and_every_key_keeps_its_partition() {
 }
 
 #[tokio::test]
-async fn a_value_that_schemas_can_not_say_stops_until_the_format_is_another() {
+async fn a_value_that_its_columns_schema_can_not_say_never_stops_publish() {
     let published = Published::new(
         "unsayable",
-        "CREATE TABLE uy_things (id int PRIMARY KEY, grid int[])",
+        "CREATE TABLE uy_things (id int PRIMARY KEY, grid int[]);
+         INSERT INTO uy_things VALUES (1, '{{1,2},{3,4}}')",
         "ack: kafka, format: json-schema",
     )
     .await;
     published.catch_up().await;
     let sql = &published.pipeline.sql;
-    sql.batch_execute("INSERT INTO uy_things VALUES (1, '{1,2}'), (2, '{{1,2},{3,4}}')")
-        .await
-        .unwrap();
-    published.is_refused(&["public.uy_things", "\"grid\"", "kafka.format: json"]).await;
-    set(&published, "json");
+    sql.batch_execute(
+        "INSERT INTO uy_things VALUES (2, '{1,2}'), (3, '[0:1]={5,6}'); \
+         UPDATE uy_things SET grid = '{{{7}}}' WHERE id = 2; INSERT INTO uy_things VALUES (4, '{8}')",
+    )
+    .await
+    .unwrap();
     published.catch_up().await;
-    set(&published, "json-schema");
-    sql.batch_execute("INSERT INTO uy_things VALUES (3, '{5}')").await.unwrap();
-    published.catch_up().await;
+    let partitions = partitions(&published.config()).await;
+    let grids = partitions.iter().flatten().filter_map(|record| {
+        let value: Value = serde_json::from_slice(record.value.as_deref()?).unwrap();
+        let grid = value["payload"]["after"].get("grid")?.clone();
+        let field = value["schema"]["fields"][1]["fields"][1].clone();
+        assert_eq!(field["field"], "grid");
+        Some((field["type"].as_str().unwrap().to_owned(), field["name"].clone(), grid))
+    });
+    let array = |grid: Value| ("array".to_owned(), Value::Null, grid);
+    let text = |grid: &str| ("string".to_owned(), json!("wal2graph.Text"), json!(grid));
+    let expected = [
+        text("{{1,2},{3,4}}"),
+        array(json!([1, 2])),
+        text("[0:1]={5,6}"),
+        text("{{{7}}}"),
+        array(json!([8])),
+    ];
+    assert_eq!(grids.collect::<Vec<_>>(), expected);
     let (code, log) = published.run(&["apply", "--until", "current"]).await;
     assert_eq!(code, Some(0), "{log}");
     let text = "MATCH (n:UyThing) RETURN n.id AS id ORDER BY id";
     let rows = graph().rows(neo4rs::Query::new(text.to_owned())).await.unwrap();
     let ids: Vec<i64> = rows.iter().map(|row| row.get("id").unwrap()).collect();
-    assert_eq!(ids, [1, 2, 3]);
+    assert_eq!(ids, [1, 2, 3, 4]);
 }
