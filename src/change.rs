@@ -78,7 +78,8 @@ pub struct Commit {
     pub committed_at: Timestamp,
 }
 
-/// One row event, or one TRUNCATE. These and nothing else are counted by a checkpoint's part.
+/// One row event, one TRUNCATE, or one message. Events, and nothing else, are counted by a checkpoint's
+/// part: messages stand beside them.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// A row was inserted.
@@ -109,9 +110,30 @@ pub enum Change {
         /// The published tables it reached, those of its CASCADE included.
         relations: Vec<Arc<Relation>>,
     },
+    /// A message that the transaction has emitted (`pg_logical_emit_message`). It changes nothing; it
+    /// comes only where it was asked for.
+    Message {
+        /// What kind of message its author says it is.
+        prefix: String,
+        /// What it says.
+        content: Bytes,
+    },
 }
 
+/// The prefix of the messages that the program emits itself: a transaction of its own has nothing else.
+const OWN_PREFIX: &str = "wal2graph";
+
 impl Change {
+    /// It is a message of the program's own, which is nobody's business.
+    pub fn is_own_message(&self) -> bool {
+        matches!(self, Change::Message { prefix, .. } if prefix == OWN_PREFIX)
+    }
+
+    /// It counts among the events of its transaction: a message does not.
+    pub fn is_event(&self) -> bool {
+        !matches!(self, Change::Message { .. })
+    }
+
     /// About how much memory the change holds, in bytes.
     pub fn size_bytes(&self) -> usize {
         let tuples = match self {
@@ -119,6 +141,7 @@ impl Change {
             Change::Update { before, new, .. } => before_bytes(before) + tuple_bytes(new),
             Change::Delete { before, .. } => before_bytes(before),
             Change::Truncate { relations } => relations.len() * size_of::<Arc<Relation>>(),
+            Change::Message { prefix, content } => prefix.len() + content.len(),
         };
         size_of::<Change>() + tuples
     }

@@ -39,6 +39,9 @@ pub struct RawKafka {
     /// How `publish` writes records: `json`, or `json-schema` with Kafka Connect's schema blocks.
     /// `apply` reads both. Default: `json`.
     pub format: Option<Format>,
+    /// Whether `publish` writes the logical messages of transactions (`pg_logical_emit_message`), as
+    /// Debezium does; `apply` passes them over. Default: false.
+    pub messages: Option<bool>,
     /// How many partitions the topic gets when it is made, 1 to 1000. Default: 1, which keeps
     /// transactions whole and in their order. With more, each key has its partition.
     pub partitions: Option<u16>,
@@ -164,6 +167,7 @@ pub(super) fn kafka(
         group,
         ack,
         format,
+        messages: raw.messages.unwrap_or_default(),
         new_topic,
         unreadable,
         decoding,

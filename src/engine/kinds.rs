@@ -62,6 +62,7 @@ fn kinds_of(change: &Change) -> impl Iterator<Item = Kind> {
         Change::Update { relation, .. } => (Some(Kind(relation.oid, Operation::Update)), None),
         Change::Delete { relation, .. } => (Some(Kind(relation.oid, Operation::Delete)), None),
         Change::Truncate { relations } => (None, Some(relations)),
+        Change::Message { .. } => (None, None),
     };
     let many = many.into_iter().flatten();
     one.into_iter().chain(many.map(|relation| Kind(relation.oid, Operation::Truncate)))

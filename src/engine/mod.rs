@@ -288,8 +288,9 @@ impl Engine {
         match &mut open.skip {
             Skip::Everything => return,
             Skip::First(left) if *left > 0 => {
-                *left -= 1;
-                open.events += 1;
+                let counted = u64::from(change.is_event());
+                *left -= counted;
+                open.events += counted;
                 return;
             }
             Skip::First(_) | Skip::Nothing => {}
@@ -297,7 +298,7 @@ impl Engine {
         let too_wide = self.narrow.is_some()
             && open.kinds.count_with(&change, &self.met) > self.limits.narrow_kinds;
         let before = (too_wide && !open.changes.is_empty()).then(|| open.cut_part());
-        open.events += 1;
+        open.events += u64::from(change.is_event());
         open.bytes += change.size_bytes();
         open.kinds.add(&change);
         open.changes.push(change);
@@ -487,7 +488,8 @@ impl Open {
 
     fn cut(&mut self, end: PieceEnd) -> Piece {
         let changes = std::mem::take(&mut self.changes);
-        let first_event = self.events - changes.len() as u64;
+        let events = changes.iter().filter(|change| change.is_event()).count() as u64;
+        let first_event = self.events - events;
         // Of many small transactions, what is around the changes is most of it.
         let around =
             size_of::<Piece>() + (changes.capacity() - changes.len()) * size_of::<Change>();

@@ -112,7 +112,7 @@ pub struct Share {
     pub commit_lsn: Lsn,
     /// When it committed.
     pub committed_at: Timestamp,
-    /// How many of its changes come before these.
+    /// How many of its events come before these.
     pub first_event: u64,
     /// How many of the batch's changes are its own, after those of the shares before. A last part
     /// may have none.

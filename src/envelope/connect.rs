@@ -281,6 +281,8 @@ const fn is(kind: Kind, name: &'static str, optional: bool) -> Field<'static> {
     Field { name, form: Form { kind, meaning: None, shape: Shape::Plain }, optional }
 }
 
+const SOURCE_NAME: &str = "io.debezium.connector.postgresql.Source";
+
 const SOURCE: [Field<'_>; 22] = [
     is(Kind::String, "version", false),
     is(Kind::String, "connector", false),
@@ -397,12 +399,8 @@ pub(super) fn key_frame(table: &str, columns: &[Field<'_>]) -> Frame {
 pub(super) fn envelope_frame(table: &str, [before, after]: [&[Field<'_>]; 2]) -> Frame {
     let value = format!("{table}.Value");
     let row = |field| Struct { name: &value, version: None, optional: true, field: Some(field) };
-    let source = Struct {
-        name: "io.debezium.connector.postgresql.Source",
-        version: None,
-        optional: false,
-        field: Some("source"),
-    };
+    let source =
+        Struct { name: SOURCE_NAME, version: None, optional: false, field: Some("source") };
     let transaction = Struct {
         name: "event.block",
         version: Some(1),
@@ -420,6 +418,26 @@ pub(super) fn envelope_frame(table: &str, [before, after]: [&[Field<'_>]; 2]) ->
         transaction.write(list.item(), |list| list.all(&TRANSACTION));
     });
     Frame::of(&schema)
+}
+
+/// The frames of a message's key and value, as Debezium has them.
+pub(super) fn message_frames() -> [Frame; 2] {
+    const PREFIX: Field<'_> = is(Kind::String, "prefix", true);
+    let named = |name, field| Struct { name, version: Some(1), optional: false, field };
+    let mut key = Vec::new();
+    named("io.debezium.connector.postgresql.MessageKey", None)
+        .write(&mut key, |list| list.all(&[PREFIX]));
+    let source = Struct { version: None, ..named(SOURCE_NAME, Some("source")) };
+    let transaction = Struct { optional: true, ..named("event.block", Some("transaction")) };
+    let message = named("io.debezium.connector.postgresql.Message", Some("message"));
+    let mut value = Vec::new();
+    named("io.debezium.connector.postgresql.MessageValue", None).write(&mut value, |list| {
+        list.all(&[is(Kind::String, "op", false), is(Kind::Int64, "ts_ms", true)]);
+        source.write(list.item(), |list| list.all(&SOURCE));
+        transaction.write(list.item(), |list| list.all(&TRANSACTION));
+        message.write(list.item(), |list| list.all(&[PREFIX, is(Kind::Bytes, "content", true)]));
+    });
+    [Frame::of(&key), Frame::of(&value)]
 }
 
 /// The frames of a heartbeat's key and value.

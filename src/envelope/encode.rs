@@ -6,10 +6,13 @@
 //!   of the key          d (header newkey), tombstone, c (header oldkey)
 //! Delete                d, tombstone
 //! Truncate              t for each table
+//! Message               m
 //! ```
 //!
 //! The records of one change share its place; only the last that has a value ends its transaction,
 //! so that a transaction whose end is in the topic is there as a whole.
+
+mod message;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +26,7 @@ use crate::value::TypeCatalog;
 
 use super::bound::{Bound, Image, Odds};
 use super::columns::{key_without_identity, types_of};
-use super::connect::{Frame, heartbeat_frames};
+use super::connect::{Frame, heartbeat_frames, message_frames};
 use super::fields::{Fields, quoted_name};
 use super::options::Format;
 use super::order::Orders;
@@ -81,8 +84,9 @@ pub struct Encoder {
     last_commit: Option<Lsn>,
     orders: Orders,
     format: Format,
-    /// What stands around the key and the value of a heartbeat.
+    /// What stands around the key and the value of a heartbeat, and of a message.
     heartbeat_frames: [Frame; 2],
+    message_frames: [Frame; 2],
 }
 
 /// What an envelope says besides its rows.
@@ -111,18 +115,27 @@ impl Encoder {
         let keys = keys.collect();
         let types = types_of(catalog);
         let (bound, last_commit, orders) = (HashMap::new(), None, Orders::default());
-        let (format, heartbeat_frames) = (Format::default(), Default::default());
-        Encoder { names, types, keys, bound, last_commit, orders, format, heartbeat_frames }
+        Encoder {
+            names,
+            types,
+            keys,
+            bound,
+            last_commit,
+            orders,
+            format: Format::default(),
+            heartbeat_frames: Default::default(),
+            message_frames: Default::default(),
+        }
     }
 
     /// The same, whose records are in a format.
     #[must_use]
     pub fn formatted(self, format: Format) -> Encoder {
-        let heartbeat_frames = match format {
+        let (heartbeat_frames, message_frames) = match format {
             Format::Json => Default::default(),
-            Format::WithSchemas => heartbeat_frames(),
+            Format::WithSchemas => (heartbeat_frames(), message_frames()),
         };
-        Encoder { format, heartbeat_frames, bound: HashMap::new(), ..self }
+        Encoder { format, heartbeat_frames, message_frames, bound: HashMap::new(), ..self }
     }
 
     /// The records of a change, to be produced in this order. `now` is when they are made.
@@ -160,6 +173,7 @@ impl Encoder {
                 self.delete(&bound, before, meta)?
             }
             Change::Truncate { relations } => self.truncate(relations, meta),
+            Change::Message { prefix, content } => vec![self.message(prefix, content, meta)],
         };
         if place.end.is_some() {
             self.last_commit = Some(place.commit_lsn);
@@ -325,7 +339,7 @@ impl Encoder {
             let mut fields = Fields::open(out);
             odds[0] = bound.write_row(before, fields.name("before"));
             odds[1] = bound.write_row(after, fields.name("after"));
-            self.write_source(bound, meta, fields.name("source"));
+            self.write_source(Some(&bound.relation), meta, fields.name("source"));
             fields.text("op", meta.op.encode_utf8(&mut [0; 4]));
             write_times(meta.now, &mut fields);
             match order {
@@ -338,7 +352,8 @@ impl Encoder {
         Record { key, value: Some(value.into()), headers: Vec::new() }
     }
 
-    fn write_source(&self, bound: &Bound, meta: Meta<'_>, out: &mut Vec<u8>) {
+    /// Without a table it is a message's, which has no place among the events.
+    fn write_source(&self, relation: Option<&Relation>, meta: Meta<'_>, out: &mut Vec<u8>) {
         let mut fields = Fields::open(out);
         fields.text("version", &self.names.version);
         fields.text("connector", "postgresql");
@@ -347,8 +362,8 @@ impl Encoder {
         fields.text("snapshot", meta.snapshot);
         fields.text("db", &self.names.database);
         fields.text("sequence", &self.sequence(meta.lsn));
-        fields.text("schema", &bound.relation.schema);
-        fields.text("table", &bound.relation.name);
+        fields.text("schema", relation.map_or("", |relation| &relation.schema));
+        fields.text("table", relation.map_or("", |relation| &relation.name));
         match meta.place {
             Some(place) => fields.number("txId", place.xid),
             None => fields.null("txId"),
@@ -357,7 +372,7 @@ impl Encoder {
         fields.null("xmin");
         fields.text("system_identifier", &self.names.history.system_identifier);
         fields.number("timeline", self.names.history.timeline);
-        if let Some(place) = meta.place {
+        if let Some(place) = meta.place.filter(|_| relation.is_some()) {
             fields.number("commit_lsn", place.commit_lsn.0);
             fields.number("event_index", place.event_index);
         }

@@ -7,7 +7,8 @@
 //!
 //! A position is said by the last record of the transaction that leads to it, or by a heartbeat.
 //! Every position that a batch leads to is said, so that the topic's end is never behind what was
-//! acknowledged. Where a transaction is spread over partitions, its last record is in one of them:
+//! acknowledged. A logical message says none: behind one that a transaction with changes ends with, there
+//! is a heartbeat. Where a transaction is spread over partitions, its last record is in one of them:
 //! there every batch ends with a heartbeat in each.
 
 use std::{
@@ -119,6 +120,7 @@ impl Encoding {
             Change::Update { relation, .. } => (std::slice::from_ref(relation), Operation::Update),
             Change::Delete { relation, .. } => (std::slice::from_ref(relation), Operation::Delete),
             Change::Truncate { relations } => (relations.as_slice(), Operation::Truncate),
+            Change::Message { .. } => return,
         };
         for relation in relations {
             if let Some(table) = self.index(relation) {
@@ -153,22 +155,33 @@ impl Encoding {
         let mut said = None;
         let mut rest = changes.iter();
         for share in &shares {
+            let (mut event_index, mut ends_with_message) = (share.first_event, false);
             for (index, change) in rest.by_ref().take(share.changes).enumerate() {
                 let place = Place {
                     commit_lsn: share.commit_lsn,
-                    event_index: share.first_event + index as u64,
+                    event_index,
                     xid: share.xid,
                     committed_at: share.committed_at,
                     end: share.end.filter(|_| index + 1 == share.changes),
                 };
-                let encoded = self.encoder.change(&place, change, now)?;
-                if !encoded.is_empty() {
+                let encoded = match change.is_own_message() {
+                    true => Vec::new(),
+                    false => self.encoder.change(&place, change, now)?,
+                };
+                ends_with_message = !change.is_event();
+                event_index += u64::from(change.is_event());
+                if !encoded.is_empty() && change.is_event() {
                     said = place.end;
                 }
                 for record in encoded {
                     records.push(route(change, record, self.partitions)?);
                 }
                 self.count(&mut tally, change);
+            }
+            // A message names no end: else the end could be there without what follows the last change.
+            if let Some(end) = share.end.filter(|_| ends_with_message && event_index > 0) {
+                records.push(heartbeat(&self.encoder, end, &self.copied.borrow(), self.partitions));
+                said = Some(end);
             }
         }
         assert!(rest.next().is_none(), "every change of a batch belongs to a share");
@@ -193,6 +206,7 @@ impl Encoding {
 fn route(change: &Change, record: Record, to: Partitions) -> Result<Routed, EncodingError> {
     let relation = match change {
         Change::Truncate { .. } => return Ok(Routed::to_all(record)),
+        Change::Message { .. } => return Ok(Routed::by_its_key(record, to)),
         Change::Insert { relation, .. }
         | Change::Update { relation, .. }
         | Change::Delete { relation, .. } => relation,
@@ -264,10 +278,20 @@ mod tests {
         shares: Vec<Share>,
         to: Position,
     ) -> Vec<(Option<u64>, Option<u64>)> {
+        let changes = vec![insert(); shares.iter().map(|share| share.changes).sum()];
+        said_of(encoding, changes, shares, to)
+    }
+
+    /// The same of these changes. A message says neither.
+    fn said_of(
+        encoding: &mut Encoding,
+        changes: Vec<Change>,
+        shares: Vec<Share>,
+        to: Position,
+    ) -> Vec<(Option<u64>, Option<u64>)> {
         let from = Position::default();
         let advance =
             Advance { from, to, source_lsn: to.lsn, committed_at: None, last_change: None };
-        let changes = vec![insert(); shares.iter().map(|share| share.changes).sum()];
         let batch = Batch { changes, advance, shares };
         let records = encoding.encode(batch).unwrap().0;
         let value = |record: &Record| -> Value {
@@ -305,6 +329,42 @@ mod tests {
             "no changes left"
         );
         assert_eq!(said(Vec::new(), at(60)), [(None, Some(60))], "idle");
+    }
+
+    #[test]
+    fn messages_stand_beside_the_events_and_never_say_the_end() {
+        let (mut encoding, _copied) = encoding(1);
+        let message = || Change::Message { prefix: "p".to_owned(), content: Bytes::new() };
+        let mut said = |changes: Vec<Change>, first_event, ends| {
+            let share = share(40, first_event, changes.len(), ends);
+            let to = match ends {
+                true => Position::at(Lsn(45)),
+                false => Position {
+                    part: Some(Part { commit_lsn: Lsn(40), events: 3 }),
+                    ..Position::at(Lsn(30))
+                },
+            };
+            said_of(&mut encoding, changes, vec![share], to)
+        };
+        let (event, none, end) = (|it| (Some(it), None), (None, None), (None, Some(45)));
+        assert_eq!(
+            said(vec![message(), insert(), message(), insert()], 0, true),
+            [none, event(0), none, (Some(1), Some(45))]
+        );
+        assert_eq!(said(vec![insert(), message()], 0, true), [event(0), none, end]);
+        assert_eq!(said(vec![insert(), message()], 0, false), [event(0), none]);
+        assert_eq!(said(vec![message()], 3, true), [none, end], "behind parts with changes");
+        assert_eq!(said(vec![message()], 0, true), [none, end], "the batch's end");
+        let own = Change::Message { prefix: "wal2graph".to_owned(), content: Bytes::new() };
+        assert_eq!(said(vec![own], 0, true), [end], "a message of our own");
+        let (whole, alone) = (share(40, 0, 2, true), share(50, 0, 1, true));
+        let changes = vec![insert(), message(), message()];
+        let found = said_of(&mut encoding, changes, vec![whole, alone], Position::at(Lsn(55)));
+        assert_eq!(found, [event(0), none, end, none, (None, Some(55))]);
+        let changes = vec![message(), insert()];
+        let shares = vec![share(60, 0, 1, true), share(70, 0, 1, true)];
+        let found = said_of(&mut encoding, changes, shares, Position::at(Lsn(75)));
+        assert_eq!(found, [none, (Some(0), Some(75))], "nothing of the first is waited for");
     }
 
     #[test]

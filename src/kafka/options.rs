@@ -30,6 +30,8 @@ pub struct Options {
     pub ack: Ack,
     /// How `publish` writes records.
     pub format: Format,
+    /// `publish` writes logical messages, too.
+    pub messages: bool,
     /// How the topic is made when it is missing.
     pub new_topic: NewTopic,
     /// What becomes of a record that is no envelope.
@@ -58,6 +60,7 @@ impl Options {
             group,
             ack: Ack::default(),
             format: Format::default(),
+            messages: false,
             new_topic: NewTopic::default(),
             unreadable: Unreadable::default(),
             decoding: Decoding::default(),

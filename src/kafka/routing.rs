@@ -77,6 +77,13 @@ impl Routed {
         Some(Routed { record, to })
     }
 
+    /// The same of a record that has a key always.
+    pub fn by_its_key(record: Record, partitions: Partitions) -> Self {
+        let key = record.key.as_deref().unwrap_or_default();
+        let to = To::One(partitions.of_key(payload(key)));
+        Routed { record, to }
+    }
+
     /// To every partition.
     pub fn to_all(record: Record) -> Self {
         Routed { record, to: To::All }

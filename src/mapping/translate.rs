@@ -187,6 +187,7 @@ impl Translator {
                 }
                 Ok((!tables.is_empty()).then_some(Event::Truncate { tables }))
             }
+            Change::Message { .. } => Ok(None),
         }
     }
 

@@ -120,8 +120,10 @@ impl Decoder {
             Message::Type { .. } | Message::Logical { transactional: false, .. } => {
                 return Ok(None);
             }
-            Message::Origin { .. } | Message::Logical { .. } => {
-                return self.inside(name).map(|()| None);
+            Message::Origin { .. } => return self.inside(name).map(|()| None),
+            Message::Logical { prefix, content, .. } => {
+                self.inside(name)?;
+                Change::Message { prefix, content }
             }
             Message::Insert { relation, new } => {
                 let relation = self.row_of(name, relation, [Some(&new), None])?;

@@ -40,7 +40,7 @@ impl Sole {
             Change::Insert { relation, .. }
             | Change::Update { relation, .. }
             | Change::Delete { relation, .. } => Some(relation),
-            Change::Truncate { .. } => None,
+            Change::Truncate { .. } | Change::Message { .. } => None,
         }
     }
 
@@ -124,6 +124,7 @@ impl fmt::Display for Sole {
             Change::Truncate { relations } => {
                 write!(f, "TRUNCATE of {}", names(relations))?;
             }
+            Change::Message { prefix, .. } => write!(f, "message {prefix:?}")?,
         }
         f.write_str(&self.at())
     }

@@ -206,6 +206,7 @@ fn topics_of_debezium_and_dead_letters() {
     assert_eq!(several.decoding.values.decimal_handling, DecimalHandling::String);
     assert_eq!(several.decoding.values.time_precision, TimePrecision::AdaptiveTimeMicroseconds);
     assert_eq!(several.decoding.rows, None);
+    assert!(!several.messages && kafka("{brokers: b, messages: true}").messages);
     let rows =
         kafka("{brokers: b, topics: [a], debezium: {records: rows, tables: {a: 'public.a.b'}}}");
     let table = TableName::new("public", "a.b");

@@ -132,6 +132,7 @@ fn describe_change(change: &Change) -> String {
             let tables: Vec<_> = relations.iter().map(|relation| table(relation)).collect();
             format!("truncate {}", tables.join(", "))
         }
+        Change::Message { prefix, content } => format!("message {prefix} {}", shortened(content)),
     }
 }
 

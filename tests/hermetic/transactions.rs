@@ -60,6 +60,19 @@ impl Partition {
         self.records.push(record.unwrap());
     }
 
+    /// A message of a transaction, as its last record or not.
+    fn message(&mut self, commit: u64) {
+        let change = Change::Message { prefix: "m".to_owned(), content: Bytes::new() };
+        let place = Place {
+            commit_lsn: Lsn(commit),
+            event_index: 0,
+            xid: 5,
+            committed_at: Timestamp { unix_micros: 1_700_000_000_000_000 },
+            end: None,
+        };
+        self.records.extend(self.encoder.change(&place, &change, now()).unwrap());
+    }
+
     fn heartbeat(&mut self, end: u64) {
         self.records.push(self.encoder.heartbeat(Lsn(end), now()));
     }
@@ -304,4 +317,25 @@ fn the_place_of_another_transaction_than_the_one_in_part_was_shown_as_an_lsn() {
         of_slot.contains("at 0/1A, but the stream goes on with the one at 0/28: the slot"),
         "{of_slot}"
     );
+}
+
+#[test]
+fn messages_change_nothing_wherever_they_stand_in_a_transaction() {
+    let changes = [(1, 1), (2, 2)];
+    let mut partition = Partition::new();
+    partition.message(0x100);
+    partition.transaction(0x100, &changes, 0..1);
+    partition.message(0x100);
+    partition.transaction(0x100, &changes, 1..2);
+    // One of messages alone, and one that ends with a message: its last change names no end.
+    partition.message(0x200);
+    partition.transaction(0x300, &changes, 0..1);
+    partition.message(0x300);
+    partition.heartbeat(0x330);
+    partition.transaction(0x400, &changes, 0..2);
+    let expected = "k1=0 B1 1 2 C4=130 k5=130 B5 1 C8=330 B8 1 2 C10=430";
+    assert_eq!(partition.events(0, 0).unwrap(), expected);
+    let texts: Vec<String> = partition.events_of_each().iter().map(short).collect();
+    let inserted = texts.iter().filter(|text| ["1", "2"].contains(&text.as_str())).count();
+    assert_eq!(inserted, 5, "{texts:?}");
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use wal2graph::{
     change::{Before, Begin, Cell, Change, Commit, Event, Relation, ReplicaIdentity},
-    checkpoint::Position,
+    checkpoint::{Part, Position},
     engine::{Batch, Engine, Input, Limits, Output},
     graph::{
         self, Circumstances, Key, Model, Mutations, Reference, Row, TableIndex,
@@ -49,6 +49,11 @@ fn transaction(at: u64, tables: &[u32]) -> Vec<Event> {
     begin.chain(changes).chain([Event::Commit(commit)]).collect()
 }
 
+/// A message of a transaction.
+fn message() -> Event {
+    Event::Change(Change::Message { prefix: "p".to_owned(), content: Default::default() })
+}
+
 fn receive(engine: &mut Engine, events: Vec<Event>) {
     for event in events {
         engine.handle(Input::Event(event)).unwrap();
@@ -82,6 +87,38 @@ fn a_transaction_that_changes_many_tables_is_not_one_long_graph_transaction() {
     let events = batches.iter().map(|(_, to)| to.part.map(|part| part.events));
     assert_eq!(events.collect::<Vec<_>>(), [Some(5), Some(9), None], "each moves the checkpoint");
     assert_eq!(batches[2].1, Position::at(Lsn(15)));
+}
+
+#[test]
+fn messages_count_for_no_part_of_a_transaction_and_move_no_events_place() {
+    let mut events = transaction(1, &[1, 1, 2, 3]);
+    for at in [5, 3, 1] {
+        events.insert(at, message());
+    }
+    let engine = |parts: usize, from| {
+        let limits = Limits { part_changes: parts, ..Limits::DEFAULT };
+        Engine::new(limits, from)
+    };
+    let shares = |mut engine: Engine, events: Vec<Event>| {
+        receive(&mut engine, events);
+        let mut shares = Vec::new();
+        while let Some(output) = engine.poll(Duration::ZERO) {
+            if let Output::Apply(batch) = output {
+                let part = batch.advance.to.part.map(|part| part.events);
+                shares.extend(batch.shares.iter().map(|it| (it.first_event, it.changes, part)));
+                engine.handle(Input::Applied).unwrap();
+            }
+        }
+        shares
+    };
+    let begin = Position::at(Lsn(1));
+    assert_eq!(shares(engine(100, begin), events.clone()), [(0, 7, None)]);
+    let parts = shares(engine(3, begin), events.clone());
+    assert_eq!(parts, [(0, 3, Some(2)), (2, 3, Some(4)), (4, 1, None)]);
+    // A stream that goes on within the transaction skips as many events.
+    let part = Part { commit_lsn: Lsn(10), events: 2 };
+    let within = Position { part: Some(part), ..begin };
+    assert_eq!(shares(engine(100, within), events), [(2, 4, None)]);
 }
 
 #[test]

@@ -338,13 +338,21 @@ fn what_tells_of_no_change_gives_no_event() {
     let type_ = Message::Type { oid: 9, schema: "public".to_owned(), name: "mood".to_owned() };
     let described = || Message::Relation(people(&["id"]));
     let outside = [type_.clone(), described(), logical(false)];
-    let inside = [type_, described(), logical(false), logical(true)];
+    let inside = [type_, described(), logical(false)];
     for message in outside {
         assert_eq!(last(vec![message]), Ok(None));
     }
     for message in inside {
         assert_eq!(last(vec![begin(), message]), Ok(None));
     }
+}
+
+#[test]
+fn a_message_of_a_transaction_is_one_of_its_changes_and_no_event_that_counts() {
+    let Ok(Some(Event::Change(message))) = last(vec![begin(), logical(true)]) else { panic!() };
+    assert!(matches!(&message, Change::Message { prefix, .. } if prefix == "p"), "{message:?}");
+    assert!(!message.is_event());
+    assert_eq!(last(vec![logical(true)]), Err(StreamError::Outside { message: "Message" }));
 }
 
 /// The relation of the next row.

@@ -157,6 +157,7 @@ fn tables_of(change: &Change) -> Vec<Table> {
         | Change::Update { relation, .. }
         | Change::Delete { relation, .. } => std::slice::from_ref(relation),
         Change::Truncate { relations } => relations,
+        Change::Message { .. } => &[],
     };
     relations.iter().map(|it| (it.schema.clone(), it.name.clone())).collect()
 }

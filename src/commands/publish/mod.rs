@@ -177,7 +177,8 @@ impl Publish<'_> {
         }
         let asking = Asking::new(kafka)?;
         let (topic, described) = self.topic(&asking).await?;
-        let mut connection = replication::Connection::connect(&config.source).await?;
+        let connection = replication::Connection::connect(&config.source).await?;
+        let mut connection = connection.with_messages(kafka.messages);
         let slot = postgres::setup::slot(&client, &config.slot).await?;
         let tail = tail::read(kafka).await?;
         let partitions = tail.partitions()?;

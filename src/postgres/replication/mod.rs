@@ -49,12 +49,19 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// A replication connection that does not stream yet.
 pub struct Connection {
     raw: RawConnection,
+    with_messages: bool,
 }
 
 impl Connection {
     /// Connects and logs in.
     pub async fn connect(url: &SourceUrl) -> Result<Self, ConnectError> {
-        Ok(Connection { raw: connect::replication(url).await? })
+        Ok(Connection { raw: connect::replication(url).await?, with_messages: false })
+    }
+
+    /// The same, whose stream has the messages that transactions emit, too (`pg_logical_emit_message`).
+    #[must_use]
+    pub fn with_messages(self, with_messages: bool) -> Self {
+        Connection { with_messages, ..self }
     }
 
     /// IDENTIFY_SYSTEM.
@@ -84,8 +91,9 @@ impl Connection {
         sentinel: Closed,
     ) -> Result<Stream, StreamError> {
         let name = quote_replication_literal(&quote_identifier(publication));
+        let messages = if self.with_messages { ", messages 'true'" } else { "" };
         let command = format!(
-            "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names {name})",
+            "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names {name}{messages})",
             quote_identifier(slot)
         );
         let system = self.identify().await?;

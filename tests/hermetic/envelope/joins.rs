@@ -28,6 +28,7 @@ fn told(decoded: Vec<Decoded>) -> Vec<String> {
                 Change::Insert { .. } => "insert",
                 Change::Update { .. } => "update",
                 Change::Delete { .. } => "delete",
+                Change::Message { .. } => "message",
                 Change::Truncate { relations } => {
                     return format!("truncate of {}", relations.len());
                 }

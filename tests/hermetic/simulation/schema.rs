@@ -347,6 +347,7 @@ impl Schema {
             Change::Truncate { relations } => graph::Event::Truncate {
                 tables: relations.iter().map(|found| TableIndex(found.oid as usize)).collect(),
             },
+            Change::Message { .. } => panic!("no message was asked for"),
         })
     }
 

@@ -1,10 +1,15 @@
 //! What `publish` writes with schema blocks, read by Kafka Connect itself: Debezium's JDBC sink makes
 //! another database equal to the source, from envelopes and from what `ExtractNewRecordState` leaves of
-//! them. `make test-connect` runs it: it fetches Connect and the sink.
+//! them; and compared with what Debezium's own connector writes. `make test-connect` runs it: it fetches Connect and the sink.
 
+use serde_json::Value;
+use wal2graph::envelope::Record;
 use wal2graph_servers::Connect;
 
-use super::{Published, kafka};
+use super::{
+    Published, kafka,
+    topic::{raw_records, records},
+};
 use crate::support::{Pipeline, client, new_database, postgres, until};
 
 /// Two tables, with a column of each kind that the sink has a type for.
@@ -153,4 +158,97 @@ async fn extract_new_record_state_makes_another_database_equal() {
     }
     published.catch_up().await;
     becomes_equal(&connect, "unwrapped", &published.pipeline, &database, &["sk_customers"]).await;
+}
+
+/// Reads what a topic has, once it has something.
+async fn first_of(topic: &str) -> Record {
+    let brokers = kafka().brokers();
+    let mut found = None;
+    until(&format!("{topic} has a record"), async || {
+        found = raw_records(&brokers, topic).await.into_iter().find(|it| it.value.is_some());
+        found.is_some()
+    })
+    .await;
+    found.unwrap()
+}
+
+fn json(bytes: &Option<bytes::Bytes>) -> Value {
+    serde_json::from_slice(bytes.as_deref().unwrap()).unwrap()
+}
+
+/// The names of the fields of a struct's schema.
+fn fields(schema: &Value) -> Vec<&str> {
+    let fields = schema["fields"].as_array().unwrap();
+    fields.iter().map(|field| field["field"].as_str().unwrap()).collect()
+}
+
+fn field<'a>(schema: &'a Value, name: &str) -> &'a Value {
+    let fields = schema["fields"].as_array().unwrap();
+    fields.iter().find(|field| field["field"] == name).unwrap()
+}
+
+#[tokio::test]
+#[ignore = "fetches Kafka Connect and Debezium's connectors: make test-connect"]
+async fn a_logical_message_has_the_form_of_debeziums_connector() {
+    let schema = "CREATE TABLE sm_things (id int PRIMARY KEY)";
+    let section = "ack: kafka, format: json-schema, messages: true";
+    let published = Published::new("connector_messages", schema, section).await;
+    published.catch_up().await;
+    let (sql, name) = (&published.pipeline.sql, &published.pipeline.name);
+    let topic = format!("{name}.message");
+    kafka().create_topic(&topic, 1, &[]).unwrap();
+    let connector = format!(
+        "name=messages\n\
+         connector.class=io.debezium.connector.postgresql.PostgresConnector\n\
+         tasks.max=1\n\
+         database.hostname=127.0.0.1\n\
+         database.port={port}\n\
+         database.user=postgres\n\
+         database.password=none\n\
+         database.dbname={name}\n\
+         topic.prefix={name}\n\
+         plugin.name=pgoutput\n\
+         slot.name=debezium_{name}\n\
+         slot.drop.on.stop=true\n\
+         publication.name=debezium\n\
+         publication.autocreate.mode=filtered\n\
+         table.include.list=public.sm_things\n\
+         snapshot.mode=no_data\n",
+        port = postgres().port()
+    );
+    let connect = Connect::start(&kafka().brokers(), &[&connector]).unwrap();
+    let slot =
+        format!("SELECT active FROM pg_replication_slots WHERE slot_name = 'debezium_{name}'");
+    until("the connector streams", async || {
+        let status = connect.status("messages").unwrap_or_default();
+        assert!(!status.contains("FAILED"), "{status}\n{}", connect.log());
+        let row = sql.query_opt(&slot, &[]).await.unwrap();
+        row.is_some_and(|row| row.get(0))
+    })
+    .await;
+    sql.batch_execute("SELECT pg_logical_emit_message(true, 'outbox', 'hello')").await.unwrap();
+    published.catch_up().await;
+    let theirs = first_of(&topic).await;
+    let is_message = |record: &Record| json(&record.value)["payload"]["op"] == "m";
+    let ours = records(&published.config()).await.into_iter().find(is_message).unwrap();
+    println!("{}\n{}", json(&theirs.value), json(&ours.value));
+    assert_eq!(json(&ours.key), json(&theirs.key));
+    let [(ours_schema, ours), (schema, theirs)] = [&ours, &theirs].map(|record| {
+        let value = json(&record.value);
+        (value["schema"].clone(), value["payload"].clone())
+    });
+    assert_eq!(fields(&ours_schema), fields(&schema));
+    for of in ["name", "version", "optional", "type"] {
+        assert_eq!(ours_schema[of], schema[of], "{of}");
+    }
+    assert_eq!(field(&ours_schema, "message"), field(&schema, "message"));
+    assert_eq!(ours["message"], theirs["message"]);
+    let names = |of: &Value| -> Vec<String> { of.as_object().unwrap().keys().cloned().collect() };
+    assert_eq!(names(&ours), names(&theirs));
+    for name in names(&theirs["source"]) {
+        assert!(ours["source"].get(&name).is_some(), "source.{name}");
+    }
+    for name in ["connector", "name", "db", "schema", "table", "txId", "snapshot"] {
+        assert_eq!(ours["source"][name], theirs["source"][name], "source.{name}");
+    }
 }

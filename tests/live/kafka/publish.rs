@@ -5,6 +5,7 @@ mod crashes;
 mod formats;
 mod history;
 mod locks;
+mod messages;
 mod partitions;
 mod refusals;
 mod unsent;
@@ -102,6 +103,7 @@ async fn every_operation_comes_in_order_and_at_its_place() {
                 Change::Update { .. } => "update",
                 Change::Delete { .. } => "delete",
                 Change::Truncate { .. } => "truncate",
+                Change::Message { .. } => "message",
             }),
             _ => None,
         })

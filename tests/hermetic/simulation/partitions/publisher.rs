@@ -85,6 +85,7 @@ impl Source {
             | Change::Update { relation, .. }
             | Change::Delete { relation, .. } => *relation = own(relation),
             Change::Truncate { relations } => relations.iter_mut().for_each(|it| *it = own(it)),
+            Change::Message { .. } => {}
         }
         change
     }
