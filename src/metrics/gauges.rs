@@ -98,7 +98,7 @@ impl Gauges {
             (Some(_), Some(slot)) => slot.status.as_deref().unwrap_or("unknown"),
         };
         let help =
-            "The slot's wal_status; none: there is no slot; unknown: the source does not say";
+            "The slot's wal_status; none: there is no slot; unknown: the source has not said it";
         self.one_of("slot_status", help, "status", &SLOT_STATUSES, status);
         let bytes = |value: Option<i64>| value.map(|bytes| bytes as f64);
         self.plain(

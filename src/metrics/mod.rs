@@ -67,6 +67,8 @@ struct Watched {
     kafka_is_away: Option<String>,
     copying: Option<Copying>,
     source: Option<SourceLook>,
+    /// When this run took hold of the slot last.
+    held_at: Option<Timestamp>,
     graph: Option<GraphLook>,
     topic: Option<TopicLook>,
     dead_letters: Option<DeadLetterLook>,
@@ -92,7 +94,7 @@ pub struct SourceLook {
     pub slot: Option<SlotLook>,
 }
 
-/// The slot in a [`SourceLook`].
+/// The slot in a [`SourceLook`]. The default one is there, and nothing else is known of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SlotLook {
     /// PostgreSQL's `wal_status`.
@@ -212,6 +214,7 @@ impl Metrics {
             kafka_is_away: None,
             copying: None,
             source: None,
+            held_at: None,
             graph: None,
             topic: None,
             dead_letters: None,
@@ -313,6 +316,11 @@ impl Metrics {
         watched.observe();
     }
 
+    /// This run holds the slot: a look that began before it did can not say that there is none.
+    pub fn slot_is_held(&self) {
+        self.watched().held_at = Some(now());
+    }
+
     /// The graph was looked at; `None`: it does not answer.
     pub fn looked_at_graph(&self, look: Option<GraphLook>) {
         self.watched().graph = look;
@@ -336,7 +344,7 @@ impl Metrics {
         watched.observe();
         let status = watched.status();
         let fresh = |at: Timestamp, life: Duration| since(now, at) <= life;
-        let source = watched.source.clone().filter(|look| fresh(look.at, SOURCE_LIFE));
+        let source = watched.source().filter(|look| fresh(look.at, SOURCE_LIFE));
         let elapsed = |moment: Option<Instant>| moment.map(|it| it.elapsed()).unwrap_or_default();
         let facts = Facts {
             now,
@@ -403,6 +411,15 @@ impl Watched {
             committed_at: status.committed_at,
             oldest_unapplied: status.oldest_unapplied,
         })
+    }
+
+    /// The last look at the source. The slot may have been made after it.
+    fn source(&self) -> Option<SourceLook> {
+        let mut look = self.source.clone()?;
+        if look.slot.is_none() && self.held_at.is_some_and(|held| look.at <= held) {
+            look.slot = Some(SlotLook::default());
+        }
+        Some(look)
     }
 
     fn fresh_topic(&self, now: Timestamp) -> Option<&TopicLook> {

@@ -199,6 +199,7 @@ impl Publish<'_> {
         start::check_keys(config, &client, &catalog, partitions).await?;
         let source = hold_slot(config, connection, &looked.server, position).await;
         let source = source.map_err(|error| error.with(&again))?;
+        self.metrics.slot_is_held();
         if tail::read(kafka).await? != tail {
             let what = "another publisher has just written to the topic";
             return Err(CommandError::NotYet(what.to_owned()));

@@ -190,6 +190,7 @@ impl<'a> Run<'a> {
         let from = checkpoint.position.lsn;
         let source = hold_slot(config, connection, &looked.server, from).await;
         let source = source.map_err(|error| error.with(&again))?;
+        self.metrics.slot_is_held();
         let checkpoint = graph::claim(config, &Log::Slot(config.slot.clone())).await?;
         self.claimed.set(Some(checkpoint.epoch));
         let progress = copy_progress::read(&graph, &config.pipeline).await?;

@@ -150,6 +150,26 @@ fn a_partition_that_is_given_away_leaves_no_gauge_behind() {
 }
 
 #[test]
+fn a_look_from_before_the_slot_was_made_does_not_say_that_there_is_none() {
+    let metrics = Metrics::new("shop", LIMITS);
+    let shows = |status: &str, at| {
+        read(&metrics.text(at))[&format!("wal2graph_slot_status{{status=\"{status}\"}}")] == 1.0
+    };
+    let slotless = |at| SourceLook { slot: None, at, ..look(100) };
+    metrics.looked_at_source(Some(slotless(now())));
+    assert!(shows("none", now()), "there is none yet");
+    metrics.slot_is_held();
+    assert!(shows("unknown", now()), "nobody has looked since it was made");
+    // A look may take a while: it began before, and is told of after.
+    metrics.looked_at_source(Some(slotless(later(-1))));
+    assert!(shows("unknown", now()));
+    metrics.looked_at_source(Some(look(100)));
+    assert!(shows("reserved", now()));
+    metrics.looked_at_source(Some(slotless(later(1))));
+    assert!(shows("none", later(1)), "it was dropped");
+}
+
+#[test]
 fn a_look_that_is_old_or_failed_is_not_shown_and_the_lag_grows() {
     let metrics = Metrics::new("shop", LIMITS);
     let (_sender, receiver) = watch::channel(status(100, false));
