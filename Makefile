@@ -2,6 +2,8 @@
 
 .PHONY: help deps servers hermetic live test test-connect check demo bench bench-page path clean
 
+SERVERS = --quiet --package wal2graph-servers -- fetch
+
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -9,7 +11,7 @@ deps: ## What Debian has to install: PostgreSQL, Maven, a Java, compilers, heade
 	@./deploy/install-dependencies
 
 servers: deps ## Fetches the real servers that tests and demo use
-	cargo run --quiet --package wal2graph-servers -- fetch
+	cargo run $(SERVERS)
 
 hermetic: deps ## The tests that need no server: seconds
 	cargo test --lib --test hermetic
@@ -34,9 +36,12 @@ nightly: servers ## What takes longer than `make check`: ten times the histories
 		cargo test --release --test hermetic simulation:: -- --nocapture
 	cargo test --workspace --features live -- --include-ignored
 
-demo: servers ## A real PostgreSQL becomes a real graph, before your eyes
-	cargo build --release
-	cargo run --quiet --release --example demo
+demo: deps ## A real PostgreSQL becomes a real graph, before your eyes
+	@# Neo4j comes while the compiler works; the last but one step waits for it.
+	@(cargo run --profile demo $(SERVERS) demo >/dev/null 2>&1 &)
+	cargo build --profile demo --no-default-features --bins --package wal2graph --package wal2graph-demo
+	cargo run --profile demo $(SERVERS) demo
+	cargo run --profile demo --quiet --package wal2graph-demo
 
 bench: servers ## Measures it on real servers; PARTS="drain copy" for some of it, ROUNDS=n
 	cargo build --release --package wal2graph --package wal2graph-bench

@@ -40,7 +40,7 @@ fn texts() -> Vec<(PathBuf, String)> {
             .map(|name| root.join(name))
             .into();
     let mut folders: Vec<PathBuf> =
-        ["src", "docs", "deploy", "examples", "schemas", "benches", "tests/help"]
+        ["src", "docs", "deploy", "demo", "schemas", "benches", "tests/help"]
             .map(|name| root.join(name))
             .into();
     while let Some(folder) = folders.pop() {

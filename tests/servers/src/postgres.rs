@@ -72,6 +72,16 @@ pub struct Postgres {
 }
 
 impl Postgres {
+    /// The major versions that the tests go through.
+    pub fn supported() -> impl Iterator<Item = u32> {
+        VERSIONS.into_iter().map(|(major, _)| major)
+    }
+
+    /// Brings the programs of a major version, where they are not there yet.
+    pub fn fetch(version: u32) -> Result<()> {
+        binaries(version).map(drop)
+    }
+
     /// Makes a cluster and starts it.
     pub fn start(options: &PostgresOptions) -> Result<Self> {
         let binaries = binaries(options.version)?;

@@ -1,4 +1,5 @@
-//! `fetch`: brings the servers of the tests. `run`: starts a PostgreSQL and a Neo4j to play with.
+//! `fetch`: brings the servers of the tests. `fetch demo`: those of the demo alone. `run`: starts a
+//! PostgreSQL and a Neo4j to play with.
 
 use std::{env, io, process::ExitCode};
 
@@ -8,11 +9,14 @@ use wal2graph_servers::{
 };
 
 fn main() -> ExitCode {
-    let result = match env::args().nth(1).as_deref() {
-        Some("fetch") => fetch(),
-        Some("run") => run(),
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match arguments[..] {
+        ["fetch"] => fetch(),
+        ["fetch", "demo"] => fetch_for_demo(),
+        ["run"] => run(),
         _ => {
-            eprintln!("usage: wal2graph-servers fetch | run");
+            eprintln!("usage: wal2graph-servers fetch [demo] | run");
             return ExitCode::from(2);
         }
     };
@@ -26,9 +30,14 @@ fn main() -> ExitCode {
 }
 
 fn fetch() -> Result<(), ServerError> {
-    fetch_neo4j(&Neo4jOptions::default().version)?;
+    fetch_for_demo()?;
     fetch_kafka(&KafkaOptions::default().version)?;
-    Ok(())
+    Postgres::supported().try_for_each(Postgres::fetch)
+}
+
+fn fetch_for_demo() -> Result<(), ServerError> {
+    fetch_neo4j(&Neo4jOptions::default().version)?;
+    Postgres::fetch(PostgresOptions::default().version)
 }
 
 fn run() -> Result<(), ServerError> {

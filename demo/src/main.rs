@@ -3,9 +3,10 @@
 //! Everything runs in throw-away directories and goes when this ends.
 
 use std::{
+    env,
     error::Error,
     io::{IsTerminal, stdin},
-    path::Path,
+    path::PathBuf,
     process::{Child, Command},
     time::{Duration, Instant},
 };
@@ -52,12 +53,12 @@ async fn main() -> Result<()> {
     let url = postgres.url("postgres");
     let (sql, connection) = tokio_postgres::connect(&url, NoTls).await?;
     tokio::spawn(connection);
-    sql.batch_execute(include_str!("demo.sql")).await?;
+    sql.batch_execute(include_str!("shop.sql")).await?;
     let urls = ["--source-url", &url, "--graph-url", &neo4j.url()].map(str::to_owned);
     println!("\nA sample database is loaded. What the graph will look like:\n");
-    wal2graph("plan", &urls).status()?;
+    wal2graph("plan", &urls)?.status()?;
     println!("\n$ wal2graph run --source-url {url} --graph-url {}\n", neo4j.url());
-    let mut running = Running(wal2graph("run", &urls).spawn()?);
+    let mut running = Running(wal2graph("run", &urls)?.spawn()?);
     let options = Options {
         url: neo4j.url(),
         user: "neo4j".to_owned(),
@@ -84,7 +85,7 @@ async fn main() -> Result<()> {
     println!("\nTo look around while it runs:");
     println!("  psql {url}");
     println!("  cypher-shell -a {}   (no user, no password)", neo4j.url());
-    println!("  target/release/wal2graph status {}", urls.join(" "));
+    println!("  {} status {}", program()?.display(), urls.join(" "));
     if stdin().is_terminal() {
         println!("\nPress Enter to stop and remove everything.");
         stdin().read_line(&mut String::new())?;
@@ -92,11 +93,15 @@ async fn main() -> Result<()> {
     running.stop()
 }
 
-fn wal2graph(command: &str, urls: &[String]) -> Command {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release");
-    let mut program = Command::new(folder.join("wal2graph"));
-    program.arg(command).args(urls).args(["--log-level", "warn"]);
-    program
+/// The program was built with the demo, and is beside it.
+fn program() -> Result<PathBuf> {
+    Ok(env::current_exe()?.with_file_name("wal2graph"))
+}
+
+fn wal2graph(command: &str, urls: &[String]) -> Result<Command> {
+    let mut command_line = Command::new(program()?);
+    command_line.arg(command).args(urls).args(["--log-level", "warn"]);
+    Ok(command_line)
 }
 
 /// Asks until the answer is yes; a program that has ended will never make it so.
