@@ -1,6 +1,6 @@
 # `make help` lists the targets.
 
-.PHONY: help deps servers hermetic live test test-connect check demo bench bench-page path clean
+.PHONY: help deps servers hermetic live test test-connect check fuzz demo bench bench-page path clean
 
 SERVERS = --quiet --package wal2graph-servers -- fetch
 
@@ -35,6 +35,9 @@ nightly: servers ## What takes longer than `make check`: ten times the histories
 	from=$${FROM:-$$(date +%s)}; FROM=$$from HISTORIES=$${HISTORIES:-120000} \
 		cargo test --release --test hermetic simulation:: -- --nocapture
 	cargo test --workspace --features live -- --include-ignored
+
+fuzz: deps ## Each fuzz target for SECONDS_EACH (60), with coverage
+	fuzz/run
 
 demo: deps ## A real PostgreSQL becomes a real graph, before your eyes
 	@# Neo4j comes while the compiler works; the last but one step waits for it.

@@ -25,7 +25,7 @@ use crate::{
 
 pub use http::{Http, Listen};
 pub use kafka::{RawDebezium, RawKafka, RawUnreadable, Setting};
-pub use raw::{RawConfig, RawGraph, RawHttp, RawLimits, RawSource};
+pub use raw::{RawConfig, RawGraph, RawHttp, RawLimits, RawSource, parse};
 pub use substitute::SubstituteError;
 
 /// Names of slots and publications end at 63 bytes, and ours begin with `wal2graph_`.
@@ -305,7 +305,7 @@ fn read(path: &PathBuf) -> Result<RawConfig, ConfigError> {
         path: shown.clone(),
         cause: error.to_string(),
     })?;
-    raw::parse(&text, &shown)
+    parse(&text, &shown)
 }
 
 fn graph(

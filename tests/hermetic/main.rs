@@ -7,6 +7,7 @@ mod command_line;
 mod configuration;
 mod envelope;
 mod exposition;
+mod fuzzed;
 mod golden;
 mod health;
 mod mapping;
