@@ -1,6 +1,6 @@
 # `make help` lists the targets.
 
-.PHONY: help deps servers hermetic live test test-connect check fuzz demo bench bench-page path clean
+.PHONY: help deps servers hermetic live test test-connect check fuzz deny demo bench bench-page path clean
 
 SERVERS = --quiet --package wal2graph-servers -- fetch
 
@@ -38,6 +38,12 @@ nightly: servers ## What takes longer than `make check`: ten times the histories
 
 fuzz: deps ## Each fuzz target for SECONDS_EACH (60), with coverage
 	fuzz/run
+
+deny: ## Licences and sources of what is depended on; known holes, where their list can be reached
+	command -v cargo-deny >/dev/null || cargo install cargo-deny --locked
+	cargo deny check licenses bans sources
+	@if cargo deny fetch db; then cargo deny check advisories; \
+	else echo "The list of known holes can not be fetched: it was not looked at." >&2; fi
 
 demo: deps ## A real PostgreSQL becomes a real graph, before your eyes
 	@# Neo4j comes while the compiler works; the last but one step waits for it.
