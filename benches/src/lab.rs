@@ -8,7 +8,7 @@ use std::{
 use neo4rs::{Query, Row};
 use tokio_postgres::{Client, NoTls};
 use wal2graph::neo4j::{Connection, Options, connect::ANSWER_LIMIT, schema};
-use wal2graph_servers::{Neo4j, Neo4jOptions, Postgres, PostgresOptions};
+use wal2graph_servers::{Compiled, Neo4j, Neo4jOptions, Postgres, PostgresOptions};
 
 use crate::Result;
 
@@ -34,6 +34,7 @@ impl Lab {
         let options = Neo4jOptions {
             heap: "2g".to_owned(),
             page_cache: "1g".to_owned(),
+            compiled: Compiled::Well,
             ..Neo4jOptions::default()
         };
         let neo4j = Neo4j::start(&options)?;

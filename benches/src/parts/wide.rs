@@ -18,7 +18,7 @@ use neo4rs::Query;
 use tokio::time::sleep;
 use tokio_postgres::Client;
 use wal2graph::neo4j::{Connection, Options, connect::ANSWER_LIMIT};
-use wal2graph_servers::{Neo4j, Neo4jOptions};
+use wal2graph_servers::{Compiled, Neo4j, Neo4jOptions};
 
 use crate::{
     Result,
@@ -275,6 +275,7 @@ async fn one_try(
     let options = Neo4jOptions {
         heap: "2g".to_owned(),
         page_cache: "1g".to_owned(),
+        compiled: Compiled::Well,
         ..Neo4jOptions::default()
     };
     let neo4j = Neo4j::start(&options)?;

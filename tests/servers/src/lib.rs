@@ -21,7 +21,7 @@ mod process;
 pub use connect::Connect;
 pub use fetch::{fetch_connect, fetch_kafka, fetch_neo4j, fetch_postgres};
 pub use kafka::{Kafka, KafkaOptions, Secured};
-pub use neo4j::{Neo4j, Neo4jOptions};
+pub use neo4j::{Compiled, Neo4j, Neo4jOptions};
 pub use postgres::{Postgres, PostgresOptions, Stop, tool};
 
 /// Why a server does not run. The text says what to do, with the end of the server's log where it

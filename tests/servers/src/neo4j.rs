@@ -33,6 +33,18 @@ pub struct Neo4jOptions {
     pub page_cache: String,
     /// Further lines of its configuration.
     pub settings: Vec<String>,
+    /// How Java compiles it.
+    pub compiled: Compiled,
+}
+
+/// How Java compiles a server while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compiled {
+    /// For a life of minutes: little is compiled, and that at once. What a test has Neo4j plan
+    /// takes a quarter less of a processor so.
+    Quickly,
+    /// As it is in production.
+    Well,
 }
 
 impl Default for Neo4jOptions {
@@ -43,6 +55,7 @@ impl Default for Neo4jOptions {
             heap: "1g".to_owned(),
             page_cache: "256m".to_owned(),
             settings: Vec::new(),
+            compiled: Compiled::Quickly,
         }
     }
 }
@@ -103,6 +116,9 @@ impl Neo4j {
         let opened = ["java.nio", "java.io", "sun.nio.ch", "java.util.concurrent", "java.lang"];
         command
             .extend(opened.map(|package| format!("--add-opens=java.base/{package}=ALL-UNNAMED")));
+        if self.options.compiled == Compiled::Quickly {
+            command.extend(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"].map(str::to_owned));
+        }
         command.extend([
             "--enable-native-access=ALL-UNNAMED".to_owned(),
             "-Dio.netty.tryReflectionSetAccessible=true".to_owned(),
