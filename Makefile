@@ -1,6 +1,6 @@
 # `make help` lists the targets.
 
-.PHONY: help deps servers hermetic live test test-connect check fuzz deny demo bench bench-page path clean
+.PHONY: help deps servers quick hermetic live test test-connect check nightly fuzz deny demo bench bench-page path clean
 
 SERVERS = --quiet --package wal2graph-servers -- fetch
 
@@ -12,6 +12,9 @@ deps: ## What Debian has to install: PostgreSQL, Maven, a Java, compilers, heade
 
 servers: deps ## Fetches the real servers that tests and demo use
 	cargo run $(SERVERS)
+
+quick: ## The tests that need no server, without Kafka and the simulation: Rust and a C compiler will do
+	cargo test --no-default-features --lib --test hermetic -- --skip simulation::
 
 hermetic: deps ## The tests that need no server: seconds
 	cargo test --lib --test hermetic
@@ -25,16 +28,26 @@ test: servers ## Every test, on a machine with nothing prepared
 test-connect: servers ## Kafka Connect with Debezium's connectors, fetched: reads what publish writes, writes what apply reads
 	cargo test --features live --test live -- --ignored kafka::connect kafka::debezium
 
-check: deps ## What CI runs: format, lints, docs, every test
-	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --features live -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
-	$(MAKE) test
+check: deps ## What CI runs: format, lints, docs, every test, and how long each took
+	@# Servers come while the compiler works; a stage below waits for them. Live tests wait for servers more
+	@# than they compute: twice as many threads as processors.
+	@(cargo run $(SERVERS) >/dev/null 2>&1 &)
+	@.ci/stages \
+		'format' 'cargo fmt --all --check' \
+		'lints' 'cargo clippy --workspace --all-targets --features live -- -D warnings' \
+		'lints without Kafka' 'cargo clippy --no-default-features --lib --bins -- -D warnings' \
+		'documentation' 'RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet' \
+		'compile' 'cargo test --workspace --features live --no-run' \
+		'servers are there' 'cargo run $(SERVERS)' \
+		'hermetic' 'cargo test --workspace --features live --lib --bins --test hermetic' \
+		'servers' 'cargo test --workspace --features live --test servers' \
+		'live' 'RUST_TEST_THREADS=4 cargo test --workspace --features live --test live'
 
-nightly: servers ## What takes longer than `make check`: ten times the histories, from any seed
+nightly: servers fuzz deny ## What takes longer: ten times the histories from any seed, all rounds, fuzzing, without Kafka
 	from=$${FROM:-$$(date +%s)}; FROM=$$from HISTORIES=$${HISTORIES:-120000} \
 		cargo test --release --test hermetic simulation:: -- --nocapture
-	cargo test --workspace --features live -- --include-ignored
+	cargo test --no-default-features --lib --test hermetic
+	THOROUGH=1 cargo test --workspace --features live -- --include-ignored
 
 fuzz: deps ## Each fuzz target for SECONDS_EACH (60), with coverage
 	fuzz/run

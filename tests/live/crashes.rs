@@ -7,14 +7,11 @@ use tokio::time::sleep;
 
 use crate::{
     differential::{compare, schema, transaction},
-    support::Pipeline,
+    support::{Pipeline, rounds},
 };
 
-/// How often the program is killed in one run.
-const KILLS: usize = 20;
-
 #[tokio::test]
-async fn killed_twenty_times_it_loses_nothing_and_acknowledges_nothing_too_early() {
+async fn killed_again_and_again_it_loses_nothing_and_acknowledges_nothing_too_early() {
     let seed =
         std::env::var("SEED").map_or_else(|_| fastrand::u64(..10_000), |it| it.parse().unwrap());
     println!("SEED={seed}");
@@ -25,7 +22,7 @@ async fn killed_twenty_times_it_loses_nothing_and_acknowledges_nothing_too_early
                 INSERT INTO cr_teams SELECT g, 't', g, now() FROM generate_series(1000, 6000) g; \
                 INSERT INTO cr_members SELECT g, g, 'r', 'n' FROM generate_series(1000, 6000) g";
     pipeline.sql.batch_execute(rows).await.unwrap();
-    for _ in 0..KILLS {
+    for _ in 0..rounds(8, 20) {
         let running = pipeline.start();
         let life = Duration::from_millis(rng.u64(100..2_500));
         let end = tokio::time::Instant::now() + life;

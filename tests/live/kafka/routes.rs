@@ -9,11 +9,8 @@ use tokio::time::{Instant, sleep};
 use super::{feed::config, kafka};
 use crate::{
     differential::{compare, schema, transaction},
-    support::{Pipeline, Running},
+    support::{Pipeline, Running, rounds},
 };
-
-/// How often one of both sides is killed in one run.
-const KILLS: usize = 8;
 
 /// Both commands on one configuration file.
 struct Route {
@@ -59,7 +56,7 @@ async fn through_a_topic_the_graph_is_the_same_whoever_is_killed() {
         transaction(&route.pipeline.sql, &mut rng, "rt").await;
     }
     let (mut publish, mut apply) = (route.start("publish"), route.start("apply"));
-    for _ in 0..KILLS {
+    for _ in 0..rounds(4, 8) {
         let end = Instant::now() + Duration::from_millis(rng.u64(500..3_500));
         while Instant::now() < end {
             transaction(&route.pipeline.sql, &mut rng, "rt").await;

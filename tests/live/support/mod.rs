@@ -66,6 +66,20 @@ pub fn graph() -> Connection {
     Connection::new(&graph_options(), ANSWER_LIMIT).expect("the options are right")
 }
 
+/// How many rounds a random test goes: `few` show what it is about in nearly every run, and
+/// `make nightly` goes `all` of them.
+pub fn rounds(few: usize, all: usize) -> usize {
+    match is_thorough() {
+        true => all,
+        false => few,
+    }
+}
+
+/// `THOROUGH` is set: this may take as long as it takes.
+pub fn is_thorough() -> bool {
+    std::env::var_os("THOROUGH").is_some()
+}
+
 /// How long something may take, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 

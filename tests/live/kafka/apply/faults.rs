@@ -13,10 +13,7 @@ use super::{
     super::{Published, feed::Feed, kafka, topic::raw_records},
     APPLIED, applied,
 };
-use crate::support::{PATIENCE, graph, holds, until};
-
-/// How often the program is killed in one run.
-const KILLS: usize = 8;
+use crate::support::{PATIENCE, graph, holds, rounds, until};
 
 #[tokio::test]
 async fn killed_at_any_moment_it_loses_nothing_and_commits_nothing_too_early() {
@@ -28,7 +25,7 @@ async fn killed_at_any_moment_it_loses_nothing_and_commits_nothing_too_early() {
     feed.copy(0..200).await;
     let mut names: Vec<String> = vec!["copied".to_owned(); 200];
     let log = NamedTempFile::new().unwrap();
-    for kill in 0..KILLS {
+    for kill in 0..rounds(4, 8) {
         // A static member takes its own place again, without waiting for the group.
         let running = feed.start(&[], &log);
         let end = Instant::now() + Duration::from_millis(rng.u64(200..4_000));

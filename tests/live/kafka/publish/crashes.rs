@@ -18,11 +18,8 @@ use crate::{
         Published, kafka,
         topic::{end_lsn, once, place, records},
     },
-    support::until,
+    support::{rounds, until},
 };
-
-/// How often the publisher is killed in one run.
-const KILLS: usize = 12;
 
 const SCHEMA: &str = "CREATE TABLE kl_log (id bigserial PRIMARY KEY, tx int, filler text);
     INSERT INTO kl_log (tx, filler) SELECT 0, repeat(md5(g::text), 20) FROM generate_series(1, 3000) g";
@@ -95,7 +92,7 @@ async fn killed_again_and_again_the_topic_has_every_change_at_its_place() {
     let mut rng = rng();
     let published = Published::new("killed", SCHEMA, "ack: kafka").await;
     let mut number = 0;
-    for _ in 0..KILLS {
+    for _ in 0..rounds(6, 12) {
         let running = published.start();
         let end = Instant::now() + Duration::from_millis(rng.u64(200..2_000));
         while Instant::now() < end {

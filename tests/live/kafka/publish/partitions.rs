@@ -18,13 +18,13 @@ use wal2graph::{
 };
 use wal2graph_servers::{Kafka, KafkaOptions};
 
-use crate::kafka::{
-    Published, kafka,
-    topic::{end_lsn, partitions, place, value},
+use crate::{
+    kafka::{
+        Published, kafka,
+        topic::{end_lsn, partitions, place, value},
+    },
+    support::rounds,
 };
-
-/// How often the publisher is killed in one run.
-const KILLS: usize = 10;
 
 const SCHEMA: &str = "CREATE TABLE pt_log (id bigserial PRIMARY KEY, tx int, filler text);
     CREATE TABLE pt_gone (id int PRIMARY KEY);
@@ -153,7 +153,7 @@ async fn killed_again_and_again_every_partition_has_its_changes_in_order() {
     let mut rng = rng();
     let published = Published::new("partitions", SCHEMA, "ack: kafka, partitions: 4").await;
     let (mut number, mut truncates) = (0, 0);
-    for _ in 0..KILLS {
+    for _ in 0..rounds(5, 10) {
         let running = published.start();
         let end = Instant::now() + Duration::from_millis(rng.u64(200..2_000));
         while Instant::now() < end {
