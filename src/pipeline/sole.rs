@@ -60,6 +60,7 @@ impl Sole {
             Change::Update { relation, .. } => ("UPDATE of", name(relation).to_string()),
             Change::Delete { relation, .. } => ("DELETE from", name(relation).to_string()),
             Change::Truncate { relations } => ("TRUNCATE of", names(relations)),
+            Change::Message { prefix, .. } => ("message", format!("{prefix:?}")),
         };
         format!("{what} {tables}{}", self.at())
     }
