@@ -45,6 +45,62 @@ pub struct Part {
     pub events: u64,
 }
 
+/// A source transaction, so that it is told from any other, also from one of another history of the
+/// same source in the same place of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mark {
+    /// The position of its commit record.
+    pub commit_lsn: Lsn,
+    /// Its id, modulo 2^32.
+    pub xid: u32,
+    /// When it committed.
+    pub committed_at: Timestamp,
+}
+
+/// The newest source transaction of which the graph has changes, all or a part. While it is in the
+/// source's log, everything before it is there too: the histories are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Newest {
+    /// There was none since the slot was made.
+    Nothing,
+    /// This one.
+    Transaction(Mark),
+}
+
+impl fmt::Display for Newest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Newest::Nothing => f.write_str("nothing"),
+            Newest::Transaction(Mark { commit_lsn, xid, committed_at }) => {
+                write!(f, "{commit_lsn} {xid} {}", committed_at.unix_micros)
+            }
+        }
+    }
+}
+
+/// The text is not what [`Newest`] is written as.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} names no transaction: expected an LSN, an id and microseconds, or \"nothing\"")]
+pub struct ParseNewestError(String);
+
+impl FromStr for Newest {
+    type Err = ParseNewestError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "nothing" {
+            return Ok(Newest::Nothing);
+        }
+        let mark = || {
+            let mut words = text.split(' ');
+            let commit_lsn = words.next()?.parse().ok()?;
+            let xid = words.next()?.parse().ok()?;
+            let committed_at = Timestamp { unix_micros: words.next()?.parse().ok()? };
+            words.next().is_none().then_some(Mark { commit_lsn, xid, committed_at })
+        };
+        mark().map(Newest::Transaction).ok_or_else(|| ParseNewestError(text.to_owned()))
+    }
+}
+
 /// The writer's generation. A checkpoint with another epoch refuses the write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub i64);
@@ -173,6 +229,11 @@ pub struct Checkpoint {
     /// The last change that was applied, where transactions are spread over partitions: a position
     /// within one does not say what of it was seen.
     pub last_change: Option<Stamp>,
+    /// The newest transaction in it; `None` where it is not known: in a checkpoint of an earlier
+    /// build, in one of a partition, and until one comes after the publication was changed.
+    pub newest: Option<Newest>,
+    /// The publication that it was read through; `None` for a partition's.
+    pub publication: Option<String>,
     /// The writer that may write.
     pub epoch: Epoch,
     /// When the last applied source transaction committed.
@@ -204,6 +265,12 @@ pub struct Stopped {
 }
 
 impl Checkpoint {
+    /// Its newest transaction, if this publication shows it. Another one may leave out what this one
+    /// sends.
+    pub fn newest_through(&self, publication: &str) -> Option<Newest> {
+        self.newest.filter(|_| self.publication.as_deref() == Some(publication))
+    }
+
     /// The partition that it is of; `None` for a slot's.
     pub fn partition(&self) -> Option<&TopicPartition> {
         match &self.origin.log {
@@ -244,4 +311,6 @@ pub struct Advance {
     /// The last change in the step, where each is a transaction of its own; `None` leaves what is
     /// there.
     pub last_change: Option<Stamp>,
+    /// The newest transaction that the graph has something of then; `None` if it is not known.
+    pub newest: Option<Newest>,
 }

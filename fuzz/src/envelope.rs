@@ -59,6 +59,7 @@ fn table(name: &str, replica_identity: ReplicaIdentity) -> Table {
         unique_keys: Vec::new(),
         foreign_keys: Vec::new(),
         replica_identity,
+        foreign_partition: None,
         estimated_rows: None,
         pages: 0,
         comment: None,

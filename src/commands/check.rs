@@ -20,7 +20,7 @@ use crate::{
 };
 
 use super::{
-    CommandError, print, print_json,
+    CommandError, print, print_json, proof,
     start::{self, Made, Source},
 };
 
@@ -163,6 +163,24 @@ impl Looked {
         }
         refusals.iter().for_each(|refusal| report.refused(refusal));
     }
+
+    /// What `run` would find out from the slot.
+    async fn compare(&self, config: &Config, made: &Made, report: &mut Report) {
+        let Some(checkpoint) = made.checkpoint().filter(|_| !made.through_topic) else { return };
+        let followed = (checkpoint.position, checkpoint.newest_through(&config.publication));
+        let slot = self.source.slot.as_ref();
+        match proof::look(config, &self.client, slot, followed).await {
+            Ok(()) => {}
+            Err(error @ CommandError::Pipeline(_)) => {
+                let again = start::again(config, self.mapping.as_ref(), &made.checkpoints);
+                report.failure(error.to_string(), format!("to go on, {again}"));
+            }
+            Err(error) => report.warning(format!(
+                "what the slot {} has not confirmed can not be looked at: {error}. `run` looks at it before it goes on",
+                config.slot
+            )),
+        }
+    }
 }
 
 fn capacity(server: &Server, has_slot: bool, report: &mut Report) {
@@ -208,6 +226,7 @@ async fn graph(
     let Some(source) = source else { return Ok(()) };
     let made = Made::look(config, &source.client, &graph).await?;
     source.judge(config, &made, report);
+    source.compare(config, &made, report).await;
     let Some(mapping) = &source.mapping else { return Ok(()) };
     plans(&graph, mapping, report).await?;
     for foreign in schema::foreign_constraints(&graph, &mapping.model).await? {

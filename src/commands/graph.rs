@@ -86,7 +86,11 @@ async fn remake(
 /// is read: the slot, or the partition.
 pub async fn claim(config: &Config, log: &Log) -> Result<Checkpoint, CommandError> {
     let identity = identity(config, log.clone());
-    let claimed = claim::claim(config.graph()?, &identity, claim::PATIENCE).await;
+    let publication = match log {
+        Log::Slot(_) => Some(config.publication.as_str()),
+        Log::Partition(_) => None,
+    };
+    let claimed = claim::claim(config.graph()?, &identity, publication, claim::PATIENCE).await;
     let claimed = claimed.map_err(|error| CommandError::NotYet(error.to_string()))?;
     for transaction in &claimed.terminated {
         tracing::warn!(transaction, "ended a stopped writer's transaction");

@@ -10,6 +10,7 @@ pub mod init;
 mod left_out;
 mod lives;
 pub mod plan;
+mod proof;
 #[cfg(feature = "kafka")]
 pub mod publish;
 #[cfg(feature = "kafka")]

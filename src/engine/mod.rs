@@ -17,25 +17,33 @@
 //! leads to it, and the position between transactions that a keepalive names goes through the same
 //! queue as the data, into the checkpoint first. `acked <= applied <= ordered <= received` is
 //! asserted after every input.
+//!
+//! Before anything of a slot's stream is ordered or acknowledged, it has shown that it is of the
+//! graph's history: see [`Engine::continuing`].
 
+mod batches;
 mod kinds;
+mod open;
 mod piece;
 mod portion;
+mod proof;
 mod talk;
 
 use std::{collections::VecDeque, time::Duration};
 
 use crate::{
     change::{Begin, Change, Commit, Event, Timestamp},
-    checkpoint::{Advance, Part, Position},
+    checkpoint::{Newest, Position},
     lsn::Lsn,
 };
 
 use kinds::Kinds;
+use open::{Open, Skip};
 use piece::{End, Piece, PieceEnd};
+use proof::Proof;
 
 pub use portion::{Portion, Refused};
-pub use talk::{Batch, EngineError, Input, Limits, Output, Share};
+pub use talk::{Batch, Difference, EngineError, Input, Limits, Output, Share};
 
 /// How many batches may be ordered and not applied: one is being written, one is being made ready.
 const FLIGHTS_MAX: usize = 2;
@@ -62,6 +70,9 @@ pub struct Engine {
     /// Batches that are ordered and not applied.
     flights: VecDeque<Flight>,
     hold: Hold,
+    proof: Proof,
+    /// The newest transaction that anything was ordered of.
+    newest: Option<Newest>,
     /// Batches are to be of few kinds of changes that are new.
     narrow: Option<u64>,
     /// The kinds that were ordered since then.
@@ -77,29 +88,6 @@ struct Flight {
     /// When the oldest transaction in it committed.
     oldest: Option<Timestamp>,
     changes: usize,
-}
-
-/// The source transaction that is arriving.
-#[derive(Debug)]
-struct Open {
-    begin: Begin,
-    /// Changes that the graph has already, still to be skipped.
-    skip: Skip,
-    changes: Vec<Change>,
-    bytes: usize,
-    /// Of the changes.
-    kinds: Kinds,
-    /// Changes of this transaction in the graph or in pieces.
-    events: u64,
-    /// A part of it was cut off, here or before a restart.
-    split: bool,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Skip {
-    Nothing,
-    First(u64),
-    Everything,
 }
 
 /// The position between transactions that a keepalive named.
@@ -136,10 +124,33 @@ impl Engine {
             idle: Idle::default(),
             flights: VecDeque::new(),
             hold: Hold::Off,
+            proof: Proof::Made,
+            newest: None,
             narrow: None,
             met: Kinds::default(),
             acknowledge: Some(position.lsn),
         }
+    }
+
+    /// The same for a slot that has confirmed `confirmed`, and a graph whose newest transaction is
+    /// known. The stream begins at that transaction or before it, and has to show that it is of the
+    /// graph's history. Until it has, nothing is ordered, held or acknowledged: an acknowledgement
+    /// would take from the slot what shows that its source was put back to an older state.
+    pub fn continuing(mut self, newest: Option<Newest>, confirmed: Lsn) -> Self {
+        self.newest = newest;
+        self.proof = Proof::of(self.applied, newest, confirmed);
+        self.acknowledge = self.proof.is_made().then_some(self.applied.lsn);
+        self
+    }
+
+    /// The newest transaction that anything was ordered of, if it is known.
+    pub fn newest(&self) -> Option<Newest> {
+        self.newest
+    }
+
+    /// The stream has shown that it is of the graph's history.
+    pub fn is_proven(&self) -> bool {
+        self.proof.is_made()
     }
 
     /// The same for a log that is not the source's own: there the graph is complete through
@@ -200,10 +211,10 @@ impl Engine {
     pub fn handle(&mut self, input: Input) -> Result<(), EngineError> {
         match input {
             Input::Event(Event::Begin(begin)) => self.begin(begin)?,
-            Input::Event(Event::Change(change)) => self.change(change),
+            Input::Event(Event::Change(change)) => self.change(change)?,
             Input::Event(Event::Commit(commit)) => self.commit(commit),
             Input::Event(Event::Keepalive { wal_end, source_lsn, reply_requested }) => {
-                self.keepalive(End { lsn: wal_end, source: source_lsn }, reply_requested);
+                self.keepalive(End { lsn: wal_end, source: source_lsn }, reply_requested)?;
             }
             Input::Applied => self.batch_applied(),
             Input::Hold => self.hold = Hold::Wanted,
@@ -244,6 +255,8 @@ impl Engine {
         assert!(self.acked <= self.applied.lsn, "acknowledged beyond the checkpoint");
         assert!(self.applied <= self.ordered, "applied what was never ordered");
         assert!(self.ordered.lsn <= self.received.lsn, "ordered what was never received");
+        let nothing_done = self.acked == Lsn::ZERO && self.flights.is_empty();
+        assert!(self.proof.is_made() || nothing_done, "went on without the proof");
     }
 
     fn narrow(&mut self, narrow: Option<u64>) {
@@ -255,23 +268,35 @@ impl Engine {
 
     fn begin(&mut self, begin: Begin) -> Result<(), EngineError> {
         assert!(self.open.is_none(), "a transaction begins inside another");
+        let mut denied = self.proof.begins(&begin)?;
+        self.acknowledge_if_proven();
         let done = self.ordered_through();
         let skip = match done.part {
             _ if begin.commit_lsn < done.lsn => Skip::Everything,
             None => Skip::Nothing,
             Some(part) if part.commit_lsn == begin.commit_lsn => Skip::First(part.events),
             Some(part) => {
-                return Err(EngineError::PartOfAnotherTransaction {
-                    expected: part.commit_lsn,
-                    found: begin.commit_lsn,
-                    log: None,
-                });
+                let (expected, found) = (part.commit_lsn, begin.commit_lsn);
+                let other = EngineError::PartOfAnotherTransaction { expected, found, log: None };
+                // What comes before it had nothing for the graph, and has nothing now.
+                if found > expected {
+                    return Err(other);
+                }
+                denied = denied.or(Some(other));
+                Skip::Nothing
             }
         };
         let split = matches!(skip, Skip::First(_));
         let (changes, bytes, kinds, events) = (Vec::new(), 0, Kinds::default(), 0);
-        self.open = Some(Open { begin, skip, changes, bytes, kinds, events, split });
+        self.open = Some(Open { begin, skip, changes, bytes, kinds, events, split, denied });
         Ok(())
+    }
+
+    /// The graph's position is acknowledged once the source is known to be the graph's.
+    fn acknowledge_if_proven(&mut self) {
+        if self.proof.is_made() && self.acked == Lsn::ZERO && self.applied.lsn > Lsn::ZERO {
+            self.acknowledge = Some(self.applied.lsn);
+        }
     }
 
     /// Where the graph will be once everything that waits is applied.
@@ -283,15 +308,18 @@ impl Engine {
         }
     }
 
-    fn change(&mut self, change: Change) {
+    fn change(&mut self, change: Change) -> Result<(), EngineError> {
         let open = self.open.as_mut().expect("a change belongs to a transaction");
+        if let Some(denied) = open.denied.take() {
+            return Err(denied);
+        }
         match &mut open.skip {
-            Skip::Everything => return,
+            Skip::Everything => return Ok(()),
             Skip::First(left) if *left > 0 => {
                 let counted = u64::from(change.is_event());
                 *left -= counted;
                 open.events += counted;
-                return;
+                return Ok(());
             }
             Skip::First(_) | Skip::Nothing => {}
         }
@@ -306,6 +334,7 @@ impl Engine {
         let full = open.changes.len() >= part_changes || open.bytes >= self.limits.part_bytes;
         let with_it = full.then(|| open.cut_part());
         before.into_iter().chain(with_it).for_each(|piece| self.wait(piece));
+        Ok(())
     }
 
     fn commit(&mut self, commit: Commit) {
@@ -334,16 +363,19 @@ impl Engine {
     }
 
     /// A position is a fact about progress only between transactions.
-    fn keepalive(&mut self, end: End, reply_requested: bool) {
+    fn keepalive(&mut self, end: End, reply_requested: bool) -> Result<(), EngineError> {
         if self.open.is_some() {
-            return;
+            return Ok(());
         }
+        self.proof.passes(end.lsn)?;
+        self.acknowledge_if_proven();
         self.received = self.received.furthest(end);
         if end.lsn > self.idle.position.lsn {
             self.idle.position = end;
         } else if end.lsn == self.idle.position.lsn && reply_requested {
             self.idle.urgent = true;
         }
+        Ok(())
     }
 
     fn batch_applied(&mut self) {
@@ -361,7 +393,7 @@ impl Engine {
         if let Some(lsn) = self.take_acknowledgement() {
             return Some(Output::Acknowledge(lsn));
         }
-        if self.hold == Hold::On {
+        if self.hold == Hold::On || !self.proof.is_made() {
             return None;
         }
         if !self.flights.is_empty() {
@@ -374,127 +406,5 @@ impl Engine {
             return Some(Output::Held);
         }
         self.next_batch().or_else(|| self.idle_batch(now)).map(Output::Apply)
-    }
-
-    /// The next batch would not grow by waiting.
-    fn has_full_batch(&self) -> bool {
-        let part = self.waiting.front().is_some_and(|it| !matches!(it.end, PieceEnd::Whole(_)));
-        let changes = self.waiting_changes >= self.portion.bound(self.limits.batch_changes);
-        part || changes || self.waiting_bytes >= self.limits.batch_bytes
-    }
-
-    fn next_batch(&mut self) -> Option<Batch> {
-        let first = self.waiting.pop_front()?;
-        let whole_transactions = matches!(first.end, PieceEnd::Whole(_));
-        let mut bytes = first.bytes;
-        let mut shares = vec![first.share()];
-        let mut last = (first.end, first.begin.committed_at.known());
-        let mut oldest = last.1;
-        let (mut changes, mut kinds) = (first.changes, first.kinds);
-        while whole_transactions
-            && changes.len() < self.limits.batch_changes
-            && bytes < self.limits.batch_bytes
-        {
-            let room = self.portion.bound(usize::MAX).saturating_sub(changes.len());
-            let fits = |piece: &mut Piece| {
-                let is_narrow = self.narrow.is_none()
-                    || kinds.count_with_all(&piece.kinds, &self.met) <= self.limits.narrow_kinds;
-                is_narrow && matches!(piece.end, PieceEnd::Whole(_)) && piece.changes.len() <= room
-            };
-            let Some(next) = self.waiting.pop_front_if(fits) else { break };
-            kinds.merge(&next.kinds);
-            bytes += next.bytes;
-            let committed_at = next.begin.committed_at.known();
-            shares.push(next.share());
-            last = (next.end, committed_at.or(last.1));
-            oldest = oldest.or(committed_at);
-            changes.extend(next.changes);
-        }
-        self.waiting_bytes -= bytes;
-        self.waiting_changes -= changes.len();
-        if self.narrow.is_some() {
-            self.met.merge(&kinds);
-        }
-        let (to, source) = match last.0 {
-            PieceEnd::Part(part) => (Position { part: Some(part), ..self.ordered }, Lsn::ZERO),
-            PieceEnd::Whole(end) | PieceEnd::LastPart(end) => {
-                let end = self.further(end);
-                (Position::at(end.lsn), end.source)
-            }
-        };
-        let stamps = shares.iter().filter_map(|share| share.stamp);
-        let last_change = stamps.filter(|stamp| stamp.change().is_some()).max();
-        let advance = Advance { last_change, ..self.order(to, source, last.1, oldest) };
-        if let Some(flight) = self.flights.back_mut() {
-            flight.changes = changes.len();
-        }
-        Some(Batch { changes, advance, shares })
-    }
-
-    /// With nothing behind it, a transaction's end may be written as the idle position after it.
-    fn further(&self, end: End) -> End {
-        if self.waiting.is_empty() && self.open.is_none() {
-            end.later(self.idle.position)
-        } else {
-            end
-        }
-    }
-
-    fn idle_batch(&mut self, now: Duration) -> Option<Batch> {
-        let due = self.idle.urgent || now >= self.idle_write_at();
-        if !self.idle_is_ahead() || !due {
-            return None;
-        }
-        self.idle.urgent = false;
-        self.idle.written_at = Some(now);
-        let End { lsn, source } = self.idle.position;
-        let advance = self.order(Position::at(lsn), source, None, None);
-        let (changes, shares) = (Vec::new(), Vec::new());
-        Some(Batch { changes, advance, shares })
-    }
-
-    /// The idle position may be written: it is further than the graph, and no transaction is
-    /// applied in part, whose part it would make forgotten.
-    fn idle_is_ahead(&self) -> bool {
-        self.idle.position.lsn > self.ordered.lsn
-            && self.open.is_none()
-            && self.ordered.part.is_none()
-    }
-
-    fn idle_write_at(&self) -> Duration {
-        self.idle.written_at.map_or(Duration::ZERO, |at| at + self.limits.idle_interval)
-    }
-
-    fn order(
-        &mut self,
-        to: Position,
-        source: Lsn,
-        committed_at: Option<Timestamp>,
-        oldest: Option<Timestamp>,
-    ) -> Advance {
-        let (from, last_change) = (self.ordered, None);
-        let advance = Advance { from, to, source_lsn: source, committed_at, last_change };
-        self.ordered = to;
-        self.flights.push_back(Flight { to, source, oldest, changes: 0 });
-        advance
-    }
-}
-
-impl Open {
-    fn cut_part(&mut self) -> Piece {
-        self.split = true;
-        self.cut(PieceEnd::Part(Part { commit_lsn: self.begin.commit_lsn, events: self.events }))
-    }
-
-    fn cut(&mut self, end: PieceEnd) -> Piece {
-        let changes = std::mem::take(&mut self.changes);
-        let events = changes.iter().filter(|change| change.is_event()).count() as u64;
-        let first_event = self.events - events;
-        // Of many small transactions, what is around the changes is most of it.
-        let around =
-            size_of::<Piece>() + (changes.capacity() - changes.len()) * size_of::<Change>();
-        let bytes = std::mem::take(&mut self.bytes) + around;
-        let kinds = std::mem::take(&mut self.kinds);
-        Piece { changes, bytes, kinds, begin: self.begin, first_event, end }
     }
 }

@@ -1,10 +1,10 @@
 //! What shell and engine say to each other.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use crate::{
     change::{Change, Event, Timestamp},
-    checkpoint::{Advance, Log},
+    checkpoint::{Advance, Log, Mark},
     lsn::{Lsn, Stamp},
 };
 
@@ -144,6 +144,46 @@ pub enum EngineError {
         /// The log that they are in, if that is known.
         log: Option<Log>,
     },
+    /// The source's history is not the one that was followed.
+    #[error(
+        "the source was put back to an older state (a snapshot of its disk or its machine), and its log has gone on \
+         from there, past the position that was reached before: {0}. Nothing of it was applied or acknowledged"
+    )]
+    OtherHistory(Difference),
+}
+
+/// In what the source's history is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// A transaction that was applied is not in the log.
+    Gone(Mark),
+    /// A transaction stands before a position up to which everything was applied, and was not.
+    Added {
+        /// The transaction.
+        added: Mark,
+        /// The position.
+        before: Lsn,
+    },
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Difference::Gone(Mark { commit_lsn, xid, .. }) => {
+                write!(
+                    f,
+                    "the transaction {xid}, committed at {commit_lsn}, which was read from it, is gone"
+                )
+            }
+            Difference::Added { added: Mark { commit_lsn, xid, .. }, before } => {
+                write!(
+                    f,
+                    "the transaction {xid}, committed at {commit_lsn}, was not there when everything before {before} \
+                     was read"
+                )
+            }
+        }
+    }
 }
 
 fn place(log: &Option<Log>, at: Lsn) -> String {

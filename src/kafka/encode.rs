@@ -23,7 +23,8 @@ use tokio::sync::watch;
 use crate::{
     catalog::TableName,
     change::{Change, Relation},
-    engine::Batch,
+    checkpoint::{Mark, Newest},
+    engine::{Batch, Share},
     envelope::{EncodeError, Encoder, Place, Record},
     graph::TableIndex,
     lsn::Lsn,
@@ -33,7 +34,7 @@ use crate::{
 
 use super::{
     routing::{Partitions, Routed},
-    tail::{COPIED_HEADER, PARTITIONS_HEADER},
+    tail::{COPIED_HEADER, NEWEST_HEADER, PARTITIONS_HEADER, PUBLICATION_HEADER},
 };
 
 /// A stream that is never idle has a heartbeat at least this often: whoever looks for one at the
@@ -46,15 +47,32 @@ pub const HEARTBEAT_RECORDS: usize = 10_000;
 /// Which tables are in the topic, by object id: what heartbeats say.
 pub type Copied = watch::Receiver<Vec<u32>>;
 
-/// A heartbeat, to every partition: it has everything of it before `end_lsn`, and the rows of these
-/// tables.
+/// What a heartbeat says: where every partition is.
+#[derive(Clone, Copy, Debug)]
+pub struct Reached<'a> {
+    /// Everything before this is there.
+    pub end_lsn: Lsn,
+    /// The newest transaction that something is there of, if that is known.
+    pub newest: Option<Newest>,
+    /// What the source is read through.
+    pub publication: &'a str,
+}
+
+/// A heartbeat, to every partition: it has everything of it up to what is reached, and the rows of
+/// these tables.
 pub fn heartbeat(
     encoder: &Encoder,
-    end_lsn: Lsn,
+    reached: Reached<'_>,
     copied: &[u32],
     partitions: Partitions,
 ) -> Routed {
+    let Reached { end_lsn, newest, publication } = reached;
     let mut record = encoder.heartbeat(end_lsn, now());
+    let publication = Bytes::copy_from_slice(publication.as_bytes());
+    record.headers.push((PUBLICATION_HEADER.to_owned(), publication));
+    if let Some(newest) = newest {
+        record.headers.push((NEWEST_HEADER.to_owned(), Bytes::from(newest.to_string())));
+    }
     let list: Vec<String> = copied.iter().map(u32::to_string).collect();
     record.headers.push((COPIED_HEADER.to_owned(), Bytes::from(list.join(","))));
     if !partitions.is_one() {
@@ -68,6 +86,7 @@ pub fn heartbeat(
 pub struct Encoding {
     encoder: Encoder,
     mapping: Arc<Mapping>,
+    publication: String,
     copied: Copied,
     partitions: Partitions,
     /// Where each table that was met is in the mapping.
@@ -102,16 +121,26 @@ impl Failure for EncodingError {
 }
 
 impl Encoding {
-    /// Counts changes of the mapping's tables; all that come are encoded.
+    /// Counts changes of the mapping's tables; all that come, through this publication, are encoded.
     pub fn new(
         encoder: Encoder,
         mapping: Arc<Mapping>,
+        publication: String,
         copied: Copied,
         partitions: Partitions,
     ) -> Self {
         let (indexes, last_heartbeat) = (HashMap::new(), Instant::now());
         let since = 0;
-        Encoding { encoder, mapping, copied, partitions, indexes, last_heartbeat, since }
+        Encoding {
+            encoder,
+            mapping,
+            publication,
+            copied,
+            partitions,
+            indexes,
+            last_heartbeat,
+            since,
+        }
     }
 
     fn count(&mut self, tally: &mut Tally, change: &Change) {
@@ -180,7 +209,9 @@ impl Encoding {
             }
             // A message names no end: else the end could be there without what follows the last change.
             if let Some(end) = share.end.filter(|_| ends_with_message && event_index > 0) {
-                records.push(heartbeat(&self.encoder, end, &self.copied.borrow(), self.partitions));
+                let Share { commit_lsn, xid, committed_at, .. } = *share;
+                let newest = Some(Newest::Transaction(Mark { commit_lsn, xid, committed_at }));
+                records.push(self.heartbeat(end, newest));
                 said = Some(end);
             }
         }
@@ -195,11 +226,15 @@ impl Encoding {
             Some(_) => self.since >= HEARTBEAT_RECORDS,
         };
         if due {
-            let (end, copied) = (advance.to.lsn, self.copied.borrow());
-            records.push(heartbeat(&self.encoder, end, &copied, self.partitions));
+            records.push(self.heartbeat(advance.to.lsn, advance.newest));
             (self.last_heartbeat, self.since) = (Instant::now(), 0);
         }
         Ok((records, tally))
+    }
+
+    fn heartbeat(&self, end_lsn: Lsn, newest: Option<Newest>) -> Routed {
+        let reached = Reached { end_lsn, newest, publication: &self.publication };
+        heartbeat(&self.encoder, reached, &self.copied.borrow(), self.partitions)
     }
 }
 
@@ -240,7 +275,8 @@ mod tests {
         let catalog = Catalog::default();
         let mapping = Arc::new(compile(&catalog, &Edits::default()).unwrap());
         let (sender, copied) = watch::channel(vec![5, 6]);
-        (Encoding::new(Encoder::new(names, &catalog), mapping, copied, partitions), sender)
+        let encoder = Encoder::new(names, &catalog);
+        (Encoding::new(encoder, mapping, name(), copied, partitions), sender)
     }
 
     fn insert() -> Change {
@@ -290,8 +326,14 @@ mod tests {
         to: Position,
     ) -> Vec<(Option<u64>, Option<u64>)> {
         let from = Position::default();
-        let advance =
-            Advance { from, to, source_lsn: to.lsn, committed_at: None, last_change: None };
+        let advance = Advance {
+            from,
+            to,
+            source_lsn: to.lsn,
+            committed_at: None,
+            last_change: None,
+            newest: None,
+        };
         let batch = Batch { changes, advance, shares };
         let records = encoding.encode(batch).unwrap().0;
         let value = |record: &Record| -> Value {
@@ -304,7 +346,11 @@ mod tests {
                 match value.get("source") {
                     Some(source) => (source["event_index"].as_u64(), source["end_lsn"].as_u64()),
                     None => {
-                        assert_eq!(record.headers, [(COPIED_HEADER.to_owned(), "5,6".into())]);
+                        let header = |name: &str, text: &'static str| {
+                            (name.to_owned(), Bytes::from_static(text.as_bytes()))
+                        };
+                        let publication = header(PUBLICATION_HEADER, "p");
+                        assert_eq!(record.headers, [publication, header(COPIED_HEADER, "5,6")]);
                         (None, value["end_lsn"].as_u64())
                     }
                 }
@@ -393,6 +439,7 @@ mod tests {
             source_lsn: to.lsn,
             committed_at: None,
             last_change: None,
+            newest: None,
         };
         let Change::Insert { relation, .. } = insert() else { panic!() };
         let truncate = Change::Truncate { relations: vec![relation.clone()] };
@@ -404,7 +451,7 @@ mod tests {
         let by_key = To::One(Partitions::new(4).unwrap().of_key(key));
         assert_eq!(to, [by_key, To::All, To::All], "an insert, a truncate, a heartbeat");
         let count = (PARTITIONS_HEADER.to_owned(), Bytes::from("4"));
-        assert_eq!(records[2].record.headers[1], count);
+        assert_eq!(records[2].record.headers.last(), Some(&count));
 
         let relation =
             Relation { replica_identity: ReplicaIdentity::Nothing, ..(*relation).clone() };

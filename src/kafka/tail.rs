@@ -26,6 +26,8 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::{
+    change::Timestamp,
+    checkpoint::{Mark, Newest},
     envelope::{History, payload},
     lsn::Lsn,
 };
@@ -41,6 +43,12 @@ pub use super::copied::COPIED_HEADER;
 
 /// The header of a heartbeat that says over how many partitions keys are spread, if it is not one.
 pub const PARTITIONS_HEADER: &str = "wal2graph.partitions";
+
+/// The header of a heartbeat that names the newest transaction before its position: where it committed,
+/// its id and when.
+pub const NEWEST_HEADER: &str = "wal2graph.newest";
+/// The header of a heartbeat that names the publication that its publisher reads.
+pub const PUBLICATION_HEADER: &str = "wal2graph.publication";
 
 /// The first window has this many records; each one before it has ten times as many.
 const WINDOW: i64 = 1_000;
@@ -60,6 +68,11 @@ pub struct PartitionTail {
     pub next: i64,
     /// Everything of it before this is there.
     pub end_lsn: Option<Lsn>,
+    /// The newest transaction before that of which there is anything, if the record that says so
+    /// names it.
+    pub newest: Option<Newest>,
+    /// The publication that its last heartbeat names.
+    pub publication: Option<String>,
     /// The tables whose rows are in it, by object id; `None` if no heartbeat says it.
     pub copied: Option<Vec<u32>>,
     /// Over how many partitions its publisher has spread keys; `None` is one.
@@ -98,6 +111,15 @@ impl Tail {
         self.0.iter().filter_map(|it| it.end_lsn).max()
     }
 
+    /// The newest transaction before [`Tail::lowest`] in any partition, if it is known and came through
+    /// this publication.
+    pub fn newest_through(&self, publication: &str) -> Option<Newest> {
+        let lowest = self.lowest()?;
+        let here = self.0.iter().filter(|it| it.end_lsn == Some(lowest));
+        let through = here.filter(|it| it.publication.as_deref() == Some(publication));
+        through.filter_map(|it| it.newest).next()
+    }
+
     /// Every partition says how far it is.
     pub fn is_complete(&self) -> bool {
         self.0.iter().all(|it| it.end_lsn.is_some())
@@ -128,6 +150,19 @@ struct Place {
     end_lsn: Option<u64>,
     name: Option<String>,
     db: Option<String>,
+    commit_lsn: Option<u64>,
+    #[serde(rename = "txId")]
+    xid: Option<u32>,
+    ts_us: Option<i64>,
+}
+
+impl Place {
+    /// The transaction of a change.
+    fn transaction(&self) -> Option<Newest> {
+        let commit_lsn = Lsn(self.commit_lsn?);
+        let committed_at = Timestamp { unix_micros: self.ts_us? };
+        Some(Newest::Transaction(Mark { commit_lsn, xid: self.xid?, committed_at }))
+    }
 }
 
 /// The key of a heartbeat.
@@ -178,7 +213,8 @@ impl Reader {
         while end > low && (tail.end_lsn.is_none() || tail.copied.is_none()) {
             let start = low.max(end - size);
             let window = self.window(partition, start, end)?;
-            tail.end_lsn = tail.end_lsn.max(window.end_lsn);
+            tail.is_at(window.end_lsn, window.newest);
+            tail.publication = tail.publication.or(window.publication);
             if tail.copied.is_none() {
                 (tail.copied, tail.partitions) = (window.copied, window.partitions);
             }
@@ -250,18 +286,33 @@ fn passes(error: &KafkaError) -> bool {
 }
 
 impl PartitionTail {
+    /// A record says that everything before `end_lsn` is there, and which transaction is the newest.
+    fn is_at(&mut self, end_lsn: Option<Lsn>, newest: Option<Newest>) {
+        if end_lsn > self.end_lsn {
+            (self.end_lsn, self.newest) = (end_lsn, newest);
+        } else if end_lsn.is_some() && end_lsn == self.end_lsn {
+            self.newest = self.newest.or(newest);
+        }
+    }
+
     /// Takes what one more record says.
     fn add(&mut self, key: &[u8], value: &[u8], headers: Option<&impl Headers>) {
         // What is no envelope of ours says nothing.
         let Ok(said) = serde_json::from_slice::<Said>(payload(value)) else { return };
         let is_heartbeat = said.source.is_none();
         let place = said.source.unwrap_or(said.place);
+        let transaction = place.transaction();
         let (Some(system_identifier), Some(timeline)) = (place.system_identifier, place.timeline)
         else {
             return;
         };
         self.history = Some(History { system_identifier, timeline });
-        self.end_lsn = self.end_lsn.max(place.end_lsn.map(Lsn));
+        let text = |name| headers.and_then(|headers| header(headers, name));
+        let newest = match is_heartbeat {
+            true => text(NEWEST_HEADER).and_then(|text| text.parse().ok()),
+            false => transaction,
+        };
+        self.is_at(place.end_lsn.map(Lsn), newest);
         let name = match is_heartbeat {
             true => {
                 let key = serde_json::from_slice(payload(key)).ok();
@@ -271,7 +322,9 @@ impl PartitionTail {
         };
         self.publisher = name.or(self.publisher.take());
         self.database = place.db.or(self.database.take());
-        let text = |name| headers.and_then(|headers| header(headers, name));
+        if is_heartbeat {
+            self.publication = text(PUBLICATION_HEADER).map(str::to_owned);
+        }
         if let Some(copied) = text(COPIED_HEADER).and_then(numbers) {
             self.copied = Some(copied);
             self.partitions = text(PARTITIONS_HEADER).and_then(|text| text.parse().ok());
@@ -319,8 +372,22 @@ mod tests {
         };
         let none = None::<&OwnedHeaders>;
         let key = b"{\"serverName\":\"p\"}";
-        tail.add(key, heartbeat(50).as_bytes(), Some(&headers("1,2", None)));
-        tail.add(b"", change(",\"db\":\"d\",\"tx_end\":true,\"end_lsn\":70").as_bytes(), none);
+        let of_read = |publication| {
+            let header = Header { key: PUBLICATION_HEADER, value: Some(publication) };
+            headers("1,2", None).insert(header)
+        };
+        tail.add(key, heartbeat(50).as_bytes(), Some(&of_read("p")));
+        assert_eq!((tail.newest, tail.publication.as_deref()), (None, Some("p")), "not known");
+        let newest = Header { key: NEWEST_HEADER, value: Some("0/8 7 900") };
+        tail.add(key, heartbeat(50).as_bytes(), Some(&of_read("p").insert(newest)));
+        assert_eq!(tail.newest.unwrap().to_string(), "0/8 7 900");
+        let end = ",\"db\":\"d\",\"txId\":9,\"ts_us\":1000,\"tx_end\":true,\"end_lsn\":70";
+        tail.add(b"", change(end).as_bytes(), none);
+        assert_eq!(
+            tail.newest.unwrap().to_string(),
+            "0/8 9 1000",
+            "the transaction that ends there"
+        );
         tail.add(b"", change("").as_bytes(), none);
         let framed =
             |part: &str| format!("{{\"schema\":{{\"type\":\"struct\"}},\"payload\":{part}}}");
@@ -333,6 +400,8 @@ mod tests {
         tail.add(b"", b"not json", none);
         assert_eq!((tail.publisher.as_deref(), tail.database.as_deref()), (Some("p"), Some("d")));
         assert_eq!((tail.end_lsn, tail.copied), (Some(Lsn(70)), Some(vec![])));
+        assert_eq!(tail.newest.unwrap().to_string(), "0/8 9 1000");
+        assert_eq!(tail.publication, None, "the last heartbeat names none");
         assert_eq!(
             (tail.history.unwrap().system_identifier.as_str(), tail.partitions),
             ("7", Some(4))
@@ -353,5 +422,14 @@ mod tests {
         let silent = Tail(vec![of(Some(50), &[1]), of(None, &[1]), PartitionTail::default()]);
         assert_eq!((silent.lowest(), silent.is_complete()), (Some(Lsn(50)), false));
         assert_eq!(silent.copied(), Vec::<u32>::new());
+
+        let named = |end: u64, newest: &str, publication: &str| PartitionTail {
+            newest: newest.parse().ok(),
+            publication: Some(publication.to_owned()),
+            ..of(Some(end), &[])
+        };
+        let tail = Tail(vec![named(60, "0/9 9 9", "p"), named(50, "0/8 8 8", "p")]);
+        assert_eq!(tail.newest_through("p").unwrap().to_string(), "0/8 8 8", "of the last one");
+        assert_eq!(tail.newest_through("q"), None, "another publication may leave it out");
     }
 }

@@ -13,21 +13,22 @@
 //! database has ever seen a property of that name: in a new database `SET c._lock = null` is a
 //! silent nothing. Measured on 5.26 and 2026.07.)
 
-use chrono::{DateTime, FixedOffset, Utc};
-use neo4rs::{Query, Row, summary::Counters};
+use chrono::{DateTime, Utc};
+use neo4rs::{Query, summary::Counters};
 
 use crate::{
     change::Timestamp,
     checkpoint::{
-        Advance, Checkpoint, Epoch, Identity, Log, Origin, Part, Position, Replaying, Stopped,
-        TopicId, TopicPartition,
+        Advance, Checkpoint, Epoch, Identity, Log, Newest, Origin, Position, TopicId,
+        TopicPartition,
     },
     copy::Progress,
     graph::statement::STAMP,
-    lsn::{Lsn, Stamp},
+    lsn::Lsn,
 };
 
 use super::{
+    checkpoint_row::checkpoint_of,
     connect::Connection,
     copy_progress,
     error::Error,
@@ -48,8 +49,8 @@ const RETURNED: &str = "c.lsn AS lsn, c.part_commit_lsn AS part_commit_lsn, c.pa
      c.epoch AS epoch, c.committed_at AS committed_at, c.updated_at AS updated_at, \
      c.system_identifier AS system_identifier, c.timeline AS timeline, c.slot AS slot, \
      c.partitions AS partitions, c.topic_id AS topic_id, c.last_change AS last_change, \
-     c.mapping_digest AS mapping_digest, c.labels AS labels, \
-     c.stopped_because AS stopped_because, c.stopped_at AS stopped_at";
+     c.mapping_digest AS mapping_digest, c.labels AS labels, c.newest AS newest, \
+     c.publication AS publication, c.stopped_because AS stopped_because, c.stopped_at AS stopped_at";
 
 /// The checkpoint of one log.
 pub(super) const ONE: &str = "(c:_Wal2GraphCheckpoint {pipeline: $pipeline, log: $log})";
@@ -96,6 +97,8 @@ pub struct NewCheckpoint {
     pub start: Lsn,
     /// The source it belongs to.
     pub origin: Origin,
+    /// The publication that a slot is read through; `None` for a partition.
+    pub publication: Option<String>,
     /// How many partitions its topic has; 1 for a slot.
     pub partitions: u32,
     /// Which topic it is, if the brokers say.
@@ -175,7 +178,9 @@ pub async fn create(
 
 fn create_query(pipeline: &str, new: &NewCheckpoint) -> Query {
     let (log, lsn) = match new.origin.log {
-        Log::Slot(_) => ("c.slot = $slot", new.start),
+        Log::Slot(_) => {
+            ("c.slot = $slot, c.publication = $publication, c.newest = $newest", new.start)
+        }
         Log::Partition { .. } => {
             let set = "c.topic = $topic, c.partition = $partition, c.partitions = $partitions, c.offset = $offset, \
                        c.topic_id = $topic_id";
@@ -199,7 +204,10 @@ fn create_query(pipeline: &str, new: &NewCheckpoint) -> Query {
         .param("mapping_digest", new.mapping_digest.as_str())
         .param("labels", new.labels.clone());
     match &new.origin.log {
-        Log::Slot(slot) => query.param("slot", slot.as_str()),
+        Log::Slot(slot) => query
+            .param("slot", slot.as_str())
+            .param("publication", new.publication.clone())
+            .param("newest", newest_at(new.start, Newest::Nothing)),
         Log::Partition(TopicPartition { topic, partition }) => query
             .param("topic", topic.as_str())
             .param("partition", i64::from(*partition))
@@ -221,7 +229,8 @@ pub async fn hand_over(
         "MATCH {ONE} SET c:{LABEL} WITH c, properties(c) AS now \
          WHERE now.epoch = $epoch AND now.lsn = $lsn \
          SET c.log = $to, c.topic = $topic, c.partition = $partition, c.partitions = 1, c.offset = 0, \
-         c.topic_id = $topic_id, c.epoch = c.epoch + 1, c.updated_at = $now REMOVE c.slot"
+         c.topic_id = $topic_id, c.epoch = c.epoch + 1, c.updated_at = $now \
+         REMOVE c.slot, c.publication, c.newest"
     );
     let query = of(Query::new(text), from)
         .param("epoch", as_read.epoch.0)
@@ -274,13 +283,22 @@ pub(super) fn marked_lock_query(mark: &str, identity: &Identity) -> Query {
     of(Query::new(format!("/* {mark} */ MATCH {ONE} SET c:{LABEL}")), identity)
 }
 
-/// Raises the epoch and returns the checkpoint as it then is. The node must be locked.
-pub(super) fn raise_query(identity: &Identity) -> Query {
+/// Raises the epoch and returns the checkpoint as it then is. The node must be locked. `publication`
+/// is what a slot is read through from now on: through another one than before the newest
+/// transaction may not be seen again.
+pub(super) fn raise_query(identity: &Identity, publication: Option<&str>) -> Query {
+    let through = match publication {
+        None => "",
+        Some(_) => {
+            ", c.newest = CASE WHEN c.publication = $publication THEN c.newest END, \
+             c.publication = $publication"
+        }
+    };
     let text = format!(
-        "MATCH {ONE} SET c.epoch = c.epoch + 1, c.updated_at = $now \
+        "MATCH {ONE} SET c.epoch = c.epoch + 1, c.updated_at = $now{through} \
          REMOVE c.stopped_because, c.stopped_at RETURN {RETURNED}"
     );
-    of(Query::new(text), identity).param("now", Utc::now())
+    of(Query::new(text), identity).param("now", Utc::now()).param("publication", publication)
 }
 
 /// Locks the checkpoint node and returns it.
@@ -318,7 +336,7 @@ pub(super) fn advance_query(
     let follows = Follows::of(&identity.log);
     let (guard, position, part) = (guard(follows), follows.position(), follows.part());
     let lsn = match follows {
-        Follows::Slot => "c.lsn_text = $to.text",
+        Follows::Slot => "c.lsn_text = $to.text, c.newest = $to.newest",
         Follows::Partition => LSN_OF_A_PARTITION,
     };
     let text = format!(
@@ -338,6 +356,7 @@ pub(super) fn advance_query(
         ("source_text", source.to_string().into()),
         ("replayed", (source > Lsn::ZERO).then(|| integer_of(source)).into()),
         ("last_change", advance.last_change.map(|stamp| stamp.to_string()).into()),
+        ("newest", advance.newest.map(|newest| newest_at(to.lsn, newest)).into()),
     ]);
     expect(Query::new(text).param("to", to), identity, epoch, &advance.from)
 }
@@ -345,9 +364,14 @@ pub(super) fn advance_query(
 /// The text of [`advance_query`], refused by every checkpoint: no epoch is negative.
 pub(super) fn planned_query(identity: &Identity) -> Query {
     let nowhere = Position::at(Lsn::ZERO);
-    let source_lsn = Lsn::ZERO;
-    let advance =
-        Advance { from: nowhere, to: nowhere, source_lsn, committed_at: None, last_change: None };
+    let advance = Advance {
+        from: nowhere,
+        to: nowhere,
+        source_lsn: Lsn::ZERO,
+        committed_at: None,
+        last_change: None,
+        newest: None,
+    };
     advance_query(identity, Epoch(-1), &advance, "")
 }
 
@@ -393,69 +417,7 @@ fn date_time_of(timestamp: Timestamp) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_micros(timestamp.unix_micros)
 }
 
-pub(super) fn checkpoint_of(row: &Row) -> Result<Checkpoint, Error> {
-    let lsn = |name| get::<Option<i64>>(row, name).map(|it| it.map(|it| Lsn(it.unsigned_abs())));
-    let complete = Lsn(get::<i64>(row, "lsn")?.unsigned_abs());
-    let (log, at, part) = match get::<Option<String>>(row, "topic")? {
-        None => (Log::Slot(get(row, "slot")?), complete, lsn("part_commit_lsn")?),
-        Some(topic) => {
-            let partition = get::<i64>(row, "partition")? as i32;
-            let offset = Lsn(get::<i64>(row, "offset")?.unsigned_abs());
-            let log = Log::Partition(TopicPartition { topic, partition });
-            (log, offset, lsn("part_offset")?)
-        }
-    };
-    let events: Option<i64> = get(row, "part_events")?;
-    let part = part
-        .zip(events)
-        .map(|(commit_lsn, events)| Part { commit_lsn, events: events.unsigned_abs() });
-    let source_lsn = lsn("replay_lsn")?.unwrap_or_default();
-    let replaying = lsn("replay_until")?.map(|until| Replaying { until, source_lsn });
-    let timestamp = |name| {
-        get::<Option<DateTime<FixedOffset>>>(row, name)
-            .map(|at| at.map(|at| Timestamp { unix_micros: at.timestamp_micros() }))
-    };
-    let stopped = get::<Option<String>>(row, "stopped_because")?.zip(timestamp("stopped_at")?);
-    Ok(Checkpoint {
-        position: Position { lsn: at, part },
-        lsn: complete,
-        replaying,
-        last_change: last_change_of(row)?,
-        epoch: Epoch(get(row, "epoch")?),
-        committed_at: timestamp("committed_at")?,
-        updated_at: timestamp("updated_at")?.unwrap_or_default(),
-        origin: Origin {
-            system_identifier: get(row, "system_identifier")?,
-            timeline: get(row, "timeline")?,
-            log,
-        },
-        partitions: get::<Option<u32>>(row, "partitions")?.unwrap_or(1),
-        topic_id: topic_id_of(row)?,
-        mapping_digest: get(row, "mapping_digest")?,
-        labels: get::<Option<Vec<String>>>(row, "labels")?.unwrap_or_default(),
-        stopped: stopped.map(|(because, at)| Stopped { because, at }),
-    })
-}
-
-fn last_change_of(row: &Row) -> Result<Option<Stamp>, Error> {
-    let text: Option<String> = get(row, "last_change")?;
-    text.map(|text| text.parse()).transpose().map_err(|_| edited("last_change"))
-}
-
-fn topic_id_of(row: &Row) -> Result<Option<TopicId>, Error> {
-    let text: Option<String> = get(row, "topic_id")?;
-    text.map(|text| text.parse()).transpose().map_err(|_| edited("topic_id"))
-}
-
-/// A field of a row that only this program writes.
-pub(super) fn get<'a, T: serde::Deserialize<'a>>(row: &'a Row, name: &str) -> Result<T, Error> {
-    row.get(name).map_err(|_| edited(name))
-}
-
-fn edited(name: &str) -> Error {
-    Error::Fatal(format!(
-        "`{name}` of a {LABEL} or {} node is missing or of another type: somebody edited it. Restore it; or delete all \
-         nodes of these two labels and of the mapping's, drop the slot, and let `wal2graph run` copy again",
-        copy_progress::LABEL
-    ))
+/// The newest transaction as a property: with the position that it was written with.
+fn newest_at(at: Lsn, newest: Newest) -> String {
+    format!("{at} {newest}")
 }

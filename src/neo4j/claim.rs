@@ -18,7 +18,7 @@ use neo4rs::{Query, Row};
 use crate::checkpoint::{Checkpoint, Identity};
 
 use super::{
-    checkpoint,
+    checkpoint, checkpoint_row,
     connect::{Connection, Options},
     copy_progress,
     error::Error,
@@ -68,18 +68,20 @@ pub enum ClaimError {
     Neo4j(#[from] Error),
 }
 
-/// Claims the pipeline. Waits at most [`CLAIM_LIMIT`]; after `patience` it ends the transaction of
-/// a stopped writer.
+/// Claims the pipeline; `publication` is what a slot is read through. Waits at most
+/// [`CLAIM_LIMIT`]; after `patience` it ends the transaction of a stopped writer.
 pub async fn claim(
     options: &Options,
     identity: &Identity,
+    publication: Option<&str>,
     patience: Duration,
 ) -> Result<Claimed, ClaimError> {
     let claimer = Connection::new(options, CLAIM_LIMIT)?;
     let watcher = Connection::new(options, CLAIM_LIMIT)?;
     let began = Instant::now();
     let mut terminated = Vec::new();
-    let mut raising = std::pin::pin!(retry::while_transient(|| raise(&claimer, identity)));
+    let mut raising =
+        std::pin::pin!(retry::while_transient(|| raise(&claimer, identity, publication)));
     let mut patience = patience;
     loop {
         if let Ok(checkpoint) = tokio::time::timeout(patience, &mut raising).await {
@@ -111,15 +113,19 @@ pub async fn claim(
 }
 
 /// Raises the epoch; `None` when there is no checkpoint.
-async fn raise(connection: &Connection, identity: &Identity) -> Result<Option<Checkpoint>, Error> {
+async fn raise(
+    connection: &Connection,
+    identity: &Identity,
+    publication: Option<&str>,
+) -> Result<Option<Checkpoint>, Error> {
     let mut transaction = connection.begin().await?;
     transaction.run(lock_query(identity)).await?;
-    let rows = transaction.rows(checkpoint::raise_query(identity)).await?;
+    let rows = transaction.rows(checkpoint::raise_query(identity, publication)).await?;
     let Some(row) = rows.first() else {
         transaction.rollback().await;
         return Ok(None);
     };
-    let checkpoint = checkpoint::checkpoint_of(row)?;
+    let checkpoint = checkpoint_row::checkpoint_of(row)?;
     transaction.run(copy_progress::raise_query(&identity.pipeline, checkpoint.epoch)).await?;
     // Planned here, so that the first batch does not wait for that.
     transaction.run(checkpoint::planned_query(identity)).await?;

@@ -19,7 +19,7 @@ use crate::{
 };
 
 use super::{
-    checkpoint::get,
+    checkpoint_row::get,
     claim::CLAIM_MARK,
     connect::Connection,
     error::Error,

@@ -13,6 +13,7 @@
 //! breaks in between.
 
 pub mod checkpoint;
+mod checkpoint_row;
 pub mod claim;
 pub mod connect;
 pub mod copy_progress;

@@ -36,7 +36,7 @@ use crate::{
 pub use super::write_error::WriteError;
 
 use super::{
-    checkpoint,
+    checkpoint, checkpoint_row,
     connect::{Connection, Transaction},
     copy_progress,
     error::Error,
@@ -372,7 +372,7 @@ impl Writer {
         to: Option<&Position>,
     ) -> Result<Found, Error> {
         let rows = transaction.rows(checkpoint::locked_read_query(&self.identity)).await?;
-        let found = rows.first().map(checkpoint::checkpoint_of).transpose()?;
+        let found = rows.first().map(checkpoint_row::checkpoint_of).transpose()?;
         let position = found.as_ref().filter(|it| it.epoch == self.epoch).map(|it| it.position);
         Ok(match position {
             Some(position) if position == *from => Found::Before,
@@ -402,10 +402,10 @@ impl Writer {
         let found = match rows.first() {
             None => "no progress node".to_owned(),
             Some(row) => place(
-                checkpoint::get(row, "epoch")?,
-                checkpoint::get(row, "next_block")?,
-                checkpoint::get(row, "done")?,
-                checkpoint::get(row, "relfilenode")?,
+                checkpoint_row::get(row, "epoch")?,
+                checkpoint_row::get(row, "next_block")?,
+                checkpoint_row::get(row, "done")?,
+                checkpoint_row::get(row, "relfilenode")?,
             ),
         };
         let before = expected(step.from_block, false);

@@ -31,7 +31,7 @@ use tokio::task::JoinError;
 
 use crate::{
     change::{Event, Relation, Timestamp},
-    checkpoint::{Advance, Log, Position},
+    checkpoint::{Advance, Log, Newest, Position},
     copy::AppliedTransactions,
     engine::{Batch, EngineError, Refused},
     lsn::Lsn,
@@ -163,6 +163,8 @@ pub trait Copier: Send + 'static {
 pub struct Held {
     /// How far the graph is.
     pub position: Position,
+    /// The newest transaction that it has something of, if that is known.
+    pub newest: Option<Newest>,
     /// The transactions that rows read now must not be older than.
     pub applied: AppliedTransactions,
     waits: Arc<AtomicBool>,
@@ -304,7 +306,9 @@ impl PipelineError {
             | PipelineError::Prepare(error)
             | PipelineError::Sink(error)
             | PipelineError::Copy(error) => error.needs_copy(),
-            PipelineError::Engine(EngineError::PartOfAnotherTransaction { .. }) => true,
+            PipelineError::Engine(
+                EngineError::PartOfAnotherTransaction { .. } | EngineError::OtherHistory(_),
+            ) => true,
             // The row comes again, but what refuses it may be mended in the graph.
             PipelineError::Refused { .. } | PipelineError::Row { .. } => false,
             PipelineError::Bug(_) => false,

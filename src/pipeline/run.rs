@@ -308,7 +308,8 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
                     let applied = std::mem::take(&mut self.applied_transactions);
                     self.stream_waits.store(!self.engine.is_drained(), Ordering::Relaxed);
                     let waits = self.stream_waits.clone();
-                    let mut held = Held { position: self.engine.applied(), applied, waits };
+                    let (position, newest) = (self.engine.applied(), self.engine.newest());
+                    let mut held = Held { position, newest, applied, waits };
                     self.copier.send(|mut copier| async move {
                         let turn = copier.turn(&mut held).await;
                         (copier, turn.map(|turn| (turn, held)))
@@ -386,7 +387,9 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
         match self.until {
             Until::Forever => false,
             Until::Applied(lsn) => {
-                self.copy == CopyState::Settled && self.engine.applied().lsn >= lsn
+                self.copy == CopyState::Settled
+                    && self.engine.is_proven()
+                    && self.engine.applied().lsn >= lsn
             }
         }
     }

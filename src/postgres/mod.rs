@@ -7,6 +7,7 @@ mod equality;
 mod guard;
 pub mod locks;
 pub mod partitions;
+pub mod peek;
 pub mod replication;
 pub mod rows;
 pub mod setup;

@@ -10,6 +10,7 @@ mod exposition;
 mod fuzzed;
 mod golden;
 mod health;
+mod history;
 mod mapping;
 mod names;
 mod offsets;

@@ -250,7 +250,6 @@ fn of_a_stream(table: &dyn Fn() -> TableName, text: &dyn Fn() -> String, say: Sa
     }
     for error in [
         EncodeError::KeyNotSent { table: table(), column: text() },
-        EncodeError::NoForm { table: table(), column: text() },
         EncodeError::NoOldRow { table: table() },
     ] {
         say(&error);

@@ -35,6 +35,8 @@ fn checkpoint(lsn: u64, digest: String) -> Checkpoint {
         lsn: Lsn(lsn),
         replaying: None,
         last_change: None,
+        newest: None,
+        publication: None,
         epoch: Epoch(1),
         committed_at: None,
         updated_at: Timestamp { unix_micros: 0 },

@@ -56,6 +56,7 @@ async fn texts_that_were_planned_ahead_are_not_planned_again_by_the_transaction_
     let log = Log::Slot("s".to_owned());
     let origin = Origin { system_identifier: "7".to_owned(), timeline: 1, log: log.clone() };
     let new = NewCheckpoint {
+        publication: Some("p".to_owned()),
         start: Lsn(100),
         origin,
         mapping_digest: "d".to_owned(),
@@ -65,7 +66,7 @@ async fn texts_that_were_planned_ahead_are_not_planned_again_by_the_transaction_
     };
     assert!(create(&graph, "ahead", &new, &[]).await.unwrap());
     let identity = Identity { pipeline: "ahead".to_owned(), log };
-    let claimed = claim::claim(&options, &identity, claim::PATIENCE).await.unwrap();
+    let claimed = claim::claim(&options, &identity, Some("p"), claim::PATIENCE).await.unwrap();
     let connection = Connection::new(&options, ANSWER_LIMIT).unwrap();
     let mut writer = Writer::new(connection, identity, claimed.checkpoint.epoch);
 
@@ -77,7 +78,14 @@ async fn texts_that_were_planned_ahead_are_not_planned_again_by_the_transaction_
     planner.ready(&queries).await;
     drop(planner);
     let (from, to) = (Position::at(Lsn(100)), Position::at(Lsn(101)));
-    let advance = Advance { from, to, source_lsn: to.lsn, committed_at: None, last_change: None };
+    let advance = Advance {
+        from,
+        to,
+        source_lsn: to.lsn,
+        committed_at: None,
+        last_change: None,
+        newest: None,
+    };
     writer.write(&advance, &queries).await.unwrap();
     let plans = forget(&graph).await;
     assert!(plans >= texts.len(), "{plans} plans of {} texts", texts.len());

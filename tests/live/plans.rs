@@ -58,6 +58,7 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
     let origin =
         Origin { system_identifier: "7".to_owned(), timeline: 1, log: Log::Slot("s".to_owned()) };
     let new = NewCheckpoint {
+        publication: Some("p".to_owned()),
         start: Lsn(100),
         origin,
         mapping_digest: "d".to_owned(),
@@ -69,7 +70,11 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
     assert!(create(&graph(), &pipeline, &new, &[]).await.unwrap());
     let log = Log::Slot("s".to_owned());
     let identity = Identity { pipeline: pipeline.clone(), log };
-    let epoch = claim::claim(&options, &identity, claim::PATIENCE).await.unwrap().checkpoint.epoch;
+    let epoch = claim::claim(&options, &identity, Some("p"), claim::PATIENCE)
+        .await
+        .unwrap()
+        .checkpoint
+        .epoch;
     let writer = Writer::new(connection(), identity, epoch);
     let mut sink = Sink::new(writer, connection(), model.clone());
     recorder.take();
@@ -80,7 +85,14 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
     for (lsn, (what, statement, rule)) in (100..).zip(often) {
         let (from, to) = (Position::at(Lsn(lsn)), Position::at(Lsn(lsn + 1)));
         let (advance, ready) = (
-            Advance { from, to, source_lsn: to.lsn, committed_at: None, last_change: None },
+            Advance {
+                from,
+                to,
+                source_lsn: to.lsn,
+                committed_at: None,
+                last_change: None,
+                newest: None,
+            },
             Prepared::of(model, vec![statement]),
         );
         pipeline::Sink::write(&mut sink, advance, ready).await.unwrap();

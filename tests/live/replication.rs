@@ -3,7 +3,7 @@
 mod feedback;
 mod slots;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::Client;
@@ -35,8 +35,8 @@ async fn published(server: &Postgres, database: &str) -> SourceUrl {
 async fn stream(url: &SourceUrl, slot: &str, from: Lsn) -> Result<Stream, StreamError> {
     let connection = Connection::connect(url).await.unwrap();
     let sentinel = sql(url).await.unwrap();
-    let closed = sentinel.closed.keeping(sentinel.client);
-    connection.start(slot, "p", from, Duration::from_millis(500), closed).await
+    let closed = sentinel.closed.keeping(Arc::new(sentinel.client));
+    connection.start(slot, "p", from, from, Duration::from_millis(500), closed).await
 }
 
 /// Reads until a transaction has been committed: its changes, and the position after it. What came

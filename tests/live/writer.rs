@@ -47,7 +47,9 @@ impl Graph {
     }
 
     async fn claim(&self) -> Claimed {
-        claim::claim(&self.options, &identity(&self.pipeline), claim::PATIENCE).await.unwrap()
+        claim::claim(&self.options, &identity(&self.pipeline), Some("p"), claim::PATIENCE)
+            .await
+            .unwrap()
     }
 
     async fn writer(&self) -> Writer {
@@ -88,6 +90,7 @@ fn identity(pipeline: &str) -> Identity {
 
 fn new_checkpoint() -> NewCheckpoint {
     NewCheckpoint {
+        publication: Some("p".to_owned()),
         partitions: 1,
         topic_id: None,
         start: Lsn(100),
@@ -113,6 +116,7 @@ fn step(from: u64, to: u64) -> Advance {
         source_lsn: Lsn(to),
         committed_at: Some(Timestamp { unix_micros: 1_700_000_000_123_456 }),
         last_change: None,
+        newest: None,
     }
 }
 

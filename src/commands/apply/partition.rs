@@ -314,8 +314,14 @@ async fn claim_and_reset(
     if from == to {
         return Ok(claimed);
     }
-    let advance =
-        Advance { from, to, source_lsn: Lsn::ZERO, committed_at: None, last_change: None };
+    let advance = Advance {
+        from,
+        to,
+        source_lsn: Lsn::ZERO,
+        committed_at: None,
+        last_change: None,
+        newest: None,
+    };
     let mut writer = graph::writer(config, &shared.metrics, log.clone(), claimed.epoch)?;
     writer.reset(&advance, until).await?;
     let identity = graph::identity(config, log);

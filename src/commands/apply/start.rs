@@ -147,7 +147,15 @@ impl Creation<'_> {
         let mapping_digest = self.mapping.digest();
         let Described { id: topic_id, partitions } = topic;
         let start = Lsn(from);
-        let new = NewCheckpoint { start, origin, partitions, topic_id, mapping_digest, labels };
+        let new = NewCheckpoint {
+            start,
+            origin,
+            publication: None,
+            partitions,
+            topic_id,
+            mapping_digest,
+            labels,
+        };
         create_checkpoint(graph, &config.pipeline, &new, &[]).await?;
         tracing::info!(%at, from, "the graph has nothing of this partition yet: it begins here");
         Ok(())

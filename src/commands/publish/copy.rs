@@ -30,7 +30,7 @@ use crate::{
     graph::Pass,
     kafka::{
         self,
-        encode::{EncodingError, HEARTBEAT_RECORDS, heartbeat},
+        encode::{EncodingError, HEARTBEAT_RECORDS, Reached, heartbeat},
         producer::Producer,
         routing::Routed,
     },
@@ -74,6 +74,17 @@ pub struct To {
     pub producer: Producer,
     /// The tables that are in the topic, by object id.
     pub copied: watch::Sender<Vec<u32>>,
+    /// What the source is read through.
+    pub publication: String,
+}
+
+impl To {
+    /// A heartbeat of a stream that stands still.
+    fn heartbeat(&self, held: &Held) -> Routed {
+        let (end_lsn, newest) = (held.position.lsn, held.newest);
+        let reached = Reached { end_lsn, newest, publication: &self.publication };
+        heartbeat(&self.encoder, reached, &self.copied.borrow(), self.producer.partitions())
+    }
 }
 
 /// Copies tables, one after the other.
@@ -160,8 +171,9 @@ impl RowCopier {
         &mut self,
         table: &Table,
         relation: &Arc<Relation>,
-        at: Lsn,
+        held: &Held,
     ) -> Result<bool, CopyError> {
+        let at = held.position.lsn;
         self.reader.open(table).await?;
         let wanted = self.reader.wanted(table);
         tokio::pin!(wanted);
@@ -200,9 +212,7 @@ impl RowCopier {
             }
             since += records.len();
             if since >= HEARTBEAT_RECORDS {
-                let (copied, partitions) =
-                    (self.to.copied.borrow().clone(), self.to.producer.partitions());
-                records.push(heartbeat(&self.to.encoder, at, &copied, partitions));
+                records.push(self.to.heartbeat(held));
                 since = 0;
             }
             let produced = self.to.producer.produce(&records);
@@ -272,15 +282,13 @@ impl Copier for RowCopier {
             sleep(PAUSE).await;
             return Ok(Turn::More);
         }
-        let at = held.position.lsn;
-        if !self.publish(&table, &relation, at).await? {
+        if !self.publish(&table, &relation, held).await? {
             self.reader.release(&table).await?;
             return Ok(Turn::Later(TAKEN_PAUSE));
         }
         self.reader.release(&table).await?;
         self.to.copied.send_modify(|copied| copied.push(table.oid));
-        let (copied, partitions) = (self.to.copied.borrow().clone(), self.to.producer.partitions());
-        let there = heartbeat(&self.to.encoder, at, &copied, partitions);
+        let there = self.to.heartbeat(held);
         self.to.producer.produce(&[there]).await?;
         self.tables.pop_front();
         tracing::debug!(seconds = started.elapsed().as_secs_f32(), "the stream was held");

@@ -9,7 +9,7 @@
 
 use crate::{
     catalog::Catalog,
-    checkpoint::Log,
+    checkpoint::{Log, Mark, Newest},
     config::Config,
     mapping::Mapping,
     neo4j::{self, Connection, connect::ANSWER_LIMIT, copy_progress},
@@ -50,6 +50,16 @@ pub async fn tables(
         let (end, at) = (system.flushed, checkpoint.lsn);
         return stop(format!(
             "the source's log ends at {end}, before the graph at {at}: it was put back to an older state"
+        ));
+    }
+    if let Some(Newest::Transaction(mark)) = checkpoint.newest
+        && mark.commit_lsn >= begin
+    {
+        let Mark { xid, commit_lsn, .. } = mark;
+        return stop(format!(
+            "the slot {} is at {begin} and has not confirmed the graph's newest transaction {xid}, committed at \
+             {commit_lsn}: let `run` see that the source still has it, with `wal2graph run --until current`",
+            config.slot
         ));
     }
     if checkpoint.mapping_digest != mapping.digest() {

@@ -33,7 +33,7 @@ use crate::{
     envelope::{Encoder, History, Names},
     kafka::{
         Ack, Options,
-        encode::{Encoding, heartbeat},
+        encode::{Encoding, Reached, heartbeat},
         identity::Described,
         offsets::Asking,
         producer::Producer,
@@ -60,7 +60,7 @@ use super::{
     left_out::LeftOut,
     lives::{self, stopped, unless_stopped},
     read_catalog,
-    run::{hold_slot, serve, setup, target},
+    run::{Held, hold_slot, serve, setup, target},
 };
 use acknowledge::Acknowledging;
 use copy::RowCopier;
@@ -98,6 +98,7 @@ struct Ready {
     copier: Option<RowCopier>,
     watched: Option<Copying>,
     position: Lsn,
+    engine: Engine,
     until: Until,
     asking: Asking,
     topology: Topology,
@@ -135,7 +136,7 @@ impl Publish<'_> {
                 preparer: ready.encoding,
                 sink: ready.sink,
                 copier: ready.copier,
-                engine: Engine::new(Limits::DEFAULT, Position::at(position)),
+                engine: ready.engine,
                 until: ready.until,
                 status,
             };
@@ -197,8 +198,9 @@ impl Publish<'_> {
             }
         };
         start::check_keys(config, &client, &catalog, partitions).await?;
-        let source = hold_slot(config, connection, &looked.server, position).await;
-        let source = source.map_err(|error| error.with(&again))?;
+        let newest = start::newest(config, &tail, start);
+        let held = hold_slot(config, connection, &looked.server, position, newest).await;
+        let Held { stream, confirmed } = held.map_err(|error| error.with(&again))?;
         self.metrics.slot_is_held();
         if tail::read(kafka).await? != tail {
             let what = "another publisher has just written to the topic";
@@ -209,17 +211,25 @@ impl Publish<'_> {
         let producer = Producer::new(kafka, topic.message_bytes_max(), next)?;
         let copied = watch::Sender::new(copied);
         // The brokers get to know the producer, and every partition says where it is.
-        let first = heartbeat(&encoder, position, &copied.borrow(), partitions);
+        let publication = config.publication.clone();
+        let reached = Reached { end_lsn: position, newest, publication: &publication };
+        let first = heartbeat(&encoder, reached, &copied.borrow(), partitions);
         producer.produce(&[first]).await?;
         // Of all lives it is the same one.
         let _ = self.written.set(described);
-        let encoding =
-            Encoding::new(encoder.clone(), mapping.clone(), copied.subscribe(), partitions);
+        let through = publication.clone();
+        let encoding = Encoding::new(
+            encoder.clone(),
+            mapping.clone(),
+            through,
+            copied.subscribe(),
+            partitions,
+        );
         let tables = mapping.model.iter().map(|(_, table)| table.name.as_str());
         let observer = self.metrics.counts().of_tables(tables);
         let sink = Observed { sink: producer.clone(), observer };
         let client = Arc::new(client);
-        let to = copy::To { encoder, producer, copied };
+        let to = copy::To { encoder, producer, copied, publication };
         let after = tail.furthest().unwrap_or(position);
         let copier = self.copier(&client, &catalog, &mapping, to, after, stop).await?;
         let watched = copier.as_ref().map(|copier| copier.watched(&catalog));
@@ -227,7 +237,7 @@ impl Publish<'_> {
         let rule = acknowledge::rule(config, &history.system_identifier, &mut following)?;
         let mapped = mapping.published_tables().filter_map(|name| catalog.table(name));
         let mapped = mapped.map(|table| table.oid).collect();
-        let source = Whole::new(source, config.source.clone(), mapped);
+        let source = Whole::new(stream, config.source.clone(), mapped);
         let source = Acknowledging::new(source, rule);
         Ok(Ready {
             source,
@@ -236,6 +246,8 @@ impl Publish<'_> {
             copier,
             watched,
             position,
+            engine: Engine::new(Limits::DEFAULT, Position::at(position))
+                .continuing(newest, confirmed),
             until,
             asking,
             topology: Topology::of(kafka.topic.as_str(), described),

@@ -18,6 +18,7 @@ use tokio_postgres::Client;
 
 use crate::{
     catalog::{Catalog, pasteable},
+    checkpoint::Newest,
     config::Config,
     envelope::{History, record_key},
     kafka::{
@@ -119,6 +120,18 @@ pub fn decide(
         // acknowledged beyond the slot.
         (_, Some(confirmed)) => Ok(Start::At(confirmed)),
         (None, None) => Ok(Start::First),
+    }
+}
+
+/// The newest transaction that the topic has something of, where the publisher begins at its end and
+/// knows it. An empty topic has none.
+pub fn newest(config: &Config, tail: &Tail, start: Start) -> Option<Newest> {
+    match start {
+        Start::First => Some(Newest::Nothing),
+        Start::At(_) if tail.is_empty() => Some(Newest::Nothing),
+        Start::At(_) if tail.is_complete() => tail.newest_through(&config.publication),
+        // What other partitions have beyond the slot's position is published again.
+        Start::At(_) => None,
     }
 }
 

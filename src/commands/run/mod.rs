@@ -23,7 +23,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     catalog::Catalog,
-    checkpoint::{Checkpoint, Epoch, Log},
+    checkpoint::{Checkpoint, Epoch, Log, Newest},
     cli::{RunArgs, UntilArg},
     config::Config,
     engine::{Engine, Limits, Portion},
@@ -187,9 +187,10 @@ impl<'a> Run<'a> {
                 first.prepare(&catalog, &mapping).await?
             }
         };
-        let from = checkpoint.position.lsn;
-        let source = hold_slot(config, connection, &looked.server, from).await;
-        let source = source.map_err(|error| error.with(&again))?;
+        let (at, newest) =
+            (checkpoint.position.lsn, checkpoint.newest_through(&config.publication));
+        let held = hold_slot(config, connection, &looked.server, at, newest).await;
+        let Held { stream, confirmed } = held.map_err(|error| error.with(&again))?;
         self.metrics.slot_is_held();
         let checkpoint = graph::claim(config, &Log::Slot(config.slot.clone())).await?;
         self.claimed.set(Some(checkpoint.epoch));
@@ -228,12 +229,13 @@ impl<'a> Run<'a> {
             sink: Observed { sink: self.sink(epoch, &model)?.planning(planner), observer: counts },
             copier,
             engine: Engine::new(Limits::DEFAULT, checkpoint.position)
+                .continuing(checkpoint.newest, confirmed)
                 .in_portions(self.portion.get()),
             until: target,
         };
         let mapped = mapping.published_tables().filter_map(|name| catalog.table(name));
         let mapped = mapped.map(|table| table.oid).collect();
-        let source = Whole::new(source, config.source.clone(), mapped);
+        let source = Whole::new(stream, config.source.clone(), mapped);
         let _constraints = graph::keep_constraints(graph, model);
         Ok(Ready { source, pipeline, status, copying, again, mapping, _sql: client, _constraints })
     }
@@ -309,20 +311,36 @@ fn table_rows(model: &Model, sizes: &[(TableIndex, TableSize)]) -> BTreeMap<Stri
     known.map(|(table, rows)| (model.table(table).name.clone(), rows)).collect()
 }
 
-/// Starts the stream where the sink is: from then on nobody else can.
+/// A stream that nobody else can start, and what its slot has confirmed. Only this stream's
+/// acknowledgements move that.
+pub(super) struct Held {
+    pub stream: replication::Stream,
+    pub confirmed: Lsn,
+}
+
+/// Starts the stream where the sink is, or before the newest transaction that it has.
 pub(super) async fn hold_slot(
     config: &Config,
     connection: replication::Connection,
     server: &postgres::setup::Server,
-    from: Lsn,
-) -> Result<replication::Stream, CommandError> {
+    at: Lsn,
+    newest: Option<Newest>,
+) -> Result<Held, CommandError> {
     let sentinel = sql(&config.source).await?;
     let third = Duration::from_millis(server.sender_timeout_ms.unsigned_abs() / 3);
     let interval = if third.is_zero() { FEEDBACK_MAX } else { third.min(FEEDBACK_MAX) };
     let Sql { client, closed } = sentinel;
+    let client = Arc::new(client);
     // The connection stays open for as long as its client lives.
-    let closed = closed.keeping(client);
-    let stream =
-        connection.start(&config.slot, &config.publication, from, interval, closed).await?;
-    Ok(stream)
+    let closed = closed.keeping(client.clone());
+    let from = match newest {
+        None => at,
+        Some(Newest::Nothing) => Lsn::ZERO,
+        Some(Newest::Transaction(mark)) => at.min(mark.commit_lsn),
+    };
+    let (slot, publication) = (&config.slot, &config.publication);
+    let stream = connection.start(slot, publication, from, at, interval, closed).await?;
+    let confirmed = postgres::setup::slot(&client, slot).await?.and_then(|slot| slot.confirmed);
+    let gone = || CommandError::NotYet(format!("the slot {slot} is not there any more"));
+    Ok(Held { stream, confirmed: confirmed.ok_or_else(gone)? })
 }

@@ -89,6 +89,7 @@ impl FirstStart<'_> {
                 timeline: system.timeline,
                 log: Log::Slot(config.slot.clone()),
             },
+            publication: Some(config.publication.clone()),
             partitions: 1,
             topic_id: None,
             mapping_digest: mapping.digest(),

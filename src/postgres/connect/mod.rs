@@ -29,7 +29,7 @@ mod tls;
 mod uri;
 mod url;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config, NoTls, config::SslMode};
@@ -67,12 +67,12 @@ pub struct Sql {
 /// The task that moves a connection's bytes.
 pub struct Closed {
     task: JoinHandle<()>,
-    client: Option<Client>,
+    client: Option<Arc<Client>>,
 }
 
 impl Closed {
     /// Keeps the client, and so the connection, for as long as its end is waited for.
-    pub fn keeping(self, client: Client) -> Self {
+    pub fn keeping(self, client: Arc<Client>) -> Self {
         Closed { client: Some(client), ..self }
     }
 

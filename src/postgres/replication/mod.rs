@@ -78,15 +78,17 @@ impl Connection {
         system().ok_or(StreamError::Protocol("IDENTIFY_SYSTEM has no answer".to_owned()))
     }
 
-    /// Starts the stream of a slot at a position where the server's log has been: that is asked
-    /// here, on this connection, for the server may have been put back to an older state since
-    /// somebody else asked. `sentinel` is an ordinary connection to the same server: when
-    /// the server ends it, it is shutting down, and the stream gives it a moment and then lets go.
+    /// Starts the stream of a slot at `from`, or at what the slot has confirmed if that is later. The
+    /// server's log must have been at `reached`: that is asked here, on this connection, for the
+    /// server may have been put back to an older state since somebody else asked. `sentinel` is an
+    /// ordinary connection to the same server: when the server ends it, it is shutting down, and the
+    /// stream gives it a moment and then lets go.
     pub async fn start(
         mut self,
         slot: &str,
         publication: &str,
         from: Lsn,
+        reached: Lsn,
         feedback_interval: Duration,
         sentinel: Closed,
     ) -> Result<Stream, StreamError> {
@@ -97,8 +99,8 @@ impl Connection {
             quote_identifier(slot)
         );
         let system = self.identify().await?;
-        if !system.has_been_at(from) {
-            return Err(StreamError::EndsBefore { end: system.flushed, from });
+        if !system.has_been_at(reached) {
+            return Err(StreamError::EndsBefore { end: system.flushed, from: reached });
         }
         self.raw.copy_both(&command).await.map_err(StreamError::of_command)?;
         let named = system.flushed;

@@ -174,6 +174,7 @@ async fn the_observer_is_told_once_a_batch_of_what_is_in_the_graph() {
             source_lsn: to.lsn,
             committed_at: None,
             last_change: None,
+            newest: None,
         };
         let changes = vec![change(); changes];
         Batch { changes, advance, shares }

@@ -37,6 +37,8 @@ pub enum Fault {
     RefusedPartHalfWritten,
     OthersStayOnPlaceholders,
     StopToldByAnyEpoch,
+    HistoryNotCompared,
+    AcknowledgedBeforeTheProof,
 }
 
 /// Every fault, with a seed that catches it.
@@ -68,6 +70,8 @@ pub const ALL: &[(Fault, u64)] = &[
     (Fault::RefusedPartHalfWritten, 242),
     (Fault::OthersStayOnPlaceholders, 22),
     (Fault::StopToldByAnyEpoch, 0),
+    (Fault::HistoryNotCompared, 0),
+    (Fault::AcknowledgedBeforeTheProof, 0),
 ];
 
 impl Fault {

@@ -17,6 +17,7 @@ mod others;
 mod partitions;
 mod program;
 mod schema;
+mod server;
 mod traffic;
 mod world;
 
@@ -39,6 +40,8 @@ use world::{Shared, World};
 const HISTORIES: u64 = 12_000;
 /// A planted fault must be found within this many.
 const HISTORIES_PER_FAULT: u64 = 8_000;
+/// In virtual time: longer than any write takes.
+const ARRIVAL: Duration = Duration::from_millis(50);
 /// In virtual time; a pipeline that is not done by then never will be.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
@@ -55,8 +58,12 @@ fn history(seed: u64, fault: Option<Fault>) -> Result<(), String> {
     runtime.block_on(live(&world));
     drop(runtime);
     let mut world = world.lock();
-    if world.violation.is_none() {
-        world.check_end();
+    match world.is_another_history() {
+        _ if world.violation.is_some() => {}
+        true if !world.refused => world.violate("another history was taken for the graph's"),
+        true => {}
+        false if world.refused => {}
+        false => world.check_end(),
     }
     world.violation.take().map_or(Ok(()), Err)
 }
@@ -70,11 +77,13 @@ async fn live(world: &Shared) {
         let mut world = world.lock();
         let end = Lsn(world.server.end);
         (world.server.slot.confirmed, world.server.slot.persisted) = (end, end);
+        // What is older has no slot.
+        world.kept = None;
     }
     let traffic = tokio::spawn(traffic(world.clone()));
     let altering = tokio::spawn(locks::alter_tables(world.clone()));
     let mut id = 0;
-    while !traffic.is_finished() && world.lock().violation.is_none() {
+    while !traffic.is_finished() && world.lock().goes_on() {
         id += 1;
         let (life, standby, server_crash) = {
             let rng = &mut world.lock().rng;
@@ -99,6 +108,11 @@ async fn live(world: &Shared) {
         if server_crash {
             world.lock().server.crash();
         }
+        if world.lock().rng.u8(0..3) == 0 {
+            // What is on its way to the graph arrives.
+            sleep(ARRIVAL).await;
+            world.lock().put_back();
+        }
     }
     let end = Lsn(world.lock().server.end);
     let finish = async {
@@ -106,7 +120,7 @@ async fn live(world: &Shared) {
             id += 1;
             match program::run(world, id, Until::Applied(end)).await {
                 Ok(Ended::Reached) => return,
-                _ if world.lock().violation.is_some() => return,
+                _ if !world.lock().goes_on() => return,
                 _ => sleep(Duration::from_millis(10)).await,
             }
         }

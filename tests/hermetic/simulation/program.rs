@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::sleep};
 use wal2graph::{
     change::{Change, Event},
-    checkpoint::{Advance, Epoch, Position},
+    checkpoint::{Advance, Epoch, Newest, Position},
     engine::{Batch, Engine, Limits, Refused},
     graph::{Circumstances, Mutations, Statement, in_few_texts, plan},
     lsn::Lsn,
@@ -57,7 +57,7 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
     if fault == Some(Fault::EpochClaimedBeforeTheSlot) {
         claim(world);
     }
-    let start = take_slot(world, id).await?;
+    let Taken { start, confirmed } = take_slot(world, id).await?;
     let (position, epoch) = match fault {
         Some(Fault::EpochClaimedBeforeTheSlot) => world.lock().graph.checkpoint.unwrap(),
         _ => claim(world).expect("taking the slot makes a checkpoint"),
@@ -66,10 +66,17 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
         Some(Fault::SplitTransactionReplayedWhole) => Position::at(position.lsn),
         _ => position,
     };
-    let limits = limits(world);
+    let engine = Engine::new(limits(world), position).in_portions(world.lock().portion);
+    let newest = world.lock().graph.newest;
+    let engine = match fault {
+        Some(Fault::HistoryNotCompared) => engine,
+        _ => engine.continuing(newest, confirmed),
+    };
+    if fault == Some(Fault::AcknowledgedBeforeTheProof) {
+        world.lock().acknowledge(position.lsn);
+    }
     let mut source = SimSource { world: world.clone(), id, start, sent: Sent::Between(0) };
     let settled = world.lock().graph.settled;
-    let portion = world.lock().portion;
     let status = watch::Sender::new(Status::default());
     let last = status.subscribe();
     let pipeline = Pipeline {
@@ -83,7 +90,7 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
             narrow: Arc::default(),
         },
         copier: (!settled).then(|| copy::copier(world, epoch)),
-        engine: Engine::new(limits, position).in_portions(portion),
+        engine,
         until,
         status,
     };
@@ -97,19 +104,30 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
         Ok(ended) => Ok(ended),
         Err(error) => {
             tell_stopped(world, id, epoch);
-            let bug = matches!(error, PipelineError::Bug(_) | PipelineError::Engine(_));
-            // Alone, every change is taken.
-            if bug || matches!(error, PipelineError::Row { .. }) {
-                world.lock().violate(error.to_string());
+            let mut world = world.lock();
+            let is_right = world.is_another_history();
+            match error {
+                PipelineError::Engine(_) if is_right => world.refused = true,
+                // Alone, every change is taken.
+                PipelineError::Engine(_) | PipelineError::Bug(_) | PipelineError::Row { .. } => {
+                    world.violate(error.to_string());
+                }
+                _ => {}
             }
             Err(error.to_string())
         }
     }
 }
 
+/// Where a stream starts, and what its slot has confirmed.
+struct Taken {
+    start: Lsn,
+    confirmed: Lsn,
+}
+
 /// Reads the checkpoint, or makes it, and starts the stream there; a slot that is in use is waited
 /// for.
-async fn take_slot(world: &Shared, id: u32) -> Result<Lsn, String> {
+async fn take_slot(world: &Shared, id: u32) -> Result<Taken, String> {
     loop {
         {
             let mut world = world.lock();
@@ -118,13 +136,22 @@ async fn take_slot(world: &Shared, id: u32) -> Result<Lsn, String> {
                     world.create_checkpoint();
                 }
                 let checkpoint = world.graph.checkpoint.expect("just made").0.lsn;
-                if world.server.slot.confirmed > checkpoint {
-                    let confirmed = world.server.slot.confirmed;
+                let confirmed = world.server.slot.confirmed;
+                if world.server.end < checkpoint.0 {
+                    world.refused = true;
+                    return Err("its log ends before".to_owned());
+                }
+                if confirmed > checkpoint {
                     world.violate(format!("the slot is at {confirmed}, ahead of {checkpoint}"));
                     return Err("refused".to_owned());
                 }
                 world.server.slot.holder = Some(id);
-                return Ok(checkpoint);
+                let start = match (world.fault, world.graph.newest) {
+                    (Some(Fault::HistoryNotCompared), _) | (_, None) => checkpoint,
+                    (_, Some(Newest::Nothing)) => Lsn::ZERO,
+                    (_, Some(Newest::Transaction(mark))) => checkpoint.min(mark.commit_lsn),
+                };
+                return Ok(Taken { start, confirmed });
             }
         }
         sleep(Duration::from_millis(5)).await;

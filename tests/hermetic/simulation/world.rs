@@ -7,8 +7,7 @@ use std::{
 
 use fastrand::Rng;
 use wal2graph::{
-    change::{Begin, Change, Commit, Timestamp},
-    checkpoint::{Advance, Epoch, Position},
+    checkpoint::{Advance, Epoch, Mark, Newest, Position},
     copy::{Progress, ranges},
     engine::Portion,
     graph::{
@@ -25,6 +24,7 @@ use super::{
     others::{Others, apply_leaving_others},
     program::SimError,
     schema::{Schema, Tables},
+    server::{Kept, Server, Slot},
     traffic::{BLOCKS, Transaction},
 };
 
@@ -53,42 +53,26 @@ pub struct World {
     pub conflicting: u32,
     /// What the program has found out of it; it lives longer than its connections.
     pub portion: Portion,
+    /// The source as it was once, until it is put back to that.
+    pub kept: Option<Kept>,
+    /// The source may be put back.
+    pub may_be_put_back: bool,
+    /// It was, and an instance has refused to go on with it.
+    pub refused: bool,
+    /// The server sends transactions without changes, as PostgreSQL 14 does.
+    sends_empty: bool,
     /// What must never happen and did.
     pub violation: Option<String>,
-}
-
-/// A committed transaction in the log.
-pub struct Logged {
-    pub begin: Begin,
-    pub changes: Vec<Change>,
-    pub commit: Commit,
-}
-
-pub struct Server {
-    pub log: Vec<Logged>,
-    /// `states[n]`: the tables after the first `n` transactions.
-    pub states: Vec<Tables>,
-    pub end: u64,
-    pub next_xid: u64,
-    /// Transactions that new snapshots see. One may be in the log, and streamed, before it is
-    /// visible.
-    pub visible: usize,
-    pub relfilenodes: Vec<u32>,
-    pub slot: Slot,
-}
-
-#[derive(Default)]
-pub struct Slot {
-    pub confirmed: Lsn,
-    /// Where a crash of the server puts `confirmed` back to.
-    pub persisted: Lsn,
-    pub holder: Option<u32>,
 }
 
 #[derive(Default)]
 pub struct Graph {
     pub memory: Memory,
     pub checkpoint: Option<(Position, Epoch)>,
+    /// What the checkpoint says of the newest transaction.
+    pub newest: Option<Newest>,
+    /// The newest transaction that it has really something of.
+    pub has: Option<Mark>,
     pub copy: Vec<Progress>,
     /// The copy is done, incomplete rows included.
     pub settled: bool,
@@ -115,9 +99,11 @@ impl World {
             visible: 0,
             relfilenodes,
             slot: Slot::default(),
+            clock: 0,
         };
         let capacity = if rng.bool() { usize::MAX } else { rng.usize(1..8) };
         let conflicting = (server.next_xid + rng.u64(0..40)) as u32;
+        let (may_be_put_back, sends_empty) = (rng.u8(0..4) == 0, rng.u8(0..4) == 0);
         World {
             schema,
             rng,
@@ -129,6 +115,10 @@ impl World {
             capacity,
             conflicting,
             portion: Portion::WHOLE,
+            kept: None,
+            may_be_put_back,
+            refused: false,
+            sends_empty,
             violation: None,
         }
     }
@@ -139,6 +129,11 @@ impl World {
             return Some(SimError::TooLarge);
         }
         (changes > 1 && xids.contains(&self.conflicting)).then_some(SimError::Wrong)
+    }
+
+    /// Nothing went wrong, and no instance has refused to go on.
+    pub fn goes_on(&self) -> bool {
+        self.violation.is_none() && !self.refused
     }
 
     pub fn violate(&mut self, what: impl Into<String>) {
@@ -153,7 +148,7 @@ impl World {
             Transaction::new(&schema, &mut self.rng, tables, self.server.next_xid << 8);
         transaction.run();
         let (tables, changes) = (transaction.tables, transaction.changes);
-        if !changes.is_empty() {
+        if !changes.is_empty() || self.sends_empty {
             // The rows of a transaction may lie before the commit of the one before it.
             let gap = self.rng.u64(0..2) * 8;
             self.server.commit(tables, changes, gap);
@@ -166,6 +161,7 @@ impl World {
                 let visible = self.server.visible;
                 self.server.visible = self.rng.usize(visible..=self.server.log.len());
             }
+            4 => self.kept = Some(self.server.keep()),
             _ => {}
         }
     }
@@ -221,7 +217,10 @@ impl World {
         }
         copy.sort_by(|a, b| (a.pass, &a.table, a.part).cmp(&(b.pass, &b.table, b.part)));
         self.graph.copy = copy;
-        self.graph.checkpoint = Some((Position::at(self.server.slot.confirmed), Epoch(0)));
+        let position = Position::at(self.server.slot.confirmed);
+        self.graph.checkpoint = Some((position, Epoch(0)));
+        (self.graph.newest, self.graph.has) =
+            (Some(Newest::Nothing), self.server.newest_at(position));
     }
 
     /// One graph transaction of the stream.
@@ -232,6 +231,9 @@ impl World {
         statements: &[Statement],
         settled: bool,
     ) -> Result<(), Fenced> {
+        if self.is_another_history() {
+            self.violate(format!("{:?} of another history is written", advance.to));
+        }
         match &mut self.graph.checkpoint {
             Some((position, current)) if *current == epoch && *position == advance.from => {
                 *position = advance.to;
@@ -241,6 +243,8 @@ impl World {
         if self.graph.stopped.is_some_and(|stopped| stopped != epoch) {
             self.violate("the graph says of a pipeline that runs why it stopped");
         }
+        self.graph.newest = advance.newest;
+        self.graph.has = self.server.newest_at(advance.to);
         let is_move = |statement: &Statement| matches!(statement, Statement::MoveNodes { .. });
         let whole = advance.from.part.is_none() && advance.to.part.is_none();
         let ride_along =
@@ -371,47 +375,39 @@ impl World {
         range.map_or(self.server.relfilenodes[table.0], |range| range.relfilenode)
     }
 
+    /// Whether the graph has what the source does not have, or lacks what it should have.
+    pub fn is_another_history(&self) -> bool {
+        let newest = |(position, _)| self.server.newest_at(position);
+        self.graph.checkpoint.is_some_and(|it| newest(it) != self.graph.has)
+    }
+
+    /// The source is put back to what was kept, as a disk is: its slot with it. Then it goes on, mostly
+    /// beyond where the graph is. Rows that a copy has read may be newer than what is put back, and
+    /// nothing tells them, so there is none under way.
+    pub fn put_back(&mut self) {
+        if !self.may_be_put_back || !self.graph.settled {
+            return;
+        }
+        let Some(kept) = self.kept.take() else { return };
+        self.may_be_put_back = false;
+        self.server.put_back(kept);
+        let reached = self.graph.checkpoint.map_or(0, |(position, _)| position.lsn.0);
+        let beyond = reached + self.rng.u64(0..200);
+        while self.server.end < beyond {
+            self.commit_transaction();
+        }
+    }
+
     pub fn acknowledge(&mut self, lsn: Lsn) {
         let checkpoint = self.graph.checkpoint.map_or(Lsn::ZERO, |(position, _)| position.lsn);
         if lsn > checkpoint {
             self.violate(format!("acknowledged {lsn}, but the checkpoint is at {checkpoint}"));
         }
+        if self.is_another_history() {
+            self.violate(format!("{lsn} is acknowledged to a source of another history"));
+        }
         let confirmed = &mut self.server.slot.confirmed;
         *confirmed = lsn.max(*confirmed);
-    }
-}
-
-impl Server {
-    pub fn latest(&self) -> &Tables {
-        self.states.last().expect("there is always a state")
-    }
-
-    /// The tables as they were at this position.
-    fn at(&self, lsn: Lsn) -> &Tables {
-        &self.states[self.log.iter().filter(|logged| logged.commit.end_lsn <= lsn).count()]
-    }
-
-    fn commit(&mut self, tables: Tables, changes: Vec<Change>, gap: u64) {
-        let (commit_lsn, end_lsn) = (Lsn(self.end + gap), Lsn(self.end + gap + 16));
-        let committed_at = Timestamp { unix_micros: end_lsn.0 as i64 };
-        let begin = Begin { xid: self.next_xid as u32, commit_lsn, committed_at, stamp: None };
-        let commit = Commit { commit_lsn, end_lsn, source_lsn: end_lsn, committed_at };
-        self.log.push(Logged { begin, changes, commit });
-        self.states.push(tables);
-        self.end = end_lsn.0;
-        self.next_xid += 1;
-    }
-
-    /// The full id of the transaction with this index, or of the next one.
-    fn xid_of(&self, index: usize) -> u64 {
-        self.next_xid - (self.log.len() - index) as u64
-    }
-
-    /// kill -9 of the server: the slot forgets what it had not written down.
-    pub fn crash(&mut self) {
-        self.slot.confirmed = self.slot.persisted;
-        self.slot.holder = None;
-        self.visible = self.log.len();
     }
 }
 

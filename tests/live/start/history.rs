@@ -52,6 +52,93 @@ async fn a_source_put_back_to_an_older_state_is_refused_by_every_command() {
     assert!(pipeline.output(&["check"]).await.status.success());
 }
 
+/// Where the slot is.
+async fn confirmed(pipeline: &Pipeline) -> u64 {
+    pipeline.positions().await.1.expect("there is a slot")
+}
+
+/// Nothing that the server says of itself is different then: only its slot and its log tell.
+#[tokio::test]
+async fn a_source_put_back_to_an_older_state_and_written_past_the_graph_is_refused() {
+    let mut source = Restorable::start();
+    let schema = "CREATE TABLE pp_things (id int PRIMARY KEY, v text); INSERT INTO pp_things VALUES (1, 'base')";
+    let mut pipeline = Pipeline::on(&source.server, "putpast", schema).await;
+    pipeline.catch_up().await;
+    source.keep();
+    pipeline.sql = client(&pipeline.source_url).await;
+    let rows = "INSERT INTO pp_things SELECT g, 'lost' FROM generate_series(10, 100) g";
+    pipeline.sql.batch_execute(rows).await.unwrap();
+    pipeline.catch_up().await;
+    let reached = pipeline.positions().await.0.unwrap();
+    source.put_back();
+    pipeline.sql = client(&pipeline.source_url).await;
+    let flushed = "SELECT (pg_current_wal_flush_lsn() - '0/0')::int8";
+    let rows = "INSERT INTO pp_things SELECT coalesce(max(id), 0) + 1, 'kept' FROM pp_things";
+    while pipeline.sql.query_one(flushed, &[]).await.unwrap().get::<_, i64>(0) <= reached as i64 {
+        pipeline.sql.batch_execute(rows).await.unwrap();
+    }
+    let before = confirmed(&pipeline).await;
+    assert!(before < reached, "the slot was put back too");
+    for _ in 0..2 {
+        let check = printed(&pipeline.output(&["check"]).await);
+        assert!(
+            check.contains("put back to an older state") && check.contains("DETACH"),
+            "{check}"
+        );
+        let said = refused(&pipeline.output(&["run", "--until", "current"]).await);
+        assert!(said.contains("put back to an older state") && said.contains("is gone"), "{said}");
+        assert_eq!(confirmed(&pipeline).await, before, "nothing is acknowledged");
+        assert_eq!(number("MATCH (n:PpThing) RETURN count(n) AS n").await, 92, "nor applied");
+    }
+    let said = refused(&pipeline.output(&["run"]).await);
+    follow(&pipeline, &said).await;
+    pipeline.catch_up().await;
+    assert_eq!(number("MATCH (n:PpThing {v: 'lost'}) RETURN count(n) AS n").await, 0);
+    let rows: i64 =
+        pipeline.sql.query_one("SELECT count(*) FROM pp_things", &[]).await.unwrap().get(0);
+    assert_eq!(number("MATCH (n:PpThing) RETURN count(n) AS n").await, rows);
+}
+
+/// Its slot forgets what it was told since PostgreSQL's last checkpoint, and sends it again.
+#[tokio::test]
+async fn a_source_that_crashed_is_followed_on() {
+    let mut source = Restorable::start();
+    let schema = "CREATE TABLE cr_things (id int PRIMARY KEY, v text); INSERT INTO cr_things VALUES (1, 'base')";
+    let mut pipeline = Pipeline::on(&source.server, "crashed", schema).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let mut running = pipeline.start_logging(&["run"], File::create(&path).unwrap());
+    for round in 1..=3 {
+        let first = round * 1_000;
+        let rows = format!(
+            "INSERT INTO cr_things SELECT g, 'x' FROM generate_series({first}, {first} + 99) g; \
+             UPDATE cr_things SET v = 'round {round}' WHERE id = 1"
+        );
+        pipeline.sql.batch_execute(&rows).await.unwrap();
+        let it_is_there =
+            format!("RETURN EXISTS {{ (:CrThing {{id: 1, v: 'round {round}'}}) }} AS yes");
+        eventually("it streams", &it_is_there).await;
+        let (applied, acknowledged) = pipeline.positions().await;
+        source.server.stop(Stop::Immediate).unwrap();
+        source.server.start_again().unwrap();
+        pipeline.sql = client(&pipeline.source_url).await;
+        println!("applied {applied:?}, acknowledged {acknowledged:?}");
+    }
+    assert_eq!(running.terminate(PATIENCE).await, Some(0));
+    // One whose slot is behind the graph, with nothing that runs.
+    source.server.stop(Stop::Immediate).unwrap();
+    source.server.start_again().unwrap();
+    pipeline.sql = client(&pipeline.source_url).await;
+    let (applied, acknowledged) = pipeline.positions().await;
+    assert!(acknowledged < applied, "the crash took the acknowledgement");
+    let check = pipeline.output(&["check"]).await;
+    assert!(check.status.success(), "{}", printed(&check));
+    pipeline.catch_up().await;
+    let (applied, acknowledged) = pipeline.positions().await;
+    assert!(acknowledged >= applied, "{acknowledged:?} {applied:?}: it is acknowledged again");
+    assert_eq!(number("MATCH (n:CrThing) RETURN count(n) AS n").await, 301);
+}
+
 #[tokio::test]
 async fn a_promoted_source_is_refused_by_check_and_status_as_by_run() {
     let mut source = Restorable::start();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use wal2graph::{
-    checkpoint::{Advance, Epoch, Position},
+    checkpoint::{Advance, Checkpoint, Epoch, Newest, Position},
     copy::{ChunkStep, Progress},
     graph::Pass,
     lsn::Lsn,
@@ -59,6 +59,30 @@ async fn a_writer_that_was_fenced_does_not_say_why_it_stopped_and_a_claim_forget
 }
 
 #[tokio::test]
+async fn the_newest_transaction_is_kept_as_long_as_its_publication_shows_it() {
+    let graph = Graph::new("WriterNewest").await;
+    let read = async || read(&graph.connection, "WriterNewest").await.unwrap().unwrap();
+    assert_eq!(read().await.newest_through("p"), Some(Newest::Nothing));
+    let mut writer = graph.writer().await;
+    let newest: Option<Newest> = "0/C0 7 1764398765123456".parse().ok();
+    for (from, to) in [(100, 200), (200, 300)] {
+        writer.write(&Advance { newest, ..step(from, to) }, &[]).await.unwrap();
+        assert_eq!(read().await.newest, newest);
+    }
+    assert_eq!(graph.claim().await.checkpoint.newest, newest, "a claim leaves it");
+    assert_eq!(read().await.newest_through("q"), None);
+    let (options, identity) = (&graph.options, identity("WriterNewest"));
+    let through = claim::claim(options, &identity, Some("q"), claim::PATIENCE).await.unwrap();
+    let Checkpoint { newest: kept, publication, .. } = through.checkpoint;
+    assert_eq!((kept, publication.as_deref()), (None, Some("q")));
+    let mut writer = graph.writer().await;
+    writer.write(&Advance { newest, ..step(300, 400) }, &[]).await.unwrap();
+    // An earlier build moves the checkpoint and knows of nothing else.
+    graph.run("MATCH (c:_Wal2GraphCheckpoint {pipeline: 'WriterNewest'}) SET c.lsn = 500").await;
+    assert_eq!(read().await.newest, None);
+}
+
+#[tokio::test]
 async fn a_step_from_elsewhere_is_fenced_and_writes_nothing() {
     let graph = Graph::new("WriterElsewhere").await;
     let mut writer = graph.writer().await;
@@ -100,6 +124,7 @@ async fn parts_are_steps_too() {
             source_lsn: pair[1].lsn,
             committed_at: None,
             last_change: None,
+            newest: None,
         };
         writer.write(&advance, &[graph.create_nodes(&[number as i64])]).await.unwrap();
         assert_eq!(graph.position().await, pair[1]);
@@ -176,7 +201,9 @@ async fn writers_that_stopped_with_a_lock_are_ended_by_the_claim() {
     }
 
     let patience = Duration::from_millis(300);
-    let claimed = claim::claim(&graph.options, &identity("WriterStopped"), patience).await.unwrap();
+    let claimed = claim::claim(&graph.options, &identity("WriterStopped"), Some("p"), patience)
+        .await
+        .unwrap();
     assert_eq!((claimed.checkpoint.epoch, claimed.terminated.len()), (Epoch(1), 2));
     let late = stopped.run(graph_query("CREATE (:WriterStopped)")).await;
     assert!(matches!(late, Err(Error::Terminated(_))), "{late:?}");
@@ -206,7 +233,8 @@ fn graph_query(text: &str) -> neo4rs::Query {
 async fn nothing_to_claim_is_said() {
     let graph = Graph::new("WriterNone").await;
     destroy(&graph.connection, "WriterNone").await.unwrap();
-    let claimed = claim::claim(&graph.options, &identity("WriterNone"), claim::PATIENCE).await;
+    let claimed =
+        claim::claim(&graph.options, &identity("WriterNone"), Some("p"), claim::PATIENCE).await;
     assert_eq!(claimed, Err(claim::ClaimError::NoCheckpoint(identity("WriterNone"))));
     assert_eq!(read(&graph.connection, "WriterNone").await.unwrap(), None);
 }

@@ -1,6 +1,7 @@
 //! What brokers say.
 
 use crate::{
+    checkpoint::Position,
     config::Config,
     kafka::{
         Options, Unreadable,
@@ -20,7 +21,7 @@ use super::{
         super::{
             CommandError,
             apply::{start::Found, topology::Topology},
-            mapped_tables, publish,
+            mapped_tables, proof, publish,
         },
         Looked,
     },
@@ -117,7 +118,14 @@ async fn goes_on(config: &Config, looked: &Looked) -> Result<(), CommandError> {
     let tail = tail::read(kafka).await?;
     // After the topic, which a publisher that runs moves on.
     let system = setup::system(client).await?;
-    publish::start::decide(config, &tail, looked.source.slot.as_ref(), &system)?;
+    let slot = looked.source.slot.as_ref();
+    let start = publish::start::decide(config, &tail, slot, &system)?;
+    if let publish::start::Start::At(at) = start {
+        let newest = publish::start::newest(config, &tail, start);
+        let again = publish::start::again(config)?;
+        let history = proof::look(config, client, slot, (Position::at(at), newest)).await;
+        history.map_err(|error| error.with(&again))?;
+    }
     publish::start::check_keys(config, client, &looked.catalog, tail.partitions()?).await
 }
 

@@ -1,5 +1,7 @@
 //! The source's history is the topic's history.
 
+use wal2graph_servers::Stop;
+
 use crate::{
     kafka::{Published, kafka},
     support::{Pipeline, Restorable, client},
@@ -53,6 +55,58 @@ async fn a_source_put_back_to_an_older_state_is_not_published_and_check_and_stat
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains("put back to an older state"), "{said}");
         assert!(said.contains("delete the topic"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_source_put_back_and_written_past_the_topic_is_not_published() {
+    const PUBLISH: [&str; 3] = ["publish", "--until", "current"];
+    let (mut source, mut published) = put_back("ppp", &PUBLISH).await;
+    let reached = published.end_of_topic().await;
+    source.put_back();
+    published.pipeline.sql = client(&published.pipeline.source_url).await;
+    let flushed = "SELECT (pg_current_wal_flush_lsn() - '0/0')::int8";
+    let rows = "INSERT INTO ppp_things SELECT g + (SELECT max(id) FROM ppp_things), 'kept' FROM generate_series(1, 500) g";
+    let sql = &published.pipeline.sql;
+    while sql.query_one(flushed, &[]).await.unwrap().get::<_, i64>(0) <= reached as i64 {
+        sql.batch_execute(rows).await.unwrap();
+    }
+    for _ in 0..2 {
+        let output = published.pipeline.output(&["check", "-c", &published.path]).await;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(said.contains("put back to an older state"), "{said}");
+        published.is_refused(&["put back to an older state", "is gone", "delete the topic"]).await;
+        assert_eq!(published.end_of_topic().await, reached, "nothing is published");
+    }
+}
+
+/// Its slot forgets what it was told, and sends it again.
+#[tokio::test]
+async fn a_source_that_crashed_is_published_on() {
+    const PUBLISH: [&str; 3] = ["publish", "--until", "current"];
+    for partitions in [1, 3] {
+        let name = format!("pcr{partitions}");
+        let mut source = Restorable::start();
+        let schema = format!("CREATE TABLE {name}_things (id serial PRIMARY KEY, v text)");
+        let pipeline = Pipeline::on(&source.server, &name, &schema).await;
+        let section = format!("partitions: {partitions}, ack: kafka");
+        let mut published = Published::of(kafka(), pipeline, &section);
+        for _ in 0..3 {
+            succeeds(&published, &PUBLISH).await;
+            let rows =
+                format!("INSERT INTO {name}_things (v) SELECT 'x' FROM generate_series(1, 50)");
+            published.pipeline.sql.batch_execute(&rows).await.unwrap();
+            succeeds(&published, &PUBLISH).await;
+            source.server.stop(Stop::Immediate).unwrap();
+            source.server.start_again().unwrap();
+            published.pipeline.sql = client(&published.pipeline.source_url).await;
+        }
+        let sql = "SELECT (confirmed_flush_lsn - '0/0')::int8 FROM pg_replication_slots";
+        let confirmed: i64 = published.pipeline.sql.query_one(sql, &[]).await.unwrap().get(0);
+        assert!((confirmed as u64) < published.end_of_topic().await, "the crash took it");
+        succeeds(&published, &PUBLISH).await;
+        let confirmed: i64 = published.pipeline.sql.query_one(sql, &[]).await.unwrap().get(0);
+        assert!(confirmed as u64 >= published.end_of_topic().await, "it is acknowledged again");
     }
 }
 

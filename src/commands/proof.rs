@@ -1,0 +1,49 @@
+//! Whether a source has the history that was followed, before a stream shows it: for commands that
+//! only look.
+
+use tokio_postgres::Client;
+
+use crate::{
+    change::Event,
+    checkpoint::{Newest, Position},
+    config::Config,
+    engine::{Engine, Input, Limits},
+    lsn::Lsn,
+    pipeline::PipelineError,
+    postgres::peek::{PeekError, peek},
+    start::Slot,
+};
+
+use super::CommandError;
+
+/// The server decodes and holds what is looked at: of more log than this, in bytes, only a start finds
+/// out.
+const LOOKED_AT: u64 = 64 << 20;
+
+/// Puts what the slot has not confirmed through the engine, as a start would that goes on at `at`. An
+/// error of a pipeline is what that would end with. Nothing is looked at while somebody reads from
+/// the slot, who has found out already.
+pub async fn look(
+    config: &Config,
+    client: &Client,
+    slot: Option<&Slot>,
+    (at, newest): (Position, Option<Newest>),
+) -> Result<(), CommandError> {
+    let free = slot.filter(|slot| slot.active_pid.is_none());
+    let Some(confirmed) = free.and_then(|slot| slot.confirmed) else { return Ok(()) };
+    let mut engine = Engine::new(Limits::DEFAULT, at).continuing(newest, confirmed);
+    let end = at.part.map_or(at.lsn, |part| Lsn(part.commit_lsn.0 + 1));
+    if engine.is_proven() || end.bytes_since(confirmed) > LOOKED_AT {
+        return Ok(());
+    }
+    let mut judge = |event| engine.handle(Input::Event(event)).err();
+    let names = (config.slot.as_str(), config.publication.as_str());
+    let found = match peek(client, names, end, &mut judge).await {
+        Ok(found) => found,
+        Err(PeekError::Sql(error)) => return Err(error.into()),
+        Err(error) => return Err(CommandError::Definite(error.to_string())),
+    };
+    let nothing_more = Event::Keepalive { wal_end: end, source_lsn: end, reply_requested: false };
+    let found = found.or_else(|| judge(nothing_more));
+    found.map_or(Ok(()), |error| Err(PipelineError::from(error).into()))
+}
