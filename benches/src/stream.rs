@@ -43,9 +43,10 @@ pub async fn start(
     let url: SourceUrl = lab.postgres.url(database).parse()?;
     let ordinary = sql(&url).await?;
     let end = setup::flushed(&ordinary.client).await?.without_page_header();
-    let closed = ordinary.closed.keeping(ordinary.client);
+    let closed = ordinary.closed.keeping(std::sync::Arc::new(ordinary.client));
     let connection = Connection::connect(&url).await?;
-    let stream = connection.start(slot, publication, Lsn::ZERO, FEEDBACK, closed).await?;
+    let stream =
+        connection.start(slot, publication, Lsn::ZERO, Lsn::ZERO, FEEDBACK, closed).await?;
     Ok((stream, end))
 }
 

@@ -333,13 +333,16 @@ pub(super) async fn hold_slot(
     let client = Arc::new(client);
     // The connection stays open for as long as its client lives.
     let closed = closed.keeping(client.clone());
-    let from = match newest {
-        None => at,
-        Some(Newest::Nothing) => Lsn::ZERO,
-        Some(Newest::Transaction(mark)) => at.min(mark.commit_lsn),
+    // A transaction of which there is a part is behind the position.
+    let (from, reached) = match newest {
+        None => (at, at),
+        Some(Newest::Nothing) => (Lsn::ZERO, at),
+        Some(Newest::Transaction(mark)) => {
+            (at.min(mark.commit_lsn), at.max(Lsn(mark.commit_lsn.0 + 1)))
+        }
     };
     let (slot, publication) = (&config.slot, &config.publication);
-    let stream = connection.start(slot, publication, from, at, interval, closed).await?;
+    let stream = connection.start(slot, publication, from, reached, interval, closed).await?;
     let confirmed = postgres::setup::slot(&client, slot).await?.and_then(|slot| slot.confirmed);
     let gone = || CommandError::NotYet(format!("the slot {slot} is not there any more"));
     Ok(Held { stream, confirmed: confirmed.ok_or_else(gone)? })

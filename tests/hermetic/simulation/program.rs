@@ -137,7 +137,9 @@ async fn take_slot(world: &Shared, id: u32) -> Result<Taken, String> {
                 }
                 let checkpoint = world.graph.checkpoint.expect("just made").0.lsn;
                 let confirmed = world.server.slot.confirmed;
-                if world.server.end < checkpoint.0 {
+                let part = world.graph.checkpoint.and_then(|(position, _)| position.part);
+                let reached = part.map_or(checkpoint, |part| Lsn(part.commit_lsn.0 + 1));
+                if world.server.end < reached.0 {
                     world.refused = true;
                     return Err("its log ends before".to_owned());
                 }
