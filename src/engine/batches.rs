@@ -1,4 +1,4 @@
-//! What waits becomes batches.
+//! Turns waiting pieces into batches.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::{
 };
 
 impl Engine {
-    /// The next batch would not grow by waiting.
+    /// The next batch can not grow by waiting.
     pub(super) fn has_full_batch(&self) -> bool {
         let part = self.waiting.front().is_some_and(|it| !matches!(it.end, PieceEnd::Whole(_)));
         let changes = self.waiting_changes >= self.portion.bound(self.limits.batch_changes);
@@ -73,7 +73,7 @@ impl Engine {
         Some(Batch { changes, advance, shares })
     }
 
-    /// With nothing behind it, a transaction's end may be written as the idle position after it.
+    /// If nothing follows a transaction, its end may be written as the idle position after it.
     fn further(&self, end: End) -> End {
         if self.waiting.is_empty() && self.open.is_none() {
             end.later(self.idle.position)
@@ -95,8 +95,8 @@ impl Engine {
         Some(Batch { changes, advance, shares })
     }
 
-    /// The idle position may be written: it is further than the graph, and no transaction is
-    /// applied in part, whose part it would make forgotten.
+    /// The idle position may be written. It is ahead of the graph, and no transaction is applied in
+    /// part: the write would erase the record of its part.
     pub(super) fn idle_is_ahead(&self) -> bool {
         self.idle.position.lsn > self.ordered.lsn
             && self.open.is_none()

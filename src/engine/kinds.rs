@@ -1,12 +1,12 @@
-//! Kinds of changes: by table and operation, which is about what needs statements of its own.
+//! Kinds of changes. A kind is a table and an operation: roughly what needs its own statements.
 
 use crate::change::Change;
 
-/// The kinds that some changes are of, each once.
+/// A set of kinds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Kinds(Vec<Kind>);
 
-/// A table's object id, and what happens to rows of it.
+/// A table's object id and an operation on its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Kind(u32, Operation);
 
@@ -19,18 +19,18 @@ enum Operation {
 }
 
 impl Kinds {
-    /// Takes the change's kinds in.
+    /// Adds the change's kinds.
     pub fn add(&mut self, change: &Change) {
         kinds_of(change).for_each(|kind| self.insert(kind));
     }
 
-    /// How many there would be with the change's, without those that were met.
+    /// The number of kinds after adding the change's. Kinds in `met` do not count.
     pub fn count_with(&self, change: &Change, met: &Kinds) -> usize {
         let more = kinds_of(change).filter(|kind| !self.has(*kind) && !met.has(*kind)).count();
         self.count(met) + more
     }
 
-    /// How many there would be with these, without those that were met.
+    /// The number of kinds after adding `others`. Kinds in `met` do not count.
     pub fn count_with_all(&self, others: &Kinds, met: &Kinds) -> usize {
         let more = others.0.iter().filter(|kind| !self.has(**kind) && !met.has(**kind)).count();
         self.count(met) + more
@@ -40,7 +40,7 @@ impl Kinds {
         self.0.iter().filter(|kind| !met.has(**kind)).count()
     }
 
-    /// Takes all of these in.
+    /// Adds all of these.
     pub fn merge(&mut self, others: &Kinds) {
         others.0.iter().for_each(|kind| self.insert(*kind));
     }

@@ -6,20 +6,21 @@
 //! source <--Ack-- the checkpoint's lsn <-------------- Applied ---------------------+
 //! ```
 //!
-//! One batch is in flight; what arrives meanwhile forms the next one, so that low load gives small
-//! batches and high load large ones. Only a batch that can grow no further is ordered while another
-//! is in flight: it can be made ready meanwhile. A batch holds whole source transactions; only one
-//! above [`Limits::part_changes`] or [`Limits::part_bytes`] is cut into parts; and, while batches are
-//! to be narrow, one of more kinds of changes than [`Limits::narrow_kinds`], because each kind needs
-//! statements that the sink has not made before.
+//! One batch is in flight; the changes that arrive meanwhile form the next one. So low load gives
+//! small batches, and high load large ones. While a batch is in flight, the engine orders the next
+//! one only if that can grow no further: the shell prepares it meanwhile. A batch holds whole
+//! source transactions. The engine cuts a transaction into parts only above
+//! [`Limits::part_changes`] or [`Limits::part_bytes`]. While batches are narrow, it also cuts one
+//! with more kinds of changes than [`Limits::narrow_kinds`], because each kind needs statements
+//! that the sink has not prepared yet.
 //!
-//! Why nothing is lost: a position is acknowledged only when the sink has applied a batch that
-//! leads to it, and the position between transactions that a keepalive names goes through the same
-//! queue as the data, into the checkpoint first. `acked <= applied <= ordered <= received` is
-//! asserted after every input.
+//! Why nothing is lost: the engine acknowledges a position only after the sink has applied a batch
+//! that leads to it. A position that a keepalive names between transactions goes through the same
+//! queue as the data, into the checkpoint first. After every input the engine asserts
+//! `acked <= applied <= ordered <= received`.
 //!
-//! Before anything of a slot's stream is ordered or acknowledged, it has shown that it is of the
-//! graph's history: see [`Engine::continuing`].
+//! A slot's stream must first prove that it belongs to the graph's history. Before that the engine
+//! orders and acknowledges nothing of it: see [`Engine::continuing`].
 
 mod batches;
 mod kinds;
@@ -45,7 +46,7 @@ use proof::Proof;
 pub use portion::{Portion, Refused};
 pub use talk::{Batch, Difference, EngineError, Input, Limits, Output, Share};
 
-/// How many batches may be ordered and not applied: one is being written, one is being made ready.
+/// The maximum of ordered batches that are not applied: one is written, one is prepared.
 const FLIGHTS_MAX: usize = 2;
 
 /// The state machine.
@@ -55,9 +56,9 @@ pub struct Engine {
     portion: Portion,
     /// The furthest position the source has named.
     received: End,
-    /// Where the last ordered batch leads.
+    /// The last ordered batch's end position.
     ordered: Position,
-    /// Where the last applied batch led.
+    /// The last applied batch's end position.
     applied: Position,
     acked: Lsn,
     /// The source's position through which the graph is complete.
@@ -67,34 +68,34 @@ pub struct Engine {
     waiting_changes: usize,
     waiting_bytes: usize,
     idle: Idle,
-    /// Batches that are ordered and not applied.
+    /// Batches that are ordered but not applied.
     flights: VecDeque<Flight>,
     hold: Hold,
     proof: Proof,
-    /// The newest transaction that anything was ordered of.
+    /// The newest transaction with an ordered change.
     newest: Option<Newest>,
-    /// Batches are to be of few kinds of changes that are new.
+    /// Set while a batch may bring only few new kinds of changes.
     narrow: Option<u64>,
     /// The kinds that were ordered since then.
     met: Kinds,
     acknowledge: Option<Lsn>,
 }
 
-/// A batch that is ordered and not applied.
+/// A batch that is ordered but not applied.
 #[derive(Debug)]
 struct Flight {
     to: Position,
     source: Lsn,
-    /// When the oldest transaction in it committed.
+    /// The commit time of its oldest transaction.
     oldest: Option<Timestamp>,
     changes: usize,
 }
 
-/// The position between transactions that a keepalive named.
+/// The latest position between transactions that a keepalive named.
 #[derive(Debug, Default)]
 struct Idle {
     position: End,
-    /// The server asked again at the same position: it waits for the answer.
+    /// The server asked again at the same position, so it waits for the answer.
     urgent: bool,
     written_at: Option<Duration>,
 }
@@ -107,7 +108,7 @@ enum Hold {
 }
 
 impl Engine {
-    /// An engine for a stream that is started at the checkpoint's position.
+    /// An engine for a stream that starts at the checkpoint's position.
     pub fn new(limits: Limits, position: Position) -> Self {
         Engine {
             limits,
@@ -133,9 +134,10 @@ impl Engine {
     }
 
     /// The same for a slot that has confirmed `confirmed`, and a graph whose newest transaction is
-    /// known. The stream begins at that transaction or before it, and has to show that it is of the
-    /// graph's history. Until it has, nothing is ordered, held or acknowledged: an acknowledgement
-    /// would take from the slot what shows that its source was put back to an older state.
+    /// known. The stream begins at or before that transaction, and must prove that it belongs to
+    /// the graph's history. Until then the engine orders, holds and acknowledges nothing: an
+    /// acknowledgement would remove from the slot the evidence that its source was restored to an
+    /// older state.
     pub fn continuing(mut self, newest: Option<Newest>, confirmed: Lsn) -> Self {
         self.newest = newest;
         self.proof = Proof::of(self.applied, newest, confirmed);
@@ -143,31 +145,30 @@ impl Engine {
         self
     }
 
-    /// The newest transaction that anything was ordered of, if it is known.
+    /// The newest transaction with an ordered change, if known.
     pub fn newest(&self) -> Option<Newest> {
         self.newest
     }
 
-    /// The stream has shown that it is of the graph's history.
+    /// Whether the stream has proved that it belongs to the graph's history.
     pub fn is_proven(&self) -> bool {
         self.proof.is_made()
     }
 
-    /// The same for a log that is not the source's own: there the graph is complete through
-    /// `source`.
+    /// The same for a log other than the source's own. The graph is complete through `source`.
     pub fn complete_through(mut self, source: Lsn) -> Self {
         self.received.source = source;
         self.complete = source;
         self
     }
 
-    /// The same with batches of what the sink was found to take at once.
+    /// The same with batches of the size that the sink is known to accept.
     pub fn in_portions(mut self, portion: Portion) -> Self {
         self.portion = portion;
         self
     }
 
-    /// How many changes the sink is believed to take at once.
+    /// The number of changes that the sink probably accepts at once.
     pub fn portion(&self) -> Portion {
         self.portion
     }
@@ -182,12 +183,12 @@ impl Engine {
         self.complete
     }
 
-    /// The furthest of the source's positions that is known.
+    /// The furthest known position of the source.
     pub fn received(&self) -> Lsn {
         self.received.source
     }
 
-    /// When the oldest source transaction committed that was received and is not in the graph.
+    /// The commit time of the oldest source transaction that is received but not in the graph.
     pub fn oldest_unapplied(&self) -> Option<Timestamp> {
         if let Some(Flight { oldest: oldest @ Some(_), .. }) = self.flights.front() {
             return *oldest;
@@ -197,7 +198,7 @@ impl Engine {
         waiting.or(open.map(|open| open.begin.committed_at)).and_then(Timestamp::known)
     }
 
-    /// Whether the source should be read on: what waits is below its limit.
+    /// Whether to read on from the source: the waiting bytes are below their limit.
     pub fn wants_input(&self) -> bool {
         let open = self.open.as_ref().map_or(0, |open| open.bytes);
         self.waiting_bytes + open < self.limits.waiting_bytes
@@ -232,15 +233,15 @@ impl Engine {
         output
     }
 
-    /// The position to acknowledge, if a new one is applied. [`Engine::poll`] gives it too; this
-    /// gives nothing else, for a shell that is stopping.
+    /// The position to acknowledge, if a newer one is applied. [`Engine::poll`] returns it too.
+    /// This function returns nothing else; a shell that stops uses it.
     pub fn take_acknowledgement(&mut self) -> Option<Lsn> {
         let lsn = self.acknowledge.take()?;
         self.acked = lsn;
         Some(lsn)
     }
 
-    /// Whether everything received is applied, but for a transaction that is still arriving.
+    /// Whether everything received is applied. A transaction that is still arriving does not count.
     pub fn is_drained(&self) -> bool {
         self.waiting.is_empty() && self.flights.is_empty()
     }
@@ -292,14 +293,14 @@ impl Engine {
         Ok(())
     }
 
-    /// The graph's position is acknowledged once the source is known to be the graph's.
+    /// Acknowledges the graph's position once the source is known to be the graph's.
     fn acknowledge_if_proven(&mut self) {
         if self.proof.is_made() && self.acked == Lsn::ZERO && self.applied.lsn > Lsn::ZERO {
             self.acknowledge = Some(self.applied.lsn);
         }
     }
 
-    /// Where the graph will be once everything that waits is applied.
+    /// The graph's position once all waiting pieces are applied.
     fn ordered_through(&self) -> Position {
         match self.waiting.back().map(|piece| piece.end) {
             Some(PieceEnd::Whole(end) | PieceEnd::LastPart(end)) => Position::at(end.lsn),
@@ -348,8 +349,7 @@ impl Engine {
         if open.split {
             self.wait(open.cut(PieceEnd::LastPart(end)));
         } else if open.changes.is_empty() {
-            // Nothing for the graph: its end is a position like a keepalive's, not worth a write of
-            // its own.
+            // The graph needs nothing of it. Its end is an idle position, not worth its own write.
             self.idle.position = self.idle.position.later(end);
         } else {
             self.wait(open.cut(PieceEnd::Whole(end)));
@@ -362,7 +362,7 @@ impl Engine {
         self.waiting.push_back(piece);
     }
 
-    /// A position is a fact about progress only between transactions.
+    /// A position tells progress only between transactions.
     fn keepalive(&mut self, end: End, reply_requested: bool) -> Result<(), EngineError> {
         if self.open.is_some() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! The source transaction that is arriving, and how it becomes pieces.
+//! The source transaction that is arriving, and its division into pieces.
 
 use crate::{
     change::{Begin, Change},
@@ -15,17 +15,17 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Open {
     pub begin: Begin,
-    /// Changes that the graph has already, still to be skipped.
+    /// Changes to skip, because the graph has them already.
     pub skip: Skip,
     pub changes: Vec<Change>,
     pub bytes: usize,
     /// Of the changes.
     pub kinds: Kinds,
-    /// Changes of this transaction in the graph or in pieces.
+    /// The number of this transaction's changes that are in the graph or in pieces.
     pub events: u64,
-    /// A part of it was cut off, here or before a restart.
+    /// The engine has cut off a part of it, in this run or before a restart.
     pub split: bool,
-    /// What is wrong if it has a change.
+    /// The error to return if it has a change.
     pub denied: Option<EngineError>,
 }
 
@@ -46,7 +46,7 @@ impl Open {
         let changes = std::mem::take(&mut self.changes);
         let events = changes.iter().filter(|change| change.is_event()).count() as u64;
         let first_event = self.events - events;
-        // Of many small transactions, what is around the changes is most of it.
+        // In a batch of many small transactions, most bytes are around the changes.
         let around =
             size_of::<Piece>() + (changes.capacity() - changes.len()) * size_of::<Change>();
         let bytes = std::mem::take(&mut self.bytes) + around;

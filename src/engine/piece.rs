@@ -1,4 +1,4 @@
-//! What waits: whole source transactions, and parts of large ones.
+//! Waiting pieces: whole source transactions, and parts of large ones.
 
 use crate::{
     change::{Begin, Change},
@@ -8,12 +8,12 @@ use crate::{
 
 use super::{Share, kinds::Kinds};
 
-/// A place between two transactions.
+/// A position between two transactions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct End {
-    /// In the log that is read.
+    /// The position in the log that the pipeline reads.
     pub lsn: Lsn,
-    /// In the source's own; zero when it is not known.
+    /// The position in the source's own log; zero when unknown.
     pub source: Lsn,
 }
 
@@ -24,14 +24,14 @@ pub(super) struct Piece {
     pub bytes: usize,
     pub kinds: Kinds,
     pub begin: Begin,
-    /// How many changes of its transaction come before these.
+    /// The number of the transaction's changes before these.
     pub first_event: u64,
     pub end: PieceEnd,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PieceEnd {
-    /// A transaction that is here as a whole.
+    /// A whole transaction.
     Whole(End),
     /// The last part of a transaction.
     LastPart(End),
@@ -40,19 +40,19 @@ pub(super) enum PieceEnd {
 }
 
 impl End {
-    /// The one that is later in the log that is read.
+    /// The later of both in the log that the pipeline reads.
     pub fn later(self, other: End) -> End {
         if other.lsn > self.lsn { other } else { self }
     }
 
-    /// The furthest of both, each for itself: what is read again goes back in the source's log.
+    /// The maximum of both, field by field: a second reading goes back in the source's log.
     pub fn furthest(self, other: End) -> End {
         End { lsn: self.lsn.max(other.lsn), source: self.source.max(other.source) }
     }
 }
 
 impl Piece {
-    /// What a batch says of it.
+    /// What a batch records of it.
     pub fn share(&self) -> Share {
         Share {
             xid: self.begin.xid,

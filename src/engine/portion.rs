@@ -1,16 +1,16 @@
-//! How much a sink takes at once: halved when it refuses, and growing back.
+//! How many changes a sink accepts at once: halved after a refusal, then growing back.
 //!
 //! ```text
 //! refused n --> n / 2 --> .. --> 1           as too large; as wrong, in steps of 16, to find the one
 //! taken, again and again: a quarter more, but below what was refused, until that is long ago
 //! ```
 
-/// Why a sink does not take changes together, of which it may take fewer.
+/// Why a sink refuses several changes together. It may accept fewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// They are too many.
     TooLarge,
-    /// One of them is wrong, or two that are not together in the source.
+    /// One of them is wrong, or two that the source did not commit together.
     Wrong,
 }
 
@@ -24,15 +24,15 @@ impl Refused {
     }
 }
 
-/// How many changes, or rows, a sink is believed to take at once.
+/// The number of changes, or rows, that a sink probably accepts at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Portion {
     max: usize,
-    /// Fewer than this, the sink has refused: as too large.
+    /// The lowest number that the sink refused as too large.
     refused: usize,
-    /// How many portions it has taken since `max` was last changed.
+    /// Portions accepted since the last change of `max`.
     taken: u32,
-    /// How many it has taken since one was refused.
+    /// Portions accepted since the last refusal.
     since: u32,
 }
 
@@ -43,19 +43,20 @@ impl Default for Portion {
 }
 
 impl Portion {
-    /// Everything: nothing was ever refused.
+    /// No limit: the sink has refused nothing yet.
     pub const WHOLE: Portion = Portion { max: usize::MAX, refused: usize::MAX, taken: 0, since: 0 };
 
-    /// After so many full portions it grows by a quarter.
+    /// It grows by a quarter after this many full portions.
     const GROWS_AFTER: u32 = 32;
-    /// After so many portions a size is tried again that was refused before.
+    /// It tries a refused size again after this many portions.
     const FORGETS_AFTER: u32 = 4_096;
-    /// Above the limits of batches: as good as everything.
+    /// Above the limits of batches, so as good as no limit.
     const LARGEST: usize = 1 << 13;
-    /// Into so many parts changes are cut to find the one that is wrong: each cut costs a reconnection.
+    /// The search for one wrong change cuts the changes into this many parts: each cut costs a
+    /// reconnection.
     const APART: usize = 16;
 
-    /// The portion after so many were refused together.
+    /// The portion after the sink has refused `count` together.
     pub fn after(self, refused: Refused, count: usize) -> Self {
         let (max, refused) = match refused {
             Refused::TooLarge => (count / 2, self.refused.min(count)),
@@ -64,17 +65,17 @@ impl Portion {
         Portion { max: max.max(1), refused, taken: 0, since: 0 }
     }
 
-    /// The lower of it and a limit.
+    /// The lower of the portion and a limit.
     pub fn bound(self, limit: usize) -> usize {
         limit.min(self.max)
     }
 
-    /// How many at most; `None`: as many as there are.
+    /// The maximum; `None` for no limit.
     pub fn limit(self) -> Option<usize> {
         (self.max < usize::MAX).then_some(self.max)
     }
 
-    /// So many were taken together. Only full portions say that more may be.
+    /// The sink has accepted `count` together. Only a full portion shows that more may be possible.
     pub fn taken(&mut self, count: usize) {
         if self.max == usize::MAX || count == 0 {
             return;
@@ -87,7 +88,7 @@ impl Portion {
             self.taken += 1;
         }
         let more = self.max + self.max.div_ceil(4);
-        // The nearer it is to what was refused, the likelier that is refused again.
+        // The nearer a size is to the refused one, the likelier is another refusal.
         let ceiling = self.refused - self.refused / 4;
         if self.taken >= Self::GROWS_AFTER && more <= ceiling {
             self.taken = 0;
@@ -100,7 +101,8 @@ impl Portion {
 mod tests {
     use super::{Portion, Refused};
 
-    /// Feeds full portions to a sink that takes at most `capacity`; how often it refuses.
+    /// Feeds full portions to a sink that accepts at most `capacity`. Returns the number of
+    /// refusals.
     fn refusals(portion: &mut Portion, capacity: usize, portions: usize) -> usize {
         let mut refusals = 0;
         for _ in 0..portions {
@@ -142,7 +144,7 @@ mod tests {
         assert!(wrong.bound(5_000) > 4_000, "{wrong:?}");
     }
 
-    /// Batches that are small anyway say nothing about large ones.
+    /// Batches that are small anyway tell nothing about large ones.
     #[test]
     fn small_batches_do_not_make_it_grow() {
         let mut portion = Portion::WHOLE.after(Refused::TooLarge, 1_000);

@@ -1,4 +1,4 @@
-//! Whether the stream is of the history that the graph is of.
+//! Proves that the stream belongs to the graph's history.
 //!
 //! ```text
 //!   confirmed                       the graph's position
@@ -6,19 +6,20 @@
 //!               ^ must come, as it was     ^ before it, nothing else has changes
 //! ```
 //!
-//! A source that is put back to an older state, as a disk or a machine is, keeps its identifier and
-//! its timeline, and once its log has grown again nothing that it says of itself is different. But
-//! its slot was put back with it. So the slot has confirmed no more than what both histories share,
-//! and everything behind that can be read again.
+//! A source can be restored to an older state, like a disk or a virtual machine. It keeps its
+//! identifier and its timeline, and once its log has grown again, its own facts show no difference.
+//! But its slot was restored with it. So the slot has confirmed only what both histories share, and
+//! everything after that can be read again.
 //!
-//! Why it is enough: a log is a chain. Where the newest transaction of the graph stands in it, with
-//! its place, its id and the time of its commit, everything before it is as it was. Behind it the graph
-//! has nothing, so nothing with changes may stand there before the graph's position. If the slot
-//! has confirmed the newest transaction already, both histories have it.
+//! Why the proof is enough: a log is a chain. If the graph's newest transaction is in it, with the
+//! same place, id and commit time, everything before it is the same. The graph has nothing after
+//! it, so no transaction with changes may follow it before the graph's position. If the slot has
+//! already confirmed the newest transaction, both histories have it.
 //!
-//! Why it is no false alarm: what committed behind the confirmed position is sent again, whatever
-//! became of the server or of our acknowledgements, and is decoded with the catalog of its own time.
-//! PostgreSQL 14 also sends transactions without changes: those say nothing.
+//! Why it is never a false alarm: the server sends everything again that committed after the
+//! confirmed position, whatever happened to the server or to our acknowledgements. It decodes it
+//! with the catalog of its own time. PostgreSQL 14 also sends transactions without changes: those
+//! prove nothing.
 
 use crate::{
     change::Begin,
@@ -28,7 +29,7 @@ use crate::{
 
 use super::{Difference, EngineError};
 
-/// What the stream has still to show.
+/// The proof that the stream still owes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Proof {
     /// Nothing.
@@ -38,20 +39,20 @@ pub(super) enum Proof {
         at: Lsn,
         /// The newest transaction of the graph.
         mark: Option<Mark>,
-        /// It has to come, and has not.
+        /// It must come, and has not come yet.
         is_awaited: bool,
     },
 }
 
-/// What the transaction is told by.
+/// The properties that identify the transaction.
 pub(super) fn mark(begin: &Begin) -> Mark {
     let Begin { commit_lsn, xid, committed_at, .. } = *begin;
     Mark { commit_lsn, xid, committed_at }
 }
 
 impl Proof {
-    /// What a stream has to show that goes on at `position`, from a slot that has confirmed
-    /// `confirmed`. Nothing, if the newest transaction is not known.
+    /// The proof for a stream that continues at `position`, from a slot that has confirmed
+    /// `confirmed`. None is needed if the newest transaction is unknown.
     pub fn of(position: Position, newest: Option<Newest>, confirmed: Lsn) -> Self {
         let mark = match newest {
             None => return Proof::Made,
@@ -70,7 +71,8 @@ impl Proof {
         *self == Proof::Made
     }
 
-    /// A transaction begins. What is wrong if it has changes, or the error that it is wrong at all.
+    /// A transaction begins. Returns the error that applies if it has changes. Fails if it is wrong
+    /// even without changes.
     pub fn begins(&mut self, begin: &Begin) -> Result<Option<EngineError>, EngineError> {
         let Proof::Wanted { at, mark: newest, is_awaited } = *self else { return Ok(None) };
         let found = mark(begin);
@@ -83,7 +85,7 @@ impl Proof {
         }
         let is_before = found.commit_lsn < at;
         match (is_newest, is_awaited) {
-            // Also the one that a part is there of: everything before it is as it was.
+            // Also the transaction of which the graph has a part: everything before it is the same.
             (true, _) if is_before => *self = Proof::Wanted { at, mark: newest, is_awaited: false },
             (true, _) => *self = Proof::Made,
             // The newest one is still to come.

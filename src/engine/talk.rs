@@ -1,4 +1,4 @@
-//! What shell and engine say to each other.
+//! The messages between shell and engine.
 
 use std::{fmt, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{
     lsn::{Lsn, Stamp},
 };
 
-/// How much goes into one graph transaction, and how much waits.
+/// Sizes of a graph transaction, and of what waits for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// A batch takes no further source transaction once it has this many changes.
@@ -19,19 +19,19 @@ pub struct Limits {
     pub part_changes: usize,
     /// A source transaction with more bytes is applied in parts of about this many.
     pub part_bytes: usize,
-    /// While batches are to be narrow, one brings at most this many kinds of changes, by table and
-    /// operation, that none before it had.
+    /// While batches are narrow, each brings at most this many new kinds of changes (table and
+    /// operation).
     pub narrow_kinds: usize,
-    /// No input is wanted while this many bytes wait.
+    /// The engine wants no input while this many bytes wait.
     pub waiting_bytes: usize,
-    /// An idle position is written to the checkpoint at most once in this time.
+    /// The engine writes an idle position to the checkpoint at most once per interval.
     pub idle_interval: Duration,
 }
 
 impl Limits {
-    /// From about two thousand changes on a single Neo4j lane gains little more by itself, but what a
-    /// transaction costs besides is halved; the byte limits keep wide rows from filling memory. A Neo4j
-    /// that was just started plans the statements of 24 kinds within some seconds.
+    /// Throughput of one Neo4j lane is flat above about 2,000 changes per transaction; 4,000 halves
+    /// the fixed cost per change. The byte limits keep wide rows from filling memory. A freshly
+    /// started Neo4j plans the statements of 24 kinds within some seconds.
     pub const DEFAULT: Limits = Limits {
         batch_changes: 4_000,
         batch_bytes: 4 << 20,
@@ -43,43 +43,43 @@ impl Limits {
     };
 }
 
-/// What the shell tells the engine.
+/// An input from the shell to the engine.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     /// The source delivered something.
     Event(Event),
-    /// The batch that was ordered first, of those not applied, is in the graph, checkpoint included.
+    /// The oldest ordered batch is in the graph, with its checkpoint.
     Applied,
     /// Order nothing more until [`Input::Release`].
     Hold,
     /// Go on.
     Release,
-    /// Batches are to be narrow from now on, or need not be: the sink makes the statements of each
-    /// kind of changes for the first time, which takes long, and nobody sees a batch before its end.
-    /// Another number: the sink has lost what it had made.
+    /// `Some`: keep batches narrow from now on; `None`: stop. The sink prepares its statements at
+    /// the first change of each kind. That takes long, and nobody sees any of the batch before it
+    /// ends. A new number means that the sink has lost its prepared statements.
     Narrow(Option<u64>),
 }
 
-/// What the engine asks of the shell.
+/// A request from the engine to the shell.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
-    /// Write the batch, with its checkpoint, in one graph transaction, after those that were ordered
-    /// before it; then say [`Input::Applied`].
+    /// Write the batch and its checkpoint in one graph transaction, after all batches ordered
+    /// earlier. Then send [`Input::Applied`].
     Apply(Batch),
-    /// The graph is complete through this position: the source may forget what is before it.
+    /// The graph is complete through this position, so the source may discard its log before it.
     Acknowledge(Lsn),
     /// The hold has begun: nothing is in flight.
     Held,
 }
 
-/// What is written together.
+/// Changes that are written together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     /// The changes, in source order. Empty when only the position moves.
     pub changes: Vec<Change>,
-    /// The step of the checkpoint.
+    /// The checkpoint's step.
     pub advance: Advance,
-    /// Whose the changes are, in source order.
+    /// The source transactions that the changes belong to, in source order.
     pub shares: Vec<Share>,
 }
 
@@ -89,44 +89,43 @@ impl Batch {
         self.shares.iter().map(|share| share.xid).collect()
     }
 
-    /// What each of its changes was stamped with, in their order.
+    /// The stamp of each change, in their order.
     pub fn stamps(&self) -> impl Iterator<Item = Option<Stamp>> + use<> {
         let shares: Vec<_> = self.shares.iter().map(|it| (it.stamp, it.changes)).collect();
         shares.into_iter().flat_map(|(stamp, changes)| std::iter::repeat_n(stamp, changes))
     }
 
-    /// When each transaction that it completes was committed, in source order, as far as that is
-    /// known.
+    /// The known commit times of the transactions that it completes, in source order.
     pub fn commits(&self) -> Vec<Timestamp> {
         let completed = self.shares.iter().filter(|share| share.end.is_some());
         completed.filter_map(|share| share.committed_at.known()).collect()
     }
 }
 
-/// What a batch has of one source transaction: all of it, or a part.
+/// A batch's share of one source transaction: all of it, or a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
     /// The transaction's id, modulo 2^32.
     pub xid: u32,
     /// The position of its commit record.
     pub commit_lsn: Lsn,
-    /// When it committed.
+    /// Its commit time.
     pub committed_at: Timestamp,
     /// How many of its events come before these.
     pub first_event: u64,
-    /// How many of the batch's changes are its own, after those of the shares before. A last part
-    /// may have none.
+    /// The number of the batch's changes in this share. They follow those of the shares before it.
+    /// A last part may have none.
     pub changes: usize,
-    /// Its end LSN, if these are its last changes.
+    /// The transaction's end LSN, if the share has its last changes.
     pub end: Option<Lsn>,
-    /// What [`crate::change::Begin::stamp`] said.
+    /// The value of [`crate::change::Begin::stamp`].
     pub stamp: Option<Stamp>,
 }
 
-/// The stream does not fit the checkpoint it was started from.
+/// The stream does not fit the checkpoint it started from.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
-    /// A transaction was applied in parts, and the stream goes on with another one.
+    /// The graph has a part of one transaction, but the stream goes on with another one.
     #[error(
         "the checkpoint holds a part of the transaction committed at {}, but the stream goes on with the one at {}: {}",
         place(log, *.expected),
@@ -139,7 +138,7 @@ pub enum EngineError {
     PartOfAnotherTransaction {
         /// The transaction that is applied in part.
         expected: Lsn,
-        /// The one that came.
+        /// The transaction that came instead.
         found: Lsn,
         /// The log that they are in, if that is known.
         log: Option<Log>,

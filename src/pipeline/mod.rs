@@ -1,4 +1,4 @@
-//! Source to sink: the loop that feeds the engine and does what it asks.
+//! Source to sink: the loop that feeds the engine and carries out its outputs.
 //!
 //! ```text
 //! Source::next --> Engine --Apply--> Prepare::prepare --> Sink::write    (a task each: one batch is
@@ -7,8 +7,8 @@
 //!      +--------Acknowledge
 //! ```
 //!
-//! It knows no product. It decides nothing about order or progress either: the engine does, and is
-//! simulated. What is here is only waiting for several things at once.
+//! It knows no product. It decides neither order nor progress: the engine does, and a simulation
+//! tests it. This module only waits for several things at once.
 
 mod copying;
 mod observer;
@@ -51,18 +51,17 @@ pub fn now() -> Timestamp {
     Timestamp { unix_micros: i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX) }
 }
 
-/// An error with the one answer the edge needs: try again later, or stop.
+/// An error that can answer the one question of the pipeline's edge: try again later, or stop?
 pub trait Failure: Error + Send + Sync + 'static {
-    /// The same may succeed later, without anybody changing anything.
+    /// Whether the same attempt may succeed later, without anyone's help.
     fn is_transient(&self) -> bool;
 
-    /// Fewer changes at once may be taken.
+    /// Whether the sink may accept fewer changes at once.
     fn refused(&self) -> Option<Refused> {
         None
     }
 
-    /// All that is known of it, for the error that ends the program: there may be values of rows in
-    /// it.
+    /// The full text, for the error that ends the program. It may contain values of rows.
     fn in_full(&self) -> String {
         self.to_string()
     }
@@ -72,8 +71,8 @@ pub trait Failure: Error + Send + Sync + 'static {
         self.to_string()
     }
 
-    /// It comes again as long as the log is read from here, so that only a copy, with a log of its
-    /// own, goes on.
+    /// The error recurs as long as the log is read from here. Only a copy, with its own log, can
+    /// continue.
     fn needs_copy(&self) -> bool {
         false
     }
@@ -81,32 +80,31 @@ pub trait Failure: Error + Send + Sync + 'static {
 
 /// Where changes come from.
 pub trait Source: Send {
-    /// Why it ended.
+    /// The type of its errors.
     type Error: Failure;
 
-    /// What comes next, in order; waits for it. Cancel-safe: nothing is lost when the future is
-    /// dropped.
+    /// The next events, in order; waits for them. Cancel-safe: dropping the future loses nothing.
     fn next(&mut self) -> impl Future<Output = Result<Vec<Event>, Self::Error>> + Send;
 
     /// Everything before `lsn` is durable in the graph and may be forgotten.
     fn acknowledge(&mut self, lsn: Lsn);
 }
 
-/// What makes a batch ready for the sink: work for the processor, done while an earlier batch is on
-/// its way.
+/// Prepares a batch for the sink. This is work for the processor and runs while an earlier batch is
+/// being written.
 pub trait Prepare: Send + 'static {
     /// A batch that is ready.
     type Prepared: Send + 'static;
-    /// Why a batch can not be made ready.
+    /// The type of its errors.
     type Error: Failure;
 
-    /// Makes the batch ready. `settled`: nothing is being copied.
+    /// Prepares the batch. `settled`: no table is being copied.
     fn prepare(&mut self, batch: Batch, settled: bool) -> Result<Self::Prepared, Self::Error>;
 }
 
-/// Where batches go once they are ready.
+/// The destination of prepared batches.
 pub trait Sink<B>: Send + 'static {
-    /// Why a batch could not be written.
+    /// The type of its errors.
     type Error: Failure;
 
     /// Writes the batch and the checkpoint's step atomically.
@@ -116,14 +114,14 @@ pub trait Sink<B>: Send + 'static {
         batch: B,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Says at any moment whether batches are to be narrow; nothing: they never are. Asked for once,
-    /// before the first batch.
+    /// The flag that says whether batches must be narrow; `None`: never. The loop asks once, before
+    /// the first batch.
     fn narrow(&self) -> Option<Arc<Narrow>> {
         None
     }
 }
 
-/// Whether batches are to be narrow: of few kinds of changes that the sink has not met.
+/// Whether batches must be narrow: with few kinds of changes that are new to the sink.
 #[derive(Debug, Default)]
 pub struct Narrow {
     needed: AtomicBool,
@@ -131,37 +129,37 @@ pub struct Narrow {
 }
 
 impl Narrow {
-    /// The sink has made few of its statements, or has lost those that it had.
+    /// The sink has prepared few of its statements, or has lost them.
     pub fn begin(&self) {
         self.times.fetch_add(1, Ordering::Relaxed);
         self.needed.store(true, Ordering::Relaxed);
     }
 
-    /// It has made all that there are.
+    /// The sink has prepared all of its statements.
     pub fn end(&self) {
         self.needed.store(false, Ordering::Relaxed);
     }
 
-    /// If it is so now, for which time.
+    /// The number of this period, if batches must be narrow now.
     pub fn is_needed(&self) -> Option<u64> {
         let needed = self.needed.load(Ordering::Relaxed);
         needed.then(|| self.times.load(Ordering::Relaxed))
     }
 }
 
-/// What copies tables while the stream is held.
+/// Copies tables while the stream is held.
 pub trait Copier: Send + 'static {
-    /// Why it can not go on.
+    /// The type of its errors.
     type Error: Failure;
 
     /// Copies for a bounded time, while the stream stands still.
     fn turn(&mut self, held: &mut Held) -> impl Future<Output = Result<Turn, Self::Error>> + Send;
 }
 
-/// Where the stream stands still.
+/// The state in which the stream is held.
 #[derive(Clone, Debug, Default)]
 pub struct Held {
-    /// How far the graph is.
+    /// The graph's position.
     pub position: Position,
     /// The newest transaction that it has something of, if that is known.
     pub newest: Option<Newest>,
@@ -171,18 +169,18 @@ pub struct Held {
 }
 
 impl Held {
-    /// Somebody waits for the stream to go on: it has something to apply, or is to stop.
+    /// Whether the stream waits for its turn: it has changes to apply, or must stop.
     pub fn stream_waits(&self) -> bool {
         self.waits.load(Ordering::Relaxed)
     }
 }
 
-/// What the copy needs after a turn.
+/// The copy's next need after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// Another turn, after the stream had its own.
+    /// Another turn, after a turn of the stream.
     More,
-    /// Another turn, after the stream had at least so long.
+    /// Another turn, after the stream has run for at least this long.
     Later(Duration),
     /// Another turn, once the stream is applied through this position.
     After(Lsn),
@@ -190,7 +188,7 @@ pub enum Turn {
     Settled,
 }
 
-/// No tables are to be copied.
+/// The copier of a pipeline that copies no tables.
 #[derive(Debug)]
 pub enum NoCopy {}
 
@@ -208,34 +206,34 @@ impl Failure for std::convert::Infallible {
     }
 }
 
-/// Why a pipeline stopped before it was asked to.
+/// Why a pipeline stopped by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
     /// The source ended.
     #[error("{0}")]
     Source(Box<dyn Failure>),
-    /// A batch could not be made ready.
+    /// Preparing a batch failed.
     #[error("{0}")]
     Prepare(Box<dyn Failure>),
     /// The sink could not write.
     #[error("{0}")]
     Sink(Box<dyn Failure>),
-    /// The sink does not take so much at once: it may be taken in parts.
+    /// The sink refuses this many changes at once, but may accept fewer.
     #[error("{error}")]
     Refused {
-        /// Why.
+        /// The kind of refusal.
         refused: Refused,
-        /// How many changes it was.
+        /// The number of changes.
         changes: usize,
-        /// What the sink said.
+        /// The sink's error.
         error: Box<dyn Failure>,
     },
-    /// The sink does not take a change, alone as it is.
+    /// The sink refuses a single change.
     #[error("one change can not be written: {what}. {}", .error.in_full())]
     Row {
-        /// Which.
+        /// The change.
         what: Box<Sole>,
-        /// What the sink said.
+        /// The sink's error.
         error: Box<dyn Failure>,
     },
     /// The copy could not go on.
@@ -244,13 +242,13 @@ pub enum PipelineError {
     /// The stream does not fit the checkpoint.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// A task of ours panicked.
+    /// A task of the program panicked.
     #[error("a task of wal2graph ended in a bug: {0}")]
     Bug(#[from] JoinError),
 }
 
 impl PipelineError {
-    /// Whether to connect again and go on from the checkpoint.
+    /// Whether to reconnect and go on from the checkpoint.
     pub fn is_transient(&self) -> bool {
         match self {
             PipelineError::Source(error)
@@ -299,7 +297,7 @@ impl PipelineError {
         }
     }
 
-    /// Whether only a copy goes on.
+    /// Whether only a copy can continue.
     pub fn needs_copy(&self) -> bool {
         match self {
             PipelineError::Source(error)

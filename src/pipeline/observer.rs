@@ -1,4 +1,4 @@
-//! What a watcher is told: once a batch, after it is in the graph.
+//! The observer's interface: one call for each batch, after the graph has it.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use crate::{
     graph::{Event, TableIndex},
 };
 
-/// Is told what got into the graph.
+/// Observes what reaches the graph.
 pub trait Observer: Send + 'static {
-    /// A batch with changes was written. The next one waits meanwhile: be quick.
+    /// The graph has a batch with changes. The next one waits meanwhile, so be quick.
     fn written(&mut self, written: &Written<'_>);
 }
 
-/// Nobody watches.
+/// Observes nothing.
 impl Observer for () {
     fn written(&mut self, _: &Written<'_>) {}
 }
@@ -21,26 +21,26 @@ impl Observer for () {
 /// A batch that is in the graph.
 #[derive(Debug)]
 pub struct Written<'a> {
-    /// Its changes, those of tables that are not mapped included.
+    /// The number of its changes, including those of unmapped tables.
     pub changes: usize,
     /// The mapped ones, by table and operation.
     pub tally: &'a Tally,
-    /// When the source transactions were committed that it completes.
+    /// The commit times of the source transactions that it completes.
     pub commits: &'a [Timestamp],
-    /// How long the graph took for it.
+    /// The graph's time for it.
     pub took: Duration,
 }
 
-/// What happened to rows.
+/// An operation on rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Rows came to be.
+    /// Rows were inserted.
     Insert,
     /// Rows changed, their keys included.
     Update,
-    /// Rows went.
+    /// Rows were deleted.
     Delete,
-    /// All rows of a table went; counted once a table.
+    /// All rows of a table were removed; counted once for each table.
     Truncate,
 }
 
@@ -60,12 +60,12 @@ impl Operation {
     }
 }
 
-/// Changes of a batch, counted by table and operation: no more than an addition for each.
+/// A batch's changes, counted by table and operation. A count costs one addition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally(Vec<[u64; Operation::ALL.len()]>);
 
 impl Tally {
-    /// Nothing, for a model of so many tables.
+    /// Zeros for a model of this many tables.
     pub fn new(tables: usize) -> Self {
         Tally(vec![Default::default(); tables])
     }
@@ -84,12 +84,12 @@ impl Tally {
         }
     }
 
-    /// Counts one of a table's.
+    /// Counts one operation on a table.
     pub fn add(&mut self, table: TableIndex, operation: Operation) {
         self.0[table.0][operation as usize] += 1;
     }
 
-    /// What was counted, without the zeros.
+    /// The counts, without zeros.
     pub fn iter(&self) -> impl Iterator<Item = (TableIndex, Operation, u64)> {
         let tables = self.0.iter().enumerate();
         tables.flat_map(|(table, counts)| {

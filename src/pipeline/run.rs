@@ -1,4 +1,4 @@
-//! The loop: waiting for source, sink, copy and time at once.
+//! The loop: it waits for source, sink, copy and time at once.
 
 use std::{
     collections::VecDeque,
@@ -30,26 +30,26 @@ use super::{Copier, Failure, Held, Narrow, PipelineError, Prepare, Sink, Sole, S
 /// Between two turns of the copy the stream runs for at most this long while it has work.
 const STREAM_TURN_MAX: Duration = Duration::from_secs(1);
 
-/// Where a running pipeline is, for whoever watches.
+/// A running pipeline's status, for observers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// The furthest of the source's positions that is known.
+    /// The furthest known position of the source.
     pub received: Lsn,
-    /// How far the graph is in the log that is read.
+    /// The graph's position in the log that the pipeline reads.
     pub applied: Position,
     /// The source's position through which the graph is complete.
     pub complete: Lsn,
-    /// When the last applied source transaction committed.
+    /// The commit time of the last applied source transaction.
     pub committed_at: Option<Timestamp>,
-    /// When the oldest source transaction committed that was received and is not in the graph.
+    /// The commit time of the oldest source transaction that is received but not in the graph.
     pub oldest_unapplied: Option<Timestamp>,
-    /// Tables are being copied, or rows that the copy left are being completed.
+    /// The copy still copies tables, or completes rows.
     pub copying: bool,
-    /// How many changes a graph transaction may hold, as far as that was found out.
+    /// The number of changes that a graph transaction may hold, as far as known.
     pub portion: Portion,
-    /// When something got into the graph last, or the pipeline began to run.
+    /// When a change last reached the graph, or when the pipeline started.
     pub moved_at: Option<Instant>,
-    /// When the loop went round last.
+    /// When the loop last turned.
     pub turned_at: Option<Instant>,
 }
 
@@ -58,38 +58,38 @@ pub struct Status {
 pub enum Until {
     /// Never.
     Forever,
-    /// When the graph has everything up to this position, and nothing is being copied.
+    /// Once the graph has everything up to this position, and no table is being copied.
     Applied(Lsn),
 }
 
-/// Why a pipeline ended well.
+/// Why a pipeline ended without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// [`Until`] was reached.
     Reached,
-    /// It was asked to stop.
+    /// The caller asked it to stop.
     Stopped,
 }
 
 /// A pipeline that is ready to run.
 pub struct Pipeline<'a, S, P, K, C> {
-    /// Started at the engine's position.
+    /// It starts at the engine's position.
     pub source: &'a mut S,
-    /// Makes batches ready.
+    /// Prepares batches.
     pub preparer: P,
     /// Its checkpoint is the engine's position.
     pub sink: K,
-    /// What is still to copy.
+    /// Copies the remaining tables.
     pub copier: Option<C>,
     /// The state machine.
     pub engine: Engine,
     /// When to stop.
     pub until: Until,
-    /// Where it is.
+    /// Publishes the status.
     pub status: watch::Sender<Status>,
 }
 
-/// Something that is at rest here, or away in a task that brings it back with a result.
+/// A worker at rest here, or away in a task that returns it with a result.
 enum Worker<T, R> {
     Resting(T),
     Away(AbortOnDropHandle<(T, R)>),
@@ -109,7 +109,7 @@ impl<T: Send + 'static, R: Send + 'static> Worker<T, R> {
         };
     }
 
-    /// The result, when it is away; waits for ever otherwise. Cancel-safe.
+    /// The result of a worker that is away; otherwise waits for ever. Cancel-safe.
     async fn back(&mut self) -> Result<R, JoinError> {
         let Worker::Away(task) = self else { return pending().await };
         let (worker, result) = task.await?;
@@ -126,7 +126,7 @@ impl<T: Send + 'static, R: Send + 'static> Worker<T, R> {
     }
 }
 
-/// The copy's place in the turns.
+/// The turns of stream and copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CopyState {
     /// The stream runs until it has nothing waiting, or until this moment.
@@ -135,7 +135,7 @@ enum CopyState {
     Resting(Instant),
     /// The stream runs until it is applied through this position.
     CatchingUp(Lsn),
-    /// The engine was asked to hold.
+    /// The loop has asked the engine to hold.
     HoldWanted,
     /// A turn is running.
     Turn,
@@ -148,7 +148,7 @@ type PrepareResult<P> = Result<Prepared<P>, <P as Prepare>::Error>;
 type WriteResult<P, K> = Result<(), <K as Sink<Prepared<P>>>::Error>;
 type TurnResult<C> = Result<(Turn, Held), <C as Copier>::Error>;
 
-/// What is remembered of a batch while it is on its way.
+/// The record of a batch on its way.
 struct Flight {
     advance: Advance,
     xids: Vec<u32>,
@@ -164,16 +164,16 @@ struct Loop<'a, S, P: Prepare, K: Sink<P::Prepared>, C: Copier> {
     sink: Worker<K, WriteResult<P, K>>,
     copier: Worker<C, TurnResult<C>>,
     copy: CopyState,
-    /// Tells a turn of the copy that it should end.
+    /// Tells a turn of the copy to end.
     stream_waits: Arc<AtomicBool>,
-    /// The sink's word on how wide batches may be.
+    /// The sink's flag for narrow batches.
     narrow: Option<Arc<Narrow>>,
     applied_transactions: AppliedTransactions,
-    /// Ordered batches, for the preparer.
+    /// Ordered batches that wait for the preparer.
     ordered: VecDeque<Batch>,
-    /// A batch for the sink.
+    /// A prepared batch that waits for the sink.
     ready: Option<P::Prepared>,
-    /// Ordered batches that are not applied, whatever their state.
+    /// Ordered batches that are not applied, in any stage.
     flights: VecDeque<Flight>,
     engine: Engine,
     until: Until,
@@ -188,8 +188,8 @@ where
     K: Sink<P::Prepared>,
     C: Copier,
 {
-    /// Runs until `stop` resolves, [`Until`] is reached, or something fails. On `stop`, the batch
-    /// in flight is finished and acknowledged first.
+    /// Runs until `stop` resolves, [`Until`] is reached, or something fails. On `stop` it first
+    /// finishes and acknowledges the batch in flight.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Ended, PipelineError> {
         let started = Instant::now();
         self.status.send_modify(|status| {
@@ -241,7 +241,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
             }
             let wakeup = self.wakeup();
             tokio::select! {
-                // In this order, so that a simulation repeats exactly.
+                // In a fixed order, so that a simulation repeats exactly.
                 biased;
                 () = &mut stop, if !stopping => {
                     stopping = true;
@@ -263,7 +263,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
         }
     }
 
-    /// Gives the copy its turn when the stream has had its own.
+    /// Starts the copy's turn once the stream's turn is over.
     fn take_turns(&mut self) -> Result<(), PipelineError> {
         let ready = match self.copy {
             CopyState::StreamTurn(end) => self.engine.is_drained() || Instant::now() >= end,
@@ -278,7 +278,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
         Ok(())
     }
 
-    /// Batches are as wide as the sink will have them.
+    /// Tells the engine whether the sink wants narrow batches.
     fn ask_how_wide(&mut self) -> Result<(), PipelineError> {
         if let Some(narrow) = &self.narrow {
             self.engine.handle(Input::Narrow(narrow.is_needed()))?;
@@ -286,7 +286,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
         Ok(())
     }
 
-    /// A turn of the copy ends soon, if there is a reason.
+    /// Asks the copy to end its turn soon, if `reason` holds.
     fn hurry(&self, reason: bool) {
         if reason {
             self.stream_waits.store(true, Ordering::Relaxed);
@@ -319,7 +319,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
         }
     }
 
-    /// Sends batches one station further where the next one is free.
+    /// Moves batches to their next stage if it is free.
     fn move_on(&mut self) {
         if self.sink.is_resting()
             && let Some(batch) = self.ready.take()
@@ -395,7 +395,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
     }
 
     fn wakeup(&self) -> Instant {
-        /// A look around even when nothing happens.
+        /// The loop turns at least this often.
         const IDLE_WAKEUP: Duration = Duration::from_secs(1);
         let engine = self.engine.wakeup().map(|since_start| self.started + since_start);
         let copy = match self.copy {
@@ -419,11 +419,11 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
     }
 }
 
-/// What is to be done about a batch that the sink has not taken.
+/// The error for a batch that the sink has refused.
 fn not_taken(error: Box<dyn Failure>, changes: usize, sole: Option<Sole>) -> PipelineError {
     match (error.refused(), sole) {
         (Some(refused), _) if changes > 1 => PipelineError::Refused { refused, changes, error },
-        // What is tried again is logged, and a log names no values.
+        // The program logs what it retries, and a log must show no values.
         (Some(_), Some(what)) if !error.is_transient() => {
             PipelineError::Row { what: Box::new(what), error }
         }

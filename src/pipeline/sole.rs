@@ -11,23 +11,23 @@ use crate::{
     shown::{Shown, on_one_line},
 };
 
-/// Characters of a key that an error shows.
+/// An error shows this many characters of a key.
 const KEY_CHARACTERS_MAX: usize = 100;
 
-/// The only change of a batch. Its text names table, operation, key and transaction: a key's values
-/// are for the error that ends the program, and for no log besides.
+/// The only change of a batch. Its text names table, operation, key and transaction. Values of a
+/// key belong in the error that ends the program, and in no log.
 #[derive(Clone, Debug)]
 pub struct Sole {
     change: Change,
     share: Share,
-    /// The columns of the row's key, where its table's replica identity is more than that.
+    /// The columns of the row's key, where its table's replica identity has more.
     key: Option<Vec<String>>,
-    /// The log that it came by.
+    /// The log that it came from.
     log: Option<Log>,
 }
 
 impl Sole {
-    /// The only change of the batch; `None` if it has another number of them.
+    /// The only change of the batch; `None` unless it has exactly one.
     pub fn of(batch: &Batch) -> Option<Self> {
         let [change] = batch.changes.as_slice() else { return None };
         let share = *batch.shares.iter().find(|share| share.changes == 1)?;
@@ -44,7 +44,7 @@ impl Sole {
         }
     }
 
-    /// The same of a row with this key, in this log.
+    /// Adds the key of the row's table, and the log.
     pub fn known(self, key: Option<Vec<String>>, log: Log) -> Self {
         Sole { key, log: Some(log), ..self }
     }
@@ -86,7 +86,7 @@ impl Sole {
     fn key(&self, relation: &Relation, row: &Tuple) -> String {
         let is_key = |name: &String, identity: bool| match &self.key {
             Some(key) => key.contains(name),
-            // Under FULL that is the whole row, whose values are nobody's business.
+            // Under FULL the identity is the whole row, whose values must stay private.
             None => identity && relation.replica_identity != ReplicaIdentity::Full,
         };
         let columns = relation.columns.iter().zip(row);
@@ -139,7 +139,7 @@ fn names(relations: &[Arc<Relation>]) -> String {
     relations.iter().map(|it| name(it).to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// A text's first characters.
+/// The first characters of a text.
 pub fn shortened(text: &str) -> String {
     match text.char_indices().nth(KEY_CHARACTERS_MAX) {
         Some((end, _)) => format!("{}... ({} bytes)", &text[..end], text.len()),

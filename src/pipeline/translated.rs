@@ -1,4 +1,5 @@
-//! Batches of changes as statements, and what is told of them once they are written.
+//! Turns batches of changes into statements, and reports them to the observer once they are
+//! written.
 //!
 //! ```text
 //! Batch of changes --Translate--> events --fold--> mutations --plan--> statements --finish--> Ready
@@ -22,28 +23,28 @@ use super::{
 
 /// Turns changes into the graph's terms.
 pub trait Translate: Send + 'static {
-    /// A change that does not fit the mapping: never transient.
+    /// A change does not fit the mapping. Never transient.
     type Error: Error + Send + Sync + 'static;
 
-    /// The event a change is in the graph's terms; `None` when its table is not mapped.
+    /// Translates a change into an event; `None` if its table is not mapped.
     fn translate(&mut self, change: &Change) -> Result<Option<Event>, Self::Error>;
 
-    /// All changes of a batch have been translated: what was met may be told.
+    /// All changes of a batch are translated: the translator may report its notices.
     fn batch_translated(&mut self) {}
 
-    /// The shapes the events speak of.
+    /// The model that the events refer to.
     fn model(&self) -> &Model;
 }
 
-/// Makes statements of batches, and of those what a sink takes.
+/// Translates batches into statements, and the statements into the sink's form.
 pub struct Translated<T, F> {
-    /// What translates.
+    /// Translates changes.
     pub translator: T,
-    /// What becomes of the statements: still work for the processor.
+    /// Converts the statements for the sink. This is still work for the processor.
     pub finish: F,
 }
 
-/// A batch as a sink takes it, with what is to be told of it.
+/// A batch in the sink's form, with the facts for the observer.
 pub struct Ready<B> {
     batch: B,
     changes: usize,
@@ -67,8 +68,8 @@ impl<T: Error + Send + Sync + 'static> Failure for TranslateFailure<T> {
 }
 
 impl<B> Ready<B> {
-    /// A batch that `changes` changes became, those of tables that are not mapped included.
-    /// `commits`: when the transactions were committed that it completes.
+    /// A batch that came from `changes` changes, including those of unmapped tables. `commits`: the
+    /// commit times of the transactions that it completes.
     pub fn new(batch: B, changes: usize, tally: Tally, commits: Vec<Timestamp>) -> Self {
         Ready { batch, changes, tally, commits }
     }
@@ -107,11 +108,11 @@ where
     }
 }
 
-/// A sink that tells an observer what it has written.
+/// A sink that reports every written batch to an observer.
 pub struct Observed<K, O = ()> {
-    /// What writes.
+    /// Writes.
     pub sink: K,
-    /// Who is told.
+    /// Receives the reports.
     pub observer: O,
 }
 

@@ -1,12 +1,13 @@
-//! Rows that lack values the stream did not carry: read again by key, at the end of a copy.
+//! Completes rows that lack values, because the stream did not carry them: reads them by key at the
+//! end of a copy.
 //!
 //! ```text
 //! look in the graph -> keys -> rows under a snapshot -> written -> the stream passes the log's end -> look again
 //! ```
 //!
-//! A row that is not found under its key has left it by a change that the stream brings. If it is
-//! still in the graph when the stream has passed the snapshot, round after round, it is not looked
-//! for as it is: then the copy ends with an error, instead of never.
+//! If a row is not found under its key, a change in the stream has moved it away. The row may still
+//! be in the graph after the stream has passed the snapshot. If that repeats round after round, the
+//! search by key can not find it. The copy then ends with an error, instead of running for ever.
 
 use std::collections::BTreeMap;
 
@@ -19,15 +20,16 @@ use super::{
     ChunkReader, ChunkWriter, Copied, CopyError, Held, Search, TAKEN_PAUSE, TableCopier, Turn, sees,
 };
 
-/// Incomplete rows are read again in portions of this many.
+/// Incomplete rows are read in portions of this many.
 const INCOMPLETE_ROWS: usize = 1_000;
-/// A row that is not found by its key's text so often in a row is looked for among all.
+/// After this many misses in sequence, a row is searched among all rows instead of by its key's
+/// text.
 const MISSES_BY_TEXT: u32 = 2;
-/// A row that is not found so often in a row, though the stream has passed each look, is an error. It
-/// is more than one: a row may go back and forth between two keys.
+/// After this many misses in sequence, each passed by the stream, a missing row is an error. The
+/// limit is above one because a row may go back and forth between two keys.
 const MISSES_MAX: u32 = 8;
 
-/// How often in a row keys were not found.
+/// Misses in sequence for each key.
 #[derive(Debug, Default)]
 pub(super) struct Missed(BTreeMap<(TableIndex, Key), u32>);
 
@@ -38,8 +40,8 @@ impl Missed {
 }
 
 impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
-    /// Reads incomplete rows again by key. Settled when the stream has passed the last chunk, and a
-    /// look after that finds none. The look comes second: it goes through whole tables.
+    /// Reads incomplete rows by key. Settled once the stream has passed the last chunk and a later
+    /// search finds none. The search comes second because it scans whole tables.
     pub(super) async fn complete(&mut self, held: &mut Held) -> Copied<Turn, R, W> {
         let lane = &mut self.lanes[0];
         if !self.has_waited {
@@ -80,8 +82,8 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
         Ok(if was_taken { Turn::Later(TAKEN_PAUSE) } else { Turn::After(log_end) })
     }
 
-    /// Writes the rows of a locked table that have these keys. The keys that were not found; `None`
-    /// if somebody wants the table.
+    /// Writes the rows of a locked table that have these keys. Returns the keys that were not
+    /// found; `None` if another session wants the table.
     async fn complete_table(
         &mut self,
         held: &Held,
@@ -133,7 +135,7 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
                 written = &mut written => written,
                 waiting = &mut wanted => {
                     let waiting = waiting.map_err(CopyError::Read)?;
-                    // The hold protects what was read.
+                    // The hold protects the rows already read.
                     reader.release().await.map_err(CopyError::Read)?;
                     reader.tell_given_way(&waiting);
                     written.await.map_err(CopyError::Write)?;

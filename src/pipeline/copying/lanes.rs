@@ -1,15 +1,15 @@
-//! What the lanes of a turn do: ranges after ranges, pieces after pieces.
+//! The work of a turn's lanes: range after range, piece after piece.
 //!
 //! ```text
 //! range (nobody else has it) -> chunk -> piece -> write, while the next piece is read
 //! ```
 //!
-//! A piece is written only after those before it, so the range's progress in the graph follows the
-//! order in which it is read, a piece or two behind.
+//! A piece is written only after those before it. So the range's progress in the graph follows the
+//! reading order, one or two pieces behind.
 //!
-//! A lane reads under locks, and gives them up at once when somebody waits for one: in the middle of
-//! a chunk too, which is then read again in another turn, and while it has nothing to do but to wait
-//! for the graph. What was read is still written: the hold protects it, not the locks.
+//! A lane reads under locks and releases them at once when another session waits for one: also in
+//! the middle of a chunk, and also while it waits only for the graph. Another turn reads that chunk
+//! again. The lane still writes the rows that it has read: the hold protects them, not the locks.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,73 +32,73 @@ use crate::{
 
 use super::{ChunkReader, ChunkWriter, Copied, CopyError, Held, Lane, Ranges, Waiting, heap_of};
 
-/// What the lanes of a turn share.
+/// The state that the lanes of a turn share.
 pub(super) struct Work<'a> {
     pub model: &'a Model,
     pub chunk_blocks: &'a BTreeMap<Heap, u32>,
     pub ranges: &'a Mutex<Ranges>,
     pub shown: &'a watch::Sender<Vec<Progress>>,
     pub held: &'a Held,
-    /// What the lanes have locked.
+    /// The locked relations and their files.
     pub locked: &'a BTreeMap<Heap, u32>,
-    /// How many lanes have not given up their locks.
+    /// The number of lanes that hold their locks.
     pub holding: AtomicUsize,
     pub range_ended: Notify,
-    /// When it ends if the stream waits.
+    /// The turn's end if the stream waits.
     pub end: Instant,
-    /// When it ends in any case.
+    /// The turn's end in any case.
     pub end_max: Instant,
     /// Whether chunks are broken off.
     pub way: watch::Sender<Way>,
-    /// What became of that.
+    /// The chunks that lanes have abandoned.
     pub broken: Mutex<Broken>,
 }
 
-/// Whether lanes may go on with the chunks that they are in.
+/// Whether lanes may finish their current chunks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// They may.
+    /// They may finish.
     Free,
-    /// The turn has lasted too long: chunks that can be smaller are broken off.
+    /// The turn has lasted too long: lanes abandon chunks that can be smaller.
     TooLong,
-    /// Somebody waits for a table: all are broken off.
+    /// Another session waits for a table: lanes abandon all chunks.
     Wanted(Waiting),
 }
 
-/// What lanes could not read to its end.
+/// Chunks that lanes could not finish.
 #[derive(Debug, Default)]
 pub(super) struct Broken {
-    /// They should be read in smaller chunks.
+    /// These need smaller chunks.
     pub cut: BTreeSet<Heap>,
-    /// The server let a lane wait for something of theirs.
+    /// The server made a lane wait for one of these.
     pub blocked: BTreeSet<Heap>,
 }
 
-/// What a lane has read ahead of what it writes.
+/// What a lane has read ahead of its writes.
 struct Ahead {
-    /// None: the range ends, or the lane's part in the turn does.
+    /// `None`: the range ends, or the lane's part in the turn does.
     piece: Option<Piece>,
     locks: Locks,
 }
 
-/// What has become of a lane's locks.
+/// The state of a lane's locks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Locks {
     Kept,
     GivenUp,
 }
 
-/// What a lane finds to do.
+/// A lane's next step.
 enum Next {
     /// This range.
     Range(usize),
-    /// To wait: other lanes have all ranges of the pass.
+    /// Wait: other lanes have all ranges of the pass.
     OtherLanes,
-    /// Nothing any more.
+    /// No work is left.
     Nothing,
 }
 
-/// A range as it is being read: ahead of its progress in the graph.
+/// A range while a lane reads it: ahead of its progress in the graph.
 struct Reading {
     heap: Heap,
     blocks: u32,
@@ -111,21 +111,21 @@ struct OpenChunk {
     chunk: Chunk,
     /// The table ends with it.
     last: bool,
-    /// What came last: whether it is the chunk's last piece is not known yet.
+    /// The latest rows. They may or may not be the chunk's last piece.
     rows: Vec<(Key, Row)>,
     /// Rows before these.
     count: u64,
 }
 
-/// Rows that are written in one transaction.
+/// Rows of one transaction.
 struct Piece {
     step: ChunkStep,
     rows: Vec<(Key, Row)>,
 }
 
 impl Reading {
-    /// The next rows, bounded in bytes; chunk after chunk, until the range ends or a chunk ends when
-    /// the turn is over.
+    /// The next rows, bounded in bytes. Goes from chunk to chunk until the range ends, or until a
+    /// chunk ends after the turn's end.
     async fn next<R: ChunkReader>(
         &mut self,
         reader: &mut R,
@@ -183,7 +183,7 @@ impl Work<'_> {
             || *self.way.borrow() != Way::Free
     }
 
-    /// Resolves when a chunk is to be broken off.
+    /// Resolves when a lane must abandon its chunk.
     async fn must_leave(&self, can_be_cut: bool) {
         let mut way = self.way.subscribe();
         let is_so = |way: &Way| match way {
@@ -195,13 +195,13 @@ impl Work<'_> {
         let _ = way.wait_for(is_so).await;
     }
 
-    /// One lane's turn: range after range. Its locks go with its end.
+    /// One lane's turn: range after range. The lane releases its locks at the end.
     pub async fn lane<R: ChunkReader, W: ChunkWriter>(
         &self,
         lane: &mut Lane<R, W>,
     ) -> Copied<(), R, W> {
         while !self.is_over() {
-            // Before the look, so that an end between the two is not missed.
+            // Registers first, so that no end between the two is missed.
             let ended = self.range_ended.notified();
             match self.take() {
                 Next::Range(index) => {
@@ -223,7 +223,7 @@ impl Work<'_> {
         self.give_up(&mut lane.reader).await.map_err(CopyError::Read)
     }
 
-    /// Ends a lane's locks. The last lane says in the log whom it was for.
+    /// Releases a lane's locks. The last lane logs which session wanted them.
     async fn give_up<R: ChunkReader>(&self, reader: &mut R) -> Result<(), R::Error> {
         reader.release().await?;
         let is_last = self.holding.fetch_sub(1, Ordering::Relaxed) == 1;
@@ -233,8 +233,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// A range that is locked, not done, and that no other lane has. Relationships come once all
-    /// nodes are there.
+    /// Takes a range that is locked, not done, and not taken. Relationships follow once all nodes
+    /// exist.
     fn take(&self) -> Next {
         let mut ranges = self.ranges();
         let all_open = ranges.progress.iter().filter(|range| !range.done);
@@ -257,8 +257,8 @@ impl Work<'_> {
         Next::Range(index)
     }
 
-    /// Chunks of one range, until the range or the turn ends. While a piece is written, the next is
-    /// read.
+    /// Copies chunks of one range, until the range or the turn ends. Reads the next piece while it
+    /// writes one.
     async fn range<R: ChunkReader, W: ChunkWriter>(
         &self,
         lane: &mut Lane<R, W>,
@@ -295,7 +295,7 @@ impl Work<'_> {
         }
     }
 
-    /// The next piece; at once the end of the lane's part in the turn, if it has to leave.
+    /// The next piece. If the lane has to leave: at once the end of its part in the turn.
     async fn read<R: ChunkReader>(
         &self,
         reading: &mut Reading,
@@ -321,8 +321,8 @@ impl Work<'_> {
         Ok(Ahead { piece: None, locks: Locks::GivenUp })
     }
 
-    /// The next piece, beside a write. Nothing more is read until that is done, however long the graph
-    /// takes: the locks still go if somebody wants them.
+    /// Reads the next piece beside a write, then waits for the write, however slow the graph is.
+    /// Still releases the locks meanwhile if another session wants them.
     async fn read_beside<R: ChunkReader>(
         &self,
         is_written: &Notify,

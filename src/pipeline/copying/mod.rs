@@ -8,17 +8,18 @@
 //! last turns:  incomplete rows, read by key, until a round finds none
 //! ```
 //!
-//! Why it is correct is said in [`crate::copy`]; this is the order of the steps that it rests on.
-//! Tables are locked against rewriting before the snapshot is taken, and their files are compared
-//! with the progress under that lock, so a chunk's blocks are those that the progress speaks of. All
-//! lanes of a turn read under the same snapshot, so no row comes to two of them, and what a row owns
-//! is looked for from that row only: two writers that look for the same relationship at the same time
-//! would both miss it, and make it twice.
+//! [`crate::copy`] says why it is correct; the proof rests on the order of these steps. The copy
+//! locks tables against rewriting before it takes the snapshot. Under that lock it compares their
+//! files with the progress, so a chunk's blocks are those of the progress. All lanes of a turn read
+//! under the same snapshot, so no row reaches two of them. Only the lane with a row looks for the
+//! relationships that the row owns: two writers that look for the same one at once would both miss
+//! it and create it twice.
 //!
-//! Nobody waits long for a copy. Every lane locks what it reads before anything else, and waits for
-//! no lock: a table that is taken is left for a later turn. While a turn runs, a look several times a
-//! second finds who waits for it. Then every lane gives up its locks, in the middle of a chunk too.
-//! No lane waits for the graph without a look at that: the graph may be slow, or away.
+//! Other sessions do not wait long for a copy. Every lane takes its locks before it reads, and
+//! never waits for one: it leaves a locked table to a later turn. During a turn, a query several
+//! times a second finds the sessions that wait for it. Then every lane releases its locks, also in
+//! the middle of a chunk. A lane keeps checking while it waits for the graph, which may be slow or
+//! down.
 
 mod incomplete;
 mod lanes;
@@ -50,36 +51,36 @@ use incomplete::Missed;
 use lanes::{Broken, Way, Work};
 pub use sides::{ChunkReader, ChunkWriter, Lane, Search, Taken, Waiting};
 
-/// How long the stream is held at a time, but for the chunks that are on their way when a turn ends.
+/// How long one hold lasts. Chunks in progress when it ends are finished, and may extend it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TurnLength {
-    /// When the stream waits.
+    /// The limit while the stream waits.
     pub waiting: Duration,
-    /// When it has nothing to do: a turn's end costs every lane a pause.
+    /// The limit while it does not: a turn's end costs every lane a pause.
     pub idle: Duration,
 }
 
 impl TurnLength {
-    /// A second is what a change may be late for while tables are copied.
+    /// While tables are copied, a change may be late by one second.
     pub const DEFAULT: TurnLength =
         TurnLength { waiting: Duration::from_secs(1), idle: Duration::from_secs(10) };
 }
 
-/// The pause before a snapshot is taken again that did not see all that the graph has. Each one is
-/// twice as long as the one before.
+/// The pause before retrying a snapshot that does not yet see everything the graph has. Each pause
+/// is twice the one before.
 const UNSEEN_PAUSE: Duration = Duration::from_millis(10);
 /// The longest.
 const UNSEEN_PAUSE_MAX: Duration = Duration::from_millis(500);
-/// So many snapshots in a row that did not see it all, and the log says whom the copy waits for.
+/// After this many such snapshots in sequence, the log names the session that the copy waits for.
 const UNSEEN_TOLD: u32 = 10;
-/// How long a table is left alone that could not be had.
+/// The pause before the next attempt to lock a table that was not available.
 const TAKEN_PAUSE: Duration = Duration::from_millis(250);
-/// A turn locks at most this many tables: the server's table of locks is everybody's.
+/// A turn locks at most this many tables: all sessions share the server's lock table.
 const HEAPS_MAX: usize = 32;
 /// A chunk is halved at most this often.
 const HALVINGS_MAX: u32 = 12;
 
-/// Why a copy stopped.
+/// The reason why a copy stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError<R: std::error::Error + 'static, W: std::error::Error + 'static> {
     /// The source can not be read.
@@ -88,7 +89,7 @@ pub enum CopyError<R: std::error::Error + 'static, W: std::error::Error + 'stati
     /// The graph can not be written.
     #[error(transparent)]
     Write(W),
-    /// Rows that lack values are not there.
+    /// Incomplete rows do not exist in the source.
     #[error(
         "copy of {table}: {rows} of its nodes or relationships lack values, and the table has no row with the same \
          {key}: the key is not read back from the graph as it was written. Please report the type of that key. To \
@@ -98,7 +99,7 @@ pub enum CopyError<R: std::error::Error + 'static, W: std::error::Error + 'stati
     NotFound {
         /// The table.
         table: String,
-        /// What its key is called in the graph.
+        /// The names of the key's properties in the graph.
         key: Vec<String>,
         /// How many rows.
         rows: usize,
@@ -127,17 +128,17 @@ impl<R: Failure, W: Failure> Failure for CopyError<R, W> {
 pub struct TableCopier<R, W> {
     model: Arc<Model>,
     lanes: Vec<Lane<R, W>>,
-    /// How many blocks of a table make a chunk.
+    /// The number of blocks in a chunk, by table.
     chunk_blocks: BTreeMap<TableIndex, u32>,
-    /// Transactions that ran when this instance started must have ended: an earlier one may have
-    /// applied them, and a snapshot may not see them yet.
+    /// Transactions that ran when this instance started must have ended. An earlier instance may
+    /// have applied them, and a snapshot may not see them yet.
     ended_before: u64,
     ranges: Mutex<Ranges>,
-    /// Until when tables are left alone that could not be had.
+    /// Tables that were not available, and when to try them again.
     resting: BTreeMap<Heap, Instant>,
-    /// How often the chunks of a table were halved.
+    /// The number of halvings, by table.
     halvings: BTreeMap<Heap, u32>,
-    /// Snapshots in a row that did not see all that the graph has.
+    /// Snapshots in sequence that did not see everything the graph has.
     unseen: u32,
     /// The stream has passed the last chunk.
     has_waited: bool,
@@ -146,7 +147,7 @@ pub struct TableCopier<R, W> {
     shown: watch::Sender<Vec<Progress>>,
 }
 
-/// The ranges of all passes, in the order in which they are worked off.
+/// The ranges of all passes, in processing order.
 struct Ranges {
     progress: Vec<Progress>,
     taken: Vec<bool>,
@@ -155,8 +156,8 @@ struct Ranges {
 type Copied<T, R, W> = Result<T, CopyError<<R as ChunkReader>::Error, <W as ChunkWriter>::Error>>;
 
 impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
-    /// A copy that goes on from `progress`, which is in working order. `ended_before` is a
-    /// transaction id that was given out after this instance had claimed the graph.
+    /// A copy that continues from `progress`, which is in processing order. `ended_before` is a
+    /// transaction id allocated after this instance had claimed the graph.
     pub fn new(
         model: Arc<Model>,
         lanes: Vec<Lane<R, W>>,
@@ -183,12 +184,12 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
         }
     }
 
-    /// The same in turns of another length.
+    /// Changes the length of turns.
     pub fn in_turns(self, turn: TurnLength) -> Self {
         TableCopier { turn, ..self }
     }
 
-    /// How far it is, for whoever watches.
+    /// Publishes the progress.
     pub fn progress(&self) -> watch::Receiver<Vec<Progress>> {
         self.shown.subscribe()
     }
@@ -197,8 +198,8 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
         self.ranges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The heaps to read next, of the earliest pass that is not done; or the time when the first of them
-    /// wakes, if all rest.
+    /// The heaps to read next, of the earliest unfinished pass. If all rest: the time when the
+    /// first may be tried again.
     fn next_heaps(&mut self) -> Result<Vec<Heap>, Instant> {
         let now = Instant::now();
         self.resting.retain(|_, until| *until > now);
@@ -223,8 +224,9 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
         self.resting.extend(heaps.into_iter().map(|heap| (heap, until)));
     }
 
-    /// Starts a pass again over what was rewritten while the pass was under way, and ends those over
-    /// what is gone. Says whether there was any; then the locks are gone, before the graph is written.
+    /// Starts a pass again if its table was rewritten meanwhile, and ends it if its partition is
+    /// gone. Returns whether it changed anything; if so, it released the locks before it wrote to
+    /// the graph.
     async fn restart_rewritten(&mut self, at: Position, taken: &Taken) -> Copied<bool, R, W> {
         let changed: Vec<Progress> = {
             let model = self.model.clone();
@@ -260,8 +262,7 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
         Ok(true)
     }
 
-    /// Partitions that came while the others were copied are to be copied too. Says whether there
-    /// was one.
+    /// Adds partitions that appeared during the copy. Returns whether it added one.
     async fn add_partitions(&mut self, at: Position) -> Copied<bool, R, W> {
         let model = self.model.clone();
         for (table, named) in model.iter() {
@@ -305,7 +306,7 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
         Ok(false)
     }
 
-    /// The turn after one whose snapshot did not see all that the graph has.
+    /// The turn after a snapshot that did not see everything the graph has.
     async fn unseen(&mut self) -> Copied<Turn, R, W> {
         let pause = UNSEEN_PAUSE * 2_u32.saturating_pow(self.unseen);
         self.unseen += 1;
@@ -315,7 +316,7 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
         Ok(Turn::Later(pause.min(UNSEEN_PAUSE_MAX)))
     }
 
-    /// One snapshot for all lanes; or what is to be done instead.
+    /// One snapshot for all lanes, or the turn to take instead.
     async fn begin(&mut self, held: &mut Held) -> Copied<Result<Taken, Turn>, R, W> {
         let heaps = match self.next_heaps() {
             Ok(heaps) => heaps,
@@ -347,7 +348,7 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
         Ok(Ok(taken))
     }
 
-    /// Blocks of a chunk of what is locked.
+    /// The number of blocks in a chunk, for each locked heap.
     fn blocks(&self, taken: &Taken) -> BTreeMap<Heap, u32> {
         let blocks = |heap: &Heap| {
             let all = self.chunk_blocks.get(&heap.table).copied().unwrap_or(1);
@@ -357,7 +358,7 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
         taken.files.keys().map(blocks).collect()
     }
 
-    /// What was broken off comes in smaller chunks; where nothing was, they grow again.
+    /// Halves the chunks of abandoned reads. If no chunk was abandoned, chunks grow again.
     fn learn(&mut self, broken: Broken) {
         let Broken { cut, blocked } = broken;
         if cut.is_empty() {
@@ -409,7 +410,7 @@ impl<R: ChunkReader, W: ChunkWriter> Copier for TableCopier<R, W> {
             pending::<Copied<Infallible, R, W>>().await
         };
         let timing = async {
-            // A chunk that begins at the last moment has a turn's time too.
+            // A chunk that starts at the last moment has a turn's time too.
             sleep_until(began + self.turn.idle * 2).await;
             work.way.send_if_modified(|way| {
                 let is = *way == Way::Free;
@@ -432,7 +433,7 @@ impl<R: ChunkReader, W: ChunkWriter> Copier for TableCopier<R, W> {
     }
 }
 
-/// What a range of blocks is of.
+/// The heap of a range.
 fn heap_of(model: &Model, range: &Progress) -> Heap {
     let found = model.iter().find(|(_, table)| table.name == range.table);
     let (table, _) =

@@ -1,4 +1,4 @@
-//! The two sides of a lane: what the copy asks of source and graph.
+//! The two sides of a lane: the copy's interfaces to source and graph.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,51 +14,51 @@ use crate::{
 
 use super::super::Failure;
 
-/// A snapshot that was taken with tables locked.
+/// A snapshot, taken with tables locked.
 #[derive(Clone, Debug)]
 pub struct Taken {
-    /// What it sees.
+    /// The snapshot itself.
     pub snapshot: Snapshot,
-    /// What other readers call it.
+    /// Its exported name, for other readers.
     pub name: String,
-    /// What is locked, and the file that its blocks are in. What somebody else has locked is left out.
+    /// The locked heaps and their files. A heap that another session has locked is missing.
     pub files: BTreeMap<Heap, u32>,
-    /// Partitions that are none any more: dropped, or detached.
+    /// Partitions that no longer exist: dropped or detached.
     pub gone: BTreeSet<Heap>,
 }
 
-/// Somebody who waits for a lock of a reader.
+/// A session that waits for a reader's lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// Their process on the server.
+    /// Its process on the server.
     pub process: i32,
-    /// What they want; empty if it is no table.
+    /// The table that it wants; empty if it wants no table.
     pub table: String,
 }
 
-/// How rows are found by key.
+/// The way to find rows by key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Search {
-    /// By the keys' text, where they have one.
+    /// By the keys' text, if they have one.
     ByText,
-    /// Among the keys of all rows.
+    /// By the keys of all rows.
     AmongAll,
 }
 
-/// The source's side of a lane.
+/// A lane's connection to the source.
 pub trait ChunkReader: Send + 'static {
-    /// Why it can not read.
+    /// The type of its errors.
     type Error: Failure;
 
-    /// Locks what is free of these against being rewritten, without waiting for it, and takes a
-    /// snapshot of now, whose commits are safe in the log.
+    /// Locks the free ones of these heaps against rewriting, without waiting, and takes a snapshot.
+    /// All commits that it sees are safe in the log.
     fn begin(&mut self, heaps: &[Heap]) -> impl Future<Output = Result<Taken, Self::Error>> + Send;
 
-    /// Locks the same, and reads under the snapshot that another reader took. False: somebody was
-    /// faster, and nothing is locked.
+    /// Takes the same locks, and reads under another reader's snapshot. Returns false if another
+    /// session was faster; then nothing is locked.
     fn join(&mut self, taken: &Taken) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
-    /// Starts to read a chunk under the snapshot: what the pass needs of its rows.
+    /// Opens a chunk under the snapshot, with the columns that the pass needs.
     fn open(
         &mut self,
         heap: Heap,
@@ -66,8 +66,7 @@ pub trait ChunkReader: Send + 'static {
         chunk: Chunk,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Starts to read the rows with these keys under the snapshot; those that are not there are left
-    /// out.
+    /// Opens the rows with these keys under the snapshot. Missing rows are omitted.
     fn open_keys(
         &mut self,
         table: TableIndex,
@@ -75,7 +74,7 @@ pub trait ChunkReader: Send + 'static {
         search: Search,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// The next rows of what was opened, bounded in bytes; `None` after the last.
+    /// The next rows of the open chunk or keys, bounded in bytes; `None` after the last.
     #[allow(clippy::type_complexity)]
     fn rows(&mut self)
     -> impl Future<Output = Result<Option<Vec<(Key, Row)>>, Self::Error>> + Send;
@@ -87,35 +86,35 @@ pub trait ChunkReader: Send + 'static {
         block: u32,
     ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
-    /// Lets snapshot and locks go, whatever the reader was doing.
+    /// Releases snapshot and locks, in any state of the reader.
     fn release(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Resolves when somebody waits for a lock of this reader, or of those beside it.
+    /// Resolves when a session waits for a lock of this reader, or of the readers beside it.
     fn wanted(&self) -> impl Future<Output = Result<Waiting, Self::Error>> + Send + 'static;
 
-    /// Writes to the log that the locks are gone which somebody waited for.
+    /// Logs that the locks are released, and for which session.
     fn tell_given_way(&self, to: &Waiting);
 
-    /// Whether a read may succeed in a later turn: somebody had locked something that it needs, or the
-    /// reader will do it in another way.
+    /// Whether a read may succeed in a later turn: another session has locked something that it
+    /// needs, or the reader will use another way.
     fn is_for_now(error: &Self::Error) -> bool;
 
-    /// The partitions that a table has now, and their files; none if it is a table without.
+    /// The current partitions of a table and their files; none if the table has no partitions.
     fn partitions(
         &mut self,
         table: TableIndex,
     ) -> impl Future<Output = Result<BTreeMap<u32, u32>, Self::Error>> + Send;
 
-    /// Writes to the log who keeps a snapshot from seeing everything.
+    /// Logs which session keeps a snapshot from seeing everything.
     fn tell_unseen(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Where the log ends now.
+    /// The log's current end.
     fn log_end(&mut self) -> impl Future<Output = Result<Lsn, Self::Error>> + Send;
 }
 
-/// The graph's side of a lane.
+/// A lane's connection to the graph.
 pub trait ChunkWriter: Send + 'static {
-    /// Why it can not write.
+    /// The type of its errors.
     type Error: Failure;
 
     /// Writes rows of a chunk and moves its range's progress, in one transaction.
@@ -125,7 +124,7 @@ pub trait ChunkWriter: Send + 'static {
         statements: Vec<Statement>,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Writes rows of a table that belong to no chunk, while the checkpoint stays at its position.
+    /// Writes rows of a table that belong to no chunk. The checkpoint stays at its position.
     fn write_rows(
         &mut self,
         at: Position,
@@ -140,20 +139,20 @@ pub trait ChunkWriter: Send + 'static {
         progress: &[Progress],
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Some keys of rows that are marked incomplete, at most `limit` a table.
+    /// Some keys of rows that are marked incomplete, at most `limit` for each table.
     fn incomplete(
         &mut self,
         limit: usize,
     ) -> impl Future<Output = Result<BTreeMap<TableIndex, Vec<Key>>, Self::Error>> + Send;
 
-    /// Nothing is being copied any more: the progress goes.
+    /// The copy is complete: deletes the progress.
     fn settle(&mut self, at: Position) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
 /// A reader and a writer that work together.
 pub struct Lane<R, W> {
-    /// The source's side.
+    /// The connection to the source.
     pub reader: R,
-    /// The graph's side.
+    /// The connection to the graph.
     pub writer: W,
 }
