@@ -1,5 +1,4 @@
-//! Folding: a batch of row events becomes, for each table, what its rows end as and how their keys
-//! got there.
+//! Folding turns a batch of row events into each table's final rows and the steps of its keys.
 //!
 //! ```text
 //! stream order:  insert 1   update 1   move 1 -> 2   delete 3   insert 3
@@ -7,9 +6,9 @@
 //! steps:         move 1 -> 2, drop 3                  (in stream order, never collapsed)
 //! ```
 //!
-//! `rows` may forget the order because the last write of a key wins; `steps` may not: a chain of
-//! key changes run in another order moves the wrong rows. A delete is a step even when its insert
-//! is in the same batch, because a copy or an earlier run may have made the node already.
+//! `rows` needs no order, because the last write of a key wins. `steps` does: a chain of key
+//! changes in another order moves the wrong rows. A delete is a step even if its insert is in the
+//! same batch, because a copy or an earlier run may have created the node already.
 
 use std::collections::BTreeMap;
 
@@ -24,27 +23,27 @@ use super::{
 /// A folded batch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Mutations {
-    /// What happens to each table that the batch touches.
+    /// The mutations of each table in the batch.
     pub tables: BTreeMap<TableIndex, TableMutations>,
 }
 
-/// What a batch does to one table.
+/// A batch's mutations of one table.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TableMutations {
-    /// The rows that go first, of those that were there before the batch.
+    /// The rows that are removed first, among those older than the batch.
     pub truncate: Option<Reach>,
-    /// Keys that went or changed, in stream order, after the truncate.
+    /// Deletes and key changes, in stream order, after the truncate.
     pub steps: Vec<Step>,
     /// The rows at their final keys.
     pub rows: BTreeMap<Key, FoldedRow>,
 }
 
-/// What happened to a key.
+/// A delete or a change of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// The row at the key went.
     Drop(Key),
-    /// The row at `from` is at `to` now.
+    /// The row at `from` has moved to `to`.
     Move {
         /// The key it had.
         from: Key,
@@ -56,14 +55,14 @@ pub enum Step {
 /// A row at the end of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FoldedRow {
-    /// Its columns; what no event of the batch brought is unchanged.
+    /// Its columns. Columns that no event of the batch carried are unchanged.
     pub row: Row,
-    /// It was inserted in this batch, so nothing it owned before can be in the graph, unless a copy
-    /// or a replay put it there.
+    /// The batch inserted it. So the graph has nothing that it owned before, unless a copy or a
+    /// replay wrote it.
     pub inserted: bool,
     /// Its key changed in this batch.
     pub moved: bool,
-    /// Where the last event that filled it stands in the source's log, if that is written.
+    /// The stamp of the last event that filled it, if stamps are written.
     pub stamp: Option<Stamp>,
 }
 
@@ -82,7 +81,7 @@ impl Mutations {
         self.push_at(event, None);
     }
 
-    /// Folds one more event, which stands here in the source's log.
+    /// Folds one more event, with its stamp.
     pub fn push_at(&mut self, event: Event, stamp: Option<Stamp>) {
         match event {
             Event::Insert { table, key, row } => {
@@ -146,7 +145,7 @@ impl FoldedRow {
 }
 
 impl Row {
-    /// Takes what `later` brought; what it left unchanged stays as it is known here.
+    /// Takes the columns of `later`; its unchanged columns keep their values.
     fn merge(&mut self, later: Row) {
         for (known, came) in self.properties.iter_mut().zip(later.properties) {
             if came != Cell::Unchanged {

@@ -1,4 +1,4 @@
-//! The graph side, without a graph: what must be written, in which order, in which words.
+//! The graph side without a graph: the writes, their order, and their text.
 //!
 //! ```text
 //! Event*  --fold-->  Mutations  --plan-->  Statement*  --cypher-->  text + rows
@@ -6,10 +6,10 @@
 //!                                              +-------memory-->    the oracle
 //! ```
 //!
-//! The one invariant: the graph is a function of the tables. A node belongs to a key value; a row
-//! fills it or not (then it is a placeholder). A relationship is decided by its owner row alone and
-//! points at a key value, so nothing that happens to a target row adds, moves or removes a
-//! relationship that another row owns.
+//! The one invariant: the graph is a function of the tables. A node belongs to a key value. A row
+//! fills it or not; without a row it is a placeholder. The owner row alone decides a relationship,
+//! and the relationship points at a key value. So an event of a target row never adds, moves or
+//! removes a relationship that another row owns.
 
 pub mod cypher;
 pub mod fold;

@@ -1,16 +1,16 @@
-//! What the mapping makes of the tables: nodes and relationships, by name.
+//! The tables' graph form: nodes and relationships, by name.
 //!
-//! A [`Model`] holds one [`Shape`] a table. It is the whole of what writing needs to know; columns,
-//! types and SQL stay in the mapping.
+//! A [`Model`] has one [`Shape`] for each table. It is all that the writer needs; columns, types
+//! and SQL stay in the mapping.
 
 /// The shapes of all mapped tables.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Model {
-    /// One entry a table; [`TableIndex`] points into it.
+    /// One entry for each table; [`TableIndex`] points into it.
     pub tables: Vec<Table>,
 }
 
-/// Which table of the [`Model`].
+/// A table's index in the [`Model`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableIndex(pub usize);
 
@@ -19,14 +19,14 @@ pub struct TableIndex(pub usize);
 pub struct Table {
     /// `schema.name`, for messages.
     pub name: String,
-    /// What its rows become.
+    /// The graph form of its rows.
     pub shape: Shape,
 }
 
-/// What a row becomes.
+/// The graph form of a row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Shape {
-    /// A node, with the relationships it owns.
+    /// A node and the relationships that it owns.
     Node(NodeShape),
     /// A relationship between two nodes (a join table).
     Relationship(RelationshipShape),
@@ -35,24 +35,24 @@ pub enum Shape {
 /// A table whose rows are nodes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeShape {
-    /// The label that, with the key, identifies the node. No two tables share one.
+    /// The label. Label and key identify the node. No two tables share a label.
     pub label: String,
-    /// Further labels that every row of the table carries.
+    /// Further labels on every row of the table.
     pub extra_labels: Vec<String>,
     /// The names of the key's properties, in the order of a [`super::Key`]'s values.
     pub key: Vec<String>,
     /// The names of the other properties, in the order of a [`super::Row`]'s cells.
     pub properties: Vec<String>,
-    /// The relationships the row owns, in the order of a [`super::Row`]'s references.
+    /// The row's own relationships, in the order of a [`super::Row`]'s references.
     pub references: Vec<ReferenceShape>,
 }
 
-/// A relationship that a row owns: it goes from the row's node to the node its columns name.
+/// A relationship that a row owns. It goes from the row's node to the node that its columns name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReferenceShape {
     /// The relationship's type.
     pub relationship_type: String,
-    /// Which way it points.
+    /// Its direction.
     pub direction: Direction,
     /// The node table it leads to.
     pub target: TableIndex,
@@ -60,7 +60,7 @@ pub struct ReferenceShape {
     pub by: ReferenceBy,
 }
 
-/// Which way an owned relationship points.
+/// The direction of an owned relationship.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// From the owner to the target.
@@ -72,14 +72,13 @@ pub enum Direction {
 /// How a reference names its target.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ReferenceBy {
-    /// By the target's key: a missing target becomes a placeholder.
+    /// By the target's key. A missing target becomes a placeholder.
     Key,
-    /// By other columns of the target that are unique. The relationship exists if and only if both
-    /// rows do.
+    /// By other, unique columns of the target. The relationship exists if and only if both rows do.
     Unique {
-        /// The owner's properties that hold the value, in order.
+        /// The owner's properties with the value, in order.
         owner_properties: Vec<String>,
-        /// The target's properties that hold it, in the same order.
+        /// The target's properties with the value, in the same order.
         target_properties: Vec<String>,
     },
 }
@@ -93,18 +92,18 @@ pub struct RelationshipShape {
     pub from: TableIndex,
     /// The node table at its end.
     pub to: TableIndex,
-    /// What identifies a row.
+    /// Identifies a row.
     pub key: RelationshipKey,
-    /// The names of its properties (without the key's), in the order of a [`super::Row`]'s cells.
+    /// The names of its properties without the key's, in the order of a [`super::Row`]'s cells.
     pub properties: Vec<String>,
 }
 
-/// What identifies the relationship of a join table's row.
+/// Identifies the relationship of a join table's row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RelationshipKey {
     /// Its two ends: a [`super::Key`] holds the start's key values, then the end's.
     Ends,
-    /// Properties of its own: several rows may join the same ends.
+    /// Its own properties: several rows may join the same ends.
     Own(Vec<String>),
 }
 
@@ -114,7 +113,7 @@ impl Model {
         &self.tables[index.0]
     }
 
-    /// The node shape at `index`. A mapping makes references to node tables only.
+    /// The node shape at `index`. A mapping creates references to node tables only.
     pub fn node(&self, index: TableIndex) -> &NodeShape {
         match &self.table(index).shape {
             Shape::Node(node) => node,
@@ -122,7 +121,7 @@ impl Model {
         }
     }
 
-    /// What the parts of a table's key are called, for messages.
+    /// The names of the table's key, for messages.
     pub fn key_names(&self, index: TableIndex) -> Vec<String> {
         match &self.table(index).shape {
             Shape::Node(node) => node.key.clone(),
@@ -135,8 +134,8 @@ impl Model {
         }
     }
 
-    /// The references by unique columns that lead to `target`: the owner's table, which of its
-    /// references, and the target's properties.
+    /// The references by unique columns to `target`: the owner's table, the reference's index, and
+    /// the target's properties.
     pub fn unique_references_to(
         &self,
         target: TableIndex,
@@ -149,8 +148,7 @@ impl Model {
         })
     }
 
-    /// The references of all node tables that lead to `target`: the owner's table and which of its
-    /// references.
+    /// The references of all node tables to `target`: the owner's table and the reference's index.
     pub fn references_to(
         &self,
         target: TableIndex,
@@ -187,7 +185,7 @@ impl Model {
 }
 
 impl NodeShape {
-    /// Which of its references are by key.
+    /// The indices of its references by key.
     pub fn keyed_references(&self) -> impl Iterator<Item = usize> {
         let references = self.references.iter().enumerate();
         references.filter(|(_, it)| it.by == ReferenceBy::Key).map(|(index, _)| index)
@@ -195,7 +193,7 @@ impl NodeShape {
 }
 
 impl RelationshipShape {
-    /// The start's and the end's key in a key that is made of them.
+    /// Splits a key of two ends into the start's key and the end's.
     pub fn split_ends(&self, model: &Model, key: &super::Key) -> (super::Key, super::Key) {
         let (from, to) = key.0.split_at(model.node(self.from).key.len());
         (super::Key(from.into()), super::Key(to.into()))

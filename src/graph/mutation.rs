@@ -4,8 +4,8 @@ use crate::value::Value;
 
 use super::model::TableIndex;
 
-/// The key of a node or of a keyed relationship: one value for each key property. Never NULL,
-/// already normalised, so that equal keys are equal values.
+/// The key of a node or of a keyed relationship: one value for each key property. It is never NULL,
+/// and already normalised: equal keys are equal values.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(pub Box<[Value]>);
 
@@ -14,18 +14,18 @@ pub struct Key(pub Box<[Value]>);
 pub enum Cell {
     /// NULL: the property is removed.
     Null,
-    /// Not sent: the property is left alone.
+    /// Not sent: the property keeps its value.
     Unchanged,
     /// The property is set.
     Value(Value),
 }
 
-/// What a row says of one relationship it owns, or a join row of one of its ends.
+/// A row's value for one relationship that it owns, or a join row's value for one end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reference {
     /// NULL (in any column of a composite reference): no relationship.
     Null,
-    /// Not sent: left alone.
+    /// Not sent: the relationship stays.
     Unchanged,
     /// The target's key (for [`super::model::ReferenceBy::Unique`]: the unique value).
     To(Key),
@@ -34,19 +34,19 @@ pub enum Reference {
 /// The columns of a row event, without its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// One cell a property of the table's shape, in its order.
+    /// One cell for each property of the table's shape, in its order.
     pub properties: Vec<Cell>,
-    /// A node table: one a reference of its shape, in its order. A join table: its start, then its
-    /// end.
+    /// In a node table: one for each reference of its shape, in its order. In a join table: its
+    /// start, then its end.
     pub references: Vec<Reference>,
 }
 
 /// One change, in the graph's terms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A row came to be; nothing in `row` is unchanged.
+    /// A row was inserted; no cell of `row` is unchanged.
     Insert {
-        /// Whose row.
+        /// The table.
         table: TableIndex,
         /// Its key.
         key: Key,
@@ -55,34 +55,34 @@ pub enum Event {
     },
     /// A row changed and kept its key.
     Update {
-        /// Whose row.
+        /// The table.
         table: TableIndex,
         /// Its key.
         key: Key,
-        /// Its columns, as far as they came.
+        /// The columns that the stream carried.
         row: Row,
     },
     /// A row changed its key; `from` and `to` differ.
     Move {
-        /// Whose row.
+        /// The table.
         table: TableIndex,
         /// The key it had.
         from: Key,
         /// The key it has.
         to: Key,
-        /// Its columns, as far as they came.
+        /// The columns that the stream carried.
         row: Row,
     },
     /// A row went.
     Delete {
-        /// Whose row.
+        /// The table.
         table: TableIndex,
         /// The key it had.
         key: Key,
     },
     /// All rows of the tables went.
     Truncate {
-        /// The mapped tables among those truncated.
+        /// The mapped ones of the truncated tables.
         tables: Vec<TableIndex>,
     },
 }

@@ -1,4 +1,4 @@
-//! The order of writes: a folded batch becomes statements that leave the graph a function of the
+//! The order of writes. A folded batch becomes statements that keep the graph a function of the
 //! tables.
 //!
 //! ```text
@@ -10,19 +10,19 @@
 //!   -> owned relationships whose target differs go -> owned relationships -> ..
 //! ```
 //!
-//! Why this order is right. A relationship is decided by its owner row alone and points at a key
-//! value, so steps of different tables do not depend on each other, and only the order inside a
-//! table matters; it is kept. Without key changes a node is dropped after what points at it: join
-//! rows, relationships whose owners say something else now, owners that go too. Nothing holds it
-//! any more then, so it is deleted at once, and not made a placeholder that has to be swept. Where
-//! tables refer to each other some order is taken, and the sweep does the rest. With key changes an
-//! owner may not have its key yet, so its relationships are looked at after the steps. Those of join
-//! tables come last then: a join relationship that got its key in this transaction must not be made
-//! again by the move of an end, because Neo4j would still find the one before under its key.
-//! Drops come before upserts, so that a key that went and came back starts empty. Nodes come before
-//! relationships, so that a missing end point is a row that really is missing: it becomes a
-//! placeholder. Whatever takes a relationship from a placeholder looks, in the same statement,
-//! whether it was the last one.
+//! Why this order is right. The owner row alone decides a relationship, and the relationship points
+//! at a key value. So steps of different tables are independent; only the order within a table
+//! matters, and the plan keeps it. Without key changes, the plan drops a node after everything that
+//! points at it: join rows, relationships whose owners now refer elsewhere, owners that are deleted
+//! too. Nothing holds the node then. It is deleted at once, and does not become a placeholder that
+//! a later statement must sweep. Tables that refer to each other get some order, and the sweep does
+//! the rest. With key changes, an owner may not have its new key yet, so the plan handles its
+//! relationships after the steps. The steps of join tables then come last. A join relationship that
+//! got its key in this transaction must not be created again by the move of an end, because Neo4j
+//! would still find the earlier one under its key. Drops come before upserts, so that a key that is
+//! deleted and inserted again starts empty. Nodes come before relationships, so that a missing end
+//! point is really a missing row: it becomes a placeholder. A statement that takes a relationship
+//! from a placeholder also checks whether it was the last one.
 
 mod copied;
 mod references;
@@ -42,16 +42,16 @@ use references::{Links, all_targets, match_from_target, refer};
 
 pub use copied::{Pass, plan_completed, plan_copied};
 
-/// What is known of a batch beyond its rows.
+/// The facts about a batch beyond its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Circumstances {
-    /// It comes from a stream that is neither copying nor replaying, and nobody else writes: before
-    /// it, the graph equals the tables at one moment.
+    /// A stream that neither copies nor replays, without other writers. Before the batch the graph
+    /// equals the tables at one moment.
     Settled,
-    /// It comes from a stream beside a copy, from a replay, or from one of several partitions: any of
-    /// its rows may be in the graph already.
+    /// A stream beside a copy, a replay, or one of several partitions. Any row may be in the graph
+    /// already.
     Unsettled,
-    /// The rows of a copy: any of them may be in the graph already, in any earlier state.
+    /// The rows of a copy. Any row may be in the graph already, in any earlier state.
     Copy,
 }
 
@@ -60,7 +60,7 @@ impl Circumstances {
         self == Circumstances::Settled
     }
 
-    /// Who writes meanwhile.
+    /// The other writers.
     pub fn beside(self) -> Beside {
         match self {
             Circumstances::Settled => Beside::Nobody,
@@ -70,7 +70,7 @@ impl Circumstances {
     }
 }
 
-/// Tables of a batch with what happens to them.
+/// A batch's tables with their mutations.
 type Touched = [(TableIndex, TableMutations)];
 
 /// The writes of a batch, in order.
@@ -127,7 +127,7 @@ fn moves(tables: &Touched) -> bool {
     steps.any(|step| matches!(step, Step::Move { .. }))
 }
 
-/// Owners before their targets; tables that refer to each other in some order.
+/// Owners before their targets. Tables that refer to each other come in some order.
 fn owners_first<'a>(
     model: &Model,
     nodes: &'a Touched,
@@ -172,7 +172,7 @@ enum Run {
     Moves(Vec<(Key, Key)>),
 }
 
-/// Without moves, drops do not depend on each other and become one sorted run.
+/// Without moves, drops are independent and become one sorted run.
 fn runs(steps: &[Step]) -> Vec<Run> {
     let mut runs = Vec::new();
     for step in steps {
@@ -233,11 +233,11 @@ fn presence(folded: &FoldedRow, circumstances: Circumstances) -> Presence {
     }
 }
 
-/// With more rows than this, what is done to all of them at once is done faster.
+/// Above this many rows, handling all of them at once is faster.
 const FEW_ROWS: usize = 20;
 
-/// Which rows are written together with what they refer to: with few rows, Neo4j plans texts for longer
-/// than it runs them.
+/// Selects the rows that are written together with their references. For few rows, Neo4j plans
+/// texts for longer than it runs them.
 fn in_one(rows: usize, circumstances: Circumstances) -> impl Fn(&FoldedRow) -> bool {
     let few = circumstances.is_settled() && rows <= FEW_ROWS;
     move |folded| few && folded.row.is_complete()
@@ -324,8 +324,7 @@ fn upsert_relationships(
     }
 }
 
-/// The ends of a join row: from its key where that is made of them, else from its columns if both
-/// came.
+/// The ends of a join row: from a key of ends, otherwise from its columns if both came.
 fn ends(model: &Model, shape: &RelationshipShape, key: &Key, row: &Row) -> Option<(Key, Key)> {
     match (&shape.key, &row.references[0], &row.references[1]) {
         (RelationshipKey::Ends, _, _) => Some(shape.split_ends(model, key)),

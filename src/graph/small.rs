@@ -1,13 +1,12 @@
-//! Small statements in the words that serve all of them: Neo4j plans each text once, for longer than
-//! it runs for a few rows.
+//! Rewrites small statements so that they share texts: Neo4j plans each text once, and longer than
+//! it runs it for a few rows.
 
 use super::statement::{Presence, Statement};
 
-/// With more rows than this, the way that is nearly always right is worth a text of its own.
+/// Above this many rows, the common case is worth its own text.
 const SMALL_ROWS: usize = 20;
 
-/// The same writes. Of new rows, small statements say nothing that others of their table do not, so
-/// that they share a text.
+/// The same writes. For new rows, small statements use the general text of their table.
 pub fn in_few_texts(mut statements: Vec<Statement>) -> Vec<Statement> {
     for statement in &mut statements {
         match statement {
@@ -15,7 +14,7 @@ pub fn in_few_texts(mut statements: Vec<Statement>) -> Vec<Statement> {
             Statement::AddReferences { presence: presence @ Presence::New, rows, .. }
                 if rows.len() <= SMALL_ROWS =>
             {
-                // What is made unless it is there is right for what is not.
+                // A text that creates only missing things is right for new rows too.
                 *presence = Presence::Known;
             }
             _ => {}

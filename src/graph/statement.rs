@@ -1,200 +1,200 @@
-//! The closed set of writes. Everything before it decides, everything after it is text.
+//! The closed set of writes. Earlier modules decide; later modules only render text.
 
 use crate::{lsn::Stamp, value::Value};
 
 use super::{model::TableIndex, mutation::Key};
 
-/// The label of a node that is there only because a relationship points at it.
+/// The label of a node that exists only because a relationship points at it.
 pub const PLACEHOLDER: &str = "_Placeholder";
-/// The label of a node some of whose values did not come yet.
+/// The label of a node that lacks values which have not come yet.
 pub const INCOMPLETE: &str = "_Incomplete";
-/// The property of a relationship some of whose values did not come yet.
+/// The property of a relationship that lacks values which have not come yet.
 pub const INCOMPLETE_PROPERTY: &str = "_incomplete";
 
-/// The property that says where in the source's log what filled a row stands, where truncates need
-/// it: [`Reach::Before`].
+/// The property with the stamp of the row's last event, where truncates need it: [`Reach::Before`].
 pub const STAMP: &str = "_lsn";
 
-/// One write, for many rows of one table. Rows are sorted, and unique by what they write.
+/// One write, for many rows of one table. Rows are sorted and unique by their target.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Statement {
-    /// Every row of the node table goes, as [`Statement::DropNodes`] would have it. Run in bounded
+    /// Removes every row of the node table, as [`Statement::DropNodes`] does. Runs in bounded
     /// pieces until nothing is left.
     ClearNodes {
-        /// Whose rows.
+        /// The table.
         table: TableIndex,
-        /// Which of them.
+        /// The rows that it reaches.
         reach: Reach,
     },
-    /// Every relationship of the join table goes, in bounded pieces.
+    /// Removes every relationship of the join table, in bounded pieces.
     ClearRelationships {
-        /// Whose rows.
+        /// The table.
         table: TableIndex,
-        /// Which of them.
+        /// The rows that it reaches.
         reach: Reach,
     },
-    /// Rows go: the relationships they own go; the node becomes a placeholder if other rows' mapped
-    /// relationships point at it, else it is deleted with whatever else hangs on it. A key without
-    /// a node is nothing to do; a placeholder stays as long as something points at it.
+    /// Removes rows and the relationships that they own. If other rows' mapped relationships point
+    /// at the node, it becomes a placeholder; otherwise it is deleted with all its relationships. A
+    /// key without a node needs nothing. A placeholder stays as long as something points at it.
     DropNodes {
-        /// Whose rows.
+        /// The table.
         table: TableIndex,
-        /// Which, in stream order where it matters.
+        /// The keys, in stream order where that matters.
         keys: Vec<Key>,
-        /// Who writes meanwhile.
+        /// The other writers.
         beside: Beside,
     },
-    /// Rows change their key, one after another. No row at `from`: nothing. A row at `to` already:
-    /// `from` is dropped. Else the node takes the new key with all it has and owns; other rows'
-    /// mapped relationships stay at the old key, on a placeholder; a placeholder at the new key
-    /// hands its relationships over and goes.
+    /// Changes the keys of rows, one after another. Without a row at `from` it does nothing. With a
+    /// row at `to` it drops `from`. Otherwise the node takes the new key with all that it has and
+    /// owns. Other rows' mapped relationships stay at the old key, on a placeholder. A placeholder
+    /// at the new key hands over its relationships and is deleted.
     MoveNodes {
-        /// Whose rows.
+        /// The table.
         table: TableIndex,
-        /// From which key to which, in stream order.
+        /// Old and new keys, in stream order.
         moves: Vec<(Key, Key)>,
     },
     /// Relationships of join rows go.
     DropRelationships {
-        /// Whose rows.
+        /// The table.
         table: TableIndex,
-        /// Which.
+        /// The keys.
         keys: Vec<Key>,
-        /// Who writes meanwhile.
+        /// The other writers.
         beside: Beside,
     },
-    /// Join rows change their key, one after another. Keyed by its ends, the relationship is made
-    /// again at the new ends with its properties; one that is there already wins, and the old one
-    /// goes.
+    /// Changes the keys of join rows, one after another. A relationship keyed by its ends is
+    /// created again at the new ends, with its properties. If one exists there, that one stays, and
+    /// the old one is deleted.
     MoveRelationships {
-        /// Whose rows.
+        /// The table.
         table: TableIndex,
-        /// From which key to which, in stream order.
+        /// Old and new keys, in stream order.
         moves: Vec<(Key, Key)>,
     },
-    /// Nodes exist, with these properties, and are no placeholders.
+    /// Makes nodes exist with these properties, not as placeholders.
     UpsertNodes {
-        /// Whose rows.
+        /// The table.
         table: TableIndex,
-        /// Which properties came.
+        /// The known properties.
         known: Known,
-        /// What the rows say about values that did not come.
+        /// Whether the rows have all their values.
         completeness: Completeness,
-        /// The rows are new: mostly, no node is there.
+        /// The rows are new: usually no node exists.
         new: bool,
-        /// The rows by key: one value for each known property; `None` removes it.
+        /// The rows by key, with one value for each known property; `None` removes it.
         rows: Vec<NodeRow>,
     },
-    /// Nodes exist with all their properties, are no placeholders, and have the relationships of all
-    /// references by key that their rows say; missing targets become placeholders. Few rows, while
-    /// nobody else writes.
+    /// Makes nodes exist with all their properties, not as placeholders, and with the relationships
+    /// of all references by key. Missing targets become placeholders. For few rows, without other
+    /// writers.
     FillNodes {
-        /// Whose rows.
+        /// The table.
         table: TableIndex,
         /// The rows by key, with the target of each reference by key.
         rows: Vec<(NodeRow, Vec<Option<Key>>)>,
     },
-    /// Relationships of a reference by key that lead elsewhere than the row says go (`None`: all of
-    /// them), and placeholders that nothing holds any more. An owner that is no row is passed
-    /// over.
+    /// Removes relationships of a reference by key that lead elsewhere than the row says (`None`:
+    /// all of them), and placeholders that nothing holds any longer. Skips an owner that is no row.
     RemoveReferences {
         /// The owner's table.
         table: TableIndex,
-        /// Which of its references.
+        /// The reference's index in the table.
         reference: usize,
         /// Owner and target, sorted by owner.
         rows: Vec<(Key, Option<Key>)>,
     },
-    /// The same for several references at once, while nobody else writes.
+    /// The same for several references at once, without other writers.
     RemoveOutdated {
         /// The owners' table.
         table: TableIndex,
-        /// Which of its references, all by key.
+        /// The indices of its references, all by key.
         references: Vec<usize>,
-        /// Owner and the target of each reference, sorted by owner.
+        /// The owner and the target of each reference, sorted by owner.
         rows: Vec<(Key, Vec<Option<Key>>)>,
     },
-    /// Relationships of a reference by key exist; a missing target becomes a placeholder. An owner
-    /// that is no row yet, missing or a placeholder, is passed over: its insert is still to come in
-    /// the stream beside a copy.
+    /// Makes relationships of a reference by key exist. A missing target becomes a placeholder.
+    /// Skips an owner that is no row yet, missing or a placeholder: beside a copy, the stream still
+    /// brings its insert.
     AddReferences {
         /// The owner's table.
         table: TableIndex,
-        /// Which of its references.
+        /// The reference's index in the table.
         reference: usize,
-        /// What is known of the relationships before.
+        /// The earlier state of the relationships.
         presence: Presence,
         /// Owner and target, sorted by target.
         rows: Vec<(Key, Key)>,
     },
-    /// Relationships of a reference by key lead where the row says and nowhere else: what removing
-    /// them and adding them does. Mostly the owner has none.
+    /// Makes relationships of a reference by key lead to the row's target and nowhere else, like a
+    /// removal and an addition. Usually the owner has none.
     ReplaceReferences {
         /// The owner's table.
         table: TableIndex,
-        /// Which of its references.
+        /// The reference's index in the table.
         reference: usize,
-        /// Who writes meanwhile.
+        /// The other writers.
         beside: Beside,
         /// Owner and target, sorted by target.
         rows: Vec<(Key, Key)>,
     },
-    /// Relationships of join rows exist, with these properties; missing ends become placeholders.
-    /// Keyed by properties of its own, one with other ends is made again with its properties.
+    /// Makes relationships of join rows exist with these properties. Missing ends become
+    /// placeholders. A relationship with its own key but other ends is created again, with its
+    /// properties.
     UpsertRelationships {
-        /// Whose rows.
+        /// The table.
         table: TableIndex,
-        /// Which properties came.
+        /// The known properties.
         known: Known,
-        /// What the rows say about values that did not come.
+        /// Whether the rows have all their values.
         completeness: Completeness,
-        /// What is known of the relationships before.
+        /// The earlier state of the relationships.
         presence: Presence,
         /// The rows, sorted by their end.
         rows: Vec<RelationshipRow>,
     },
-    /// Relationships with a key of their own, whose ends did not come, get these properties where
-    /// they exist.
+    /// Sets these properties on existing relationships with their own key. The stream did not carry
+    /// their ends.
     UpdateRelationships {
-        /// Whose rows.
+        /// The table.
         table: TableIndex,
-        /// Which properties came.
+        /// The known properties.
         known: Known,
         /// The rows by key.
         rows: Vec<NodeRow>,
     },
-    /// Relationships of a reference by unique columns exist exactly where a row of the target has
+    /// Makes relationships of a reference by unique columns exist exactly where a target row has
     /// the value, seen from the owner.
     MatchFromOwner {
         /// The owner's table.
         table: TableIndex,
-        /// Which of its references.
+        /// The reference's index in the table.
         reference: usize,
-        /// Owner and unique value, sorted by owner.
+        /// The owner and its unique value, sorted by owner.
         rows: Vec<(Key, Option<Key>)>,
     },
-    /// The same, seen from the target: owners that hold the value are found by their properties.
+    /// The same, seen from the target. Finds the owners with the value by their properties.
     MatchFromTarget {
         /// The owner's table.
         table: TableIndex,
-        /// Which of its references.
+        /// The reference's index in the table.
         reference: usize,
-        /// Target and its unique value, sorted by target; `None` when one of its columns is NULL.
+        /// The target and its unique value, sorted by target; `None` when one of its columns is
+        /// NULL.
         rows: Vec<(Key, Option<Key>)>,
     },
 }
 
-/// Which rows a TRUNCATE reaches.
+/// The rows that a TRUNCATE reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reach {
-    /// Those that were filled by what stands before this in the source's log, and those that do not
-    /// say: what another partition brought in the meantime may be newer.
+    /// Rows with an earlier stamp, and rows without a stamp: another partition may have written
+    /// newer rows meanwhile.
     Before(Stamp),
-    /// All that are there.
+    /// All rows.
     All,
 }
 
-/// Which properties of a shape came: one entry a property, in its order.
+/// The properties of a shape that came: one entry for each property, in its order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Known(pub Box<[bool]>);
 
@@ -205,38 +205,39 @@ impl Known {
     }
 }
 
-/// What rows say about values that did not come.
+/// Whether rows have all their values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Completeness {
-    /// Everything came: the node is complete after this.
+    /// All values came: the node is complete after this.
     Complete,
-    /// What did not come is in the graph already. Where there is no complete row, it is marked
+    /// The graph has the other values already. Without a complete row there, the node is marked
     /// incomplete.
     Partial,
-    /// The same for a row whose key changed while tables are copied: always marked incomplete,
-    /// because what the graph has may be another row's.
+    /// The same for a row whose key changed during a copy. It is always marked incomplete, because
+    /// the values in the graph may be another row's.
     PartialMoved,
 }
 
-/// What is known of a row's relationship before the row is written.
+/// The state of a row's relationship before the row is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Presence {
-    /// Nothing: the graph may have any of it, or the row's key changed.
+    /// Unknown: the graph may have any of it, or the row's key changed.
     Unknown(Beside),
-    /// It is not there: the row is new, and the graph was equal to the tables.
+    /// It does not exist: the row is new, and the graph equalled the tables.
     New,
-    /// The row is not new, and the graph was equal to the tables: what it said before is there.
+    /// It exists as the row had it: the row is not new, and the graph equalled the tables.
     Known,
 }
 
-/// Who writes to the graph while a statement runs.
+/// The other writers while a statement runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Beside {
-    /// Nobody.
+    /// None.
     Nobody,
-    /// Lanes of a copy: they fill rows, add what these own, and sweep placeholders. They take no row.
+    /// The lanes of a copy: they fill rows, add the rows' own relationships, and sweep
+    /// placeholders. They remove no row.
     Lanes,
-    /// Anybody: the writers of other partitions may take any row.
+    /// Any: the writers of other partitions may remove any row.
     Anybody,
 }
 
@@ -247,7 +248,8 @@ pub struct NodeRow {
     pub key: Key,
     /// One value for each known property; `None` removes it.
     pub values: Vec<Option<Value>>,
-    /// What filled it. A statement with a stamp on any row writes those of all.
+    /// The stamp of its last event. If any row of a statement has one, the statement writes those
+    /// of all rows.
     pub stamp: Option<Stamp>,
 }
 
@@ -262,6 +264,7 @@ pub struct RelationshipRow {
     pub to: Key,
     /// One value for each known property; `None` removes it.
     pub values: Vec<Option<Value>>,
-    /// What filled it. A statement with a stamp on any row writes those of all.
+    /// The stamp of its last event. If any row of a statement has one, the statement writes those
+    /// of all rows.
     pub stamp: Option<Stamp>,
 }

@@ -1,4 +1,4 @@
-//! The claim: from here on this writer and no other.
+//! The claim: from now on only this writer may write.
 //!
 //! ```text
 //! lock the checkpoint -> epoch + 1 -> the same epoch on every progress node -> COMMIT
@@ -6,10 +6,10 @@
 //!   longer than the limit: who holds the lock? ours: end it. Somebody else's: name it and go on waiting
 //! ```
 //!
-//! Claim only while holding the slot (START_REPLICATION succeeded): a waiting standby that claimed
-//! earlier would fence the healthy writer. Whoever still writes after the claim finds another
-//! epoch, so all it can do is be in our way: a stopped process keeps its transaction open, and with
-//! it the lock, for as long as the server lets it.
+//! Claim only while holding the slot (START_REPLICATION has succeeded): otherwise a waiting standby
+//! would fence the healthy writer. After the claim, any other writer finds a newer epoch, so it can
+//! only be in the way: a stopped process keeps its transaction and its lock open as long as the
+//! server allows.
 
 use std::time::{Duration, Instant};
 
@@ -25,32 +25,32 @@ use super::{
     retry,
 };
 
-/// How long a claim waits for the lock before it ends the transaction that holds it. A healthy
-/// writer's longest transaction is far below it, and a claim is made only when that writer has lost
+/// A claim waits this long for the lock; then it ends the transaction that holds it. A healthy
+/// writer's longest transaction is far shorter, and a claim happens only when that writer has lost
 /// the slot.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a claim may take in all.
+/// The time limit for a claim.
 pub const CLAIM_LIMIT: Duration = Duration::from_secs(120);
 
 const FIRST_LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// What ended for the claim.
+/// The result of a claim.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claimed {
     /// The checkpoint under the new epoch, read under its lock.
     pub checkpoint: Checkpoint,
-    /// The transactions that had to be ended, as Neo4j names them.
+    /// The transactions that the claim ended, by Neo4j's ids.
     pub terminated: Vec<String>,
 }
 
-/// Why a pipeline can not be claimed.
+/// The reason why a pipeline can not be claimed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ClaimError {
     /// There is nothing to claim.
     #[error("the graph has no checkpoint of pipeline {pipeline:?} for {log}", pipeline = .0.pipeline, log = .0.log)]
     NoCheckpoint(Identity),
-    /// The lock is held by somebody whose transaction is not ours to end.
+    /// Another user's transaction holds the lock, which the claim must not end.
     #[error(
         "the checkpoint of pipeline {pipeline:?} is locked by {holder}. End that transaction: \
          TERMINATE TRANSACTIONS '{id}'"
@@ -60,7 +60,7 @@ pub enum ClaimError {
         pipeline: String,
         /// Neo4j's name of the transaction.
         id: String,
-        /// User, address and age of it.
+        /// Its user, address and age.
         holder: String,
     },
     /// Neo4j did not do it.
@@ -127,30 +127,29 @@ async fn raise(
     };
     let checkpoint = checkpoint_row::checkpoint_of(row)?;
     transaction.run(copy_progress::raise_query(&identity.pipeline, checkpoint.epoch)).await?;
-    // Planned here, so that the first batch does not wait for that.
+    // Plans the text here, so that the first batch does not wait for the plan.
     transaction.run(checkpoint::planned_query(identity)).await?;
     transaction.commit().await?;
     Ok(Some(checkpoint))
 }
 
-/// A comment in the statements that may wait for a lock, so that they can be found in SHOW
-/// TRANSACTIONS.
+/// A comment in statements that may wait for a lock. SHOW TRANSACTIONS finds them by it.
 pub(super) const CLAIM_MARK: &str = "wal2graph claims";
 
 fn lock_query(identity: &Identity) -> Query {
     checkpoint::marked_lock_query(CLAIM_MARK, identity)
 }
 
-/// Who keeps the claim waiting.
+/// The transaction that blocks the claim.
 struct Holder {
     id: String,
     description: String,
     ours: bool,
 }
 
-/// The transaction that blocks the claim. It is ours when it runs as the same user: nobody else has
-/// a reason to hold a checkpoint's lock, and of our own writers only one that lost the slot can
-/// stand in the way of a claim.
+/// The transaction that blocks the claim. It is ours if it runs as the same user: no other program
+/// has a reason to lock a checkpoint, and of our own writers only one that has lost the slot can
+/// block a claim.
 async fn holder(connection: &Connection, identity: &Identity) -> Result<Option<Holder>, Error> {
     let text = "SHOW TRANSACTIONS YIELD transactionId, username, currentQuery, status, clientAddress, elapsedTime, \
          parameters RETURN transactionId, username, coalesce(currentQuery, '') AS query, status, \
@@ -161,7 +160,7 @@ async fn holder(connection: &Connection, identity: &Identity) -> Result<Option<H
     let field = |row: &Row, name: &str| row.get::<String>(name).unwrap_or_default();
     let log = identity.log.name();
     let is_claim = |row: &&Row| {
-        // A copy's progress is the pipeline's, of whatever log.
+        // A copy's progress belongs to the pipeline, not to one log.
         let of_log = field(row, "log");
         let is_ours =
             field(row, "pipeline") == identity.pipeline && (of_log.is_empty() || of_log == log);

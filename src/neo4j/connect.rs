@@ -1,14 +1,14 @@
-//! A connection to Neo4j that transactions run on, one at a time.
+//! A connection to Neo4j for transactions, one at a time.
 //!
 //! ```text
 //! Connection::begin -> (connects, or resets what is there) -> TCP_NODELAY -> Transaction -> commit | rollback
 //! ```
 //!
-//! One pool of one connection a lane: the driver resets a failed or abandoned transaction only when
-//! its connection is taken from the pool again, so with a single one the next `begin` always clears
-//! up after the last. The driver's `connection_timeout` is also the limit of every single answer,
-//! so it is set to the longest transaction that is allowed, and connecting has a shorter limit of
-//! its own, here.
+//! Each lane has its own pool of one connection. The driver resets a failed or abandoned
+//! transaction only when it takes the connection from the pool again, so with a single connection
+//! the next `begin` always cleans up after the last transaction. The driver's `connection_timeout`
+//! also limits every single answer, so its value is the longest allowed transaction. Connecting has
+//! its own, shorter limit here.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,28 +18,28 @@ use crate::graph;
 
 use super::{error::Error, nodelay::NoDelay, parameter, retry};
 
-/// How long connecting, logging in and BEGIN may take together.
+/// The time limit for connecting, logging in and BEGIN together.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 
-/// How long one statement or COMMIT of a batch may take. After that the connection is given up, and
+/// The time limit for one statement or COMMIT of a batch. Afterwards the connection is dropped, and
 /// the server ends the transaction.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(300);
 
-/// The same for statements that walk the whole graph once: constraints over existing data, checks.
+/// The same for statements that scan the whole graph once: constraints over existing data, checks.
 pub const LONG_ANSWER_LIMIT: Duration = Duration::from_secs(6 * 3600);
 
 const BOLT_PORT: u16 = 7687;
 
-/// Where Neo4j is, and as whom to write.
+/// Neo4j's address and credentials.
 #[derive(Clone)]
 pub struct Options {
     /// `bolt://HOST:PORT`, `neo4j://`, with `+s` for TLS, `+ssc` for TLS with any certificate.
     pub url: String,
-    /// The user; anything where authentication is off.
+    /// The user; any text if authentication is off.
     pub user: String,
     /// The password.
     pub password: String,
-    /// The database; `None` is the user's home database.
+    /// The database; `None` means the user's home database.
     pub database: Option<String>,
 }
 
@@ -54,7 +54,7 @@ impl std::fmt::Debug for Options {
     }
 }
 
-/// A connection, made when it is first needed and again whenever it was lost.
+/// A connection. It connects at first use and after every loss.
 #[derive(Clone)]
 pub struct Connection {
     graph: Graph,
@@ -62,7 +62,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Prepares a connection; talks to nobody yet. An error means that the options are wrong.
+    /// Prepares a connection without connecting. An error means that the options are invalid.
     pub fn new(options: &Options, answer_limit: Duration) -> Result<Self, Error> {
         let mut config = ConfigBuilder::default()
             .uri(options.url.as_str())
@@ -77,10 +77,10 @@ impl Connection {
         Ok(Connection { graph, no_delay: Arc::new(NoDelay::to(port_of(&options.url))) })
     }
 
-    /// Begins a transaction, connecting if need be. Ends whatever an earlier transaction of this
-    /// connection left.
+    /// Begins a transaction. Connects if needed, and ends an earlier transaction of this
+    /// connection.
     ///
-    /// An earlier [`Transaction`] must have been dropped: there is one connection.
+    /// The earlier [`Transaction`] must have been dropped: there is only one connection.
     pub async fn begin(&self) -> Result<Transaction, Error> {
         match tokio::time::timeout(CONNECT_LIMIT, self.graph.start_txn()).await {
             Ok(begun) => {
@@ -92,8 +92,7 @@ impl Connection {
         }
     }
 
-    /// Runs one statement in a transaction of its own and commits it; again, while Neo4j asks for
-    /// that.
+    /// Runs one statement in its own transaction and commits it. Retries while Neo4j asks for that.
     pub async fn run(&self, query: Query) -> Result<Counters, Error> {
         let once = |query| async {
             let mut transaction = self.begin().await?;
@@ -104,8 +103,8 @@ impl Connection {
         retry::while_transient(|| once(query.clone())).await
     }
 
-    /// Runs one statement that is a transaction by itself: no BEGIN, no COMMIT. After an error nobody
-    /// knows whether it was committed. Where Neo4j asks for it, the driver does it again.
+    /// Runs one statement as an implicit transaction, without BEGIN and COMMIT. After an error it
+    /// is unknown whether it was committed. The driver retries if Neo4j asks for that.
     pub async fn run_alone(&self, query: Query, limit: Duration) -> Result<Counters, Error> {
         let ran = tokio::time::timeout(limit, self.graph.run(query)).await;
         self.no_delay.keep();
@@ -115,7 +114,7 @@ impl Connection {
         }
     }
 
-    /// Reads the rows of one statement, and commits what it did; again, while Neo4j asks for that.
+    /// Reads the rows of one statement and commits it. Retries while Neo4j asks for that.
     pub async fn rows(&self, query: Query) -> Result<Vec<Row>, Error> {
         let once = |query| async {
             let mut transaction = self.begin().await?;
@@ -127,23 +126,24 @@ impl Connection {
     }
 }
 
-/// An open transaction. After an error it is of no use; drop it. The server has released its locks
+/// An open transaction. After an error it is useless, so drop it. The server has released its locks
 /// by then.
 ///
-/// Dropping one that has not failed says nothing to the server, which keeps its locks until the
-/// connection's next `begin`: always [`Transaction::commit`] or [`Transaction::rollback`].
+/// Always [`Transaction::commit`] or [`Transaction::rollback`] a transaction that has not failed.
+/// Dropping it tells the server nothing, which then keeps its locks until the connection's next
+/// `begin`.
 pub struct Transaction {
     txn: Txn,
 }
 
 impl Transaction {
-    /// Runs a writing statement. (The driver never evaluates one that only reads: use
-    /// [`Transaction::rows`].)
+    /// Runs a writing statement. The driver never evaluates a statement that only reads: use
+    /// [`Transaction::rows`].
     pub async fn run(&mut self, query: Query) -> Result<Counters, Error> {
         Ok(*self.txn.run(query).await?.stats())
     }
 
-    /// Runs a rendered statement, with what it asks for next. `ready` is made of it.
+    /// Runs a rendered statement with its fallback. `ready` is its driver form.
     pub async fn run_rendered(
         &mut self,
         ready: Query,
@@ -167,20 +167,19 @@ impl Transaction {
         Ok(rows)
     }
 
-    /// Commits. After [`Error::Lost`] nobody knows whether it did.
+    /// Commits. After [`Error::Lost`] it is unknown whether it did.
     pub async fn commit(self) -> Result<(), Error> {
         self.txn.commit().await?;
         Ok(())
     }
 
-    /// Gives the transaction up. An error is of no interest: the next `begin` resets the
-    /// connection.
+    /// Rolls back. An error does not matter, because the next `begin` resets the connection.
     pub async fn rollback(self) {
         let _ = self.txn.rollback().await;
     }
 }
 
-/// The port in a URL of the forms that Bolt URLs have.
+/// The port in a Bolt URL.
 fn port_of(url: &str) -> u16 {
     let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
@@ -189,7 +188,7 @@ fn port_of(url: &str) -> u16 {
     port.and_then(Result::ok).unwrap_or(BOLT_PORT)
 }
 
-/// The URL without what stands before `@`.
+/// The URL without the part before `@`.
 fn without_password(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://***@{rest}"),

@@ -5,9 +5,9 @@
 //!                   epoch, done})
 //! ```
 //!
-//! Each is its lane's fence: a chunk's first statement compares epoch and `next_block` under the
-//! node's lock, as the checkpoint's compare-and-set does, and a claim raises the epoch of all of
-//! them. So lanes write at the same time without meeting at one node.
+//! Each node is its lane's fence. A chunk's first statement compares epoch and `next_block` under
+//! the node's lock, like the checkpoint's compare-and-set. A claim raises the epoch of all of them.
+//! So lanes write at the same time without sharing a node.
 
 use chrono::Utc;
 use neo4rs::{BoltType, Query, Row};
@@ -29,7 +29,7 @@ use super::{
 /// The progress nodes' label.
 pub const LABEL: &str = "_Wal2GraphCopy";
 
-/// Reads all progress of the pipeline, in the order in which it is to be worked off.
+/// Reads all progress of the pipeline, in processing order.
 pub async fn read(connection: &Connection, pipeline: &str) -> Result<Vec<Progress>, Error> {
     let text = format!(
         "MATCH (p:{LABEL} {{pipeline: $pipeline}}) RETURN p.table AS table, p.pass AS pass, p.part AS part, \
@@ -42,7 +42,7 @@ pub async fn read(connection: &Connection, pipeline: &str) -> Result<Vec<Progres
     Ok(all)
 }
 
-/// Makes the nodes. One that is there already violates their constraint.
+/// Creates the nodes. An existing one violates their constraint.
 pub(super) fn create_query(pipeline: &str, epoch: Epoch, progress: &[Progress]) -> Query {
     let rows = progress.iter().map(|it| {
         parameter::list(
@@ -88,7 +88,7 @@ pub(super) fn end_query(pipeline: &str) -> Query {
     Query::new(text).param("pipeline", pipeline)
 }
 
-/// Locks all nodes of the pipeline and gives them the epoch.
+/// Locks all nodes of the pipeline and sets their epoch.
 pub(super) fn raise_query(pipeline: &str, epoch: Epoch) -> Query {
     let text = format!(
         "/* {CLAIM_MARK} */ MATCH (p:{LABEL} {{pipeline: $pipeline}}) SET p.epoch = $epoch"
@@ -96,7 +96,7 @@ pub(super) fn raise_query(pipeline: &str, epoch: Epoch) -> Query {
     Query::new(text).param("pipeline", pipeline).param("epoch", epoch.0)
 }
 
-/// The compare-and-set of a chunk: the node is locked, then read.
+/// The compare-and-set of a chunk: locks the node, then reads it.
 pub(super) fn step_query(pipeline: &str, epoch: Epoch, step: &ChunkStep) -> Query {
     let text = format!(
         "{KEEP_PLAN}{} SET p:{LABEL} WITH p, properties(p) AS now WHERE now.epoch = $epoch \

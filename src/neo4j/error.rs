@@ -1,62 +1,62 @@
-//! What an error of Neo4j or its driver means for the one who writes: try again, look what
-//! happened, or stop.
+//! Classifies errors of Neo4j and its driver for the writer: retry, find out what happened, or
+//! stop.
 //!
 //! ```text
 //! driver error -> Error::{Transient, Failed, Terminated, Lost, TooLarge, Data, Fatal}
 //! ```
 //!
-//! Neo4j puts rows' values into some messages. A [`ServerError`] keeps all words, and shows those
-//! only where it is known to have no values in them: so what is logged and tried again names none.
-//! The error that ends the program has all of them ([`Failure::in_full`]).
+//! Neo4j puts values of rows into some messages. A [`ServerError`] keeps the whole message, but
+//! shows only messages that are known to have no values. So no value appears in logs of retried
+//! errors. The error that ends the program has the whole message ([`Failure::in_full`]).
 
 use neo4rs::Error as DriverError;
 
 use crate::{pipeline::Failure, shown::on_one_line};
 
-/// Why Neo4j did not do what it was asked.
+/// The reason why Neo4j did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Nothing was written; the same again can succeed.
+    /// Neo4j wrote nothing; a retry can succeed.
     #[error("Neo4j could not do it just now: {0}")]
     Transient(ServerError),
-    /// The server failed at it, and knows no better. It may pass, or come again for ever.
+    /// The server failed without a known class. It may pass, or recur for ever.
     #[error("Neo4j failed: {0}")]
     Failed(ServerError),
-    /// Somebody ended the transaction (TERMINATE TRANSACTIONS). Nothing was written.
+    /// An administrator ended the transaction (TERMINATE TRANSACTIONS). Neo4j wrote nothing.
     #[error("the transaction was ended by an administrator: {0}")]
     Terminated(ServerError),
-    /// The connection is gone. Whether a COMMIT that was under way took effect is not known.
+    /// The connection is lost. Whether a COMMIT in progress took effect is unknown.
     #[error("no connection to Neo4j: {0}")]
     Lost(String),
-    /// The transaction needs more memory than the server grants. Half of it may pass.
+    /// The transaction needs more memory than the server grants. Half of it may succeed.
     #[error("the transaction is too large for Neo4j: {0}")]
     TooLarge(ServerError),
-    /// The graph refuses a value or an entity, and will refuse it again.
+    /// The graph refuses a value or an entity, and would refuse it again.
     #[error("Neo4j refuses the data: {0}")]
     Data(ServerError),
-    /// Trying again is of no use before somebody changes something.
+    /// A retry is useless until someone changes something.
     #[error("{0}")]
     Fatal(String),
 }
 
-/// What the server said.
+/// The server's error.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ServerError {
     /// Neo4j's status code, such as `Neo.ClientError.Schema.ConstraintValidationFailed`.
     pub code: String,
     /// Its message without values; empty when it might carry one.
     pub message: String,
-    /// Its message, whatever is in it.
+    /// Its whole message.
     words: String,
 }
 
 impl ServerError {
-    /// Rows of a statement may be what the server failed at.
+    /// The error may be about rows of a statement.
     fn may_be_a_row(&self) -> bool {
         self.code.contains(".Statement.") || self.code.ends_with(".General.UnknownError")
     }
 
-    /// What to do about a value or an entity that is refused.
+    /// The fix for a refused value or entity.
     fn fix_of_data(&self) -> &'static str {
         if self.words.contains("too large to index") {
             return ". Shorten the value in the source, or give the table another `key`, or leave it \
@@ -71,14 +71,14 @@ impl ServerError {
         }
     }
 
-    /// What the server said with this code.
+    /// The server's error with this code.
     pub fn new(code: &str, words: &str) -> Self {
         let (message, words) =
             (without_values(code, words), on_one_line(words.trim()).into_owned());
         ServerError { code: code.to_owned(), message, words }
     }
 
-    /// All of the server's words. There may be a row's values in them.
+    /// The server's whole message. It may contain values of a row.
     pub fn in_full(&self) -> String {
         match self.words.as_str() {
             "" => self.code.clone(),
@@ -86,13 +86,13 @@ impl ServerError {
         }
     }
 
-    /// The transaction took longer than the server lets one.
+    /// The transaction exceeded the server's time limit.
     fn is_timeout(&self) -> bool {
         self.code.contains("TransactionTimedOut")
     }
 }
 
-/// Without the words that may hold values.
+/// Omits the words that may contain values.
 impl std::fmt::Debug for ServerError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ServerError { code, message, .. } = self;
@@ -110,7 +110,7 @@ impl std::fmt::Display for ServerError {
 }
 
 impl Error {
-    /// What the server's code and message mean.
+    /// Classifies the server's code and message.
     pub fn of_server(code: &str, message: &str) -> Self {
         let error = ServerError::new(code, message);
         let mut parts = code.split('.').skip(1);
@@ -122,11 +122,11 @@ impl Error {
         if is_too_large(title) {
             return Error::TooLarge(error);
         }
-        // A row's node that another writer has just made a relationship at.
+        // Another writer has just created a relationship at a row's node.
         if title == "ConstraintValidationFailed" && message.contains("still has relationships") {
             return Error::Transient(error);
         }
-        // The key of an index has a limit; the text comes by this code only.
+        // An index limits the size of its key. Only the message tells; the code is general.
         if title == "ExecutionFailed" && message.contains("too large to index") {
             return Error::Data(error);
         }
@@ -137,17 +137,17 @@ impl Error {
             | ("ClientError", "Cluster", "NotALeader")
             | ("ClientError", "Security", "AuthorizationExpired") => Error::Transient(error),
             _ if error.is_timeout() => Error::Transient(error),
-            // A constraint that can not be made: the data does not allow it.
+            // The data does not allow a constraint.
             ("DatabaseError", "Schema", _) => Error::Fatal(format!(
                 "Neo4j refused: {} ({code}){}",
                 without_quoted(message),
                 fix(code)
             )),
-            // Where a database is never to be written, nobody waits for a new leader for long.
+            // If a database is read-only for good, waiting for a new leader must not take long.
             (_, "General", "ForbiddenOnReadOnlyDatabase") | ("DatabaseError", ..) => {
                 Error::Failed(error)
             }
-            // A MERGE that found a node which another transaction deleted before it was locked.
+            // A MERGE found a node that another transaction deleted before the MERGE locked it.
             ("ClientError", "Statement", "EntityNotFound") => Error::Transient(error),
             ("ClientError", "Schema", "ConstraintValidationFailed" | "ConstraintViolation")
             | ("ClientError", "Statement", "TypeError" | "ArgumentError" | "SemanticError")
@@ -158,7 +158,7 @@ impl Error {
         }
     }
 
-    /// What it is an error of: the server's code, where it gave one.
+    /// The kind of error: the server's code, if it gave one.
     pub(super) fn kind(&self) -> &str {
         match self {
             Error::Transient(error)
@@ -176,8 +176,8 @@ impl Error {
         matches!(self, Error::Transient(error) if error.code.ends_with(".DeadlockDetected"))
     }
 
-    /// What a [`Error::Failed`] is once it has come again and again: at a statement its rows may be
-    /// to blame, anywhere else nothing of ours is.
+    /// The final class of a recurring [`Error::Failed`]: at a statement its rows may be to blame;
+    /// anywhere else nothing of ours is.
     pub(super) fn for_good(self, at_statement: bool) -> Self {
         match self {
             Error::Failed(error) if at_statement && error.may_be_a_row() => Error::Data(error),
@@ -188,7 +188,7 @@ impl Error {
         }
     }
 
-    /// What all transactions share was not enough: others may have had it.
+    /// The memory or time shared by all transactions ran out: others may have used it.
     pub(super) fn is_of_all_transactions(&self) -> bool {
         matches!(self, Error::TooLarge(error) if error.code.contains("MemoryPoolOutOfMemory"))
     }
@@ -202,7 +202,7 @@ impl Error {
         }
     }
 
-    /// Whether the server is away rather than in disagreement.
+    /// Whether the server is unreachable, as opposed to refusing.
     pub fn is_lost(&self) -> bool {
         matches!(self, Error::Lost(_))
     }
@@ -212,7 +212,7 @@ fn is_too_large(title: &str) -> bool {
     title.contains("OutOfMemory") || title.contains("MemoryLimit") || title == "StackOverFlowError"
 }
 
-/// Neo4j's message, as far as it is known to hold none of the rows' values.
+/// Neo4j's message, as far as it is known to contain no values of rows.
 fn without_values(code: &str, message: &str) -> String {
     let first_line = message.lines().next().unwrap_or_default();
     let category = code.split('.').nth(2).unwrap_or_default();
@@ -230,7 +230,7 @@ fn without_values(code: &str, message: &str) -> String {
     }
 }
 
-/// All lines of a message, with dots in the place of the value that ends one.
+/// All lines of a message. Dots replace the value at a line's end.
 fn without_quoted(message: &str) -> String {
     // "Both Node(1) and Node(2) have the label `A` and property `id` = 'the value'. Note that .."
     let line = |line: &str| match line.split_once("` = ") {
@@ -240,7 +240,7 @@ fn without_quoted(message: &str) -> String {
     on_one_line(&message.lines().map(line).collect::<Vec<_>>().join("\n")).into_owned()
 }
 
-/// What to do about it, behind what the server said.
+/// The fix to append to the server's message.
 fn fix(code: &str) -> &'static str {
     let mut parts = code.split('.').skip(2);
     match (parts.next().unwrap_or_default(), parts.next().unwrap_or_default()) {
@@ -324,8 +324,8 @@ impl From<DriverError> for Error {
             | DriverError::MapTooBig
             | DriverError::BytesTooBig
             | DriverError::ListTooLong => Error::Data(ServerError::new("Bolt", &error.to_string())),
-            // Whatever else: the exchange is not where it should be, so the connection is of no
-            // use.
+            // Any other error leaves the protocol in an unknown state, so the connection is
+            // useless.
             other => Error::Lost(other.to_string()),
         }
     }

@@ -1,5 +1,5 @@
-//! A small transaction as one statement: one exchange with the server instead of one for each
-//! statement, and for BEGIN, compare-and-set and COMMIT.
+//! A small transaction as one statement: one round trip to the server, instead of one for each
+//! statement and for BEGIN, compare-and-set and COMMIT.
 //!
 //! ```text
 //! MATCH checkpoint, lock, compare --no row: refused, nothing below runs-->
@@ -7,34 +7,34 @@
 //!   move it -> CALL () { statement } -> CALL () { statement } -> ...     one row, so one after another
 //! ```
 //!
-//! What a small transaction takes is mostly the exchanges. Here each statement and what it may ask
-//! for next run without asking: that is right too, only more than mostly needed.
+//! Round trips dominate small transactions. So the fused statement runs every fallback
+//! unconditionally: correct, merely more work than usually needed.
 //!
-//! Neo4j plans every text it has not seen, which takes longer than the exchanges it saves. So only
-//! texts are fused that have come together before, and few enough of such sets that Neo4j keeps its
-//! plans.
+//! Neo4j plans every new text, which takes longer than the round trips that fusing saves. So this
+//! module fuses only texts that have come together before, and so few of such sets that Neo4j keeps
+//! their plans.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::graph::Query;
 
-/// More rows than this are worth an exchange of their own.
+/// More rows than this are worth their own round trips.
 const ROWS_MAX: usize = 256;
-/// More texts than this are planned for too long.
+/// Planning more texts than this takes too long.
 const TEXTS_MAX: usize = 12;
-/// How often texts have to come together before they are fused.
+/// Texts have to come together this often before they are fused.
 pub const FAMILIAR: u32 = 3;
-/// How many sets of texts are remembered. Neo4j keeps 1,000 plans by default.
+/// The number of remembered sets of texts. Neo4j keeps 1,000 plans by default.
 const SETS_MAX: usize = 64;
-/// What the texts of statements begin with.
+/// The prefix of statements' texts.
 const UNWIND: &str = "UNWIND $rows[0] ";
 
-/// The sets of texts that came together lately, the last one first.
+/// The sets of texts that came together recently, the last one first.
 #[derive(Debug, Default)]
 pub struct Familiar(Vec<(u64, u32)>);
 
 impl Familiar {
-    /// Notes that these came together: whether to fuse them.
+    /// Records that these came together. Returns whether to fuse them.
     pub fn meet(&mut self, queries: &[Query]) -> bool {
         let rows: usize = queries.iter().map(|query| query.rows.len()).sum();
         let fits = rows <= ROWS_MAX && texts(queries).count() <= TEXTS_MAX;
@@ -52,18 +52,18 @@ impl Familiar {
     }
 }
 
-/// What follows the compare-and-set in its text; the rows of the first query are `$rows[0]`.
+/// The text after the compare-and-set. The rows of the first query are `$rows[0]`.
 pub fn calls(queries: &[Query]) -> String {
     let calls = texts(queries).map(|(text, query)| {
         let rest = text.strip_prefix(UNWIND).unwrap_or_else(|| panic!("not to be fused: {text}"));
         format!(" CALL () {{ UNWIND $rows[{query}] {rest} }}")
     });
-    // Cypher wants a WITH between what writes and what is called.
+    // Cypher requires a WITH between a write and a CALL.
     let with = (!queries.is_empty()).then(|| " WITH 1 AS passed".to_owned());
     with.into_iter().chain(calls).collect()
 }
 
-/// Every text that may be needed, in order, with the number of its query.
+/// Every text, fallbacks included, in order, with the index of its query.
 fn texts(queries: &[Query]) -> impl Iterator<Item = (&str, usize)> {
     queries.iter().enumerate().flat_map(|(index, query)| {
         let otherwise = query.otherwise.iter().flat_map(|otherwise| &otherwise.texts);

@@ -6,11 +6,10 @@
 //!            not as expected: look, and stop if another writer writes      no answer: look, never guess
 //! ```
 //!
-//! A small batch is one statement that does all of it.
+//! A small batch is one statement that does all of this.
 //!
-//! The position is a node of the same graph and moves in the same transaction as the data, first of
-//! all, under the node's lock. So a batch is in the graph exactly when its position is, whatever
-//! breaks in between.
+//! The position is a node of the same graph. It moves first in the data's transaction, under the
+//! node's lock. So a batch is in the graph exactly when its position is, whatever fails in between.
 
 pub mod checkpoint;
 mod checkpoint_row;

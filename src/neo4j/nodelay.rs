@@ -1,9 +1,9 @@
-//! TCP_NODELAY for connections that a library opened and does not let us touch.
+//! Sets TCP_NODELAY on connections that a library opens and does not expose.
 //!
 //! The driver never sets it. A request above its 8 KiB buffer then ends in a small segment, which
-//! the kernel holds back until the server acknowledges the one before: 40 ms for every batch. The
-//! option belongs to the socket, not to the library's stream object, so that it can be set through
-//! the process's own list of descriptors, TLS or not.
+//! the kernel holds back until the server acknowledges the previous one: 40 ms for every batch. The
+//! option belongs to the socket, not to the library's stream object. So the process can set it
+//! through its own list of descriptors, with or without TLS.
 
 use std::{
     fs,
@@ -22,11 +22,11 @@ const DESCRIPTORS: &str = "/dev/fd";
 #[derive(Debug)]
 pub struct NoDelay {
     port: u16,
-    /// Those that were found last, and have it.
+    /// The sockets that the last search found. They have the option.
     found: Mutex<Vec<Socket>>,
 }
 
-/// A socket: another one in its place has another port of ours.
+/// Identifies a socket: a reused descriptor has another local port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Socket {
     descriptor: RawFd,
@@ -36,17 +36,17 @@ struct Socket {
 impl NoDelay {
     /// For sockets whose peer's port is `port`.
     ///
-    /// The port is enough: which of a name's addresses the driver took is not known here, and on
-    /// another of our connections to the same port the option does no harm.
+    /// The port is enough. The driver does not tell which of a name's addresses it chose, and the
+    /// option does no harm on another of our connections to the same port.
     pub fn to(port: u16) -> Self {
         NoDelay { port, found: Mutex::default() }
     }
 
-    /// Sets it, if a socket may have come since the last call.
+    /// Sets the option, if a socket may have appeared since the last call.
     ///
-    /// The caller has one connection, which takes the place of the one before only when that is
-    /// gone. So while all that were found are there, there is nothing to do, at the price of one
-    /// system call for each; looking for them takes some for every descriptor of the process.
+    /// The caller has one connection, and a new one replaces it only when the old one is closed. So
+    /// while all known sockets exist, there is nothing to do. That check costs one system call for
+    /// each; a search costs some for every descriptor of the process.
     pub fn keep(&self) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if found.is_empty() || found.iter().any(|it| Socket::at(it.descriptor) != Some(*it)) {
@@ -62,7 +62,7 @@ impl Socket {
     }
 }
 
-/// Sets it on every socket of this process to the port: those.
+/// Sets it on every socket of this process to the port, and returns those.
 fn set_all(port: u16) -> Vec<Socket> {
     let Ok(entries) = fs::read_dir(DESCRIPTORS) else { return Vec::new() };
     let descriptors = entries.flatten().filter_map(|it| it.file_name().to_str()?.parse().ok());
@@ -77,9 +77,9 @@ fn set_on(descriptor: RawFd, port: u16) -> bool {
 }
 
 fn with_socket<T>(descriptor: RawFd, look: impl FnOnce(&SockRef<'_>) -> T) -> T {
-    // SAFETY: the descriptor was in the process's list a while ago. If it has been closed since, or
-    // is another file by now, what is asked of it here fails, or sets this harmless option on
-    // another socket; nothing is read or closed.
+    // SAFETY: the descriptor was in the process's list a moment ago. If it has been closed since,
+    // or is another file now, the call on it fails, or sets this harmless option on another socket.
+    // Nothing is read or closed.
     #[allow(unsafe_code)]
     let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
     look(&SockRef::from(&descriptor))

@@ -1,7 +1,7 @@
-//! Values as the Bolt protocol carries them.
+//! Values in the form of the Bolt protocol.
 //!
-//! Rows go as lists, not as maps: a third of the client's work, and fewer bytes. Everything is
-//! built bottom-up, because the driver's own conversions of a `Vec` clone every element.
+//! Rows are lists, not maps: that takes a third of the client's work, and fewer bytes. Everything
+//! is built bottom-up, because the driver's own conversions of a `Vec` clone every element.
 
 use neo4rs::{
     BoltBoolean, BoltBytes, BoltDuration, BoltFloat, BoltInteger, BoltList, BoltNull, BoltPoint2D,
@@ -13,17 +13,17 @@ use crate::{
     value::{Duration, FixedOffsetSeconds, Float, Point, Value},
 };
 
-/// Plans do not depend on statistics: every look-up names its index. So they are not made again when
-/// statistics have changed, which holds up whoever waits for them.
+/// Plans do not depend on statistics, because every look-up names its index. So Neo4j need not plan
+/// again when statistics have changed, which would delay every caller.
 pub const KEEP_PLAN: &str = "CYPHER replan=skip ";
 
-/// The statement with its rows as the driver takes it. The rows are copied: a retry needs them
+/// The statement and its rows in the driver's form. Copies the rows, because a retry needs them
 /// again.
 pub fn query(query: &Query) -> neo4rs::Query {
     with_text(&query.text, query)
 }
 
-/// The same for the texts that a statement needs next, after it did this.
+/// The same for the statement's fallback texts, after it did this.
 pub fn otherwise(query: &Query, did: &Counters) -> impl Iterator<Item = neo4rs::Query> {
     let needed = query.otherwise.as_ref().filter(|otherwise| {
         let for_each_row = |done: u64| done >= query.rows.len() as u64;
@@ -44,7 +44,7 @@ fn with_text(text: &str, query: &Query) -> neo4rs::Query {
     with_rows(statement, std::slice::from_ref(query))
 }
 
-/// The statement with the rows of all of these: `$rows[0]` are those of the first.
+/// The statement with the rows of all these queries: `$rows[0]` are those of the first.
 pub fn with_rows(statement: neo4rs::Query, queries: &[Query]) -> neo4rs::Query {
     let rows = queries.iter().map(|query| list(query.rows.iter().map(parameter)));
     statement.param("rows", list(rows))
@@ -86,18 +86,18 @@ pub fn value(value: &Value) -> BoltType {
     }
 }
 
-/// A list, without a copy of its items.
+/// A list; its items are not copied.
 pub fn list(items: impl Iterator<Item = BoltType>) -> BoltType {
     BoltType::List(BoltList { value: items.collect() })
 }
 
-/// A map. As a parameter it has one plan, whatever is in it; parameters by themselves have one for each
+/// A map. As a parameter it has one plan for any content. Separate parameters have a plan for each
 /// combination of their types, and of orders of magnitude of their lengths.
 pub fn map<const N: usize>(items: [(&str, BoltType); N]) -> BoltType {
     BoltType::Map(items.into_iter().map(|(name, value)| (name.into(), value)).collect())
 }
 
-/// The codec makes no offset of a day or more: PostgreSQL's are below 16 hours.
+/// The codec creates no offset of a day or more: PostgreSQL's are below 16 hours.
 fn offset_of(offset: FixedOffsetSeconds) -> chrono::FixedOffset {
     match offset.to_chrono() {
         Some(offset) => offset,
@@ -105,7 +105,7 @@ fn offset_of(offset: FixedOffsetSeconds) -> chrono::FixedOffset {
     }
 }
 
-/// A property value as it is read back; `None` for what is no property of ours.
+/// A property value, read back; `None` if it is not one that we write.
 pub fn value_of(value: BoltType) -> Option<Value> {
     Some(match value {
         BoltType::Boolean(it) => Value::Boolean(it.value),
@@ -125,7 +125,7 @@ pub fn value_of(value: BoltType) -> Option<Value> {
             Value::Time(time, FixedOffsetSeconds(offset.local_minus_utc()))
         }
         BoltType::Duration(it) => {
-            // The driver shows its parts to serde alone.
+            // The driver exposes its parts only through serde.
             let BoltType::Map(parts) = map([("it", BoltType::Duration(it))]) else { return None };
             let (months, days, seconds, nanoseconds): (_, _, _, i64) = parts.get("it").ok()?;
             let nanoseconds = i32::try_from(nanoseconds).ok()?;

@@ -1,4 +1,4 @@
-//! Trying again: how long, and after which pauses.
+//! Retries: their time limit and their pauses.
 
 use std::{
     collections::BTreeMap,
@@ -8,13 +8,13 @@ use std::{
 
 use super::error::Error;
 
-/// How long one call tries before it says that the graph is away.
+/// One call tries for this long before it reports the graph as unreachable.
 pub const RETRY_LIMIT: Duration = Duration::from_secs(30);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// How long a warning stands for all errors of its kind.
+/// A warning covers all errors of its kind for this long.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The attempts of one call.
@@ -29,7 +29,7 @@ impl Retry {
         Retry { began: Instant::now(), pause: FIRST_PAUSE }
     }
 
-    /// Waits until another attempt is due; false, at once, when it would come after
+    /// Waits until the next attempt is due. Returns false at once if that would be after
     /// [`RETRY_LIMIT`].
     pub(super) async fn wait(&mut self) -> bool {
         if self.began.elapsed() + self.pause > RETRY_LIMIT {
@@ -41,8 +41,8 @@ impl Retry {
     }
 }
 
-/// Does it again while Neo4j asks for that, or fails. A lost connection is an error: only a writer knows how
-/// to go on from it.
+/// Retries while Neo4j asks for that, or fails. A lost connection is an error: only a writer knows
+/// how to continue from it.
 pub(super) async fn while_transient<T, A: Future<Output = Result<T, Error>>>(
     mut attempt: impl FnMut() -> A,
 ) -> Result<T, Error> {
@@ -59,7 +59,7 @@ pub(super) async fn while_transient<T, A: Future<Output = Result<T, Error>>>(
     }
 }
 
-/// Of which errors somebody was warned: the first of a kind is told at once, those that follow are
+/// The warnings given so far. The first error of a kind is logged at once; the next ones are
 /// counted until the next warning.
 #[derive(Default)]
 pub(super) struct Warnings(BTreeMap<String, Told>);
@@ -70,7 +70,7 @@ struct Told {
 }
 
 impl Warnings {
-    /// Whether to warn of an error now, and how many of its kind there were since the last warning.
+    /// Whether to warn of an error now, and the number of its kind since the last warning.
     pub(super) fn due(&mut self, error: &Error, now: Instant) -> Option<u64> {
         let Some(told) = self.0.get_mut(error.kind()) else {
             self.0.insert(error.kind().to_owned(), Told { at: now, since: 0 });
@@ -85,7 +85,7 @@ impl Warnings {
     }
 }
 
-/// Between half of it and all of it, so that two that met do not meet again.
+/// Between half of the pause and all of it, so that two deadlocked writers do not collide again.
 fn with_jitter(pause: Duration) -> Duration {
     let random = RandomState::new().build_hasher().finish();
     pause.mul_f64(0.5 + (random % 1024) as f64 / 2048.0)
@@ -104,7 +104,7 @@ mod tests {
             |error: &Error, second| warnings.due(error, began + Duration::from_secs(second));
         assert_eq!(due(&deadlock, 0), Some(0));
         assert_eq!([1, 30, 59].map(|second| due(&deadlock, second)), [None; 3]);
-        // Another cause is told at once.
+        // Another cause is logged at once.
         assert_eq!(due(&Error::Lost("reset".to_owned()), 59), Some(0));
         assert_eq!(due(&of("Neo.TransientError.Transaction.Outdated"), 59), Some(0));
         assert_eq!(due(&deadlock, 60), Some(3));

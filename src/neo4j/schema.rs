@@ -1,12 +1,12 @@
-//! What the graph must have before the first row: constraints, indexes, and a server that can.
+//! The graph's requirements before the first row: constraints, indexes, and a suitable server.
 //!
-//! Without its constraint a MERGE is a scan of the label, and two writers could make one key twice.
+//! Without its constraint a MERGE scans the label, and two writers could create one key twice.
 //! Community Edition has everything needed: uniqueness constraints on nodes, and range indexes.
 //!
-//! The key of a join table's relationship is unique between its labels only: other join tables, and
-//! relationships of others, may have the same type and key. A constraint knows the type and nothing
-//! else, so it has an index, and that a key comes once is the writer's: all changes of a row come to
-//! one writer, in order.
+//! The key of a join table's relationship is unique only between its labels: other join tables, and
+//! relationships of other applications, may have the same type and key. A constraint knows only the
+//! type, so the key has an index instead. The writer guarantees that a key comes once: all changes
+//! of a row come to one writer, in order.
 
 mod obstacles;
 
@@ -27,13 +27,13 @@ use super::{checkpoint::LABEL, connect::Connection, error::Error};
 
 pub use obstacles::obstacles;
 
-/// How long an index over existing data may take to be built, in seconds.
+/// The time limit for building an index over existing data, in seconds.
 const INDEX_LIMIT_SECONDS: u32 = 600;
 
-/// Something the schema of the graph must have.
+/// A requirement on the graph's schema.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Requirement {
-    /// What it is about.
+    /// The label or type.
     pub entity: Entity,
     /// At most one entity has the same values.
     pub unique: bool,
@@ -50,8 +50,8 @@ pub enum Entity {
     Relationship(String),
 }
 
-/// What the mapping needs: its nodes' keys are unique, and its relationships' keys, both sides of its
-/// unique references, and the mark of relationships that lack values are indexed.
+/// The mapping's requirements: its nodes' keys are unique. Its relationships' keys, both sides of
+/// its unique references, and the mark of incomplete relationships are indexed.
 pub fn requirements(model: &Model) -> BTreeSet<Requirement> {
     let mut all = BTreeSet::new();
     for (_, table) in model.iter() {
@@ -95,7 +95,7 @@ pub fn requirements(model: &Model) -> BTreeSet<Requirement> {
 }
 
 impl Entity {
-    /// The pattern that finds it as `e`; `arrow` ends a relationship's.
+    /// The pattern that finds the entity as `e`; `arrow` ends a relationship's pattern.
     fn pattern(&self, arrow: &str) -> String {
         match self {
             Entity::Node(label) => format!("(e:{})", quote(label)),
@@ -105,7 +105,7 @@ impl Entity {
 }
 
 impl Requirement {
-    /// The name it gets in the graph: another one for each requirement.
+    /// Its name in the graph, different for each requirement.
     pub fn name(&self) -> String {
         let kind = if self.unique { "unique" } else { "index" };
         let (entity, of) = match &self.entity {
@@ -131,7 +131,7 @@ impl Requirement {
         }
     }
 
-    /// The query that counts the values which several entities share.
+    /// The query that counts the values that several entities share.
     fn shared_values(&self) -> String {
         let property = |name: &String| format!("e.{}", quote(name));
         let all: Vec<_> = self.properties.iter().map(property).collect();
@@ -145,7 +145,7 @@ impl Requirement {
         )
     }
 
-    /// Whether `other` serves as well: a uniqueness is an index too.
+    /// Whether `other` also meets it: a uniqueness constraint is an index too.
     fn is_met_by(&self, other: &Requirement) -> bool {
         let sorted = |of: &Requirement| of.properties.iter().cloned().collect::<BTreeSet<_>>();
         self.entity == other.entity
@@ -154,8 +154,8 @@ impl Requirement {
     }
 }
 
-/// A name as a part of a constraint's. Neo4j cuts blanks and control characters from the end of such
-/// a name, and a dot ends a part, so these are written as their code points.
+/// A name as a part of a constraint's name. Neo4j removes blanks and control characters from the
+/// end of such a name, and a dot ends a part, so these become their code points.
 fn name_part(name: &str) -> String {
     let mut part = String::with_capacity(name.len());
     for character in name.chars() {
@@ -170,10 +170,10 @@ fn name_part(name: &str) -> String {
     part
 }
 
-/// Makes what is missing, and waits until it can be used. What exists already is left as it is, but
-/// for constraints that an earlier version made and that are no longer right. Returns what was made.
+/// Creates the missing requirements and waits until they are usable. Keeps existing ones, except
+/// constraints of an earlier version that are wrong today. Returns the created ones.
 ///
-/// `connection` needs a long answer limit: a constraint walks the existing data.
+/// `connection` needs a long answer limit: a constraint scans the existing data.
 pub async fn establish(
     connection: &Connection,
     requirements: &BTreeSet<Requirement>,
@@ -187,13 +187,13 @@ pub async fn establish(
     for requirement in &missing {
         connection.run(Query::new(requirement.cypher())).await?;
     }
-    // A uniqueness is complete when it is there. Others' failed indexes are none of our business,
-    // so not awaitIndexes.
+    // An existing uniqueness constraint is complete. Not awaitIndexes: it would fail for failed
+    // indexes of other applications.
     for index in missing.iter().filter(|it| !it.unique) {
         let wait = format!("CALL db.awaitIndex($name, {INDEX_LIMIT_SECONDS})");
         connection.rows(Query::new(wait).param("name", index.name())).await?;
     }
-    // A name that is taken by something else makes IF NOT EXISTS succeed and make nothing.
+    // If another object has the name, IF NOT EXISTS succeeds and creates nothing.
     match self::missing(connection, requirements).await?.first() {
         None => Ok(missing),
         Some(requirement) => Err(Error::Fatal(format!(
@@ -204,7 +204,7 @@ pub async fn establish(
     }
 }
 
-/// Those requirements that the graph does not meet.
+/// The requirements that the graph does not meet.
 pub async fn missing(
     connection: &Connection,
     requirements: &BTreeSet<Requirement>,
@@ -214,8 +214,8 @@ pub async fn missing(
     Ok(requirements.iter().filter(is_missing).cloned().collect())
 }
 
-/// The names of uniqueness constraints of ours on relationships: the type alone does not say whose
-/// a relationship is.
+/// The names of our uniqueness constraints on relationships. They are wrong because the type alone
+/// does not determine a relationship's owner.
 async fn outdated(
     connection: &Connection,
     requirements: &BTreeSet<Requirement>,
@@ -244,7 +244,7 @@ async fn existing(connection: &Connection) -> Result<Vec<Requirement>, Error> {
     Ok(all)
 }
 
-/// A constraint of somebody else's on what the mapping writes.
+/// A constraint of another application on what the mapping writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Foreign {
     /// Its name.
@@ -255,8 +255,8 @@ pub struct Foreign {
     pub properties: Vec<String>,
 }
 
-/// Constraints that the mapping does not need, on properties that it writes: rows may be refused by
-/// them that the source holds.
+/// Constraints on properties that the mapping writes, but does not require. They may refuse rows
+/// that the source holds.
 pub async fn foreign_constraints(
     connection: &Connection,
     model: &Model,
@@ -280,7 +280,7 @@ pub async fn foreign_constraints(
     Ok(rows.iter().filter_map(foreign).collect())
 }
 
-/// Which properties the mapping writes, by label and type.
+/// The properties that the mapping writes, by label and type.
 fn written(model: &Model) -> Vec<(Entity, BTreeSet<String>)> {
     let mut all = Vec::new();
     for (_, table) in model.iter() {
@@ -313,7 +313,7 @@ fn requirement_of(row: &Row) -> Option<Requirement> {
     Some(Requirement { entity, unique: row.get("unique").ok()?, properties })
 }
 
-/// What there is to know about the server before writing to it.
+/// The facts about the server, needed before writing to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// Its version, such as `5.26.28`.
@@ -324,8 +324,8 @@ pub struct Server {
     pub database: String,
 }
 
-/// Asks the server who it is. An error also says that the database is missing or that the log-in is
-/// refused.
+/// Asks the server for its version and edition. Also fails if the database is missing or the log-in
+/// is refused.
 pub async fn describe(connection: &Connection) -> Result<Server, Error> {
     let text = "CALL dbms.components() YIELD name, versions, edition WHERE name = 'Neo4j Kernel' \
          CALL db.info() YIELD name AS database RETURN versions[0] AS version, edition, database";
@@ -335,15 +335,15 @@ pub async fn describe(connection: &Connection) -> Result<Server, Error> {
     Ok(Server { version: field("version"), edition: field("edition"), database: field("database") })
 }
 
-/// The setting that says how many plans a database keeps.
+/// The setting for the number of plans that a database keeps.
 pub const PLAN_CACHE_SETTING: &str = "server.memory.query_cache.per_db_cache_num_entries";
 /// Its default.
 pub const PLAN_CACHE_ENTRIES: usize = 1_000;
 
-/// Plans of others' texts, and of ours that are not of the mapping.
+/// Room for plans of other applications, and of our texts outside the mapping.
 pub const OTHERS_PLANS: usize = 150;
 
-/// How many plans the database keeps; `None` when the user may not know.
+/// The number of plans that the database keeps; `None` if the user may not know.
 pub async fn plan_cache_entries(connection: &Connection) -> Result<Option<usize>, Error> {
     let text = format!("SHOW SETTINGS '{PLAN_CACHE_SETTING}' YIELD value RETURN value");
     let rows = connection.rows(Query::new(text)).await?;
@@ -351,8 +351,8 @@ pub async fn plan_cache_entries(connection: &Connection) -> Result<Option<usize>
     Ok(value.and_then(|value| value.parse().ok()))
 }
 
-/// For each of the unique requirements, how many values several entities share: a constraint can
-/// not be made over them. Those without any are left out.
+/// For each unique requirement, the number of values that several entities share. They prevent a
+/// constraint. Omits requirements without any.
 pub async fn violations<'a>(
     connection: &Connection,
     requirements: &'a [Requirement],
@@ -373,7 +373,8 @@ pub async fn violations<'a>(
 pub struct RowLabel {
     /// The label.
     pub name: String,
-    /// Nodes may be there without a row: others refer to them. They become rows when those come.
+    /// Nodes may exist without a row, because others refer to them. They become rows when their
+    /// rows come.
     pub has_placeholders: bool,
 }
 
@@ -389,8 +390,8 @@ pub fn row_labels(model: &Model) -> Vec<RowLabel> {
     model.iter().filter_map(label).collect()
 }
 
-/// How many rows the graph holds under each of the labels that has some. A placeholder is one where no
-/// row would take it over.
+/// The number of rows in the graph under each label that has some. A placeholder counts as a row if
+/// no row would take it over.
 pub async fn rows_under(
     connection: &Connection,
     labels: &[RowLabel],
@@ -398,7 +399,7 @@ pub async fn rows_under(
     let mut found = Vec::new();
     let in_use = in_use(connection).await?;
     for label in labels.iter().filter(|it| in_use.contains(&Entity::Node(it.name.clone()))) {
-        // Neo4j keeps the count of a label; placeholders are few.
+        // Neo4j maintains the count of a label; placeholders are few.
         let name = quote(&label.name);
         let count = |pattern: &str| format!("MATCH (n:{pattern}) RETURN count(n) AS count");
         let all = count_of(connection, count(&name)).await?;
@@ -413,7 +414,7 @@ pub async fn rows_under(
     Ok(found)
 }
 
-/// The labels and types that something has.
+/// The labels and types that are in use.
 async fn in_use(connection: &Connection) -> Result<BTreeSet<Entity>, Error> {
     let mut found = BTreeSet::new();
     let labels = Query::new("CALL db.labels() YIELD label RETURN label AS name".to_owned());
@@ -431,7 +432,7 @@ async fn count_of(connection: &Connection, text: String) -> Result<u64, Error> {
     Ok(rows.first().and_then(|row| row.get::<i64>("count").ok()).unwrap_or(0).unsigned_abs())
 }
 
-/// Whether the user may change the schema, found out by doing it and taking it back.
+/// Whether the user may change the schema. Tries it and rolls it back.
 pub async fn may_change_schema(connection: &Connection) -> Result<(), Error> {
     let mut transaction = connection.begin().await?;
     let text = format!(
@@ -468,7 +469,7 @@ mod tests {
             of(node("LINK"), &["id\u{2028}"]),
             of(node("LINK"), &["id\u{1}"]),
         ];
-        // As Neo4j stores a name.
+        // A name in Neo4j's stored form.
         let blank = |c: char| c.is_whitespace() || c <= ' ';
         let names: BTreeSet<_> =
             all.iter().map(|it| it.name().trim_matches(blank).to_owned()).collect();

@@ -1,5 +1,5 @@
 //! The writer as the pipeline's sink: planned statements become texts and rows, in transactions of
-//! sane size.
+//! reasonable size.
 //!
 //! ```text
 //! clearing statements   each in pieces of its own, until a piece changes nothing
@@ -7,8 +7,8 @@
 //! copied rows           one transaction with the progress' step; in several if Neo4j does not take that much
 //! ```
 //!
-//! Copied rows and pieces of a clearing may be written again, so they are cut here when Neo4j refuses
-//! them together. A batch of the stream may not: only the engine can cut it.
+//! Copied rows and pieces of a clearing are repeatable, so the sink splits them if Neo4j refuses
+//! them together. A batch of the stream is not: only the engine can split it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -40,7 +40,7 @@ use super::{
     writer::{WriteError, Writer},
 };
 
-/// Rows of one statement are sent in portions of this many: where Neo4j gains no more.
+/// Rows of one statement are sent in portions of this many; above that Neo4j gains nothing.
 const STATEMENT_ROWS: usize = 5_000;
 
 /// One lane's sink.
@@ -49,13 +49,13 @@ pub struct Sink {
     /// For reading beside the writer's transactions.
     reader: Connection,
     model: Arc<Model>,
-    /// How many rows Neo4j takes at once, of those that may be cut here.
+    /// The number of rows that Neo4j accepts at once, for rows that may be split here.
     portion: Portion,
     planner: Option<Arc<Planner>>,
 }
 
 impl Sink {
-    /// A sink over a writer. `reader` is a connection of its own.
+    /// A sink over a writer. `reader` is its own connection.
     pub fn new(writer: Writer, reader: Connection, model: Arc<Model>) -> Self {
         Sink { writer, reader, model, portion: Portion::WHOLE, planner: None }
     }
@@ -77,7 +77,7 @@ impl Sink {
 
     async fn clear(&mut self, at: Position, clearing: &Clearing) -> Result<(), WriteError> {
         let whole = [clearing.query.clone()];
-        // By stamps, a piece may find only rows that another partition fills anew that very moment.
+        // By stamps, a piece may find only rows that another partition fills again at that moment.
         let by_stamps = !clearing.query.rows.is_empty();
         let (mut idle, enough) = (0, if by_stamps { 2 } else { 1 });
         while idle < enough {
@@ -101,7 +101,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Goes on with fewer than these many rows, if that may help.
+    /// Continues with fewer rows than these, if that may help.
     fn halve(&mut self, error: WriteError, rows: usize) -> Result<(), WriteError> {
         let Some(refused) = error.refused() else { return Err(error) };
         self.portion = self.portion.after(refused, rows);
@@ -111,8 +111,8 @@ impl Sink {
         Ok(())
     }
 
-    /// Writes queries that may be written again, each row after those before it; in portions, if
-    /// Neo4j takes no more. The last portion moves a copy's progress.
+    /// Writes repeatable queries, each row after those before it; in portions if Neo4j accepts no
+    /// more. The last portion moves a copy's progress.
     async fn write_repeatable(
         &mut self,
         guard: Repeatable<'_>,
@@ -145,14 +145,14 @@ impl Sink {
     }
 }
 
-/// What a transaction that may be repeated compares first.
+/// The first comparison of a repeatable transaction.
 enum Repeatable<'a> {
     Chunk(&'a ChunkStep),
     Rows(&'a Position, TableIndex),
 }
 
 impl Repeatable<'_> {
-    /// The error with the row that it is about, if it is about the only one of the portion.
+    /// Adds the row to the error, if it is the only one of the portion.
     fn of_row(&self, model: &Model, error: WriteError, portion: &[Query]) -> WriteError {
         if error.is_transient() {
             return error;
@@ -181,7 +181,7 @@ impl Repeatable<'_> {
     }
 }
 
-/// `property = value` for the columns that a row of a statement begins with: the key, or the start's.
+/// `property = value` for the first columns of a statement's row: the key, or the start's key.
 fn key_of_row(shape: &Shape, columns: &[Parameter]) -> String {
     let names: Vec<&str> = match shape {
         Shape::Node(node) => node.key.iter().map(String::as_str).collect(),
@@ -198,7 +198,7 @@ fn key_of_row(shape: &Shape, columns: &[Parameter]) -> String {
     shortened(&pairs.collect::<Vec<_>>().join(", "))
 }
 
-/// Takes queries from the front, with at most so many rows in all.
+/// Takes queries from the front, with at most this many rows in all.
 fn take_rows(rest: &mut VecDeque<Query>, rows: usize) -> Vec<Query> {
     let (mut taken, mut room) = (Vec::new(), rows);
     while let Some(next) = rest.front_mut() {
@@ -227,14 +227,14 @@ struct Clearing {
 /// Statements as the sink takes them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Texts {
-    /// Those that clear tables, which come before all others.
+    /// The clearing statements. They run before all others.
     clearing: Vec<Clearing>,
     /// The others', long ones in portions.
     others: Vec<Query>,
 }
 
 impl Texts {
-    /// The texts and rows of statements, in their order.
+    /// Renders statements as texts and rows, in their order.
     pub fn of(model: &Model, statements: Vec<Statement>) -> Self {
         let mut texts = Texts::default();
         for statement in in_few_texts(statements) {
@@ -256,7 +256,7 @@ impl Texts {
     }
 }
 
-/// Statements with the queries of a first attempt: what can be done before the graph is free.
+/// Statements with the queries of a first attempt: the work that needs no graph.
 pub struct Prepared {
     texts: Texts,
     first: Vec<neo4rs::Query>,
@@ -271,13 +271,13 @@ impl Prepared {
     }
 }
 
-/// Whether a piece of a clearing found nothing left: it deletes entities, or makes placeholders of
-/// them.
+/// Whether a piece of a clearing found nothing left. A piece deletes entities, or turns them into
+/// placeholders.
 pub fn cleared_nothing(did: &Counters) -> bool {
     did.nodes_deleted + did.relationships_deleted + did.labels_added == 0
 }
 
-/// A query in portions of its rows; none when it has no rows.
+/// Splits a query into portions of its rows; none if it has no rows.
 fn portions(query: Query) -> Vec<Query> {
     let Query { text, mut rows, otherwise } = query;
     let mut portions = Vec::with_capacity(rows.len().div_ceil(STATEMENT_ROWS));
@@ -389,7 +389,7 @@ mod tests {
         Query { text: text.into(), rows: rows.map(row).collect(), otherwise: None }
     }
 
-    /// Rows that a portion leaves out would be acknowledged with its last one.
+    /// If portions missed rows, the last portion would acknowledge them.
     #[test]
     fn portions_hold_every_row_once_in_order() {
         let all = || vec![query("A", 0..5), query("B", 0..1), query("C", 0..3)];

@@ -1,11 +1,12 @@
-//! Why a pipeline stopped for good, on its checkpoint: for people, and for as long as it does not run.
+//! The reason why a pipeline stopped for good, on its checkpoint: for people, while it does not
+//! run.
 //!
 //! ```text
 //! stopped for good -> stopped_because, stopped_at, if the epoch is still ours -> gone with the next claim
 //! ```
 //!
-//! It is told as well as it can be: a graph that is away keeps nothing. A writer that was fenced tells
-//! nothing, since the pipeline runs elsewhere.
+//! The report is best effort: an unreachable graph can not store it. A fenced writer does not
+//! report, because the pipeline runs elsewhere.
 
 use chrono::Utc;
 use neo4rs::Query;
@@ -14,11 +15,11 @@ use crate::checkpoint::{Epoch, Identity};
 
 use super::{checkpoint, connect::Connection, error::Error};
 
-/// Characters of a reason that are kept.
+/// The maximum length of a reason, in characters.
 const CHARACTERS_MAX: usize = 2_000;
 
-/// Takes down why the writer of this epoch stopped. False when another one has claimed the checkpoint
-/// since: then nothing is written. Nothing that `because` says may be a row's.
+/// Records why the writer of this epoch stopped. Returns false and writes nothing if another one
+/// has claimed the checkpoint since. `because` must not contain values of a row.
 pub async fn tell(
     connection: &Connection,
     identity: &Identity,

@@ -1,5 +1,5 @@
-//! The writer of one lane: a batch and its position, in one transaction, until it is known to be in
-//! the graph.
+//! The writer of one lane. It writes a batch and its position in one transaction, and retries until
+//! the batch is known to be in the graph.
 //!
 //! ```text
 //!          +--------------------------- again, after a pause ---------------------------+
@@ -11,12 +11,12 @@
 //!                                        anything else                   -> fenced
 //! ```
 //!
-//! What is small and familiar is tried as one statement first ([`fused`]): whatever becomes of that,
-//! short of success, the attempts above find out.
+//! It tries a small, familiar batch as one statement first ([`fused`]). If that does not succeed,
+//! the attempts above find out what happened.
 //!
-//! Why an unanswered COMMIT needs no case of its own: the next attempt's compare-and-set waits for
-//! the node's lock, so it sees what became of the last one, and the refusal is then read under the
-//! lock. Looking without the lock would not do: a COMMIT that is still under way would look as if
+//! Why an unanswered COMMIT needs no special case: the next attempt's compare-and-set waits for the
+//! node's lock, so it sees the result of the last one. After a refusal, the writer reads the node
+//! under the lock. Reading without the lock would be wrong: a COMMIT in progress would look as if
 //! it had not happened.
 
 use std::{
@@ -46,13 +46,13 @@ use super::{
     write_error::given_up,
 };
 
-/// How long a fused transaction may take before the long way is taken.
+/// The time limit for a fused transaction; then the writer sends the statements one by one.
 const FUSED_LIMIT: Duration = Duration::from_secs(30);
 
-/// How often one call lets an administrator end its transaction before it takes the hint.
+/// One call retries this often after an administrator has ended its transaction.
 const TERMINATED_LIMIT: u32 = 1;
 
-/// What a writer had to do again, since it was made.
+/// The retries of a writer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retries {
     /// Neo4j asked for it: deadlocks and the like.
@@ -61,14 +61,14 @@ pub struct Retries {
     pub lost: u64,
     /// An administrator ended the transaction.
     pub terminated: u64,
-    /// Of all of these, unanswered COMMITs that turned out to have taken effect.
+    /// Unanswered COMMITs that had taken effect, out of all of these.
     pub settled: u64,
 }
 
 /// Writes for one log of a pipeline under one epoch, one transaction at a time.
 ///
-/// Do not drop a call's future and go on with another writer: the open transaction keeps its locks
-/// until this writer begins the next one, or is dropped.
+/// Do not drop a call's future and continue with another writer: the open transaction keeps its
+/// locks until this writer begins the next one, or is dropped.
 pub struct Writer {
     connection: Connection,
     identity: Identity,
@@ -79,13 +79,14 @@ pub struct Writer {
     familiar: Familiar,
 }
 
-/// Is told of every retry: `deadlock`, `transient`, `lost`, `terminated`, and of every `settled` COMMIT.
+/// Receives the reason of every retry: `deadlock`, `transient`, `lost`, `terminated`, and `settled`
+/// for a COMMIT.
 pub type TellRetry = Arc<dyn Fn(&'static str) + Send + Sync>;
 
 /// A statement of one attempt.
 struct Run<'a> {
     query: neo4rs::Query,
-    /// What it was made of, if that may ask for more.
+    /// The query that it comes from, if that has a fallback.
     of: Option<&'a Query>,
 }
 
@@ -104,16 +105,16 @@ impl<'a> From<&'a Query> for Run<'a> {
 /// The statements of one attempt.
 type Runs<'a> = Box<dyn Iterator<Item = Run<'a>> + Send + 'a>;
 
-/// What a transaction compares and sets before its data.
+/// The compare-and-set before a transaction's data.
 enum Guard<'a> {
     Advance(&'a Advance),
     Hold(&'a Position),
     Chunk(&'a ChunkStep),
 }
 
-/// Where an attempt failed.
+/// The place where an attempt failed.
 enum Attempt {
-    /// The compare-and-set did not find what it expected.
+    /// The compare-and-set did not find the expected state.
     Refused,
     /// Before, or beside, the data's statements.
     Around(Error),
@@ -121,7 +122,7 @@ enum Attempt {
     At(usize, Error),
 }
 
-/// What a refused compare-and-set turned out to mean.
+/// The meaning of a refused compare-and-set.
 enum Found {
     Before,
     After,
@@ -129,19 +130,19 @@ enum Found {
 }
 
 impl Writer {
-    /// A writer under a claimed epoch. `connection` is this writer's own.
+    /// A writer under a claimed epoch. `connection` must be its own.
     pub fn new(connection: Connection, identity: Identity, epoch: Epoch) -> Self {
         let (retries, tell): (_, TellRetry) = (Retries::default(), Arc::new(|_| {}));
         let (warnings, familiar) = (Warnings::default(), Familiar::default());
         Writer { connection, identity, epoch, retries, tell, warnings, familiar }
     }
 
-    /// From now on, tells of every retry.
+    /// Reports every retry from now on.
     pub fn telling(self, tell: TellRetry) -> Self {
         Writer { tell, ..self }
     }
 
-    /// Tells of something that is done again for another reason than the writer's own.
+    /// Reports a retry for a reason outside the writer.
     pub(super) fn tell(&self, reason: &'static str) {
         (self.tell)(reason);
     }
@@ -151,18 +152,18 @@ impl Writer {
         self.epoch
     }
 
-    /// What it had to do again so far.
+    /// Its retries so far.
     pub fn retries(&self) -> Retries {
         self.retries
     }
 
-    /// Writes the statements and moves the checkpoint, both or neither.
+    /// Writes the statements and moves the checkpoint, atomically.
     pub async fn write(&mut self, advance: &Advance, queries: &[Query]) -> Result<(), WriteError> {
         assert!(advance.from != advance.to, "a step that leads nowhere can not be settled");
         self.guarded(&Guard::Advance(advance), queries).await.map(drop)
     }
 
-    /// The same, with the queries made ready for the first attempt; `queries` are for others.
+    /// The same with the queries prepared for the first attempt; `queries` serve the later ones.
     pub async fn write_ready(
         &mut self,
         advance: &Advance,
@@ -187,7 +188,7 @@ impl Writer {
         self.until_settled(&Guard::Advance(advance), queries).await.map(drop)
     }
 
-    /// Tries both in one statement. Whether that is known to have succeeded.
+    /// Tries both in one statement. Returns whether it is known to have succeeded.
     async fn write_fused(&mut self, advance: &Advance, queries: &[Query]) -> bool {
         let then = fused::calls(queries);
         let query = checkpoint::advance_query(&self.identity, self.epoch, advance, &then);
@@ -203,7 +204,7 @@ impl Writer {
         }
     }
 
-    /// Writes the statements and moves a copy's progress, both or neither.
+    /// Writes the statements and moves a copy's progress, atomically.
     pub async fn write_chunk(
         &mut self,
         step: &ChunkStep,
@@ -212,9 +213,9 @@ impl Writer {
         self.guarded(&Guard::Chunk(step), queries).await.map(drop)
     }
 
-    /// Writes statements that are repeatable, while the checkpoint stays `at` its position: pieces
-    /// of a truncate, sweeps. Says what they did; after an unanswered COMMIT, what the repetition
-    /// did.
+    /// Writes repeatable statements, such as pieces of a truncate or sweeps. The checkpoint stays
+    /// `at` its position. Returns their counters; after an unanswered COMMIT, those of the
+    /// repetition.
     pub async fn write_piece(
         &mut self,
         at: &Position,
@@ -223,7 +224,7 @@ impl Writer {
         self.guarded(&Guard::Hold(at), queries).await
     }
 
-    /// Moves the checkpoint to where it was reset to. What is there before `until` is applied again.
+    /// Moves the checkpoint to the reset position. Records before `until` are applied again.
     pub async fn reset(&mut self, advance: &Advance, until: Lsn) -> Result<(), WriteError> {
         assert!(advance.from != advance.to, "a step that leads nowhere can not be settled");
         let query = checkpoint::replay_query(&self.identity, until);
@@ -231,7 +232,7 @@ impl Writer {
         self.until_settled(&Guard::Advance(advance), queries).await.map(drop)
     }
 
-    /// Starts the copy of tables afresh: their progress nodes are replaced by these.
+    /// Restarts the copy of tables: replaces their progress nodes by these.
     pub async fn restart_copy(
         &mut self,
         at: &Position,
@@ -247,7 +248,7 @@ impl Writer {
             .map(drop)
     }
 
-    /// Ends the copy: its progress nodes go.
+    /// Ends the copy: deletes its progress nodes.
     pub async fn end_copy(&mut self, at: &Position) -> Result<(), WriteError> {
         let query = copy_progress::end_query(&self.identity.pipeline);
         self.until_settled(&Guard::Hold(at), || [query.clone().into()].into_iter()).await.map(drop)
@@ -261,7 +262,7 @@ impl Writer {
         self.until_settled(guard, || queries.iter().map(Run::from)).await
     }
 
-    /// Attempts, until it is known what became of it.
+    /// Tries until the outcome is known.
     async fn until_settled<'q, Q: Iterator<Item = Run<'q>>>(
         &mut self,
         guard: &Guard<'_>,
@@ -330,7 +331,7 @@ impl Writer {
             return Err(Attempt::Refused);
         }
         let counters = run_all(&mut transaction, queries).await?;
-        // Memory may run out at COMMIT too; then the last statement is as good a name for it as
+        // Memory may run out at COMMIT too. The error then names the last statement, as good as
         // any.
         transaction.commit().await.map_err(|error| match error {
             Error::TooLarge(_) | Error::Data(_) => Attempt::At(usize::MAX, error),
@@ -420,9 +421,9 @@ impl Writer {
         let (count, reason) = match error {
             Error::Terminated(_) => (&mut self.retries.terminated, "terminated"),
             Error::Lost(_) => (&mut self.retries.lost, "lost"),
-            // Several writers meet at the rows that many others point at.
+            // Several writers meet at rows that many other rows refer to.
             _ if error.is_deadlock() => (&mut self.retries.transient, "deadlock"),
-            // They come again, and are told then.
+            // These recur, and are reported then.
             Error::Fatal(_) | Error::Data(_) => return,
             _ => (&mut self.retries.transient, "transient"),
         };

@@ -1,4 +1,4 @@
-//! The keys of rows some of whose values did not come yet.
+//! Finds the keys of rows that lack values.
 
 use crate::graph::{
     TableIndex,
@@ -8,8 +8,8 @@ use crate::graph::{
 
 use super::text::{hint, joined, quote};
 
-/// For each table whose rows can be incomplete, a text that returns the keys of at most `limit` of
-/// those that are, each as a list named `key`.
+/// One text for each table that can have incomplete rows. It returns the keys of at most `limit` of
+/// them, each as a list named `key`.
 pub fn incomplete_keys(model: &Model, limit: usize) -> Vec<(TableIndex, String)> {
     let of_table = |(index, table): (TableIndex, &super::super::model::Table)| {
         let (matched, key) = match &table.shape {

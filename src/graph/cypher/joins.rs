@@ -1,4 +1,4 @@
-//! Relationships that join rows are: upserted, updated, dropped, cleared.
+//! Relationships of join rows: upserted, updated, dropped, cleared.
 
 use crate::graph::{
     model::{Model, RelationshipKey, RelationshipShape, TableIndex},
@@ -35,7 +35,7 @@ impl Layout {
     }
 }
 
-/// The properties of a key of its own.
+/// The properties of the join table's own key.
 pub fn own_key(join: &RelationshipShape) -> &[String] {
     match &join.key {
         RelationshipKey::Ends => &[],
@@ -75,8 +75,7 @@ pub fn upsert(
         (row_match(model, join), missing)
     } else {
         if presence != Presence::New {
-            // It sweeps, so it comes before placeholders are made for the rows that have nothing
-            // yet.
+            // This text sweeps, so it runs before any placeholder is created for other rows.
             let moved = format!("UNWIND $rows[0] AS r {}", reconnect(model, join, &layout, beside));
             queries.push(Query::new(moved, rows.iter().cloned()));
         }
@@ -97,8 +96,8 @@ pub fn upsert(
     }
     let create = create(join, known, completeness, &layout, stamped);
     let general = format!("UNWIND $rows[0] AS r {ends} {missing} {create}");
-    // Mostly both ends are rows and the relationship is not there. What the last text sets on those
-    // that were made is what they have.
+    // Usually both ends are rows and the relationship does not exist. The last text sets the values
+    // that the new relationships have already.
     let between_rows = format!(
         "UNWIND $rows[0] AS r {} {} {} {} WITH a, b, r WHERE {} AND {} {missing} {create}",
         seek("a", from, 0),
@@ -113,7 +112,7 @@ pub fn upsert(
     queries
 }
 
-/// Few rows, whether they come or change: the ends are merged, then what is between them.
+/// For few rows, new or changed: merges the ends, then the relationship between them.
 fn in_one(
     join: &RelationshipShape,
     ends: &str,
@@ -140,7 +139,8 @@ fn columns_of(join: &RelationshipShape, row: RelationshipRow) -> Vec<Parameter> 
     columns
 }
 
-/// Whether the relationship is complete now, as an assignment. Without properties it always is.
+/// The assignment that marks the relationship complete or not. Without properties it is always
+/// complete.
 fn mark(join: &RelationshipShape, completeness: Completeness, created: bool) -> Option<String> {
     let value = match completeness {
         _ if join.properties.is_empty() => return None,
@@ -171,8 +171,8 @@ fn all(properties: &[String]) -> Known {
     Known(vec![true; properties.len()].into())
 }
 
-/// `MATCH (:From)-[x:Type {key}]->(:To)`, by its index. Relationships between other nodes may have the
-/// same type and key: those of another join table, and those that others made.
+/// `MATCH (:From)-[x:Type {key}]->(:To)`, by its index. Other relationships may have the same type
+/// and key, between other nodes: those of another join table, and those of other applications.
 pub fn seek_own(model: &Model, variable: &str, join: &RelationshipShape, first: usize) -> String {
     let own = own_key(join);
     let relationship_type = quote(&join.relationship_type);
@@ -185,9 +185,9 @@ pub fn seek_own(model: &Model, variable: &str, join: &RelationshipShape, first: 
     )
 }
 
-/// A relationship whose ends are elsewhere is made again at the row's ends. It is deleted first:
-/// the new one has its unique key. The ends are made here: a sweep of other rows' old ends may have
-/// taken them.
+/// Creates a relationship again at the row's ends if its ends are elsewhere. Deletes it first,
+/// because the new one has its unique key. Creates missing ends here, because a sweep of other
+/// rows' old ends may have removed them.
 fn reconnect(model: &Model, join: &RelationshipShape, layout: &Layout, beside: Beside) -> String {
     let (from, to) = (model.node(join.from), model.node(join.to));
     format!(
@@ -227,7 +227,7 @@ pub fn update(
     Some(Query::new(text, rows.into_iter().map(node_row)))
 }
 
-/// Mostly both ends are rows, and nothing is left to sweep.
+/// Usually both ends are rows, and no placeholder needs a sweep.
 pub fn drop(model: &Model, table: TableIndex, keys: Vec<Key>, beside: Beside) -> Query {
     let join = join_shape(model, table);
     let found = format!(
@@ -249,7 +249,7 @@ pub fn drop(model: &Model, table: TableIndex, keys: Vec<Key>, beside: Beside) ->
     }
 }
 
-/// Finds the relationship `x` of a join row whose key is the row's first columns.
+/// Finds the relationship `x` of a join row by the key in the row's first columns.
 pub fn row_match(model: &Model, join: &RelationshipShape) -> String {
     match join.key {
         RelationshipKey::Own(_) => seek_own(model, "x", join, 0),
@@ -260,17 +260,17 @@ pub fn row_match(model: &Model, join: &RelationshipShape) -> String {
     }
 }
 
-/// The relationship between two nodes that are found already. The sub-query keeps a planner from
-/// walking all the relationships of one of them instead, which index hints at both do not.
+/// The relationship between two nodes that are already found. The sub-query stops the planner from
+/// walking all relationships of one of them. Index hints on both nodes do not.
 fn between(join: &RelationshipShape) -> String {
     format!("CALL (a, b) {{ MATCH {} RETURN x }}", joined("a", "x", join, "b"))
 }
 
-/// Labels are looked at after the relationships are found by their type: else every piece would
-/// walk again over the nodes that have none left.
+/// Checks labels only after it has found the relationships by their type. Otherwise every piece
+/// would walk again over nodes without any left.
 ///
-/// A relationship is not filled anew after a truncate that another writer has found it older than:
-/// its own partition's truncate takes it first. So it needs no second look.
+/// No second check under the lock is needed. Once a writer has found a relationship older than a
+/// truncate, no other writer fills it again: its own partition's truncate removes it first.
 pub fn clear(model: &Model, table: TableIndex, reach: Reach, limit: usize) -> Query {
     let join = join_shape(model, table);
     let (from, to) = (quote(&model.node(join.from).label), quote(&model.node(join.to).label));

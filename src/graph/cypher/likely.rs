@@ -1,7 +1,8 @@
-//! The texts that a stream will need, as far as a model tells: for planning them ahead of need.
+//! Predicts the texts that a stream will need from the model, to plan them in advance.
 //!
-//! What is left out is rare: rows that came without some values, key changes, truncates, what a copy
-//! writes beside the stream; and what many rows at once are worth, [`in_few_texts`](crate::graph::in_few_texts).
+//! Rare texts are missing: rows without some values, key changes, truncates, and writes of a copy
+//! beside the stream. The texts for many rows at once are missing too, see
+//! [`in_few_texts`](crate::graph::in_few_texts).
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -13,8 +14,8 @@ use crate::graph::{
 
 use super::render;
 
-/// Each text once, the most likely ones first: rows that come or change, then what they refer to,
-/// then rows that go. What is run only when a text was not enough is not among them.
+/// Each text once, the most likely ones first: new and changed rows, then their references, then
+/// deleted rows. Fallback texts are not among them.
 pub fn likely_texts(model: &Model, circumstances: Circumstances) -> Vec<Arc<str>> {
     let beside = circumstances.beside();
     let mut seen = HashSet::new();
@@ -33,16 +34,16 @@ pub fn likely_texts(model: &Model, circumstances: Circumstances) -> Vec<Arc<str>
     texts
 }
 
-/// What happens to rows.
+/// The events of rows.
 #[derive(Clone, Copy)]
 enum Step {
-    /// They come, or their values change.
+    /// Inserts, and updates of their values.
     Filled,
     /// New ones refer to others.
     Referring,
-    /// What they refer to may change.
+    /// Their references may change.
     Changed,
-    /// They go.
+    /// Deletes.
     Gone,
 }
 
@@ -85,7 +86,7 @@ impl Of<'_> {
         let references = node.references.iter().enumerate();
         let from_owner =
             references.filter_map(|(reference, shape)| match (&shape.by, self.beside) {
-                // They come with their owner.
+                // They are new with their owner.
                 (ReferenceBy::Key, Beside::Nobody) => None,
                 (ReferenceBy::Key, beside) => Some(Statement::ReplaceReferences {
                     table,
@@ -121,9 +122,9 @@ impl Of<'_> {
     }
 
     fn join(&self, step: Step, join: &RelationshipShape) -> Vec<Statement> {
-        // One that is its two ends changes only if it has properties.
+        // A join row keyed by its ends changes only if it has properties.
         let can_change = join.key != RelationshipKey::Ends || !join.properties.is_empty();
-        // Then one text serves rows that come and rows that change.
+        // One text then serves new and changed rows.
         let in_one = join.key == RelationshipKey::Ends && self.beside == Beside::Nobody;
         match step {
             Step::Filled if in_one => {

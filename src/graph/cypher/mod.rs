@@ -1,16 +1,17 @@
-//! The words: statements as Cypher text and rows.
+//! Renders statements as Cypher text and rows.
 //!
 //! ```text
 //! Statement --render--> Query { text, rows, .. }*     texts are static for a table and the columns that came
 //! ```
 //!
-//! Texts unwind `$rows[0]`, a list of lists, and may be run in pieces of it, in order. `$rows` is a
-//! list of such lists because Neo4j plans a text anew for each order of magnitude that the length of
-//! a parameter has (1, 10, 100, ..), and this one's never changes. Measured on 5.26: 70 to 200 ms for
-//! each but the first.
+//! Texts unwind `$rows[0]`, a list of lists, and may run in pieces of it, in order. `$rows` is a
+//! list of such lists, because Neo4j plans a text again for each order of magnitude of a
+//! parameter's length (1, 10, 100, ..), and the length of this one never changes. Measured on 5.26:
+//! each plan but the first takes 70 to 200 ms.
 //!
-//! Every look-up by key names its index, because a plan made while the graph is nearly empty would
-//! else be kept when it is full: a hub and all its relationships instead of two seeks.
+//! Every look-up by key names its index. Otherwise Neo4j would keep a plan from a nearly empty
+//! graph when the graph is full: it would walk a hub and all its relationships instead of two
+//! seeks.
 
 mod incomplete;
 mod joins;
@@ -37,35 +38,36 @@ pub use text::{may_be_placeholder, quote};
 /// One text with its rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Query {
-    /// Cypher with the single parameter `$rows`, a list whose first item are the rows.
+    /// Cypher with the single parameter `$rows`, a list whose first item is the list of rows.
     pub text: Arc<str>,
     /// The rows, each a list.
     pub rows: Vec<Parameter>,
-    /// To run next, with the same rows, when the text was not enough.
+    /// The fallback with the same rows, if the text did too little.
     pub otherwise: Option<Otherwise>,
 }
 
-/// Texts for what is there only rarely. The one before them is for what is mostly the case.
+/// Fallback texts. The main text handles the common case; these run only if it did less than it has
+/// rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Otherwise {
-    /// They are not needed if this holds for the text before.
+    /// They are not needed if this holds for the main text.
     pub unless: Done,
     /// The texts, in order.
     pub texts: Vec<Arc<str>>,
 }
 
-/// What a text did that was enough.
+/// The result of a text that makes its fallback unnecessary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Done {
-    /// It made a node for each row.
+    /// It created a node for each row.
     NodesMade,
-    /// It made a relationship for each row.
+    /// It created a relationship for each row.
     RelationshipsMade,
     /// It deleted a node for each row.
     NodesDeleted,
     /// It deleted a relationship for each row.
     RelationshipsDeleted,
-    /// It set no property: that is how it marks what it leaves to others.
+    /// It set no property: that is how it marks the rows that it leaves to others.
     NothingMarked,
 }
 
@@ -80,13 +82,13 @@ pub enum Parameter {
     List(Vec<Parameter>),
 }
 
-/// How many rows of a table one piece of a clearing touches.
+/// The number of rows that one piece of a clearing touches.
 pub const CLEAR_ROWS: usize = 1_000;
 
-/// What to run for a statement, in order.
+/// The queries of a statement, in order.
 ///
-/// A clearing statement gives one query, with no row or the one stamp it goes by, that touches at
-/// most [`CLEAR_ROWS`] rows: run it in a transaction of its own until it changes nothing.
+/// A clearing statement becomes one query, with no row or with its one stamp. It touches at most
+/// [`CLEAR_ROWS`] rows: run it in its own transaction until it changes nothing.
 pub fn render(model: &Model, statement: Statement) -> Vec<Query> {
     match statement {
         Statement::ClearNodes { .. } | Statement::ClearRelationships { .. } => {
@@ -133,7 +135,7 @@ pub fn render(model: &Model, statement: Statement) -> Vec<Query> {
     }
 }
 
-/// What to run for a clearing statement, as [`render`] says, with at most so many rows a piece.
+/// The query of a clearing statement, as [`render`] describes, with this many rows for each piece.
 ///
 /// # Panics
 /// For any other statement.
@@ -157,14 +159,14 @@ impl Query {
         Query { text: text.into(), rows, otherwise: None }
     }
 
-    /// With texts for when this one does too little.
+    /// Adds fallback texts.
     fn or(self, unless: Done, texts: impl IntoIterator<Item = String>) -> Self {
         let texts = texts.into_iter().map(Into::into).collect();
         Query { otherwise: Some(Otherwise { unless, texts }), ..self }
     }
 }
 
-/// The parts of a key as a row's first columns.
+/// A key as a row's first columns.
 fn key_columns(key: Key) -> Vec<Parameter> {
     key.0.into_iter().map(Parameter::Value).collect()
 }
@@ -176,7 +178,7 @@ fn two_keys((first, second): (Key, Key)) -> Vec<Parameter> {
     columns
 }
 
-/// A key and another that may be missing: then a single NULL.
+/// A key and an optional one; a missing one is a single NULL.
 fn key_and_option((first, second): (Key, Option<Key>)) -> Vec<Parameter> {
     match second {
         Some(second) => two_keys((first, second)),
@@ -188,7 +190,7 @@ fn key_and_option((first, second): (Key, Option<Key>)) -> Vec<Parameter> {
     }
 }
 
-/// A key that may be missing, in as many columns as a key has.
+/// An optional key, in as many columns as a key has.
 fn target_columns(target: &Option<Key>, width: usize) -> impl Iterator<Item = Parameter> {
     let values = target.iter().flat_map(|key| key.0.iter().cloned().map(Parameter::Value));
     values.chain(std::iter::repeat(Parameter::Null)).take(width)

@@ -1,4 +1,4 @@
-//! Relationships that rows own: by their target's key, and by unique columns of it.
+//! Relationships that rows own: by their target's key, and by unique columns of the target.
 
 use std::collections::BTreeSet;
 
@@ -27,7 +27,7 @@ pub fn remove(
     Query::new(text, rows.into_iter().map(key_and_option))
 }
 
-/// Relationships that lead elsewhere than to the key in the columns from `first` on.
+/// Removes relationships that lead elsewhere than to the key in the columns from `first` on.
 fn removal(
     model: &Model,
     (shape, reference): (&NodeShape, &ReferenceShape),
@@ -43,8 +43,9 @@ fn removal(
     )
 }
 
-/// One text for all references of a direction. Mostly what leads elsewhere leads to a row, and nothing
-/// is left to sweep; what leads to a placeholder is marked here, and goes with the texts that sweep.
+/// One text for all references of a direction. Usually an outdated relationship leads to a row, and
+/// no placeholder needs a sweep. The text marks those that lead to a placeholder; the texts that
+/// sweep remove them.
 pub fn remove_outdated(
     model: &Model,
     table: TableIndex,
@@ -76,7 +77,7 @@ pub fn remove_outdated(
     each.into_iter().flatten().collect()
 }
 
-/// A reference by key, with the columns of a row that its target's key is in.
+/// A reference by key, and the row's columns with its target's key.
 pub struct Target<'a> {
     reference: &'a ReferenceShape,
     shape: &'a NodeShape,
@@ -84,8 +85,8 @@ pub struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// Whether the relationship `o` to `p` leads elsewhere than the row says, if it is one of the
-    /// reference's. A case, because Neo4j multiplies out what ORs and ANDs say.
+    /// Whether the relationship `o` to `p` is one of the reference's and leads elsewhere than the
+    /// row says. Uses CASE, because Neo4j multiplies out ORs and ANDs.
     fn outdated(&self) -> String {
         let Target { reference, shape, first } = self;
         format!(
@@ -96,7 +97,7 @@ impl Target<'_> {
         )
     }
 
-    /// The node has the relationship that the row says, to a placeholder if nothing else is there.
+    /// Creates the row's relationship. A missing target becomes a placeholder.
     pub fn refer(&self, owner: &str) -> String {
         let Target { reference, shape, first } = self;
         format!(
@@ -107,12 +108,12 @@ impl Target<'_> {
     }
 }
 
-/// How many columns the targets' keys take.
+/// The number of columns in the targets' keys.
 pub fn width(targets: &[Target]) -> usize {
     targets.iter().map(|target| target.shape.key.len()).sum()
 }
 
-/// References of the table, whose targets' keys follow the owner's in a row.
+/// The references of the table. Their targets' keys follow the owner's key in a row.
 pub fn targets<'a>(
     model: &'a Model,
     shape: &'a NodeShape,
@@ -158,8 +159,8 @@ pub fn add(
     }
 }
 
-/// Relationships to targets that may not be there yet, unless they are there. The target is looked up
-/// first: where a graph has none of these relationships, Neo4j may plan to scan all targets for one.
+/// Creates missing relationships, also to missing targets. Looks the target up first: in a graph
+/// without any of these relationships, Neo4j may plan to scan all targets for one.
 fn addition(
     model: &Model,
     (shape, reference): (&NodeShape, &ReferenceShape),
@@ -175,7 +176,7 @@ fn addition(
     )
 }
 
-/// Relationships between nodes that are both rows', unless `there`: what is mostly the case.
+/// Creates relationships between two rows' nodes, unless `there` exists: the common case.
 fn between_rows(
     model: &Model,
     (shape, reference): (&NodeShape, &ReferenceShape),
@@ -193,8 +194,8 @@ fn between_rows(
     )
 }
 
-/// Owners that have no relationship get theirs. Were it not so with all of them, what leads
-/// elsewhere goes, and what is missing then comes.
+/// Gives owners without a relationship theirs. If some owners had one, the fallback removes what
+/// leads elsewhere and adds what is missing.
 pub fn replace(
     model: &Model,
     table: TableIndex,
@@ -234,8 +235,8 @@ pub fn match_from_target(
     match_by_value(reference, ("p", target), ("c", shape, properties), rows)
 }
 
-/// The ends that the rows name by key, and the others that have their values: what differs goes, for
-/// all rows; then what the rows name is there.
+/// Matches the ends in the rows with the other ends that have their values. First removes what
+/// differs, for all rows; then creates what the rows say.
 fn match_by_value(
     reference: &ReferenceShape,
     (named, shape): (&str, &NodeShape),

@@ -10,11 +10,11 @@ use crate::graph::{
     statement::{Beside, PLACEHOLDER},
 };
 
-/// A name as Cypher takes it, in backticks: no character in it has a meaning.
+/// Quotes a name for Cypher, in backticks. No character in it has a special meaning.
 ///
-/// Neo4j turns a unicode escape into its character before it looks for the end of a quoted name, so
-/// doubled backticks alone let the escape of a backtick end the name. Each backslash is therefore
-/// written as its own escape: what follows it begins no escape any more.
+/// Neo4j decodes unicode escapes before it looks for the end of a quoted name. So with doubled
+/// backticks alone, the escape of a backtick would end the name. Therefore each backslash becomes
+/// its own escape, and the text after it begins no escape.
 pub fn quote(name: &str) -> String {
     format!("`{}`", name.replace('`', "``").replace('\\', BACKSLASH))
 }
@@ -44,17 +44,17 @@ pub fn seek(variable: &str, shape: &NodeShape, first: usize) -> String {
     format!("MATCH {} {}", node(variable, shape, first), hint(variable, &shape.label, &shape.key))
 }
 
-/// The node is found, or made as a placeholder. A relationship is made at a node that is found so
-/// and not by a match, because a sweep in another lane may have taken it since.
+/// Finds the node, or creates it as a placeholder. A new relationship needs this and not a plain
+/// match, because a sweep in another lane may have removed the node meanwhile.
 pub fn merge(variable: &str, shape: &NodeShape, first: usize) -> String {
     let node = node(variable, shape, first);
     format!("MERGE {node} ON CREATE SET {variable}:{PLACEHOLDER}")
 }
 
-/// A node that is found stays until the transaction ends, because a relationship is about to lead to
-/// it: making one at a node that has many locks nothing that a drop or a sweep waits for, which
-/// would take the relationship along without having seen it. Lanes of a copy take no row, so they
-/// lock placeholders only, lest they wait for each other at every hub.
+/// Locks a found node until the transaction ends, because a relationship will lead to it. Creating
+/// one at a node with many relationships takes no lock that a drop or a sweep waits for: these
+/// would delete the relationship without having seen it. Lanes of a copy remove no row, so they
+/// lock placeholders only; otherwise they would wait for each other at every hub.
 pub fn keep(variable: &str, beside: Beside) -> String {
     match beside {
         Beside::Nobody => String::new(),
@@ -66,7 +66,7 @@ pub fn keep(variable: &str, beside: Beside) -> String {
     }
 }
 
-/// The same for a node that is of no use unless it is a row's.
+/// The same for a node that is useful only if it is a row's.
 pub fn keep_row(variable: &str, beside: Beside) -> String {
     match beside {
         Beside::Nobody | Beside::Lanes => String::new(),
@@ -78,7 +78,7 @@ fn lock(variable: &str) -> String {
     format!("SET {variable}._lock = null")
 }
 
-/// A node that is found belongs to a row.
+/// The found node belongs to a row.
 pub fn is_row(variable: &str) -> String {
     format!("NOT {variable}:{PLACEHOLDER}")
 }
@@ -88,7 +88,7 @@ pub fn hint(variable: &str, label: &str, properties: &[String]) -> String {
     format!("USING INDEX SEEK {variable}:{}({})", quote(label), quote_all(properties))
 }
 
-/// `(near)-[variable:Type]->(far)`, turned as the reference says; `near` is the owner.
+/// `(near)-[variable:Type]->(far)`, in the reference's direction; `near` is the owner.
 pub fn owned(near: &str, variable: &str, reference: &ReferenceShape, far: &str) -> String {
     owned_any(near, variable, reference.direction, [reference.relationship_type.as_str()], far)
 }
@@ -108,7 +108,7 @@ pub fn owned_any<'a>(
     }
 }
 
-/// `a <> r[2] OR b <> r[3]`: a node's properties differ from a row's columns. One that is missing
+/// `a <> r[2] OR b <> r[3]`: a node's properties differ from a row's columns. A missing property
 /// differs.
 pub fn differs(variable: &str, properties: &[String], first: usize) -> String {
     let each = properties.iter().zip(first..).map(|(property, column)| {
@@ -117,14 +117,14 @@ pub fn differs(variable: &str, properties: &[String], first: usize) -> String {
     each.collect::<Vec<_>>().join(" OR ")
 }
 
-/// Deletes a node of the table with whatever hangs on it. Its key goes first: Neo4j would else go on
-/// finding it, until the transaction ends, by a key that it was given in it, and would refuse that
-/// key to every other node.
+/// Deletes a node of the table with all its relationships. Removes its key first. Otherwise, until
+/// the transaction ends, Neo4j would still find it by a key that it got in this transaction, and
+/// would refuse that key to every other node.
 pub fn delete(variable: &str, shape: &NodeShape) -> String {
     format!("SET {} DETACH DELETE {variable}", without(variable, &shape.key))
 }
 
-/// The same for a join row's relationship, whose key of its own goes first.
+/// The same for a join row's relationship. Removes its own key first.
 pub fn delete_joined(variable: &str, join: &RelationshipShape) -> String {
     match &join.key {
         RelationshipKey::Ends => format!("DELETE {variable}"),
@@ -149,8 +149,8 @@ pub fn pointed_at(model: &Model, table: TableIndex, variable: &str) -> String {
     if exists.is_empty() { "false".to_owned() } else { exists.join(" OR ") }
 }
 
-/// Whether a relationship of the node, with the node at its other end, is none that holds it. A case,
-/// because Neo4j multiplies out what ORs and ANDs say.
+/// Whether a relationship of the node, with the node at its other end, does not hold it. Uses CASE,
+/// because Neo4j multiplies out ORs and ANDs.
 pub fn does_not_hold(
     model: &Model,
     table: TableIndex,
@@ -168,14 +168,15 @@ pub fn does_not_hold(
     format!("CASE{} ELSE true END", kinds.collect::<String>())
 }
 
-/// Relationships that hold a node: whether they lead to it, their types, the labels at their other ends.
+/// Relationships that hold a node: their direction, their types, the labels at their other ends.
 struct Held<'a> {
     incoming: bool,
     kinds: Vec<&'a str>,
     labels: BTreeSet<&'a str>,
 }
 
-/// What holds a node of the table. Types with the same labels at their other ends are one pattern.
+/// The relationships that hold a node of the table. Types with the same labels at their other ends
+/// share one pattern.
 fn kinds_holding(model: &Model, table: TableIndex) -> Vec<Held<'_>> {
     let mut held: BTreeMap<(bool, BTreeSet<&str>), Vec<&str>> = BTreeMap::new();
     for ((incoming, kind), labels) in holding(model, table) {
@@ -185,8 +186,9 @@ fn kinds_holding(model: &Model, table: TableIndex) -> Vec<Held<'_>> {
     held.map(|((incoming, labels), kinds)| Held { incoming, kinds, labels }).collect()
 }
 
-/// Whether a relationship of a type that may hold the node leads to it, whatever is at its other end.
-/// Mostly none does; and Neo4j plans the labels of a node that many tables refer to for a long time.
+/// Whether any relationship of a type that may hold the node leads to it, with any node at its
+/// other end. Usually none does. Planning the labels of a node that many tables refer to takes
+/// Neo4j long.
 pub fn may_be_pointed_at(model: &Model, table: TableIndex, variable: &str) -> Option<String> {
     let kinds: BTreeSet<_> = holding(model, table).into_keys().collect();
     let exists = [true, false].map(|incoming| {
@@ -198,7 +200,7 @@ pub fn may_be_pointed_at(model: &Model, table: TableIndex, variable: &str) -> Op
     (!exists.is_empty()).then(|| exists.join(" OR "))
 }
 
-/// The types that hold a node of the table, whether they lead to it, and the labels at their other ends.
+/// The types that hold a node of the table, their direction, and the labels at their other ends.
 fn holding(model: &Model, table: TableIndex) -> BTreeMap<(bool, &str), BTreeSet<&str>> {
     let mut ends: BTreeMap<(bool, &str), BTreeSet<&str>> = BTreeMap::new();
     for (owner, _, reference) in model.references_to(table) {
@@ -220,7 +222,7 @@ fn holding(model: &Model, table: TableIndex) -> BTreeMap<(bool, &str), BTreeSet<
     ends
 }
 
-/// Whether the node, which is an owner, has a relationship by key to a placeholder.
+/// Whether the node, an owner, has a relationship by key to a placeholder.
 pub fn points_at_placeholder(shape: &NodeShape, variable: &str) -> Option<String> {
     let exists = [Direction::Outgoing, Direction::Incoming].map(|direction| {
         let by_key = shape.references.iter().filter(|reference| {
@@ -235,7 +237,7 @@ pub fn points_at_placeholder(shape: &NodeShape, variable: &str) -> Option<String
     (!exists.is_empty()).then(|| exists.join(" OR "))
 }
 
-/// `` EXISTS { (n)<-[:`A`|`B`]-(far) } ``, or turned.
+/// `` EXISTS { (n)<-[:`A`|`B`]-(far) } ``, or in the other direction.
 fn exists<'a>(
     variable: &str,
     incoming: bool,
@@ -256,16 +258,16 @@ pub fn joined(from: &str, variable: &str, join: &RelationshipShape, to: &str) ->
     format!("({from})-[{variable}:{}]->({to})", quote(&join.relationship_type))
 }
 
-/// Whether a node of the table can be there without a row.
+/// Whether a node of the table can exist without a row.
 pub fn may_be_placeholder(model: &Model, table: TableIndex) -> bool {
     let by_key = |(_, _, reference): (_, _, &ReferenceShape)| reference.by == ReferenceBy::Key;
     model.references_to(table).any(by_key) || model.joins_at(table).next().is_some()
 }
 
-/// Removes the placeholders among the rows' `variable` that nothing holds any more. The lock comes
-/// first, whatever the node is: another writer may be filling it this very moment, or its row may be
-/// going, which leaves a placeholder because of the relationship that was just taken from it. Nothing
-/// but the variable is left after it.
+/// Deletes the placeholders among the rows' `variable` that nothing holds any longer. Locks every
+/// node first, whatever its labels. Another writer may be filling it at this moment. Or its row may
+/// be on its way out, which leaves a placeholder because of the relationship just taken. Afterwards
+/// only the variable is in scope.
 pub fn sweep(model: &Model, table: TableIndex, variable: &str) -> String {
     format!(
         "WITH DISTINCT {variable} SET {variable}._lock = null \
@@ -275,8 +277,8 @@ pub fn sweep(model: &Model, table: TableIndex, variable: &str) -> String {
     )
 }
 
-/// Sweeps the nodes of two lists, `starts` and `ends`, that relationships of a join table have
-/// left.
+/// Sweeps the nodes of two lists, `starts` and `ends`: the former ends of a join table's
+/// relationships.
 pub fn sweep_ends(model: &Model, join: &RelationshipShape) -> String {
     let one = |list: &str, table| {
         format!("CALL ({list}) {{ UNWIND {list} AS p {} }}", sweep(model, table, "p"))

@@ -1,4 +1,4 @@
-//! What a graph holds, by names: comparable between memory, a real graph and what the tables say.
+//! A graph's contents, by names. Comparable between memory, a real graph and the tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::graph::{
 pub struct Contents {
     /// The nodes.
     pub nodes: BTreeSet<NodeContent>,
-    /// The relationships, with how many there are of each.
+    /// The relationships, with the number of each.
     pub relationships: BTreeMap<RelationshipContent, usize>,
 }
 
@@ -33,15 +33,15 @@ pub struct NodeContent {
 pub struct RelationshipContent {
     /// Its type.
     pub relationship_type: String,
-    /// Where it starts.
+    /// Its start node.
     pub from: NodeIdentity,
-    /// Where it ends.
+    /// Its end node.
     pub to: NodeIdentity,
-    /// Its properties, a key of its own included.
+    /// Its properties, including its own key.
     pub properties: BTreeMap<String, Value>,
 }
 
-/// What identifies a node.
+/// Identifies a node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NodeIdentity {
     /// The label of its table.
@@ -51,7 +51,7 @@ pub struct NodeIdentity {
 }
 
 impl Contents {
-    /// The same without [`STAMP`]s, which say nothing of the tables.
+    /// The same without [`STAMP`]s, which tell nothing about the tables.
     pub fn without_stamps(self) -> Contents {
         let mut contents = Contents::default();
         for mut node in self.nodes {
@@ -67,7 +67,7 @@ impl Contents {
 }
 
 impl Memory {
-    /// What the graph holds.
+    /// The graph's contents.
     pub fn contents(&self, model: &Model) -> Contents {
         let nodes = self.nodes.values().map(|node| node_content(model, node)).collect();
         let mut relationships = BTreeMap::new();

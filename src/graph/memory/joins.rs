@@ -1,4 +1,4 @@
-//! Join rows: relationships that are found by their ends, or by a key of their own.
+//! Join rows: relationships that are found by their ends, or by their own key.
 
 use crate::graph::{
     model::{Model, RelationshipKey, RelationshipShape, Shape, TableIndex},
@@ -75,7 +75,7 @@ impl Memory {
         }
     }
 
-    /// The nodes at a join row's ends, made where they are missing.
+    /// The nodes at a join row's ends. Creates missing ones.
     fn ends(&mut self, shape: &RelationshipShape, row: &RelationshipRow) -> [NodeId; 2] {
         let near = self.make_placeholder(shape.from, &row.from);
         [near, self.make_placeholder(shape.to, &row.to)]

@@ -1,11 +1,11 @@
-//! An in-memory graph that statements are applied to: the oracle for the Cypher that is sent.
+//! An in-memory graph that applies statements: the oracle for the Cypher texts.
 //!
 //! ```text
 //! Statement  --apply-->  Memory  --contents-->  Contents   (names and values, comparable with a real graph)
 //! ```
 //!
-//! It says in plain code what each [`Statement`] means. It is written for reading, not for speed:
-//! it looks at every relationship where a database would seek.
+//! Its plain code defines the meaning of each [`Statement`]. It favours reading over speed: it
+//! scans every relationship where a database would seek.
 
 mod contents;
 mod joins;
@@ -53,8 +53,8 @@ struct Node {
     others: Option<i64>,
 }
 
-/// A relationship between nodes, not between keys: what a key change means is decided by the
-/// statements.
+/// A relationship between nodes, not between keys: the statements decide the meaning of a key
+/// change.
 #[derive(Clone, Debug)]
 struct Relationship {
     kind: Kind,
@@ -62,7 +62,7 @@ struct Relationship {
     near: NodeId,
     /// The target of a reference, the end of a join row.
     far: NodeId,
-    /// The key of a join row that has its own.
+    /// The key of a join row with its own key.
     key: Option<Key>,
     properties: BTreeMap<usize, Value>,
     incomplete: bool,
@@ -190,12 +190,12 @@ impl Memory {
         }
     }
 
-    /// Whether a node of this table and key is there, placeholder or not.
+    /// Whether a node of this table and key exists, placeholder or not.
     pub fn has_node(&self, table: TableIndex, key: &Key) -> bool {
         self.node_id(table, key).is_some()
     }
 
-    /// The keys of nodes marked incomplete, and of join rows marked so, by table.
+    /// The keys of incomplete nodes and join rows, by table.
     pub fn incomplete(&self, model: &Model) -> Vec<(TableIndex, Key)> {
         let nodes = self.nodes.values().filter(|node| node.incomplete);
         let nodes = nodes.map(|node| (node.table, node.key.clone()));
@@ -275,7 +275,7 @@ impl Memory {
         }
     }
 
-    /// A placeholder that nothing points at any more goes.
+    /// Deletes a placeholder that nothing points at any longer.
     fn sweep(&mut self, model: &Model, id: NodeId) {
         let placeholder = self.nodes.get(&id).is_some_and(|node| node.placeholder);
         if placeholder && !self.is_pointed_at(model, id) {
@@ -284,8 +284,8 @@ impl Memory {
         }
     }
 
-    /// A mapped relationship holds a placeholder: any reference by key, or a join row at either
-    /// end.
+    /// Whether a mapped relationship holds a placeholder: a reference by key, or a join row at
+    /// either end.
     fn is_pointed_at(&self, model: &Model, id: NodeId) -> bool {
         self.relationships.values().any(|relationship| match relationship.kind {
             Kind::Join(_) => relationship.near == id || relationship.far == id,
@@ -330,7 +330,7 @@ impl Memory {
             return self.drop_node(model, table, from);
         }
         let waiting = self.node_id(table, to);
-        // Which ends stay at the old key is settled before a placeholder at the new key hands over
+        // Decides which ends stay at the old key, before a placeholder at the new key hands over
         // its own.
         let at_target = |relationship: &Relationship| match relationship.kind {
             Kind::Join(_) => [relationship.near == id, relationship.far == id],
@@ -472,7 +472,7 @@ fn set(properties: &mut BTreeMap<usize, Value>, known: &Known, values: &[Option<
     }
 }
 
-/// The values of named properties, `None` when one is missing.
+/// The values of named properties; `None` when one is missing.
 fn named(model: &Model, node: &Node, names: &[String]) -> Option<Vec<Value>> {
     let shape = model.node(node.table);
     let value = |name: &String| {

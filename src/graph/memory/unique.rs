@@ -1,4 +1,4 @@
-//! References to unique columns: there where both rows have the value, seen from either end.
+//! References to unique columns: they exist where both rows have the value, seen from either end.
 
 use crate::graph::{
     model::{Model, ReferenceBy, TableIndex},
@@ -7,7 +7,7 @@ use crate::graph::{
 
 use super::{Kind, Memory, Node, NodeId, Relationship, named};
 
-/// From which end a reference by unique columns is looked at.
+/// The end from which a reference by unique columns is matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
     FromOwner,
@@ -15,8 +15,8 @@ pub(super) enum Seen {
 }
 
 impl Memory {
-    /// A reference by unique columns exists exactly where both rows hold the value: what the named
-    /// rows say differently goes, then what they say is there.
+    /// A reference by unique columns exists exactly where both rows have the value. First removes
+    /// relationships that contradict the named rows, then adds what the rows say.
     pub(super) fn match_rows(
         &mut self,
         model: &Model,

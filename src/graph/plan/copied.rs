@@ -1,4 +1,4 @@
-//! Rows of a copy: nodes in one pass, relationships in the other, and rows that are read again.
+//! Rows of a copy: nodes in one pass, relationships in the other, and completed rows.
 
 use std::fmt;
 
@@ -11,11 +11,11 @@ use super::super::{
 
 use super::{Circumstances, Links, fill_nodes, match_from_target, refer, upsert_relationships};
 
-/// The writes of copied rows: nodes in one pass, relationships in the other. `rows` have what the
-/// pass writes of them, and are unique by key.
+/// The writes of copied rows: nodes in one pass, relationships in the other. `rows` have the
+/// columns that the pass writes, and are unique by key.
 ///
-/// A reference to unique columns is matched from its owner only. All nodes are there by then, and two
-/// lanes that looked from both sides at the same time would both miss it, and make it twice.
+/// A reference to unique columns is matched from its owner only. All nodes exist by then. Two lanes
+/// that matched from both sides at once would both miss the relationship and create it twice.
 pub fn plan_copied(
     model: &Model,
     table: TableIndex,
@@ -42,9 +42,9 @@ pub fn plan_copied(
     statements
 }
 
-/// The writes of rows that were incomplete, and were read again: those of both passes. Owners that
-/// refer to their unique columns may have been copied before, so these are matched from both sides.
-/// Nobody else writes.
+/// The writes of both passes for incomplete rows that were read again. Owners that refer to their
+/// unique columns may have been copied before, so these references are matched from both sides.
+/// There are no other writers.
 pub fn plan_completed(model: &Model, table: TableIndex, rows: Vec<(Key, Row)>) -> Vec<Statement> {
     let mut links = Links::default();
     if let Shape::Node(_) = model.table(table).shape {
@@ -61,18 +61,18 @@ fn copied(rows: Vec<(Key, Row)>) -> TableMutations {
     TableMutations { rows: rows.collect(), ..TableMutations::default() }
 }
 
-/// What a pass of a copy writes. All tables' nodes come first, because the end points of
-/// relationships are then found instead of made.
+/// A pass of a copy. The nodes of all tables come first, so that relationships find their end
+/// points instead of creating them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Pass {
     /// Nodes with their properties.
     Nodes,
-    /// Relationships: those that rows own, and those that join rows are.
+    /// Relationships: the rows' own ones, and those of join rows.
     Relationships,
 }
 
 impl Pass {
-    /// The name that is stored with the progress.
+    /// The name in the stored progress.
     pub fn name(self) -> &'static str {
         match self {
             Pass::Nodes => "nodes",

@@ -1,4 +1,4 @@
-//! The relationships that rows own: what goes, what comes, and what is matched by value.
+//! The relationships that rows own: removals, additions, and matches by value.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::graph::{
 
 use super::{Circumstances, in_one, presence};
 
-/// Statements about owned relationships, which wait until all nodes are written.
+/// Statements about owned relationships. They wait until all nodes are written.
 #[derive(Default)]
 pub(super) struct Links {
     pub removals: Vec<Statement>,
@@ -19,7 +19,7 @@ pub(super) struct Links {
     pub unique: Vec<Statement>,
 }
 
-/// An owner, and what each of some references says.
+/// An owner, and its targets in some references.
 type Owner = (Key, Vec<Option<Key>>);
 
 /// The relationships that rows own.
@@ -47,8 +47,8 @@ pub(super) fn refer(
     }
 }
 
-/// What changed rows refer to no more. New rows refer to nothing yet: before them, the graph equals the
-/// tables.
+/// Removes outdated references of changed rows. New rows have none: before them, the graph equals
+/// the tables.
 fn outdated(
     table: TableIndex,
     shape: &NodeShape,
@@ -84,7 +84,7 @@ fn by_key(
     for (key, folded) in mutations.rows.iter().filter(|(_, folded)| !in_one(folded)) {
         let Some(target) = known_target(&folded.row.references[reference]) else { continue };
         match target {
-            // A new row has none; one that a copy brings may have some after all.
+            // A new row has none, but a copied one may have some after all.
             Some(target) if folded.inserted && !circumstances.is_settled() => {
                 replaced.push((key.clone(), target));
                 continue;
@@ -114,13 +114,13 @@ fn by_key(
     }
 }
 
-/// Owners whose reference came, with what it says.
+/// Owners whose reference came, with its target.
 fn known_targets(mutations: &TableMutations, reference: usize) -> Vec<(Key, Option<Key>)> {
     let target = |folded: &FoldedRow| known_target(&folded.row.references[reference]);
     mutations.rows.iter().filter_map(|(key, folded)| Some((key.clone(), target(folded)?))).collect()
 }
 
-/// What a reference says, if it came: `Some(None)` is NULL.
+/// A reference's target, if it came: `Some(None)` is NULL.
 fn known_target(reference: &Reference) -> Option<Option<Key>> {
     match reference {
         Reference::Unchanged => None,
@@ -129,7 +129,7 @@ fn known_target(reference: &Reference) -> Option<Option<Key>> {
     }
 }
 
-/// For every reference by unique columns that leads to this table: the rows whose value came.
+/// For every reference by unique columns to this table: the rows whose value came.
 pub(super) fn match_from_target(
     model: &Model,
     table: TableIndex,
@@ -152,8 +152,7 @@ pub(super) fn match_from_target(
     }
 }
 
-/// The row's value of the named properties: `None` when one did not come, `Some(None)` when one is
-/// NULL.
+/// The row's value of the named properties. `None`: one did not come. `Some(None)`: one is NULL.
 fn unique_value(
     shape: &NodeShape,
     properties: &[String],
@@ -178,7 +177,7 @@ fn unique_value(
     Some((!null).then(|| Key(values.into())))
 }
 
-/// What a row that came whole says about each of its references by key.
+/// The target of each reference by key, for a row with all its values.
 pub(super) fn all_targets(shape: &NodeShape, folded: &FoldedRow) -> Vec<Option<Key>> {
     let references = shape.keyed_references().map(|reference| &folded.row.references[reference]);
     references.map(|reference| known_target(reference).flatten()).collect()

@@ -1,4 +1,4 @@
-//! Texts are planned before they are needed, on connections of their own.
+//! Plans texts before they are needed, on separate connections.
 //!
 //! ```text
 //! likely texts (of the model) --when nothing is written--> lanes --no rows, rolled back--> Neo4j's plan cache
@@ -6,15 +6,16 @@
 //!                                                   the batch's transaction <-----------------+
 //! ```
 //!
-//! Neo4j plans each text at its first use, on one processor, for tens of milliseconds, and some
-//! hundred on a server that was just started. A batch that meets hundreds of new texts would wait for
-//! one after the other, within a transaction that nobody sees until its end.
+//! Neo4j plans each text at its first use, on one processor: tens of milliseconds, or some hundred
+//! on a freshly started server. A batch with hundreds of new texts would wait for one after the
+//! other, in a transaction that nobody sees before its end.
 //!
 //! A plan belongs to the text, to the type of `$rows`, and to whether the transaction has written
-//! before: so a text is run with no rows, behind a write, in a transaction that is rolled back.
+//! before. So the planner runs a text without rows, after a write, in a transaction that it rolls
+//! back.
 //!
-//! Nothing here is an error for the pipeline: a text that can not be planned ahead is planned where
-//! it is used, and fails there if it has to.
+//! Nothing here is an error for the pipeline. If a text can not be planned in advance, its first
+//! use plans it, and fails there if it must.
 
 mod work;
 
@@ -44,30 +45,30 @@ use super::{
 };
 use work::{Task, Work};
 
-/// How many texts are planned at once while a batch waits.
+/// The number of texts planned at once while a batch waits.
 const LANES: usize = 4;
-/// How many of these lanes plan what nobody waits for.
+/// The number of these lanes that plan in advance, without a waiting batch.
 const LANES_AHEAD: usize = 2;
-/// A batch with fewer new texts plans them where it uses them.
+/// A batch with fewer new texts plans them at their use.
 const WORTH_A_WAIT: usize = 2;
-/// How long one text may be planned for, on a server that has much else to do.
+/// The time limit for planning one text on a busy server.
 const TEXT_LIMIT: Duration = Duration::from_secs(60);
-/// After this a wait is told.
+/// A wait longer than this is reported.
 const LONG_WAIT: Duration = Duration::from_secs(3);
-/// How often it is asked whether Neo4j is there: it takes longer than this to be started again.
+/// The interval of checks whether Neo4j answers. A restart takes longer.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
-/// After this without a write, there is time for what nobody waits for.
+/// After this long without a write, the planner plans in advance.
 const IDLE_AFTER: Duration = Duration::from_millis(250);
-/// Beside writes that never end, what nobody waits for is planned one part in so many of the time.
+/// Under continuous writes, planning in advance gets one part in this many of the time.
 const SHARE: u32 = 40;
-/// How often a text is run for its plan to be kept.
+/// A text runs this often, so that the cache keeps its plan.
 const USES: usize = 2;
 /// The pause after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Is told how many texts a batch waits for, whenever that changes; 0: it waits no more.
+/// Receives the number of texts that a batch waits for, at every change; 0: it no longer waits.
 pub type TellWaiting = Arc<dyn Fn(usize) + Send + Sync>;
 
-/// Plans texts for the writers of a pipeline. Ends when it is dropped.
+/// Plans texts for the writers of a pipeline. Ends when dropped.
 pub struct Planner {
     shared: Arc<Shared>,
     _lanes: Vec<AbortOnDropHandle<()>>,
@@ -75,17 +76,17 @@ pub struct Planner {
 
 struct Shared {
     work: Mutex<Work>,
-    /// Counts what happens to the work, for those who wait for that.
+    /// Counts events of the work, for tasks that wait for them.
     happened: watch::Sender<u64>,
     writing: Mutex<Writes>,
-    /// A batch may meet texts that have no plan.
+    /// Set while a batch may meet texts without plans.
     narrow: Arc<Narrow>,
     tell: TellWaiting,
     started: Instant,
     told: AtomicBool,
 }
 
-/// Batches and pieces of a copy that are being written, and when the last one was.
+/// Batches and pieces of a copy in progress, and the time of the last one.
 #[derive(Default)]
 struct Writes {
     now: usize,
@@ -96,7 +97,7 @@ struct Writes {
 pub struct Writing<'a>(&'a Shared);
 
 impl Planner {
-    /// Plans the likely texts from now on, and those that batches wait for first.
+    /// Starts planning: the likely texts, but first those that batches wait for.
     pub fn start(
         options: &Options,
         likely: Vec<Arc<str>>,
@@ -123,12 +124,12 @@ impl Planner {
         Ok(Arc::new(Planner { shared, _lanes: lanes }))
     }
 
-    /// Says while batches should be of few texts, because some may have no plan.
+    /// The flag for narrow batches, set while some texts may have no plan.
     pub fn narrow(&self) -> Arc<Narrow> {
         self.shared.narrow.clone()
     }
 
-    /// Waits until the queries' texts have plans, or can not be planned ahead.
+    /// Waits until the queries' texts have plans, or can not be planned in advance.
     pub async fn ready(&self, queries: &[graph::Query]) {
         let shared = &*self.shared;
         let texts: Vec<Arc<str>> = queries.iter().map(|query| query.text.clone()).collect();
@@ -146,7 +147,7 @@ impl Planner {
         shared.wait_for(&unplanned).await;
     }
 
-    /// Until the result is dropped, what nobody waits for stands back.
+    /// Pauses planning in advance until the result is dropped.
     pub fn writing(&self) -> Writing<'_> {
         self.shared.writing.lock().unwrap_or_else(PoisonError::into_inner).now += 1;
         Writing(&self.shared)
@@ -221,7 +222,7 @@ impl Shared {
             if task.ahead {
                 ahead_at = Instant::now() + began.elapsed() * SHARE;
             }
-            // What the server refuses, or takes too long for, is no better the next time.
+            // If the server refuses a text, or takes too long for it, a retry is no better.
             let is_away = matches!(planned, Ok(Err(Error::Transient(_) | Error::Lost(_))));
             self.after(task, is_away);
             if is_away {
@@ -230,13 +231,13 @@ impl Shared {
         }
     }
 
-    /// Nothing has been written for a moment.
+    /// Whether nothing has been written for a moment.
     fn is_idle(&self) -> bool {
         let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         writing.now == 0 && writing.ended.is_none_or(|ended| ended.elapsed() >= IDLE_AFTER)
     }
 
-    /// Takes note of what a lane did.
+    /// Records the result of a lane's task.
     fn after(&self, task: Task, is_away: bool) {
         let was_ahead = task.ahead;
         let finished = {
@@ -259,8 +260,9 @@ impl Shared {
         self.happen();
     }
 
-    /// How many plans the server keeps; and now and then, whether it is there. A server that was away
-    /// may have been started again, and has no plans then; those that it has cost a millisecond each.
+    /// Reads how many plans the server keeps. Then checks from time to time whether it answers. A
+    /// server that was unreachable may have restarted and lost its plans. If it has not, planning
+    /// costs a millisecond for each.
     async fn look(self: Arc<Self>, connection: Connection) {
         let entries = schema::plan_cache_entries(&connection).await.unwrap_or_default();
         let room =
@@ -283,7 +285,7 @@ impl Shared {
                 }
                 Err(_) => false,
             };
-            // At once: changes may come the moment it is back.
+            // At once: changes may come as soon as it is back.
             if was_there && !is_there {
                 self.work().forget();
                 self.narrow.begin();
@@ -293,7 +295,7 @@ impl Shared {
     }
 }
 
-/// Nobody waits any more, also when it was given up.
+/// Reports the end of a wait, also when the wait was abandoned.
 struct TellOver<'a>(&'a TellWaiting);
 
 impl Drop for TellOver<'_> {
@@ -302,13 +304,13 @@ impl Drop for TellOver<'_> {
     }
 }
 
-/// Has the text planned, as a writer's transaction would.
+/// Makes Neo4j plan the text as in a writer's transaction.
 async fn plan(connection: &Connection, text: &str) -> Result<(), Error> {
     let mut transaction = connection.begin().await?;
     transaction.run(Query::new(format!("CREATE (:{})", checkpoint::LABEL))).await?;
     let no_rows = parameter::list([parameter::list([].into_iter())].into_iter());
     let query = Query::new(format!("{KEEP_PLAN}{text}")).param("rows", no_rows);
-    // A full cache may not take in a plan that was used only once: it goes by how often texts come.
+    // A full cache may not accept a plan after one use: it prefers texts that come often.
     for _ in 0..USES {
         transaction.run(query.clone()).await?;
     }

@@ -1,4 +1,4 @@
-//! What is to be planned: wanted now, or likely; and what Neo4j is believed to have plans of.
+//! The texts to plan, wanted now or likely, and the plans that Neo4j probably has.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -18,11 +18,11 @@ impl Id {
     }
 }
 
-/// Which text a lane plans next, and why.
+/// A lane's next text, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Task {
     pub text: Arc<str>,
-    /// Nobody waits for it.
+    /// No batch waits for it.
     pub ahead: bool,
 }
 
@@ -32,15 +32,15 @@ pub(super) struct Work {
     likely: Vec<Arc<str>>,
     wanted: VecDeque<Arc<str>>,
     ahead: VecDeque<Arc<str>>,
-    /// Wanted or with a lane: the batch that needs it waits.
+    /// Texts that are wanted or with a lane: the batch that needs one waits.
     open: HashMap<Id, u32>,
     plans: Plans,
-    /// How many of the likely texts were planned since they were all to do.
+    /// The number of likely texts planned since the last restart of the work.
     done_ahead: usize,
 }
 
 impl Work {
-    /// All of `likely` is to be planned, as far as the server keeps so many plans.
+    /// Plans all of `likely`, as far as the server keeps so many plans.
     pub fn new(likely: Vec<Arc<str>>) -> Self {
         let plans = Plans { room: usize::MAX, ..Plans::default() };
         let (wanted, ahead, open) = (VecDeque::new(), VecDeque::new(), HashMap::new());
@@ -49,13 +49,13 @@ impl Work {
         work
     }
 
-    /// The server keeps so many plans, and ours are most of them.
+    /// The server keeps this many plans, mostly ours.
     pub fn keep_to(&mut self, room: usize) {
         self.plans.room = room.max(1);
         self.ahead.truncate(room);
     }
 
-    /// The server has no plans any more: it was started again.
+    /// The server has lost its plans: it was restarted.
     pub fn forget(&mut self) {
         self.plans.used.clear();
         self.done_ahead = 0;
@@ -67,12 +67,12 @@ impl Work {
         self.ahead.is_empty() && self.likely.len() <= self.plans.room
     }
 
-    /// How many likely texts are planned, if that is all there is to do ahead.
+    /// The number of planned likely texts, once none is left to plan in advance.
     pub fn finished_ahead(&self) -> Option<usize> {
         self.ahead.is_empty().then_some(self.done_ahead)
     }
 
-    /// Those of the texts that have no plan, each once. Those that have are used now.
+    /// The given texts that have no plan, each once. Marks the others as used.
     pub fn unplanned(&mut self, texts: &[Arc<str>]) -> Vec<Arc<str>> {
         let mut unplanned: Vec<Arc<str>> = Vec::new();
         for text in texts {
@@ -97,12 +97,12 @@ impl Work {
         }
     }
 
-    /// How many of these are still to be planned.
+    /// The number of these that still wait for a plan.
     pub fn left(&self, texts: &[Arc<str>]) -> usize {
         texts.iter().filter(|text| self.open.contains_key(&Id::of(text))).count()
     }
 
-    /// The next text for a lane. `ahead`: it has time for what nobody waits for.
+    /// The next text for a lane. `ahead`: the lane may plan in advance.
     pub fn take(&mut self, ahead: bool) -> Option<Task> {
         if let Some(text) = self.wanted.pop_front() {
             return Some(Task { text, ahead: false });
@@ -125,7 +125,8 @@ impl Work {
         self.done_ahead += usize::from(task.ahead);
     }
 
-    /// A lane could not: the server is away. Batches go on without; what was ahead comes again.
+    /// A lane failed because the server is unreachable. Batches continue without plans; texts
+    /// planned in advance come again.
     pub fn failed(&mut self, task: Task) {
         self.open.remove(&Id::of(&task.text));
         for text in self.wanted.drain(..) {
@@ -136,13 +137,13 @@ impl Work {
         }
     }
 
-    /// The text was, or will be, planned where it is used.
+    /// The text was planned, or will be, at its use.
     pub fn used(&mut self, text: &str) {
         self.plans.use_it(Id::of(text));
     }
 }
 
-/// The plans that a server keeps: those that were used last.
+/// The plans that a server keeps: the most recently used ones.
 #[derive(Debug, Default)]
 struct Plans {
     room: usize,

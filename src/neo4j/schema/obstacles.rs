@@ -1,4 +1,4 @@
-//! What keeps constraints and indexes from being made.
+//! Obstacles to creating constraints and indexes.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -18,14 +18,14 @@ use super::{
     Entity, Requirement, in_use, missing, requirement_of, violations,
 };
 
-/// For how long an index with the name of a constraint of ours may be there alone: Neo4j makes a
-/// constraint's index first, and another instance may be at it.
+/// An index with the name of one of our constraints may exist alone for this long: Neo4j creates a
+/// constraint's index first, and another instance may be creating it.
 const MAKING: Duration = Duration::from_secs(10);
-/// How often such an index is looked at.
+/// The interval of checks for such an index.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// What keeps the requirements that are missing from being made: somebody's index in a constraint's
-/// place, a name that is taken, values that are shared.
+/// The obstacles to the missing requirements: another index in a constraint's place, a name in use,
+/// shared values.
 pub async fn obstacles(
     connection: &Connection,
     requirements: &BTreeSet<Requirement>,
@@ -72,7 +72,7 @@ async fn obstacles_now(
             });
         }
     }
-    // Each look is a text of its own that Neo4j has to plan: only where something can be found.
+    // Neo4j has to plan a text for each check, so this checks only labels and types in use.
     let in_use = in_use(connection).await?;
     let missing: Vec<_> = missing.into_iter().filter(|it| in_use.contains(&it.entity)).collect();
     for (requirement, values) in violations(connection, &missing).await? {
@@ -99,7 +99,7 @@ struct Named {
 async fn named(connection: &Connection) -> Result<Vec<Named>, Error> {
     let constraints = "SHOW CONSTRAINTS YIELD name, entityType, labelsOrTypes, properties \
          RETURN name, true AS unique, entityType, labelsOrTypes, properties";
-    // A constraint's own index has its name.
+    // A constraint's own index has the constraint's name.
     let indexes = "SHOW INDEXES YIELD name, type, entityType, labelsOrTypes, properties, owningConstraint \
          WHERE type = 'RANGE' AND owningConstraint IS NULL AND size(labelsOrTypes) = 1 \
          RETURN name, false AS unique, entityType, labelsOrTypes, properties";
