@@ -1,4 +1,4 @@
-//! The column plan of one table: each column once, each use of it a slot.
+//! The column plan of one table: each column once, with a slot for each use.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::refusal::{Checked, Refusal};
 use super::resolve::{Resolved, unknown_column};
 use super::warning::Warning;
 
-/// What the columns' types mean.
+/// The meanings of the columns' types.
 pub(super) struct Types {
     catalog: TypeCatalog,
     numeric: NumericMode,
@@ -28,7 +28,7 @@ impl Types {
         Types { catalog: types.with_case_folding(catalog.case_folding.clone()), numeric }
     }
 
-    /// What a column's property is read as, as the table's edits want it.
+    /// The type of a column's property, under the table's edits.
     pub fn of(&self, table: &Table, edit: &TableEdit, name: &str) -> Checked<Type> {
         let column = table.column(name).ok_or_else(|| unknown_column(table, name))?;
         let exact = self.catalog.resolve(column.type_oid);
@@ -52,8 +52,8 @@ impl Types {
         Ok(exact.with_numeric_mode(mode))
     }
 
-    /// What a column's values equal: its type in PostgreSQL, whatever becomes of them. Of a type
-    /// whose equality is not known, `types: {column: string}` says that it is the text's.
+    /// The type that decides a column's equality: its type in PostgreSQL, independent of its
+    /// property. If that type has no known equality, `types: {column: string}` chooses the text's.
     pub fn source(&self, table: &Table, edit: &TableEdit, name: &str) -> Checked<Type> {
         let column = table.column(name).ok_or_else(|| unknown_column(table, name))?;
         let exact = self.catalog.resolve(column.type_oid);
@@ -62,7 +62,7 @@ impl Types {
         Ok(if as_text && !known { Type::TEXT } else { exact })
     }
 
-    /// How a column's values are compared; `needed_for` says who compares them.
+    /// The comparison of a column's values; `needed_for` names the reason for the comparison.
     pub fn comparable(
         &self,
         table: &Table,
@@ -84,7 +84,7 @@ impl Types {
         })
     }
 
-    /// The name of the property in which a column is compared.
+    /// The name of the property that a column is compared by.
     pub fn compared_name(
         &self,
         table: &Table,
@@ -109,7 +109,7 @@ fn is_numeric(value_type: &Type) -> bool {
 
 /// The column is numeric(p, s) with no digits after the point.
 fn is_whole(column: &Column) -> bool {
-    /// What PostgreSQL adds to a modifier, and where the scale is in it: 11 bits with a sign.
+    /// PostgreSQL's offset in a modifier, and the scale's position in it: 11 bits with a sign.
     const HEADER: i32 = 4;
     const SCALE_BITS: i32 = 0x7ff;
     const SCALE_SIGN: i32 = 0x400;
@@ -122,7 +122,7 @@ pub(super) fn property_name(edit: &TableEdit, column: &str) -> String {
     edit.properties.rename.get(column).map_or(column, String::as_str).to_owned()
 }
 
-/// The columns that references by unique values compare as properties, and how.
+/// The columns that references by unique values compare as properties, with the comparison of each.
 #[derive(Default)]
 pub(super) struct Forms(BTreeMap<(TableName, String), Compared>);
 
@@ -131,12 +131,13 @@ pub(super) struct Forms(BTreeMap<(TableName, String), Compared>);
 struct Compared {
     /// Its own property serves.
     as_property: bool,
-    /// What a property beside it holds.
+    /// The content of an extra property for the comparison.
     beside: Option<Comparable>,
 }
 
 impl Forms {
-    /// A reference by unique values compares its columns pair by pair, in one form each.
+    /// A reference by unique values compares its columns pair by pair. Both columns of a pair need
+    /// the same form.
     pub fn compare(
         &mut self,
         types: &Types,
@@ -197,7 +198,7 @@ fn is_key(edit: &TableEdit, name: &str) -> bool {
     edit.key.iter().flatten().any(|key| key == name)
 }
 
-/// The file does not leave the column out.
+/// Whether the file leaves the column in.
 fn is_property(edit: &TableEdit, name: &str) -> bool {
     let included = edit.properties.include.as_ref();
     included.is_none_or(|names| names.iter().any(|it| it == name))
@@ -211,7 +212,7 @@ pub(super) struct Parts {
     pub references: Vec<ReferenceColumns>,
 }
 
-/// Gathers the columns that a table's slots read.
+/// Collects the columns that a table's slots read.
 pub(super) struct Builder<'a> {
     pub table: &'a Table,
     pub edit: &'a TableEdit,
@@ -237,8 +238,8 @@ impl<'a> Builder<'a> {
         names.map(part).collect()
     }
 
-    /// The other properties, of the columns that `wanted` admits unless the file names them. A key
-    /// that is compared by another property than its column's is `keeping` that one too.
+    /// The other properties: the columns that `wanted` accepts, unless the file lists them. With
+    /// `keeping_key`, a key column that is compared by another property keeps its own property too.
     pub fn properties(
         &mut self,
         keeping_key: bool,
@@ -351,11 +352,10 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Why the stream does not carry the column, when it does not.
-/// What to do about a column that a publication's list leaves out.
+/// The fix for a column that a publication's list omits.
 const PUBLISH_COLUMN: &str = "Publish the column: add it to the publication's column list; or leave the table out \
      with `skip: true`";
-/// What to do about a generated column, which no publication has before PostgreSQL 18.
+/// The fix for a generated column. No publication carries one before PostgreSQL 18.
 const LEAVE_OUT_GENERATED: &str = "Leave the table out with `skip: true`; or, from PostgreSQL 18 on, name a \
      publication of your own that has publish_generated_columns = stored";
 

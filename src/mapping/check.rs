@@ -1,4 +1,4 @@
-//! What can only be seen when all tables are built: that names are fit, and tell things apart.
+//! Checks that need all tables: names are valid, and they are unique.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::columns::{Slot, TableColumns};
 use super::named::Named;
 use super::refusal::Refusal;
 
-/// Names are there, are not our own, and no two columns of a table share one.
+/// Checks that names exist, are not wal2graph's own, and are unique among a table's columns.
 pub(super) fn check_names(model: &Model, tables: &[TableColumns], refusals: &mut Vec<Refusal>) {
     for (shape, columns) in std::iter::zip(&model.tables, tables) {
         let mut names: Vec<(Named, &str, &str)> = Vec::new();
@@ -35,7 +35,7 @@ pub(super) fn check_names(model: &Model, tables: &[TableColumns], refusals: &mut
             }
         }
         let column = |slot: &Slot| columns.column(slot).name.as_str();
-        // A name that is not the column's property is one of ours.
+        // A name other than the column's property is wal2graph's own.
         let theirs =
             properties.iter().filter(|(name, slot)| columns.column(slot).property == **name);
         names.extend(theirs.map(|(name, slot)| (Named::Property, name.as_str(), column(slot))));
@@ -68,7 +68,7 @@ fn check_name(table: &TableColumns, what: Named, name: &str, source: &str) -> Op
     name.starts_with('_').then_some(Refusal::ReservedName { table, what, name })
 }
 
-/// A label that identifies a table's nodes is on no other table's.
+/// Checks that a label which identifies a table's nodes is on no other table.
 pub(super) fn check_labels(model: &Model, tables: &[TableColumns], refusals: &mut Vec<Refusal>) {
     let nodes = || {
         let tables = std::iter::zip(&model.tables, tables).enumerate();
@@ -92,7 +92,7 @@ pub(super) fn check_labels(model: &Model, tables: &[TableColumns], refusals: &mu
     }
 }
 
-/// A relationship's type and the labels of its ends say which columns it comes from.
+/// Checks that a relationship's type and its ends' labels determine the columns that it comes from.
 pub(super) fn check_relationships(
     model: &Model,
     tables: &[TableColumns],

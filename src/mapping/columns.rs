@@ -1,25 +1,25 @@
-//! How the columns of a table are read: which, as which types, into which places of a row event.
+//! How to read a table's columns: which columns, their types, and their places in a row event.
 
 use crate::catalog::TableName;
 use crate::value::{Comparable, Type};
 
-/// How the rows of one mapped table are read. The copy selects `columns` in this order; the stream
+/// How to read the rows of one mapped table. The copy selects `columns` in this order; the stream
 /// finds them by name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableColumns {
     /// The table.
     pub name: TableName,
-    /// Its object id when the mapping was made.
+    /// Its object id at the time of mapping.
     pub oid: u32,
     /// Every column that is read, once.
     pub columns: Vec<MappedColumn>,
-    /// The names of those that are not.
+    /// The names of unmapped columns.
     pub left_out: Vec<String>,
     /// The parts of a [`crate::graph::Key`].
     pub key: Vec<Slot>,
     /// The cells of a [`crate::graph::Row`].
     pub properties: Vec<Slot>,
-    /// The references of a [`crate::graph::Row`]: a join table's are its start and its end.
+    /// The references of a [`crate::graph::Row`]. A join table's are its start and its end.
     pub references: Vec<ReferenceColumns>,
 }
 
@@ -30,8 +30,8 @@ impl TableColumns {
     }
 }
 
-/// The name of the property that holds what a column's values are compared by, where its own
-/// property does not serve. Its values are literals of the type that they are compared as.
+/// The name of an extra property for comparing a column's values, if its own property can not. Its
+/// values are literals of the type that they compare as.
 pub(super) fn comparable_name(property: &str) -> String {
     format!("_key_{property}")
 }
@@ -43,15 +43,15 @@ pub struct MappedColumn {
     pub name: String,
     /// The name of its property.
     pub property: String,
-    /// Its type's object id when the mapping was made.
+    /// Its type's object id at the time of mapping.
     pub type_oid: u32,
-    /// Its type, which decides what its values equal.
+    /// Its type, which decides the equality of its values.
     pub source_type: Type,
-    /// What its text is read as for its property.
+    /// The type that its property is read as.
     pub value_type: Type,
 }
 
-/// Where a value comes from, and in which form it goes on.
+/// The source of a value, and its form.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slot {
     /// Index into [`TableColumns::columns`].
@@ -60,21 +60,21 @@ pub struct Slot {
     pub form: Form,
 }
 
-/// In which form a value goes on.
+/// The form of a value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Form {
-    /// As the column's type says.
+    /// In the form of the column's type.
     Property,
-    /// So that values which PostgreSQL holds equal are equal: as a key or unique column holds them,
-    /// the column itself or one that it refers to.
+    /// In a form in which values are equal if PostgreSQL holds them equal: that of a key or unique
+    /// column. It is the column itself or one that it refers to.
     Compared(Comparable),
 }
 
-/// What a reference is read from.
+/// The source of a reference.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReferenceColumns {
     /// The parts of the target's key, or of its unique columns.
     pub slots: Vec<Slot>,
-    /// The foreign key behind it, if there is one.
+    /// The foreign key behind it, if any.
     pub constraint: Option<String>,
 }

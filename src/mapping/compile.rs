@@ -1,12 +1,12 @@
-//! From complete edits to shapes and column plans, or to everything that is wrong with them.
+//! Compiles complete edits to shapes and column plans, or to all of their problems.
 //!
 //! ```text
 //! complete edits --resolve--> references --build--> Shape + TableColumns --check--> Mapping
 //! ```
 //!
-//! References of all tables are resolved before any table is built, because a column that another
-//! table refers to is read in another form. Refusals are gathered, not returned at the first: a
-//! user mends a file once.
+//! It resolves the references of all tables before it builds any table, because another table's
+//! reference changes the form in which a column is read. It collects all refusals, so a user fixes
+//! a file once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,10 +30,9 @@ use super::refusal::{Checked, Refusal};
 use super::resolve::{Resolved, Resolver, Wanted, unknown_column};
 use super::warning::Warning;
 
-/// Makes the mapping of a catalog, as the file edits it.
+/// Compiles the mapping of a catalog under the file's edits.
 ///
-/// The same catalog and edits give the same mapping. Errors: everything that has to be mended
-/// first.
+/// The same catalog and edits give the same mapping. The error lists everything to fix.
 pub fn compile(catalog: &Catalog, edits: &Edits) -> Result<Mapping, Vec<Refusal>> {
     let Inferred { tables, warnings, refusals } = infer(catalog, edits);
     let mut compiler = Compiler {
@@ -80,7 +79,7 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    /// The references of every table, in the order of its edits; a join table's are its start and
+    /// The references of every table, in the order of its edits. A join table's are its start and
     /// its end.
     fn resolve_all(&mut self) -> References<'a> {
         let resolver = Resolver { catalog: self.catalog, tables: self.tables };
@@ -130,7 +129,7 @@ impl<'a> Compiler<'a> {
         built
     }
 
-    /// What concerns the table alone.
+    /// Checks the table alone.
     fn check_table(&mut self, table: &Table, edit: &TableEdit) -> Vec<Refusal> {
         let key = edit.key.as_deref().unwrap_or_default();
         let properties = &edit.properties;
@@ -247,7 +246,7 @@ impl<'a> Compiler<'a> {
         Ok(ReferenceColumns { slots, constraint: reference.constraint.clone() })
     }
 
-    /// The columns hold values that can be compared, by equality that the graph has.
+    /// Checks that the graph can compare the columns' values.
     fn check_pair(
         &self,
         builder: &Builder<'_>,
@@ -304,8 +303,8 @@ impl<'a> Compiler<'a> {
         Ok(ReferenceBy::Unique { owner_properties, target_properties })
     }
 
-    /// The columns that references by unique values compare as properties, and in which form they
-    /// are comparable.
+    /// The columns that references by unique values compare as properties, and their comparable
+    /// forms.
     fn forms(&self, references: &References<'a>) -> Checked<Forms> {
         let mut forms = Forms::default();
         for (owner, resolved) in references {
@@ -328,7 +327,7 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// Warns where what PostgreSQL holds equal depends on the session.
+/// Warns if PostgreSQL's equality depends on the session.
 fn warn_of_time_zone(builder: &mut Builder<'_>, reference: &Resolved<'_>, read: &ReferenceColumns) {
     let pairs = std::iter::zip(&reference.columns, &reference.target_columns);
     for (slot, (column, target_column)) in read.slots.iter().zip(pairs) {
@@ -344,7 +343,7 @@ fn warn_of_time_zone(builder: &mut Builder<'_>, reference: &Resolved<'_>, read: 
     }
 }
 
-/// The references of a table's edits, as they are to be resolved.
+/// The unresolved references of a table's edits.
 fn wanted(edit: &TableEdit) -> Vec<Wanted<'_>> {
     if let Some(join) = &edit.relationship {
         let ends = [&join.from, &join.to].map(|end: &EndEdit| Wanted {

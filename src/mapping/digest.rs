@@ -1,4 +1,4 @@
-//! One short text that two mappings share if and only if they make the same graph.
+//! One short text that is equal for two mappings if and only if they give the same graph.
 
 use std::fmt::Write as _;
 
@@ -12,8 +12,8 @@ use super::Mapping;
 use super::columns::{Form, Slot, TableColumns};
 
 impl Mapping {
-    /// The SHA-256, in hexadecimal, of everything that decides what a row becomes. Object ids,
-    /// constraints' names and what only makes writing cheaper are not part of it.
+    /// The SHA-256, in hexadecimal, of everything that decides a row's graph form. It excludes
+    /// object ids, names of constraints, and facts that only make writing cheaper.
     pub fn digest(&self) -> String {
         let tables = std::iter::zip(&self.model.tables, &self.tables);
         let text = tables.map(|(table, columns)| {
@@ -21,7 +21,7 @@ impl Mapping {
         });
         let text = text.collect::<Value>().to_string();
         Sha256::digest(text).iter().fold(String::new(), |mut hexadecimal, byte| {
-            // Writing to a String does not fail.
+            // Writing to a String can not fail.
             let _ = write!(hexadecimal, "{byte:02x}");
             hexadecimal
         })

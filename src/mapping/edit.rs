@@ -1,11 +1,11 @@
-//! What a user's file says about tables: the raw form, before it meets a catalog.
+//! The tables section of a user's file: its raw form, before the catalog is known.
 //!
 //! ```text
 //! YAML `tables:` --serde--> Edits --compile(catalog)--> Mapping, or what is wrong with its fix
 //! ```
 //!
-//! Nothing is checked here but the form. A table that is not named is mapped by inference; of a
-//! table that is, every field left out is inferred.
+//! This module checks only the form. Inference maps a table that the file does not name, and fills
+//! every field that it omits for a table that it names.
 
 use std::collections::BTreeMap;
 

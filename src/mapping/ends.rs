@@ -7,7 +7,7 @@ use super::columns::{Form, ReferenceColumns};
 use super::refusal::{Checked, Refusal};
 use super::resolve::Resolved;
 
-/// Every value of an end's columns can be a key, or a foreign key says that it is one.
+/// Checks that every value of an end's columns can be a key, by its type or by a foreign key.
 pub(super) fn check_values(
     builder: &Builder<'_>,
     end: &Resolved<'_>,
@@ -33,7 +33,7 @@ pub(super) fn check_values(
     Ok(())
 }
 
-/// Every end is a key that is always there.
+/// Checks that every end is a key and never NULL.
 pub(super) fn check_end(
     table: &Table,
     relationship_type: &str,

@@ -1,4 +1,4 @@
-//! Whether a key is fit to be a node's: seen in every old row, equal when PostgreSQL says so.
+//! Checks a key for a node: every old row carries it, and it is equal when PostgreSQL says so.
 
 use crate::{
     catalog::{Catalog, ReplicaIdentity, Table, TableKind, pasteable},
@@ -9,7 +9,7 @@ use super::infer::set;
 use super::refusal::Refusal;
 use super::render::list;
 
-/// What is wrong with the key, if anything.
+/// The problem of the key, if any.
 pub(super) fn check_key(catalog: &Catalog, table: &Table, key: &[String]) -> Option<Refusal> {
     let parts: Vec<&Table> = catalog.tables.iter().filter(|it| holds_rows_of(it, table)).collect();
     if let Some(part) = parts.iter().find(|part| !part.logged) {
@@ -32,12 +32,12 @@ pub(super) fn check_key(catalog: &Catalog, table: &Table, key: &[String]) -> Opt
     check_identity(table, key).or_else(|| parts.iter().find_map(of_part))
 }
 
-/// Whether rows of the table are in the other one.
+/// Whether `part` holds rows of `table`.
 fn holds_rows_of(part: &Table, table: &Table) -> bool {
     matches!(&part.kind, TableKind::Partition { root, holds_rows: true } if *root == table.name)
 }
 
-/// A partition has a replica identity of its own, and its rows are told apart by that.
+/// A partition has its own replica identity, which identifies its rows in the stream.
 fn check_part(table: &Table, part: &Table, key: &[String]) -> Option<Refusal> {
     check_identity(part, key)?;
     let identity = match part.identity_columns() {
@@ -61,7 +61,7 @@ fn check_part(table: &Table, part: &Table, key: &[String]) -> Option<Refusal> {
     Some(Refusal::PartitionKeyIsNotIdentity { table, partition, key, identity, fix })
 }
 
-/// The statement after which the replica identity is the key, if that is the primary key.
+/// The statement that makes the key the replica identity, if the key is the primary key.
 fn by_primary_key(table: &Table, key: &[String]) -> Option<String> {
     let primary = table.primary_key.as_ref().filter(|it| it.immediate)?;
     let is_key = set(&primary.columns) == set(key);

@@ -1,12 +1,12 @@
-//! Inference: every field that the file leaves out is filled in from the catalog.
+//! Inference fills in every field that the file omits, from the catalog.
 //!
 //! ```text
 //! Catalog + Edits --> keys --> shapes (node, join table) --> labels --> relationships --> edits
 //! ```
 //!
-//! The result is again made of edits, so what is inferred can be written down as a file, and read
-//! from it, without a second form of the same thing. Each step uses only what the steps before it
-//! decided for *all* tables, so the result does not depend on the order of the tables.
+//! The result is again a set of edits. So the program can write an inferred mapping as a file and
+//! read it back, without a second form. Each step uses only the earlier steps' decisions about
+//! *all* tables, so the order of the tables does not matter.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ use super::naming;
 use super::refusal::Refusal;
 use super::warning::{Warning, WhyLeftOut};
 
-/// Edits without a gap: of every table in it, the key, and the label and relationships or the
+/// Complete edits: for every table in it the key, and the label and relationships, or the
 /// relationship.
 pub(super) struct Inferred {
     pub tables: BTreeMap<TableName, TableEdit>,
@@ -27,7 +27,7 @@ pub(super) struct Inferred {
     pub refusals: Vec<Refusal>,
 }
 
-/// Fills in what the file leaves out.
+/// Fills in the fields that the file omits.
 pub(super) fn infer(catalog: &Catalog, edits: &Edits) -> Inferred {
     let mut inference =
         Inference { catalog, tables: BTreeMap::new(), warnings: Vec::new(), refusals: Vec::new() };
@@ -43,8 +43,8 @@ pub(super) fn infer(catalog: &Catalog, edits: &Edits) -> Inferred {
     }
 }
 
-/// Each constraint that is an equality, once: a second one on the same columns to the same ones
-/// says nothing new. The strictest stays.
+/// Each foreign key that is an equality, once. A second one between the same columns adds nothing.
+/// The strictest stays.
 pub(super) fn foreign_keys(table: &Table) -> Vec<&ForeignKey> {
     let mut kept: Vec<&ForeignKey> = Vec::new();
     for key in table.foreign_keys.iter().filter(|key| !key.period) {
@@ -61,23 +61,23 @@ fn says_the_same(one: &ForeignKey, other: &ForeignKey) -> bool {
     one.target == other.target && pairs(one) == pairs(other)
 }
 
-/// The source looks at the foreign key at every statement.
+/// Whether the source checks the foreign key at every statement.
 pub(super) fn is_strict(key: &ForeignKey) -> bool {
     key.validated && !key.deferrable
 }
 
-/// Which column refers to which, in no order.
+/// The pairs of columns, without order.
 pub(super) fn pairs(key: &ForeignKey) -> BTreeSet<(&str, &str)> {
     let columns = key.columns.iter().map(String::as_str);
     columns.zip(key.target_columns.iter().map(String::as_str)).collect()
 }
 
-/// The names as a set: columns of keys are compared without their order.
+/// The names as a set: the columns of keys are compared without their order.
 pub(super) fn set<S: AsRef<str>>(names: &[S]) -> BTreeSet<&str> {
     names.iter().map(AsRef::as_ref).collect()
 }
 
-/// The label at the start, the type, the label at the end.
+/// The start's label, the type, the end's label.
 type Triple = (String, String, String);
 
 struct Inference<'a> {
@@ -88,7 +88,7 @@ struct Inference<'a> {
 }
 
 impl<'a> Inference<'a> {
-    /// Step 1: which tables are mapped, and by which key.
+    /// Step 1: the mapped tables and their keys.
     fn choose_tables(&mut self, edits: &Edits) {
         let tables = self.catalog.tables.iter();
         let known: BTreeMap<String, &Table> =
@@ -123,7 +123,8 @@ impl<'a> Inference<'a> {
         });
     }
 
-    /// The rows of a partition come as nobody's where its root is left out.
+    /// Corrects the reason for partitions whose root is left out: no mapped table owns their rows
+    /// then.
     fn correct_partitions(&mut self) {
         for warning in &mut self.warnings {
             let Warning::LeftOut { why, .. } = warning else { continue };
@@ -134,7 +135,7 @@ impl<'a> Inference<'a> {
         }
     }
 
-    /// Step 2: which of them are join tables.
+    /// Step 2: the join tables.
     fn choose_shapes(&mut self) {
         let referred = self.referred();
         let names: Vec<TableName> = self.tables.keys().cloned().collect();
@@ -152,7 +153,7 @@ impl<'a> Inference<'a> {
         }
     }
 
-    /// The tables that anything refers to: foreign keys of the catalog, relationships of the file.
+    /// The tables that a foreign key of the catalog or a relationship of the file refers to.
     fn referred(&self) -> BTreeSet<TableName> {
         let constraints = self.catalog.tables.iter().flat_map(|table| &table.foreign_keys);
         let by_constraint = constraints.map(|key| key.target.clone());
@@ -198,8 +199,8 @@ impl<'a> Inference<'a> {
         }
     }
 
-    /// Step 3: a label for each node table. One name in several schemas: those outside `public` get
-    /// the schema's.
+    /// Step 3: a label for each node table. If several schemas have the same name, labels outside
+    /// `public` get the schema as a prefix.
     fn choose_labels(&mut self) {
         let nodes = || self.tables.iter().filter(|(_, edit)| edit.relationship.is_none());
         let label = |name: &TableName, edit: &TableEdit| match &edit.label {
@@ -227,8 +228,7 @@ impl<'a> Inference<'a> {
         }
     }
 
-    /// Step 4: a relationship for each foreign key of a node table, under a type that tells it
-    /// apart.
+    /// Step 4: a relationship for each foreign key of a node table, with a distinct type.
     fn choose_relationships(&mut self) {
         let open = |edit: &TableEdit| edit.relationship.is_none() && edit.relationships.is_none();
         let owners =
@@ -258,7 +258,7 @@ impl<'a> Inference<'a> {
         }
     }
 
-    /// What relationships a table makes, in the order of its references: label, type, label.
+    /// The relationships of a table, in the order of its references: label, type, label.
     fn triples(&self, edit: &TableEdit) -> Vec<Triple> {
         let label = |table: &str| {
             let target = self.table_named(table).and_then(|table| self.tables.get(&table.name));
@@ -324,8 +324,8 @@ impl<'a> Inference<'a> {
         ReferenceEdit { relationship_type, columns, to, to_columns, direction: Default::default() }
     }
 
-    /// The referring columns in the order of the target's key, or as they are with the columns they
-    /// refer to.
+    /// The referring columns, in the order of the target's key. If they do not refer to its key: as
+    /// they are, with the columns they refer to.
     fn in_key_order(&self, key: &ForeignKey) -> (Vec<String>, Option<Vec<String>>) {
         let target_key = self.key(&key.target);
         if set(target_key) != set(&key.target_columns) {
@@ -354,7 +354,7 @@ impl<'a> Inference<'a> {
 /// The schema whose tables need no prefix.
 const DEFAULT_SCHEMA: &str = "public";
 
-/// The columns that identify the table's rows, or why it can not be mapped.
+/// The columns that identify the table's rows, or the reason why it can not be mapped.
 fn choose_key(table: &Table, edit: Option<&TableEdit>) -> Result<Vec<String>, WhyLeftOut> {
     if edit.is_some_and(|edit| edit.skip) {
         return Err(WhyLeftOut::Skipped);
@@ -372,9 +372,8 @@ fn choose_key(table: &Table, edit: Option<&TableEdit>) -> Result<Vec<String>, Wh
     edited.or_else(|| infer_key(table)).ok_or_else(|| no_key(table))
 }
 
-/// The primary key, or else what the replica identity makes usable. A primary key that is no
-/// replica identity is taken nevertheless, for the refusal that follows explains more than a table
-/// that is missing.
+/// The primary key, or a key that the replica identity allows. Also takes a primary key that is not
+/// the replica identity, because the refusal that follows explains more than a missing table.
 fn infer_key(table: &Table) -> Option<Vec<String>> {
     if let Some(key) = &table.primary_key
         && (key.immediate || !matches!(table.replica_identity, ReplicaIdentity::Index { .. }))
@@ -401,7 +400,7 @@ fn no_key(table: &Table) -> WhyLeftOut {
     WhyLeftOut::NoKey { fix }
 }
 
-/// The two foreign keys that a join table's primary key is made of, in its order.
+/// The two foreign keys that make up a join table's primary key, in its order.
 fn join_ends(table: &Table) -> Option<[&ForeignKey; 2]> {
     let primary = &table.primary_key.as_ref()?.columns;
     let within = |key: &&ForeignKey| key.columns.iter().all(|column| primary.contains(column));

@@ -1,10 +1,10 @@
-//! Tables that can not be mapped as they are: what a file has to say for the rest to work.
+//! Edits for tables that can not be mapped as they are, so that the rest works.
 //!
 //! ```text
 //! compile --refusals--> an edit for each, marked --> compile --> ... --> nothing is refused, or nothing more is known
 //! ```
 //!
-//! Only what inference chose is mended: what the user's file says of a table is left as it is.
+//! It mends only the choices of inference. It never changes the user's own edits of a table.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,25 +20,25 @@ use super::{
     render::compared,
 };
 
-/// How often it is tried. What is mended may show what was behind it.
+/// The number of attempts. A mended refusal may reveal another one behind it.
 const ROUNDS: usize = 8;
 
-/// Complete edits, and what was done to get them.
+/// Complete edits, and the changes that led to them.
 #[derive(Clone, Debug, Default)]
 pub struct Mended {
-    /// The edits of every table, as a file has them.
+    /// The edits of every table, as in a file.
     pub(super) tables: BTreeMap<String, TableEdit>,
-    /// What is left out.
+    /// The tables that are left out.
     pub(super) warnings: Vec<Warning>,
-    /// The columns that are compared by another property than their own, by table.
+    /// The columns that another property compares, by table.
     pub(super) compared: BTreeMap<String, Vec<String>>,
-    /// Why a table is mapped otherwise than inference would, by table.
+    /// The reasons for edits that differ from inference, by table.
     pub marks: BTreeMap<String, Vec<String>>,
-    /// What nothing was known for.
+    /// The refusals without a known edit.
     pub refusals: Vec<Refusal>,
 }
 
-/// Edits that can be mapped, if they can be found.
+/// Finds edits that can be mapped, if possible.
 pub fn mend(catalog: &Catalog, edits: &Edits) -> Mended {
     let mut mender = Mender { catalog, edits: edits.clone(), fixed: edits, marks: BTreeMap::new() };
     for _ in 0..ROUNDS {
@@ -63,7 +63,7 @@ pub fn mend(catalog: &Catalog, edits: &Edits) -> Mended {
 struct Mender<'a> {
     catalog: &'a Catalog,
     edits: Edits,
-    /// What the user's file says.
+    /// The edits in the user's file.
     fixed: &'a Edits,
     marks: BTreeMap<String, Vec<String>>,
 }
@@ -81,7 +81,7 @@ impl Mender<'_> {
         }
     }
 
-    /// Whether there is an edit against it.
+    /// Edits against the refusal. Returns whether it knows an edit.
     fn mend(&mut self, refusal: &Refusal) -> bool {
         match refusal {
             Refusal::ReservedName { table, what: Named::Property, name } => {
@@ -115,12 +115,12 @@ impl Mender<'_> {
             | Refusal::NotStreamed { table, .. } => self.edit(table, refusal, |edit| {
                 *edit = TableEdit { skip: true, ..TableEdit::default() };
             }),
-            // Of a user's own edit, or of a kind for which no edit is known.
+            // A user's own edit, or a refusal without a known edit.
             _ => false,
         }
     }
 
-    /// Edits a table that the user's file says nothing of.
+    /// Edits a table that the user's file does not mention.
     fn edit(
         &mut self,
         table: &TableName,
@@ -174,7 +174,7 @@ impl Mender<'_> {
         self.edit(table, why, |edit| edit.label = Some(label))
     }
 
-    /// Gives the last relationship of that type another one, which nothing has.
+    /// Gives the last relationship of that type a new, unused type.
     fn retype(&mut self, table: &TableName, relationship_type: &str, why: &Refusal) -> bool {
         let inferred = infer(self.catalog, &self.edits).tables;
         let types = inferred.values().flat_map(|edit| {
@@ -210,7 +210,7 @@ impl Mender<'_> {
     }
 }
 
-/// The first name that is free: this one, or with a number.
+/// The first free name: this one, or one with a number.
 fn free(base: &str, before_number: &str, is_taken: impl Fn(&str) -> bool) -> String {
     let numbered = (2..).map(|number: u32| format!("{base}{before_number}{number}"));
     let mut names = std::iter::once(base.to_owned()).chain(numbered);

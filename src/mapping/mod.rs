@@ -1,4 +1,4 @@
-//! From tables to a graph: inference, what the file edits, and the translation of changes.
+//! From tables to a graph: inference, the file's edits, and the translation of changes.
 //!
 //! ```text
 //! Catalog + Edits  --infer-->  complete edits  --compile-->  Mapping: model, column plans
@@ -7,8 +7,8 @@
 //!                                                 Plan: what will be made, for people
 //! ```
 //!
-//! A mapping is refused whole or holds: what a [`Mapping`] says can be written, because every key
-//! it names is seen in the stream, tells rows apart, and every relationship belongs to one table's
+//! A mapping is valid or refused as a whole. Every [`Mapping`] can be written: the stream carries
+//! each of its keys, each key identifies its rows, and each relationship belongs to one table's
 //! columns.
 
 mod build;
@@ -56,14 +56,14 @@ pub use selection::Selection;
 pub use translate::{TranslateError, Translator};
 pub use warning::{Warning, WhyLeftOut};
 
-/// What the tables become, and how their columns are read.
+/// The tables' graph form, and how to read their columns.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mapping {
-    /// What the tables become.
+    /// The tables' graph form.
     pub model: Model,
-    /// How they are read: one entry a table of the model, in its order.
+    /// How to read them: one entry for each table of the model, in its order.
     pub tables: Vec<TableColumns>,
-    /// What is left out, or worth knowing.
+    /// Tables left out, and other things worth knowing.
     pub warnings: Vec<Warning>,
     /// The edits that give this mapping without inference.
     edits: Edits,
@@ -75,7 +75,7 @@ impl Mapping {
         &self.tables[table.0]
     }
 
-    /// The tables that have to be published, in the model's order.
+    /// The tables to publish, in the model's order.
     pub fn published_tables(&self) -> impl Iterator<Item = &TableName> {
         self.tables.iter().map(|table| &table.name)
     }
@@ -91,7 +91,7 @@ impl Mapping {
         Some(slots.into_iter().map(|slot| table.column(slot).name.clone()).collect())
     }
 
-    /// The labels under which its rows are, in order.
+    /// The labels of its rows, in order.
     pub fn labels(&self) -> Vec<String> {
         let label = |shape: &Shape| match shape {
             Shape::Node(node) => Some(node.label.clone()),

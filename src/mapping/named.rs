@@ -1,8 +1,8 @@
-//! Of what a name is, and how it gets another one.
+//! The thing that a name names, and the way to rename it.
 
 use std::fmt;
 
-/// Of what something is the name.
+/// The thing that a name names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named {
     /// A label.

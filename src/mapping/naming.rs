@@ -1,4 +1,4 @@
-//! Names: from a table's and its columns' to a label and a relationship type.
+//! Names: labels and relationship types from the names of tables and columns.
 //!
 //! ```text
 //! order_items, OrderItems, "Order Items"  --words-->  order items  --label-->  OrderItem
@@ -7,13 +7,13 @@
 
 use super::singular::singular;
 
-/// The label of a table's nodes: its name's singular in UpperCamelCase. Empty when the name has no
-/// letter or digit.
+/// The label of a table's nodes: the singular of its name, in UpperCamelCase. Empty when the name
+/// has no letter or digit.
 pub fn label(table: &str) -> String {
     singular_words(table).iter().map(|word| capitalised(word)).collect()
 }
 
-/// A name as it is, in UpperCamelCase.
+/// A name in UpperCamelCase, otherwise unchanged.
 pub fn upper_camel(name: &str) -> String {
     words(name).iter().map(|word| capitalised(word)).collect()
 }
@@ -23,13 +23,13 @@ pub fn type_from_singular(table: &str) -> String {
     upper_snake(&singular_words(table))
 }
 
-/// A relationship type from a name as it is, in UPPER_SNAKE.
+/// A relationship type from an unchanged name, in UPPER_SNAKE.
 pub fn type_from_name(name: &str) -> String {
     upper_snake(&words(name))
 }
 
-/// A relationship type from a foreign key's column: UPPER_SNAKE without a last word `id`. `None`
-/// when nothing is left.
+/// A relationship type from a foreign key's column: UPPER_SNAKE without a final word `id`. `None`
+/// if nothing remains.
 pub fn type_from_column(column: &str) -> Option<String> {
     let mut words = words(column);
     if words.last()?.eq_ignore_ascii_case("id") {
@@ -38,13 +38,13 @@ pub fn type_from_column(column: &str) -> Option<String> {
     Some(upper_snake(&words)).filter(|name| !name.is_empty())
 }
 
-/// A relationship type from all of a constraint's columns, whole.
+/// A relationship type from all of a constraint's columns, unshortened.
 pub fn type_from_columns(columns: &[String]) -> String {
     let words: Vec<String> = columns.iter().flat_map(|column| words(column)).collect();
     upper_snake(&words)
 }
 
-/// The nearest of `known` to a misspelt name, when one is near enough to be meant.
+/// The name in `known` that is nearest to a misspelt one, if near enough.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let candidates = known.into_iter().map(|known| (strsim::jaro_winkler(name, known), known));
     let best = candidates.max_by(|a, b| a.0.total_cmp(&b.0))?;
@@ -66,11 +66,11 @@ fn singular_words(name: &str) -> Vec<String> {
     words
 }
 
-/// The words of a name: apart at everything but letters and digits, and where camel case begins
-/// one.
+/// The words of a name. Every character but letters and digits separates words; in camel case an
+/// upper-case letter starts one.
 fn words(name: &str) -> Vec<String> {
     let mut words = Vec::new();
-    // A name without a small letter is not camel case: ORDER_ITEMS is two words in capitals.
+    // A name without a lower-case letter is not camel case: ORDER_ITEMS is two words in capitals.
     let camel = name.chars().any(char::is_lowercase);
     for part in name.split(|c: char| !c.is_alphanumeric()).filter(|part| !part.is_empty()) {
         if camel {

@@ -1,4 +1,5 @@
-//! What a translation met that did not stop it, gathered for the caller to count and log.
+//! Events of a translation that did not stop it, collected so that the caller can count and log
+//! them.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -6,37 +7,38 @@ use crate::catalog::TableName;
 
 use super::columns::TableColumns;
 
-/// Something in the stream that the mapping does not cover wholly. Names and counts, never values.
+/// Something in the stream that the mapping covers only in part. Names and counts, never values.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Notice {
-    /// Changes of a table that is not mapped were passed over. Once a table.
+    /// The translator skipped changes of an unmapped table. Once for each table.
     UnmappedTable {
         /// The table.
         table: TableName,
     },
-    /// A table has columns that are not mapped, maybe newer than the mapping. Once a column.
+    /// A table has unmapped columns, maybe newer than the mapping. Once for each column.
     ExtraColumn {
         /// The table.
         table: TableName,
         /// The column.
         column: String,
     },
-    /// A mapped column does not come (any more); its property is left alone. Once a column.
+    /// The stream does not carry a mapped column, or no longer does; its property stays as it is.
+    /// Once for each column.
     MissingColumn {
         /// The table.
         table: TableName,
         /// The column.
         column: String,
     },
-    /// A column has another type than when the mapping was made; it is still read as before. Once a
-    /// column.
+    /// A column's type has changed since the mapping was compiled; the translator reads it as
+    /// before. Once for each column.
     TypeChanged {
         /// The table.
         table: TableName,
         /// The column.
         column: String,
     },
-    /// Values were kept as text, for they can not be held as their column's type.
+    /// Values became text, because Neo4j can not hold them as their column's type.
     Fallback {
         /// The table.
         table: TableName,
@@ -45,7 +47,7 @@ pub enum Notice {
         /// How many since the last time.
         count: u64,
     },
-    /// References held values that no row of their target can have; they made no relationship.
+    /// References had values that no target row can have; they became no relationship.
     NoTarget {
         /// The table.
         table: TableName,
@@ -54,8 +56,8 @@ pub enum Notice {
         /// How many since the last time.
         count: u64,
     },
-    /// A reference of several columns changed in part while another part was not sent; its
-    /// relationship was left alone.
+    /// A reference of several columns changed in part, while the stream did not carry another part;
+    /// its relationship stays as it is.
     PartlyUnchanged {
         /// The table.
         table: TableName,
@@ -67,7 +69,7 @@ pub enum Notice {
 }
 
 impl Notice {
-    /// How many since the last time, for what is counted.
+    /// The count since the last report, for counted notices.
     pub fn count_mut(&mut self) -> Option<&mut u64> {
         match self {
             Notice::Fallback { count, .. }
@@ -111,7 +113,7 @@ impl fmt::Display for Notice {
     }
 }
 
-/// Notices that have not been taken yet. What can come with every row is counted without an
+/// Notices that the caller has not taken yet. Counting what can come with every row needs no
 /// allocation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Notices {
@@ -134,7 +136,7 @@ impl Notices {
         Notices { counts: counts.collect(), ..Notices::default() }
     }
 
-    /// Says it the first time.
+    /// Adds the notice the first time only.
     pub fn once(&mut self, notice: Notice) {
         if self.told.insert(notice.clone()) {
             self.new.push(notice);

@@ -1,19 +1,19 @@
-//! What is different when a mapping's changes come through several partitions.
+//! The differences of a mapping whose changes come through several partitions.
 //!
 //! ```text
 //! one partition:  commit order          -> whole transactions, key changes joined
 //! several:        order within a key    -> every record for itself; the same graph in the end
 //! ```
 //!
-//! A row's key decides its partition, so what happens to one key value comes in order; what happens
-//! to two does not. A relationship needs no order: it belongs to one row, and points at a key value.
-//! A reference to unique columns that are not the key points at two rows' values, and does.
+//! A row's key decides its partition, so the changes of one key value are ordered; those of two are
+//! not. A relationship needs no order: it belongs to one row and points at a key value. A reference
+//! to unique columns other than the key depends on two rows' values, so it needs order.
 
 use crate::graph::model::{ReferenceBy, Shape};
 
 use super::{Mapping, Refusal};
 
-/// What holds with one partition, and does not with several: for people.
+/// Guarantees that hold with one partition but not with several, for people.
 pub const DIFFERENCES: [&str; 4] = [
     "a transaction is spread over partitions, and applied record by record: meanwhile the graph may show a part of it",
     "a row whose key changes is deleted and inserted: what others put on its node (properties, relationships) is lost",
@@ -23,7 +23,7 @@ pub const DIFFERENCES: [&str; 4] = [
 ];
 
 impl Mapping {
-    /// What keeps the mapping from being applied from several partitions.
+    /// The reasons why the mapping can not be applied from several partitions.
     pub fn refusals_of_partitions(&self) -> Vec<Refusal> {
         let mut refusals = Vec::new();
         for (table, columns) in std::iter::zip(&self.model.tables, &self.tables) {

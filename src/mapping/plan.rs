@@ -1,4 +1,4 @@
-//! What a mapping will make, for people to read before anything is made.
+//! The mapping's result, for people to read before anything is created.
 
 use std::fmt;
 
@@ -22,15 +22,15 @@ pub struct Plan {
     pub nodes: Vec<PlannedNode>,
     /// The relationships, of foreign keys and of join tables.
     pub relationships: Vec<PlannedRelationship>,
-    /// The tables that become nothing, with the reason.
+    /// The tables without a graph form, with the reason.
     pub left_out: Vec<Note>,
-    /// What is worth knowing.
+    /// Things worth knowing.
     pub warnings: Vec<Note>,
-    /// What is different because the changes come through several partitions; empty if they do not.
+    /// The differences because changes come through several partitions; empty with one.
     pub partitions: Vec<String>,
-    /// What is worth knowing of the topics that the changes come through, each with what to do.
+    /// Things worth knowing about the topics in use, each with an action.
     pub topics: Vec<String>,
-    /// What must be mended before anything can be made.
+    /// Problems to fix before the graph can be built.
     pub refusals: Vec<String>,
 }
 
@@ -54,11 +54,11 @@ pub struct PlannedProperty {
     pub property: String,
     /// The column.
     pub column: String,
-    /// What its values are in the graph.
+    /// The type of its values in the graph.
     #[serde(rename = "type")]
     pub graph_type: String,
-    /// It is a property of wal2graph's: what the column's values are compared by, since its own
-    /// property does not tell which of them PostgreSQL holds equal.
+    /// The property is wal2graph's own. It compares the column's values, because the column's own
+    /// property does not show which of them PostgreSQL holds equal.
     pub comparable: bool,
 }
 
@@ -74,12 +74,12 @@ pub struct PlannedRelationship {
     pub to: String,
     /// The table whose rows own it.
     pub table: String,
-    /// Where it comes from.
+    /// Its source.
     #[serde(flatten)]
     pub source: RelationshipSource,
 }
 
-/// Where relationships come from.
+/// The source of relationships.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "source", rename_all = "snake_case")]
 pub enum RelationshipSource {
@@ -87,15 +87,15 @@ pub enum RelationshipSource {
     Columns {
         /// The columns.
         columns: Vec<String>,
-        /// The foreign key; none behind a soft reference.
+        /// The foreign key; `None` for a soft reference.
         foreign_key: Option<String>,
-        /// It finds its target by unique properties, not by the key, so a missing target has no
+        /// It finds its target by unique properties, not by the key. So a missing target has no
         /// placeholder.
         by_unique: bool,
     },
     /// The rows of a join table.
     JoinTable {
-        /// The properties that tell its rows apart; empty when its ends do.
+        /// The properties that identify its rows; empty when its ends do.
         key: Vec<String>,
         /// Its properties.
         properties: Vec<PlannedProperty>,
@@ -107,14 +107,14 @@ pub enum RelationshipSource {
 pub struct Note {
     /// The table.
     pub table: String,
-    /// What there is to know, and to do.
+    /// The fact and the action.
     pub message: String,
-    /// Somebody should read it: it is neither asked for nor a matter of course.
+    /// Someone should read it: it was not requested and is not routine.
     pub unexpected: bool,
 }
 
 impl Plan {
-    /// The report on what [`super::compile`] gave.
+    /// The report on the result of [`super::compile`].
     pub fn new(compiled: &Result<Mapping, Vec<Refusal>>) -> Self {
         match compiled {
             Ok(mapping) => Plan::of(mapping),
@@ -125,7 +125,7 @@ impl Plan {
         }
     }
 
-    /// The same, when the changes come through several partitions.
+    /// The same for changes that come through several partitions.
     pub fn through_partitions(compiled: &Result<Mapping, Vec<Refusal>>) -> Self {
         let mut plan = Plan::new(compiled);
         plan.partitions = DIFFERENCES.map(str::to_owned).to_vec();

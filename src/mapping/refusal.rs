@@ -1,4 +1,4 @@
-//! What makes a mapping impossible, each with what to do about it.
+//! The reasons that make a mapping impossible, each with its fix.
 
 mod fixes;
 
@@ -20,21 +20,21 @@ pub enum Refusal {
         suggestion(.nearest), named_by = Shown(.named_by), table = Shown(.table)
     )]
     UnknownTable {
-        /// Where the file names it: `tables`, or the table whose relationship leads there.
+        /// The place in the file: `tables`, or the table whose relationship leads there.
         named_by: String,
-        /// As the file names it.
+        /// The name in the file.
         table: String,
-        /// What was probably meant.
+        /// The probable intention.
         nearest: Option<String>,
     },
-    /// The file names a column that is not there.
+    /// The file names a column that does not exist.
     #[error("{table}: there is no column {column:?}{}", suggestion(.nearest))]
     UnknownColumn {
         /// The table.
         table: TableName,
-        /// As the file names it.
+        /// The name in the file.
         column: String,
-        /// What was probably meant.
+        /// The probable intention.
         nearest: Option<String>,
     },
     /// The file edits a partition.
@@ -50,10 +50,10 @@ pub enum Refusal {
     Unusable {
         /// The table.
         table: TableName,
-        /// Why, and what to do.
+        /// The reason and the fix.
         why: WhyLeftOut,
     },
-    /// The table is given a label and is a relationship at once.
+    /// The file makes a table a node (by its label) and a relationship at once.
     #[error(
         "{table}: `label`, `labels` and `relationships` make nodes, `relationship` makes \
          relationships: keep one"
@@ -62,7 +62,7 @@ pub enum Refusal {
         /// The table.
         table: TableName,
     },
-    /// A primary key that is checked late is no replica identity.
+    /// A primary key that PostgreSQL checks late can not be a replica identity.
     #[error(
         "{table}: its primary key {constraint} is DEFERRABLE, so it is no replica identity, and \
          to publish the table would make its UPDATEs and DELETEs fail. Make the key NOT \
@@ -86,10 +86,10 @@ pub enum Refusal {
     IdentityNothing {
         /// The table.
         table: TableName,
-        /// The table, or that of its partitions, that has it.
+        /// The table with it, or its partition.
         culprit: TableName,
     },
-    /// A change of the key would not be seen.
+    /// The stream would not show a change of the key.
     #[error(
         "{table}: its key ({}) is not what its replica identity carries ({identity}), so that a \
          change of the key would not be seen. {fix}",
@@ -102,10 +102,10 @@ pub enum Refusal {
         key: Vec<String>,
         /// The replica identity, in words.
         identity: String,
-        /// What to do.
+        /// The fix.
         fix: String,
     },
-    /// A change of the key would not be seen in one of the partitions.
+    /// The stream would not show a change of the key in one of the partitions.
     #[error(
         "{table}: its key ({}) is not what the replica identity of its partition {partition} carries \
          ({identity}), so that a change of the key, or a DELETE, would not be seen. {fix}, or leave the \
@@ -121,10 +121,10 @@ pub enum Refusal {
         key: Vec<String>,
         /// The replica identity, in words.
         identity: String,
-        /// What to do.
+        /// The fix.
         fix: String,
     },
-    /// The changes of a partition are not in the write-ahead log.
+    /// The write-ahead log lacks the changes of a partition.
     #[error(
         "{table}: its partition {partition} is UNLOGGED, so changes of the rows there are not \
          streamed. Run ALTER TABLE {} SET LOGGED, or leave the table out with `skip: true`",
@@ -136,7 +136,7 @@ pub enum Refusal {
         /// The partition.
         partition: TableName,
     },
-    /// Keys that PostgreSQL holds equal would be different nodes.
+    /// Keys that are equal in PostgreSQL would be different nodes.
     #[error(
         "{table}: key column {column:?} has a nondeterministic collation: keys that PostgreSQL \
          holds equal would be different nodes. Give the column a deterministic collation, or use \
@@ -148,7 +148,7 @@ pub enum Refusal {
         /// The column.
         column: String,
     },
-    /// References that PostgreSQL holds equal to a key would not be.
+    /// References that equal a key in PostgreSQL would not equal it in the graph.
     #[error(
         "{table}: {relationship_type} compares column {column:?} of {culprit}, which has a \
          nondeterministic collation: values that PostgreSQL holds equal would be different in the \
@@ -166,7 +166,7 @@ pub enum Refusal {
         /// The column.
         column: String,
     },
-    /// Nothing says which values are equal.
+    /// The type has no known equality.
     #[error(
         "{table}: {needed_for} compares column {column:?}, and it is {cause}: values that \
          PostgreSQL holds equal could be different in the graph. {}",
@@ -178,12 +178,12 @@ pub enum Refusal {
         table: TableName,
         /// The column.
         column: String,
-        /// What compares it.
+        /// The reason for the comparison.
         needed_for: String,
-        /// Why not, after "it is".
+        /// The reason; completes "it is ...".
         cause: String,
     },
-    /// A reference's column and its target's have types that are not compared.
+    /// A reference's column and its target's column have types that are not comparable.
     #[error(
         "{table}: {relationship_type} compares {column:?} ({column_type}) with {target_column:?} \
          ({target_type}) of {target}, and the graph has no form in which equal values of both are \
@@ -200,14 +200,14 @@ pub enum Refusal {
         column: String,
         /// Its type.
         column_type: String,
-        /// What it refers to.
+        /// The referenced table.
         target: TableName,
         /// The referenced column.
         target_column: String,
         /// Its type.
         target_type: String,
     },
-    /// The end of a join table may be a value that no key can be.
+    /// The end of a join table may have a value that is not a possible key.
     #[error(
         "{table}: column {column:?} ({column_type}) may hold values that can be no key of {target} \
          ({target_type}), and a relationship needs both ends. Give it the key's type, or give \
@@ -226,7 +226,7 @@ pub enum Refusal {
         /// The type of its key.
         target_type: String,
     },
-    /// A foreign key with PERIOD says that a time is covered, not that a key is equal.
+    /// A foreign key with PERIOD requires that a time is covered, not that a key is equal.
     #[error(
         "{table}: {relationship_type} is made of the columns of foreign key {constraint}, which \
          has a PERIOD: it holds when rows of {target} together cover the period, and no row need \
@@ -240,10 +240,10 @@ pub enum Refusal {
         relationship_type: String,
         /// The constraint.
         constraint: String,
-        /// What it refers to.
+        /// The referenced table.
         target: TableName,
     },
-    /// A reference that needs two rows in order, which partitions do not give.
+    /// A reference needs the order of two rows, which partitions do not give.
     #[error(
         "{table}: its relationship {relationship_type} finds its target by unique columns that are not the key \
          ({}), which needs the order of all changes, and a topic with several partitions does not keep it. Use a \
@@ -258,7 +258,7 @@ pub enum Refusal {
         /// The columns that hold the reference.
         columns: Vec<String>,
     },
-    /// The stream does not carry a column that is needed.
+    /// The stream does not carry a needed column.
     #[error(
         "{table}: the stream does not carry column {column:?} ({cause}), but {needed_for} needs \
          it. {fix}",
@@ -269,14 +269,14 @@ pub enum Refusal {
         table: TableName,
         /// The column.
         column: String,
-        /// Why it does not.
+        /// The reason.
         cause: &'static str,
-        /// What needs it.
+        /// The reason why it is needed.
         needed_for: String,
-        /// What to do.
+        /// The fix.
         fix: &'static str,
     },
-    /// A key column is left out of the properties.
+    /// A key column is excluded from the properties.
     #[error(
         "{table}: column {column:?} is part of the key, so it can not be excluded. Take it out of \
          `exclude`"
@@ -299,7 +299,7 @@ pub enum Refusal {
         /// The other.
         second: TableName,
     },
-    /// Two sources of relationships could not be told apart.
+    /// Two sources of relationships would be indistinguishable.
     #[error(
         "{second}: relationships (:{start})-[:{relationship_type}]->(:{end}) are also made by \
          {first}. Give one of them another `type`",
@@ -344,7 +344,7 @@ pub enum Refusal {
     ReservedName {
         /// The table.
         table: TableName,
-        /// Of what it is the name.
+        /// The thing that it names.
         what: Named,
         /// The name.
         name: String,
@@ -354,17 +354,17 @@ pub enum Refusal {
     EmptyName {
         /// The table.
         table: TableName,
-        /// Of what.
+        /// The thing without a name.
         what: Named,
-        /// From what it was to be made.
+        /// The source of its name.
         source_name: String,
     },
-    /// Neo4j has no such name.
+    /// Neo4j does not allow the name.
     #[error("{table}: {what} {name:?} holds the character NUL, which no name in Neo4j may. {}", .what.fix())]
     NulInName {
         /// The table.
         table: TableName,
-        /// Of what.
+        /// The thing that it names.
         what: Named,
         /// The name.
         name: String,
@@ -391,12 +391,12 @@ pub enum Refusal {
         table: TableName,
         /// The relationship's type.
         relationship_type: String,
-        /// What it refers to.
+        /// The referenced table.
         target: TableName,
-        /// Why it has no nodes.
+        /// The reason why it has no nodes.
         cause: &'static str,
     },
-    /// The referenced columns do not find one row.
+    /// The referenced columns may find several rows.
     #[error(
         "{table}: {relationship_type} leads to ({}) of {target}, which is neither its key ({}) \
          nor unique. Name the key, or columns with an immediate unique constraint, in \
@@ -408,14 +408,14 @@ pub enum Refusal {
         table: TableName,
         /// The relationship's type.
         relationship_type: String,
-        /// What it refers to.
+        /// The referenced table.
         target: TableName,
-        /// By which columns.
+        /// The referenced columns.
         columns: Vec<String>,
         /// The target's key.
         key: Vec<String>,
     },
-    /// A join table refers to something else than a key.
+    /// A join table refers to other columns than a key.
     #[error(
         "{table}: its end {columns} of {relationship_type} is not the key ({}) of {target}. A \
          relationship table joins nodes by their keys: make it nodes with a `label` instead",
@@ -433,7 +433,7 @@ pub enum Refusal {
         /// Its key.
         key: Vec<String>,
     },
-    /// As many columns on one side as on the other.
+    /// Both sides need the same number of columns.
     #[error(
         "{table}: {relationship_type} has {columns} columns, but {target} is named by \
          {target_columns}. List one column for each, in the same order",
@@ -446,7 +446,7 @@ pub enum Refusal {
         relationship_type: String,
         /// How many columns refer.
         columns: usize,
-        /// What they refer to.
+        /// The referenced table.
         target: TableName,
         /// How many columns are referred to.
         target_columns: usize,
@@ -464,14 +464,14 @@ pub enum Refusal {
         relationship_type: String,
         /// The referring column.
         column: String,
-        /// What it refers to.
+        /// The referenced table.
         target: TableName,
         /// The referenced column.
         target_column: String,
-        /// Why they can not be compared.
+        /// The reason why they are not comparable.
         cause: String,
     },
-    /// A form that the column's type does not have.
+    /// The column's type does not have this form.
     #[error(
         "{table}: column {column:?} is {column_type}, and only numeric columns can be `{form}`. \
          Take it out of `types`",
@@ -484,10 +484,10 @@ pub enum Refusal {
         column: String,
         /// Its type.
         column_type: String,
-        /// What it was to become.
+        /// The requested form.
         form: &'static str,
     },
 }
 
-/// What is made, or what stands against it. Boxed, for it is made once and passed on often.
+/// A result or its refusal. Boxed, because it is created once and passed on often.
 pub(super) type Checked<T> = Result<T, Box<Refusal>>;

@@ -1,7 +1,8 @@
-//! A mapping as the file's `tables:` section: complete, so that every choice is there to be edited.
+//! Writes a mapping as the file's `tables:` section. It is complete, so that a user can edit every
+//! choice.
 //!
-//! Names are written in double quotes where YAML might read them as something else.
-//! What is left out stands there as a comment, for the file to be a full account of the source.
+//! Names are in double quotes if YAML could read them as anything else. Tables left out appear as
+//! comments, so the file accounts for the whole source.
 
 use std::{
     collections::BTreeMap,
@@ -16,14 +17,15 @@ use super::edit::{ColumnForm, DirectionEdit, EndEdit, ReferenceEdit, TableEdit};
 use super::warning::Warning;
 use super::{Mapping, Mended};
 
-/// The `tables:` section that gives `mapping` again when it is read with the same catalog.
+/// The `tables:` section that gives `mapping` again for the same catalog.
 pub fn render_yaml(catalog: &Catalog, mapping: &Mapping) -> String {
     let (tables, warnings) = (mapping.edits.tables.clone(), mapping.warnings.clone());
     let compared = compared(mapping);
     render_mended(catalog, &Mended { tables, warnings, compared, ..Mended::default() })
 }
 
-/// The `tables:` section of edits that were mended, with a mark for each that was, and what was not.
+/// The `tables:` section of mended edits. It marks each mended one, and lists the remaining
+/// refusals.
 pub fn render_mended(catalog: &Catalog, mended: &Mended) -> String {
     let mut yaml = String::new();
     let mut written = mended
@@ -83,7 +85,7 @@ fn write_table(
     }
 }
 
-/// The columns that are compared by another property than their own, with that, by table.
+/// The columns that another property compares, with that property, by table.
 pub(super) fn compared(mapping: &Mapping) -> BTreeMap<String, Vec<String>> {
     let indexes = 0..mapping.tables.len();
     indexes.map(|at| (mapping.tables[at].name.in_file(), compared_of(mapping, at))).collect()
@@ -154,7 +156,7 @@ fn write_left_out(yaml: &mut String, mended: &Mended) -> fmt::Result {
     Ok(())
 }
 
-/// Text in a comment: nothing in it may end the line, nor be a character that YAML does not have.
+/// Text in a comment. It must not end the line or contain a character that YAML forbids.
 fn one_line(text: &str) -> String {
     on_one_line(text).trim_end().to_owned()
 }
@@ -194,7 +196,7 @@ pub(super) fn list(names: &[String]) -> String {
     format!("[{}]", names.iter().map(|name| scalar(name)).collect::<Vec<_>>().join(", "))
 }
 
-/// A string in YAML: plain where nothing can be read into it, else quoted.
+/// A YAML string: plain if it can have no other meaning, otherwise quoted.
 pub fn scalar(text: &str) -> String {
     let starts = text.starts_with(|c: char| c.is_ascii_alphabetic());
     let goes_on = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'));
@@ -221,6 +223,6 @@ pub(super) fn quoted(text: &str) -> String {
     quoted + "\""
 }
 
-/// What some version of YAML takes for something else than text.
+/// Words that some version of YAML reads as something other than text.
 const YAML_WORDS: &[&str] =
     &["true", "false", "yes", "no", "on", "off", "null", "y", "n", "nan", "inf"];

@@ -1,4 +1,4 @@
-//! References made definite: whose columns, and which rows they find.
+//! Resolves references to their columns and the rows that they find.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::refusal::{Checked, Refusal};
 /// Columns of a row that name a row of another table.
 pub(super) struct Resolved<'a> {
     pub target: &'a Table,
-    /// The referring columns; by key they are in the order of the target's key.
+    /// The referring columns. A reference by key has them in the order of the target's key.
     pub columns: Vec<String>,
     /// The referenced columns, in the order of `columns`.
     pub target_columns: Vec<String>,
@@ -30,7 +30,7 @@ pub(super) struct Wanted<'a> {
     pub to_columns: Option<&'a [String]>,
 }
 
-/// What references are resolved against.
+/// The context for resolving references.
 pub(super) struct Resolver<'a> {
     pub catalog: &'a Catalog,
     pub tables: &'a BTreeMap<TableName, TableEdit>,
@@ -114,7 +114,7 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// The first of `names` that is no column of the table is refused.
+/// Refuses the first of `names` that is not a column of the table.
 pub(super) fn known_columns(table: &Table, names: &[String]) -> Checked<()> {
     match names.iter().find(|name| table.column(name).is_none()) {
         Some(name) => Err(unknown_column(table, name).into()),

@@ -1,4 +1,4 @@
-//! One row's text to its key, properties and references: the same code for copy and stream.
+//! Reads one row's text into its key, properties and references. Copy and stream share it.
 //!
 //! ```text
 //! column -> Raw  --slots of the plan-->  Key + Row
@@ -27,7 +27,7 @@ pub(super) struct RowReader<'a> {
 }
 
 impl RowReader<'_> {
-    /// The row's key. Every part must be there.
+    /// The row's key. Every part must be present.
     pub fn key<'r>(&self, cell: impl Fn(usize) -> Raw<'r>) -> Result<Key, TranslateError> {
         let part = |slot: &Slot| {
             let place = || (self.columns.name.clone(), self.columns.column(slot).name.clone());
@@ -101,7 +101,7 @@ impl RowReader<'_> {
         Reference::To(Key(values.into()))
     }
 
-    /// `None`: the value equals none of those that it is compared with.
+    /// `None`: the value equals no value that it is compared with.
     fn comparable(&self, slot: &Slot, text: &[u8]) -> Option<Value> {
         let column = self.columns.column(slot);
         match &slot.form {

@@ -1,4 +1,4 @@
-//! Which columns of a table a copy reads.
+//! The columns of a table that a copy reads.
 //!
 //! ```text
 //! nodes          all of them
@@ -9,12 +9,12 @@ use crate::graph::{Pass, TableIndex, model::Shape};
 
 use super::{Mapping, TableColumns};
 
-/// Columns of a table, in the order in which their texts come.
+/// Columns of a table, in the order of their texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
     /// Indexes into [`TableColumns::columns`].
     columns: Vec<usize>,
-    /// For each of those columns, which text is its own; `None`: it is not read.
+    /// For each of those columns, the index of its text; `None`: it is not read.
     places: Vec<Option<usize>>,
 }
 
@@ -24,8 +24,8 @@ impl Selection {
         Selection::those(table, |_| true)
     }
 
-    /// What a pass writes is made of these. Everything else of its rows is unchanged. Those of nodes
-    /// are [`Selection::all`].
+    /// The columns that a pass needs. The other columns of its rows are unchanged. A pass over
+    /// nodes uses [`Selection::all`].
     pub fn of_pass(mapping: &Mapping, table: TableIndex, pass: Pass) -> Self {
         let columns = mapping.columns(table);
         let is_node = matches!(mapping.model.table(table).shape, Shape::Node(_));
@@ -57,7 +57,7 @@ impl Selection {
         self.columns.iter().map(|column| table.columns[*column].name.as_str())
     }
 
-    /// Where the text of a column is.
+    /// The index of a column's text.
     pub(super) fn place(&self, column: usize) -> Option<usize> {
         self.places[column]
     }

@@ -1,8 +1,9 @@
 //! The singular of an English noun, for labels: `categories` is `category`, `addresses` is
 //! `address`.
 //!
-//! Exceptions first, then endings from the most to the least particular. What is not known to be a
-//! plural stays as it is: a label that reads oddly can be edited, and nothing depends on grammar.
+//! Exceptions come first, then endings from the most to the least specific. A word that is not a
+//! known plural stays as it is: a user can edit a label that reads oddly, and nothing depends on
+//! grammar.
 
 /// The singular of a lower-case word.
 pub fn singular(word: &str) -> String {
@@ -19,7 +20,7 @@ pub fn singular(word: &str) -> String {
     rule.unwrap_or_else(|| word.to_owned())
 }
 
-/// Endings and what they become; the first that fits counts.
+/// Endings and their replacements; the first match counts.
 const ENDINGS: &[(&str, &str)] = &[
     ("ies", "y"),
     ("sses", "ss"),
@@ -35,7 +36,7 @@ const ENDINGS: &[(&str, &str)] = &[
     ("s", ""),
 ];
 
-/// Words that end like plurals, or are plurals, and stay.
+/// Words that look like plurals, or are plurals, and stay.
 const SAME: &[&str] = &[
     "alias",
     "always",

@@ -1,22 +1,22 @@
-//! What a mapping leaves out or leaves to chance, each with what to do about it.
+//! Things that a mapping omits or can not guarantee, each with an action.
 
 use crate::{
     catalog::{ForeignPartition, TableName},
     shown::Shown,
 };
 
-/// Something that is mapped otherwise than one may expect.
+/// A mapping that may surprise the user.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
-    /// A table is not mapped, though nobody asked for that.
+    /// A table is not mapped, although the user did not ask for that.
     #[error("{table} is left out: {why}")]
     LeftOut {
         /// The table.
         table: TableName,
-        /// Why.
+        /// The reason.
         why: WhyLeftOut,
     },
-    /// A foreign key is no relationship, for its target is no node.
+    /// A foreign key is no relationship, because its target is no node.
     #[error(
         "{table}: foreign key {constraint} is no relationship, because {target} is not mapped as \
          nodes",
@@ -27,7 +27,7 @@ pub enum Warning {
         table: TableName,
         /// The constraint.
         constraint: String,
-        /// What it refers to.
+        /// The referenced table.
         target: TableName,
     },
     /// A foreign key of a join table is no relationship.
@@ -53,10 +53,10 @@ pub enum Warning {
         table: TableName,
         /// The constraint.
         constraint: String,
-        /// The constraint that the relationship is made of.
+        /// The constraint behind the relationship.
         same_as: String,
     },
-    /// A foreign key's columns do not reach us.
+    /// The stream does not carry a foreign key's columns.
     #[error(
         "{table}: foreign key {constraint} is no relationship, because the stream does not carry \
          all its columns",
@@ -79,10 +79,10 @@ pub enum Warning {
         table: TableName,
         /// The constraint.
         constraint: String,
-        /// What it refers to.
+        /// The referenced table.
         target: TableName,
     },
-    /// What PostgreSQL holds equal depends on the session.
+    /// PostgreSQL's equality depends on the session.
     #[error(
         "{table}: a relationship compares {column:?} with {target_column:?} of {target}, of \
          which one has a time zone and one has none: PostgreSQL compares them in the time zone of \
@@ -94,7 +94,7 @@ pub enum Warning {
         table: TableName,
         /// The referring column.
         column: String,
-        /// What it refers to.
+        /// The referenced table.
         target: TableName,
         /// The referenced column.
         target_column: String,
@@ -106,7 +106,7 @@ pub enum Warning {
         table: TableName,
         /// The column.
         column: String,
-        /// Why.
+        /// The reason.
         cause: &'static str,
     },
     /// A publication hides rows.
@@ -142,7 +142,7 @@ pub enum Warning {
 }
 
 impl Warning {
-    /// It is what one expects: nothing is lost or it was asked for.
+    /// Whether it is expected: nothing is lost, or the user asked for it.
     pub fn is_expected(&self) -> bool {
         match self {
             Warning::LeftOut { why, .. } => why.is_expected(),
@@ -168,7 +168,7 @@ impl Warning {
     }
 }
 
-/// Why a table is not mapped.
+/// The reason why a table is not mapped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WhyLeftOut {
     /// The file says so.
@@ -189,10 +189,10 @@ pub enum WhyLeftOut {
     /// Nothing identifies its rows.
     #[error("it has no primary key that identifies its rows. {fix}")]
     NoKey {
-        /// What to do.
+        /// The fix.
         fix: String,
     },
-    /// Its changes are not in the write-ahead log.
+    /// The write-ahead log lacks its changes.
     #[error(
         "it is UNLOGGED, so its changes are not streamed. Run ALTER TABLE {} SET LOGGED",
         .table.pasteable()
@@ -220,7 +220,7 @@ pub enum WhyLeftOut {
 }
 
 impl WhyLeftOut {
-    /// It is what one expects: nothing is lost or it was asked for.
+    /// Whether it is expected: nothing is lost, or the user asked for it.
     pub fn is_expected(&self) -> bool {
         matches!(
             self,

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A list property is homogeneous and holds neither NULL nor a list, so the other arrays are JSON.
-//! Neither has bounds. An array that does not count from 1 keeps them as its text, and is counted
-//! as a fallback.
+//! Neither form has bounds. An array that does not count from 1 keeps its text, with the bounds,
+//! and counts as a fallback.
 
 use std::borrow::Cow;
 use std::mem::discriminant;
@@ -49,7 +49,7 @@ fn parse_items(element: &Type, items: &[Item<'_>]) -> Conversion {
     }
     let mut out = String::new();
     let expected = json::write_items(element, items, &mut out);
-    // What could be a list and is none holds a value that is not of its type.
+    // An array that should be a list but is none holds a value of another type.
     if expected && texts.is_none() {
         Conversion::Mapped(Value::String(out))
     } else {
@@ -82,7 +82,7 @@ pub(super) fn is_homogeneous(values: &[Value]) -> bool {
     values.windows(2).all(|pair| discriminant(&pair[0]) == discriminant(&pair[1]))
 }
 
-/// `auto` decides for the list as a whole: all Floats where nothing is lost, else all Strings.
+/// For `auto`, decides for the whole list: all Floats if that loses nothing, otherwise all Strings.
 fn one_number_type(values: &[Value], texts: &[&str]) -> Vec<Value> {
     let float = |value: &Value| match value {
         Value::Float(_) => Some(value.clone()),
@@ -95,19 +95,19 @@ fn one_number_type(values: &[Value], texts: &[&str]) -> Vec<Value> {
     values.iter().map(float).collect::<Option<_>>().unwrap_or_else(strings)
 }
 
-/// The elements of an array's text, without its bounds; `None` if it is malformed.
+/// The elements of an array's text, without its bounds; `None` if malformed.
 pub fn read(text: &str, delimiter: char) -> Option<Vec<Item<'_>>> {
     let mut reader = Reader { rest: split_bounds(text)?.1, delimiter };
     let items = reader.array(MAX_DIMENSIONS)?;
     reader.rest.is_empty().then_some(items)
 }
 
-/// The array does not count from 1: PostgreSQL writes bounds only then.
+/// Whether the array does not count from 1. PostgreSQL writes bounds only then.
 pub(super) fn has_bounds(text: &str) -> bool {
     text.starts_with('[')
 }
 
-/// `[0:1]=` of an array that has bounds, and what follows.
+/// Splits `[0:1]=` off an array with bounds.
 pub(super) fn split_bounds(text: &str) -> Option<(&str, &str)> {
     if !has_bounds(text) {
         return Some(("", text));
@@ -157,7 +157,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// PostgreSQL quotes whatever holds a special character, and the string NULL.
+    /// PostgreSQL quotes every element with a special character, and the string NULL.
     fn bare(&mut self) -> Option<Item<'a>> {
         let end = self.rest.find([self.delimiter, '{', '}', '"', '\\'])?;
         let (text, rest) = self.rest.split_at(end);
@@ -176,7 +176,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A text in double quotes in which a backslash escapes any character, and what follows it.
+/// Reads a text in double quotes, in which a backslash escapes any character. Returns it and the
+/// rest.
 pub(super) fn backslash_quoted(text: &str) -> Option<(Cow<'_, str>, &str)> {
     let body = text.strip_prefix('"')?;
     let end = body.find(['"', '\\'])?;

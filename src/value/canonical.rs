@@ -1,10 +1,10 @@
-//! One text for all values that PostgreSQL's `=` calls equal.
+//! One text for all values that are equal by PostgreSQL's `=`.
 //!
 //! ```text
 //! 1.50, 1.5 -> 1.5    'Foo', 'fOO' -> foo    1 mon, 30 days -> P1M0DT0S    [1.0,2) -> ["1","2")
 //! ```
 //!
-//! The text is always a literal of the type, and equals the values that it stands for: PostgreSQL
+//! The text is always a literal of the type, and equal to the values that it represents: PostgreSQL
 //! finds their row by it.
 
 use std::borrow::Cow;
@@ -23,11 +23,11 @@ const NANOS_PER_MICRO: i128 = 1_000;
 pub(super) enum Texts {
     /// Equal values have one text.
     Same,
-    /// They may have several, which are one in canonical form.
+    /// They may have several texts, but only one canonical form.
     Differ,
 }
 
-/// How the texts of a type's equal values compare; why it is not known, after "it is".
+/// How texts of equal values of the type compare. The error completes the sentence "it is ...".
 pub(super) fn texts(r#type: &Type) -> Result<Texts, String> {
     match r#type {
         Type::Text(TextKind::Incomparable(why)) => Err(why.to_string()),
@@ -40,7 +40,7 @@ pub(super) fn texts(r#type: &Type) -> Result<Texts, String> {
             Ok(Texts::Same)
         }
         Type::Real | Type::Double | Type::Numeric(_) | Type::Interval => Ok(Texts::Differ),
-        // hstore has one text, but its property is another.
+        // An hstore has one text, but its property has another.
         Type::Jsonb | Type::Vector | Type::Hstore => Ok(Texts::Differ),
         Type::Range { element, .. } => texts(element),
         Type::Array { element, .. } => texts(element).map(|_| Texts::Differ),
@@ -101,7 +101,7 @@ fn folded<'a>(kind: &TextKind, text: &'a str) -> Cow<'a, str> {
     }
 }
 
-/// Bytes that are no UTF-8, as a database in SQL_ASCII may hold them.
+/// Bytes that are not UTF-8. A database in SQL_ASCII may hold them.
 pub(super) fn canonical_bytes(r#type: &Type, bytes: &[u8]) -> Vec<u8> {
     match r#type {
         Type::Text(TextKind::Padded) => {
@@ -113,10 +113,10 @@ pub(super) fn canonical_bytes(r#type: &Type, bytes: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Of `real` it is that of the same `double precision`: both compare as such.
+/// A `real` has the form of the equal `double precision`, because PostgreSQL compares both as such.
 pub(super) fn float(float: f64) -> String {
     match float {
-        // The sum with zero has no negative zero.
+        // Adding zero turns negative zero into zero.
         _ if float.is_finite() => (float + 0.0).to_string(),
         _ if float.is_nan() => "NaN".to_owned(),
         _ if float > 0.0 => "Infinity".to_owned(),
@@ -131,7 +131,7 @@ fn interval(duration: Duration) -> String {
     let micros =
         i128::from(seconds) * MICROS_PER_SECOND + i128::from(nanoseconds) / NANOS_PER_MICRO;
     let total = days * MICROS_PER_DAY + micros;
-    // The parts of a negative interval are all negative: division rounds to zero.
+    // All parts of a negative interval are negative, because division rounds to zero.
     let (days, micros) = (total / MICROS_PER_DAY, total % MICROS_PER_DAY);
     let (months, days) = (days / DAYS_PER_MONTH, days % DAYS_PER_MONTH);
     let (seconds, micros) = (micros / MICROS_PER_SECOND, micros % MICROS_PER_SECOND);
@@ -143,7 +143,8 @@ fn interval(duration: Duration) -> String {
     format!("P{months}M{days}DT{sign}{seconds}{fraction}S")
 }
 
-/// Everything but its numbers has one text: keys are sorted and come once.
+/// Everything but its numbers has one text already: PostgreSQL sorts the keys and removes
+/// duplicates.
 fn jsonb(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -165,7 +166,7 @@ fn jsonb(text: &str) -> Option<String> {
     Some(out)
 }
 
-/// Where the string that the text begins with ends.
+/// The end of the string at the start of the text.
 fn string_end(text: &str) -> Option<usize> {
     let mut escaped = true;
     for (at, byte) in text.bytes().enumerate() {
@@ -222,7 +223,7 @@ fn composite(fields: &[Field], text: &str) -> Option<String> {
     Some(out)
 }
 
-/// Writes a text in quotes, with what has a meaning there escaped: in arrays, rows and ranges alike.
+/// Writes a text in quotes and escapes special characters. For arrays, rows and ranges alike.
 pub fn write_quoted(text: &str, out: &mut String) {
     out.push('"');
     for character in text.chars() {

@@ -1,15 +1,15 @@
-//! A value of one type as a value of another: what a reference does that has not its target's type.
+//! Converts a value of one type to another, for a reference whose type differs from its target's.
 //!
-//! Where PostgreSQL has an operator for both types (dates and timestamps, the float types), that
-//! decides; else the value is converted to the target's type, as a foreign key does. A value whose
-//! conversion would lose something equals no value of the target's type.
+//! If PostgreSQL has an operator for both types (dates and timestamps, the float types), that
+//! operator decides. Otherwise the value is converted to the target's type, as in a foreign key. If
+//! the conversion would lose something, the value equals no value of the target's type.
 
 use std::borrow::Cow;
 
 use super::types::{TextKind, Type};
 use super::{numeric, parse, temporal};
 
-/// Whether values of `from` can be compared with those of `to`, another type.
+/// Whether values of `from` are comparable with values of another type, `to`.
 pub(super) fn converts(from: &Type, to: &Type) -> bool {
     match (from, to) {
         (_, Type::Text(kind)) if is_string(kind) => !matches!(
@@ -38,7 +38,7 @@ pub(super) fn converts(from: &Type, to: &Type) -> bool {
         (Type::Array { element, delimiter }, Type::Array { element: other, delimiter: theirs }) => {
             element == other && delimiter == theirs
         }
-        // Rows are compared field by field, whatever the names.
+        // PostgreSQL compares rows field by field and ignores the names.
         (Type::Composite(own), Type::Composite(target)) => {
             own.len() == target.len()
                 && own.iter().zip(target.iter()).all(|(own, target)| own.r#type == target.r#type)
@@ -47,7 +47,7 @@ pub(super) fn converts(from: &Type, to: &Type) -> bool {
     }
 }
 
-/// Whether some values of `from` have none that equals them in `to`, another type.
+/// Whether some values of `from` have no equal value in another type, `to`.
 pub(super) fn loses(from: &Type, to: &Type) -> bool {
     match (from, to) {
         (_, Type::Text(kind)) if is_string(kind) => false,
@@ -71,7 +71,7 @@ fn is_day(r#type: &Type) -> bool {
     matches!(r#type, Type::Date | Type::Timestamp | Type::TimestampTz)
 }
 
-/// The text that a value of `from` has as a `to`; `None` if it has none.
+/// The text of a `from` value as a `to`; `None` if it has none.
 pub(super) fn convert<'a>(from: &Type, to: &Type, text: &'a str) -> Option<Cow<'a, str>> {
     let text = match from {
         Type::Text(TextKind::Padded) => text.trim_end_matches(' '),
@@ -98,7 +98,7 @@ pub(super) fn convert<'a>(from: &Type, to: &Type, text: &'a str) -> Option<Cow<'
     }
 }
 
-/// What a string says, as PostgreSQL would write it.
+/// A string's value in PostgreSQL's form.
 fn from_string<'a>(to: &Type, text: &'a str) -> Option<Cow<'a, str>> {
     let is_infinity = matches!(text, "infinity" | "-infinity");
     let written = match to {
@@ -132,13 +132,13 @@ fn from_string<'a>(to: &Type, text: &'a str) -> Option<Cow<'a, str>> {
     written.then_some(Cow::Borrowed(text))
 }
 
-/// A whole number that an integer can be.
+/// A whole number within an integer's range.
 fn integer(text: &str) -> Option<Cow<'_, str>> {
     let number = numeric::normalise(text)?;
     number.parse::<i64>().is_ok().then_some(number)
 }
 
-/// The `oid` that an integer is cast to: the same 32 bits. PostgreSQL casts no other number.
+/// The `oid` that an integer casts to: the same 32 bits. PostgreSQL casts no other number.
 fn without_sign(number: Cow<'_, str>) -> Cow<'_, str> {
     match number.parse::<i32>() {
         Ok(negative) if negative < 0 => Cow::Owned(negative.cast_unsigned().to_string()),
@@ -146,18 +146,18 @@ fn without_sign(number: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
-/// A number that a double can hold, NaN or an infinity: no overflow to one.
+/// A number within a double's range, NaN or an infinity. An overflow to infinity does not count.
 fn finite(text: &str) -> bool {
     numeric::nearest_float(text).is_some()
 }
 
-/// Without the length of a network that is one address.
+/// Removes the network length if the network is one address.
 fn whole_address(text: &str) -> &str {
     let length = if text.contains(':') { "/128" } else { "/32" };
     text.strip_suffix(length).unwrap_or(text)
 }
 
-/// A date is its midnight. Time zones are UTC, as the session's is.
+/// A date equals its midnight. Time zones are UTC, as in the session.
 fn day<'a>(from: &Type, to: &Type, text: &'a str) -> Option<Cow<'a, str>> {
     if matches!(text, "infinity" | "-infinity") {
         return Some(Cow::Borrowed(text));

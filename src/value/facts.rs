@@ -1,11 +1,11 @@
-//! From what a catalog says of a type to what it means.
+//! Resolves a catalog's facts about a type to the type's meaning.
 //!
 //! ```text
 //! pg_type, pg_attribute --> TypeFacts --> TypeCatalog --resolve(oid)--> Type
 //! ```
 //!
-//! Built-in types need no facts: their object ids never change. Everything else is followed through
-//! domains, arrays and composite types to the built-in types or extensions at the bottom.
+//! Built-in types need no facts: their object ids never change. All others resolve through domains,
+//! arrays and composite types to the built-in types or extensions at the bottom.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,10 +13,11 @@ use std::sync::Arc;
 use super::CaseFolding;
 use super::types::{Field, NumericMode, TextKind, Type};
 
-/// How deep types are followed. PostgreSQL has no limit of its own; real schemas use two or three.
+/// The depth limit of resolution. PostgreSQL has no limit of its own; real schemas use two or
+/// three.
 const MAX_DEPTH: usize = 32;
 
-/// What `pg_type` says of one type.
+/// The facts about one type in `pg_type`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypeFacts {
     /// `oid`.
@@ -25,19 +26,19 @@ pub struct TypeFacts {
     pub schema: String,
     /// `typname`.
     pub name: String,
-    /// `typdelim`: what stands between values of this type in an array of it.
+    /// `typdelim`: the delimiter between values of this type in an array.
     pub delimiter: char,
-    /// `typtype`, and what belongs to it.
+    /// `typtype`, and its details.
     pub kind: TypeKind,
 }
 
-/// What sort of type it is.
+/// The kind of a type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TypeKind {
-    /// A base type that is no array.
+    /// A base type other than an array.
     Base,
-    /// An array: a base type whose `typinput` is `array_in` (`typcategory = 'A'` also holds
-    /// `int2vector` and `oidvector`, which are written otherwise).
+    /// An array: a base type whose `typinput` is `array_in`. `typcategory = 'A'` also holds
+    /// `int2vector` and `oidvector`, which have another text form.
     Array {
         /// `typelem`.
         element: u32,
@@ -53,7 +54,7 @@ pub enum TypeKind {
     Range {
         /// `rngsubtype`.
         subtype: u32,
-        /// Its bounds are compared by the subtype's own order and a deterministic collation.
+        /// Its bounds compare by the subtype's own order and a deterministic collation.
         ordinary: bool,
     },
     /// A multirange.
@@ -70,7 +71,7 @@ pub enum TypeKind {
     Pseudo,
 }
 
-/// What `pg_attribute` says of an attribute of a composite type.
+/// The facts about an attribute of a composite type in `pg_attribute`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldFacts {
     /// `attname`.
@@ -81,7 +82,7 @@ pub struct FieldFacts {
     pub deterministic: bool,
 }
 
-/// The types that are known, by object id.
+/// The known types, by object id.
 #[derive(Clone, Debug, Default)]
 pub struct TypeCatalog {
     types: HashMap<u32, TypeFacts>,
@@ -89,19 +90,19 @@ pub struct TypeCatalog {
 }
 
 impl TypeCatalog {
-    /// Knows the built-in types and these. Facts of built-in types do no harm.
+    /// A catalog of the built-in types and these. Facts about built-in types do no harm.
     pub fn new(facts: impl IntoIterator<Item = TypeFacts>) -> TypeCatalog {
         let types = facts.into_iter().map(|facts| (facts.oid, facts)).collect();
         TypeCatalog { types, case_folding: CaseFolding::default() }
     }
 
-    /// The same for a database whose `lower`, and with it `citext`, folds case otherwise.
+    /// The same for a database whose `lower`, and therefore `citext`, folds case in another way.
     pub fn with_case_folding(self, case_folding: CaseFolding) -> TypeCatalog {
         TypeCatalog { case_folding, ..self }
     }
 
-    /// What the type means; [`Type::Unknown`] if nothing says so. `numeric` comes out
-    /// [`NumericMode::Exact`]: [`Type::with_numeric_mode`] changes it.
+    /// The type's meaning; [`Type::Unknown`] without facts. `numeric` becomes
+    /// [`NumericMode::Exact`]; [`Type::with_numeric_mode`] changes it.
     pub fn resolve(&self, oid: u32) -> Type {
         self.resolve_within(oid, MAX_DEPTH)
     }
@@ -166,7 +167,7 @@ fn loosely_compared(r#type: Type) -> Type {
     }
 }
 
-/// PostgreSQL's own types by object id, as fixed in its `pg_type.dat`.
+/// PostgreSQL's built-in types by object id, as fixed in its `pg_type.dat`.
 fn built_in(oid: u32) -> Option<Type> {
     Some(match oid {
         16 => Type::Boolean,
@@ -205,7 +206,7 @@ fn built_in(oid: u32) -> Option<Type> {
     })
 }
 
-/// PostgreSQL's own types whose value is their text, by object id.
+/// Built-in types whose value is their text, by object id.
 fn text_forms(oid: u32) -> Option<Type> {
     let comparable = match oid {
         22 | 30 => "integers",
@@ -220,7 +221,7 @@ fn text_forms(oid: u32) -> Option<Type> {
         774 => "macaddr8",
         829 => "macaddr",
         790 => "money",
-        // bit and varbit, which PostgreSQL compares with each other.
+        // bit and varbit. PostgreSQL compares them with each other.
         1560 | 1562 => "bit",
         3614 => "tsvector",
         3642 => "gtsvector",
@@ -249,7 +250,7 @@ fn range_of(element: Type, multi: bool) -> Type {
     Type::Range { element: Box::new(element), multi }
 }
 
-/// Arrays of PostgreSQL's own types: array's object id, element's object id.
+/// Arrays of built-in types: the array's object id, the element's object id.
 #[rustfmt::skip]
 const BUILT_IN_ARRAYS: [(u32, u32); 76] = [
     (143, 142), (199, 114), (271, 5069), (629, 628), (651, 650), (719, 718), (775, 774),
@@ -266,7 +267,7 @@ const BUILT_IN_ARRAYS: [(u32, u32); 76] = [
     (6151, 4532), (6152, 4533), (6153, 4534), (6155, 4535), (6157, 4536),
 ];
 
-/// `box` alone is delimited otherwise, for its text holds commas.
+/// Only `box` has another delimiter, because its text contains commas.
 const BOX_OID: u32 = 603;
 
 fn built_in_array(oid: u32) -> Option<Type> {
@@ -276,7 +277,7 @@ fn built_in_array(oid: u32) -> Option<Type> {
     Some(Type::Array { element: Box::new(built_in(element)?), delimiter })
 }
 
-/// Base types of the extensions people use. They live in any schema, under these names.
+/// Base types of common extensions. They exist under these names in any schema.
 fn extension(name: &str, case_folding: &CaseFolding) -> Option<Type> {
     Some(match name {
         "citext" => Type::Text(TextKind::CaseInsensitive(case_folding.clone())),

@@ -1,28 +1,28 @@
-//! Case folding: `citext` compares what the database's `lower` makes of its values.
+//! Case folding: `citext` compares the results of the database's `lower`.
 //!
 //! ```text
 //! server: lower(c) of every character --> Characters, asked for PROBES --> the server's, or unknown
 //! ```
 //!
-//! What `lower` does depends on the provider (libc, ICU, builtin), its version and the locale: in a
-//! Turkish database `I` becomes `ı`, under `C` only A to Z change, ICU makes two characters of `İ`.
-//! So the server is asked for each character. Beyond single characters Unicode knows four rules
-//! that look at neighbours: the final sigma, which is done here, and those of Lithuanian and
-//! Turkish. The probes find out whether the server has a rule that is not done here.
+//! The result of `lower` depends on the provider (libc, ICU, builtin), its version and the locale.
+//! In a Turkish database `I` becomes `ı`; under `C` only A to Z change; ICU turns `İ` into two
+//! characters. So wal2graph asks the server about each character. Beyond single characters, Unicode
+//! has four rules that depend on neighbours: the final sigma, which this module implements, and
+//! those of Lithuanian and Turkish, which it does not. The probes detect a server with such a rule.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// What `lower` does in a database, and with it `citext`: by the database's default collation,
-/// whatever the column's.
+/// The behaviour of a database's `lower`, and therefore of `citext`. It follows the database's
+/// default collation, not the column's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CaseFolding {
     /// A to Z only: `C` and `POSIX`. There `Ä` and `ä` are two keys.
     Ascii,
-    /// As the server said of each character.
+    /// The server's results for each character.
     Characters(Arc<Characters>),
-    /// Not known, and why.
+    /// Unknown, with the reason.
     Unknown(&'static str),
 }
 
@@ -32,7 +32,7 @@ impl Default for CaseFolding {
     }
 }
 
-/// What becomes of the characters that `lower` changes.
+/// The results for the characters that `lower` changes.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Characters {
     changed: BTreeMap<char, Box<str>>,
@@ -46,7 +46,7 @@ impl fmt::Debug for Characters {
     }
 }
 
-/// Texts that tell apart how servers fold: a final sigma, Turkish and Lithuanian letters.
+/// Texts that distinguish how servers fold case: a final sigma, Turkish and Lithuanian letters.
 pub const PROBES: [&str; 12] = [
     "ΑΣ",
     "ΑΣΑ",
@@ -65,8 +65,8 @@ pub const PROBES: [&str; 12] = [
 const SIGMA: char = 'Σ';
 
 impl CaseFolding {
-    /// What the server makes of characters that it changes, and of [`PROBES`]. A probe that it can
-    /// not hold (`None`) proves nothing.
+    /// The folding for the server's results: changed characters, and [`PROBES`]. A probe that the
+    /// server can not hold (`None`) proves nothing.
     pub fn of_server(
         changed: impl IntoIterator<Item = (char, String)>,
         probed: &[Option<String>],
@@ -108,11 +108,11 @@ impl Characters {
     }
 }
 
-/// A sigma that ends a word, by Unicode's rule, as the standard library has it.
+/// Whether a sigma ends a word, by Unicode's rule as the standard library implements it.
 fn is_final(text: &str, at: usize) -> bool {
     let before = text[..at].chars().filter(|&it| is_sigma(it)).count();
     let lower = text.to_lowercase();
-    // Nothing else becomes a sigma, so those of both texts are in one order.
+    // No other character becomes a sigma, so the sigmas of both texts have the same order.
     lower.chars().filter(|&it| is_sigma(it)).nth(before) == Some('ς')
 }
 

@@ -3,11 +3,11 @@
 use super::parse::{float, hex_bytes};
 use super::{Float, Point, Value};
 
-/// Neo4j's number for its plane without units.
+/// Neo4j's id for its plane without units.
 const CARTESIAN: i32 = 7203;
-/// WGS-84, longitude before latitude: the same number in PostGIS and in Neo4j.
+/// WGS-84, longitude before latitude: the same id in PostGIS and in Neo4j.
 const WGS_84: i32 = 4326;
-/// EWKB's number for a point, and its flag for an SRID, in the word after the byte order.
+/// EWKB's code for a point, with its SRID flag, in the word after the byte order.
 const EWKB_POINT_WITH_SRID: u32 = 0x2000_0001;
 
 /// PostgreSQL's `(x,y)`.
@@ -21,8 +21,8 @@ fn finite_point(srid: i32, x: Float, y: Float) -> Option<Point> {
     (x.0.is_finite() && y.0.is_finite()).then_some(Point { srid, x, y })
 }
 
-/// A two-dimensional point on WGS-84, or the text as it is. Never a fallback: text is what other
-/// geometry is mapped to.
+/// A two-dimensional point on WGS-84, or the text as it is. Never a fallback: the mapping of other
+/// geometries is text.
 pub(super) fn ewkb(text: &str) -> Option<Value> {
     let point = hex_bytes(Some(text)).and_then(|bytes| wgs_84_point(&bytes));
     Some(point.map_or_else(|| Value::String(text.to_owned()), Value::Point))

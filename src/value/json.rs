@@ -1,7 +1,7 @@
-//! JSON text for what no property can hold as it is: composite values, hstore, other arrays.
+//! JSON text for values that no property can hold: composite values, hstore, other arrays.
 //!
-//! Numbers and booleans are JSON's own, with all their digits; `json` is embedded; NaN, the
-//! infinities and everything else are strings in PostgreSQL's text form.
+//! Numbers and booleans become JSON's own, with all their digits. `json` is embedded. NaN, the
+//! infinities and everything else become strings in PostgreSQL's text form.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -22,7 +22,7 @@ pub(super) fn object(r#type: &Type, text: &str) -> Conversion {
     }
 }
 
-/// Writes the elements as a JSON array. False if one was not of its type.
+/// Writes the elements as a JSON array. Returns false if one was not of its type.
 pub(super) fn write_items(element: &Type, items: &[Item<'_>], out: &mut String) -> bool {
     let mut expected = true;
     write_list(items, ['[', ']'], out, |item, out| {
@@ -35,7 +35,7 @@ pub(super) fn write_items(element: &Type, items: &[Item<'_>], out: &mut String) 
     expected
 }
 
-/// Writes one value. False if it was not of its type.
+/// Writes one value. Returns false if it was not of its type.
 fn write_value(r#type: &Type, text: &str, out: &mut String) -> bool {
     let start = out.len();
     let written = match r#type {
@@ -52,7 +52,7 @@ fn write_value(r#type: &Type, text: &str, out: &mut String) -> bool {
         }),
         Type::Hstore | Type::Composite(_) => write_object(r#type, text, out),
         Type::Array { element, delimiter } => {
-            // What counts from elsewhere than 1 stays PostgreSQL's text: JSON has no bounds.
+            // An array that does not count from 1 stays PostgreSQL's text: JSON has no bounds.
             let items = array::read(text, *delimiter).filter(|_| !array::has_bounds(text));
             items.map(|items| write_items(element, &items, out))
         }
@@ -106,7 +106,7 @@ fn write_hstore(text: &str, out: &mut String) -> Option<()> {
     Some(())
 }
 
-/// The `count` fields of `(a,"b ""c""",)`: nothing at all between commas is NULL.
+/// The `count` fields of `(a,"b ""c""",)`. An empty field is NULL.
 pub(super) fn read_composite(text: &str, count: usize) -> Option<Vec<Option<Cow<'_, str>>>> {
     let mut rest = text.strip_prefix('(')?;
     let mut values = Vec::new();
@@ -118,15 +118,16 @@ pub(super) fn read_composite(text: &str, count: usize) -> Option<Vec<Option<Cow<
             _ => rest = after.strip_prefix(',')?,
         }
     }
-    // `()` is the value of a type without fields, or a NULL in the only one.
+    // `()` is the value of a type without fields, or a NULL in a single field.
     if count == 0 && text == "()" {
         values.clear();
     }
     (values.len() == count).then_some(values)
 }
 
-/// A field of a row or a bound of a range, and what follows; nothing at all is NULL, or no bound.
-/// In quotes, a backslash escapes and two quotes are one; else one of `ends` comes after it.
+/// Reads a field of a row or a bound of a range. Returns it and the rest. If empty it is NULL, or
+/// no bound. In quotes, a backslash escapes and two quotes are one. Without quotes, one of `ends`
+/// ends it.
 pub(super) fn read_part<'a>(
     text: &'a str,
     ends: &[char],
@@ -197,7 +198,7 @@ fn write_null(out: &mut String) -> bool {
     true
 }
 
-/// False for what is no number at all.
+/// Writes a number. Returns false for any other text.
 fn write_number(text: &str, out: &mut String) -> bool {
     if text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) && is_json(text) {
         out.push_str(text);
@@ -217,7 +218,7 @@ fn write_string(text: &str, out: &mut String) {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             '\0'..='\x1f' => {
-                // Writing to a String cannot fail.
+                // Writing to a String can not fail.
                 let _ = write!(out, "\\u{:04x}", u32::from(character));
             }
             other => out.push(other),

@@ -1,4 +1,4 @@
-//! Keys: what PostgreSQL calls equal is one value here, and what it calls different is two.
+//! Keys: values that are equal in PostgreSQL are one value here, and different ones are two.
 //!
 //! ```text
 //! key column  --Comparable::of-->  Comparable: the property itself, or a canonical text beside it
@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A reference finds its target by value, and the two texts may differ: `1.00` may refer to `1.0`,
-//! `ab` to `ab   `, `Foo` to `foo`. What decides is the column's type in PostgreSQL, not what its
-//! property becomes.
+//! `ab` to `ab   `, `Foo` to `foo`. The column's type in PostgreSQL decides, not the type of its
+//! property.
 
 use std::borrow::Cow;
 
@@ -18,24 +18,24 @@ use super::canonical::{Texts, canonical, canonical_bytes, texts};
 use super::convert::{convert, converts, loses};
 use super::types::{NumericMode, TextKind, Type};
 
-/// How the values of a key column, or of a column that references compare, are told apart.
+/// Compares the values of a key column, or of a column that references compare.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Comparable {
     /// The column's type.
     r#type: Type,
-    /// What the property holds, where that compares as PostgreSQL does; else the values are compared
-    /// by their canonical text.
+    /// The property's type, if it compares as PostgreSQL does. Otherwise values compare by their
+    /// canonical text.
     property: Option<Type>,
 }
 
-/// Why values can not be compared in the graph as PostgreSQL does: goes on after "it is".
+/// The reason why the graph can not compare values as PostgreSQL does. Completes "it is ...".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Incomparable(String);
 
 impl Comparable {
-    /// Of a column of type `r#type` whose property is read as `property`. `whole` says that the
-    /// column holds whole numbers only: numeric(p, 0).
+    /// For a column of type `r#type` whose property has the type `property`. `whole`: the column
+    /// holds only whole numbers, as numeric(p, 0).
     pub fn of(r#type: &Type, property: &Type, whole: bool) -> Result<Comparable, Incomparable> {
         let serves = match (texts(r#type).map_err(Incomparable)?, r#type) {
             (Texts::Same, _) => true,
@@ -49,17 +49,17 @@ impl Comparable {
         Ok(Comparable { r#type: r#type.clone(), property })
     }
 
-    /// The column's property itself is compared: it needs none beside it.
+    /// Whether the column's property itself is compared, so that no other property is needed.
     pub fn is_property(&self) -> bool {
         self.property.is_some()
     }
 
-    /// Names the type of the compared property in the graph, for people.
+    /// The compared property's type in the graph, for people.
     pub fn graph_type(&self) -> String {
         self.property.as_ref().map_or_else(|| Type::TEXT.graph_type(), Type::graph_type)
     }
 
-    /// Names it, for the mapping's digest: the text is stable.
+    /// The name in the mapping's digest. It is stable.
     pub fn name(&self) -> String {
         match &self.property {
             Some(property) => format!("{} as {}", type_name(&self.r#type), property.graph_type()),
@@ -67,28 +67,28 @@ impl Comparable {
         }
     }
 
-    /// A value of a column of this type may equal none of the key's type.
+    /// Whether a value of a column of this type may equal no value of the key's type.
     pub fn loses(&self, from: &Type) -> bool {
         *from != self.r#type && loses(from, &self.r#type)
     }
 
-    /// Whether values of a column of this type can be compared.
+    /// Whether values of a column of this type are comparable.
     pub fn accepts(&self, from: &Type) -> bool {
         *from == self.r#type || converts(from, &self.r#type)
     }
 
-    /// PostgreSQL's answer depends on the session's time zone: here it is UTC.
+    /// Whether PostgreSQL's result depends on the session's time zone. Here it is UTC.
     pub fn depends_on_time_zone(&self, from: &Type) -> bool {
         let has_zone = |it: &Type| *it == Type::TimestampTz;
         has_zone(from) != has_zone(&self.r#type)
             && matches!(from, Type::Date | Type::Timestamp | Type::TimestampTz)
     }
 
-    /// The value that stands for all texts which PostgreSQL's `=` calls equal to this one, of a
-    /// column of type `from`. `None`: no value of the key's type equals it.
+    /// One value for all texts that are equal to this one by PostgreSQL's `=`, in a column of type
+    /// `from`. `None`: no value of the key's type equals it.
     ///
-    /// Unless the property itself is compared, the value is a String (Bytes, where the text is not
-    /// UTF-8) and a literal of the key's type. A text that is malformed stands for itself.
+    /// Unless the property itself is compared, the value is a String and a literal of the key's
+    /// type. It is Bytes if the text is not UTF-8. A malformed text represents itself.
     pub fn value(&self, from: &Type, text: &[u8]) -> Option<Value> {
         let same = *from == self.r#type;
         let Ok(text) = std::str::from_utf8(text) else {
@@ -97,8 +97,8 @@ impl Comparable {
             return both_text.then(|| Value::Bytes(Bytes::from(bytes)));
         };
         let text = if same { Cow::Borrowed(text) } else { convert(from, &self.r#type, text)? };
-        // Both float types are compared as doubles: a text is read at the precision it was written
-        // with.
+        // PostgreSQL compares both float types as doubles. A text is read at the precision it was
+        // written with.
         let read_as = match (from, &self.r#type) {
             (Type::Real, Type::Double) | (Type::Double, Type::Real) => from,
             _ => &self.r#type,
@@ -111,7 +111,7 @@ impl Comparable {
     }
 }
 
-/// What tells the type's equality from others'.
+/// A name for the type's equality, different from that of other types.
 fn type_name(r#type: &Type) -> String {
     match r#type {
         Type::Text(TextKind::Padded) => "char".to_owned(),

@@ -5,12 +5,12 @@
 //!                                      +-- Comparable::value(text) --> Value, equal as SQL's `=`
 //! ```
 //!
-//! One codec for copy and stream: both carry PostgreSQL's text form under the pinned session
+//! Copy and stream share one codec. Both carry PostgreSQL's text form under the pinned session
 //! settings (`DateStyle=ISO`, `IntervalStyle=iso_8601`, `TimeZone=UTC`, `extra_float_digits=3`,
-//! `bytea_output=hex`, `lc_monetary=C`), so both make the same value by construction.
+//! `bytea_output=hex`, `lc_monetary=C`), so both give the same value by construction.
 //!
-//! Any text gives a value. What Neo4j cannot hold as the column's type (`infinity`, `24:00:00`, an
-//! unknown type, malformed text) becomes its text form, told apart so that it can be counted.
+//! Any text gives a value. If Neo4j can not hold it as the column's type (`infinity`, `24:00:00`,
+//! an unknown type, malformed text), it becomes its text form, marked so that it can be counted.
 
 mod array;
 mod canonical;
@@ -39,7 +39,7 @@ use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 
 /// A property value as Neo4j stores it.
 ///
-/// It is ordered and hashable so that it can be a key; floats compare by [`f64::total_cmp`].
+/// It is ordered and hashable, so it can be a key. Floats compare by [`f64::total_cmp`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Value {
     /// Boolean.
@@ -75,7 +75,7 @@ pub enum Value {
 pub struct FixedOffsetSeconds(pub i32);
 
 impl FixedOffsetSeconds {
-    /// The same as chrono's type; `None` at a day or more.
+    /// The same as chrono's type; `None` from one day on.
     pub fn to_chrono(self) -> Option<FixedOffset> {
         FixedOffset::east_opt(self.0)
     }
@@ -135,14 +135,14 @@ pub struct Point {
     pub y: Float,
 }
 
-/// What a text became.
+/// The result of reading a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Conversion {
     /// The value that the column's type promises.
     Mapped(Value),
-    /// The text could not be held as that type: its text form instead, to be counted. A String, or
-    /// Bytes where it is not UTF-8 (a database in SQL_ASCII), or a list of Strings for an array of
-    /// an unknown type.
+    /// The text form, to be counted, because Neo4j can not hold the value as that type. It is a
+    /// String. It is Bytes if the text is not UTF-8 (a database in SQL_ASCII), and a list of
+    /// Strings for an array of an unknown type.
     Fallback(Value),
 }
 
@@ -161,7 +161,7 @@ impl Conversion {
         }
     }
 
-    /// The value is not of the type that the column promises.
+    /// Whether the value is not of the column's type.
     pub fn is_fallback(&self) -> bool {
         matches!(self, Conversion::Fallback(_))
     }

@@ -4,17 +4,17 @@ use std::borrow::Cow;
 
 use super::{Float, Value};
 
-/// The digits that `numeric` may have: 131,072 before the decimal point and 16,383 after it.
+/// The maximum digits of `numeric`: 131,072 before the decimal point and 16,383 after it.
 const MAX_DIGITS: i64 = 131_072 + 16_383;
 
-/// The nearest Float; NaN and the infinities too, but no overflow to them.
+/// The nearest Float. NaN and the infinities are allowed; an overflow to infinity is not.
 pub(super) fn nearest_float(text: &str) -> Option<Float> {
     let float: f64 = text.parse().ok()?;
     let overflow = float.is_infinite() && text.bytes().any(|byte| byte.is_ascii_digit());
     (!overflow).then_some(Float(float))
 }
 
-/// An Integer, else a Float, where nothing is lost, else the String. `None` for NaN and the
+/// An Integer, or a Float if that loses nothing, otherwise the String. `None` for NaN and the
 /// infinities.
 pub(super) fn auto(text: &str) -> Option<Value> {
     let number = normalise(text)?;
@@ -26,15 +26,16 @@ pub(super) fn auto(text: &str) -> Option<Value> {
     Some(exact_float(&number).map_or_else(|| Value::String(text.to_owned()), Value::Float))
 }
 
-/// The Float whose shortest decimal form is this normalised number: 15 digits always have one.
+/// The Float whose shortest decimal form is this normalised number. Numbers of up to 15 digits
+/// always have one.
 pub(super) fn exact_float(number: &str) -> Option<Float> {
     let float = nearest_float(number)?;
     let back = float.0.to_string();
     (normalise(&back)? == number).then_some(float)
 }
 
-/// The one form of a decimal number: no exponent, no zeros that say nothing, no minus before zero.
-/// `None` if it is no finite number.
+/// The only form of a decimal number: without exponent, redundant zeros, or a minus before zero.
+/// `None` if it is not a finite number.
 pub(super) fn normalise(text: &str) -> Option<Cow<'_, str>> {
     if is_plain_integer(text) {
         return Some(Cow::Borrowed(text));
@@ -58,7 +59,7 @@ pub(super) fn normalise(text: &str) -> Option<Cow<'_, str>> {
     if significant.is_empty() {
         return Some(Cow::Borrowed("0"));
     }
-    // How many of the significant digits stand before the decimal point; negative: zeros after it.
+    // The number of significant digits before the decimal point. Negative: zeros after the point.
     let point = i64::try_from(whole.len()).ok()?.checked_add(exponent)?;
     let point = point.checked_sub(i64::try_from(leading).ok()?)?;
     if point.abs() > MAX_DIGITS {
@@ -86,7 +87,7 @@ fn write(negative: bool, significant: &str, point: i64) -> String {
     out
 }
 
-/// Most numeric keys are whole numbers: they need no copy.
+/// Most numeric keys are whole numbers and need no copy.
 fn is_plain_integer(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     matches!(digits.as_bytes(), [b'1'..=b'9', rest @ ..] if rest.iter().all(u8::is_ascii_digit))

@@ -6,7 +6,7 @@ use super::types::{NumericMode, Type};
 use super::{Conversion, Float, Value, array, geometry, json, numeric, temporal};
 
 impl Type {
-    /// Makes a value of PostgreSQL's text form under the pinned settings. Any text gives a value.
+    /// Reads a value from PostgreSQL's text form under the pinned settings. Any text gives a value.
     pub fn parse(&self, text: &[u8]) -> Conversion {
         match std::str::from_utf8(text) {
             Ok(text) => self.parse_str(text),
@@ -54,7 +54,7 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// NaN and the infinities included, as PostgreSQL writes them.
+/// Includes NaN and the infinities, as PostgreSQL writes them.
 pub(super) fn float(text: &str) -> Option<Float> {
     text.parse().ok().map(Float)
 }

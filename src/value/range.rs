@@ -7,10 +7,10 @@ use super::json::read_part;
 /// A bound: its value, unless it is infinite.
 type Bound<'a> = Option<Cow<'a, str>>;
 
-/// What a bound that is not quoted does not hold.
+/// The characters that an unquoted bound never contains.
 const ENDS: [char; 7] = [',', ']', ')', '[', '(', '"', '\\'];
 
-/// Writes a range, or a set of ranges, with another text for each bound. `None` if it is malformed.
+/// Writes a range, or a set of ranges, with another text for each bound. `None` if malformed.
 pub(super) fn rewrite(
     text: &str,
     multi: bool,

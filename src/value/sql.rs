@@ -1,12 +1,12 @@
-//! A value as text that PostgreSQL reads back: for looking rows up by key.
+//! Writes a value as text that PostgreSQL can read, to look up rows by key.
 
 use chrono::{Datelike, NaiveDate};
 
 use super::Value;
 
 impl Value {
-    /// The text of a literal that equals the value in its column's type; `None` for points, which
-    /// PostgreSQL has no keys of.
+    /// The text of a literal that is equal to the value in its column's type. `None` for points:
+    /// PostgreSQL has no point keys.
     pub fn postgres_text(&self) -> Option<String> {
         Some(match self {
             Value::Boolean(it) => it.to_string(),
@@ -54,7 +54,7 @@ fn with_era(date: NaiveDate, time: &str) -> String {
     format!("{year:04}-{month:02}-{day:02}{time}{era}")
 }
 
-/// An element of an array, whatever is in it.
+/// An element of an array. Any content is safe.
 fn quoted(element: &str) -> String {
     format!("\"{}\"", element.replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -1,11 +1,12 @@
-//! Dates, times and intervals, read by hand from PostgreSQL's ISO forms.
+//! Dates, times and intervals, parsed by hand from PostgreSQL's ISO forms.
 //!
 //! ```text
 //! 2024-03-04   0044-03-15 BC   21016-11-04 13:51:30.123456   2024-03-04 05:06:07.12+00
 //! 12:00:00+05:30   P1Y2M3DT-4H-5M-6.7S
 //! ```
 //!
-//! `None` is whatever chrono or Neo4j cannot hold: `infinity`, `24:00:00`, years beyond 262,000.
+//! `None` is every value that chrono or Neo4j can not hold: `infinity`, `24:00:00`, years beyond
+//! 262,000.
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 
@@ -16,9 +17,9 @@ const SECONDS_PER_MINUTE: i64 = 60;
 const SECONDS_PER_HOUR: i64 = 3_600;
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const NANOS_PER_MICRO: i64 = 1_000;
-/// Digits of a fraction of a second: PostgreSQL counts microseconds.
+/// Digits of a fraction of a second: PostgreSQL has microseconds.
 const FRACTION_DIGITS: usize = 6;
-/// More digits than any number in these forms has, and few enough for an `i64`.
+/// More digits than any number in these forms has, but few enough for an `i64`.
 const MAX_DIGITS: usize = 18;
 
 pub(super) fn date(text: &str) -> Option<NaiveDate> {
@@ -60,7 +61,7 @@ pub(super) fn time_tz(text: &str) -> Option<(NaiveTime, FixedOffsetSeconds)> {
     Some((time, offset))
 }
 
-/// Each part has a sign of its own; only seconds have a fraction.
+/// Each part has its own sign; only seconds have a fraction.
 pub(super) fn interval(text: &str) -> Option<Duration> {
     let mut cursor = Cursor::new(text);
     cursor.expect(b'P')?;
@@ -102,7 +103,7 @@ pub(super) fn interval(text: &str) -> Option<Duration> {
     Some(Duration { months, days, seconds, nanoseconds: i32::try_from(nanoseconds).ok()? })
 }
 
-/// A date whose era is not known yet: it stands at the end of the text.
+/// A date before its era is read: the era is at the end of the text.
 #[derive(Clone, Copy)]
 struct WrittenDate {
     year: i64,
@@ -110,7 +111,7 @@ struct WrittenDate {
     day: u32,
 }
 
-/// What is left of a text.
+/// The rest of a text.
 struct Cursor<'a> {
     rest: &'a [u8],
 }
@@ -142,7 +143,7 @@ impl<'a> Cursor<'a> {
         self.rest.is_empty().then_some(())
     }
 
-    /// All digits that follow, if there are `min` to `max` of them.
+    /// All digits that follow, if their number is between `min` and `max`.
     fn number(&mut self, min: usize, max: usize) -> Option<i64> {
         let count = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         if count < min || count > max.min(MAX_DIGITS) {
@@ -157,7 +158,7 @@ impl<'a> Cursor<'a> {
         self.number(2, 2).and_then(|number| u32::try_from(number).ok())
     }
 
-    /// A fraction in microseconds: `Some(None)` without a point, `None` if it is malformed.
+    /// A fraction in microseconds: `Some(None)` without a point, `None` if malformed.
     fn fraction(&mut self) -> Option<Option<i64>> {
         if !self.skip(b'.') {
             return Some(None);

@@ -1,20 +1,20 @@
-//! What a column's type means for the graph.
+//! The meaning of a column's type for the graph.
 
 use std::sync::Arc;
 
 use super::CaseFolding;
 
-/// A PostgreSQL type, as far as it matters to us. Domains are resolved to their base already.
+/// A PostgreSQL type, as far as wal2graph needs it. Domains are already resolved to their base.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Type {
     /// `boolean`.
     Boolean,
     /// `smallint`, `integer`, `bigint`.
     Integer,
-    /// `oid`: an integer without a sign, told from [`Type::Integer`] only where keys of both are
-    /// compared.
+    /// `oid`: an unsigned integer. It differs from [`Type::Integer`] only in comparisons of keys of
+    /// both.
     Oid,
-    /// `real`: told from [`Type::Double`] only where keys of both are compared.
+    /// `real`: it differs from [`Type::Double`] only in comparisons of keys of both.
     Real,
     /// `double precision`.
     Double,
@@ -46,7 +46,8 @@ pub enum Type {
     Composite(Arc<[Field]>),
     /// `point`.
     Point,
-    /// PostGIS `geometry` or `geography`: a Point if it is one in SRID 4326, else its text form.
+    /// PostGIS `geometry` or `geography`: a Point if it is one in SRID 4326, otherwise its text
+    /// form.
     Geometry,
     /// pgvector's `vector` and `halfvec`: a list of floats.
     Vector,
@@ -54,7 +55,7 @@ pub enum Type {
     Array {
         /// The type of its elements.
         element: Box<Type>,
-        /// What stands between them: `,`, for `box` a `;`.
+        /// The delimiter between them: `,`, and `;` for `box`.
         delimiter: char,
     },
     /// A range, or a multirange: its text is the value.
@@ -64,30 +65,30 @@ pub enum Type {
         /// It is a set of ranges.
         multi: bool,
     },
-    /// A type that nothing is known of: every value is a fallback to its text form.
+    /// An unknown type: every value is a fallback to its text form.
     Unknown {
-        /// `schema.name`, or the object id if that is all there is.
+        /// `schema.name`, or the object id if nothing else is known.
         name: String,
     },
 }
 
-/// What becomes of `numeric`.
+/// The graph form of `numeric`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum NumericMode {
     /// A String with all its digits.
     #[default]
     Exact,
-    /// A Float, rounded to the nearest; a String where it is beyond a Float's range.
+    /// A Float, rounded to the nearest; a String beyond a Float's range.
     Float,
-    /// An Integer where the text has no decimal point and it fits, else a Float whose shortest
-    /// decimal form is the same number, else a String.
+    /// An Integer if the text has no decimal point and fits. Otherwise a Float whose shortest
+    /// decimal form is the same number. Otherwise a String.
     Auto,
 }
 
 /// How text compares as a key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TextKind {
-    /// As it is: `text`, `varchar`, `name`, `"char"`.
+    /// Unchanged: `text`, `varchar`, `name`, `"char"`.
     Plain,
     /// `char(n)`: trailing blanks do not count.
     Padded,
@@ -95,14 +96,14 @@ pub enum TextKind {
     CaseInsensitive(CaseFolding),
     /// `uuid`: one form only.
     Uuid,
-    /// `inet`: the network's length only where it is not the whole address.
+    /// `inet`: with the network's length only if it is not the whole address.
     Inet,
     /// `cidr`: always with the network's length.
     Cidr,
-    /// Another type, by name: equal values have one text, and no other type's values equal them.
+    /// Another type, by name: equal values have one text, and values of other types never equal
+    /// them.
     Named(Arc<str>),
-    /// Equal values may have several texts, or what equals what is not known. Says why, after
-    /// "it is".
+    /// Equal values may have several texts, or equality is unknown. The text completes "it is ...".
     Incomparable(Arc<str>),
 }
 
@@ -119,12 +120,12 @@ impl Type {
     /// Text that compares as it is.
     pub const TEXT: Type = Type::Text(TextKind::Plain);
 
-    /// A type that is told from others by its name only.
+    /// A type that differs from others only by its name.
     pub fn named(name: &str) -> Type {
         Type::Text(TextKind::Named(name.into()))
     }
 
-    /// A type whose values can not be keys; `why` goes on after "it is".
+    /// A type whose values can not be keys; `why` completes "it is ...".
     pub(super) fn incomparable(why: &str) -> Type {
         Type::Text(TextKind::Incomparable(why.into()))
     }
@@ -134,7 +135,7 @@ impl Type {
         Type::Array { element: Box::new(element), delimiter: ',' }
     }
 
-    /// The same type with every `numeric` outside of JSON text in another mode.
+    /// The same type, with every `numeric` outside of JSON text in another mode.
     pub fn with_numeric_mode(self, mode: NumericMode) -> Type {
         match self {
             Type::Numeric(_) => Type::Numeric(mode),
@@ -145,8 +146,8 @@ impl Type {
         }
     }
 
-    /// Names the property's type in the graph, for people: `Integer`, `List<Float>`,
-    /// `ZonedDateTime`. The text is stable: it takes part in the mapping's digest.
+    /// The name of the property's type in the graph, for people: `Integer`, `List<Float>`,
+    /// `ZonedDateTime`. It is stable, because it is part of the mapping's digest.
     pub fn graph_type(&self) -> String {
         let name = match self {
             Type::Boolean => "Boolean",
@@ -176,7 +177,8 @@ impl Type {
         name.to_owned()
     }
 
-    /// A list of it may be a property. Neo4j stores no list of lists, and a byte array is one.
+    /// Whether a property may be a list of it. Neo4j stores no list of lists, and a byte array is a
+    /// list.
     pub(super) fn is_listable(&self) -> bool {
         !matches!(
             self,

@@ -1,8 +1,8 @@
-//! Fixes that depend on what is wrong.
+//! Fixes that depend on the problem.
 
 use super::super::render::{quoted, scalar};
 
-/// What to do about a column whose values can not be compared.
+/// The fix for a column whose values are not comparable.
 pub(super) fn fix_incomparable(column: &str, needed_for: &str) -> String {
     let other = match needed_for {
         "the key" => "use another `key`, or leave the table out with `skip: true`",
@@ -15,7 +15,7 @@ pub(super) fn fix_incomparable(column: &str, needed_for: &str) -> String {
     )
 }
 
-/// The name that may have been meant.
+/// The name that the user probably meant.
 pub(super) fn suggestion(nearest: &Option<String>) -> String {
     match nearest {
         Some(nearest) => format!(". Did you mean {}?", quoted(nearest)),
