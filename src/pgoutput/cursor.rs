@@ -1,7 +1,7 @@
-//! Reading fields from the front of a frame.
+//! Reads fields from the front of a frame.
 //!
-//! Every read checks first that its bytes are there, so that no claimed length or count is
-//! believed before the frame is known to hold it.
+//! Every read first checks that its bytes exist, so no claimed length or count counts before the
+//! frame is known to hold it.
 
 use bytes::Bytes;
 
@@ -10,41 +10,41 @@ use crate::{change::Timestamp, lsn::Lsn};
 /// 2000-01-01 UTC, where PostgreSQL's clock begins, in microseconds since 1970-01-01 UTC.
 const POSTGRES_EPOCH_UNIX_MICROS: i64 = 946_684_800_000_000;
 
-/// A frame that is not what the protocol says.
+/// A frame that violates the protocol.
 ///
 /// It names fields and positions, never a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a pgoutput version 1 frame: at byte {offset}: {what}")]
 pub struct DecodeError {
-    /// Where in the frame, in bytes from its start.
+    /// The position in the frame, in bytes from its start.
     pub offset: usize,
-    /// What is wrong there.
+    /// The problem there.
     pub what: Malformed,
 }
 
-/// What is wrong with a frame.
+/// The problem of a frame.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// The frame ends inside a field.
     #[error("the frame ends inside {field}")]
     Ends {
-        /// Which field.
+        /// The field.
         field: &'static str,
     },
     /// A length or count is more than the rest of the frame can hold.
     #[error("{field} claims {claimed}, more than the {rest} bytes that follow can hold")]
     Claims {
-        /// Which length or count.
+        /// The length or count.
         field: &'static str,
-        /// What it says.
+        /// Its value.
         claimed: u64,
-        /// How many bytes follow it.
+        /// The number of bytes that follow it.
         rest: usize,
     },
-    /// A byte that selects a form has none of its values.
+    /// A byte that selects a form has an unknown value.
     #[error("{byte:#04x} is no {field}")]
     Unknown {
-        /// What the byte should be.
+        /// The byte's meaning.
         field: &'static str,
         /// The byte.
         byte: u8,
@@ -52,22 +52,22 @@ pub enum Malformed {
     /// A name is not UTF-8.
     #[error("{field} is not UTF-8, in a database of the encoding SQL_ASCII: rename it")]
     NotUtf8 {
-        /// Which name.
+        /// The name.
         field: &'static str,
     },
-    /// A time is beyond what 64 bits hold when it is counted from 1970.
+    /// A time exceeds 64 bits when counted from 1970.
     #[error("{field} is out of range")]
     Time {
-        /// Which time.
+        /// The time.
         field: &'static str,
     },
     /// A value came in binary form.
     #[error("a value in binary form: start replication without the option `binary`")]
     Binary,
-    /// The message is complete and bytes follow it.
+    /// Bytes follow the complete message.
     #[error("{bytes} bytes follow the end of the message")]
     Trailing {
-        /// How many.
+        /// Their number.
         bytes: usize,
     },
 }
@@ -123,7 +123,7 @@ impl Cursor {
         }
     }
 
-    /// A name that ends with a zero byte.
+    /// A name, terminated by a zero byte.
     pub(super) fn string(&mut self, field: &'static str) -> Result<String> {
         let offset = self.at;
         let rest = &self.frame[offset..];
@@ -138,7 +138,7 @@ impl Cursor {
         Ok(text.to_owned())
     }
 
-    /// The schema of a relation or type: `pg_catalog` is sent as an empty name.
+    /// The schema of a relation or type. The server sends `pg_catalog` as an empty name.
     pub(super) fn schema(&mut self, field: &'static str) -> Result<String> {
         let schema = self.string(field)?;
         Ok(if schema.is_empty() { "pg_catalog".to_owned() } else { schema })
@@ -154,14 +154,14 @@ impl Cursor {
         Ok(self.frame.slice(start..self.at))
     }
 
-    /// A 16 bit count of things that take at least `each` bytes.
+    /// A 16 bit count of items that take at least `each` bytes.
     pub(super) fn count16(&mut self, field: &'static str, each: usize) -> Result<usize> {
         let offset = self.at;
         let count = self.u16(field)?;
         self.fits(offset, field, u64::from(count), each)
     }
 
-    /// What is left, shared with the frame.
+    /// The remaining bytes, shared with the frame.
     pub(super) fn rest(self) -> Bytes {
         self.frame.slice(self.at..)
     }
@@ -184,8 +184,8 @@ impl Cursor {
         DecodeError { offset: self.at.saturating_sub(1), what }
     }
 
-    /// `claimed` things of at least `each` bytes, if the rest of the frame can hold them.
-    /// `offset` is where the claim stands.
+    /// Checks that the rest of the frame can hold `claimed` items of at least `each` bytes.
+    /// `offset` is the claim's position.
     pub(super) fn fits(
         &self,
         offset: usize,
@@ -200,7 +200,7 @@ impl Cursor {
         }
     }
 
-    /// Where the next field begins.
+    /// The next field's position.
     pub(super) fn offset(&self) -> usize {
         self.at
     }
@@ -216,7 +216,7 @@ impl Cursor {
     }
 }
 
-/// A time as PostgreSQL counts it. What is before its range is its range's beginning.
+/// A time in PostgreSQL's unit. A time below PostgreSQL's range becomes the start of that range.
 pub(super) fn postgres_micros(time: Timestamp) -> i64 {
     time.unix_micros.saturating_sub(POSTGRES_EPOCH_UNIX_MICROS)
 }

@@ -1,11 +1,11 @@
-//! Messages in order, to events.
+//! Turns a sequence of messages into events.
 //!
 //! ```text
 //! (Relation | Type | Message)*                                      outside: no event
 //! Begin  (Origin | Relation | Type | Message | row | Truncate)*  Commit
 //! ```
 //!
-//! What does not fit this grammar is an error: to go on would mean to guess.
+//! A violation of this grammar is an error: to go on would be guessing.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -24,24 +24,24 @@ use super::{cursor::DecodeError, message::Message};
 
 /// Turns the messages of one connection into events.
 ///
-/// Make a new one for each connection: the server describes its relations again. After an error
-/// the connection must be given up.
+/// Each connection needs a new decoder, because the server describes its relations again. After an
+/// error, close the connection.
 #[derive(Clone, Debug, Default)]
 pub struct Decoder {
     relations: HashMap<u32, Arc<Relation>>,
     open: Option<Begin>,
 }
 
-/// The stream is not what the protocol promises.
+/// The stream violates the protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StreamError {
     /// A message could not be read.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// A message that belongs in a transaction came outside one.
+    /// A message that belongs inside a transaction came outside one.
     #[error("pgoutput stream: {message} outside a transaction")]
     Outside {
-        /// Which kind of message.
+        /// The kind of message.
         message: &'static str,
     },
     /// A transaction began inside another.
@@ -49,13 +49,13 @@ pub enum StreamError {
     Nested {
         /// The open transaction's commit position.
         open: Lsn,
-        /// The other one's.
+        /// The other transaction's commit position.
         inner: Lsn,
     },
-    /// A row or TRUNCATE names a relation that was not described.
+    /// A row or TRUNCATE names a relation that the server has not described.
     #[error("pgoutput stream: {message} of relation {oid}, which no Relation message described")]
     UnknownRelation {
-        /// Which kind of message.
+        /// The kind of message.
         message: &'static str,
         /// The relation's object id.
         oid: u32,
@@ -63,13 +63,13 @@ pub enum StreamError {
     /// A row has more or fewer columns than its relation.
     #[error("pgoutput stream: {message} of {relation} has {cells} columns instead of {columns}")]
     Columns {
-        /// Which kind of message.
+        /// The kind of message.
         message: &'static str,
         /// The relation, `schema.name`.
         relation: String,
-        /// How many columns the row has.
+        /// The number of columns in the row.
         cells: usize,
-        /// How many the relation has.
+        /// The number of columns in the relation.
         columns: usize,
     },
     /// A Commit ends another transaction than the open one.
@@ -77,7 +77,7 @@ pub enum StreamError {
     OtherCommit {
         /// The open transaction's commit position.
         open: Lsn,
-        /// The Commit's.
+        /// The Commit's position.
         commit: Lsn,
     },
     /// A Commit's end is not after its commit record.
@@ -96,18 +96,18 @@ impl Decoder {
         Self::default()
     }
 
-    /// Reads the payload of one XLogData; `None` when it tells of no change.
+    /// Decodes the payload of one XLogData; `None` if it carries no change.
     ///
     /// # Errors
-    /// The bytes are no message, or the message may not come here.
+    /// The bytes are no message, or the message is not allowed here.
     pub fn decode(&mut self, payload: Bytes) -> Result<Option<Event>, StreamError> {
         self.accept(Message::decode(payload)?)
     }
 
-    /// Takes the next message; `None` when it tells of no change.
+    /// Takes the next message; `None` if it carries no change.
     ///
     /// # Errors
-    /// The message may not come here.
+    /// The message is not allowed here.
     pub fn accept(&mut self, message: Message) -> Result<Option<Event>, StreamError> {
         let name = message.name();
         let change = match message {
@@ -147,7 +147,7 @@ impl Decoder {
         Ok(Some(Event::Change(change)))
     }
 
-    /// A transaction has begun and not ended.
+    /// Whether a transaction is open.
     pub fn in_transaction(&self) -> bool {
         self.open.is_some()
     }
@@ -177,7 +177,7 @@ impl Decoder {
         Ok(Event::Commit(commit))
     }
 
-    /// An unchanged description keeps its `Arc`, so that equal relations stay the same pointer.
+    /// Keeps the `Arc` of an unchanged description, so that equal relations stay the same pointer.
     fn describe(&mut self, relation: Relation) {
         match self.relations.entry(relation.oid) {
             Entry::Occupied(known) if **known.get() == relation => {}
@@ -202,7 +202,7 @@ impl Decoder {
         known.ok_or(StreamError::UnknownRelation { message, oid })
     }
 
-    /// The relation of a row message whose rows all have its number of columns.
+    /// The relation of a row message. Checks that each row has the relation's number of columns.
     fn row_of(
         &self,
         message: &'static str,

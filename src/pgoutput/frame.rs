@@ -1,4 +1,4 @@
-//! What a replication connection's CopyData carries, in both directions.
+//! The CopyData messages of a replication connection, in both directions.
 //!
 //! ```text
 //! server:  w XLogData             a pgoutput message
@@ -12,47 +12,47 @@ use crate::{change::Timestamp, lsn::Lsn};
 
 use super::cursor::{Cursor, DecodeError, postgres_micros};
 
-/// How many bytes a status update has.
+/// The bytes of a status update.
 const STATUS_UPDATE_BYTES: usize = 1 + 4 * 8 + 1;
 
-/// What the server sends.
+/// A message from the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// A message of the output plugin.
     XLogData(XLogData),
-    /// A sign of life.
+    /// A keepalive.
     Keepalive(Keepalive),
 }
 
-/// A message of the output plugin, and where in the log it stands.
+/// A message of the output plugin, and its position in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct XLogData {
     /// The position of the message; 0/0 for a Relation or a Type.
     pub wal_start: Lsn,
-    /// PostgreSQL repeats `wal_start` here for logical replication: not the end of its log.
+    /// PostgreSQL repeats `wal_start` here for logical replication: it is not the end of its log.
     pub wal_end: Lsn,
-    /// When the server sent it.
+    /// The server's time of sending.
     pub sent_at: Timestamp,
     /// The message, for [`super::Message::decode`] and [`super::Decoder::decode`].
     pub payload: Bytes,
 }
 
-/// A sign of life of the server.
+/// A keepalive of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
     /// The position up to which the server has decoded and sent.
     pub wal_end: Lsn,
-    /// When the server sent it.
+    /// The server's time of sending.
     pub sent_at: Timestamp,
     /// The server waits for a status update.
     pub reply_requested: bool,
 }
 
 impl Frame {
-    /// Reads the body of one CopyData message; the payload shares its memory.
+    /// Decodes the body of one CopyData message. The payload shares its memory.
     ///
     /// # Errors
-    /// The bytes are not one whole frame; the error says where.
+    /// The bytes are not exactly one frame; the error names the place.
     pub fn decode(bytes: Bytes) -> Result<Frame, DecodeError> {
         let mut cursor = Cursor::new(bytes);
         match cursor.u8("the frame's type")? {
@@ -76,12 +76,12 @@ impl Frame {
     }
 }
 
-/// How far we are, for the server. The slot moves by `flushed` alone.
+/// Our progress, for the server. Only `flushed` moves the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusUpdate {
     /// Received through here.
     pub written: Lsn,
-    /// Durable through here: the server may forget what is before.
+    /// Durable through here: the server may discard its log before it.
     pub flushed: Lsn,
     /// Applied through here.
     pub applied: Lsn,

@@ -1,4 +1,4 @@
-//! One message of the protocol, as it is laid out.
+//! One message of the protocol and its layout.
 
 use bytes::Bytes;
 
@@ -9,9 +9,9 @@ use crate::{
 
 use super::cursor::{Cursor, DecodeError, Malformed};
 
-/// The fewest bytes a relation's column takes: flags, an empty name, type and modifier.
+/// The minimal bytes of a relation's column: flags, an empty name, type and modifier.
 const COLUMN_MIN_BYTES: usize = 1 + 1 + 4 + 4;
-/// The fewest bytes a cell takes: its kind.
+/// The minimal bytes of a cell: its kind.
 const CELL_MIN_BYTES: usize = 1;
 /// The bytes of an object id.
 const OID_BYTES: usize = 4;
@@ -27,77 +27,77 @@ pub enum Message {
     Begin(Begin),
     /// The open transaction ends.
     Commit(Commit),
-    /// The open transaction was replicated to the server from another one.
+    /// The origin of the open transaction: another server, which replicated it to this one.
     Origin {
-        /// Its commit's position there.
+        /// The position of its commit there.
         commit_lsn: Lsn,
         /// The other server's name.
         name: String,
     },
-    /// What the rows of a table look like from here on.
+    /// Describes the rows of a table from here on.
     Relation(Relation),
     /// A type that is not built in.
     Type {
         /// Its object id.
         oid: u32,
-        /// Its schema; `pg_catalog` for a domain, wherever that lives.
+        /// Its schema; `pg_catalog` for any domain.
         schema: String,
-        /// Its name; the base type's for a domain.
+        /// Its name; a domain has its base type's name.
         name: String,
     },
     /// A row was inserted.
     Insert {
         /// The table.
         relation: u32,
-        /// The row. It can hold [`Cell::Unchanged`]: an UPDATE that moves a row into a
-        /// publication's row filter is sent as an INSERT.
+        /// The row. It can hold [`Cell::Unchanged`]: the server sends an UPDATE that moves a row
+        /// into a publication's row filter as an INSERT.
         new: Tuple,
     },
     /// A row was updated.
     Update {
         /// The table.
         relation: u32,
-        /// The row as it was.
+        /// The old row.
         before: Before,
-        /// The row as it is.
+        /// The new row.
         new: Tuple,
     },
     /// A row was deleted.
     Delete {
         /// The table.
         relation: u32,
-        /// The row as it was; never [`Before::Absent`].
+        /// The old row; never [`Before::Absent`].
         before: Before,
     },
     /// Tables were emptied.
     Truncate {
         /// The tables.
         relations: Vec<u32>,
-        /// It was said with CASCADE.
+        /// The statement had CASCADE.
         cascade: bool,
-        /// It was said with RESTART IDENTITY.
+        /// The statement had RESTART IDENTITY.
         restart_identity: bool,
     },
     /// `pg_logical_emit_message`.
     Logical {
-        /// It belongs to the open transaction; else it stands on its own.
+        /// It belongs to the open transaction; otherwise to none.
         transactional: bool,
         /// Its position.
         lsn: Lsn,
-        /// What kind of message its author says it is.
+        /// The prefix that its author chose.
         prefix: String,
-        /// What it says.
+        /// Its content.
         content: Bytes,
     },
 }
 
 impl Message {
-    /// Reads one message; cells and content share the frame's memory.
+    /// Decodes one message. Cells and content share the frame's memory.
     ///
-    /// The text of cells is not looked at: a database in SQL_ASCII can send any bytes.
+    /// Does not check the text of cells: a database in SQL_ASCII can send any bytes.
     ///
     /// # Errors
-    /// The bytes are not one whole message; the error says where.
+    /// The bytes are not exactly one message; the error names the place.
     pub fn decode(frame: Bytes) -> Result<Message, DecodeError> {
         let mut cursor = Cursor::new(frame);
         let message = match cursor.u8("the message's type")? {

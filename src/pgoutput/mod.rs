@@ -5,11 +5,11 @@
 //!          <--frame::StatusUpdate--
 //! ```
 //!
-//! Three steps, each total: any bytes give a result or an error that says where, and nothing is
-//! allocated from a length before that many bytes are known to be there. [`Message`] knows the
-//! layout of one message; [`Decoder`] knows what may follow what, and which relation an id stands
-//! for. Version 1 sends whole transactions in commit order, so one open transaction is the only
-//! state besides the relations.
+//! It has three steps, and each is total: any bytes give a result or an error with a position. It
+//! allocates nothing from a length before that many bytes exist. [`Message`] knows the layout of
+//! one message. [`Decoder`] knows their grammar, and the relation behind an id. Version 1 sends
+//! whole transactions in commit order, so the decoder's only state is one open transaction and the
+//! relations.
 
 mod cursor;
 mod decoder;

@@ -5,9 +5,9 @@
 //! ```
 //!
 //! Every name is qualified with `pg_catalog`, so the result does not depend on the session's search
-//! path, and the queries read what PostgreSQL 14 to 19 have in common: what only some versions have
-//! is asked for as `to_jsonb(row)`, where a column that is not there is NULL. All queries are read
-//! in one transaction, on one snapshot.
+//! path. The queries read what PostgreSQL 14 to 19 have in common. They read columns of some
+//! versions through `to_jsonb(row)`, where a missing column is NULL. All queries run in one
+//! transaction, on one snapshot.
 
 mod folding;
 mod types;
@@ -24,11 +24,11 @@ use crate::{
     value::{CaseFolding, TypeFacts},
 };
 
-/// Reads all user tables: ordinary ones, partitioned ones and partitions, but not the system's nor
-/// an extension's.
+/// Reads all user tables: ordinary tables, partitioned tables and partitions, but no table of the
+/// system or an extension.
 ///
-/// `publication` is the one whose row filters and column lists are looked up; one that does not
-/// exist limits nothing. Needs no right beyond a log-in. Errors: whatever the connection gives.
+/// Looks up the row filters and column lists of `publication`. If it does not exist, it restricts
+/// nothing. Needs no right beyond a log-in. Returns the connection's errors.
 pub async fn read(
     client: &mut Client,
     publication: Option<&str>,
@@ -55,10 +55,10 @@ pub async fn read(
     Ok(Catalog { tables, types, case_folding })
 }
 
-/// The tables that are read, by object id.
+/// The tables, by object id.
 type Tables = HashMap<u32, Table>;
 
-/// Every user table, with what every query needs of it.
+/// Every user table, with the columns that the other queries need.
 const USER_TABLES: &str = "
     WITH user_tables AS (
         SELECT c.*, n.nspname AS schema
@@ -122,7 +122,7 @@ fn table(row: &Row) -> Result<Table, tokio_postgres::Error> {
     let replica_identity = match row.try_get("identity")? {
         "n" => ReplicaIdentity::Nothing,
         "f" => ReplicaIdentity::Full,
-        // The index and its columns come with the indexes; when it was dropped there is none left.
+        // The index's columns come with the indexes. A dropped index leaves none.
         "i" => ReplicaIdentity::Nothing,
         _ => ReplicaIdentity::Default,
     };
@@ -130,7 +130,7 @@ fn table(row: &Row) -> Result<Table, tokio_postgres::Error> {
     let foreign_partition = foreign.zip(name(row, ["parent_schema", "parent"])?);
     let rows: f64 = row.try_get("rows")?;
     let pages: i32 = row.try_get("pages")?;
-    // A database without an encoding has bytes of any, and a comment is only for people.
+    // A database without an encoding may hold any bytes, and a comment is only for people.
     let comment: Option<&[u8]> = row.try_get("comment")?;
     Ok(Table {
         name: TableName::new(row.try_get::<_, &str>("schema")?, row.try_get::<_, &str>("name")?),
@@ -144,8 +144,8 @@ fn table(row: &Row) -> Result<Table, tokio_postgres::Error> {
         unique_keys: Vec::new(),
         foreign_keys: Vec::new(),
         replica_identity,
-        // -1 says that the table was never analysed, or has only its partitions' rows. The cast
-        // saturates.
+        // -1 means that the table was never analysed, or that only its partitions have rows. The
+        // cast saturates.
         estimated_rows: (rows >= 0.0).then_some(rows as u64),
         pages: u64::try_from(pages).unwrap_or(0),
         comment: comment.map(|bytes| String::from_utf8_lossy(bytes).into_owned()),
@@ -153,7 +153,7 @@ fn table(row: &Row) -> Result<Table, tokio_postgres::Error> {
     })
 }
 
-/// Since PostgreSQL 18 a NOT NULL may be NOT VALID: rows from before it may hold NULL.
+/// Since PostgreSQL 18 a NOT NULL may be NOT VALID: older rows may hold NULL.
 async fn read_columns(
     transaction: &Transaction<'_>,
     tables: &mut Tables,
@@ -192,9 +192,10 @@ async fn read_columns(
     Ok(())
 }
 
-/// Unique indexes on plain columns. INCLUDE columns come after the key's (`indnkeyatts`). One that
-/// is WITHOUT OVERLAPS (since PostgreSQL 18) is unique by equality too, for it admits no empty
-/// range, and PostgreSQL takes it as replica identity; other exclusions are not unique.
+/// Unique indexes on plain columns. INCLUDE columns follow the key's columns (`indnkeyatts`). An
+/// index WITHOUT OVERLAPS (since PostgreSQL 18) is unique by equality too, because it admits no
+/// empty range, and PostgreSQL accepts it as a replica identity. Other exclusion constraints are
+/// not unique.
 async fn read_indexes(
     transaction: &Transaction<'_>,
     tables: &mut Tables,
@@ -238,7 +239,7 @@ async fn read_indexes(
     Ok(())
 }
 
-/// Foreign keys as they were declared: those that PostgreSQL adds for partitions have a parent.
+/// The declared foreign keys. PostgreSQL adds more for partitions; those have a parent.
 async fn read_foreign_keys(
     transaction: &Transaction<'_>,
     tables: &mut Tables,
@@ -266,8 +267,8 @@ async fn read_foreign_keys(
         ORDER BY k.conrelid, k.conname"
     );
     for row in transaction.query(&query, &[]).await? {
-        // A system table or an extension's can be referred to, too; it is no user table, so it is
-        // no node.
+        // A foreign key may refer to a table of the system or an extension. That is no user table,
+        // so it is no node.
         let target: u32 = row.try_get("confrelid")?;
         let Some(target) = tables.get(&target).map(|table| table.name.clone()) else { continue };
         let Some(table) = tables.get_mut(&row.try_get("conrelid")?) else { continue };
@@ -296,8 +297,8 @@ fn action(code: &str) -> ReferentialAction {
     }
 }
 
-/// Row filters and column lists, which PostgreSQL has since 15. A list of all columns is none.
-/// Generated columns are listed by several versions, but only 18 can publish them.
+/// Row filters and column lists. PostgreSQL has both since 15. A list of all columns counts as no
+/// list. Several versions list generated columns, but only 18 can publish them.
 async fn read_publication(
     transaction: &Transaction<'_>,
     publication: &str,
@@ -331,7 +332,7 @@ async fn read_publication(
     Ok(())
 }
 
-/// A partitioned table has no rows or pages of its own: its partitions' are its.
+/// A partitioned table has no rows or pages of its own: it gets the sums of its partitions.
 fn add_up_partitions(tables: &mut [Table]) {
     let mut sums: HashMap<TableName, (Option<u64>, u64)> = HashMap::new();
     for table in tables.iter() {

@@ -1,7 +1,7 @@
-//! How rows are looked for by key: by the equality of the key's own index.
+//! Finds rows by key, by the equality of the key's own index.
 //!
-//! `=` by itself is looked up in the search path, which is pinned to `pg_catalog`: a type of another
-//! schema (citext, ltree) would be compared by the `=` of what it is cast to, or by none.
+//! An unqualified `=` depends on the search path, which is pinned to `pg_catalog`. It would compare
+//! a type of another schema (citext, ltree) by the `=` of the type that it casts to, or not at all.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use tokio_postgres::{Client, Error};
 
 use crate::catalog::{TableName, quote_identifier, quote_literal};
 
-/// The equality of each column that is part of a unique index, by the column's name.
+/// The equality of each column in a unique index, by the column's name.
 #[derive(Clone, Debug, Default)]
 pub struct Equalities(BTreeMap<String, Equality>);
 
@@ -17,15 +17,15 @@ pub struct Equalities(BTreeMap<String, Equality>);
 struct Equality {
     /// `OPERATOR(schema.=)`.
     operator: String,
-    /// The column's type as SQL takes it, without a length.
+    /// The column's type in SQL, without a length.
     type_name: String,
 }
 
 impl Equalities {
-    /// Those of a table, as the catalog has them now.
+    /// Reads those of a table from the current catalog.
     pub async fn of(client: &Client, table: &TableName) -> Result<Self, Error> {
-        // Strategy 3 of a btree is its equality. A length would cut the texts that are compared. The
-        // unnest of several arrays is no function of a schema.
+        // Strategy 3 of a btree is its equality. A length would truncate the compared texts. The
+        // unnest of several arrays is not a function in a schema.
         let sql = "SELECT DISTINCT ON (a.attnum) a.attname::text, \
                 pg_catalog.format_type(a.atttypid, -1), \
                 pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname) \

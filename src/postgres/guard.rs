@@ -1,27 +1,27 @@
-//! What ends the readers' sessions where this program can not: it is stopped, or the network is cut.
+//! Ends the readers' sessions when this program can not: it is stopped, or the network is cut.
 //!
 //! ```text
 //! on the server:  somebody has waited for a lock of a reader for 5 s -> the readers' sessions end
 //! ```
 //!
-//! While the program is well, it gives up locks within a second ([`super::locks`]), and the guard has
-//! nothing to do. It is one statement that runs on the server for as long as there are readers, so it
-//! needs nothing of the program. A limit of the sessions would be no help: none ends a session that
-//! sends rows to a program that reads nothing, and one that is short would end a copy into a graph that
-//! is slow, though nobody waits.
+//! A healthy program releases its locks within a second ([`super::locks`]), and the guard has
+//! nothing to do. The guard is one statement that runs on the server as long as there are readers,
+//! so it does not depend on the program. A time limit of the sessions would not help. None ends a
+//! session that sends rows to a program that does not read, and a short one would end a copy into a
+//! slow graph even if no session waits.
 
 use tokio_postgres::Client;
 
 use super::locks::{Process, look_for_client};
 
-/// So long somebody may wait for a reader.
+/// A session may wait for a reader this long.
 const WAIT_SECONDS: u32 = 5;
 
-/// Stands beside the readers until their sessions have ended.
+/// Guards the readers until their sessions have ended.
 pub(super) fn stand(client: Client, readers: &[Process]) {
     let statement = statement(readers);
     tokio::spawn(async move {
-        // Where the network is cut, it has to outlive the readers.
+        // If the network is cut, it has to outlive the readers.
         look_for_client(&client).await;
         if let Err(error) = client.batch_execute(&statement).await {
             tracing::debug!(%error, "nobody on the server guards the copy's locks");
@@ -29,8 +29,8 @@ pub(super) fn stand(client: Client, readers: &[Process]) {
     });
 }
 
-/// Each look is a transaction of its own: what waits for old transactions need not wait for the guard.
-/// A process is known by its number and its start, since the server gives numbers again.
+/// Each check is a separate transaction, so sessions that wait for old transactions need not wait
+/// for the guard. Process id and start time identify a process, because the server reuses ids.
 fn statement(readers: &[Process]) -> String {
     let readers = readers.iter().map(|it| format!("({}, {})", it.number, it.started));
     let readers = readers.collect::<Vec<_>>().join(", ");

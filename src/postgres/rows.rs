@@ -1,11 +1,11 @@
-//! Whole tables as rows of text cells: what a copy that maps nothing reads.
+//! Reads whole tables as rows of text cells, for a copy without a mapping.
 //!
 //! ```text
 //! begin (lock, snapshot, flushed log) -> COPY of the published columns and rows -> pieces of rows -> release
 //! ```
 //!
-//! One snapshot has the whole table, so that no row can be missed by moving from one part of it to
-//! another between two snapshots.
+//! One snapshot covers the whole table. With two, a row could move from one part of the table to
+//! another between them and be missed.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -25,7 +25,7 @@ use super::{
     text::{Cells, CopyText},
 };
 
-/// Reads tables, one after the other, on a connection of its own.
+/// Reads tables, one after the other, on its own connection.
 pub struct TableReader {
     client: Client,
     /// Its process on the server.
@@ -35,8 +35,8 @@ pub struct TableReader {
 }
 
 impl TableReader {
-    /// A reader over a connection with pinned settings, with another one beside it, and one that guards
-    /// its locks.
+    /// A reader over a connection with pinned settings, another connection beside it, and one that
+    /// guards its locks.
     pub async fn new(
         client: Client,
         beside: Client,
@@ -49,8 +49,8 @@ impl TableReader {
         Ok(TableReader { client, process, beside, reading: None })
     }
 
-    /// Locks the table against being rewritten and takes a snapshot of now, whose commits are safe
-    /// in the log. `None`: somebody else has the table, and it is to be released.
+    /// Locks the table against rewriting and takes a snapshot. All commits that it sees are safe in
+    /// the log. `None`: another session has the table; release the reader.
     pub async fn begin(&mut self, table: &Table) -> Result<Option<Taken>, ReadError> {
         let locked = Locked::table(&table.name, table.kind == TableKind::Partitioned);
         let taken = take(&self.client, &self.beside, &[locked]).await?;
@@ -62,7 +62,7 @@ impl TableReader {
         Ok(None)
     }
 
-    /// Resolves when somebody waits for the table.
+    /// Resolves when a session waits for the table.
     pub fn wanted(
         &self,
         table: &Table,
@@ -71,15 +71,15 @@ impl TableReader {
         async move { beside.wanted().await.map_err(|source| ReadError::Sql { table, source }) }
     }
 
-    /// Lets snapshot and lock go, and says in the log who waited for them.
+    /// Releases snapshot and lock, and logs which session waited for them.
     pub async fn give_way(&mut self, table: &Table, to: &Waiting) -> Result<(), ReadError> {
         self.release(table).await?;
         self.beside.tell_given_way(to);
         Ok(())
     }
 
-    /// Starts to read the table under the snapshot: the columns that the stream carries, in its
-    /// order, of the rows that are published.
+    /// Opens the table under the snapshot: the columns that the stream carries, in its order, of
+    /// the published rows.
     pub async fn open(&mut self, table: &Table) -> Result<(), ReadError> {
         let streamed = table.columns.iter().filter(|column| table.streams(column));
         let columns: Vec<String> = streamed.map(|column| quote_identifier(&column.name)).collect();
@@ -98,7 +98,7 @@ impl TableReader {
         Ok((!rows.is_empty()).then_some(rows))
     }
 
-    /// Lets snapshot and lock go, in the middle of the rows too.
+    /// Releases snapshot and lock, also in the middle of the rows.
     pub async fn release(&mut self, table: &Table) -> Result<(), ReadError> {
         let sql_error = |source| ReadError::Sql { table: table.name.clone(), source };
         if self.reading.take().is_some_and(|reading| !reading.has_ended()) {

@@ -1,7 +1,7 @@
-//! Publication and slot: made, checked, described.
+//! Creates, checks and describes publication and slot.
 //!
-//! The publication comes first. A slot that is older than its publication can not be decoded before
-//! PostgreSQL 18, and silently skips changes from 18 on.
+//! The publication comes first. If a slot is older than its publication, PostgreSQL before 18 can
+//! not decode it, and from 18 on it silently skips changes.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -20,7 +20,7 @@ use super::locks::{cancel, holders, is_blocked, outlive_no_client, process_of};
 
 pub use crate::start::{Publication, Server, Slot, System, TableRights};
 
-/// Reads what the server and the role allow.
+/// Reads the permissions of server and role.
 pub async fn server(client: &Client) -> Result<Server, Error> {
     let sql = "SELECT current_setting('server_version_num')::int4, current_setting('wal_level'), \
         current_setting('max_replication_slots')::int4, (SELECT count(*) FROM pg_replication_slots), \
@@ -41,7 +41,7 @@ pub async fn server(client: &Client) -> Result<Server, Error> {
         sender_timeout_ms: row.get(6),
         database: row.get(7),
         role: row.get(8),
-        // On Amazon RDS no role has the attribute: it is the membership that counts.
+        // On Amazon RDS no role has the attribute; membership counts there.
         may_replicate: row.get::<_, bool>(9) || row.get::<_, bool>(10),
         has_rds_role: row.get(11),
         may_create: row.get(12),
@@ -49,7 +49,7 @@ pub async fn server(client: &Client) -> Result<Server, Error> {
     })
 }
 
-/// Reads a publication; `None` when there is none.
+/// Reads a publication; `None` if it does not exist.
 pub async fn publication(client: &Client, name: &str) -> Result<Option<Publication>, Error> {
     let sql = "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot, puballtables \
                FROM pg_publication WHERE pubname = $1";
@@ -67,9 +67,9 @@ pub async fn publication(client: &Client, name: &str) -> Result<Option<Publicati
     }))
 }
 
-/// Reads a slot; `None` when there is none.
+/// Reads a slot; `None` if it does not exist.
 pub async fn slot(client: &Client, name: &str) -> Result<Option<Slot>, Error> {
-    // The reason of an invalidation is there from PostgreSQL 17 on.
+    // PostgreSQL has the reason of an invalidation since 17.
     let sql = "SELECT plugin::text, database::text, active_pid, confirmed_flush_lsn::text, wal_status, safe_wal_size, \
         CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::int8 END, \
         slot_type = 'logical', temporary, two_phase, to_jsonb(slot) ->> 'invalidation_reason' \
@@ -90,10 +90,9 @@ pub async fn slot(client: &Client, name: &str) -> Result<Option<Slot>, Error> {
     }))
 }
 
-/// Makes the slot. Waits for every transaction that is running; [`running_transactions`] says
-/// which.
+/// Creates the slot. Waits for every running transaction; [`running_transactions`] lists them.
 pub async fn create_slot(client: &Client, name: &str) -> Result<Lsn, Error> {
-    // Those waits are for locks too, and may be as long as the transactions.
+    // PostgreSQL waits for their locks, for as long as the transactions last.
     client.batch_execute("SET lock_timeout = 0").await?;
     outlive_no_client(client).await;
     let sql = "SELECT lsn::text FROM pg_create_logical_replication_slot($1, 'pgoutput')";
@@ -101,15 +100,15 @@ pub async fn create_slot(client: &Client, name: &str) -> Result<Lsn, Error> {
     Ok(row.get::<_, &str>(0).parse().unwrap_or_default())
 }
 
-/// A slot is being made by a connection. Unless it was done, its end cancels the making: else the
-/// server would go on with it, and keep its log for a slot that nobody reads.
+/// A connection's slot creation. Dropping this value cancels an unfinished creation. Otherwise the
+/// server would go on, and keep its log for a slot that nobody reads.
 pub struct Making {
     process: i32,
     watcher: Option<Arc<Client>>,
 }
 
 impl Making {
-    /// By `client`, which is watched over another connection.
+    /// The creation by `client`, watched over another connection.
     pub async fn start(client: &Client, watcher: Client) -> Result<Self, Error> {
         Ok(Making { process: process_of(client).await?, watcher: Some(Arc::new(watcher)) })
     }
@@ -119,13 +118,13 @@ impl Making {
         self.watcher.as_ref().expect("it is there until the end")
     }
 
-    /// The slot is there.
+    /// The slot exists.
     pub fn done(mut self) {
         self.watcher = None;
     }
 }
 
-/// Makings that were given up, and are being cancelled.
+/// Abandoned creations that are being cancelled.
 static CANCELLED: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
 
 impl Drop for Making {
@@ -141,9 +140,9 @@ impl Drop for Making {
     }
 }
 
-/// Waits until makings that were given up are cancelled: before the program ends.
+/// Waits until abandoned creations are cancelled. Call it before the program ends.
 pub async fn makings_cancelled() {
-    /// A server that does not answer is not waited for.
+    /// The limit for a server that does not answer.
     const LIMIT: Duration = Duration::from_secs(2);
     let all = std::mem::take(&mut *CANCELLED.lock().unwrap_or_else(PoisonError::into_inner));
     for cancelling in all {
@@ -151,8 +150,8 @@ pub async fn makings_cancelled() {
     }
 }
 
-/// Does what takes a lock on each of the tables. While somebody else has one of them, nobody waits
-/// behind us: it is tried again, and the log says who it is.
+/// Runs a statement that locks each of the tables. It retries while another session has one of
+/// them, so that no session queues behind ours, and logs which session it is.
 pub async fn patiently(client: &Client, sql: &str, tables: &[TableName]) -> Result<(), Error> {
     const PAUSE: Duration = Duration::from_millis(500);
     const TELL_EVERY: u32 = 10;
@@ -180,8 +179,8 @@ pub async fn patiently(client: &Client, sql: &str, tables: &[TableName]) -> Resu
     }
 }
 
-/// Transactions with an id: what slot creation and the start of a copy wait for. Process, or the
-/// name of a prepared transaction, and how long it has run.
+/// Transactions with an id: slot creation and the start of a copy wait for them. Each with its
+/// process, or the name of a prepared transaction, and its age.
 pub async fn running_transactions(client: &Client) -> Result<Vec<String>, Error> {
     let sql = "SELECT format('%s of %s, running for %s s', who, coalesce(role, 'the server'), \
             extract(epoch FROM now() - since)::int8) \
@@ -209,7 +208,7 @@ pub async fn cluster(client: &Client) -> Result<Option<String>, Error> {
     }
 }
 
-/// What the server says of its log. Not for a standby.
+/// The server's facts about its log. Not for a standby.
 pub async fn system(client: &Client) -> Result<System, Error> {
     let sql = "SELECT (SELECT system_identifier::text FROM pg_control_system()), \
         substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), pg_current_wal_flush_lsn()::text";
@@ -221,7 +220,7 @@ pub async fn system(client: &Client) -> Result<System, Error> {
     })
 }
 
-/// What the role may do with tables.
+/// The role's rights on tables.
 pub async fn rights(client: &Client, tables: &[TableName]) -> Result<Vec<TableRights>, Error> {
     let sql = "SELECT n.nspname::text, c.relname::text, pg_get_userbyid(c.relowner)::text, \
             has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(c.oid, 'SELECT'), \

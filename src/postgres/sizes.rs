@@ -1,4 +1,4 @@
-//! How large tables are, before they are copied.
+//! The sizes of tables before a copy.
 
 use tokio_postgres::Client;
 
@@ -9,21 +9,21 @@ use crate::{
 
 use super::{copy::ReadError, partitions::leaves};
 
-/// What a copy must know of a table before it begins.
+/// The facts about a table that a copy needs before it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableSize {
-    /// What has its rows.
+    /// The relations with its rows.
     pub heaps: Vec<HeapSize>,
     /// How many blocks make a chunk.
     pub chunk_blocks: u32,
-    /// About how many rows it has, if the server knows.
+    /// The approximate number of its rows, if the server knows.
     pub rows: Option<u64>,
 }
 
-/// The same of what has blocks of its own.
+/// The same for a relation with its own blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeapSize {
-    /// The partition, where the table has partitions.
+    /// The partition, if the table has partitions.
     pub partition: Option<u32>,
     /// About how many blocks it has.
     pub blocks: u32,
@@ -31,8 +31,8 @@ pub struct HeapSize {
     pub relfilenode: u32,
 }
 
-/// Reads a table's size and files. Does not wait for a table that somebody else has to himself: its
-/// size is then the one at the last VACUUM.
+/// Reads a table's size and files. Does not wait for a table that another session has locked
+/// exclusively: the size is then the one at the last VACUUM.
 pub async fn table_size(
     client: &Client,
     catalog: &Catalog,
@@ -46,7 +46,7 @@ pub async fn table_size(
             let mut heaps = Vec::with_capacity(leaves.len());
             for (oid, leaf) in leaves {
                 let blocks = match leaf.pages {
-                    // It was never analyzed, or is empty.
+                    // It is empty, or was never analysed.
                     0 if !leaf.is_foreign => {
                         heap_size(client, &leaf.name).await.map_err(sql_error)?.blocks
                     }
@@ -60,7 +60,7 @@ pub async fn table_size(
     };
     let blocks: u64 = heaps.iter().map(|heap| u64::from(heap.blocks)).sum();
     let rows = table.and_then(|table| table.estimated_rows);
-    /// Assumed of a table that was never analyzed.
+    /// The assumption for a table that was never analysed.
     const ROWS_PER_BLOCK: u64 = 60;
     let estimated = rows.filter(|rows| *rows > 0).unwrap_or(blocks * ROWS_PER_BLOCK);
     let chunk_blocks = match blocks {
@@ -75,11 +75,11 @@ async fn heap_size(client: &Client, name: &TableName) -> Result<HeapSize, tokio_
                greatest(c.relpages, 0)::int8 FROM pg_catalog.pg_class c \
                WHERE c.oid = pg_catalog.to_regclass($1)";
     let Some(row) = client.query_opt(sql, &[&name.sql()]).await? else {
-        // It was dropped a moment ago.
+        // Another session has just dropped it.
         return Ok(HeapSize { partition: None, blocks: 0, relfilenode: 0 });
     };
     let (relfilenode, pages): (u32, i64) = (row.get(0), row.get(1));
-    // The size itself is behind the table's lock.
+    // Reading the current size needs the table's lock.
     let sql = format!(
         "BEGIN; SET LOCAL lock_timeout = '10ms'; SELECT pg_catalog.pg_relation_size({}::regclass) \
          / pg_catalog.current_setting('block_size')::int8; COMMIT",
@@ -90,7 +90,7 @@ async fn heap_size(client: &Client, name: &TableName) -> Result<HeapSize, tokio_
             tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
             _ => None,
         }),
-        // It is locked, or gone.
+        // The table is locked or gone.
         Err(error) if error.as_db_error().is_some() => {
             client.batch_execute("ROLLBACK").await?;
             None

@@ -1,16 +1,16 @@
-//! Tables that are locked against being rewritten, and a snapshot whose commits are safe in the log.
+//! Locks tables against rewriting, and takes a snapshot whose commits are safe in the log.
 //!
 //! ```text
 //! BEGIN, LOCK TABLE of what is free, snapshot, files, log position -> wait until the log is flushed
 //! ```
 //!
-//! No lock is waited for. A session that waits for one while it holds others may be part of a
+//! It never waits for a lock. A session that waits for one while it holds others may be part of a
 //! deadlock, and a session in a table's queue makes others wait behind it.
 //!
 //! The lock comes before the snapshot: a table that is rewritten between the two would look empty
-//! to it. With `synchronous_commit = off` a snapshot sees commits that a crash of the server would
-//! undo; waiting for the flush keeps them out of the graph until then. What flushes the log at once
-//! is a transaction of our own that has something to write: left alone, the server may take seconds.
+//! to it. With `synchronous_commit = off`, a snapshot sees commits that a crash of the server would
+//! undo. Waiting for the flush keeps them out of the graph until then. A transaction of our own
+//! with something to write flushes the log at once; without it the server may take seconds.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,30 +28,31 @@ use super::{
     locks::{Beside, is_blocked},
 };
 
-/// How long the log's flush is waited for. The server's WAL writer flushes several times a second.
+/// The time limit for the log's flush. The server's WAL writer flushes several times a second.
 const FLUSH_LIMIT: Duration = Duration::from_secs(30);
-/// The pause between two looks at the flushed position.
+/// The pause between two checks of the flushed position.
 const FLUSH_PAUSE: Duration = Duration::from_millis(5);
-/// What a snapshot is taken in, or joined.
+/// Begins a transaction that takes or joins a snapshot.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-/// Commits something, with the log flushed on this server, whatever the defaults are.
+/// Commits something and flushes the log on this server, under any defaults.
 const FLUSH: &str = "BEGIN READ WRITE; SET LOCAL synchronous_commit = local; \
     SELECT pg_catalog.pg_logical_emit_message(true, 'wal2graph', ''); COMMIT";
 
 /// A table as it is locked.
 #[derive(Clone, Debug)]
 pub struct Locked {
-    /// Which one.
+    /// The table.
     pub name: TableName,
-    /// `ONLY schema.name`, or the root of partitions, as LOCK TABLE takes it. None: it can not be
-    /// locked, since it is another server's.
+    /// `ONLY schema.name`, or the root of partitions, in the form for LOCK TABLE. `None`: the table
+    /// can not be locked, because it is on another server.
     pub lock: Option<String>,
-    /// It may be gone, or be another one of that name: then it can not be had.
+    /// Its object id. The table may be gone, or be another one of that name; then it is not
+    /// available.
     pub oid: Option<u32>,
 }
 
 impl Locked {
-    /// A table by its name, with its partitions where it has any.
+    /// A table by its name, with its partitions if it has any.
     pub fn table(name: &TableName, is_partitioned: bool) -> Self {
         let only = if is_partitioned { "" } else { "ONLY " };
         Locked { name: name.clone(), lock: Some(format!("{only}{}", name.sql())), oid: None }
@@ -60,17 +61,17 @@ impl Locked {
 
 /// A snapshot of now.
 pub struct Taken {
-    /// What it sees.
+    /// The snapshot itself.
     pub snapshot: Snapshot,
-    /// What others may join it by.
+    /// Its exported name; others join it by that.
     pub name: String,
-    /// The file of each table, in the order of the tables; 0 for what has no blocks of its own. None:
-    /// somebody else has the table, so it is not locked.
+    /// The file of each table, in the order of the tables; 0 for a table without its own blocks.
+    /// `None`: another session has the table, so it is not locked.
     pub files: Vec<Option<u32>>,
 }
 
-/// Locks those of the tables that are free and takes a snapshot, in a transaction that stays open.
-/// None of them can be had if somebody waits for one before the log is flushed.
+/// Locks the free ones of the tables and takes a snapshot, in a transaction that stays open. None
+/// of them is available if a session waits for one before the log is flushed.
 ///
 /// # Panics
 /// Without a table.
@@ -113,7 +114,8 @@ pub async fn take(
     Ok(Taken { snapshot, name, files })
 }
 
-/// Begins a transaction and locks what is free: for each table whether it was. Mostly all are.
+/// Begins a transaction and locks the free tables. Returns for each table whether it is locked.
+/// Usually all are.
 async fn lock(client: &Client, tables: &[Locked]) -> Result<Vec<bool>, ReadError> {
     let sql_error = |table: &Locked, source| ReadError::Sql { table: table.name.clone(), source };
     let all = client.batch_execute(&format!("{BEGIN}; {}", lock_free(tables))).await;
@@ -122,7 +124,7 @@ async fn lock(client: &Client, tables: &[Locked]) -> Result<Vec<bool>, ReadError
         (Err(error), [table]) if !is_missing_or_taken(table, &error) => {
             return Err(sql_error(table, error));
         }
-        // Which one it was, the error does not say for certain.
+        // The error does not reliably tell which table it was.
         (Err(_), _) => {}
     }
     let again = format!("ROLLBACK; {BEGIN}");
@@ -147,7 +149,7 @@ async fn lock(client: &Client, tables: &[Locked]) -> Result<Vec<bool>, ReadError
     Ok(had)
 }
 
-/// Locks the tables if nobody else has them, or waits to.
+/// Locks the tables if no other session has them or waits for them.
 fn lock_free(tables: &[Locked]) -> String {
     let names: Vec<&str> = tables.iter().filter_map(|table| table.lock.as_deref()).collect();
     match names.is_empty() {
@@ -156,14 +158,14 @@ fn lock_free(tables: &[Locked]) -> String {
     }
 }
 
-/// A partition may be dropped at any time; a table that is missing is an error.
+/// A partition may be dropped at any time; for a table, being missing is an error.
 fn is_missing_or_taken(table: &Locked, error: &Error) -> bool {
     let is_missing = error.code() == Some(&SqlState::UNDEFINED_TABLE);
     is_blocked(error) || (is_missing && table.oid.is_some())
 }
 
-/// Opens a transaction that locks the same tables, and reads under a snapshot which another one
-/// holds. False: somebody was faster, and there is no transaction.
+/// Opens a transaction that locks the same tables and reads under another transaction's snapshot.
+/// Returns false if another session was faster; then there is no transaction.
 pub async fn join(client: &Client, name: &str, tables: &[Locked]) -> Result<bool, Error> {
     let name = quote_literal(name);
     let lock = lock_free(tables);
@@ -178,19 +180,19 @@ pub async fn join(client: &Client, name: &str, tables: &[Locked]) -> Result<bool
     }
 }
 
-/// A position of the server's log, by the function that tells it.
+/// A position in the server's log, read by this function.
 pub async fn position(client: &Client, function: &str) -> Result<Lsn, Error> {
     let row = client.query_one(&format!("SELECT {function}::text"), &[]).await?;
     Ok(row.get::<_, &str>(0).parse().unwrap_or_default())
 }
 
-/// Whether the log is flushed through a position, within the limit.
+/// Waits until the log is flushed through a position. Returns false after the time limit.
 async fn flushed(client: &Client, flusher: &Client, lsn: Lsn) -> Result<bool, Error> {
     let started = Instant::now();
     let mut flusher = Some(flusher);
     while position(client, "pg_catalog.pg_current_wal_flush_lsn()").await? < lsn {
         if let Some(client) = flusher.take() {
-            // A role that may not do this waits for the server's own flush.
+            // A role without that right waits for the server's own flush.
             let _ = client.batch_execute(FLUSH).await;
             continue;
         }

@@ -1,4 +1,4 @@
-//! How the tables of a mapping are read: columns, filter and key, as SQL takes them.
+//! How to read the tables of a mapping: columns, filter and key, in SQL.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::{
     mapping::{Selection, TableColumns, Translator},
 };
 
-/// How the tables of a mapping are read.
+/// How to read the tables of a mapping.
 #[derive(Clone, Debug)]
 pub struct Sources(Arc<Vec<Source>>);
 
@@ -16,9 +16,9 @@ pub struct Sources(Arc<Vec<Source>>);
 #[derive(Clone, Debug)]
 pub(super) struct Source {
     pub name: TableName,
-    /// Of the pass of nodes: all that is mapped.
+    /// For the pass of nodes: all mapped columns.
     pub nodes: Selected,
-    /// Of the pass of relationships.
+    /// For the pass of relationships.
     pub relationships: Selected,
     /// `ONLY schema.name`, or the root of partitions, which has no blocks of its own.
     pub from: String,
@@ -29,7 +29,7 @@ pub(super) struct Source {
     pub key: Vec<String>,
 }
 
-/// Columns, and what the server is asked for.
+/// Columns, with their SQL.
 #[derive(Clone, Debug)]
 pub(super) struct Selected {
     pub selection: Selection,
@@ -45,10 +45,10 @@ impl Selected {
 }
 
 impl Sources {
-    /// The tables of the translator's mapping, as the catalog has them.
+    /// The tables of the translator's mapping, from the catalog.
     ///
     /// # Panics
-    /// When the mapping was not made from this catalog.
+    /// If the mapping was not compiled from this catalog.
     pub fn new(catalog: &Catalog, translator: &Translator) -> Self {
         let mapping = translator.mapping();
         let source = |(index, _): (TableIndex, _)| {

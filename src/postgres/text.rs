@@ -10,9 +10,9 @@ use crate::catalog::TableName;
 
 use super::copy::ReadError;
 
-/// Rows are handed over in pieces of about this many bytes of text.
+/// A piece of rows has about this many bytes of text.
 const PIECE_BYTES: usize = 2 << 20;
-/// Rows are handed over in pieces of at most this many.
+/// A piece of rows has at most this many rows.
 const PIECE_ROWS: usize = 10_000;
 
 /// The cells of a row; `None` is NULL.
@@ -24,12 +24,12 @@ pub struct CopyText {
     columns: usize,
     /// `None` once it has ended.
     stream: Option<Pin<Box<CopyOutStream>>>,
-    /// Text that came and is not a whole row yet.
+    /// Received text that is not a whole row yet.
     buffer: BytesMut,
 }
 
 impl CopyText {
-    /// Starts `COPY (select) TO STDOUT`, with so many columns of the table.
+    /// Starts `COPY (select) TO STDOUT`, with this many columns of the table.
     pub async fn start(
         client: &Client,
         table: &TableName,
@@ -42,12 +42,12 @@ impl CopyText {
         Ok(CopyText { table, columns, stream, buffer: BytesMut::new() })
     }
 
-    /// Whether the server has sent all of it.
+    /// Whether the server has sent all rows.
     pub fn has_ended(&self) -> bool {
         self.stream.is_none()
     }
 
-    /// The next rows, bounded in number and bytes, each made of its cells by `row`; none after the
+    /// The next rows, bounded in number and bytes; `row` builds each from its cells. None after the
     /// last.
     pub async fn piece<T>(
         &mut self,
@@ -91,7 +91,7 @@ impl CopyText {
     }
 }
 
-/// `\N` is NULL, a backslash begins an escape.
+/// `\N` is NULL, and a backslash begins an escape.
 fn unescape(text: &[u8]) -> Option<Cow<'_, [u8]>> {
     if text == b"\\N" {
         return None;

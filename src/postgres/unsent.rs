@@ -1,20 +1,21 @@
-//! Values that the stream does not carry, where nothing else will bring them: read from the table.
+//! Reads values from the table that the stream does not carry and nothing else will bring.
 //!
 //! ```text
 //! events --the old row knows it--> nothing unsent ------------------------------------> events
 //!             `--> a new key that lacks values --> snapshot that sees it, SELECT by key --^
 //! ```
 //!
-//! An UPDATE does not send wide values that it leaves alone. Whoever has the row under its old key
-//! has them; who keeps rows apart by their keys, or meets the change after the row itself, has not.
+//! An UPDATE does not send wide values that it does not change. A consumer with the row under its
+//! old key has them. One that separates rows by their keys, or meets the change after the row
+//! itself, does not.
 //!
-//! So is an INSERT that lacks values: of an UPDATE that brings a row into a row filter PostgreSQL sends
-//! an INSERT, without what it left alone.
+//! An INSERT may lack values too: if an UPDATE brings a row into a row filter, PostgreSQL sends an
+//! INSERT without the unchanged wide values.
 //!
-//! A value that is read may be newer than its change: the stream brings that newer change later, and
-//! both end equal. A row that is not under the key any more has left it by a later change, which
-//! brings the row under its next key, or its end: then the values stay unsent. So nothing has to be
-//! remembered, and nothing is lost in a crash.
+//! A value that is read may be newer than its change. The stream brings the newer change later, and
+//! both end equal. If the row is no longer under the key, a later change has moved it to its next
+//! key, or deleted it; then the values stay unsent. So this needs no memory, and a crash loses
+//! nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -43,30 +44,30 @@ use super::{
     snapshot::{Locked, take},
 };
 
-/// How many rows are read before what is complete is handed on: each may be megabytes.
+/// This many rows are read before the complete ones are passed on: each may have megabytes.
 const ROWS_MAX: usize = 64;
 /// A row is read at once, so a session that is idle with a lock has lost its program.
 const IDLE_LIMIT: &str = "SET idle_in_transaction_session_timeout = '5s'";
 /// The pause before a snapshot is taken again that did not see a change.
 const PAUSE: Duration = Duration::from_millis(10);
-/// The pause before a table is asked for again that somebody else has locked.
+/// The pause before retrying a table that another session has locked.
 const TAKEN_PAUSE: Duration = Duration::from_millis(200);
-/// So many of them in a row, and the log says who it is.
+/// After this many of these pauses in sequence, the log names the session.
 const TAKEN_TOLD: u32 = 25;
 
-/// A source whose changes carry whole rows wherever they bring a row under a new key.
+/// A source whose changes carry whole rows if they bring a row under a new key.
 pub struct Whole<S> {
     source: S,
-    /// The tables that are read, by object id.
+    /// The tables to read, by object id.
     tables: BTreeSet<u32>,
-    /// Events that were not looked at yet.
+    /// Events that are not checked yet.
     pending: Vec<Event>,
-    /// The transaction that the next change belongs to.
+    /// The transaction of the next change.
     xid: u32,
     reader: Worker,
 }
 
-/// The reader, which goes on reading whoever stops waiting for it.
+/// The reader. It goes on reading even if its caller stops waiting.
 enum Worker {
     Resting(Box<Reader>),
     Away(AbortOnDropHandle<Read>),
@@ -76,7 +77,7 @@ enum Worker {
 
 type Read = Result<(Box<Reader>, Vec<Event>), UnsentError>;
 
-/// Why values can not be read.
+/// The reason why values can not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum UnsentError {
     /// There is no connection.
@@ -103,7 +104,7 @@ impl Failure for UnsentError {
     }
 }
 
-/// Why a source of whole rows ended.
+/// The reason why a source of whole rows ended.
 #[derive(Debug, thiserror::Error)]
 pub enum WholeError<E: std::error::Error + 'static> {
     /// The source ended.
@@ -143,8 +144,8 @@ struct Unsent {
 }
 
 impl<S> Whole<S> {
-    /// Reads rows of these tables from the server of the URL, over a connection that is made when it
-    /// is first needed. Other tables may be closed to us: their values stay unsent.
+    /// Reads rows of these tables from the URL's server, over a connection that opens at first use.
+    /// We may have no right to other tables: their values stay unsent.
     pub fn new(source: S, url: SourceUrl, tables: BTreeSet<u32>) -> Self {
         let reader = Worker::Resting(Box::new(Reader { url, clients: None }));
         Whole { source, tables, pending: Vec::new(), xid: 0, reader }
@@ -212,8 +213,8 @@ impl<S: Source> Source for Whole<S> {
     }
 }
 
-/// Takes what the old row says. The table, if the change brings a row under a new key that still
-/// lacks values, and can be found by that key.
+/// Takes values from the old row. Returns the table if the change brings a row under a new key,
+/// still lacks values, and can be found by that key.
 fn lacks_values(change: &mut Change) -> Option<&Relation> {
     let is_unsent = |row: &Tuple| row.contains(&Cell::Unchanged);
     let (relation, lacks) = match change {
@@ -237,7 +238,7 @@ fn lacks_values(change: &mut Change) -> Option<&Relation> {
     (lacks && has_key(relation)).then_some(&**relation)
 }
 
-/// Where all columns are the identity, the old row has everything.
+/// If all columns are the identity, the old row has everything.
 fn has_key(relation: &Relation) -> bool {
     let kinds = [ReplicaIdentity::Default, ReplicaIdentity::Index];
     kinds.contains(&relation.replica_identity) && relation.columns.iter().any(|it| it.identity)
@@ -246,7 +247,7 @@ fn has_key(relation: &Relation) -> bool {
 /// Reads rows by their keys.
 struct Reader {
     url: SourceUrl,
-    /// What reads, and what stands beside it.
+    /// The reading connection, and the one beside it.
     clients: Option<(Client, Arc<Beside>)>,
 }
 
@@ -284,8 +285,8 @@ impl Reader {
     }
 }
 
-/// A table or a column is not what it was when the change was made: names are gone, or texts are no
-/// values of their types any more.
+/// A table or column has changed since the change was made: names are gone, or texts are no longer
+/// values of their types.
 fn has_changed(error: &tokio_postgres::Error) -> bool {
     let gone = [
         SqlState::UNDEFINED_TABLE,
@@ -296,7 +297,7 @@ fn has_changed(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| code.code().starts_with("22") || gone.contains(code))
 }
 
-/// An error that is no table's.
+/// An error without a table.
 fn no_table(source: tokio_postgres::Error) -> ReadError {
     ReadError::Sql { table: TableName::new("pg_catalog", "pg_class"), source }
 }
@@ -311,7 +312,7 @@ fn row_of(event: &mut Event) -> (&Relation, &mut Tuple) {
     }
 }
 
-/// A table as it is called now.
+/// A table under its current name.
 struct Located {
     name: TableName,
     /// `ONLY schema.name`, or the root of partitions.
@@ -339,7 +340,7 @@ impl Located {
         }))
     }
 
-    /// Completes the rows that are under their keys, as a snapshot has them that sees their changes.
+    /// Completes the rows that are under their keys, from a snapshot that sees their changes.
     async fn read(
         &self,
         client: &Client,
@@ -397,7 +398,7 @@ impl Located {
         Ok(())
     }
 
-    /// The unsent columns of the row under its key. Values come in the text form of the stream.
+    /// Selects the unsent columns of the row under its key. Values come in the stream's text form.
     fn select(&self, relation: &Relation, row: &Tuple) -> String {
         let cells = || relation.columns.iter().zip(row);
         let unsent = cells().filter(|(_, cell)| **cell == Cell::Unchanged);
@@ -407,7 +408,7 @@ impl Located {
             Cell::Text(text) => {
                 self.equalities.equals(&column.name, &String::from_utf8_lossy(text))
             }
-            // A key without a value finds nothing.
+            // A key with NULL or an unsent value finds nothing.
             Cell::Null | Cell::Unchanged => "false".to_owned(),
         });
         let key: Vec<String> = key.collect();
@@ -420,14 +421,14 @@ impl Located {
     }
 }
 
-/// Takes the columns that were read, in the order of those that are unsent.
+/// Fills in the columns that were read, in the order of the unsent ones.
 fn fill(row: &mut Tuple, found: &SimpleQueryRow) {
     let unsent = row.iter_mut().filter(|cell| **cell == Cell::Unchanged);
     for (index, cell) in unsent.enumerate() {
         match found.try_get(index) {
             Ok(Some(text)) => *cell = Cell::Text(Bytes::copy_from_slice(text.as_bytes())),
             Ok(None) => *cell = Cell::Null,
-            // Text that is none: a database without an encoding. It stays unsent.
+            // Not UTF-8, from a database without an encoding. It stays unsent.
             Err(_) => {}
         }
     }
@@ -478,7 +479,8 @@ mod tests {
             (key(["1", "k", "0"]), ["2", "k", "x"], false, ["2", "k", "x"]),
             (key(["1", "k", "0"]), ["2", "k", "-"], true, ["2", "k", "-"]),
             (key(["1", "k", "0"]), ["2", "-", "-"], true, ["2", "k", "-"]),
-            // A wide column of the key sends the old key though it has not changed.
+            // A wide column in the key makes the server send the old key even if it has not
+            // changed.
             (key(["1", "k", "0"]), ["1", "-", "-"], false, ["1", "k", "-"]),
             (Before::Full(tuple(["1", "k", "x"])), ["2", "-", "-"], false, ["2", "k", "x"]),
         ] {

@@ -1,15 +1,15 @@
-//! Asks the server how it folds case: what `citext` compares by.
+//! Asks the server how it folds case, because `citext` compares by that.
 //!
-//! `citext` folds by the database's default collation, whatever the column's. `lower(chr(i))` has
-//! that collation, so the server itself says what becomes of each character, whatever its provider,
-//! locale and version.
+//! `citext` folds by the database's default collation, not the column's. `lower(chr(i))` has that
+//! collation. So the server itself tells its result for each character, under any provider, locale
+//! and version.
 
 use tokio_postgres::{Row, Transaction};
 
 use crate::value::{CaseFolding, PROBES};
 
-/// The characters of all scripts that have a case, and room for new ones: Unicode's two first
-/// planes, without ideographs, Hangul, surrogates and private use.
+/// The characters of all scripts with case, and room for new ones: Unicode's first two planes,
+/// without ideographs, Hangul, surrogates and private use.
 const CHARACTERS: &str = "
     SELECT i FROM pg_catalog.generate_series(1, 12287) i
     UNION ALL SELECT i FROM pg_catalog.generate_series(42560, 44031) i
@@ -61,7 +61,7 @@ async fn ask(
     let changed = changed.into_iter().filter_map(|(from, to)| Some((from.chars().next()?, to)));
     let mut probed = Vec::new();
     for probe in PROBES {
-        // Characters that the encoding lacks are an error.
+        // A character that the encoding lacks is an error.
         let savepoint = "SAVEPOINT probe";
         transaction.batch_execute(savepoint).await?;
         let said = transaction.query_one("SELECT pg_catalog.lower($1::text)", &[&probe]).await;

@@ -1,4 +1,4 @@
-//! The types of columns, down to what they are made of.
+//! The types of columns, with all types that they contain.
 
 use tokio_postgres::{Row, Transaction};
 
@@ -6,7 +6,7 @@ use crate::value::{FieldFacts, TypeFacts, TypeKind};
 
 use super::USER_TABLES;
 
-/// The columns' types and all they are made of: elements, bases, fields.
+/// The columns' types and all types inside them: elements, bases, fields.
 pub(super) async fn read(
     transaction: &Transaction<'_>,
 ) -> Result<Vec<TypeFacts>, tokio_postgres::Error> {
@@ -48,7 +48,7 @@ pub(super) async fn read(
     rows.iter().map(type_facts).collect()
 }
 
-/// From the columns' types down, through arrays, domains, ranges and row types.
+/// From the columns' types down through arrays, domains, ranges and row types.
 const REACHED_TYPES: &str = "
     reached (oid) AS (
         SELECT a.atttypid FROM user_tables t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid

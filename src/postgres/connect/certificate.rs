@@ -1,4 +1,5 @@
-//! The few parts of a certificate that are needed where it is not looked at: any bytes give them, or none.
+//! Extracts the few parts of a certificate that unverified connections need. Any bytes give them,
+//! or nothing.
 //!
 //! ```text
 //! Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm SEQUENCE { OID }, ... }
@@ -6,8 +7,8 @@
 //!                               subjectPublicKeyInfo, ... }
 //! ```
 //!
-//! webpki reads version 3 alone. OpenSSL's `x509 -req` without `-extfile`, which PostgreSQL's manual
-//! recommends, made version 1 for a long time.
+//! webpki reads only version 3. OpenSSL's `x509 -req` without `-extfile`, which PostgreSQL's manual
+//! recommends, created version 1 for a long time.
 
 const SEQUENCE: u8 = 0x30;
 const OBJECT_IDENTIFIER: u8 = 0x06;
@@ -41,7 +42,7 @@ fn to_be_signed(certificate: &[u8]) -> Option<&[u8]> {
     Some(element(content, SEQUENCE)?.0)
 }
 
-/// The content of the DER element that `bytes` begins with, and what follows it.
+/// The content of the DER element at the start of `bytes`, and the rest.
 fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     next(bytes).filter(|_| bytes.first() == Some(&tag))
 }

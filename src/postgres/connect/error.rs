@@ -1,4 +1,4 @@
-//! Why there is no connection, and what a server's refusal means: with the fix, where one is known.
+//! Connection errors, and the meaning of a server's refusal, with the fix if one is known.
 
 use std::io;
 
@@ -8,15 +8,15 @@ use crate::{pipeline::Failure, shown::on_one_line};
 
 use super::tls;
 
-/// Why there is no connection.
+/// The reason why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Nobody answers, or the connection broke.
+    /// The server does not answer, or the connection broke.
     #[error("PostgreSQL at {server} can not be reached: {cause}")]
     Unreachable {
         /// Host and port.
         server: String,
-        /// Why.
+        /// The cause.
         cause: String,
     },
     /// The server says no.
@@ -40,21 +40,21 @@ pub enum ConnectError {
     WeakAuthentication {
         /// Host and port.
         server: String,
-        /// What it asks for.
+        /// The method that it asks for.
         method: &'static str,
     },
-    /// The server wants something that this program can not do, or a password that is not there.
+    /// The server wants something that this program does not support, or a missing password.
     #[error("PostgreSQL at {server}: {what}")]
     Authentication {
         /// Host and port.
         server: String,
-        /// What.
+        /// The requirement.
         what: String,
     },
     /// TLS can not be set up.
     #[error("TLS to PostgreSQL: {0}")]
     Tls(String),
-    /// The server is not the one of several that has the slot.
+    /// None of the servers is the one with the slot.
     #[error(
         "PostgreSQL at {server} is a standby, and the primary is looked for (several hosts, or target_session_attrs)"
     )]
@@ -67,7 +67,7 @@ pub enum ConnectError {
     Several(Vec<ConnectError>),
 }
 
-/// What to do about a refusal.
+/// The fix for a refusal.
 fn fix(code: &str, message: &str) -> &'static str {
     match code {
         "28P01" => ". Check the user and the password in the source URL (or PGUSER, PGPASSWORD)",
@@ -109,7 +109,7 @@ fn fix(code: &str, message: &str) -> &'static str {
 }
 
 impl ConnectError {
-    /// What all places said that were tried, each text once.
+    /// Combines the errors of all attempted places, each text once.
     pub(super) fn of_all(failures: Vec<ConnectError>) -> Self {
         let mut different: Vec<ConnectError> = Vec::new();
         for failure in failures {
@@ -124,7 +124,7 @@ impl ConnectError {
         }
     }
 
-    /// A connection that broke; where TLS broke it, why.
+    /// A broken connection, with the cause if TLS broke it.
     pub(super) fn unreachable(server: &str, error: &io::Error) -> Self {
         let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
         match tls::explain(error, host) {
@@ -139,11 +139,11 @@ impl ConnectError {
 impl Failure for ConnectError {
     fn is_transient(&self) -> bool {
         match self {
-            // A standby may be the primary soon.
+            // A standby may become the primary soon.
             ConnectError::Unreachable { .. } | ConnectError::Standby { .. } => true,
             ConnectError::Several(failures) => failures.iter().any(Failure::is_transient),
             ConnectError::Refused { code, .. } => {
-                // Starting up, shutting down, out of connections.
+                // The server starts up, shuts down, or is out of connections.
                 ["57P03", "57P01", "57P02", "53300"].contains(&code.as_str())
             }
             _ => false,
@@ -151,7 +151,7 @@ impl Failure for ConnectError {
     }
 }
 
-/// What an SQL error says, with what to do about it.
+/// The text of an SQL error, with its fix.
 pub fn describe(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(refusal) => {
@@ -168,8 +168,8 @@ pub fn describe(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// The same without words that may be a row's: the server names a value that it can not convert, or
-/// that a constraint does not take.
+/// The same without words that may be a row's value: the server names a value that it can not
+/// convert, or that a constraint refuses.
 pub fn describe_without_values(error: &tokio_postgres::Error) -> String {
     match error.code().map(SqlState::code).filter(|code| may_name_a_value(code)) {
         Some(code) => without_words(code),
@@ -182,21 +182,20 @@ pub fn may_name_a_value(code: &str) -> bool {
     code.starts_with("22") || code.starts_with("23")
 }
 
-/// What stands in the place of such a message.
+/// The replacement for such a message.
 pub fn without_words(code: &str) -> String {
     format!("PostgreSQL refuses a value ({code}); the log of wal2graph has its words")
 }
 
-/// Whether an SQL error may be gone a little later, on a new connection. The connection broke, the
-/// server is short of something or is stopping, a statement was cancelled, or somebody else was in the
-/// way.
+/// Whether an SQL error may pass soon, on a new connection. The connection broke, the server lacks
+/// a resource or stops, a statement was cancelled, or another session was in the way.
 pub fn is_transient(error: &tokio_postgres::Error) -> bool {
     const CLASSES: [&str; 3] = ["08", "53", "57"];
     let codes = [
         SqlState::LOCK_NOT_AVAILABLE,
         SqlState::T_R_DEADLOCK_DETECTED,
         SqlState::T_R_SERIALIZATION_FAILURE,
-        // A session that was idle in its transaction, while the graph was away.
+        // A session that was idle in its transaction, while the graph was unreachable.
         SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
     ];
     match error.code() {

@@ -1,4 +1,4 @@
-//! A connection that is logged in, for tokio-postgres, which wants to log in itself.
+//! Passes a logged-in connection to tokio-postgres, which insists on logging in itself.
 //!
 //! ```text
 //! tokio-postgres --its startup message--> swallowed
@@ -6,8 +6,8 @@
 //!                <=========== from then on: the server ===========>
 //! ```
 //!
-//! Correct because the startup message is the first thing that it writes, in one piece, and it
-//! writes nothing else before it has heard that it is in and that the server is ready.
+//! Why it is correct: tokio-postgres writes its startup message first, in one piece. It writes
+//! nothing else before it has read that it is logged in and the server is ready.
 
 use std::{
     io,
@@ -26,17 +26,17 @@ const YOU_ARE_IN: [u8; 9] = [b'R', 0, 0, 0, 8, 0, 0, 0, 0];
 /// The stream that tokio-postgres is given.
 pub struct LoggedIn {
     socket: Box<dyn Socket>,
-    /// What it is still to be told before it hears the server.
+    /// The bytes that it still receives before the server's own.
     answer: BytesMut,
     has_started: bool,
 }
 
 impl LoggedIn {
-    /// `greeting`: what the server said after the log-in, up to that it is ready.
+    /// `greeting`: the server's messages after the log-in, through ReadyForQuery.
     pub fn new(connection: RawConnection, greeting: BytesMut) -> Self {
         let mut answer = BytesMut::from(&YOU_ARE_IN[..]);
         answer.unsplit(greeting);
-        // The server says nothing more before it is asked, but if it did, it is not lost.
+        // The server sends nothing before the next request; if it did, nothing would be lost.
         answer.unsplit(connection.buffer);
         LoggedIn { socket: connection.socket, answer, has_started: false }
     }

@@ -1,11 +1,11 @@
-//! Who we are, said as the URL allows.
+//! Logs in by the methods that the URL allows.
 //!
 //! ```text
 //! startup --> the server asks: nothing | SCRAM | MD5 | password --permitted?--> answer --> ready
 //! ```
 //!
-//! A server that asks for the password, or for something as good as it, is not answered unless the
-//! URL says so: it may not be the server that it seems to be.
+//! If a server asks for the password, or for anything as good as it, the program answers only if
+//! the URL allows it: the server may be an impostor.
 
 use std::io;
 
@@ -26,7 +26,7 @@ use super::{
     socket::Encryption,
 };
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// SQL.
@@ -35,7 +35,7 @@ pub enum Purpose {
     Replication,
 }
 
-/// What the server wants to hear.
+/// The server's request.
 enum Asked {
     Nothing,
     Password,
@@ -43,7 +43,7 @@ enum Asked {
     Scram(Vec<String>),
 }
 
-/// Logs in on a connection that was just opened.
+/// Logs in on a newly opened connection.
 pub async fn log_in(
     connection: &mut RawConnection,
     url: &SourceUrl,
@@ -109,7 +109,7 @@ async fn start(
     Ok(connection.send(&mut message).await?)
 }
 
-/// Refuses what the URL does not allow, before anything is answered.
+/// Refuses a method that the URL does not allow, before it answers anything.
 fn permit(
     connection: &RawConnection,
     url: &SourceUrl,
@@ -153,7 +153,7 @@ fn offers(mechanisms: &[String], name: &str) -> bool {
     mechanisms.iter().any(|mechanism| mechanism == name)
 }
 
-/// The password: the URL's, else the password file's, which is read anew each time.
+/// The password of the URL, or the one in the password file, which is read again each time.
 fn password(
     connection: &RawConnection,
     url: &SourceUrl,
@@ -186,7 +186,7 @@ async fn give_password(connection: &mut RawConnection, password: &[u8]) -> Resul
     }
 }
 
-/// The mechanism, and what it is tied to.
+/// The mechanism, and its channel binding.
 fn binding(
     url: &SourceUrl,
     mechanisms: &[String],
@@ -198,7 +198,8 @@ fn binding(
         Encryption::Tls { end_point: Some(hash) } if wanted => {
             match offers(mechanisms, SCRAM_SHA_256_PLUS) {
                 true => (SCRAM_SHA_256_PLUS, Sasl::tls_server_end_point(hash.clone())),
-                // The server compares: if it did offer it, somebody between us took that away.
+                // The server checks this: if it did offer channel binding, an attacker between us
+                // removed the offer.
                 false => (SCRAM_SHA_256, Sasl::unrequested()),
             }
         }
@@ -225,7 +226,7 @@ async fn scram(
     second.map_err(|error| connection.broken(&error))?;
     let proved = exchange(connection, &mut message).await;
     match proved.map_err(|error| connection.refused(error))? {
-        // A server that can not prove that it knows the password is not the one we look for.
+        // A server that can not prove that it knows the password is not the right one.
         Message::AuthenticationSaslFinal(body) => scram.finish(body.data()),
         _ => Err(unexpected("at the end of SCRAM")),
     }

@@ -6,12 +6,12 @@
 //!                                                    +--> handover --> tokio_postgres::Client: SQL
 //! ```
 //!
-//! There is one way to connect and to log in, for both kinds of connections: what the URL forbids
-//! is forbidden on both. tokio-postgres, which has no replication, is handed a connection that is
+//! Both kinds of connections share one way to connect and log in, so the URL's restrictions apply
+//! to both. tokio-postgres does not support replication; it receives a connection that is already
 //! logged in.
 //!
-//! Both carry the same settings: several of a server's decide the text form of values, and one
-//! `ALTER DATABASE ... SET datestyle` would else change what a date looks like on one of them.
+//! Both use the same settings. Several settings of a server decide the text form of values: without
+//! this, one `ALTER DATABASE ... SET datestyle` would change the form of a date on one of them.
 
 mod certificate;
 mod error;
@@ -49,14 +49,14 @@ pub(in crate::postgres) use {
     socket::Socket,
 };
 
-/// How long connecting to an address and logging in may take, where there is no connect_timeout.
+/// The time limit for connecting to an address and logging in, without a connect_timeout.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 
-/// How long an SQL statement waits for a lock. The error then names what is locked, and the statement is
-/// tried again: no wait is without a limit or a word.
+/// The time limit of an SQL statement for a lock. The error names the locked relation, and the
+/// statement is retried: every wait has a limit and is reported.
 const LOCK_TIMEOUT: &str = "SET lock_timeout = '5s'";
 
-/// An SQL connection and what tells its end.
+/// An SQL connection and a signal of its end.
 pub struct Sql {
     /// The client.
     pub client: Client,
@@ -95,7 +95,8 @@ pub async fn replication(url: &SourceUrl) -> Result<RawConnection, ConnectError>
 pub async fn sql(url: &SourceUrl) -> Result<Sql, ConnectError> {
     let (connection, greeting) = RawConnection::connect(url, Purpose::Sql).await?;
     let mut config = Config::new();
-    // It says who it is, as if there were still somebody to be told.
+    // tokio-postgres insists on sending a startup message. `LoggedIn` swallows it, because the
+    // connection is authenticated already.
     config.ssl_mode(SslMode::Disable).user(&url.user);
     let server = connection.server.clone();
     let handed = config.connect_raw(LoggedIn::new(connection, greeting), NoTls).await;

@@ -1,11 +1,11 @@
-//! libpq's parameters: what each is to this program, and from where its value comes.
+//! libpq's parameters: how this program treats each one, and where its value comes from.
 //!
 //! ```text
 //! URL, over the service that it or PGSERVICE names, over the PG* variables --> Settings
 //! ```
 //!
-//! Every parameter of libpq's is in the table: used, accepted because it can not matter here, or
-//! refused. One that is passed over in silence may be the one that was to keep somebody out.
+//! The table has every parameter of libpq: used, accepted because it has no effect here, or
+//! refused. A silently ignored parameter could be the one that was meant to keep an attacker out.
 
 use std::{
     collections::BTreeMap,
@@ -18,13 +18,13 @@ use super::{UrlError, service, uri};
 /// Looks up an environment variable.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// What a parameter is to this program.
+/// The treatment of a parameter.
 enum Kind {
-    /// It is done.
+    /// Supported.
     Used,
-    /// Whatever its value, nothing here depends on it.
+    /// Nothing here depends on its value.
     Harmless,
-    /// Only these values ask for nothing that is not done anyway.
+    /// Only these values ask for nothing unsupported.
     Only { values: &'static [&'static str], why: &'static str },
 }
 
@@ -36,17 +36,17 @@ const NO_OAUTH: &str = "log-in by OAuth is not supported";
 const NO_REVOCATION: &str = "lists of revoked certificates are not supported";
 const NO_SCRAM_KEYS: &str = "log-in by SCRAM keys is not supported: give the password";
 
-/// Each parameter, its variable, and what it is to this program.
+/// Each parameter, its variable, and its treatment.
 #[rustfmt::skip]
 const PARAMETERS: &[(&str, &str, Kind)] = &[
     ("application_name", "PGAPPNAME", Used),
     ("channel_binding", "PGCHANNELBINDING", Used),
-    // It is always UTF8; SQL_ASCII for a database without an encoding.
+    // It is always UTF8, or SQL_ASCII for a database without an encoding.
     ("client_encoding", "PGCLIENTENCODING", Harmless),
     ("connect_timeout", "PGCONNECT_TIMEOUT", Used),
     ("dbname", "PGDATABASE", Used),
     ("fallback_application_name", "", Used),
-    // Neither is asked for by us, and a server that asks is refused.
+    // We never ask for these, and refuse a server that does.
     ("gssdelegation", "PGGSSDELEGATION", Harmless),
     ("gssencmode", "PGGSSENCMODE", Only { values: &["disable", "prefer"], why: NO_GSS }),
     ("gsslib", "PGGSSLIB", Harmless),
@@ -98,7 +98,7 @@ const PARAMETERS: &[(&str, &str, Kind)] = &[
     ("user", "PGUSER", Used),
 ];
 
-/// From where a value comes.
+/// The origin of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The URL.
@@ -109,14 +109,14 @@ pub enum Origin {
     Variable(&'static str),
 }
 
-/// A value and from where it comes.
+/// A value and its origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Given {
     pub value: String,
     pub origin: Origin,
 }
 
-/// The values that were given, by parameter.
+/// The given values, by parameter.
 pub struct Settings(BTreeMap<&'static str, Given>);
 
 impl fmt::Display for Origin {
@@ -130,8 +130,8 @@ impl fmt::Display for Origin {
 }
 
 impl Settings {
-    /// Gathers what the URL, its service and the environment give. Nothing that is refused, or that
-    /// libpq does not know, is in it.
+    /// Collects the values of the URL, its service and the environment. Refuses parameters that are
+    /// unsupported or unknown to libpq.
     pub fn gather(url: &str, environment: Environment<'_>) -> Result<Self, UrlError> {
         let variable = |name: &str| environment(name).filter(|value| !value.is_empty());
         let mut settings = Settings(BTreeMap::new());
@@ -165,7 +165,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Takes pairs of one origin; the last of a name stands.
+    /// Takes the pairs of one origin; the last one of a name counts.
     fn take(&mut self, pairs: uri::Pairs, origin: &Origin) -> Result<(), UrlError> {
         for (name, value) in pairs {
             let known = PARAMETERS.iter().find(|(known, ..)| *known == name);
@@ -188,7 +188,7 @@ impl Settings {
         Ok(())
     }
 
-    /// A value that may be any text; one that is empty is none.
+    /// A value that may be any text; an empty one counts as missing.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(|given| given.value.as_str()).filter(|value| !value.is_empty())
     }
@@ -215,7 +215,7 @@ impl Settings {
         self.read(name, "a whole number", |value| value.trim().parse::<i32>().ok().map(i64::from))
     }
 
-    /// The value as `understand` has it. Where that has none, the value is refused.
+    /// The value as parsed by `understand`. If that returns nothing, the value is refused.
     pub fn read<T>(
         &self,
         name: &'static str,
@@ -240,7 +240,7 @@ pub fn home(environment: Environment<'_>) -> Option<PathBuf> {
     environment("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
 }
 
-/// A file that libpq takes when none is named, if it is there: `~/.postgresql/NAME`.
+/// libpq's default for an unnamed file, if it exists: `~/.postgresql/NAME`.
 pub fn default_file(name: &str, environment: Environment<'_>) -> Option<PathBuf> {
     home(environment).map(|home| home.join(".postgresql").join(name)).filter(|it| Path::exists(it))
 }

@@ -1,10 +1,10 @@
-//! libpq's password file: `host:port:database:user:password`, the first line that fits.
+//! libpq's password file: `host:port:database:user:password`, the first match counts.
 
 use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Once};
 
-/// Who logs in where.
+/// The fields that a line must match.
 pub struct Login<'a> {
-    /// The host as it was named; `localhost` for the usual socket directories.
+    /// The host's name in the file; `localhost` for the usual socket directories.
     pub host: &'a str,
     /// The port.
     pub port: u16,
@@ -14,8 +14,8 @@ pub struct Login<'a> {
     pub user: &'a str,
 }
 
-/// The password of the first line that fits. An error says why the file is not used, as it must
-/// not be when others may read it.
+/// The password of the first matching line. The error tells why the file is not used, for example
+/// because others may read it.
 pub fn password(path: &Path, login: &Login<'_>) -> Result<Option<String>, String> {
     let shown = path.display();
     let unreadable = |error: io::Error| format!("{shown}: {error}");
@@ -33,7 +33,8 @@ pub fn password(path: &Path, login: &Login<'_>) -> Result<Option<String>, String
     Ok(find(&text, login))
 }
 
-/// Says once that the file will not be used, as libpq does: even where the server asks for no password.
+/// Warns once that the file will not be used, as libpq does, even if the server asks for no
+/// password.
 pub fn warn_of_readers(path: &Path) {
     static SAID: Once = Once::new();
     let is_readable = |facts: &fs::Metadata| facts.is_file() && others_may_read(facts);
@@ -59,7 +60,7 @@ fn find(text: &str, login: &Login<'_>) -> Option<String> {
     (!password.is_empty()).then_some(password)
 }
 
-/// What follows the fields in a line, if they are these.
+/// The rest of a line after these fields, if it has them.
 fn after<'a>(line: &'a str, wanted: [&str; 4]) -> Option<&'a str> {
     wanted.iter().try_fold(line, |rest, wanted| match rest.strip_prefix("*:") {
         Some(rest) => Some(rest),
@@ -67,7 +68,7 @@ fn after<'a>(line: &'a str, wanted: [&str; 4]) -> Option<&'a str> {
     })
 }
 
-/// A field up to the next colon, with `\:` and `\\` undone, and what follows the colon.
+/// Splits a field off at the next colon, with `\:` and `\\` decoded. Returns it and the rest.
 fn field(text: &str) -> (String, &str) {
     let mut field = String::new();
     let mut characters = text.chars();

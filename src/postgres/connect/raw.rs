@@ -1,4 +1,4 @@
-//! A connection in the server's own protocol: messages, simple queries, then whatever comes.
+//! A connection in the server's own protocol: messages, simple queries, then a two-way copy.
 
 use std::{collections::HashMap, io, time::Duration};
 
@@ -23,7 +23,7 @@ use super::{
     url::Target,
 };
 
-/// A server that has not answered for this long, where there is no limit, is named in the log.
+/// Without a time limit, the log names a server that has not answered for this long.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A connection that is logged in.
@@ -38,16 +38,16 @@ pub struct RawConnection {
 pub struct ServerError {
     /// The SQLSTATE.
     pub code: String,
-    /// The message, and what it says in detail.
+    /// The message and its detail.
     pub message: String,
 }
 
-/// Why a command failed.
+/// The cause of a failed command.
 #[derive(Debug)]
 pub enum RawError {
-    /// The server said no.
+    /// The server reported an error.
     Server(ServerError),
-    /// The connection broke, or something that is not the protocol came.
+    /// The connection broke, or the peer violated the protocol.
     Io(io::Error),
 }
 
@@ -58,8 +58,8 @@ impl From<io::Error> for RawError {
 }
 
 impl RawConnection {
-    /// Connects to the first of the URL's servers that is there and will do, and logs in, with pinned
-    /// settings. What the server then says of itself, up to that it is ready, comes along as it came.
+    /// Connects to the first usable server of the URL and logs in, with pinned settings. Also
+    /// returns the server's messages after the log-in, through ReadyForQuery, as bytes.
     pub(super) async fn connect(
         url: &SourceUrl,
         purpose: Purpose,
@@ -159,7 +159,7 @@ impl RawConnection {
         self.socket.flush().await
     }
 
-    /// The next message; an error message is an error, notices and parameters are passed over.
+    /// The next message. An error message is an error; notices and parameters are skipped.
     pub(in crate::postgres) async fn receive(&mut self) -> Result<Message, RawError> {
         loop {
             match Message::parse(&mut self.buffer)? {
@@ -220,7 +220,7 @@ impl RawConnection {
                     self.buffer.advance(length);
                     return Ok(());
                 }
-                // Anything else is a message that postgres-protocol knows: an error, mostly.
+                // Any other message is one that postgres-protocol knows, usually an error.
                 Some(_) => drop(self.receive().await?),
                 None => self.fill().await?,
             }
@@ -228,7 +228,7 @@ impl RawConnection {
     }
 }
 
-/// Waits within the limit; where there is none, the log says for whom.
+/// Waits within the limit. Without a limit, the log names the server.
 async fn within<T>(
     limit: Option<Duration>,
     server: &str,
@@ -263,12 +263,12 @@ fn parameters(greeting: &BytesMut) -> HashMap<String, String> {
     parameters
 }
 
-/// What an error message says.
+/// The content of an error message.
 pub fn error_of(body: &backend::ErrorResponseBody) -> ServerError {
     said(body.fields())
 }
 
-/// What a notice or a warning says.
+/// The content of a notice or a warning.
 pub fn notice_of(body: &backend::NoticeResponseBody) -> ServerError {
     said(body.fields())
 }

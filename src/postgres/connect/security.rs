@@ -1,4 +1,4 @@
-//! How TLS is used, and how the server may ask who we are.
+//! The use of TLS, and the allowed methods of authentication.
 
 use std::path::PathBuf;
 
@@ -14,24 +14,24 @@ pub struct Tls {
     pub mode: TlsMode,
     /// Without asking first (`sslnegotiation=direct`).
     pub direct: bool,
-    /// Whether the server hears the host's name before it shows its certificate.
+    /// Whether the client sends the host's name before the server shows its certificate.
     pub names_host: bool,
-    /// Which versions.
+    /// The allowed versions.
     pub versions: Versions,
-    /// Whom certificates are trusted from; `None`: the system's authorities.
+    /// The trusted authorities; `None`: the system's.
     pub root_certificates: Option<PathBuf>,
     /// Our own certificate and its key.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
-/// libpq's `sslmode`, from the least to the most.
+/// libpq's `sslmode`, from the weakest to the strictest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsMode {
     /// Never.
     Disable,
-    /// If the server offers it; certificates are not looked at.
+    /// If the server offers it; the certificate is not verified.
     Prefer,
-    /// Always; certificates are not looked at.
+    /// Always; certificates are not verified.
     Require,
     /// Always, with a certificate of a trusted authority.
     VerifyCa,
@@ -39,7 +39,7 @@ pub enum TlsMode {
     VerifyFull,
 }
 
-/// The versions of TLS that are spoken.
+/// The allowed versions of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Versions {
     /// 1.2 and 1.3.
@@ -50,18 +50,18 @@ pub enum Versions {
     Only13,
 }
 
-/// How the server may ask who we are (`require_auth`, `channel_binding`).
+/// The allowed methods of authentication (`require_auth`, `channel_binding`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Authentication {
-    /// Not at all, or by our certificate.
+    /// None, or by our certificate.
     pub none: bool,
-    /// By SCRAM, which does not give the password away.
+    /// By SCRAM, which does not reveal the password.
     pub scram: bool,
-    /// By MD5: what is sent is as good as the password.
+    /// By MD5: its answer is as good as the password.
     pub md5: bool,
-    /// By the password itself.
+    /// By the password in plain text.
     pub password: bool,
-    /// Whether SCRAM is tied to the TLS connection.
+    /// Whether SCRAM is bound to the TLS connection.
     pub binding: ChannelBinding,
 }
 
@@ -70,14 +70,14 @@ pub struct Authentication {
 pub enum ChannelBinding {
     /// Never.
     Disable,
-    /// Where the server can.
+    /// If the server supports it.
     Prefer,
-    /// Always: nobody between us and the server can pass the log-in on.
+    /// Always: no attacker between us and the server can relay the log-in.
     Require,
 }
 
 impl Tls {
-    /// What the settings say, and libpq's files in the home directory where they name none.
+    /// The settings, with libpq's files in the home directory as defaults.
     pub(super) fn of(settings: &Settings, environment: Environment<'_>) -> Result<Self, UrlError> {
         let (mode, root_certificates) = trust(settings, environment)?;
         let negotiations = [("postgres", false), ("direct", true)];
@@ -116,7 +116,7 @@ fn trust(
     if settings.text("sslrootcert") == Some("system") {
         return match mode {
             None | Some(TlsMode::VerifyFull) => Ok((TlsMode::VerifyFull, None)),
-            // The world's authorities sign for anybody: without the name that is no check.
+            // Public authorities sign for anybody: without a check of the name that proves nothing.
             Some(_) => Err(UrlError::Together(
                 "sslrootcert=system without sslmode=verify-full: anybody can have such a certificate",
             )),
@@ -128,7 +128,7 @@ fn trust(
     }
     let roots = settings.path("sslrootcert").or_else(|| default_file("root.crt", environment));
     match mode {
-        // As libpq has it: who names an authority wants it looked at.
+        // As in libpq: naming an authority asks for verification.
         TlsMode::Require if roots.is_some() => Ok((TlsMode::VerifyCa, roots)),
         mode => Ok((mode, roots)),
     }
@@ -170,7 +170,7 @@ fn identity(
 }
 
 impl Authentication {
-    /// What the settings allow. Without a word nothing that gives the password away is allowed.
+    /// The allowed methods. By default, none that reveals the password.
     pub(super) fn of(settings: &Settings) -> Result<Self, UrlError> {
         let bindings = [
             ("disable", ChannelBinding::Disable),

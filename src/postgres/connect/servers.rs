@@ -1,4 +1,4 @@
-//! The servers of a URL: hosts, addresses and ports, which are lists of one length.
+//! The servers of a URL: hosts, addresses and ports, in lists of one length.
 
 use std::{fmt, net::IpAddr, path::PathBuf};
 
@@ -7,17 +7,17 @@ use super::{UrlError, parameters::Settings};
 /// PostgreSQL's port.
 const DEFAULT_PORT: u16 = 5432;
 
-/// A server, and how it is reached.
+/// A server and its address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     pub host: Host,
     pub port: u16,
 }
 
-/// Where a server is.
+/// The address of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
-    /// By its name, which a certificate is for, and at its address where that is given (`hostaddr`).
+    /// By its name, which the certificate is for, and at its address if one is given (`hostaddr`).
     Tcp { name: String, address: Option<IpAddr> },
     /// By the directory of its unix socket.
     Unix(PathBuf),
@@ -33,7 +33,7 @@ impl fmt::Display for Server {
 }
 
 impl Server {
-    /// The host as the password file has it: `localhost` for the usual socket directories.
+    /// The host's name in the password file: `localhost` for the usual socket directories.
     pub fn name_in_passfile(&self) -> String {
         match &self.host {
             Host::Tcp { name, .. } => name.clone(),
@@ -47,7 +47,7 @@ impl Server {
     }
 }
 
-/// The servers that `host`, `hostaddr` and `port` name, in the order in which they are tried.
+/// The servers of `host`, `hostaddr` and `port`, in the order of the attempts.
 pub fn servers(settings: &Settings) -> Result<Vec<Server>, UrlError> {
     let list =
         |name| settings.text(name).map(|text| text.split(',').map(str::trim).collect::<Vec<_>>());
@@ -85,7 +85,7 @@ pub fn servers(settings: &Settings) -> Result<Vec<Server>, UrlError> {
             "a list in port that is neither one port nor one for each host",
         ));
     }
-    // One port is for all hosts.
+    // A single port applies to all hosts.
     let ports = ports.iter().cycle();
     let servers = hosts.into_iter().zip(addresses).zip(ports);
     servers

@@ -14,11 +14,11 @@ use std::{
 use super::parameters::{Environment, home};
 use super::uri::Pairs;
 
-/// Where packages of libpq look: Debian's, Red Hat's, Alpine's, and a build from source.
+/// The directories of libpq's packages: Debian's, Red Hat's, Alpine's, and a build from source.
 const SYSTEM_FOLDERS: [&str; 4] =
     ["/etc/postgresql-common", "/etc/sysconfig/pgsql", "/etc/postgresql", "/usr/local/pgsql/etc"];
 
-/// What a service is made of, and the file that it is in. An error names the service or the file's
+/// The parameters of a service, and the file that has it. An error names the service or the file's
 /// line, and no value.
 pub fn read(name: &str, environment: Environment<'_>) -> Result<(Pairs, PathBuf), String> {
     let mut looked_at = Vec::new();
@@ -40,8 +40,7 @@ pub fn read(name: &str, environment: Environment<'_>) -> Result<(Pairs, PathBuf)
     Err(format!("the service {name:?}: {looked_at}"))
 }
 
-/// The files in the order in which they are looked at, and whether it is an error that one is not
-/// there.
+/// The files in the order of the search, and whether a missing one is an error.
 fn files(environment: Environment<'_>) -> Vec<(PathBuf, bool)> {
     let own = match environment("PGSERVICEFILE") {
         Some(path) => Some((PathBuf::from(path), true)),
@@ -55,7 +54,7 @@ fn files(environment: Environment<'_>) -> Vec<(PathBuf, bool)> {
     own.into_iter().chain(system).collect()
 }
 
-/// The lines of the service's first group.
+/// The lines of the service's first section.
 fn find(text: &str, name: &str) -> Result<Option<Pairs>, String> {
     let mut found: Option<Pairs> = None;
     for (number, line) in (1..).zip(text.lines()) {
@@ -80,7 +79,7 @@ fn find(text: &str, name: &str) -> Result<Option<Pairs>, String> {
             Some(("service" | "servicefile", _)) => {
                 return Err(format!(":{number}: a service can not name another one"));
             }
-            // The first stands, as in libpq.
+            // The first one counts, as in libpq.
             Some((name, _)) if pairs.iter().any(|(known, _)| known == name) => {}
             Some((name, value)) => pairs.push((name.to_owned(), value.to_owned())),
         }

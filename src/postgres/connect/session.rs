@@ -1,13 +1,13 @@
-//! The settings of a session, which server, database, role and URL can not change.
+//! The settings of a session. Server, database, role and URL can not override them.
 //!
 //! ```text
 //! options of the URL, then PINNED, at the log-in --> what only some servers have, once logged in
 //! ```
 
-/// The settings that values' texts depend on, those that would hide something from us, end long waits or
-/// forbid a statement of ours. `row_security=off`: a policy that would hide rows from a copy is an error
-/// instead. `role=none`: rights are the ones of the role that logs in, as the server looks at them for
-/// replication.
+/// These settings decide the text of values, or could hide something from us, end long waits or
+/// forbid one of our statements. `row_security=off`: a policy that would hide rows from a copy is
+/// an error instead. `role=none`: the rights are those of the role that logs in, which the server
+/// also checks for replication.
 const PINNED: &str = "-c DateStyle=ISO -c IntervalStyle=iso_8601 -c TimeZone=UTC -c extra_float_digits=3 \
      -c bytea_output=hex -c lc_monetary=C -c search_path=pg_catalog -c quote_all_identifiers=off \
      -c standard_conforming_strings=on -c transform_null_equals=off -c row_security=off -c role=none \
@@ -15,13 +15,14 @@ const PINNED: &str = "-c DateStyle=ISO -c IntervalStyle=iso_8601 -c TimeZone=UTC
      -c default_transaction_isolation=read\\ committed -c default_transaction_deferrable=off \
      -c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0";
 
-/// Since this version transactions may have a limit; older ones do not know the setting.
+/// Since this version transactions may have a time limit; older servers do not know the setting.
 const LIMITS_TRANSACTIONS: u32 = 17;
 
-/// The statements for a server that has named its version and encoding; empty if it needs none.
+/// The statements to run once the server has named its version and encoding; empty if none is
+/// needed.
 ///
-/// A database without an encoding has bytes of any. They come as they are, since the server would
-/// end the stream at the first that is no UTF-8.
+/// A database without an encoding holds any bytes. They come unchanged, because the server would
+/// end the stream at the first byte that is not UTF-8.
 pub fn settling(parameter: impl Fn(&str) -> Option<String>) -> String {
     let version = parameter("server_version").unwrap_or_default();
     let digits = version.find(|it: char| !it.is_ascii_digit()).unwrap_or(version.len());
@@ -32,7 +33,7 @@ pub fn settling(parameter: impl Fn(&str) -> Option<String>) -> String {
     [limits, bytes].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
-/// The startup packet's `options`: pinned settings come last, and win.
+/// The startup packet's `options`. Pinned settings come last, and override the others.
 pub fn options(given: Option<&str>) -> String {
     match given {
         Some(given) => format!("{given} {PINNED}"),
@@ -40,8 +41,8 @@ pub fn options(given: Option<&str>) -> String {
     }
 }
 
-/// Whether options are settings and nothing else: `-c NAME=VALUE` or `--NAME=VALUE`, separated by spaces,
-/// with `\` before a character that stands for itself.
+/// Whether options are settings and nothing else: `-c NAME=VALUE` or `--NAME=VALUE`, separated by
+/// spaces, with `\` as the escape.
 pub fn are_settings(options: &str) -> bool {
     let Some(arguments) = split(options) else { return false };
     let mut arguments = arguments.iter();
@@ -62,7 +63,7 @@ pub fn are_settings(options: &str) -> bool {
     true
 }
 
-/// The arguments, as the server splits them; `None` if the last escape has nothing behind it.
+/// The arguments, split as the server does; `None` if an escape ends the text.
 fn split(options: &str) -> Option<Vec<String>> {
     let (mut arguments, mut current) = (Vec::new(), None::<String>);
     let mut characters = options.chars();

@@ -18,18 +18,18 @@ use super::{ConnectError, Host, Server, SourceUrl, Tls, TlsMode, tls, url::Silen
 pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 
-/// A connection that nobody has logged in on.
+/// A connection before the log-in.
 pub struct Opened {
     pub socket: Box<dyn Socket>,
-    /// What TLS there is.
+    /// Its encryption.
     pub encryption: Encryption,
 }
 
-/// What TLS a connection has, and what a log-in can be tied to.
+/// The encryption of a connection, and the data for channel binding.
 pub enum Encryption {
     None,
     Tls {
-        /// The `tls-server-end-point` of the server's certificate, where that has one.
+        /// The `tls-server-end-point` of the server's certificate, if it has one.
         end_point: Option<Vec<u8>>,
     },
 }
@@ -37,11 +37,11 @@ pub enum Encryption {
 /// One place where a server may listen.
 pub enum Place {
     Socket(PathBuf),
-    /// An address, and the name that a certificate is for.
+    /// An address, and the name for its certificate.
     Address(SocketAddr, String),
 }
 
-/// The places of a server: a name may have several addresses, which may be several servers.
+/// The places of a server. A name may have several addresses, which may be several servers.
 pub async fn places(server: &Server) -> io::Result<Vec<Place>> {
     let port = server.port;
     Ok(match &server.host {
@@ -61,11 +61,11 @@ pub async fn places(server: &Server) -> io::Result<Vec<Place>> {
     })
 }
 
-/// Connects to one place of a server as the URL says.
+/// Connects to one place of a server with the URL's settings.
 pub async fn open(url: &SourceUrl, server: &str, place: &Place) -> Result<Opened, ConnectError> {
     let unreachable = |error: io::Error| ConnectError::unreachable(server, &error);
     let (address, name) = match place {
-        // As in libpq, TLS is not for sockets of this machine.
+        // As in libpq, sockets of this machine use no TLS.
         Place::Socket(path) => {
             return Ok(plain(UnixStream::connect(path).await.map_err(unreachable)?));
         }
@@ -107,7 +107,7 @@ async fn negotiate(socket: &mut TcpStream, tls: &Tls) -> io::Result<bool> {
     let mut message = BytesMut::new();
     frontend::ssl_request(&mut message);
     socket.write_all(&message).await?;
-    // One byte and no more: what comes with it was not encrypted, and must not count as if it were.
+    // Reads exactly one byte: anything after it was not encrypted, and must not count as encrypted.
     match socket.read_u8().await? {
         b'S' => Ok(true),
         b'N' => Ok(false),

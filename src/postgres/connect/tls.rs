@@ -1,4 +1,4 @@
-//! TLS with rustls, as libpq's `sslmode` has it, and the channel binding that ties a log-in to the
+//! TLS with rustls by libpq's `sslmode`, and the channel binding that ties a log-in to the
 //! certificate.
 
 use std::{io, path::Path, sync::Arc};
@@ -27,13 +27,13 @@ use webpki::RawPublicKeyEntity;
 
 use super::{ConnectError, Tls, TlsMode, Versions, certificate};
 
-/// The protocol inside, which a server that is not asked first wants to hear.
+/// The inner protocol. A server with direct TLS requires it.
 const ALPN: &[u8] = b"postgresql";
 
-/// A server that shows somebody else's certificate.
+/// The server shows a certificate that is not its own.
 const WITHOUT_KEY: &str = "the server has no key that fits the certificate that it shows";
 
-/// What rustls needs for the settings. Reads the certificates that they name.
+/// rustls' configuration for the settings. Reads the certificates that they name.
 pub fn client_config(tls: &Tls) -> Result<ClientConfig, ConnectError> {
     let wrong = |error: Error| ConnectError::Tls(error.to_string());
     let provider = ring::default_provider();
@@ -63,7 +63,7 @@ pub fn client_config(tls: &Tls) -> Result<ClientConfig, ConnectError> {
     Ok(config)
 }
 
-/// Our certificate, of any version: the server looks at it, not we.
+/// Our certificate, of any version: the server checks it, not we.
 fn identity(
     certificate: &Path,
     key: &Path,
@@ -87,8 +87,8 @@ fn identity(
 
 type Certificates = Vec<CertificateDer<'static>>;
 
-/// The authorities that the mode asks for, and the certificates that the URL names; none where
-/// certificates are not looked at.
+/// The authorities for the mode, and the certificates that the URL names; none if the mode verifies
+/// no certificate.
 fn trusted(tls: &Tls) -> Result<(RootCertStore, Certificates), ConnectError> {
     let (mut roots, mut named) = (RootCertStore::empty(), Vec::new());
     match (tls.mode, &tls.root_certificates) {
@@ -132,24 +132,24 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, ConnectError> {
     })
 }
 
-/// Looks at a server's certificate as far as the mode asks for.
+/// Verifies a server's certificate as far as the mode requires.
 #[derive(Debug)]
 struct Verifier {
     mode: TlsMode,
     trusted: RootCertStore,
-    /// What `sslrootcert` names, as it is in the file.
+    /// The certificates of `sslrootcert`, as in the file.
     named: Certificates,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Verifier {
-    /// Whether the certificate matters, and not only that the server has the key in it.
+    /// Whether the certificate counts, and not only that the server has its key.
     fn looks(&self) -> bool {
         self.mode >= TlsMode::VerifyCa
     }
 
-    /// An authority that is trusted signed it, or it is itself one of those that are trusted: many
-    /// servers have a certificate that they signed themselves.
+    /// A trusted authority signed it, or it is one of the trusted certificates itself: many servers
+    /// have a self-signed certificate.
     fn is_trusted(
         &self,
         certificate: &CertificateDer<'_>,
@@ -159,8 +159,8 @@ impl Verifier {
     ) -> Result<(), Error> {
         let all = self.algorithms.all;
         match verify_server_cert_signed_by_trust_anchor(parsed, &self.trusted, chain, now, all) {
-            // Not one of the reasons that have a name, such as its time: an authority's certificate
-            // is no server's.
+            // Not a reason with a name, such as its time: an authority's certificate is not valid
+            // for a server.
             Err(Error::InvalidCertificate(CertificateError::Other(_)))
                 if self.named.iter().any(|named| named == certificate) =>
             {
@@ -205,7 +205,7 @@ impl ServerCertVerifier for Verifier {
         let mapping = self.algorithms.mapping.iter().find(|(scheme, _)| *scheme == signed.scheme);
         let (_, candidates) =
             mapping.ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
-        // TLS 1.2 does not say which curve a scheme is with.
+        // In TLS 1.2 a scheme does not determine the curve.
         let mut verified = candidates
             .iter()
             .map(|algorithm| key.verify_signature(*algorithm, message, signed.signature()));
@@ -239,7 +239,7 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// The key that a handshake's signature must be by, where nothing else of the certificate is looked at.
+/// The key for a handshake's signature, if nothing else of the certificate is verified.
 fn public_key<'a>(
     certificate: &'a CertificateDer<'_>,
 ) -> Result<SubjectPublicKeyInfoDer<'a>, Error> {
@@ -252,12 +252,12 @@ fn is_of_another_version(what: &CertificateError) -> bool {
     cause.downcast_ref() == Some(&webpki::Error::UnsupportedCertVersion)
 }
 
-/// What an I/O error says about TLS, with the fix; `None` if it is about something else.
+/// The explanation of an I/O error by TLS, with the fix; `None` if it is about something else.
 pub fn explain(error: &io::Error, host: &str) -> Option<String> {
     let error = error.get_ref()?.downcast_ref::<Error>()?;
     use CertificateError::{BadSignature, NotValidForName, NotValidForNameContext, UnknownIssuer};
     Some(match error {
-        // A bad signature: an authority of that name is trusted, but it has another key.
+        // A bad signature: a trusted authority has that name, but another key.
         Error::InvalidCertificate(UnknownIssuer | BadSignature) => {
             "nobody who is trusted signed the server's certificate: name the authority's certificate \
              with sslrootcert=FILE"
@@ -287,8 +287,8 @@ pub fn explain(error: &io::Error, host: &str) -> Option<String> {
     })
 }
 
-/// The `tls-server-end-point` binding (RFC 5929): the certificate's hash by the algorithm it was
-/// signed with, SHA-256 where that is weaker. `None` where the RFC defines none.
+/// The `tls-server-end-point` binding (RFC 5929): the certificate's hash by its signature
+/// algorithm, or SHA-256 if that is weaker. `None` if the RFC defines none.
 pub fn server_end_point(certificate: &[u8]) -> Option<Vec<u8>> {
     Some(match certificate::signature_algorithm(certificate)? {
         // sha256WithRSAEncryption, sha1WithRSAEncryption, md5WithRSAEncryption; ecdsa-with-SHA1,

@@ -5,15 +5,15 @@
 //! --> user, password, host, port, dbname, NAME, ...: percent-encoding undone, nothing understood yet
 //! ```
 //!
-//! Parameters behind `?` win over the parts before it, as in libpq. Errors show no part of the
-//! text: any of it may belong to a password whose special characters are not encoded.
+//! Parameters after `?` override the parts before it, as in libpq. Errors show no part of the text:
+//! any of it may belong to a password with unencoded special characters.
 
 /// Names and values, in the URL's order.
 pub type Pairs = Vec<(String, String)>;
 
 const ENCODE: &str = "percent-encode special characters in user, password and database (/ as %2F, : as %3A, @ as %40)";
 
-/// Cuts a URL. An error names the mistake, and shows no part of the URL.
+/// Splits a URL. An error names the mistake, and shows no part of the URL.
 pub fn cut(url: &str) -> Result<Pairs, String> {
     let schemes = ["postgres://", "postgresql://"];
     let rest = schemes.iter().find_map(|scheme| url.strip_prefix(scheme));
@@ -38,7 +38,7 @@ pub fn cut(url: &str) -> Result<Pairs, String> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').ok_or("a parameter after ? has no =")?;
         match (decode(name)?, decode(value)?) {
-            // As JDBC has it, and libpq takes it.
+            // JDBC's form, which libpq accepts.
             (name, value) if name == "ssl" && value == "true" => {
                 pairs.push(("sslmode".to_owned(), "require".to_owned()));
             }
@@ -54,7 +54,7 @@ fn store(pairs: &mut Pairs, name: &str, value: String) {
     }
 }
 
-/// `HOST:PORT,[ADDRESS]:PORT` as two lists. Without any port there is no list of them.
+/// `HOST:PORT,[ADDRESS]:PORT` as two lists. Without any port there is no list of ports.
 fn hosts(servers: &str, pairs: &mut Pairs) -> Result<(), String> {
     let (mut hosts, mut ports) = (Vec::new(), Vec::new());
     for server in servers.split(',') {

@@ -1,11 +1,11 @@
-//! Connection URLs as libpq has them: one understanding for every kind of connection.
+//! Parses connection URLs like libpq, with one meaning for every kind of connection.
 //!
 //! ```text
 //! Settings --> Servers, who and which database, Tls, Authentication, Limits
 //! ```
 //!
-//! What is not understood is refused: a setting that is passed over in silence may be the one that
-//! was to keep somebody out.
+//! It refuses what it does not understand: a silently ignored setting could be the one that was
+//! meant to keep an attacker out.
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
@@ -17,95 +17,96 @@ use super::{
     session,
 };
 
-/// Data that nobody has acknowledged for this long is on its way to nobody: without a limit the
-/// kernel tries for a quarter of an hour.
+/// Data without an acknowledgement for this long will not arrive. Without a limit the kernel tries
+/// for a quarter of an hour.
 const UNANSWERED: Duration = Duration::from_secs(60);
-/// A connection that is silent for this long is asked whether it is still there.
+/// A connection that is silent for this long gets a keepalive probe.
 const SILENCE: Duration = Duration::from_secs(30);
-/// How often it is asked, without an answer, before it is given up.
+/// Unanswered probes before the connection is closed.
 const PROBES: u32 = 3;
 
-/// A source's URL, understood. Its Debug form has no password.
+/// A parsed source URL. Its Debug form has no password.
 #[derive(Clone)]
 pub struct SourceUrl {
-    /// Where; in this order.
+    /// The servers, in the order of the attempts.
     pub(super) servers: Vec<Server>,
-    /// Which of them will do.
+    /// The kind of server that qualifies.
     pub(super) target: Target,
-    /// Who.
+    /// The user.
     pub(super) user: String,
     database: Option<String>,
-    /// The password, or where it is looked up.
+    /// The password, or its source.
     pub(super) password: Option<String>,
     pub(super) passfile: Option<PathBuf>,
     /// The startup packet's `options`.
     pub(super) options: String,
-    /// What the server shows of us.
+    /// The name that the server shows for us.
     pub(super) application_name: String,
-    /// How long connecting to one address and logging in may take.
+    /// The time limit for connecting to one address and logging in.
     pub(super) connect_limit: Option<Duration>,
     pub(super) silence: Silence,
     /// How TLS is used.
     pub(super) tls: Tls,
-    /// How the server may ask who we are.
+    /// The allowed methods of authentication.
     pub(super) authentication: Authentication,
 }
 
-/// Which of several servers will do (`target_session_attrs`).
+/// Which of several servers qualify (`target_session_attrs`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     Any,
     Primary,
 }
 
-/// When a connection that says nothing is given up.
+/// When a silent connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Silence {
-    /// After which silence, how often and at which intervals it is asked; `None`: never.
+    /// The silence before the first probe, the number of probes and their interval; `None`: no
+    /// probes.
     pub keepalive: Option<(Duration, u32, Duration)>,
-    /// How long data may stay unacknowledged; `None`: as long as the kernel has it.
+    /// How long data may stay unacknowledged; `None`: the kernel's limit.
     pub unanswered: Option<Duration>,
 }
 
-/// Why a URL is not understood. The text has no password.
+/// The reason why a URL is invalid. The text has no password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// It is none.
+    /// The text is not a URL.
     #[error(
         "the source URL is not understood: {0}. Expected postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=..."
     )]
     Malformed(String),
-    /// It has a parameter that libpq does not know.
+    /// libpq does not know the parameter.
     #[error("{origin} has the parameter {name:?}, which is none: docs/connections.md lists them")]
     Unknown {
-        /// Which.
+        /// The parameter.
         name: String,
-        /// Where.
+        /// Its origin.
         origin: Origin,
     },
-    /// A parameter has a value that it can not have.
+    /// A parameter has an invalid value.
     #[error("{origin} has {name}={value}: expected {expected}")]
     Parameter {
-        /// Which.
+        /// The parameter.
         name: &'static str,
-        /// Where.
+        /// Its origin.
         origin: Origin,
-        /// What it is.
+        /// Its value.
         value: String,
-        /// What it may be.
+        /// The valid values.
         expected: &'static str,
     },
-    /// A parameter of libpq's that asks for something that is not done.
+    /// A parameter of libpq asks for something unsupported.
     #[error("{origin} has {name}: {why}. Remove it")]
     Refused {
-        /// Which.
+        /// The parameter.
         name: &'static str,
-        /// Where.
+        /// Its origin.
         origin: Origin,
-        /// Why.
+        /// The reason.
         why: &'static str,
     },
-    /// Two parameters that do not go together.
+    /// Two parameters contradict each other.
     #[error("the source URL, its service or the PG* variables have {0}")]
     Together(&'static str),
     /// The service can not be read.
@@ -125,7 +126,7 @@ impl FromStr for SourceUrl {
 }
 
 impl SourceUrl {
-    /// Understands a URL; what it leaves out comes from the service that it names, and from libpq's
+    /// Parses a URL. Missing values come from the service that it names, and from libpq's
     /// environment variables. The URL `postgres://` takes everything from there.
     pub fn with_environment(url: &str, environment: Environment<'_>) -> Result<Self, UrlError> {
         let settings = Settings::gather(url, environment)?;
@@ -162,13 +163,14 @@ impl SourceUrl {
         })
     }
 
-    /// The database it names; the user's name where it names none, as PostgreSQL has it.
+    /// The database, or by default the user's name, as in PostgreSQL.
     pub fn database(&self) -> &str {
         self.database.as_deref().unwrap_or(&self.user)
     }
 }
 
-/// What to look for among the servers: several are one cluster, whose primary alone has the slot.
+/// The kind of server to look for. Several servers are one cluster, and only its primary has the
+/// slot.
 fn target(settings: &Settings, servers: &[Server]) -> Result<Target, UrlError> {
     let words =
         [("any", Target::Any), ("read-write", Target::Primary), ("primary", Target::Primary)];
@@ -183,7 +185,7 @@ fn options(settings: &Settings) -> Result<Option<&str>, UrlError> {
     Ok(settings.text("options"))
 }
 
-/// As libpq has it: 0 or less is no limit, and less than 2 seconds are 2.
+/// As in libpq: 0 or less means no limit, and less than 2 seconds means 2.
 fn connect_limit(settings: &Settings) -> Result<Option<Duration>, UrlError> {
     Ok(match settings.number("connect_timeout")? {
         None => Some(CONNECT_LIMIT),
@@ -194,7 +196,7 @@ fn connect_limit(settings: &Settings) -> Result<Option<Duration>, UrlError> {
     })
 }
 
-/// As libpq has it, with defaults of ours: the kernel's hours are too long.
+/// As in libpq, with our own defaults: the kernel's hours are too long.
 fn silence(settings: &Settings) -> Result<Silence, UrlError> {
     let positive =
         |number: Option<i64>| number.and_then(|it| u64::try_from(it).ok()).filter(|it| *it > 0);

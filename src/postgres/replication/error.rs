@@ -1,4 +1,4 @@
-//! Why a stream ends: each way told apart, with what to do about it.
+//! The ways in which a stream ends, each with its fix.
 
 use crate::{
     lsn::Lsn,
@@ -11,13 +11,13 @@ use crate::{
 /// The end of a stream, or the refusal to start it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum StreamError {
-    /// The connection broke without a word: the network, a crash, or `wal_sender_timeout`.
+    /// The connection broke without a message: the network, a crash, or `wal_sender_timeout`.
     #[error("the replication connection broke: {0}")]
     Broken(String),
     /// The server ended the stream in good order.
     #[error("the server ended the stream")]
     Ended,
-    /// The server is shutting down and waits for an answer that can not be given yet.
+    /// The server is shutting down and waits for an acknowledgement that is not possible yet.
     #[error("the server is shutting down; the replication connection is let go, the slot is kept")]
     ShuttingDown,
     /// Another process streams from the slot.
@@ -26,27 +26,27 @@ pub enum StreamError {
         /// The server's words, with the process.
         message: String,
     },
-    /// There is no such slot or publication.
+    /// The slot or publication does not exist.
     #[error("{message}. Without it the changes behind the last position can not be read")]
     Missing {
         /// The server's words.
         message: String,
     },
-    /// The slot can not be read any more.
+    /// The slot is no longer readable.
     #[error("the slot is lost: {message}")]
     SlotLost {
         /// The server's words.
         message: String,
     },
-    /// The server's log ends before the position: it was put back to an older state.
+    /// The server's log ends before the position: the server was restored to an older state.
     #[error(
         "the source's log ends at {end}, before {from}: the source was put back to an older state. Nothing was \
          acknowledged. `wal2graph check` says what to do"
     )]
     EndsBefore {
-        /// Where its log ends.
+        /// The end of the server's log.
         end: Lsn,
-        /// Where the stream was to begin.
+        /// The stream's intended start.
         from: Lsn,
     },
     /// The server is starting, stopping, out of connections, or ended ours.
@@ -57,7 +57,7 @@ pub enum StreamError {
         /// The server's words.
         message: String,
     },
-    /// Anything else that the server says.
+    /// Any other error of the server.
     #[error("the server refuses: {message} ({code})")]
     Refused {
         /// The SQLSTATE.
@@ -71,19 +71,19 @@ pub enum StreamError {
     /// A frame that does not decode.
     #[error("a replication frame is malformed: {0}")]
     Frame(#[from] DecodeError),
-    /// A message that does not fit the ones before it.
+    /// A message contradicts the ones before it.
     #[error("the replication stream is malformed: {0}")]
     Grammar(#[from] GrammarError),
 }
 
 impl StreamError {
-    /// What the server's error means for the stream.
+    /// The meaning of the server's error for the stream.
     pub(super) fn of_server(ServerError { code, message }: ServerError) -> Self {
         let message = on_one_line(&message).into_owned();
         match code.as_str() {
             "55006" => StreamError::SlotActive { message },
             "42704" => StreamError::Missing { message },
-            // The code is that of every state that a server or a slot can be in at a wrong time.
+            // The code covers every unsuitable state of a server or a slot.
             "55000" if is_of_a_lost_slot(&message) => StreamError::SlotLost { message },
             "57P01" | "57P02" | "57P03" | "53300" => StreamError::Unavailable { code, message },
             _ if code.starts_with("08") => StreamError::Unavailable { code, message },
@@ -92,8 +92,8 @@ impl StreamError {
     }
 }
 
-/// PostgreSQL's words for a slot that was invalidated: before 18, and from 18 on. In another language
-/// they are shown as they are, and the next start reads the slot's state.
+/// PostgreSQL's messages for an invalidated slot: before 18, and from 18 on. In another language
+/// the message is shown as it is, and the next start reads the slot's state.
 fn is_of_a_lost_slot(message: &str) -> bool {
     let words = [
         "cannot read from logical replication slot",

@@ -1,4 +1,4 @@
-//! Status updates, on their own timer: nothing that the reader or the consumer does holds them up.
+//! Sends status updates on their own timer. Neither reader nor consumer can delay them.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -18,10 +18,10 @@ use crate::{
 
 use super::Shared;
 
-/// Acknowledgements within this time go out together.
+/// Acknowledgements within this time are sent together.
 const COALESCE: Duration = Duration::from_millis(10);
 
-/// Runs until the connection breaks, or until `closing` resolves: then it says the last word.
+/// Runs until the connection breaks, or until `closing` resolves. Then it sends the last update.
 pub async fn run(
     mut socket: WriteHalf<Box<dyn Socket>>,
     shared: Arc<Shared>,
@@ -32,7 +32,7 @@ pub async fn run(
     let mut timer = interval(every);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        // On the timer the server is asked where it is, so that an idle one names its position.
+        // On the timer it asks the server for its position, so that an idle server names one.
         let ask = tokio::select! {
             _ = timer.tick() => true,
             () = shared.reply.notified() => false,
@@ -53,7 +53,7 @@ pub async fn run(
     let mut last = copy_data(&update(&shared, *acknowledged.borrow(), false));
     last.put_slice(&[b'c', 0, 0, 0, 4]);
     last.put_slice(&[b'X', 0, 0, 0, 4]);
-    // The server may be gone already: then it has forgotten us anyway.
+    // The server may be gone already; then it has dropped the connection anyway.
     let _ = socket.write_all(&last).await;
     let _ = socket.shutdown().await;
 }

@@ -6,9 +6,10 @@
 //!     +------- feedback task <-- its own timer, or a new acknowledgement ---------+
 //! ```
 //!
-//! Back-pressure is not reading: the reader waits while the queue is full. Feedback goes on all the
-//! same, because a server that hears nothing for `wal_sender_timeout` hangs up, even while it is
-//! sending. What is acknowledged is what the engine says, never what was received.
+//! Back-pressure means not reading: the reader waits while the queue is full. Feedback continues
+//! meanwhile, because a server that receives nothing for `wal_sender_timeout` closes the
+//! connection, even while it is sending. The acknowledged position comes from the engine; it is
+//! never the received one.
 
 mod error;
 mod feedback;
@@ -41,7 +42,7 @@ use super::connect::{self, Closed, ConnectError, RawConnection, RawError, Source
 pub use crate::start::System;
 pub use error::StreamError;
 
-/// Events wait in the queue up to about this many bytes; one that is larger passes alone.
+/// Events wait in the queue up to about this many bytes; a larger one passes alone.
 const QUEUE_BYTES: u32 = 4 << 20;
 /// How long closing may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
@@ -108,10 +109,10 @@ impl Connection {
     }
 }
 
-/// What reader, feedback and consumer share.
+/// The state that reader, feedback and consumer share.
 struct Shared {
-    /// The furthest position the server has named on this connection: nothing beyond it is ever
-    /// acknowledged.
+    /// The furthest position that the server has named on this connection. Nothing beyond it is
+    /// ever acknowledged.
     received: AtomicU64,
     /// The server wants an answer now.
     reply: Notify,
@@ -160,7 +161,7 @@ impl Stream {
         Stream { queue, shared, acknowledged, close: Some(close), _reader, feedback }
     }
 
-    /// Tells the server the last acknowledgement and ends the connection; the slot stays.
+    /// Sends the last acknowledgement to the server and ends the connection; the slot stays.
     pub async fn close(mut self) {
         if let Some(close) = self.close.take() {
             // The feedback task may have ended with the connection.
@@ -188,7 +189,7 @@ impl Source for Stream {
         let received = Lsn(self.shared.received.load(Ordering::Acquire));
         let named = lsn.without_page_header() <= received;
         assert!(named, "acknowledged {lsn}, but only {received} was received");
-        // Behind a page's header the server may not have been.
+        // The server may not have been behind a page's header.
         let lsn = lsn.min(received);
         self.acknowledged.send_if_modified(|acknowledged| {
             let further = lsn > *acknowledged;

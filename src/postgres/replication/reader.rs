@@ -1,4 +1,4 @@
-//! The reading half: bytes become frames, frames become events, events wait in the queue in
+//! The reading half: bytes become frames, frames become events, and events wait in the queue in
 //! portions.
 
 use std::{
@@ -24,16 +24,16 @@ use crate::{
 
 use super::{QUEUE_BYTES, Shared, StreamError};
 
-/// What is read is kept in buffers of this size, which live as long as the last value in them.
+/// Input goes to buffers of this size. A buffer lives as long as the last value in it.
 const BUFFER_BYTES: usize = 128 << 10;
-/// A buffer is read into until it has less room than this: a new one for each read would keep all
-/// of it alive for the few bytes that a slow stream brings.
+/// A buffer is filled until it has less room than this. A new one for each read would keep a whole
+/// buffer alive for the few bytes of a slow stream.
 const READ_BYTES_MIN: usize = 8 << 10;
-/// A message longer than this is not read: PostgreSQL's values end at 1 GB.
+/// A longer message is refused: PostgreSQL's values end at 1 GB.
 const MESSAGE_BYTES_MAX: usize = 0x4400_0000;
-/// Portions are handed over when they hold this much, even if more has come.
+/// A portion is passed on at this size, even if more input is there.
 const PORTION_BYTES: u32 = 256 << 10;
-/// The SQLSTATE of a warning that the stream lacks something.
+/// The SQLSTATE of a warning that the stream is incomplete.
 const OBJECT_NOT_IN_PREREQUISITE_STATE: &str = "55000";
 /// How long a server that is shutting down may wait for us.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(1_500);
@@ -41,7 +41,7 @@ const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(1_500);
 /// Events that are handed over together.
 pub struct Portion {
     pub events: Vec<Event>,
-    /// What they take of the queue's room.
+    /// Their share of the queue's room.
     pub bytes: u32,
 }
 
@@ -58,8 +58,8 @@ pub struct Reader {
     asking: Asking,
 }
 
-/// The server asks again and again at one position: it is shutting down and waits until that is
-/// acknowledged.
+/// The server repeats a request at one position: it is shutting down and waits until that position
+/// is acknowledged.
 struct Asking {
     position: Lsn,
     since: Instant,
@@ -81,7 +81,7 @@ impl Reader {
         Reader { socket, buffer, decoder, shared, publication, acknowledged, events, bytes, asking }
     }
 
-    /// Reads until the stream ends, and says why as the last thing in the queue.
+    /// Reads until the stream ends. The last item in the queue is the reason.
     pub async fn run(mut self, portions: Portions, sentinel: Closed) {
         let shutting_down = async {
             sentinel.wait().await;
@@ -91,7 +91,7 @@ impl Reader {
             end = self.read(&portions) => end,
             () = shutting_down => StreamError::ShuttingDown,
         };
-        // Nobody may be listening any more.
+        // The receiver may be gone.
         let _ = portions.send(Err(end));
     }
 
@@ -126,7 +126,7 @@ impl Reader {
         }
     }
 
-    /// The next whole message: its tag, and all of it.
+    /// The next whole message: its tag and bytes.
     fn cut(&mut self) -> Result<Option<(u8, BytesMut)>, StreamError> {
         let Some(header) = self.buffer.first_chunk::<5>() else { return Ok(None) };
         let [tag, length @ ..] = *header;
@@ -151,8 +151,8 @@ impl Reader {
         match Message::parse(&mut message) {
             Ok(Some(Message::ErrorResponse(body))) => Err(StreamError::of_server(error_of(&body))),
             Ok(Some(Message::NoticeResponse(body))) => match notice_of(&body) {
-                // Since PostgreSQL 18 changes that a missing publication had to name are passed over
-                // with no more than this warning.
+                // Since PostgreSQL 18, changes that need a missing publication are skipped with
+                // only this warning.
                 ServerError { code, message }
                     if code == OBJECT_NOT_IN_PREREQUISITE_STATE
                         && message.contains(&self.publication) =>
@@ -215,7 +215,7 @@ impl Reader {
         }
     }
 
-    /// Puts what has come into the queue; waits while that is full.
+    /// Puts the received events into the queue; waits while it is full.
     async fn hand_over(&mut self, portions: &Portions) {
         if self.events.is_empty() {
             return;
@@ -226,7 +226,7 @@ impl Reader {
         }
         self.bytes = 0;
         let events = std::mem::take(&mut self.events);
-        // Nobody may be listening any more: then the task is about to be ended.
+        // The receiver may be gone; then this task is about to end.
         let _ = portions.send(Ok(Portion { events, bytes }));
     }
 }

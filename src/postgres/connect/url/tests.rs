@@ -23,7 +23,7 @@ fn shown(url: &str, variables: Variables<'_>) -> String {
     format!("{:?}", with(url, variables).unwrap_or_else(|error| panic!("{url}: {error}")))
 }
 
-/// The error of an environment or a URL, which must have no password.
+/// The error of an environment or a URL. It must not contain a password.
 fn error(url: &str, variables: Variables<'_>) -> String {
     let error = with(url, variables).expect_err(url).to_string();
     assert!(!error.contains("secret"), "{error}");
@@ -270,7 +270,7 @@ fn what_is_not_understood_is_named_without_the_password() {
         ),
         ("postgres://u:secret@h/d?keepalives_idle=1s", "keepalives_idle=1s"),
         ("mysql://u:secret@h/d", "source URL"),
-        // Understood by libpq, but nobody here would look at its sslmode.
+        // libpq understands this, but this program would ignore its sslmode.
         ("host=h user=u password=secret sslmode=verify-full", "source URL"),
     ] {
         let error = error(url, &[]);
