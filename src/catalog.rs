@@ -1,12 +1,11 @@
-//! What a PostgreSQL catalog says about tables: the facts a mapping is inferred from.
+//! The facts in a PostgreSQL catalog about tables. The mapping is inferred from them.
 //!
 //! ```text
 //! pg_catalog  --postgres::catalog-->  Catalog  --mapping::compile-->  Mapping
 //! ```
 //!
-//! Only facts are here, in PostgreSQL's words; what they mean for a graph is the mapping's
-//! business. Columns are named, not numbered, everywhere: names are what the stream and the user's
-//! file carry.
+//! This module has only facts, in PostgreSQL's terms; the mapping decides their meaning for a
+//! graph. Columns have names, not numbers, everywhere: the stream and the user's file use names.
 
 use std::{borrow::Cow, fmt};
 
@@ -20,9 +19,9 @@ use crate::{
 pub struct Catalog {
     /// All ordinary tables, partitioned tables and partitions, by name.
     pub tables: Vec<Table>,
-    /// Every type that their columns have, and the types those are made of.
+    /// The types of their columns, and the component types of those.
     pub types: Vec<TypeFacts>,
-    /// How the database folds case, if a column is `citext`.
+    /// The database's case folding, if a column is `citext`.
     pub case_folding: CaseFolding,
 }
 
@@ -33,8 +32,8 @@ impl Catalog {
     }
 }
 
-/// A table's schema and name. Its text form is `schema.name`, for people: as the file has it
-/// ([`TableName::in_file`]), but on one line.
+/// A table's schema and name. Its text form is `schema.name` on one line, for people;
+/// [`TableName::in_file`] is the form for a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableName {
     /// The schema.
@@ -49,17 +48,17 @@ impl TableName {
         TableName { schema: schema.into(), name: name.into() }
     }
 
-    /// The name as SQL takes it.
+    /// The name as an SQL expression.
     pub fn sql(&self) -> String {
         format!("{}.{}", quote_identifier(&self.schema), quote_identifier(&self.name))
     }
 
-    /// The name as SQL takes it, on one line: for statements that people paste.
+    /// The name for SQL, on one line: for statements that people paste.
     pub fn pasteable(&self) -> String {
         format!("{}.{}", pasteable(&self.schema), pasteable(&self.name))
     }
 
-    /// The name as the file, metrics and the graph have it: `schema.name`. A part that holds a dot or a
+    /// The name in the file, metrics and the graph: `schema.name`. A part that contains a dot or a
     /// quote is quoted as in SQL.
     pub fn in_file(&self) -> String {
         format!("{}.{}", part(&self.schema), part(&self.name))
@@ -79,13 +78,13 @@ fn part(part: &str) -> Cow<'_, str> {
     }
 }
 
-/// An identifier as SQL takes it, whatever is in it.
+/// Quotes an identifier for SQL. Any content is safe.
 pub fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// An identifier as SQL takes it, on one line: for statements that people paste. What can not be seen
-/// stands there as its escape, which takes the form `U&"..."`.
+/// An identifier for SQL, on one line: for statements that people paste. Invisible characters
+/// become escapes, in the form `U&"..."`.
 pub fn pasteable(name: &str) -> String {
     if !name.contains(is_unseen) {
         return quote_identifier(name);
@@ -99,8 +98,8 @@ pub fn pasteable(name: &str) -> String {
     format!("U&{}", quote_identifier(&name.chars().map(escaped).collect::<String>()))
 }
 
-/// A string as SQL takes it, whatever is in it, and whatever `standard_conforming_strings` is. No
-/// letter may stand right before it.
+/// Quotes a string for SQL. Any content is safe, under any `standard_conforming_strings`. The
+/// character before it must not be a letter.
 pub fn quote_literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
     match quoted.contains('\\') {
@@ -109,19 +108,19 @@ pub fn quote_literal(text: &str) -> String {
     }
 }
 
-/// A string as the grammar of replication commands takes it, which knows no escape.
+/// Quotes a string for a replication command, whose grammar has no escapes.
 pub fn quote_replication_literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// A table, with everything about it that matters to a mapping.
+/// A table, with everything that matters to a mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     /// Its name.
     pub name: TableName,
     /// Its object id.
     pub oid: u32,
-    /// What kind of table it is.
+    /// The kind of a table.
     pub kind: TableKind,
     /// Whether its changes reach the write-ahead log (it is not UNLOGGED).
     pub logged: bool,
@@ -133,18 +132,17 @@ pub struct Table {
     pub primary_key: Option<UniqueKey>,
     /// Its other unique indexes and constraints on plain columns.
     pub unique_keys: Vec<UniqueKey>,
-    /// Its foreign keys, without those it has only as a partition or for the sake of one.
+    /// Its foreign keys, without those that exist only for a partition.
     pub foreign_keys: Vec<ForeignKey>,
-    /// What an UPDATE or DELETE says about the old row.
+    /// What an UPDATE or DELETE carries of the old row.
     pub replica_identity: ReplicaIdentity,
-    /// How many rows the planner believes it has, partitions included; `None` when it was never
-    /// analysed.
+    /// The planner's estimate of its rows, partitions included; `None` if it was never analysed.
     pub estimated_rows: Option<u64>,
-    /// How many pages it has on disk by the same belief, partitions included.
+    /// The planner's estimate of its pages on disk, partitions included.
     pub pages: u64,
     /// Its comment.
     pub comment: Option<String>,
-    /// How the publication that was asked for limits it.
+    /// The restrictions of the chosen publication.
     pub published: Publication,
 }
 
@@ -154,7 +152,7 @@ impl Table {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    /// Whether all of `columns` are there and can not be NULL.
+    /// Whether all of `columns` exist and are NOT NULL.
     pub fn all_not_null<S: AsRef<str>>(&self, columns: &[S]) -> bool {
         columns.iter().all(|name| self.column(name.as_ref()).is_some_and(|column| column.not_null))
     }
@@ -168,14 +166,14 @@ impl Table {
     }
 
     /// The unique keys that identify every row at every moment: immediate, for all rows, never
-    /// NULL. The primary key first, when it is one.
+    /// NULL. The primary key comes first if it is one of them.
     pub fn identifying_keys(&self) -> impl Iterator<Item = &UniqueKey> {
         let keys = self.primary_key.iter().chain(&self.unique_keys);
         keys.filter(|key| key.immediate && !key.partial && self.all_not_null(&key.columns))
     }
 
-    /// Whether at most one row has the same values in these columns, at every moment, leaving NULLs
-    /// aside.
+    /// Whether at most one row has the same values in these columns, at every moment. NULLs do not
+    /// count.
     pub fn finds_one_row<S: AsRef<str>>(&self, columns: &[S]) -> bool {
         let mut keys = self.primary_key.iter().chain(&self.unique_keys);
         keys.any(|key| {
@@ -185,8 +183,7 @@ impl Table {
         })
     }
 
-    /// The columns that the replica identity carries by themselves; `None` under FULL, NOTHING, or
-    /// when there are none.
+    /// The columns that the replica identity names; `None` under FULL, NOTHING, or if it has none.
     pub fn identity_columns(&self) -> Option<&[String]> {
         match &self.replica_identity {
             ReplicaIdentity::Default => {
@@ -199,18 +196,18 @@ impl Table {
     }
 }
 
-/// What kind of table it is.
+/// The kind of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TableKind {
     /// A table with rows of its own.
     Ordinary,
-    /// A partitioned table; its rows are its partitions'.
+    /// A partitioned table; its partitions have the rows.
     Partitioned,
     /// A partition (itself partitioned or not).
     Partition {
         /// The topmost partitioned table above it.
         root: TableName,
-        /// It has the rows itself: it is not partitioned further.
+        /// It holds rows itself: it is not partitioned further.
         holds_rows: bool,
     },
 }
@@ -248,7 +245,7 @@ pub struct Column {
     pub type_name: String,
     /// It is declared NOT NULL (a primary key's columns are).
     pub not_null: bool,
-    /// It is computed from others (GENERATED ALWAYS AS): the stream does not carry it, unless
+    /// PostgreSQL computes it from others (GENERATED ALWAYS AS). The stream carries it only if
     /// PostgreSQL 18 is told to.
     pub generated: bool,
     /// Equal texts are equal bytes. False only under a nondeterministic collation.
@@ -262,7 +259,7 @@ pub struct UniqueKey {
     pub name: String,
     /// Its columns, in order.
     pub columns: Vec<String>,
-    /// It is checked at once, row by row: not DEFERRABLE.
+    /// PostgreSQL checks it at once, row by row: it is not DEFERRABLE.
     pub immediate: bool,
     /// It holds only for rows that satisfy a condition.
     pub partial: bool,
@@ -279,26 +276,27 @@ pub struct ForeignKey {
     pub target: TableName,
     /// The referenced columns, in the order of `columns`.
     pub target_columns: Vec<String>,
-    /// What a DELETE of the referenced row does.
+    /// The action for a DELETE of the referenced row.
     pub on_delete: ReferentialAction,
-    /// What an UPDATE of the referenced columns does.
+    /// The action for an UPDATE of the referenced columns.
     pub on_update: ReferentialAction,
-    /// It can be checked as late as the commit.
+    /// PostgreSQL may check it as late as the commit.
     pub deferrable: bool,
-    /// It is known to hold for all rows: neither NOT VALID nor NOT ENFORCED.
+    /// It holds for all rows: it is neither NOT VALID nor NOT ENFORCED.
     pub validated: bool,
-    /// Its last column is a PERIOD, which the referenced rows together cover: it is not equality.
+    /// Its last column is a PERIOD. The referenced rows cover it together, so equality does not
+    /// apply.
     pub period: bool,
 }
 
-/// What a foreign key does when the referenced row goes or changes.
+/// A foreign key's action when the referenced row is deleted or changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReferentialAction {
     /// An error at the check.
     NoAction,
     /// An error at once.
     Restrict,
-    /// The referring rows go or change too.
+    /// The referring rows are deleted or changed too.
     Cascade,
     /// The referring columns become NULL.
     SetNull,
@@ -306,10 +304,10 @@ pub enum ReferentialAction {
     SetDefault,
 }
 
-/// What an UPDATE or DELETE says about the old row.
+/// What an UPDATE or DELETE carries of the old row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplicaIdentity {
-    /// The primary key's columns; nothing when it has none.
+    /// The primary key's columns; nothing without a primary key.
     Default,
     /// Nothing.
     Nothing,

@@ -1,15 +1,15 @@
-//! What the source says happened: transactions of row changes, in commit order.
+//! Events of the source: transactions of row changes, in commit order.
 //!
 //! ```text
 //! Begin  Change*  Commit      one source transaction, never interleaved with another
 //! Keepalive                   between transactions: nothing for us before `wal_end`
 //! ```
 //!
-//! Positions are those of the log that is read (see [`crate::lsn`]); `source_lsn` is the source's
-//! own beside them.
+//! Positions belong to the log that the pipeline reads (see [`crate::lsn`]); `source_lsn` is the
+//! source's own position beside them.
 //!
-//! A value is still PostgreSQL's text here: only the mapping knows what it becomes. NULL, unchanged
-//! and a value are three variants of [`Cell`], so that none can be taken for another.
+//! A value is still PostgreSQL's text here: only the mapping knows its graph form. NULL, unchanged
+//! and a value are three variants of [`Cell`], so no code confuses them.
 
 use std::sync::Arc;
 
@@ -25,13 +25,13 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
-    /// The moment; `None` for the zero that stands where it is not known.
+    /// The moment; `None` for zero, which means unknown.
     pub fn known(self) -> Option<Timestamp> {
         (self != Timestamp::default()).then_some(self)
     }
 }
 
-/// One thing a source delivers, in the order in which it must be applied.
+/// One item from a source, in the order in which it must be applied.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// A source transaction begins; its changes and its commit follow.
@@ -44,7 +44,7 @@ pub enum Event {
     Keepalive {
         /// The position up to which the server has decoded and sent.
         wal_end: Lsn,
-        /// The source's position that this is, not before those named earlier; zero when none is known.
+        /// The source's own position at `wal_end`, never before an earlier one; zero when unknown.
         source_lsn: Lsn,
         /// The server waits for a status update.
         reply_requested: bool,
@@ -56,25 +56,26 @@ pub enum Event {
 pub struct Begin {
     /// The transaction's id, modulo 2^32.
     pub xid: u32,
-    /// The position of its commit record, less than its [`Commit::end_lsn`]; in a partition, of its
-    /// first record.
+    /// The position of its commit record, less than its [`Commit::end_lsn`]; in a partition the
+    /// position of its first record.
     pub commit_lsn: Lsn,
-    /// When it committed; zero when it is not known.
+    /// The commit time; zero when unknown.
     pub committed_at: Timestamp,
-    /// Where its one change stands in the source's log, when that has to be written with the rows.
+    /// The place of its one change in the source's log, if the rows must carry it.
     pub stamp: Option<Stamp>,
 }
 
 /// The end of a source transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Commit {
-    /// As its [`Begin::commit_lsn`].
+    /// Equal to its [`Begin::commit_lsn`].
     pub commit_lsn: Lsn,
-    /// The position just after it: what a checkpoint holds once the transaction is applied.
+    /// The position just after it: the checkpoint's value once the transaction is applied.
     pub end_lsn: Lsn,
-    /// The source's position just after it, or the last that is known before it; zero when none is.
+    /// The source's own position just after it, or the last known one before that; zero when
+    /// unknown.
     pub source_lsn: Lsn,
-    /// When it committed.
+    /// Its commit time.
     pub committed_at: Timestamp,
 }
 
@@ -93,7 +94,7 @@ pub enum Change {
     Update {
         /// The row's table.
         relation: Arc<Relation>,
-        /// What came of the row as it was.
+        /// The old row, as far as the source sent it.
         before: Before,
         /// The row as it is; unchanged TOAST values are [`Cell::Unchanged`].
         new: Tuple,
@@ -102,12 +103,12 @@ pub enum Change {
     Delete {
         /// The row's table.
         relation: Arc<Relation>,
-        /// What came of the row as it was: its key, or all of it. Never [`Before::Absent`].
+        /// The old row: its key, or all of it. Never [`Before::Absent`].
         before: Before,
     },
     /// All rows of the tables went.
     Truncate {
-        /// The published tables it reached, those of its CASCADE included.
+        /// The published tables that it truncated, including those reached by CASCADE.
         relations: Vec<Arc<Relation>>,
     },
     /// A message that the transaction has emitted (`pg_logical_emit_message`). It changes nothing; it
@@ -166,9 +167,9 @@ pub type Tuple = Box<[Cell]>;
 pub enum Cell {
     /// SQL NULL. In a [`Before::Key`], non-key columns are NULL too and mean nothing.
     Null,
-    /// A TOASTed value that the statement did not touch, and that was therefore not sent.
+    /// A TOASTed value that the statement did not touch, so the server did not send it.
     Unchanged,
-    /// The value in PostgreSQL's text form, in the source's encoding of UTF-8.
+    /// The value in PostgreSQL's text form, in the encoding UTF-8.
     Text(Bytes),
 }
 
@@ -181,10 +182,10 @@ impl Cell {
     }
 }
 
-/// What an UPDATE or DELETE says about the row as it was.
+/// The old row of an UPDATE or DELETE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Before {
-    /// Nothing: an UPDATE that did not change the replica identity.
+    /// Not sent: the UPDATE did not change the replica identity.
     Absent,
     /// The replica identity's columns; all others are NULL and mean nothing.
     Key(Tuple),
@@ -201,9 +202,9 @@ pub struct Relation {
     pub schema: String,
     /// Its name.
     pub name: String,
-    /// What its old rows carry.
+    /// The columns that its old rows carry.
     pub replica_identity: ReplicaIdentity,
-    /// The columns that are sent, in order.
+    /// The columns that the stream carries, in order.
     pub columns: Vec<RelationColumn>,
 }
 
@@ -225,7 +226,7 @@ pub struct RelationColumn {
 pub enum ReplicaIdentity {
     /// The primary key.
     Default,
-    /// Nothing: UPDATE and DELETE fail on the source while it is published.
+    /// Nothing: UPDATE and DELETE fail on the source while a publication has the table.
     Nothing,
     /// All columns.
     Full,

@@ -1,18 +1,18 @@
-//! The copy of tables beside the stream: chunks, the hold, and what it leaves to read again.
+//! The copy of tables beside the stream: chunks, the hold, and the rows to read again.
 //!
 //! ```text
 //! stream  ──────┤ hold ├──────────────┤ hold ├───────────── until it passes the last chunk ── settled
 //! copy          [ snapshot, chunks ]  [ snapshot, chunks ]                        [ incomplete rows by key ]
 //! ```
 //!
-//! It is correct because of the hold: the stream stands still from before a chunk's MVCC snapshot
-//! is taken until the chunk is committed, and the snapshot sees every transaction that the graph
-//! already has. So a chunk is never older than what the graph has of its rows, and what the stream
-//! applies later is either in the chunk already (and ends equal) or newer. The few values that a
-//! stream does not carry are marked incomplete and read again by key.
+//! The hold makes it correct. The stream stands still from before a chunk's MVCC snapshot until the
+//! chunk's commit, and the snapshot sees every transaction that the graph already has. So a chunk
+//! is never older than its rows in the graph. A later change of the stream is either in the chunk
+//! already, and ends equal, or newer. The stream omits a few values; the copy marks their rows
+//! incomplete and reads them again by key.
 //!
-//! An LSN can not stand in for the snapshot: PostgreSQL makes a commit visible after it is in the
-//! log, so a new snapshot may miss a transaction that the stream has delivered.
+//! An LSN can not replace the snapshot: PostgreSQL makes a commit visible after it has logged it,
+//! so a new snapshot may miss a transaction that the stream has delivered.
 
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -26,26 +26,26 @@ use crate::{
 pub struct Snapshot {
     /// Every transaction before it has ended.
     xmin: u64,
-    /// No transaction from here on is seen.
+    /// The snapshot sees no transaction from this id on.
     xmax: u64,
-    /// Those between that had not ended.
+    /// The transactions between that were running.
     in_progress: Vec<u64>,
 }
 
 impl Snapshot {
-    /// Whether the snapshot sees a committed transaction whose id is known modulo 2^32, as the
-    /// stream sends it.
+    /// Whether the snapshot sees a committed transaction. The stream sends its id modulo 2^32.
     pub fn sees(&self, xid: u32) -> bool {
         let xid = self.widen(xid);
         xid < self.xmin || (xid < self.xmax && !self.in_progress.contains(&xid))
     }
 
-    /// Every transaction with an id below it had ended.
+    /// Every transaction with a lower id has ended.
     pub fn xmin(&self) -> u64 {
         self.xmin
     }
 
-    /// The full id nearest to the snapshot: a running server's ids lie within 2^31 of each other.
+    /// The full id nearest to the snapshot: the ids of a running server are within 2^31 of each
+    /// other.
     fn widen(&self, xid: u32) -> u64 {
         let distance = xid.wrapping_sub(self.xmax as u32) as i32;
         self.xmax.saturating_add_signed(i64::from(distance))
@@ -77,32 +77,32 @@ impl FromStr for Snapshot {
     }
 }
 
-/// The transactions that are in the graph and that a new snapshot might not see yet.
+/// Transactions in the graph that a new snapshot might not see yet.
 #[derive(Clone, Debug, Default)]
 pub struct AppliedTransactions {
     xids: Vec<u32>,
 }
 
 impl AppliedTransactions {
-    /// A batch with these transactions is in the graph.
+    /// Adds the transactions of a batch that is in the graph.
     pub fn applied(&mut self, xids: &[u32]) {
         self.xids.extend_from_slice(xids);
     }
 
-    /// Whether rows read under the snapshot are at least as new as the graph. Transactions that
-    /// every later snapshot sees too are forgotten.
+    /// Whether rows read under the snapshot are at least as new as the graph. Forgets transactions
+    /// that every later snapshot sees too.
     pub fn are_seen_by(&mut self, snapshot: &Snapshot) -> bool {
         self.xids.retain(|xid| !(snapshot.sees(*xid) && snapshot.widen(*xid) < snapshot.xmin));
         self.xids.iter().all(|xid| snapshot.sees(*xid))
     }
 }
 
-/// What has rows in blocks of its own: a table, or one of the partitions of a table.
+/// A relation with blocks of its own: a table, or a partition of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Heap {
-    /// The table, which the rows are of.
+    /// The mapped table that the rows belong to.
     pub table: TableIndex,
-    /// The partition's object id, which stays when it is renamed or rewritten.
+    /// The partition's object id, which survives renaming and rewriting.
     pub partition: Option<u32>,
 }
 
@@ -116,41 +116,41 @@ pub fn passes(model: &Model, table: TableIndex) -> impl Iterator<Item = Pass> {
     nodes.into_iter().chain(relationships.then_some(Pass::Relationships))
 }
 
-/// How far one pass over one range of a table's blocks is: a node in the graph, moved with each
-/// chunk.
+/// The progress of one pass over one range of a table's blocks: a node in the graph, moved with
+/// each chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// `schema.name` of the table.
     pub table: String,
-    /// The partition that the blocks are of, by its object id, where the table has partitions.
+    /// The object id of the partition that has the blocks, if the table has partitions.
     pub partition: Option<u32>,
-    /// Which pass.
+    /// The pass.
     pub pass: Pass,
-    /// Which range of the table, counted from 0.
+    /// The number of the range in its table, from 0.
     pub part: u32,
     /// The next block to read.
     pub next_block: u32,
-    /// The block after the range; `None`: to the table's end, wherever that is when it is reached.
+    /// The block after the range; `None`: the range ends at the table's end, found while reading.
     pub end_block: Option<u32>,
-    /// The file that the blocks are in. Another one means that the rows have moved: the table
+    /// The file that holds the blocks. Another file means that the rows have moved, and the table
     /// starts again.
     pub relfilenode: u32,
-    /// Rows written by this pass over this range.
+    /// Rows that this pass has written over this range.
     pub rows: u64,
     /// The range is done.
     pub done: bool,
 }
 
 impl Progress {
-    /// The chunk of `blocks` blocks that comes next.
+    /// The next chunk of `blocks` blocks.
     pub fn next_chunk(&self, blocks: u32) -> Chunk {
         let end = self.next_block.saturating_add(blocks.max(1));
         let end_block = self.end_block.map(|stop| end.min(stop));
         Chunk { from_block: self.next_block, end_block: end_block.or(Some(end)) }
     }
 
-    /// The step that a chunk is, with as many rows as it had. A range without an end is done by the
-    /// chunk that reads to the table's end, and found out so: by `last`.
+    /// The step of a chunk with this many rows. In a range without an end, `last` marks the chunk
+    /// that has reached the table's end: it completes the range.
     pub fn step(&self, chunk: &Chunk, rows: u64, last: bool) -> ChunkStep {
         let to_block = chunk.end_block.unwrap_or(self.next_block);
         ChunkStep {
@@ -173,8 +173,8 @@ impl Progress {
         self.done = step.done;
     }
 
-    /// The blocks are in a file that has not been read yet. The first range takes over all of them;
-    /// other ranges have nothing left.
+    /// Starts again with a file that has not been read yet. The first range takes all of its
+    /// blocks; the other ranges have nothing left.
     pub fn restart(&mut self, relfilenode: u32, is_first: bool) {
         self.relfilenode = relfilenode;
         (self.next_block, self.end_block) = (0, None);
@@ -182,8 +182,7 @@ impl Progress {
     }
 }
 
-/// A range of a table's blocks that is written in one graph transaction, or in several when its
-/// rows are wide.
+/// A range of a table's blocks. One graph transaction writes it, or several if its rows are wide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunk {
     /// The first block.
@@ -197,15 +196,15 @@ pub struct Chunk {
 pub struct ChunkStep {
     /// `schema.name` of the table.
     pub table: String,
-    /// Which pass.
+    /// The pass.
     pub pass: Pass,
-    /// Which range.
+    /// The range.
     pub part: u32,
-    /// Where the range must be.
+    /// The range's expected position.
     pub from_block: u32,
-    /// Where it is after the chunk.
+    /// The range's position after the chunk.
     pub to_block: u32,
-    /// The file the blocks were read from; it must be the one the progress is about.
+    /// The file that the blocks were read from. It must be the file of the progress.
     pub relfilenode: u32,
     /// How many rows the step adds.
     pub rows: u64,
@@ -214,23 +213,23 @@ pub struct ChunkStep {
 }
 
 impl ChunkStep {
-    /// A step that writes some rows of the chunk and leaves the range where it is: the chunk's last
-    /// step moves it. Should the chunk be read again, its rows are written again, and end the same.
+    /// A step that writes some rows of the chunk and does not move the range: the chunk's last step
+    /// does. A second reading of the chunk writes its rows again, with the same result.
     pub fn piece(&self) -> Self {
         ChunkStep { to_block: self.from_block, rows: 0, done: false, ..self.clone() }
     }
 }
 
-/// Rows of a table that a copy writes, those of both passes.
+/// Rows of a table that a copy writes, in both passes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CopiedRows {
     /// Written so far.
     pub rows: u64,
-    /// To be written in all. Where the table's size is not known, what is written so far.
+    /// Rows to write in all. If the table's size is unknown: the rows written so far.
     pub expected: u64,
 }
 
-/// What is written of each table, whose sizes are known more or less.
+/// The rows written for each table. The tables' sizes are estimates.
 pub fn copied_rows(
     progress: &[Progress],
     table_rows: &BTreeMap<String, u64>,
@@ -251,11 +250,11 @@ pub fn copied_rows(
     copied
 }
 
-/// Rows of a chunk are about this many: a graph transaction costs as much besides as some hundred
-/// rows do.
+/// The target number of rows in a chunk: the fixed cost of a graph transaction equals that of some
+/// hundred rows.
 const CHUNK_ROWS: u64 = 4_000;
 
-/// How many blocks make a chunk of a table with about this many rows and blocks.
+/// The number of blocks in a chunk, for a table of about this many rows and blocks.
 pub fn chunk_blocks(rows: u64, blocks: u64) -> u32 {
     let blocks_per_chunk = (CHUNK_ROWS * blocks.max(1)) / rows.max(1);
     u32::try_from(blocks_per_chunk).unwrap_or(u32::MAX).clamp(1, 4_096)
@@ -269,7 +268,7 @@ pub fn ranges(blocks: u32, parts: u32) -> Vec<(u32, Option<u32>)> {
     (0..parts).map(|part| (start(part), (part + 1 < parts).then(|| start(part + 1)))).collect()
 }
 
-/// What a log that is read says of the copy that it begins with.
+/// Information in a log about the copy at its beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogCopy {
     /// Nothing.
@@ -282,7 +281,7 @@ pub enum LogCopy {
 }
 
 impl LogCopy {
-    /// Whether a graph that has the log before `applied` still lacks rows of the copy.
+    /// Whether a graph with all of the log before `applied` still lacks rows of the copy.
     pub fn is_under_way(self, applied: Lsn) -> bool {
         match self {
             LogCopy::Unknown => false,

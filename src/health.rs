@@ -1,4 +1,4 @@
-//! How far behind the graph is, and whether that is well: facts in, verdicts out.
+//! The graph's lag behind the source, and the health verdicts: facts in, verdicts out.
 //!
 //! ```text
 //! the pipeline's positions ──┐
@@ -8,29 +8,29 @@
 //! ```
 //!
 //! Why the lag never freezes: it is the time since the graph was last *known* to be complete, and
-//! only knowledge moves `through`. A graph that is away applies nothing; a source that is away shows
-//! nothing; so `through` stands still and the lag grows, whoever died. It is zero only if a look at
-//! the source that is still fresh saw nothing that the graph does not have.
+//! only knowledge moves `through`. If the graph is down, nothing is applied; if the source is down,
+//! nothing is seen. In both cases `through` stops and the lag grows. It is zero only if a recent
+//! look at the source saw nothing that the graph lacks.
 
 use std::{fmt, time::Duration};
 
 use crate::{change::Timestamp, lsn::Lsn};
 
-/// What the program does.
+/// The program's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It prepares, and has not streamed yet.
+    /// It prepares and has not streamed yet.
     Starting,
     /// Tables are being copied beside the stream.
     Copying,
     /// The graph follows the source.
     Streaming,
-    /// Source or graph is away; everything is connected again soon.
+    /// Source or graph is unreachable; the program reconnects soon.
     Waiting {
-        /// What happened.
+        /// The cause.
         why: String,
     },
-    /// It was asked to stop, and finishes what is in flight.
+    /// It was asked to stop and finishes the batch in flight.
     Stopping,
 }
 
@@ -49,35 +49,35 @@ impl State {
         }
     }
 
-    /// A pipeline runs: what it has received is in order, and on its way.
+    /// Whether a pipeline runs: its received positions are in order and on their way to the graph.
     pub fn is_connected(&self) -> bool {
         matches!(self, State::Copying | State::Streaming | State::Stopping)
     }
 }
 
-/// How far the pipeline is, or was when its connection ended.
+/// The pipeline's positions, now or when its connection ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Positions {
-    /// The furthest position the source has named to the stream.
+    /// The furthest position that the source has named to the stream.
     pub received: Lsn,
     /// The graph is complete up to here.
     pub applied: Lsn,
-    /// When the last applied source transaction committed.
+    /// The commit time of the last applied source transaction.
     pub committed_at: Option<Timestamp>,
-    /// When the oldest source transaction committed that was received and is not applied.
+    /// The commit time of the oldest source transaction that is received but not applied.
     pub oldest_unapplied: Option<Timestamp>,
 }
 
-/// A look at the source.
+/// One observation of the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look {
-    /// When it was taken: everything committed before is at or before `flushed`.
+    /// Its time. Everything committed earlier is at or before `flushed`.
     pub at: Timestamp,
     /// The end of the source's log.
     pub flushed: Lsn,
 }
 
-/// Until when the graph is known to be complete.
+/// The time until which the graph is known to be complete.
 #[derive(Clone, Debug, Default)]
 pub struct Tracker {
     through: Option<Timestamp>,
@@ -86,7 +86,7 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    /// Takes note of where the pipeline is, and of the last look at the source.
+    /// Records the pipeline's positions and the last look at the source.
     pub fn observe(&mut self, connected: bool, positions: &Positions, look: Option<Look>) {
         // Transactions are applied in the order of their commits.
         self.reached(positions.committed_at);
@@ -106,39 +106,40 @@ impl Tracker {
         self.through = self.through.max(moment);
     }
 
-    /// The graph has everything that was committed before this; `None` before anything is known.
+    /// The graph has everything committed before this time; `None` while nothing is known.
     pub fn through(&self) -> Option<Timestamp> {
         self.through
     }
 }
 
-/// Whether the graph has everything that the source has logged up to `flushed`. A position that a
-/// running pipeline has received, with nothing unapplied before it, holds nothing for the graph.
+/// Whether the graph has everything that the source has logged up to `flushed`. If a running
+/// pipeline has nothing unapplied, the log before its received position holds nothing for the
+/// graph.
 fn has_all(connected: bool, positions: &Positions, flushed: Lsn) -> bool {
     let idle = connected && positions.oldest_unapplied.is_none();
     positions.applied >= flushed || (idle && positions.received >= flushed)
 }
 
-/// What the lag and the verdicts are made of, at one moment.
+/// The inputs of lag and verdicts, at one moment.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// The moment.
     pub now: Timestamp,
     /// When the program started.
     pub started: Timestamp,
-    /// What it does.
+    /// Its state.
     pub state: State,
-    /// Where it is; `None` before the checkpoint was read.
+    /// Its positions; `None` before it has read the checkpoint.
     pub positions: Option<Positions>,
-    /// The last look at the source, if that is fresh: `None` when the source is away.
+    /// The last look at the source, if recent; `None` when the source is unreachable.
     pub look: Option<Look>,
-    /// What was known of the graph before.
+    /// The previously known `through`.
     pub through: Option<Timestamp>,
-    /// How long ago something got into the graph last, or the pipeline was connected.
+    /// The time since a change last reached the graph, or since the pipeline connected.
     pub since_moved: Duration,
-    /// How long ago the loop of a running pipeline went round last.
+    /// The time since the loop of a running pipeline last turned.
     pub since_turned: Duration,
-    /// Changes wait because Neo4j plans statements.
+    /// Set while changes wait because Neo4j plans statements.
     pub planning: Option<Planning>,
     /// What is read names no positions of the source. For how long the graph has not been known to have
     /// all of that; `None`: it names them.
@@ -148,13 +149,13 @@ pub struct Facts {
 /// Changes wait for statements that Neo4j plans for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Planning {
-    /// How many are still to be planned.
+    /// The number of statements still to plan.
     pub statements: usize,
-    /// For how long changes have waited.
+    /// The time that changes have waited.
     pub time: Duration,
 }
 
-/// A shorter wait for plans is none to speak of.
+/// A shorter wait for plans is not worth reporting.
 const PLANNING_LIMIT: Duration = Duration::from_secs(3);
 
 impl fmt::Display for Planning {
@@ -168,19 +169,19 @@ impl fmt::Display for Planning {
     }
 }
 
-/// How far the graph is behind.
+/// The graph's lag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lag {
     /// For how long it has not been known to be complete; `None`: nothing can tell.
     pub time: Option<Duration>,
     /// Bytes of log that the stream has not received; `None`: not known.
     pub received_bytes: Option<u64>,
-    /// Bytes of log that are not in the graph; `None`: not known.
+    /// Bytes of log that are not in the graph; `None`: unknown.
     pub applied_bytes: Option<u64>,
 }
 
 impl Facts {
-    /// How far the graph is behind the source.
+    /// The graph's lag behind the source.
     pub fn lag(&self) -> Lag {
         if self.unplaced.is_some() {
             return Lag { time: None, received_bytes: None, applied_bytes: None };
@@ -191,7 +192,7 @@ impl Facts {
         };
         let received = match self.state.is_connected() {
             true => |positions: &Positions| positions.received,
-            // Another stream begins where the graph is.
+            // The next stream starts at the graph's position.
             false => |positions: &Positions| positions.applied,
         };
         Lag {
@@ -217,7 +218,7 @@ impl Facts {
         has_all && positions.oldest_unapplied.is_none()
     }
 
-    /// Why the graph is not to be relied on now; nothing: it is ready.
+    /// The reasons why the graph is not ready; empty when it is.
     pub fn unready(&self, limits: &Limits) -> Vec<Unready> {
         let lag = self.lag_time();
         let stuck_for = lag.min(self.since_moved);
@@ -239,41 +240,41 @@ impl Facts {
             .collect()
     }
 
-    /// Whether the program still works: waiting for somebody is work, a loop that no longer goes
-    /// round is none.
+    /// Whether the program is alive. A pipeline that waits for a server is; one whose loop has
+    /// stopped turning is not.
     pub fn is_alive(&self) -> bool {
         !self.state.is_connected() || self.since_turned <= TURN_LIMIT
     }
 }
 
-/// The loop of a running pipeline looks around every second, whatever it waits for.
+/// A running pipeline's loop turns every second, even while it waits.
 pub const TURN_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long from one moment to another; zero where clocks disagree.
+/// The time between two moments; zero if the clocks disagree.
 pub fn since(now: Timestamp, then: Timestamp) -> Duration {
     let micros = now.unix_micros.saturating_sub(then.unix_micros);
     Duration::from_micros(u64::try_from(micros).unwrap_or(0))
 }
 
-/// What is still well.
+/// The limits of readiness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// A graph that is further behind is not ready.
+    /// A graph with more lag is not ready.
     pub ready_lag: Duration,
-    /// Nor is one that has not moved for so long although there is work.
+    /// A graph that has not moved for this long, although work waits, is not ready.
     pub progress_timeout: Duration,
 }
 
-/// Why the graph is not ready.
+/// The reason why the graph is not ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unready {
     /// Nothing has been streamed yet.
     Starting,
     /// Not all rows are in the graph yet.
     Copying,
-    /// Source or graph is away.
+    /// Source or graph is unreachable.
     NotConnected {
-        /// What happened.
+        /// The cause.
         why: String,
     },
     /// The program is about to end.
@@ -284,14 +285,14 @@ pub enum Unready {
     Behind {
         /// How far.
         lag: Duration,
-        /// What is allowed.
+        /// The limit.
         limit: Duration,
     },
-    /// There is work, and nothing gets into the graph.
+    /// Work waits, but nothing reaches the graph.
     Stuck {
         /// For how long.
         time: Duration,
-        /// What is allowed.
+        /// The limit.
         limit: Duration,
     },
 }

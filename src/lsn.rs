@@ -5,17 +5,17 @@
 //! read from a partition    the log is the partition: a position is an offset, a number of a record
 //! ```
 //!
-//! The engine, the checkpoint's compare-and-set and everything between them go by positions in the
-//! log that the pipeline *reads*: those only go forward, and what is read again is what is before
-//! them. The LSN of the *source* travels beside them, because a partition that is read again goes
-//! back in it. With a slot both are the same.
+//! The engine, the checkpoint's compare-and-set and everything between them use positions in the
+//! log that the pipeline *reads*. Those only go forward, and a second reading only repeats records
+//! before them. The LSN of the *source* travels beside them, because it goes back when a partition
+//! is read again. With a slot both are the same.
 
 use std::{fmt, str::FromStr};
 
-/// A log sequence number: a byte position in the write-ahead log. Where it is named a position in
-/// the log that is read, and that log is a partition, it is an offset.
+/// A log sequence number: a byte position in the write-ahead log. As a position in the log that the
+/// pipeline reads it is an offset if that log is a partition.
 ///
-/// Its text form is PostgreSQL's own, `X/Y` in hexadecimal; its order is the order of the log.
+/// Its text form is PostgreSQL's own, `X/Y` in hexadecimal. Its order is the order of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lsn(pub u64);
 
@@ -23,8 +23,8 @@ impl Lsn {
     /// The position that PostgreSQL calls invalid, `0/0`: before every record.
     pub const ZERO: Lsn = Lsn(0);
 
-    /// A position just behind a page's header is the page's start: that is how far the log can be
-    /// flushed when nothing is on the page yet. No record is so short that it could end there.
+    /// Turns a position just behind a page's header into the page's start: the server can not flush
+    /// further while the page is empty. No record is short enough to end there.
     pub fn without_page_header(self) -> Lsn {
         const PAGE: u64 = 8192;
         const LONGEST_HEADER: u64 = 40;
@@ -32,7 +32,7 @@ impl Lsn {
         if offset <= LONGEST_HEADER { Lsn(self.0 - offset) } else { self }
     }
 
-    /// How many bytes of log lie between `earlier` and this position; 0 when it is not earlier.
+    /// Bytes of log between `earlier` and this position; 0 if `earlier` is not earlier.
     pub fn bytes_since(self, earlier: Lsn) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
@@ -44,15 +44,15 @@ impl fmt::Display for Lsn {
     }
 }
 
-/// Where a change stands in the source's log, whatever log it is read from: what is older than what.
+/// A change's place in the source's log, in whatever log it travels. Its order tells which change
+/// is older.
 ///
-/// Its text form is a number of [`Stamp::DIGITS`] hexadecimal digits, so that the order of texts is
-/// the order of changes.
+/// Its text form has [`Stamp::DIGITS`] hexadecimal digits, so texts sort as changes do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stamp {
     /// The position of its transaction's commit record.
     pub lsn: Lsn,
-    /// Its number in the transaction, from 1; 0 stands before the transaction's first change.
+    /// Its number in the transaction, from 1; 0 is before the transaction's first change.
     pub number: u64,
 }
 
@@ -67,14 +67,14 @@ impl Stamp {
         Stamp { lsn, number: index.saturating_add(1).min(Self::NUMBER_MAX) }
     }
 
-    /// The transaction's commit position and the change's index in it, from 0; `None` for a row that
-    /// was read.
+    /// The transaction's commit position and the change's index in it, from 0; `None` for a copied
+    /// row.
     pub fn change(self) -> Option<(Lsn, u64)> {
         Some((self.lsn, self.number.checked_sub(1)?))
     }
 
-    /// A row that was read when everything that was committed before `lsn` was there, and nothing
-    /// that was committed at it or later.
+    /// The stamp of a row that was read when everything committed before `lsn` was visible, and
+    /// nothing committed at `lsn` or later.
     pub fn of_read(lsn: Lsn) -> Self {
         Stamp { lsn, number: 0 }
     }

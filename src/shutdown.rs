@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::Exit;
 
-/// How long the batch in flight may take to finish after the first signal.
+/// The time that the batch in flight has to finish after the first signal.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Resolves on the first SIGTERM or SIGINT. A second one ends the process at once; so does the

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Longer than any sensible wait.
 const MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Reads a whole number and its unit; more than nothing, and less than a year.
+/// Parses a whole number with a unit: above zero, and below a year.
 pub fn parse(text: &str) -> Option<Duration> {
     let digits = text.find(|character: char| !character.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);

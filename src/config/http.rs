@@ -1,4 +1,4 @@
-//! Where metrics and health are served, and what is still well.
+//! The address of the metrics and health pages, and the limits of readiness.
 
 use std::time::Duration;
 
@@ -6,34 +6,34 @@ use crate::{cli::Global, health::Limits};
 
 use super::{ConfigError, Expand, RawHttp, duration};
 
-/// A graph that is further behind is not ready.
+/// A graph with more lag is not ready.
 const READY_LAG: Duration = Duration::from_secs(60);
-/// One that does not move for so long although there is work is not ready. The writer alone tries
-/// for half a minute before it says that the graph is away.
+/// A graph that has not moved for this long, although work waits, is not ready. The writer alone
+/// tries for half a minute before it reports the graph as unreachable.
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Metrics and health.
 #[derive(Clone, Debug)]
 pub struct Http {
-    /// Where.
+    /// The address.
     pub listen: Listen,
-    /// What is still well.
+    /// The limits of readiness.
     pub limits: Limits,
 }
 
-/// Where HTTP listens.
+/// The address of the HTTP server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
     /// Nowhere.
     Off,
     /// On [`Listen::DEFAULT`], if that is free.
     Default,
-    /// On this `HOST:PORT`, or the program does not run.
+    /// On this `HOST:PORT`, or the program does not start.
     At(String),
 }
 
 impl Listen {
-    /// For this machine only: status and table names are nobody else's business.
+    /// For this machine only: status and table names are private.
     pub const DEFAULT: &'static str = "127.0.0.1:8080";
 
     fn parse(key: &'static str, text: String) -> Result<Self, ConfigError> {
@@ -50,7 +50,7 @@ impl Listen {
     }
 }
 
-/// What the file and the flag mean together.
+/// Combines file and flag.
 pub(super) fn http(
     raw: &RawHttp,
     global: &Global,

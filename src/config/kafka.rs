@@ -17,7 +17,7 @@ use crate::{
 
 use super::{ConfigError, Expand, duration};
 
-/// Every partition has a heartbeat with every batch: more of them cost more than they bring.
+/// Every partition gets a heartbeat with every batch. More partitions cost more than they gain.
 const PARTITIONS_MAX: u16 = 1_000;
 
 /// Kafka between, for `publish` and `apply`.
@@ -126,7 +126,7 @@ impl Setting {
     }
 }
 
-/// What file and flag mean together; `None` when neither speaks of Kafka.
+/// Combines file and flag; `None` if neither mentions Kafka.
 pub(super) fn kafka(
     raw: &Option<RawKafka>,
     pipeline: &str,
@@ -200,7 +200,7 @@ fn decoding(raw: &RawDebezium, are_foreign: bool) -> Result<Decoding, ConfigErro
     Ok(Decoding { values, rows })
 }
 
-/// The topics, of which there is one at least.
+/// The topics: at least one.
 fn topics(
     raw: &RawKafka,
     pipeline: &str,

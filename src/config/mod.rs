@@ -1,4 +1,4 @@
-//! The configuration: flags over file over environment; raw YAML first, then what it means.
+//! The configuration: flags over file over environment. First the raw YAML, then its meaning.
 //!
 //! ```text
 //! file --serde--> RawConfig --+
@@ -28,9 +28,9 @@ pub use kafka::{RawDebezium, RawKafka, RawUnreadable, Setting};
 pub use raw::{RawConfig, RawGraph, RawHttp, RawLimits, RawSource, parse};
 pub use substitute::SubstituteError;
 
-/// Names of slots and publications end at 63 bytes, and ours begin with `wal2graph_`.
+/// Names of slots and publications have at most 63 bytes, and ours begin with `wal2graph_`.
 const PIPELINE_NAME_BYTES_MAX: usize = 53;
-/// Copy lanes beyond this only wait for each other.
+/// More copy lanes only wait for each other.
 const COPY_LANES_MAX: u8 = 16;
 
 /// Everything a command needs to know.
@@ -40,7 +40,7 @@ pub struct Config {
     pub pipeline: String,
     /// The source.
     pub source: SourceUrl,
-    /// Its URL as a file can have it: complete, without a password.
+    /// Its URL in the form for a file: complete, without a password.
     pub source_text: String,
     /// The replication slot.
     pub slot: String,
@@ -50,15 +50,15 @@ pub struct Config {
     graph: Option<neo4j::Options>,
     /// Kafka, for `publish` and `apply`.
     kafka: Option<KafkaOptions>,
-    /// What the file says of tables.
+    /// The file's edits of tables.
     pub edits: Edits,
-    /// How many tables, or parts of one, are copied at the same time.
+    /// The number of tables, or parts of one, that are copied at the same time.
     pub copy_lanes: usize,
     /// Metrics and health.
     pub http: Http,
 }
 
-/// Why there is no configuration. Every text names the fix, and none a secret.
+/// The reason why there is no configuration. Every text names the fix, and none names a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file can not be read.
@@ -66,10 +66,10 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: String,
-        /// Why.
+        /// The cause.
         cause: String,
     },
-    /// The file is not what it must be.
+    /// The file is invalid.
     #[error("{path}:{line}:{column}: {message}")]
     File {
         /// The file.
@@ -78,29 +78,29 @@ pub enum ConfigError {
         line: u64,
         /// The column, from 1.
         column: u64,
-        /// What is wrong, and the nearest right.
+        /// The mistake, and the nearest valid key.
         message: String,
     },
-    /// A value refers to something that is not there.
+    /// A value refers to something that does not exist.
     #[error("{key}: {source}")]
     Substitute {
         /// The key in the file.
         key: &'static str,
-        /// What.
+        /// The reference's error.
         source: SubstituteError,
     },
-    /// There is no source.
+    /// The source is missing.
     #[error("no source: give --source-url, source.url in the file, or the PG* variables")]
     NoSource,
-    /// There is no graph.
+    /// The graph is missing.
     #[error(
         "no graph: give --graph-url or graph.url in the file, for example bolt://localhost:7687"
     )]
     NoGraph,
-    /// There is no Kafka.
+    /// Kafka is missing.
     #[error("no Kafka: give --brokers or kafka.brokers in the file, for example localhost:9092")]
     NoBrokers,
-    /// A name that can not name a topic.
+    /// A name that is not valid for a topic.
     #[error("{key} {name:?}: expected 1 to 249 of a-z, A-Z, 0-9, `.`, `_` and `-`")]
     Topic {
         /// The key in the file.
@@ -147,7 +147,7 @@ pub enum ConfigError {
         "kafka.dead_letter_topic has no meaning without `unreadable: park`. Add that, or remove it"
     )]
     DeadLettersUnused,
-    /// Fewer or more partitions than there can be.
+    /// The number of partitions is out of range.
     #[error(
         "kafka.partitions {0}: expected 1 to 1000. One keeps transactions whole and in their order"
     )]
@@ -157,20 +157,20 @@ pub enum ConfigError {
         "kafka.retention {0:?}: expected a whole number and a unit, for example 7d or 36h, or `forever`"
     )]
     Retention(String),
-    /// A setting of librdkafka that has to be as it is.
+    /// A setting of librdkafka that wal2graph controls.
     #[error("kafka.properties.{name} can not be set: {why}. Remove it")]
     KafkaProperty {
         /// The setting.
         name: &'static str,
-        /// Why.
+        /// The cause.
         why: &'static str,
     },
-    /// A setting of librdkafka that asks for a log-in that can not be.
+    /// A setting of librdkafka that asks for an unsupported log-in.
     #[error("kafka.properties.{name}: {why}")]
     KafkaLogIn {
         /// The setting.
         name: &'static str,
-        /// Why, and what can be.
+        /// The reason, and the alternative.
         why: &'static str,
     },
     /// The source's URL is wrong.
@@ -184,7 +184,7 @@ pub enum ConfigError {
         /// The URL without user and password.
         url: String,
     },
-    /// A name that can not name a slot.
+    /// A name that is not valid for a slot.
     #[error("{key} {name:?}: expected 1 to {max} of a-z, 0-9 and _")]
     Name {
         /// The key in the file.
@@ -197,9 +197,9 @@ pub enum ConfigError {
     /// An address that is none.
     #[error("{key} {text:?}: expected HOST:PORT, for example 127.0.0.1:8080, or `off`")]
     Listen {
-        /// The flag, or the key in the file.
+        /// The flag, or the file's key.
         key: &'static str,
-        /// What was given.
+        /// The given text.
         text: String,
     },
     /// A duration that is none.
@@ -207,7 +207,7 @@ pub enum ConfigError {
     Duration {
         /// The key in the file.
         key: &'static str,
-        /// What was given.
+        /// The given text.
         text: String,
     },
     /// A number out of its range.
@@ -219,7 +219,7 @@ pub enum ConfigError {
 type Expand<'a> = dyn Fn(&'static str, &Option<String>) -> Result<Option<String>, ConfigError> + 'a;
 
 impl Config {
-    /// Reads the file, if one is named, and puts flags over it and the environment below it.
+    /// Reads the file, if one is named. Flags override it, and it overrides the environment.
     pub fn load(global: &Global, environment: Environment<'_>) -> Result<Self, ConfigError> {
         let raw = match &global.config {
             Some(path) => read(path)?,
@@ -228,7 +228,7 @@ impl Config {
         Self::from_raw(raw, global, environment)
     }
 
-    /// What the raw form, the flags and the environment mean together.
+    /// Combines the raw form, the flags and the environment.
     pub fn from_raw(
         raw: RawConfig,
         global: &Global,
@@ -244,7 +244,7 @@ impl Config {
             Some(url) => Some(url.clone()),
             None => expand("source.url", &raw.source.url)?,
         };
-        // libpq's variables suffice when they name a server, a database or a service.
+        // libpq's variables are enough if they name a server, a database or a service.
         let enough = ["PGHOST", "PGHOSTADDR", "PGDATABASE", "PGSERVICE"];
         let variables = enough.iter().any(|name| environment(name).is_some());
         let url = url.or_else(|| variables.then(|| "postgres://".to_owned()));
@@ -293,7 +293,7 @@ impl Config {
     }
 }
 
-/// One lane a core, up to four: more lanes than cores only wait for Neo4j.
+/// One lane for each core, up to four: more lanes than cores only wait for Neo4j.
 fn default_lanes() -> u8 {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     cores.clamp(1, 4) as u8
@@ -343,7 +343,7 @@ fn graph(
     }))
 }
 
-/// A database's name as a pipeline's: what is no letter or digit becomes `_`.
+/// A database's name as a pipeline's name: every character but letters and digits becomes `_`.
 fn name_of(database: &str) -> String {
     let name = database.to_lowercase();
     let name = name.chars().map(|it| if it.is_ascii_alphanumeric() { it } else { '_' });

@@ -1,4 +1,4 @@
-//! The file's form. Nothing is checked here but the form.
+//! The file's raw form. This module checks only the form.
 
 use std::collections::BTreeMap;
 
@@ -86,12 +86,12 @@ pub struct RawLimits {
     pub copy_lanes: Option<u8>,
 }
 
-/// Reads the YAML text of `path`, which is named in errors.
+/// Reads the YAML text of `path`. Errors name the path.
 pub fn parse(text: &str, path: &str) -> Result<RawConfig, ConfigError> {
     serde_saphyr::from_str(text).map_err(|error| {
         let location = error.location();
         let message = error.without_snippet().to_string();
-        // The place is told once, in front.
+        // Errors name the position once, in front.
         let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
         let message = ["invalid u8", "invalid u16"]
             .iter()

@@ -1,4 +1,4 @@
-//! The source's URL as a file can have it: complete, without a password.
+//! The source's URL in the form for a file: complete, without a password.
 //!
 //! ```text
 //! URL as given, less every password, and what the PG* variables said where it said nothing
@@ -24,7 +24,7 @@ const FROM_ENVIRONMENT: [(&str, &str); 13] = [
 /// Parameters that hold a secret.
 const SECRETS: [&str; 2] = ["password", "sslpassword"];
 
-/// The URL for a file. `url` is one that is understood.
+/// The URL for a file. `url` must be valid.
 pub fn for_a_file(url: &str, environment: &dyn Fn(&str) -> Option<String>) -> String {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     let (scheme, rest) = base.split_once("://").unwrap_or(("postgres", base));
@@ -35,7 +35,7 @@ pub fn for_a_file(url: &str, environment: &dyn Fn(&str) -> Option<String>) -> St
     let pairs: Vec<&str> = pairs.filter(|pair| !SECRETS.contains(&name_of(pair))).collect();
     let says = |name: &str| {
         let in_base = match name {
-            // An address takes the name's place.
+            // An address replaces the name.
             "host" | "hostaddr" => !hosts.is_empty(),
             "port" => hosts.rsplit(']').next().is_some_and(|it| it.contains(':')),
             "user" => !user.is_empty(),
@@ -61,7 +61,7 @@ fn name_of(pair: &str) -> &str {
     pair.split_once('=').map_or(pair, |(name, _)| name)
 }
 
-/// Percent-encoding of everything that could mean something in a URL.
+/// Percent-encodes every character with a meaning in a URL.
 fn encode(value: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     let encoded = value.bytes().map(|byte| match plain(byte) {

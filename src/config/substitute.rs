@@ -13,7 +13,7 @@ pub enum SubstituteError {
     File {
         /// Which.
         path: String,
-        /// Why.
+        /// The cause.
         cause: String,
     },
     /// `${` without `}`.

@@ -1,11 +1,11 @@
-//! Metrics and health over HTTP/1.1: five pages, all for reading.
+//! Metrics and health over HTTP/1.1: five read-only pages.
 //!
 //! ```text
 //! accept (while fewer than CONNECTIONS_MAX) -> one task a connection -> path -> pages -> answer
 //! ```
 //!
-//! Everything a client can do is bounded: how many there are, how long a request's head is and how
-//! long it may take, how long a connection lives. Bodies are not read.
+//! Everything a client can do has a limit: the number of connections, the size and time of a
+//! request's head, the life of a connection. Bodies are not read.
 
 mod pages;
 
@@ -32,22 +32,22 @@ use crate::metrics::Metrics;
 
 use pages::Page;
 
-/// Connections at a time; a further one waits to be accepted.
+/// The maximum of simultaneous connections; another one waits to be accepted.
 const CONNECTIONS_MAX: usize = 64;
-/// The longest head of a request, in bytes.
+/// The maximum size of a request's head, in bytes.
 const HEAD_BYTES_MAX: usize = 16 << 10;
-/// The most header fields of a request.
+/// The maximum number of header fields.
 const HEADERS_MAX: usize = 64;
-/// How long the head of a request may take to come, and an idle connection is kept.
+/// The time limit for a request's head, and for an idle connection.
 const HEAD_LIMIT: Duration = Duration::from_secs(20);
-/// How long a connection lives before its client has to make another one.
+/// The life of a connection; then its client has to open another one.
 const CONNECTION_LIFE: Duration = Duration::from_secs(300);
-/// How long an answer that is under way then may still take.
+/// The time that a response in progress still gets after that.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
-/// The pause after a connection could not be accepted: usually there are no file descriptors left.
+/// The pause after a failed accept: usually the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// The address can not be listened on.
+/// The program can not listen on the address.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "HTTP can not listen on {address}: {cause}. Name another address with --http or http.listen (port 0: any free \
@@ -56,7 +56,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 pub struct BindError {
     /// The address as it was given.
     pub address: String,
-    /// Why.
+    /// The cause.
     pub cause: io::Error,
 }
 
@@ -101,7 +101,7 @@ async fn converse(socket: TcpStream, metrics: &Metrics) {
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(socket), service);
     let mut connection = pin!(connection);
-    // What breaks a connection is the client's business.
+    // A broken connection is the client's problem.
     tokio::select! {
         _ = &mut connection => {}
         () = sleep(CONNECTION_LIFE) => {
@@ -111,7 +111,7 @@ async fn converse(socket: TcpStream, metrics: &Metrics) {
     }
 }
 
-/// The response to a request; HEAD's body is left out on the way.
+/// The response to a request. hyper omits HEAD's body.
 fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes>> {
     let is_read = [Method::GET, Method::HEAD].contains(request.method());
     let page = match pages::page(request.uri().path(), metrics) {

@@ -1,4 +1,4 @@
-//! What each path says.
+//! The pages' contents.
 
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -29,7 +29,7 @@ impl Page {
     }
 }
 
-/// The page of a path, as it is now.
+/// The current page of a path.
 pub fn page(path: &str, metrics: &Metrics) -> Option<Page> {
     let now = now();
     let ok = |content_type, body| Page { status: StatusCode::OK, content_type, body };
@@ -67,37 +67,37 @@ fn ready(snapshot: &Snapshot) -> Page {
     Page::text(StatusCode::SERVICE_UNAVAILABLE, body)
 }
 
-/// `/status`. What is not known now is null: positions are LSNs in PostgreSQL's text form, sizes
-/// are bytes.
+/// `/status`. Unknown values are null. Positions are LSNs in PostgreSQL's text form; sizes are
+/// bytes.
 #[derive(Debug, Serialize)]
 struct Report {
     version: &'static str,
     pipeline: String,
     state: &'static str,
-    /// Why it waits.
+    /// The reason for waiting.
     waiting_for: Option<String>,
     ready: bool,
     /// Statements that Neo4j plans while changes wait for them.
     planning: Option<Planning>,
-    /// Why it is not ready.
+    /// The reasons why it is not ready.
     unready: Vec<String>,
     positions: Positions,
     lag: Lag,
-    /// Nothing: there is none, or the source is away.
+    /// `None`: the slot does not exist, or the source is unreachable.
     slot: Option<Slot>,
     copy: BTreeMap<String, Copied>,
     placeholders: Option<u64>,
-    /// How many changes go to Neo4j at once, if it has refused more in one transaction.
+    /// The limit of changes in one transaction, if Neo4j has refused more.
     changes_at_once: Option<usize>,
     /// The partitions that are applied here.
     partitions: Vec<Partition>,
-    /// How often the group gave partitions, or took some away.
+    /// How often the group assigned or revoked partitions.
     rebalances: Option<u64>,
     /// How many dead letters wait.
     dead_letters: Option<u64>,
 }
 
-/// How far a partition is in the graph. Positions are offsets.
+/// A partition's progress in the graph. Positions are offsets.
 #[derive(Debug, Serialize)]
 struct Partition {
     topic: String,
@@ -216,7 +216,7 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;ma
     table{border-collapse:collapse}td{padding:.2rem 1.5rem .2rem 0;vertical-align:top}\
     td:first-child{color:#666}";
 
-/// The page for people: it loads itself again every few seconds.
+/// The page for people. It reloads itself every few seconds.
 fn html(report: &Report) -> String {
     let unknown = || "not known".to_owned();
     let bytes = |bytes: Option<u64>| bytes.map_or_else(unknown, |bytes| format!("{bytes} bytes"));

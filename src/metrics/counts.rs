@@ -1,4 +1,4 @@
-//! Counters and histograms: what has happened since the run started.
+//! Counters and histograms of events since the run started.
 
 use std::sync::OnceLock;
 
@@ -12,7 +12,7 @@ use crate::{
     pipeline::{Observer, Operation, Written},
 };
 
-/// From a millisecond to half an hour: what a stream takes, and what an outage leaves to catch up.
+/// From a millisecond to half an hour: normal streaming, and the backlog after an outage.
 const LATENCY_SECONDS: [f64; 17] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
     300.0, 1800.0,
@@ -31,17 +31,17 @@ pub struct Counts {
     transaction_changes: Histogram,
     retries: IntCounterVec,
     unmapped_values: IntCounterVec,
-    /// Only there for a run that reads topics.
+    /// Exists only in a run that reads topics.
     of_topics: OnceLock<TopicCounts>,
 }
 
-/// What happens to a reader of topics.
+/// The counters of a topic reader.
 struct TopicCounts {
     unreadable: IntCounter,
     rebalances: IntCounter,
 }
 
-/// Why something is done again. Their series begin at zero.
+/// The reasons for retries. Their series begin at zero.
 const RETRY_REASONS: [&str; 8] =
     ["deadlock", "transient", "lost", "terminated", "settled", "too_large", "refused", "reconnect"];
 
@@ -116,22 +116,22 @@ impl Counts {
         self.unmapped_values.with_label_values(&[table, column]).inc_by(count);
     }
 
-    /// Topics are read from now on: what happens to a reader of them is counted from zero.
+    /// Starts the counters of a topic reader at zero.
     pub fn reads_topics(&self) {
         self.of_topics();
     }
 
-    /// A record could not be read, and became a dead letter.
+    /// Counts a record that could not be read and became a dead letter.
     pub fn unreadable(&self) {
         self.of_topics().unreadable.inc();
     }
 
-    /// The group has given partitions, or taken some away.
+    /// Counts that the group has assigned or revoked partitions.
     pub fn rebalanced(&self) {
         self.of_topics().rebalances.inc();
     }
 
-    /// How often it has; `None` if no topics are read.
+    /// The number of rebalances; `None` if no topics are read.
     pub fn rebalances(&self) -> Option<u64> {
         self.of_topics.get().map(|counts| counts.rebalances.get())
     }
@@ -174,7 +174,7 @@ pub(super) fn register<C: Collector + Clone + 'static>(
     metric
 }
 
-/// Counts what a pipeline writes; labels are looked up once a table.
+/// Counts a pipeline's writes. It looks labels up once for each table.
 pub struct TableCounts {
     changes: Vec<[IntCounter; Operation::ALL.len()]>,
     commit_to_graph: LocalHistogram,

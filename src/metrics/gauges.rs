@@ -1,4 +1,4 @@
-//! Gauges: made anew from a snapshot whenever they are asked for, so that none can be left standing.
+//! Gauges: computed from a new snapshot at every scrape, so that none is ever stale.
 
 use prometheus::{CounterVec, GaugeVec, Registry, proto::MetricFamily};
 
@@ -9,7 +9,7 @@ use super::{
     counts::{options, register},
 };
 
-/// `wal_status` as PostgreSQL has it, and what else can be: no slot, or no answer.
+/// PostgreSQL's values of `wal_status`, and two more: no slot, and no answer.
 const SLOT_STATUSES: [&str; 6] = ["reserved", "extended", "unreserved", "lost", "none", "unknown"];
 
 /// The gauges at the snapshot's moment.
@@ -41,7 +41,7 @@ pub(super) fn gather(snapshot: &Snapshot) -> Vec<MetricFamily> {
 struct Gauges(Registry);
 
 impl Gauges {
-    /// Series with labels; a metric without one is left out.
+    /// Series with labels. A metric without any series is omitted.
     fn labelled<'a>(
         &self,
         name: &str,
@@ -55,12 +55,12 @@ impl Gauges {
         }
     }
 
-    /// A metric without labels; what is not known is left out.
+    /// A metric without labels. An unknown value is omitted.
     fn plain(&self, name: &str, help: &str, value: Option<f64>) {
         self.labelled(name, help, &[], value.map(|value| (Vec::new(), value)));
     }
 
-    /// A series for each name, 1 for the one that is.
+    /// A series for each name: 1 for the current one, 0 for the others.
     fn one_of(&self, name: &str, help: &str, label: &str, names: &[&str], current: &str) {
         let series = names.iter().map(|name| (vec![*name], f64::from(*name == current)));
         self.labelled(name, help, &[label], series);

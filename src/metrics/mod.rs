@@ -1,4 +1,4 @@
-//! What a run knows of itself, for Prometheus and for people.
+//! A run's knowledge of itself, for Prometheus and for people.
 //!
 //! ```text
 //! pipeline --Status (a watch channel)----+
@@ -7,9 +7,8 @@
 //! pipeline --Observer, once a batch----------> Counts -----------------> counters, histograms
 //! ```
 //!
-//! Counters live as long as the run, whatever is connected again meanwhile. Gauges are computed
-//! when they are asked for, from facts with a time: what is no longer known is left out, never
-//! shown as it was.
+//! Counters live as long as the run and survive reconnections. Gauges are computed at each scrape,
+//! from facts with a time. An outdated fact is omitted, never shown.
 
 mod counts;
 mod gauges;
@@ -36,20 +35,20 @@ pub use counts::{Counts, TableCounts};
 
 use partitions::Partitions;
 
-/// How often source and slot are looked at.
+/// The interval of looks at source and slot.
 pub const SOURCE_INTERVAL: Duration = Duration::from_secs(2);
-/// A look at the source that is older says nothing of now: it had three tries.
+/// An older look at the source is outdated: three tries to replace it have failed.
 const SOURCE_LIFE: Duration = Duration::from_secs(8);
-/// How often the graph is looked at.
+/// The interval of looks at the graph.
 pub const GRAPH_INTERVAL: Duration = Duration::from_secs(10);
-/// The same for dead letters: many of them take a while to be read.
+/// The same for dead letters: reading many of them takes a while.
 const DEAD_LETTER_LIFE: Duration = Duration::from_secs(40);
 /// The same for the graph.
 const GRAPH_LIFE: Duration = Duration::from_secs(40);
 
 pub use crate::pipeline::now;
 
-/// Everything there is to know of a run.
+/// All facts about a run.
 pub struct Metrics {
     pipeline: String,
     limits: Limits,
@@ -63,7 +62,7 @@ struct Watched {
     stopping: bool,
     status: Option<watch::Receiver<Status>>,
     partitions: Partitions,
-    /// Why Kafka does not answer, if it does not.
+    /// The reason why Kafka does not answer, if so.
     kafka_is_away: Option<String>,
     copying: Option<Copying>,
     source: Option<SourceLook>,
@@ -72,7 +71,7 @@ struct Watched {
     graph: Option<GraphLook>,
     topic: Option<TopicLook>,
     dead_letters: Option<DeadLetterLook>,
-    /// Since when a batch waits for how many plans.
+    /// Since when a batch waits for plans, and for how many.
     planning: Option<(Instant, usize)>,
     tracker: Tracker,
 }
@@ -86,9 +85,9 @@ enum Life {
 /// A look at the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceLook {
-    /// When it was begun.
+    /// Its start time.
     pub at: Timestamp,
-    /// Up to where the log is flushed.
+    /// The log's flushed end.
     pub flushed: Lsn,
     /// The slot, if there is one.
     pub slot: Option<SlotLook>,
@@ -99,56 +98,56 @@ pub struct SourceLook {
 pub struct SlotLook {
     /// PostgreSQL's `wal_status`.
     pub status: Option<String>,
-    /// What was acknowledged.
+    /// The acknowledged position.
     pub acknowledged: Option<Lsn>,
     /// How much log it keeps.
     pub retained_bytes: Option<i64>,
-    /// How much more log may be written before it can be lost.
+    /// The bytes of log that may still be written before the slot can be lost.
     pub safe_bytes: Option<i64>,
 }
 
 /// A look at the graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GraphLook {
-    /// When it was begun.
+    /// Its start time.
     pub at: Timestamp,
-    /// Nodes that are there only because a relationship points at them.
+    /// Nodes that exist only because a relationship points at them.
     pub placeholders: u64,
 }
 
-/// A look at the topics that are read.
+/// A look at the topics in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicLook {
-    /// When it was begun.
+    /// Its start time.
     pub at: Timestamp,
-    /// Of each partition, the offset of the next record that is produced.
+    /// For each partition, the offset of the next record to be produced.
     pub ends: BTreeMap<TopicPartition, u64>,
 }
 
 /// A look at the dead-letter topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeadLetterLook {
-    /// When it was begun.
+    /// Its start time.
     pub at: Timestamp,
     /// How many dead letters wait.
     pub waiting: u64,
 }
 
-/// How far a partition is in the graph. Positions are offsets.
+/// A partition's progress in the graph. Positions are offsets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionLag {
     /// The partition.
     pub at: TopicPartition,
-    /// The graph has everything before it; `None` before that was read.
+    /// The graph has everything before it; `None` before the checkpoint is read.
     pub applied: Option<u64>,
-    /// The next record that is produced; `None` while Kafka is away.
+    /// The offset of the next record to be produced; `None` while Kafka is unreachable.
     pub end: Option<u64>,
-    /// For how long the graph has not been known to have everything that was in the partition.
+    /// The time since the graph was last known to have everything in the partition.
     pub time: Duration,
 }
 
 impl PartitionLag {
-    /// Records that the graph does not have.
+    /// The number of records that the graph lacks.
     pub fn records(&self) -> Option<u64> {
         Some(self.end?.saturating_sub(self.applied?))
     }
@@ -159,44 +158,45 @@ impl PartitionLag {
 pub struct Copying {
     /// How far its ranges are.
     pub ranges: watch::Receiver<Vec<Progress>>,
-    /// About how many rows the tables have, as far as the source knows.
+    /// The source's estimate of the tables' rows.
     pub expected: BTreeMap<String, u64>,
 }
 
 impl Copying {
-    /// What is written, by table.
+    /// The written rows, by table.
     pub fn rows(&self) -> BTreeMap<String, CopiedRows> {
         copied_rows(&self.ranges.borrow(), &self.expected)
     }
 }
 
-/// What is known at one moment.
+/// The facts at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The pipeline's name.
     pub pipeline: String,
-    /// What lag and verdicts are made of.
+    /// The inputs of lag and verdicts.
     pub facts: Facts,
-    /// What is still well.
+    /// The limits of readiness.
     pub limits: Limits,
-    /// The source, if the last look at it is fresh.
+    /// The last look at the source, if recent.
     pub source: Option<SourceLook>,
-    /// The graph, if the last look at it is fresh.
+    /// The last look at the graph, if recent.
     pub graph: Option<GraphLook>,
     /// The partitions that this run applies.
     pub partitions: Vec<PartitionLag>,
-    /// How often the group gave partitions, or took some away; `None` if no topics are read.
+    /// How often the group assigned or revoked partitions; `None` if no topics are read.
     pub rebalances: Option<u64>,
-    /// How many dead letters wait, if the last look at them is fresh.
+    /// The number of waiting dead letters, if the last look at them is recent.
     pub dead_letters: Option<u64>,
-    /// The copied tables, if something was copied in this run.
+    /// The copied tables, if this run has copied any.
     pub copied: BTreeMap<String, CopiedRows>,
-    /// More changes in one transaction Neo4j has refused as too large; `None`: it takes all.
+    /// The limit of changes in one transaction, because Neo4j refused more as too large; `None`: no
+    /// limit.
     pub changes_at_once: Option<usize>,
 }
 
 impl Snapshot {
-    /// Bytes of log that the slot was not told of.
+    /// Bytes of log that the program has not acknowledged to the slot.
     pub fn unacknowledged_bytes(&self) -> Option<u64> {
         let source = self.source.as_ref()?;
         Some(source.flushed.bytes_since(source.slot.as_ref()?.acknowledged?))
@@ -235,8 +235,8 @@ impl Metrics {
         &self.counts
     }
 
-    /// A pipeline runs, and says through `status` where it is. Until the next life its last word
-    /// stays.
+    /// A pipeline runs and publishes its position through `status`. Its last value stays until the
+    /// next attempt connects.
     pub fn connected(&self, status: watch::Receiver<Status>, copying: Option<Copying>) {
         let mut watched = self.watched();
         watched.life = Life::Running;
@@ -247,8 +247,8 @@ impl Metrics {
         watched.observe();
     }
 
-    /// One of several pipelines of this run, that of a partition, runs, and says where it is; what it
-    /// reads says whether the copy has come.
+    /// The pipeline of one partition runs and publishes its position. Its log tells whether the
+    /// copy is complete.
     pub fn partition_connected(
         &self,
         at: &TopicPartition,
@@ -274,7 +274,7 @@ impl Metrics {
         watched.partitions.waiting(at, why);
     }
 
-    /// The partition is no business of this run any more.
+    /// The partition no longer belongs to this run.
     pub fn partition_gone(&self, at: &TopicPartition) {
         let mut watched = self.watched();
         watched.observe();
@@ -290,14 +290,14 @@ impl Metrics {
         watched.life = Life::Waiting { why };
     }
 
-    /// A batch waits until Neo4j has planned so many statements; 0: none waits.
+    /// A batch waits for Neo4j to plan this many statements; 0: no batch waits.
     pub fn planning(&self, statements: usize) {
         let mut watched = self.watched();
         let since = watched.planning.map_or_else(Instant::now, |(since, _)| since);
         watched.planning = (statements > 0).then_some((since, statements));
     }
 
-    /// Kafka does not answer, and why; `None`: it does.
+    /// Kafka does not answer, with the reason; `None`: it does.
     pub fn kafka_is_away(&self, why: Option<String>) {
         let mut watched = self.watched();
         watched.observe();
@@ -309,7 +309,7 @@ impl Metrics {
         self.watched().stopping = true;
     }
 
-    /// The source was looked at; `None`: it does not answer.
+    /// Records a look at the source; `None`: it does not answer.
     pub fn looked_at_source(&self, look: Option<SourceLook>) {
         let mut watched = self.watched();
         watched.source = look;
@@ -326,7 +326,7 @@ impl Metrics {
         self.watched().graph = look;
     }
 
-    /// The topic was looked at; `None`: it does not answer.
+    /// Records a look at the topic; `None`: it does not answer.
     pub fn looked_at_topic(&self, look: Option<TopicLook>) {
         let mut watched = self.watched();
         watched.topic = look;
@@ -338,7 +338,7 @@ impl Metrics {
         self.watched().dead_letters = look;
     }
 
-    /// What is known at this moment.
+    /// The facts at this moment.
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
         let mut watched = self.watched();
         watched.observe();

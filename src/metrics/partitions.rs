@@ -1,7 +1,7 @@
-//! The partitions that a run applies, taken together.
+//! Combines the partitions that a run applies.
 //!
-//! Together they are as far as the one that is furthest behind, and a run of which one partition
-//! waits is waiting: nobody is to be told that the graph is complete when a part of it is not.
+//! The combined progress is that of the slowest partition, and the run waits if one partition
+//! waits: nobody may read that the graph is complete while a part of it is missing.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,21 +18,21 @@ use crate::{
 
 use super::{PartitionLag, TopicLook};
 
-/// What is known of the partitions of this run.
+/// The facts about the partitions of this run.
 #[derive(Default)]
 pub(super) struct Partitions(BTreeMap<TopicPartition, Partition>);
 
 #[derive(Default)]
 struct Partition {
-    /// What its pipeline says, or said last.
+    /// The status of its pipeline, or its last one.
     status: Option<watch::Receiver<Status>>,
-    /// What its log says of the copy.
+    /// Its log's information about the copy.
     copied: Option<watch::Receiver<LogCopy>>,
-    /// Why it does not run.
+    /// The reason why it does not run.
     waiting: Option<String>,
-    /// Until when the graph is known to have had all of it.
+    /// The time until which the graph is known to have had all of it.
     tracker: Tracker,
-    /// When it was first heard of.
+    /// The time of its first report.
     since: Timestamp,
     /// Its records name no positions of the source.
     is_unplaced: bool,
@@ -71,22 +71,22 @@ impl Partitions {
         self.0.entry(at.clone()).or_insert_with(new)
     }
 
-    /// True if it was the last one.
+    /// Returns true if it was the last one.
     pub fn gone(&mut self, at: &TopicPartition) -> bool {
         self.0.remove(at).is_some() && self.0.is_empty()
     }
 
-    /// Why one of them does not run.
+    /// The reason why one of them does not run.
     pub fn why_waiting(&self) -> Option<&str> {
         self.0.values().find_map(|it| it.waiting.as_deref())
     }
 
-    /// Where they are together; `None` before any was anywhere.
+    /// Their combined status; `None` before any partition has one.
     pub fn status(&self) -> Option<Status> {
         self.0.values().filter_map(Partition::status).reduce(together)
     }
 
-    /// Takes note of how far each is, and of the last look at the topics.
+    /// Records the progress of each, and the last look at the topics.
     pub fn observe(&mut self, look: Option<&TopicLook>) {
         for (at, partition) in &mut self.0 {
             let end = look.and_then(|look| Some((look.at, *look.ends.get(at)?)));
@@ -94,7 +94,7 @@ impl Partitions {
         }
     }
 
-    /// How far each is. `look` is the last one at the topics, if that is fresh.
+    /// The lag of each. `look` is the last one at the topics, if recent.
     pub fn lags(&self, now: Timestamp, look: Option<&TopicLook>) -> Vec<PartitionLag> {
         let lag = |(at, partition): (&TopicPartition, &Partition)| {
             let end = look.and_then(|look| look.ends.get(at).copied());
@@ -109,12 +109,12 @@ impl Partitions {
 }
 
 impl Partition {
-    /// Everything before this offset is in the graph.
+    /// The graph has everything before this offset.
     fn applied(&self) -> Option<u64> {
         Some(self.status.as_ref()?.borrow().applied.lsn.0)
     }
 
-    /// A position is one in the partition here, and the look one at its end.
+    /// Here a position is an offset, and the look is one at the partition's end.
     fn observe(&mut self, end: Option<(Timestamp, u64)>) {
         let Some(status) = self.status.as_ref().map(|status| *status.borrow()) else { return };
         let applied = status.applied.lsn;
@@ -136,14 +136,14 @@ impl Partition {
     }
 }
 
-/// As far as the one that is behind. `applied` is in a log of each one's own, and means nothing
-/// together; it stays the first one's, as its portion does.
+/// The combined progress is that of the slower one. `applied` belongs to each one's own log and has
+/// no combined meaning: it stays the first one's, like its portion.
 fn together(one: Status, other: Status) -> Status {
     let earliest = |one: Option<_>, other: Option<_>| match (one, other) {
         (Some(one), Some(other)) => Some(std::cmp::min(one, other)),
         (one, other) => one.or(other),
     };
-    // What has nothing to do may stand still.
+    // An idle partition need not move.
     let moved_at = match (one.oldest_unapplied, other.oldest_unapplied) {
         (Some(_), None) => one.moved_at,
         (None, Some(_)) => other.moved_at,
@@ -205,7 +205,7 @@ mod tests {
             partitions.status().expect("there are two").copying
         };
         assert!(is_copying(LogCopy::Unfinished) && !is_copying(LogCopy::Unknown));
-        // The first has its log before 5, the second before 7.
+        // The first partition has its log before 5, the second before 7.
         assert!(is_copying(LogCopy::FinishedBefore(Lsn(7))));
         assert!(!is_copying(LogCopy::FinishedBefore(Lsn(5))));
         partitions.waiting(&at(1), "the graph is away".to_owned());
