@@ -1,4 +1,4 @@
-//! What was measured: every value, and the ratios that count.
+//! The measured values, and the ratios that count.
 
 use std::fmt::Write as _;
 
@@ -59,7 +59,7 @@ pub struct Ratio {
     pub at_least: Option<f64>,
 }
 
-/// What a part has measured.
+/// The values that a part has measured.
 #[derive(Default)]
 pub struct Taken {
     pub figures: Vec<Figure>,
@@ -82,7 +82,7 @@ impl Taken {
         }
     }
 
-    /// One figure by another, round by round.
+    /// The ratio of two figures, round by round.
     pub fn ratio(&mut self, part: &str, name: &str, of: &str, by: &str, at_least: Option<f64>) {
         let values = |name: &str| {
             let figure =
@@ -97,7 +97,7 @@ impl Taken {
 }
 
 impl Results {
-    /// The results of a run that begins now.
+    /// The results of a run that starts now.
     pub async fn new(lab: &Lab) -> Result<Self> {
         Ok(Results {
             started_at: chrono::Utc::now().format("%Y-%m-%d %H:%M:%S").to_string(),
@@ -108,14 +108,14 @@ impl Results {
         })
     }
 
-    /// Takes over what an earlier run has measured, but for these parts.
+    /// Takes over an earlier run's values, except those of these parts.
     pub fn keep(&mut self, earlier: Results, parts: &[String]) {
         self.started_at = earlier.started_at;
         self.figures.extend(earlier.figures.into_iter().filter(|it| !parts.contains(&it.part)));
         self.ratios.extend(earlier.ratios.into_iter().filter(|it| !parts.contains(&it.part)));
     }
 
-    /// Adds what a part has measured.
+    /// Adds the values of a part.
     pub fn add(&mut self, taken: Taken) {
         self.figures.extend(taken.figures);
         self.ratios.extend(taken.ratios);
@@ -156,7 +156,7 @@ fn line(text: &mut String, part: &str, what: &str, values: &[f64], note: &str) {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let (least, most) = (sorted[0], sorted[sorted.len() - 1]);
-    // Writing to a String does not fail.
+    // Writing to a String can not fail.
     let _ = writeln!(
         text,
         "| {part} | {what} | {}{note} | {} .. {} | {} |",

@@ -1,4 +1,4 @@
-//! The servers that are measured on, and what every part does with them.
+//! The measured servers, and the actions on them that every part shares.
 
 use std::{
     collections::BTreeMap,
@@ -12,10 +12,10 @@ use wal2graph_servers::{Compiled, Neo4j, Neo4jOptions, Postgres, PostgresOptions
 
 use crate::Result;
 
-/// Nodes that one transaction of a wipe takes.
+/// The number of nodes in one transaction of a wipe.
 const WIPE_NODES: usize = 10_000;
 
-/// Real servers, the program, and how often to measure.
+/// Real servers, the program, and the number of rounds.
 pub struct Lab {
     pub postgres: Postgres,
     pub neo4j: Neo4j,
@@ -47,7 +47,7 @@ impl Lab {
         Ok(Connection::new(&graph_options(&self.neo4j), ANSWER_LIMIT)?)
     }
 
-    /// What runs.
+    /// The versions of the servers and the program.
     pub async fn versions(&self) -> Result<BTreeMap<String, String>> {
         let client = self.client("postgres").await?;
         let postgresql: String = client.query_one("SHOW server_version", &[]).await?.get(0);
@@ -79,8 +79,9 @@ impl Lab {
         Ok(self.graph.rows(Query::new(cypher.into())).await?)
     }
 
-    /// Removes the nodes that a pattern such as `(n:Order)` matches as `n`, with all that hangs on
-    /// them, and lets the graph forget its plans: the next ones are made as for a new graph.
+    /// Deletes the nodes that a pattern such as `(n:Order)` matches as `n`, with all their
+    /// relationships. Also clears Neo4j's plans, so that the next ones are planned as for a new
+    /// graph.
     pub async fn wipe(&self, pattern: &str) -> Result<()> {
         let text = format!("MATCH {pattern} WITH n LIMIT {WIPE_NODES} DETACH DELETE n");
         while self.graph.run(Query::new(text.clone())).await?.nodes_deleted > 0 {}

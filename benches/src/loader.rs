@@ -1,10 +1,10 @@
-//! The limit: a loader that does nothing but send the final rows of the shop, in the best
-//! statements that are known.
+//! The upper bound: a loader that only sends the final rows of the shop, in the best known
+//! statements.
 //!
-//! It reads no log, decodes nothing, keeps no position, heals nothing and is right only for this
-//! workload: rows are prepared before the clock starts, missing end points are not thought of, and
-//! deleted orders take everything with them. It is the fastest thing we know; when something faster
-//! is found, it belongs here first.
+//! It reads no log, decodes nothing, keeps no position, repairs nothing, and is right only for this
+//! workload. Rows are prepared before the clock starts, missing end points are ignored, and deleted
+//! orders take all their relationships with them. It is the fastest way we know; a faster one
+//! belongs here first.
 
 use neo4rs::{BoltNull, BoltType, Query};
 use wal2graph::{
@@ -38,7 +38,7 @@ pub const ADD_ITEMS: &str = "UNWIND $rows[0] AS r MATCH (o:Order {id: r[0]}) USI
     CREATE (o)-[x:ORDER_ITEMS]->(p) SET x.qty = r[2], x.price = r[3]";
 const DELETE_ORDERS: &str = "UNWIND $rows[0] AS r MATCH (o:Order {id: r[0]}) DETACH DELETE o";
 
-/// The transactions that leave the graph as a backlog's batches do.
+/// The transactions that have the same result as a backlog's batches.
 pub fn transactions(model: &Model, batches: &[Mutations]) -> Vec<Transaction> {
     batches.iter().map(|batch| transaction(model, batch)).collect()
 }
@@ -136,7 +136,7 @@ fn list<const N: usize>(values: [BoltType; N]) -> BoltType {
 /// Sends them, one after another.
 pub async fn load(connection: &Connection, transactions: Vec<Transaction>) -> Result<()> {
     for statements in transactions {
-        // Lanes wait for each other now and then, and one of them has to begin again.
+        // Lanes deadlock now and then, and one of them has to start again.
         while let Err(error) = send(connection, &statements).await {
             if !error.is_transient() {
                 return Err(error.into());

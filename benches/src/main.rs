@@ -1,11 +1,11 @@
-//! `make bench`: wal2graph on real servers, against what those servers can do at most.
+//! `make bench`: wal2graph on real servers, compared with the maximum of those servers.
 //!
 //! ```text
 //! part --rounds--> figures (every value kept) --> ratios within one run --> table, JSON, docs/benchmarks.md
 //! ```
 //!
-//! A figure alone says more about the machine than about the program. So each is taken in turns
-//! with what it is compared with, in one run, several times, and what counts is the ratio.
+//! A single figure says more about the machine than about the program. So each figure alternates
+//! with its reference in one run, several times, and only the ratio counts.
 
 mod figures;
 mod lab;
@@ -23,7 +23,7 @@ use clap::{Parser, ValueEnum};
 use figures::Results;
 use lab::Lab;
 
-/// Whatever goes wrong ends the run: a benchmark repairs nothing.
+/// Any error ends the run: a benchmark repairs nothing.
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Measures wal2graph on real servers, which are fetched and started by themselves.
@@ -104,7 +104,7 @@ async fn main() -> Result<()> {
             Part::Topic => parts::topic::measure(&lab).await?,
         };
         results.add(taken);
-        // What is measured is kept, whatever happens to the next part.
+        // Measured values are kept, even if the next part fails.
         fs::write(&arguments.output, serde_json::to_vec_pretty(&results)?)?;
     }
     println!("\n{}\nAll values: {}", results.table(), arguments.output.display());

@@ -1,4 +1,4 @@
-//! The program under measurement: a process, with its clock, its memory and its processor time.
+//! The measured program: a process, with its clock, its memory and its processor time.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use tempfile::NamedTempFile;
 
 use crate::{Result, lab::Lab};
 
-/// How often memory and processor time are looked at.
+/// The interval of samples of memory and processor time.
 const LOOK: Duration = Duration::from_millis(10);
 /// Linux counts processor time in hundredths of a second.
 pub const TICKS_PER_SECOND: f64 = 100.0;
@@ -26,14 +26,14 @@ pub struct Pipeline<'a> {
     pub publication: String,
 }
 
-/// What a run to a position took.
+/// The cost of a run to a position.
 pub struct Taken {
-    /// From the start of the stream until everything was applied.
+    /// From the start of the stream until everything is applied.
     pub work: Duration,
     pub cost: Cost,
 }
 
-/// What a process used up.
+/// The cost of a process.
 #[derive(Clone, Copy, Default)]
 pub struct Cost {
     pub processor_seconds: f64,
@@ -96,7 +96,7 @@ impl Running {
         let (sender, lines) = channel();
         thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(std::result::Result::ok) {
-                // Whoever started it may have lost interest.
+                // The receiver may be gone.
                 let _ = sender.send((Instant::now(), line));
             }
         });
@@ -108,13 +108,13 @@ impl Running {
         self.child.id()
     }
 
-    /// Waits until it has ended, well: what it has said that nobody waited for, and when.
+    /// Waits until it has ended successfully. Returns the remaining log lines with their times.
     pub fn finish(mut self) -> Result<Vec<(Instant, String)>> {
         self.end()?;
         Ok(self.lines.iter().collect())
     }
 
-    /// Waits until the log says so: when it did.
+    /// Waits for this message in the log, and returns its time.
     pub fn wait_for(&mut self, message: &str) -> Result<Instant> {
         loop {
             self.look();
@@ -136,7 +136,7 @@ impl Running {
         }
     }
 
-    /// What it has used up so far.
+    /// Its cost so far.
     pub fn look(&mut self) -> Cost {
         let folder = format!("/proc/{}", self.child.id());
         let status = fs::read_to_string(format!("{folder}/status")).unwrap_or_default();
@@ -144,7 +144,7 @@ impl Running {
         let kib = peak.and_then(|text| text.trim().trim_end_matches(" kB").parse::<f64>().ok());
         self.cost.memory_peak_mib = self.cost.memory_peak_mib.max(kib.unwrap_or(0.0) / 1024.0);
         let stat = fs::read_to_string(format!("{folder}/stat")).unwrap_or_default();
-        // The name in parentheses may hold anything; user and system time are the 12th and 13th
+        // The name in parentheses may contain anything. User and system time are the 12th and 13th
         // field after it.
         let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
         let ticks = after_name.split(' ').skip(11).take(2).filter_map(|it| it.parse::<f64>().ok());
@@ -178,7 +178,7 @@ impl Running {
     }
 }
 
-/// The seconds of processors that the whole machine has used, or been refused, since it started.
+/// The processor seconds that the whole machine has used, or been refused, since its start.
 pub fn machine_seconds() -> Result<f64> {
     let stat = fs::read_to_string("/proc/stat")?;
     let all =

@@ -1,4 +1,4 @@
-//! A process that may have only a share of a processor, as one in a container with a limit.
+//! Limits a process to a share of a processor, like a container with a limit.
 
 use std::{
     fs,
@@ -7,10 +7,10 @@ use std::{
 
 use crate::Result;
 
-/// How often a share is dealt out, in microseconds.
+/// The period of a share, in microseconds.
 const PERIOD: u32 = 20_000;
 
-/// A control group. It goes with this, after its process.
+/// A control group. Dropping this removes it, after its process.
 pub struct Share(PathBuf);
 
 impl Share {
@@ -23,8 +23,8 @@ impl Share {
         made.map(drop)
     }
 
-    /// Gives the process at most so many hundredths of a processor from now on. Needs Linux with
-    /// control groups, and the right to make one.
+    /// Limits the process to this many hundredths of a processor. Needs Linux with control groups,
+    /// and the right to create one.
     pub fn of(process: u32, hundredths: u32) -> Result<Self> {
         let quota = PERIOD * hundredths / 100;
         let one_hierarchy = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
@@ -53,7 +53,7 @@ impl Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        // It may still have a process, if that was not waited for.
+        // It may still contain a process that was not waited for.
         let _ = fs::remove_dir(&self.0);
     }
 }

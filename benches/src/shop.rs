@@ -64,7 +64,7 @@ const DELETE: &str = "
 DELETE FROM orders WHERE id = :order;
 ";
 
-/// A database `name` with the tables in it, preloaded.
+/// Creates a database `name` with the tables and their first rows.
 pub async fn database(lab: &Lab, name: &str) -> Result<Client> {
     let client = lab.new_database(name).await?;
     client.batch_execute(SCHEMA).await?;
@@ -72,7 +72,7 @@ pub async fn database(lab: &Lab, name: &str) -> Result<Client> {
     Ok(client)
 }
 
-/// The whole workload, the same each time: 20,000 orders, 10,000 changes, 500 deletes.
+/// The whole workload, always the same: 20,000 orders, 10,000 changes, 500 deletes.
 pub fn run(lab: &Lab, database: &str) -> Result<()> {
     for (script, transactions) in [(PLACE, 20_000), (CHANGE, 10_000), (DELETE, 500)] {
         pgbench(lab, database, script, &["-c", "1", "-t", &transactions.to_string()])?.status()?;
@@ -80,7 +80,7 @@ pub fn run(lab: &Lab, database: &str) -> Result<()> {
     Ok(())
 }
 
-/// pgbench with a script and a fixed seed, to be started.
+/// The command of pgbench with a script and a fixed seed.
 pub fn pgbench(lab: &Lab, database: &str, script: &str, arguments: &[&str]) -> Result<Command> {
     let folder = tempfile::tempdir()?.keep();
     let path = folder.join("script.sql");
@@ -92,7 +92,7 @@ pub fn pgbench(lab: &Lab, database: &str, script: &str, arguments: &[&str]) -> R
     Ok(command)
 }
 
-/// Fails unless the graph has the orders, their lines and their customers as the tables do.
+/// Fails unless the graph has the same orders, lines and customers as the tables.
 pub async fn check(pipeline: &Pipeline<'_>, sql: &Client) -> Result<()> {
     let expected = "SELECT (SELECT count(*) FROM orders), (SELECT coalesce(sum(id), 0)::int8 FROM orders), \
         (SELECT count(*) FROM orders WHERE status = 'shipped'), (SELECT count(*) FROM order_items), \

@@ -1,4 +1,4 @@
-//! A slot's content through wal2graph's own client, without a graph.
+//! Reads a slot with wal2graph's own client, without a graph.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use wal2graph::{
 
 use crate::{Result, lab::Lab};
 
-/// How often the server is told our position.
+/// The interval of position updates to the server.
 const FEEDBACK: Duration = Duration::from_secs(1);
 
 /// The mapping that wal2graph infers for a database.
@@ -32,8 +32,8 @@ pub async fn mapping(lab: &Lab, database: &str) -> Result<Arc<Mapping>> {
     Ok(Arc::new(mapping.map_err(|refusals| format!("{refusals:?}"))?))
 }
 
-/// Starts the stream of a slot where the slot is: the stream, and the position up to which the log
-/// is flushed now.
+/// Starts the stream of a slot at the slot's position. Returns the stream and the log's flushed
+/// position.
 pub async fn start(
     lab: &Lab,
     database: &str,
@@ -50,7 +50,7 @@ pub async fn start(
     Ok((stream, end))
 }
 
-/// Reads everything up to `end` and throws it away: how many changes.
+/// Reads and discards everything up to `end`. Returns the number of changes.
 pub async fn drain(mut stream: Stream, end: Lsn) -> Result<u64> {
     let mut changes = 0;
     loop {
@@ -65,7 +65,7 @@ pub async fn drain(mut stream: Stream, end: Lsn) -> Result<u64> {
     }
 }
 
-/// The batches that the program makes of a backlog, folded, and how many changes they hold.
+/// The program's batches of a backlog, folded, and the number of their changes.
 pub async fn batches(
     mut stream: Stream,
     end: Lsn,
@@ -104,7 +104,7 @@ fn folded(translator: &mut Translator, changes: &[Change]) -> Result<Mutations> 
     Ok(mutations)
 }
 
-/// Another slot at the position of `from`.
+/// Creates another slot at the position of `from`.
 pub async fn copy_slot(sql: &Client, from: &str, to: &str) -> Result<()> {
     let text = "SELECT pg_copy_logical_replication_slot($1::text::name, $2::text::name)";
     sql.execute(text, &[&from, &to]).await?;

@@ -1,8 +1,8 @@
-//! The directions of imports, as a table.
+//! The allowed directions of imports, as a table.
 //!
-//! A scanner without a parser: it strips comments, string contents and `#[cfg(test)]` items, then
-//! looks for `crate::name` and for banned words. Code that it can not see through (a macro that
-//! builds paths) is not written here.
+//! A scanner without a parser. It removes comments, string contents and `#[cfg(test)]` items, then
+//! looks for `crate::name` and for banned words. The project has no code that it can not see
+//! through, such as a macro that builds paths.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -11,9 +11,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a module may import.
+/// The imports that a module may have.
 enum May {
-    /// These modules, and nothing of the world: it is pure.
+    /// These modules, and nothing of the outside world: it is pure.
     Pure(&'static [&'static str]),
     /// Every pure module and these.
     Shell(&'static [&'static str]),
@@ -21,7 +21,7 @@ enum May {
     Everything,
 }
 
-/// Each module of lib.rs (and main), and what it may import.
+/// Each module of lib.rs (and main), with its allowed imports.
 const MODULES: &[(&str, May)] = &[
     ("catalog", May::Pure(&["shown", "value"])),
     ("change", May::Pure(&["lsn"])),
@@ -52,7 +52,7 @@ const MODULES: &[(&str, May)] = &[
     ("shutdown", May::Everything),
 ];
 
-/// What a pure module may not say: the world, its clock and its chance.
+/// Words that a pure module must not contain: the outside world, its clock and its randomness.
 const BANNED_IN_PURE: &[&str] = &[
     "tokio",
     ".await",
@@ -70,7 +70,7 @@ const BANNED_IN_PURE: &[&str] = &[
     "eprintln!",
 ];
 
-/// Lines of code of a file, without its tests.
+/// The maximum lines of code in a file, without its tests.
 const FILE_LINES: usize = 500;
 /// Characters of a line.
 const LINE_COLUMNS: usize = 120;
@@ -94,7 +94,7 @@ fn allows(module: &str, other: &str) -> bool {
         }
 }
 
-/// What is wrong with the code of a file of `module`, one line each.
+/// The problems in the code of a file of `module`, one line each.
 fn offences(module: &str, source: &str) -> Vec<String> {
     let code = without_tests(&without_comments_and_text(source));
     let imports = imports(&code).into_iter().filter(|other| !allows(module, other));
@@ -116,9 +116,9 @@ fn offences(module: &str, source: &str) -> Vec<String> {
     found
 }
 
-/// The modules that the code names as `crate::name`, `crate::{name, ...}` or `wal2graph::...`.
+/// The modules in the code's `crate::name`, `crate::{name, ...}` or `wal2graph::...`.
 fn imports(code: &str) -> BTreeSet<String> {
-    // Whitespace may stand anywhere in a path; a word after a word keeps it.
+    // Whitespace is allowed anywhere in a path; between two words it stays.
     let code = code.split_whitespace().collect::<Vec<_>>().join(" ").replace(" ::", "::");
     let code = code.replace(":: ", "::");
     let mut names = BTreeSet::new();
@@ -137,7 +137,7 @@ fn imports(code: &str) -> BTreeSet<String> {
     names
 }
 
-/// The first word of each entry of a group that has been opened.
+/// The first word of each entry of an opened group.
 fn first_words(group: &str) -> Vec<String> {
     let (mut depth, mut entry, mut words) = (0, 0, Vec::new());
     for (at, character) in group.char_indices() {
@@ -157,7 +157,7 @@ fn first_words(group: &str) -> Vec<String> {
     words
 }
 
-/// The word at the front: `*` and anything else that is no module's name gives itself.
+/// The word at the front. `*` and anything else that is not a module's name returns itself.
 fn identifier(text: &str) -> Option<String> {
     let end = text.find(|character: char| !is_word(character)).unwrap_or(text.len());
     match &text[..end] {
@@ -183,8 +183,7 @@ fn says(code: &str, word: &str) -> bool {
     })
 }
 
-/// The code with nothing but its code: comments and the contents of strings become nothing.
-/// Lines stay lines.
+/// The code without comments and contents of strings. Line breaks stay.
 fn without_comments_and_text(source: &str) -> String {
     let mut code = String::with_capacity(source.len());
     let mut rest = source;
@@ -194,7 +193,7 @@ fn without_comments_and_text(source: &str) -> String {
                 code.extend(rest[..length].chars().filter(|c| *c == '\n'));
                 length
             }
-            // A whole word at once: the `r` or `b` at its end opens no string.
+            // Takes a whole word at once, so that an `r` or `b` at its end opens no string.
             None => {
                 let word = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
                 let length = word.max(character.len_utf8());
@@ -247,7 +246,7 @@ fn text(rest: &str) -> Option<usize> {
     Some(rest.len())
 }
 
-/// Code without its `#[cfg(test)]` items; it has no comments and no text any more.
+/// The code without its `#[cfg(test)]` items. Comments and strings are already removed.
 fn without_tests(code: &str) -> String {
     const MARK: &str = "#[cfg(test)]";
     let mut kept = String::new();
@@ -260,7 +259,7 @@ fn without_tests(code: &str) -> String {
     kept + rest
 }
 
-/// The length of the item at the front: through its `;`, or its block's end.
+/// The length of the item at the front, including its `;` or its block.
 fn item_length(code: &str) -> usize {
     let mut depth = 0;
     for (at, character) in code.char_indices() {

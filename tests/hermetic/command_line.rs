@@ -22,7 +22,7 @@ fn the_command_line_is_consistent() {
     Cli::command().debug_assert();
 }
 
-/// Short and long help of every command, as they are written in `tests/help`.
+/// Compares the short and long help of every command with `tests/help`.
 #[test]
 fn help_is_what_was_agreed() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/help");

@@ -1,4 +1,4 @@
-//! Changes as records, and records as changes: ours there and back, and Debezium's.
+//! Changes as records and records as changes: our records in both directions, and Debezium's.
 #![allow(clippy::unwrap_used)]
 
 mod damage;

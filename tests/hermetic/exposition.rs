@@ -1,9 +1,9 @@
-//! A strict reader of Prometheus' text format, for tests of what is served.
+//! A strict parser of Prometheus' text format, for tests of the served metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The samples by name and labels, as they are written: `name{a="b"}`. Panics where the text is not
-/// what the format demands, or not what its conventions ask for.
+/// The samples by name and labels as written: `name{a="b"}`. Panics if the text violates the format
+/// or its conventions.
 pub fn read(text: &str) -> BTreeMap<String, f64> {
     let mut samples = BTreeMap::new();
     let mut families = BTreeSet::new();
@@ -71,7 +71,7 @@ fn check_series(series: &str) -> &str {
     name
 }
 
-/// Buckets of one series go up, and the last is the count.
+/// The buckets of one series increase, and the last one is the count.
 fn check_histogram(family: &str, samples: &[(String, f64)]) {
     let of = |suffix: &str| {
         let prefix = format!("{family}{suffix}");

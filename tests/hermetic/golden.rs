@@ -1,4 +1,4 @@
-//! Frames recorded from a real server, and what the decoder makes of them.
+//! Frames recorded from a real server, and the decoder's results for them.
 //!
 //! ```text
 //! tests/golden/<case>/source.sql   what was run            (record.sh runs it)
@@ -83,7 +83,7 @@ fn recorded_frames_give_these_changes() {
     }
 }
 
-/// What gives no event is part of the record too.
+/// A message without an event is part of the recording too.
 fn describe_message(message: &Message) -> String {
     match message {
         Message::Relation(relation) => {
@@ -153,7 +153,7 @@ fn row(relation: &Relation, tuple: &Tuple) -> String {
     format!("{}({})", table(relation), cells.collect::<Vec<_>>().join(", "))
 }
 
-/// Long values by their beginning and length.
+/// Long values as their beginning and length.
 fn shortened(text: &Bytes) -> String {
     const SHOWN: usize = 60;
     let text = std::str::from_utf8(text).unwrap();

@@ -1,4 +1,4 @@
-//! Tests that need no server: seconds, on any machine.
+//! Tests without a server: they take seconds on any machine.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! The mapping: what is inferred, what is refused, how changes are translated.
+//! The mapping: inference, refusals and the translation of changes.
 
 pub mod catalogs;
 mod inference;

@@ -1,5 +1,5 @@
-//! Names are data: whatever is in one, it comes out of Cypher and SQL as it went in, and nothing
-//! but the functions for it puts a name into quotes.
+//! Names are data. A name with any content comes out of Cypher and SQL unchanged, and only the
+//! quoting functions put names into quotes.
 
 use std::{fs, path::Path};
 
@@ -9,7 +9,7 @@ use wal2graph::{
     graph::cypher,
 };
 
-/// Names that somebody made to break out, and what real ones hold.
+/// Names constructed to break out of quotes, and characters of real names.
 const HOSTILE: &[&str] = &[
     "a\\u0060b",
     "x\\u0060=1 WITH n MATCH (m:Victim) DETACH DELETE m //",
@@ -51,7 +51,7 @@ const HOSTILE: &[&str] = &[
     "\u{FEFF}",
 ];
 
-/// Pieces that hostile names are put together from.
+/// Pieces of hostile names.
 const PIECES: &[&str] =
     &["\\", "u", "0060", "005C", "0027", "`", "'", "\"", "E", "n", "U", "\n", "é", " "];
 
@@ -71,8 +71,8 @@ pub fn seeded() -> Rng {
     Rng::with_seed(seed)
 }
 
-/// What Neo4j makes of a text before it reads any token: a backslash and `u` with four digits are
-/// the character, two backslashes stay two, and what came of an escape is not looked at again.
+/// Neo4j's decoding of a text before it reads tokens: a backslash, `u` and four digits become the
+/// character; two backslashes stay two; a decoded character is not decoded again.
 fn without_escapes(text: &str) -> Option<String> {
     let (mut read, mut rest) = (String::new(), text);
     while let Some(character) = rest.chars().next() {
@@ -91,7 +91,7 @@ fn without_escapes(text: &str) -> Option<String> {
     Some(read)
 }
 
-/// The name in quotes at the front, and what follows it.
+/// The quoted name at the front, and the rest.
 fn quoted(text: &str, quote: char) -> Option<(String, &str)> {
     let mut name = String::new();
     let mut rest = text.strip_prefix(quote)?;
@@ -126,7 +126,7 @@ fn an_identifier_or_a_literal_of_sql_is_taken_literally() {
         assert_eq!(quoted(&command, '\''), Some((name.clone(), " tail")), "{name:?}");
         let literal = format!("{} tail", quote_literal(&name));
         let read = match literal.strip_prefix('E') {
-            // Within E'': every backslash is one of a pair.
+            // Within E'', backslashes come in pairs.
             Some(escaped) => {
                 let pairs = escaped.replace("\\\\", "");
                 assert!(!pairs.contains('\\'), "{literal}");
@@ -141,10 +141,10 @@ fn an_identifier_or_a_literal_of_sql_is_taken_literally() {
     }
 }
 
-/// A name pasted by hand is one that is not escaped, or differently from others.
+/// A name quoted by hand is not escaped, or differently from others.
 #[test]
 fn names_are_put_into_quotes_in_one_place_a_language() {
-    /// What quotes by hand looks like, where it may stand, and in which folders it is looked for.
+    /// The pattern of hand-made quotes, the files that may contain it, and the folders to search.
     const BY_HAND: &[(&str, &[&str], &[&str])] = &[
         ("'`', \"``\"", &["graph/cypher/text.rs"], &[""]),
         ("'\"', \"\\\"\\\"\"", &["catalog.rs"], &[""]),
@@ -169,7 +169,7 @@ fn names_are_put_into_quotes_in_one_place_a_language() {
             for (number, line) in code.enumerate() {
                 for (by_hand, allowed, folders) in BY_HAND {
                     let applies = folders.iter().any(|folder| name.starts_with(folder));
-                    // Two braces are one that is no name's.
+                    // Two braces are an escaped one, not a name.
                     let doubled = format!("{by_hand}{{");
                     let line = line.replace(&doubled, "");
                     if applies && line.contains(by_hand) && !allowed.contains(&name.as_str()) {

@@ -1,4 +1,4 @@
-//! Where a partition is read from: the table of all cases, and that nothing is lost.
+//! The start of a partition's reading: the table of all cases, and the proof that nothing is lost.
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
@@ -124,7 +124,7 @@ fn silence_is_no_fit_where_nobody_names_the_topic() {
     assert_eq!(silent(None, Identity::Untold), unproven);
     assert_eq!(silent(group(500, ours()), Identity::Untold), unproven);
     assert_eq!(silent(None, Identity::Same), Decision::FromCheckpoint);
-    // What the text says to do.
+    // The advice in the text.
     let confirmed = group(500, requested_metadata("shop", true));
     let goes_on = Decision::Replay { from: 500, until: 500 };
     assert_eq!(silent(confirmed, Identity::Untold), goes_on);
@@ -171,7 +171,7 @@ fn every_command_of_a_refusal_names_the_partition_and_none_leaves_deleted_rows_u
         let is_other = text.contains("made again");
         assert!(!is_other || text.contains("deleted in between"), "{text}");
         assert!(!is_other || text.ends_with("REFILL"), "{text}");
-        // Rows that are gone from the source stay only where somebody says so.
+        // Rows that the source has deleted stay only after a confirmation.
         if let Refusal::Gap { .. } = refusal {
             assert!(!text.contains("--yes") && text.ends_with("REPUBLISH\nThen REFILL"), "{text}");
         }
@@ -201,7 +201,7 @@ fn a_reset_behind_the_checkpoint_is_obeyed() {
             assert_eq!(reset, Decision::Replay { from, until: 500 }, "{metadata}");
         }
     }
-    // What is before the log is not there any more; what is after was applied.
+    // Records before the log's start are gone; those after it are applied.
     let reset = decide(&assigned(group(3, ""), at(500)));
     assert_eq!(reset, Decision::Replay { from: 100, until: 500 });
 }
@@ -237,7 +237,7 @@ fn a_gap_is_never_passed_over_whatever_is_confirmed() {
             assert_eq!(decide(&assigned(reset, at(50))), refused);
         }
     }
-    // A graph that was emptied, as the text says, is filled from a topic with a copy.
+    // A graph emptied as advised is filled from a topic with a copy.
     let emptied = with_copy(assigned(group(100, requested_metadata("shop", false)), None));
     assert_eq!(decide(&emptied), Decision::Begin { from: 100 });
 }
@@ -249,7 +249,7 @@ fn a_re_created_topic_is_applied_only_to_an_emptied_graph() {
     assert_eq!(refused, Decision::Refuse(Refusal::Truncated { applied: 5_000, end: 900 }));
     let confirmed = decide(&assigned(earliest(true), at(5_000)));
     assert_eq!(confirmed, Decision::Refuse(Refusal::Truncated { applied: 5_000, end: 900 }));
-    // A graph that was emptied, as the text says, is filled from it.
+    // A graph emptied as advised is filled from it.
     let emptied = with_copy(assigned(earliest(false), None));
     assert_eq!(decide(&emptied), Decision::Begin { from: 100 });
 }
@@ -318,13 +318,13 @@ proptest! {
             return Ok(());
         }
         match assigned.applied {
-            // Everything before the checkpoint was applied, in this topic.
+            // Everything before the checkpoint was applied, from this topic.
             Some(applied) => {
                 prop_assert!(read_from <= applied.offset);
                 let shown = assigned.identity == Identity::Same || assigned.before == RecordBefore::Fits;
                 prop_assert!(shown);
             }
-            // Nothing was: only a copy stands for what is before it.
+            // Nothing was applied: only a copy replaces the records before the start.
             None => prop_assert!(assigned.begins_with_copy && read_from == assigned.log.start),
         }
     }

@@ -1,4 +1,4 @@
-//! Names in what people read: on one line, no two alike, and in a statement as psql takes them.
+//! Names in texts for people: on one line, no two alike, and valid for psql in a statement.
 
 use fastrand::Rng;
 use wal2graph::{
@@ -20,7 +20,7 @@ use wal2graph::{
 
 use crate::names::{names, seeded};
 
-/// The identifier at the front of a statement, and what follows it, as PostgreSQL's scanner reads it.
+/// The identifier at the front of a statement, and the rest, as PostgreSQL's scanner reads it.
 fn identifier(sql: &str) -> Option<(String, &str)> {
     let (escaped, mut rest) = match sql.strip_prefix("U&\"") {
         Some(rest) => (true, rest),
@@ -55,7 +55,7 @@ fn table_of(sql: &str) -> Option<TableName> {
     Some(TableName { schema, name })
 }
 
-/// Every text that names a table, a column or something else of the catalog, about these.
+/// Every text that names a table, a column or another object of the catalog, for these.
 fn texts(table: &TableName, text: &str) -> Vec<String> {
     let table = || table.clone();
     let text = || text.to_owned();

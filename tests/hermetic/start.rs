@@ -1,4 +1,4 @@
-//! What stands against a start: every refusal once, with its fix, and nothing where all is well.
+//! Obstacles to a start: every refusal once, with its fix, and none if all is well.
 
 use wal2graph::{
     catalog::{Catalog, Table, TableKind, TableName},
@@ -15,7 +15,7 @@ use wal2graph::{
 
 use crate::mapping::catalogs::{TableExt, catalog, customers, name, orders, table};
 
-/// Everything that is known, as it is where a pipeline goes on.
+/// All facts, in the state of a pipeline that continues.
 struct World {
     names: Names,
     server: Server,
@@ -164,7 +164,7 @@ fn slot(confirmed: u64) -> Slot {
     }
 }
 
-/// In JSON, cause and fix are fields of their own.
+/// In JSON, cause and fix are separate fields.
 #[track_caller]
 fn assert_has_a_fix(refusal: &Refusal) {
     let (text, (what, fix)) = (refusal.to_string(), refusal.parts());
@@ -214,8 +214,8 @@ fn a_source_that_was_put_back_to_an_older_state_is_refused() {
         |flushed| World::shop().with(|it| it.system.as_mut().unwrap().flushed = Lsn(flushed));
     assert_said(world(199), &["put back to an older state", "0/C7", "pg_drop_replication_slot"]);
     assert_eq!(world(200).refusals(), [], "exactly there");
-    // The graph stands at the start of a page, of which the source has only the header, or the other
-    // way round.
+    // The graph is at the start of a page of which the source has only the header, or the other way
+    // round.
     let page = |checkpoint: u64, flushed: u64| {
         let digest = World::shop().mapping.digest();
         world(flushed).with(|it| it.checkpoint = Some(self::checkpoint(checkpoint, digest)))
@@ -236,7 +236,8 @@ fn another_history_is_refused_with_a_way_out_and_nothing_else_is_said_of_it() {
     assert_said(promoted, &["timeline 2", "timeline 1", "promoted", "DETACH DELETE"]);
 }
 
-/// The publisher refuses such a source: what the graph was made from, `check` and `status` have to say.
+/// The publisher refuses such a source. `check` and `status` must tell what the graph was built
+/// from.
 #[test]
 fn the_history_of_a_graph_made_through_a_topic_was_not_compared() {
     let world = |change: fn(&mut World)| {

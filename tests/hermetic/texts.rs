@@ -1,4 +1,4 @@
-//! What texts name exists: commands, metrics.
+//! Commands and metrics named in texts exist.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,8 +23,8 @@ use wal2graph::{
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Words of a sentence that may follow the program's name: none could be a command's. `sasl` follows
-/// it in an example, where it is a user's name.
+/// Words of a sentence that may follow the program's name but are not commands. `sasl` follows it
+/// in an example, as the name of a user.
 const PROSE: &[&str] = &[
     "an", "and", "are", "as", "at", "but", "by", "can", "did", "ended", "for", "from", "had", "if",
     "in", "into", "itself", "made", "may", "measured", "must", "never", "not", "of", "on", "or",
@@ -32,7 +32,7 @@ const PROSE: &[&str] = &[
     "with", "without",
 ];
 
-/// Every text that a user or a developer may read.
+/// Every text for a user or a developer.
 fn texts() -> Vec<(PathBuf, String)> {
     let root = Path::new(ROOT);
     let mut paths: Vec<PathBuf> =
@@ -53,7 +53,7 @@ fn texts() -> Vec<(PathBuf, String)> {
     paths.into_iter().filter_map(read).collect()
 }
 
-/// Texts as they are read: a string's line that ends in a backslash goes on.
+/// Texts as the compiler reads them: a backslash at the end of a string's line joins the next line.
 fn joined(text: &str) -> String {
     text.replace("\\\n", "").split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -70,11 +70,11 @@ fn no_text_names_a_command_that_does_not_exist() {
             let end =
                 rest.find(|c: char| !c.is_ascii_lowercase() && c != '-').unwrap_or(rest.len());
             let word = &rest[..end];
-            // A part of another word, or a value.
+            // Part of another word, or a value.
             let is_program =
                 !text[..at].ends_with(|c: char| c.is_alphanumeric() || "_/.=:".contains(c));
             let is_word = is_program && !word.is_empty() && !word.starts_with('-');
-            // A verb of a sentence about the program. No command that may be forgotten ends so.
+            // A verb about the program. No command ends like that.
             let is_verb = word.ends_with('s') && !commands.contains(word);
             if !is_word || is_verb || PROSE.contains(&word) {
                 continue;
@@ -86,7 +86,7 @@ fn no_text_names_a_command_that_does_not_exist() {
     assert!(named.contains("run") && named.contains("replay"), "the search finds some: {named:?}");
 }
 
-/// The names of all metrics, when everything is known.
+/// The names of all metrics, when every fact is known.
 fn served() -> BTreeSet<String> {
     let limits = Limits { ready_lag: MINUTE, progress_timeout: MINUTE };
     let metrics = Metrics::new("shop", limits);
@@ -133,7 +133,7 @@ fn served() -> BTreeSet<String> {
     names.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }
 
-/// What the README's table of metrics names.
+/// The names in the README's table of metrics.
 fn documented() -> BTreeSet<String> {
     let readme = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
     let table = readme.split("| metric, after `wal2graph_` |").nth(1).unwrap();

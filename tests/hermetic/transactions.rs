@@ -1,4 +1,4 @@
-//! A partition's records become transactions: written by the real encoder, read by the real decoder.
+//! A partition's records become transactions, through the real encoder and the real decoder.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
@@ -83,7 +83,7 @@ impl Partition {
         row.into()
     }
 
-    /// What comes of the records from an offset on, in short.
+    /// The events of the records from an offset on, in short form.
     fn events(&self, from: usize, reached: u64) -> Result<String, RecordError> {
         let decoder = Decoder::new(&self.catalog, DecodeOptions::default());
         let log = Log::Partition(TopicPartition { topic: "t".to_owned(), partition: 0 });
@@ -92,7 +92,7 @@ impl Partition {
         Ok(events.iter().map(short).collect::<Vec<_>>().join(" "))
     }
 
-    /// The same of one of several partitions.
+    /// The same for one of several partitions.
     fn events_of_each(&self) -> Vec<Event> {
         let decoder = Decoder::new(&self.catalog, DecodeOptions::default());
         let log = Log::Partition(TopicPartition { topic: "t".to_owned(), partition: 0 });
@@ -118,7 +118,7 @@ impl Partition {
     }
 }
 
-/// An encoder of a cluster by its system identifier.
+/// An encoder for a cluster with this system identifier.
 pub fn encoder(cluster: &str, catalog: &Catalog) -> Encoder {
     let history = History { system_identifier: cluster.to_owned(), timeline: 1 };
     let names = Names {
@@ -134,8 +134,8 @@ fn now() -> Timestamp {
     Timestamp { unix_micros: 1_700_000_001_000_000 }
 }
 
-/// `B3` begins at offset 3, `C5=130` ends before offset 5 at LSN 130 (hexadecimal), `k` is a
-/// keepalive; a row by its id.
+/// `B3` begins at offset 3; `C5=130` ends before offset 5 at LSN 130 (hexadecimal); `k` is a
+/// keepalive; a row is its id.
 fn short(event: &Event) -> String {
     let id = |cell: &Cell| match cell {
         Cell::Text(text) => String::from_utf8(text.to_vec()).unwrap(),
@@ -183,9 +183,10 @@ fn what_a_publisher_repeats_is_dropped_and_moves_nothing() {
     partition.transaction(0x100, &first, 0..1);
     partition.transaction(0x200, &second, 0..3);
     assert_eq!(partition.events(0, 0).unwrap(), "B0 1 C1=130 B1 2 3 4 C7=230");
-    // After a restart from the checkpoint the same is dropped, by the LSN that it has reached.
+    // After a restart from the checkpoint the same records are dropped, by the LSN that it has
+    // reached.
     assert_eq!(partition.events(1, 0x130).unwrap(), "B1 2 3 4 C7=230");
-    // After a reset everything that comes first is applied, whatever was before.
+    // After a reset everything from the first record on is applied.
     assert_eq!(partition.events(3, 0).unwrap(), "B3 1 C4=130 B4 2 3 4 C7=230");
 }
 
@@ -251,7 +252,7 @@ fn of_several_partitions_each_record_is_a_transaction_with_its_stamp() {
     let mut partition = Partition::new();
     partition.read(1);
     partition.transaction(0x100, &changes, 0..2);
-    // Somebody publishes it again: both halves of the key change are known by their place.
+    // The publisher publishes it again: the place identifies both halves of the key change.
     partition.transaction(0x100, &changes, 0..2);
     let events = partition.events_of_each();
     let texts: Vec<String> = events.iter().map(short).collect();
@@ -273,7 +274,7 @@ fn a_row_that_was_read_before_what_precedes_it_is_a_late_one() {
     partition.heartbeat(0x100);
     partition.read(1);
     assert_eq!(partition.events(0, 0).unwrap(), "B0 1 C1=0 k2=100 k3=100");
-    // After a reset behind the heartbeat nothing is known to precede it.
+    // After a reset to an offset behind the heartbeat, nothing is known to precede it.
     assert_eq!(partition.events(2, 0).unwrap(), "B2 1 C3=0");
 }
 
@@ -282,7 +283,7 @@ fn a_position_that_was_named_stays_known_with_a_record_that_names_none() {
     let mut partition = Partition::new();
     partition.heartbeat(0x100);
     partition.transaction(0x200, &[(1, 1), (2, 2)], 0..1);
-    // Who stops here has a record before its checkpoint that is of 0x100.
+    // A reader that stops here has a record of 0x100 before its checkpoint.
     let texts: Vec<String> = partition.events_of_each().iter().map(short).collect();
     assert_eq!(texts.join(" "), "k1=100 B1 1 C2=100");
 }
@@ -290,7 +291,7 @@ fn a_position_that_was_named_stays_known_with_a_record_that_names_none() {
 #[test]
 fn a_transaction_whose_end_is_named_only_when_it_comes_again_has_ended() {
     let mut partition = Partition::new();
-    // Its publisher had cut off a last part without changes, and died before it was sent.
+    // Its publisher had cut off a last part without changes, and died before sending it.
     partition.transaction(0x100, &[(1, 1), (2, 2)], 0..1);
     partition.transaction(0x100, &[(1, 1)], 0..1);
     partition.transaction(0x200, &[(3, 3)], 0..1);

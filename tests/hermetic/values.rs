@@ -1,5 +1,5 @@
-//! PostgreSQL's text in, Neo4j's property out. The texts of these tables are what a PostgreSQL 15
-//! server wrote under the pinned settings.
+//! PostgreSQL's text in, Neo4j's property out. A PostgreSQL 15 server wrote the texts of these
+//! tables under the pinned settings.
 #![allow(clippy::unwrap_used)]
 
 mod keys;
@@ -114,7 +114,7 @@ fn scalars() {
     }
 }
 
-/// The moments of Debezium's `time_table`, and PostgreSQL's own limits.
+/// The moments in Debezium's `time_table`, and PostgreSQL's own limits.
 #[test]
 fn temporal_values() {
     let stamp = |date: NaiveDate, time| date.and_time(time);
@@ -310,7 +310,8 @@ fn other_arrays_are_json_text() {
     for (r#type, text, expected) in cases {
         assert_eq!(mapped(&r#type, text), string(expected), "{type:?}: {text}");
     }
-    // A list of another type than the column's other lists would be a surprise: JSON, and counted.
+    // A list whose type differs from the column's other lists would be a surprise: it becomes JSON,
+    // and counts.
     let mixed = r#"{"2024-03-04 05:06:07+00",infinity}"#;
     let json = Conversion::Fallback(string(r#"["2024-03-04 05:06:07+00","infinity"]"#));
     assert_eq!(array(Type::TimestampTz).parse(mixed.as_bytes()), json);

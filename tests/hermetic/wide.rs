@@ -1,5 +1,5 @@
-//! Schemas of many tables: what of a stream can be planned ahead, and how much one graph transaction
-//! takes while its statements are new to Neo4j.
+//! Schemas of many tables: how much of a stream can be planned in advance, and the size of a graph
+//! transaction while its statements are new to Neo4j.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -60,7 +60,8 @@ fn receive(engine: &mut Engine, events: Vec<Event>) {
     }
 }
 
-/// The batches that come, one after the other applied: how many changes each has, and where it leads.
+/// The batches, each applied before the next: the number of changes, and the position that it leads
+/// to.
 fn applied(engine: &mut Engine) -> Vec<(usize, Position)> {
     let mut batches = Vec::new();
     while let Some(output) = engine.poll(Duration::ZERO) {
@@ -190,7 +191,8 @@ fn join(name: &str, key: RelationshipKey, properties: &[&str]) -> Table {
     Table { name: format!("public.{name}"), shape: Shape::Relationship(shape) }
 }
 
-/// A self reference, one by a unique column, one that is not enforced, and three kinds of join tables.
+/// A self reference, a reference by a unique column, a reference that is not enforced, and three
+/// kinds of join tables.
 fn model() -> Model {
     let unique = ReferenceBy::Unique {
         owner_properties: vec!["a".to_owned()],
@@ -235,7 +237,7 @@ fn every_change(model: &Model) -> Vec<graph::Event> {
     events
 }
 
-/// The texts of a batch with all of that, without those that are for what is there only rarely.
+/// The texts of a batch with all of that, without the fallback texts.
 fn texts(model: &Model, circumstances: Circumstances) -> BTreeSet<Arc<str>> {
     let statements = graph::plan(model, Mutations::fold(every_change(model)), circumstances);
     let statements = graph::in_few_texts(statements);
@@ -276,8 +278,8 @@ fn a_few_new_rows_need_no_text_that_changed_rows_do_not_need() {
     assert!(new.is_subset(&changed), "{:#?}", new.difference(&changed));
 }
 
-/// Three for a table that refers to others, two for others: rows come or change, they refer to something
-/// else, they go.
+/// Three texts for a table that refers to others, two for any other: rows that come or change, rows
+/// that change their references, deleted rows.
 #[test]
 fn the_statements_of_three_hundred_tables_fit_the_plans_that_neo4j_keeps_by_default() {
     let three = || (0..3).map(|at| reference(&format!("R{at}"), at)).collect();

@@ -46,7 +46,7 @@ proptest! {
 
 // Any bytes.
 
-/// Numbers that look random and are the same for the same seed (splitmix64).
+/// Pseudo-random numbers, equal for the same seed (splitmix64).
 struct Random(u64);
 
 impl Random {
@@ -101,7 +101,7 @@ fn damaged_frames_never_panic_and_errors_point_into_the_frame() {
         let whole = &frames[random.below(frames.len())];
         let bytes = Bytes::from(mutate(&mut random, whole));
         match Message::decode(bytes.clone()) {
-            // What is read is all there was: nothing was skipped or made up.
+            // The message covers all of the frame: nothing was skipped or invented.
             Ok(message) => {
                 read += 1;
                 assert_eq!(canonical(encode(&message)), canonical(bytes));
@@ -271,7 +271,7 @@ fn logical(transactional: bool) -> Message {
     Message::Logical { transactional, lsn: Lsn::ZERO, prefix, content }
 }
 
-/// What the last of the messages gives; those before it must be accepted.
+/// The result of the last message. The decoder must accept the ones before it.
 fn last(messages: Vec<Message>) -> Result<Option<Event>, StreamError> {
     let mut decoder = Decoder::new();
     let mut result = Ok(None);
@@ -419,7 +419,7 @@ fn frames_of_the_connection_are_read() {
     assert!(Frame::decode(Bytes::from_static(b"s")).is_err());
 }
 
-/// The CopyData bodies of a walsender that sent one inserted row, and what it took as an answer.
+/// The CopyData bodies of a walsender that sent one inserted row, and the answer that it accepted.
 #[test]
 fn recorded_frames_of_a_connection_are_read() {
     const RECORDED: [&str; 5] = [

@@ -1,12 +1,12 @@
-//! What a change costs on its way through the program, in counts that do not depend on the machine's
-//! mood: allocations, and instructions where valgrind is installed.
+//! The cost of a change on its way through the program, in counts that do not depend on the
+//! machine's load: allocations, and instructions if valgrind is installed.
 //!
 //! ```text
 //! frames --Decoder--> changes --Translator--> events --fold, plan, render--> texts and rows --> driver's parameters
 //! ```
 //!
-//! No server, no clock, no other task: the same frames give the same counts, so a change of the
-//! code that makes the way longer is seen (`make path`, and a test of this file).
+//! There is no server, clock or other task. The same frames give the same counts, so a code change
+//! that makes the path longer shows up (in `make path`, and in a test of this file).
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -31,12 +31,12 @@ use wal2graph::{
     pgoutput::Decoder,
 };
 
-/// Transactions of one batch: an order and three lines each.
+/// The number of transactions in one batch: an order and three lines each.
 const TRANSACTIONS: u32 = 1_000;
 /// Changes of one batch.
 const CHANGES: u64 = TRANSACTIONS as u64 * 4;
 
-/// Counts what is asked of the system's allocator.
+/// Counts calls of the system's allocator.
 struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -47,7 +47,7 @@ fn count(bytes: usize) {
     BYTES.fetch_add(bytes as u64, Relaxed);
 }
 
-// Everything is handed on to the system's allocator as it came.
+// Everything goes to the system's allocator unchanged.
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -92,7 +92,7 @@ struct Counted {
     bytes: f64,
 }
 
-/// What a batch allocates once the first has been through.
+/// The allocations of a batch, after a first one.
 fn allocations() -> Counted {
     let mut path = Path::new();
     path.batch();
@@ -102,7 +102,7 @@ fn allocations() -> Counted {
     Counted { allocations: of(&ALLOCATIONS, before.0), bytes: of(&BYTES, before.1) }
 }
 
-/// Instructions per change as callgrind counts them: of eleven batches less those of one.
+/// Instructions for each change, counted by callgrind: those of eleven batches minus those of one.
 fn instructions() -> Option<f64> {
     let program = env::current_exe().ok()?;
     let of = |batches: &str| -> Option<f64> {
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_change_allocates_no_more_than_it_did() {
-        /// What was counted when this was written, with room for another version of a dependency.
+        /// The count at the time of writing, with room for another version of a dependency.
         const LIMIT: f64 = 17.0;
         let counted = allocations();
         assert!(counted.allocations > 1.0, "the counter counts");

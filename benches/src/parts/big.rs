@@ -1,4 +1,4 @@
-//! One transaction of two million rows, which is applied in parts: time and memory.
+//! One transaction of two million rows, applied in parts: time and memory.
 
 use crate::{Result, figures::Taken, lab::Lab, program::Pipeline};
 

@@ -25,7 +25,7 @@ const ROWS: &str = "
         FROM generate_series(1, 100000) n, generate_series(1, 3) m;
     ANALYZE;";
 const ROW_COUNT: f64 = 451_000.0;
-/// Rows of one transaction of the loader.
+/// The number of rows in one transaction of the loader.
 const BATCH: usize = 2_000;
 
 pub async fn measure(lab: &Lab) -> Result<Taken> {
@@ -34,7 +34,7 @@ pub async fn measure(lab: &Lab) -> Result<Taken> {
     sql.batch_execute(shop::SCHEMA).await?;
     sql.batch_execute(ROWS).await?;
     let lanes = std::thread::available_parallelism()?.get().min(4);
-    // The loader needs the constraints that the program makes.
+    // The loader needs the constraints that the program creates.
     for round in 0..=lab.rounds {
         for turn in 0..2 {
             lab.wipe("(n)").await?;

@@ -1,7 +1,7 @@
-//! A backlog into the graph, against the bare loader with one lane.
+//! A backlog into the graph, compared with the bare loader with one lane.
 //!
-//! Every round gets the same backlog: a copy of the slot as it was before the workload, and a graph
-//! as it was then, without plans.
+//! Every round gets the same backlog: a copy of the slot from before the workload, and a graph of
+//! that time, without plans.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use crate::{
     shop, stream,
 };
 
-/// A backlog that can be drained again and again.
+/// A backlog that can be drained repeatedly.
 pub struct Backlog<'a> {
     pub base: Pipeline<'a>,
     pub sql: Client,
@@ -27,7 +27,7 @@ pub struct Backlog<'a> {
 }
 
 impl<'a> Backlog<'a> {
-    /// Copies the preloaded tables, then runs the workload with nobody listening.
+    /// Copies the preloaded tables, then runs the workload without a consumer.
     pub async fn prepare(lab: &'a Lab, database: &'a str) -> Result<Self> {
         lab.wipe("(n)").await?;
         let sql = shop::database(lab, database).await?;
@@ -37,7 +37,7 @@ impl<'a> Backlog<'a> {
         Self::of(base, sql).await
     }
 
-    /// What waits in the pipeline's slot.
+    /// The content of the pipeline's slot.
     pub async fn of(base: Pipeline<'a>, sql: Client) -> Result<Self> {
         let mapping = stream::mapping(base.lab, base.database).await?;
         let slot = format!("{}_reader", base.database);
@@ -49,7 +49,7 @@ impl<'a> Backlog<'a> {
         Ok(Backlog { base, sql, batches, changes: count as f64, model: mapping.model.clone() })
     }
 
-    /// The program drains it, as a pipeline that is where the first one was.
+    /// Drains it with the program, as a pipeline at the first one's position.
     pub async fn by_program(&self, round: usize) -> Result<program::Taken> {
         let Pipeline { lab, database, publication, name } = &self.base;
         let name = format!("{name}_{round}");
@@ -65,7 +65,7 @@ impl<'a> Backlog<'a> {
         let taken = pipeline.catch_up()?;
         shop::check(&pipeline, &self.sql).await?;
         lab.ask(format!("MATCH (c:_Wal2GraphCheckpoint {{pipeline: '{is}'}}) DELETE c")).await?;
-        // The server notices a moment later that the program has gone.
+        // The server notices the program's end a moment later.
         while stream::drop_slot(&self.sql, &slot).await.is_err() {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
@@ -84,12 +84,12 @@ impl<'a> Backlog<'a> {
         Ok(seconds)
     }
 
-    /// The graph as it was before the workload.
+    /// Restores the graph from before the workload.
     pub async fn reset(&self) -> Result<()> {
         self.base.lab.wipe("(n:Order) WHERE n.id > 0").await
     }
 
-    /// Both, in alternating order; the first round does not count.
+    /// Both in alternating order; the first round does not count.
     pub async fn rounds(&self, part: &str, names: [&str; 2], taken: &mut Taken) -> Result<()> {
         let [program, loader] = names;
         for round in 0..=self.base.lab.rounds {

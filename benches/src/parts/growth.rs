@@ -1,7 +1,7 @@
 //! The same drain into larger and larger graphs, with hubs of 100,000 relationships.
 //!
-//! What the graph has beside the tables are orders with ids below zero: most of them spread over
-//! customers and products, 100,000 of them at one customer and one product.
+//! The graph's additional nodes are orders with ids below zero. Most of them are spread over
+//! customers and products; 100,000 belong to one customer and one product.
 
 use neo4rs::Query;
 
@@ -49,7 +49,7 @@ pub async fn measure(lab: &Lab) -> Result<Taken> {
     };
     let (program, loader) = (kept("wal2graph"), kept("bare loader"));
     let both = program.iter().zip(&loader).map(|(program, loader)| program / loader).collect();
-    // Minutes lie between the sizes: what the machine did meanwhile, the loader tells.
+    // Minutes pass between the sizes. The loader shows what the machine did meanwhile.
     for (name, values, at_least) in [
         ("at 5,000,000 nodes / at 100,000", program, Some(0.85)),
         ("the bare loader's", loader, None),

@@ -1,4 +1,4 @@
-//! What is measured, a file each.
+//! The measurements, one in each file.
 
 pub mod big;
 pub mod copy;

@@ -1,4 +1,4 @@
-//! Transactions of one row: what grouping makes of them.
+//! Transactions of one row: the effect of batching.
 
 use crate::{Result, figures::Taken, lab::Lab, parts::drain::Backlog, program::Pipeline, shop};
 

@@ -1,6 +1,6 @@
-//! A backlog through the replication client with a null sink, against pg_recvlogical.
+//! A backlog through the replication client with a null sink, compared with pg_recvlogical.
 //!
-//! Both read the same slot contents; ours decodes every message, pg_recvlogical writes the bytes to
+//! Both read the same slot contents. Ours decodes every message; pg_recvlogical writes the bytes to
 //! /dev/null.
 
 use std::{process::Command, time::Instant};
@@ -39,7 +39,7 @@ async fn by_client(backlog: &Backlog<'_>, slot: &str) -> Result<f64> {
     let base = &backlog.base;
     let started = Instant::now();
     let (stream, end) = stream::start(base.lab, base.database, slot, &base.publication).await?;
-    // On a worker, as a pipeline is.
+    // On a worker thread, like a pipeline.
     let changes = tokio::spawn(stream::drain(stream, end)).await??;
     assert_eq!(changes as f64, backlog.changes, "the whole backlog");
     Ok(started.elapsed().as_secs_f64())

@@ -1,9 +1,9 @@
-//! Fixed rates: how long after its commit a change can be read in the graph.
+//! Fixed rates: the time from a change's commit until the graph shows it.
 //!
-//! A probe outside the program commits a customer with an order, takes the time when COMMIT has
-//! returned, and reads Neo4j until both nodes and the relationship are there. In turn with it, the
-//! same is written to Neo4j directly: nobody's change is visible in less than one such transaction,
-//! and on the average one comes when half of another is still in flight.
+//! A probe outside the program commits a customer with an order. It takes the time when COMMIT has
+//! returned, and reads Neo4j until both nodes and the relationship exist. In alternation, it writes
+//! the same to Neo4j directly: no change is visible in less time than such a transaction takes, and
+//! on average a change arrives when half of another one is still in flight.
 
 use std::{
     process::Child,
@@ -26,21 +26,21 @@ use crate::{
     shop,
 };
 
-/// Transactions of one order with three lines, a second.
+/// Transactions of one order with three lines, per second.
 const RATES: [u32; 3] = [200, 500, 1_000];
-/// How long a rate is held in a round.
+/// The duration of a rate in a round.
 const SECONDS: u64 = 15;
-/// What is not counted of it: the load has to get going.
+/// The uncounted part of it, until the load is steady.
 const WARM_UP: Duration = Duration::from_secs(2);
 const VISIBLE: &str = "commit to visible";
 const BARE: &str = "one bare graph transaction";
 /// The pause between two probes.
 const PROBE_PAUSE: Duration = Duration::from_millis(50);
-/// The pause between two looks of a probe. A timer of tokio's is a whole millisecond late or more.
+/// The pause between two reads of a probe. A timer of tokio is a whole millisecond late or more.
 const LOOK_PAUSE: Duration = Duration::from_micros(300);
 /// Probes' ids are from here on.
 const PROBE_IDS: i32 = 10_000_000;
-/// What is written directly is that much further.
+/// The offset of the ids that are written directly.
 const BARE_IDS: i64 = 100_000_000;
 const PERCENTILES: [(&str, f64); 4] = [("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0)];
 
@@ -60,7 +60,7 @@ pub async fn measure(lab: &Lab) -> Result<Taken> {
             let (rate_text, seconds) = (rate.to_string(), SECONDS.to_string());
             let arguments = ["-c", "4", "-R", &rate_text, "-T", &seconds];
             let load = shop::pgbench(lab, "steady", shop::PLACE, &arguments)?.spawn()?;
-            // On a worker: the main thread would have to be woken for every answer.
+            // On a worker thread: waking the main thread for every answer would cost too much.
             let (latencies, bare) = tokio::spawn(probe.clone().during(load)).await??;
             if round == 0 {
                 continue;
@@ -99,8 +99,8 @@ struct Probe {
 }
 
 impl Probe {
-    /// Probes until the load has ended: the latencies in milliseconds, and those of transactions
-    /// without the program.
+    /// Probes until the load has ended. Returns the latencies in milliseconds, and those of
+    /// transactions without the program.
     async fn during(self: Arc<Self>, mut load: Child) -> Result<(Vec<f64>, Vec<f64>)> {
         let started = Instant::now();
         let (mut latencies, mut bare) = (Vec::new(), Vec::new());
@@ -118,7 +118,7 @@ impl Probe {
         Ok((latencies, bare))
     }
 
-    /// The same customer and order, by nobody but Neo4j's driver.
+    /// Writes the same customer and order with only Neo4j's driver.
     async fn write(&self, id: i64) -> Result<Duration> {
         let started = Instant::now();
         let mut transaction = self.graph.start_txn().await?;
@@ -141,8 +141,9 @@ impl Probe {
         let visible: Query =
             query("MATCH (:Order {id: $id})-[:CUSTOMER]->(:Customer {id: $id}) RETURN 1");
         let visible = visible.param("id", i64::from(id));
-        // A statement sees what was committed before it, also in a transaction that began earlier. In
-        // one, a look needs no RESET and no transaction of its own, which would only be load.
+        // A statement sees what was committed before it, also in a transaction that began earlier.
+        // Within one transaction, a read needs no RESET and no transaction of its own, which would
+        // only add load.
         let mut looks = self.graph.start_txn().await?;
         self.sql.batch_execute(&insert).await?;
         let committed = Instant::now();

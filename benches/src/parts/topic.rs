@@ -1,9 +1,9 @@
-//! The workload through Kafka: a topic that is full is applied by one process or more, from one
-//! partition or more.
+//! The workload through Kafka: one process or more applies a full topic, from one partition or
+//! more.
 //!
-//! All of them work on the same processors, and so does Neo4j: what more partitions and processes
-//! bring then is what they are worth on one machine. So they are also measured as containers with a
-//! limit, where it is the processes that are busy, and not Neo4j.
+//! All of them share the same processors with Neo4j, so the result shows the gain of more
+//! partitions and processes on one machine. They are therefore also measured as containers with a
+//! limit, where the processes are busy, and not Neo4j.
 
 use std::{io::Write, process::Command};
 
@@ -21,7 +21,7 @@ use crate::{
 
 /// Partitions and processes.
 const SHAPES: [(u32, usize); 4] = [(1, 1), (4, 1), (4, 2), (4, 4)];
-/// What each process may have where that is limited, in hundredths of a processor.
+/// The limit of each process in the limited runs, in hundredths of a processor.
 const SHARE: u32 = 10;
 /// The preloaded rows and the workload.
 const CHANGES: f64 = 21_000.0 + 131_968.0;
@@ -47,14 +47,14 @@ pub async fn measure(lab: &Lab) -> Result<Taken> {
             vec![None]
         }
     };
-    // Of those with a limit, one partition and one process would take longest, to no end.
+    // With a limit, one partition and one process would take longest, and tell nothing new.
     let shapes = limited.iter().flat_map(|&share| {
         let skipped = usize::from(share.is_some());
         SHAPES[skipped..].iter().map(move |&(partitions, processes)| (share, partitions, processes))
     });
     let shapes: Vec<_> = shapes.collect();
     for round in 0..=lab.rounds {
-        // The round that does not count warms Neo4j up, and one shape does that.
+        // The uncounted round warms up Neo4j, and one shape is enough for that.
         let measured = if round > 0 { &shapes[..] } else { &shapes[..1] };
         for &(share, partitions, processes) in measured {
             lab.wipe("(n)").await?;
@@ -78,7 +78,8 @@ pub async fn measure(lab: &Lab) -> Result<Taken> {
     Ok(taken)
 }
 
-/// Applies the whole topic: how long that took, from the first partition's begin to the last one's end.
+/// Applies the whole topic. Returns the time from the first partition's start to the last one's
+/// end.
 fn apply(
     lab: &Lab,
     database: &str,
@@ -112,7 +113,8 @@ fn publish(lab: &Lab, kafka: &Kafka, database: &str, partitions: u32) -> Result<
     start(lab, database, "publish", &file)?.finish().map(drop)
 }
 
-/// The pipeline of so many partitions; its path stays, for as long as the process reads it.
+/// The configuration of a pipeline with this many partitions. Its file stays, because the process
+/// reads it.
 fn config(kafka: &Kafka, partitions: u32, group: &str) -> Result<String> {
     let mut file = NamedTempFile::with_suffix(".yaml")?;
     write!(

@@ -1,5 +1,5 @@
-//! One transaction that changes every table of a wide schema once, into a graph whose Neo4j was just
-//! started: what planning so many statements costs, and for how long nothing is committed.
+//! One transaction that changes every table of a wide schema once, into the graph of a freshly
+//! started Neo4j. Measures the cost of planning so many statements, and the time without a commit.
 //!
 //! ```text
 //! Neo4j started -> tables copied -> three transactions, each changes every table in another way
@@ -29,12 +29,12 @@ use crate::{
 };
 
 const SIZES: [usize; 2] = [60, 300];
-/// How often the checkpoint is looked at.
+/// The interval of reads of the checkpoint.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long a transaction may take to be in the graph.
+/// The time limit for a transaction to reach the graph.
 const LIMIT: Duration = Duration::from_secs(900);
 
-/// What a transaction does to a table.
+/// A transaction's operation on a table.
 #[derive(Clone, Copy)]
 enum Change {
     Insert,
@@ -50,8 +50,8 @@ struct Table {
     is_join: bool,
 }
 
-/// The tables: each fifth joins two others, the others refer to two, each third of these to itself
-/// besides. Some tables are referred to by many.
+/// The tables. Every fifth joins two others. The others refer to two, and every third of these also
+/// to itself. Some tables have many references to them.
 fn tables(count: usize) -> Vec<Table> {
     let is_join = |number: usize| number % 5 == 4;
     let node =
@@ -138,7 +138,7 @@ impl Table {
         }
     }
 
-    /// How many nodes and relationships its rows are.
+    /// The number of nodes and relationships of its rows.
     fn count(&self) -> String {
         let Table { number, refers, .. } = self;
         match self.is_join {
@@ -152,19 +152,19 @@ impl Table {
     }
 }
 
-/// The transaction that changes each table in a way of its own; another `turn`, another way.
+/// The transaction that changes each table in its own way; each `turn` has other ways.
 fn transaction(tables: &[Table], turn: usize) -> String {
     let kinds = [Change::Insert, Change::Update, Change::Delete];
     let mut text = "BEGIN;".to_owned();
     for table in tables {
         text += &table.change(kinds[(table.number + turn) % kinds.len()]);
     }
-    // It comes last, so it is there when everything is.
+    // It comes last: when it is in the graph, everything is.
     let _ = write!(text, "INSERT INTO wide_end VALUES ({turn}); COMMIT;");
     text
 }
 
-/// A Neo4j of its own, with a pipeline into it.
+/// A separate Neo4j, with a pipeline into it.
 struct Try<'a> {
     sql: &'a Client,
     tables: &'a [Table],
@@ -172,7 +172,7 @@ struct Try<'a> {
     graph: Connection,
 }
 
-/// What a transaction took.
+/// The cost of a transaction.
 struct Took {
     seconds: f64,
     processor_seconds: f64,
@@ -180,7 +180,7 @@ struct Took {
 }
 
 impl Try<'_> {
-    /// Commits the transaction, and waits until it is in the graph.
+    /// Commits the transaction and waits until it is in the graph.
     async fn apply(&self, turn: usize) -> Result<Took> {
         let before = processor_seconds(&self.neo4j)?;
         self.sql.batch_execute(&transaction(self.tables, turn)).await?;
@@ -207,7 +207,7 @@ impl Try<'_> {
         })
     }
 
-    /// Where the checkpoint is, and whether the transaction is in the graph.
+    /// The checkpoint's position, and whether the transaction is in the graph.
     async fn look(&self, turn: usize) -> Result<(String, bool)> {
         let text = "MATCH (c:_Wal2GraphCheckpoint) \
              RETURN c.lsn_text + ' ' + coalesce(toString(c.part_events), '') AS position, \
@@ -218,7 +218,7 @@ impl Try<'_> {
         Ok((row.get("position")?, row.get("done")?))
     }
 
-    /// The graph has as much as the tables.
+    /// The graph has the same counts as the tables.
     async fn check(&self) -> Result<()> {
         let each: Vec<_> = self.tables.iter().map(Table::count).collect();
         let text = format!(
@@ -319,7 +319,7 @@ async fn one_try(
 pub async fn measure(lab: &Lab) -> Result<Taken> {
     let mut taken = Taken::default();
     for count in SIZES {
-        // Nothing is warm in any round, so the first one counts too.
+        // Every round starts cold, so the first one counts too.
         for round in 0..lab.rounds {
             for when in [When::Copied, When::StartedAgain] {
                 one_try(lab, (count, round, when), &mut taken).await?;

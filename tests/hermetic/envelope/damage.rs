@@ -1,4 +1,4 @@
-//! Records that are none: an error that names the place, and never a panic.
+//! Invalid records: the error names the place, and nothing panics.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -207,7 +207,7 @@ const WORDS: &[&str] = &[
     "",
 ];
 
-/// JSON of the names and texts that occur, put together at random.
+/// Random JSON of the names and texts in use.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -227,7 +227,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Everything that a decoder can be asked, with a check of what it may answer.
+/// Every operation of a decoder, with a check of the result.
 fn decode_anything(decoder: &mut Decoder, record: &Record) {
     let mut decoded = Vec::new();
     let result = decoder.record(record, &mut decoded);

@@ -1,5 +1,5 @@
-//! Debezium's own records: every op, every mode, with and without a schema block. The forms are
-//! those its documentation and its converter describe; the values are ours.
+//! Debezium's own records: every op, every mode, with and without a schema block. Its documentation
+//! and its converter describe the forms; the values are ours.
 
 use serde_json::{Value, json};
 use wal2graph::change::{Before, Cell, Change, Timestamp};
@@ -61,7 +61,7 @@ fn change(decoded: Decoded) -> Change {
     }
 }
 
-/// What a column becomes under the options; `schema` is its field of a schema block.
+/// The value of a column under the options; `schema` is its field in a schema block.
 fn read(
     column: (u32, i32),
     options: DecodeOptions,
@@ -109,13 +109,13 @@ fn every_op() {
     };
     assert_eq!(insert, Change::Insert { relation: stock.clone(), new: new.clone() });
     assert_eq!((source.place, source.history), (None, None));
-    // The id of a transaction is taken modulo 2^32, as the stream has it.
+    // A transaction's id is modulo 2^32, as in the stream.
     assert_eq!((source.lsn, source.xid), (Some(Lsn(24_023_128)), Some(5)));
     assert_eq!(source.at, Some(Timestamp { unix_micros: 1_700_000_000_123_456 }));
     let update = change(decode(&mut decoder, event("u", "stock", Value::Null, row.clone())));
     let relation = stock.clone();
     assert_eq!(update, Change::Update { relation, before: Before::Absent, new: new.clone() });
-    // Of an old row without FULL, only the identity counts: Debezium fills in the rest.
+    // Without FULL, only the identity of an old row counts: Debezium fills in the rest.
     let filled = json!({"shelf": "A", "box": 3, "count": 0});
     let delete = change(decode(&mut decoder, event("d", "stock", filled, Value::Null)));
     let before = Before::Key(tuple(&[Some("A"), Some("3"), None]));
@@ -250,7 +250,7 @@ fn decimal_numbers_in_every_mode() {
         let cell = read((NUMERIC, modifier), decimals(mode), value, None);
         assert_eq!(cell, Ok(text(expected)));
     }
-    // A schema wins over the options.
+    // A schema overrides the options.
     let decimal = |scale: &str| {
         json!({"type": "bytes", "name": "org.apache.kafka.connect.data.Decimal",
             "parameters": {"scale": scale, "connect.decimal.precision": "12"}})
@@ -262,7 +262,7 @@ fn decimal_numbers_in_every_mode() {
     let variable = json!({"type": "struct", "name": "io.debezium.data.VariableScaleDecimal"});
     let value = json!({"scale": 1, "value": "BOI="});
     assert_eq!(read((NUMERIC, -1), decimals(String), value, Some(variable)), Ok(text("125.0")));
-    // The mode that does not fit is named, where it can be seen.
+    // If a mismatched mode can be seen, the error names it.
     for modifier in [-1, SCALE_2] {
         let error = read((NUMERIC, modifier), DEFAULT, json!("12.50"), None).unwrap_err();
         assert!(error.contains("$.after.v") && error.contains("decimal.handling.mode"), "{error}");
@@ -371,7 +371,7 @@ fn times_in_every_mode() {
         (1186, "io.debezium.time.NanoDuration", json!(1_000), "PT0.000001S"),
         (1186, "io.debezium.time.Interval", json!("P1M"), "P1M"),
     ] {
-        // Whatever the options say, and whatever the column's precision is.
+        // For any options and any precision of the column.
         for (precision, options) in [(0, times(Nanoseconds)), (6, times(Connect))] {
             let schema = json!({"type": "int64", "optional": true, "name": name, "version": 1});
             let cell = read((oid, precision), options, value.clone(), Some(schema));

@@ -1,4 +1,4 @@
-//! The records of one change, whole and torn.
+//! The records of one change, complete and separated.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ fn insert(both: &Both) -> Change {
     Change::Insert { relation: both.relation("log"), new: tuple(&[Some("a")]) }
 }
 
-/// Changes with their event's number, and the other things by name.
+/// Changes with their event number, and other items by name.
 fn told(decoded: Vec<Decoded>) -> Vec<String> {
     let told = decoded.into_iter().map(|decoded| match decoded {
         Decoded::Change { source, change } => {
@@ -65,7 +65,7 @@ fn a_change_of_ours_that_is_cut_is_never_half_applied() {
     let change = key_change(&both);
     let halves = both.encode(&place(4, None), &change);
     let other = both.encode(&place(0, None), &insert(&both));
-    // The publisher died in it and publishes the transaction again.
+    // The publisher died within it, and publishes the transaction again.
     let again = both.encode(&place(4, None), &change);
     let records = [&halves[..2], &other, &again].concat();
     let expected =
@@ -75,7 +75,7 @@ fn a_change_of_ours_that_is_cut_is_never_half_applied() {
     let records = [&halves[..1], &again].concat();
     let expected = ["held", "cut 4", "held", "tombstone", "update Some(4)"];
     assert_eq!(told(both.decode(&records)), expected);
-    // The rest of another change is not its rest.
+    // The rest of another change does not complete it.
     let others = both.encode(&place(5, None), &change);
     let records = [&halves[..2], &others[2..]].concat();
     assert_eq!(told(both.decode(&records)), ["held", "tombstone", "cut 4", "update Some(5)"]);
@@ -114,7 +114,7 @@ fn a_truncate_of_several_tables_is_one_change() {
     let torn = [&records[..2], &other, &records].concat();
     let expected = ["held", "held", "cut 4", "insert Some(0)", "held", "held", "truncate of 3"];
     assert_eq!(told(both.decode(&torn)), expected);
-    // Tables that the catalog does not have are left out.
+    // Tables that are missing in the catalog are skipped.
     let fewer = |names: &[&str]| {
         let mut catalog = shop();
         catalog.tables.retain(|table| names.contains(&table.name.name.as_str()));
@@ -128,7 +128,7 @@ fn a_truncate_of_several_tables_is_one_change() {
     assert_eq!(fewer(&[]), ["held", "held", "foreign notes"]);
 }
 
-/// A record of Debezium's with a header.
+/// A record of Debezium with a header.
 fn debezium(op: &str, lsn: u64, row: Value, header: Option<(&str, &str)>) -> Record {
     let [before, after] = match op {
         "d" => [row.clone(), Value::Null],
@@ -153,7 +153,7 @@ fn debeziums_key_change_is_joined_or_stands_as_a_delete() {
     let second =
         |lsn, header: &str| debezium("c", lsn, new.clone(), Some((OLD_KEY_HEADER, header)));
     let mut both = Both::new(&shop());
-    // Headers in JSON, or in the form that Connect gives a struct by default.
+    // Headers in JSON, or in Connect's default form for a struct.
     for header in [old_key.as_str(), "Struct{shelf=A,box=3}"] {
         let decoded = both.decode(&[first.clone(), tombstone.clone(), second(10, header)]);
         assert_eq!(decoded.len(), 3);
@@ -161,10 +161,11 @@ fn debeziums_key_change_is_joined_or_stands_as_a_delete() {
         assert_eq!((change, source.place), (&key_change_of(&both), None));
         assert_eq!((source.lsn, source.xid), (Some(Lsn(10)), Some(5)));
     }
-    // Another row's insert is not its second half, and comes with its own old key.
+    // The insert of another row is not its second half; it comes with its own old key.
     let decoded = both.decode(&[first.clone(), tombstone.clone(), second(11, &old_key)]);
     assert_eq!(told(decoded), ["held", "tombstone", "delete None", "update None"]);
-    // Without a readable old key an insert is an insert: its delete came, or comes, by itself.
+    // Without a readable old key an insert is just an insert: its delete comes separately, before
+    // or after.
     assert_eq!(told(both.decode(&[second(10, "Struct{}")])), ["insert None"]);
     let foreign = json!({"before": null, "after": null, "op": "m", "ts_ms": 1,
         "source": {"schema": "", "table": "", "lsn": 12}});

@@ -1,4 +1,4 @@
-//! The records themselves, field by field, against what Debezium documents of its own.
+//! The records themselves, field by field, compared with Debezium's documentation of its own.
 
 use serde_json::{Value, json};
 use wal2graph::change::{Before, Cell, Change};
@@ -7,7 +7,7 @@ use wal2graph::lsn::Lsn;
 
 use super::support::*;
 
-/// What `source` says of every change of [`place`], before what is particular to it.
+/// The common part of `source` in every change of [`place`].
 fn source(table: &str, event_index: u64) -> Value {
     json!({
         "version": "9.8.7",
@@ -41,7 +41,7 @@ fn envelope(op: &str, before: Value, after: Value, source: Value) -> Value {
     nth(1, 1, op, before, after, source)
 }
 
-/// The same of a record that is not the first of its transaction.
+/// The same for a record that is not the first of its transaction.
 fn nth(total: u64, of_table: u64, op: &str, before: Value, after: Value, source: Value) -> Value {
     json!({
         "before": before,
@@ -246,7 +246,7 @@ fn the_sequence_names_the_commit_before() {
     assert_eq!(sequence(next), json!("[\"97500059720\",\"97500070000\"]"));
 }
 
-/// `(lsn, total_order)` is a version: the place of each record of a transaction differs.
+/// `(lsn, total_order)` is a version: each record of a transaction has its own place.
 #[test]
 fn records_are_counted_in_their_transaction_and_among_those_of_their_table() {
     let mut both = Both::new(&shop());
@@ -267,7 +267,7 @@ fn records_are_counted_in_their_transaction_and_among_those_of_their_table() {
     assert_eq!(orders(&mut both, next, &log), [json!([1, 1])], "another transaction");
 }
 
-/// Records of 0.1.0 have fewer fields; nothing of what is added is needed to apply them.
+/// Records of 0.1.0 have fewer fields; applying them needs none of the new ones.
 #[test]
 fn records_of_earlier_versions_are_read() {
     let mut both = Both::new(&shop());

@@ -1,4 +1,4 @@
-//! What is encoded is decoded: every type, every kind of change, any text.
+//! Encoding and decoding give the same change: for every type, every kind of change, any text.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
@@ -83,7 +83,7 @@ pub(super) const TYPES: &[(u32, &[&str])] = &[
     (VECTORS, &["{\"[1,2]\",\"[3]\"}"]),
 ];
 
-/// Looks like a form of some type, but is only text.
+/// Text that looks like a form of some type.
 const LOOKALIKES: &[&str] = &[
     "__debezium_unavailable_value",
     "X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ==",
@@ -137,7 +137,7 @@ pub(super) fn insert(
 
 #[test]
 fn each_type_is_in_the_table() {
-    // The variants that a column can have, by name, as the derived Debug begins.
+    // The variants of a column's type, by name, as the derived Debug begins.
     let types = TypeCatalog::new(extra_types());
     let name = |oid| {
         let shown = format!("{:?}", types.resolve(oid));
@@ -172,7 +172,7 @@ fn what_only_looks_like_a_form_stays_text() {
     }
 }
 
-/// Random, unless the environment's SEED brings a failure back.
+/// Random, unless SEED in the environment repeats a failure.
 pub fn seeded() -> ProptestConfig {
     let random = || RandomState::new().build_hasher().finish();
     let seed = std::env::var("SEED").map_or_else(|_| random(), |seed| seed.parse().unwrap());
@@ -185,7 +185,7 @@ pub fn seeded() -> ProptestConfig {
     }
 }
 
-/// A value of any type, by any of its texts or by none of them.
+/// A value of any type: one of its texts, or some other text.
 fn any_cell() -> impl Strategy<Value = wal2graph::change::Cell> {
     use wal2graph::change::Cell;
     let known: Vec<&str> = TYPES.iter().flat_map(|(_, texts)| texts.iter().copied()).collect();
@@ -209,7 +209,7 @@ fn any_cells() -> impl Strategy<Value = Vec<wal2graph::change::Cell>> {
     prop::collection::vec(any_cell(), TYPES.len())
 }
 
-/// Some of the cells were not sent.
+/// Some of the cells are unsent.
 fn partly(
     cells: &[wal2graph::change::Cell],
     seed: u64,

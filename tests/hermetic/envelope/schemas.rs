@@ -1,4 +1,4 @@
-//! Records with Kafka Connect's schema blocks: as Connect's JsonConverter takes them, and back.
+//! Records with Kafka Connect's schema blocks: accepted by Connect's JsonConverter, and read back.
 
 use serde_json::{Value, json};
 use wal2graph::change::{Before, Cell, Change};
@@ -20,7 +20,8 @@ fn shop_with_schemas() -> Both {
     with_schemas(Both::new(&shop()))
 }
 
-/// What a reader needs that goes by the schema: a value of the schema's kind, or null where it may be.
+/// The demands of a reader that follows the schema: a value of the schema's kind, or null if
+/// allowed.
 fn assert_fits(schema: &Value, value: &Value, path: &str) {
     let is_optional = schema["optional"].as_bool().unwrap();
     if value.is_null() {
@@ -47,7 +48,7 @@ fn assert_fits(schema: &Value, value: &Value, path: &str) {
         "int16" => value.as_i64().is_some_and(|it| i16::try_from(it).is_ok()),
         "int32" => value.as_i64().is_some_and(|it| i32::try_from(it).is_ok()),
         "int64" => value.is_i64() || value.is_u64(),
-        // As Debezium writes what is no number.
+        // Debezium's form of values that are not numbers.
         "float" | "double" => {
             value.is_number() || ["NaN", "Infinity", "-Infinity"].contains(&value.as_str().unwrap())
         }
@@ -277,7 +278,7 @@ fn an_array_that_was_not_sent_fits_its_schema() {
     let records = both.encode(&place(0, None), &change);
     records.iter().for_each(assert_record_fits);
     both.assert_round_trip(&place(0, None), &change);
-    // A value that looks like it is none that was not sent.
+    // A value that looks like the placeholder of an unsent one.
     let numbers: Vec<String> = UNAVAILABLE_VALUE.bytes().map(|it| it.to_string()).collect();
     let numbers = format!("{{{}}}", numbers.join(","));
     let new = tuple(&[Some("1"), None, Some(&numbers), None]);
@@ -300,7 +301,7 @@ fn an_array_whose_elements_can_not_say_that_it_was_not_sent_is_a_string() {
     both.assert_round_trip(&place(0, None), &change);
 }
 
-/// Both formats may stand in one topic, and columns may be called as a schema block's parts.
+/// One topic may contain both formats, and columns may have the names of a schema block's parts.
 #[test]
 fn formats_may_change_from_record_to_record() {
     let columns: [Named<'_>; 2] = [("schema", 25, -1), ("payload", 25, -1)];
@@ -316,7 +317,7 @@ fn formats_may_change_from_record_to_record() {
         let change = Change::Update { relation, before: old, new };
         let place = Place { commit_lsn: Lsn(97_500_060_000 + index as u64), ..place(0, None) };
         let records = encoder.change(&place, &change, NOW).unwrap();
-        // The insert alone has the old key in a header.
+        // Only the insert has the old key in a header.
         let mut decoded = Vec::new();
         decoder.record(&records[2], &mut decoded).unwrap();
         let Some(Decoded::Change { change: found, .. }) = decoded.pop() else { panic!("{index}") };

@@ -1,4 +1,4 @@
-//! A catalog of a few tables, and records that are valid by the schemas.
+//! A catalog of a few tables, and records checked against the schemas.
 
 use std::sync::{Arc, LazyLock};
 
@@ -58,7 +58,7 @@ pub fn full(table: Table) -> Table {
     Table { replica_identity: ReplicaIdentity::Full, ..table }
 }
 
-/// Types that PostgreSQL does not bring along.
+/// Types that are not built into PostgreSQL.
 pub fn extra_types() -> Vec<TypeFacts> {
     let facts = |oid, name: &str, kind| TypeFacts {
         oid,
@@ -174,7 +174,7 @@ impl Both {
         decoded
     }
 
-    /// There and back: the change and its place come out of the records.
+    /// Encodes and decodes: the change and its place come back.
     pub fn assert_round_trip(&mut self, place: &Place, change: &Change) {
         let records = self.encode(place, change);
         let mut changes = self.decode(&records).into_iter().filter_map(|decoded| match decoded {
@@ -197,7 +197,7 @@ fn validator(schema: &str) -> jsonschema::Validator {
     jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap()
 }
 
-/// The record is what the schemas say.
+/// The record conforms to the schemas.
 pub fn assert_valid(record: &Record) {
     let check = |validator: &jsonschema::Validator, bytes: &Bytes| {
         let value: Value = serde_json::from_slice(bytes).unwrap();
@@ -233,7 +233,7 @@ pub fn record(key: Option<Value>, value: Option<Value>) -> Record {
     Record { key: key.map(bytes), value: value.map(bytes), headers: Vec::new() }
 }
 
-/// What the only record says.
+/// The content of a single record.
 pub fn decode_one(decoder: &mut Decoder, record: &Record) -> Result<Decoded, DecodeError> {
     let mut decoded = Vec::new();
     decoder.record(record, &mut decoded)?;

@@ -133,12 +133,12 @@ fn a_partition_that_is_given_away_leaves_no_gauge_behind() {
     assert!(both[&series("kafka_consumer_lag_seconds", 0)] >= 90.0, "since its last commit");
     assert_eq!(both[&series("kafka_consumer_lag", 1)], 0.0);
     assert_eq!(both[&series("kafka_consumer_lag_seconds", 1)], 0.0);
-    // Whoever looks has died: the time goes on.
+    // The observer has died, but time goes on.
     let old = read(&metrics.text(later(30)));
     assert!(!old.contains_key(&series("kafka_consumer_lag", 1)), "{old:?}");
     let seconds = old[&series("kafka_consumer_lag_seconds", 1)];
     assert!((30.0..90.0).contains(&seconds), "{seconds}");
-    // One that is connected again knows what it knew.
+    // A partition that reconnects keeps its knowledge.
     metrics.partition_waiting(&at(1), "away".to_owned());
     metrics.partition_connected(&at(1), senders[1].1.clone(), copied.clone());
     let again = read(&metrics.text(later(30)))[&series("kafka_consumer_lag_seconds", 1)];
@@ -181,7 +181,7 @@ fn a_look_that_is_old_or_failed_is_not_shown_and_the_lag_grows() {
             && !samples.contains_key("wal2graph_slot_retained_bytes")
             && !samples.contains_key("wal2graph_lag_bytes{stage=\"applied\"}")
     };
-    // Whoever looks has died.
+    // The observer has died.
     let old = read(&metrics.text(later(30)));
     assert!(is_unknown(&old) && old["wal2graph_lag_seconds"] >= 30.0, "{old:?}");
     metrics.looked_at_source(None);

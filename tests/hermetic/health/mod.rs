@@ -1,4 +1,4 @@
-//! Lag and verdicts from facts, and the metrics that are made of them.
+//! Lag and verdicts from facts, and the metrics derived from them.
 
 mod metrics;
 mod pipeline;
@@ -27,7 +27,7 @@ fn waiting() -> State {
     State::Waiting { why: "the cause".to_owned() }
 }
 
-/// A run that began at second 0, and what it knows.
+/// A run that began at second 0, with its facts.
 struct Run {
     tracker: Tracker,
     state: State,
@@ -36,7 +36,7 @@ struct Run {
 }
 
 impl Run {
-    /// Everything up to 100 is applied, and the source had no more at second 10.
+    /// Everything up to 100 is applied, and at second 10 the source had no more.
     fn caught_up() -> Self {
         let at = Lsn(100);
         let positions = Positions { received: at, applied: at, ..Positions::default() };
@@ -54,7 +54,7 @@ impl Run {
         self.look = Some(Look { at: second(at), flushed: Lsn(flushed) });
     }
 
-    /// What is known at a second.
+    /// The facts at a second.
     fn at(&mut self, now: i64) -> Facts {
         if let Some(positions) = &self.positions {
             self.tracker.observe(self.state.is_connected(), positions, self.look);
@@ -86,7 +86,7 @@ impl Run {
 fn a_quiet_source_shows_no_lag() {
     let mut run = Run::caught_up();
     assert_eq!(run.lag(12), Duration::ZERO);
-    // Others' changes move the log; the stream names the position, and it holds nothing for us.
+    // Unrelated changes move the log. The stream names the position, which holds nothing for us.
     run.look(20, 300);
     run.positions().received = Lsn(300);
     assert_eq!(run.lag(21), Duration::ZERO);
@@ -105,7 +105,7 @@ fn lag_grows_while_the_graph_is_away() {
     run.look(30, 400);
     run.positions().received = Lsn(400);
     assert_eq!((run.lag(30), run.at(30).lag().applied_bytes), (seconds(15), Some(300)));
-    // The connection is given up, and made again and again.
+    // The connection is dropped and opened again, several times.
     run.state = waiting();
     run.look(90, 500);
     assert_eq!((run.lag(90), run.at(90).lag().received_bytes), (seconds(75), Some(400)));
@@ -144,13 +144,13 @@ fn lag_grows_while_nobody_streams_what_the_source_has_more() {
     let mut run = Run::caught_up();
     run.lag(10);
     run.state = waiting();
-    // What an earlier stream had received counts for nothing.
+    // Positions received by an earlier stream do not count.
     run.positions().received = Lsn(300);
     run.look(20, 300);
     assert_eq!(run.lag(20), seconds(10));
     run.look(40, 300);
     assert_eq!(run.lag(40), seconds(30));
-    // The graph reaches what the first of these looks saw.
+    // The graph reaches the end that the first of these looks saw.
     run.state = State::Streaming;
     run.positions().applied = Lsn(300);
     run.look(50, 400);

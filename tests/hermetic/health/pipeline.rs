@@ -1,4 +1,4 @@
-//! What engine and pipeline say of themselves to whoever watches.
+//! The status of engine and pipeline, for observers.
 
 use std::{convert::Infallible, sync::Arc, sync::Mutex, time::Duration};
 
@@ -17,7 +17,7 @@ fn change() -> Change {
     Change::Truncate { relations: Vec::new() }
 }
 
-/// A transaction that committed at that second, with so many changes.
+/// A transaction with this commit time and number of changes.
 fn transaction(committed: i64, changes: usize) -> Vec<Event> {
     let (commit_lsn, committed_at) = (Lsn(committed as u64 * 10), second(committed));
     let begin = Begin { xid: committed as u32, commit_lsn, committed_at, stamp: None };
@@ -99,7 +99,7 @@ fn a_transaction_in_parts_is_committed_with_its_last_part() {
     assert!(rest.changes.is_empty() && rest.shares[0].end.is_some());
 }
 
-/// Maps nothing, and counts how often it is told that a batch ends.
+/// Maps nothing, and counts the ends of batches.
 struct Unmapped(Model, Arc<Mutex<Vec<&'static str>>>);
 
 impl Translate for Unmapped {

@@ -1,4 +1,4 @@
-//! Random histories: what is shown is never better than the truth.
+//! Random histories: the shown state is never better than the truth.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ use wal2graph::{
 const HISTORIES: u64 = 300;
 const STEPS: usize = 400;
 
-/// A source with its log, a stream and a graph: `commits[..received]` came, `commits[..applied]`
-/// are in the graph.
+/// A source with its log, a stream and a graph. `commits[..received]` are received;
+/// `commits[..applied]` are in the graph.
 struct World {
     now: i64,
-    /// When each transaction committed, and where it ends.
+    /// The commit time and end of each transaction.
     commits: Vec<(i64, u64)>,
     end: u64,
     received: usize,
     applied: usize,
-    /// The position a keepalive named after everything received.
+    /// The position that a keepalive named after everything received.
     idle: u64,
     connected: bool,
     source_is_up: bool,
@@ -36,7 +36,7 @@ impl World {
                 self.end += rng.u64(1..100);
                 self.commits.push((self.now, self.end));
             }
-            // Somebody else's changes.
+            // Unrelated changes.
             3 if self.source_is_up => self.end += rng.u64(1..100),
             4..7 if self.connected && self.source_is_up => {
                 self.received = rng.usize(self.received..=self.commits.len());

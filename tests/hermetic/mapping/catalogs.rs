@@ -1,4 +1,4 @@
-//! Catalogs for tests, in a few words.
+//! Short constructors of catalogs for tests.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,7 +15,7 @@ pub fn name(text: &str) -> TableName {
     TableName::new(schema, name)
 }
 
-/// A table with columns `name type`, NOT NULL when the type ends in `!`.
+/// A table with columns `name type`, NOT NULL if the type ends in `!`.
 pub fn table(table: &str, columns: &str) -> Table {
     let columns = columns.split(", ").zip(1..).map(|(column, number)| {
         let (name, type_name) = column.rsplit_once(' ').unwrap();
@@ -97,7 +97,7 @@ pub fn unique(constraint: &str, names: &str) -> UniqueKey {
     UniqueKey { name, columns, immediate: true, partial: false }
 }
 
-/// What tests say of a table besides its columns.
+/// Further facts about a table.
 pub trait TableExt: Sized {
     fn pk(self, columns: &str) -> Self;
     fn fk(self, columns: &str, target: &str, target_columns: &str) -> Self;
@@ -178,7 +178,7 @@ fn shape<'a>(mapping: &'a Mapping, table: &str) -> &'a Shape {
     &mapping.model.table(index.unwrap_or_else(|| panic!("{table} is not mapped"))).shape
 }
 
-/// A small Northwind: a self reference, a join table with properties, one without.
+/// A small Northwind: a self reference, a join table with properties, and one without.
 pub fn northwind() -> Vec<Table> {
     vec![
         table("categories", "category_id int2, category_name varchar!, picture bytea").pk("category_id"),

@@ -1,4 +1,4 @@
-//! What is inferred without a file, and what a file changes.
+//! The result of inference without a file, and the effects of a file.
 
 use wal2graph::catalog::{ForeignPartition, Publication, ReplicaIdentity, TableKind};
 use wal2graph::graph::model::{Direction, ReferenceBy, RelationshipKey};
@@ -10,7 +10,7 @@ use super::catalogs::{
     relationship, table, unique,
 };
 
-/// Table, columns of it that refer to `targets`, and the type that is expected.
+/// A table, its columns that refer to `targets`, and the expected type.
 fn types_of(mapping: &Mapping, table: &str) -> Vec<String> {
     node(mapping, table).references.iter().map(|it| it.relationship_type.clone()).collect()
 }

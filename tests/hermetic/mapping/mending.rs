@@ -1,11 +1,11 @@
-//! A file for tables that clash: `init` writes what has to be said for the rest to work.
+//! A file for tables that clash: `init` writes the edits that the rest needs to work.
 
 use wal2graph::catalog::{ReplicaIdentity, Table};
 use wal2graph::mapping::{Mapping, compile, mend, render_mended, scalar};
 
 use super::catalogs::{TableExt, catalog, customers, edits, node, table};
 
-/// What is written, and the mapping that it gives when it is read.
+/// The written text, and the mapping that it gives when read.
 fn written(tables: Vec<Table>) -> (String, Mapping) {
     let catalog = catalog(tables);
     let refusals = compile(&catalog, &edits("{}")).expect_err("it clashes");
@@ -103,7 +103,7 @@ fn a_relationship_whose_name_has_no_letter_gets_a_type() {
     assert!(yaml.contains("type: RELATED"), "{yaml}");
 }
 
-/// Names that YAML reads as something else, or that end what is written.
+/// Names that YAML reads as something else, or that end the written text.
 const HOSTILE: &[&str] = &[
     "1e3",
     "e3",

@@ -1,4 +1,4 @@
-//! What can not be mapped: every refusal once, each with its table, its cause and its fix.
+//! Impossible mappings: every refusal once, each with its table, its cause and its fix.
 
 use wal2graph::catalog::{Publication, ReplicaIdentity, Table, TableKind};
 use wal2graph::mapping::Refusal;
@@ -8,7 +8,7 @@ use super::catalogs::{
     unique,
 };
 
-/// The only refusal, checked to name its table and to end in something to do.
+/// The only refusal. Checks that it names its table and ends in a fix.
 #[track_caller]
 fn only(tables: impl IntoIterator<Item = Table>, yaml: &str) -> Refusal {
     let refusals = refused(tables, yaml);
@@ -159,7 +159,7 @@ fn a_key_that_is_not_the_replica_identity_is_refused() {
     assert_refused!([none], &key("id"), Refusal::KeyIsNotIdentity { .. }, "Add a primary key");
 }
 
-/// `sales` by (id, region) with one partition, which is not the publication's but has the rows.
+/// `sales` by (id, region) with one partition, which has the rows but is not in the publication.
 fn sales(leaf: impl FnOnce(&mut Table)) -> [Table; 2] {
     let table = |name| table(name, "id int4, region int4, code text!").pk("id, region");
     let root = table("sales").with(|it| it.kind = TableKind::Partitioned);
@@ -175,7 +175,7 @@ fn an_unlogged_partition_was_mapped_and_its_changes_never_came() {
         Refusal::UnloggedPartition { .. },
         r#"ALTER TABLE "public"."sales_1" SET LOGGED"#
     );
-    // What is partitioned further has no rows.
+    // A table that is partitioned further has no rows.
     mapped(sales(|it| {
         it.logged = false;
         it.kind = TableKind::Partition { root: name("sales"), holds_rows: false };
@@ -195,7 +195,7 @@ fn a_partition_whose_replica_identity_is_another_index_stopped_the_stream_for_go
         Refusal::PartitionKeyIsNotIdentity { .. },
         r#"ALTER TABLE "public"."sales_1" REPLICA IDENTITY DEFAULT"#
     );
-    // Its own identity counts, not that of the root.
+    // Its own identity counts, not the root's.
     let [root, leaf] = sales(by_code).map(|it| it.with(|it| it.unique_keys.clear()));
     let by_code = |table: Table| {
         let name = format!("{}_code", table.name.name);

@@ -1,4 +1,4 @@
-//! Changes and copied rows in the graph's terms: every rule of old and new tuples.
+//! Translation of changes and copied rows: every rule of old and new tuples.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use wal2graph::value::Value;
 
 use super::catalogs::{TableExt, columns, customers, edited, mapped, name, orders, table, unique};
 
-/// What the stream says of a table whose replica identity is its primary key.
+/// The stream's description of a table whose replica identity is its primary key.
 fn relation(table: &Table) -> Relation {
     let identity = match table.replica_identity {
         CatalogIdentity::Full => ReplicaIdentity::Full,
@@ -90,7 +90,7 @@ fn text(value: &str) -> Value {
     Value::String(value.to_owned())
 }
 
-/// The table's place: tables are in the order of their names, `customers` before `orders`.
+/// The table's index: tables are in the order of their names, `customers` before `orders`.
 const ORDERS: TableIndex = TableIndex(1);
 
 fn row(properties: [Cell; 2], reference: Reference) -> Row {
@@ -142,7 +142,7 @@ fn an_old_key_says_nothing_of_other_columns() {
 fn an_old_key_that_is_the_same_is_no_move() {
     let documents = table("documents", "id text, body text").pk("id");
     let mut case = Case::new(&[documents]);
-    // A TOASTed key column that another column's update leaves alone.
+    // A TOASTed key column, unchanged by an update of another column.
     let event = case.update(Before::Key(tuple("long -")), "~ new");
     let row = Row { properties: vec![set(text("new"))], references: vec![] };
     assert_eq!(event, Event::Update { table: TableIndex(0), key: key([text("long")]), row });
@@ -359,7 +359,7 @@ fn unmapped_tables_are_passed_over_and_told_once() {
 fn columns_are_found_by_name_in_every_new_relation() {
     let mut case = Case::new(&[customers(), orders()]);
     case.insert("1 7 hi");
-    // ALTER TABLE: a new column, a changed type, another order; then a dropped one.
+    // ALTER TABLE: a new column, a changed type, another order; then a dropped column.
     let mut altered = (*case.relation).clone();
     altered.columns.reverse();
     altered
@@ -427,7 +427,7 @@ fn a_stream_without_the_key_stops() {
         assert!(error.to_string().starts_with("public.orders: "), "{error}");
         assert_eq!(*error.table(), name("orders"));
     }
-    // An error is not remembered as an answer.
+    // The translator does not cache an error as an answer.
     case.insert("1 7 hi");
 }
 

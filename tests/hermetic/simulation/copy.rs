@@ -1,4 +1,4 @@
-//! The two sides of the copy in the world: rows under snapshots that lag behind, and writes with
+//! The two sides of the copy in the simulated world: rows under delayed snapshots, and writes with
 //! progress.
 
 use std::{
@@ -26,7 +26,7 @@ use super::{
     world::{Shared, World},
 };
 
-/// Rows that one piece of a chunk has at most.
+/// The maximum rows in one piece of a chunk.
 const PIECE_ROWS: usize = 2;
 
 /// The real copier over the world, with one or two lanes.
@@ -58,14 +58,14 @@ pub fn copier(shared: &Shared, epoch: Epoch) -> TableCopier<SimReader, SimWriter
     copier.in_turns(turn)
 }
 
-/// Reads the tables as a snapshot sees them.
+/// Reads the tables under a snapshot.
 pub struct SimReader {
     world: Shared,
-    /// Its name among those who lock tables.
+    /// Its name among the sessions that lock tables.
     id: u64,
     /// How many transactions the snapshot sees.
     open: Option<usize>,
-    /// What a planted fault keeps from an earlier turn.
+    /// State that a planted fault keeps from an earlier turn.
     earlier: Option<(usize, String)>,
     left: Vec<(Key, Row)>,
 }
@@ -146,7 +146,7 @@ impl ChunkReader for SimReader {
         search: Search,
     ) -> Result<(), SimError> {
         self.queue(table).await?;
-        // Every other key has no text to be found by.
+        // Every other key has no text for a search.
         let has_text = |key: &RowKey| {
             to_key(key).0.iter().map(|it| format!("{it:?}").len()).sum::<usize>() % 2 == 0
         };
@@ -207,7 +207,7 @@ impl Drop for SimReader {
 }
 
 impl SimReader {
-    /// Waits in the table's queue, if the reader has no lock of it.
+    /// Waits in the table's queue, if the reader does not hold its lock.
     async fn queue(&self, table: TableIndex) -> Result<(), SimError> {
         if self.world.lock().rng.u8(0..60) == 0 {
             return Err(SimError::Blocked);
@@ -256,7 +256,7 @@ impl ChunkWriter for SimWriter {
         statements: Vec<Statement>,
     ) -> Result<(), SimError> {
         let step = step.clone();
-        // It has begun: what other lanes commit from here on is not looked for again.
+        // The write has begun: it does not see later commits of other lanes.
         let seen = self.world.lock().graph.memory.clone();
         self.write(move |world| {
             let mut statements = statements;
@@ -337,7 +337,7 @@ impl ChunkWriter for SimWriter {
 }
 
 impl SimWriter {
-    /// Once sent, a write reaches the graph or not whatever becomes of the sender.
+    /// A sent write reaches the graph or not, independent of its sender.
     async fn write(&self, work: impl FnOnce(&mut World) + Send + 'static) -> Result<(), SimError> {
         let (shared, epoch) = (self.world.clone(), self.epoch);
         let write = tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! Faults that are planted one at a time, to show that the histories have teeth.
+//! Faults, planted one at a time, to prove that the histories detect them.
 
 use wal2graph::graph::{
     Event, Key, Model, Statement, TableIndex,
@@ -7,7 +7,7 @@ use wal2graph::graph::{
     statement::{Beside, Presence},
 };
 
-/// A rule left out, or turned round.
+/// A rule omitted or inverted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     DetachDeleteForSoftReference,
@@ -75,7 +75,7 @@ pub const ALL: &[(Fault, u64)] = &[
 ];
 
 impl Fault {
-    /// What becomes of a batch's events under the fault.
+    /// A batch's events under the fault.
     pub fn spoil_events(self, events: Vec<Event>) -> Vec<Event> {
         match self {
             Fault::InsertAndDeleteCancel => cancel(events),
@@ -85,7 +85,7 @@ impl Fault {
         }
     }
 
-    /// What becomes of a batch's statements under the fault.
+    /// A batch's statements under the fault.
     pub fn spoil_statements(self, model: &Model, statements: Vec<Statement>) -> Vec<Statement> {
         match self {
             Fault::DeletesLast => {
@@ -108,7 +108,7 @@ impl Fault {
     }
 }
 
-/// References by key to nodes that are about to be dropped go with them.
+/// Removes the references by key to nodes that are about to be dropped.
 pub fn take_references(memory: &mut Memory, model: &Model, dropped: TableIndex, keys: &[Key]) {
     let label = &model.node(dropped).label;
     let contents = memory.contents(model);
@@ -135,8 +135,8 @@ pub fn take_references(memory: &mut Memory, model: &Model, dropped: TableIndex, 
     }
 }
 
-/// Applies a statement, but for a look at what its removals have left: those of references to unique
-/// columns leave nothing.
+/// Applies a statement without the sweep after its removals: removals of references to unique
+/// columns do not sweep.
 pub fn apply_without_sweep(memory: &mut Memory, model: &Model, statement: &Statement) {
     match statement {
         Statement::RemoveReferences { table, reference, rows } => {
@@ -167,7 +167,7 @@ fn remove_without_sweep(
     memory.apply(&model, &Statement::MatchFromOwner { table, reference, rows });
 }
 
-/// After a key change, other rows' references follow the node to its new key.
+/// Lets other rows' references follow a node to its new key.
 pub fn take_others_along(
     memory: &mut Memory,
     model: &Model,
@@ -204,7 +204,7 @@ fn table_and_key(event: &Event) -> Option<(usize, &Key)> {
     }
 }
 
-/// An insert and the delete of the same key disappear together.
+/// Cancels an insert and the delete of the same key.
 fn cancel(events: Vec<Event>) -> Vec<Event> {
     let mut kept: Vec<Event> = Vec::new();
     for event in events {
@@ -228,7 +228,7 @@ fn cancel(events: Vec<Event>) -> Vec<Event> {
     kept
 }
 
-/// A delete before the insert of the same key is left out.
+/// Omits a delete before the insert of the same key.
 fn upsert(events: Vec<Event>) -> Vec<Event> {
     let mut kept: Vec<Event> = Vec::new();
     for event in events {
@@ -244,7 +244,7 @@ fn upsert(events: Vec<Event>) -> Vec<Event> {
     kept
 }
 
-/// `a -> b` and `b -> c` become `a -> c`, where the first stood.
+/// Turns `a -> b` and `b -> c` into `a -> c`, in the first one's place.
 fn collapse(events: Vec<Event>) -> Vec<Event> {
     let mut kept: Vec<Event> = Vec::new();
     for event in events {
@@ -264,7 +264,7 @@ fn collapse(events: Vec<Event>) -> Vec<Event> {
     kept
 }
 
-/// A join row's key change as a delete: what the stream does not carry is lost.
+/// Turns a join row's key change into a delete: values that the stream does not carry are lost.
 fn forget_properties(model: &Model, statement: Statement) -> Statement {
     match statement {
         Statement::MoveRelationships { table, moves }

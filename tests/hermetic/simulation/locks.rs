@@ -1,4 +1,4 @@
-//! Locks on tables: those of the copy's readers, and an application that wants a table to itself.
+//! Locks on tables: those of the copy's readers, and an application that wants a table exclusively.
 //!
 //! ```text
 //! ALTER TABLE:  waits behind the readers' locks -> has the table -> is done
@@ -15,8 +15,8 @@ use wal2graph::graph::TableIndex;
 
 use super::{faults::Fault, world::Shared};
 
-/// The longest that an application may wait for a table, in virtual time. The copy looks every few
-/// milliseconds who waits, and each of its own steps takes tens of them.
+/// The longest that an application may wait for a table, in virtual time. The copy checks for
+/// waiting sessions every few milliseconds, and each of its own steps takes tens of them.
 const WAIT_MAX: Duration = Duration::from_millis(100);
 
 /// Who has which table.
@@ -24,7 +24,7 @@ const WAIT_MAX: Duration = Duration::from_millis(100);
 pub struct Locks {
     next_reader: u64,
     readers: BTreeMap<u64, BTreeSet<TableIndex>>,
-    /// The table that an application waits for, or has.
+    /// The table that an application waits for or holds.
     application: Option<TableIndex>,
 }
 
@@ -35,7 +35,7 @@ impl Locks {
         self.next_reader
     }
 
-    /// Nobody else has the table, or waits for it.
+    /// No other session holds the table or waits for it.
     pub fn is_free(&self, table: TableIndex) -> bool {
         self.application != Some(table)
     }
@@ -63,7 +63,7 @@ impl Locks {
     }
 }
 
-/// Resolves when somebody waits for a table that a reader has.
+/// Resolves when a session waits for a table that a reader has locked.
 pub async fn wanted(world: Shared) {
     if matches!(world.lock().fault, Some(Fault::WantedTableKept | Fault::LaneReadsUnlocked)) {
         std::future::pending().await
@@ -77,7 +77,8 @@ pub async fn wanted(world: Shared) {
     }
 }
 
-/// A graph that answers nothing while an application waits for a table: the copy gives way without it.
+/// A graph that does not answer while an application waits for a table. The copy releases the table
+/// anyway.
 pub async fn stall(world: &Shared) {
     let since = Instant::now();
     while since.elapsed() <= WAIT_MAX && world.lock().locks.is_wanted() {

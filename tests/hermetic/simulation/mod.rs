@@ -6,9 +6,9 @@
 //!                                    ^ crashes: before a write, after a write whose answer is lost, before the ack
 //! ```
 //!
-//! `SEED=n` runs one history and prints what it found. `FROM=n` begins with another seed than 0, and
-//! `HISTORIES=n` runs more of them: `make nightly` does. Time is virtual, so a stall is a failure at
-//! once.
+//! `SEED=n` runs one history and prints the result. `FROM=n` starts at another seed than 0, and
+//! `HISTORIES=n` runs more of them, as `make nightly` does. Time is virtual, so a stall is a
+//! failure at once.
 
 mod copy;
 mod faults;
@@ -38,14 +38,14 @@ use world::{Shared, World};
 
 /// Histories that `make test` runs.
 const HISTORIES: u64 = 12_000;
-/// A planted fault must be found within this many.
+/// The search must find a planted fault within this many histories.
 const HISTORIES_PER_FAULT: u64 = 8_000;
 /// In virtual time: longer than any write takes.
 const ARRIVAL: Duration = Duration::from_millis(50);
 /// In virtual time; a pipeline that is not done by then never will be.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
-/// Runs one history and says what went wrong.
+/// Runs one history. The error describes the failure.
 fn history(seed: u64, fault: Option<Fault>) -> Result<(), String> {
     let schemas = schema::schemas();
     let schema = schemas[seed as usize % schemas.len()].clone();
@@ -100,7 +100,7 @@ async fn live(world: &Shared) {
             () = crash => {}
             _ = program::run(world, id, Until::Forever) => {}
         }
-        // Whoever starts it again needs a moment too.
+        // A restart takes a moment too.
         sleep(Duration::from_millis(1)).await;
         if let Some(standby) = standby {
             standby.abort();
@@ -147,7 +147,7 @@ fn given(name: &str) -> Option<u64> {
     Some(number.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
-/// So many histories, on all processors; of the seed in `SEED`, that one.
+/// Runs this many histories, on all processors; with `SEED` only that one.
 fn each_history(usual: u64, history: impl Fn(u64) -> Result<(), String> + Sync) {
     let judged = |seed| {
         if let Err(violation) = history(seed) {
@@ -168,8 +168,9 @@ fn each_history(usual: u64, history: impl Fn(u64) -> Result<(), String> + Sync) 
     });
 }
 
-/// With each fault, one of so many histories ends badly. Each fault comes with a seed that once
-/// caught it, where the search begins: other changes move it, and rare faults are caught late.
+/// For each fault, one of this many histories fails. Each fault has a seed that once caught it,
+/// where the search begins. Changes of the code move the right seed, and rare faults are caught
+/// late.
 fn each_fault_is_caught<F: Copy + Debug>(
     faults: &[(F, u64)],
     histories: u64,

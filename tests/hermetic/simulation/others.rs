@@ -1,5 +1,5 @@
-//! What others than the program put on the nodes of rows, while nothing is copied: it is there for as
-//! long as the row is, and no longer.
+//! Data of other applications on the nodes of rows, outside of copies. It exists exactly as long as
+//! the row.
 
 use std::collections::BTreeSet;
 
@@ -16,11 +16,11 @@ use wal2graph::{
 use super::schema::{RowKey, Schema, SimRow, Tables, to_key};
 
 pub struct Others {
-    /// Of its own, so that histories are what they were without it.
+    /// A separate generator, so that histories stay the same as without it.
     rng: Rng,
     /// Rows that have something, by [`SimRow::born`].
     rows: BTreeSet<u64>,
-    /// Rows that are connected, each pair once.
+    /// Connected rows, each pair once.
     pairs: BTreeSet<(u64, u64)>,
 }
 
@@ -29,7 +29,7 @@ impl Others {
         Others { rng: Rng::with_seed(!seed), rows: BTreeSet::new(), pairs: BTreeSet::new() }
     }
 
-    /// Sometimes they put something there. The graph equals the tables.
+    /// Adds data now and then, when the graph equals the tables.
     pub fn act(&mut self, schema: &Schema, tables: &Tables, memory: &mut Memory) {
         let rows: Vec<_> = rows(schema, tables).collect();
         let mut any = || self.rng.choice(rows.iter().copied());
@@ -47,7 +47,7 @@ impl Others {
         }
     }
 
-    /// What there must be of it beside what the tables mean.
+    /// Adds their expected data to that of the tables.
     pub fn expect(&self, schema: &Schema, tables: &Tables, contents: &mut Contents) {
         for (table, key, row) in rows(schema, tables) {
             let from = schema.identity(table, key[0]);
@@ -87,7 +87,7 @@ fn rows<'a>(
     of_nodes.flat_map(|table| tables[table.0].iter().map(move |(key, row)| (table, key, row)))
 }
 
-/// Applies a statement, but what others put on nodes of rows that go stays on their placeholders.
+/// Applies a statement, but leaves their data on the placeholders of deleted rows.
 pub fn apply_leaving_others(memory: &mut Memory, model: &Model, statement: &Statement) {
     let before = memory.contents(model);
     memory.apply(model, statement);

@@ -32,36 +32,36 @@ use publisher::{Publisher, Source};
 
 /// Histories that `make test` runs.
 const HISTORIES: u64 = 2_000;
-/// A planted fault must be found within this many.
+/// The search must find a planted fault within this many histories.
 const HISTORIES_PER_FAULT: u64 = 60_000;
 
-/// More turns than any history needs to its end.
+/// More turns than any history needs.
 const TURNS_MAX: usize = 100_000;
 
 /// A rule left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
-    /// A truncate takes whatever is there.
+    /// A truncate removes all rows.
     TruncateTakesAll,
-    /// It goes to one partition only.
+    /// It goes to only one partition.
     TruncateInOnePartition,
-    /// A placeholder is not looked at when it loses a relationship.
+    /// A placeholder that loses a relationship is not swept.
     SweepLeftOut,
-    /// What a row owned before is not looked for.
+    /// The earlier relationships of an inserted row are not removed.
     InsertWithoutRemoval,
-    /// Values that were not sent are not read for a new key.
+    /// Unsent values are not read for a new key.
     UnsentValuesLeftOut,
-    /// A publisher goes on from where the furthest partition is.
+    /// A publisher continues from the furthest partition's position.
     ResumedFromTheFurthest,
-    /// Rows that were read by a publisher that is gone are taken when they come late.
+    /// Late rows that a dead publisher read are applied.
     LateReadsTaken,
-    /// Who goes on within a transaction does not know which change of it came last.
+    /// A reader that resumes within a transaction does not know its last change.
     LastChangeForgotten,
-    /// A topic's id is not looked at, nor what its records say.
+    /// Neither a topic's id nor its records are checked.
     OtherTopicGoneOnWith,
-    /// Where nobody names a topic, records that say nothing are taken for those that were applied.
+    /// Where brokers name no topic, records without an answer count as applied ones.
     SilenceIsAFit,
-    /// A topic that was made again is applied to the graph as it is.
+    /// A recreated topic is applied to the graph unchanged.
     OtherTopicApplied,
 }
 
@@ -80,7 +80,7 @@ const ALL: &[(Fault, u64)] = &[
     (Fault::OtherTopicApplied, 2),
 ];
 
-/// What the graph has of a partition.
+/// The graph's progress in a partition.
 #[derive(Clone, Copy, Default)]
 struct Applied {
     position: Position,
@@ -88,9 +88,9 @@ struct Applied {
     last_change: Option<Stamp>,
     /// Everything before it was applied once.
     highest: u64,
-    /// Which topic it is of; `None` while there is no checkpoint.
+    /// Its topic; `None` while there is no checkpoint.
     topic: Option<TopicId>,
-    /// Somebody has reset the group's offset to the earliest.
+    /// An operator has reset the group's offset to the earliest.
     is_reset: bool,
 }
 
@@ -169,24 +169,25 @@ impl World {
             && position.lsn.0 as usize == self.publisher.topic[partition].len()
     }
 
-    /// kill -9, sometimes with a reset of the group's offset to the earliest behind it.
+    /// kill -9, sometimes followed by a reset of the group's offset to the earliest.
     fn end_a_life(&mut self) {
         let partition = self.rng.usize(0..self.lives.len());
         self.lives[partition] = None;
         if self.rng.u8(0..6) == 0 {
-            // From elsewhere, what a dead publisher repeated late is not known for that.
+            // From another start, the reader can not recognise late repetitions of a dead
+            // publisher.
             self.applied[partition].is_reset = true;
         }
     }
 
-    /// The slot was lost: the topic is deleted, and made again with a copy of what there is now.
+    /// The slot was lost: the topic is deleted, and created again with a copy of the current rows.
     fn make_again(&mut self) {
         self.lives.iter_mut().for_each(|life| *life = None);
         self.topic.0 += 1;
         self.publisher = self.publisher.anew(&self.source);
     }
 
-    /// A partition's pipeline takes some records, and writes what it can.
+    /// A partition's pipeline takes some records, and writes the resulting batches.
     fn apply(&mut self, partition: usize, records: usize) -> Result<(), String> {
         let mut life = match self.lives[partition].take() {
             Some(life) => life,
@@ -207,7 +208,7 @@ impl World {
         while let Some(output) = life.engine.poll(hour) {
             if let Output::Apply(batch) = output {
                 if !self.write(partition, batch) {
-                    // It died in the middle of it.
+                    // It died in the middle.
                     return Ok(());
                 }
                 life.engine.handle(Input::Applied).map_err(|error| error.to_string())?;
@@ -232,7 +233,8 @@ impl World {
         })
     }
 
-    /// One graph transaction, after the pieces that go before it. False: it died before it.
+    /// One graph transaction, after the pieces before it. Returns false if the pipeline died before
+    /// it.
     fn write(&mut self, partition: usize, batch: Batch) -> bool {
         let stamps = batch.stamps();
         let Advance { to, source_lsn: lsn, last_change, .. } = batch.advance;

@@ -1,5 +1,5 @@
-//! Instances of the program in the world: the real pipeline, with a source, a sink and a copier of
-//! the simulation.
+//! Instances of the program in the world: the real pipeline, with a simulated source, sink and
+//! copier.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use super::{
     world::{Fenced, Shared},
 };
 
-/// Why an instance ended early.
+/// The reason why an instance ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum SimError {
     #[error("the connection broke")]
@@ -200,7 +200,7 @@ struct SimSource {
     sent: Sent,
 }
 
-/// Where the stream is.
+/// The stream's position.
 #[derive(Clone, Copy)]
 enum Sent {
     /// Everything before the transaction with this index.
@@ -261,7 +261,8 @@ impl SimSource {
                 }
                 break;
             };
-            // The server skips what committed before the start, and what is confirmed already.
+            // The server skips transactions that committed before the start, and those already
+            // confirmed.
             let start = self.start.max(match done {
                 None => world.server.slot.confirmed,
                 Some(_) => Lsn::ZERO,
@@ -305,7 +306,7 @@ struct SimPreparer {
     world: Shared,
 }
 
-/// What goes to the graph, with what was known when it was made.
+/// A prepared batch, with the circumstances of its preparation.
 struct Prepared {
     statements: Vec<Statement>,
     settled: bool,
@@ -332,7 +333,8 @@ struct SimSink {
     world: Shared,
     id: u32,
     epoch: Epoch,
-    /// The position that the instance believes in: with a planted fault not the checkpoint's.
+    /// The instance's own idea of its position. With a planted fault it differs from the
+    /// checkpoint.
     believes: Position,
     narrow: Arc<Narrow>,
 }
@@ -352,7 +354,7 @@ impl Sink<Prepared> for SimSink {
             advance.from = self.world.lock().graph.checkpoint.expect("made at the start").0;
         }
         self.believes = advance.to;
-        // Once sent, a write reaches the graph or not whatever becomes of the sender.
+        // A sent write reaches the graph or not, independent of its sender.
         let (world, id, epoch) = (self.world.clone(), self.id, self.epoch);
         let latency = Duration::from_millis(world.lock().rng.u64(0..30));
         let write = tokio::spawn(async move {
@@ -378,7 +380,7 @@ impl Sink<Prepared> for SimSink {
                 }
                 return Err(SimError::Fenced);
             }
-            // Half of the lost answers are to writes that were done.
+            // Half of the lost answers belong to completed writes.
             if world.rng.u8(0..30) == 0 { Err(SimError::Broken) } else { Ok(()) }
         });
         write.await.map_err(|_| SimError::Broken)?

@@ -1,5 +1,5 @@
-//! Small tables and what they are in the graph, in both directions: a translator, and the graph
-//! that tables mean.
+//! Small tables and their graph form, in both directions: a translator, and the expected graph of
+//! the tables.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,10 +22,10 @@ use wal2graph::{
     value::Value,
 };
 
-/// A key as the tables hold it.
+/// A key in the tables.
 pub type RowKey = Vec<i64>;
 
-/// A row as the tables hold it.
+/// A row in the tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimRow {
     pub properties: Vec<Option<i64>>,
@@ -45,14 +45,15 @@ pub struct Schema {
     pub model: Arc<Model>,
     /// For each table: which properties are TOASTed when their value is large.
     pub toast: Vec<Vec<bool>>,
-    /// The property of table 1 that is unique and referred to.
+    /// The property of table 1 that is unique and referenced.
     pub unique: Option<(TableIndex, usize)>,
-    /// Foreign keys are enforced, those of join tables too, unless a transaction checks nothing.
+    /// Foreign keys are enforced, also those of join tables, except in a transaction without
+    /// checks.
     pub enforced: bool,
     pub relations: Vec<Arc<Relation>>,
 }
 
-/// Values from here on are TOASTed where the column can be.
+/// Values from here on are TOASTed if the column can be.
 pub const LARGE: i64 = 50;
 
 fn reference(relationship_type: &str, target: usize) -> ReferenceShape {
@@ -117,7 +118,7 @@ fn soft() -> Schema {
     Schema::new(tables, toast, Some((TableIndex(1), 1)), false)
 }
 
-/// The same without what needs the order of commits.
+/// The same without parts that need the order of commits.
 fn soft_by_keys() -> Schema {
     let incoming = ReferenceShape { direction: Direction::Incoming, ..reference("OWNS", 1) };
     let tables = vec![
@@ -139,7 +140,7 @@ fn soft_by_keys() -> Schema {
     Schema::new(tables, toast, None, false)
 }
 
-/// Foreign keys as most schemas have them, beside soft references that keep placeholders alive.
+/// Foreign keys as in most schemas, beside soft references that keep placeholders alive.
 fn enforced() -> Schema {
     let tables = vec![
         node("P", &["plain"], vec![reference("BOSS", 0)]),
@@ -151,12 +152,12 @@ fn enforced() -> Schema {
     Schema::new(tables, toast, None, true)
 }
 
-/// The schemas that histories are run on.
+/// The schemas of the histories.
 pub fn schemas() -> Vec<Arc<Schema>> {
     vec![Arc::new(soft()), Arc::new(enforced())]
 }
 
-/// Those that go through several partitions.
+/// Those that can go through several partitions.
 pub fn schemas_without_unique_references() -> Vec<Arc<Schema>> {
     vec![Arc::new(soft_by_keys()), Arc::new(enforced())]
 }
@@ -197,7 +198,7 @@ impl Schema {
         }
     }
 
-    /// The targets of the row's reference columns (a join table keyed by its ends has none).
+    /// The targets of the row's reference columns. A join table keyed by its ends has none.
     pub fn reference_targets(&self, table: TableIndex) -> Vec<TableIndex> {
         match &self.model.table(table).shape {
             Shape::Node(node) => node.references.iter().map(|shape| shape.target).collect(),
@@ -206,7 +207,7 @@ impl Schema {
         }
     }
 
-    /// The targets of the parts of a key that is made of ends.
+    /// The targets of the parts of a key of ends.
     pub fn key_targets(&self, table: TableIndex) -> Vec<TableIndex> {
         match &self.model.table(table).shape {
             Shape::Relationship(shape) if shape.key == RelationshipKey::Ends => {
@@ -216,7 +217,7 @@ impl Schema {
         }
     }
 
-    /// A whole row in the graph's terms.
+    /// A whole row in its graph form.
     pub fn graph_row(&self, table: TableIndex, key: &RowKey, row: &SimRow) -> (Key, Row) {
         let properties = row.properties.iter();
         let properties = properties
@@ -321,7 +322,7 @@ impl Schema {
         NodeIdentity { label, key: vec![Value::Integer(key)] }
     }
 
-    /// What a change is in the graph's terms.
+    /// A change in its graph form.
     pub fn translate(&self, change: &Change) -> Result<graph::Event, Infallible> {
         Ok(match change {
             Change::Insert { relation, new } => {

@@ -1,4 +1,4 @@
-//! The source of the simulation: its log, its slot, and what a crash or an older disk makes of them.
+//! The simulated source: its log, its slot, and the effects of a crash or an older disk.
 
 use wal2graph::{
     change::{Begin, Change, Commit, Timestamp},
@@ -21,16 +21,16 @@ pub struct Server {
     pub states: Vec<Tables>,
     pub end: u64,
     pub next_xid: u64,
-    /// Transactions that new snapshots see. One may be in the log, and streamed, before it is
+    /// The transactions that new snapshots see. One may be in the log, and streamed, before it is
     /// visible.
     pub visible: usize,
     pub relfilenodes: Vec<u32>,
     pub slot: Slot,
-    /// Goes on whatever the log is put back to.
+    /// It never goes back, even if the log does.
     pub clock: i64,
 }
 
-/// A source as it was: of its log a length.
+/// An earlier state of the source; of its log only the length.
 pub struct Kept {
     transactions: usize,
     tables: Tables,
@@ -43,7 +43,7 @@ pub struct Kept {
 #[derive(Default)]
 pub struct Slot {
     pub confirmed: Lsn,
-    /// Where a crash of the server puts `confirmed` back to.
+    /// The value to which a crash of the server resets `confirmed`.
     pub persisted: Lsn,
     pub holder: Option<u32>,
 }
@@ -75,7 +75,7 @@ impl Server {
         self.next_xid - (self.log.len() - index) as u64
     }
 
-    /// The newest transaction of its log that a graph at this position has something of.
+    /// The newest transaction in its log with something in a graph at this position.
     pub fn newest_at(&self, position: Position) -> Option<Mark> {
         let is_there = |logged: &&Logged| {
             let part = position.part.map(|part| part.commit_lsn);
@@ -108,7 +108,7 @@ impl Server {
         self.crash();
     }
 
-    /// kill -9 of the server: the slot forgets what it had not written down.
+    /// kill -9 of the server: the slot loses what it had not persisted.
     pub fn crash(&mut self) {
         self.slot.confirmed = self.slot.persisted;
         self.slot.holder = None;

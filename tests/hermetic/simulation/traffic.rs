@@ -8,16 +8,17 @@ use wal2graph::{
 
 use super::schema::{LARGE, RowKey, Schema, SimRow, Tables, text};
 
-/// Keys are drawn from so few values that they collide all the time.
+/// Keys have so few values that they collide all the time.
 const KEYS: i64 = 5;
 const VALUES: i64 = 100;
 pub const BLOCKS: u32 = 3;
 
-/// A transaction being made.
+/// A transaction under construction.
 pub struct Transaction<'a> {
     schema: &'a Schema,
     rng: &'a mut Rng,
-    /// Foreign keys are checked: not in a session whose `session_replication_role` is `replica`.
+    /// Foreign keys are checked. In a session with `session_replication_role = replica` they are
+    /// not.
     checks: bool,
     /// The number of its next insert.
     born: u64,
@@ -49,8 +50,8 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// A row is deleted and inserted again in one statement. Foreign keys are checked at its end, so
-    /// rows that refer to it stay as they are, and nothing is said of them.
+    /// Deletes a row and inserts it again in one statement. PostgreSQL checks foreign keys at the
+    /// statement's end, so referring rows stay, and the stream has no events for them.
     fn replace(&mut self, table: TableIndex) {
         let Some((key, _)) = self.any_row(table) else { return };
         let Some(row) = self.fresh_row(table) else { return };
@@ -58,7 +59,7 @@ impl<'a> Transaction<'a> {
         self.insert_at(table, key, row);
     }
 
-    /// Rows of all tables come or go, owners and targets in any order.
+    /// Inserts or deletes rows of all tables, owners and targets in any order.
     fn change_all(&mut self) {
         let mut tables: Vec<TableIndex> = self.schema.tables().collect();
         self.rng.shuffle(&mut tables);
@@ -95,7 +96,7 @@ impl<'a> Transaction<'a> {
     fn update(&mut self, table: TableIndex) {
         let Some((key, old)) = self.any_row(table) else { return };
         let Some(row) = self.changed(table, &old) else { return };
-        // A TOASTed key column sends the old key without a change.
+        // With a TOASTed key column the server sends the old key even without a change.
         let before = if self.rng.u8(0..8) == 0 { self.before(table, &key) } else { Before::Absent };
         self.put(table, &key, &key, before, &old, row);
     }
@@ -152,8 +153,8 @@ impl<'a> Transaction<'a> {
         self.changes.push(Change::Truncate { relations: relations.collect() });
     }
 
-    /// Rows that point at a key that went or changed follow, as their foreign keys say: the
-    /// parent's event came first.
+    /// Rows that point at a deleted or changed key follow by their foreign keys. The parent's event
+    /// came first.
     fn referrers(&mut self, target: TableIndex, old: &RowKey, new: Option<&RowKey>) {
         if !self.checks || old.len() != 1 {
             return;
@@ -221,7 +222,7 @@ impl<'a> Transaction<'a> {
             .map(|(value, end)| if *end == target && *value == old[0] { new[0] } else { *value });
         let moved = moved.collect();
         if self.tables[table.0].contains_key(&moved) {
-            // A row that points nowhere, from a session that checks nothing, is there already.
+            // A row without its target, from a session without checks, exists already.
             return self.delete_row(table, key);
         }
         self.tables[table.0].remove(key);
@@ -245,7 +246,7 @@ impl<'a> Transaction<'a> {
         self.changes.push(Change::Update { relation, before, new });
     }
 
-    /// A reference by a unique value is the property that holds the value.
+    /// A reference by a unique value is the property with that value.
     fn derive(&self, table: TableIndex, row: &mut SimRow) {
         if let Some((target, _)) = self.schema.unique
             && let Shape::Node(shape) = &self.schema.model.table(table).shape
@@ -292,7 +293,7 @@ impl<'a> Transaction<'a> {
         (!taken).then_some(code)
     }
 
-    /// Targets for a row; `None` when one must exist and none does.
+    /// Targets for a row; `None` if one is required and none exists.
     fn references(&mut self, table: TableIndex) -> Option<Vec<Option<i64>>> {
         let must = matches!(self.schema.model.table(table).shape, Shape::Relationship(_));
         let targets = self.schema.reference_targets(table);

@@ -1,4 +1,5 @@
-//! What survives a crash of ours: the server's log and slot, and the graph with its checkpoint.
+//! The state that survives a crash of the program: the server's log and slot, and the graph with
+//! its checkpoint.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,13 +29,13 @@ use super::{
     traffic::{BLOCKS, Transaction},
 };
 
-/// The world, shared by the instances that run in it.
+/// The world, shared by the instances in it.
 #[derive(Clone)]
 pub struct Shared(pub Arc<Mutex<World>>);
 
 impl Shared {
     pub fn lock(&self) -> MutexGuard<'_, World> {
-        // A panic of an instance is reported by the task that had it.
+        // The task of a panicked instance reports the panic.
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
@@ -49,9 +50,9 @@ pub struct World {
     pub others: Others,
     /// How many changes the graph takes at once.
     pub capacity: usize,
-    /// The transaction whose changes the graph takes only one at a time.
+    /// The transaction whose changes the graph accepts only one at a time.
     pub conflicting: u32,
-    /// What the program has found out of it; it lives longer than its connections.
+    /// The portion that the program has found out. It outlives connections.
     pub portion: Portion,
     /// The source as it was once, until it is put back to that.
     pub kept: Option<Kept>,
@@ -74,14 +75,14 @@ pub struct Graph {
     /// The newest transaction that it has really something of.
     pub has: Option<Mark>,
     pub copy: Vec<Progress>,
-    /// The copy is done, incomplete rows included.
+    /// The copy is complete, including incomplete rows.
     pub settled: bool,
     /// The writer that has told that it stopped, if nobody has claimed the graph since.
     pub stopped: Option<Epoch>,
     pub writes: u64,
 }
 
-/// Another writer has claimed the checkpoint, or it is elsewhere than expected.
+/// Another writer has claimed the checkpoint, or the checkpoint is at an unexpected position.
 #[derive(Debug)]
 pub struct Fenced;
 
@@ -123,7 +124,7 @@ impl World {
         }
     }
 
-    /// Why so many changes, of these transactions, are not taken together.
+    /// The refusal of this many changes of these transactions, if the graph refuses them.
     pub fn refuses(&self, changes: usize, xids: &[u32]) -> Option<SimError> {
         if changes > self.capacity {
             return Some(SimError::TooLarge);
@@ -166,8 +167,7 @@ impl World {
         }
     }
 
-    /// VACUUM FULL: rows move to other blocks of another file, and nothing is logged for the
-    /// stream.
+    /// VACUUM FULL: rows move to other blocks of another file, and the stream logs nothing.
     fn rewrite(&mut self) {
         let table = self.rng.usize(0..self.schema.model.tables.len());
         if self.locks.is_read(TableIndex(table)) {
@@ -182,7 +182,7 @@ impl World {
         }
     }
 
-    /// A snapshot of now: how many transactions it sees, and its text.
+    /// A current snapshot: the number of transactions that it sees, and its text.
     pub fn snapshot(&mut self) -> (usize, String) {
         let visible = self.rng.usize(self.server.visible..=self.server.log.len());
         self.server.visible = visible;
@@ -190,7 +190,7 @@ impl World {
         (visible, format!("{next}:{next}:"))
     }
 
-    /// The first start of a pipeline: the checkpoint, and everything to be copied.
+    /// The first start of a pipeline: creates the checkpoint and the progress of a full copy.
     pub fn create_checkpoint(&mut self) {
         let parts = self.rng.u32(1..=2);
         let mut copy = Vec::new();
@@ -259,8 +259,8 @@ impl World {
         Ok(())
     }
 
-    /// `ride_along`: the source checks foreign keys at the end of each of its statements, and these are
-    /// whole transactions without key changes.
+    /// `ride_along`: the source checks foreign keys at the end of each of its statements, and these
+    /// are whole transactions without key changes.
     pub fn apply(&mut self, statements: &[Statement], ride_along: bool) {
         let model = self.schema.model.clone();
         let takes_references = match self.fault {
@@ -294,8 +294,8 @@ impl World {
         self.graph.writes += 1;
     }
 
-    /// A relationship is looked for without a lock. What another lane has committed since a
-    /// transaction looked, it would make again.
+    /// A search for a relationship takes no lock. If another lane has committed the relationship
+    /// since, this transaction would create it again.
     pub fn check_made_once(&mut self, seen: &Memory, statements: &[Statement]) {
         let model = self.schema.model.clone();
         let mut alone = seen.clone();
@@ -312,7 +312,7 @@ impl World {
         }
     }
 
-    /// What leads to the rows of a table by their unique columns, looked for from these.
+    /// Matches the references to a table by its unique columns, from the table's rows.
     pub fn match_from_targets(&self, name: &str) -> Vec<Statement> {
         let model = &self.schema.model;
         let named = model.iter().find(|(_, table)| table.name == name);
@@ -335,7 +335,7 @@ impl World {
         references.map(statement).collect()
     }
 
-    /// Outside of copies the graph equals the tables at the checkpoint, always.
+    /// Outside of copies the graph always equals the tables at the checkpoint.
     fn check_prefix(&mut self, lsn: Lsn) {
         let expected = self.expected(self.server.at(lsn));
         let found = self.graph.memory.contents(&self.schema.model);
@@ -360,7 +360,7 @@ impl World {
         contents
     }
 
-    /// A write beside the stream holds the checkpoint where it is.
+    /// A write beside the stream keeps the checkpoint's position.
     pub fn check_position(&mut self, at: Position) {
         let found = self.graph.checkpoint.map(|(position, _)| position);
         if found != Some(at) {
@@ -368,7 +368,7 @@ impl World {
         }
     }
 
-    /// The file that the progress of a table speaks of.
+    /// The file in a table's progress.
     pub fn first_file(&self, table: TableIndex) -> u32 {
         let name = &self.schema.model.table(table).name;
         let range = self.graph.copy.iter().find(|range| range.table == *name);

@@ -1,4 +1,4 @@
-//! Keys: texts that PostgreSQL calls equal become equal values, and others different ones.
+//! Keys: texts that are equal in PostgreSQL become equal values, and others become different ones.
 
 use super::*;
 
@@ -10,18 +10,18 @@ pub(super) fn key(r#type: &Type, text: &str) -> Value {
     comparable(r#type).unwrap().value(r#type, text.as_bytes()).unwrap()
 }
 
-/// `None` also where the types are not compared at all.
+/// `None` also if the types are not comparable.
 pub(super) fn key_as(from: &Type, to: &Type, text: &str) -> Option<Value> {
     let to = comparable(to).ok().filter(|to| to.accepts(from))?;
     to.value(from, text.as_bytes())
 }
 
-/// As in a database in UTF-8 whose `lower` is libc's.
+/// As in a UTF-8 database with libc's `lower`.
 pub(super) fn citext() -> Type {
     citext_of(|character| character.to_lowercase().next().unwrap().to_string(), false)
 }
 
-/// As in one whose `lower` is ICU's.
+/// As in one with ICU's `lower`.
 fn citext_of_icu() -> Type {
     citext_of(|character| character.to_lowercase().to_string(), true)
 }
@@ -241,7 +241,7 @@ fn a_reference_that_no_key_can_equal_has_no_value() {
         (Type::TEXT, "not-a-uuid", UUID),
         (Type::Timestamp, "2024-01-01 00:00:01", Type::Date),
         (Type::Timestamp, "2024-01-01 12:00:00 BC", Type::Date),
-        // These are not compared at all, and refused before anything is made.
+        // These types are not comparable, and refused before anything is created.
         (Type::Integer, "1", Type::Boolean),
         (Type::Time, "12:00:00", Type::TimeTz),
         (Type::Json, "{}", Type::Jsonb),

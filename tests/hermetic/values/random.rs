@@ -1,4 +1,4 @@
-//! Random texts: nothing panics, what comes out can be stored, and what was written is read back.
+//! Random texts: nothing panics, every result can be stored, and written values are read back.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
@@ -80,7 +80,7 @@ fn quoted_array(texts: &[Option<String>]) -> String {
     format!("{{{}}}", items.collect::<Vec<_>>().join(","))
 }
 
-/// Texts near the forms that are read, so that random ones get past the first character.
+/// Texts close to valid forms, so that random ones get past the first character.
 const NEAR_FORMS: &str = concat!(
     r#"[-+]?[0-9]{0,5}|-?[0-9]{0,3}\.?[0-9]{0,3}([eE]-?[0-9]{1,20})?"#,
     r#"|P?T?(-?[0-9]{1,20}(\.[0-9]{0,7})?[YMDHS]){0,3}"#,
@@ -90,7 +90,7 @@ const NEAR_FORMS: &str = concat!(
     r#"|("?[a\\"]{0,2}"?=>"?[a"]{0,2}"?(, )?){0,2}"#,
 );
 
-/// Random, unless the environment's SEED brings a failure back.
+/// Random, unless SEED in the environment repeats a failure.
 fn seeded() -> ProptestConfig {
     let random = || RandomState::new().build_hasher().finish();
     let seed = std::env::var("SEED").map_or_else(|_| random(), |seed| seed.parse().unwrap());

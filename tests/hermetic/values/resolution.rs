@@ -1,4 +1,4 @@
-//! From catalog facts to types: through domains, arrays and composite types to the bottom.
+//! Resolves catalog facts to types: through domains, arrays and composite types to the bottom.
 
 use wal2graph::value::{FieldFacts, TypeCatalog, TypeFacts, TypeKind};
 

@@ -13,7 +13,8 @@ use wal2graph::{
 /// 2000-01-01 UTC in microseconds since 1970: the protocol's times count from there.
 pub const EPOCH: i64 = 946_684_800_000_000;
 
-/// The message's bytes: the protocol's documentation once more, written the other way round.
+/// The message's bytes: a second implementation of the protocol's documentation, in the other
+/// direction.
 pub fn encode(message: &Message) -> Bytes {
     let mut out = Vec::new();
     match message {

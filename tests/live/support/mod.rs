@@ -18,15 +18,14 @@ use wal2graph_servers::{Neo4j, Neo4jOptions, Postgres, PostgresOptions};
 pub use program::{Pipeline, Running, output};
 pub use restorable::Restorable;
 
-/// How long the whole suite may take. Whoever hangs is then named, instead of the suite being ended
-/// from outside without a word.
+/// The time limit for the whole suite. It names a hanging test, instead of letting CI end the suite
+/// without a message.
 const SUITE_LIMIT: Duration = Duration::from_secs(3_600);
 
 static POSTGRES: OnceLock<Postgres> = OnceLock::new();
 static NEO4J: OnceLock<Neo4j> = OnceLock::new();
 
-/// The suite's PostgreSQL. Starts it when it is first needed, and fails the test when it can not be
-/// started.
+/// The suite's PostgreSQL. Starts it at first use, and fails the test if it does not start.
 pub fn postgres() -> &'static Postgres {
     POSTGRES.get_or_init(|| {
         std::thread::spawn(end_suite_at_limit);
@@ -36,7 +35,7 @@ pub fn postgres() -> &'static Postgres {
 
 fn end_suite_at_limit() {
     std::thread::sleep(SUITE_LIMIT);
-    // A test's thread has its name, as far as Linux keeps one.
+    // Linux keeps the first characters of a thread's name, which is the test's name.
     let threads = std::fs::read_dir("/proc/self/task").expect("Linux says");
     let names = threads.flatten().map(|it| std::fs::read_to_string(it.path().join("comm")));
     let names: std::collections::BTreeSet<String> = names.map_while(Result::ok).collect();
@@ -51,7 +50,7 @@ pub fn neo4j() -> &'static Neo4j {
     })
 }
 
-/// How to log in to the suite's Neo4j.
+/// The log-in to the suite's Neo4j.
 pub fn graph_options() -> Options {
     Options {
         url: neo4j().url(),
@@ -80,7 +79,7 @@ pub fn is_thorough() -> bool {
     std::env::var_os("THOROUGH").is_some()
 }
 
-/// How long something may take, on a busy machine.
+/// The time limit for a wait, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits until it is so.
@@ -92,12 +91,12 @@ pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// Waits until a query of the graph, with one column `yes`, says so.
+/// Waits until a query of the graph returns true in its one column, `yes`.
 pub async fn eventually(what: &str, cypher: &str) {
     until(what, async || holds(cypher).await).await;
 }
 
-/// Whether a query of the graph, with one column `yes`, says so now.
+/// Whether a query of the graph returns true in its one column, `yes`.
 pub async fn holds(cypher: &str) -> bool {
     let rows = graph().rows(Query::new(cypher.to_owned())).await.expect("the query is right");
     rows.first().is_some_and(|row| row.get::<bool>("yes").unwrap_or(false))
@@ -117,12 +116,12 @@ pub async fn client(url: &str) -> tokio_postgres::Client {
     client
 }
 
-/// A new database of the suite's PostgreSQL: its name.
+/// Creates a database on the suite's PostgreSQL and returns its name.
 pub async fn new_database(name: &str) -> String {
     new_database_on(postgres(), name).await
 }
 
-/// A new database of any server: its name.
+/// Creates a database on any server and returns its name.
 pub async fn new_database_on(server: &Postgres, name: &str) -> String {
     let name = unique(name);
     let admin = client(&server.url("postgres")).await;

@@ -1,4 +1,4 @@
-//! The program as a process, on a database and a pipeline of its own.
+//! The program as a process, with its own database and pipeline.
 
 use std::{
     fs,
@@ -11,12 +11,12 @@ use wal2graph_servers::Postgres;
 
 use super::{client, graph, neo4j, new_database_on, postgres};
 
-/// How long a program that ends by itself may take, on a busy machine.
+/// The time limit for a program that ends by itself, on a busy machine.
 const RUN_LIMIT: Duration = Duration::from_secs(600);
 
-/// A database, a pipeline of its name, and the program.
+/// A database, a pipeline with its name, and the program.
 pub struct Pipeline {
-    /// Names the database, the pipeline and the slot's end.
+    /// The name of the database and the pipeline, and the slot's suffix.
     pub name: String,
     /// A client of the database.
     pub sql: Client,
@@ -25,7 +25,8 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// A new database with `schema` in it. Table names must be no other test's: labels come from them.
+    /// Creates a database with `schema`. No other test may have the same table names, because
+    /// labels come from them.
     pub async fn new(name: &str, schema: &str) -> Self {
         Self::on(postgres(), name, schema).await
     }
@@ -44,7 +45,7 @@ impl Pipeline {
         program(arguments, &self.source_url, &neo4j().url())
     }
 
-    /// The same, logging in as another role.
+    /// The same with the log-in of another role.
     pub fn command_as(&self, role: &str, arguments: &[&str]) -> Command {
         let source = self.source_url.replace("postgres@", &format!("{role}@"));
         program(arguments, &source, &neo4j().url())
@@ -55,16 +56,17 @@ impl Pipeline {
         self.output_with_graph(arguments, &neo4j().url()).await
     }
 
-    /// The same, with another way to the suite's Neo4j.
+    /// The same with another address of the suite's Neo4j.
     pub async fn output_with_graph(&self, arguments: &[&str], graph: &str) -> Output {
         output(program(arguments, &self.source_url, graph)).await
     }
 
-    /// `run --until current`, which must succeed: then the graph has everything committed before.
+    /// Runs `run --until current`, which must succeed. Then the graph has everything committed
+    /// before.
     pub async fn catch_up(&self) {
         let output = self.output(&["run", "--until", "current"]).await;
         let log = String::from_utf8_lossy(&output.stderr);
-        // Shown when the test fails later.
+        // Appears if the test fails later.
         println!("{log}");
         assert!(output.status.success(), "{log}");
     }
@@ -79,7 +81,7 @@ impl Pipeline {
         self.start_logging(&[&["run"], arguments].concat(), Stdio::null())
     }
 
-    /// Starts it with these arguments and leaves it running; its log goes to `log`.
+    /// Starts it with these arguments and leaves it running. Its log goes to `log`.
     pub fn start_logging(&self, arguments: &[&str], log: impl Into<Stdio>) -> Running {
         let child = self.command(arguments).stderr(log).spawn();
         Running(child.expect("the program starts"))
@@ -91,9 +93,9 @@ impl Pipeline {
         self.sql.query_one(sql, &[]).await.expect("the server answers").get(0)
     }
 
-    /// The checkpoint's and the slot's positions: the first must never be behind.
+    /// The checkpoint's and the slot's positions. The checkpoint must never be behind.
     pub async fn positions(&self) -> (Option<u64>, Option<u64>) {
-        // The slot is read first: it may only move towards the checkpoint in between.
+        // Reads the slot first: it may only move towards the checkpoint in between.
         let sql = "SELECT (confirmed_flush_lsn - '0/0')::int8 FROM pg_replication_slots WHERE slot_name = $1";
         let slot = format!("wal2graph_{}", self.name);
         let row = self.sql.query_opt(sql, &[&slot]).await.expect("the server answers");
@@ -111,7 +113,7 @@ fn program(arguments: &[&str], source: &str, graph: &str) -> Command {
     command
 }
 
-/// Runs a program to its end, which must come within [`RUN_LIMIT`].
+/// Runs a program to its end, within [`RUN_LIMIT`].
 pub async fn output(mut command: Command) -> Output {
     let [out, log] = [(), ()].map(|()| tempfile::NamedTempFile::new().expect("a file"));
     command.stdout(out.reopen().expect("it is there"));
@@ -125,7 +127,7 @@ pub async fn output(mut command: Command) -> Output {
     }
 }
 
-/// A running program; it is killed when this is dropped.
+/// A running program. Dropping this kills it.
 pub struct Running(pub Child);
 
 impl Running {
@@ -141,13 +143,13 @@ impl Running {
         Command::new("kill").args(["-s", name, &id]).status().expect("kill runs");
     }
 
-    /// SIGTERM, and how it ended: within the limit, or not at all.
+    /// Sends SIGTERM. Returns the exit code; `None` after the limit.
     pub async fn terminate(&mut self, limit: Duration) -> Option<i32> {
         self.signal("TERM");
         self.ended(limit).await
     }
 
-    /// How it ended by itself: within the limit, or not at all.
+    /// Waits until it ends by itself. Returns the exit code; `None` after the limit.
     pub async fn ended(&mut self, limit: Duration) -> Option<i32> {
         self.status(limit).await.and_then(|status| status.code())
     }

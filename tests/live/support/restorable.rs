@@ -1,14 +1,14 @@
-//! A source that is put back to an older state.
+//! A source that can be restored to an older state.
 
 use std::{path::PathBuf, process::Command};
 
 use wal2graph_servers::{Postgres, PostgresOptions, Stop};
 
-/// A server of its own, whose data can be kept and put back while it is stopped.
+/// A separate server. While it is stopped, its data can be saved and restored.
 pub struct Restorable {
     /// The server.
     pub server: Postgres,
-    /// Where its data is.
+    /// The directory of its data.
     pub data: PathBuf,
     kept: PathBuf,
 }
@@ -21,14 +21,14 @@ impl Restorable {
         Restorable { server, kept: folder.join("kept"), data: folder.join("data") }
     }
 
-    /// Keeps its data as it is now.
+    /// Saves its current data.
     pub fn keep(&mut self) {
         self.server.stop(Stop::Fast).unwrap();
         copy(&self.data, &self.kept);
         self.server.start_again().unwrap();
     }
 
-    /// Puts back what was kept.
+    /// Restores the saved data.
     pub fn put_back(&mut self) {
         self.server.stop(Stop::Fast).unwrap();
         std::fs::remove_dir_all(&self.data).unwrap();

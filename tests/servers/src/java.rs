@@ -1,4 +1,4 @@
-//! A Java that a server runs on.
+//! Finds a Java for a server.
 
 use std::{
     env, fs,
@@ -9,7 +9,7 @@ use std::{
 
 use crate::{Result, ServerError, process::run};
 
-/// The oldest Java of these major versions; `who` needs it.
+/// The oldest Java of these major versions, for `who`.
 pub fn find(versions: RangeInclusive<u32>, who: &str) -> Result<PathBuf> {
     let found = candidates().into_iter().filter_map(|path| Some((version_of(&path)?, path)));
     let found = found.filter(|(version, _)| versions.contains(version)).min();
@@ -31,7 +31,7 @@ fn candidates() -> Vec<PathBuf> {
     paths
 }
 
-/// The major version that `java -version` prints: `openjdk version "17.0.15"`.
+/// The major version in the output of `java -version`: `openjdk version "17.0.15"`.
 fn version_of(java: &Path) -> Option<u32> {
     let text = run(Command::new("sh").args(["-c", "\"$0\" -version 2>&1"]).arg(java)).ok()?;
     let version = text.split('"').nth(1)?;

@@ -23,12 +23,12 @@ use crate::{
 use options::Node;
 pub use options::{KafkaOptions, Secured};
 
-/// How long an end may take before it is an error.
+/// The time limit for stopping.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
-/// Any id will do: nobody else knows the cluster.
+/// Any id works: the cluster is private.
 const CLUSTER_ID: &str = "wal2graph-tests-000000";
 
-/// A broker in a directory of its own; both go when this is dropped.
+/// A broker in its own directory. Dropping this removes both.
 pub struct Kafka {
     options: KafkaOptions,
     jars: PathBuf,
@@ -39,18 +39,18 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// Makes an empty broker without authentication and starts it.
+    /// Creates an empty broker without authentication and starts it.
     pub fn start(options: &KafkaOptions) -> Result<Self> {
         let mut brokers = Kafka::start_cluster(1, options)?;
         brokers.pop().ok_or_else(|| ServerError("there is no broker".to_owned()))
     }
 
-    /// The same for a cluster: each broker is a controller, too.
+    /// The same for a cluster. Each broker is a controller, too.
     pub fn start_cluster(size: usize, options: &KafkaOptions) -> Result<Vec<Self>> {
         let nodes = Node::cluster(size)?.into_iter();
         let mut brokers: Vec<Kafka> =
             nodes.map(|node| Kafka::prepare(options, node)).collect::<Result<_>>()?;
-        // None is ready before most of them are there.
+        // No broker is ready before most of them are running.
         brokers.iter_mut().try_for_each(Kafka::launch)?;
         brokers.iter().try_for_each(Kafka::until_ready)?;
         Ok(brokers)
@@ -86,7 +86,7 @@ impl Kafka {
         self.until_ready()
     }
 
-    /// From the next start on, files may grow.
+    /// Lets files grow from the next start on.
     pub fn give_room(&mut self) {
         self.options.file_kib_max = None;
     }
@@ -160,7 +160,7 @@ impl Kafka {
         ours.chain(named).collect()
     }
 
-    /// Where the broker's certificate and key are.
+    /// The directory with the broker's certificate and key.
     fn store(&self) -> PathBuf {
         self.directory.path().join("broker.pem")
     }
@@ -170,7 +170,8 @@ impl Kafka {
         format!("127.0.0.1:{}", self.node.port)
     }
 
-    /// The same, for clients that log in; nobody listens there without [`KafkaOptions::secured`].
+    /// The same for clients that log in. Without [`KafkaOptions::secured`] the port has no
+    /// listener.
     pub fn secured_brokers(&self) -> String {
         format!("127.0.0.1:{}", self.node.secured_port)
     }
@@ -201,7 +202,7 @@ impl Kafka {
         process.wait(STOP_LIMIT)
     }
 
-    /// Runs one of Kafka's own tools by the name of its main class; what it printed.
+    /// Runs one of Kafka's own tools by the name of its main class, and returns its output.
     pub fn tool(&self, class: &str, arguments: &[&str]) -> Result<String> {
         let brokers = self.brokers();
         let arguments = [&["--bootstrap-server", &brokers], arguments].concat();
@@ -216,15 +217,16 @@ impl Kafka {
         self.tool("org.apache.kafka.tools.TopicCommand", &arguments).map(drop)
     }
 
-    /// Resets a group's offsets in a topic (or `topic:partition`) with Kafka's own tool: `to` is
-    /// `--to-earliest`, or `--to-offset 5`, and so on. What it printed; an error if it printed one.
+    /// Resets a group's offsets in a topic (or `topic:partition`) with Kafka's own tool. `to` is
+    /// `--to-earliest`, `--to-offset 5` and so on. Returns the tool's output, as an error if it
+    /// contains one.
     pub fn reset_offsets(&self, group: &str, topic: &str, to: &[&str]) -> Result<String> {
         let mut arguments = vec!["--group", group, "--topic", topic, "--reset-offsets"];
         arguments.extend(to);
         arguments.push("--execute");
         let class = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
         let printed = self.tool(class, &arguments)?;
-        // The tool ends with 0 whatever happens.
+        // The tool always exits with 0.
         match printed.contains("Error:") {
             true => Err(ServerError(printed)),
             false => Ok(printed),
@@ -242,7 +244,7 @@ impl Kafka {
         let mut command = vec![
             self.java.display().to_string(),
             format!("-Xmx{}", self.options.heap),
-            // Tools live for a second, brokers for a test: no time to compile them well.
+            // A tool runs for a second, a broker for a test: optimising compilation does not pay.
             "-XX:TieredStopAtLevel=1".to_owned(),
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn".to_owned(),
             "-cp".to_owned(),
@@ -254,7 +256,7 @@ impl Kafka {
     }
 }
 
-/// A metadata request is answered, and the answer names a broker: more than an open port.
+/// Whether the port answers a metadata request with a broker, which is more than an open port.
 fn has_broker(port: u16) -> bool {
     let exchange = || -> std::io::Result<bool> {
         let mut socket = TcpStream::connect(("127.0.0.1", port))?;

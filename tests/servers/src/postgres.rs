@@ -15,30 +15,30 @@ use crate::{
     process::{Process, directory, free_port, run, until_ready},
 };
 
-/// Where Debian's packages have their binaries, by major version.
+/// The directory of Debian's packages, by major version.
 const DEBIAN: &str = "/usr/lib/postgresql";
-/// The version that is used where nothing is said: Debian 12's.
+/// The default version: Debian 12's.
 const VERSION: u32 = 15;
 /// The Maven packages' versions, by major version.
 const VERSIONS: [(u32, &str); 5] =
     [(14, "14.20.0"), (15, "15.15.0"), (16, "16.11.0"), (17, "17.7.0"), (18, "18.1.0")];
-/// How long a stop may take before it is an error.
+/// The time limit for stopping.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
-/// How a server is made.
+/// Options of a server.
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
-    /// The major version: 14 to 18, or another one that Debian's package is installed of.
+    /// The major version: 14 to 18, or another one with an installed Debian package.
     pub version: u32,
-    /// Settings beyond those of a throw-away server with logical replication.
+    /// Further settings. A temporary server has logical replication by default.
     pub settings: Vec<(String, String)>,
     /// Lines put before pg_hba.conf's own.
     pub authentication: String,
-    /// Files put into the data directory, by name: certificates and keys.
+    /// Files in the data directory, by name: certificates and keys.
     pub files: Vec<(String, String)>,
 }
 
-/// `POSTGRES_VERSION`, or 15, as it comes. A variable that is no number is refused at the start.
+/// `POSTGRES_VERSION`, or 15. The start refuses a variable that is not a number.
 impl Default for PostgresOptions {
     fn default() -> Self {
         let version = std::env::var("POSTGRES_VERSION").ok();
@@ -51,18 +51,18 @@ impl Default for PostgresOptions {
     }
 }
 
-/// How a server is asked to stop.
+/// The way to stop a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// Waits for clients.
     Smart,
-    /// Ends clients; waits until walsenders have sent everything.
+    /// Ends clients and waits until walsenders have sent everything.
     Fast,
     /// At once, like a crash.
     Immediate,
 }
 
-/// A server in a directory of its own; both go when this is dropped.
+/// A server in its own directory. Dropping this removes both.
 pub struct Postgres {
     binaries: PathBuf,
     directory: TempDir,
@@ -143,8 +143,8 @@ impl Postgres {
         ready.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
         match ready.status() {
             Ok(status) => status.success(),
-            // The Maven packages have no pg_isready; the server writes the state into its pid file,
-            // which a server that was killed leaves behind.
+            // The Maven packages lack pg_isready. The server writes its state into its pid file,
+            // which a killed server leaves behind.
             Err(_) => {
                 let path = self.directory.path().join("data/postmaster.pid");
                 let text = fs::read_to_string(path).unwrap_or_default();
@@ -170,7 +170,7 @@ impl Postgres {
         self.directory.path()
     }
 
-    /// Stops the server, and says how long that took.
+    /// Stops the server, and returns how long that took.
     pub fn stop(&mut self, how: Stop) -> Result<Duration> {
         let started = Instant::now();
         if let Some(process) = self.process.take() {
@@ -216,7 +216,7 @@ fn binaries(version: u32) -> Result<PathBuf> {
     }
 }
 
-/// The server refuses to run as root, so root runs it as somebody else.
+/// The server refuses to run as root, so root runs it as another user.
 fn as_server(program: &Path) -> Vec<String> {
     let mut command = Vec::new();
     if is_root() {
@@ -246,7 +246,7 @@ fn server_user() -> &'static str {
     }
 }
 
-/// A client tool of PostgreSQL 15's package, such as `pgbench`: the Maven packages have none.
+/// A client tool from PostgreSQL 15's package, such as `pgbench`: the Maven packages have none.
 pub fn tool(name: &str) -> Result<PathBuf> {
     let path = debian(VERSION).join(name);
     match path.exists() {

@@ -1,11 +1,11 @@
-//! A server process that does not outlive us.
+//! A server process that ends with its parent.
 //!
 //! ```text
 //! we --pipe--> sh: starts the server, waits for the pipe's end, kills the server, removes its directory
 //! ```
 //!
-//! The pipe ends when we end, however that happens. (A death signal would not do: Linux ties it to
-//! the thread that started the process, and tests' threads end before the process does.)
+//! The pipe closes when we end for any reason. (A death signal would not work: Linux ties it to the
+//! thread that started the process, and tests' threads end before the process does.)
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 use crate::{Result, ServerError, error};
 
-/// How long a server may take to be ready.
+/// The time limit until a server is ready.
 const READY_LIMIT: Duration = Duration::from_secs(120);
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -98,15 +98,14 @@ impl Drop for Process {
     }
 }
 
-/// A throw-away directory. It is removed when it is dropped; what processes that were killed left
-/// behind goes too.
+/// A temporary directory, removed when dropped. Also removes leftovers of killed processes.
 pub fn directory(kind: &str) -> Result<TempDir> {
     let prefix = format!("wal2graph-{kind}-");
     for entry in fs::read_dir(std::env::temp_dir())?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let owner = name.strip_prefix(&prefix).and_then(|rest| rest.split('-').next());
         if owner.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
-            // Somebody else's leftovers are theirs to remove.
+            // Leftovers of another user are theirs to remove.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
@@ -119,7 +118,7 @@ pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// Waits until `ready` says yes. The error has the end of the log.
+/// Waits until `ready` returns true. The error has the end of the log.
 pub fn until_ready(process: &Process, log: &Path, ready: impl Fn() -> bool) -> Result<()> {
     let started = Instant::now();
     while !ready() {
@@ -141,7 +140,7 @@ pub fn tail(log: &Path) -> String {
     lines[lines.len().saturating_sub(LINES)..].join("\n")
 }
 
-/// Runs a command to its end; an error has what it printed.
+/// Runs a command to its end. The error has its output.
 pub fn run(command: &mut Command) -> Result<String> {
     let output = command.output();
     let output = output.map_err(|cause| ServerError(format!("{command:?}: {cause}")))?;

@@ -21,7 +21,7 @@ use crate::{
     transactions::encoder,
 };
 
-/// The database: what was committed, and the tables after each transaction.
+/// The database: the committed transactions, and the tables after each of them.
 pub struct Source {
     pub catalog: Catalog,
     relations: Vec<Arc<Relation>>,
@@ -39,7 +39,7 @@ struct Logged {
 }
 
 impl Source {
-    /// With some rows that no log speaks of.
+    /// Starts with some rows that no log contains.
     pub fn new(schema: &Schema, rng: &mut Rng) -> Self {
         let tables = schema.tables().map(|table| described(schema, table));
         let catalog = catalogs::catalog(tables);
@@ -68,7 +68,7 @@ impl Source {
         if changes.is_empty() {
             return;
         }
-        // A transaction's first change may have the position where the one before it ended.
+        // A transaction's first change may have the end position of the one before.
         let commit = Lsn(self.end + rng.u64(0..2) * 8);
         let end = Lsn(commit.0 + 16);
         self.end = end.0;
@@ -76,7 +76,7 @@ impl Source {
         self.states.push(tables);
     }
 
-    /// The change as the catalog describes its table.
+    /// The change with its table's description from the catalog.
     fn relate(&self, change: &Change) -> Change {
         let own = |relation: &Arc<Relation>| self.relations[relation.oid as usize].clone();
         let mut change = change.clone();
@@ -121,11 +121,11 @@ pub struct Publisher {
     /// The furthest position that each partition names.
     named: Vec<Lsn>,
     copied: Vec<bool>,
-    /// How many transactions of the log some publisher has begun to publish.
+    /// The number of transactions in the log that some publisher has begun to publish.
     begun: usize,
-    /// What dead publishers had on its way, and comes later.
+    /// Records that dead publishers had on the way, which arrive late.
     late: Queues,
-    /// The same of rows that were read. It comes once their position was left behind.
+    /// The same for rows that were read. They arrive once the topic is past their position.
     late_reads: Queues,
 }
 
@@ -172,7 +172,7 @@ impl Publisher {
         late && self.copied.iter().all(|copied| *copied) && self.position() >= Lsn(source.end)
     }
 
-    /// Publishes a table, or a few transactions; or dies in it, and another begins.
+    /// Publishes a table or a few transactions; or dies meanwhile, and another publisher starts.
     pub fn step(&mut self, source: &Source, rng: &mut Rng, may_die: bool) {
         let position = self.position();
         let next = source.log.iter().filter(|it| it.end <= position).count();
@@ -183,7 +183,8 @@ impl Publisher {
         let level = self.named.iter().all(|named| *named <= position);
         let its_turn = level && (rng.bool() || next == source.log.len());
         if let Some(table) = to_copy.filter(|_| its_turn) {
-            // What ran when this publisher began has ended: a dead one may have published it.
+            // Transactions that ran when this publisher started have ended: a dead one may have
+            // published them.
             self.copy(
                 TableIndex(table),
                 position,
@@ -220,7 +221,7 @@ impl Publisher {
             }
             self.land(reads);
         } else if !may_die {
-            // Their position is never left behind: nothing comes of it.
+            // The topic never passes their position: nothing comes of them.
             self.late_reads = none;
         }
     }
@@ -229,12 +230,12 @@ impl Publisher {
         may_die && rng.u8(0..4) == 0
     }
 
-    /// Each partition has got as far as it has; something may come late.
+    /// Each partition keeps what it has received; some records may arrive late.
     fn die(&mut self, mut queues: Queues, rng: &mut Rng, source: &Source, reads: bool) {
         for (partition, queue) in queues.iter_mut().enumerate() {
             let rest = queue.split_off(rng.usize(0..=queue.len()));
             let late = if reads { &mut self.late_reads } else { &mut self.late };
-            // Two generations late at once would need two that died within a moment.
+            // Two late generations at once would need two deaths within a moment.
             if late[partition].is_empty() && rng.bool() {
                 late[partition] = rest.into_iter().take(rng.usize(0..6)).collect();
             }
@@ -284,7 +285,7 @@ impl Publisher {
                 end,
             };
             let mut change = source.relate(change);
-            // It is read some time after the transaction has committed.
+            // The read happens some time after the transaction has committed.
             let seen = &source.states[rng.usize(index + 1..source.states.len())];
             self.fill_in(&mut change, seen);
             let records = self.encoder.change(&place, &change, Timestamp::default());
@@ -311,7 +312,7 @@ impl Publisher {
         }
     }
 
-    /// What a key change does not carry is read by the new key, if the row is there.
+    /// Reads the values that a key change does not carry by the new key, if the row exists.
     fn fill_in(&self, change: &mut Change, seen: &Tables) {
         let Change::Update { relation, before: Before::Key(old), new } = change else { return };
         let table = TableIndex(relation.oid as usize);
@@ -351,7 +352,7 @@ impl Publisher {
     }
 }
 
-/// As if it were read at a position that is still to come.
+/// Pretends that it was read at a later position.
 fn pretend_to_be_new(record: &mut Record) {
     let Some(value) = &record.value else { return };
     let text = String::from_utf8(value.to_vec()).expect("it is JSON");

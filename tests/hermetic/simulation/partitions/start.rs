@@ -1,4 +1,5 @@
-//! From where a partition is read, as the program decides it, and an operator who follows its texts.
+//! The start of a partition's reading: the program's decision, and an operator who follows its
+//! advice.
 
 use wal2graph::{
     checkpoint::{Position, TopicId},
@@ -14,7 +15,7 @@ use wal2graph::{
 use super::{Applied, Fault, World};
 
 impl World {
-    /// Moves the checkpoint to where the partition is to be read from.
+    /// Moves the checkpoint to the partition's start.
     pub fn decide(&mut self, partition: usize) -> Result<(), String> {
         let applied = self.applied[partition];
         let earliest = GroupOffset { offset: 0, metadata: String::new() };
@@ -26,7 +27,7 @@ impl World {
         let is_same = applied.topic == Some(self.topic);
         match (&refusal, is_same) {
             (Refusal::Unproven { applied: offset }, true) => {
-                // Nobody has made it again: that is confirmed.
+                // The operator confirms that the topic was not recreated.
                 let metadata = requested_metadata("p", true);
                 let confirmed = GroupOffset { offset: *offset, metadata };
                 let decision = self.decision(partition, Some(confirmed))?;
@@ -92,7 +93,8 @@ impl World {
         Ok(())
     }
 
-    /// What the records before the checkpoint say: all of them, where nobody names the topic.
+    /// The evidence in the records before the checkpoint: all of them, if the brokers name no
+    /// topic.
     fn before(&self, partition: usize, identity: Identity) -> Result<RecordBefore, String> {
         let Applied { position, lsn, last_change, .. } = self.applied[partition];
         let (end, log) = (position.lsn.0 as usize, &self.publisher.topic[partition]);

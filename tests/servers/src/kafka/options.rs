@@ -1,36 +1,36 @@
-//! What brokers are made with.
+//! Options of brokers.
 
 use std::{env, path::Path};
 
 use crate::{Result, process::free_port};
 
-/// The version that is used unless `KAFKA_VERSION` names another.
+/// The default version; `KAFKA_VERSION` overrides it.
 const DEFAULT_VERSION: &str = "4.1.1";
 
-/// How a broker is made.
+/// Options of a broker.
 #[derive(Clone, Debug)]
 pub struct KafkaOptions {
     /// The version: `4.1.1`.
     pub version: String,
-    /// The heap, as Java's `-Xmx` has it.
+    /// The heap, as in Java's `-Xmx`.
     pub heap: String,
-    /// Lines for server.properties; a key that is there already is replaced.
+    /// Lines for server.properties. They replace existing keys.
     pub properties: Vec<(String, String)>,
-    /// A second listener, for clients that have to log in. Tools use the first one.
+    /// A second listener, for clients that must log in. Tools use the first one.
     pub secured: Option<Secured>,
-    /// No file grows beyond this, in KiB: as if the disk were full then.
+    /// The maximum size of a file, in KiB. It simulates a full disk.
     pub file_kib_max: Option<u32>,
 }
 
-/// A listener with TLS on which clients log in, with SASL's PLAIN, SCRAM-SHA-512, or OAUTHBEARER with tokens
-/// that nobody has signed (`alg: none`).
+/// A listener with TLS, on which clients log in. It accepts SASL's PLAIN, SCRAM-SHA-512, and
+/// OAUTHBEARER with unsigned tokens (`alg: none`).
 #[derive(Clone, Debug)]
 pub struct Secured {
     /// The broker's certificate for 127.0.0.1, in PEM.
     pub certificate: String,
     /// Its key, in PEM.
     pub key: String,
-    /// Who may log in, with the password.
+    /// The users that may log in, with their passwords.
     pub users: Vec<(String, String)>,
 }
 
@@ -45,7 +45,7 @@ impl Secured {
             .collect();
         let plain = format!("{MODULES}.plain.PlainLoginModule required{users};");
         let scram = format!("{MODULES}.scram.ScramLoginModule required;");
-        // What the broker itself would log in with.
+        // The broker's own log-in.
         let bearer = format!(
             "{MODULES}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"broker\";"
         );
@@ -84,7 +84,7 @@ pub(super) struct Node {
     pub(super) controller: u16,
     /// All controllers, as `controller.quorum.voters` has them.
     pub(super) voters: String,
-    /// How many brokers keep what the group coordinators know.
+    /// The number of brokers with a replica of the group coordinators' state.
     pub(super) replicas: usize,
 }
 
