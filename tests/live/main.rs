@@ -12,6 +12,7 @@ mod crashes;
 mod differential;
 #[path = "../hermetic/exposition.rs"]
 mod exposition;
+mod guide;
 mod http;
 #[cfg(feature = "kafka")]
 mod kafka;
