@@ -303,7 +303,8 @@ impl pipeline::Sink<Prepared> for Sink {
         let Some(planner) = self.planner.clone() else {
             return self.writer.write_ready(&advance, first, &texts.others).await;
         };
-        let _writing = planner.writing();
+        // While the server has few plans, planning ahead beside a write is what ends that soonest.
+        let _writing = planner.narrow().is_needed().is_none().then(|| planner.writing());
         planner.ready(&texts.others).await;
         self.writer.write_ready(&advance, first, &texts.others).await
     }
