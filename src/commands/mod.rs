@@ -104,6 +104,15 @@ fn list(refusals: &[Refusal]) -> String {
     refusals.iter().map(|refusal| format!("\n  - {refusal}")).collect()
 }
 
+impl From<neo4j::WriteError> for CommandError {
+    fn from(error: neo4j::WriteError) -> Self {
+        match error.is_transient() {
+            true => CommandError::NotYet(error.to_string()),
+            false => CommandError::Definite(error.in_full()),
+        }
+    }
+}
+
 impl CommandError {
     /// With what a copy takes, where only that goes on.
     fn with(self, again: &Again) -> Self {

@@ -45,7 +45,7 @@ use crate::{
     },
     mapping::Mapping,
     metrics::Metrics,
-    neo4j::{Connection, WriteError, checkpoint, connect::LONG_ANSWER_LIMIT},
+    neo4j::{Connection, checkpoint, connect::LONG_ANSWER_LIMIT},
     pipeline::{Ended, Failure},
     postgres::{self, connect::Sql},
     start::Refusals,
@@ -229,15 +229,6 @@ impl From<ConsumeError> for CommandError {
             (_, ConsumeError::Kafka(error)) => CommandError::Kafka(error),
             (true, error) => CommandError::NotYet(error.to_string()),
             (false, error) => CommandError::Definite(error.to_string()),
-        }
-    }
-}
-
-impl From<WriteError> for CommandError {
-    fn from(error: WriteError) -> Self {
-        match error.is_transient() {
-            true => CommandError::NotYet(error.to_string()),
-            false => CommandError::Definite(error.in_full()),
         }
     }
 }
