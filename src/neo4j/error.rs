@@ -56,16 +56,20 @@ impl ServerError {
         self.code.contains(".Statement.") || self.code.ends_with(".General.UnknownError")
     }
 
+    /// No change of the graph makes it take the value.
+    fn is_for_ever(&self) -> bool {
+        self.words.contains("too large to index")
+    }
+
     /// The fix for a refused value or entity.
     fn fix_of_data(&self) -> &'static str {
-        if self.words.contains("too large to index") {
-            return ". Shorten the value in the source, or give the table another `key`, or leave it \
-                    out with `skip: true`";
+        if self.is_for_ever() {
+            return ". An index takes about 8 kB. Shorten the value in the source";
         }
         match self.code.ends_with("ConstraintValidationFailed") {
             true => {
-                ". If the constraint is not one of wal2graph's, drop it, or leave the property out \
-                 (`properties: {exclude: [...]}`); SHOW CONSTRAINTS lists them"
+                ". If the constraint is not one of wal2graph's, drop it; SHOW CONSTRAINTS lists them. \
+                 To leave the property out (`properties: {exclude: [...]}`) takes a copy again"
             }
             false => "",
         }
@@ -110,6 +114,11 @@ impl std::fmt::Display for ServerError {
 }
 
 impl Error {
+    /// The graph refuses the same data whatever is changed in it.
+    pub(super) fn is_for_ever(&self) -> bool {
+        matches!(self, Error::Data(error) if error.is_for_ever())
+    }
+
     /// Classifies the server's code and message.
     pub fn of_server(code: &str, message: &str) -> Self {
         let error = ServerError::new(code, message);

@@ -73,6 +73,11 @@ impl Failure for WriteError {
         }
     }
 
+    /// The log brings a change again, however its row is mended since. A copy reads the row as it is.
+    fn needs_copy(&self) -> bool {
+        matches!(self, WriteError::Data { error, .. } if error.is_for_ever())
+    }
+
     fn in_full(&self) -> String {
         match self {
             WriteError::TooLarge { error }

@@ -308,8 +308,8 @@ impl PipelineError {
                 EngineError::PartOfAnotherTransaction { .. } | EngineError::OtherHistory(_),
             ) => true,
             // The row comes again, but what refuses it may be mended in the graph.
-            PipelineError::Refused { .. } | PipelineError::Row { .. } => false,
-            PipelineError::Bug(_) => false,
+            PipelineError::Row { error, .. } => error.needs_copy(),
+            PipelineError::Refused { .. } | PipelineError::Bug(_) => false,
         }
     }
 }

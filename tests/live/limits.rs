@@ -73,6 +73,7 @@ async fn a_key_larger_than_its_index_stopped_the_stream_without_a_name() {
     pipeline.sql.batch_execute(rows).await.unwrap();
     let log = run(&pipeline, &url, 1).await;
     for said in [
+        "To go on, ",
         "INSERT into public.tl_urls (url = xxxxx",
         "change 41 of transaction",
         "too large to index",

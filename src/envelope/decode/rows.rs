@@ -252,7 +252,7 @@ impl Decoder {
             let field = row.filter(|_| !self.has_column(rows, name)).and_then(|row| row.some(name));
             match field {
                 Some(field) => plain(field).map(Some).map_err(|problem| problem.within(name)),
-                None => Ok(header(name).and_then(|it| of_header(it))),
+                None => Ok(header(name).and_then(of_header)),
             }
         };
         let number = |name: &str| -> Result<Option<i64>, Problem> {
