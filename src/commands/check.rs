@@ -22,6 +22,7 @@ use crate::{
 use super::{
     CommandError, print, print_json, proof,
     start::{self, Made, Source},
+    status::{StoppedStatus, stopped},
 };
 
 /// A size of Neo4j's plan cache is advised in multiples of this.
@@ -227,6 +228,7 @@ async fn graph(
     let made = Made::look(config, &source.client, &graph).await?;
     source.judge(config, &made, report);
     source.compare(config, &made, report).await;
+    made.checkpoints.iter().filter_map(stopped).for_each(|last| report.stopped(&last));
     let Some(mapping) = &source.mapping else { return Ok(()) };
     plans(&graph, mapping, report).await?;
     for foreign in schema::foreign_constraints(&graph, &mapping.model).await? {
@@ -284,6 +286,13 @@ async fn plans(
 }
 
 impl Report {
+    /// Why the last run ended.
+    fn stopped(&mut self, StoppedStatus { log, at, because }: &StoppedStatus) {
+        self.warning(format!(
+            "the last run stopped at {at}, reading {log}, and stops again until its cause is mended: {because}"
+        ));
+    }
+
     /// A constraint of somebody else's that may refuse rows.
     fn foreign(&mut self, foreign: &schema::Foreign) {
         let schema::Foreign { name, of, properties } = foreign;

@@ -54,12 +54,12 @@ struct Status {
 
 /// Why the last writer of a log stopped.
 #[derive(Debug, Serialize)]
-struct StoppedStatus {
+pub(super) struct StoppedStatus {
     /// The slot, or the partition.
-    log: String,
+    pub log: String,
     /// When, in UTC.
-    at: String,
-    because: String,
+    pub at: String,
+    pub because: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -185,7 +185,8 @@ async fn read(config: &Config) -> Result<Status, CommandError> {
     })
 }
 
-fn stopped(checkpoint: &Checkpoint) -> Option<StoppedStatus> {
+/// Why the last writer of this log stopped for good, unless another has begun since.
+pub(super) fn stopped(checkpoint: &Checkpoint) -> Option<StoppedStatus> {
     let Stopped { because, at } = checkpoint.stopped.as_ref()?;
     let at = chrono::DateTime::from_timestamp_micros(at.unix_micros).unwrap_or_default();
     Some(StoppedStatus {
