@@ -114,6 +114,15 @@ impl<'a> Inference<'a> {
     fn leave_out(&mut self, table: &Table, edit: Option<&TableEdit>, why: WhyLeftOut) {
         let table_name = table.name.clone();
         if edit.is_none_or(|edit| edit.skip) {
+            if let WhyLeftOut::Partition { root } = &why {
+                let of_its_own =
+                    table.foreign_keys.iter().map(|key| Warning::ReferenceOfPartition {
+                        table: table_name.clone(),
+                        constraint: key.name.clone(),
+                        root: root.clone(),
+                    });
+                self.warnings.extend(of_its_own);
+            }
             self.warnings.push(Warning::LeftOut { table: table_name, why });
             return;
         }

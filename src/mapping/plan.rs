@@ -284,6 +284,7 @@ impl fmt::Display for PlannedRelationship {
                 write!(f, " ({})", shown_list(columns))?;
                 match foreign_key {
                     Some(name) => write!(f, "\n      foreign key {}", Shown(name)),
+                    None if *by_unique => write!(f, "\n      no foreign key"),
                     None => {
                         write!(f, "\n      no foreign key: a missing target becomes a placeholder")
                     }

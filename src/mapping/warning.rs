@@ -56,6 +56,20 @@ pub enum Warning {
         /// The constraint behind the relationship.
         same_as: String,
     },
+    /// Only a partition has the foreign key.
+    #[error(
+        "{table}: foreign key {constraint} is no relationship, because only this partition of {root} has it. \
+         Add it to {root}, or give {root} a relationship with these columns",
+        constraint = Shown(.constraint)
+    )]
+    ReferenceOfPartition {
+        /// The partition.
+        table: TableName,
+        /// The constraint.
+        constraint: String,
+        /// The mapped table.
+        root: TableName,
+    },
     /// The stream does not carry a foreign key's columns.
     #[error(
         "{table}: foreign key {constraint} is no relationship, because the stream does not carry \
@@ -157,6 +171,7 @@ impl Warning {
             | Warning::ReferenceLeftOut { table, .. }
             | Warning::JoinTableReference { table, .. }
             | Warning::SameForeignKey { table, .. }
+            | Warning::ReferenceOfPartition { table, .. }
             | Warning::ReferenceNotStreamed { table, .. }
             | Warning::PeriodReference { table, .. }
             | Warning::ComparedInUtc { table, .. }

@@ -207,6 +207,7 @@ fn of_a_mapping(table: &dyn Fn() -> TableName, text: &dyn Fn() -> String, say: S
         Warning::ReferenceLeftOut { table: table(), constraint: text(), target: table() },
         Warning::JoinTableReference { table: table(), constraint: text() },
         Warning::SameForeignKey { table: table(), constraint: text(), same_as: text() },
+        Warning::ReferenceOfPartition { table: table(), constraint: text(), root: table() },
         Warning::ReferenceNotStreamed { table: table(), constraint: text() },
         Warning::PeriodReference { table: table(), constraint: text(), target: table() },
         Warning::ComparedInUtc {

@@ -1,7 +1,7 @@
 //! Impossible mappings: every refusal once, each with its table, its cause and its fix.
 
 use wal2graph::catalog::{Publication, ReplicaIdentity, Table, TableKind};
-use wal2graph::mapping::Refusal;
+use wal2graph::mapping::{Refusal, Warning};
 
 use super::catalogs::{
     TableExt, columns, customers, edited, mapped, name, node, northwind, orders, refused, table,
@@ -60,6 +60,20 @@ fn a_suggestion_could_not_be_pasted_into_the_file() {
 fn every_unknown_name_is_told_at_once() {
     let yaml = "{tables: {public.nothing: {}, public.customers: {key: [x], types: {y: float}}}}";
     assert_eq!(refused([customers()], yaml).len(), 3);
+}
+
+#[test]
+fn a_foreign_key_that_only_a_partition_has_was_left_out_without_a_word() {
+    let root = table("sales", "id int4, buyer_id int4").pk("id");
+    let leaf = table("sales_1", "id int4, buyer_id int4").pk("id").fk("buyer_id", "buyers", "id");
+    let root = root.with(|it| it.kind = TableKind::Partitioned);
+    let leaf =
+        leaf.with(|it| it.kind = TableKind::Partition { root: name("sales"), holds_rows: true });
+    let buyers = table("buyers", "id int4").pk("id");
+    let mapping = mapped([root, leaf, buyers]);
+    let (table, constraint) = (name("sales_1"), "sales_1_buyer_id_fkey".to_owned());
+    let told = Warning::ReferenceOfPartition { table, constraint, root: name("sales") };
+    assert!(mapping.warnings.contains(&told), "{:?}", mapping.warnings);
 }
 
 #[test]
