@@ -16,8 +16,8 @@ pub struct TableSize {
     pub heaps: Vec<HeapSize>,
     /// How many blocks make a chunk.
     pub chunk_blocks: u32,
-    /// The approximate number of its rows, if the server knows.
-    pub rows: Option<u64>,
+    /// The approximate number of its rows.
+    pub rows: u64,
 }
 
 /// The same for a relation with its own blocks.
@@ -59,15 +59,25 @@ pub async fn table_size(
         _ => vec![heap_size(client, name).await.map_err(sql_error)?],
     };
     let blocks: u64 = heaps.iter().map(|heap| u64::from(heap.blocks)).sum();
-    let rows = table.and_then(|table| table.estimated_rows);
-    /// The assumption for a table that was never analysed.
-    const ROWS_PER_BLOCK: u64 = 60;
-    let estimated = rows.filter(|rows| *rows > 0).unwrap_or(blocks * ROWS_PER_BLOCK);
+    let analysed = table.and_then(|table| Some((table.estimated_rows?, table.pages)));
+    let rows = rows_in(blocks, analysed);
     let chunk_blocks = match blocks {
         0 => u32::try_from(ROWS_PER_BLOCK).unwrap_or(1),
-        blocks => chunk_blocks(estimated, blocks),
+        blocks => chunk_blocks(rows, blocks),
     };
     Ok(TableSize { heaps, chunk_blocks, rows })
+}
+
+/// The assumption for a table that was never analysed.
+const ROWS_PER_BLOCK: u64 = 60;
+
+/// About how many rows the blocks hold, by the rows and the blocks that the table had when it was
+/// analysed. The planner estimates in the same way.
+fn rows_in(blocks: u64, analysed: Option<(u64, u64)>) -> u64 {
+    match analysed {
+        Some((rows, pages)) if rows > 0 && pages > 0 => rows.saturating_mul(blocks) / pages,
+        _ => blocks * ROWS_PER_BLOCK,
+    }
 }
 
 async fn heap_size(client: &Client, name: &TableName) -> Result<HeapSize, tokio_postgres::Error> {
@@ -99,4 +109,17 @@ async fn heap_size(client: &Client, name: &TableName) -> Result<HeapSize, tokio_
     };
     let blocks = u32::try_from(blocks.unwrap_or(pages)).unwrap_or(u32::MAX);
     Ok(HeapSize { partition: None, blocks, relfilenode })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rows_in;
+
+    #[test]
+    fn a_copy_of_a_table_that_was_never_analysed_seemed_to_be_done_all_the_time() {
+        assert_eq!(rows_in(1_000, None), 60_000);
+        assert_eq!(rows_in(1_000, Some((0, 0))), 60_000, "it was empty when it was analysed");
+        assert_eq!(rows_in(1_000, Some((5_000, 100))), 50_000, "it has grown since");
+        assert_eq!(rows_in(0, Some((5_000, 100))), 0);
+    }
 }

@@ -307,8 +307,7 @@ pub(super) async fn target(
 }
 
 fn table_rows(model: &Model, sizes: &[(TableIndex, TableSize)]) -> BTreeMap<String, u64> {
-    let known = sizes.iter().filter_map(|(table, size)| Some((*table, size.rows?)));
-    known.map(|(table, rows)| (model.table(table).name.clone(), rows)).collect()
+    sizes.iter().map(|(table, size)| (model.table(*table).name.clone(), size.rows)).collect()
 }
 
 /// A stream that nobody else can start, and what its slot has confirmed. Only this stream's
