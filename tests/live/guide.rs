@@ -54,7 +54,7 @@ fn entries(block: &str) -> Vec<String> {
 #[tokio::test]
 async fn every_example_of_the_mapping_guide_gives_the_plan_that_it_shows() {
     let blocks = blocks(include_str!("../../docs/mapping.md"));
-    let url = support::new_database("guide").await;
+    let url = support::postgres().url(&support::new_database("guide").await);
     let (language, schema) = &blocks[0];
     assert_eq!(language, "sql");
     support::client(&url).await.batch_execute(schema).await.unwrap();
