@@ -246,6 +246,9 @@ pub struct Checkpoint {
     pub partitions: u32,
     /// Which topic it is of; `None` for a slot, and where the brokers do not say.
     pub topic_id: Option<TopicId>,
+    /// It is of the heartbeats of topics that each have a table: its `lsn` is that of all of them. Theirs say
+    /// nothing of the graph, since nothing comes through a topic whose table stands still.
+    pub is_whole: bool,
     /// The digest of the mapping that made the graph.
     pub mapping_digest: String,
     /// The labels of its nodes: also those of tables that have gone since. Empty in checkpoints that
@@ -281,8 +284,12 @@ impl Checkpoint {
 }
 
 /// The source's end LSN through which the graph is complete in all logs of a pipeline: the lowest of
-/// its checkpoints'. `None` if it has none, or if a partition of a topic has none yet.
+/// its checkpoints', or that of the one that speaks for all. `None` if it has none, or if a partition of a
+/// topic has none yet.
 pub fn complete_through(checkpoints: &[Checkpoint]) -> Option<Lsn> {
+    if let Some(whole) = checkpoints.iter().find(|it| it.is_whole) {
+        return Some(whole.lsn);
+    }
     let of = |topic: &str| {
         checkpoints
             .iter()

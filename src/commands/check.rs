@@ -74,7 +74,9 @@ pub async fn execute(config: &Config, args: &CheckArgs) -> Result<(), CommandErr
             None
         }
     };
-    let topics = kafka::topics(config, &mut report).await;
+    let named = named(config, source.as_ref(), &mut report).await;
+    let config = named.as_ref().unwrap_or(config);
+    let topics = named.is_some() && kafka::topics(config, &mut report).await;
     // A publisher that acknowledges what Kafka has needs no graph.
     let needs_graph = config.kafka().map_or(true, |kafka| kafka.ack == Ack::Graph);
     let looked = match needs_graph || config.graph().is_ok() {
@@ -113,6 +115,21 @@ pub async fn execute(config: &Config, args: &CheckArgs) -> Result<(), CommandErr
     match failures {
         0 => Ok(()),
         _ => Err(CommandError::Definite(format!("{failures} of the checks failed"))),
+    }
+}
+
+/// The configuration with the topics, where the file does not name them. `None`: nobody knows which those are.
+async fn named(config: &Config, source: Option<&Looked>, report: &mut Report) -> Option<Config> {
+    if !config.kafka().is_ok_and(|kafka| kafka.is_by_table() || kafka.pattern.is_some()) {
+        return Some(config.clone());
+    }
+    let mapping = source.and_then(|source| source.mapping.as_ref())?;
+    match kafka::named(config, mapping).await {
+        Ok(config) => Some(config),
+        Err(error) => {
+            report.failure("which topics are read is not known", error.to_string());
+            None
+        }
     }
 }
 

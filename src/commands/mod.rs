@@ -28,6 +28,7 @@ use crate::{
     cli::Exit,
     config::{Config, ConfigError},
     http::BindError,
+    kafka::names::{NameRefused, TableTopics},
     mapping::{Mapping, Refusal, compile},
     neo4j,
     pipeline::{Failure, PipelineError},
@@ -87,7 +88,7 @@ pub enum CommandError {
         /// Why.
         cause: Box<CommandError>,
         /// What it takes.
-        again: Again,
+        again: Box<Again>,
     },
     /// Something has to be changed first; the text says what.
     #[error("{0}")]
@@ -122,7 +123,9 @@ impl CommandError {
             _ => false,
         };
         match needs_copy {
-            true => CommandError::NeedsCopy { cause: Box::new(self), again: again.clone() },
+            true => {
+                CommandError::NeedsCopy { cause: Box::new(self), again: Box::new(again.clone()) }
+            }
             false => self,
         }
     }
@@ -154,6 +157,13 @@ impl CommandError {
             CommandError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             _ => Exit::Failed,
         }
+    }
+}
+
+impl CommandError {
+    /// A table can not have a topic of its own.
+    fn topic_name(refused: NameRefused) -> Self {
+        CommandError::Definite(format!("kafka.topics_by: table: {refused}"))
     }
 }
 
@@ -215,6 +225,18 @@ async fn blocked(client: &Client, error: tokio_postgres::Error) -> CommandError 
 
 fn mapping(config: &Config, catalog: &Catalog) -> Result<Mapping, CommandError> {
     compile(catalog, &config.edits).map_err(CommandError::Refused)
+}
+
+/// The configuration with the topics of the mapped tables, if each table has one: the topic of
+/// heartbeats is the first.
+fn with_topics(config: &Config, mapping: &Mapping) -> Result<Config, CommandError> {
+    let kafka = config.kafka()?;
+    if !kafka.is_by_table() {
+        return Ok(config.clone());
+    }
+    let topics = TableTopics::new(&kafka.topic, mapping.published_tables());
+    let topics = topics.map_err(CommandError::topic_name)?;
+    Ok(config.reading(topics.all().cloned().collect())?)
 }
 
 /// The tables that a graph is made of.

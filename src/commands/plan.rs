@@ -12,6 +12,10 @@ use super::{CommandError, print, print_json, read_catalog};
 pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), CommandError> {
     let (_sql, catalog) = read_catalog(config).await?;
     let compiled = compile(&catalog, &config.edits);
+    let config = &match &compiled {
+        Ok(mapping) if config.kafka().is_ok() => super::with_topics(config, mapping)?,
+        _ => config.clone(),
+    };
     let Between { partitions, remarks } = between(config).await;
     let several = partitions > 1;
     let plan = match several {
@@ -45,15 +49,16 @@ struct Between {
 
 #[cfg(feature = "kafka")]
 async fn between(config: &Config) -> Between {
-    use crate::kafka::{
-        Options,
-        topic::{forgets_when_made, look},
-    };
+    use crate::kafka::topic::{forgets_when_made, look};
     let Ok(options) = config.kafka() else { return Between::default() };
+    if options.pattern.is_some() {
+        // There may be more of them any time.
+        return Between { partitions: 2, ..Between::default() };
+    }
     let planned = usize::from(options.new_topic.partitions.unwrap_or(1));
     let mut between = Between::default();
     for topic in &options.topics {
-        let options = Options { topic: topic.clone(), ..options.clone() };
+        let options = options.of_topic(topic);
         let (partitions, remark) = match look(&options).await {
             Ok(Some(topic)) => (topic.partitions, Ok(topic.forgets(&options))),
             Ok(None) => (planned, forgets_when_made(&options).await),

@@ -16,15 +16,19 @@ use crate::{
 
 use super::{
     CommandError,
-    apply::{start::Found, topology::Topology},
+    apply::{named, start::Found, topology::Topology},
     mapped_tables, mapping, print, read_catalog,
 };
 
 /// Sets the offsets, and prints what the next `apply` does.
 pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), CommandError> {
     let from = args.from().map_err(CommandError::Usage)?;
+    let (sql, catalog) = read_catalog(config).await?;
+    let mapping = mapping(config, &catalog)?;
     let asking = Asking::new(config.kafka()?)?;
     let graph = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
+    let checkpoints = neo4j::checkpoint::read_all(&graph, &config.pipeline).await?;
+    let config = &named::topics(config, &mapping, &asking, &checkpoints).await?.config;
     let topology = Topology::look(config, &asking, &graph).await?;
     let chosen = chosen(&topology, args.partition.as_deref())?;
     if chosen.len() > 1 && matches!(from, ReplayFrom::Offset(_)) {
@@ -33,8 +37,6 @@ pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), CommandEr
                 .to_owned(),
         ));
     }
-    let (sql, catalog) = read_catalog(config).await?;
-    let mapping = mapping(config, &catalog)?;
     let tables = mapped_tables(&sql.client, &catalog, &mapping).await?;
     let (mut to, mut text) = (Vec::new(), String::new());
     for at in chosen {

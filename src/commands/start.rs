@@ -7,12 +7,13 @@ use tokio_postgres::Client;
 use crate::{
     catalog::{Catalog, TableName},
     checkpoint::Checkpoint,
-    config::Config,
+    config::{Config, ConfigError},
     mapping::Mapping,
     neo4j::{self, Connection, schema},
     postgres::setup,
     start::{
         Again, Facts, GraphRefusal, Names, Publication, Refusal, Server, Slot, System, TableRights,
+        Written,
     },
 };
 
@@ -113,9 +114,9 @@ impl Made {
         Made { checkpoints: Vec::new(), system: None, through_topic: false }
     }
 
-    /// The checkpoint that is furthest behind.
+    /// The checkpoint that says how far the graph is: the one that speaks for all, or is furthest behind.
     pub fn checkpoint(&self) -> Option<&Checkpoint> {
-        self.checkpoints.iter().min_by_key(|checkpoint| checkpoint.lsn)
+        self.checkpoints.iter().min_by_key(|checkpoint| (!checkpoint.is_whole, checkpoint.lsn))
     }
 }
 
@@ -142,9 +143,26 @@ pub fn again(config: &Config, mapping: Option<&Mapping>, checkpoints: &[Checkpoi
     let mut labels: BTreeSet<String> = mapping.into_iter().flat_map(Mapping::labels).collect();
     labels.extend(checkpoints.iter().flat_map(|checkpoint| checkpoint.labels.iter().cloned()));
     match checkpoints.iter().find_map(Checkpoint::partition) {
-        Some(at) => Again::FromTopic { pipeline, labels, topic: at.topic.clone(), slot },
+        Some(at) => {
+            let is_by_table = config.kafka().is_ok_and(|kafka| kafka.is_by_table());
+            let topics = match written(config) {
+                Ok(topics) if is_by_table => topics,
+                _ => Written::One(at.topic.clone()),
+            };
+            Again::FromTopic { pipeline, labels, topics, slot }
+        }
         None => Again::FromTables { pipeline, slot, labels },
     }
+}
+
+/// The topics that `publish` writes.
+pub fn written(config: &Config) -> Result<Written, ConfigError> {
+    let kafka = config.kafka()?;
+    let (name, brokers) = (kafka.topic.to_string(), kafka.brokers.clone());
+    Ok(match kafka.is_by_table() {
+        true => Written::OfTables { prefix: name, brokers },
+        false => Written::One(name),
+    })
 }
 
 /// What ends well where a graph does not go on with its topic.
@@ -157,10 +175,7 @@ pub fn ways(
     let kafka = config.kafka()?;
     let republish = match kafka.are_foreign {
         true => Again::TopicsOfOthers,
-        false => {
-            let (topic, brokers) = (kafka.topic.to_string(), kafka.brokers.clone());
-            Again::TopicAlone { topic, brokers }
-        }
+        false => Again::TopicAlone { topics: written(config)?, brokers: kafka.brokers.clone() },
     };
     let refill = again(config, mapping, checkpoints).to_string();
     Ok(crate::replay::Ways { refill, republish: republish.to_string() })

@@ -11,7 +11,7 @@ use crate::{
     envelope::{DecimalHandling, DecodeOptions, Format, TimePrecision},
     kafka::{
         Ack, Decoding, NewTopic, Options, Properties, PropertyRefused, Retention, TopicName,
-        Unreadable,
+        TopicsBy, TopicsPattern, Unreadable,
     },
 };
 
@@ -26,11 +26,18 @@ const PARTITIONS_MAX: u16 = 1_000;
 pub struct RawKafka {
     /// `HOST:PORT`, several with commas between.
     pub brokers: Option<String>,
-    /// The topic. Default: `wal2graph.` and the pipeline's name.
+    /// The topic. Default: `wal2graph.` and the pipeline's name. With `topics_by: table`, what the
+    /// names of the topics begin with.
     pub topic: Option<String>,
+    /// What has a topic of its own: the `pipeline`, or each `table`, as with Debezium
+    /// (`<topic>.<schema>.<table>`), and heartbeats (`<topic>.heartbeats`). Default: `pipeline`.
+    pub topics_by: Option<TopicsBy>,
     /// Instead of `topic`, for `apply` alone: the topics of somebody else's publisher. Debezium has
     /// one for each table.
     pub topics: Vec<String>,
+    /// Instead of `topic`, for `apply` alone: a regular expression for the whole names of somebody else's topics,
+    /// which end in `.<schema>.<table>`. Topics that come later are read, too.
+    pub topics_pattern: Option<String>,
     /// The consumer group of `apply`. Default: `wal2graph-` and the pipeline's name.
     pub group: Option<String>,
     /// When the source's log is released: `graph` when the graph has it, `kafka` when Kafka has it.
@@ -144,6 +151,7 @@ pub(super) fn kafka(
         .map_or_else(|| expand("kafka.brokers", &raw.brokers), |it| Ok(Some(it)))?;
     let brokers = brokers.filter(|brokers| !brokers.is_empty()).ok_or(ConfigError::NoBrokers)?;
     let topics = topics(raw, pipeline, expand)?;
+    let pattern = pattern(raw, expand)?;
     let group =
         expand("kafka.group", &raw.group)?.unwrap_or_else(|| format!("wal2graph-{pipeline}"));
     if let Some(partitions) = raw.partitions.filter(|it| !(1..=PARTITIONS_MAX).contains(it)) {
@@ -153,7 +161,8 @@ pub(super) fn kafka(
     let (partitions, replication_factor) = (raw.partitions, raw.replication_factor);
     let new_topic = NewTopic { partitions, replication_factor, retention };
     let unreadable = unreadable(raw, &topics, expand)?;
-    let decoding = decoding(&raw.debezium, !raw.topics.is_empty())?;
+    let are_foreign = !raw.topics.is_empty() || pattern.is_some();
+    let decoding = decoding(&raw.debezium, are_foreign)?;
     let oauth_token_file = expand("kafka.oauth_token_file", &raw.oauth_token_file)?;
     let oauth_token_file = oauth_token_file.map(PathBuf::from);
     let properties = properties(&raw.properties, oauth_token_file.is_some(), expand)?;
@@ -162,8 +171,10 @@ pub(super) fn kafka(
     Ok(Some(Options {
         brokers,
         topic,
+        topics_by: raw.topics_by.unwrap_or_default(),
         topics,
-        are_foreign: !raw.topics.is_empty(),
+        are_foreign,
+        pattern,
         group,
         ack,
         format,
@@ -207,6 +218,9 @@ fn topics(
     expand: &Expand<'_>,
 ) -> Result<Vec<TopicName>, ConfigError> {
     let named = expand("kafka.topic", &raw.topic)?;
+    if raw.topics_by == Some(TopicsBy::Table) && !raw.topics.is_empty() {
+        return Err(ConfigError::TopicsOfTablesAndOthers);
+    }
     let names = match (named, raw.topics.is_empty()) {
         (Some(_), false) => return Err(ConfigError::TopicAndTopics),
         (Some(name), true) => vec![name],
@@ -226,6 +240,27 @@ fn topics(
         topics.push(topic);
     }
     Ok(topics)
+}
+
+/// The pattern of topics, which no names stand beside.
+fn pattern(raw: &RawKafka, expand: &Expand<'_>) -> Result<Option<TopicsPattern>, ConfigError> {
+    let Some(text) = expand("kafka.topics_pattern", &raw.topics_pattern)? else { return Ok(None) };
+    let is_by_table = raw.topics_by == Some(TopicsBy::Table);
+    if raw.topic.is_some() || !raw.topics.is_empty() || is_by_table {
+        return Err(ConfigError::PatternAndTopics);
+    }
+    let wrong = |cause| ConfigError::TopicsPattern { pattern: text.clone(), cause };
+    TopicsPattern::new(&text).map(Some).map_err(wrong)
+}
+
+/// The same options with these topics.
+pub(super) fn reading(options: &Options, topics: Vec<TopicName>) -> Result<Options, ConfigError> {
+    if let Unreadable::Park(dead_letters) = &options.unreadable
+        && topics.contains(dead_letters)
+    {
+        return Err(ConfigError::DeadLettersAreRead(dead_letters.clone()));
+    }
+    Ok(Options { topics, ..options.clone() })
 }
 
 fn topic_name(key: &'static str, name: String) -> Result<TopicName, ConfigError> {

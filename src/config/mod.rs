@@ -120,7 +120,7 @@ pub enum ConfigError {
     /// Rows without envelopes in the topic of `publish`.
     #[error(
         "kafka.debezium.records: `publish` writes envelopes. Rows without them are read from topics of Debezium: name \
-         those with kafka.topics"
+         those with kafka.topics or kafka.topics_pattern"
     )]
     RowsOfPublish,
     /// Envelopes name their tables.
@@ -138,6 +138,28 @@ pub enum ConfigError {
         topic: String,
         /// What was given.
         table: String,
+    },
+    /// Two answers to which topics there are, again.
+    #[error(
+        "kafka.topics_by: table and kafka.topics: give one of them. With `topics_by: table` the topics are those of \
+         the mapped tables, which `publish` writes; `topics` names what somebody else publishes"
+    )]
+    TopicsOfTablesAndOthers,
+    /// A pattern beside names.
+    #[error(
+        "kafka.topics_pattern stands alone: remove kafka.topic, kafka.topics and kafka.topics_by. It is for `apply`, \
+         and for topics that somebody else publishes"
+    )]
+    PatternAndTopics,
+    /// A pattern that is none.
+    #[error(
+        "kafka.topics_pattern {pattern:?}: expected a regular expression for whole names of topics: {cause}"
+    )]
+    TopicsPattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong.
+        cause: String,
     },
     /// Dead letters would be written where they are read.
     #[error("kafka.dead_letter_topic {0}: it is read as well. Name another one")]
@@ -290,6 +312,12 @@ impl Config {
     /// Kafka, for a command that needs it.
     pub fn kafka(&self) -> Result<&KafkaOptions, ConfigError> {
         self.kafka.as_ref().ok_or(ConfigError::NoBrokers)
+    }
+
+    /// The same for `apply`, which reads these topics: those of the tables that the mapping has.
+    pub fn reading(&self, topics: Vec<TopicName>) -> Result<Self, ConfigError> {
+        let kafka = kafka::reading(self.kafka()?, topics)?;
+        Ok(Config { kafka: Some(kafka), ..self.clone() })
     }
 }
 

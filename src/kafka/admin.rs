@@ -4,10 +4,15 @@
 //! controller. Brokers that follow KRaft name any of those that they hold for alive, a dead one among
 //! them for a while, and librdkafka waits for that one until the limit.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, ConfigEntry, NewTopic, ResourceSpecifier},
+    admin::{
+        AdminClient, AdminOptions, ConfigEntry, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
+    },
     config::FromClientConfigAndContext,
     consumer::BaseConsumer,
     error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
@@ -17,6 +22,9 @@ use super::{
     Error, Options, Result,
     connect::{ANSWER_LIMIT, Voice, asking, metadata, settings},
 };
+
+/// Settings by name.
+pub(super) type Settings = HashMap<String, String>;
 
 /// A client for administrative requests.
 pub(super) struct Admin {
@@ -73,35 +81,49 @@ impl Admin {
     }
 
     /// The settings of the broker that is asked; `None` if they may not be read, or it has no number.
-    pub(super) async fn broker_settings(
-        &self,
-        doing: &'static str,
-    ) -> Result<Option<HashMap<String, String>>> {
-        match self.broker {
-            Some(broker) => self.settings(ResourceSpecifier::Broker(broker), doing).await,
-            None => Ok(None),
-        }
+    pub(super) async fn broker_settings(&self, doing: &'static str) -> Result<Option<Settings>> {
+        let Some(broker) = self.broker else { return Ok(None) };
+        let found = self.settings(&[ResourceSpecifier::Broker(broker)], doing).await?;
+        Ok(found.into_iter().next().map(|(_, settings)| settings))
     }
 
-    /// Settings by name, those without a value left out; `None` if they may not be read.
-    pub(super) async fn settings(
+    /// The settings of topics by name, without those that may not be read.
+    pub(super) async fn topics_settings(
         &self,
-        of: ResourceSpecifier<'_>,
+        topics: &[&str],
         doing: &'static str,
-    ) -> Result<Option<HashMap<String, String>>> {
-        let answers = self.client.describe_configs([&of], &patience(self.broker)).await;
+    ) -> Result<BTreeMap<String, Settings>> {
+        let asked: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+        let found = self.settings(&asked, doing).await?.into_iter();
+        let of_topic = |(of, settings)| match of {
+            OwnedResourceSpecifier::Topic(topic) => Some((topic, settings)),
+            _ => None,
+        };
+        Ok(found.filter_map(of_topic).collect())
+    }
+
+    /// Settings by name, those without a value left out, of what may be read.
+    async fn settings(
+        &self,
+        of: &[ResourceSpecifier<'_>],
+        doing: &'static str,
+    ) -> Result<Vec<(OwnedResourceSpecifier, Settings)>> {
+        let answers = self.client.describe_configs(of, &patience(self.broker)).await;
         let answers = answers.map_err(|error| self.voice.explain(doing, &error))?;
         let value = |entry: ConfigEntry| entry.value.map(|value| (entry.name, value));
-        match answers.into_iter().next() {
-            Some(Ok(resource)) => {
-                Ok(Some(resource.entries.into_iter().filter_map(value).collect()))
+        let mut found = Vec::with_capacity(answers.len());
+        for answer in answers {
+            match answer {
+                Ok(resource) => {
+                    let settings = resource.entries.into_iter().filter_map(value).collect();
+                    found.push((resource.specifier, settings));
+                }
+                // Who may write records need not be allowed to read settings.
+                Err(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => {}
+                Err(code) => return Err(Error::new(doing, &KafkaError::AdminOp(code), None)),
             }
-            // Who may write records need not be allowed to read settings.
-            Some(Err(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed)) | None => {
-                Ok(None)
-            }
-            Some(Err(code)) => Err(Error::new(doing, &KafkaError::AdminOp(code), None)),
         }
+        Ok(found)
     }
 }
 

@@ -9,7 +9,8 @@
 //! Every position that a batch leads to is said, so that the topic's end is never behind what was
 //! acknowledged. A logical message says none: behind one that a transaction with changes ends with, there
 //! is a heartbeat. Where a transaction is spread over partitions, its last record is in one of them:
-//! there every batch ends with a heartbeat in each.
+//! there every batch ends with a heartbeat in each. Where each table has a topic, every batch ends with
+//! one in the topic of heartbeats, and no other record says a position.
 
 use std::{
     collections::HashMap,
@@ -25,7 +26,7 @@ use crate::{
     change::{Change, Relation},
     checkpoint::{Mark, Newest},
     engine::{Batch, Share},
-    envelope::{EncodeError, Encoder, Place, Record},
+    envelope::{EncodeError, Encoder, Place},
     graph::TableIndex,
     lsn::Lsn,
     mapping::Mapping,
@@ -33,7 +34,7 @@ use crate::{
 };
 
 use super::{
-    routing::{Partitions, Routed},
+    routing::{Layout, Routed, Unroutable},
     tail::{COPIED_HEADER, NEWEST_HEADER, PARTITIONS_HEADER, PUBLICATION_HEADER},
 };
 
@@ -47,7 +48,7 @@ pub const HEARTBEAT_RECORDS: usize = 10_000;
 /// Which tables are in the topic, by object id: what heartbeats say.
 pub type Copied = watch::Receiver<Vec<u32>>;
 
-/// What a heartbeat says: where every partition is.
+/// What a heartbeat says: where its partition, or all topics, are.
 #[derive(Clone, Copy, Debug)]
 pub struct Reached<'a> {
     /// Everything before this is there.
@@ -58,13 +59,13 @@ pub struct Reached<'a> {
     pub publication: &'a str,
 }
 
-/// A heartbeat, to every partition: it has everything of it up to what is reached, and the rows of
+/// A heartbeat: its partition, or all topics, have everything up to what is reached, and the rows of
 /// these tables.
 pub fn heartbeat(
     encoder: &Encoder,
     reached: Reached<'_>,
     copied: &[u32],
-    partitions: Partitions,
+    layout: &Layout,
 ) -> Routed {
     let Reached { end_lsn, newest, publication } = reached;
     let mut record = encoder.heartbeat(end_lsn, now());
@@ -75,11 +76,12 @@ pub fn heartbeat(
     }
     let list: Vec<String> = copied.iter().map(u32::to_string).collect();
     record.headers.push((COPIED_HEADER.to_owned(), Bytes::from(list.join(","))));
+    let partitions = layout.partitions(0);
     if !partitions.is_one() {
         let count = Bytes::from(partitions.count().to_string());
         record.headers.push((PARTITIONS_HEADER.to_owned(), count));
     }
-    Routed::to_all(record)
+    layout.heartbeat(record)
 }
 
 /// Makes records of batches.
@@ -88,7 +90,7 @@ pub struct Encoding {
     mapping: Arc<Mapping>,
     publication: String,
     copied: Copied,
-    partitions: Partitions,
+    layout: Layout,
     /// Where each table that was met is in the mapping.
     indexes: HashMap<u32, Option<TableIndex>>,
     last_heartbeat: Instant,
@@ -112,11 +114,31 @@ pub enum EncodingError {
         /// The table.
         table: TableName,
     },
+    /// A table came into the publication while it was published.
+    #[error(
+        "{}: the table has no topic yet. It is made before publishing goes on",
+        .table.pasteable()
+    )]
+    NoTopic {
+        /// The table.
+        table: TableName,
+    },
+}
+
+impl EncodingError {
+    /// A record that no topic takes.
+    pub fn of(why: Unroutable, relation: &Relation) -> Self {
+        let table = TableName::new(&relation.schema, &relation.name);
+        match why {
+            Unroutable::NoKey => EncodingError::NoKey { table },
+            Unroutable::NoTopic => EncodingError::NoTopic { table },
+        }
+    }
 }
 
 impl Failure for EncodingError {
     fn is_transient(&self) -> bool {
-        false
+        matches!(self, EncodingError::NoTopic { .. })
     }
 }
 
@@ -127,20 +149,11 @@ impl Encoding {
         mapping: Arc<Mapping>,
         publication: String,
         copied: Copied,
-        partitions: Partitions,
+        layout: Layout,
     ) -> Self {
         let (indexes, last_heartbeat) = (HashMap::new(), Instant::now());
         let since = 0;
-        Encoding {
-            encoder,
-            mapping,
-            publication,
-            copied,
-            partitions,
-            indexes,
-            last_heartbeat,
-            since,
-        }
+        Encoding { encoder, mapping, publication, copied, layout, indexes, last_heartbeat, since }
     }
 
     fn count(&mut self, tally: &mut Tally, change: &Change) {
@@ -202,13 +215,16 @@ impl Encoding {
                 if !encoded.is_empty() && change.is_event() {
                     said = place.end;
                 }
-                for record in encoded {
-                    records.push(route(change, record, self.partitions)?);
+                for (index, record) in encoded.into_iter().enumerate() {
+                    let routed = self.layout.change(change, index, record);
+                    records.extend(routed.map_err(|(why, of)| EncodingError::of(why, &of))?);
                 }
                 self.count(&mut tally, change);
             }
             // A message names no end: else the end could be there without what follows the last change.
-            if let Some(end) = share.end.filter(|_| ends_with_message && event_index > 0) {
+            // Where each table has a topic, heartbeats alone say positions.
+            let is_wanted = ends_with_message && event_index > 0 && !self.layout.is_by_table();
+            if let Some(end) = share.end.filter(|_| is_wanted) {
                 let Share { commit_lsn, xid, committed_at, .. } = *share;
                 let newest = Some(Newest::Transaction(Mark { commit_lsn, xid, committed_at }));
                 records.push(self.heartbeat(end, newest));
@@ -217,7 +233,7 @@ impl Encoding {
         }
         assert!(rest.next().is_none(), "every change of a batch belongs to a share");
         let due = self.last_heartbeat.elapsed() >= HEARTBEAT_INTERVAL
-            || !self.partitions.is_one()
+            || !self.layout.keeps_order()
             || said != Some(advance.to.lsn);
         self.since += records.len();
         let due = match advance.to.part {
@@ -234,21 +250,8 @@ impl Encoding {
 
     fn heartbeat(&self, end_lsn: Lsn, newest: Option<Newest>) -> Routed {
         let reached = Reached { end_lsn, newest, publication: &self.publication };
-        heartbeat(&self.encoder, reached, &self.copied.borrow(), self.partitions)
+        heartbeat(&self.encoder, reached, &self.copied.borrow(), &self.layout)
     }
-}
-
-fn route(change: &Change, record: Record, to: Partitions) -> Result<Routed, EncodingError> {
-    let relation = match change {
-        Change::Truncate { .. } => return Ok(Routed::to_all(record)),
-        Change::Message { .. } => return Ok(Routed::by_its_key(record, to)),
-        Change::Insert { relation, .. }
-        | Change::Update { relation, .. }
-        | Change::Delete { relation, .. } => relation,
-    };
-    let no_key =
-        || EncodingError::NoKey { table: TableName::new(&relation.schema, &relation.name) };
-    Routed::by_key(record, to).ok_or_else(no_key)
 }
 
 #[cfg(test)]
@@ -261,14 +264,16 @@ mod tests {
         catalog::Catalog,
         change::{Cell, RelationColumn, ReplicaIdentity, Timestamp},
         checkpoint::{Advance, Part, Position},
-        engine::Share,
-        envelope::{History, Names},
-        kafka::routing::To,
+        envelope::{History, Names, Record},
+        kafka::routing::{Partitions, To},
         mapping::{compile, edit::Edits},
     };
 
     fn encoding(partitions: usize) -> (Encoding, watch::Sender<Vec<u32>>) {
-        let partitions = Partitions::new(partitions).unwrap();
+        laid_out(Layout::one(Partitions::new(partitions).unwrap()))
+    }
+
+    fn laid_out(layout: Layout) -> (Encoding, watch::Sender<Vec<u32>>) {
         let history = History { system_identifier: "7".to_owned(), timeline: 1 };
         let name = || "p".to_owned();
         let names = Names { pipeline: name(), database: name(), version: name(), history };
@@ -276,7 +281,7 @@ mod tests {
         let mapping = Arc::new(compile(&catalog, &Edits::default()).unwrap());
         let (sender, copied) = watch::channel(vec![5, 6]);
         let encoder = Encoder::new(names, &catalog);
-        (Encoding::new(encoder, mapping, name(), copied, partitions), sender)
+        (Encoding::new(encoder, mapping, name(), copied, layout), sender)
     }
 
     fn insert() -> Change {
@@ -308,6 +313,12 @@ mod tests {
         }
     }
 
+    fn advance(to: Position) -> Advance {
+        let (from, source_lsn) = (Position::default(), to.lsn);
+        let (committed_at, last_change, newest) = (None, None, None);
+        Advance { from, to, source_lsn, committed_at, last_change, newest }
+    }
+
     /// Of each record: `(event_index, end_lsn)`.
     fn said(
         encoding: &mut Encoding,
@@ -325,16 +336,7 @@ mod tests {
         shares: Vec<Share>,
         to: Position,
     ) -> Vec<(Option<u64>, Option<u64>)> {
-        let from = Position::default();
-        let advance = Advance {
-            from,
-            to,
-            source_lsn: to.lsn,
-            committed_at: None,
-            last_change: None,
-            newest: None,
-        };
-        let batch = Batch { changes, advance, shares };
+        let batch = Batch { changes, advance: advance(to), shares };
         let records = encoding.encode(batch).unwrap().0;
         let value = |record: &Record| -> Value {
             serde_json::from_slice(record.value.as_ref().unwrap()).unwrap()
@@ -434,15 +436,7 @@ mod tests {
     #[test]
     fn with_several_partitions_every_batch_ends_with_a_heartbeat_in_each() {
         let (mut encoding, _copied) = encoding(4);
-        let to = Position::at(Lsn(15));
-        let advance = Advance {
-            from: Position::default(),
-            to,
-            source_lsn: to.lsn,
-            committed_at: None,
-            last_change: None,
-            newest: None,
-        };
+        let advance = advance(Position::at(Lsn(15)));
         let Change::Insert { relation, .. } = insert() else { panic!() };
         let truncate = Change::Truncate { relations: vec![relation.clone()] };
         let (changes, shares) = (vec![insert(), truncate], vec![share(10, 0, 2, true)]);
@@ -461,5 +455,41 @@ mod tests {
         let (changes, shares) = (vec![keyless], vec![share(20, 0, 1, true)]);
         let batch = Batch { changes, advance, shares };
         assert!(matches!(encoding.encode(batch), Err(EncodingError::NoKey { .. })));
+    }
+
+    #[test]
+    fn with_a_topic_for_each_table_a_batch_ends_with_one_heartbeat_behind_all_of_them() {
+        let other = |relation: &Relation| Arc::new(Relation { oid: 6, ..relation.clone() });
+        let Change::Insert { relation, new } = insert() else { panic!() };
+        let tables = [(5, Partitions::new(4).unwrap()), (6, Partitions::ONE)];
+        let (mut encoding, _copied) = laid_out(Layout::by_table(tables, Some(Partitions::ONE)));
+        let newest = "0/A 1 0".parse().ok();
+        let advance = Advance { newest, ..advance(Position::at(Lsn(15))) };
+        let truncate = Change::Truncate { relations: vec![relation.clone(), other(&relation)] };
+        let of_other = Change::Insert { relation: other(&relation), new: new.clone() };
+        let own = ["p", "wal2graph"]
+            .map(|it| Change::Message { prefix: it.to_owned(), content: Bytes::new() });
+        let changes = [vec![insert(), of_other, truncate], own.to_vec()].concat();
+        let shares = vec![share(10, 0, 5, true)];
+        let records = encoding.encode(Batch { changes, advance, shares }).unwrap().0;
+        let to: Vec<(usize, To)> = records.iter().map(|it| (it.topic, it.to)).collect();
+        let key = records[0].record.key.as_ref().unwrap();
+        let by_key = To::One(Partitions::new(4).unwrap().of_key(key));
+        let rows = [(1, by_key), (2, To::One(0)), (1, To::All), (2, To::All)];
+        let (message, behind) = ((3, To::One(0)), (0, To::Behind));
+        assert_eq!(to, [&rows[..], &[message, behind]].concat());
+        let header = |name: &str| {
+            let headers = &records.last().unwrap().record.headers;
+            let header = headers.iter().find(|(it, _)| it == name).unwrap();
+            String::from_utf8(header.1.to_vec()).unwrap()
+        };
+        assert_eq!(header(NEWEST_HEADER), "0/A 1 0");
+        assert_eq!(header(PUBLICATION_HEADER), "p");
+
+        let unknown = Arc::new(Relation { oid: 7, ..(*relation).clone() });
+        let (changes, shares) =
+            (vec![Change::Insert { relation: unknown, new }], vec![share(20, 0, 1, true)]);
+        let error = encoding.encode(Batch { changes, advance, shares }).unwrap_err();
+        assert!(matches!(error, EncodingError::NoTopic { .. }) && error.is_transient());
     }
 }

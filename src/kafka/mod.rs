@@ -17,10 +17,12 @@ pub mod copied;
 pub mod dead_letters;
 #[cfg(feature = "kafka")]
 pub mod encode;
+pub mod ends;
 #[cfg(feature = "kafka")]
 mod error;
 #[cfg(feature = "kafka")]
 pub mod identity;
+pub mod names;
 #[cfg(feature = "kafka")]
 pub mod offsets;
 #[cfg(feature = "kafka")]
@@ -31,6 +33,8 @@ pub mod routing;
 #[cfg(feature = "kafka")]
 pub mod tail;
 #[cfg(feature = "kafka")]
+pub mod tails;
+#[cfg(feature = "kafka")]
 mod token;
 #[cfg(feature = "kafka")]
 pub mod topic;
@@ -39,5 +43,6 @@ pub mod transactions;
 #[cfg(feature = "kafka")]
 pub use error::{Error, Result};
 pub use options::{
-    Ack, Decoding, NewTopic, Options, Properties, PropertyRefused, Retention, TopicName, Unreadable,
+    Ack, Decoding, NewTopic, Options, Properties, PropertyRefused, Retention, TopicName, TopicsBy,
+    TopicsPattern, Unreadable,
 };

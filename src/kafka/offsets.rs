@@ -96,6 +96,18 @@ impl Asking {
         .await
     }
 
+    /// The names of all topics that we may describe.
+    pub async fn topics(&self) -> Result<Vec<String>> {
+        let voice = self.voice.clone();
+        self.ask(move |consumer| {
+            let metadata = consumer.fetch_metadata(None, ANSWER_LIMIT);
+            let metadata =
+                metadata.map_err(|error| voice.explain("ask which topics there are", &error))?;
+            Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
+        })
+        .await
+    }
+
     /// The records that the partition has.
     pub async fn log(&self, at: &TopicPartition) -> Result<Range<u64>> {
         let (voice, at) = (self.voice.clone(), at.clone());

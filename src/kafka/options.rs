@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
+use regex::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -10,18 +11,25 @@ use crate::{
     envelope::{DecodeOptions, Decoder, Format, NoRows, table_of_topic},
 };
 
+use super::names::{self, NameRefused};
+
 /// The longest name that Kafka takes for a topic, in bytes.
-const TOPIC_BYTES_MAX: usize = 249;
+pub(super) const TOPIC_BYTES_MAX: usize = 249;
 
 /// Everything that is said of Kafka.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// `HOST:PORT`, several with commas between.
     pub brokers: String,
-    /// The topic: what `publish` writes, and `apply` reads unless it reads several.
+    /// The topic: what `publish` writes, and `apply` reads unless it reads several. Where each table
+    /// has a topic, what their names begin with.
     pub topic: TopicName,
+    /// What has a topic of its own among what `publish` writes.
+    pub topics_by: TopicsBy,
     /// The topics that `apply` reads, each once: [`Options::topic`] is the first of them.
     pub topics: Vec<TopicName>,
+    /// Instead of the topics' names: what these match. Which there are, the brokers say.
+    pub pattern: Option<TopicsPattern>,
     /// Somebody else publishes to the topics, as Debezium does.
     pub are_foreign: bool,
     /// The consumer group of `apply`.
@@ -55,8 +63,10 @@ impl Options {
         Options {
             brokers,
             topics: vec![topic.clone()],
+            pattern: None,
             are_foreign: false,
             topic,
+            topics_by: TopicsBy::default(),
             group,
             ack: Ack::default(),
             format: Format::default(),
@@ -69,14 +79,41 @@ impl Options {
         }
     }
 
+    /// `publish` writes a topic for each table.
+    pub fn is_by_table(&self) -> bool {
+        self.topics_by == TopicsBy::Table
+    }
+
+    /// The topic of heartbeats, where each table has a topic.
+    pub fn heartbeats(&self) -> Option<TopicName> {
+        self.is_by_table().then(|| names::heartbeats(&self.topic).ok()).flatten()
+    }
+
+    /// The topic of logical messages, where each table has a topic and `publish` writes messages.
+    pub fn messages_topic(&self) -> Result<Option<TopicName>, NameRefused> {
+        match self.is_by_table() && self.messages {
+            true => names::messages(&self.topic).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// What one of the topics is made, looked at and judged by. Heartbeats are in one partition.
+    pub fn of_topic(&self, topic: &TopicName) -> Self {
+        let new_topic = match self.heartbeats().as_ref() == Some(topic) {
+            true => NewTopic { partitions: Some(1), ..self.new_topic },
+            false => self.new_topic,
+        };
+        Options { topic: topic.clone(), new_topic, ..self.clone() }
+    }
+
     /// The group follows the protocol of KIP-848.
     pub fn is_next_generation(&self) -> bool {
         self.properties.iter().any(|property| property == ("group.protocol", "consumer"))
     }
 
-    /// There are several topics: Debezium has one for each table.
+    /// There are several topics, or may be some day: Debezium has one for each table.
     pub fn reads_several(&self) -> bool {
-        self.topics.len() > 1
+        self.topics.len() > 1 || self.pattern.is_some()
     }
 }
 
@@ -115,6 +152,17 @@ pub enum Unreadable {
     Stop,
     /// It becomes a dead letter: it goes to this topic as it is, and `apply` goes on behind it.
     Park(TopicName),
+}
+
+/// What has a topic of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TopicsBy {
+    /// The pipeline: all tables are in one topic, and heartbeats.
+    #[default]
+    Pipeline,
+    /// Each table, as with Debezium. Heartbeats have one, too.
+    Table,
 }
 
 /// What the source's log waits for: when the replication slot is acknowledged.
@@ -169,6 +217,35 @@ impl TopicName {
 impl fmt::Display for TopicName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// A regular expression for whole names of topics.
+#[derive(Clone, Debug)]
+pub struct TopicsPattern {
+    text: String,
+    whole: Regex,
+}
+
+impl TopicsPattern {
+    /// # Errors
+    /// It is no regular expression, and why.
+    pub fn new(text: &str) -> Result<Self, String> {
+        // What is wrong is told of the text as it was given.
+        Regex::new(text).map_err(|error| error.to_string())?;
+        let whole = Regex::new(&format!("^(?:{text})$")).map_err(|error| error.to_string())?;
+        Ok(TopicsPattern { text: text.to_owned(), whole })
+    }
+
+    /// It matches the whole name.
+    pub fn matches(&self, topic: &str) -> bool {
+        self.whole.is_match(topic)
+    }
+}
+
+impl fmt::Display for TopicsPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 

@@ -12,6 +12,9 @@
 //! drops the producer with everything that is on its way. The broker takes what belongs to a
 //! sequence only in its order. The next life goes on from what the topic's end says.
 //!
+//! Where each table has a topic, a heartbeat waits until all replicas have what was produced before it, and
+//! says where the topics end then: whoever has a heartbeat can get everything that it speaks of.
+//!
 //! Why nobody else's records are between: each record has to get the offset after the one before,
 //! beginning with where the end was when it was read. Where another one stands, somebody else has
 //! written, be it a publisher that was killed whose last records came late: then what the end said is
@@ -19,6 +22,7 @@
 
 use std::{
     cmp::Ordering::{Equal, Greater, Less},
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicI64, AtomicUsize, Ordering},
@@ -40,7 +44,7 @@ use tokio::{
 };
 
 use crate::{
-    checkpoint::Advance,
+    checkpoint::{Advance, TopicId},
     envelope::{Record, payload},
     pipeline::Sink,
 };
@@ -48,7 +52,8 @@ use crate::{
 use super::{
     Error, Options, Result,
     connect::{Delivered, Listener, SILENCE_SHORT, Voice, settings},
-    routing::{Partitions, Routed, To},
+    ends::{ENDS_HEADER, Ends, TopicEnds},
+    routing::{Routed, To},
 };
 
 /// How much waits in librdkafka's queue, in KiB, besides one record of any size.
@@ -60,37 +65,61 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often a full queue is tried again, whatever is delivered meanwhile.
 const FULL_PAUSE: Duration = Duration::from_millis(20);
 
-/// Produces to the topic's partitions.
+/// Produces to the partitions of topics.
 #[derive(Clone)]
 pub struct Producer(Arc<Inner>);
+
+/// A topic that is produced to.
+#[derive(Clone, Debug)]
+pub struct ProducedTo {
+    /// Its name.
+    pub name: String,
+    /// Which topic it is, where heartbeats say it.
+    pub id: Option<TopicId>,
+    /// The offset that each partition's next record gets.
+    pub next: Vec<i64>,
+}
 
 struct Inner {
     /// `None` only while it is dropped.
     client: Option<ThreadedProducer<Listener<Delivery>>>,
-    topic: String,
+    topics: Vec<Topic>,
     voice: Voice,
-    partitions: Partitions,
     next: Arc<Offsets>,
 }
 
-/// Of each partition, the offset that its next record gets.
-struct Offsets(Vec<AtomicI64>);
+struct Topic {
+    name: String,
+    id: Option<TopicId>,
+    partitions: i32,
+}
+
+/// Of each partition of each topic, the offset that its next record gets.
+struct Offsets(HashMap<String, Vec<AtomicI64>>);
 
 impl Offsets {
     /// A record was delivered; `None` if it is where it has to be.
-    fn delivered(&self, partition: i32, offset: i64) -> Option<Failed> {
-        let next = usize::try_from(partition).ok().and_then(|partition| self.0.get(partition));
-        let Some(next) = next else { return Some(Failed::Elsewhere(partition)) };
+    fn delivered(&self, topic: &str, partition: i32, offset: i64) -> Option<Failed> {
+        let next = self.0.get(topic);
+        let next = next.and_then(|next| next.get(usize::try_from(partition).ok()?));
+        let elsewhere = || Some(Failed::Elsewhere(topic.to_owned(), partition));
+        let Some(next) = next else { return elsewhere() };
         if offset < 0 {
             // The broker had it already, and does not say where.
             next.fetch_add(1, Ordering::AcqRel);
             return None;
         }
         match offset.cmp(&next.swap(offset + 1, Ordering::AcqRel)) {
-            Less => Some(Failed::Restarted),
+            Less => Some(Failed::Restarted(topic.to_owned())),
             Equal => None,
-            Greater => Some(Failed::Elsewhere(partition)),
+            Greater => elsewhere(),
         }
+    }
+
+    /// Where a topic's partitions end, once everything is delivered.
+    fn ends(&self, topic: &str) -> Vec<u64> {
+        let next = self.0.get(topic).into_iter().flatten();
+        next.map(|next| next.load(Ordering::Acquire).unsigned_abs()).collect()
     }
 }
 
@@ -113,16 +142,16 @@ struct Delivery {
 #[derive(Clone)]
 enum Failed {
     Kafka(KafkaError),
-    /// An offset came that was there before.
-    Restarted,
-    /// An offset was left out.
-    Elsewhere(i32),
+    /// An offset of the topic came that was there before.
+    Restarted(String),
+    /// An offset of the topic's partition was left out.
+    Elsewhere(String, i32),
 }
 
 impl Delivered for Delivery {
     fn delivered(&self, result: &DeliveryResult<'_>) {
         let failed = match result {
-            Ok(record) => self.next.delivered(record.partition(), record.offset()),
+            Ok(record) => self.next.delivered(record.topic(), record.partition(), record.offset()),
             Err((error, _)) => Some(Failed::Kafka(error.clone())),
         };
         if let Some(failed) = failed {
@@ -135,19 +164,29 @@ impl Delivered for Delivery {
 }
 
 impl Producer {
-    /// A producer whose largest record is the topic's. `next` has the offset of each partition's
-    /// next record. It connects when it has something to produce.
+    /// A producer whose largest record is the topics'. It connects when it has something to produce.
+    /// Records name a topic by its place.
     ///
     /// # Errors
-    /// The settings are not librdkafka's, or there is no partition.
+    /// The settings are not librdkafka's, or a topic has no partition.
     pub fn new(
         options: &Options,
         message_bytes_max: usize,
-        next: impl IntoIterator<Item = i64>,
+        topics: Vec<ProducedTo>,
     ) -> Result<Self> {
-        let next = Offsets(next.into_iter().map(AtomicI64::new).collect());
-        let none = || Error::Definite("a topic without partitions takes no records".to_owned());
-        let partitions = Partitions::new(next.0.len()).ok_or_else(none)?;
+        if topics.is_empty() || topics.iter().any(|topic| topic.next.is_empty()) {
+            let what = "a topic without partitions takes no records";
+            return Err(Error::Definite(what.to_owned()));
+        }
+        let next = topics.iter().map(|ProducedTo { name, next, .. }| {
+            (name.clone(), next.iter().copied().map(AtomicI64::new).collect())
+        });
+        let next = Arc::new(Offsets(next.collect()));
+        let topics = topics.into_iter().map(|ProducedTo { name, id, next }| {
+            let partitions = i32::try_from(next.len()).unwrap_or(i32::MAX);
+            Topic { name, id, partitions }
+        });
+        let topics = topics.collect();
         let voice = Voice::new(options);
         let client = ThreadedProducer::from_config_and_context(
             &producer_settings(options, message_bytes_max),
@@ -156,14 +195,7 @@ impl Producer {
         let client: ThreadedProducer<Listener<Delivery>> =
             client.map_err(|error| voice.explain("a producer can not be made", &error))?;
         voice.log_in(client.client())?;
-        let topic = options.topic.as_str().to_owned();
-        let (client, next) = (Some(client), Arc::new(next));
-        Ok(Producer(Arc::new(Inner { client, topic, voice, partitions, next })))
-    }
-
-    /// Over how many partitions keys are spread.
-    pub fn partitions(&self) -> Partitions {
-        self.0.partitions
+        Ok(Producer(Arc::new(Inner { client: Some(client), topics, voice, next })))
     }
 
     /// Produces the records in their order; done when all replicas in sync have all of them.
@@ -179,19 +211,23 @@ impl Producer {
             moved: Notify::new(),
         });
         let mut silence = Silence { since: Instant::now(), outstanding: usize::MAX };
-        for Routed { record, to } in records {
+        for Routed { record, topic, to } in records {
+            let topic = &self.0.topics[*topic];
             let to = match to {
                 To::One(partition) => *partition..partition + 1,
-                To::All => self.0.partitions.all(),
+                To::All => 0..topic.partitions,
+                To::Behind => {
+                    self.0.all_delivered(&delivery, &mut silence).await?;
+                    let record = self.0.with_ends(record);
+                    self.0.send(&record, topic, 0, &delivery, &mut silence).await?;
+                    continue;
+                }
             };
             for partition in to {
-                self.0.send(record, partition, &delivery, &mut silence).await?;
+                self.0.send(record, topic, partition, &delivery, &mut silence).await?;
             }
         }
-        while delivery.outstanding.load(Ordering::Acquire) > 0 {
-            self.0.wait(&delivery, LOOK, &mut silence).await?;
-        }
-        self.0.failure(&delivery)
+        self.0.all_delivered(&delivery, &mut silence).await
     }
 }
 
@@ -208,51 +244,47 @@ impl Inner {
         self.client.as_ref().expect("it is there until it is dropped")
     }
 
+    /// Everything before is delivered.
+    async fn all_delivered(&self, delivery: &Delivery, silence: &mut Silence) -> Result<()> {
+        while delivery.outstanding.load(Ordering::Acquire) > 0 {
+            self.wait(delivery, LOOK, silence).await?;
+        }
+        self.failure(delivery)
+    }
+
+    /// The heartbeat with where the tables' topics end.
+    fn with_ends(&self, heartbeat: &Record) -> Record {
+        let ends = self.topics.iter().filter_map(|Topic { name, id, .. }| {
+            Some((name.clone(), TopicEnds { id: (*id)?, ends: self.next.ends(name) }))
+        });
+        let ends = Ends(ends.collect::<BTreeMap<_, _>>());
+        let mut heartbeat = heartbeat.clone();
+        heartbeat.headers.push((ENDS_HEADER.to_owned(), ends.text().into()));
+        heartbeat
+    }
+
     async fn send(
         &self,
         record: &Record,
+        topic: &Topic,
         partition: i32,
         delivery: &Arc<Delivery>,
         silence: &mut Silence,
     ) -> Result<()> {
         loop {
             delivery.outstanding.fetch_add(1, Ordering::AcqRel);
-            let Err((error, _)) = self.client().send(self.record(record, partition, delivery))
+            let Err((error, _)) = self.client().send(message(record, topic, partition, delivery))
             else {
                 return Ok(());
             };
             delivery.outstanding.fetch_sub(1, Ordering::AcqRel);
             match error.rdkafka_error_code() {
                 Some(Code::QueueFull) => {}
-                Some(Code::MessageSizeTooLarge) => return Err(too_large(&self.topic, record)),
+                Some(Code::MessageSizeTooLarge) => return Err(too_large(&topic.name, record)),
                 _ => return Err(self.explain(&error)),
             }
             self.wait(delivery, FULL_PAUSE, silence).await?;
         }
-    }
-
-    fn record<'a>(
-        &'a self,
-        record: &'a Record,
-        partition: i32,
-        delivery: &Arc<Delivery>,
-    ) -> BaseRecord<'a, [u8], [u8], Arc<Delivery>> {
-        let mut sent =
-            BaseRecord::with_opaque_to(&self.topic, delivery.clone()).partition(partition);
-        if let Some(key) = &record.key {
-            sent = sent.key(key.as_ref());
-        }
-        if let Some(value) = &record.value {
-            sent = sent.payload(value.as_ref());
-        }
-        if record.headers.is_empty() {
-            return sent;
-        }
-        let headers = OwnedHeaders::new_with_capacity(record.headers.len());
-        let headers = record.headers.iter().fold(headers, |headers, (key, value)| {
-            headers.insert(Header { key, value: Some(value.as_ref()) })
-        });
-        sent.headers(headers)
     }
 
     /// Waits until something is delivered, but no longer than `limit`.
@@ -286,13 +318,10 @@ impl Inner {
         match failed {
             None => Ok(()),
             Some(Failed::Kafka(error)) => Err(self.explain(&error)),
-            Some(Failed::Elsewhere(partition)) => {
-                Err(Error::Elsewhere { topic: self.topic.clone(), partition })
-            }
-            Some(Failed::Restarted) => Err(Error::Definite(format!(
-                "the topic {} was deleted and made again while it was written: what was in it is \
-                 gone. Delete it and publish again; the copy begins anew",
-                self.topic
+            Some(Failed::Elsewhere(topic, partition)) => Err(Error::Elsewhere { topic, partition }),
+            Some(Failed::Restarted(topic)) => Err(Error::Definite(format!(
+                "the topic {topic} was deleted and made again while it was written: what was in it \
+                 is gone. Delete it and publish again; the copy begins anew"
             ))),
         }
     }
@@ -308,6 +337,29 @@ impl Inner {
             _ => self.voice.explain(DOING, error),
         }
     }
+}
+
+fn message<'a>(
+    record: &'a Record,
+    topic: &'a Topic,
+    partition: i32,
+    delivery: &Arc<Delivery>,
+) -> BaseRecord<'a, [u8], [u8], Arc<Delivery>> {
+    let mut sent = BaseRecord::with_opaque_to(&topic.name, delivery.clone()).partition(partition);
+    if let Some(key) = &record.key {
+        sent = sent.key(key.as_ref());
+    }
+    if let Some(value) = &record.value {
+        sent = sent.payload(value.as_ref());
+    }
+    if record.headers.is_empty() {
+        return sent;
+    }
+    let headers = OwnedHeaders::new_with_capacity(record.headers.len());
+    let headers = record.headers.iter().fold(headers, |headers, (key, value)| {
+        headers.insert(Header { key, value: Some(value.as_ref()) })
+    });
+    sent.headers(headers)
 }
 
 impl Sink<Vec<Routed>> for Producer {
@@ -365,12 +417,15 @@ mod tests {
 
     #[test]
     fn a_record_at_another_offset_than_the_next_is_told() {
-        let next = Offsets(vec![AtomicI64::new(0), AtomicI64::new(70)]);
-        assert!(next.delivered(1, 70).is_none() && next.delivered(0, 0).is_none());
-        assert!(next.delivered(1, -1001).is_none(), "it was there, at 71");
-        assert!(next.delivered(1, 72).is_none());
-        assert!(matches!(next.delivered(1, 74), Some(Failed::Elsewhere(1))));
-        assert!(matches!(next.delivered(1, 0), Some(Failed::Restarted)));
-        assert!(matches!(next.delivered(2, 0), Some(Failed::Elsewhere(2))));
+        let of = |next: &[i64]| next.iter().copied().map(AtomicI64::new).collect();
+        let next = Offsets([("t".to_owned(), of(&[0, 70])), ("u".to_owned(), of(&[5]))].into());
+        assert!(next.delivered("t", 1, 70).is_none() && next.delivered("t", 0, 0).is_none());
+        assert!(next.delivered("t", 1, -1001).is_none(), "it was there, at 71");
+        assert!(next.delivered("t", 1, 72).is_none());
+        assert_eq!((next.ends("t"), next.ends("u")), (vec![1, 73], vec![5]));
+        assert!(matches!(next.delivered("t", 1, 74), Some(Failed::Elsewhere(_, 1))));
+        assert!(matches!(next.delivered("t", 1, 0), Some(Failed::Restarted(_))));
+        assert!(matches!(next.delivered("t", 2, 0), Some(Failed::Elsewhere(_, 2))));
+        assert!(matches!(next.delivered("v", 0, 0), Some(Failed::Elsewhere(_, 0))));
     }
 }

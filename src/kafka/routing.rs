@@ -2,16 +2,22 @@
 //!
 //! ```text
 //! a row's record      murmur2(key) modulo the number of partitions: one partition for each key
-//! TRUNCATE, heartbeat every partition
+//! TRUNCATE            every partition
+//! message             murmur2(key) modulo the number of partitions: one partition for each prefix;
+//!                     where each table has a topic, the topic of messages
+//! heartbeat           every partition; where each table has a topic, the topic of heartbeats
 //! ```
 //!
 //! So the records of one key stand in the order of their commits, and whoever reads one partition
 //! meets everything that is about its keys. The number of partitions is fixed while a producer
 //! lives: with another one keys would go on elsewhere, and their order would be lost.
 
-use std::ops::Range;
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
-use crate::envelope::{Record, payload};
+use crate::{
+    change::{Change, Relation},
+    envelope::{Record, payload},
+};
 
 /// How many partitions a topic has: one, or more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,13 +53,140 @@ impl Partitions {
     }
 }
 
+/// The topics that are written, and whose records go where.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Over how many partitions each topic spreads its keys.
+    topics: Arc<[Partitions]>,
+    /// Which topic each table has, by object id; `None`: the only one has all.
+    of_table: Option<Arc<HashMap<u32, usize>>>,
+    /// The place of the topic that has logical messages, if they are written.
+    messages: Option<usize>,
+}
+
+/// The place of the topic of heartbeats where each table has a topic.
+const HEARTBEATS: usize = 0;
+
+/// A record that no topic takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unroutable {
+    /// It has no key, and there are several partitions.
+    NoKey,
+    /// Its table has no topic yet.
+    NoTopic,
+}
+
+impl Layout {
+    /// One topic has all.
+    pub fn one(partitions: Partitions) -> Self {
+        Layout { topics: [partitions].into(), of_table: None, messages: Some(0) }
+    }
+
+    /// Each table has a topic, by object id. Heartbeats have the first one; messages have the last one,
+    /// if they are written.
+    pub fn by_table(
+        tables: impl IntoIterator<Item = (u32, Partitions)>,
+        messages: Option<Partitions>,
+    ) -> Self {
+        let mut topics = vec![Partitions::ONE];
+        let mut of_table = HashMap::new();
+        for (table, partitions) in tables {
+            of_table.insert(table, topics.len());
+            topics.push(partitions);
+        }
+        let place = messages.map(|_| topics.len());
+        topics.extend(messages);
+        Layout { topics: topics.into(), of_table: Some(Arc::new(of_table)), messages: place }
+    }
+
+    /// Over how many partitions a topic spreads its keys.
+    pub fn partitions(&self, topic: usize) -> Partitions {
+        self.topics[topic]
+    }
+
+    /// Over how many partitions a table's keys are spread; `None`: it has no topic.
+    pub fn partitions_of(&self, table: u32) -> Option<Partitions> {
+        self.topic_of(table).map(|topic| self.topics[topic])
+    }
+
+    /// The order of commits is the order of records.
+    pub fn keeps_order(&self) -> bool {
+        self.of_table.is_none() && self.topics[0].is_one()
+    }
+
+    /// Each table has a topic.
+    pub fn is_by_table(&self) -> bool {
+        self.of_table.is_some()
+    }
+
+    fn topic_of(&self, table: u32) -> Option<usize> {
+        match &self.of_table {
+            None => Some(0),
+            Some(of_table) => of_table.get(&table).copied(),
+        }
+    }
+
+    /// Where a record of a row goes: to the partition of its key, whatever schema block the key has.
+    ///
+    /// # Errors
+    /// Nowhere.
+    pub fn row(&self, record: Record, relation: &Relation) -> Result<Routed, Unroutable> {
+        let topic = self.topic_of(relation.oid).ok_or(Unroutable::NoTopic)?;
+        let routed = Routed::by_key(record, self.topics[topic]).ok_or(Unroutable::NoKey)?;
+        Ok(Routed { topic, ..routed })
+    }
+
+    /// Where the records of a change go. The `index` is that among them. `None`: it is a message, and no
+    /// topic has those.
+    ///
+    /// # Errors
+    /// Nowhere.
+    pub fn change(
+        &self,
+        change: &Change,
+        index: usize,
+        record: Record,
+    ) -> Result<Option<Routed>, (Unroutable, Arc<Relation>)> {
+        match change {
+            Change::Message { .. } => Ok(self.messages.map(|topic| {
+                let routed = Routed::by_its_key(record, self.topics[topic]);
+                Routed { topic, ..routed }
+            })),
+            Change::Truncate { relations } => {
+                // Each of its tables has a record, in their order.
+                let relation = &relations[index.min(relations.len() - 1)];
+                let topic = self.topic_of(relation.oid);
+                let topic = topic.ok_or_else(|| (Unroutable::NoTopic, relation.clone()))?;
+                Ok(Some(Routed { topic, ..Routed::to_all(record) }))
+            }
+            Change::Insert { relation, .. }
+            | Change::Update { relation, .. }
+            | Change::Delete { relation, .. } => {
+                let routed = self.row(record, relation);
+                routed.map(Some).map_err(|why| (why, relation.clone()))
+            }
+        }
+    }
+
+    /// Where a heartbeat goes.
+    pub fn heartbeat(&self, record: Record) -> Routed {
+        match self.is_by_table() {
+            true => Routed { record, topic: HEARTBEATS, to: To::Behind },
+            false => Routed::to_all(record),
+        }
+    }
+}
+
 /// Who gets a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum To {
     /// One partition.
     One(i32),
-    /// Every partition.
+    /// Every partition of the topic.
     All,
+    /// The only partition of the topic, once all replicas have every record before it: with where the other
+    /// topics end then.
+    Behind,
 }
 
 /// A record with where it goes.
@@ -61,32 +194,34 @@ pub enum To {
 pub struct Routed {
     /// The record.
     pub record: Record,
-    /// Where it goes.
+    /// The place of its topic.
+    pub topic: usize,
+    /// Where it goes there.
     pub to: To,
 }
 
 impl Routed {
     /// To the partition of its key, whatever schema block the key has: that changes with the table and
     /// with the format, and the key stays where it is. `None`: it has no key, and there are several partitions.
-    pub fn by_key(record: Record, partitions: Partitions) -> Option<Self> {
+    fn by_key(record: Record, partitions: Partitions) -> Option<Self> {
         let to = match &record.key {
             Some(key) => To::One(partitions.of_key(payload(key))),
             None if partitions.is_one() => To::All,
             None => return None,
         };
-        Some(Routed { record, to })
+        Some(Routed { record, topic: 0, to })
     }
 
     /// The same of a record that has a key always.
-    pub fn by_its_key(record: Record, partitions: Partitions) -> Self {
+    fn by_its_key(record: Record, partitions: Partitions) -> Self {
         let key = record.key.as_deref().unwrap_or_default();
         let to = To::One(partitions.of_key(payload(key)));
-        Routed { record, to }
+        Routed { record, topic: 0, to }
     }
 
     /// To every partition.
-    pub fn to_all(record: Record) -> Self {
-        Routed { record, to: To::All }
+    fn to_all(record: Record) -> Self {
+        Routed { record, topic: 0, to: To::All }
     }
 }
 

@@ -35,6 +35,7 @@ use crate::{
 use super::{
     Error, Options, Result,
     connect::{ANSWER_LIMIT, Voice, asking, on_thread},
+    ends::{ENDS_HEADER, Ends},
     error::is_transient,
     routing::Partitions,
 };
@@ -73,6 +74,10 @@ pub struct PartitionTail {
     pub newest: Option<Newest>,
     /// The publication that its last heartbeat names.
     pub publication: Option<String>,
+    /// The furthest transaction that one of these records is of, whether it has ended or not.
+    pub last_commit: Option<Lsn>,
+    /// Where the last heartbeat says that the tables' topics ended.
+    pub ends: Option<Ends>,
     /// The tables whose rows are in it, by object id; `None` if no heartbeat says it.
     pub copied: Option<Vec<u32>>,
     /// Over how many partitions its publisher has spread keys; `None` is one.
@@ -120,6 +125,11 @@ impl Tail {
         through.filter_map(|it| it.newest).next()
     }
 
+    /// A position that everything is before that any partition has.
+    pub fn beyond(&self) -> Option<Lsn> {
+        self.0.iter().filter_map(PartitionTail::beyond).max()
+    }
+
     /// Every partition says how far it is.
     pub fn is_complete(&self) -> bool {
         self.0.iter().all(|it| it.end_lsn.is_some())
@@ -147,10 +157,10 @@ struct Said {
 struct Place {
     system_identifier: Option<String>,
     timeline: Option<i64>,
+    commit_lsn: Option<u64>,
     end_lsn: Option<u64>,
     name: Option<String>,
     db: Option<String>,
-    commit_lsn: Option<u64>,
     #[serde(rename = "txId")]
     xid: Option<u32>,
     ts_us: Option<i64>,
@@ -176,14 +186,14 @@ struct HeartbeatKey {
 pub async fn read(options: &Options) -> Result<Tail> {
     let (client, voice) = asking(options)?;
     let topic = options.topic.as_str().to_owned();
-    on_thread(move || Reader { client, voice, topic, records: Cell::new(0) }.read()).await?
+    on_thread(move || Reader::new(client, voice, topic).read()).await?
 }
 
 /// Reads windows on a thread that may wait.
-struct Reader {
+pub(super) struct Reader {
     client: Arc<BaseConsumer<Voice>>,
     voice: Voice,
-    topic: String,
+    pub topic: String,
     /// How many were read back.
     records: Cell<u64>,
 }
@@ -191,18 +201,44 @@ struct Reader {
 const DOING: &str = "the end of the topic can not be read";
 
 impl Reader {
-    fn read(&self) -> Result<Tail> {
+    pub fn new(client: Arc<BaseConsumer<Voice>>, voice: Voice, topic: String) -> Self {
+        Reader { client, voice, topic, records: Cell::new(0) }
+    }
+
+    pub fn read(&self) -> Result<Tail> {
+        let partitions = (0..self.count()?).map(|partition| self.partition(partition));
+        let tail = partitions.collect::<Result<_>>().map(Tail);
+        let (topic, records) = (&self.topic, self.records.get());
+        tracing::debug!(topic, records, "read the topic's end");
+        tail
+    }
+
+    /// How many partitions there are.
+    pub fn count(&self) -> Result<i32> {
         let metadata = self.client.fetch_metadata(Some(&self.topic), ANSWER_LIMIT);
         let metadata = metadata.map_err(|error| self.voice.explain(DOING, &error))?;
         let topic = metadata.topics().iter().find(|it| it.name() == self.topic);
         if let Some(code) = topic.and_then(|it| it.error()).map(Code::from) {
             return Err(Error::new(DOING, &KafkaError::MetadataFetch(code), None));
         }
-        let count = topic.map_or(0, |it| it.partitions().len());
-        let partitions = (0..count as i32).map(|partition| self.partition(partition));
-        let tail = partitions.collect::<Result<_>>().map(Tail);
-        tracing::debug!(topic = self.topic, records = self.records.get(), "read the topic's end");
-        tail
+        Ok(topic.map_or(0, |it| it.partitions().len()) as i32)
+    }
+
+    /// What a partition's records say from an offset on; without one, its last ones.
+    pub fn partition_from(&self, partition: i32, from: Option<u64>) -> Result<PartitionTail> {
+        let from = from.and_then(|from| i64::try_from(from).ok());
+        self.records_from(partition, |end| from.unwrap_or(end - WINDOW))
+    }
+
+    /// What a partition's records say from an offset on, which its end says.
+    pub fn records_from(&self, partition: i32, from: impl Fn(i64) -> i64) -> Result<PartitionTail> {
+        let (low, high) = self.watermarks(partition)?;
+        let start = from(high).max(low);
+        let tail = match start < high {
+            true => self.window(partition, start, high)?,
+            false => PartitionTail::default(),
+        };
+        Ok(PartitionTail { is_empty: low >= high, next: high, ..tail })
     }
 
     fn partition(&self, partition: i32) -> Result<PartitionTail> {
@@ -214,9 +250,11 @@ impl Reader {
             let start = low.max(end - size);
             let window = self.window(partition, start, end)?;
             tail.is_at(window.end_lsn, window.newest);
+            tail.last_commit = tail.last_commit.max(window.last_commit);
             tail.publication = tail.publication.or(window.publication);
             if tail.copied.is_none() {
                 (tail.copied, tail.partitions) = (window.copied, window.partitions);
+                tail.ends = window.ends;
             }
             tail.history = tail.history.or(window.history);
             tail.publisher = tail.publisher.or(window.publisher);
@@ -295,6 +333,12 @@ impl PartitionTail {
         }
     }
 
+    /// A position that everything is before that it has. A transaction may begin where the one before it
+    /// ended.
+    pub fn beyond(&self) -> Option<Lsn> {
+        self.end_lsn.max(self.last_commit.map(|commit| Lsn(commit.0 + 1)))
+    }
+
     /// Takes what one more record says.
     fn add(&mut self, key: &[u8], value: &[u8], headers: Option<&impl Headers>) {
         // What is no envelope of ours says nothing.
@@ -313,6 +357,7 @@ impl PartitionTail {
             false => transaction,
         };
         self.is_at(place.end_lsn.map(Lsn), newest);
+        self.last_commit = self.last_commit.max(place.commit_lsn.map(Lsn));
         let name = match is_heartbeat {
             true => {
                 let key = serde_json::from_slice(payload(key)).ok();
@@ -328,6 +373,7 @@ impl PartitionTail {
         if let Some(copied) = text(COPIED_HEADER).and_then(numbers) {
             self.copied = Some(copied);
             self.partitions = text(PARTITIONS_HEADER).and_then(|text| text.parse().ok());
+            self.ends = text(ENDS_HEADER).and_then(|text| Ends::parse(text.as_bytes()));
         }
     }
 }
@@ -399,6 +445,13 @@ mod tests {
         tail.add(b"", b"{\"op\":\"c\",\"source\":{\"lsn\":99,\"end_lsn\":99}}", none);
         tail.add(b"", b"not json", none);
         assert_eq!((tail.publisher.as_deref(), tail.database.as_deref()), (Some("p"), Some("d")));
+        assert_eq!(tail.beyond(), Some(Lsn(70)));
+        tail.add(
+            b"",
+            change(",\"commit_lsn\":80").replacen("\"commit_lsn\":8,", "", 1).as_bytes(),
+            none,
+        );
+        assert_eq!(tail.beyond(), Some(Lsn(81)), "a transaction that has not ended");
         assert_eq!((tail.end_lsn, tail.copied), (Some(Lsn(70)), Some(vec![])));
         assert_eq!(tail.newest.unwrap().to_string(), "0/8 9 1000");
         assert_eq!(tail.publication, None, "the last heartbeat names none");

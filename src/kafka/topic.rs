@@ -4,18 +4,23 @@
 //! costs safety, not correctness, and is a warning. That its first records go some day is no fault, but
 //! somebody should know it.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use rdkafka::{
-    admin::{NewTopic, ResourceSpecifier, TopicReplication},
+    admin::{NewTopic, TopicReplication},
+    consumer::BaseConsumer,
     error::{KafkaError, RDKafkaErrorCode as Code},
 };
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Ack, Error, Options, Result, Retention,
+    Ack, Error, Options, Result, Retention, TopicName,
     admin::Admin,
-    connect::{ANSWER_LIMIT, asking, metadata},
+    connect::{ANSWER_LIMIT, Voice, asking, metadata},
     retention::{self, forgetting, span},
 };
 
@@ -205,17 +210,43 @@ pub async fn forgets_when_made(options: &Options) -> Result<Option<Remark>> {
 
 /// Looks at the topic; `None` when there is none. Its settings are `None` if they may not be read.
 pub async fn look(options: &Options) -> Result<Option<Topic>> {
-    let Some((partitions, replicas)) = partitions(options).await? else { return Ok(None) };
-    Ok(Some(Topic { partitions, replicas, settings: topic_settings(options).await? }))
+    let mut found = look_at_all(options, &[&options.topic]).await?;
+    Ok(found.remove(options.topic.as_str()))
+}
+
+/// Looks at these topics; those that are there, by name.
+pub async fn look_at_all(
+    options: &Options,
+    topics: &[&TopicName],
+) -> Result<BTreeMap<String, Topic>> {
+    const DOING: &str = "the topic's settings can not be read";
+    let (client, voice) = asking(options)?;
+    let mut found = BTreeMap::new();
+    for topic in topics {
+        let name = topic.as_str();
+        if let Some((partitions, replicas)) = partitions(&client, &voice, name).await? {
+            found.insert(name.to_owned(), Topic { partitions, replicas, settings: None });
+        }
+    }
+    let names: Vec<&str> = found.keys().map(String::as_str).collect();
+    let Some(first) = names.first() else { return Ok(found) };
+    let admin = Admin::new(options, first, DOING).await?;
+    let mut settings = admin.topics_settings(&names, DOING).await?;
+    for (name, topic) in &mut found {
+        topic.settings = settings.remove(name);
+    }
+    Ok(found)
 }
 
 /// Partitions, and the fewest replicas of one.
-async fn partitions(options: &Options) -> Result<Option<(usize, usize)>> {
+async fn partitions(
+    client: &Arc<BaseConsumer<Voice>>,
+    voice: &Voice,
+    topic: &str,
+) -> Result<Option<(usize, usize)>> {
     const DOING: &str = "the topic can not be looked at";
-    let (client, voice) = asking(options)?;
-    let metadata = metadata(&client, &voice, options.topic.as_str(), DOING).await?;
-    let Some(topic) = metadata.topics().iter().find(|it| it.name() == options.topic.as_str())
-    else {
+    let metadata = metadata(client, voice, topic, DOING).await?;
+    let Some(topic) = metadata.topics().iter().find(|it| it.name() == topic) else {
         return Ok(None);
     };
     match topic.error().map(Code::from) {
@@ -226,13 +257,6 @@ async fn partitions(options: &Options) -> Result<Option<(usize, usize)>> {
     let partitions = topic.partitions();
     let replicas = partitions.iter().map(|it| it.replicas().len()).min().unwrap_or(0);
     Ok(Some((partitions.len(), replicas)))
-}
-
-async fn topic_settings(options: &Options) -> Result<Option<HashMap<String, String>>> {
-    const DOING: &str = "the topic's settings can not be read";
-    let topic = options.topic.as_str();
-    let admin = Admin::new(options, topic, DOING).await?;
-    admin.settings(ResourceSpecifier::Topic(topic), DOING).await
 }
 
 /// Makes the topic; it is as it was made, or as somebody else has just made it.
@@ -287,7 +311,7 @@ async fn appeared(options: &Options) -> Result<Topic> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::kafka::{NewTopic, TopicName};
+    use crate::kafka::NewTopic;
 
     fn options(ack: Ack, retention: Option<Retention>) -> Options {
         let topic = TopicName::new("t").unwrap();

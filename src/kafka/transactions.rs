@@ -20,7 +20,7 @@
 //! A publisher that was interrupted publishes again from its last complete transaction. Such records
 //! are known by (`commit_lsn`, `event_index`), which grow in everything that was not there before.
 //! A row that was read (op `r`) comes again only late, from a publisher that is gone: it was read at a
-//! position that the partition has left behind.
+//! position that the partition has left behind, by a position that is named, or by a later change.
 //! The memory of it begins with the LSN that the graph reached, and ends with a reset to an earlier
 //! offset: then what comes is to be applied, whatever was applied before.
 
@@ -33,7 +33,7 @@ use crate::{
     lsn::{Lsn, Stamp},
 };
 
-use super::copied::CopyWatch;
+use super::{copied::CopyWatch, ends::EndsWatch};
 
 /// A record that can not be applied. It is not passed over: what follows may rest on it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,12 +68,15 @@ pub enum RecordError {
         /// The one that came.
         found: Lsn,
     },
+    /// It is something else in the topic of heartbeats.
+    #[error("it is no heartbeat of `wal2graph publish`, and nothing else belongs to this topic")]
+    NoHeartbeat,
 }
 
 impl RecordError {
     /// The record is a stranger among the others: it may be put aside, and the others be applied.
     pub fn is_of_one_record(&self) -> bool {
-        matches!(self, RecordError::Malformed(_))
+        matches!(self, RecordError::Malformed(_) | RecordError::NoHeartbeat)
     }
 }
 
@@ -95,6 +98,7 @@ pub struct Transactions {
     foreign: BTreeSet<(String, String)>,
     decoded: Vec<Decoded>,
     copy: Option<CopyWatch>,
+    heartbeats: Option<EndsWatch>,
 }
 
 /// The transaction whose records arrive.
@@ -123,12 +127,18 @@ impl Transactions {
             foreign: BTreeSet::new(),
             decoded: Vec::new(),
             copy: None,
+            heartbeats: None,
         }
     }
 
     /// The same, and what the records say of the copy is told.
     pub fn telling(self, copy: CopyWatch) -> Self {
         Transactions { copy: Some(copy), ..self }
+    }
+
+    /// The same of a topic that has heartbeats alone, and what they say of other topics is told.
+    pub fn of_heartbeats(self, heartbeats: EndsWatch) -> Self {
+        Transactions { heartbeats: Some(heartbeats), ..self }
     }
 
     /// The same for one of several partitions that are applied side by side. `last` is the last
@@ -158,6 +168,12 @@ impl Transactions {
         self.decoder.record(record, &mut decoded)?;
         if let (Some(copy), Some(own)) = (&self.copy, decoded.last()) {
             copy.record(offset + 1, record, own);
+        }
+        if let (Some(heartbeats), Some(own)) = (&self.heartbeats, decoded.last()) {
+            if !matches!(own, Decoded::Heartbeat { history: Some(_), .. }) {
+                return Err(RecordError::NoHeartbeat);
+            }
+            heartbeats.record(offset + 1, record, own);
         }
         let own = decoded.len().saturating_sub(1);
         let began = self.held_at.take().unwrap_or(offset);
@@ -212,7 +228,7 @@ impl Transactions {
             Decoded::Read { source, relation, row, .. } => {
                 self.check(&source)?;
                 let is_ours = source.history.is_some();
-                if is_ours && source.lsn.is_some_and(|lsn| lsn < self.through) {
+                if is_ours && source.lsn.is_some_and(|lsn| self.is_left_behind(lsn)) {
                     self.duplicates += 1;
                     self.pass(span, events);
                     return Ok(());
@@ -249,6 +265,13 @@ impl Transactions {
             }
             Decoded::Held | Decoded::Cut { .. } => Ok(()),
         }
+    }
+
+    /// The partition has what comes after this position. Of one whose topic has no heartbeats, only changes
+    /// say so.
+    fn is_left_behind(&self, lsn: Lsn) -> bool {
+        let is_changed_since = |(commit, _, _): (Lsn, u64, u64)| commit >= lsn;
+        lsn < self.through || (self.each_alone && self.last.is_some_and(is_changed_since))
     }
 
     /// A record of a transaction; `None` where it brings nothing for the graph.

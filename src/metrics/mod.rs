@@ -333,6 +333,14 @@ impl Metrics {
         watched.observe();
     }
 
+    /// The graph was looked at: the position that it is complete through, where a partition that is applied here
+    /// does not say it. `None`: there is none yet.
+    pub fn looked_at_position(&self, whole: Option<Lsn>) {
+        let mut watched = self.watched();
+        watched.partitions.complete_through(whole);
+        watched.observe();
+    }
+
     /// The dead-letter topic was looked at; `None`: it does not answer.
     pub fn looked_at_dead_letters(&self, look: Option<DeadLetterLook>) {
         self.watched().dead_letters = look;

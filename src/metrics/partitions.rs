@@ -20,7 +20,12 @@ use super::{PartitionLag, TopicLook};
 
 /// The facts about the partitions of this run.
 #[derive(Default)]
-pub(super) struct Partitions(BTreeMap<TopicPartition, Partition>);
+pub(super) struct Partitions {
+    all: BTreeMap<TopicPartition, Partition>,
+    /// The position that the graph is complete through, where heartbeats of a topic of their own say it: then no
+    /// other partition does.
+    whole: Option<Lsn>,
+}
 
 #[derive(Default)]
 struct Partition {
@@ -61,34 +66,43 @@ impl Partitions {
     /// For how long the graph has not been known to have all of what is read, where the records of a
     /// partition name no positions of the source.
     pub fn unplaced_lag(&self, now: Timestamp, look: Option<&TopicLook>) -> Option<Duration> {
-        let is_unplaced = self.0.values().any(|partition| partition.is_unplaced);
+        let is_unplaced = self.all.values().any(|partition| partition.is_unplaced);
         let longest = || self.lags(now, look).iter().map(|lag| lag.time).max();
         is_unplaced.then(longest).flatten()
     }
 
     fn entry(&mut self, at: &TopicPartition) -> &mut Partition {
         let new = || Partition { since: super::now(), ..Partition::default() };
-        self.0.entry(at.clone()).or_insert_with(new)
+        self.all.entry(at.clone()).or_insert_with(new)
     }
 
     /// Returns true if it was the last one.
     pub fn gone(&mut self, at: &TopicPartition) -> bool {
-        self.0.remove(at).is_some() && self.0.is_empty()
+        self.all.remove(at).is_some() && self.all.is_empty()
     }
 
     /// The reason why one of them does not run.
     pub fn why_waiting(&self) -> Option<&str> {
-        self.0.values().find_map(|it| it.waiting.as_deref())
+        self.all.values().find_map(|it| it.waiting.as_deref())
     }
 
     /// Their combined status; `None` before any partition has one.
     pub fn status(&self) -> Option<Status> {
-        self.0.values().filter_map(Partition::status).reduce(together)
+        let status = self.all.values().filter_map(Partition::status).reduce(together)?;
+        Some(match self.whole {
+            None => status,
+            Some(whole) => Status { received: whole, complete: whole, ..status },
+        })
+    }
+
+    /// The graph is complete through this position; `None`: each partition speaks for itself.
+    pub fn complete_through(&mut self, whole: Option<Lsn>) {
+        self.whole = whole;
     }
 
     /// Records the progress of each, and the last look at the topics.
     pub fn observe(&mut self, look: Option<&TopicLook>) {
-        for (at, partition) in &mut self.0 {
+        for (at, partition) in &mut self.all {
             let end = look.and_then(|look| Some((look.at, *look.ends.get(at)?)));
             partition.observe(end);
         }
@@ -104,7 +118,7 @@ impl Partitions {
             let time = if has_all { Duration::ZERO } else { since(now, known) };
             PartitionLag { at: at.clone(), applied, end, time }
         };
-        self.0.iter().map(lag).collect()
+        self.all.iter().map(lag).collect()
     }
 }
 
@@ -211,6 +225,8 @@ mod tests {
         partitions.waiting(&at(1), "the graph is away".to_owned());
         assert_eq!(partitions.why_waiting(), Some("the graph is away"));
         assert_eq!(partitions.status().expect("its last word").complete, Lsn(40));
+        partitions.complete_through(Some(Lsn(90)));
+        assert_eq!(partitions.status().expect("heartbeats").complete, Lsn(90));
         assert!(!partitions.gone(&at(1)));
         assert_eq!(partitions.why_waiting(), None);
         assert!(partitions.gone(&at(0)), "it was the last");

@@ -48,7 +48,8 @@ const RETURNED: &str = "c.lsn AS lsn, c.part_commit_lsn AS part_commit_lsn, c.pa
      c.replay_until AS replay_until, c.replay_lsn AS replay_lsn, \
      c.epoch AS epoch, c.committed_at AS committed_at, c.updated_at AS updated_at, \
      c.system_identifier AS system_identifier, c.timeline AS timeline, c.slot AS slot, \
-     c.partitions AS partitions, c.topic_id AS topic_id, c.last_change AS last_change, \
+     c.partitions AS partitions, c.topic_id AS topic_id, c.whole AS whole, \
+     c.last_change AS last_change, \
      c.mapping_digest AS mapping_digest, c.labels AS labels, c.newest AS newest, \
      c.publication AS publication, c.stopped_because AS stopped_because, c.stopped_at AS stopped_at";
 
@@ -103,6 +104,8 @@ pub struct NewCheckpoint {
     pub partitions: u32,
     /// Which topic it is, if the brokers say.
     pub topic_id: Option<TopicId>,
+    /// Its `lsn` is that of all topics of the pipeline.
+    pub is_whole: bool,
     /// The digest of the mapping.
     pub mapping_digest: String,
     /// The labels of its nodes.
@@ -127,11 +130,11 @@ pub async fn prepare(connection: &Connection) -> Result<(), Error> {
     Ok(())
 }
 
-/// Reads the pipeline's checkpoint, of several logs the one that is furthest behind; `None` when it
-/// has none.
+/// Reads the pipeline's checkpoint, of several logs the one that speaks for all, or is furthest behind;
+/// `None` when it has none.
 pub async fn read(connection: &Connection, pipeline: &str) -> Result<Option<Checkpoint>, Error> {
     let all = read_all(connection, pipeline).await?;
-    Ok(all.into_iter().min_by_key(|checkpoint| checkpoint.lsn))
+    Ok(all.into_iter().min_by_key(|checkpoint| (!checkpoint.is_whole, checkpoint.lsn)))
 }
 
 /// Reads the checkpoints of all logs of the pipeline, in the order of their names.
@@ -183,7 +186,7 @@ fn create_query(pipeline: &str, new: &NewCheckpoint) -> Query {
         }
         Log::Partition { .. } => {
             let set = "c.topic = $topic, c.partition = $partition, c.partitions = $partitions, c.offset = $offset, \
-                       c.topic_id = $topic_id";
+                       c.topic_id = $topic_id, c.whole = $whole";
             (set, Lsn::ZERO)
         }
     };
@@ -212,7 +215,9 @@ fn create_query(pipeline: &str, new: &NewCheckpoint) -> Query {
             .param("topic", topic.as_str())
             .param("partition", i64::from(*partition))
             .param("offset", integer_of(new.start))
-            .param("topic_id", new.topic_id.map(|id| id.to_string())),
+            .param("topic_id", new.topic_id.map(|id| id.to_string()))
+            // A property that is null is none.
+            .param("whole", new.is_whole.then_some(true)),
     }
 }
 

@@ -30,22 +30,22 @@ pub enum Again {
         pipeline: String,
         /// The labels of its nodes, of now and of when the graph was made.
         labels: BTreeSet<String>,
-        /// The topic.
-        topic: String,
+        /// The topics.
+        topics: Written,
         /// The slot that is published.
         slot: String,
     },
     /// Of a topic, whose slot can not be used any more.
     Topic {
-        /// The topic.
-        topic: String,
+        /// The topics.
+        topics: Written,
         /// The slot that is published.
         slot: String,
     },
     /// Of a topic that `publish` writes, whose slot can be used.
     TopicAlone {
-        /// The topic.
-        topic: String,
+        /// The topics.
+        topics: Written,
         /// The brokers.
         brokers: String,
     },
@@ -53,12 +53,59 @@ pub enum Again {
     TopicsOfOthers,
 }
 
+/// The topics that `publish` writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// One has all tables.
+    One(String),
+    /// Each table has one, and heartbeats.
+    OfTables {
+        /// Their names begin with this and a dot.
+        prefix: String,
+        /// Where they are.
+        brokers: String,
+    },
+}
+
+impl Written {
+    /// The one that says positions.
+    pub fn position(&self) -> String {
+        match self {
+            Written::One(topic) => topic.clone(),
+            Written::OfTables { prefix, .. } => format!("{prefix}.heartbeats"),
+        }
+    }
+
+    /// As Kafka's own tool takes them: several as a regular expression. Dead letters are not among them.
+    pub fn pattern(&self) -> String {
+        match self {
+            Written::One(topic) => topic.clone(),
+            Written::OfTables { prefix, .. } => {
+                format!("'{}\\.(heartbeats|message|.+\\..+)'", prefix.replace('.', "\\."))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Written::One(topic) => write!(f, "the topic {topic}"),
+            Written::OfTables { brokers, .. } => write!(
+                f,
+                "all topics of the pipeline: kafka-topics --bootstrap-server {brokers} --delete --topic {}",
+                self.pattern()
+            ),
+        }
+    }
+}
+
 impl Again {
     /// What it takes where the source has another history: a topic has the one before.
     pub fn of_the_source(&self) -> Self {
         match self {
-            Again::FromTopic { topic, slot, .. } => {
-                Again::Topic { topic: topic.clone(), slot: slot.clone() }
+            Again::FromTopic { topics, slot, .. } => {
+                Again::Topic { topics: topics.clone(), slot: slot.clone() }
             }
             Again::FromTables { .. }
             | Again::Topic { .. }
@@ -149,12 +196,16 @@ impl fmt::Display for Again {
                 in_the_graph(f, pipeline, labels)?;
                 write!(f, "\n  Then `wal2graph replay --from earliest`, and `wal2graph apply`")
             }
-            Again::TopicAlone { topic, brokers } => {
+            Again::TopicAlone { topics, brokers } => {
+                let (it, pattern) = match topics {
+                    Written::One(topic) => ("the topic", topic.clone()),
+                    Written::OfTables { .. } => ("the topics", topics.pattern()),
+                };
                 write!(
                     f,
-                    "the topic has to begin with a copy of the tables again. Stop `wal2graph publish`, delete the \
-                     topic\n    \
-                     kafka-topics --bootstrap-server {brokers} --delete --topic {topic}\n  \
+                    "the topic has to begin with a copy of the tables again. Stop `wal2graph publish`, delete {it}\n  \
+                     \x20 \
+                     kafka-topics --bootstrap-server {brokers} --delete --topic {pattern}\n  \
                      (or name another one with kafka.topic), and start `wal2graph publish` again."
                 )
             }
@@ -165,10 +216,10 @@ impl fmt::Display for Again {
                      make them anew, with a new snapshot."
                 )
             }
-            Again::Topic { topic, slot } => {
+            Again::Topic { topics, slot } => {
                 write!(
                     f,
-                    "delete the topic {topic} (or name another one with kafka.topic), run in the source\n    {}\n  \
+                    "delete {topics} (or name another one with kafka.topic), run in the source\n    {}\n  \
                      and publish again: the topic then begins with a copy of the tables. Fill a graph of its own from \
                      it: the one before keeps rows that were deleted meanwhile",
                     drop_slot(slot)

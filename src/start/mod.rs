@@ -24,7 +24,7 @@ use crate::{
     mapping::Mapping,
 };
 
-pub use again::Again;
+pub use again::{Again, Written};
 pub use graph::{GraphRefusal, Obstacle};
 pub use origin::{OriginRefusal, System};
 pub use publication::{Publication, PublicationRefusal};

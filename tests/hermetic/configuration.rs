@@ -176,6 +176,56 @@ fn what_a_command_does_not_need_may_be_left_out() {
 }
 
 #[test]
+fn a_topic_for_each_table() {
+    let options = |kafka: &str| {
+        let source = "{url: 'postgres://u@h/d'}";
+        let text = format!("{{pipeline: shop, source: {source}, kafka: {kafka}}}");
+        load(&text, &nothing)
+    };
+    let config = options("{brokers: b, topics_by: table, partitions: 4}").unwrap();
+    let kafka = config.kafka().unwrap();
+    assert!(kafka.is_by_table());
+    let heartbeats = kafka.heartbeats().unwrap();
+    assert_eq!(heartbeats.as_str(), "wal2graph.shop.heartbeats");
+    assert_eq!(kafka.of_topic(&heartbeats).new_topic.partitions, Some(1));
+    let table = TopicName::new("wal2graph.shop.public.a").unwrap();
+    assert_eq!(kafka.of_topic(&table).new_topic.partitions, Some(4));
+    let one = options("{brokers: b}").unwrap();
+    assert_eq!(one.kafka().unwrap().heartbeats(), None);
+    let messages = |section: &str| {
+        let topic = options(section).unwrap().kafka().unwrap().messages_topic();
+        topic.unwrap().map(|topic| topic.to_string())
+    };
+    let (own, none) = (Some("wal2graph.shop.message".to_owned()), None);
+    assert_eq!(messages("{brokers: b, topics_by: table, messages: true}"), own);
+    assert_eq!(messages("{brokers: b, topics_by: table}"), none);
+    assert_eq!(messages("{brokers: b, messages: true}"), none, "in the topic of the changes");
+    let both = options("{brokers: b, topics_by: table, topics: [a]}").unwrap_err().to_string();
+    assert!(both.contains("topics_by: table and kafka.topics"), "{both}");
+    let pattern = options("{brokers: b, topics_pattern: 'shop[.].*'}").unwrap();
+    let kafka = pattern.kafka().unwrap();
+    assert!(kafka.are_foreign && kafka.reads_several());
+    let rows = "{brokers: b, topics_pattern: a, debezium: {records: rows, tables: {a: s.t}}}";
+    let rows = options(rows).unwrap();
+    assert!(rows.kafka().unwrap().decoding.rows.as_ref().unwrap().contains_key("a"));
+    for (beside, said) in [
+        ("topic: a", "stands alone"),
+        ("topics: [a]", "stands alone"),
+        ("topics_by: table", "stands alone"),
+    ] {
+        let text = format!("{{brokers: b, topics_pattern: a, {beside}}}");
+        let error = options(&text).unwrap_err().to_string();
+        assert!(error.contains(said), "{beside}: {error}");
+    }
+    let wrong = options("{brokers: b, topics_pattern: 'a('}").unwrap_err().to_string();
+    assert!(wrong.contains("kafka.topics_pattern \"a(\"") && wrong.contains("unclosed"), "{wrong}");
+    let parking = "{brokers: b, topics_by: table, unreadable: park, dead_letter_topic: p.public.a}";
+    let parked = TopicName::new("p.public.a").unwrap();
+    let read = options(parking).unwrap().reading(vec![parked]).unwrap_err().to_string();
+    assert!(read.contains("it is read as well"), "{read}");
+}
+
+#[test]
 fn topics_of_debezium_and_dead_letters() {
     let kafka = |text: &str| {
         let text = format!("source: {{url: 'postgres://u@h/d'}}\nkafka: {text}\n");

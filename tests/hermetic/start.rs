@@ -8,7 +8,7 @@ use wal2graph::{
     mapping::{Edits, Mapping, compile},
     start::{
         Again, Facts, Names, Publication, Refusal, Refusals, Server, Slot, System, TableRights,
-        origin,
+        Written, origin,
         slot::{Foreign, Lost, SlotState},
     },
 };
@@ -48,6 +48,7 @@ fn checkpoint(lsn: u64, digest: String) -> Checkpoint {
         partitions: 1,
         mapping_digest: digest,
         topic_id: None,
+        is_whole: false,
         labels: vec!["Gone".to_owned()],
         stopped: None,
     }
@@ -124,7 +125,7 @@ impl World {
             true => Again::FromTopic {
                 pipeline: self.names.pipeline.clone(),
                 labels,
-                topic: "wal2graph.shop".to_owned(),
+                topics: Written::One("wal2graph.shop".to_owned()),
                 slot: self.names.slot.clone(),
             },
         };
@@ -266,7 +267,7 @@ fn the_history_of_a_graph_made_through_a_topic_was_not_compared() {
 fn a_topic_of_debezium_has_no_history_to_compare() {
     let system = System { identifier: "7".to_owned(), timeline: 3, flushed: Lsn(10) };
     let made = origin::History { identifier: "", timeline: 0, lsn: Lsn(99) };
-    let again = Again::Topic { topic: "t".to_owned(), slot: "s".to_owned() };
+    let again = Again::Topic { topics: Written::One("t".to_owned()), slot: "s".to_owned() };
     assert_eq!(origin::compare(made, &system, &again), None);
 }
 

@@ -63,6 +63,7 @@ async fn texts_that_were_planned_ahead_are_not_planned_again_by_the_transaction_
         partitions: 1,
         labels: Vec::new(),
         topic_id: None,
+        is_whole: false,
     };
     assert!(create(&graph, "ahead", &new, &[]).await.unwrap());
     let identity = Identity { pipeline: "ahead".to_owned(), log };

@@ -65,6 +65,7 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
         labels: vec![],
         partitions: 1,
         topic_id: None,
+        is_whole: false,
     };
     let connection = || Connection::new(&options, ANSWER_LIMIT).unwrap();
     assert!(create(&graph(), &pipeline, &new, &[]).await.unwrap());

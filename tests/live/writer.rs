@@ -93,6 +93,7 @@ fn new_checkpoint() -> NewCheckpoint {
         publication: Some("p".to_owned()),
         partitions: 1,
         topic_id: None,
+        is_whole: false,
         start: Lsn(100),
         origin: Origin {
             system_identifier: "7".to_owned(),

@@ -26,6 +26,7 @@ pub async fn look(
     checkpoint: &Checkpoint,
     identity: Identity,
     log: &Range<u64>,
+    reads_several: bool,
 ) -> Result<RecordBefore, CommandError> {
     let offset = checkpoint.position.lsn.0;
     if offset == 0 {
@@ -35,7 +36,11 @@ pub async fn look(
     if !is_there || matches!(identity, Identity::Another { .. }) {
         return Ok(RecordBefore::Silent);
     }
-    let reached = Reached::of(checkpoint);
+    let mut reached = Reached::of(checkpoint);
+    if reads_several {
+        // They are as several partitions of one.
+        reached.partitions = reached.partitions.max(2);
+    }
     let mut size = RecordBefore::LOOKED_AT;
     loop {
         let start = offset.saturating_sub(size).max(log.start);

@@ -2,22 +2,30 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval, timeout},
+};
 
 use crate::{
     checkpoint::TopicPartition,
     config::Config,
     kafka::{Error, dead_letters::Shelf, offsets::Asking},
     metrics::{DeadLetterLook, Metrics, SOURCE_INTERVAL, TopicLook, now},
+    neo4j::{Connection, checkpoint, connect::ANSWER_LIMIT},
 };
 
 /// How long a look at the topics' ends may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Looks at the topics' ends, until it is dropped: for the lag.
-pub(super) async fn at_topics(config: Config, metrics: Arc<Metrics>) {
+/// Looks at the topics' ends, until it is dropped: for the lag. Until it is known which they are, there is nothing
+/// to look at.
+pub(super) async fn at_topics(
+    config: Config,
+    topics: watch::Receiver<Vec<String>>,
+    metrics: Arc<Metrics>,
+) {
     let Ok(options) = config.kafka() else { return };
-    let topics: Vec<&str> = options.topic_names().collect();
     let mut asking = None;
     let mut timer = timer();
     loop {
@@ -27,12 +35,36 @@ pub(super) async fn at_topics(config: Config, metrics: Arc<Metrics>) {
             asking = Asking::new(options).ok();
         }
         let Some(asking) = &asking else { continue };
+        let topics = topics.borrow().clone();
         let ends = match timeout(PATIENCE, ends(asking, &topics)).await {
             Ok(ends) => ends.map_err(|error| error.to_string()),
             Err(_) => Err(asking.silence(PATIENCE)),
         };
         metrics.kafka_is_away(ends.as_ref().err().cloned());
         metrics.looked_at_topic(ends.ok().map(|ends| TopicLook { at, ends }));
+    }
+}
+
+/// Looks at the position that heartbeats have brought to the graph, where each table has a topic, until it is
+/// dropped. Another member of the group may have applied them.
+pub(super) async fn at_position(config: Config, metrics: Arc<Metrics>) {
+    if !config.kafka().is_ok_and(|kafka| kafka.is_by_table()) {
+        return;
+    }
+    let Ok(options) = config.graph() else { return };
+    let mut connection = None;
+    let mut timer = timer();
+    loop {
+        timer.tick().await;
+        if connection.is_none() {
+            connection = Connection::new(options, ANSWER_LIMIT).ok();
+        }
+        let Some(graph) = &connection else { continue };
+        // While it is away, the last position is still true.
+        if let Ok(checkpoints) = checkpoint::read_all(graph, &config.pipeline).await {
+            let whole = checkpoints.iter().find(|it| it.is_whole);
+            metrics.looked_at_position(whole.map(|it| it.lsn));
+        }
     }
 }
 
@@ -72,13 +104,13 @@ fn timer() -> tokio::time::Interval {
 /// Where the partitions of topics end.
 pub async fn ends(
     asking: &Asking,
-    topics: &[&str],
+    topics: &[String],
 ) -> Result<BTreeMap<TopicPartition, u64>, Error> {
     let mut ends = BTreeMap::new();
     for topic in topics {
         let count = asking.partitions(topic).await?.unwrap_or_default();
         for partition in 0..i32::try_from(count).unwrap_or(i32::MAX) {
-            let at = TopicPartition { topic: (*topic).to_owned(), partition };
+            let at = TopicPartition { topic: topic.clone(), partition };
             let end = asking.log(&at).await?.end;
             ends.insert(at, end);
         }

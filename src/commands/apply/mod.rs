@@ -21,7 +21,9 @@
 
 mod before;
 mod beginning;
+mod gate;
 mod looks;
+pub(super) mod named;
 mod partition;
 mod replaying;
 pub(super) mod start;
@@ -29,7 +31,10 @@ mod take_over;
 mod together;
 pub(super) mod topology;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::sync::watch;
 
@@ -58,6 +63,7 @@ use super::{
     run::{notices::Notices, serve},
     start as before_start,
 };
+use named::Named;
 use partition::Shared;
 use together::Together;
 use topology::Topology;
@@ -71,7 +77,9 @@ pub async fn execute(config: &Config, args: &ApplyArgs) -> Result<(), CommandErr
     let apply = Apply::new(config, args.into_existing_graph);
     let mut serving = serve::start(config, &apply.metrics).await?;
     if !serving.is_empty() {
-        serving.spawn(looks::at_topics(config.clone(), apply.metrics.clone()));
+        let topics = apply.topics.subscribe();
+        serving.spawn(looks::at_topics(config.clone(), topics, apply.metrics.clone()));
+        serving.spawn(looks::at_position(config.clone(), apply.metrics.clone()));
         serving.spawn(looks::at_dead_letters(config.clone(), apply.metrics.clone()));
     }
     let mut targets = None;
@@ -88,6 +96,10 @@ struct Apply<'a> {
     notices: Arc<Notices>,
     into_existing: bool,
     left_out: LeftOut,
+    /// The topics that are read, once they are known.
+    topics: watch::Sender<Vec<String>>,
+    /// Topics that were told to be passed over.
+    passed: Mutex<BTreeSet<String>>,
 }
 
 /// Where partitions end. They are looked up once.
@@ -98,7 +110,9 @@ impl<'a> Apply<'a> {
         let metrics = Arc::new(Metrics::new(&config.pipeline, config.http.limits));
         metrics.counts().reads_topics();
         let notices = Arc::new(Notices::new(metrics.clone()));
-        Apply { config, metrics, notices, into_existing, left_out: LeftOut::default() }
+        let (left_out, topics) = (LeftOut::default(), watch::Sender::default());
+        let passed = Mutex::default();
+        Apply { config, metrics, notices, into_existing, left_out, topics, passed }
     }
 
     /// One life as a member of the group.
@@ -126,16 +140,19 @@ impl<'a> Apply<'a> {
         let mapping = Arc::new(super::mapping(config, &catalog)?);
         let tables = super::mapped_tables(&client, &catalog, &mapping).await?;
         drop(client);
+        let asking = Asking::new(config.kafka()?)?;
+        let named = self.named(&mapping, &asking).await?;
+        let config = &named.config;
+        self.topics.send_replace(config.kafka()?.topic_names().map(str::to_owned).collect());
         let model = Arc::new(mapping.model.clone());
         self.left_out.tell(&mapping);
         self.admit(&mapping).await?;
-        let asking = Asking::new(config.kafka()?)?;
         for topic in config.kafka()?.topic_names() {
             asking.decoder(&catalog, topic)?;
         }
         let graph = graph::open(config, &model).await?;
         take_over::of_run(config, &catalog, &asking, &graph).await?;
-        let topology = Topology::look(config, &asking, &graph).await?;
+        let topology = Topology::look(config, &asking, &graph).await?.and_later(named.matching);
         if topology.is_spread() {
             let refusals = mapping.refusals_of_partitions();
             if !refusals.is_empty() {
@@ -179,6 +196,20 @@ impl<'a> Apply<'a> {
 }
 
 impl Apply<'_> {
+    /// The topics that are read. What a pattern matches besides is told once.
+    async fn named(&self, mapping: &Mapping, asking: &Asking) -> Result<Named, CommandError> {
+        let graph = Connection::new(self.config.graph()?, LONG_ANSWER_LIMIT)?;
+        let checkpoints = checkpoint::read_all(&graph, &self.config.pipeline).await?;
+        let named = named::topics(self.config, mapping, asking, &checkpoints).await?;
+        let mut told = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        for topic in named.passed.iter().filter(|topic| !told.contains(*topic)) {
+            tracing::info!(topic, "no mapped table has this topic's name: it is passed over");
+        }
+        told.extend(named.passed.iter().cloned());
+        drop(told);
+        Ok(named)
+    }
+
     /// Asks whether the graph can be written, before anything is made in it.
     async fn admit(&self, mapping: &Mapping) -> Result<(), CommandError> {
         let graph = Connection::new(self.config.graph()?, LONG_ANSWER_LIMIT)?;
@@ -197,7 +228,10 @@ async fn targets(
     asking: &Asking,
 ) -> Result<Targets, CommandError> {
     let mut targets = BTreeMap::new();
-    for at in topology.partitions() {
+    // The last heartbeat speaks of nothing beyond the ends that are looked up after it.
+    let (heartbeats, rows): (Vec<_>, Vec<_>) =
+        topology.partitions().partition(|at| topology.is_of_heartbeats(at));
+    for at in heartbeats.into_iter().chain(rows) {
         let target = match until {
             None => return Ok(None),
             Some(UntilOffset::Offset(_)) if topology.is_spread() => {

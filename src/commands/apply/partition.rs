@@ -23,9 +23,9 @@ use crate::{
     envelope::Expected,
     graph::{Model, Statement},
     kafka::{
-        Options,
         consumer::{Member, PartitionEnd},
         copied::{CopyWatch, Tables},
+        ends::EndsWatch,
         offsets::Asking,
         topic,
         transactions::Transactions,
@@ -44,6 +44,7 @@ use super::{
         lives::{Pause, learned, refused, stopped, unless_stopped},
         run::notices::{Notices, Noticing},
     },
+    gate::{Gate, Reads},
     replaying,
     start::{self, Creation, Found},
     topology::{self, Topology},
@@ -166,7 +167,17 @@ async fn attempt(
         false => Transactions::new(decoder, origin, reached),
     };
     let (copy, copied) = CopyWatch::new(shared.tables.clone());
-    let transactions = transactions.telling(copy);
+    let is_of_heartbeats = shared.topology.is_of_heartbeats(at);
+    // Heartbeats say which tables are there, and no topic of a table's has any.
+    let transactions = match shared.topology.has_heartbeats() && !is_of_heartbeats {
+        true => transactions,
+        false => transactions.telling(copy),
+    };
+    let said = EndsWatch::new(shared.topology.spoken_of());
+    let transactions = match is_of_heartbeats {
+        true => transactions.of_heartbeats(said.clone()),
+        false => transactions,
+    };
     let metadata = applied_metadata(&config.pipeline, checkpoint.epoch);
     let log = Log::Partition(at.clone());
     let writer = graph::writer(config, metrics, log, checkpoint.epoch)?;
@@ -176,7 +187,11 @@ async fn attempt(
     let finish: fn(&Model, Vec<Statement>) -> Prepared = Prepared::of;
     let status = watch::Sender::new(graph::status_at(&checkpoint, false));
     let (offset, lsn) = (checkpoint.position.lsn, checkpoint.lsn);
-    let mut source = shared.member.read(at, offset.0, transactions, metadata);
+    let source = shared.member.read(at, offset.0, transactions, metadata);
+    let mut source = match is_of_heartbeats {
+        true => Reads::Heartbeats(Box::new(Gate::new(config, source, said, reached)?)),
+        false => Reads::Rows(source),
+    };
     let end = source.end();
     tracing::info!(%at, offset = offset.0, %lsn, "applying");
     if !is_ours {
@@ -221,7 +236,7 @@ async fn attempt(
 async fn check_compaction(config: &Config, at: &TopicPartition) -> Result<(), CommandError> {
     let kafka = config.kafka()?;
     let Some(topic) = kafka.topics.iter().find(|it| it.as_str() == at.topic) else { return Ok(()) };
-    let options = Options { topic: topic.clone(), ..kafka.clone() };
+    let options = kafka.of_topic(topic);
     match topic::look(&options).await? {
         Some(topic) => Ok(topic.check(&options)?),
         None => Err(topology::gone(&at.topic)),
@@ -257,7 +272,8 @@ async fn prepare(shared: &Shared, at: &TopicPartition) -> Result<Checkpoint, Com
     }
     if let Decision::Begin { from } = decision {
         let topic = found.topic;
-        let creation = Creation { config, catalog, mapping, asking, graph, at, topic };
+        let history = found.history.as_ref();
+        let creation = Creation { config, catalog, mapping, asking, graph, at, topic, history };
         creation.create(&found.log, from).await?;
     }
     if let Decision::Refuse(refusal) = decision {

@@ -7,7 +7,7 @@ use crate::{
     checkpoint::{Checkpoint, Log, Origin, TopicPartition},
     config::Config,
     envelope::{Decoded, Decoder, History, Record},
-    kafka::{copied::Tables, identity::Described, offsets::Asking},
+    kafka::{copied::Tables, identity::Described, offsets::Asking, tail::PartitionTail, tails},
     lsn::Lsn,
     mapping::Mapping,
     neo4j::{
@@ -38,6 +38,8 @@ pub struct Found {
     pub topic: Described,
     begins_with_copy: bool,
     before: RecordBefore,
+    /// Whose heartbeats speak of the topic, where that says nothing itself.
+    pub history: Option<History>,
 }
 
 impl Found {
@@ -54,12 +56,24 @@ impl Found {
         let topic = asking.describe(&[&at.topic]).await?.remove(&at.topic);
         let topic = topic.ok_or_else(|| topology::gone(&at.topic))?;
         let (group, log) = (asking.group_offset(at).await?, asking.log(at).await?);
-        // A table of Debezium's that has no rows yet is complete as it is.
-        let is_new = log.end == 0 && config.kafka()?.are_foreign;
+        let kafka = config.kafka()?;
+        let heartbeats = kafka.heartbeats();
+        let is_of_heartbeats = heartbeats.as_ref().is_some_and(|topic| topic.as_str() == at.topic);
+        let last = match &heartbeats {
+            Some(heartbeats) if checkpoint.is_none() && !is_of_heartbeats => {
+                Some(tails::last(kafka, heartbeats.as_str()).await?)
+            }
+            _ => None,
+        };
+        // A table of its own topic that has no rows yet is complete as it is.
+        let is_new = log.end == 0 && (kafka.are_foreign || last.is_some());
         if checkpoint.is_none() && log.end == 0 && !is_new {
             return Err(no_records(at));
         }
         let begins_with_copy = match checkpoint {
+            // Without rows there are none to miss.
+            None if is_of_heartbeats => true,
+            None if let Some(last) = &last => log.start == 0 && is_named(last, at, &topic)?,
             None if is_new => true,
             None => beginning::has_all_rows(asking, catalog, tables, at, &log).await?,
             // Only an empty graph asks for it.
@@ -69,10 +83,12 @@ impl Found {
             None => RecordBefore::Silent,
             Some(checkpoint) => {
                 let identity = Identity::of(checkpoint.topic_id, topic.id);
-                before::look(asking, catalog, at, checkpoint, identity, &log).await?
+                before::look(asking, catalog, at, checkpoint, identity, &log, kafka.reads_several())
+                    .await?
             }
         };
-        Ok(Found { group, checkpoint, log, topic, begins_with_copy, before })
+        let history = last.and_then(|last| last.history);
+        Ok(Found { group, checkpoint, log, topic, begins_with_copy, before, history })
     }
 
     /// What is decided, with this offset of the group.
@@ -128,17 +144,20 @@ pub struct Creation<'a> {
     pub at: &'a TopicPartition,
     /// Its topic.
     pub topic: Described,
+    /// Whose heartbeats speak of it.
+    pub history: Option<&'a History>,
 }
 
 impl Creation<'_> {
     /// Makes it, at an offset. Where its source is, the first records say.
     pub async fn create(&self, log: &Range<u64>, from: u64) -> Result<(), CommandError> {
-        let Creation { config, catalog, asking, graph, at, topic, .. } = *self;
+        let Creation { config, catalog, asking, graph, at, topic, history, .. } = *self;
+        let kafka = config.kafka()?;
         let records = first(asking, catalog, at, from, log).await?;
-        if records.is_empty() && !config.kafka()?.are_foreign {
+        if records.is_empty() && !kafka.are_foreign && history.is_none() {
             return Err(no_records(at));
         }
-        let history = records.iter().find_map(history_of);
+        let history = records.iter().find_map(history_of).or(history);
         // Debezium's own records do not say.
         let (system_identifier, timeline) =
             history.map_or((String::new(), 0), |it| (it.system_identifier.clone(), it.timeline));
@@ -147,18 +166,38 @@ impl Creation<'_> {
         let mapping_digest = self.mapping.digest();
         let Described { id: topic_id, partitions } = topic;
         let start = Lsn(from);
+        let is_whole = kafka.heartbeats().is_some_and(|topic| topic.as_str() == at.topic);
         let new = NewCheckpoint {
             start,
             origin,
             publication: None,
             partitions,
             topic_id,
+            is_whole,
             mapping_digest,
             labels,
         };
         create_checkpoint(graph, &config.pipeline, &new, &[]).await?;
         tracing::info!(%at, from, "the graph has nothing of this partition yet: it begins here");
         Ok(())
+    }
+}
+
+/// The last heartbeat speaks of this topic, not of another one of its name: then all rows are in it, or on their
+/// way.
+fn is_named(
+    last: &PartitionTail,
+    at: &TopicPartition,
+    topic: &Described,
+) -> Result<bool, CommandError> {
+    let named = last.ends.as_ref().and_then(|ends| ends.0.get(&at.topic));
+    match named {
+        Some(named) => Ok(Some(named.id) == topic.id),
+        None => Err(CommandError::NotYet(format!(
+            "no heartbeat speaks of the topic {} yet: `wal2graph publish` makes topics for the tables of its own \
+             mapping and publication when it starts",
+            at.topic
+        ))),
     }
 }
 

@@ -34,7 +34,7 @@ pub async fn of_run(
     let slot = Log::Slot(config.slot.clone());
     let [checkpoint] = checkpoints.as_slice() else { return Ok(()) };
     let options = config.kafka()?;
-    if checkpoint.origin.log != slot || options.are_foreign {
+    if checkpoint.origin.log != slot || options.are_foreign || options.is_by_table() {
         return Ok(());
     }
     let topic = options.topic.as_str().to_owned();

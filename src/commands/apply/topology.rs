@@ -17,9 +17,13 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio::time::sleep;
 
 use crate::{
-    checkpoint::{Checkpoint, TopicPartition},
+    checkpoint::{Checkpoint, TopicId, TopicPartition},
     config::Config,
-    kafka::{identity::Described, offsets::Asking},
+    kafka::{
+        identity::Described,
+        names::{Match, Matching},
+        offsets::Asking,
+    },
     neo4j::{self, Connection},
     replay::ANEW,
 };
@@ -42,6 +46,10 @@ pub struct Topology {
     pub missing: Vec<String>,
     /// Several are named, or one that has several partitions: no transaction is together.
     is_spread: bool,
+    /// The one that has heartbeats alone, where each table has one.
+    heartbeats: Option<String>,
+    /// Those that come later are read, too.
+    matching: Option<Matching>,
 }
 
 impl Topology {
@@ -74,13 +82,49 @@ impl Topology {
         let missing = missing.into_iter().map(str::to_owned).collect();
         let partitions: u32 = topics.values().map(|topic| topic.partitions).sum();
         let is_spread = kafka.reads_several() || partitions > 1;
-        Ok(Topology { topics, missing, is_spread })
+        let heartbeats = kafka.heartbeats().map(|topic| topic.to_string());
+        Ok(Topology { topics, missing, is_spread, heartbeats, matching: None })
     }
 
-    /// Of the topic that is published to.
-    pub fn of(name: &str, topic: Described) -> Self {
-        let topics = BTreeMap::from([(name.to_owned(), topic)]);
-        Topology { topics, missing: Vec::new(), is_spread: topic.partitions > 1 }
+    /// Of the topics that are published to.
+    pub fn of(topics: BTreeMap<String, Described>) -> Self {
+        let is_spread = topics.values().map(|topic| topic.partitions).sum::<u32>() > 1;
+        Topology { topics, missing: Vec::new(), is_spread, heartbeats: None, matching: None }
+    }
+
+    /// And those that come later, if they are known by a pattern.
+    pub fn and_later(self, matching: Option<Matching>) -> Self {
+        Topology { matching, ..self }
+    }
+
+    /// A topic that is to be read, and is not yet.
+    async fn new_one(&self, asking: &Asking) -> Option<String> {
+        let matching = self.matching.as_ref()?;
+        // The readers and writers wait for a broker that is away.
+        let topics = asking.topics().await.ok()?;
+        let is_new =
+            |topic: &String| matching.of(topic) == Match::Table && !self.topics.contains_key(topic);
+        topics.into_iter().find(is_new)
+    }
+
+    /// The partition has heartbeats alone, which speak of all others.
+    pub fn is_of_heartbeats(&self, at: &TopicPartition) -> bool {
+        self.heartbeats.as_ref() == Some(&at.topic)
+    }
+
+    /// Each table has a topic, and heartbeats have one.
+    pub fn has_heartbeats(&self) -> bool {
+        self.heartbeats.is_some()
+    }
+
+    /// The partitions that heartbeats speak of, each with which topic it is of.
+    pub fn spoken_of(&self) -> Vec<(TopicPartition, TopicId)> {
+        let partitions = self.partitions().filter(|at| !self.is_of_heartbeats(at));
+        let named = |at: TopicPartition| {
+            let id = self.topics.get(&at.topic)?.id?;
+            Some((at, id))
+        };
+        partitions.filter_map(named).collect()
     }
 
     /// All partitions, in order.
@@ -123,6 +167,9 @@ pub async fn changed(asking: &Asking, used: &Topology) -> CommandError {
         // The readers and writers wait for a broker that is away.
         let Ok(now) = asking.describe(&names).await else { continue };
         if let Some(name) = used.missing.iter().find(|name| now.contains_key(*name)) {
+            return CommandError::NotYet(format!("there is a topic {name} now"));
+        }
+        if let Some(name) = used.new_one(asking).await {
             return CommandError::NotYet(format!("there is a topic {name} now"));
         }
         match used.difference(&now) {

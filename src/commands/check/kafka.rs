@@ -30,7 +30,17 @@ pub fn checkpoint(
 mod broker {
     use crate::{config::Config, mapping::Mapping};
 
-    use super::{super::Looked, Report};
+    use super::{
+        super::{
+            super::{CommandError, with_topics},
+            Looked,
+        },
+        Report,
+    };
+
+    pub async fn named(config: &Config, mapping: &Mapping) -> Result<Config, CommandError> {
+        with_topics(config, mapping)
+    }
 
     pub async fn topics(_: &Config, _: &mut Report) -> bool {
         false
@@ -44,4 +54,4 @@ mod broker {
 #[cfg(feature = "kafka")]
 mod broker;
 
-pub use broker::{apply, publish, topics};
+pub use broker::{apply, named, publish, topics};

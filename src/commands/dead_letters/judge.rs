@@ -52,11 +52,17 @@ pub struct Effect {
 impl Judge {
     /// Looks at the source's catalog and at the graph's checkpoints.
     pub async fn new(config: &Config) -> Result<Self, CommandError> {
-        let options = config.kafka()?;
         let (sql, catalog) = read_catalog(config).await?;
+        let options = config.kafka()?;
         let database = postgres::setup::server(&sql.client).await?.database;
         let graph = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
         let checkpoints = checkpoint::read_all(&graph, &config.pipeline).await?;
+        let read = checkpoints.iter().filter_map(|it| Some(it.partition()?.topic.clone()));
+        let topics: BTreeSet<String> = match options.is_by_table() || options.pattern.is_some() {
+            // Which they are, says the graph that is made from them.
+            true => read.collect(),
+            false => options.topic_names().map(str::to_owned).collect(),
+        };
         let ours = checkpoints.iter().filter(|it| !it.origin.system_identifier.is_empty());
         let of_rows = match options.decoding.rows {
             None => BTreeMap::new(),
@@ -64,7 +70,8 @@ impl Judge {
                 let decoder = |topic: &str| {
                     Ok((topic.to_owned(), options.decoding.decoder(&catalog, topic)?))
                 };
-                let decoders = options.topic_names().map(decoder).collect::<Result<_, NoRows>>();
+                let decoders =
+                    topics.iter().map(String::as_str).map(decoder).collect::<Result<_, NoRows>>();
                 decoders.map_err(|why| CommandError::Definite(why.to_string()))?
             }
         };
@@ -72,7 +79,7 @@ impl Judge {
             decoder: Decoder::new(&catalog, options.decoding.values).apart(),
             of_rows,
             database,
-            topics: options.topic_names().map(str::to_owned).collect(),
+            topics,
             ours: ours.filter_map(|it| it.partition().cloned()).collect(),
             pipeline: config.pipeline.clone(),
         })

@@ -17,7 +17,8 @@
 //!
 //! A row's record says where the stream stood. Nothing behind that position precedes it in its
 //! partition: the producer is told if somebody else's records come between, and what partitions have
-//! beyond the one that is furthest back is published again first. So a row's record behind a later
+//! beyond the one that is furthest back, and what is of transactions without their end, is published again
+//! first. So a row's record behind a later
 //! position can only be the late word of a publisher that was killed, and is passed over.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -32,7 +33,7 @@ use crate::{
         self,
         encode::{EncodingError, HEARTBEAT_RECORDS, Reached, heartbeat},
         producer::Producer,
-        routing::Routed,
+        routing::{Layout, Routed},
     },
     lsn::Lsn,
     metrics::Copying,
@@ -76,14 +77,16 @@ pub struct To {
     pub copied: watch::Sender<Vec<u32>>,
     /// What the source is read through.
     pub publication: String,
+    /// Whose records go where.
+    pub layout: Layout,
 }
 
 impl To {
-    /// A heartbeat of a stream that stands still.
+    /// A heartbeat of a stream that stands still. It names the tables that are there.
     fn heartbeat(&self, held: &Held) -> Routed {
         let (end_lsn, newest) = (held.position.lsn, held.newest);
         let reached = Reached { end_lsn, newest, publication: &self.publication };
-        heartbeat(&self.encoder, reached, &self.copied.borrow(), self.producer.partitions())
+        heartbeat(&self.encoder, reached, &self.copied.borrow(), &self.layout)
     }
 }
 
@@ -206,9 +209,8 @@ impl RowCopier {
                     (false, false) => Snapshot::Inside,
                 };
                 let record = self.to.encoder.read(at, snapshot, relation, row, now())?;
-                let no_key = || EncodingError::NoKey { table: table.name.clone() };
-                let routed = Routed::by_key(record, self.to.producer.partitions());
-                records.push(routed.ok_or_else(no_key)?);
+                let routed = self.to.layout.row(record, relation);
+                records.push(routed.map_err(|why| EncodingError::of(why, relation))?);
             }
             since += records.len();
             if since >= HEARTBEAT_RECORDS {

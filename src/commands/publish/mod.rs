@@ -15,11 +15,11 @@ mod acknowledge;
 mod copy;
 mod from_graph;
 pub(super) mod start;
+pub(super) mod topics;
 
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, OnceLock},
-    time::Duration,
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::{sync::watch, task::JoinSet};
@@ -32,13 +32,12 @@ use crate::{
     engine::{Engine, Limits},
     envelope::{Encoder, History, Names},
     kafka::{
-        Ack, Options,
+        Ack,
         encode::{Encoding, Reached, heartbeat},
         identity::Described,
         offsets::Asking,
         producer::Producer,
-        tail,
-        topic::{self, Weight},
+        topic,
     },
     lsn::Lsn,
     mapping::Mapping,
@@ -64,16 +63,30 @@ use super::{
 };
 use acknowledge::Acknowledging;
 use copy::RowCopier;
+use topics::Wanted;
 
 /// Runs until it is stopped, or `--until` is reached, or something has to be changed first.
 pub async fn execute(config: &Config, args: &PublishArgs) -> Result<(), CommandError> {
     if config.kafka()?.ack == Ack::Graph {
         config.graph()?;
     }
+    if config.kafka()?.pattern.is_some() {
+        return Err(CommandError::Usage(
+            "kafka.topics_pattern is for `apply`, and for topics that somebody else publishes: remove it to publish"
+                .to_owned(),
+        ));
+    }
+    if args.from_graph && config.kafka()?.is_by_table() {
+        return Err(CommandError::Usage(
+            "--from-graph: a graph of `run` goes over to one topic. Set kafka.topics_by: pipeline, or publish without \
+             --from-graph: the topics then begin with a copy of the tables"
+                .to_owned(),
+        ));
+    }
     let metrics = Arc::new(Metrics::new(&config.pipeline, config.http.limits));
     let _serving = serve::start(config, &metrics).await?;
     let from_graph = args.from_graph;
-    let (metrics, left_out, written) = (metrics.clone(), LeftOut::default(), OnceLock::new());
+    let (metrics, left_out, written) = (metrics.clone(), LeftOut::default(), Mutex::default());
     let publish = Publish { config, metrics: metrics.clone(), written, from_graph, left_out };
     let mut until = args.until;
     lives::live(&metrics, async |stop| publish.attempt(&mut until, stop).await).await
@@ -83,8 +96,8 @@ pub async fn execute(config: &Config, args: &PublishArgs) -> Result<(), CommandE
 struct Publish<'a> {
     config: &'a Config,
     metrics: Arc<Metrics>,
-    /// The topic that a life before has written to: if it is gone, its records are.
-    written: OnceLock<Described>,
+    /// The topics that a life before has written to: if one is gone, its records are.
+    written: Mutex<BTreeMap<String, Described>>,
     /// A new topic begins where the graph is.
     from_graph: bool,
     left_out: LeftOut,
@@ -168,7 +181,8 @@ impl Publish<'_> {
         let refusals = looked.facts(Some((&catalog, &mapping)), &nothing, &again).refusals();
         Refusals::check(refusals).map_err(CommandError::Start)?;
         let until = target(until, &client).await?;
-        let is_new = self.from_graph && self.written.get().is_none();
+        let written = self.written();
+        let is_new = self.from_graph && written.is_empty();
         if is_new && topic::look(kafka).await?.is_none() {
             // A refused start makes no topic.
             let begin = looked.slot.as_ref().and_then(|slot| slot.confirmed);
@@ -177,18 +191,18 @@ impl Publish<'_> {
             from_graph::tables(config, &catalog, &mapping, &system, begin).await?;
         }
         let asking = Asking::new(kafka)?;
-        let (topic, described) = self.topic(&asking).await?;
+        let wanted = Wanted::of(config, &client, &catalog, Some(&mapping)).await?;
+        let topics = wanted.make(kafka, &asking, &written).await?;
         let connection = replication::Connection::connect(&config.source).await?;
         let mut connection = connection.with_messages(kafka.messages);
         let slot = postgres::setup::slot(&client, &config.slot).await?;
-        let tail = tail::read(kafka).await?;
-        let partitions = tail.partitions()?;
+        let ends = topics.ends(kafka).await?;
         let system = connection.identify().await?;
-        let start = start::decide(config, &tail, slot.as_ref(), &system)?;
+        let start = start::decide(config, &ends, slot.as_ref(), &system)?;
         let history = start::history_of(&system);
-        let copied = match self.from_graph && tail.is_empty() {
+        let copied = match self.from_graph && ends.tail().is_empty() {
             true => from_graph::tables(config, &catalog, &mapping, &system, start).await?,
-            false => tail.copied(),
+            false => topics.copied(config, &ends)?,
         };
         let position = match start {
             start::Start::At(lsn) => lsn,
@@ -197,40 +211,33 @@ impl Publish<'_> {
                 setup::create_slot(config, &client).await?
             }
         };
-        start::check_keys(config, &client, &catalog, partitions).await?;
-        let newest = start::newest(config, &tail, start);
+        start::check_keys(config, &client, &catalog, &topics.layout).await?;
+        let newest = start::newest(config, &ends, start);
         let held = hold_slot(config, connection, &looked.server, position, newest).await;
         let Held { stream, confirmed } = held.map_err(|error| error.with(&again))?;
         self.metrics.slot_is_held();
-        if tail::read(kafka).await? != tail {
+        if topics.ends(kafka).await? != ends {
             let what = "another publisher has just written to the topic";
             return Err(CommandError::NotYet(what.to_owned()));
         }
         let encoder = Encoder::new(self.names(history.clone()), &catalog).formatted(kafka.format);
-        let next = tail.0.iter().map(|partition| partition.next);
-        let producer = Producer::new(kafka, topic.message_bytes_max(), next)?;
+        let producer = Producer::new(kafka, topics.message_bytes_max, topics.produced_to(&ends))?;
         let copied = watch::Sender::new(copied);
+        let layout = topics.layout.clone();
         // The brokers get to know the producer, and every partition says where it is.
         let publication = config.publication.clone();
         let reached = Reached { end_lsn: position, newest, publication: &publication };
-        let first = heartbeat(&encoder, reached, &copied.borrow(), partitions);
+        let first = heartbeat(&encoder, reached, &copied.borrow(), &layout);
         producer.produce(&[first]).await?;
-        // Of all lives it is the same one.
-        let _ = self.written.set(described);
-        let through = publication.clone();
-        let encoding = Encoding::new(
-            encoder.clone(),
-            mapping.clone(),
-            through,
-            copied.subscribe(),
-            partitions,
-        );
+        self.write(&topics.described);
+        let (mapped, told, through) = (mapping.clone(), copied.subscribe(), publication.clone());
+        let encoding = Encoding::new(encoder.clone(), mapped, through, told, layout.clone());
         let tables = mapping.model.iter().map(|(_, table)| table.name.as_str());
         let observer = self.metrics.counts().of_tables(tables);
         let sink = Observed { sink: producer.clone(), observer };
         let client = Arc::new(client);
-        let to = copy::To { encoder, producer, copied, publication };
-        let after = tail.furthest().unwrap_or(position);
+        let to = copy::To { encoder, producer, copied, publication, layout };
+        let after = ends.beyond().unwrap_or(position);
         let copier = self.copier(&client, &catalog, &mapping, to, after, stop).await?;
         let watched = copier.as_ref().map(|copier| copier.watched(&catalog));
         let mut following = JoinSet::new();
@@ -250,68 +257,23 @@ impl Publish<'_> {
                 .continuing(newest, confirmed),
             until,
             asking,
-            topology: Topology::of(kafka.topic.as_str(), described),
+            topology: Topology::of(topics.described),
             _sql: client,
             _following: following,
         })
     }
 
-    /// The topic, made if it is missing; what is not as it should be is logged.
-    async fn topic(&self, asking: &Asking) -> Result<(topic::Topic, Described), CommandError> {
-        let kafka = self.config.kafka()?;
-        let written = self.written.get();
-        let found = match written {
-            Some(_) => Some(self.is_still_there(kafka).await?),
-            None => topic::look(kafka).await?,
-        };
-        let topic = match found {
-            Some(topic) => topic,
-            None => {
-                let topic = topic::make(kafka).await?;
-                let (partitions, replicas) = (topic.partitions, topic.replicas);
-                tracing::info!(topic = %kafka.topic, partitions, replicas, "topic created");
-                topic
-            }
-        };
-        topic.check(kafka)?;
-        for topic::Remark { weight, what, fix } in topic.remarks(kafka) {
-            match weight {
-                Weight::Notice if written.is_some() => {}
-                Weight::Notice => tracing::info!(fix, "{what}"),
-                Weight::Warning | Weight::Definite => tracing::warn!(fix, "{what}"),
-            }
-        }
-        let name = kafka.topic.as_str();
-        let described = asking.describe(&[name]).await?.remove(name);
-        let described = described.ok_or_else(|| topology::gone(name))?;
-        if written
-            .is_some_and(|it| it.id.is_some() && described.id.is_some() && it.id != described.id)
-        {
-            return Err(CommandError::Definite(format!(
-                "somebody deleted the topic {name} and made it again while `publish` wrote to it: its records are \
-                 gone. Delete it and publish again: it then begins with a copy of the tables. {}",
-                start::GRAPHS_STOP
-            )));
-        }
-        Ok((topic, described))
+    /// The topics that a life before has written to.
+    fn written(&self) -> BTreeMap<String, Described> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A broker that has just come back may not know all topics yet.
-    async fn is_still_there(&self, kafka: &Options) -> Result<topic::Topic, CommandError> {
-        const LOOKS: u32 = 10;
-        const PAUSE: Duration = Duration::from_millis(500);
-        for _ in 0..LOOKS {
-            if let Some(topic) = topic::look(kafka).await? {
-                return Ok(topic);
-            }
-            tokio::time::sleep(PAUSE).await;
+    /// These are written to. Of all lives they are the same ones.
+    fn write(&self, topics: &BTreeMap<String, Described>) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, described) in topics {
+            written.entry(name.clone()).or_insert(*described);
         }
-        Err(CommandError::Definite(format!(
-            "the topic {} is gone, and with it the records that nobody has read. To go on with a new one, start again: \
-             `publish` makes it, and it begins with a copy of the tables. {}",
-            kafka.topic,
-            start::GRAPHS_STOP
-        )))
     }
 
     fn names(&self, history: History) -> Names {

@@ -17,12 +17,13 @@
 use tokio_postgres::Client;
 
 use crate::{
-    catalog::{Catalog, pasteable},
+    catalog::{Catalog, Table, pasteable},
     checkpoint::Newest,
     config::Config,
     envelope::{History, record_key},
     kafka::{
-        routing::Partitions,
+        TopicName,
+        routing::Layout,
         tail::{PartitionTail, Tail},
     },
     lsn::Lsn,
@@ -30,7 +31,7 @@ use crate::{
     start::{Again, OriginRefusal, Refusals, System},
 };
 
-use super::CommandError;
+use super::{super::start::written, CommandError, topics::Ends};
 
 /// What follows where a topic is made again.
 pub const GRAPHS_STOP: &str =
@@ -45,59 +46,28 @@ pub enum Start {
     First,
 }
 
-/// Decides; an error says what to do. The slot is older than the tail, and that older than what the
-/// source says: a publisher that runs moves all of them on.
+/// Decides; an error says what to do. The slot is older than the topics' ends, and those are older than
+/// what the source says: a publisher that runs moves all of them on.
 pub fn decide(
     config: &Config,
-    tail: &Tail,
+    ends: &Ends,
     slot: Option<&Slot>,
     system: &System,
 ) -> Result<Start, CommandError> {
-    let history = &history_of(system);
-    let topic = &config.kafka()?.topic;
+    check_whose(config, ends.all(), system)?;
+    let tail = ends.tail();
+    let topic = &written(config)?.position();
     let name = &config.slot;
-    let again = format!(
-        "delete the topic {topic} (or name another one) and publish again: it begins with a copy of the tables. \
-         {GRAPHS_STOP}"
-    );
+    let again = anew(config)?;
     let stop = |text: String| Err(CommandError::Definite(text));
-    let of_others = |of: fn(&PartitionTail) -> Option<&String>, own: &str| {
-        tail.0.iter().filter_map(of).find(|it| *it != own).cloned()
-    };
-    if let Some(other) = of_others(|it| it.publisher.as_ref(), &config.pipeline) {
-        return stop(format!(
-            "the topic {topic} belongs to the pipeline {other:?}, and this one is {:?}. Name another topic \
-             (kafka.topic); or, if it is the same pipeline, keep its name",
-            config.pipeline
-        ));
-    }
-    if let Some(other) = of_others(|it| it.database.as_ref(), config.source.database()) {
-        return stop(format!(
-            "the topic {topic} has rows of the database {other:?}, and the source is {:?}. Name another topic \
-             (kafka.topic)",
-            config.source.database()
-        ));
-    }
-    let others = tail.0.iter().filter_map(|partition| partition.history.as_ref());
-    if let Some(other) = others.into_iter().find(|other| *other != history) {
-        return stop(format!(
-            "the topic {topic} has the history of the cluster {} on timeline {}, the source is {} on timeline {}: it \
-             was restored, failed over, or is another one. To go on, {again}",
-            other.system_identifier, other.timeline, history.system_identifier, history.timeline
-        ));
-    }
     if tail.0.iter().any(|partition| !partition.is_empty && partition.end_lsn.is_none()) {
         return stop(format!(
             "the topic {topic} has records, and none of them says where it is: somebody else writes to it. Name \
              another topic (kafka.topic)"
         ));
     }
-    if let Some(before) = other_count(tail) {
-        return stop(format!(
-            "the topic {topic} has {} partitions, and had {before} when it was written last: keys would go on in \
-             other partitions, out of order. To go on, {again}",
-            tail.0.len()
-        ));
+    if let Some(before) = count_before(tail) {
+        return Err(other_count(config, &config.kafka()?.topic, tail.0.len(), before)?);
     }
     if slot.is_some_and(|slot| slot.wal_status.as_deref() == Some("lost")) {
         return stop(format!(
@@ -106,7 +76,7 @@ pub fn decide(
     }
     // A slot that can not be used is refused before.
     let confirmed = slot.and_then(|slot| slot.confirmed);
-    check_end(config, tail, system)?;
+    check_end(config, ends.beyond(), system)?;
     match (tail.lowest(), confirmed) {
         (Some(end), None) => stop(format!(
             "the slot {name} is gone, and with it the changes since {end}. To go on, {again}"
@@ -123,16 +93,82 @@ pub fn decide(
     }
 }
 
-/// The newest transaction that the topic has something of, where the publisher begins at its end and
-/// knows it. An empty topic has none.
-pub fn newest(config: &Config, tail: &Tail, start: Start) -> Option<Newest> {
+/// The newest transaction that the topics have something of, if the publisher begins at their end and
+/// knows it. Empty topics have none.
+pub fn newest(config: &Config, ends: &Ends, start: Start) -> Option<Newest> {
     match start {
         Start::First => Some(Newest::Nothing),
-        Start::At(_) if tail.is_empty() => Some(Newest::Nothing),
-        Start::At(_) if tail.is_complete() => tail.newest_through(&config.publication),
+        Start::At(_) if ends.all().all(|it| it.is_empty) => Some(Newest::Nothing),
+        // Where each table has a topic, the last heartbeat names it. The topics may have more than that:
+        // the publisher publishes it again, and `check_end` sees that the source still has it.
+        Start::At(_) if ends.tail().is_complete() => {
+            ends.tail().newest_through(&config.publication)
+        }
         // What other partitions have beyond the slot's position is published again.
         Start::At(_) => None,
     }
+}
+
+/// Checks that the records are of this pipeline, of this database, and of its history.
+fn check_whose<'a>(
+    config: &Config,
+    tails: impl IntoIterator<Item = &'a PartitionTail>,
+    system: &System,
+) -> Result<(), CommandError> {
+    let history = &history_of(system);
+    let topic = &written(config)?.position();
+    let again = anew(config)?;
+    let stop = |text: String| Err(CommandError::Definite(text));
+    let tails: Vec<&PartitionTail> = tails.into_iter().collect();
+    let of_others = |of: fn(&PartitionTail) -> Option<&String>, own: &str| {
+        tails.iter().filter_map(|tail| of(tail)).find(|it| *it != own).cloned()
+    };
+    if let Some(other) = of_others(|it| it.publisher.as_ref(), &config.pipeline) {
+        return stop(format!(
+            "the topic {topic} belongs to the pipeline {other:?}, and this one is {:?}. Name another topic \
+             (kafka.topic); or, if it is the same pipeline, keep its name",
+            config.pipeline
+        ));
+    }
+    if let Some(other) = of_others(|it| it.database.as_ref(), config.source.database()) {
+        return stop(format!(
+            "the topic {topic} has rows of the database {other:?}, and the source is {:?}. Name another topic \
+             (kafka.topic)",
+            config.source.database()
+        ));
+    }
+    let others = tails.iter().filter_map(|partition| partition.history.as_ref());
+    if let Some(other) = others.into_iter().find(|other| *other != history) {
+        return stop(format!(
+            "the topic {topic} has the history of the cluster {} on timeline {}, the source is {} on timeline {}: it \
+             was restored, failed over, or is another one. To go on, {again}",
+            other.system_identifier, other.timeline, history.system_identifier, history.timeline
+        ));
+    }
+    Ok(())
+}
+
+/// What it takes to publish everything again, in words.
+fn anew(config: &Config) -> Result<String, CommandError> {
+    Ok(format!(
+        "delete {} (or name another one with kafka.topic) and publish again: it begins with a copy of the tables. \
+         {GRAPHS_STOP}",
+        written(config)?
+    ))
+}
+
+/// The error of a topic with another number of partitions than when it was written.
+pub fn other_count(
+    config: &Config,
+    topic: &TopicName,
+    count: usize,
+    before: usize,
+) -> Result<CommandError, CommandError> {
+    Ok(CommandError::Definite(format!(
+        "the topic {topic} has {count} partitions, and had {before} when it was written last: keys would go on in \
+         other partitions, out of order. To go on, {}",
+        anew(config)?
+    )))
 }
 
 /// The history that the source's records are of.
@@ -140,10 +176,10 @@ pub fn history_of(system: &System) -> History {
     History { system_identifier: system.identifier.clone(), timeline: system.timeline }
 }
 
-/// The topic is no further than its source has been.
-fn check_end(config: &Config, tail: &Tail, system: &System) -> Result<(), CommandError> {
+/// Checks that no topic is further than the source has been.
+fn check_end(config: &Config, beyond: Option<Lsn>, system: &System) -> Result<(), CommandError> {
     let again = again(config)?;
-    match tail.furthest().filter(|at| !system.has_been_at(*at)) {
+    match beyond.filter(|at| !system.has_been_at(*at)) {
         None => Ok(()),
         Some(at) => {
             let ends_before = OriginRefusal::EndsBefore { end: system.flushed, at, again };
@@ -154,12 +190,11 @@ fn check_end(config: &Config, tail: &Tail, system: &System) -> Result<(), Comman
 
 /// What it takes to publish everything again.
 pub fn again(config: &Config) -> Result<Again, CommandError> {
-    let topic = config.kafka()?.topic.to_string();
-    Ok(Again::Topic { topic, slot: config.slot.clone() })
+    Ok(Again::Topic { topics: written(config)?, slot: config.slot.clone() })
 }
 
 /// Over how many partitions keys were spread, if that is not how many there are.
-fn other_count(tail: &Tail) -> Option<usize> {
+fn count_before(tail: &Tail) -> Option<usize> {
     let said = tail.0.iter().filter(|it| it.copied.is_some());
     let mut counts = said.map(|it| it.partitions.unwrap_or(1));
     counts.find(|count| *count != tail.0.len())
@@ -170,24 +205,25 @@ pub async fn check_keys(
     config: &Config,
     client: &Client,
     catalog: &Catalog,
-    partitions: Partitions,
+    layout: &Layout,
 ) -> Result<(), CommandError> {
     let publication = postgres::setup::publication(client, &config.publication).await?;
     let published = publication.map(|it| it.tables).unwrap_or_default();
     let tables = published.iter().filter_map(|name| catalog.table(name));
+    let is_spread = |table: &&Table| layout.partitions_of(table.oid).is_some_and(|it| !it.is_one());
     let keyless: Vec<String> = tables
+        .filter(is_spread)
         .filter(|table| record_key(table).is_none())
         .map(|table| table.name.pasteable())
         .collect();
-    if partitions.is_one() || keyless.is_empty() {
+    if keyless.is_empty() {
         return Ok(());
     }
     let keyless = keyless.join(", ");
     Err(CommandError::Definite(format!(
-        "the topic {} has {} partitions, and records of {keyless} have no key that says to which they go. Add a \
+        "the topic {} has several partitions, and records of {keyless} have no key that says to which they go. Add a \
          primary key, or ALTER PUBLICATION {} DROP TABLE {keyless}, or name a topic of one partition (kafka.topic)",
         config.kafka()?.topic,
-        partitions.count(),
         pasteable(&config.publication)
     )))
 }
@@ -196,7 +232,7 @@ pub async fn check_keys(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::cli::Global;
+    use crate::{cli::Global, kafka::tails::Tails};
 
     fn system(timeline: i64) -> System {
         System { identifier: "7".to_owned(), timeline, flushed: Lsn(100) }
@@ -233,8 +269,8 @@ mod tests {
         partitions: &[PartitionTail],
         slot: Option<Slot>,
     ) -> Result<Start, String> {
-        let tail = Tail(partitions.to_vec());
-        decide(config, &tail, slot.as_ref(), &system(1)).map_err(|error| error.to_string())
+        let ends = Ends::Of(Tail(partitions.to_vec()));
+        decide(config, &ends, slot.as_ref(), &system(1)).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -259,9 +295,9 @@ mod tests {
     #[test]
     fn another_history_is_no_continuation() {
         let config = config();
-        let tail = Tail(vec![tail_at(Some(50))]);
+        let ends = Ends::Of(Tail(vec![tail_at(Some(50))]));
         let slot = slot(40, "reserved");
-        let error = decide(&config, &tail, Some(&slot), &system(2)).unwrap_err().to_string();
+        let error = decide(&config, &ends, Some(&slot), &system(2)).unwrap_err().to_string();
         assert!(error.contains("timeline 1") && error.contains("timeline 2"), "{error}");
     }
 
@@ -287,6 +323,38 @@ mod tests {
         let error = of(&config.pipeline, "other");
         assert!(error.contains("rows of the database \"other\"") && !error.contains("delete"));
         assert!(of(&config.pipeline, "d").contains("is gone"));
+    }
+
+    #[test]
+    fn the_last_heartbeat_names_the_newest_transaction_of_all_topics() {
+        let config = config();
+        let newest = |heartbeats: PartitionTail, table: PartitionTail, start| {
+            let topics = [("t".to_owned(), vec![table])].into();
+            let ends = Ends::OfAll(Tails { heartbeats: Tail(vec![heartbeats]), topics });
+            super::newest(&config, &ends, start).map(|newest| newest.to_string())
+        };
+        let at = Start::At(Lsn(50));
+        let heartbeat = PartitionTail {
+            newest: "0/8 7 900".parse().ok(),
+            publication: Some(config.publication.clone()),
+            ..tail_at(Some(50))
+        };
+        let beyond = PartitionTail { last_commit: Some(Lsn(70)), ..PartitionTail::default() };
+        let said = |text: &str| Some(text.to_owned());
+        assert_eq!(newest(heartbeat.clone(), tail_at(None), at), said("0/8 7 900"));
+        assert_eq!(newest(heartbeat.clone(), beyond.clone(), at), said("0/8 7 900"));
+        let other = PartitionTail { publication: Some("other".to_owned()), ..heartbeat.clone() };
+        assert_eq!(newest(other, tail_at(None), at), None, "another publication");
+        assert_eq!(newest(tail_at(None), beyond.clone(), at), None, "no heartbeat speaks of them");
+        assert_eq!(newest(tail_at(None), tail_at(None), at), said("nothing"));
+        assert_eq!(newest(tail_at(None), tail_at(None), Start::First), said("nothing"));
+
+        let topics =
+            [("t".to_owned(), vec![PartitionTail { last_commit: Some(Lsn(100)), ..beyond }])];
+        let ends = Ends::OfAll(Tails { heartbeats: Tail(vec![heartbeat]), topics: topics.into() });
+        let slot = slot(40, "reserved");
+        let error = decide(&config, &ends, Some(&slot), &system(1)).unwrap_err().to_string();
+        assert!(error.contains("put back to an older state"), "records behind the log: {error}");
     }
 
     #[test]

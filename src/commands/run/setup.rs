@@ -92,6 +92,7 @@ impl FirstStart<'_> {
             publication: Some(config.publication.clone()),
             partitions: 1,
             topic_id: None,
+            is_whole: false,
             mapping_digest: mapping.digest(),
             labels: mapping.labels(),
         };

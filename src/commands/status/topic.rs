@@ -1,6 +1,9 @@
 //! The topics' part of the status, for a pipeline that reads some.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use serde::Serialize;
 
@@ -120,7 +123,15 @@ async fn look(config: &Config, checkpoints: &[Checkpoint]) -> Look {
     use crate::kafka::{dead_letters::Shelf, offsets::Asking};
     let Ok(options) = config.kafka() else { return Look::default() };
     let Ok(asking) = Asking::new(options) else { return Look::default() };
-    let topics: Vec<&str> = options.topic_names().collect();
+    let topics: BTreeSet<String> = match options.is_by_table() || options.pattern.is_some() {
+        // Those that the graph was made from.
+        true => {
+            let read = checkpoints.iter().filter_map(Checkpoint::partition);
+            read.map(|at| at.topic.clone()).collect()
+        }
+        false => options.topic_names().map(str::to_owned).collect(),
+    };
+    let topics: Vec<String> = topics.into_iter().collect();
     let ends = super::super::apply::ends(&asking, &topics);
     let dead_letters = async {
         match Shelf::open(options)? {

@@ -1,4 +1,4 @@
-//! Seeded histories through a topic with several partitions: the real encoder, decoder, transactions,
+//! Seeded histories through a topic with several partitions, or a topic for each table: the real encoder, decoder, transactions,
 //! engine, fold and plan against the in-memory graph.
 //!
 //! ```text
@@ -7,8 +7,10 @@
 //!                                         (each at its own pace, dies, goes back to its checkpoint)
 //! ```
 //!
-//! Whatever the interleaving, the graph ends equal to the tables. `SEED=n` runs one history.
+//! Whatever the interleaving, the graph ends equal to the tables; and what heartbeats of a topic of their own say
+//! of it ends at the log's end. `SEED=n` runs one history.
 
+mod layout;
 mod publisher;
 mod start;
 
@@ -21,14 +23,18 @@ use wal2graph::{
     engine::{Batch, Engine, Input, Limits, Output},
     envelope::{DecodeOptions, Decoder},
     graph::{Circumstances, Mutations, Statement, memory::Memory, plan, statement::Reach},
-    kafka::transactions::Transactions,
+    kafka::{
+        ends::{Pending, Said},
+        transactions::Transactions,
+    },
     lsn::{Lsn, Stamp},
 };
 
 use super::{
     each_fault_is_caught, each_history, faults::apply_without_sweep, schema, schema::Schema,
 };
-use publisher::{Publisher, Source};
+use layout::Layout;
+use publisher::{Heartbeat, Publisher, Source};
 
 /// Histories that `make test` runs.
 const HISTORIES: u64 = 2_000;
@@ -63,21 +69,24 @@ enum Fault {
     SilenceIsAFit,
     /// A recreated topic is applied to the graph unchanged.
     OtherTopicApplied,
+    /// A heartbeat of its own topic is produced before everything that it speaks of is there.
+    HeartbeatBeforeItsRows,
 }
 
 /// Every fault, with a seed that catches it.
 const ALL: &[(Fault, u64)] = &[
     (Fault::TruncateTakesAll, 5),
-    (Fault::TruncateInOnePartition, 9),
-    (Fault::SweepLeftOut, 23),
-    (Fault::InsertWithoutRemoval, 70),
-    (Fault::UnsentValuesLeftOut, 5),
-    (Fault::ResumedFromTheFurthest, 7),
-    (Fault::LateReadsTaken, 64),
-    (Fault::LastChangeForgotten, 14941),
-    (Fault::OtherTopicGoneOnWith, 116),
+    (Fault::TruncateInOnePartition, 17),
+    (Fault::SweepLeftOut, 25),
+    (Fault::InsertWithoutRemoval, 102),
+    (Fault::UnsentValuesLeftOut, 32),
+    (Fault::ResumedFromTheFurthest, 25),
+    (Fault::LateReadsTaken, 87),
+    (Fault::LastChangeForgotten, 17625),
+    (Fault::OtherTopicGoneOnWith, 226),
     (Fault::SilenceIsAFit, 17642),
     (Fault::OtherTopicApplied, 2),
+    (Fault::HeartbeatBeforeItsRows, 0),
 ];
 
 /// The graph's progress in a partition.
@@ -120,13 +129,19 @@ fn history(seed: u64, fault: Option<Fault>) -> Result<(), String> {
     let schemas = schema::schemas_without_unique_references();
     let schema = schemas[seed as usize % schemas.len()].clone();
     let mut rng = Rng::with_seed(seed);
-    let partitions = rng.usize(2..=4);
+    let layout = match fault {
+        // Nobody names topics: each table has none of its own.
+        Some(Fault::SilenceIsAFit) => Layout::One(rng.usize(2..=4)),
+        _ => Layout::any(schema.model.tables.len(), &mut rng),
+    };
+    let partitions = layout.partitions();
     let source = Source::new(&schema, &mut rng);
-    let publisher = Publisher::new(&schema, &source, partitions, fault);
+    let publisher = Publisher::new(&schema, &source, &layout, fault);
     let lives = std::iter::repeat_with(|| None).take(partitions).collect();
     let applied = vec![Applied::default(); partitions];
     let memory = Memory::default();
-    let (topic, has_ids) = (TopicId(1), rng.bool());
+    // Where each table has a topic, brokers have to name them.
+    let (topic, has_ids) = (TopicId(1), rng.bool() || layout.is_by_table());
     let mut world =
         World { schema, rng, fault, source, publisher, memory, applied, lives, topic, has_ids };
     world.run()?;
@@ -275,11 +290,28 @@ impl World {
     }
 
     fn check(&self) -> Result<(), String> {
+        self.check_position()?;
         let expected = self.schema.expected(self.source.latest());
         let found = self.memory.contents(&self.schema.model).without_stamps();
         match expected == found {
             true => Ok(()),
             false => Err(super::world::difference(&expected, &found)),
+        }
+    }
+}
+
+impl World {
+    /// The heartbeats of a topic of their own say that the graph has everything, whichever table stood still.
+    fn check_position(&self) -> Result<(), String> {
+        let mut pending = Pending::default();
+        for (index, Heartbeat { end, ends }) in self.publisher.heartbeats.iter().enumerate() {
+            pending.push(Said { after: index as u64 + 1, complete: Some((*end, ends.clone())) });
+        }
+        let applied: Vec<u64> = self.applied.iter().map(|it| it.position.lsn.0).collect();
+        match (pending.take(&applied), self.publisher.heartbeats.is_empty()) {
+            (None, true) => Ok(()),
+            (Some((_, through)), _) if through >= self.source.end() => Ok(()),
+            (said, _) => Err(format!("{said:?} is not the end, {}", self.source.end())),
         }
     }
 }

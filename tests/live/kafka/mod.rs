@@ -1,6 +1,7 @@
 //! Kafka between, on a real broker.
 
 mod apply;
+mod by_table;
 mod checkpoints;
 mod connect;
 mod dead_letters;
@@ -108,7 +109,10 @@ impl Published {
 
     /// How far the topic is.
     pub async fn end_of_topic(&self) -> u64 {
-        let tail = wal2graph::kafka::tail::read(self.config().kafka().unwrap()).await.unwrap();
+        let config = self.config();
+        let kafka = config.kafka().unwrap();
+        let says_it = kafka.heartbeats().unwrap_or_else(|| kafka.topic.clone());
+        let tail = wal2graph::kafka::tail::read(&kafka.of_topic(&says_it)).await.unwrap();
         tail.lowest().map_or(0, |lsn| lsn.0)
     }
 

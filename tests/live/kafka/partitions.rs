@@ -20,8 +20,9 @@ const EVENTS: usize = 12;
 const PROCESSES: usize = 3;
 
 /// Both commands on one configuration file.
-struct Spread {
-    pipeline: Pipeline,
+pub struct Spread {
+    /// The program on a database of its own.
+    pub pipeline: Pipeline,
     config: NamedTempFile,
     /// What every process says, for when the test fails.
     log: NamedTempFile,
@@ -29,12 +30,17 @@ struct Spread {
 
 impl Spread {
     async fn new(name: &str, schema: &str, partitions: usize) -> Self {
+        Self::with(name, schema, &format!("partitions: {partitions}")).await
+    }
+
+    /// `kafka` is more of that section of the file.
+    pub async fn with(name: &str, schema: &str, kafka_section: &str) -> Self {
         let pipeline = Pipeline::new(name, schema).await;
         let mut config = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
         let brokers = kafka().brokers();
         write!(
             config,
-            "pipeline: {}\nhttp: {{listen: \"off\"}}\nkafka:\n  brokers: {brokers}\n  partitions: {partitions}\n  \
+            "pipeline: {}\nhttp: {{listen: \"off\"}}\nkafka:\n  brokers: {brokers}\n  {kafka_section}\n  \
              properties: {{session.timeout.ms: 6000, heartbeat.interval.ms: 500}}\n",
             pipeline.name
         )
@@ -42,14 +48,16 @@ impl Spread {
         Spread { pipeline, config, log: NamedTempFile::new().unwrap() }
     }
 
-    fn start(&self, command: &str) -> Running {
+    /// Starts one of both commands.
+    pub fn start(&self, command: &str) -> Running {
         let mut program = self.pipeline.command(&[command]);
         let log = File::options().append(true).open(self.log.path()).unwrap();
         program.arg("-c").arg(self.config.path()).stderr(log);
         Running(program.spawn().unwrap())
     }
 
-    async fn output(&self, arguments: &[&str]) -> (Option<i32>, String) {
+    /// Runs the program to its end: the exit code and what it said.
+    pub async fn output(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let mut program = self.pipeline.command(arguments);
         program.arg("-c").arg(self.config.path());
         let output = crate::support::output(program).await;
@@ -60,18 +68,20 @@ impl Spread {
     }
 
     /// Everything that is committed gets into the graph.
-    async fn catch_up(&self) {
+    pub async fn catch_up(&self) {
         for command in ["publish", "apply"] {
             let (code, said) = self.output(&[command, "--until", "current"]).await;
             assert_eq!(code, Some(0), "{said}");
         }
     }
 
-    async fn checkpoints(&self) -> Vec<Checkpoint> {
+    /// The checkpoints in the graph.
+    pub async fn checkpoints(&self) -> Vec<Checkpoint> {
         checkpoint::read_all(&graph(), &self.pipeline.name).await.unwrap()
     }
 
-    fn topic(&self) -> String {
+    /// The topic, or what the topics' names begin with.
+    pub fn topic(&self) -> String {
         format!("wal2graph.{}", self.pipeline.name)
     }
 
@@ -87,7 +97,7 @@ impl Drop for Spread {
 }
 
 /// SIGTERM ends it: well, or before its batch was written, where lanes wait for each other for long.
-async fn stops(running: &mut Running) {
+pub async fn stops(running: &mut Running) {
     let code = running.terminate(Duration::from_secs(30)).await;
     assert!(matches!(code, Some(0 | 130)), "{code:?}");
 }

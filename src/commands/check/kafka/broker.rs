@@ -6,7 +6,6 @@ use crate::{
     kafka::{
         Options, Unreadable,
         offsets::Asking,
-        tail,
         topic::{self, Weight},
     },
     mapping::Mapping,
@@ -20,20 +19,35 @@ use super::{
     super::{
         super::{
             CommandError,
-            apply::{start::Found, topology::Topology},
-            mapped_tables, proof, publish,
+            apply::{named::topics as those_named, start::Found, topology::Topology},
+            mapped_tables, proof,
+            publish::{self, topics::Wanted},
         },
         Looked,
     },
     Report,
 };
 
+/// The configuration with the topics, where the file does not name them.
+pub async fn named(config: &Config, mapping: &Mapping) -> Result<Config, CommandError> {
+    let asking = Asking::new(config.kafka()?)?;
+    let checkpoints = match config.graph() {
+        Ok(graph) => {
+            let graph = Connection::new(graph, neo4j::connect::ANSWER_LIMIT)?;
+            // That it does not answer is told of elsewhere.
+            neo4j::checkpoint::read_all(&graph, &config.pipeline).await.unwrap_or_default()
+        }
+        Err(_) => Vec::new(),
+    };
+    Ok(those_named(config, mapping, &asking, &checkpoints).await?.config)
+}
+
 /// The topics, that of dead letters included. False if Kafka does not answer, or nobody
 /// speaks of it.
 pub async fn topics(config: &Config, report: &mut Report) -> bool {
     let Ok(options) = config.kafka() else { return false };
     for name in &options.topics {
-        let options = Options { topic: name.clone(), ..options.clone() };
+        let options = options.of_topic(name);
         if !one(&options, report).await {
             return false;
         }
@@ -111,22 +125,27 @@ pub async fn publish(config: &Config, looked: &Looked, report: &mut Report) {
 /// Asks what `publish` asks. Without records the topic goes on from any slot.
 async fn goes_on(config: &Config, looked: &Looked) -> Result<(), CommandError> {
     let (kafka, client) = (config.kafka()?, &looked.client);
-    let is_there = !kafka.are_foreign && topic::look(kafka).await?.is_some();
-    if !is_there || looked.source.server.in_recovery {
+    if kafka.are_foreign {
         return Ok(());
     }
-    let tail = tail::read(kafka).await?;
-    // After the topic, which a publisher that runs moves on.
+    let wanted = Wanted::of(config, client, &looked.catalog, looked.mapping.as_ref()).await?;
+    let topics = wanted.look(&Asking::new(kafka)?).await?;
+    let Some(topics) = topics.filter(|_| !looked.source.server.in_recovery) else {
+        return Ok(());
+    };
+    let ends = topics.ends(kafka).await?;
+    // After the topics, which a publisher that runs moves on.
     let system = setup::system(client).await?;
     let slot = looked.source.slot.as_ref();
-    let start = publish::start::decide(config, &tail, slot, &system)?;
+    let start = publish::start::decide(config, &ends, slot, &system)?;
+    topics.copied(config, &ends)?;
     if let publish::start::Start::At(at) = start {
-        let newest = publish::start::newest(config, &tail, start);
+        let newest = publish::start::newest(config, &ends, start);
         let again = publish::start::again(config)?;
         let history = proof::look(config, client, slot, (Position::at(at), newest)).await;
         history.map_err(|error| error.with(&again))?;
     }
-    publish::start::check_keys(config, client, &looked.catalog, tail.partitions()?).await
+    publish::start::check_keys(config, client, &looked.catalog, &topics.layout).await
 }
 
 /// What the next `apply` would do.

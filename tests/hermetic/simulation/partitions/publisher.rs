@@ -1,4 +1,4 @@
-//! The source's log, and who publishes it to several partitions.
+//! The source's log, and who publishes it to several partitions, or to a topic for each table.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -11,7 +11,7 @@ use wal2graph::{
     lsn::Lsn,
 };
 
-use super::Fault;
+use super::{Fault, layout::Layout};
 use crate::{
     mapping::catalogs::{self, TableExt},
     simulation::{
@@ -59,6 +59,11 @@ impl Source {
 
     pub fn latest(&self) -> &Tables {
         self.states.last().expect("there is always a state")
+    }
+
+    /// Where the log ends.
+    pub fn end(&self) -> Lsn {
+        Lsn(self.end)
     }
 
     pub fn commit(&mut self, schema: &Schema, rng: &mut Rng) {
@@ -110,16 +115,39 @@ fn whole(key: &RowKey, row: &SimRow) -> Tuple {
     key.chain(rest).collect()
 }
 
-/// Records on their way to each partition, with the position that each of them names.
-type Queues = Vec<VecDeque<(Record, Option<Lsn>)>>;
+/// A record on its way.
+#[derive(Clone)]
+struct Queued {
+    record: Record,
+    /// The position that it names.
+    end: Option<Lsn>,
+    /// The transaction that it is of.
+    commit: Option<Lsn>,
+}
+
+/// Records on their way to each partition.
+type Queues = Vec<VecDeque<Queued>>;
+
+/// A heartbeat of topics that each have a table.
+#[derive(Clone)]
+pub struct Heartbeat {
+    pub end: Lsn,
+    /// Where the partitions ended.
+    pub ends: Vec<u64>,
+}
 
 pub struct Publisher {
     schema: Arc<Schema>,
     fault: Option<Fault>,
     encoder: Encoder,
+    layout: Layout,
     pub topic: Vec<Vec<Record>>,
+    /// Where each table has a topic.
+    pub heartbeats: Vec<Heartbeat>,
     /// The furthest position that each partition names.
     named: Vec<Lsn>,
+    /// The furthest transaction that each partition has something of.
+    commits: Vec<Lsn>,
     copied: Vec<bool>,
     /// The number of transactions in the log that some publisher has begun to publish.
     begun: usize,
@@ -133,36 +161,43 @@ impl Publisher {
     pub fn new(
         schema: &Arc<Schema>,
         source: &Source,
-        partitions: usize,
+        layout: &Layout,
         fault: Option<Fault>,
     ) -> Self {
-        let encoder = encoder("7", &source.catalog);
+        let (encoder, partitions) = (encoder("7", &source.catalog), layout.partitions());
         let mut publisher = Publisher {
             schema: schema.clone(),
             fault,
             encoder,
+            layout: layout.clone(),
             topic: vec![Vec::new(); partitions],
+            heartbeats: Vec::new(),
             named: vec![Lsn::ZERO; partitions],
+            commits: vec![Lsn::ZERO; partitions],
             copied: vec![false; schema.model.tables.len()],
             begun: 0,
             late: vec![VecDeque::new(); partitions],
             late_reads: vec![VecDeque::new(); partitions],
         };
-        let mut first = publisher.queues();
-        publisher.heartbeats(source.start, &mut first);
-        publisher.land(first);
+        publisher.begin_at(source.start);
         publisher
+    }
+
+    fn begin_at(&mut self, position: Lsn) {
+        let mut first = self.queues();
+        self.heartbeats(position, &mut first);
+        self.land(first);
+        self.behind(position);
     }
 
     /// The first publisher to a topic that is made now: the slot is where the log ends, and what came
     /// before is in the topic only as rows that are copied.
     pub fn anew(&self, source: &Source) -> Self {
-        let mut publisher = Publisher::new(&self.schema, source, self.topic.len(), self.fault);
+        let mut publisher = Publisher::new(&self.schema, source, &self.layout, self.fault);
         publisher.topic.iter_mut().for_each(Vec::clear);
+        publisher.heartbeats.clear();
         publisher.begun = source.log.len();
-        let mut first = publisher.queues();
-        publisher.heartbeats(Lsn(source.end), &mut first);
-        publisher.land(first);
+        publisher.begin_at(Lsn(source.end));
         publisher
     }
 
@@ -180,7 +215,8 @@ impl Publisher {
         let mut queues = self.queues();
         // A row is never older than what precedes it: nothing is read before each partition has what
         // the furthest one has.
-        let level = self.named.iter().all(|named| *named <= position);
+        let level = self.named.iter().all(|named| *named <= position)
+            && self.commits.iter().all(|commit| *commit < position);
         let its_turn = level && (rng.bool() || next == source.log.len());
         if let Some(table) = to_copy.filter(|_| its_turn) {
             // Transactions that ran when this publisher started have ended: a dead one may have
@@ -197,6 +233,7 @@ impl Publisher {
             } else {
                 self.copied[table] = true;
                 self.land(queues);
+                self.behind(position);
             }
             return;
         }
@@ -208,16 +245,20 @@ impl Publisher {
         let reached = source.log[next..end].last().map_or(position, |it| it.end);
         self.heartbeats(reached, &mut queues);
         if self.dies(rng, may_die) {
+            if self.fault == Some(Fault::HeartbeatBeforeItsRows) {
+                self.behind(reached);
+            }
             return self.die(queues, rng, source, false);
         }
         self.land(queues);
+        self.behind(reached);
         let none = self.queues();
         let late = std::mem::replace(&mut self.late, none.clone());
         self.land(late);
         if reached > position {
             let mut reads = std::mem::replace(&mut self.late_reads, none);
             if self.fault == Some(Fault::LateReadsTaken) {
-                reads.iter_mut().flatten().for_each(|(record, _)| pretend_to_be_new(record));
+                reads.iter_mut().flatten().for_each(|it| pretend_to_be_new(&mut it.record));
             }
             self.land(reads);
         } else if !may_die {
@@ -245,6 +286,9 @@ impl Publisher {
     }
 
     fn position(&self) -> Lsn {
+        if self.layout.is_by_table() {
+            return self.heartbeats.iter().map(|it| it.end).max().unwrap_or_default();
+        }
         let named = self.named.iter().copied();
         let position = match self.fault {
             Some(Fault::ResumedFromTheFurthest) => named.max(),
@@ -259,16 +303,30 @@ impl Publisher {
 
     fn land(&mut self, queues: Queues) {
         for (partition, queue) in queues.into_iter().enumerate() {
-            for (record, end) in queue {
+            for Queued { record, end, commit } in queue {
                 self.topic[partition].push(record);
                 self.named[partition] = self.named[partition].max(end.unwrap_or_default());
+                self.commits[partition] = self.commits[partition].max(commit.unwrap_or_default());
             }
         }
     }
 
+    /// A heartbeat in each partition, behind what they have.
     fn heartbeats(&self, end: Lsn, queues: &mut Queues) {
+        if self.layout.is_by_table() {
+            return;
+        }
         for queue in queues {
-            queue.push_back((self.encoder.heartbeat(end, Timestamp::default()), Some(end)));
+            let record = self.encoder.heartbeat(end, Timestamp::default());
+            queue.push_back(Queued { record, end: Some(end), commit: None });
+        }
+    }
+
+    /// A heartbeat in its own topic, once everything before it is there.
+    fn behind(&mut self, end: Lsn) {
+        if self.layout.is_by_table() {
+            let ends = self.topic.iter().map(|records| records.len() as u64).collect();
+            self.heartbeats.push(Heartbeat { end, ends });
         }
     }
 
@@ -292,23 +350,32 @@ impl Publisher {
             let records = records.expect("keys are sent");
             let ends = records.iter().rposition(|record| record.value.is_some());
             for (at, record) in records.into_iter().enumerate() {
-                let end = end.filter(|_| Some(at) == ends);
-                self.route(record, end, queues);
+                let table = match &change {
+                    Change::Truncate { relations } => relations[at].oid,
+                    Change::Insert { relation, .. }
+                    | Change::Update { relation, .. }
+                    | Change::Delete { relation, .. } => relation.oid,
+                    Change::Message { .. } => continue,
+                };
+                let (end, commit) = (end.filter(|_| Some(at) == ends), Some(logged.commit));
+                self.route(table as usize, Queued { record, end, commit }, queues);
             }
         }
     }
 
-    fn route(&self, record: Record, end: Option<Lsn>, queues: &mut Queues) {
-        match record.key.clone() {
+    fn route(&self, table: usize, queued: Queued, queues: &mut Queues) {
+        let partitions = self.layout.of_table(table);
+        match queued.record.key.clone() {
             Some(key) => {
                 let hash =
                     key.iter().fold(7u64, |hash, it| (hash * 31 + u64::from(*it)) % 1_000_003);
-                queues[hash as usize % self.topic.len()].push_back((record, end));
+                let own = hash as usize % partitions.len();
+                queues[partitions.start + own].push_back(queued);
             }
             None if self.fault == Some(Fault::TruncateInOnePartition) => {
-                queues[0].push_back((record, end));
+                queues[partitions.start].push_back(queued);
             }
-            None => queues.iter_mut().for_each(|queue| queue.push_back((record.clone(), end))),
+            None => partitions.for_each(|partition| queues[partition].push_back(queued.clone())),
         }
     }
 
@@ -346,7 +413,8 @@ impl Publisher {
             let (relation, row) = (&source.relations[table.0], whole(key, row));
             let now = Timestamp::default();
             let record = self.encoder.read(held, Snapshot::Inside, relation, &row, now);
-            self.route(record.expect("keys are there"), None, queues);
+            let record = record.expect("keys are there");
+            self.route(table.0, Queued { record, end: None, commit: None }, queues);
         }
         self.heartbeats(held, queues);
     }

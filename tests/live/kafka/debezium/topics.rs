@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
 use super::super::kafka;
-use crate::support::{Pipeline, graph, output};
+use crate::support::{Pipeline, Running, graph, output, until};
 
 /// How long a producer may take for one thing.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -26,23 +26,31 @@ struct Topics {
 
 impl Topics {
     async fn new(tables: &[&str]) -> Self {
-        Self::with(tables, "").await
+        Self::with_more(tables, "").await
     }
 
     /// `more` is more of the section `kafka` of the file.
-    async fn with(tables: &[&str], more: &str) -> Self {
+    async fn with_more(tables: &[&str], more: &str) -> Self {
+        let name = |pipeline: &Pipeline, table: &&str| format!("{}.public.{table}", pipeline.name);
+        Self::with(tables, |pipeline| {
+            let topics: Vec<String> = tables.iter().map(|table| name(pipeline, table)).collect();
+            format!("topics: [{}]{more}", topics.join(", "))
+        })
+        .await
+    }
+
+    /// `read` says which topics are read.
+    async fn with(tables: &[&str], read: impl Fn(&Pipeline) -> String) -> Self {
         let create = |it: &&str| format!("CREATE TABLE {it} (id int PRIMARY KEY, name text);");
         let schema: String = tables.iter().map(create).collect();
         let pipeline = Pipeline::new(tables[0], &schema).await;
         let mut config = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
-        let name = |table: &&str| format!("{}.public.{table}", pipeline.name);
-        let topics: Vec<String> = tables.iter().map(name).collect();
         write!(
             config,
-            "pipeline: {}\nhttp: {{listen: \"off\"}}\nkafka: {{brokers: '{}', topics: [{}]{more}}}\n",
+            "pipeline: {}\nhttp: {{listen: \"off\"}}\nkafka: {{brokers: '{}', {}}}\n",
             pipeline.name,
             kafka().brokers(),
-            topics.join(", ")
+            read(&pipeline)
         )
         .unwrap();
         Topics { pipeline, config }
@@ -136,6 +144,42 @@ async fn a_table_that_was_empty_and_a_topic_that_is_not_there_yet_hold_nobody_up
 }
 
 #[tokio::test]
+async fn topics_that_a_pattern_matches_are_read_those_that_come_later_too() {
+    let matches = |pipeline: &Pipeline| format!("topics_pattern: '{}[.].*'", pipeline.name);
+    let topics = Topics::with(&["ktp_one", "ktp_two"], matches).await;
+    let producer = producer(None);
+    topics.make("ktp_one");
+    topics.make("ktp_none");
+    topics.send(&producer, "ktp_one", 1, &topics.record("r", "ktp_one", 1, "copied"));
+    let log = NamedTempFile::new().unwrap();
+    let mut apply = topics.pipeline.command(&["apply"]);
+    apply.arg("-c").arg(topics.config.path()).stderr(log.reopen().unwrap());
+    let apply = Running(apply.spawn().unwrap());
+    until("the first is read", async || topics.rows("ktp_one").await == "1:copied").await;
+    topics.make("ktp_two");
+    topics.send(&producer, "ktp_two", 5, &topics.record("c", "ktp_two", 5, "late"));
+    until("the second is read", async || topics.rows("ktp_two").await == "5:late").await;
+    topics.send(&producer, "ktp_one", 2, &topics.record("c", "ktp_one", 2, "after"));
+    let after = "1:copied 2:after";
+    until("the first is read on", async || topics.rows("ktp_one").await == after).await;
+    apply.kill();
+    let log = std::fs::read_to_string(log.path()).unwrap();
+    println!("{log}");
+    let told = log.lines().filter(|line| line.contains("passed over"));
+    let told: Vec<&str> = told.filter(|line| line.contains("ktp_none")).collect();
+    assert_eq!(told.len(), 1, "once, whichever life it is: {told:?}");
+    let (_, said) = topics.run(&["check"]).await;
+    assert!(said.contains("apply goes on in partition 0 of") && said.contains("ktp_two"), "{said}");
+    let delete = ["--delete", "--topic", &topics.topic("ktp_two")];
+    kafka().tool("org.apache.kafka.tools.TopicCommand", &delete).unwrap();
+    let (code, said) = topics.run(&["apply", "--until", "current"]).await;
+    let gone = format!("the topic {} is gone", topics.topic("ktp_two"));
+    assert!(code == Some(1) && said.contains(&gone), "{said}");
+    let (code, said) = topics.run(&["publish"]).await;
+    assert!(code == Some(2) && said.contains("topics_pattern is for `apply`"), "{said}");
+}
+
+#[tokio::test]
 async fn a_topic_that_begins_with_an_update_has_no_rows_from_before_and_the_command_it_names_works()
 {
     let topics = Topics::new(&["ktb_one", "ktb_two"]).await;
@@ -200,7 +244,7 @@ const ROWS: &str = ", debezium: {records: rows}";
 
 #[tokio::test]
 async fn rows_without_envelopes_are_upserts_and_deletes_by_their_key() {
-    let topics = Topics::with(&["ktr_one"], ROWS).await;
+    let topics = Topics::with_more(&["ktr_one"], ROWS).await;
     topics.make("ktr_one");
     let producer = producer(None);
     let send = |id: i32, value: Option<Value>| {
@@ -230,8 +274,30 @@ async fn rows_without_envelopes_are_upserts_and_deletes_by_their_key() {
 }
 
 #[tokio::test]
+async fn rows_without_envelopes_are_read_from_the_topics_that_a_pattern_matches() {
+    let matches = |pipeline: &Pipeline| {
+        let name = &pipeline.name;
+        let tables = format!("{name}.public.elsewhere: public.ktv_two");
+        format!("topics_pattern: '{name}[.].*', debezium: {{records: rows, tables: {{{tables}}}}}")
+    };
+    let topics = Topics::with(&["ktv_one", "ktv_two"], matches).await;
+    let producer = producer(None);
+    for (topic, name) in [("ktv_one", "by its name"), ("elsewhere", "by the file")] {
+        topics.make(topic);
+        topics.send(&producer, topic, 1, &json!({"id": 1, "name": name}));
+    }
+    topics.make("ktv_none");
+    topics.send(&producer, "ktv_none", 1, &json!({"id": 1}));
+    topics.apply().await;
+    assert_eq!(topics.rows("ktv_one").await, "1:by its name");
+    assert_eq!(topics.rows("ktv_two").await, "1:by the file");
+    let (code, said) = topics.run(&["check"]).await;
+    assert!(code == Some(0) && said.contains("apply goes on"), "{said}");
+}
+
+#[tokio::test]
 async fn rows_of_a_topic_that_is_named_after_no_table_are_refused_until_the_file_names_one() {
-    let topics = Topics::with(&["kts_one"], ROWS).await;
+    let topics = Topics::with_more(&["kts_one"], ROWS).await;
     let other = topics.topic("elsewhere");
     kafka().create_topic(&other, 1, &[]).unwrap();
     let rename = |more: &str| {

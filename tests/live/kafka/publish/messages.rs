@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::{
     Published,
-    topic::{partitions, records},
+    topic::{partitions, raw_records, records},
 };
 use crate::support::graph;
 
@@ -21,9 +21,9 @@ const CHANGES: &[&str] = &[
     "UPDATE lm_things SET id = 30 WHERE id = 3",
 ];
 
-async fn nodes() -> Vec<i64> {
-    let text = "MATCH (n:LmThing) RETURN n.id AS id ORDER BY id";
-    let rows = graph().rows(neo4rs::Query::new(text.to_owned())).await.unwrap();
+async fn nodes(label: &str) -> Vec<i64> {
+    let text = format!("MATCH (n:{label}) RETURN n.id AS id ORDER BY id");
+    let rows = graph().rows(neo4rs::Query::new(text)).await.unwrap();
     rows.iter().map(|row| row.get("id").unwrap()).collect()
 }
 
@@ -92,9 +92,38 @@ async fn messages_stand_where_the_transaction_has_them_and_the_graph_is_as_witho
     assert!(records.iter().any(|record| key(record) == json!({"prefix": "alone"})));
     let (code, log) = published.run(&["apply", "--until", "current"]).await;
     assert_eq!(code, Some(0), "{log}");
-    assert_eq!(nodes().await, [1, 2, 30]);
+    assert_eq!(nodes("LmThing").await, [1, 2, 30]);
     let checkpoint = wal2graph::neo4j::checkpoint::read(&graph(), &published.pipeline.name).await;
     assert_eq!(checkpoint.unwrap().unwrap().lsn.0, published.end_of_topic().await);
+}
+
+#[tokio::test]
+async fn with_a_topic_for_each_table_messages_have_one_of_their_own() {
+    let schema = SCHEMA.replace("lm_", "lb_");
+    let section = "ack: kafka, topics_by: table, messages: true";
+    let published = Published::new("table_messages", &schema, section).await;
+    published.catch_up().await;
+    for change in CHANGES {
+        published.pipeline.sql.batch_execute(&change.replace("lm_", "lb_")).await.unwrap();
+    }
+    published.catch_up().await;
+    let config = published.config();
+    let kafka = config.kafka().unwrap();
+    let topic = kafka.messages_topic().unwrap().unwrap();
+    let records = raw_records(&kafka.brokers, topic.as_str()).await;
+    let values = records.iter().filter_map(|it| serde_json::from_slice(it.value.as_deref()?).ok());
+    let said: Vec<String> = values.map(|value: Value| short(&value)).collect();
+    assert_eq!(said, ["m first", "m between", "m alone", "m last"]);
+    let (code, log) = published.run(&["apply", "--until", "current"]).await;
+    assert_eq!(code, Some(0), "{log}");
+    assert_eq!(nodes("LbThing").await, [1, 2, 30]);
+    let checkpoint = wal2graph::neo4j::checkpoint::read(&graph(), &published.pipeline.name).await;
+    let checkpoint = checkpoint.unwrap().unwrap();
+    assert!(checkpoint.is_whole && checkpoint.lsn.0 == published.end_of_topic().await);
+    // A start goes on behind all of them.
+    published.pipeline.sql.batch_execute("INSERT INTO lb_things VALUES (4, 'x')").await.unwrap();
+    published.catch_up().await;
+    assert_eq!(raw_records(&kafka.brokers, topic.as_str()).await.len(), 4);
 }
 
 #[tokio::test]

@@ -1,0 +1,147 @@
+//! Heartbeats of topics that each have a table: the graph's position, once the tables have come that far.
+//!
+//! ```text
+//! heartbeat: 0/16B3740, orders up to 4, customers up to 2 --held--+--> the checkpoint of heartbeats: 0/16B3740
+//! checkpoints in the graph: orders 4, customers 3 ----------------+
+//! ```
+//!
+//! The checkpoints in the graph say how far each table's topic is, whichever member of the group applies it. A
+//! table that stands still has everything up to its topic's end, and holds nobody up.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::sleep;
+
+use crate::{
+    change::Event,
+    checkpoint::TopicPartition,
+    config::Config,
+    kafka::{
+        consumer::{ConsumeError, PartitionEnd, PartitionSource},
+        ends::{EndsWatch, Pending, Said},
+    },
+    lsn::Lsn,
+    neo4j::{self, Connection, connect::ANSWER_LIMIT},
+    pipeline::Source,
+};
+
+use super::super::CommandError;
+
+/// How often the checkpoints are read while heartbeats wait for them.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// What a pipeline of `apply` reads.
+pub enum Reads {
+    /// Rows.
+    Rows(PartitionSource),
+    /// Heartbeats, which wait for rows.
+    Heartbeats(Box<Gate>),
+}
+
+/// A partition of heartbeats that wait for the tables' topics.
+pub struct Gate {
+    source: PartitionSource,
+    said: EndsWatch,
+    pending: Pending,
+    graph: Connection,
+    pipeline: String,
+}
+
+impl Gate {
+    /// Of a graph that is complete through a position.
+    pub fn new(
+        config: &Config,
+        source: PartitionSource,
+        said: EndsWatch,
+        through: Lsn,
+    ) -> Result<Self, CommandError> {
+        let graph = Connection::new(config.graph()?, ANSWER_LIMIT)?;
+        let (pending, pipeline) = (Pending::new(through), config.pipeline.clone());
+        Ok(Gate { source, said, pending, graph, pipeline })
+    }
+
+    fn take(&mut self, events: &[Event]) {
+        for event in events {
+            // Nothing else comes of heartbeats.
+            let Event::Keepalive { wal_end, .. } = event else { continue };
+            let mut last = 0;
+            for said in self.said.take(wal_end.0) {
+                last = said.after;
+                self.pending.push(said);
+            }
+            if last < wal_end.0 {
+                // Something was passed over.
+                self.pending.push(Said { after: wal_end.0, complete: None });
+            }
+        }
+    }
+
+    /// What has become true of the graph.
+    async fn passed(&mut self) -> Option<Event> {
+        if !self.pending.waits() {
+            return None;
+        }
+        let (wal_end, source_lsn) = match self.applied().await {
+            Ok(applied) => self.pending.take(&applied)?,
+            Err(error) => {
+                // What is written says so, too, and is tried again.
+                tracing::debug!(%error, "the checkpoints can not be read");
+                return None;
+            }
+        };
+        let wal_end = Lsn(wal_end);
+        Some(Event::Keepalive { wal_end, source_lsn, reply_requested: false })
+    }
+
+    /// How far each of the tables' partitions is in the graph.
+    async fn applied(&self) -> Result<Vec<u64>, neo4j::Error> {
+        let checkpoints = neo4j::checkpoint::read_all(&self.graph, &self.pipeline).await?;
+        let applied: BTreeMap<&TopicPartition, u64> = checkpoints
+            .iter()
+            .filter_map(|checkpoint| Some((checkpoint.partition()?, checkpoint.position.lsn.0)))
+            .collect();
+        let of = |at| applied.get(at).copied().unwrap_or_default();
+        Ok(self.said.partitions().iter().map(|(at, _)| of(at)).collect())
+    }
+}
+
+impl Reads {
+    /// How far the partition is read.
+    pub fn end(&self) -> PartitionEnd {
+        match self {
+            Reads::Rows(source) => source.end(),
+            Reads::Heartbeats(gate) => gate.source.end(),
+        }
+    }
+}
+
+impl Source for Reads {
+    type Error = ConsumeError;
+
+    async fn next(&mut self) -> Result<Vec<Event>, ConsumeError> {
+        let gate = match self {
+            Reads::Rows(source) => return source.next().await,
+            Reads::Heartbeats(gate) => gate,
+        };
+        loop {
+            if let Some(event) = gate.passed().await {
+                return Ok(vec![event]);
+            }
+            let waits = gate.pending.waits();
+            tokio::select! {
+                events = gate.source.next() => {
+                    let events = events?;
+                    gate.take(&events);
+                }
+                () = sleep(LOOK_INTERVAL), if waits => {}
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, offset: Lsn) {
+        match self {
+            Reads::Rows(source) => source.acknowledge(offset),
+            Reads::Heartbeats(gate) => gate.source.acknowledge(offset),
+        }
+    }
+}

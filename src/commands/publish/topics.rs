@@ -1,0 +1,320 @@
+//! The topics of a publisher: which there should be, made where they are missing, and what their ends say.
+//!
+//! ```text
+//! topics_by: pipeline    <topic>                                         every partition names positions
+//! topics_by: table       <topic>.heartbeats, <topic>.<schema>.<table>    heartbeats name the ends of the others
+//!                        <topic>.message                                 with `messages: true`
+//! ```
+//!
+//! Where each table has a topic, a table counts as copied only while its topic is the one that the last
+//! heartbeat means. One that is new, or was made again, gets a copy of its table.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use tokio_postgres::Client;
+
+use crate::{
+    catalog::{Catalog, TableName},
+    config::Config,
+    kafka::{
+        Options, TopicName,
+        identity::Described,
+        names::TableTopics,
+        offsets::Asking,
+        producer::ProducedTo,
+        routing::{Layout, Partitions},
+        tail::{self, Tail},
+        tails::{self, Kept, Tails},
+        topic::{self, Weight},
+    },
+    lsn::Lsn,
+    mapping::Mapping,
+    postgres,
+};
+
+use super::{
+    super::{CommandError, apply::topology},
+    start,
+};
+
+/// How often a topic that was there is looked for before it is held for gone.
+const LOOKS: u32 = 10;
+/// The pause between these looks.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What should be there.
+pub struct Wanted {
+    /// That of all tables, or that of heartbeats.
+    first: TopicName,
+    /// The tables with topics of their own, by object id. In the order of the layout.
+    tables: Vec<(u32, TopicName)>,
+    /// That of logical messages, if they have one of their own.
+    messages: Option<TopicName>,
+    is_by_table: bool,
+}
+
+impl Wanted {
+    /// Of the mapped tables, and of others that the publication has.
+    pub async fn of(
+        config: &Config,
+        client: &Client,
+        catalog: &Catalog,
+        mapping: Option<&Mapping>,
+    ) -> Result<Self, CommandError> {
+        let kafka = config.kafka()?;
+        if !kafka.is_by_table() {
+            let first = kafka.topic.clone();
+            return Ok(Wanted { first, tables: Vec::new(), messages: None, is_by_table: false });
+        }
+        let publication = postgres::setup::publication(client, &config.publication).await?;
+        let published = publication.map(|it| it.tables).unwrap_or_default();
+        let names: BTreeSet<&TableName> =
+            mapping.into_iter().flat_map(Mapping::published_tables).chain(&published).collect();
+        let TableTopics { heartbeats: first, tables } =
+            TableTopics::new(&kafka.topic, names).map_err(CommandError::topic_name)?;
+        let oid = |name: &TableName| catalog.table(name).map(|table| table.oid);
+        let tables = tables.into_iter().filter_map(|(name, topic)| Some((oid(&name)?, topic)));
+        let messages = kafka.messages_topic().map_err(CommandError::topic_name)?;
+        Ok(Wanted { first, tables: tables.collect(), messages, is_by_table: true })
+    }
+
+    /// All of them, in the order of the layout.
+    fn names(&self) -> impl Iterator<Item = &TopicName> {
+        std::iter::once(&self.first).chain(self.spoken_of())
+    }
+
+    /// Those that heartbeats speak of, where each table has one.
+    fn spoken_of(&self) -> impl Iterator<Item = &TopicName> {
+        self.tables.iter().map(|(_, topic)| topic).chain(&self.messages)
+    }
+
+    /// Looks at all of them, makes those that are missing, and logs what is not as it should be. `written`
+    /// are those that a life before has written to: if one is gone, its records are.
+    pub async fn make(
+        self,
+        kafka: &Options,
+        asking: &Asking,
+        written: &BTreeMap<String, Described>,
+    ) -> Result<Topics, CommandError> {
+        let all: Vec<&TopicName> = self.names().collect();
+        let mut found = topic::look_at_all(kafka, &all).await?;
+        let mut looks = 0;
+        // A broker that has just come back may not know all topics yet.
+        while let Some(gone) = written.keys().find(|name| !found.contains_key(*name)) {
+            if looks == LOOKS {
+                return Err(gone_while_written(gone));
+            }
+            tokio::time::sleep(PAUSE).await;
+            looks += 1;
+            found = topic::look_at_all(kafka, &all).await?;
+        }
+        let mut message_bytes_max = 0;
+        for name in &all {
+            let options = kafka.of_topic(name);
+            let topic = match found.remove(name.as_str()) {
+                Some(topic) => topic,
+                None => {
+                    let topic = topic::make(&options).await?;
+                    let (partitions, replicas) = (topic.partitions, topic.replicas);
+                    tracing::info!(topic = %name, partitions, replicas, "topic created");
+                    topic
+                }
+            };
+            topic.check(&options)?;
+            for topic::Remark { weight, what, fix } in topic.remarks(&options) {
+                match weight {
+                    Weight::Notice if !written.is_empty() => {}
+                    Weight::Notice => tracing::info!(fix, "{what}"),
+                    Weight::Warning | Weight::Definite => tracing::warn!(fix, "{what}"),
+                }
+            }
+            message_bytes_max = message_bytes_max.max(topic.message_bytes_max());
+        }
+        let names: Vec<&str> = all.iter().map(|name| name.as_str()).collect();
+        let described = asking.describe(&names).await?;
+        for name in &names {
+            let described = described.get(*name).ok_or_else(|| topology::gone(name))?;
+            self.check(name, described, written.get(*name))?;
+        }
+        Topics::new(self, described, message_bytes_max)
+    }
+
+    /// Those that are there, if all are.
+    pub async fn look(self, asking: &Asking) -> Result<Option<Topics>, CommandError> {
+        let names: Vec<&str> = self.names().map(TopicName::as_str).collect();
+        let described = asking.describe(&names).await?;
+        match described.len() == names.len() {
+            true => Ok(Some(Topics::new(self, described, 0)?)),
+            false => Ok(None),
+        }
+    }
+
+    fn check(
+        &self,
+        name: &str,
+        described: &Described,
+        written: Option<&Described>,
+    ) -> Result<(), CommandError> {
+        if self.is_by_table && described.id.is_none() {
+            return Err(CommandError::Definite(
+                "kafka.topics_by: table needs brokers that give topics ids (Kafka 2.8 or newer): heartbeats name \
+                 topics by them, so that one that is made again is not taken for the one before. Set topics_by: \
+                 pipeline"
+                    .to_owned(),
+            ));
+        }
+        if written
+            .is_some_and(|it| it.id.is_some() && described.id.is_some() && it.id != described.id)
+        {
+            return Err(CommandError::Definite(format!(
+                "somebody deleted the topic {name} and made it again while `publish` wrote to it: its records are \
+                 gone. Delete it and publish again: it then begins with a copy of the tables. {}",
+                start::GRAPHS_STOP
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn gone_while_written(name: &str) -> CommandError {
+    CommandError::Definite(format!(
+        "the topic {name} is gone, and with it the records that nobody has read. To go on with a new one, start again: \
+         `publish` makes it, and it begins with a copy of the tables. {}",
+        start::GRAPHS_STOP
+    ))
+}
+
+/// The topics that are there.
+pub struct Topics {
+    /// Whose records go where.
+    pub layout: Layout,
+    /// Which they are.
+    pub described: BTreeMap<String, Described>,
+    /// The largest record that one of them takes.
+    pub message_bytes_max: usize,
+    wanted: Wanted,
+}
+
+/// What their ends say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// Of the one topic.
+    Of(Tail),
+    /// Of all.
+    OfAll(Tails),
+}
+
+impl Topics {
+    fn new(
+        wanted: Wanted,
+        described: BTreeMap<String, Described>,
+        message_bytes_max: usize,
+    ) -> Result<Self, CommandError> {
+        let partitions = |name: &TopicName| {
+            let count = described.get(name.as_str()).map_or(0, |it| it.partitions);
+            let none = || CommandError::NotYet(format!("the topic {name} has no partitions yet"));
+            Partitions::new(count as usize).ok_or_else(none)
+        };
+        let layout = match wanted.is_by_table {
+            false => Layout::one(partitions(&wanted.first)?),
+            true => {
+                let tables =
+                    wanted.tables.iter().map(|(table, name)| Ok((*table, partitions(name)?)));
+                let messages = wanted.messages.as_ref().map(partitions).transpose()?;
+                Layout::by_table(tables.collect::<Result<Vec<_>, CommandError>>()?, messages)
+            }
+        };
+        Ok(Topics { layout, described, message_bytes_max, wanted })
+    }
+
+    /// Reads what their ends say.
+    pub async fn ends(&self, kafka: &Options) -> Result<Ends, CommandError> {
+        let first = &self.wanted.first;
+        if !self.wanted.is_by_table {
+            let tail = tail::read(kafka).await?;
+            // Without any it is being made, or deleted.
+            tail.partitions()?;
+            return Ok(Ends::Of(tail));
+        }
+        let described = |name: &TopicName| {
+            Some((name.as_str().to_owned(), *self.described.get(name.as_str())?))
+        };
+        let others = self.wanted.spoken_of().filter_map(described).collect();
+        Ok(Ends::OfAll(tails::read(kafka, first.as_str(), &others).await?))
+    }
+
+    /// The tables whose rows are in their topics, by object id.
+    ///
+    /// # Errors
+    /// A topic has another number of partitions than when it was written.
+    pub fn copied(&self, config: &Config, ends: &Ends) -> Result<Vec<u32>, CommandError> {
+        let Ends::OfAll(tails) = ends else { return Ok(ends.tail().copied()) };
+        let mut copied = tails.heartbeats.copied();
+        let tables = self.wanted.tables.iter().map(|(table, name)| (Some(*table), name));
+        // No row waits for messages, but their keys must stay in their partitions, too.
+        let messages = self.wanted.messages.iter().map(|name| (None, name));
+        for (table, name) in tables.chain(messages) {
+            let Some(described) = self.described.get(name.as_str()) else { continue };
+            match tails.kept(name.as_str(), described) {
+                Kept::Yes => {}
+                Kept::No => copied.retain(|it| Some(*it) != table),
+                Kept::OtherCount { before } => {
+                    return Err(start::other_count(
+                        config,
+                        name,
+                        described.partitions as usize,
+                        before,
+                    )?);
+                }
+            }
+        }
+        Ok(copied)
+    }
+
+    /// What is produced to.
+    pub fn produced_to(&self, ends: &Ends) -> Vec<ProducedTo> {
+        let next =
+            |partitions: &[tail::PartitionTail]| partitions.iter().map(|it| it.next).collect();
+        let first = self.wanted.first.as_str().to_owned();
+        let own = ProducedTo { name: first, id: None, next: next(&ends.tail().0) };
+        let Ends::OfAll(tails) = ends else { return vec![own] };
+        let spoken_of = |name: &TopicName| {
+            let name = name.as_str();
+            ProducedTo {
+                name: name.to_owned(),
+                id: self.described.get(name).and_then(|described| described.id),
+                next: tails.topics.get(name).map(|tails| next(tails)).unwrap_or_default(),
+            }
+        };
+        std::iter::once(own).chain(self.wanted.spoken_of().map(spoken_of)).collect()
+    }
+}
+
+impl Ends {
+    /// The end that says positions.
+    pub fn tail(&self) -> &Tail {
+        match self {
+            Ends::Of(tail) => tail,
+            Ends::OfAll(tails) => &tails.heartbeats,
+        }
+    }
+
+    /// What is known of all partitions.
+    pub fn all(&self) -> Box<dyn Iterator<Item = &tail::PartitionTail> + '_> {
+        match self {
+            Ends::Of(tail) => Box::new(tail.0.iter()),
+            Ends::OfAll(tails) => Box::new(tails.all()),
+        }
+    }
+
+    /// A position that everything is before that any topic has.
+    pub fn beyond(&self) -> Option<Lsn> {
+        match self {
+            Ends::Of(tail) => tail.beyond(),
+            Ends::OfAll(tails) => tails.beyond(),
+        }
+    }
+}
