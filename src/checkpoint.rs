@@ -246,6 +246,8 @@ pub struct Checkpoint {
     pub partitions: u32,
     /// Which topic it is of; `None` for a slot, and where the brokers do not say.
     pub topic_id: Option<TopicId>,
+    /// The pipeline that publishes to the topic, if the records named it when the checkpoint was created.
+    pub publisher: Option<String>,
     /// It is of the heartbeats of topics that each have a table: its `lsn` is that of all of them. Theirs say
     /// nothing of the graph, since nothing comes through a topic whose table stands still.
     pub is_whole: bool,

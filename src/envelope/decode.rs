@@ -66,6 +66,8 @@ pub struct Expected {
     pub database: Option<String>,
     /// `wal2graph publish` writes the topic: each record names its history.
     pub is_ours: bool,
+    /// The pipeline that publishes; `None`: that of the first record that names one.
+    pub publisher: Option<String>,
 }
 
 /// What Debezium's connector for PostgreSQL calls itself, and we do.
@@ -226,6 +228,9 @@ impl Decoder {
         let known = self.is_expected(&source, block.source.history.as_deref());
         known.map_err(|problem| error("value", root, problem.within("source")))?;
         let writer = if block.source.history.is_some() {
+            let name = source.read("name", Json::string);
+            let known = name.and_then(|name| self.is_of_publisher(name.as_deref()));
+            known.map_err(|problem| error("value", root, problem.within("source")))?;
             self.history.clone_from(&block.source.history);
             Writer::Us { with_schema: schema.is_some() }
         } else {
@@ -265,6 +270,27 @@ impl Decoder {
             return Err(Problem::new(what).within("db"));
         }
         self.has_history(history)
+    }
+
+    /// The pipeline that publishes to the topic has written the record. Another pipeline of the same
+    /// cluster has positions of the same log: taken for ours, they would pass over what is not there.
+    fn is_of_publisher(&mut self, name: Option<&str>) -> Result<(), Problem> {
+        match (&self.expected.publisher, name) {
+            (Some(expected), Some(found)) if expected != found => {
+                let what = format!(
+                    "the pipeline {found:?} has written it, and the topic is one of the pipeline {expected:?}"
+                );
+                return Err(Problem::new(what).within("name"));
+            }
+            (None, Some(found)) => self.expected.publisher = Some(found.to_owned()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The pipeline that publishes to the topic, once a record has named it.
+    pub fn publisher(&self) -> Option<&str> {
+        self.expected.publisher.as_deref()
     }
 
     fn has_history(&self, history: Option<&History>) -> Result<(), Problem> {

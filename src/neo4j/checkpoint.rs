@@ -48,7 +48,7 @@ const RETURNED: &str = "c.lsn AS lsn, c.part_commit_lsn AS part_commit_lsn, c.pa
      c.replay_until AS replay_until, c.replay_lsn AS replay_lsn, \
      c.epoch AS epoch, c.committed_at AS committed_at, c.updated_at AS updated_at, \
      c.system_identifier AS system_identifier, c.timeline AS timeline, c.slot AS slot, \
-     c.partitions AS partitions, c.topic_id AS topic_id, c.whole AS whole, \
+     c.partitions AS partitions, c.topic_id AS topic_id, c.whole AS whole, c.publisher AS publisher, \
      c.last_change AS last_change, \
      c.mapping_digest AS mapping_digest, c.labels AS labels, c.newest AS newest, \
      c.publication AS publication, c.stopped_because AS stopped_because, c.stopped_at AS stopped_at";
@@ -106,6 +106,8 @@ pub struct NewCheckpoint {
     pub topic_id: Option<TopicId>,
     /// Its `lsn` is that of all topics of the pipeline.
     pub is_whole: bool,
+    /// The pipeline that publishes to the topic, if its records name one.
+    pub publisher: Option<String>,
     /// The digest of the mapping.
     pub mapping_digest: String,
     /// The labels of its nodes.
@@ -186,7 +188,7 @@ fn create_query(pipeline: &str, new: &NewCheckpoint) -> Query {
         }
         Log::Partition { .. } => {
             let set = "c.topic = $topic, c.partition = $partition, c.partitions = $partitions, c.offset = $offset, \
-                       c.topic_id = $topic_id, c.whole = $whole";
+                       c.topic_id = $topic_id, c.whole = $whole, c.publisher = $publisher";
             (set, Lsn::ZERO)
         }
     };
@@ -217,7 +219,8 @@ fn create_query(pipeline: &str, new: &NewCheckpoint) -> Query {
             .param("offset", integer_of(new.start))
             .param("topic_id", new.topic_id.map(|id| id.to_string()))
             // A property that is null is none.
-            .param("whole", new.is_whole.then_some(true)),
+            .param("whole", new.is_whole.then_some(true))
+            .param("publisher", new.publisher.clone()),
     }
 }
 

@@ -55,6 +55,7 @@ pub(super) fn checkpoint_of(row: &Row) -> Result<Checkpoint, Error> {
         },
         partitions: get::<Option<u32>>(row, "partitions")?.unwrap_or(1),
         topic_id: topic_id_of(row)?,
+        publisher: get(row, "publisher")?,
         is_whole: get::<Option<bool>>(row, "whole")?.unwrap_or_default(),
         mapping_digest: get(row, "mapping_digest")?,
         labels: get::<Option<Vec<String>>>(row, "labels")?.unwrap_or_default(),

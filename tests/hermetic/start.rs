@@ -49,6 +49,7 @@ fn checkpoint(lsn: u64, digest: String) -> Checkpoint {
         mapping_digest: digest,
         topic_id: None,
         is_whole: false,
+        publisher: None,
         labels: vec!["Gone".to_owned()],
         stopped: None,
     }

@@ -64,6 +64,7 @@ async fn texts_that_were_planned_ahead_are_not_planned_again_by_the_transaction_
         labels: Vec::new(),
         topic_id: None,
         is_whole: false,
+        publisher: None,
     };
     assert!(create(&graph, "ahead", &new, &[]).await.unwrap());
     let identity = Identity { pipeline: "ahead".to_owned(), log };

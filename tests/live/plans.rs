@@ -66,6 +66,7 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
         partitions: 1,
         topic_id: None,
         is_whole: false,
+        publisher: None,
     };
     let connection = || Connection::new(&options, ANSWER_LIMIT).unwrap();
     assert!(create(&graph(), &pipeline, &new, &[]).await.unwrap());

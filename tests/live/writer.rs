@@ -94,6 +94,7 @@ fn new_checkpoint() -> NewCheckpoint {
         partitions: 1,
         topic_id: None,
         is_whole: false,
+        publisher: None,
         start: Lsn(100),
         origin: Origin {
             system_identifier: "7".to_owned(),

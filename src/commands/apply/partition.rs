@@ -160,7 +160,11 @@ async fn attempt(
     let reached = start::reached(&checkpoint);
     let origin = checkpoint.origin.clone();
     let is_ours = !origin.system_identifier.is_empty();
-    let expected = Expected { database: Some(shared.database.clone()), is_ours };
+    let expected = Expected {
+        database: Some(shared.database.clone()),
+        is_ours,
+        publisher: checkpoint.publisher.clone(),
+    };
     let decoder = shared.asking.decoder(&shared.catalog, &at.topic)?.expecting(expected);
     let transactions = match shared.topology.is_spread() {
         true => Transactions::each_alone(decoder, origin, reached, checkpoint.last_change),

@@ -166,6 +166,7 @@ impl Creation<'_> {
         let mapping_digest = self.mapping.digest();
         let Described { id: topic_id, partitions } = topic;
         let start = Lsn(from);
+        let publisher = self.publisher(log, from).await?;
         let is_whole = kafka.heartbeats().is_some_and(|topic| topic.as_str() == at.topic);
         let new = NewCheckpoint {
             start,
@@ -174,12 +175,25 @@ impl Creation<'_> {
             partitions,
             topic_id,
             is_whole,
+            publisher,
             mapping_digest,
             labels,
         };
         create_checkpoint(graph, &config.pipeline, &new, &[]).await?;
         tracing::info!(%at, from, "the graph has nothing of this partition yet: it begins here");
         Ok(())
+    }
+
+    /// The pipeline that the first records name.
+    async fn publisher(&self, log: &Range<u64>, from: u64) -> Result<Option<String>, CommandError> {
+        let Creation { catalog, asking, at, .. } = *self;
+        let records = asking.records(at, from..log.end.min(from + FIRST_RECORDS)).await?;
+        let mut decoder = asking.decoder(catalog, &at.topic)?;
+        for record in records.into_values() {
+            // One that can not be read stops the partition, or is a dead letter, when it is applied.
+            let _ = decoder.record(&record, &mut Vec::new());
+        }
+        Ok(decoder.publisher().map(str::to_owned))
     }
 }
 

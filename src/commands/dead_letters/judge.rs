@@ -107,7 +107,7 @@ impl Judge {
 
     fn decoder_of(&self, at: &TopicPartition) -> Decoder {
         let database = Some(self.database.clone());
-        let expected = Expected { database, is_ours: self.ours.contains(at) };
+        let expected = Expected { database, is_ours: self.ours.contains(at), publisher: None };
         let decoder = self.of_rows.get(&at.topic).unwrap_or(&self.decoder);
         decoder.clone().expecting(expected)
     }

@@ -93,6 +93,7 @@ impl FirstStart<'_> {
             partitions: 1,
             topic_id: None,
             is_whole: false,
+            publisher: None,
             mapping_digest: mapping.digest(),
             labels: mapping.labels(),
         };

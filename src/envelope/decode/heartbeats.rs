@@ -26,7 +26,7 @@ impl Decoder {
         let has_only = |names: &[&str]| object.0.iter().all(|(name, _)| names.contains(&&**name));
         let at = object.read("ts_ms", timestamp_of_millis)?;
         match at {
-            Some(at) if has_only(&["ts_ms"]) && is_heartbeat_key(key) => {
+            Some(at) if has_only(&["ts_ms"]) && server_name(key).is_some() => {
                 self.has_history(None)?;
                 Ok(Next::Alone(Decoded::Heartbeat { end_lsn: None, history: None, at }))
             }
@@ -36,6 +36,7 @@ impl Decoder {
             {
                 let history = history(object, self.history.as_ref())?;
                 let end_lsn = Some(Lsn(object.require("end_lsn", Json::u64)?));
+                self.is_of_publisher(server_name(key).as_deref())?;
                 Ok(Next::Alone(Decoded::Heartbeat { end_lsn, history, at }))
             }
             _ => Err(Problem::new(
@@ -55,13 +56,12 @@ fn is_marker(object: &Object<'_>) -> bool {
     is_status && has_only && text("id").is_some() && object.get("event_count").is_some()
 }
 
-/// The key of Debezium's heartbeats, with or without a schema block.
-fn is_heartbeat_key(key: Option<&Bytes>) -> bool {
-    let Some(Ok(key)) = key.map(|key| Json::parse(key).and_then(Json::object)) else {
-        return false;
-    };
+/// The name in the key of a heartbeat, with or without a schema block: the publisher's.
+fn server_name(key: Option<&Bytes>) -> Option<String> {
+    let key = Json::parse(key?).and_then(Json::object).ok()?;
     let payload = key.get("payload").filter(|_| key.get("schema").is_some());
-    let Ok(key) = payload.map_or(Ok(key), Json::object) else { return false };
-    let [(name, value)] = &key.0[..] else { return false };
-    name == "serverName" && value.string().is_ok()
+    let key = payload.map_or(Ok(key), Json::object).ok()?;
+    let [(name, value)] = &key.0[..] else { return None };
+    let value = value.string().ok()?;
+    (name == "serverName").then(|| value.into_owned())
 }

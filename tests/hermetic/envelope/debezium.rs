@@ -544,7 +544,7 @@ fn a_row_without_an_envelope_is_no_heartbeat_and_no_marker_whatever_its_columns_
 #[test]
 fn a_record_of_another_database_or_connector_is_foreign_where_its_table_has_the_same_name() {
     let is_ours = false;
-    let expected = Expected { database: Some("shop_db".to_owned()), is_ours };
+    let expected = Expected { database: Some("shop_db".to_owned()), is_ours, publisher: None };
     let mut decoder = Decoder::new(&shop(), DEFAULT).expecting(expected.clone());
     let row = json!({"id": 7, "name": "Ann"});
     let event = event("c", "customers", Value::Null, row);
@@ -564,6 +564,38 @@ fn a_record_of_another_database_or_connector_is_foreign_where_its_table_has_the_
         let error = decoder.record(&record, &mut Vec::new()).unwrap_err();
         assert!(error.problem.contains("has not written this record"), "{error}");
     }
+}
+
+#[test]
+fn the_heartbeat_of_another_pipeline_of_the_same_cluster_moved_the_graph_past_changes() {
+    let mut both = Both::new(&shop());
+    let insert = Change::Insert {
+        relation: both.relation("customers"),
+        new: tuple(&[Some("7"), Some("Ann"), None, None]),
+    };
+    let records = both.encode(&place(0, None), &insert);
+    let ours = json!({"ts_ms": 5, "system_identifier": "7401234567890123456", "timeline": 3, "end_lsn": 9_000});
+    let heartbeat = |name: &str| record(Some(json!({ "serverName": name })), Some(ours.clone()));
+    let said = serde_json::from_slice::<Value>(records[0].value.as_ref().unwrap()).unwrap();
+    let publisher = said["source"]["name"].as_str().unwrap().to_owned();
+    let is_refused = |decoder: &mut Decoder, record: &Record| {
+        let said = decoder.record(record, &mut Vec::new());
+        said.is_err_and(|error| error.problem.contains("is one of the pipeline"))
+    };
+    // It is named by the checkpoint, or by the first record.
+    let expected = Expected { publisher: Some(publisher.clone()), ..Expected::default() };
+    let mut told = Decoder::new(&shop(), DEFAULT).expecting(expected);
+    let mut learned = Decoder::new(&shop(), DEFAULT);
+    assert!(!is_refused(&mut learned, &heartbeat(&publisher)));
+    for decoder in [&mut told, &mut learned] {
+        assert!(is_refused(decoder, &heartbeat("other")));
+        assert!(!is_refused(decoder, &records[0]));
+        assert!(!is_refused(decoder, &heartbeat(&publisher)));
+        assert_eq!(decoder.publisher(), Some(&*publisher));
+    }
+    let expected = Expected { publisher: Some("other".to_owned()), ..Expected::default() };
+    let mut of_another = Decoder::new(&shop(), DEFAULT).expecting(expected);
+    assert!(is_refused(&mut of_another, &records[0]), "a change of another pipeline");
 }
 
 fn schema_of_heartbeat() -> Value {
