@@ -248,8 +248,8 @@ pub struct Checkpoint {
     pub topic_id: Option<TopicId>,
     /// The pipeline that publishes to the topic, if the records named it when the checkpoint was created.
     pub publisher: Option<String>,
-    /// It is of the heartbeats of topics that each have a table: its `lsn` is that of all of them. Theirs say
-    /// nothing of the graph, since nothing comes through a topic whose table stands still.
+    /// It belongs to the heartbeats of topics that each have a table: its `lsn` is the `lsn` of all topics. The
+    /// tables' own checkpoints say nothing of the graph: a topic whose table stands still brings no position.
     pub is_whole: bool,
     /// The digest of the mapping that made the graph.
     pub mapping_digest: String,

@@ -5,8 +5,8 @@
 //! customers   r r . .              it is produced when all replicas have those records
 //! ```
 //!
-//! So who has applied both up to there has everything before that position, whichever of them has brought
-//! something last. A topic is named with its id: one that is made again under its name is another one.
+//! A reader that has applied both up to there has everything before that position, even if one of them has
+//! brought nothing for long. A topic is named with its id: one that is made again under its name is another one.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -135,7 +135,7 @@ pub struct Pending {
     through: Lsn,
 }
 
-/// How many ends are kept. Beyond that every second heartbeat is forgotten, which the next one makes good.
+/// The maximum of kept ends. Beyond it, every second heartbeat is dropped: the next one says more.
 const ENDS_MAX: usize = 1 << 18;
 
 impl Pending {

@@ -6,7 +6,7 @@
 //! <prefix>.message             logical messages, if they are published, as Debezium has it
 //! ```
 //!
-//! Kafka holds names for the same that differ in `.` and `_` only, and does not make the second of them.
+//! Kafka treats names that differ only in `.` and `_` as the same, and refuses to make the second topic.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -165,7 +165,7 @@ fn topic_of(prefix: &TopicName, table: &TableName) -> Result<TopicName, NameRefu
     TopicName::new(&topic).ok_or_else(|| NameRefused::TooLong { table: table.clone(), topic })
 }
 
-/// Debezium puts an underscore for each character of Java's, of which those beyond 16 bits are two.
+/// Debezium puts an underscore for each UTF-16 unit: a character beyond 16 bits has two.
 fn allowed(name: &str) -> String {
     let mut allowed = String::with_capacity(name.len());
     for character in name.chars() {

@@ -231,7 +231,7 @@ impl TopicsPattern {
     /// # Errors
     /// It is no regular expression, and why.
     pub fn new(text: &str) -> Result<Self, String> {
-        // What is wrong is told of the text as it was given.
+        // The error names the text of the file, without the anchors.
         Regex::new(text).map_err(|error| error.to_string())?;
         let whole = Regex::new(&format!("^(?:{text})$")).map_err(|error| error.to_string())?;
         Ok(TopicsPattern { text: text.to_owned(), whole })

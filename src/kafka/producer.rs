@@ -13,7 +13,7 @@
 //! sequence only in its order. The next life goes on from what the topic's end says.
 //!
 //! Where each table has a topic, a heartbeat waits until all replicas have what was produced before it, and
-//! says where the topics end then: whoever has a heartbeat can get everything that it speaks of.
+//! says where the topics end then: a reader of a heartbeat can read everything that it names.
 //!
 //! Why nobody else's records are between: each record has to get the offset after the one before,
 //! beginning with where the end was when it was read. Where another one stands, somebody else has

@@ -129,7 +129,7 @@ impl Layout {
     /// Where a record of a row goes: to the partition of its key, whatever schema block the key has.
     ///
     /// # Errors
-    /// Nowhere.
+    /// No topic takes it.
     pub fn row(&self, record: Record, relation: &Relation) -> Result<Routed, Unroutable> {
         let topic = self.topic_of(relation.oid).ok_or(Unroutable::NoTopic)?;
         let routed = Routed::by_key(record, self.topics[topic]).ok_or(Unroutable::NoKey)?;
@@ -140,7 +140,7 @@ impl Layout {
     /// topic has those.
     ///
     /// # Errors
-    /// Nowhere.
+    /// No topic takes one of them.
     pub fn change(
         &self,
         change: &Change,

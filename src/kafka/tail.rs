@@ -125,7 +125,7 @@ impl Tail {
         through.filter_map(|it| it.newest).next()
     }
 
-    /// A position that everything is before that any partition has.
+    /// A position behind everything that any partition has.
     pub fn beyond(&self) -> Option<Lsn> {
         self.0.iter().filter_map(PartitionTail::beyond).max()
     }
@@ -333,8 +333,7 @@ impl PartitionTail {
         }
     }
 
-    /// A position that everything is before that it has. A transaction may begin where the one before it
-    /// ended.
+    /// A position behind everything that it has. A transaction may begin where the one before it ended.
     pub fn beyond(&self) -> Option<Lsn> {
         self.end_lsn.max(self.last_commit.map(|commit| Lsn(commit.0 + 1)))
     }

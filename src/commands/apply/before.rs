@@ -38,7 +38,7 @@ pub async fn look(
     }
     let mut reached = Reached::of(checkpoint);
     if reads_several {
-        // They are as several partitions of one.
+        // Several topics are like several partitions of one.
         reached.partitions = reached.partitions.max(2);
     }
     let mut size = RecordBefore::LOOKED_AT;

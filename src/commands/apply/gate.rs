@@ -5,8 +5,8 @@
 //! checkpoints in the graph: orders 4, customers 3 ----------------+
 //! ```
 //!
-//! The checkpoints in the graph say how far each table's topic is, whichever member of the group applies it. A
-//! table that stands still has everything up to its topic's end, and holds nobody up.
+//! The checkpoints in the graph say how far each table's topic is applied, by any member of the group. A table
+//! that stands still has everything up to its topic's end, and blocks nothing.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -62,7 +62,7 @@ impl Gate {
 
     fn take(&mut self, events: &[Event]) {
         for event in events {
-            // Nothing else comes of heartbeats.
+            // Heartbeats bring nothing else.
             let Event::Keepalive { wal_end, .. } = event else { continue };
             let mut last = 0;
             for said in self.said.take(wal_end.0) {
@@ -70,13 +70,13 @@ impl Gate {
                 self.pending.push(said);
             }
             if last < wal_end.0 {
-                // Something was passed over.
+                // The source skipped something.
                 self.pending.push(Said { after: wal_end.0, complete: None });
             }
         }
     }
 
-    /// What has become true of the graph.
+    /// The next position that has become true of the graph.
     async fn passed(&mut self) -> Option<Event> {
         if !self.pending.waits() {
             return None;
@@ -84,7 +84,7 @@ impl Gate {
         let (wal_end, source_lsn) = match self.applied().await {
             Ok(applied) => self.pending.take(&applied)?,
             Err(error) => {
-                // What is written says so, too, and is tried again.
+                // The writer reports it, too, and tries again.
                 tracing::debug!(%error, "the checkpoints can not be read");
                 return None;
             }

@@ -18,8 +18,7 @@ use crate::{
 /// How long a look at the topics' ends may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Looks at the topics' ends, until it is dropped: for the lag. Until it is known which they are, there is nothing
-/// to look at.
+/// Looks at the topics' ends for the lag, until it is dropped. It begins once the topics are known.
 pub(super) async fn at_topics(
     config: Config,
     topics: watch::Receiver<Vec<String>>,

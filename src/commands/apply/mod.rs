@@ -98,7 +98,7 @@ struct Apply<'a> {
     left_out: LeftOut,
     /// The topics that are read, once they are known.
     topics: watch::Sender<Vec<String>>,
-    /// Topics that were told to be passed over.
+    /// Topics that the log has named as passed over.
     passed: Mutex<BTreeSet<String>>,
 }
 
@@ -196,7 +196,7 @@ impl<'a> Apply<'a> {
 }
 
 impl Apply<'_> {
-    /// The topics that are read. What a pattern matches besides is told once.
+    /// The topics that are read. The log names each other match of the pattern once.
     async fn named(&self, mapping: &Mapping, asking: &Asking) -> Result<Named, CommandError> {
         let graph = Connection::new(self.config.graph()?, LONG_ANSWER_LIMIT)?;
         let checkpoints = checkpoint::read_all(&graph, &self.config.pipeline).await?;

@@ -21,17 +21,17 @@ use crate::{
 
 use super::super::{CommandError, with_topics};
 
-/// What is read.
+/// The topics that are read.
 pub struct Named {
     /// The configuration, with the topics.
     pub config: Config,
-    /// How later ones are known.
+    /// The rule for topics that come later.
     pub matching: Option<Matching>,
     /// The topics that the pattern matches, and no mapped table has the name of.
     pub passed: Vec<String>,
 }
 
-/// Looks which topics there are. A topic that the graph has records of is among them, whether it is there or not.
+/// Looks which topics there are. A topic that the graph has records of is always among them, even if it is gone.
 pub async fn topics(
     config: &Config,
     mapping: &Mapping,
@@ -47,7 +47,7 @@ pub async fn topics(
     let named = kafka.decoding.rows.iter().flatten().filter(|(_, table)| tables.contains(table));
     let named = named.map(|(topic, _)| topic.clone()).collect();
     let matching = Matching::new(pattern, tables).naming(named);
-    // This one says why nobody answers.
+    // This question names the reason if no broker answers.
     asking.partitions(kafka.topic.as_str()).await?;
     let dead_letters = match &kafka.unreadable {
         Unreadable::Park(topic) => Some(topic.as_str()),

@@ -107,7 +107,7 @@ impl Together {
         let mut told = false;
         loop {
             self.adapt();
-            let rest = self.has_reached_its_own();
+            let rest = self.has_reached_its_own() || told && self.has_none_to_reach();
             tokio::select! {
                 () = stopped(stop.clone()) => return Ok(Ended::Stopped),
                 error = shared.member.failed() => return Err(looked_at(error.into())),
@@ -118,7 +118,7 @@ impl Together {
                     self.ended(done)?;
                 }
                 () = sleep(REST_INTERVAL), if rest => {
-                    if self.is_everything_applied().await? {
+                    if self.is_others().await? && self.is_everything_applied().await? {
                         return Ok(Ended::Reached);
                     }
                 }
@@ -189,6 +189,20 @@ impl Together {
         self.shared.targets.is_some()
             && !assignment.is_empty()
             && assignment.keys().all(|at| self.reached.contains(at))
+    }
+
+    /// There are targets, and other members of the group have all partitions, as it seems.
+    fn has_none_to_reach(&self) -> bool {
+        self.shared.targets.is_some() && self.assignment.borrow().is_empty()
+    }
+
+    /// Something is ours, or others are known to be in the group: without any, a partition that is still
+    /// to be assigned may have to be replayed.
+    async fn is_others(&self) -> Result<bool, CommandError> {
+        if !self.assignment.borrow().is_empty() {
+            return Ok(true);
+        }
+        Ok(self.shared.asking.members().await?.is_some_and(|members| members > 1))
     }
 
     /// Every partition has, whoever has applied it.

@@ -59,7 +59,7 @@ impl Judge {
         let checkpoints = checkpoint::read_all(&graph, &config.pipeline).await?;
         let read = checkpoints.iter().filter_map(|it| Some(it.partition()?.topic.clone()));
         let topics: BTreeSet<String> = match options.is_by_table() || options.pattern.is_some() {
-            // Which they are, says the graph that is made from them.
+            // The checkpoints of the graph name them.
             true => read.collect(),
             false => options.topic_names().map(str::to_owned).collect(),
         };

@@ -16,10 +16,10 @@
 //! was killed in the middle of one publishes that one again.
 //!
 //! A row's record says where the stream stood. Nothing behind that position precedes it in its
-//! partition: the producer is told if somebody else's records come between, and what partitions have
-//! beyond the one that is furthest back, and what is of transactions without their end, is published again
-//! first. So a row's record behind a later
-//! position can only be the late word of a publisher that was killed, and is passed over.
+//! partition: the producer notices if somebody else's records come between. The publisher first publishes
+//! again everything that partitions have beyond the one that is furthest back, and all transactions without
+//! their end. So a row's record behind a later position can only come late from a publisher that was killed,
+//! and is passed over.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 

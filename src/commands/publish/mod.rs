@@ -268,7 +268,7 @@ impl Publish<'_> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// These are written to. Of all lives they are the same ones.
+    /// The publisher writes to these topics. They are the same in all lives.
     fn write(&self, topics: &BTreeMap<String, Described>) {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, described) in topics {

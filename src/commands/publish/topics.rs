@@ -45,7 +45,7 @@ const LOOKS: u32 = 10;
 /// The pause between these looks.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What should be there.
+/// The topics that should be there.
 pub struct Wanted {
     /// That of all tables, or that of heartbeats.
     first: TopicName,
@@ -91,8 +91,8 @@ impl Wanted {
         self.tables.iter().map(|(_, topic)| topic).chain(&self.messages)
     }
 
-    /// Looks at all of them, makes those that are missing, and logs what is not as it should be. `written`
-    /// are those that a life before has written to: if one is gone, its records are.
+    /// Looks at all of them, makes those that are missing, and logs settings that are not as they should be.
+    /// A life before has written to `written`: if one of those is gone, its records are gone, too.
     pub async fn make(
         self,
         kafka: &Options,
@@ -198,7 +198,7 @@ pub struct Topics {
     wanted: Wanted,
 }
 
-/// What their ends say.
+/// The ends of the topics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ends {
     /// Of the one topic.
@@ -235,7 +235,7 @@ impl Topics {
         let first = &self.wanted.first;
         if !self.wanted.is_by_table {
             let tail = tail::read(kafka).await?;
-            // Without any it is being made, or deleted.
+            // A topic without partitions is being made, or deleted.
             tail.partitions()?;
             return Ok(Ends::Of(tail));
         }
@@ -274,7 +274,7 @@ impl Topics {
         Ok(copied)
     }
 
-    /// What is produced to.
+    /// The topics for the producer.
     pub fn produced_to(&self, ends: &Ends) -> Vec<ProducedTo> {
         let next =
             |partitions: &[tail::PartitionTail]| partitions.iter().map(|it| it.next).collect();

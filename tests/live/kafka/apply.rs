@@ -48,6 +48,17 @@ async fn a_topic_becomes_the_graph_and_a_restart_goes_on() {
 }
 
 #[tokio::test]
+async fn until_current_waited_for_ever_beside_a_member_that_had_applied_everything() {
+    let feed = applied("kub").await;
+    let epoch = feed.checkpoint().await.unwrap().epoch;
+    let log = NamedTempFile::new().unwrap();
+    let _member = feed.start(&[], &log);
+    feed.until_claimed(epoch).await;
+    feed.apply().await;
+    assert_eq!(feed.contents().await, APPLIED);
+}
+
+#[tokio::test]
 async fn what_an_interrupted_publisher_publishes_twice_is_applied_once() {
     let mut feed = Feed::new("kb").await;
     feed.copy(1..=3).await;

@@ -34,7 +34,7 @@ pub async fn named(config: &Config, mapping: &Mapping) -> Result<Config, Command
     let checkpoints = match config.graph() {
         Ok(graph) => {
             let graph = Connection::new(graph, neo4j::connect::ANSWER_LIMIT)?;
-            // That it does not answer is told of elsewhere.
+            // Another check reports a graph that does not answer.
             neo4j::checkpoint::read_all(&graph, &config.pipeline).await.unwrap_or_default()
         }
         Err(_) => Vec::new(),
