@@ -1,9 +1,6 @@
 //! The topics' part of the status, for a pipeline that reads some.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
@@ -120,6 +117,8 @@ fn partition(checkpoint: &Checkpoint, look: &Look) -> Option<PartitionStatus> {
 
 #[cfg(feature = "kafka")]
 async fn look(config: &Config, checkpoints: &[Checkpoint]) -> Look {
+    use std::collections::BTreeSet;
+
     use crate::kafka::{dead_letters::Shelf, offsets::Asking};
     let Ok(options) = config.kafka() else { return Look::default() };
     let Ok(asking) = Asking::new(options) else { return Look::default() };
