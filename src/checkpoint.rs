@@ -256,6 +256,9 @@ pub struct Checkpoint {
     /// The labels of its nodes: also those of tables that have gone since. Empty in checkpoints that
     /// were made before this was kept.
     pub labels: Vec<String>,
+    /// The source's tables as `start::tables` keeps them; `None` for a partition's, and in a checkpoint of
+    /// an earlier build.
+    pub table_facts: Option<String>,
     /// Why the last writer stopped for good, if nobody has claimed it since.
     pub stopped: Option<Stopped>,
 }

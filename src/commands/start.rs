@@ -10,10 +10,10 @@ use crate::{
     config::{Config, ConfigError},
     mapping::Mapping,
     neo4j::{self, Connection, schema},
-    postgres::setup,
+    postgres::{self, setup},
     start::{
-        Again, Facts, GraphRefusal, Names, Publication, Refusal, Server, Slot, System, TableRights,
-        Written,
+        Again, Facts, GraphRefusal, Names, Publication, Refusal, Server, Slot, System, TableFacts,
+        TableRights, Written, tables::Now,
     },
 };
 
@@ -80,6 +80,7 @@ impl Source {
             publication: self.publication.as_ref(),
             tables: &self.tables,
             mapped,
+            tables_now: made.tables_now.as_ref(),
             checkpoints: &made.checkpoints,
             through_topic: made.through_topic,
             again,
@@ -91,6 +92,8 @@ impl Source {
 pub struct Made {
     /// The pipeline's checkpoints.
     pub checkpoints: Vec<Checkpoint>,
+    /// What the tables are now that the graph followed, if it says which they were.
+    pub tables_now: Option<Now>,
     /// Where the log is; `None` for a standby.
     pub system: Option<System>,
     /// The graph follows a topic.
@@ -106,17 +109,32 @@ impl Made {
     ) -> Result<Self, CommandError> {
         let checkpoints = neo4j::checkpoint::read_all(graph, &config.pipeline).await?;
         let through_topic = checkpoints.iter().any(|it| it.partition().is_some());
-        Ok(Made { checkpoints, system: system(client).await?, through_topic })
+        let tables_now = tables_now(config, client, &checkpoints).await?;
+        Ok(Made { checkpoints, tables_now, system: system(client).await?, through_topic })
     }
 
     /// Nothing is known of a graph.
     pub fn nothing() -> Self {
-        Made { checkpoints: Vec::new(), system: None, through_topic: false }
+        Made { checkpoints: Vec::new(), tables_now: None, system: None, through_topic: false }
     }
 
     /// The checkpoint that says how far the graph is: the one that speaks for all, or is furthest behind.
     pub fn checkpoint(&self) -> Option<&Checkpoint> {
         self.checkpoints.iter().min_by_key(|checkpoint| (!checkpoint.is_whole, checkpoint.lsn))
+    }
+}
+
+async fn tables_now(
+    config: &Config,
+    client: &Client,
+    checkpoints: &[Checkpoint],
+) -> Result<Option<Now>, CommandError> {
+    let before = checkpoints.first().and_then(|checkpoint| checkpoint.table_facts.as_deref());
+    let Some(Ok(before)) = before.map(TableFacts::parse) else { return Ok(None) };
+    let wanted = before.wanted();
+    match postgres::tables::now(client, &config.publication, &wanted).await {
+        Ok(now) => Ok(Some(now)),
+        Err(error) => Err(super::blocked(client, error).await),
     }
 }
 

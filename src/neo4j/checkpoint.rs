@@ -51,7 +51,8 @@ const RETURNED: &str = "c.lsn AS lsn, c.part_commit_lsn AS part_commit_lsn, c.pa
      c.partitions AS partitions, c.topic_id AS topic_id, c.whole AS whole, c.publisher AS publisher, \
      c.last_change AS last_change, \
      c.mapping_digest AS mapping_digest, c.labels AS labels, c.newest AS newest, \
-     c.publication AS publication, c.stopped_because AS stopped_because, c.stopped_at AS stopped_at";
+     c.publication AS publication, c.table_facts AS table_facts, \
+     c.stopped_because AS stopped_because, c.stopped_at AS stopped_at";
 
 /// The checkpoint of one log.
 pub(super) const ONE: &str = "(c:_Wal2GraphCheckpoint {pipeline: $pipeline, log: $log})";
@@ -112,6 +113,8 @@ pub struct NewCheckpoint {
     pub mapping_digest: String,
     /// The labels of its nodes.
     pub labels: Vec<String>,
+    /// The tables of the source that a slot is of; `None` for a partition.
+    pub table_facts: Option<String>,
 }
 
 /// Makes sure that there can be one checkpoint a log of a pipeline, and one progress node a range of a copy,
@@ -184,7 +187,9 @@ pub async fn create(
 fn create_query(pipeline: &str, new: &NewCheckpoint) -> Query {
     let (log, lsn) = match new.origin.log {
         Log::Slot(_) => {
-            ("c.slot = $slot, c.publication = $publication, c.newest = $newest", new.start)
+            let set = "c.slot = $slot, c.publication = $publication, c.newest = $newest, \
+                       c.table_facts = $table_facts";
+            (set, new.start)
         }
         Log::Partition { .. } => {
             let set = "c.topic = $topic, c.partition = $partition, c.partitions = $partitions, c.offset = $offset, \
@@ -212,6 +217,7 @@ fn create_query(pipeline: &str, new: &NewCheckpoint) -> Query {
         Log::Slot(slot) => query
             .param("slot", slot.as_str())
             .param("publication", new.publication.clone())
+            .param("table_facts", new.table_facts.clone())
             .param("newest", newest_at(new.start, Newest::Nothing)),
         Log::Partition(TopicPartition { topic, partition }) => query
             .param("topic", topic.as_str())
@@ -238,7 +244,7 @@ pub async fn hand_over(
          WHERE now.epoch = $epoch AND now.lsn = $lsn \
          SET c.log = $to, c.topic = $topic, c.partition = $partition, c.partitions = 1, c.offset = 0, \
          c.topic_id = $topic_id, c.epoch = c.epoch + 1, c.updated_at = $now \
-         REMOVE c.slot, c.publication, c.newest"
+         REMOVE c.slot, c.publication, c.newest, c.table_facts"
     );
     let query = of(Query::new(text), from)
         .param("epoch", as_read.epoch.0)

@@ -59,6 +59,7 @@ pub(super) fn checkpoint_of(row: &Row) -> Result<Checkpoint, Error> {
         is_whole: get::<Option<bool>>(row, "whole")?.unwrap_or_default(),
         mapping_digest: get(row, "mapping_digest")?,
         labels: get::<Option<Vec<String>>>(row, "labels")?.unwrap_or_default(),
+        table_facts: get(row, "table_facts")?,
         stopped: stopped.map(|(because, at)| Stopped { because, at }),
     })
 }

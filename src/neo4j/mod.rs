@@ -25,6 +25,7 @@ pub mod retry;
 pub mod schema;
 pub mod sink;
 pub mod stopped;
+pub mod table_facts;
 mod write_error;
 pub mod writer;
 

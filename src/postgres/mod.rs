@@ -14,5 +14,6 @@ pub mod setup;
 pub mod sizes;
 pub mod snapshot;
 pub mod sources;
+pub mod tables;
 mod text;
 pub mod unsent;

@@ -15,13 +15,14 @@ pub mod publication;
 pub mod rights;
 pub mod server;
 pub mod slot;
+pub mod tables;
 
 use std::fmt;
 
 use crate::{
     catalog::Catalog,
     checkpoint::{Checkpoint, Log},
-    mapping::Mapping,
+    mapping::{self, Mapping},
 };
 
 pub use again::{Again, Written};
@@ -31,6 +32,9 @@ pub use publication::{Publication, PublicationRefusal};
 pub use rights::{RightsRefusal, TableRights};
 pub use server::{Server, ServerRefusal};
 pub use slot::{Slot, SlotRefusal, SlotState};
+pub use tables::{Difference, TableFacts, TablesRefusal};
+
+use tables::UnreadableFacts;
 
 /// Why a pipeline can not start. The text names the cause and the fix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +54,12 @@ pub enum Refusal {
     /// The source's history is not the graph's.
     #[error(transparent)]
     Origin(#[from] OriginRefusal),
+    /// The tables are not those that the graph followed.
+    #[error(transparent)]
+    Tables(#[from] TablesRefusal),
+    /// A table can not be mapped: the text says what to do.
+    #[error(transparent)]
+    Mapping(#[from] mapping::Refusal),
     /// The graph does not fit.
     #[error(transparent)]
     Graph(#[from] GraphRefusal),
@@ -70,6 +80,8 @@ impl Refusal {
             Refusal::Publication(refusal) => refusal.fix(),
             Refusal::Rights(refusal) => refusal.fix(),
             Refusal::Origin(refusal) => refusal.fix(),
+            Refusal::Tables(refusal) => refusal.fix(),
+            Refusal::Mapping(_) => String::new(),
             Refusal::Graph(refusal) => refusal.fix(),
         };
         let text = self.to_string();
@@ -99,6 +111,12 @@ impl Refusals {
             true => Ok(()),
             false => Err(Refusals(refusals)),
         }
+    }
+
+    /// With what is in the way besides.
+    pub fn and(mut self, others: impl IntoIterator<Item = Refusal>) -> Self {
+        self.0.extend(others);
+        self
     }
 
     /// Whether all of it may go away by itself.
@@ -149,6 +167,8 @@ pub struct Facts<'a> {
     pub tables: &'a [TableRights],
     /// The tables and what they become, if they can be mapped.
     pub mapped: Option<(&'a Catalog, &'a Mapping)>,
+    /// What the tables of the first checkpoint are now, if it says which they were.
+    pub tables_now: Option<&'a tables::Now>,
     /// What the graph was made from: one for each log of this pipeline, none before its first start.
     pub checkpoints: &'a [Checkpoint],
     /// The graph follows a topic, so the slot's position says nothing of it.
@@ -167,6 +187,7 @@ impl Facts<'_> {
             return found;
         }
         found.extend(self.of_history());
+        found.extend(self.of_tables().map(Refusal::from));
         let unusable =
             self.slot.and_then(|slot| slot.unusable(self.names, &self.server.database, self.again));
         let is_usable = unusable.is_none();
@@ -185,7 +206,9 @@ impl Facts<'_> {
         // A slot is older than what was out of the publication.
         let has_slot = self.slot.is_some() && !self.has_foreign_slot();
         let is_started = !self.checkpoints.is_empty() || has_slot;
-        let started = is_started.then_some(self.again);
+        // Where the checkpoint shows that something is missing, a copy again stands above.
+        let is_unknown = is_started && self.differences().is_empty();
+        let started = is_unknown.then_some(self.again);
         match self.publication {
             Some(publication) => {
                 found.extend(wanted.refusals(publication, started).into_iter().map(Refusal::from));
@@ -210,6 +233,42 @@ impl Facts<'_> {
             found.extend(to_read.into_iter().map(Refusal::from));
         }
         found
+    }
+
+    /// The tables as the graph's checkpoint has them, if this is their source: nothing may be kept of
+    /// the tables of another one, which somebody named by mistake.
+    fn tables_before(&self) -> Option<Result<TableFacts, UnreadableFacts>> {
+        let is_other = |it: &Refusal| matches!(it, Refusal::Origin(_) | Refusal::Graph(_));
+        if self.through_topic
+            || self.server.in_recovery
+            || self.has_foreign_slot()
+            || self.of_history().iter().any(is_other)
+        {
+            return None;
+        }
+        self.checkpoints.first()?.table_facts.as_deref().map(TableFacts::parse)
+    }
+
+    /// Everything that is different in the tables, or was.
+    pub fn differences(&self) -> Vec<Difference> {
+        match (self.tables_before(), self.tables_now) {
+            (Some(Ok(before)), Some(now)) => before.differences(now),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether the tables are those that the graph followed.
+    fn of_tables(&self) -> Option<TablesRefusal> {
+        let again = self.again.clone();
+        if let Some(Err(UnreadableFacts)) = self.tables_before() {
+            return Some(TablesRefusal::Unreadable { again });
+        }
+        let mut differences = self.differences();
+        if self.publication.is_none() && self.slot.is_some() && self.mapped.is_some() {
+            // That it is gone is said of the publication.
+            differences.retain(|it| !matches!(it, Difference::Publication { is: None, .. }));
+        }
+        (!differences.is_empty()).then_some(TablesRefusal::Different { differences, again })
     }
 
     /// Whether the slot of that name is somebody else's.

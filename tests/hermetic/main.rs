@@ -17,6 +17,7 @@ mod offsets;
 mod shown;
 mod simulation;
 mod start;
+mod tables;
 mod texts;
 mod transactions;
 mod values;

@@ -7,9 +7,10 @@ use wal2graph::{
     lsn::Lsn,
     mapping::{Edits, Mapping, compile},
     start::{
-        Again, Facts, Names, Publication, Refusal, Refusals, Server, Slot, System, TableRights,
-        Written, origin,
+        Again, Difference, Facts, Names, Publication, Refusal, Refusals, Server, Slot, System,
+        TableFacts, TableRights, Written, origin,
         slot::{Foreign, Lost, SlotState},
+        tables::{Now, PublicationIs, TableIs, Wanted, Way},
     },
 };
 
@@ -26,6 +27,7 @@ struct World {
     catalog: Catalog,
     mapping: Mapping,
     checkpoint: Option<Checkpoint>,
+    tables_now: Option<Now>,
     through_topic: bool,
 }
 
@@ -51,6 +53,7 @@ fn checkpoint(lsn: u64, digest: String) -> Checkpoint {
         is_whole: false,
         publisher: None,
         labels: vec!["Gone".to_owned()],
+        table_facts: None,
         stopped: None,
     }
 }
@@ -101,6 +104,7 @@ impl World {
             checkpoint: Some(checkpoint(200, mapping.digest())),
             catalog,
             mapping,
+            tables_now: None,
             through_topic: false,
         }
     }
@@ -138,6 +142,7 @@ impl World {
             publication: self.publication.as_ref(),
             tables: &self.rights,
             mapped: Some((&self.catalog, &self.mapping)),
+            tables_now: self.tables_now.as_ref(),
             checkpoints: self.checkpoint.as_slice(),
             through_topic: self.through_topic,
             again: &again,
@@ -515,4 +520,71 @@ fn a_label_with_a_line_end_could_not_be_pasted() {
     let labels = ["a\nb\u{1B}\\n", "c"].map(str::to_owned).into();
     let said = Again::from_tables(&World::shop().names, labels).to_string();
     assert!(said.contains(r"MATCH (n:`a\u000Ab\u001B\u005Cn`|`c`) CALL (n)"), "{said}");
+}
+
+/// A world whose checkpoint has the tables of the mapping, and the tables as `change` leaves them.
+fn followed(change: impl FnOnce(&mut Now)) -> World {
+    World::shop().with(|it| {
+        let tables = Wanted::of(&it.mapping).into_iter().map(|wanted| TableIs {
+            schema: wanted.name.schema,
+            name: wanted.name.name,
+            oid: wanted.oid,
+            columns: wanted.columns.into_iter().zip(1..).collect(),
+            key: wanted.key,
+            by: vec![Way::Table(wanted.oid)],
+        });
+        let publication = PublicationIs { name: it.names.publication.clone(), oid: 7 };
+        let facts = TableFacts::new(Some(publication), tables.collect());
+        it.checkpoint.as_mut().unwrap().table_facts = Some(facts.text());
+        let mut now =
+            Now { facts, in_recovery: false, all_operations: true, identities: Vec::new() };
+        change(&mut now);
+        it.tables_now = Some(now);
+    })
+}
+
+#[test]
+fn a_table_that_left_the_publication_and_came_back_was_followed_on() {
+    assert_eq!(followed(|_| {}).refusals(), []);
+    let back = followed(|now| now.facts.tables[0].by = vec![Way::Table(1)]);
+    let words = ["public.customers was taken out", "put back", "not in the graph", "DETACH DELETE"];
+    assert_said(back, &words);
+    let seen = followed(|_| {}).with(|it| {
+        let now = it.tables_now.as_ref().unwrap();
+        let publication = it.names.publication.clone();
+        let seen = [Difference::Operations { publication }];
+        it.checkpoint.as_mut().unwrap().table_facts = Some(now.facts.having_seen(&seen).text());
+    });
+    assert_said(seen, &["did not have all of INSERT", "DETACH DELETE"]);
+    let unreadable = followed(|_| {})
+        .with(|it| it.checkpoint.as_mut().unwrap().table_facts = Some("{}".to_owned()));
+    assert_said(unreadable, &["`table_facts` of the checkpoint", "DETACH DELETE"]);
+}
+
+/// Adding it is not enough: so no word says that it may be.
+#[test]
+fn a_table_that_is_out_of_the_publication_is_put_back_and_copied_again() {
+    let world = followed(|now| now.facts.tables[0].by.clear())
+        .with(|it| it.publication.as_mut().unwrap().tables.retain(|it| it.name != "customers"));
+    let said: Vec<String> = world.refusals().iter().map(Refusal::to_string).collect();
+    let [copy, add] = &said[..] else { panic!("{said:#?}") };
+    assert!(copy.contains("taken out of the publication") && copy.contains("DETACH DELETE"));
+    assert!(add.ends_with("ADD TABLE ONLY \"public\".\"customers\""), "{add}");
+}
+
+/// What somebody named by mistake would have been kept for good.
+#[test]
+fn the_tables_of_another_source_are_not_compared() {
+    type Change = fn(&mut World);
+    let others: [Change; 4] = [
+        |it| it.system.as_mut().unwrap().identifier = "8".to_owned(),
+        |it| it.slot.as_mut().unwrap().database = Some("other".to_owned()),
+        |it| it.server.in_recovery = true,
+        |it| it.through_topic = true,
+    ];
+    for other in others {
+        let world = followed(|now| now.facts.tables.clear()).with(other);
+        let tables = world.refusals().into_iter().filter(|it| matches!(it, Refusal::Tables(_)));
+        assert_eq!(tables.count(), 0);
+    }
 }

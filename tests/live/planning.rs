@@ -62,6 +62,7 @@ async fn texts_that_were_planned_ahead_are_not_planned_again_by_the_transaction_
         mapping_digest: "d".to_owned(),
         partitions: 1,
         labels: Vec::new(),
+        table_facts: None,
         topic_id: None,
         is_whole: false,
         publisher: None,

@@ -63,6 +63,7 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
         origin,
         mapping_digest: "d".to_owned(),
         labels: vec![],
+        table_facts: None,
         partitions: 1,
         topic_id: None,
         is_whole: false,

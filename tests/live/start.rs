@@ -5,6 +5,7 @@ mod graph;
 mod history;
 mod source;
 mod stopped;
+mod tables;
 
 use std::process::Output;
 

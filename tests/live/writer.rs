@@ -103,6 +103,7 @@ fn new_checkpoint() -> NewCheckpoint {
         },
         mapping_digest: "d".to_owned(),
         labels: vec!["Writer".to_owned()],
+        table_facts: None,
     }
 }
 

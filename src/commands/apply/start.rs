@@ -178,6 +178,7 @@ impl Creation<'_> {
             publisher,
             mapping_digest,
             labels,
+            table_facts: None,
         };
         create_checkpoint(graph, &config.pipeline, &new, &[]).await?;
         tracing::info!(%at, from, "the graph has nothing of this partition yet: it begins here");

@@ -15,6 +15,7 @@ pub(super) mod notices;
 mod progress;
 pub(super) mod serve;
 pub(super) mod setup;
+mod tables;
 
 use std::{cell::Cell, collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -32,7 +33,7 @@ use crate::{
     mapping::{Mapping, Translator},
     metrics::{Copying, Metrics, TableCounts},
     neo4j::{self, Planner, copy_progress, sink::Prepared},
-    pipeline::{Ended, Lane, Observed, Pipeline, Status, TableCopier, Translated, Until},
+    pipeline::{Ended, Failure, Lane, Observed, Pipeline, Status, TableCopier, Translated, Until},
     postgres::{
         self,
         connect::{Sql, sql},
@@ -43,7 +44,7 @@ use crate::{
         sources::Sources,
         unsent::Whole,
     },
-    start::{Again, Refusals},
+    start::{Again, Refusal, Refusals, TableFacts},
 };
 
 use super::{
@@ -91,8 +92,9 @@ struct Ready {
     copying: Option<Copying>,
     again: Again,
     mapping: Arc<Mapping>,
-    /// Kept open for as long as the pipeline runs.
-    _sql: tokio_postgres::Client,
+    followed: TableFacts,
+    /// What looks at them while the pipeline runs.
+    sql: tokio_postgres::Client,
     _constraints: AbortOnDropHandle<()>,
 }
 
@@ -130,8 +132,8 @@ impl<'a> Run<'a> {
         let Some(ready) = unless_stopped(stop, self.prepare(until)).await? else {
             return Ok(Ended::Stopped);
         };
-        let Ready { mut source, pipeline, status, copying, again, mapping, _sql, _constraints } =
-            ready;
+        let Ready { mut source, pipeline, status, copying, again, mapping, .. } = ready;
+        let (followed, sql, _constraints) = (ready.followed, ready.sql, ready._constraints);
         let position = status.applied.lsn;
         tracing::info!(%position, copying = status.copying, "streaming");
         let status = watch::Sender::new(status);
@@ -153,7 +155,13 @@ impl<'a> Run<'a> {
             source.into_inner().close().await;
             ended
         });
-        let ended = ended.await;
+        let ended = tokio::select! {
+            ended = ended => ended,
+            differences = tables::different(self.config, sql, &followed) => {
+                let claimed = self.claimed.get();
+                return Err(tables::stopped(self.config, claimed, &followed, &differences, again).await);
+            }
+        };
         // It ends by itself with the pipeline, whose status it watches.
         let _ = watcher.await;
         self.portion.set(lives::learned(last.borrow().portion, &ended));
@@ -169,8 +177,7 @@ impl<'a> Run<'a> {
     async fn prepare(&self, until: &mut Option<UntilArg>) -> Result<Ready, CommandError> {
         let config = self.config;
         let (Sql { client, .. }, catalog) = super::read_catalog(config).await?;
-        let mapping = Arc::new(super::mapping(config, &catalog)?);
-        self.left_out.tell(&mapping);
+        let mapping = self.mapped(&client, &catalog).await?;
         let model = Arc::new(mapping.model.clone());
         let looked = self.admit(&client, &catalog, &mapping).await?;
         let Admitted { source: looked, checkpoint: before, again } = looked;
@@ -194,6 +201,8 @@ impl<'a> Run<'a> {
         self.metrics.slot_is_held();
         let checkpoint = graph::claim(config, &Log::Slot(config.slot.clone())).await?;
         self.claimed.set(Some(checkpoint.epoch));
+        let claimed = (&checkpoint, &again);
+        let followed = tables::agreed(config, &client, &mapping, &graph, claimed).await?;
         let progress = copy_progress::read(&graph, &config.pipeline).await?;
         let is_left =
             progress.is_empty() && self.sink(checkpoint.epoch, &model)?.has_incomplete().await?;
@@ -237,7 +246,49 @@ impl<'a> Run<'a> {
         let mapped = mapped.map(|table| table.oid).collect();
         let source = Whole::new(stream, config.source.clone(), mapped);
         let _constraints = graph::keep_constraints(graph, model);
-        Ok(Ready { source, pipeline, status, copying, again, mapping, _sql: client, _constraints })
+        let sql = client;
+        Ok(Ready { source, pipeline, status, copying, again, mapping, followed, sql, _constraints })
+    }
+
+    /// The mapping. One that can not be is refused with what is different in the tables: mending the one
+    /// does not bring back what the other took.
+    async fn mapped(
+        &self,
+        client: &tokio_postgres::Client,
+        catalog: &Catalog,
+    ) -> Result<Arc<Mapping>, CommandError> {
+        let error = match super::mapping(self.config, catalog) {
+            Ok(mapping) => {
+                self.left_out.tell(&mapping);
+                return Ok(Arc::new(mapping));
+            }
+            Err(error) => error,
+        };
+        Err(match (error, self.of_tables(client).await) {
+            (_, Err(error)) if error.is_transient() => error,
+            (CommandError::Refused(unmapped), Ok(Some(different))) => {
+                let unmapped = unmapped.into_iter().map(Refusal::from);
+                CommandError::Start(Refusals::of(different).and(unmapped))
+            }
+            (error, _) => error,
+        })
+    }
+
+    /// What is different in the tables that the graph followed.
+    async fn of_tables(
+        &self,
+        client: &tokio_postgres::Client,
+    ) -> Result<Option<Refusal>, CommandError> {
+        let config = self.config;
+        let source = start::Source::look(config, client, None).await?;
+        let graph = neo4j::Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
+        let made = start::Made::look(config, client, &graph).await?;
+        let made = start::Made { through_topic: false, ..made };
+        let again = start::again(config, None, &made.checkpoints);
+        let facts = source.facts(None, &made, &again);
+        tables::refused(config, &made.checkpoints, &facts.differences()).await;
+        let mut refusals = facts.refusals().into_iter();
+        Ok(refusals.find(|refusal| matches!(refusal, Refusal::Tables(_))))
     }
 
     /// Asks whether the pipeline can start, before anything is made.
@@ -256,10 +307,14 @@ impl<'a> Run<'a> {
         let again = start::again(config, Some(mapping), &made.checkpoints);
         let checkpoint = made.checkpoint().cloned();
         let is_first = checkpoint.is_none();
-        let mut refusals = source.facts(Some((catalog, mapping)), &made, &again).refusals();
+        let facts = source.facts(Some((catalog, mapping)), &made, &again);
+        let (mut refusals, different) = (facts.refusals(), facts.differences());
         let of_graph = start::graph_refusals(&graph, mapping, is_first, self.into_existing);
         refusals.extend(of_graph.await?);
-        Refusals::check(refusals).map_err(CommandError::Start)?;
+        if let Err(refusals) = Refusals::check(refusals) {
+            tables::refused(config, &made.checkpoints, &different).await;
+            return Err(CommandError::Start(refusals));
+        }
         Ok(Admitted { source, checkpoint, again })
     }
 

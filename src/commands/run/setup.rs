@@ -82,6 +82,8 @@ impl FirstStart<'_> {
             })?,
             None => create_slot(config, client).await.map_err(not_alone)?,
         };
+        // Whatever changes from now on is in the stream, or in the copy.
+        let tables = super::tables::now(config, client, mapping).await?;
         let new = NewCheckpoint {
             start: lsn,
             origin: Origin {
@@ -96,6 +98,7 @@ impl FirstStart<'_> {
             publisher: None,
             mapping_digest: mapping.digest(),
             labels: mapping.labels(),
+            table_facts: Some(tables.facts.text()),
         };
         let sizes = sizes(client, catalog, mapping).await?;
         let progress = new_progress(&mapping.model, &sizes, config.copy_lanes);

@@ -19,19 +19,19 @@ async fn status(pipeline: &Pipeline) -> (String, serde_json::Value) {
 
 #[tokio::test]
 async fn status_said_of_a_pipeline_that_stopped_for_good_only_that_it_does_not_run() {
-    let schema = "CREATE TABLE sw_things (id int PRIMARY KEY, v text); INSERT INTO sw_things VALUES (1, 'a')";
+    let schema = "CREATE TABLE stw_things (id int PRIMARY KEY, v text); INSERT INTO stw_things VALUES (1, 'a')";
     let pipeline = Pipeline::new("stopped_why", schema).await;
     let mut running = pipeline.start();
-    eventually("it streams", "RETURN EXISTS { (:SwThing {id: 1}) } AS yes").await;
+    eventually("it streams", "RETURN EXISTS { (:StwThing {id: 1}) } AS yes").await;
     // Somebody else's constraint refuses the row.
-    run("CREATE CONSTRAINT sw_others FOR (n:SwThing) REQUIRE n.v IS UNIQUE").await;
-    pipeline.sql.batch_execute("INSERT INTO sw_things VALUES (4711, 'a')").await.unwrap();
+    run("CREATE CONSTRAINT stw_others FOR (n:StwThing) REQUIRE n.v IS UNIQUE").await;
+    pipeline.sql.batch_execute("INSERT INTO stw_things VALUES (4711, 'a')").await.unwrap();
     stops(&mut running).await;
     let (text, json) = status(&pipeline).await;
     let said =
         text.lines().find(|line| line.starts_with("stopped ")).unwrap_or_else(|| panic!("{text}"));
     assert!(
-        text.contains("not running") && said.contains("INSERT into public.sw_things"),
+        text.contains("not running") && said.contains("INSERT into public.stw_things"),
         "{text}"
     );
     let because = json["stopped"][0]["because"].as_str().expect("it says why");
@@ -39,7 +39,7 @@ async fn status_said_of_a_pipeline_that_stopped_for_good_only_that_it_does_not_r
     assert!(!because.contains("4711") && !because.contains("'a'"), "a row's values: {because}");
     assert!(json["stopped"][0]["at"].as_str().unwrap().ends_with('Z'), "{json}");
 
-    run("DROP CONSTRAINT sw_others").await;
+    run("DROP CONSTRAINT stw_others").await;
     pipeline.catch_up().await;
     let (text, json) = status(&pipeline).await;
     assert!(!text.contains("stopped ") && json["stopped"].as_array().unwrap().is_empty(), "{text}");
@@ -51,9 +51,9 @@ async fn status_said_of_a_pipeline_that_stopped_for_good_only_that_it_does_not_r
 
     // What the log says of a table, on one line.
     let mut running = pipeline.start();
-    pipeline.sql.batch_execute("INSERT INTO sw_things VALUES (6, 'c')").await.unwrap();
-    eventually("it streams", "RETURN EXISTS { (:SwThing {id: 6}) } AS yes").await;
-    let renamed = r#"ALTER TABLE sw_things RENAME TO "sw
+    pipeline.sql.batch_execute("INSERT INTO stw_things VALUES (6, 'c')").await.unwrap();
+    eventually("it streams", "RETURN EXISTS { (:StwThing {id: 6}) } AS yes").await;
+    let renamed = r#"ALTER TABLE stw_things RENAME TO "sw
 things"; INSERT INTO "sw
 things" VALUES (5, 'b')"#;
     pipeline.sql.batch_execute(renamed).await.unwrap();
@@ -64,11 +64,11 @@ things" VALUES (5, 'b')"#;
 
 #[tokio::test]
 async fn status_of_a_pipeline_that_streamed_said_that_something_keeps_it_from_running() {
-    let pipeline = Pipeline::new("runs_on", "CREATE TABLE ro_things (id int PRIMARY KEY)").await;
+    let pipeline = Pipeline::new("runs_on", "CREATE TABLE strn_things (id int PRIMARY KEY)").await;
     let running = pipeline.start();
-    pipeline.sql.batch_execute("INSERT INTO ro_things VALUES (1)").await.unwrap();
-    eventually("it streams", "RETURN EXISTS { (:RoThing {id: 1}) } AS yes").await;
-    pipeline.sql.batch_execute("CREATE TABLE ro_others (id int PRIMARY KEY)").await.unwrap();
+    pipeline.sql.batch_execute("INSERT INTO strn_things VALUES (1)").await.unwrap();
+    eventually("it streams", "RETURN EXISTS { (:StrnThing {id: 1}) } AS yes").await;
+    pipeline.sql.batch_execute("CREATE TABLE strn_others (id int PRIMARY KEY)").await.unwrap();
     let output = pipeline.output(&["status"]).await;
     assert_eq!(output.status.code(), Some(1));
     assert!(!printed(&output).contains(": refused"), "{}", printed(&output));

@@ -1,0 +1,140 @@
+//! The tables of the source while `run` follows them: kept with the checkpoint, looked at again and again.
+
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+use tokio_postgres::Client;
+
+use crate::{
+    checkpoint::{Checkpoint, Epoch, Log},
+    commands::{CommandError, graph::identity},
+    config::Config,
+    mapping::Mapping,
+    neo4j::{self, Connection},
+    postgres::{self, connect::sql},
+    start::{
+        Again, Difference, Refusals, TableFacts, TablesRefusal,
+        tables::{Now, Wanted, listed},
+    },
+};
+
+/// How long what is different may last until it is seen.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a look may take.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
+/// How long the end of the program waits for the graph to keep what was seen.
+const KEEP_LIMIT: Duration = Duration::from_secs(5);
+
+/// The mapped tables as they are now.
+pub async fn now(
+    config: &Config,
+    client: &Client,
+    mapping: &Mapping,
+) -> Result<Now, tokio_postgres::Error> {
+    postgres::tables::now(client, &config.publication, &Wanted::of(mapping)).await
+}
+
+/// The tables that a claimed checkpoint goes on with, if they are those that it had. A checkpoint of an
+/// earlier build had any. Another instance may have run since the start was admitted.
+pub async fn agreed(
+    config: &Config,
+    client: &Client,
+    mapping: &Mapping,
+    graph: &Connection,
+    (claimed, again): (&Checkpoint, &Again),
+) -> Result<TableFacts, CommandError> {
+    let refused = |refusal: TablesRefusal| CommandError::Start(Refusals::of(refusal));
+    let now = now(config, client, mapping).await?;
+    let before = claimed.table_facts.as_deref().map(TableFacts::parse).transpose();
+    let before = before.map_err(|_| refused(TablesRefusal::Unreadable { again: again.clone() }))?;
+    let before = before.unwrap_or_else(|| now.facts.clone());
+    let differences = before.differences(&now);
+    if !differences.is_empty() {
+        keep_seen(config, claimed.epoch, &before, &differences).await;
+        return Err(refused(TablesRefusal::Different { differences, again: again.clone() }));
+    }
+    let text = now.facts.text();
+    if claimed.table_facts.as_ref() != Some(&text) {
+        let identity = identity(config, Log::Slot(config.slot.clone()));
+        neo4j::table_facts::keep(graph, &identity, claimed.epoch, &text).await?;
+    }
+    Ok(now.facts)
+}
+
+/// Resolves once something is different. A source that is away says nothing.
+pub async fn different(config: &Config, client: Client, before: &TableFacts) -> Vec<Difference> {
+    let wanted = before.wanted();
+    let mut kept = Some(client);
+    loop {
+        sleep(LOOK_INTERVAL).await;
+        let look = async {
+            let client = match &mut kept {
+                Some(client) => client,
+                None => kept.insert(sql(&config.source).await?.client),
+            };
+            let now = postgres::tables::now(client, &config.publication, &wanted).await?;
+            Ok::<Now, CommandError>(now)
+        };
+        match timeout(LOOK_LIMIT, look).await {
+            Ok(Ok(now)) => {
+                let differences = before.differences(&now);
+                if !differences.is_empty() {
+                    return differences;
+                }
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the tables can not be looked at");
+                kept = None;
+            }
+            Err(_) => kept = None,
+        }
+    }
+}
+
+/// The end of a life whose tables are different. The checkpoint keeps it, so that nothing goes on when
+/// they look as before.
+pub async fn stopped(
+    config: &Config,
+    epoch: Option<Epoch>,
+    before: &TableFacts,
+    differences: &[Difference],
+    again: Again,
+) -> CommandError {
+    if let Some(epoch) = epoch {
+        keep_seen(config, epoch, before, differences).await;
+    }
+    let cause = Box::new(CommandError::Definite(listed(differences)));
+    CommandError::NeedsCopy { cause, again: Box::new(again) }
+}
+
+/// The same of a start that is refused. Nothing is kept where nothing was.
+pub async fn refused(config: &Config, checkpoints: &[Checkpoint], differences: &[Difference]) {
+    let Some(checkpoint) = checkpoints.first() else { return };
+    let before = checkpoint.table_facts.as_deref().map(TableFacts::parse);
+    if let Some(Ok(before)) = before {
+        keep_seen(config, checkpoint.epoch, &before, differences).await;
+    }
+}
+
+/// As well as it can be: a graph that is away keeps nothing.
+async fn keep_seen(config: &Config, epoch: Epoch, before: &TableFacts, differences: &[Difference]) {
+    if before.seen == differences {
+        return;
+    }
+    let facts = before.having_seen(differences);
+    let identity = identity(config, Log::Slot(config.slot.clone()));
+    let keeping = async {
+        let connection = Connection::new(config.graph()?, KEEP_LIMIT)?;
+        neo4j::table_facts::keep(&connection, &identity, epoch, &facts.text()).await?;
+        Ok::<(), CommandError>(())
+    };
+    match timeout(KEEP_LIMIT, keeping).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the graph does not keep what was seen of the tables")
+        }
+        Err(_) => tracing::warn!(
+            "the graph does not keep what was seen of the tables: it does not answer"
+        ),
+    }
+}

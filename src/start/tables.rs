@@ -1,0 +1,425 @@
+//! The tables as they are while the graph follows them, kept with the checkpoint.
+//!
+//! ```text
+//! postgres::tables --> Now --+
+//!                            +--differences--> none: go on        some: copy again
+//! checkpoint --> TableFacts -+                                       +--> kept in TableFacts::seen
+//! ```
+//!
+//! A name does not say which table or column it is, and a publication that has a table now may not have had it
+//! a moment ago. Object ids and column numbers say so: PostgreSQL gives none of them twice. The row of
+//! `pg_publication_rel` is a new one each time a table comes into a publication, so it also stands for the row
+//! filter and the column list. What has no such trace (the operations, a partition's replica identity) is seen
+//! only while it is wrong. So every difference that was seen is kept, and what is put back is no excuse.
+//!
+//! Owners, files, statistics and the names of constraints are no part of it.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    catalog::TableName,
+    mapping::Mapping,
+    shown::{Shown, shown_list},
+};
+
+use super::Again;
+
+/// The form of the text. Another one is not understood.
+const VERSION: u32 = 1;
+
+/// How many differences a text names.
+const NAMED_MAX: usize = 5;
+
+/// The mapped tables, and how they are published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableFacts {
+    version: u32,
+    /// The publication; `None` if there was none.
+    pub publication: Option<PublicationIs>,
+    /// The tables that are there.
+    pub tables: Vec<TableIs>,
+    /// What was different since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seen: Vec<Difference>,
+}
+
+/// Which publication it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublicationIs {
+    /// Its name.
+    pub name: String,
+    /// Its object id.
+    pub oid: u32,
+}
+
+/// Which table it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableIs {
+    /// Its schema, as the mapping has it.
+    pub schema: String,
+    /// Its name, as the mapping has it.
+    pub name: String,
+    /// Its object id.
+    pub oid: u32,
+    /// The numbers of the mapped columns, by name.
+    pub columns: BTreeMap<String, i16>,
+    /// The columns of its key.
+    pub key: Vec<String>,
+    /// How it comes into the publication. None: it does not.
+    pub by: Vec<Way>,
+}
+
+/// How a table comes into a publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    /// It has all tables.
+    All,
+    /// By this row of `pg_publication_rel`.
+    Table(u32),
+    /// By this row of `pg_publication_namespace`, which is its schema's.
+    Schema(u32),
+}
+
+/// What the source says now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Publication and tables.
+    pub facts: TableFacts,
+    /// It is a standby, which may say what was.
+    pub in_recovery: bool,
+    /// The publication has INSERT, UPDATE, DELETE and TRUNCATE.
+    pub all_operations: bool,
+    /// The replica identities of partitions that are columns: one partition for each set of columns.
+    pub identities: Vec<PartitionIdentity>,
+}
+
+/// What the replica identity of a partition carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionIdentity {
+    /// The object id of the topmost table above it.
+    pub root: u32,
+    /// The partition.
+    pub partition: TableName,
+    /// The columns.
+    pub columns: Vec<String>,
+}
+
+/// A table that is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its name.
+    pub name: TableName,
+    /// Its object id: where nothing has the name, it is the table with this one.
+    pub oid: u32,
+    /// The columns that are mapped.
+    pub columns: Vec<String>,
+    /// The columns of its key.
+    pub key: Vec<String>,
+}
+
+/// What is not as it was. Tables and partitions are named as the file has them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Difference {
+    /// Another table has the name.
+    OtherTable {
+        /// The table.
+        table: String,
+        /// The object id that it had.
+        was: u32,
+        /// The object id that it has.
+        is: u32,
+    },
+    /// Another column has the name.
+    OtherColumn {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+        /// The number that it had.
+        was: i16,
+        /// The number that it has.
+        is: i16,
+    },
+    /// Changes of the table did not come.
+    Unpublished {
+        /// The table.
+        table: String,
+        /// The publication has it again.
+        is_back: bool,
+    },
+    /// Some operations did not come.
+    Operations {
+        /// The publication.
+        publication: String,
+    },
+    /// There is none of the name, or another one.
+    Publication {
+        /// The publication.
+        publication: String,
+        /// The object id that it had.
+        was: u32,
+        /// The object id that it has.
+        is: Option<u32>,
+    },
+    /// Changes of the key did not come as such.
+    Identity {
+        /// The table.
+        table: String,
+        /// One of its partitions.
+        partition: String,
+        /// What that one's replica identity carries.
+        columns: Vec<String>,
+    },
+}
+
+/// The text is no [`TableFacts`] of this build.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the checkpoint's table_facts are not of this build")]
+pub struct UnreadableFacts;
+
+/// Why the graph can not go on with the tables.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TablesRefusal {
+    /// They are not those that it followed, or their changes did not all come.
+    #[error("{}. {}", listed(.differences), self.fix())]
+    Different {
+        /// What is different.
+        differences: Vec<Difference>,
+        /// What a copy again takes.
+        again: Again,
+    },
+    /// What the checkpoint says of them can not be read.
+    #[error(
+        "`table_facts` of the checkpoint can not be read: a later build wrote it, or somebody edited it. {}",
+        self.fix()
+    )]
+    Unreadable {
+        /// What a copy again takes.
+        again: Again,
+    },
+}
+
+impl TablesRefusal {
+    /// What to do: its text ends with it.
+    pub fn fix(&self) -> String {
+        match self {
+            TablesRefusal::Different { again, .. } => format!("To go on, {again}"),
+            TablesRefusal::Unreadable { again } => format!("Use that build, or {again}"),
+        }
+    }
+}
+
+/// Differences for people, on one line.
+pub fn listed(differences: &[Difference]) -> String {
+    let named = differences.iter().take(NAMED_MAX).map(Difference::to_string);
+    let mut text = named.collect::<Vec<_>>().join("; ");
+    if differences.len() > NAMED_MAX {
+        text.push_str(&format!("; and {} more", differences.len() - NAMED_MAX));
+    }
+    text
+}
+
+impl TableFacts {
+    /// Of these tables.
+    pub fn new(publication: Option<PublicationIs>, tables: Vec<TableIs>) -> Self {
+        TableFacts { version: VERSION, publication, tables, seen: Vec::new() }
+    }
+
+    /// Reads the text of a checkpoint.
+    pub fn parse(text: &str) -> Result<Self, UnreadableFacts> {
+        let facts: TableFacts = serde_json::from_str(text).map_err(|_| UnreadableFacts)?;
+        if facts.version == VERSION { Ok(facts) } else { Err(UnreadableFacts) }
+    }
+
+    /// The text that a checkpoint keeps.
+    pub fn text(&self) -> String {
+        serde_json::to_string(self).expect("names and numbers are JSON")
+    }
+
+    /// The same, with everything that is different, or was.
+    pub fn having_seen(&self, differences: &[Difference]) -> Self {
+        TableFacts { seen: differences.to_vec(), ..self.clone() }
+    }
+
+    /// What has to be looked at to compare.
+    pub fn wanted(&self) -> Vec<Wanted> {
+        let wanted = |table: &TableIs| Wanted {
+            name: table.table_name(),
+            oid: table.oid,
+            columns: table.columns.keys().cloned().collect(),
+            key: table.key.clone(),
+        };
+        self.tables.iter().map(wanted).collect()
+    }
+
+    /// What is different now, and what was since.
+    pub fn differences(&self, now: &Now) -> Vec<Difference> {
+        let mut found = self.seen.clone();
+        if now.in_recovery {
+            return found;
+        }
+        let mut add = |difference: Difference| {
+            found.retain(|it| !it.is_undone_by(&difference));
+            if !found.contains(&difference) {
+                found.push(difference);
+            }
+        };
+        let is_same_publication = self.publication_differences(now, &mut add);
+        for before in &self.tables {
+            let named = |it: &&TableIs| (&it.schema, &it.name) == (&before.schema, &before.name);
+            match now.facts.tables.iter().find(named) {
+                Some(table) => {
+                    before.differences(table, is_same_publication, &mut add);
+                    before.identity_differences(table, &now.identities, &mut add);
+                }
+                None => add(Difference::Unpublished { table: before.shown(), is_back: false }),
+            }
+        }
+        found
+    }
+
+    /// Whether it is the publication that it was. Another one that is named in the configuration is
+    /// taken as it is.
+    fn publication_differences(&self, now: &Now, add: &mut impl FnMut(Difference)) -> bool {
+        let is = now.facts.publication.as_ref();
+        if let Some(PublicationIs { name, .. }) = is.filter(|_| !now.all_operations) {
+            add(Difference::Operations { publication: name.clone() });
+        }
+        let Some(PublicationIs { name, oid: was }) = &self.publication else { return false };
+        let publication = name.clone();
+        match is {
+            None => add(Difference::Publication { publication, was: *was, is: None }),
+            Some(is) if is.oid != *was && is.name == *name => {
+                add(Difference::Publication { publication, was: *was, is: Some(is.oid) });
+            }
+            Some(is) => return is.oid == *was,
+        }
+        false
+    }
+}
+
+impl TableIs {
+    fn table_name(&self) -> TableName {
+        TableName::new(self.schema.clone(), self.name.clone())
+    }
+
+    fn shown(&self) -> String {
+        self.table_name().in_file()
+    }
+
+    fn differences(
+        &self,
+        now: &TableIs,
+        is_same_publication: bool,
+        add: &mut impl FnMut(Difference),
+    ) {
+        if now.oid != self.oid {
+            add(Difference::OtherTable { table: self.shown(), was: self.oid, is: now.oid });
+            return;
+        }
+        for (column, was) in &self.columns {
+            // A column that is not there is another mapping.
+            let Some(is) = now.columns.get(column).filter(|is| *is != was) else { continue };
+            let (table, column) = (self.shown(), column.clone());
+            add(Difference::OtherColumn { table, column, was: *was, is: *is });
+        }
+        if is_same_publication && !self.by.iter().any(|way| now.by.contains(way)) {
+            add(Difference::Unpublished { table: self.shown(), is_back: !now.by.is_empty() });
+        }
+    }
+
+    /// pgoutput shows the root's replica identity, and sends what the partition's carries.
+    fn identity_differences(
+        &self,
+        now: &TableIs,
+        identities: &[PartitionIdentity],
+        add: &mut impl FnMut(Difference),
+    ) {
+        for identity in identities.iter().filter(|it| it.root == now.oid) {
+            if self.key.iter().all(|column| identity.columns.contains(column)) {
+                continue;
+            }
+            let (table, partition) = (self.shown(), identity.partition.in_file());
+            add(Difference::Identity { table, partition, columns: identity.columns.clone() });
+        }
+    }
+}
+
+impl Wanted {
+    /// The tables of a mapping.
+    pub fn of(mapping: &Mapping) -> Vec<Self> {
+        let wanted = mapping.tables.iter().map(|table| Wanted {
+            name: table.name.clone(),
+            oid: table.oid,
+            columns: table.columns.iter().map(|column| column.name.clone()).collect(),
+            key: mapping.key_columns(table.oid).unwrap_or_default(),
+        });
+        wanted.collect()
+    }
+}
+
+impl Difference {
+    /// Whether the other one says the same, and more.
+    fn is_undone_by(&self, other: &Difference) -> bool {
+        match (self, other) {
+            (
+                Difference::Unpublished { table, is_back: false },
+                Difference::Unpublished { table: of, .. },
+            ) => table == of,
+            (Difference::Publication { is: None, .. }, Difference::Publication { .. }) => true,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LOST: &str = "what changed meanwhile is not in the graph";
+        match self {
+            Difference::OtherTable { table, was, is } => write!(
+                f,
+                "the table {} is another one than the graph has (object id {is}, it was {was}): it was dropped and \
+                 made again, or another table took its name",
+                Shown(table)
+            ),
+            Difference::OtherColumn { table, column, was, is } => write!(
+                f,
+                "the column {} of the table {} is another one than the graph has (number {is}, it was {was}): it was \
+                 dropped and made again, or another column took its name",
+                Shown(column),
+                Shown(table)
+            ),
+            Difference::Unpublished { table, is_back: true } => write!(
+                f,
+                "the table {} was taken out of the publication and put back, or its row filter or column list was \
+                 changed: {LOST}",
+                Shown(table)
+            ),
+            Difference::Unpublished { table, is_back: false } => {
+                write!(f, "the table {} was taken out of the publication: {LOST}", Shown(table))
+            }
+            Difference::Operations { publication } => write!(
+                f,
+                "the publication {publication:?} did not have all of INSERT, UPDATE, DELETE and TRUNCATE: {LOST}"
+            ),
+            Difference::Publication { publication, is: Some(_), .. } => {
+                write!(f, "the publication {publication:?} was dropped and made again: {LOST}")
+            }
+            Difference::Publication { publication, is: None, .. } => {
+                write!(f, "the publication {publication:?} was dropped: {LOST}")
+            }
+            Difference::Identity { table, partition, columns } => write!(
+                f,
+                "the replica identity of {}, a partition of {}, was not its key but ({}): what changed in its keys \
+                 meanwhile is not in the graph",
+                Shown(partition),
+                Shown(table),
+                shown_list(columns)
+            ),
+        }
+    }
+}
