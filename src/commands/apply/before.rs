@@ -45,7 +45,7 @@ pub async fn look(
     loop {
         let start = offset.saturating_sub(size).max(log.start);
         let records = asking.records(at, start..offset).await?;
-        let said = said(asking.decoder(catalog, &at.topic)?, records.into_values());
+        let said = said(&mut asking.decoder(catalog, &at.topic)?, records.into_values());
         let before = judge(&said, &reached, identity);
         let is_all = start == log.start || size >= RecordBefore::LOOKED_AT_MAX;
         if before != RecordBefore::Silent || identity == Identity::Same || is_all {

@@ -153,7 +153,8 @@ impl Creation<'_> {
     pub async fn create(&self, log: &Range<u64>, from: u64) -> Result<(), CommandError> {
         let Creation { config, catalog, asking, graph, at, topic, history, .. } = *self;
         let kafka = config.kafka()?;
-        let records = first(asking, catalog, at, from, log).await?;
+        let mut decoder = asking.decoder(catalog, &at.topic)?;
+        let records = first(asking, &mut decoder, at, from, log).await?;
         if records.is_empty() && !kafka.are_foreign && history.is_none() {
             return Err(no_records(at));
         }
@@ -166,7 +167,7 @@ impl Creation<'_> {
         let mapping_digest = self.mapping.digest();
         let Described { id: topic_id, partitions } = topic;
         let start = Lsn(from);
-        let publisher = self.publisher(log, from).await?;
+        let publisher = decoder.publisher().map(str::to_owned);
         let is_whole = kafka.heartbeats().is_some_and(|topic| topic.as_str() == at.topic);
         let new = NewCheckpoint {
             start,
@@ -183,18 +184,6 @@ impl Creation<'_> {
         create_checkpoint(graph, &config.pipeline, &new, &[]).await?;
         tracing::info!(%at, from, "the graph has nothing of this partition yet: it begins here");
         Ok(())
-    }
-
-    /// The pipeline that the first records name.
-    async fn publisher(&self, log: &Range<u64>, from: u64) -> Result<Option<String>, CommandError> {
-        let Creation { catalog, asking, at, .. } = *self;
-        let records = asking.records(at, from..log.end.min(from + FIRST_RECORDS)).await?;
-        let mut decoder = asking.decoder(catalog, &at.topic)?;
-        for record in records.into_values() {
-            // One that can not be read stops the partition, or is a dead letter, when it is applied.
-            let _ = decoder.record(&record, &mut Vec::new());
-        }
-        Ok(decoder.publisher().map(str::to_owned))
     }
 }
 
@@ -240,17 +229,17 @@ pub fn check_checkpoint(
 /// What the first records from an offset on say.
 pub(super) async fn first(
     asking: &Asking,
-    catalog: &Catalog,
+    decoder: &mut Decoder,
     at: &TopicPartition,
     from: u64,
     log: &Range<u64>,
 ) -> Result<Vec<Decoded>, CommandError> {
     let records = asking.records(at, from..log.end.min(from + FIRST_RECORDS)).await?;
-    Ok(said(asking.decoder(catalog, &at.topic)?, records.into_values()))
+    Ok(said(decoder, records.into_values()))
 }
 
 /// What records say, in their order.
-pub(super) fn said(mut decoder: Decoder, records: impl Iterator<Item = Record>) -> Vec<Decoded> {
+pub(super) fn said(decoder: &mut Decoder, records: impl Iterator<Item = Record>) -> Vec<Decoded> {
     let mut decoded = Vec::new();
     for record in records {
         // One that can not be read says nothing here: it is told of when it is applied.

@@ -81,7 +81,8 @@ async fn begins(
     if log.end == 0 {
         return Err(CommandError::NotYet(format!("{at} has no records yet")));
     }
-    let said = start::first(asking, catalog, at, log.start, &log).await?;
+    let mut decoder = asking.decoder(catalog, &at.topic)?;
+    let said = start::first(asking, &mut decoder, at, log.start, &log).await?;
     let named = said.iter().find_map(start::named);
     let (Some((begins, history)), 0) = (named, log.start) else {
         return refuse(format!("{at} does not say where it begins"));
