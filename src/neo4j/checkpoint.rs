@@ -55,7 +55,7 @@ const RETURNED: &str = "c.lsn AS lsn, c.part_commit_lsn AS part_commit_lsn, c.pa
      c.stopped_because AS stopped_because, c.stopped_at AS stopped_at";
 
 /// The checkpoint of one log.
-pub(super) const ONE: &str = "(c:_Wal2GraphCheckpoint {pipeline: $pipeline, log: $log})";
+const ONE: &str = "(c:_Wal2GraphCheckpoint {pipeline: $pipeline, log: $log})";
 
 /// The log whose positions a checkpoint's compare-and-set goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,17 +265,21 @@ pub async fn name_topic(
     epoch: Epoch,
     topic_id: TopicId,
 ) -> Result<bool, Error> {
-    let text = format!(
-        "MATCH {ONE} SET c:{LABEL} WITH c, properties(c) AS now WHERE now.epoch = $epoch \
-         SET c.topic_id = $topic_id"
-    );
-    let query = of(Query::new(text), identity)
-        .param("epoch", epoch.0)
-        .param("topic_id", topic_id.to_string());
+    let query = under_epoch(identity, epoch, "c.topic_id = $topic_id");
+    let query = query.param("topic_id", topic_id.to_string());
     connection.run(query).await.map(|did| passed(&did))
 }
 
-pub(super) fn of(query: Query, identity: &Identity) -> Query {
+/// Sets properties beside the position, unless another writer has claimed the checkpoint since:
+/// then the statement has not [`passed`].
+pub(super) fn under_epoch(identity: &Identity, epoch: Epoch, set: &str) -> Query {
+    let text = format!(
+        "MATCH {ONE} SET c:{LABEL} WITH c, properties(c) AS now WHERE now.epoch = $epoch SET {set}"
+    );
+    of(Query::new(text), identity).param("epoch", epoch.0)
+}
+
+fn of(query: Query, identity: &Identity) -> Query {
     query.param("pipeline", identity.pipeline.as_str()).param("log", identity.log.name())
 }
 

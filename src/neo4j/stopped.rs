@@ -9,7 +9,6 @@
 //! report, because the pipeline runs elsewhere.
 
 use chrono::Utc;
-use neo4rs::Query;
 
 use crate::checkpoint::{Epoch, Identity};
 
@@ -27,15 +26,8 @@ pub async fn tell(
     because: &str,
 ) -> Result<bool, Error> {
     let because: String = because.chars().take(CHARACTERS_MAX).collect();
-    let text = format!(
-        "MATCH {} SET c:{} WITH c, properties(c) AS now WHERE now.epoch = $epoch \
-         SET c.stopped_because = $because, c.stopped_at = $now",
-        checkpoint::ONE,
-        checkpoint::LABEL
-    );
-    let query = checkpoint::of(Query::new(text), identity)
-        .param("epoch", epoch.0)
-        .param("because", because)
-        .param("now", Utc::now());
+    let set = "c.stopped_because = $because, c.stopped_at = $now";
+    let query = checkpoint::under_epoch(identity, epoch, set);
+    let query = query.param("because", because).param("now", Utc::now());
     connection.run(query).await.map(|did| checkpoint::passed(&did))
 }

@@ -1,7 +1,5 @@
 //! The tables that a graph follows, on its checkpoint: see [`crate::start::tables`].
 
-use neo4rs::Query;
-
 use crate::checkpoint::{Epoch, Identity};
 
 use super::{checkpoint, connect::Connection, error::Error};
@@ -14,12 +12,7 @@ pub async fn keep(
     epoch: Epoch,
     facts: &str,
 ) -> Result<bool, Error> {
-    let text = format!(
-        "MATCH {} SET c:{} WITH c, properties(c) AS now WHERE now.epoch = $epoch SET c.table_facts = $facts",
-        checkpoint::ONE,
-        checkpoint::LABEL
-    );
-    let query =
-        checkpoint::of(Query::new(text), identity).param("epoch", epoch.0).param("facts", facts);
+    let query = checkpoint::under_epoch(identity, epoch, "c.table_facts = $facts");
+    let query = query.param("facts", facts);
     connection.run(query).await.map(|did| checkpoint::passed(&did))
 }
