@@ -7,7 +7,7 @@ use wal2graph::envelope::Record;
 use wal2graph_servers::Connect;
 
 use super::{
-    Published, kafka,
+    Published, debezium_source, kafka,
     topic::{raw_records, records},
 };
 use crate::support::{Pipeline, client, new_database, postgres, until};
@@ -197,25 +197,8 @@ async fn a_logical_message_has_the_form_of_debeziums_connector() {
     let (sql, name) = (&published.pipeline.sql, &published.pipeline.name);
     let topic = format!("{name}.message");
     kafka().create_topic(&topic, 1, &[]).unwrap();
-    let connector = format!(
-        "name=messages\n\
-         connector.class=io.debezium.connector.postgresql.PostgresConnector\n\
-         tasks.max=1\n\
-         database.hostname=127.0.0.1\n\
-         database.port={port}\n\
-         database.user=postgres\n\
-         database.password=none\n\
-         database.dbname={name}\n\
-         topic.prefix={name}\n\
-         plugin.name=pgoutput\n\
-         slot.name=debezium_{name}\n\
-         slot.drop.on.stop=true\n\
-         publication.name=debezium\n\
-         publication.autocreate.mode=filtered\n\
-         table.include.list=public.sm_things\n\
-         snapshot.mode=no_data\n",
-        port = postgres().port()
-    );
+    let connector =
+        debezium_source("messages", name, "public.sm_things") + "snapshot.mode=no_data\n";
     let connect = Connect::start(&kafka().brokers(), &[&connector]).unwrap();
     let slot =
         format!("SELECT active FROM pg_replication_slots WHERE slot_name = 'debezium_{name}'");

@@ -26,7 +26,7 @@ use tempfile::TempDir;
 use wal2graph::{cli::Global, config::Config};
 use wal2graph_servers::{Kafka, KafkaOptions};
 
-use crate::support::{Pipeline, Running, neo4j, until};
+use crate::support::{Pipeline, Running, neo4j, postgres, until};
 
 static KAFKA: OnceLock<Kafka> = OnceLock::new();
 
@@ -138,4 +138,27 @@ impl Drop for Published {
     fn drop(&mut self) {
         println!("{}", self.log());
     }
+}
+
+/// The settings of Debezium's connector for the suite's PostgreSQL: what it reads of a database, into topics
+/// whose names begin with the database's.
+pub fn debezium_source(connector: &str, database: &str, tables: &str) -> String {
+    format!(
+        "name={connector}\n\
+         connector.class=io.debezium.connector.postgresql.PostgresConnector\n\
+         tasks.max=1\n\
+         database.hostname=127.0.0.1\n\
+         database.port={port}\n\
+         database.user=postgres\n\
+         database.password=none\n\
+         database.dbname={database}\n\
+         topic.prefix={database}\n\
+         plugin.name=pgoutput\n\
+         slot.name=debezium_{database}\n\
+         slot.drop.on.stop=true\n\
+         publication.name=debezium\n\
+         publication.autocreate.mode=filtered\n\
+         table.include.list={tables}\n",
+        port = postgres().port()
+    )
 }

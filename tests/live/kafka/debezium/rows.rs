@@ -6,8 +6,11 @@ use std::io::Write;
 use tempfile::NamedTempFile;
 use wal2graph_servers::Connect;
 
-use super::{super::kafka, expected, found, schema};
-use crate::support::{Pipeline, postgres, until};
+use super::{
+    super::{debezium_source, kafka},
+    expected, found, schema,
+};
+use crate::support::{Pipeline, until};
 
 /// How the transform is set, and what the file says of the values.
 struct Set {
@@ -37,27 +40,14 @@ const CHANGES: &[&str] = &[
 
 fn connector(set: &Set, database: &str) -> String {
     let Set { prefix, deletes, connector, .. } = set;
+    let tables = format!("public.{prefix}_customers,public.{prefix}_orders");
+    let source = debezium_source(prefix, database, &tables);
     format!(
-        "name={prefix}\n\
-         connector.class=io.debezium.connector.postgresql.PostgresConnector\n\
-         tasks.max=1\n\
-         database.hostname=127.0.0.1\n\
-         database.port={port}\n\
-         database.user=postgres\n\
-         database.password=none\n\
-         database.dbname={database}\n\
-         topic.prefix={database}\n\
-         plugin.name=pgoutput\n\
-         slot.name=debezium_{database}\n\
-         slot.drop.on.stop=true\n\
-         publication.name=debezium\n\
-         publication.autocreate.mode=filtered\n\
-         table.include.list=public.{prefix}_customers,public.{prefix}_orders\n\
+        "{source}\
          transforms=rows\n\
          transforms.rows.type=io.debezium.transforms.ExtractNewRecordState\n\
          transforms.rows.delete.tombstone.handling.mode={deletes}\n\
-         {connector}",
-        port = postgres().port()
+         {connector}"
     )
 }
 
