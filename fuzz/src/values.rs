@@ -48,7 +48,7 @@ fn write(items: &[ArrayItem<'_>], out: &mut String) {
     out.push('}');
 }
 
-/// Any text is an array or none; what is read and written is read again.
+/// The parser takes any text, as an array or as an error. An array that is written is parsed to the same array.
 pub fn array(data: &[u8]) {
     let field = |name: &str, r#type| wal2graph::value::Field { name: name.to_owned(), r#type };
     let row = Type::Composite([field("a", Type::TEXT), field("b", Type::Double)].into());

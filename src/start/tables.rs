@@ -10,7 +10,7 @@
 //! a moment ago. Object ids and column numbers say so: PostgreSQL gives none of them twice. The row of
 //! `pg_publication_rel` is a new one each time a table comes into a publication, so it also stands for the row
 //! filter and the column list. What has no such trace (the operations, a partition's replica identity) is seen
-//! only while it is wrong. So every difference that was seen is kept, and what is put back is no excuse.
+//! only while it is wrong. So every difference that was seen is kept, also after it is undone.
 //!
 //! Owners, files, statistics and the names of constraints are no part of it.
 

@@ -10,7 +10,7 @@
 //! | of Debezium, from a later offset, the first row of a snapshot | all rows follow |
 //! | of Debezium, heartbeats and transaction markers alone | there are no rows |
 //!
-//! Rows without envelopes name no snapshot. Behind offset 0 nothing is known of what was before them.
+//! Rows without envelopes name no snapshot. A topic that begins at a later offset does not show the rows before it.
 
 use std::ops::Range;
 
