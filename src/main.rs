@@ -9,8 +9,9 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use wal2graph::{
     cli::{Cli, Command, Exit, Global, LogFormat},
-    commands::{self, CommandError},
+    commands,
     config::Config,
+    service::{self, ServiceError},
 };
 
 /// A stream is made of small allocations that end in another task than they began in, which the
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn execute(cli: &Cli) -> Result<(), CommandError> {
+fn execute(cli: &Cli) -> Result<(), ServiceError> {
     let config = Config::load(&cli.global, &|name| std::env::var(name).ok())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -44,11 +45,11 @@ fn execute(cli: &Cli) -> Result<(), CommandError> {
             Command::Init(args) => commands::init::execute(&config, args).await,
             Command::Plan(args) => commands::plan::execute(&config, args).await,
             Command::Check(args) => commands::check::execute(&config, args).await,
-            Command::Run(args) => commands::run::execute(&config, args).await,
+            Command::Run(args) => service::run::execute(&config, args).await,
             #[cfg(feature = "kafka")]
-            Command::Publish(args) => commands::publish::execute(&config, args).await,
+            Command::Publish(args) => service::publish::execute(&config, args).await,
             #[cfg(feature = "kafka")]
-            Command::Apply(args) => commands::apply::execute(&config, args).await,
+            Command::Apply(args) => service::apply::execute(&config, args).await,
             #[cfg(feature = "kafka")]
             Command::Replay(args) => commands::replay::execute(&config, args).await,
             #[cfg(feature = "kafka")]
@@ -57,7 +58,7 @@ fn execute(cli: &Cli) -> Result<(), CommandError> {
             Command::Publish(_)
             | Command::Apply(_)
             | Command::Replay(_)
-            | Command::DeadLetters(_) => Err(CommandError::NoKafka),
+            | Command::DeadLetters(_) => Err(ServiceError::NoKafka),
             Command::Status(args) => commands::status::execute(&config, args).await,
         }
     })

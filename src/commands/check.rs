@@ -15,13 +15,17 @@ use crate::{
     kafka::Ack,
     mapping::{Mapping, compile},
     neo4j::{self, Connection, schema},
+    service::{
+        ServiceError,
+        facts::{self, Made, Source},
+        proof,
+    },
     shown::shown_list,
     start::{Refusal, Server, again::pasteable},
 };
 
 use super::{
-    CommandError, print, print_json, proof,
-    start::{self, Made, Source},
+    print, print_json,
     status::{StoppedStatus, stopped},
 };
 
@@ -55,16 +59,16 @@ enum Verdict {
 }
 
 /// Prints the report; a failure in it is one of the command.
-pub async fn execute(config: &Config, args: &CheckArgs) -> Result<(), CommandError> {
+pub async fn execute(config: &Config, args: &CheckArgs) -> Result<(), ServiceError> {
     let mut report = Report::default();
     let source = match look(config, &mut report).await {
         Ok(source) => Some(source),
         Err(error) => {
             let fix = match &error {
-                CommandError::NotYet(_) => Some(
+                ServiceError::NotYet(_) => Some(
                     "wait for that process, or end it: SELECT pg_terminate_backend(ITS NUMBER)",
                 ),
-                CommandError::Connect(_) => {
+                ServiceError::Connect(_) => {
                     Some("see that --source-url is right and the role may log in")
                 }
                 // It says so itself.
@@ -91,10 +95,10 @@ pub async fn execute(config: &Config, args: &CheckArgs) -> Result<(), CommandErr
     if let Err(error) = looked {
         let text = error.to_string();
         let fix = match &error {
-            CommandError::Graph(_) if text.contains("ALTER CURRENT USER") => Some(
+            ServiceError::Graph(_) if text.contains("ALTER CURRENT USER") => Some(
                 "change the password by the statement that Neo4j names, and set NEO4J_PASSWORD to the new one",
             ),
-            CommandError::Graph(_) => {
+            ServiceError::Graph(_) => {
                 Some("see that --graph-url, user, password (NEO4J_PASSWORD) and database are right")
             }
             // Of the configuration, or of the source.
@@ -114,7 +118,7 @@ pub async fn execute(config: &Config, args: &CheckArgs) -> Result<(), CommandErr
     let failures = report.findings.iter().filter(|it| it.verdict == Verdict::Failure).count();
     match failures {
         0 => Ok(()),
-        _ => Err(CommandError::Definite(format!("{failures} of the checks failed"))),
+        _ => Err(ServiceError::Definite(format!("{failures} of the checks failed"))),
     }
 }
 
@@ -141,8 +145,8 @@ struct Looked {
     client: Client,
 }
 
-async fn look(config: &Config, report: &mut Report) -> Result<Looked, CommandError> {
-    let (sql, catalog) = super::read_catalog(config).await?;
+async fn look(config: &Config, report: &mut Report) -> Result<Looked, ServiceError> {
+    let (sql, catalog) = crate::service::read_catalog(config).await?;
     let (mapping, refusals) = match compile(&catalog, &config.edits) {
         Ok(mapping) => (Some(mapping), Vec::new()),
         Err(refusals) => (None, refusals),
@@ -169,7 +173,7 @@ impl Looked {
     /// What `run` would refuse, and where the graph is.
     fn judge(&self, config: &Config, made: &Made, report: &mut Report) {
         let mapped = self.mapping.as_ref().map(|mapping| (&self.catalog, mapping));
-        let again = start::again(config, self.mapping.as_ref(), &made.checkpoints);
+        let again = facts::again(config, self.mapping.as_ref(), &made.checkpoints);
         let refusals = self.source.facts(mapped, made, &again).refusals();
         if refusals.is_empty() {
             if !self.source.is_published() && !made.through_topic {
@@ -189,8 +193,8 @@ impl Looked {
         let slot = self.source.slot.as_ref();
         match proof::look(config, &self.client, slot, followed).await {
             Ok(()) => {}
-            Err(error @ CommandError::Pipeline(_)) => {
-                let again = start::again(config, self.mapping.as_ref(), &made.checkpoints);
+            Err(error @ ServiceError::Pipeline(_)) => {
+                let again = facts::again(config, self.mapping.as_ref(), &made.checkpoints);
                 report.failure(error.to_string(), format!("to go on, {again}"));
             }
             Err(error) => report.warning(format!(
@@ -231,7 +235,7 @@ async fn graph(
     args: &CheckArgs,
     source: Option<&Looked>,
     report: &mut Report,
-) -> Result<(), CommandError> {
+) -> Result<(), ServiceError> {
     let graph = match graph_answers(config, report).await {
         Ok(graph) => graph,
         Err(error) => {
@@ -252,7 +256,7 @@ async fn graph(
         report.foreign(&foreign);
     }
     let (is_first, into_existing) = (made.checkpoints.is_empty(), args.into_existing_graph);
-    let refusals = start::graph_refusals(&graph, mapping, is_first, into_existing).await?;
+    let refusals = facts::graph_refusals(&graph, mapping, is_first, into_existing).await?;
     refusals.iter().for_each(|refusal| report.refused(refusal));
     for checkpoint in made.checkpoints.iter().filter(|it| it.partition().is_some()) {
         kafka::checkpoint(config, mapping, checkpoint, report);
@@ -260,7 +264,7 @@ async fn graph(
     Ok(())
 }
 
-async fn graph_answers(config: &Config, report: &mut Report) -> Result<Connection, CommandError> {
+async fn graph_answers(config: &Config, report: &mut Report) -> Result<Connection, ServiceError> {
     let graph = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
     let server = schema::describe(&graph).await?;
     let schema::Server { version, edition, database } = &server;
@@ -282,7 +286,7 @@ async fn plans(
     graph: &Connection,
     mapping: &Mapping,
     report: &mut Report,
-) -> Result<(), CommandError> {
+) -> Result<(), ServiceError> {
     let needed = likely_texts(&mapping.model, Circumstances::Settled).len() + schema::OTHERS_PLANS;
     // A user who may not see the setting is told nothing.
     let entries = schema::plan_cache_entries(graph).await.unwrap_or_default();

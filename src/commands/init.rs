@@ -13,13 +13,14 @@ use crate::{
     cli::InitArgs,
     config::{Config, RawConfig},
     mapping::{mend, render_mended, scalar},
+    service::{ServiceError, read_catalog},
 };
 
-use super::{CommandError, print, read_catalog};
+use super::print;
 
 /// Writes the file, or prints it. Secrets are left to the environment. Tables that clash do not keep it
 /// from being written: the file mends them, with a mark, or says in a comment what to do.
-pub async fn execute(config: &Config, args: &InitArgs) -> Result<(), CommandError> {
+pub async fn execute(config: &Config, args: &InitArgs) -> Result<(), ServiceError> {
     let (_sql, catalog) = read_catalog(config).await?;
     let mended = mend(&catalog, &config.edits);
     let tables = render_mended(&catalog, &mended);
@@ -37,7 +38,7 @@ pub async fn execute(config: &Config, args: &InitArgs) -> Result<(), CommandErro
     Ok(())
 }
 
-fn write(config: &Config, path: &Path, tables: &str, force: bool) -> Result<(), CommandError> {
+fn write(config: &Config, path: &Path, tables: &str, force: bool) -> Result<(), ServiceError> {
     let schema =
         serde_json::to_string_pretty(&schema_for!(RawConfig)).map_err(std::io::Error::other)?;
     let schema_path = path.with_extension("schema.json");
@@ -49,7 +50,7 @@ fn write(config: &Config, path: &Path, tables: &str, force: bool) -> Result<(), 
     };
     if let Some(path) = there.filter(|_| !force) {
         let path = path.display();
-        return Err(CommandError::Definite(format!("{path} exists; --force overwrites it")));
+        return Err(ServiceError::Definite(format!("{path} exists; --force overwrites it")));
     }
     let schema_name = schema_path.file_name().unwrap_or_default().to_string_lossy();
     let line = format!("# yaml-language-server: $schema={schema_name}\n");

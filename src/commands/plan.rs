@@ -4,16 +4,17 @@ use crate::{
     cli::ReportArgs,
     config::Config,
     mapping::{Plan, compile},
+    service::{ServiceError, read_catalog},
 };
 
-use super::{CommandError, print, print_json, read_catalog};
+use super::{print, print_json};
 
 /// Prints the plan. A mapping that can not be is a failure, after it was printed.
-pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), CommandError> {
+pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), ServiceError> {
     let (_sql, catalog) = read_catalog(config).await?;
     let compiled = compile(&catalog, &config.edits);
     let config = &match &compiled {
-        Ok(mapping) if config.kafka().is_ok() => super::with_topics(config, mapping)?,
+        Ok(mapping) if config.kafka().is_ok() => crate::service::with_topics(config, mapping)?,
         _ => config.clone(),
     };
     let Between { partitions, remarks } = between(config).await;
@@ -34,7 +35,7 @@ pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), CommandEr
     };
     match refusals.is_empty() {
         true => Ok(()),
-        false => Err(CommandError::Refused(refusals)),
+        false => Err(ServiceError::Refused(refusals)),
     }
 }
 

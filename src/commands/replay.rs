@@ -12,17 +12,18 @@ use crate::{
     kafka::offsets::Asking,
     neo4j::{self, Connection},
     replay::{Decision, GroupOffset, requested_metadata},
+    service::{
+        ServiceError,
+        apply::{named, start::Found, topology::Topology},
+        mapped_tables, mapping, read_catalog,
+    },
 };
 
-use super::{
-    CommandError,
-    apply::{named, start::Found, topology::Topology},
-    mapped_tables, mapping, print, read_catalog,
-};
+use super::print;
 
 /// Sets the offsets, and prints what the next `apply` does.
-pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), CommandError> {
-    let from = args.from().map_err(CommandError::Usage)?;
+pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), ServiceError> {
+    let from = args.from().map_err(ServiceError::Usage)?;
     let (sql, catalog) = read_catalog(config).await?;
     let mapping = mapping(config, &catalog)?;
     let asking = Asking::new(config.kafka()?)?;
@@ -32,7 +33,7 @@ pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), CommandEr
     let topology = Topology::look(config, &asking, &graph).await?;
     let chosen = chosen(&topology, args.partition.as_deref())?;
     if chosen.len() > 1 && matches!(from, ReplayFrom::Offset(_)) {
-        return Err(CommandError::Usage(
+        return Err(ServiceError::Usage(
             "an offset is one of a partition, and there are several: name one with --partition"
                 .to_owned(),
         ));
@@ -57,7 +58,7 @@ pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), CommandEr
         let group = GroupOffset { offset, metadata };
         let decision = found.decide(config, Some(group.clone()));
         if let Decision::Refuse(refusal) = &decision {
-            return Err(CommandError::Definite(found.refused(config, &mapping, &at, refusal)?));
+            return Err(ServiceError::Definite(found.refused(config, &mapping, &at, refusal)?));
         }
         let of = if topology.is_spread() { format!("{at}: ") } else { String::new() };
         text += &format!("{of}{}\n", said(&decision));
@@ -68,7 +69,7 @@ pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), CommandEr
 }
 
 /// The partition that was named, as `N` or `TOPIC/N`; all of them if none was.
-fn chosen(topology: &Topology, named: Option<&str>) -> Result<Vec<TopicPartition>, CommandError> {
+fn chosen(topology: &Topology, named: Option<&str>) -> Result<Vec<TopicPartition>, ServiceError> {
     let is_named = |at: &TopicPartition| match named {
         None => true,
         Some(name) => {
@@ -77,7 +78,7 @@ fn chosen(topology: &Topology, named: Option<&str>) -> Result<Vec<TopicPartition
     };
     let chosen: Vec<_> = topology.partitions().filter(is_named).collect();
     match chosen.is_empty() {
-        true => Err(CommandError::Usage(format!(
+        true => Err(ServiceError::Usage(format!(
             "--partition {}: there is no such partition",
             named.unwrap_or_default()
         ))),

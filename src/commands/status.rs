@@ -4,7 +4,6 @@ mod topic;
 
 use std::fmt;
 
-use neo4rs::Query;
 use serde::Serialize;
 
 use crate::{
@@ -16,15 +15,18 @@ use crate::{
     lsn::Lsn,
     mapping::compile,
     neo4j::{self, Connection, copy_progress},
+    service::{
+        ServiceError,
+        facts::{self, Made, Source},
+        graph,
+    },
     shown::{Shown, on_one_line},
     start::Slot,
 };
 
-use super::{
-    CommandError, print, print_json,
-    start::{self, Made, Source},
-};
-use topic::TopicStatus;
+use super::{print, print_json};
+
+use self::topic::TopicStatus;
 
 /// Nobody reads the log.
 const NOT_RUNNING: &str = "not running";
@@ -102,7 +104,7 @@ struct CopyStatus {
 }
 
 /// Prints the status. A source that is not the graph's is a failure, after it was printed.
-pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), CommandError> {
+pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), ServiceError> {
     let status = read(config).await?;
     match args.json {
         true => print_json(&status)?,
@@ -112,12 +114,12 @@ pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), CommandEr
     let what = if runs { "it runs, and its next start is refused" } else { "its start is refused" };
     match status.refused.len() {
         0 => Ok(()),
-        reasons => Err(CommandError::Definite(format!("{what}: {reasons} reasons stand above"))),
+        reasons => Err(ServiceError::Definite(format!("{what}: {reasons} reasons stand above"))),
     }
 }
 
-async fn read(config: &Config) -> Result<Status, CommandError> {
-    let (sql, catalog) = super::read_catalog(config).await?;
+async fn read(config: &Config) -> Result<Status, ServiceError> {
+    let (sql, catalog) = crate::service::read_catalog(config).await?;
     let (mapping, unmapped) = match compile(&catalog, &config.edits) {
         Ok(mapping) => (Some(mapping), Vec::new()),
         Err(refusals) => (None, refusals),
@@ -129,11 +131,11 @@ async fn read(config: &Config) -> Result<Status, CommandError> {
     let progress = copy_progress::read(&graph, &config.pipeline).await?;
     let applied = complete_through(checkpoints);
     let part = checkpoint.and_then(|checkpoint| checkpoint.position.part);
-    let again = start::again(config, mapping.as_ref(), checkpoints);
+    let again = facts::again(config, mapping.as_ref(), checkpoints);
     let mapped = mapping.as_ref().map(|mapping| (&catalog, mapping));
     let mut refused = source.facts(mapped, &made, &again).refusals();
     if let Some(mapping) = &mapping {
-        let of_graph = start::graph_refusals(&graph, mapping, checkpoints.is_empty(), false);
+        let of_graph = facts::graph_refusals(&graph, mapping, checkpoints.is_empty(), false);
         refused.extend(of_graph.await?);
     }
     // What goes away by itself is waited for by a start.
@@ -176,8 +178,8 @@ async fn read(config: &Config) -> Result<Status, CommandError> {
             seconds: behind.and_then(|bytes| if bytes == 0 { Some(0.0) } else { since }),
         },
         copy: copy_status(&progress),
-        placeholders: count(&graph, "_Placeholder").await?,
-        incomplete: count(&graph, "_Incomplete").await?,
+        placeholders: graph::count(&graph, "_Placeholder").await?,
+        incomplete: graph::count(&graph, "_Incomplete").await?,
         epoch: checkpoint.map(|checkpoint| checkpoint.epoch.0),
         mapping_digest: checkpoint.map(|checkpoint| checkpoint.mapping_digest.clone()),
         stopped: checkpoints.iter().filter_map(stopped).collect(),
@@ -214,14 +216,6 @@ fn copy_status(progress: &[Progress]) -> Option<CopyStatus> {
         ranges: progress.len(),
         current: current.map(|range| format!("{} ({})", Shown(&range.table), range.pass)),
     })
-}
-
-/// How many nodes have the label: Neo4j keeps that count.
-pub(super) async fn count(graph: &Connection, label: &str) -> Result<u64, CommandError> {
-    let text = format!("MATCH (n:{label}) RETURN count(n) AS count");
-    let rows = graph.rows(Query::new(text)).await?;
-    let count = rows.first().and_then(|row| row.get::<i64>("count").ok());
-    Ok(count.unwrap_or(0).unsigned_abs())
 }
 
 impl fmt::Display for Status {

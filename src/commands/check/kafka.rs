@@ -32,13 +32,13 @@ mod broker {
 
     use super::{
         super::{
-            super::{CommandError, with_topics},
+            super::{ServiceError, with_topics},
             Looked,
         },
         Report,
     };
 
-    pub async fn named(config: &Config, mapping: &Mapping) -> Result<Config, CommandError> {
+    pub async fn named(config: &Config, mapping: &Mapping) -> Result<Config, ServiceError> {
         with_topics(config, mapping)
     }
 
@@ -54,4 +54,7 @@ mod broker {
 #[cfg(feature = "kafka")]
 mod broker;
 
-pub use broker::{apply, named, publish, topics};
+pub use crate::commands::check::kafka::broker::apply;
+pub use crate::commands::check::kafka::broker::named;
+pub use crate::commands::check::kafka::broker::publish;
+pub use crate::commands::check::kafka::broker::topics;

@@ -23,9 +23,8 @@ use crate::{
     kafka::{dead_letters::Shelf, offsets::Found},
     neo4j::{self, Connection, checkpoint},
     postgres,
+    service::{ServiceError, read_catalog},
 };
-
-use super::{super::read_catalog, CommandError};
 
 /// Reads records as the next `apply` would.
 pub struct Judge {
@@ -51,7 +50,7 @@ pub struct Effect {
 
 impl Judge {
     /// Looks at the source's catalog and at the graph's checkpoints.
-    pub async fn new(config: &Config) -> Result<Self, CommandError> {
+    pub async fn new(config: &Config) -> Result<Self, ServiceError> {
         let (sql, catalog) = read_catalog(config).await?;
         let options = config.kafka()?;
         let database = postgres::setup::server(&sql.client).await?.database;
@@ -72,7 +71,7 @@ impl Judge {
                 };
                 let decoders =
                     topics.iter().map(String::as_str).map(decoder).collect::<Result<_, NoRows>>();
-                decoders.map_err(|why| CommandError::Definite(why.to_string()))?
+                decoders.map_err(|why| ServiceError::Definite(why.to_string()))?
             }
         };
         Ok(Judge {
@@ -221,7 +220,7 @@ impl Search {
         self,
         shelf: &Shelf,
         at: &TopicPartition,
-    ) -> Result<Vec<(usize, String)>, CommandError> {
+    ) -> Result<Vec<(usize, String)>, ServiceError> {
         let Some(first) = self.sought.iter().map(|it| it.place.offset).min() else {
             return Ok(Vec::new());
         };

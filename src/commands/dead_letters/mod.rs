@@ -13,10 +13,12 @@ use crate::{
     cli::{Chosen, DeadLettersAction, DeadLettersArgs},
     config::Config,
     envelope::Record,
+    service::ServiceError,
 };
 
-use super::{CommandError, print, print_json};
-use topic::Topic;
+use super::{print, print_json};
+
+use self::topic::Topic;
 
 /// Where dead letters are kept.
 trait Store {
@@ -27,16 +29,16 @@ trait Store {
     fn waiting(&self) -> Vec<(Self::Id, Listed)>;
 
     /// One of them, whole.
-    async fn read(&self, id: &Self::Id) -> Result<Record, CommandError>;
+    async fn read(&self, id: &Self::Id) -> Result<Record, ServiceError>;
 
     /// Whether each of these may be put back now, in their order.
-    async fn judge(&self, ids: &[&Self::Id]) -> Result<Vec<Verdict>, CommandError>;
+    async fn judge(&self, ids: &[&Self::Id]) -> Result<Vec<Verdict>, ServiceError>;
 
     /// Puts it back; says where it is now.
-    async fn retry(&self, id: &Self::Id) -> Result<String, CommandError>;
+    async fn retry(&self, id: &Self::Id) -> Result<String, ServiceError>;
 
     /// Gives it up.
-    async fn drop(&self, id: &Self::Id) -> Result<(), CommandError>;
+    async fn drop(&self, id: &Self::Id) -> Result<(), ServiceError>;
 }
 
 /// A dead letter as it is listed: without values of rows.
@@ -59,7 +61,7 @@ enum Verdict {
 }
 
 /// Does what is asked, and prints it. One that is not put back is a failure, after the others were.
-pub async fn execute(config: &Config, args: &DeadLettersArgs) -> Result<(), CommandError> {
+pub async fn execute(config: &Config, args: &DeadLettersArgs) -> Result<(), ServiceError> {
     let store = Topic::open(config).await?;
     match &args.action {
         DeadLettersAction::List(args) => list(&store, args.json),
@@ -75,7 +77,7 @@ pub async fn execute(config: &Config, args: &DeadLettersArgs) -> Result<(), Comm
     }
 }
 
-fn list(store: &impl Store, json: bool) -> Result<(), CommandError> {
+fn list(store: &impl Store, json: bool) -> Result<(), ServiceError> {
     let listed: Vec<Listed> = store.waiting().into_iter().map(|(_, listed)| listed).collect();
     if json {
         return print_json(&listed);
@@ -91,7 +93,7 @@ fn list(store: &impl Store, json: bool) -> Result<(), CommandError> {
     }
 }
 
-async fn show(store: &impl Store, name: &str, json: bool) -> Result<(), CommandError> {
+async fn show(store: &impl Store, name: &str, json: bool) -> Result<(), ServiceError> {
     let named = Chosen { names: vec![name.to_owned()], all: false };
     for (id, listed) in chosen(store, &named)? {
         let shown = shown::Shown::new(listed, &store.read(&id).await?);
@@ -104,7 +106,7 @@ async fn show(store: &impl Store, name: &str, json: bool) -> Result<(), CommandE
 }
 
 /// All are judged before the first is put back: what is put back would stand against the next.
-async fn retry(store: &impl Store, chosen: &Chosen, yes: bool) -> Result<(), CommandError> {
+async fn retry(store: &impl Store, chosen: &Chosen, yes: bool) -> Result<(), ServiceError> {
     let chosen = self::chosen(store, chosen)?;
     let ids: Vec<_> = chosen.iter().map(|(id, _)| id).collect();
     let verdicts = store.judge(&ids).await?;
@@ -128,17 +130,17 @@ async fn retry(store: &impl Store, chosen: &Chosen, yes: bool) -> Result<(), Com
     }
     match refused {
         0 => Ok(()),
-        1 => Err(CommandError::Definite("1 dead letter is not put back".to_owned())),
-        more => Err(CommandError::Definite(format!("{more} dead letters are not put back"))),
+        1 => Err(ServiceError::Definite("1 dead letter is not put back".to_owned())),
+        more => Err(ServiceError::Definite(format!("{more} dead letters are not put back"))),
     }
 }
 
 /// Those that are named, in the order in which they are put back. Each name must be one's.
-fn chosen<S: Store>(store: &S, chosen: &Chosen) -> Result<Vec<(S::Id, Listed)>, CommandError> {
+fn chosen<S: Store>(store: &S, chosen: &Chosen) -> Result<Vec<(S::Id, Listed)>, ServiceError> {
     let waiting = store.waiting();
     let is_known = |name: &&String| waiting.iter().any(|(_, listed)| listed.name == **name);
     if let Some(unknown) = chosen.names.iter().find(|name| !is_known(name)) {
-        return Err(CommandError::Usage(format!(
+        return Err(ServiceError::Usage(format!(
             "no dead letter {unknown} waits: `wal2graph dead-letters list` has the names of all"
         )));
     }

@@ -7,9 +7,10 @@ use crate::{
     dead_letters::{Handled, Id, Letter},
     envelope::Record,
     kafka::dead_letters::Shelf,
+    service::ServiceError,
 };
 
-use super::{CommandError, Listed, Store, Verdict, judge::Judge, time};
+use super::{Listed, Store, Verdict, judge::Judge, time};
 
 /// The dead-letter topic as it was when the command began.
 pub struct Topic<'a> {
@@ -19,9 +20,9 @@ pub struct Topic<'a> {
 
 impl<'a> Topic<'a> {
     /// Reads all that wait.
-    pub async fn open(config: &'a Config) -> Result<Self, CommandError> {
+    pub async fn open(config: &'a Config) -> Result<Self, ServiceError> {
         let mut shelf = Shelf::open(config.kafka()?)?.ok_or_else(|| {
-            CommandError::Definite(
+            ServiceError::Definite(
                 "no record becomes a dead letter: one that can not be read stops `wal2graph apply`. With \
                  `unreadable: park` under kafka in the file it becomes one"
                     .to_owned(),
@@ -48,11 +49,11 @@ impl Store for Topic<'_> {
         self.shelf.letters().waiting().map(listed).collect()
     }
 
-    async fn read(&self, (id, letter): &Self::Id) -> Result<Record, CommandError> {
+    async fn read(&self, (id, letter): &Self::Id) -> Result<Record, ServiceError> {
         Ok(self.shelf.record(id, letter).await?)
     }
 
-    async fn judge(&self, ids: &[&Self::Id]) -> Result<Vec<Verdict>, CommandError> {
+    async fn judge(&self, ids: &[&Self::Id]) -> Result<Vec<Verdict>, ServiceError> {
         let judge = Judge::new(self.config).await?;
         let (mut verdicts, mut searches) = (Vec::new(), BTreeMap::new());
         for (index, id) in ids.iter().enumerate() {
@@ -76,12 +77,12 @@ impl Store for Topic<'_> {
         Ok(verdicts)
     }
 
-    async fn retry(&self, id: &Self::Id) -> Result<String, CommandError> {
+    async fn retry(&self, id: &Self::Id) -> Result<String, ServiceError> {
         let record = self.read(id).await?;
         let (id, letter) = id;
         let offset = self.shelf.put_back(&id.place, record).await?;
         if let Err(error) = self.shelf.mark(id, letter, Handled::Retried).await {
-            return Err(CommandError::Definite(format!(
+            return Err(ServiceError::Definite(format!(
                 "{} is put back at offset {offset}, and could not be marked: {error}. So that it is not put back \
                  twice: wal2graph dead-letters drop {}",
                 id.place, id.place
@@ -90,7 +91,7 @@ impl Store for Topic<'_> {
         Ok(format!("at offset {offset} of {}", id.place.at))
     }
 
-    async fn drop(&self, (id, letter): &Self::Id) -> Result<(), CommandError> {
+    async fn drop(&self, (id, letter): &Self::Id) -> Result<(), ServiceError> {
         Ok(self.shelf.mark(id, letter, Handled::Dropped).await?)
     }
 }

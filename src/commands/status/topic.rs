@@ -131,7 +131,7 @@ async fn look(config: &Config, checkpoints: &[Checkpoint]) -> Look {
         false => options.topic_names().map(str::to_owned).collect(),
     };
     let topics: Vec<String> = topics.into_iter().collect();
-    let ends = super::super::apply::ends(&asking, &topics);
+    let ends = crate::service::ends(&asking, &topics);
     let dead_letters = async {
         match Shelf::open(options)? {
             Some(mut shelf) => Ok(Some(shelf.read_on().await?.count())),

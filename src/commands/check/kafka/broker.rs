@@ -2,6 +2,7 @@
 
 use crate::{
     checkpoint::Position,
+    commands::check::Looked,
     config::Config,
     kafka::{
         Options, Unreadable,
@@ -13,23 +14,18 @@ use crate::{
     pipeline::Failure,
     postgres::setup,
     replay::Decision,
+    service::{
+        ServiceError,
+        apply::{named::topics as those_named, start::Found, topology::Topology},
+        mapped_tables, proof,
+        publish::{self, topics::Wanted},
+    },
 };
 
-use super::{
-    super::{
-        super::{
-            CommandError,
-            apply::{named::topics as those_named, start::Found, topology::Topology},
-            mapped_tables, proof,
-            publish::{self, topics::Wanted},
-        },
-        Looked,
-    },
-    Report,
-};
+use super::Report;
 
 /// The configuration with the topics, where the file does not name them.
-pub async fn named(config: &Config, mapping: &Mapping) -> Result<Config, CommandError> {
+pub async fn named(config: &Config, mapping: &Mapping) -> Result<Config, ServiceError> {
     let asking = Asking::new(config.kafka()?)?;
     let checkpoints = match config.graph() {
         Ok(graph) => {
@@ -123,7 +119,7 @@ pub async fn publish(config: &Config, looked: &Looked, report: &mut Report) {
 }
 
 /// Asks what `publish` asks. Without records the topic goes on from any slot.
-async fn goes_on(config: &Config, looked: &Looked) -> Result<(), CommandError> {
+async fn goes_on(config: &Config, looked: &Looked) -> Result<(), ServiceError> {
     let (kafka, client) = (config.kafka()?, &looked.client);
     if kafka.are_foreign {
         return Ok(());
@@ -163,7 +159,7 @@ async fn group(
     mapping: &Mapping,
     Looked { catalog, client, .. }: &Looked,
     report: &mut Report,
-) -> Result<(), CommandError> {
+) -> Result<(), ServiceError> {
     let options = config.kafka()?;
     let (Ok(graph), asking) = (config.graph(), Asking::new(options)?) else { return Ok(()) };
     let graph = Connection::new(graph, neo4j::connect::ANSWER_LIMIT)?;

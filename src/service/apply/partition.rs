@@ -36,16 +36,17 @@ use crate::{
     neo4j::{self, Connection, Planner, sink::Prepared},
     pipeline::{Ended, Failure, NoCopy, Observed, Pipeline, Prepare, Translated, Until},
     replay::{Decision, applied_metadata},
+    service::{
+        ServiceError,
+        attempts::{Pause, learned, refused, stopped, unless_stopped},
+        graph,
+        notices::{Notices, Noticing},
+        watch::replaying,
+    },
 };
 
 use super::{
-    super::{
-        CommandError, graph,
-        lives::{Pause, learned, refused, stopped, unless_stopped},
-        run::notices::{Notices, Noticing},
-    },
     gate::{Gate, Reads},
-    replaying,
     start::{self, Creation, Found},
     topology::{self, Topology},
 };
@@ -105,7 +106,7 @@ pub async fn live(
     at: &TopicPartition,
     is_ours: impl Fn() -> bool,
     stop: &watch::Receiver<bool>,
-) -> Result<Ended, CommandError> {
+) -> Result<Ended, ServiceError> {
     let (mut pause, mut portion, mut claimed) = (Pause::default(), Portion::WHOLE, None);
     loop {
         if !is_ours() {
@@ -146,7 +147,7 @@ async fn attempt(
     stop: &watch::Receiver<bool>,
     portion: &mut Portion,
     claimed: &mut Option<Epoch>,
-) -> Result<Ended, CommandError> {
+) -> Result<Ended, ServiceError> {
     let target = shared.targets.as_ref().and_then(|targets| targets.get(at).copied());
     if target == Some(0) && shared.topology.is_spread() {
         // It has no records, and so no checkpoint.
@@ -237,7 +238,7 @@ async fn attempt(
 
 /// Compaction takes records out of transactions, the ends of some among them. Debezium's topics have
 /// none to lose.
-async fn check_compaction(config: &Config, at: &TopicPartition) -> Result<(), CommandError> {
+async fn check_compaction(config: &Config, at: &TopicPartition) -> Result<(), ServiceError> {
     let kafka = config.kafka()?;
     let Some(topic) = kafka.topics.iter().find(|it| it.as_str() == at.topic) else { return Ok(()) };
     let options = kafka.of_topic(topic);
@@ -267,7 +268,7 @@ async fn pass_empty_ends(asking: &Asking, end: PartitionEnd) -> Infallible {
 }
 
 /// Decides from where it is read, and claims it there.
-async fn prepare(shared: &Shared, at: &TopicPartition) -> Result<Checkpoint, CommandError> {
+async fn prepare(shared: &Shared, at: &TopicPartition) -> Result<Checkpoint, ServiceError> {
     let Shared { config, catalog, tables, asking, graph, mapping, .. } = shared;
     let found = Found::look(config, catalog, tables, asking, graph, at).await?;
     let decision = found.decide(config, found.group.clone());
@@ -285,11 +286,11 @@ async fn prepare(shared: &Shared, at: &TopicPartition) -> Result<Checkpoint, Com
         let now = neo4j::checkpoint::read_one(graph, &graph::identity(config, log)).await?;
         if now != found.checkpoint {
             // What was read of it may be half of one state and half of the next.
-            return Err(CommandError::NotYet(format!(
+            return Err(ServiceError::NotYet(format!(
                 "the instance that had {at} before still writes"
             )));
         }
-        return Err(CommandError::Definite(found.refused(config, mapping, at, &refusal)?));
+        return Err(ServiceError::Definite(found.refused(config, mapping, at, &refusal)?));
     }
     let claimed = claim_and_reset(shared, at, &decision).await?;
     if claimed.topic_id.is_none()
@@ -311,7 +312,7 @@ async fn claim_and_reset(
     shared: &Shared,
     at: &TopicPartition,
     decision: &Decision,
-) -> Result<Checkpoint, CommandError> {
+) -> Result<Checkpoint, ServiceError> {
     let (config, log) = (&shared.config, Log::Partition(at.clone()));
     let claimed = graph::claim(config, &log).await?;
     let now = claimed.position.lsn;
@@ -346,5 +347,5 @@ async fn claim_and_reset(
     writer.reset(&advance, until).await?;
     let identity = graph::identity(config, log);
     let checkpoint = neo4j::checkpoint::read_one(&shared.graph, &identity).await?;
-    checkpoint.ok_or_else(|| CommandError::NotYet("the checkpoint is gone".to_owned()))
+    checkpoint.ok_or_else(|| ServiceError::NotYet("the checkpoint is gone".to_owned()))
 }

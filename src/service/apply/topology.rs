@@ -26,9 +26,8 @@ use crate::{
     },
     neo4j::{self, Connection},
     replay::ANEW,
+    service::{ServiceError, facts::again},
 };
-
-use super::super::{CommandError, start::again};
 
 /// How often topics are looked at while they are read.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
@@ -58,7 +57,7 @@ impl Topology {
         config: &Config,
         asking: &Asking,
         graph: &Connection,
-    ) -> Result<Self, CommandError> {
+    ) -> Result<Self, ServiceError> {
         let checkpoints = neo4j::checkpoint::read_all(graph, &config.pipeline).await?;
         let kafka = config.kafka()?;
         let names: Vec<&str> = kafka.topic_names().collect();
@@ -158,7 +157,7 @@ impl Topology {
 
 /// Resolves when a topic in use is not the one that it was, with the difference. The next look at
 /// everything says what it means.
-pub async fn changed(asking: &Asking, used: &Topology) -> CommandError {
+pub async fn changed(asking: &Asking, used: &Topology) -> ServiceError {
     let names = used.topics.keys().chain(&used.missing).map(String::as_str);
     let names: Vec<&str> = names.collect();
     let mut gone_looks = 0;
@@ -167,14 +166,14 @@ pub async fn changed(asking: &Asking, used: &Topology) -> CommandError {
         // The readers and writers wait for a broker that is away.
         let Ok(now) = asking.describe(&names).await else { continue };
         if let Some(name) = used.missing.iter().find(|name| now.contains_key(*name)) {
-            return CommandError::NotYet(format!("there is a topic {name} now"));
+            return ServiceError::NotYet(format!("there is a topic {name} now"));
         }
         if let Some(name) = used.new_one(asking).await {
-            return CommandError::NotYet(format!("there is a topic {name} now"));
+            return ServiceError::NotYet(format!("there is a topic {name} now"));
         }
         match used.difference(&now) {
             Difference::None => gone_looks = 0,
-            Difference::Other(what) => return CommandError::NotYet(what),
+            Difference::Other(what) => return ServiceError::NotYet(what),
             Difference::Gone(name) if gone_looks + 1 >= GONE_LOOKS => return gone(name),
             Difference::Gone(_) => gone_looks += 1,
         }
@@ -189,8 +188,8 @@ enum Difference<'a> {
 }
 
 /// A topic that was read is not there any more, or not known yet to a broker that came back.
-pub fn gone(topic: &str) -> CommandError {
-    CommandError::NotYet(format!("the topic {topic} is not there any more"))
+pub fn gone(topic: &str) -> ServiceError {
+    ServiceError::NotYet(format!("the topic {topic} is not there any more"))
 }
 
 /// Every checkpoint of the pipeline is one of these topics'.
@@ -198,12 +197,12 @@ fn check_logs(
     config: &Config,
     names: &[&str],
     checkpoints: &[Checkpoint],
-) -> Result<(), CommandError> {
+) -> Result<(), ServiceError> {
     let is_other = |checkpoint: &&Checkpoint| {
         checkpoint.partition().is_none_or(|it| !names.contains(&it.topic.as_str()))
     };
     let Some(other) = checkpoints.iter().find(is_other) else { return Ok(()) };
-    Err(CommandError::Definite(format!(
+    Err(ServiceError::Definite(format!(
         "the graph's pipeline {:?} reads {}, not {}: name another pipeline, or the topic that it was made from",
         config.pipeline,
         other.origin.log,
@@ -221,12 +220,12 @@ fn absent(
     config: &Config,
     topic: &str,
     checkpoints: &[Checkpoint],
-) -> Result<CommandError, CommandError> {
+) -> Result<ServiceError, ServiceError> {
     let is_foreign = config.kafka()?.are_foreign;
     let who = if is_foreign { "its publisher" } else { "`wal2graph publish`" };
     Ok(match read(checkpoints, topic).next() {
-        None => CommandError::NotYet(format!("there is no topic {topic} yet: {who} makes it")),
-        Some(checkpoint) => CommandError::Definite(format!(
+        None => ServiceError::NotYet(format!("there is no topic {topic} yet: {who} makes it")),
+        Some(checkpoint) => ServiceError::Definite(format!(
             "the topic {topic} is gone; the graph has its records before offset {}. {who} makes it again, with a \
              copy. {ANEW}{}",
             checkpoint.position.lsn.0,
@@ -236,10 +235,10 @@ fn absent(
 }
 
 /// A topic has as many partitions as before.
-fn check_count(checkpoints: &[Checkpoint], topic: &str, count: u32) -> Result<(), CommandError> {
+fn check_count(checkpoints: &[Checkpoint], topic: &str, count: u32) -> Result<(), ServiceError> {
     match read(checkpoints, topic).map(|it| it.partitions).find(|before| *before != count) {
         None => Ok(()),
-        Some(before) => Err(CommandError::Definite(format!(
+        Some(before) => Err(ServiceError::Definite(format!(
             "{topic} has {count} partitions, and had {before} when the graph was made: keys go on in other partitions, \
              so the order of their records is lost. Publish to a new topic with {count} partitions, which begins with \
              a copy, and apply that with a new pipeline to an empty graph"

@@ -26,15 +26,15 @@ use crate::{
     start::{SlotState, System, publication::create_sql},
 };
 
-use super::CommandError;
+use super::ServiceError;
 
 /// A table is copied by several lanes only if it has this many blocks for each range.
 const BLOCKS_PER_PART: u32 = 64;
 /// Ranges for each lane: the more, the less one lane waits for the other at the end of a pass.
 const PARTS_PER_LANE: u32 = 4;
 
-fn definite(text: impl Into<String>) -> CommandError {
-    CommandError::Definite(text.into())
+fn definite(text: impl Into<String>) -> ServiceError {
+    ServiceError::Definite(text.into())
 }
 
 /// Blocks, files and row counts of the mapped tables.
@@ -42,13 +42,13 @@ pub async fn sizes(
     client: &Client,
     catalog: &Catalog,
     mapping: &Mapping,
-) -> Result<Vec<(TableIndex, TableSize)>, CommandError> {
+) -> Result<Vec<(TableIndex, TableSize)>, ServiceError> {
     let mut sizes = Vec::new();
     for (table, _) in mapping.model.iter() {
         let name = &mapping.columns(table).name;
         let size = table_size(client, catalog, name).await.map_err(|error| {
             let text = error.to_string();
-            if error.is_transient() { CommandError::NotYet(text) } else { definite(text) }
+            if error.is_transient() { ServiceError::NotYet(text) } else { definite(text) }
         });
         sizes.push((table, size?));
     }
@@ -73,12 +73,12 @@ impl FirstStart<'_> {
         &self,
         catalog: &Catalog,
         mapping: &Mapping,
-    ) -> Result<Checkpoint, CommandError> {
+    ) -> Result<Checkpoint, ServiceError> {
         let FirstStart { config, client, graph, system } = self;
         create_publication(config, client, mapping).await?;
         let lsn = match setup::slot(client, &config.slot).await? {
             Some(slot) => confirmed(&slot, config.source.database()).ok_or_else(|| {
-                CommandError::NotYet(format!("another instance makes the slot {}", config.slot))
+                ServiceError::NotYet(format!("another instance makes the slot {}", config.slot))
             })?,
             None => create_slot(config, client).await.map_err(not_alone)?,
         };
@@ -113,7 +113,7 @@ pub async fn create_publication(
     config: &Config,
     client: &Client,
     mapping: &Mapping,
-) -> Result<(), CommandError> {
+) -> Result<(), ServiceError> {
     if setup::publication(client, &config.publication).await?.is_none() {
         let tables: Vec<_> = mapping.published_tables().cloned().collect();
         let sql = create_sql(&config.publication, &tables);
@@ -125,12 +125,12 @@ pub async fn create_publication(
 
 /// Two instances that start for the first time make the same: the one that comes second goes on with
 /// what is there, once it is.
-fn not_alone(error: CommandError) -> CommandError {
+fn not_alone(error: ServiceError) -> ServiceError {
     let is_made = |code: &SqlState| {
         *code == SqlState::UNIQUE_VIOLATION || *code == SqlState::DUPLICATE_OBJECT
     };
     match &error {
-        CommandError::Sql(refusal) if refusal.code().is_some_and(is_made) => CommandError::NotYet(
+        ServiceError::Sql(refusal) if refusal.code().is_some_and(is_made) => ServiceError::NotYet(
             format!("another instance starts at the same moment: {}", describe(refusal)),
         ),
         _ => error,
@@ -146,7 +146,7 @@ fn confirmed(slot: &Slot, database: &str) -> Option<Lsn> {
 }
 
 /// Makes the slot, and says whom it waits for. When it is not waited for any more, its making ends.
-pub async fn create_slot(config: &Config, client: &Client) -> Result<Lsn, CommandError> {
+pub async fn create_slot(config: &Config, client: &Client) -> Result<Lsn, ServiceError> {
     const PATIENCE: Duration = Duration::from_secs(3);
     let watcher = crate::postgres::connect::sql(&config.source).await?;
     let making = setup::Making::start(client, watcher.client).await?;

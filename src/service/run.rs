@@ -10,13 +10,6 @@
 //! slot is held before the epoch is claimed, so that a waiting second instance can not fence a
 //! healthy first one.
 
-pub(super) mod looks;
-pub(super) mod notices;
-mod progress;
-pub(super) mod serve;
-pub(super) mod setup;
-mod tables;
-
 use std::{cell::Cell, collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
@@ -48,23 +41,26 @@ use crate::{
 };
 
 use super::{
-    CommandError, graph,
+    ServiceError,
+    attempts::{self, stopped, unless_stopped},
+    facts, graph,
     left_out::LeftOut,
-    lives::{self, stopped, unless_stopped},
-    start,
+    notices::{Notices, Noticing},
+    setup, tables,
+    watch::{progress, serve},
 };
-use notices::{Notices, Noticing};
 
 /// How often a server that allows any silence is told our position.
 const FEEDBACK_MAX: Duration = Duration::from_secs(1);
 
 /// Runs until it is stopped, or `--until` is reached, or something has to be changed first.
-pub async fn execute(config: &Config, args: &RunArgs) -> Result<(), CommandError> {
+pub async fn execute(config: &Config, args: &RunArgs) -> Result<(), ServiceError> {
     config.graph()?;
     let run = Run::new(config, args.into_existing_graph);
     let _serving = serve::start(config, &run.metrics).await?;
     let mut until = args.until;
-    let ended = lives::live(&run.metrics, async |stop| run.attempt(&mut until, stop).await).await;
+    let ended =
+        attempts::live(&run.metrics, async |stop| run.attempt(&mut until, stop).await).await;
     if let (Err(error), Some(epoch)) = (&ended, run.claimed.get()) {
         graph::tell_why(config, Log::Slot(config.slot.clone()), epoch, error).await;
     }
@@ -100,7 +96,7 @@ struct Ready {
 
 /// A pipeline that can start.
 struct Admitted {
-    source: start::Source,
+    source: facts::Source,
     checkpoint: Option<Checkpoint>,
     again: Again,
 }
@@ -128,7 +124,7 @@ impl<'a> Run<'a> {
         &self,
         until: &mut Option<UntilArg>,
         stop: &watch::Receiver<bool>,
-    ) -> Result<Ended, CommandError> {
+    ) -> Result<Ended, ServiceError> {
         let Some(ready) = unless_stopped(stop, self.prepare(until)).await? else {
             return Ok(Ended::Stopped);
         };
@@ -141,7 +137,7 @@ impl<'a> Run<'a> {
         let last = status.subscribe();
         let watcher = progress::watch(status.subscribe(), copying);
         let stopped = stopped(stop.clone());
-        let ended = lives::on_a_worker(async move {
+        let ended = attempts::on_a_worker(async move {
             let run = Pipeline {
                 source: &mut source,
                 preparer: pipeline.preparer,
@@ -164,17 +160,17 @@ impl<'a> Run<'a> {
         };
         // It ends by itself with the pipeline, whose status it watches.
         let _ = watcher.await;
-        self.portion.set(lives::learned(last.borrow().portion, &ended));
+        self.portion.set(attempts::learned(last.borrow().portion, &ended));
         let ended = ended.map_err(|error| {
             let log = Log::Slot(self.config.slot.clone());
             let error = error.about(|relation| mapping.key_columns(relation.oid), &log);
-            CommandError::from(error).with(&again)
+            ServiceError::from(error).with(&again)
         })?;
         tracing::info!(reason = ?ended, "stopped");
         Ok(ended)
     }
 
-    async fn prepare(&self, until: &mut Option<UntilArg>) -> Result<Ready, CommandError> {
+    async fn prepare(&self, until: &mut Option<UntilArg>) -> Result<Ready, ServiceError> {
         let config = self.config;
         let (Sql { client, .. }, catalog) = super::read_catalog(config).await?;
         let mapping = self.mapped(&client, &catalog).await?;
@@ -256,7 +252,7 @@ impl<'a> Run<'a> {
         &self,
         client: &tokio_postgres::Client,
         catalog: &Catalog,
-    ) -> Result<Arc<Mapping>, CommandError> {
+    ) -> Result<Arc<Mapping>, ServiceError> {
         let error = match super::mapping(self.config, catalog) {
             Ok(mapping) => {
                 self.left_out.tell(&mapping);
@@ -266,9 +262,9 @@ impl<'a> Run<'a> {
         };
         Err(match (error, self.of_tables(client).await) {
             (_, Err(error)) if error.is_transient() => error,
-            (CommandError::Refused(unmapped), Ok(Some(different))) => {
+            (ServiceError::Refused(unmapped), Ok(Some(different))) => {
                 let unmapped = unmapped.into_iter().map(Refusal::from);
-                CommandError::Start(Refusals::of(different).and(unmapped))
+                ServiceError::Start(Refusals::of(different).and(unmapped))
             }
             (error, _) => error,
         })
@@ -278,13 +274,13 @@ impl<'a> Run<'a> {
     async fn of_tables(
         &self,
         client: &tokio_postgres::Client,
-    ) -> Result<Option<Refusal>, CommandError> {
+    ) -> Result<Option<Refusal>, ServiceError> {
         let config = self.config;
-        let source = start::Source::look(config, client, None).await?;
+        let source = facts::Source::look(config, client, None).await?;
         let graph = neo4j::Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
-        let made = start::Made::look(config, client, &graph).await?;
-        let made = start::Made { through_topic: false, ..made };
-        let again = start::again(config, None, &made.checkpoints);
+        let made = facts::Made::look(config, client, &graph).await?;
+        let made = facts::Made { through_topic: false, ..made };
+        let again = facts::again(config, None, &made.checkpoints);
         let facts = source.facts(None, &made, &again);
         tables::refused(config, &made.checkpoints, &facts.differences()).await;
         let mut refusals = facts.refusals().into_iter();
@@ -297,23 +293,23 @@ impl<'a> Run<'a> {
         client: &tokio_postgres::Client,
         catalog: &Catalog,
         mapping: &Mapping,
-    ) -> Result<Admitted, CommandError> {
+    ) -> Result<Admitted, ServiceError> {
         let config = self.config;
-        let source = start::Source::look(config, client, Some(mapping)).await?;
+        let source = facts::Source::look(config, client, Some(mapping)).await?;
         let graph = neo4j::Connection::new(config.graph()?, neo4j::connect::LONG_ANSWER_LIMIT)?;
-        let made = start::Made::look(config, client, &graph).await?;
+        let made = facts::Made::look(config, client, &graph).await?;
         // A graph that follows a topic is another log's.
-        let made = start::Made { through_topic: false, ..made };
-        let again = start::again(config, Some(mapping), &made.checkpoints);
+        let made = facts::Made { through_topic: false, ..made };
+        let again = facts::again(config, Some(mapping), &made.checkpoints);
         let checkpoint = made.checkpoint().cloned();
         let is_first = checkpoint.is_none();
         let facts = source.facts(Some((catalog, mapping)), &made, &again);
         let (mut refusals, different) = (facts.refusals(), facts.differences());
-        let of_graph = start::graph_refusals(&graph, mapping, is_first, self.into_existing);
+        let of_graph = facts::graph_refusals(&graph, mapping, is_first, self.into_existing);
         refusals.extend(of_graph.await?);
         if let Err(refusals) = Refusals::check(refusals) {
             tables::refused(config, &made.checkpoints, &different).await;
-            return Err(CommandError::Start(refusals));
+            return Err(ServiceError::Start(refusals));
         }
         Ok(Admitted { source, checkpoint, again })
     }
@@ -323,7 +319,7 @@ impl<'a> Run<'a> {
         (epoch, model, planner): (Epoch, &Arc<Model>, &Arc<Planner>),
         sources: &Sources,
         translator: &Translator,
-    ) -> Result<Vec<Lane<CopyReader, neo4j::Sink>>, CommandError> {
+    ) -> Result<Vec<Lane<CopyReader, neo4j::Sink>>, ServiceError> {
         let mut lanes = Vec::with_capacity(self.config.copy_lanes);
         let beside = Beside::new(sql(&self.config.source).await?.client);
         for _ in 0..self.config.copy_lanes {
@@ -338,7 +334,7 @@ impl<'a> Run<'a> {
         Ok(lanes)
     }
 
-    fn sink(&self, epoch: Epoch, model: &Arc<Model>) -> Result<neo4j::Sink, CommandError> {
+    fn sink(&self, epoch: Epoch, model: &Arc<Model>) -> Result<neo4j::Sink, ServiceError> {
         let log = Log::Slot(self.config.slot.clone());
         let writer = graph::writer(self.config, &self.metrics, log, epoch)?;
         graph::sink(self.config, writer, model)
@@ -346,10 +342,10 @@ impl<'a> Run<'a> {
 }
 
 /// Where `--until` leads; `current` is what is committed when it is looked up first.
-pub(super) async fn target(
+pub async fn target(
     until: &mut Option<UntilArg>,
     client: &tokio_postgres::Client,
-) -> Result<Until, CommandError> {
+) -> Result<Until, ServiceError> {
     Ok(match until {
         None => Until::Forever,
         Some(UntilArg::Lsn(lsn)) => Until::Applied(*lsn),
@@ -367,19 +363,19 @@ fn table_rows(model: &Model, sizes: &[(TableIndex, TableSize)]) -> BTreeMap<Stri
 
 /// A stream that nobody else can start, and what its slot has confirmed. Only this stream's
 /// acknowledgements move that.
-pub(super) struct Held {
+pub struct Held {
     pub stream: replication::Stream,
     pub confirmed: Lsn,
 }
 
 /// Starts the stream where the sink is, or before the newest transaction that it has.
-pub(super) async fn hold_slot(
+pub async fn hold_slot(
     config: &Config,
     connection: replication::Connection,
     server: &postgres::setup::Server,
     at: Lsn,
     newest: Option<Newest>,
-) -> Result<Held, CommandError> {
+) -> Result<Held, ServiceError> {
     let sentinel = sql(&config.source).await?;
     let third = Duration::from_millis(server.sender_timeout_ms.unsigned_abs() / 3);
     let interval = if third.is_zero() { FEEDBACK_MAX } else { third.min(FEEDBACK_MAX) };
@@ -398,6 +394,6 @@ pub(super) async fn hold_slot(
     let (slot, publication) = (&config.slot, &config.publication);
     let stream = connection.start(slot, publication, from, reached, interval, closed).await?;
     let confirmed = postgres::setup::slot(&client, slot).await?.and_then(|slot| slot.confirmed);
-    let gone = || CommandError::NotYet(format!("the slot {slot} is not there any more"));
+    let gone = || ServiceError::NotYet(format!("the slot {slot} is not there any more"));
     Ok(Held { stream, confirmed: confirmed.ok_or_else(gone)? })
 }

@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-use super::CommandError;
+use super::ServiceError;
 
 /// The source as it is before a start.
 pub struct Source {
@@ -36,7 +36,7 @@ impl Source {
         config: &Config,
         client: &Client,
         mapping: Option<&Mapping>,
-    ) -> Result<Self, CommandError> {
+    ) -> Result<Self, ServiceError> {
         match Self::read(config, client, mapping).await {
             Ok(source) => Ok(source),
             Err(error) => Err(super::blocked(client, error).await),
@@ -106,7 +106,7 @@ impl Made {
         config: &Config,
         client: &Client,
         graph: &Connection,
-    ) -> Result<Self, CommandError> {
+    ) -> Result<Self, ServiceError> {
         let checkpoints = neo4j::checkpoint::read_all(graph, &config.pipeline).await?;
         let through_topic = checkpoints.iter().any(|it| it.partition().is_some());
         let tables_now = tables_now(config, client, &checkpoints).await?;
@@ -128,7 +128,7 @@ async fn tables_now(
     config: &Config,
     client: &Client,
     checkpoints: &[Checkpoint],
-) -> Result<Option<Now>, CommandError> {
+) -> Result<Option<Now>, ServiceError> {
     let before = checkpoints.first().and_then(|checkpoint| checkpoint.table_facts.as_deref());
     let Some(Ok(before)) = before.map(TableFacts::parse) else { return Ok(None) };
     let wanted = before.wanted();
@@ -138,7 +138,7 @@ async fn tables_now(
     }
 }
 
-async fn system(client: &Client) -> Result<Option<System>, CommandError> {
+async fn system(client: &Client) -> Result<Option<System>, ServiceError> {
     let is_standby = client.query_one("SELECT pg_is_in_recovery()", &[]).await?.get(0);
     match is_standby {
         true => Ok(None),
@@ -189,7 +189,7 @@ pub fn ways(
     config: &Config,
     mapping: Option<&Mapping>,
     checkpoints: &[Checkpoint],
-) -> Result<crate::replay::Ways, CommandError> {
+) -> Result<crate::replay::Ways, ServiceError> {
     let kafka = config.kafka()?;
     let republish = match kafka.are_foreign {
         true => Again::TopicsOfOthers,
@@ -206,7 +206,7 @@ pub async fn graph_refusals(
     mapping: &Mapping,
     is_first: bool,
     into_existing: bool,
-) -> Result<Vec<Refusal>, CommandError> {
+) -> Result<Vec<Refusal>, ServiceError> {
     let mut found = Vec::new();
     if is_first && !into_existing {
         let labels = schema::row_labels(&mapping.model);

@@ -20,12 +20,10 @@ use crate::{
     checkpoint::TopicPartition,
     envelope::{Decoded, Record, Snapshot},
     kafka::{copied::Tables, offsets::Asking},
+    service::ServiceError,
 };
 
-use super::{
-    super::CommandError,
-    start::{FIRST_RECORDS, history_of},
-};
+use super::start::{FIRST_RECORDS, history_of};
 
 /// All rows that there were when the topic was made are in it, for a graph of `tables`.
 pub async fn has_all_rows(
@@ -34,7 +32,7 @@ pub async fn has_all_rows(
     tables: &Tables,
     at: &TopicPartition,
     log: &Range<u64>,
-) -> Result<bool, CommandError> {
+) -> Result<bool, ServiceError> {
     let range = log.start..log.end.min(log.start + FIRST_RECORDS);
     let records = asking.records(at, range).await?;
     let is_compacted = records.keys().next() != Some(&0);

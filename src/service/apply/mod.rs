@@ -22,14 +22,12 @@
 mod before;
 mod beginning;
 mod gate;
-mod looks;
-pub(super) mod named;
+pub mod named;
 mod partition;
-mod replaying;
-pub(super) mod start;
+pub mod start;
 mod take_over;
 mod together;
-pub(super) mod topology;
+pub mod topology;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -57,33 +55,33 @@ use crate::{
 };
 
 use super::{
-    CommandError, graph,
+    ServiceError,
+    attempts::{self, unless_stopped},
+    facts, graph,
     left_out::LeftOut,
-    lives::{self, unless_stopped},
-    run::{notices::Notices, serve},
-    start as before_start,
+    notices::Notices,
+    watch::{serve, topics},
 };
+
 use named::Named;
 use partition::Shared;
 use together::Together;
 use topology::Topology;
 
-pub(super) use looks::ends;
-
 /// Runs until it is stopped, or `--until` is reached, or something has to be changed first.
-pub async fn execute(config: &Config, args: &ApplyArgs) -> Result<(), CommandError> {
+pub async fn execute(config: &Config, args: &ApplyArgs) -> Result<(), ServiceError> {
     config.graph()?;
     config.kafka()?;
     let apply = Apply::new(config, args.into_existing_graph);
     let mut serving = serve::start(config, &apply.metrics).await?;
     if !serving.is_empty() {
         let topics = apply.topics.subscribe();
-        serving.spawn(looks::at_topics(config.clone(), topics, apply.metrics.clone()));
-        serving.spawn(looks::at_position(config.clone(), apply.metrics.clone()));
-        serving.spawn(looks::at_dead_letters(config.clone(), apply.metrics.clone()));
+        serving.spawn(topics::at_topics(config.clone(), topics, apply.metrics.clone()));
+        serving.spawn(topics::at_position(config.clone(), apply.metrics.clone()));
+        serving.spawn(topics::at_dead_letters(config.clone(), apply.metrics.clone()));
     }
     let mut targets = None;
-    lives::live(&apply.metrics, async |stop| {
+    attempts::live(&apply.metrics, async |stop| {
         apply.attempt(args.until.as_ref(), &mut targets, stop).await
     })
     .await
@@ -121,7 +119,7 @@ impl<'a> Apply<'a> {
         until: Option<&UntilOffset>,
         targets: &mut Targets,
         stop: &watch::Receiver<bool>,
-    ) -> Result<Ended, CommandError> {
+    ) -> Result<Ended, ServiceError> {
         let prepared = unless_stopped(stop, self.prepare(until, targets)).await?;
         let Some(shared) = prepared else { return Ok(Ended::Stopped) };
         let own = Connection::new(self.config.graph()?, LONG_ANSWER_LIMIT)?;
@@ -133,7 +131,7 @@ impl<'a> Apply<'a> {
         &self,
         until: Option<&UntilOffset>,
         targets: &mut Targets,
-    ) -> Result<Shared, CommandError> {
+    ) -> Result<Shared, ServiceError> {
         let config = self.config;
         let (Sql { client, .. }, catalog) = super::read_catalog(config).await?;
         let database = postgres::setup::server(&client).await?.database;
@@ -156,7 +154,7 @@ impl<'a> Apply<'a> {
         if topology.is_spread() {
             let refusals = mapping.refusals_of_partitions();
             if !refusals.is_empty() {
-                return Err(CommandError::Refused(refusals));
+                return Err(ServiceError::Refused(refusals));
             }
         }
         if targets.is_none() {
@@ -197,7 +195,7 @@ impl<'a> Apply<'a> {
 
 impl Apply<'_> {
     /// The topics that are read. The log names each other match of the pattern once.
-    async fn named(&self, mapping: &Mapping, asking: &Asking) -> Result<Named, CommandError> {
+    async fn named(&self, mapping: &Mapping, asking: &Asking) -> Result<Named, ServiceError> {
         let graph = Connection::new(self.config.graph()?, LONG_ANSWER_LIMIT)?;
         let checkpoints = checkpoint::read_all(&graph, &self.config.pipeline).await?;
         let named = named::topics(self.config, mapping, asking, &checkpoints).await?;
@@ -211,13 +209,12 @@ impl Apply<'_> {
     }
 
     /// Asks whether the graph can be written, before anything is made in it.
-    async fn admit(&self, mapping: &Mapping) -> Result<(), CommandError> {
+    async fn admit(&self, mapping: &Mapping) -> Result<(), ServiceError> {
         let graph = Connection::new(self.config.graph()?, LONG_ANSWER_LIMIT)?;
         let checkpoints = checkpoint::read_all(&graph, &self.config.pipeline).await?;
         let is_first = checkpoints.is_empty();
-        let refusals =
-            before_start::graph_refusals(&graph, mapping, is_first, self.into_existing).await?;
-        Refusals::check(refusals).map_err(CommandError::Start)
+        let refusals = facts::graph_refusals(&graph, mapping, is_first, self.into_existing).await?;
+        Refusals::check(refusals).map_err(ServiceError::Start)
     }
 }
 
@@ -226,7 +223,7 @@ async fn targets(
     until: Option<&UntilOffset>,
     topology: &Topology,
     asking: &Asking,
-) -> Result<Targets, CommandError> {
+) -> Result<Targets, ServiceError> {
     let mut targets = BTreeMap::new();
     // The last heartbeat speaks of nothing beyond the ends that are looked up after it.
     let (heartbeats, rows): (Vec<_>, Vec<_>) =
@@ -235,7 +232,7 @@ async fn targets(
         let target = match until {
             None => return Ok(None),
             Some(UntilOffset::Offset(_)) if topology.is_spread() => {
-                return Err(CommandError::Usage(
+                return Err(ServiceError::Usage(
                     "--until names an offset of the only partition, and there are several: use \
                      `--until current`"
                         .to_owned(),
@@ -248,7 +245,7 @@ async fn targets(
     }
     if until == Some(&UntilOffset::Current) && targets.values().all(|end| *end == 0) {
         let topics: Vec<&str> = topology.topics.keys().map(String::as_str).collect();
-        return Err(CommandError::Definite(format!(
+        return Err(ServiceError::Definite(format!(
             "{} has no records, so --until current has no end to lead to: start `wal2graph publish` first, or leave \
              --until out to wait for it",
             topics.join(", ")
@@ -257,12 +254,12 @@ async fn targets(
     Ok(Some(targets))
 }
 
-impl From<ConsumeError> for CommandError {
+impl From<ConsumeError> for ServiceError {
     fn from(error: ConsumeError) -> Self {
         match (error.is_transient(), error) {
-            (_, ConsumeError::Kafka(error)) => CommandError::Kafka(error),
-            (true, error) => CommandError::NotYet(error.to_string()),
-            (false, error) => CommandError::Definite(error.to_string()),
+            (_, ConsumeError::Kafka(error)) => ServiceError::Kafka(error),
+            (true, error) => ServiceError::NotYet(error.to_string()),
+            (false, error) => ServiceError::Definite(error.to_string()),
         }
     }
 }

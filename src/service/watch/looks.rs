@@ -7,11 +7,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_postgres::Client;
 
 use crate::{
-    commands::{CommandError, status::count},
     config::Config,
     metrics::{GRAPH_INTERVAL, GraphLook, Metrics, SOURCE_INTERVAL, SlotLook, SourceLook, now},
     neo4j::{self, Connection},
     postgres::{connect::sql, setup},
+    service::{ServiceError, graph::count},
 };
 
 /// How long a look may take. Then there is no answer, and the next one begins with a new connection.
@@ -48,7 +48,7 @@ fn timer(period: Duration) -> tokio::time::Interval {
     timer
 }
 
-async fn source(config: &Config, kept: &mut Option<Client>) -> Result<SourceLook, CommandError> {
+async fn source(config: &Config, kept: &mut Option<Client>) -> Result<SourceLook, ServiceError> {
     let client = match kept {
         Some(client) => client,
         None => kept.insert(sql(&config.source).await?.client),
@@ -64,7 +64,7 @@ async fn source(config: &Config, kept: &mut Option<Client>) -> Result<SourceLook
     Ok(SourceLook { at, flushed, slot })
 }
 
-async fn graph(options: &neo4j::Options) -> Result<GraphLook, CommandError> {
+async fn graph(options: &neo4j::Options) -> Result<GraphLook, ServiceError> {
     let at = now();
     let connection = Connection::new(options, LOOK_LIMIT)?;
     let placeholders = count(&connection, "_Placeholder").await?;

@@ -10,9 +10,10 @@ use crate::{
         offsets::Asking,
     },
     replay::{Identity, RecordBefore},
+    service::ServiceError,
 };
 
-use super::{super::CommandError, start::said};
+use super::start::said;
 
 /// How many times as many records the next look takes.
 const GROWTH: u64 = 16;
@@ -27,7 +28,7 @@ pub async fn look(
     identity: Identity,
     log: &Range<u64>,
     reads_several: bool,
-) -> Result<RecordBefore, CommandError> {
+) -> Result<RecordBefore, ServiceError> {
     let offset = checkpoint.position.lsn.0;
     if offset == 0 {
         return Ok(RecordBefore::Fits);

@@ -17,7 +17,7 @@ use crate::{
     shutdown,
 };
 
-use super::CommandError;
+use super::ServiceError;
 
 /// The first pause before everything is connected again.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
@@ -43,8 +43,8 @@ impl Pause {
 /// first. `attempt` is one connected life.
 pub async fn live(
     metrics: &Arc<Metrics>,
-    mut attempt: impl AsyncFnMut(&watch::Receiver<bool>) -> Result<Ended, CommandError>,
-) -> Result<(), CommandError> {
+    mut attempt: impl AsyncFnMut(&watch::Receiver<bool>) -> Result<Ended, ServiceError>,
+) -> Result<(), ServiceError> {
     let (stopping, stop) = watch::channel(false);
     let told = metrics.clone();
     tokio::spawn(async move {
@@ -76,9 +76,9 @@ pub async fn live(
 }
 
 /// The sink did not take a batch as a whole, so that the next life begins at once, with smaller ones.
-pub fn refused(error: &CommandError) -> Option<Refused> {
+pub fn refused(error: &ServiceError) -> Option<Refused> {
     match error {
-        CommandError::Pipeline(PipelineError::Refused { refused, .. }) => Some(*refused),
+        ServiceError::Pipeline(PipelineError::Refused { refused, .. }) => Some(*refused),
         _ => None,
     }
 }
@@ -113,8 +113,8 @@ pub async fn stopped(mut stop: watch::Receiver<bool>) {
 /// but the making of a slot, which is cancelled.
 pub async fn unless_stopped<T>(
     stop: &watch::Receiver<bool>,
-    work: impl Future<Output = Result<T, CommandError>>,
-) -> Result<Option<T>, CommandError> {
+    work: impl Future<Output = Result<T, ServiceError>>,
+) -> Result<Option<T>, ServiceError> {
     tokio::select! {
         result = work => result.map(Some),
         () = stopped(stop.clone()) => {

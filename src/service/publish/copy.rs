@@ -39,13 +39,12 @@ use crate::{
     metrics::Copying,
     pipeline::{Copier, Failure, Held, Turn, now},
     postgres::{copy::ReadError, rows::TableReader},
+    service::attempts::stopped,
 };
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
 };
-
-use super::super::lives::stopped;
 
 /// How long a table is left alone that others want.
 const TAKEN_PAUSE: Duration = Duration::from_millis(500);

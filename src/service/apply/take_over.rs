@@ -15,12 +15,10 @@ use crate::{
     kafka::offsets::Asking,
     lsn::Lsn,
     neo4j::{self, Connection, copy_progress},
+    service::{ServiceError, graph::identity},
 };
 
-use super::{
-    super::{CommandError, graph::identity},
-    start,
-};
+use super::start;
 
 /// Hands the graph over, if it is one of `run` on this pipeline's slot and the topic goes on from
 /// it; does nothing to any other.
@@ -29,7 +27,7 @@ pub async fn of_run(
     catalog: &Catalog,
     asking: &Asking,
     graph: &Connection,
-) -> Result<(), CommandError> {
+) -> Result<(), ServiceError> {
     let checkpoints = neo4j::checkpoint::read_all(graph, &config.pipeline).await?;
     let slot = Log::Slot(config.slot.clone());
     let [checkpoint] = checkpoints.as_slice() else { return Ok(()) };
@@ -64,7 +62,7 @@ pub async fn of_run(
     let identity = identity(config, slot);
     if !neo4j::checkpoint::hand_over(graph, &identity, checkpoint, &at, described.id).await? {
         let what = "`run` has just written to the graph: stop it, apply goes on from there";
-        return Err(CommandError::NotYet(what.to_owned()));
+        return Err(ServiceError::NotYet(what.to_owned()));
     }
     tracing::info!(%at, lsn = %checkpoint.lsn, "the graph goes over from the slot to the topic");
     Ok(())
@@ -76,10 +74,10 @@ async fn begins(
     asking: &Asking,
     at: &TopicPartition,
     checkpoint: &Checkpoint,
-) -> Result<Lsn, CommandError> {
+) -> Result<Lsn, ServiceError> {
     let log = asking.log(at).await?;
     if log.end == 0 {
-        return Err(CommandError::NotYet(format!("{at} has no records yet")));
+        return Err(ServiceError::NotYet(format!("{at} has no records yet")));
     }
     let mut decoder = asking.decoder(catalog, &at.topic)?;
     let said = start::first(asking, &mut decoder, at, log.start, &log).await?;
@@ -96,8 +94,8 @@ async fn begins(
     }
 }
 
-fn refuse<T>(why: String) -> Result<T, CommandError> {
-    Err(CommandError::Definite(format!(
+fn refuse<T>(why: String) -> Result<T, ServiceError> {
+    Err(ServiceError::Definite(format!(
         "`run` made this graph: {why}. Or name another pipeline, and fill a graph of its own from the topic"
     )))
 }

@@ -28,10 +28,11 @@ use crate::{
     },
     lsn::Lsn,
     postgres::{self, setup::Slot},
+    service::{ServiceError, facts::written},
     start::{Again, OriginRefusal, Refusals, System},
 };
 
-use super::{super::start::written, CommandError, topics::Ends};
+use super::topics::Ends;
 
 /// What follows where a topic is made again.
 pub const GRAPHS_STOP: &str =
@@ -53,13 +54,13 @@ pub fn decide(
     ends: &Ends,
     slot: Option<&Slot>,
     system: &System,
-) -> Result<Start, CommandError> {
+) -> Result<Start, ServiceError> {
     check_whose(config, ends.all(), system)?;
     let tail = ends.tail();
     let topic = &written(config)?.position();
     let name = &config.slot;
     let again = anew(config)?;
-    let stop = |text: String| Err(CommandError::Definite(text));
+    let stop = |text: String| Err(ServiceError::Definite(text));
     if tail.0.iter().any(|partition| !partition.is_empty && partition.end_lsn.is_none()) {
         return stop(format!(
             "the topic {topic} has records, and none of them says where it is: somebody else writes to it. Name \
@@ -114,11 +115,11 @@ fn check_whose<'a>(
     config: &Config,
     tails: impl IntoIterator<Item = &'a PartitionTail>,
     system: &System,
-) -> Result<(), CommandError> {
+) -> Result<(), ServiceError> {
     let history = &history_of(system);
     let topic = &written(config)?.position();
     let again = anew(config)?;
-    let stop = |text: String| Err(CommandError::Definite(text));
+    let stop = |text: String| Err(ServiceError::Definite(text));
     let tails: Vec<&PartitionTail> = tails.into_iter().collect();
     let of_others = |of: fn(&PartitionTail) -> Option<&String>, own: &str| {
         tails.iter().filter_map(|tail| of(tail)).find(|it| *it != own).cloned()
@@ -149,7 +150,7 @@ fn check_whose<'a>(
 }
 
 /// What it takes to publish everything again, in words.
-fn anew(config: &Config) -> Result<String, CommandError> {
+fn anew(config: &Config) -> Result<String, ServiceError> {
     Ok(format!(
         "delete {} (or name another one with kafka.topic) and publish again: it begins with a copy of the tables. \
          {GRAPHS_STOP}",
@@ -163,8 +164,8 @@ pub fn other_count(
     topic: &TopicName,
     count: usize,
     before: usize,
-) -> Result<CommandError, CommandError> {
-    Ok(CommandError::Definite(format!(
+) -> Result<ServiceError, ServiceError> {
+    Ok(ServiceError::Definite(format!(
         "the topic {topic} has {count} partitions, and had {before} when it was written last: keys would go on in \
          other partitions, out of order. To go on, {}",
         anew(config)?
@@ -177,19 +178,19 @@ pub fn history_of(system: &System) -> History {
 }
 
 /// Checks that no topic is further than the source has been.
-fn check_end(config: &Config, beyond: Option<Lsn>, system: &System) -> Result<(), CommandError> {
+fn check_end(config: &Config, beyond: Option<Lsn>, system: &System) -> Result<(), ServiceError> {
     let again = again(config)?;
     match beyond.filter(|at| !system.has_been_at(*at)) {
         None => Ok(()),
         Some(at) => {
             let ends_before = OriginRefusal::EndsBefore { end: system.flushed, at, again };
-            Err(CommandError::Start(Refusals::of(ends_before)))
+            Err(ServiceError::Start(Refusals::of(ends_before)))
         }
     }
 }
 
 /// What it takes to publish everything again.
-pub fn again(config: &Config) -> Result<Again, CommandError> {
+pub fn again(config: &Config) -> Result<Again, ServiceError> {
     Ok(Again::Topic { topics: written(config)?, slot: config.slot.clone() })
 }
 
@@ -206,7 +207,7 @@ pub async fn check_keys(
     client: &Client,
     catalog: &Catalog,
     layout: &Layout,
-) -> Result<(), CommandError> {
+) -> Result<(), ServiceError> {
     let publication = postgres::setup::publication(client, &config.publication).await?;
     let published = publication.map(|it| it.tables).unwrap_or_default();
     let tables = published.iter().filter_map(|name| catalog.table(name));
@@ -220,7 +221,7 @@ pub async fn check_keys(
         return Ok(());
     }
     let keyless = keyless.join(", ");
-    Err(CommandError::Definite(format!(
+    Err(ServiceError::Definite(format!(
         "the topic {} has several partitions, and records of {keyless} have no key that says to which they go. Add a \
          primary key, or ALTER PUBLICATION {} DROP TABLE {keyless}, or name a topic of one partition (kafka.topic)",
         config.kafka()?.topic,

@@ -23,9 +23,8 @@ use crate::{
     lsn::Lsn,
     neo4j::{self, Connection, connect::ANSWER_LIMIT},
     pipeline::Source,
+    service::ServiceError,
 };
-
-use super::super::CommandError;
 
 /// How often the checkpoints are read while heartbeats wait for them.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -54,7 +53,7 @@ impl Gate {
         source: PartitionSource,
         said: EndsWatch,
         through: Lsn,
-    ) -> Result<Self, CommandError> {
+    ) -> Result<Self, ServiceError> {
         let graph = Connection::new(config.graph()?, ANSWER_LIMIT)?;
         let (pending, pipeline) = (Pending::new(through), config.pipeline.clone());
         Ok(Gate { source, said, pending, graph, pipeline })

@@ -28,10 +28,10 @@ use crate::{
     kafka::consumer::{Assignment, ConsumeError},
     neo4j::{self, WriteError},
     pipeline::{Ended, PipelineError},
+    service::{ServiceError, attempts::stopped},
 };
 
 use super::{
-    super::{CommandError, lives::stopped},
     partition::{self, Shared},
     topology,
 };
@@ -48,7 +48,7 @@ const FENCED_PATIENCE: Duration = Duration::from_secs(15);
 struct Done {
     at: TopicPartition,
     number: u64,
-    ended: Result<Ended, CommandError>,
+    ended: Result<Ended, ServiceError>,
 }
 
 /// A partition's task, which stops when this is set.
@@ -80,7 +80,7 @@ impl Together {
 
     /// Applies what is assigned, until it is stopped, all of it has reached its target, or a failure
     /// concerns all. Then everything is at rest, and the group is left.
-    pub async fn run(mut self, stop: &watch::Receiver<bool>) -> Result<Ended, CommandError> {
+    pub async fn run(mut self, stop: &watch::Receiver<bool>) -> Result<Ended, ServiceError> {
         let ended = self.follow(stop).await;
         for running in self.running.values() {
             running.stop.send_replace(true);
@@ -99,7 +99,7 @@ impl Together {
         ended
     }
 
-    async fn follow(&mut self, stop: &watch::Receiver<bool>) -> Result<Ended, CommandError> {
+    async fn follow(&mut self, stop: &watch::Receiver<bool>) -> Result<Ended, ServiceError> {
         let shared = self.shared.clone();
         let changed = topology::changed(&shared.asking, &shared.topology);
         let idle = sleep(PATIENCE);
@@ -163,7 +163,7 @@ impl Together {
     }
 
     /// A failure of a partition that is still ours is one of all.
-    fn ended(&mut self, done: Done) -> Result<(), CommandError> {
+    fn ended(&mut self, done: Done) -> Result<(), ServiceError> {
         let Done { at, number, ended } = done;
         self.running.remove(&at);
         let is_ours = self.assignment.borrow().get(&at) == Some(&number);
@@ -198,7 +198,7 @@ impl Together {
 
     /// Something is ours, or others are known to be in the group: without any, a partition that is still
     /// to be assigned may have to be replayed.
-    async fn is_others(&self) -> Result<bool, CommandError> {
+    async fn is_others(&self) -> Result<bool, ServiceError> {
         if !self.assignment.borrow().is_empty() {
             return Ok(true);
         }
@@ -206,7 +206,7 @@ impl Together {
     }
 
     /// Every partition has, whoever has applied it.
-    async fn is_everything_applied(&self) -> Result<bool, CommandError> {
+    async fn is_everything_applied(&self) -> Result<bool, ServiceError> {
         let Shared { config, graph, targets, .. } = &*self.shared;
         let checkpoints = neo4j::checkpoint::read_all(graph, &config.pipeline).await?;
         let applied = |at: &TopicPartition| {
@@ -226,17 +226,17 @@ impl Together {
 }
 
 /// Why a topic or a partition is not there, the next life says, which looks at all of them.
-fn looked_at(error: CommandError) -> CommandError {
+fn looked_at(error: ServiceError) -> ServiceError {
     match is_of_missing_topic(&error) {
-        true => CommandError::NotYet(error.to_string()),
+        true => ServiceError::NotYet(error.to_string()),
         false => error,
     }
 }
 
-fn is_of_missing_topic(error: &CommandError) -> bool {
+fn is_of_missing_topic(error: &ServiceError) -> bool {
     match error {
-        CommandError::Kafka(error) => error.is_of_missing_topic(),
-        CommandError::Pipeline(PipelineError::Source(error)) => {
+        ServiceError::Kafka(error) => error.is_of_missing_topic(),
+        ServiceError::Pipeline(PipelineError::Source(error)) => {
             let error: &(dyn Error + 'static) = error.as_ref();
             matches!(error.downcast_ref(), Some(ConsumeError::Kafka(error)) if error.is_of_missing_topic())
         }
@@ -245,8 +245,8 @@ fn is_of_missing_topic(error: &CommandError) -> bool {
 }
 
 /// Another writer has claimed the partition's checkpoint.
-fn is_fenced(error: &CommandError) -> bool {
-    let CommandError::Pipeline(PipelineError::Sink(error)) = error else { return false };
+fn is_fenced(error: &ServiceError) -> bool {
+    let ServiceError::Pipeline(PipelineError::Sink(error)) = error else { return false };
     let error: &(dyn Error + 'static) = error.as_ref();
     matches!(error.downcast_ref(), Some(WriteError::Fenced { .. }))
 }

@@ -15,16 +15,14 @@ use crate::{
         checkpoint::{NewCheckpoint, create as create_checkpoint, read_one},
     },
     replay::{Applied, Assigned, Decision, GroupOffset, Identity, RecordBefore, Refusal, decide},
+    service::{ServiceError, facts::ways, graph::identity},
     start::{GraphRefusal, Refusals},
 };
 
-use super::{
-    super::{CommandError, graph::identity, start::ways},
-    before, beginning, topology,
-};
+use super::{before, beginning, topology};
 
 /// How many records are read to see what a topic begins with.
-pub(super) const FIRST_RECORDS: u64 = 16;
+pub const FIRST_RECORDS: u64 = 16;
 
 /// What group, graph and topic say.
 pub struct Found {
@@ -51,7 +49,7 @@ impl Found {
         asking: &Asking,
         graph: &Connection,
         at: &TopicPartition,
-    ) -> Result<Self, CommandError> {
+    ) -> Result<Self, ServiceError> {
         let checkpoint = read_one(graph, &identity(config, Log::Partition(at.clone()))).await?;
         let topic = asking.describe(&[&at.topic]).await?.remove(&at.topic);
         let topic = topic.ok_or_else(|| topology::gone(&at.topic))?;
@@ -117,7 +115,7 @@ impl Found {
         mapping: &Mapping,
         at: &TopicPartition,
         refusal: &Refusal,
-    ) -> Result<String, CommandError> {
+    ) -> Result<String, ServiceError> {
         let ways = ways(config, Some(mapping), self.checkpoint.as_slice())?;
         Ok(refusal.text(at, &ways))
     }
@@ -150,7 +148,7 @@ pub struct Creation<'a> {
 
 impl Creation<'_> {
     /// Makes it, at an offset. Where its source is, the first records say.
-    pub async fn create(&self, log: &Range<u64>, from: u64) -> Result<(), CommandError> {
+    pub async fn create(&self, log: &Range<u64>, from: u64) -> Result<(), ServiceError> {
         let Creation { config, catalog, asking, graph, at, topic, history, .. } = *self;
         let kafka = config.kafka()?;
         let mut decoder = asking.decoder(catalog, &at.topic)?;
@@ -193,11 +191,11 @@ fn is_named(
     last: &PartitionTail,
     at: &TopicPartition,
     topic: &Described,
-) -> Result<bool, CommandError> {
+) -> Result<bool, ServiceError> {
     let named = last.ends.as_ref().and_then(|ends| ends.0.get(&at.topic));
     match named {
         Some(named) => Ok(Some(named.id) == topic.id),
-        None => Err(CommandError::NotYet(format!(
+        None => Err(ServiceError::NotYet(format!(
             "no heartbeat speaks of the topic {} yet: `wal2graph publish` makes topics for the tables of its own \
              mapping and publication when it starts",
             at.topic
@@ -205,8 +203,8 @@ fn is_named(
     }
 }
 
-fn no_records(at: &TopicPartition) -> CommandError {
-    CommandError::NotYet(format!("{at} has no records yet"))
+fn no_records(at: &TopicPartition) -> ServiceError {
+    ServiceError::NotYet(format!("{at} has no records yet"))
 }
 
 /// The graph was made with this mapping.
@@ -214,32 +212,35 @@ pub fn check_checkpoint(
     config: &Config,
     mapping: &Mapping,
     checkpoint: &Checkpoint,
-) -> Result<(), CommandError> {
+) -> Result<(), ServiceError> {
     match checkpoint.mapping_digest == mapping.digest() {
         true => Ok(()),
         false => {
-            let again =
-                super::super::start::again(config, Some(mapping), std::slice::from_ref(checkpoint));
+            let again = crate::service::facts::again(
+                config,
+                Some(mapping),
+                std::slice::from_ref(checkpoint),
+            );
             let changed = GraphRefusal::MappingChanged { again };
-            Err(CommandError::Start(Refusals::of(changed)))
+            Err(ServiceError::Start(Refusals::of(changed)))
         }
     }
 }
 
 /// What the first records from an offset on say.
-pub(super) async fn first(
+pub async fn first(
     asking: &Asking,
     decoder: &mut Decoder,
     at: &TopicPartition,
     from: u64,
     log: &Range<u64>,
-) -> Result<Vec<Decoded>, CommandError> {
+) -> Result<Vec<Decoded>, ServiceError> {
     let records = asking.records(at, from..log.end.min(from + FIRST_RECORDS)).await?;
     Ok(said(decoder, records.into_values()))
 }
 
 /// What records say, in their order.
-pub(super) fn said(decoder: &mut Decoder, records: impl Iterator<Item = Record>) -> Vec<Decoded> {
+pub fn said(decoder: &mut Decoder, records: impl Iterator<Item = Record>) -> Vec<Decoded> {
     let mut decoded = Vec::new();
     for record in records {
         // One that can not be read says nothing here: it is told of when it is applied.
@@ -249,7 +250,7 @@ pub(super) fn said(decoder: &mut Decoder, records: impl Iterator<Item = Record>)
 }
 
 /// The position and the history that a heartbeat names.
-pub(super) fn named(said: &Decoded) -> Option<(Lsn, &History)> {
+pub fn named(said: &Decoded) -> Option<(Lsn, &History)> {
     match said {
         Decoded::Heartbeat { end_lsn: Some(end), history: Some(history), .. } => {
             Some((*end, history))
@@ -258,7 +259,8 @@ pub(super) fn named(said: &Decoded) -> Option<(Lsn, &History)> {
     }
 }
 
-pub(super) fn history_of(said: &Decoded) -> Option<&History> {
+/// The history of the topic that the record names, if it does.
+pub fn history_of(said: &Decoded) -> Option<&History> {
     match said {
         Decoded::Change { source, .. }
         | Decoded::Foreign { source, .. }

@@ -17,9 +17,8 @@ use crate::{
         offsets::Asking,
     },
     mapping::Mapping,
+    service::{ServiceError, with_topics},
 };
-
-use super::super::{CommandError, with_topics};
 
 /// The topics that are read.
 pub struct Named {
@@ -37,7 +36,7 @@ pub async fn topics(
     mapping: &Mapping,
     asking: &Asking,
     checkpoints: &[Checkpoint],
-) -> Result<Named, CommandError> {
+) -> Result<Named, ServiceError> {
     let kafka = config.kafka()?;
     let Some(pattern) = &kafka.pattern else {
         let config = with_topics(config, mapping)?;
@@ -63,7 +62,7 @@ pub async fn topics(
     let names: BTreeSet<String> = found.into_iter().chain(read).collect();
     let names: Vec<TopicName> = names.iter().filter_map(|name| TopicName::new(name)).collect();
     if names.is_empty() {
-        return Err(CommandError::NotYet(format!(
+        return Err(ServiceError::NotYet(format!(
             "no topic matches kafka.topics_pattern {pattern} and ends in the name of a mapped table \
              (.<schema>.<table>) yet: its publisher makes it"
         )));

@@ -14,7 +14,7 @@ use crate::{
     start::Slot,
 };
 
-use super::CommandError;
+use super::ServiceError;
 
 /// The server decodes and holds what is looked at: of more log than this, in bytes, only a start finds
 /// out.
@@ -28,7 +28,7 @@ pub async fn look(
     client: &Client,
     slot: Option<&Slot>,
     (at, newest): (Position, Option<Newest>),
-) -> Result<(), CommandError> {
+) -> Result<(), ServiceError> {
     let free = slot.filter(|slot| slot.active_pid.is_none());
     let Some(confirmed) = free.and_then(|slot| slot.confirmed) else { return Ok(()) };
     let mut engine = Engine::new(Limits::DEFAULT, at).continuing(newest, confirmed);
@@ -41,7 +41,7 @@ pub async fn look(
     let found = match peek(client, names, end, &mut judge).await {
         Ok(found) => found,
         Err(PeekError::Sql(error)) => return Err(error.into()),
-        Err(error) => return Err(CommandError::Definite(error.to_string())),
+        Err(error) => return Err(ServiceError::Definite(error.to_string())),
     };
     let nothing_more = Event::Keepalive { wal_end: end, source_lsn: end, reply_requested: false };
     let found = found.or_else(|| judge(nothing_more));

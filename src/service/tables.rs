@@ -7,7 +7,6 @@ use tokio_postgres::Client;
 
 use crate::{
     checkpoint::{Checkpoint, Epoch, Log},
-    commands::{CommandError, graph::identity},
     config::Config,
     mapping::Mapping,
     neo4j::{self, Connection},
@@ -17,6 +16,8 @@ use crate::{
         tables::{Now, Wanted, listed},
     },
 };
+
+use super::{ServiceError, graph::identity};
 
 /// How long what is different may last until it is seen.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
@@ -42,8 +43,8 @@ pub async fn agreed(
     mapping: &Mapping,
     graph: &Connection,
     (claimed, again): (&Checkpoint, &Again),
-) -> Result<TableFacts, CommandError> {
-    let refused = |refusal: TablesRefusal| CommandError::Start(Refusals::of(refusal));
+) -> Result<TableFacts, ServiceError> {
+    let refused = |refusal: TablesRefusal| ServiceError::Start(Refusals::of(refusal));
     let now = now(config, client, mapping).await?;
     let before = claimed.table_facts.as_deref().map(TableFacts::parse).transpose();
     let before = before.map_err(|_| refused(TablesRefusal::Unreadable { again: again.clone() }))?;
@@ -73,7 +74,7 @@ pub async fn different(config: &Config, client: Client, before: &TableFacts) -> 
                 None => kept.insert(sql(&config.source).await?.client),
             };
             let now = postgres::tables::now(client, &config.publication, &wanted).await?;
-            Ok::<Now, CommandError>(now)
+            Ok::<Now, ServiceError>(now)
         };
         match timeout(LOOK_LIMIT, look).await {
             Ok(Ok(now)) => {
@@ -99,12 +100,12 @@ pub async fn stopped(
     before: &TableFacts,
     differences: &[Difference],
     again: Again,
-) -> CommandError {
+) -> ServiceError {
     if let Some(epoch) = epoch {
         keep_seen(config, epoch, before, differences).await;
     }
-    let cause = Box::new(CommandError::Definite(listed(differences)));
-    CommandError::NeedsCopy { cause, again: Box::new(again) }
+    let cause = Box::new(ServiceError::Definite(listed(differences)));
+    ServiceError::NeedsCopy { cause, again: Box::new(again) }
 }
 
 /// The same of a start that is refused. Nothing is kept where nothing was.
@@ -126,7 +127,7 @@ async fn keep_seen(config: &Config, epoch: Epoch, before: &TableFacts, differenc
     let keeping = async {
         let connection = Connection::new(config.graph()?, KEEP_LIMIT)?;
         neo4j::table_facts::keep(&connection, &identity, epoch, &facts.text()).await?;
-        Ok::<(), CommandError>(())
+        Ok::<(), ServiceError>(())
     };
     match timeout(KEEP_LIMIT, keeping).await {
         Ok(Ok(())) => {}

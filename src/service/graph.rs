@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use neo4rs::Query;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -17,13 +18,13 @@ use crate::{
     pipeline::{Failure, Status},
 };
 
-use super::CommandError;
+use super::ServiceError;
 
 /// How long the end of the program waits for the graph to take down why.
 const TELL_LIMIT: Duration = Duration::from_secs(5);
 
 /// A connection for long answers, to a graph that has what checkpoints and the model need.
-pub async fn open(config: &Config, model: &Model) -> Result<Connection, CommandError> {
+pub async fn open(config: &Config, model: &Model) -> Result<Connection, ServiceError> {
     let graph = Connection::new(config.graph()?, neo4j::connect::LONG_ANSWER_LIMIT)?;
     neo4j::checkpoint::prepare(&graph).await?;
     let requirements = neo4j::schema::requirements(model);
@@ -84,14 +85,14 @@ async fn remake(
 
 /// Claims a log of the pipeline: whoever else writes for it is fenced from then on. Only for who holds what
 /// is read: the slot, or the partition.
-pub async fn claim(config: &Config, log: &Log) -> Result<Checkpoint, CommandError> {
+pub async fn claim(config: &Config, log: &Log) -> Result<Checkpoint, ServiceError> {
     let identity = identity(config, log.clone());
     let publication = match log {
         Log::Slot(_) => Some(config.publication.as_str()),
         Log::Partition(_) => None,
     };
     let claimed = claim::claim(config.graph()?, &identity, publication, claim::PATIENCE).await;
-    let claimed = claimed.map_err(|error| CommandError::NotYet(error.to_string()))?;
+    let claimed = claimed.map_err(|error| ServiceError::NotYet(error.to_string()))?;
     for transaction in &claimed.terminated {
         tracing::warn!(transaction, "ended a stopped writer's transaction");
     }
@@ -99,13 +100,13 @@ pub async fn claim(config: &Config, log: &Log) -> Result<Checkpoint, CommandErro
 }
 
 /// Takes down on the checkpoint why the writer of this epoch stopped for good, if the graph takes it now.
-pub async fn tell_why(config: &Config, log: Log, epoch: Epoch, error: &CommandError) {
+pub async fn tell_why(config: &Config, log: Log, epoch: Epoch, error: &ServiceError) {
     let identity = identity(config, log);
     let telling = async {
         let connection = Connection::new(config.graph()?, TELL_LIMIT)?;
         let told =
             neo4j::stopped::tell(&connection, &identity, epoch, &error.for_the_graph()).await?;
-        Ok::<bool, CommandError>(told)
+        Ok::<bool, ServiceError>(told)
     };
     match timeout(TELL_LIMIT, telling).await {
         Ok(Ok(_)) => {}
@@ -125,7 +126,7 @@ pub fn writer(
     metrics: &Arc<Metrics>,
     log: Log,
     epoch: Epoch,
-) -> Result<Writer, CommandError> {
+) -> Result<Writer, ServiceError> {
     let metrics = metrics.clone();
     let tell: TellRetry = Arc::new(move |reason| metrics.counts().retried(reason));
     let connection = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
@@ -137,7 +138,7 @@ pub fn sink(
     config: &Config,
     writer: Writer,
     model: &Arc<Model>,
-) -> Result<neo4j::Sink, CommandError> {
+) -> Result<neo4j::Sink, ServiceError> {
     let reader = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
     Ok(neo4j::Sink::new(writer, reader, model.clone()))
 }
@@ -147,7 +148,7 @@ pub fn planner(
     config: &Config,
     metrics: &Arc<Metrics>,
     likely: Vec<Arc<str>>,
-) -> Result<Arc<Planner>, CommandError> {
+) -> Result<Arc<Planner>, ServiceError> {
     let metrics = metrics.clone();
     let tell: TellWaiting = Arc::new(move |statements| metrics.planning(statements));
     Ok(Planner::start(config.graph()?, likely, tell)?)
@@ -164,4 +165,12 @@ pub fn status_at(checkpoint: &Checkpoint, copying: bool) -> Status {
         copying,
         ..Status::default()
     }
+}
+
+/// How many nodes have the label: Neo4j keeps that count.
+pub async fn count(graph: &Connection, label: &str) -> Result<u64, ServiceError> {
+    let text = format!("MATCH (n:{label}) RETURN count(n) AS count");
+    let rows = graph.rows(Query::new(text)).await?;
+    let count = rows.first().and_then(|row| row.get::<i64>("count").ok());
+    Ok(count.unwrap_or(0).unsigned_abs())
 }

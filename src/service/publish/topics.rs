@@ -33,12 +33,10 @@ use crate::{
     lsn::Lsn,
     mapping::Mapping,
     postgres,
+    service::{ServiceError, apply::topology},
 };
 
-use super::{
-    super::{CommandError, apply::topology},
-    start,
-};
+use super::start;
 
 /// How often a topic that was there is looked for before it is held for gone.
 const LOOKS: u32 = 10;
@@ -63,7 +61,7 @@ impl Wanted {
         client: &Client,
         catalog: &Catalog,
         mapping: Option<&Mapping>,
-    ) -> Result<Self, CommandError> {
+    ) -> Result<Self, ServiceError> {
         let kafka = config.kafka()?;
         if !kafka.is_by_table() {
             let first = kafka.topic.clone();
@@ -74,10 +72,10 @@ impl Wanted {
         let names: BTreeSet<&TableName> =
             mapping.into_iter().flat_map(Mapping::published_tables).chain(&published).collect();
         let TableTopics { heartbeats: first, tables } =
-            TableTopics::new(&kafka.topic, names).map_err(CommandError::topic_name)?;
+            TableTopics::new(&kafka.topic, names).map_err(ServiceError::topic_name)?;
         let oid = |name: &TableName| catalog.table(name).map(|table| table.oid);
         let tables = tables.into_iter().filter_map(|(name, topic)| Some((oid(&name)?, topic)));
-        let messages = kafka.messages_topic().map_err(CommandError::topic_name)?;
+        let messages = kafka.messages_topic().map_err(ServiceError::topic_name)?;
         Ok(Wanted { first, tables: tables.collect(), messages, is_by_table: true })
     }
 
@@ -98,7 +96,7 @@ impl Wanted {
         kafka: &Options,
         asking: &Asking,
         written: &BTreeMap<String, Described>,
-    ) -> Result<Topics, CommandError> {
+    ) -> Result<Topics, ServiceError> {
         let all: Vec<&TopicName> = self.names().collect();
         let mut found = topic::look_at_all(kafka, &all).await?;
         let mut looks = 0;
@@ -143,7 +141,7 @@ impl Wanted {
     }
 
     /// Those that are there, if all are.
-    pub async fn look(self, asking: &Asking) -> Result<Option<Topics>, CommandError> {
+    pub async fn look(self, asking: &Asking) -> Result<Option<Topics>, ServiceError> {
         let names: Vec<&str> = self.names().map(TopicName::as_str).collect();
         let described = asking.describe(&names).await?;
         match described.len() == names.len() {
@@ -157,9 +155,9 @@ impl Wanted {
         name: &str,
         described: &Described,
         written: Option<&Described>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), ServiceError> {
         if self.is_by_table && described.id.is_none() {
-            return Err(CommandError::Definite(
+            return Err(ServiceError::Definite(
                 "kafka.topics_by: table needs brokers that give topics ids (Kafka 2.8 or newer): heartbeats name \
                  topics by them, so that one that is made again is not taken for the one before. Set topics_by: \
                  pipeline"
@@ -169,7 +167,7 @@ impl Wanted {
         if written
             .is_some_and(|it| it.id.is_some() && described.id.is_some() && it.id != described.id)
         {
-            return Err(CommandError::Definite(format!(
+            return Err(ServiceError::Definite(format!(
                 "somebody deleted the topic {name} and made it again while `publish` wrote to it: its records are \
                  gone. Delete it and publish again: it then begins with a copy of the tables. {}",
                 start::GRAPHS_STOP
@@ -179,8 +177,8 @@ impl Wanted {
     }
 }
 
-fn gone_while_written(name: &str) -> CommandError {
-    CommandError::Definite(format!(
+fn gone_while_written(name: &str) -> ServiceError {
+    ServiceError::Definite(format!(
         "the topic {name} is gone, and with it the records that nobody has read. To go on with a new one, start again: \
          `publish` makes it, and it begins with a copy of the tables. {}",
         start::GRAPHS_STOP
@@ -212,10 +210,10 @@ impl Topics {
         wanted: Wanted,
         described: BTreeMap<String, Described>,
         message_bytes_max: usize,
-    ) -> Result<Self, CommandError> {
+    ) -> Result<Self, ServiceError> {
         let partitions = |name: &TopicName| {
             let count = described.get(name.as_str()).map_or(0, |it| it.partitions);
-            let none = || CommandError::NotYet(format!("the topic {name} has no partitions yet"));
+            let none = || ServiceError::NotYet(format!("the topic {name} has no partitions yet"));
             Partitions::new(count as usize).ok_or_else(none)
         };
         let layout = match wanted.is_by_table {
@@ -224,14 +222,14 @@ impl Topics {
                 let tables =
                     wanted.tables.iter().map(|(table, name)| Ok((*table, partitions(name)?)));
                 let messages = wanted.messages.as_ref().map(partitions).transpose()?;
-                Layout::by_table(tables.collect::<Result<Vec<_>, CommandError>>()?, messages)
+                Layout::by_table(tables.collect::<Result<Vec<_>, ServiceError>>()?, messages)
             }
         };
         Ok(Topics { layout, described, message_bytes_max, wanted })
     }
 
     /// Reads what their ends say.
-    pub async fn ends(&self, kafka: &Options) -> Result<Ends, CommandError> {
+    pub async fn ends(&self, kafka: &Options) -> Result<Ends, ServiceError> {
         let first = &self.wanted.first;
         if !self.wanted.is_by_table {
             let tail = tail::read(kafka).await?;
@@ -250,7 +248,7 @@ impl Topics {
     ///
     /// # Errors
     /// A topic has another number of partitions than when it was written.
-    pub fn copied(&self, config: &Config, ends: &Ends) -> Result<Vec<u32>, CommandError> {
+    pub fn copied(&self, config: &Config, ends: &Ends) -> Result<Vec<u32>, ServiceError> {
         let Ends::OfAll(tails) = ends else { return Ok(ends.tail().copied()) };
         let mut copied = tails.heartbeats.copied();
         let tables = self.wanted.tables.iter().map(|(table, name)| (Some(*table), name));

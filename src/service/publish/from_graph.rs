@@ -13,10 +13,11 @@ use crate::{
     config::Config,
     mapping::Mapping,
     neo4j::{self, Connection, connect::ANSWER_LIMIT, copy_progress},
+    service::ServiceError,
     start::System,
 };
 
-use super::{CommandError, start::Start};
+use super::start::Start;
 
 /// The tables whose rows the graph has: all mapped ones, or an error that says what is missing.
 pub async fn tables(
@@ -25,9 +26,9 @@ pub async fn tables(
     mapping: &Mapping,
     system: &System,
     begin: Start,
-) -> Result<Vec<u32>, CommandError> {
+) -> Result<Vec<u32>, ServiceError> {
     let stop = |why: String| {
-        Err(CommandError::Definite(format!(
+        Err(ServiceError::Definite(format!(
             "--from-graph: {why}. Without --from-graph the topic begins with a copy of the tables"
         )))
     };

@@ -19,7 +19,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Looks at the topics' ends for the lag, until it is dropped. It begins once the topics are known.
-pub(super) async fn at_topics(
+pub async fn at_topics(
     config: Config,
     topics: watch::Receiver<Vec<String>>,
     metrics: Arc<Metrics>,
@@ -46,7 +46,7 @@ pub(super) async fn at_topics(
 
 /// Looks at the position that heartbeats have brought to the graph, where each table has a topic, until it is
 /// dropped. Another member of the group may have applied them.
-pub(super) async fn at_position(config: Config, metrics: Arc<Metrics>) {
+pub async fn at_position(config: Config, metrics: Arc<Metrics>) {
     if !config.kafka().is_ok_and(|kafka| kafka.is_by_table()) {
         return;
     }
@@ -68,7 +68,7 @@ pub(super) async fn at_position(config: Config, metrics: Arc<Metrics>) {
 }
 
 /// Looks how many dead letters wait, until it is dropped. The first look reads all of them.
-pub(super) async fn at_dead_letters(config: Config, metrics: Arc<Metrics>) {
+pub async fn at_dead_letters(config: Config, metrics: Arc<Metrics>) {
     let Ok(options) = config.kafka() else { return };
     let mut shelf = match Shelf::open(options) {
         Ok(Some(shelf)) => shelf,

@@ -14,8 +14,8 @@
 mod acknowledge;
 mod copy;
 mod from_graph;
-pub(super) mod start;
-pub(super) mod topics;
+pub mod start;
+pub mod topics;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -54,30 +54,33 @@ use crate::{
 };
 
 use super::{
-    CommandError,
+    ServiceError,
     apply::topology::{self, Topology},
+    attempts::{self, stopped, unless_stopped},
     left_out::LeftOut,
-    lives::{self, stopped, unless_stopped},
     read_catalog,
-    run::{Held, hold_slot, serve, setup, target},
+    run::{Held, hold_slot, target},
+    setup,
+    watch::serve,
 };
+
 use acknowledge::Acknowledging;
 use copy::RowCopier;
 use topics::Wanted;
 
 /// Runs until it is stopped, or `--until` is reached, or something has to be changed first.
-pub async fn execute(config: &Config, args: &PublishArgs) -> Result<(), CommandError> {
+pub async fn execute(config: &Config, args: &PublishArgs) -> Result<(), ServiceError> {
     if config.kafka()?.ack == Ack::Graph {
         config.graph()?;
     }
     if config.kafka()?.pattern.is_some() {
-        return Err(CommandError::Usage(
+        return Err(ServiceError::Usage(
             "kafka.topics_pattern is for `apply`, and for topics that somebody else publishes: remove it to publish"
                 .to_owned(),
         ));
     }
     if args.from_graph && config.kafka()?.is_by_table() {
-        return Err(CommandError::Usage(
+        return Err(ServiceError::Usage(
             "--from-graph: a graph of `run` goes over to one topic. Set kafka.topics_by: pipeline, or publish without \
              --from-graph: the topics then begin with a copy of the tables"
                 .to_owned(),
@@ -89,7 +92,7 @@ pub async fn execute(config: &Config, args: &PublishArgs) -> Result<(), CommandE
     let (metrics, left_out, written) = (metrics.clone(), LeftOut::default(), Mutex::default());
     let publish = Publish { config, metrics: metrics.clone(), written, from_graph, left_out };
     let mut until = args.until;
-    lives::live(&metrics, async |stop| publish.attempt(&mut until, stop).await).await
+    attempts::live(&metrics, async |stop| publish.attempt(&mut until, stop).await).await
 }
 
 /// What lasts from one connected life to the next.
@@ -126,7 +129,7 @@ impl Publish<'_> {
         &self,
         until: &mut Option<UntilArg>,
         stop: &watch::Receiver<bool>,
-    ) -> Result<Ended, CommandError> {
+    ) -> Result<Ended, ServiceError> {
         let Some(mut ready) = unless_stopped(stop, self.prepare(until, stop)).await? else {
             return Ok(Ended::Stopped);
         };
@@ -143,7 +146,7 @@ impl Publish<'_> {
         self.metrics.connected(status.subscribe(), ready.watched);
         let stopped = stopped(stop.clone());
         let (asking, topology) = (ready.asking, ready.topology);
-        let ended = lives::on_a_worker(async move {
+        let ended = attempts::on_a_worker(async move {
             let run = Pipeline {
                 source: &mut ready.source,
                 preparer: ready.encoding,
@@ -159,7 +162,7 @@ impl Publish<'_> {
         });
         let again = start::again(self.config)?;
         let ended = tokio::select! {
-            ended = ended => ended.map_err(|error| CommandError::from(error).with(&again))?,
+            ended = ended => ended.map_err(|error| ServiceError::from(error).with(&again))?,
             error = topology::changed(&asking, &topology) => return Err(error),
         };
         tracing::info!(reason = ?ended, "stopped");
@@ -170,16 +173,16 @@ impl Publish<'_> {
         &self,
         until: &mut Option<UntilArg>,
         stop: &watch::Receiver<bool>,
-    ) -> Result<Ready, CommandError> {
+    ) -> Result<Ready, ServiceError> {
         let (config, kafka) = (self.config, self.config.kafka()?);
         let (Sql { client, .. }, catalog) = read_catalog(config).await?;
         let mapping = Arc::new(super::mapping(config, &catalog)?);
         self.left_out.tell(&mapping);
-        let looked = super::start::Source::look(config, &client, Some(&mapping)).await?;
+        let looked = super::facts::Source::look(config, &client, Some(&mapping)).await?;
         let again = start::again(config)?;
-        let nothing = super::start::Made::nothing();
+        let nothing = super::facts::Made::nothing();
         let refusals = looked.facts(Some((&catalog, &mapping)), &nothing, &again).refusals();
-        Refusals::check(refusals).map_err(CommandError::Start)?;
+        Refusals::check(refusals).map_err(ServiceError::Start)?;
         let until = target(until, &client).await?;
         let written = self.written();
         let is_new = self.from_graph && written.is_empty();
@@ -218,7 +221,7 @@ impl Publish<'_> {
         self.metrics.slot_is_held();
         if topics.ends(kafka).await? != ends {
             let what = "another publisher has just written to the topic";
-            return Err(CommandError::NotYet(what.to_owned()));
+            return Err(ServiceError::NotYet(what.to_owned()));
         }
         let encoder = Encoder::new(self.names(history.clone()), &catalog).formatted(kafka.format);
         let producer = Producer::new(kafka, topics.message_bytes_max, topics.produced_to(&ends))?;
@@ -294,7 +297,7 @@ impl Publish<'_> {
         to: copy::To,
         after: Lsn,
         stop: &watch::Receiver<bool>,
-    ) -> Result<Option<RowCopier>, CommandError> {
+    ) -> Result<Option<RowCopier>, ServiceError> {
         let there: BTreeSet<u32> = to.copied.borrow().iter().copied().collect();
         let mapped = mapping.published_tables().filter_map(|name| catalog.table(name));
         let tables: Vec<_> = mapped.filter(|table| !there.contains(&table.oid)).cloned().collect();

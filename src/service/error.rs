@@ -1,0 +1,166 @@
+//! Why a service or a command ends.
+
+use std::io;
+
+use crate::{
+    cli::Exit,
+    config::ConfigError,
+    http::BindError,
+    kafka::names::NameRefused,
+    mapping::Refusal,
+    neo4j,
+    pipeline::{Failure, PipelineError},
+    postgres::{self, connect::ConnectError, replication::StreamError},
+    start::{Again, Refusals},
+};
+
+/// Why a service or a command did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// HTTP can not listen where it was told to.
+    #[error(transparent)]
+    Http(#[from] BindError),
+    /// PostgreSQL can not be reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// PostgreSQL refuses a statement.
+    #[error("PostgreSQL: {}", postgres::connect::describe(.0))]
+    Sql(#[from] tokio_postgres::Error),
+    /// The stream does not start.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// Neo4j can not be reached, or refuses.
+    #[error("Neo4j: {}", .0.in_full())]
+    Graph(#[from] neo4j::Error),
+    /// Kafka can not be reached, or refuses.
+    #[cfg(feature = "kafka")]
+    #[error(transparent)]
+    Kafka(#[from] crate::kafka::Error),
+    /// The program was built without Kafka.
+    #[error(
+        "this build of wal2graph has no Kafka: build it with the feature `kafka`, which is on by default"
+    )]
+    NoKafka,
+    /// The pipeline stopped.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    /// The mapping can not be.
+    #[error("the tables can not be mapped as they are:{}", list(.0))]
+    Refused(Vec<Refusal>),
+    /// The command line is wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// A start is refused.
+    #[error("{0}")]
+    Start(Refusals),
+    /// Only a copy goes on.
+    #[error("{cause}. To go on, {again}")]
+    NeedsCopy {
+        /// Why.
+        cause: Box<ServiceError>,
+        /// What it takes.
+        again: Box<Again>,
+    },
+    /// Something has to be changed first; the text says what.
+    #[error("{0}")]
+    Definite(String),
+    /// Something is not there yet, but may be soon.
+    #[error("{0}")]
+    NotYet(String),
+    /// Results can not be written.
+    #[error("the result can not be written: {0}")]
+    Output(#[from] io::Error),
+}
+
+fn list(refusals: &[Refusal]) -> String {
+    refusals.iter().map(|refusal| format!("\n  - {refusal}")).collect()
+}
+
+impl From<neo4j::WriteError> for ServiceError {
+    fn from(error: neo4j::WriteError) -> Self {
+        match error.is_transient() {
+            true => ServiceError::NotYet(error.to_string()),
+            false => ServiceError::Definite(error.in_full()),
+        }
+    }
+}
+
+impl ServiceError {
+    /// With what a copy takes, where only that goes on.
+    pub fn with(self, again: &Again) -> Self {
+        let needs_copy = match &self {
+            ServiceError::Stream(error) => error.needs_copy(),
+            ServiceError::Pipeline(error) => error.needs_copy(),
+            _ => false,
+        };
+        match needs_copy {
+            true => {
+                ServiceError::NeedsCopy { cause: Box::new(self), again: Box::new(again.clone()) }
+            }
+            false => self,
+        }
+    }
+
+    /// Why the program stopped, in one line, for the graph to keep: nothing of it is a row's.
+    pub fn for_the_graph(&self) -> String {
+        let text = match self {
+            ServiceError::Sql(error) => {
+                format!("PostgreSQL: {}", postgres::connect::describe_without_values(error))
+            }
+            ServiceError::Stream(error) => error.without_values(),
+            ServiceError::Graph(error) => format!("Neo4j: {}", error.without_values()),
+            ServiceError::Pipeline(error) => error.without_values(),
+            // What a copy takes, the next start says, which is refused.
+            ServiceError::NeedsCopy { cause, .. } => cause.for_the_graph(),
+            other => other.to_string(),
+        };
+        text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The exit code it leads to.
+    pub fn exit(&self) -> Exit {
+        match self {
+            ServiceError::Config(_)
+            | ServiceError::Http(_)
+            | ServiceError::NoKafka
+            | ServiceError::Usage(_) => Exit::Usage,
+            // The reader of the output has seen enough.
+            ServiceError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+            _ => Exit::Failed,
+        }
+    }
+}
+
+impl ServiceError {
+    /// A table can not have a topic of its own.
+    pub fn topic_name(refused: NameRefused) -> Self {
+        ServiceError::Definite(format!("kafka.topics_by: table: {refused}"))
+    }
+}
+
+impl Failure for ServiceError {
+    fn is_transient(&self) -> bool {
+        match self {
+            ServiceError::Connect(error) => error.is_transient(),
+            ServiceError::Sql(error) => postgres::connect::is_transient(error),
+            ServiceError::Stream(error) => error.is_transient(),
+            ServiceError::Graph(error) => error.is_transient(),
+            #[cfg(feature = "kafka")]
+            ServiceError::Kafka(error) => error.is_transient(),
+            ServiceError::Pipeline(error) => error.is_transient(),
+            ServiceError::NotYet(_) => true,
+            ServiceError::Start(refusals) => refusals.is_transient(),
+            ServiceError::Config(_)
+            | ServiceError::Http(_)
+            | ServiceError::NoKafka
+            | ServiceError::Usage(_)
+            | ServiceError::Refused(_)
+            | ServiceError::NeedsCopy { .. }
+            | ServiceError::Definite(_)
+            | ServiceError::Output(_) => false,
+        }
+    }
+}
