@@ -73,7 +73,7 @@ async fn between(config: &Config) -> Between {
                 between.remarks.extend(remark.map(|it| format!("{}: {}", it.what, it.fix)));
             }
             Err(error) => {
-                tracing::warn!(%error, planned, "the topic's partitions are not known: kafka.partitions counts");
+                tracing::warn!(%error, planned, "can not look up the topic's partitions: assuming kafka.partitions");
             }
         }
     }

@@ -217,7 +217,7 @@ impl Transactions {
                     tracing::warn!(
                         schema,
                         table,
-                        "records of a table that the source does not have are passed over"
+                        "skipping records of a table that the source does not have"
                     );
                 }
                 self.change(span, &source, None, events)

@@ -197,7 +197,7 @@ impl Writer {
         match ran {
             Ok(did) => checkpoint::passed(&did),
             Err(error) => {
-                tracing::debug!(%error, "one statement was not taken");
+                tracing::debug!(%error, "Neo4j did not take one statement");
                 self.count(&error);
                 false
             }
@@ -307,9 +307,9 @@ impl Writer {
             }
             match self.warnings.due(&error, Instant::now()) {
                 Some(others) => {
-                    tracing::warn!(%error, others, "write not taken; it is tried again")
+                    tracing::warn!(%error, others, "Neo4j did not take a write: trying again")
                 }
-                None => tracing::debug!(%error, "write not taken; it is tried again"),
+                None => tracing::debug!(%error, "Neo4j did not take a write: trying again"),
             }
             if !retry.wait().await {
                 return Err(given_up(error, statement));

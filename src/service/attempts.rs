@@ -65,7 +65,7 @@ pub async fn live(
             continue;
         }
         let pause = pause.after(started.elapsed());
-        tracing::warn!(%error, again_in_ms = pause.as_millis() as u64, "not connected");
+        tracing::warn!(%error, again_in_ms = pause.as_millis() as u64, "an attempt failed: connecting again");
         metrics.waiting(error.to_string());
         metrics.counts().retried("reconnect");
         tokio::select! {

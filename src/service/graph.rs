@@ -29,7 +29,7 @@ pub async fn open(config: &Config, model: &Model) -> Result<Connection, ServiceE
     neo4j::checkpoint::prepare(&graph).await?;
     let requirements = neo4j::schema::requirements(model);
     for made in neo4j::schema::establish(&graph, &requirements).await? {
-        tracing::info!(constraint = made.name(), "made in the graph");
+        tracing::info!(constraint = made.name(), "created a constraint in the graph");
     }
     Ok(graph)
 }
@@ -51,7 +51,7 @@ pub fn keep_constraints(connection: Connection, model: Arc<Model>) -> AbortOnDro
                         let constraint = made.name();
                         tracing::warn!(
                             constraint,
-                            "it was dropped from the graph, and is made again"
+                            "a constraint of ours was dropped from the graph: creating it again"
                         );
                     }
                     said = None;
@@ -110,8 +110,10 @@ pub async fn tell_why(config: &Config, log: Log, epoch: Epoch, error: &ServiceEr
     };
     match timeout(TELL_LIMIT, telling).await {
         Ok(Ok(_)) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "the graph does not know why this stops"),
-        Err(_) => tracing::debug!("the graph does not know why this stops: it does not answer"),
+        Ok(Err(error)) => tracing::debug!(%error, "the reason for the stop is not in the graph"),
+        Err(_) => {
+            tracing::debug!("the reason for the stop is not in the graph: it does not answer")
+        }
     }
 }
 

@@ -132,10 +132,10 @@ async fn keep_seen(config: &Config, epoch: Epoch, before: &TableFacts, differenc
     match timeout(KEEP_LIMIT, keeping).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            tracing::warn!(%error, "the graph does not keep what was seen of the tables")
+            tracing::warn!(%error, "the graph could not store what changed about the tables")
         }
         Err(_) => tracing::warn!(
-            "the graph does not keep what was seen of the tables: it does not answer"
+            "the graph could not store what changed about the tables: it does not answer"
         ),
     }
 }

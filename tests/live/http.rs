@@ -75,7 +75,7 @@ impl Served {
             assert!(started.elapsed() < PATIENCE, "no address in the log");
             sleep(PAUSE).await;
             let log = served.log.lock().unwrap();
-            let address = log.iter().find_map(|line| line.split_once("http address="));
+            let address = log.iter().find_map(|line| line.split_once("over HTTP address="));
             served.address = address.map(|(_, address)| address.to_owned()).unwrap_or_default();
         }
         served
@@ -360,7 +360,7 @@ async fn a_port_that_is_taken_stops_the_run_only_if_it_was_named() {
     let _default = TcpListener::bind("127.0.0.1:8080");
     let default = pipeline.output(&["run", "--until", "current"]).await;
     let log = String::from_utf8_lossy(&default.stderr).into_owned();
-    assert!(default.status.success() && log.contains("no HTTP"), "{log}");
+    assert!(default.status.success() && log.contains("metrics and health are not served"), "{log}");
     let off = pipeline.output(&["run", "--until", "current", "--http", "off"]).await;
     let log = String::from_utf8_lossy(&off.stderr).into_owned();
     assert!(off.status.success() && !log.contains("HTTP"), "{log}");

@@ -209,7 +209,7 @@ impl Reader {
         let Some((_, error)) = self.trouble.take_if(is_due) else { return };
         self.trouble_at = Some(Instant::now());
         let error = voice.explain("read the topics", &error);
-        tracing::warn!(%error, "Kafka is in trouble; reading goes on when it is not");
+        tracing::warn!(%error, "Kafka reports an error: reading goes on once it is over");
     }
 
     /// Commits what the graph has, if that is new.
@@ -256,7 +256,7 @@ impl Reader {
 fn tell_duplicates(reading: &Reading) {
     let records = reading.duplicates();
     if records > 0 {
-        tracing::info!(at = %reading.at(), records, "what the topic has twice was applied once");
+        tracing::info!(at = %reading.at(), records, "records that the topic has twice were applied once");
     }
 }
 

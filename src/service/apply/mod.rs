@@ -201,7 +201,7 @@ impl Apply<'_> {
         let named = named::topics(self.config, mapping, asking, &checkpoints).await?;
         let mut told = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
         for topic in named.passed.iter().filter(|topic| !told.contains(*topic)) {
-            tracing::info!(topic, "no mapped table has this topic's name: it is passed over");
+            tracing::info!(topic, "skipping a topic: no mapped table has its name");
         }
         told.extend(named.passed.iter().cloned());
         drop(told);

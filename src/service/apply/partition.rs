@@ -130,7 +130,7 @@ pub async fn live(
             continue;
         }
         let pause = pause.after(started.elapsed());
-        tracing::warn!(%at, %error, again_in_ms = pause.as_millis() as u64, "not connected");
+        tracing::warn!(%at, %error, again_in_ms = pause.as_millis() as u64, "an attempt failed: connecting again");
         shared.metrics.partition_waiting(at, error.to_string());
         shared.metrics.counts().retried("reconnect");
         tokio::select! {
@@ -323,13 +323,13 @@ async fn claim_and_reset(
     };
     let (from, to) = (claimed.position, Position::at(to));
     if to.lsn > from.lsn {
-        tracing::warn!(%at, from = now.0, to = to.lsn.0, "records are skipped, as was confirmed");
+        tracing::warn!(%at, from = now.0, to = to.lsn.0, "skipping records, as confirmed");
     } else {
         tracing::info!(
             %at,
             from = to.lsn.0,
             until = until.0,
-            "the offsets were reset: records are applied again"
+            "the offsets were reset: applying records again"
         );
     }
     if from == to {

@@ -180,7 +180,7 @@ impl Creation<'_> {
             table_facts: None,
         };
         create_checkpoint(graph, &config.pipeline, &new, &[]).await?;
-        tracing::info!(%at, from, "the graph has nothing of this partition yet: it begins here");
+        tracing::info!(%at, from, "the graph has nothing of this partition yet: starting here");
         Ok(())
     }
 }

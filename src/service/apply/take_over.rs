@@ -64,7 +64,7 @@ pub async fn of_run(
         let what = "`run` has just written to the graph: stop it, apply goes on from there";
         return Err(ServiceError::NotYet(what.to_owned()));
     }
-    tracing::info!(%at, lsn = %checkpoint.lsn, "the graph goes over from the slot to the topic");
+    tracing::info!(%at, lsn = %checkpoint.lsn, "the graph follows the topic from here, and no longer the slot");
     Ok(())
 }
 

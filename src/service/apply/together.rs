@@ -220,7 +220,10 @@ impl Together {
     fn tell_idle(&self) {
         if self.assignment.borrow().is_empty() {
             let group = self.shared.config.kafka().map_or("", |kafka| &kafka.group);
-            tracing::info!(group, "waiting for a partition: other members of the group have all");
+            tracing::info!(
+                group,
+                "waiting for a partition: other members of the group have them all"
+            );
         }
     }
 }

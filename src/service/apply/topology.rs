@@ -70,7 +70,7 @@ impl Topology {
         for name in &missing {
             if kafka.are_foreign && !topics.is_empty() && read(&checkpoints, name).next().is_none()
             {
-                tracing::info!(topic = name, "there is no such topic yet: the others are applied");
+                tracing::info!(topic = name, "the topic does not exist yet: applying the others");
             } else {
                 return Err(absent(config, name, &checkpoints)?);
             }

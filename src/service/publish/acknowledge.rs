@@ -207,7 +207,9 @@ impl Answers {
     fn answered(&mut self, found: &Found) {
         match found {
             Found::Nothing if self.is_news(Said::Waiting) => {
-                tracing::info!("the slot waits for the graph: it has no checkpoint yet (apply)");
+                tracing::info!(
+                    "the slot waits: the graph has no checkpoint yet (`wal2graph apply` makes it)"
+                );
             }
             Found::Position(lsn) if self.is_news(Said::Following) => {
                 tracing::info!(%lsn, "the slot follows the graph");
@@ -223,7 +225,7 @@ impl Answers {
 
     fn failed(&mut self, error: &Error) {
         if self.is_news(Said::Away) {
-            tracing::warn!(%error, "the slot waits: the graph does not say how far it is");
+            tracing::warn!(%error, "the slot waits: the graph's position can not be read");
         }
     }
 }

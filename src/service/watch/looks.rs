@@ -90,7 +90,7 @@ impl Answers {
             Ok(Ok(look)) => {
                 if let Some(since) = self.silent_since.take() {
                     let seconds = since.elapsed().as_secs();
-                    tracing::info!(seconds, "{} answers the metrics again", self.who);
+                    tracing::info!(seconds, "{} can be measured again", self.who);
                 }
                 return Some(look);
             }
@@ -99,7 +99,7 @@ impl Answers {
         };
         if self.silent_since.is_none() {
             self.silent_since = Some(Instant::now());
-            tracing::warn!(error, "{} does not answer the metrics", self.who);
+            tracing::warn!(error, "{} can not be measured", self.who);
         }
         None
     }

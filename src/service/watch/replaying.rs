@@ -23,7 +23,7 @@ pub fn watch(
         while status.has_changed().is_ok() {
             let offset = status.borrow().applied.lsn;
             if offset >= until {
-                tracing::info!(%at, offset = offset.0, "everything that was reset is applied again");
+                tracing::info!(%at, offset = offset.0, "the replay is done");
                 return;
             }
             if told.elapsed() >= LOG_INTERVAL {

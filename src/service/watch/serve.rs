@@ -36,12 +36,12 @@ async fn listener(listen: &Listen) -> Result<Option<TcpListener>, BindError> {
     match bound {
         Ok(listener) => {
             if let Ok(address) = listener.local_addr() {
-                tracing::info!(%address, "http");
+                tracing::info!(%address, "serving metrics and health over HTTP");
             }
             Ok(Some(listener))
         }
         Err(error) if *listen == Listen::Default => {
-            tracing::warn!(%error, "no HTTP");
+            tracing::warn!(%error, "metrics and health are not served");
             Ok(None)
         }
         Err(error) => Err(error),

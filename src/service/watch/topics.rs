@@ -73,7 +73,7 @@ pub async fn at_dead_letters(config: Config, metrics: Arc<Metrics>) {
     let mut shelf = match Shelf::open(options) {
         Ok(Some(shelf)) => shelf,
         Ok(None) => return,
-        Err(error) => return tracing::warn!(%error, "dead letters are not counted"),
+        Err(error) => return tracing::warn!(%error, "dead letters can not be counted"),
     };
     let mut is_told = false;
     let mut timer = timer();

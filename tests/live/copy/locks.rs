@@ -88,7 +88,7 @@ async fn a_table_that_is_locked_for_long_holds_up_neither_the_stream_nor_other_t
     until("the log says who is waited for", async || {
         fs::read_to_string(log.path())
             .unwrap()
-            .contains("waiting for a table that others have locked")
+            .contains("waiting for a table that other sessions lock")
     })
     .await;
     lock.rollback().await.unwrap();

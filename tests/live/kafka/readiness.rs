@@ -47,9 +47,9 @@ async fn a_broker_that_was_killed_is_named_with_the_cause_in_the_log_and_on_read
         let line = log.lines().find(|line| words.iter().all(|word| line.contains(word)));
         line.map(str::to_owned)
     };
-    let trouble = async || said(&["Kafka is in trouble"]).is_some();
+    let trouble = async || said(&["Kafka reports an error"]).is_some();
     until("the log tells of it", trouble).await;
-    let line = said(&["Kafka is in trouble"]).unwrap();
+    let line = said(&["Kafka reports an error"]).unwrap();
     assert!(line.contains(&address) && line.contains("refused"), "{line}");
     // The session ends, and the partition with it.
     until("it has no partition", async || {

@@ -16,7 +16,7 @@ pub async fn get(log: &NamedTempFile, path: &str) -> String {
     let started = Instant::now();
     let address = loop {
         let text = std::fs::read_to_string(log.path()).unwrap();
-        let told = text.split_once("http address=").map(|(_, rest)| rest.to_owned());
+        let told = text.split_once("over HTTP address=").map(|(_, rest)| rest.to_owned());
         if let Some(address) = told.as_deref().and_then(|rest| rest.split_whitespace().next()) {
             break address.to_owned();
         }
