@@ -10,7 +10,7 @@ use crate::value::Type;
 
 use super::UNAVAILABLE_VALUE;
 use super::connect::{Field, Form, Frame, Odd, envelope_frame, key_frame, payload};
-use super::encode::EncodeError;
+use super::error::EncodeError;
 use super::fields::Fields;
 use super::json::write_string;
 use super::write::{write_unavailable, write_value};

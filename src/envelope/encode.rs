@@ -27,6 +27,7 @@ use crate::value::TypeCatalog;
 use super::bound::{Bound, Image, Odds};
 use super::columns::{key_without_identity, types_of};
 use super::connect::{Frame, heartbeat_frames, message_frames};
+use super::error::EncodeError;
 use super::fields::{Fields, quoted_name};
 use super::options::Format;
 use super::order::Orders;
@@ -43,33 +44,6 @@ pub struct Names {
     pub version: String,
     /// The database cluster and its timeline.
     pub history: History,
-}
-
-/// Why a change can not be encoded. Each is definite: the same change fails again.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EncodeError {
-    /// A row whose key was not sent.
-    #[error(
-        "{table}: a change does not carry key column {column:?}. Give the table a replica identity \
-         that does: ALTER TABLE {} REPLICA IDENTITY DEFAULT (or USING INDEX)",
-        .table.pasteable()
-    )]
-    KeyNotSent {
-        /// The table.
-        table: TableName,
-        /// The column.
-        column: String,
-    },
-    /// A DELETE without an old row.
-    #[error(
-        "{table}: a DELETE does not say which row. Give the table a replica identity: ALTER TABLE \
-         {} REPLICA IDENTITY DEFAULT (or USING INDEX)",
-        .table.pasteable()
-    )]
-    NoOldRow {
-        /// The table.
-        table: TableName,
-    },
 }
 
 /// Makes records of changes.

@@ -22,6 +22,7 @@ mod connect;
 mod decimal;
 mod decode;
 mod encode;
+mod error;
 mod fields;
 mod join;
 mod json;
@@ -43,7 +44,8 @@ use crate::lsn::Lsn;
 pub use columns::record_key;
 pub use connect::payload;
 pub use decode::{DecodeError, Decoder, Expected, NoRows, UnknownColumn, table_of_topic};
-pub use encode::{EncodeError, Encoder, Names};
+pub use encode::{Encoder, Names};
+pub use error::EncodeError;
 pub use options::{DecimalHandling, DecodeOptions, Format, TimePrecision};
 
 /// What stands for a value that was not sent: an unchanged TOAST value.

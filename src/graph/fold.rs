@@ -15,8 +15,9 @@ use std::collections::BTreeMap;
 use crate::lsn::Stamp;
 
 use super::{
+    Key,
     model::TableIndex,
-    mutation::{Cell, Event, Key, Reference, Row},
+    mutation::{Cell, Event, Reference, Row},
     statement::Reach,
 };
 

@@ -13,6 +13,7 @@
 
 pub mod cypher;
 pub mod fold;
+mod key;
 pub mod memory;
 pub mod model;
 pub mod mutation;
@@ -22,8 +23,9 @@ pub mod statement;
 
 pub use cypher::{Parameter, Query, render};
 pub use fold::Mutations;
+pub use key::Key;
 pub use model::{Model, TableIndex};
-pub use mutation::{Cell, Event, Key, Reference, Row};
+pub use mutation::{Cell, Event, Reference, Row};
 pub use plan::{Circumstances, Pass, plan, plan_completed, plan_copied};
 pub use small::in_few_texts;
 pub use statement::Statement;

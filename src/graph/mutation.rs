@@ -2,12 +2,7 @@
 
 use crate::value::Value;
 
-use super::model::TableIndex;
-
-/// The key of a node or of a keyed relationship: one value for each key property. It is never NULL,
-/// and already normalised: equal keys are equal values.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(pub Box<[Value]>);
+use super::{key::Key, model::TableIndex};
 
 /// One property value of a row event.
 #[derive(Clone, Debug, PartialEq, Eq)]

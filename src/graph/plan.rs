@@ -32,9 +32,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::value::Value;
 
 use super::{
+    Key,
     fold::{FoldedRow, Mutations, Step, TableMutations},
     model::{Model, ReferenceBy, RelationshipKey, RelationshipShape, Shape, TableIndex},
-    mutation::{Cell, Key, Reference, Row},
+    mutation::{Cell, Reference, Row},
     statement::{Beside, Completeness, Known, NodeRow, Presence, RelationshipRow, Statement},
 };
 

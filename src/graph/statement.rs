@@ -2,7 +2,7 @@
 
 use crate::{lsn::Stamp, value::Value};
 
-use super::{model::TableIndex, mutation::Key};
+use super::{Key, model::TableIndex};
 
 /// The label of a node that exists only because a relationship points at it.
 pub const PLACEHOLDER: &str = "_Placeholder";

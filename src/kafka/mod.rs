@@ -42,7 +42,7 @@ pub mod transactions;
 
 #[cfg(feature = "kafka")]
 pub use error::{Error, Result};
+pub use names::{TopicName, TopicsPattern};
 pub use options::{
-    Ack, Decoding, NewTopic, Options, Properties, PropertyRefused, Retention, TopicName, TopicsBy,
-    TopicsPattern, Unreadable,
+    Ack, Decoding, NewTopic, Options, Properties, PropertyRefused, Retention, TopicsBy, Unreadable,
 };

@@ -1,4 +1,4 @@
-//! The names of topics where each table has one.
+//! The names of topics; those where each table has one.
 //!
 //! ```text
 //! <prefix>.<schema>.<table>    a table's records; characters that Kafka does not take are `_`, as Debezium has it
@@ -8,16 +8,74 @@
 //!
 //! Kafka treats names that differ only in `.` and `_` as the same, and refuses to make the second topic.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use regex::Regex;
 
 use crate::catalog::TableName;
 
-use super::options::{TOPIC_BYTES_MAX, TopicName, TopicsPattern};
-
+/// The longest name that Kafka takes for a topic, in bytes.
+const TOPIC_BYTES_MAX: usize = 249;
 /// What the topic of heartbeats is called, behind the prefix.
 const HEARTBEATS: &str = "heartbeats";
 /// What the topic of logical messages is called, behind the prefix.
 const MESSAGES: &str = "message";
+
+/// A name that Kafka takes for a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicName(String);
+
+impl TopicName {
+    /// `None` if Kafka would not take it: 1 to 249 of a-z, A-Z, 0-9, `.`, `_` and `-`.
+    pub fn new(name: &str) -> Option<Self> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        let fits = (1..=TOPIC_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed);
+        (fits && name != "." && name != "..").then(|| TopicName(name.to_owned()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TopicName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A regular expression for whole names of topics.
+#[derive(Clone, Debug)]
+pub struct TopicsPattern {
+    text: String,
+    whole: Regex,
+}
+
+impl TopicsPattern {
+    /// # Errors
+    /// It is no regular expression, and why.
+    pub fn new(text: &str) -> Result<Self, String> {
+        // The error names the text of the file, without the anchors.
+        Regex::new(text).map_err(|error| error.to_string())?;
+        let whole = Regex::new(&format!("^(?:{text})$")).map_err(|error| error.to_string())?;
+        Ok(TopicsPattern { text: text.to_owned(), whole })
+    }
+
+    /// It matches the whole name.
+    pub fn matches(&self, topic: &str) -> bool {
+        self.whole.is_match(topic)
+    }
+}
+
+impl fmt::Display for TopicsPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
 
 /// The topics of a pipeline where each table has one.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
-use regex::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -11,10 +10,7 @@ use crate::{
     envelope::{DecodeOptions, Decoder, Format, NoRows, table_of_topic},
 };
 
-use super::names::{self, NameRefused};
-
-/// The longest name that Kafka takes for a topic, in bytes.
-pub(super) const TOPIC_BYTES_MAX: usize = 249;
+use super::names::{self, NameRefused, TopicName, TopicsPattern};
 
 /// Everything that is said of Kafka.
 #[derive(Clone, Debug)]
@@ -194,59 +190,6 @@ pub enum Retention {
     For(Duration),
     /// For ever.
     Forever,
-}
-
-/// A name that Kafka takes for a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicName(String);
-
-impl TopicName {
-    /// `None` if Kafka would not take it: 1 to 249 of a-z, A-Z, 0-9, `.`, `_` and `-`.
-    pub fn new(name: &str) -> Option<Self> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-        let fits = (1..=TOPIC_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed);
-        (fits && name != "." && name != "..").then(|| TopicName(name.to_owned()))
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for TopicName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A regular expression for whole names of topics.
-#[derive(Clone, Debug)]
-pub struct TopicsPattern {
-    text: String,
-    whole: Regex,
-}
-
-impl TopicsPattern {
-    /// # Errors
-    /// It is no regular expression, and why.
-    pub fn new(text: &str) -> Result<Self, String> {
-        // The error names the text of the file, without the anchors.
-        Regex::new(text).map_err(|error| error.to_string())?;
-        let whole = Regex::new(&format!("^(?:{text})$")).map_err(|error| error.to_string())?;
-        Ok(TopicsPattern { text: text.to_owned(), whole })
-    }
-
-    /// It matches the whole name.
-    pub fn matches(&self, topic: &str) -> bool {
-        self.whole.is_match(topic)
-    }
-}
-
-impl fmt::Display for TopicsPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
 }
 
 /// librdkafka's settings by name: SASL, TLS, sizes, times. Never shown, since some are secrets.

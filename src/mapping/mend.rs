@@ -11,13 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::catalog::{Catalog, TableName};
 
 use super::{
-    Warning, compile,
+    Warning,
+    compared::compared,
+    compile,
     edit::{Edits, TableEdit},
     infer::infer,
     named::Named,
     naming,
     refusal::Refusal,
-    render::compared,
 };
 
 /// The number of attempts. A mended refusal may reveal another one behind it.

@@ -14,10 +14,12 @@
 mod build;
 mod check;
 pub mod columns;
+mod compared;
 mod compile;
 mod digest;
 pub mod edit;
 mod ends;
+mod error;
 mod identity;
 mod infer;
 mod mend;
@@ -34,6 +36,7 @@ mod selection;
 mod singular;
 mod translate;
 mod warning;
+mod yaml;
 
 use std::collections::BTreeSet;
 
@@ -45,16 +48,18 @@ use columns::Slot;
 pub use columns::TableColumns;
 pub use compile::compile;
 pub use edit::Edits;
+pub use error::TranslateError;
 pub use mend::{Mended, mend};
 pub use named::Named;
 pub use notice::Notice;
 pub use partitioned::DIFFERENCES;
 pub use plan::{Note, Plan, PlannedNode, PlannedProperty, PlannedRelationship, RelationshipSource};
 pub use refusal::Refusal;
-pub use render::{render_mended, render_yaml, scalar};
+pub use render::{render_mended, render_yaml};
 pub use selection::Selection;
-pub use translate::{TranslateError, Translator};
+pub use translate::Translator;
 pub use warning::{Warning, WhyLeftOut};
+pub use yaml::scalar;
 
 /// The tables' graph form, and how to read their columns.
 #[derive(Clone, Debug, PartialEq)]

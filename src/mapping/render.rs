@@ -4,17 +4,15 @@
 //! Names are in double quotes if YAML could read them as anything else. Tables left out appear as
 //! comments, so the file accounts for the whole source.
 
-use std::{
-    collections::BTreeMap,
-    fmt::{self, Write as _},
-};
+use std::fmt::{self, Write as _};
 
 use crate::catalog::{Catalog, Table};
-use crate::graph::model::{RelationshipKey, RelationshipShape, Shape};
-use crate::shown::{is_unseen, on_one_line};
+use crate::shown::on_one_line;
 
+use super::compared::compared;
 use super::edit::{ColumnForm, DirectionEdit, EndEdit, ReferenceEdit, TableEdit};
 use super::warning::Warning;
+use super::yaml::scalar;
 use super::{Mapping, Mended};
 
 /// The `tables:` section that gives `mapping` again for the same catalog.
@@ -83,28 +81,6 @@ fn write_table(
             references.iter().try_for_each(|it| writeln!(yaml, "      - {}", reference(it)))
         }
     }
-}
-
-/// The columns that another property compares, with that property, by table.
-pub(super) fn compared(mapping: &Mapping) -> BTreeMap<String, Vec<String>> {
-    let indexes = 0..mapping.tables.len();
-    indexes.map(|at| (mapping.tables[at].name.in_file(), compared_of(mapping, at))).collect()
-}
-
-fn compared_of(mapping: &Mapping, index: usize) -> Vec<String> {
-    let columns = &mapping.tables[index];
-    let (key, properties) = match &mapping.model.tables[index].shape {
-        Shape::Node(node) => (node.key.as_slice(), &node.properties),
-        Shape::Relationship(RelationshipShape {
-            key: RelationshipKey::Own(key),
-            properties,
-            ..
-        }) => (key.as_slice(), properties),
-        Shape::Relationship(RelationshipShape { properties, .. }) => (&[][..], properties),
-    };
-    let own = key.iter().zip(&columns.key).chain(properties.iter().zip(&columns.properties));
-    let beside = own.filter(|(name, slot)| columns.column(slot).property != **name);
-    beside.map(|(name, slot)| format!("{} by {name}", columns.column(slot).name)).collect()
 }
 
 fn write_properties(yaml: &mut String, edit: &TableEdit, table: Option<&Table>) -> fmt::Result {
@@ -195,34 +171,3 @@ fn form_name(form: ColumnForm) -> &'static str {
 pub(super) fn list(names: &[String]) -> String {
     format!("[{}]", names.iter().map(|name| scalar(name)).collect::<Vec<_>>().join(", "))
 }
-
-/// A YAML string: plain if it can have no other meaning, otherwise quoted.
-pub fn scalar(text: &str) -> String {
-    let starts = text.starts_with(|c: char| c.is_ascii_alphabetic());
-    let goes_on = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'));
-    let word = text.to_ascii_lowercase();
-    if starts && goes_on && !YAML_WORDS.contains(&word.as_str()) {
-        return text.to_owned();
-    }
-    quoted(text)
-}
-
-/// A string in YAML, in quotes.
-pub(super) fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => quoted.extend(['\\', character]),
-            // Nothing that ends a line, or that YAML does not have.
-            it if is_unseen(it) => {
-                let _ = write!(quoted, "\\u{:04X}", u32::from(it));
-            }
-            it => quoted.push(it),
-        }
-    }
-    quoted + "\""
-}
-
-/// Words that some version of YAML reads as something other than text.
-const YAML_WORDS: &[&str] =
-    &["true", "false", "yes", "no", "on", "off", "null", "y", "n", "nan", "inf"];

@@ -4,13 +4,12 @@
 //! column -> Raw  --slots of the plan-->  Key + Row
 //! ```
 
-use crate::catalog::TableName;
 use crate::graph::{Cell, Key, Reference, Row};
 use crate::value::Value;
 
 use super::columns::{Form, Slot, TableColumns};
+use super::error::TranslateError;
 use super::notice::Counts;
-use super::translate::TranslateError;
 
 /// A column's value before it has a type.
 #[derive(Clone, Copy)]
@@ -107,21 +106,6 @@ impl RowReader<'_> {
         match &slot.form {
             Form::Property => Some(column.value_type.parse(text).into_value()),
             Form::Compared(with) => with.value(&column.source_type, text),
-        }
-    }
-}
-
-impl TranslateError {
-    /// The table that the error is about.
-    pub fn table(&self) -> &TableName {
-        match self {
-            TranslateError::KeyColumnMissing { table, .. }
-            | TranslateError::KeyNotIdentity { table, .. }
-            | TranslateError::Renamed { table, .. }
-            | TranslateError::KeyIsNull { table, .. }
-            | TranslateError::KeyNotSent { table, .. }
-            | TranslateError::NoOldRow { table }
-            | TranslateError::NoKey { table, .. } => table,
         }
     }
 }

@@ -10,95 +10,29 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 use tokio_postgres::Client;
 
 use crate::{
-    catalog::TableName,
-    copy::{Chunk, Heap, ParseSnapshotError},
+    copy::{Chunk, Heap},
     graph::{Key, Pass, Row, TableIndex},
     lsn::Lsn,
-    mapping::{Notice, Selection, TranslateError, Translator},
-    pipeline::{ChunkReader, Failure, Search, Taken, Waiting},
+    mapping::{Notice, Selection, Translator},
+    pipeline::{ChunkReader, Search, Taken, Waiting},
 };
 
 use super::{
-    connect::{describe, describe_without_values, is_transient},
     equality::Equalities,
-    locks::{Beside, is_blocked, limit_waits},
+    error::ReadError,
+    locks::{Beside, is_blocked},
     partitions::{Leaf, leaves},
+    sessions::limit_waits,
     setup::running_transactions,
     snapshot::{self, Locked, position},
     sources::{Selected, Sources},
     text::{Cells, CopyText},
 };
-
-/// Why a chunk could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// The server refused, or the connection broke.
-    #[error("copy of {table}: {}", describe(.source))]
-    Sql {
-        /// The table.
-        table: TableName,
-        /// What the server said.
-        source: tokio_postgres::Error,
-    },
-    /// The server does not take a key's text for a value of its type. The next search does without.
-    #[error("copy of {table}: {}", describe(.source))]
-    NoText {
-        /// The table.
-        table: TableName,
-        /// What the server said.
-        source: tokio_postgres::Error,
-    },
-    /// A row does not fit the mapping.
-    #[error("copy: {0}")]
-    Translate(#[from] TranslateError),
-    /// The server's COPY text is malformed.
-    #[error("copy of {table}: a row has {found} columns instead of {expected}")]
-    Columns {
-        /// The table.
-        table: TableName,
-        /// The columns selected.
-        expected: usize,
-        /// The columns that came.
-        found: usize,
-    },
-    /// The server's snapshot is malformed.
-    #[error(transparent)]
-    Snapshot(#[from] ParseSnapshotError),
-    /// The log is not flushed.
-    #[error("the source's log was not flushed through {lsn} for {s} s", s = .waited.as_secs())]
-    NotFlushed {
-        /// The position that a snapshot may have seen commits up to.
-        lsn: Lsn,
-        /// For how long.
-        waited: Duration,
-    },
-}
-
-impl Failure for ReadError {
-    fn is_transient(&self) -> bool {
-        match self {
-            ReadError::Sql { source, .. } => is_transient(source),
-            ReadError::NoText { .. } => true,
-            ReadError::NotFlushed { .. } => true,
-            _ => false,
-        }
-    }
-
-    fn without_values(&self) -> String {
-        match self {
-            ReadError::Sql { table, source } | ReadError::NoText { table, source } => {
-                format!("copy of {table}: {}", describe_without_values(source))
-            }
-            _ => self.to_string(),
-        }
-    }
-}
 
 /// A transaction id that is given out now: once a snapshot's xmin has reached it, everything that
 /// runs now has ended.

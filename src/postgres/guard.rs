@@ -12,7 +12,7 @@
 
 use tokio_postgres::Client;
 
-use super::locks::{Process, look_for_client};
+use super::sessions::{Process, look_for_client};
 
 /// A session may wait for a reader this long.
 const WAIT_SECONDS: u32 = 5;

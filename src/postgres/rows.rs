@@ -19,8 +19,9 @@ use crate::{
 };
 
 use super::{
-    copy::ReadError,
-    locks::{Beside, limit_waits},
+    error::ReadError,
+    locks::Beside,
+    sessions::limit_waits,
     snapshot::{Locked, Taken, take},
     text::{Cells, CopyText},
 };

@@ -16,7 +16,8 @@ use tokio_postgres::{Client, Error, error::SqlState};
 
 use crate::{catalog::TableName, lsn::Lsn};
 
-use super::locks::{cancel, holders, is_blocked, outlive_no_client, process_of};
+use super::locks::{cancel, holders, is_blocked, process_of};
+use super::sessions::outlive_no_client;
 
 pub use crate::start::{Publication, Server, Slot, System, TableRights};
 
@@ -133,7 +134,7 @@ impl Drop for Making {
         let process = self.process;
         let cancelling = tokio::spawn(async move {
             if let Err(error) = cancel(&watcher, process).await {
-                tracing::warn!(%error, process, "the making of the slot goes on: it can not be cancelled");
+                tracing::warn!(%error, process, "the creation of the slot can not be cancelled, and goes on");
             }
         });
         CANCELLED.lock().unwrap_or_else(PoisonError::into_inner).push(cancelling);
@@ -170,7 +171,7 @@ pub async fn patiently(client: &Client, sql: &str, tables: &[TableName]) -> Resu
             for table in tables {
                 let processes = holders(client, table).await?;
                 if !processes.is_empty() {
-                    tracing::warn!(%table, ?processes, "waiting for a table that others have locked");
+                    tracing::warn!(%table, ?processes, "waiting for a table that other sessions lock");
                 }
             }
         }

@@ -7,7 +7,7 @@ use crate::{
     copy::chunk_blocks,
 };
 
-use super::{copy::ReadError, partitions::leaves};
+use super::{error::ReadError, partitions::leaves};
 
 /// The facts about a table that a copy needs before it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]

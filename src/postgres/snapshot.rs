@@ -24,7 +24,7 @@ use crate::{
 };
 
 use super::{
-    copy::ReadError,
+    error::ReadError,
     locks::{Beside, is_blocked},
 };
 

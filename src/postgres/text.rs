@@ -8,7 +8,7 @@ use tokio_postgres::{Client, CopyOutStream};
 
 use crate::catalog::TableName;
 
-use super::copy::ReadError;
+use super::error::ReadError;
 
 /// A piece of rows has about this many bytes of text.
 const PIECE_BYTES: usize = 2 << 20;

@@ -38,9 +38,10 @@ use crate::{
 
 use super::{
     connect::{ConnectError, SourceUrl, sql},
-    copy::ReadError,
     equality::Equalities,
-    locks::{Beside, holders, limit_waits},
+    error::ReadError,
+    locks::{Beside, holders},
+    sessions::limit_waits,
     snapshot::{Locked, take},
 };
 
@@ -367,7 +368,7 @@ impl Located {
             if was_taken % TAKEN_TOLD == 0 {
                 let processes = holders(beside.client(), &self.name).await.map_err(no_table)?;
                 let table = &self.name;
-                tracing::warn!(%table, ?processes, "the stream waits for a table that others have locked");
+                tracing::warn!(%table, ?processes, "the stream waits for a table that other sessions lock");
             }
             sleep(TAKEN_PAUSE).await;
         }

@@ -203,9 +203,7 @@ impl<'a> Run<'a> {
         let is_left =
             progress.is_empty() && self.sink(checkpoint.epoch, &model)?.has_incomplete().await?;
         if is_left {
-            tracing::info!(
-                "rows that an earlier run left without some of their values are completed"
-            );
+            tracing::info!("completing rows that an earlier run left without some of their values");
         }
         let ended_before = postgres::copy::current_xid(&client).await?;
         let planner =
@@ -364,7 +362,9 @@ fn table_rows(model: &Model, sizes: &[(TableIndex, TableSize)]) -> BTreeMap<Stri
 /// A stream that nobody else can start, and what its slot has confirmed. Only this stream's
 /// acknowledgements move that.
 pub struct Held {
+    /// The stream, which holds the slot.
     pub stream: replication::Stream,
+    /// What the slot has confirmed.
     pub confirmed: Lsn,
 }
 

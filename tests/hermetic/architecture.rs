@@ -175,7 +175,7 @@ fn identifier(text: &str) -> Option<String> {
     }
 }
 
-fn is_word(character: char) -> bool {
+pub fn is_word(character: char) -> bool {
     character.is_alphanumeric() || character == '_'
 }
 
@@ -191,7 +191,7 @@ fn says(code: &str, word: &str) -> bool {
 }
 
 /// The code without comments and contents of strings. Line breaks stay.
-fn without_comments_and_text(source: &str) -> String {
+pub fn without_comments_and_text(source: &str) -> String {
     let mut code = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(character) = rest.chars().next() {
@@ -254,7 +254,7 @@ fn text(rest: &str) -> Option<usize> {
 }
 
 /// The code without its `#[cfg(test)]` items. Comments and strings are already removed.
-fn without_tests(code: &str) -> String {
+pub fn without_tests(code: &str) -> String {
     const MARK: &str = "#[cfg(test)]";
     let mut kept = String::new();
     let mut rest = code;
@@ -281,8 +281,14 @@ fn item_length(code: &str) -> usize {
     code.len()
 }
 
-fn source_files() -> Vec<(String, PathBuf)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+/// The folder of the code.
+pub fn source_root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// Each file of the code, with its module.
+pub fn source_files() -> Vec<(String, PathBuf)> {
+    let root = source_root();
     let (mut directories, mut files) = (vec![root.clone()], Vec::new());
     while let Some(directory) = directories.pop() {
         for entry in fs::read_dir(directory).unwrap() {

@@ -8,7 +8,7 @@ use wal2graph::{
     kafka::encode::EncodingError,
     mapping::{Named, Notice, Refusal, TranslateError, Warning, WhyLeftOut},
     pipeline::CopyError,
-    postgres::copy::ReadError,
+    postgres::error::ReadError,
     shown::{Shown, is_unseen, on_one_line},
     start::{
         Again, again,

@@ -1,8 +1,8 @@
 //! Relationships of join rows: upserted, updated, dropped, cleared.
 
 use crate::graph::{
+    Key,
     model::{Model, RelationshipKey, RelationshipShape, TableIndex},
-    mutation::Key,
     statement::{
         Beside, Completeness, INCOMPLETE_PROPERTY, Known, NodeRow, Presence, Reach,
         RelationshipRow, STAMP,

@@ -26,8 +26,8 @@ use std::sync::Arc;
 use crate::{lsn::Stamp, value::Value};
 
 use super::{
+    Key,
     model::Model,
-    mutation::Key,
     statement::{NodeRow, Statement},
 };
 

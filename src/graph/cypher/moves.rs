@@ -5,10 +5,10 @@
 //! later links.
 
 use crate::graph::{
+    Key,
     model::{
         Direction, Model, NodeShape, ReferenceBy, RelationshipKey, RelationshipShape, TableIndex,
     },
-    mutation::Key,
     statement::PLACEHOLDER,
 };
 

@@ -2,8 +2,8 @@
 
 use crate::{
     graph::{
+        Key,
         model::{Model, NodeShape, ReferenceBy, TableIndex},
-        mutation::Key,
         statement::{Beside, Completeness, INCOMPLETE, Known, NodeRow, PLACEHOLDER, Reach, STAMP},
     },
     lsn::Stamp,

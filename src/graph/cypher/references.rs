@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::graph::{
+    Key,
     model::{Direction, Model, NodeShape, ReferenceBy, ReferenceShape, TableIndex},
-    mutation::Key,
     statement::{Beside, PLACEHOLDER, Presence},
 };
 

@@ -1,8 +1,8 @@
 //! Join rows: relationships that are found by their ends, or by their own key.
 
 use crate::graph::{
+    Key,
     model::{Model, RelationshipKey, RelationshipShape, Shape, TableIndex},
-    mutation::Key,
     statement::{Completeness, Known, RelationshipRow},
 };
 

@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 use crate::{lsn::Stamp, value::Value};
 
 use super::{
+    Key,
     model::{Model, ReferenceBy, TableIndex},
-    mutation::Key,
     statement::{Completeness, Known, NodeRow, Presence, Reach, Statement},
 };
 

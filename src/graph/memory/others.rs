@@ -1,6 +1,6 @@
 //! Data of other applications on nodes. On a row's node it stays as long as the row does.
 
-use crate::graph::{model::TableIndex, mutation::Key};
+use crate::graph::{Key, model::TableIndex};
 
 use super::{Kind, Memory, NodeId, Relationship};
 

@@ -1,8 +1,8 @@
 //! References to unique columns: they exist where both rows have the value, seen from either end.
 
 use crate::graph::{
+    Key,
     model::{Model, ReferenceBy, TableIndex},
-    mutation::Key,
 };
 
 use super::{Kind, Memory, Node, NodeId, Relationship, named};

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use super::super::{
+    Key,
     fold::{FoldedRow, TableMutations},
     model::{Model, Shape, TableIndex},
-    mutation::{Key, Row},
+    mutation::Row,
     statement::Statement,
 };
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::graph::{
+    Key,
     fold::{FoldedRow, TableMutations},
     model::{Model, NodeShape, ReferenceBy, TableIndex},
-    mutation::{Cell, Key, Reference, Row},
+    mutation::{Cell, Reference, Row},
     statement::{Presence, Statement},
 };
 

@@ -1,6 +1,6 @@
 //! Fixes that depend on the problem.
 
-use super::super::render::{quoted, scalar};
+use super::super::yaml::{quoted, scalar};
 
 /// The fix for a column whose values are not comparable.
 pub(super) fn fix_incomparable(column: &str, needed_for: &str) -> String {

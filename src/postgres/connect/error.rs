@@ -6,7 +6,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::{pipeline::Failure, shown::on_one_line};
 
-use super::tls;
+use super::tls_error;
 
 /// The reason why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -127,7 +127,7 @@ impl ConnectError {
     /// A broken connection, with the cause if TLS broke it.
     pub(super) fn unreachable(server: &str, error: &io::Error) -> Self {
         let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
-        match tls::explain(error, host) {
+        match tls_error::explain(error, host) {
             Some(cause) => ConnectError::Tls(format!("{server}: {cause}")),
             None => {
                 ConnectError::Unreachable { server: server.to_owned(), cause: error.to_string() }

@@ -14,9 +14,11 @@
 //! this, one `ALTER DATABASE ... SET datestyle` would change the form of a date on one of them.
 
 mod certificate;
+mod environment;
 mod error;
 mod handover;
 mod login;
+mod open;
 mod parameters;
 mod passfile;
 mod raw;
@@ -26,8 +28,10 @@ mod service;
 mod session;
 mod socket;
 mod tls;
+mod tls_error;
 mod uri;
 mod url;
+mod url_error;
 
 use std::{sync::Arc, time::Duration};
 
@@ -36,14 +40,15 @@ use tokio_postgres::{Client, Config, NoTls, config::SslMode};
 
 use self::{handover::LoggedIn, login::Purpose};
 
+pub use environment::Environment;
 pub use error::{
     ConnectError, describe, describe_without_values, is_transient, may_name_a_value, without_words,
 };
-pub use parameters::{Environment, Origin};
 pub use raw::{RawConnection, RawError, ServerError};
 pub use security::{Authentication, ChannelBinding, Tls, TlsMode, Versions};
 use servers::{Host, Server};
-pub use url::{SourceUrl, UrlError};
+pub use url::SourceUrl;
+pub use url_error::{Origin, UrlError};
 pub(in crate::postgres) use {
     raw::{error_of, notice_of},
     socket::Socket,
@@ -87,13 +92,13 @@ impl Closed {
 
 /// Opens a connection to the walsender of the URL's database.
 pub async fn replication(url: &SourceUrl) -> Result<RawConnection, ConnectError> {
-    let (connection, _) = RawConnection::connect(url, Purpose::Replication).await?;
+    let (connection, _) = open::connect(url, Purpose::Replication).await?;
     Ok(connection)
 }
 
 /// Opens an ordinary connection.
 pub async fn sql(url: &SourceUrl) -> Result<Sql, ConnectError> {
-    let (connection, greeting) = RawConnection::connect(url, Purpose::Sql).await?;
+    let (connection, greeting) = open::connect(url, Purpose::Sql).await?;
     let mut config = Config::new();
     // tokio-postgres insists on sending a startup message. `LoggedIn` swallows it, because the
     // connection is authenticated already.

@@ -7,16 +7,9 @@
 //! The table has every parameter of libpq: used, accepted because it has no effect here, or
 //! refused. A silently ignored parameter could be the one that was meant to keep an attacker out.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
-use super::{UrlError, service, uri};
-
-/// Looks up an environment variable.
-pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+use super::{Environment, Origin, UrlError, service, uri};
 
 /// The treatment of a parameter.
 enum Kind {
@@ -98,17 +91,6 @@ const PARAMETERS: &[(&str, &str, Kind)] = &[
     ("user", "PGUSER", Used),
 ];
 
-/// The origin of a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The URL.
-    Url,
-    /// A service file.
-    Service(PathBuf),
-    /// An environment variable.
-    Variable(&'static str),
-}
-
 /// A value and its origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Given {
@@ -118,16 +100,6 @@ pub struct Given {
 
 /// The given values, by parameter.
 pub struct Settings(BTreeMap<&'static str, Given>);
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Origin::Url => f.write_str("the source URL"),
-            Origin::Service(path) => write!(f, "the service file {}", path.display()),
-            Origin::Variable(_) => f.write_str("the environment"),
-        }
-    }
-}
 
 impl Settings {
     /// Collects the values of the URL, its service and the environment. Refuses parameters that are
@@ -233,16 +205,6 @@ impl Settings {
             expected,
         })
     }
-}
-
-/// The home directory.
-pub fn home(environment: Environment<'_>) -> Option<PathBuf> {
-    environment("HOME").filter(|home| !home.is_empty()).map(PathBuf::from)
-}
-
-/// libpq's default for an unnamed file, if it exists: `~/.postgresql/NAME`.
-pub fn default_file(name: &str, environment: Environment<'_>) -> Option<PathBuf> {
-    home(environment).map(|home| home.join(".postgresql").join(name)).filter(|it| Path::exists(it))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A connection in the server's own protocol: messages, simple queries, then a two-way copy.
 
-use std::{collections::HashMap, io, time::Duration};
+use std::{collections::HashMap, io};
 
 use bytes::{Buf, BytesMut};
 use fallible_iterator::FallibleIterator;
@@ -8,23 +8,9 @@ use postgres_protocol::message::{
     backend::{self, Header, Message},
     frontend,
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::pipeline::Failure;
-
-use super::{
-    ConnectError, Server, SourceUrl,
-    login::{Purpose, log_in},
-    session,
-    socket::{Opened, Place, Socket, open, places},
-    url::Target,
-};
-
-/// Without a time limit, the log names a server that has not answered for this long.
-const PATIENCE: Duration = Duration::from_secs(15);
+use super::{ConnectError, socket::Socket};
 
 /// A connection that is logged in.
 pub struct RawConnection {
@@ -58,61 +44,7 @@ impl From<io::Error> for RawError {
 }
 
 impl RawConnection {
-    /// Connects to the first usable server of the URL and logs in, with pinned settings. Also
-    /// returns the server's messages after the log-in, through ReadyForQuery, as bytes.
-    pub(super) async fn connect(
-        url: &SourceUrl,
-        purpose: Purpose,
-    ) -> Result<(Self, BytesMut), ConnectError> {
-        let mut failures = Vec::new();
-        for server in &url.servers {
-            let name = server.to_string();
-            let looking_up = async {
-                places(server).await.map_err(|error| ConnectError::unreachable(&name, &error))
-            };
-            let places = match within(url.connect_limit, &name, looking_up).await {
-                Ok(places) => places,
-                Err(error) => {
-                    failures.push(error);
-                    continue;
-                }
-            };
-            for place in places {
-                let connecting = Self::connect_to(url, server, &place, purpose);
-                match within(url.connect_limit, &name, connecting).await {
-                    Err(error) if error.is_transient() => failures.push(error),
-                    connected => return connected,
-                }
-            }
-        }
-        Err(ConnectError::of_all(failures))
-    }
-
-    async fn connect_to(
-        url: &SourceUrl,
-        server: &Server,
-        place: &Place,
-        purpose: Purpose,
-    ) -> Result<(Self, BytesMut), ConnectError> {
-        let name = server.to_string();
-        let Opened { socket, encryption } = open(url, &name, place).await?;
-        let mut connection = RawConnection { socket, buffer: BytesMut::new(), server: name };
-        log_in(&mut connection, url, server, purpose, &encryption).await?;
-        let greeting = connection.greeting().await?;
-        let said = parameters(&greeting);
-        if url.target == Target::Primary && said.get("in_hot_standby").is_some_and(|it| it == "on")
-        {
-            return Err(ConnectError::Standby { server: connection.server });
-        }
-        let settling = session::settling(|name| said.get(name).cloned());
-        if !settling.is_empty() {
-            let settled = connection.query(&settling).await;
-            settled.map_err(|error| connection.refused(error))?;
-        }
-        Ok((connection, greeting))
-    }
-
-    async fn greeting(&mut self) -> Result<BytesMut, ConnectError> {
+    pub(super) async fn greeting(&mut self) -> Result<BytesMut, ConnectError> {
         const READY: u8 = b'Z';
         const ERROR: u8 = b'E';
         let mut greeting = BytesMut::new();
@@ -226,41 +158,6 @@ impl RawConnection {
             }
         }
     }
-}
-
-/// Waits within the limit. Without a limit, the log names the server.
-async fn within<T>(
-    limit: Option<Duration>,
-    server: &str,
-    waiting: impl Future<Output = Result<T, ConnectError>>,
-) -> Result<T, ConnectError> {
-    let Some(limit) = limit else {
-        tokio::pin!(waiting);
-        loop {
-            match timeout(PATIENCE, &mut waiting).await {
-                Ok(done) => return done,
-                Err(_) => tracing::info!(server, "still connecting (connect_timeout=0: no limit)"),
-            }
-        }
-    };
-    timeout(limit, waiting).await.unwrap_or_else(|_| {
-        let cause = format!("no answer for {} s", limit.as_secs());
-        Err(ConnectError::Unreachable { server: server.to_owned(), cause })
-    })
-}
-
-/// The parameters that a greeting names.
-fn parameters(greeting: &BytesMut) -> HashMap<String, String> {
-    let mut greeting = greeting.clone();
-    let mut parameters = HashMap::new();
-    while let Ok(Some(message)) = Message::parse(&mut greeting) {
-        if let Message::ParameterStatus(body) = message
-            && let (Ok(name), Ok(value)) = (body.name(), body.value())
-        {
-            parameters.insert(name.to_owned(), value.to_owned());
-        }
-    }
-    parameters
 }
 
 /// The content of an error message.

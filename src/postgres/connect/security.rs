@@ -2,10 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{
-    UrlError,
-    parameters::{Environment, Settings, default_file},
-};
+use super::{Environment, UrlError, environment::default_file, parameters::Settings};
 
 /// How TLS is used.
 #[derive(Clone, Debug, PartialEq, Eq)]

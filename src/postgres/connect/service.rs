@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::parameters::{Environment, home};
+use super::environment::{Environment, home};
 use super::uri::Pairs;
 
 /// The directories of libpq's packages: Debian's, Red Hat's, Alpine's, and a build from source.

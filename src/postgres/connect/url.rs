@@ -10,8 +10,9 @@
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use super::{
-    CONNECT_LIMIT,
-    parameters::{Environment, Origin, Settings, default_file, home},
+    CONNECT_LIMIT, Environment, UrlError,
+    environment::{default_file, home},
+    parameters::Settings,
     security::{Authentication, Tls, TlsMode},
     servers::{Host, Server, servers},
     session,
@@ -66,55 +67,6 @@ pub(super) struct Silence {
     pub keepalive: Option<(Duration, u32, Duration)>,
     /// How long data may stay unacknowledged; `None`: the kernel's limit.
     pub unanswered: Option<Duration>,
-}
-
-/// The reason why a URL is invalid. The text has no password.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UrlError {
-    /// The text is not a URL.
-    #[error(
-        "the source URL is not understood: {0}. Expected postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=..."
-    )]
-    Malformed(String),
-    /// libpq does not know the parameter.
-    #[error("{origin} has the parameter {name:?}, which is none: docs/connections.md lists them")]
-    Unknown {
-        /// The parameter.
-        name: String,
-        /// Its origin.
-        origin: Origin,
-    },
-    /// A parameter has an invalid value.
-    #[error("{origin} has {name}={value}: expected {expected}")]
-    Parameter {
-        /// The parameter.
-        name: &'static str,
-        /// Its origin.
-        origin: Origin,
-        /// Its value.
-        value: String,
-        /// The valid values.
-        expected: &'static str,
-    },
-    /// A parameter of libpq asks for something unsupported.
-    #[error("{origin} has {name}: {why}. Remove it")]
-    Refused {
-        /// The parameter.
-        name: &'static str,
-        /// Its origin.
-        origin: Origin,
-        /// The reason.
-        why: &'static str,
-    },
-    /// Two parameters contradict each other.
-    #[error("the source URL, its service or the PG* variables have {0}")]
-    Together(&'static str),
-    /// The service can not be read.
-    #[error("{0}")]
-    Service(String),
-    /// It names no user.
-    #[error("the source URL names no user: postgres://USER@HOST/DATABASE")]
-    NoUser,
 }
 
 impl FromStr for SourceUrl {

@@ -160,7 +160,7 @@ impl Reader {
                     Err(StreamError::Missing { message: on_one_line(&message).into_owned() })
                 }
                 ServerError { code, message } => {
-                    tracing::info!(code, "the server says: {}", on_one_line(&message));
+                    tracing::info!(code, "PostgreSQL reports: {}", on_one_line(&message));
                     Ok(())
                 }
             },

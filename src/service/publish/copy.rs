@@ -38,7 +38,7 @@ use crate::{
     lsn::Lsn,
     metrics::Copying,
     pipeline::{Copier, Failure, Held, Turn, now},
-    postgres::{copy::ReadError, rows::TableReader},
+    postgres::{error::ReadError, rows::TableReader},
     service::attempts::stopped,
 };
 use tokio::{
@@ -236,7 +236,7 @@ impl RowCopier {
             }
             self.show(table, count, is_end);
             if is_end {
-                tracing::info!(table = %table.name, rows = count, "in the topic");
+                tracing::info!(table = %table.name, rows = count, "copied a table to the topic");
                 return Ok(true);
             }
         }
