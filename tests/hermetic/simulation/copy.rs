@@ -20,6 +20,7 @@ use wal2graph::{
 use super::{
     faults::Fault,
     locks,
+    moments::Sometimes,
     program::SimError,
     schema::{RowKey, to_key},
     traffic::BLOCKS,
@@ -147,9 +148,14 @@ impl ChunkReader for SimReader {
     ) -> Result<(), SimError> {
         self.queue(table).await?;
         // Every other key has no text for a search.
-        let has_text = |key: &RowKey| {
-            to_key(key).0.iter().map(|it| format!("{it:?}").len()).sum::<usize>() % 2 == 0
-        };
+        let has_text = |key: &RowKey| key.iter().sum::<i64>() % 2 == 0;
+        {
+            let moments = &mut self.world.lock().moments;
+            moments.sometimes(Sometimes::IncompleteRowsRead);
+            if search == Search::AmongAll {
+                moments.sometimes(Sometimes::KeyWithoutText);
+            }
+        }
         let is_found = |key: &RowKey| search == Search::AmongAll || has_text(key);
         self.left = self.read(table, |key, _| keys.contains(&to_key(key)) && is_found(key));
         Ok(())
@@ -172,6 +178,7 @@ impl ChunkReader for SimReader {
 
     fn tell_given_way(&self, _: &Waiting) {
         let mut world = self.world.lock();
+        world.moments.sometimes(Sometimes::CopyGivesWay);
         if world.locks.is_wanted() {
             world.violate(
                 "the log says that the copy has given way, while it has a lock".to_owned(),
@@ -265,6 +272,7 @@ impl ChunkWriter for SimWriter {
             {
                 statements.extend(world.match_from_targets(&step.table));
             }
+            world.moments.trace(|| format!("{step:?} is copied: {statements:?}"));
             world.check_made_once(&seen, &statements);
             let range = world.graph.copy.iter_mut().find(|range| {
                 (&range.table, range.pass, range.part) == (&step.table, step.pass, step.part)
@@ -299,6 +307,7 @@ impl ChunkWriter for SimWriter {
         let progress = progress.to_vec();
         self.write(move |world| {
             world.check_position(at);
+            world.moments.sometimes(Sometimes::TableCopiedAgain);
             let table = &progress[0].table;
             world.graph.copy.retain(|range| range.table != *table);
             world.graph.copy.extend(progress);
@@ -329,6 +338,9 @@ impl ChunkWriter for SimWriter {
     async fn settle(&mut self, at: Position) -> Result<(), SimError> {
         self.write(move |world| {
             world.check_position(at);
+            if at.lsn.0 < world.server.end {
+                world.moments.sometimes(Sometimes::CopyCompletesUnderTraffic);
+            }
             world.graph.settled = true;
             world.graph.copy.clear();
         })

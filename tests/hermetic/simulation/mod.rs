@@ -6,13 +6,14 @@
 //!                                    ^ crashes: before a write, after a write whose answer is lost, before the ack
 //! ```
 //!
-//! `SEED=n` runs one history and prints the result. `FROM=n` starts at another seed than 0, and
-//! `HISTORIES=n` runs more of them, as `make nightly` does. Time is virtual, so a stall is a
+//! `SEED=n` runs one history and prints the result; with `TRACE=1` also each event of it. `FROM=n`
+//! starts at another seed than 0, and `HISTORIES=n` runs more of them, as `make nightly` does. Time is virtual, so a stall is a
 //! failure at once.
 
 mod copy;
 mod faults;
 mod locks;
+mod moments;
 mod others;
 mod partitions;
 mod program;
@@ -34,7 +35,8 @@ use wal2graph::{
 };
 
 use faults::Fault;
-use world::{Shared, World};
+use moments::{Counts, Moments, Sometimes};
+use world::{STANDBY, Shared, World};
 
 /// Histories that `make test` runs.
 const HISTORIES: u64 = 12_000;
@@ -46,10 +48,11 @@ const ARRIVAL: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
 /// Runs one history. The error describes the failure.
-fn history(seed: u64, fault: Option<Fault>) -> Result<(), String> {
+fn history(seed: u64, fault: Option<Fault>, counts: &Arc<Counts>) -> Result<(), String> {
     let schemas = schema::schemas();
     let schema = schemas[seed as usize % schemas.len()].clone();
-    let world = Shared(Arc::new(Mutex::new(World::new(seed, schema, fault))));
+    let world =
+        Shared(Arc::new(Mutex::new(World::new(seed, schema, fault, Moments::new(counts.clone())))));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -61,7 +64,7 @@ fn history(seed: u64, fault: Option<Fault>) -> Result<(), String> {
     match world.is_another_history() {
         _ if world.violation.is_some() => {}
         true if !world.refused => world.violate("another history was taken for the graph's"),
-        true => {}
+        true => world.moments.sometimes(Sometimes::OlderSourceRefused),
         false if world.refused => {}
         false => world.check_end(),
     }
@@ -91,7 +94,7 @@ async fn live(world: &Shared) {
         };
         let standby = standby.then(|| {
             let world = world.clone();
-            tokio::spawn(async move { program::run(&world, 1_000 + id, Until::Forever).await })
+            tokio::spawn(async move { program::run(&world, STANDBY + id, Until::Forever).await })
         });
         // Dropping the future is the crash.
         let crash = sleep(Duration::from_millis(life));
@@ -105,8 +108,9 @@ async fn live(world: &Shared) {
         if let Some(standby) = standby {
             standby.abort();
         }
+        world.lock().moments.trace(|| format!("instance {id} is killed after {life} ms"));
         if server_crash {
-            world.lock().server.crash();
+            world.lock().crash();
         }
         if world.lock().rng.u8(0..3) == 0 {
             // What is on its way to the graph arrives.
@@ -147,15 +151,16 @@ fn given(name: &str) -> Option<u64> {
     Some(number.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
-/// Runs this many histories, on all processors; with `SEED` only that one.
-fn each_history(usual: u64, history: impl Fn(u64) -> Result<(), String> + Sync) {
+/// Runs this many histories, on all processors; with `SEED` only that one. Returns how many.
+fn each_history(usual: u64, history: impl Fn(u64) -> Result<(), String> + Sync) -> u64 {
     let judged = |seed| {
         if let Err(violation) = history(seed) {
             panic!("SEED={seed}: {violation}");
         }
     };
     if let Some(seed) = given("SEED") {
-        return judged(seed);
+        judged(seed);
+        return 1;
     }
     let (first, histories) = (given("FROM").unwrap_or(0), given("HISTORIES").unwrap_or(usual));
     println!("FROM={first} HISTORIES={histories}");
@@ -166,6 +171,7 @@ fn each_history(usual: u64, history: impl Fn(u64) -> Result<(), String> + Sync) 
             scope.spawn(move || seeds.for_each(judged));
         }
     });
+    histories
 }
 
 /// For each fault, one of this many histories fails. Each fault has a seed that once caught it,
@@ -186,12 +192,16 @@ fn each_fault_is_caught<F: Copy + Debug>(
 
 #[test]
 fn every_history_ends_with_the_graph_equal_to_the_tables() {
-    each_history(HISTORIES, |seed| history(seed, None));
+    let counts = Arc::default();
+    let histories = each_history(HISTORIES, |seed| history(seed, None, &counts));
+    if histories >= HISTORIES {
+        assert_eq!(counts.missing(), [], "no history has met this");
+    }
 }
 
 #[test]
 fn every_planted_fault_is_caught() {
     each_fault_is_caught(faults::ALL, HISTORIES_PER_FAULT, |seed, fault| {
-        history(seed, Some(fault))
+        history(seed, Some(fault), &Arc::default())
     });
 }

@@ -18,6 +18,7 @@ use wal2graph::{
 use super::{
     copy,
     faults::Fault,
+    moments::Sometimes,
     schema::Schema,
     world::{Fenced, Shared},
 };
@@ -62,6 +63,7 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
         Some(Fault::EpochClaimedBeforeTheSlot) => world.lock().graph.checkpoint.unwrap(),
         _ => claim(world).expect("taking the slot makes a checkpoint"),
     };
+    world.lock().begins(id, epoch, position);
     let position = match fault {
         Some(Fault::SplitTransactionReplayedWhole) => Position::at(position.lsn),
         _ => position,
@@ -285,6 +287,11 @@ impl SimSource {
             self.sent = match done {
                 None if skipped => Sent::Between(index + 1),
                 None => {
+                    let applied = world.graph.checkpoint.map_or(Lsn::ZERO, |it| it.0.lsn);
+                    if logged.commit.end_lsn <= applied {
+                        world.moments.sometimes(Sometimes::SentAgain);
+                    }
+                    let logged = &world.server.log[index];
                     events.push(Event::Begin(logged.begin));
                     Sent::Within(index, 0)
                 }
@@ -361,6 +368,7 @@ impl Sink<Prepared> for SimSink {
             sleep(latency).await;
             let mut world = world.lock();
             if world.rng.u8(0..30) == 0 {
+                world.moments.sometimes(Sometimes::WriteLost);
                 return Err(SimError::Broken);
             }
             if let Some(refused) = world.refuses(changes, &xids) {
@@ -381,7 +389,11 @@ impl Sink<Prepared> for SimSink {
                 return Err(SimError::Fenced);
             }
             // Half of the lost answers belong to completed writes.
-            if world.rng.u8(0..30) == 0 { Err(SimError::Broken) } else { Ok(()) }
+            if world.rng.u8(0..30) == 0 {
+                world.moments.sometimes(Sometimes::AnswerLost);
+                return Err(SimError::Broken);
+            }
+            Ok(())
         });
         write.await.map_err(|_| SimError::Broken)?
     }

@@ -22,12 +22,16 @@ use wal2graph::{
 use super::{
     faults::{Fault, apply_without_sweep, take_others_along, take_references},
     locks::Locks,
+    moments::{Moments, Sometimes},
     others::{Others, apply_leaving_others},
     program::SimError,
     schema::{Schema, Tables},
     server::{Kept, Server, Slot},
     traffic::{BLOCKS, Transaction},
 };
+
+/// The number of the first standby.
+pub const STANDBY: u32 = 1_000;
 
 /// The world, shared by the instances in it.
 #[derive(Clone)]
@@ -64,6 +68,7 @@ pub struct World {
     sends_empty: bool,
     /// What must never happen and did.
     pub violation: Option<String>,
+    pub moments: Moments,
 }
 
 #[derive(Default)]
@@ -87,7 +92,7 @@ pub struct Graph {
 pub struct Fenced;
 
 impl World {
-    pub fn new(seed: u64, schema: Arc<Schema>, fault: Option<Fault>) -> Self {
+    pub fn new(seed: u64, schema: Arc<Schema>, fault: Option<Fault>, moments: Moments) -> Self {
         let mut rng = Rng::with_seed(seed);
         let relfilenodes = schema.tables().map(|table| table.0 as u32 * 100).collect();
         // Some histories pass the wrap of 32-bit transaction ids.
@@ -121,15 +126,21 @@ impl World {
             refused: false,
             sends_empty,
             violation: None,
+            moments,
         }
     }
 
     /// The refusal of this many changes of these transactions, if the graph refuses them.
-    pub fn refuses(&self, changes: usize, xids: &[u32]) -> Option<SimError> {
+    pub fn refuses(&mut self, changes: usize, xids: &[u32]) -> Option<SimError> {
         if changes > self.capacity {
+            self.moments.sometimes(Sometimes::TooLarge);
             return Some(SimError::TooLarge);
         }
-        (changes > 1 && xids.contains(&self.conflicting)).then_some(SimError::Wrong)
+        if changes > 1 && xids.contains(&self.conflicting) {
+            self.moments.sometimes(Sometimes::WrongTogether);
+            return Some(SimError::Wrong);
+        }
+        None
     }
 
     /// Nothing went wrong, and no instance has refused to go on.
@@ -153,6 +164,11 @@ impl World {
             // The rows of a transaction may lie before the commit of the one before it.
             let gap = self.rng.u64(0..2) * 8;
             self.server.commit(tables, changes, gap);
+            let logged = self.server.log.last().expect("just committed");
+            self.moments.trace(|| format!("committed {:?}: {:?}", logged.begin, logged.changes));
+            if self.server.visible + 1 < self.server.log.len() {
+                self.moments.sometimes(Sometimes::CommittedUnseen);
+            }
         }
         match self.rng.u8(0..10) {
             0 => self.server.end += 64,
@@ -173,6 +189,7 @@ impl World {
         if self.locks.is_read(TableIndex(table)) {
             return;
         }
+        self.moments.trace(|| format!("table {table} has a new file"));
         self.server.visible = self.server.log.len();
         self.server.relfilenodes[table] += 1;
         let rng = &mut self.rng;
@@ -223,6 +240,23 @@ impl World {
             (Some(Newest::Nothing), self.server.newest_at(position));
     }
 
+    /// An instance has claimed the graph, and streams from `position`.
+    pub fn begins(&mut self, id: u32, epoch: Epoch, position: Position) {
+        self.moments.trace(|| format!("instance {id} begins as {epoch:?} at {position:?}"));
+        let settled = self.graph.settled;
+        let is_copied = self.graph.copy.iter().any(|range| range.done || range.next_block > 0);
+        for (is_so, state) in [
+            (position.part.is_some(), Sometimes::StartWithinATransaction),
+            (position.part.is_some() && !settled, Sometimes::CopyGoesOnWithinATransaction),
+            (is_copied && !settled && epoch.0 > 1, Sometimes::CopyGoesOn),
+            (id > STANDBY, Sometimes::StandbyTakesOver),
+        ] {
+            if is_so {
+                self.moments.sometimes(state);
+            }
+        }
+    }
+
     /// One graph transaction of the stream.
     pub fn write(
         &mut self,
@@ -238,7 +272,16 @@ impl World {
             Some((position, current)) if *current == epoch && *position == advance.from => {
                 *position = advance.to;
             }
-            _ => return Err(Fenced),
+            _ => {
+                self.moments.sometimes(Sometimes::StoppedWriterRefused);
+                return Err(Fenced);
+            }
+        }
+        self.moments.trace(|| {
+            format!("{epoch:?} writes {:?} to {:?}: {statements:?}", advance.from, advance.to)
+        });
+        if advance.to.part.is_some() {
+            self.moments.sometimes(Sometimes::Parts);
         }
         if self.graph.stopped.is_some_and(|stopped| stopped != epoch) {
             self.violate("the graph says of a pipeline that runs why it stopped");
@@ -391,11 +434,25 @@ impl World {
         let Some(kept) = self.kept.take() else { return };
         self.may_be_put_back = false;
         self.server.put_back(kept);
+        self.moments.trace(|| "the source is put back".to_owned());
         let reached = self.graph.checkpoint.map_or(0, |(position, _)| position.lsn.0);
         let beyond = reached + self.rng.u64(0..200);
+        if !self.is_another_history() {
+            self.moments.sometimes(Sometimes::OlderSourceFollowed);
+        }
         while self.server.end < beyond {
             self.commit_transaction();
         }
+    }
+
+    /// kill -9 of the server.
+    pub fn crash(&mut self) {
+        self.moments.trace(|| "the server crashes".to_owned());
+        let slot = &self.server.slot;
+        if slot.persisted < slot.confirmed {
+            self.moments.sometimes(Sometimes::SlotGoesBack);
+        }
+        self.server.crash();
     }
 
     pub fn acknowledge(&mut self, lsn: Lsn) {
