@@ -30,7 +30,7 @@ use crate::{
     graph::TableIndex,
     lsn::Lsn,
     mapping::Mapping,
-    pipeline::{Failure, Operation, Prepare, Ready, Tally, now},
+    pipeline::{Failure, Operation, Prepare, Ready, Tally, Verdict, now},
 };
 
 use super::{
@@ -137,8 +137,8 @@ impl EncodingError {
 }
 
 impl Failure for EncodingError {
-    fn is_transient(&self) -> bool {
-        matches!(self, EncodingError::NoTopic { .. })
+    fn verdict(&self) -> Verdict {
+        Verdict::again_if(matches!(self, EncodingError::NoTopic { .. }))
     }
 }
 

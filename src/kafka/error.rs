@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-use crate::{pipeline::Failure, shown::Shown};
+use crate::{
+    pipeline::{Failure, Verdict},
+    shown::Shown,
+};
 
 /// What Kafka's operations give.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -229,17 +232,19 @@ pub(super) fn ended_for(reason: &str) -> Option<Code> {
 }
 
 impl Failure for Error {
-    fn is_transient(&self) -> bool {
+    fn verdict(&self) -> Verdict {
         match self {
             Error::Failed { code, reason, .. } => {
-                !lasts(*code, reason.as_deref().unwrap_or_default())
+                Verdict::again_if(!lasts(*code, reason.as_deref().unwrap_or_default()))
             }
             // Who writes tokens may begin after us.
-            Error::NoAnswer { .. } | Error::Elsewhere { .. } | Error::Token { .. } => true,
+            Error::NoAnswer { .. } | Error::Elsewhere { .. } | Error::Token { .. } => {
+                Verdict::Again
+            }
             Error::Setting { .. }
             | Error::Settings(_)
             | Error::TooLarge { .. }
-            | Error::Definite(_) => false,
+            | Error::Definite(_) => Verdict::Stop,
         }
     }
 }

@@ -11,7 +11,10 @@
 
 use neo4rs::Error as DriverError;
 
-use crate::{pipeline::Failure, shown::on_one_line};
+use crate::{
+    pipeline::{Failure, Verdict},
+    shown::on_one_line,
+};
 
 /// The reason why Neo4j did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -271,10 +274,12 @@ fn fix(code: &str) -> &'static str {
 }
 
 impl Failure for Error {
-    fn is_transient(&self) -> bool {
+    fn verdict(&self) -> Verdict {
         match self {
-            Error::Transient(_) | Error::Lost(_) | Error::Terminated(_) => true,
-            Error::Failed(_) | Error::TooLarge(_) | Error::Data(_) | Error::Fatal(_) => false,
+            Error::Transient(_) | Error::Lost(_) | Error::Terminated(_) => Verdict::Again,
+            Error::Failed(_) | Error::TooLarge(_) | Error::Data(_) | Error::Fatal(_) => {
+                Verdict::Stop
+            }
         }
     }
 

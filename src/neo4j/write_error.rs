@@ -1,6 +1,9 @@
 //! Why a write is not in the graph, and what may be done about it.
 
-use crate::{engine::Refused, pipeline::Failure};
+use crate::{
+    engine::Refused,
+    pipeline::{Failure, Verdict},
+};
 
 use super::{error::Error, retry::RETRY_LIMIT};
 
@@ -55,12 +58,15 @@ pub enum WriteError {
 }
 
 impl Failure for WriteError {
-    fn is_transient(&self) -> bool {
+    fn verdict(&self) -> Verdict {
         match self {
-            WriteError::Away { .. } => true,
+            WriteError::Away { .. } => Verdict::Again,
             // The memory that all transactions share may be free again.
-            WriteError::TooLarge { error } => error.is_of_all_transactions(),
-            _ => false,
+            WriteError::TooLarge { error } => Verdict::again_if(error.is_of_all_transactions()),
+            WriteError::Data { .. } | WriteError::Row { .. } | WriteError::Fatal(_) => {
+                Verdict::Stop
+            }
+            WriteError::Fenced { .. } => Verdict::Fenced,
         }
     }
 

@@ -51,10 +51,33 @@ pub fn now() -> Timestamp {
     Timestamp { unix_micros: i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX) }
 }
 
-/// An error that can answer the one question of the pipeline's edge: try again later, or stop?
+/// The answer to an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The same attempt may succeed later, without anyone's help.
+    Again,
+    /// Someone has to change something first.
+    Stop,
+    /// Another writer has claimed what this one writes. This one never writes again.
+    Fenced,
+}
+
+impl Verdict {
+    /// Of an error that is no other writer's doing.
+    pub fn again_if(is_transient: bool) -> Self {
+        if is_transient { Verdict::Again } else { Verdict::Stop }
+    }
+}
+
+/// An error that can answer the one question of the pipeline's edge: try again, stop, or fenced?
 pub trait Failure: Error + Send + Sync + 'static {
+    /// The answer.
+    fn verdict(&self) -> Verdict;
+
     /// Whether the same attempt may succeed later, without anyone's help.
-    fn is_transient(&self) -> bool;
+    fn is_transient(&self) -> bool {
+        self.verdict() == Verdict::Again
+    }
 
     /// Whether the sink may accept fewer changes at once.
     fn refused(&self) -> Option<Refused> {
@@ -201,7 +224,7 @@ impl Copier for NoCopy {
 }
 
 impl Failure for std::convert::Infallible {
-    fn is_transient(&self) -> bool {
+    fn verdict(&self) -> Verdict {
         match *self {}
     }
 }
@@ -249,15 +272,15 @@ pub enum PipelineError {
 
 impl PipelineError {
     /// Whether to reconnect and go on from the checkpoint.
-    pub fn is_transient(&self) -> bool {
+    pub fn verdict(&self) -> Verdict {
         match self {
             PipelineError::Source(error)
             | PipelineError::Prepare(error)
             | PipelineError::Sink(error)
             | PipelineError::Copy(error)
-            | PipelineError::Row { error, .. } => error.is_transient(),
-            PipelineError::Refused { .. } => true,
-            PipelineError::Engine(_) | PipelineError::Bug(_) => false,
+            | PipelineError::Row { error, .. } => error.verdict(),
+            PipelineError::Refused { .. } => Verdict::Again,
+            PipelineError::Engine(_) | PipelineError::Bug(_) => Verdict::Stop,
         }
     }
 

@@ -17,7 +17,7 @@ use crate::{
 };
 
 use super::{
-    Failure, Narrow, Prepare, Sink,
+    Failure, Narrow, Prepare, Sink, Verdict,
     observer::{Observer, Tally, Written},
 };
 
@@ -58,8 +58,8 @@ pub struct Ready<B> {
 pub struct TranslateFailure<T: Error + 'static>(T);
 
 impl<T: Error + Send + Sync + 'static> Failure for TranslateFailure<T> {
-    fn is_transient(&self) -> bool {
-        false
+    fn verdict(&self) -> Verdict {
+        Verdict::Stop
     }
 
     fn needs_copy(&self) -> bool {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     catalog::TableName, copy::ParseSnapshotError, lsn::Lsn, mapping::TranslateError,
-    pipeline::Failure,
+    pipeline::{Failure, Verdict},
 };
 
 use super::connect::{describe, describe_without_values, is_transient};
@@ -55,12 +55,11 @@ pub enum ReadError {
 }
 
 impl Failure for ReadError {
-    fn is_transient(&self) -> bool {
+    fn verdict(&self) -> Verdict {
         match self {
-            ReadError::Sql { source, .. } => is_transient(source),
-            ReadError::NoText { .. } => true,
-            ReadError::NotFlushed { .. } => true,
-            _ => false,
+            ReadError::Sql { source, .. } => Verdict::again_if(is_transient(source)),
+            ReadError::NoText { .. } | ReadError::NotFlushed { .. } => Verdict::Again,
+            _ => Verdict::Stop,
         }
     }
 

@@ -33,7 +33,7 @@ use crate::{
     change::{Before, Cell, Change, Event, Relation, ReplicaIdentity, Tuple},
     copy::AppliedTransactions,
     lsn::Lsn,
-    pipeline::{Failure, Source},
+    pipeline::{Failure, Source, Verdict},
 };
 
 use super::{
@@ -90,10 +90,10 @@ pub enum UnsentError {
 }
 
 impl Failure for UnsentError {
-    fn is_transient(&self) -> bool {
+    fn verdict(&self) -> Verdict {
         match self {
-            UnsentError::Connect(error) => error.is_transient(),
-            UnsentError::Read(error) => error.is_transient(),
+            UnsentError::Connect(error) => error.verdict(),
+            UnsentError::Read(error) => error.verdict(),
         }
     }
 
@@ -120,11 +120,11 @@ pub enum WholeError<E: std::error::Error + 'static> {
 }
 
 impl<E: Failure> Failure for WholeError<E> {
-    fn is_transient(&self) -> bool {
+    fn verdict(&self) -> Verdict {
         match self {
-            WholeError::Source(error) => error.is_transient(),
-            WholeError::Unsent(error) => error.is_transient(),
-            WholeError::Bug(_) => false,
+            WholeError::Source(error) => error.verdict(),
+            WholeError::Unsent(error) => error.verdict(),
+            WholeError::Bug(_) => Verdict::Stop,
         }
     }
 

@@ -9,7 +9,7 @@ use crate::{
     kafka::names::NameRefused,
     mapping::Refusal,
     neo4j,
-    pipeline::{Failure, PipelineError},
+    pipeline::{Failure, PipelineError, Verdict},
     postgres::{self, connect::ConnectError, replication::StreamError},
     start::{Again, Refusals},
 };
@@ -142,17 +142,17 @@ impl ServiceError {
 }
 
 impl Failure for ServiceError {
-    fn is_transient(&self) -> bool {
+    fn verdict(&self) -> Verdict {
         match self {
-            ServiceError::Connect(error) => error.is_transient(),
-            ServiceError::Sql(error) => postgres::connect::is_transient(error),
-            ServiceError::Stream(error) => error.is_transient(),
-            ServiceError::Graph(error) => error.is_transient(),
+            ServiceError::Connect(error) => error.verdict(),
+            ServiceError::Sql(error) => Verdict::again_if(postgres::connect::is_transient(error)),
+            ServiceError::Stream(error) => error.verdict(),
+            ServiceError::Graph(error) => error.verdict(),
             #[cfg(feature = "kafka")]
-            ServiceError::Kafka(error) => error.is_transient(),
-            ServiceError::Pipeline(error) => error.is_transient(),
-            ServiceError::NotYet(_) => true,
-            ServiceError::Start(refusals) => refusals.is_transient(),
+            ServiceError::Kafka(error) => error.verdict(),
+            ServiceError::Pipeline(error) => error.verdict(),
+            ServiceError::NotYet(_) => Verdict::Again,
+            ServiceError::Start(refusals) => Verdict::again_if(refusals.is_transient()),
             ServiceError::Config(_)
             | ServiceError::Http(_)
             | ServiceError::NoKafka
@@ -160,7 +160,7 @@ impl Failure for ServiceError {
             | ServiceError::Refused(_)
             | ServiceError::NeedsCopy { .. }
             | ServiceError::Definite(_)
-            | ServiceError::Output(_) => false,
+            | ServiceError::Output(_) => Verdict::Stop,
         }
     }
 }

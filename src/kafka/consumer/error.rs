@@ -1,6 +1,9 @@
 //! Why a partition is not read any more.
 
-use crate::{checkpoint::TopicPartition, pipeline::Failure};
+use crate::{
+    checkpoint::TopicPartition,
+    pipeline::{Failure, Verdict},
+};
 
 use super::super::{Error, transactions::RecordError};
 
@@ -74,15 +77,15 @@ fn pass_over(error: &RecordError, at: &TopicPartition, offset: u64) -> String {
 }
 
 impl Failure for ConsumeError {
-    fn is_transient(&self) -> bool {
+    fn verdict(&self) -> Verdict {
         match self {
-            ConsumeError::Kafka(error) => error.is_transient(),
+            ConsumeError::Kafka(error) => error.verdict(),
             // The next start looks what became of the topic.
             ConsumeError::Lost { .. }
             | ConsumeError::Expelled { .. }
             | ConsumeError::Gap { .. }
-            | ConsumeError::Truncated { .. } => true,
-            ConsumeError::Record { .. } => false,
+            | ConsumeError::Truncated { .. } => Verdict::Again,
+            ConsumeError::Record { .. } => Verdict::Stop,
         }
     }
 }

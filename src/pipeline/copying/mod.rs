@@ -46,7 +46,7 @@ use crate::{
     shown::{Shown, shown_list},
 };
 
-use super::{Copier, Failure, Held, Turn};
+use super::{Copier, Failure, Held, Turn, Verdict};
 use incomplete::Missed;
 use lanes::{Broken, Way, Work};
 pub use sides::{ChunkReader, ChunkWriter, Lane, Search, Taken, Waiting};
@@ -107,11 +107,11 @@ pub enum CopyError<R: std::error::Error + 'static, W: std::error::Error + 'stati
 }
 
 impl<R: Failure, W: Failure> Failure for CopyError<R, W> {
-    fn is_transient(&self) -> bool {
+    fn verdict(&self) -> Verdict {
         match self {
-            CopyError::Read(error) => error.is_transient(),
-            CopyError::Write(error) => error.is_transient(),
-            CopyError::NotFound { .. } => false,
+            CopyError::Read(error) => error.verdict(),
+            CopyError::Write(error) => error.verdict(),
+            CopyError::NotFound { .. } => Verdict::Stop,
         }
     }
 

@@ -4,7 +4,10 @@ use std::io;
 
 use tokio_postgres::error::SqlState;
 
-use crate::{pipeline::Failure, shown::on_one_line};
+use crate::{
+    pipeline::{Failure, Verdict},
+    shown::on_one_line,
+};
 
 use super::tls_error;
 
@@ -137,8 +140,8 @@ impl ConnectError {
 }
 
 impl Failure for ConnectError {
-    fn is_transient(&self) -> bool {
-        match self {
+    fn verdict(&self) -> Verdict {
+        Verdict::again_if(match self {
             // A standby may become the primary soon.
             ConnectError::Unreachable { .. } | ConnectError::Standby { .. } => true,
             ConnectError::Several(failures) => failures.iter().any(Failure::is_transient),
@@ -147,7 +150,7 @@ impl Failure for ConnectError {
                 ["57P03", "57P01", "57P02", "53300"].contains(&code.as_str())
             }
             _ => false,
-        }
+        })
     }
 }
 

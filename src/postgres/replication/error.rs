@@ -3,7 +3,7 @@
 use crate::{
     lsn::Lsn,
     pgoutput::{DecodeError, StreamError as GrammarError},
-    pipeline::Failure,
+    pipeline::{Failure, Verdict},
     postgres::connect::{ServerError, may_name_a_value, without_words},
     shown::on_one_line,
 };
@@ -115,20 +115,20 @@ impl Failure for StreamError {
         matches!(self, StreamError::Missing { .. } | StreamError::SlotLost { .. })
     }
 
-    fn is_transient(&self) -> bool {
+    fn verdict(&self) -> Verdict {
         match self {
             StreamError::Broken(_)
             | StreamError::Ended
             | StreamError::ShuttingDown
             | StreamError::SlotActive { .. }
-            | StreamError::Unavailable { .. } => true,
+            | StreamError::Unavailable { .. } => Verdict::Again,
             StreamError::Missing { .. }
             | StreamError::SlotLost { .. }
             | StreamError::EndsBefore { .. }
             | StreamError::Refused { .. }
             | StreamError::Protocol(_)
             | StreamError::Frame(_)
-            | StreamError::Grammar(_) => false,
+            | StreamError::Grammar(_) => Verdict::Stop,
         }
     }
 }

@@ -26,8 +26,8 @@ use tokio::{
 use crate::{
     checkpoint::TopicPartition,
     kafka::consumer::{Assignment, ConsumeError},
-    neo4j::{self, WriteError},
-    pipeline::{Ended, PipelineError},
+    neo4j,
+    pipeline::{Ended, Failure, PipelineError, Verdict},
     service::{ServiceError, attempts::stopped},
 };
 
@@ -151,6 +151,7 @@ impl Together {
             self.tasks.spawn(async move {
                 let is_ours = || assignment.borrow().get(&at) == Some(&number);
                 let ended = partition::live(&shared, &at, is_ours, &stopping).await;
+                let is_fenced = |error: &ServiceError| error.verdict() == Verdict::Fenced;
                 if ended.as_ref().is_err_and(is_fenced) {
                     let mut assignment = assignment.clone();
                     let lost = assignment.wait_for(|it| it.get(&at) != Some(&number));
@@ -245,11 +246,4 @@ fn is_of_missing_topic(error: &ServiceError) -> bool {
         }
         _ => false,
     }
-}
-
-/// Another writer has claimed the partition's checkpoint.
-fn is_fenced(error: &ServiceError) -> bool {
-    let ServiceError::Pipeline(PipelineError::Sink(error)) = error else { return false };
-    let error: &(dyn Error + 'static) = error.as_ref();
-    matches!(error.downcast_ref(), Some(WriteError::Fenced { .. }))
 }

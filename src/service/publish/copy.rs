@@ -37,7 +37,7 @@ use crate::{
     },
     lsn::Lsn,
     metrics::Copying,
-    pipeline::{Copier, Failure, Held, Turn, now},
+    pipeline::{Copier, Failure, Held, Turn, Verdict, now},
     postgres::{error::ReadError, rows::TableReader},
     service::attempts::stopped,
 };
@@ -124,11 +124,11 @@ impl From<EncodeError> for CopyError {
 }
 
 impl Failure for CopyError {
-    fn is_transient(&self) -> bool {
+    fn verdict(&self) -> Verdict {
         match self {
-            CopyError::Read(error) => error.is_transient(),
-            CopyError::Encode(_) => false,
-            CopyError::Produce(error) => error.is_transient(),
+            CopyError::Read(error) => error.verdict(),
+            CopyError::Encode(_) => Verdict::Stop,
+            CopyError::Produce(error) => error.verdict(),
         }
     }
 }

@@ -8,7 +8,9 @@ use wal2graph::{
     engine::{Batch, Engine, Input, Limits, Output, Share},
     graph::{self, Model, Statement},
     lsn::Lsn,
-    pipeline::{Failure, Observed, Observer, Prepare, Sink, Translate, Translated, Written},
+    pipeline::{
+        Failure, Observed, Observer, Prepare, Sink, Translate, Translated, Verdict, Written,
+    },
 };
 
 use super::second;
@@ -124,8 +126,8 @@ impl Translate for Unmapped {
 struct Away;
 
 impl Failure for Away {
-    fn is_transient(&self) -> bool {
-        true
+    fn verdict(&self) -> Verdict {
+        Verdict::Again
     }
 }
 

@@ -12,6 +12,7 @@ use wal2graph::{
     lsn::Lsn,
     pipeline::{
         Ended, Failure, Narrow, Pipeline, PipelineError, Prepare, Sink, Source, Status, Until,
+        Verdict,
     },
 };
 
@@ -39,8 +40,12 @@ pub enum SimError {
 }
 
 impl Failure for SimError {
-    fn is_transient(&self) -> bool {
-        matches!(self, SimError::Broken)
+    fn verdict(&self) -> Verdict {
+        match self {
+            SimError::Broken => Verdict::Again,
+            SimError::Fenced => Verdict::Fenced,
+            SimError::Blocked | SimError::TooLarge | SimError::Wrong => Verdict::Stop,
+        }
     }
 
     fn refused(&self) -> Option<Refused> {
