@@ -263,6 +263,40 @@ pub struct Checkpoint {
     pub stopped: Option<Stopped>,
 }
 
+/// What a new pipeline begins with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewCheckpoint {
+    /// Where in the log it begins.
+    pub start: Lsn,
+    /// The source it belongs to.
+    pub origin: Origin,
+    /// The publication that a slot is read through; `None` for a partition.
+    pub publication: Option<String>,
+    /// How many partitions its topic has; 1 for a slot.
+    pub partitions: u32,
+    /// Which topic it is, if the brokers say.
+    pub topic_id: Option<TopicId>,
+    /// Its `lsn` is that of all topics of the pipeline.
+    pub is_whole: bool,
+    /// The pipeline that publishes to the topic, if its records name one.
+    pub publisher: Option<String>,
+    /// The digest of the mapping.
+    pub mapping_digest: String,
+    /// The labels of its nodes.
+    pub labels: Vec<String>,
+    /// The tables of the source that a slot is of; `None` for a partition.
+    pub table_facts: Option<String>,
+}
+
+/// A checkpoint that was claimed: who writes for its log from then on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Which checkpoint.
+    pub identity: Identity,
+    /// The epoch that the claim gave it.
+    pub epoch: Epoch,
+}
+
 /// Why a pipeline stopped for good, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stopped {

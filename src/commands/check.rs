@@ -11,26 +11,22 @@ use crate::{
     catalog::Catalog,
     cli::CheckArgs,
     config::Config,
-    graph::{Circumstances, cypher::likely_texts},
     kafka::Ack,
     mapping::{Mapping, compile},
-    neo4j::{self, Connection, schema},
+    pipeline::{Remark, Store, Weight},
     service::{
         ServiceError,
         facts::{self, Made, Source},
+        graph::{Graph, Wait, open},
         proof,
     },
-    shown::shown_list,
-    start::{Refusal, Server, again::pasteable},
+    start::{Refusal, Server},
 };
 
 use super::{
     print, print_json,
     status::{StoppedStatus, stopped},
 };
-
-/// A size of Neo4j's plan cache is advised in multiples of this.
-const PLANS_STEP: usize = 500;
 
 /// How much more is advised where all of something is in use.
 const CAPACITY_STEP: i32 = 10;
@@ -251,10 +247,7 @@ async fn graph(
     source.compare(config, &made, report).await;
     made.checkpoints.iter().filter_map(stopped).for_each(|last| report.stopped(&last));
     let Some(mapping) = &source.mapping else { return Ok(()) };
-    plans(&graph, mapping, report).await?;
-    for foreign in schema::foreign_constraints(&graph, &mapping.model).await? {
-        report.foreign(&foreign);
-    }
+    graph.remarks(&mapping.model).await?.into_iter().for_each(|remark| report.remark(remark));
     let (is_first, into_existing) = (made.checkpoints.is_empty(), args.into_existing_graph);
     let refusals = facts::graph_refusals(&graph, mapping, is_first, into_existing).await?;
     refusals.iter().for_each(|refusal| report.refused(refusal));
@@ -264,46 +257,10 @@ async fn graph(
     Ok(())
 }
 
-async fn graph_answers(config: &Config, report: &mut Report) -> Result<Connection, ServiceError> {
-    let graph = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
-    let server = schema::describe(&graph).await?;
-    let schema::Server { version, edition, database } = &server;
-    report.ok(format!("Neo4j {version} {edition}, database {database}, answers"));
-    if let Err(error) = schema::may_change_schema(&graph).await {
-        report.failure(
-            format!("constraints can not be created: {error}"),
-            format!(
-                "on the database system, as an administrator: GRANT ROLE architect TO {}",
-                pasteable(&config.graph()?.user)
-            ),
-        );
-    }
+async fn graph_answers(config: &Config, report: &mut Report) -> Result<Graph, ServiceError> {
+    let graph = open(config, Wait::Usual)?;
+    graph.describe().await?.into_iter().for_each(|remark| report.remark(remark));
     Ok(graph)
-}
-
-/// Whether the server keeps the plans of all statements that the mapping needs.
-async fn plans(
-    graph: &Connection,
-    mapping: &Mapping,
-    report: &mut Report,
-) -> Result<(), ServiceError> {
-    let needed = likely_texts(&mapping.model, Circumstances::Settled).len() + schema::OTHERS_PLANS;
-    // A user who may not see the setting is told nothing.
-    let entries = schema::plan_cache_entries(graph).await.unwrap_or_default();
-    match entries {
-        Some(entries) if entries < needed => {
-            let enough = needed.next_multiple_of(PLANS_STEP);
-            report.advice(
-                format!(
-                    "Neo4j keeps the plans of {entries} statements, and the mapping needs about {needed}: wide \
-                     transactions wait while it plans them again"
-                ),
-                format!("{}={enough} in neo4j.conf, and restart Neo4j", schema::PLAN_CACHE_SETTING),
-            );
-        }
-        _ => {}
-    }
-    Ok(())
 }
 
 impl Report {
@@ -314,16 +271,14 @@ impl Report {
         ));
     }
 
-    /// A constraint of somebody else's that may refuse rows.
-    fn foreign(&mut self, foreign: &schema::Foreign) {
-        let schema::Foreign { name, of, properties } = foreign;
-        self.warning(format!(
-            "the constraint {name:?} on {of:?} ({}) is not one that the mapping needs. If two rows of the source \
-             share these values, or a row has a value that is too long for an index, Neo4j refuses the row and the \
-             pipeline stops. DROP CONSTRAINT {}, or leave a property of it out (`properties: {{exclude: [...]}}`)",
-            shown_list(properties),
-            pasteable(name),
-        ));
+    /// What the graph's server is found to be like.
+    fn remark(&mut self, Remark { weight, what, fix }: Remark) {
+        let verdict = match weight {
+            Weight::Fine => Verdict::Ok,
+            Weight::Warning => Verdict::Warning,
+            Weight::Failure => Verdict::Failure,
+        };
+        self.findings.push(Finding { verdict, what, fix });
     }
 
     /// What `run` would refuse.

@@ -10,11 +10,12 @@ use crate::{
     cli::{ReplayArgs, ReplayFrom},
     config::Config,
     kafka::offsets::Asking,
-    neo4j::{self, Connection},
+    pipeline::Store,
     replay::{Decision, GroupOffset, requested_metadata},
     service::{
         ServiceError,
         apply::{named, start::Found, topology::Topology},
+        graph::{Wait, open},
         mapped_tables, mapping, read_catalog,
     },
 };
@@ -27,8 +28,8 @@ pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), ServiceEr
     let (sql, catalog) = read_catalog(config).await?;
     let mapping = mapping(config, &catalog)?;
     let asking = Asking::new(config.kafka()?)?;
-    let graph = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
-    let checkpoints = neo4j::checkpoint::read_all(&graph, &config.pipeline).await?;
+    let graph = open(config, Wait::Usual)?;
+    let checkpoints = graph.checkpoints(&config.pipeline).await?;
     let config = &named::topics(config, &mapping, &asking, &checkpoints).await?.config;
     let topology = Topology::look(config, &asking, &graph).await?;
     let chosen = chosen(&topology, args.partition.as_deref())?;

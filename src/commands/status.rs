@@ -12,13 +12,14 @@ use crate::{
     cli::ReportArgs,
     config::Config,
     copy::Progress,
+    graph::statement::{INCOMPLETE, PLACEHOLDER},
     lsn::Lsn,
     mapping::compile,
-    neo4j::{self, Connection, copy_progress},
+    pipeline::Store,
     service::{
         ServiceError,
         facts::{self, Made, Source},
-        graph,
+        graph::{Wait, open},
     },
     shown::{Shown, on_one_line},
     start::Slot,
@@ -125,10 +126,10 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
         Err(refusals) => (None, refusals),
     };
     let source = Source::look(config, &sql.client, mapping.as_ref()).await?;
-    let graph = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
+    let graph = open(config, Wait::Usual)?;
     let made = Made::look(config, &sql.client, &graph).await?;
     let (checkpoint, checkpoints) = (made.checkpoint(), &made.checkpoints);
-    let progress = copy_progress::read(&graph, &config.pipeline).await?;
+    let progress = graph.copy_progress(&config.pipeline).await?;
     let applied = complete_through(checkpoints);
     let part = checkpoint.and_then(|checkpoint| checkpoint.position.part);
     let again = facts::again(config, mapping.as_ref(), checkpoints);
@@ -178,8 +179,8 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
             seconds: behind.and_then(|bytes| if bytes == 0 { Some(0.0) } else { since }),
         },
         copy: copy_status(&progress),
-        placeholders: graph::count(&graph, "_Placeholder").await?,
-        incomplete: graph::count(&graph, "_Incomplete").await?,
+        placeholders: graph.count(PLACEHOLDER).await?,
+        incomplete: graph.count(INCOMPLETE).await?,
         epoch: checkpoint.map(|checkpoint| checkpoint.epoch.0),
         mapping_digest: checkpoint.map(|checkpoint| checkpoint.mapping_digest.clone()),
         stopped: checkpoints.iter().filter_map(stopped).collect(),

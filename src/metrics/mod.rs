@@ -28,7 +28,7 @@ use crate::{
     copy::{CopiedRows, LogCopy, Progress, copied_rows},
     health::{Facts, Limits, Look, Planning, Positions, State, Tracker, since},
     lsn::Lsn,
-    pipeline::Status,
+    pipeline::{Status, Witness},
 };
 
 pub use counts::{Counts, TableCounts};
@@ -55,6 +55,16 @@ pub struct Metrics {
     started: Timestamp,
     counts: Counts,
     watched: Mutex<Watched>,
+}
+
+impl Witness for Metrics {
+    fn retried(&self, reason: &'static str) {
+        self.counts.retried(reason);
+    }
+
+    fn waits_for(&self, statements: usize) {
+        self.planning(statements);
+    }
 }
 
 struct Watched {
@@ -290,7 +300,7 @@ impl Metrics {
         watched.life = Life::Waiting { why };
     }
 
-    /// A batch waits for Neo4j to plan this many statements; 0: no batch waits.
+    /// A batch waits until this many statements are planned; 0: no batch waits.
     pub fn planning(&self, statements: usize) {
         let mut watched = self.watched();
         let since = watched.planning.map_or_else(Instant::now, |(since, _)| since);

@@ -19,7 +19,7 @@ use neo4rs::{Query, summary::Counters};
 use crate::{
     change::Timestamp,
     checkpoint::{
-        Advance, Checkpoint, Epoch, Identity, Log, Newest, Origin, Position, TopicId,
+        Advance, Checkpoint, Epoch, Identity, Log, NewCheckpoint, Newest, Position, TopicId,
         TopicPartition,
     },
     copy::Progress,
@@ -90,31 +90,6 @@ impl Follows {
             Follows::Partition => "part_offset",
         }
     }
-}
-
-/// What a new pipeline begins with.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewCheckpoint {
-    /// Where in the log it begins.
-    pub start: Lsn,
-    /// The source it belongs to.
-    pub origin: Origin,
-    /// The publication that a slot is read through; `None` for a partition.
-    pub publication: Option<String>,
-    /// How many partitions its topic has; 1 for a slot.
-    pub partitions: u32,
-    /// Which topic it is, if the brokers say.
-    pub topic_id: Option<TopicId>,
-    /// Its `lsn` is that of all topics of the pipeline.
-    pub is_whole: bool,
-    /// The pipeline that publishes to the topic, if its records name one.
-    pub publisher: Option<String>,
-    /// The digest of the mapping.
-    pub mapping_digest: String,
-    /// The labels of its nodes.
-    pub labels: Vec<String>,
-    /// The tables of the source that a slot is of; `None` for a partition.
-    pub table_facts: Option<String>,
 }
 
 /// Makes sure that there can be one checkpoint a log of a pipeline, and one progress node a range of a copy,

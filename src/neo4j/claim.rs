@@ -15,7 +15,10 @@ use std::time::{Duration, Instant};
 
 use neo4rs::{Query, Row};
 
-use crate::checkpoint::{Checkpoint, Identity};
+use crate::{
+    checkpoint::{Checkpoint, Identity},
+    pipeline::{Failure, Verdict},
+};
 
 use super::{
     checkpoint, checkpoint_row,
@@ -66,6 +69,15 @@ pub enum ClaimError {
     /// Neo4j did not do it.
     #[error(transparent)]
     Neo4j(#[from] Error),
+}
+
+impl Failure for ClaimError {
+    fn verdict(&self) -> Verdict {
+        match self {
+            ClaimError::NoCheckpoint(_) | ClaimError::Locked { .. } => Verdict::Again,
+            ClaimError::Neo4j(error) => error.verdict(),
+        }
+    }
 }
 
 /// Claims the pipeline; `publication` is what a slot is read through. Waits at most

@@ -427,6 +427,12 @@ async fn in_use(connection: &Connection) -> Result<BTreeSet<Entity>, Error> {
     Ok(found)
 }
 
+/// How many nodes have the label: Neo4j keeps that count.
+pub async fn count(connection: &Connection, label: &str) -> Result<u64, Error> {
+    let text = format!("MATCH (n:{}) RETURN count(n) AS count", quote(label));
+    count_of(connection, text).await
+}
+
 async fn count_of(connection: &Connection, text: String) -> Result<u64, Error> {
     let rows = connection.rows(Query::new(text)).await?;
     Ok(rows.first().and_then(|row| row.get::<i64>("count").ok()).unwrap_or(0).unsigned_abs())

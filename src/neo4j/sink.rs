@@ -65,16 +65,6 @@ impl Sink {
         Sink { planner: Some(planner), ..self }
     }
 
-    /// Whether rows of the mapping lack values.
-    pub async fn has_incomplete(&self) -> Result<bool, WriteError> {
-        for (_, text) in incomplete_keys(&self.model, 1) {
-            if !self.reader.rows(neo4rs::Query::new(text)).await?.is_empty() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     async fn clear(&mut self, at: Position, clearing: &Clearing) -> Result<(), WriteError> {
         let whole = [clearing.query.clone()];
         // By stamps, a piece may find only rows that another partition fills again at that moment.

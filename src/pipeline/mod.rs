@@ -14,6 +14,7 @@ mod copying;
 mod observer;
 mod run;
 mod sole;
+mod store;
 mod translated;
 
 use std::{
@@ -43,6 +44,7 @@ pub use copying::{
 pub use observer::{Observer, Operation, Tally, Written};
 pub use run::{Ended, Pipeline, Status, Until};
 pub use sole::{Sole, shortened};
+pub use store::{Note, Remark, Store, StoreError, Weight, Witness};
 pub use translated::{Observed, Ready, Translate, TranslateFailure, Translated};
 
 /// The clock's time.
@@ -130,7 +132,30 @@ pub trait Sink<B>: Send + 'static {
     /// The type of its errors.
     type Error: Failure;
 
-    /// Writes the batch and the checkpoint's step atomically.
+    /// Writes the batch, and moves the checkpoint from `advance.from` to `advance.to`.
+    ///
+    /// - **Order.** Batches come in the log's order, one at a time: each begins where the one before
+    ///   it ended. Within a batch, statements take effect in their order.
+    /// - **Atomicity.** Rows and position are written in one transaction. A reader never sees one
+    ///   without the other. Only statements that clear a table may run before it, in transactions of
+    ///   their own at the same position, since a repetition finds less to clear.
+    /// - **Fencing.** The first thing in that transaction compares, under a lock, epoch and position
+    ///   with what this writer expects. If another writer has claimed the log or moved it, nothing is
+    ///   written, and the error is [`Verdict::Fenced`], now and for every later call.
+    /// - **Duplicates.** The comparison is also why a batch is never applied twice: an earlier attempt
+    ///   whose answer was lost has moved the position.
+    /// - **Lost answers.** The sink settles them by itself: it reads the position under the lock, and
+    ///   returns success if the batch is there. It gives up with [`Verdict::Again`] after a bounded
+    ///   time. Then the batch may be in the graph or not, or may still arrive; the next life claims
+    ///   the log, which ends that, and goes on from the position that it finds.
+    /// - **Durability.** After success the log is acknowledged through `advance.to` and the source
+    ///   forgets it, so what is written must survive a crash of the product.
+    /// - **Refusals.** If the product does not take so much at once, or something in the batch,
+    ///   nothing is written, and [`Failure::refused`] says which. The engine comes again with less,
+    ///   in the next life.
+    /// - **Cancellation.** A dropped call is like a lost answer. The same sink may not be used for
+    ///   another batch afterwards; drop it, too.
+    /// - **Parallel calls.** Sinks of other logs, and lanes of a copy, write at the same time.
     fn write(
         &mut self,
         advance: Advance,

@@ -8,8 +8,7 @@ use crate::{
     http::BindError,
     kafka::names::NameRefused,
     mapping::Refusal,
-    neo4j,
-    pipeline::{Failure, PipelineError, Verdict},
+    pipeline::{Failure, PipelineError, StoreError, Verdict},
     postgres::{self, connect::ConnectError, replication::StreamError},
     start::{Again, Refusals},
 };
@@ -32,9 +31,9 @@ pub enum ServiceError {
     /// The stream does not start.
     #[error(transparent)]
     Stream(#[from] StreamError),
-    /// Neo4j can not be reached, or refuses.
-    #[error("Neo4j: {}", .0.in_full())]
-    Graph(#[from] neo4j::Error),
+    /// The graph can not be reached, or refuses.
+    #[error("{}: {}", .0.product(), .0.in_full())]
+    Graph(#[from] StoreError),
     /// Kafka can not be reached, or refuses.
     #[cfg(feature = "kafka")]
     #[error(transparent)]
@@ -79,16 +78,15 @@ fn list(refusals: &[Refusal]) -> String {
     refusals.iter().map(|refusal| format!("\n  - {refusal}")).collect()
 }
 
-impl From<neo4j::WriteError> for ServiceError {
-    fn from(error: neo4j::WriteError) -> Self {
+impl ServiceError {
+    /// The graph does not take a write.
+    pub fn of_write(error: StoreError) -> Self {
         match error.is_transient() {
             true => ServiceError::NotYet(error.to_string()),
             false => ServiceError::Definite(error.in_full()),
         }
     }
-}
 
-impl ServiceError {
     /// With what a copy takes, where only that goes on.
     pub fn with(self, again: &Again) -> Self {
         let needs_copy = match &self {
@@ -111,7 +109,9 @@ impl ServiceError {
                 format!("PostgreSQL: {}", postgres::connect::describe_without_values(error))
             }
             ServiceError::Stream(error) => error.without_values(),
-            ServiceError::Graph(error) => format!("Neo4j: {}", error.without_values()),
+            ServiceError::Graph(error) => {
+                format!("{}: {}", error.product(), error.without_values())
+            }
             ServiceError::Pipeline(error) => error.without_values(),
             // What a copy takes, the next start says, which is refused.
             ServiceError::NeedsCopy { cause, .. } => cause.for_the_graph(),

@@ -9,7 +9,7 @@ use crate::{
     checkpoint::Checkpoint,
     config::{Config, ConfigError},
     mapping::Mapping,
-    neo4j::{self, Connection, schema},
+    pipeline::Store,
     postgres::{self, setup},
     start::{
         Again, Facts, GraphRefusal, Names, Publication, Refusal, Server, Slot, System, TableFacts,
@@ -105,9 +105,9 @@ impl Made {
     pub async fn look(
         config: &Config,
         client: &Client,
-        graph: &Connection,
+        graph: &impl Store,
     ) -> Result<Self, ServiceError> {
-        let checkpoints = neo4j::checkpoint::read_all(graph, &config.pipeline).await?;
+        let checkpoints = graph.checkpoints(&config.pipeline).await?;
         let through_topic = checkpoints.iter().any(|it| it.partition().is_some());
         let tables_now = tables_now(config, client, &checkpoints).await?;
         Ok(Made { checkpoints, tables_now, system: system(client).await?, through_topic })
@@ -202,21 +202,19 @@ pub fn ways(
 /// Everything in the graph that stands against a start. A first copy is refused where rows are,
 /// unless it is told to go into them.
 pub async fn graph_refusals(
-    graph: &Connection,
+    graph: &impl Store,
     mapping: &Mapping,
     is_first: bool,
     into_existing: bool,
 ) -> Result<Vec<Refusal>, ServiceError> {
     let mut found = Vec::new();
     if is_first && !into_existing {
-        let labels = schema::row_labels(&mapping.model);
-        let rows = schema::rows_under(graph, &labels).await?;
+        let rows = graph.rows(&mapping.model).await?;
         if !rows.is_empty() {
             found.push(GraphRefusal::HoldsRows(rows).into());
         }
     }
-    let requirements = schema::requirements(&mapping.model);
-    let obstacles = schema::obstacles(graph, &requirements).await?;
+    let obstacles = graph.obstacles(&mapping.model).await?;
     found.extend(obstacles.into_iter().map(Refusal::from));
     Ok(found)
 }

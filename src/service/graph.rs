@@ -1,37 +1,42 @@
 //! The graph's side of a pipeline, whatever feeds it.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use neo4rs::Query;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    checkpoint::{Checkpoint, Epoch, Identity, Log},
+    checkpoint::{Checkpoint, Claim, Epoch, Identity, Log},
     config::Config,
     graph::Model,
+    graphs,
     metrics::Metrics,
-    neo4j::{
-        self, Connection, Planner, TellRetry, Writer, claim, planning::TellWaiting,
-        schema::Requirement,
-    },
-    pipeline::{Failure, Status},
+    pipeline::{Failure, Note, Status, Store},
 };
 
 use super::ServiceError;
 
+pub use graphs::{Graph, Planner, Wait};
+
 /// How long the end of the program waits for the graph to take down why.
 const TELL_LIMIT: Duration = Duration::from_secs(5);
 
-/// A connection for long answers, to a graph that has what checkpoints and the model need.
-pub async fn open(config: &Config, model: &Model) -> Result<Connection, ServiceError> {
-    let graph = Connection::new(config.graph()?, neo4j::connect::LONG_ANSWER_LIMIT)?;
-    neo4j::checkpoint::prepare(&graph).await?;
-    let requirements = neo4j::schema::requirements(model);
-    for made in neo4j::schema::establish(&graph, &requirements).await? {
-        tracing::info!(constraint = made.name(), "created a constraint in the graph");
+/// The graph that the configuration names, for reading and for notes.
+pub fn open(config: &Config, wait: Wait) -> Result<Graph, ServiceError> {
+    Ok(graphs::open(config.graph()?, wait, Arc::new(()))?)
+}
+
+/// The same for a service: the metrics count what its writers do.
+pub fn open_counted(config: &Config, metrics: &Arc<Metrics>) -> Result<Graph, ServiceError> {
+    Ok(graphs::open(config.graph()?, Wait::Long, metrics.clone())?)
+}
+
+/// Makes what checkpoints and the model need.
+pub async fn establish(graph: &impl Store, model: &Model) -> Result<(), ServiceError> {
+    for constraint in graph.establish(model).await? {
+        tracing::info!(constraint, "made in the graph");
     }
-    Ok(graph)
+    Ok(())
 }
 
 /// How often it is looked whether constraints are still there.
@@ -39,16 +44,19 @@ const CONSTRAINT_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Makes constraints and indexes again that somebody drops while the pipeline runs, until it is
 /// dropped. Without them rows go on being written, by scans, and the same key could be there twice.
-pub fn keep_constraints(connection: Connection, model: Arc<Model>) -> AbortOnDropHandle<()> {
-    let requirements = neo4j::schema::requirements(&model);
+pub fn keep_constraints(graph: impl Store, model: Arc<Model>) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async move {
         let mut said = None;
         loop {
             tokio::time::sleep(CONSTRAINT_INTERVAL).await;
-            match remake(&connection, &requirements).await {
+            let made = match graph.is_established(&model).await {
+                Ok(true) => Ok(Vec::new()),
+                Ok(false) => graph.establish(&model).await,
+                Err(error) => Err(error),
+            };
+            match made {
                 Ok(made) => {
-                    for made in made {
-                        let constraint = made.name();
+                    for constraint in made {
                         tracing::warn!(
                             constraint,
                             "a constraint of ours was dropped from the graph: creating it again"
@@ -73,47 +81,33 @@ pub fn keep_constraints(connection: Connection, model: Arc<Model>) -> AbortOnDro
     }))
 }
 
-async fn remake(
-    connection: &Connection,
-    requirements: &BTreeSet<Requirement>,
-) -> Result<Vec<Requirement>, neo4j::Error> {
-    match neo4j::schema::missing(connection, requirements).await?.is_empty() {
-        true => Ok(Vec::new()),
-        false => neo4j::schema::establish(connection, requirements).await,
-    }
-}
-
 /// Claims a log of the pipeline: whoever else writes for it is fenced from then on. Only for who holds what
 /// is read: the slot, or the partition.
-pub async fn claim(config: &Config, log: &Log) -> Result<Checkpoint, ServiceError> {
-    let identity = identity(config, log.clone());
+pub async fn claim(
+    graph: &impl Store,
+    config: &Config,
+    log: &Log,
+) -> Result<Checkpoint, ServiceError> {
     let publication = match log {
         Log::Slot(_) => Some(config.publication.as_str()),
         Log::Partition(_) => None,
     };
-    let claimed = claim::claim(config.graph()?, &identity, publication, claim::PATIENCE).await;
-    let claimed = claimed.map_err(|error| ServiceError::NotYet(error.to_string()))?;
-    for transaction in &claimed.terminated {
-        tracing::warn!(transaction, "ended a stopped writer's transaction");
-    }
-    Ok(claimed.checkpoint)
+    let claimed = graph.claim(&identity(config, log.clone()), publication).await;
+    claimed.map_err(|error| ServiceError::NotYet(error.to_string()))
 }
 
 /// Takes down on the checkpoint why the writer of this epoch stopped for good, if the graph takes it now.
 pub async fn tell_why(config: &Config, log: Log, epoch: Epoch, error: &ServiceError) {
-    let identity = identity(config, log);
+    let claim = claimed(config, log, epoch);
     let telling = async {
-        let connection = Connection::new(config.graph()?, TELL_LIMIT)?;
-        let told =
-            neo4j::stopped::tell(&connection, &identity, epoch, &error.for_the_graph()).await?;
-        Ok::<bool, ServiceError>(told)
+        let graph = open(config, Wait::AtMost(TELL_LIMIT))?;
+        graph.note(&claim, Note::Stopped(&error.for_the_graph())).await?;
+        Ok::<(), ServiceError>(())
     };
     match timeout(TELL_LIMIT, telling).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "the reason for the stop is not in the graph"),
-        Err(_) => {
-            tracing::debug!("the reason for the stop is not in the graph: it does not answer")
-        }
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "the graph does not know why this stops"),
+        Err(_) => tracing::debug!("the graph does not know why this stops: it does not answer"),
     }
 }
 
@@ -122,38 +116,9 @@ pub fn identity(config: &Config, log: Log) -> Identity {
     Identity { pipeline: config.pipeline.clone(), log }
 }
 
-/// A writer under a claimed epoch.
-pub fn writer(
-    config: &Config,
-    metrics: &Arc<Metrics>,
-    log: Log,
-    epoch: Epoch,
-) -> Result<Writer, ServiceError> {
-    let metrics = metrics.clone();
-    let tell: TellRetry = Arc::new(move |reason| metrics.counts().retried(reason));
-    let connection = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
-    Ok(Writer::new(connection, identity(config, log), epoch).telling(tell))
-}
-
-/// A sink over a writer.
-pub fn sink(
-    config: &Config,
-    writer: Writer,
-    model: &Arc<Model>,
-) -> Result<neo4j::Sink, ServiceError> {
-    let reader = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
-    Ok(neo4j::Sink::new(writer, reader, model.clone()))
-}
-
-/// What has the statements of a stream planned before they are needed; `likely` are planned ahead.
-pub fn planner(
-    config: &Config,
-    metrics: &Arc<Metrics>,
-    likely: Vec<Arc<str>>,
-) -> Result<Arc<Planner>, ServiceError> {
-    let metrics = metrics.clone();
-    let tell: TellWaiting = Arc::new(move |statements| metrics.planning(statements));
-    Ok(Planner::start(config.graph()?, likely, tell)?)
+/// The claim of a log of the pipeline that has this epoch.
+pub fn claimed(config: &Config, log: Log, epoch: Epoch) -> Claim {
+    Claim { identity: identity(config, log), epoch }
 }
 
 /// Where a pipeline is before it begins.
@@ -167,12 +132,4 @@ pub fn status_at(checkpoint: &Checkpoint, copying: bool) -> Status {
         copying,
         ..Status::default()
     }
-}
-
-/// How many nodes have the label: Neo4j keeps that count.
-pub async fn count(graph: &Connection, label: &str) -> Result<u64, ServiceError> {
-    let text = format!("MATCH (n:{label}) RETURN count(n) AS count");
-    let rows = graph.rows(Query::new(text)).await?;
-    let count = rows.first().and_then(|row| row.get::<i64>("count").ok());
-    Ok(count.unwrap_or(0).unsigned_abs())
 }

@@ -17,16 +17,17 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     catalog::Catalog,
-    checkpoint::{Checkpoint, Epoch, Log, Newest},
+    checkpoint::{Checkpoint, Claim, Epoch, Log, Newest},
     cli::{RunArgs, UntilArg},
     config::Config,
     engine::{Engine, Limits, Portion},
-    graph::{Circumstances, Model, Statement, TableIndex, cypher::likely_texts},
+    graph::{Circumstances, Model, Statement, TableIndex},
     lsn::Lsn,
     mapping::{Mapping, Translator},
     metrics::{Copying, Metrics, TableCounts},
-    neo4j::{self, Planner, copy_progress, sink::Prepared},
-    pipeline::{Ended, Failure, Lane, Observed, Pipeline, Status, TableCopier, Translated, Until},
+    pipeline::{
+        Ended, Failure, Lane, Observed, Pipeline, Status, Store, TableCopier, Translated, Until,
+    },
     postgres::{
         self,
         connect::{Sql, sql},
@@ -43,7 +44,8 @@ use crate::{
 use super::{
     ServiceError,
     attempts::{self, stopped, unless_stopped},
-    facts, graph,
+    facts,
+    graph::{self, Graph, Planner, Wait},
     left_out::LeftOut,
     notices::{Notices, Noticing},
     setup, tables,
@@ -94,6 +96,14 @@ struct Ready {
     _constraints: AbortOnDropHandle<()>,
 }
 
+/// Where lanes write.
+struct To<'a> {
+    graph: &'a Graph,
+    claim: &'a Claim,
+    model: &'a Arc<Model>,
+    planner: &'a Arc<Planner>,
+}
+
 /// A pipeline that can start.
 struct Admitted {
     source: facts::Source,
@@ -101,12 +111,13 @@ struct Admitted {
     again: Again,
 }
 
-type Preparer = Translated<Noticing, fn(&Model, Vec<Statement>) -> Prepared>;
+type Sink = <Graph as Store>::Sink;
+type Finish = fn(&Model, Vec<Statement>) -> <Graph as Store>::Prepared;
 
 struct Parts {
-    preparer: Preparer,
-    sink: Observed<neo4j::Sink, TableCounts>,
-    copier: Option<TableCopier<CopyReader, neo4j::Sink>>,
+    preparer: Translated<Noticing, Finish>,
+    sink: Observed<Sink, TableCounts>,
+    copier: Option<TableCopier<CopyReader, Sink>>,
     engine: Engine,
     until: Until,
 }
@@ -178,7 +189,8 @@ impl<'a> Run<'a> {
         let looked = self.admit(&client, &catalog, &mapping).await?;
         let Admitted { source: looked, checkpoint: before, again } = looked;
         let target = target(until, &client).await?;
-        let graph = graph::open(config, &model).await?;
+        let graph = graph::open_counted(config, &self.metrics)?;
+        graph::establish(&graph, &model).await?;
         let translator = Translator::new(mapping.clone());
         let mut connection = replication::Connection::connect(&config.source).await?;
         let system = connection.identify().await?;
@@ -195,21 +207,20 @@ impl<'a> Run<'a> {
         let held = hold_slot(config, connection, &looked.server, at, newest).await;
         let Held { stream, confirmed } = held.map_err(|error| error.with(&again))?;
         self.metrics.slot_is_held();
-        let checkpoint = graph::claim(config, &Log::Slot(config.slot.clone())).await?;
+        let log = Log::Slot(config.slot.clone());
+        let checkpoint = graph::claim(&graph, config, &log).await?;
         self.claimed.set(Some(checkpoint.epoch));
         let claimed = (&checkpoint, &again);
         let followed = tables::agreed(config, &client, &mapping, &graph, claimed).await?;
-        let progress = copy_progress::read(&graph, &config.pipeline).await?;
-        let is_left =
-            progress.is_empty() && self.sink(checkpoint.epoch, &model)?.has_incomplete().await?;
+        let progress = graph.copy_progress(&config.pipeline).await?;
+        let is_left = progress.is_empty() && graph.has_incomplete(&model).await?;
         if is_left {
             tracing::info!("completing rows that an earlier run left without some of their values");
         }
         let ended_before = postgres::copy::current_xid(&client).await?;
-        let planner =
-            graph::planner(config, &self.metrics, likely_texts(&model, Circumstances::Settled))?;
-        let (epoch, status) =
-            (checkpoint.epoch, graph::status_at(&checkpoint, is_left || !progress.is_empty()));
+        let planner = graph.planner(&model, Some(Circumstances::Settled))?;
+        let claim = graph::claimed(config, log, checkpoint.epoch);
+        let status = graph::status_at(&checkpoint, is_left || !progress.is_empty());
         let mut expected = BTreeMap::new();
         let copier = match status.copying {
             false => None,
@@ -217,7 +228,8 @@ impl<'a> Run<'a> {
                 let sizes = setup::sizes(&client, &catalog, &mapping).await?;
                 expected = table_rows(&model, &sizes);
                 let sources = Sources::new(&catalog, &translator);
-                let lanes = self.lanes((epoch, &model, &planner), &sources, &translator).await?;
+                let to = To { graph: &graph, claim: &claim, model: &model, planner: &planner };
+                let lanes = self.lanes(to, &sources, &translator).await?;
                 let blocks = sizes.iter().map(|(table, size)| (*table, size.chunk_blocks));
                 let blocks = blocks.collect();
                 Some(TableCopier::new(model.clone(), lanes, blocks, ended_before, progress))
@@ -228,8 +240,8 @@ impl<'a> Run<'a> {
         let counts = self.metrics.counts().of_tables(tables);
         let translator = Noticing::new(translator, self.notices.clone());
         let pipeline = Parts {
-            preparer: Translated { translator, finish: Prepared::of },
-            sink: Observed { sink: self.sink(epoch, &model)?.planning(planner), observer: counts },
+            preparer: Translated { translator, finish: Graph::prepared },
+            sink: Observed { sink: graph.sink(&claim, &model, &planner)?, observer: counts },
             copier,
             engine: Engine::new(Limits::DEFAULT, checkpoint.position)
                 .continuing(checkpoint.newest, confirmed)
@@ -275,7 +287,7 @@ impl<'a> Run<'a> {
     ) -> Result<Option<Refusal>, ServiceError> {
         let config = self.config;
         let source = facts::Source::look(config, client, None).await?;
-        let graph = neo4j::Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
+        let graph = graph::open(config, Wait::Usual)?;
         let made = facts::Made::look(config, client, &graph).await?;
         let made = facts::Made { through_topic: false, ..made };
         let again = facts::again(config, None, &made.checkpoints);
@@ -294,7 +306,7 @@ impl<'a> Run<'a> {
     ) -> Result<Admitted, ServiceError> {
         let config = self.config;
         let source = facts::Source::look(config, client, Some(mapping)).await?;
-        let graph = neo4j::Connection::new(config.graph()?, neo4j::connect::LONG_ANSWER_LIMIT)?;
+        let graph = graph::open(config, Wait::Long)?;
         let made = facts::Made::look(config, client, &graph).await?;
         // A graph that follows a topic is another log's.
         let made = facts::Made { through_topic: false, ..made };
@@ -314,10 +326,10 @@ impl<'a> Run<'a> {
 
     async fn lanes(
         &self,
-        (epoch, model, planner): (Epoch, &Arc<Model>, &Arc<Planner>),
+        to: To<'_>,
         sources: &Sources,
         translator: &Translator,
-    ) -> Result<Vec<Lane<CopyReader, neo4j::Sink>>, ServiceError> {
+    ) -> Result<Vec<Lane<CopyReader, Sink>>, ServiceError> {
         let mut lanes = Vec::with_capacity(self.config.copy_lanes);
         let beside = Beside::new(sql(&self.config.source).await?.client);
         for _ in 0..self.config.copy_lanes {
@@ -326,16 +338,10 @@ impl<'a> Run<'a> {
             let (sources, translator) = (sources.clone(), translator.clone());
             let reader = CopyReader::new(client, beside.clone(), sources, translator).await?;
             let reader = reader.telling(Arc::new(move |met| notices.tell(met)));
-            lanes.push(Lane { reader, writer: self.sink(epoch, model)?.planning(planner.clone()) });
+            lanes.push(Lane { reader, writer: to.graph.sink(to.claim, to.model, to.planner)? });
         }
         beside.guard(sql(&self.config.source).await?.client);
         Ok(lanes)
-    }
-
-    fn sink(&self, epoch: Epoch, model: &Arc<Model>) -> Result<neo4j::Sink, ServiceError> {
-        let log = Log::Slot(self.config.slot.clone());
-        let writer = graph::writer(self.config, &self.metrics, log, epoch)?;
-        graph::sink(self.config, writer, model)
     }
 }
 

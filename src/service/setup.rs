@@ -7,17 +7,13 @@ use tokio_postgres::{Client, error::SqlState};
 
 use crate::{
     catalog::Catalog,
-    checkpoint::{Checkpoint, Log, Origin},
+    checkpoint::{Checkpoint, Log, NewCheckpoint, Origin},
     config::Config,
     copy::{Progress, passes, ranges},
     graph::{Model, TableIndex},
     lsn::Lsn,
     mapping::Mapping,
-    neo4j::{
-        self, Connection,
-        checkpoint::{NewCheckpoint, create},
-    },
-    pipeline::Failure,
+    pipeline::{Failure, Store},
     postgres::{
         connect::describe,
         setup::{self, Slot},
@@ -26,7 +22,7 @@ use crate::{
     start::{SlotState, System, publication::create_sql},
 };
 
-use super::ServiceError;
+use super::{ServiceError, graph::identity};
 
 /// A table is copied by several lanes only if it has this many blocks for each range.
 const BLOCKS_PER_PART: u32 = 64;
@@ -56,18 +52,18 @@ pub async fn sizes(
 }
 
 /// What a pipeline is made in, when the graph has no checkpoint of it.
-pub struct FirstStart<'a> {
+pub struct FirstStart<'a, G> {
     /// What it is to be.
     pub config: &'a Config,
     /// An ordinary connection to the source.
     pub client: &'a Client,
     /// The graph.
-    pub graph: &'a Connection,
+    pub graph: &'a G,
     /// What the source says of itself.
     pub system: &'a System,
 }
 
-impl FirstStart<'_> {
+impl<G: Store> FirstStart<'_, G> {
     /// Publication, slot, checkpoint: in this order.
     pub async fn prepare(
         &self,
@@ -102,8 +98,8 @@ impl FirstStart<'_> {
         };
         let sizes = sizes(client, catalog, mapping).await?;
         let progress = new_progress(&mapping.model, &sizes, config.copy_lanes);
-        create(graph, &config.pipeline, &new, &progress).await?;
-        let created = neo4j::checkpoint::read(graph, &config.pipeline).await?;
+        graph.create(&config.pipeline, &new, &progress).await?;
+        let created = graph.checkpoint(&identity(config, new.origin.log)).await?;
         created.ok_or_else(|| definite("the checkpoint that was just made is gone"))
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     checkpoint::{Checkpoint, Epoch, Log},
     config::Config,
     mapping::Mapping,
-    neo4j::{self, Connection},
+    pipeline::{Note, Store},
     postgres::{self, connect::sql},
     start::{
         Again, Difference, Refusals, TableFacts, TablesRefusal,
@@ -17,7 +17,10 @@ use crate::{
     },
 };
 
-use super::{ServiceError, graph::identity};
+use super::{
+    ServiceError,
+    graph::{self, Wait},
+};
 
 /// How long what is different may last until it is seen.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
@@ -41,7 +44,7 @@ pub async fn agreed(
     config: &Config,
     client: &Client,
     mapping: &Mapping,
-    graph: &Connection,
+    graph: &impl Store,
     (claimed, again): (&Checkpoint, &Again),
 ) -> Result<TableFacts, ServiceError> {
     let refused = |refusal: TablesRefusal| ServiceError::Start(Refusals::of(refusal));
@@ -56,8 +59,8 @@ pub async fn agreed(
     }
     let text = now.facts.text();
     if claimed.table_facts.as_ref() != Some(&text) {
-        let identity = identity(config, Log::Slot(config.slot.clone()));
-        neo4j::table_facts::keep(graph, &identity, claimed.epoch, &text).await?;
+        let claim = graph::claimed(config, Log::Slot(config.slot.clone()), claimed.epoch);
+        graph.note(&claim, Note::Tables(&text)).await?;
     }
     Ok(now.facts)
 }
@@ -123,10 +126,10 @@ async fn keep_seen(config: &Config, epoch: Epoch, before: &TableFacts, differenc
         return;
     }
     let facts = before.having_seen(differences);
-    let identity = identity(config, Log::Slot(config.slot.clone()));
+    let claim = graph::claimed(config, Log::Slot(config.slot.clone()), epoch);
     let keeping = async {
-        let connection = Connection::new(config.graph()?, KEEP_LIMIT)?;
-        neo4j::table_facts::keep(&connection, &identity, epoch, &facts.text()).await?;
+        let graph = graph::open(config, Wait::AtMost(KEEP_LIMIT))?;
+        graph.note(&claim, Note::Tables(&facts.text())).await?;
         Ok::<(), ServiceError>(())
     };
     match timeout(KEEP_LIMIT, keeping).await {

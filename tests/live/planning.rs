@@ -6,12 +6,12 @@ use std::{sync::Arc, time::Duration};
 
 use neo4rs::Query;
 use wal2graph::{
-    checkpoint::{Advance, Identity, Log, Origin, Position},
+    checkpoint::{Advance, Identity, Log, NewCheckpoint, Origin, Position},
     graph::{self, Circumstances, Model, cypher::likely_texts},
     lsn::Lsn,
     neo4j::{
         Connection, Options, Planner, Writer,
-        checkpoint::{NewCheckpoint, create, prepare},
+        checkpoint::{create, prepare},
         claim,
         connect::ANSWER_LIMIT,
         schema,

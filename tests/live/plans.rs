@@ -18,12 +18,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use neo4rs::Query;
 use wal2graph::{
-    checkpoint::{Advance, Identity, Log, Origin, Position},
+    checkpoint::{Advance, Identity, Log, NewCheckpoint, Origin, Position},
     graph::Model,
     lsn::Lsn,
     neo4j::{
         Connection, Options, Sink, Writer,
-        checkpoint::{NewCheckpoint, create, prepare},
+        checkpoint::{create, prepare},
         claim,
         connect::ANSWER_LIMIT,
         fused::FAMILIAR,

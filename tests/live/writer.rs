@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use wal2graph::{
     change::Timestamp,
-    checkpoint::{Advance, Epoch, Identity, Log, Origin, Part, Position},
+    checkpoint::{Advance, Epoch, Identity, Log, NewCheckpoint, Origin, Part, Position},
     graph::{Parameter, Query},
     lsn::Lsn,
     neo4j::{
         Connection, Options, Writer,
-        checkpoint::{NewCheckpoint, create, prepare},
+        checkpoint::{create, prepare},
         claim::{self, Claimed},
         connect::ANSWER_LIMIT,
     },

@@ -21,9 +21,13 @@ use crate::{
     dead_letters::{Digest, Letters, Place},
     envelope::{Decoded, Decoder, Expected, NoRows, Record},
     kafka::{dead_letters::Shelf, offsets::Found},
-    neo4j::{self, Connection, checkpoint},
+    pipeline::Store,
     postgres,
-    service::{ServiceError, read_catalog},
+    service::{
+        ServiceError,
+        graph::{Wait, open},
+        read_catalog,
+    },
 };
 
 /// Reads records as the next `apply` would.
@@ -54,8 +58,8 @@ impl Judge {
         let (sql, catalog) = read_catalog(config).await?;
         let options = config.kafka()?;
         let database = postgres::setup::server(&sql.client).await?.database;
-        let graph = Connection::new(config.graph()?, neo4j::connect::ANSWER_LIMIT)?;
-        let checkpoints = checkpoint::read_all(&graph, &config.pipeline).await?;
+        let graph = open(config, Wait::Usual)?;
+        let checkpoints = graph.checkpoints(&config.pipeline).await?;
         let read = checkpoints.iter().filter_map(|it| Some(it.partition()?.topic.clone()));
         let topics: BTreeSet<String> = match options.is_by_table() || options.pattern.is_some() {
             // The checkpoints of the graph name them.

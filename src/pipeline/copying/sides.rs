@@ -113,18 +113,30 @@ pub trait ChunkReader: Send + 'static {
 }
 
 /// A lane's connection to the graph.
+///
+/// What holds for all of its methods: the writer's epoch is compared first, under a lock, in the same
+/// transaction, and after a claim by another every call fails with
+/// [`Verdict::Fenced`](super::super::Verdict::Fenced). Lost answers are settled, or the same is
+/// written again: rows of a copy may be, since the stream is held meanwhile. After
+/// [`Verdict::Again`](super::super::Verdict::Again) it is unknown what is in the graph; the next life
+/// claims, reads the progress and goes on there. A dropped call is like that, and ends the writer. A
+/// lane writes one thing at a time, beside the other lanes.
 pub trait ChunkWriter: Send + 'static {
     /// The type of its errors.
     type Error: Failure;
 
-    /// Writes rows of a chunk and moves its range's progress, in one transaction.
+    /// Writes rows of a chunk and moves its range's progress, in one transaction with the last of
+    /// them. Where that is too much at once, the writer may commit rows before, without the progress:
+    /// they come again if it stops there. Each range has one lane, and its steps come in order; a
+    /// step that is not where the progress is, or is of another file, is refused.
     fn write_chunk(
         &mut self,
         step: &ChunkStep,
         statements: Vec<Statement>,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Writes rows of a table that belong to no chunk. The checkpoint stays at its position.
+    /// Writes rows of a table that belong to no chunk, in one or several transactions. The checkpoint
+    /// must be `at` its position, and stays there.
     fn write_rows(
         &mut self,
         at: Position,
@@ -132,20 +144,23 @@ pub trait ChunkWriter: Send + 'static {
         statements: Vec<Statement>,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Replaces the progress of the tables in `progress`.
+    /// Replaces the progress of the tables in `progress`, in one transaction, for no lane to be seen
+    /// without one. The checkpoint must be `at` its position, and stays there.
     fn restart(
         &mut self,
         at: Position,
         progress: &[Progress],
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Some keys of rows that are marked incomplete, at most `limit` for each table.
+    /// Some keys of rows that are marked incomplete, at most `limit` for each table. A table with such
+    /// rows is never left out. Keys are those that were written, equal as [`Key`]s.
     fn incomplete(
         &mut self,
         limit: usize,
     ) -> impl Future<Output = Result<BTreeMap<TableIndex, Vec<Key>>, Self::Error>> + Send;
 
-    /// The copy is complete: deletes the progress.
+    /// The copy is complete: deletes the progress. The checkpoint must be `at` its position, and stays
+    /// there. A repetition is right.
     fn settle(&mut self, at: Position) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 

@@ -21,9 +21,11 @@ use crate::{
         ends::{EndsWatch, Pending, Said},
     },
     lsn::Lsn,
-    neo4j::{self, Connection, connect::ANSWER_LIMIT},
-    pipeline::Source,
-    service::ServiceError,
+    pipeline::{Source, Store, StoreError},
+    service::{
+        ServiceError,
+        graph::{Graph, Wait, open},
+    },
 };
 
 /// How often the checkpoints are read while heartbeats wait for them.
@@ -42,7 +44,7 @@ pub struct Gate {
     source: PartitionSource,
     said: EndsWatch,
     pending: Pending,
-    graph: Connection,
+    graph: Graph,
     pipeline: String,
 }
 
@@ -54,7 +56,7 @@ impl Gate {
         said: EndsWatch,
         through: Lsn,
     ) -> Result<Self, ServiceError> {
-        let graph = Connection::new(config.graph()?, ANSWER_LIMIT)?;
+        let graph = open(config, Wait::Usual)?;
         let (pending, pipeline) = (Pending::new(through), config.pipeline.clone());
         Ok(Gate { source, said, pending, graph, pipeline })
     }
@@ -93,8 +95,8 @@ impl Gate {
     }
 
     /// How far each of the tables' partitions is in the graph.
-    async fn applied(&self) -> Result<Vec<u64>, neo4j::Error> {
-        let checkpoints = neo4j::checkpoint::read_all(&self.graph, &self.pipeline).await?;
+    async fn applied(&self) -> Result<Vec<u64>, StoreError> {
+        let checkpoints = self.graph.checkpoints(&self.pipeline).await?;
         let applied: BTreeMap<&TopicPartition, u64> = checkpoints
             .iter()
             .filter_map(|checkpoint| Some((checkpoint.partition()?, checkpoint.position.lsn.0)))

@@ -40,7 +40,7 @@ use crate::{
     checkpoint::TopicPartition,
     cli::{ApplyArgs, UntilOffset},
     config::Config,
-    graph::{Circumstances, cypher::likely_texts},
+    graph::Circumstances,
     kafka::{
         consumer::{ConsumeError, Member},
         dead_letters::DeadLetters,
@@ -48,8 +48,7 @@ use crate::{
     },
     mapping::Mapping,
     metrics::Metrics,
-    neo4j::{Connection, checkpoint, connect::LONG_ANSWER_LIMIT},
-    pipeline::{Ended, Failure},
+    pipeline::{Ended, Failure, Store},
     postgres::{self, connect::Sql},
     start::Refusals,
 };
@@ -57,7 +56,8 @@ use crate::{
 use super::{
     ServiceError,
     attempts::{self, unless_stopped},
-    facts, graph,
+    facts,
+    graph::{self, Wait},
     left_out::LeftOut,
     notices::Notices,
     watch::{serve, topics},
@@ -122,7 +122,7 @@ impl<'a> Apply<'a> {
     ) -> Result<Ended, ServiceError> {
         let prepared = unless_stopped(stop, self.prepare(until, targets)).await?;
         let Some(shared) = prepared else { return Ok(Ended::Stopped) };
-        let own = Connection::new(self.config.graph()?, LONG_ANSWER_LIMIT)?;
+        let own = graph::open(self.config, Wait::Long)?;
         let _constraints = graph::keep_constraints(own, shared.model.clone());
         Together::new(shared).run(stop).await
     }
@@ -148,7 +148,8 @@ impl<'a> Apply<'a> {
         for topic in config.kafka()?.topic_names() {
             asking.decoder(&catalog, topic)?;
         }
-        let graph = graph::open(config, &model).await?;
+        let graph = graph::open_counted(config, &self.metrics)?;
+        graph::establish(&graph, &model).await?;
         take_over::of_run(config, &catalog, &asking, &graph).await?;
         let topology = Topology::look(config, &asking, &graph).await?.and_later(named.matching);
         if topology.is_spread() {
@@ -169,11 +170,8 @@ impl<'a> Apply<'a> {
         let rebalanced = move || metrics.counts().rebalanced();
         let member = Member::join(options, &topics, dead_letters, rebalanced).await?;
         // With stamps in its rows, the stream has other texts: those are planned when they are met.
-        let likely = match topology.is_spread() {
-            true => Vec::new(),
-            false => likely_texts(&model, Circumstances::Unsettled),
-        };
-        let planner = super::graph::planner(config, &self.metrics, likely)?;
+        let stream = (!topology.is_spread()).then_some(Circumstances::Unsettled);
+        let planner = graph.planner(&model, stream)?;
         Ok(Shared {
             config: config.clone(),
             metrics: self.metrics.clone(),
@@ -196,8 +194,8 @@ impl<'a> Apply<'a> {
 impl Apply<'_> {
     /// The topics that are read. The log names each other match of the pattern once.
     async fn named(&self, mapping: &Mapping, asking: &Asking) -> Result<Named, ServiceError> {
-        let graph = Connection::new(self.config.graph()?, LONG_ANSWER_LIMIT)?;
-        let checkpoints = checkpoint::read_all(&graph, &self.config.pipeline).await?;
+        let graph = graph::open(self.config, Wait::Long)?;
+        let checkpoints = graph.checkpoints(&self.config.pipeline).await?;
         let named = named::topics(self.config, mapping, asking, &checkpoints).await?;
         let mut told = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
         for topic in named.passed.iter().filter(|topic| !told.contains(*topic)) {
@@ -210,8 +208,8 @@ impl Apply<'_> {
 
     /// Asks whether the graph can be written, before anything is made in it.
     async fn admit(&self, mapping: &Mapping) -> Result<(), ServiceError> {
-        let graph = Connection::new(self.config.graph()?, LONG_ANSWER_LIMIT)?;
-        let checkpoints = checkpoint::read_all(&graph, &self.config.pipeline).await?;
+        let graph = graph::open(self.config, Wait::Long)?;
+        let checkpoints = graph.checkpoints(&self.config.pipeline).await?;
         let is_first = checkpoints.is_empty();
         let refusals = facts::graph_refusals(&graph, mapping, is_first, self.into_existing).await?;
         Refusals::check(refusals).map_err(ServiceError::Start)

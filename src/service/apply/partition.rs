@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     engine::{Batch, Engine, Limits, Portion},
     envelope::Expected,
-    graph::{Model, Statement},
+    graph::Model,
     kafka::{
         consumer::{Member, PartitionEnd},
         copied::{CopyWatch, Tables},
@@ -33,13 +33,14 @@ use crate::{
     lsn::Lsn,
     mapping::{Mapping, Translator},
     metrics::Metrics,
-    neo4j::{self, Connection, Planner, sink::Prepared},
-    pipeline::{Ended, Failure, NoCopy, Observed, Pipeline, Prepare, Translated, Until},
+    pipeline::{
+        Ended, Failure, NoCopy, Note, Observed, Pipeline, Prepare, Store, Translated, Until,
+    },
     replay::{Decision, applied_metadata},
     service::{
         ServiceError,
         attempts::{Pause, learned, refused, stopped, unless_stopped},
-        graph,
+        graph::{self, Graph, Planner},
         notices::{Notices, Noticing},
         watch::replaying,
     },
@@ -74,8 +75,8 @@ pub struct Shared {
     pub model: Arc<Model>,
     /// For questions.
     pub asking: Asking,
-    /// A connection to the graph, for reading.
-    pub graph: Connection,
+    /// The graph.
+    pub graph: Graph,
     /// The member of the group.
     pub member: Member,
     /// Has their statements planned.
@@ -185,11 +186,10 @@ async fn attempt(
     };
     let metadata = applied_metadata(&config.pipeline, checkpoint.epoch);
     let log = Log::Partition(at.clone());
-    let writer = graph::writer(config, metrics, log, checkpoint.epoch)?;
+    let claim = graph::claimed(config, log, checkpoint.epoch);
     let tables = model.iter().map(|(_, table)| table.name.as_str());
     let observer = metrics.counts().of_tables(tables);
     let translator = Noticing::new(Translator::new(mapping.clone()), shared.notices.clone());
-    let finish: fn(&Model, Vec<Statement>) -> Prepared = Prepared::of;
     let status = watch::Sender::new(graph::status_at(&checkpoint, false));
     let (offset, lsn) = (checkpoint.position.lsn, checkpoint.lsn);
     let source = shared.member.read(at, offset.0, transactions, metadata);
@@ -209,11 +209,8 @@ async fn attempt(
     let copier: Option<NoCopy> = None;
     let run = Pipeline {
         source: &mut source,
-        preparer: Unsettled(Translated { translator, finish }),
-        sink: Observed {
-            sink: graph::sink(config, writer, model)?.planning(planner.clone()),
-            observer,
-        },
+        preparer: Unsettled(Translated { translator, finish: Graph::prepared }),
+        sink: Observed { sink: shared.graph.sink(&claim, model, planner)?, observer },
         copier,
         engine: Engine::new(Limits::DEFAULT, checkpoint.position)
             .complete_through(lsn)
@@ -283,7 +280,7 @@ async fn prepare(shared: &Shared, at: &TopicPartition) -> Result<Checkpoint, Ser
     }
     if let Decision::Refuse(refusal) = decision {
         let log = Log::Partition(at.clone());
-        let now = neo4j::checkpoint::read_one(graph, &graph::identity(config, log)).await?;
+        let now = graph.checkpoint(&graph::identity(config, log)).await?;
         if now != found.checkpoint {
             // What was read of it may be half of one state and half of the next.
             return Err(ServiceError::NotYet(format!(
@@ -296,8 +293,8 @@ async fn prepare(shared: &Shared, at: &TopicPartition) -> Result<Checkpoint, Ser
     if claimed.topic_id.is_none()
         && let Some(id) = found.topic.id
     {
-        let identity = graph::identity(config, Log::Partition(at.clone()));
-        neo4j::checkpoint::name_topic(graph, &identity, claimed.epoch, id).await?;
+        let claim = graph::claimed(config, Log::Partition(at.clone()), claimed.epoch);
+        graph.note(&claim, Note::Topic(id)).await?;
     }
     if !claimed.origin.system_identifier.is_empty() {
         check_compaction(config, at).await?;
@@ -314,7 +311,7 @@ async fn claim_and_reset(
     decision: &Decision,
 ) -> Result<Checkpoint, ServiceError> {
     let (config, log) = (&shared.config, Log::Partition(at.clone()));
-    let claimed = graph::claim(config, &log).await?;
+    let claimed = graph::claim(&shared.graph, config, &log).await?;
     let now = claimed.position.lsn;
     let (to, until) = match *decision {
         Decision::Replay { from, until } => (Lsn(from), Lsn(until).max(now)),
@@ -343,9 +340,9 @@ async fn claim_and_reset(
         last_change: None,
         newest: None,
     };
-    let mut writer = graph::writer(config, &shared.metrics, log.clone(), claimed.epoch)?;
-    writer.reset(&advance, until).await?;
-    let identity = graph::identity(config, log);
-    let checkpoint = neo4j::checkpoint::read_one(&shared.graph, &identity).await?;
+    let claim = graph::claimed(config, log, claimed.epoch);
+    let reset = shared.graph.reset(&claim, &advance, until).await;
+    reset.map_err(ServiceError::of_write)?;
+    let checkpoint = shared.graph.checkpoint(&claim.identity).await?;
     checkpoint.ok_or_else(|| ServiceError::NotYet("the checkpoint is gone".to_owned()))
 }

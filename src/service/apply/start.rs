@@ -4,16 +4,13 @@ use std::ops::Range;
 
 use crate::{
     catalog::Catalog,
-    checkpoint::{Checkpoint, Log, Origin, TopicPartition},
+    checkpoint::{Checkpoint, Log, NewCheckpoint, Origin, TopicPartition},
     config::Config,
     envelope::{Decoded, Decoder, History, Record},
     kafka::{copied::Tables, identity::Described, offsets::Asking, tail::PartitionTail, tails},
     lsn::Lsn,
     mapping::Mapping,
-    neo4j::{
-        Connection,
-        checkpoint::{NewCheckpoint, create as create_checkpoint, read_one},
-    },
+    pipeline::Store,
     replay::{Applied, Assigned, Decision, GroupOffset, Identity, RecordBefore, Refusal, decide},
     service::{ServiceError, facts::ways, graph::identity},
     start::{GraphRefusal, Refusals},
@@ -47,10 +44,10 @@ impl Found {
         catalog: &Catalog,
         tables: &Tables,
         asking: &Asking,
-        graph: &Connection,
+        graph: &impl Store,
         at: &TopicPartition,
     ) -> Result<Self, ServiceError> {
-        let checkpoint = read_one(graph, &identity(config, Log::Partition(at.clone()))).await?;
+        let checkpoint = graph.checkpoint(&identity(config, Log::Partition(at.clone()))).await?;
         let topic = asking.describe(&[&at.topic]).await?.remove(&at.topic);
         let topic = topic.ok_or_else(|| topology::gone(&at.topic))?;
         let (group, log) = (asking.group_offset(at).await?, asking.log(at).await?);
@@ -127,7 +124,7 @@ pub fn reached(checkpoint: &Checkpoint) -> Lsn {
 }
 
 /// Makes the checkpoint of a partition that the graph has nothing of yet.
-pub struct Creation<'a> {
+pub struct Creation<'a, G> {
     /// The configuration.
     pub config: &'a Config,
     /// The source's.
@@ -137,7 +134,7 @@ pub struct Creation<'a> {
     /// Kafka.
     pub asking: &'a Asking,
     /// The graph.
-    pub graph: &'a Connection,
+    pub graph: &'a G,
     /// The partition.
     pub at: &'a TopicPartition,
     /// Its topic.
@@ -146,7 +143,7 @@ pub struct Creation<'a> {
     pub history: Option<&'a History>,
 }
 
-impl Creation<'_> {
+impl<G: Store> Creation<'_, G> {
     /// Makes it, at an offset. Where its source is, the first records say.
     pub async fn create(&self, log: &Range<u64>, from: u64) -> Result<(), ServiceError> {
         let Creation { config, catalog, asking, graph, at, topic, history, .. } = *self;
@@ -179,8 +176,8 @@ impl Creation<'_> {
             labels,
             table_facts: None,
         };
-        create_checkpoint(graph, &config.pipeline, &new, &[]).await?;
-        tracing::info!(%at, from, "the graph has nothing of this partition yet: starting here");
+        graph.create(&config.pipeline, &new, &[]).await?;
+        tracing::info!(%at, from, "the graph has nothing of this partition yet: it begins here");
         Ok(())
     }
 }

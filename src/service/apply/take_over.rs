@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     kafka::offsets::Asking,
     lsn::Lsn,
-    neo4j::{self, Connection, copy_progress},
+    pipeline::Store,
     service::{ServiceError, graph::identity},
 };
 
@@ -26,9 +26,9 @@ pub async fn of_run(
     config: &Config,
     catalog: &Catalog,
     asking: &Asking,
-    graph: &Connection,
+    graph: &impl Store,
 ) -> Result<(), ServiceError> {
-    let checkpoints = neo4j::checkpoint::read_all(graph, &config.pipeline).await?;
+    let checkpoints = graph.checkpoints(&config.pipeline).await?;
     let slot = Log::Slot(config.slot.clone());
     let [checkpoint] = checkpoints.as_slice() else { return Ok(()) };
     let options = config.kafka()?;
@@ -47,7 +47,7 @@ pub async fn of_run(
     }
     let at = TopicPartition { topic, partition: 0 };
     let begins = begins(catalog, asking, &at, checkpoint).await?;
-    let is_copied = copy_progress::read(graph, &config.pipeline).await?.is_empty();
+    let is_copied = graph.copy_progress(&config.pipeline).await?.is_empty();
     if !is_copied || checkpoint.position.part.is_some() {
         return refuse(
             "it is in the middle of a copy or a transaction: let `run` finish".to_owned(),
@@ -60,7 +60,7 @@ pub async fn of_run(
         ));
     }
     let identity = identity(config, slot);
-    if !neo4j::checkpoint::hand_over(graph, &identity, checkpoint, &at, described.id).await? {
+    if !graph.hand_over(&identity, checkpoint, &at, described.id).await? {
         let what = "`run` has just written to the graph: stop it, apply goes on from there";
         return Err(ServiceError::NotYet(what.to_owned()));
     }

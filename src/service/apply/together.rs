@@ -26,8 +26,7 @@ use tokio::{
 use crate::{
     checkpoint::TopicPartition,
     kafka::consumer::{Assignment, ConsumeError},
-    neo4j,
-    pipeline::{Ended, Failure, PipelineError, Verdict},
+    pipeline::{Ended, Failure, PipelineError, Store, Verdict},
     service::{ServiceError, attempts::stopped},
 };
 
@@ -209,7 +208,7 @@ impl Together {
     /// Every partition has, whoever has applied it.
     async fn is_everything_applied(&self) -> Result<bool, ServiceError> {
         let Shared { config, graph, targets, .. } = &*self.shared;
-        let checkpoints = neo4j::checkpoint::read_all(graph, &config.pipeline).await?;
+        let checkpoints = graph.checkpoints(&config.pipeline).await?;
         let applied = |at: &TopicPartition| {
             let its = checkpoints.iter().find(|it| it.partition() == Some(at));
             its.map_or(0, |it| it.position.lsn.0)

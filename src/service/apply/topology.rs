@@ -24,7 +24,7 @@ use crate::{
         names::{Match, Matching},
         offsets::Asking,
     },
-    neo4j::{self, Connection},
+    pipeline::Store,
     replay::ANEW,
     service::{ServiceError, facts::again},
 };
@@ -56,9 +56,9 @@ impl Topology {
     pub async fn look(
         config: &Config,
         asking: &Asking,
-        graph: &Connection,
+        graph: &impl Store,
     ) -> Result<Self, ServiceError> {
-        let checkpoints = neo4j::checkpoint::read_all(graph, &config.pipeline).await?;
+        let checkpoints = graph.checkpoints(&config.pipeline).await?;
         let kafka = config.kafka()?;
         let names: Vec<&str> = kafka.topic_names().collect();
         check_logs(config, &names, &checkpoints)?;

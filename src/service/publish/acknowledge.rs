@@ -17,11 +17,14 @@ use tokio::{
 use crate::{
     change::Event,
     checkpoint::{Checkpoint, complete_through},
-    config::{Config, ConfigError},
+    config::Config,
     kafka::Ack,
     lsn::Lsn,
-    neo4j::{self, Connection, Error},
-    pipeline::Source,
+    pipeline::{Source, Store, StoreError},
+    service::{
+        ServiceError,
+        graph::{Wait, open},
+    },
 };
 
 /// How often the graph's checkpoint is read.
@@ -102,7 +105,7 @@ pub fn rule(
     config: &Config,
     system_identifier: &str,
     tasks: &mut JoinSet<()>,
-) -> Result<Rule, ConfigError> {
+) -> Result<Rule, ServiceError> {
     Ok(match config.kafka()?.ack {
         Ack::Kafka => Rule::Published,
         Ack::Graph => Rule::Graph(follow(config, system_identifier, tasks)?),
@@ -114,18 +117,17 @@ fn follow(
     config: &Config,
     system_identifier: &str,
     tasks: &mut JoinSet<()>,
-) -> Result<watch::Receiver<Lsn>, ConfigError> {
-    let (options, pipeline) = (config.graph()?.clone(), config.pipeline.clone());
+) -> Result<watch::Receiver<Lsn>, ServiceError> {
+    let (graph, pipeline) = (open(config, Wait::Usual)?, config.pipeline.clone());
     let system_identifier: Arc<str> = system_identifier.into();
     let (sender, receiver) = watch::channel(Lsn::ZERO);
     tasks.spawn(async move {
         let mut timer = interval(INTERVAL);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut connection = None;
         let mut answers = Answers::default();
         loop {
             timer.tick().await;
-            match position(&options, &pipeline, &system_identifier, &mut connection).await {
+            match position(&graph, &pipeline, &system_identifier).await {
                 Ok(found) => {
                     answers.answered(&found);
                     let lsn = found.lsn();
@@ -135,10 +137,7 @@ fn follow(
                         further
                     });
                 }
-                Err(error) => {
-                    connection = None;
-                    answers.failed(&error);
-                }
+                Err(error) => answers.failed(&error),
             }
         }
     });
@@ -164,16 +163,11 @@ impl Found {
 }
 
 async fn position(
-    options: &neo4j::Options,
+    graph: &impl Store,
     pipeline: &str,
     system_identifier: &str,
-    kept: &mut Option<Connection>,
-) -> Result<Found, Error> {
-    let connection = match kept {
-        Some(connection) => connection,
-        None => kept.insert(Connection::new(options, neo4j::connect::ANSWER_LIMIT)?),
-    };
-    let checkpoints = neo4j::checkpoint::read_all(connection, pipeline).await?;
+) -> Result<Found, StoreError> {
+    let checkpoints = graph.checkpoints(pipeline).await?;
     let of = |checkpoint: &Checkpoint| checkpoint.origin.system_identifier.clone();
     let another = checkpoints.iter().map(of).find(|it| it != system_identifier);
     Ok(match (another, complete_through(&checkpoints)) {
@@ -223,7 +217,7 @@ impl Answers {
         }
     }
 
-    fn failed(&mut self, error: &Error) {
+    fn failed(&mut self, error: &StoreError) {
         if self.is_news(Said::Away) {
             tracing::warn!(%error, "the slot waits: the graph's position can not be read");
         }

@@ -12,8 +12,11 @@ use crate::{
     checkpoint::{Log, Mark, Newest},
     config::Config,
     mapping::Mapping,
-    neo4j::{self, Connection, connect::ANSWER_LIMIT, copy_progress},
-    service::ServiceError,
+    pipeline::Store,
+    service::{
+        ServiceError,
+        graph::{Wait, open},
+    },
     start::System,
 };
 
@@ -35,8 +38,8 @@ pub async fn tables(
     let Start::At(begin) = begin else {
         return stop(format!("there is no slot {}, so `run` has made no graph", config.slot));
     };
-    let graph = Connection::new(config.graph()?, ANSWER_LIMIT)?;
-    let checkpoints = neo4j::checkpoint::read_all(&graph, &config.pipeline).await?;
+    let graph = open(config, Wait::Usual)?;
+    let checkpoints = graph.checkpoints(&config.pipeline).await?;
     let [checkpoint] = checkpoints.as_slice() else {
         return stop(format!("the graph is not one that `run` made as {:?}", config.pipeline));
     };
@@ -66,7 +69,7 @@ pub async fn tables(
     if checkpoint.mapping_digest != mapping.digest() {
         return stop("the mapping has changed since the graph was made".to_owned());
     }
-    let progress = copy_progress::read(&graph, &config.pipeline).await?;
+    let progress = graph.copy_progress(&config.pipeline).await?;
     if !progress.is_empty() || begin > checkpoint.lsn {
         return stop("`run` has not finished its copy: let it".to_owned());
     }

@@ -8,10 +8,14 @@ use tokio_postgres::Client;
 
 use crate::{
     config::Config,
+    graph::statement::PLACEHOLDER,
     metrics::{GRAPH_INTERVAL, GraphLook, Metrics, SOURCE_INTERVAL, SlotLook, SourceLook, now},
-    neo4j::{self, Connection},
+    pipeline::Store,
     postgres::{connect::sql, setup},
-    service::{ServiceError, graph::count},
+    service::{
+        ServiceError,
+        graph::{Wait, open},
+    },
 };
 
 /// How long a look may take. Then there is no answer, and the next one begins with a new connection.
@@ -33,12 +37,12 @@ pub async fn at_source(config: Config, metrics: Arc<Metrics>) {
 }
 
 /// Looks at the graph, until it is dropped.
-pub async fn at_graph(options: neo4j::Options, metrics: Arc<Metrics>) {
+pub async fn at_graph(config: Config, metrics: Arc<Metrics>) {
     let mut answers = Answers::new("the graph");
     let mut timer = timer(GRAPH_INTERVAL);
     loop {
         timer.tick().await;
-        metrics.looked_at_graph(answers.within_limit(graph(&options)).await);
+        metrics.looked_at_graph(answers.within_limit(graph(&config)).await);
     }
 }
 
@@ -64,10 +68,9 @@ async fn source(config: &Config, kept: &mut Option<Client>) -> Result<SourceLook
     Ok(SourceLook { at, flushed, slot })
 }
 
-async fn graph(options: &neo4j::Options) -> Result<GraphLook, ServiceError> {
+async fn graph(config: &Config) -> Result<GraphLook, ServiceError> {
     let at = now();
-    let connection = Connection::new(options, LOOK_LIMIT)?;
-    let placeholders = count(&connection, "_Placeholder").await?;
+    let placeholders = open(config, Wait::AtMost(LOOK_LIMIT))?.count(PLACEHOLDER).await?;
     Ok(GraphLook { at, placeholders })
 }
 

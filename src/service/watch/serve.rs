@@ -19,8 +19,8 @@ pub async fn start(config: &Config, metrics: &Arc<Metrics>) -> Result<JoinSet<()
     if let Some(listener) = listener(&config.http.listen).await? {
         tasks.spawn(looks::at_source(config.clone(), metrics.clone()));
         // A publisher may have none.
-        if let Ok(graph) = config.graph() {
-            tasks.spawn(looks::at_graph(graph.clone(), metrics.clone()));
+        if config.graph().is_ok() {
+            tasks.spawn(looks::at_graph(config.clone(), metrics.clone()));
         }
         tasks.spawn(http::serve(listener, metrics.clone()));
     }

@@ -12,7 +12,8 @@ use crate::{
     config::Config,
     kafka::{Error, dead_letters::Shelf, offsets::Asking},
     metrics::{DeadLetterLook, Metrics, SOURCE_INTERVAL, TopicLook, now},
-    neo4j::{Connection, checkpoint, connect::ANSWER_LIMIT},
+    pipeline::Store,
+    service::graph::{Wait, open},
 };
 
 /// How long a look at the topics' ends may take.
@@ -50,17 +51,19 @@ pub async fn at_position(config: Config, metrics: Arc<Metrics>) {
     if !config.kafka().is_ok_and(|kafka| kafka.is_by_table()) {
         return;
     }
-    let Ok(options) = config.graph() else { return };
-    let mut connection = None;
+    if config.graph().is_err() {
+        return;
+    }
+    let mut graph = None;
     let mut timer = timer();
     loop {
         timer.tick().await;
-        if connection.is_none() {
-            connection = Connection::new(options, ANSWER_LIMIT).ok();
+        if graph.is_none() {
+            graph = open(&config, Wait::Usual).ok();
         }
-        let Some(graph) = &connection else { continue };
+        let Some(graph) = &graph else { continue };
         // While it is away, the last position is still true.
-        if let Ok(checkpoints) = checkpoint::read_all(graph, &config.pipeline).await {
+        if let Ok(checkpoints) = graph.checkpoints(&config.pipeline).await {
             let whole = checkpoints.iter().find(|it| it.is_whole);
             metrics.looked_at_position(whole.map(|it| it.lsn));
         }

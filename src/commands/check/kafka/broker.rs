@@ -10,13 +10,13 @@ use crate::{
         topic::{self, Weight},
     },
     mapping::Mapping,
-    neo4j::{self, Connection},
-    pipeline::Failure,
+    pipeline::{Failure, Store},
     postgres::setup,
     replay::Decision,
     service::{
         ServiceError,
         apply::{named::topics as those_named, start::Found, topology::Topology},
+        graph::{Wait, open},
         mapped_tables, proof,
         publish::{self, topics::Wanted},
     },
@@ -28,10 +28,10 @@ use super::Report;
 pub async fn named(config: &Config, mapping: &Mapping) -> Result<Config, ServiceError> {
     let asking = Asking::new(config.kafka()?)?;
     let checkpoints = match config.graph() {
-        Ok(graph) => {
-            let graph = Connection::new(graph, neo4j::connect::ANSWER_LIMIT)?;
+        Ok(_) => {
+            let graph = open(config, Wait::Usual)?;
             // Another check reports a graph that does not answer.
-            neo4j::checkpoint::read_all(&graph, &config.pipeline).await.unwrap_or_default()
+            graph.checkpoints(&config.pipeline).await.unwrap_or_default()
         }
         Err(_) => Vec::new(),
     };
@@ -161,8 +161,8 @@ async fn group(
     report: &mut Report,
 ) -> Result<(), ServiceError> {
     let options = config.kafka()?;
-    let (Ok(graph), asking) = (config.graph(), Asking::new(options)?) else { return Ok(()) };
-    let graph = Connection::new(graph, neo4j::connect::ANSWER_LIMIT)?;
+    let (Ok(_), asking) = (config.graph(), Asking::new(options)?) else { return Ok(()) };
+    let graph = open(config, Wait::Usual)?;
     let topology = match Topology::look(config, &asking, &graph).await {
         Ok(topology) => topology,
         // There is no topic yet: that was said.

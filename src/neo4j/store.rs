@@ -1,0 +1,210 @@
+//! Neo4j as the program's store: each method leads to the module that does it.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    checkpoint::{Advance, Checkpoint, Claim, Identity, NewCheckpoint, TopicId, TopicPartition},
+    copy::Progress,
+    graph::{
+        Circumstances, Model, Statement,
+        cypher::{incomplete_keys, likely_texts},
+    },
+    lsn::Lsn,
+    pipeline::{self, Note, Remark, StoreError, Witness},
+    start::graph::Obstacle,
+};
+
+use super::{
+    checkpoint,
+    claim::{self, ClaimError},
+    connect::{ANSWER_LIMIT, Connection, Options},
+    copy_progress,
+    error::Error,
+    planning::Planner,
+    remarks, schema,
+    sink::{Prepared, Sink},
+    stopped, table_facts,
+    writer::{WriteError, Writer},
+};
+
+/// What people call the product.
+const NAME: &str = "Neo4j";
+
+/// A connection for everything but the writes of rows, and how to open others.
+pub struct Store {
+    options: Options,
+    connection: Connection,
+    witness: Arc<dyn Witness>,
+}
+
+impl Store {
+    /// A store whose answers may take this long. It connects at first use: an error means that the
+    /// options are invalid.
+    pub fn new(
+        options: &Options,
+        answer_limit: Duration,
+        witness: Arc<dyn Witness>,
+    ) -> Result<Self, StoreError> {
+        let connection = Connection::new(options, answer_limit)?;
+        Ok(Store { options: options.clone(), connection, witness })
+    }
+
+    fn writer(&self, of: &Claim) -> Result<Writer, Error> {
+        let connection = Connection::new(&self.options, ANSWER_LIMIT)?;
+        let witness = self.witness.clone();
+        let writer = Writer::new(connection, of.identity.clone(), of.epoch);
+        Ok(writer.telling(Arc::new(move |reason| witness.retried(reason))))
+    }
+}
+
+impl From<Error> for StoreError {
+    fn from(error: Error) -> Self {
+        StoreError::new(NAME, error)
+    }
+}
+
+impl From<WriteError> for StoreError {
+    fn from(error: WriteError) -> Self {
+        StoreError::new(NAME, error)
+    }
+}
+
+impl From<ClaimError> for StoreError {
+    fn from(error: ClaimError) -> Self {
+        StoreError::new(NAME, error)
+    }
+}
+
+impl pipeline::Store for Store {
+    type Prepared = Prepared;
+    type Sink = Sink;
+    type Planner = Planner;
+
+    async fn establish(&self, model: &Model) -> Result<Vec<String>, StoreError> {
+        checkpoint::prepare(&self.connection).await?;
+        let requirements = schema::requirements(model);
+        let made = schema::establish(&self.connection, &requirements).await?;
+        Ok(made.iter().map(schema::Requirement::name).collect())
+    }
+
+    async fn is_established(&self, model: &Model) -> Result<bool, StoreError> {
+        let requirements = schema::requirements(model);
+        Ok(schema::missing(&self.connection, &requirements).await?.is_empty())
+    }
+
+    async fn obstacles(&self, model: &Model) -> Result<Vec<Obstacle>, StoreError> {
+        let requirements = schema::requirements(model);
+        Ok(schema::obstacles(&self.connection, &requirements).await?)
+    }
+
+    async fn checkpoints(&self, pipeline: &str) -> Result<Vec<Checkpoint>, StoreError> {
+        Ok(checkpoint::read_all(&self.connection, pipeline).await?)
+    }
+
+    async fn checkpoint(&self, of: &Identity) -> Result<Option<Checkpoint>, StoreError> {
+        Ok(checkpoint::read_one(&self.connection, of).await?)
+    }
+
+    async fn create(
+        &self,
+        pipeline: &str,
+        new: &NewCheckpoint,
+        copy: &[Progress],
+    ) -> Result<bool, StoreError> {
+        Ok(checkpoint::create(&self.connection, pipeline, new, copy).await?)
+    }
+
+    async fn claim(
+        &self,
+        of: &Identity,
+        publication: Option<&str>,
+    ) -> Result<Checkpoint, StoreError> {
+        let claimed = claim::claim(&self.options, of, publication, claim::PATIENCE).await?;
+        for transaction in &claimed.terminated {
+            tracing::warn!(transaction, "ended a stopped writer's transaction");
+        }
+        Ok(claimed.checkpoint)
+    }
+
+    async fn note(
+        &self,
+        Claim { identity, epoch }: &Claim,
+        note: Note<'_>,
+    ) -> Result<bool, StoreError> {
+        let connection = &self.connection;
+        Ok(match note {
+            Note::Topic(id) => checkpoint::name_topic(connection, identity, *epoch, id).await?,
+            Note::Tables(facts) => table_facts::keep(connection, identity, *epoch, facts).await?,
+            Note::Stopped(because) => stopped::tell(connection, identity, *epoch, because).await?,
+        })
+    }
+
+    async fn hand_over(
+        &self,
+        from: &Identity,
+        as_read: &Checkpoint,
+        to: &TopicPartition,
+        topic_id: Option<TopicId>,
+    ) -> Result<bool, StoreError> {
+        Ok(checkpoint::hand_over(&self.connection, from, as_read, to, topic_id).await?)
+    }
+
+    async fn reset(&self, of: &Claim, advance: &Advance, until: Lsn) -> Result<(), StoreError> {
+        Ok(self.writer(of)?.reset(advance, until).await?)
+    }
+
+    async fn copy_progress(&self, pipeline: &str) -> Result<Vec<Progress>, StoreError> {
+        Ok(copy_progress::read(&self.connection, pipeline).await?)
+    }
+
+    async fn has_incomplete(&self, model: &Model) -> Result<bool, StoreError> {
+        for (_, text) in incomplete_keys(model, 1) {
+            if !self.connection.rows(neo4rs::Query::new(text)).await?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn rows(&self, model: &Model) -> Result<Vec<(String, u64)>, StoreError> {
+        let labels = schema::row_labels(model);
+        Ok(schema::rows_under(&self.connection, &labels).await?)
+    }
+
+    async fn count(&self, label: &str) -> Result<u64, StoreError> {
+        Ok(schema::count(&self.connection, label).await?)
+    }
+
+    async fn describe(&self) -> Result<Vec<Remark>, StoreError> {
+        Ok(remarks::of_server(&self.connection, &self.options).await?)
+    }
+
+    async fn remarks(&self, model: &Model) -> Result<Vec<Remark>, StoreError> {
+        Ok(remarks::of_model(&self.connection, model).await?)
+    }
+
+    fn planner(
+        &self,
+        model: &Model,
+        stream: Option<Circumstances>,
+    ) -> Result<Arc<Planner>, StoreError> {
+        let likely = stream.map_or_else(Vec::new, |stream| likely_texts(model, stream));
+        let witness = self.witness.clone();
+        let tell = Arc::new(move |texts| witness.waits_for(texts));
+        Ok(Planner::start(&self.options, likely, tell)?)
+    }
+
+    fn sink(
+        &self,
+        of: &Claim,
+        model: &Arc<Model>,
+        planner: &Arc<Planner>,
+    ) -> Result<Sink, StoreError> {
+        let reader = Connection::new(&self.options, ANSWER_LIMIT)?;
+        Ok(Sink::new(self.writer(of)?, reader, model.clone()).planning(planner.clone()))
+    }
+
+    fn prepared(model: &Model, statements: Vec<Statement>) -> Prepared {
+        Prepared::of(model, statements)
+    }
+}

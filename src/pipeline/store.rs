@@ -1,0 +1,335 @@
+//! The graph as a service sees it: one trait for everything but the writes of rows, which are
+//! [`Sink`] and [`ChunkWriter`].
+//!
+//! ```text
+//!            establish          the schema that the model needs
+//! checkpoints, checkpoint       how far the graph is              (reads, no lock)
+//!            create             the first checkpoint and the copy's progress
+//!            claim              from now on only this epoch writes
+//!            note, reset        beside and of the position, under that epoch
+//!            planner, sink      writers under that epoch
+//! ```
+//!
+//! A product implements these three traits, and nothing else of the program names it. The
+//! simulation's graph in memory is the second implementation.
+//!
+//! What holds for every method, unless its own text says more:
+//!
+//! - **Answers.** A read returns what was committed when it ran. It takes no lock that a writer
+//!   waits for.
+//! - **Repetition.** The store may repeat a call by itself while the product asks for that. It gives
+//!   up after a bounded time, about half a minute, with [`Verdict::Again`](super::Verdict::Again).
+//! - **Lost answers.** After `Again` it is unknown whether a write took effect. Every write says how
+//!   its caller finds out, or that a repetition is right.
+//! - **Durability.** A write that returns is durable, and every later read sees it.
+//! - **Cancellation.** A future may be dropped at any time. A write in progress is then in the graph
+//!   as a whole or not at all, and may still arrive. The store stays usable.
+//! - **Parallel calls.** Calls of one store may wait for each other, and one that waits too long
+//!   fails with `Again`. Tasks that must not wait for others open a store each. Stores in other
+//!   processes may write at any time.
+//! - **Values.** Errors that are logged show no values of rows ([`Failure::without_values`]).
+
+use std::{error::Error, fmt, future::Future, sync::Arc};
+
+use crate::{
+    checkpoint::{Advance, Checkpoint, Claim, Identity, NewCheckpoint, TopicId, TopicPartition},
+    copy::Progress,
+    graph::{Circumstances, Model, Statement},
+    lsn::Lsn,
+    start::graph::Obstacle,
+};
+
+use super::{ChunkWriter, Failure, Sink, Verdict};
+
+/// A graph that pipelines keep equal to their sources, with their checkpoints in it.
+pub trait Store: Send + Sync + 'static {
+    /// Statements in the form in which the sink takes them.
+    type Prepared: Send + 'static;
+    /// Writes batches of a stream and chunks of a copy.
+    type Sink: Sink<Self::Prepared> + ChunkWriter;
+    /// Prepares the product for the statements of a stream. All sinks of a pipeline share one.
+    type Planner: Send + Sync + 'static;
+
+    /// Makes what checkpoints and the model need: keys are unique, and what is searched is indexed.
+    /// Returns the names of what it has made of the model's; those are ready for use.
+    ///
+    /// What is there already stays, whoever has made it, if it meets the need. A second call makes
+    /// nothing. Each object is made by itself: after an error some are there, and a repetition makes
+    /// the rest. Stores may establish at the same time, also with different models. It may scan the
+    /// whole graph once, so it needs a store that waits long.
+    ///
+    /// # Errors
+    /// [`Verdict::Stop`] if the graph's contents forbid it; [`obstacles`](Self::obstacles) names the
+    /// reasons with their fix.
+    fn establish(
+        &self,
+        model: &Model,
+    ) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send;
+
+    /// Whether the graph has all that the model needs. Cheap enough for every few seconds: others may
+    /// drop an index while a pipeline runs.
+    fn is_established(
+        &self,
+        model: &Model,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// What keeps [`establish`](Self::establish) from success, as far as it can be known in advance.
+    /// Empty where nothing is missing. It changes nothing. It may wait some seconds for another
+    /// instance that establishes at this moment.
+    fn obstacles(
+        &self,
+        model: &Model,
+    ) -> impl Future<Output = Result<Vec<Obstacle>, StoreError>> + Send;
+
+    /// All checkpoints of a pipeline, one for each log, in the order of topics and partitions. Empty
+    /// for a pipeline that has none.
+    ///
+    /// Each checkpoint is of one moment, but two may be of different ones: writers of other logs move
+    /// on meanwhile.
+    fn checkpoints(
+        &self,
+        pipeline: &str,
+    ) -> impl Future<Output = Result<Vec<Checkpoint>, StoreError>> + Send;
+
+    /// The checkpoint of one log; `None` if it has none. It takes no lock: a COMMIT in progress is
+    /// not in it yet, so it never settles one.
+    fn checkpoint(
+        &self,
+        of: &Identity,
+    ) -> impl Future<Output = Result<Option<Checkpoint>, StoreError>> + Send;
+
+    /// Makes a log's checkpoint with epoch 0, and the progress of its first copy, in one transaction.
+    /// Needs [`establish`](Self::establish).
+    ///
+    /// Returns false, and writes nothing, if the log has a checkpoint. Of several calls at the same
+    /// time exactly one returns true. After a lost answer the checkpoint may be there: a repetition
+    /// returns false then, and [`checkpoint`](Self::checkpoint) has it. So whoever calls this reads
+    /// the checkpoint afterwards in any case.
+    fn create(
+        &self,
+        pipeline: &str,
+        new: &NewCheckpoint,
+        copy: &[Progress],
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Claims a log: raises the epoch of its checkpoint, and of all progress of the pipeline's copy,
+    /// in one transaction. Returns the checkpoint as it is then. `publication` is what a slot is read
+    /// through from now on; `None` for a partition.
+    ///
+    /// - **Call it only while the log is held**, the slot or the partition. Else an instance that
+    ///   waits fences the healthy one.
+    /// - Every write under an earlier epoch is refused from its commit on, with
+    ///   [`Verdict::Fenced`]: those of sinks, of [`note`](Self::note) and of [`reset`](Self::reset),
+    ///   also those that are on their way. So the position that it returns stays until the claimant
+    ///   moves it.
+    /// - It removes the note why the last writer stopped. Through another publication than before,
+    ///   the newest transaction is not known any more.
+    /// - Claims come one after the other. Each gets an epoch of its own, higher than all before. After
+    ///   a lost answer the epoch may be raised without a claimant; the next claim is right.
+    /// - It waits for the transaction of a stopped writer, and ends it if that takes long.
+    ///
+    /// # Errors
+    /// Also if there is no checkpoint.
+    fn claim(
+        &self,
+        of: &Identity,
+        publication: Option<&str>,
+    ) -> impl Future<Output = Result<Checkpoint, StoreError>> + Send;
+
+    /// Keeps a fact on a checkpoint, beside its position. The last one of a kind replaces those
+    /// before it.
+    ///
+    /// Returns false, and writes nothing, if another writer has claimed the checkpoint since, or if it
+    /// is gone. A repetition is right. Writes of the same epoch do not conflict with it.
+    fn note(
+        &self,
+        claim: &Claim,
+        note: Note<'_>,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// The checkpoint of a slot becomes that of a topic's only partition, at its first record, with a
+    /// new epoch, in one step. There is no moment with both or none. Its `lsn` stays.
+    ///
+    /// Returns false, and writes nothing, if the checkpoint has another epoch or `lsn` than `as_read`:
+    /// its writer is alive. After a lost answer a repetition returns false; the partition's checkpoint
+    /// is there if the first call took effect.
+    fn hand_over(
+        &self,
+        from: &Identity,
+        as_read: &Checkpoint,
+        to: &TopicPartition,
+        topic_id: Option<TopicId>,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Moves a partition's checkpoint to where the group's offset was reset to, back or ahead. What is
+    /// before `until` counts as applied again until the position has passed it, and `lsn` stays until
+    /// then. The last change is forgotten.
+    ///
+    /// It compares and sets like [`Sink::write`], and settles a lost answer the same way. The position
+    /// must be `advance.from`. No row changes.
+    ///
+    /// # Errors
+    /// [`Verdict::Fenced`] if another writer has claimed the checkpoint or moved it.
+    fn reset(
+        &self,
+        claim: &Claim,
+        advance: &Advance,
+        until: Lsn,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The progress of the pipeline's copy, in the order of work: passes, tables, parts. Empty if no
+    /// copy is under way. Only after a claim no other writer moves it any more.
+    fn copy_progress(
+        &self,
+        pipeline: &str,
+    ) -> impl Future<Output = Result<Vec<Progress>, StoreError>> + Send;
+
+    /// Whether a row of the model lacks values that only the source has. It may be wrong while others
+    /// write.
+    fn has_incomplete(
+        &self,
+        model: &Model,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// How many rows the graph has under each of the model's labels that has some, whoever put them
+    /// there. A placeholder that a row would take over is none.
+    fn rows(
+        &self,
+        model: &Model,
+    ) -> impl Future<Output = Result<Vec<(String, u64)>, StoreError>> + Send;
+
+    /// How many nodes have a label: cheap, whatever the number.
+    fn count(&self, label: &str) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// What there is to say of the server before anything is written: that it answers, and what the
+    /// user may not do. In the order in which it is shown. It changes nothing.
+    ///
+    /// # Errors
+    /// If the graph does not answer, or the log-in is refused.
+    fn describe(&self) -> impl Future<Output = Result<Vec<Remark>, StoreError>> + Send;
+
+    /// The same of the server and the graph with this model: what will be slow, and what others have
+    /// set up that may refuse rows.
+    fn remarks(
+        &self,
+        model: &Model,
+    ) -> impl Future<Output = Result<Vec<Remark>, StoreError>> + Send;
+
+    /// Starts to prepare the product for the statements of a stream, until it is dropped. It returns
+    /// at once, and never fails a write: what is not prepared is prepared at its first use.
+    /// `stream`: what the statements are like; `None` if that can not be said in advance.
+    fn planner(
+        &self,
+        model: &Model,
+        stream: Option<Circumstances>,
+    ) -> Result<Arc<Self::Planner>, StoreError>;
+
+    /// A sink under a claim, with connections of its own: sinks write at the same time. Sinks of one
+    /// claim are one for the stream, and any number for the copy. It connects with its first write.
+    fn sink(
+        &self,
+        claim: &Claim,
+        model: &Arc<Model>,
+        planner: &Arc<Self::Planner>,
+    ) -> Result<Self::Sink, StoreError>;
+
+    /// Makes statements ready for the sink, in their order. This is work for the processor alone: it
+    /// runs while an earlier batch is being written.
+    fn prepared(model: &Model, statements: Vec<Statement>) -> Self::Prepared;
+}
+
+/// A fact on a checkpoint, beside its position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note<'a> {
+    /// Which topic it is of, where that was not known.
+    Topic(TopicId),
+    /// What the source's tables are: see [`crate::start::tables`].
+    Tables(&'a str),
+    /// Why its writer has stopped for good, without a row's values. It is for people, and long texts
+    /// are cut.
+    Stopped(&'a str),
+}
+
+/// Something to know about the graph's server before a start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remark {
+    /// How bad it is.
+    pub weight: Weight,
+    /// What is so.
+    pub what: String,
+    /// What to do about it.
+    pub fix: Option<String>,
+}
+
+/// How bad a [`Remark`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// All is well.
+    Fine,
+    /// It works, but not as well as it could, or not for all rows.
+    Warning,
+    /// It does not work.
+    Failure,
+}
+
+/// Learns what a store does beside its answers.
+pub trait Witness: Send + Sync {
+    /// A write is tried again, or an unanswered COMMIT was settled; the reason is one word for a
+    /// metric.
+    fn retried(&self, reason: &'static str);
+
+    /// A batch waits until this many statements are prepared; 0: it waits no longer.
+    fn waits_for(&self, statements: usize);
+}
+
+/// For whom it does not matter.
+impl Witness for () {
+    fn retried(&self, _: &'static str) {}
+
+    fn waits_for(&self, _: usize) {}
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Debug)]
+pub struct StoreError {
+    product: &'static str,
+    error: Box<dyn Failure>,
+}
+
+impl StoreError {
+    /// An error of this product.
+    pub fn new(product: &'static str, error: impl Failure) -> Self {
+        StoreError { product, error: Box::new(error) }
+    }
+
+    /// The product's name.
+    pub fn product(&self) -> &'static str {
+        self.product
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
+}
+
+impl Failure for StoreError {
+    fn verdict(&self) -> Verdict {
+        self.error.verdict()
+    }
+
+    fn in_full(&self) -> String {
+        self.error.in_full()
+    }
+
+    fn without_values(&self) -> String {
+        self.error.without_values()
+    }
+}
