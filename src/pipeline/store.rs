@@ -125,7 +125,8 @@ pub trait Store: Send + Sync + 'static {
     /// - It removes the note why the last writer stopped. Through another publication than before,
     ///   the newest transaction is not known any more.
     /// - Claims come one after the other. Each gets an epoch of its own, higher than all before. After
-    ///   a lost answer the epoch may be raised without a claimant; the next claim is right.
+    ///   a lost answer, or of a call that was dropped, the epoch may be raised without a claimant, but
+    ///   never after a later claim has returned; the next claim is right.
     /// - It waits for the transaction of a stopped writer, and ends it if that takes long.
     ///
     /// # Errors

@@ -85,14 +85,10 @@ pub fn keep_constraints(graph: impl Store, model: Arc<Model>) -> AbortOnDropHand
 /// is read: the slot, or the partition.
 pub async fn claim(
     graph: &impl Store,
-    config: &Config,
-    log: &Log,
+    of: &Identity,
+    publication: Option<&str>,
 ) -> Result<Checkpoint, ServiceError> {
-    let publication = match log {
-        Log::Slot(_) => Some(config.publication.as_str()),
-        Log::Partition(_) => None,
-    };
-    let claimed = graph.claim(&identity(config, log.clone()), publication).await;
+    let claimed = graph.claim(of, publication).await;
     claimed.map_err(|error| ServiceError::NotYet(error.to_string()))
 }
 

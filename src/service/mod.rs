@@ -10,6 +10,7 @@
 #[cfg(feature = "kafka")]
 pub mod apply;
 pub mod attempts;
+pub mod begin;
 mod error;
 pub mod facts;
 pub mod graph;
@@ -20,6 +21,7 @@ pub mod proof;
 pub mod publish;
 pub mod run;
 mod setup;
+mod slot;
 mod tables;
 mod watch;
 

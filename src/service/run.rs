@@ -10,19 +10,19 @@
 //! slot is held before the epoch is claimed, so that a waiting second instance can not fence a
 //! healthy first one.
 
-use std::{cell::Cell, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, sync::Arc};
 
 use tokio::sync::watch;
+use tokio_postgres::Client;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     catalog::Catalog,
-    checkpoint::{Checkpoint, Claim, Epoch, Log, Newest},
+    checkpoint::{Checkpoint, Claim, Epoch, Log},
     cli::{RunArgs, UntilArg},
     config::Config,
     engine::{Engine, Limits, Portion},
     graph::{Circumstances, Model, Statement, TableIndex},
-    lsn::Lsn,
     mapping::{Mapping, Translator},
     metrics::{Copying, Metrics, TableCounts},
     pipeline::{
@@ -44,16 +44,16 @@ use crate::{
 use super::{
     ServiceError,
     attempts::{self, stopped, unless_stopped},
+    begin::{Begun, begin},
     facts,
     graph::{self, Graph, Planner, Wait},
     left_out::LeftOut,
     notices::{Notices, Noticing},
-    setup, tables,
+    setup,
+    slot::{HeldSlot, Slot},
+    tables,
     watch::{progress, serve},
 };
-
-/// How often a server that allows any silence is told our position.
-const FEEDBACK_MAX: Duration = Duration::from_secs(1);
 
 /// Runs until it is stopped, or `--until` is reached, or something has to be changed first.
 pub async fn execute(config: &Config, args: &RunArgs) -> Result<(), ServiceError> {
@@ -92,7 +92,7 @@ struct Ready {
     mapping: Arc<Mapping>,
     followed: TableFacts,
     /// What looks at them while the pipeline runs.
-    sql: tokio_postgres::Client,
+    sql: Client,
     _constraints: AbortOnDropHandle<()>,
 }
 
@@ -194,33 +194,24 @@ impl<'a> Run<'a> {
         let translator = Translator::new(mapping.clone());
         let mut connection = replication::Connection::connect(&config.source).await?;
         let system = connection.identify().await?;
-        let checkpoint = match before {
-            Some(checkpoint) => checkpoint,
-            None => {
-                let (client, graph, system) = (&client, &graph, &system);
-                let first = setup::FirstStart { config, client, graph, system };
-                first.prepare(&catalog, &mapping).await?
-            }
+        let of = graph::identity(config, Log::Slot(config.slot.clone()));
+        let slot = Slot {
+            config,
+            metrics: &self.metrics,
+            claimed: &self.claimed,
+            client: &client,
+            connection,
+            server: &looked.server,
+            system,
+            mapped: (&catalog, &mapping),
+            again: &again,
         };
-        let (at, newest) =
-            (checkpoint.position.lsn, checkpoint.newest_through(&config.publication));
-        let held = hold_slot(config, connection, &looked.server, at, newest).await;
-        let Held { stream, confirmed } = held.map_err(|error| error.with(&again))?;
-        self.metrics.slot_is_held();
-        let log = Log::Slot(config.slot.clone());
-        let checkpoint = graph::claim(&graph, config, &log).await?;
-        self.claimed.set(Some(checkpoint.epoch));
-        let claimed = (&checkpoint, &again);
-        let followed = tables::agreed(config, &client, &mapping, &graph, claimed).await?;
-        let progress = graph.copy_progress(&config.pipeline).await?;
-        let is_left = progress.is_empty() && graph.has_incomplete(&model).await?;
-        if is_left {
-            tracing::info!("completing rows that an earlier run left without some of their values");
-        }
-        let ended_before = postgres::copy::current_xid(&client).await?;
+        let claimable = (&of, Some(config.publication.as_str()));
+        let begun = begin(&graph, slot, claimable, before, &model).await?;
+        let engine = begun.engine(Limits::DEFAULT).in_portions(self.portion.get());
+        let status = graph::status_at(&begun.checkpoint, begun.copies());
+        let Begun { log: HeldSlot { held, .. }, agreed: followed, claim, progress, .. } = begun;
         let planner = graph.planner(&model, Some(Circumstances::Settled))?;
-        let claim = graph::claimed(config, log, checkpoint.epoch);
-        let status = graph::status_at(&checkpoint, is_left || !progress.is_empty());
         let mut expected = BTreeMap::new();
         let copier = match status.copying {
             false => None,
@@ -232,7 +223,7 @@ impl<'a> Run<'a> {
                 let lanes = self.lanes(to, &sources, &translator).await?;
                 let blocks = sizes.iter().map(|(table, size)| (*table, size.chunk_blocks));
                 let blocks = blocks.collect();
-                Some(TableCopier::new(model.clone(), lanes, blocks, ended_before, progress))
+                Some(TableCopier::new(model.clone(), lanes, blocks, begun.ended_before, progress))
             }
         };
         let copying = copier.as_ref().map(|copier| Copying { ranges: copier.progress(), expected });
@@ -243,14 +234,12 @@ impl<'a> Run<'a> {
             preparer: Translated { translator, finish: Graph::prepared },
             sink: Observed { sink: graph.sink(&claim, &model, &planner)?, observer: counts },
             copier,
-            engine: Engine::new(Limits::DEFAULT, checkpoint.position)
-                .continuing(checkpoint.newest, confirmed)
-                .in_portions(self.portion.get()),
+            engine,
             until: target,
         };
         let mapped = mapping.published_tables().filter_map(|name| catalog.table(name));
         let mapped = mapped.map(|table| table.oid).collect();
-        let source = Whole::new(stream, config.source.clone(), mapped);
+        let source = Whole::new(held.stream, config.source.clone(), mapped);
         let _constraints = graph::keep_constraints(graph, model);
         let sql = client;
         Ok(Ready { source, pipeline, status, copying, again, mapping, followed, sql, _constraints })
@@ -260,7 +249,7 @@ impl<'a> Run<'a> {
     /// does not bring back what the other took.
     async fn mapped(
         &self,
-        client: &tokio_postgres::Client,
+        client: &Client,
         catalog: &Catalog,
     ) -> Result<Arc<Mapping>, ServiceError> {
         let error = match super::mapping(self.config, catalog) {
@@ -281,10 +270,7 @@ impl<'a> Run<'a> {
     }
 
     /// What is different in the tables that the graph followed.
-    async fn of_tables(
-        &self,
-        client: &tokio_postgres::Client,
-    ) -> Result<Option<Refusal>, ServiceError> {
+    async fn of_tables(&self, client: &Client) -> Result<Option<Refusal>, ServiceError> {
         let config = self.config;
         let source = facts::Source::look(config, client, None).await?;
         let graph = graph::open(config, Wait::Usual)?;
@@ -300,7 +286,7 @@ impl<'a> Run<'a> {
     /// Asks whether the pipeline can start, before anything is made.
     async fn admit(
         &self,
-        client: &tokio_postgres::Client,
+        client: &Client,
         catalog: &Catalog,
         mapping: &Mapping,
     ) -> Result<Admitted, ServiceError> {
@@ -346,10 +332,7 @@ impl<'a> Run<'a> {
 }
 
 /// Where `--until` leads; `current` is what is committed when it is looked up first.
-pub async fn target(
-    until: &mut Option<UntilArg>,
-    client: &tokio_postgres::Client,
-) -> Result<Until, ServiceError> {
+pub async fn target(until: &mut Option<UntilArg>, client: &Client) -> Result<Until, ServiceError> {
     Ok(match until {
         None => Until::Forever,
         Some(UntilArg::Lsn(lsn)) => Until::Applied(*lsn),
@@ -363,43 +346,4 @@ pub async fn target(
 
 fn table_rows(model: &Model, sizes: &[(TableIndex, TableSize)]) -> BTreeMap<String, u64> {
     sizes.iter().map(|(table, size)| (model.table(*table).name.clone(), size.rows)).collect()
-}
-
-/// A stream that nobody else can start, and what its slot has confirmed. Only this stream's
-/// acknowledgements move that.
-pub struct Held {
-    /// The stream, which holds the slot.
-    pub stream: replication::Stream,
-    /// What the slot has confirmed.
-    pub confirmed: Lsn,
-}
-
-/// Starts the stream where the sink is, or before the newest transaction that it has.
-pub async fn hold_slot(
-    config: &Config,
-    connection: replication::Connection,
-    server: &postgres::setup::Server,
-    at: Lsn,
-    newest: Option<Newest>,
-) -> Result<Held, ServiceError> {
-    let sentinel = sql(&config.source).await?;
-    let third = Duration::from_millis(server.sender_timeout_ms.unsigned_abs() / 3);
-    let interval = if third.is_zero() { FEEDBACK_MAX } else { third.min(FEEDBACK_MAX) };
-    let Sql { client, closed } = sentinel;
-    let client = Arc::new(client);
-    // The connection stays open for as long as its client lives.
-    let closed = closed.keeping(client.clone());
-    // A transaction of which there is a part is behind the position.
-    let (from, reached) = match newest {
-        None => (at, at),
-        Some(Newest::Nothing) => (Lsn::ZERO, at),
-        Some(Newest::Transaction(mark)) => {
-            (at.min(mark.commit_lsn), at.max(Lsn(mark.commit_lsn.0 + 1)))
-        }
-    };
-    let (slot, publication) = (&config.slot, &config.publication);
-    let stream = connection.start(slot, publication, from, reached, interval, closed).await?;
-    let confirmed = postgres::setup::slot(&client, slot).await?.and_then(|slot| slot.confirmed);
-    let gone = || ServiceError::NotYet(format!("the slot {slot} is not there any more"));
-    Ok(Held { stream, confirmed: confirmed.ok_or_else(gone)? })
 }

@@ -81,6 +81,9 @@ const BANNED_IN_PURE: &[&str] = &[
     "eprintln!",
 ];
 
+/// Drivers, each with the only module that may name it.
+const DRIVERS: &[(&str, &str)] = &[("neo4rs", "neo4j")];
+
 /// The maximum lines of code in a file, without its tests.
 const FILE_LINES: usize = 500;
 /// Characters of a line.
@@ -114,6 +117,8 @@ fn offences(module: &str, source: &str) -> Vec<String> {
         let said = BANNED_IN_PURE.iter().filter(|word| says(&code, word));
         found.extend(said.map(|word| format!("says {word} in a pure module")));
     }
+    let drivers = DRIVERS.iter().filter(|(driver, of)| module != *of && says(&code, driver));
+    found.extend(drivers.map(|(driver, of)| format!("says {driver}, which is {of}'s")));
     let lines = code.trim_end().lines().count();
     if lines > FILE_LINES {
         found.push(format!("has {lines} lines, more than {FILE_LINES}"));
@@ -371,6 +376,7 @@ fn the_scanner_sees_what_is_planted() {
         ("service", "use crate::commands;", "imports commands"),
         ("service", "use crate::neo4j::Error;", "imports neo4j"),
         ("commands", "use crate::neo4j::Connection;", "imports neo4j"),
+        ("service", "use neo4rs::Query;", "says neo4rs, which is neo4j's"),
         ("engine", "let now = Instant::now();", "says Instant::now in a pure module"),
         ("value", "socket.read().await;", "says .await in a pure module"),
         ("copy", "use tokio::time;", "says tokio in a pure module"),

@@ -6,6 +6,8 @@ mod architecture;
 mod circles;
 mod command_line;
 mod configuration;
+#[path = "../contract/mod.rs"]
+mod contract;
 mod envelope;
 mod exposition;
 mod fuzzed;

@@ -7,6 +7,8 @@ mod bounds;
 mod catalog;
 mod command_line;
 mod connect;
+#[path = "../contract/mod.rs"]
+mod contract;
 mod copy;
 mod crashes;
 mod differential;
@@ -23,6 +25,7 @@ mod plans;
 mod replication;
 mod start;
 mod statements;
+mod store;
 mod support;
 mod versions;
 mod writer;

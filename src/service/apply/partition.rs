@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     catalog::Catalog,
-    checkpoint::{Advance, Checkpoint, Epoch, Log, Position, TopicPartition},
+    checkpoint::{Advance, Checkpoint, Claim, Epoch, Log, Position, TopicPartition},
     config::Config,
     engine::{Batch, Engine, Limits, Portion},
     envelope::Expected,
@@ -310,8 +310,9 @@ async fn claim_and_reset(
     at: &TopicPartition,
     decision: &Decision,
 ) -> Result<Checkpoint, ServiceError> {
-    let (config, log) = (&shared.config, Log::Partition(at.clone()));
-    let claimed = graph::claim(&shared.graph, config, &log).await?;
+    let config = &shared.config;
+    let identity = graph::identity(config, Log::Partition(at.clone()));
+    let claimed = graph::claim(&shared.graph, &identity, None).await?;
     let now = claimed.position.lsn;
     let (to, until) = match *decision {
         Decision::Replay { from, until } => (Lsn(from), Lsn(until).max(now)),
@@ -340,7 +341,7 @@ async fn claim_and_reset(
         last_change: None,
         newest: None,
     };
-    let claim = graph::claimed(config, log, claimed.epoch);
+    let claim = Claim { identity, epoch: claimed.epoch };
     let reset = shared.graph.reset(&claim, &advance, until).await;
     reset.map_err(ServiceError::of_write)?;
     let checkpoint = shared.graph.checkpoint(&claim.identity).await?;

@@ -59,8 +59,9 @@ use super::{
     attempts::{self, stopped, unless_stopped},
     left_out::LeftOut,
     read_catalog,
-    run::{Held, hold_slot, target},
+    run::target,
     setup,
+    slot::{Held, hold_slot},
     watch::serve,
 };
 

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::time::sleep;
 use wal2graph::{
-    checkpoint::{Epoch, Position},
+    checkpoint::Position,
     copy::{Chunk, ChunkStep, Heap, Progress},
     graph::{Cell, Key, Pass, Row, Statement, TableIndex, model::Shape},
     lsn::Lsn,
@@ -21,7 +21,8 @@ use super::{
     faults::Fault,
     locks,
     moments::Sometimes,
-    program::SimError,
+    program::{SimError, SimSink},
+    records::sort,
     schema::{RowKey, to_key},
     traffic::BLOCKS,
     world::{Shared, World},
@@ -31,7 +32,12 @@ use super::{
 const PIECE_ROWS: usize = 2;
 
 /// The real copier over the world, with one or two lanes.
-pub fn copier(shared: &Shared, epoch: Epoch) -> TableCopier<SimReader, SimWriter> {
+pub fn copier(
+    shared: &Shared,
+    sink: &impl Fn() -> SimSink,
+    progress: Vec<Progress>,
+    ended_before: u64,
+) -> TableCopier<SimReader, SimSink> {
     let mut world = shared.lock();
     let lanes = world.rng.usize(1..=2);
     let mut lane = || Lane {
@@ -42,20 +48,15 @@ pub fn copier(shared: &Shared, epoch: Epoch) -> TableCopier<SimReader, SimWriter
             earlier: None,
             left: Vec::new(),
         },
-        writer: SimWriter { world: shared.clone(), epoch },
+        writer: sink(),
     };
     let lanes = (0..lanes).map(|_| lane()).collect();
-    let ended_before = match world.fault {
-        Some(Fault::RestartForgetsAppliedTransactions) => 0,
-        _ => world.server.next_xid,
-    };
     let blocks = world.rng.u32(1..=2);
     let chunk_blocks = world.schema.tables().map(|table| (table, blocks)).collect();
     let model = world.schema.model.clone();
     let mut millis = |most| Duration::from_millis(world.rng.u64(1..most));
     let turn = TurnLength { waiting: millis(30), idle: millis(400) };
-    let copier =
-        TableCopier::new(model, lanes, chunk_blocks, ended_before, world.graph.copy.clone());
+    let copier = TableCopier::new(model, lanes, chunk_blocks, ended_before, progress);
     copier.in_turns(turn)
 }
 
@@ -248,13 +249,7 @@ impl SimReader {
     }
 }
 
-/// Writes chunks under the epoch.
-pub struct SimWriter {
-    world: Shared,
-    epoch: Epoch,
-}
-
-impl ChunkWriter for SimWriter {
+impl ChunkWriter for SimSink {
     type Error = SimError;
 
     async fn write_chunk(
@@ -265,7 +260,7 @@ impl ChunkWriter for SimWriter {
         let step = step.clone();
         // The write has begun: it does not see later commits of other lanes.
         let seen = self.world.lock().graph.memory.clone();
-        self.write(move |world| {
+        self.write_copied(move |world| {
             let mut statements = statements;
             if world.fault == Some(Fault::CopyMatchesFromBothSides)
                 && step.pass == Pass::Relationships
@@ -274,7 +269,7 @@ impl ChunkWriter for SimWriter {
             }
             world.moments.trace(|| format!("{step:?} is copied: {statements:?}"));
             world.check_made_once(&seen, &statements);
-            let range = world.graph.copy.iter_mut().find(|range| {
+            let range = world.progress().iter_mut().find(|range| {
                 (&range.table, range.pass, range.part) == (&step.table, step.pass, step.part)
             });
             match range {
@@ -296,7 +291,7 @@ impl ChunkWriter for SimWriter {
         _: TableIndex,
         statements: Vec<Statement>,
     ) -> Result<(), SimError> {
-        self.write(move |world| {
+        self.write_copied(move |world| {
             world.check_position(at);
             world.apply(&statements, false);
         })
@@ -305,16 +300,14 @@ impl ChunkWriter for SimWriter {
 
     async fn restart(&mut self, at: Position, progress: &[Progress]) -> Result<(), SimError> {
         let progress = progress.to_vec();
-        self.write(move |world| {
+        self.write_copied(move |world| {
             world.check_position(at);
             world.moments.sometimes(Sometimes::TableCopiedAgain);
             let table = &progress[0].table;
-            world.graph.copy.retain(|range| range.table != *table);
-            world.graph.copy.extend(progress);
-            world
-                .graph
-                .copy
-                .sort_by(|a, b| (a.pass, &a.table, a.part).cmp(&(b.pass, &b.table, b.part)));
+            let table = table.clone();
+            world.progress().retain(|range| range.table != table);
+            world.progress().extend(progress);
+            sort(world.progress());
         })
         .await
     }
@@ -336,37 +329,40 @@ impl ChunkWriter for SimWriter {
     }
 
     async fn settle(&mut self, at: Position) -> Result<(), SimError> {
-        self.write(move |world| {
+        self.write_copied(move |world| {
             world.check_position(at);
             if at.lsn.0 < world.server.end {
                 world.moments.sometimes(Sometimes::CopyCompletesUnderTraffic);
             }
             world.graph.settled = true;
-            world.graph.copy.clear();
+            world.progress().clear();
         })
         .await
     }
 }
 
-impl SimWriter {
+impl SimSink {
     /// A sent write reaches the graph or not, independent of its sender.
-    async fn write(&self, work: impl FnOnce(&mut World) + Send + 'static) -> Result<(), SimError> {
-        let (shared, epoch) = (self.world.clone(), self.epoch);
+    async fn write_copied(
+        &self,
+        work: impl FnOnce(&mut World) + Send + 'static,
+    ) -> Result<(), SimError> {
+        let (shared, claim, is_calm) = (self.world.clone(), self.claim.clone(), self.is_calm);
         let write = tokio::spawn(async move {
             pause(&shared, 20).await;
             locks::stall(&shared).await;
             let mut world = shared.lock();
-            match world.graph.checkpoint {
-                Some((_, current)) if current == epoch => work(&mut world),
+            match world.graph.records.one(&claim.identity) {
+                Some(checkpoint) if checkpoint.epoch == claim.epoch => work(&mut world),
                 _ => return Err(SimError::Fenced),
             }
-            if world.rng.u8(0..60) == 0 { Err(SimError::Broken) } else { Ok(()) }
+            if !is_calm && world.rng.u8(0..60) == 0 { Err(SimError::Broken) } else { Ok(()) }
         });
         write.await.map_err(|_| SimError::Broken)?
     }
 }
 
-async fn pause(world: &Shared, most_millis: u64) {
+pub async fn pause(world: &Shared, most_millis: u64) {
     let millis = world.lock().rng.u64(0..most_millis);
     sleep(Duration::from_millis(millis)).await;
 }

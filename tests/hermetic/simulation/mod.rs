@@ -17,8 +17,11 @@ mod moments;
 mod others;
 mod partitions;
 mod program;
+mod records;
 mod schema;
 mod server;
+mod source;
+mod store;
 mod traffic;
 mod world;
 

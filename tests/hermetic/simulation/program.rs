@@ -1,19 +1,19 @@
-//! Instances of the program in the world: the real pipeline, with a simulated source, sink and
-//! copier.
+//! Instances of the program in the world: the order in which `run` begins, and the real pipeline, with
+//! a simulated source, store and copier.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::sleep};
 use wal2graph::{
-    change::{Change, Event},
-    checkpoint::{Advance, Epoch, Newest, Position},
+    change::Change,
+    checkpoint::{Advance, Claim, Position},
     engine::{Batch, Engine, Limits, Refused},
     graph::{Circumstances, Mutations, Statement, in_few_texts, plan},
-    lsn::Lsn,
     pipeline::{
-        Ended, Failure, Narrow, Pipeline, PipelineError, Prepare, Sink, Source, Status, Until,
+        Ended, Failure, Narrow, Note, Pipeline, PipelineError, Prepare, Sink, Status, Store, Until,
         Verdict,
     },
+    service::begin::{Begun, HeldLog, begin},
 };
 
 use super::{
@@ -21,7 +21,9 @@ use super::{
     faults::Fault,
     moments::Sometimes,
     schema::Schema,
-    world::{Fenced, Shared},
+    source::SimSlot,
+    store::{PIPELINE, PUBLICATION, SimStore, identity},
+    world::Shared,
 };
 
 /// The reason why an instance ended early.
@@ -59,44 +61,58 @@ impl Failure for SimError {
 
 /// Runs one instance until it is stopped, fails, or reaches `until`.
 pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String> {
-    let fault = world.lock().fault;
+    let (fault, model) = {
+        let world = world.lock();
+        (world.fault, Arc::new(world.schema.model.clone()))
+    };
+    let store = SimStore { world: world.clone(), id, is_calm: false };
+    let text = |error: &dyn std::error::Error| error.to_string();
     if fault == Some(Fault::EpochClaimedBeforeTheSlot) {
-        claim(world);
+        // There may be nothing to claim yet.
+        let _ = store.claim(&identity(), Some(PUBLICATION)).await;
     }
-    let Taken { start, confirmed } = take_slot(world, id).await?;
-    let (position, epoch) = match fault {
-        Some(Fault::EpochClaimedBeforeTheSlot) => world.lock().graph.checkpoint.unwrap(),
-        _ => claim(world).expect("taking the slot makes a checkpoint"),
+    // As it was when the start was admitted.
+    let before = store.checkpoint(&identity()).await.map_err(|error| text(&error))?;
+    let progress_before = match fault {
+        Some(Fault::ProgressReadBeforeTheClaim) => store.copy_progress(PIPELINE).await,
+        _ => Ok(Vec::new()),
     };
-    world.lock().begins(id, epoch, position);
+    let progress_before = progress_before.map_err(|error| text(&error))?;
+    let slot = SimSlot { world: world.clone(), id };
+    let of = (&identity(), Some(PUBLICATION));
+    let begun = begin(&store, slot, of, before.clone(), &model).await;
+    let mut begun = begun.map_err(|error| text(&error))?;
+    match (fault, before) {
+        (Some(Fault::PositionReadBeforeTheClaim), Some(before)) => begun.checkpoint = before,
+        (Some(Fault::ProgressReadBeforeTheClaim), Some(_)) => begun.progress = progress_before,
+        _ => {}
+    }
+    world.lock().begins(id, begun.checkpoint.epoch, begun.checkpoint.position);
+    let copies = begun.copies();
     let position = match fault {
-        Some(Fault::SplitTransactionReplayedWhole) => Position::at(position.lsn),
-        _ => position,
+        Some(Fault::SplitTransactionReplayedWhole) => Position::at(begun.checkpoint.position.lsn),
+        _ => begun.checkpoint.position,
     };
-    let engine = Engine::new(limits(world), position).in_portions(world.lock().portion);
-    let newest = world.lock().graph.newest;
     let engine = match fault {
-        Some(Fault::HistoryNotCompared) => engine,
-        _ => engine.continuing(newest, confirmed),
+        Some(Fault::HistoryNotCompared) => Engine::new(limits(world), position),
+        Some(Fault::SplitTransactionReplayedWhole) => Engine::new(limits(world), position)
+            .continuing(begun.checkpoint.newest, begun.log.confirmed()),
+        _ => begun.engine(limits(world)),
     };
+    let engine = engine.in_portions(world.lock().portion);
     if fault == Some(Fault::AcknowledgedBeforeTheProof) {
         world.lock().acknowledge(position.lsn);
     }
-    let mut source = SimSource { world: world.clone(), id, start, sent: Sent::Between(0) };
-    let settled = world.lock().graph.settled;
+    let Begun { log: mut source, claim, progress, ended_before, .. } = begun;
+    let sink = || SimSink::new(&store, &claim);
+    let copier = copies.then(|| copy::copier(world, &sink, progress, ended_before));
     let status = watch::Sender::new(Status::default());
     let last = status.subscribe();
     let pipeline = Pipeline {
         source: &mut source,
         preparer: SimPreparer { world: world.clone() },
-        sink: SimSink {
-            world: world.clone(),
-            id,
-            epoch,
-            believes: position,
-            narrow: Arc::default(),
-        },
-        copier: (!settled).then(|| copy::copier(world, epoch)),
+        sink: sink(),
+        copier,
         engine,
         until,
         status,
@@ -110,7 +126,7 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
     match ended {
         Ok(ended) => Ok(ended),
         Err(error) => {
-            tell_stopped(world, id, epoch);
+            tell_stopped(store, claim);
             let mut world = world.lock();
             let is_right = world.is_another_history();
             match error {
@@ -126,66 +142,12 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
     }
 }
 
-/// Where a stream starts, and what its slot has confirmed.
-struct Taken {
-    start: Lsn,
-    confirmed: Lsn,
-}
-
-/// Reads the checkpoint, or makes it, and starts the stream there; a slot that is in use is waited
-/// for.
-async fn take_slot(world: &Shared, id: u32) -> Result<Taken, String> {
-    loop {
-        {
-            let mut world = world.lock();
-            if world.server.slot.holder.is_none() {
-                if world.graph.checkpoint.is_none() {
-                    world.create_checkpoint();
-                }
-                let checkpoint = world.graph.checkpoint.expect("just made").0.lsn;
-                let confirmed = world.server.slot.confirmed;
-                let part = world.graph.checkpoint.and_then(|(position, _)| position.part);
-                let reached = part.map_or(checkpoint, |part| Lsn(part.commit_lsn.0 + 1));
-                if world.server.end < reached.0 {
-                    world.refused = true;
-                    return Err("its log ends before".to_owned());
-                }
-                if confirmed > checkpoint {
-                    world.violate(format!("the slot is at {confirmed}, ahead of {checkpoint}"));
-                    return Err("refused".to_owned());
-                }
-                world.server.slot.holder = Some(id);
-                let start = match (world.fault, world.graph.newest) {
-                    (Some(Fault::HistoryNotCompared), _) | (_, None) => checkpoint,
-                    (_, Some(Newest::Nothing)) => Lsn::ZERO,
-                    (_, Some(Newest::Transaction(mark))) => checkpoint.min(mark.commit_lsn),
-                };
-                return Ok(Taken { start, confirmed });
-            }
-        }
-        sleep(Duration::from_millis(5)).await;
-    }
-}
-
-fn claim(world: &Shared) -> Option<(Position, Epoch)> {
-    let mut world = world.lock();
-    let (position, epoch) = world.graph.checkpoint.as_mut()?;
-    epoch.0 += 1;
-    let claimed = (*position, *epoch);
-    world.graph.stopped = None;
-    Some(claimed)
-}
-
-/// Takes down on the checkpoint that the writer of this epoch stopped, as late as it may come.
-fn tell_stopped(world: &Shared, id: u32, epoch: Epoch) {
-    let (world, latency) = (world.clone(), Duration::from_millis(u64::from(id % 40)));
+/// Notes on the checkpoint that the writer of this epoch stopped, as late as it may come.
+fn tell_stopped(store: SimStore, claim: Claim) {
+    let latency = Duration::from_millis(u64::from(store.id % 40));
     tokio::spawn(async move {
         sleep(latency).await;
-        let mut world = world.lock();
-        let is_ours = world.graph.checkpoint.is_some_and(|(_, current)| current == epoch);
-        if is_ours || world.fault == Some(Fault::StopToldByAnyEpoch) {
-            world.graph.stopped = Some(epoch);
-        }
+        let _ = store.note(&claim, Note::Stopped(&claim.epoch.0.to_string())).await;
     });
 }
 
@@ -200,130 +162,23 @@ fn limits(world: &Shared) -> Limits {
     }
 }
 
-struct SimSource {
-    world: Shared,
-    id: u32,
-    start: Lsn,
-    sent: Sent,
-}
-
-/// The stream's position.
-#[derive(Clone, Copy)]
-enum Sent {
-    /// Everything before the transaction with this index.
-    Between(usize),
-    /// The transaction's Begin and this many of its changes.
-    Within(usize, usize),
-}
-
-impl Drop for SimSource {
-    fn drop(&mut self) {
-        let mut world = self.world.lock();
-        if world.server.slot.holder == Some(self.id) {
-            world.server.slot.holder = None;
-        }
-    }
-}
-
-impl Source for SimSource {
-    type Error = SimError;
-
-    async fn next(&mut self) -> Result<Vec<Event>, SimError> {
-        loop {
-            let pause = self.world.lock().rng.u64(0..8);
-            sleep(Duration::from_millis(pause)).await;
-            if let Some(events) = self.deliver()? {
-                return Ok(events);
-            }
-        }
-    }
-
-    fn acknowledge(&mut self, lsn: Lsn) {
-        self.world.lock().acknowledge(lsn);
-    }
-}
-
-impl SimSource {
-    fn deliver(&mut self) -> Result<Option<Vec<Event>>, SimError> {
-        let shared = self.world.clone();
-        let mut world = shared.lock();
-        if world.server.slot.holder != Some(self.id) || world.rng.u16(0..400) == 0 {
-            return Err(SimError::Broken);
-        }
-        let fault = world.fault;
-        let mut events = Vec::new();
-        for _ in 0..world.rng.usize(1..12) {
-            let (index, done) = match self.sent {
-                Sent::Between(index) => (index, None),
-                Sent::Within(index, done) => (index, Some(done)),
-            };
-            let Some(logged) = world.server.log.get(index) else {
-                let wal_end = Lsn(world.server.end);
-                let reply_requested = world.rng.bool();
-                if world.rng.u8(0..3) == 0 {
-                    events.push(Event::Keepalive { wal_end, source_lsn: wal_end, reply_requested });
-                    if fault == Some(Fault::IdleAcknowledgedBeforeTheCheckpoint) {
-                        world.acknowledge(wal_end);
-                    }
-                }
-                break;
-            };
-            // The server skips transactions that committed before the start, and those already
-            // confirmed.
-            let start = self.start.max(match done {
-                None => world.server.slot.confirmed,
-                Some(_) => Lsn::ZERO,
-            });
-            let skipped = match fault {
-                Some(Fault::DuplicatesByLsnOnly) => logged.begin.commit_lsn <= start,
-                _ => logged.begin.commit_lsn < start,
-            };
-            let early = fault == Some(Fault::KeepaliveOutOfOrder) && done.is_none() && !skipped;
-            let wal_end = logged.commit.end_lsn;
-            if early && world.rng.bool() {
-                events.push(Event::Keepalive {
-                    wal_end,
-                    source_lsn: wal_end,
-                    reply_requested: true,
-                });
-                break;
-            }
-            let logged = &world.server.log[index];
-            self.sent = match done {
-                None if skipped => Sent::Between(index + 1),
-                None => {
-                    let applied = world.graph.checkpoint.map_or(Lsn::ZERO, |it| it.0.lsn);
-                    if logged.commit.end_lsn <= applied {
-                        world.moments.sometimes(Sometimes::SentAgain);
-                    }
-                    let logged = &world.server.log[index];
-                    events.push(Event::Begin(logged.begin));
-                    Sent::Within(index, 0)
-                }
-                Some(done) if done < logged.changes.len() => {
-                    events.push(Event::Change(logged.changes[done].clone()));
-                    Sent::Within(index, done + 1)
-                }
-                Some(_) => {
-                    events.push(Event::Commit(logged.commit));
-                    Sent::Between(index + 1)
-                }
-            };
-        }
-        Ok((!events.is_empty()).then_some(events))
-    }
-}
-
 struct SimPreparer {
     world: Shared,
 }
 
 /// A prepared batch, with the circumstances of its preparation.
-struct Prepared {
+pub struct Prepared {
     statements: Vec<Statement>,
     settled: bool,
     changes: usize,
     xids: Vec<u32>,
+}
+
+impl Prepared {
+    /// One change's, in any circumstances.
+    pub fn alone(statements: Vec<Statement>) -> Self {
+        Prepared { statements, settled: false, changes: 1, xids: Vec::new() }
+    }
 }
 
 impl Prepare for SimPreparer {
@@ -341,14 +196,25 @@ impl Prepare for SimPreparer {
     }
 }
 
-struct SimSink {
-    world: Shared,
+/// Writes under a claim.
+pub struct SimSink {
+    pub(super) world: Shared,
     id: u32,
-    epoch: Epoch,
-    /// The instance's own idea of its position. With a planted fault it differs from the
-    /// checkpoint.
-    believes: Position,
+    pub(super) claim: Claim,
+    /// The instance's own idea of its position, once it has written. With a planted fault it differs
+    /// from the checkpoint.
+    believes: Option<Position>,
     narrow: Arc<Narrow>,
+    /// No answer is lost.
+    pub(super) is_calm: bool,
+}
+
+impl SimSink {
+    pub fn new(store: &SimStore, claim: &Claim) -> Self {
+        let SimStore { world, id, is_calm } = store;
+        let (world, claim) = (world.clone(), claim.clone());
+        SimSink { world, id: *id, claim, believes: None, narrow: Arc::default(), is_calm: *is_calm }
+    }
 }
 
 impl Sink<Prepared> for SimSink {
@@ -362,18 +228,20 @@ impl Sink<Prepared> for SimSink {
             1 => self.narrow.end(),
             _ => {}
         }
-        if fault == Some(Fault::SplitTransactionReplayedWhole) && advance.from == self.believes {
-            advance.from = self.world.lock().graph.checkpoint.expect("made at the start").0;
+        let is_as_believed = self.believes.is_none_or(|position| position == advance.from);
+        if fault == Some(Fault::SplitTransactionReplayedWhole) && is_as_believed {
+            let world = self.world.lock();
+            advance.from = world.checkpoint().expect("made at the start").position;
         }
-        self.believes = advance.to;
+        self.believes = Some(advance.to);
         // A sent write reaches the graph or not, independent of its sender.
-        let (world, id, epoch) = (self.world.clone(), self.id, self.epoch);
+        let (world, id, claim) = (self.world.clone(), self.id, self.claim.clone());
+        let is_calm = self.is_calm;
         let latency = Duration::from_millis(world.lock().rng.u64(0..30));
         let write = tokio::spawn(async move {
             sleep(latency).await;
             let mut world = world.lock();
-            if world.rng.u8(0..30) == 0 {
-                world.moments.sometimes(Sometimes::WriteLost);
+            if !is_calm && world.rng.u8(0..30) == 0 {
                 return Err(SimError::Broken);
             }
             if let Some(refused) = world.refuses(changes, &xids) {
@@ -386,19 +254,15 @@ impl Sink<Prepared> for SimSink {
                     _ => return Err(refused),
                 }
             }
-            let written = world.write(epoch, advance, &statements, settled);
-            if let Err(Fenced) = written {
+            let written = world.write(&claim, advance, &statements, settled);
+            if written.is_err() {
                 if world.server.slot.holder == Some(id) {
                     world.violate("the instance that holds the slot was refused by the graph");
                 }
                 return Err(SimError::Fenced);
             }
             // Half of the lost answers belong to completed writes.
-            if world.rng.u8(0..30) == 0 {
-                world.moments.sometimes(Sometimes::AnswerLost);
-                return Err(SimError::Broken);
-            }
-            Ok(())
+            if !is_calm && world.rng.u8(0..30) == 0 { Err(SimError::Broken) } else { Ok(()) }
         });
         write.await.map_err(|_| SimError::Broken)?
     }

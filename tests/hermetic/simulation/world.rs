@@ -8,7 +8,7 @@ use std::{
 
 use fastrand::Rng;
 use wal2graph::{
-    checkpoint::{Advance, Epoch, Mark, Newest, Position},
+    checkpoint::{Advance, Checkpoint, Claim, Mark, NewCheckpoint, Position},
     copy::{Progress, ranges},
     engine::Portion,
     graph::{
@@ -17,6 +17,7 @@ use wal2graph::{
         model::Shape,
     },
     lsn::Lsn,
+    pipeline::Note,
 };
 
 use super::{
@@ -25,8 +26,10 @@ use super::{
     moments::{Moments, Sometimes},
     others::{Others, apply_leaving_others},
     program::SimError,
+    records::{Fenced, Records},
     schema::{Schema, Tables},
     server::{Kept, Server, Slot},
+    store::{PIPELINE, identity},
     traffic::{BLOCKS, Transaction},
 };
 
@@ -74,22 +77,14 @@ pub struct World {
 #[derive(Default)]
 pub struct Graph {
     pub memory: Memory,
-    pub checkpoint: Option<(Position, Epoch)>,
-    /// What the checkpoint says of the newest transaction.
-    pub newest: Option<Newest>,
+    /// The checkpoint, and the progress of the copy.
+    pub records: Records,
     /// The newest transaction that it has really something of.
     pub has: Option<Mark>,
-    pub copy: Vec<Progress>,
     /// The copy is complete, including incomplete rows.
     pub settled: bool,
-    /// The writer that has told that it stopped, if nobody has claimed the graph since.
-    pub stopped: Option<Epoch>,
     pub writes: u64,
 }
-
-/// Another writer has claimed the checkpoint, or the checkpoint is at an unexpected position.
-#[derive(Debug)]
-pub struct Fenced;
 
 impl World {
     pub fn new(seed: u64, schema: Arc<Schema>, fault: Option<Fault>, moments: Moments) -> Self {
@@ -207,8 +202,8 @@ impl World {
         (visible, format!("{next}:{next}:"))
     }
 
-    /// The first start of a pipeline: creates the checkpoint and the progress of a full copy.
-    pub fn create_checkpoint(&mut self) {
+    /// The progress of a full copy that has not begun.
+    pub fn new_progress(&mut self) -> Vec<Progress> {
         let parts = self.rng.u32(1..=2);
         let mut copy = Vec::new();
         for pass in [Pass::Nodes, Pass::Relationships] {
@@ -232,19 +227,47 @@ impl World {
                 }
             }
         }
-        copy.sort_by(|a, b| (a.pass, &a.table, a.part).cmp(&(b.pass, &b.table, b.part)));
-        self.graph.copy = copy;
-        let position = Position::at(self.server.slot.confirmed);
-        self.graph.checkpoint = Some((position, Epoch(0)));
-        (self.graph.newest, self.graph.has) =
-            (Some(Newest::Nothing), self.server.newest_at(position));
+        copy
+    }
+
+    /// A first start makes the checkpoint.
+    pub fn create(&mut self, pipeline: &str, new: &NewCheckpoint, copy: &[Progress]) -> bool {
+        let is_made = self.graph.records.create(pipeline, new, copy);
+        if is_made {
+            self.graph.has = self.server.newest_at(Position::at(new.start));
+        }
+        is_made
+    }
+
+    pub fn note(&mut self, claim: &Claim, note: Note<'_>) -> bool {
+        let mut claim = claim.clone();
+        if self.fault == Some(Fault::StopToldByAnyEpoch)
+            && let Some(checkpoint) = self.graph.records.one(&claim.identity)
+        {
+            claim.epoch = checkpoint.epoch;
+        }
+        self.graph.records.note(&claim, note)
+    }
+
+    /// The checkpoint of the simulated slot.
+    pub fn checkpoint(&self) -> Option<&Checkpoint> {
+        self.graph.records.one(&identity())
+    }
+
+    fn position(&self) -> Option<Position> {
+        self.checkpoint().map(|checkpoint| checkpoint.position)
+    }
+
+    /// The copy's progress.
+    pub fn progress(&mut self) -> &mut Vec<Progress> {
+        self.graph.records.progress_mut(PIPELINE)
     }
 
     /// An instance has claimed the graph, and streams from `position`.
     pub fn begins(&mut self, id: u32, epoch: Epoch, position: Position) {
         self.moments.trace(|| format!("instance {id} begins as {epoch:?} at {position:?}"));
         let settled = self.graph.settled;
-        let is_copied = self.graph.copy.iter().any(|range| range.done || range.next_block > 0);
+        let is_copied = self.progress().iter().any(|range| range.done || range.next_block > 0);
         for (is_so, state) in [
             (position.part.is_some(), Sometimes::StartWithinATransaction),
             (position.part.is_some() && !settled, Sometimes::CopyGoesOnWithinATransaction),
@@ -260,7 +283,7 @@ impl World {
     /// One graph transaction of the stream.
     pub fn write(
         &mut self,
-        epoch: Epoch,
+        claim: &Claim,
         advance: Advance,
         statements: &[Statement],
         settled: bool,
@@ -268,25 +291,22 @@ impl World {
         if self.is_another_history() {
             self.violate(format!("{:?} of another history is written", advance.to));
         }
-        match &mut self.graph.checkpoint {
-            Some((position, current)) if *current == epoch && *position == advance.from => {
-                *position = advance.to;
-            }
-            _ => {
-                self.moments.sometimes(Sometimes::StoppedWriterRefused);
-                return Err(Fenced);
-            }
+        if let Err(fenced) = self.graph.records.advance(claim, &advance) {
+            self.moments.sometimes(Sometimes::StoppedWriterRefused);
+            return Err(fenced);
         }
         self.moments.trace(|| {
-            format!("{epoch:?} writes {:?} to {:?}: {statements:?}", advance.from, advance.to)
+            let Advance { from, to, .. } = &advance;
+            format!("{:?} writes {from:?} to {to:?}: {statements:?}", claim.epoch)
         });
         if advance.to.part.is_some() {
             self.moments.sometimes(Sometimes::Parts);
         }
-        if self.graph.stopped.is_some_and(|stopped| stopped != epoch) {
+        let stopped = self.checkpoint().and_then(|checkpoint| checkpoint.stopped.as_ref());
+        // A writer notes its epoch as the reason.
+        if stopped.is_some_and(|stopped| stopped.because != claim.epoch.0.to_string()) {
             self.violate("the graph says of a pipeline that runs why it stopped");
         }
-        self.graph.newest = advance.newest;
         self.graph.has = self.server.newest_at(advance.to);
         let is_move = |statement: &Statement| matches!(statement, Statement::MoveNodes { .. });
         let whole = advance.from.part.is_none() && advance.to.part.is_none();
@@ -405,7 +425,7 @@ impl World {
 
     /// A write beside the stream keeps the checkpoint's position.
     pub fn check_position(&mut self, at: Position) {
-        let found = self.graph.checkpoint.map(|(position, _)| position);
+        let found = self.position();
         if found != Some(at) {
             self.violate(format!("the copy writes at {at:?}, but the checkpoint is at {found:?}"));
         }
@@ -414,14 +434,14 @@ impl World {
     /// The file in a table's progress.
     pub fn first_file(&self, table: TableIndex) -> u32 {
         let name = &self.schema.model.table(table).name;
-        let range = self.graph.copy.iter().find(|range| range.table == *name);
+        let progress = self.graph.records.progress(PIPELINE);
+        let range = progress.iter().find(|range| range.table == *name);
         range.map_or(self.server.relfilenodes[table.0], |range| range.relfilenode)
     }
 
     /// Whether the graph has what the source does not have, or lacks what it should have.
     pub fn is_another_history(&self) -> bool {
-        let newest = |(position, _)| self.server.newest_at(position);
-        self.graph.checkpoint.is_some_and(|it| newest(it) != self.graph.has)
+        self.position().is_some_and(|it| self.server.newest_at(it) != self.graph.has)
     }
 
     /// The source is put back to what was kept, as a disk is: its slot with it. Then it goes on, mostly
@@ -435,7 +455,7 @@ impl World {
         self.may_be_put_back = false;
         self.server.put_back(kept);
         self.moments.trace(|| "the source is put back".to_owned());
-        let reached = self.graph.checkpoint.map_or(0, |(position, _)| position.lsn.0);
+        let reached = self.position().map_or(0, |position| position.lsn.0);
         let beyond = reached + self.rng.u64(0..200);
         if !self.is_another_history() {
             self.moments.sometimes(Sometimes::OlderSourceFollowed);
@@ -456,7 +476,7 @@ impl World {
     }
 
     pub fn acknowledge(&mut self, lsn: Lsn) {
-        let checkpoint = self.graph.checkpoint.map_or(Lsn::ZERO, |(position, _)| position.lsn);
+        let checkpoint = self.position().map_or(Lsn::ZERO, |position| position.lsn);
         if lsn > checkpoint {
             self.violate(format!("acknowledged {lsn}, but the checkpoint is at {checkpoint}"));
         }

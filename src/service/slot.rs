@@ -1,0 +1,137 @@
+//! The slot of a source: how it is held, and its part in how `run` begins.
+
+use std::{cell::Cell, sync::Arc, time::Duration};
+
+use tokio_postgres::Client;
+
+use crate::{
+    catalog::Catalog,
+    checkpoint::{Checkpoint, Epoch, Newest},
+    config::Config,
+    lsn::Lsn,
+    mapping::Mapping,
+    metrics::Metrics,
+    pipeline::Store,
+    postgres::{
+        self,
+        connect::{Sql, sql},
+        replication,
+    },
+    start::{Again, Server, System, TableFacts},
+};
+
+use super::{
+    ServiceError,
+    begin::{self, HeldLog, Sent},
+    setup, tables,
+};
+
+/// How often a server that allows any silence is told our position.
+const FEEDBACK_MAX: Duration = Duration::from_secs(1);
+
+/// The slot of a start, before it is held.
+pub struct Slot<'a> {
+    /// Its name, and everything else that is configured.
+    pub config: &'a Config,
+    /// Learn that it is held.
+    pub metrics: &'a Metrics,
+    /// Learns which epoch was claimed, whether or not the start succeeds.
+    pub claimed: &'a Cell<Option<Epoch>>,
+    /// An ordinary connection to the source.
+    pub client: &'a Client,
+    /// The connection that is to read.
+    pub connection: replication::Connection,
+    /// The server.
+    pub server: &'a Server,
+    /// Where its log is.
+    pub system: System,
+    /// The tables, and what they become.
+    pub mapped: (&'a Catalog, &'a Mapping),
+    /// What a copy again takes.
+    pub again: &'a Again,
+}
+
+/// The same once it is held.
+pub struct HeldSlot<'a> {
+    config: &'a Config,
+    claimed: &'a Cell<Option<Epoch>>,
+    client: &'a Client,
+    mapping: &'a Mapping,
+    again: &'a Again,
+    /// Its stream.
+    pub held: Held,
+}
+
+impl<'a> begin::Log for Slot<'a> {
+    type Held = HeldSlot<'a>;
+
+    async fn make(&mut self, graph: &impl Store) -> Result<Checkpoint, ServiceError> {
+        let Slot { config, client, system, mapped: (catalog, mapping), .. } = self;
+        setup::FirstStart { config, client, graph, system }.prepare(catalog, mapping).await
+    }
+
+    async fn hold(self, checkpoint: &Checkpoint) -> Result<HeldSlot<'a>, ServiceError> {
+        let Slot { config, client, connection, server, mapped: (_, mapping), again, .. } = self;
+        let (at, newest) =
+            (checkpoint.position.lsn, checkpoint.newest_through(&config.publication));
+        let held = hold_slot(config, connection, server, at, newest).await;
+        let held = held.map_err(|error| error.with(again))?;
+        self.metrics.slot_is_held();
+        let claimed = self.claimed;
+        Ok(HeldSlot { config, claimed, client, mapping, again, held })
+    }
+}
+
+impl HeldLog for HeldSlot<'_> {
+    type Agreed = TableFacts;
+
+    fn confirmed(&self) -> Lsn {
+        self.held.confirmed
+    }
+
+    async fn agree(
+        &mut self,
+        graph: &impl Store,
+        claimed: &Checkpoint,
+    ) -> Result<TableFacts, ServiceError> {
+        self.claimed.set(Some(claimed.epoch));
+        let claimed = (claimed, self.again);
+        tables::agreed(self.config, self.client, self.mapping, graph, claimed).await
+    }
+
+    async fn next_transaction(&mut self) -> Result<u64, ServiceError> {
+        Ok(postgres::copy::current_xid(self.client).await?)
+    }
+}
+
+/// A stream that nobody else can start, and what its slot has confirmed. Only this stream's
+/// acknowledgements move that.
+pub struct Held {
+    /// The stream.
+    pub stream: replication::Stream,
+    /// The slot's position.
+    pub confirmed: Lsn,
+}
+
+/// Starts the stream where the sink is, or before the newest transaction that it has.
+pub async fn hold_slot(
+    config: &Config,
+    connection: replication::Connection,
+    server: &postgres::setup::Server,
+    at: Lsn,
+    newest: Option<Newest>,
+) -> Result<Held, ServiceError> {
+    let sentinel = sql(&config.source).await?;
+    let third = Duration::from_millis(server.sender_timeout_ms.unsigned_abs() / 3);
+    let interval = if third.is_zero() { FEEDBACK_MAX } else { third.min(FEEDBACK_MAX) };
+    let Sql { client, closed } = sentinel;
+    let client = Arc::new(client);
+    // The connection stays open for as long as its client lives.
+    let closed = closed.keeping(client.clone());
+    let Sent { from, reached } = Sent::of(at, newest);
+    let (slot, publication) = (&config.slot, &config.publication);
+    let stream = connection.start(slot, publication, from, reached, interval, closed).await?;
+    let confirmed = postgres::setup::slot(&client, slot).await?.and_then(|slot| slot.confirmed);
+    let gone = || ServiceError::NotYet(format!("the slot {slot} is not there any more"));
+    Ok(Held { stream, confirmed: confirmed.ok_or_else(gone)? })
+}

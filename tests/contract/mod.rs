@@ -1,0 +1,254 @@
+//! What [`Store`] promises, asked of each implementation: `tests/hermetic` asks the graph in memory,
+//! `tests/live` asks Neo4j. Every function needs a pipeline that the graph has nothing of.
+
+use std::{fmt::Debug, sync::Arc};
+
+use wal2graph::{
+    change::Timestamp,
+    checkpoint::{
+        Advance, Checkpoint, Claim, Epoch, Identity, Log, Mark, NewCheckpoint, Newest, Origin,
+        Position, Replaying, TopicId, TopicPartition,
+    },
+    copy::{ChunkStep, Progress},
+    graph::{Model, Pass},
+    lsn::Lsn,
+    pipeline::{ChunkWriter, Failure, Note, Sink, Store, Verdict},
+};
+
+/// Of several first starts at the same time one makes the checkpoint, and all find it.
+pub async fn a_checkpoint_is_made_once<S: Store>(open: impl Fn() -> S, pipeline: &str) {
+    let (first, second, third) = (open(), open(), open());
+    first.establish(&Model::default()).await.unwrap();
+    assert_eq!(first.checkpoint(&slot(pipeline)).await.unwrap(), None);
+    let (new, copy) = (new_checkpoint(log()), [range(1), range(0)]);
+    let (a, b, c) = tokio::join!(
+        first.create(pipeline, &new, &copy),
+        second.create(pipeline, &new, &copy),
+        third.create(pipeline, &new, &copy)
+    );
+    let made = [a, b, c].map(Result::unwrap);
+    assert_eq!(made.iter().filter(|is_made| **is_made).count(), 1, "{made:?}");
+    let read = first.checkpoint(&slot(pipeline)).await.unwrap().unwrap();
+    assert_eq!((read.position, read.lsn, read.epoch), (at(100), Lsn(100), Epoch(0)));
+    assert_eq!(read.newest_through("p"), Some(Newest::Nothing));
+    assert_eq!((&read.origin, &read.mapping_digest), (&new.origin, &new.mapping_digest));
+    assert_eq!((&read.labels, &read.table_facts), (&new.labels, &new.table_facts));
+    assert_eq!(second.checkpoints(pipeline).await.unwrap(), [read]);
+    assert_eq!(third.copy_progress(pipeline).await.unwrap(), [range(0), range(1)], "in order");
+}
+
+/// Whoever claims fences all before it: their writes of the stream, of the copy and their notes.
+pub async fn a_claim_fences_all_before_it<S: Store>(open: impl Fn() -> S, pipeline: &str) {
+    let (graph, model) = (open(), Arc::new(Model::default()));
+    graph.establish(&model).await.unwrap();
+    let none = graph.claim(&slot(pipeline), Some("p")).await;
+    assert!(none.is_err(), "{none:?} was claimed, and there is none");
+    graph.create(pipeline, &new_checkpoint(log()), &[range(0)]).await.unwrap();
+    let planner = graph.planner(&model, None).unwrap();
+    let sink = |claim: &Claim| graph.sink(claim, &model, &planner).unwrap();
+    let nothing = || S::prepared(&model, Vec::new());
+
+    let zombie = claim(&graph, pipeline).await;
+    assert!(graph.note(&zombie, Note::Stopped("why")).await.unwrap());
+    assert!(graph.note(&zombie, Note::Tables("facts")).await.unwrap());
+    let read = graph.checkpoint(&slot(pipeline)).await.unwrap().unwrap();
+    assert_eq!(read.stopped.map(|stopped| stopped.because).as_deref(), Some("why"));
+    assert_eq!(read.table_facts.as_deref(), Some("facts"));
+    sink(&zombie).write(step(100, 200), nothing()).await.unwrap();
+
+    let writer = claim(&open(), pipeline).await;
+    assert!(writer.epoch > zombie.epoch, "{writer:?} {zombie:?}");
+    let read = graph.checkpoint(&slot(pipeline)).await.unwrap().unwrap();
+    assert_eq!((read.position, read.stopped), (at(200), None));
+    fenced(sink(&zombie).write(step(200, 300), nothing()).await);
+    fenced(sink(&zombie).write_chunk(&chunk(0, 4), Vec::new()).await);
+    fenced(sink(&zombie).settle(at(200)).await);
+    assert!(!graph.note(&zombie, Note::Stopped("late")).await.unwrap());
+    assert!(!graph.note(&zombie, Note::Tables("late")).await.unwrap());
+    assert_eq!(graph.copy_progress(pipeline).await.unwrap(), [range(0)]);
+    let read = graph.checkpoint(&slot(pipeline)).await.unwrap().unwrap();
+    assert_eq!((read.position, read.stopped), (at(200), None));
+    assert_eq!(read.table_facts.as_deref(), Some("facts"));
+
+    let mut current = sink(&writer);
+    current.write_chunk(&chunk(0, 4), Vec::new()).await.unwrap();
+    let moved = Progress { next_block: 4, rows: 50, ..range(0) };
+    assert_eq!(graph.copy_progress(pipeline).await.unwrap(), [moved]);
+    current.write(step(200, 300), nothing()).await.unwrap();
+    current.restart(at(300), &[range(0), range(1)]).await.unwrap();
+    assert_eq!(graph.copy_progress(pipeline).await.unwrap(), [range(0), range(1)]);
+    current.settle(at(300)).await.unwrap();
+    assert_eq!(graph.copy_progress(pipeline).await.unwrap(), []);
+    // A step that does not begin where the checkpoint is is another writer's doing.
+    fenced(sink(&writer).write(step(200, 400), nothing()).await);
+}
+
+/// The newest transaction is known for as long as its publication shows it.
+pub async fn another_publication_hides_the_newest_transaction<S: Store>(
+    open: impl Fn() -> S,
+    pipeline: &str,
+) {
+    let (graph, model) = (open(), Arc::new(Model::default()));
+    graph.establish(&model).await.unwrap();
+    graph.create(pipeline, &new_checkpoint(log()), &[]).await.unwrap();
+    let planner = graph.planner(&model, None).unwrap();
+    let writer = claim(&graph, pipeline).await;
+    let mark = Mark { commit_lsn: Lsn(190), xid: 7, committed_at: Timestamp { unix_micros: 5 } };
+    let newest = Some(Newest::Transaction(mark));
+    let mut sink = graph.sink(&writer, &model, &planner).unwrap();
+    let advance = Advance { newest, ..step(100, 200) };
+    sink.write(advance, S::prepared(&model, Vec::new())).await.unwrap();
+    let claimed = graph.claim(&slot(pipeline), Some("p")).await.unwrap();
+    assert_eq!((claimed.newest, claimed.committed_at), (newest, advance.committed_at));
+    let claimed = graph.claim(&slot(pipeline), Some("q")).await.unwrap();
+    assert_eq!((claimed.newest, claimed.publication.as_deref()), (None, Some("q")));
+}
+
+/// A slot's checkpoint goes over to a topic in one step, unless its writer is alive.
+pub async fn a_graph_goes_over_to_a_topic_in_one_step<S: Store>(
+    open: impl Fn() -> S,
+    pipeline: &str,
+) {
+    let graph = open();
+    graph.establish(&Model::default()).await.unwrap();
+    graph.create(pipeline, &new_checkpoint(log()), &[]).await.unwrap();
+    let as_read = graph.checkpoint(&slot(pipeline)).await.unwrap().unwrap();
+    let (to, id) = (partition(0), Some(TopicId(5)));
+    let writer = claim(&graph, pipeline).await;
+    assert!(!graph.hand_over(&slot(pipeline), &as_read, &to, id).await.unwrap());
+    let as_read = graph.checkpoint(&slot(pipeline)).await.unwrap().unwrap();
+    assert_eq!(as_read.epoch, writer.epoch, "nothing is handed over");
+    assert!(graph.hand_over(&slot(pipeline), &as_read, &to, id).await.unwrap());
+    assert!(!graph.hand_over(&slot(pipeline), &as_read, &to, id).await.unwrap(), "again");
+    assert!(!graph.note(&writer, Note::Stopped("late")).await.unwrap());
+    let all = graph.checkpoints(pipeline).await.unwrap();
+    let [Checkpoint { position, lsn, epoch, topic_id, origin, newest, .. }] = all.as_slice() else {
+        panic!("{all:?}")
+    };
+    assert_eq!((*position, *lsn, *topic_id, *newest), (at(0), Lsn(100), id, None));
+    assert_eq!(origin.log, Log::Partition(to));
+    assert!(*epoch > writer.epoch);
+}
+
+/// What is before an offset is applied again, while the source's position stays.
+pub async fn a_reset_goes_back_and_is_over_once_it_is_passed<S: Store>(
+    open: impl Fn() -> S,
+    pipeline: &str,
+) {
+    let (graph, model) = (open(), Arc::new(Model::default()));
+    graph.establish(&model).await.unwrap();
+    for number in [10, 2] {
+        let log = Log::Partition(partition(number));
+        graph.create(pipeline, &new_checkpoint(log), &[]).await.unwrap();
+    }
+    let all = graph.checkpoints(pipeline).await.unwrap();
+    let partitions: Vec<_> = all.iter().map(|it| it.partition().unwrap().partition).collect();
+    assert_eq!(partitions, [2, 10], "in the order of their numbers");
+
+    let of = Identity { pipeline: pipeline.to_owned(), log: Log::Partition(partition(2)) };
+    let read = async || graph.checkpoint(&of).await.unwrap().unwrap();
+    let zombie = Claim { epoch: graph.claim(&of, None).await.unwrap().epoch, identity: of.clone() };
+    let writer = Claim { epoch: graph.claim(&of, None).await.unwrap().epoch, ..zombie.clone() };
+    let planner = graph.planner(&model, None).unwrap();
+    let mut sink = graph.sink(&writer, &model, &planner).unwrap();
+    let nothing = || S::prepared(&model, Vec::new());
+    let to = |from, to, source| Advance { source_lsn: Lsn(source), ..step(from, to) };
+    sink.write(to(100, 120, 6_000), nothing()).await.unwrap();
+    sink.write(to(120, 130, 7_000), nothing()).await.unwrap();
+    let before = read().await;
+    assert_eq!((before.position, before.lsn, before.replaying), (at(130), Lsn(7_000), None));
+
+    let back = Advance { committed_at: None, ..to(130, 100, 0) };
+    fenced(graph.reset(&zombie, &back, Lsn(130)).await);
+    assert_eq!(read().await.position, at(130));
+    graph.reset(&writer, &back, Lsn(130)).await.unwrap();
+    let replaying = |source_lsn| Some(Replaying { until: Lsn(130), source_lsn: Lsn(source_lsn) });
+    let back = read().await;
+    assert_eq!((back.position, back.lsn, back.replaying), (at(100), Lsn(7_000), replaying(0)));
+    sink.write(to(100, 120, 6_000), nothing()).await.unwrap();
+    let half = read().await;
+    assert_eq!((half.lsn, half.replaying), (Lsn(7_000), replaying(6_000)));
+    sink.write(to(120, 130, 7_000), nothing()).await.unwrap();
+    let after = read().await;
+    assert_eq!((after.position, after.lsn, after.replaying), (at(130), Lsn(7_000), None));
+}
+
+fn fenced(ended: Result<(), impl Failure + Debug>) {
+    let verdict = ended.as_ref().map_err(Failure::verdict);
+    assert_eq!(verdict, Err(Verdict::Fenced), "{ended:?}");
+}
+
+async fn claim(graph: &impl Store, pipeline: &str) -> Claim {
+    let claimed = graph.claim(&slot(pipeline), Some("p")).await.unwrap();
+    Claim { identity: slot(pipeline), epoch: claimed.epoch }
+}
+
+fn log() -> Log {
+    Log::Slot("s".to_owned())
+}
+
+fn slot(pipeline: &str) -> Identity {
+    Identity { pipeline: pipeline.to_owned(), log: log() }
+}
+
+fn partition(partition: i32) -> TopicPartition {
+    TopicPartition { topic: "t".to_owned(), partition }
+}
+
+fn at(lsn: u64) -> Position {
+    Position::at(Lsn(lsn))
+}
+
+fn step(from: u64, to: u64) -> Advance {
+    Advance {
+        from: at(from),
+        to: at(to),
+        source_lsn: Lsn(to),
+        committed_at: Some(Timestamp { unix_micros: 1_700_000_000_123_456 }),
+        last_change: None,
+        newest: None,
+    }
+}
+
+fn new_checkpoint(log: Log) -> NewCheckpoint {
+    let is_slot = matches!(log, Log::Slot(_));
+    NewCheckpoint {
+        start: Lsn(100),
+        origin: Origin { system_identifier: "7".to_owned(), timeline: 1, log },
+        publication: is_slot.then(|| "p".to_owned()),
+        partitions: if is_slot { 1 } else { 12 },
+        topic_id: None,
+        is_whole: false,
+        publisher: None,
+        mapping_digest: "d".to_owned(),
+        labels: vec!["A".to_owned(), "B".to_owned()],
+        table_facts: is_slot.then(|| "tables".to_owned()),
+    }
+}
+
+fn range(part: u32) -> Progress {
+    Progress {
+        table: "public.orders".to_owned(),
+        partition: None,
+        pass: Pass::Nodes,
+        part,
+        next_block: 0,
+        end_block: Some(10),
+        relfilenode: 16_400,
+        rows: 0,
+        done: false,
+    }
+}
+
+fn chunk(from_block: u32, to_block: u32) -> ChunkStep {
+    ChunkStep {
+        table: "public.orders".to_owned(),
+        pass: Pass::Nodes,
+        part: 0,
+        from_block,
+        to_block,
+        relfilenode: 16_400,
+        rows: 50,
+        done: false,
+    }
+}

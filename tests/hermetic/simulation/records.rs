@@ -1,0 +1,169 @@
+//! What a graph keeps of pipelines beside their rows: checkpoints and the progress of copies.
+
+use std::collections::BTreeMap;
+
+use wal2graph::{
+    checkpoint::{
+        Advance, Checkpoint, Claim, Epoch, Identity, Log, NewCheckpoint, Newest, Position,
+        Replaying, Stopped, TopicId, TopicPartition,
+    },
+    copy::Progress,
+    lsn::Lsn,
+    pipeline::Note,
+};
+
+/// Checkpoints by pipeline and log, progress by pipeline.
+#[derive(Default)]
+pub struct Records {
+    checkpoints: BTreeMap<(String, String), Checkpoint>,
+    progress: BTreeMap<String, Vec<Progress>>,
+}
+
+/// Another writer has claimed the checkpoint, or the checkpoint is at an unexpected position.
+#[derive(Debug)]
+pub struct Fenced;
+
+impl Records {
+    pub fn all(&self, pipeline: &str) -> Vec<Checkpoint> {
+        let of_pipeline = self.checkpoints.iter().filter(|((name, _), _)| name == pipeline);
+        let mut all: Vec<_> = of_pipeline.map(|(_, checkpoint)| checkpoint.clone()).collect();
+        all.sort_by_key(|it| (it.partition().is_none(), it.partition().cloned()));
+        all
+    }
+
+    pub fn one(&self, of: &Identity) -> Option<&Checkpoint> {
+        self.checkpoints.get(&key(of))
+    }
+
+    pub fn progress(&self, pipeline: &str) -> &[Progress] {
+        self.progress.get(pipeline).map_or(&[], Vec::as_slice)
+    }
+
+    pub fn progress_mut(&mut self, pipeline: &str) -> &mut Vec<Progress> {
+        self.progress.entry(pipeline.to_owned()).or_default()
+    }
+
+    pub fn create(&mut self, pipeline: &str, new: &NewCheckpoint, copy: &[Progress]) -> bool {
+        let of = Identity { pipeline: pipeline.to_owned(), log: new.origin.log.clone() };
+        if self.one(&of).is_some() {
+            return false;
+        }
+        let is_slot = matches!(new.origin.log, Log::Slot(_));
+        let checkpoint = Checkpoint {
+            position: Position::at(new.start),
+            lsn: if is_slot { new.start } else { Lsn::ZERO },
+            replaying: None,
+            last_change: None,
+            newest: is_slot.then_some(Newest::Nothing),
+            publication: new.publication.clone(),
+            epoch: Epoch(0),
+            committed_at: None,
+            updated_at: Default::default(),
+            origin: new.origin.clone(),
+            partitions: new.partitions,
+            topic_id: new.topic_id,
+            publisher: new.publisher.clone(),
+            is_whole: new.is_whole,
+            mapping_digest: new.mapping_digest.clone(),
+            labels: new.labels.clone(),
+            table_facts: new.table_facts.clone(),
+            stopped: None,
+        };
+        self.checkpoints.insert(key(&of), checkpoint);
+        self.progress_mut(pipeline).extend_from_slice(copy);
+        sort(self.progress_mut(pipeline));
+        true
+    }
+
+    pub fn claim(&mut self, of: &Identity, publication: Option<&str>) -> Option<Checkpoint> {
+        let checkpoint = self.checkpoints.get_mut(&key(of))?;
+        checkpoint.epoch.0 += 1;
+        checkpoint.stopped = None;
+        if publication.is_some() && checkpoint.publication.as_deref() != publication {
+            checkpoint.newest = None;
+            checkpoint.publication = publication.map(str::to_owned);
+        }
+        Some(checkpoint.clone())
+    }
+
+    pub fn note(&mut self, claim: &Claim, note: Note<'_>) -> bool {
+        let Some(checkpoint) = self.under(claim) else { return false };
+        match note {
+            Note::Topic(id) => checkpoint.topic_id = Some(id),
+            Note::Tables(facts) => checkpoint.table_facts = Some(facts.to_owned()),
+            Note::Stopped(because) => {
+                let (because, at) = (because.to_owned(), Default::default());
+                checkpoint.stopped = Some(Stopped { because, at });
+            }
+        }
+        true
+    }
+
+    pub fn hand_over(
+        &mut self,
+        from: &Identity,
+        as_read: &Checkpoint,
+        to: &TopicPartition,
+        topic_id: Option<TopicId>,
+    ) -> bool {
+        let is_as_read = |it: &Checkpoint| (it.epoch, it.lsn) == (as_read.epoch, as_read.lsn);
+        if !self.one(from).is_some_and(is_as_read) {
+            return false;
+        }
+        let Some(mut checkpoint) = self.checkpoints.remove(&key(from)) else { return false };
+        checkpoint.epoch.0 += 1;
+        checkpoint.origin.log = Log::Partition(to.clone());
+        checkpoint.position = Position::at(Lsn::ZERO);
+        (checkpoint.partitions, checkpoint.topic_id) = (1, topic_id);
+        (checkpoint.newest, checkpoint.publication, checkpoint.table_facts) = (None, None, None);
+        let of = Identity { pipeline: from.pipeline.clone(), log: checkpoint.origin.log.clone() };
+        self.checkpoints.insert(key(&of), checkpoint);
+        true
+    }
+
+    /// The compare-and-set.
+    pub fn advance(&mut self, claim: &Claim, advance: &Advance) -> Result<(), Fenced> {
+        let checkpoint = self.under(claim).filter(|it| it.position == advance.from);
+        let checkpoint = checkpoint.ok_or(Fenced)?;
+        let Advance { to, source_lsn, .. } = *advance;
+        checkpoint.position = to;
+        checkpoint.committed_at = advance.committed_at.or(checkpoint.committed_at);
+        if let Log::Slot(_) = claim.identity.log {
+            (checkpoint.lsn, checkpoint.newest) = (to.lsn, advance.newest);
+            return Ok(());
+        }
+        checkpoint.last_change = advance.last_change.or(checkpoint.last_change);
+        checkpoint.lsn = checkpoint.lsn.max(source_lsn);
+        if let Some(replaying) = &mut checkpoint.replaying
+            && source_lsn > Lsn::ZERO
+        {
+            replaying.source_lsn = source_lsn;
+        }
+        checkpoint.replaying = checkpoint.replaying.filter(|it| to.lsn < it.until);
+        Ok(())
+    }
+
+    pub fn reset(&mut self, claim: &Claim, advance: &Advance, until: Lsn) -> Result<(), Fenced> {
+        self.advance(claim, advance)?;
+        if let Some(checkpoint) = self.under(claim) {
+            checkpoint.last_change = None;
+            let is_again = checkpoint.position.lsn < until;
+            checkpoint.replaying = is_again.then_some(Replaying { until, source_lsn: Lsn::ZERO });
+        }
+        Ok(())
+    }
+
+    /// The checkpoint, if nobody has claimed it since.
+    fn under(&mut self, claim: &Claim) -> Option<&mut Checkpoint> {
+        self.checkpoints.get_mut(&key(&claim.identity)).filter(|it| it.epoch == claim.epoch)
+    }
+}
+
+/// In the order of work.
+pub fn sort(progress: &mut [Progress]) {
+    progress.sort_by(|a, b| (a.pass, &a.table, a.part).cmp(&(b.pass, &b.table, b.part)));
+}
+
+fn key(of: &Identity) -> (String, String) {
+    (of.pipeline.clone(), of.log.name())
+}

@@ -1,0 +1,43 @@
+//! Neo4j keeps what [`Store`](wal2graph::pipeline::Store) promises, as the graph in memory does.
+
+use std::sync::Arc;
+
+use wal2graph::neo4j::{Connection, Store, checkpoint::destroy, connect::ANSWER_LIMIT};
+
+use crate::{contract, support::graph_options};
+
+/// Stores of a graph that has nothing of the pipeline.
+async fn stores(pipeline: &str) -> impl Fn() -> Store + use<> {
+    let options = graph_options();
+    let connection = Connection::new(&options, ANSWER_LIMIT).unwrap();
+    destroy(&connection, pipeline).await.unwrap();
+    move || Store::new(&options, ANSWER_LIMIT, Arc::new(())).unwrap()
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_made_once() {
+    contract::a_checkpoint_is_made_once(stores("StoreOnce").await, "StoreOnce").await;
+}
+
+#[tokio::test]
+async fn a_claim_fences_all_before_it() {
+    contract::a_claim_fences_all_before_it(stores("StoreClaim").await, "StoreClaim").await;
+}
+
+#[tokio::test]
+async fn another_publication_hides_the_newest_transaction() {
+    let stores = stores("StoreNewest").await;
+    contract::another_publication_hides_the_newest_transaction(stores, "StoreNewest").await;
+}
+
+#[tokio::test]
+async fn a_graph_goes_over_to_a_topic_in_one_step() {
+    let stores = stores("StoreHandOver").await;
+    contract::a_graph_goes_over_to_a_topic_in_one_step(stores, "StoreHandOver").await;
+}
+
+#[tokio::test]
+async fn a_reset_goes_back_and_is_over_once_it_is_passed() {
+    let stores = stores("StoreReset").await;
+    contract::a_reset_goes_back_and_is_over_once_it_is_passed(stores, "StoreReset").await;
+}
