@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use crate::{
-    catalog::TableName, copy::ParseSnapshotError, lsn::Lsn, mapping::TranslateError,
+    catalog::TableName,
+    copy::ParseSnapshotError,
+    lsn::Lsn,
+    mapping::TranslateError,
     pipeline::{Failure, Verdict},
 };
 

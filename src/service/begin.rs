@@ -135,7 +135,7 @@ pub async fn begin<G: Store, L: Log>(
     let progress = graph.copy_progress(&of.pipeline).await?;
     let is_left = progress.is_empty() && graph.has_incomplete(model).await?;
     if is_left {
-        tracing::info!("rows that an earlier run left without some of their values are completed");
+        tracing::info!("completing rows that an earlier run left without some of their values");
     }
     let ended_before = log.next_transaction().await?;
     let claim = Claim { identity: of.clone(), epoch: checkpoint.epoch };

@@ -34,7 +34,7 @@ pub fn open_counted(config: &Config, metrics: &Arc<Metrics>) -> Result<Graph, Se
 /// Makes what checkpoints and the model need.
 pub async fn establish(graph: &impl Store, model: &Model) -> Result<(), ServiceError> {
     for constraint in graph.establish(model).await? {
-        tracing::info!(constraint, "made in the graph");
+        tracing::info!(constraint, "created a constraint in the graph");
     }
     Ok(())
 }
@@ -102,8 +102,10 @@ pub async fn tell_why(config: &Config, log: Log, epoch: Epoch, error: &ServiceEr
     };
     match timeout(TELL_LIMIT, telling).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "the graph does not know why this stops"),
-        Err(_) => tracing::debug!("the graph does not know why this stops: it does not answer"),
+        Ok(Err(error)) => tracing::debug!(%error, "the reason for the stop is not in the graph"),
+        Err(_) => {
+            tracing::debug!("the reason for the stop is not in the graph: it does not answer")
+        }
     }
 }
 

@@ -177,7 +177,7 @@ impl<G: Store> Creation<'_, G> {
             table_facts: None,
         };
         graph.create(&config.pipeline, &new, &[]).await?;
-        tracing::info!(%at, from, "the graph has nothing of this partition yet: it begins here");
+        tracing::info!(%at, from, "the graph has nothing of this partition yet: starting here");
         Ok(())
     }
 }

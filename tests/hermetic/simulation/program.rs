@@ -242,6 +242,7 @@ impl Sink<Prepared> for SimSink {
             sleep(latency).await;
             let mut world = world.lock();
             if !is_calm && world.rng.u8(0..30) == 0 {
+                world.moments.sometimes(Sometimes::WriteLost);
                 return Err(SimError::Broken);
             }
             if let Some(refused) = world.refuses(changes, &xids) {
@@ -262,7 +263,11 @@ impl Sink<Prepared> for SimSink {
                 return Err(SimError::Fenced);
             }
             // Half of the lost answers belong to completed writes.
-            if !is_calm && world.rng.u8(0..30) == 0 { Err(SimError::Broken) } else { Ok(()) }
+            if !is_calm && world.rng.u8(0..30) == 0 {
+                world.moments.sometimes(Sometimes::AnswerLost);
+                return Err(SimError::Broken);
+            }
+            Ok(())
         });
         write.await.map_err(|_| SimError::Broken)?
     }

@@ -21,6 +21,7 @@ use crate::contract;
 use super::{
     copy::pause,
     faults::Fault,
+    moments::Moments,
     program::{Prepared, SimError, SimSink},
     records::Fenced,
     world::{Shared, World},
@@ -217,7 +218,8 @@ impl Store for SimStore {
 /// Stores of a graph that has nothing, where no answer is lost.
 fn stores() -> impl Fn() -> SimStore {
     let schema = super::schema::schemas().remove(0);
-    let world = Shared(Arc::new(Mutex::new(World::new(0, schema, None))));
+    let moments = Moments::new(Arc::default());
+    let world = Shared(Arc::new(Mutex::new(World::new(0, schema, None, moments))));
     move || SimStore { world: world.clone(), id: 1, is_calm: true }
 }
 

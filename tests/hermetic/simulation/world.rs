@@ -8,7 +8,7 @@ use std::{
 
 use fastrand::Rng;
 use wal2graph::{
-    checkpoint::{Advance, Checkpoint, Claim, Mark, NewCheckpoint, Position},
+    checkpoint::{Advance, Checkpoint, Claim, Epoch, Mark, NewCheckpoint, Position},
     copy::{Progress, ranges},
     engine::Portion,
     graph::{
