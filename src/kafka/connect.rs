@@ -26,8 +26,8 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     Error, Options, Result,
-    error::{ended_for, lasts},
-    token,
+    error::{ended_for, is_transient, lasts},
+    token::{self, Given},
 };
 
 /// What librdkafka's log calls the end of a connection.
@@ -126,6 +126,7 @@ pub(super) async fn metadata<C: ConsumerContext + 'static>(
 pub struct Voice {
     brokers: String,
     oauth_token_file: Option<Arc<Path>>,
+    given: Arc<Mutex<Given>>,
     heard: Arc<Mutex<Heard>>,
 }
 
@@ -144,7 +145,8 @@ impl Voice {
     /// One that nothing was heard from.
     pub fn new(options: &Options) -> Self {
         let oauth_token_file = options.oauth_token_file.as_deref().map(Arc::from);
-        Voice { brokers: options.brokers.clone(), oauth_token_file, heard: Arc::default() }
+        let (given, heard) = (Arc::default(), Arc::default());
+        Voice { brokers: options.brokers.clone(), oauth_token_file, given, heard }
     }
 
     /// Gives a client what it logs in with, if that has to be renewed.
@@ -152,13 +154,20 @@ impl Voice {
     /// # Errors
     /// There is nothing to log in with.
     pub(super) fn log_in<C: ClientContext>(&self, client: &Client<C>) -> Result<()> {
-        token::give(client, self.oauth_token_file.as_deref())
+        let Some(file) = &self.oauth_token_file else { return Ok(()) };
+        let token = token::read(file)?;
+        self.given().gets(&token);
+        token::give(client, file, token)
     }
 
     /// The token that librdkafka asks for.
     pub(super) fn token(&self) -> std::result::Result<OAuthToken, Box<dyn std::error::Error>> {
         match &self.oauth_token_file {
-            Some(file) => Ok(token::read(file)?),
+            Some(file) => {
+                let token = token::read(file)?;
+                self.given().gets(&token);
+                Ok(token)
+            }
             None => Err("kafka.oauth_token_file is not set".into()),
         }
     }
@@ -175,6 +184,24 @@ impl Voice {
         *self.heard() = Heard::default();
     }
 
+    /// The error of a log-in that failed, if the next one may succeed.
+    fn outdated(&self, code: Code) -> Option<Error> {
+        let is_of_token = matches!(code, Code::Authentication | Code::SaslAuthenticationFailed);
+        let file = self.oauth_token_file.as_deref().filter(|_| is_of_token)?;
+        if !self.given().may_be_outdated(file) {
+            return None;
+        }
+        let cause = "a broker has refused a token that the file had before. The next log-in is \
+            with the file's token";
+        let refused = || Error::Token { file: file.display().to_string(), cause: cause.to_owned() };
+        Some(token::read(file).err().unwrap_or_else(refused))
+    }
+
+    /// Whether nothing can be asked any more, until somebody changes something.
+    pub(super) fn is_end(&self, code: Code) -> bool {
+        !is_transient(code) && self.outdated(code).is_none()
+    }
+
     /// The error of a request, with what was heard meanwhile.
     pub fn explain(&self, doing: &'static str, error: &KafkaError) -> Error {
         let silence = matches!(
@@ -186,9 +213,11 @@ impl Voice {
                     | Code::AllBrokersDown
             )
         );
-        match silence {
-            true => self.silence(doing),
-            false => Error::new(doing, error, None),
+        let outdated = error.rdkafka_error_code().and_then(|code| self.outdated(code));
+        match (silence, outdated) {
+            (true, _) => self.silence(doing),
+            (false, Some(outdated)) => outdated,
+            (false, None) => Error::new(doing, error, None),
         }
     }
 
@@ -231,7 +260,14 @@ impl Voice {
             (None, Some(reason)) => (ended_for(reason)?, reason),
             (None, None) => return None,
         };
+        if self.outdated(code).is_some() {
+            return None;
+        }
         Some(Error::Failed { doing, code, reason: Some(reason.clone()) })
+    }
+
+    fn given(&self) -> MutexGuard<'_, Given> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn heard(&self) -> MutexGuard<'_, Heard> {
@@ -320,11 +356,11 @@ impl<D: Delivered> ProducerContext for Listener<D> {
 mod tests {
     use rdkafka::{ClientContext, config::RDKafkaLogLevel, error::KafkaError};
 
-    use super::{Code, Error, Heard, Voice};
+    use super::{Arc, Code, Error, Heard, Voice};
 
     fn voice() -> Voice {
-        let heard = std::sync::Arc::new(Heard::default().into());
-        Voice { brokers: "b:9092".to_owned(), oauth_token_file: None, heard }
+        let (given, heard) = (Arc::default(), Arc::new(Heard::default().into()));
+        Voice { brokers: "b:9092".to_owned(), oauth_token_file: None, given, heard }
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 use std::{
     ffi::{CStr, CString, c_char},
+    hash::{DefaultHasher, Hash, Hasher},
     path::Path,
     ptr,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -73,14 +74,46 @@ fn end_of(token: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(claims.exp?).ok()
 }
 
-/// Gives a client the token that the file has now, if there is a file.
+/// The tokens that a client was given. It keeps none of them, only what tells them apart.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    last: Option<u64>,
+    is_renewed: bool,
+}
+
+impl Given {
+    /// The client is given this one.
+    pub(super) fn gets(&mut self, token: &OAuthToken) {
+        let next = Some(digest(token));
+        self.is_renewed |= self.last.is_some() && self.last != next;
+        self.last = next;
+    }
+
+    /// Whether a broker that has refused a log-in may take the next one. The refused token is the
+    /// first one of the client, and still the file's: then it may not. Otherwise the refused token
+    /// may have run out: the client did not run for a while, or the next token came late.
+    pub(super) fn may_be_outdated(&self, file: &Path) -> bool {
+        self.is_renewed || read(file).map_or(true, |token| self.last != Some(digest(&token)))
+    }
+}
+
+fn digest(token: &OAuthToken) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    token.token.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Gives a client a token of the file.
 ///
 /// # Errors
-/// The file has none that can be used.
-pub(super) fn give<C: ClientContext>(client: &Client<C>, file: Option<&Path>) -> Result<()> {
-    let Some(path) = file else { return Ok(()) };
+/// librdkafka does not take it.
+pub(super) fn give<C: ClientContext>(
+    client: &Client<C>,
+    path: &Path,
+    token: OAuthToken,
+) -> Result<()> {
     let said = |cause: String| Error::Token { file: path.display().to_string(), cause };
-    let OAuthToken { token, principal_name, lifetime_ms } = read(path)?;
+    let OAuthToken { token, principal_name, lifetime_ms } = token;
     let c_string = |text| CString::new(text).map_err(|_| said("it has a zero byte".to_owned()));
     let (token, principal) = (c_string(token)?, c_string(principal_name)?);
     let mut reason: [c_char; REASON_BYTES] = [0; REASON_BYTES];
@@ -132,6 +165,23 @@ mod tests {
             let life = read_text(&text).unwrap().lifetime_ms / 1000 - now as i64;
             assert!((50..=70).contains(&life), "{life}");
         }
+    }
+
+    #[test]
+    fn a_refused_token_is_outdated_unless_it_is_the_first_one_and_still_in_the_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let write = |text: &str| std::fs::write(file.path(), text).unwrap();
+        let mut given = Given::default();
+        write("first");
+        given.gets(&read(file.path()).unwrap());
+        given.gets(&read(file.path()).unwrap());
+        assert!(!given.may_be_outdated(file.path()), "the next log-in would be the same");
+        write(&jwt("{\"exp\":1000}"));
+        assert!(given.may_be_outdated(file.path()), "the next token is late");
+        write("second");
+        assert!(given.may_be_outdated(file.path()), "the file has another one");
+        given.gets(&read(file.path()).unwrap());
+        assert!(given.may_be_outdated(file.path()), "the first one may have been refused");
     }
 
     #[test]

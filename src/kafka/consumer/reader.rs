@@ -17,7 +17,7 @@ use rdkafka::{
 };
 
 use super::{
-    super::{error::is_transient, offsets},
+    super::offsets,
     ConsumeError, Shared, lock,
     reading::{Client, Order, Reading},
 };
@@ -190,7 +190,7 @@ impl Reader {
             (Some(Code::PollExceeded), _) => {
                 Err(ConsumeError::Expelled { group: self.group.clone() })
             }
-            (Some(code), error) if is_transient(code) && !is_fatal(error) => {
+            (Some(code), error) if !self.client.voice.is_end(code) && !is_fatal(error) => {
                 if self.trouble_at.is_none_or(|at| at.elapsed() > TROUBLE_INTERVAL) {
                     self.trouble.get_or_insert_with(|| (Instant::now(), error.clone()));
                 }

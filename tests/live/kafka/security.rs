@@ -3,13 +3,15 @@
 use std::{fs, sync::OnceLock, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use tempfile::NamedTempFile;
 use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
 use wal2graph_servers::{Kafka, KafkaOptions, Secured};
 
 use super::Published;
 use crate::{
     connect::certificates::Authority,
-    support::{holds, until},
+    support::{Running, eventually, holds, until},
 };
 
 const SECRET: &str = "correct-horse-battery";
@@ -173,48 +175,111 @@ async fn with_tokens(name: &str) -> (Published, String) {
     (published, file)
 }
 
+/// Puts a token into the file, as a signer does.
+fn sign(file: &str, seconds: i64) {
+    let next = format!("{file}.next");
+    fs::write(&next, token(seconds)).unwrap();
+    fs::rename(next, file).unwrap();
+}
+
+/// Both programs, while somebody puts tokens that live for so many seconds into the file.
+struct Signed {
+    published: Published,
+    file: String,
+    label: String,
+    publish: Running,
+    apply: Running,
+    log: NamedTempFile,
+    signer: AbortOnDropHandle<()>,
+}
+
+impl Signed {
+    /// The copy is applied.
+    async fn start(name: &str, seconds: i64) -> Self {
+        let (published, file) = with_tokens(name).await;
+        sign(&file, seconds);
+        let signed = file.clone();
+        let signer = tokio::spawn(async move {
+            loop {
+                sleep(Duration::from_secs(2)).await;
+                sign(&signed, seconds);
+            }
+        });
+        let signer = AbortOnDropHandle::new(signer);
+        published.catch_up().await;
+        let publish = published.start();
+        let log = NamedTempFile::new().unwrap();
+        let command = ["apply", "-c", &published.path];
+        let apply = published.pipeline.start_logging(&command, log.reopen().unwrap());
+        let label = format!("{}{}Thing", name[..1].to_uppercase(), &name[1..]);
+        let signed = Signed { published, file, label, publish, apply, log, signer };
+        signed.has(1).await;
+        signed
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.log.path()).unwrap()
+    }
+
+    async fn has(&self, id: i32) {
+        let row = format!("RETURN EXISTS {{ (:{} {{id: {id}}}) }} AS yes", self.label);
+        eventually(&format!("row {id} is applied: {}", self.log()), &row).await;
+    }
+
+    /// A change still comes through both programs, and no token is in their logs.
+    async fn goes_on(&mut self) {
+        let table = self.label.to_lowercase().replace("thing", "_things");
+        let insert = format!("INSERT INTO {table} VALUES (2)");
+        self.published.pipeline.sql.batch_execute(&insert).await.unwrap();
+        self.has(2).await;
+        for running in [&mut self.publish, &mut self.apply] {
+            assert_eq!(running.terminate(Duration::from_secs(60)).await, Some(0));
+        }
+        for said in [self.published.log(), self.log()] {
+            assert!(!said.contains("eyJ"), "{said}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn tokens_of_a_file_get_through_and_are_renewed_before_they_run_out() {
-    let (published, file) = with_tokens("ksg").await;
-    let write = move || {
-        let next = format!("{file}.next");
-        fs::write(&next, token(10)).unwrap();
-        fs::rename(next, &file).unwrap();
-    };
-    write();
-    let writing = tokio::spawn(async move {
-        loop {
-            sleep(Duration::from_secs(2)).await;
-            write();
-        }
-    });
-    published.catch_up().await;
-    let mut publish = published.start();
-    let log = tempfile::NamedTempFile::new().unwrap();
-    let command = ["apply", "-c", &published.path];
-    let mut apply = published.pipeline.start_logging(&command, log.reopen().unwrap());
-    until("the copy is applied", async || {
-        holds("RETURN EXISTS { (:KsgThing {id: 1}) } AS yes").await
-    })
-    .await;
-    // Several tokens run out, and connections are to log in again several times.
+    // librdkafka asks for the next token when a fifth of the life is left.
+    let mut signed = Signed::start("ksg", 20).await;
+    // The first token runs out, and connections are to log in again several times.
     sleep(Duration::from_secs(30)).await;
-    let (code, said) = published.run(&["check"]).await;
+    let (code, said) = signed.published.run(&["check"]).await;
     assert_eq!(code, Some(0), "{said}");
-    let insert = "INSERT INTO ksg_things VALUES (2)";
-    published.pipeline.sql.batch_execute(insert).await.unwrap();
-    until("the change is applied", async || {
-        holds("RETURN EXISTS { (:KsgThing {id: 2}) } AS yes").await
-    })
-    .await;
-    let logs = [published.log(), fs::read_to_string(log.path()).unwrap()];
-    for said in &logs {
-        assert!(!said.contains("an attempt failed") && !said.contains("eyJ"), "{said}");
+    signed.goes_on().await;
+    for said in [signed.published.log(), signed.log()] {
+        assert!(!said.contains("an attempt failed"), "{said}");
     }
-    for running in [&mut publish, &mut apply] {
-        assert_eq!(running.terminate(Duration::from_secs(20)).await, Some(0));
+}
+
+/// librdkafka takes that for a log-in that failed, and `apply` took it for one that always fails.
+#[tokio::test]
+async fn a_token_that_came_late_ended_the_apply_that_ran() {
+    let mut signed = Signed::start("ksi", 15).await;
+    signed.signer.abort();
+    until("it is said", async || signed.log().contains("has run out")).await;
+    sign(&signed.file, 3_600);
+    signed.goes_on().await;
+}
+
+/// It logged in again with the token from before, and took the refusal for one that lasts.
+#[tokio::test]
+async fn a_token_that_ran_out_while_the_programs_were_frozen_ended_them() {
+    let mut signed = Signed::start("ksj", 8).await;
+    for _ in 0..2 {
+        for running in [&signed.publish, &signed.apply] {
+            running.signal("STOP");
+        }
+        sleep(Duration::from_secs(10)).await;
+        for running in [&signed.publish, &signed.apply] {
+            running.signal("CONT");
+        }
+        sleep(Duration::from_secs(2)).await;
     }
-    writing.abort();
+    signed.goes_on().await;
 }
 
 #[tokio::test]
@@ -235,7 +300,7 @@ async fn a_token_that_is_missing_or_has_run_out_is_waited_for_and_named() {
     until("it says so", async || published.log().contains("has run out")).await;
     fs::write(&file, token(3_600)).unwrap();
     until("it goes on", async || published.log().contains("publishing")).await;
-    assert_eq!(running.terminate(Duration::from_secs(20)).await, Some(0));
+    assert_eq!(running.terminate(Duration::from_secs(60)).await, Some(0));
     fs::write(&file, "not-a-token").unwrap();
     let refused = said().await;
     assert!(refused.contains("oauth_token_file") && !refused.contains("not-a-token"), "{refused}");
