@@ -128,8 +128,8 @@ fn streams(text: &str) -> bool {
         .any(|word| text.contains(word))
 }
 
-/// In `make nightly` all states of the graph are looked at, otherwise those that say most about the
-/// model; each of them is looked at with one model at least.
+/// In `make nightly` all states of the graph are looked at with every model. Otherwise each of them is
+/// looked at with one model, because plans take most of the time of `make check`.
 async fn judge(model: Model, few: &[State]) {
     let states = if support::is_thorough() { &ALL[..] } else { few };
     let model = Arc::new(model);
@@ -158,17 +158,17 @@ async fn judge(model: Model, few: &[State]) {
 
 #[tokio::test]
 async fn soft_references_and_joins_are_seeks() {
-    judge(shapes::soft("Pl"), &[State::Empty, State::NodesAlone, State::Hub]).await;
+    judge(shapes::soft("Pl"), &[State::Empty, State::NodesAlone]).await;
 }
 
 #[tokio::test]
 async fn composite_keys_and_incoming_references_are_seeks() {
-    judge(shapes::composite("Pc `x`"), &[State::Empty, State::Hub]).await;
+    judge(shapes::composite("Pc `x`"), &[State::Hub]).await;
 }
 
 #[tokio::test]
 async fn tables_that_refer_to_one_another_are_seeks() {
-    judge(shapes::chain("Pe"), &[State::Hub, State::FewOfTheFirst, State::FewOfTheSecond]).await;
+    judge(shapes::chain("Pe"), &[State::FewOfTheFirst, State::FewOfTheSecond]).await;
 }
 
 /// What has no key to be looked up by.
