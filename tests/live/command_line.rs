@@ -28,7 +28,7 @@ async fn run_follows_changes_and_ends_well_on_sigterm() {
          AND NOT EXISTS { (:ClParent {id: 1}) } AS yes",
     )
     .await;
-    assert_eq!(running.terminate(Duration::from_secs(10)).await, Some(0));
+    assert_eq!(running.terminate(Duration::from_secs(60)).await, Some(0));
     let (applied, confirmed) = pipeline.positions().await;
     assert_eq!(applied, confirmed, "the last acknowledgement was sent");
 }

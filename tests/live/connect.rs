@@ -316,8 +316,7 @@ async fn an_impostor_hears_no_password() {
                         false => replication(&url).await.map(drop),
                     }
                 };
-                let connecting = tokio::time::timeout(Duration::from_secs(1), connecting).await;
-                assert!(!matches!(connecting, Ok(Ok(()))), "it is no server");
+                assert!(connecting.await.is_err(), "it is no server");
                 let answer = answer.await.unwrap();
                 // With leave to say it, it is said: the impostor does listen.
                 assert_eq!(answer.first(), allowed.then_some(&b'p'), "{answer:?}");
@@ -418,7 +417,7 @@ async fn the_program_waits_for_a_server_that_is_down_and_gives_up_on_a_wrong_pas
     let mut waiting = Running(command.stderr(Stdio::null()).spawn().unwrap());
     sleep(Duration::from_secs(2)).await;
     assert_eq!(waiting.0.try_wait().unwrap(), None, "it waits");
-    assert_eq!(waiting.terminate(Duration::from_secs(10)).await, Some(0));
+    assert_eq!(waiting.terminate(Duration::from_secs(60)).await, Some(0));
     let Secured { server, .. } = secured().await;
     let wrong = url(server, "secure:wrong", "localhost", "");
     let output = output(program(&["run", "--source-url", &wrong])).await;

@@ -255,7 +255,7 @@ async fn the_stream_into_an_empty_graph_gives_the_same() {
     let truncate = "TRUNCATE nw_categories, nw_suppliers, nw_customers, nw_shippers, nw_employees, nw_regions CASCADE";
     pipeline.sql.batch_execute(truncate).await.unwrap();
     model.until((0, 0)).await;
-    assert_eq!(running.terminate(Duration::from_secs(10)).await, Some(0));
+    assert_eq!(running.terminate(Duration::from_secs(60)).await, Some(0));
 }
 
 #[tokio::test]

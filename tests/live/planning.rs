@@ -2,7 +2,7 @@
 //! need them.
 #![allow(clippy::unwrap_used)]
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use neo4rs::Query;
 use wal2graph::{
@@ -107,7 +107,7 @@ async fn a_table_with_many_references_is_planned_in_no_time() {
     schema::establish(&graph, &schema::requirements(&model)).await.unwrap();
     for text in likely_texts(&model, Circumstances::Settled) {
         let explain = graph.rows(Query::new(format!("EXPLAIN {text}")));
-        let planned = tokio::time::timeout(Duration::from_secs(20), explain).await;
+        let planned = tokio::time::timeout(support::PATIENCE, explain).await;
         planned.unwrap_or_else(|_| panic!("still planned: {text}")).unwrap();
     }
 }

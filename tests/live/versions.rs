@@ -67,7 +67,7 @@ async fn copy_and_stream(version: u32) {
         "RETURN EXISTS {{ (:V{version}Task {{id: 901}})-[:TEAM]->(:V{version}Team {{id: 902}}) }} AS yes"
     );
     eventually("the key change", &moved).await;
-    assert_eq!(running.terminate(Duration::from_secs(10)).await, Some(0));
+    assert_eq!(running.terminate(Duration::from_secs(60)).await, Some(0));
     pipeline.catch_up().await;
     compare(sql, &prefix).await;
     // A generated column is not streamed, so it is not copied either: both kinds of rows look alike.

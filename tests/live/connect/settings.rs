@@ -56,7 +56,7 @@ async fn read_only_defaults_of_a_role_kept_the_publication_from_being_made() {
     let alike = "MATCH (a:RoThing {id: 1}), (b:RoThing {id: 2}) RETURN a.at = b.at AND a.took = b.took \
         AND a.bytes = b.bytes AND a.at = datetime('2026-01-02T03:04:05Z') AS yes";
     eventually("the row is streamed", alike).await;
-    assert_eq!(running.terminate(Duration::from_secs(30)).await, Some(0));
+    assert_eq!(running.terminate(Duration::from_secs(60)).await, Some(0));
 }
 
 #[tokio::test]
@@ -127,5 +127,5 @@ async fn a_byte_of_another_encoding_in_a_database_without_one_stopped_everything
     let keys = "MATCH (k:AsciiKey) WITH count(k) AS keys \
         MATCH (:AsciiKey {key: 'y'})-[:PEER]->(to:AsciiKey) RETURN keys = 2 AND NOT to:_Placeholder AS yes";
     eventually("the reference by a key of bytes", keys).await;
-    assert_eq!(running.terminate(Duration::from_secs(30)).await, Some(0));
+    assert_eq!(running.terminate(Duration::from_secs(60)).await, Some(0));
 }

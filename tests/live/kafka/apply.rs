@@ -87,7 +87,7 @@ async fn a_second_instance_waits_and_takes_over() {
     let second = feed.start(&[], &logs[1]);
     sleep(Duration::from_secs(2)).await;
     let epoch = feed.checkpoint().await.unwrap().epoch;
-    assert_eq!(first.terminate(Duration::from_secs(15)).await, Some(0));
+    assert_eq!(first.terminate(Duration::from_secs(60)).await, Some(0));
     let changes = [feed.insert(8, "by the second", None)];
     let offset = feed.commit(&changes).await;
     feed.until_applied(offset).await;

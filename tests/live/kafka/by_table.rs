@@ -84,7 +84,7 @@ async fn with_a_topic_for_each_table_the_graph_is_the_same_whoever_is_killed() {
             (None, _) => *process = Some(spread.start("apply")),
         }
     }
-    publish.terminate(Duration::from_secs(15)).await;
+    publish.terminate(Duration::from_secs(60)).await;
     for mut running in processes.into_iter().flatten() {
         stops(&mut running).await;
     }
@@ -135,8 +135,8 @@ async fn a_table_that_stands_still_keeps_neither_the_slot_nor_the_status_back() 
     assert!(status.contains("bts_still") && status.contains("heartbeats"), "{status}");
     let (code, said) = spread.output(&["check"]).await;
     assert!(code == Some(0) && said.contains("apply goes on"), "{said}");
-    assert_eq!(apply.terminate(Duration::from_secs(30)).await, Some(0));
-    publish.terminate(Duration::from_secs(15)).await;
+    assert_eq!(apply.terminate(Duration::from_secs(60)).await, Some(0));
+    publish.terminate(Duration::from_secs(60)).await;
 }
 
 const TWO: &str = "CREATE TABLE btm_one (id int PRIMARY KEY, name text);

@@ -206,7 +206,7 @@ async fn dead_letters_are_put_back_once_they_can_be_read_but_not_over_what_is_ne
     served::until(&log, "/metrics", waiting(1)).await;
     items.done(&["dead-letters", "drop", &name(2)]).await;
     served::until(&log, "/metrics", waiting(0)).await;
-    assert_eq!(running.terminate(Duration::from_secs(15)).await, Some(0));
+    assert_eq!(running.terminate(Duration::from_secs(60)).await, Some(0));
     assert_eq!(items.done(&["dead-letters", "list"]).await, "no dead letters\n");
 }
 

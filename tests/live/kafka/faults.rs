@@ -54,7 +54,7 @@ async fn a_group_whose_coordinator_dies_goes_on_with_another_one() {
     let is_committed =
         async || feed.group_offset().await.is_some_and(|group| group.offset >= offset);
     until("the offset is committed", is_committed).await;
-    assert_eq!(running.terminate(Duration::from_secs(15)).await, Some(0));
+    assert_eq!(running.terminate(Duration::from_secs(60)).await, Some(0));
     assert_eq!(feed.contents().await, "1:copied 2:copied 3:copied 4:after");
 }
 
@@ -130,7 +130,7 @@ async fn a_broker_whose_disk_is_full_costs_time_only() {
     let end = "SELECT (pg_current_wal_flush_lsn() - '0/0')::int8";
     let end = sql.query_one(end, &[]).await.unwrap().get::<_, i64>(0).unsigned_abs();
     published.catch_up_by_looking(end).await;
-    assert_eq!(running.terminate(Duration::from_secs(20)).await, Some(0));
+    assert_eq!(running.terminate(Duration::from_secs(60)).await, Some(0));
     let (code, log) = published.run(&["apply", "--until", "current"]).await;
     assert_eq!(code, Some(0), "{log}");
     let rows =

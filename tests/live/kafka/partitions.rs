@@ -98,7 +98,7 @@ impl Drop for Spread {
 
 /// SIGTERM ends it: well, or before its batch was written, where lanes wait for each other for long.
 pub async fn stops(running: &mut Running) {
-    let code = running.terminate(Duration::from_secs(30)).await;
+    let code = running.terminate(Duration::from_secs(60)).await;
     assert!(matches!(code, Some(0 | 130)), "{code:?}");
 }
 
@@ -143,7 +143,7 @@ async fn processes_that_are_killed_and_added_end_with_the_graph_equal_to_the_tab
             (None, _) => *process = Some(spread.start("apply")),
         }
     }
-    publish.terminate(Duration::from_secs(15)).await;
+    publish.terminate(Duration::from_secs(60)).await;
     for mut running in processes.into_iter().flatten() {
         stops(&mut running).await;
     }
@@ -224,7 +224,7 @@ async fn members_share_the_partitions_and_take_over_from_each_other() {
     spread.pipeline.sql.batch_execute(update).await.unwrap();
     let anew = "MATCH (n:PsThing) RETURN count(n) = 200 AND all(x IN collect(n.name) WHERE x = 'anew') AS yes";
     eventually("the first has taken over", anew).await;
-    assert_eq!(first.terminate(Duration::from_secs(30)).await, Some(0));
+    assert_eq!(first.terminate(Duration::from_secs(60)).await, Some(0));
 }
 
 async fn epochs(spread: &Spread) -> Vec<i64> {

@@ -29,7 +29,7 @@ async fn it_is_not_ready_before_the_topics_copy_is_in_the_graph() {
     let oid: u32 = feed.pipeline.sql.query_one(oid, &[]).await.unwrap().get(0);
     feed.heartbeat_naming(&[oid]).await;
     until_ready_says(&log, "200 OK").await;
-    assert_eq!(running.terminate(Duration::from_secs(15)).await, Some(0));
+    assert_eq!(running.terminate(Duration::from_secs(60)).await, Some(0));
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn a_broker_that_was_killed_is_named_with_the_cause_in_the_log_and_on_read
     let offset = feed.commit(&changes).await;
     feed.until_applied(offset).await;
     until_ready_says(&log, "200 OK").await;
-    assert_eq!(running.terminate(Duration::from_secs(15)).await, Some(0));
+    assert_eq!(running.terminate(Duration::from_secs(60)).await, Some(0));
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn the_end_of_an_empty_topic_is_nothing_to_wait_for() {
     let mut running = feed.start(&[], &log);
     let said = async || std::fs::read_to_string(log.path()).unwrap().contains("has no records yet");
     until("it says so", said).await;
-    assert_eq!(running.terminate(Duration::from_secs(15)).await, Some(0));
+    assert_eq!(running.terminate(Duration::from_secs(60)).await, Some(0));
 }
 
 #[tokio::test]

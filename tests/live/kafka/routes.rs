@@ -73,8 +73,8 @@ async fn through_a_topic_the_graph_is_the_same_whoever_is_killed() {
         };
         std::mem::replace(side, route.start(command)).kill();
     }
-    publish.terminate(Duration::from_secs(15)).await;
-    apply.terminate(Duration::from_secs(15)).await;
+    publish.terminate(Duration::from_secs(60)).await;
+    apply.terminate(Duration::from_secs(60)).await;
     route.catch_up().await;
     // Rows whose key changed have their wide values all the same: `compare` would show one that is
     // marked to lack some.

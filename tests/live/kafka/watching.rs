@@ -43,9 +43,9 @@ async fn a_partition_that_is_given_away_takes_its_gauges_with_it() {
     assert!(rebalances.unwrap().parse::<u64>().unwrap() >= 2, "given, and taken away: {kept}");
     let status = served::get(&logs[0], "/status").await;
     assert_eq!(status.matches("\"lag_seconds\"").count(), 1, "{status}");
-    assert_eq!(second.terminate(Duration::from_secs(15)).await, Some(0));
+    assert_eq!(second.terminate(Duration::from_secs(60)).await, Some(0));
     served::until(&logs[0], "/metrics", |it| caught_up(it, topic) == [0, 1]).await;
-    assert_eq!(first.terminate(Duration::from_secs(15)).await, Some(0));
+    assert_eq!(first.terminate(Duration::from_secs(60)).await, Some(0));
     // Nobody applies: how much there is, and for how long it has waited.
     items.send(1, "c", 3, "BOI=");
     let status = items.done(&["status", "--json"]).await;

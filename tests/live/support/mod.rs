@@ -82,6 +82,10 @@ pub fn is_thorough() -> bool {
 /// The time limit for a wait, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
+/// A PostgreSQL that stops, and waits for an answer of ours, takes longer than this: it waits for
+/// `wal_sender_timeout`, a minute.
+pub const HELD_UP: Duration = Duration::from_secs(40);
+
 /// Waits until it is so.
 pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let started = Instant::now();

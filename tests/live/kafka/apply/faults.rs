@@ -99,7 +99,7 @@ async fn what_is_said_of_a_gap_ends_with_the_graph_equal_to_the_tables() {
     let (code, said) = published.run(&apply).await;
     assert!(code == Some(1) && said.contains("are gone and were never applied"), "{said}");
     // Word by word: publish is stopped, the topic deleted, publish started, the graph emptied.
-    assert_eq!(publish.terminate(Duration::from_secs(20)).await, Some(0));
+    assert_eq!(publish.terminate(Duration::from_secs(60)).await, Some(0));
     let line = |start: &str| {
         let mut lines = said.lines().map(str::trim);
         lines.find_map(|line| line.strip_prefix(start)).unwrap_or_else(|| panic!("{start}: {said}"))
@@ -121,7 +121,7 @@ async fn what_is_said_of_a_gap_ends_with_the_graph_equal_to_the_tables() {
         published.run(&apply).await.0 == Some(0) && holds(equal).await
     })
     .await;
-    assert_eq!(publish.terminate(Duration::from_secs(20)).await, Some(0));
+    assert_eq!(publish.terminate(Duration::from_secs(60)).await, Some(0));
 }
 
 fn delete_records(topic: &str, before: u64) {
@@ -168,7 +168,7 @@ async fn a_broker_that_is_killed_is_waited_for() {
     let changes = [feed.insert(4, "after", None)];
     let offset = feed.commit(&changes).await;
     feed.until_applied(offset).await;
-    assert_eq!(running.terminate(Duration::from_secs(15)).await, Some(0));
+    assert_eq!(running.terminate(Duration::from_secs(60)).await, Some(0));
 }
 
 #[tokio::test]
@@ -217,5 +217,5 @@ async fn a_graph_that_is_slower_than_the_poll_interval_loses_no_partition() {
     holder.commit().await.unwrap();
     feed.until_applied(offset).await;
     assert_eq!(feed.checkpoint().await.unwrap().epoch, epoch, "it never lost the partition");
-    assert_eq!(running.terminate(Duration::from_secs(15)).await, Some(0));
+    assert_eq!(running.terminate(Duration::from_secs(60)).await, Some(0));
 }

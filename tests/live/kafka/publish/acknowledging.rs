@@ -54,7 +54,7 @@ async fn with_ack_graph_the_slot_follows_the_graph_and_never_leads() {
     let published_to = published.end_of_topic().await;
     until("as far as the topic is", async || confirmed(&published).await >= published_to).await;
     assert!(confirmed(&published).await <= published.end_of_topic().await);
-    assert_eq!(running.terminate(Duration::from_secs(20)).await, Some(0));
+    assert_eq!(running.terminate(Duration::from_secs(60)).await, Some(0));
 }
 
 #[tokio::test]

@@ -175,7 +175,7 @@ async fn a_broker_that_dies_and_comes_back_costs_time_only() {
         broker.start_again().unwrap();
         never_acknowledged_ahead(&published).await;
     }
-    assert_eq!(running.terminate(Duration::from_secs(20)).await, Some(0));
+    assert_eq!(running.terminate(Duration::from_secs(60)).await, Some(0));
     published.catch_up().await;
     is_the_exact_sequence(&published).await;
 }
@@ -204,7 +204,7 @@ async fn a_record_of_somebody_else_between_is_noticed_and_costs_time_only() {
         transaction(&published, &mut rng, &mut number).await;
     }
     published.catch_up_by_looking(log_end(&published).await).await;
-    assert_eq!(running.terminate(Duration::from_secs(20)).await, Some(0));
+    assert_eq!(running.terminate(Duration::from_secs(60)).await, Some(0));
     assert!(published.log().contains("somebody else has just written to partition 0"));
     is_the_exact_sequence(&published).await;
 }

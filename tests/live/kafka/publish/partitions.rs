@@ -198,7 +198,7 @@ async fn a_broker_that_dies_leaves_no_partition_behind() {
         sleep(Duration::from_millis(rng.u64(0..2_000))).await;
         broker.start_again().unwrap();
     }
-    assert_eq!(running.terminate(Duration::from_secs(20)).await, Some(0));
+    assert_eq!(running.terminate(Duration::from_secs(60)).await, Some(0));
     published.catch_up().await;
     has_everything(&published, truncates).await;
 }
