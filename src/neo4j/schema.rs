@@ -8,6 +8,7 @@
 //! type, so the key has an index instead. The writer guarantees that a key comes once: all changes
 //! of a row come to one writer, in order.
 
+mod left_over;
 mod obstacles;
 
 use std::collections::BTreeSet;
@@ -171,7 +172,8 @@ fn name_part(name: &str) -> String {
 }
 
 /// Creates the missing requirements and waits until they are usable. Keeps existing ones, except
-/// constraints of an earlier version that are wrong today. Returns the created ones.
+/// constraints of an earlier version that are wrong today, and indexes that were to become constraints.
+/// Returns the created ones.
 ///
 /// `connection` needs a long answer limit: a constraint scans the existing data.
 pub async fn establish(
@@ -183,7 +185,10 @@ pub async fn establish(
         connection.run(Query::new(drop)).await?;
         tracing::info!(name, "constraint of an earlier version dropped: an index takes its place");
     }
-    let missing = missing(connection, requirements).await?;
+    let mut missing = missing(connection, requirements).await?;
+    if left_over::clear(connection, &missing).await? {
+        missing = self::missing(connection, requirements).await?;
+    }
     for requirement in &missing {
         connection.run(Query::new(requirement.cypher())).await?;
     }

@@ -1,9 +1,8 @@
 //! Obstacles to creating constraints and indexes.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use neo4rs::Query;
-use tokio::time::{Instant, sleep};
 
 use crate::{
     shown::shown_list,
@@ -18,33 +17,11 @@ use super::{
     Entity, Requirement, in_use, missing, requirement_of, violations,
 };
 
-/// An index with the name of one of our constraints may exist alone for this long: Neo4j creates a
-/// constraint's index first, and another instance may be creating it.
-const MAKING: Duration = Duration::from_secs(10);
-/// The interval of checks for such an index.
-const LOOK: Duration = Duration::from_millis(200);
-
 /// The obstacles to the missing requirements: another index in a constraint's place, a name in use,
 /// shared values.
+///
+/// An index with a constraint's own name is none: a start drops it.
 pub async fn obstacles(
-    connection: &Connection,
-    requirements: &BTreeSet<Requirement>,
-) -> Result<Vec<Obstacle>, Error> {
-    let is_making = |found: &Obstacle| {
-        let is_ours = |name: &str| requirements.iter().any(|it| it.name() == name);
-        matches!(found, Obstacle::Index { name, .. } if is_ours(name))
-    };
-    let began = Instant::now();
-    loop {
-        let found = obstacles_now(connection, requirements).await?;
-        if !found.iter().any(is_making) || began.elapsed() > MAKING {
-            return Ok(found);
-        }
-        sleep(LOOK).await;
-    }
-}
-
-async fn obstacles_now(
     connection: &Connection,
     requirements: &BTreeSet<Requirement>,
 ) -> Result<Vec<Obstacle>, Error> {
@@ -56,11 +33,14 @@ async fn obstacles_now(
     let mut found = Vec::new();
     for requirement in &missing {
         let is_in_place = |it: &&Named| {
-            let is_index = it.kind == "INDEX" && it.what.properties == requirement.properties;
+            let is_index = it.is_index() && it.what.properties == requirement.properties;
             requirement.unique && is_index && it.what.entity == requirement.entity
         };
         let name = requirement.name();
         if let Some(index) = named.iter().find(is_in_place) {
+            if index.name == name {
+                continue;
+            }
             let (name, quoted) = (index.name.clone(), pasteable(&index.name));
             found.push(Obstacle::Index { name, quoted });
         } else if let Some(other) = named.iter().find(|it| it.name == name) {
@@ -90,13 +70,19 @@ async fn obstacles_now(
 }
 
 /// A constraint or an index that has a name.
-struct Named {
-    name: String,
+pub(super) struct Named {
+    pub name: String,
     kind: &'static str,
-    what: Requirement,
+    pub what: Requirement,
 }
 
-async fn named(connection: &Connection) -> Result<Vec<Named>, Error> {
+impl Named {
+    pub fn is_index(&self) -> bool {
+        self.kind == "INDEX"
+    }
+}
+
+pub(super) async fn named(connection: &Connection) -> Result<Vec<Named>, Error> {
     let constraints = "SHOW CONSTRAINTS YIELD name, entityType, labelsOrTypes, properties \
          RETURN name, true AS unique, entityType, labelsOrTypes, properties";
     // A constraint's own index has the constraint's name.

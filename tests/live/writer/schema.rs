@@ -140,3 +140,41 @@ async fn what_keeps_a_constraint_from_being_made_is_found_before() {
     assert_eq!(obstacles().await, []);
     schema::establish(&graph.connection, &all).await.unwrap();
 }
+
+/// Neo4j makes a constraint's index first, and keeps it alone when who asked for the constraint is killed.
+#[tokio::test]
+async fn an_index_of_our_own_without_its_constraint_is_no_obstacle_and_becomes_the_constraint() {
+    let graph = Graph::new("WriterLeftOver").await;
+    let all = node("WriterLeftOver", true, &["id"]);
+    let name = all.first().unwrap().name();
+    graph.run(&format!("DROP CONSTRAINT `{name}` IF EXISTS")).await;
+    graph
+        .run(&format!("CREATE INDEX `{name}` IF NOT EXISTS FOR (n:WriterLeftOver) ON (n.id)"))
+        .await;
+    graph
+        .run("CREATE INDEX writer_left_over_theirs IF NOT EXISTS FOR (n:WriterLeftOver) ON (n.a)")
+        .await;
+    assert_eq!(schema::obstacles(&graph.connection, &all).await.unwrap(), []);
+    let made = schema::establish(&graph.connection, &all).await.unwrap();
+    assert_eq!(made, all.iter().cloned().collect::<Vec<_>>());
+    assert_eq!(schema::missing(&graph.connection, &all).await.unwrap(), []);
+    let theirs = "SHOW INDEXES YIELD name WHERE name = 'writer_left_over_theirs' RETURN name";
+    let rows = graph.connection.rows(neo4rs::Query::new(theirs.to_owned())).await.unwrap();
+    assert_eq!(rows.len(), 1, "an index of another name is somebody else's");
+}
+
+#[tokio::test]
+async fn two_instances_that_make_one_constraint_at_once_both_have_it() {
+    let graph = Graph::new("WriterAtOnce").await;
+    let all = node("WriterAtOnce", true, &["id"]);
+    let name = all.first().unwrap().name();
+    graph.run(&format!("DROP CONSTRAINT `{name}` IF EXISTS")).await;
+    graph.run("UNWIND range(1, 20000) AS x CREATE (:WriterAtOnce {id: x})").await;
+    let other = crate::support::graph();
+    let (one, other) =
+        tokio::join!(schema::establish(&graph.connection, &all), schema::establish(&other, &all));
+    one.unwrap();
+    other.unwrap();
+    assert_eq!(schema::missing(&graph.connection, &all).await.unwrap(), []);
+    graph.run("MATCH (n:WriterAtOnce) DELETE n").await;
+}
