@@ -71,6 +71,15 @@ impl fmt::Display for TableName {
     }
 }
 
+/// The columns of a table by whose values a graph finds rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FoundBy {
+    /// Those of the row's own key, which are never NULL.
+    pub key: Vec<String>,
+    /// Those that refer to other rows, and those that others refer to.
+    pub references: Vec<String>,
+}
+
 fn part(part: &str) -> Cow<'_, str> {
     match part.contains(['.', '"']) {
         true => quote_identifier(part).into(),

@@ -1,11 +1,12 @@
 //! Columns with their types, and how other writers than us were told to write them.
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::catalog::{self, Catalog};
-use crate::change::{Relation, RelationColumn, ReplicaIdentity};
-use crate::value::{Type, TypeCatalog};
+use crate::change::{Cell, Relation, RelationColumn, ReplicaIdentity};
+use crate::value::{Comparable, Type, TypeCatalog};
 
 use super::decimal;
 use super::options::{DecimalHandling, DecodeOptions, TimePrecision};
@@ -36,6 +37,51 @@ pub(super) struct Column {
     pub r#type: Type,
     /// How Debezium writes it, if no schema says otherwise.
     pub reading: Reading,
+    /// What the graph does with its values.
+    pub role: Role,
+    /// The type's name in PostgreSQL.
+    pub type_name: String,
+    /// How its values compare; `None` where that is not known.
+    comparable: Option<Comparable>,
+    /// The integers that it holds, if it holds integers.
+    integers: RangeInclusive<i64>,
+}
+
+/// What the graph does with a column's values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Role {
+    /// It keeps them, whatever they are.
+    #[default]
+    Property,
+    /// Other rows are found by them, or the row is by others.
+    Reference,
+    /// The row is found by them.
+    Key,
+}
+
+impl Column {
+    /// Whether a text is a value that the column can have.
+    pub fn has(&self, text: &[u8]) -> bool {
+        let integer = || std::str::from_utf8(text).ok()?.parse::<i64>().ok();
+        match self.r#type {
+            Type::Integer => integer().is_some_and(|it| self.integers.contains(&it)),
+            _ => self.r#type.has(text),
+        }
+    }
+
+    /// Whether two writings of a value may be of one row. In the row before a change, a writer fills in
+    /// what PostgreSQL did not send.
+    pub fn agree(&self, one: &Cell, other: &Cell, is_old: bool) -> bool {
+        match (one, other) {
+            (Cell::Text(one), Cell::Text(other)) if one == other => true,
+            (Cell::Text(one), Cell::Text(other)) => self
+                .comparable
+                .as_ref()
+                .is_none_or(|it| it.value(&self.r#type, one) == it.value(&self.r#type, other)),
+            (Cell::Null, Cell::Text(_)) | (Cell::Text(_), Cell::Null) => is_old,
+            _ => true,
+        }
+    }
 }
 
 impl Table {
@@ -52,7 +98,14 @@ impl Table {
         let columns = sent.iter().map(|column| {
             let r#type = types.resolve(column.type_oid);
             let reading = reading(&r#type, column.type_oid, column.type_modifier, options);
-            Column { r#type, reading }
+            Column {
+                reading,
+                role: Role::default(),
+                type_name: column.type_name.clone(),
+                comparable: Comparable::of(&r#type, &r#type, false).ok(),
+                integers: types.integers(column.type_oid),
+                r#type,
+            }
         });
         Table {
             columns: columns.collect(),
@@ -110,7 +163,7 @@ pub(super) fn key_without_identity(table: &catalog::Table) -> Option<Vec<String>
 
 /// The types that a catalog's columns have.
 pub(super) fn types_of(catalog: &Catalog) -> TypeCatalog {
-    TypeCatalog::new(catalog.types.iter().cloned())
+    TypeCatalog::new(catalog.types.iter().cloned()).with_case_folding(catalog.case_folding.clone())
 }
 
 /// How Debezium writes values of a type; of an array, its elements.

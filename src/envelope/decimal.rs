@@ -98,3 +98,17 @@ pub(super) fn plain(number: &str) -> Option<String> {
     let scale = i64::try_from(fraction.len()).ok()? - exponent;
     Some(format!("{sign}{}", with_point(digits, scale)))
 }
+
+/// A JSON number as an integer, if it is one: JSON has one type for all numbers, and some writers give each
+/// a point. Any other stays as it is.
+pub(super) fn whole(number: &str) -> String {
+    if !number.contains(['.', 'e', 'E']) {
+        return number.to_owned();
+    }
+    let plain = plain(number);
+    let whole = plain.as_deref().and_then(|plain| match plain.split_once('.') {
+        Some((whole, fraction)) => fraction.bytes().all(|digit| digit == b'0').then_some(whole),
+        None => Some(plain),
+    });
+    whole.unwrap_or(number).to_owned()
+}

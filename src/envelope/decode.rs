@@ -10,6 +10,7 @@
 //! of Debezium's stands for itself, while our publisher publishes the whole transaction again.
 
 mod heartbeats;
+mod keys;
 mod rows;
 
 use std::collections::{BTreeMap, HashMap};
@@ -332,21 +333,33 @@ impl Decoder {
         };
         let relation = self.tables[index].relation.clone();
         let header = |name| record.headers.iter().find(|(it, _)| it == name).map(|(_, it)| it);
-        let before = object.read("before", |row| self.before(index, &row.object()?, &writer));
-        let before = before.map_err(at)?;
+        let old = object.read("before", Json::object).map_err(at)?;
+        let before = old.as_ref().map(|row| self.before(index, row, &writer)).transpose();
+        let before = before.map_err(|problem| at(problem.within("before")))?;
+        let key = record.key.as_ref();
         if op == "d" {
-            let before = match before {
-                Some(before) => before,
-                None => self.key(index, record.key.as_ref(), "key", &writer)?,
+            let before = match (before, &old) {
+                (Some(before), Some(old)) => {
+                    self.is_of_key(index, key, old, &writer, true)?;
+                    before
+                }
+                _ => self.key(index, key, "key", &writer)?,
             };
+            let known = self.knows_row(index, &[tuple_of(&before)], &writer);
+            known.map_err(|problem| at(problem.within("before")))?;
             if header(NEW_KEY_HEADER).is_some() {
                 return Ok(Next::KeyChangeBegins { source, relation, before });
             }
             let change = Change::Delete { relation, before };
             return Ok(Next::Alone(Decoded::Change { source, change }));
         }
-        let new = object.require("after", |row| self.new_row(index, &row.object()?, &writer));
-        let new = new.map_err(at)?;
+        let after = object.require("after", Json::object).map_err(at)?;
+        let new = self.new_row(index, &after, &writer);
+        let new = new.map_err(|problem| at(problem.within("after")))?;
+        self.is_of_key(index, key, &after, &writer, false)?;
+        let old = before.as_ref().map(tuple_of).unwrap_or_default();
+        let known = self.knows_row(index, &[&*new, old], &writer);
+        known.map_err(|problem| at(problem.within("after")))?;
         let change = match (op, header(OLD_KEY_HEADER)) {
             ("r", _) => {
                 return Ok(Next::Alone(Decoded::Read { source, snapshot, relation, row: new }));
@@ -385,8 +398,9 @@ impl Decoder {
         row: &Object<'_>,
         writer: &Writer,
     ) -> Result<Tuple, Problem> {
-        let cells = self.cells(index, row, writer)?.into_iter();
-        Ok(cells.map(|cell| cell.unwrap_or(Cell::Unchanged)).collect())
+        let cells = self.cells(index, row, writer)?;
+        self.has_keys(index, &cells, writer)?;
+        Ok(cells.into_iter().map(|cell| cell.unwrap_or(Cell::Unchanged)).collect())
     }
 
     /// A row as it was: what the table's replica identity makes of it, since a writer may fill in
@@ -398,6 +412,7 @@ impl Decoder {
         writer: &Writer,
     ) -> Result<Before, Problem> {
         let cells = self.cells(index, row, writer)?;
+        self.had_keys(index, &cells, writer)?;
         Ok(self.before_of(index, cells))
     }
 
@@ -411,37 +426,6 @@ impl Decoder {
             if column.identity { cell.unwrap_or(Cell::Unchanged) } else { Cell::Null }
         });
         Before::Key(cells.collect())
-    }
-
-    /// The row that a key names.
-    fn key(
-        &mut self,
-        index: usize,
-        key: Option<&Bytes>,
-        part: &'static str,
-        writer: &Writer,
-    ) -> Result<Before, DecodeError> {
-        let Some(key) = key else {
-            let problem = Problem::new("it is missing, or null, and the record has no key");
-            return Err(error("value", "$", problem.within("before")));
-        };
-        let at = |problem| error(part, "$", problem);
-        let outer = Json::parse(key).and_then(Json::object).map_err(at)?;
-        let (Some(schema), Some(payload), true) =
-            (outer.get("schema"), outer.get("payload"), writer.may_wrap_keys())
-        else {
-            return self.before(index, &outer, writer).map_err(at);
-        };
-        let writer = match writer {
-            Writer::Us { .. } => writer.clone(),
-            Writer::Debezium(_) => {
-                let fields = self.schemas.fields(schema).map_err(|it| at(it.within("schema")))?;
-                Writer::Debezium(Some(fields))
-            }
-        };
-        let row = payload.object().map_err(|it| at(it.within("payload")))?;
-        let before = self.before(index, &row, &writer);
-        before.map_err(|it| at(it.within("payload")))
     }
 
     /// The cells of a row, in its relation's order; `None` where the row has none.
@@ -469,6 +453,13 @@ impl Decoder {
             cells[place] = Some(cell.map_err(|problem| problem.within(name))?);
         }
         Ok(cells)
+    }
+}
+
+fn tuple_of(before: &Before) -> &[Cell] {
+    match before {
+        Before::Absent => &[],
+        Before::Key(tuple) | Before::Full(tuple) => tuple,
     }
 }
 

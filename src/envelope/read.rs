@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 
 use crate::change::Cell;
-use crate::value::Type;
+use crate::value::{TextKind, Type, uuid};
 
 use super::json::{Json, Object, Problem, Scalar};
 use super::temporal::{self, Unit};
@@ -151,7 +151,9 @@ fn number(
         (Type::Numeric(_), _) => {
             decimal::plain(number).ok_or_else(|| Problem::new("the number is beyond numeric"))
         }
-        (Type::Integer | Type::Oid | Type::Real | Type::Double, _) => Ok(number.to_owned()),
+        (Type::Integer | Type::Oid, Reading::Ours | Reading::OursBySchema) => Ok(number.to_owned()),
+        (Type::Integer | Type::Oid, _) => Ok(decimal::whole(number)),
+        (Type::Real | Type::Double, _) => Ok(number.to_owned()),
         (_, _) if is_textual(r#type) => Ok(number.to_owned()),
         _ => Err(json.is_not(&format!("{} as JSON", r#type.graph_type()))),
     }
@@ -180,6 +182,10 @@ fn string(r#type: &Type, reading: Reading, text: &str) -> Result<String, Problem
                 Ok(object) => hstore(&object),
                 Err(_) => Ok(text.to_owned()),
             }
+        }
+        // Its one form in PostgreSQL, which is what it is compared by.
+        (Type::Text(TextKind::Uuid), _) if reading != Reading::Ours => {
+            Ok(uuid(text).unwrap_or_else(|| text.to_owned()))
         }
         _ => Ok(temporal::from_iso(r#type, text).unwrap_or_else(|| text.to_owned())),
     }

@@ -7,8 +7,9 @@ use super::json::{Json, Object, Problem};
 use super::read::Reading;
 use super::temporal::Unit;
 
-/// Blocks that are remembered: a table has one, and another after each change of its columns.
-const MAX_BLOCKS: usize = 256;
+/// Blocks that are remembered: a table has one and its keys have one, and others after each change of its
+/// columns.
+const MAX_BLOCKS: usize = 512;
 
 /// How the fields of a row are read, by name.
 pub(super) type Fields = HashMap<String, Field>;

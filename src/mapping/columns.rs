@@ -1,6 +1,6 @@
 //! How to read a table's columns: which columns, their types, and their places in a row event.
 
-use crate::catalog::TableName;
+use crate::catalog::{FoundBy, TableName};
 use crate::value::{Comparable, Type};
 
 /// How to read the rows of one mapped table. The copy selects `columns` in this order; the stream
@@ -24,6 +24,14 @@ pub struct TableColumns {
 }
 
 impl TableColumns {
+    /// The columns by whose values the graph finds rows, but for those that other tables refer to.
+    pub(super) fn found_by(&self) -> (TableName, FoundBy) {
+        let name = |slot: &Slot| self.column(slot).name.clone();
+        let references = self.references.iter().flat_map(|it| &it.slots);
+        let key = self.key.iter().map(name).collect();
+        (self.name.clone(), FoundBy { key, references: references.map(name).collect() })
+    }
+
     /// The column that a slot reads.
     pub fn column(&self, slot: &Slot) -> &MappedColumn {
         &self.columns[slot.column]

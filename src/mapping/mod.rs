@@ -40,8 +40,11 @@ mod yaml;
 
 use std::collections::BTreeSet;
 
-use crate::catalog::TableName;
-use crate::graph::{Model, TableIndex, model::Shape};
+use crate::catalog::{FoundBy, TableName};
+use crate::graph::{
+    Model, TableIndex,
+    model::{ReferenceBy, Shape},
+};
 
 use columns::Slot;
 
@@ -94,6 +97,26 @@ impl Mapping {
             true => of_ends().collect(),
         };
         Some(slots.into_iter().map(|slot| table.column(slot).name.clone()).collect())
+    }
+
+    /// Of each table, the columns that tell its rows apart, and those that lead to other rows or that
+    /// references lead to: by their values the graph finds rows.
+    pub fn found_by(&self) -> Vec<(TableName, FoundBy)> {
+        let mut all: Vec<_> = self.tables.iter().map(TableColumns::found_by).collect();
+        for (_, table) in self.model.iter() {
+            let Shape::Node(node) = &table.shape else { continue };
+            for reference in &node.references {
+                let ReferenceBy::Unique { target_properties, .. } = &reference.by else { continue };
+                let target = &self.tables[reference.target.0];
+                let compared = target.columns.iter().filter(|column| {
+                    let beside = columns::comparable_name(&column.property);
+                    target_properties.iter().any(|it| *it == column.property || *it == beside)
+                });
+                let names = compared.map(|column| column.name.clone());
+                all[reference.target.0].1.references.extend(names);
+            }
+        }
+        all
     }
 
     /// The labels of its rows, in order.

@@ -27,7 +27,7 @@ pub(super) struct RowReader<'a> {
 
 impl RowReader<'_> {
     /// The row's key. Every part must be present.
-    pub fn key<'r>(&self, cell: impl Fn(usize) -> Raw<'r>) -> Result<Key, TranslateError> {
+    pub fn key<'r>(&mut self, cell: impl Fn(usize) -> Raw<'r>) -> Result<Key, TranslateError> {
         let part = |slot: &Slot| {
             let place = || (self.columns.name.clone(), self.columns.column(slot).name.clone());
             match cell(slot.column) {
@@ -47,7 +47,15 @@ impl RowReader<'_> {
         };
         let parts: Result<Box<[Value]>, TranslateError> =
             self.columns.key.iter().map(part).collect();
-        Ok(Key(parts?))
+        let parts = parts?;
+        for (slot, value) in self.columns.key.iter().zip(&parts) {
+            if let Form::Compared(with) = &slot.form
+                && with.is_fallback(value)
+            {
+                self.counts[slot.column].fallback += 1;
+            }
+        }
+        Ok(Key(parts))
     }
 
     /// Everything else of the row. Any text gives a value.

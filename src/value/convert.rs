@@ -183,7 +183,7 @@ fn day<'a>(from: &Type, to: &Type, text: &'a str) -> Option<Cow<'a, str>> {
 }
 
 /// A UUID with or without hyphens and braces, in either case, in PostgreSQL's form.
-fn uuid(text: &str) -> Option<String> {
+pub fn uuid(text: &str) -> Option<String> {
     let inner = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(text);
     let digits: String = inner.chars().filter(|&character| character != '-').collect();
     if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {

@@ -107,6 +107,18 @@ impl TypeCatalog {
         self.resolve_within(oid, MAX_DEPTH)
     }
 
+    /// The type under all domains.
+    pub(super) fn base(&self, oid: u32) -> u32 {
+        let mut oid = oid;
+        for _ in 0..MAX_DEPTH {
+            match self.types.get(&oid) {
+                Some(TypeFacts { kind: TypeKind::Domain { base }, .. }) => oid = *base,
+                _ => break,
+            }
+        }
+        oid
+    }
+
     fn resolve_within(&self, oid: u32, depth: usize) -> Type {
         if let Some(known) = built_in(oid).or_else(|| built_in_array(oid)) {
             return known;

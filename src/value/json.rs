@@ -227,6 +227,6 @@ fn write_string(text: &str, out: &mut String) {
     out.push('"');
 }
 
-fn is_json(text: &str) -> bool {
+pub(super) fn is_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
 }

@@ -84,6 +84,19 @@ impl Comparable {
             && matches!(from, Type::Date | Type::Timestamp | Type::TimestampTz)
     }
 
+    /// Whether a value that is compared is a text in the place of a property of another type.
+    pub fn is_fallback(&self, value: &Value) -> bool {
+        match (&self.property, value) {
+            (None, _) => false,
+            (Some(Type::Bytes), Value::Bytes(_)) => false,
+            (Some(Type::Text(_) | Type::Range { .. } | Type::Numeric(_)), Value::String(_)) => {
+                false
+            }
+            (Some(_), Value::String(_) | Value::Bytes(_)) => true,
+            (Some(_), _) => false,
+        }
+    }
+
     /// One value for all texts that are equal to this one by PostgreSQL's `=`, in a column of type
     /// `from`. `None`: no value of the key's type equals it.
     ///

@@ -26,6 +26,7 @@ mod range;
 mod sql;
 mod temporal;
 mod types;
+mod valid;
 
 pub use array::{Item as ArrayItem, read as read_array};
 pub use canonical::write_quoted;
@@ -33,6 +34,8 @@ pub use facts::{FieldFacts, TypeCatalog, TypeFacts, TypeKind};
 pub use folding::{CaseFolding, Characters, PROBES};
 pub use key::{Comparable, Incomparable};
 pub use types::{Field, NumericMode, TextKind, Type};
+
+pub use convert::uuid;
 
 use bytes::Bytes;
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, Utc};

@@ -61,6 +61,44 @@ pub(super) fn time_tz(text: &str) -> Option<(NaiveTime, FixedOffsetSeconds)> {
     Some((time, offset))
 }
 
+/// The text is a date, whatever its year: years that chrono can not hold are like those 400 years apart.
+pub(super) fn is_date(text: &str) -> bool {
+    let mut cursor = Cursor::new(text);
+    let date = cursor.date();
+    date.is_some_and(|date| cursor.era(date).is_some_and(is_in_calendar))
+}
+
+/// The same of a timestamp, with a zone or without.
+pub(super) fn is_timestamp(text: &str, has_zone: bool) -> bool {
+    let mut cursor = Cursor::new(text);
+    let mut read = || {
+        let date = cursor.date()?;
+        cursor.expect(b' ')?;
+        cursor.time()?;
+        if has_zone {
+            cursor.offset()?;
+        }
+        cursor.era(date)
+    };
+    read().is_some_and(is_in_calendar)
+}
+
+/// The calendar repeats every 400 years.
+fn is_in_calendar(date: WrittenDate) -> bool {
+    let year = i32::try_from(2_000 + date.year.rem_euclid(400)).unwrap_or_default();
+    NaiveDate::from_ymd_opt(year, date.month, date.day).is_some()
+}
+
+/// The text is a time of day, with a zone or without; a day's end is one.
+pub(super) fn is_time(text: &str, has_zone: bool) -> bool {
+    const END: &str = "24:00:00";
+    const START: &str = "00:00:00";
+    let zone = text.strip_prefix(END).filter(|zone| !zone.starts_with('.'));
+    let early = zone.map(|zone| [START, zone].concat());
+    let text = early.as_deref().unwrap_or(text);
+    if has_zone { time_tz(text).is_some() } else { time(text).is_some() }
+}
+
 /// Each part has its own sign; only seconds have a fraction.
 pub(super) fn interval(text: &str) -> Option<Duration> {
     let mut cursor = Cursor::new(text);
@@ -179,14 +217,21 @@ impl<'a> Cursor<'a> {
         Some(WrittenDate { year, month, day })
     }
 
-    /// The year before 0001 is 0001 BC, which chrono calls 0.
-    fn era_and_end(&mut self, date: WrittenDate) -> Option<NaiveDate> {
+    /// The date with its era, which is all that is left of the text. There is no year 0000.
+    fn era(&self, date: WrittenDate) -> Option<WrittenDate> {
         let year = match self.rest {
+            _ if date.year == 0 => return None,
             b"" => date.year,
             b" BC" => 1 - date.year,
             _ => return None,
         };
-        NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, date.month, date.day)
+        Some(WrittenDate { year, ..date })
+    }
+
+    /// The year before 0001 is 0001 BC, which chrono calls 0.
+    fn era_and_end(&mut self, date: WrittenDate) -> Option<NaiveDate> {
+        let date = self.era(date)?;
+        NaiveDate::from_ymd_opt(i32::try_from(date.year).ok()?, date.month, date.day)
     }
 
     fn time(&mut self) -> Option<NaiveTime> {

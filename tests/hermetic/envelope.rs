@@ -4,6 +4,7 @@
 mod damage;
 mod debezium;
 mod joins;
+mod keys;
 mod messages;
 mod records;
 mod round_trips;

@@ -156,13 +156,18 @@ impl Decoder {
         };
         self.is_row(rows, &row).map_err(at)?;
         let added = self.added(rows, Some(&row), &record.headers).map_err(at)?;
+        let writer = self.writer(schema).map_err(at)?;
+        let named = key.iter().enumerate();
+        let named = named.filter_map(|(place, cell)| Some((place, cell.clone()?)));
+        let one = self.is_one_row(rows.table, named, &row, &writer, added.is_deleted);
+        one.map_err(|problem| error("key", "$", problem))?;
         if added.is_deleted {
             let before = self.before_of(rows.table, key);
             let change = Change::Delete { relation, before };
             return Ok(Decoded::Change { source: added.source(), change });
         }
-        let writer = self.writer(schema).map_err(at)?;
         let cells = self.cells(rows.table, &row, &writer).map_err(at)?;
+        self.has_keys(rows.table, &cells, &writer).map_err(at)?;
         // Only an update leaves values out that the row has.
         let is_update = added.op.as_deref() == Some("u") || cells.contains(&Some(Cell::Unchanged));
         let new = cells.into_iter().zip(key).map(|(cell, of_key)| match cell {
@@ -205,6 +210,7 @@ impl Decoder {
             );
             return Err(at(Problem::new(what)));
         }
+        self.has_keys(rows.table, &cells, &writer).map_err(at)?;
         Ok(cells)
     }
 

@@ -167,7 +167,8 @@ async fn attempt(
         is_ours,
         publisher: checkpoint.publisher.clone(),
     };
-    let decoder = shared.asking.decoder(&shared.catalog, &at.topic)?.expecting(expected);
+    let decoder = shared.asking.decoder(&shared.catalog, &at.topic)?;
+    let decoder = decoder.expecting(expected).with_keys(&mapping.found_by());
     let transactions = match shared.topology.is_spread() {
         true => Transactions::each_alone(decoder, origin, reached, checkpoint.last_change),
         false => Transactions::new(decoder, origin, reached),

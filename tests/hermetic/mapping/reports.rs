@@ -236,3 +236,22 @@ fn several_partitions_have_their_own_plan_and_refuse_what_needs_the_order() {
     assert_eq!(compiled.expect("a mapping").refusals_of_partitions().len(), 1);
     assert_eq!(mapped(northwind()).refusals_of_partitions(), []);
 }
+
+#[test]
+fn rows_are_found_by_keys_references_ends_and_what_references_lead_to() {
+    let users = table("users", "id int4, code numeric!, note text").pk("id");
+    let users = users.with(|it| it.unique_keys.push(unique("users_code", "code")));
+    let logins =
+        table("logins", "id int4, code numeric, at date").pk("id").fk("code", "users", "code");
+    let tables = northwind().into_iter().chain([users, logins]);
+    let found_by = mapped(tables).found_by();
+    let of = |table: &str| {
+        let (_, found_by) = found_by.iter().find(|(name, _)| name.name == table).unwrap();
+        (found_by.key.join(" "), found_by.references.join(" "))
+    };
+    let is = |key: &str, references: &str| (key.to_owned(), references.to_owned());
+    assert_eq!(of("products"), is("product_id", "category_id supplier_id"));
+    assert_eq!(of("order_details"), is("order_id product_id", "order_id product_id"));
+    assert_eq!(of("users"), is("id", "code"), "a reference leads to it");
+    assert_eq!(of("logins"), is("id", "code"));
+}

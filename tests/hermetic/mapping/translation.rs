@@ -511,3 +511,15 @@ fn copied<T: AsRef<[u8]>>(
     let selection = Selection::all(translator.mapping().columns(table));
     translator.row_from_text(table, &selection, texts).expect("copied")
 }
+
+#[test]
+fn a_key_that_neo4j_can_not_hold_as_its_type_is_counted_as_a_property_is() {
+    let days = table("days", "at date").pk("at");
+    let mut translator = Translator::new(Arc::new(mapped([days])));
+    let (key_of, _) = copied(&mut translator, 0, &[Some(b"2024-03-04")]);
+    assert_eq!(translator.take_notices(), [], "{key_of:?}");
+    let (key_of, _) = copied(&mut translator, 0, &[Some(b"infinity")]);
+    assert_eq!(key_of, key([text("infinity")]));
+    let notice = Notice::Fallback { table: name("days"), column: "at".into(), count: 1 };
+    assert_eq!(translator.take_notices(), [notice]);
+}
