@@ -337,7 +337,8 @@ pub struct DeadLettersArgs {
 pub enum DeadLettersAction {
     /// Lists those that wait: name, time, reason
     ///
-    /// The name says where the record stood: TOPIC/PARTITION/OFFSET. No values of rows are shown.
+    /// The name says where the record stood: TOPIC/PARTITION/OFFSET. Of a topic that was made again it is
+    /// TOPIC/PARTITION/OFFSET@ID where letters of both topics wait. No values of rows are shown.
     List(ReportArgs),
     /// Shows one whole, values of rows included
     Show(ShowArgs),

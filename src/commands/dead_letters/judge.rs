@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use crate::{
     change::Change,
-    checkpoint::TopicPartition,
+    checkpoint::{TopicId, TopicPartition},
     config::Config,
     dead_letters::{Digest, Letters, Place},
     envelope::{Decoded, Decoder, Expected, NoRows, Record},
@@ -26,7 +26,7 @@ use crate::{
     service::{
         ServiceError,
         graph::{Wait, open},
-        read_catalog,
+        mapping, read_catalog,
     },
 };
 
@@ -37,8 +37,8 @@ pub struct Judge {
     of_rows: BTreeMap<String, Decoder>,
     database: String,
     topics: BTreeSet<String>,
-    /// The partitions that `publish` has written.
-    ours: BTreeSet<TopicPartition>,
+    /// The partitions that `publish` has written, and which topic the graph has them of.
+    ours: BTreeMap<TopicPartition, Option<TopicId>>,
     pipeline: String,
 }
 
@@ -56,6 +56,7 @@ impl Judge {
     /// Looks at the source's catalog and at the graph's checkpoints.
     pub async fn new(config: &Config) -> Result<Self, ServiceError> {
         let (sql, catalog) = read_catalog(config).await?;
+        let found_by = mapping(config, &catalog)?.found_by();
         let options = config.kafka()?;
         let database = postgres::setup::server(&sql.client).await?.database;
         let graph = open(config, Wait::Usual)?;
@@ -67,11 +68,13 @@ impl Judge {
             false => options.topic_names().map(str::to_owned).collect(),
         };
         let ours = checkpoints.iter().filter(|it| !it.origin.system_identifier.is_empty());
+        let ours = ours.filter_map(|it| Some((it.partition()?.clone(), it.topic_id)));
         let of_rows = match options.decoding.rows {
             None => BTreeMap::new(),
             Some(_) => {
                 let decoder = |topic: &str| {
-                    Ok((topic.to_owned(), options.decoding.decoder(&catalog, topic)?))
+                    let decoder = options.decoding.decoder(&catalog, topic)?;
+                    Ok((topic.to_owned(), decoder.with_keys(&found_by)))
                 };
                 let decoders =
                     topics.iter().map(String::as_str).map(decoder).collect::<Result<_, NoRows>>();
@@ -79,11 +82,11 @@ impl Judge {
             }
         };
         Ok(Judge {
-            decoder: Decoder::new(&catalog, options.decoding.values).apart(),
+            decoder: Decoder::new(&catalog, options.decoding.values).apart().with_keys(&found_by),
             of_rows,
             database,
             topics,
-            ours: ours.filter_map(|it| it.partition().cloned()).collect(),
+            ours: ours.collect(),
             pipeline: config.pipeline.clone(),
         })
     }
@@ -102,15 +105,15 @@ impl Judge {
     }
 
     /// A search in a partition for what is newer.
-    pub fn search(&self, shelf: &Shelf, at: &TopicPartition) -> Search {
+    pub fn search(&self, shelf: &Shelf, at: &TopicPartition, now: Now) -> Search {
         let (letters, decoder) = (shelf.letters().clone(), self.decoder_of(at));
         let tombstones_count = self.of_rows.contains_key(&at.topic);
-        Search { letters, decoder, tombstones_count, sought: Vec::new(), log: 0..0 }
+        Search { letters, decoder, tombstones_count, sought: Vec::new(), now }
     }
 
     fn decoder_of(&self, at: &TopicPartition) -> Decoder {
         let database = Some(self.database.clone());
-        let expected = Expected { database, is_ours: self.ours.contains(at), publisher: None };
+        let expected = Expected { database, is_ours: self.ours.contains_key(at), publisher: None };
         let decoder = self.of_rows.get(&at.topic).unwrap_or(&self.decoder);
         decoder.clone().expecting(expected)
     }
@@ -152,11 +155,20 @@ impl Judge {
     /// Records of `publish` are known by their place, and what was passed over counts as seen.
     fn by_replay(&self, place: &Place) -> String {
         let TopicPartition { topic, partition } = &place.at;
+        let now = self.ours.get(&place.at).copied().flatten();
+        if matches!((place.topic_id, now), (Some(was), Some(is)) if was != is) {
+            return format!(
+                "it is a record of `wal2graph publish`, and {topic} was made again since, with a copy of the tables: \
+                 wal2graph dead-letters drop {}",
+                place.whole_name()
+            );
+        }
         format!(
             "it is a record of `wal2graph publish`, which counts as applied. Stop `wal2graph apply`, and let it apply \
              the topic again from there: wal2graph replay --from offset {} --partition {topic}/{partition}; then drop \
-             it: wal2graph dead-letters drop {place}",
-            place.offset
+             it: wal2graph dead-letters drop {}",
+            place.offset,
+            place.whole_name()
         )
     }
 }
@@ -179,7 +191,15 @@ pub struct Search {
     /// A record without a value is a delete.
     tombstones_count: bool,
     sought: Vec<Sought>,
-    log: Range<u64>,
+    now: Now,
+}
+
+/// A partition as it is now.
+pub struct Now {
+    /// Which topic it is of.
+    pub topic: Option<TopicId>,
+    /// The records that it has.
+    pub log: Range<u64>,
 }
 
 /// A change, and what is newer, if that was found.
@@ -192,17 +212,12 @@ struct Sought {
 
 impl Search {
     /// Looks for what is newer than this one, too; or why nothing can tell.
-    pub fn add(
-        &mut self,
-        index: usize,
-        place: &Place,
-        effect: Effect,
-        log: Range<u64>,
-    ) -> Option<String> {
+    pub fn add(&mut self, index: usize, place: &Place, effect: Effect) -> Option<String> {
         let (behind, topic) = (place.offset + 1, &place.at.topic);
-        self.log = log;
-        let Range { start, end } = self.log;
-        if end < behind {
+        let Range { start, end } = self.now.log;
+        let is_other =
+            matches!((place.topic_id, self.now.topic), (Some(was), Some(is)) if was != is);
+        if is_other || end < behind {
             return Some(format!("{topic} was made again: what its rows are now is not known"));
         }
         if start > behind {
@@ -228,7 +243,7 @@ impl Search {
         let Some(first) = self.sought.iter().map(|it| it.place.offset).min() else {
             return Ok(Vec::new());
         };
-        let range = first + 1..self.log.end;
+        let range = first + 1..self.now.log.end;
         let by_key = by_key(&self.sought);
         let done = shelf.asking().visit(at, range, self, move |search, found| {
             search.take(&found, &by_key);
@@ -256,7 +271,8 @@ impl Search {
                 let digest = Digest::of(record);
                 for index in places {
                     let Sought { place, newer, .. } = &mut self.sought[*index];
-                    let own = Place { at: place.at.clone(), offset: *offset };
+                    let (at, topic_id) = (place.at.clone(), self.now.topic);
+                    let own = Place { at, offset: *offset, topic_id };
                     // What waits itself was not applied; what was put back may be from before it.
                     let is_older =
                         self.letters.is_waiting(&own) || self.letters.was_before(place, digest);

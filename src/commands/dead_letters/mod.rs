@@ -44,7 +44,12 @@ trait Store {
 /// A dead letter as it is listed: without values of rows.
 #[derive(Clone, Debug, Serialize)]
 struct Listed {
+    /// What it is called: with the topic's id only where letters of another topic have the same place.
     name: String,
+    /// The same with the id.
+    #[serde(skip)]
+    whole_name: String,
+    topic_id: Option<String>,
     time: Option<String>,
     reason: String,
     bytes: usize,
@@ -138,14 +143,33 @@ async fn retry(store: &impl Store, chosen: &Chosen, yes: bool) -> Result<(), Ser
 /// Those that are named, in the order in which they are put back. Each name must be one's.
 fn chosen<S: Store>(store: &S, chosen: &Chosen) -> Result<Vec<(S::Id, Listed)>, ServiceError> {
     let waiting = store.waiting();
-    let is_known = |name: &&String| waiting.iter().any(|(_, listed)| listed.name == **name);
-    if let Some(unknown) = chosen.names.iter().find(|name| !is_known(name)) {
-        return Err(ServiceError::Usage(format!(
-            "no dead letter {unknown} waits: `wal2graph dead-letters list` has the names of all"
-        )));
+    if let Some(unknown) = chosen.names.iter().find(|name| !waiting.iter().any(|it| it.1.is(name)))
+    {
+        let like = waiting.iter().filter(|(_, listed)| listed.is_like(unknown));
+        let like: Vec<&str> = like.map(|(_, listed)| listed.name.as_str()).collect();
+        return Err(ServiceError::Usage(match like.is_empty() {
+            true => format!(
+                "no dead letter {unknown} waits: `wal2graph dead-letters list` has the names of all"
+            ),
+            false => format!(
+                "{unknown} names dead letters of several topics, since the topic was made again: {}",
+                like.join(", ")
+            ),
+        }));
     }
-    let is_chosen = |listed: &Listed| chosen.all || chosen.names.contains(&listed.name);
+    let is_chosen = |listed: &Listed| chosen.all || chosen.names.iter().any(|name| listed.is(name));
     Ok(waiting.into_iter().filter(|(_, listed)| is_chosen(listed)).collect())
+}
+
+impl Listed {
+    fn is(&self, name: &str) -> bool {
+        self.name == name || self.whole_name == name
+    }
+
+    /// The name without the topic's id, where it does not suffice.
+    fn is_like(&self, name: &str) -> bool {
+        self.whole_name.split_once('@').is_some_and(|(short, _)| short == name)
+    }
 }
 
 fn time(at: Timestamp) -> Option<String> {

@@ -1,8 +1,9 @@
 //! Dead letters of topics, in Kafka.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use crate::{
+    checkpoint::TopicPartition,
     config::Config,
     dead_letters::{Handled, Id, Letter},
     envelope::Record,
@@ -10,7 +11,11 @@ use crate::{
     service::ServiceError,
 };
 
-use super::{Listed, Store, Verdict, judge::Judge, time};
+use super::{
+    Listed, Store, Verdict,
+    judge::{Judge, Now},
+    time,
+};
 
 /// The dead-letter topic as it was when the command began.
 pub struct Topic<'a> {
@@ -31,22 +36,35 @@ impl<'a> Topic<'a> {
         shelf.read_on().await?;
         Ok(Topic { config, shelf })
     }
+
+    async fn now(&self, at: &TopicPartition) -> Result<Now, ServiceError> {
+        let asking = self.shelf.asking();
+        let topic = asking.describe(&[&at.topic]).await?.remove(&at.topic);
+        Ok(Now { topic: topic.and_then(|topic| topic.id), log: asking.log(at).await? })
+    }
 }
 
 impl Store for Topic<'_> {
     type Id = (Id, Letter);
 
     fn waiting(&self) -> Vec<(Self::Id, Listed)> {
+        let letters = self.shelf.letters();
         let listed = |(id, letter): (&Id, &Letter)| {
+            let (place, whole_name) = (&id.place, id.place.whole_name());
             let listed = Listed {
-                name: id.place.to_string(),
+                name: match letters.is_ambiguous(place) {
+                    true => whole_name.clone(),
+                    false => place.to_string(),
+                },
+                whole_name,
+                topic_id: place.topic_id.map(|id| id.to_string()),
                 time: letter.produced.and_then(time),
                 reason: letter.why.clone(),
                 bytes: letter.bytes,
             };
             ((id.clone(), letter.clone()), listed)
         };
-        self.shelf.letters().waiting().map(listed).collect()
+        letters.waiting().map(listed).collect()
     }
 
     async fn read(&self, (id, letter): &Self::Id) -> Result<Record, ServiceError> {
@@ -61,10 +79,14 @@ impl Store for Topic<'_> {
             let verdict = match judge.examine(place, &self.read(id).await?) {
                 Err(refused) => Verdict::Refused(refused),
                 Ok(effect) => {
-                    let log = self.shelf.asking().log(&place.at).await?;
-                    let search = searches.entry(place.at.clone());
-                    let search = search.or_insert_with(|| judge.search(&self.shelf, &place.at));
-                    search.add(index, place, effect, log).map_or(Verdict::Fine, Verdict::Asks)
+                    let search = match searches.entry(place.at.clone()) {
+                        Entry::Occupied(found) => found.into_mut(),
+                        Entry::Vacant(new) => {
+                            let now = self.now(&place.at).await?;
+                            new.insert(judge.search(&self.shelf, &place.at, now))
+                        }
+                    };
+                    search.add(index, place, effect).map_or(Verdict::Fine, Verdict::Asks)
                 }
             };
             verdicts.push(verdict);
@@ -85,7 +107,8 @@ impl Store for Topic<'_> {
             return Err(ServiceError::Definite(format!(
                 "{} is put back at offset {offset}, and could not be marked: {error}. So that it is not put back \
                  twice: wal2graph dead-letters drop {}",
-                id.place, id.place
+                id.place,
+                id.place.whole_name()
             )));
         }
         Ok(format!("at offset {offset} of {}", id.place.at))

@@ -13,7 +13,7 @@
 mod delivery;
 mod shelf;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use rdkafka::{
     Message,
@@ -27,7 +27,7 @@ use crate::{
     dead_letters::{Place, letter_headers},
 };
 
-use super::{Options, Result, TopicName, Unreadable, admin::Admin};
+use super::{Options, Result, TopicName, Unreadable, admin::Admin, identity::Described};
 
 pub use shelf::Shelf;
 
@@ -40,24 +40,27 @@ pub struct DeadLetters(Arc<Inner>);
 struct Inner {
     delivery: Delivery,
     topic: TopicName,
+    /// Which topics are read.
+    read: BTreeMap<String, Described>,
     /// Called for each record that is put aside.
     told: Box<dyn Fn() + Send + Sync>,
 }
 
 impl DeadLetters {
     /// Makes the dead-letter topic if it is missing; `None` if records are not to be put aside.
-    /// `told` is called for each record that is, on the thread that does it.
+    /// They are of the topics `read`, and `told` is called for each record that is, on the thread that does it.
     ///
     /// # Errors
     /// Kafka does not let us, or does not answer.
     pub async fn open(
         options: &Options,
+        read: BTreeMap<String, Described>,
         told: impl Fn() + Send + Sync + 'static,
     ) -> Result<Option<Self>> {
         let Unreadable::Park(topic) = &options.unreadable else { return Ok(None) };
         make(options, topic).await?;
         let delivery = Delivery::new(options, "a dead letter can not be written")?;
-        let inner = Inner { delivery, topic: topic.clone(), told: Box::new(told) };
+        let inner = Inner { delivery, topic: topic.clone(), read, told: Box::new(told) };
         Ok(Some(DeadLetters(Arc::new(inner))))
     }
 
@@ -67,10 +70,11 @@ impl DeadLetters {
     /// # Errors
     /// The dead-letter topic may have it or not.
     pub fn park(&self, message: &BorrowedMessage<'_>, why: &str) -> Result<()> {
-        let Inner { delivery, topic, told } = &*self.0;
+        let Inner { delivery, topic, read, told } = &*self.0;
         let at =
             TopicPartition { topic: message.topic().to_owned(), partition: message.partition() };
-        let place = Place { at, offset: message.offset().unsigned_abs() };
+        let topic_id = read.get(&at.topic).and_then(|topic| topic.id);
+        let place = Place { at, offset: message.offset().unsigned_abs(), topic_id };
         let headers = headers(message, &place, why);
         delivery.send(topic.as_str(), |mut record| {
             record.key = message.key();

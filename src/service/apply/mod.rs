@@ -164,8 +164,8 @@ impl<'a> Apply<'a> {
         let options = config.kafka()?;
         let topics: Vec<&str> = topology.topics.keys().map(String::as_str).collect();
         let metrics = self.metrics.clone();
-        let dead_letters =
-            DeadLetters::open(options, move || metrics.counts().unreadable()).await?;
+        let told = move || metrics.counts().unreadable();
+        let dead_letters = DeadLetters::open(options, topology.topics.clone(), told).await?;
         let metrics = self.metrics.clone();
         let rebalanced = move || metrics.counts().rebalanced();
         let member = Member::join(options, &topics, dead_letters, rebalanced).await?;
