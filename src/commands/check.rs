@@ -172,7 +172,9 @@ impl Looked {
         let again = facts::again(config, self.mapping.as_ref(), &made.checkpoints);
         let refusals = self.source.facts(mapped, made, &again).refusals();
         if refusals.is_empty() {
-            if !self.source.is_published() && !made.through_topic {
+            // `apply` alone reads what somebody else publishes.
+            let are_foreign = config.kafka().is_ok_and(|kafka| kafka.are_foreign);
+            if !self.source.is_published() && !made.through_topic && !are_foreign {
                 report.ok(format!("the publication {} will be created", config.publication));
             }
             if let Some(checkpoint) = made.checkpoint().filter(|_| !made.through_topic) {

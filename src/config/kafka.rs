@@ -34,7 +34,7 @@ pub struct RawKafka {
     pub topics_by: Option<TopicsBy>,
     /// Instead of `topic`, for `apply` alone: the topics of somebody else's publisher. Debezium has
     /// one for each table.
-    pub topics: Vec<String>,
+    pub topics: Option<Vec<String>>,
     /// Instead of `topic`, for `apply` alone: a regular expression for the whole names of somebody else's topics,
     /// which end in `.<schema>.<table>`. Topics that come later are read, too.
     pub topics_pattern: Option<String>,
@@ -161,7 +161,7 @@ pub(super) fn kafka(
     let (partitions, replication_factor) = (raw.partitions, raw.replication_factor);
     let new_topic = NewTopic { partitions, replication_factor, retention };
     let unreadable = unreadable(raw, &topics, expand)?;
-    let are_foreign = !raw.topics.is_empty() || pattern.is_some();
+    let are_foreign = raw.topics.is_some() || pattern.is_some();
     let decoding = decoding(&raw.debezium, are_foreign)?;
     let oauth_token_file = expand("kafka.oauth_token_file", &raw.oauth_token_file)?;
     let oauth_token_file = oauth_token_file.map(PathBuf::from);
@@ -218,19 +218,20 @@ fn topics(
     expand: &Expand<'_>,
 ) -> Result<Vec<TopicName>, ConfigError> {
     let named = expand("kafka.topic", &raw.topic)?;
-    if raw.topics_by == Some(TopicsBy::Table) && !raw.topics.is_empty() {
+    if raw.topics_by == Some(TopicsBy::Table) && raw.topics.is_some() {
         return Err(ConfigError::TopicsOfTablesAndOthers);
     }
-    let names = match (named, raw.topics.is_empty()) {
-        (Some(_), false) => return Err(ConfigError::TopicAndTopics),
-        (Some(name), true) => vec![name],
-        (None, true) => vec![format!("wal2graph.{pipeline}")],
-        (None, false) => {
-            let each = raw.topics.iter().map(|name| expand("kafka.topics", &Some(name.clone())));
+    let names = match (named, &raw.topics) {
+        (Some(_), Some(_)) => return Err(ConfigError::TopicAndTopics),
+        (Some(name), None) => vec![name],
+        (None, None) => vec![format!("wal2graph.{pipeline}")],
+        (None, Some(names)) if names.is_empty() => return Err(ConfigError::NoTopics),
+        (None, Some(names)) => {
+            let each = names.iter().map(|name| expand("kafka.topics", &Some(name.clone())));
             each.map(|name| name.map(Option::unwrap_or_default)).collect::<Result<_, _>>()?
         }
     };
-    let key = if raw.topics.is_empty() { "kafka.topic" } else { "kafka.topics" };
+    let key = if raw.topics.is_none() { "kafka.topic" } else { "kafka.topics" };
     let mut topics: Vec<TopicName> = Vec::with_capacity(names.len());
     for name in names {
         let topic = topic_name(key, name)?;
@@ -246,7 +247,7 @@ fn topics(
 fn pattern(raw: &RawKafka, expand: &Expand<'_>) -> Result<Option<TopicsPattern>, ConfigError> {
     let Some(text) = expand("kafka.topics_pattern", &raw.topics_pattern)? else { return Ok(None) };
     let is_by_table = raw.topics_by == Some(TopicsBy::Table);
-    if raw.topic.is_some() || !raw.topics.is_empty() || is_by_table {
+    if raw.topic.is_some() || raw.topics.is_some() || is_by_table {
         return Err(ConfigError::PatternAndTopics);
     }
     let wrong = |cause| ConfigError::TopicsPattern { pattern: text.clone(), cause };

@@ -114,6 +114,11 @@ pub enum ConfigError {
          for topics that somebody else publishes"
     )]
     TopicAndTopics,
+    /// No topic at all.
+    #[error(
+        "kafka.topics is empty: name the topics that `apply` is to read, or remove it for the topic of `publish`"
+    )]
+    NoTopics,
     /// A topic would be read twice.
     #[error("kafka.topics: {0} is there twice. Remove one")]
     TopicTwice(TopicName),

@@ -59,6 +59,7 @@ pub fn settings(options: &Options) -> ClientConfig {
 
 /// A client that asks, and reads what it is told to: it joins no group.
 pub(super) fn asking(options: &Options) -> Result<(Arc<BaseConsumer<Voice>>, Voice)> {
+    check_files(options)?;
     let voice = Voice::new(options);
     let mut settings = settings(options);
     settings
@@ -78,6 +79,18 @@ pub(super) fn asking(options: &Options) -> Result<(Arc<BaseConsumer<Voice>>, Voi
         client.map_err(|error| voice.explain("a client can not be made", &error))?;
     voice.log_in(client.client())?;
     Ok((Arc::new(client), voice))
+}
+
+/// Every command asks before it does anything else, so files that are not there are named here.
+fn check_files(options: &Options) -> Result<()> {
+    for (name, file) in options.properties.files() {
+        // A folder can be opened, too.
+        if let Err(error) = std::fs::File::open(file) {
+            let cause = format!("{} can not be read: {error}", file.display());
+            return Err(Error::Setting { name: name.to_owned(), cause });
+        }
+    }
+    Ok(())
 }
 
 /// Runs what waits for librdkafka on a thread of its own: nothing else waits for it, the program's

@@ -1,6 +1,11 @@
 //! Where Kafka is, and how topic and slot are kept. Valid by construction.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -227,6 +232,15 @@ const NO_MECHANISM: &str = "it has to be named where security.protocol asks for 
 const TOKEN_UNUSED: &str = "kafka.oauth_token_file has no meaning with another one than OAUTHBEARER. Name that here, \
                             or remove the file's name";
 
+/// Files of TLS. Of one that is not there librdkafka says a number of OpenSSL's.
+const FILES: &[&str] = &[
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.key.location",
+    "ssl.keystore.location",
+    "ssl.crl.location",
+];
+
 const MECHANISM: &str = "sasl.mechanism";
 const OAUTH_METHOD: &str = "sasl.oauthbearer.method";
 
@@ -286,6 +300,17 @@ impl Properties {
         Some((MECHANISM, why))
     }
 
+    /// The files that connections are made with, by the settings that name them.
+    pub fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let protocol = self.0.get("security.protocol");
+        let has_tls = protocol.is_some_and(|it| it.to_ascii_uppercase().ends_with("SSL"));
+        let names = FILES.iter().filter(move |_| has_tls);
+        names.filter_map(|name| {
+            let file = self.0.get(*name).filter(|file| *file != "probe")?;
+            Some((*name, Path::new(file)))
+        })
+    }
+
     /// Names and values. The values may be secrets.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
@@ -329,6 +354,21 @@ mod tests {
             let refused = properties(&[ours], false).unwrap_err();
             assert!(matches!(refused, PropertyRefused::Ours { name, .. } if name == ours.0));
         }
+    }
+
+    #[test]
+    fn files_are_looked_at_where_they_are_used() {
+        let files = |protocol: &str| {
+            let ca = [("security.protocol", protocol), ("ssl.ca.location", "/ca")];
+            let all = [ca[0], ca[1], ("ssl.key.location", "/key"), ("ssl.crl.location", "probe")];
+            let properties = properties(&all, false).unwrap();
+            let names = properties.files().map(|(name, file)| (name, file.display().to_string()));
+            names.collect::<Vec<_>>()
+        };
+        let expected =
+            [("ssl.ca.location", "/ca".to_owned()), ("ssl.key.location", "/key".to_owned())];
+        assert_eq!(files("ssl"), expected);
+        assert_eq!(files("plaintext"), []);
     }
 
     #[test]

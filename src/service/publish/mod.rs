@@ -80,6 +80,13 @@ pub async fn execute(config: &Config, args: &PublishArgs) -> Result<(), ServiceE
                 .to_owned(),
         ));
     }
+    if config.kafka()?.are_foreign {
+        return Err(ServiceError::Usage(
+            "kafka.topics is for `apply`, and for topics that somebody else publishes. `publish` writes a topic of its \
+             own: to publish, remove kafka.topics, and name that topic with kafka.topic, or leave it to the default"
+                .to_owned(),
+        ));
+    }
     if args.from_graph && config.kafka()?.is_by_table() {
         return Err(ServiceError::Usage(
             "--from-graph: a graph of `run` goes over to one topic. Set kafka.topics_by: pipeline, or publish without \

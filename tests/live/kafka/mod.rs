@@ -16,6 +16,7 @@ mod readiness;
 mod routes;
 mod security;
 mod served;
+mod strangers;
 mod take_over;
 mod topic;
 mod watching;
