@@ -53,16 +53,13 @@ fn floating(mut customer: Value) -> Value {
 /// What the graph has.
 async fn found(prefix: &str) -> (Vec<Value>, Vec<(i64, Option<i64>)>) {
     let label = format!("{}{}", prefix[..1].to_uppercase(), &prefix[1..]);
-    let micros = |of: &str| {
-        format!(
-            "datetime({{datetime: n.{of}, timezone: 'UTC'}}).epochSeconds * 1000000 + n.{of}.microsecond"
-        )
-    };
+    // Neo4j reads a label and a property one after the other: of a row that goes meanwhile there is nothing,
+    // which `datetime` would refuse.
+    let seen = "duration.inSeconds(localdatetime({year: 1970}), n.seen).seconds * 1000000 + n.seen.microsecond";
     let text = format!(
         "MATCH (n:{label}Customer) WHERE NOT n:_Placeholder RETURN n {{.id, .name, \
          balance: toFloat(n.balance), born: n.born.year * 10000 + n.born.month * 100 + n.born.day, \
-         seen: {}, at: n.at.epochSeconds * 1000000 + n.at.microsecond}} AS it ORDER BY n.id",
-        micros("seen")
+         seen: {seen}, at: n.at.epochSeconds * 1000000 + n.at.microsecond}} AS it ORDER BY n.id"
     );
     let rows = graph().rows(Query::new(text)).await.unwrap();
     let customers = rows.iter().map(|row| floating(row.get("it").unwrap())).collect();
