@@ -214,6 +214,11 @@ impl Error {
         }
     }
 
+    /// The database takes no writes, whatever the user may do.
+    pub(super) fn is_of_read_only_access(&self) -> bool {
+        self.to_string().contains("WriteOnReadOnlyAccessDatabase")
+    }
+
     /// Whether the server is unreachable, as opposed to refusing.
     pub fn is_lost(&self) -> bool {
         matches!(self, Error::Lost(_))

@@ -26,13 +26,22 @@ pub(super) async fn of_server(
     let what = format!("Neo4j {version} {edition}, database {database}, answers");
     let mut remarks = vec![Remark { weight: Weight::Fine, what, fix: None }];
     if let Err(error) = schema::may_change_schema(connection).await {
-        let user = pasteable(&options.user);
+        let fix = match error.is_of_read_only_access() {
+            true => format!(
+                "on the database system, as an administrator: ALTER DATABASE {} SET ACCESS READ WRITE; in the \
+                 Community edition, take server.databases.default_to_read_only and server.databases.read_only out \
+                 of neo4j.conf, and restart Neo4j",
+                pasteable(&database)
+            ),
+            false => format!(
+                "on the database system, as an administrator: GRANT ROLE architect TO {}",
+                pasteable(&options.user)
+            ),
+        };
         remarks.push(Remark {
             weight: Weight::Failure,
             what: format!("constraints can not be created: {error}"),
-            fix: Some(format!(
-                "on the database system, as an administrator: GRANT ROLE architect TO {user}"
-            )),
+            fix: Some(fix),
         });
     }
     Ok(remarks)

@@ -81,25 +81,30 @@ pub trait Failure: Error + Send + Sync + 'static {
         self.verdict() == Verdict::Again
     }
 
+    /// The error within, if this one only says where it came from. Then that one answers all below.
+    fn within(&self) -> Option<&dyn Failure> {
+        None
+    }
+
     /// Whether the sink may accept fewer changes at once.
     fn refused(&self) -> Option<Refused> {
-        None
+        self.within().and_then(Failure::refused)
     }
 
     /// The full text, for the error that ends the program. It may contain values of rows.
     fn in_full(&self) -> String {
-        self.to_string()
+        self.within().map_or_else(|| self.to_string(), Failure::in_full)
     }
 
     /// What may be kept where many may read it: nothing of it is a row's.
     fn without_values(&self) -> String {
-        self.to_string()
+        self.within().map_or_else(|| self.to_string(), Failure::without_values)
     }
 
     /// The error recurs as long as the log is read from here. Only a copy, with its own log, can
     /// continue.
     fn needs_copy(&self) -> bool {
-        false
+        self.within().is_some_and(Failure::needs_copy)
     }
 }
 

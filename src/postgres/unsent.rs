@@ -97,10 +97,10 @@ impl Failure for UnsentError {
         }
     }
 
-    fn without_values(&self) -> String {
+    fn within(&self) -> Option<&dyn Failure> {
         match self {
-            UnsentError::Connect(error) => error.without_values(),
-            UnsentError::Read(error) => error.without_values(),
+            UnsentError::Connect(error) => Some(error),
+            UnsentError::Read(error) => Some(error),
         }
     }
 }
@@ -128,11 +128,11 @@ impl<E: Failure> Failure for WholeError<E> {
         }
     }
 
-    fn without_values(&self) -> String {
+    fn within(&self) -> Option<&dyn Failure> {
         match self {
-            WholeError::Source(error) => error.without_values(),
-            WholeError::Unsent(error) => error.without_values(),
-            WholeError::Bug(_) => self.to_string(),
+            WholeError::Source(error) => Some(error),
+            WholeError::Unsent(error) => Some(error),
+            WholeError::Bug(_) => None,
         }
     }
 }

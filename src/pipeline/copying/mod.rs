@@ -115,12 +115,17 @@ impl<R: Failure, W: Failure> Failure for CopyError<R, W> {
         }
     }
 
-    fn without_values(&self) -> String {
+    fn within(&self) -> Option<&dyn Failure> {
         match self {
-            CopyError::Read(error) => error.without_values(),
-            CopyError::Write(error) => error.without_values(),
-            CopyError::NotFound { .. } => self.to_string(),
+            CopyError::Read(error) => Some(error),
+            CopyError::Write(error) => Some(error),
+            CopyError::NotFound { .. } => None,
         }
+    }
+
+    /// A copy goes on by reading the rows as they are by then.
+    fn needs_copy(&self) -> bool {
+        false
     }
 }
 

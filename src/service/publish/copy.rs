@@ -131,6 +131,14 @@ impl Failure for CopyError {
             CopyError::Produce(error) => error.verdict(),
         }
     }
+
+    fn within(&self) -> Option<&dyn Failure> {
+        match self {
+            CopyError::Read(error) => Some(error),
+            CopyError::Encode(error) => Some(error),
+            CopyError::Produce(error) => Some(error),
+        }
+    }
 }
 
 impl RowCopier {

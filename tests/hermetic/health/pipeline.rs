@@ -9,8 +9,10 @@ use wal2graph::{
     graph::{self, Model, Statement},
     lsn::Lsn,
     pipeline::{
-        Failure, Observed, Observer, Prepare, Sink, Translate, Translated, Verdict, Written,
+        CopyError, Failure, Observed, Observer, PipelineError, Prepare, Sink, Translate,
+        Translated, Verdict, Written,
     },
+    postgres::{replication::StreamError, unsent::WholeError},
 };
 
 use super::second;
@@ -193,4 +195,14 @@ async fn the_observer_is_told_once_a_batch_of_what_is_in_the_graph() {
     let expected: Vec<_> =
         batch.into_iter().chain(["written", "translated"]).chain(batch).collect();
     assert_eq!(told, expected, "nothing of an idle position, nor of what failed");
+}
+
+/// Since PostgreSQL 18 a stream begins, and ends with a warning.
+#[test]
+fn a_publication_that_the_log_lacks_takes_a_copy_also_after_the_stream_has_begun() {
+    let missing = || StreamError::Missing { message: "the publication does not exist".to_owned() };
+    let ended = PipelineError::Source(Box::new(WholeError::Source(missing())));
+    assert!(ended.needs_copy());
+    let read = CopyError::<_, StreamError>::Read(missing());
+    assert!(!PipelineError::Copy(Box::new(read)).needs_copy(), "it reads the rows again");
 }
