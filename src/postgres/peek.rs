@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::{TryStreamExt, pin_mut};
-use tokio_postgres::{Client, types::ToSql};
+use tokio_postgres::{Client, error::SqlState, types::ToSql};
 
 use crate::{
     catalog::quote_identifier,
@@ -20,6 +20,16 @@ pub enum PeekError {
     /// What it sends is not understood.
     #[error("the changes of a slot are malformed: {0}")]
     Grammar(#[from] StreamError),
+}
+
+impl PeekError {
+    /// Somebody reads from the slot, or has it for another reason.
+    pub fn is_in_use(&self) -> bool {
+        match self {
+            PeekError::Sql(error) => error.code() == Some(&SqlState::OBJECT_IN_USE),
+            PeekError::Grammar(_) => false,
+        }
+    }
 }
 
 /// Tells everything that the slot has not confirmed and that committed before `end`, in order, until

@@ -40,6 +40,8 @@ pub async fn look(
     let names = (config.slot.as_str(), config.publication.as_str());
     let found = match peek(client, names, end, &mut judge).await {
         Ok(found) => found,
+        // It was free when it was looked at.
+        Err(error) if error.is_in_use() => return Ok(()),
         Err(PeekError::Sql(error)) => return Err(error.into()),
         Err(error) => return Err(ServiceError::Definite(error.to_string())),
     };

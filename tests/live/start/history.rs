@@ -2,10 +2,19 @@
 
 use std::fs::File;
 
+use wal2graph::{
+    checkpoint::{Newest, Position},
+    cli::Global,
+    config::Config,
+    lsn::Lsn,
+    postgres::setup,
+    service::proof,
+    start::Slot,
+};
 use wal2graph_servers::Stop;
 
 use super::{follow, log, number, printed, refused};
-use crate::support::{PATIENCE, Pipeline, Restorable, client, eventually};
+use crate::support::{PATIENCE, Pipeline, Restorable, client, eventually, until};
 
 /// The same identifier and the same timeline: only the log's end tells.
 #[tokio::test]
@@ -50,6 +59,23 @@ async fn a_source_put_back_to_an_older_state_is_refused_by_every_command() {
     assert_eq!(number("MATCH (n:PbThing) RETURN count(n) AS n").await, 2);
     assert_eq!(number("MATCH (n:PbThing {id: 2, v: 'after'}) RETURN count(n) AS n").await, 1);
     assert!(pipeline.output(&["check"]).await.status.success());
+}
+
+/// Between the look at the slot and the look into it.
+#[tokio::test]
+async fn a_slot_that_somebody_begins_to_read_fails_no_look_at_it() {
+    let schema = "CREATE TABLE kqh_things (id int PRIMARY KEY)";
+    let pipeline = Pipeline::new("kqh", schema).await;
+    let _running = pipeline.start();
+    let flags = Global { source_url: Some(pipeline.source_url.clone()), ..Global::default() };
+    let config = Config::load(&flags, &|_| None).unwrap();
+    let slot = async || setup::slot(&pipeline.sql, &config.slot).await.unwrap();
+    let is_read = |slot: &Slot| slot.active_pid.is_some() && slot.confirmed.is_some();
+    until("it is read", async || slot().await.as_ref().is_some_and(is_read)).await;
+    let free = Slot { active_pid: None, ..slot().await.unwrap() };
+    let at = Position::at(Lsn(free.confirmed.unwrap().0 + 1_000));
+    let followed = (at, Some(Newest::Nothing));
+    proof::look(&config, &pipeline.sql, Some(&free), followed).await.unwrap();
 }
 
 /// Where the slot is.
