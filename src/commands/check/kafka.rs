@@ -28,15 +28,13 @@ pub fn checkpoint(
 
 #[cfg(not(feature = "kafka"))]
 mod broker {
-    use crate::{config::Config, mapping::Mapping};
-
-    use super::{
-        super::{
-            super::{ServiceError, with_topics},
-            Looked,
-        },
-        Report,
+    use crate::{
+        config::Config,
+        mapping::Mapping,
+        service::{ServiceError, with_topics},
     };
+
+    use super::{super::Looked, Report};
 
     pub async fn named(config: &Config, mapping: &Mapping) -> Result<Config, ServiceError> {
         with_topics(config, mapping)
