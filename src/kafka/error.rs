@@ -5,6 +5,7 @@ use std::time::Duration;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use crate::{
+    checkpoint::TopicPartition,
     pipeline::{Failure, Verdict},
     shown::Shown,
 };
@@ -66,6 +67,17 @@ pub enum Error {
         topic: String,
         /// The partition.
         partition: i32,
+    },
+    /// What was to be read is not there any more.
+    #[error(
+        "Kafka: the records of {at} from offset {start} on are gone: they were deleted (retention), or the topic was \
+         made again"
+    )]
+    Gone {
+        /// The partition.
+        at: TopicPartition,
+        /// The first offset that was to be read.
+        start: u64,
     },
     /// A record does not fit into the topic.
     #[error(
@@ -241,6 +253,8 @@ impl Failure for Error {
             Error::NoAnswer { .. } | Error::Elsewhere { .. } | Error::Token { .. } => {
                 Verdict::Again
             }
+            // The next look begins where the topic begins then.
+            Error::Gone { .. } => Verdict::Again,
             Error::Setting { .. }
             | Error::Settings(_)
             | Error::TooLarge { .. }

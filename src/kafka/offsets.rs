@@ -164,12 +164,15 @@ impl Asking {
         let _reading = self.reading.lock().await;
         let (voice, at) = (self.voice.clone(), at.clone());
         self.ask(move |consumer| {
-            let mut made = init;
+            let (mut made, start) = (init, range.start);
             let read = read(consumer, &voice, &at, range, &mut |message| {
                 take(&mut made, Found::of(message))
             });
-            read.map_err(|error| voice.explain("read records", &error))?;
-            Ok(made)
+            match read {
+                Ok(()) => Ok(made),
+                Err(error) if is_gone(&error) => Err(Error::Gone { at, start }),
+                Err(error) => Err(voice.explain("read records", &error)),
+            }
         })
         .await
     }
@@ -281,6 +284,11 @@ impl Found {
             record: record_of(message),
         }
     }
+}
+
+/// The partition does not have the offset any more.
+fn is_gone(error: &KafkaError) -> bool {
+    matches!(error.rdkafka_error_code(), Some(Code::AutoOffsetReset | Code::OffsetOutOfRange))
 }
 
 /// One of all brokers did not answer.
