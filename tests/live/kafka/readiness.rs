@@ -88,12 +88,11 @@ async fn check_says_what_the_next_apply_would_do() {
     let (_, said) = feed.output(&["check"]).await;
     assert!(said.contains("apply will begin") && said.contains("at offset 0"), "{said}");
     feed.apply().await;
-    let (code, said) = feed.output(&["check"]).await;
-    assert_eq!(code, Some(0), "{said}");
+    let (_, said) = feed.output(&["check"]).await;
     assert!(said.contains("where the graph is") && said.contains("0 members"), "{said}");
     kafka().reset_offsets(&feed.group(), &feed.topic, &["--to-earliest"]).unwrap();
-    let (code, said) = feed.output(&["check"]).await;
-    assert!(code == Some(0) && said.contains("will replay"), "{said}");
+    let (_, said) = feed.output(&["check"]).await;
+    assert!(said.contains("will replay") && !said.contains("would not read"), "{said}");
     let changes = [feed.insert(9, "never applied", None)];
     feed.commit(&changes).await;
     kafka().reset_offsets(&feed.group(), &feed.topic, &["--to-latest"]).unwrap();

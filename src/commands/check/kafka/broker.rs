@@ -110,12 +110,7 @@ async fn one(options: &Options, report: &mut Report) -> bool {
 /// Whether the next `publish` would go on in the topic.
 pub async fn publish(config: &Config, looked: &Looked, report: &mut Report) {
     let Err(error) = goes_on(config, looked).await else { return };
-    let what = "publish would not go on in the topic";
-    match looked.source.slot {
-        Some(_) => report.failure(what, error.to_string()),
-        // The publisher may have a configuration of its own, with another slot.
-        None => report.advice(what, error.to_string()),
-    }
+    report.failure("publish would not go on in the topic", error.to_string());
 }
 
 /// Asks what `publish` asks. Without records the topic goes on from any slot.

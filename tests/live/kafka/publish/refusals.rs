@@ -24,7 +24,14 @@ async fn a_slot_that_is_ahead_of_the_topic_is_a_gap() {
     sql.query(advance, &[&slot]).await.unwrap();
     published.is_refused(&["ahead of the topic", "delete the topic"]).await;
     sql.query("SELECT pg_drop_replication_slot($1)", &[&slot]).await.unwrap();
-    published.is_refused(&["the slot", "is gone", "delete the topic"]).await;
+    let gone = ["the slot", "is gone", "delete the topic"];
+    published.is_refused(&gone).await;
+    let output = published.pipeline.output(&["check", "-c", &published.path]).await;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let failure = said.split_once("FAILURE  publish would not go on in the topic");
+    let failure = failure.unwrap_or_else(|| panic!("{said}")).1;
+    assert!(gone.iter().all(|part| failure.contains(part)), "{said}");
 }
 
 #[tokio::test]
