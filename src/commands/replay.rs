@@ -31,7 +31,7 @@ pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), ServiceEr
     let graph = open(config, Wait::Usual)?;
     let checkpoints = graph.checkpoints(&config.pipeline).await?;
     let config = &named::topics(config, &mapping, &asking, &checkpoints).await?.config;
-    let topology = Topology::look(config, &asking, &graph).await?;
+    let topology = Topology::look(config, &asking, &graph, (&catalog, &mapping)).await?;
     let chosen = chosen(&topology, args.partition.as_deref())?;
     if chosen.len() > 1 && matches!(from, ReplayFrom::Offset(_)) {
         return Err(ServiceError::Usage(
@@ -59,10 +59,14 @@ pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), ServiceEr
         let group = GroupOffset { offset, metadata };
         let decision = found.decide(config, Some(group.clone()));
         if let Decision::Refuse(refusal) = &decision {
-            return Err(ServiceError::Definite(found.refused(config, &mapping, &at, refusal)?));
+            let text = found.refused(config, (&catalog, &mapping), &at, refusal)?;
+            return Err(ServiceError::Definite(text));
         }
         let of = if topology.is_spread() { format!("{at}: ") } else { String::new() };
         text += &format!("{of}{}\n", said(&decision));
+        if let Decision::Begin { unshown: Some(unshown), .. } = decision {
+            text += &format!("warning: {}\n", unshown.text(&at));
+        }
         to.push((at, group));
     }
     asking.set_group_offsets(&to).await?;
@@ -100,7 +104,7 @@ fn said(decision: &Decision) -> String {
                 "the next `wal2graph apply` skips to offset {to}; what is before it is never applied"
             )
         }
-        Decision::Begin { from } => {
+        Decision::Begin { from, .. } => {
             format!("the next `wal2graph apply` fills the graph from offset {from}")
         }
         Decision::FromCheckpoint | Decision::Refuse(_) => "nothing changes".to_owned(),

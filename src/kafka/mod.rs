@@ -4,6 +4,7 @@
 //! them; what talks to brokers needs the feature `kafka`.
 
 pub mod before;
+pub mod beginning;
 pub mod options;
 
 #[cfg(feature = "kafka")]

@@ -17,6 +17,13 @@ use crate::{
     },
 };
 
+#[cfg(feature = "kafka")]
+use crate::{
+    envelope::table_of_topic,
+    replay::{Refill, Ways},
+    start::{Emptied, Others},
+};
+
 use super::ServiceError;
 
 /// The source as it is before a start.
@@ -187,16 +194,62 @@ pub fn written(config: &Config) -> Result<Written, ConfigError> {
 #[cfg(feature = "kafka")]
 pub fn ways(
     config: &Config,
-    mapping: Option<&Mapping>,
+    mapped: (&Catalog, &Mapping),
     checkpoints: &[Checkpoint],
-) -> Result<crate::replay::Ways, ServiceError> {
+    topic: Topic<'_>,
+) -> Result<Ways, ServiceError> {
     let kafka = config.kafka()?;
-    let republish = match kafka.are_foreign {
-        true => Again::TopicsOfOthers,
-        false => Again::TopicAlone { topics: written(config)?, brokers: kafka.brokers.clone() },
+    let refill = match kafka.are_foreign {
+        true => {
+            let others = others(config, mapped, checkpoints, topic)?;
+            Refill::Others { again: others.to_string(), republish: others.republish() }
+        }
+        false => {
+            let republish =
+                Again::TopicAlone { topics: written(config)?, brokers: kafka.brokers.clone() };
+            let again = again(config, Some(mapped.1), checkpoints).to_string();
+            Refill::Ours { again, republish: republish.to_string() }
+        }
     };
-    let refill = again(config, mapping, checkpoints).to_string();
-    Ok(crate::replay::Ways { refill, republish: republish.to_string() })
+    Ok(Ways { refill, group: kafka.group.clone(), brokers: kafka.brokers.clone() })
+}
+
+/// A topic that a graph does not go on with.
+#[cfg(feature = "kafka")]
+#[derive(Clone, Copy, Debug)]
+pub struct Topic<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// It begins with a row of a snapshot.
+    pub begins_with_snapshot: bool,
+}
+
+/// What ends well with a topic of somebody else's publisher.
+#[cfg(feature = "kafka")]
+pub fn others(
+    config: &Config,
+    (catalog, mapping): (&Catalog, &Mapping),
+    checkpoints: &[Checkpoint],
+    Topic { name, partitions, begins_with_snapshot }: Topic<'_>,
+) -> Result<Others, ServiceError> {
+    let rows = config.kafka()?.decoding.rows.as_ref();
+    let table = table_of_topic(catalog, name, rows.and_then(|rows| rows.get(name))).ok();
+    let table = table.and_then(|it| mapping.table_index(&it.name.schema, &it.name.name));
+    let emptied = table.and_then(|table| Emptied::of_table(&mapping.model, table));
+    let everything = || {
+        let mut labels: BTreeSet<String> = mapping.labels().into_iter().collect();
+        labels.extend(checkpoints.iter().flat_map(|checkpoint| checkpoint.labels.iter().cloned()));
+        Emptied::Everything { labels }
+    };
+    Ok(Others {
+        pipeline: config.pipeline.clone(),
+        topic: name.to_owned(),
+        partitions,
+        begins_with_snapshot,
+        emptied: emptied.unwrap_or_else(everything),
+    })
 }
 
 /// Everything in the graph that stands against a start. A first copy is refused where rows are,

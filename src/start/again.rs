@@ -49,8 +49,6 @@ pub enum Again {
         /// The brokers.
         brokers: String,
     },
-    /// Of topics that somebody else writes, as Debezium does.
-    TopicsOfOthers,
 }
 
 /// The topics that `publish` writes.
@@ -107,10 +105,9 @@ impl Again {
             Again::FromTopic { topics, slot, .. } => {
                 Again::Topic { topics: topics.clone(), slot: slot.clone() }
             }
-            Again::FromTables { .. }
-            | Again::Topic { .. }
-            | Again::TopicAlone { .. }
-            | Again::TopicsOfOthers => self.clone(),
+            Again::FromTables { .. } | Again::Topic { .. } | Again::TopicAlone { .. } => {
+                self.clone()
+            }
         }
     }
 
@@ -119,6 +116,10 @@ impl Again {
         Again::FromTables { pipeline: names.pipeline.clone(), slot: names.slot.clone(), labels }
     }
 }
+
+/// What is said of the statement that deletes nodes.
+pub(super) const NODES: &str = "(it also removes nodes of others with these labels; Neo4j's Browser wants \
+                                :auto before the first)";
 
 /// A name as Cypher takes it, on one line.
 pub fn pasteable(name: &str) -> String {
@@ -156,7 +157,7 @@ pub fn delete_nodes(labels: &BTreeSet<String>) -> Option<String> {
 }
 
 /// A pipeline's name holds nothing but letters, digits and underscores.
-fn delete_progress(pipeline: &str) -> String {
+pub(super) fn delete_progress(pipeline: &str) -> String {
     format!(
         "MATCH (c:_Wal2GraphCheckpoint|_Wal2GraphCopy {{pipeline: '{pipeline}'}}) DETACH DELETE c;"
     )
@@ -175,7 +176,6 @@ fn in_the_graph(
 
 impl fmt::Display for Again {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nodes = "(it also removes nodes of others with these labels; Neo4j's Browser wants :auto before the first)";
         match self {
             Again::FromTables { pipeline, slot, labels } => {
                 write!(
@@ -183,7 +183,7 @@ impl fmt::Display for Again {
                     "copy again, for which all of this has to go first.\n  In the source:\n    {}",
                     drop_slot(slot)
                 )?;
-                write!(f, "\n  In the graph {nodes}:")?;
+                write!(f, "\n  In the graph {NODES}:")?;
                 in_the_graph(f, pipeline, labels)?;
                 write!(f, "\n  Then `wal2graph run` copies everything")
             }
@@ -192,7 +192,7 @@ impl fmt::Display for Again {
                     f,
                     "fill the graph again from the topic, for which all of this has to go first."
                 )?;
-                write!(f, "\n  In the graph {nodes}:")?;
+                write!(f, "\n  In the graph {NODES}:")?;
                 in_the_graph(f, pipeline, labels)?;
                 write!(f, "\n  Then `wal2graph replay --from earliest`, and `wal2graph apply`")
             }
@@ -207,13 +207,6 @@ impl fmt::Display for Again {
                      \x20 \
                      kafka-topics --bootstrap-server {brokers} --delete --topic {pattern}\n  \
                      (or name another one with kafka.topic), and start `wal2graph publish` again."
-                )
-            }
-            Again::TopicsOfOthers => {
-                write!(
-                    f,
-                    "the topics have to begin with a copy of the tables again: delete them, and let their publisher \
-                     make them anew, with a new snapshot."
                 )
             }
             Again::Topic { topics, slot } => {

@@ -11,6 +11,7 @@
 pub mod again;
 pub mod graph;
 pub mod origin;
+pub mod others;
 pub mod publication;
 pub mod rights;
 pub mod server;
@@ -28,6 +29,7 @@ use crate::{
 pub use again::{Again, Written};
 pub use graph::{GraphRefusal, Obstacle};
 pub use origin::{OriginRefusal, System};
+pub use others::{Emptied, Others};
 pub use publication::{Publication, PublicationRefusal};
 pub use rights::{RightsRefusal, TableRights};
 pub use server::{Server, ServerRefusal};

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod architecture;
+mod beginnings;
 mod circles;
 mod command_line;
 mod configuration;

@@ -6,8 +6,8 @@ use wal2graph::{
     checkpoint::{Epoch, TopicId, TopicPartition},
     lsn::Lsn,
     replay::{
-        Applied, Assigned, Decision, GroupOffset, Identity, Mark, RecordBefore, Refusal, Ways,
-        applied_metadata, decide, requested_metadata,
+        Applied, Assigned, Beginning, Decision, GroupOffset, Identity, Mark, RecordBefore, Refill,
+        Refusal, Unshown, Ways, applied_metadata, decide, requested_metadata,
     },
 };
 
@@ -31,14 +31,18 @@ fn assigned(group: Option<GroupOffset>, applied: Option<Applied>) -> Assigned<'s
         group,
         applied,
         log: LOG,
-        begins_with_copy: false,
+        beginning: Beginning::Partial,
         identity: Identity::Untold,
         before: RecordBefore::Fits,
     }
 }
 
 fn with_copy(assigned: Assigned<'static>) -> Assigned<'static> {
-    Assigned { begins_with_copy: true, ..assigned }
+    Assigned { beginning: Beginning::Copy, ..assigned }
+}
+
+fn begin(from: u64) -> Decision {
+    Decision::Begin { from, unshown: None }
 }
 
 #[test]
@@ -58,7 +62,7 @@ fn with_nothing_at_all_it_begins_where_a_copy_begins_and_nowhere_else() {
     let nothing = assigned(None, None);
     let refused = Decision::Refuse(Refusal::NoCopy { from: 100, start: 100 });
     assert_eq!(decide(&nothing), refused);
-    assert_eq!(decide(&with_copy(nothing)), Decision::Begin { from: 100 });
+    assert_eq!(decide(&with_copy(nothing)), begin(100));
 }
 
 #[test]
@@ -148,12 +152,32 @@ fn a_topic_id_is_written_as_kafka_writes_it() {
     assert!("ASNFZ4mrze".parse::<TopicId>().is_err());
 }
 
+fn ways() -> Ways {
+    let refill = Refill::Ours { again: "REFILL".to_owned(), republish: "REPUBLISH".to_owned() };
+    Ways { refill, group: "g".to_owned(), brokers: "b:1".to_owned() }
+}
+
+#[test]
+fn where_somebody_else_publishes_no_refusal_promises_a_copy() {
+    let partition = TopicPartition { topic: "t".to_owned(), partition: 3 };
+    let refill = Refill::Others { again: "SNAPSHOT".to_owned(), republish: "ANEW".to_owned() };
+    let ways = Ways { refill, ..ways() };
+    let text = |refusal: Refusal| refusal.text(&partition, &ways);
+    let made_again = Refusal::OtherTopic { applied: 3, was: TopicId(1), is: TopicId(2) };
+    assert!(text(made_again).ends_with("To go on with it, SNAPSHOT"));
+    assert!(text(Refusal::Gap { missing: 1..2 }).ends_with("To go on, SNAPSHOT"));
+    let no_copy = text(Refusal::NoCopy { from: 3, start: 2 });
+    assert!(no_copy.contains("execute-snapshot") && no_copy.ends_with("ANEW"), "{no_copy}");
+}
+
 #[test]
 fn every_command_of_a_refusal_names_the_partition_and_none_leaves_deleted_rows_unsaid() {
     let partition = TopicPartition { topic: "t".to_owned(), partition: 3 };
     let mark = Mark::Lsn(Lsn(1));
     for refusal in [
         Refusal::NoCopy { from: 3, start: 2 },
+        Refusal::Unreadable { offset: 3, why: "WHY".to_owned() },
+        Refusal::OthersGroup { other: "other".to_owned(), committed: 3 },
         Refusal::GraphEmptied { committed: 3 },
         Refusal::Gap { missing: 1..2 },
         Refusal::OtherTopic { applied: 3, was: TopicId(1), is: TopicId(2) },
@@ -163,8 +187,7 @@ fn every_command_of_a_refusal_names_the_partition_and_none_leaves_deleted_rows_u
         Refusal::WouldSkip { skipped: 1..2 },
         Refusal::BeyondEnd { offset: 3, end: 2 },
     ] {
-        let ways = Ways { refill: "REFILL".to_owned(), republish: "REPUBLISH".to_owned() };
-        let text = refusal.text(&partition, &ways);
+        let text = refusal.text(&partition, &ways());
         for command in text.split("wal2graph replay").skip(1) {
             assert!(command.contains("--partition t/3"), "{text}");
         }
@@ -190,12 +213,12 @@ fn an_emptied_graph_is_refused_until_the_offsets_are_reset() {
     let emptied = with_copy(assigned(group(500, ours()), None));
     assert_eq!(decide(&emptied), Decision::Refuse(Refusal::GraphEmptied { committed: 500 }));
     let reset = with_copy(assigned(group(100, ""), None));
-    assert_eq!(decide(&reset), Decision::Begin { from: 100 });
+    assert_eq!(decide(&reset), begin(100));
 }
 
 #[test]
 fn a_reset_behind_the_checkpoint_is_obeyed() {
-    for metadata in ["", "someone else's", "wal2graph/1/shop/replay", "wal2graph/1/other/7"] {
+    for metadata in ["", "someone else's", "wal2graph/1/shop/replay"] {
         for from in [100, 300, 500] {
             let reset = decide(&assigned(group(from, metadata), at(500)));
             assert_eq!(reset, Decision::Replay { from, until: 500 }, "{metadata}");
@@ -223,9 +246,58 @@ fn a_reset_that_would_skip_is_refused_until_it_is_confirmed() {
     }
     let confirmed = group(600, requested_metadata("shop", true));
     assert_eq!(decide(&assigned(confirmed, at(500))), Decision::Skip { to: 600 });
-    let anothers = group(600, requested_metadata("other", true));
-    let refused = Decision::Refuse(Refusal::WouldSkip { skipped: 500..600 });
-    assert_eq!(decide(&assigned(anothers, at(500))), refused);
+}
+
+#[test]
+fn a_group_that_another_pipeline_uses_is_refused_and_no_reset() {
+    let metadata = [
+        applied_metadata("other", Epoch(7)),
+        requested_metadata("other", false),
+        requested_metadata("other", true),
+    ];
+    for metadata in metadata {
+        for (offset, applied) in [(100, None), (100, at(500)), (500, at(500)), (600, at(500))] {
+            let anothers = with_copy(assigned(group(offset, metadata.clone()), applied));
+            let (other, committed) = ("other".to_owned(), offset);
+            let refused = Decision::Refuse(Refusal::OthersGroup { other, committed });
+            assert_eq!(decide(&anothers), refused, "{metadata} {offset} {applied:?}");
+        }
+    }
+    let text = Refusal::OthersGroup { other: "other".to_owned(), committed: 5 };
+    let text = text.text(&TopicPartition { topic: "t".to_owned(), partition: 0 }, &ways());
+    assert!(text.contains("kafka.group") && text.contains("\"other\""), "{text}");
+    assert!(text.ends_with("--delete-offsets --group g --topic t"), "a renamed one: {text}");
+}
+
+#[test]
+fn a_topic_that_shows_no_snapshot_fills_an_empty_graph_with_a_warning() {
+    for unshown in [Unshown::Change, Unshown::Rows] {
+        let beginning = Beginning::Unshown(unshown);
+        let begins =
+            |group| decide(&Assigned { beginning: beginning.clone(), ..assigned(group, None) });
+        let begin = Decision::Begin { from: 100, unshown: Some(unshown) };
+        assert_eq!(begins(None), begin);
+        assert_eq!(begins(group(100, requested_metadata("shop", false))), begin);
+        let refused = Decision::Refuse(Refusal::NoCopy { from: 101, start: 100 });
+        assert_eq!(begins(group(101, "")), refused);
+    }
+}
+
+#[test]
+fn a_topic_whose_first_record_can_not_be_read_is_refused_for_that() {
+    let beginning = Beginning::Unreadable { offset: 102, why: "it is none".to_owned() };
+    let begins =
+        |group| decide(&Assigned { beginning: beginning.clone(), ..assigned(group, None) });
+    let unreadable = Refusal::Unreadable { offset: 102, why: "it is none".to_owned() };
+    assert_eq!(begins(None), Decision::Refuse(unreadable.clone()));
+    assert_eq!(begins(group(100, "")), Decision::Refuse(unreadable.clone()));
+    let text = unreadable.text(&TopicPartition { topic: "t".to_owned(), partition: 3 }, &ways());
+    assert!(text.contains("it is none") && text.contains("kafka.unreadable: park"), "{text}");
+    assert!(!text.contains("delete"), "{text}");
+    // The advice in the text.
+    let passed = group(103, requested_metadata("shop", true));
+    assert!(text.contains("--from offset 103 --partition t/3 --yes"), "{text}");
+    assert_eq!(begins(passed), begin(103));
 }
 
 #[test]
@@ -239,7 +311,7 @@ fn a_gap_is_never_passed_over_whatever_is_confirmed() {
     }
     // A graph emptied as advised is filled from a topic with a copy.
     let emptied = with_copy(assigned(group(100, requested_metadata("shop", false)), None));
-    assert_eq!(decide(&emptied), Decision::Begin { from: 100 });
+    assert_eq!(decide(&emptied), begin(100));
 }
 
 #[test]
@@ -251,7 +323,7 @@ fn a_re_created_topic_is_applied_only_to_an_emptied_graph() {
     assert_eq!(confirmed, Decision::Refuse(Refusal::Truncated { applied: 5_000, end: 900 }));
     // A graph emptied as advised is filled from it.
     let emptied = with_copy(assigned(earliest(false), None));
-    assert_eq!(decide(&emptied), Decision::Begin { from: 100 });
+    assert_eq!(decide(&emptied), begin(100));
 }
 
 #[test]
@@ -259,7 +331,7 @@ fn a_reset_of_an_empty_graph_begins_with_the_copy_or_is_confirmed() {
     let middle = with_copy(assigned(group(300, ""), None));
     assert_eq!(decide(&middle), Decision::Refuse(Refusal::NoCopy { from: 300, start: 100 }));
     let confirmed = assigned(group(300, requested_metadata("shop", true)), None);
-    assert_eq!(decide(&confirmed), Decision::Begin { from: 300 });
+    assert_eq!(decide(&confirmed), begin(300));
 }
 
 #[test]
@@ -281,13 +353,20 @@ fn any_assigned() -> impl Strategy<Value = Assigned<'static>> {
     let group = prop::option::of((0u64..30, metadata));
     let applied = prop::option::of((0u64..30, 0u64..10));
     let identity = prop::sample::select(vec![Identity::Same, Identity::Untold, ANOTHER]);
-    (group, applied, 0u64..20, 0u64..20, any::<bool>(), 0..3, identity).prop_map(
-        |(group, applied, start, length, begins_with_copy, before, identity)| Assigned {
+    let beginning = prop::sample::select(vec![
+        Beginning::Copy,
+        Beginning::NoRows,
+        Beginning::Unshown(Unshown::Change),
+        Beginning::Partial,
+        Beginning::Unreadable { offset: 5, why: String::new() },
+    ]);
+    (group, applied, 0u64..20, 0u64..20, beginning, 0..3, identity).prop_map(
+        |(group, applied, start, length, beginning, before, identity)| Assigned {
             pipeline: "shop",
             group: group.map(|(offset, metadata)| GroupOffset { offset, metadata }),
             applied: applied.map(|(offset, more)| Applied { offset, highest: offset + more }),
             log: start..start + length,
-            begins_with_copy,
+            beginning,
             identity,
             before: match before {
                 0 => RecordBefore::Fits,
@@ -304,7 +383,7 @@ proptest! {
         let decision = decide(&assigned);
         let read_from = match &decision {
             Decision::FromCheckpoint => assigned.applied.unwrap().offset,
-            Decision::Begin { from } | Decision::Replay { from, .. } => *from,
+            Decision::Begin { from, .. } | Decision::Replay { from, .. } => *from,
             Decision::Skip { to } => *to,
             Decision::Refuse(_) => return Ok(()),
         };
@@ -325,7 +404,10 @@ proptest! {
                 prop_assert!(shown);
             }
             // Nothing was applied: only a copy replaces the records before the start.
-            None => prop_assert!(assigned.begins_with_copy && read_from == assigned.log.start),
+            None => {
+                let may_lack = matches!(assigned.beginning, Beginning::Partial | Beginning::Unreadable { .. });
+                prop_assert!(!may_lack && read_from == assigned.log.start);
+            }
         }
     }
 

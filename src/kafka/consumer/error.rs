@@ -3,6 +3,7 @@
 use crate::{
     checkpoint::TopicPartition,
     pipeline::{Failure, Verdict},
+    replay,
 };
 
 use super::super::{Error, transactions::RecordError};
@@ -64,14 +65,8 @@ pub enum ConsumeError {
 
 /// How one record that does not belong there is passed over.
 fn pass_over(error: &RecordError, at: &TopicPartition, offset: u64) -> String {
-    let TopicPartition { topic, partition } = at;
     match error.is_of_one_record() {
-        true => format!(
-            ". Nothing behind it is applied. If it does not belong to this topic, keep who wrote it away, and pass it \
-             over: wal2graph replay --from offset {} --partition {topic}/{partition} --yes; or let such records \
-             become dead letters: kafka.unreadable: park",
-            offset + 1
-        ),
+        true => replay::pass_over(at, offset),
         false => String::new(),
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::{
     catalog::Catalog,
     checkpoint::{Checkpoint, TopicPartition},
+    envelope::{Decoded, Decoder, Record},
     kafka::{
         before::{Reached, judge},
         offsets::Asking,
@@ -12,8 +13,6 @@ use crate::{
     replay::{Identity, RecordBefore},
     service::ServiceError,
 };
-
-use super::start::said;
 
 /// How many times as many records the next look takes.
 const GROWTH: u64 = 16;
@@ -54,4 +53,14 @@ pub async fn look(
         }
         size = size.saturating_mul(GROWTH).min(RecordBefore::LOOKED_AT_MAX);
     }
+}
+
+/// What records say, in their order.
+pub fn said(decoder: &mut Decoder, records: impl Iterator<Item = Record>) -> Vec<Decoded> {
+    let mut decoded = Vec::new();
+    for record in records {
+        // One that can not be read says nothing here: it is told of when it is applied.
+        let _ = decoder.record(&record, &mut decoded);
+    }
+    decoded
 }

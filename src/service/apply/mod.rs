@@ -151,7 +151,8 @@ impl<'a> Apply<'a> {
         let graph = graph::open_counted(config, &self.metrics)?;
         graph::establish(&graph, &model).await?;
         take_over::of_run(config, &catalog, &asking, &graph).await?;
-        let topology = Topology::look(config, &asking, &graph).await?.and_later(named.matching);
+        let topology = Topology::look(config, &asking, &graph, (&catalog, &mapping)).await?;
+        let topology = topology.and_later(named.matching);
         if topology.is_spread() {
             let refusals = mapping.refusals_of_partitions();
             if !refusals.is_empty() {

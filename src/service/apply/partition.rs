@@ -269,15 +269,18 @@ async fn pass_empty_ends(asking: &Asking, end: PartitionEnd) -> Infallible {
 async fn prepare(shared: &Shared, at: &TopicPartition) -> Result<Checkpoint, ServiceError> {
     let Shared { config, catalog, tables, asking, graph, mapping, .. } = shared;
     let found = Found::look(config, catalog, tables, asking, graph, at).await?;
-    let decision = found.decide(config, found.group.clone());
+    let decision = found.decided(config);
     if let Some(checkpoint) = &found.checkpoint {
         start::check_checkpoint(config, mapping, checkpoint)?;
     }
-    if let Decision::Begin { from } = decision {
+    if let Decision::Begin { from, unshown } = decision {
         let topic = found.topic;
         let history = found.history.as_ref();
         let creation = Creation { config, catalog, mapping, asking, graph, at, topic, history };
         creation.create(&found.log, from).await?;
+        if let Some(unshown) = unshown {
+            tracing::warn!("{}", unshown.text(at));
+        }
     }
     if let Decision::Refuse(refusal) = decision {
         let log = Log::Partition(at.clone());
@@ -288,7 +291,12 @@ async fn prepare(shared: &Shared, at: &TopicPartition) -> Result<Checkpoint, Ser
                 "the instance that had {at} before still writes"
             )));
         }
-        return Err(ServiceError::Definite(found.refused(config, mapping, at, &refusal)?));
+        return Err(ServiceError::Definite(found.refused(
+            config,
+            (catalog, mapping),
+            at,
+            &refusal,
+        )?));
     }
     let claimed = claim_and_reset(shared, at, &decision).await?;
     if claimed.topic_id.is_none()

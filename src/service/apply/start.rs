@@ -6,20 +6,31 @@ use crate::{
     catalog::Catalog,
     checkpoint::{Checkpoint, Log, NewCheckpoint, Origin, TopicPartition},
     config::Config,
-    envelope::{Decoded, Decoder, History, Record},
-    kafka::{copied::Tables, identity::Described, offsets::Asking, tail::PartitionTail, tails},
+    envelope::{Decoded, Decoder, History},
+    kafka::{
+        beginning::history_of, copied::Tables, identity::Described, offsets::Asking,
+        tail::PartitionTail, tails,
+    },
     lsn::Lsn,
     mapping::Mapping,
     pipeline::Store,
-    replay::{Applied, Assigned, Decision, GroupOffset, Identity, RecordBefore, Refusal, decide},
-    service::{ServiceError, facts::ways, graph::identity},
+    replay::{
+        Applied, Assigned, Beginning, Decision, GroupOffset, Identity, RecordBefore, Refusal,
+        decide,
+    },
+    service::{
+        ServiceError,
+        facts::{self, ways},
+        graph::identity,
+    },
     start::{GraphRefusal, Refusals},
 };
 
-use super::{before, beginning, topology};
-
-/// How many records are read to see what a topic begins with.
-pub const FIRST_RECORDS: u64 = 16;
+use super::{
+    before::{self, said},
+    beginning::{self, FIRST_RECORDS},
+    topology,
+};
 
 /// What group, graph and topic say.
 pub struct Found {
@@ -31,7 +42,7 @@ pub struct Found {
     pub log: Range<u64>,
     /// Which topic it is.
     pub topic: Described,
-    begins_with_copy: bool,
+    beginning: Beginning,
     before: RecordBefore,
     /// Whose heartbeats speak of the topic, where that says nothing itself.
     pub history: Option<History>,
@@ -65,29 +76,60 @@ impl Found {
         if checkpoint.is_none() && log.end == 0 && !is_new {
             return Err(no_records(at));
         }
-        let begins_with_copy = match checkpoint {
-            // Without rows there are none to miss.
-            None if is_of_heartbeats => true,
-            None if let Some(last) = &last => log.start == 0 && is_named(last, at, &topic)?,
-            None if is_new => true,
-            None => beginning::has_all_rows(asking, catalog, tables, at, &log).await?,
-            // Only an empty graph asks for it.
-            Some(_) => false,
+        let identity = checkpoint.as_ref().map(|it| Identity::of(it.topic_id, topic.id));
+        let of_records = || beginning::look((asking, kafka), catalog, tables, at, &log);
+        let copy = |is_there| match is_there {
+            true => Beginning::Copy,
+            false => Beginning::Partial,
         };
-        let before = match &checkpoint {
-            None => RecordBefore::Silent,
-            Some(checkpoint) => {
-                let identity = Identity::of(checkpoint.topic_id, topic.id);
+        let beginning = match identity {
+            // Without rows there are none to miss.
+            None if is_of_heartbeats => Beginning::NoRows,
+            None if let Some(last) = &last => copy(log.start == 0 && is_named(last, at, &topic)?),
+            None if is_new => Beginning::NoRows,
+            None => of_records().await?,
+            // What somebody else's publisher has to do depends on it.
+            Some(Identity::Another { .. }) if kafka.are_foreign => of_records().await?,
+            // Only an empty graph asks for it.
+            Some(_) => Beginning::Partial,
+        };
+        let before = match (&checkpoint, identity) {
+            (None, _) | (_, None) => RecordBefore::Silent,
+            (Some(checkpoint), Some(identity)) => {
                 before::look(asking, catalog, at, checkpoint, identity, &log, kafka.reads_several())
                     .await?
             }
         };
         let history = last.and_then(|last| last.history);
-        Ok(Found { group, checkpoint, log, topic, begins_with_copy, before, history })
+        Ok(Found { group, checkpoint, log, topic, beginning, before, history })
     }
 
-    /// What is decided, with this offset of the group.
+    /// Looks at what can be told without reading records: for a partition that the graph has something of, in a topic
+    /// that is there.
+    pub async fn glance(
+        asking: &Asking,
+        checkpoint: Checkpoint,
+        topic: Described,
+        at: &TopicPartition,
+    ) -> Result<Self, ServiceError> {
+        let (group, log) = (asking.group_offset(at).await?, asking.log(at).await?);
+        let (checkpoint, history) = (Some(checkpoint), None);
+        let (beginning, before) = (Beginning::Partial, RecordBefore::Fits);
+        Ok(Found { group, checkpoint, log, topic, beginning, before, history })
+    }
+
+    /// What is decided with the group's offset.
+    pub fn decided(&self, config: &Config) -> Decision {
+        self.decide(config, self.group.clone())
+    }
+
+    /// What is decided once the group has this offset.
     pub fn decide(&self, config: &Config, group: Option<GroupOffset>) -> Decision {
+        // Nobody sets an offset of another pipeline's.
+        let others = self.group.as_ref().and_then(|group| group.others(&config.pipeline));
+        if let Some(refusal) = others {
+            return Decision::Refuse(refusal);
+        }
         let applied = self.checkpoint.as_ref().map(|checkpoint| {
             let offset = checkpoint.position.lsn.0;
             let highest = checkpoint.replaying.map_or(offset, |it| it.until.0.max(offset));
@@ -99,7 +141,7 @@ impl Found {
             group,
             applied,
             log: self.log.clone(),
-            begins_with_copy: self.begins_with_copy,
+            beginning: self.beginning.clone(),
             identity: Identity::of(was, self.topic.id),
             before: self.before,
         })
@@ -109,11 +151,16 @@ impl Found {
     pub fn refused(
         &self,
         config: &Config,
-        mapping: &Mapping,
+        mapped: (&Catalog, &Mapping),
         at: &TopicPartition,
         refusal: &Refusal,
     ) -> Result<String, ServiceError> {
-        let ways = ways(config, Some(mapping), self.checkpoint.as_slice())?;
+        let topic = facts::Topic {
+            name: &at.topic,
+            partitions: self.topic.partitions,
+            begins_with_snapshot: self.beginning == Beginning::Copy,
+        };
+        let ways = ways(config, mapped, self.checkpoint.as_slice(), topic)?;
         Ok(refusal.text(at, &ways))
     }
 }
@@ -236,34 +283,12 @@ pub async fn first(
     Ok(said(decoder, records.into_values()))
 }
 
-/// What records say, in their order.
-pub fn said(decoder: &mut Decoder, records: impl Iterator<Item = Record>) -> Vec<Decoded> {
-    let mut decoded = Vec::new();
-    for record in records {
-        // One that can not be read says nothing here: it is told of when it is applied.
-        let _ = decoder.record(&record, &mut decoded);
-    }
-    decoded
-}
-
 /// The position and the history that a heartbeat names.
 pub fn named(said: &Decoded) -> Option<(Lsn, &History)> {
     match said {
         Decoded::Heartbeat { end_lsn: Some(end), history: Some(history), .. } => {
             Some((*end, history))
         }
-        _ => None,
-    }
-}
-
-/// The history of the topic that the record names, if it does.
-pub fn history_of(said: &Decoded) -> Option<&History> {
-    match said {
-        Decoded::Change { source, .. }
-        | Decoded::Foreign { source, .. }
-        | Decoded::Message { source }
-        | Decoded::Read { source, .. } => source.history.as_deref(),
-        Decoded::Heartbeat { history, .. } => history.as_deref(),
         _ => None,
     }
 }

@@ -17,6 +17,7 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio::time::sleep;
 
 use crate::{
+    catalog::Catalog,
     checkpoint::{Checkpoint, TopicId, TopicPartition},
     config::Config,
     kafka::{
@@ -24,9 +25,13 @@ use crate::{
         names::{Match, Matching},
         offsets::Asking,
     },
+    mapping::Mapping,
     pipeline::Store,
     replay::ANEW,
-    service::{ServiceError, facts::again},
+    service::{
+        ServiceError,
+        facts::{Topic, again, others},
+    },
 };
 
 /// How often topics are looked at while they are read.
@@ -52,11 +57,12 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// Looks, and compares with the graph.
+    /// Looks, and compares with the graph, which is made of these tables.
     pub async fn look(
         config: &Config,
         asking: &Asking,
         graph: &impl Store,
+        mapped: (&Catalog, &Mapping),
     ) -> Result<Self, ServiceError> {
         let checkpoints = graph.checkpoints(&config.pipeline).await?;
         let kafka = config.kafka()?;
@@ -72,7 +78,7 @@ impl Topology {
             {
                 tracing::info!(topic = name, "the topic does not exist yet: applying the others");
             } else {
-                return Err(absent(config, name, &checkpoints)?);
+                return Err(absent(config, name, &checkpoints, mapped)?);
             }
         }
         for (name, topic) in &topics {
@@ -220,18 +226,33 @@ fn absent(
     config: &Config,
     topic: &str,
     checkpoints: &[Checkpoint],
+    mapped: (&Catalog, &Mapping),
 ) -> Result<ServiceError, ServiceError> {
     let is_foreign = config.kafka()?.are_foreign;
     let who = if is_foreign { "its publisher" } else { "`wal2graph publish`" };
-    Ok(match read(checkpoints, topic).next() {
-        None => ServiceError::NotYet(format!("there is no topic {topic} yet: {who} makes it")),
-        Some(checkpoint) => ServiceError::Definite(format!(
-            "the topic {topic} is gone; the graph has its records before offset {}. {who} makes it again, with a \
-             copy. {ANEW}{}",
-            checkpoint.position.lsn.0,
-            again(config, None, checkpoints)
-        )),
-    })
+    let Some(checkpoint) = read(checkpoints, topic).next() else {
+        let what = format!("there is no topic {topic} yet: {who} makes it");
+        return Ok(ServiceError::NotYet(what));
+    };
+    let (again, makes) = match is_foreign {
+        true => {
+            let partitions = checkpoint.partitions;
+            let topic = Topic { name: topic, partitions, begins_with_snapshot: false };
+            let others = others(config, mapped, checkpoints, topic)?;
+            (
+                others.to_string(),
+                "Its publisher makes it again with the next change, without a copy",
+            )
+        }
+        false => {
+            let again = again(config, None, checkpoints).to_string();
+            (again, "`wal2graph publish` makes it again, with a copy")
+        }
+    };
+    Ok(ServiceError::Definite(format!(
+        "the topic {topic} is gone; the graph has its records before offset {}. {makes}. {ANEW}{again}",
+        checkpoint.position.lsn.0
+    )))
 }
 
 /// A topic has as many partitions as before.

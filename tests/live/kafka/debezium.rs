@@ -1,5 +1,6 @@
 //! Debezium's own topics: one for each table, in every mode, applied through the mapping.
 
+mod begins;
 mod connector;
 mod rows;
 mod topics;

@@ -158,7 +158,7 @@ async fn group(
     let options = config.kafka()?;
     let (Ok(_), asking) = (config.graph(), Asking::new(options)?) else { return Ok(()) };
     let graph = open(config, Wait::Usual)?;
-    let topology = match Topology::look(config, &asking, &graph).await {
+    let topology = match Topology::look(config, &asking, &graph, (catalog, mapping)).await {
         Ok(topology) => topology,
         // There is no topic yet: that was said.
         Err(error) if error.is_transient() => return Ok(()),
@@ -189,16 +189,17 @@ async fn group(
             continue;
         }
         let found = Found::look(config, catalog, &tables, &asking, &graph, &at).await?;
-        match found.decide(config, found.group.clone()) {
+        match found.decided(config) {
             Decision::Refuse(refusal) => {
-                let text = found.refused(config, mapping, &at, &refusal)?;
+                let text = found.refused(config, (catalog, mapping), &at, &refusal)?;
                 report.failure(format!("apply would not read {at}"), text);
             }
             Decision::FromCheckpoint => {
                 report.ok(format!("apply goes on in {at} where the graph is"));
             }
-            Decision::Begin { from } => {
+            Decision::Begin { from, unshown } => {
                 report.ok(format!("apply will begin {at} at offset {from}"));
+                unshown.into_iter().for_each(|it| report.warning(it.text(&at)));
             }
             Decision::Replay { from, until } => {
                 report.ok(format!("apply will replay {at} from offset {from} to {until}"));

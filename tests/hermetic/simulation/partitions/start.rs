@@ -8,7 +8,8 @@ use wal2graph::{
     kafka::before::{Reached, judge},
     lsn::Lsn,
     replay::{
-        self, Assigned, Decision, GroupOffset, Identity, RecordBefore, Refusal, requested_metadata,
+        self, Assigned, Beginning, Decision, GroupOffset, Identity, RecordBefore, Refusal,
+        requested_metadata,
     },
 };
 
@@ -69,7 +70,7 @@ impl World {
             group,
             applied: topic.map(|_| replay::Applied { offset, highest: highest.max(offset) }),
             log: 0..self.publisher.topic[partition].len() as u64,
-            begins_with_copy: true,
+            beginning: Beginning::Copy,
             identity,
             before,
         }))
@@ -80,7 +81,7 @@ impl World {
         let applied = &mut self.applied[partition];
         match *decision {
             Decision::FromCheckpoint => applied.topic = topic,
-            Decision::Begin { from: 0 } => *applied = Applied { topic, ..Applied::default() },
+            Decision::Begin { from: 0, .. } => *applied = Applied { topic, ..Applied::default() },
             Decision::Replay { from, .. } if from == applied.position.lsn.0 => {
                 (applied.is_reset, applied.topic) = (false, topic);
             }

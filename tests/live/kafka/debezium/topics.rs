@@ -19,18 +19,18 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// A database with some tables `(id int PRIMARY KEY, name text)`, and a pipeline that reads a topic
 /// for each.
-struct Topics {
-    pipeline: Pipeline,
-    config: NamedTempFile,
+pub struct Topics {
+    pub pipeline: Pipeline,
+    pub config: NamedTempFile,
 }
 
 impl Topics {
-    async fn new(tables: &[&str]) -> Self {
+    pub async fn new(tables: &[&str]) -> Self {
         Self::with_more(tables, "").await
     }
 
     /// `more` is more of the section `kafka` of the file.
-    async fn with_more(tables: &[&str], more: &str) -> Self {
+    pub async fn with_more(tables: &[&str], more: &str) -> Self {
         let name = |pipeline: &Pipeline, table: &&str| format!("{}.public.{table}", pipeline.name);
         Self::with(tables, |pipeline| {
             let topics: Vec<String> = tables.iter().map(|table| name(pipeline, table)).collect();
@@ -56,15 +56,15 @@ impl Topics {
         Topics { pipeline, config }
     }
 
-    fn topic(&self, table: &str) -> String {
+    pub fn topic(&self, table: &str) -> String {
         format!("{}.public.{table}", self.pipeline.name)
     }
 
-    fn make(&self, table: &str) {
+    pub fn make(&self, table: &str) {
         kafka().create_topic(&self.topic(table), 1, &[]).unwrap();
     }
 
-    fn record(&self, op: &str, table: &str, id: i32, name: &str) -> Value {
+    pub fn record(&self, op: &str, table: &str, id: i32, name: &str) -> Value {
         json!({
             "before": null, "after": {"id": id, "name": name}, "op": op, "ts_ms": 1,
             "source": {
@@ -76,12 +76,18 @@ impl Topics {
         })
     }
 
-    fn send(&self, producer: &BaseProducer, table: &str, id: i32, value: &Value) {
+    pub fn send(&self, producer: &BaseProducer, table: &str, id: i32, value: &Value) {
         self.send_or_delete(producer, table, id, Some(value));
     }
 
     /// Without a value it is a tombstone.
-    fn send_or_delete(&self, producer: &BaseProducer, table: &str, id: i32, value: Option<&Value>) {
+    pub fn send_or_delete(
+        &self,
+        producer: &BaseProducer,
+        table: &str,
+        id: i32,
+        value: Option<&Value>,
+    ) {
         let (topic, key) = (self.topic(table), json!({"id": id}).to_string());
         let value = value.map(Value::to_string);
         let mut record: BaseRecord<'_, str, str> = BaseRecord::to(&topic).key(&key);
@@ -91,7 +97,7 @@ impl Topics {
     }
 
     /// The exit code and what was said.
-    async fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
+    pub async fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let mut command = self.pipeline.command(arguments);
         command.arg("-c").arg(self.config.path());
         let output = output(command).await;
@@ -101,13 +107,13 @@ impl Topics {
         (output.status.code(), text)
     }
 
-    async fn apply(&self) {
+    pub async fn apply(&self) {
         let (code, text) = self.run(&["apply", "--until", "current"]).await;
         assert_eq!(code, Some(0), "{text}");
     }
 
     /// `id:name` of all nodes of a table, by id.
-    async fn rows(&self, table: &str) -> String {
+    pub async fn rows(&self, table: &str) -> String {
         let label: String =
             table.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect();
         let query =
@@ -117,7 +123,7 @@ impl Topics {
     }
 }
 
-fn producer(transactional: Option<&str>) -> BaseProducer {
+pub fn producer(transactional: Option<&str>) -> BaseProducer {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", kafka().brokers());
     if let Some(id) = transactional {

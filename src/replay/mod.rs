@@ -20,13 +20,22 @@
 //! the checkpoint. Where nobody names one, the records before the checkpoint have to show that they are
 //! those that were applied. A topic that was made again is never applied to a graph of the one before:
 //! a row that was deleted in between is in neither, and would stay.
+//!
+//! Why two pipelines do not share a group unnoticed: the metadata names the pipeline, and the offset of
+//! another one is no reset.
+
+mod beginning;
+mod refusal;
 
 use std::{fmt, ops::Range};
 
 use crate::{
-    checkpoint::{Epoch, TopicId, TopicPartition},
+    checkpoint::{Epoch, TopicId},
     lsn::Lsn,
 };
+
+pub use beginning::{Beginning, Unshown};
+pub use refusal::{ANEW, Refill, Refusal, Ways, pass_over};
 
 /// What our commits of group offsets begin with. It and all that follows stay far below the 4,096
 /// bytes that a broker takes.
@@ -57,22 +66,37 @@ pub struct GroupOffset {
 
 /// Whose word an offset is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Word {
+enum Word<'a> {
     /// Ours: it follows the checkpoint.
     Follows,
     /// Somebody's who wants to read from there.
     Reset { confirmed: bool },
+    /// Another pipeline's, which uses the same group.
+    Others(&'a str),
 }
 
 impl GroupOffset {
-    fn word(&self, pipeline: &str) -> Word {
-        let ours = self.metadata.strip_prefix(MARK).and_then(|rest| rest.strip_prefix('/'));
-        match ours.and_then(|rest| rest.rsplit_once('/')) {
-            Some((name, CONFIRMED)) => Word::Reset { confirmed: name == pipeline },
-            Some((name, epoch)) if name == pipeline && epoch.parse::<i64>().is_ok() => {
-                Word::Follows
-            }
+    fn word(&self, pipeline: &str) -> Word<'_> {
+        let marked = self.metadata.strip_prefix(MARK).and_then(|rest| rest.strip_prefix('/'));
+        match marked.and_then(|rest| rest.rsplit_once('/')) {
+            Some((name, REQUESTED | CONFIRMED)) if name != pipeline => Word::Others(name),
+            Some((_, CONFIRMED)) => Word::Reset { confirmed: true },
+            Some((name, epoch)) if epoch.parse::<i64>().is_ok() => match name == pipeline {
+                true => Word::Follows,
+                false => Word::Others(name),
+            },
             _ => Word::Reset { confirmed: false },
+        }
+    }
+
+    /// Another pipeline has committed it.
+    pub fn others(&self, pipeline: &str) -> Option<Refusal> {
+        match self.word(pipeline) {
+            Word::Others(other) => {
+                let (other, committed) = (other.to_owned(), self.offset);
+                Some(Refusal::OthersGroup { other, committed })
+            }
+            Word::Follows | Word::Reset { .. } => None,
         }
     }
 }
@@ -184,8 +208,8 @@ pub struct Assigned<'a> {
     pub applied: Option<Applied>,
     /// The records that the partition has.
     pub log: Range<u64>,
-    /// Its first records have all rows that there were when it was made.
-    pub begins_with_copy: bool,
+    /// What its first records show of the rows from before it. Only an empty graph asks for it.
+    pub beginning: Beginning,
     /// Whether it is the topic that the graph was made from.
     pub identity: Identity,
     /// What is known of the records before the checkpoint.
@@ -201,6 +225,8 @@ pub enum Decision {
     Begin {
         /// The first offset.
         from: u64,
+        /// Nothing shows that the rows from before are in the partition, and nothing that they are not.
+        unshown: Option<Unshown>,
     },
     /// At `from`, which the graph has: it is applied again.
     Replay {
@@ -218,145 +244,13 @@ pub enum Decision {
     Refuse(Refusal),
 }
 
-/// Why nothing is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// No copy of the rows is where reading would begin, and the graph has nothing.
-    NoCopy {
-        /// Where reading would begin.
-        from: u64,
-        /// The first offset that the topic has.
-        start: u64,
-    },
-    /// The group is ahead of an empty graph.
-    GraphEmptied {
-        /// What the group committed.
-        committed: u64,
-    },
-    /// Records between the graph and the topic's start are gone.
-    Gap {
-        /// The offsets.
-        missing: Range<u64>,
-    },
-    /// The topic is another one of the same name.
-    OtherTopic {
-        /// Where the graph is in the one that it was made from.
-        applied: u64,
-        /// The id of that.
-        was: TopicId,
-        /// The id of the topic that is there.
-        is: TopicId,
-    },
-    /// The topic ends before the graph.
-    Truncated {
-        /// Where the graph is.
-        applied: u64,
-        /// Where the topic ends.
-        end: u64,
-    },
-    /// The topic has other records than those that were applied.
-    OtherRecords {
-        /// Where the graph is.
-        applied: u64,
-        /// What it reached there.
-        expected: Mark,
-        /// What the topic has there.
-        found: Mark,
-    },
-    /// Nothing shows that the topic is the one that the graph was made from.
-    Unproven {
-        /// Where the graph is.
-        applied: u64,
-    },
-    /// A reset beyond the graph.
-    WouldSkip {
-        /// The records that would be skipped.
-        skipped: Range<u64>,
-    },
-    /// A reset beyond the topic.
-    BeyondEnd {
-        /// What was committed.
-        offset: u64,
-        /// Where the topic ends.
-        end: u64,
-    },
-}
-
-/// What ends well where a graph can not go on as it is. A row that was deleted meanwhile is in no record,
-/// and only an empty graph is without it.
-pub struct Ways {
-    /// Empties the graph, and fills it from the topic.
-    pub refill: String,
-    /// Has the topic begin with a copy.
-    pub republish: String,
-}
-
-impl Refusal {
-    /// What happened to this partition, and what to do: each command works as it stands here.
-    pub fn text(&self, at: &TopicPartition, ways: &Ways) -> String {
-        let topic = &at.topic;
-        let Ways { refill, republish } = ways;
-        let replay = |from: &str| {
-            format!("wal2graph replay --from {from} --partition {topic}/{}", at.partition)
-        };
-        match self {
-            Refusal::NoCopy { from, start } => format!(
-                "the graph has no checkpoint for {at}, and reading would begin at offset {from}, where no copy of the \
-                 tables begins (the topic starts at {start}): rows that did not change since would be missing. If they \
-                 may be missing: {} --yes. Else: {republish}",
-                replay(&format!("offset {from}"))
-            ),
-            Refusal::GraphEmptied { committed } => format!(
-                "the group has applied the records of {at} up to offset {committed}, but the graph has no checkpoint \
-                 for it: it was emptied, or is another graph. To fill it from the topic: {}",
-                replay("earliest")
-            ),
-            Refusal::Gap { missing } => format!(
-                "the records of {at} at offsets {}..{} are gone and were never applied: the topic starts at {} \
-                 (retention, or its records were deleted). What they changed would be missing, and rows that they \
-                 deleted would stay in the graph. To go on, {republish}\nThen {refill}",
-                missing.start, missing.end, missing.end
-            ),
-            Refusal::OtherTopic { applied, was, is } => format!(
-                "the topic {topic} was deleted and made again: the graph has the records of {at} before offset \
-                 {applied} of the topic with the id {was}, and the one that is there has the id {is}. {ANEW}{refill}"
-            ),
-            Refusal::Truncated { applied, end } => format!(
-                "the graph has the records of {at} before offset {applied}, but it ends at {end}: the topic was \
-                 deleted and made again, or its records were lost. {ANEW}{refill}"
-            ),
-            Refusal::OtherRecords { applied, expected, found } => format!(
-                "the graph is at {expected} with the records of {at} before offset {applied}, but those are of \
-                 {found}: the topic was deleted and made again, or the graph is another one. {ANEW}{refill}"
-            ),
-            Refusal::Unproven { applied } => format!(
-                "nothing shows that {at} is the one whose records before offset {applied} the graph has: the brokers \
-                 give topics no ids, or the checkpoint has none yet, and those records are gone or name no position. \
-                 If the topic was not made again since: {} --yes. Else: {ANEW}{refill}",
-                replay(&format!("offset {applied}"))
-            ),
-            Refusal::WouldSkip { skipped: Range { start, end } } => format!(
-                "the group's offset in {at} was set to {end}, but the graph has the records before {start} only: those \
-                 between were never applied and would be skipped. Set it to {start} or less. Only if they do not \
-                 belong to this topic: {} --yes. If they do, what they changed is missing then, and rows that they \
-                 deleted stay in the graph",
-                replay(&format!("offset {end}"))
-            ),
-            Refusal::BeyondEnd { offset, end } => format!(
-                "the group's offset in {at} was set to {offset}, but it ends at {end}: set it within the topic, as {}",
-                replay("earliest")
-            ),
-        }
-    }
-}
-
-/// Where a topic does not continue what the graph has.
-pub const ANEW: &str = "Applied to the graph as it is, the topic would leave rows that were deleted in between. To go \
-                        on with it, ";
-
 /// Decides where a partition is read from.
 pub fn decide(assigned: &Assigned<'_>) -> Decision {
-    let word = assigned.group.as_ref().map(|group| (group.offset, group.word(assigned.pipeline)));
+    let group = assigned.group.as_ref();
+    if let Some(refusal) = group.and_then(|group| group.others(assigned.pipeline)) {
+        return Decision::Refuse(refusal);
+    }
+    let word = group.map(|group| (group.offset, group.word(assigned.pipeline)));
     match (word, assigned.applied) {
         (None | Some((_, Word::Follows)), Some(applied)) => match fits(assigned, applied) {
             Ok(()) => Decision::FromCheckpoint,
@@ -370,10 +264,16 @@ pub fn decide(assigned: &Assigned<'_>) -> Decision {
             let end = assigned.log.end;
             Decision::Refuse(Refusal::BeyondEnd { offset, end })
         }
-        (Some((offset, Word::Reset { confirmed })), None) => begin(assigned, offset, confirmed),
-        (Some((offset, Word::Reset { confirmed })), Some(applied)) => {
-            reset(assigned, applied, offset, confirmed)
+        (Some((offset, word)), None) => begin(assigned, offset, word.is_confirmed()),
+        (Some((offset, word)), Some(applied)) => {
+            reset(assigned, applied, offset, word.is_confirmed())
         }
+    }
+}
+
+impl Word<'_> {
+    fn is_confirmed(self) -> bool {
+        self == Word::Reset { confirmed: true }
     }
 }
 
@@ -411,10 +311,17 @@ fn continues(assigned: &Assigned<'_>, applied: Applied) -> Result<(), Refusal> {
 
 fn begin(assigned: &Assigned<'_>, from: u64, confirmed: bool) -> Decision {
     let start = assigned.log.start;
-    let complete = assigned.begins_with_copy && from <= start;
-    match complete || confirmed {
-        true => Decision::Begin { from: from.max(start) },
-        false => Decision::Refuse(Refusal::NoCopy { from, start }),
+    let begin = |unshown| Decision::Begin { from: from.max(start), unshown };
+    if confirmed {
+        return begin(None);
+    }
+    match &assigned.beginning {
+        Beginning::Copy | Beginning::NoRows if from <= start => begin(None),
+        Beginning::Unshown(unshown) if from <= start => begin(Some(*unshown)),
+        Beginning::Unreadable { offset, why } if from <= *offset => {
+            Decision::Refuse(Refusal::Unreadable { offset: *offset, why: why.clone() })
+        }
+        _ => Decision::Refuse(Refusal::NoCopy { from, start }),
     }
 }
 

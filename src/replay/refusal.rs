@@ -1,0 +1,235 @@
+//! Why a partition is not read, and what to do.
+
+use std::ops::Range;
+
+use crate::checkpoint::{TopicId, TopicPartition};
+
+use super::Mark;
+
+/// Why nothing is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No copy of the rows is where reading would begin, and the graph has nothing.
+    NoCopy {
+        /// Where reading would begin.
+        from: u64,
+        /// The first offset that the topic has.
+        start: u64,
+    },
+    /// The first record can not be read.
+    Unreadable {
+        /// Its offset.
+        offset: u64,
+        /// Why.
+        why: String,
+    },
+    /// The group is another pipeline's.
+    OthersGroup {
+        /// The pipeline.
+        other: String,
+        /// What it committed.
+        committed: u64,
+    },
+    /// The group is ahead of an empty graph.
+    GraphEmptied {
+        /// What the group committed.
+        committed: u64,
+    },
+    /// Records between the graph and the topic's start are gone.
+    Gap {
+        /// The offsets.
+        missing: Range<u64>,
+    },
+    /// The topic is another one of the same name.
+    OtherTopic {
+        /// Where the graph is in the one that it was made from.
+        applied: u64,
+        /// The id of that.
+        was: TopicId,
+        /// The id of the topic that is there.
+        is: TopicId,
+    },
+    /// The topic ends before the graph.
+    Truncated {
+        /// Where the graph is.
+        applied: u64,
+        /// Where the topic ends.
+        end: u64,
+    },
+    /// The topic has other records than those that were applied.
+    OtherRecords {
+        /// Where the graph is.
+        applied: u64,
+        /// What it reached there.
+        expected: Mark,
+        /// What the topic has there.
+        found: Mark,
+    },
+    /// Nothing shows that the topic is the one that the graph was made from.
+    Unproven {
+        /// Where the graph is.
+        applied: u64,
+    },
+    /// A reset beyond the graph.
+    WouldSkip {
+        /// The records that would be skipped.
+        skipped: Range<u64>,
+    },
+    /// A reset beyond the topic.
+    BeyondEnd {
+        /// What was committed.
+        offset: u64,
+        /// Where the topic ends.
+        end: u64,
+    },
+}
+
+/// What ends well where a graph can not go on as it is. A row that was deleted meanwhile is in no record,
+/// and only an emptied graph is without it.
+pub struct Ways {
+    /// How the graph is filled again.
+    pub refill: Refill,
+    /// The consumer group.
+    pub group: String,
+    /// The brokers.
+    pub brokers: String,
+}
+
+/// How a graph is filled again.
+pub enum Refill {
+    /// From a topic that `publish` writes.
+    Ours {
+        /// Empties the graph, and fills it from the topic.
+        again: String,
+        /// Has the topic begin with a copy.
+        republish: String,
+    },
+    /// From a topic that somebody else writes.
+    Others {
+        /// Empties the graph of what the topic brought, has the publisher snapshot it, and fills the graph.
+        again: String,
+        /// Has the topic begin with a snapshot.
+        republish: String,
+    },
+}
+
+impl Refill {
+    /// Where the topic does not continue what the graph has.
+    fn anew(&self) -> String {
+        let (Refill::Ours { again, .. } | Refill::Others { again, .. }) = self;
+        format!("{ANEW}{again}")
+    }
+
+    /// Where records are gone before they were applied.
+    fn after_gap(&self) -> String {
+        match self {
+            Refill::Ours { again, republish } => format!("{republish}\nThen {again}"),
+            Refill::Others { again, .. } => again.clone(),
+        }
+    }
+
+    /// Where no copy begins; `confirm` is the command that begins all the same.
+    fn without_copy(&self, confirm: &str) -> String {
+        match self {
+            Refill::Ours { republish, .. } => {
+                format!("If they may be missing: {confirm} --yes. Else: {republish}")
+            }
+            Refill::Others { republish, .. } => format!(
+                "If they may be missing, or once the publisher has snapshotted the table into this topic again (with \
+                 Debezium, by the signal execute-snapshot): {confirm} --yes. Else: {republish}"
+            ),
+        }
+    }
+}
+
+/// The command that sets the group's offset in a partition.
+fn replay(at: &TopicPartition, from: &str) -> String {
+    format!("wal2graph replay --from {from} --partition {}/{}", at.topic, at.partition)
+}
+
+/// How one record that does not belong to the topic is passed over.
+pub fn pass_over(at: &TopicPartition, offset: u64) -> String {
+    format!(
+        ". Nothing behind it is applied. If it does not belong to this topic, keep who wrote it away, and pass it \
+         over: {} --yes; or let such records become dead letters: kafka.unreadable: park",
+        replay(at, &format!("offset {}", offset + 1))
+    )
+}
+
+impl Refusal {
+    /// What happened to this partition, and what to do: each command works as it stands here.
+    pub fn text(&self, at: &TopicPartition, ways: &Ways) -> String {
+        let topic = &at.topic;
+        let Ways { refill, group, brokers } = ways;
+        let anew = || refill.anew();
+        match self {
+            Refusal::NoCopy { from, start } => format!(
+                "the graph has no checkpoint for {at}, and reading would begin at offset {from}, where no copy of the \
+                 tables begins (the topic starts at {start}): rows that did not change since would be missing. {}",
+                refill.without_copy(&replay(at, &format!("offset {from}")))
+            ),
+            Refusal::Unreadable { offset, why } => format!(
+                "the record at offset {offset} of {at} can not be applied: {why}{}",
+                pass_over(at, *offset)
+            ),
+            Refusal::OthersGroup { other, committed } => format!(
+                "the group {group} is one of the pipeline {other:?}, which has committed offset {committed} of {at}: \
+                 two pipelines in one group take partitions and offsets away from each other. Name another group for \
+                 this one (kafka.group). Only if {other:?} has another group now, or was this pipeline's name before: \
+                 stop every `wal2graph apply` of the group, and delete its offsets: \
+                 kafka-consumer-groups --bootstrap-server {brokers} --delete-offsets --group {group} --topic {topic}"
+            ),
+            Refusal::GraphEmptied { committed } => format!(
+                "the group has applied the records of {at} up to offset {committed}, but the graph has no checkpoint \
+                 for it: it was emptied, or is another graph. To fill it from the topic: {}",
+                replay(at, "earliest")
+            ),
+            Refusal::Gap { missing } => format!(
+                "the records of {at} at offsets {}..{} are gone and were never applied: the topic starts at {} \
+                 (retention, or its records were deleted). What they changed would be missing, and rows that they \
+                 deleted would stay in the graph. To go on, {}",
+                missing.start,
+                missing.end,
+                missing.end,
+                refill.after_gap()
+            ),
+            Refusal::OtherTopic { applied, was, is } => format!(
+                "the topic {topic} was deleted and made again: the graph has the records of {at} before offset \
+                 {applied} of the topic with the id {was}, and the one that is there has the id {is}. {}",
+                anew()
+            ),
+            Refusal::Truncated { applied, end } => format!(
+                "the graph has the records of {at} before offset {applied}, but it ends at {end}: the topic was \
+                 deleted and made again, or its records were lost. {}",
+                anew()
+            ),
+            Refusal::OtherRecords { applied, expected, found } => format!(
+                "the graph is at {expected} with the records of {at} before offset {applied}, but those are of \
+                 {found}: the topic was deleted and made again, or the graph is another one. {}",
+                anew()
+            ),
+            Refusal::Unproven { applied } => format!(
+                "nothing shows that {at} is the one whose records before offset {applied} the graph has: the brokers \
+                 give topics no ids, or the checkpoint has none yet, and those records are gone or name no position. \
+                 If the topic was not made again since: {} --yes. Else: {}",
+                replay(at, &format!("offset {applied}")),
+                anew()
+            ),
+            Refusal::WouldSkip { skipped: Range { start, end } } => format!(
+                "the group's offset in {at} was set to {end}, but the graph has the records before {start} only: those \
+                 between were never applied and would be skipped. Set it to {start} or less. Only if they do not \
+                 belong to this topic: {} --yes. If they do, what they changed is missing then, and rows that they \
+                 deleted stay in the graph",
+                replay(at, &format!("offset {end}"))
+            ),
+            Refusal::BeyondEnd { offset, end } => format!(
+                "the group's offset in {at} was set to {offset}, but it ends at {end}: set it within the topic, as {}",
+                replay(at, "earliest")
+            ),
+        }
+    }
+}
+
+/// Where a topic does not continue what the graph has.
+pub const ANEW: &str = "Applied to the graph as it is, the topic would leave rows that were deleted in between. To go \
+                        on with it, ";
