@@ -53,6 +53,9 @@ struct Status {
     stopped: Vec<StoppedStatus>,
     /// Why a start would be refused, each with its fix.
     refused: Vec<String>,
+    /// The topics' records name no position of the source: somebody else publishes them.
+    #[serde(skip)]
+    is_unplaced: bool,
 }
 
 /// Why the last writer of a log stopped.
@@ -80,7 +83,7 @@ struct SlotStatus {
 struct Positions {
     /// The source's log is flushed up to here; unknown for a standby.
     source: Option<String>,
-    /// The graph is complete up to here.
+    /// The graph is complete up to here; unknown where the records of a topic name no position.
     applied: Option<String>,
     /// The slot was told so up to here.
     acknowledged: Option<String>,
@@ -91,9 +94,13 @@ struct Positions {
 
 #[derive(Debug, Serialize)]
 struct Lag {
+    /// Unknown where the records of a topic name no position of the source.
     bytes: Option<u64>,
-    /// Since the checkpoint was written, if the source is ahead of it.
+    /// Since the checkpoint was written, if the source is ahead of it. Where no position is known, the age of the
+    /// first record that the graph does not have.
     seconds: Option<f64>,
+    /// Of the topics, if there are any.
+    records: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -130,7 +137,10 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
     let made = Made::look(config, &sql.client, &graph).await?;
     let (checkpoint, checkpoints) = (made.checkpoint(), &made.checkpoints);
     let progress = graph.copy_progress(&config.pipeline).await?;
-    let applied = complete_through(checkpoints);
+    // Records of somebody else's publisher name no position of the source.
+    let is_unplaced = !checkpoints.is_empty()
+        && checkpoints.iter().all(|it| it.origin.system_identifier.is_empty());
+    let applied = complete_through(checkpoints).filter(|_| !is_unplaced);
     let part = checkpoint.and_then(|checkpoint| checkpoint.position.part);
     let again = facts::again(config, mapping.as_ref(), checkpoints);
     let mapped = mapping.as_ref().map(|mapping| (&catalog, mapping));
@@ -141,8 +151,11 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
     }
     // What goes away by itself is waited for by a start.
     let definite = refused.iter().filter(|refusal| !refusal.is_transient());
-    let refused: Vec<String> =
+    let mut refused: Vec<String> =
         unmapped.iter().map(ToString::to_string).chain(definite.map(ToString::to_string)).collect();
+    if let Some(mapped) = mapped {
+        refused.extend(topic::refusals(config, mapped, &sql.client, &graph, checkpoints).await);
+    }
     let flushed = made.system.as_ref().map(|system| system.flushed.without_page_header());
     // A log that has never been where the graph is has no distance to it.
     let flushed_after = |lsn: Lsn| flushed.filter(|end| *end >= lsn.without_page_header());
@@ -153,6 +166,12 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
     let slot = source.slot;
     let running = slot.as_ref().is_some_and(|slot| slot.active_pid.is_some());
     let topic = TopicStatus::read(config, checkpoints).await;
+    let (records, waited) = topic.as_ref().map_or((None, None), TopicStatus::lag);
+    let seconds = match is_unplaced {
+        true => waited,
+        false => behind.and_then(|bytes| if bytes == 0 { Some(0.0) } else { since }),
+    };
+    let lag = Lag { bytes: behind, seconds, records };
     Ok(Status {
         pipeline: config.pipeline.clone(),
         state: match (&checkpoint, &topic, running, progress.is_empty()) {
@@ -174,10 +193,7 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
             part: part.map(|part| (part.commit_lsn.to_string(), part.events)),
         },
         slot: slot.map(|slot| slot_status(config, slot)),
-        lag: Lag {
-            bytes: behind,
-            seconds: behind.and_then(|bytes| if bytes == 0 { Some(0.0) } else { since }),
-        },
+        lag,
         copy: copy_status(&progress),
         placeholders: graph.count(PLACEHOLDER).await?,
         incomplete: graph.count(INCOMPLETE).await?,
@@ -185,6 +201,7 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
         mapping_digest: checkpoint.map(|checkpoint| checkpoint.mapping_digest.clone()),
         stopped: checkpoints.iter().filter_map(stopped).collect(),
         refused,
+        is_unplaced,
     })
 }
 
@@ -245,13 +262,22 @@ impl fmt::Display for Status {
         }
         let Positions { source, applied, acknowledged, part } = &self.positions;
         writeln!(f, "source        {}", source.clone().unwrap_or_else(unknown))?;
-        writeln!(f, "graph         {}", applied.clone().unwrap_or_else(unknown))?;
+        if !self.is_unplaced {
+            writeln!(f, "graph         {}", applied.clone().unwrap_or_else(unknown))?;
+        }
         if let Some((commit, events)) = part {
             writeln!(f, "              and {events} changes of the transaction at {commit}")?;
         }
         writeln!(f, "acknowledged  {}", acknowledged.clone().unwrap_or_else(unknown))?;
-        if let (Some(bytes), Some(seconds)) = (self.lag.bytes, self.lag.seconds) {
-            writeln!(f, "lag           {bytes} bytes, {seconds:.1} s")?;
+        match &self.lag {
+            Lag { bytes: Some(bytes), seconds: Some(seconds), .. } => {
+                writeln!(f, "lag           {bytes} bytes, {seconds:.1} s")?;
+            }
+            Lag { bytes: None, records: Some(records), seconds } if self.is_unplaced => {
+                let seconds = seconds.unwrap_or_default();
+                writeln!(f, "lag           {records} records, {seconds:.1} s")?;
+            }
+            _ => {}
         }
         if let Some(copy) = &self.copy {
             let current = copy.current.clone().unwrap_or_else(|| "the last changes".to_owned());

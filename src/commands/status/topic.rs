@@ -3,13 +3,17 @@
 use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
+use tokio_postgres::Client;
 
 use crate::{
+    catalog::Catalog,
     change::Timestamp,
     checkpoint::{Checkpoint, TopicPartition},
     config::Config,
     health::since,
+    mapping::Mapping,
     metrics::now,
+    neo4j::Connection,
 };
 
 /// How far the topics are in the graph. Positions are offsets.
@@ -55,6 +59,7 @@ struct ReplayStatus {
 /// What Kafka says.
 #[derive(Default)]
 struct Look {
+    /// Where the partitions end whose topic is the one that the graph was made from.
     ends: BTreeMap<TopicPartition, u64>,
     /// When the first record was produced that the graph does not have, of partitions with one.
     produced: BTreeMap<TopicPartition, Timestamp>,
@@ -88,6 +93,13 @@ impl TopicStatus {
         }
     }
 
+    /// How many records the graph does not have, if that is known of all partitions, and for how long.
+    pub fn lag(&self) -> (Option<u64>, Option<f64>) {
+        let records = self.all().iter().map(|it| it.lag).sum();
+        let seconds = self.all().iter().filter_map(|it| it.lag_seconds).reduce(f64::max);
+        (records, seconds)
+    }
+
     fn all(&self) -> &[PartitionStatus] {
         match self.partitions.is_empty() {
             true => std::slice::from_ref(&self.first),
@@ -99,7 +111,8 @@ impl TopicStatus {
 fn partition(checkpoint: &Checkpoint, look: &Look) -> Option<PartitionStatus> {
     let at = checkpoint.partition()?;
     let (end, applied) = (look.ends.get(at).copied(), checkpoint.position.lsn.0);
-    let lag = end.map(|end| end.saturating_sub(applied));
+    // A topic that ends before what was applied has lost records.
+    let lag = end.and_then(|end| end.checked_sub(applied));
     let waited = look.produced.get(at).map(|at| since(now(), *at).as_secs_f64());
     Some(PartitionStatus {
         topic: at.topic.clone(),
@@ -131,7 +144,7 @@ async fn look(config: &Config, checkpoints: &[Checkpoint]) -> Look {
         false => options.topic_names().map(str::to_owned).collect(),
     };
     let topics: Vec<String> = topics.into_iter().collect();
-    let ends = crate::service::ends(&asking, &topics);
+    let ends = ends(&asking, &topics, checkpoints);
     let dead_letters = async {
         match Shelf::open(options)? {
             Some(mut shelf) => Ok(Some(shelf.read_on().await?.count())),
@@ -160,6 +173,27 @@ async fn look(config: &Config, checkpoints: &[Checkpoint]) -> Look {
     }
 }
 
+/// Where the partitions end. Those of a topic that was made again have another end than the graph has begun.
+#[cfg(feature = "kafka")]
+async fn ends(
+    asking: &crate::kafka::offsets::Asking,
+    topics: &[String],
+    checkpoints: &[Checkpoint],
+) -> crate::kafka::Result<BTreeMap<TopicPartition, u64>> {
+    use crate::replay::Identity;
+    let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+    let mut ends = crate::service::ends(asking, topics).await?;
+    let described = asking.describe(&names).await?;
+    for checkpoint in checkpoints {
+        let Some(at) = checkpoint.partition() else { continue };
+        let is = described.get(&at.topic).and_then(|topic| topic.id);
+        if let Identity::Another { .. } = Identity::of(checkpoint.topic_id, is) {
+            ends.remove(at);
+        }
+    }
+    Ok(ends)
+}
+
 /// When the first record was produced that the graph does not have, of each partition with one.
 #[cfg(feature = "kafka")]
 async fn produced(
@@ -171,13 +205,52 @@ async fn produced(
     for checkpoint in checkpoints {
         let Some(at) = checkpoint.partition() else { continue };
         let (from, end) = (checkpoint.position.lsn.0, ends.get(at).copied().unwrap_or_default());
+        // What is gone was produced at a time that nobody knows.
         if from < end
+            && from >= asking.log(at).await?.start
             && let Some(moment) = asking.produced_at(at, from..end).await?
         {
             produced.insert(at.clone(), moment);
         }
     }
     Ok(produced)
+}
+
+/// Why the next `apply` would be refused for what topics and group are, each with its fix.
+#[cfg(feature = "kafka")]
+pub async fn refusals(
+    config: &Config,
+    (catalog, mapping): (&Catalog, &Mapping),
+    client: &Client,
+    graph: &Connection,
+    checkpoints: &[Checkpoint],
+) -> Vec<String> {
+    use crate::{pipeline::Failure, service::apply::standing::Standing};
+    let reads_a_topic = checkpoints.iter().all(|checkpoint| checkpoint.partition().is_some());
+    if config.kafka().is_err() || !reads_a_topic {
+        return Vec::new();
+    }
+    let standing = Standing { config, catalog, mapping, client, graph, checkpoints };
+    match standing.refusals().await {
+        Ok(refusals) => refusals,
+        // Nothing may have been published yet.
+        Err(error) if checkpoints.is_empty() && error.is_transient() => Vec::new(),
+        Err(error) => {
+            tracing::warn!(%error, "whether `apply` would be refused is not known");
+            Vec::new()
+        }
+    }
+}
+
+#[cfg(not(feature = "kafka"))]
+pub async fn refusals(
+    _: &Config,
+    _: (&Catalog, &Mapping),
+    _: &Client,
+    _: &Connection,
+    _: &[Checkpoint],
+) -> Vec<String> {
+    Vec::new()
 }
 
 #[cfg(not(feature = "kafka"))]

@@ -21,9 +21,11 @@
 
 mod before;
 mod beginning;
+mod claims;
 mod gate;
 pub mod named;
 mod partition;
+pub mod standing;
 pub mod start;
 mod take_over;
 mod together;
@@ -63,6 +65,7 @@ use super::{
     watch::{serve, topics},
 };
 
+use claims::Claims;
 use named::Named;
 use partition::Shared;
 use together::Together;
@@ -81,10 +84,14 @@ pub async fn execute(config: &Config, args: &ApplyArgs) -> Result<(), ServiceErr
         serving.spawn(topics::at_dead_letters(config.clone(), apply.metrics.clone()));
     }
     let mut targets = None;
-    attempts::live(&apply.metrics, async |stop| {
+    let ended = attempts::live(&apply.metrics, async |stop| {
         apply.attempt(args.until.as_ref(), &mut targets, stop).await
     })
-    .await
+    .await;
+    if let Err(error) = &ended {
+        apply.claims.tell_once(config, error).await;
+    }
+    ended
 }
 
 /// What lasts from one connected life to the next.
@@ -98,6 +105,7 @@ struct Apply<'a> {
     topics: watch::Sender<Vec<String>>,
     /// Topics that the log has named as passed over.
     passed: Mutex<BTreeSet<String>>,
+    claims: Arc<Claims>,
 }
 
 /// Where partitions end. They are looked up once.
@@ -109,8 +117,8 @@ impl<'a> Apply<'a> {
         metrics.counts().reads_topics();
         let notices = Arc::new(Notices::new(metrics.clone()));
         let (left_out, topics) = (LeftOut::default(), watch::Sender::default());
-        let passed = Mutex::default();
-        Apply { config, metrics, notices, into_existing, left_out, topics, passed }
+        let (passed, claims) = (Mutex::default(), Arc::default());
+        Apply { config, metrics, notices, into_existing, left_out, topics, passed, claims }
     }
 
     /// One life as a member of the group.
@@ -188,6 +196,7 @@ impl<'a> Apply<'a> {
             planner,
             topology,
             targets: targets.clone(),
+            claims: self.claims.clone(),
         })
     }
 }

@@ -47,6 +47,7 @@ use crate::{
 };
 
 use super::{
+    claims::Claims,
     gate::{Gate, Reads},
     start::{self, Creation, Found},
     topology::{self, Topology},
@@ -85,6 +86,8 @@ pub struct Shared {
     pub topology: Topology,
     /// Where each partition ends, if it does.
     pub targets: Option<BTreeMap<TopicPartition, u64>>,
+    /// What this process has claimed.
+    pub claims: Arc<Claims>,
 }
 
 /// Makes batches ready for a graph that may have what is in them.
@@ -108,20 +111,19 @@ pub async fn live(
     is_ours: impl Fn() -> bool,
     stop: &watch::Receiver<bool>,
 ) -> Result<Ended, ServiceError> {
-    let (mut pause, mut portion, mut claimed) = (Pause::default(), Portion::WHOLE, None);
+    let (mut pause, mut portion) = (Pause::default(), Portion::WHOLE);
     loop {
         if !is_ours() {
             return Ok(Ended::Stopped);
         }
         let started = Instant::now();
-        let error = match attempt(shared, at, stop, &mut portion, &mut claimed).await {
+        let error = match attempt(shared, at, stop, &mut portion).await {
             Err(error) if error.is_transient() && !*stop.borrow() && is_ours() => error,
             ended => {
-                if let (Err(error), Some(epoch)) = (&ended, claimed)
+                if let Err(error) = &ended
                     && !error.is_transient()
                 {
-                    let log = Log::Partition(at.clone());
-                    graph::tell_why(&shared.config, log, epoch, error).await;
+                    shared.claims.tell(&shared.config, at, error).await;
                 }
                 return ended;
             }
@@ -147,7 +149,6 @@ async fn attempt(
     at: &TopicPartition,
     stop: &watch::Receiver<bool>,
     portion: &mut Portion,
-    claimed: &mut Option<Epoch>,
 ) -> Result<Ended, ServiceError> {
     let target = shared.targets.as_ref().and_then(|targets| targets.get(at).copied());
     if target == Some(0) && shared.topology.is_spread() {
@@ -157,7 +158,7 @@ async fn attempt(
     let Some(checkpoint) = unless_stopped(stop, prepare(shared, at)).await? else {
         return Ok(Ended::Stopped);
     };
-    *claimed = Some(checkpoint.epoch);
+    shared.claims.add(at, checkpoint.epoch);
     let Shared { config, metrics, mapping, model, planner, .. } = shared;
     let reached = start::reached(&checkpoint);
     let origin = checkpoint.origin.clone();

@@ -70,6 +70,11 @@ async fn records_that_are_gone_are_a_gap_that_is_never_skipped() {
         let (code, said) = feed.output(arguments).await;
         assert!(code == Some(1) && said.contains("would stay in the graph"), "{said}");
     }
+    let (code, status) = feed.output(&["status"]).await;
+    assert!(code == Some(1) && status.contains("are gone and were never applied"), "{status}");
+    assert!(status.contains(": refused") && !status.contains("not complete"), "{status}");
+    let gone = feed.asking().records(&feed.partition(), 0..1).await.unwrap_err().to_string();
+    assert!(gone.contains("from offset 0 on are gone"), "{gone}");
     assert_eq!(feed.contents().await, APPLIED);
 }
 

@@ -60,6 +60,21 @@ async fn a_topic_made_again_under_a_running_apply_stops_it_and_says_so() {
     let said = std::fs::read_to_string(log.path()).unwrap();
     assert_eq!(ended, Some(1), "{said}");
     assert!(said.contains("deleted and made again"), "{said}");
+    // Whoever looks later learns why, and that the next start is refused.
+    let (code, status) = feed.output(&["status"]).await;
+    assert!(code == Some(1) && status.contains(": refused"), "{status}");
+    for line in ["stopped ", "refused "] {
+        let line =
+            status.lines().find(|it| it.starts_with(line)).unwrap_or_else(|| panic!("{status}"));
+        assert!(line.contains("was deleted and made again"), "{line}");
+    }
+    let applied = feed.applied().await;
+    assert!(
+        status.contains(&format!("applied to offset {applied}\n")),
+        "no end of another: {status}"
+    );
+    let (_, said) = feed.output(&["check"]).await;
+    assert!(said.contains("the last run stopped at"), "{said}");
 }
 
 #[tokio::test]
@@ -73,6 +88,13 @@ async fn partitions_added_under_a_running_apply_stop_it_and_say_what_to_do() {
     let said = std::fs::read_to_string(log.path()).unwrap();
     assert_eq!(ended, Some(1), "{said}");
     assert!(said.contains("has 3 partitions, and had 1"), "{said}");
+    let (code, status) = feed.output(&["status"]).await;
+    assert!(code == Some(1) && status.contains("stopped "), "{status}");
+    assert_eq!(
+        status.matches("has 3 partitions, and had 1").count(),
+        2,
+        "stopped, refused: {status}"
+    );
 }
 
 #[tokio::test]

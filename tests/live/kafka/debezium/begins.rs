@@ -1,14 +1,17 @@
 //! What topics of somebody else's publisher begin with: what shows that rows are missing, and what then ends well.
 
+use std::time::Duration;
+
 use neo4rs::Query;
 use rdkafka::producer::BaseProducer;
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
 use super::{
     super::kafka,
     topics::{Topics, producer},
 };
-use crate::support::{PATIENCE, graph, holds};
+use crate::support::{PATIENCE, Running, graph, holds};
 
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const ROWS: &str = ", debezium: {records: rows}";
@@ -85,7 +88,7 @@ async fn a_topic_made_again_without_a_snapshot_is_refused_and_what_is_said_of_it
         let (code, refused) = topics.run(&replay).await;
         assert!(code == Some(1) && refused.contains(snapshot), "{refused}");
     }
-    for command in ["check"] {
+    for command in ["check", "status"] {
         let (code, refused) = topics.run(&[command]).await;
         assert!(code == Some(1) && refused.contains(snapshot), "{refused}");
     }
@@ -152,6 +155,13 @@ async fn a_topic_that_begins_with_a_change_is_accepted_with_a_warning() {
     let (code, said) = topics.run(&["apply", "--until", "current"]).await;
     assert!(code == Some(0) && said.contains(doubt), "{said}");
     assert_eq!(topics.rows("kqc_one").await, "5:first");
+    let (code, status) = topics.run(&["status"]).await;
+    assert_eq!(code, Some(0), "{status}");
+    assert!(status.contains("\nlag           0 records, 0.0 s\n"), "{status}");
+    assert!(!status.contains("\ngraph ") && !status.contains("bytes,"), "no position: {status}");
+    topics.send(&producer, "kqc_one", 6, &topics.record("c", "kqc_one", 6, "second"));
+    let (_, status) = topics.run(&["status"]).await;
+    assert!(status.contains("\nlag           1 records, "), "{status}");
 }
 
 #[tokio::test]
@@ -214,8 +224,12 @@ async fn a_group_of_another_pipeline_is_refused_by_its_name_until_this_one_has_i
     let other = text.replace(&format!("pipeline: {owner}\n"), &format!("pipeline: {renamed}\n"));
     let other = other.replace("http:", "tables: {public.kqf_one: {label: KqfOther}}\nhttp:");
     std::fs::write(topics.config.path(), &other).unwrap();
-    let commands =
-        [&["apply", "--until", "current"][..], &["check"], &["replay", "--from", "earliest"]];
+    let commands = [
+        &["apply", "--until", "current"][..],
+        &["check"],
+        &["status"],
+        &["replay", "--from", "earliest"],
+    ];
     for command in commands {
         let (code, said) = topics.run(command).await;
         assert!(
@@ -243,4 +257,31 @@ async fn a_group_of_another_pipeline_is_refused_by_its_name_until_this_one_has_i
     kafka().tool("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand", &arguments).unwrap();
     topics.apply().await;
     assert_eq!(topics.rows("kqf_other").await, "1:copied");
+}
+
+#[tokio::test]
+async fn a_topic_of_debeziums_that_goes_under_a_running_apply_leaves_the_reason() {
+    let topics = Topics::new(&["kqg_one"]).await;
+    topics.make("kqg_one");
+    let producer = producer(None);
+    let row = snapshotted(&topics, "kqg_one", json!({"id": 1, "name": "copied"}), "first");
+    topics.send(&producer, "kqg_one", 1, &row);
+    topics.apply().await;
+    let log = NamedTempFile::new().unwrap();
+    let mut apply = topics.pipeline.command(&["apply"]);
+    apply.arg("-c").arg(topics.config.path()).stderr(log.reopen().unwrap());
+    let mut apply = Running(apply.spawn().unwrap());
+    crate::support::until("it applies", async || {
+        std::fs::read_to_string(log.path()).unwrap().contains("applying")
+    })
+    .await;
+    delete(&topics, "kqg_one");
+    assert_eq!(apply.ended(Duration::from_secs(60)).await, Some(1));
+    let (code, status) = topics.run(&["status"]).await;
+    assert!(code == Some(1) && status.contains(": refused"), "{status}");
+    let gone = format!("the topic {} is gone", topics.topic("kqg_one"));
+    assert_eq!(status.matches(&gone).count(), 2, "stopped, refused: {status}");
+    assert!(status.contains("let the publisher snapshot public.kqg_one"), "{status}");
+    let (_, said) = topics.run(&["check"]).await;
+    assert!(said.contains("the last run stopped at") && said.contains(&gone), "{said}");
 }

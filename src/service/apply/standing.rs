@@ -1,0 +1,91 @@
+//! Whether the next `apply` would be refused for what topics and group are, for commands that only look: what can be
+//! told without reading records.
+
+use crate::{
+    catalog::Catalog,
+    checkpoint::{Checkpoint, TopicPartition},
+    config::Config,
+    kafka::{identity::Described, offsets::Asking},
+    mapping::Mapping,
+    neo4j::Connection,
+    pipeline::Failure,
+    replay::Decision,
+    service::{ServiceError, facts, mapped_tables},
+};
+
+use super::{named, start::Found, topology::Topology};
+
+/// What is asked, and what it is asked about.
+pub struct Standing<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The source's.
+    pub catalog: &'a Catalog,
+    /// What its tables become.
+    pub mapping: &'a Mapping,
+    /// The source.
+    pub client: &'a tokio_postgres::Client,
+    /// The graph.
+    pub graph: &'a Connection,
+    /// The pipeline's checkpoints.
+    pub checkpoints: &'a [Checkpoint],
+}
+
+impl Standing<'_> {
+    /// Why it would be refused, each with its fix.
+    ///
+    /// # Errors
+    /// Kafka or the graph does not answer.
+    pub async fn refusals(&self) -> Result<Vec<String>, ServiceError> {
+        let Standing { config, catalog, mapping, graph, checkpoints, .. } = *self;
+        let asking = Asking::new(config.kafka()?)?;
+        let named = named::topics(config, mapping, &asking, checkpoints).await?;
+        let config = &named.config;
+        let topology = match Topology::look(config, &asking, graph, (catalog, mapping)).await {
+            Ok(topology) => topology,
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => return Ok(vec![error.to_string()]),
+        };
+        let mut refusals = Vec::new();
+        for at in topology.partitions() {
+            let Some(topic) = topology.topics.get(&at.topic) else { continue };
+            refusals.extend(self.of_partition(config, &asking, &at, *topic).await?);
+        }
+        Ok(refusals)
+    }
+
+    async fn of_partition(
+        &self,
+        config: &Config,
+        asking: &Asking,
+        at: &TopicPartition,
+        topic: Described,
+    ) -> Result<Option<String>, ServiceError> {
+        let Standing { catalog, mapping, client, graph, checkpoints, .. } = *self;
+        let checkpoint = checkpoints.iter().find(|checkpoint| checkpoint.partition() == Some(at));
+        let Some(checkpoint) = checkpoint else {
+            let group = asking.group_offset(at).await?;
+            let others = group.and_then(|group| group.others(&config.pipeline));
+            let topic = facts::Topic {
+                name: &at.topic,
+                partitions: topic.partitions,
+                begins_with_snapshot: false,
+            };
+            let ways = facts::ways(config, (catalog, mapping), checkpoints, topic)?;
+            return Ok(others.map(|refusal| refusal.text(at, &ways)));
+        };
+        let glance = Found::glance(asking, checkpoint.clone(), topic, at).await?;
+        if !matches!(glance.decided(config), Decision::Refuse(_)) {
+            return Ok(None);
+        }
+        // A pipeline that runs has moved on meanwhile.
+        let tables = mapped_tables(client, catalog, mapping).await?;
+        let found = Found::look(config, catalog, &tables, asking, graph, at).await?;
+        match found.decided(config) {
+            Decision::Refuse(refusal) => {
+                found.refused(config, (catalog, mapping), at, &refusal).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}
