@@ -13,7 +13,7 @@ use crate::{
     health::since,
     mapping::Mapping,
     metrics::now,
-    neo4j::Connection,
+    pipeline::Store,
 };
 
 /// How far the topics are in the graph. Positions are offsets.
@@ -222,7 +222,7 @@ pub async fn refusals(
     config: &Config,
     (catalog, mapping): (&Catalog, &Mapping),
     client: &Client,
-    graph: &Connection,
+    graph: &impl Store,
     checkpoints: &[Checkpoint],
 ) -> Vec<String> {
     use crate::{pipeline::Failure, service::apply::standing::Standing};
@@ -247,7 +247,7 @@ pub async fn refusals(
     _: &Config,
     _: (&Catalog, &Mapping),
     _: &Client,
-    _: &Connection,
+    _: &impl Store,
     _: &[Checkpoint],
 ) -> Vec<String> {
     Vec::new()

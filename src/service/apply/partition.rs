@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     catalog::Catalog,
-    checkpoint::{Advance, Checkpoint, Claim, Epoch, Log, Position, TopicPartition},
+    checkpoint::{Advance, Checkpoint, Claim, Log, Position, TopicPartition},
     config::Config,
     engine::{Batch, Engine, Limits, Portion},
     envelope::Expected,

@@ -7,8 +7,7 @@ use crate::{
     config::Config,
     kafka::{identity::Described, offsets::Asking},
     mapping::Mapping,
-    neo4j::Connection,
-    pipeline::Failure,
+    pipeline::{Failure, Store},
     replay::Decision,
     service::{ServiceError, facts, mapped_tables},
 };
@@ -16,7 +15,7 @@ use crate::{
 use super::{named, start::Found, topology::Topology};
 
 /// What is asked, and what it is asked about.
-pub struct Standing<'a> {
+pub struct Standing<'a, G> {
     /// The configuration.
     pub config: &'a Config,
     /// The source's.
@@ -26,12 +25,12 @@ pub struct Standing<'a> {
     /// The source.
     pub client: &'a tokio_postgres::Client,
     /// The graph.
-    pub graph: &'a Connection,
+    pub graph: &'a G,
     /// The pipeline's checkpoints.
     pub checkpoints: &'a [Checkpoint],
 }
 
-impl Standing<'_> {
+impl<G: Store> Standing<'_, G> {
     /// Why it would be refused, each with its fix.
     ///
     /// # Errors
