@@ -1,7 +1,7 @@
-//! The graph side without a graph: the writes, their order, and their text.
+//! The graph side without a graph: the writes and their order.
 //!
 //! ```text
-//! Event*  --fold-->  Mutations  --plan-->  Statement*  --cypher-->  text + rows
+//! Event*  --fold-->  Mutations  --plan-->  Statement*  --a product's text-->  text + rows
 //!                                              |
 //!                                              +-------memory-->    the oracle
 //! ```
@@ -11,7 +11,6 @@
 //! and the relationship points at a key value. So an event of a target row never adds, moves or
 //! removes a relationship that another row owns.
 
-pub mod cypher;
 pub mod fold;
 mod key;
 pub mod memory;
@@ -21,7 +20,6 @@ pub mod plan;
 pub mod small;
 pub mod statement;
 
-pub use cypher::{Parameter, Query, render};
 pub use fold::Mutations;
 pub use key::Key;
 pub use model::{Model, TableIndex};

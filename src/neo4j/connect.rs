@@ -14,9 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use neo4rs::{ConfigBuilder, Graph, Query, Row, Txn, summary::Counters};
 
-use crate::graph;
-
-use super::{error::Error, nodelay::NoDelay, parameter, retry};
+use super::{cypher, error::Error, nodelay::NoDelay, parameter, retry};
 
 /// The time limit for connecting, logging in and BEGIN together.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(15);
@@ -147,7 +145,7 @@ impl Transaction {
     pub async fn run_rendered(
         &mut self,
         ready: Query,
-        rendered: &graph::Query,
+        rendered: &cypher::Query,
     ) -> Result<Counters, Error> {
         let did = self.run(ready).await?;
         let mut counters = did;

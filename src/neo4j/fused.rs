@@ -16,7 +16,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::graph::Query;
+use super::cypher::Query;
 
 /// More rows than this are worth their own round trips.
 const ROWS_MAX: usize = 256;
@@ -74,10 +74,7 @@ fn texts(queries: &[Query]) -> impl Iterator<Item = (&str, usize)> {
 #[cfg(test)]
 mod tests {
     use super::{FAMILIAR, Familiar, ROWS_MAX, SETS_MAX, calls};
-    use crate::graph::{
-        Parameter, Query,
-        cypher::{Done, Otherwise},
-    };
+    use crate::neo4j::cypher::{Done, Otherwise, Parameter, Query};
 
     fn query(name: &str, rows: usize) -> Query {
         let rows = (0..rows).map(|_| Parameter::List(vec![Parameter::Null])).collect();

@@ -16,6 +16,7 @@ mod checkpoint_row;
 pub mod claim;
 pub mod connect;
 pub mod copy_progress;
+pub mod cypher;
 pub mod error;
 pub mod fused;
 pub mod nodelay;

@@ -8,10 +8,9 @@ use neo4rs::{
     BoltString, BoltType, summary::Counters,
 };
 
-use crate::{
-    graph::{Parameter, Query, cypher::Done},
-    value::{Duration, FixedOffsetSeconds, Float, Point, Value},
-};
+use crate::value::{Duration, FixedOffsetSeconds, Float, Point, Value};
+
+use super::cypher::{Done, Parameter, Query};
 
 /// Plans do not depend on statistics, because every look-up names its index. So Neo4j need not plan
 /// again when statistics have changed, which would delay every caller.

@@ -2,7 +2,7 @@
 //! or refused.
 
 use crate::{
-    graph::{Circumstances, Model, cypher::likely_texts},
+    graph::{Circumstances, Model},
     pipeline::{Remark, Weight},
     shown::shown_list,
     start::again::pasteable,
@@ -10,6 +10,7 @@ use crate::{
 
 use super::{
     connect::{Connection, Options},
+    cypher::likely_texts,
     error::Error,
     schema::{self, Foreign},
 };

@@ -17,14 +17,18 @@ use neo4rs::{Query, Row};
 
 use crate::{
     graph::{
-        cypher::{may_be_placeholder, quote},
         model::{Model, ReferenceBy, RelationshipKey, Shape, Table, TableIndex},
         statement::{INCOMPLETE_PROPERTY, PLACEHOLDER},
     },
     start::again::pasteable_text,
 };
 
-use super::{checkpoint::LABEL, connect::Connection, error::Error};
+use super::{
+    checkpoint::LABEL,
+    connect::Connection,
+    cypher::{may_be_placeholder, quote},
+    error::Error,
+};
 
 pub use obstacles::obstacles;
 

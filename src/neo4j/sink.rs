@@ -21,19 +21,14 @@ use crate::{
     checkpoint::{Advance, Position},
     copy::{ChunkStep, Progress},
     engine::Portion,
-    graph::{
-        Key, Model, Parameter, Query, Statement, TableIndex,
-        cypher::{CLEAR_ROWS, incomplete_keys, render_clearing},
-        in_few_texts,
-        model::Shape,
-        render,
-    },
+    graph::{Key, Model, Statement, TableIndex, in_few_texts, model::Shape},
     pipeline::{self, ChunkWriter, Failure, Narrow, shortened},
     shown::{Shown, on_one_line, shown_list},
 };
 
 use super::{
     connect::Connection,
+    cypher::{CLEAR_ROWS, Parameter, Query, incomplete_keys, render, render_clearing},
     error::Error,
     parameter,
     planning::Planner,

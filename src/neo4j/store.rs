@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     checkpoint::{Advance, Checkpoint, Claim, Identity, NewCheckpoint, TopicId, TopicPartition},
     copy::Progress,
-    graph::{
-        Circumstances, Model, Statement,
-        cypher::{incomplete_keys, likely_texts},
-    },
+    graph::{Circumstances, Model, Statement},
     lsn::Lsn,
     pipeline::{self, Note, Remark, StoreError, Witness},
     start::graph::Obstacle,
@@ -19,6 +16,7 @@ use super::{
     claim::{self, ClaimError},
     connect::{ANSWER_LIMIT, Connection, Options},
     copy_progress,
+    cypher::{incomplete_keys, likely_texts},
     error::Error,
     planning::Planner,
     remarks, schema,

@@ -29,7 +29,6 @@ use neo4rs::summary::Counters;
 use crate::{
     checkpoint::{Advance, Checkpoint, Epoch, Identity, Log, Position},
     copy::{ChunkStep, Progress},
-    graph::Query,
     lsn::Lsn,
 };
 
@@ -39,6 +38,7 @@ use super::{
     checkpoint, checkpoint_row,
     connect::{Connection, Transaction},
     copy_progress,
+    cypher::Query,
     error::Error,
     fused::{self, Familiar},
     parameter,

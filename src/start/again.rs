@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use crate::{catalog::quote_literal, graph::cypher::quote, shown::is_unseen};
+use crate::{catalog::quote_literal, neo4j::cypher::quote, shown::is_unseen};
 
 use super::Names;
 

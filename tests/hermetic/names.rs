@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use fastrand::Rng;
 use wal2graph::{
     catalog::{quote_identifier, quote_literal, quote_replication_literal},
-    graph::cypher,
+    neo4j::cypher,
 };
 
 /// Names constructed to break out of quotes, and characters of real names.
@@ -146,10 +146,10 @@ fn an_identifier_or_a_literal_of_sql_is_taken_literally() {
 fn names_are_put_into_quotes_in_one_place_a_language() {
     /// The pattern of hand-made quotes, the files that may contain it, and the folders to search.
     const BY_HAND: &[(&str, &[&str], &[&str])] = &[
-        ("'`', \"``\"", &["graph/cypher/text.rs"], &[""]),
+        ("'`', \"``\"", &["neo4j/cypher/text.rs"], &[""]),
         ("'\"', \"\\\"\\\"\"", &["catalog.rs"], &[""]),
         ("'\\'', \"''\"", &["catalog.rs"], &[""]),
-        ("`{", &["graph/cypher/text.rs", "neo4j/checkpoint_row.rs"], &["graph/", "neo4j/"]),
+        ("`{", &["neo4j/cypher/text.rs", "neo4j/checkpoint_row.rs"], &["graph/", "neo4j/"]),
         ("\\\"{", &["postgres/copy.rs"], &["postgres/"]),
         ("'{", &["postgres/copy.rs"], &["postgres/"]),
     ];

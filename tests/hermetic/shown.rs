@@ -4,9 +4,9 @@ use fastrand::Rng;
 use wal2graph::{
     catalog::{ForeignPartition, TableName, pasteable},
     envelope::EncodeError,
-    graph::cypher,
     kafka::encode::EncodingError,
     mapping::{Named, Notice, Refusal, TranslateError, Warning, WhyLeftOut},
+    neo4j::cypher,
     pipeline::CopyError,
     postgres::error::ReadError,
     shown::{Shown, is_unseen, on_one_line},

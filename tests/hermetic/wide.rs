@@ -9,15 +9,16 @@ use wal2graph::{
     engine::{Batch, Engine, Input, Limits, Output},
     graph::{
         self, Circumstances, Key, Model, Mutations, Reference, Row, TableIndex,
-        cypher::likely_texts,
         model::{
             Direction, NodeShape, ReferenceBy, ReferenceShape, RelationshipKey, RelationshipShape,
             Shape, Table,
         },
-        render,
     },
     lsn::Lsn,
-    neo4j::schema,
+    neo4j::{
+        cypher::{likely_texts, render},
+        schema,
+    },
     value::Value,
 };
 

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use neo4rs::Query;
 use wal2graph::{
     checkpoint::{Advance, Identity, Log, NewCheckpoint, Origin, Position},
-    graph::{self, Circumstances, Model, cypher::likely_texts},
+    graph::{Circumstances, Model},
     lsn::Lsn,
     neo4j::{
         Connection, Options, Planner, Writer,
         checkpoint::{create, prepare},
         claim,
         connect::ANSWER_LIMIT,
+        cypher::{self, likely_texts},
         schema,
     },
 };
@@ -32,8 +33,8 @@ async fn forget(graph: &Connection) -> usize {
     number.unwrap_or_else(|| panic!("{said}"))
 }
 
-fn queries(texts: &[Arc<str>]) -> Vec<graph::Query> {
-    let query = |text: &Arc<str>| graph::Query {
+fn queries(texts: &[Arc<str>]) -> Vec<cypher::Query> {
+    let query = |text: &Arc<str>| cypher::Query {
         text: text.clone(),
         // A statement without rows is as good as any for its plan.
         rows: Vec::new(),

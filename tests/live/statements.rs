@@ -15,13 +15,17 @@ use neo4rs::{BoltType, Query, Row};
 use wal2graph::{
     graph::{
         Circumstances, Event, Key, Model, Mutations, Statement, TableIndex,
-        cypher::quote,
         memory::{Contents, Memory, NodeContent, NodeIdentity, OTHERS, RelationshipContent},
         model::Shape,
-        plan, render,
+        plan,
     },
     lsn::{Lsn, Stamp},
-    neo4j::{Connection, checkpoint, parameter, schema, sink::cleared_nothing},
+    neo4j::{
+        Connection, checkpoint,
+        cypher::{quote, render},
+        parameter, schema,
+        sink::cleared_nothing,
+    },
     pipeline::Failure,
     value::Value,
 };

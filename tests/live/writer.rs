@@ -12,13 +12,13 @@ use std::sync::Arc;
 use wal2graph::{
     change::Timestamp,
     checkpoint::{Advance, Epoch, Identity, Log, NewCheckpoint, Origin, Part, Position},
-    graph::{Parameter, Query},
     lsn::Lsn,
     neo4j::{
         Connection, Options, Writer,
         checkpoint::{create, prepare},
         claim::{self, Claimed},
         connect::ANSWER_LIMIT,
+        cypher::{Parameter, Query},
     },
     value::Value,
 };

@@ -34,11 +34,12 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{graph, pipeline::Narrow};
+use crate::pipeline::Narrow;
 
 use super::{
     checkpoint,
     connect::{Connection, Options},
+    cypher,
     error::Error,
     parameter::{self, KEEP_PLAN},
     schema,
@@ -130,7 +131,7 @@ impl Planner {
     }
 
     /// Waits until the queries' texts have plans, or can not be planned in advance.
-    pub async fn ready(&self, queries: &[graph::Query]) {
+    pub async fn ready(&self, queries: &[cypher::Query]) {
         let shared = &*self.shared;
         let texts: Vec<Arc<str>> = queries.iter().map(|query| query.text.clone()).collect();
         let unplanned = {

@@ -85,7 +85,7 @@ async fn nodes_of_three_hundred_labels_go_by_one_statement() {
     for chunk in labels.iter().collect::<Vec<_>>().chunks(50) {
         let nodes: Vec<String> = chunk
             .iter()
-            .map(|label| format!("(:{})", wal2graph::graph::cypher::quote(label)))
+            .map(|label| format!("(:{})", wal2graph::neo4j::cypher::quote(label)))
             .collect();
         run(&format!("CREATE {}", nodes.join(", "))).await;
     }

@@ -7,10 +7,10 @@ use wal2graph::{
     graph::{
         Cell, Key, Model, Pass, Reference, Row, Statement, TableIndex,
         model::RelationshipKey,
-        plan_copied, render,
+        plan_copied,
         statement::{Beside, Completeness, Known, NodeRow, Presence, RelationshipRow},
     },
-    neo4j::{Error, connect::Transaction, parameter},
+    neo4j::{Error, connect::Transaction, cypher::render, parameter},
     value::Value,
 };
 

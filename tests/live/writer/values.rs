@@ -6,8 +6,10 @@ use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, NaiveTime};
 use neo4rs::BoltType;
 use wal2graph::{
-    graph::{Parameter, Query},
-    neo4j::parameter,
+    neo4j::{
+        cypher::{Parameter, Query},
+        parameter,
+    },
     value::{Duration, FixedOffsetSeconds, Float, Point, Value},
 };
 

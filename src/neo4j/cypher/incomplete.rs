@@ -2,7 +2,7 @@
 
 use crate::graph::{
     TableIndex,
-    model::{Model, RelationshipKey, Shape},
+    model::{Model, RelationshipKey, Shape, Table},
     statement::{INCOMPLETE, INCOMPLETE_PROPERTY},
 };
 
@@ -11,7 +11,7 @@ use super::text::{hint, joined, quote};
 /// One text for each table that can have incomplete rows. It returns the keys of at most `limit` of
 /// them, each as a list named `key`.
 pub fn incomplete_keys(model: &Model, limit: usize) -> Vec<(TableIndex, String)> {
-    let of_table = |(index, table): (TableIndex, &super::super::model::Table)| {
+    let of_table = |(index, table): (TableIndex, &Table)| {
         let (matched, key) = match &table.shape {
             Shape::Node(node) => {
                 let matched = format!("(n:{}:{INCOMPLETE})", quote(&node.label));

@@ -23,12 +23,14 @@ mod text;
 
 use std::sync::Arc;
 
-use crate::{lsn::Stamp, value::Value};
-
-use super::{
-    Key,
-    model::Model,
-    statement::{NodeRow, Statement},
+use crate::{
+    graph::{
+        Key,
+        model::Model,
+        statement::{NodeRow, Statement},
+    },
+    lsn::Stamp,
+    value::Value,
 };
 
 pub use incomplete::incomplete_keys;
