@@ -13,10 +13,8 @@ use std::time::Duration;
 use neo4rs::{Query, Row};
 use tokio::time::{Instant, sleep};
 
-use crate::graph::cypher::quote;
-
 use super::{
-    super::{connect::Connection, error::Error},
+    super::{connect::Connection, cypher::quote, error::Error},
     INDEX_LIMIT_SECONDS, Requirement,
     obstacles::named,
 };
