@@ -10,7 +10,7 @@ use crate::{
     mapping::Refusal,
     pipeline::{Failure, PipelineError, StoreError, Verdict},
     postgres::{self, connect::ConnectError, replication::StreamError},
-    start::{Again, Refusals},
+    start::{Again, FromGraphRefusal, Refusals, TakeOverRefusal, TopicRefusal},
 };
 
 /// Why a service or a command did not do its work.
@@ -55,6 +55,15 @@ pub enum ServiceError {
     /// A start is refused.
     #[error("{0}")]
     Start(Refusals),
+    /// `publish` does not go on with its topics.
+    #[error(transparent)]
+    Topic(Box<TopicRefusal>),
+    /// A topic can not begin where the graph is.
+    #[error(transparent)]
+    FromGraph(Box<FromGraphRefusal>),
+    /// The graph of `run` is not handed over to a topic.
+    #[error(transparent)]
+    TakeOver(Box<TakeOverRefusal>),
     /// Only a copy goes on.
     #[error("{cause}. To go on, {again}")]
     NeedsCopy {
@@ -141,6 +150,24 @@ impl ServiceError {
     }
 }
 
+impl From<TopicRefusal> for ServiceError {
+    fn from(refusal: TopicRefusal) -> Self {
+        ServiceError::Topic(Box::new(refusal))
+    }
+}
+
+impl From<FromGraphRefusal> for ServiceError {
+    fn from(refusal: FromGraphRefusal) -> Self {
+        ServiceError::FromGraph(Box::new(refusal))
+    }
+}
+
+impl From<TakeOverRefusal> for ServiceError {
+    fn from(refusal: TakeOverRefusal) -> Self {
+        ServiceError::TakeOver(Box::new(refusal))
+    }
+}
+
 impl Failure for ServiceError {
     fn verdict(&self) -> Verdict {
         match self {
@@ -159,6 +186,9 @@ impl Failure for ServiceError {
             | ServiceError::Usage(_)
             | ServiceError::Refused(_)
             | ServiceError::NeedsCopy { .. }
+            | ServiceError::Topic(_)
+            | ServiceError::FromGraph(_)
+            | ServiceError::TakeOver(_)
             | ServiceError::Definite(_)
             | ServiceError::Output(_) => Verdict::Stop,
         }

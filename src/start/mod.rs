@@ -9,6 +9,7 @@
 //! leaves nothing behind: no publication, no slot, no checkpoint, no constraint.
 
 pub mod again;
+pub mod between;
 pub mod graph;
 pub mod origin;
 pub mod others;
@@ -17,6 +18,7 @@ pub mod rights;
 pub mod server;
 pub mod slot;
 pub mod tables;
+pub mod topic;
 
 use std::fmt;
 
@@ -27,6 +29,7 @@ use crate::{
 };
 
 pub use again::{Again, Written};
+pub use between::{FromGraphRefusal, NoGraph, NoTakeOver, TakeOverRefusal};
 pub use graph::{GraphRefusal, Obstacle};
 pub use origin::{OriginRefusal, System};
 pub use others::{Emptied, Others};
@@ -35,6 +38,7 @@ pub use rights::{RightsRefusal, TableRights};
 pub use server::{Server, ServerRefusal};
 pub use slot::{Slot, SlotRefusal, SlotState};
 pub use tables::{Difference, TableFacts, TablesRefusal};
+pub use topic::{Anew, Cluster, TopicRefusal};
 
 use tables::UnreadableFacts;
 

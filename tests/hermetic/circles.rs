@@ -25,7 +25,6 @@ const RECURSIVE: &[&[&str]] = &[
     &["value/canonical.rs", "value/range.rs"],
     // Still to be opened.
     &["neo4j/checkpoint.rs", "neo4j/checkpoint_row.rs", "neo4j/claim.rs", "neo4j/copy_progress.rs"],
-    &["service/publish/start.rs", "service/publish/topics.rs"],
 ];
 
 /// How often a re-export may lead to another one.

@@ -16,6 +16,7 @@ use crate::{
     lsn::Lsn,
     pipeline::Store,
     service::{ServiceError, graph::identity},
+    start::{NoTakeOver, TakeOverRefusal},
 };
 
 use super::start;
@@ -41,23 +42,17 @@ pub async fn of_run(
     let Some(described) = asking.describe(&[&topic]).await?.remove(&topic) else { return Ok(()) };
     if described.partitions != 1 {
         let count = described.partitions;
-        return refuse(format!(
-            "it goes over to a topic with one partition, and {topic} has {count}"
-        ));
+        return refuse(NoTakeOver::Spread { topic, count });
     }
     let at = TopicPartition { topic, partition: 0 };
     let begins = begins(catalog, asking, &at, checkpoint).await?;
     let is_copied = graph.copy_progress(&config.pipeline).await?.is_empty();
     if !is_copied || checkpoint.position.part.is_some() {
-        return refuse(
-            "it is in the middle of a copy or a transaction: let `run` finish".to_owned(),
-        );
+        return refuse(NoTakeOver::Unfinished);
     }
     if begins > checkpoint.lsn {
-        return refuse(format!(
-            "{at} begins at {begins}, and the graph is at {}: what is between would be lost",
-            checkpoint.lsn
-        ));
+        let graph = checkpoint.lsn;
+        return refuse(NoTakeOver::Between { at: at.to_string(), begins, graph });
     }
     let identity = identity(config, slot);
     if !graph.hand_over(&identity, checkpoint, &at, described.id).await? {
@@ -83,19 +78,17 @@ async fn begins(
     let said = start::first(asking, &mut decoder, at, log.start, &log).await?;
     let named = said.iter().find_map(start::named);
     let (Some((begins, history)), 0) = (named, log.start) else {
-        return refuse(format!("{at} does not say where it begins"));
+        return refuse(NoTakeOver::NoBeginning { at: at.to_string() });
     };
     let origin = &checkpoint.origin;
     match (&history.system_identifier, history.timeline)
         == (&origin.system_identifier, origin.timeline)
     {
         true => Ok(begins),
-        false => refuse(format!("{at} is of another database cluster")),
+        false => refuse(NoTakeOver::OtherCluster { at: at.to_string() }),
     }
 }
 
-fn refuse<T>(why: String) -> Result<T, ServiceError> {
-    Err(ServiceError::Definite(format!(
-        "`run` made this graph: {why}. Or name another pipeline, and fill a graph of its own from the topic"
-    )))
+fn refuse<T>(why: NoTakeOver) -> Result<T, ServiceError> {
+    Err(TakeOverRefusal(why).into())
 }

@@ -17,7 +17,7 @@ use crate::{
         ServiceError,
         graph::{Wait, open},
     },
-    start::System,
+    start::{FromGraphRefusal, NoGraph, System},
 };
 
 use super::start::Start;
@@ -30,48 +30,38 @@ pub async fn tables(
     system: &System,
     begin: Start,
 ) -> Result<Vec<u32>, ServiceError> {
-    let stop = |why: String| {
-        Err(ServiceError::Definite(format!(
-            "--from-graph: {why}. Without --from-graph the topic begins with a copy of the tables"
-        )))
-    };
+    let stop = |why: NoGraph| Err(FromGraphRefusal(why).into());
+    let slot = config.slot.clone();
     let Start::At(begin) = begin else {
-        return stop(format!("there is no slot {}, so `run` has made no graph", config.slot));
+        return stop(NoGraph::NoSlot { slot });
     };
     let graph = open(config, Wait::Usual)?;
     let checkpoints = graph.checkpoints(&config.pipeline).await?;
     let [checkpoint] = checkpoints.as_slice() else {
-        return stop(format!("the graph is not one that `run` made as {:?}", config.pipeline));
+        return stop(NoGraph::OfAnother { pipeline: config.pipeline.clone() });
     };
     let origin = &checkpoint.origin;
     if origin.log != Log::Slot(config.slot.clone()) {
-        return stop(format!("the graph follows {}, not the slot {}", origin.log, config.slot));
+        return stop(NoGraph::OtherLog { log: origin.log.clone(), slot });
     }
     if (&origin.system_identifier, origin.timeline) != (&system.identifier, system.timeline) {
-        return stop("the graph is of another database cluster".to_owned());
+        return stop(NoGraph::OtherCluster);
     }
     if !system.has_been_at(checkpoint.lsn) {
-        let (end, at) = (system.flushed, checkpoint.lsn);
-        return stop(format!(
-            "the source's log ends at {end}, before the graph at {at}: it was put back to an older state"
-        ));
+        return stop(NoGraph::EndsBefore { end: system.flushed, at: checkpoint.lsn });
     }
     if let Some(Newest::Transaction(mark)) = checkpoint.newest
         && mark.commit_lsn >= begin
     {
         let Mark { xid, commit_lsn, .. } = mark;
-        return stop(format!(
-            "the slot {} is at {begin} and has not confirmed the graph's newest transaction {xid}, committed at \
-             {commit_lsn}: let `run` see that the source still has it, with `wal2graph run --until current`",
-            config.slot
-        ));
+        return stop(NoGraph::NotConfirmed { slot, begin, xid, commit_lsn });
     }
     if checkpoint.mapping_digest != mapping.digest() {
-        return stop("the mapping has changed since the graph was made".to_owned());
+        return stop(NoGraph::OtherMapping);
     }
     let progress = graph.copy_progress(&config.pipeline).await?;
     if !progress.is_empty() || begin > checkpoint.lsn {
-        return stop("`run` has not finished its copy: let it".to_owned());
+        return stop(NoGraph::StillCopying);
     }
     let mapped = mapping.published_tables().filter_map(|name| catalog.table(name));
     Ok(mapped.map(|table| table.oid).collect())

@@ -22,21 +22,16 @@ use crate::{
     config::Config,
     envelope::{History, record_key},
     kafka::{
-        TopicName,
         routing::Layout,
         tail::{PartitionTail, Tail},
     },
     lsn::Lsn,
     postgres::{self, setup::Slot},
     service::{ServiceError, facts::written},
-    start::{Again, OriginRefusal, Refusals, System},
+    start::{Again, Anew, Cluster, OriginRefusal, Refusals, System, TopicRefusal},
 };
 
 use super::topics::Ends;
-
-/// What follows where a topic is made again.
-pub const GRAPHS_STOP: &str =
-    "An `apply` that has read the old one stops then: it fills an empty graph from the new one";
 
 /// Where a publisher begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,35 +52,26 @@ pub fn decide(
 ) -> Result<Start, ServiceError> {
     check_whose(config, ends.all(), system)?;
     let tail = ends.tail();
-    let topic = &written(config)?.position();
-    let name = &config.slot;
-    let again = anew(config)?;
-    let stop = |text: String| Err(ServiceError::Definite(text));
+    let written = written(config)?;
+    let (topic, anew, slot_name) = (written.position(), Anew(written), config.slot.clone());
     if tail.0.iter().any(|partition| !partition.is_empty && partition.end_lsn.is_none()) {
-        return stop(format!(
-            "the topic {topic} has records, and none of them says where it is: somebody else writes to it. Name \
-             another topic (kafka.topic)"
-        ));
+        return Err(TopicRefusal::NoPosition { topic }.into());
     }
     if let Some(before) = count_before(tail) {
-        return Err(other_count(config, &config.kafka()?.topic, tail.0.len(), before)?);
+        let (topic, count) = (config.kafka()?.topic.to_string(), tail.0.len());
+        return Err(TopicRefusal::OtherCount { topic, count, before, anew }.into());
     }
     if slot.is_some_and(|slot| slot.wal_status.as_deref() == Some("lost")) {
-        return stop(format!(
-            "the slot {name} is lost (max_slot_wal_keep_size): SELECT pg_drop_replication_slot('{name}'), and {again}"
-        ));
+        return Err(TopicRefusal::SlotLost { slot: slot_name, anew }.into());
     }
     // A slot that can not be used is refused before.
     let confirmed = slot.and_then(|slot| slot.confirmed);
     check_end(config, ends.beyond(), system)?;
     match (tail.lowest(), confirmed) {
-        (Some(end), None) => stop(format!(
-            "the slot {name} is gone, and with it the changes since {end}. To go on, {again}"
-        )),
-        (Some(end), Some(confirmed)) if confirmed > end => stop(format!(
-            "the slot {name} is at {confirmed}, ahead of the topic {topic} at {end}: the changes between are gone \
-             (the slot was re-created or advanced, or records were deleted). To go on, {again}"
-        )),
+        (Some(end), None) => Err(TopicRefusal::SlotGone { slot: slot_name, end, anew }.into()),
+        (Some(end), Some(confirmed)) if confirmed > end => {
+            Err(TopicRefusal::SlotAhead { slot: slot_name, confirmed, topic, end, anew }.into())
+        }
         (Some(end), Some(_)) if tail.is_complete() => Ok(Start::At(end)),
         // A partition whose records are gone, or whose first was never written: nothing of it was
         // acknowledged beyond the slot.
@@ -117,59 +103,31 @@ fn check_whose<'a>(
     system: &System,
 ) -> Result<(), ServiceError> {
     let history = &history_of(system);
-    let topic = &written(config)?.position();
-    let again = anew(config)?;
-    let stop = |text: String| Err(ServiceError::Definite(text));
+    let written = written(config)?;
+    let topic = written.position();
     let tails: Vec<&PartitionTail> = tails.into_iter().collect();
     let of_others = |of: fn(&PartitionTail) -> Option<&String>, own: &str| {
         tails.iter().filter_map(|tail| of(tail)).find(|it| *it != own).cloned()
     };
     if let Some(other) = of_others(|it| it.publisher.as_ref(), &config.pipeline) {
-        return stop(format!(
-            "the topic {topic} belongs to the pipeline {other:?}, and this one is {:?}. Name another topic \
-             (kafka.topic); or, if it is the same pipeline, keep its name",
-            config.pipeline
-        ));
+        return Err(
+            TopicRefusal::OtherPipeline { topic, other, own: config.pipeline.clone() }.into()
+        );
     }
     if let Some(other) = of_others(|it| it.database.as_ref(), config.source.database()) {
-        return stop(format!(
-            "the topic {topic} has rows of the database {other:?}, and the source is {:?}. Name another topic \
-             (kafka.topic)",
-            config.source.database()
-        ));
+        let own = config.source.database().to_owned();
+        return Err(TopicRefusal::OtherDatabase { topic, other, own }.into());
     }
     let others = tails.iter().filter_map(|partition| partition.history.as_ref());
     if let Some(other) = others.into_iter().find(|other| *other != history) {
-        return stop(format!(
-            "the topic {topic} has the history of the cluster {} on timeline {}, the source is {} on timeline {}: it \
-             was restored, failed over, or is another one. To go on, {again}",
-            other.system_identifier, other.timeline, history.system_identifier, history.timeline
-        ));
+        let (other, own) = (cluster_of(other), cluster_of(history));
+        return Err(TopicRefusal::OtherHistory { topic, other, own, anew: Anew(written) }.into());
     }
     Ok(())
 }
 
-/// What it takes to publish everything again, in words.
-fn anew(config: &Config) -> Result<String, ServiceError> {
-    Ok(format!(
-        "delete {} (or name another one with kafka.topic) and publish again: it begins with a copy of the tables. \
-         {GRAPHS_STOP}",
-        written(config)?
-    ))
-}
-
-/// The error of a topic with another number of partitions than when it was written.
-pub fn other_count(
-    config: &Config,
-    topic: &TopicName,
-    count: usize,
-    before: usize,
-) -> Result<ServiceError, ServiceError> {
-    Ok(ServiceError::Definite(format!(
-        "the topic {topic} has {count} partitions, and had {before} when it was written last: keys would go on in \
-         other partitions, out of order. To go on, {}",
-        anew(config)?
-    )))
+fn cluster_of(history: &History) -> Cluster {
+    Cluster { identifier: history.system_identifier.clone(), timeline: history.timeline }
 }
 
 /// The history that the source's records are of.
@@ -220,20 +178,19 @@ pub async fn check_keys(
     if keyless.is_empty() {
         return Ok(());
     }
-    let keyless = keyless.join(", ");
-    Err(ServiceError::Definite(format!(
-        "the topic {} has several partitions, and records of {keyless} have no key that says to which they go. Add a \
-         primary key, or ALTER PUBLICATION {} DROP TABLE {keyless}, or name a topic of one partition (kafka.topic)",
-        config.kafka()?.topic,
-        pasteable(&config.publication)
-    )))
+    Err(TopicRefusal::Keyless {
+        topic: config.kafka()?.topic.to_string(),
+        tables: keyless.join(", "),
+        publication: pasteable(&config.publication),
+    }
+    .into())
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{cli::Global, kafka::tails::Tails};
+    use crate::{cli::Global, kafka::tails::Tails, start::Written};
 
     fn system(timeline: i64) -> System {
         System { identifier: "7".to_owned(), timeline, flushed: Lsn(100) }
@@ -253,7 +210,11 @@ mod tests {
         Config::load(&flags, &|_| None).unwrap()
     }
 
-    fn decided(end: Option<u64>, is_empty: bool, slot: Option<Slot>) -> Result<Start, String> {
+    fn decided(
+        end: Option<u64>,
+        is_empty: bool,
+        slot: Option<Slot>,
+    ) -> Result<Start, TopicRefusal> {
         let config = config();
         let partition = PartitionTail { is_empty, ..tail_at(end) };
         decided_of(&config, &[partition], slot)
@@ -269,9 +230,20 @@ mod tests {
         config: &Config,
         partitions: &[PartitionTail],
         slot: Option<Slot>,
-    ) -> Result<Start, String> {
+    ) -> Result<Start, TopicRefusal> {
         let ends = Ends::Of(Tail(partitions.to_vec()));
-        decide(config, &ends, slot.as_ref(), &system(1)).map_err(|error| error.to_string())
+        decide(config, &ends, slot.as_ref(), &system(1)).map_err(refusal)
+    }
+
+    fn refusal(error: ServiceError) -> TopicRefusal {
+        match error {
+            ServiceError::Topic(refusal) => *refusal,
+            other => panic!("{other}"),
+        }
+    }
+
+    fn anew() -> Anew {
+        Anew(Written::One("wal2graph.d".to_owned()))
     }
 
     #[test]
@@ -281,16 +253,23 @@ mod tests {
         assert_eq!(decided(Some(50), false, reserved(40)), Ok(Start::At(Lsn(50))));
         assert_eq!(decided(None, true, None), Ok(Start::First));
         assert_eq!(decided(None, true, reserved(40)), Ok(Start::At(Lsn(40))));
-        for (end, is_empty, slot, said) in [
-            (Some(50), false, reserved(60), "ahead of the topic"),
-            (Some(50), false, None, "is gone"),
-            (Some(50), false, Some(slot(40, "lost")), "pg_drop_replication_slot"),
-            (None, false, reserved(40), "somebody else"),
-            (None, false, None, "somebody else"),
-        ] {
-            let error = decided(end, is_empty, slot).unwrap_err();
-            assert!(error.contains(said), "{error}");
-        }
+        let (topic, name, end) = ("wal2graph.d".to_owned(), "wal2graph_d".to_owned(), Lsn(50));
+        let confirmed = Lsn(60);
+        let ahead = TopicRefusal::SlotAhead {
+            slot: name.clone(),
+            confirmed,
+            topic: topic.clone(),
+            end,
+            anew: anew(),
+        };
+        assert_eq!(decided(Some(50), false, reserved(60)), Err(ahead));
+        let gone = TopicRefusal::SlotGone { slot: name.clone(), end, anew: anew() };
+        assert_eq!(decided(Some(50), false, None), Err(gone));
+        let lost = TopicRefusal::SlotLost { slot: name, anew: anew() };
+        assert_eq!(decided(Some(50), false, Some(slot(40, "lost"))), Err(lost));
+        let nowhere = TopicRefusal::NoPosition { topic };
+        assert_eq!(decided(None, false, reserved(40)), Err(nowhere.clone()));
+        assert_eq!(decided(None, false, None), Err(nowhere));
     }
 
     #[test]
@@ -298,13 +277,19 @@ mod tests {
         let config = config();
         let ends = Ends::Of(Tail(vec![tail_at(Some(50))]));
         let slot = slot(40, "reserved");
-        let error = decide(&config, &ends, Some(&slot), &system(2)).unwrap_err().to_string();
-        assert!(error.contains("timeline 1") && error.contains("timeline 2"), "{error}");
+        let cluster = |timeline| Cluster { identifier: "7".to_owned(), timeline };
+        let (topic, other, own) = ("wal2graph.d".to_owned(), cluster(1), cluster(2));
+        assert_eq!(
+            decide(&config, &ends, Some(&slot), &system(2)).map_err(refusal),
+            Err(TopicRefusal::OtherHistory { topic, other, own, anew: anew() })
+        );
     }
 
     #[test]
     fn a_source_whose_log_ends_before_the_topic_was_put_back() {
-        let error = decided(Some(101), false, Some(slot(40, "reserved"))).unwrap_err();
+        let ends = Ends::Of(Tail(vec![tail_at(Some(101))]));
+        let slot = slot(40, "reserved");
+        let error = decide(&config(), &ends, Some(&slot), &system(1)).unwrap_err().to_string();
         assert!(error.contains("put back to an older state") && error.contains("delete the topic"));
     }
 
@@ -317,7 +302,7 @@ mod tests {
                 database: Some(database.to_owned()),
                 ..tail_at(Some(50))
             };
-            decided_of(&config, &[tail], None).unwrap_err()
+            decided_of(&config, &[tail], None).unwrap_err().to_string()
         };
         let error = of("other", "d");
         assert!(error.contains("belongs to the pipeline \"other\"") && !error.contains("delete"));
@@ -372,7 +357,10 @@ mod tests {
         assert_eq!(at(&[Some(60), Some(50)], 2, 40), Ok(Start::At(Lsn(50))));
         assert_eq!(at(&[Some(60), None], 2, 40), Ok(Start::At(Lsn(40))), "one has no records");
         assert_eq!(at(&[None, None], 2, 40), Ok(Start::At(Lsn(40))));
-        assert!(at(&[Some(60), Some(50)], 2, 55).unwrap_err().contains("ahead of the topic"));
-        assert!(at(&[Some(50), Some(50), None], 2, 50).unwrap_err().contains("had 2 when"));
+        let refused = |ends: &[Option<u64>], confirmed| at(ends, 2, confirmed).unwrap_err();
+        let ahead = refused(&[Some(60), Some(50)], 55);
+        assert!(matches!(ahead, TopicRefusal::SlotAhead { end: Lsn(50), .. }), "{ahead}");
+        let other = refused(&[Some(50), Some(50), None], 50);
+        assert!(matches!(other, TopicRefusal::OtherCount { count: 3, before: 2, .. }), "{other}");
     }
 }

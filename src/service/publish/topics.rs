@@ -33,10 +33,9 @@ use crate::{
     lsn::Lsn,
     mapping::Mapping,
     postgres,
-    service::{ServiceError, apply::topology},
+    service::{ServiceError, apply::topology, facts::written},
+    start::{Anew, TopicRefusal},
 };
-
-use super::start;
 
 /// How often a topic that was there is looked for before it is held for gone.
 const LOOKS: u32 = 10;
@@ -103,7 +102,7 @@ impl Wanted {
         // A broker that has just come back may not know all topics yet.
         while let Some(gone) = written.keys().find(|name| !found.contains_key(*name)) {
             if looks == LOOKS {
-                return Err(gone_while_written(gone));
+                return Err(TopicRefusal::Gone { topic: gone.clone() }.into());
             }
             tokio::time::sleep(PAUSE).await;
             looks += 1;
@@ -157,32 +156,15 @@ impl Wanted {
         written: Option<&Described>,
     ) -> Result<(), ServiceError> {
         if self.is_by_table && described.id.is_none() {
-            return Err(ServiceError::Definite(
-                "kafka.topics_by: table needs brokers that give topics ids (Kafka 2.8 or newer): heartbeats name \
-                 topics by them, so that one that is made again is not taken for the one before. Set topics_by: \
-                 pipeline"
-                    .to_owned(),
-            ));
+            return Err(TopicRefusal::NoIds.into());
         }
         if written
             .is_some_and(|it| it.id.is_some() && described.id.is_some() && it.id != described.id)
         {
-            return Err(ServiceError::Definite(format!(
-                "somebody deleted the topic {name} and made it again while `publish` wrote to it: its records are \
-                 gone. Delete it and publish again: it then begins with a copy of the tables. {}",
-                start::GRAPHS_STOP
-            )));
+            return Err(TopicRefusal::MadeAgain { topic: name.to_owned() }.into());
         }
         Ok(())
     }
-}
-
-fn gone_while_written(name: &str) -> ServiceError {
-    ServiceError::Definite(format!(
-        "the topic {name} is gone, and with it the records that nobody has read. To go on with a new one, start again: \
-         `publish` makes it, and it begins with a copy of the tables. {}",
-        start::GRAPHS_STOP
-    ))
 }
 
 /// The topics that are there.
@@ -260,12 +242,9 @@ impl Topics {
                 Kept::Yes => {}
                 Kept::No => copied.retain(|it| Some(*it) != table),
                 Kept::OtherCount { before } => {
-                    return Err(start::other_count(
-                        config,
-                        name,
-                        described.partitions as usize,
-                        before,
-                    )?);
+                    let (topic, count) = (name.to_string(), described.partitions as usize);
+                    let anew = Anew(written(config)?);
+                    return Err(TopicRefusal::OtherCount { topic, count, before, anew }.into());
                 }
             }
         }
