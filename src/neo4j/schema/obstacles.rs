@@ -42,16 +42,20 @@ pub async fn obstacles(
                 continue;
             }
             let (name, quoted) = (index.name.clone(), pasteable(&index.name));
-            found.push(Obstacle::Index { name, quoted });
+            found.push((requirement.clone(), Obstacle::Index { name, quoted }));
         } else if let Some(other) = named.iter().find(|it| it.name == name) {
             let drop = format!("DROP {} {}", other.kind, pasteable(&name));
-            found.push(Obstacle::NameTaken {
-                name,
-                drop,
-                needed: pasteable_text(&requirement.cypher()),
-            });
+            let needed = pasteable_text(&requirement.cypher());
+            found.push((requirement.clone(), Obstacle::NameTaken { name, drop, needed }));
         }
     }
+    // Another instance may have made one between the two looks: what has its name is it.
+    let missing = match found.is_empty() {
+        true => missing,
+        false => self::missing(connection, requirements).await?,
+    };
+    found.retain(|(requirement, _)| missing.contains(requirement));
+    let mut found: Vec<Obstacle> = found.into_iter().map(|(_, obstacle)| obstacle).collect();
     // Neo4j has to plan a text for each check, so this checks only labels and types in use.
     let in_use = in_use(connection).await?;
     let missing: Vec<_> = missing.into_iter().filter(|it| in_use.contains(&it.entity)).collect();
