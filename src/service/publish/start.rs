@@ -214,7 +214,7 @@ mod tests {
         end: Option<u64>,
         is_empty: bool,
         slot: Option<Slot>,
-    ) -> Result<Start, TopicRefusal> {
+    ) -> Result<Start, Box<TopicRefusal>> {
         let config = config();
         let partition = PartitionTail { is_empty, ..tail_at(end) };
         decided_of(&config, &[partition], slot)
@@ -230,14 +230,14 @@ mod tests {
         config: &Config,
         partitions: &[PartitionTail],
         slot: Option<Slot>,
-    ) -> Result<Start, TopicRefusal> {
+    ) -> Result<Start, Box<TopicRefusal>> {
         let ends = Ends::Of(Tail(partitions.to_vec()));
         decide(config, &ends, slot.as_ref(), &system(1)).map_err(refusal)
     }
 
-    fn refusal(error: ServiceError) -> TopicRefusal {
+    fn refusal(error: ServiceError) -> Box<TopicRefusal> {
         match error {
-            ServiceError::Topic(refusal) => *refusal,
+            ServiceError::Topic(refusal) => refusal,
             other => panic!("{other}"),
         }
     }
@@ -262,14 +262,14 @@ mod tests {
             end,
             anew: anew(),
         };
-        assert_eq!(decided(Some(50), false, reserved(60)), Err(ahead));
+        assert_eq!(decided(Some(50), false, reserved(60)), Err(Box::new(ahead)));
         let gone = TopicRefusal::SlotGone { slot: name.clone(), end, anew: anew() };
-        assert_eq!(decided(Some(50), false, None), Err(gone));
+        assert_eq!(decided(Some(50), false, None), Err(Box::new(gone)));
         let lost = TopicRefusal::SlotLost { slot: name, anew: anew() };
-        assert_eq!(decided(Some(50), false, Some(slot(40, "lost"))), Err(lost));
+        assert_eq!(decided(Some(50), false, Some(slot(40, "lost"))), Err(Box::new(lost)));
         let nowhere = TopicRefusal::NoPosition { topic };
-        assert_eq!(decided(None, false, reserved(40)), Err(nowhere.clone()));
-        assert_eq!(decided(None, false, None), Err(nowhere));
+        assert_eq!(decided(None, false, reserved(40)), Err(Box::new(nowhere.clone())));
+        assert_eq!(decided(None, false, None), Err(Box::new(nowhere)));
     }
 
     #[test]
@@ -281,7 +281,7 @@ mod tests {
         let (topic, other, own) = ("wal2graph.d".to_owned(), cluster(1), cluster(2));
         assert_eq!(
             decide(&config, &ends, Some(&slot), &system(2)).map_err(refusal),
-            Err(TopicRefusal::OtherHistory { topic, other, own, anew: anew() })
+            Err(Box::new(TopicRefusal::OtherHistory { topic, other, own, anew: anew() }))
         );
     }
 
@@ -359,8 +359,8 @@ mod tests {
         assert_eq!(at(&[None, None], 2, 40), Ok(Start::At(Lsn(40))));
         let refused = |ends: &[Option<u64>], confirmed| at(ends, 2, confirmed).unwrap_err();
         let ahead = refused(&[Some(60), Some(50)], 55);
-        assert!(matches!(ahead, TopicRefusal::SlotAhead { end: Lsn(50), .. }), "{ahead}");
+        assert!(matches!(*ahead, TopicRefusal::SlotAhead { end: Lsn(50), .. }), "{ahead}");
         let other = refused(&[Some(50), Some(50), None], 50);
-        assert!(matches!(other, TopicRefusal::OtherCount { count: 3, before: 2, .. }), "{other}");
+        assert!(matches!(*other, TopicRefusal::OtherCount { count: 3, before: 2, .. }), "{other}");
     }
 }
