@@ -1,9 +1,6 @@
-//! Rebalances and commits, as librdkafka tells of them.
+//! Rebalances, as librdkafka tells of them.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rdkafka::{
     ClientContext, Offset, TopicPartitionList,
@@ -23,8 +20,6 @@ use super::{super::connect::Voice, Assignment};
 pub(super) struct Context {
     pub(super) voice: Voice,
     pub(super) assignment: watch::Sender<Assignment>,
-    /// Commits without an answer yet.
-    pub(super) committing: Arc<AtomicUsize>,
     /// How many assignments there were.
     pub(super) assignments: AtomicU64,
     /// Called for each of them, and whenever some are taken away.
@@ -83,14 +78,6 @@ impl ConsumerContext for Context {
                     };
                 }
             });
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        self.committing.fetch_sub(1, Ordering::Relaxed);
-        if let Err(error) = result {
-            // The next one will do; the graph's checkpoint is what counts.
-            tracing::debug!(%error, "the group's offset was not committed");
         }
     }
 }

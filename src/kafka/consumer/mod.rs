@@ -27,7 +27,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc as std_mpsc,
     },
     thread,
@@ -97,11 +97,9 @@ impl Member {
     ) -> Result<Self, ConsumeError> {
         let voice = Voice::new(options);
         let assignment = watch::Sender::new(Assignment::new());
-        let committing = Arc::new(AtomicUsize::new(0));
         let context = Context {
             voice: voice.clone(),
             assignment: assignment.clone(),
-            committing: committing.clone(),
             assignments: AtomicU64::new(0),
             rebalanced: Box::new(rebalanced),
         };
@@ -123,7 +121,7 @@ impl Member {
         let group = options.group.clone();
         let (orders, to_do) = std_mpsc::channel();
         let client = Client { consumer, voice, dead_letters };
-        let reader = Reader::new(client, shared.clone(), to_do, group.clone(), committing);
+        let reader = Reader::new(client, shared.clone(), to_do, group.clone());
         let named = thread::Builder::new().name("kafka-consumer".to_owned());
         let spawned = named.spawn(move || reader.run());
         let thread = spawned.map_err(|error| Error::Definite(format!("no thread: {error}")))?;

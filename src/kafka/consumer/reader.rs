@@ -1,11 +1,8 @@
 //! The thread that polls.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    },
+    sync::{Arc, atomic::Ordering, mpsc},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -46,7 +43,6 @@ pub(super) struct Reader {
     readings: Vec<Reading>,
     /// Whose the last record was: the next one is mostly its, too.
     last: usize,
-    committing: Arc<AtomicUsize>,
     trouble_at: Option<Instant>,
     /// Trouble that was not told of yet, and since when there is.
     trouble: Option<(Instant, KafkaError)>,
@@ -58,7 +54,6 @@ impl Reader {
         shared: Arc<Shared>,
         to_do: mpsc::Receiver<Order>,
         group: String,
-        committing: Arc<AtomicUsize>,
     ) -> Self {
         Reader {
             client,
@@ -67,7 +62,6 @@ impl Reader {
             group,
             readings: Vec::new(),
             last: 0,
-            committing,
             trouble_at: None,
             trouble: None,
         }
@@ -214,6 +208,25 @@ impl Reader {
 
     /// Commits what the graph has, if that is new.
     fn commit(&mut self) {
+        let Some(list) = self.to_commit() else { return };
+        if let Err(error) = self.client.consumer.commit(&list, CommitMode::Async) {
+            // The next one will do; the graph's checkpoint is what counts.
+            tracing::debug!(%error, "the group's offset was not committed");
+        }
+    }
+
+    /// The last commit. Only a commit that is waited for says when it is done.
+    fn commit_last(&mut self) -> Option<thread::JoinHandle<()>> {
+        let list = self.to_commit()?;
+        let consumer = self.client.consumer.clone();
+        Some(thread::spawn(move || {
+            if let Err(error) = consumer.commit(&list, CommitMode::Sync) {
+                tracing::debug!(%error, "the group's last offset was not committed");
+            }
+        }))
+    }
+
+    fn to_commit(&mut self) -> Option<TopicPartitionList> {
         let mut list = TopicPartitionList::new();
         for reading in &mut self.readings {
             let Some(offset) = reading.to_commit() else { continue };
@@ -222,22 +235,16 @@ impl Reader {
                 Err(error) => tracing::debug!(%error, "the group's offset can not be named"),
             }
         }
-        if list.count() == 0 {
-            return;
-        }
-        match self.client.consumer.commit(&list, CommitMode::Async) {
-            Ok(()) => drop(self.committing.fetch_add(1, Ordering::Relaxed)),
-            // The next one will do; the graph's checkpoint is what counts.
-            Err(error) => tracing::debug!(%error, "the group's offset was not committed"),
-        }
+        (list.count() > 0).then_some(list)
     }
 
     /// Leaves the group, so that it can be reset. librdkafka keeps static members in it until
     /// their session ends.
     fn leave(&mut self) {
         let began = Instant::now();
-        self.commit();
-        while self.committing.load(Ordering::Relaxed) > 0 && began.elapsed() < LEAVE_LIMIT {
+        let last = self.commit_last();
+        let is_done = || last.as_ref().is_none_or(thread::JoinHandle::is_finished);
+        while !is_done() && began.elapsed() < LEAVE_LIMIT {
             let _ = self.client.consumer.poll(FULL_POLL);
         }
         self.readings.iter().for_each(tell_duplicates);
