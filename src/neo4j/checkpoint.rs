@@ -32,12 +32,10 @@ use super::{
     connect::Connection,
     copy_progress,
     error::Error,
+    names::{CHECKPOINT, COPY},
     parameter::{self, KEEP_PLAN},
     retry,
 };
-
-/// The checkpoint's label.
-pub const LABEL: &str = "_Wal2GraphCheckpoint";
 
 /// Statements on rows lock a node by `SET n._lock = null`. That locks nothing while the database
 /// has never seen a property of this name, so [`prepare`] makes the name known.
@@ -96,8 +94,8 @@ impl Follows {
 /// and that the database knows the property names [`LOCK`] and [`STAMP`].
 pub async fn prepare(connection: &Connection) -> Result<(), Error> {
     for (name, label, key) in [
-        ("_wal2graph_checkpoint_log", LABEL, "c.pipeline, c.log"),
-        ("_wal2graph_copy", copy_progress::LABEL, "c.pipeline, c.table, c.pass, c.part"),
+        ("_wal2graph_checkpoint_log", CHECKPOINT, "c.pipeline, c.log"),
+        ("_wal2graph_copy", COPY, "c.pipeline, c.table, c.pass, c.part"),
     ] {
         let text = format!(
             "CREATE CONSTRAINT {name} IF NOT EXISTS FOR (c:{label}) REQUIRE ({key}) IS UNIQUE"
@@ -120,7 +118,7 @@ pub async fn read(connection: &Connection, pipeline: &str) -> Result<Option<Chec
 /// Reads the checkpoints of all logs of the pipeline, in the order of their names.
 pub async fn read_all(connection: &Connection, pipeline: &str) -> Result<Vec<Checkpoint>, Error> {
     let text = format!(
-        "MATCH (c:{LABEL} {{pipeline: $pipeline}}) RETURN {RETURNED} \
+        "MATCH (c:{CHECKPOINT} {{pipeline: $pipeline}}) RETURN {RETURNED} \
          ORDER BY c.topic, c.partition, c.log"
     );
     let rows = connection.rows(Query::new(text).param("pipeline", pipeline)).await?;
@@ -215,7 +213,7 @@ pub async fn hand_over(
     topic_id: Option<TopicId>,
 ) -> Result<bool, Error> {
     let text = format!(
-        "MATCH {ONE} SET c:{LABEL} WITH c, properties(c) AS now \
+        "MATCH {ONE} SET c:{CHECKPOINT} WITH c, properties(c) AS now \
          WHERE now.epoch = $epoch AND now.lsn = $lsn \
          SET c.log = $to, c.topic = $topic, c.partition = $partition, c.partitions = 1, c.offset = 0, \
          c.topic_id = $topic_id, c.epoch = c.epoch + 1, c.updated_at = $now \
@@ -249,7 +247,7 @@ pub async fn name_topic(
 /// then the statement has not [`passed`].
 pub(super) fn under_epoch(identity: &Identity, epoch: Epoch, set: &str) -> Query {
     let text = format!(
-        "MATCH {ONE} SET c:{LABEL} WITH c, properties(c) AS now WHERE now.epoch = $epoch SET {set}"
+        "MATCH {ONE} SET c:{CHECKPOINT} WITH c, properties(c) AS now WHERE now.epoch = $epoch SET {set}"
     );
     of(Query::new(text), identity).param("epoch", epoch.0)
 }
@@ -262,9 +260,9 @@ fn of(query: Query, identity: &Identity) -> Query {
 /// on.
 pub async fn destroy(connection: &Connection, pipeline: &str) -> Result<(), Error> {
     let text = format!(
-        "MATCH (c:{LABEL} {{pipeline: $pipeline}}) DETACH DELETE c \
+        "MATCH (c:{CHECKPOINT} {{pipeline: $pipeline}}) DETACH DELETE c \
          WITH count(*) AS gone MATCH (p:{} {{pipeline: $pipeline}}) DETACH DELETE p",
-        copy_progress::LABEL
+        COPY
     );
     connection.run(Query::new(text).param("pipeline", pipeline)).await?;
     Ok(())
@@ -273,7 +271,7 @@ pub async fn destroy(connection: &Connection, pipeline: &str) -> Result<(), Erro
 /// Locks the checkpoint node until the transaction ends, in a statement that can be found in SHOW
 /// TRANSACTIONS by a comment.
 pub(super) fn marked_lock_query(mark: &str, identity: &Identity) -> Query {
-    of(Query::new(format!("/* {mark} */ MATCH {ONE} SET c:{LABEL}")), identity)
+    of(Query::new(format!("/* {mark} */ MATCH {ONE} SET c:{CHECKPOINT}")), identity)
 }
 
 /// Raises the epoch and returns the checkpoint as it then is. The node must be locked. `publication`
@@ -296,7 +294,7 @@ pub(super) fn raise_query(identity: &Identity, publication: Option<&str>) -> Que
 
 /// Locks the checkpoint node and returns it.
 pub(super) fn locked_read_query(identity: &Identity) -> Query {
-    of(Query::new(format!("MATCH {ONE} SET c:{LABEL} WITH c RETURN {RETURNED}")), identity)
+    of(Query::new(format!("MATCH {ONE} SET c:{CHECKPOINT} WITH c RETURN {RETURNED}")), identity)
 }
 
 /// What follows the lock. `properties(c)` reads what is committed by then: a property that is named
@@ -333,7 +331,7 @@ pub(super) fn advance_query(
         Follows::Partition => LSN_OF_A_PARTITION,
     };
     let text = format!(
-        "{KEEP_PLAN}MATCH {ONE} SET c:{LABEL} {guard} \
+        "{KEEP_PLAN}MATCH {ONE} SET c:{CHECKPOINT} {guard} \
          SET c.{position} = $to.position, c.{part} = $to.part, c.part_events = $to.events, {lsn}, \
          c.committed_at = coalesce($to.committed_at, c.committed_at), c.updated_at = $to.now{then}"
     );
@@ -381,7 +379,7 @@ pub(super) fn replay_query(identity: &Identity, until: Lsn) -> Query {
 /// Compares as [`advance_query`] does and moves nothing.
 pub(super) fn hold_query(identity: &Identity, epoch: Epoch, at: &Position) -> Query {
     let guard = guard(Follows::of(&identity.log));
-    let text = format!("MATCH {ONE} SET c:{LABEL} {guard} SET c.updated_at = $now");
+    let text = format!("MATCH {ONE} SET c:{CHECKPOINT} {guard} SET c.updated_at = $now");
     expect(Query::new(text).param("now", Utc::now()), identity, epoch, at)
 }
 

@@ -12,7 +12,10 @@ use crate::{
     lsn::{Lsn, Stamp},
 };
 
-use super::{checkpoint::LABEL, copy_progress, error::Error};
+use super::{
+    error::Error,
+    names::{CHECKPOINT, COPY},
+};
 
 pub(super) fn checkpoint_of(row: &Row) -> Result<Checkpoint, Error> {
     let lsn = |name| get::<Option<i64>>(row, name).map(|it| it.map(|it| Lsn(it.unsigned_abs())));
@@ -96,8 +99,8 @@ pub(super) fn get<'a, T: serde::Deserialize<'a>>(row: &'a Row, name: &str) -> Re
 
 fn edited(name: &str) -> Error {
     Error::Fatal(format!(
-        "`{name}` of a {LABEL} or {} node is missing or of another type: somebody edited it. Restore it; or delete all \
-         nodes of these two labels and of the mapping's, drop the slot, and let `wal2graph run` copy again",
-        copy_progress::LABEL
+        "`{name}` of a {CHECKPOINT} or {COPY} node is missing or of another type: somebody edited it. \
+         Restore it; or delete all nodes of these two labels and of the mapping's, drop the slot, and let \
+         `wal2graph run` copy again"
     ))
 }

@@ -25,6 +25,7 @@ use super::{
     connect::{Connection, Options},
     copy_progress,
     error::Error,
+    names::CLAIM_MARK,
     retry,
 };
 
@@ -144,9 +145,6 @@ async fn raise(
     transaction.commit().await?;
     Ok(Some(checkpoint))
 }
-
-/// A comment in statements that may wait for a lock. SHOW TRANSACTIONS finds them by it.
-pub(super) const CLAIM_MARK: &str = "wal2graph claims";
 
 fn lock_query(identity: &Identity) -> Query {
     checkpoint::marked_lock_query(CLAIM_MARK, identity)

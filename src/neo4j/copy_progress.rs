@@ -20,19 +20,16 @@ use crate::{
 
 use super::{
     checkpoint_row::get,
-    claim::CLAIM_MARK,
     connect::Connection,
     error::Error,
+    names::{CLAIM_MARK, COPY},
     parameter::{self, KEEP_PLAN},
 };
-
-/// The progress nodes' label.
-pub const LABEL: &str = "_Wal2GraphCopy";
 
 /// Reads all progress of the pipeline, in processing order.
 pub async fn read(connection: &Connection, pipeline: &str) -> Result<Vec<Progress>, Error> {
     let text = format!(
-        "MATCH (p:{LABEL} {{pipeline: $pipeline}}) RETURN p.table AS table, p.pass AS pass, p.part AS part, \
+        "MATCH (p:{COPY} {{pipeline: $pipeline}}) RETURN p.table AS table, p.pass AS pass, p.part AS part, \
          p.next_block AS next_block, p.end_block AS end_block, p.relfilenode AS relfilenode, p.rows AS rows, \
          p.done AS done, p.partition AS partition"
     );
@@ -62,7 +59,7 @@ pub(super) fn create_query(pipeline: &str, epoch: Epoch, progress: &[Progress]) 
     });
     let rows: BoltType = parameter::list(rows);
     let text = format!(
-        "UNWIND $rows AS r CREATE (p:{LABEL} {{pipeline: $pipeline, table: r[0], pass: r[1], part: r[2], \
+        "UNWIND $rows AS r CREATE (p:{COPY} {{pipeline: $pipeline, table: r[0], pass: r[1], part: r[2], \
          next_block: r[3], end_block: r[4], relfilenode: r[5], rows: r[6], done: r[7], partition: r[8], \
          epoch: $epoch, updated_at: $now}})"
     );
@@ -76,7 +73,7 @@ pub(super) fn create_query(pipeline: &str, epoch: Epoch, progress: &[Progress]) 
 /// Removes the nodes of these tables.
 pub(super) fn remove_query(pipeline: &str, tables: &[&str]) -> Query {
     let text = format!(
-        "MATCH (p:{LABEL} {{pipeline: $pipeline}}) WHERE p.table IN $tables DETACH DELETE p"
+        "MATCH (p:{COPY} {{pipeline: $pipeline}}) WHERE p.table IN $tables DETACH DELETE p"
     );
     let tables = parameter::list(tables.iter().map(|table| (*table).into()));
     Query::new(text).param("pipeline", pipeline).param("tables", tables)
@@ -84,22 +81,21 @@ pub(super) fn remove_query(pipeline: &str, tables: &[&str]) -> Query {
 
 /// Removes all nodes of the pipeline.
 pub(super) fn end_query(pipeline: &str) -> Query {
-    let text = format!("MATCH (p:{LABEL} {{pipeline: $pipeline}}) DETACH DELETE p");
+    let text = format!("MATCH (p:{COPY} {{pipeline: $pipeline}}) DETACH DELETE p");
     Query::new(text).param("pipeline", pipeline)
 }
 
 /// Locks all nodes of the pipeline and sets their epoch.
 pub(super) fn raise_query(pipeline: &str, epoch: Epoch) -> Query {
-    let text = format!(
-        "/* {CLAIM_MARK} */ MATCH (p:{LABEL} {{pipeline: $pipeline}}) SET p.epoch = $epoch"
-    );
+    let text =
+        format!("/* {CLAIM_MARK} */ MATCH (p:{COPY} {{pipeline: $pipeline}}) SET p.epoch = $epoch");
     Query::new(text).param("pipeline", pipeline).param("epoch", epoch.0)
 }
 
 /// The compare-and-set of a chunk: locks the node, then reads it.
 pub(super) fn step_query(pipeline: &str, epoch: Epoch, step: &ChunkStep) -> Query {
     let text = format!(
-        "{KEEP_PLAN}{} SET p:{LABEL} WITH p, properties(p) AS now WHERE now.epoch = $epoch \
+        "{KEEP_PLAN}{} SET p:{COPY} WITH p, properties(p) AS now WHERE now.epoch = $epoch \
          AND now.next_block = $from AND now.relfilenode = $relfilenode AND NOT now.done \
          SET p.next_block = $to, p.rows = p.rows + $count, p.done = $done, p.updated_at = $now",
         one()
@@ -117,7 +113,7 @@ pub(super) fn step_query(pipeline: &str, epoch: Epoch, step: &ChunkStep) -> Quer
 /// Locks the chunk's progress node and returns its epoch and place.
 pub(super) fn locked_read_query(pipeline: &str, step: &ChunkStep) -> Query {
     let text = format!(
-        "{} SET p:{LABEL} WITH p RETURN p.epoch AS epoch, p.next_block AS next_block, p.done AS done, \
+        "{} SET p:{COPY} WITH p RETURN p.epoch AS epoch, p.next_block AS next_block, p.done AS done, \
          p.relfilenode AS relfilenode",
         one()
     );
@@ -125,7 +121,7 @@ pub(super) fn locked_read_query(pipeline: &str, step: &ChunkStep) -> Query {
 }
 
 fn one() -> String {
-    format!("MATCH (p:{LABEL} {{pipeline: $pipeline, table: $table, pass: $pass, part: $part}})")
+    format!("MATCH (p:{COPY} {{pipeline: $pipeline, table: $table, pass: $pass, part: $part}})")
 }
 
 fn which(query: Query, pipeline: &str, step: &ChunkStep) -> Query {
@@ -143,7 +139,7 @@ fn progress_of(row: &Row) -> Result<Progress, Error> {
         table: get(row, "table")?,
         partition: get::<Option<i64>>(row, "partition")?.map(|oid| oid as u32),
         pass: Pass::from_name(&pass)
-            .ok_or_else(|| Error::Fatal(format!("a {LABEL} node has the unknown pass {pass:?}")))?,
+            .ok_or_else(|| Error::Fatal(format!("a {COPY} node has the unknown pass {pass:?}")))?,
         part: number("part")?,
         next_block: number("next_block")?,
         end_block: get::<Option<i64>>(row, "end_block")?.map(|block| block as u32),

@@ -24,10 +24,10 @@ use crate::{
 };
 
 use super::{
-    checkpoint::LABEL,
     connect::Connection,
     cypher::{may_be_placeholder, quote},
     error::Error,
+    names::CHECKPOINT,
 };
 
 pub use obstacles::obstacles;
@@ -451,7 +451,7 @@ async fn count_of(connection: &Connection, text: String) -> Result<u64, Error> {
 pub async fn may_change_schema(connection: &Connection) -> Result<(), Error> {
     let mut transaction = connection.begin().await?;
     let text = format!(
-        "CREATE CONSTRAINT _wal2graph_checkpoint_log IF NOT EXISTS FOR (c:{LABEL}) \
+        "CREATE CONSTRAINT _wal2graph_checkpoint_log IF NOT EXISTS FOR (c:{CHECKPOINT}) \
          REQUIRE (c.pipeline, c.log) IS UNIQUE"
     );
     transaction.run(Query::new(text)).await?;

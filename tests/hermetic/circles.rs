@@ -23,8 +23,6 @@ type Names = Vec<String>;
 const RECURSIVE: &[&[&str]] = &[
     &["value/array.rs", "value/geometry.rs", "value/json.rs", "value/parse.rs"],
     &["value/canonical.rs", "value/range.rs"],
-    // Still to be opened.
-    &["neo4j/checkpoint.rs", "neo4j/checkpoint_row.rs", "neo4j/claim.rs", "neo4j/copy_progress.rs"],
 ];
 
 /// How often a re-export may lead to another one.

@@ -37,10 +37,10 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::pipeline::Narrow;
 
 use super::{
-    checkpoint,
     connect::{Connection, Options},
     cypher,
     error::Error,
+    names::CHECKPOINT,
     parameter::{self, KEEP_PLAN},
     schema,
 };
@@ -308,7 +308,7 @@ impl Drop for TellOver<'_> {
 /// Makes Neo4j plan the text as in a writer's transaction.
 async fn plan(connection: &Connection, text: &str) -> Result<(), Error> {
     let mut transaction = connection.begin().await?;
-    transaction.run(Query::new(format!("CREATE (:{})", checkpoint::LABEL))).await?;
+    transaction.run(Query::new(format!("CREATE (:{CHECKPOINT})"))).await?;
     let no_rows = parameter::list([parameter::list([].into_iter())].into_iter());
     let query = Query::new(format!("{KEEP_PLAN}{text}")).param("rows", no_rows);
     // A full cache may not accept a plan after one use: it prefers texts that come often.

@@ -1,0 +1,8 @@
+//! What our own nodes and statements are found by.
+
+/// The checkpoint's label.
+pub const CHECKPOINT: &str = "_Wal2GraphCheckpoint";
+/// The label of a copy's progress.
+pub const COPY: &str = "_Wal2GraphCopy";
+/// A comment in statements that may wait for a lock. SHOW TRANSACTIONS finds them by it.
+pub(super) const CLAIM_MARK: &str = "wal2graph claims";
