@@ -208,7 +208,7 @@ impl Reader {
 
     /// Commits what the graph has, if that is new.
     fn commit(&mut self) {
-        let Some(list) = self.to_commit() else { return };
+        let Some(list) = self.uncommitted() else { return };
         if let Err(error) = self.client.consumer.commit(&list, CommitMode::Async) {
             // The next one will do; the graph's checkpoint is what counts.
             tracing::debug!(%error, "the group's offset was not committed");
@@ -217,7 +217,7 @@ impl Reader {
 
     /// The last commit. Only a commit that is waited for says when it is done.
     fn commit_last(&mut self) -> Option<thread::JoinHandle<()>> {
-        let list = self.to_commit()?;
+        let list = self.uncommitted()?;
         let consumer = self.client.consumer.clone();
         Some(thread::spawn(move || {
             if let Err(error) = consumer.commit(&list, CommitMode::Sync) {
@@ -226,7 +226,7 @@ impl Reader {
         }))
     }
 
-    fn to_commit(&mut self) -> Option<TopicPartitionList> {
+    fn uncommitted(&mut self) -> Option<TopicPartitionList> {
         let mut list = TopicPartitionList::new();
         for reading in &mut self.readings {
             let Some(offset) = reading.to_commit() else { continue };
