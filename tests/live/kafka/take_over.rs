@@ -33,7 +33,7 @@ async fn a_graph_of_run_goes_over_to_a_topic_without_a_copy() {
     let is_read = |record: &_| String::from_utf8_lossy(value(record)).contains("\"op\":\"r\"");
     assert!(!records.iter().any(is_read), "nothing was copied");
     let log = succeeds(&published, &["apply", "--until", "current"]).await;
-    assert!(log.contains("goes over from the slot"), "{log}");
+    assert!(log.contains("follows the topic from here"), "{log}");
     compare(&published.pipeline.sql, "tko").await;
     // From then on it is a topic's graph like any other.
     traffic(&published, &mut rng, "tko").await;

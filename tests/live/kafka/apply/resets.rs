@@ -19,7 +19,7 @@ async fn a_reset_to_earliest_is_obeyed_and_mends_what_was_damaged() {
     feed.cypher(DAMAGE).await;
     kafka().reset_offsets(&feed.group(), &feed.topic, &["--to-earliest"]).unwrap();
     let log = feed.apply().await;
-    assert!(log.contains("applied again"), "{log}");
+    assert!(log.contains("applying records again"), "{log}");
     assert_eq!(feed.contents().await, APPLIED);
     let after = feed.checkpoint().await.unwrap();
     assert_eq!((after.position, after.lsn), (before.position, before.lsn));
