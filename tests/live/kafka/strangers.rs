@@ -216,7 +216,7 @@ async fn dead_letters_of_a_topic_that_was_made_again_are_others_than_those_befor
     let (code, said) = things.run(&["dead-letters", "show", &name(1)]).await;
     assert!(code == Some(2) && said.contains("several topics"), "{said}");
 
-    let whole = [old, new].map(|it| it.replace('T', &things.topic));
+    let whole = [old, new].map(|it| it.replacen('T', &things.topic, 1));
     let mut shown = Vec::new();
     for name in &whole {
         let said = things.done(&["dead-letters", "show", name]).await;
