@@ -302,6 +302,7 @@ impl Report {
     }
 
     /// A warning with something to do about it.
+    #[cfg(feature = "kafka")]
     fn advice(&mut self, what: impl Into<String>, fix: impl Into<String>) {
         let (what, fix) = (what.into(), Some(fix.into()));
         self.findings.push(Finding { verdict: Verdict::Warning, what, fix });

@@ -18,7 +18,7 @@
 //! - **Answers.** A read returns what was committed when it ran. It takes no lock that a writer
 //!   waits for.
 //! - **Repetition.** The store may repeat a call by itself while the product asks for that. It gives
-//!   up after a bounded time, about half a minute, with [`Verdict::Again`](super::Verdict::Again).
+//!   up after a bounded time, about half a minute, with [`Verdict::Again`].
 //! - **Lost answers.** After `Again` it is unknown whether a write took effect. Every write says how
 //!   its caller finds out, or that a repetition is right.
 //! - **Durability.** A write that returns is durable, and every later read sees it.
