@@ -8,6 +8,7 @@ use crate::{
     catalog::{Catalog, TableName},
     checkpoint::Checkpoint,
     config::{Config, ConfigError},
+    kafka::names::TableTopics,
     mapping::Mapping,
     pipeline::Store,
     postgres::{self, setup},
@@ -170,7 +171,7 @@ pub fn again(config: &Config, mapping: Option<&Mapping>, checkpoints: &[Checkpoi
     match checkpoints.iter().find_map(Checkpoint::partition) {
         Some(at) => {
             let is_by_table = config.kafka().is_ok_and(|kafka| kafka.is_by_table());
-            let topics = match written(config) {
+            let topics = match written(config, mapping) {
                 Ok(topics) if is_by_table => topics,
                 _ => Written::One(at.topic.clone()),
             };
@@ -181,13 +182,19 @@ pub fn again(config: &Config, mapping: Option<&Mapping>, checkpoints: &[Checkpoi
 }
 
 /// The topics that `publish` writes.
-pub fn written(config: &Config) -> Result<Written, ConfigError> {
+pub fn written(config: &Config, mapping: Option<&Mapping>) -> Result<Written, ConfigError> {
     let kafka = config.kafka()?;
     let (name, brokers) = (kafka.topic.to_string(), kafka.brokers.clone());
-    Ok(match kafka.is_by_table() {
-        true => Written::OfTables { prefix: name, brokers },
-        false => Written::One(name),
-    })
+    if !kafka.is_by_table() {
+        return Ok(Written::One(name));
+    }
+    let topics = mapping.map(|it| TableTopics::new(&kafka.topic, it.published_tables()));
+    // Tables whose topics can not be named are refused.
+    let topics = topics.and_then(Result::ok);
+    let of_tables = topics.iter().flat_map(TableTopics::all).cloned();
+    let messages = kafka.messages_topic().ok().flatten().filter(|_| topics.is_some());
+    let names = of_tables.chain(messages).map(|name| name.to_string()).collect();
+    Ok(Written::OfTables { prefix: name, names, brokers })
 }
 
 /// What ends well where a graph does not go on with its topic.
@@ -205,8 +212,10 @@ pub fn ways(
             Refill::Others { again: others.to_string(), republish: others.republish() }
         }
         false => {
-            let republish =
-                Again::TopicAlone { topics: written(config)?, brokers: kafka.brokers.clone() };
+            let republish = Again::TopicAlone {
+                topics: written(config, Some(mapped.1))?,
+                brokers: kafka.brokers.clone(),
+            };
             let again = again(config, Some(mapped.1), checkpoints).to_string();
             Refill::Ours { again, republish: republish.to_string() }
         }

@@ -60,6 +60,8 @@ pub enum Written {
     OfTables {
         /// Their names begin with this and a dot.
         prefix: String,
+        /// Their names. Empty: the tables are not known.
+        names: Vec<String>,
         /// Where they are.
         brokers: String,
     },
@@ -74,12 +76,18 @@ impl Written {
         }
     }
 
-    /// As Kafka's own tool takes them: several as a regular expression. Dead letters are not among them.
+    /// As Kafka's own tool takes them: several as a regular expression, which matches no topic of another
+    /// pipeline whose name begins with the same. Dead letters are not among them.
     pub fn pattern(&self) -> String {
+        let literal = |name: &str| name.replace('.', "\\.");
         match self {
             Written::One(topic) => topic.clone(),
-            Written::OfTables { prefix, .. } => {
-                format!("'{}\\.(heartbeats|message|.+\\..+)'", prefix.replace('.', "\\."))
+            Written::OfTables { prefix, names, .. } if names.is_empty() => {
+                format!("'{}\\.(heartbeats|message|[^.]+\\.[^.]+)'", literal(prefix))
+            }
+            Written::OfTables { names, .. } => {
+                let names: Vec<String> = names.iter().map(|name| literal(name)).collect();
+                format!("'{}'", names.join("|"))
             }
         }
     }

@@ -588,3 +588,15 @@ fn the_tables_of_another_source_are_not_compared() {
         assert_eq!(tables.count(), 0);
     }
 }
+
+#[test]
+fn the_topics_of_a_pipeline_are_deleted_by_their_names_and_none_of_another_pipeline() {
+    let of = |names: &[&str]| Written::OfTables {
+        prefix: "shop".to_owned(),
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        brokers: "b:1".to_owned(),
+    };
+    let known = of(&["shop.heartbeats", "shop.public.orders"]).pattern();
+    assert_eq!(known, r"'shop\.heartbeats|shop\.public\.orders'");
+    assert_eq!(of(&[]).pattern(), r"'shop\.(heartbeats|message|[^.]+\.[^.]+)'");
+}
