@@ -194,8 +194,13 @@ impl Facts<'_> {
         }
         found.extend(self.of_history());
         found.extend(self.of_tables().map(Refusal::from));
+        // A topic whose slot is gone has a gap: a graph that is filled from it lacks the same.
+        let of_slot = match self.through_topic {
+            true => self.again.of_the_source(),
+            false => self.again.clone(),
+        };
         let unusable =
-            self.slot.and_then(|slot| slot.unusable(self.names, &self.server.database, self.again));
+            self.slot.and_then(|slot| slot.unusable(self.names, &self.server.database, &of_slot));
         let is_usable = unusable.is_none();
         found.extend(unusable.map(Refusal::from));
         let Some((catalog, mapping)) = self.mapped else { return found };

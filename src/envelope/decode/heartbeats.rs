@@ -36,7 +36,10 @@ impl Decoder {
             {
                 let history = history(object, self.history.as_ref())?;
                 let end_lsn = Some(Lsn(object.require("end_lsn", Json::u64)?));
-                self.is_of_publisher(server_name(key).as_deref())?;
+                let publisher = server_name(key).ok_or_else(|| {
+                    Problem::new("a heartbeat names its publisher in its key (serverName)")
+                })?;
+                self.is_of_publisher(Some(&publisher))?;
                 Ok(Next::Alone(Decoded::Heartbeat { end_lsn, history, at }))
             }
             _ => Err(Problem::new(

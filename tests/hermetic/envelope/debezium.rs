@@ -620,3 +620,13 @@ fn ours_are_read_alike_whatever_the_options_say() {
         assert_eq!((system_identifier.as_str(), *timeline), ("7401234567890123456", 3));
     }
 }
+
+#[test]
+fn a_heartbeat_without_a_key_moved_the_graph_past_changes() {
+    let ours = json!({"ts_ms": 5, "system_identifier": "7", "timeline": 1, "end_lsn": 9_000});
+    let mut decoder = Decoder::new(&shop(), DEFAULT);
+    let (record, mut decoded) = (record(None, Some(ours)), Vec::new());
+    let error = decoder.record(&record, &mut decoded).unwrap_err();
+    assert!(error.problem.contains("names its publisher in its key"), "{error}");
+    assert!(decoded.is_empty());
+}
