@@ -324,6 +324,11 @@ fn passes(error: &KafkaError) -> bool {
 }
 
 impl PartitionTail {
+    /// It has had records, whether they are still there or not.
+    pub fn was_written(&self) -> bool {
+        self.next > 0
+    }
+
     /// A record says that everything before `end_lsn` is there, and which transaction is the newest.
     fn is_at(&mut self, end_lsn: Option<Lsn>, newest: Option<Newest>) {
         if end_lsn > self.end_lsn {

@@ -53,17 +53,17 @@ pub enum Kept {
     },
 }
 
-/// Reads the ends. Each topic is named with which one it is.
+/// Reads the ends. Each topic is named with which one it is; that of heartbeats may not be there.
 pub async fn read(
     options: &Options,
-    heartbeats: &str,
+    heartbeats: Option<&str>,
     topics: &BTreeMap<String, Described>,
 ) -> Result<Tails> {
     let (client, voice) = asking(options)?;
-    let (heartbeats, topics) = (heartbeats.to_owned(), topics.clone());
+    let (heartbeats, topics) = (heartbeats.map(str::to_owned), topics.clone());
     on_thread(move || {
         let reader = |topic: &str| Reader::new(client.clone(), voice.clone(), topic.to_owned());
-        let heartbeats = reader(&heartbeats).read()?;
+        let heartbeats = heartbeats.map(|it| reader(&it).read()).transpose()?.unwrap_or_default();
         if heartbeats.0.len() > 1 {
             return Err(Error::Definite(
                 "the topic of heartbeats has several partitions, and heartbeats are in one: delete the pipeline's \

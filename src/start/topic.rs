@@ -129,6 +129,30 @@ pub enum TopicRefusal {
         /// The fix.
         anew: Anew,
     },
+    /// Its records are gone, and with them the position.
+    #[error(
+        "the topic {topic} has had records, and has none any more: they were deleted, or are older than its \
+         retention. So nobody knows how far it was, nor which changes are missing since then. To go on, {anew}"
+    )]
+    Emptied {
+        /// The topic that says positions.
+        topic: String,
+        /// The fix.
+        anew: Anew,
+    },
+    /// It was never written, and a table's topic was.
+    #[error(
+        "the topic {topic} has never had records, and {other} has: heartbeats say how far both are, and those were \
+         deleted. So nobody knows which changes are missing since then. To go on, {anew}"
+    )]
+    Remains {
+        /// The topic that says positions.
+        topic: String,
+        /// A topic that was written.
+        other: String,
+        /// The fix.
+        anew: Anew,
+    },
     /// Tables without a key go to several partitions.
     #[error(
         "the topic {topic} has several partitions, and records of {tables} have no key that says to which they go. \

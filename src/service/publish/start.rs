@@ -7,8 +7,10 @@
 //! | a position | gone, or lost | a gap: stop |
 //! | a position, but for a partition without records | at or behind it | from the slot |
 //! | a position, with another number of partitions | any | stop: keys would go on in other partitions |
-//! | nothing, it is empty | none | make the slot, copy |
-//! | nothing, it is empty | there | from the slot, copy: what was published before is gone with its topic |
+//! | nothing, no topic was ever written | none | make the slot, copy |
+//! | nothing, no topic was ever written | there | from the slot, copy: the topic is a new one |
+//! | nothing, its records are gone | any | stop: the slot does not say whether it was moved since |
+//! | nothing, it was never written, but a table's topic was | any | stop: the same |
 //! | nothing, of other records | any | stop |
 //!
 //! The position of several partitions is the one that is furthest back: what the others have beyond
@@ -67,6 +69,9 @@ pub fn decide(
     // A slot that can not be used is refused before.
     let confirmed = slot.and_then(|slot| slot.confirmed);
     check_end(config, ends.beyond(), system)?;
+    if tail.lowest().is_none() {
+        check_new(ends, topic.clone(), &anew)?;
+    }
     match (tail.lowest(), confirmed) {
         (Some(end), None) => Err(TopicRefusal::SlotGone { slot: slot_name, end, anew }.into()),
         (Some(end), Some(confirmed)) if confirmed > end => {
@@ -78,6 +83,21 @@ pub fn decide(
         (_, Some(confirmed)) => Ok(Start::At(confirmed)),
         (None, None) => Ok(Start::First),
     }
+}
+
+/// Checks that no topic was ever written. Deletes may be missing behind records that are gone: a copy
+/// there would be taken for their continuation.
+fn check_new(ends: &Ends, topic: String, anew: &Anew) -> Result<(), ServiceError> {
+    if ends.tail().0.iter().any(PartitionTail::was_written) {
+        return Err(TopicRefusal::Emptied { topic, anew: anew.clone() }.into());
+    }
+    let Some((other, tails)) = ends.written_table() else { return Ok(()) };
+    let other = other.to_owned();
+    // It is nobody's to delete who publishes this pipeline.
+    if tails.iter().any(|it| !it.is_empty && it.history.is_none()) {
+        return Err(TopicRefusal::NoPosition { topic: other }.into());
+    }
+    Err(TopicRefusal::Remains { topic, other, anew: anew.clone() }.into())
 }
 
 /// The newest transaction that the topics have something of, if the publisher begins at their end and
@@ -270,6 +290,55 @@ mod tests {
         let nowhere = TopicRefusal::NoPosition { topic };
         assert_eq!(decided(None, false, reserved(40)), Err(Box::new(nowhere.clone())));
         assert_eq!(decided(None, false, None), Err(Box::new(nowhere)));
+    }
+
+    #[test]
+    fn a_topic_that_was_written_is_no_new_one_whatever_the_slot_says() {
+        let topic = || "wal2graph.d".to_owned();
+        let emptied = PartitionTail { next: 25, ..tail_at(None) };
+        let refused = Err(Box::new(TopicRefusal::Emptied { topic: topic(), anew: anew() }));
+        let slots = [None, Some(slot(40, "reserved")), Some(slot(100, "reserved"))];
+        for slot in slots {
+            let decided = |tails: &[PartitionTail]| decided_of(&config(), tails, slot.clone());
+            assert_eq!(decided(std::slice::from_ref(&emptied)), refused);
+            assert_eq!(
+                decided(&[emptied.clone(), tail_at(None)]),
+                refused,
+                "one of two partitions"
+            );
+        }
+        let there = PartitionTail { next: 25, ..tail_at(Some(50)) };
+        let filled_again = decided_of(&config(), &[there, emptied], Some(slot(40, "reserved")));
+        assert_eq!(filled_again, Ok(Start::At(Lsn(40))), "the other one says where it is");
+    }
+
+    #[test]
+    fn tables_topics_that_were_written_need_their_heartbeats() {
+        let decided = |heartbeats: PartitionTail, table: PartitionTail, slot: Option<Slot>| {
+            let topics = [("t".to_owned(), vec![table])].into();
+            let ends = Ends::OfAll(Tails { heartbeats: Tail(vec![heartbeats]), topics });
+            decide(&config(), &ends, slot.as_ref(), &system(1)).map_err(refusal)
+        };
+        let new = || tail_at(None);
+        let written = PartitionTail { next: 25, ..tail_at(Some(50)) };
+        let emptied = PartitionTail { next: 25, ..tail_at(None) };
+        let (topic, other) = ("wal2graph.d".to_owned(), "t".to_owned());
+        let remains = TopicRefusal::Remains { topic, other, anew: anew() };
+        for slot in [None, Some(slot(40, "reserved"))] {
+            let refused = Err(Box::new(remains.clone()));
+            assert_eq!(decided(new(), written.clone(), slot.clone()), refused);
+            assert_eq!(decided(new(), emptied.clone(), slot.clone()), refused);
+            let refused = decided(emptied.clone(), written.clone(), slot).unwrap_err();
+            assert!(matches!(*refused, TopicRefusal::Emptied { .. }), "{refused}");
+        }
+        assert_eq!(decided(new(), new(), None), Ok(Start::First));
+        let at = |lsn| Ok(Start::At(Lsn(lsn)));
+        assert_eq!(decided(new(), new(), Some(slot(40, "reserved"))), at(40));
+        let ends_empty = decided(written.clone(), emptied, Some(slot(40, "reserved")));
+        assert_eq!(ends_empty, at(50), "heartbeats say where all are");
+        let of_others = PartitionTail { history: None, end_lsn: None, ..written };
+        let error = decided(new(), of_others, None).unwrap_err().to_string();
+        assert!(error.contains("somebody else") && !error.contains("delete"), "{error}");
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::{
         offsets::Asking,
         producer::ProducedTo,
         routing::{Layout, Partitions},
-        tail::{self, Tail},
+        tail::{self, PartitionTail, Tail},
         tails::{self, Kept, Tails},
         topic::{self, Weight},
     },
@@ -139,13 +139,16 @@ impl Wanted {
         Topics::new(self, described, message_bytes_max)
     }
 
-    /// Those that are there, if all are.
-    pub async fn look(self, asking: &Asking) -> Result<Option<Topics>, ServiceError> {
+    /// Those of them that are there, if one is.
+    pub async fn look(mut self, asking: &Asking) -> Result<Option<Topics>, ServiceError> {
         let names: Vec<&str> = self.names().map(TopicName::as_str).collect();
         let described = asking.describe(&names).await?;
-        match described.len() == names.len() {
-            true => Ok(Some(Topics::new(self, described, 0)?)),
-            false => Ok(None),
+        let is_there = |name: &TopicName| described.contains_key(name.as_str());
+        self.tables.retain(|(_, name)| is_there(name));
+        self.messages = self.messages.filter(is_there);
+        match described.is_empty() {
+            true => Ok(None),
+            false => Ok(Some(Topics::new(self, described, 0)?)),
         }
     }
 
@@ -223,7 +226,8 @@ impl Topics {
             Some((name.as_str().to_owned(), *self.described.get(name.as_str())?))
         };
         let others = self.wanted.spoken_of().filter_map(described).collect();
-        Ok(Ends::OfAll(tails::read(kafka, first.as_str(), &others).await?))
+        let heartbeats = self.described.contains_key(first.as_str()).then(|| first.as_str());
+        Ok(Ends::OfAll(tails::read(kafka, heartbeats, &others).await?))
     }
 
     /// The tables whose rows are in their topics, by object id.
@@ -253,8 +257,7 @@ impl Topics {
 
     /// The topics for the producer.
     pub fn produced_to(&self, ends: &Ends) -> Vec<ProducedTo> {
-        let next =
-            |partitions: &[tail::PartitionTail]| partitions.iter().map(|it| it.next).collect();
+        let next = |partitions: &[PartitionTail]| partitions.iter().map(|it| it.next).collect();
         let first = self.wanted.first.as_str().to_owned();
         let own = ProducedTo { name: first, id: None, next: next(&ends.tail().0) };
         let Ends::OfAll(tails) = ends else { return vec![own] };
@@ -280,11 +283,19 @@ impl Ends {
     }
 
     /// What is known of all partitions.
-    pub fn all(&self) -> Box<dyn Iterator<Item = &tail::PartitionTail> + '_> {
+    pub fn all(&self) -> Box<dyn Iterator<Item = &PartitionTail> + '_> {
         match self {
             Ends::Of(tail) => Box::new(tail.0.iter()),
             Ends::OfAll(tails) => Box::new(tails.all()),
         }
+    }
+
+    /// A table's topic that has had records, with what is known of its partitions.
+    pub fn written_table(&self) -> Option<(&str, &[PartitionTail])> {
+        let Ends::OfAll(tails) = self else { return None };
+        let mut topics = tails.topics.iter();
+        let written = topics.find(|(_, tails)| tails.iter().any(PartitionTail::was_written));
+        written.map(|(name, tails)| (name.as_str(), tails.as_slice()))
     }
 
     /// A position that everything is before that any topic has.

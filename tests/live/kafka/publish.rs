@@ -2,6 +2,7 @@
 
 mod acknowledging;
 mod crashes;
+mod emptied;
 mod formats;
 mod history;
 mod locks;
