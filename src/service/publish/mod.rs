@@ -15,6 +15,7 @@ mod acknowledge;
 mod copy;
 mod from_graph;
 pub mod start;
+mod still;
 pub mod topics;
 
 use std::{
@@ -67,6 +68,7 @@ use super::{
 
 use acknowledge::Acknowledging;
 use copy::RowCopier;
+use still::{Heartbeats, Telling};
 use topics::Wanted;
 
 /// Runs until it is stopped, or `--until` is reached, or something has to be changed first.
@@ -118,7 +120,7 @@ struct Publish<'a> {
 struct Ready {
     source: Acknowledging<Whole<replication::Stream>>,
     encoding: Encoding,
-    sink: Observed<Producer, TableCounts>,
+    sink: Observed<Telling, TableCounts>,
     copier: Option<RowCopier>,
     watched: Option<Copying>,
     position: Lsn,
@@ -245,13 +247,23 @@ impl Publish<'_> {
         let encoding = Encoding::new(encoder.clone(), mapped, through, told, layout.clone());
         let tables = mapping.model.iter().map(|(_, table)| table.name.as_str());
         let observer = self.metrics.counts().of_tables(tables);
-        let sink = Observed { sink: producer.clone(), observer };
+        let (there, stands) = watch::channel((position, newest));
+        let telling = Telling { producer: producer.clone(), there };
+        let sink = Observed { sink: telling, observer };
+        let heartbeats = Heartbeats {
+            encoder: encoder.clone(),
+            producer: producer.clone(),
+            copied: copied.subscribe(),
+            publication: publication.clone(),
+            layout: layout.clone(),
+        };
         let client = Arc::new(client);
         let to = copy::To { encoder, producer, copied, publication, layout };
         let after = ends.beyond().unwrap_or(position);
         let copier = self.copier(&client, &catalog, &mapping, to, after, stop).await?;
         let watched = copier.as_ref().map(|copier| copier.watched(&catalog));
         let mut following = JoinSet::new();
+        following.spawn(heartbeats.repeat(stands));
         let rule = acknowledge::rule(config, &history.system_identifier, &mut following)?;
         let mapped = mapping.published_tables().filter_map(|name| catalog.table(name));
         let mapped = mapped.map(|table| table.oid).collect();
