@@ -11,10 +11,10 @@ use crate::{
     config::Config,
     kafka::offsets::Asking,
     pipeline::Store,
-    replay::{Decision, GroupOffset, requested_metadata},
+    replay::{self, Decision, GroupOffset, requested_metadata},
     service::{
         ServiceError,
-        apply::{named, start::Found, topology::Topology},
+        apply::{named, standing, start::Found, topology::Topology},
         graph::{Wait, open},
         mapped_tables, mapping, read_catalog,
     },
@@ -32,6 +32,8 @@ pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), ServiceEr
     let checkpoints = graph.checkpoints(&config.pipeline).await?;
     let config = &named::topics(config, &mapping, &asking, &checkpoints).await?.config;
     let topology = Topology::look(config, &asking, &graph, (&catalog, &mapping)).await?;
+    let mapped = (&catalog, &mapping);
+    standing::check_empty(config, mapped, &asking, &topology, &checkpoints).await?;
     let chosen = chosen(&topology, args.partition.as_deref())?;
     if chosen.len() > 1 && matches!(from, ReplayFrom::Offset(_)) {
         return Err(ServiceError::Usage(
@@ -64,8 +66,14 @@ pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), ServiceEr
         }
         let of = if topology.is_spread() { format!("{at}: ") } else { String::new() };
         text += &format!("{of}{}\n", said(&decision));
-        if let Decision::Begin { unshown: Some(unshown), .. } = decision {
-            text += &format!("warning: {}\n", unshown.text(&at));
+        match &decision {
+            Decision::Begin { unshown: Some(unshown), .. } => {
+                text += &format!("warning: {}\n", unshown.text(&at));
+            }
+            Decision::Skip { skipped } => {
+                text += &format!("warning: {}\n", replay::skipped(&at, skipped));
+            }
+            _ => {}
         }
         to.push((at, group));
     }
@@ -99,10 +107,8 @@ fn said(decision: &Decision) -> String {
                 "the next `wal2graph apply` applies offsets {from} to {until} again, and goes on"
             )
         }
-        Decision::Skip { to } => {
-            format!(
-                "the next `wal2graph apply` skips to offset {to}; what is before it is never applied"
-            )
+        Decision::Skip { skipped } => {
+            format!("the next `wal2graph apply` skips to offset {}", skipped.end)
         }
         Decision::Begin { from, .. } => {
             format!("the next `wal2graph apply` fills the graph from offset {from}")

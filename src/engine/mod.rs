@@ -246,6 +246,11 @@ impl Engine {
         self.waiting.is_empty() && self.flights.is_empty()
     }
 
+    /// An idle position is written as soon as it can be: nothing more comes.
+    pub fn write_idle_soon(&mut self) {
+        self.idle.urgent = true;
+    }
+
     /// When to [`Engine::poll`] again if nothing else happens.
     pub fn wakeup(&self) -> Option<Duration> {
         let waits = self.flights.is_empty() && self.hold == Hold::Off;

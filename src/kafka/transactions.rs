@@ -199,6 +199,12 @@ impl Transactions {
         self.pass(Span { began: offset, end: offset + 1 }, events);
     }
 
+    /// Where the records begin that are not applied until what ends them comes.
+    pub fn unfinished(&self) -> Option<u64> {
+        let open = self.open.as_ref().map(|open| open.begin.commit_lsn.0);
+        open.or(self.held_at)
+    }
+
     /// There are no records between two offsets: the position moves, between transactions.
     pub fn pass_empty(&self, from: u64, to: u64, events: &mut Vec<Event>) {
         self.pass(Span { began: from, end: to }, events);

@@ -8,6 +8,7 @@
 //!              |                                         \--answered--> written
 //!              refused -> lock and read: where it leads, under our epoch -> written (the COMMIT had got through)
 //!                                        where it begins                 -> again
+//!                                        earlier, or an earlier epoch    -> put back
 //!                                        anything else                   -> fenced
 //! ```
 //!
@@ -126,6 +127,7 @@ enum Attempt {
 enum Found {
     Before,
     After,
+    Older { expected: String, found: String },
     Other { expected: String, found: String },
 }
 
@@ -282,6 +284,9 @@ impl Writer {
                     Ok(Found::Before) => {
                         (None, Error::Lost("the last COMMIT had no answer".to_owned()))
                     }
+                    Ok(Found::Older { expected, found }) => {
+                        return Err(WriteError::PutBack { expected, found });
+                    }
                     Ok(Found::Other { expected, found }) => {
                         return Err(WriteError::Fenced { expected, found });
                     }
@@ -375,15 +380,18 @@ impl Writer {
         let rows = transaction.rows(checkpoint::locked_read_query(&self.identity)).await?;
         let found = rows.first().map(checkpoint_row::checkpoint_of).transpose()?;
         let position = found.as_ref().filter(|it| it.epoch == self.epoch).map(|it| it.position);
-        Ok(match position {
-            Some(position) if position == *from => Found::Before,
-            Some(position) if Some(&position) == to => Found::After,
-            _ => {
-                let log = &self.identity.log;
-                let (expected, found) =
-                    (place(log, self.epoch, from), describe(log, found.as_ref()));
-                Found::Other { expected, found }
-            }
+        match position {
+            Some(position) if position == *from => return Ok(Found::Before),
+            Some(position) if Some(&position) == to => return Ok(Found::After),
+            _ => {}
+        }
+        let log = &self.identity.log;
+        let is_older =
+            found.as_ref().is_some_and(|it| (it.epoch, it.position) < (self.epoch, *from));
+        let (expected, found) = (place(log, self.epoch, from), describe(log, found.as_ref()));
+        Ok(match is_older {
+            true => Found::Older { expected, found },
+            false => Found::Other { expected, found },
         })
     }
 
@@ -400,19 +408,20 @@ impl Writer {
         let rows = transaction
             .rows(copy_progress::locked_read_query(&self.identity.pipeline, step))
             .await?;
-        let found = match rows.first() {
-            None => "no progress node".to_owned(),
-            Some(row) => place(
-                checkpoint_row::get(row, "epoch")?,
-                checkpoint_row::get(row, "next_block")?,
-                checkpoint_row::get(row, "done")?,
-                checkpoint_row::get(row, "relfilenode")?,
-            ),
-        };
         let before = expected(step.from_block, false);
-        Ok(match found {
+        let Some(row) = rows.first() else {
+            return Ok(Found::Other { expected: before, found: "no progress node".to_owned() });
+        };
+        let epoch: i64 = checkpoint_row::get(row, "epoch")?;
+        let block: i64 = checkpoint_row::get(row, "next_block")?;
+        let file: i64 = checkpoint_row::get(row, "relfilenode")?;
+        let is_older = epoch < self.epoch.0
+            || (epoch, file) == (self.epoch.0, i64::from(step.relfilenode))
+                && block < i64::from(step.from_block);
+        Ok(match place(epoch, block, checkpoint_row::get(row, "done")?, file) {
             found if found == before => Found::Before,
             found if found == expected(step.to_block, step.done) => Found::After,
+            found if is_older => Found::Older { expected: before, found },
             found => Found::Other { expected: before, found },
         })
     }

@@ -62,6 +62,9 @@ pub enum Verdict {
     Stop,
     /// Another writer has claimed what this one writes. This one never writes again.
     Fenced,
+    /// What this one writes is at an older state than it was left in: somebody has restored it. All that is
+    /// written there has to go on from the checkpoints that are there now.
+    PutBack,
 }
 
 impl Verdict {
@@ -78,7 +81,7 @@ pub trait Failure: Error + Send + Sync + 'static {
 
     /// Whether the same attempt may succeed later, without anyone's help.
     fn is_transient(&self) -> bool {
-        self.verdict() == Verdict::Again
+        matches!(self.verdict(), Verdict::Again | Verdict::PutBack)
     }
 
     /// The error within, if this one only says where it came from. Then that one answers all below.
@@ -146,7 +149,9 @@ pub trait Sink<B>: Send + 'static {
     ///   their own at the same position, since a repetition finds less to clear.
     /// - **Fencing.** The first thing in that transaction compares, under a lock, epoch and position
     ///   with what this writer expects. If another writer has claimed the log or moved it, nothing is
-    ///   written, and the error is [`Verdict::Fenced`], now and for every later call.
+    ///   written, and the error is [`Verdict::Fenced`], now and for every later call. If the log is at an
+    ///   earlier place under the same epoch, or under an earlier epoch, no writer did that: the product was
+    ///   restored, and the error is [`Verdict::PutBack`].
     /// - **Duplicates.** The comparison is also why a batch is never applied twice: an earlier attempt
     ///   whose answer was lost has moved the position.
     /// - **Lost answers.** The sink settles them by itself: it reads the position under the lock, and

@@ -18,14 +18,16 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    change::Timestamp,
+    change::{Event, Timestamp},
     checkpoint::{Advance, Position},
     copy::AppliedTransactions,
     engine::{Batch, Engine, Input, Output, Portion},
     lsn::Lsn,
 };
 
-use super::{Copier, Failure, Held, Narrow, PipelineError, Prepare, Sink, Sole, Source, Turn};
+use super::{
+    Copier, Failure, Held, Narrow, PipelineError, Prepare, Sink, Sole, Source, Turn, Verdict,
+};
 
 /// Between two turns of the copy the stream runs for at most this long while it has work.
 const STREAM_TURN_MAX: Duration = Duration::from_secs(1);
@@ -158,7 +160,7 @@ struct Flight {
 }
 
 /// The loop's state.
-struct Loop<'a, S, P: Prepare, K: Sink<P::Prepared>, C: Copier> {
+struct Loop<'a, S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> {
     source: &'a mut S,
     preparer: Worker<P, PrepareResult<P>>,
     sink: Worker<K, WriteResult<P, K>>,
@@ -179,6 +181,8 @@ struct Loop<'a, S, P: Prepare, K: Sink<P::Prepared>, C: Copier> {
     until: Until,
     status: watch::Sender<Status>,
     started: Instant,
+    /// Why the source brings no more. What came before is written first.
+    source_ended: Option<S::Error>,
 }
 
 impl<S, P, K, C> Pipeline<'_, S, P, K, C>
@@ -216,6 +220,7 @@ where
             until: self.until,
             status: self.status,
             started,
+            source_ended: None,
         };
         running.run(stop).await
     }
@@ -231,13 +236,16 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
                     return Ok(Ended::Stopped);
                 }
             } else {
-                self.take_turns()?;
+                if self.source_ended.is_none() {
+                    self.take_turns()?;
+                }
                 self.ask_how_wide()?;
                 self.do_what_is_asked();
                 self.move_on();
                 if self.has_reached_its_end() {
                     return Ok(Ended::Reached);
                 }
+                self.end_with_the_source()?;
             }
             let wakeup = self.wakeup();
             tokio::select! {
@@ -250,16 +258,50 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
                 written = self.sink.back() => self.written(written?)?,
                 prepared = self.preparer.back() => self.prepared(prepared?)?,
                 turn = self.copier.back() => self.turned(turn?)?,
-                events = self.source.next(), if !stopping && self.engine.wants_input() => {
-                    self.ask_how_wide()?;
-                    for event in events.map_err(|error| PipelineError::Source(Box::new(error)))? {
-                        self.engine.handle(Input::Event(event))?;
-                    }
-                    self.hurry(!self.engine.is_drained());
+                events = self.source.next(), if !stopping && self.wants_input() => {
+                    self.received(events)?;
                 }
                 () = sleep_until(wakeup) => {}
             }
             self.show();
+        }
+    }
+
+    fn wants_input(&self) -> bool {
+        self.source_ended.is_none() && self.engine.wants_input()
+    }
+
+    fn received(&mut self, events: Result<Vec<Event>, S::Error>) -> Result<(), PipelineError> {
+        let events = match events {
+            Ok(events) => events,
+            // The next life reads again what is not written.
+            Err(error) if error.verdict() != Verdict::Stop => {
+                return Err(PipelineError::Source(Box::new(error)));
+            }
+            Err(error) => {
+                self.source_ended = Some(error);
+                self.engine.write_idle_soon();
+                self.hurry(true);
+                return Ok(());
+            }
+        };
+        self.ask_how_wide()?;
+        for event in events {
+            self.engine.handle(Input::Event(event))?;
+        }
+        self.hurry(!self.engine.is_drained());
+        Ok(())
+    }
+
+    /// The source's last word comes once everything before it is written: whoever goes on behind it loses
+    /// nothing else.
+    fn end_with_the_source(&mut self) -> Result<(), PipelineError> {
+        if !self.flights.is_empty() || self.copier.is_away() {
+            return Ok(());
+        }
+        match self.source_ended.take() {
+            Some(error) => Err(PipelineError::Source(Box::new(error))),
+            None => Ok(()),
         }
     }
 

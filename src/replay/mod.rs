@@ -35,7 +35,7 @@ use crate::{
 };
 
 pub use beginning::{Beginning, Unshown};
-pub use refusal::{ANEW, Refill, Refusal, Ways, pass_over};
+pub use refusal::{ANEW, Refill, Refusal, Ways, pass_over, pass_over_within, skipped};
 
 /// What our commits of group offsets begin with. It and all that follows stay far below the 4,096
 /// bytes that a broker takes.
@@ -235,10 +235,10 @@ pub enum Decision {
         /// What is before this one was applied before.
         until: u64,
     },
-    /// At `to`, which is beyond the graph: confirmed.
+    /// Behind the graph: confirmed.
     Skip {
-        /// The first offset.
-        to: u64,
+        /// The offsets that are never applied. Reading begins at their end.
+        skipped: Range<u64>,
     },
     /// Nowhere, until somebody does something.
     Refuse(Refusal),
@@ -342,7 +342,7 @@ fn reset(assigned: &Assigned<'_>, applied: Applied, offset: u64, confirmed: bool
         }
     }
     if from > applied.offset {
-        return Decision::Skip { to: from };
+        return Decision::Skip { skipped: applied.offset..from };
     }
     Decision::Replay { from, until: applied.highest.min(log.end) }
 }

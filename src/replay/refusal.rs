@@ -156,6 +156,30 @@ pub fn pass_over(at: &TopicPartition, offset: u64) -> String {
     )
 }
 
+/// The same of one between records that are applied together, the first of them at `began`: to read on behind it
+/// would lose those before it.
+pub fn pass_over_within(began: u64) -> String {
+    format!(
+        ". It stands within a change or a transaction that begins at offset {began}. Nothing from there on is \
+         applied. If it does not belong to this topic, keep who wrote it away, and let such records become dead \
+         letters: kafka.unreadable: park. `wal2graph replay` to the offset behind it would lose what comes before it"
+    )
+}
+
+/// What is lost where records are skipped that were never applied.
+pub fn skipped(at: &TopicPartition, skipped: &Range<u64>) -> String {
+    let Range { start, end } = skipped;
+    let which = match end - start {
+        1 => format!("the record at offset {start} is"),
+        _ => format!("the records at offsets {start}..{end} are"),
+    };
+    format!(
+        "{which} never applied: if they belong to {at}, what they changed is missing then, and rows that they deleted \
+         stay in the graph. Before the next `wal2graph apply` this takes it back: {}",
+        replay(at, &format!("offset {start}"))
+    )
+}
+
 impl Refusal {
     /// What happened to this partition, and what to do: each command works as it stands here.
     pub fn text(&self, at: &TopicPartition, ways: &Ways) -> String {

@@ -245,7 +245,7 @@ fn a_reset_that_would_skip_is_refused_until_it_is_confirmed() {
         assert_eq!(skipping, Decision::Refuse(Refusal::WouldSkip { skipped: 500..600 }));
     }
     let confirmed = group(600, requested_metadata("shop", true));
-    assert_eq!(decide(&assigned(confirmed, at(500))), Decision::Skip { to: 600 });
+    assert_eq!(decide(&assigned(confirmed, at(500))), Decision::Skip { skipped: 500..600 });
 }
 
 #[test]
@@ -384,7 +384,7 @@ proptest! {
         let read_from = match &decision {
             Decision::FromCheckpoint => assigned.applied.unwrap().offset,
             Decision::Begin { from, .. } | Decision::Replay { from, .. } => *from,
-            Decision::Skip { to } => *to,
+            Decision::Skip { skipped } => skipped.end,
             Decision::Refuse(_) => return Ok(()),
         };
         prop_assert!(assigned.log.contains(&read_from) || read_from == assigned.log.end);

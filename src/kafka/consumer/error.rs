@@ -52,22 +52,28 @@ pub enum ConsumeError {
         end: u64,
     },
     /// A record can not be applied.
-    #[error("the record at offset {offset} of {at} can not be applied: {error}{}", pass_over(.error, .at, *.offset))]
+    #[error(
+        "the record at offset {offset} of {at} can not be applied: {error}{}",
+        pass_over(.error, .at, *.offset, *.within)
+    )]
     Record {
         /// The partition.
         at: TopicPartition,
         /// Its offset.
         offset: u64,
+        /// Where the records begin that are not applied without those behind it.
+        within: Option<u64>,
         /// Why.
-        error: RecordError,
+        error: Box<RecordError>,
     },
 }
 
 /// How one record that does not belong there is passed over.
-fn pass_over(error: &RecordError, at: &TopicPartition, offset: u64) -> String {
-    match error.is_of_one_record() {
-        true => replay::pass_over(at, offset),
-        false => String::new(),
+fn pass_over(error: &RecordError, at: &TopicPartition, offset: u64, within: Option<u64>) -> String {
+    match (error.is_of_one_record(), within) {
+        (false, _) => String::new(),
+        (true, None) => replay::pass_over(at, offset),
+        (true, Some(began)) => replay::pass_over_within(began),
     }
 }
 

@@ -171,8 +171,9 @@ impl Reading {
                 }
             }
             (Err(error), _) => {
-                let at = self.start.at.clone();
-                self.fail(client, ConsumeError::Record { at, offset, error });
+                let (at, within) = (self.start.at.clone(), self.start.transactions.unfinished());
+                let error = Box::new(error);
+                self.fail(client, ConsumeError::Record { at, offset, within, error });
             }
         }
     }

@@ -161,6 +161,9 @@ impl<'a> Apply<'a> {
         take_over::of_run(config, &catalog, &asking, &graph).await?;
         let topology = Topology::look(config, &asking, &graph, (&catalog, &mapping)).await?;
         let topology = topology.and_later(named.matching);
+        let checkpoints = graph.checkpoints(&config.pipeline).await?;
+        let mapped = (&catalog, &*mapping);
+        standing::check_empty(config, mapped, &asking, &topology, &checkpoints).await?;
         if topology.is_spread() {
             let refusals = mapping.refusals_of_partitions();
             if !refusals.is_empty() {

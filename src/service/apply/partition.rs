@@ -35,6 +35,7 @@ use crate::{
     metrics::Metrics,
     pipeline::{
         Ended, Failure, NoCopy, Note, Observed, Pipeline, Prepare, Store, Translated, Until,
+        Verdict,
     },
     replay::{Decision, applied_metadata},
     service::{
@@ -118,6 +119,8 @@ pub async fn live(
         }
         let started = Instant::now();
         let error = match attempt(shared, at, stop, &mut portion).await {
+            // A partition that stands still would not notice: all begin again.
+            Err(error) if error.verdict() == Verdict::PutBack => return Err(error),
             Err(error) if error.is_transient() && !*stop.borrow() && is_ours() => error,
             ended => {
                 if let Err(error) = &ended
@@ -324,9 +327,9 @@ async fn claim_and_reset(
     let identity = graph::identity(config, Log::Partition(at.clone()));
     let claimed = graph::claim(&shared.graph, &identity, None).await?;
     let now = claimed.position.lsn;
-    let (to, until) = match *decision {
-        Decision::Replay { from, until } => (Lsn(from), Lsn(until).max(now)),
-        Decision::Skip { to } => (Lsn(to), Lsn(to)),
+    let (to, until) = match decision {
+        Decision::Replay { from, until } => (Lsn(*from), Lsn(*until).max(now)),
+        Decision::Skip { skipped } => (Lsn(skipped.end), Lsn(skipped.end)),
         _ => return Ok(claimed),
     };
     let (from, to) = (claimed.position, Position::at(to));

@@ -88,3 +88,30 @@ impl<G: Store> Standing<'_, G> {
         }
     }
 }
+
+/// Refuses a topic that is empty and not the one that the graph was made from. Commands that have nothing to read in
+/// an empty one would pass it over.
+///
+/// # Errors
+/// There is one, or Kafka does not answer.
+pub async fn check_empty(
+    config: &Config,
+    mapped: (&Catalog, &Mapping),
+    asking: &Asking,
+    topology: &Topology,
+    checkpoints: &[Checkpoint],
+) -> Result<(), ServiceError> {
+    for checkpoint in checkpoints {
+        let Some(at) = checkpoint.partition() else { continue };
+        let Some(topic) = topology.topics.get(&at.topic) else { continue };
+        if asking.log(at).await?.end > 0 {
+            continue;
+        }
+        let glance = Found::glance(asking, checkpoint.clone(), *topic, at).await?;
+        // Whatever the group's offset is: it is to be set.
+        if let Decision::Refuse(refusal) = glance.decide(config, None) {
+            return Err(ServiceError::Definite(glance.refused(config, mapped, at, &refusal)?));
+        }
+    }
+    Ok(())
+}

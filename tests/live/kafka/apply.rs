@@ -2,6 +2,7 @@
 
 mod faults;
 mod identity;
+mod passed;
 mod resets;
 
 use std::time::Duration;

@@ -14,6 +14,7 @@ use wal2graph::{
         connect::ANSWER_LIMIT,
         copy_progress, stopped,
     },
+    pipeline::{Failure, Verdict},
 };
 
 use super::{Graph, identity, in_part, new_checkpoint, step};
@@ -86,15 +87,29 @@ async fn the_newest_transaction_is_kept_as_long_as_its_publication_shows_it() {
 async fn a_step_from_elsewhere_is_fenced_and_writes_nothing() {
     let graph = Graph::new("WriterElsewhere").await;
     let mut writer = graph.writer().await;
-    for from in [99, 101] {
-        let refused = writer.write(&step(from, 200), &[graph.create_nodes(&[1])]).await;
-        assert!(matches!(refused, Err(WriteError::Fenced { .. })), "{refused:?}");
-    }
-    let from = in_part(100, 150, 3);
-    let refused =
-        writer.write(&Advance { from, ..step(0, 200) }, &[graph.create_nodes(&[1])]).await;
+    let refused = writer.write(&step(99, 200), &[graph.create_nodes(&[1])]).await;
     assert!(matches!(refused, Err(WriteError::Fenced { .. })), "{refused:?}");
     assert_eq!((graph.position().await, graph.count().await), (Position::at(Lsn(100)), 0));
+}
+
+#[tokio::test]
+async fn a_graph_at_an_older_state_than_its_writer_left_was_said_to_be_another_writers() {
+    let graph = Graph::new("WriterPutBack").await;
+    let mut writer = graph.writer().await;
+    let put_back = |refused: Result<(), WriteError>| {
+        assert!(matches!(refused, Err(WriteError::PutBack { .. })), "{refused:?}");
+        assert_eq!(refused.map_err(|it| it.verdict()), Err(Verdict::PutBack));
+    };
+    put_back(writer.write(&step(101, 200), &[graph.create_nodes(&[1])]).await);
+    let from = in_part(100, 150, 3);
+    let in_part = Advance { from, ..step(0, 200) };
+    put_back(writer.write(&in_part, &[graph.create_nodes(&[1])]).await);
+    // To before it was claimed.
+    graph.run("MATCH (c:_Wal2GraphCheckpoint {pipeline: 'WriterPutBack'}) SET c.epoch = 0").await;
+    put_back(writer.write(&step(100, 200), &[graph.create_nodes(&[1])]).await);
+    assert_eq!((graph.position().await, graph.count().await), (Position::at(Lsn(100)), 0));
+    let mut next = graph.writer().await;
+    next.write(&step(100, 200), &[graph.create_nodes(&[1])]).await.unwrap();
 }
 
 #[tokio::test]
@@ -282,10 +297,12 @@ async fn chunks_move_their_own_progress() {
     assert_eq!(read, [moved, ranges[1].clone()]);
 
     let other_file = ChunkStep { relfilenode: 16_401, ..chunk(1, 0, 4, false) };
-    for refused in [chunk(0, 4, 10, false), chunk(1, 4, 8, false), other_file] {
+    for refused in [chunk(0, 4, 10, false), other_file] {
         let result = writer.write_chunk(&refused, &[graph.create_nodes(&[3])]).await;
         assert!(matches!(result, Err(WriteError::Fenced { .. })), "{refused:?} {result:?}");
     }
+    let ahead = writer.write_chunk(&chunk(1, 4, 8, false), &[graph.create_nodes(&[3])]).await;
+    assert!(matches!(ahead, Err(WriteError::PutBack { .. })), "{ahead:?}");
     let mut second = graph.writer().await;
     let fenced = writer.write_chunk(&chunk(1, 0, 4, false), &[graph.create_nodes(&[3])]).await;
     assert!(matches!(fenced, Err(WriteError::Fenced { .. })), "{fenced:?}");

@@ -12,7 +12,7 @@ use crate::{
     mapping::Mapping,
     pipeline::{Failure, Store},
     postgres::setup,
-    replay::Decision,
+    replay::{self, Decision},
     service::{
         ServiceError,
         apply::{named::topics as those_named, start::Found, topology::Topology},
@@ -204,8 +204,10 @@ async fn group(
             Decision::Replay { from, until } => {
                 report.ok(format!("apply will replay {at} from offset {from} to {until}"));
             }
-            Decision::Skip { to } => report.warning(format!(
-                "apply will skip to offset {to} of {at}, as was confirmed: what is before is never applied"
+            Decision::Skip { skipped } => report.warning(format!(
+                "apply will skip to offset {} of {at}, as was confirmed: {}",
+                skipped.end,
+                replay::skipped(&at, &skipped)
             )),
         }
     }
