@@ -51,7 +51,7 @@ use crate::{
         rows::TableReader,
         unsent::Whole,
     },
-    start::Refusals,
+    start::{Again, Refusals},
 };
 
 use super::{
@@ -128,6 +128,7 @@ struct Ready {
     until: Until,
     asking: Asking,
     topology: Topology,
+    again: Again,
     /// Kept open for as long as the pipeline runs.
     _sql: Arc<tokio_postgres::Client>,
     _following: JoinSet<()>,
@@ -170,7 +171,7 @@ impl Publish<'_> {
             ready.source.into_inner().into_inner().close().await;
             ended
         });
-        let again = start::again(self.config)?;
+        let again = ready.again;
         let ended = tokio::select! {
             ended = ended => ended.map_err(|error| ServiceError::from(error).with(&again))?,
             error = topology::changed(&asking, &topology) => return Err(error),
@@ -189,7 +190,7 @@ impl Publish<'_> {
         let mapping = Arc::new(super::mapping(config, &catalog)?);
         self.left_out.tell(&mapping);
         let looked = super::facts::Source::look(config, &client, Some(&mapping)).await?;
-        let again = start::again(config)?;
+        let again = start::again(config, Some(&mapping))?;
         let nothing = super::facts::Made::nothing();
         let refusals = looked.facts(Some((&catalog, &mapping)), &nothing, &again).refusals();
         Refusals::check(refusals).map_err(ServiceError::Start)?;
@@ -281,6 +282,7 @@ impl Publish<'_> {
             until,
             asking,
             topology: Topology::of(topics.described),
+            again,
             _sql: client,
             _following: following,
         })

@@ -28,9 +28,10 @@ use crate::{
         tail::{PartitionTail, Tail},
     },
     lsn::Lsn,
+    mapping::Mapping,
     postgres::{self, setup::Slot},
     service::{ServiceError, facts::written},
-    start::{Again, Anew, Cluster, OriginRefusal, Refusals, System, TopicRefusal},
+    start::{Again, Anew, Cluster, OriginRefusal, Refusals, System, TopicRefusal, Written},
 };
 
 use super::topics::Ends;
@@ -52,9 +53,9 @@ pub fn decide(
     slot: Option<&Slot>,
     system: &System,
 ) -> Result<Start, ServiceError> {
-    check_whose(config, ends.all(), system)?;
+    let written = ends.written(config)?;
+    check_whose(config, &written, ends.all(), system)?;
     let tail = ends.tail();
-    let written = written(config)?;
     let (topic, anew, slot_name) = (written.position(), Anew(written), config.slot.clone());
     if tail.0.iter().any(|partition| !partition.is_empty && partition.end_lsn.is_none()) {
         return Err(TopicRefusal::NoPosition { topic }.into());
@@ -68,7 +69,7 @@ pub fn decide(
     }
     // A slot that can not be used is refused before.
     let confirmed = slot.and_then(|slot| slot.confirmed);
-    check_end(config, ends.beyond(), system)?;
+    check_end(config, &anew.0, ends.beyond(), system)?;
     if tail.lowest().is_none() {
         check_new(ends, topic.clone(), &anew)?;
     }
@@ -119,11 +120,11 @@ pub fn newest(config: &Config, ends: &Ends, start: Start) -> Option<Newest> {
 /// Checks that the records are of this pipeline, of this database, and of its history.
 fn check_whose<'a>(
     config: &Config,
+    written: &Written,
     tails: impl IntoIterator<Item = &'a PartitionTail>,
     system: &System,
 ) -> Result<(), ServiceError> {
     let history = &history_of(system);
-    let written = written(config)?;
     let topic = written.position();
     let tails: Vec<&PartitionTail> = tails.into_iter().collect();
     let of_others = |of: fn(&PartitionTail) -> Option<&String>, own: &str| {
@@ -141,7 +142,9 @@ fn check_whose<'a>(
     let others = tails.iter().filter_map(|partition| partition.history.as_ref());
     if let Some(other) = others.into_iter().find(|other| *other != history) {
         let (other, own) = (cluster_of(other), cluster_of(history));
-        return Err(TopicRefusal::OtherHistory { topic, other, own, anew: Anew(written) }.into());
+        return Err(
+            TopicRefusal::OtherHistory { topic, other, own, anew: Anew(written.clone()) }.into()
+        );
     }
     Ok(())
 }
@@ -156,8 +159,13 @@ pub fn history_of(system: &System) -> History {
 }
 
 /// Checks that no topic is further than the source has been.
-fn check_end(config: &Config, beyond: Option<Lsn>, system: &System) -> Result<(), ServiceError> {
-    let again = again(config)?;
+fn check_end(
+    config: &Config,
+    written: &Written,
+    beyond: Option<Lsn>,
+    system: &System,
+) -> Result<(), ServiceError> {
+    let again = Again::Topic { topics: written.clone(), slot: config.slot.clone() };
     match beyond.filter(|at| !system.has_been_at(*at)) {
         None => Ok(()),
         Some(at) => {
@@ -168,8 +176,8 @@ fn check_end(config: &Config, beyond: Option<Lsn>, system: &System) -> Result<()
 }
 
 /// What it takes to publish everything again.
-pub fn again(config: &Config) -> Result<Again, ServiceError> {
-    Ok(Again::Topic { topics: written(config)?, slot: config.slot.clone() })
+pub fn again(config: &Config, mapping: Option<&Mapping>) -> Result<Again, ServiceError> {
+    Ok(Again::Topic { topics: written(config, mapping)?, slot: config.slot.clone() })
 }
 
 /// Over how many partitions keys were spread, if that is not how many there are.
@@ -210,7 +218,7 @@ pub async fn check_keys(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{cli::Global, kafka::tails::Tails, start::Written};
+    use crate::{cli::Global, kafka::tails::Tails};
 
     fn system(timeline: i64) -> System {
         System { identifier: "7".to_owned(), timeline, flushed: Lsn(100) }

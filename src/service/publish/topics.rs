@@ -34,7 +34,7 @@ use crate::{
     mapping::Mapping,
     postgres,
     service::{ServiceError, apply::topology, facts::written},
-    start::{Anew, TopicRefusal},
+    start::{Anew, TopicRefusal, Written},
 };
 
 /// How often a topic that was there is looked for before it is held for gone.
@@ -247,7 +247,7 @@ impl Topics {
                 Kept::No => copied.retain(|it| Some(*it) != table),
                 Kept::OtherCount { before } => {
                     let (topic, count) = (name.to_string(), described.partitions as usize);
-                    let anew = Anew(written(config)?);
+                    let anew = Anew(ends.written(config)?);
                     return Err(TopicRefusal::OtherCount { topic, count, before, anew }.into());
                 }
             }
@@ -274,6 +274,17 @@ impl Topics {
 }
 
 impl Ends {
+    /// The topics that are written, by the names that their ends have.
+    pub fn written(&self, config: &Config) -> Result<Written, ServiceError> {
+        let mut written = written(config, None)?;
+        let position = written.position();
+        if let (Written::OfTables { names, .. }, Ends::OfAll(tails)) = (&mut written, self) {
+            names.push(position);
+            names.extend(tails.topics.keys().cloned());
+        }
+        Ok(written)
+    }
+
     /// The end that says positions.
     pub fn tail(&self) -> &Tail {
         match self {

@@ -132,7 +132,7 @@ async fn goes_on(config: &Config, looked: &Looked) -> Result<(), ServiceError> {
     topics.copied(config, &ends)?;
     if let publish::start::Start::At(at) = start {
         let newest = publish::start::newest(config, &ends, start);
-        let again = publish::start::again(config)?;
+        let again = publish::start::again(config, looked.mapping.as_ref())?;
         let history = proof::look(config, client, slot, (Position::at(at), newest)).await;
         history.map_err(|error| error.with(&again))?;
     }
