@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     ops::{ControlFlow, Range},
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -32,6 +33,11 @@ use super::{
     connect::{ANSWER_LIMIT, Voice, asking, metadata},
     identity::{Described, describe},
 };
+
+/// How long a member that has just been stopped may take to leave its group.
+const LEAVING_LIMIT: Duration = Duration::from_secs(5);
+/// The pause between two looks at whether it has.
+const LEAVING_PAUSE: Duration = Duration::from_millis(250);
 
 /// A client that asks, and reads single records; it joins no group.
 pub struct Asking {
@@ -239,7 +245,8 @@ impl Asking {
         }
     }
 
-    /// Sets the group's offsets, all of them or none. Kafka refuses it while the group has members.
+    /// Sets the group's offsets, all of them or none. Kafka refuses it while the group has members. A
+    /// member that has just been stopped may still be leaving: that is waited for.
     pub async fn set_group_offsets(&self, to: &[(TopicPartition, GroupOffset)]) -> Result<()> {
         let mut list = TopicPartitionList::with_capacity(to.len());
         for (at, to) in to {
@@ -248,21 +255,32 @@ impl Asking {
         }
         let voice = self.voice.clone();
         self.ask(move |consumer| {
-            consumer.commit(&list, CommitMode::Sync).map_err(|error| {
-                match error.rdkafka_error_code() {
-                    Some(
-                        Code::UnknownMemberId | Code::IllegalGeneration | Code::RebalanceInProgress,
-                    ) => Error::Definite(
-                        "the group is being read: stop `wal2graph apply` first, all of its \
-                         instances"
-                            .to_owned(),
-                    ),
-                    _ => voice.explain("commit the group's offset", &error),
+            let began = Instant::now();
+            loop {
+                match consumer.commit(&list, CommitMode::Sync) {
+                    Ok(()) => return Ok(()),
+                    Err(error) if !has_members(&error) => {
+                        return Err(voice.explain("commit the group's offset", &error));
+                    }
+                    Err(_) if began.elapsed() < LEAVING_LIMIT => thread::sleep(LEAVING_PAUSE),
+                    Err(_) => {
+                        return Err(Error::Definite(
+                            "the group is being read: stop `wal2graph apply` first, all of its \
+                             instances"
+                                .to_owned(),
+                        ));
+                    }
                 }
-            })
+            }
         })
         .await
     }
+}
+
+/// Kafka refuses to set a group's offsets because somebody is a member of it.
+fn has_members(error: &KafkaError) -> bool {
+    let codes = [Code::UnknownMemberId, Code::IllegalGeneration, Code::RebalanceInProgress];
+    error.rdkafka_error_code().is_some_and(|code| codes.contains(&code))
 }
 
 /// A record that was found.
