@@ -79,6 +79,13 @@ impl Failure for ClaimError {
             ClaimError::Neo4j(error) => error.verdict(),
         }
     }
+
+    fn within(&self) -> Option<&dyn Failure> {
+        match self {
+            ClaimError::NoCheckpoint(_) | ClaimError::Locked { .. } => None,
+            ClaimError::Neo4j(error) => Some(error),
+        }
+    }
 }
 
 /// Claims the pipeline; `publication` is what a slot is read through. Waits at most

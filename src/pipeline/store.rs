@@ -326,11 +326,7 @@ impl Failure for StoreError {
         self.error.verdict()
     }
 
-    fn in_full(&self) -> String {
-        self.error.in_full()
-    }
-
-    fn without_values(&self) -> String {
-        self.error.without_values()
+    fn within(&self) -> Option<&dyn Failure> {
+        Some(&*self.error)
     }
 }
