@@ -159,7 +159,7 @@ pub trait Sink<B>: Send + 'static {
     ///   time. Then the batch may be in the graph or not, or may still arrive; the next life claims
     ///   the log, which ends that, and goes on from the position that it finds.
     /// - **Durability.** After success the log is acknowledged through `advance.to` and the source
-    ///   forgets it, so what is written must survive a crash of the product.
+    ///   forgets it, so the batch must survive a crash of the product.
     /// - **Refusals.** If the product does not take so much at once, or something in the batch,
     ///   nothing is written, and [`Failure::refused`] says which. The engine comes again with less,
     ///   in the next life.

@@ -274,7 +274,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
     fn received(&mut self, events: Result<Vec<Event>, S::Error>) -> Result<(), PipelineError> {
         let events = match events {
             Ok(events) => events,
-            // The next life reads again what is not written.
+            // The next life reads everything unwritten again.
             Err(error) if error.verdict() != Verdict::Stop => {
                 return Err(PipelineError::Source(Box::new(error)));
             }
@@ -293,7 +293,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
         Ok(())
     }
 
-    /// The source's last word comes once everything before it is written: whoever goes on behind it loses
+    /// Returns the source's error once everything before it is written. A start behind the error then loses
     /// nothing else.
     fn end_with_the_source(&mut self) -> Result<(), PipelineError> {
         if !self.flights.is_empty() || self.copier.is_away() {

@@ -226,7 +226,8 @@ fn new_checkpoint(log: Log) -> NewCheckpoint {
     }
 }
 
-fn range(part: u32) -> Progress {
+/// The progress of a range that nothing is copied of yet.
+pub fn range(part: u32) -> Progress {
     Progress {
         table: "public.orders".to_owned(),
         partition: None,

@@ -111,7 +111,7 @@ impl TopicStatus {
 fn partition(checkpoint: &Checkpoint, look: &Look) -> Option<PartitionStatus> {
     let at = checkpoint.partition()?;
     let (end, applied) = (look.ends.get(at).copied(), checkpoint.position.lsn.0);
-    // A topic that ends before what was applied has lost records.
+    // The topic ends before the checkpoint: it has lost records.
     let lag = end.and_then(|end| end.checked_sub(applied));
     let waited = look.produced.get(at).map(|at| since(now(), *at).as_secs_f64());
     Some(PartitionStatus {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! CREATE CONSTRAINT:  index, without an owner ... populated ... constraint, the index's owner
-//!                                    ^ whoever asked for it is killed: the index stays alone
+//!                                    ^ the client is killed here: the index stays alone
 //! ```
 //!
 //! Such an index keeps the constraint from being made, and nobody else needs it, so a start drops it. While

@@ -49,7 +49,7 @@ pub async fn obstacles(
             found.push((requirement.clone(), Obstacle::NameTaken { name, drop, needed }));
         }
     }
-    // Another instance may have made one between the two looks: what has its name is it.
+    // Another instance may have made one between the two looks. An index with the name belongs to it.
     let missing = match found.is_empty() {
         true => missing,
         false => self::missing(connection, requirements).await?,

@@ -118,7 +118,7 @@ pub trait ChunkReader: Send + 'static {
 /// transaction, and after a claim by another every call fails with
 /// [`Verdict::Fenced`](super::super::Verdict::Fenced). Lost answers are settled, or the same is
 /// written again: rows of a copy may be, since the stream is held meanwhile. After
-/// [`Verdict::Again`](super::super::Verdict::Again) it is unknown what is in the graph; the next life
+/// [`Verdict::Again`](super::super::Verdict::Again) the graph's state is unknown; the next life
 /// claims, reads the progress and goes on there. A dropped call is like that, and ends the writer. A
 /// lane writes one thing at a time, beside the other lanes.
 pub trait ChunkWriter: Send + 'static {

@@ -18,6 +18,7 @@ use wal2graph::{
 };
 
 use super::{Graph, identity, in_part, new_checkpoint, step};
+use crate::contract::range;
 
 #[tokio::test]
 async fn a_checkpoint_is_made_once_and_read_as_it_was_written() {
@@ -255,17 +256,7 @@ async fn nothing_to_claim_is_said() {
 }
 
 fn progress(part: u32, end_block: Option<u32>) -> Progress {
-    Progress {
-        table: "public.orders".to_owned(),
-        partition: None,
-        pass: Pass::Nodes,
-        part,
-        next_block: 0,
-        end_block,
-        relfilenode: 16_400,
-        rows: 0,
-        done: false,
-    }
+    Progress { end_block, ..range(part) }
 }
 
 fn chunk(part: u32, from_block: u32, to_block: u32, done: bool) -> ChunkStep {
