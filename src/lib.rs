@@ -18,6 +18,7 @@ pub mod pgoutput;
 pub mod replay;
 pub mod shown;
 pub mod start;
+pub mod topic;
 pub mod value;
 
 // The shell: products, and what ties them together.

@@ -10,9 +10,10 @@ use crate::{
     cli::Global,
     envelope::{DecimalHandling, DecodeOptions, Format, TimePrecision},
     kafka::{
-        Ack, Decoding, NewTopic, Options, Properties, PropertyRefused, Retention, TopicName,
-        TopicsBy, TopicsPattern, Unreadable,
+        Ack, Decoding, NewTopic, Options, Properties, PropertyRefused, Retention, TopicsBy,
+        Unreadable,
     },
+    topic::{TopicName, TopicsPattern},
 };
 
 use super::{ConfigError, Expand, duration};

@@ -17,10 +17,11 @@ use std::path::PathBuf;
 
 use crate::{
     cli::Global,
-    kafka::{Options as KafkaOptions, TopicName},
+    kafka::Options as KafkaOptions,
     mapping::edit::Edits,
     neo4j,
     postgres::connect::{Environment, SourceUrl, UrlError},
+    topic::TopicName,
 };
 
 pub use http::{Http, Listen};

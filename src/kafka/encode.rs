@@ -31,12 +31,13 @@ use crate::{
     lsn::Lsn,
     mapping::Mapping,
     pipeline::{Failure, Operation, Prepare, Ready, Tally, Verdict, now},
+    topic::{
+        copied::COPIED_HEADER,
+        routing::{Layout, Routed, Unroutable},
+    },
 };
 
-use super::{
-    routing::{Layout, Routed, Unroutable},
-    tail::{COPIED_HEADER, NEWEST_HEADER, PARTITIONS_HEADER, PUBLICATION_HEADER},
-};
+use super::tail::{NEWEST_HEADER, PARTITIONS_HEADER, PUBLICATION_HEADER};
 
 /// A stream that is never idle has a heartbeat at least this often: whoever looks for one at the
 /// topic's end need not look far.
@@ -265,8 +266,8 @@ mod tests {
         change::{Cell, RelationColumn, ReplicaIdentity, Timestamp},
         checkpoint::{Advance, Part, Position},
         envelope::{History, Names, Record},
-        kafka::routing::{Partitions, To},
         mapping::{compile, edit::Edits},
+        topic::routing::{Partitions, To},
     };
 
     fn encoding(partitions: usize) -> (Encoding, watch::Sender<Vec<u32>>) {

@@ -3,8 +3,6 @@
 //! The options are there in every build, so that a configuration file means the same in all of
 //! them; what talks to brokers needs the feature `kafka`.
 
-pub mod before;
-pub mod beginning;
 pub mod options;
 
 #[cfg(feature = "kafka")]
@@ -13,24 +11,20 @@ mod admin;
 pub mod connect;
 #[cfg(feature = "kafka")]
 pub mod consumer;
-pub mod copied;
 #[cfg(feature = "kafka")]
 pub mod dead_letters;
 #[cfg(feature = "kafka")]
 pub mod encode;
-pub mod ends;
 #[cfg(feature = "kafka")]
 mod error;
 #[cfg(feature = "kafka")]
 pub mod identity;
-pub mod names;
 #[cfg(feature = "kafka")]
 pub mod offsets;
 #[cfg(feature = "kafka")]
 pub mod producer;
 #[cfg(feature = "kafka")]
 mod retention;
-pub mod routing;
 #[cfg(feature = "kafka")]
 pub mod tail;
 #[cfg(feature = "kafka")]
@@ -39,11 +33,9 @@ pub mod tails;
 mod token;
 #[cfg(feature = "kafka")]
 pub mod topic;
-pub mod transactions;
 
 #[cfg(feature = "kafka")]
 pub use error::{Error, Result};
-pub use names::{TopicName, TopicsPattern};
 pub use options::{
     Ack, Decoding, NewTopic, Options, Properties, PropertyRefused, Retention, TopicsBy, Unreadable,
 };

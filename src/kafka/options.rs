@@ -13,9 +13,8 @@ use serde::Deserialize;
 use crate::{
     catalog::{Catalog, TableName},
     envelope::{DecodeOptions, Decoder, Format, NoRows, table_of_topic},
+    topic::names::{self, NameRefused, TopicName, TopicsPattern},
 };
-
-use super::names::{self, NameRefused, TopicName, TopicsPattern};
 
 /// Everything that is said of Kafka.
 #[derive(Clone, Debug)]

@@ -47,13 +47,15 @@ use crate::{
     checkpoint::{Advance, TopicId},
     envelope::{Record, payload},
     pipeline::Sink,
+    topic::{
+        ends::{ENDS_HEADER, Ends, TopicEnds},
+        routing::{Routed, To},
+    },
 };
 
 use super::{
     Error, Options, Result,
     connect::{Delivered, Listener, SILENCE_SHORT, Voice, settings},
-    ends::{ENDS_HEADER, Ends, TopicEnds},
-    routing::{Routed, To},
 };
 
 /// How much waits in librdkafka's queue, in KiB, besides one record of any size.

@@ -30,17 +30,18 @@ use crate::{
     checkpoint::{Mark, Newest},
     envelope::{History, payload},
     lsn::Lsn,
+    topic::{
+        copied::COPIED_HEADER,
+        ends::{ENDS_HEADER, Ends},
+        routing::Partitions,
+    },
 };
 
 use super::{
     Error, Options, Result,
     connect::{ANSWER_LIMIT, Voice, asking, on_thread},
-    ends::{ENDS_HEADER, Ends},
     error::is_transient,
-    routing::Partitions,
 };
-
-pub use super::copied::COPIED_HEADER;
 
 /// The header of a heartbeat that says over how many partitions keys are spread, if it is not one.
 pub const PARTITIONS_HEADER: &str = "wal2graph.partitions";

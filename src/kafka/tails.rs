@@ -14,11 +14,10 @@ use std::collections::BTreeMap;
 use super::{
     Error, Options, Result,
     connect::{asking, on_thread},
-    ends::Ends,
     identity::Described,
     tail::{PartitionTail, Reader, Tail},
 };
-use crate::lsn::Lsn;
+use crate::{lsn::Lsn, topic::ends::Ends};
 
 /// How many heartbeats are read to find what the last one says: others may write into the topic.
 const LAST: i64 = 16;
@@ -121,7 +120,7 @@ impl Tails {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{checkpoint::TopicId, kafka::ends::TopicEnds};
+    use crate::{checkpoint::TopicId, topic::ends::TopicEnds};
 
     #[test]
     fn a_topic_that_was_made_again_or_is_shorter_does_not_have_its_rows() {

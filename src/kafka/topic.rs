@@ -17,8 +17,10 @@ use rdkafka::{
 };
 use tokio::time::{Instant, sleep};
 
+use crate::topic::TopicName;
+
 use super::{
-    Ack, Error, Options, Result, Retention, TopicName,
+    Ack, Error, Options, Result, Retention,
     admin::Admin,
     connect::{ANSWER_LIMIT, Voice, asking, metadata},
     retention::{self, forgetting, span},

@@ -25,10 +25,11 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     change::Timestamp,
     checkpoint::TopicPartition,
-    copy::{CopiedRows, LogCopy, Progress, copied_rows},
+    copy::{CopiedRows, Progress, copied_rows},
     health::{Facts, Limits, Look, Planning, Positions, State, Tracker, since},
     lsn::Lsn,
     pipeline::{Status, Witness},
+    topic::copied::CopyState,
 };
 
 pub use counts::{Counts, TableCounts};
@@ -263,7 +264,7 @@ impl Metrics {
         &self,
         at: &TopicPartition,
         status: watch::Receiver<Status>,
-        copied: watch::Receiver<LogCopy>,
+        copied: CopyState,
     ) {
         let mut watched = self.watched();
         watched.life = Life::Running;

@@ -10,10 +10,10 @@ use tokio::sync::watch;
 use crate::{
     change::Timestamp,
     checkpoint::TopicPartition,
-    copy::LogCopy,
     health::{Look, Positions, Tracker, since},
     lsn::Lsn,
     pipeline::Status,
+    topic::copied::CopyState,
 };
 
 use super::{PartitionLag, TopicLook};
@@ -32,7 +32,7 @@ struct Partition {
     /// The status of its pipeline, or its last one.
     status: Option<watch::Receiver<Status>>,
     /// Its log's information about the copy.
-    copied: Option<watch::Receiver<LogCopy>>,
+    copied: Option<CopyState>,
     /// The reason why it does not run.
     waiting: Option<String>,
     /// The time until which the graph is known to have had all of it.
@@ -48,7 +48,7 @@ impl Partitions {
         &mut self,
         at: &TopicPartition,
         status: watch::Receiver<Status>,
-        copied: watch::Receiver<LogCopy>,
+        copied: CopyState,
     ) {
         let partition = self.entry(at);
         (partition.status, partition.copied) = (Some(status), Some(copied));
@@ -144,7 +144,7 @@ impl Partition {
 
     fn status(&self) -> Option<Status> {
         let status = *self.status.as_ref()?.borrow();
-        let copied = self.copied.as_ref().map(|it| *it.borrow()).unwrap_or_default();
+        let copied = self.copied.as_ref().map(CopyState::get).unwrap_or_default();
         let copying = status.copying || copied.is_under_way(status.applied.lsn);
         Some(Status { copying, ..status })
     }
@@ -180,7 +180,7 @@ fn together(one: Status, other: Status) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{change::Timestamp, checkpoint::Position, lsn::Lsn};
+    use crate::{change::Timestamp, checkpoint::Position, copy::LogCopy, lsn::Lsn};
 
     fn at(partition: i32) -> TopicPartition {
         TopicPartition { topic: "t".to_owned(), partition }
@@ -208,14 +208,14 @@ mod tests {
         assert_eq!(partitions.status(), None);
         let (_one, one) = watch::channel(ahead);
         let (_other, other) = watch::channel(behind);
-        let (copy, copied) = watch::channel(LogCopy::Unknown);
+        let copied = CopyState::default();
         partitions.connected(&at(0), one, copied.clone());
-        partitions.connected(&at(1), other, copied);
+        partitions.connected(&at(1), other, copied.clone());
         let status = partitions.status().expect("there are two");
         assert_eq!((status.received, status.complete), (Lsn(85), Lsn(40)));
         assert_eq!((status.committed_at, status.oldest_unapplied), (moment(4), moment(5)));
         let is_copying = |said| {
-            copy.send_replace(said);
+            copied.set(said);
             partitions.status().expect("there are two").copying
         };
         assert!(is_copying(LogCopy::Unfinished) && !is_copying(LogCopy::Unknown));

@@ -6,11 +6,11 @@ use crate::{
     cli::Exit,
     config::ConfigError,
     http::BindError,
-    kafka::names::NameRefused,
     mapping::Refusal,
     pipeline::{Failure, PipelineError, StoreError, Verdict},
     postgres::{self, connect::ConnectError, replication::StreamError},
     start::{Again, FromGraphRefusal, Refusals, TakeOverRefusal, TopicRefusal},
+    topic::names::NameRefused,
 };
 
 /// Why a service or a command did not do its work.

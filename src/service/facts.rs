@@ -8,7 +8,6 @@ use crate::{
     catalog::{Catalog, TableName},
     checkpoint::Checkpoint,
     config::{Config, ConfigError},
-    kafka::names::TableTopics,
     mapping::Mapping,
     pipeline::Store,
     postgres::{self, setup},
@@ -16,6 +15,7 @@ use crate::{
         Again, Facts, GraphRefusal, Names, Publication, Refusal, Server, Slot, System, TableFacts,
         TableRights, Written, tables::Now,
     },
+    topic::names::TableTopics,
 };
 
 #[cfg(feature = "kafka")]

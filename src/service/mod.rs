@@ -30,9 +30,9 @@ use tokio_postgres::Client;
 use crate::{
     catalog::Catalog,
     config::Config,
-    kafka::names::TableTopics,
     mapping::{Mapping, compile},
     postgres::{self, connect::Sql},
+    topic::names::TableTopics,
 };
 
 pub use error::ServiceError;
@@ -94,9 +94,9 @@ pub async fn mapped_tables(
     client: &Client,
     catalog: &Catalog,
     mapping: &Mapping,
-) -> Result<crate::kafka::copied::Tables, ServiceError> {
+) -> Result<crate::topic::copied::Tables, ServiceError> {
     let mapped = mapping.published_tables().filter_map(|name| catalog.table(name));
     let oids = mapped.map(|table| table.oid).collect();
     let cluster = postgres::setup::cluster(client).await?;
-    Ok(crate::kafka::copied::Tables { oids, cluster })
+    Ok(crate::topic::copied::Tables { oids, cluster })
 }

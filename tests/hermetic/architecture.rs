@@ -43,6 +43,7 @@ const MODULES: &[(&str, May)] = &[
         // What it advises to run in the graph is Cypher.
         May::Pure(&["catalog", "checkpoint", "graph", "lsn", "mapping", "shown", "neo4j::cypher"]),
     ),
+    ("topic", May::Pure(&["catalog", "change", "checkpoint", "copy", "envelope", "lsn", "replay"])),
     ("value", May::Pure(&[])),
     ("neo4j::cypher", May::Pure(&["graph", "lsn", "value"])),
     ("graphs", May::Shell(&["neo4j", "pipeline"])),

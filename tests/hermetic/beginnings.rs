@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use wal2graph::{
     catalog::Table,
     envelope::{DecodeOptions, Decoder, Record},
-    kafka::{
-        beginning::{First, Reading, judge},
-        copied::Tables,
-    },
     mapping::{Edits, compile},
     replay::{Beginning, Unshown},
     start::{Emptied, Others},
+    topic::{
+        beginning::{First, Reading, judge},
+        copied::Tables,
+    },
 };
 
 use crate::mapping::catalogs::{TableExt, catalog, customers, orders, table};

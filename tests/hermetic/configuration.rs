@@ -7,7 +7,8 @@ use wal2graph::{
     cli::Global,
     config::{Config, ConfigError, Listen, RawConfig},
     envelope::{DecimalHandling, TimePrecision},
-    kafka::{Ack, Decoding, NewTopic, Options, Retention, TopicName, Unreadable},
+    kafka::{Ack, Decoding, NewTopic, Options, Retention, Unreadable},
+    topic::TopicName,
 };
 
 fn nothing(_: &str) -> Option<String> {

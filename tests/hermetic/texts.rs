@@ -12,12 +12,13 @@ use tokio::sync::watch;
 use wal2graph::{
     checkpoint::{Position, TopicPartition},
     cli::Cli,
-    copy::{LogCopy, Progress},
+    copy::Progress,
     graph::Pass,
     health::Limits,
     lsn::Lsn,
     metrics::{Copying, DeadLetterLook, GraphLook, Metrics, SlotLook, SourceLook, TopicLook, now},
     pipeline::{Observer, Status, Tally, Written},
+    topic::copied::CopyState,
 };
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -118,7 +119,7 @@ fn served() -> BTreeSet<String> {
     metrics.looked_at_graph(Some(GraphLook { at: now(), placeholders: 1 }));
     let at = TopicPartition { topic: "t".to_owned(), partition: 0 };
     let (_status, status) = watch::channel(Status::default());
-    let (_copied, copied) = watch::channel(LogCopy::Unknown);
+    let copied = CopyState::default();
     metrics.partition_connected(&at, status, copied);
     metrics.looked_at_topic(Some(TopicLook { at: now(), ends: BTreeMap::from([(at, 7)]) }));
     metrics.looked_at_dead_letters(Some(DeadLetterLook { at: now(), waiting: 1 }));

@@ -10,9 +10,9 @@ use wal2graph::{
     checkpoint::{Log, Origin, Part, Position, TopicPartition},
     engine::{Engine, Input, Limits},
     envelope::{DecodeOptions, Decoder, Encoder, History, Names, Place, Record, Snapshot},
-    kafka::transactions::{RecordError, Transactions},
     lsn::{Lsn, Stamp},
     pipeline::PipelineError,
+    topic::transactions::{RecordError, Transactions},
 };
 
 use crate::mapping::catalogs::{self, TableExt};

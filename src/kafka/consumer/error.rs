@@ -4,9 +4,10 @@ use crate::{
     checkpoint::TopicPartition,
     pipeline::{Failure, Verdict},
     replay,
+    topic::transactions::RecordError,
 };
 
-use super::super::{Error, transactions::RecordError};
+use super::super::Error;
 
 /// Why a partition is not read any more.
 #[derive(Debug, thiserror::Error)]

@@ -36,14 +36,13 @@ use std::{
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::{mpsc, watch};
 
-use crate::checkpoint::TopicPartition;
+use crate::{checkpoint::TopicPartition, topic::transactions::Transactions};
 
 use super::{
     Error, Options,
     connect::{Voice, settings},
     dead_letters::DeadLetters,
     offsets,
-    transactions::Transactions,
 };
 
 pub use error::ConsumeError;

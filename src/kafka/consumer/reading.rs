@@ -17,10 +17,10 @@ use rdkafka::{
 };
 use tokio::sync::mpsc;
 
-use crate::{change::Event, checkpoint::TopicPartition};
+use crate::{change::Event, checkpoint::TopicPartition, topic::transactions::Transactions};
 
 use super::{
-    super::{connect::Voice, dead_letters::DeadLetters, offsets, transactions::Transactions},
+    super::{connect::Voice, dead_letters::DeadLetters, offsets},
     ConsumeError,
     context::Context,
 };
@@ -162,6 +162,9 @@ impl Reading {
         self.go_on_at(offset + 1);
         let record = offsets::record_of(message);
         let taken = self.start.transactions.record(offset, &record, &mut self.pending);
+        for table in self.start.transactions.take_foreign_tables() {
+            tracing::warn!(%table, "skipping records of a table that the source does not have");
+        }
         match (taken, &client.dead_letters) {
             (Ok(()), _) => {}
             (Err(why), Some(dead_letters)) if why.is_of_one_record() => {

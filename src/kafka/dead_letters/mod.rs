@@ -25,9 +25,10 @@ use rdkafka::{
 use crate::{
     checkpoint::TopicPartition,
     dead_letters::{Place, letter_headers},
+    topic::TopicName,
 };
 
-use super::{Options, Result, TopicName, Unreadable, admin::Admin, identity::Described};
+use super::{Options, Result, Unreadable, admin::Admin, identity::Described};
 
 pub use shelf::Shelf;
 

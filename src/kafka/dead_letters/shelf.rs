@@ -14,11 +14,12 @@ use crate::{
     checkpoint::TopicPartition,
     dead_letters::{Entry, Handled, Id, Letter, Letters, Place, mark},
     envelope::Record,
+    topic::TopicName,
 };
 
 use super::{
     super::{
-        Error, Options, Result, TopicName, Unreadable, connect::on_thread, identity::Described,
+        Error, Options, Result, Unreadable, connect::on_thread, identity::Described,
         offsets::Asking,
     },
     delivery::Delivery,

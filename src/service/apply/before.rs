@@ -6,12 +6,10 @@ use crate::{
     catalog::Catalog,
     checkpoint::{Checkpoint, TopicPartition},
     envelope::{Decoded, Decoder, Record},
-    kafka::{
-        before::{Reached, judge},
-        offsets::Asking,
-    },
+    kafka::offsets::Asking,
     replay::{Identity, RecordBefore},
     service::ServiceError,
+    topic::before::{Reached, judge},
 };
 
 /// How many times as many records the next look takes.

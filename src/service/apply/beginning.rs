@@ -1,18 +1,17 @@
-//! The first records of a partition, for [`crate::kafka::beginning`] to judge.
+//! The first records of a partition, for [`crate::topic::beginning`] to judge.
 
 use std::ops::Range;
 
 use crate::{
     catalog::Catalog,
     checkpoint::TopicPartition,
-    kafka::{
-        Options, Unreadable,
-        beginning::{First, Reading, judge},
-        copied::Tables,
-        offsets::Asking,
-    },
+    kafka::{Options, Unreadable, offsets::Asking},
     replay::Beginning,
     service::ServiceError,
+    topic::{
+        beginning::{First, Reading, judge},
+        copied::Tables,
+    },
 };
 
 /// How many records are read to see what a topic begins with.

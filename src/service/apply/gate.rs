@@ -16,16 +16,14 @@ use crate::{
     change::Event,
     checkpoint::TopicPartition,
     config::Config,
-    kafka::{
-        consumer::{ConsumeError, PartitionEnd, PartitionSource},
-        ends::{EndsWatch, Pending, Said},
-    },
+    kafka::consumer::{ConsumeError, PartitionEnd, PartitionSource},
     lsn::Lsn,
     pipeline::{Source, Store, StoreError},
     service::{
         ServiceError,
         graph::{Graph, Wait, open},
     },
+    topic::ends::{EndsWatch, Pending, Said},
 };
 
 /// How often the checkpoints are read while heartbeats wait for them.

@@ -12,7 +12,7 @@
 //!
 //! A process is one member of the group, with a pipeline for each partition that it is assigned; a
 //! topic with one partition is no special case of that. Only what a record means is: see
-//! [`crate::kafka::transactions`].
+//! [`crate::topic::transactions`].
 //!
 //! What goes to the graph is planned as if tables were being copied, always: a record may be in the
 //! graph already, in any state, when it is a row that was read, or applied again after a reset. So

@@ -11,13 +11,13 @@ use crate::{
     catalog::TableName,
     checkpoint::Checkpoint,
     config::Config,
-    kafka::{
-        TopicName, Unreadable,
-        names::{Match, Matching},
-        offsets::Asking,
-    },
+    kafka::{Unreadable, offsets::Asking},
     mapping::Mapping,
     service::{ServiceError, with_topics},
+    topic::{
+        TopicName,
+        names::{Match, Matching},
+    },
 };
 
 /// The topics that are read.

@@ -24,11 +24,8 @@ use crate::{
     graph::Model,
     kafka::{
         consumer::{Member, PartitionEnd},
-        copied::{CopyWatch, Tables},
-        ends::EndsWatch,
         offsets::Asking,
         topic,
-        transactions::Transactions,
     },
     lsn::Lsn,
     mapping::{Mapping, Translator},
@@ -44,6 +41,11 @@ use crate::{
         graph::{self, Graph, Planner},
         notices::{Notices, Noticing},
         watch::replaying,
+    },
+    topic::{
+        copied::{CopyWatch, Tables},
+        ends::EndsWatch,
+        transactions::Transactions,
     },
 };
 
@@ -177,7 +179,8 @@ async fn attempt(
         true => Transactions::each_alone(decoder, origin, reached, checkpoint.last_change),
         false => Transactions::new(decoder, origin, reached),
     };
-    let (copy, copied) = CopyWatch::new(shared.tables.clone());
+    let copy = CopyWatch::new(shared.tables.clone());
+    let copied = copy.state();
     let is_of_heartbeats = shared.topology.is_of_heartbeats(at);
     // Heartbeats say which tables are there, and no topic of a table's has any.
     let transactions = match shared.topology.has_heartbeats() && !is_of_heartbeats {

@@ -7,10 +7,7 @@ use crate::{
     checkpoint::{Checkpoint, Log, NewCheckpoint, Origin, TopicPartition},
     config::Config,
     envelope::{Decoded, Decoder, History},
-    kafka::{
-        beginning::history_of, copied::Tables, identity::Described, offsets::Asking,
-        tail::PartitionTail, tails,
-    },
+    kafka::{identity::Described, offsets::Asking, tail::PartitionTail, tails},
     lsn::Lsn,
     mapping::Mapping,
     pipeline::Store,
@@ -24,6 +21,7 @@ use crate::{
         graph::identity,
     },
     start::{GraphRefusal, Refusals},
+    topic::{beginning::history_of, copied::Tables},
 };
 
 use super::{

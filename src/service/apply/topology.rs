@@ -20,11 +20,7 @@ use crate::{
     catalog::Catalog,
     checkpoint::{Checkpoint, TopicId, TopicPartition},
     config::Config,
-    kafka::{
-        identity::Described,
-        names::{Match, Matching},
-        offsets::Asking,
-    },
+    kafka::{identity::Described, offsets::Asking},
     mapping::Mapping,
     pipeline::Store,
     replay::ANEW,
@@ -32,6 +28,7 @@ use crate::{
         ServiceError,
         facts::{Topic, again, others},
     },
+    topic::names::{Match, Matching},
 };
 
 /// How often topics are looked at while they are read.

@@ -33,13 +33,13 @@ use crate::{
         self,
         encode::{EncodingError, HEARTBEAT_RECORDS, Reached, heartbeat},
         producer::Producer,
-        routing::{Layout, Routed},
     },
     lsn::Lsn,
     metrics::Copying,
     pipeline::{Copier, Failure, Held, Turn, Verdict, now},
     postgres::{error::ReadError, rows::TableReader},
     service::attempts::stopped,
+    topic::routing::{Layout, Routed},
 };
 use tokio::{
     sync::watch,

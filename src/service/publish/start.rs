@@ -23,15 +23,13 @@ use crate::{
     checkpoint::Newest,
     config::Config,
     envelope::{History, record_key},
-    kafka::{
-        routing::Layout,
-        tail::{PartitionTail, Tail},
-    },
+    kafka::tail::{PartitionTail, Tail},
     lsn::Lsn,
     mapping::Mapping,
     postgres::{self, setup::Slot},
     service::{ServiceError, facts::written},
     start::{Again, Anew, Cluster, OriginRefusal, Refusals, System, TopicRefusal, Written},
+    topic::routing::Layout,
 };
 
 use super::topics::Ends;

@@ -14,10 +14,10 @@ use crate::{
         self,
         encode::{Copied, Reached, heartbeat},
         producer::Producer,
-        routing::{Layout, Routed},
     },
     lsn::Lsn,
     pipeline::Sink,
+    topic::routing::{Layout, Routed},
 };
 
 /// A position that stands still is said again this often. Retention is hours at least.

@@ -20,12 +20,10 @@ use crate::{
     catalog::{Catalog, TableName},
     config::Config,
     kafka::{
-        Options, TopicName,
+        Options,
         identity::Described,
-        names::TableTopics,
         offsets::Asking,
         producer::ProducedTo,
-        routing::{Layout, Partitions},
         tail::{self, PartitionTail, Tail},
         tails::{self, Kept, Tails},
         topic::{self, Weight},
@@ -35,6 +33,11 @@ use crate::{
     postgres,
     service::{ServiceError, apply::topology, facts::written},
     start::{Anew, TopicRefusal, Written},
+    topic::TopicName,
+    topic::{
+        names::TableTopics,
+        routing::{Layout, Partitions},
+    },
 };
 
 /// How often a topic that was there is looked for before it is held for gone.

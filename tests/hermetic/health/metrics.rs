@@ -6,13 +6,14 @@ use tokio::sync::watch;
 use wal2graph::{
     change::Timestamp,
     checkpoint::{Position, TopicPartition},
-    copy::{LogCopy, Progress},
+    copy::Progress,
     engine::Refused,
     graph::{Event, Key, Pass, Row, TableIndex},
     health::State,
     lsn::Lsn,
     metrics::{Copying, GraphLook, Metrics, SlotLook, SourceLook, TopicLook, now},
     pipeline::{Observer, Status, Tally, Written},
+    topic::copied::CopyState,
     value::Value,
 };
 
@@ -100,7 +101,7 @@ fn what_is_known_is_served_and_what_is_not_is_left_out() {
 fn topics_that_name_no_positions_show_no_lag_behind_the_source_but_behind_themselves() {
     let metrics = Metrics::new("shop", LIMITS);
     let at = TopicPartition { topic: "shop".to_owned(), partition: 0 };
-    let (_copied, copied) = watch::channel(LogCopy::Unknown);
+    let copied = CopyState::default();
     let (_status, status) = watch::channel(Status { committed_at: None, ..status(7, false) });
     metrics.partition_is_unplaced(&at);
     metrics.partition_connected(&at, status, copied);
@@ -120,7 +121,7 @@ fn a_partition_that_is_given_away_leaves_no_gauge_behind() {
     let series = |name: &str, partition: i32| {
         format!("wal2graph_{name}{{partition=\"{partition}\",topic=\"shop\"}}")
     };
-    let (_copied, copied) = watch::channel(LogCopy::Unknown);
+    let copied = CopyState::default();
     let of = |offset| Status { committed_at: Some(later(-90)), ..status(offset, false) };
     let senders = [7, 20].map(|offset| watch::channel(of(offset)));
     for (partition, (_, receiver)) in senders.iter().enumerate() {

@@ -23,11 +23,11 @@ use wal2graph::{
     engine::{Batch, Engine, Input, Limits, Output},
     envelope::{DecodeOptions, Decoder},
     graph::{Circumstances, Mutations, Statement, memory::Memory, plan, statement::Reach},
-    kafka::{
+    lsn::{Lsn, Stamp},
+    topic::{
         ends::{Pending, Said},
         transactions::Transactions,
     },
-    lsn::{Lsn, Stamp},
 };
 
 use super::{

@@ -6,9 +6,7 @@ use fastrand::Rng;
 use neo4rs::Query;
 use tokio::time::{Instant, sleep};
 use wal2graph::{
-    checkpoint::complete_through,
-    kafka::{ends::Ends, offsets::Asking},
-    lsn::Lsn,
+    checkpoint::complete_through, kafka::offsets::Asking, lsn::Lsn, topic::ends::Ends,
 };
 
 use super::{

@@ -8,7 +8,10 @@ use rdkafka::{
 };
 use tempfile::NamedTempFile;
 use tokio::time::{Instant, sleep};
-use wal2graph::kafka::{Options, TopicName, connect::ANSWER_LIMIT, offsets::Asking, topic};
+use wal2graph::{
+    kafka::{Options, connect::ANSWER_LIMIT, offsets::Asking, topic},
+    topic::TopicName,
+};
 use wal2graph_servers::{Kafka, KafkaOptions};
 
 use super::{Published, feed::Feed};

@@ -20,10 +20,11 @@ use wal2graph::{
     change::{Before, Cell, Change, Relation, Timestamp, Tuple},
     checkpoint::{Checkpoint, Epoch, TopicPartition},
     envelope::{DecodeOptions, Decoder, Encoder, History, Names, Place, Record, Snapshot},
-    kafka::{Options, TopicName, copied::COPIED_HEADER, offsets::Asking},
+    kafka::{Options, offsets::Asking},
     lsn::Lsn,
     neo4j::checkpoint,
     replay::GroupOffset,
+    topic::{TopicName, copied::COPIED_HEADER},
 };
 use wal2graph_servers::Kafka;
 

@@ -5,12 +5,12 @@ use wal2graph::{
     checkpoint::{Position, TopicId},
     envelope::{DecodeOptions, Decoder},
     graph::memory::Memory,
-    kafka::before::{Reached, judge},
     lsn::Lsn,
     replay::{
         self, Assigned, Beginning, Decision, GroupOffset, Identity, RecordBefore, Refusal,
         requested_metadata,
     },
+    topic::before::{Reached, judge},
 };
 
 use super::{Applied, Fault, World};

@@ -11,10 +11,8 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use wal2graph::{
     envelope::Record,
-    kafka::{
-        routing::Partitions,
-        tail::{self, PARTITIONS_HEADER},
-    },
+    kafka::tail::{self, PARTITIONS_HEADER},
+    topic::routing::Partitions,
 };
 use wal2graph_servers::{Kafka, KafkaOptions};
 

@@ -9,9 +9,10 @@
 //! mean these tables in its own cluster alone, which the heartbeat names too. Debezium's records say
 //! nothing of the kind that could be relied on: a table that nobody changes ends with any of its rows.
 
-use std::collections::BTreeSet;
-
-use tokio::sync::watch;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use crate::{
     copy::LogCopy,
@@ -50,18 +51,38 @@ impl Tables {
     }
 }
 
-/// Takes note of what a partition's records say of the copy.
+/// The copy's state as the records of a partition tell it. A clone shows the same partition.
+#[derive(Clone, Debug, Default)]
+pub struct CopyState(Arc<Mutex<LogCopy>>);
+
+impl CopyState {
+    /// The state now.
+    pub fn get(&self) -> LogCopy {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces the state.
+    pub fn set(&self, now: LogCopy) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+}
+
+/// Derives the state of the copy from a partition's records.
 #[derive(Debug)]
 pub struct CopyWatch {
     wanted: Tables,
-    said: watch::Sender<LogCopy>,
+    state: CopyState,
 }
 
 impl CopyWatch {
     /// For a graph of these tables.
-    pub fn new(wanted: Tables) -> (Self, watch::Receiver<LogCopy>) {
-        let (said, receiver) = watch::channel(LogCopy::Unknown);
-        (CopyWatch { wanted, said }, receiver)
+    pub fn new(wanted: Tables) -> Self {
+        CopyWatch { wanted, state: CopyState::default() }
+    }
+
+    /// The state that this value keeps up to date.
+    pub fn state(&self) -> CopyState {
+        self.state.clone()
     }
 
     /// The record before offset `after`.
@@ -78,13 +99,10 @@ impl CopyWatch {
             _ => None,
         };
         let Some(has_come) = said else { return };
-        self.said.send_if_modified(|said| {
-            let now = match (has_come, *said) {
-                (false, _) => LogCopy::Unfinished,
-                (true, LogCopy::FinishedBefore(before)) => LogCopy::FinishedBefore(before),
-                (true, _) => LogCopy::FinishedBefore(Lsn(after)),
-            };
-            std::mem::replace(said, now) != now
+        self.state.set(match (has_come, self.state.get()) {
+            (false, _) => LogCopy::Unfinished,
+            (true, LogCopy::FinishedBefore(before)) => LogCopy::FinishedBefore(before),
+            (true, _) => LogCopy::FinishedBefore(Lsn(after)),
         });
     }
 }
@@ -98,8 +116,6 @@ fn copied(record: &Record) -> Option<BTreeSet<u32>> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::Bytes;
 
     use super::*;
@@ -119,11 +135,11 @@ mod tests {
 
     #[test]
     fn object_ids_of_another_cluster_say_nothing() {
-        let (watch, said) = CopyWatch::new(tables("8"));
+        let watch = CopyWatch::new(tables("8"));
         for copied in ["", "1,2", "5"] {
             let (record, decoded) = heartbeat(copied);
             watch.record(1, &record, &decoded);
-            assert_eq!(*said.borrow(), LogCopy::Unknown, "{copied:?}");
+            assert_eq!(watch.state.get(), LogCopy::Unknown, "{copied:?}");
         }
     }
 
@@ -146,8 +162,8 @@ mod tests {
 
     #[test]
     fn the_copy_has_come_when_a_heartbeat_names_every_table() {
-        let (watch, said) = CopyWatch::new(tables("7"));
-        assert_eq!(*said.borrow(), LogCopy::Unknown);
+        let watch = CopyWatch::new(tables("7"));
+        assert_eq!(watch.state.get(), LogCopy::Unknown);
         for (after, copied, expected) in [
             (1, "", LogCopy::Unfinished),
             (5, "1", LogCopy::Unfinished),
@@ -157,7 +173,7 @@ mod tests {
         ] {
             let (record, decoded) = heartbeat(copied);
             watch.record(after, &record, &decoded);
-            assert_eq!(*said.borrow(), expected, "{copied:?}");
+            assert_eq!(watch.state.get(), expected, "{copied:?}");
         }
         let finished = LogCopy::FinishedBefore(Lsn(9));
         assert!(finished.is_under_way(Lsn(8)) && !finished.is_under_way(Lsn(9)));

@@ -27,6 +27,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
+    catalog::TableName,
     change::{Begin, Change, Commit, Event, Timestamp},
     checkpoint::Origin,
     envelope::{DecodeError, Decoded, Decoder, History, Place, Record, Source},
@@ -95,7 +96,9 @@ pub struct Transactions {
     /// Where the records begin that the decoder holds.
     held_at: Option<u64>,
     duplicates: u64,
-    foreign: BTreeSet<(String, String)>,
+    /// Tables that the source does not have, and those of them that nobody has taken yet.
+    foreign: BTreeSet<TableName>,
+    new_foreign: Vec<TableName>,
     decoded: Vec<Decoded>,
     copy: Option<CopyWatch>,
     heartbeats: Option<EndsWatch>,
@@ -125,6 +128,7 @@ impl Transactions {
             held_at: None,
             duplicates: 0,
             foreign: BTreeSet::new(),
+            new_foreign: Vec::new(),
             decoded: Vec::new(),
             copy: None,
             heartbeats: None,
@@ -152,6 +156,11 @@ impl Transactions {
     /// How many records were dropped, because they were seen before.
     pub fn duplicates(&self) -> u64 {
         self.duplicates
+    }
+
+    /// The tables of skipped records: the source does not have them. Each table comes once.
+    pub fn take_foreign_tables(&mut self) -> Vec<TableName> {
+        std::mem::take(&mut self.new_foreign)
     }
 
     /// Takes the record at `offset` and adds what it says to `events`.
@@ -219,12 +228,9 @@ impl Transactions {
         match said {
             Decoded::Change { source, change } => self.change(span, &source, Some(change), events),
             Decoded::Foreign { source, schema, table } => {
-                if self.foreign.insert((schema.clone(), table.clone())) {
-                    tracing::warn!(
-                        schema,
-                        table,
-                        "skipping records of a table that the source does not have"
-                    );
+                let table = TableName { schema, name: table };
+                if self.foreign.insert(table.clone()) {
+                    self.new_foreign.push(table);
                 }
                 self.change(span, &source, None, events)
             }

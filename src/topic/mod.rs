@@ -1,0 +1,16 @@
+//! Topics as an idea: their names, and the meaning of the records in their partitions.
+//!
+//! [`routing`] says which partition gets a change. [`transactions`] makes events of a partition's
+//! records again. The others judge the records that a reader finds there: whether the topic begins
+//! with its copy ([`beginning`], [`copied`]), whether it is the topic that the graph has read
+//! ([`before`]), and how far a heartbeat reaches ([`ends`]). `kafka` does the reading and writing.
+
+pub mod before;
+pub mod beginning;
+pub mod copied;
+pub mod ends;
+pub mod names;
+pub mod routing;
+pub mod transactions;
+
+pub use names::{TopicName, TopicsPattern};
