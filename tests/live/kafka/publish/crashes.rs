@@ -208,3 +208,29 @@ async fn a_record_of_somebody_else_between_is_noticed_and_costs_time_only() {
     assert!(published.log().contains("somebody else has just written to partition 0"));
     is_the_exact_sequence(&published).await;
 }
+
+#[tokio::test]
+async fn it_ends_whenever_it_is_asked_to_stop() {
+    /// A program that is asked to stop ends within ten seconds.
+    const LIMIT: Duration = Duration::from_secs(30);
+    let mut rng = rng();
+    let one = Published::new("publish_stops", SCHEMA, "ack: kafka").await;
+    let several = Published::new("publish_stops", SCHEMA, "ack: kafka, topics_by: table").await;
+    for round in 0..rounds(6, 200) {
+        let published = if rng.bool() { &one } else { &several };
+        // Every second time another instance has the slot.
+        let other = (round % 2 == 0).then(|| published.start());
+        let mut running = published.start();
+        sleep(Duration::from_millis(rng.u64(0..3_000))).await;
+        running.signal("TERM");
+        let ended = running.ended(LIMIT).await;
+        if ended.is_none() && std::env::var_os("HANG").is_some() {
+            println!("HUNG {}", running.0.id());
+            sleep(Duration::from_secs(100_000)).await;
+        }
+        let log = published.log();
+        let stopped = running.0.try_wait().unwrap();
+        assert!(stopped.is_some(), "round {round}: {log}");
+        drop(other);
+    }
+}
