@@ -26,7 +26,7 @@ use super::columns::{Table, types_of};
 use super::join::{Joiner, Next};
 use super::json::{Json, Object, Problem};
 use super::options::DecodeOptions;
-use super::read::{Reading, read_cell};
+use super::read::Reading;
 use super::schema::{Fields, Schemas};
 use super::source::Block;
 use super::{Decoded, History, NEW_KEY_HEADER, OLD_KEY_HEADER, Record};
@@ -449,7 +449,7 @@ impl Decoder {
             likely = place + 1;
             let column = &table.columns[place];
             let reading = writer.reading(name, column.reading);
-            let cell = read_cell(&column.r#type, reading, *value);
+            let cell = column.read(reading, *value);
             cells[place] = Some(cell.map_err(|problem| problem.within(name))?);
         }
         Ok(cells)
