@@ -36,11 +36,12 @@ impl<G: Store> Standing<'_, G> {
     /// # Errors
     /// Kafka or the graph does not answer.
     pub async fn refusals(&self) -> Result<Vec<String>, ServiceError> {
-        let Standing { config, catalog, mapping, graph, checkpoints, .. } = *self;
+        let Standing { config, catalog, mapping, checkpoints, .. } = *self;
         let asking = Asking::new(config.kafka()?)?;
         let named = named::topics(config, mapping, &asking, checkpoints).await?;
         let config = &named.config;
-        let topology = match Topology::look(config, &asking, graph, (catalog, mapping)).await {
+        let topology = match Topology::look(config, &asking, checkpoints, (catalog, mapping)).await
+        {
             Ok(topology) => topology,
             Err(error) if error.is_transient() => return Err(error),
             Err(error) => return Ok(vec![error.to_string()]),
