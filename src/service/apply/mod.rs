@@ -168,6 +168,10 @@ impl<'a> Apply<'a> {
         let topology = topology.and_later(named.matching);
         standing::check_empty(config, mapped, &asking, &topology, &checkpoints).await?;
         check_mapping(&topology, &mapping)?;
+        let is_first = checkpoints.is_empty() && !config.kafka()?.are_foreign;
+        if is_first && topology.is_spread() {
+            standing::check_beginnings(config, mapped, &tables, &asking, &graph, &topology).await?;
+        }
         if targets.is_none() {
             *targets = self::targets(until, &topology, &asking).await?;
         }

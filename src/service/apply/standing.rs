@@ -10,6 +10,7 @@ use crate::{
     pipeline::{Failure, Store},
     replay::Decision,
     service::{ServiceError, facts, mapped_tables},
+    topic::copied::Tables,
 };
 
 use super::{named, start::Found, topology::Topology};
@@ -112,6 +113,33 @@ pub async fn check_empty(
         // Whatever the group's offset is: it is to be set.
         if let Decision::Refuse(refusal) = glance.decide(config, None) {
             return Err(ServiceError::Definite(glance.refused(config, mapped, at, &refusal)?));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses topics that do not fill a graph which has nothing of them yet, before anything is made in it: where there
+/// are several partitions, others would be applied until one is refused.
+///
+/// # Errors
+/// There is one, or Kafka or the graph does not answer.
+pub async fn check_beginnings(
+    config: &Config,
+    mapped: (&Catalog, &Mapping),
+    tables: &Tables,
+    asking: &Asking,
+    graph: &impl Store,
+    topology: &Topology,
+) -> Result<(), ServiceError> {
+    for at in topology.partitions() {
+        let found = match Found::look(config, mapped.0, tables, asking, graph, &at).await {
+            Ok(found) => found,
+            // It is waited for when it is assigned.
+            Err(error) if error.is_transient() => continue,
+            Err(error) => return Err(error),
+        };
+        if let Decision::Refuse(refusal) = found.decided(config) {
+            return Err(ServiceError::Definite(found.refused(config, mapped, &at, &refusal)?));
         }
     }
     Ok(())
