@@ -31,7 +31,7 @@ pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), ServiceEr
     let graph = open(config, Wait::Usual)?;
     let checkpoints = graph.checkpoints(&config.pipeline).await?;
     let config = &named::topics(config, &mapping, &asking, &checkpoints).await?.config;
-    let topology = Topology::look(config, &asking, &graph, (&catalog, &mapping)).await?;
+    let topology = Topology::look(config, &asking, &checkpoints, (&catalog, &mapping)).await?;
     let mapped = (&catalog, &mapping);
     standing::check_empty(config, mapped, &asking, &topology, &checkpoints).await?;
     let chosen = chosen(&topology, args.partition.as_deref())?;

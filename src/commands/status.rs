@@ -45,8 +45,10 @@ struct Status {
     lag: Lag,
     copy: Option<CopyStatus>,
     /// Nodes that are there only because a relationship points at them, by label.
-    placeholders: u64,
-    incomplete: u64,
+    /// Unknown where the graph has other pipelines too, and very many such nodes.
+    placeholders: Option<u64>,
+    /// Nodes whose rows lack values, by label; unknown like placeholders.
+    incomplete: Option<u64>,
     mapping_digest: Option<String>,
     epoch: Option<i64>,
     /// Why `run` or `apply` stopped for good, if nobody has begun again since: one a log.
@@ -195,8 +197,8 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
         slot: slot.map(|slot| slot_status(config, slot)),
         lag,
         copy: copy_status(&progress),
-        placeholders: graph.count(PLACEHOLDER).await?,
-        incomplete: graph.count(INCOMPLETE).await?,
+        placeholders: graph.marked(&config.pipeline, PLACEHOLDER).await?,
+        incomplete: graph.marked(&config.pipeline, INCOMPLETE).await?,
         epoch: checkpoint.map(|checkpoint| checkpoint.epoch.0),
         mapping_digest: checkpoint.map(|checkpoint| checkpoint.mapping_digest.clone()),
         stopped: checkpoints.iter().filter_map(stopped).collect(),
@@ -287,9 +289,10 @@ impl fmt::Display for Status {
                 "copy          {rows} rows, {ranges_done} of {ranges} ranges done, at {current}"
             )?;
         }
-        writeln!(f, "placeholders  {}", self.placeholders)?;
-        if self.incomplete > 0 {
-            writeln!(f, "incomplete    {}", self.incomplete)?;
+        let count = |count: Option<u64>| count.map_or_else(unknown, |count| count.to_string());
+        writeln!(f, "placeholders  {}", count(self.placeholders))?;
+        if self.incomplete != Some(0) {
+            writeln!(f, "incomplete    {}", count(self.incomplete))?;
         }
         writeln!(f, "mapping       {}", self.mapping_digest.clone().unwrap_or_else(unknown))?;
         for StoppedStatus { log, at, because } in &self.stopped {

@@ -1,16 +1,18 @@
 //! Columns with their types, and how other writers than us were told to write them.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::catalog::{self, Catalog};
 use crate::change::{Cell, Relation, RelationColumn, ReplicaIdentity};
-use crate::value::{Comparable, Type, TypeCatalog};
+use crate::value::{ColumnType, Comparable, Type, TypeCatalog, scale_of_modifier};
 
-use super::decimal;
+use super::json::{Json, Problem};
 use super::options::{DecimalHandling, DecodeOptions, TimePrecision};
-use super::read::Reading;
+use super::read::{Reading, read_cell};
 use super::temporal::Unit;
 
 const BIT: u32 = 1560;
@@ -43,8 +45,8 @@ pub(super) struct Column {
     pub type_name: String,
     /// How its values compare; `None` where that is not known.
     comparable: Option<Comparable>,
-    /// The integers that it holds, if it holds integers.
-    integers: RangeInclusive<i64>,
+    /// What it makes of a value.
+    column_type: ColumnType,
 }
 
 /// What the graph does with a column's values.
@@ -60,13 +62,27 @@ pub(super) enum Role {
 }
 
 impl Column {
+    /// A value that somebody else wrote. Where rows are found by it, it has the form that the column gives it.
+    pub fn read(&self, reading: Reading, value: Json<'_>) -> Result<Cell, Problem> {
+        let cell = read_cell(&self.r#type, reading, value)?;
+        let is_ours = matches!(reading, Reading::Ours | Reading::OursBySchema);
+        Ok(match &cell {
+            Cell::Text(text) if !is_ours && self.role != Role::Property => {
+                match self.column_type.stored(text) {
+                    Some(Cow::Owned(stored)) => Cell::Text(stored.into()),
+                    Some(Cow::Borrowed(stored)) if stored.len() < text.len() => {
+                        Cell::Text(Bytes::copy_from_slice(stored))
+                    }
+                    _ => cell,
+                }
+            }
+            _ => cell,
+        })
+    }
+
     /// Whether a text is a value that the column can have.
     pub fn has(&self, text: &[u8]) -> bool {
-        let integer = || std::str::from_utf8(text).ok()?.parse::<i64>().ok();
-        match self.r#type {
-            Type::Integer => integer().is_some_and(|it| self.integers.contains(&it)),
-            _ => self.r#type.has(text),
-        }
+        self.column_type.stored(text).is_some()
     }
 
     /// Whether two writings of a value may be of one row. In the row before a change, a writer fills in
@@ -103,7 +119,7 @@ impl Table {
                 role: Role::default(),
                 type_name: column.type_name.clone(),
                 comparable: Comparable::of(&r#type, &r#type, false).ok(),
-                integers: types.integers(column.type_oid),
+                column_type: types.column_type(column.type_oid, column.type_modifier),
                 r#type,
             }
         });
@@ -178,7 +194,7 @@ fn reading(r#type: &Type, oid: u32, modifier: i32, options: DecodeOptions) -> Re
         Type::Timestamp | Type::TimestampTz => Reading::Instant(timestamp_unit(modifier, options)),
         Type::Interval => Reading::Length(Unit::Micros),
         Type::Numeric(_) if options.decimal_handling == DecimalHandling::Precise => {
-            Reading::Decimal(decimal::scale_of_modifier(modifier))
+            Reading::Decimal(scale_of_modifier(modifier))
         }
         _ if oid == MONEY && options.decimal_handling == DecimalHandling::Precise => {
             Reading::Decimal(Some(MONEY_SCALE))

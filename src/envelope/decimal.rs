@@ -8,13 +8,6 @@ const MAX_EXPONENT: i64 = 400;
 /// `numeric`'s scale is within it.
 const MAX_SCALE: i64 = 16_383;
 
-/// The scale in the modifier of a `numeric` column; `None` without one.
-pub(super) fn scale_of_modifier(modifier: i32) -> Option<i64> {
-    // The modifier is 4 more than precision and scale, which has 11 bits and a sign.
-    let packed = modifier.checked_sub(4).filter(|_| modifier >= 4)?;
-    Some(i64::from(((packed & 0x7ff) ^ 1024) - 1024))
-}
-
 /// The decimal text of an unscaled number; `None` if it is none, or beyond `numeric`.
 pub(super) fn from_unscaled(bytes: &[u8], scale: i64) -> Option<String> {
     if bytes.is_empty() || bytes.len() > MAX_BYTES || scale.abs() > MAX_SCALE {

@@ -26,7 +26,7 @@ use super::columns::{Table, types_of};
 use super::join::{Joiner, Next};
 use super::json::{Json, Object, Problem};
 use super::options::DecodeOptions;
-use super::read::{Reading, read_cell};
+use super::read::Reading;
 use super::schema::{Fields, Schemas};
 use super::source::Block;
 use super::{Decoded, History, NEW_KEY_HEADER, OLD_KEY_HEADER, Record};
@@ -246,7 +246,9 @@ impl Decoder {
         }
         match &*op {
             "c" | "u" | "d" | "r" => self.row(&op, block, &object, writer, record, root),
-            "t" => Ok(self.truncate(block)),
+            "t" => self
+                .truncate(block)
+                .map_err(|problem| error("value", root, problem.within("source"))),
             "m" => Ok(Next::Alone(Decoded::Message { source: block.source })),
             _ => {
                 let problem = Problem::new("it is none of c, u, d, r, t and m").within("op");
@@ -304,16 +306,13 @@ impl Decoder {
         }
     }
 
-    fn truncate(&self, block: Block<'_>) -> Next {
-        let table = self.table(&block.schema, &block.table);
-        let relation = table.map(|table| self.tables[table].relation.clone());
-        Next::Truncate {
-            source: block.source,
-            relation,
-            schema: block.schema.into_owned(),
-            table: block.table.into_owned(),
-            part: block.truncate,
-        }
+    fn truncate(&self, block: Block<'_>) -> Result<Next, Problem> {
+        let (schema, table) = block.table()?;
+        let found = self.table(schema, table);
+        let relation = found.map(|table| self.tables[table].relation.clone());
+        let (schema, table) = (schema.to_owned(), table.to_owned());
+        let (source, part) = (block.source, block.truncate);
+        Ok(Next::Truncate { source, relation, schema, table, part })
     }
 
     fn row(
@@ -326,11 +325,12 @@ impl Decoder {
         root: &'static str,
     ) -> Result<Next, DecodeError> {
         let at = |problem| error("value", root, problem);
-        let (source, snapshot) = (block.source, block.snapshot);
-        let Some(index) = self.table(&block.schema, &block.table) else {
-            let (schema, table) = (block.schema.into_owned(), block.table.into_owned());
-            return Ok(Next::Alone(Decoded::Foreign { source, schema, table }));
+        let (schema, table) = block.table().map_err(|problem| at(problem.within("source")))?;
+        let Some(index) = self.table(schema, table) else {
+            let (schema, table) = (schema.to_owned(), table.to_owned());
+            return Ok(Next::Alone(Decoded::Foreign { source: block.source, schema, table }));
         };
+        let (source, snapshot) = (block.source, block.snapshot);
         let relation = self.tables[index].relation.clone();
         let header = |name| record.headers.iter().find(|(it, _)| it == name).map(|(_, it)| it);
         let old = object.read("before", Json::object).map_err(at)?;
@@ -449,7 +449,7 @@ impl Decoder {
             likely = place + 1;
             let column = &table.columns[place];
             let reading = writer.reading(name, column.reading);
-            let cell = read_cell(&column.r#type, reading, *value);
+            let cell = column.read(reading, *value);
             cells[place] = Some(cell.map_err(|problem| problem.within(name))?);
         }
         Ok(cells)

@@ -12,8 +12,8 @@ use super::{History, Place, Snapshot, Source};
 /// The block, with what only the decoder needs of it.
 pub(super) struct Block<'a> {
     pub source: Source,
-    pub schema: Cow<'a, str>,
-    pub table: Cow<'a, str>,
+    schema: Option<Cow<'a, str>>,
+    table: Option<Cow<'a, str>>,
     pub snapshot: Snapshot,
     /// Of one TRUNCATE's records, which one this is, and how many there are.
     pub truncate: (u64, u64),
@@ -30,7 +30,7 @@ impl<'a> Block<'a> {
             Some(_) => place(source, xid, at)?,
             None => None,
         };
-        let name = |name| source.read(name, Json::string).map(Option::unwrap_or_default);
+        let name = |name| source.read(name, Json::string);
         let index = source.read("truncate_index", Json::u64)?.unwrap_or(0);
         let count = source.read("truncate_count", Json::u64)?.unwrap_or(1);
         Ok(Block {
@@ -41,6 +41,19 @@ impl<'a> Block<'a> {
             truncate: (index, count),
         })
     }
+}
+
+impl Block<'_> {
+    /// The schema and the name of the table. Messages have none.
+    pub fn table(&self) -> Result<(&str, &str), Problem> {
+        Ok((named("schema", self.schema.as_deref())?, named("table", self.table.as_deref())?))
+    }
+}
+
+fn named<'a>(field: &str, name: Option<&'a str>) -> Result<&'a str, Problem> {
+    name.filter(|name| !name.is_empty()).ok_or_else(|| {
+        Problem::new("it is missing, null or empty, so the record names no table").within(field)
+    })
 }
 
 /// Ours alone have one.

@@ -10,7 +10,10 @@
 //! What goes out comes back the same: [`to_iso`] takes only the texts that [`from_iso`] gives.
 //! `infinity`, `24:00:00` and years before Christ have no form, and stay PostgreSQL's text.
 
-use crate::value::Type;
+use crate::value::{
+    Type,
+    calendar::{civil, clock, era, fraction},
+};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
@@ -163,11 +166,6 @@ fn pg_date(iso: &str) -> Option<(String, &'static str)> {
     Some((format!("{year:04}-{rest}"), era))
 }
 
-/// The year before 0001 is 0001 BC, which ISO-8601 calls 0.
-fn era(year: i64) -> (i64, &'static str) {
-    if year > 0 { (year, "") } else { (1 - year, " BC") }
-}
-
 /// The time with at most six digits of a fraction, and no zeros at its end.
 fn pg_time(iso: &str) -> Option<String> {
     let (clock, fraction) = iso.split_once('.').unwrap_or((iso, "0"));
@@ -253,35 +251,4 @@ pub(super) fn interval_of(unit: Unit, number: i64) -> String {
     let second = u128::from(MICROS_PER_SECOND.unsigned_abs());
     let (seconds, micros) = (micros.unsigned_abs() / second, micros.unsigned_abs() % second);
     format!("PT{sign}{seconds}{}S", fraction(micros))
-}
-
-fn clock(micros: i64) -> String {
-    let (seconds, micros) = (micros / MICROS_PER_SECOND, micros % MICROS_PER_SECOND);
-    let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    format!("{hour:02}:{minute:02}:{second:02}{}", fraction(u128::from(micros.unsigned_abs())))
-}
-
-fn fraction(micros: u128) -> String {
-    match micros {
-        0 => String::new(),
-        _ => format!(".{micros:06}").trim_end_matches('0').to_owned(),
-    }
-}
-
-/// The day of the Gregorian calendar, before 1582 too, in eras of 400 years that begin in March.
-fn civil(days: i64) -> (String, &'static str) {
-    const DAYS_FROM_0000_03_01: i128 = 719_468;
-    const DAYS_PER_ERA: i128 = 146_097;
-    let days = i128::from(days) + DAYS_FROM_0000_03_01;
-    let (era_number, day) = (days.div_euclid(DAYS_PER_ERA), days.rem_euclid(DAYS_PER_ERA));
-    // Every 4th year has a leap day, every 100th none, every 400th one.
-    let year_of_era = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day_of_year = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    // Months from March have 31, 30, 31, 30, 31 days, again and again.
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era_number * 400 + i128::from(month <= 2);
-    let (year, era) = era(i64::try_from(year).unwrap_or(i64::MAX));
-    (format!("{year:04}-{month:02}-{day:02}"), era)
 }

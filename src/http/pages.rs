@@ -203,7 +203,7 @@ impl Report {
                     (table.clone(), copied)
                 })
                 .collect(),
-            placeholders: snapshot.graph.map(|graph| graph.placeholders),
+            placeholders: snapshot.graph.and_then(|graph| graph.placeholders),
             changes_at_once: snapshot.changes_at_once,
             partitions: snapshot.partitions.iter().map(Partition::of).collect(),
             rebalances: snapshot.rebalances,

@@ -27,10 +27,10 @@ pub(super) fn gather(snapshot: &Snapshot) -> Vec<MetricFamily> {
         &State::NAMES,
         state,
     );
-    let placeholders = snapshot.graph.map(|graph| graph.placeholders as f64);
+    let placeholders = snapshot.graph.and_then(|graph| graph.placeholders).map(|it| it as f64);
     gauges.plain(
         "placeholders",
-        "Nodes that are there only because a relationship points at them",
+        "Nodes of the pipeline that are there only because a relationship points at them",
         placeholders,
     );
     let version = [(vec![env!("CARGO_PKG_VERSION")], 1.0)];

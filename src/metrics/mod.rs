@@ -122,8 +122,9 @@ pub struct SlotLook {
 pub struct GraphLook {
     /// Its start time.
     pub at: Timestamp,
-    /// Nodes that exist only because a relationship points at them.
-    pub placeholders: u64,
+    /// The pipeline's nodes that exist only because a relationship points at them; `None` if counting them takes too
+    /// long.
+    pub placeholders: Option<u64>,
 }
 
 /// A look at the topics in use.

@@ -19,6 +19,7 @@ pub mod copy_progress;
 pub mod cypher;
 pub mod error;
 pub mod fused;
+mod marked;
 mod names;
 pub mod nodelay;
 pub mod parameter;

@@ -442,7 +442,7 @@ pub async fn count(connection: &Connection, label: &str) -> Result<u64, Error> {
     count_of(connection, text).await
 }
 
-async fn count_of(connection: &Connection, text: String) -> Result<u64, Error> {
+pub(super) async fn count_of(connection: &Connection, text: String) -> Result<u64, Error> {
     let rows = connection.rows(Query::new(text)).await?;
     Ok(rows.first().and_then(|row| row.get::<i64>("count").ok()).unwrap_or(0).unsigned_abs())
 }

@@ -18,6 +18,7 @@ use super::{
     copy_progress,
     cypher::{incomplete_keys, likely_texts},
     error::Error,
+    marked,
     planning::Planner,
     remarks, schema,
     sink::{Prepared, Sink},
@@ -169,8 +170,8 @@ impl pipeline::Store for Store {
         Ok(schema::rows_under(&self.connection, &labels).await?)
     }
 
-    async fn count(&self, label: &str) -> Result<u64, StoreError> {
-        Ok(schema::count(&self.connection, label).await?)
+    async fn marked(&self, pipeline: &str, mark: &str) -> Result<Option<u64>, StoreError> {
+        Ok(marked::count(&self.connection, pipeline, mark).await?)
     }
 
     async fn describe(&self) -> Result<Vec<Remark>, StoreError> {

@@ -199,8 +199,16 @@ pub trait Store: Send + Sync + 'static {
         model: &Model,
     ) -> impl Future<Output = Result<Vec<(String, u64)>, StoreError>> + Send;
 
-    /// How many nodes have a label: cheap, whatever the number.
-    fn count(&self, label: &str) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    /// How many nodes have this label of ours ([`PLACEHOLDER`](crate::graph::statement::PLACEHOLDER),
+    /// [`INCOMPLETE`](crate::graph::statement::INCOMPLETE)), and one of the labels that the pipeline's checkpoints
+    /// name. Cheap enough for every few seconds: `None` where counting them would not be. 0 without a checkpoint.
+    ///
+    /// Where the graph has checkpoints of this pipeline alone, all nodes with the mark may count as its own.
+    fn marked(
+        &self,
+        pipeline: &str,
+        mark: &str,
+    ) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send;
 
     /// What there is to say of the server before anything is written: that it answers, and what the
     /// user may not do. In the order in which it is shown. It changes nothing.

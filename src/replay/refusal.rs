@@ -187,11 +187,18 @@ impl Refusal {
         let Ways { refill, group, brokers } = ways;
         let anew = || refill.anew();
         match self {
-            Refusal::NoCopy { from, start } => format!(
-                "the graph has no checkpoint for {at}, and reading would begin at offset {from}, where no copy of the \
-                 tables begins (the topic starts at {start}): rows that did not change since would be missing. {}",
-                refill.without_copy(&replay(at, &format!("offset {from}")))
-            ),
+            Refusal::NoCopy { from, start } => {
+                let gone = match start {
+                    0 => "",
+                    _ => ", what came before is gone by retention or deletion",
+                };
+                format!(
+                    "the graph has no checkpoint for {at}, and reading would begin at offset {from}, where no copy of \
+                     the tables begins (the topic starts at {start}{gone}): rows that did not change since would be \
+                     missing. {}",
+                    refill.without_copy(&replay(at, &format!("offset {from}")))
+                )
+            }
             Refusal::Unreadable { offset, why } => format!(
                 "the record at offset {offset} of {at} can not be applied: {why}{}",
                 pass_over(at, *offset)

@@ -58,6 +58,19 @@ pub enum RecordError {
         /// Its timeline.
         found_timeline: i64,
     },
+    /// It names its history, and what the graph was made from named none.
+    #[error(
+        "the graph's checkpoint does not name its source, because the first records of this partition name none: they \
+         are of another publisher. This record is of `wal2graph publish`, of database cluster {found} on timeline \
+         {found_timeline}. Have each publisher write to topics of its own, and copy again through a new topic and \
+         pipeline"
+    )]
+    SourceUnnamed {
+        /// The record's cluster.
+        found: String,
+        /// Its timeline.
+        found_timeline: i64,
+    },
     /// A transaction has no end.
     #[error(
         "it is of the transaction committed at {found}, but the one at {open} has not ended: records are missing, or \
@@ -441,6 +454,10 @@ impl Transactions {
         let origin = &self.origin;
         if *system_identifier == origin.system_identifier && *timeline == origin.timeline {
             return Ok(());
+        }
+        if origin.system_identifier.is_empty() {
+            let (found, found_timeline) = (system_identifier.clone(), *timeline);
+            return Err(RecordError::SourceUnnamed { found, found_timeline });
         }
         Err(RecordError::OtherHistory {
             expected: origin.system_identifier.clone(),

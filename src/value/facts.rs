@@ -47,9 +47,14 @@ pub enum TypeKind {
     Domain {
         /// `typbasetype`, which may be a domain too.
         base: u32,
+        /// `typtypmod`: the base type's modifier, -1 when there is none.
+        modifier: i32,
     },
     /// An enum.
-    Enum,
+    Enum {
+        /// Its labels.
+        labels: Vec<String>,
+    },
     /// A range.
     Range {
         /// `rngsubtype`.
@@ -107,16 +112,34 @@ impl TypeCatalog {
         self.resolve_within(oid, MAX_DEPTH)
     }
 
-    /// The type under all domains.
-    pub(super) fn base(&self, oid: u32) -> u32 {
-        let mut oid = oid;
+    /// The type and the modifier under all domains.
+    pub(super) fn base(&self, oid: u32, modifier: i32) -> (u32, i32) {
+        let mut found = (oid, modifier);
         for _ in 0..MAX_DEPTH {
-            match self.types.get(&oid) {
-                Some(TypeFacts { kind: TypeKind::Domain { base }, .. }) => oid = *base,
+            match self.types.get(&found.0) {
+                Some(TypeFacts { kind: TypeKind::Domain { base, modifier }, .. }) => {
+                    found = (*base, *modifier);
+                }
                 _ => break,
             }
         }
-        oid
+        found
+    }
+
+    /// The type of an array's elements; `None` of other types.
+    pub(super) fn element(&self, oid: u32) -> Option<u32> {
+        match self.types.get(&oid).map(|facts| &facts.kind) {
+            Some(TypeKind::Array { element }) => Some(*element),
+            _ => built_in_element(oid),
+        }
+    }
+
+    /// The labels of an enum; `None` of other types.
+    pub(super) fn labels(&self, oid: u32) -> Option<&[String]> {
+        match &self.types.get(&oid)?.kind {
+            TypeKind::Enum { labels } => Some(labels),
+            _ => None,
+        }
     }
 
     fn resolve_within(&self, oid: u32, depth: usize) -> Type {
@@ -136,8 +159,8 @@ impl TypeCatalog {
                 element: Box::new(self.resolve_within(*element, depth)),
                 delimiter: self.types.get(element).map_or(facts.delimiter, |it| it.delimiter),
             },
-            TypeKind::Domain { base } => self.resolve_within(*base, depth),
-            TypeKind::Enum => Type::named(&format!("{}.{}", facts.schema, facts.name)),
+            TypeKind::Domain { base, .. } => self.resolve_within(*base, depth),
+            TypeKind::Enum { .. } => Type::named(&format!("{}.{}", facts.schema, facts.name)),
             TypeKind::Range { ordinary: false, .. } => Type::incomparable(&format!(
                 "{}.{}, a range that compares by a collation or an operator class of its own",
                 facts.schema, facts.name
@@ -282,9 +305,13 @@ const BUILT_IN_ARRAYS: [(u32, u32); 76] = [
 /// Only `box` has another delimiter, because its text contains commas.
 const BOX_OID: u32 = 603;
 
-fn built_in_array(oid: u32) -> Option<Type> {
+fn built_in_element(oid: u32) -> Option<u32> {
     let listed = BUILT_IN_ARRAYS.binary_search_by_key(&oid, |&(array, _)| array).ok();
-    let element = BUILT_IN_ARRAYS[listed?].1;
+    Some(BUILT_IN_ARRAYS[listed?].1)
+}
+
+fn built_in_array(oid: u32) -> Option<Type> {
+    let element = built_in_element(oid)?;
     let delimiter = if element == BOX_OID { ';' } else { ',' };
     Some(Type::Array { element: Box::new(built_in(element)?), delimiter })
 }

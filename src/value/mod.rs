@@ -13,6 +13,7 @@
 //! an unknown type, malformed text), it becomes its text form, marked so that it can be counted.
 
 mod array;
+pub mod calendar;
 mod canonical;
 mod convert;
 mod facts;
@@ -24,6 +25,7 @@ mod numeric;
 mod parse;
 mod range;
 mod sql;
+mod stored;
 mod temporal;
 mod types;
 mod valid;
@@ -33,6 +35,8 @@ pub use canonical::write_quoted;
 pub use facts::{FieldFacts, TypeCatalog, TypeFacts, TypeKind};
 pub use folding::{CaseFolding, Characters, PROBES};
 pub use key::{Comparable, Incomparable};
+pub use numeric::scale_of_modifier;
+pub use stored::ColumnType;
 pub use types::{Field, NumericMode, TextKind, Type};
 
 pub use convert::uuid;

@@ -14,6 +14,14 @@ pub(super) fn nearest_float(text: &str) -> Option<Float> {
     (!overflow).then_some(Float(float))
 }
 
+/// A `real`'s text: an overflow, and a number too near to zero, are none.
+pub(super) fn is_real(text: &str) -> bool {
+    let Some(Float(double)) = nearest_float(text) else { return false };
+    text.parse::<f32>().is_ok_and(|real| {
+        real.is_infinite() == double.is_infinite() && (real == 0.0) == (double == 0.0)
+    })
+}
+
 /// An Integer, or a Float if that loses nothing, otherwise the String. `None` for NaN and the
 /// infinities.
 pub(super) fn auto(text: &str) -> Option<Value> {
@@ -91,4 +99,86 @@ fn write(negative: bool, significant: &str, point: i64) -> String {
 fn is_plain_integer(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     matches!(digits.as_bytes(), [b'1'..=b'9', rest @ ..] if rest.iter().all(u8::is_ascii_digit))
+}
+
+/// What `numeric(precision, scale)` limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// All digits.
+    pub precision: i64,
+    /// Those after the decimal point; negative: zeros before it.
+    pub scale: i64,
+}
+
+impl Limits {
+    /// Those in a column's modifier; `None` without one.
+    pub(super) fn of_modifier(modifier: i32) -> Option<Limits> {
+        // The modifier is 4 more than precision and scale, which has 11 bits and a sign.
+        let packed = modifier.checked_sub(4).filter(|_| modifier >= 4)?;
+        let scale = i64::from(((packed & 0x7ff) ^ 1024) - 1024);
+        Some(Limits { precision: i64::from(packed >> 16 & 0xffff), scale })
+    }
+}
+
+/// The scale in the modifier of a `numeric` column; `None` without one.
+pub fn scale_of_modifier(modifier: i32) -> Option<i64> {
+    Limits::of_modifier(modifier).map(|limits| limits.scale)
+}
+
+/// The number as a column with these limits has it: rounded, half away from zero, with all its places. `None` if it
+/// is no number, or has too many digits before the decimal point.
+pub(super) fn stored(text: &str, limits: Option<Limits>) -> Option<String> {
+    let (negative, unsigned) = match text.as_bytes().first()? {
+        b'-' => (true, &text[1..]),
+        b'+' => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
+        None => (unsigned, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = [whole, fraction].concat();
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number || exponent.abs() > MAX_DIGITS {
+        return None;
+    }
+    let places = i64::try_from(fraction.len()).ok()? - exponent;
+    let scale = limits.map_or(places.max(0), |limits| limits.scale);
+    let digits = at_scale(&digits, places, scale)?;
+    let max = limits.map_or(MAX_DIGITS, |limits| limits.precision);
+    if i64::try_from(digits.len()).ok()? > max {
+        return None;
+    }
+    let sign = if negative && !digits.is_empty() { "-" } else { "" };
+    let after = usize::try_from(scale.max(0)).ok()?;
+    let before =
+        "0".repeat(if digits.is_empty() { 0 } else { usize::try_from((-scale).max(0)).ok()? });
+    let digits = format!("{:0>width$}", [digits, before].concat(), width = after + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - after);
+    let point = if fraction.is_empty() { "" } else { "." };
+    Some(format!("{sign}{whole}{point}{fraction}"))
+}
+
+/// The digits of a number with `places` after the decimal point, with `scale` after it, without leading zeros.
+fn at_scale(digits: &str, places: i64, scale: i64) -> Option<String> {
+    let mut kept = digits.as_bytes().to_vec();
+    match usize::try_from(places - scale) {
+        Ok(dropped) if dropped > kept.len() => kept.clear(),
+        Ok(dropped) => {
+            let rest = kept.split_off(kept.len() - dropped);
+            if rest.first().is_some_and(|digit| *digit >= b'5') {
+                let nines = kept.iter().rev().take_while(|digit| **digit == b'9').count();
+                let at = kept.len() - nines;
+                kept[at..].fill(b'0');
+                match at.checked_sub(1) {
+                    Some(last) => kept[last] += 1,
+                    None => kept.insert(0, b'1'),
+                }
+            }
+        }
+        Err(_) => kept.resize(kept.len() + usize::try_from(scale - places).ok()?, b'0'),
+    }
+    let digits = String::from_utf8(kept).ok()?;
+    Some(digits.trim_start_matches('0').to_owned())
 }

@@ -8,17 +8,17 @@
 //! `None` is every value that chrono or Neo4j can not hold: `infinity`, `24:00:00`, years beyond
 //! 262,000.
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Timelike as _, Utc};
 
+use super::calendar::{MICROS_PER_DAY, MICROS_PER_SECOND, civil, clock, day_number, fraction};
 use super::{Duration, FixedOffsetSeconds};
 
 const MONTHS_PER_YEAR: i64 = 12;
 const SECONDS_PER_MINUTE: i64 = 60;
 const SECONDS_PER_HOUR: i64 = 3_600;
-const MICROS_PER_SECOND: i64 = 1_000_000;
 const NANOS_PER_MICRO: i64 = 1_000;
 /// Digits of a fraction of a second: PostgreSQL has microseconds.
-const FRACTION_DIGITS: usize = 6;
+pub(super) const FRACTION_DIGITS: u32 = 6;
 /// More digits than any number in these forms has, but few enough for an `i64`.
 const MAX_DIGITS: usize = 18;
 
@@ -61,42 +61,106 @@ pub(super) fn time_tz(text: &str) -> Option<(NaiveTime, FixedOffsetSeconds)> {
     Some((time, offset))
 }
 
-/// The text is a date, whatever its year: years that chrono can not hold are like those 400 years apart.
-pub(super) fn is_date(text: &str) -> bool {
+/// The date as PostgreSQL writes it; `None` if it is none, or beyond PostgreSQL's calendar.
+pub(super) fn stored_date(text: &str) -> Option<String> {
+    // From 4714-11-24 BC, the day 0 of Julian dates, to 5874897-12-31.
+    const DAYS: std::ops::Range<i64> = -2_440_588..2_145_042_906;
     let mut cursor = Cursor::new(text);
-    let date = cursor.date();
-    date.is_some_and(|date| cursor.era(date).is_some_and(is_in_calendar))
+    let date = cursor.date()?;
+    let day = cursor.day(date)?;
+    let (date, era) = civil(day);
+    DAYS.contains(&day).then(|| format!("{date}{era}"))
 }
 
-/// The same of a timestamp, with a zone or without.
-pub(super) fn is_timestamp(text: &str, has_zone: bool) -> bool {
+/// The same of a timestamp with at most `digits` digits of a fraction. With a zone, it is in UTC.
+pub(super) fn stored_timestamp(text: &str, has_zone: bool, digits: u32) -> Option<String> {
+    /// 2000-01-01, from where PostgreSQL counts, and rounds.
+    const EPOCH_DAY: i64 = 10_957;
+    // To 294276-12-31.
+    const MICROS: std::ops::Range<i128> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
     let mut cursor = Cursor::new(text);
-    let mut read = || {
-        let date = cursor.date()?;
-        cursor.expect(b' ')?;
-        cursor.time()?;
-        if has_zone {
-            cursor.offset()?;
-        }
-        cursor.era(date)
-    };
-    read().is_some_and(is_in_calendar)
+    let date = cursor.date()?;
+    cursor.expect(b' ')?;
+    let time = micros_of_day(cursor.time()?);
+    let offset = if has_zone { i64::from(cursor.offset()?.0) * MICROS_PER_SECOND } else { 0 };
+    let per_day = i128::from(MICROS_PER_DAY);
+    let day = i128::from(cursor.day(date)? - EPOCH_DAY);
+    let micros = rounded(day * per_day + i128::from(time - offset), digits);
+    if !MICROS.contains(&micros) {
+        return None;
+    }
+    let (date, era) = civil(i64::try_from(micros.div_euclid(per_day)).ok()? + EPOCH_DAY);
+    let time = clock(i64::try_from(micros.rem_euclid(per_day)).ok()?);
+    Some(format!("{date} {time}{}{era}", if has_zone { "+00" } else { "" }))
 }
 
-/// The calendar repeats every 400 years.
-fn is_in_calendar(date: WrittenDate) -> bool {
-    let year = i32::try_from(2_000 + date.year.rem_euclid(400)).unwrap_or_default();
-    NaiveDate::from_ymd_opt(year, date.month, date.day).is_some()
-}
-
-/// The text is a time of day, with a zone or without; a day's end is one.
-pub(super) fn is_time(text: &str, has_zone: bool) -> bool {
+/// The same of a time of day, with a zone or without; a day's end is one.
+pub(super) fn stored_time(text: &str, has_zone: bool, digits: u32) -> Option<String> {
     const END: &str = "24:00:00";
-    const START: &str = "00:00:00";
-    let zone = text.strip_prefix(END).filter(|zone| !zone.starts_with('.'));
-    let early = zone.map(|zone| [START, zone].concat());
-    let text = early.as_deref().unwrap_or(text);
-    if has_zone { time_tz(text).is_some() } else { time(text).is_some() }
+    // PostgreSQL has offsets of less than 16 hours.
+    const OFFSETS: std::ops::Range<i32> = -57_599..57_600;
+    let after_end = text.strip_prefix(END).filter(|zone| !zone.starts_with('.'));
+    let mut cursor = Cursor::new(after_end.unwrap_or(text));
+    let micros = match after_end {
+        Some(_) => MICROS_PER_DAY,
+        None => micros_of_day(cursor.time()?),
+    };
+    let zone = &text[text.len() - cursor.rest.len()..];
+    if has_zone && !OFFSETS.contains(&cursor.offset()?.0) {
+        return None;
+    }
+    cursor.end()?;
+    let micros = i64::try_from(rounded(micros.into(), digits)).ok()?;
+    Some(format!("{}{zone}", clock(micros)))
+}
+
+fn micros_of_day(time: NaiveTime) -> i64 {
+    let micros = i64::from(time.nanosecond()) / NANOS_PER_MICRO;
+    i64::from(time.num_seconds_from_midnight()) * MICROS_PER_SECOND + micros
+}
+
+/// Half a unit is rounded away from zero.
+fn rounded(micros: i128, digits: u32) -> i128 {
+    let unit = 10_i128.pow(FRACTION_DIGITS.saturating_sub(digits));
+    micros.signum() * ((micros.abs() + unit / 2) / unit * unit)
+}
+
+/// The fields that an interval's column keeps: those from one of these units up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Smallest {
+    Year,
+    Month,
+    Day,
+    Hour,
+    Minute,
+    Second,
+}
+
+/// The interval as a column has it that keeps these fields; `None` if it is none, or too long.
+pub(super) fn stored_interval(text: &str, smallest: Smallest, digits: u32) -> Option<String> {
+    let given = interval(text)?;
+    let micros = i128::from(given.seconds) * i128::from(MICROS_PER_SECOND)
+        + i128::from(given.nanoseconds) / i128::from(NANOS_PER_MICRO);
+    let (months, days) = (i32::try_from(given.months).ok()?, i32::try_from(given.days).ok()?);
+    let down_to = |seconds: i64| {
+        let unit = i128::from(seconds * MICROS_PER_SECOND);
+        micros / unit * unit
+    };
+    let (months, days, micros) = match smallest {
+        Smallest::Year => (months / 12 * 12, 0, 0),
+        Smallest::Month => (months, 0, 0),
+        Smallest::Day => (months, days, 0),
+        Smallest::Hour => (months, days, down_to(SECONDS_PER_HOUR)),
+        Smallest::Minute => (months, days, down_to(SECONDS_PER_MINUTE)),
+        Smallest::Second => (months, days, rounded(micros, digits)),
+    };
+    let micros = i64::try_from(micros).ok()?;
+    let sign = if micros < 0 { "-" } else { "" };
+    let second = MICROS_PER_SECOND.unsigned_abs();
+    let (seconds, rest) = (micros.unsigned_abs() / second, micros.unsigned_abs() % second);
+    let written = format!("P{months}M{days}DT{sign}{seconds}{}S", fraction(rest.into()));
+    // One interval has many forms, and this text may be PostgreSQL's.
+    Some(if interval(&written)? == given { text.to_owned() } else { written })
 }
 
 /// Each part has its own sign; only seconds have a fraction.
@@ -202,8 +266,8 @@ impl<'a> Cursor<'a> {
             return Some(None);
         }
         let before = self.rest.len();
-        let number = self.number(1, FRACTION_DIGITS)?;
-        let missing = FRACTION_DIGITS - (before - self.rest.len());
+        let number = self.number(1, FRACTION_DIGITS as usize)?;
+        let missing = FRACTION_DIGITS as usize - (before - self.rest.len());
         let scale = (0..missing).fold(1, |scale, _| scale * 10);
         Some(Some(number * scale))
     }
@@ -226,6 +290,14 @@ impl<'a> Cursor<'a> {
             _ => return None,
         };
         Some(WrittenDate { year, ..date })
+    }
+
+    /// The number of the day, which may be beyond chrono's: the calendar repeats every 400 years.
+    fn day(&mut self, date: WrittenDate) -> Option<i64> {
+        let date = self.era(date)?;
+        let year = i32::try_from(2_000 + date.year.rem_euclid(400)).ok()?;
+        NaiveDate::from_ymd_opt(year, date.month, date.day)?;
+        Some(day_number(date.year, date.month, date.day))
     }
 
     /// The year before 0001 is 0001 BC, which chrono calls 0.

@@ -4,22 +4,17 @@
 //! as a property any text is kept, but a key that no row can have is no key.
 
 use core::net::{Ipv4Addr, Ipv6Addr};
-use std::ops::RangeInclusive;
 
 use super::array::{self, Item};
 use super::canonical::canonical;
 use super::convert::uuid;
-use super::facts::TypeCatalog;
 use super::types::{TextKind, Type};
 use super::{json, numeric, parse, range, temporal};
-
-const SMALLINT: u32 = 21;
-const INTEGER: u32 = 23;
 
 impl Type {
     /// Whether the text is a value's of the type, in PostgreSQL's form. Of types without a form of
     /// their own any text is.
-    pub fn has(&self, text: &[u8]) -> bool {
+    pub(super) fn has(&self, text: &[u8]) -> bool {
         match (std::str::from_utf8(text), self) {
             (Ok(text), _) => self.has_text(text),
             // A database in SQL_ASCII.
@@ -30,13 +25,17 @@ impl Type {
         }
     }
 
-    fn has_text(&self, text: &str) -> bool {
+    pub(super) fn has_text(&self, text: &str) -> bool {
         let is_infinity = || matches!(text, "infinity" | "-infinity");
+        let is_timestamp =
+            |zone| temporal::stored_timestamp(text, zone, temporal::FRACTION_DIGITS).is_some();
+        let is_time = |zone| temporal::stored_time(text, zone, temporal::FRACTION_DIGITS).is_some();
         match self {
             Type::Boolean => parse::boolean(text).is_some(),
             Type::Integer => text.parse::<i64>().is_ok(),
             Type::Oid => text.parse::<u32>().is_ok(),
-            Type::Real | Type::Double => numeric::nearest_float(text).is_some(),
+            Type::Real => numeric::is_real(text),
+            Type::Double => numeric::nearest_float(text).is_some(),
             Type::Numeric(_) => {
                 matches!(text, "NaN" | "Infinity" | "-Infinity")
                     || numeric::normalise(text).is_some()
@@ -45,11 +44,11 @@ impl Type {
             Type::Text(TextKind::Inet) => is_network(text, false),
             Type::Text(TextKind::Cidr) => is_network(text, true),
             Type::Bytes => parse::hex_bytes(text.strip_prefix("\\x")).is_some(),
-            Type::Date => is_infinity() || temporal::is_date(text),
-            Type::Timestamp => is_infinity() || temporal::is_timestamp(text, false),
-            Type::TimestampTz => is_infinity() || temporal::is_timestamp(text, true),
-            Type::Time => temporal::is_time(text, false),
-            Type::TimeTz => temporal::is_time(text, true),
+            Type::Date => is_infinity() || temporal::stored_date(text).is_some(),
+            Type::Timestamp => is_infinity() || is_timestamp(false),
+            Type::TimestampTz => is_infinity() || is_timestamp(true),
+            Type::Time => is_time(false),
+            Type::TimeTz => is_time(true),
             Type::Interval => is_infinity() || temporal::interval(text).is_some(),
             Type::Jsonb => json::is_json(text),
             Type::Vector => canonical(self, text).is_some(),
@@ -70,9 +69,8 @@ impl Type {
                     })
                 })
             }
-            Type::Text(_) | Type::Json | Type::Point | Type::Geometry | Type::Unknown { .. } => {
-                true
-            }
+            Type::Text(_) => !text.contains('\0'),
+            Type::Json | Type::Point | Type::Geometry | Type::Unknown { .. } => true,
         }
     }
 }
@@ -101,17 +99,6 @@ fn is_network(text: &str, has_length: bool) -> bool {
         return false;
     };
     length.map_or(!has_length, |length| fits(length, bits))
-}
-
-impl TypeCatalog {
-    /// The integers that a column of this type holds, where they are fewer than an Integer's.
-    pub fn integers(&self, oid: u32) -> RangeInclusive<i64> {
-        match self.base(oid) {
-            SMALLINT => i16::MIN.into()..=i16::MAX.into(),
-            INTEGER => i32::MIN.into()..=i32::MAX.into(),
-            _ => i64::MIN..=i64::MAX,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -186,13 +173,5 @@ mod tests {
             assert_lacks(r#type, lacks);
         }
         assert!(Type::TEXT.has(b"\xff") && !Type::Integer.has(b"\xff"));
-    }
-
-    #[test]
-    fn integers_are_as_wide_as_their_column() {
-        let catalog = TypeCatalog::default();
-        assert_eq!(catalog.integers(23), -2_147_483_648..=2_147_483_647);
-        assert_eq!(*catalog.integers(21).end(), 32_767);
-        assert_eq!(*catalog.integers(20).end(), i64::MAX);
     }
 }

@@ -116,7 +116,7 @@ fn served() -> BTreeSet<String> {
         safe_bytes: Some(1),
     };
     metrics.looked_at_source(Some(SourceLook { at: now(), flushed: Lsn(120), slot: Some(slot) }));
-    metrics.looked_at_graph(Some(GraphLook { at: now(), placeholders: 1 }));
+    metrics.looked_at_graph(Some(GraphLook { at: now(), placeholders: Some(1) }));
     let at = TopicPartition { topic: "t".to_owned(), partition: 0 };
     let (_status, status) = watch::channel(Status::default());
     let copied = CopyState::default();

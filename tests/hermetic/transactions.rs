@@ -246,6 +246,20 @@ fn another_history_stops() {
     assert!(matches!(error, RecordError::OtherHistory { .. }), "{error}");
 }
 
+/// Debezium's records, and then those of `publish`, in one topic.
+#[test]
+fn a_record_that_names_its_source_is_of_another_publisher_where_the_graph_names_none() {
+    let partition = Partition::new();
+    let log = Log::Partition(TopicPartition { topic: "t".to_owned(), partition: 0 });
+    let origin = Origin { system_identifier: String::new(), timeline: 0, log };
+    let decoder = Decoder::new(&partition.catalog, DecodeOptions::default());
+    let mut transactions = Transactions::new(decoder, origin, Lsn(0));
+    let heartbeat = partition.encoder.heartbeat(Lsn(0x100), now());
+    let error = transactions.record(0, &heartbeat, &mut Vec::new()).unwrap_err().to_string();
+    assert!(error.contains("does not name its source"), "{error}");
+    assert!(error.contains("of database cluster 7 on timeline") && !error.contains("from  on"));
+}
+
 #[test]
 fn of_several_partitions_each_record_is_a_transaction_with_its_stamp() {
     let changes = [(2, 9), (3, 3)];

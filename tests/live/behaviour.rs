@@ -3,5 +3,6 @@
 mod constraints;
 mod equality;
 mod others;
+mod stored;
 mod tables;
 mod values;

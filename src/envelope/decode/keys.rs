@@ -21,7 +21,6 @@ use crate::change::{Before, Cell, RelationColumn, ReplicaIdentity};
 
 use super::super::columns::Role;
 use super::super::json::{Json, Object, Problem};
-use super::super::read::read_cell;
 use super::{DecodeError, Decoder, Writer, error};
 
 /// The columns that a record's key names, with their values.
@@ -112,7 +111,7 @@ impl Decoder {
         for (name, value) in &of_key.0 {
             let Some(place) = table.position(name, named.len()) else { continue };
             let column = &table.columns[place];
-            let cell = read_cell(&column.r#type, key_writer.reading(name, column.reading), *value);
+            let cell = column.read(key_writer.reading(name, column.reading), *value);
             let cell = cell.map_err(|problem| error("key", root, problem.within(name)))?;
             named.push((place, cell));
         }
@@ -133,7 +132,7 @@ impl Decoder {
         for (place, of_key) in named {
             let (column, name) = (&table.columns[place], &table.relation.columns[place].name);
             let Some(value) = row.get(name) else { continue };
-            let of_row = read_cell(&column.r#type, writer.reading(name, column.reading), value);
+            let of_row = column.read(writer.reading(name, column.reading), value);
             let agree = match of_row {
                 Ok(of_row) => column.agree(&of_key, &of_row, is_old),
                 // Who reads the row says what is wrong.

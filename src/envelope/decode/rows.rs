@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! key {"id": 7}   value {"id": 7, "name": "Ann", "__op": "u", "__deleted": "false"}   the row is there
-//! key {"id": 7}   value with "__deleted": "true", or none                              it is not
+//! key {"id": 7}   value with "__deleted": "true" or "__op": "d", or none                it is not
 //! ```
 //!
 //! Such a record does not say what it is: a row may have columns of any name. So a topic is read this way
@@ -273,12 +273,35 @@ impl Decoder {
         };
         let millis = number("__source_ts_ms")?.and_then(|millis| millis.checked_mul(1_000));
         let unix_micros = number("__source_ts_us")?.or(millis);
+        let op = text("__op")?;
         Ok(Added {
-            op: text("__op")?,
-            is_deleted: text("__deleted")?.is_some_and(|it| it == "true"),
+            is_deleted: is_deleted(op.as_deref(), text("__deleted")?.as_deref())?,
+            op,
             lsn: lsn.and_then(|lsn| u64::try_from(lsn).ok()).map(Lsn),
             at: unix_micros.map(|unix_micros| Timestamp { unix_micros }),
         })
+    }
+}
+
+/// Whether the row is gone, as the operation and the transform's mark say, if they are there.
+fn is_deleted(op: Option<&str>, mark: Option<&str>) -> Result<bool, Problem> {
+    let of_op = match op {
+        None => None,
+        Some("d") => Some(true),
+        Some("c" | "u" | "r") => Some(false),
+        Some(_) => return Err(Problem::new("it is none of c, u, d and r").within("__op")),
+    };
+    let of_mark = match mark {
+        None => None,
+        Some("true") => Some(true),
+        Some("false") => Some(false),
+        Some(_) => return Err(Problem::new("it is neither true nor false").within("__deleted")),
+    };
+    match (of_op, of_mark) {
+        (Some(op), Some(mark)) if op != mark => {
+            Err(Problem::new("it contradicts __op").within("__deleted"))
+        }
+        _ => Ok(of_op.or(of_mark).unwrap_or(false)),
     }
 }
 

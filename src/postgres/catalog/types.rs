@@ -25,7 +25,9 @@ pub(super) async fn read(
         )
         SELECT t.oid, n.nspname::text AS schema, t.typname::text AS name,
                t.typdelim::text AS delimiter,
-               t.typtype::text AS kind, t.typbasetype AS base, t.typelem AS element,
+               t.typtype::text AS kind, t.typbasetype AS base,
+               t.typtypmod AS modifier, t.typelem AS element,
+               ARRAY(SELECT e.enumlabel::text FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid) AS labels,
                t.typinput = 'pg_catalog.array_in'::pg_catalog.regproc AS is_array,
                COALESCE(r.rngsubtype, 0::oid) AS subtype,
                COALESCE(o.opcdefault AND COALESCE(rl.collisdeterministic, true), false) AS ordinary,
@@ -70,8 +72,8 @@ const REACHED_TYPES: &str = "
 
 fn type_facts(row: &Row) -> Result<TypeFacts, tokio_postgres::Error> {
     let kind = match row.try_get("kind")? {
-        "d" => TypeKind::Domain { base: row.try_get("base")? },
-        "e" => TypeKind::Enum,
+        "d" => TypeKind::Domain { base: row.try_get("base")?, modifier: row.try_get("modifier")? },
+        "e" => TypeKind::Enum { labels: row.try_get("labels")? },
         "r" => {
             TypeKind::Range { subtype: row.try_get("subtype")?, ordinary: row.try_get("ordinary")? }
         }

@@ -39,7 +39,7 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    checkpoint::TopicPartition,
+    checkpoint::{Checkpoint, TopicPartition},
     cli::{ApplyArgs, UntilOffset},
     config::Config,
     graph::Circumstances,
@@ -147,28 +147,30 @@ impl<'a> Apply<'a> {
         let tables = super::mapped_tables(&client, &catalog, &mapping).await?;
         drop(client);
         let asking = Asking::new(config.kafka()?)?;
-        let named = self.named(&mapping, &asking).await?;
+        let patient = graph::open(config, Wait::Long)?;
+        let checkpoints = patient.checkpoints(&config.pipeline).await?;
+        let named = self.named(&mapping, &asking, &checkpoints).await?;
         let config = &named.config;
         self.topics.send_replace(config.kafka()?.topic_names().map(str::to_owned).collect());
         let model = Arc::new(mapping.model.clone());
         self.left_out.tell(&mapping);
-        self.admit(&mapping).await?;
+        self.admit(&mapping, &patient, checkpoints.is_empty()).await?;
         for topic in config.kafka()?.topic_names() {
             asking.decoder(&catalog, topic)?;
         }
         let graph = graph::open_counted(config, &self.metrics)?;
         graph::establish(&graph, &model).await?;
-        take_over::of_run(config, &catalog, &asking, &graph).await?;
-        let topology = Topology::look(config, &asking, &graph, (&catalog, &mapping)).await?;
-        let topology = topology.and_later(named.matching);
+        take_over::of_run(config, &catalog, &asking, &graph, &checkpoints).await?;
+        // The graph may have gone over to the topic.
         let checkpoints = graph.checkpoints(&config.pipeline).await?;
         let mapped = (&catalog, &*mapping);
+        let topology = Topology::look(config, &asking, &checkpoints, mapped).await?;
+        let topology = topology.and_later(named.matching);
         standing::check_empty(config, mapped, &asking, &topology, &checkpoints).await?;
-        if topology.is_spread() {
-            let refusals = mapping.refusals_of_partitions();
-            if !refusals.is_empty() {
-                return Err(ServiceError::Refused(refusals));
-            }
+        check_mapping(&topology, &mapping)?;
+        let is_first = checkpoints.is_empty() && !config.kafka()?.are_foreign;
+        if is_first && topology.is_spread() {
+            standing::check_beginnings(config, mapped, &tables, &asking, &graph, &topology).await?;
         }
         if targets.is_none() {
             *targets = self::targets(until, &topology, &asking).await?;
@@ -206,10 +208,13 @@ impl<'a> Apply<'a> {
 
 impl Apply<'_> {
     /// The topics that are read. The log names each other match of the pattern once.
-    async fn named(&self, mapping: &Mapping, asking: &Asking) -> Result<Named, ServiceError> {
-        let graph = graph::open(self.config, Wait::Long)?;
-        let checkpoints = graph.checkpoints(&self.config.pipeline).await?;
-        let named = named::topics(self.config, mapping, asking, &checkpoints).await?;
+    async fn named(
+        &self,
+        mapping: &Mapping,
+        asking: &Asking,
+        checkpoints: &[Checkpoint],
+    ) -> Result<Named, ServiceError> {
+        let named = named::topics(self.config, mapping, asking, checkpoints).await?;
         let mut told = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
         for topic in named.passed.iter().filter(|topic| !told.contains(*topic)) {
             tracing::info!(topic, "skipping a topic: no mapped table has its name");
@@ -220,12 +225,23 @@ impl Apply<'_> {
     }
 
     /// Asks whether the graph can be written, before anything is made in it.
-    async fn admit(&self, mapping: &Mapping) -> Result<(), ServiceError> {
-        let graph = graph::open(self.config, Wait::Long)?;
-        let checkpoints = graph.checkpoints(&self.config.pipeline).await?;
-        let is_first = checkpoints.is_empty();
-        let refusals = facts::graph_refusals(&graph, mapping, is_first, self.into_existing).await?;
+    async fn admit(
+        &self,
+        mapping: &Mapping,
+        graph: &impl Store,
+        is_first: bool,
+    ) -> Result<(), ServiceError> {
+        let refusals = facts::graph_refusals(graph, mapping, is_first, self.into_existing).await?;
         Refusals::check(refusals).map_err(ServiceError::Start)
+    }
+}
+
+/// The mapping does not rest on the order of several partitions.
+fn check_mapping(topology: &Topology, mapping: &Mapping) -> Result<(), ServiceError> {
+    let refusals = mapping.refusals_of_partitions();
+    match topology.is_spread() && !refusals.is_empty() {
+        true => Err(ServiceError::Refused(refusals)),
+        false => Ok(()),
     }
 }
 

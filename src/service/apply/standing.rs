@@ -10,6 +10,7 @@ use crate::{
     pipeline::{Failure, Store},
     replay::Decision,
     service::{ServiceError, facts, mapped_tables},
+    topic::copied::Tables,
 };
 
 use super::{named, start::Found, topology::Topology};
@@ -36,11 +37,12 @@ impl<G: Store> Standing<'_, G> {
     /// # Errors
     /// Kafka or the graph does not answer.
     pub async fn refusals(&self) -> Result<Vec<String>, ServiceError> {
-        let Standing { config, catalog, mapping, graph, checkpoints, .. } = *self;
+        let Standing { config, catalog, mapping, checkpoints, .. } = *self;
         let asking = Asking::new(config.kafka()?)?;
         let named = named::topics(config, mapping, &asking, checkpoints).await?;
         let config = &named.config;
-        let topology = match Topology::look(config, &asking, graph, (catalog, mapping)).await {
+        let topology = match Topology::look(config, &asking, checkpoints, (catalog, mapping)).await
+        {
             Ok(topology) => topology,
             Err(error) if error.is_transient() => return Err(error),
             Err(error) => return Ok(vec![error.to_string()]),
@@ -111,6 +113,33 @@ pub async fn check_empty(
         // Whatever the group's offset is: it is to be set.
         if let Decision::Refuse(refusal) = glance.decide(config, None) {
             return Err(ServiceError::Definite(glance.refused(config, mapped, at, &refusal)?));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses topics that do not fill a graph which has nothing of them yet, before anything is made in it: where there
+/// are several partitions, others would be applied until one is refused.
+///
+/// # Errors
+/// There is one, or Kafka or the graph does not answer.
+pub async fn check_beginnings(
+    config: &Config,
+    mapped: (&Catalog, &Mapping),
+    tables: &Tables,
+    asking: &Asking,
+    graph: &impl Store,
+    topology: &Topology,
+) -> Result<(), ServiceError> {
+    for at in topology.partitions() {
+        let found = match Found::look(config, mapped.0, tables, asking, graph, &at).await {
+            Ok(found) => found,
+            // It is waited for when it is assigned.
+            Err(error) if error.is_transient() => continue,
+            Err(error) => return Err(error),
+        };
+        if let Decision::Refuse(refusal) = found.decided(config) {
+            return Err(ServiceError::Definite(found.refused(config, mapped, &at, &refusal)?));
         }
     }
     Ok(())

@@ -20,7 +20,7 @@ use crate::{
         facts::{self, ways},
         graph::identity,
     },
-    start::{GraphRefusal, Refusals},
+    start::{Anew, GraphRefusal, Refusals, TopicRefusal},
     topic::{beginning::history_of, copied::Tables},
 };
 
@@ -65,7 +65,14 @@ impl Found {
         let is_of_heartbeats = heartbeats.as_ref().is_some_and(|topic| topic.as_str() == at.topic);
         let last = match &heartbeats {
             Some(heartbeats) if checkpoint.is_none() && !is_of_heartbeats => {
-                Some(tails::last(kafka, heartbeats.as_str()).await?)
+                let last = tails::last(kafka, heartbeats.as_str()).await?;
+                // `publish` refuses it, too: it does not make good what is gone.
+                if last.is_empty && last.was_written() {
+                    let topic = heartbeats.to_string();
+                    let anew = Anew(facts::written(config, None)?);
+                    return Err(TopicRefusal::Emptied { topic, anew }.into());
+                }
+                Some(last)
             }
             _ => None,
         };

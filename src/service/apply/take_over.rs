@@ -22,16 +22,16 @@ use crate::{
 use super::start;
 
 /// Hands the graph over, if it is one of `run` on this pipeline's slot and the topic goes on from
-/// it; does nothing to any other.
+/// it; does nothing to any other. It was read with these checkpoints: another writer since is noticed.
 pub async fn of_run(
     config: &Config,
     catalog: &Catalog,
     asking: &Asking,
     graph: &impl Store,
+    checkpoints: &[Checkpoint],
 ) -> Result<(), ServiceError> {
-    let checkpoints = graph.checkpoints(&config.pipeline).await?;
     let slot = Log::Slot(config.slot.clone());
-    let [checkpoint] = checkpoints.as_slice() else { return Ok(()) };
+    let [checkpoint] = checkpoints else { return Ok(()) };
     let options = config.kafka()?;
     if checkpoint.origin.log != slot || options.are_foreign || options.is_by_table() {
         return Ok(());

@@ -22,7 +22,6 @@ use crate::{
     config::Config,
     kafka::{identity::Described, offsets::Asking},
     mapping::Mapping,
-    pipeline::Store,
     replay::ANEW,
     service::{
         ServiceError,
@@ -54,32 +53,30 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// Looks, and compares with the graph, which is made of these tables.
+    /// Looks, and compares with the checkpoints of the graph, which is made of these tables.
     pub async fn look(
         config: &Config,
         asking: &Asking,
-        graph: &impl Store,
+        checkpoints: &[Checkpoint],
         mapped: (&Catalog, &Mapping),
     ) -> Result<Self, ServiceError> {
-        let checkpoints = graph.checkpoints(&config.pipeline).await?;
         let kafka = config.kafka()?;
         let names: Vec<&str> = kafka.topic_names().collect();
-        check_logs(config, &names, &checkpoints)?;
+        check_logs(config, &names, checkpoints)?;
         // This one says why nobody answers.
         asking.partitions(names[0]).await?;
         let topics = asking.describe(&names).await?;
         let missing: Vec<&str> =
             names.into_iter().filter(|name| !topics.contains_key(*name)).collect();
         for name in &missing {
-            if kafka.are_foreign && !topics.is_empty() && read(&checkpoints, name).next().is_none()
-            {
+            if kafka.are_foreign && !topics.is_empty() && read(checkpoints, name).next().is_none() {
                 tracing::info!(topic = name, "the topic does not exist yet: applying the others");
             } else {
-                return Err(absent(config, name, &checkpoints, mapped)?);
+                return Err(absent(config, name, checkpoints, mapped)?);
             }
         }
         for (name, topic) in &topics {
-            check_count(&checkpoints, name, topic.partitions)?;
+            check_count(checkpoints, name, topic.partitions)?;
         }
         let missing = missing.into_iter().map(str::to_owned).collect();
         let partitions: u32 = topics.values().map(|topic| topic.partitions).sum();

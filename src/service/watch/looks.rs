@@ -70,7 +70,8 @@ async fn source(config: &Config, kept: &mut Option<Client>) -> Result<SourceLook
 
 async fn graph(config: &Config) -> Result<GraphLook, ServiceError> {
     let at = now();
-    let placeholders = open(config, Wait::AtMost(LOOK_LIMIT))?.count(PLACEHOLDER).await?;
+    let graph = open(config, Wait::AtMost(LOOK_LIMIT))?;
+    let placeholders = graph.marked(&config.pipeline, PLACEHOLDER).await?;
     Ok(GraphLook { at, placeholders })
 }
 

@@ -56,6 +56,29 @@ fn what_is_no_envelope_is_an_error_with_its_place() {
     }
 }
 
+/// It is of no table that the graph does not follow: nobody knows what it is of.
+#[test]
+fn an_envelope_that_names_no_table_is_unreadable() {
+    for part in ["schema", "table"] {
+        for op in ["c", "u", "d", "r", "t"] {
+            for name in [None, Some(Value::Null), Some(json!(""))] {
+                let mut value = json!({
+                    "before": {"id": 7}, "after": {"id": 7}, "op": op,
+                    "source": {"connector": "postgresql", "schema": "public", "table": "customers"},
+                });
+                let source = value["source"].as_object_mut().unwrap();
+                match name {
+                    Some(name) => source.insert(part.to_owned(), name),
+                    None => source.remove(part),
+                };
+                let (path, said) = error_of(value.to_string().as_bytes());
+                assert_eq!(path, format!("$.source.{part}"), "{value}");
+                assert!(said.contains("the record names no table"), "{said}");
+            }
+        }
+    }
+}
+
 #[test]
 fn each_part_of_an_envelope_is_looked_at() {
     type Spoil = fn(&mut Value);

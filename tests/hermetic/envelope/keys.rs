@@ -5,7 +5,7 @@ use wal2graph::catalog::{Catalog, FoundBy, TableName};
 use wal2graph::change::{Cell, Change};
 use wal2graph::envelope::{DecimalHandling, DecodeOptions, Decoded, Decoder, TimePrecision};
 
-use super::support::{CITEXT, catalog, decode_one, full, record, shop, table, text};
+use super::support::{CITEXT, MOOD, catalog, decode_one, full, record, shop, table, text};
 
 /// Reads rows of a table, with envelopes or without, for a graph that finds them so.
 fn decoders(catalog: &Catalog, name: &str, key: &[&str], references: &[&str]) -> [Decoder; 2] {
@@ -177,6 +177,44 @@ fn a_key_that_its_column_can_not_have_is_unreadable_and_a_property_is_not() {
                 let read = both(&mut decoders, "t", json!({"k": good}), row);
                 assert_eq!(read.is_ok(), !as_reference, "{name}, {value}: {read:?}");
             }
+        }
+    }
+}
+
+/// What somebody else wrote is what PostgreSQL's column would have made of it, or no row's key.
+#[test]
+fn a_key_has_the_form_that_its_column_gives_it_or_is_unreadable_where_postgresql_refuses_it() {
+    let numeric_6_2 = ((6 << 16) | 2) + 4;
+    const REFUSED: Option<&str> = None;
+    let cases: [(u32, i32, Value, Option<&str>); 15] = [
+        (1700, numeric_6_2, json!("1.005"), Some("1.01")),
+        (1700, numeric_6_2, json!("1.5"), Some("1.50")),
+        (1700, numeric_6_2, json!(7), Some("7.00")),
+        (1700, numeric_6_2, json!("1234567"), REFUSED),
+        (1042, 9, json!("ab"), Some("ab   ")),
+        (1042, 9, json!("ab        "), Some("ab   ")),
+        (1042, 9, json!("abcdef"), REFUSED),
+        (1043, 7, json!("abc  "), Some("abc")),
+        (1043, 7, json!("abcd"), REFUSED),
+        (25, -1, json!("a\u{0}b"), REFUSED),
+        (MOOD, -1, json!("happy"), Some("happy")),
+        (MOOD, -1, json!("glum"), REFUSED),
+        (1114, 0, json!("2024-03-04T05:06:07.5Z"), Some("2024-03-04 05:06:08")),
+        (1114, -1, json!("0000-01-01Z"), REFUSED),
+        (1184, -1, json!("2024-03-04T05:06:07+05:30"), Some("2024-03-03 23:36:07+00")),
+    ];
+    for (oid, modifier, value, expected) in cases {
+        let columns = [("k", oid, modifier), ("ref", oid, modifier), ("v", oid, modifier)];
+        let catalog = catalog(vec![table("t", 1, &columns)]);
+        let mut decoders = decoders(&catalog, "t", &["k"], &["ref"]);
+        let row = json!({"k": value, "ref": value, "v": value});
+        let read = both(&mut decoders, "t", json!({"k": value}), row);
+        match expected {
+            Some(expected) => {
+                let read = read.unwrap();
+                assert_eq!(read[..2], [text(expected), text(expected)], "{value} in {oid}");
+            }
+            None => assert!(read.unwrap_err().contains("it is no value of type"), "{value}"),
         }
     }
 }

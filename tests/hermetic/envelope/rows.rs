@@ -85,6 +85,49 @@ fn a_tombstone_and_a_row_that_is_marked_so_are_deletes() {
 }
 
 #[test]
+fn a_row_is_deleted_where_its_operation_or_its_mark_says_so_and_other_marks_are_unreadable() {
+    let read = |added: &[(&str, Value)]| {
+        let mut row = json!({"id": 7, "name": "Ann", "photo": null, "balance": null});
+        added.iter().for_each(|(name, value)| row[*name] = value.clone());
+        let record = record(Some(json!({"id": 7})), Some(row));
+        match decode_one(&mut customers(), &record) {
+            Ok(Decoded::Change { change, .. }) => Ok(matches!(change, Change::Delete { .. })),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    let (op, mark) = (|it: &str| ("__op", json!(it)), |it: Value| ("__deleted", it));
+    for deleted in [
+        vec![op("d")],
+        vec![op("d"), mark(json!("true"))],
+        vec![op("d"), mark(Value::Null)],
+        vec![mark(json!("true"))],
+        vec![mark(json!(true))],
+    ] {
+        assert_eq!(read(&deleted), Ok(true), "{deleted:?}");
+    }
+    for there in [
+        vec![op("u")],
+        vec![op("r"), mark(json!("false"))],
+        vec![mark(json!(false))],
+        vec![mark(Value::Null)],
+    ] {
+        assert_eq!(read(&there), Ok(false), "{there:?}");
+    }
+    for (unreadable, said) in [
+        (vec![mark(json!("TRUE"))], "$.__deleted: it is neither true nor false"),
+        (vec![mark(json!("maybe"))], "$.__deleted: it is neither true nor false"),
+        (vec![mark(json!(1))], "$.__deleted: it is neither true nor false"),
+        (vec![op("d"), mark(json!("false"))], "$.__deleted: it contradicts __op"),
+        (vec![op("u"), mark(json!("true"))], "$.__deleted: it contradicts __op"),
+        (vec![op("D")], "$.__op: it is none of"),
+    ] {
+        let error = read(&unreadable).unwrap_err();
+        assert!(error.contains(said), "{unreadable:?}: {error}");
+    }
+}
+
+#[test]
 fn schema_blocks_say_how_values_are_written() {
     let shop = catalog(vec![table("visits", 1, &[("id", 20, -1), ("after", 1114, -1)])]);
     let schema = json!({"type": "struct", "optional": false, "fields": [

@@ -70,15 +70,16 @@ pub fn extra_types() -> Vec<TypeFacts> {
     let field =
         |name: &str, type_oid| FieldFacts { name: name.to_owned(), type_oid, deterministic: true };
     let fields = vec![field("street", 25), field("number", 23)];
+    let labels = ["sad", "ok", "happy"].map(str::to_owned).to_vec();
     vec![
         facts(HSTORE, "hstore", TypeKind::Base),
         facts(VECTOR, "vector", TypeKind::Base),
         facts(GEOMETRY, "geometry", TypeKind::Base),
         facts(CITEXT, "citext", TypeKind::Base),
-        facts(MOOD, "mood", TypeKind::Enum),
+        facts(MOOD, "mood", TypeKind::Enum { labels }),
         facts(ADDRESS, "address", TypeKind::Composite { fields }),
         facts(ODD, "odd", TypeKind::Base),
-        facts(PRICE, "price", TypeKind::Domain { base: 1700 }),
+        facts(PRICE, "price", TypeKind::Domain { base: 1700, modifier: -1 }),
         facts(MOODS, "_mood", TypeKind::Array { element: MOOD }),
         facts(HSTORES, "_hstore", TypeKind::Array { element: HSTORE }),
         facts(ADDRESSES, "_address", TypeKind::Array { element: ADDRESS }),

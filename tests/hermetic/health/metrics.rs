@@ -77,7 +77,7 @@ fn what_is_known_is_served_and_what_is_not_is_left_out() {
     let (_sender, receiver) = watch::channel(status(100, false));
     metrics.connected(receiver, None);
     metrics.looked_at_source(Some(look(130)));
-    metrics.looked_at_graph(Some(GraphLook { at: now(), placeholders: 3 }));
+    metrics.looked_at_graph(Some(GraphLook { at: now(), placeholders: Some(3) }));
     let streaming = read(&metrics.text(now()));
     for (series, value) in [
         ("state{state=\"streaming\"}", 1.0),

@@ -185,12 +185,15 @@ impl Store for SimStore {
         Ok(rows.into_iter().collect())
     }
 
-    async fn count(&self, label: &str) -> Result<u64, StoreError> {
+    async fn marked(&self, pipeline: &str, mark: &str) -> Result<Option<u64>, StoreError> {
+        let labels = self.checkpoints(pipeline).await?.into_iter().flat_map(|it| it.labels);
+        let labels: BTreeSet<String> = labels.collect();
         let count = |world: &World| {
             let contents = world.graph.memory.contents(&world.schema.model);
-            contents.nodes.iter().filter(|node| node.labels.contains(label)).count() as u64
+            let is_own = |of: &BTreeSet<String>| of.contains(mark) && !of.is_disjoint(&labels);
+            contents.nodes.iter().filter(|node| is_own(&node.labels)).count() as u64
         };
-        self.read(count).await
+        self.read(count).await.map(Some)
     }
 
     async fn describe(&self) -> Result<Vec<Remark>, StoreError> {

@@ -80,3 +80,24 @@ async fn a_refused_start_makes_no_constraint_for_a_table_that_was_added() {
     let goes_on = pipeline.output(&["run", "--until", "current", "-c", path]).await;
     assert!(goes_on.status.success(), "{}", super::log(&goes_on));
 }
+
+#[tokio::test]
+async fn placeholders_and_incomplete_rows_of_other_pipelines_are_not_counted() {
+    let schema = "CREATE TABLE mk_things (id int PRIMARY KEY, mk_other int); \
+        INSERT INTO mk_things VALUES (1)";
+    let others = Pipeline::new("marked", &schema.replace("mk_", "mo_")).await;
+    others.catch_up().await;
+    let pipeline = Pipeline::new("marked", schema).await;
+    let counted = async || {
+        let json: serde_json::Value =
+            serde_json::from_str(&printed(&pipeline.output(&["status", "--json"]).await)).unwrap();
+        (json["placeholders"].as_u64(), json["incomplete"].as_u64())
+    };
+    run("UNWIND range(1, 7) AS id CREATE (:MoThing:_Placeholder:_Incomplete {id: 100 + id})").await;
+    assert_eq!(counted().await, (Some(0), Some(0)), "not started");
+    pipeline.catch_up().await;
+    assert_eq!(counted().await, (Some(0), Some(0)));
+    run("UNWIND range(1, 3) AS id CREATE (n:MkThing:_Placeholder {id: 100 + id})").await;
+    run("MATCH (n:MkThing {id: 101}) SET n:_Incomplete").await;
+    assert_eq!(counted().await, (Some(3), Some(1)));
+}

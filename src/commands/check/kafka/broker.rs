@@ -158,7 +158,8 @@ async fn group(
     let options = config.kafka()?;
     let (Ok(_), asking) = (config.graph(), Asking::new(options)?) else { return Ok(()) };
     let graph = open(config, Wait::Usual)?;
-    let topology = match Topology::look(config, &asking, &graph, (catalog, mapping)).await {
+    let checkpoints = graph.checkpoints(&config.pipeline).await?;
+    let topology = match Topology::look(config, &asking, &checkpoints, (catalog, mapping)).await {
         Ok(topology) => topology,
         // There is no topic yet: that was said.
         Err(error) if error.is_transient() => return Ok(()),

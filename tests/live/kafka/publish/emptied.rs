@@ -4,7 +4,7 @@ use std::io::Write;
 
 use crate::{
     kafka::{Published, kafka, topic::records},
-    support::until,
+    support::{holds, until},
 };
 
 const SCHEMA: &str = "CREATE TABLE kqe_things (id int PRIMARY KEY);
@@ -18,9 +18,14 @@ fn topic(published: &Published) -> String {
 
 /// As retention does.
 fn delete_records(topic: &str) {
+    delete_before(topic, -1);
+}
+
+/// The same of those before an offset; -1 is the end.
+fn delete_before(topic: &str, offset: i64) {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     let all = format!(
-        "{{\"version\":1,\"partitions\":[{{\"topic\":\"{topic}\",\"partition\":0,\"offset\":-1}}]}}"
+        "{{\"version\":1,\"partitions\":[{{\"topic\":\"{topic}\",\"partition\":0,\"offset\":{offset}}}]}}"
     );
     file.write_all(all.as_bytes()).unwrap();
     let arguments = ["--offset-json-file", file.path().to_str().unwrap()];
@@ -101,4 +106,43 @@ async fn tables_topics_are_not_begun_again_without_their_heartbeats() {
     drop_slot(&published).await;
     is_refused(&published, &["has had records", "delete all topics"]).await;
     begins_again(&published, &all).await;
+}
+
+#[tokio::test]
+async fn a_topic_that_has_lost_the_beginning_of_its_copy_fills_no_empty_graph() {
+    let apply = ["apply", "--until", "current"];
+    for section in ["partitions: 1", "partitions: 2", "topics_by: table"] {
+        let published = Published::new("kqe_head", SCHEMA, section).await;
+        published.catch_up().await;
+        let of_rows = match section.contains("table") {
+            true => format!("{}.public.kqe_things", topic(&published)),
+            false => topic(&published),
+        };
+        delete_before(&of_rows, 2);
+        let (code, said) = published.run(&apply).await;
+        assert_eq!(code, Some(1), "{section}: {said}");
+        for part in
+            ["no copy of the tables begins", "what came before is gone by retention or deletion"]
+        {
+            assert!(said.contains(part), "{section}: {said}");
+        }
+        let none = format!(
+            "MATCH (n:KqeThing|_Wal2GraphCheckpoint) WHERE n:KqeThing OR n.pipeline = '{}' RETURN count(n) = 0 AS yes",
+            published.pipeline.name
+        );
+        assert!(holds(&none).await, "{section}: no other partition is applied");
+    }
+}
+
+/// `publish` does not go on without them, so they are not waited for.
+#[tokio::test]
+async fn apply_refuses_tables_topics_whose_heartbeats_are_all_gone_as_publish_does() {
+    let published = Published::new("kqe_silent", SCHEMA, "topics_by: table").await;
+    published.catch_up().await;
+    delete_records(&format!("{}.heartbeats", topic(&published)));
+    let said = ["has had records, and has none any more", "delete all topics"];
+    is_refused(&published, &said).await;
+    let (code, log) = published.run(&["apply", "--until", "current"]).await;
+    assert_eq!(code, Some(1), "{log}");
+    assert!(said.iter().all(|part| log.contains(part)), "{log}");
 }
