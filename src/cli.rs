@@ -1,11 +1,14 @@
 //! The command line.
 
+mod replay;
+
 use std::path::PathBuf;
 
-use chrono::{DateTime, FixedOffset};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::lsn::Lsn;
+
+pub use replay::{ReplayArgs, ReplayFrom};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -202,6 +205,52 @@ pub enum Command {
     /// it from starting again, says what, with the fix, and exits with 1.
     #[command(after_long_help = "Example:\n  wal2graph status -c wal2graph.yaml --json")]
     Status(ReportArgs),
+    /// Waits until the graph has everything up to a position of the source
+    ///
+    /// For scripts and tests that read from the graph what they have written to the source. Exits with 0
+    /// once the graph has it, and with 1 if it does not within the timeout. Reads the checkpoint in the
+    /// graph, so it works for `run` and for `apply`, and whether or not they serve HTTP.
+    #[command(after_long_help = "Examples:\n  \
+        wal2graph wait -c wal2graph.yaml\n  \
+        wal2graph wait -c wal2graph.yaml --lsn 16/B374D848 --timeout 30s")]
+    Wait(WaitArgs),
+    /// Removes what a pipeline made: slot, publication, checkpoint, constraints; with --graph also its rows
+    ///
+    /// Shows all of it and asks for the pipeline's name. Refuses while the pipeline runs. If it is
+    /// killed, the same command goes on. Kafka's topics and group are named with the command that
+    /// deletes them, and stay.
+    #[command(after_long_help = "Examples:\n  \
+        wal2graph destroy -c wal2graph.yaml\n  \
+        wal2graph destroy -c wal2graph.yaml --graph --yes    (for scripts: does not ask)")]
+    Destroy(DestroyArgs),
+}
+
+/// What `wait` takes.
+#[derive(Debug, Args)]
+pub struct WaitArgs {
+    /// This position of the source's log, such as 16/B374D848
+    #[arg(long, value_name = "LSN")]
+    pub lsn: Option<Lsn>,
+    /// Everything that is committed when the command starts; the default
+    #[arg(long, conflicts_with = "lsn")]
+    pub now: bool,
+    /// How long it waits: a number and a unit, such as 500ms, 5s, 2m
+    #[arg(long, value_name = "TIME", default_value = "5s")]
+    pub timeout: String,
+}
+
+/// What `destroy` takes.
+#[derive(Debug, Args)]
+pub struct DestroyArgs {
+    /// Also remove the nodes of the mapping's labels, with all their relationships
+    ///
+    /// These are the rows of the tables and the placeholders. What others put on these nodes goes with
+    /// them. Nodes whose label another pipeline of the graph has, too, stay.
+    #[arg(long)]
+    pub graph: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// What `init` takes.
@@ -307,23 +356,6 @@ fn until_offset(text: &str) -> Result<UntilOffset, String> {
     }
 }
 
-/// What `replay` takes.
-#[derive(Debug, Args)]
-pub struct ReplayArgs {
-    /// From where: `earliest`, `offset N`, or `datetime T`
-    ///
-    /// A time is written as 2026-05-01T08:00:00Z; it means the first record that was published then
-    /// or later.
-    #[arg(long = "from", num_args = 1..=2, value_names = ["WHERE", "VALUE"], required = true)]
-    from: Vec<String>,
-    /// Only this partition: `N`, or `TOPIC/N` [default: all]
-    #[arg(long, value_name = "PARTITION")]
-    pub partition: Option<String>,
-    /// Reset even if this skips records that were never applied, or leaves rows missing
-    #[arg(long)]
-    pub yes: bool,
-}
-
 /// What `dead-letters` takes.
 #[derive(Debug, Args)]
 pub struct DeadLettersArgs {
@@ -390,36 +422,6 @@ pub struct DropArgs {
     /// Which.
     #[command(flatten)]
     pub chosen: Chosen,
-}
-
-/// Where a replay begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplayFrom {
-    /// With the topic's first record.
-    Earliest,
-    /// With this one.
-    Offset(u64),
-    /// With the first one that was published then or later.
-    DateTime(DateTime<FixedOffset>),
-}
-
-impl ReplayArgs {
-    /// Where it begins.
-    ///
-    /// # Errors
-    /// What was expected instead.
-    pub fn from(&self) -> Result<ReplayFrom, String> {
-        let words: Vec<&str> = self.from.iter().map(String::as_str).collect();
-        let expected =
-            "--from: expected `earliest`, `offset 12000` or `datetime 2026-05-01T08:00:00Z`";
-        let from = match words[..] {
-            ["earliest"] => Some(ReplayFrom::Earliest),
-            ["offset", offset] => offset.parse().ok().map(ReplayFrom::Offset),
-            ["datetime", at] => DateTime::parse_from_rfc3339(at).ok().map(ReplayFrom::DateTime),
-            _ => None,
-        };
-        from.ok_or_else(|| expected.to_owned())
-    }
 }
 
 /// Where `run` or `publish` stops.

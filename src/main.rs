@@ -60,6 +60,8 @@ fn execute(cli: &Cli) -> Result<(), ServiceError> {
             | Command::Replay(_)
             | Command::DeadLetters(_) => Err(ServiceError::NoKafka),
             Command::Status(args) => commands::status::execute(&config, args).await,
+            Command::Destroy(args) => commands::destroy::execute(&config, args).await,
+            Command::Wait(args) => commands::wait::execute(&config, args).await,
         }
     })
 }

@@ -211,7 +211,8 @@ fn capacity(server: &Server, has_slot: bool, report: &mut Report) {
             format!(
                 "ALTER SYSTEM SET max_replication_slots = {}, then restart the source; or drop one that nobody \
                  needs: SELECT slot_name, active FROM pg_replication_slots lists them, and \
-                 SELECT pg_drop_replication_slot('NAME') drops one",
+                 SELECT pg_drop_replication_slot('NAME') drops one. `wal2graph destroy` drops that of a pipeline that \
+                 is given up, with all else that it made",
                 allowed + CAPACITY_STEP
             ),
         );

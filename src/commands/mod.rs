@@ -3,11 +3,13 @@
 pub mod check;
 #[cfg(feature = "kafka")]
 pub mod dead_letters;
+pub mod destroy;
 pub mod init;
 pub mod plan;
 #[cfg(feature = "kafka")]
 pub mod replay;
 pub mod status;
+pub mod wait;
 
 use std::io::{self, Write};
 

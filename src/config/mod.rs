@@ -6,7 +6,7 @@
 //! environment ----------------+
 //! ```
 
-mod duration;
+pub mod duration;
 mod http;
 mod kafka;
 mod raw;

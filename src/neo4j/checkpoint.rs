@@ -41,7 +41,7 @@ use super::{
 /// has never seen a property of this name, so [`prepare`] makes the name known.
 pub const LOCK: &str = "_lock";
 
-const RETURNED: &str = "c.lsn AS lsn, c.part_commit_lsn AS part_commit_lsn, c.part_events AS part_events, \
+pub(super) const RETURNED: &str = "c.lsn AS lsn, c.part_commit_lsn AS part_commit_lsn, c.part_events AS part_events, \
      c.topic AS topic, c.partition AS partition, c.offset AS offset, c.part_offset AS part_offset, \
      c.replay_until AS replay_until, c.replay_lsn AS replay_lsn, \
      c.epoch AS epoch, c.committed_at AS committed_at, c.updated_at AS updated_at, \

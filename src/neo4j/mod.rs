@@ -25,6 +25,7 @@ pub mod nodelay;
 pub mod parameter;
 pub mod planning;
 mod remarks;
+pub mod removal;
 pub mod retry;
 pub mod schema;
 pub mod sink;

@@ -9,6 +9,7 @@
 //! of a row come to one writer, in order.
 
 mod left_over;
+mod made;
 mod obstacles;
 
 use std::collections::BTreeSet;
@@ -30,6 +31,7 @@ use super::{
     names::CHECKPOINT,
 };
 
+pub use made::{made, unmake};
 pub use obstacles::obstacles;
 
 /// The time limit for building an index over existing data, in seconds.

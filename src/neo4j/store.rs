@@ -7,7 +7,7 @@ use crate::{
     copy::Progress,
     graph::{Circumstances, Model, Statement},
     lsn::Lsn,
-    pipeline::{self, Note, Remark, StoreError, Witness},
+    pipeline::{self, Extent, Footprint, Made, Note, Remark, Removed, Rows, StoreError, Witness},
     start::graph::Obstacle,
 };
 
@@ -20,7 +20,7 @@ use super::{
     error::Error,
     marked,
     planning::Planner,
-    remarks, schema,
+    remarks, removal, schema,
     sink::{Prepared, Sink},
     stopped, table_facts,
     writer::{WriteError, Writer},
@@ -180,6 +180,35 @@ impl pipeline::Store for Store {
 
     async fn remarks(&self, model: &Model) -> Result<Vec<Remark>, StoreError> {
         Ok(remarks::of_model(&self.connection, model).await?)
+    }
+
+    async fn all_checkpoints(&self) -> Result<Vec<(String, Checkpoint)>, StoreError> {
+        Ok(removal::all_checkpoints(&self.connection).await?)
+    }
+
+    async fn extent(&self, rows: &Rows) -> Result<Extent, StoreError> {
+        Ok(removal::extent(&self.connection, rows).await?)
+    }
+
+    async fn made(&self, of: Footprint<'_>) -> Result<Made, StoreError> {
+        Ok(schema::made(&self.connection, of).await?)
+    }
+
+    async fn remove(
+        &self,
+        pipeline: &str,
+        claims: &[Claim],
+        rows: &Rows,
+    ) -> Result<Removed, StoreError> {
+        Ok(removal::remove(&self.connection, pipeline, claims, rows).await?)
+    }
+
+    async fn unmake(&self, names: &[String]) -> Result<(), StoreError> {
+        Ok(schema::unmake(&self.connection, names).await?)
+    }
+
+    async fn forget(&self, pipeline: &str, claims: &[Claim]) -> Result<(), StoreError> {
+        Ok(removal::forget(&self.connection, pipeline, claims).await?)
     }
 
     fn planner(

@@ -12,6 +12,7 @@
 
 mod copying;
 mod observer;
+mod removal;
 mod run;
 mod sole;
 mod store;
@@ -42,6 +43,7 @@ pub use copying::{
     ChunkReader, ChunkWriter, CopyError, Lane, Search, TableCopier, Taken, TurnLength, Waiting,
 };
 pub use observer::{Observer, Operation, Tally, Written};
+pub use removal::{Extent, Footprint, Made, Removed, Rows};
 pub use run::{Ended, Pipeline, Status, Until};
 pub use sole::{Sole, shortened};
 pub use store::{Note, Remark, Store, StoreError, Weight, Witness};

@@ -8,6 +8,7 @@
 //!            claim              from now on only this epoch writes
 //!            note, reset        beside and of the position, under that epoch
 //!            planner, sink      writers under that epoch
+//!            remove, forget     the pipeline leaves the graph
 //! ```
 //!
 //! A product implements these three traits, and nothing else of the program names it. The
@@ -39,7 +40,7 @@ use crate::{
     start::graph::Obstacle,
 };
 
-use super::{ChunkWriter, Failure, Sink, Verdict};
+use super::{ChunkWriter, Extent, Failure, Footprint, Made, Removed, Rows, Sink, Verdict};
 
 /// A graph that pipelines keep equal to their sources, with their checkpoints in it.
 pub trait Store: Send + Sync + 'static {
@@ -116,8 +117,8 @@ pub trait Store: Send + Sync + 'static {
     /// in one transaction. Returns the checkpoint as it is then. `publication` is what a slot is read
     /// through from now on; `None` for a partition.
     ///
-    /// - **Call it only while the log is held**, the slot or the partition. Else an instance that
-    ///   waits fences the healthy one.
+    /// - **Call it only while the log is held**, the slot or the partition, or once it is gone for good.
+    ///   Else an instance that waits fences the healthy one.
     /// - Every write under an earlier epoch is refused from its commit on, with
     ///   [`Verdict::Fenced`]: those of sinks, of [`note`](Self::note) and of [`reset`](Self::reset),
     ///   also those that are on their way. So the position that it returns stays until the claimant
@@ -223,6 +224,53 @@ pub trait Store: Send + Sync + 'static {
         &self,
         model: &Model,
     ) -> impl Future<Output = Result<Vec<Remark>, StoreError>> + Send;
+
+    /// All checkpoints of all pipelines, each with its pipeline's name, in the order of names.
+    fn all_checkpoints(
+        &self,
+    ) -> impl Future<Output = Result<Vec<(String, Checkpoint)>, StoreError>> + Send;
+
+    /// How much the graph has of these rows. It looks at each, so it needs a store that waits long.
+    fn extent(&self, rows: &Rows) -> impl Future<Output = Result<Extent, StoreError>> + Send;
+
+    /// The constraints and indexes that [`establish`](Self::establish) has made for these labels, and for the
+    /// types of the model's relationships, as far as they are still there, by name. For the last pipeline
+    /// of a graph those of checkpoints are among them. What others have made is not, whatever it is about.
+    fn made(&self, of: Footprint<'_>) -> impl Future<Output = Result<Made, StoreError>> + Send;
+
+    /// Removes a bounded number of a pipeline's rows, and their relationships, in one transaction. A
+    /// caller repeats it until it has removed nothing.
+    ///
+    /// `claims` has all checkpoints of the pipeline, under the epochs that the caller has claimed.
+    /// After a lost answer a repetition is right.
+    ///
+    /// # Errors
+    /// [`Verdict::Fenced`], and nothing goes, if another writer has claimed one of them since, or if there
+    /// are more or fewer.
+    fn remove(
+        &self,
+        pipeline: &str,
+        claims: &[Claim],
+        rows: &Rows,
+    ) -> impl Future<Output = Result<Removed, StoreError>> + Send;
+
+    /// Drops what [`made`](Self::made) has named. One that is gone already needs nothing, and a
+    /// repetition is right.
+    fn unmake(&self, names: &[String]) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Removes a pipeline's checkpoints and the progress of its copy, in one transaction: the end of its
+    /// removal. Every write under the claims is refused from then on.
+    ///
+    /// It needs the same claims as [`remove`](Self::remove), or none if there is no checkpoint. After a lost
+    /// answer a repetition is right: it finds no checkpoint.
+    ///
+    /// # Errors
+    /// [`Verdict::Fenced`], and nothing goes, if there are other checkpoints than the claimed ones.
+    fn forget(
+        &self,
+        pipeline: &str,
+        claims: &[Claim],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Starts to prepare the product for the statements of a stream, until it is dropped. It returns
     /// at once, and never fails a write: what is not prepared is prepared at its first use.

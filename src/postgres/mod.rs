@@ -9,6 +9,7 @@ mod guard;
 pub mod locks;
 pub mod partitions;
 pub mod peek;
+pub mod removal;
 pub mod replication;
 pub mod rows;
 mod sessions;

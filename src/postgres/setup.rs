@@ -199,6 +199,39 @@ pub async fn flushed(client: &Client) -> Result<Lsn, Error> {
     Ok(row.get::<_, &str>(0).parse().unwrap_or_default())
 }
 
+/// Where the source's log ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogEnd {
+    /// The end of what is written. Everything that is committed is before it.
+    pub inserted: Lsn,
+    /// The end of what is flushed. Nothing behind it is sent.
+    pub flushed: Lsn,
+}
+
+/// Reads the end of the log; `None` for a standby.
+pub async fn log_end(client: &Client) -> Result<Option<LogEnd>, Error> {
+    let is_standby = client.query_one("SELECT pg_is_in_recovery()", &[]).await?.get(0);
+    if is_standby {
+        return Ok(None);
+    }
+    let sql = "SELECT pg_current_wal_insert_lsn()::text, pg_current_wal_flush_lsn()::text";
+    let row = client.query_one(sql, &[]).await?;
+    let lsn = |index| row.get::<_, &str>(index).parse().unwrap_or_default();
+    Ok(Some(LogEnd { inserted: lsn(0), flushed: lsn(1) }))
+}
+
+/// Has the server flush its log, by a transaction of its own that changes nothing. Needs no right:
+/// everybody may emit a message.
+pub async fn flush(client: &Client) -> Result<(), Error> {
+    let sql = "BEGIN; SET LOCAL synchronous_commit = local; \
+               SELECT pg_logical_emit_message(true, 'wal2graph', ''); COMMIT";
+    let flushed = client.batch_execute(sql).await;
+    if flushed.is_err() {
+        client.batch_execute("ROLLBACK").await?;
+    }
+    flushed
+}
+
 /// The identifier of the server's cluster; `None` if the role may not know it.
 pub async fn cluster(client: &Client) -> Result<Option<String>, Error> {
     let sql = "SELECT system_identifier::text FROM pg_control_system()";

@@ -19,7 +19,10 @@ use crate::{
         setup::{self, Slot},
         sizes::{HeapSize, TableSize, table_size},
     },
-    start::{SlotState, System, publication::create_sql},
+    start::{
+        SlotState, System,
+        publication::{create_sql, mark_sql},
+    },
 };
 
 use super::{ServiceError, graph::identity};
@@ -112,7 +115,8 @@ pub async fn create_publication(
 ) -> Result<(), ServiceError> {
     if setup::publication(client, &config.publication).await?.is_none() {
         let tables: Vec<_> = mapping.published_tables().cloned().collect();
-        let sql = create_sql(&config.publication, &tables);
+        let create = create_sql(&config.publication, &tables);
+        let sql = format!("{create}; {}", mark_sql(&config.publication, &config.pipeline));
         setup::patiently(client, &sql, &tables).await.map_err(|error| not_alone(error.into()))?;
         tracing::info!(publication = config.publication, "publication created");
     }

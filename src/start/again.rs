@@ -164,8 +164,9 @@ pub fn delete_nodes(labels: &BTreeSet<String>) -> Option<String> {
     })
 }
 
-/// A pipeline's name holds nothing but letters, digits and underscores.
-pub(super) fn delete_progress(pipeline: &str) -> String {
+/// The statement that removes checkpoints and progress. A pipeline's name holds nothing but letters, digits
+/// and underscores.
+pub fn delete_progress(pipeline: &str) -> String {
     format!(
         "MATCH (c:_Wal2GraphCheckpoint|_Wal2GraphCopy {{pipeline: '{pipeline}'}}) DETACH DELETE c;"
     )

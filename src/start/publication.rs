@@ -1,7 +1,7 @@
 //! The publication: whether everything that the mapping needs comes through it.
 
 use crate::{
-    catalog::{Catalog, TableKind, TableName, pasteable},
+    catalog::{Catalog, TableKind, TableName, pasteable, quote_literal},
     mapping::Mapping,
 };
 
@@ -189,4 +189,14 @@ pub fn create_sql<'a>(name: &str, tables: impl IntoIterator<Item = &'a TableName
         pasteable(name),
         tables.join(", ")
     )
+}
+
+/// The comment on a publication that a pipeline has made: only that pipeline's removal drops it.
+pub fn mark(pipeline: &str) -> String {
+    format!("wal2graph made this publication for the pipeline {pipeline}")
+}
+
+/// The statement that puts it there.
+pub fn mark_sql(name: &str, pipeline: &str) -> String {
+    format!("COMMENT ON PUBLICATION {} IS {}", pasteable(name), quote_literal(&mark(pipeline)))
 }

@@ -10,9 +10,13 @@ use wal2graph::{
         Position, Replaying, TopicId, TopicPartition,
     },
     copy::{ChunkStep, Progress},
-    graph::{Model, Pass},
+    graph::{
+        Key, Model, Pass, Statement, TableIndex,
+        statement::{Completeness, Known, NodeRow},
+    },
     lsn::Lsn,
-    pipeline::{ChunkWriter, Failure, Note, Sink, Store, Verdict},
+    pipeline::{ChunkWriter, Failure, Note, Rows, Sink, Store, Verdict},
+    value::Value,
 };
 
 /// Of several first starts at the same time one makes the checkpoint, and all find it.
@@ -171,6 +175,76 @@ pub async fn a_reset_goes_back_and_is_over_once_it_is_passed<S: Store>(
     sink.write(to(120, 130, 7_000), nothing()).await.unwrap();
     let after = read().await;
     assert_eq!((after.position, after.lsn, after.replaying), (at(130), Lsn(7_000), None));
+}
+
+/// What a pipeline has goes in steps that can be repeated: its rows, then its progress and checkpoints.
+/// A writer that begins meanwhile ends it. Table 0 of the model is of nodes, table 1 of another pipeline's.
+pub async fn a_pipeline_leaves_the_graph_and_no_other_one_with_it<S: Store>(
+    open: impl Fn() -> S,
+    pipeline: &str,
+    model: &Arc<Model>,
+) {
+    let (graph, other) = (open(), format!("{pipeline}Other"));
+    graph.establish(model).await.unwrap();
+    for name in [pipeline, &other] {
+        graph.create(name, &new_checkpoint(log()), &[range(0)]).await.unwrap();
+    }
+    let all = graph.all_checkpoints().await.unwrap();
+    let ours = all.iter().filter(|(name, _)| [pipeline, &other].contains(&name.as_str()));
+    assert_eq!(ours.map(|(name, _)| name).collect::<Vec<_>>(), [pipeline, &other]);
+
+    let writer = claim(&graph, pipeline).await;
+    let planner = graph.planner(model, None).unwrap();
+    let mut sink = graph.sink(&writer, model, &planner).unwrap();
+    let statements = (0..2).map(|table| nodes(model, TableIndex(table), 5)).collect();
+    sink.write(step(100, 200), S::prepared(model, statements)).await.unwrap();
+    let label = |table| model.node(TableIndex(table)).label.clone();
+    let rows = Rows { labels: [label(0)].into(), spared: [label(1)].into() };
+    let extent = graph.extent(&rows).await.unwrap();
+    assert_eq!((extent.nodes, extent.leading_away), (vec![(label(0), 5)], 0));
+
+    let claims = [claim(&graph, pipeline).await];
+    fenced(graph.remove(pipeline, std::slice::from_ref(&writer), &rows).await.map(drop));
+    fenced(graph.remove(pipeline, &[], &rows).await.map(drop));
+    fenced(graph.forget(pipeline, &[writer]).await);
+    assert_eq!(graph.count(&label(0)).await.unwrap(), 5, "nothing went");
+    let mut removed = 0;
+    loop {
+        match graph.remove(pipeline, &claims, &rows).await.unwrap().nodes {
+            0 => break,
+            nodes => removed += nodes,
+        }
+    }
+    assert_eq!(removed, 5);
+    assert_eq!(graph.count(&label(0)).await.unwrap(), 0);
+    assert_eq!(graph.count(&label(1)).await.unwrap(), 5, "they are another pipeline's");
+
+    for _ in 0..2 {
+        graph.forget(pipeline, &claims).await.unwrap();
+        assert_eq!(graph.checkpoints(pipeline).await.unwrap(), []);
+        assert_eq!(graph.copy_progress(pipeline).await.unwrap(), []);
+    }
+    fenced(sink.write(step(200, 300), S::prepared(model, Vec::new())).await);
+    assert_eq!(graph.checkpoints(&other).await.unwrap().len(), 1);
+    assert_eq!(graph.copy_progress(&other).await.unwrap(), [range(0)]);
+    graph.forget(&other, &[claim(&graph, &other).await]).await.unwrap();
+}
+
+/// Rows of a table without values.
+fn nodes(model: &Model, table: TableIndex, count: i64) -> Statement {
+    let node = model.node(table);
+    let row = |key| NodeRow {
+        key: Key(node.key.iter().map(|_| Value::Integer(key)).collect()),
+        values: Vec::new(),
+        stamp: None,
+    };
+    Statement::UpsertNodes {
+        table,
+        known: Known(vec![false; node.properties.len()].into()),
+        completeness: Completeness::Complete,
+        new: false,
+        rows: (0..count).map(row).collect(),
+    }
 }
 
 fn fenced(ended: Result<(), impl Failure + Debug>) {

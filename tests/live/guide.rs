@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::support;
 
 /// The fenced blocks of a page, in order: the language and the text.
-fn blocks(page: &str) -> Vec<(String, String)> {
+pub fn blocks(page: &str) -> Vec<(String, String)> {
     let mut blocks: Vec<(String, String)> = Vec::new();
     let mut inside = false;
     for line in page.lines() {

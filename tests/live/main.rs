@@ -11,6 +11,7 @@ mod connect;
 mod contract;
 mod copy;
 mod crashes;
+mod destroy;
 mod differential;
 #[path = "../hermetic/exposition.rs"]
 mod exposition;
@@ -28,4 +29,5 @@ mod statements;
 mod store;
 mod support;
 mod versions;
+mod wait;
 mod writer;

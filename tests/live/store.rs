@@ -2,7 +2,13 @@
 
 use std::sync::Arc;
 
-use wal2graph::neo4j::{Connection, Store, checkpoint::destroy, connect::ANSWER_LIMIT};
+use wal2graph::{
+    graph::{
+        Model,
+        model::{NodeShape, Shape, Table},
+    },
+    neo4j::{Connection, Store, checkpoint::destroy, connect::ANSWER_LIMIT},
+};
 
 use crate::{contract, support::graph_options};
 
@@ -40,4 +46,22 @@ async fn a_graph_goes_over_to_a_topic_in_one_step() {
 async fn a_reset_goes_back_and_is_over_once_it_is_passed() {
     let stores = stores("StoreReset").await;
     contract::a_reset_goes_back_and_is_over_once_it_is_passed(stores, "StoreReset").await;
+}
+
+#[tokio::test]
+async fn a_pipeline_leaves_the_graph_and_no_other_one_with_it() {
+    let stores = stores("StoreLeaves").await;
+    let node = |label: &str| Table {
+        name: label.to_lowercase(),
+        shape: Shape::Node(NodeShape {
+            label: label.to_owned(),
+            extra_labels: Vec::new(),
+            key: vec!["id".to_owned()],
+            properties: vec!["name".to_owned()],
+            references: Vec::new(),
+        }),
+    };
+    let model = Arc::new(Model { tables: vec![node("StoreLeaving"), node("StoreStaying")] });
+    contract::a_pipeline_leaves_the_graph_and_no_other_one_with_it(stores, "StoreLeaves", &model)
+        .await;
 }

@@ -10,6 +10,7 @@
 mod contents;
 mod joins;
 mod others;
+mod removal;
 mod unique;
 
 use std::collections::BTreeMap;

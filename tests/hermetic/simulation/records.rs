@@ -1,6 +1,6 @@
 //! What a graph keeps of pipelines beside their rows: checkpoints and the progress of copies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wal2graph::{
     checkpoint::{
@@ -29,6 +29,35 @@ impl Records {
         let mut all: Vec<_> = of_pipeline.map(|(_, checkpoint)| checkpoint.clone()).collect();
         all.sort_by_key(|it| (it.partition().is_none(), it.partition().cloned()));
         all
+    }
+
+    pub fn of_everybody(&self) -> Vec<(String, Checkpoint)> {
+        let pipelines: BTreeSet<_> = self.checkpoints.keys().map(|(name, _)| name).collect();
+        let of = |name: &String| {
+            self.all(name).into_iter().map(|it| (name.clone(), it)).collect::<Vec<_>>()
+        };
+        pipelines.into_iter().flat_map(of).collect()
+    }
+
+    /// The claims are all checkpoints of the pipeline, and nobody has claimed one since.
+    pub fn are_all(&self, pipeline: &str, claims: &[Claim]) -> Result<(), Fenced> {
+        let mut found: Vec<_> =
+            self.all(pipeline).iter().map(|it| (it.origin.log.name(), it.epoch)).collect();
+        let mut claimed: Vec<_> =
+            claims.iter().map(|it| (it.identity.log.name(), it.epoch)).collect();
+        found.sort();
+        claimed.sort();
+        if found == claimed { Ok(()) } else { Err(Fenced) }
+    }
+
+    /// The checkpoints and the progress go, unless there are others than the claimed ones.
+    pub fn forget(&mut self, pipeline: &str, claims: &[Claim]) -> Result<(), Fenced> {
+        if !self.all(pipeline).is_empty() {
+            self.are_all(pipeline, claims)?;
+        }
+        self.checkpoints.retain(|(name, _), _| name != pipeline);
+        self.progress.remove(pipeline);
+        Ok(())
     }
 
     pub fn one(&self, of: &Identity) -> Option<&Checkpoint> {

@@ -12,7 +12,7 @@ use wal2graph::{
     copy::Progress,
     graph::{Circumstances, Model, Statement, model::Shape, statement::PLACEHOLDER},
     lsn::Lsn,
-    pipeline::{Note, Remark, Store, StoreError, Weight},
+    pipeline::{Extent, Footprint, Made, Note, Remark, Removed, Rows, Store, StoreError, Weight},
     start::Obstacle,
 };
 
@@ -196,6 +196,59 @@ impl Store for SimStore {
         self.read(count).await.map(Some)
     }
 
+    async fn all_checkpoints(&self) -> Result<Vec<(String, Checkpoint)>, StoreError> {
+        self.read(|world| world.graph.records.of_everybody()).await
+    }
+
+    async fn extent(&self, rows: &Rows) -> Result<Extent, StoreError> {
+        let contents = self.read(|world| world.graph.memory.contents(&world.schema.model)).await?;
+        let is_row = |label: &String| rows.labels.contains(label) && !rows.spared.contains(label);
+        let (mut nodes, mut by_type) = (BTreeMap::new(), BTreeMap::new());
+        for label in contents.nodes.iter().flat_map(|node| &node.labels).filter(|it| is_row(it)) {
+            *nodes.entry(label.clone()).or_default() += 1;
+        }
+        let mut leading_away = 0;
+        for (it, count) in &contents.relationships {
+            let ends = [is_row(&it.from.label), is_row(&it.to.label)];
+            if ends.contains(&true) {
+                *by_type.entry(it.relationship_type.clone()).or_default() += *count as u64;
+                leading_away += if ends.contains(&false) { *count as u64 } else { 0 };
+            }
+        }
+        let (nodes, relationships) = (nodes.into_iter().collect(), by_type.into_iter().collect());
+        Ok(Extent { nodes, relationships, leading_away })
+    }
+
+    async fn made(&self, _: Footprint<'_>) -> Result<Made, StoreError> {
+        Ok(Made::default())
+    }
+
+    async fn remove(
+        &self,
+        pipeline: &str,
+        claims: &[Claim],
+        rows: &Rows,
+    ) -> Result<Removed, StoreError> {
+        let (pipeline, claims, rows) = (pipeline.to_owned(), claims.to_vec(), rows.clone());
+        self.write(move |world| {
+            world.graph.records.are_all(&pipeline, &claims)?;
+            let (model, Rows { labels, spared }) = (world.schema.model.clone(), &rows);
+            let memory = &mut world.graph.memory;
+            let (nodes, relationships) = memory.remove_labelled(&model, labels, spared, 2);
+            Ok(Removed { nodes, relationships })
+        })
+        .await
+    }
+
+    async fn unmake(&self, _: &[String]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn forget(&self, pipeline: &str, claims: &[Claim]) -> Result<(), StoreError> {
+        let (pipeline, claims) = (pipeline.to_owned(), claims.to_vec());
+        self.write(move |world| Ok(world.graph.records.forget(&pipeline, &claims)?)).await
+    }
+
     async fn describe(&self) -> Result<Vec<Remark>, StoreError> {
         let what = "the graph in memory answers".to_owned();
         Ok(vec![Remark { weight: Weight::Fine, what, fix: None }])
@@ -249,4 +302,11 @@ async fn a_graph_goes_over_to_a_topic_in_one_step() {
 #[tokio::test(start_paused = true)]
 async fn a_reset_goes_back_and_is_over_once_it_is_passed() {
     contract::a_reset_goes_back_and_is_over_once_it_is_passed(stores(), PIPELINE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pipeline_leaves_the_graph_and_no_other_one_with_it() {
+    let model = super::schema::schemas().remove(0).model.clone();
+    contract::a_pipeline_leaves_the_graph_and_no_other_one_with_it(stores(), PIPELINE, &model)
+        .await;
 }

@@ -13,6 +13,7 @@ mod partitions;
 mod protocol;
 mod publish;
 mod readiness;
+mod removal;
 mod routes;
 mod security;
 mod served;
