@@ -23,6 +23,7 @@ mod names;
 pub mod nodelay;
 pub mod parameter;
 pub mod planning;
+pub mod reader;
 mod remarks;
 pub mod retry;
 pub mod schema;

@@ -39,7 +39,8 @@ use crate::{
 };
 
 pub use copying::{
-    ChunkReader, ChunkWriter, CopyError, Lane, Search, TableCopier, Taken, TurnLength, Waiting,
+    ChunkReader, ChunkWriter, CopyError, GraphReader, Lane, Search, TableCopier, Taken, TurnLength,
+    Waiting,
 };
 pub use observer::{Observer, Operation, Tally, Written};
 pub use run::{Ended, Pipeline, Status, Until};

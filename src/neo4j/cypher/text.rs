@@ -258,12 +258,6 @@ pub fn joined(from: &str, variable: &str, join: &RelationshipShape, to: &str) ->
     format!("({from})-[{variable}:{}]->({to})", quote(&join.relationship_type))
 }
 
-/// Whether a node of the table can exist without a row.
-pub fn may_be_placeholder(model: &Model, table: TableIndex) -> bool {
-    let by_key = |(_, _, reference): (_, _, &ReferenceShape)| reference.by == ReferenceBy::Key;
-    model.references_to(table).any(by_key) || model.joins_at(table).next().is_some()
-}
-
 /// Deletes the placeholders among the rows' `variable` that nothing holds any longer. Locks every
 /// node first, whatever its labels. Another writer may be filling it at this moment. Or its row may
 /// be on its way out, which leaves a placeholder because of the relationship just taken. Afterwards

@@ -10,9 +10,12 @@ use wal2graph::{
         Advance, Checkpoint, Claim, Identity, Log, NewCheckpoint, TopicId, TopicPartition,
     },
     copy::Progress,
-    graph::{Circumstances, Model, Statement, model::Shape, statement::PLACEHOLDER},
+    graph::{
+        Circumstances, Found, Key, Model, Statement, TableIndex, model::Shape,
+        statement::PLACEHOLDER,
+    },
     lsn::Lsn,
-    pipeline::{Note, Remark, Store, StoreError, Weight},
+    pipeline::{GraphReader, Note, Remark, Store, StoreError, Weight},
     start::Obstacle,
 };
 
@@ -88,6 +91,7 @@ impl From<Fenced> for SimError {
 impl Store for SimStore {
     type Prepared = Prepared;
     type Sink = SimSink;
+    type Reader = SimReader;
     type Planner = ();
 
     async fn establish(&self, _: &Model) -> Result<Vec<String>, StoreError> {
@@ -210,8 +214,51 @@ impl Store for SimStore {
         Ok(SimSink::new(self, claim))
     }
 
+    fn reader(&self, _: &Arc<Model>) -> Result<SimReader, StoreError> {
+        Ok(SimReader { world: self.world.clone(), is_calm: self.is_calm })
+    }
+
     fn prepared(_: &Model, statements: Vec<Statement>) -> Prepared {
         Prepared::alone(statements)
+    }
+}
+
+/// Reads rows, beside all writers.
+pub struct SimReader {
+    world: Shared,
+    is_calm: bool,
+}
+
+impl SimReader {
+    async fn read<T>(&self, look: impl FnOnce(&World) -> T) -> Result<T, SimError> {
+        pause(&self.world, 4).await;
+        let mut world = self.world.lock();
+        let found = look(&world);
+        match self.is_calm || world.rng.u8(0..100) > 0 {
+            true => Ok(found),
+            false => Err(SimError::Broken),
+        }
+    }
+}
+
+impl GraphReader for SimReader {
+    type Error = SimError;
+
+    async fn page(
+        &mut self,
+        table: TableIndex,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<Found>, SimError> {
+        self.read(|world| world.graph.memory.page(&world.schema.model, table, after, limit)).await
+    }
+
+    async fn found(&mut self, table: TableIndex, keys: &[Key]) -> Result<Vec<Found>, SimError> {
+        self.read(|world| world.graph.memory.found(&world.schema.model, table, keys)).await
+    }
+
+    async fn strays(&mut self, table: TableIndex) -> Result<u64, SimError> {
+        self.read(|world| world.graph.memory.strays(&world.schema.model, table)).await
     }
 }
 
