@@ -22,8 +22,8 @@ pub fn untangle(model: &Model, table: TableIndex, keys: Vec<Key>) -> Vec<Query> 
                 .then(|| format!("UNWIND $rows[0] AS r {c} REMOVE c:{PLACEHOLDER}"));
             let doubles = shape.references.iter().map(|reference| {
                 format!(
-                    "UNWIND $rows[0] AS r {c} MATCH {} WITH c, p, collect(o) AS all WHERE size(all) > 1 \
-                     FOREACH (o IN all[1..] | DELETE o)",
+                    "UNWIND $rows[0] AS r {c} MATCH {} WITH c, p, collect(o) AS found WHERE size(found) > 1 \
+                     FOREACH (o IN found[1..] | DELETE o)",
                     owned_by("c", model, reference),
                 )
             });
@@ -38,7 +38,7 @@ pub fn untangle(model: &Model, table: TableIndex, keys: Vec<Key>) -> Vec<Query> 
 fn single(model: &Model, table: TableIndex) -> String {
     let join = join_shape(model, table);
     format!(
-        "UNWIND $rows[0] AS r {} WITH r, collect(x) AS all WHERE size(all) > 1 UNWIND all[1..] AS x \
+        "UNWIND $rows[0] AS r {} WITH r, collect(x) AS found WHERE size(found) > 1 UNWIND found[1..] AS x \
          WITH x, startNode(x) AS s, endNode(x) AS e {} \
          WITH collect(DISTINCT s) AS starts, collect(DISTINCT e) AS ends {}",
         row_match(model, join),
