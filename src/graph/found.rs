@@ -34,7 +34,8 @@ pub struct Found {
 pub enum Entity {
     /// The node of a node table. There is one for a key, as long as the key's constraint is there.
     Node(FoundNode),
-    /// The relationships of a join table that have the key, at least one. More than one are doubles.
+    /// The relationships of a join table that have the key, at least one. More than one are doubles, in
+    /// any order.
     Relationships(Vec<FoundRelationship>),
 }
 

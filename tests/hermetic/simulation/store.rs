@@ -27,6 +27,7 @@ use super::{
     moments::Moments,
     program::{Prepared, SimError, SimSink},
     records::Fenced,
+    schema::Schema,
     world::{Shared, World},
 };
 
@@ -264,7 +265,10 @@ impl GraphReader for SimReader {
 
 /// Stores of a graph that has nothing, where no answer is lost.
 fn stores() -> impl Fn() -> SimStore {
-    let schema = super::schema::schemas().remove(0);
+    stores_of(super::schema::schemas().remove(0))
+}
+
+fn stores_of(schema: Arc<Schema>) -> impl Fn() -> SimStore {
     let moments = Moments::new(Arc::default());
     let world = Shared(Arc::new(Mutex::new(World::new(0, schema, None, moments))));
     move || SimStore { world: world.clone(), id: 1, is_calm: true }
@@ -293,4 +297,25 @@ async fn a_graph_goes_over_to_a_topic_in_one_step() {
 #[tokio::test(start_paused = true)]
 async fn a_reset_goes_back_and_is_over_once_it_is_passed() {
     contract::a_reset_goes_back_and_is_over_once_it_is_passed(stores(), PIPELINE).await;
+}
+
+fn stores_to_read() -> impl Fn() -> SimStore {
+    let model = Arc::new(contract::reading::model());
+    let (toast, unique, relations) = (Vec::new(), None, Vec::new());
+    stores_of(Arc::new(Schema { model, toast, unique, enforced: false, relations }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_have_every_key_once() {
+    contract::reading::pages_have_every_key_once(stores_to_read(), PIPELINE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_of_composite_keys_and_join_rows() {
+    contract::reading::pages_of_composite_keys_and_join_rows(stores_to_read(), PIPELINE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_written_is_equal_when_it_is_read() {
+    contract::reading::what_was_written_is_equal_when_it_is_read(stores_to_read(), PIPELINE).await;
 }
