@@ -222,7 +222,7 @@ pub fn remedy(differences: &[Difference], has_row: bool) -> Option<Remedy> {
 ///   relationships are those of the tables. If a property is wrong, its relationships are right for the
 ///   wrong value; they are matched anew when the row is written.
 /// - **Values** are equal if they are the same [`Value`]. Neo4j gives back what was written
-///   (`tests/live/found`), NaN and -0.0 included; floats are equal by their bits.
+///   (`tests/contract/reading.rs`), NaN and -0.0 included; floats are equal by their bits.
 pub fn compare(
     model: &Model,
     table: TableIndex,
