@@ -32,6 +32,8 @@ use super::{
 
 /// Keys are looked up in portions of this many.
 const KEYS: usize = 5_000;
+/// A page of about this many bytes is long enough, however many keys are wanted.
+const PAGE_SIZE: usize = 8 << 20;
 
 /// Reads rows' nodes and relationships on a connection of its own.
 pub struct Reader {
@@ -60,22 +62,25 @@ impl Reader {
         self.tables.entry(table).or_insert_with(made).clone()
     }
 
-    async fn lists(&self, query: Query) -> Result<Vec<BoltList>, Error> {
-        let rows = self.connection.rows(query).await?;
+    /// The answer's lists, and whether they are all that there are within the size.
+    async fn lists(&self, query: Query, size: usize) -> Result<(Vec<BoltList>, bool), Error> {
         let list = |row: &neo4rs::Row| match row.get::<BoltType>("x") {
-            Ok(BoltType::List(list)) => Ok(list),
+            Ok(BoltType::List(list)) => {
+                let size = list.value.iter().map(size_of).sum();
+                Ok((list, size))
+            }
             _ => Err(Error::Fatal("a row that was read is no list".to_owned())),
         };
-        rows.iter().map(list).collect()
+        self.connection.rows_within(query, size, list).await
     }
 
-    /// The lists behind a key, at most about `limit`, in order.
+    /// The lists behind a key, at most `limit`, in order, and whether these are all.
     async fn lists_after(
         &self,
         texts: &Texts,
         after: Option<&[BoltType]>,
         limit: usize,
-    ) -> Result<Vec<BoltList>, Error> {
+    ) -> Result<(Vec<BoltList>, bool), Error> {
         let mut lists = Vec::new();
         for Level { text, bounds } in &texts.reads.levels {
             let rows = match (after, bounds) {
@@ -85,12 +90,13 @@ impl Reader {
             };
             let wanted = limit - lists.len();
             let query = with_rows(text, rows).param("limit", wanted as i64);
-            lists.extend(self.lists(query).await?);
-            if lists.len() >= limit {
-                break;
+            let (more, is_whole) = self.lists(query, PAGE_SIZE).await?;
+            lists.extend(more);
+            if lists.len() >= limit || !is_whole {
+                return Ok((lists, false));
             }
         }
-        Ok(lists)
+        Ok((lists, true))
     }
 
     fn unreadable(&self, table: TableIndex) -> Error {
@@ -109,26 +115,22 @@ impl GraphReader for Reader {
         limit: usize,
     ) -> Result<Vec<Found>, Error> {
         let texts = self.texts(table);
-        let width = texts.layout.key_width();
         let mut cursor: Option<Vec<BoltType>> = after.map(bolt_key);
         loop {
-            let lists = self.lists_after(&texts, cursor.as_deref(), limit).await?;
-            let is_full = lists.len() >= limit;
+            let (lists, is_end) = self.lists_after(&texts, cursor.as_deref(), limit).await?;
             let Some(last) = lists.last() else { return Ok(Vec::new()) };
             cursor = texts.layout.raw_key(last);
             let entries: Option<Vec<Entry>> =
                 lists.into_iter().map(|list| texts.layout.read(list)).collect();
             let entries = entries.ok_or_else(|| self.unreadable(table))?;
-            debug_assert!(cursor.as_ref().is_none_or(|key| key.len() == width));
             // A key's entities that were cut off at the end of the page are read again with the rest.
             let last = entries.last().and_then(|(key, _)| key.clone());
             let mut found = grouped(entries);
-            if is_full && matches!(&texts.layout, Layout::Relationship { .. }) {
-                if let Some(last) = last {
-                    match found.len() {
-                        1 => found = self.found(table, &[last]).await?,
-                        _ => found.truncate(found.len() - 1),
-                    }
+            let may_be_cut = !is_end && matches!(&texts.layout, Layout::Relationship { .. });
+            if let (true, Some(last)) = (may_be_cut, last) {
+                match found.len() {
+                    1 => found = self.found(table, &[last]).await?,
+                    _ => found.truncate(found.len() - 1),
                 }
             }
             if !found.is_empty() {
@@ -148,7 +150,8 @@ impl GraphReader for Reader {
         let mut found = Vec::with_capacity(keys.len());
         for keys in keys.chunks(KEYS) {
             let rows = keys.iter().map(|key| parameter::list(bolt_key(key).into_iter()));
-            let lists = self.lists(with_rows(&texts.reads.by_key, rows.collect())).await?;
+            let query = with_rows(&texts.reads.by_key, rows.collect());
+            let (lists, _) = self.lists(query, usize::MAX).await?;
             let entries: Option<Vec<Entry>> =
                 lists.into_iter().map(|list| texts.layout.read(list)).collect();
             found.extend(grouped(entries.ok_or_else(|| self.unreadable(table))?));
@@ -163,6 +166,17 @@ impl GraphReader for Reader {
         let count = count.and_then(|count| u64::try_from(count).ok());
         count.ok_or_else(|| self.unreadable(table))
     }
+}
+
+/// About how many bytes a value takes.
+fn size_of(value: &BoltType) -> usize {
+    let inner = match value {
+        BoltType::String(it) => it.value.len(),
+        BoltType::Bytes(it) => it.value.len(),
+        BoltType::List(it) => it.value.iter().map(size_of).sum(),
+        _ => 0,
+    };
+    std::mem::size_of::<BoltType>() + inner
 }
 
 fn with_rows(text: &str, rows: Vec<BoltType>) -> Query {
@@ -280,14 +294,6 @@ fn grouped(entries: Vec<Entry>) -> Vec<Found> {
 }
 
 impl Layout {
-    fn key_width(&self) -> usize {
-        match self {
-            Layout::Node { key, .. } => *key,
-            Layout::Relationship { own: 0, from, to, .. } => from + to,
-            Layout::Relationship { own, .. } => *own,
-        }
-    }
-
     /// The key of an entity as it is there, whatever its type.
     fn raw_key(&self, list: &BoltList) -> Option<Vec<BoltType>> {
         let items = &list.value;

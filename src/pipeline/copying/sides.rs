@@ -191,7 +191,7 @@ pub trait GraphReader: Send + 'static {
 
     /// Entities of the table whose keys come after `after`, about `limit` keys, in the order of keys;
     /// from the first one without it. **An empty answer is the end, and nothing else is**: others may be
-    /// shorter than `limit`. No answer has more than `limit` keys.
+    /// shorter than `limit`, as they are where values are wide. No answer has more than `limit` keys.
     ///
     /// - **Order.** The product has one order of the keys of a table, total over all values that it may
     ///   hold, and the same at every call, also after a restart. It need not be the order of [`Key`]. It
