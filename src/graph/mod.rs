@@ -4,6 +4,8 @@
 //! Event*  --fold-->  Mutations  --plan-->  Statement*  --a product's text-->  text + rows
 //!                                              |
 //!                                              +-------memory-->    the oracle
+//!
+//! rows of a table, and what the graph has of them  --compare-->  Difference*  --plan_repaired-->  Statement*
 //! ```
 //!
 //! The one invariant: the graph is a function of the tables. A node belongs to a key value. A row
@@ -12,6 +14,7 @@
 //! removes a relationship that another row owns.
 
 pub mod fold;
+pub mod found;
 mod key;
 pub mod memory;
 pub mod model;
@@ -21,9 +24,10 @@ pub mod small;
 pub mod statement;
 
 pub use fold::Mutations;
+pub use found::{Difference, Found, Remedy, compare, remedy};
 pub use key::Key;
 pub use model::{Model, TableIndex};
 pub use mutation::{Cell, Event, Reference, Row};
-pub use plan::{Circumstances, Pass, plan, plan_completed, plan_copied};
+pub use plan::{Circumstances, Pass, Repair, plan, plan_completed, plan_copied, plan_repaired};
 pub use small::in_few_texts;
 pub use statement::Statement;

@@ -178,6 +178,12 @@ impl Model {
         })
     }
 
+    /// Whether a node of the table can exist without a row.
+    pub fn may_be_placeholder(&self, table: TableIndex) -> bool {
+        self.references_to(table).any(|(_, _, reference)| reference.by == ReferenceBy::Key)
+            || self.joins_at(table).next().is_some()
+    }
+
     /// All tables with their index.
     pub fn iter(&self) -> impl Iterator<Item = (TableIndex, &Table)> {
         self.tables.iter().enumerate().map(|(index, table)| (TableIndex(index), table))

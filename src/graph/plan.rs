@@ -41,7 +41,7 @@ use super::{
 
 use references::{Links, all_targets, match_from_target, refer};
 
-pub use copied::{Pass, plan_completed, plan_copied};
+pub use copied::{Pass, Repair, plan_completed, plan_copied, plan_repaired};
 
 /// The facts about a batch beyond its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

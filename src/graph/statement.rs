@@ -43,10 +43,17 @@ pub enum Statement {
         /// The other writers.
         beside: Beside,
     },
-    /// Changes the keys of rows, one after another. Without a row at `from` it does nothing. With a
-    /// row at `to` it drops `from`. Otherwise the node takes the new key with all that it has and
-    /// owns. Other rows' mapped relationships stay at the old key, on a placeholder. A placeholder
-    /// at the new key hands over its relationships and is deleted.
+    /// Changes the keys of rows, one after another. Without a row at `from` it does nothing.
+    /// Otherwise what others put on the node at `from` is at `to` afterwards. Other rows' mapped
+    /// relationships stay at the old key, on a placeholder.
+    ///
+    /// With a row at `to`, which a copy or a repair has written before the stream brings its key
+    /// change, that node stays as it is. What others put on the node at `from` goes over to it:
+    /// properties that the mapping does not write, and that `to` has not; labels; relationships with
+    /// their properties, that are none of the mapping's. Then `from` is dropped.
+    ///
+    /// Without one the node takes the new key with all that it has and owns. A placeholder at the new
+    /// key hands over its relationships and is deleted.
     MoveNodes {
         /// The table.
         table: TableIndex,
@@ -181,6 +188,25 @@ pub enum Statement {
         /// The target and its unique value, sorted by target; `None` when one of its columns is
         /// NULL.
         rows: Vec<(Key, Option<Key>)>,
+    },
+    /// Takes from rows what only others can have put on them, and no other statement takes. In a node
+    /// table: a second relationship of one reference to the same node, and the label of a placeholder
+    /// where the table can have none. In a join table: all relationships with one key but one. Which one
+    /// stays is not defined. Nothing there needs nothing.
+    Untangle {
+        /// The table.
+        table: TableIndex,
+        /// The keys, sorted.
+        keys: Vec<Key>,
+    },
+    /// Takes from placeholders what the mapping may write on them: properties, extra labels, marks, the
+    /// relationships of the table's references. What others put there stays. A placeholder that nothing
+    /// holds goes. Skips a key that has no node, or a row's.
+    EmptyPlaceholders {
+        /// The node table.
+        table: TableIndex,
+        /// The keys, sorted.
+        keys: Vec<Key>,
     },
 }
 

@@ -122,6 +122,23 @@ impl Connection {
         };
         retry::while_transient(|| once(query.clone())).await
     }
+
+    /// The same, and the rows as `read` has them, with the size that it gives each: not many more once they
+    /// have this size together. Returns whether these are all.
+    pub async fn rows_within<T>(
+        &self,
+        query: Query,
+        size: usize,
+        read: impl Fn(&Row) -> Result<(T, usize), Error>,
+    ) -> Result<(Vec<T>, bool), Error> {
+        let once = |query| async {
+            let mut transaction = self.begin().await?;
+            let found = transaction.rows_within(query, size, &read).await?;
+            transaction.commit().await?;
+            Ok(found)
+        };
+        retry::while_transient(|| once(query.clone())).await
+    }
 }
 
 /// An open transaction. After an error it is useless, so drop it. The server has released its locks
@@ -163,6 +180,28 @@ impl Transaction {
             rows.push(row);
         }
         Ok(rows)
+    }
+
+    /// Reads rows until they have this size together, and leaves the others. Returns whether these are
+    /// all. The driver asks for rows in small portions.
+    async fn rows_within<T>(
+        &mut self,
+        query: Query,
+        size: usize,
+        read: impl Fn(&Row) -> Result<(T, usize), Error>,
+    ) -> Result<(Vec<T>, bool), Error> {
+        let mut stream = self.txn.execute(query).await?;
+        let (mut rows, mut taken) = (Vec::new(), 0);
+        while let Some(row) = stream.next(self.txn.handle()).await? {
+            let (row, of_row) = read(&row)?;
+            rows.push(row);
+            taken += of_row;
+            if taken >= size {
+                stream.finish(self.txn.handle()).await?;
+                return Ok((rows, false));
+            }
+        }
+        Ok((rows, true))
     }
 
     /// Commits. After [`Error::Lost`] it is unknown whether it did.

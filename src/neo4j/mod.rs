@@ -24,6 +24,7 @@ mod names;
 pub mod nodelay;
 pub mod parameter;
 pub mod planning;
+pub mod reader;
 mod remarks;
 pub mod removal;
 pub mod retry;

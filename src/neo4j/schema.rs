@@ -24,12 +24,7 @@ use crate::{
     start::again::pasteable_text,
 };
 
-use super::{
-    connect::Connection,
-    cypher::{may_be_placeholder, quote},
-    error::Error,
-    names::CHECKPOINT,
-};
+use super::{connect::Connection, cypher::quote, error::Error, names::CHECKPOINT};
 
 pub use made::{made, unmake};
 pub use obstacles::obstacles;
@@ -394,7 +389,7 @@ pub fn row_labels(model: &Model) -> Vec<RowLabel> {
     let label = |(index, table): (TableIndex, &Table)| match &table.shape {
         Shape::Node(node) => Some(RowLabel {
             name: node.label.clone(),
-            has_placeholders: may_be_placeholder(model, index),
+            has_placeholders: model.may_be_placeholder(index),
         }),
         Shape::Relationship(_) => None,
     };

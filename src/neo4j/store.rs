@@ -20,6 +20,7 @@ use super::{
     error::Error,
     marked,
     planning::Planner,
+    reader::Reader,
     remarks, removal, schema,
     sink::{Prepared, Sink},
     stopped, table_facts,
@@ -77,6 +78,7 @@ impl From<ClaimError> for StoreError {
 impl pipeline::Store for Store {
     type Prepared = Prepared;
     type Sink = Sink;
+    type Reader = Reader;
     type Planner = Planner;
 
     async fn establish(&self, model: &Model) -> Result<Vec<String>, StoreError> {
@@ -230,6 +232,10 @@ impl pipeline::Store for Store {
     ) -> Result<Sink, StoreError> {
         let reader = Connection::new(&self.options, ANSWER_LIMIT)?;
         Ok(Sink::new(self.writer(of)?, reader, model.clone()).planning(planner.clone()))
+    }
+
+    fn reader(&self, model: &Arc<Model>) -> Result<Reader, StoreError> {
+        Ok(Reader::new(Connection::new(&self.options, ANSWER_LIMIT)?, model.clone()))
     }
 
     fn prepared(model: &Model, statements: Vec<Statement>) -> Prepared {

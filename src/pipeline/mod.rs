@@ -40,7 +40,8 @@ use crate::{
 };
 
 pub use copying::{
-    ChunkReader, ChunkWriter, CopyError, Lane, Search, TableCopier, Taken, TurnLength, Waiting,
+    ChunkReader, ChunkWriter, CopyError, GraphReader, Lane, Search, TableCopier, Taken, TurnLength,
+    Waiting,
 };
 pub use observer::{Observer, Operation, Tally, Written};
 pub use removal::{Extent, Footprint, Made, Removed, Rows};

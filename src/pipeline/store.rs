@@ -8,10 +8,11 @@
 //!            claim              from now on only this epoch writes
 //!            note, reset        beside and of the position, under that epoch
 //!            planner, sink      writers under that epoch
+//!            reader             what the graph has of the tables' rows
 //!            remove, forget     the pipeline leaves the graph
 //! ```
 //!
-//! A product implements these three traits, and nothing else of the program names it. The
+//! A product implements these traits and [`GraphReader`], and nothing else of the program names it. The
 //! simulation's graph in memory is the second implementation.
 //!
 //! What holds for every method, unless its own text says more:
@@ -40,7 +41,9 @@ use crate::{
     start::graph::Obstacle,
 };
 
-use super::{ChunkWriter, Extent, Failure, Footprint, Made, Removed, Rows, Sink, Verdict};
+use super::{
+    ChunkWriter, Extent, Failure, Footprint, GraphReader, Made, Removed, Rows, Sink, Verdict,
+};
 
 /// A graph that pipelines keep equal to their sources, with their checkpoints in it.
 pub trait Store: Send + Sync + 'static {
@@ -48,6 +51,8 @@ pub trait Store: Send + Sync + 'static {
     type Prepared: Send + 'static;
     /// Writes batches of a stream and chunks of a copy.
     type Sink: Sink<Self::Prepared> + ChunkWriter;
+    /// Reads rows' nodes and relationships.
+    type Reader: GraphReader;
     /// Prepares the product for the statements of a stream. All sinks of a pipeline share one.
     type Planner: Send + Sync + 'static;
 
@@ -289,6 +294,10 @@ pub trait Store: Send + Sync + 'static {
         model: &Arc<Model>,
         planner: &Arc<Self::Planner>,
     ) -> Result<Self::Sink, StoreError>;
+
+    /// A reader of rows, with a connection of its own. It needs no claim, and connects with its first
+    /// call.
+    fn reader(&self, model: &Arc<Model>) -> Result<Self::Reader, StoreError>;
 
     /// Makes statements ready for the sink, in their order. This is work for the processor alone: it
     /// runs while an earlier batch is being written.

@@ -1,6 +1,8 @@
 //! What [`Store`] promises, asked of each implementation: `tests/hermetic` asks the graph in memory,
 //! `tests/live` asks Neo4j. Every function needs a pipeline that the graph has nothing of.
 
+pub mod reading;
+
 use std::{fmt::Debug, sync::Arc};
 
 use wal2graph::{

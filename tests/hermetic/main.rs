@@ -18,6 +18,7 @@ mod history;
 mod mapping;
 mod names;
 mod offsets;
+mod repair;
 mod shown;
 mod simulation;
 mod start;

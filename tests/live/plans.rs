@@ -19,7 +19,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use neo4rs::Query;
 use wal2graph::{
     checkpoint::{Advance, Identity, Log, NewCheckpoint, Origin, Position},
-    graph::Model,
+    graph::{Key, Model},
     lsn::Lsn,
     neo4j::{
         Connection, Options, Sink, Writer,
@@ -27,10 +27,12 @@ use wal2graph::{
         claim,
         connect::ANSWER_LIMIT,
         fused::FAMILIAR,
+        reader::Reader,
         schema,
         sink::Prepared,
     },
-    pipeline::{self, ChunkWriter},
+    pipeline::{self, ChunkWriter, GraphReader},
+    value::Value,
 };
 
 use crate::{
@@ -117,7 +119,39 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
     let incomplete = recorder.take().into_iter().map(|run| Sent { what: what.clone(), run, rule });
     let fused = texts.keys().filter(|text| text.contains("CALL () { UNWIND")).count();
     assert!(fused * 3 > texts.len(), "{fused} of {} are fused", texts.len());
-    texts.into_values().chain(incomplete).collect()
+    let pages = record_pages(model, &recorder, connection()).await;
+    texts.into_values().chain(incomplete).chain(pages).collect()
+}
+
+/// Pages are ranges of the key's index, in its order: nothing is sorted but the ends of one start node.
+async fn record_pages(model: &Arc<Model>, recorder: &Recorder, to: Connection) -> Vec<Sent> {
+    let mut reader = Reader::new(to, model.clone());
+    let mut pages = Vec::new();
+    for (table, shape) in model.iter() {
+        let width = model.key_names(table).len();
+        let key = Key(vec![Value::Integer(1); width].into());
+        reader.page(table, None, 10).await.unwrap();
+        reader.page(table, Some(&key), 10).await.unwrap();
+        let scans = &[
+            "NodeUniqueIndexSeekByRange",
+            "NodeIndexSeekByRange",
+            "DirectedRelationshipIndexSeekByRange",
+        ];
+        let page = Rule { walks: &["n", "a"], scans, eager: false };
+        let of_one_start = Rule { scans: &["Top"], ..page };
+        let sent = |what: &str, rule| {
+            let what = format!("{what} of {}", shape.name);
+            let runs = recorder.take().into_iter().map(|run| {
+                let rule = if run.text.contains("CALL (a, r)") { of_one_start } else { rule };
+                Sent { what: what.clone(), run, rule }
+            });
+            runs.collect::<Vec<_>>()
+        };
+        pages.extend(sent("page", page));
+        reader.found(table, &[key]).await.unwrap();
+        pages.extend(sent("found", Rule { walks: &["n"], ..SEEKS }));
+    }
+    pages
 }
 
 /// A statement that only finds what is there and sets properties streams its rows. One that makes
@@ -187,7 +221,7 @@ fn scans_beside_the_rows(text: &str) -> &'static [&'static str] {
         &["NodeByLabelScan"]
     } else if text.starts_with("MATCH (c:_Wal2GraphCheckpoint {pipeline: $pipeline}) RETURN") {
         // All checkpoints of a pipeline: there is one for each partition, and few pipelines.
-        &["NodeByLabelScan"]
+        &["NodeByLabelScan", "Sort"]
     } else {
         &[]
     }

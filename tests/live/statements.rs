@@ -4,8 +4,11 @@
 //! hold the same after each batch. `SEED=n` repeats one run.
 
 mod concurrent;
+#[allow(dead_code)]
+mod damages;
 mod keys;
 mod names;
+mod repair;
 pub mod shapes;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -160,7 +163,8 @@ impl Real {
             _ => None,
         });
         let shape = shape.expect("a node of the model");
-        let key = shape.key.iter().map(|name| properties[name].clone()).collect();
+        // Others may have taken a key.
+        let key = shape.key.iter().filter_map(|name| properties.get(name).cloned()).collect();
         NodeIdentity { label: shape.label.clone(), key }
     }
 }

@@ -65,3 +65,13 @@ async fn a_pipeline_leaves_the_graph_and_no_other_one_with_it() {
     contract::a_pipeline_leaves_the_graph_and_no_other_one_with_it(stores, "StoreLeaves", &model)
         .await;
 }
+
+/// One after the other: they are about the same labels.
+#[tokio::test]
+async fn rows_are_read_as_they_were_written() {
+    contract::reading::pages_have_every_key_once(stores("ReadOnce").await, "ReadOnce").await;
+    let many = stores("ReadMany").await;
+    contract::reading::pages_of_composite_keys_and_join_rows(many, "ReadMany").await;
+    let equal = stores("ReadEqual").await;
+    contract::reading::what_was_written_is_equal_when_it_is_read(equal, "ReadEqual").await;
+}

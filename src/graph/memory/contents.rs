@@ -124,9 +124,8 @@ fn node_content(model: &Model, node: &Node) -> NodeContent {
     let mut labels = BTreeSet::from([shape.label.clone()]);
     if node.placeholder {
         labels.insert(PLACEHOLDER.to_owned());
-    } else {
-        labels.extend(shape.extra_labels.iter().cloned());
     }
+    labels.extend(node.labels.iter().map(|label| shape.extra_labels[*label].clone()));
     if node.incomplete {
         labels.insert(INCOMPLETE.to_owned());
     }

@@ -30,11 +30,20 @@ impl Memory {
         table: TableIndex,
         key: &Key,
     ) -> Option<RelationshipId> {
-        let found = self.relationships.iter().find(|(_, relationship)| {
+        self.join_rows(model, table, key).first().copied()
+    }
+
+    /// All of them: others may have doubled it.
+    pub(super) fn join_rows(
+        &self,
+        model: &Model,
+        table: TableIndex,
+        key: &Key,
+    ) -> Vec<RelationshipId> {
+        self.find(|relationship| {
             relationship.kind == Kind::Join(table)
                 && self.join_key(model, table, relationship) == *key
-        });
-        found.map(|(id, _)| *id)
+        })
     }
 
     pub(super) fn move_relationship(

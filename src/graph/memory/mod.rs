@@ -8,24 +8,29 @@
 //! scans every relationship where a database would seek.
 
 mod contents;
+mod damage;
+mod found;
 mod joins;
+mod nodes;
 mod others;
 mod removal;
+mod repair;
 mod unique;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{lsn::Stamp, value::Value};
 
 use super::{
     Key,
     model::{Model, ReferenceBy, TableIndex},
-    statement::{Completeness, Known, NodeRow, Presence, Reach, Statement},
+    statement::{Completeness, Known, Presence, Reach, Statement},
 };
 
 use unique::Seen;
 
 pub use contents::{Contents, NodeContent, NodeIdentity, RelationshipContent};
+pub use damage::{Damage, ToJoined, ToNode};
 pub use others::OTHERS;
 
 /// A graph in memory.
@@ -45,10 +50,13 @@ struct RelationshipId(u64);
 #[derive(Clone, Debug)]
 struct Node {
     table: TableIndex,
+    /// Empty if others took it: no key is.
     key: Key,
     properties: BTreeMap<usize, Value>,
     placeholder: bool,
     incomplete: bool,
+    /// The extra labels that it has, by their index in the shape.
+    labels: BTreeSet<usize>,
     stamp: Option<Stamp>,
     /// What others put on it.
     others: Option<i64>,
@@ -109,7 +117,7 @@ impl Memory {
             }
             Statement::DropRelationships { table, keys, beside: _ } => {
                 for key in keys {
-                    if let Some(id) = self.join_row(model, *table, key) {
+                    while let Some(id) = self.join_row(model, *table, key) {
                         self.remove_and_sweep(model, id);
                     }
                 }
@@ -121,14 +129,14 @@ impl Memory {
             }
             Statement::UpsertNodes { table, known, completeness, new: _, rows } => {
                 for row in rows {
-                    self.upsert_node(*table, known, *completeness, row);
+                    self.upsert_node(model, *table, known, *completeness, row);
                 }
             }
             Statement::FillNodes { table, rows } => {
                 let shape = model.node(*table);
                 let known = Known(vec![true; shape.properties.len()].into());
                 for (row, _) in rows {
-                    self.upsert_node(*table, &known, Completeness::Complete, row);
+                    self.upsert_node(model, *table, &known, Completeness::Complete, row);
                 }
                 for (row, targets) in rows {
                     for (reference, target) in shape.keyed_references().zip(targets) {
@@ -187,6 +195,12 @@ impl Memory {
             }
             Statement::MatchFromTarget { table, reference, rows } => {
                 self.match_rows(model, (*table, *reference), Seen::FromTarget, rows);
+            }
+            Statement::Untangle { table, keys } => self.untangle(model, *table, keys),
+            Statement::EmptyPlaceholders { table, keys } => {
+                for key in keys {
+                    self.empty_placeholder(model, *table, key);
+                }
             }
         }
     }
@@ -251,6 +265,7 @@ impl Memory {
             properties: BTreeMap::new(),
             placeholder: true,
             incomplete: false,
+            labels: BTreeSet::new(),
             stamp: None,
             others: None,
         };
@@ -293,96 +308,6 @@ impl Memory {
             kind @ Kind::Reference { .. } => relationship.far == id && by_key(model, kind),
             Kind::Others => false,
         })
-    }
-
-    fn drop_node(&mut self, model: &Model, table: TableIndex, key: &Key) {
-        let Some(id) = self.node_id(table, key) else { return };
-        let owned = self.find(|relationship| {
-            matches!(relationship.kind, Kind::Reference { .. }) && relationship.near == id
-        });
-        for relationship in owned {
-            let Some(removed) = self.relationships.remove(&relationship) else { continue };
-            if removed.far != id {
-                self.sweep(model, removed.far);
-            }
-        }
-        let gone = self.find(|relationship| {
-            relationship.far == id
-                && match relationship.kind {
-                    kind @ Kind::Reference { .. } => !by_key(model, kind),
-                    Kind::Join(_) | Kind::Others => false,
-                }
-        });
-        for relationship in gone {
-            self.relationships.remove(&relationship);
-        }
-        let node = self.node_mut(id);
-        node.placeholder = true;
-        node.incomplete = false;
-        node.properties.clear();
-        node.stamp = None;
-        self.take_others(id);
-        self.sweep(model, id);
-    }
-
-    fn move_node(&mut self, model: &Model, table: TableIndex, from: &Key, to: &Key) {
-        let Some(id) = self.row_id(table, from) else { return };
-        if self.row_id(table, to).is_some() {
-            return self.drop_node(model, table, from);
-        }
-        let waiting = self.node_id(table, to);
-        // Decides which ends stay at the old key, before a placeholder at the new key hands over
-        // its own.
-        let at_target = |relationship: &Relationship| match relationship.kind {
-            Kind::Join(_) => [relationship.near == id, relationship.far == id],
-            kind @ Kind::Reference { .. } => [false, relationship.far == id && by_key(model, kind)],
-            Kind::Others => [false, false],
-        };
-        let ends = self
-            .relationships
-            .iter()
-            .map(|(found, relationship)| (*found, at_target(relationship)));
-        let staying: Vec<_> = ends.filter(|(_, ends)| ends.contains(&true)).collect();
-        self.node_mut(id).key = to.clone();
-        if let Some(waiting) = waiting {
-            self.take_others(waiting);
-            for relationship in self.relationships.values_mut() {
-                relationship.replace(waiting, id);
-            }
-            self.nodes.remove(&waiting);
-        }
-        if staying.is_empty() {
-            return;
-        }
-        let old = self.make_placeholder(table, from);
-        for (relationship, [near, far]) in staying {
-            let relationship = self.relationship_mut(relationship);
-            if near {
-                relationship.near = old;
-            }
-            if far {
-                relationship.far = old;
-            }
-        }
-    }
-
-    fn upsert_node(
-        &mut self,
-        table: TableIndex,
-        known: &Known,
-        completeness: Completeness,
-        row: &NodeRow,
-    ) {
-        let id = self.make_placeholder(table, &row.key);
-        let node = self.node_mut(id);
-        node.incomplete = match completeness {
-            Completeness::Complete => false,
-            Completeness::Partial => node.incomplete || node.placeholder,
-            Completeness::PartialMoved => true,
-        };
-        node.placeholder = false;
-        node.stamp = row.stamp.or(node.stamp);
-        set(&mut node.properties, known, &row.values);
     }
 
     fn remove_references(

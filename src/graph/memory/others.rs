@@ -23,6 +23,18 @@ impl Memory {
         }
     }
 
+    /// Takes their data from one node to another, which keeps what it has.
+    pub(super) fn hand_over_others(&mut self, from: NodeId, to: NodeId) {
+        let value = self.node_mut(from).others.take();
+        let node = self.node_mut(to);
+        node.others = node.others.or(value);
+        for relationship in self.relationships.values_mut() {
+            if relationship.kind == Kind::Others {
+                relationship.replace(from, to);
+            }
+        }
+    }
+
     /// Removes all of their data from the node.
     pub(super) fn take_others(&mut self, id: NodeId) {
         self.node_mut(id).others = None;

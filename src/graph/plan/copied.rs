@@ -1,13 +1,15 @@
 //! Rows of a copy: nodes in one pass, relationships in the other, and completed rows.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
+
+use crate::lsn::Stamp;
 
 use super::super::{
     Key,
     fold::{FoldedRow, TableMutations},
     model::{Model, Shape, TableIndex},
     mutation::Row,
-    statement::Statement,
+    statement::{Beside, Statement},
 };
 
 use super::{Circumstances, Links, fill_nodes, match_from_target, refer, upsert_relationships};
@@ -23,21 +25,30 @@ pub fn plan_copied(
     pass: Pass,
     rows: Vec<(Key, Row)>,
 ) -> Vec<Statement> {
-    let mutations = copied(rows);
+    of_pass(model, table, pass, copied(rows, None), Circumstances::Copy)
+}
+
+fn of_pass(
+    model: &Model,
+    table: TableIndex,
+    pass: Pass,
+    rows: TableMutations,
+    circumstances: Circumstances,
+) -> Vec<Statement> {
     let mut statements = Vec::new();
     match (&model.table(table).shape, pass) {
         (Shape::Node(_), Pass::Nodes) => {
-            fill_nodes(model, table, mutations, Circumstances::Copy, &mut statements);
+            fill_nodes(model, table, rows, circumstances, &mut statements);
         }
         (Shape::Node(_), Pass::Relationships) => {
             let mut links = Links::default();
-            refer(model, table, &mutations, Circumstances::Copy, &mut links);
+            refer(model, table, &rows, circumstances, &mut links);
             statements
                 .extend([links.removals, links.additions, links.unique].into_iter().flatten());
         }
         (Shape::Relationship(_), Pass::Nodes) => {}
         (Shape::Relationship(_), Pass::Relationships) => {
-            upsert_relationships(model, table, mutations, Circumstances::Copy, &mut statements);
+            upsert_relationships(model, table, rows, circumstances, &mut statements);
         }
     }
     statements
@@ -47,19 +58,86 @@ pub fn plan_copied(
 /// unique columns may have been copied before, so these references are matched from both sides.
 /// There are no other writers.
 pub fn plan_completed(model: &Model, table: TableIndex, rows: Vec<(Key, Row)>) -> Vec<Statement> {
+    of_both_passes(model, table, rows, None, Circumstances::Copy)
+}
+
+fn of_both_passes(
+    model: &Model,
+    table: TableIndex,
+    rows: Vec<(Key, Row)>,
+    stamp: Option<Stamp>,
+    circumstances: Circumstances,
+) -> Vec<Statement> {
     let mut links = Links::default();
     if let Shape::Node(_) = model.table(table).shape {
-        match_from_target(model, table, &copied(rows.clone()), &mut links);
+        match_from_target(model, table, &copied(rows.clone(), stamp), &mut links);
     }
-    let mut statements = plan_copied(model, table, Pass::Nodes, rows.clone());
-    statements.extend(plan_copied(model, table, Pass::Relationships, rows));
+    let nodes = copied(rows.clone(), stamp);
+    let mut statements = of_pass(model, table, Pass::Nodes, nodes, circumstances);
+    let rows = copied(rows, stamp);
+    statements.extend(of_pass(model, table, Pass::Relationships, rows, circumstances));
     statements.append(&mut links.unique);
     statements
 }
 
-fn copied(rows: Vec<(Key, Row)>) -> TableMutations {
-    let rows = rows.into_iter().map(|(key, row)| (key, FoldedRow::inserted(row, None)));
-    TableMutations { rows: rows.collect(), ..TableMutations::default() }
+/// What a table's keys need that differ, by their [`Remedy`](super::super::Remedy). A key is in one of
+/// the lists, once.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Repair {
+    /// Rows of the table, with all columns of both passes.
+    pub write: Vec<(Key, Row)>,
+    /// Keys of rows that the table has not.
+    pub remove: Vec<Key>,
+    /// Keys of placeholders, of a node table, that have more than their key, or that nothing holds.
+    pub empty: Vec<Key>,
+    /// The place in the log up to which everything is applied, where rows have stamps: a truncate behind
+    /// it takes the rows that are written, and one before it does not.
+    pub stamp: Option<Stamp>,
+}
+
+/// The writes that make a table's keys equal to the table, whatever the graph has of them, and whoever
+/// writes beside it.
+///
+/// - A row is written whole, with the relationships that it owns, as a copy writes it. Labels of its
+///   shape come back; relationships that lead elsewhere go, and doubled ones but one; references by
+///   unique columns are matched from both sides.
+/// - A key without a row goes as by DELETE: other rows' relationships stay, on a placeholder. What
+///   others put on its node goes with it.
+/// - A placeholder loses what the mapping may write on it. What others put there stays, until nothing
+///   holds the placeholder any longer.
+/// - What others put on a row's node stays.
+///
+/// A repetition changes nothing.
+pub fn plan_repaired(model: &Model, table: TableIndex, repair: Repair) -> Vec<Statement> {
+    let Repair { write, mut remove, mut empty, stamp } = repair;
+    let beside = Beside::Anybody;
+    let mut statements = Vec::new();
+    let mut keys: Vec<Key> = write.iter().map(|(key, _)| key.clone()).collect();
+    for keys in [&mut keys, &mut remove, &mut empty] {
+        keys.sort_unstable();
+    }
+    if !keys.is_empty() {
+        statements.push(Statement::Untangle { table, keys });
+    }
+    if !remove.is_empty() {
+        statements.push(match model.table(table).shape {
+            Shape::Node(_) => Statement::DropNodes { table, keys: remove, beside },
+            Shape::Relationship(_) => Statement::DropRelationships { table, keys: remove, beside },
+        });
+    }
+    if !empty.is_empty() {
+        statements.push(Statement::EmptyPlaceholders { table, keys: empty });
+    }
+    if !write.is_empty() {
+        let rows = of_both_passes(model, table, write, stamp, Circumstances::Unsettled);
+        statements.extend(rows);
+    }
+    statements
+}
+
+fn copied(rows: Vec<(Key, Row)>, stamp: Option<Stamp>) -> TableMutations {
+    let rows = rows.into_iter().map(|(key, row)| (key, FoldedRow::inserted(row, stamp)));
+    TableMutations { rows: rows.collect::<BTreeMap<_, _>>(), ..TableMutations::default() }
 }
 
 /// A pass of a copy. The nodes of all tables come first, so that relationships find their end

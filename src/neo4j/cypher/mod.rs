@@ -18,7 +18,9 @@ mod joins;
 mod likely;
 mod moves;
 mod nodes;
+mod read;
 mod references;
+mod repair;
 mod text;
 
 use std::sync::Arc;
@@ -35,7 +37,8 @@ use crate::{
 
 pub use incomplete::incomplete_keys;
 pub use likely::likely_texts;
-pub use text::{may_be_placeholder, quote};
+pub use read::{Bounds, Layout, Level, Reads, reads};
+pub use text::quote;
 
 /// One text with its rows.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,6 +136,10 @@ pub fn render(model: &Model, statement: Statement) -> Vec<Query> {
         }
         Statement::MatchFromTarget { table, reference, rows } => {
             references::match_from_target(model, table, reference, rows)
+        }
+        Statement::Untangle { table, keys } => repair::untangle(model, table, keys),
+        Statement::EmptyPlaceholders { table, keys } => {
+            vec![repair::empty_placeholders(model, table, keys)]
         }
     }
 }

@@ -9,14 +9,17 @@ use crate::graph::{
     model::{
         Direction, Model, NodeShape, ReferenceBy, RelationshipKey, RelationshipShape, TableIndex,
     },
-    statement::PLACEHOLDER,
+    statement::{INCOMPLETE, PLACEHOLDER, STAMP},
 };
 
 use super::{
     Query,
     joins::{own_key, row_match, seek_own},
     nodes::drop_body,
-    text::{columns, delete, delete_joined, join_shape, joined, merge, quote, seek, sweep_ends},
+    text::{
+        columns, delete, delete_joined, is_of_others, join_shape, joined, merge, quote, seek,
+        sweep_ends,
+    },
     two_keys,
 };
 
@@ -25,7 +28,8 @@ pub fn nodes(model: &Model, table: TableIndex, moves: Vec<(Key, Key)>) -> Query 
     let width = shape.key.len();
     let taken = format!(
         "CALL (n, b) {{ UNWIND CASE WHEN b IS NOT NULL AND NOT b:{PLACEHOLDER} THEN [n] ELSE [] END AS m \
-         {} }}",
+         {} {} }}",
+        hand_over(model, table, shape),
         drop_body(model, table, "m")
     );
     let free = format!(
@@ -39,6 +43,30 @@ pub fn nodes(model: &Model, table: TableIndex, moves: Vec<(Key, Key)>) -> Query 
         seek("b", shape, width),
     );
     Query::new(text, moves.into_iter().map(two_keys))
+}
+
+/// What others put on the node `m` goes over to the row's node `b`, before `m` is dropped. A property
+/// goes first: a constraint of theirs may allow it once only. Names are the keys of a map because names
+/// in backticks are quoted everywhere, and strings nowhere.
+fn hand_over(model: &Model, table: TableIndex, shape: &NodeShape) -> String {
+    let set = |names: &mut dyn Iterator<Item = &str>| {
+        names.map(|name| format!("{}: 0", quote(name))).collect::<Vec<_>>().join(", ")
+    };
+    let properties = shape.key.iter().chain(&shape.properties).map(String::as_str);
+    let labels = std::iter::once(&shape.label).chain(&shape.extra_labels).map(String::as_str);
+    format!(
+        "WITH m, b, [k IN keys(m) WHERE {{{}}}[k] IS NULL AND b[k] IS NULL | {{k: k, v: m[k]}}] AS kept, \
+         [l IN labels(m) WHERE {{{}}}[l] IS NULL] AS others \
+         FOREACH (e IN kept | SET m[e.k] = null) FOREACH (e IN kept | SET b[e.k] = e.v) SET b:$(others) \
+         WITH m, b CALL (m, b) {{ MATCH (m)-[o]-(p) WHERE {} \
+         WITH m, b, o, type(o) AS kind, properties(o) AS kept, \
+         CASE WHEN startNode(o) = m THEN b ELSE startNode(o) END AS s, \
+         CASE WHEN endNode(o) = m THEN b ELSE endNode(o) END AS t \
+         CREATE (s)-[y:$(kind)]->(t) SET y = kept DELETE o }} WITH m",
+        set(&mut properties.chain([STAMP])),
+        set(&mut labels.chain([PLACEHOLDER, INCOMPLETE])),
+        is_of_others(model, table, "m", ("o", "p")),
+    )
 }
 
 /// The row's node `m` takes its new key. What points at it is made again: at a placeholder with the

@@ -14,8 +14,8 @@ use super::{
     references::{row_to, targets, width},
     stamp,
     text::{
-        delete, does_not_hold, may_be_placeholder, may_be_pointed_at, node, owned, pointed_at,
-        points_at_placeholder, quote, seek, sweep,
+        delete, does_not_hold, may_be_pointed_at, node, owned, pointed_at, points_at_placeholder,
+        quote, seek, sweep,
     },
     values,
 };
@@ -32,7 +32,7 @@ pub fn upsert(
     set.extend(stamped("n", rows.iter().map(|row| row.stamp), shape.key.len() + known.count()));
     let rows = rows.into_iter().map(node_row);
     set.extend(shape.extra_labels.iter().map(|label| format!("n:{}", quote(label))));
-    let placeholder = may_be_placeholder(model, table);
+    let placeholder = model.may_be_placeholder(table);
     let (on_create, after) = match (completeness, placeholder) {
         (Completeness::Complete, _) => ("", complete(model, table)),
         (Completeness::Partial, true) => (
@@ -60,7 +60,7 @@ pub fn upsert(
 
 /// The node is a row's, and all of it.
 fn complete(model: &Model, table: TableIndex) -> String {
-    match may_be_placeholder(model, table) {
+    match model.may_be_placeholder(table) {
         true => format!("REMOVE n:{PLACEHOLDER}, n:{INCOMPLETE}"),
         false => format!("REMOVE n:{INCOMPLETE}"),
     }
@@ -190,7 +190,7 @@ pub fn drop_body(model: &Model, table: TableIndex, n: &str) -> String {
             "CALL ({n}) {{ MATCH {pattern} DELETE o WITH p, {n} WHERE p <> {n} {sweep} }} "
         );
     }
-    if !may_be_placeholder(model, table) {
+    if !model.may_be_placeholder(table) {
         return body + &format!("WITH {n} {}", delete(n, shape));
     }
     body + &format!(

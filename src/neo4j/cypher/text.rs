@@ -149,15 +149,29 @@ pub fn pointed_at(model: &Model, table: TableIndex, variable: &str) -> String {
     if exists.is_empty() { "false".to_owned() } else { exists.join(" OR ") }
 }
 
-/// Whether a relationship of the node, with the node at its other end, does not hold it. Uses CASE,
-/// because Neo4j multiplies out ORs and ANDs.
+/// Whether a relationship of the node, with the node at its other end, does not hold it.
 pub fn does_not_hold(
     model: &Model,
     table: TableIndex,
     variable: &str,
-    (relationship, other): (&str, &str),
+    ends: (&str, &str),
 ) -> String {
-    let kinds = kinds_holding(model, table).into_iter().map(|Held { incoming, kinds, labels }| {
+    is_none_of(kinds_holding(model, table), variable, ends)
+}
+
+/// Whether a relationship of the node is none of the mapping's: others made it.
+pub fn is_of_others(
+    model: &Model,
+    table: TableIndex,
+    variable: &str,
+    ends: (&str, &str),
+) -> String {
+    is_none_of(by_labels(mapped(model, table)), variable, ends)
+}
+
+/// Uses CASE, because Neo4j multiplies out ORs and ANDs.
+fn is_none_of(kinds: Vec<Held>, variable: &str, (relationship, other): (&str, &str)) -> String {
+    let kinds = kinds.into_iter().map(|Held { incoming, kinds, labels }| {
         let node = if incoming { "endNode" } else { "startNode" };
         format!(
             " WHEN {node}({relationship}) = {variable} AND {relationship}:{} THEN NOT {other}:{}",
@@ -165,7 +179,10 @@ pub fn does_not_hold(
             any_of(labels)
         )
     });
-    format!("CASE{} ELSE true END", kinds.collect::<String>())
+    match kinds.collect::<String>() {
+        none if none.is_empty() => "true".to_owned(),
+        kinds => format!("CASE{kinds} ELSE true END"),
+    }
 }
 
 /// Relationships that hold a node: their direction, their types, the labels at their other ends.
@@ -178,8 +195,15 @@ struct Held<'a> {
 /// The relationships that hold a node of the table. Types with the same labels at their other ends
 /// share one pattern.
 fn kinds_holding(model: &Model, table: TableIndex) -> Vec<Held<'_>> {
+    by_labels(holding(model, table))
+}
+
+/// Types and their direction, with the labels at their other ends.
+type Kinds<'a> = BTreeMap<(bool, &'a str), BTreeSet<&'a str>>;
+
+fn by_labels(kinds: Kinds) -> Vec<Held> {
     let mut held: BTreeMap<(bool, BTreeSet<&str>), Vec<&str>> = BTreeMap::new();
-    for ((incoming, kind), labels) in holding(model, table) {
+    for ((incoming, kind), labels) in kinds {
         held.entry((incoming, labels)).or_default().push(kind);
     }
     let held = held.into_iter();
@@ -201,8 +225,8 @@ pub fn may_be_pointed_at(model: &Model, table: TableIndex, variable: &str) -> Op
 }
 
 /// The types that hold a node of the table, their direction, and the labels at their other ends.
-fn holding(model: &Model, table: TableIndex) -> BTreeMap<(bool, &str), BTreeSet<&str>> {
-    let mut ends: BTreeMap<(bool, &str), BTreeSet<&str>> = BTreeMap::new();
+fn holding(model: &Model, table: TableIndex) -> Kinds<'_> {
+    let mut ends = Kinds::new();
     for (owner, _, reference) in model.references_to(table) {
         if reference.by == ReferenceBy::Key {
             let incoming = reference.direction == Direction::Outgoing;
@@ -218,6 +242,21 @@ fn holding(model: &Model, table: TableIndex) -> BTreeMap<(bool, &str), BTreeSet<
         if join.to == table {
             ends.entry((true, kind)).or_default().insert(&model.node(join.from).label);
         }
+    }
+    ends
+}
+
+/// All types of the mapping at a node of the table: those that hold it, those that it owns, and those by
+/// unique columns.
+fn mapped(model: &Model, table: TableIndex) -> Kinds<'_> {
+    let mut ends = holding(model, table);
+    for (owner, _, reference) in model.references_to(table) {
+        let kind = (reference.direction == Direction::Outgoing, &*reference.relationship_type);
+        ends.entry(kind).or_default().insert(&model.node(owner).label);
+    }
+    for reference in &model.node(table).references {
+        let kind = (reference.direction == Direction::Incoming, &*reference.relationship_type);
+        ends.entry(kind).or_default().insert(&model.node(reference.target).label);
     }
     ends
 }
@@ -256,12 +295,6 @@ fn any_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 /// `(from)-[variable:Type]->(to)`.
 pub fn joined(from: &str, variable: &str, join: &RelationshipShape, to: &str) -> String {
     format!("({from})-[{variable}:{}]->({to})", quote(&join.relationship_type))
-}
-
-/// Whether a node of the table can exist without a row.
-pub fn may_be_placeholder(model: &Model, table: TableIndex) -> bool {
-    let by_key = |(_, _, reference): (_, _, &ReferenceShape)| reference.by == ReferenceBy::Key;
-    model.references_to(table).any(by_key) || model.joins_at(table).next().is_some()
 }
 
 /// Deletes the placeholders among the rows' `variable` that nothing holds any longer. Locks every

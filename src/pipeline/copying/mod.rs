@@ -49,7 +49,7 @@ use crate::{
 use super::{Copier, Failure, Held, Turn, Verdict};
 use incomplete::Missed;
 use lanes::{Broken, Way, Work};
-pub use sides::{ChunkReader, ChunkWriter, Lane, Search, Taken, Waiting};
+pub use sides::{ChunkReader, ChunkWriter, GraphReader, Lane, Search, Taken, Waiting};
 
 /// How long one hold lasts. Chunks in progress when it ends are finished, and may extend it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     checkpoint::Position,
     copy::{Chunk, ChunkStep, Heap, Progress, Snapshot},
-    graph::{Key, Pass, Row, Statement, TableIndex},
+    graph::{Found, Key, Pass, Row, Statement, TableIndex},
     lsn::Lsn,
 };
 
@@ -162,6 +162,69 @@ pub trait ChunkWriter: Send + 'static {
     /// The copy is complete: deletes the progress. The checkpoint must be `at` its position, and stays
     /// there. A repetition is right.
     fn settle(&mut self, at: Position) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
+/// Reads what the graph has of the tables' rows, to compare it with them.
+///
+/// It has a connection of its own: it waits for no writer, no writer waits for it, and it takes no lock.
+/// It is under no claim; whoever needs the graph to stand still holds the stream meanwhile. What it
+/// returns was committed when it was read, but two entities of an answer may be of two moments, and so may
+/// the parts of one: its own properties, its relationships, and what is at their other ends. So a
+/// difference that was found beside writers is a suspicion.
+///
+/// It may repeat a call by itself, as [`Store`](super::super::Store) does. A future may be dropped at any
+/// time. What it costs is in proportion to what it returns and, in a join table that has its ends for a
+/// key, to the relationships of the start nodes on the page.
+///
+/// **Entities of a table** are
+/// - of a node table, all nodes with its label and a whole key, whoever made them: rows, placeholders, and
+///   what others have made or changed;
+/// - of a join table, all relationships of its type that lead from a node with its start's label to one
+///   with its end's, and that have a whole key: their own, or that of both ends.
+///
+/// Not among them are nodes and relationships that no key can name, since others took a property of their
+/// key, or gave it a type that no key has (Duration, Point, NaN, a time with a named zone). They are
+/// [`strays`](Self::strays).
+pub trait GraphReader: Send + 'static {
+    /// The type of its errors.
+    type Error: Failure;
+
+    /// Entities of the table whose keys come after `after`, about `limit` keys, in the order of keys;
+    /// from the first one without it. **An empty answer is the end, and nothing else is**: others may be
+    /// shorter than `limit`, as they are where values are wide. No answer has more than `limit` keys.
+    ///
+    /// - **Order.** The product has one order of the keys of a table, total over all values that it may
+    ///   hold, and the same at every call, also after a restart. It need not be the order of [`Key`]. It
+    ///   is one of values, not of when something was written: an entity that is there from the first
+    ///   page to the last, under one key, is on exactly one page, whatever happens to others.
+    /// - **`after`** is a key that this method has returned last, or any other one: it need not be there
+    ///   any more, or ever have been.
+    /// - A key is returned once, with all that is under it: doubles are never on two pages.
+    ///
+    /// `limit` is at least 1.
+    fn page(
+        &mut self,
+        table: TableIndex,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Found>, Self::Error>> + Send;
+
+    /// The entities of the table with these keys, each once, in any order. Keys without one are left
+    /// out. Keys may come twice, and there may be none.
+    fn found(
+        &mut self,
+        table: TableIndex,
+        keys: &[Key],
+    ) -> impl Future<Output = Result<Vec<Found>, Self::Error>> + Send;
+
+    /// How many nodes with the table's label, or relationships of its type between its labels, have no
+    /// key that could name them. No statement finds them, so a repair leaves them alone: they may be
+    /// somebody's own. To remove them is for their owner, and a row whose node became one is written
+    /// again as another node. It reads all nodes with the label, so call it once for a table.
+    fn strays(
+        &mut self,
+        table: TableIndex,
+    ) -> impl Future<Output = Result<u64, Self::Error>> + Send;
 }
 
 /// A reader and a writer that work together.

@@ -10,9 +10,15 @@ use wal2graph::{
         Advance, Checkpoint, Claim, Identity, Log, NewCheckpoint, TopicId, TopicPartition,
     },
     copy::Progress,
-    graph::{Circumstances, Model, Statement, model::Shape, statement::PLACEHOLDER},
+    graph::{
+        Circumstances, Found, Key, Model, Statement, TableIndex, model::Shape,
+        statement::PLACEHOLDER,
+    },
     lsn::Lsn,
-    pipeline::{Extent, Footprint, Made, Note, Remark, Removed, Rows, Store, StoreError, Weight},
+    pipeline::{
+        Extent, Footprint, GraphReader, Made, Note, Remark, Removed, Rows, Store, StoreError,
+        Weight,
+    },
     start::Obstacle,
 };
 
@@ -24,6 +30,7 @@ use super::{
     moments::Moments,
     program::{Prepared, SimError, SimSink},
     records::Fenced,
+    schema::Schema,
     world::{Shared, World},
 };
 
@@ -88,6 +95,7 @@ impl From<Fenced> for SimError {
 impl Store for SimStore {
     type Prepared = Prepared;
     type Sink = SimSink;
+    type Reader = SimReader;
     type Planner = ();
 
     async fn establish(&self, _: &Model) -> Result<Vec<String>, StoreError> {
@@ -266,14 +274,60 @@ impl Store for SimStore {
         Ok(SimSink::new(self, claim))
     }
 
+    fn reader(&self, _: &Arc<Model>) -> Result<SimReader, StoreError> {
+        Ok(SimReader { world: self.world.clone(), is_calm: self.is_calm })
+    }
+
     fn prepared(_: &Model, statements: Vec<Statement>) -> Prepared {
         Prepared::alone(statements)
     }
 }
 
+/// Reads rows, beside all writers.
+pub struct SimReader {
+    world: Shared,
+    is_calm: bool,
+}
+
+impl SimReader {
+    async fn read<T>(&self, look: impl FnOnce(&World) -> T) -> Result<T, SimError> {
+        pause(&self.world, 4).await;
+        let mut world = self.world.lock();
+        let found = look(&world);
+        match self.is_calm || world.rng.u8(0..100) > 0 {
+            true => Ok(found),
+            false => Err(SimError::Broken),
+        }
+    }
+}
+
+impl GraphReader for SimReader {
+    type Error = SimError;
+
+    async fn page(
+        &mut self,
+        table: TableIndex,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<Found>, SimError> {
+        self.read(|world| world.graph.memory.page(&world.schema.model, table, after, limit)).await
+    }
+
+    async fn found(&mut self, table: TableIndex, keys: &[Key]) -> Result<Vec<Found>, SimError> {
+        self.read(|world| world.graph.memory.found(&world.schema.model, table, keys)).await
+    }
+
+    async fn strays(&mut self, table: TableIndex) -> Result<u64, SimError> {
+        self.read(|world| world.graph.memory.strays(&world.schema.model, table)).await
+    }
+}
+
 /// Stores of a graph that has nothing, where no answer is lost.
 fn stores() -> impl Fn() -> SimStore {
-    let schema = super::schema::schemas().remove(0);
+    stores_of(super::schema::schemas().remove(0))
+}
+
+fn stores_of(schema: Arc<Schema>) -> impl Fn() -> SimStore {
     let moments = Moments::new(Arc::default());
     let world = Shared(Arc::new(Mutex::new(World::new(0, schema, None, moments))));
     move || SimStore { world: world.clone(), id: 1, is_calm: true }
@@ -309,4 +363,25 @@ async fn a_pipeline_leaves_the_graph_and_no_other_one_with_it() {
     let model = super::schema::schemas().remove(0).model.clone();
     contract::a_pipeline_leaves_the_graph_and_no_other_one_with_it(stores(), PIPELINE, &model)
         .await;
+}
+
+fn stores_to_read() -> impl Fn() -> SimStore {
+    let model = Arc::new(contract::reading::model());
+    let (toast, unique, relations) = (Vec::new(), None, Vec::new());
+    stores_of(Arc::new(Schema { model, toast, unique, enforced: false, relations }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_have_every_key_once() {
+    contract::reading::pages_have_every_key_once(stores_to_read(), PIPELINE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_of_composite_keys_and_join_rows() {
+    contract::reading::pages_of_composite_keys_and_join_rows(stores_to_read(), PIPELINE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_written_is_equal_when_it_is_read() {
+    contract::reading::what_was_written_is_equal_when_it_is_read(stores_to_read(), PIPELINE).await;
 }

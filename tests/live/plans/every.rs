@@ -43,12 +43,15 @@ fn of_nodes(model: &Model, table: TableIndex, node: &NodeShape) -> Vec<Named> {
     let keys: Vec<Key> = (1..=3).map(|key| key_of(width, key)).collect();
     let moves = vec![(key_of(width, 1), key_of(width, 4)), (key_of(width, 2), key_of(width, 1))];
     let scan = Rule { scans: &["NodeByLabelScan", "SubtractionNodeByLabelsScan"], ..STEPS };
+    let untangles = Rule { walks: &["c"], eager: true, ..SEEKS };
     let drop = |beside| Statement::DropNodes { table, keys: keys.clone(), beside };
     let mut all = vec![
         ("drop", drop(Beside::Anybody), STEPS),
         ("drop with nobody beside", drop(Beside::Nobody), STEPS),
         ("move", Statement::MoveNodes { table, moves }, STEPS),
         ("clear", Statement::ClearNodes { table, reach: Reach::All }, scan),
+        ("untangle", Statement::Untangle { table, keys: keys.clone() }, untangles),
+        ("empty", Statement::EmptyPlaceholders { table, keys: keys.clone() }, STEPS),
     ];
     for completeness in COMPLETENESS {
         for known in knowns(&node.properties) {
@@ -143,6 +146,7 @@ fn of_joins(model: &Model, table: TableIndex, join: &RelationshipShape) -> Vec<N
         ("drop with nobody beside", drop(Beside::Nobody), SWEEPS),
         ("move", Statement::MoveRelationships { table, moves }, SWEEPS),
         ("clear", Statement::ClearRelationships { table, reach: Reach::All }, clear),
+        ("untangle", Statement::Untangle { table, keys: keys.clone() }, SWEEPS),
     ];
     for known in knowns(&join.properties) {
         for completeness in COMPLETENESS {

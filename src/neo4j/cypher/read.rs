@@ -1,0 +1,304 @@
+//! Reads what the graph has of a table's rows: pages in the order of keys, and entities by key.
+//!
+//! ```text
+//! entities after (1, 7), of keys of two properties:
+//!   level 1:  first = 1, second >= 7      then second >= ''  (the strings, ...)
+//!   level 0:  first >= 1, but not 1       then first >= ''
+//! ```
+//!
+//! A comparison in Cypher knows values of one kind only: `k > 5` finds no string. So a level has one
+//! look-up for the kind of its bound, and one for each kind behind it in Neo4j's order, from the kind's
+//! least value on. Each is a range of the key's index, in its order, so a page costs what it returns.
+//!
+//! An entity is one list: the key, then what [`Layout`] says.
+
+use crate::graph::{
+    TableIndex,
+    model::{Model, NodeShape, ReferenceBy, RelationshipKey, RelationshipShape, Shape},
+    statement::{INCOMPLETE, INCOMPLETE_PROPERTY},
+};
+
+use super::{
+    joins::{own_key, row_match},
+    text::{hint, is_row, joined, owned, pointed_at, quote, seek},
+};
+
+/// The texts that read a table, and the form of their answers. Each returns lists named `x`.
+#[derive(Clone, Debug)]
+pub struct Reads {
+    /// A page, level by level: the deepest first. `$rows[0]` are the bounds of a level, in order, each
+    /// with the key's values before it, the bound, and whether the bound itself is on the page; `$limit`
+    /// is the number of lists that are wanted.
+    pub levels: Vec<Level>,
+    /// The entities with the keys in `$rows[0]`.
+    pub by_key: String,
+    /// The number of nodes, or relationships, that have no key, as `count`.
+    pub strays: String,
+}
+
+/// One text of a page.
+#[derive(Clone, Debug)]
+pub struct Level {
+    /// The text.
+    pub text: String,
+    /// What its rows are.
+    pub bounds: Bounds,
+}
+
+/// The rows of a level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bounds {
+    /// Bounds of the key's value at this position, after the values before it.
+    At(usize),
+    /// One row: the start's key, then for each value of the end's key that value, and the least values
+    /// of the kinds behind it. The key has this many values of the start.
+    Ends(usize),
+}
+
+/// Where the parts of an entity are in its list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Key, 0 for a row, 1 for a placeholder that is held, 2 for another one, whether it is incomplete,
+    /// the extra labels, the properties, and for each reference a list of keys, two for unique columns. A
+    /// key of one value is that value, others are lists.
+    Node {
+        /// The values of the key.
+        key: usize,
+        /// The extra labels.
+        labels: usize,
+        /// The properties.
+        properties: usize,
+        /// For each reference: whether it is by unique columns, and the values of the target's key.
+        references: Vec<(bool, usize)>,
+    },
+    /// Own key, start's key, end's key, whether it is incomplete, the properties.
+    Relationship {
+        /// The values of its own key.
+        own: usize,
+        /// The values of the start's key.
+        from: usize,
+        /// The values of the end's key.
+        to: usize,
+        /// The properties.
+        properties: usize,
+    },
+}
+
+impl Layout {
+    /// The layout of a table's entities.
+    pub fn of(model: &Model, table: TableIndex) -> Self {
+        match &model.table(table).shape {
+            Shape::Node(node) => Layout::Node {
+                key: node.key.len(),
+                labels: node.extra_labels.len(),
+                properties: node.properties.len(),
+                references: (node.references.iter())
+                    .map(|it| (it.by != ReferenceBy::Key, model.node(it.target).key.len()))
+                    .collect(),
+            },
+            Shape::Relationship(join) => Layout::Relationship {
+                own: own_key(join).len(),
+                from: model.node(join.from).key.len(),
+                to: model.node(join.to).key.len(),
+                properties: join.properties.len(),
+            },
+        }
+    }
+}
+
+/// The texts that read a table.
+pub fn reads(model: &Model, table: TableIndex) -> Reads {
+    match &model.table(table).shape {
+        Shape::Node(node) => of_nodes(model, table, node),
+        Shape::Relationship(join) if join.key == RelationshipKey::Ends => of_ends(model, join),
+        Shape::Relationship(join) => of_own(model, join),
+    }
+}
+
+fn of_nodes(model: &Model, table: TableIndex, shape: &NodeShape) -> Reads {
+    let entity = node_entity(model, table, shape);
+    let pattern =
+        format!("MATCH (n:{}) {}", quote(&shape.label), hint("n", &shape.label, &shape.key));
+    let level = |at| {
+        let range = range("n", &shape.key, at);
+        let order = properties("n", &shape.key);
+        Level {
+            text: format!(
+                "UNWIND $rows[0] AS r CALL (r) {{ {pattern} WHERE {range} RETURN n ORDER BY {order} LIMIT $limit }} \
+                 WITH n LIMIT $limit RETURN {entity} AS x"
+            ),
+            bounds: Bounds::At(at),
+        }
+    };
+    Reads {
+        levels: (0..shape.key.len()).rev().map(level).collect(),
+        by_key: format!("UNWIND $rows[0] AS r {} RETURN {entity} AS x", seek("n", shape, 0)),
+        strays: format!(
+            "MATCH (n:{}) WHERE {} RETURN count(n) AS count",
+            quote(&shape.label),
+            is_stray("n", &shape.key)
+        ),
+    }
+}
+
+fn node_entity(model: &Model, table: TableIndex, shape: &NodeShape) -> String {
+    let mut parts: Vec<String> = vec![properties("n", &shape.key)];
+    parts.push(format!(
+        "CASE WHEN {} THEN 0 WHEN {} THEN 1 ELSE 2 END",
+        is_row("n"),
+        pointed_at(model, table, "n")
+    ));
+    parts.push(format!("n:{INCOMPLETE}"));
+    parts.extend(shape.extra_labels.iter().map(|label| format!("n:{}", quote(label))));
+    parts.extend(shape.properties.iter().map(|name| format!("n.{}", quote(name))));
+    for reference in &shape.references {
+        let target = model.node(reference.target);
+        let far = format!("p:{}", quote(&target.label));
+        let (pattern, key) = (owned("n", "", reference, &far), one_key("p", &target.key));
+        parts.push(format!("COLLECT {{ MATCH {pattern} RETURN {key} }}"));
+        let ReferenceBy::Unique { owner_properties, target_properties } = &reference.by else {
+            continue;
+        };
+        let value = target_properties.iter().zip(owner_properties);
+        let value: Vec<String> =
+            value.map(|(target, owner)| format!("{}: n.{}", quote(target), quote(owner))).collect();
+        parts.push(format!(
+            "CASE WHEN {} THEN COLLECT {{ MATCH ({far} {{{}}}) {} WHERE {} RETURN {key} }} ELSE [] END",
+            is_row("n"),
+            value.join(", "),
+            hint("p", &target.label, target_properties),
+            is_row("p"),
+        ));
+    }
+    format!("[{}]", parts.join(", "))
+}
+
+fn of_own(model: &Model, join: &RelationshipShape) -> Reads {
+    let (from, to) = (model.node(join.from), model.node(join.to));
+    let own = own_key(join);
+    let labels = (format!(":{}", quote(&from.label)), format!(":{}", quote(&to.label)));
+    let pattern = joined(&labels.0, "x", join, &labels.1);
+    let found = format!("MATCH {pattern} {}", hint("x", &join.relationship_type, own));
+    let entity = join_entity(model, join);
+    let with_ends = "startNode(x) AS a, endNode(x) AS b";
+    let level = |at| Level {
+        text: format!(
+            "UNWIND $rows[0] AS r CALL (r) {{ {found} WHERE {} RETURN x ORDER BY {} LIMIT $limit }} \
+             WITH x LIMIT $limit WITH x, {with_ends} RETURN {entity} AS x",
+            range("x", own, at),
+            properties("x", own),
+        ),
+        bounds: Bounds::At(at),
+    };
+    Reads {
+        levels: (0..own.len()).rev().map(level).collect(),
+        by_key: format!(
+            "UNWIND $rows[0] AS r {} WITH x, {with_ends} RETURN {entity} AS x",
+            row_match(model, join)
+        ),
+        strays: format!("MATCH {pattern} WHERE {} RETURN count(x) AS count", is_stray("x", own)),
+    }
+}
+
+fn of_ends(model: &Model, join: &RelationshipShape) -> Reads {
+    let (from, to) = (model.node(join.from), model.node(join.to));
+    let entity = join_entity(model, join);
+    let end = format!("b:{}", quote(&to.label));
+    let related = joined("a", "x", join, &end);
+    let has_key = to.key.iter().map(|name| format!("b.{} IS NOT NULL", quote(name)));
+    let has_key = has_key.collect::<Vec<_>>().join(" AND ");
+    let order = properties("b", &to.key);
+    let same_start = Level {
+        text: format!(
+            "UNWIND $rows[0] AS r {} CALL (a, r) {{ MATCH {related} WHERE {} AND ({}) \
+             RETURN x, b ORDER BY {order} LIMIT $limit }} RETURN {entity} AS x",
+            seek("a", from, 0),
+            has_key,
+            after("b", &to.key, from.key.len()),
+        ),
+        bounds: Bounds::Ends(from.key.len()),
+    };
+    let start = format!("MATCH (a:{}) {}", quote(&from.label), hint("a", &from.label, &from.key));
+    let level = |at| Level {
+        text: format!(
+            "UNWIND $rows[0] AS r CALL (r) {{ {start} WHERE {} MATCH {related} WHERE {has_key} \
+             RETURN a, x, b ORDER BY {}, {order} LIMIT $limit }} WITH a, x, b LIMIT $limit RETURN {entity} AS x",
+            range("a", &from.key, at),
+            properties("a", &from.key),
+        ),
+        bounds: Bounds::At(at),
+    };
+    let mut levels = vec![same_start];
+    levels.extend((0..from.key.len()).rev().map(level));
+    Reads {
+        levels,
+        by_key: format!("UNWIND $rows[0] AS r {} RETURN {entity} AS x", row_match(model, join)),
+        strays: format!(
+            "MATCH {} WHERE {} OR {} RETURN count(x) AS count",
+            joined(&format!("a:{}", quote(&from.label)), "x", join, &end),
+            is_stray("a", &from.key),
+            is_stray("b", &to.key),
+        ),
+    }
+}
+
+/// Of the relationship `x` from `a` to `b`.
+fn join_entity(model: &Model, join: &RelationshipShape) -> String {
+    let (from, to) = (model.node(join.from), model.node(join.to));
+    let own = own_key(join).iter().map(|name| format!("x.{}", quote(name)));
+    let values = join.properties.iter().map(|name| format!("x.{}", quote(name)));
+    let parts = own
+        .chain([one_key("a", &from.key), one_key("b", &to.key)])
+        .chain([format!("x.{INCOMPLETE_PROPERTY} IS NOT NULL")])
+        .chain(values);
+    format!("[{}]", parts.collect::<Vec<_>>().join(", "))
+}
+
+/// The values before `at` are the row's first columns, the one at `at` is the next one or behind it, or
+/// behind it only, and the rest is there.
+fn range(variable: &str, key: &[String], at: usize) -> String {
+    let name = |index: usize| format!("{variable}.{}", quote(&key[index]));
+    let equal = (0..at).map(|index| format!("{} = r[{index}]", name(index)));
+    let bound = name(at);
+    let behind = format!("{bound} >= r[{at}] AND (r[{}] OR {bound} <> r[{at}])", at + 1);
+    let rest = (at + 1..key.len()).map(|index| format!("{} IS NOT NULL", name(index)));
+    equal.chain([behind]).chain(rest).collect::<Vec<_>>().join(" AND ")
+}
+
+/// Whether a key comes after the one in the columns from `first` on, where each value is followed by
+/// the least values of the kinds behind it.
+fn after(variable: &str, key: &[String], first: usize) -> String {
+    let mut text = "false".to_owned();
+    for (index, name) in key.iter().enumerate().rev() {
+        let (name, bound, kinds) =
+            (format!("{variable}.{}", quote(name)), first + 2 * index, first + 2 * index + 1);
+        text = format!(
+            "coalesce({name} > r[{bound}], false) OR any(k IN r[{kinds}] WHERE {name} >= k) \
+             OR {name} = r[{bound}] AND ({text})"
+        );
+    }
+    text
+}
+
+/// No key has such a value: it is missing, or of a kind that has no order, or not as it is written.
+fn is_stray(variable: &str, key: &[String]) -> String {
+    let each = key.iter().map(|name| {
+        let it = format!("{variable}.{}", quote(name));
+        format!(
+            "({it} IS NULL OR {it} <> {it} OR {it} IS :: DURATION NOT NULL OR {it} IS :: POINT NOT NULL \
+             OR CASE WHEN {it} IS :: ZONED DATETIME NOT NULL THEN {it}.timezone <> 'Z' ELSE false END)"
+        )
+    });
+    each.collect::<Vec<_>>().join(" OR ")
+}
+
+/// `n.a, n.b`.
+fn properties(variable: &str, names: &[String]) -> String {
+    names.iter().map(|name| format!("{variable}.{}", quote(name))).collect::<Vec<_>>().join(", ")
+}
+
+/// A key in one value.
+fn one_key(variable: &str, names: &[String]) -> String {
+    let key = properties(variable, names);
+    if names.len() == 1 { key } else { format!("[{key}]") }
+}
