@@ -199,6 +199,21 @@ pub enum Command {
         wal2graph dead-letters drop shop.public.orders/0/1234 -c wal2graph.yaml"
     )]
     DeadLetters(DeadLettersArgs),
+    /// Compares the graph with the tables, and says what differs
+    ///
+    /// Every mapped property, label and relationship, in both directions, while `run` goes on. Writes
+    /// nothing. If no `run` is up, the command follows the source itself until it is done. Exits with 1
+    /// if anything differs.
+    #[command(after_long_help = "Examples:\n  wal2graph verify -c wal2graph.yaml\n  \
+        wal2graph verify orders sales.customers -c wal2graph.yaml --json")]
+    Verify(ReconcileArgs),
+    /// Compares the graph with the tables, and writes what differs
+    ///
+    /// Rows that the graph lacks or has otherwise are written, and what has no row is removed. What
+    /// others put on the nodes of rows stays. Works beside `run`, and goes on after a kill.
+    #[command(after_long_help = "Examples:\n  wal2graph repair -c wal2graph.yaml\n  \
+        wal2graph repair orders -c wal2graph.yaml --dry-run")]
+    Repair(ReconcileArgs),
     /// Shows how far the graph is: slot, positions, lag, copy, placeholders
     ///
     /// Works whether or not `run` is up. Of one that stopped for good, says why. If something would keep
@@ -270,6 +285,20 @@ pub struct ReportArgs {
     /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `verify` and `repair` take.
+#[derive(Debug, Args)]
+pub struct ReconcileArgs {
+    /// The tables, as SCHEMA.TABLE, or TABLE in the schema `public` [default: all of the mapping]
+    #[arg(value_name = "TABLE")]
+    pub tables: Vec<String>,
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// Only say what would be written: for `repair`
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// What `check` takes.

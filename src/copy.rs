@@ -116,6 +116,9 @@ pub fn passes(model: &Model, table: TableIndex) -> impl Iterator<Item = Pass> {
     nodes.into_iter().chain(relationships.then_some(Pass::Relationships))
 }
 
+/// The passes that a reconciliation makes over a table, in this order.
+pub const RECONCILED: [Pass; 2] = [Pass::Rows, Pass::Graph];
+
 /// The progress of one pass over one range of a table's blocks: a node in the graph, moved with
 /// each chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,6 +9,17 @@ use crate::cli::Exit;
 /// The time that the batch in flight has to finish after the first signal.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
+/// Resolves on the next SIGTERM or SIGINT. From the first call on, neither ends the process by itself.
+pub async fn signalled() -> io::Result<()> {
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
 /// Resolves on the first SIGTERM or SIGINT. A second one ends the process at once; so does the
 /// deadline.
 pub async fn requested() -> io::Result<()> {

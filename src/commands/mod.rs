@@ -6,6 +6,7 @@ pub mod dead_letters;
 pub mod destroy;
 pub mod init;
 pub mod plan;
+pub mod reconcile;
 #[cfg(feature = "kafka")]
 pub mod replay;
 pub mod status;

@@ -22,6 +22,7 @@ pub mod mutation;
 pub mod plan;
 pub mod small;
 pub mod statement;
+mod words;
 
 pub use fold::Mutations;
 pub use found::{Difference, Found, Remedy, compare, remedy};

@@ -29,7 +29,7 @@ impl Selection {
     pub fn of_pass(mapping: &Mapping, table: TableIndex, pass: Pass) -> Self {
         let columns = mapping.columns(table);
         let is_node = matches!(mapping.model.table(table).shape, Shape::Node(_));
-        if pass == Pass::Nodes || !is_node {
+        if pass != Pass::Relationships || !is_node {
             return Selection::all(columns);
         }
         let references = columns.references.iter().flat_map(|it| &it.slots);

@@ -32,7 +32,7 @@ use super::{
     connect::Connection,
     copy_progress,
     error::Error,
-    names::{CHECKPOINT, COPY},
+    names::{CHECKPOINT, COPY, REQUEST},
     parameter::{self, KEEP_PLAN},
     retry,
 };
@@ -96,6 +96,7 @@ pub async fn prepare(connection: &Connection) -> Result<(), Error> {
     for (name, label, key) in [
         ("_wal2graph_checkpoint_log", CHECKPOINT, "c.pipeline, c.log"),
         ("_wal2graph_copy", COPY, "c.pipeline, c.table, c.pass, c.part"),
+        ("_wal2graph_request", REQUEST, "c.pipeline, c.id"),
     ] {
         let text = format!(
             "CREATE CONSTRAINT {name} IF NOT EXISTS FOR (c:{label}) REQUIRE ({key}) IS UNIQUE"

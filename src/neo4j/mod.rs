@@ -27,6 +27,7 @@ pub mod planning;
 pub mod reader;
 mod remarks;
 pub mod removal;
+mod requests;
 pub mod retry;
 pub mod schema;
 pub mod sink;

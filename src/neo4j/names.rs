@@ -4,5 +4,7 @@
 pub const CHECKPOINT: &str = "_Wal2GraphCheckpoint";
 /// The label of a copy's progress.
 pub const COPY: &str = "_Wal2GraphCopy";
+/// The label of a request to the pipeline that runs.
+pub const REQUEST: &str = "_Wal2GraphRequest";
 /// A comment in statements that may wait for a lock. SHOW TRANSACTIONS finds them by it.
 pub(super) const CLAIM_MARK: &str = "wal2graph claims";

@@ -25,6 +25,7 @@ use super::{
     cypher::quote,
     error::Error,
     names::CHECKPOINT,
+    requests,
     retry::Retry,
     write_error::WriteError,
 };
@@ -142,6 +143,7 @@ pub async fn forget(
             transaction => transaction?,
         };
         transaction.run(copy_progress::end_query(pipeline)).await?;
+        transaction.run(requests::end_query(pipeline)).await?;
         let text = format!("MATCH (c:{CHECKPOINT} {{pipeline: $pipeline}}) DETACH DELETE c");
         transaction.run(Query::new(text).param("pipeline", pipeline)).await?;
         transaction.commit().await?;

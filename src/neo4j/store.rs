@@ -8,6 +8,7 @@ use crate::{
     graph::{Circumstances, Model, Statement},
     lsn::Lsn,
     pipeline::{self, Extent, Footprint, Made, Note, Remark, Removed, Rows, StoreError, Witness},
+    request::{Findings, Request, RequestId, State},
     start::graph::Obstacle,
 };
 
@@ -21,7 +22,7 @@ use super::{
     marked,
     planning::Planner,
     reader::Reader,
-    remarks, removal, schema,
+    remarks, removal, requests, schema,
     sink::{Prepared, Sink},
     stopped, table_facts,
     writer::{WriteError, Writer},
@@ -156,6 +157,41 @@ impl pipeline::Store for Store {
 
     async fn copy_progress(&self, pipeline: &str) -> Result<Vec<Progress>, StoreError> {
         Ok(copy_progress::read(&self.connection, pipeline).await?)
+    }
+
+    async fn ask(&self, pipeline: &str, request: &Request) -> Result<(), StoreError> {
+        Ok(requests::ask(&self.connection, pipeline, request).await?)
+    }
+
+    async fn requests(&self, pipeline: &str) -> Result<Vec<Request>, StoreError> {
+        Ok(requests::read(&self.connection, pipeline).await?)
+    }
+
+    async fn take_up(
+        &self,
+        claim: &Claim,
+        request: &RequestId,
+        progress: &[Progress],
+    ) -> Result<bool, StoreError> {
+        Ok(requests::take_up(&self.connection, claim, request, progress).await?)
+    }
+
+    async fn answer(
+        &self,
+        claim: &Claim,
+        request: &RequestId,
+        state: &State,
+        findings: &Findings,
+    ) -> Result<bool, StoreError> {
+        Ok(requests::answer(&self.connection, claim, request, state, findings).await?)
+    }
+
+    async fn cancel(&self, pipeline: &str, request: &RequestId) -> Result<bool, StoreError> {
+        Ok(requests::cancel(&self.connection, pipeline, request).await?)
+    }
+
+    async fn withdraw(&self, pipeline: &str, request: &RequestId) -> Result<(), StoreError> {
+        Ok(requests::withdraw(&self.connection, pipeline, request).await?)
     }
 
     async fn has_incomplete(&self, model: &Model) -> Result<bool, StoreError> {

@@ -42,7 +42,7 @@ use super::{
     cypher::Query,
     error::Error,
     fused::{self, Familiar},
-    parameter,
+    parameter, requests,
     retry::{Retry, Warnings},
     write_error::given_up,
 };
@@ -250,10 +250,12 @@ impl Writer {
             .map(drop)
     }
 
-    /// Ends the copy: deletes its progress nodes.
+    /// Ends the copy: deletes its progress nodes. A repair that runs is done with it.
     pub async fn end_copy(&mut self, at: &Position) -> Result<(), WriteError> {
-        let query = copy_progress::end_query(&self.identity.pipeline);
-        self.until_settled(&Guard::Hold(at), || [query.clone().into()].into_iter()).await.map(drop)
+        let pipeline = &self.identity.pipeline;
+        let queries = [copy_progress::end_query(pipeline), requests::done_query(pipeline)];
+        let all = || queries.iter().cloned().map(Run::from);
+        self.until_settled(&Guard::Hold(at), all).await.map(drop)
     }
 
     async fn guarded(

@@ -11,6 +11,7 @@
 //! tests it. This module only waits for several things at once.
 
 mod copying;
+mod named;
 mod observer;
 mod removal;
 mod run;
@@ -40,9 +41,10 @@ use crate::{
 };
 
 pub use copying::{
-    ChunkReader, ChunkWriter, CopyError, GraphReader, Lane, Search, TableCopier, Taken, TurnLength,
-    Waiting,
+    ChunkReader, ChunkWriter, CopyError, Differing, GraphReader, Lane, Report, Reported, Search,
+    TableCopier, Taken, TurnLength, Waiting,
 };
+pub use named::Named;
 pub use observer::{Observer, Operation, Tally, Written};
 pub use removal::{Extent, Footprint, Made, Removed, Rows};
 pub use run::{Ended, Pipeline, Status, Until};
@@ -212,6 +214,11 @@ impl Narrow {
 pub trait Copier: Send + 'static {
     /// The type of its errors.
     type Error: Failure;
+
+    /// Whether it writes rows: then batches must not rely on the state of the graph.
+    fn writes(&self) -> bool {
+        true
+    }
 
     /// Copies for a bounded time, while the stream stands still.
     fn turn(&mut self, held: &mut Held) -> impl Future<Output = Result<Turn, Self::Error>> + Send;

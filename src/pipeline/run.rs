@@ -165,6 +165,7 @@ struct Loop<'a, S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> {
     preparer: Worker<P, PrepareResult<P>>,
     sink: Worker<K, WriteResult<P, K>>,
     copier: Worker<C, TurnResult<C>>,
+    copier_writes: bool,
     copy: CopyState,
     /// Tells a turn of the copy to end.
     stream_waits: Arc<AtomicBool>,
@@ -200,6 +201,7 @@ where
             (status.moved_at, status.turned_at) = (Some(started), Some(started));
             status.portion = self.engine.portion();
         });
+        let copier_writes = self.copier.as_ref().is_some_and(Copier::writes);
         let (copier, copy) = match self.copier {
             Some(copier) => (Worker::Resting(copier), CopyState::StreamTurn(started)),
             None => (Worker::Gone, CopyState::Settled),
@@ -210,6 +212,7 @@ where
             narrow: self.sink.narrow(),
             sink: Worker::Resting(self.sink),
             copier,
+            copier_writes,
             copy,
             stream_waits: Arc::default(),
             applied_transactions: AppliedTransactions::default(),
@@ -376,7 +379,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
             && self.preparer.is_resting()
             && let Some(batch) = self.ordered.pop_front()
         {
-            let settled = self.copy == CopyState::Settled;
+            let settled = !self.is_copying();
             self.preparer.send(|mut preparer| async move {
                 let result = preparer.prepare(batch, settled);
                 (preparer, result)
@@ -436,6 +439,11 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
         }
     }
 
+    /// Rows are written beside the stream.
+    fn is_copying(&self) -> bool {
+        self.copier_writes && self.copy != CopyState::Settled
+    }
+
     fn wakeup(&self) -> Instant {
         /// The loop turns at least this often.
         const IDLE_WAKEUP: Duration = Duration::from_secs(1);
@@ -455,7 +463,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
             status.complete = self.engine.complete();
             status.portion = self.engine.portion();
             status.oldest_unapplied = self.engine.oldest_unapplied();
-            status.copying = self.copy != CopyState::Settled;
+            status.copying = self.is_copying();
             status.turned_at = Some(Instant::now());
         });
     }

@@ -38,6 +38,7 @@ use crate::{
     copy::Progress,
     graph::{Circumstances, Model, Statement},
     lsn::Lsn,
+    request::{Findings, Request, RequestId, State},
     start::graph::Obstacle,
 };
 
@@ -191,6 +192,61 @@ pub trait Store: Send + Sync + 'static {
         pipeline: &str,
     ) -> impl Future<Output = Result<Vec<Progress>, StoreError>> + Send;
 
+    /// Keeps a request for the pipeline that runs, as asked. A repetition changes nothing. Needs
+    /// [`establish`](Self::establish).
+    fn ask(
+        &self,
+        pipeline: &str,
+        request: &Request,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// All requests of a pipeline that nobody has forgotten, the oldest first. Cheap enough for every
+    /// second.
+    fn requests(
+        &self,
+        pipeline: &str,
+    ) -> impl Future<Output = Result<Vec<Request>, StoreError>> + Send;
+
+    /// Begins with a request: it is running, and `progress` replaces that of earlier reconciliations, in one
+    /// transaction. The progress of a copy stays.
+    ///
+    /// Returns false, and writes nothing, if another writer has claimed the checkpoint since, or if the
+    /// request is not open any more. A repetition is right as long as nothing was compared.
+    fn take_up(
+        &self,
+        claim: &Claim,
+        request: &RequestId,
+        progress: &[Progress],
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Keeps how far a request is, and what was found. A repair ends with
+    /// [`ChunkWriter::settle`] instead: its state is done in the transaction that ends its passes.
+    ///
+    /// What is done stays done. Returns false, and writes nothing, if another writer has claimed the
+    /// checkpoint since, or if somebody has ended the request. A repetition is right.
+    fn answer(
+        &self,
+        claim: &Claim,
+        request: &RequestId,
+        state: &State,
+        findings: &Findings,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Ends an open request at a person's word. Returns false, and writes nothing, if it is not open. The
+    /// pipeline notices it by its next look.
+    fn cancel(
+        &self,
+        pipeline: &str,
+        request: &RequestId,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Removes a request. A repetition is right.
+    fn withdraw(
+        &self,
+        pipeline: &str,
+        request: &RequestId,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// Whether a row of the model lacks values that only the source has. It may be wrong while others
     /// write.
     fn has_incomplete(
@@ -263,8 +319,8 @@ pub trait Store: Send + Sync + 'static {
     /// repetition is right.
     fn unmake(&self, names: &[String]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Removes a pipeline's checkpoints and the progress of its copy, in one transaction: the end of its
-    /// removal. Every write under the claims is refused from then on.
+    /// Removes a pipeline's checkpoints, requests and the progress of its copy, in one transaction: the end
+    /// of its removal. Every write under the claims is refused from then on.
     ///
     /// It needs the same claims as [`remove`](Self::remove), or none if there is no checkpoint. After a lost
     /// answer a repetition is right: it finds no checkpoint.

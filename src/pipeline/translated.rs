@@ -17,7 +17,7 @@ use crate::{
 };
 
 use super::{
-    Failure, Narrow, Prepare, Sink, Verdict,
+    Failure, Named, Narrow, Prepare, Sink, Verdict,
     observer::{Observer, Tally, Written},
 };
 
@@ -40,6 +40,8 @@ pub trait Translate: Send + 'static {
 pub struct Translated<T, F> {
     /// Translates changes.
     pub translator: T,
+    /// Learns which rows the events name.
+    pub named: Named,
     /// Converts the statements for the sink. This is still work for the processor.
     pub finish: F,
 }
@@ -94,6 +96,7 @@ where
             let event = self.translator.translate(&change).map_err(TranslateFailure)?;
             if let Some(event) = event {
                 tally.count(&event);
+                self.named.event(&event);
                 mutations.push_at(event, stamp);
             }
         }

@@ -181,7 +181,7 @@ impl CopyReader {
     async fn copy_out(&mut self, pass: Pass, from: &str) -> Result<(), ReadError> {
         let source = self.sources.get(self.table);
         let Selected { selection, names } = match pass {
-            Pass::Nodes => &source.nodes,
+            Pass::Nodes | Pass::Rows | Pass::Graph => &source.nodes,
             Pass::Relationships => &source.relationships,
         };
         let select = format!("SELECT {names} FROM {from}");

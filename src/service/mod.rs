@@ -19,6 +19,7 @@ mod notices;
 pub mod proof;
 #[cfg(feature = "kafka")]
 pub mod publish;
+pub mod requests;
 pub mod run;
 mod setup;
 mod slot;

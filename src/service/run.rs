@@ -21,12 +21,14 @@ use crate::{
     checkpoint::{Checkpoint, Claim, Epoch, Log},
     cli::{RunArgs, UntilArg},
     config::Config,
+    copy::{Progress, RECONCILED},
     engine::{Engine, Limits, Portion},
     graph::{Circumstances, Model, Statement, TableIndex},
     mapping::{Mapping, Translator},
     metrics::{Copying, Metrics, TableCounts},
     pipeline::{
-        Ended, Failure, Lane, Observed, Pipeline, Status, Store, TableCopier, Translated, Until,
+        Ended, Failure, Lane, Named, Observed, Pipeline, Reported, Status, Store, TableCopier,
+        Translated, Until,
     },
     postgres::{
         self,
@@ -38,6 +40,7 @@ use crate::{
         sources::Sources,
         unsent::Whole,
     },
+    request::{Purpose, RequestId},
     start::{Again, Refusal, Refusals, TableFacts},
 };
 
@@ -49,6 +52,7 @@ use super::{
     graph::{self, Graph, Planner, Wait},
     left_out::LeftOut,
     notices::{Notices, Noticing},
+    requests::{self, Following, Passes, Taken},
     setup,
     slot::{HeldSlot, Slot},
     tables,
@@ -88,12 +92,16 @@ struct Ready {
     pipeline: Parts,
     status: Status,
     copying: Option<Copying>,
+    /// The request that it works on.
+    request: Option<(RequestId, Reported)>,
     again: Again,
     mapping: Arc<Mapping>,
     followed: TableFacts,
     /// What looks at them while the pipeline runs.
     sql: Client,
     _constraints: AbortOnDropHandle<()>,
+    /// What keeps the request's findings.
+    findings: Option<Following>,
 }
 
 /// Where lanes write.
@@ -112,12 +120,13 @@ struct Admitted {
 }
 
 type Sink = <Graph as Store>::Sink;
+type Reader = <Graph as Store>::Reader;
 type Finish = fn(&Model, Vec<Statement>) -> <Graph as Store>::Prepared;
 
 struct Parts {
     preparer: Translated<Noticing, Finish>,
     sink: Observed<Sink, TableCounts>,
-    copier: Option<TableCopier<CopyReader, Sink>>,
+    copier: Option<TableCopier<CopyReader, Sink, Reader>>,
     engine: Engine,
     until: Until,
 }
@@ -130,8 +139,22 @@ impl<'a> Run<'a> {
         Run { config, metrics, notices, portion, claimed, into_existing, left_out }
     }
 
-    /// One connected life of the pipeline.
+    /// Connected lives of the pipeline. One that ends for a request is followed by the next at once.
     async fn attempt(
+        &self,
+        until: &mut Option<UntilArg>,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Ended, ServiceError> {
+        loop {
+            let ended = self.life(until, stop).await?;
+            if ended == Ended::Reached || *stop.borrow() {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// One connected life of the pipeline.
+    async fn life(
         &self,
         until: &mut Option<UntilArg>,
         stop: &watch::Receiver<bool>,
@@ -139,15 +162,24 @@ impl<'a> Run<'a> {
         let Some(ready) = unless_stopped(stop, self.prepare(until)).await? else {
             return Ok(Ended::Stopped);
         };
-        let Ready { mut source, pipeline, status, copying, again, mapping, .. } = ready;
+        let Ready { mut source, pipeline, status, copying, request, again, mapping, .. } = ready;
         let (followed, sql, _constraints) = (ready.followed, ready.sql, ready._constraints);
+        let findings = ready.findings;
         let position = status.applied.lsn;
         tracing::info!(%position, copying = status.copying, "streaming");
         let status = watch::Sender::new(status);
         self.metrics.connected(status.subscribe(), copying.clone());
         let last = status.subscribe();
         let watcher = progress::watch(status.subscribe(), copying);
-        let stopped = stopped(stop.clone());
+        let (stop, config) = (stop.clone(), self.config.clone());
+        let stopped = async move {
+            tokio::select! {
+                () = stopped(stop) => {}
+                () = requests::changed(&config, request) => {
+                    tracing::info!("connecting again for a request");
+                }
+            }
+        };
         let ended = attempts::on_a_worker(async move {
             let run = Pipeline {
                 source: &mut source,
@@ -169,6 +201,9 @@ impl<'a> Run<'a> {
                 return Err(tables::stopped(self.config, claimed, &followed, &differences, again).await);
             }
         };
+        if let Some(findings) = findings {
+            findings.finish().await;
+        }
         // It ends by itself with the pipeline, whose status it watches.
         let _ = watcher.await;
         self.portion.set(attempts::learned(last.borrow().portion, &ended));
@@ -209,29 +244,48 @@ impl<'a> Run<'a> {
         let claimable = (&of, Some(config.publication.as_str()));
         let begun = begin(&graph, slot, claimable, before, &model).await?;
         let engine = begun.engine(Limits::DEFAULT).in_portions(self.portion.get());
-        let status = graph::status_at(&begun.checkpoint, begun.copies());
-        let Begun { log: HeldSlot { held, .. }, agreed: followed, claim, progress, .. } = begun;
+        let copies = begun.copies();
+        let Begun {
+            log: HeldSlot { held, .. }, agreed: followed, claim, progress, checkpoint, ..
+        } = begun;
+        let Passes { progress, taken } = match copies && progress.is_empty() {
+            // Rows are left to complete, before anything else.
+            true => Passes { progress, taken: None },
+            false => self.passes(&graph, &claim, (&client, &catalog, &mapping), progress).await?,
+        };
+        let verifies = taken.as_ref().is_some_and(|it| it.purpose == Purpose::Verify);
+        let works = copies || !progress.is_empty();
+        let status = graph::status_at(&checkpoint, works && !verifies);
+        let named = Named::default();
         let planner = graph.planner(&model, Some(Circumstances::Settled))?;
-        let mut expected = BTreeMap::new();
-        let copier = match status.copying {
+        let mut rows = BTreeMap::new();
+        let copier = match works {
             false => None,
             true => {
                 let sizes = setup::sizes(&client, &catalog, &mapping).await?;
-                expected = table_rows(&model, &sizes);
+                rows = table_rows(&model, &sizes);
                 let sources = Sources::new(&catalog, &translator);
                 let to = To { graph: &graph, claim: &claim, model: &model, planner: &planner };
                 let lanes = self.lanes(to, &sources, &translator).await?;
                 let blocks = sizes.iter().map(|(table, size)| (*table, size.chunk_blocks));
                 let blocks = blocks.collect();
-                Some(TableCopier::new(model.clone(), lanes, blocks, begun.ended_before, progress))
+                let ended_before = begun.ended_before;
+                let copier = TableCopier::new(model.clone(), lanes, blocks, ended_before, progress);
+                Some(match &taken {
+                    None => copier,
+                    Some(Taken { purpose, reported, .. }) => {
+                        copier.reconciling(*purpose, named.clone(), reported.clone())
+                    }
+                })
             }
         };
-        let copying = copier.as_ref().map(|copier| Copying { ranges: copier.progress(), expected });
+        let copying = copier.as_ref().filter(|_| taken.is_none());
+        let copying = copying.map(|it| Copying { ranges: it.progress(), expected: rows.clone() });
         let tables = model.iter().map(|(_, table)| table.name.as_str());
         let counts = self.metrics.counts().of_tables(tables);
         let translator = Noticing::new(translator, self.notices.clone());
         let pipeline = Parts {
-            preparer: Translated { translator, finish: Graph::prepared },
+            preparer: Translated { translator, named, finish: Graph::prepared },
             sink: Observed { sink: graph.sink(&claim, &model, &planner)?, observer: counts },
             copier,
             engine,
@@ -240,9 +294,51 @@ impl<'a> Run<'a> {
         let mapped = mapping.published_tables().filter_map(|name| catalog.table(name));
         let mapped = mapped.map(|table| table.oid).collect();
         let source = Whole::new(held.stream, config.source.clone(), mapped);
+        let findings = match &taken {
+            Some(taken) => {
+                let own = graph::open(config, Wait::Usual)?;
+                requests::follow(own, claim, taken, model.clone(), rows)
+            }
+            None => None,
+        };
+        let request = taken.and_then(|Taken { id, reported, .. }| Some((id?, reported)));
         let _constraints = graph::keep_constraints(graph, model);
         let sql = client;
-        Ok(Ready { source, pipeline, status, copying, again, mapping, followed, sql, _constraints })
+        Ok(Ready {
+            source,
+            pipeline,
+            status,
+            copying,
+            request,
+            again,
+            mapping,
+            followed,
+            sql,
+            _constraints,
+            findings,
+        })
+    }
+
+    /// What the copier of this life has to do.
+    async fn passes(
+        &self,
+        graph: &Graph,
+        claim: &Claim,
+        (client, catalog, mapping): (&Client, &Catalog, &Mapping),
+        progress: Vec<Progress>,
+    ) -> Result<Passes, ServiceError> {
+        let asked = graph.requests(&self.config.pipeline).await?;
+        if progress.is_empty() && !asked.iter().any(|request| request.state.is_open()) {
+            return Ok(Passes { progress, taken: None });
+        }
+        let sizes = setup::sizes(client, catalog, mapping).await?;
+        let (model, lanes) = (&mapping.model, self.config.copy_lanes);
+        let new = |tables: &[TableIndex]| {
+            let sizes = sizes.iter().filter(|(table, _)| tables.contains(table));
+            let sizes: Vec<_> = sizes.cloned().collect();
+            setup::new_progress(model, &sizes, lanes, |_| RECONCILED.to_vec())
+        };
+        requests::take_up(graph, claim, model, progress, new).await
     }
 
     /// The mapping. One that can not be is refused with what is different in the tables: mending the one
@@ -315,7 +411,7 @@ impl<'a> Run<'a> {
         to: To<'_>,
         sources: &Sources,
         translator: &Translator,
-    ) -> Result<Vec<Lane<CopyReader, Sink>>, ServiceError> {
+    ) -> Result<Vec<Lane<CopyReader, Sink, Reader>>, ServiceError> {
         let mut lanes = Vec::with_capacity(self.config.copy_lanes);
         let beside = Beside::new(sql(&self.config.source).await?.client);
         for _ in 0..self.config.copy_lanes {
@@ -324,7 +420,8 @@ impl<'a> Run<'a> {
             let (sources, translator) = (sources.clone(), translator.clone());
             let reader = CopyReader::new(client, beside.clone(), sources, translator).await?;
             let reader = reader.telling(Arc::new(move |met| notices.tell(met)));
-            lanes.push(Lane { reader, writer: to.graph.sink(to.claim, to.model, to.planner)? });
+            let writer = to.graph.sink(to.claim, to.model, to.planner)?;
+            lanes.push(Lane { reader, writer, graph: to.graph.reader(to.model)? });
         }
         beside.guard(sql(&self.config.source).await?.client);
         Ok(lanes)

@@ -10,7 +10,7 @@ use crate::{
     checkpoint::{Checkpoint, Log, NewCheckpoint, Origin},
     config::Config,
     copy::{Progress, passes, ranges},
-    graph::{Model, TableIndex},
+    graph::{Model, Pass, TableIndex},
     lsn::Lsn,
     mapping::Mapping,
     pipeline::{Failure, Store},
@@ -100,7 +100,8 @@ impl<G: Store> FirstStart<'_, G> {
             table_facts: Some(tables.facts.text()),
         };
         let sizes = sizes(client, catalog, mapping).await?;
-        let progress = new_progress(&mapping.model, &sizes, config.copy_lanes);
+        let of_copy = |table| passes(&mapping.model, table).collect();
+        let progress = new_progress(&mapping.model, &sizes, config.copy_lanes, of_copy);
         graph.create(&config.pipeline, &new, &progress).await?;
         let created = graph.checkpoint(&identity(config, new.origin.log)).await?;
         created.ok_or_else(|| definite("the checkpoint that was just made is gone"))
@@ -171,14 +172,34 @@ pub async fn create_slot(config: &Config, client: &Client) -> Result<Lsn, Servic
     }
 }
 
-/// The progress of a copy that has not begun: one range for each pass over each part of a table.
-fn new_progress(model: &Model, sizes: &[(TableIndex, TableSize)], lanes: usize) -> Vec<Progress> {
+/// The progress of work that has not begun: one range for each pass over each part of a table. A pass
+/// over the graph has no parts.
+pub fn new_progress(
+    model: &Model,
+    sizes: &[(TableIndex, TableSize)],
+    lanes: usize,
+    passes: impl Fn(TableIndex) -> Vec<Pass>,
+) -> Vec<Progress> {
     let parts_max = u32::try_from(lanes).unwrap_or(1) * PARTS_PER_LANE;
     let mut progress = Vec::new();
     for (table, size) in sizes {
         let name = &model.table(*table).name;
         let blocks: u64 = size.heaps.iter().map(|heap| u64::from(heap.blocks)).sum();
-        for pass in passes(model, *table) {
+        for pass in passes(*table) {
+            if pass == Pass::Graph {
+                progress.push(Progress {
+                    table: name.clone(),
+                    partition: None,
+                    pass,
+                    part: 0,
+                    next_block: 0,
+                    end_block: None,
+                    relfilenode: 0,
+                    rows: 0,
+                    done: false,
+                });
+                continue;
+            }
             let of_heap = |heap: &HeapSize| {
                 let share = u64::from(parts_max) * u64::from(heap.blocks) / blocks.max(1);
                 let share = u32::try_from(share).unwrap_or(1).max(1);

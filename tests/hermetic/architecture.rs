@@ -31,12 +31,13 @@ const MODULES: &[(&str, May)] = &[
     ("dead_letters", May::Pure(&["change", "checkpoint", "envelope"])),
     ("engine", May::Pure(&["change", "checkpoint", "lsn"])),
     ("envelope", May::Pure(&["catalog", "change", "lsn", "value"])),
-    ("graph", May::Pure(&["lsn", "value"])),
+    ("graph", May::Pure(&["lsn", "shown", "value"])),
     ("health", May::Pure(&["change", "lsn"])),
     ("lsn", May::Pure(&[])),
     ("mapping", May::Pure(&["catalog", "change", "value", "graph", "shown"])),
     ("pgoutput", May::Pure(&["change", "lsn", "shown"])),
     ("replay", May::Pure(&["checkpoint", "lsn"])),
+    ("request", May::Pure(&["change"])),
     ("shown", May::Pure(&[])),
     (
         "start",
@@ -65,7 +66,9 @@ const MODULES: &[(&str, May)] = &[
     ),
     (
         "commands",
-        May::Shell(&["cli", "config", "kafka", "metrics", "pipeline", "postgres", "service"]),
+        May::Shell(&[
+            "cli", "config", "kafka", "metrics", "pipeline", "postgres", "service", "shutdown",
+        ]),
     ),
     ("main", May::Everything),
 ];

@@ -23,6 +23,7 @@ mod limits;
 mod northwind;
 mod planning;
 mod plans;
+mod reconcile;
 mod replication;
 mod start;
 mod statements;

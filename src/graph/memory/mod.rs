@@ -296,6 +296,8 @@ impl Memory {
         let placeholder = self.nodes.get(&id).is_some_and(|node| node.placeholder);
         if placeholder && !self.is_pointed_at(model, id) {
             self.take_others(id);
+            // A row that others have made a placeholder owns some.
+            self.relationships.retain(|_, it| it.near != id && it.far != id);
             self.nodes.remove(&id);
         }
     }

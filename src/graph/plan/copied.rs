@@ -47,6 +47,7 @@ fn of_pass(
                 .extend([links.removals, links.additions, links.unique].into_iter().flatten());
         }
         (Shape::Relationship(_), Pass::Nodes) => {}
+        (_, Pass::Rows | Pass::Graph) => panic!("a reconciliation writes only what differs"),
         (Shape::Relationship(_), Pass::Relationships) => {
             upsert_relationships(model, table, rows, circumstances, &mut statements);
         }
@@ -140,14 +141,18 @@ fn copied(rows: Vec<(Key, Row)>, stamp: Option<Stamp>) -> TableMutations {
     TableMutations { rows: rows.collect::<BTreeMap<_, _>>(), ..TableMutations::default() }
 }
 
-/// A pass of a copy. The nodes of all tables come first, so that relationships find their end
-/// points instead of creating them.
+/// A pass over a table. A copy makes the nodes of all tables first, so that relationships find their
+/// end points instead of creating them. A reconciliation compares in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Pass {
     /// Nodes with their properties.
     Nodes,
     /// Relationships: the rows' own ones, and those of join rows.
     Relationships,
+    /// Rows with all that they own, compared with the graph: only differences are written.
+    Rows,
+    /// The graph's entities, compared with the table.
+    Graph,
 }
 
 impl Pass {
@@ -156,12 +161,15 @@ impl Pass {
         match self {
             Pass::Nodes => "nodes",
             Pass::Relationships => "relationships",
+            Pass::Rows => "rows",
+            Pass::Graph => "graph",
         }
     }
 
     /// The pass with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Pass::Nodes, Pass::Relationships].into_iter().find(|pass| pass.name() == name)
+        let all = [Pass::Nodes, Pass::Relationships, Pass::Rows, Pass::Graph];
+        all.into_iter().find(|pass| pass.name() == name)
     }
 }
 

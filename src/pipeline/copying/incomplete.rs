@@ -17,11 +17,12 @@ use crate::{
 };
 
 use super::{
-    ChunkReader, ChunkWriter, Copied, CopyError, Held, Search, TAKEN_PAUSE, TableCopier, Turn, sees,
+    ChunkReader, ChunkWriter, Copied, CopyError, GraphReader, Held, Search, TAKEN_PAUSE,
+    TableCopier, Turn, sees,
 };
 
 /// Incomplete rows are read in portions of this many.
-const INCOMPLETE_ROWS: usize = 1_000;
+pub(super) const INCOMPLETE_ROWS: usize = 1_000;
 /// After this many misses in sequence, a row is searched among all rows instead of by its key's
 /// text.
 const MISSES_BY_TEXT: u32 = 2;
@@ -39,10 +40,14 @@ impl Missed {
     }
 }
 
-impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
+impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> TableCopier<R, W, G> {
     /// Reads incomplete rows by key. Settled once the stream has passed the last chunk and a later
     /// search finds none. The search comes second because it scans whole tables.
     pub(super) async fn complete(&mut self, held: &mut Held) -> Copied<Turn, R, W> {
+        if self.verifies() {
+            self.is_over();
+            return Ok(Turn::Settled);
+        }
         let lane = &mut self.lanes[0];
         if !self.has_waited {
             self.has_waited = true;
@@ -51,6 +56,7 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
         let incomplete = lane.writer.incomplete(INCOMPLETE_ROWS).await.map_err(CopyError::Write)?;
         if incomplete.is_empty() {
             lane.writer.settle(held.position).await.map_err(CopyError::Write)?;
+            self.is_over();
             return Ok(Turn::Settled);
         }
         let (mut missed, mut was_taken) = (BTreeMap::new(), false);
@@ -95,55 +101,10 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
             true => Search::AmongAll,
             false => Search::ByText,
         };
-        let super::Lane { reader, writer } = &mut self.lanes[0];
-        let wanted = reader.wanted();
-        tokio::pin!(wanted);
-        let mut not_found: std::collections::BTreeSet<Key> = keys.iter().cloned().collect();
-        let mut is_open = false;
-        loop {
-            let read = async {
-                if !is_open {
-                    reader.open_keys(table, &keys, search).await?;
-                    is_open = true;
-                }
-                reader.rows().await
-            };
-            let read = tokio::select! {
-                biased;
-                waiting = &mut wanted => {
-                    let waiting = waiting.map_err(CopyError::Read)?;
-                    reader.release().await.map_err(CopyError::Read)?;
-                    reader.tell_given_way(&waiting);
-                    return Ok(None);
-                }
-                read = read => read,
-            };
-            let rows = match read {
-                Ok(Some(rows)) => rows,
-                Ok(None) => return Ok(Some(not_found.into_iter().collect())),
-                Err(error) if R::is_for_now(&error) => return Ok(None),
-                Err(error) => return Err(CopyError::Read(error)),
-            };
-            for (key, _) in &rows {
-                not_found.remove(key);
-            }
-            let statements = plan_completed(&self.model, table, rows);
-            let written = writer.write_rows(held.position, table, statements);
-            tokio::pin!(written);
-            let written = tokio::select! {
-                biased;
-                written = &mut written => written,
-                waiting = &mut wanted => {
-                    let waiting = waiting.map_err(CopyError::Read)?;
-                    // The hold protects the rows already read.
-                    reader.release().await.map_err(CopyError::Read)?;
-                    reader.tell_given_way(&waiting);
-                    written.await.map_err(CopyError::Write)?;
-                    return Ok(None);
-                }
-            };
-            written.map_err(CopyError::Write)?;
-        }
+        let model = self.model.clone();
+        let complete = |rows| plan_completed(&model, table, rows);
+        let not_found = self.write_by_key(held, table, &keys, search, complete).await?;
+        Ok(not_found.map(|keys| keys.into_iter().collect()))
     }
 
     fn check_missed(&self) -> Copied<(), R, W> {

@@ -27,10 +27,16 @@ use tokio::{
 
 use crate::{
     copy::{Chunk, ChunkStep, Heap, Progress},
-    graph::{Key, Model, Row, plan_copied},
+    graph::{Key, Model, Pass, Repair, Row, TableIndex, plan_copied, plan_repaired},
+    lsn::Lsn,
+    request::Purpose,
 };
 
-use super::{ChunkReader, ChunkWriter, Copied, CopyError, Held, Lane, Ranges, Waiting, heap_of};
+use super::{
+    ChunkReader, ChunkWriter, Copied, CopyError, GraphReader, Held, Lane, Ranges, Waiting, heap_of,
+    looks::{by_key, known},
+    reconcile::Reconcile,
+};
 
 /// The state that the lanes of a turn share.
 pub(super) struct Work<'a> {
@@ -52,6 +58,10 @@ pub(super) struct Work<'a> {
     pub way: watch::Sender<Way>,
     /// The chunks that lanes have abandoned.
     pub broken: Mutex<Broken>,
+    /// What compares rows with the graph.
+    pub reconcile: Option<&'a Mutex<Reconcile>>,
+    /// The log's end after the snapshot.
+    pub through: Lsn,
 }
 
 /// Whether lanes may finish their current chunks.
@@ -178,7 +188,9 @@ impl Work<'_> {
     /// No further chunk is begun.
     fn is_over(&self) -> bool {
         let now = Instant::now();
+        let is_full = || self.reconcile.is_some_and(|it| known(it).is_full());
         now >= self.end_max
+            || is_full()
             || (now >= self.end && self.held.stream_waits())
             || *self.way.borrow() != Way::Free
     }
@@ -196,9 +208,9 @@ impl Work<'_> {
     }
 
     /// One lane's turn: range after range. The lane releases its locks at the end.
-    pub async fn lane<R: ChunkReader, W: ChunkWriter>(
+    pub async fn lane<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>>(
         &self,
-        lane: &mut Lane<R, W>,
+        lane: &mut Lane<R, W, G>,
     ) -> Copied<(), R, W> {
         while !self.is_over() {
             // Registers first, so that no end between the two is missed.
@@ -239,6 +251,9 @@ impl Work<'_> {
         let mut ranges = self.ranges();
         let all_open = ranges.progress.iter().filter(|range| !range.done);
         let Some(pass) = all_open.map(|range| range.pass).min() else { return Next::Nothing };
+        if pass == Pass::Graph {
+            return Next::Nothing;
+        }
         let blocked = &self.broken().blocked;
         let is_here = |range: &Progress| {
             let heap = heap_of(self.model, range);
@@ -259,9 +274,9 @@ impl Work<'_> {
 
     /// Copies chunks of one range, until the range or the turn ends. Reads the next piece while it
     /// writes one.
-    async fn range<R: ChunkReader, W: ChunkWriter>(
+    async fn range<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>>(
         &self,
-        lane: &mut Lane<R, W>,
+        lane: &mut Lane<R, W, G>,
         index: usize,
     ) -> Copied<Locks, R, W> {
         let progress = self.ranges().progress[index].clone();
@@ -269,7 +284,7 @@ impl Work<'_> {
         let (table, pass) = (heap.table, progress.pass);
         let blocks = self.chunk_blocks.get(&heap).copied().unwrap_or(1);
         let mut reading = Reading { heap, blocks, progress, open: None };
-        let Lane { reader, writer } = lane;
+        let Lane { reader, writer, graph } = lane;
         let mut ahead = self.read(&mut reading, reader).await.map_err(CopyError::Read)?;
         loop {
             let Ahead { piece: Some(Piece { step, rows }), locks } = ahead else {
@@ -277,8 +292,15 @@ impl Work<'_> {
             };
             let is_written = Notify::new();
             let write = async {
-                let statements = plan_copied(self.model, table, pass, rows);
-                let written = writer.write_chunk(&step, statements).await;
+                let written = match (pass, self.reconcile) {
+                    (Pass::Rows, Some(reconcile)) => {
+                        self.write_differing((writer, graph), reconcile, (table, &step), rows).await
+                    }
+                    _ => {
+                        let statements = plan_copied(self.model, table, pass, rows);
+                        writer.write_chunk(&step, statements).await
+                    }
+                };
                 is_written.notify_one();
                 written.map_err(CopyError::Write)
             };
@@ -293,6 +315,31 @@ impl Work<'_> {
             self.written(index, &step);
             ahead = after;
         }
+    }
+
+    /// Compares the rows with the graph and writes those that differ. Where all are equal, only the
+    /// chunk's last step is written.
+    async fn write_differing<W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>>(
+        &self,
+        (writer, graph): (&mut W, &mut G),
+        reconcile: &Mutex<Reconcile>,
+        (table, step): (TableIndex, &ChunkStep),
+        rows: Vec<(Key, Row)>,
+    ) -> Result<(), W::Error> {
+        let keys: Vec<Key> = rows.iter().map(|(key, _)| key.clone()).collect();
+        let entities = by_key(graph.found(table, &keys).await.map_err(Into::into)?);
+        let (write, purpose) = {
+            let mut known = known(reconcile);
+            known.compared(table, rows.len());
+            let write = known.differing(self.model, table, rows, &entities, self.through);
+            (write, known.purpose)
+        };
+        let moves = step.to_block != step.from_block || step.done;
+        if purpose == Purpose::Verify || (write.is_empty() && !moves) {
+            return Ok(());
+        }
+        let repair = Repair { write, ..Repair::default() };
+        writer.write_chunk(step, plan_repaired(self.model, table, repair)).await
     }
 
     /// The next piece. If the lane has to leave: at once the end of its part in the turn.

@@ -21,8 +21,11 @@
 //! the middle of a chunk. A lane keeps checking while it waits for the graph, which may be slow or
 //! down.
 
+mod by_key;
 mod incomplete;
 mod lanes;
+mod looks;
+mod reconcile;
 mod sides;
 
 use std::{
@@ -42,13 +45,17 @@ use tokio::{
 use crate::{
     checkpoint::Position,
     copy::{AppliedTransactions, Heap, Progress, passes},
-    graph::{Model, TableIndex},
+    graph::{Model, Pass, TableIndex},
+    lsn::Lsn,
+    request::Purpose,
     shown::{Shown, shown_list},
 };
 
-use super::{Copier, Failure, Held, Turn, Verdict};
+use super::{Copier, Failure, Held, Named, Turn, Verdict};
 use incomplete::Missed;
 use lanes::{Broken, Way, Work};
+use reconcile::Reconcile;
+pub use reconcile::{Differing, Report, Reported};
 pub use sides::{ChunkReader, ChunkWriter, GraphReader, Lane, Search, Taken, Waiting};
 
 /// How long one hold lasts. Chunks in progress when it ends are finished, and may extend it.
@@ -130,9 +137,9 @@ impl<R: Failure, W: Failure> Failure for CopyError<R, W> {
 }
 
 /// A copy, from its progress to its end.
-pub struct TableCopier<R, W> {
+pub struct TableCopier<R, W, G> {
     model: Arc<Model>,
-    lanes: Vec<Lane<R, W>>,
+    lanes: Vec<Lane<R, W, G>>,
     /// The number of blocks in a chunk, by table.
     chunk_blocks: BTreeMap<TableIndex, u32>,
     /// Transactions that ran when this instance started must have ended. An earlier instance may
@@ -150,6 +157,8 @@ pub struct TableCopier<R, W> {
     missed: Missed,
     turn: TurnLength,
     shown: watch::Sender<Vec<Progress>>,
+    /// Beside or after the copy, tables and graph are compared.
+    reconcile: Option<Arc<Mutex<Reconcile>>>,
 }
 
 /// The ranges of all passes, in processing order.
@@ -160,12 +169,12 @@ struct Ranges {
 
 type Copied<T, R, W> = Result<T, CopyError<<R as ChunkReader>::Error, <W as ChunkWriter>::Error>>;
 
-impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
+impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> TableCopier<R, W, G> {
     /// A copy that continues from `progress`, which is in processing order. `ended_before` is a
     /// transaction id allocated after this instance had claimed the graph.
     pub fn new(
         model: Arc<Model>,
-        lanes: Vec<Lane<R, W>>,
+        lanes: Vec<Lane<R, W, G>>,
         chunk_blocks: BTreeMap<TableIndex, u32>,
         ended_before: u64,
         progress: Vec<Progress>,
@@ -186,12 +195,25 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
             missed: Missed::default(),
             turn: TurnLength::DEFAULT,
             shown,
+            reconcile: None,
         }
     }
 
     /// Changes the length of turns.
     pub fn in_turns(self, turn: TurnLength) -> Self {
         TableCopier { turn, ..self }
+    }
+
+    /// Compares tables and graph in the passes [`crate::copy::RECONCILED`] of the progress. `named` is
+    /// what the preparer of the stream has, too.
+    pub fn reconciling(self, purpose: Purpose, named: Named, reported: Reported) -> Self {
+        let reconcile = Reconcile::new(purpose, named, reported);
+        TableCopier { reconcile: Some(Arc::new(Mutex::new(reconcile))), ..self }
+    }
+
+    /// Whether the graph is only compared.
+    fn verifies(&self) -> bool {
+        self.reconciliation().is_some_and(|it| it.purpose == Purpose::Verify)
     }
 
     /// Publishes the progress.
@@ -240,7 +262,10 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
                 let heap = heap_of(&model, range);
                 let file = taken.files.get(&heap).copied();
                 let is_rewritten = file.is_some_and(|file| range.relfilenode != file);
-                let is = !range.done && (is_rewritten || taken.gone.contains(&heap));
+                // A pass over the graph has no blocks.
+                let is_of_blocks = range.pass != Pass::Graph;
+                let is =
+                    !range.done && is_of_blocks && (is_rewritten || taken.gone.contains(&heap));
                 is.then_some((heap, range.pass, file))
             });
             let Some((heap, pass, file)) = changed else { return Ok(false) };
@@ -260,11 +285,18 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
             let name = &model.table(heap.table).name;
             ranges.progress.iter().filter(|range| range.table == *name).cloned().collect()
         };
-        let Lane { reader, writer } = &mut self.lanes[0];
-        reader.release().await.map_err(CopyError::Read)?;
-        writer.restart(at, &changed).await.map_err(CopyError::Write)?;
+        self.lanes[0].reader.release().await.map_err(CopyError::Read)?;
+        self.store(at, &changed).await?;
         self.shown.send_replace(self.ranges().progress.clone());
         Ok(true)
+    }
+
+    /// Replaces the stored progress of the tables. That of a verification is not stored.
+    async fn store(&mut self, at: Position, progress: &[Progress]) -> Copied<(), R, W> {
+        if self.verifies() {
+            return Ok(());
+        }
+        self.lanes[0].writer.restart(at, progress).await.map_err(CopyError::Write)
     }
 
     /// Adds partitions that appeared during the copy. Returns whether it added one.
@@ -304,7 +336,7 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
                 ranges.taken = vec![false; ranges.progress.len()];
                 ranges.progress.iter().filter(|range| range.table == named.name).cloned().collect()
             };
-            self.lanes[0].writer.restart(at, &added).await.map_err(CopyError::Write)?;
+            self.store(at, &added).await?;
             self.shown.send_replace(self.ranges().progress.clone());
             return Ok(true);
         }
@@ -378,10 +410,19 @@ impl<R: ChunkReader, W: ChunkWriter> TableCopier<R, W> {
     }
 }
 
-impl<R: ChunkReader, W: ChunkWriter> Copier for TableCopier<R, W> {
+impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Copier
+    for TableCopier<R, W, G>
+{
     type Error = CopyError<R::Error, W::Error>;
 
+    fn writes(&self) -> bool {
+        !self.verifies()
+    }
+
     async fn turn(&mut self, held: &mut Held) -> Result<Turn, Self::Error> {
+        if let Some(turn) = self.reconcile(held).await? {
+            return Ok(turn);
+        }
         if self.ranges().progress.iter().all(|range| range.done) {
             return match self.add_partitions(held.position).await? {
                 true => Ok(Turn::More),
@@ -391,6 +432,10 @@ impl<R: ChunkReader, W: ChunkWriter> Copier for TableCopier<R, W> {
         let taken = match self.begin(held).await? {
             Ok(taken) => taken,
             Err(turn) => return Ok(turn),
+        };
+        let through = match self.reconcile {
+            Some(_) => self.lanes[0].reader.log_end().await.map_err(CopyError::Read)?,
+            None => Lsn::ZERO,
         };
         let blocks = self.blocks(&taken);
         let began = Instant::now();
@@ -407,6 +452,8 @@ impl<R: ChunkReader, W: ChunkWriter> Copier for TableCopier<R, W> {
             end_max: began + self.turn.idle,
             way: watch::Sender::new(Way::Free),
             broken: Mutex::default(),
+            reconcile: self.reconcile.as_deref(),
+            through,
         };
         let wanted = self.lanes[0].reader.wanted();
         let watching = async {

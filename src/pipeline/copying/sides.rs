@@ -159,7 +159,26 @@ pub trait ChunkWriter: Send + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<BTreeMap<TableIndex, Vec<Key>>, Self::Error>> + Send;
 
-    /// The copy is complete: deletes the progress. The checkpoint must be `at` its position, and stays
+    /// STUB
+    fn page(
+        &mut self,
+        _table: TableIndex,
+        _after: Option<&Key>,
+        _limit: usize,
+    ) -> impl Future<Output = Result<Vec<crate::graph::Found>, Self::Error>> + Send {
+        async { Ok(Vec::new()) }
+    }
+    /// STUB
+    fn found(
+        &mut self,
+        _table: TableIndex,
+        _keys: &[Key],
+    ) -> impl Future<Output = Result<Vec<crate::graph::Found>, Self::Error>> + Send {
+        async { Ok(Vec::new()) }
+    }
+
+    /// Copy and repair are complete: deletes the progress, and the request of a repair that runs is
+    /// done, in one transaction. The checkpoint must be `at` its position, and stays
     /// there. A repetition is right.
     fn settle(&mut self, at: Position) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
@@ -227,10 +246,12 @@ pub trait GraphReader: Send + 'static {
     ) -> impl Future<Output = Result<u64, Self::Error>> + Send;
 }
 
-/// A reader and a writer that work together.
-pub struct Lane<R, W> {
-    /// The connection to the source.
+/// Connections that work together.
+pub struct Lane<R, W, G> {
+    /// Reads the source.
     pub reader: R,
-    /// The connection to the graph.
+    /// Writes the graph.
     pub writer: W,
+    /// Reads the graph, for what compares it with the source.
+    pub graph: G,
 }

@@ -31,7 +31,7 @@ use crate::{
     mapping::{Mapping, Translator},
     metrics::Metrics,
     pipeline::{
-        Ended, Failure, NoCopy, Note, Observed, Pipeline, Prepare, Store, Translated, Until,
+        Ended, Failure, Named, NoCopy, Note, Observed, Pipeline, Prepare, Store, Translated, Until,
         Verdict,
     },
     replay::{Decision, applied_metadata},
@@ -217,7 +217,11 @@ async fn attempt(
     let copier: Option<NoCopy> = None;
     let run = Pipeline {
         source: &mut source,
-        preparer: Unsettled(Translated { translator, finish: Graph::prepared }),
+        preparer: Unsettled(Translated {
+            translator,
+            named: Named::default(),
+            finish: Graph::prepared,
+        }),
         sink: Observed { sink: shared.graph.sink(&claim, model, planner)?, observer },
         copier,
         engine: Engine::new(Limits::DEFAULT, checkpoint.position)

@@ -9,7 +9,7 @@ use wal2graph::{
     graph::{self, Model, Statement},
     lsn::Lsn,
     pipeline::{
-        CopyError, Failure, Observed, Observer, PipelineError, Prepare, Sink, Translate,
+        CopyError, Failure, Named, Observed, Observer, PipelineError, Prepare, Sink, Translate,
         Translated, Verdict, Written,
     },
     postgres::{replication::StreamError, unsent::WholeError},
@@ -157,8 +157,11 @@ impl Observer for Told {
 async fn the_observer_is_told_once_a_batch_of_what_is_in_the_graph() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let translator = Unmapped(Model { tables: Vec::new() }, told.clone());
-    let mut translated =
-        Translated { translator, finish: |_: &Model, statements: Vec<Statement>| statements };
+    let mut translated = Translated {
+        translator,
+        named: Named::default(),
+        finish: |_: &Model, statements: Vec<Statement>| statements,
+    };
     let mut sink = Observed { sink: AwayFrom(Lsn(30)), observer: Told(told.clone()) };
     let batch = |changes: usize, to: u64| {
         let share = Share {

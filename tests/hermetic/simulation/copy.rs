@@ -24,6 +24,7 @@ use super::{
     program::{SimError, SimSink},
     records::sort,
     schema::{RowKey, to_key},
+    store,
     traffic::BLOCKS,
     world::{Shared, World},
 };
@@ -37,7 +38,7 @@ pub fn copier(
     sink: &impl Fn() -> SimSink,
     progress: Vec<Progress>,
     ended_before: u64,
-) -> TableCopier<SimReader, SimSink> {
+) -> TableCopier<SimReader, SimSink, store::SimReader> {
     let mut world = shared.lock();
     let lanes = world.rng.usize(1..=2);
     let mut lane = || Lane {
@@ -49,6 +50,7 @@ pub fn copier(
             left: Vec::new(),
         },
         writer: sink(),
+        graph: store::SimReader { world: shared.clone(), is_calm: false },
     };
     let lanes = (0..lanes).map(|_| lane()).collect();
     let blocks = world.rng.u32(1..=2);
@@ -200,7 +202,11 @@ impl ChunkReader for SimReader {
     }
 
     async fn log_end(&mut self) -> Result<Lsn, SimError> {
-        Ok(Lsn(self.world.lock().server.end))
+        let world = self.world.lock();
+        match world.fault {
+            Some(Fault::SuspectIsRealAtOnce) => Ok(Lsn::ZERO),
+            _ => Ok(Lsn(world.server.end)),
+        }
     }
 }
 
@@ -334,8 +340,7 @@ impl ChunkWriter for SimSink {
             if at.lsn.0 < world.server.end {
                 world.moments.sometimes(Sometimes::CopyCompletesUnderTraffic);
             }
-            world.graph.settled = true;
-            world.progress().clear();
+            world.settle();
         })
         .await
     }

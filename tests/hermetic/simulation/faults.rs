@@ -43,6 +43,14 @@ pub enum Fault {
     PositionReadBeforeTheClaim,
     /// The same of the copy's progress.
     ProgressReadBeforeTheClaim,
+    /// A repair compares rows with the graph, and nothing in the other direction.
+    NoPassOverTheGraph,
+    /// A suspect is real though the stream has named its key.
+    NamedSuspectIsReal,
+    /// A suspect is real before the stream has passed its look.
+    SuspectIsRealAtOnce,
+    /// Batches rely on the graph's state while a repair writes.
+    RepairTakenForSettled,
 }
 
 /// Every fault, with a seed that catches it.
@@ -78,6 +86,10 @@ pub const ALL: &[(Fault, u64)] = &[
     (Fault::AcknowledgedBeforeTheProof, 1),
     (Fault::PositionReadBeforeTheClaim, 3),
     (Fault::ProgressReadBeforeTheClaim, 8),
+    (Fault::NoPassOverTheGraph, 0),
+    (Fault::NamedSuspectIsReal, 0),
+    (Fault::SuspectIsRealAtOnce, 0),
+    (Fault::RepairTakenForSettled, 0),
 ];
 
 impl Fault {

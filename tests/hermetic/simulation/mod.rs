@@ -17,6 +17,7 @@ mod moments;
 mod others;
 mod partitions;
 mod program;
+mod reconcile;
 mod records;
 mod schema;
 mod server;
@@ -115,6 +116,7 @@ async fn live(world: &Shared) {
         if server_crash {
             world.lock().crash();
         }
+        world.lock().people_act();
         if world.lock().rng.u8(0..3) == 0 {
             // What is on its way to the graph arrives.
             sleep(ARRIVAL).await;
@@ -126,6 +128,7 @@ async fn live(world: &Shared) {
         loop {
             id += 1;
             match program::run(world, id, Until::Applied(end)).await {
+                Ok(Ended::Reached) if world.lock().must_be_repaired() => {}
                 Ok(Ended::Reached) => return,
                 _ if !world.lock().goes_on() => return,
                 _ => sleep(Duration::from_millis(10)).await,

@@ -61,6 +61,10 @@ states! {
     OlderSourceRefused,
     /// The source is put back to a state that the graph has not passed, and followed.
     OlderSourceFollowed,
+    /// A repair settles in a graph that others had damaged.
+    Repaired,
+    /// A verification ends while the graph differs.
+    DamageVerified,
     /// A transaction commits, and snapshots do not see it yet.
     CommittedUnseen,
 }

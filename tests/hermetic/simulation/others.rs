@@ -29,6 +29,11 @@ impl Others {
         Others { rng: Rng::with_seed(!seed), rows: BTreeSet::new(), pairs: BTreeSet::new() }
     }
 
+    /// Nobody has put anything anywhere.
+    pub fn are_absent(&self) -> bool {
+        self.rows.is_empty() && self.pairs.is_empty()
+    }
+
     /// Adds data now and then, when the graph equals the tables.
     pub fn act(&mut self, schema: &Schema, tables: &Tables, memory: &mut Memory) {
         let rows: Vec<_> = rows(schema, tables).collect();

@@ -8,12 +8,16 @@ use wal2graph::{
     change::Change,
     checkpoint::{Advance, Claim, Position},
     engine::{Batch, Engine, Limits, Refused},
-    graph::{Circumstances, Mutations, Statement, in_few_texts, plan},
+    graph::{Circumstances, Mutations, Statement, TableIndex, in_few_texts, plan},
     pipeline::{
-        Ended, Failure, Narrow, Note, Pipeline, PipelineError, Prepare, Sink, Status, Store, Until,
-        Verdict,
+        Ended, Failure, Named, Narrow, Note, Pipeline, PipelineError, Prepare, Sink, Status, Store,
+        Until, Verdict,
     },
-    service::begin::{Begun, HeldLog, begin},
+    request::{Findings, Purpose, State},
+    service::{
+        begin::{Begun, HeldLog, begin},
+        requests::{Passes, Taken, take_up},
+    },
 };
 
 use super::{
@@ -104,13 +108,29 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
         world.lock().acknowledge(position.lsn);
     }
     let Begun { log: mut source, claim, progress, ended_before, .. } = begun;
+    let new = |tables: &[TableIndex]| world.lock().compared_progress(tables);
+    let passes = match copies && progress.is_empty() {
+        // Rows are left to complete.
+        true => Ok(Passes { progress, taken: None }),
+        false => take_up(&store, &claim, &model, progress, new).await,
+    };
+    let Passes { progress, taken } = passes.map_err(|error| text(&error))?;
+    let (named, works) = (Named::default(), copies || !progress.is_empty());
     let sink = || SimSink::new(&store, &claim);
-    let copier = copies.then(|| copy::copier(world, &sink, progress, ended_before));
+    let copier = works.then(|| {
+        let copier = copy::copier(world, &sink, progress, ended_before);
+        match &taken {
+            None => copier,
+            Some(Taken { purpose, reported, .. }) => {
+                copier.reconciling(*purpose, named.clone(), reported.clone())
+            }
+        }
+    });
     let status = watch::Sender::new(Status::default());
     let last = status.subscribe();
     let pipeline = Pipeline {
         source: &mut source,
-        preparer: SimPreparer { world: world.clone() },
+        preparer: SimPreparer { world: world.clone(), named },
         sink: sink(),
         copier,
         engine,
@@ -118,6 +138,17 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
         status,
     };
     let ended = pipeline.run(std::future::pending()).await;
+    if let Some(Taken { purpose, id, reported }) = taken
+        && reported.get().is_over
+    {
+        let report = reported.get().clone();
+        if purpose == Purpose::Verify {
+            world.lock().verified(&report);
+        }
+        if let Some(id) = id {
+            let _ = store.answer(&claim, &id, &State::Done, &Findings::default()).await;
+        }
+    }
     let mut portion = last.borrow().portion;
     if let Err(PipelineError::Refused { refused, changes, .. }) = &ended {
         portion = portion.after(*refused, *changes);
@@ -164,6 +195,7 @@ fn limits(world: &Shared) -> Limits {
 
 struct SimPreparer {
     world: Shared,
+    named: Named,
 }
 
 /// A prepared batch, with the circumstances of its preparation.
@@ -190,6 +222,14 @@ impl Prepare for SimPreparer {
             let world = self.world.lock();
             (world.fault, world.schema.clone())
         };
+        let translated = batch.changes.iter().map(|change| schema.translate(change));
+        translated.for_each(|event| match event {
+            Ok(_) if fault == Some(Fault::NamedSuspectIsReal) => {}
+            Ok(event) => self.named.event(&event),
+            Err(never) => match never {},
+        });
+        let is_spoiled = fault == Some(Fault::RepairTakenForSettled);
+        let settled = settled || (is_spoiled && self.world.lock().is_repaired());
         let statements = statements(&schema, fault, &batch.changes, settled);
         let (changes, xids) = (batch.changes.len(), batch.xids());
         Ok(Prepared { statements, settled, changes, xids })

@@ -7,9 +7,10 @@ use wal2graph::{
         Advance, Checkpoint, Claim, Epoch, Identity, Log, NewCheckpoint, Newest, Position,
         Replaying, Stopped, TopicId, TopicPartition,
     },
-    copy::Progress,
+    copy::{Progress, RECONCILED},
     lsn::Lsn,
     pipeline::Note,
+    request::{Findings, Purpose, Request, RequestId, State},
 };
 
 /// Checkpoints by pipeline and log, progress by pipeline.
@@ -17,6 +18,7 @@ use wal2graph::{
 pub struct Records {
     checkpoints: BTreeMap<(String, String), Checkpoint>,
     progress: BTreeMap<String, Vec<Progress>>,
+    requests: BTreeMap<String, Vec<Request>>,
 }
 
 /// Another writer has claimed the checkpoint, or the checkpoint is at an unexpected position.
@@ -57,6 +59,7 @@ impl Records {
         }
         self.checkpoints.retain(|(name, _), _| name != pipeline);
         self.progress.remove(pipeline);
+        self.requests.remove(pipeline);
         Ok(())
     }
 
@@ -180,6 +183,79 @@ impl Records {
             checkpoint.replaying = is_again.then_some(Replaying { until, source_lsn: Lsn::ZERO });
         }
         Ok(())
+    }
+
+    pub fn requests(&self, pipeline: &str) -> &[Request] {
+        self.requests.get(pipeline).map_or(&[], Vec::as_slice)
+    }
+
+    pub fn ask(&mut self, pipeline: &str, request: &Request) {
+        let requests = self.requests.entry(pipeline.to_owned()).or_default();
+        if !requests.iter().any(|it| it.id == request.id) {
+            requests.push(request.clone());
+        }
+    }
+
+    pub fn take_up(&mut self, claim: &Claim, id: &RequestId, progress: &[Progress]) -> bool {
+        if self.under(claim).is_none() {
+            return false;
+        }
+        let pipeline = claim.identity.pipeline.clone();
+        let Some(request) = self.request(&pipeline, id).filter(|it| it.state.is_open()) else {
+            return false;
+        };
+        request.state = State::Running;
+        let all = self.progress_mut(&pipeline);
+        all.retain(|range| !RECONCILED.contains(&range.pass));
+        all.extend_from_slice(progress);
+        sort(all);
+        true
+    }
+
+    pub fn answer(
+        &mut self,
+        claim: &Claim,
+        id: &RequestId,
+        state: &State,
+        findings: &Findings,
+    ) -> bool {
+        if self.under(claim).is_none() {
+            return false;
+        }
+        let request = self.request(&claim.identity.pipeline, id);
+        let is_answered = |it: &&mut Request| it.state.is_open() || it.state == State::Done;
+        let Some(request) = request.filter(is_answered) else { return false };
+        if request.state.is_open() {
+            request.state = state.clone();
+        }
+        request.findings = findings.clone();
+        true
+    }
+
+    pub fn cancel(&mut self, pipeline: &str, id: &RequestId) -> bool {
+        let Some(request) = self.request(pipeline, id).filter(|it| it.state.is_open()) else {
+            return false;
+        };
+        request.state = State::Cancelled;
+        true
+    }
+
+    pub fn withdraw(&mut self, pipeline: &str, id: &RequestId) {
+        self.requests.entry(pipeline.to_owned()).or_default().retain(|it| it.id != *id);
+    }
+
+    /// The passes have settled: a repair that runs is done.
+    pub fn settle(&mut self, pipeline: &str) {
+        self.progress_mut(pipeline).clear();
+        let running = self.requests.entry(pipeline.to_owned()).or_default().iter_mut();
+        let is_running =
+            |it: &&mut Request| it.state == State::Running && it.purpose == Purpose::Repair;
+        running.filter(is_running).for_each(|request| request.state = State::Done);
+    }
+
+    fn request(&mut self, pipeline: &str, id: &RequestId) -> Option<&mut Request> {
+        let requests = self.requests.get_mut(pipeline)?;
+        requests.iter_mut().find(|request| request.id == *id)
     }
 
     /// The checkpoint, if nobody has claimed it since.

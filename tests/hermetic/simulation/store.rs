@@ -19,6 +19,7 @@ use wal2graph::{
         Extent, Footprint, GraphReader, Made, Note, Remark, Removed, Rows, Store, StoreError,
         Weight,
     },
+    request::{Findings, Request, RequestId, State},
     start::Obstacle,
 };
 
@@ -166,6 +167,56 @@ impl Store for SimStore {
         self.read(|world| world.graph.records.progress(pipeline).to_vec()).await
     }
 
+    async fn ask(&self, pipeline: &str, request: &Request) -> Result<(), StoreError> {
+        let (pipeline, request) = (pipeline.to_owned(), request.clone());
+        self.write(move |world| {
+            world.graph.records.ask(&pipeline, &request);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn requests(&self, pipeline: &str) -> Result<Vec<Request>, StoreError> {
+        self.read(|world| world.graph.records.requests(pipeline).to_vec()).await
+    }
+
+    async fn take_up(
+        &self,
+        claim: &Claim,
+        request: &RequestId,
+        progress: &[Progress],
+    ) -> Result<bool, StoreError> {
+        let (claim, request, progress) = (claim.clone(), request.clone(), progress.to_vec());
+        self.write(move |world| Ok(world.take_up(&claim, &request, &progress))).await
+    }
+
+    async fn answer(
+        &self,
+        claim: &Claim,
+        request: &RequestId,
+        state: &State,
+        findings: &Findings,
+    ) -> Result<bool, StoreError> {
+        let (claim, request) = (claim.clone(), request.clone());
+        let (state, findings) = (state.clone(), findings.clone());
+        self.write(move |world| Ok(world.graph.records.answer(&claim, &request, &state, &findings)))
+            .await
+    }
+
+    async fn cancel(&self, pipeline: &str, request: &RequestId) -> Result<bool, StoreError> {
+        let (pipeline, request) = (pipeline.to_owned(), request.clone());
+        self.write(move |world| Ok(world.graph.records.cancel(&pipeline, &request))).await
+    }
+
+    async fn withdraw(&self, pipeline: &str, request: &RequestId) -> Result<(), StoreError> {
+        let (pipeline, request) = (pipeline.to_owned(), request.clone());
+        self.write(move |world| {
+            world.graph.records.withdraw(&pipeline, &request);
+            Ok(())
+        })
+        .await
+    }
+
     async fn has_incomplete(&self, model: &Model) -> Result<bool, StoreError> {
         self.read(|world| {
             world.fault != Some(Fault::IncompleteRowsNotReadAgain)
@@ -285,8 +336,9 @@ impl Store for SimStore {
 
 /// Reads rows, beside all writers.
 pub struct SimReader {
-    world: Shared,
-    is_calm: bool,
+    pub world: Shared,
+    /// No answer is lost.
+    pub is_calm: bool,
 }
 
 impl SimReader {

@@ -26,6 +26,7 @@ use super::{
     moments::{Moments, Sometimes},
     others::{Others, apply_leaving_others},
     program::SimError,
+    reconcile::People,
     records::{Fenced, Records},
     schema::{Schema, Tables},
     server::{Kept, Server, Slot},
@@ -55,6 +56,7 @@ pub struct World {
     pub graph: Graph,
     pub locks: Locks,
     pub others: Others,
+    pub people: People,
     /// How many changes the graph takes at once.
     pub capacity: usize,
     /// The transaction whose changes the graph accepts only one at a time.
@@ -113,6 +115,7 @@ impl World {
             graph: Graph::default(),
             locks: Locks::default(),
             others: Others::new(seed),
+            people: People::new(seed),
             capacity,
             conflicting,
             portion: Portion::WHOLE,
@@ -313,11 +316,13 @@ impl World {
         let ride_along =
             self.schema.enforced && settled && whole && !statements.iter().any(is_move);
         self.apply(statements, ride_along);
-        if settled && advance.to.part.is_none() {
+        if settled && advance.to.part.is_none() && !self.people.is_damaged {
             self.check_prefix(advance.to.lsn);
             let schema = self.schema.clone();
             let tables = self.server.at(advance.to.lsn);
-            self.others.act(&schema, tables, &mut self.graph.memory);
+            if !self.people.was_damaged {
+                self.others.act(&schema, tables, &mut self.graph.memory);
+            }
         }
         Ok(())
     }
@@ -405,6 +410,12 @@ impl World {
         if expected != found {
             self.violate(format!("at {lsn} the graph differs: {}", difference(&expected, &found)));
         }
+    }
+
+    /// Whether the graph differs from the tables as they were at this position.
+    pub fn differs(&self, lsn: Lsn) -> bool {
+        let expected = self.expected(self.server.at(lsn));
+        expected != self.graph.memory.contents(&self.schema.model)
     }
 
     /// The graph equals the tables now.

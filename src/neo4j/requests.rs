@@ -1,0 +1,201 @@
+//! Requests of commands to the pipeline that runs: one node each.
+//!
+//! ```text
+//! (:_Wal2GraphRequest {pipeline, id, purpose, tables, state, why, asked_at, updated_at, findings})
+//! ```
+//!
+//! A command writes without a claim. The pipeline writes under its epoch, so that an instance that lost the slot
+//! answers nothing.
+
+use chrono::{DateTime, Utc};
+use neo4rs::{Query, Row};
+
+use crate::{
+    change::Timestamp,
+    checkpoint::Claim,
+    copy::{Progress, RECONCILED},
+    graph::Pass,
+    request::{Findings, Purpose, Request, RequestId, State},
+};
+
+use super::{
+    checkpoint::{self, passed},
+    checkpoint_row::get,
+    connect::Connection,
+    copy_progress,
+    error::Error,
+    names::REQUEST,
+    parameter, retry,
+};
+
+/// States of requests that somebody may still work on.
+const OPEN: &str = "['asked', 'running']";
+/// The same with the end of a repair, whose last findings come later.
+const ANSWERED: &str = "['asked', 'running', 'done']";
+
+/// Keeps a new request. A second call with its id changes nothing.
+pub async fn ask(connection: &Connection, pipeline: &str, request: &Request) -> Result<(), Error> {
+    let text = format!(
+        "MERGE (r:{REQUEST} {{pipeline: $pipeline, id: $id}}) ON CREATE SET r.purpose = $purpose, \
+         r.tables = $tables, r.state = 'asked', r.asked_at = $now, r.updated_at = $now, r.findings = $findings"
+    );
+    let tables = parameter::list(request.tables.iter().map(|table| table.as_str().into()));
+    let query = which(Query::new(text), pipeline, &request.id)
+        .param("purpose", request.purpose.name())
+        .param("tables", tables)
+        .param("findings", request.findings.to_string())
+        .param("now", Utc::now());
+    retry::while_transient(|| connection.run(query.clone())).await.map(drop)
+}
+
+/// All requests of a pipeline, the oldest first.
+pub async fn read(connection: &Connection, pipeline: &str) -> Result<Vec<Request>, Error> {
+    let text = format!(
+        "MATCH (r:{REQUEST} {{pipeline: $pipeline}}) RETURN r.id AS id, r.purpose AS purpose, r.tables AS tables, \
+         r.state AS state, r.why AS why, r.asked_at AS asked_at, r.findings AS findings ORDER BY r.asked_at, r.id"
+    );
+    let rows = connection.rows(Query::new(text).param("pipeline", pipeline)).await?;
+    rows.iter().map(request_of).collect()
+}
+
+/// Begins with a request: it is running, and `progress` is that of its passes. False, and nothing is
+/// written, if the epoch is an older one or the request is not open.
+pub async fn take_up(
+    connection: &Connection,
+    Claim { identity, epoch }: &Claim,
+    request: &RequestId,
+    progress: &[Progress],
+) -> Result<bool, Error> {
+    let once = || async {
+        let mut transaction = connection.begin().await?;
+        let held = checkpoint::under_epoch(identity, *epoch, "c.updated_at = $now");
+        let is_ours = passed(&transaction.run(held.param("now", Utc::now())).await?);
+        let open = set_query(&identity.pipeline, request, OPEN, "r.state = 'running'");
+        if !is_ours || !passed(&transaction.run(open).await?) {
+            transaction.rollback().await;
+            return Ok(false);
+        }
+        transaction.run(remove_passes_query(&identity.pipeline)).await?;
+        let created = copy_progress::create_query(&identity.pipeline, *epoch, progress);
+        transaction.run(created).await?;
+        transaction.commit().await?;
+        Ok(true)
+    };
+    retry::while_transient(once).await
+}
+
+/// Keeps the state and what was found. What is done stays done. False, and nothing is written, if the
+/// epoch is an older one, or somebody has ended the request.
+pub async fn answer(
+    connection: &Connection,
+    Claim { identity, epoch }: &Claim,
+    request: &RequestId,
+    state: &State,
+    findings: &Findings,
+) -> Result<bool, Error> {
+    let why = match state {
+        State::Failed(why) => Some(why.as_str()),
+        _ => None,
+    };
+    let once = || async {
+        let mut transaction = connection.begin().await?;
+        let held = checkpoint::under_epoch(identity, *epoch, "c.updated_at = $now");
+        let is_ours = passed(&transaction.run(held.param("now", Utc::now())).await?);
+        let set = "r.state = CASE WHEN now.state = 'done' THEN 'done' ELSE $state END, r.why = $why, \
+                   r.findings = $findings";
+        let query = set_query(&identity.pipeline, request, ANSWERED, set)
+            .param("state", state.name())
+            .param("why", why)
+            .param("findings", findings.to_string());
+        if !is_ours || !passed(&transaction.run(query).await?) {
+            transaction.rollback().await;
+            return Ok(false);
+        }
+        transaction.commit().await?;
+        Ok(true)
+    };
+    retry::while_transient(once).await
+}
+
+/// Ends an open request at a person's word. False if it is not open.
+pub async fn cancel(
+    connection: &Connection,
+    pipeline: &str,
+    request: &RequestId,
+) -> Result<bool, Error> {
+    let query = set_query(pipeline, request, OPEN, "r.state = 'cancelled'");
+    retry::while_transient(|| connection.run(query.clone())).await.map(|did| passed(&did))
+}
+
+/// Removes a request.
+pub async fn withdraw(
+    connection: &Connection,
+    pipeline: &str,
+    request: &RequestId,
+) -> Result<(), Error> {
+    let text = format!("MATCH (r:{REQUEST} {{pipeline: $pipeline, id: $id}}) DELETE r");
+    let query = which(Query::new(text), pipeline, request);
+    retry::while_transient(|| connection.run(query.clone())).await.map(drop)
+}
+
+/// Removes all requests of a pipeline.
+pub(super) fn end_query(pipeline: &str) -> Query {
+    let text = format!("MATCH (r:{REQUEST} {{pipeline: $pipeline}}) DELETE r");
+    Query::new(text).param("pipeline", pipeline)
+}
+
+/// A repair that runs is done. Goes with the end of its passes, in their transaction.
+pub(super) fn done_query(pipeline: &str) -> Query {
+    let text = format!(
+        "MATCH (r:{REQUEST} {{pipeline: $pipeline, state: 'running', purpose: $purpose}}) \
+         SET r.state = 'done', r.updated_at = $now"
+    );
+    Query::new(text)
+        .param("pipeline", pipeline)
+        .param("purpose", Purpose::Repair.name())
+        .param("now", Utc::now())
+}
+
+/// Locks a request, then sets something if it is in one of the states.
+fn set_query(pipeline: &str, request: &RequestId, states: &str, set: &str) -> Query {
+    let text = format!(
+        "MATCH (r:{REQUEST} {{pipeline: $pipeline, id: $id}}) SET r:{REQUEST} WITH r, properties(r) AS now \
+         WHERE now.state IN {states} SET r.updated_at = $now, {set}"
+    );
+    which(Query::new(text), pipeline, request).param("now", Utc::now())
+}
+
+/// Removes the progress of an earlier reconciliation.
+fn remove_passes_query(pipeline: &str) -> Query {
+    let text = format!(
+        "MATCH (p:{} {{pipeline: $pipeline}}) WHERE p.pass IN $passes DETACH DELETE p",
+        super::names::COPY
+    );
+    let passes = parameter::list(RECONCILED.iter().map(|pass: &Pass| pass.name().into()));
+    Query::new(text).param("pipeline", pipeline).param("passes", passes)
+}
+
+fn which(query: Query, pipeline: &str, request: &RequestId) -> Query {
+    query.param("pipeline", pipeline).param("id", request.0.as_str())
+}
+
+fn request_of(row: &Row) -> Result<Request, Error> {
+    let unknown = |what: &str| {
+        Error::Fatal(format!(
+            "a {REQUEST} node has an unknown {what}: somebody edited it, or a newer wal2graph wrote it. Delete it: \
+             MATCH (r:{REQUEST}) DELETE r"
+        ))
+    };
+    let (purpose, state): (String, String) = (get(row, "purpose")?, get(row, "state")?);
+    let why: Option<String> = get(row, "why")?;
+    let asked_at: DateTime<Utc> = get(row, "asked_at")?;
+    let findings: String = get(row, "findings")?;
+    Ok(Request {
+        id: RequestId(get(row, "id")?),
+        purpose: Purpose::from_name(&purpose).ok_or_else(|| unknown("purpose"))?,
+        tables: get(row, "tables")?,
+        state: State::from_name(&state, why).ok_or_else(|| unknown("state"))?,
+        asked_at: Timestamp { unix_micros: asked_at.timestamp_micros() },
+        findings: findings.parse().map_err(|_| unknown("form of findings"))?,
+    })
+}

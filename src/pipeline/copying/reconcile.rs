@@ -1,0 +1,253 @@
+//! A reconciliation: tables and graph are compared, and what differs is written or reported.
+//!
+//! ```text
+//! pass over rows:    a piece of rows  -> the graph's entities of their keys -> differences
+//! pass over graph:   a page of entities -> the rows of their keys           -> differences
+//! ```
+//!
+//! Two passes need no common order of keys. The first finds rows that the graph lacks. The second
+//! finds entities that have no row, and rows that moved past the first. Both compare whole rows.
+//!
+//! The turns are a copy's: the stream is held, and the snapshot sees all that the graph has. So a row
+//! that differs is at least as new as its entity, and a repair writes it at once. Nothing else is sure
+//! at once: a row that is missing may be one that the stream is about to move. So a difference that is
+//! reported, or removes something, is a *suspect* first. It is real once the stream has passed the
+//! log's end of the look, no event has named its key since, and the graph still differs: then the
+//! tables are as the look saw them. A suspect that was named is looked at again.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{
+    graph::{Difference, Found, Key, Model, Row, TableIndex, compare},
+    lsn::Lsn,
+    request::Purpose,
+};
+
+use super::super::named::{Named, Of};
+
+/// More suspects than this wait for the stream before anything else is compared: their rows are in
+/// memory.
+const SUSPECTS_MAX: usize = 2_000;
+/// A key that the stream names in this many looks in sequence changes faster than it can be looked at.
+const ROUNDS_MAX: u32 = 8;
+/// This many differing rows are kept with their differences.
+const REPORTED_MAX: usize = 1_000;
+
+/// A row that the graph has otherwise than its table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Differing {
+    /// The table.
+    pub table: TableIndex,
+    /// The row's key.
+    pub key: Key,
+    /// How they differ.
+    pub differences: Vec<Difference>,
+}
+
+/// What a reconciliation has found so far.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Rows and entities that were compared, by table. A row in both passes counts twice.
+    pub compared: BTreeMap<TableIndex, u64>,
+    /// Rows that differed, by table.
+    pub differing: BTreeMap<TableIndex, u64>,
+    /// The first of them.
+    pub first: Vec<Differing>,
+    /// All is compared, and a repair has settled.
+    pub is_over: bool,
+    /// Rows that changed faster than they could be looked at, by table.
+    pub undecided: BTreeMap<TableIndex, u64>,
+}
+
+/// A report that others may read while it grows. A clone is the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Reported(Arc<Mutex<Report>>);
+
+impl Reported {
+    /// The report so far.
+    pub fn get(&self) -> MutexGuard<'_, Report> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A difference that is not proven.
+pub(super) struct Suspect {
+    /// The row that the look saw; `None`: there was none.
+    pub row: Option<Row>,
+    /// The log's end after the look.
+    pub through: Lsn,
+    /// How many looks in sequence were in vain.
+    rounds: u32,
+}
+
+/// What to do before the next piece is compared.
+pub(super) enum Next {
+    /// These suspects of a table may be judged.
+    Judge(TableIndex, Vec<(Key, Suspect)>),
+    /// These keys are to be looked at.
+    Look(TableIndex, Vec<Key>),
+    /// The stream has to pass this position.
+    Wait(Lsn),
+    /// Nothing.
+    Nothing,
+}
+
+/// What a reconciliation knows between its turns.
+pub(super) struct Reconcile {
+    pub purpose: Purpose,
+    pub named: Named,
+    pub reported: Reported,
+    /// Keys to look at, with the number of looks in vain.
+    to_look_at: BTreeMap<Of, u32>,
+    suspects: BTreeMap<Of, Suspect>,
+    /// The rounds of keys that are being looked at.
+    rounds: BTreeMap<Of, u32>,
+    /// Where the pass over the graph is, by table.
+    pub cursors: BTreeMap<TableIndex, Key>,
+    /// The passes are over.
+    ended: bool,
+}
+
+impl Reconcile {
+    pub fn new(purpose: Purpose, named: Named, reported: Reported) -> Self {
+        named.keep_moved();
+        Reconcile {
+            purpose,
+            named,
+            reported,
+            to_look_at: BTreeMap::new(),
+            suspects: BTreeMap::new(),
+            rounds: BTreeMap::new(),
+            cursors: BTreeMap::new(),
+            ended: false,
+        }
+    }
+
+    /// Counts compared rows.
+    pub fn compared(&self, table: TableIndex, rows: usize) {
+        *self.reported.get().compared.entry(table).or_default() += rows as u64;
+    }
+
+    /// A difference is real.
+    pub fn differs(&self, table: TableIndex, key: &Key, differences: Vec<Difference>) {
+        let mut report = self.reported.get();
+        *report.differing.entry(table).or_default() += 1;
+        if report.first.len() < REPORTED_MAX {
+            report.first.push(Differing { table, key: key.clone(), differences });
+        }
+    }
+
+    /// A look saw a difference, while the stream was held.
+    pub fn suspect(&mut self, of: Of, row: Option<Row>, through: Lsn) {
+        let rounds = self.rounds.remove(&of).unwrap_or(0);
+        self.named.watch(of.clone());
+        self.suspects.insert(of, Suspect { row, through, rounds });
+    }
+
+    /// A look saw no difference.
+    pub fn is_well(&mut self, of: &Of) {
+        self.rounds.remove(of);
+    }
+
+    /// These keys are to be looked at.
+    pub fn look_at(&mut self, of: impl IntoIterator<Item = Of>) {
+        for of in of {
+            self.to_look_at.entry(of).or_insert(0);
+        }
+    }
+
+    /// Whether the stream has named a suspect since its look. If so, it is looked at again.
+    pub fn was_named(&mut self, of: &Of, suspect: &Suspect) -> bool {
+        if !self.named.end_watch(of) {
+            return false;
+        }
+        if suspect.rounds + 1 < ROUNDS_MAX {
+            self.to_look_at.insert(of.clone(), suspect.rounds + 1);
+        } else {
+            *self.reported.get().undecided.entry(of.0).or_default() += 1;
+        }
+        true
+    }
+
+    /// So many rows wait for their proof that nothing else is compared.
+    pub fn is_full(&self) -> bool {
+        self.suspects.len() + self.to_look_at.len() >= SUSPECTS_MAX
+    }
+
+    /// The rows to write among those that a look saw, while the stream was held. For a verification
+    /// there are none: what differs is a suspect.
+    pub fn differing(
+        &mut self,
+        model: &Model,
+        table: TableIndex,
+        rows: Vec<(Key, Row)>,
+        entities: &BTreeMap<Key, Found>,
+        through: Lsn,
+    ) -> Vec<(Key, Row)> {
+        let mut to_write = Vec::new();
+        for (key, row) in rows {
+            let differences = compare(model, table, Some(&row), entities.get(&key));
+            if self.purpose == Purpose::Verify && !differences.is_empty() {
+                self.suspect((table, key), Some(row), through);
+                continue;
+            }
+            let of = (table, key);
+            self.is_well(&of);
+            if !differences.is_empty() {
+                self.differs(table, &of.1, differences);
+                to_write.push((of.1, row));
+            }
+        }
+        to_write
+    }
+
+    /// The look was broken off: what it has not judged is looked at again.
+    pub fn abandon(&mut self) {
+        self.to_look_at.append(&mut self.rounds);
+    }
+
+    /// The passes are over: keys that rows have moved to meanwhile are looked at. Returns whether
+    /// this is new.
+    pub fn end(&mut self) -> bool {
+        let is_new = !std::mem::replace(&mut self.ended, true);
+        let moved = self.named.take_moved();
+        if is_new {
+            self.look_at(moved);
+        }
+        is_new
+    }
+
+    /// What to do first, with the stream applied through `applied`.
+    pub fn next(&mut self, applied: Lsn, passes_are_over: bool) -> Next {
+        let ripe = self.suspects.iter().find(|(_, suspect)| suspect.through <= applied);
+        if let Some(((table, _), _)) = ripe {
+            let table = *table;
+            let ripe =
+                |(of, _): &Of, suspect: &mut Suspect| *of == table && suspect.through <= applied;
+            let ripe = self.suspects.extract_if(.., |of, suspect| ripe(of, suspect));
+            return Next::Judge(table, ripe.map(|((_, key), suspect)| (key, suspect)).collect());
+        }
+        let least = self.suspects.values().map(|suspect| suspect.through).min();
+        match least {
+            Some(through) if self.suspects.len() >= SUSPECTS_MAX => return Next::Wait(through),
+            _ => {}
+        }
+        if passes_are_over || self.to_look_at.len() >= SUSPECTS_MAX {
+            if let Some(((table, _), _)) = self.to_look_at.first_key_value() {
+                let table = *table;
+                let of_table = self.to_look_at.extract_if(.., |(of, _), _| *of == table);
+                let of_table: BTreeMap<Of, u32> = of_table.take(SUSPECTS_MAX).collect();
+                let keys = of_table.keys().map(|(_, key)| key.clone()).collect();
+                self.rounds = of_table;
+                return Next::Look(table, keys);
+            }
+            if let Some(through) = least {
+                return Next::Wait(through);
+            }
+        }
+        Next::Nothing
+    }
+}

@@ -1,0 +1,244 @@
+//! What others do to the graph, and the requests of people to compare and repair it.
+
+use std::fmt;
+
+use fastrand::Rng;
+use wal2graph::{
+    checkpoint::Claim,
+    copy::{Progress, RECONCILED},
+    graph::{
+        Key, Pass, TableIndex,
+        memory::{Damage, ToJoined, ToNode},
+        model::{RelationshipKey, Shape},
+    },
+    pipeline::Report,
+    request::{Findings, Purpose, Request, RequestId, State},
+    value::Value,
+};
+
+use super::{faults::Fault, moments::Sometimes, schema::to_key, store::PIPELINE, world::World};
+
+/// People and other applications.
+pub struct People {
+    /// A separate generator, so that histories stay the same as without them.
+    rng: Rng,
+    /// The graph may differ from the tables, until a repair has settled.
+    pub is_damaged: bool,
+    /// Somebody has damaged the graph, ever.
+    pub was_damaged: bool,
+    /// How many requests there were.
+    asked: u64,
+    /// They do something in this history.
+    are_here: bool,
+}
+
+impl People {
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed.rotate_left(17) ^ 0x5eed);
+        let are_here = rng.bool();
+        People { rng, is_damaged: false, was_damaged: false, asked: 0, are_here }
+    }
+}
+
+impl World {
+    /// Between two lives: others damage the graph, and people ask.
+    pub fn people_act(&mut self) {
+        if !self.people.are_here || self.checkpoint().is_none() {
+            return;
+        }
+        if self.people.rng.u8(0..3) == 0 {
+            self.damage();
+        }
+        match self.people.rng.u8(0..8) {
+            0 | 1 => self.ask(Purpose::Repair),
+            2 | 3 => self.ask(Purpose::Verify),
+            4 => {
+                let open = self.open_requests();
+                if let Some(id) = self.people.rng.choice(open) {
+                    self.moments.trace(|| format!("request {id} is cancelled"));
+                    self.graph.records.cancel(PIPELINE, &id);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// At the end: whether a repair has to come, which is asked then.
+    pub fn must_be_repaired(&mut self) -> bool {
+        if self.people.is_damaged && self.open_requests().is_empty() {
+            self.ask(Purpose::Repair);
+        }
+        self.people.is_damaged || !self.open_requests().is_empty()
+    }
+
+    fn open_requests(&self) -> Vec<RequestId> {
+        let requests = self.graph.records.requests(PIPELINE).iter();
+        requests.filter(|it| it.state.is_open()).map(|it| it.id.clone()).collect()
+    }
+
+    fn ask(&mut self, purpose: Purpose) {
+        self.people.asked += 1;
+        let id = RequestId(format!("{}-{}", purpose.name(), self.people.asked));
+        self.moments.trace(|| format!("request {id}"));
+        let (state, findings) = (State::Asked, Findings::default());
+        let (tables, asked_at) = (Vec::new(), Default::default());
+        let request = Request { id, purpose, tables, state, asked_at, findings };
+        self.graph.records.ask(PIPELINE, &request);
+    }
+
+    /// The progress of passes that compare.
+    pub fn compared_progress(&mut self, tables: &[TableIndex]) -> Vec<Progress> {
+        let mut progress = Vec::new();
+        for table in tables {
+            let name = self.schema.model.table(*table).name.clone();
+            for pass in RECONCILED {
+                if pass == Pass::Graph && self.fault == Some(Fault::NoPassOverTheGraph) {
+                    continue;
+                }
+                let is_of_graph = pass == Pass::Graph;
+                progress.push(Progress {
+                    table: name.clone(),
+                    partition: None,
+                    pass,
+                    part: 0,
+                    next_block: 0,
+                    end_block: None,
+                    relfilenode: if is_of_graph { 0 } else { self.server.relfilenodes[table.0] },
+                    rows: 0,
+                    done: false,
+                });
+            }
+        }
+        super::records::sort(&mut progress);
+        progress
+    }
+
+    pub fn take_up(&mut self, claim: &Claim, request: &RequestId, progress: &[Progress]) -> bool {
+        let is_taken = self.graph.records.take_up(claim, request, progress);
+        if is_taken && !progress.is_empty() {
+            self.graph.settled = false;
+        }
+        is_taken
+    }
+
+    /// A repair is under way.
+    pub fn is_repaired(&mut self) -> bool {
+        self.progress().iter().any(|range| RECONCILED.contains(&range.pass))
+    }
+
+    /// The copy, or a repair, is over.
+    pub fn settle(&mut self) {
+        self.graph.settled = true;
+        let was_repaired = self.is_repaired();
+        let is_open = |it: &Request| it.purpose == Purpose::Repair && it.state == State::Running;
+        let is_whole = self.graph.records.requests(PIPELINE).iter().any(is_open);
+        if was_repaired && is_whole && self.people.is_damaged {
+            self.moments.sometimes(Sometimes::Repaired);
+            self.people.is_damaged = false;
+        }
+        self.graph.records.settle(PIPELINE);
+    }
+
+    /// A verification is over.
+    pub fn verified(&mut self, report: &Report) {
+        if !self.people.was_damaged && !report.first.is_empty() {
+            self.violate(format!("a false alarm: {:?}", report.first));
+        }
+        let position = self.checkpoint().map(|it| it.position);
+        let Some(position) = position.filter(|it| it.part.is_none()) else { return };
+        if self.people.is_damaged && self.differs(position.lsn) {
+            self.moments.sometimes(Sometimes::DamageVerified);
+            if report.first.is_empty() && report.undecided.is_empty() {
+                self.violate("a verification has not seen the damage".to_owned());
+            }
+        }
+    }
+
+    /// Others damage the graph, while it equals the tables and nobody compares it.
+    fn damage(&mut self) {
+        let is_calm = self.graph.settled
+            && self.progress().is_empty()
+            && self.open_requests().is_empty()
+            // What goes with a deleted row is gone.
+            && self.others.are_absent()
+            && !self.is_another_history();
+        if !is_calm {
+            return;
+        }
+        let Some(damage) = self.any_damage() else { return };
+        self.moments.trace(|| format!("others damage the graph: {damage:?}"));
+        let model = self.schema.model.clone();
+        let before = self.graph.memory.contents(&model);
+        self.graph.memory.damage(&model, &damage);
+        if self.graph.memory.contents(&model) != before {
+            (self.people.is_damaged, self.people.was_damaged) = (true, true);
+        }
+    }
+
+    fn any_damage(&mut self) -> Option<Damage> {
+        let schema = self.schema.clone();
+        let rng = &mut self.people.rng;
+        let table = rng.choice(schema.tables().collect::<Vec<_>>())?;
+        let latest = self.server.latest();
+        let mut key = |of: TableIndex| -> Key {
+            let width = schema.key_width(of);
+            let keys: Vec<_> = latest[of.0].keys().cloned().collect();
+            match rng.choice(keys).filter(|_| rng.u8(0..4) > 0) {
+                Some(key) => to_key(&key),
+                None => to_key(&(0..width).map(|_| rng.i64(0..6)).collect::<Vec<_>>()),
+            }
+        };
+        Some(match &schema.model.table(table).shape {
+            Shape::Node(node) => {
+                let own = key(table);
+                let reference = rng.choice(0..node.references.len());
+                match (rng.u8(0..9), reference) {
+                    (0, _) => Damage::Node { table, key: own, what: ToNode::Make },
+                    (1, _) => Damage::Node { table, key: own, what: ToNode::Placeholder(true) },
+                    (2, _) => Damage::Node { table, key: own, what: ToNode::Incomplete(true) },
+                    (3 | 4, Some(reference)) => {
+                        let target = node.references[reference].target;
+                        let target = to_key(&[rng.i64(0..6); 1][..schema.key_width(target).min(1)]);
+                        Damage::Connect { table, reference, owner: own, target }
+                    }
+                    (5, Some(reference)) => Damage::Disconnect { table, reference, owner: own },
+                    _ if node.properties.is_empty() => {
+                        Damage::Node { table, key: own, what: ToNode::Placeholder(false) }
+                    }
+                    (even, _) => {
+                        let index = rng.usize(..node.properties.len());
+                        let value = (even % 2 == 0).then(|| Value::Integer(rng.i64(90..99)));
+                        Damage::Node { table, key: own, what: ToNode::Property(index, value) }
+                    }
+                }
+            }
+            Shape::Relationship(join) => {
+                let own = key(table);
+                match rng.u8(0..5) {
+                    0 => Damage::Joined { table, key: own, what: ToJoined::Delete },
+                    1 => Damage::Joined { table, key: own, what: ToJoined::Double },
+                    2 => Damage::Joined { table, key: own, what: ToJoined::Incomplete(true) },
+                    3 if !join.properties.is_empty() => {
+                        let value = Some(Value::Integer(rng.i64(90..99)));
+                        Damage::Joined { table, key: own, what: ToJoined::Property(0, value) }
+                    }
+                    _ => {
+                        let end = |rng: &mut Rng| to_key(&[rng.i64(0..6)]);
+                        let (from, to) = ((join.from, end(rng)), (join.to, end(rng)));
+                        let own = match &join.key {
+                            RelationshipKey::Ends => None,
+                            RelationshipKey::Own(_) => Some(own),
+                        };
+                        Damage::Join { table, own, from, to }
+                    }
+                }
+            }
+        })
+    }
+}
+
+impl fmt::Debug for People {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("People").field("is_damaged", &self.is_damaged).finish_non_exhaustive()
+    }
+}

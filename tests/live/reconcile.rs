@@ -1,0 +1,233 @@
+//! `verify` and `repair` on real servers: damage of every kind beside a stream, kills, cancelled requests.
+
+use std::time::Duration;
+
+use neo4rs::Query;
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::support::{Pipeline, eventually, graph, holds, until};
+
+const ROWS: u32 = 400;
+
+fn schema(prefix: &str) -> String {
+    format!(
+        "CREATE TABLE {prefix}_people (id int PRIMARY KEY, name text, born date); \
+         CREATE TABLE {prefix}_orders (id int PRIMARY KEY, person_id int REFERENCES {prefix}_people, total numeric(8,2)); \
+         CREATE TABLE {prefix}_likes (a_id int REFERENCES {prefix}_people, b_id int REFERENCES {prefix}_people, since date, \
+            PRIMARY KEY (a_id, b_id)); \
+         INSERT INTO {prefix}_people SELECT g, 'n' || g, '2000-01-01'::date + g FROM generate_series(1, {ROWS}) g; \
+         INSERT INTO {prefix}_orders SELECT g, g, g FROM generate_series(1, {ROWS}) g; \
+         INSERT INTO {prefix}_likes SELECT g, g % {ROWS} + 1, '2020-01-01' FROM generate_series(1, {ROWS}) g"
+    )
+}
+
+/// What others do, the row that it concerns, and a word of what is said of it.
+const DAMAGES: &[(&str, &str, &str, &str)] = &[
+    ("MATCH (p:Person {id: 5}) SET p.name = 'wrong'", "people", "id: 5", "name"),
+    ("MATCH (p:Person {id: 6}) REMOVE p.born", "people", "id: 6", "born"),
+    ("MATCH (p:Person {id: 7}) SET p.name = 7", "people", "id: 7", "name"),
+    ("MATCH (p:Person {id: 8}) SET p.name = ['n8']", "people", "id: 8", "name"),
+    ("MATCH (p:Person {id: 9}) SET p:_Placeholder", "people", "id: 9", "placeholder"),
+    ("MATCH (p:Person {id: 10}) SET p:_Incomplete", "people", "id: 10", "lacking"),
+    ("MATCH (p:Person {id: 11}) DETACH DELETE p", "people", "id: 11", "lacks"),
+    ("CREATE (p:Person {id: 9999, name: 'ghost'})", "people", "id: 9999", "no such row"),
+    ("CREATE (p:Person {id: 9998}) SET p:_Placeholder", "people", "id: 9998", "nothing points"),
+    ("MATCH (o:Order {id: 12})-[r:PERSON]->() DELETE r", "orders", "id: 12", "nowhere"),
+    (
+        "MATCH (o:Order {id: 13})-[r:PERSON]->(p) CREATE (o)-[:PERSON]->(p)",
+        "orders",
+        "id: 13",
+        "13; 13",
+    ),
+    (
+        "MATCH (o:Order {id: 14}), (p:Person {id: 15}) CREATE (o)-[:PERSON]->(p)",
+        "orders",
+        "id: 14",
+        "14; 15",
+    ),
+    (
+        "MATCH (o:Order {id: 16})-[r:PERSON]->(), (p:Person {id: 17}) DELETE r CREATE (o)-[:PERSON]->(p)",
+        "orders",
+        "id: 16",
+        "to 17",
+    ),
+    ("MATCH (a:Person {id: 18})-[r:LIKES]->() DELETE r", "likes", "18", "lacks"),
+    (
+        "MATCH (a:Person {id: 19})-[r:LIKES]->(b) CREATE (a)-[:LIKES {since: r.since}]->(b)",
+        "likes",
+        "19",
+        "2 times",
+    ),
+    ("MATCH (a:Person {id: 20})-[r:LIKES]->() SET r.since = date()", "likes", "20", "since"),
+    ("MATCH (a:Person {id: 21})-[r:LIKES]->() REMOVE r.since", "likes", "21", "since"),
+    (
+        "MATCH (a:Person {id: 22}), (b:Person {id: 30}) CREATE (a)-[:LIKES {since: date()}]->(b)",
+        "likes",
+        "22",
+        "no such row",
+    ),
+];
+
+/// A damage in the names of this test's own tables.
+fn own(cypher: &str, label: &str) -> String {
+    cypher
+        .replace(":Person", &format!(":{label}Person"))
+        .replace(":Order", &format!(":{label}Order"))
+        .replace(":LIKES", &format!(":{}_LIKES", label.to_uppercase()))
+}
+
+async fn run(cypher: &str) {
+    graph().run(Query::new(cypher.to_owned())).await.unwrap();
+}
+
+/// The findings, and whether the command succeeded.
+async fn compared(pipeline: &Pipeline, command: &str) -> (bool, Value) {
+    let output = pipeline.output(&[command, "--json"]).await;
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    let findings = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{log}"));
+    (output.status.success(), findings)
+}
+
+fn differing(findings: &Value) -> u64 {
+    let tables = findings["tables"].as_array().unwrap();
+    tables.iter().map(|table| table["differing"].as_u64().unwrap()).sum()
+}
+
+fn is_named(findings: &Value, table: &str, key: &str, word: &str) -> bool {
+    findings["first"].as_array().unwrap().iter().any(|row| {
+        row["table"].as_str().unwrap().contains(table)
+            && row["key"].as_str().unwrap().contains(key)
+            && row["differences"].to_string().contains(word)
+    })
+}
+
+/// Some transactions a second, of rows that nobody damages, keys included.
+async fn traffic(sql: tokio_postgres::Client, prefix: &str) {
+    for round in 0.. {
+        let id = 200 + round % 100;
+        let statements = format!(
+            "UPDATE {prefix}_people SET name = 'r{round}' WHERE id = {id}; \
+             INSERT INTO {prefix}_people VALUES ({0}, 'new', NULL); \
+             UPDATE {prefix}_people SET id = {0} + 500000 WHERE id = {0}; \
+             DELETE FROM {prefix}_people WHERE id = {0} + 500000 AND id % 3 = 0; \
+             UPDATE {prefix}_orders SET person_id = {1} WHERE id = {id}",
+            100_000 + round,
+            200 + (round + 7) % 100
+        );
+        sql.batch_execute(&statements).await.unwrap();
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn every_damage_is_named_and_mended_beside_a_stream_and_nothing_else_is_touched() {
+    let pipeline = Pipeline::new("reconciled", &schema("rcd")).await;
+    let label = "Rcd";
+    let running = pipeline.start();
+    let copied = format!("RETURN COUNT {{ ()-[:RCD_LIKES]->() }} = {ROWS} AS yes");
+    eventually("all is copied", &copied).await;
+    let is_settled = format!(
+        "RETURN NOT EXISTS {{ (:_Wal2GraphCopy {{pipeline: '{}'}}) }} AS yes",
+        pipeline.name
+    );
+    eventually("the copy has settled", &is_settled).await;
+    let writing = crate::support::client(&pipeline.source_url).await;
+    let traffic = tokio::spawn(async move { traffic(writing, "rcd").await });
+    // Others' own data, which stays.
+    run("MATCH (p:RcdPerson {id: 40}) SET p.mine = 'stays', p:Mine CREATE (p)-[:MINE]->(:RcdOthers {id: 1})").await;
+    let (is_right, findings) = compared(&pipeline, "verify").await;
+    assert!(is_right && differing(&findings) == 0, "a false alarm: {findings:#}");
+    for (cypher, ..) in DAMAGES {
+        run(&own(cypher, label)).await;
+    }
+    let (is_right, findings) = compared(&pipeline, "verify").await;
+    assert!(!is_right, "{findings:#}");
+    for (cypher, table, key, word) in DAMAGES {
+        assert!(is_named(&findings, table, key, word), "{cypher}: {findings:#}");
+    }
+    let (is_right, findings) = compared(&pipeline, "repair").await;
+    assert!(is_right, "{findings:#}");
+    let (is_right, findings) = compared(&pipeline, "verify").await;
+    assert!(is_right && differing(&findings) == 0, "{findings:#}");
+    let others =
+        "RETURN EXISTS { (p:RcdPerson:Mine {id: 40, mine: 'stays'})-[:MINE]->(:RcdOthers) } AS yes";
+    assert!(holds(others).await, "what others put on a row's node has gone");
+    traffic.abort();
+    drop(running);
+    pipeline.catch_up().await;
+    let (is_right, findings) = compared(&pipeline, "verify").await;
+    assert!(is_right && differing(&findings) == 0, "with no `run` up: {findings:#}");
+    let requests = format!(
+        "RETURN NOT EXISTS {{ (:_Wal2GraphRequest {{pipeline: '{}'}}) }} AS yes",
+        pipeline.name
+    );
+    assert!(holds(&requests).await, "a request stays");
+}
+
+#[tokio::test]
+async fn a_repair_goes_on_after_a_kill_and_ends_with_the_graph_equal_to_the_tables() {
+    let pipeline = Pipeline::new("rekilled", &schema("rck")).await;
+    pipeline
+        .sql
+        .batch_execute(
+            "INSERT INTO rck_people SELECT g, 'more', NULL FROM generate_series(1000, 21000) g",
+        )
+        .await
+        .unwrap();
+    pipeline.catch_up().await;
+    run("MATCH (p:RckPerson) WHERE p.id % 2 = 0 CALL (p) { DETACH DELETE p } IN TRANSACTIONS OF 1000 ROWS").await;
+    run("UNWIND range(50000, 50500) AS id CREATE (:RckPerson {id: id, name: 'ghost'})").await;
+    let mut running = pipeline.start();
+    let mut repairing = pipeline.command(&["repair"]);
+    let repairing =
+        repairing.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let mut repairing = crate::support::Running(repairing.spawn().unwrap());
+    for _ in 0..3 {
+        let under_way = format!(
+            "RETURN EXISTS {{ (p:_Wal2GraphCopy {{pipeline: '{}'}}) WHERE p.pass IN ['rows', 'graph'] }} AS yes",
+            pipeline.name
+        );
+        let is_over = async |repairing: &mut crate::support::Running| {
+            repairing.0.try_wait().unwrap().is_some()
+        };
+        until("the repair is under way", async || {
+            holds(&under_way).await || is_over(&mut repairing).await
+        })
+        .await;
+        sleep(Duration::from_millis(300)).await;
+        running.kill();
+        running = pipeline.start();
+    }
+    assert_eq!(repairing.ended(Duration::from_secs(120)).await, Some(0));
+    drop(running);
+    let (is_right, findings) = compared(&pipeline, "verify").await;
+    assert!(is_right && differing(&findings) == 0, "{findings:#}");
+    let count = "RETURN COUNT { (:RckPerson) } = 20401 AS yes";
+    assert!(holds(count).await);
+}
+
+#[tokio::test]
+async fn what_can_not_be_compared_is_refused_and_an_interrupted_command_leaves_no_request() {
+    let pipeline = Pipeline::new("rerefused", &schema("rcr")).await;
+    let said = async |arguments: &[&str]| {
+        let output = pipeline.output(arguments).await;
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, log) = said(&["verify"]).await;
+    assert!(code == Some(1) && log.contains("`wal2graph run` copies the tables"), "{log}");
+    pipeline.catch_up().await;
+    let (code, log) = said(&["verify", "nope"]).await;
+    assert!(code == Some(2) && log.contains("no table nope"), "{log}");
+    let (code, log) = said(&["verify", "rcr_people", "public.rcr_likes"]).await;
+    assert_eq!(code, Some(0), "{log}");
+    let mut command = pipeline.command(&["verify"]);
+    let mut waiting = crate::support::Running(command.spawn().unwrap());
+    let asked = format!(
+        "RETURN EXISTS {{ (:_Wal2GraphRequest {{pipeline: '{}'}}) }} AS yes",
+        pipeline.name
+    );
+    eventually("the request is there", &asked).await;
+    assert!(waiting.terminate(Duration::from_secs(30)).await.is_some());
+    assert!(!holds(&asked).await, "the request of a command that was interrupted stays");
+}
