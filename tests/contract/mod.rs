@@ -173,6 +173,40 @@ pub async fn a_reset_goes_back_and_is_over_once_it_is_passed<S: Store>(
     assert_eq!((after.position, after.lsn, after.replaying), (at(130), Lsn(7_000), None));
 }
 
+/// A writer that has left the log further on is not another's: somebody has restored the product, or emptied it.
+pub async fn a_graph_at_an_older_state_or_without_its_checkpoint_was_put_back<S: Store>(
+    open: impl Fn() -> S,
+    pipeline: &str,
+) {
+    let (graph, model) = (open(), Arc::new(Model::default()));
+    graph.establish(&model).await.unwrap();
+    graph.create(pipeline, &new_checkpoint(log()), &[]).await.unwrap();
+    let writer = claim(&graph, pipeline).await;
+    let planner = graph.planner(&model, None).unwrap();
+    let sink = |claim: &Claim| graph.sink(claim, &model, &planner).unwrap();
+    let nothing = || S::prepared(&model, Vec::new());
+    // As a writer does that had left it at 150.
+    put_back(sink(&writer).write(step(150, 200), nothing()).await);
+    // As one whose claim was restored away, too.
+    let later = Claim { epoch: Epoch(writer.epoch.0 + 1), ..writer.clone() };
+    put_back(sink(&later).write(step(100, 200), nothing()).await);
+    let read = graph.checkpoint(&slot(pipeline)).await.unwrap().unwrap();
+    assert_eq!((read.position, read.epoch), (at(100), writer.epoch), "nothing is written");
+    fenced(sink(&writer).write(step(50, 200), nothing()).await);
+    sink(&writer).write(step(100, 200), nothing()).await.unwrap();
+
+    let as_read = graph.checkpoint(&slot(pipeline)).await.unwrap().unwrap();
+    assert!(graph.hand_over(&slot(pipeline), &as_read, &partition(0), None).await.unwrap());
+    put_back(sink(&writer).write(step(200, 300), nothing()).await);
+    put_back(sink(&writer).settle(at(200)).await);
+    assert_eq!(graph.checkpoint(&slot(pipeline)).await.unwrap(), None, "none is made again");
+}
+
+fn put_back(ended: Result<(), impl Failure + Debug>) {
+    let verdict = ended.as_ref().map_err(Failure::verdict);
+    assert_eq!(verdict, Err(Verdict::PutBack), "{ended:?}");
+}
+
 fn fenced(ended: Result<(), impl Failure + Debug>) {
     let verdict = ended.as_ref().map_err(Failure::verdict);
     assert_eq!(verdict, Err(Verdict::Fenced), "{ended:?}");

@@ -41,3 +41,13 @@ async fn a_reset_goes_back_and_is_over_once_it_is_passed() {
     let stores = stores("StoreReset").await;
     contract::a_reset_goes_back_and_is_over_once_it_is_passed(stores, "StoreReset").await;
 }
+
+#[tokio::test]
+async fn a_graph_at_an_older_state_or_without_its_checkpoint_was_put_back() {
+    let stores = stores("StorePutBack").await;
+    contract::a_graph_at_an_older_state_or_without_its_checkpoint_was_put_back(
+        stores,
+        "StorePutBack",
+    )
+    .await;
+}

@@ -23,6 +23,7 @@ mod before;
 mod beginning;
 mod claims;
 mod gate;
+mod kept;
 pub mod named;
 mod partition;
 pub mod standing;
@@ -147,7 +148,8 @@ impl<'a> Apply<'a> {
         let tables = super::mapped_tables(&client, &catalog, &mapping).await?;
         drop(client);
         let asking = Asking::new(config.kafka()?)?;
-        let named = self.named(&mapping, &asking).await?;
+        let named = self.named(&mapping, &asking).await;
+        let named = named.map_err(|error| without_end(until, error))?;
         let config = &named.config;
         self.topics.send_replace(config.kafka()?.topic_names().map(str::to_owned).collect());
         let model = Arc::new(mapping.model.clone());
@@ -159,8 +161,10 @@ impl<'a> Apply<'a> {
         let graph = graph::open_counted(config, &self.metrics)?;
         graph::establish(&graph, &model).await?;
         take_over::of_run(config, &catalog, &asking, &graph).await?;
-        let topology = Topology::look(config, &asking, &graph, (&catalog, &mapping)).await?;
+        let topology = Topology::look(config, &asking, &graph, (&catalog, &mapping)).await;
+        let topology = topology.map_err(|error| without_end(until, error))?;
         let topology = topology.and_later(named.matching);
+        topology.check_compaction(config.kafka()?).await?;
         let checkpoints = graph.checkpoints(&config.pipeline).await?;
         let mapped = (&catalog, &*mapping);
         standing::check_empty(config, mapped, &asking, &topology, &checkpoints).await?;
@@ -226,6 +230,16 @@ impl Apply<'_> {
         let is_first = checkpoints.is_empty();
         let refusals = facts::graph_refusals(&graph, mapping, is_first, self.into_existing).await?;
         Refusals::check(refusals).map_err(ServiceError::Start)
+    }
+}
+
+/// A topic that is not there yet is waited for, unless its end was to be reached.
+fn without_end(until: Option<&UntilOffset>, error: ServiceError) -> ServiceError {
+    match (until, error) {
+        (Some(UntilOffset::Current), ServiceError::NotYet(what)) => ServiceError::Definite(
+            format!("{what}. So --until current has no end to lead to: leave it out to wait"),
+        ),
+        (_, error) => error,
     }
 }
 

@@ -19,9 +19,14 @@ pub struct Records {
     progress: BTreeMap<String, Vec<Progress>>,
 }
 
-/// Another writer has claimed the checkpoint, or the checkpoint is at an unexpected position.
-#[derive(Debug)]
-pub struct Fenced;
+/// Why nothing is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Another writer has claimed the checkpoint, or the checkpoint is at an unexpected position.
+    Fenced,
+    /// The checkpoint is at an older state than its writer left it in, or gone.
+    PutBack,
+}
 
 impl Records {
     pub fn all(&self, pipeline: &str) -> Vec<Checkpoint> {
@@ -122,9 +127,16 @@ impl Records {
     }
 
     /// The compare-and-set.
-    pub fn advance(&mut self, claim: &Claim, advance: &Advance) -> Result<(), Fenced> {
-        let checkpoint = self.under(claim).filter(|it| it.position == advance.from);
-        let checkpoint = checkpoint.ok_or(Fenced)?;
+    pub fn advance(&mut self, claim: &Claim, advance: &Advance) -> Result<(), Refused> {
+        let checkpoint = self.checkpoints.get_mut(&key(&claim.identity));
+        let checkpoint = checkpoint.ok_or(Refused::PutBack)?;
+        match (checkpoint.epoch, checkpoint.position) == (claim.epoch, advance.from) {
+            true => {}
+            false if checkpoint.is_older_than(claim.epoch, &advance.from) => {
+                return Err(Refused::PutBack);
+            }
+            false => return Err(Refused::Fenced),
+        }
         let Advance { to, source_lsn, .. } = *advance;
         checkpoint.position = to;
         checkpoint.committed_at = advance.committed_at.or(checkpoint.committed_at);
@@ -143,7 +155,7 @@ impl Records {
         Ok(())
     }
 
-    pub fn reset(&mut self, claim: &Claim, advance: &Advance, until: Lsn) -> Result<(), Fenced> {
+    pub fn reset(&mut self, claim: &Claim, advance: &Advance, until: Lsn) -> Result<(), Refused> {
         self.advance(claim, advance)?;
         if let Some(checkpoint) = self.under(claim) {
             checkpoint.last_change = None;
@@ -151,6 +163,15 @@ impl Records {
             checkpoint.replaying = is_again.then_some(Replaying { until, source_lsn: Lsn::ZERO });
         }
         Ok(())
+    }
+
+    /// Nobody has claimed the checkpoint since, nor restored the graph to before it was.
+    pub fn holds(&self, claim: &Claim) -> Result<(), Refused> {
+        match self.one(&claim.identity) {
+            Some(checkpoint) if checkpoint.epoch == claim.epoch => Ok(()),
+            Some(checkpoint) if checkpoint.epoch > claim.epoch => Err(Refused::Fenced),
+            _ => Err(Refused::PutBack),
+        }
     }
 
     /// The checkpoint, if nobody has claimed it since.

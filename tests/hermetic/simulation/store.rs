@@ -23,7 +23,7 @@ use super::{
     faults::Fault,
     moments::Moments,
     program::{Prepared, SimError, SimSink},
-    records::Fenced,
+    records::Refused,
     world::{Shared, World},
 };
 
@@ -79,9 +79,12 @@ fn error(error: SimError) -> StoreError {
     StoreError::new("memory", error)
 }
 
-impl From<Fenced> for SimError {
-    fn from(Fenced: Fenced) -> Self {
-        SimError::Fenced
+impl From<Refused> for SimError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Fenced => SimError::Fenced,
+            Refused::PutBack => SimError::PutBack,
+        }
     }
 }
 
@@ -246,4 +249,10 @@ async fn a_graph_goes_over_to_a_topic_in_one_step() {
 #[tokio::test(start_paused = true)]
 async fn a_reset_goes_back_and_is_over_once_it_is_passed() {
     contract::a_reset_goes_back_and_is_over_once_it_is_passed(stores(), PIPELINE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_graph_at_an_older_state_or_without_its_checkpoint_was_put_back() {
+    contract::a_graph_at_an_older_state_or_without_its_checkpoint_was_put_back(stores(), PIPELINE)
+        .await;
 }

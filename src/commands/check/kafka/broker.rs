@@ -124,7 +124,7 @@ async fn goes_on(config: &Config, looked: &Looked) -> Result<(), ServiceError> {
     let Some(topics) = topics.filter(|_| !looked.source.server.in_recovery) else {
         return Ok(());
     };
-    let ends = topics.ends(kafka).await?;
+    let ends = topics.ends(config).await?;
     // After the topics, which a publisher that runs moves on.
     let system = setup::system(client).await?;
     let slot = looked.source.slot.as_ref();
