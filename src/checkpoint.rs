@@ -51,7 +51,7 @@ pub struct Part {
 
 /// A source transaction, so that it is told from any other, also from one of another history of the
 /// same source in the same place of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark {
     /// The position of its commit record.
     pub commit_lsn: Lsn,

@@ -78,6 +78,8 @@ pub struct PartitionTail {
     pub publication: Option<String>,
     /// The furthest transaction that one of these records is of, whether it has ended or not.
     pub last_commit: Option<Lsn>,
+    /// The furthest transaction that a change is of. Where its records are beyond the position, it comes again.
+    pub furthest: Option<Mark>,
     /// Where the last heartbeat says that the tables' topics ended.
     pub ends: Option<Ends>,
     /// The tables whose rows are in it, by object id; `None` if no heartbeat says it.
@@ -154,6 +156,7 @@ impl Tail {
 /// What a record says of its place, whether it is a change or a heartbeat.
 #[derive(Deserialize)]
 struct Said {
+    op: Option<String>,
     source: Option<Place>,
     #[serde(flatten)]
     place: Place,
@@ -174,10 +177,10 @@ struct Place {
 
 impl Place {
     /// The transaction of a change.
-    fn transaction(&self) -> Option<Newest> {
+    fn transaction(&self) -> Option<Mark> {
         let commit_lsn = Lsn(self.commit_lsn?);
         let committed_at = Timestamp { unix_micros: self.ts_us? };
-        Some(Newest::Transaction(Mark { commit_lsn, xid: self.xid?, committed_at }))
+        Some(Mark { commit_lsn, xid: self.xid?, committed_at })
     }
 }
 
@@ -276,6 +279,7 @@ impl Reader {
             let window = self.window(partition, start, end)?;
             tail.is_at(window.end_lsn, window.newest);
             tail.last_commit = tail.last_commit.max(window.last_commit);
+            tail.furthest = tail.furthest.max(window.furthest);
             tail.publication = tail.publication.or(window.publication);
             if tail.copied.is_none() {
                 (tail.copied, tail.partitions) = (window.copied, window.partitions);
@@ -406,8 +410,12 @@ impl PartitionTail {
         self.history = Some(History { system_identifier, timeline });
         let newest = match is_heartbeat {
             true => text(NEWEST_HEADER).and_then(|text| text.parse().ok()),
-            false => transaction,
+            false => transaction.map(Newest::Transaction),
         };
+        // A stream may be without messages.
+        if said.op.as_deref() != Some("m") {
+            self.furthest = self.furthest.max(transaction);
+        }
         self.is_at(place.end_lsn.map(Lsn), newest);
         self.last_commit = self.last_commit.max(place.commit_lsn.map(Lsn));
         if is_heartbeat {

@@ -28,7 +28,7 @@ pub mod named;
 mod partition;
 pub mod standing;
 pub mod start;
-mod take_over;
+pub mod take_over;
 mod together;
 pub mod topology;
 
@@ -160,7 +160,8 @@ impl<'a> Apply<'a> {
         }
         let graph = graph::open_counted(config, &self.metrics)?;
         graph::establish(&graph, &model).await?;
-        take_over::of_run(config, &catalog, &asking, &graph).await?;
+        let over = take_over::of_run(config, &catalog, &asking, &graph).await;
+        over.map_err(|error| without_end(until, error))?;
         let topology = Topology::look(config, &asking, &graph, (&catalog, &mapping)).await;
         let topology = topology.map_err(|error| without_end(until, error))?;
         let topology = topology.and_later(named.matching);

@@ -12,7 +12,7 @@ use crate::{
     service::{ServiceError, facts, mapped_tables},
 };
 
-use super::{named, start::Found, topology::Topology};
+use super::{named, start::Found, take_over, topology::Topology};
 
 /// What is asked, and what it is asked about.
 pub struct Standing<'a, G> {
@@ -40,6 +40,12 @@ impl<G: Store> Standing<'_, G> {
         let asking = Asking::new(config.kafka()?)?;
         let named = named::topics(config, mapping, &asking, checkpoints).await?;
         let config = &named.config;
+        match take_over::look(config, catalog, &asking, graph).await {
+            Ok(None) => {}
+            Ok(Some(_)) => return Ok(Vec::new()),
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => return Ok(vec![error.to_string()]),
+        }
         let topology = match Topology::look(config, &asking, graph, (catalog, mapping)).await {
             Ok(topology) => topology,
             Err(error) if error.is_transient() => return Err(error),

@@ -20,7 +20,7 @@ use tokio_postgres::Client;
 
 use crate::{
     catalog::{Catalog, Table, pasteable},
-    checkpoint::{Newest, TopicPartition},
+    checkpoint::{Mark, Newest, TopicPartition},
     config::Config,
     envelope::{History, record_key},
     kafka::tail::{PartitionTail, Tail},
@@ -126,6 +126,19 @@ pub fn newest(config: &Config, ends: &Ends, start: Start) -> Option<Newest> {
 /// A partition has records, and none of them says where it is.
 fn no_position(at: &TopicPartition, tail: &PartitionTail) -> TopicRefusal {
     TopicRefusal::NoPosition { at: at.clone(), offset: tail.stray.unwrap_or(tail.next - 1) }
+}
+
+/// The newest transaction that the topics have something of beyond where the publisher begins, if their heartbeats are of
+/// this publication. It is published again, or the source is not the one that it was.
+pub fn ahead(config: &Config, ends: &Ends, start: Start, slot: Option<&Slot>) -> Option<Mark> {
+    let Start::At(at) = start else { return None };
+    let is_shown =
+        |tail: &PartitionTail| tail.publication.as_ref().is_none_or(|it| *it == config.publication);
+    let marks = ends.all().filter_map(|tail| tail.furthest);
+    // What the slot has confirmed does not come again.
+    let from = slot.and_then(|slot| slot.confirmed).map_or(at, |confirmed| at.max(confirmed));
+    let newest = marks.filter(|mark| mark.commit_lsn >= from).max();
+    newest.filter(|_| ends.tail().0.iter().all(is_shown))
 }
 
 /// Checks that records are of this pipeline, of this database, of its history, and read through its slot. Those of
@@ -434,6 +447,31 @@ mod tests {
         let through = PartitionTail { slot, ..tail_at(Some(50)) };
         let error = decided_of(&config, &[through], None).unwrap_err().to_string();
         assert!(error.contains("through the slot \"its_own\"") && !error.contains("delete"));
+    }
+
+    /// Heartbeats name the newest transaction before their position alone.
+    #[test]
+    fn what_topics_have_beyond_the_last_heartbeat_has_to_come_again() {
+        let config = config();
+        let mark = |commit: u64| Mark { commit_lsn: Lsn(commit), ..Mark::default() };
+        let table = |commit| PartitionTail { furthest: Some(mark(commit)), ..tail_at(None) };
+        let ahead = |heartbeat: PartitionTail, commits: [u64; 2], start| {
+            let topics = [("t".to_owned(), commits.map(table).to_vec())].into();
+            let tails = Tails { heartbeats: Tail(vec![heartbeat]), topics };
+            super::ahead(
+                &config,
+                &Ends::OfAll(TOPIC.to_owned(), tails),
+                start,
+                Some(&slot(40, "reserved")),
+            )
+        };
+        let at = Start::At(Lsn(50));
+        assert_eq!(ahead(tail_at(Some(50)), [49, 48], at), None, "the heartbeat speaks of them");
+        assert_eq!(ahead(tail_at(Some(50)), [60, 70], at), Some(mark(70)));
+        assert_eq!(ahead(tail_at(Some(50)), [60, 70], Start::First), None);
+        let publication = Some("other".to_owned());
+        let other = PartitionTail { publication, ..tail_at(Some(50)) };
+        assert_eq!(ahead(other, [60, 70], at), None, "this publication may leave it out");
     }
 
     #[test]

@@ -12,16 +12,10 @@ use crate::kafka::{Published, kafka};
 const SCHEMA: &str = "CREATE TABLE stray_things (id int PRIMARY KEY)";
 
 /// What `kafka-console-producer` sends of a line, to the first partition.
-fn send(topic: &str, line: &str) {
-    let key: Option<&str> = None;
-    send_with(topic, key, line);
-}
-
-fn send_with(topic: &str, key: Option<&str>, line: &str) {
+pub fn send(topic: &str, line: &str) {
     let producer: BaseProducer =
         ClientConfig::new().set("bootstrap.servers", kafka().brokers()).create().unwrap();
-    let mut record: BaseRecord<'_, str, str> = BaseRecord::to(topic).partition(0).payload(line);
-    record.key = key;
+    let record: BaseRecord<'_, str, str> = BaseRecord::to(topic).partition(0).payload(line);
     producer.send(record).map_err(|(error, _)| error).unwrap();
     producer.flush(Duration::from_secs(30)).unwrap();
 }
