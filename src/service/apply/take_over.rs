@@ -55,8 +55,8 @@ pub async fn look(
     asking.partitions(&topic).await?;
     let Some(described) = asking.describe(&[&topic]).await?.remove(&topic) else {
         return Err(ServiceError::NotYet(format!(
-            "there is no topic {topic} yet: `wal2graph publish --from-graph` makes it, and the graph of `run` goes over \
-             to it"
+            "there is no topic {topic} yet: `wal2graph publish --from-graph` makes it, and the graph of `run` goes \
+             over to it"
         )));
     };
     if described.partitions != 1 {

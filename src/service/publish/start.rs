@@ -128,8 +128,8 @@ fn no_position(at: &TopicPartition, tail: &PartitionTail) -> TopicRefusal {
     TopicRefusal::NoPosition { at: at.clone(), offset: tail.stray.unwrap_or(tail.next - 1) }
 }
 
-/// The newest transaction that the topics have something of beyond where the publisher begins, if their heartbeats are of
-/// this publication. It is published again, or the source is not the one that it was.
+/// The newest transaction that the topics have something of beyond where the publisher begins, if their heartbeats are
+/// of this publication. It is published again, or the source is not the one that it was.
 pub fn ahead(config: &Config, ends: &Ends, start: Start, slot: Option<&Slot>) -> Option<Mark> {
     let Start::At(at) = start else { return None };
     let is_shown =
