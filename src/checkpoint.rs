@@ -11,6 +11,8 @@
 //! graph is complete is kept beside it. It stays while a partition is read again from an earlier
 //! offset.
 
+mod put_back;
+
 use std::{fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -19,6 +21,8 @@ use crate::{
     change::Timestamp,
     lsn::{Lsn, Stamp},
 };
+
+pub use put_back::{PutBack, place};
 
 /// A position of the graph in the log that is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,7 +51,7 @@ pub struct Part {
 
 /// A source transaction, so that it is told from any other, also from one of another history of the
 /// same source in the same place of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark {
     /// The position of its commit record.
     pub commit_lsn: Lsn,
@@ -311,6 +315,12 @@ impl Checkpoint {
     /// sends.
     pub fn newest_through(&self, publication: &str) -> Option<Newest> {
         self.newest.filter(|_| self.publication.as_deref() == Some(publication))
+    }
+
+    /// Whether its writer left it further on: then the graph is at an older state, as after a restore. A writer
+    /// never goes back by itself, and another one has a later epoch.
+    pub fn is_older_than(&self, epoch: Epoch, position: &Position) -> bool {
+        (self.epoch, self.position) < (epoch, *position)
     }
 
     /// The partition that it is of; `None` for a slot's.

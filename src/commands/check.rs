@@ -245,7 +245,8 @@ async fn graph(
         }
     };
     let Some(source) = source else { return Ok(()) };
-    let made = Made::look(config, &source.client, &graph).await?;
+    let mut made = Made::look(config, &source.client, &graph).await?;
+    made.through_topic |= kafka::takes_over(config, &source.catalog, &graph).await;
     source.judge(config, &made, report);
     source.compare(config, &made, report).await;
     made.checkpoints.iter().filter_map(stopped).for_each(|last| report.stopped(&last));

@@ -247,6 +247,9 @@ fn topics(
 /// The pattern of topics, which no names stand beside.
 fn pattern(raw: &RawKafka, expand: &Expand<'_>) -> Result<Option<TopicsPattern>, ConfigError> {
     let Some(text) = expand("kafka.topics_pattern", &raw.topics_pattern)? else { return Ok(None) };
+    if text.is_empty() {
+        return Err(ConfigError::NoPattern);
+    }
     let is_by_table = raw.topics_by == Some(TopicsBy::Table);
     if raw.topic.is_some() || raw.topics.is_some() || is_by_table {
         return Err(ConfigError::PatternAndTopics);

@@ -157,6 +157,12 @@ pub enum ConfigError {
          and for topics that somebody else publishes"
     )]
     PatternAndTopics,
+    /// A pattern that no topic has the name of.
+    #[error(
+        "kafka.topics_pattern is empty, and no topic has an empty name: write a regular expression for whole names \
+         ('shop\\..*'), or remove it for the topic of `publish`"
+    )]
+    NoPattern,
     /// A pattern that is none.
     #[error(
         "kafka.topics_pattern {pattern:?}: expected a regular expression for whole names of topics: {cause}"

@@ -44,6 +44,7 @@ use piece::{End, Piece, PieceEnd};
 use proof::Proof;
 
 pub use portion::{Portion, Refused};
+pub use proof::shows;
 pub use talk::{Batch, Difference, EngineError, Input, Limits, Output, Share};
 
 /// The maximum of ordered batches that are not applied: one is written, one is prepared.

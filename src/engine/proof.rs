@@ -22,7 +22,7 @@
 //! prove nothing.
 
 use crate::{
-    change::Begin,
+    change::{Begin, Event},
     checkpoint::{Mark, Newest, Position},
     lsn::Lsn,
 };
@@ -114,7 +114,46 @@ impl Proof {
     }
 }
 
+/// Whether an event shows that a log has a transaction, which the slot has not confirmed: `None`, if that is still to
+/// come. What has something of it beyond its own position asks this before it goes on.
+pub fn shows(newest: Mark, event: &Event) -> Option<Result<(), EngineError>> {
+    let gone = || Some(Err(EngineError::OtherHistory(Difference::Gone(newest))));
+    match event {
+        Event::Begin(begin) if mark(begin) == newest => Some(Ok(())),
+        Event::Begin(begin) if begin.commit_lsn >= newest.commit_lsn => gone(),
+        Event::Keepalive { wal_end, .. } if *wal_end > newest.commit_lsn => gone(),
+        _ => None,
+    }
+}
+
 /// A position just behind a page's header is the page's start.
 fn is_past(lsn: Lsn, at: Lsn) -> bool {
     lsn.without_page_header() >= at.without_page_header()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_transaction_is_shown_by_itself_alone() {
+        let newest = Mark { commit_lsn: Lsn(70), xid: 7, ..Mark::default() };
+        let begin = |commit: u64, xid| {
+            let (commit_lsn, committed_at) = (Lsn(commit), newest.committed_at);
+            Event::Begin(Begin { xid, commit_lsn, committed_at, stamp: None })
+        };
+        let keepalive = |end| Event::Keepalive {
+            wal_end: Lsn(end),
+            source_lsn: Lsn(end),
+            reply_requested: false,
+        };
+        for before in [begin(60, 7), begin(69, 6), keepalive(70)] {
+            assert!(shows(newest, &before).is_none(), "{before:?}");
+        }
+        assert_eq!(shows(newest, &begin(70, 7)), Some(Ok(())));
+        for other in [begin(70, 8), begin(71, 7), keepalive(71)] {
+            assert!(shows(newest, &other).unwrap().is_err(), "{other:?}");
+        }
+    }
 }

@@ -34,10 +34,11 @@ use crate::{
     topic::{
         copied::COPIED_HEADER,
         routing::{Layout, Routed, Unroutable},
+        whose::Through,
     },
 };
 
-use super::tail::{NEWEST_HEADER, PARTITIONS_HEADER, PUBLICATION_HEADER};
+use super::tail::{NEWEST_HEADER, PARTITIONS_HEADER};
 
 /// A stream that is never idle has a heartbeat at least this often: whoever looks for one at the
 /// topic's end need not look far.
@@ -57,7 +58,7 @@ pub struct Reached<'a> {
     /// The newest transaction that something is there of, if that is known.
     pub newest: Option<Newest>,
     /// What the source is read through.
-    pub publication: &'a str,
+    pub through: &'a Through,
 }
 
 /// A heartbeat: its partition, or all topics, have everything up to what is reached, and the rows of
@@ -68,10 +69,11 @@ pub fn heartbeat(
     copied: &[u32],
     layout: &Layout,
 ) -> Routed {
-    let Reached { end_lsn, newest, publication } = reached;
+    let Reached { end_lsn, newest, through } = reached;
     let mut record = encoder.heartbeat(end_lsn, now());
-    let publication = Bytes::copy_from_slice(publication.as_bytes());
-    record.headers.push((PUBLICATION_HEADER.to_owned(), publication));
+    for (name, value) in through.headers() {
+        record.headers.push((name.to_owned(), Bytes::copy_from_slice(value.as_bytes())));
+    }
     if let Some(newest) = newest {
         record.headers.push((NEWEST_HEADER.to_owned(), Bytes::from(newest.to_string())));
     }
@@ -89,7 +91,7 @@ pub fn heartbeat(
 pub struct Encoding {
     encoder: Encoder,
     mapping: Arc<Mapping>,
-    publication: String,
+    through: Through,
     copied: Copied,
     layout: Layout,
     /// Where each table that was met is in the mapping.
@@ -144,17 +146,17 @@ impl Failure for EncodingError {
 }
 
 impl Encoding {
-    /// Counts changes of the mapping's tables; all that come, through this publication, are encoded.
+    /// Counts changes of the mapping's tables; all that come, through this publication of it, are encoded.
     pub fn new(
         encoder: Encoder,
         mapping: Arc<Mapping>,
-        publication: String,
+        through: Through,
         copied: Copied,
         layout: Layout,
     ) -> Self {
         let (indexes, last_heartbeat) = (HashMap::new(), Instant::now());
         let since = 0;
-        Encoding { encoder, mapping, publication, copied, layout, indexes, last_heartbeat, since }
+        Encoding { encoder, mapping, through, copied, layout, indexes, last_heartbeat, since }
     }
 
     fn count(&mut self, tally: &mut Tally, change: &Change) {
@@ -250,7 +252,7 @@ impl Encoding {
     }
 
     fn heartbeat(&self, end_lsn: Lsn, newest: Option<Newest>) -> Routed {
-        let reached = Reached { end_lsn, newest, publication: &self.publication };
+        let reached = Reached { end_lsn, newest, through: &self.through };
         heartbeat(&self.encoder, reached, &self.copied.borrow(), &self.layout)
     }
 }
@@ -267,7 +269,10 @@ mod tests {
         checkpoint::{Advance, Part, Position},
         envelope::{History, Names, Record},
         mapping::{compile, edit::Edits},
-        topic::routing::{Partitions, To},
+        topic::{
+            routing::{Partitions, To},
+            whose::{DATABASE_HEADER, PUBLICATION_HEADER, SLOT_HEADER},
+        },
     };
 
     fn encoding(partitions: usize) -> (Encoding, watch::Sender<Vec<u32>>) {
@@ -282,7 +287,8 @@ mod tests {
         let mapping = Arc::new(compile(&catalog, &Edits::default()).unwrap());
         let (sender, copied) = watch::channel(vec![5, 6]);
         let encoder = Encoder::new(names, &catalog);
-        (Encoding::new(encoder, mapping, name(), copied, layout), sender)
+        let through = Through { database: name(), slot: name(), publication: name() };
+        (Encoding::new(encoder, mapping, through, copied, layout), sender)
     }
 
     fn insert() -> Change {
@@ -352,10 +358,12 @@ mod tests {
                         let header = |name: &str, text: &'static str| {
                             (name.to_owned(), Bytes::from_static(text.as_bytes()))
                         };
-                        let publication = header(PUBLICATION_HEADER, "p");
+                        let through = [DATABASE_HEADER, SLOT_HEADER, PUBLICATION_HEADER];
+                        let [database, slot, publication] = through.map(|it| header(it, "p"));
                         let mut headers = record.headers.clone();
                         headers.retain(|(name, _)| name != NEWEST_HEADER);
-                        assert_eq!(headers, [publication, header(COPIED_HEADER, "5,6")]);
+                        let copied = header(COPIED_HEADER, "5,6");
+                        assert_eq!(headers, [database, slot, publication, copied]);
                         (None, value["end_lsn"].as_u64())
                     }
                 }

@@ -34,6 +34,7 @@ use crate::{
         copied::COPIED_HEADER,
         ends::{ENDS_HEADER, Ends},
         routing::Partitions,
+        whose::{DATABASE_HEADER, PUBLICATION_HEADER, SLOT_HEADER, Whose},
     },
 };
 
@@ -49,11 +50,11 @@ pub const PARTITIONS_HEADER: &str = "wal2graph.partitions";
 /// The header of a heartbeat that names the newest transaction before its position: where it committed,
 /// its id and when.
 pub const NEWEST_HEADER: &str = "wal2graph.newest";
-/// The header of a heartbeat that names the publication that its publisher reads.
-pub const PUBLICATION_HEADER: &str = "wal2graph.publication";
 
 /// The first window has this many records; each one before it has ten times as many.
 const WINDOW: i64 = 1_000;
+/// Behind larger windows a publisher's own records are not looked for, if another one's were met.
+const WINDOWS_OF_OTHERS: i64 = 10_000;
 /// How long one look for a record may take.
 const POLL: Duration = Duration::from_millis(500);
 
@@ -77,18 +78,24 @@ pub struct PartitionTail {
     pub publication: Option<String>,
     /// The furthest transaction that one of these records is of, whether it has ended or not.
     pub last_commit: Option<Lsn>,
+    /// The furthest transaction that a change is of. Where its records are beyond the position, it comes again.
+    pub furthest: Option<Mark>,
     /// Where the last heartbeat says that the tables' topics ended.
     pub ends: Option<Ends>,
     /// The tables whose rows are in it, by object id; `None` if no heartbeat says it.
     pub copied: Option<Vec<u32>>,
     /// Over how many partitions its publisher has spread keys; `None` is one.
     pub partitions: Option<usize>,
-    /// Whose records they are.
+    /// The history that they are of.
     pub history: Option<History>,
-    /// The pipeline that has published them.
-    pub publisher: Option<String>,
-    /// The database whose rows they have; `None` if only heartbeats were met.
-    pub database: Option<String>,
+    /// The slot that its last heartbeat names.
+    pub slot: Option<String>,
+    /// The offset of the last record that is ours.
+    pub last: Option<i64>,
+    /// The last record of another pipeline, or of another database.
+    pub other: Option<(i64, Whose)>,
+    /// The last record that no publisher of ours has written.
+    pub stray: Option<i64>,
 }
 
 impl Tail {
@@ -149,6 +156,7 @@ impl Tail {
 /// What a record says of its place, whether it is a change or a heartbeat.
 #[derive(Deserialize)]
 struct Said {
+    op: Option<String>,
     source: Option<Place>,
     #[serde(flatten)]
     place: Place,
@@ -169,11 +177,19 @@ struct Place {
 
 impl Place {
     /// The transaction of a change.
-    fn transaction(&self) -> Option<Newest> {
+    fn transaction(&self) -> Option<Mark> {
         let commit_lsn = Lsn(self.commit_lsn?);
         let committed_at = Timestamp { unix_micros: self.ts_us? };
-        Some(Newest::Transaction(Mark { commit_lsn, xid: self.xid?, committed_at }))
+        Some(Mark { commit_lsn, xid: self.xid?, committed_at })
     }
+}
+
+/// A record as it is met.
+#[derive(Clone, Copy)]
+struct Met<'a> {
+    offset: i64,
+    key: &'a [u8],
+    value: &'a [u8],
 }
 
 /// The key of a heartbeat.
@@ -183,11 +199,16 @@ struct HeartbeatKey {
     server_name: String,
 }
 
-/// Reads the ends of the topic's partitions.
+/// Reads the ends of the topic's partitions, whoever has published them.
 pub async fn read(options: &Options) -> Result<Tail> {
+    read_of(options, &Whose::default()).await
+}
+
+/// The same of what a publisher has written. Records of others are looked at, and say nothing of it.
+pub async fn read_of(options: &Options, own: &Whose) -> Result<Tail> {
     let (client, voice) = asking(options)?;
-    let topic = options.topic.as_str().to_owned();
-    on_thread(move || Reader::new(client, voice, topic).read()).await?
+    let (topic, own) = (options.topic.as_str().to_owned(), own.clone());
+    on_thread(move || Reader::new(client, voice, topic, own).read()).await?
 }
 
 /// Reads windows on a thread that may wait.
@@ -195,6 +216,8 @@ pub(super) struct Reader {
     client: Arc<BaseConsumer<Voice>>,
     voice: Voice,
     pub topic: String,
+    /// Whose records say where it is.
+    own: Whose,
     /// How many were read back.
     records: Cell<u64>,
 }
@@ -202,8 +225,8 @@ pub(super) struct Reader {
 const DOING: &str = "the end of the topic can not be read";
 
 impl Reader {
-    pub fn new(client: Arc<BaseConsumer<Voice>>, voice: Voice, topic: String) -> Self {
-        Reader { client, voice, topic, records: Cell::new(0) }
+    pub fn new(client: Arc<BaseConsumer<Voice>>, voice: Voice, topic: String, own: Whose) -> Self {
+        Reader { client, voice, topic, own, records: Cell::new(0) }
     }
 
     pub fn read(&self) -> Result<Tail> {
@@ -248,18 +271,25 @@ impl Reader {
             PartitionTail { is_empty: low >= high, next: high, ..PartitionTail::default() };
         let (mut end, mut size) = (high, WINDOW);
         while end > low && (tail.end_lsn.is_none() || tail.copied.is_none()) {
+            if size > WINDOWS_OF_OTHERS && tail.last.is_none() && tail.other.is_some() {
+                // Somebody else's topic may be long.
+                break;
+            }
             let start = low.max(end - size);
             let window = self.window(partition, start, end)?;
             tail.is_at(window.end_lsn, window.newest);
             tail.last_commit = tail.last_commit.max(window.last_commit);
+            tail.furthest = tail.furthest.max(window.furthest);
             tail.publication = tail.publication.or(window.publication);
             if tail.copied.is_none() {
                 (tail.copied, tail.partitions) = (window.copied, window.partitions);
                 tail.ends = window.ends;
             }
             tail.history = tail.history.or(window.history);
-            tail.publisher = tail.publisher.or(window.publisher);
-            tail.database = tail.database.or(window.database);
+            tail.slot = tail.slot.or(window.slot);
+            tail.last = tail.last.or(window.last);
+            tail.other = tail.other.or(window.other);
+            tail.stray = tail.stray.or(window.stray);
             (end, size) = (start, size.saturating_mul(10));
         }
         Ok(tail)
@@ -307,8 +337,12 @@ impl Reader {
                 Some(Ok(record)) => {
                     heard = Instant::now();
                     self.records.set(self.records.get() + 1);
-                    let value = record.payload().unwrap_or_default();
-                    window.add(record.key().unwrap_or_default(), value, record.headers());
+                    let met = Met {
+                        offset: record.offset(),
+                        key: record.key().unwrap_or_default(),
+                        value: record.payload().unwrap_or_default(),
+                    };
+                    window.add(&self.own, &met, record.headers());
                     if record.offset() + 1 == end {
                         return Ok(window);
                     }
@@ -345,35 +379,48 @@ impl PartitionTail {
     }
 
     /// Takes what one more record says.
-    fn add(&mut self, key: &[u8], value: &[u8], headers: Option<&impl Headers>) {
-        // What is no envelope of ours says nothing.
-        let Ok(said) = serde_json::from_slice::<Said>(payload(value)) else { return };
+    fn add(&mut self, own: &Whose, met: &Met<'_>, headers: Option<&impl Headers>) {
+        let Met { offset, key, value } = *met;
+        if value.is_empty() {
+            // A tombstone says nothing.
+            return;
+        }
+        let said = serde_json::from_slice::<Said>(payload(value)).ok();
+        let Some(said) = said else { return self.stray = Some(offset) };
         let is_heartbeat = said.source.is_none();
         let place = said.source.unwrap_or(said.place);
         let transaction = place.transaction();
         let (Some(system_identifier), Some(timeline)) = (place.system_identifier, place.timeline)
         else {
-            return;
+            return self.stray = Some(offset);
         };
-        self.history = Some(History { system_identifier, timeline });
         let text = |name| headers.and_then(|headers| header(headers, name));
-        let newest = match is_heartbeat {
-            true => text(NEWEST_HEADER).and_then(|text| text.parse().ok()),
-            false => transaction,
-        };
-        self.is_at(place.end_lsn.map(Lsn), newest);
-        self.last_commit = self.last_commit.max(place.commit_lsn.map(Lsn));
-        let name = match is_heartbeat {
+        let whose = match is_heartbeat {
             true => {
                 let key = serde_json::from_slice(payload(key)).ok();
-                key.map(|key: HeartbeatKey| key.server_name)
+                let pipeline = key.map(|key: HeartbeatKey| key.server_name);
+                Whose { pipeline, database: text(DATABASE_HEADER).map(str::to_owned) }
             }
-            false => place.name,
+            false => Whose { pipeline: place.name, database: place.db },
         };
-        self.publisher = name.or(self.publisher.take());
-        self.database = place.db.or(self.database.take());
+        if !own.may_be(&whose) {
+            return self.other = Some((offset, whose));
+        }
+        self.last = Some(offset);
+        self.history = Some(History { system_identifier, timeline });
+        let newest = match is_heartbeat {
+            true => text(NEWEST_HEADER).and_then(|text| text.parse().ok()),
+            false => transaction.map(Newest::Transaction),
+        };
+        // A stream may be without messages.
+        if said.op.as_deref() != Some("m") {
+            self.furthest = self.furthest.max(transaction);
+        }
+        self.is_at(place.end_lsn.map(Lsn), newest);
+        self.last_commit = self.last_commit.max(place.commit_lsn.map(Lsn));
         if is_heartbeat {
             self.publication = text(PUBLICATION_HEADER).map(str::to_owned);
+            self.slot = text(SLOT_HEADER).map(str::to_owned);
         }
         if let Some(copied) = text(COPIED_HEADER).and_then(numbers) {
             self.copied = Some(copied);
@@ -410,6 +457,13 @@ mod tests {
     #[test]
     fn the_furthest_position_counts_and_the_last_list() {
         let mut tail = PartitionTail::default();
+        let own = Whose { pipeline: Some("p".to_owned()), database: Some("d".to_owned()) };
+        let mut offset = 0;
+        let mut add =
+            |tail: &mut PartitionTail, key: &[u8], value: &[u8], headers: Option<&OwnedHeaders>| {
+                tail.add(&own, &Met { offset, key, value }, headers);
+                offset += 1;
+            };
         let heartbeat = |end_lsn: u64| {
             format!(
                 "{{\"ts_ms\":1,\"system_identifier\":\"7\",\"timeline\":1,\"end_lsn\":{end_lsn}}}"
@@ -427,41 +481,49 @@ mod tests {
             let header = Header { key: PUBLICATION_HEADER, value: Some(publication) };
             headers("1,2", None).insert(header)
         };
-        tail.add(key, heartbeat(50).as_bytes(), Some(&of_read("p")));
+        add(&mut tail, key, heartbeat(50).as_bytes(), Some(&of_read("p")));
         assert_eq!((tail.newest, tail.publication.as_deref()), (None, Some("p")), "not known");
         let newest = Header { key: NEWEST_HEADER, value: Some("0/8 7 900") };
-        tail.add(key, heartbeat(50).as_bytes(), Some(&of_read("p").insert(newest)));
+        add(&mut tail, key, heartbeat(50).as_bytes(), Some(&of_read("p").insert(newest)));
         assert_eq!(tail.newest.unwrap().to_string(), "0/8 7 900");
         let end = ",\"db\":\"d\",\"txId\":9,\"ts_us\":1000,\"tx_end\":true,\"end_lsn\":70";
-        tail.add(b"", change(end).as_bytes(), none);
+        add(&mut tail, b"", change(end).as_bytes(), none);
         assert_eq!(
             tail.newest.unwrap().to_string(),
             "0/8 9 1000",
             "the transaction that ends there"
         );
-        tail.add(b"", change("").as_bytes(), none);
+        add(&mut tail, b"", change("").as_bytes(), none);
         let framed =
             |part: &str| format!("{{\"schema\":{{\"type\":\"struct\"}},\"payload\":{part}}}");
         let framed_key = framed("{\"serverName\":\"p\"}");
         let framed_value = framed(&heartbeat(60));
         let four = headers("", Some("4"));
-        tail.add(framed_key.as_bytes(), framed_value.as_bytes(), Some(&four));
-        tail.add(b"", b"", none);
-        tail.add(b"", b"{\"op\":\"c\",\"source\":{\"lsn\":99,\"end_lsn\":99}}", none);
-        tail.add(b"", b"not json", none);
-        assert_eq!((tail.publisher.as_deref(), tail.database.as_deref()), (Some("p"), Some("d")));
+        add(&mut tail, framed_key.as_bytes(), framed_value.as_bytes(), Some(&four));
+        add(&mut tail, b"", b"", none);
+        add(&mut tail, b"", b"{\"op\":\"c\",\"source\":{\"lsn\":99,\"end_lsn\":99}}", none);
+        add(&mut tail, b"", b"not json", none);
+        assert_eq!((tail.last, tail.stray, tail.other.as_ref()), (Some(4), Some(7), None));
         assert_eq!(tail.beyond(), Some(Lsn(70)));
-        tail.add(
+        add(
+            &mut tail,
             b"",
             change(",\"commit_lsn\":80").replacen("\"commit_lsn\":8,", "", 1).as_bytes(),
             none,
         );
         assert_eq!(tail.beyond(), Some(Lsn(81)), "a transaction that has not ended");
-        assert_eq!((tail.end_lsn, tail.copied), (Some(Lsn(70)), Some(vec![])));
+        assert_eq!((tail.end_lsn, tail.copied.clone()), (Some(Lsn(70)), Some(vec![])));
         assert_eq!(tail.newest.unwrap().to_string(), "0/8 9 1000");
         assert_eq!(tail.publication, None, "the last heartbeat names none");
+        let at = (tail.end_lsn, tail.history.clone(), tail.last);
+        let of_database = Header { key: DATABASE_HEADER, value: Some("e") };
+        let others = headers("", Some("4")).insert(of_database);
+        add(&mut tail, key, heartbeat(90).as_bytes(), Some(&others));
+        assert_eq!((tail.end_lsn, tail.history.clone(), tail.last), at, "it says nothing of ours");
+        let other = Whose { pipeline: Some("p".to_owned()), database: Some("e".to_owned()) };
+        assert_eq!(tail.other, Some((9, other)), "of the same name, on another database");
         assert_eq!(
-            (tail.history.unwrap().system_identifier.as_str(), tail.partitions),
+            (tail.history.as_ref().unwrap().system_identifier.as_str(), tail.partitions),
             ("7", Some(4))
         );
     }

@@ -17,7 +17,10 @@ use super::{
     identity::Described,
     tail::{PartitionTail, Reader, Tail},
 };
-use crate::{lsn::Lsn, topic::ends::Ends};
+use crate::{
+    lsn::Lsn,
+    topic::{ends::Ends, whose::Whose},
+};
 
 /// How many heartbeats are read to find what the last one says: others may write into the topic.
 const LAST: i64 = 16;
@@ -25,8 +28,9 @@ const LAST: i64 = 16;
 /// What the last heartbeat says.
 pub async fn last(options: &Options, heartbeats: &str) -> Result<PartitionTail> {
     let (client, voice) = asking(options)?;
-    let topic = heartbeats.to_owned();
-    on_thread(move || Reader::new(client, voice, topic).records_from(0, |end| end - LAST)).await?
+    let (topic, own) = (heartbeats.to_owned(), Whose::default());
+    on_thread(move || Reader::new(client, voice, topic, own).records_from(0, |end| end - LAST))
+        .await?
 }
 
 /// What the ends of all topics say.
@@ -55,13 +59,17 @@ pub enum Kept {
 /// Reads the ends. Each topic is named with which one it is; that of heartbeats may not be there.
 pub async fn read(
     options: &Options,
+    own: &Whose,
     heartbeats: Option<&str>,
     topics: &BTreeMap<String, Described>,
 ) -> Result<Tails> {
     let (client, voice) = asking(options)?;
     let (heartbeats, topics) = (heartbeats.map(str::to_owned), topics.clone());
+    let own = own.clone();
     on_thread(move || {
-        let reader = |topic: &str| Reader::new(client.clone(), voice.clone(), topic.to_owned());
+        let reader = |topic: &str| {
+            Reader::new(client.clone(), voice.clone(), topic.to_owned(), own.clone())
+        };
         let heartbeats = heartbeats.map(|it| reader(&it).read()).transpose()?.unwrap_or_default();
         if heartbeats.0.len() > 1 {
             return Err(Error::Definite(

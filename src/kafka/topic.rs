@@ -23,6 +23,7 @@ use super::{
     Ack, Error, Options, Result, Retention,
     admin::Admin,
     connect::{ANSWER_LIMIT, Voice, asking, metadata},
+    policy::{POLICY, is_compacted},
     retention::{self, forgetting, span},
 };
 
@@ -101,7 +102,8 @@ impl Topic {
         let name = &options.topic;
         let remark = |weight, what: String, fix: String| Remark { weight, what, fix };
         let mut remarks = Vec::new();
-        if self.setting("cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
+        let settings = self.settings.as_ref();
+        if is_compacted(settings.and_then(|settings| settings.get(POLICY))) {
             remarks.push(remark(
                 Weight::Definite,
                 format!("the topic {name} is compacted: records would go missing in transactions"),

@@ -1,6 +1,7 @@
 //! Why a write is not in the graph, and what may be done about it.
 
 use crate::{
+    checkpoint::PutBack,
     engine::Refused,
     pipeline::{Failure, Verdict},
 };
@@ -21,17 +22,9 @@ pub enum WriteError {
         /// Those that are there.
         found: String,
     },
-    /// The graph is at an older state than we left it in. The same writer never goes back by itself.
-    #[error(
-        "the graph was put back to an older state, as by a restore: expected {expected}, found {found}. It goes on \
-         from there, unless what comes next is gone"
-    )]
-    PutBack {
-        /// Epoch and position that this writer left.
-        expected: String,
-        /// Those that are there.
-        found: String,
-    },
+    /// The graph is at an older state than we left it in, or has no checkpoint.
+    #[error(transparent)]
+    PutBack(PutBack),
     /// Neo4j could not take it for [`RETRY_LIMIT`]. Calling again with the same is right, and
     /// settles an open COMMIT.
     #[error("Neo4j has not taken a write for {} s: {last}", RETRY_LIMIT.as_secs())]
@@ -78,7 +71,7 @@ impl Failure for WriteError {
                 Verdict::Stop
             }
             WriteError::Fenced { .. } => Verdict::Fenced,
-            WriteError::PutBack { .. } => Verdict::PutBack,
+            WriteError::PutBack(_) => Verdict::PutBack,
         }
     }
 
@@ -117,7 +110,7 @@ impl Failure for WriteError {
                 let seconds = RETRY_LIMIT.as_secs();
                 format!("Neo4j has not taken a write for {seconds} s: {}", last.without_values())
             }
-            WriteError::Fenced { .. } | WriteError::PutBack { .. } => self.to_string(),
+            WriteError::Fenced { .. } | WriteError::PutBack(_) => self.to_string(),
         }
     }
 }

@@ -9,6 +9,7 @@
 //!              refused -> lock and read: where it leads, under our epoch -> written (the COMMIT had got through)
 //!                                        where it begins                 -> again
 //!                                        earlier, or an earlier epoch    -> put back
+//!                                        no checkpoint                   -> gone
 //!                                        anything else                   -> fenced
 //! ```
 //!
@@ -28,7 +29,7 @@ use std::{
 use neo4rs::summary::Counters;
 
 use crate::{
-    checkpoint::{Advance, Checkpoint, Epoch, Identity, Log, Position},
+    checkpoint::{Advance, Claim, Epoch, Identity, Position, PutBack, place},
     copy::{ChunkStep, Progress},
     lsn::Lsn,
 };
@@ -127,7 +128,7 @@ enum Attempt {
 enum Found {
     Before,
     After,
-    Older { expected: String, found: String },
+    PutBack(PutBack),
     Other { expected: String, found: String },
 }
 
@@ -286,9 +287,7 @@ impl Writer {
                     Ok(Found::Before) => {
                         (None, Error::Lost("the last COMMIT had no answer".to_owned()))
                     }
-                    Ok(Found::Older { expected, found }) => {
-                        return Err(WriteError::PutBack { expected, found });
-                    }
+                    Ok(Found::PutBack(put_back)) => return Err(WriteError::PutBack(put_back)),
                     Ok(Found::Other { expected, found }) => {
                         return Err(WriteError::Fenced { expected, found });
                     }
@@ -387,14 +386,13 @@ impl Writer {
             Some(position) if Some(&position) == to => return Ok(Found::After),
             _ => {}
         }
+        let claim = Claim { identity: self.identity.clone(), epoch: self.epoch };
+        if let Some(put_back) = PutBack::of(found.as_ref(), &claim, from) {
+            return Ok(Found::PutBack(put_back));
+        }
         let log = &self.identity.log;
-        let is_older =
-            found.as_ref().is_some_and(|it| (it.epoch, it.position) < (self.epoch, *from));
-        let (expected, found) = (place(log, self.epoch, from), describe(log, found.as_ref()));
-        Ok(match is_older {
-            true => Found::Older { expected, found },
-            false => Found::Other { expected, found },
-        })
+        let found = found.map(|it| place(log, it.epoch, &it.position)).unwrap_or_default();
+        Ok(Found::Other { expected: place(log, self.epoch, from), found })
     }
 
     async fn look_at_progress(
@@ -412,7 +410,12 @@ impl Writer {
             .await?;
         let before = expected(step.from_block, false);
         let Some(row) = rows.first() else {
-            return Ok(Found::Other { expected: before, found: "no progress node".to_owned() });
+            // Another writer may have copied the rest, but leaves the checkpoint.
+            let query = checkpoint::locked_read_query(&self.identity);
+            return Ok(match transaction.rows(query).await?.is_empty() {
+                true => Found::PutBack(PutBack::Gone { expected: before }),
+                false => Found::Other { expected: before, found: "no progress node".to_owned() },
+            });
         };
         let epoch: i64 = checkpoint_row::get(row, "epoch")?;
         let block: i64 = checkpoint_row::get(row, "next_block")?;
@@ -423,7 +426,7 @@ impl Writer {
         Ok(match place(epoch, block, checkpoint_row::get(row, "done")?, file) {
             found if found == before => Found::Before,
             found if found == expected(step.to_block, step.done) => Found::After,
-            found if is_older => Found::Older { expected: before, found },
+            found if is_older => Found::PutBack(PutBack::Older { expected: before, found }),
             found => Found::Other { expected: before, found },
         })
     }
@@ -456,18 +459,4 @@ async fn run_all(
         counters.merge(&ran.map_err(|error| Attempt::At(statement, error))?);
     }
     Ok(counters)
-}
-
-fn place(log: &Log, epoch: Epoch, position: &Position) -> String {
-    let part = position
-        .part
-        .map(|part| format!(" and {} events of {}", part.events, log.place(part.commit_lsn)));
-    format!("epoch {} at {}{}", epoch.0, log.place(position.lsn), part.unwrap_or_default())
-}
-
-fn describe(log: &Log, found: Option<&Checkpoint>) -> String {
-    match found {
-        Some(checkpoint) => place(log, checkpoint.epoch, &checkpoint.position),
-        None => "no checkpoint (destroyed, or another database)".to_owned(),
-    }
 }

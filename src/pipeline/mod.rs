@@ -67,8 +67,8 @@ pub enum Verdict {
     Stop,
     /// Another writer has claimed what this one writes. This one never writes again.
     Fenced,
-    /// What this one writes is at an older state than it was left in: somebody has restored it. All that is
-    /// written there has to go on from the checkpoints that are there now.
+    /// What this one writes is at an older state than it was left in, or has no checkpoint any more: somebody
+    /// has restored or emptied it. All that is written there has to go on from what is there now.
     PutBack,
 }
 
@@ -155,8 +155,8 @@ pub trait Sink<B>: Send + 'static {
     /// - **Fencing.** The first thing in that transaction compares, under a lock, epoch and position
     ///   with what this writer expects. If another writer has claimed the log or moved it, nothing is
     ///   written, and the error is [`Verdict::Fenced`], now and for every later call. If the log is at an
-    ///   earlier place under the same epoch, or under an earlier epoch, no writer did that: the product was
-    ///   restored, and the error is [`Verdict::PutBack`].
+    ///   earlier place under the same epoch, or under an earlier epoch, or has no checkpoint, no writer did
+    ///   that: the product was restored or emptied, and the error is [`Verdict::PutBack`].
     /// - **Duplicates.** The comparison is also why a batch is never applied twice: an earlier attempt
     ///   whose answer was lost has moved the position.
     /// - **Lost answers.** The sink settles them by itself: it reads the position under the lock, and

@@ -177,7 +177,8 @@ pub trait Store: Send + Sync + 'static {
     /// must be `advance.from`. No row changes.
     ///
     /// # Errors
-    /// [`Verdict::Fenced`] if another writer has claimed the checkpoint or moved it.
+    /// [`Verdict::Fenced`] if another writer has claimed the checkpoint or moved it, [`Verdict::PutBack`] if
+    /// it is at an earlier state, or gone.
     fn reset(
         &self,
         claim: &Claim,

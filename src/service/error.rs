@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::{
+    checkpoint::PutBack,
     cli::Exit,
     config::ConfigError,
     http::BindError,
@@ -72,6 +73,9 @@ pub enum ServiceError {
         /// What it takes.
         again: Box<Again>,
     },
+    /// The graph is not as it was left.
+    #[error(transparent)]
+    PutBack(#[from] PutBack),
     /// Something has to be changed first; the text says what.
     #[error("{0}")]
     Definite(String),
@@ -179,6 +183,7 @@ impl Failure for ServiceError {
             ServiceError::Kafka(error) => error.verdict(),
             ServiceError::Pipeline(error) => error.verdict(),
             ServiceError::NotYet(_) => Verdict::Again,
+            ServiceError::PutBack(_) => Verdict::PutBack,
             ServiceError::Start(refusals) => Verdict::again_if(refusals.is_transient()),
             ServiceError::Config(_)
             | ServiceError::Http(_)

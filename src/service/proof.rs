@@ -5,12 +5,15 @@ use tokio_postgres::Client;
 
 use crate::{
     change::Event,
-    checkpoint::{Newest, Position},
+    checkpoint::{Mark, Newest, Position},
     config::Config,
-    engine::{Engine, Input, Limits},
+    engine::{Engine, EngineError, Input, Limits, shows},
     lsn::Lsn,
-    pipeline::PipelineError,
-    postgres::peek::{PeekError, peek},
+    pipeline::{PipelineError, Source},
+    postgres::{
+        peek::{PeekError, peek},
+        replication::StreamError,
+    },
     start::Slot,
 };
 
@@ -36,7 +39,34 @@ pub async fn look(
     if engine.is_proven() || end.bytes_since(confirmed) > LOOKED_AT {
         return Ok(());
     }
-    let mut judge = |event| engine.handle(Input::Event(event)).err();
+    let judge = |event| engine.handle(Input::Event(event)).err().map(Err);
+    judged(config, client, end, judge).await
+}
+
+/// Looks whether the slot would send a transaction that topics have something of. Nothing is looked at while somebody
+/// reads from the slot.
+pub async fn look_ahead(
+    config: &Config,
+    client: &Client,
+    slot: Option<&Slot>,
+    newest: Mark,
+) -> Result<(), ServiceError> {
+    let free = slot.filter(|slot| slot.active_pid.is_none());
+    let Some(confirmed) = free.and_then(|slot| slot.confirmed) else { return Ok(()) };
+    let end = Lsn(newest.commit_lsn.0 + 1);
+    if confirmed > newest.commit_lsn || end.bytes_since(confirmed) > LOOKED_AT {
+        return Ok(());
+    }
+    judged(config, client, end, |event| shows(newest, &event)).await
+}
+
+/// Puts what the slot has not confirmed before `end` through a judge, until that knows.
+async fn judged(
+    config: &Config,
+    client: &Client,
+    end: Lsn,
+    mut judge: impl FnMut(Event) -> Option<Result<(), EngineError>>,
+) -> Result<(), ServiceError> {
     let names = (config.slot.as_str(), config.publication.as_str());
     let found = match peek(client, names, end, &mut judge).await {
         Ok(found) => found,
@@ -47,5 +77,19 @@ pub async fn look(
     };
     let nothing_more = Event::Keepalive { wal_end: end, source_lsn: end, reply_requested: false };
     let found = found.or_else(|| judge(nothing_more));
-    found.map_or(Ok(()), |error| Err(PipelineError::from(error).into()))
+    found.unwrap_or(Ok(())).map_err(|error| PipelineError::from(error).into())
+}
+
+/// Reads a stream until it shows that its log has a transaction, which its slot has not confirmed. Nothing is
+/// acknowledged.
+pub async fn read_ahead(
+    stream: &mut impl Source<Error = StreamError>,
+    newest: Mark,
+) -> Result<(), ServiceError> {
+    loop {
+        let events = stream.next().await?;
+        if let Some(shown) = events.iter().find_map(|event| shows(newest, event)) {
+            return shown.map_err(|error| PipelineError::from(error).into());
+        }
+    }
 }

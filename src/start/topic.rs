@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::lsn::Lsn;
+use crate::{checkpoint::TopicPartition, lsn::Lsn};
 
 use super::again::Written;
 
@@ -28,12 +28,15 @@ pub struct Cluster {
 pub enum TopicRefusal {
     /// Another pipeline writes to it.
     #[error(
-        "the topic {topic} belongs to the pipeline {other:?}, and this one is {own:?}. Name another topic \
-         (kafka.topic); or, if it is the same pipeline, keep its name"
+        "the topic {} belongs to the pipeline {other:?}, and this one is {own:?}: the record at offset {offset} of \
+         {at} is of that one. Name another topic (kafka.topic); or, if it is the same pipeline, keep its name",
+        .at.topic
     )]
     OtherPipeline {
-        /// The topic that says positions.
-        topic: String,
+        /// The partition.
+        at: TopicPartition,
+        /// The record that says so.
+        offset: i64,
         /// Its pipeline.
         other: String,
         /// This one.
@@ -41,15 +44,32 @@ pub enum TopicRefusal {
     },
     /// Its rows are of another database.
     #[error(
-        "the topic {topic} has rows of the database {other:?}, and the source is {own:?}. Name another topic \
-         (kafka.topic)"
+        "the topic {} has rows of the database {other:?}, and the source is {own:?}: the record at offset {offset} of \
+         {at} is of that one. Pipelines of one name on two databases need two topics: name another topic (kafka.topic)",
+        .at.topic
     )]
     OtherDatabase {
-        /// The topic that says positions.
-        topic: String,
+        /// The partition.
+        at: TopicPartition,
+        /// The record that says so.
+        offset: i64,
         /// Its database.
         other: String,
         /// The source.
+        own: String,
+    },
+    /// Its publisher reads through another slot.
+    #[error(
+        "the topic {topic} is published through the slot {other:?}, and this pipeline reads {own:?}: what one has \
+         published is not what the other one still has to publish. Name that slot (source.slot), if it is this \
+         pipeline's. Else name another topic (kafka.topic): it begins with a copy of the tables"
+    )]
+    OtherSlot {
+        /// The topic that says positions.
+        topic: String,
+        /// The slot that its last heartbeat names.
+        other: String,
+        /// This pipeline's.
         own: String,
     },
     /// Its records are of another cluster or timeline.
@@ -70,12 +90,15 @@ pub enum TopicRefusal {
     },
     /// None of its records says where it is.
     #[error(
-        "the topic {topic} has records, and none of them says where it is: somebody else writes to it. Name \
-         another topic (kafka.topic)"
+        "{at} has records, as at offset {offset}, and none of the topic says where it is: somebody else writes to it, \
+         and ours were never there, or are older than its retention. Name another topic (kafka.topic): it begins with \
+         a copy of the tables"
     )]
     NoPosition {
-        /// The topic that says positions.
-        topic: String,
+        /// A partition with records.
+        at: TopicPartition,
+        /// The last one.
+        offset: i64,
     },
     /// It has another number of partitions than when it was written.
     #[error(

@@ -3,7 +3,8 @@
 //! [`routing`] says which partition gets a change. [`transactions`] makes events of a partition's
 //! records again. The others judge the records that a reader finds there: whether the topic begins
 //! with its copy ([`beginning`], [`copied`]), whether it is the topic that the graph has read
-//! ([`before`]), and how far a heartbeat reaches ([`ends`]). `kafka` does the reading and writing.
+//! ([`before`]), how far a heartbeat reaches ([`ends`]), and who has published it ([`whose`]). `kafka`
+//! does the reading and writing.
 
 pub mod before;
 pub mod beginning;
@@ -12,5 +13,6 @@ pub mod ends;
 pub mod names;
 pub mod routing;
 pub mod transactions;
+pub mod whose;
 
 pub use names::{TopicName, TopicsPattern};

@@ -34,7 +34,11 @@ use crate::{
     lsn::{Lsn, Stamp},
 };
 
-use super::{copied::CopyWatch, ends::EndsWatch};
+use super::{
+    copied::CopyWatch,
+    ends::EndsWatch,
+    whose::{OtherPublisher, Publisher},
+};
 
 /// A record that can not be applied. It is not passed over: what follows may rest on it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,6 +86,9 @@ pub enum RecordError {
         /// The one that came.
         found: Lsn,
     },
+    /// It is another publisher's.
+    #[error(transparent)]
+    OtherPublisher(#[from] OtherPublisher),
     /// It is something else in the topic of heartbeats.
     #[error("it is no heartbeat of `wal2graph publish`, and nothing else belongs to this topic")]
     NoHeartbeat,
@@ -90,7 +97,13 @@ pub enum RecordError {
 impl RecordError {
     /// The record is a stranger among the others: it may be put aside, and the others be applied.
     pub fn is_of_one_record(&self) -> bool {
-        matches!(self, RecordError::Malformed(_) | RecordError::NoHeartbeat)
+        match self {
+            RecordError::Malformed(_) | RecordError::NoHeartbeat => true,
+            RecordError::OtherPublisher(error) => error.is_of_one_record(),
+            RecordError::OtherHistory { .. }
+            | RecordError::SourceUnnamed { .. }
+            | RecordError::NoEnd { .. } => false,
+        }
     }
 }
 
@@ -115,6 +128,7 @@ pub struct Transactions {
     decoded: Vec<Decoded>,
     copy: Option<CopyWatch>,
     heartbeats: Option<EndsWatch>,
+    publisher: Publisher,
 }
 
 /// The transaction whose records arrive.
@@ -145,7 +159,13 @@ impl Transactions {
             decoded: Vec::new(),
             copy: None,
             heartbeats: None,
+            publisher: Publisher::default(),
         }
+    }
+
+    /// The same, of this database.
+    pub fn of_database(self, database: &str) -> Self {
+        Transactions { publisher: Publisher::on(database), ..self }
     }
 
     /// The same, and what the records say of the copy is told.
@@ -186,6 +206,8 @@ impl Transactions {
         record: &Record,
         events: &mut Vec<Event>,
     ) -> Result<(), RecordError> {
+        // Before the decoder takes it: what it holds stays where it is.
+        self.publisher.check(record)?;
         let mut decoded = std::mem::take(&mut self.decoded);
         self.decoder.record(record, &mut decoded)?;
         if let (Some(copy), Some(own)) = (&self.copy, decoded.last()) {

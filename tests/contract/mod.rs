@@ -202,6 +202,11 @@ pub async fn a_pipeline_leaves_the_graph_and_no_other_one_with_it<S: Store>(
     sink.write(step(100, 200), S::prepared(model, statements)).await.unwrap();
     let label = |table| model.node(TableIndex(table)).label.clone();
     let rows = Rows { labels: [label(0)].into(), spared: [label(1)].into() };
+    let count = async |label: String| {
+        let rows = Rows { labels: [label].into(), spared: [].into() };
+        let extent = graph.extent(&rows).await.unwrap();
+        extent.nodes.iter().map(|(_, nodes)| nodes).sum::<u64>()
+    };
     let extent = graph.extent(&rows).await.unwrap();
     assert_eq!((extent.nodes, extent.leading_away), (vec![(label(0), 5)], 0));
 
@@ -209,7 +214,7 @@ pub async fn a_pipeline_leaves_the_graph_and_no_other_one_with_it<S: Store>(
     fenced(graph.remove(pipeline, std::slice::from_ref(&writer), &rows).await.map(drop));
     fenced(graph.remove(pipeline, &[], &rows).await.map(drop));
     fenced(graph.forget(pipeline, &[writer]).await);
-    assert_eq!(graph.count(&label(0)).await.unwrap(), 5, "nothing went");
+    assert_eq!(count(label(0)).await, 5, "nothing went");
     let mut removed = 0;
     loop {
         match graph.remove(pipeline, &claims, &rows).await.unwrap().nodes {
@@ -218,8 +223,8 @@ pub async fn a_pipeline_leaves_the_graph_and_no_other_one_with_it<S: Store>(
         }
     }
     assert_eq!(removed, 5);
-    assert_eq!(graph.count(&label(0)).await.unwrap(), 0);
-    assert_eq!(graph.count(&label(1)).await.unwrap(), 5, "they are another pipeline's");
+    assert_eq!(count(label(0)).await, 0);
+    assert_eq!(count(label(1)).await, 5, "they are another pipeline's");
 
     for _ in 0..2 {
         graph.forget(pipeline, &claims).await.unwrap();
@@ -247,6 +252,40 @@ fn nodes(model: &Model, table: TableIndex, count: i64) -> Statement {
         new: false,
         rows: (0..count).map(row).collect(),
     }
+}
+
+/// A writer that has left the log further on is not another's: somebody has restored the product, or emptied it.
+pub async fn a_graph_at_an_older_state_or_without_its_checkpoint_was_put_back<S: Store>(
+    open: impl Fn() -> S,
+    pipeline: &str,
+) {
+    let (graph, model) = (open(), Arc::new(Model::default()));
+    graph.establish(&model).await.unwrap();
+    graph.create(pipeline, &new_checkpoint(log()), &[]).await.unwrap();
+    let writer = claim(&graph, pipeline).await;
+    let planner = graph.planner(&model, None).unwrap();
+    let sink = |claim: &Claim| graph.sink(claim, &model, &planner).unwrap();
+    let nothing = || S::prepared(&model, Vec::new());
+    // As a writer does that had left it at 150.
+    put_back(sink(&writer).write(step(150, 200), nothing()).await);
+    // As one whose claim was restored away, too.
+    let later = Claim { epoch: Epoch(writer.epoch.0 + 1), ..writer.clone() };
+    put_back(sink(&later).write(step(100, 200), nothing()).await);
+    let read = graph.checkpoint(&slot(pipeline)).await.unwrap().unwrap();
+    assert_eq!((read.position, read.epoch), (at(100), writer.epoch), "nothing is written");
+    fenced(sink(&writer).write(step(50, 200), nothing()).await);
+    sink(&writer).write(step(100, 200), nothing()).await.unwrap();
+
+    let as_read = graph.checkpoint(&slot(pipeline)).await.unwrap().unwrap();
+    assert!(graph.hand_over(&slot(pipeline), &as_read, &partition(0), None).await.unwrap());
+    put_back(sink(&writer).write(step(200, 300), nothing()).await);
+    put_back(sink(&writer).settle(at(200)).await);
+    assert_eq!(graph.checkpoint(&slot(pipeline)).await.unwrap(), None, "none is made again");
+}
+
+fn put_back(ended: Result<(), impl Failure + Debug>) {
+    let verdict = ended.as_ref().map_err(Failure::verdict);
+    assert_eq!(verdict, Err(Verdict::PutBack), "{ended:?}");
 }
 
 fn fenced(ended: Result<(), impl Failure + Debug>) {

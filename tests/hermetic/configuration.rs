@@ -220,6 +220,8 @@ fn a_topic_for_each_table() {
     }
     let wrong = options("{brokers: b, topics_pattern: 'a('}").unwrap_err().to_string();
     assert!(wrong.contains("kafka.topics_pattern \"a(\"") && wrong.contains("unclosed"), "{wrong}");
+    let empty = options("{brokers: b, topics_pattern: ''}").unwrap_err().to_string();
+    assert!(empty.contains("kafka.topics_pattern is empty"), "it was taken for a pattern: {empty}");
     let parking = "{brokers: b, topics_by: table, unreadable: park, dead_letter_topic: p.public.a}";
     let parked = TopicName::new("p.public.a").unwrap();
     let read = options(parking).unwrap().reading(vec![parked]).unwrap_err().to_string();

@@ -12,7 +12,10 @@ use wal2graph::{
     envelope::{DecodeOptions, Decoder, Encoder, History, Names, Place, Record, Snapshot},
     lsn::{Lsn, Stamp},
     pipeline::PipelineError,
-    topic::transactions::{RecordError, Transactions},
+    topic::{
+        transactions::{RecordError, Transactions},
+        whose::OtherPublisher,
+    },
 };
 
 use crate::mapping::catalogs::{self, TableExt};
@@ -353,4 +356,36 @@ fn messages_change_nothing_wherever_they_stand_in_a_transaction() {
     let texts: Vec<String> = partition.events_of_each().iter().map(short).collect();
     let inserted = texts.iter().filter(|text| ["1", "2"].contains(&text.as_str())).count();
     assert_eq!(inserted, 5, "{texts:?}");
+}
+
+#[test]
+fn a_heartbeat_of_the_same_pipeline_on_another_database_or_through_another_slot_counted_as_own() {
+    let mut partition = Partition::new();
+    partition.heartbeat(0x100);
+    let with = |partition: &mut Partition, name: &str, value: &'static str| {
+        let headers = &mut partition.records.last_mut().unwrap().headers;
+        headers.push((name.to_owned(), Bytes::from_static(value.as_bytes())));
+    };
+    with(&mut partition, "wal2graph.database", "d");
+    with(&mut partition, "wal2graph.slot", "s");
+    let read = |partition: &Partition, database| {
+        let decoder = Decoder::new(&partition.catalog, DecodeOptions::default());
+        let log = Log::Partition(TopicPartition { topic: "t".to_owned(), partition: 0 });
+        let origin = Origin { system_identifier: "7".to_owned(), timeline: 1, log };
+        let transactions = Transactions::new(decoder, origin, Lsn(0)).of_database(database);
+        partition.read_by(transactions, 0)
+    };
+    read(&partition, "d").unwrap();
+    let (expected, found) = ("e".to_owned(), "d".to_owned());
+    let error = read(&partition, "e").unwrap_err();
+    assert!(error.is_of_one_record(), "a stranger may be put aside");
+    assert_eq!(error, OtherPublisher::Database { expected, found }.into());
+    partition.heartbeat(0x200);
+    read(&partition, "d").unwrap();
+    partition.heartbeat(0x300);
+    with(&mut partition, "wal2graph.slot", "t");
+    let error = read(&partition, "d").unwrap_err();
+    assert!(!error.is_of_one_record(), "its changes are among the others");
+    let (expected, found) = ("s".to_owned(), "t".to_owned());
+    assert_eq!(error, OtherPublisher::Slot { expected, found }.into());
 }

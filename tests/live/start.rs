@@ -1,6 +1,7 @@
 //! What a start refuses: said by every command, before anything is made, with a fix that ends well.
 
 mod again;
+mod deleted;
 mod graph;
 mod history;
 mod source;

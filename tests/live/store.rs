@@ -75,3 +75,13 @@ async fn rows_are_read_as_they_were_written() {
     let equal = stores("ReadEqual").await;
     contract::reading::what_was_written_is_equal_when_it_is_read(equal, "ReadEqual").await;
 }
+
+#[tokio::test]
+async fn a_graph_at_an_older_state_or_without_its_checkpoint_was_put_back() {
+    let stores = stores("StorePutBack").await;
+    contract::a_graph_at_an_older_state_or_without_its_checkpoint_was_put_back(
+        stores,
+        "StorePutBack",
+    )
+    .await;
+}

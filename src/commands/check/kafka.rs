@@ -29,9 +29,10 @@ pub fn checkpoint(
 #[cfg(not(feature = "kafka"))]
 mod broker {
     use crate::{
+        catalog::Catalog,
         config::Config,
         mapping::Mapping,
-        service::{ServiceError, with_topics},
+        service::{ServiceError, graph::Graph, with_topics},
     };
 
     use super::{super::Looked, Report};
@@ -41,6 +42,10 @@ mod broker {
     }
 
     pub async fn topics(_: &Config, _: &mut Report) -> bool {
+        false
+    }
+
+    pub async fn takes_over(_: &Config, _: &Catalog, _: &Graph) -> bool {
         false
     }
 
@@ -55,4 +60,5 @@ mod broker;
 pub use crate::commands::check::kafka::broker::apply;
 pub use crate::commands::check::kafka::broker::named;
 pub use crate::commands::check::kafka::broker::publish;
+pub use crate::commands::check::kafka::broker::takes_over;
 pub use crate::commands::check::kafka::broker::topics;

@@ -23,11 +23,12 @@ mod before;
 mod beginning;
 mod claims;
 mod gate;
+mod kept;
 pub mod named;
 mod partition;
 pub mod standing;
 pub mod start;
-mod take_over;
+pub mod take_over;
 mod together;
 pub mod topology;
 
@@ -149,7 +150,8 @@ impl<'a> Apply<'a> {
         let asking = Asking::new(config.kafka()?)?;
         let patient = graph::open(config, Wait::Long)?;
         let checkpoints = patient.checkpoints(&config.pipeline).await?;
-        let named = self.named(&mapping, &asking, &checkpoints).await?;
+        let named = self.named(&mapping, &asking, &checkpoints).await;
+        let named = named.map_err(|error| without_end(until, error))?;
         let config = &named.config;
         self.topics.send_replace(config.kafka()?.topic_names().map(str::to_owned).collect());
         let model = Arc::new(mapping.model.clone());
@@ -160,12 +162,15 @@ impl<'a> Apply<'a> {
         }
         let graph = graph::open_counted(config, &self.metrics)?;
         graph::establish(&graph, &model).await?;
-        take_over::of_run(config, &catalog, &asking, &graph, &checkpoints).await?;
+        let over = take_over::of_run(config, &catalog, &asking, &graph, &checkpoints).await;
+        over.map_err(|error| without_end(until, error))?;
         // The graph may have gone over to the topic.
         let checkpoints = graph.checkpoints(&config.pipeline).await?;
         let mapped = (&catalog, &*mapping);
-        let topology = Topology::look(config, &asking, &checkpoints, mapped).await?;
+        let topology = Topology::look(config, &asking, &checkpoints, mapped).await;
+        let topology = topology.map_err(|error| without_end(until, error))?;
         let topology = topology.and_later(named.matching);
+        topology.check_compaction(config.kafka()?).await?;
         standing::check_empty(config, mapped, &asking, &topology, &checkpoints).await?;
         check_mapping(&topology, &mapping)?;
         let is_first = checkpoints.is_empty() && !config.kafka()?.are_foreign;
@@ -242,6 +247,16 @@ fn check_mapping(topology: &Topology, mapping: &Mapping) -> Result<(), ServiceEr
     match topology.is_spread() && !refusals.is_empty() {
         true => Err(ServiceError::Refused(refusals)),
         false => Ok(()),
+    }
+}
+
+/// A topic that is not there yet is waited for, unless its end was to be reached.
+fn without_end(until: Option<&UntilOffset>, error: ServiceError) -> ServiceError {
+    match (until, error) {
+        (Some(UntilOffset::Current), ServiceError::NotYet(what)) => ServiceError::Definite(
+            format!("{what}. So --until current has no end to lead to: leave it out to wait"),
+        ),
+        (_, error) => error,
     }
 }
 

@@ -25,7 +25,6 @@ use crate::{
     kafka::{
         consumer::{Member, PartitionEnd},
         offsets::Asking,
-        topic,
     },
     lsn::Lsn,
     mapping::{Mapping, Translator},
@@ -52,8 +51,9 @@ use crate::{
 use super::{
     claims::Claims,
     gate::{Gate, Reads},
+    kept,
     start::{self, Creation, Found},
-    topology::{self, Topology},
+    topology::Topology,
 };
 
 /// How often it is looked whether an idle partition ends with something that never comes.
@@ -179,6 +179,7 @@ async fn attempt(
         true => Transactions::each_alone(decoder, origin, reached, checkpoint.last_change),
         false => Transactions::new(decoder, origin, reached),
     };
+    let transactions = transactions.of_database(&shared.database);
     let copy = CopyWatch::new(shared.tables.clone());
     let copied = copy.state();
     let is_of_heartbeats = shared.topology.is_of_heartbeats(at);
@@ -232,6 +233,7 @@ async fn attempt(
     };
     let ended = tokio::select! {
         ended = run.run(stopped(stop.clone())) => ended,
+        put_back = kept::put_back(&shared.graph, &claim, last.clone()) => return Err(put_back.into()),
         never = pass_empty_ends(&shared.asking, end) => match never {},
     };
     // It ends by itself with the pipeline, whose status it watches.
@@ -243,18 +245,6 @@ async fn attempt(
     })?;
     tracing::info!(%at, reason = ?ended, "stopped");
     Ok(ended)
-}
-
-/// Compaction takes records out of transactions, the ends of some among them. Debezium's topics have
-/// none to lose.
-async fn check_compaction(config: &Config, at: &TopicPartition) -> Result<(), ServiceError> {
-    let kafka = config.kafka()?;
-    let Some(topic) = kafka.topics.iter().find(|it| it.as_str() == at.topic) else { return Ok(()) };
-    let options = kafka.of_topic(topic);
-    match topic::look(&options).await? {
-        Some(topic) => Ok(topic.check(&options)?),
-        None => Err(topology::gone(&at.topic)),
-    }
 }
 
 /// Passes what a partition ends with and never brings: markers of transactions and what compaction has
@@ -317,7 +307,7 @@ async fn prepare(shared: &Shared, at: &TopicPartition) -> Result<Checkpoint, Ser
         graph.note(&claim, Note::Topic(id)).await?;
     }
     if !claimed.origin.system_identifier.is_empty() {
-        check_compaction(config, at).await?;
+        shared.topology.check_compaction_of(config.kafka()?, &at.topic).await?;
     }
     Ok(claimed)
 }

@@ -13,7 +13,7 @@ use crate::{
     topic::copied::Tables,
 };
 
-use super::{named, start::Found, topology::Topology};
+use super::{named, start::Found, take_over, topology::Topology};
 
 /// What is asked, and what it is asked about.
 pub struct Standing<'a, G> {
@@ -37,10 +37,16 @@ impl<G: Store> Standing<'_, G> {
     /// # Errors
     /// Kafka or the graph does not answer.
     pub async fn refusals(&self) -> Result<Vec<String>, ServiceError> {
-        let Standing { config, catalog, mapping, checkpoints, .. } = *self;
+        let Standing { graph, config, catalog, mapping, checkpoints, .. } = *self;
         let asking = Asking::new(config.kafka()?)?;
         let named = named::topics(config, mapping, &asking, checkpoints).await?;
         let config = &named.config;
+        match take_over::look(config, catalog, &asking, graph, checkpoints).await {
+            Ok(None) => {}
+            Ok(Some(_)) => return Ok(Vec::new()),
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => return Ok(vec![error.to_string()]),
+        }
         let topology = match Topology::look(config, &asking, checkpoints, (catalog, mapping)).await
         {
             Ok(topology) => topology,

@@ -10,7 +10,7 @@
 
 use crate::{
     catalog::Catalog,
-    checkpoint::{Checkpoint, Log, TopicPartition},
+    checkpoint::{Checkpoint, Log, TopicId, TopicPartition},
     config::Config,
     kafka::offsets::Asking,
     lsn::Lsn,
@@ -21,25 +21,42 @@ use crate::{
 
 use super::start;
 
-/// Hands the graph over, if it is one of `run` on this pipeline's slot and the topic goes on from
-/// it; does nothing to any other. It was read with these checkpoints: another writer since is noticed.
-pub async fn of_run(
+/// A graph of `run` that goes over to a topic.
+pub struct TakeOver {
+    /// The topic's only partition.
+    pub at: TopicPartition,
+    /// Which topic it is.
+    topic_id: Option<TopicId>,
+    /// The graph's checkpoint.
+    checkpoint: Checkpoint,
+}
+
+/// Looks whether the graph with these checkpoints goes over; `None`: it is none of `run` on this
+/// pipeline's slot.
+///
+/// # Errors
+/// It is one, and does not go over: the topic is not there yet, or does not go on from the graph.
+pub async fn look(
     config: &Config,
     catalog: &Catalog,
     asking: &Asking,
     graph: &impl Store,
     checkpoints: &[Checkpoint],
-) -> Result<(), ServiceError> {
-    let slot = Log::Slot(config.slot.clone());
-    let [checkpoint] = checkpoints else { return Ok(()) };
-    let options = config.kafka()?;
+) -> Result<Option<TakeOver>, ServiceError> {
+    let (slot, options) = (Log::Slot(config.slot.clone()), config.kafka()?);
+    let [checkpoint] = checkpoints else { return Ok(None) };
     if checkpoint.origin.log != slot || options.are_foreign || options.is_by_table() {
-        return Ok(());
+        return Ok(None);
     }
     let topic = options.topic.as_str().to_owned();
     // This one says why nobody answers.
     asking.partitions(&topic).await?;
-    let Some(described) = asking.describe(&[&topic]).await?.remove(&topic) else { return Ok(()) };
+    let Some(described) = asking.describe(&[&topic]).await?.remove(&topic) else {
+        return Err(ServiceError::NotYet(format!(
+            "there is no topic {topic} yet: `wal2graph publish --from-graph` makes it, and the graph of `run` goes \
+             over to it"
+        )));
+    };
     if described.partitions != 1 {
         let count = described.partitions;
         return refuse(NoTakeOver::Spread { topic, count });
@@ -54,8 +71,23 @@ pub async fn of_run(
         let graph = checkpoint.lsn;
         return refuse(NoTakeOver::Between { at: at.to_string(), begins, graph });
     }
-    let identity = identity(config, slot);
-    if !graph.hand_over(&identity, checkpoint, &at, described.id).await? {
+    Ok(Some(TakeOver { at, topic_id: described.id, checkpoint: checkpoint.clone() }))
+}
+
+/// Hands the graph over, if it is one of `run` on this pipeline's slot and the topic goes on from
+/// it; does nothing to any other. It was read with these checkpoints: another writer since is noticed.
+pub async fn of_run(
+    config: &Config,
+    catalog: &Catalog,
+    asking: &Asking,
+    graph: &impl Store,
+    checkpoints: &[Checkpoint],
+) -> Result<(), ServiceError> {
+    let over = look(config, catalog, asking, graph, checkpoints).await?;
+    let Some(over) = over else { return Ok(()) };
+    let TakeOver { at, topic_id, checkpoint } = over;
+    let identity = identity(config, checkpoint.origin.log.clone());
+    if !graph.hand_over(&identity, &checkpoint, &at, topic_id).await? {
         let what = "`run` has just written to the graph: stop it, apply goes on from there";
         return Err(ServiceError::NotYet(what.to_owned()));
     }

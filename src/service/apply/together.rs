@@ -12,7 +12,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    error::Error,
     sync::Arc,
     time::Duration,
 };
@@ -25,14 +24,14 @@ use tokio::{
 
 use crate::{
     checkpoint::TopicPartition,
-    kafka::consumer::{Assignment, ConsumeError},
+    kafka::consumer::Assignment,
     pipeline::{Ended, Failure, PipelineError, Store, Verdict},
     service::{ServiceError, attempts::stopped},
 };
 
 use super::{
     partition::{self, Shared},
-    topology,
+    topology::{self, looked_at},
 };
 
 /// How long nothing is assigned before that is told.
@@ -100,7 +99,8 @@ impl Together {
 
     async fn follow(&mut self, stop: &watch::Receiver<bool>) -> Result<Ended, ServiceError> {
         let shared = self.shared.clone();
-        let changed = topology::changed(&shared.asking, &shared.topology);
+        let kafka = shared.config.kafka()?;
+        let changed = topology::changed(kafka, &shared.asking, &shared.topology);
         let idle = sleep(PATIENCE);
         tokio::pin!(changed, idle);
         let mut told = false;
@@ -225,24 +225,5 @@ impl Together {
                 "waiting for a partition: other members of the group have them all"
             );
         }
-    }
-}
-
-/// Why a topic or a partition is not there, the next life says, which looks at all of them.
-fn looked_at(error: ServiceError) -> ServiceError {
-    match is_of_missing_topic(&error) {
-        true => ServiceError::NotYet(error.to_string()),
-        false => error,
-    }
-}
-
-fn is_of_missing_topic(error: &ServiceError) -> bool {
-    match error {
-        ServiceError::Kafka(error) => error.is_of_missing_topic(),
-        ServiceError::Pipeline(PipelineError::Source(error)) => {
-            let error: &(dyn Error + 'static) = error.as_ref();
-            matches!(error.downcast_ref(), Some(ConsumeError::Kafka(error)) if error.is_of_missing_topic())
-        }
-        _ => false,
     }
 }

@@ -12,7 +12,7 @@
 //! Debezium makes the topic of a table with its first row. Until then the others are applied without
 //! it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, error::Error, time::Duration};
 
 use tokio::time::sleep;
 
@@ -20,14 +20,21 @@ use crate::{
     catalog::Catalog,
     checkpoint::{Checkpoint, TopicId, TopicPartition},
     config::Config,
-    kafka::{identity::Described, offsets::Asking},
+    kafka::{
+        self, Options, consumer::ConsumeError, identity::Described, offsets::Asking,
+        policy::Policies, topic,
+    },
     mapping::Mapping,
+    pipeline::{Failure, PipelineError},
     replay::ANEW,
     service::{
         ServiceError,
         facts::{Topic, again, others},
     },
-    topic::names::{Match, Matching},
+    topic::{
+        TopicName,
+        names::{Match, Matching},
+    },
 };
 
 /// How often topics are looked at while they are read.
@@ -50,6 +57,8 @@ pub struct Topology {
     heartbeats: Option<String>,
     /// Those that come later are read, too.
     matching: Option<Matching>,
+    /// Those that `publish` writes: compaction takes records out of their transactions.
+    ours: Vec<String>,
 }
 
 impl Topology {
@@ -82,18 +91,42 @@ impl Topology {
         let partitions: u32 = topics.values().map(|topic| topic.partitions).sum();
         let is_spread = kafka.reads_several() || partitions > 1;
         let heartbeats = kafka.heartbeats().map(|topic| topic.to_string());
-        Ok(Topology { topics, missing, is_spread, heartbeats, matching: None })
+        let is_ours = |topic: &&String| {
+            let has_history =
+                |checkpoint: &Checkpoint| !checkpoint.origin.system_identifier.is_empty();
+            !kafka.are_foreign || read(checkpoints, topic).any(has_history)
+        };
+        let ours = topics.keys().filter(is_ours).cloned().collect();
+        Ok(Topology { topics, missing, is_spread, heartbeats, matching: None, ours })
     }
 
     /// Of the topics that are published to.
     pub fn of(topics: BTreeMap<String, Described>) -> Self {
         let is_spread = topics.values().map(|topic| topic.partitions).sum::<u32>() > 1;
-        Topology { topics, missing: Vec::new(), is_spread, heartbeats: None, matching: None }
+        let (missing, ours) = (Vec::new(), topics.keys().cloned().collect());
+        Topology { topics, missing, is_spread, heartbeats: None, matching: None, ours }
     }
 
     /// And those that come later, if they are known by a pattern.
     pub fn and_later(self, matching: Option<Matching>) -> Self {
         Topology { matching, ..self }
+    }
+
+    /// Checks that none of the topics that `publish` writes is compacted.
+    pub async fn check_compaction(&self, kafka: &Options) -> Result<(), ServiceError> {
+        check_compaction(kafka, self.ours.iter().map(String::as_str)).await
+    }
+
+    /// The same of one that turns out to be written by `publish`.
+    pub async fn check_compaction_of(
+        &self,
+        kafka: &Options,
+        topic: &str,
+    ) -> Result<(), ServiceError> {
+        match self.ours.iter().any(|it| it == topic) {
+            true => Ok(()),
+            false => check_compaction(kafka, [topic]).await,
+        }
     }
 
     /// A topic that is to be read, and is not yet.
@@ -155,11 +188,31 @@ impl Topology {
     }
 }
 
-/// Resolves when a topic in use is not the one that it was, with the difference. The next look at
-/// everything says what it means.
-pub async fn changed(asking: &Asking, used: &Topology) -> ServiceError {
+/// Checks that none of these topics is compacted, which takes records out of transactions, the ends of some among
+/// them. Debezium's topics have none to lose.
+///
+/// # Errors
+/// One is, as a definite error with its fix; or Kafka does not answer.
+async fn check_compaction<'a>(
+    kafka: &Options,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Result<(), ServiceError> {
+    let names: Vec<TopicName> = names.into_iter().filter_map(TopicName::new).collect();
+    let mut found = topic::look_at_all(kafka, &names.iter().collect::<Vec<_>>()).await?;
+    for name in &names {
+        let topic = found.remove(name.as_str()).ok_or_else(|| gone(name.as_str()))?;
+        topic.check(&kafka.of_topic(name))?;
+    }
+    Ok(())
+}
+
+/// Resolves when a topic in use is not the one that it was, or is compacted now, with the difference. The next
+/// look at everything says what it means.
+pub async fn changed(kafka: &Options, asking: &Asking, used: &Topology) -> ServiceError {
     let names = used.topics.keys().chain(&used.missing).map(String::as_str);
     let names: Vec<&str> = names.collect();
+    let (ours, mut policies) = (used.ours.iter().map(String::as_str), Policies::new(kafka));
+    let ours: Vec<&str> = ours.collect();
     let mut gone_looks = 0;
     loop {
         sleep(if gone_looks == 0 { LOOK_INTERVAL } else { GONE_PAUSE }).await;
@@ -172,7 +225,12 @@ pub async fn changed(asking: &Asking, used: &Topology) -> ServiceError {
             return ServiceError::NotYet(format!("there is a topic {name} now"));
         }
         match used.difference(&now) {
-            Difference::None => gone_looks = 0,
+            Difference::None => {
+                gone_looks = 0;
+                if let Some(name) = policies.compacted(&ours).await {
+                    return ServiceError::NotYet(format!("the topic {name} is compacted now"));
+                }
+            }
             Difference::Other(what) => return ServiceError::NotYet(what),
             Difference::Gone(name) if gone_looks + 1 >= GONE_LOOKS => return gone(name),
             Difference::Gone(_) => gone_looks += 1,
@@ -185,6 +243,32 @@ enum Difference<'a> {
     None,
     Gone(&'a str),
     Other(String),
+}
+
+/// Why a topic or a partition is not there, the next life says, which looks at all of them.
+pub fn looked_at(error: ServiceError) -> ServiceError {
+    let is_of_missing_topic = match &error {
+        ServiceError::Kafka(error) => error.is_of_missing_topic(),
+        ServiceError::Pipeline(
+            PipelineError::Source(error) | PipelineError::Sink(error) | PipelineError::Copy(error),
+        ) => kafkas(&**error).is_some_and(kafka::Error::is_of_missing_topic),
+        _ => false,
+    };
+    match is_of_missing_topic {
+        true => ServiceError::NotYet(error.to_string()),
+        false => error,
+    }
+}
+
+/// The error of Kafka's that is within.
+fn kafkas(error: &dyn Failure) -> Option<&kafka::Error> {
+    let any: &(dyn Error + 'static) = error;
+    let of_member = any.downcast_ref().and_then(|error| match error {
+        ConsumeError::Kafka(error) => Some(error),
+        _ => None,
+    });
+    let own = any.downcast_ref().or(of_member);
+    own.or_else(|| error.within().and_then(kafkas))
 }
 
 /// A topic that was read is not there any more, or not known yet to a broker that came back.

@@ -39,7 +39,10 @@ use crate::{
     pipeline::{Copier, Failure, Held, Turn, Verdict, now},
     postgres::{error::ReadError, rows::TableReader},
     service::attempts::stopped,
-    topic::routing::{Layout, Routed},
+    topic::{
+        routing::{Layout, Routed},
+        whose::Through,
+    },
 };
 use tokio::{
     sync::watch,
@@ -75,7 +78,7 @@ pub struct To {
     /// The tables that are in the topic, by object id.
     pub copied: watch::Sender<Vec<u32>>,
     /// What the source is read through.
-    pub publication: String,
+    pub through: Through,
     /// Whose records go where.
     pub layout: Layout,
 }
@@ -84,7 +87,7 @@ impl To {
     /// A heartbeat of a stream that stands still. It names the tables that are there.
     fn heartbeat(&self, held: &Held) -> Routed {
         let (end_lsn, newest) = (held.position.lsn, held.newest);
-        let reached = Reached { end_lsn, newest, publication: &self.publication };
+        let reached = Reached { end_lsn, newest, through: &self.through };
         heartbeat(&self.encoder, reached, &self.copied.borrow(), &self.layout)
     }
 }

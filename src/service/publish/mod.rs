@@ -17,6 +17,7 @@ mod from_graph;
 pub mod start;
 mod still;
 pub mod topics;
+mod whose;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,7 +28,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     catalog::Catalog,
-    checkpoint::Position,
+    checkpoint::{Mark, Position},
     cli::{PublishArgs, UntilArg},
     config::Config,
     engine::{Engine, Limits},
@@ -59,7 +60,7 @@ use super::{
     apply::topology::{self, Topology},
     attempts::{self, stopped, unless_stopped},
     left_out::LeftOut,
-    read_catalog,
+    proof, read_catalog,
     run::target,
     setup,
     slot::{Held, hold_slot},
@@ -102,7 +103,10 @@ pub async fn execute(config: &Config, args: &PublishArgs) -> Result<(), ServiceE
     let (metrics, left_out, written) = (metrics.clone(), LeftOut::default(), Mutex::default());
     let publish = Publish { config, metrics: metrics.clone(), written, from_graph, left_out };
     let mut until = args.until;
-    attempts::live(&metrics, async |stop| publish.attempt(&mut until, stop).await).await
+    attempts::live(&metrics, async |stop| {
+        publish.attempt(&mut until, stop).await.map_err(topology::looked_at)
+    })
+    .await
 }
 
 /// What lasts from one connected life to the next.
@@ -174,7 +178,7 @@ impl Publish<'_> {
         let again = ready.again;
         let ended = tokio::select! {
             ended = ended => ended.map_err(|error| ServiceError::from(error).with(&again))?,
-            error = topology::changed(&asking, &topology) => return Err(error),
+            error = topology::changed(self.config.kafka()?, &asking, &topology) => return Err(error),
         };
         tracing::info!(reason = ?ended, "stopped");
         Ok(ended)
@@ -210,9 +214,10 @@ impl Publish<'_> {
         let connection = replication::Connection::connect(&config.source).await?;
         let mut connection = connection.with_messages(kafka.messages);
         let slot = postgres::setup::slot(&client, &config.slot).await?;
-        let ends = topics.ends(kafka).await?;
+        let ends = topics.ends(config).await?;
         let system = connection.identify().await?;
         let start = start::decide(config, &ends, slot.as_ref(), &system)?;
+        start::tell_strangers(&ends);
         let history = start::history_of(&system);
         let copied = match self.from_graph && ends.tail().is_empty() {
             true => from_graph::tables(config, &catalog, &mapping, &system, start).await?,
@@ -227,10 +232,14 @@ impl Publish<'_> {
         };
         start::check_keys(config, &client, &catalog, &topics.layout).await?;
         let newest = start::newest(config, &ends, start);
+        if let Some(ahead) = start::ahead(config, &ends, start, slot.as_ref()) {
+            let history = self.look_ahead(&client, &looked.server, position, ahead).await;
+            history.map_err(|error| error.with(&again))?;
+        }
         let held = hold_slot(config, connection, &looked.server, position, newest).await;
         let Held { stream, confirmed } = held.map_err(|error| error.with(&again))?;
         self.metrics.slot_is_held();
-        if topics.ends(kafka).await? != ends {
+        if topics.ends(config).await? != ends {
             let what = "another publisher has just written to the topic";
             return Err(ServiceError::NotYet(what.to_owned()));
         }
@@ -239,13 +248,13 @@ impl Publish<'_> {
         let copied = watch::Sender::new(copied);
         let layout = topics.layout.clone();
         // The brokers get to know the producer, and every partition says where it is.
-        let publication = config.publication.clone();
-        let reached = Reached { end_lsn: position, newest, publication: &publication };
+        let through = whose::through(config);
+        let reached = Reached { end_lsn: position, newest, through: &through };
         let first = heartbeat(&encoder, reached, &copied.borrow(), &layout);
         producer.produce(&[first]).await?;
         self.write(&topics.described);
-        let (mapped, told, through) = (mapping.clone(), copied.subscribe(), publication.clone());
-        let encoding = Encoding::new(encoder.clone(), mapped, through, told, layout.clone());
+        let (mapped, told, read) = (mapping.clone(), copied.subscribe(), through.clone());
+        let encoding = Encoding::new(encoder.clone(), mapped, read, told, layout.clone());
         let tables = mapping.model.iter().map(|(_, table)| table.name.as_str());
         let observer = self.metrics.counts().of_tables(tables);
         let (there, stands) = watch::channel((position, newest));
@@ -255,11 +264,11 @@ impl Publish<'_> {
             encoder: encoder.clone(),
             producer: producer.clone(),
             copied: copied.subscribe(),
-            publication: publication.clone(),
+            through: through.clone(),
             layout: layout.clone(),
         };
         let client = Arc::new(client);
-        let to = copy::To { encoder, producer, copied, publication, layout };
+        let to = copy::To { encoder, producer, copied, through, layout };
         let after = ends.beyond().unwrap_or(position);
         let copier = self.copier(&client, &catalog, &mapping, to, after, stop).await?;
         let watched = copier.as_ref().map(|copier| copier.watched(&catalog));
@@ -286,6 +295,24 @@ impl Publish<'_> {
             _sql: client,
             _following: following,
         })
+    }
+
+    /// Reads the log up to the newest transaction that the topics have something of: nothing is published before it is
+    /// known to be there. Most starts have none beyond their position.
+    async fn look_ahead(
+        &self,
+        client: &tokio_postgres::Client,
+        server: &postgres::setup::Server,
+        position: Lsn,
+        newest: Mark,
+    ) -> Result<(), ServiceError> {
+        let config = self.config;
+        let connection = replication::Connection::connect(&config.source).await?;
+        let Held { mut stream, .. } = hold_slot(config, connection, server, position, None).await?;
+        let shown = proof::read_ahead(&mut stream, newest).await;
+        stream.close().await;
+        setup::slot_is_free(client, &config.slot).await?;
+        shown
     }
 
     /// The topics that a life before has written to.

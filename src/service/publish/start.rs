@@ -20,7 +20,7 @@ use tokio_postgres::Client;
 
 use crate::{
     catalog::{Catalog, Table, pasteable},
-    checkpoint::Newest,
+    checkpoint::{Mark, Newest, TopicPartition},
     config::Config,
     envelope::{History, record_key},
     kafka::tail::{PartitionTail, Tail},
@@ -29,7 +29,7 @@ use crate::{
     postgres::{self, setup::Slot},
     service::{ServiceError, facts::written},
     start::{Again, Anew, Cluster, OriginRefusal, Refusals, System, TopicRefusal, Written},
-    topic::routing::Layout,
+    topic::{routing::Layout, whose::Whose},
 };
 
 use super::topics::Ends;
@@ -52,11 +52,15 @@ pub fn decide(
     system: &System,
 ) -> Result<Start, ServiceError> {
     let written = ends.written(config)?;
-    check_whose(config, &written, ends.all(), system)?;
+    check_whose(config, &written, ends, system)?;
     let tail = ends.tail();
     let (topic, anew, slot_name) = (written.position(), Anew(written), config.slot.clone());
-    if tail.0.iter().any(|partition| !partition.is_empty && partition.end_lsn.is_none()) {
-        return Err(TopicRefusal::NoPosition { topic }.into());
+    let has_records = |(_, it): &&(TopicPartition, &PartitionTail)| !it.is_empty;
+    let partitions = ends.partitions();
+    if tail.lowest().is_none()
+        && let Some((at, it)) = partitions.iter().take(tail.0.len()).find(has_records)
+    {
+        return Err(no_position(at, it).into());
     }
     if let Some(before) = count_before(tail) {
         let (topic, count) = (config.kafka()?.topic.to_string(), tail.0.len());
@@ -90,12 +94,16 @@ fn check_new(ends: &Ends, topic: String, anew: &Anew) -> Result<(), ServiceError
     if ends.tail().0.iter().any(PartitionTail::was_written) {
         return Err(TopicRefusal::Emptied { topic, anew: anew.clone() }.into());
     }
-    let Some((other, tails)) = ends.written_table() else { return Ok(()) };
-    let other = other.to_owned();
+    let Some((other, _)) = ends.written_table() else { return Ok(()) };
     // It is nobody's to delete who publishes this pipeline.
-    if tails.iter().any(|it| !it.is_empty && it.history.is_none()) {
-        return Err(TopicRefusal::NoPosition { topic: other }.into());
+    let partitions = ends.partitions();
+    let is_others = |(at, it): &&(TopicPartition, &PartitionTail)| {
+        at.topic == other && !it.is_empty && it.history.is_none()
+    };
+    if let Some((at, it)) = partitions.iter().find(is_others) {
+        return Err(no_position(at, it).into());
     }
+    let other = other.to_owned();
     Err(TopicRefusal::Remains { topic, other, anew: anew.clone() }.into())
 }
 
@@ -115,36 +123,82 @@ pub fn newest(config: &Config, ends: &Ends, start: Start) -> Option<Newest> {
     }
 }
 
-/// Checks that the records are of this pipeline, of this database, and of its history.
-fn check_whose<'a>(
+/// A partition has records, and none of them says where it is.
+fn no_position(at: &TopicPartition, tail: &PartitionTail) -> TopicRefusal {
+    TopicRefusal::NoPosition { at: at.clone(), offset: tail.stray.unwrap_or(tail.next - 1) }
+}
+
+/// The newest transaction that the topics have something of beyond where the publisher begins, if their heartbeats are
+/// of this publication. It is published again, or the source is not the one that it was.
+pub fn ahead(config: &Config, ends: &Ends, start: Start, slot: Option<&Slot>) -> Option<Mark> {
+    let Start::At(at) = start else { return None };
+    let is_shown =
+        |tail: &PartitionTail| tail.publication.as_ref().is_none_or(|it| *it == config.publication);
+    let marks = ends.all().filter_map(|tail| tail.furthest);
+    // What the slot has confirmed does not come again.
+    let from = slot.and_then(|slot| slot.confirmed).map_or(at, |confirmed| at.max(confirmed));
+    let newest = marks.filter(|mark| mark.commit_lsn >= from).max();
+    newest.filter(|_| ends.tail().0.iter().all(is_shown))
+}
+
+/// Checks that records are of this pipeline, of this database, of its history, and read through its slot. Those of
+/// others between ours keep nobody from going on behind them.
+fn check_whose(
     config: &Config,
     written: &Written,
-    tails: impl IntoIterator<Item = &'a PartitionTail>,
+    ends: &Ends,
     system: &System,
 ) -> Result<(), ServiceError> {
+    let partitions = ends.partitions();
+    let is_ours = partitions.iter().any(|(_, tail)| tail.last.is_some());
+    let others = partitions.iter().filter_map(|(at, tail)| Some((at, tail.other.as_ref()?)));
+    if let Some((at, (offset, other))) = others.into_iter().next().filter(|_| !is_ours) {
+        return Err(of_others(config, at, *offset, other).into());
+    }
     let history = &history_of(system);
-    let topic = written.position();
-    let tails: Vec<&PartitionTail> = tails.into_iter().collect();
-    let of_others = |of: fn(&PartitionTail) -> Option<&String>, own: &str| {
-        tails.iter().filter_map(|tail| of(tail)).find(|it| *it != own).cloned()
-    };
-    if let Some(other) = of_others(|it| it.publisher.as_ref(), &config.pipeline) {
-        return Err(
-            TopicRefusal::OtherPipeline { topic, other, own: config.pipeline.clone() }.into()
-        );
-    }
-    if let Some(other) = of_others(|it| it.database.as_ref(), config.source.database()) {
-        let own = config.source.database().to_owned();
-        return Err(TopicRefusal::OtherDatabase { topic, other, own }.into());
-    }
-    let others = tails.iter().filter_map(|partition| partition.history.as_ref());
-    if let Some(other) = others.into_iter().find(|other| *other != history) {
-        let (other, own) = (cluster_of(other), cluster_of(history));
+    let others = partitions.iter().filter_map(|(at, tail)| Some((at, tail.history.as_ref()?)));
+    if let Some((at, other)) = others.into_iter().find(|(_, other)| *other != history) {
+        let (topic, other, own) = (at.topic.clone(), cluster_of(other), cluster_of(history));
         return Err(
             TopicRefusal::OtherHistory { topic, other, own, anew: Anew(written.clone()) }.into()
         );
     }
+    let slots = partitions.iter().filter_map(|(at, tail)| Some((at, tail.slot.as_ref()?)));
+    if let Some((at, other)) = slots.into_iter().find(|(_, slot)| **slot != config.slot) {
+        let (topic, other, own) = (at.topic.clone(), other.clone(), config.slot.clone());
+        return Err(TopicRefusal::OtherSlot { topic, other, own }.into());
+    }
     Ok(())
+}
+
+/// The topic is somebody else's.
+fn of_others(config: &Config, at: &TopicPartition, offset: i64, other: &Whose) -> TopicRefusal {
+    let at = at.clone();
+    match (&other.pipeline, &other.database) {
+        (Some(pipeline), _) if *pipeline != config.pipeline => {
+            let (other, own) = (pipeline.clone(), config.pipeline.clone());
+            TopicRefusal::OtherPipeline { at, offset, other, own }
+        }
+        (_, database) => {
+            let other = database.clone().unwrap_or_default();
+            let own = config.source.database().to_owned();
+            TopicRefusal::OtherDatabase { at, offset, other, own }
+        }
+    }
+}
+
+/// Logs the records at the ends that the publisher goes on behind, though it did not write them.
+pub fn tell_strangers(ends: &Ends) {
+    for (at, tail) in ends.partitions() {
+        let other = tail.other.as_ref().map(|(offset, _)| *offset);
+        let Some(offset) = tail.stray.max(other).filter(|offset| Some(*offset) > tail.last) else {
+            continue;
+        };
+        tracing::warn!(
+            "the record at offset {offset} of {at} is somebody else's: publishing goes on behind it. `wal2graph \
+             apply` says what it makes of it, and how it is passed over"
+        );
+    }
 }
 
 fn cluster_of(history: &History) -> Cluster {
@@ -248,8 +302,8 @@ mod tests {
 
     fn tail_at(end: Option<u64>) -> PartitionTail {
         let (is_empty, end_lsn) = (end.is_none(), end.map(Lsn));
-        let history = end.map(|_| history_of(&system(1)));
-        PartitionTail { is_empty, end_lsn, history, ..PartitionTail::default() }
+        let (history, last) = (end.map(|_| history_of(&system(1))), end.map(|_| 3));
+        PartitionTail { is_empty, end_lsn, history, last, ..PartitionTail::default() }
     }
 
     fn decided_of(
@@ -257,7 +311,7 @@ mod tests {
         partitions: &[PartitionTail],
         slot: Option<Slot>,
     ) -> Result<Start, Box<TopicRefusal>> {
-        let ends = Ends::Of(Tail(partitions.to_vec()));
+        let ends = Ends::Of(TOPIC.to_owned(), Tail(partitions.to_vec()));
         decide(config, &ends, slot.as_ref(), &system(1)).map_err(refusal)
     }
 
@@ -267,6 +321,8 @@ mod tests {
             other => panic!("{other}"),
         }
     }
+
+    const TOPIC: &str = "wal2graph.d";
 
     fn anew() -> Anew {
         Anew(Written::One("wal2graph.d".to_owned()))
@@ -293,9 +349,10 @@ mod tests {
         assert_eq!(decided(Some(50), false, None), Err(Box::new(gone)));
         let lost = TopicRefusal::SlotLost { slot: name, anew: anew() };
         assert_eq!(decided(Some(50), false, Some(slot(40, "lost"))), Err(Box::new(lost)));
-        let nowhere = TopicRefusal::NoPosition { topic };
-        assert_eq!(decided(None, false, reserved(40)), Err(Box::new(nowhere.clone())));
-        assert_eq!(decided(None, false, None), Err(Box::new(nowhere)));
+        for slot in [reserved(40), None] {
+            let nowhere = decided(None, false, slot).unwrap_err();
+            assert!(matches!(*nowhere, TopicRefusal::NoPosition { .. }), "{nowhere}");
+        }
     }
 
     #[test]
@@ -322,7 +379,8 @@ mod tests {
     fn tables_topics_that_were_written_need_their_heartbeats() {
         let decided = |heartbeats: PartitionTail, table: PartitionTail, slot: Option<Slot>| {
             let topics = [("t".to_owned(), vec![table])].into();
-            let ends = Ends::OfAll(Tails { heartbeats: Tail(vec![heartbeats]), topics });
+            let ends =
+                Ends::OfAll(TOPIC.to_owned(), Tails { heartbeats: Tail(vec![heartbeats]), topics });
             decide(&config(), &ends, slot.as_ref(), &system(1)).map_err(refusal)
         };
         let new = || tail_at(None);
@@ -350,7 +408,7 @@ mod tests {
     #[test]
     fn another_history_is_no_continuation() {
         let config = config();
-        let ends = Ends::Of(Tail(vec![tail_at(Some(50))]));
+        let ends = Ends::Of(TOPIC.to_owned(), Tail(vec![tail_at(Some(50))]));
         let slot = slot(40, "reserved");
         let cluster = |timeline| Cluster { identifier: "7".to_owned(), timeline };
         let (topic, other, own) = ("wal2graph.d".to_owned(), cluster(1), cluster(2));
@@ -362,28 +420,75 @@ mod tests {
 
     #[test]
     fn a_source_whose_log_ends_before_the_topic_was_put_back() {
-        let ends = Ends::Of(Tail(vec![tail_at(Some(101))]));
+        let ends = Ends::Of(TOPIC.to_owned(), Tail(vec![tail_at(Some(101))]));
         let slot = slot(40, "reserved");
         let error = decide(&config(), &ends, Some(&slot), &system(1)).unwrap_err().to_string();
         assert!(error.contains("put back to an older state") && error.contains("delete the topic"));
     }
 
+    fn whose(pipeline: &str, database: &str) -> Whose {
+        Whose { pipeline: Some(pipeline.to_owned()), database: Some(database.to_owned()) }
+    }
+
     #[test]
     fn a_topic_of_another_pipeline_or_database_is_never_advised_to_be_deleted() {
         let config = config();
-        let of = |publisher: &str, database: &str| {
-            let tail = PartitionTail {
-                publisher: Some(publisher.to_owned()),
-                database: Some(database.to_owned()),
-                ..tail_at(Some(50))
-            };
+        let of = |pipeline: &str, database: &str| {
+            let other = Some((41, whose(pipeline, database)));
+            let tail = PartitionTail { is_empty: false, next: 42, other, ..tail_at(None) };
             decided_of(&config, &[tail], None).unwrap_err().to_string()
         };
         let error = of("other", "d");
         assert!(error.contains("belongs to the pipeline \"other\"") && !error.contains("delete"));
+        assert!(error.contains("offset 41 of partition 0 of wal2graph.d"), "{error}");
         let error = of(&config.pipeline, "other");
         assert!(error.contains("rows of the database \"other\"") && !error.contains("delete"));
-        assert!(of(&config.pipeline, "d").contains("is gone"));
+        let slot = Some("its_own".to_owned());
+        let through = PartitionTail { slot, ..tail_at(Some(50)) };
+        let error = decided_of(&config, &[through], None).unwrap_err().to_string();
+        assert!(error.contains("through the slot \"its_own\"") && !error.contains("delete"));
+    }
+
+    /// Heartbeats name the newest transaction before their position alone.
+    #[test]
+    fn what_topics_have_beyond_the_last_heartbeat_has_to_come_again() {
+        let config = config();
+        let mark = |commit: u64| Mark { commit_lsn: Lsn(commit), ..Mark::default() };
+        let table = |commit| PartitionTail { furthest: Some(mark(commit)), ..tail_at(None) };
+        let ahead = |heartbeat: PartitionTail, commits: [u64; 2], start| {
+            let topics = [("t".to_owned(), commits.map(table).to_vec())].into();
+            let tails = Tails { heartbeats: Tail(vec![heartbeat]), topics };
+            super::ahead(
+                &config,
+                &Ends::OfAll(TOPIC.to_owned(), tails),
+                start,
+                Some(&slot(40, "reserved")),
+            )
+        };
+        let at = Start::At(Lsn(50));
+        assert_eq!(ahead(tail_at(Some(50)), [49, 48], at), None, "the heartbeat speaks of them");
+        assert_eq!(ahead(tail_at(Some(50)), [60, 70], at), Some(mark(70)));
+        assert_eq!(ahead(tail_at(Some(50)), [60, 70], Start::First), None);
+        let publication = Some("other".to_owned());
+        let other = PartitionTail { publication, ..tail_at(Some(50)) };
+        assert_eq!(ahead(other, [60, 70], at), None, "this publication may leave it out");
+    }
+
+    #[test]
+    fn records_of_others_between_ours_do_not_stop_the_publisher() {
+        let stray = PartitionTail { next: 9, stray: Some(8), ..tail_at(Some(50)) };
+        let other = Some((8, whose("other", "d")));
+        let foreign = PartitionTail { next: 9, other, ..tail_at(Some(50)) };
+        let gone = PartitionTail { is_empty: false, next: 9, stray: Some(8), ..tail_at(None) };
+        let slot = || Some(slot(40, "reserved"));
+        let decided = |tails: &[PartitionTail]| decided_of(&config(), tails, slot());
+        assert_eq!(decided(&[stray]), Ok(Start::At(Lsn(50))));
+        assert_eq!(decided(&[foreign]), Ok(Start::At(Lsn(50))));
+        let of_two = decided(&[tail_at(Some(50)), gone.clone()]);
+        assert_eq!(of_two, Ok(Start::At(Lsn(40))), "as one whose records are gone");
+        let (at, offset) = (TopicPartition { topic: TOPIC.to_owned(), partition: 0 }, 8);
+        let alone = Err(Box::new(TopicRefusal::NoPosition { at, offset }));
+        assert_eq!(decided(&[gone]), alone, "the topic, the partition and the offset");
     }
 
     #[test]
@@ -391,7 +496,8 @@ mod tests {
         let config = config();
         let newest = |heartbeats: PartitionTail, table: PartitionTail, start| {
             let topics = [("t".to_owned(), vec![table])].into();
-            let ends = Ends::OfAll(Tails { heartbeats: Tail(vec![heartbeats]), topics });
+            let ends =
+                Ends::OfAll(TOPIC.to_owned(), Tails { heartbeats: Tail(vec![heartbeats]), topics });
             super::newest(&config, &ends, start).map(|newest| newest.to_string())
         };
         let at = Start::At(Lsn(50));
@@ -412,7 +518,10 @@ mod tests {
 
         let topics =
             [("t".to_owned(), vec![PartitionTail { last_commit: Some(Lsn(100)), ..beyond }])];
-        let ends = Ends::OfAll(Tails { heartbeats: Tail(vec![heartbeat]), topics: topics.into() });
+        let ends = Ends::OfAll(
+            TOPIC.to_owned(),
+            Tails { heartbeats: Tail(vec![heartbeat]), topics: topics.into() },
+        );
         let slot = slot(40, "reserved");
         let error = decide(&config, &ends, Some(&slot), &system(1)).unwrap_err().to_string();
         assert!(error.contains("put back to an older state"), "records behind the log: {error}");

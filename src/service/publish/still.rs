@@ -17,7 +17,10 @@ use crate::{
     },
     lsn::Lsn,
     pipeline::Sink,
-    topic::routing::{Layout, Routed},
+    topic::{
+        routing::{Layout, Routed},
+        whose::Through,
+    },
 };
 
 /// A position that stands still is said again this often. Retention is hours at least.
@@ -54,7 +57,7 @@ pub struct Heartbeats {
     /// The tables that are in the topic.
     pub copied: Copied,
     /// What the source is read through.
-    pub publication: String,
+    pub through: Through,
     /// Where they go.
     pub layout: Layout,
 }
@@ -63,7 +66,7 @@ impl Heartbeats {
     /// Says again what is there for as long as the publisher lives.
     pub async fn repeat(self, there: watch::Receiver<There>) {
         let say = |(end_lsn, newest)| {
-            let reached = Reached { end_lsn, newest, publication: &self.publication };
+            let reached = Reached { end_lsn, newest, through: &self.through };
             let again = heartbeat(&self.encoder, reached, &self.copied.borrow(), &self.layout);
             let producer = self.producer.clone();
             async move { producer.produce(&[again]).await }

@@ -18,6 +18,7 @@ use tokio_postgres::Client;
 
 use crate::{
     catalog::{Catalog, TableName},
+    checkpoint::TopicPartition,
     config::Config,
     kafka::{
         Options,
@@ -39,6 +40,8 @@ use crate::{
         routing::{Layout, Partitions},
     },
 };
+
+use super::whose::own;
 
 /// How often a topic that was there is looked for before it is held for gone.
 const LOOKS: u32 = 10;
@@ -187,10 +190,10 @@ pub struct Topics {
 /// The ends of the topics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ends {
-    /// Of the one topic.
-    Of(Tail),
-    /// Of all.
-    OfAll(Tails),
+    /// Of the one topic, by its name.
+    Of(String, Tail),
+    /// Of all, and the name of that of heartbeats.
+    OfAll(String, Tails),
 }
 
 impl Topics {
@@ -217,20 +220,22 @@ impl Topics {
     }
 
     /// Reads what their ends say.
-    pub async fn ends(&self, kafka: &Options) -> Result<Ends, ServiceError> {
+    pub async fn ends(&self, config: &Config) -> Result<Ends, ServiceError> {
+        let (kafka, own) = (config.kafka()?, own(config));
         let first = &self.wanted.first;
         if !self.wanted.is_by_table {
-            let tail = tail::read(kafka).await?;
+            let tail = tail::read_of(kafka, &own).await?;
             // A topic without partitions is being made, or deleted.
             tail.partitions()?;
-            return Ok(Ends::Of(tail));
+            return Ok(Ends::Of(first.to_string(), tail));
         }
         let described = |name: &TopicName| {
             Some((name.as_str().to_owned(), *self.described.get(name.as_str())?))
         };
         let others = self.wanted.spoken_of().filter_map(described).collect();
         let heartbeats = self.described.contains_key(first.as_str()).then(|| first.as_str());
-        Ok(Ends::OfAll(tails::read(kafka, heartbeats, &others).await?))
+        let tails = tails::read(kafka, &own, heartbeats, &others).await?;
+        Ok(Ends::OfAll(first.to_string(), tails))
     }
 
     /// The tables whose rows are in their topics, by object id.
@@ -238,7 +243,7 @@ impl Topics {
     /// # Errors
     /// A topic has another number of partitions than when it was written.
     pub fn copied(&self, config: &Config, ends: &Ends) -> Result<Vec<u32>, ServiceError> {
-        let Ends::OfAll(tails) = ends else { return Ok(ends.tail().copied()) };
+        let Ends::OfAll(_, tails) = ends else { return Ok(ends.tail().copied()) };
         let mut copied = tails.heartbeats.copied();
         let tables = self.wanted.tables.iter().map(|(table, name)| (Some(*table), name));
         // No row waits for messages, but their keys must stay in their partitions, too.
@@ -263,7 +268,7 @@ impl Topics {
         let next = |partitions: &[PartitionTail]| partitions.iter().map(|it| it.next).collect();
         let first = self.wanted.first.as_str().to_owned();
         let own = ProducedTo { name: first, id: None, next: next(&ends.tail().0) };
-        let Ends::OfAll(tails) = ends else { return vec![own] };
+        let Ends::OfAll(_, tails) = ends else { return vec![own] };
         let spoken_of = |name: &TopicName| {
             let name = name.as_str();
             ProducedTo {
@@ -281,7 +286,7 @@ impl Ends {
     pub fn written(&self, config: &Config) -> Result<Written, ServiceError> {
         let mut written = written(config, None)?;
         let position = written.position();
-        if let (Written::OfTables { names, .. }, Ends::OfAll(tails)) = (&mut written, self) {
+        if let (Written::OfTables { names, .. }, Ends::OfAll(_, tails)) = (&mut written, self) {
             names.push(position);
             names.extend(tails.topics.keys().cloned());
         }
@@ -291,22 +296,41 @@ impl Ends {
     /// The end that says positions.
     pub fn tail(&self) -> &Tail {
         match self {
-            Ends::Of(tail) => tail,
-            Ends::OfAll(tails) => &tails.heartbeats,
+            Ends::Of(_, tail) => tail,
+            Ends::OfAll(_, tails) => &tails.heartbeats,
         }
     }
 
     /// What is known of all partitions.
     pub fn all(&self) -> Box<dyn Iterator<Item = &PartitionTail> + '_> {
         match self {
-            Ends::Of(tail) => Box::new(tail.0.iter()),
-            Ends::OfAll(tails) => Box::new(tails.all()),
+            Ends::Of(_, tail) => Box::new(tail.0.iter()),
+            Ends::OfAll(_, tails) => Box::new(tails.all()),
         }
+    }
+
+    /// The same, each with which partition it is.
+    pub fn partitions(&self) -> Vec<(TopicPartition, &PartitionTail)> {
+        let of = |topic: &str, tails: &'_ [PartitionTail]| -> Vec<TopicPartition> {
+            let numbers = (0..tails.len()).filter_map(|number| i32::try_from(number).ok());
+            numbers.map(|partition| TopicPartition { topic: topic.to_owned(), partition }).collect()
+        };
+        let (name, tail) = match self {
+            Ends::Of(name, tail) => (name, tail),
+            Ends::OfAll(name, tails) => (name, &tails.heartbeats),
+        };
+        let mut found: Vec<_> = of(name, &tail.0).into_iter().zip(&tail.0).collect();
+        if let Ends::OfAll(_, tails) = self {
+            for (name, tails) in &tails.topics {
+                found.extend(of(name, tails).into_iter().zip(tails));
+            }
+        }
+        found
     }
 
     /// A table's topic that has had records, with what is known of its partitions.
     pub fn written_table(&self) -> Option<(&str, &[PartitionTail])> {
-        let Ends::OfAll(tails) = self else { return None };
+        let Ends::OfAll(_, tails) = self else { return None };
         let mut topics = tails.topics.iter();
         let written = topics.find(|(_, tails)| tails.iter().any(PartitionTail::was_written));
         written.map(|(name, tails)| (name.as_str(), tails.as_slice()))
@@ -315,8 +339,8 @@ impl Ends {
     /// A position that everything is before that any topic has.
     pub fn beyond(&self) -> Option<Lsn> {
         match self {
-            Ends::Of(tail) => tail.beyond(),
-            Ends::OfAll(tails) => tails.beyond(),
+            Ends::Of(_, tail) => tail.beyond(),
+            Ends::OfAll(_, tails) => tails.beyond(),
         }
     }
 }

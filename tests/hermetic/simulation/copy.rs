@@ -357,10 +357,8 @@ impl SimSink {
             pause(&shared, 20).await;
             locks::stall(&shared).await;
             let mut world = shared.lock();
-            match world.graph.records.one(&claim.identity) {
-                Some(checkpoint) if checkpoint.epoch == claim.epoch => work(&mut world),
-                _ => return Err(SimError::Fenced),
-            }
+            world.graph.records.holds(&claim)?;
+            work(&mut world);
             if !is_calm && world.rng.u8(0..60) == 0 { Err(SimError::Broken) } else { Ok(()) }
         });
         write.await.map_err(|_| SimError::Broken)?

@@ -39,6 +39,8 @@ pub enum SimError {
     Blocked,
     #[error("another instance has the checkpoint")]
     Fenced,
+    #[error("the graph was put back to an older state")]
+    PutBack,
     #[error("too much at once")]
     TooLarge,
     #[error("not together with others")]
@@ -50,6 +52,7 @@ impl Failure for SimError {
         match self {
             SimError::Broken => Verdict::Again,
             SimError::Fenced => Verdict::Fenced,
+            SimError::PutBack => Verdict::PutBack,
             SimError::Blocked | SimError::TooLarge | SimError::Wrong => Verdict::Stop,
         }
     }
@@ -58,7 +61,7 @@ impl Failure for SimError {
         match self {
             SimError::TooLarge => Some(Refused::TooLarge),
             SimError::Wrong => Some(Refused::Wrong),
-            SimError::Broken | SimError::Blocked | SimError::Fenced => None,
+            SimError::Broken | SimError::Blocked | SimError::Fenced | SimError::PutBack => None,
         }
     }
 }
@@ -296,11 +299,11 @@ impl Sink<Prepared> for SimSink {
                 }
             }
             let written = world.write(&claim, advance, &statements, settled);
-            if written.is_err() {
+            if let Err(refused) = written {
                 if world.server.slot.holder == Some(id) {
                     world.violate("the instance that holds the slot was refused by the graph");
                 }
-                return Err(SimError::Fenced);
+                return Err(refused.into());
             }
             // Half of the lost answers belong to completed writes.
             if !is_calm && world.rng.u8(0..30) == 0 {

@@ -21,9 +21,14 @@ pub struct Records {
     requests: BTreeMap<String, Vec<Request>>,
 }
 
-/// Another writer has claimed the checkpoint, or the checkpoint is at an unexpected position.
-#[derive(Debug)]
-pub struct Fenced;
+/// Why nothing is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Another writer has claimed the checkpoint, or the checkpoint is at an unexpected position.
+    Fenced,
+    /// The checkpoint is at an older state than its writer left it in, or gone.
+    PutBack,
+}
 
 impl Records {
     pub fn all(&self, pipeline: &str) -> Vec<Checkpoint> {
@@ -42,18 +47,18 @@ impl Records {
     }
 
     /// The claims are all checkpoints of the pipeline, and nobody has claimed one since.
-    pub fn are_all(&self, pipeline: &str, claims: &[Claim]) -> Result<(), Fenced> {
+    pub fn are_all(&self, pipeline: &str, claims: &[Claim]) -> Result<(), Refused> {
         let mut found: Vec<_> =
             self.all(pipeline).iter().map(|it| (it.origin.log.name(), it.epoch)).collect();
         let mut claimed: Vec<_> =
             claims.iter().map(|it| (it.identity.log.name(), it.epoch)).collect();
         found.sort();
         claimed.sort();
-        if found == claimed { Ok(()) } else { Err(Fenced) }
+        if found == claimed { Ok(()) } else { Err(Refused::Fenced) }
     }
 
     /// The checkpoints and the progress go, unless there are others than the claimed ones.
-    pub fn forget(&mut self, pipeline: &str, claims: &[Claim]) -> Result<(), Fenced> {
+    pub fn forget(&mut self, pipeline: &str, claims: &[Claim]) -> Result<(), Refused> {
         if !self.all(pipeline).is_empty() {
             self.are_all(pipeline, claims)?;
         }
@@ -154,9 +159,16 @@ impl Records {
     }
 
     /// The compare-and-set.
-    pub fn advance(&mut self, claim: &Claim, advance: &Advance) -> Result<(), Fenced> {
-        let checkpoint = self.under(claim).filter(|it| it.position == advance.from);
-        let checkpoint = checkpoint.ok_or(Fenced)?;
+    pub fn advance(&mut self, claim: &Claim, advance: &Advance) -> Result<(), Refused> {
+        let checkpoint = self.checkpoints.get_mut(&key(&claim.identity));
+        let checkpoint = checkpoint.ok_or(Refused::PutBack)?;
+        match (checkpoint.epoch, checkpoint.position) == (claim.epoch, advance.from) {
+            true => {}
+            false if checkpoint.is_older_than(claim.epoch, &advance.from) => {
+                return Err(Refused::PutBack);
+            }
+            false => return Err(Refused::Fenced),
+        }
         let Advance { to, source_lsn, .. } = *advance;
         checkpoint.position = to;
         checkpoint.committed_at = advance.committed_at.or(checkpoint.committed_at);
@@ -175,7 +187,7 @@ impl Records {
         Ok(())
     }
 
-    pub fn reset(&mut self, claim: &Claim, advance: &Advance, until: Lsn) -> Result<(), Fenced> {
+    pub fn reset(&mut self, claim: &Claim, advance: &Advance, until: Lsn) -> Result<(), Refused> {
         self.advance(claim, advance)?;
         if let Some(checkpoint) = self.under(claim) {
             checkpoint.last_change = None;
@@ -256,6 +268,15 @@ impl Records {
     fn request(&mut self, pipeline: &str, id: &RequestId) -> Option<&mut Request> {
         let requests = self.requests.get_mut(pipeline)?;
         requests.iter_mut().find(|request| request.id == *id)
+    }
+
+    /// Nobody has claimed the checkpoint since, nor restored the graph to before it was.
+    pub fn holds(&self, claim: &Claim) -> Result<(), Refused> {
+        match self.one(&claim.identity) {
+            Some(checkpoint) if checkpoint.epoch == claim.epoch => Ok(()),
+            Some(checkpoint) if checkpoint.epoch > claim.epoch => Err(Refused::Fenced),
+            _ => Err(Refused::PutBack),
+        }
     }
 
     /// The checkpoint, if nobody has claimed it since.

@@ -30,7 +30,7 @@ use super::{
     faults::Fault,
     moments::Moments,
     program::{Prepared, SimError, SimSink},
-    records::Fenced,
+    records::Refused,
     schema::Schema,
     world::{Shared, World},
 };
@@ -87,9 +87,12 @@ fn error(error: SimError) -> StoreError {
     StoreError::new("memory", error)
 }
 
-impl From<Fenced> for SimError {
-    fn from(Fenced: Fenced) -> Self {
-        SimError::Fenced
+impl From<Refused> for SimError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Fenced => SimError::Fenced,
+            Refused::PutBack => SimError::PutBack,
+        }
     }
 }
 
@@ -436,4 +439,10 @@ async fn pages_of_composite_keys_and_join_rows() {
 #[tokio::test(start_paused = true)]
 async fn what_was_written_is_equal_when_it_is_read() {
     contract::reading::what_was_written_is_equal_when_it_is_read(stores_to_read(), PIPELINE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_graph_at_an_older_state_or_without_its_checkpoint_was_put_back() {
+    contract::a_graph_at_an_older_state_or_without_its_checkpoint_was_put_back(stores(), PIPELINE)
+        .await;
 }

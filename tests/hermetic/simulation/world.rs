@@ -27,7 +27,7 @@ use super::{
     others::{Others, apply_leaving_others},
     program::SimError,
     reconcile::People,
-    records::{Fenced, Records},
+    records::{Records, Refused},
     schema::{Schema, Tables},
     server::{Kept, Server, Slot},
     store::{PIPELINE, identity},
@@ -290,13 +290,13 @@ impl World {
         advance: Advance,
         statements: &[Statement],
         settled: bool,
-    ) -> Result<(), Fenced> {
+    ) -> Result<(), Refused> {
         if self.is_another_history() {
             self.violate(format!("{:?} of another history is written", advance.to));
         }
-        if let Err(fenced) = self.graph.records.advance(claim, &advance) {
+        if let Err(refused) = self.graph.records.advance(claim, &advance) {
             self.moments.sometimes(Sometimes::StoppedWriterRefused);
-            return Err(fenced);
+            return Err(refused);
         }
         self.moments.trace(|| {
             let Advance { from, to, .. } = &advance;

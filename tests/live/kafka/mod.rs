@@ -10,6 +10,7 @@ mod faults;
 mod feed;
 mod items;
 mod partitions;
+mod policy;
 mod protocol;
 mod publish;
 mod readiness;

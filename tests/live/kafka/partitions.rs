@@ -85,6 +85,11 @@ impl Spread {
         format!("wal2graph.{}", self.pipeline.name)
     }
 
+    /// What the processes that were started have said.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(self.log.path()).unwrap_or_default()
+    }
+
     fn group(&self) -> String {
         format!("wal2graph-{}", self.pipeline.name)
     }
@@ -92,7 +97,7 @@ impl Spread {
 
 impl Drop for Spread {
     fn drop(&mut self) {
-        println!("{}", std::fs::read_to_string(self.log.path()).unwrap_or_default());
+        println!("{}", self.said());
     }
 }
 

@@ -9,6 +9,7 @@ mod locks;
 mod messages;
 mod partitions;
 mod refusals;
+mod strays;
 mod unsent;
 
 use serde_json::{Value, json};

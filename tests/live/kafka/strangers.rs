@@ -240,6 +240,10 @@ async fn topics_of_others_are_read_alone_and_an_empty_list_names_none() {
     assert!(code == Some(2) && said.contains("kafka.topics is for `apply`"), "{said}");
     let said = things.done(&["check"]).await;
     assert!(!said.contains("publication") && said.contains("apply will begin"), "{said}");
+    things.says("topics_pattern: 'T[.]none[.].*'");
+    let (code, said) = things.run(&["apply", "--until", "current"]).await;
+    let waited = "so --until current has no end to lead to: leave it out to wait";
+    assert!(code == Some(1) && said.to_lowercase().contains(waited), "{said}");
     things.says("topics: []");
     let (code, said) = things.run(&["apply", "--until", "current"]).await;
     assert!(code == Some(2) && said.contains("kafka.topics is empty"), "{said}");

@@ -64,3 +64,37 @@ async fn a_topic_begins_at_a_graph_only_if_that_has_everything() {
     let (code, log) = published.run(&["apply", "--until", "current"]).await;
     assert!(code != Some(0) && log.contains("would be lost"), "{code:?}: {log}");
 }
+
+/// `publish`, `apply` and `check` agree, with and without `--from-graph`.
+#[tokio::test]
+async fn check_said_of_a_graph_of_run_that_it_does_not_fit_the_topic_though_publish_and_apply_did()
+{
+    for (name, ack, publish) in [
+        ("tkc", "ack: kafka", &["publish", "--until", "current"][..]),
+        ("tkf", "ack: graph", &["publish", "--from-graph", "--until", "current"]),
+    ] {
+        let schema = format!(
+            "CREATE TABLE {name}_things (id int PRIMARY KEY); INSERT INTO {name}_things VALUES (1)"
+        );
+        let published = Published::new(name, &schema, ack).await;
+        let checked = async || {
+            let output = published.pipeline.output(&["check", "-c", &published.path]).await;
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success() && !said.contains("FAILURE"), "{said}");
+            said
+        };
+        published.pipeline.catch_up().await;
+        let said = checked().await;
+        assert!(said.contains("`wal2graph publish --from-graph` makes it"), "{said}");
+        let (code, log) = published.run(&["apply", "--until", "current"]).await;
+        assert!(code == Some(1) && log.contains("there is no topic"), "{log}");
+        succeeds(&published, publish).await;
+        let insert = format!("INSERT INTO {name}_things VALUES (2)");
+        published.pipeline.sql.batch_execute(&insert).await.unwrap();
+        succeeds(&published, &["publish", "--until", "current"]).await;
+        let said = checked().await;
+        assert!(said.contains("apply will take the graph over from `run`"), "{said}");
+        succeeds(&published, &["apply", "--until", "current"]).await;
+        checked().await;
+    }
+}

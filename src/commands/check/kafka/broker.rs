@@ -1,6 +1,7 @@
 //! What brokers say.
 
 use crate::{
+    catalog::Catalog,
     checkpoint::Position,
     commands::check::Looked,
     config::Config,
@@ -15,8 +16,13 @@ use crate::{
     replay::{self, Decision},
     service::{
         ServiceError,
-        apply::{named::topics as those_named, start::Found, topology::Topology},
-        graph::{Wait, open},
+        apply::{
+            named::topics as those_named,
+            start::Found,
+            take_over::{self, TakeOver},
+            topology::Topology,
+        },
+        graph::{Graph, Wait, open},
         mapped_tables, proof,
         publish::{self, topics::Wanted},
     },
@@ -124,7 +130,7 @@ async fn goes_on(config: &Config, looked: &Looked) -> Result<(), ServiceError> {
     let Some(topics) = topics.filter(|_| !looked.source.server.in_recovery) else {
         return Ok(());
     };
-    let ends = topics.ends(kafka).await?;
+    let ends = topics.ends(config).await?;
     // After the topics, which a publisher that runs moves on.
     let system = setup::system(client).await?;
     let slot = looked.source.slot.as_ref();
@@ -135,8 +141,24 @@ async fn goes_on(config: &Config, looked: &Looked) -> Result<(), ServiceError> {
         let again = publish::start::again(config, looked.mapping.as_ref())?;
         let history = proof::look(config, client, slot, (Position::at(at), newest)).await;
         history.map_err(|error| error.with(&again))?;
+        if let Some(ahead) = publish::start::ahead(config, &ends, start, slot) {
+            let history = proof::look_ahead(config, client, slot, ahead).await;
+            history.map_err(|error| error.with(&again))?;
+        }
     }
     publish::start::check_keys(config, client, &looked.catalog, &topics.layout).await
+}
+
+/// The graph is one of `run`, and the next `apply` takes it over: the slot is the publisher's already.
+pub async fn takes_over(config: &Config, catalog: &Catalog, graph: &Graph) -> bool {
+    let Ok(asking) = config.kafka().map_err(ServiceError::from).and_then(|it| Ok(Asking::new(it)?))
+    else {
+        return false;
+    };
+    // Another check reports what does not answer.
+    let Ok(checkpoints) = graph.checkpoints(&config.pipeline).await else { return false };
+    let over = take_over::look(config, catalog, &asking, graph, &checkpoints).await;
+    matches!(over, Ok(Some(_)))
 }
 
 /// What the next `apply` would do.
@@ -159,6 +181,21 @@ async fn group(
     let (Ok(_), asking) = (config.graph(), Asking::new(options)?) else { return Ok(()) };
     let graph = open(config, Wait::Usual)?;
     let checkpoints = graph.checkpoints(&config.pipeline).await?;
+    match take_over::look(config, catalog, &asking, &graph, &checkpoints).await {
+        Ok(None) => {}
+        Ok(Some(TakeOver { at, .. })) => {
+            report.ok(format!("apply will take the graph over from `run`: it follows {at} then"));
+            return Ok(());
+        }
+        Err(error) if error.is_transient() => {
+            report.ok(error.to_string());
+            return Ok(());
+        }
+        Err(error) => {
+            report.failure("apply would not take the graph over from `run`", error.to_string());
+            return Ok(());
+        }
+    }
     let topology = match Topology::look(config, &asking, &checkpoints, (catalog, mapping)).await {
         Ok(topology) => topology,
         // There is no topic yet: that was said.

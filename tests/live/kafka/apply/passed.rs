@@ -181,3 +181,58 @@ async fn a_graph_that_is_put_back_under_apply_was_taken_for_another_writers() {
     assert!(said.contains("the graph was put back to an older state"), "{said}");
     assert!(!said.contains("another writer"), "{said}");
 }
+
+/// A heartbeat would be a write, too.
+#[tokio::test]
+async fn a_graph_that_was_put_back_under_apply_was_noticed_at_its_next_write_alone() {
+    let mut feed = applied("kqpe").await;
+    let log = NamedTempFile::new().unwrap();
+    let epoch = feed.checkpoint().await.unwrap().epoch;
+    let mut running = feed.start(&[], &log);
+    feed.until_claimed(epoch).await;
+    feed.cypher(
+        "MATCH (c:_Wal2GraphCheckpoint {pipeline: 'PIPELINE'}) CREATE (k:LABELKept) SET k = properties(c)",
+    )
+    .await;
+    let changes = [feed.insert(7, "lost by the restore", None)];
+    let offset = feed.commit(&changes).await;
+    feed.until_applied(offset).await;
+    feed.cypher(
+        "MATCH (c:_Wal2GraphCheckpoint {pipeline: 'PIPELINE'}), (k:LABELKept), (n:LABEL {id: 7}) \
+         SET c = properties(k) DELETE k, n",
+    )
+    .await;
+    feed.until_applied(offset).await;
+    assert_eq!(feed.contents().await, "1:copied 4:new->1 7:lost by the restore 30:moved");
+    assert_eq!(running.terminate(Duration::from_secs(60)).await, Some(0));
+    let said = fs::read_to_string(log.path()).unwrap();
+    assert!(said.contains("the graph was put back to an older state"), "{said}");
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_is_deleted_under_apply_was_taken_for_another_writers() {
+    let feed = applied("kqpf").await;
+    let log = NamedTempFile::new().unwrap();
+    let epoch = feed.checkpoint().await.unwrap().epoch;
+    let mut running = feed.start(&[], &log);
+    feed.until_claimed(epoch).await;
+    feed.cypher("MATCH (c:_Wal2GraphCheckpoint {pipeline: 'PIPELINE'}) DELETE c").await;
+    assert_eq!(running.ended(Duration::from_secs(60)).await, Some(1));
+    let said = fs::read_to_string(log.path()).unwrap();
+    assert!(
+        said.contains("no checkpoint any more") && said.contains("somebody has deleted it"),
+        "{said}"
+    );
+    assert!(!said.contains("another writer"), "{said}");
+    assert!(
+        said.contains("the graph has no checkpoint of this pipeline, and holds nodes"),
+        "{said}"
+    );
+    // What the texts say to do.
+    feed.cypher("MATCH (n:LABEL) DETACH DELETE n").await;
+    let (code, said) = feed.output(&["apply", "--until", "current"]).await;
+    assert!(code == Some(1) && said.contains("it was emptied, or is another graph"), "{said}");
+    assert_eq!(replay_as(&feed, &said).await.0, Some(0));
+    feed.apply().await;
+    assert_eq!(feed.contents().await, "1:copied 4:new->1 30:moved");
+}

@@ -2,6 +2,7 @@
 
 use wal2graph_servers::Stop;
 
+use super::strays::send;
 use crate::{
     kafka::{Published, kafka},
     support::{Pipeline, Restorable, client},
@@ -89,6 +90,38 @@ async fn written_past(prefix: &str, section: &str) {
         assert!(said.contains("put back to an older state"), "{said}");
         published.is_refused(&["put back to an older state", "is gone", "delete "]).await;
         assert_eq!(published.end_of_topic().await, reached, "nothing is published");
+    }
+}
+
+/// As after a publisher that was killed between a transaction's records and the heartbeat behind them, and a source that
+/// was put back to before that transaction, and written past it.
+#[tokio::test]
+async fn a_source_put_back_to_behind_the_last_heartbeat_alone_was_published() {
+    for (name, section, of) in [
+        ("pbh", "topics_by: table, ack: kafka", ".public.pbh_things"),
+        ("pbp", "partitions: 3", ""),
+    ] {
+        let schema = format!("CREATE TABLE {name}_things (id int PRIMARY KEY)");
+        let pipeline = Pipeline::new(name, &schema).await;
+        let published = Published::of(kafka(), pipeline, section);
+        published.catch_up().await;
+        let (reached, database) = (published.end_of_topic().await, &published.pipeline.name);
+        let insert = format!("INSERT INTO {name}_things VALUES (1)");
+        published.pipeline.sql.batch_execute(&insert).await.unwrap();
+        let (cluster, commit) = (published.pipeline.cluster().await, reached + 8);
+        let lost = format!(
+            "{{\"before\":null,\"after\":{{\"id\":9}},\"op\":\"c\",\"source\":{{\"name\":\"{database}\",\"db\":\"{database}\",\
+             \"schema\":\"public\",\"table\":\"{name}_things\",\"system_identifier\":\"{cluster}\",\"timeline\":1,\
+             \"commit_lsn\":{commit},\"event_index\":0,\"txId\":7,\"ts_us\":1}}}}"
+        );
+        send(&format!("wal2graph.{database}{of}"), &lost);
+        let output = published.pipeline.output(&["check", "-c", &published.path]).await;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(said.contains("put back to an older state"), "{said}");
+        for _ in 0..2 {
+            published.is_refused(&["put back to an older state", "is gone", "delete "]).await;
+            assert_eq!(published.end_of_topic().await, reached, "nothing is published");
+        }
     }
 }
 

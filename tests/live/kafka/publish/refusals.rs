@@ -88,6 +88,9 @@ async fn a_topic_that_is_deleted_under_it_stops_it() {
         code = running.ended(std::time::Duration::from_millis(500)).await;
     }
     assert_eq!(code, Some(1));
+    let log = published.log();
+    let said = format!("the topic {topic} is gone, and with it the records that nobody has read");
+    assert!(log.contains(&said) && log.contains("start again: `publish` makes it"), "{log}");
     // By default a broker makes the topic that a producer names.
     let config = published.config();
     let found = wal2graph::kafka::topic::look(config.kafka().unwrap()).await.unwrap();
