@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_postgres::{Client, error::SqlState};
 
 use crate::{
@@ -31,11 +31,6 @@ use super::{ServiceError, graph::identity};
 const BLOCKS_PER_PART: u32 = 64;
 /// Ranges for each lane: the more, the less one lane waits for the other at the end of a pass.
 const PARTS_PER_LANE: u32 = 4;
-
-/// How often it is looked whether a slot is free again.
-const FREE_PAUSE: Duration = Duration::from_millis(50);
-/// How many of these looks there are.
-const FREE_LOOKS: u32 = 100;
 
 fn definite(text: impl Into<String>) -> ServiceError {
     ServiceError::Definite(text.into())
@@ -229,19 +224,4 @@ pub fn new_progress(
         }
     }
     progress
-}
-
-/// Waits until the server has noticed that nobody reads from the slot any more.
-///
-/// # Errors
-/// Somebody else reads from it.
-pub async fn slot_is_free(client: &Client, name: &str) -> Result<(), ServiceError> {
-    for _ in 0..FREE_LOOKS {
-        let slot = setup::slot(client, name).await?;
-        if slot.is_none_or(|slot| slot.active_pid.is_none()) {
-            return Ok(());
-        }
-        sleep(FREE_PAUSE).await;
-    }
-    Err(ServiceError::NotYet(format!("somebody else reads from the slot {name}")))
 }

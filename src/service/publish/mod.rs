@@ -12,6 +12,7 @@
 //! publisher can move it any more.
 
 mod acknowledge;
+mod ahead;
 mod copy;
 mod from_graph;
 pub mod start;
@@ -28,7 +29,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     catalog::Catalog,
-    checkpoint::{Mark, Position},
+    checkpoint::Position,
     cli::{PublishArgs, UntilArg},
     config::Config,
     engine::{Engine, Limits},
@@ -60,7 +61,7 @@ use super::{
     apply::topology::{self, Topology},
     attempts::{self, stopped, unless_stopped},
     left_out::LeftOut,
-    proof, read_catalog,
+    read_catalog,
     run::target,
     setup,
     slot::{Held, hold_slot},
@@ -232,8 +233,8 @@ impl Publish<'_> {
         };
         start::check_keys(config, &client, &catalog, &topics.layout).await?;
         let newest = start::newest(config, &ends, start);
-        if let Some(ahead) = start::ahead(config, &ends, start, slot.as_ref()) {
-            let history = self.look_ahead(&client, &looked.server, position, ahead).await;
+        if let Some(newest) = start::ahead(config, &ends, start, slot.as_ref()) {
+            let history = ahead::look(config, &client, &looked.server, position, newest).await;
             history.map_err(|error| error.with(&again))?;
         }
         let held = hold_slot(config, connection, &looked.server, position, newest).await;
@@ -295,24 +296,6 @@ impl Publish<'_> {
             _sql: client,
             _following: following,
         })
-    }
-
-    /// Reads the log up to the newest transaction that the topics have something of: nothing is published before it is
-    /// known to be there. Most starts have none beyond their position.
-    async fn look_ahead(
-        &self,
-        client: &tokio_postgres::Client,
-        server: &postgres::setup::Server,
-        position: Lsn,
-        newest: Mark,
-    ) -> Result<(), ServiceError> {
-        let config = self.config;
-        let connection = replication::Connection::connect(&config.source).await?;
-        let Held { mut stream, .. } = hold_slot(config, connection, server, position, None).await?;
-        let shown = proof::read_ahead(&mut stream, newest).await;
-        stream.close().await;
-        setup::slot_is_free(client, &config.slot).await?;
-        shown
     }
 
     /// The topics that a life before has written to.
