@@ -182,7 +182,7 @@ fn which(query: Query, pipeline: &str, request: &RequestId) -> Query {
 fn request_of(row: &Row) -> Result<Request, Error> {
     let unknown = |what: &str| {
         Error::Fatal(format!(
-            "a {REQUEST} node has an unknown {what}: somebody edited it, or a newer wal2graph wrote it. Delete it: \
+            "a {REQUEST} node has an unknown {what}: somebody edited it, or a newer version wrote it. Delete it: \
              MATCH (r:{REQUEST}) DELETE r"
         ))
     };

@@ -231,7 +231,7 @@ pub async fn a_pipeline_leaves_the_graph_and_no_other_one_with_it<S: Store>(
         assert_eq!(graph.checkpoints(pipeline).await.unwrap(), []);
         assert_eq!(graph.copy_progress(pipeline).await.unwrap(), []);
     }
-    fenced(sink.write(step(200, 300), S::prepared(model, Vec::new())).await);
+    put_back(sink.write(step(200, 300), S::prepared(model, Vec::new())).await);
     assert_eq!(graph.checkpoints(&other).await.unwrap().len(), 1);
     assert_eq!(graph.copy_progress(&other).await.unwrap(), [range(0)]);
     graph.forget(&other, &[claim(&graph, &other).await]).await.unwrap();

@@ -58,6 +58,11 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
     /// The reconciliation's turn; `None`: the next chunks of rows come first, or all is done.
     pub(super) async fn reconcile(&mut self, held: &mut Held) -> Copied<Option<Turn>, R, W> {
         let over = self.ranges().progress.iter().all(|range| range.done);
+        if self.reconciliation().is_some_and(|mut known| known.begins()) {
+            // Rows may have changed without events, by ALTER TABLE. Older events have to come before.
+            let end = self.lanes[0].reader.log_end().await.map_err(CopyError::Read)?;
+            return Ok(Some(Turn::After(end)));
+        }
         let (is_new, purpose) = {
             let Some(mut known) = self.reconciliation() else { return Ok(None) };
             (over && known.end(), known.purpose)

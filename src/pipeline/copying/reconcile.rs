@@ -8,6 +8,9 @@
 //! Two passes need no common order of keys. The first finds rows that the graph lacks. The second
 //! finds entities that have no row, and rows that moved past the first. Both compare whole rows.
 //!
+//! Nothing is compared before the stream has passed the log's end of the beginning: a row that ALTER
+//! TABLE has changed has no event, and an older event must not come behind it.
+//!
 //! The turns are a copy's: the stream is held, and the snapshot sees all that the graph has. So a row
 //! that differs is at least as new as its entity, and a repair writes it at once. Nothing else is sure
 //! at once: a row that is missing may be one that the stream is about to move. So a difference that is
@@ -107,6 +110,8 @@ pub(super) struct Reconcile {
     rounds: BTreeMap<Of, u32>,
     /// Where the pass over the graph is, by table.
     pub cursors: BTreeMap<TableIndex, Key>,
+    /// It has begun in this life.
+    begun: bool,
     /// The passes are over.
     ended: bool,
 }
@@ -122,8 +127,14 @@ impl Reconcile {
             suspects: BTreeMap::new(),
             rounds: BTreeMap::new(),
             cursors: BTreeMap::new(),
+            begun: false,
             ended: false,
         }
+    }
+
+    /// Whether this is the first call.
+    pub fn begins(&mut self) -> bool {
+        !std::mem::replace(&mut self.begun, true)
     }
 
     /// Counts compared rows.
