@@ -3,6 +3,7 @@
 use std::{
     io::{self, IsTerminal, Write, stderr},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::Parser;
@@ -14,6 +15,9 @@ use wal2graph::{
     request::Purpose,
     service::{self, ServiceError},
 };
+
+/// The time that threads have to end after all is done.
+const THREADS_LIMIT: Duration = Duration::from_secs(2);
 
 /// A stream is made of small allocations that end in another task than they began in, which the
 /// system's allocator is slow at, and keeps the memory of.
@@ -41,7 +45,7 @@ fn main() -> ExitCode {
 fn execute(cli: &Cli) -> Result<(), ServiceError> {
     let config = Config::load(&cli.global, &|name| std::env::var(name).ok())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         match &cli.command {
             Command::Init(args) => commands::init::execute(&config, args).await,
             Command::Plan(args) => commands::plan::execute(&config, args).await,
@@ -70,7 +74,10 @@ fn execute(cli: &Cli) -> Result<(), ServiceError> {
             Command::Destroy(args) => commands::destroy::execute(&config, args).await,
             Command::Wait(args) => commands::wait::execute(&config, args).await,
         }
-    })
+    });
+    // A thread that a client library keeps does not keep the program.
+    runtime.shutdown_timeout(THREADS_LIMIT);
+    ended
 }
 
 fn log_to_stderr(global: &Global) -> Result<(), String> {

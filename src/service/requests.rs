@@ -179,13 +179,13 @@ impl Following {
 /// Resolves when a life has to begin anew for a request: one is asked and none is worked on, or the
 /// one that is worked on was ended.
 pub async fn changed(config: &Config, taken: Option<(RequestId, Reported)>) {
-    let look = async || -> Result<Vec<Request>, ServiceError> {
-        Ok(open(config, Wait::Usual)?.requests(&config.pipeline).await?)
-    };
+    let mut graph = None;
     loop {
         sleep(INTERVAL).await;
         // Without an answer the pipeline itself is in trouble, and says so.
-        let Ok(requests) = look().await else { continue };
+        let Ok(open) = graph.take().map_or_else(|| open(config, Wait::Usual), Ok) else { continue };
+        let Ok(requests) = open.requests(&config.pipeline).await else { continue };
+        graph = Some(open);
         let is_busy = taken.as_ref().filter(|(_, reported)| !reported.get().is_over);
         let has_changed = match is_busy {
             Some((id, _)) => !requests.iter().any(|it| it.id == *id && it.state.is_open()),
