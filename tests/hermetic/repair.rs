@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use wal2graph::graph::{
-    Circumstances, Difference, Key, Model, Mutations, Statement, TableIndex,
+    Circumstances, Difference, Event, Key, Model, Mutations, Reference, Statement, TableIndex,
     memory::{Damage, Memory, OTHERS, ToNode},
     plan, plan_repaired,
 };
@@ -35,9 +35,12 @@ fn damaged_and_repaired(model: Model, seed: u64) {
         for statement in plan(&model, Mutations::fold(events), circumstances) {
             memory.apply(&model, &statement);
         }
-        let harm: Vec<_> =
-            (0..rng.usize(0..4)).map(|_| damage(&mut rng, &model, &memory)).collect();
-        harm.iter().for_each(|damage| memory.damage(&model, damage));
+        let mut harm = Vec::new();
+        for _ in 0..rng.usize(0..4) {
+            let damage = damage(&mut rng, &model, &memory);
+            memory.damage(&model, &damage);
+            harm.push(damage);
+        }
         let left = repaired(&model, &tables, &mut memory);
         assert!(left.is_empty(), "SEED={seed}, batch {batch}: {harm:?} leaves {left:?}");
         // What lost its key stays, with the placeholders that it holds, until its owner removes it.
@@ -133,4 +136,25 @@ fn a_key_change_onto_a_row_hands_over_what_others_put_on_the_old_node() {
     let (relationship, count) = contents.relationships.iter().next().unwrap();
     assert_eq!((relationship.from.key.as_slice(), *count), (&*key(&[2]).0, 1));
     assert_eq!(relationship.to.key.as_slice(), &*key(&[3]).0);
+}
+
+/// Its relationship was made for its value, which it keeps, though no statement finds it.
+#[test]
+fn a_placeholder_that_lost_its_key_held_a_reference_to_its_unique_column() {
+    let model = shapes::by_code("R");
+    let (code, owner) = (TableIndex(0), TableIndex(1));
+    let (mut memory, mut tables) = (Memory::default(), Tables::new(&model));
+    let mut refers = shapes::insert(owner, 1);
+    if let Event::Insert { row, .. } = &mut refers {
+        row.references = vec![Reference::To(key(&[10]))];
+    }
+    let events = vec![shapes::insert(code, 1), refers];
+    events.iter().for_each(|event| tables.apply(event));
+    for statement in plan(&model, Mutations::fold(events), Circumstances::Settled) {
+        memory.apply(&model, &statement);
+    }
+    for what in [ToNode::Placeholder(true), ToNode::LoseKey] {
+        memory.damage(&model, &Damage::Node { table: code, key: key(&[1]), what });
+    }
+    assert_eq!(repaired(&model, &tables, &mut memory), []);
 }

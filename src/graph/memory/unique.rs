@@ -40,7 +40,9 @@ impl Memory {
             let Some(id) = self.node_id(named_table, key) else { continue };
             let gone = self.find(|relationship| {
                 let (from, to) = seen.ends(relationship);
-                relationship.kind == kind && from == id && !has(&self.nodes[&to], value.as_ref())
+                let other = &self.nodes[&to];
+                let is_right = !other.placeholder && has(other, value.as_ref());
+                relationship.kind == kind && from == id && !is_right
             });
             for id in gone {
                 self.relationships.remove(&id);

@@ -250,7 +250,7 @@ fn match_by_value(
         false => end.to_owned(),
     };
     let remove = format!(
-        "UNWIND $rows[0] AS r {} MATCH {} WHERE r[{first}] IS NULL OR {} DELETE o",
+        "UNWIND $rows[0] AS r {} MATCH {} WHERE r[{first}] IS NULL OR {other}:{PLACEHOLDER} OR {} DELETE o",
         seek(named, shape, 0),
         owned(&end("c"), "o", reference, &end("p")),
         differs(other, properties, first),
