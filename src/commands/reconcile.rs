@@ -36,6 +36,10 @@ use super::{print, print_json};
 const INTERVAL: Duration = Duration::from_millis(300);
 /// How often progress is told.
 const TELL_INTERVAL: Duration = Duration::from_secs(5);
+/// The last findings come this much later than the end at most.
+const LAST_LIMIT: Duration = Duration::from_secs(10);
+/// The time for the answer after the source was followed here.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// A request that nobody takes up for this long, with nobody at the slot, is worked on here.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -145,7 +149,7 @@ async fn follow(
         worked = working => worked?,
     }
     // The last findings are kept as the run ends.
-    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| {
+    tokio::time::timeout(ANSWER_LIMIT, waiting).await.unwrap_or_else(|_| {
         Err(ServiceError::NotYet(
             "the comparison was interrupted. Run the command again".to_owned(),
         ))
@@ -163,7 +167,7 @@ async fn state(
 }
 
 async fn wait(config: &Config, graph: &Graph, request: &Request) -> Result<Findings, ServiceError> {
-    let mut told = Instant::now();
+    let (mut told, mut done) = (Instant::now(), None);
     loop {
         sleep(INTERVAL).await;
         let Some((state, findings)) = state(config, graph, request).await? else {
@@ -171,6 +175,10 @@ async fn wait(config: &Config, graph: &Graph, request: &Request) -> Result<Findi
         };
         match state {
             State::Done if findings.is_over => return Ok(findings),
+            // The pipeline was killed between the two.
+            State::Done if done.get_or_insert_with(Instant::now).elapsed() > LAST_LIMIT => {
+                return Ok(findings);
+            }
             State::Failed(why) => return Err(ServiceError::Definite(why)),
             State::Cancelled => {
                 return Err(ServiceError::Definite(

@@ -62,7 +62,8 @@ async fn texts_that_were_planned_ahead_are_not_planned_again_by_the_transaction_
         origin,
         mapping_digest: "d".to_owned(),
         partitions: 1,
-        labels: Vec::new(),
+        // `destroy --graph` removes nothing beside a pipeline that does not say its labels.
+        labels: vec!["Planned".to_owned()],
         table_facts: None,
         topic_id: None,
         is_whole: false,

@@ -64,7 +64,8 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
         start: Lsn(100),
         origin,
         mapping_digest: "d".to_owned(),
-        labels: vec![],
+        // `destroy --graph` removes nothing beside a pipeline that does not say its labels.
+        labels: vec!["Planned".to_owned()],
         table_facts: None,
         partitions: 1,
         topic_id: None,
@@ -221,6 +222,12 @@ fn scans_beside_the_rows(text: &str) -> &'static [&'static str] {
         &["NodeByLabelScan"]
     } else if text.starts_with("MATCH (c:_Wal2GraphCheckpoint {pipeline: $pipeline}) RETURN") {
         // All checkpoints of a pipeline: there is one for each partition, and few pipelines.
+        &["NodeByLabelScan", "Sort"]
+    } else if text.starts_with("MATCH (c:_Wal2GraphCheckpoint) RETURN") {
+        // All checkpoints of a graph: few pipelines.
+        &["NodeByLabelScan"]
+    } else if text.contains("(r:_Wal2GraphRequest {pipeline: $pipeline") {
+        // All requests of a pipeline: a command removes its own when it has the answer.
         &["NodeByLabelScan", "Sort"]
     } else {
         &[]

@@ -26,7 +26,7 @@ pub async fn log_end(published: &Published) -> u64 {
 async fn checkpoint(published: &Published, lsn: u64) {
     let system = published.pipeline.cluster().await;
     let text = "MERGE (c:_Wal2GraphCheckpoint {pipeline: $pipeline}) SET c.lsn = $lsn, c.epoch = 1, \
-                c.updated_at = datetime(), c.system_identifier = $system, c.timeline = 1, \
+                c.labels = ['AckThing'], c.updated_at = datetime(), c.system_identifier = $system, c.timeline = 1, \
                 c.slot = 'any', c.mapping_digest = 'any'";
     let query = Query::new(text.to_owned())
         .param("pipeline", published.pipeline.name.as_str())
