@@ -7,7 +7,7 @@ use std::{
 
 use neo4rs::Query;
 use tokio::time::sleep;
-use wal2graph::neo4j::{Connection, Options, connect::ANSWER_LIMIT};
+use wal2graph::neo4j::{Connection, Options, checkpoint, connect::ANSWER_LIMIT};
 use wal2graph_servers::{Neo4j, Neo4jOptions};
 
 use crate::support::{Pipeline, eventually, graph, graph_options, holds, neo4j, output};
@@ -18,6 +18,8 @@ async fn run(cypher: &str) {
 
 /// The suite's graph always has another pipeline: the last one takes the constraints of checkpoints with it.
 async fn with_resident() {
+    // Two MERGE at once make two nodes, unless the constraint is there.
+    checkpoint::prepare(&graph()).await.unwrap();
     run("MERGE (c:_Wal2GraphCheckpoint {pipeline: 'resident', log: 'resident'}) \
          SET c.slot = 'resident', c.lsn = 1, c.epoch = 0, c.system_identifier = '1', c.timeline = 1, \
          c.mapping_digest = 'd', c.labels = ['Resident'], c.updated_at = datetime()")

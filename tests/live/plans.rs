@@ -208,7 +208,10 @@ async fn tables_that_refer_to_one_another_are_seeks() {
 
 /// What has no key to be looked up by.
 fn scans_beside_the_rows(text: &str) -> &'static [&'static str] {
-    if text.ends_with("RETURN count(n) AS count") {
+    if text.starts_with("MATCH (n:`_") && text.ends_with("RETURN count(n) AS count") {
+        // Marked nodes under a pipeline's labels, where another pipeline is in the graph: few are marked.
+        &["NodeCountFromCountStore", "NodeByLabelScan", "IntersectionNodeByLabelsScan"]
+    } else if text.ends_with("RETURN count(n) AS count") {
         // Neo4j keeps these numbers.
         &["NodeCountFromCountStore"]
     } else if text.contains(":_Incomplete)") {
