@@ -202,7 +202,8 @@ impl ChunkReader for SimReader {
     }
 
     async fn log_end(&mut self) -> Result<Lsn, SimError> {
-        let world = self.world.lock();
+        let mut world = self.world.lock();
+        world.commits_beside_a_look();
         match world.fault {
             Some(Fault::SuspectIsRealAtOnce) => Ok(Lsn::ZERO),
             _ => Ok(Lsn(world.server.end)),

@@ -123,6 +123,7 @@ async fn live(world: &Shared) {
             world.lock().put_back();
         }
     }
+    world.lock().people.commit_no_more();
     let end = Lsn(world.lock().server.end);
     let finish = async {
         loop {

@@ -227,7 +227,6 @@ impl Prepare for SimPreparer {
         };
         let translated = batch.changes.iter().map(|change| schema.translate(change));
         translated.for_each(|event| match event {
-            Ok(_) if fault == Some(Fault::NamedSuspectIsReal) => {}
             Ok(event) => self.named.event(&event),
             Err(never) => match never {},
         });

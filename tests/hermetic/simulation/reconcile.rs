@@ -18,6 +18,9 @@ use wal2graph::{
 
 use super::{faults::Fault, moments::Sometimes, schema::to_key, store::PIPELINE, world::World};
 
+/// A history ends.
+const COMMITS_MAX: u32 = 20;
+
 /// People and other applications.
 pub struct People {
     /// A separate generator, so that histories stay the same as without them.
@@ -28,6 +31,8 @@ pub struct People {
     pub was_damaged: bool,
     /// How many requests there were.
     asked: u64,
+    /// Transactions that they committed beside looks.
+    commits: u32,
     /// They do something in this history.
     are_here: bool,
 }
@@ -36,7 +41,14 @@ impl People {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed.rotate_left(17) ^ 0x5eed);
         let are_here = rng.bool();
-        People { rng, is_damaged: false, was_damaged: false, asked: 0, are_here }
+        People { rng, is_damaged: false, was_damaged: false, asked: 0, commits: 0, are_here }
+    }
+}
+
+impl People {
+    /// The history ends: the graph is to have everything.
+    pub fn commit_no_more(&mut self) {
+        self.commits = COMMITS_MAX;
     }
 }
 
@@ -119,6 +131,16 @@ impl World {
             self.graph.settled = false;
         }
         is_taken
+    }
+
+    /// Between a look's snapshot and the log's end others commit, now and then.
+    pub fn commits_beside_a_look(&mut self) {
+        let is_running = |it: &Request| it.state == State::Running;
+        let is_compared = self.graph.records.requests(PIPELINE).iter().any(is_running);
+        if is_compared && self.people.commits < COMMITS_MAX && self.people.rng.u8(0..3) == 0 {
+            self.people.commits += 1;
+            self.commit_transaction();
+        }
     }
 
     /// A repair is under way.
