@@ -16,8 +16,8 @@ use wal2graph::{
     service::{self, ServiceError},
 };
 
-/// The time that threads have to end after all is done.
-const THREADS_LIMIT: Duration = Duration::from_secs(2);
+/// The time that threads have to end after all is done: a member of a group leaves it meanwhile.
+const THREADS_LIMIT: Duration = Duration::from_secs(10);
 
 /// A stream is made of small allocations that end in another task than they began in, which the
 /// system's allocator is slow at, and keeps the memory of.
