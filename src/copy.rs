@@ -145,6 +145,21 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// A pass over a whole table that has not begun. Its blocks have no file yet.
+    pub fn new(table: &str, pass: Pass) -> Self {
+        Progress {
+            table: table.to_owned(),
+            partition: None,
+            pass,
+            part: 0,
+            next_block: 0,
+            end_block: None,
+            relfilenode: 0,
+            rows: 0,
+            done: false,
+        }
+    }
+
     /// The next chunk of `blocks` blocks.
     pub fn next_chunk(&self, blocks: u32) -> Chunk {
         let end = self.next_block.saturating_add(blocks.max(1));
@@ -216,6 +231,11 @@ pub struct ChunkStep {
 }
 
 impl ChunkStep {
+    /// Whether it moves its range, or ends it.
+    pub fn moves(&self) -> bool {
+        self.to_block != self.from_block || self.done
+    }
+
     /// A step that writes some rows of the chunk and does not move the range: the chunk's last step
     /// does. A second reading of the chunk writes its rows again, with the same result.
     pub fn piece(&self) -> Self {

@@ -8,7 +8,7 @@
 
 use std::{
     io::{IsTerminal, stderr},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use tokio::time::sleep;
@@ -113,8 +113,7 @@ async fn admit(config: &Config, graph: &Graph) -> Result<(), ServiceError> {
 }
 
 fn new_id() -> RequestId {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    RequestId(format!("{}-{}", since_1970.as_micros(), std::process::id()))
+    RequestId(format!("{}-{}", now().unix_micros, std::process::id()))
 }
 
 /// Follows a request to its end. Where nobody works on it, it is worked on here meanwhile.

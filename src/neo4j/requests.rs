@@ -12,7 +12,7 @@ use neo4rs::{Query, Row};
 
 use crate::{
     change::Timestamp,
-    checkpoint::Claim,
+    checkpoint::{Claim, Epoch, Identity},
     copy::{Progress, RECONCILED},
     graph::Pass,
     request::{Findings, Purpose, Request, RequestId, State},
@@ -66,22 +66,11 @@ pub async fn take_up(
     request: &RequestId,
     progress: &[Progress],
 ) -> Result<bool, Error> {
-    let once = || async {
-        let mut transaction = connection.begin().await?;
-        let held = checkpoint::under_epoch(identity, *epoch, "c.updated_at = $now");
-        let is_ours = passed(&transaction.run(held.param("now", Utc::now())).await?);
-        let open = set_query(&identity.pipeline, request, OPEN, "r.state = 'running'");
-        if !is_ours || !passed(&transaction.run(open).await?) {
-            transaction.rollback().await;
-            return Ok(false);
-        }
-        transaction.run(remove_passes_query(&identity.pipeline)).await?;
-        let created = copy_progress::create_query(&identity.pipeline, *epoch, progress);
-        transaction.run(created).await?;
-        transaction.commit().await?;
-        Ok(true)
-    };
-    retry::while_transient(once).await
+    let pipeline = &identity.pipeline;
+    let open = set_query(pipeline, request, OPEN, "r.state = 'running'");
+    let created = copy_progress::create_query(pipeline, *epoch, progress);
+    let passes = [remove_passes_query(pipeline), created];
+    retry::while_transient(|| under(connection, identity, *epoch, &open, &passes)).await
 }
 
 /// Keeps the state and what was found. What is done stays done. False, and nothing is written, if the
@@ -97,24 +86,36 @@ pub async fn answer(
         State::Failed(why) => Some(why.as_str()),
         _ => None,
     };
-    let once = || async {
-        let mut transaction = connection.begin().await?;
-        let held = checkpoint::under_epoch(identity, *epoch, "c.updated_at = $now");
-        let is_ours = passed(&transaction.run(held.param("now", Utc::now())).await?);
-        let set = "r.state = CASE WHEN now.state = 'done' THEN 'done' ELSE $state END, r.why = $why, \
-                   r.findings = $findings";
-        let query = set_query(&identity.pipeline, request, ANSWERED, set)
-            .param("state", state.name())
-            .param("why", why)
-            .param("findings", findings.to_string());
-        if !is_ours || !passed(&transaction.run(query).await?) {
-            transaction.rollback().await;
-            return Ok(false);
-        }
-        transaction.commit().await?;
-        Ok(true)
-    };
-    retry::while_transient(once).await
+    let set = "r.state = CASE WHEN now.state = 'done' THEN 'done' ELSE $state END, r.why = $why, \
+               r.findings = $findings";
+    let query = set_query(&identity.pipeline, request, ANSWERED, set)
+        .param("state", state.name())
+        .param("why", why)
+        .param("findings", findings.to_string());
+    retry::while_transient(|| under(connection, identity, *epoch, &query, &[])).await
+}
+
+/// Sets something of a request under the writer's epoch, and runs the others with it. False, and
+/// nothing is written, if the epoch is an older one or the request is in another state.
+async fn under(
+    connection: &Connection,
+    identity: &Identity,
+    epoch: Epoch,
+    set: &Query,
+    others: &[Query],
+) -> Result<bool, Error> {
+    let mut transaction = connection.begin().await?;
+    let held = checkpoint::under_epoch(identity, epoch, "c.updated_at = $now");
+    let is_ours = passed(&transaction.run(held.param("now", Utc::now())).await?);
+    if !is_ours || !passed(&transaction.run(set.clone()).await?) {
+        transaction.rollback().await;
+        return Ok(false);
+    }
+    for query in others {
+        transaction.run(query.clone()).await?;
+    }
+    transaction.commit().await?;
+    Ok(true)
 }
 
 /// Ends an open request at a person's word. False if it is not open.

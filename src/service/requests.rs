@@ -51,13 +51,13 @@ pub struct Passes {
 
 /// Takes up the oldest open request, or goes on with the one that runs. `progress` is what the graph
 /// has: of a first copy, of a repair that was interrupted, or none. `new` makes the progress of
-/// passes over these tables.
+/// passes over these tables, where a request begins.
 pub async fn take_up(
     graph: &impl Store,
     claim: &Claim,
     model: &Model,
     progress: Vec<Progress>,
-    new: impl FnOnce(&[TableIndex]) -> Vec<Progress>,
+    new: impl AsyncFnOnce(&[TableIndex]) -> Result<Vec<Progress>, ServiceError>,
 ) -> Result<Passes, ServiceError> {
     let is_reconciled = |range: &Progress| RECONCILED.contains(&range.pass);
     if progress.iter().any(|range| !is_reconciled(range)) {
@@ -89,7 +89,7 @@ async fn begin(
     claim: &Claim,
     model: &Model,
     request: Request,
-    new: impl FnOnce(&[TableIndex]) -> Vec<Progress>,
+    new: impl AsyncFnOnce(&[TableIndex]) -> Result<Vec<Progress>, ServiceError>,
 ) -> Result<Passes, ServiceError> {
     let nothing = Passes { progress: Vec::new(), taken: None };
     let is_mapped = |named: &String| model.iter().any(|(_, table)| table.name == *named);
@@ -104,7 +104,7 @@ async fn begin(
     let is_asked = |name: &String| request.tables.is_empty() || request.tables.contains(name);
     let tables = model.iter().filter(|(_, table)| is_asked(&table.name));
     let tables: Vec<TableIndex> = tables.map(|(table, _)| table).collect();
-    let progress = new(&tables);
+    let progress = new(&tables).await?;
     let stored = match request.purpose {
         Purpose::Repair => progress.as_slice(),
         Purpose::Verify => &[],

@@ -327,16 +327,11 @@ impl<'a> Run<'a> {
         (client, catalog, mapping): (&Client, &Catalog, &Mapping),
         progress: Vec<Progress>,
     ) -> Result<Passes, ServiceError> {
-        let asked = graph.requests(&self.config.pipeline).await?;
-        if progress.is_empty() && !asked.iter().any(|request| request.state.is_open()) {
-            return Ok(Passes { progress, taken: None });
-        }
-        let sizes = setup::sizes(client, catalog, mapping).await?;
         let (model, lanes) = (&mapping.model, self.config.copy_lanes);
-        let new = |tables: &[TableIndex]| {
-            let sizes = sizes.iter().filter(|(table, _)| tables.contains(table));
-            let sizes: Vec<_> = sizes.cloned().collect();
-            setup::new_progress(model, &sizes, lanes, |_| RECONCILED.to_vec())
+        let new = async |tables: &[TableIndex]| {
+            let mut sizes = setup::sizes(client, catalog, mapping).await?;
+            sizes.retain(|(table, _)| tables.contains(table));
+            Ok(setup::new_progress(model, &sizes, lanes, |_| RECONCILED.to_vec()))
         };
         requests::take_up(graph, claim, model, progress, new).await
     }

@@ -187,17 +187,7 @@ pub fn new_progress(
         let blocks: u64 = size.heaps.iter().map(|heap| u64::from(heap.blocks)).sum();
         for pass in passes(*table) {
             if pass == Pass::Graph {
-                progress.push(Progress {
-                    table: name.clone(),
-                    partition: None,
-                    pass,
-                    part: 0,
-                    next_block: 0,
-                    end_block: None,
-                    relfilenode: 0,
-                    rows: 0,
-                    done: false,
-                });
+                progress.push(Progress::new(name, pass));
                 continue;
             }
             let of_heap = |heap: &HeapSize| {
@@ -210,15 +200,12 @@ pub fn new_progress(
             let ranges = size.heaps.iter().flat_map(of_heap);
             progress.extend((0..).zip(ranges).map(|(part, (heap, (next_block, end_block)))| {
                 Progress {
-                    table: name.clone(),
                     partition: heap.partition,
-                    pass,
                     part,
                     next_block,
                     end_block,
                     relfilenode: heap.relfilenode,
-                    rows: 0,
-                    done: false,
+                    ..Progress::new(name, pass)
                 }
             }));
         }

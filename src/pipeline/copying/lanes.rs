@@ -334,8 +334,7 @@ impl Work<'_> {
             let write = known.differing(self.model, table, rows, &entities, self.through);
             (write, known.purpose)
         };
-        let moves = step.to_block != step.from_block || step.done;
-        if purpose == Purpose::Verify || (write.is_empty() && !moves) {
+        if purpose == Purpose::Verify || (write.is_empty() && !step.moves()) {
             return Ok(());
         }
         let repair = Repair { write, ..Repair::default() };
@@ -393,7 +392,7 @@ impl Work<'_> {
     }
 
     fn written(&self, index: usize, step: &ChunkStep) {
-        if step.to_block == step.from_block && !step.done {
+        if !step.moves() {
             return;
         }
         let mut ranges = self.ranges();

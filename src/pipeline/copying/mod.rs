@@ -314,15 +314,10 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
                     .zip(new)
                     .flat_map(|(part, (partition, relfilenode))| {
                         passes(&model, table).map(move |pass| Progress {
-                            table: named.name.clone(),
                             partition: Some(partition),
-                            pass,
                             part,
-                            next_block: 0,
-                            end_block: None,
                             relfilenode,
-                            rows: 0,
-                            done: false,
+                            ..Progress::new(&named.name, pass)
                         })
                     })
                     .collect();

@@ -255,17 +255,7 @@ impl RowCopier {
 }
 
 fn beginning(table: &Table) -> Progress {
-    Progress {
-        table: table.name.in_file(),
-        partition: None,
-        pass: Pass::Nodes,
-        part: 0,
-        next_block: 0,
-        end_block: None,
-        relfilenode: 0,
-        rows: 0,
-        done: false,
-    }
+    Progress::new(&table.name.in_file(), Pass::Nodes)
 }
 
 impl Copier for RowCopier {

@@ -281,7 +281,7 @@ impl ChunkWriter for SimSink {
             });
             match range {
                 Some(range) if range.next_block == step.from_block && !range.done => {
-                    if step.to_block != step.from_block || step.done {
+                    if step.moves() {
                         range.advance(&step);
                     }
                     world.apply(&statements, false);

@@ -5,10 +5,9 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::sleep};
 use wal2graph::{
-    change::Change,
     checkpoint::{Advance, Claim, Position},
     engine::{Batch, Engine, Limits, Refused},
-    graph::{Circumstances, Mutations, Statement, TableIndex, in_few_texts, plan},
+    graph::{Circumstances, Event, Mutations, Statement, TableIndex, in_few_texts, plan},
     pipeline::{
         Ended, Failure, Named, Narrow, Note, Pipeline, PipelineError, Prepare, Sink, Status, Store,
         Until, Verdict,
@@ -111,7 +110,7 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
         world.lock().acknowledge(position.lsn);
     }
     let Begun { log: mut source, claim, progress, ended_before, .. } = begun;
-    let new = |tables: &[TableIndex]| world.lock().compared_progress(tables);
+    let new = async |tables: &[TableIndex]| Ok(world.lock().compared_progress(tables));
     let passes = match copies && progress.is_empty() {
         // Rows are left to complete.
         true => Ok(Passes { progress, taken: None }),
@@ -225,14 +224,15 @@ impl Prepare for SimPreparer {
             let world = self.world.lock();
             (world.fault, world.schema.clone())
         };
-        let translated = batch.changes.iter().map(|change| schema.translate(change));
-        translated.for_each(|event| match event {
-            Ok(event) => self.named.event(&event),
+        let translated = batch.changes.iter().map(|change| match schema.translate(change) {
+            Ok(event) => event,
             Err(never) => match never {},
         });
+        let events: Vec<Event> = translated.collect();
+        events.iter().for_each(|event| self.named.event(event));
         let is_spoiled = fault == Some(Fault::RepairTakenForSettled);
         let settled = settled || (is_spoiled && self.world.lock().is_repaired());
-        let statements = statements(&schema, fault, &batch.changes, settled);
+        let statements = statements(&schema, fault, events, settled);
         let (changes, xids) = (batch.changes.len(), batch.xids());
         Ok(Prepared { statements, settled, changes, xids })
     }
@@ -322,17 +322,9 @@ impl Sink<Prepared> for SimSink {
 fn statements(
     schema: &Arc<Schema>,
     fault: Option<Fault>,
-    changes: &[Change],
-    settled: bool,
+    mut events: Vec<Event>,
+    mut settled: bool,
 ) -> Vec<Statement> {
-    let mut events: Vec<_> = changes
-        .iter()
-        .map(|change| match schema.translate(change) {
-            Ok(event) => event,
-            Err(never) => match never {},
-        })
-        .collect();
-    let mut settled = settled;
     if let Some(fault) = fault {
         events = fault.spoil_events(events);
         settled |= fault == Fault::InsertWithoutRemovalWhileCopying;

@@ -107,18 +107,11 @@ impl World {
                 if pass == Pass::Graph && self.fault == Some(Fault::NoPassOverTheGraph) {
                     continue;
                 }
-                let is_of_graph = pass == Pass::Graph;
-                progress.push(Progress {
-                    table: name.clone(),
-                    partition: None,
-                    pass,
-                    part: 0,
-                    next_block: 0,
-                    end_block: None,
-                    relfilenode: if is_of_graph { 0 } else { self.server.relfilenodes[table.0] },
-                    rows: 0,
-                    done: false,
-                });
+                let relfilenode = match pass {
+                    Pass::Graph => 0,
+                    _ => self.server.relfilenodes[table.0],
+                };
+                progress.push(Progress { relfilenode, ..Progress::new(&name, pass) });
             }
         }
         super::records::sort(&mut progress);
