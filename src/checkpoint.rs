@@ -186,6 +186,14 @@ pub struct Identity {
 }
 
 impl Log {
+    /// The slot, if it is one.
+    pub fn slot(&self) -> Option<&str> {
+        match self {
+            Log::Slot(name) => Some(name),
+            Log::Partition(_) => None,
+        }
+    }
+
     /// The name that, with the pipeline's, identifies the checkpoint: the slot's, or
     /// `topic/partition`. Neither a slot's nor a topic's name has a slash.
     pub fn name(&self) -> String {
@@ -263,6 +271,8 @@ pub struct Checkpoint {
     /// The source's tables as `start::tables` keeps them; `None` for a partition's, and in a checkpoint of
     /// an earlier build.
     pub table_facts: Option<String>,
+    /// What its mapping has in the graph, as [`crate::graph::Outlines`]; `None` as for `table_facts`.
+    pub outlines: Option<String>,
     /// Why the last writer stopped for good, if nobody has claimed it since.
     pub stopped: Option<Stopped>,
 }
@@ -290,6 +300,8 @@ pub struct NewCheckpoint {
     pub labels: Vec<String>,
     /// The tables of the source that a slot is of; `None` for a partition.
     pub table_facts: Option<String>,
+    /// What the mapping has in the graph; `None` for a partition.
+    pub outlines: Option<String>,
 }
 
 /// A checkpoint that was claimed: who writes for its log from then on.

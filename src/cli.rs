@@ -1,5 +1,6 @@
 //! The command line.
 
+mod reconcile;
 mod replay;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::lsn::Lsn;
 
+pub use reconcile::{IntoExistingGraph, ReconcileArgs, RepairArgs};
 pub use replay::{ReplayArgs, ReplayFrom};
 
 const EXAMPLES: &str = "\
@@ -212,8 +214,9 @@ pub enum Command {
     /// Rows that the graph lacks or has otherwise are written, and what has no row is removed. What
     /// others put on the nodes of rows stays. Works beside `run`, and goes on after a kill.
     #[command(after_long_help = "Examples:\n  wal2graph repair -c wal2graph.yaml\n  \
-        wal2graph repair orders -c wal2graph.yaml --dry-run")]
-    Repair(ReconcileArgs),
+        wal2graph repair orders -c wal2graph.yaml --dry-run\n  \
+        wal2graph repair -c wal2graph.yaml --new-slot")]
+    Repair(RepairArgs),
     /// Shows how far the graph is: slot, positions, lag, copy, placeholders
     ///
     /// Works whether or not `run` is up. Of one that stopped for good, says why. If something would keep
@@ -287,20 +290,6 @@ pub struct ReportArgs {
     pub json: bool,
 }
 
-/// What `verify` and `repair` take.
-#[derive(Debug, Args)]
-pub struct ReconcileArgs {
-    /// The tables, as SCHEMA.TABLE, or TABLE in the schema `public` [default: all of the mapping]
-    #[arg(value_name = "TABLE")]
-    pub tables: Vec<String>,
-    /// Print JSON instead of text
-    #[arg(long)]
-    pub json: bool,
-    /// Only say what would be written: for `repair`
-    #[arg(long)]
-    pub dry_run: bool,
-}
-
 /// What `check` takes.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
@@ -310,8 +299,9 @@ pub struct CheckArgs {
     /// Check for a `run` or `apply` with this flag
     ///
     /// Without it, nodes under the mapping's labels are a failure before a first copy.
-    #[arg(long)]
-    pub into_existing_graph: bool,
+    #[arg(long, value_enum, num_args = 0..=1, value_name = "HOW",
+        default_value = "refuse", default_missing_value = "adopt")]
+    pub into_existing_graph: IntoExistingGraph,
 }
 
 /// What `run` takes.
@@ -323,12 +313,14 @@ pub struct RunArgs {
     /// scripts and schedules.
     #[arg(long, value_name = "LSN", value_parser = until)]
     pub until: Option<UntilArg>,
-    /// Copy into a graph that holds nodes under the mapping's labels
+    /// What a first copy does with nodes under the mapping's labels that are in the graph already
     ///
-    /// Without this flag a first copy into such a graph is refused. A copy removes nothing: a node
-    /// with a row's key becomes that row, and all other nodes stay.
-    #[arg(long)]
-    pub into_existing_graph: bool,
+    /// `refuse` ends with how many there are. `adopt` makes the graph equal to the tables: a node with a
+    /// row's key becomes that row, and keeps what others put on it; nodes and relationships of the mapping
+    /// without a row go. Without a value: `adopt`.
+    #[arg(long, value_enum, num_args = 0..=1, value_name = "HOW",
+        default_value = "refuse", default_missing_value = "adopt")]
+    pub into_existing_graph: IntoExistingGraph,
 }
 
 /// What `publish` takes.

@@ -142,6 +142,8 @@ pub struct Progress {
     pub rows: u64,
     /// The range is done.
     pub done: bool,
+    /// The graph lacks changes that no log has any more, until the range is done. So nobody can cancel it.
+    pub is_owed: bool,
 }
 
 impl Progress {
@@ -157,7 +159,13 @@ impl Progress {
             relfilenode: 0,
             rows: 0,
             done: false,
+            is_owed: false,
         }
+    }
+
+    /// Whether its pass compares tables and graph.
+    pub fn compares(&self) -> bool {
+        RECONCILED.contains(&self.pass)
     }
 
     /// The next chunk of `blocks` blocks.

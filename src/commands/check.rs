@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 
 use crate::{
     catalog::Catalog,
-    cli::CheckArgs,
+    cli::{CheckArgs, IntoExistingGraph},
     config::Config,
     kafka::Ack,
     mapping::{Mapping, compile},
@@ -252,7 +252,8 @@ async fn graph(
     made.checkpoints.iter().filter_map(stopped).for_each(|last| report.stopped(&last));
     let Some(mapping) = &source.mapping else { return Ok(()) };
     graph.remarks(&mapping.model).await?.into_iter().for_each(|remark| report.remark(remark));
-    let (is_first, into_existing) = (made.checkpoints.is_empty(), args.into_existing_graph);
+    let (is_first, into_existing) =
+        (made.checkpoints.is_empty(), args.into_existing_graph == IntoExistingGraph::Adopt);
     let refusals = facts::graph_refusals(&graph, mapping, is_first, into_existing).await?;
     refusals.iter().for_each(|refusal| report.refused(refusal));
     for checkpoint in made.checkpoints.iter().filter(|it| it.partition().is_some()) {

@@ -14,8 +14,7 @@ use std::{
 use tokio::time::sleep;
 
 use crate::{
-    checkpoint::Log,
-    cli::{ReconcileArgs, RunArgs, UntilArg},
+    cli::{IntoExistingGraph, ReconcileArgs, RepairArgs, RunArgs, UntilArg},
     config::Config,
     mapping::Mapping,
     pipeline::{Store, now},
@@ -24,7 +23,7 @@ use crate::{
     service::{
         ServiceError,
         graph::{Graph, Wait, open},
-        mapping, read_catalog, run,
+        mapping, read_catalog, renew, run,
     },
     shown::shown_list,
     shutdown,
@@ -43,28 +42,68 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// A request that nobody takes up for this long, with nobody at the slot, is worked on here.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Compares, and prints what differs. A repair writes it, unless it is only tried.
-pub async fn execute(
-    config: &Config,
-    purpose: Purpose,
-    args: &ReconcileArgs,
-) -> Result<(), ServiceError> {
+/// Compares, and prints what differs.
+pub async fn verify(config: &Config, args: &ReconcileArgs) -> Result<(), ServiceError> {
+    execute(config, args, What::Compare(Purpose::Verify)).await
+}
+
+/// Compares, writes what differs unless it is only tried, and prints it.
+pub async fn repair(config: &Config, args: &RepairArgs) -> Result<(), ServiceError> {
+    let what = match args {
+        RepairArgs { new_slot: true, .. } => What::Renew,
+        RepairArgs { dry_run: true, .. } => What::Compare(Purpose::Verify),
+        RepairArgs { .. } => What::Compare(Purpose::Repair),
+    };
+    execute(config, &args.compared, what).await
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Compare(Purpose),
+    /// A new slot, and a repair of all tables.
+    Renew,
+}
+
+impl What {
+    fn purpose(self) -> Purpose {
+        match self {
+            What::Compare(purpose) => purpose,
+            What::Renew => Purpose::Repair,
+        }
+    }
+}
+
+async fn execute(config: &Config, args: &ReconcileArgs, what: What) -> Result<(), ServiceError> {
     config.graph()?;
     let (sql, catalog) = read_catalog(config).await?;
     let mapping = mapping(config, &catalog)?;
     let tables = tables(&mapping, &args.tables)?;
     let graph = open(config, Wait::Usual)?;
-    admit(config, &graph).await?;
+    let (client, mapped) = (&sql.client, (&catalog, &mapping));
+    let renewable = match what {
+        What::Renew => Some(renew::admit(config, client, mapped, &graph).await?),
+        What::Compare(_) => {
+            renew::of_a_slot(config, &graph.checkpoints(&config.pipeline).await?)?;
+            None
+        }
+    };
     let request = Request {
         id: new_id(),
-        purpose: if args.dry_run { Purpose::Verify } else { purpose },
+        purpose: what.purpose(),
         tables,
         state: State::Asked,
         asked_at: now(),
         findings: Findings::default(),
     };
     graph.ask(&config.pipeline, &request).await?;
-    let ended = follow(config, &graph, &sql.client, &request).await;
+    let ended = async {
+        if let Some(renewable) = renewable {
+            renewable.renew(config, client, mapped, &graph).await?;
+        }
+        follow(config, &graph, client, &request).await
+    };
+    let ended = ended.await;
     if ended.is_err() {
         // Else it would be worked on at any later start, when nobody waits for it.
         graph.cancel(&config.pipeline, &request.id).await?;
@@ -72,7 +111,7 @@ pub async fn execute(
     let withdrawn = graph.withdraw(&config.pipeline, &request.id).await;
     let findings = ended?;
     withdrawn?;
-    tell(purpose, args, &findings)
+    tell(what.purpose(), args, &findings)
 }
 
 /// The names of the tables that the user has named, as the mapping has them.
@@ -91,25 +130,6 @@ fn tables(mapping: &Mapping, named: &[String]) -> Result<Vec<String>, ServiceErr
         })
     };
     named.iter().map(of).collect()
-}
-
-/// Whether there is a graph that a `run` keeps.
-async fn admit(config: &Config, graph: &Graph) -> Result<(), ServiceError> {
-    let checkpoints = graph.checkpoints(&config.pipeline).await?;
-    if checkpoints.is_empty() {
-        return Err(ServiceError::Definite(format!(
-            "the graph has no checkpoint of pipeline {:?}: there is nothing to compare. `wal2graph run` copies the \
-             tables",
-            config.pipeline
-        )));
-    }
-    if checkpoints.iter().any(|it| matches!(it.origin.log, Log::Partition(_))) {
-        return Err(ServiceError::Definite(
-            "the graph follows a topic: only a graph that `wal2graph run` keeps can be compared with its tables"
-                .to_owned(),
-        ));
-    }
-    Ok(())
 }
 
 fn new_id() -> RequestId {
@@ -135,8 +155,17 @@ async fn follow(
         tracing::info!(
             "no `wal2graph run` is up: this command follows the source until all is compared"
         );
-        let args = RunArgs { until: Some(UntilArg::Current), into_existing_graph: false };
-        run::execute(config, &args).await
+        let args = RunArgs {
+            until: Some(UntilArg::Current),
+            into_existing_graph: IntoExistingGraph::Refuse,
+        };
+        // Older requests come first, one in each run: those of commands that were killed.
+        loop {
+            run::execute(config, &args).await?;
+            if state(config, graph, request).await?.is_none_or(|(it, _)| !it.is_open()) {
+                return Ok::<(), ServiceError>(());
+            }
+        }
     };
     tokio::pin!(waiting);
     tokio::select! {
@@ -219,10 +248,9 @@ fn tell(purpose: Purpose, args: &ReconcileArgs, findings: &Findings) -> Result<(
     if undecided > 0 {
         tracing::warn!(rows = undecided, "some rows changed faster than they could be looked at");
     }
-    let verifies = purpose == Purpose::Verify || args.dry_run;
     match differing {
         0 => Ok(()),
-        _ if !verifies => Ok(()),
+        _ if purpose == Purpose::Repair => Ok(()),
         1 => Err(ServiceError::Definite("1 row differs. `wal2graph repair` mends it".to_owned())),
         _ => Err(ServiceError::Definite(format!(
             "{differing} rows differ. `wal2graph repair` mends them"

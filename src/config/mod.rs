@@ -55,8 +55,30 @@ pub struct Config {
     pub edits: Edits,
     /// The number of tables, or parts of one, that are copied at the same time.
     pub copy_lanes: usize,
+    /// What `run` does without its slot.
+    pub on_slot_lost: OnSlotLost,
     /// Metrics and health.
     pub http: Http,
+}
+
+/// What `run` does when its slot is lost, gone or made again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnSlotLost {
+    /// It ends with an error that says what to do.
+    #[default]
+    Stop,
+    /// It makes a new slot, and compares all tables with the graph.
+    Repair,
+}
+
+impl OnSlotLost {
+    fn from_text(text: &str) -> Result<Self, ConfigError> {
+        match text {
+            "stop" => Ok(OnSlotLost::Stop),
+            "repair" => Ok(OnSlotLost::Repair),
+            _ => Err(ConfigError::OnSlotLost(text.to_owned())),
+        }
+    }
 }
 
 /// The reason why there is no configuration. Every text names the fix, and none names a secret.
@@ -244,6 +266,9 @@ pub enum ConfigError {
         /// The given text.
         text: String,
     },
+    /// Neither of two words.
+    #[error("on_slot_lost {0:?}: expected `stop` or `repair`")]
+    OnSlotLost(String),
     /// A number out of its range.
     #[error("limits.copy_lanes {0}: expected 1 to {COPY_LANES_MAX}")]
     CopyLanes(u8),
@@ -300,6 +325,9 @@ impl Config {
         }
         let edits = Edits { defaults: raw.mapping, tables: raw.tables };
         let copy_lanes = usize::from(lanes);
+        let on_slot_lost = expand("on_slot_lost", &raw.on_slot_lost)?;
+        let on_slot_lost = on_slot_lost.map(|text| OnSlotLost::from_text(&text)).transpose()?;
+        let on_slot_lost = on_slot_lost.unwrap_or_default();
         let http = http::http(&raw.http, global, &expand)?;
         let kafka = kafka::kafka(&raw.kafka, &pipeline, global, &expand)?;
         Ok(Config {
@@ -312,6 +340,7 @@ impl Config {
             kafka,
             edits,
             copy_lanes,
+            on_slot_lost,
             http,
         })
     }

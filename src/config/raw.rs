@@ -29,6 +29,9 @@ pub struct RawConfig {
     pub mapping: Defaults,
     /// How tables are mapped, by `schema.name`. A table that is not named is inferred.
     pub tables: BTreeMap<String, TableEdit>,
+    /// What `run` does when its slot is lost, gone or made again: `stop`, or `repair`, which is `wal2graph
+    /// repair --new-slot`. Default: `stop`.
+    pub on_slot_lost: Option<String>,
     /// How much at a time.
     pub limits: RawLimits,
     /// Metrics and health, while `run` is up.

@@ -10,7 +10,7 @@ pub enum TranslateError {
         "{table}: its changes come without key column {column:?}: it was dropped or renamed, or \
          the publication's column list leaves it out. The log keeps how the changes came, so that \
          bringing the column back does not help: see that `wal2graph plan` shows the key that you \
-         want, and copy again"
+         want"
     )]
     KeyColumnMissing {
         /// The table.
@@ -21,8 +21,8 @@ pub enum TranslateError {
     /// A change of the key would not be seen any more.
     #[error(
         "{table}: its replica identity no longer carries key column {column:?}, so a change of \
-         the key would be lost. The log keeps how the changes came: run ALTER TABLE {} REPLICA \
-         IDENTITY DEFAULT (or correct the table's `key`), and then copy again",
+         the key would be lost. The log keeps how the changes came: first run ALTER TABLE {} REPLICA \
+         IDENTITY DEFAULT, or correct the table's `key`",
         .table.pasteable()
     )]
     KeyNotIdentity {
@@ -34,8 +34,8 @@ pub enum TranslateError {
     /// A mapped table goes by another name now.
     #[error(
         "{table}: it is called {renamed} now. The log keeps the changes under both names, so that \
-         renaming it back does not help: put the new name in place of the old one in `tables`, if it \
-         is there, and copy again"
+         renaming it back does not help: first put the new name in place of the old one in `tables`, if \
+         it is there"
     )]
     Renamed {
         /// The table as it is mapped.
@@ -59,8 +59,7 @@ pub enum TranslateError {
     /// A row whose key was not sent.
     #[error(
         "{table}: a change does not carry key column {column:?}. See that the key is the table's \
-         replica identity (ALTER TABLE {} REPLICA IDENTITY DEFAULT), and copy again: the log keeps \
-         how the change came",
+         replica identity (ALTER TABLE {} REPLICA IDENTITY DEFAULT). The log keeps how the change came",
         .table.pasteable()
     )]
     KeyNotSent {
@@ -72,7 +71,7 @@ pub enum TranslateError {
     /// A DELETE without an old row.
     #[error(
         "{table}: a DELETE does not say which row. Give the table a replica identity (ALTER TABLE {} \
-         REPLICA IDENTITY DEFAULT), and copy again: the log keeps how the change came",
+         REPLICA IDENTITY DEFAULT). The log keeps how the change came",
         .table.pasteable()
     )]
     NoOldRow {

@@ -49,11 +49,11 @@ pub(super) const RETURNED: &str = "c.lsn AS lsn, c.part_commit_lsn AS part_commi
      c.partitions AS partitions, c.topic_id AS topic_id, c.whole AS whole, c.publisher AS publisher, \
      c.last_change AS last_change, \
      c.mapping_digest AS mapping_digest, c.labels AS labels, c.newest AS newest, \
-     c.publication AS publication, c.table_facts AS table_facts, \
+     c.publication AS publication, c.table_facts AS table_facts, c.outlines AS outlines, \
      c.stopped_because AS stopped_because, c.stopped_at AS stopped_at";
 
 /// The checkpoint of one log.
-const ONE: &str = "(c:_Wal2GraphCheckpoint {pipeline: $pipeline, log: $log})";
+pub(super) const ONE: &str = "(c:_Wal2GraphCheckpoint {pipeline: $pipeline, log: $log})";
 
 /// The log whose positions a checkpoint's compare-and-set goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,11 +160,7 @@ pub async fn create(
 
 fn create_query(pipeline: &str, new: &NewCheckpoint) -> Query {
     let (log, lsn) = match new.origin.log {
-        Log::Slot(_) => {
-            let set = "c.slot = $slot, c.publication = $publication, c.newest = $newest, \
-                       c.table_facts = $table_facts";
-            (set, new.start)
-        }
+        Log::Slot(_) => ("c.slot = $slot, c.newest = $newest", new.start),
         Log::Partition { .. } => {
             let set = "c.topic = $topic, c.partition = $partition, c.partitions = $partitions, c.offset = $offset, \
                        c.topic_id = $topic_id, c.whole = $whole, c.publisher = $publisher";
@@ -173,25 +169,18 @@ fn create_query(pipeline: &str, new: &NewCheckpoint) -> Query {
     };
     let text = format!(
         "MERGE {ONE} ON CREATE SET c.lsn = $lsn, c.lsn_text = $lsn_text, c.epoch = 0, \
-         c.updated_at = $now, c.system_identifier = $system_identifier, c.timeline = $timeline, \
-         c.mapping_digest = $mapping_digest, c.labels = $labels, {log}"
+         c.updated_at = $now, {OF_A_SOURCE}, {log}"
     );
-    let query = Query::new(text)
+    let query = of_a_source(Query::new(text), new)
         .param("pipeline", pipeline)
         .param("log", new.origin.log.name())
         .param("partitions", i64::from(new.partitions))
         .param("lsn", integer_of(lsn))
         .param("lsn_text", lsn.to_string())
-        .param("now", Utc::now())
-        .param("system_identifier", new.origin.system_identifier.as_str())
-        .param("timeline", new.origin.timeline)
-        .param("mapping_digest", new.mapping_digest.as_str())
-        .param("labels", new.labels.clone());
+        .param("now", Utc::now());
     match &new.origin.log {
         Log::Slot(slot) => query
             .param("slot", slot.as_str())
-            .param("publication", new.publication.clone())
-            .param("table_facts", new.table_facts.clone())
             .param("newest", newest_at(new.start, Newest::Nothing)),
         Log::Partition(TopicPartition { topic, partition }) => query
             .param("topic", topic.as_str())
@@ -202,6 +191,23 @@ fn create_query(pipeline: &str, new: &NewCheckpoint) -> Query {
             .param("whole", new.is_whole.then_some(true))
             .param("publisher", new.publisher.clone()),
     }
+}
+
+/// What a checkpoint says of its source, and of what the graph is made of. A property that is null is none.
+pub(super) const OF_A_SOURCE: &str = "c.system_identifier = $system_identifier, c.timeline = $timeline, \
+     c.mapping_digest = $mapping_digest, c.labels = $labels, c.publication = $publication, \
+     c.table_facts = $table_facts, c.outlines = $outlines";
+
+/// The parameters of [`OF_A_SOURCE`].
+pub(super) fn of_a_source(query: Query, new: &NewCheckpoint) -> Query {
+    query
+        .param("system_identifier", new.origin.system_identifier.as_str())
+        .param("timeline", new.origin.timeline)
+        .param("mapping_digest", new.mapping_digest.as_str())
+        .param("labels", new.labels.clone())
+        .param("publication", new.publication.clone())
+        .param("table_facts", new.table_facts.clone())
+        .param("outlines", new.outlines.clone())
 }
 
 /// The checkpoint of a slot becomes that of a topic's only partition, at its first record, with a new
@@ -218,7 +224,7 @@ pub async fn hand_over(
          WHERE now.epoch = $epoch AND now.lsn = $lsn \
          SET c.log = $to, c.topic = $topic, c.partition = $partition, c.partitions = 1, c.offset = 0, \
          c.topic_id = $topic_id, c.epoch = c.epoch + 1, c.updated_at = $now \
-         REMOVE c.slot, c.publication, c.newest, c.table_facts"
+         REMOVE c.slot, c.publication, c.newest, c.table_facts, c.outlines"
     );
     let query = of(Query::new(text), from)
         .param("epoch", as_read.epoch.0)
@@ -253,7 +259,7 @@ pub(super) fn under_epoch(identity: &Identity, epoch: Epoch, set: &str) -> Query
     of(Query::new(text), identity).param("epoch", epoch.0)
 }
 
-fn of(query: Query, identity: &Identity) -> Query {
+pub(super) fn of(query: Query, identity: &Identity) -> Query {
     query.param("pipeline", identity.pipeline.as_str()).param("log", identity.log.name())
 }
 
@@ -401,7 +407,7 @@ pub(super) fn passed(counters: &Counters) -> bool {
 }
 
 /// A log position as a property. PostgreSQL's positions stay far below 2^63.
-fn integer_of(lsn: Lsn) -> i64 {
+pub(super) fn integer_of(lsn: Lsn) -> i64 {
     lsn.0 as i64
 }
 
@@ -410,6 +416,6 @@ fn date_time_of(timestamp: Timestamp) -> Option<DateTime<Utc>> {
 }
 
 /// The newest transaction as a property: with the position that it was written with.
-fn newest_at(at: Lsn, newest: Newest) -> String {
+pub(super) fn newest_at(at: Lsn, newest: Newest) -> String {
     format!("{at} {newest}")
 }

@@ -63,6 +63,7 @@ pub(super) fn checkpoint_of(row: &Row) -> Result<Checkpoint, Error> {
         mapping_digest: get(row, "mapping_digest")?,
         labels: get::<Option<Vec<String>>>(row, "labels")?.unwrap_or_default(),
         table_facts: get(row, "table_facts")?,
+        outlines: get(row, "outlines")?,
         stopped: stopped.map(|(because, at)| Stopped { because, at }),
     })
 }
@@ -100,7 +101,7 @@ pub(super) fn get<'a, T: serde::Deserialize<'a>>(row: &'a Row, name: &str) -> Re
 fn edited(name: &str) -> Error {
     Error::Fatal(format!(
         "`{name}` of a {CHECKPOINT} or {COPY} node is missing or of another type: somebody edited it. \
-         Restore it; or delete all nodes of these two labels and of the mapping's, drop the slot, and let \
-         `wal2graph run` copy again"
+         Restore it; or delete the nodes of these two labels that have the pipeline's name, and start `wal2graph \
+         run --into-existing-graph adopt`"
     ))
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! (:_Wal2GraphCopy {pipeline, table, partition, pass, part, next_block, end_block, rows, relfilenode,
-//!                   epoch, done})
+//!                   epoch, done, owed})
 //! ```
 //!
 //! Each node is its lane's fence. A chunk's first statement compares epoch and `next_block` under
@@ -31,7 +31,7 @@ pub async fn read(connection: &Connection, pipeline: &str) -> Result<Vec<Progres
     let text = format!(
         "MATCH (p:{COPY} {{pipeline: $pipeline}}) RETURN p.table AS table, p.pass AS pass, p.part AS part, \
          p.next_block AS next_block, p.end_block AS end_block, p.relfilenode AS relfilenode, p.rows AS rows, \
-         p.done AS done, p.partition AS partition"
+         p.done AS done, p.partition AS partition, p.owed AS owed"
     );
     let rows = connection.rows(Query::new(text).param("pipeline", pipeline)).await?;
     let mut all = rows.iter().map(progress_of).collect::<Result<Vec<_>, _>>()?;
@@ -53,6 +53,8 @@ pub(super) fn create_query(pipeline: &str, epoch: Epoch, progress: &[Progress]) 
                 (it.rows as i64).into(),
                 it.done.into(),
                 it.partition.map(i64::from).into(),
+                // A property that is null is none.
+                it.is_owed.then_some(true).into(),
             ]
             .into_iter(),
         )
@@ -61,7 +63,7 @@ pub(super) fn create_query(pipeline: &str, epoch: Epoch, progress: &[Progress]) 
     let text = format!(
         "UNWIND $rows AS r CREATE (p:{COPY} {{pipeline: $pipeline, table: r[0], pass: r[1], part: r[2], \
          next_block: r[3], end_block: r[4], relfilenode: r[5], rows: r[6], done: r[7], partition: r[8], \
-         epoch: $epoch, updated_at: $now}})"
+         owed: r[9], epoch: $epoch, updated_at: $now}})"
     );
     Query::new(text)
         .param("pipeline", pipeline)
@@ -146,5 +148,6 @@ fn progress_of(row: &Row) -> Result<Progress, Error> {
         relfilenode: number("relfilenode")?,
         rows: get::<i64>(row, "rows")? as u64,
         done: get(row, "done")?,
+        is_owed: get::<Option<bool>>(row, "owed")?.unwrap_or(false),
     })
 }

@@ -72,7 +72,8 @@ impl ServerError {
         match self.code.ends_with("ConstraintValidationFailed") {
             true => {
                 ". If the constraint is not one of wal2graph's, drop it; SHOW CONSTRAINTS lists them. \
-                 To leave the property out (`properties: {exclude: [...]}`) takes a copy again"
+                 To leave the property out (`properties: {exclude: [...]}`) is another mapping: the next start says \
+                 what it takes"
             }
             false => "",
         }

@@ -14,6 +14,7 @@
 pub mod checkpoint;
 mod checkpoint_row;
 pub mod claim;
+mod clearing;
 pub mod connect;
 pub mod copy_progress;
 pub mod cypher;
@@ -27,6 +28,7 @@ pub mod planning;
 pub mod reader;
 mod remarks;
 pub mod removal;
+mod renewal;
 mod requests;
 pub mod retry;
 pub mod schema;

@@ -153,7 +153,7 @@ pub async fn forget(
 }
 
 /// Why a step did not take effect, or may not have.
-enum Refused {
+pub(super) enum Refused {
     /// The checkpoints are these, and not the claimed ones.
     Else(Vec<(String, Epoch)>),
     /// Neo4j did not do it.
@@ -167,7 +167,7 @@ impl From<Error> for Refused {
 }
 
 /// A transaction in which the claims are the pipeline's checkpoints, all of them, and stay so.
-async fn under(
+pub(super) async fn under(
     connection: &Connection,
     pipeline: &str,
     claims: &[Claim],
@@ -195,7 +195,7 @@ fn expected(claims: &[Claim]) -> Vec<(String, Epoch)> {
 }
 
 /// Repeats a step while Neo4j is away. It is right again after it took effect.
-async fn repeated<T, A: Future<Output = Result<T, Refused>>>(
+pub(super) async fn repeated<T, A: Future<Output = Result<T, Refused>>>(
     mut step: impl FnMut() -> A,
 ) -> Result<T, WriteError> {
     let mut retry = Retry::new();

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     checkpoint::{Advance, Checkpoint, Claim, Identity, NewCheckpoint, TopicId, TopicPartition},
     copy::Progress,
-    graph::{Circumstances, Model, Statement},
+    graph::{Circumstances, LeftOver, Model, Statement},
     lsn::Lsn,
     pipeline::{self, Extent, Footprint, Made, Note, Remark, Removed, Rows, StoreError, Witness},
     request::{Findings, Request, RequestId, State},
@@ -15,6 +15,7 @@ use crate::{
 use super::{
     checkpoint,
     claim::{self, ClaimError},
+    clearing,
     connect::{ANSWER_LIMIT, Connection, Options},
     copy_progress,
     cypher::{incomplete_keys, likely_texts},
@@ -22,7 +23,7 @@ use super::{
     marked,
     planning::Planner,
     reader::Reader,
-    remarks, removal, requests, schema,
+    remarks, removal, renewal, requests, schema,
     sink::{Prepared, Sink},
     stopped, table_facts,
     writer::{WriteError, Writer},
@@ -137,6 +138,9 @@ impl pipeline::Store for Store {
         Ok(match note {
             Note::Topic(id) => checkpoint::name_topic(connection, identity, *epoch, id).await?,
             Note::Tables(facts) => table_facts::keep(connection, identity, *epoch, facts).await?,
+            Note::Outlines { outlines, labels } => {
+                table_facts::keep_outlines(connection, identity, *epoch, outlines, labels).await?
+            }
             Note::Stopped(because) => stopped::tell(connection, identity, *epoch, because).await?,
         })
     }
@@ -149,6 +153,16 @@ impl pipeline::Store for Store {
         topic_id: Option<TopicId>,
     ) -> Result<bool, StoreError> {
         Ok(checkpoint::hand_over(&self.connection, from, as_read, to, topic_id).await?)
+    }
+
+    async fn renew(
+        &self,
+        from: &Identity,
+        as_read: &Checkpoint,
+        new: &NewCheckpoint,
+        progress: &[Progress],
+    ) -> Result<bool, StoreError> {
+        Ok(renewal::renew(&self.connection, from, as_read, new, progress).await?)
     }
 
     async fn reset(&self, of: &Claim, advance: &Advance, until: Lsn) -> Result<(), StoreError> {
@@ -239,6 +253,15 @@ impl pipeline::Store for Store {
         rows: &Rows,
     ) -> Result<Removed, StoreError> {
         Ok(removal::remove(&self.connection, pipeline, claims, rows).await?)
+    }
+
+    async fn clear(
+        &self,
+        pipeline: &str,
+        claims: &[Claim],
+        left: &LeftOver,
+    ) -> Result<u64, StoreError> {
+        Ok(clearing::clear(&self.connection, pipeline, claims, left).await?)
     }
 
     async fn unmake(&self, names: &[String]) -> Result<(), StoreError> {

@@ -6,6 +6,7 @@
 //! checkpoints, checkpoint       how far the graph is              (reads, no lock)
 //!            create             the first checkpoint and the copy's progress
 //!            claim              from now on only this epoch writes
+//!            renew              the checkpoint of a slot becomes that of a new one, and all is compared
 //!            note, reset        beside and of the position, under that epoch
 //!            planner, sink      writers under that epoch
 //!            reader             what the graph has of the tables' rows
@@ -36,7 +37,7 @@ use std::{error::Error, fmt, future::Future, sync::Arc};
 use crate::{
     checkpoint::{Advance, Checkpoint, Claim, Identity, NewCheckpoint, TopicId, TopicPartition},
     copy::Progress,
-    graph::{Circumstances, Model, Statement},
+    graph::{Circumstances, LeftOver, Model, Statement},
     lsn::Lsn,
     request::{Findings, Request, RequestId, State},
     start::graph::Obstacle,
@@ -167,6 +168,20 @@ pub trait Store: Send + Sync + 'static {
         as_read: &Checkpoint,
         to: &TopicPartition,
         topic_id: Option<TopicId>,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// The checkpoint of a slot becomes that of a new one, where `new` begins, with a new epoch; `progress`
+    /// replaces all progress of the pipeline. One transaction. Rows, requests and what others have stay.
+    ///
+    /// Returns false, and writes nothing, if the checkpoint has another epoch or `lsn` than `as_read`: its
+    /// writer is alive. After a lost answer a repetition returns false; the checkpoint shows whether the
+    /// first call took effect. Every write under an earlier epoch is refused from then on.
+    fn renew(
+        &self,
+        from: &Identity,
+        as_read: &Checkpoint,
+        new: &NewCheckpoint,
+        progress: &[Progress],
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Moves a partition's checkpoint to where the group's offset was reset to, back or ahead. What is
@@ -316,6 +331,16 @@ pub trait Store: Send + Sync + 'static {
         rows: &Rows,
     ) -> impl Future<Output = Result<Removed, StoreError>> + Send;
 
+    /// Removes a bounded number of what an earlier mapping has left, beside nodes, in one transaction. A
+    /// caller repeats it until it has removed nothing. Returns how many. Claims and errors are those of
+    /// [`remove`](Self::remove).
+    fn clear(
+        &self,
+        pipeline: &str,
+        claims: &[Claim],
+        left: &LeftOver,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
     /// Drops what [`made`](Self::made) has named. One that is gone already needs nothing, and a
     /// repetition is right.
     fn unmake(&self, names: &[String]) -> impl Future<Output = Result<(), StoreError>> + Send;
@@ -368,6 +393,13 @@ pub enum Note<'a> {
     Topic(TopicId),
     /// What the source's tables are: see [`crate::start::tables`].
     Tables(&'a str),
+    /// What the mapping has in the graph, and the labels of its nodes: see [`crate::graph::Outlines`].
+    Outlines {
+        /// The text.
+        outlines: &'a str,
+        /// The labels.
+        labels: &'a [String],
+    },
     /// Why its writer has stopped for good, without a row's values. It is for people, and long texts
     /// are cut.
     Stopped(&'a str),

@@ -12,8 +12,8 @@ use crate::{
     pipeline::Store,
     postgres::{self, setup},
     start::{
-        Again, Facts, GraphRefusal, Names, Publication, Refusal, Server, Slot, System, TableFacts,
-        TableRights, Written, tables::Now,
+        Again, Facts, GraphRefusal, Names, Publication, Refusal, Server, Slot, SlotRefusal, System,
+        TableFacts, TableRights, Written, tables::Now,
     },
     topic::names::TableTopics,
 };
@@ -71,6 +71,11 @@ impl Source {
     /// The publication is there.
     pub fn is_published(&self) -> bool {
         self.publication.is_some()
+    }
+
+    /// Why a slot can not be used, if it can not.
+    pub fn unusable(&self, slot: &Slot, again: &Again) -> Option<SlotRefusal> {
+        slot.unusable(&self.names, &self.server.database, again)
     }
 
     /// What is known, with what the graph was made from.
@@ -177,7 +182,7 @@ pub fn again(config: &Config, mapping: Option<&Mapping>, checkpoints: &[Checkpoi
             };
             Again::FromTopic { pipeline, labels, topics, slot }
         }
-        None => Again::FromTables { pipeline, slot, labels },
+        None => Again::FromTables,
     }
 }
 

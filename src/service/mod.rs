@@ -15,10 +15,12 @@ mod error;
 pub mod facts;
 pub mod graph;
 mod left_out;
+mod left_over;
 mod notices;
 pub mod proof;
 #[cfg(feature = "kafka")]
 pub mod publish;
+pub mod renew;
 pub mod requests;
 pub mod run;
 mod setup;

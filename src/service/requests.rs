@@ -6,19 +6,23 @@
 //! next life:  goes on with the progress that is there, or begins with the next request
 //! ```
 //!
-//! A request never interrupts a first copy: it waits until that is over.
+//! A request never interrupts a first copy, nor what the graph is owed with a new slot: it waits until that is
+//! over.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval, sleep},
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     checkpoint::Claim,
     config::Config,
-    copy::{Progress, RECONCILED},
+    copy::Progress,
     graph::{Model, TableIndex},
-    pipeline::{Report, Reported, Store},
+    pipeline::{Report, Reported, Status, Store},
     request::{Findings, Purpose, Request, RequestId, RowFindings, State, TableFindings},
     shown::shown_list,
 };
@@ -35,7 +39,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub struct Taken {
     /// What for.
     pub purpose: Purpose,
-    /// Which one; `None`: its asker has ended it, and what is written has to settle.
+    /// Which one; `None`: its asker has ended it, and what is written has to settle, or nobody has asked
+    /// for what the graph is owed.
     pub id: Option<RequestId>,
     /// What was found.
     pub reported: Reported,
@@ -59,8 +64,7 @@ pub async fn take_up(
     progress: Vec<Progress>,
     new: impl AsyncFnOnce(&[TableIndex]) -> Result<Vec<Progress>, ServiceError>,
 ) -> Result<Passes, ServiceError> {
-    let is_reconciled = |range: &Progress| RECONCILED.contains(&range.pass);
-    if progress.iter().any(|range| !is_reconciled(range)) {
+    if !progress.is_empty() && !progress.iter().any(Progress::compares) {
         return Ok(Passes { progress, taken: None });
     }
     let requests = graph.requests(&claim.identity.pipeline).await?;
@@ -71,10 +75,19 @@ pub async fn take_up(
             None => Ok(Passes { progress, taken: None }),
         };
     }
-    let is_running = |it: &Request| it.purpose == Purpose::Repair && it.state == State::Running;
-    let id = open.find(is_running).map(|request| request.id);
+    let repairs: Vec<Request> = open.filter(|it| it.purpose == Purpose::Repair).collect();
+    let running = repairs.iter().find(|it| it.state == State::Running).map(|it| it.id.clone());
+    let is_owed = progress.iter().any(|range| range.is_owed);
+    let id = match running {
+        None if is_owed => adopt(graph, claim, repairs, &progress).await?,
+        running => running,
+    };
     let mut progress = progress;
-    if id.is_none() {
+    if is_owed {
+        tracing::info!(
+            "all tables are compared with the graph, since changes between them are lost"
+        );
+    } else if id.is_none() {
         // Rows were written that the stream has not reached. The copier lets it pass, and compares no
         // more.
         tracing::info!("a repair was cancelled: the stream passes what it has written");
@@ -82,6 +95,19 @@ pub async fn take_up(
     }
     let reported = Reported::default();
     Ok(Passes { progress, taken: Some(Taken { purpose: Purpose::Repair, id, reported }) })
+}
+
+/// A repair of all tables that is asked while the graph is owed just that: both are done at once.
+async fn adopt(
+    graph: &impl Store,
+    claim: &Claim,
+    repairs: Vec<Request>,
+    progress: &[Progress],
+) -> Result<Option<RequestId>, ServiceError> {
+    let asked = repairs.into_iter().find(|it| it.tables.is_empty());
+    let Some(Request { id, .. }) = asked else { return Ok(None) };
+    let compared: Vec<Progress> = progress.iter().filter(|it| it.compares()).cloned().collect();
+    Ok(graph.take_up(claim, &id, &compared).await?.then_some(id))
 }
 
 async fn begin(
@@ -177,11 +203,18 @@ impl Following {
 }
 
 /// Resolves when a life has to begin anew for a request: one is asked and none is worked on, or the
-/// one that is worked on was ended.
-pub async fn changed(config: &Config, taken: Option<(RequestId, Reported)>) {
+/// one that is worked on was ended. A copy that no request has asked for is not interrupted.
+pub async fn changed(
+    config: &Config,
+    taken: Option<(RequestId, Reported)>,
+    status: watch::Receiver<Status>,
+) {
     let mut graph = None;
     loop {
         sleep(INTERVAL).await;
+        if taken.is_none() && status.borrow().copying {
+            continue;
+        }
         // Without an answer the pipeline itself is in trouble, and says so.
         let Ok(open) = graph.take().map_or_else(|| open(config, Wait::Usual), Ok) else { continue };
         let Ok(requests) = open.requests(&config.pipeline).await else { continue };

@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::{
     catalog::Catalog,
     checkpoint::{Checkpoint, Claim, Epoch, Log},
-    cli::{RunArgs, UntilArg},
+    cli::{IntoExistingGraph, RunArgs, UntilArg},
     config::Config,
     copy::{Progress, RECONCILED},
     engine::{Engine, Limits, Portion},
@@ -51,7 +51,9 @@ use super::{
     facts,
     graph::{self, Graph, Planner, Wait},
     left_out::LeftOut,
+    left_over,
     notices::{Notices, Noticing},
+    renew,
     requests::{self, Following, Passes, Taken},
     setup,
     slot::{HeldSlot, Slot},
@@ -62,7 +64,7 @@ use super::{
 /// Runs until it is stopped, or `--until` is reached, or something has to be changed first.
 pub async fn execute(config: &Config, args: &RunArgs) -> Result<(), ServiceError> {
     config.graph()?;
-    let run = Run::new(config, args.into_existing_graph);
+    let run = Run::new(config, args.into_existing_graph == IntoExistingGraph::Adopt);
     let _serving = serve::start(config, &run.metrics).await?;
     let mut until = args.until;
     let ended =
@@ -82,7 +84,8 @@ struct Run<'a> {
     portion: Cell<Portion>,
     /// What was claimed last.
     claimed: Cell<Option<Epoch>>,
-    into_existing: bool,
+    /// A first copy takes over nodes that are there.
+    adopts: bool,
     left_out: LeftOut,
 }
 
@@ -132,11 +135,11 @@ struct Parts {
 }
 
 impl<'a> Run<'a> {
-    fn new(config: &'a Config, into_existing: bool) -> Self {
+    fn new(config: &'a Config, adopts: bool) -> Self {
         let metrics = Arc::new(Metrics::new(&config.pipeline, config.http.limits));
         let notices = Arc::new(Notices::new(metrics.clone()));
         let (portion, claimed, left_out) = (Cell::default(), Cell::default(), LeftOut::default());
-        Run { config, metrics, notices, portion, claimed, into_existing, left_out }
+        Run { config, metrics, notices, portion, claimed, adopts, left_out }
     }
 
     /// Connected lives of the pipeline. One that ends for a request is followed by the next at once.
@@ -146,7 +149,15 @@ impl<'a> Run<'a> {
         stop: &watch::Receiver<bool>,
     ) -> Result<Ended, ServiceError> {
         loop {
-            let ended = self.life(until, stop).await?;
+            let ended = match self.life(until, stop).await {
+                // The next life makes a new one, if that is what is configured.
+                Err(error @ ServiceError::NeedsCopy { .. })
+                    if renew::has_lost_slot(self.config).await =>
+                {
+                    return Err(ServiceError::NotYet(error.to_string()));
+                }
+                ended => ended?,
+            };
             if ended == Ended::Reached || *stop.borrow() {
                 return Ok(ended);
             }
@@ -171,11 +182,11 @@ impl<'a> Run<'a> {
         self.metrics.connected(status.subscribe(), copying.clone());
         let last = status.subscribe();
         let watcher = progress::watch(status.subscribe(), copying);
-        let (stop, config) = (stop.clone(), self.config.clone());
+        let (stop, config, copies) = (stop.clone(), self.config.clone(), status.subscribe());
         let stopped = async move {
             tokio::select! {
                 () = stopped(stop) => {}
-                () = requests::changed(&config, request) => {
+                () = requests::changed(&config, request, copies) => {
                     tracing::info!("connecting again for a request");
                 }
             }
@@ -221,7 +232,13 @@ impl<'a> Run<'a> {
         let (Sql { client, .. }, catalog) = super::read_catalog(config).await?;
         let mapping = self.mapped(&client, &catalog).await?;
         let model = Arc::new(mapping.model.clone());
-        let looked = self.admit(&client, &catalog, &mapping).await?;
+        let looked = match self.admit(&client, &catalog, &mapping).await {
+            Err(ServiceError::Start(refusals)) if renew::comes_by_itself(config, &refusals) => {
+                renew::by_itself(config, &client, (&catalog, &mapping), &refusals).await?;
+                self.admit(&client, &catalog, &mapping).await?
+            }
+            looked => looked?,
+        };
         let Admitted { source: looked, checkpoint: before, again } = looked;
         let target = target(until, &client).await?;
         let graph = graph::open_counted(config, &self.metrics)?;
@@ -240,6 +257,7 @@ impl<'a> Run<'a> {
             system,
             mapped: (&catalog, &mapping),
             again: &again,
+            adopts: self.adopts,
         };
         let claimable = (&of, Some(config.publication.as_str()));
         let begun = begin(&graph, slot, claimable, before, &model).await?;
@@ -248,6 +266,7 @@ impl<'a> Run<'a> {
         let Begun {
             log: HeldSlot { held, .. }, agreed: followed, claim, progress, checkpoint, ..
         } = begun;
+        left_over::clear(&graph, &claim, &checkpoint, (&model, &mapping.labels())).await?;
         let Passes { progress, taken } = match copies && progress.is_empty() {
             // Rows are left to complete, before anything else.
             true => Passes { progress, taken: None },
@@ -392,7 +411,7 @@ impl<'a> Run<'a> {
         let is_first = checkpoint.is_none();
         let facts = source.facts(Some((catalog, mapping)), &made, &again);
         let (mut refusals, different) = (facts.refusals(), facts.differences());
-        let of_graph = facts::graph_refusals(&graph, mapping, is_first, self.into_existing);
+        let of_graph = facts::graph_refusals(&graph, mapping, is_first, self.adopts);
         refusals.extend(of_graph.await?);
         if let Err(refusals) = Refusals::check(refusals) {
             tables::refused(config, &made.checkpoints, &different).await;

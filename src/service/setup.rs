@@ -9,11 +9,11 @@ use crate::{
     catalog::Catalog,
     checkpoint::{Checkpoint, Log, NewCheckpoint, Origin},
     config::Config,
-    copy::{Progress, passes, ranges},
-    graph::{Model, Pass, TableIndex},
+    copy::{Progress, RECONCILED, passes, ranges},
+    graph::{Model, Outlines, Pass, TableIndex},
     lsn::Lsn,
     mapping::Mapping,
-    pipeline::{Failure, Store},
+    pipeline::{Failure, Rows, Store},
     postgres::{
         connect::describe,
         setup::{self, Slot},
@@ -64,6 +64,8 @@ pub struct FirstStart<'a, G> {
     pub graph: &'a G,
     /// What the source says of itself.
     pub system: &'a System,
+    /// Nodes that are there become the tables' rows, or go.
+    pub adopts: bool,
 }
 
 impl<G: Store> FirstStart<'_, G> {
@@ -73,7 +75,7 @@ impl<G: Store> FirstStart<'_, G> {
         catalog: &Catalog,
         mapping: &Mapping,
     ) -> Result<Checkpoint, ServiceError> {
-        let FirstStart { config, client, graph, system } = self;
+        let FirstStart { config, client, graph, .. } = self;
         create_publication(config, client, mapping).await?;
         let lsn = match setup::slot(client, &config.slot).await? {
             Some(slot) => confirmed(&slot, config.source.database()).ok_or_else(|| {
@@ -81,9 +83,30 @@ impl<G: Store> FirstStart<'_, G> {
             })?,
             None => create_slot(config, client).await.map_err(not_alone)?,
         };
+        let new = self.checkpoint_at(lsn, mapping).await?;
+        let progress = match self.adopts && self.holds_something(mapping).await? {
+            true => self.owed(catalog, mapping).await?,
+            false => {
+                let sizes = sizes(client, catalog, mapping).await?;
+                let of_copy = |table| passes(&mapping.model, table).collect();
+                new_progress(&mapping.model, &sizes, config.copy_lanes, of_copy)
+            }
+        };
+        graph.create(&config.pipeline, &new, &progress).await?;
+        let created = graph.checkpoint(&identity(config, new.origin.log)).await?;
+        created.ok_or_else(|| definite("the checkpoint that was just made is gone"))
+    }
+
+    /// The checkpoint of a slot that was just made.
+    pub async fn checkpoint_at(
+        &self,
+        lsn: Lsn,
+        mapping: &Mapping,
+    ) -> Result<NewCheckpoint, ServiceError> {
+        let FirstStart { config, client, system, .. } = self;
         // Whatever changes from now on is in the stream, or in the copy.
         let tables = super::tables::now(config, client, mapping).await?;
-        let new = NewCheckpoint {
+        Ok(NewCheckpoint {
             start: lsn,
             origin: Origin {
                 system_identifier: system.identifier.clone(),
@@ -98,13 +121,30 @@ impl<G: Store> FirstStart<'_, G> {
             mapping_digest: mapping.digest(),
             labels: mapping.labels(),
             table_facts: Some(tables.facts.text()),
-        };
-        let sizes = sizes(client, catalog, mapping).await?;
-        let of_copy = |table| passes(&mapping.model, table).collect();
-        let progress = new_progress(&mapping.model, &sizes, config.copy_lanes, of_copy);
-        graph.create(&config.pipeline, &new, &progress).await?;
-        let created = graph.checkpoint(&identity(config, new.origin.log)).await?;
-        created.ok_or_else(|| definite("the checkpoint that was just made is gone"))
+            outlines: Some(Outlines::of(&mapping.model).text()),
+        })
+    }
+
+    /// Whether the graph has anything under the mapping's labels, placeholders included.
+    async fn holds_something(&self, mapping: &Mapping) -> Result<bool, ServiceError> {
+        if !self.graph.rows(&mapping.model).await?.is_empty() {
+            return Ok(true);
+        }
+        let labels = mapping.labels().into_iter().collect();
+        let extent = self.graph.extent(&Rows { labels, ..Rows::default() }).await?;
+        Ok(!extent.nodes.is_empty())
+    }
+
+    /// The work that the graph is owed where it may differ from the tables in anything.
+    pub async fn owed(
+        &self,
+        catalog: &Catalog,
+        mapping: &Mapping,
+    ) -> Result<Vec<Progress>, ServiceError> {
+        let sizes = sizes(self.client, catalog, mapping).await?;
+        let passes = |_| RECONCILED.to_vec();
+        let progress = new_progress(&mapping.model, &sizes, self.config.copy_lanes, passes);
+        Ok(progress.into_iter().map(|range| Progress { is_owed: true, ..range }).collect())
     }
 }
 

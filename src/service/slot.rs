@@ -49,6 +49,8 @@ pub struct Slot<'a> {
     pub mapped: (&'a Catalog, &'a Mapping),
     /// What a copy again takes.
     pub again: &'a Again,
+    /// A first copy takes over nodes that are there.
+    pub adopts: bool,
 }
 
 /// The same once it is held.
@@ -66,8 +68,10 @@ impl<'a> begin::Log for Slot<'a> {
     type Held = HeldSlot<'a>;
 
     async fn make(&mut self, graph: &impl Store) -> Result<Checkpoint, ServiceError> {
-        let Slot { config, client, system, mapped: (catalog, mapping), .. } = self;
-        setup::FirstStart { config, client, graph, system }.prepare(catalog, mapping).await
+        let Slot { config, client, system, mapped: (catalog, mapping), adopts, .. } = self;
+        setup::FirstStart { config, client, graph, system, adopts: *adopts }
+            .prepare(catalog, mapping)
+            .await
     }
 
     async fn hold(self, checkpoint: &Checkpoint) -> Result<HeldSlot<'a>, ServiceError> {

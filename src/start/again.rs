@@ -1,13 +1,12 @@
-//! How a pipeline is copied again: everything that has to go first, as statements that can be pasted.
+//! How a pipeline goes on where its log does not lead on from its graph.
 //!
-//! A copy adds and corrects, it removes nothing. So the nodes of the mapping's labels go first, the
-//! labels of tables that are not mapped any more among them, and with the nodes their relationships.
+//! A graph that follows a slot begins anew by a command: all tables are compared with it. One that follows a
+//! topic is filled again, and a copy adds and corrects, it removes nothing. So the nodes of the mapping's labels
+//! go first, those of tables that are not mapped any more among them, by statements that can be pasted.
 
 use std::{collections::BTreeSet, fmt};
 
 use crate::{catalog::quote_literal, neo4j::cypher::quote, shown::is_unseen};
-
-use super::Names;
 
 /// How many nodes go in a transaction.
 const ROWS: usize = 1_000;
@@ -16,14 +15,7 @@ const ROWS: usize = 1_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Again {
     /// Of a graph that follows a slot.
-    FromTables {
-        /// The pipeline.
-        pipeline: String,
-        /// Its slot.
-        slot: String,
-        /// The labels of its nodes, of now and of when the graph was made.
-        labels: BTreeSet<String>,
-    },
+    FromTables,
     /// Of a graph that follows a topic.
     FromTopic {
         /// The pipeline.
@@ -113,15 +105,8 @@ impl Again {
             Again::FromTopic { topics, slot, .. } => {
                 Again::Topic { topics: topics.clone(), slot: slot.clone() }
             }
-            Again::FromTables { .. } | Again::Topic { .. } | Again::TopicAlone { .. } => {
-                self.clone()
-            }
+            Again::FromTables | Again::Topic { .. } | Again::TopicAlone { .. } => self.clone(),
         }
-    }
-
-    /// Of a graph that follows the pipeline's slot.
-    pub fn from_tables(names: &Names, labels: BTreeSet<String>) -> Self {
-        Again::FromTables { pipeline: names.pipeline.clone(), slot: names.slot.clone(), labels }
     }
 }
 
@@ -186,16 +171,10 @@ fn in_the_graph(
 impl fmt::Display for Again {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Again::FromTables { pipeline, slot, labels } => {
-                write!(
-                    f,
-                    "copy again, for which all of this has to go first.\n  In the source:\n    {}",
-                    drop_slot(slot)
-                )?;
-                write!(f, "\n  In the graph {NODES}:")?;
-                in_the_graph(f, pipeline, labels)?;
-                write!(f, "\n  Then `wal2graph run` copies everything")
-            }
+            Again::FromTables => f.write_str(
+                "run `wal2graph repair --new-slot`: it makes a new slot, compares all tables with the graph and writes \
+                 what differs",
+            ),
             Again::FromTopic { pipeline, labels, .. } => {
                 write!(
                     f,

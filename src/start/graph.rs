@@ -31,8 +31,7 @@ pub enum GraphRefusal {
     },
     /// A first copy would meet rows that nobody removes.
     #[error(
-        "the graph has no checkpoint of this pipeline, and holds nodes under its labels: {}. A copy takes over those \
-         with a row's key, and the others stay for good. {}",
+        "the graph has no checkpoint of this pipeline, and holds nodes under its labels: {}. {}",
         counted(.0), self.fix()
     )]
     HoldsRows(Vec<(String, u64)>),
@@ -55,7 +54,8 @@ impl GraphRefusal {
             ),
             GraphRefusal::OtherLog { again, .. } => format!("name that one, or {again}"),
             GraphRefusal::HoldsRows(labels) => format!(
-                "Either delete them ({}), or keep them with --into-existing-graph",
+                "Start with `--into-existing-graph`: `run` takes over those with a row's key, and removes the others. \
+                 `apply` takes over the same, and keeps the others: delete those that must go before ({})",
                 delete(labels)
             ),
             GraphRefusal::Schema(obstacle) => obstacle.fix(),

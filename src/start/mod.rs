@@ -125,6 +125,11 @@ impl Refusals {
         self
     }
 
+    /// Whether nothing but the slot stands against it: its changes are lost, and a new slot helps.
+    pub fn are_of_a_lost_slot(&self) -> bool {
+        self.0.iter().all(|it| matches!(it, Refusal::Slot(slot) if slot.is_lost()))
+    }
+
     /// Whether all of it may go away by itself.
     pub fn is_transient(&self) -> bool {
         self.0.iter().all(Refusal::is_transient)

@@ -219,6 +219,14 @@ pub enum SlotRefusal {
 }
 
 impl SlotRefusal {
+    /// Whether changes that the graph lacks are lost with it.
+    pub fn is_lost(&self) -> bool {
+        match self {
+            SlotRefusal::Lost { .. } | SlotRefusal::Gone { .. } | SlotRefusal::Ahead { .. } => true,
+            SlotRefusal::Foreign { .. } | SlotRefusal::BeingMade { .. } => false,
+        }
+    }
+
     /// What to do: its text ends with it. Empty where nothing is to be done.
     pub fn fix(&self) -> String {
         match self {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! postgres::tables --> Now --+
-//!                            +--differences--> none: go on        some: copy again
+//!                            +--differences--> none: go on        some: begin anew
 //! checkpoint --> TableFacts -+                                       +--> kept in TableFacts::seen
 //! ```
 //!

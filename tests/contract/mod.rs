@@ -57,9 +57,13 @@ pub async fn a_claim_fences_all_before_it<S: Store>(open: impl Fn() -> S, pipeli
     let zombie = claim(&graph, pipeline).await;
     assert!(graph.note(&zombie, Note::Stopped("why")).await.unwrap());
     assert!(graph.note(&zombie, Note::Tables("facts")).await.unwrap());
+    let labels = ["L".to_owned()];
+    let outlines = Note::Outlines { outlines: "names", labels: &labels };
+    assert!(graph.note(&zombie, outlines).await.unwrap());
     let read = graph.checkpoint(&slot(pipeline)).await.unwrap().unwrap();
     assert_eq!(read.stopped.map(|stopped| stopped.because).as_deref(), Some("why"));
     assert_eq!(read.table_facts.as_deref(), Some("facts"));
+    assert_eq!((read.outlines.as_deref(), &read.labels[..]), (Some("names"), &labels[..]));
     sink(&zombie).write(step(100, 200), nothing()).await.unwrap();
 
     let writer = claim(&open(), pipeline).await;
@@ -134,6 +138,52 @@ pub async fn a_graph_goes_over_to_a_topic_in_one_step<S: Store>(
     assert_eq!((*position, *lsn, *topic_id, *newest), (at(0), Lsn(100), id, None));
     assert_eq!(origin.log, Log::Partition(to));
     assert!(*epoch > writer.epoch);
+}
+
+/// A slot's checkpoint becomes that of a new slot in one step, with the work that the graph is owed.
+pub async fn a_graph_begins_anew_at_a_new_slot_in_one_step<S: Store>(
+    open: impl Fn() -> S,
+    pipeline: &str,
+) {
+    let (graph, model) = (open(), Arc::new(Model::default()));
+    graph.establish(&model).await.unwrap();
+    graph.create(pipeline, &new_checkpoint(log()), &[range(0), range(1)]).await.unwrap();
+    let as_read = graph.checkpoint(&slot(pipeline)).await.unwrap().unwrap();
+    let zombie = claim(&graph, pipeline).await;
+    let new = NewCheckpoint {
+        start: Lsn(900),
+        origin: Origin {
+            timeline: 9,
+            log: Log::Slot("other".to_owned()),
+            ..new_checkpoint(log()).origin
+        },
+        mapping_digest: "other".to_owned(),
+        ..new_checkpoint(log())
+    };
+    let owed = [Progress { pass: Pass::Rows, is_owed: true, ..range(0) }];
+    let is_renewed = graph.renew(&slot(pipeline), &as_read, &new, &owed).await.unwrap();
+    assert!(!is_renewed, "its writer is alive");
+    assert_eq!(graph.copy_progress(pipeline).await.unwrap(), [range(0), range(1)]);
+    graph.note(&zombie, Note::Stopped("why")).await.unwrap();
+    let planner = graph.planner(&model, None).unwrap();
+    let mut sink = graph.sink(&zombie, &model, &planner).unwrap();
+    sink.write(step(100, 200), S::prepared(&model, Vec::new())).await.unwrap();
+    let as_read = graph.checkpoint(&slot(pipeline)).await.unwrap().unwrap();
+    assert!(graph.renew(&slot(pipeline), &as_read, &new, &owed).await.unwrap());
+    assert!(!graph.renew(&slot(pipeline), &as_read, &new, &owed).await.unwrap(), "again");
+    let all = graph.checkpoints(pipeline).await.unwrap();
+    let [begun] = all.as_slice() else { panic!("{all:?}") };
+    assert_eq!(
+        (begun.position, begun.lsn, begun.newest),
+        (at(900), Lsn(900), Some(Newest::Nothing))
+    );
+    assert_eq!((&begun.origin, &begun.mapping_digest), (&new.origin, &new.mapping_digest));
+    assert_eq!((&begun.stopped, &begun.committed_at), (&None, &None));
+    assert!(begun.epoch > zombie.epoch);
+    assert_eq!(graph.copy_progress(pipeline).await.unwrap(), owed, "the copy before is over");
+    let late = sink.write(step(200, 300), S::prepared(&model, Vec::new())).await;
+    assert!(late.is_err(), "a writer of the slot before writes");
+    assert_eq!(graph.checkpoints(pipeline).await.unwrap(), all);
 }
 
 /// What is before an offset is applied again, while the source's position stays.
@@ -338,6 +388,7 @@ fn new_checkpoint(log: Log) -> NewCheckpoint {
         mapping_digest: "d".to_owned(),
         labels: vec!["A".to_owned(), "B".to_owned()],
         table_facts: is_slot.then(|| "tables".to_owned()),
+        outlines: is_slot.then(|| "outlines".to_owned()),
     }
 }
 
@@ -353,6 +404,7 @@ pub fn range(part: u32) -> Progress {
         relfilenode: 16_400,
         rows: 0,
         done: false,
+        is_owed: false,
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use wal2graph::{
     catalog::TableName,
     cli::Global,
-    config::{Config, ConfigError, Listen, RawConfig},
+    config::{Config, ConfigError, Listen, OnSlotLost, RawConfig},
     envelope::{DecimalHandling, TimePrecision},
     kafka::{Ack, Decoding, NewTopic, Options, Retention, Unreadable},
     topic::TopicName,
@@ -59,6 +59,7 @@ tables:
       type: CONTAINS
       from: {columns: [order_id], to: public.orders}
       to: {columns: [product_id], to: public.products}
+on_slot_lost: ${LOST:-repair}
 limits:
   copy_lanes: 2
 kafka:
@@ -86,6 +87,7 @@ fn a_whole_file_is_understood() {
     let environment = |name: &str| (name == "PG_PASSWORD").then(|| "secret".to_owned());
     let config = load(WHOLE, &environment).unwrap();
     assert_eq!((config.pipeline.as_str(), config.copy_lanes), ("shop", 2));
+    assert_eq!(config.on_slot_lost, OnSlotLost::Repair);
     assert_eq!(
         (config.slot.as_str(), config.publication.as_str()),
         ("wal2graph_shop", "wal2graph_shop")
@@ -359,6 +361,10 @@ fn errors_name_the_place_the_cause_and_the_fix() {
         (
             "source: {url: 'postgres://u@h/d'}\ngraph: {url: 'bolt://g'}\nhttp: {ready_lag: '60'}",
             vec!["http.ready_lag \"60\"", "30s"],
+        ),
+        (
+            "source: {url: 'postgres://u@h/d'}\non_slot_lost: ignore",
+            vec!["on_slot_lost \"ignore\"", "`stop` or `repair`"],
         ),
         (
             "source: {url: '${NOT_SET}'}",

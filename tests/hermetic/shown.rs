@@ -11,7 +11,7 @@ use wal2graph::{
     postgres::error::ReadError,
     shown::{Shown, is_unseen, on_one_line},
     start::{
-        Again, again,
+        Again, Written, again,
         graph::{GraphRefusal, Holders, Obstacle},
         publication::PublicationRefusal,
         rights::RightsRefusal,
@@ -263,10 +263,11 @@ fn of_a_stream(table: &dyn Fn() -> TableName, text: &dyn Fn() -> String, say: Sa
 }
 
 fn of_a_start(table: &dyn Fn() -> TableName, text: &dyn Fn() -> String, say: Say<'_>) {
-    let again = || Again::FromTables {
+    let again = || Again::FromTopic {
         pipeline: "shop".to_owned(),
-        slot: "shop".to_owned(),
         labels: [text()].into(),
+        topics: Written::One("shop".to_owned()),
+        slot: "shop".to_owned(),
     };
     let roots = vec![table(), table()];
     for refusal in [

@@ -54,6 +54,7 @@ fn checkpoint(lsn: u64, digest: String) -> Checkpoint {
         publisher: None,
         labels: vec!["Gone".to_owned()],
         table_facts: None,
+        outlines: None,
         stopped: None,
     }
 }
@@ -126,7 +127,7 @@ impl World {
     fn refusals(&self) -> Vec<Refusal> {
         let labels = self.mapping.labels().into_iter().collect();
         let again = match self.through_topic {
-            false => Again::from_tables(&self.names, labels),
+            false => Again::FromTables,
             true => Again::FromTopic {
                 pipeline: self.names.pipeline.clone(),
                 labels,
@@ -219,7 +220,7 @@ fn postgresql_19_was_refused_with_its_default_wal_level() {
 fn a_source_that_was_put_back_to_an_older_state_is_refused() {
     let world =
         |flushed| World::shop().with(|it| it.system.as_mut().unwrap().flushed = Lsn(flushed));
-    assert_said(world(199), &["put back to an older state", "0/C7", "pg_drop_replication_slot"]);
+    assert_said(world(199), &["put back to an older state", "0/C7", "repair --new-slot"]);
     assert_eq!(world(200).refusals(), [], "exactly there");
     // The graph is at the start of a page of which the source has only the header, or the other way
     // round.
@@ -238,9 +239,9 @@ fn another_history_is_refused_with_a_way_out_and_nothing_else_is_said_of_it() {
         it.system.as_mut().unwrap().identifier = "8".to_owned();
         it.slot = None;
     });
-    assert_said(other, &["another cluster (8)", "made from (7)", "URL", "DETACH DELETE"]);
+    assert_said(other, &["another cluster (8)", "made from (7)", "URL", "repair --new-slot"]);
     let promoted = World::shop().with(|it| it.system.as_mut().unwrap().timeline = 2);
-    assert_said(promoted, &["timeline 2", "timeline 1", "promoted", "DETACH DELETE"]);
+    assert_said(promoted, &["timeline 2", "timeline 1", "promoted", "repair --new-slot"]);
 }
 
 /// The publisher refuses such a source. `check` and `status` must tell what the graph was built
@@ -348,17 +349,17 @@ fn where_a_foreign_slot_is_was_judged_too_with_the_advice_to_drop_it() {
 
 #[test]
 fn a_slot_without_the_changes_that_the_graph_lacks_is_refused() {
-    assert_said(World::shop().with(|it| it.slot = None), &["is gone", "0/C8", "_Wal2GraphCopy"]);
+    assert_said(World::shop().with(|it| it.slot = None), &["is gone", "0/C8", "repair --new-slot"]);
     assert_said(World::shop().with(|it| it.slot = Some(slot(201))), &["ahead of the graph"]);
     let idle = Slot { invalidation: Some("idle_timeout".to_owned()), ..slot(1) };
     let idle = World::shop().with(|it| it.slot = Some(idle));
-    assert_said(idle, &["idle_replication_slot_timeout", "pg_drop_replication_slot"]);
+    assert_said(idle, &["idle_replication_slot_timeout", "repair --new-slot"]);
 }
 
 #[test]
 fn a_publication_that_is_gone_takes_its_slot_along() {
     let gone = World::shop().with(|it| it.publication = None);
-    assert_said(gone, &["younger", "pg_drop_replication_slot"]);
+    assert_said(gone, &["younger", "repair --new-slot"]);
 }
 
 #[test]
@@ -367,7 +368,7 @@ fn a_table_that_was_out_of_the_publication_is_not_just_added_again() {
         let publication = it.publication.as_mut().unwrap();
         publication.tables.retain(|table| table.name != "orders");
     });
-    let words = ["ADD TABLE ONLY \"public\".\"orders\"", "made again", "DETACH DELETE"];
+    let words = ["ADD TABLE ONLY \"public\".\"orders\"", "made again", "repair --new-slot"];
     assert_said(world.with(|_| {}), &words);
     let all = World::shop().with(|it| {
         let publication = it.publication.as_mut().unwrap();
@@ -383,7 +384,7 @@ fn operations_that_were_out_of_the_publication_were_lost_on_the_advice() {
     let without = |it: &mut World| it.publication.as_mut().unwrap().all_operations = false;
     let alter =
         "ALTER PUBLICATION \"wal2graph_shop\" SET (publish = 'insert, update, delete, truncate')";
-    let words = [alter, "right only if no row changed", "copy again", "DETACH DELETE"];
+    let words = [alter, "right only if no row changed", "repair --new-slot"];
     assert_said(World::shop().with(without), &words);
     let first = World::new().with(|it| it.publication = World::shop().publication).with(without);
     let said = first.said();
@@ -470,7 +471,7 @@ fn a_role_of_amazon_rds_is_granted_what_it_has_there() {
 fn a_changed_mapping_names_the_lines_that_let_it_go_on() {
     let changed =
         World::shop().with(|it| it.checkpoint = Some(checkpoint(200, "other".to_owned())));
-    assert_said(changed, &["skip: true", "exclude: [COLUMN]", "_Wal2GraphCopy"]);
+    assert_said(changed, &["skip: true", "exclude: [COLUMN]", "repair --new-slot"]);
 }
 
 #[test]
@@ -506,19 +507,26 @@ fn everything_is_said_at_once() {
     assert!(!error.is_transient());
 }
 
+/// What filling the graph of a topic again takes.
+fn refilled<const N: usize>(labels: [&str; N]) -> String {
+    let again = Again::FromTopic {
+        pipeline: "shop".to_owned(),
+        labels: labels.map(str::to_owned).into(),
+        topics: Written::One("shop".to_owned()),
+        slot: "shop".to_owned(),
+    };
+    again.to_string()
+}
+
 #[test]
 fn names_in_a_copy_again_are_data() {
-    let labels = ["It`s", "DROP"].map(str::to_owned).into();
-    let names = World::shop().names;
-    let said = Again::from_tables(&names, labels).to_string();
+    let said = refilled(["It`s", "DROP"]);
     assert!(said.contains("MATCH (n:`DROP`|`It``s`) CALL (n)"), "{said}");
-    assert!(said.contains("slot_name = 'wal2graph_shop';"), "{said}");
 }
 
 #[test]
 fn a_label_with_a_line_end_could_not_be_pasted() {
-    let labels = ["a\nb\u{1B}\\n", "c"].map(str::to_owned).into();
-    let said = Again::from_tables(&World::shop().names, labels).to_string();
+    let said = refilled(["a\nb\u{1B}\\n", "c"]);
     assert!(said.contains(r"MATCH (n:`a\u000Ab\u001B\u005Cn`|`c`) CALL (n)"), "{said}");
 }
 
@@ -547,7 +555,8 @@ fn followed(change: impl FnOnce(&mut Now)) -> World {
 fn a_table_that_left_the_publication_and_came_back_was_followed_on() {
     assert_eq!(followed(|_| {}).refusals(), []);
     let back = followed(|now| now.facts.tables[0].by = vec![Way::Table(1)]);
-    let words = ["public.customers was taken out", "put back", "not in the graph", "DETACH DELETE"];
+    let words =
+        ["public.customers was taken out", "put back", "not in the graph", "repair --new-slot"];
     assert_said(back, &words);
     let seen = followed(|_| {}).with(|it| {
         let now = it.tables_now.as_ref().unwrap();
@@ -555,10 +564,10 @@ fn a_table_that_left_the_publication_and_came_back_was_followed_on() {
         let seen = [Difference::Operations { publication }];
         it.checkpoint.as_mut().unwrap().table_facts = Some(now.facts.having_seen(&seen).text());
     });
-    assert_said(seen, &["did not have all of INSERT", "DETACH DELETE"]);
+    assert_said(seen, &["did not have all of INSERT", "repair --new-slot"]);
     let unreadable = followed(|_| {})
         .with(|it| it.checkpoint.as_mut().unwrap().table_facts = Some("{}".to_owned()));
-    assert_said(unreadable, &["`table_facts` of the checkpoint", "DETACH DELETE"]);
+    assert_said(unreadable, &["`table_facts` of the checkpoint", "repair --new-slot"]);
 }
 
 /// Adding it is not enough: so no word says that it may be.
@@ -568,7 +577,7 @@ fn a_table_that_is_out_of_the_publication_is_put_back_and_copied_again() {
         .with(|it| it.publication.as_mut().unwrap().tables.retain(|it| it.name != "customers"));
     let said: Vec<String> = world.refusals().iter().map(Refusal::to_string).collect();
     let [copy, add] = &said[..] else { panic!("{said:#?}") };
-    assert!(copy.contains("taken out of the publication") && copy.contains("DETACH DELETE"));
+    assert!(copy.contains("taken out of the publication") && copy.contains("repair --new-slot"));
     assert!(add.ends_with("ADD TABLE ONLY \"public\".\"customers\""), "{add}");
 }
 

@@ -106,6 +106,7 @@ fn served() -> BTreeSet<String> {
         relfilenode: 1,
         rows: 1,
         done: false,
+        is_owed: false,
     }]);
     let expected = BTreeMap::from([("public.a".to_owned(), 1)]);
     metrics.connected(status, Some(Copying { ranges, expected }));

@@ -65,6 +65,7 @@ async fn texts_that_were_planned_ahead_are_not_planned_again_by_the_transaction_
         // `destroy --graph` removes nothing beside a pipeline that does not say its labels.
         labels: vec!["Planned".to_owned()],
         table_facts: None,
+        outlines: None,
         topic_id: None,
         is_whole: false,
         publisher: None,

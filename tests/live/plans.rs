@@ -67,6 +67,7 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
         // `destroy --graph` removes nothing beside a pipeline that does not say its labels.
         labels: vec!["Planned".to_owned()],
         table_facts: None,
+        outlines: None,
         partitions: 1,
         topic_id: None,
         is_whole: false,

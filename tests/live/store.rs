@@ -43,6 +43,12 @@ async fn a_graph_goes_over_to_a_topic_in_one_step() {
 }
 
 #[tokio::test]
+async fn a_graph_begins_anew_at_a_new_slot_in_one_step() {
+    let stores = stores("StoreAnew").await;
+    contract::a_graph_begins_anew_at_a_new_slot_in_one_step(stores, "StoreAnew").await;
+}
+
+#[tokio::test]
 async fn a_reset_goes_back_and_is_over_once_it_is_passed() {
     let stores = stores("StoreReset").await;
     contract::a_reset_goes_back_and_is_over_once_it_is_passed(stores, "StoreReset").await;

@@ -104,6 +104,7 @@ fn new_checkpoint() -> NewCheckpoint {
         mapping_digest: "d".to_owned(),
         labels: vec!["Writer".to_owned()],
         table_facts: None,
+        outlines: None,
     }
 }
 

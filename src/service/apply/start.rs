@@ -227,6 +227,7 @@ impl<G: Store> Creation<'_, G> {
             mapping_digest,
             labels,
             table_facts: None,
+            outlines: None,
         };
         graph.create(&config.pipeline, &new, &[]).await?;
         tracing::info!(%at, from, "the graph has nothing of this partition yet: starting here");

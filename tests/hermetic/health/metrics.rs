@@ -245,6 +245,7 @@ fn a_copy_is_counted_by_table_over_both_passes() {
         relfilenode: 1,
         rows,
         done,
+        is_owed: false,
     };
     let ranges = vec![range(Pass::Nodes, 90, true), range(Pass::Relationships, 10, false)];
     let (_sender, ranges) = watch::channel(ranges);

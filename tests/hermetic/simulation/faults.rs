@@ -49,19 +49,23 @@ pub enum Fault {
     SuspectIsRealAtOnce,
     /// Batches rely on the graph's state while a repair writes.
     RepairTakenForSettled,
+    /// What a graph is owed with a new slot ends as a repair ends that nobody asks for any more.
+    OwedWorkIsCancelled,
+    /// With a new slot, rows are compared with the graph, and nothing in the other direction.
+    NoPassOverTheGraphWithANewSlot,
 }
 
 /// Every fault, with a seed that catches it.
 pub const ALL: &[(Fault, u64)] = &[
     (Fault::DetachDeleteForSoftReference, 8),
     (Fault::EnforcedReferencesRideAlong, 307),
-    (Fault::KeyChangeTakesOthersRelationships, 16),
+    (Fault::KeyChangeTakesOthersRelationships, 35),
     (Fault::InsertAndDeleteCancel, 509),
-    (Fault::DeleteAndInsertAsUpsert, 31),
+    (Fault::DeleteAndInsertAsUpsert, 32),
     (Fault::CollapsedKeyChains, 749),
     (Fault::DeletesLast, 11),
     (Fault::JoinRowMovedWithoutItsProperties, 13),
-    (Fault::InsertWithoutRemovalWhileCopying, 550),
+    (Fault::InsertWithoutRemovalWhileCopying, 1212),
     (Fault::ChunkAfterNewerBatches, 10),
     (Fault::ChunkMissesAppliedTransaction, 16),
     (Fault::RestartForgetsAppliedTransactions, 16),
@@ -69,16 +73,16 @@ pub const ALL: &[(Fault, u64)] = &[
     (Fault::IdleAcknowledgedBeforeTheCheckpoint, 0),
     (Fault::KeepaliveOutOfOrder, 2),
     (Fault::EpochClaimedBeforeTheSlot, 12),
-    (Fault::SplitTransactionReplayedWhole, 19),
+    (Fault::SplitTransactionReplayedWhole, 21),
     (Fault::DuplicatesByLsnOnly, 0),
     (Fault::IncompleteRowsNotReadAgain, 0),
-    (Fault::SweepLeftOut, 3),
-    (Fault::CopyMatchesFromBothSides, 1308),
+    (Fault::SweepLeftOut, 5),
+    (Fault::CopyMatchesFromBothSides, 2250),
     (Fault::WantedTableKept, 294),
     (Fault::LaneReadsUnlocked, 57),
     (Fault::RefusedPartTakenAsWritten, 0),
     (Fault::RefusedPartHalfWritten, 816),
-    (Fault::OthersStayOnPlaceholders, 123),
+    (Fault::OthersStayOnPlaceholders, 181),
     (Fault::StopToldByAnyEpoch, 1),
     (Fault::HistoryNotCompared, 45),
     (Fault::AcknowledgedBeforeTheProof, 1),
@@ -87,6 +91,8 @@ pub const ALL: &[(Fault, u64)] = &[
     (Fault::NoPassOverTheGraph, 1031),
     (Fault::SuspectIsRealAtOnce, 8),
     (Fault::RepairTakenForSettled, 1946),
+    (Fault::OwedWorkIsCancelled, 3),
+    (Fault::NoPassOverTheGraphWithANewSlot, 0),
 ];
 
 impl Fault {

@@ -13,6 +13,7 @@
 mod copy;
 mod faults;
 mod locks;
+mod lost;
 mod moments;
 mod others;
 mod partitions;
@@ -117,6 +118,10 @@ async fn live(world: &Shared) {
             world.lock().crash();
         }
         world.lock().people_act();
+        world.lock().lose_slot();
+        if world.lock().is_refused_for_its_slot() {
+            lost::renew_killed(world).await;
+        }
         if world.lock().rng.u8(0..3) == 0 {
             // What is on its way to the graph arrives.
             sleep(ARRIVAL).await;
@@ -132,6 +137,9 @@ async fn live(world: &Shared) {
                 Ok(Ended::Reached) if world.lock().must_be_repaired() => {}
                 Ok(Ended::Reached) => return,
                 _ if !world.lock().goes_on() => return,
+                _ if world.lock().is_refused_for_its_slot() => {
+                    let _ = lost::renew_slot(world).await;
+                }
                 _ => sleep(Duration::from_millis(10)).await,
             }
         }

@@ -65,6 +65,10 @@ states! {
     Repaired,
     /// A verification ends while the graph differs.
     DamageVerified,
+    /// The slot is lost.
+    SlotLost,
+    /// The graph has become equal again after that.
+    Renewed,
     /// A transaction commits, and snapshots do not see it yet.
     CommittedUnseen,
 }

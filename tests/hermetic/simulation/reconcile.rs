@@ -146,7 +146,11 @@ impl World {
         self.graph.settled = true;
         let was_repaired = self.is_repaired();
         let is_open = |it: &Request| it.purpose == Purpose::Repair && it.state == State::Running;
-        let is_whole = self.graph.records.requests(PIPELINE).iter().any(is_open);
+        let was_owed = self.progress().iter().any(|range| range.is_owed);
+        if was_owed {
+            self.moments.sometimes(Sometimes::Renewed);
+        }
+        let is_whole = was_owed || self.graph.records.requests(PIPELINE).iter().any(is_open);
         if was_repaired && is_whole && self.people.is_damaged {
             self.moments.sometimes(Sometimes::Repaired);
             self.people.is_damaged = false;

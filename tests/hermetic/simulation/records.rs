@@ -85,30 +85,27 @@ impl Records {
         if self.one(&of).is_some() {
             return false;
         }
-        let is_slot = matches!(new.origin.log, Log::Slot(_));
-        let checkpoint = Checkpoint {
-            position: Position::at(new.start),
-            lsn: if is_slot { new.start } else { Lsn::ZERO },
-            replaying: None,
-            last_change: None,
-            newest: is_slot.then_some(Newest::Nothing),
-            publication: new.publication.clone(),
-            epoch: Epoch(0),
-            committed_at: None,
-            updated_at: Default::default(),
-            origin: new.origin.clone(),
-            partitions: new.partitions,
-            topic_id: new.topic_id,
-            publisher: new.publisher.clone(),
-            is_whole: new.is_whole,
-            mapping_digest: new.mapping_digest.clone(),
-            labels: new.labels.clone(),
-            table_facts: new.table_facts.clone(),
-            stopped: None,
-        };
-        self.checkpoints.insert(key(&of), checkpoint);
+        self.checkpoints.insert(key(&of), made(new, Epoch(0)));
         self.progress_mut(pipeline).extend_from_slice(copy);
         sort(self.progress_mut(pipeline));
+        true
+    }
+
+    pub fn renew(
+        &mut self,
+        from: &Identity,
+        as_read: &Checkpoint,
+        new: &NewCheckpoint,
+        progress: &[Progress],
+    ) -> bool {
+        if !is_as_read(self.one(from), as_read) {
+            return false;
+        }
+        self.checkpoints.remove(&key(from));
+        let of = Identity { pipeline: from.pipeline.clone(), log: new.origin.log.clone() };
+        self.checkpoints.insert(key(&of), made(new, Epoch(as_read.epoch.0 + 1)));
+        *self.progress_mut(&from.pipeline) = progress.to_vec();
+        sort(self.progress_mut(&from.pipeline));
         true
     }
 
@@ -128,6 +125,10 @@ impl Records {
         match note {
             Note::Topic(id) => checkpoint.topic_id = Some(id),
             Note::Tables(facts) => checkpoint.table_facts = Some(facts.to_owned()),
+            Note::Outlines { outlines, labels } => {
+                checkpoint.outlines = Some(outlines.to_owned());
+                checkpoint.labels = labels.to_vec();
+            }
             Note::Stopped(because) => {
                 let (because, at) = (because.to_owned(), Default::default());
                 checkpoint.stopped = Some(Stopped { because, at });
@@ -143,8 +144,7 @@ impl Records {
         to: &TopicPartition,
         topic_id: Option<TopicId>,
     ) -> bool {
-        let is_as_read = |it: &Checkpoint| (it.epoch, it.lsn) == (as_read.epoch, as_read.lsn);
-        if !self.one(from).is_some_and(is_as_read) {
+        if !is_as_read(self.one(from), as_read) {
             return false;
         }
         let Some(mut checkpoint) = self.checkpoints.remove(&key(from)) else { return false };
@@ -283,6 +283,37 @@ impl Records {
     fn under(&mut self, claim: &Claim) -> Option<&mut Checkpoint> {
         self.checkpoints.get_mut(&key(&claim.identity)).filter(|it| it.epoch == claim.epoch)
     }
+}
+
+/// The checkpoint that a pipeline begins with.
+fn made(new: &NewCheckpoint, epoch: Epoch) -> Checkpoint {
+    let is_slot = matches!(new.origin.log, Log::Slot(_));
+    Checkpoint {
+        position: Position::at(new.start),
+        lsn: if is_slot { new.start } else { Lsn::ZERO },
+        replaying: None,
+        last_change: None,
+        newest: is_slot.then_some(Newest::Nothing),
+        publication: new.publication.clone(),
+        epoch,
+        committed_at: None,
+        updated_at: Default::default(),
+        origin: new.origin.clone(),
+        partitions: new.partitions,
+        topic_id: new.topic_id,
+        publisher: new.publisher.clone(),
+        is_whole: new.is_whole,
+        mapping_digest: new.mapping_digest.clone(),
+        labels: new.labels.clone(),
+        table_facts: new.table_facts.clone(),
+        outlines: new.outlines.clone(),
+        stopped: None,
+    }
+}
+
+/// Nobody has written since it was read.
+fn is_as_read(now: Option<&Checkpoint>, as_read: &Checkpoint) -> bool {
+    now.is_some_and(|it| (it.epoch, it.lsn) == (as_read.epoch, as_read.lsn))
 }
 
 /// In the order of work.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use wal2graph::{
     change::Event,
-    checkpoint::{Checkpoint, NewCheckpoint, Origin},
+    checkpoint::Checkpoint,
     lsn::Lsn,
     pipeline::{Source, Store},
     service::{
@@ -16,6 +16,7 @@ use wal2graph::{
 
 use super::{
     faults::Fault,
+    lost::checkpoint_at,
     moments::Sometimes,
     program::SimError,
     store::{PIPELINE, PUBLICATION, identity},
@@ -34,22 +35,7 @@ impl begin::Log for SimSlot {
     async fn make(&mut self, store: &impl Store) -> Result<Checkpoint, ServiceError> {
         let (new, progress) = {
             let mut world = self.world.lock();
-            let new = NewCheckpoint {
-                start: world.server.slot.confirmed,
-                origin: Origin {
-                    system_identifier: "7".to_owned(),
-                    timeline: 1,
-                    log: identity().log,
-                },
-                publication: Some(PUBLICATION.to_owned()),
-                partitions: 1,
-                topic_id: None,
-                is_whole: false,
-                publisher: None,
-                mapping_digest: String::new(),
-                labels: Vec::new(),
-                table_facts: None,
-            };
+            let new = checkpoint_at(world.server.slot.confirmed);
             (new, world.new_progress())
         };
         store.create(PIPELINE, &new, &progress).await?;
@@ -74,6 +60,9 @@ impl begin::Log for SimSlot {
                     }
                     let confirmed = world.server.slot.confirmed;
                     let applied = world.checkpoint().expect("it was read").position.lsn;
+                    if world.is_refused_for_its_slot() {
+                        return Err(ServiceError::Definite("its slot is lost".to_owned()));
+                    }
                     if confirmed > applied {
                         world.violate(format!("the slot is at {confirmed}, ahead of {applied}"));
                         return Err(ServiceError::Definite("refused".to_owned()));

@@ -11,7 +11,7 @@ use wal2graph::{
     },
     copy::Progress,
     graph::{
-        Circumstances, Found, Key, Model, Statement, TableIndex, model::Shape,
+        Circumstances, Found, Key, LeftOver, Model, Statement, TableIndex, model::Shape,
         statement::PLACEHOLDER,
     },
     lsn::Lsn,
@@ -147,6 +147,18 @@ impl Store for SimStore {
         // A note is kept at once: whoever stops does not wait for it long.
         pause(&self.world, 4).await;
         Ok(self.world.lock().note(claim, note))
+    }
+
+    async fn renew(
+        &self,
+        from: &Identity,
+        as_read: &Checkpoint,
+        new: &NewCheckpoint,
+        progress: &[Progress],
+    ) -> Result<bool, StoreError> {
+        let (from, as_read, new) = (from.clone(), as_read.clone(), new.clone());
+        let progress = progress.to_vec();
+        self.write(move |world| Ok(world.renew(&from, &as_read, &new, &progress))).await
     }
 
     async fn hand_over(
@@ -302,6 +314,11 @@ impl Store for SimStore {
         .await
     }
 
+    /// The simulated mapping stays the same.
+    async fn clear(&self, _: &str, _: &[Claim], _: &LeftOver) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
     async fn unmake(&self, _: &[String]) -> Result<(), StoreError> {
         Ok(())
     }
@@ -406,6 +423,11 @@ async fn another_publication_hides_the_newest_transaction() {
 #[tokio::test(start_paused = true)]
 async fn a_graph_goes_over_to_a_topic_in_one_step() {
     contract::a_graph_goes_over_to_a_topic_in_one_step(stores(), PIPELINE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_graph_begins_anew_at_a_new_slot_in_one_step() {
+    contract::a_graph_begins_anew_at_a_new_slot_in_one_step(stores(), PIPELINE).await;
 }
 
 #[tokio::test(start_paused = true)]

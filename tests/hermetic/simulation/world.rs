@@ -23,6 +23,7 @@ use wal2graph::{
 use super::{
     faults::{Fault, apply_without_sweep, take_others_along, take_references},
     locks::Locks,
+    lost::Losses,
     moments::{Moments, Sometimes},
     others::{Others, apply_leaving_others},
     program::SimError,
@@ -57,6 +58,7 @@ pub struct World {
     pub locks: Locks,
     pub others: Others,
     pub people: People,
+    pub losses: Losses,
     /// How many changes the graph takes at once.
     pub capacity: usize,
     /// The transaction whose changes the graph accepts only one at a time.
@@ -116,6 +118,7 @@ impl World {
             locks: Locks::default(),
             others: Others::new(seed),
             people: People::new(seed),
+            losses: Losses::new(seed),
             capacity,
             conflicting,
             portion: Portion::WHOLE,
@@ -226,6 +229,7 @@ impl World {
                         relfilenode: self.server.relfilenodes[table.0],
                         rows: 0,
                         done: false,
+                        is_owed: false,
                     });
                 }
             }
@@ -320,7 +324,7 @@ impl World {
             self.check_prefix(advance.to.lsn);
             let schema = self.schema.clone();
             let tables = self.server.at(advance.to.lsn);
-            if !self.people.was_damaged {
+            if !self.people.was_damaged && !self.losses.happened {
                 self.others.act(&schema, tables, &mut self.graph.memory);
             }
         }

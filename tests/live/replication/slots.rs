@@ -67,7 +67,12 @@ async fn the_program_stops_when_its_slot_is_lost_while_running_and_at_the_start(
     let again = pipeline.output(&["run"]).await;
     let log = String::from_utf8_lossy(&again.stderr);
     assert_eq!(again.status.code(), Some(1), "{log}");
-    assert!(log.contains("pg_drop_replication_slot"), "the fix: {log}");
+    assert!(log.contains("`wal2graph repair --new-slot`"), "the fix: {log}");
+    let renewed = pipeline.output(&["repair", "--new-slot"]).await;
+    assert!(renewed.status.success(), "{}", String::from_utf8_lossy(&renewed.stderr));
+    let verified = pipeline.output(&["verify"]).await;
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    pipeline.catch_up().await;
 }
 
 #[tokio::test]

@@ -108,7 +108,7 @@ async fn a_source_put_back_to_an_older_state_and_written_past_the_graph_is_refus
     for _ in 0..2 {
         let check = printed(&pipeline.output(&["check"]).await);
         assert!(
-            check.contains("put back to an older state") && check.contains("DETACH"),
+            check.contains("put back to an older state") && check.contains("repair --new-slot"),
             "{check}"
         );
         let said = refused(&pipeline.output(&["run", "--until", "current"]).await);
