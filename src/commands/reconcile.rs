@@ -97,13 +97,20 @@ async fn execute(config: &Config, args: &ReconcileArgs, what: What) -> Result<()
         findings: Findings::default(),
     };
     graph.ask(&config.pipeline, &request).await?;
+    let mut is_renewed = false;
     let ended = async {
         if let Some(renewable) = renewable {
             renewable.renew(config, client, mapped, &graph).await?;
+            is_renewed = true;
         }
         follow(config, &graph, client, &request).await
     };
     let ended = ended.await;
+    if ended.is_err() && is_renewed {
+        tracing::warn!(
+            "the new slot is there, and not all is compared: `wal2graph run` goes on with it"
+        );
+    }
     if ended.is_err() {
         // Else it would be worked on at any later start, when nobody waits for it.
         graph.cancel(&config.pipeline, &request.id).await?;

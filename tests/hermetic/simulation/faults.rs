@@ -92,7 +92,7 @@ pub const ALL: &[(Fault, u64)] = &[
     (Fault::SuspectIsRealAtOnce, 8),
     (Fault::RepairTakenForSettled, 1946),
     (Fault::OwedWorkIsCancelled, 3),
-    (Fault::NoPassOverTheGraphWithANewSlot, 0),
+    (Fault::NoPassOverTheGraphWithANewSlot, 16),
 ];
 
 impl Fault {
