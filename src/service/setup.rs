@@ -125,8 +125,21 @@ impl<G: Store> FirstStart<'_, G> {
         })
     }
 
-    /// Whether the graph has anything under the mapping's labels, placeholders included.
+    /// Whether the graph has anything under the mapping's labels that may go, placeholders included. What
+    /// has no row here may be a row of another pipeline that has the label, too.
     async fn holds_something(&self, mapping: &Mapping) -> Result<bool, ServiceError> {
+        let (own, labels) = (&self.config.pipeline, mapping.labels());
+        let others = self.graph.all_checkpoints().await?;
+        let mut others = others.iter().filter(|(name, _)| name != own);
+        if let Some((other, _)) =
+            others.find(|(_, it)| it.labels.iter().any(|label| labels.contains(label)))
+        {
+            tracing::warn!(
+                other,
+                "nodes without a row stay: the other pipeline has labels of this one, too"
+            );
+            return Ok(false);
+        }
         if !self.graph.rows(&mapping.model).await?.is_empty() {
             return Ok(true);
         }
