@@ -265,8 +265,9 @@ impl Asking {
                     Err(_) if began.elapsed() < LEAVING_LIMIT => thread::sleep(LEAVING_PAUSE),
                     Err(_) => {
                         return Err(Error::Definite(
-                            "the group is being read: stop `wal2graph apply` first, all of its \
-                             instances"
+                            "the group has members: stop every `wal2graph apply` of this pipeline, and repeat \
+                             this command. Kafka keeps one that was killed as a member until its session \
+                             ends, 45 seconds unless session.timeout.ms is set: wait for that"
                                 .to_owned(),
                         ));
                     }

@@ -106,7 +106,7 @@ async fn a_group_that_is_read_is_not_reset() {
     let (_, status) = feed.output(&["status"]).await;
     assert!(status.contains(": streaming") && status.contains("of 10, 0 behind"), "{status}");
     let (code, said) = feed.output(&["replay", "--from", "earliest"]).await;
-    assert!(code == Some(1) && said.contains("stop `wal2graph apply` first"), "{said}");
+    assert!(code == Some(1) && said.contains("stop every `wal2graph apply`"), "{said}");
     assert_eq!(running.terminate(std::time::Duration::from_secs(60)).await, Some(0));
     let (_, status) = feed.output(&["status"]).await;
     assert!(status.contains(": not running"), "{status}");
