@@ -34,8 +34,11 @@ use super::{
     identity::{Described, describe},
 };
 
-/// How long a member that has just been stopped may take to leave its group.
-const LEAVING_LIMIT: Duration = Duration::from_secs(5);
+/// How long members may take to leave their group. Kafka keeps one that was killed until its session
+/// ends, by default for 45 seconds.
+const LEAVING_LIMIT: Duration = Duration::from_secs(50);
+/// A wait for members is told of after this time: one that was stopped leaves sooner.
+const LEAVING_QUIETLY: Duration = Duration::from_secs(3);
 /// The pause between two looks at whether it has.
 const LEAVING_PAUSE: Duration = Duration::from_millis(250);
 
@@ -245,8 +248,8 @@ impl Asking {
         }
     }
 
-    /// Sets the group's offsets, all of them or none. Kafka refuses it while the group has members. A
-    /// member that has just been stopped may still be leaving: that is waited for.
+    /// Sets the group's offsets, all of them or none. Kafka refuses it while the group has members. This
+    /// waits until they have left, also for one that was killed.
     pub async fn set_group_offsets(&self, to: &[(TopicPartition, GroupOffset)]) -> Result<()> {
         let mut list = TopicPartitionList::with_capacity(to.len());
         for (at, to) in to {
@@ -255,18 +258,28 @@ impl Asking {
         }
         let voice = self.voice.clone();
         self.ask(move |consumer| {
-            let began = Instant::now();
+            let (began, mut told) = (Instant::now(), false);
             loop {
                 match consumer.commit(&list, CommitMode::Sync) {
                     Ok(()) => return Ok(()),
                     Err(error) if !has_members(&error) => {
                         return Err(voice.explain("commit the group's offset", &error));
                     }
-                    Err(_) if began.elapsed() < LEAVING_LIMIT => thread::sleep(LEAVING_PAUSE),
+                    Err(_) if began.elapsed() < LEAVING_LIMIT => {
+                        if began.elapsed() > LEAVING_QUIETLY && !std::mem::replace(&mut told, true) {
+                            tracing::info!(
+                                limit = ?LEAVING_LIMIT,
+                                "waiting until the group has no members: a running `wal2graph apply` is one, and \
+                                 one that was killed until its session ends"
+                            );
+                        }
+                        thread::sleep(LEAVING_PAUSE);
+                    }
                     Err(_) => {
                         return Err(Error::Definite(
-                            "the group is being read: stop `wal2graph apply` first, all of its \
-                             instances"
+                            "the group has members: stop every `wal2graph apply` of this pipeline, and repeat \
+                             this command. Kafka keeps one that was killed as a member until its session \
+                             ends (session.timeout.ms)"
                                 .to_owned(),
                         ));
                     }

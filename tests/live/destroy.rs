@@ -134,10 +134,10 @@ async fn without_graph_the_rows_stay() {
 /// kill -9 at any moment: the same command goes on, and finishes whole.
 #[tokio::test]
 async fn a_removal_that_was_killed_is_finished_by_the_next_one() {
-    let schema = "CREATE TABLE dk_hubs (id int PRIMARY KEY); \
-        CREATE TABLE dk_spokes (id int PRIMARY KEY, hub_id int REFERENCES dk_hubs); \
-        INSERT INTO dk_hubs VALUES (1), (2); \
-        INSERT INTO dk_spokes SELECT g, 1 + g % 2 FROM generate_series(1, 30000) g";
+    let schema = "CREATE TABLE dqk_hubs (id int PRIMARY KEY); \
+        CREATE TABLE dqk_spokes (id int PRIMARY KEY, hub_id int REFERENCES dqk_hubs); \
+        INSERT INTO dqk_hubs VALUES (1), (2); \
+        INSERT INTO dqk_spokes SELECT g, 1 + g % 2 FROM generate_series(1, 30000) g";
     with_resident().await;
     let pipeline = Pipeline::new("destroykill", schema).await;
     pipeline.catch_up().await;
@@ -152,7 +152,7 @@ async fn a_removal_that_was_killed_is_finished_by_the_next_one() {
         }
         kills += 1;
         // Neo4j may still be at what was killed.
-        let (nodes, ..) = left("Dk", &pipeline.name).await;
+        let (nodes, ..) = left("Dqk", &pipeline.name).await;
         println!(
             "killed after {delay:?}: {nodes} nodes, {} in the source",
             left_in_source(&pipeline).await
@@ -161,7 +161,7 @@ async fn a_removal_that_was_killed_is_finished_by_the_next_one() {
     assert!(kills > 3, "{kills}");
     let (code, shown) = said(&pipeline.output(&["destroy", "--graph", "--yes"]).await);
     assert_eq!(code, Some(0), "{shown}");
-    assert_eq!(left("Dk", &pipeline.name).await, (0, 0, 0));
+    assert_eq!(left("Dqk", &pipeline.name).await, (0, 0, 0));
     assert_eq!(left_in_source(&pipeline).await, 0);
 }
 

@@ -88,7 +88,8 @@ async fn refuse_running(
     if let topics::Applies::By(members) = applies {
         return Err(ServiceError::Definite(format!(
             "the pipeline {} runs: the consumer group has {members} members. Stop every `wal2graph apply` of it, and \
-             repeat this command",
+             repeat this command. Kafka keeps one that was killed as a member until its session ends, 45 seconds \
+             unless session.timeout.ms is set: wait for that",
             config.pipeline
         )));
     }

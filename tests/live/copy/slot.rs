@@ -14,12 +14,12 @@ async fn slot(pipeline: &Pipeline) -> Option<bool> {
 
 #[tokio::test]
 async fn a_slot_in_the_making_does_not_stay_behind_when_the_program_is_stopped_or_killed() {
-    let schema = "CREATE TABLE sm_things (id int PRIMARY KEY); CREATE TABLE sm_junk (n int); \
-        INSERT INTO sm_things VALUES (1)";
+    let schema = "CREATE TABLE smj_things (id int PRIMARY KEY); CREATE TABLE smj_junk (n int); \
+        INSERT INTO smj_things VALUES (1)";
     let pipeline = Pipeline::new("making", schema).await;
     let mut other = client(&pipeline.source_url).await;
     let open = other.transaction().await.unwrap();
-    open.batch_execute("INSERT INTO sm_junk VALUES (1)").await.unwrap();
+    open.batch_execute("INSERT INTO smj_junk VALUES (1)").await.unwrap();
     let mut running = pipeline.start();
     until("the slot is being made", async || slot(&pipeline).await == Some(false)).await;
     assert_eq!(running.terminate(PATIENCE).await, Some(0));

@@ -78,7 +78,7 @@ async fn its_offsets_are_reset_as_any_others() {
         let mut running = feed.start(&[], &log);
         feed.until_claimed(epoch).await;
         let (code, said) = feed.output(&["replay", "--from", "earliest"]).await;
-        assert!(code == Some(1) && said.contains("stop `wal2graph apply` first"), "{said}");
+        assert!(code == Some(1) && said.contains("stop every `wal2graph apply`"), "{said}");
         assert_eq!(running.terminate(Duration::from_secs(60)).await, Some(0));
         if by_kafkas_tool {
             broker().reset_offsets(&feed.group(), &feed.topic, &["--to-earliest"]).unwrap();

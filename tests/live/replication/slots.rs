@@ -129,11 +129,11 @@ async fn the_program_names_the_publication_that_was_dropped_under_it() {
 #[tokio::test]
 async fn a_prepared_transaction_is_waited_for_by_name_and_comes_when_it_commits() {
     let server = forgetful();
-    let schema = "CREATE TABLE pt_things (id int PRIMARY KEY)";
+    let schema = "CREATE TABLE ptr_things (id int PRIMARY KEY)";
     let pipeline = Pipeline::on(&server, "prepared", schema).await;
     let sql = &pipeline.sql;
     let prepare = |id: i32, name: &str| {
-        format!("BEGIN; INSERT INTO pt_things VALUES ({id}); PREPARE TRANSACTION '{name}'")
+        format!("BEGIN; INSERT INTO ptr_things VALUES ({id}); PREPARE TRANSACTION '{name}'")
     };
     sql.batch_execute(&prepare(1, "in doubt")).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -145,12 +145,12 @@ async fn a_prepared_transaction_is_waited_for_by_name_and_comes_when_it_commits(
         sleep(Duration::from_millis(100)).await;
     }
     sql.batch_execute("COMMIT PREPARED 'in doubt'").await.unwrap();
-    eventually("the copy has it", "RETURN EXISTS { (:PtThing {id: 1}) } AS yes").await;
+    eventually("the copy has it", "RETURN EXISTS { (:PtrThing {id: 1}) } AS yes").await;
     sql.batch_execute(&prepare(2, "later")).await.unwrap();
-    sql.batch_execute("INSERT INTO pt_things VALUES (3)").await.unwrap();
+    sql.batch_execute("INSERT INTO ptr_things VALUES (3)").await.unwrap();
     let before =
-        "RETURN EXISTS { (:PtThing {id: 3}) } AND NOT EXISTS { (:PtThing {id: 2}) } AS yes";
+        "RETURN EXISTS { (:PtrThing {id: 3}) } AND NOT EXISTS { (:PtrThing {id: 2}) } AS yes";
     eventually("what is not committed is not there", before).await;
     sql.batch_execute("COMMIT PREPARED 'later'").await.unwrap();
-    eventually("it comes", "RETURN EXISTS { (:PtThing {id: 2}) } AS yes").await;
+    eventually("it comes", "RETURN EXISTS { (:PtrThing {id: 2}) } AS yes").await;
 }

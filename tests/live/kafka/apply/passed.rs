@@ -30,7 +30,7 @@ async fn replay(feed: &Feed, arguments: &[&str]) -> (Option<i32>, String) {
     let mut ended = (None, String::new());
     until("the group is free", async || {
         ended = feed.output(&arguments).await;
-        !ended.1.contains("the group is being read")
+        !ended.1.contains("the group has members")
     })
     .await;
     ended

@@ -106,10 +106,24 @@ async fn a_group_that_is_read_is_not_reset() {
     let (_, status) = feed.output(&["status"]).await;
     assert!(status.contains(": streaming") && status.contains("of 10, 0 behind"), "{status}");
     let (code, said) = feed.output(&["replay", "--from", "earliest"]).await;
-    assert!(code == Some(1) && said.contains("stop `wal2graph apply` first"), "{said}");
+    assert!(code == Some(1) && said.contains("stop every `wal2graph apply`"), "{said}");
     assert_eq!(running.terminate(std::time::Duration::from_secs(60)).await, Some(0));
     let (_, status) = feed.output(&["status"]).await;
     assert!(status.contains(": not running"), "{status}");
     // It has left the group: Kafka's own tool may reset it at once.
     kafka().reset_offsets(&feed.group(), &feed.topic, &["--to-earliest"]).unwrap();
+}
+
+/// Kafka keeps it as a member until its session ends.
+#[tokio::test]
+async fn a_member_that_was_killed_kept_its_group_from_a_reset() {
+    let feed = applied("kjk").await;
+    let epoch = feed.checkpoint().await.unwrap().epoch;
+    let running = feed.start(&[], &tempfile::NamedTempFile::new().unwrap());
+    feed.until_claimed(epoch).await;
+    running.kill();
+    let (code, said) = feed.output(&["replay", "--from", "earliest"]).await;
+    assert!(code == Some(0) && said.contains("waiting until the group has no members"), "{said}");
+    let (code, said) = feed.output(&["apply", "--until", "current"]).await;
+    assert_eq!(code, Some(0), "{said}");
 }
