@@ -55,23 +55,20 @@ pub async fn execute(
     let tables = tables(&mapping, &args.tables)?;
     let graph = open(config, Wait::Usual)?;
     admit(config, &graph).await?;
-    let request = Request {
-        id: new_id(),
-        purpose: if args.dry_run { Purpose::Verify } else { purpose },
-        tables,
-        state: State::Asked,
-        asked_at: now(),
-        findings: Findings::default(),
-    };
+    let asked = if args.dry_run { Purpose::Verify } else { purpose };
+    let request = Request::new(new_id(), asked, tables, now());
     graph.ask(&config.pipeline, &request).await?;
     let ended = follow(config, &graph, &sql.client, &request).await;
-    if ended.is_err() {
-        // Else it would be worked on at any later start, when nobody waits for it.
-        graph.cancel(&config.pipeline, &request.id).await?;
-    }
-    let withdrawn = graph.withdraw(&config.pipeline, &request.id).await;
-    let findings = ended?;
-    withdrawn?;
+    let findings = match ended {
+        Ok(findings) => findings,
+        Err(error) => {
+            // Else it would be worked on at any later start, when nobody waits for it.
+            graph.cancel(&config.pipeline, &request.id).await?;
+            graph.withdraw(&config.pipeline, &request.id).await?;
+            return Err(error);
+        }
+    };
+    graph.conclude(&config.pipeline, &request.id, &findings.brief()).await?;
     tell(purpose, args, &findings)
 }
 

@@ -190,6 +190,15 @@ impl pipeline::Store for Store {
         Ok(requests::cancel(&self.connection, pipeline, request).await?)
     }
 
+    async fn conclude(
+        &self,
+        pipeline: &str,
+        request: &RequestId,
+        findings: &Findings,
+    ) -> Result<(), StoreError> {
+        Ok(requests::conclude(&self.connection, pipeline, request, findings).await?)
+    }
+
     async fn withdraw(&self, pipeline: &str, request: &RequestId) -> Result<(), StoreError> {
         Ok(requests::withdraw(&self.connection, pipeline, request).await?)
     }

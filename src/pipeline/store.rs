@@ -241,6 +241,16 @@ pub trait Store: Send + Sync + 'static {
         request: &RequestId,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
+    /// Keeps these findings of a request that is done, and removes the ones that were kept before: its asker
+    /// has read it. A request that nobody concludes goes with a later one, a day after its end. A repetition
+    /// is right.
+    fn conclude(
+        &self,
+        pipeline: &str,
+        request: &RequestId,
+        findings: &Findings,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// Removes a request. A repetition is right.
     fn withdraw(
         &self,

@@ -10,7 +10,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
@@ -80,7 +80,9 @@ pub async fn take_up(
         tracing::info!("a repair was cancelled: the stream passes what it has written");
         progress.iter_mut().for_each(|range| range.done = true);
     }
-    let reported = Reported::default();
+    let is_left = |name: &String| progress.iter().any(|range| range.table == *name);
+    let left = model.iter().filter(|(_, table)| is_left(&table.name));
+    let reported = Reported::of(left.map(|(table, _)| table));
     Ok(Passes { progress, taken: Some(Taken { purpose: Purpose::Repair, id, reported }) })
 }
 
@@ -115,7 +117,8 @@ async fn begin(
     let (purpose, id) = (request.purpose, Some(request.id));
     let count = tables.len();
     tracing::info!(purpose = purpose.name(), tables = count, "comparing the graph with the tables");
-    Ok(Passes { progress, taken: Some(Taken { purpose, id, reported: Reported::default() }) })
+    let reported = Reported::of(tables);
+    Ok(Passes { progress, taken: Some(Taken { purpose, id, reported }) })
 }
 
 /// Keeps what a request finds.
@@ -128,11 +131,9 @@ pub fn follow(
 ) -> Option<Following> {
     let (id, reported) = (taken.id.clone()?, taken.reported.clone());
     let following = async move {
-        let mut timer = interval(INTERVAL);
-        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut kept = Findings::default();
         loop {
-            timer.tick().await;
+            due(&reported).await;
             let (findings, state) = {
                 let report = reported.get();
                 let state = if report.is_over { State::Done } else { State::Running };
@@ -140,22 +141,35 @@ pub fn follow(
             };
             if findings != kept || state == State::Done {
                 match graph.answer(&claim, &id, &state, &findings).await {
-                    Ok(true) => kept = findings,
+                    Ok(true) => kept = findings.clone(),
                     // Another instance goes on with it, or somebody has ended it.
                     Ok(false) => return,
                     Err(error) => {
                         tracing::warn!(%error, request = %id, "the findings are not kept yet");
+                        sleep(INTERVAL).await;
                         continue;
                     }
                 }
             }
             if state == State::Done {
+                let (rows, differing) = (findings.compared(), findings.differing());
+                tracing::info!(rows, differing, undecided = findings.undecided(), "compared");
                 return;
             }
         }
     };
     let task = AbortOnDropHandle::new(tokio::spawn(following));
     Some(Following { task, reported: taken.reported.clone() })
+}
+
+/// Resolves when findings are to be kept again: now and then, and at once when nothing more comes.
+async fn due(reported: &Reported) {
+    /// How soon the end is noticed.
+    const LOOK: Duration = Duration::from_millis(50);
+    let asked = Instant::now();
+    while asked.elapsed() < INTERVAL && !reported.get().is_over {
+        sleep(LOOK).await;
+    }
 }
 
 /// What keeps the findings of a request, until it is dropped.

@@ -25,7 +25,7 @@ use crate::{
     engine::{Engine, Limits, Portion},
     graph::{Circumstances, Model, Statement, TableIndex},
     mapping::{Mapping, Translator},
-    metrics::{Copying, Metrics, TableCounts},
+    metrics::{Comparing, Copying, Metrics, TableCounts},
     pipeline::{
         Ended, Failure, Lane, Named, Observed, Pipeline, Reported, Status, Store, TableCopier,
         Translated, Until,
@@ -296,8 +296,10 @@ impl<'a> Run<'a> {
         let source = Whole::new(held.stream, config.source.clone(), mapped);
         let findings = match &taken {
             Some(taken) => {
+                let (reported, model) = (taken.reported.clone(), model.clone());
+                self.metrics.compares(Comparing { reported, model: model.clone() });
                 let own = graph::open(config, Wait::Usual)?;
-                requests::follow(own, claim, taken, model.clone(), rows)
+                requests::follow(own, claim, taken, model, rows)
             }
             None => None,
         };

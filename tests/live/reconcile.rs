@@ -6,7 +6,10 @@ use neo4rs::Query;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::support::{Pipeline, eventually, graph, holds, until};
+use crate::{
+    http::Served,
+    support::{Pipeline, eventually, graph, holds, neo4j, postgres, until},
+};
 
 const ROWS: u32 = 400;
 
@@ -158,10 +161,16 @@ async fn every_damage_is_named_and_mended_beside_a_stream_and_nothing_else_is_to
     let (is_right, findings) = compared(&pipeline, "verify").await;
     assert!(is_right && differing(&findings) == 0, "with no `run` up: {findings:#}");
     let requests = format!(
-        "RETURN NOT EXISTS {{ (:_Wal2GraphRequest {{pipeline: '{}'}}) }} AS yes",
+        "MATCH (r:_Wal2GraphRequest {{pipeline: '{}'}}) RETURN collect(r.state) = ['done'] AS yes",
         pipeline.name
     );
-    assert!(holds(&requests).await, "a request stays");
+    assert!(holds(&requests).await, "the last one stays, and no other one");
+    let status = pipeline.output(&["status", "--json"]).await;
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    let request = &status["requests"][0];
+    let (purpose, state, differing) =
+        (&request["purpose"], &request["state"], &request["differing"]);
+    assert!(purpose == "verify" && state == "done" && *differing == 0, "{status:#}");
 }
 
 #[tokio::test]
@@ -223,10 +232,44 @@ async fn what_can_not_be_compared_is_refused_and_an_interrupted_command_leaves_n
     let mut command = pipeline.command(&["verify"]);
     let mut waiting = crate::support::Running(command.spawn().unwrap());
     let asked = format!(
-        "RETURN EXISTS {{ (:_Wal2GraphRequest {{pipeline: '{}'}}) }} AS yes",
+        "RETURN EXISTS {{ (r:_Wal2GraphRequest {{pipeline: '{}'}}) WHERE r.state <> 'done' }} AS yes",
         pipeline.name
     );
     eventually("the request is there", &asked).await;
     assert!(waiting.terminate(Duration::from_secs(30)).await.is_some());
     assert!(!holds(&asked).await, "the request of a command that was interrupted stays");
+}
+
+#[tokio::test]
+async fn requests_and_what_they_find_are_seen_in_metrics_and_on_pages() {
+    let pipeline = Pipeline::new("reseen", &schema("rcs")).await;
+    let (source, graph) = (postgres().url(&pipeline.name), neo4j().url());
+    let served =
+        Served::of(&["run", "--source-url", &source, "--graph-url", &graph], "http: {}").await;
+    let copied = format!("RETURN COUNT {{ ()-[:RCS_LIKES]->() }} = {ROWS} AS yes");
+    eventually("all is copied", &copied).await;
+    let differences =
+        |table: &str, kind: &str| format!("differences_total{{kind=\"{kind}\",table=\"{table}\"}}");
+    run("MATCH (p:RcsPerson {id: 5}) SET p.name = 'wrong', p.born = null").await;
+    run("MATCH (p:RcsPerson {id: 6}) DETACH DELETE p").await;
+    compared(&pipeline, "verify").await;
+    let (_, findings) = compared(&pipeline, "repair").await;
+    assert_eq!(differing(&findings), 5, "two people, and what leads to one: {findings:#}");
+    let samples = served
+        .until("the repair is shown", |samples| {
+            samples.get("wal2graph_requests{state=\"running\"}") == Some(&0.0)
+        })
+        .await;
+    let of = |series: &str| samples[&format!("wal2graph_{series}")];
+    // A table's rows are compared twice for each request, and rows that differ once more.
+    assert!(of("reconcile_rows_total{table=\"public.rcs_people\"}") >= 3.9 * f64::from(ROWS));
+    assert_eq!(of(&differences("public.rcs_people", "property")), 4.0);
+    assert_eq!(of(&differences("public.rcs_people", "missing")), 2.0);
+    assert_eq!(of(&differences("public.rcs_people", "extra")), 0.0);
+    let (_, json) = served.get("/status").await;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let (last, state) = (&json["requests"][0]["purpose"], &json["requests"][0]["state"]);
+    assert!(last == "repair" && state == "done", "{json:#}");
+    let (_, html) = served.get("/").await;
+    assert!(html.contains("repair of all tables, asked at "), "{html}");
 }

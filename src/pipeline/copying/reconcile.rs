@@ -53,10 +53,13 @@ pub struct Differing {
 /// What a reconciliation has found so far.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// Rows and entities that were compared, by table. A row in both passes counts twice.
+    /// Rows and entities that were compared, for each table that is asked for. A row in both passes
+    /// counts twice.
     pub compared: BTreeMap<TableIndex, u64>,
     /// Rows that differed, by table.
     pub differing: BTreeMap<TableIndex, u64>,
+    /// Their differences, by table and [`Difference::kind`].
+    pub kinds: BTreeMap<(TableIndex, &'static str), u64>,
     /// The first of them.
     pub first: Vec<Differing>,
     /// All is compared, and a repair has settled.
@@ -70,6 +73,17 @@ pub struct Report {
 pub struct Reported(Arc<Mutex<Report>>);
 
 impl Reported {
+    /// A report of these tables. Nothing is compared yet.
+    pub fn of(tables: impl IntoIterator<Item = TableIndex>) -> Self {
+        let compared = tables.into_iter().map(|table| (table, 0)).collect();
+        Reported(Arc::new(Mutex::new(Report { compared, ..Report::default() })))
+    }
+
+    /// Whether no clone of it is left: it grows no more.
+    pub fn is_last(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// The report so far.
     pub fn get(&self) -> MutexGuard<'_, Report> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -146,6 +160,9 @@ impl Reconcile {
     pub fn differs(&self, table: TableIndex, key: &Key, differences: Vec<Difference>) {
         let mut report = self.reported.get();
         *report.differing.entry(table).or_default() += 1;
+        for difference in &differences {
+            *report.kinds.entry((table, difference.kind())).or_default() += 1;
+        }
         if report.first.len() < REPORTED_MAX {
             report.first.push(Differing { table, key: key.clone(), differences });
         }

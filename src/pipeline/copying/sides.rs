@@ -159,24 +159,6 @@ pub trait ChunkWriter: Send + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<BTreeMap<TableIndex, Vec<Key>>, Self::Error>> + Send;
 
-    /// STUB
-    fn page(
-        &mut self,
-        _table: TableIndex,
-        _after: Option<&Key>,
-        _limit: usize,
-    ) -> impl Future<Output = Result<Vec<crate::graph::Found>, Self::Error>> + Send {
-        async { Ok(Vec::new()) }
-    }
-    /// STUB
-    fn found(
-        &mut self,
-        _table: TableIndex,
-        _keys: &[Key],
-    ) -> impl Future<Output = Result<Vec<crate::graph::Found>, Self::Error>> + Send {
-        async { Ok(Vec::new()) }
-    }
-
     /// Copy and repair are complete: deletes the progress, and the request of a repair that runs is
     /// done, in one transaction. The checkpoint must be `at` its position, and stays
     /// there. A repetition is right.

@@ -211,6 +211,21 @@ impl Store for SimStore {
         self.write(move |world| Ok(world.graph.records.cancel(&pipeline, &request))).await
     }
 
+    async fn conclude(
+        &self,
+        pipeline: &str,
+        request: &RequestId,
+        findings: &Findings,
+    ) -> Result<(), StoreError> {
+        let (pipeline, request) = (pipeline.to_owned(), request.clone());
+        let findings = findings.clone();
+        self.write(move |world| {
+            world.graph.records.conclude(&pipeline, &request, &findings);
+            Ok(())
+        })
+        .await
+    }
+
     async fn withdraw(&self, pipeline: &str, request: &RequestId) -> Result<(), StoreError> {
         let (pipeline, request) = (pipeline.to_owned(), request.clone());
         self.write(move |world| {
@@ -396,6 +411,11 @@ async fn a_checkpoint_is_made_once() {
 #[tokio::test(start_paused = true)]
 async fn a_claim_fences_all_before_it() {
     contract::a_claim_fences_all_before_it(stores(), PIPELINE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_request_that_was_done_stays() {
+    contract::the_last_request_that_was_done_stays(stores(), PIPELINE).await;
 }
 
 #[tokio::test(start_paused = true)]
