@@ -1,5 +1,6 @@
 //! The command line.
 
+mod reconcile;
 mod replay;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::lsn::Lsn;
 
+pub use reconcile::{ReconcileArgs, RepairArgs, VerifyArgs};
 pub use replay::{ReplayArgs, ReplayFrom};
 
 const EXAMPLES: &str = "\
@@ -205,15 +207,17 @@ pub enum Command {
     /// nothing. If no `run` is up, the command follows the source itself until it is done. Exits with 1
     /// if anything differs.
     #[command(after_long_help = "Examples:\n  wal2graph verify -c wal2graph.yaml\n  \
-        wal2graph verify orders sales.customers -c wal2graph.yaml --json")]
-    Verify(ReconcileArgs),
+        wal2graph verify orders sales.customers -c wal2graph.yaml --json\n  \
+        wal2graph verify orders --where \"placed_at > now() - interval '1 day'\" -c wal2graph.yaml\n  \
+        wal2graph verify --counts -c wal2graph.yaml")]
+    Verify(VerifyArgs),
     /// Compares the graph with the tables, and writes what differs
     ///
     /// Rows that the graph lacks or has otherwise are written, and what has no row is removed. What
     /// others put on the nodes of rows stays. Works beside `run`, and goes on after a kill.
     #[command(after_long_help = "Examples:\n  wal2graph repair -c wal2graph.yaml\n  \
         wal2graph repair orders -c wal2graph.yaml --dry-run")]
-    Repair(ReconcileArgs),
+    Repair(RepairArgs),
     /// Shows how far the graph is: slot, positions, lag, copy, placeholders
     ///
     /// Works whether or not `run` is up. Of one that stopped for good, says why. If something would keep
@@ -285,20 +289,6 @@ pub struct ReportArgs {
     /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
-}
-
-/// What `verify` and `repair` take.
-#[derive(Debug, Args)]
-pub struct ReconcileArgs {
-    /// The tables, as SCHEMA.TABLE, or TABLE in the schema `public` [default: all of the mapping]
-    #[arg(value_name = "TABLE")]
-    pub tables: Vec<String>,
-    /// Print JSON instead of text
-    #[arg(long)]
-    pub json: bool,
-    /// Only say what would be written: for `repair`
-    #[arg(long)]
-    pub dry_run: bool,
 }
 
 /// What `check` takes.

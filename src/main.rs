@@ -12,7 +12,6 @@ use wal2graph::{
     cli::{Cli, Command, Exit, Global, LogFormat},
     commands,
     config::Config,
-    request::Purpose,
     service::{self, ServiceError},
 };
 
@@ -64,12 +63,11 @@ fn execute(cli: &Cli) -> Result<(), ServiceError> {
             | Command::Apply(_)
             | Command::Replay(_)
             | Command::DeadLetters(_) => Err(ServiceError::NoKafka),
-            Command::Verify(args) => {
-                commands::reconcile::execute(&config, Purpose::Verify, args).await
+            Command::Verify(args) if args.counts => {
+                commands::counts::execute(&config, &args.compared).await
             }
-            Command::Repair(args) => {
-                commands::reconcile::execute(&config, Purpose::Repair, args).await
-            }
+            Command::Verify(args) => commands::reconcile::verify(&config, args).await,
+            Command::Repair(args) => commands::reconcile::repair(&config, args).await,
             Command::Status(args) => commands::status::execute(&config, args).await,
             Command::Destroy(args) => commands::destroy::execute(&config, args).await,
             Command::Wait(args) => commands::wait::execute(&config, args).await,

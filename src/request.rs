@@ -105,6 +105,8 @@ pub struct Request {
     pub purpose: Purpose,
     /// The tables, as `schema.name`; none: all of the mapping.
     pub tables: Vec<String>,
+    /// The rows of the one table, by the texts of their keys' columns; `None`: all rows.
+    pub keys: Option<Vec<Vec<String>>>,
     /// How far it is.
     pub state: State,
     /// When it was asked.
@@ -119,7 +121,7 @@ impl Request {
     /// A request that is asked now.
     pub fn new(id: RequestId, purpose: Purpose, tables: Vec<String>, now: Timestamp) -> Self {
         let (state, findings) = (State::Asked, Findings::default());
-        Request { id, purpose, tables, state, asked_at: now, updated_at: now, findings }
+        Request { id, purpose, tables, keys: None, state, asked_at: now, updated_at: now, findings }
     }
 }
 
@@ -130,6 +132,8 @@ pub struct RequestStatus {
     pub purpose: &'static str,
     /// The tables; none: all of the mapping.
     pub tables: Vec<String>,
+    /// How many rows of the one table; all if it is left out.
+    pub rows: Option<usize>,
     /// `asked`, `running` or `done`.
     pub state: &'static str,
     /// When it was asked.
@@ -160,6 +164,7 @@ impl RequestStatus {
         RequestStatus {
             purpose: request.purpose.name(),
             tables: request.tables.clone(),
+            rows: request.keys.as_ref().map(Vec::len),
             state: request.state.name(),
             asked_at: request.asked_at.shown(),
             updated_at: request.updated_at.shown(),
@@ -186,7 +191,8 @@ impl fmt::Display for RequestStatus {
             [] => "all tables".to_owned(),
             tables => shown_list(tables),
         };
-        write!(f, "{purpose} of {tables}, asked at {asked_at}: ")?;
+        let rows = self.rows.map(|rows| format!("{rows} rows of ")).unwrap_or_default();
+        write!(f, "{purpose} of {rows}{tables}, asked at {asked_at}: ")?;
         match self.state {
             "asked" => write!(f, "waits"),
             "running" => write!(
@@ -260,6 +266,23 @@ impl Findings {
     /// About how many there are to compare.
     pub fn expected(&self) -> u64 {
         self.tables.iter().map(|table| table.expected.max(table.compared)).sum()
+    }
+
+    /// Adds what was found of other rows.
+    pub fn add(&mut self, other: Findings) {
+        self.is_over &= other.is_over;
+        self.first.extend(other.first);
+        for more in other.tables {
+            match self.tables.iter_mut().find(|it| it.table == more.table) {
+                Some(table) => {
+                    table.compared += more.compared;
+                    table.expected += more.expected;
+                    table.differing += more.differing;
+                    table.undecided += more.undecided;
+                }
+                None => self.tables.push(more),
+            }
+        }
     }
 
     /// How many rows differ.

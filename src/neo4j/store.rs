@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     checkpoint::{Advance, Checkpoint, Claim, Identity, NewCheckpoint, TopicId, TopicPartition},
     copy::Progress,
-    graph::{Circumstances, Model, Statement},
+    graph::{Circumstances, CountOf, Model, Statement},
     lsn::Lsn,
     pipeline::{self, Extent, Footprint, Made, Note, Remark, Removed, Rows, StoreError, Witness},
     request::{Findings, Request, RequestId, State},
@@ -215,6 +215,10 @@ impl pipeline::Store for Store {
     async fn rows(&self, model: &Model) -> Result<Vec<(String, u64)>, StoreError> {
         let labels = schema::row_labels(model);
         Ok(schema::rows_under(&self.connection, &labels).await?)
+    }
+
+    async fn counts(&self, of: &[CountOf]) -> Result<Vec<u64>, StoreError> {
+        Ok(schema::counts(&self.connection, of).await?)
     }
 
     async fn marked(&self, pipeline: &str, mark: &str) -> Result<Option<u64>, StoreError> {

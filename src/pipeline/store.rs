@@ -36,7 +36,7 @@ use std::{error::Error, fmt, future::Future, sync::Arc};
 use crate::{
     checkpoint::{Advance, Checkpoint, Claim, Identity, NewCheckpoint, TopicId, TopicPartition},
     copy::Progress,
-    graph::{Circumstances, Model, Statement},
+    graph::{Circumstances, CountOf, Model, Statement},
     lsn::Lsn,
     request::{Findings, Request, RequestId, State},
     start::graph::Obstacle,
@@ -271,6 +271,9 @@ pub trait Store: Send + Sync + 'static {
         &self,
         model: &Model,
     ) -> impl Future<Output = Result<Vec<(String, u64)>, StoreError>> + Send;
+
+    /// These numbers, in their order, whoever put the nodes and relationships there. Placeholders are no rows.
+    fn counts(&self, of: &[CountOf]) -> impl Future<Output = Result<Vec<u64>, StoreError>> + Send;
 
     /// How many nodes have this label of ours ([`PLACEHOLDER`](crate::graph::statement::PLACEHOLDER),
     /// [`INCOMPLETE`](crate::graph::statement::INCOMPLETE)), and one of the labels that the pipeline's checkpoints

@@ -17,7 +17,8 @@ use crate::{
     checkpoint::Claim,
     config::Config,
     copy::{Progress, RECONCILED},
-    graph::{Model, TableIndex},
+    graph::{Key, Model, Pass, TableIndex},
+    mapping::Translator,
     pipeline::{Report, Reported, Store},
     request::{Findings, Purpose, Request, RequestId, RowFindings, State, TableFindings},
     shown::shown_list,
@@ -37,6 +38,8 @@ pub struct Taken {
     pub purpose: Purpose,
     /// Which one; `None`: its asker has ended it, and what is written has to settle.
     pub id: Option<RequestId>,
+    /// The rows of the one table, by the texts of their keys' columns; `None`: all rows.
+    pub keys: Option<Vec<Vec<String>>>,
     /// What was found.
     pub reported: Reported,
 }
@@ -72,7 +75,7 @@ pub async fn take_up(
         };
     }
     let is_running = |it: &Request| it.purpose == Purpose::Repair && it.state == State::Running;
-    let id = open.find(is_running).map(|request| request.id);
+    let (id, keys) = open.find(is_running).map(|it| (it.id, it.keys)).unzip();
     let mut progress = progress;
     if id.is_none() {
         // Rows were written that the stream has not reached. The copier lets it pass, and compares no
@@ -83,7 +86,8 @@ pub async fn take_up(
     let is_left = |name: &String| progress.iter().any(|range| range.table == *name);
     let left = model.iter().filter(|(_, table)| is_left(&table.name));
     let reported = Reported::of(left.map(|(table, _)| table));
-    Ok(Passes { progress, taken: Some(Taken { purpose: Purpose::Repair, id, reported }) })
+    let (purpose, keys) = (Purpose::Repair, keys.flatten());
+    Ok(Passes { progress, taken: Some(Taken { purpose, id, keys, reported }) })
 }
 
 async fn begin(
@@ -106,7 +110,11 @@ async fn begin(
     let is_asked = |name: &String| request.tables.is_empty() || request.tables.contains(name);
     let tables = model.iter().filter(|(_, table)| is_asked(&table.name));
     let tables: Vec<TableIndex> = tables.map(|(table, _)| table).collect();
-    let progress = new(&tables).await?;
+    let progress = match &request.keys {
+        None => new(&tables).await?,
+        // Its rows are looked at one by one.
+        Some(_) => tables.iter().map(|table| over(&model.table(*table).name)).collect(),
+    };
     let stored = match request.purpose {
         Purpose::Repair => progress.as_slice(),
         Purpose::Verify => &[],
@@ -114,11 +122,31 @@ async fn begin(
     if !graph.take_up(claim, &request.id, stored).await? {
         return Ok(nothing);
     }
-    let (purpose, id) = (request.purpose, Some(request.id));
+    let (purpose, id, keys) = (request.purpose, Some(request.id), request.keys);
     let count = tables.len();
     tracing::info!(purpose = purpose.name(), tables = count, "comparing the graph with the tables");
     let reported = Reported::of(tables);
-    Ok(Passes { progress, taken: Some(Taken { purpose, id, reported }) })
+    Ok(Passes { progress, taken: Some(Taken { purpose, id, keys, reported }) })
+}
+
+/// The progress of a table without passes.
+fn over(table: &str) -> Progress {
+    Progress { done: true, ..Progress::new(table, Pass::Graph) }
+}
+
+/// The keys that a request names; `None`: it is about all rows.
+pub fn keys(taken: &Taken, translator: &Translator) -> Option<Vec<(TableIndex, Key)>> {
+    let texts = taken.keys.as_ref()?;
+    let mut translator = translator.clone();
+    let tables: Vec<TableIndex> = taken.reported.get().compared.keys().copied().collect();
+    let mut keys = Vec::with_capacity(texts.len());
+    for (table, texts) in tables.iter().flat_map(|table| texts.iter().map(move |it| (*table, it))) {
+        match translator.key_from_texts(table, texts) {
+            Ok(key) => keys.push((table, key)),
+            Err(error) => tracing::warn!(%error, "a request names a row that can not be"),
+        }
+    }
+    Some(keys)
 }
 
 /// Keeps what a request finds.
@@ -130,6 +158,9 @@ pub fn follow(
     expected: BTreeMap<String, u64>,
 ) -> Option<Following> {
     let (id, reported) = (taken.id.clone()?, taken.reported.clone());
+    let keys = taken.keys.as_ref().map(|keys| keys.len() as u64);
+    // Both passes see a row.
+    let expected = move |table: &str| keys.or_else(|| expected.get(table).map(|rows| 2 * rows));
     let following = async move {
         let mut kept = Findings::default();
         loop {
@@ -211,14 +242,13 @@ pub async fn changed(config: &Config, taken: Option<(RequestId, Reported)>) {
     }
 }
 
-fn findings(report: &Report, model: &Model, expected: &BTreeMap<String, u64>) -> Findings {
+fn findings(report: &Report, model: &Model, expected: impl Fn(&str) -> Option<u64>) -> Findings {
     let of = |counts: &BTreeMap<TableIndex, u64>, table| counts.get(&table).copied().unwrap_or(0);
     let tables = model.iter().filter(|(table, _)| report.compared.contains_key(table));
     let tables = tables.map(|(table, named)| TableFindings {
         table: named.name.clone(),
         compared: of(&report.compared, table),
-        // Both passes see a row.
-        expected: 2 * expected.get(&named.name).copied().unwrap_or(0),
+        expected: expected(&named.name).unwrap_or(0),
         differing: of(&report.differing, table),
         undecided: of(&report.undecided, table),
     });

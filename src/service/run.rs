@@ -273,8 +273,10 @@ impl<'a> Run<'a> {
                 let copier = TableCopier::new(model.clone(), lanes, blocks, ended_before, progress);
                 Some(match &taken {
                     None => copier,
-                    Some(Taken { purpose, reported, .. }) => {
-                        copier.reconciling(*purpose, named.clone(), reported.clone())
+                    Some(taken) => {
+                        let keys = requests::keys(taken, &translator);
+                        let (named, reported) = (named.clone(), taken.reported.clone());
+                        copier.reconciling(taken.purpose, named, reported, keys)
                     }
                 })
             }

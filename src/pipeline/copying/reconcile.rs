@@ -1,12 +1,13 @@
 //! A reconciliation: tables and graph are compared, and what differs is written or reported.
 //!
 //! ```text
-//! pass over rows:    a piece of rows  -> the graph's entities of their keys -> differences
-//! pass over graph:   a page of entities -> the rows of their keys           -> differences
+//! pass over rows:    a piece of rows  -> those that the graph lacks
+//! pass over graph:   a page of entities -> the rows of their keys -> differences
 //! ```
 //!
 //! Two passes need no common order of keys. The first finds rows that the graph lacks. The second
-//! finds entities that have no row, and rows that moved past the first. Both compare whole rows.
+//! compares each entity with its row, and finds those that have none. An entity that the first pass
+//! met is on a page of the second, unless the stream has written it since.
 //!
 //! Nothing is compared before the stream has passed the log's end of the beginning: a row that ALTER
 //! TABLE has changed has no event, and an older event must not come behind it.
@@ -124,6 +125,8 @@ pub(super) struct Reconcile {
     rounds: BTreeMap<Of, u32>,
     /// Where the pass over the graph is, by table.
     pub cursors: BTreeMap<TableIndex, Key>,
+    /// Only the rows that were named are compared.
+    pub is_by_keys: bool,
     /// It has begun in this life.
     begun: bool,
     /// The passes are over.
@@ -131,13 +134,16 @@ pub(super) struct Reconcile {
 }
 
 impl Reconcile {
-    pub fn new(purpose: Purpose, named: Named, reported: Reported) -> Self {
-        named.keep_moved();
+    pub fn new(purpose: Purpose, named: Named, reported: Reported, keys: Option<Vec<Of>>) -> Self {
+        if keys.is_none() {
+            named.keep_moved();
+        }
         Reconcile {
+            is_by_keys: keys.is_some(),
             purpose,
             named,
             reported,
-            to_look_at: BTreeMap::new(),
+            to_look_at: keys.into_iter().flatten().map(|of| (of, 0)).collect(),
             suspects: BTreeMap::new(),
             rounds: BTreeMap::new(),
             cursors: BTreeMap::new(),
@@ -243,9 +249,18 @@ impl Reconcile {
         let is_new = !std::mem::replace(&mut self.ended, true);
         let moved = self.named.take_moved();
         if is_new {
-            self.look_at(moved);
+            self.look_at_asked(moved);
         }
         is_new
+    }
+
+    /// Those of these keys that are of compared tables are to be looked at.
+    pub fn look_at_asked(&mut self, of: impl IntoIterator<Item = Of>) {
+        let asked: Vec<Of> = {
+            let report = self.reported.get();
+            of.into_iter().filter(|(table, _)| report.compared.contains_key(table)).collect()
+        };
+        self.look_at(asked);
     }
 
     /// What to do first, with the stream applied through `applied`.
@@ -269,6 +284,9 @@ impl Reconcile {
                 let of_table = self.to_look_at.extract_if(.., |(of, _), _| *of == table);
                 let of_table: BTreeMap<Of, u32> = of_table.take(SUSPECTS_MAX).collect();
                 let keys = of_table.keys().map(|(_, key)| key.clone()).collect();
+                if self.is_by_keys {
+                    self.compared(table, of_table.values().filter(|rounds| **rounds == 0).count());
+                }
                 self.rounds = of_table;
                 return Next::Look(table, keys);
             }

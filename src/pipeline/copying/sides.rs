@@ -218,6 +218,14 @@ pub trait GraphReader: Send + 'static {
         keys: &[Key],
     ) -> impl Future<Output = Result<Vec<Found>, Self::Error>> + Send;
 
+    /// The keys among these that no row has in the graph: nothing is there, or a placeholder. In any order.
+    /// It costs less than [`found`](Self::found).
+    fn missing(
+        &mut self,
+        table: TableIndex,
+        keys: &[Key],
+    ) -> impl Future<Output = Result<Vec<Key>, Self::Error>> + Send;
+
     /// How many nodes with the table's label, or relationships of its type between its labels, have no
     /// key that could name them. No statement finds them, so a repair leaves them alone: they may be
     /// somebody's own. To remove them is for their owner, and a row whose node became one is written

@@ -259,7 +259,7 @@ impl Records {
             return;
         };
         own.findings = findings.clone();
-        let before = std::mem::replace(&mut self.concluded, Some(id.clone()));
+        let before = self.concluded.replace(id.clone());
         if let Some(before) = before.filter(|it| it != id) {
             self.withdraw(pipeline, &before);
         }

@@ -11,7 +11,7 @@ use wal2graph::{
     },
     copy::Progress,
     graph::{
-        Circumstances, Found, Key, Model, Statement, TableIndex, model::Shape,
+        Circumstances, CountOf, Found, Key, Model, Statement, TableIndex, model::Shape,
         statement::PLACEHOLDER,
     },
     lsn::Lsn,
@@ -262,6 +262,26 @@ impl Store for SimStore {
         Ok(rows.into_iter().collect())
     }
 
+    async fn counts(&self, of: &[CountOf]) -> Result<Vec<u64>, StoreError> {
+        let contents = self.read(|world| world.graph.memory.contents(&world.schema.model)).await?;
+        let count = |of: &CountOf| match of {
+            CountOf::Rows { label } => {
+                let is_row = |labels: &BTreeSet<String>| {
+                    labels.contains(label) && !labels.contains(PLACEHOLDER)
+                };
+                contents.nodes.iter().filter(|node| is_row(&node.labels)).count() as u64
+            }
+            CountOf::Relationships { label, relationship_type, is_outgoing } => {
+                let all = contents.relationships.iter().filter(|(it, _)| {
+                    let end = if *is_outgoing { &it.from } else { &it.to };
+                    it.relationship_type == *relationship_type && end.label == *label
+                });
+                all.map(|(_, count)| *count as u64).sum()
+            }
+        };
+        Ok(of.iter().map(count).collect())
+    }
+
     async fn marked(&self, pipeline: &str, mark: &str) -> Result<Option<u64>, StoreError> {
         let labels = self.checkpoints(pipeline).await?.into_iter().flat_map(|it| it.labels);
         let labels: BTreeSet<String> = labels.collect();
@@ -385,6 +405,10 @@ impl GraphReader for SimReader {
 
     async fn found(&mut self, table: TableIndex, keys: &[Key]) -> Result<Vec<Found>, SimError> {
         self.read(|world| world.graph.memory.found(&world.schema.model, table, keys)).await
+    }
+
+    async fn missing(&mut self, table: TableIndex, keys: &[Key]) -> Result<Vec<Key>, SimError> {
+        self.read(|world| world.graph.memory.missing(&world.schema.model, table, keys)).await
     }
 
     async fn strays(&mut self, table: TableIndex) -> Result<u64, SimError> {
