@@ -308,7 +308,7 @@ async fn rows_that_fulfil_a_condition_are_compared_and_no_others() {
     for (condition, said) in [
         ("nope = 1", "column \"nope\" does not exist"),
         ("id", "argument of WHERE must be type boolean"),
-        ("true) UNION SELECT (1", "syntax error"),
+        ("true) UNION SELECT ('1'", "syntax error"),
         ("true); DROP TABLE rcw_people; --", "syntax error"),
         ("true) THEN 1 END FROM rcw_people WHERE (true", "syntax error"),
         ("1 = (WITH x AS (DELETE FROM rcw_likes RETURNING 1) SELECT 1)", "WITH"),
