@@ -34,8 +34,7 @@ pub async fn keys_where(
     let key = key.collect::<Vec<_>>().join(", ");
     // A comment at its end must not hide what follows.
     let elsewhere = format!("SELECT CASE WHEN ({condition}\n) THEN 1 END FROM {from}");
-    let select =
-        format!("SELECT {key} FROM {from} WHERE ({condition}\n){filter} LIMIT {limit}");
+    let select = format!("SELECT {key} FROM {from} WHERE ({condition}\n){filter} LIMIT {limit}");
     client.batch_execute(BEGIN).await?;
     let read = async {
         let select = client.prepare(&select).await?;

@@ -311,7 +311,7 @@ async fn rows_that_fulfil_a_condition_are_compared_and_no_others() {
         ("true) UNION SELECT ('1'", "syntax error"),
         ("true); DROP TABLE rcw_people; --", "syntax error"),
         ("true) THEN 1 END FROM rcw_people WHERE (true", "syntax error"),
-        ("1 = (WITH x AS (DELETE FROM rcw_likes RETURNING 1) SELECT 1)", "WITH"),
+        ("1 = (WITH x AS (DELETE FROM public.rcw_likes RETURNING 1) SELECT 1)", "WITH"),
         ("nextval('rcw_sequence') > 0", "read-only transaction"),
     ] {
         pipeline.sql.batch_execute("CREATE SEQUENCE IF NOT EXISTS rcw_sequence").await.unwrap();
