@@ -29,6 +29,12 @@ impl Timestamp {
     pub fn known(self) -> Option<Timestamp> {
         (self != Timestamp::default()).then_some(self)
     }
+
+    /// The moment in UTC, to the second, as people read it.
+    pub fn shown(self) -> String {
+        let at = chrono::DateTime::from_timestamp_micros(self.unix_micros).unwrap_or_default();
+        at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+    }
 }
 
 /// One item from a source, in the order in which it must be applied.

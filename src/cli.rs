@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::lsn::Lsn;
 
-pub use reconcile::{IntoExistingGraph, ReconcileArgs, RepairArgs};
+pub use reconcile::{IntoExistingGraph, ReconcileArgs, RepairArgs, VerifyArgs};
 pub use replay::{ReplayArgs, ReplayFrom};
 
 const EXAMPLES: &str = "\
@@ -207,8 +207,10 @@ pub enum Command {
     /// nothing. If no `run` is up, the command follows the source itself until it is done. Exits with 1
     /// if anything differs.
     #[command(after_long_help = "Examples:\n  wal2graph verify -c wal2graph.yaml\n  \
-        wal2graph verify orders sales.customers -c wal2graph.yaml --json")]
-    Verify(ReconcileArgs),
+        wal2graph verify orders sales.customers -c wal2graph.yaml --json\n  \
+        wal2graph verify orders --where \"placed_at > now() - interval '1 day'\" -c wal2graph.yaml\n  \
+        wal2graph verify --counts -c wal2graph.yaml")]
+    Verify(VerifyArgs),
     /// Compares the graph with the tables, and writes what differs
     ///
     /// Rows that the graph lacks or has otherwise are written, and what has no row is removed. What

@@ -63,6 +63,9 @@ fn execute(cli: &Cli) -> Result<(), ServiceError> {
             | Command::Apply(_)
             | Command::Replay(_)
             | Command::DeadLetters(_) => Err(ServiceError::NoKafka),
+            Command::Verify(args) if args.counts => {
+                commands::counts::execute(&config, &args.compared).await
+            }
             Command::Verify(args) => commands::reconcile::verify(&config, args).await,
             Command::Repair(args) => commands::reconcile::repair(&config, args).await,
             Command::Status(args) => commands::status::execute(&config, args).await,

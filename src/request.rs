@@ -8,13 +8,14 @@
 //!
 //! A request is in the graph, where a command puts it and the pipeline finds it. The pipeline works on
 //! one at a time, the oldest first. One that was interrupted is still running for the next life, which
-//! goes on with it.
+//! goes on with it. One that is done stays without its rows' values, until the next one is done: it says
+//! when the graph was compared last.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::change::Timestamp;
+use crate::{change::Timestamp, shown::shown_list};
 
 /// What is done with a difference between tables and graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,12 +105,111 @@ pub struct Request {
     pub purpose: Purpose,
     /// The tables, as `schema.name`; none: all of the mapping.
     pub tables: Vec<String>,
+    /// The rows of the one table, by the texts of their keys' columns; `None`: all rows.
+    pub keys: Option<Vec<Vec<String>>>,
     /// How far it is.
     pub state: State,
     /// When it was asked.
     pub asked_at: Timestamp,
+    /// When its state or its findings changed last.
+    pub updated_at: Timestamp,
     /// What it has found so far.
     pub findings: Findings,
+}
+
+impl Request {
+    /// A request that is asked now.
+    pub fn new(id: RequestId, purpose: Purpose, tables: Vec<String>, now: Timestamp) -> Self {
+        let (state, findings) = (State::Asked, Findings::default());
+        Request { id, purpose, tables, keys: None, state, asked_at: now, updated_at: now, findings }
+    }
+}
+
+/// A request as people and pages see it, without a row's values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RequestStatus {
+    /// `verify` or `repair`.
+    pub purpose: &'static str,
+    /// The tables; none: all of the mapping.
+    pub tables: Vec<String>,
+    /// How many rows of the one table; all if it is left out.
+    pub rows: Option<usize>,
+    /// `asked`, `running` or `done`.
+    pub state: &'static str,
+    /// When it was asked.
+    pub asked_at: String,
+    /// When its state or its numbers changed last: of one that is done, its end.
+    pub updated_at: String,
+    /// Compared rows and entities.
+    pub compared: u64,
+    /// About how many there are to compare.
+    pub expected: u64,
+    /// Rows that differ.
+    pub differing: u64,
+    /// Rows that changed faster than they could be looked at.
+    pub undecided: u64,
+}
+
+impl RequestStatus {
+    /// The requests that somebody works on or will, and the one that was done last.
+    pub fn all(requests: &[Request]) -> Vec<Self> {
+        let done = requests.iter().filter(|request| request.state == State::Done);
+        let last = done.max_by_key(|request| request.updated_at.unix_micros);
+        let open = requests.iter().filter(|request| request.state.is_open());
+        open.chain(last).map(RequestStatus::of).collect()
+    }
+
+    fn of(request: &Request) -> Self {
+        let findings = &request.findings;
+        RequestStatus {
+            purpose: request.purpose.name(),
+            tables: request.tables.clone(),
+            rows: request.keys.as_ref().map(Vec::len),
+            state: request.state.name(),
+            asked_at: request.asked_at.shown(),
+            updated_at: request.updated_at.shown(),
+            compared: findings.compared(),
+            expected: findings.expected(),
+            differing: findings.differing(),
+            undecided: findings.undecided(),
+        }
+    }
+
+    /// The share of what is to compare that is compared. Only the end of all is a whole.
+    pub fn progress(&self) -> f64 {
+        match self.state {
+            "done" => 1.0,
+            _ => (self.compared as f64 / self.expected.max(1) as f64).min(0.999),
+        }
+    }
+}
+
+impl fmt::Display for RequestStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RequestStatus { purpose, asked_at, compared, expected, differing, .. } = self;
+        let tables = match self.tables.as_slice() {
+            [] => "all tables".to_owned(),
+            tables => shown_list(tables),
+        };
+        let rows = self.rows.map(|rows| format!("{rows} rows of ")).unwrap_or_default();
+        write!(f, "{purpose} of {rows}{tables}, asked at {asked_at}: ")?;
+        match self.state {
+            "asked" => write!(f, "waits"),
+            "running" => write!(
+                f,
+                "running, {compared} of about {expected} rows compared, {differing} differ so far"
+            ),
+            _ => write!(
+                f,
+                "done at {}, {compared} rows compared, {differing} differed",
+                self.updated_at
+            ),
+        }?;
+        match self.undecided {
+            0 => Ok(()),
+            rows => write!(f, ", {rows} undecided"),
+        }
+    }
 }
 
 /// What the comparison of tables and graph has found.
@@ -153,6 +253,38 @@ pub struct RowFindings {
 }
 
 impl Findings {
+    /// The numbers alone, without a row's values.
+    pub fn brief(&self) -> Self {
+        Findings { first: Vec::new(), ..self.clone() }
+    }
+
+    /// How many rows and entities are compared.
+    pub fn compared(&self) -> u64 {
+        self.tables.iter().map(|table| table.compared).sum()
+    }
+
+    /// About how many there are to compare.
+    pub fn expected(&self) -> u64 {
+        self.tables.iter().map(|table| table.expected.max(table.compared)).sum()
+    }
+
+    /// Adds what was found of other rows.
+    pub fn add(&mut self, other: Findings) {
+        self.is_over &= other.is_over;
+        self.first.extend(other.first);
+        for more in other.tables {
+            match self.tables.iter_mut().find(|it| it.table == more.table) {
+                Some(table) => {
+                    table.compared += more.compared;
+                    table.expected += more.expected;
+                    table.differing += more.differing;
+                    table.undecided += more.undecided;
+                }
+                None => self.tables.push(more),
+            }
+        }
+    }
+
     /// How many rows differ.
     pub fn differing(&self) -> u64 {
         self.tables.iter().map(|table| table.differing).sum()
@@ -175,5 +307,46 @@ impl FromStr for Findings {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         serde_json::from_str(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_open_requests_and_the_last_one_that_was_done_are_shown() {
+        let at = |second: i64| Timestamp { unix_micros: second * 1_000_000 };
+        let request = |id: &str, state, updated| Request {
+            state,
+            updated_at: at(updated),
+            ..Request::new(RequestId(id.to_owned()), Purpose::Repair, Vec::new(), at(1))
+        };
+        let of_table = TableFindings {
+            table: "public.a".to_owned(),
+            compared: 12,
+            expected: 10,
+            differing: 3,
+            undecided: 1,
+        };
+        let findings = Findings { tables: vec![of_table], ..Findings::default() };
+        let tables = vec!["public.a".to_owned()];
+        let requests = [
+            request("1", State::Done, 5),
+            Request { findings: findings.clone(), ..request("2", State::Done, 60) },
+            request("3", State::Cancelled, 70),
+            Request { findings, tables, ..request("4", State::Running, 90) },
+            request("5", State::Asked, 1),
+        ];
+        let shown: Vec<String> =
+            RequestStatus::all(&requests).iter().map(ToString::to_string).collect();
+        let expected = [
+            "repair of public.a, asked at 1970-01-01T00:00:01Z: running, 12 of about 12 rows compared, 3 differ so \
+             far, 1 undecided",
+            "repair of all tables, asked at 1970-01-01T00:00:01Z: waits",
+            "repair of all tables, asked at 1970-01-01T00:00:01Z: done at 1970-01-01T00:01:00Z, 12 rows compared, 3 \
+             differed, 1 undecided",
+        ];
+        assert_eq!(shown, expected);
     }
 }

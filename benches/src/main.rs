@@ -68,6 +68,8 @@ enum Part {
     Growth,
     /// A transaction that changes every table of a wide schema, into a Neo4j that was just started
     Wide,
+    /// A comparison of all rows with an equal graph, against their copy, and beside a stream
+    Verify,
     /// Through Kafka: one partition and more, applied by one process and more
     Topic,
 }
@@ -101,6 +103,7 @@ async fn main() -> Result<()> {
             Part::Big => parts::big::measure(&lab).await?,
             Part::Growth => parts::growth::measure(&lab).await?,
             Part::Wide => parts::wide::measure(&lab).await?,
+            Part::Verify => parts::verify::measure(&lab).await?,
             Part::Topic => parts::topic::measure(&lab).await?,
         };
         results.add(taken);

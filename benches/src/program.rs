@@ -63,6 +63,12 @@ impl<'a> Pipeline<'a> {
 
     /// Starts `run` with more arguments.
     pub fn start(&self, arguments: &[&str]) -> Result<Running> {
+        self.command("run", arguments)
+    }
+
+    /// Starts a command with more arguments.
+    pub fn command(&self, command: &str, arguments: &[&str]) -> Result<Running> {
+        let name = command;
         let file = NamedTempFile::new()?;
         let text = format!(
             "pipeline: {}\nsource:\n  url: {}\n  publication: {}\ngraph:\n  url: {}\n",
@@ -73,7 +79,7 @@ impl<'a> Pipeline<'a> {
         );
         fs::write(file.path(), text)?;
         let mut command = Command::new(&self.lab.program);
-        command.args(["run", "-c"]).arg(file.path()).args(arguments);
+        command.args([name, "-c"]).arg(file.path()).args(arguments);
         let mut running = Running::start(command)?;
         running._file = Some(file);
         Ok(running)
@@ -91,7 +97,11 @@ impl<'a> Pipeline<'a> {
 impl Running {
     /// Starts the program, which logs JSON.
     pub fn start(mut command: Command) -> Result<Self> {
-        let mut child = command.args(["--log-format", "json"]).stderr(Stdio::piped()).spawn()?;
+        let mut child = command
+            .args(["--log-format", "json"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
         let stderr = child.stderr.take().ok_or("no log")?;
         let (sender, lines) = channel();
         thread::spawn(move || {

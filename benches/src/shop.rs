@@ -34,6 +34,26 @@ const PRELOAD: &str = "
     INSERT INTO products SELECT n, 'SKU-' || n, 'Product ' || n, n % 90 + 0.99 FROM generate_series(1, 1000) n;
     ANALYZE;";
 
+/// So many rows are in `rows(1)`.
+pub const ROW_COUNT: f64 = 451_000.0;
+
+/// Rows of all tables, as many times [`ROW_COUNT`].
+pub fn rows(times: u32) -> String {
+    let (customers, orders) = (50_000 * times, 100_000 * times);
+    format!(
+        "INSERT INTO customers SELECT n, 'Customer ' || n, 'c' || n || '@example.com', 'City ' || n % 50
+            FROM generate_series(1, {customers}) n;
+        INSERT INTO products SELECT n, 'SKU-' || n, 'Product ' || n, n % 90 + 0.99
+            FROM generate_series(1, 1000 * {times}) n;
+        INSERT INTO orders SELECT n, 1 + n::int8 * 7919 % {customers}, 'new', n % 500,
+            timestamptz '2026-01-01' + n * interval '1 minute' FROM generate_series(1, {orders}) n;
+        INSERT INTO order_items SELECT n, 1 + (n * 17 + m * 333) % 1000, m, m + 0.99
+            FROM generate_series(1, {orders}) n, generate_series(1, 3) m;
+        SELECT setval('order_ids', {orders});
+        ANALYZE;"
+    )
+}
+
 /// An order and three lines.
 pub const PLACE: &str = "
 \\set customer random(1, 20000)

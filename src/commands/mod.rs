@@ -1,6 +1,7 @@
 //! One module a command that answers and ends: words and reports. What lives longer is a service.
 
 pub mod check;
+pub mod counts;
 #[cfg(feature = "kafka")]
 pub mod dead_letters;
 pub mod destroy;

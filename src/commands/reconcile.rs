@@ -8,18 +8,22 @@
 
 use std::{
     io::{IsTerminal, stderr},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::sleep;
 
 use crate::{
-    cli::{IntoExistingGraph, ReconcileArgs, RepairArgs, RunArgs, UntilArg},
+    catalog::Catalog,
+    cli::{IntoExistingGraph, ReconcileArgs, RepairArgs, RunArgs, UntilArg, VerifyArgs},
     config::Config,
-    mapping::Mapping,
+    graph::TableIndex,
+    mapping::{Mapping, Translator},
     pipeline::{Store, now},
-    postgres::setup::slot,
-    request::{Findings, Purpose, Request, RequestId, State},
+    postgres::{connect::describe, matching::keys_where, setup::slot, sources::Sources},
+    request::{Findings, Purpose, Request, RequestId, State, TableFindings},
     service::{
         ServiceError,
         graph::{Graph, Wait, open},
@@ -35,6 +39,10 @@ use super::{print, print_json};
 const INTERVAL: Duration = Duration::from_millis(300);
 /// How often progress is told.
 const TELL_INTERVAL: Duration = Duration::from_secs(5);
+/// A request names at most so many rows: it is read every second while it is open.
+const PORTION: usize = 5_000;
+/// With more rows a comparison of the whole table is faster.
+const ROWS_MAX: usize = 100_000;
 /// The last findings come this much later than the end at most.
 const LAST_LIMIT: Duration = Duration::from_secs(10);
 /// The time for the answer after the source was followed here.
@@ -43,18 +51,20 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Compares, and prints what differs.
-pub async fn verify(config: &Config, args: &ReconcileArgs) -> Result<(), ServiceError> {
-    execute(config, args, What::Compare(Purpose::Verify)).await
+pub async fn verify(config: &Config, args: &VerifyArgs) -> Result<(), ServiceError> {
+    let what = What::Compare(Purpose::Verify);
+    execute(config, &args.compared, what).await.and_then(fail_if_any)
 }
 
-/// Compares, writes what differs unless it is only tried, and prints it.
+/// Compares, writes what differs unless that is only tried, and prints it.
 pub async fn repair(config: &Config, args: &RepairArgs) -> Result<(), ServiceError> {
     let what = match args {
         RepairArgs { new_slot: true, .. } => What::Renew,
         RepairArgs { dry_run: true, .. } => What::Compare(Purpose::Verify),
         RepairArgs { .. } => What::Compare(Purpose::Repair),
     };
-    execute(config, &args.compared, what).await
+    let findings = execute(config, &args.compared, what).await?;
+    if args.dry_run { fail_if_any(findings) } else { Ok(()) }
 }
 
 /// What is asked for.
@@ -74,55 +84,135 @@ impl What {
     }
 }
 
-async fn execute(config: &Config, args: &ReconcileArgs, what: What) -> Result<(), ServiceError> {
+async fn execute(
+    config: &Config,
+    args: &ReconcileArgs,
+    what: What,
+) -> Result<Findings, ServiceError> {
     config.graph()?;
     let (sql, catalog) = read_catalog(config).await?;
     let mapping = mapping(config, &catalog)?;
     let tables = tables(&mapping, &args.tables)?;
     let graph = open(config, Wait::Usual)?;
-    let (client, mapped) = (&sql.client, (&catalog, &mapping));
-    let renewable = match what {
-        What::Renew => Some(renew::admit(config, client, mapped, &graph).await?),
-        What::Compare(_) => {
-            renew::of_a_slot(config, &graph.checkpoints(&config.pipeline).await?)?;
-            None
+    let client = &sql.client;
+    if what == What::Renew {
+        return renewed(config, client, (&catalog, &mapping), &graph, args).await;
+    }
+    renew::of_a_slot(config, &graph.checkpoints(&config.pipeline).await?)?;
+    let mut findings = Findings { is_over: true, ..Findings::default() };
+    let portions = match &args.condition {
+        None => vec![None],
+        Some(condition) => {
+            let table = one(&tables, &mapping)?;
+            let sources = Sources::new(&catalog, &Translator::new(Arc::new(mapping)));
+            let keys = fulfilling(client, &sources, table, condition).await?;
+            tracing::info!(rows = keys.len(), "rows fulfil the condition");
+            let empty = TableFindings { table: tables[0].clone(), ..TableFindings::default() };
+            findings.tables.push(empty);
+            keys.chunks(PORTION).map(|keys| Some(keys.to_vec())).collect()
         }
     };
-    let request = Request {
-        id: new_id(),
-        purpose: what.purpose(),
-        tables,
-        state: State::Asked,
-        asked_at: now(),
-        findings: Findings::default(),
-    };
+    let mut shown = Shown::new();
+    for keys in portions {
+        let request =
+            Request { keys, ..Request::new(new_id(), what.purpose(), tables.clone(), now()) };
+        graph.ask(&config.pipeline, &request).await?;
+        findings.add(followed(config, &graph, client, &request, &mut shown).await?);
+    }
+    shown.end();
+    tell(args, &findings)?;
+    Ok(findings)
+}
+
+/// Makes a new slot, and repairs all tables.
+async fn renewed(
+    config: &Config,
+    client: &tokio_postgres::Client,
+    mapped: (&Catalog, &Mapping),
+    graph: &Graph,
+    args: &ReconcileArgs,
+) -> Result<Findings, ServiceError> {
+    let renewable = renew::admit(config, client, mapped, graph).await?;
+    let request = Request::new(new_id(), Purpose::Repair, Vec::new(), now());
     graph.ask(&config.pipeline, &request).await?;
-    let mut is_renewed = false;
-    let ended = async {
-        if let Some(renewable) = renewable {
-            renewable.renew(config, client, mapped, &graph).await?;
-            is_renewed = true;
-        }
-        follow(config, &graph, client, &request).await
-    };
-    let ended = ended.await;
-    if ended.is_err() && is_renewed {
+    if let Err(error) = renewable.renew(config, client, mapped, graph).await {
+        give_up(config, graph, &request).await?;
+        return Err(error);
+    }
+    let mut shown = Shown::new();
+    let followed = followed(config, graph, client, &request, &mut shown).await;
+    if followed.is_err() {
         tracing::warn!(
             "the new slot is there, and not all is compared: `wal2graph run` goes on with it"
         );
     }
-    if ended.is_err() {
-        // Else it would be worked on at any later start, when nobody waits for it.
-        graph.cancel(&config.pipeline, &request.id).await?;
+    let findings = followed?;
+    shown.end();
+    tell(args, &findings)?;
+    Ok(findings)
+}
+
+/// Follows a request to its end.
+async fn followed(
+    config: &Config,
+    graph: &Graph,
+    sql: &tokio_postgres::Client,
+    request: &Request,
+    shown: &mut Shown,
+) -> Result<Findings, ServiceError> {
+    match follow(config, graph, sql, request, shown).await {
+        Ok(findings) => {
+            graph.conclude(&config.pipeline, &request.id, &findings.brief()).await?;
+            Ok(findings)
+        }
+        Err(error) => {
+            give_up(config, graph, request).await?;
+            Err(error)
+        }
     }
-    let withdrawn = graph.withdraw(&config.pipeline, &request.id).await;
-    let findings = ended?;
-    withdrawn?;
-    tell(what.purpose(), args, &findings)
+}
+
+/// Else it would be worked on at any later start, when nobody waits for it.
+async fn give_up(config: &Config, graph: &Graph, request: &Request) -> Result<(), ServiceError> {
+    graph.cancel(&config.pipeline, &request.id).await?;
+    graph.withdraw(&config.pipeline, &request.id).await?;
+    Ok(())
+}
+
+/// The one table that a condition is about.
+fn one(tables: &[String], mapping: &Mapping) -> Result<TableIndex, ServiceError> {
+    let [name] = tables else {
+        let error =
+            "--where is about the rows of one table: name one, such as `verify orders --where ...`";
+        return Err(ServiceError::Usage(error.to_owned()));
+    };
+    let found = mapping.model.iter().find(|(_, table)| table.name == *name);
+    Ok(found.expect("it is one of the mapping's").0)
+}
+
+/// The keys of the rows that fulfil a condition.
+async fn fulfilling(
+    client: &tokio_postgres::Client,
+    sources: &Sources,
+    table: TableIndex,
+    condition: &str,
+) -> Result<Vec<Vec<String>>, ServiceError> {
+    let found = keys_where(client, sources, table, condition, ROWS_MAX + 1).await;
+    let keys = found.map_err(|error| match error.as_db_error() {
+        Some(_) => ServiceError::Usage(format!("--where: PostgreSQL: {}", describe(&error))),
+        None => error.into(),
+    })?;
+    match keys.len() > ROWS_MAX {
+        false => Ok(keys),
+        true => Err(ServiceError::Usage(format!(
+            "--where: more than {ROWS_MAX} rows fulfil the condition. To compare the whole table is faster: leave \
+             --where out"
+        ))),
+    }
 }
 
 /// The names of the tables that the user has named, as the mapping has them.
-fn tables(mapping: &Mapping, named: &[String]) -> Result<Vec<String>, ServiceError> {
+pub(super) fn tables(mapping: &Mapping, named: &[String]) -> Result<Vec<String>, ServiceError> {
     let mapped: Vec<&String> = mapping.model.iter().map(|(_, table)| &table.name).collect();
     let of = |name: &String| {
         let is_it = |mapped: &&&String| {
@@ -149,8 +239,9 @@ async fn follow(
     graph: &Graph,
     sql: &tokio_postgres::Client,
     request: &Request,
+    shown: &mut Shown,
 ) -> Result<Findings, ServiceError> {
-    let waiting = wait(config, graph, request);
+    let waiting = wait(config, graph, request, shown);
     let working = async {
         sleep(PATIENCE).await;
         let held = slot(sql, &config.slot).await?;
@@ -201,8 +292,13 @@ async fn state(
     Ok(found.map(|it| (it.state, it.findings)))
 }
 
-async fn wait(config: &Config, graph: &Graph, request: &Request) -> Result<Findings, ServiceError> {
-    let (mut told, mut done) = (Instant::now(), None);
+async fn wait(
+    config: &Config,
+    graph: &Graph,
+    request: &Request,
+    shown: &mut Shown,
+) -> Result<Findings, ServiceError> {
+    let mut done = None;
     loop {
         sleep(INTERVAL).await;
         let Some((state, findings)) = state(config, graph, request).await? else {
@@ -222,44 +318,79 @@ async fn wait(config: &Config, graph: &Graph, request: &Request) -> Result<Findi
             }
             State::Asked | State::Running | State::Done => {}
         }
-        if told.elapsed() >= TELL_INTERVAL {
-            told = Instant::now();
-            tell_progress(&state, &findings);
+        shown.show(&state, &findings);
+    }
+}
+
+/// What a person sees meanwhile: a bar on a terminal, a log line now and then elsewhere.
+struct Shown {
+    bar: Option<ProgressBar>,
+    told: Instant,
+}
+
+impl Shown {
+    fn new() -> Self {
+        let bar = stderr().is_terminal().then(|| {
+            let template =
+                "{spinner} comparing [{bar:30}] {pos}/{len} rows, {per_sec}, {eta} left, {msg}";
+            let style = ProgressStyle::with_template(template);
+            let bar = ProgressBar::new(0);
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar
+        });
+        Shown { bar, told: Instant::now() }
+    }
+
+    fn show(&mut self, state: &State, findings: &Findings) {
+        let (compared, expected) = (findings.compared(), findings.expected());
+        let differing = findings.differing();
+        let waits = *state == State::Asked;
+        if let Some(bar) = &self.bar {
+            if waits || bar.length() == Some(0) {
+                // The rate is that of the comparison.
+                bar.reset_elapsed();
+            }
+            bar.set_length(expected);
+            bar.set_position(compared);
+            bar.set_message(match waits {
+                true => "waits for the pipeline".to_owned(),
+                false => format!("{differing} differ so far"),
+            });
+        } else if self.told.elapsed() >= TELL_INTERVAL {
+            self.told = Instant::now();
+            match waits {
+                true => tracing::info!("the request waits for the pipeline"),
+                false => tracing::info!(compared, expected, differing, "comparing"),
+            }
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
         }
     }
 }
 
-fn tell_progress(state: &State, findings: &Findings) {
-    let compared: u64 = findings.tables.iter().map(|table| table.compared).sum();
-    let expected: u64 = findings.tables.iter().map(|table| table.expected).sum();
-    let differing = findings.differing();
-    let text = match state {
-        State::Asked => "the request waits for the pipeline".to_owned(),
-        _ => format!("compared {compared} of about {expected}, {differing} rows differ so far"),
-    };
-    if stderr().is_terminal() {
-        eprintln!("{text}");
-    } else {
-        tracing::info!("{text}");
-    }
-}
-
-/// Prints the result. What differs is an error for `verify`.
-fn tell(purpose: Purpose, args: &ReconcileArgs, findings: &Findings) -> Result<(), ServiceError> {
+fn tell(args: &ReconcileArgs, findings: &Findings) -> Result<(), ServiceError> {
     if args.json {
         print_json(findings)?;
     } else {
         print(&text(findings))?;
     }
-    let (differing, undecided) = (findings.differing(), findings.undecided());
+    let undecided = findings.undecided();
     if undecided > 0 {
         tracing::warn!(rows = undecided, "some rows changed faster than they could be looked at");
     }
-    match differing {
+    Ok(())
+}
+
+/// What differs is an error where nothing is written.
+fn fail_if_any(findings: Findings) -> Result<(), ServiceError> {
+    match findings.differing() {
         0 => Ok(()),
-        _ if purpose == Purpose::Repair => Ok(()),
         1 => Err(ServiceError::Definite("1 row differs. `wal2graph repair` mends it".to_owned())),
-        _ => Err(ServiceError::Definite(format!(
+        differing => Err(ServiceError::Definite(format!(
             "{differing} rows differ. `wal2graph repair` mends them"
         ))),
     }

@@ -16,6 +16,7 @@ use crate::{
     lsn::Lsn,
     mapping::compile,
     pipeline::Store,
+    request::RequestStatus,
     service::{
         ServiceError,
         facts::{self, Made, Source},
@@ -44,6 +45,8 @@ struct Status {
     positions: Positions,
     lag: Lag,
     copy: Option<CopyStatus>,
+    /// Requests of verify and repair: those that are open, and the one that was done last.
+    requests: Vec<RequestStatus>,
     /// Nodes that are there only because a relationship points at them, by label.
     /// Unknown where the graph has other pipelines too, and very many such nodes.
     placeholders: Option<u64>,
@@ -197,6 +200,7 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
         slot: slot.map(|slot| slot_status(config, slot)),
         lag,
         copy: copy_status(&progress),
+        requests: RequestStatus::all(&graph.requests(&config.pipeline).await?),
         placeholders: graph.marked(&config.pipeline, PLACEHOLDER).await?,
         incomplete: graph.marked(&config.pipeline, INCOMPLETE).await?,
         epoch: checkpoint.map(|checkpoint| checkpoint.epoch.0),
@@ -210,10 +214,9 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
 /// Why the last writer of this log stopped for good, unless another has begun since.
 pub(super) fn stopped(checkpoint: &Checkpoint) -> Option<StoppedStatus> {
     let Stopped { because, at } = checkpoint.stopped.as_ref()?;
-    let at = chrono::DateTime::from_timestamp_micros(at.unix_micros).unwrap_or_default();
     Some(StoppedStatus {
         log: checkpoint.origin.log.to_string(),
-        at: at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+        at: at.shown(),
         because: on_one_line(because).into_owned(),
     })
 }
@@ -288,6 +291,9 @@ impl fmt::Display for Status {
                 f,
                 "copy          {rows} rows, {ranges_done} of {ranges} ranges done, at {current}"
             )?;
+        }
+        for request in &self.requests {
+            writeln!(f, "request       {request}")?;
         }
         let count = |count: Option<u64>| count.map_or_else(unknown, |count| count.to_string());
         writeln!(f, "placeholders  {}", count(self.placeholders))?;

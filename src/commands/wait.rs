@@ -60,6 +60,28 @@ pub async fn execute(config: &Config, args: &WaitArgs) -> Result<(), ServiceErro
     print(&format!("the graph has everything up to {}", target.lsn))
 }
 
+/// Waits until the graph has everything that is committed now.
+pub(super) async fn caught_up(
+    config: &Config,
+    graph: &impl Store,
+    limit: Duration,
+) -> Result<(), ServiceError> {
+    let deadline = Instant::now() + limit;
+    let target = match timeout_at(deadline, Target::now(config)).await {
+        Ok(target) => target?,
+        Err(_) => return Err(ServiceError::NotYet("the source does not answer".to_owned())),
+    };
+    let mut waiting = Waiting { config, target: &target, reached: Reached::Unknown };
+    match timeout_at(deadline, waiting.wait(graph, false)).await {
+        Ok(waited) => waited,
+        Err(_) => Err(ServiceError::NotYet(format!(
+            "the graph does not have within {} s what is committed now: {}",
+            limit.as_secs(),
+            waiting.so_far()
+        ))),
+    }
+}
+
 fn late(limit: Duration, so_far: &str) -> ServiceError {
     let seconds = limit.as_secs_f32();
     ServiceError::Definite(format!("not within {seconds} s (--timeout): {so_far}"))

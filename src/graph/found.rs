@@ -178,6 +178,19 @@ pub enum Remedy {
 }
 
 impl Difference {
+    /// All names of kinds.
+    pub const KINDS: [&str; 9] = [
+        "missing",
+        "extra",
+        "unheld",
+        "property",
+        "label",
+        "incomplete",
+        "relationship",
+        "ends",
+        "doubled",
+    ];
+
     /// The name of its kind, for metrics. It is stable.
     pub fn kind(&self) -> &'static str {
         match self {

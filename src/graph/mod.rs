@@ -13,6 +13,7 @@
 //! and the relationship points at a key value. So an event of a target row never adds, moves or
 //! removes a relationship that another row owns.
 
+mod counted;
 pub mod fold;
 pub mod found;
 mod key;
@@ -25,6 +26,7 @@ pub mod small;
 pub mod statement;
 mod words;
 
+pub use counted::{CountOf, Counted, counted};
 pub use fold::Mutations;
 pub use found::{Difference, Found, Remedy, compare, remedy};
 pub use key::Key;

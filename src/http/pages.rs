@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::{
     health::{State, TURN_LIMIT},
     metrics::{Metrics, PartitionLag, Snapshot, now},
+    request::RequestStatus,
 };
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -87,6 +88,9 @@ struct Report {
     slot: Option<Slot>,
     copy: BTreeMap<String, Copied>,
     placeholders: Option<u64>,
+    /// Requests of verify and repair: those that are open, and the one that was done last. `None`: the
+    /// graph is unreachable.
+    requests: Option<Vec<RequestStatus>>,
     /// The limit of changes in one transaction, if Neo4j has refused more.
     changes_at_once: Option<usize>,
     /// The partitions that are applied here.
@@ -204,6 +208,7 @@ impl Report {
                 })
                 .collect(),
             placeholders: snapshot.graph.and_then(|graph| graph.placeholders),
+            requests: snapshot.requests.clone(),
             changes_at_once: snapshot.changes_at_once,
             partitions: snapshot.partitions.iter().map(Partition::of).collect(),
             rebalances: snapshot.rebalances,
@@ -256,6 +261,9 @@ fn html(report: &Report) -> String {
         let (rows_done, expected) =
             report.copy.values().fold((0, 0), |sum, it| (sum.0 + it.rows, sum.1 + it.expected));
         rows.push(("copied", format!("{rows_done} of about {expected} rows")));
+    }
+    for request in report.requests.iter().flatten() {
+        rows.push(("request", request.to_string()));
     }
     let mut cells = String::new();
     for (name, value) in rows {

@@ -120,6 +120,24 @@ impl Translator {
         Ok((reader.key(cell)?, reader.row(cell)))
     }
 
+    /// A row's key, by the texts of its columns.
+    pub fn key_from_texts(
+        &mut self,
+        table: TableIndex,
+        texts: &[String],
+    ) -> Result<Key, TranslateError> {
+        let mapping = self.mapping.clone();
+        let key = &mapping.columns(table).key;
+        let cell = |column: usize| {
+            let place = key.iter().position(|slot| slot.column == column);
+            match place.and_then(|place| texts.get(place)) {
+                Some(text) => Raw::Text(text.as_bytes()),
+                None => Raw::Unchanged,
+            }
+        };
+        self.reader(table).key(cell)
+    }
+
     /// What was met since the last time: to be counted and logged.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         self.notices.take(&self.mapping.tables)

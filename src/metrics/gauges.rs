@@ -2,7 +2,7 @@
 
 use prometheus::{CounterVec, GaugeVec, Registry, proto::MetricFamily};
 
-use crate::health::State;
+use crate::{health::State, request::RequestStatus};
 
 use super::{
     PartitionLag, Snapshot,
@@ -19,6 +19,7 @@ pub(super) fn gather(snapshot: &Snapshot) -> Vec<MetricFamily> {
     gauges.slot(snapshot);
     gauges.copy(snapshot);
     gauges.topics(snapshot);
+    gauges.requests(snapshot);
     let state = snapshot.facts.state.name();
     gauges.one_of(
         "state",
@@ -139,6 +140,42 @@ impl Gauges {
             "dead_letters",
             "Dead letters that wait for a person; left out where there are none by the configuration, or Kafka is away",
             snapshot.dead_letters.map(|count| count as f64),
+        );
+    }
+
+    fn requests(&self, snapshot: &Snapshot) {
+        let counted = &snapshot.compared;
+        let help = "Rows and entities that verify and repair have compared: rows of tables with the graph, and \
+                    entities of the graph with tables";
+        let rows =
+            register(&self.0, CounterVec::new(options("reconcile_rows_total", help), &["table"]));
+        for (table, count) in &counted.rows {
+            rows.with_label_values(&[table]).inc_by(*count as f64);
+        }
+        let help = "Differences between tables and graph that verify and repair have found, by kind; a row may have \
+                    several";
+        let labels = ["table", "kind"];
+        let differences =
+            register(&self.0, CounterVec::new(options("differences_total", help), &labels));
+        for ((table, kind), count) in &counted.differences {
+            differences.with_label_values(&[table.as_str(), *kind]).inc_by(*count as f64);
+        }
+        let Some(requests) = &snapshot.requests else { return };
+        let in_state = |state: &'static str| {
+            let count = requests.iter().filter(|request| request.state == state).count();
+            (vec![state], count as f64)
+        };
+        self.labelled(
+            "requests",
+            "Requests of verify and repair that wait or run; left out while the graph is away",
+            &["state"],
+            ["asked", "running"].map(in_state),
+        );
+        let running = requests.iter().find(|request| request.state == "running");
+        self.plain(
+            "request_progress_ratio",
+            "The share of the rows of the request that runs which is compared; left out where none runs",
+            running.map(RequestStatus::progress),
         );
     }
 

@@ -10,8 +10,10 @@
 //! Counters live as long as the run and survive reconnections. Gauges are computed at each scrape,
 //! from facts with a time. An outdated fact is omitted, never shown.
 
+mod compared;
 mod counts;
 mod gauges;
+mod looks;
 mod partitions;
 
 use std::{
@@ -26,14 +28,18 @@ use crate::{
     change::Timestamp,
     checkpoint::TopicPartition,
     copy::{CopiedRows, Progress, copied_rows},
-    health::{Facts, Limits, Look, Planning, Positions, State, Tracker, since},
+    health::{Facts, Limits, Planning, Positions, State, Tracker, since},
     lsn::Lsn,
     pipeline::{Status, Witness},
+    request::RequestStatus,
     topic::copied::CopyState,
 };
 
+pub use compared::{Comparing, Counted};
 pub use counts::{Counts, TableCounts};
+pub use looks::{DeadLetterLook, GraphLook, RequestLook, SlotLook, SourceLook, TopicLook};
 
+use compared::Compared;
 use partitions::Partitions;
 
 /// The interval of looks at source and slot.
@@ -80,6 +86,8 @@ struct Watched {
     /// When this run took hold of the slot last.
     held_at: Option<Timestamp>,
     graph: Option<GraphLook>,
+    requests: Option<RequestLook>,
+    compared: Compared,
     topic: Option<TopicLook>,
     dead_letters: Option<DeadLetterLook>,
     /// Since when a batch waits for plans, and for how many.
@@ -91,58 +99,6 @@ enum Life {
     Starting,
     Running,
     Waiting { why: String },
-}
-
-/// A look at the source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceLook {
-    /// Its start time.
-    pub at: Timestamp,
-    /// The log's flushed end.
-    pub flushed: Lsn,
-    /// The slot, if there is one.
-    pub slot: Option<SlotLook>,
-}
-
-/// The slot in a [`SourceLook`]. The default one is there, and nothing else is known of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SlotLook {
-    /// PostgreSQL's `wal_status`.
-    pub status: Option<String>,
-    /// The acknowledged position.
-    pub acknowledged: Option<Lsn>,
-    /// How much log it keeps.
-    pub retained_bytes: Option<i64>,
-    /// The bytes of log that may still be written before the slot can be lost.
-    pub safe_bytes: Option<i64>,
-}
-
-/// A look at the graph.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GraphLook {
-    /// Its start time.
-    pub at: Timestamp,
-    /// The pipeline's nodes that exist only because a relationship points at them; `None` if counting them takes too
-    /// long.
-    pub placeholders: Option<u64>,
-}
-
-/// A look at the topics in use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicLook {
-    /// Its start time.
-    pub at: Timestamp,
-    /// For each partition, the offset of the next record to be produced.
-    pub ends: BTreeMap<TopicPartition, u64>,
-}
-
-/// A look at the dead-letter topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DeadLetterLook {
-    /// Its start time.
-    pub at: Timestamp,
-    /// How many dead letters wait.
-    pub waiting: u64,
 }
 
 /// A partition's progress in the graph. Positions are offsets.
@@ -202,6 +158,10 @@ pub struct Snapshot {
     pub dead_letters: Option<u64>,
     /// The copied tables, if this run has copied any.
     pub copied: BTreeMap<String, CopiedRows>,
+    /// The requests to compare and repair, if the last look at them is recent.
+    pub requests: Option<Vec<RequestStatus>>,
+    /// What this run has compared.
+    pub compared: Counted,
     /// The limit of changes in one transaction, because Neo4j refused more as too large; `None`: no
     /// limit.
     pub changes_at_once: Option<usize>,
@@ -228,6 +188,8 @@ impl Metrics {
             source: None,
             held_at: None,
             graph: None,
+            requests: None,
+            compared: Compared::default(),
             topic: None,
             dead_letters: None,
             planning: None,
@@ -338,6 +300,16 @@ impl Metrics {
         self.watched().graph = look;
     }
 
+    /// The requests were looked at; `None`: the graph does not answer.
+    pub fn looked_at_requests(&self, look: Option<RequestLook>) {
+        self.watched().requests = look;
+    }
+
+    /// A life of this run compares tables and graph.
+    pub fn compares(&self, comparing: Comparing) {
+        self.watched().compared.begins(comparing);
+    }
+
     /// Records a look at the topic; `None`: it does not answer.
     pub fn looked_at_topic(&self, look: Option<TopicLook>) {
         let mut watched = self.watched();
@@ -393,6 +365,12 @@ impl Metrics {
                 .filter(|look| fresh(look.at, DEAD_LETTER_LIFE))
                 .map(|look| look.waiting),
             copied: watched.copying.as_ref().map(Copying::rows).unwrap_or_default(),
+            requests: watched
+                .requests
+                .clone()
+                .filter(|look| fresh(look.at, SOURCE_LIFE))
+                .map(|look| look.requests),
+            compared: watched.compared.counted(),
             changes_at_once: status.and_then(|status| status.portion.limit()),
         }
     }
@@ -409,12 +387,6 @@ impl Metrics {
 
     fn watched(&self) -> MutexGuard<'_, Watched> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl SourceLook {
-    fn position(&self) -> Look {
-        Look { at: self.at, flushed: self.flushed }
     }
 }
 

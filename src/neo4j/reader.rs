@@ -159,6 +159,27 @@ impl GraphReader for Reader {
         Ok(found)
     }
 
+    async fn missing(&mut self, table: TableIndex, keys: &[Key]) -> Result<Vec<Key>, Error> {
+        let texts = self.texts(table);
+        let mut missing = Vec::new();
+        for keys in keys.chunks(KEYS) {
+            let row = |(number, key): (usize, &Key)| {
+                parameter::list(bolt_key(key).into_iter().chain([(number as i64).into()]))
+            };
+            let rows = keys.iter().enumerate().map(row).collect();
+            let query = with_rows(&texts.reads.missing, rows);
+            let (lists, _) = self.lists(query, usize::MAX).await?;
+            for list in lists {
+                let key = match list.value.first() {
+                    Some(BoltType::Integer(number)) => keys.get(number.value as usize),
+                    _ => None,
+                };
+                missing.push(key.ok_or_else(|| self.unreadable(table))?.clone());
+            }
+        }
+        Ok(missing)
+    }
+
     async fn strays(&mut self, table: TableIndex) -> Result<u64, Error> {
         let texts = self.texts(table);
         let rows = self.connection.rows(Query::new(texts.reads.strays.clone())).await?;

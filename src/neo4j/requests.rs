@@ -1,7 +1,7 @@
 //! Requests of commands to the pipeline that runs: one node each.
 //!
 //! ```text
-//! (:_Wal2GraphRequest {pipeline, id, purpose, tables, state, why, asked_at, updated_at, findings})
+//! (:_Wal2GraphRequest {pipeline, id, purpose, tables, keys, state, why, asked_at, updated_at, findings, is_concluded})
 //! ```
 //!
 //! A command writes without a claim. The pipeline writes under its epoch, so that an instance that lost the slot
@@ -37,12 +37,15 @@ const ANSWERED: &str = "['asked', 'running', 'done']";
 pub async fn ask(connection: &Connection, pipeline: &str, request: &Request) -> Result<(), Error> {
     let text = format!(
         "MERGE (r:{REQUEST} {{pipeline: $pipeline, id: $id}}) ON CREATE SET r.purpose = $purpose, \
-         r.tables = $tables, r.state = 'asked', r.asked_at = $now, r.updated_at = $now, r.findings = $findings"
+         r.tables = $tables, r.keys = $keys, r.state = 'asked', r.asked_at = $now, r.updated_at = $now, \
+         r.findings = $findings"
     );
     let tables = parameter::list(request.tables.iter().map(|table| table.as_str().into()));
+    let keys = request.keys.as_ref().and_then(|keys| serde_json::to_string(keys).ok());
     let query = which(Query::new(text), pipeline, &request.id)
         .param("purpose", request.purpose.name())
         .param("tables", tables)
+        .param("keys", keys)
         .param("findings", request.findings.to_string())
         .param("now", Utc::now());
     retry::while_transient(|| connection.run(query.clone())).await.map(drop)
@@ -52,7 +55,8 @@ pub async fn ask(connection: &Connection, pipeline: &str, request: &Request) -> 
 pub async fn read(connection: &Connection, pipeline: &str) -> Result<Vec<Request>, Error> {
     let text = format!(
         "MATCH (r:{REQUEST} {{pipeline: $pipeline}}) RETURN r.id AS id, r.purpose AS purpose, r.tables AS tables, \
-         r.state AS state, r.why AS why, r.asked_at AS asked_at, r.findings AS findings ORDER BY r.asked_at, r.id"
+         r.keys AS keys, r.state AS state, r.why AS why, r.asked_at AS asked_at, r.updated_at AS updated_at, \
+         r.findings AS findings ORDER BY r.asked_at, r.id"
     );
     let rows = connection.rows(Query::new(text).param("pipeline", pipeline)).await?;
     rows.iter().map(request_of).collect()
@@ -128,6 +132,27 @@ pub async fn cancel(
     retry::while_transient(|| connection.run(query.clone())).await.map(|did| passed(&did))
 }
 
+/// Keeps these findings of a request that is done, in the place of those that were kept before.
+pub async fn conclude(
+    connection: &Connection,
+    pipeline: &str,
+    request: &RequestId,
+    findings: &Findings,
+) -> Result<(), Error> {
+    let text = format!(
+        "MATCH (r:{REQUEST} {{pipeline: $pipeline}}) \
+         WHERE r.id = $id AND r.state = 'done' OR r.id <> $id AND (r.is_concluded \
+            OR NOT r.state IN {OPEN} AND r.updated_at < $now - duration({{days: 1}})) \
+         FOREACH (own IN CASE r.id WHEN $id THEN [r] ELSE [] END | \
+            SET own.findings = $findings, own.is_concluded = true) \
+         FOREACH (other IN CASE r.id WHEN $id THEN [] ELSE [r] END | DELETE other)"
+    );
+    let query = which(Query::new(text), pipeline, request)
+        .param("findings", findings.to_string())
+        .param("now", Utc::now());
+    retry::while_transient(|| connection.run(query.clone())).await.map(drop)
+}
+
 /// Removes a request.
 pub async fn withdraw(
     connection: &Connection,
@@ -189,14 +214,21 @@ fn request_of(row: &Row) -> Result<Request, Error> {
     };
     let (purpose, state): (String, String) = (get(row, "purpose")?, get(row, "state")?);
     let why: Option<String> = get(row, "why")?;
-    let asked_at: DateTime<Utc> = get(row, "asked_at")?;
+    let moment = |name| {
+        let at: DateTime<Utc> = get(row, name)?;
+        Ok::<_, Error>(Timestamp { unix_micros: at.timestamp_micros() })
+    };
     let findings: String = get(row, "findings")?;
+    let keys: Option<String> = get(row, "keys")?;
+    let keys = keys.map(|keys| serde_json::from_str(&keys)).transpose();
     Ok(Request {
         id: RequestId(get(row, "id")?),
         purpose: Purpose::from_name(&purpose).ok_or_else(|| unknown("purpose"))?,
         tables: get(row, "tables")?,
+        keys: keys.map_err(|_| unknown("form of keys"))?,
         state: State::from_name(&state, why).ok_or_else(|| unknown("state"))?,
-        asked_at: Timestamp { unix_micros: asked_at.timestamp_micros() },
+        asked_at: moment("asked_at")?,
+        updated_at: moment("updated_at")?,
         findings: findings.parse().map_err(|_| unknown("form of findings"))?,
     })
 }

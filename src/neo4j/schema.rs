@@ -18,6 +18,7 @@ use neo4rs::{Query, Row};
 
 use crate::{
     graph::{
+        CountOf,
         model::{Model, ReferenceBy, RelationshipKey, Shape, Table, TableIndex},
         statement::{INCOMPLETE_PROPERTY, PLACEHOLDER},
     },
@@ -418,6 +419,32 @@ pub async fn rows_under(
         }
     }
     Ok(found)
+}
+
+/// Numbers that Neo4j keeps, but for those of placeholders, which are few.
+pub async fn counts(connection: &Connection, of: &[CountOf]) -> Result<Vec<u64>, Error> {
+    let mut counts = Vec::with_capacity(of.len());
+    for count in of {
+        counts.push(match count {
+            CountOf::Rows { label } => {
+                let name = quote(label);
+                let placeholders =
+                    format!("MATCH (n:{name}&{PLACEHOLDER}) RETURN count(n) AS count");
+                let placeholders = count_of(connection, placeholders).await?;
+                self::count(connection, label).await?.saturating_sub(placeholders)
+            }
+            CountOf::Relationships { label, relationship_type, is_outgoing } => {
+                let (label, kind) = (quote(label), quote(relationship_type));
+                let pattern = match is_outgoing {
+                    true => format!("(:{label})-[x:{kind}]->()"),
+                    false => format!("()-[x:{kind}]->(:{label})"),
+                };
+                let text = format!("MATCH {pattern} RETURN count(x) AS count");
+                count_of(connection, text).await?
+            }
+        });
+    }
+    Ok(counts)
 }
 
 /// The labels and types that are in use.

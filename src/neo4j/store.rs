@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     checkpoint::{Advance, Checkpoint, Claim, Identity, NewCheckpoint, TopicId, TopicPartition},
     copy::Progress,
-    graph::{Circumstances, LeftOver, Model, Statement},
+    graph::{Circumstances, CountOf, LeftOver, Model, Statement},
     lsn::Lsn,
     pipeline::{self, Extent, Footprint, Made, Note, Remark, Removed, Rows, StoreError, Witness},
     request::{Findings, Request, RequestId, State},
@@ -204,6 +204,15 @@ impl pipeline::Store for Store {
         Ok(requests::cancel(&self.connection, pipeline, request).await?)
     }
 
+    async fn conclude(
+        &self,
+        pipeline: &str,
+        request: &RequestId,
+        findings: &Findings,
+    ) -> Result<(), StoreError> {
+        Ok(requests::conclude(&self.connection, pipeline, request, findings).await?)
+    }
+
     async fn withdraw(&self, pipeline: &str, request: &RequestId) -> Result<(), StoreError> {
         Ok(requests::withdraw(&self.connection, pipeline, request).await?)
     }
@@ -220,6 +229,10 @@ impl pipeline::Store for Store {
     async fn rows(&self, model: &Model) -> Result<Vec<(String, u64)>, StoreError> {
         let labels = schema::row_labels(model);
         Ok(schema::rows_under(&self.connection, &labels).await?)
+    }
+
+    async fn counts(&self, of: &[CountOf]) -> Result<Vec<u64>, StoreError> {
+        Ok(schema::counts(&self.connection, of).await?)
     }
 
     async fn marked(&self, pipeline: &str, mark: &str) -> Result<Option<u64>, StoreError> {

@@ -37,7 +37,7 @@ use std::{error::Error, fmt, future::Future, sync::Arc};
 use crate::{
     checkpoint::{Advance, Checkpoint, Claim, Identity, NewCheckpoint, TopicId, TopicPartition},
     copy::Progress,
-    graph::{Circumstances, LeftOver, Model, Statement},
+    graph::{Circumstances, CountOf, LeftOver, Model, Statement},
     lsn::Lsn,
     request::{Findings, Request, RequestId, State},
     start::graph::Obstacle,
@@ -256,6 +256,16 @@ pub trait Store: Send + Sync + 'static {
         request: &RequestId,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
+    /// Keeps these findings of a request that is done, and removes the ones that were kept before: its asker
+    /// has read it. A request that nobody concludes goes with a later one, a day after its end. A repetition
+    /// is right.
+    fn conclude(
+        &self,
+        pipeline: &str,
+        request: &RequestId,
+        findings: &Findings,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// Removes a request. A repetition is right.
     fn withdraw(
         &self,
@@ -276,6 +286,9 @@ pub trait Store: Send + Sync + 'static {
         &self,
         model: &Model,
     ) -> impl Future<Output = Result<Vec<(String, u64)>, StoreError>> + Send;
+
+    /// These numbers, in their order, whoever put the nodes and relationships there. Placeholders are no rows.
+    fn counts(&self, of: &[CountOf]) -> impl Future<Output = Result<Vec<u64>, StoreError>> + Send;
 
     /// How many nodes have this label of ours ([`PLACEHOLDER`](crate::graph::statement::PLACEHOLDER),
     /// [`INCOMPLETE`](crate::graph::statement::INCOMPLETE)), and one of the labels that the pipeline's checkpoints

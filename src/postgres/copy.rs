@@ -41,6 +41,10 @@ pub async fn current_xid(client: &Client) -> Result<u64, tokio_postgres::Error> 
     Ok(row.get::<_, &str>(0).parse().unwrap_or_default())
 }
 
+/// For the rest of a transaction: some rows of a large table are read by its index, whatever their number.
+const BY_INDEX: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; \
+                        SET LOCAL enable_mergejoin = off; SET LOCAL jit = off";
+
 /// Reads chunks on a connection of its own.
 pub struct CopyReader {
     client: Client,
@@ -53,6 +57,8 @@ pub struct CopyReader {
     table: TableIndex,
     /// The partitions that are locked.
     leaves: BTreeMap<u32, Leaf>,
+    /// The equalities of keys that this transaction's locks keep as they are.
+    equalities: BTreeMap<TableIndex, Equalities>,
     /// Tables whose keys' texts the server does not take for values of their types.
     no_text: BTreeSet<TableIndex>,
     /// Rows are being read by their keys' texts.
@@ -92,6 +98,7 @@ impl CopyReader {
             translator,
             table: TableIndex(0),
             leaves: BTreeMap::new(),
+            equalities: BTreeMap::new(),
             no_text: BTreeSet::new(),
             is_by_text: false,
             is_open: false,
@@ -192,15 +199,26 @@ impl CopyReader {
         Ok(())
     }
 
-    /// The condition that a row has one of the keys, by the equality of their index; `None` if one of
-    /// them has no text form.
-    async fn by_text(&self, keys: &[Key]) -> Result<Option<String>, ReadError> {
-        let source = self.sources.get(self.table);
+    /// `FROM` and `WHERE` of the rows that have one of the keys, by the equality of their index; `None` if
+    /// one of them has no text form.
+    async fn by_text(&mut self, keys: &[Key]) -> Result<Option<String>, ReadError> {
         let texts =
             keys.iter().map(|key| key.0.iter().map(|value| value.postgres_text()).collect());
         let Some(texts) = texts.collect::<Option<Vec<Vec<String>>>>() else { return Ok(None) };
-        let equalities = Equalities::of(&self.client, &source.name).await;
-        let equalities = equalities.map_err(self.sql_error())?;
+        if !self.equalities.contains_key(&self.table) {
+            let name = &self.sources.get(self.table).name;
+            let equalities = Equalities::of(&self.client, name).await;
+            let equalities = equalities.map_err(self.sql_error())?;
+            self.client.batch_execute(BY_INDEX).await.map_err(self.sql_error())?;
+            self.equalities.insert(self.table, equalities);
+        }
+        let (source, equalities) = (self.sources.get(self.table), &self.equalities[&self.table]);
+        // A join would ask a foreign partition for one row after the other.
+        let is_joined = source.key.len() > 1 && source.partitioned;
+        let any = equalities.equals_any(&source.from, &source.key, &texts);
+        if let Some(any) = any.filter(|_| !is_joined) {
+            return Ok(Some(any));
+        }
         let condition = texts.iter().map(|texts| {
             let columns = source.key.iter().zip(texts);
             let equal: Vec<_> =
@@ -208,13 +226,17 @@ impl CopyReader {
             format!("({})", equal.join(" AND "))
         });
         let condition: Vec<String> = condition.collect();
-        Ok(Some(format!("({})", condition.join(" OR "))))
+        Ok(Some(format!("{} WHERE ({})", source.from, condition.join(" OR "))))
     }
 
     /// The condition that a row is one of those with the keys, which are looked for among the keys of
     /// all rows: the graph's own equality decides, whatever the type.
     async fn among_all(&mut self, keys: &[Key]) -> Result<String, ReadError> {
         let wanted: BTreeSet<&Key> = keys.iter().collect();
+        if !std::mem::take(&mut self.equalities).is_empty() {
+            let all = self.client.batch_execute("SET LOCAL enable_seqscan = on").await;
+            all.map_err(self.sql_error())?;
+        }
         let source = self.sources.get(self.table).clone();
         let Selected { selection, names } = &source.relationships;
         let select = format!(
@@ -356,12 +378,14 @@ impl ChunkReader for CopyReader {
             _ => None,
         };
         self.is_by_text = by_text.is_some();
-        let condition = match by_text {
-            Some(condition) => condition,
-            None => self.among_all(keys).await?,
+        let from = match by_text {
+            Some(from) => from,
+            None => {
+                let condition = self.among_all(keys).await?;
+                format!("{} WHERE {condition}", self.sources.get(table).from)
+            }
         };
-        let source = self.sources.get(table);
-        let from = format!("{} WHERE {condition}{}", source.from, source.filter);
+        let from = format!("{from}{}", self.sources.get(table).filter);
         // Both passes write these rows: all of their columns.
         let opened = self.copy_out(Pass::Nodes, &from).await;
         self.judged(opened)
@@ -369,6 +393,7 @@ impl ChunkReader for CopyReader {
 
     async fn release(&mut self) -> Result<(), ReadError> {
         self.reading = None;
+        self.equalities.clear();
         if std::mem::take(&mut self.is_busy) {
             self.beside.cancel(self.process).await.map_err(self.sql_error())?;
         }

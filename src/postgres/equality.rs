@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::{Client, Error};
 
-use crate::catalog::{TableName, quote_identifier, quote_literal};
+use crate::{
+    catalog::{TableName, quote_identifier, quote_literal},
+    value::postgres_array,
+};
 
 /// The equality of each column in a unique index, by the column's name.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +48,46 @@ impl Equalities {
             (row.get(0), Equality { type_name: row.get(1), operator: row.get(2) })
         };
         Ok(Equalities(rows.iter().map(equality).collect()))
+    }
+
+    /// `FROM` and `WHERE` of a table's rows whose columns equal one of these rows of texts; `None` where
+    /// the texts can not be arrays of the columns' types.
+    pub fn equals_any(
+        &self,
+        from: &str,
+        columns: &[String],
+        texts: &[Vec<String>],
+    ) -> Option<String> {
+        let known: Option<Vec<&Equality>> =
+            columns.iter().map(|column| self.0.get(column)).collect();
+        // An array of arrays is one array of their elements.
+        let known = known.filter(|known| known.iter().all(|it| !it.type_name.ends_with("[]")))?;
+        let arrays = known.iter().enumerate().map(|(index, equality)| {
+            let texts = texts.iter().map(|texts| texts[index].as_str());
+            format!("{}::{}[]", quote_literal(&postgres_array(texts)), equality.type_name)
+        });
+        let arrays: Vec<String> = arrays.collect();
+        let pairs = columns.iter().zip(&known);
+        if let ([column], [Equality { operator, .. }], [array]) =
+            (columns, known.as_slice(), arrays.as_slice())
+        {
+            let name = quote_identifier(column);
+            return Some(format!("{from} WHERE {name} {operator} ANY ({array})"));
+        }
+        // No column of a table has such a name, so that the others need no qualification.
+        let key = |index: usize| quote_identifier(&format!("wal2graph: key, {index}"));
+        let names: Vec<String> = (0..columns.len()).map(key).collect();
+        let equal = pairs.zip(&names).map(|((column, Equality { operator, .. }), key)| {
+            format!("{} {operator} {key}", quote_identifier(column))
+        });
+        let equal: Vec<String> = equal.collect();
+        Some(format!(
+            "unnest({}) AS {} ({}), {from} WHERE {}",
+            arrays.join(", "),
+            quote_identifier("wal2graph: keys"),
+            names.join(", "),
+            equal.join(" AND ")
+        ))
     }
 
     /// The condition that a column equals a value, by its text.

@@ -7,6 +7,7 @@ mod equality;
 pub mod error;
 mod guard;
 pub mod locks;
+pub mod matching;
 pub mod partitions;
 pub mod peek;
 pub mod removal;

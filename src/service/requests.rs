@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{Instant, sleep},
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -21,7 +21,8 @@ use crate::{
     checkpoint::Claim,
     config::Config,
     copy::Progress,
-    graph::{Model, TableIndex},
+    graph::{Key, Model, Pass, TableIndex},
+    mapping::Translator,
     pipeline::{Report, Reported, Status, Store},
     request::{Findings, Purpose, Request, RequestId, RowFindings, State, TableFindings},
     shown::shown_list,
@@ -42,6 +43,8 @@ pub struct Taken {
     /// Which one; `None`: its asker has ended it, and what is written has to settle, or nobody has asked
     /// for what the graph is owed.
     pub id: Option<RequestId>,
+    /// The rows of the one table, by the texts of their keys' columns; `None`: all rows.
+    pub keys: Option<Vec<Vec<String>>>,
     /// What was found.
     pub reported: Reported,
 }
@@ -76,12 +79,13 @@ pub async fn take_up(
         };
     }
     let repairs: Vec<Request> = open.filter(|it| it.purpose == Purpose::Repair).collect();
-    let running = repairs.iter().find(|it| it.state == State::Running).map(|it| it.id.clone());
+    let running = repairs.iter().find(|it| it.state == State::Running).cloned();
     let is_owed = progress.iter().any(|range| range.is_owed);
-    let id = match running {
+    let request = match running {
         None if is_owed => adopt(graph, claim, repairs, &progress).await?,
         running => running,
     };
+    let (id, keys) = request.map(|it| (it.id, it.keys)).unzip();
     let mut progress = progress;
     if is_owed {
         tracing::info!(
@@ -93,8 +97,11 @@ pub async fn take_up(
         tracing::info!("a repair was cancelled: the stream passes what it has written");
         progress.iter_mut().for_each(|range| range.done = true);
     }
-    let reported = Reported::default();
-    Ok(Passes { progress, taken: Some(Taken { purpose: Purpose::Repair, id, reported }) })
+    let is_left = |name: &String| progress.iter().any(|range| range.table == *name);
+    let left = model.iter().filter(|(_, table)| is_left(&table.name));
+    let reported = Reported::of(left.map(|(table, _)| table));
+    let (purpose, keys) = (Purpose::Repair, keys.flatten());
+    Ok(Passes { progress, taken: Some(Taken { purpose, id, keys, reported }) })
 }
 
 /// A repair of all tables that is asked while the graph is owed just that: both are done at once.
@@ -103,11 +110,11 @@ async fn adopt(
     claim: &Claim,
     repairs: Vec<Request>,
     progress: &[Progress],
-) -> Result<Option<RequestId>, ServiceError> {
+) -> Result<Option<Request>, ServiceError> {
     let asked = repairs.into_iter().find(|it| it.tables.is_empty());
-    let Some(Request { id, .. }) = asked else { return Ok(None) };
+    let Some(request) = asked else { return Ok(None) };
     let compared: Vec<Progress> = progress.iter().filter(|it| it.compares()).cloned().collect();
-    Ok(graph.take_up(claim, &id, &compared).await?.then_some(id))
+    Ok(graph.take_up(claim, &request.id, &compared).await?.then_some(request))
 }
 
 async fn begin(
@@ -130,7 +137,11 @@ async fn begin(
     let is_asked = |name: &String| request.tables.is_empty() || request.tables.contains(name);
     let tables = model.iter().filter(|(_, table)| is_asked(&table.name));
     let tables: Vec<TableIndex> = tables.map(|(table, _)| table).collect();
-    let progress = new(&tables).await?;
+    let progress = match &request.keys {
+        None => new(&tables).await?,
+        // Its rows are looked at one by one.
+        Some(_) => tables.iter().map(|table| over(&model.table(*table).name)).collect(),
+    };
     let stored = match request.purpose {
         Purpose::Repair => progress.as_slice(),
         Purpose::Verify => &[],
@@ -138,10 +149,31 @@ async fn begin(
     if !graph.take_up(claim, &request.id, stored).await? {
         return Ok(nothing);
     }
-    let (purpose, id) = (request.purpose, Some(request.id));
+    let (purpose, id, keys) = (request.purpose, Some(request.id), request.keys);
     let count = tables.len();
     tracing::info!(purpose = purpose.name(), tables = count, "comparing the graph with the tables");
-    Ok(Passes { progress, taken: Some(Taken { purpose, id, reported: Reported::default() }) })
+    let reported = Reported::of(tables);
+    Ok(Passes { progress, taken: Some(Taken { purpose, id, keys, reported }) })
+}
+
+/// The progress of a table without passes.
+fn over(table: &str) -> Progress {
+    Progress { done: true, ..Progress::new(table, Pass::Graph) }
+}
+
+/// The keys that a request names; `None`: it is about all rows.
+pub fn keys(taken: &Taken, translator: &Translator) -> Option<Vec<(TableIndex, Key)>> {
+    let texts = taken.keys.as_ref()?;
+    let mut translator = translator.clone();
+    let tables: Vec<TableIndex> = taken.reported.get().compared.keys().copied().collect();
+    let mut keys = Vec::with_capacity(texts.len());
+    for (table, texts) in tables.iter().flat_map(|table| texts.iter().map(move |it| (*table, it))) {
+        match translator.key_from_texts(table, texts) {
+            Ok(key) => keys.push((table, key)),
+            Err(error) => tracing::warn!(%error, "a request names a row that can not be"),
+        }
+    }
+    Some(keys)
 }
 
 /// Keeps what a request finds.
@@ -153,12 +185,13 @@ pub fn follow(
     expected: BTreeMap<String, u64>,
 ) -> Option<Following> {
     let (id, reported) = (taken.id.clone()?, taken.reported.clone());
+    let keys = taken.keys.as_ref().map(|keys| keys.len() as u64);
+    // Both passes see a row.
+    let expected = move |table: &str| keys.or_else(|| expected.get(table).map(|rows| 2 * rows));
     let following = async move {
-        let mut timer = interval(INTERVAL);
-        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut kept = Findings::default();
         loop {
-            timer.tick().await;
+            due(&reported).await;
             let (findings, state) = {
                 let report = reported.get();
                 let state = if report.is_over { State::Done } else { State::Running };
@@ -166,22 +199,35 @@ pub fn follow(
             };
             if findings != kept || state == State::Done {
                 match graph.answer(&claim, &id, &state, &findings).await {
-                    Ok(true) => kept = findings,
+                    Ok(true) => kept = findings.clone(),
                     // Another instance goes on with it, or somebody has ended it.
                     Ok(false) => return,
                     Err(error) => {
                         tracing::warn!(%error, request = %id, "the findings are not kept yet");
+                        sleep(INTERVAL).await;
                         continue;
                     }
                 }
             }
             if state == State::Done {
+                let (rows, differing) = (findings.compared(), findings.differing());
+                tracing::info!(rows, differing, undecided = findings.undecided(), "compared");
                 return;
             }
         }
     };
     let task = AbortOnDropHandle::new(tokio::spawn(following));
     Some(Following { task, reported: taken.reported.clone() })
+}
+
+/// Resolves when findings are to be kept again: now and then, and at once when nothing more comes.
+async fn due(reported: &Reported) {
+    /// How soon the end is noticed.
+    const LOOK: Duration = Duration::from_millis(50);
+    let asked = Instant::now();
+    while asked.elapsed() < INTERVAL && !reported.get().is_over {
+        sleep(LOOK).await;
+    }
 }
 
 /// What keeps the findings of a request, until it is dropped.
@@ -230,14 +276,13 @@ pub async fn changed(
     }
 }
 
-fn findings(report: &Report, model: &Model, expected: &BTreeMap<String, u64>) -> Findings {
+fn findings(report: &Report, model: &Model, expected: impl Fn(&str) -> Option<u64>) -> Findings {
     let of = |counts: &BTreeMap<TableIndex, u64>, table| counts.get(&table).copied().unwrap_or(0);
     let tables = model.iter().filter(|(table, _)| report.compared.contains_key(table));
     let tables = tables.map(|(table, named)| TableFindings {
         table: named.name.clone(),
         compared: of(&report.compared, table),
-        // Both passes see a row.
-        expected: 2 * expected.get(&named.name).copied().unwrap_or(0),
+        expected: expected(&named.name).unwrap_or(0),
         differing: of(&report.differing, table),
         undecided: of(&report.undecided, table),
     });

@@ -25,7 +25,7 @@ use crate::{
     engine::{Engine, Limits, Portion},
     graph::{Circumstances, Model, Statement, TableIndex},
     mapping::{Mapping, Translator},
-    metrics::{Copying, Metrics, TableCounts},
+    metrics::{Comparing, Copying, Metrics, TableCounts},
     pipeline::{
         Ended, Failure, Lane, Named, Observed, Pipeline, Reported, Status, Store, TableCopier,
         Translated, Until,
@@ -292,8 +292,10 @@ impl<'a> Run<'a> {
                 let copier = TableCopier::new(model.clone(), lanes, blocks, ended_before, progress);
                 Some(match &taken {
                     None => copier,
-                    Some(Taken { purpose, reported, .. }) => {
-                        copier.reconciling(*purpose, named.clone(), reported.clone())
+                    Some(taken) => {
+                        let keys = requests::keys(taken, &translator);
+                        let (named, reported) = (named.clone(), taken.reported.clone());
+                        copier.reconciling(taken.purpose, named, reported, keys)
                     }
                 })
             }
@@ -315,8 +317,10 @@ impl<'a> Run<'a> {
         let source = Whole::new(held.stream, config.source.clone(), mapped);
         let findings = match &taken {
             Some(taken) => {
+                let (reported, model) = (taken.reported.clone(), model.clone());
+                self.metrics.compares(Comparing { reported, model: model.clone() });
                 let own = graph::open(config, Wait::Usual)?;
-                requests::follow(own, claim, taken, model.clone(), rows)
+                requests::follow(own, claim, taken, model, rows)
             }
             None => None,
         };

@@ -36,6 +36,7 @@ pub use facts::{FieldFacts, TypeCatalog, TypeFacts, TypeKind};
 pub use folding::{CaseFolding, Characters, PROBES};
 pub use key::{Comparable, Incomparable};
 pub use numeric::scale_of_modifier;
+pub use sql::postgres_array;
 pub use stored::ColumnType;
 pub use types::{Field, NumericMode, TextKind, Type};
 

@@ -38,9 +38,8 @@ impl Value {
                 it.nanoseconds / 1000
             ),
             Value::List(items) => {
-                let items: Option<Vec<_>> =
-                    items.iter().map(|it| Some(quoted(&it.postgres_text()?))).collect();
-                format!("{{{}}}", items?.join(","))
+                let items: Option<Vec<String>> = items.iter().map(Value::postgres_text).collect();
+                postgres_array(items?.iter().map(String::as_str))
             }
             Value::Point(_) => return None,
         })
@@ -52,6 +51,11 @@ fn with_era(date: NaiveDate, time: &str) -> String {
     let (year, month, day) = (date.year(), date.month(), date.day());
     let (year, era) = if year > 0 { (year, "") } else { (1 - year, " BC") };
     format!("{year:04}-{month:02}-{day:02}{time}{era}")
+}
+
+/// The text of an array with elements of these texts.
+pub fn postgres_array<'t>(elements: impl Iterator<Item = &'t str>) -> String {
+    format!("{{{}}}", elements.map(quoted).collect::<Vec<_>>().join(","))
 }
 
 /// An element of an array. Any content is safe.

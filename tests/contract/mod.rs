@@ -18,6 +18,7 @@ use wal2graph::{
     },
     lsn::Lsn,
     pipeline::{ChunkWriter, Failure, Note, Rows, Sink, Store, Verdict},
+    request::{Findings, Purpose, Request, RequestId, RowFindings, State},
     value::Value,
 };
 
@@ -91,6 +92,37 @@ pub async fn a_claim_fences_all_before_it<S: Store>(open: impl Fn() -> S, pipeli
     assert_eq!(graph.copy_progress(pipeline).await.unwrap(), []);
     // A step that does not begin where the checkpoint is is another writer's doing.
     fenced(sink(&writer).write(step(200, 400), nothing()).await);
+}
+
+/// A request that is done stays with its numbers until the next one that is done.
+pub async fn the_last_request_that_was_done_stays<S: Store>(open: impl Fn() -> S, pipeline: &str) {
+    let graph = open();
+    graph.establish(&Model::default()).await.unwrap();
+    graph.create(pipeline, &new_checkpoint(log()), &[]).await.unwrap();
+    let writer = claim(&graph, pipeline).await;
+    let asked = Timestamp { unix_micros: 1_700_000_000_000_000 };
+    let (first, last) = (RequestId("1".to_owned()), RequestId("2".to_owned()));
+    let all = Findings { first: vec![RowFindings::default()], ..Findings::default() };
+    for id in [&first, &last] {
+        let request = Request::new(id.clone(), Purpose::Verify, Vec::new(), asked);
+        graph.ask(pipeline, &request).await.unwrap();
+        graph.conclude(pipeline, id, &all.brief()).await.unwrap();
+        let open: Vec<Request> = graph.requests(pipeline).await.unwrap();
+        assert!(open.iter().any(|it| it.id == *id && it.state == State::Asked), "{open:?}");
+        assert!(graph.take_up(&writer, id, &[]).await.unwrap());
+        assert!(graph.answer(&writer, id, &State::Done, &all).await.unwrap());
+    }
+    let states = async || -> Vec<(RequestId, State, usize)> {
+        let all = graph.requests(pipeline).await.unwrap().into_iter();
+        all.map(|it| (it.id, it.state, it.findings.first.len())).collect()
+    };
+    let done = |id: &RequestId, rows| (id.clone(), State::Done, rows);
+    graph.conclude(pipeline, &first, &all.brief()).await.unwrap();
+    assert_eq!(states().await, [done(&first, 0), done(&last, 1)], "its asker has not read it");
+    for _ in 0..2 {
+        graph.conclude(pipeline, &last, &all.brief()).await.unwrap();
+        assert_eq!(states().await, [done(&last, 0)]);
+    }
 }
 
 /// The newest transaction is known for as long as its publication shows it.

@@ -37,7 +37,7 @@ const MODULES: &[(&str, May)] = &[
     ("mapping", May::Pure(&["catalog", "change", "value", "graph", "shown"])),
     ("pgoutput", May::Pure(&["change", "lsn", "shown"])),
     ("replay", May::Pure(&["checkpoint", "lsn"])),
-    ("request", May::Pure(&["change"])),
+    ("request", May::Pure(&["change", "shown"])),
     ("shown", May::Pure(&[])),
     (
         "start",

@@ -52,6 +52,9 @@ fn usage_and_configuration_errors_exit_with_2_and_say_so_on_stderr() {
         (vec!["fly"], "unrecognized subcommand"),
         (vec!["run", "--until", "tomorrow"], "expected `current` or an LSN"),
         (vec!["plan"], "no source"),
+        (vec!["verify", "--dry-run"], "--dry-run"),
+        (vec!["verify", "--where", "true"], "<TABLE>"),
+        (vec!["verify", "t", "--where", "true", "--counts"], "cannot be used with"),
         (vec!["plan", "-c", "/not/there.yaml"], "/not/there.yaml"),
         (
             vec!["plan", "--log-level", "wal2graph=loud", "--source-url", "postgres://u@h/d"],

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,11 +14,18 @@ use wal2graph::{
     checkpoint::{Position, TopicPartition},
     cli::Cli,
     copy::Progress,
-    graph::Pass,
+    graph::{
+        Model, Pass, TableIndex,
+        model::{NodeShape, Shape, Table},
+    },
     health::Limits,
     lsn::Lsn,
-    metrics::{Copying, DeadLetterLook, GraphLook, Metrics, SlotLook, SourceLook, TopicLook, now},
-    pipeline::{Observer, Status, Tally, Written},
+    metrics::{
+        Comparing, Copying, DeadLetterLook, GraphLook, Metrics, RequestLook, SlotLook, SourceLook,
+        TopicLook, now,
+    },
+    pipeline::{Observer, Reported, Status, Tally, Written},
+    request::{Purpose, Request, RequestId, RequestStatus, State},
     topic::copied::CopyState,
 };
 
@@ -124,6 +132,19 @@ fn served() -> BTreeSet<String> {
     metrics.partition_connected(&at, status, copied);
     metrics.looked_at_topic(Some(TopicLook { at: now(), ends: BTreeMap::from([(at, 7)]) }));
     metrics.looked_at_dead_letters(Some(DeadLetterLook { at: now(), waiting: 1 }));
+    let (reported, mut model) = (Reported::of([TableIndex(0)]), Model::default());
+    let shape = Shape::Node(NodeShape {
+        label: "A".to_owned(),
+        extra_labels: Vec::new(),
+        key: Vec::new(),
+        properties: Vec::new(),
+        references: Vec::new(),
+    });
+    model.tables.push(Table { name: "public.a".to_owned(), shape });
+    metrics.compares(Comparing { reported, model: Arc::new(model) });
+    let request = Request::new(RequestId(String::new()), Purpose::Verify, Vec::new(), now());
+    let requests = RequestStatus::all(&[Request { state: State::Running, ..request }]);
+    metrics.looked_at_requests(Some(RequestLook { at: now(), requests }));
     let mut counts = metrics.counts().of_tables(["public.a"].into_iter());
     let (tally, took) = (Tally::new(1), Duration::from_millis(1));
     counts.written(&Written { changes: 1, tally: &tally, commits: &[now()], took });

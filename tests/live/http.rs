@@ -93,7 +93,7 @@ impl Served {
         (status.unwrap_or_else(|| panic!("{response:?}")), response)
     }
 
-    async fn get(&self, path: &str) -> (u16, String) {
+    pub async fn get(&self, path: &str) -> (u16, String) {
         let request = format!("GET {path} HTTP/1.1\r\nHost: w\r\nConnection: close\r\n\r\n");
         let (status, response) = self.ask(&request).await;
         let (_, body) = response.split_once("\r\n\r\n").unwrap();

@@ -6,7 +6,10 @@ use neo4rs::Query;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::support::{Pipeline, eventually, graph, holds, until};
+use crate::{
+    http::Served,
+    support::{Pipeline, eventually, graph, holds, neo4j, postgres, until},
+};
 
 const ROWS: u32 = 400;
 
@@ -158,10 +161,16 @@ async fn every_damage_is_named_and_mended_beside_a_stream_and_nothing_else_is_to
     let (is_right, findings) = compared(&pipeline, "verify").await;
     assert!(is_right && differing(&findings) == 0, "with no `run` up: {findings:#}");
     let requests = format!(
-        "RETURN NOT EXISTS {{ (:_Wal2GraphRequest {{pipeline: '{}'}}) }} AS yes",
+        "MATCH (r:_Wal2GraphRequest {{pipeline: '{}'}}) RETURN collect(r.state) = ['done'] AS yes",
         pipeline.name
     );
-    assert!(holds(&requests).await, "a request stays");
+    assert!(holds(&requests).await, "the last one stays, and no other one");
+    let status = pipeline.output(&["status", "--json"]).await;
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    let request = &status["requests"][0];
+    let (purpose, state, differing) =
+        (&request["purpose"], &request["state"], &request["differing"]);
+    assert!(purpose == "verify" && state == "done" && *differing == 0, "{status:#}");
 }
 
 #[tokio::test]
@@ -223,10 +232,148 @@ async fn what_can_not_be_compared_is_refused_and_an_interrupted_command_leaves_n
     let mut command = pipeline.command(&["verify"]);
     let mut waiting = crate::support::Running(command.spawn().unwrap());
     let asked = format!(
-        "RETURN EXISTS {{ (:_Wal2GraphRequest {{pipeline: '{}'}}) }} AS yes",
+        "RETURN EXISTS {{ (r:_Wal2GraphRequest {{pipeline: '{}'}}) WHERE r.state <> 'done' }} AS yes",
         pipeline.name
     );
     eventually("the request is there", &asked).await;
     assert!(waiting.terminate(Duration::from_secs(30)).await.is_some());
     assert!(!holds(&asked).await, "the request of a command that was interrupted stays");
+}
+
+#[tokio::test]
+async fn requests_and_what_they_find_are_seen_in_metrics_and_on_pages() {
+    let pipeline = Pipeline::new("reseen", &schema("rcs")).await;
+    let (source, graph) = (postgres().url(&pipeline.name), neo4j().url());
+    let served =
+        Served::of(&["run", "--source-url", &source, "--graph-url", &graph], "http: {}").await;
+    let copied = format!("RETURN COUNT {{ ()-[:RCS_LIKES]->() }} = {ROWS} AS yes");
+    eventually("all is copied", &copied).await;
+    let differences =
+        |table: &str, kind: &str| format!("differences_total{{kind=\"{kind}\",table=\"{table}\"}}");
+    run("MATCH (p:RcsPerson {id: 5}) SET p.name = 'wrong', p.born = null").await;
+    run("MATCH (p:RcsPerson {id: 6}) DETACH DELETE p").await;
+    compared(&pipeline, "verify").await;
+    let (_, findings) = compared(&pipeline, "repair").await;
+    assert_eq!(differing(&findings), 5, "two people, and what leads to one: {findings:#}");
+    let samples = served
+        .until("the repair is shown", |samples| {
+            samples.get("wal2graph_requests{state=\"running\"}") == Some(&0.0)
+        })
+        .await;
+    let of = |series: &str| samples[&format!("wal2graph_{series}")];
+    // A table's rows are compared twice for each request, and rows that differ once more.
+    assert!(of("reconcile_rows_total{table=\"public.rcs_people\"}") >= 3.9 * f64::from(ROWS));
+    assert_eq!(of(&differences("public.rcs_people", "property")), 4.0);
+    assert_eq!(of(&differences("public.rcs_people", "missing")), 2.0);
+    assert_eq!(of(&differences("public.rcs_people", "extra")), 0.0);
+    let (_, json) = served.get("/status").await;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let (last, state) = (&json["requests"][0]["purpose"], &json["requests"][0]["state"]);
+    assert!(last == "repair" && state == "done", "{json:#}");
+    let (_, html) = served.get("/").await;
+    assert!(html.contains("repair of all tables, asked at "), "{html}");
+}
+
+#[tokio::test]
+async fn rows_that_fulfil_a_condition_are_compared_and_no_others() {
+    let pipeline = Pipeline::new("rewhere", &schema("rcw")).await;
+    pipeline.catch_up().await;
+    let _running = pipeline.start();
+    run("MATCH (p:RcwPerson) WHERE p.id IN [5, 6] SET p.name = 'wrong'").await;
+    run("MATCH (p:RcwPerson {id: 7}) DETACH DELETE p").await;
+    run("CREATE (p:RcwPerson {id: 9999, name: 'ghost'})").await;
+    let compare = async |command: &str, table: &str, condition: &str| {
+        let output = pipeline.output(&[command, table, "--where", condition, "--json"]).await;
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).ok(), log)
+    };
+    let (code, findings, log) = compare("verify", "rcw_people", "id BETWEEN 1 AND 5").await;
+    let findings = findings.unwrap_or_else(|| panic!("{log}"));
+    assert_eq!((code, differing(&findings)), (Some(1), 1), "{findings:#}");
+    assert_eq!(findings["tables"][0]["compared"], 5);
+    assert!(is_named(&findings, "people", "id: 5", "name"), "{findings:#}");
+    let (code, findings, _) = compare("verify", "rcw_people", "false").await;
+    assert_eq!((code, differing(&findings.unwrap())), (Some(0), 0));
+    // A row that is in the graph only fulfils nothing.
+    let every = "name LIKE 'n%' -- of all";
+    let (code, findings, _) = compare("repair", "rcw_people", every).await;
+    let findings = findings.unwrap();
+    assert_eq!((code, differing(&findings)), (Some(0), 3), "{findings:#}");
+    let (code, findings, _) = compare("verify", "rcw_likes", "a_id IN (6, 7) OR b_id = 7").await;
+    let findings = findings.unwrap();
+    assert_eq!((code, differing(&findings)), (Some(1), 2), "{findings:#}");
+    let (is_right, findings) = compared(&pipeline, "verify").await;
+    // The likes that went with person 7, its order's relationship is there again as the order was.
+    assert!(!is_right && is_named(&findings, "people", "id: 9999", "no such row"), "{findings:#}");
+    for (condition, said) in [
+        ("nope = 1", "column \"nope\" does not exist"),
+        ("id", "argument of WHERE must be type boolean"),
+        ("true) UNION SELECT ('1'", "syntax error"),
+        ("true); DROP TABLE rcw_people; --", "syntax error"),
+        ("true) THEN 1 END FROM rcw_people WHERE (true", "syntax error"),
+        ("1 = (WITH x AS (DELETE FROM public.rcw_likes RETURNING 1) SELECT 1)", "WITH"),
+        ("nextval('rcw_sequence') > 0", "read-only transaction"),
+    ] {
+        pipeline.sql.batch_execute("CREATE SEQUENCE IF NOT EXISTS rcw_sequence").await.unwrap();
+        let condition = condition.replace("rcw_sequence", "public.rcw_sequence");
+        let (code, _, log) = compare("verify", "rcw_people", &condition).await;
+        assert!(code == Some(2) && log.contains(said), "{condition}: {code:?} {log}");
+    }
+    let output = pipeline.output(&["verify", "rcw_people", "rcw_likes", "--where", "true"]).await;
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && log.contains("rows of one table"), "{log}");
+}
+
+#[tokio::test]
+async fn numbers_are_compared_and_said_to_be_no_proof() {
+    let pipeline = Pipeline::new("recounts", &schema("rcc")).await;
+    pipeline.catch_up().await;
+    let _running = pipeline.start();
+    let counts = async || {
+        let output = pipeline.output(&["verify", "--counts"]).await;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), text + &String::from_utf8_lossy(&output.stderr))
+    };
+    run("MATCH (p:RccPerson {id: 5}) SET p.name = 'wrong'").await;
+    run("CREATE (p:RccPerson:_Placeholder {id: 9998})").await;
+    let (code, text) = counts().await;
+    assert!(code == Some(0) && text.contains("do not prove"), "{text}");
+    for line in [
+        "public.rcc_people, (:RccPerson): 400 in the source, 400 in the graph: equal",
+        "public.rcc_orders, (:RccOrder)-[:PERSON]->(): 400 in the source, 400 in the graph: equal",
+        "public.rcc_likes, (:RccPerson)-[:RCC_LIKES]->(): 400 in the source, 400 in the graph: equal",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    run("MATCH (:RccOrder {id: 12})-[r:PERSON]->() DELETE r").await;
+    run("MATCH (:RccPerson {id: 20})-[r:RCC_LIKES]->() DELETE r").await;
+    let (code, text) = counts().await;
+    assert!(code == Some(1) && text.contains("2 numbers differ"), "{text}");
+    assert!(
+        text.contains("(:RccOrder)-[:PERSON]->(): 400 in the source, 399 in the graph: differs")
+    );
+}
+
+/// A partition of a table that was not asked for was taken for one that had come meanwhile.
+#[tokio::test]
+async fn a_partitioned_table_beside_the_compared_one_is_left_alone() {
+    let schema = "CREATE TABLE rcp_plain (id int PRIMARY KEY, n text); \
+        CREATE TABLE rcp_parts (id int, region int, n text, PRIMARY KEY (id, region)) PARTITION BY LIST (region); \
+        CREATE TABLE rcp_parts_1 PARTITION OF rcp_parts FOR VALUES IN (1); \
+        CREATE TABLE rcp_parts_2 PARTITION OF rcp_parts FOR VALUES IN (2); \
+        INSERT INTO rcp_plain SELECT g, 'n' FROM generate_series(1, 50) g; \
+        INSERT INTO rcp_parts SELECT g, g % 2 + 1, 'n' FROM generate_series(1, 50) g";
+    let pipeline = Pipeline::new("reparts", schema).await;
+    pipeline.catch_up().await;
+    run("MATCH (p:RcpPart {id: 4}) SET p.n = 'wrong'").await;
+    for (table, expected) in [("rcp_plain", 0), ("rcp_parts", 1)] {
+        let output = pipeline.output(&["verify", table, "--json"]).await;
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        let findings: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{log}"));
+        assert_eq!(differing(&findings), expected, "{findings:#}");
+        assert_eq!(findings["tables"].as_array().unwrap().len(), 1, "{findings:#}");
+        assert_eq!(findings["tables"][0]["compared"], 100, "{findings:#}");
+    }
+    assert!(holds("RETURN COUNT { (:RcpPart {n: 'wrong'}) } = 1 AS yes").await, "it was written");
 }

@@ -31,6 +31,12 @@ async fn a_claim_fences_all_before_it() {
 }
 
 #[tokio::test]
+async fn the_last_request_that_was_done_stays() {
+    let stores = stores("StoreRequests").await;
+    contract::the_last_request_that_was_done_stays(stores, "StoreRequests").await;
+}
+
+#[tokio::test]
 async fn another_publication_hides_the_newest_transaction() {
     let stores = stores("StoreNewest").await;
     contract::another_publication_hides_the_newest_transaction(stores, "StoreNewest").await;

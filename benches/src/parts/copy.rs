@@ -15,16 +15,6 @@ use crate::{
     shop,
 };
 
-const ROWS: &str = "
-    INSERT INTO customers SELECT n, 'Customer ' || n, 'c' || n || '@example.com', 'City ' || n % 50
-        FROM generate_series(1, 50000) n;
-    INSERT INTO products SELECT n, 'SKU-' || n, 'Product ' || n, n % 90 + 0.99 FROM generate_series(1, 1000) n;
-    INSERT INTO orders SELECT n, 1 + n::int8 * 7919 % 50000, 'new', n % 500, timestamptz '2026-01-01' + n * interval '1 minute'
-        FROM generate_series(1, 100000) n;
-    INSERT INTO order_items SELECT n, 1 + (n * 17 + m * 333) % 1000, m, m + 0.99
-        FROM generate_series(1, 100000) n, generate_series(1, 3) m;
-    ANALYZE;";
-const ROW_COUNT: f64 = 451_000.0;
 /// The number of rows in one transaction of the loader.
 const BATCH: usize = 2_000;
 
@@ -32,7 +22,7 @@ pub async fn measure(lab: &Lab) -> Result<Taken> {
     let mut taken = Taken::default();
     let sql = lab.new_database("copied").await?;
     sql.batch_execute(shop::SCHEMA).await?;
-    sql.batch_execute(ROWS).await?;
+    sql.batch_execute(&shop::rows(1)).await?;
     let lanes = std::thread::available_parallelism()?.get().min(4);
     // The loader needs the constraints that the program creates.
     for round in 0..=lab.rounds {
@@ -45,13 +35,18 @@ pub async fn measure(lab: &Lab) -> Result<Taken> {
                 let run = pipeline.catch_up()?;
                 shop::check(&pipeline, &sql).await?;
                 if round > 0 {
-                    taken.value("copy", "wal2graph", "rows/s", ROW_COUNT / run.work.as_secs_f64());
+                    taken.value(
+                        "copy",
+                        "wal2graph",
+                        "rows/s",
+                        shop::ROW_COUNT / run.work.as_secs_f64(),
+                    );
                     taken.value("copy", "wal2graph: memory peak", "MiB", run.cost.memory_peak_mib);
                 }
             } else if round > 0 {
                 let seconds = by_loader(lab, &sql, lanes).await?;
                 shop::check(&Pipeline::new(lab, "copied"), &sql).await?;
-                taken.value("copy", "bare loader", "rows/s", ROW_COUNT / seconds);
+                taken.value("copy", "bare loader", "rows/s", shop::ROW_COUNT / seconds);
             }
         }
     }

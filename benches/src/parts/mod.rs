@@ -8,4 +8,5 @@ pub mod small;
 pub mod source;
 pub mod steady;
 pub mod topic;
+pub mod verify;
 pub mod wide;

@@ -52,8 +52,7 @@ pub async fn measure(lab: &Lab) -> Result<Taken> {
     pipeline.catch_up()?;
     let mut running = pipeline.start(&[])?;
     running.wait_for("streaming")?;
-    let graph = Graph::new(lab.neo4j.url(), "neo4j", "")?;
-    let probe = Arc::new(Probe { sql, graph, next: AtomicI32::new(PROBE_IDS) });
+    let probe = Arc::new(Probe::new(lab, sql)?);
     for round in 0..=lab.rounds {
         for rate in RATES {
             let before = (running.look().processor_seconds, machine_seconds()?);
@@ -91,7 +90,7 @@ pub async fn measure(lab: &Lab) -> Result<Taken> {
     Ok(taken)
 }
 
-struct Probe {
+pub struct Probe {
     sql: Client,
     graph: Graph,
     /// The next id.
@@ -99,9 +98,15 @@ struct Probe {
 }
 
 impl Probe {
+    /// A probe of a pipeline's source and graph.
+    pub fn new(lab: &Lab, sql: Client) -> Result<Self> {
+        let graph = Graph::new(lab.neo4j.url(), "neo4j", "")?;
+        Ok(Probe { sql, graph, next: AtomicI32::new(PROBE_IDS) })
+    }
+
     /// Probes until the load has ended. Returns the latencies in milliseconds, and those of
     /// transactions without the program.
-    async fn during(self: Arc<Self>, mut load: Child) -> Result<(Vec<f64>, Vec<f64>)> {
+    pub async fn during(self: Arc<Self>, mut load: Child) -> Result<(Vec<f64>, Vec<f64>)> {
         let started = Instant::now();
         let (mut latencies, mut bare) = (Vec::new(), Vec::new());
         while load.try_wait()?.is_none() {

@@ -46,6 +46,17 @@ impl Memory {
         found.collect()
     }
 
+    /// The keys among these that no row has.
+    pub fn missing(&self, model: &Model, table: TableIndex, keys: &[Key]) -> Vec<Key> {
+        let (all, _) = self.entities(model, table);
+        let is_missing = |key: &&Key| match all.get(*key) {
+            None => true,
+            Some(Entity::Node(node)) => node.state != State::Row,
+            Some(Entity::Relationships(_)) => false,
+        };
+        keys.iter().filter(is_missing).cloned().collect()
+    }
+
     /// How many nodes or relationships of the table have no key.
     pub fn strays(&self, model: &Model, table: TableIndex) -> u64 {
         self.entities(model, table).1

@@ -32,6 +32,8 @@ pub struct Reads {
     pub levels: Vec<Level>,
     /// The entities with the keys in `$rows[0]`.
     pub by_key: String,
+    /// Of the keys in `$rows[0]`, each with its number behind it, the numbers of those that no row has.
+    pub missing: String,
     /// The number of nodes, or relationships, that have no key, as `count`.
     pub strays: String,
 }
@@ -133,6 +135,12 @@ fn of_nodes(model: &Model, table: TableIndex, shape: &NodeShape) -> Reads {
     Reads {
         levels: (0..shape.key.len()).rev().map(level).collect(),
         by_key: format!("UNWIND $rows[0] AS r {} RETURN {entity} AS x", seek("n", shape, 0)),
+        missing: format!(
+            "UNWIND $rows[0] AS r OPTIONAL {} WITH r, n WHERE n IS NULL OR NOT ({}) RETURN [r[{}]] AS x",
+            seek("n", shape, 0),
+            is_row("n"),
+            shape.key.len()
+        ),
         strays: format!(
             "MATCH (n:{}) WHERE {} RETURN count(n) AS count",
             quote(&shape.label),
@@ -196,6 +204,11 @@ fn of_own(model: &Model, join: &RelationshipShape) -> Reads {
             "UNWIND $rows[0] AS r {} WITH x, {with_ends} RETURN {entity} AS x",
             row_match(model, join)
         ),
+        missing: format!(
+            "UNWIND $rows[0] AS r OPTIONAL {} WITH r, x WHERE x IS NULL RETURN [r[{}]] AS x",
+            row_match(model, join),
+            own.len()
+        ),
         strays: format!("MATCH {pattern} WHERE {} RETURN count(x) AS count", is_stray("x", own)),
     }
 }
@@ -233,6 +246,14 @@ fn of_ends(model: &Model, join: &RelationshipShape) -> Reads {
     Reads {
         levels,
         by_key: format!("UNWIND $rows[0] AS r {} RETURN {entity} AS x", row_match(model, join)),
+        missing: format!(
+            "UNWIND $rows[0] AS r OPTIONAL {} OPTIONAL {} WITH r, a, b \
+             WHERE a IS NULL OR b IS NULL OR NOT EXISTS {{ {} }} RETURN [r[{}]] AS x",
+            seek("a", from, 0),
+            seek("b", to, from.key.len()),
+            joined("a", "", join, "b"),
+            from.key.len() + to.key.len()
+        ),
         strays: format!(
             "MATCH {} WHERE {} OR {} RETURN count(x) AS count",
             joined(&format!("a:{}", quote(&from.label)), "x", join, &end),

@@ -17,8 +17,8 @@ use crate::{
 };
 
 use super::{
-    ChunkReader, ChunkWriter, Copied, CopyError, GraphReader, Held, Search, TAKEN_PAUSE,
-    TableCopier, Turn, sees,
+    ChunkReader, ChunkWriter, Copied, CopyError, GraphReader, Held, Lane, Search, TAKEN_PAUSE,
+    TableCopier, Turn, by_key::write_by_key, sees,
 };
 
 /// Incomplete rows are read in portions of this many.
@@ -103,7 +103,9 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
         };
         let model = self.model.clone();
         let complete = |rows| plan_completed(&model, table, rows);
-        let not_found = self.write_by_key(held, table, &keys, search, complete).await?;
+        let Lane { reader, writer, .. } = &mut self.lanes[0];
+        let sides = (reader, writer);
+        let not_found = write_by_key(sides, held, (table, &keys), search, complete).await?;
         Ok(not_found.map(|keys| keys.into_iter().collect()))
     }
 

@@ -317,20 +317,27 @@ impl Work<'_> {
         }
     }
 
-    /// Compares the rows with the graph and writes those that differ. Where all are equal, only the
-    /// chunk's last step is written.
+    /// Writes the rows that the graph lacks. Where it has all, only the chunk's last step is written. Rows
+    /// that it has otherwise are the other pass's: each is on one of its pages.
     async fn write_differing<W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>>(
         &self,
         (writer, graph): (&mut W, &mut G),
         reconcile: &Mutex<Reconcile>,
         (table, step): (TableIndex, &ChunkStep),
-        rows: Vec<(Key, Row)>,
+        mut rows: Vec<(Key, Row)>,
     ) -> Result<(), W::Error> {
+        let count = rows.len();
         let keys: Vec<Key> = rows.iter().map(|(key, _)| key.clone()).collect();
-        let entities = by_key(graph.found(table, &keys).await.map_err(Into::into)?);
+        let missing = graph.missing(table, &keys).await.map_err(Into::into)?;
+        let entities = match missing.is_empty() {
+            true => Vec::new(),
+            false => graph.found(table, &missing).await.map_err(Into::into)?,
+        };
+        let (entities, missing) = (by_key(entities), BTreeSet::from_iter(missing));
+        rows.retain(|(key, _)| missing.contains(key));
         let (write, purpose) = {
             let mut known = known(reconcile);
-            known.compared(table, rows.len());
+            known.compared(table, count);
             let write = known.differing(self.model, table, rows, &entities, self.through);
             (write, known.purpose)
         };

@@ -3,37 +3,94 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
+use futures_util::future::try_join;
 use tokio::time::Instant;
 
 use crate::{
     copy::Heap,
-    graph::{Found, Key, Pass, Remedy, Repair, TableIndex, compare, plan_repaired, remedy},
+    graph::{Found, Key, Model, Pass, Remedy, Repair, TableIndex, compare, plan_repaired, remedy},
     lsn::Lsn,
     request::Purpose,
 };
 
 use super::{
-    ChunkReader, ChunkWriter, Copied, CopyError, Failure, GraphReader, Held, Search, TAKEN_PAUSE,
-    TableCopier, Turn,
+    ChunkReader, ChunkWriter, Copied, CopyError, Failure, GraphReader, Held, Lane, Search,
+    TAKEN_PAUSE, TableCopier, Turn,
+    by_key::write_by_key,
     incomplete::INCOMPLETE_ROWS,
     reconcile::{Next, Reconcile, Suspect},
     sees,
 };
 
 /// Entities of a page.
-const PAGE: usize = 1_000;
+const PAGE: usize = 4_000;
 /// The same where rows can not be found by their keys' text: each page reads the whole table.
 const PAGE_WITHOUT_TEXT: usize = 50_000;
 
-/// Whether a turn may go on.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Locks {
-    Kept,
-    /// Another session wants the table.
-    GivenUp,
+/// The same while the stream waits: its turn comes after a page.
+const PAGE_IN_A_HURRY: usize = 1_000;
+
+/// How many entities the next page has.
+fn page_limit(after: Option<&Key>, held: &Held) -> usize {
+    match after {
+        Some(key) if key.0.iter().any(|value| value.postgres_text().is_none()) => PAGE_WITHOUT_TEXT,
+        _ if held.stream_waits() => PAGE_IN_A_HURRY,
+        _ => PAGE,
+    }
+}
+
+/// A look at rows of a table, under a snapshot.
+struct Look<'a> {
+    model: &'a Model,
+    reconcile: &'a Mutex<Reconcile>,
+    held: &'a Held,
+    table: TableIndex,
+    /// The log's end behind the snapshot.
+    through: Lsn,
+}
+
+/// What a look has found.
+struct Compared {
+    /// Keys of entities that differ from having no row: the search has found none.
+    without_row: Vec<Key>,
+    /// A repair has written rows.
+    has_written: bool,
+}
+
+impl Look<'_> {
+    /// Reads the rows with these keys and compares them with the entities of these keys. `None` if
+    /// another session wants the table.
+    async fn compare<R: ChunkReader, W: ChunkWriter>(
+        &self,
+        sides: (&mut R, &mut W),
+        keys: &[Key],
+        entities: &ByKey,
+        search: Search,
+    ) -> Copied<Option<Compared>, R, W> {
+        let Look { model, reconcile, held, table, through } = *self;
+        let mut has_written = false;
+        let plan = |rows| {
+            let write = known(reconcile).differing(model, table, rows, entities, through);
+            has_written |= !write.is_empty();
+            plan_repaired(model, table, Repair { write, ..Repair::default() })
+        };
+        let not_found = write_by_key(sides, held, (table, keys), search, plan).await?;
+        let Some(not_found) = not_found else { return Ok(None) };
+        let mut without_row = Vec::new();
+        let mut known = known(reconcile);
+        for key in not_found {
+            if compare(model, table, None, entities.get(&key)).is_empty() {
+                known.is_well(&(table, key));
+            } else {
+                without_row.push(key);
+            }
+        }
+        Ok(Some(Compared { without_row, has_written }))
+    }
 }
 
 /// What a reconciliation knows.
@@ -65,16 +122,16 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
         }
         let (is_new, purpose) = {
             let Some(mut known) = self.reconciliation() else { return Ok(None) };
-            (over && known.end(), known.purpose)
+            (over && known.end(), (known.purpose, known.is_by_keys))
         };
-        if is_new && purpose == Purpose::Verify {
+        if is_new && purpose == (Purpose::Verify, false) {
             // A repair completes these rows like a copy.
             let writer = &mut self.lanes[0].writer;
             let found = writer.incomplete(INCOMPLETE_ROWS).await.map_err(CopyError::Write)?;
             let of = |(table, keys): (TableIndex, Vec<Key>)| {
                 keys.into_iter().map(move |key| (table, key))
             };
-            self.known().look_at(found.into_iter().flat_map(of));
+            self.known().look_at_asked(found.into_iter().flat_map(of));
         }
         let next = self.known().next(held.position.lsn, over);
         match next {
@@ -104,6 +161,10 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
 
     fn known(&self) -> MutexGuard<'_, Reconcile> {
         self.reconciliation().expect("a reconciliation is under way")
+    }
+
+    fn reconciled(&self) -> Arc<Mutex<Reconcile>> {
+        self.reconcile.clone().expect("a reconciliation is under way")
     }
 
     /// The range of the next table in the pass over the graph, once the earlier passes are over.
@@ -139,50 +200,68 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
         }))
     }
 
-    /// Compares pages of a table's entities with its rows, for one turn.
+    /// Compares pages of a table's entities with its rows, for one turn. The next page is read beside
+    /// the comparison of one, if the turn has time for it.
     async fn pages(&mut self, held: &mut Held, index: usize) -> Copied<Turn, R, W> {
         let table = {
             let range = self.ranges().progress[index].clone();
             super::heap_of(&self.model, &range).table
         };
-        let began = Instant::now();
+        let (began, length) = (Instant::now(), self.turn);
         let through = match self.begin_look(held, table).await? {
             Ok(through) => through,
             Err(turn) => return Ok(turn),
         };
-        let mut turn = Turn::More;
+        let (model, reconcile) = (self.model.clone(), self.reconciled());
+        let (mut turn, mut ahead, mut page_took) = (Turn::More, None, Duration::ZERO);
         loop {
-            let after = self.known().cursors.get(&table).cloned();
-            let limit = match &after {
-                Some(key) if key.0.iter().any(|value| value.postgres_text().is_none()) => {
-                    PAGE_WITHOUT_TEXT
+            let page_began = Instant::now();
+            let Lane { reader, writer, graph } = &mut self.lanes[0];
+            let after = known(&reconcile).cursors.get(&table).cloned();
+            let page = match ahead.take() {
+                Some(page) => page,
+                None => {
+                    let limit = page_limit(after.as_ref(), held);
+                    graph.page(table, after.as_ref(), limit).await.map_err(of_graph)?
                 }
-                _ => PAGE,
             };
-            let graph = &mut self.lanes[0].graph;
-            let page = graph.page(table, after.as_ref(), limit).await.map_err(of_graph)?;
             let Some(last) = page.last().map(|found| found.key.clone()) else {
-                self.known().cursors.remove(&table);
+                known(&reconcile).cursors.remove(&table);
                 self.ranges().progress[index].done = true;
                 break;
             };
+            let is_over = |took: Duration| {
+                took >= length.idle || (took >= length.waiting && held.stream_waits())
+            };
             let keys: Vec<Key> = page.iter().map(|found| found.key.clone()).collect();
-            let how = (Search::ByText, through);
-            let locks = self.compare(held, table, &keys, &by_key(page), how).await?;
-            if locks == Locks::GivenUp {
+            let look = Look { model: &model, reconcile: &reconcile, held, table, through };
+            let entities = by_key(page);
+            let compared = look.compare((reader, writer), &keys, &entities, Search::ByText);
+            let next = async {
+                match is_over(began.elapsed() + page_took) {
+                    true => Ok(None),
+                    false => {
+                        let limit = page_limit(Some(&last), held);
+                        graph.page(table, Some(&last), limit).await.map(Some).map_err(of_graph)
+                    }
+                }
+            };
+            let (compared, next) = try_join(compared, next).await?;
+            let Some(Compared { without_row, has_written }) = compared else {
                 turn = Turn::Later(TAKEN_PAUSE);
                 break;
-            }
-            {
-                let mut known = self.known();
+            };
+            // What was written may have changed the next page.
+            ahead = next.filter(|_| !has_written);
+            page_took = page_began.elapsed();
+            let is_full = {
+                let mut known = known(&reconcile);
+                known.look_at(without_row.into_iter().map(|key| (table, key)));
                 known.cursors.insert(table, last);
                 known.compared(table, keys.len());
-            }
-            let elapsed = began.elapsed();
-            let is_over = elapsed >= self.turn.idle
-                || (elapsed >= self.turn.waiting && held.stream_waits())
-                || self.known().is_full();
-            if is_over {
+                known.is_full()
+            };
+            if is_full || is_over(began.elapsed()) {
                 break;
             }
         }
@@ -205,46 +284,31 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
                 return Ok(turn);
             }
         };
-        let graph = &mut self.lanes[0].graph;
-        let found = graph.found(table, &keys).await.map_err(of_graph)?;
-        let how = (Search::AmongAll, through);
-        let locks = self.compare(held, table, &keys, &by_key(found), how).await?;
-        self.lanes[0].reader.release().await.map_err(CopyError::Read)?;
-        self.known().abandon();
-        Ok(match locks {
-            Locks::Kept => Turn::More,
-            Locks::GivenUp => Turn::Later(TAKEN_PAUSE),
-        })
-    }
-
-    /// Reads the rows with these keys and compares them with the entities of these keys.
-    async fn compare(
-        &mut self,
-        held: &Held,
-        table: TableIndex,
-        keys: &[Key],
-        entities: &ByKey,
-        (search, through): (Search, Lsn),
-    ) -> Copied<Locks, R, W> {
-        let (model, reconcile) = (self.model.clone(), self.reconcile.clone());
-        let known = || known(reconcile.as_ref().expect("a reconciliation is under way"));
-        let plan = |rows| {
-            let write = known().differing(&model, table, rows, entities, through);
-            plan_repaired(&model, table, Repair { write, ..Repair::default() })
-        };
-        let not_found = self.write_by_key(held, table, keys, search, plan).await?;
-        let Some(not_found) = not_found else { return Ok(Locks::GivenUp) };
-        let mut known = known();
-        for key in not_found {
-            let differs = !compare(&model, table, None, entities.get(&key)).is_empty();
-            let of = (table, key);
-            match search {
-                _ if !differs => known.is_well(&of),
-                Search::ByText => known.look_at([of]),
-                Search::AmongAll => known.suspect(of, None, through),
-            }
+        let (model, reconcile) = (self.model.clone(), self.reconciled());
+        let Lane { reader, writer, graph } = &mut self.lanes[0];
+        let entities = by_key(graph.found(table, &keys).await.map_err(of_graph)?);
+        let look = Look { model: &model, reconcile: &reconcile, held, table, through };
+        let sides = (&mut *reader, &mut *writer);
+        let mut compared = look.compare(sides, &keys, &entities, Search::ByText).await?;
+        let left = compared.as_mut().map(|it| std::mem::take(&mut it.without_row));
+        if let Some(left) = left.filter(|left| !left.is_empty()) {
+            // The text of a key may find no row where the key itself does.
+            let sides = (&mut *reader, writer);
+            compared = look.compare(sides, &left, &entities, Search::AmongAll).await?;
         }
-        Ok(Locks::Kept)
+        reader.release().await.map_err(CopyError::Read)?;
+        let mut known = known(&reconcile);
+        let turn = match compared {
+            Some(Compared { without_row, .. }) => {
+                for key in without_row {
+                    known.suspect((table, key), None, through);
+                }
+                Turn::More
+            }
+            None => Turn::Later(TAKEN_PAUSE),
+        };
+        known.abandon();
+        Ok(turn)
     }
 
     /// Reports suspects that are real. A repair removes what has no row.

@@ -22,6 +22,7 @@
 //! down.
 
 mod by_key;
+mod error;
 mod incomplete;
 mod lanes;
 mod looks;
@@ -45,13 +46,13 @@ use tokio::{
 use crate::{
     checkpoint::Position,
     copy::{AppliedTransactions, Heap, Progress, passes},
-    graph::{Model, Pass, TableIndex},
+    graph::{Key, Model, Pass, TableIndex},
     lsn::Lsn,
     request::Purpose,
-    shown::{Shown, shown_list},
 };
 
-use super::{Copier, Failure, Held, Named, Turn, Verdict};
+use super::{Copier, Failure, Held, Named, Turn};
+pub use error::CopyError;
 use incomplete::Missed;
 use lanes::{Broken, Way, Work};
 use reconcile::Reconcile;
@@ -71,6 +72,10 @@ impl TurnLength {
     /// While tables are copied, a change may be late by one second.
     pub const DEFAULT: TurnLength =
         TurnLength { waiting: Duration::from_secs(1), idle: Duration::from_secs(10) };
+
+    /// While tables and graph are compared, nobody waits for the end as one waits for a copy's.
+    pub const COMPARED: TurnLength =
+        TurnLength { waiting: Duration::from_millis(100), ..TurnLength::DEFAULT };
 }
 
 /// The pause before retrying a snapshot that does not yet see everything the graph has. Each pause
@@ -86,55 +91,6 @@ const TAKEN_PAUSE: Duration = Duration::from_millis(250);
 const HEAPS_MAX: usize = 32;
 /// A chunk is halved at most this often.
 const HALVINGS_MAX: u32 = 12;
-
-/// The reason why a copy stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum CopyError<R: std::error::Error + 'static, W: std::error::Error + 'static> {
-    /// The source can not be read.
-    #[error(transparent)]
-    Read(R),
-    /// The graph can not be written.
-    #[error(transparent)]
-    Write(W),
-    /// Incomplete rows do not exist in the source.
-    #[error(
-        "copy of {table}: {rows} of its nodes or relationships lack values, and the table has no row with the same \
-         {key}: the key is not read back from the graph as it was written. Please report the type of that key. To \
-         go on without the table, leave it out with `skip: true`",
-        table = Shown(.table), key = shown_list(.key)
-    )]
-    NotFound {
-        /// The table.
-        table: String,
-        /// The names of the key's properties in the graph.
-        key: Vec<String>,
-        /// How many rows.
-        rows: usize,
-    },
-}
-
-impl<R: Failure, W: Failure> Failure for CopyError<R, W> {
-    fn verdict(&self) -> Verdict {
-        match self {
-            CopyError::Read(error) => error.verdict(),
-            CopyError::Write(error) => error.verdict(),
-            CopyError::NotFound { .. } => Verdict::Stop,
-        }
-    }
-
-    fn within(&self) -> Option<&dyn Failure> {
-        match self {
-            CopyError::Read(error) => Some(error),
-            CopyError::Write(error) => Some(error),
-            CopyError::NotFound { .. } => None,
-        }
-    }
-
-    /// A copy goes on by reading the rows as they are by then.
-    fn needs_copy(&self) -> bool {
-        false
-    }
-}
 
 /// A copy, from its progress to its end.
 pub struct TableCopier<R, W, G> {
@@ -205,10 +161,18 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
     }
 
     /// Compares tables and graph in the passes [`crate::copy::RECONCILED`] of the progress. `named` is
-    /// what the preparer of the stream has, too.
-    pub fn reconciling(self, purpose: Purpose, named: Named, reported: Reported) -> Self {
-        let reconcile = Reconcile::new(purpose, named, reported);
-        TableCopier { reconcile: Some(Arc::new(Mutex::new(reconcile))), ..self }
+    /// what the preparer of the stream has, too. `keys`: only these rows, and no passes.
+    pub fn reconciling(
+        self,
+        purpose: Purpose,
+        named: Named,
+        reported: Reported,
+        keys: Option<Vec<(TableIndex, Key)>>,
+    ) -> Self {
+        let reconcile = Reconcile::new(purpose, named, reported, keys);
+        let waiting = self.turn.waiting.min(TurnLength::COMPARED.waiting);
+        let turn = TurnLength { waiting, ..self.turn };
+        TableCopier { reconcile: Some(Arc::new(Mutex::new(reconcile))), turn, ..self }
     }
 
     /// Whether the graph is only compared.
@@ -303,7 +267,17 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
     async fn add_partitions(&mut self, at: Position) -> Copied<bool, R, W> {
         let model = self.model.clone();
         for (table, named) in model.iter() {
+            let is_compared = self.reconcile.is_some();
+            let is_asked = self.ranges().progress.iter().any(|range| range.table == named.name);
+            if is_compared && !is_asked {
+                continue;
+            }
             let there = self.lanes[0].reader.partitions(table).await.map_err(CopyError::Read)?;
+            let passes = || match is_compared {
+                // The pass over the graph is one for all partitions.
+                true => vec![Pass::Rows],
+                false => passes(&model, table).collect(),
+            };
             let added: Vec<Progress> = {
                 let mut ranges = self.ranges();
                 let of_table = ranges.progress.iter().filter(|range| range.table == named.name);
@@ -313,7 +287,7 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
                 let new: Vec<Progress> = (next_part..)
                     .zip(new)
                     .flat_map(|(part, (partition, relfilenode))| {
-                        passes(&model, table).map(move |pass| Progress {
+                        passes().into_iter().map(move |pass| Progress {
                             partition: Some(partition),
                             part,
                             relfilenode,

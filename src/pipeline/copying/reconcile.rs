@@ -1,12 +1,13 @@
 //! A reconciliation: tables and graph are compared, and what differs is written or reported.
 //!
 //! ```text
-//! pass over rows:    a piece of rows  -> the graph's entities of their keys -> differences
-//! pass over graph:   a page of entities -> the rows of their keys           -> differences
+//! pass over rows:    a piece of rows  -> those that the graph lacks
+//! pass over graph:   a page of entities -> the rows of their keys -> differences
 //! ```
 //!
 //! Two passes need no common order of keys. The first finds rows that the graph lacks. The second
-//! finds entities that have no row, and rows that moved past the first. Both compare whole rows.
+//! compares each entity with its row, and finds those that have none. An entity that the first pass
+//! met is on a page of the second, unless the stream has written it since.
 //!
 //! Nothing is compared before the stream has passed the log's end of the beginning: a row that ALTER
 //! TABLE has changed has no event, and an older event must not come behind it.
@@ -53,10 +54,13 @@ pub struct Differing {
 /// What a reconciliation has found so far.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// Rows and entities that were compared, by table. A row in both passes counts twice.
+    /// Rows and entities that were compared, for each table that is asked for. A row in both passes
+    /// counts twice.
     pub compared: BTreeMap<TableIndex, u64>,
     /// Rows that differed, by table.
     pub differing: BTreeMap<TableIndex, u64>,
+    /// Their differences, by table and [`Difference::kind`].
+    pub kinds: BTreeMap<(TableIndex, &'static str), u64>,
     /// The first of them.
     pub first: Vec<Differing>,
     /// All is compared, and a repair has settled.
@@ -70,6 +74,17 @@ pub struct Report {
 pub struct Reported(Arc<Mutex<Report>>);
 
 impl Reported {
+    /// A report of these tables. Nothing is compared yet.
+    pub fn of(tables: impl IntoIterator<Item = TableIndex>) -> Self {
+        let compared = tables.into_iter().map(|table| (table, 0)).collect();
+        Reported(Arc::new(Mutex::new(Report { compared, ..Report::default() })))
+    }
+
+    /// Whether no clone of it is left: it grows no more.
+    pub fn is_last(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// The report so far.
     pub fn get(&self) -> MutexGuard<'_, Report> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -110,6 +125,8 @@ pub(super) struct Reconcile {
     rounds: BTreeMap<Of, u32>,
     /// Where the pass over the graph is, by table.
     pub cursors: BTreeMap<TableIndex, Key>,
+    /// Only the rows that were named are compared.
+    pub is_by_keys: bool,
     /// It has begun in this life.
     begun: bool,
     /// The passes are over.
@@ -117,13 +134,16 @@ pub(super) struct Reconcile {
 }
 
 impl Reconcile {
-    pub fn new(purpose: Purpose, named: Named, reported: Reported) -> Self {
-        named.keep_moved();
+    pub fn new(purpose: Purpose, named: Named, reported: Reported, keys: Option<Vec<Of>>) -> Self {
+        if keys.is_none() {
+            named.keep_moved();
+        }
         Reconcile {
+            is_by_keys: keys.is_some(),
             purpose,
             named,
             reported,
-            to_look_at: BTreeMap::new(),
+            to_look_at: keys.into_iter().flatten().map(|of| (of, 0)).collect(),
             suspects: BTreeMap::new(),
             rounds: BTreeMap::new(),
             cursors: BTreeMap::new(),
@@ -146,6 +166,9 @@ impl Reconcile {
     pub fn differs(&self, table: TableIndex, key: &Key, differences: Vec<Difference>) {
         let mut report = self.reported.get();
         *report.differing.entry(table).or_default() += 1;
+        for difference in &differences {
+            *report.kinds.entry((table, difference.kind())).or_default() += 1;
+        }
         if report.first.len() < REPORTED_MAX {
             report.first.push(Differing { table, key: key.clone(), differences });
         }
@@ -226,9 +249,18 @@ impl Reconcile {
         let is_new = !std::mem::replace(&mut self.ended, true);
         let moved = self.named.take_moved();
         if is_new {
-            self.look_at(moved);
+            self.look_at_asked(moved);
         }
         is_new
+    }
+
+    /// Those of these keys that are of compared tables are to be looked at.
+    pub fn look_at_asked(&mut self, of: impl IntoIterator<Item = Of>) {
+        let asked: Vec<Of> = {
+            let report = self.reported.get();
+            of.into_iter().filter(|(table, _)| report.compared.contains_key(table)).collect()
+        };
+        self.look_at(asked);
     }
 
     /// What to do first, with the stream applied through `applied`.
@@ -252,6 +284,9 @@ impl Reconcile {
                 let of_table = self.to_look_at.extract_if(.., |(of, _), _| *of == table);
                 let of_table: BTreeMap<Of, u32> = of_table.take(SUSPECTS_MAX).collect();
                 let keys = of_table.keys().map(|(_, key)| key.clone()).collect();
+                if self.is_by_keys {
+                    self.compared(table, of_table.values().filter(|rounds| **rounds == 0).count());
+                }
                 self.rounds = of_table;
                 return Next::Look(table, keys);
             }

@@ -159,24 +159,6 @@ pub trait ChunkWriter: Send + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<BTreeMap<TableIndex, Vec<Key>>, Self::Error>> + Send;
 
-    /// STUB
-    fn page(
-        &mut self,
-        _table: TableIndex,
-        _after: Option<&Key>,
-        _limit: usize,
-    ) -> impl Future<Output = Result<Vec<crate::graph::Found>, Self::Error>> + Send {
-        async { Ok(Vec::new()) }
-    }
-    /// STUB
-    fn found(
-        &mut self,
-        _table: TableIndex,
-        _keys: &[Key],
-    ) -> impl Future<Output = Result<Vec<crate::graph::Found>, Self::Error>> + Send {
-        async { Ok(Vec::new()) }
-    }
-
     /// Copy and repair are complete: deletes the progress, and the request of a repair that runs is
     /// done, in one transaction. The checkpoint must be `at` its position, and stays
     /// there. A repetition is right.
@@ -235,6 +217,14 @@ pub trait GraphReader: Send + 'static {
         table: TableIndex,
         keys: &[Key],
     ) -> impl Future<Output = Result<Vec<Found>, Self::Error>> + Send;
+
+    /// The keys among these that no row has in the graph: nothing is there, or a placeholder. In any order.
+    /// It costs less than [`found`](Self::found).
+    fn missing(
+        &mut self,
+        table: TableIndex,
+        keys: &[Key],
+    ) -> impl Future<Output = Result<Vec<Key>, Self::Error>> + Send;
 
     /// How many nodes with the table's label, or relationships of its type between its labels, have no
     /// key that could name them. No statement finds them, so a repair leaves them alone: they may be

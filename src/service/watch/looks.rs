@@ -9,12 +9,15 @@ use tokio_postgres::Client;
 use crate::{
     config::Config,
     graph::statement::PLACEHOLDER,
-    metrics::{GRAPH_INTERVAL, GraphLook, Metrics, SOURCE_INTERVAL, SlotLook, SourceLook, now},
+    metrics::{
+        GRAPH_INTERVAL, GraphLook, Metrics, RequestLook, SOURCE_INTERVAL, SlotLook, SourceLook, now,
+    },
     pipeline::Store,
     postgres::{connect::sql, setup},
+    request::RequestStatus,
     service::{
         ServiceError,
-        graph::{Wait, open},
+        graph::{Graph, Wait, open},
     },
 };
 
@@ -44,6 +47,34 @@ pub async fn at_graph(config: Config, metrics: Arc<Metrics>) {
         timer.tick().await;
         metrics.looked_at_graph(answers.within_limit(graph(&config)).await);
     }
+}
+
+/// Looks at the requests in the graph, until it is dropped.
+pub async fn at_requests(config: Config, metrics: Arc<Metrics>) {
+    let mut graph = None;
+    let mut timer = timer(SOURCE_INTERVAL);
+    loop {
+        timer.tick().await;
+        let at = now();
+        let look = timeout(LOOK_LIMIT, requests(&config, &mut graph)).await;
+        // The look at the graph says that it is away.
+        let look = look.ok().and_then(Result::ok);
+        if look.is_none() {
+            graph = None;
+        }
+        metrics.looked_at_requests(look.map(|requests| RequestLook { at, requests }));
+    }
+}
+
+async fn requests(
+    config: &Config,
+    kept: &mut Option<Graph>,
+) -> Result<Vec<RequestStatus>, ServiceError> {
+    let graph = match kept {
+        Some(graph) => graph,
+        None => kept.insert(open(config, Wait::AtMost(LOOK_LIMIT))?),
+    };
+    Ok(RequestStatus::all(&graph.requests(&config.pipeline).await?))
 }
 
 fn timer(period: Duration) -> tokio::time::Interval {

@@ -21,6 +21,7 @@ pub async fn start(config: &Config, metrics: &Arc<Metrics>) -> Result<JoinSet<()
         // A publisher may have none.
         if config.graph().is_ok() {
             tasks.spawn(looks::at_graph(config.clone(), metrics.clone()));
+            tasks.spawn(looks::at_requests(config.clone(), metrics.clone()));
         }
         tasks.spawn(http::serve(listener, metrics.clone()));
     }

@@ -1,6 +1,6 @@
 //! The metrics as they are served.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use wal2graph::{
@@ -8,11 +8,17 @@ use wal2graph::{
     checkpoint::{Position, TopicPartition},
     copy::Progress,
     engine::Refused,
-    graph::{Event, Key, Pass, Row, TableIndex},
+    graph::{
+        Event, Key, Model, Pass, Row, TableIndex,
+        model::{NodeShape, Shape, Table},
+    },
     health::State,
     lsn::Lsn,
-    metrics::{Copying, GraphLook, Metrics, SlotLook, SourceLook, TopicLook, now},
-    pipeline::{Observer, Status, Tally, Written},
+    metrics::{
+        Comparing, Copying, GraphLook, Metrics, RequestLook, SlotLook, SourceLook, TopicLook, now,
+    },
+    pipeline::{Observer, Reported, Status, Tally, Written},
+    request::{self, Findings, Purpose, Request, RequestId, RequestStatus, TableFindings},
     topic::copied::CopyState,
     value::Value,
 };
@@ -231,6 +237,56 @@ fn batches_are_counted_by_table_and_operation() {
         let found = samples.get(&format!("wal2graph_{series}"));
         assert_eq!(found, Some(&value), "{series} in {samples:#?}");
     }
+}
+
+#[test]
+fn comparisons_are_counted_by_table_and_kind_over_all_lives() {
+    let metrics = Metrics::new("shop", LIMITS);
+    let model = Arc::new(Model { tables: ["public.a", "public.b"].map(node).to_vec() });
+    let life = |compared| {
+        let reported = Reported::of([TableIndex(0)]);
+        metrics.compares(Comparing { reported: reported.clone(), model: model.clone() });
+        let mut report = reported.get();
+        report.compared.insert(TableIndex(0), compared);
+        report.kinds.insert((TableIndex(0), "extra"), 2);
+    };
+    life(70);
+    life(5);
+    life(30);
+    let samples = read(&metrics.text(now()));
+    let kind = |kind| {
+        samples[&format!("wal2graph_differences_total{{kind=\"{kind}\",table=\"public.a\"}}")]
+    };
+    assert_eq!(samples["wal2graph_reconcile_rows_total{table=\"public.a\"}"], 105.0);
+    assert_eq!((kind("extra"), kind("missing")), (6.0, 0.0), "each kind begins at zero");
+    assert!(!samples.keys().any(|series| series.contains("public.b")), "it was not asked for");
+    assert!(!samples.keys().any(|series| series.starts_with("wal2graph_request")));
+    let request = |id: &str, state| {
+        let id = RequestId(id.to_owned());
+        let request = Request::new(id, Purpose::Verify, Vec::new(), now());
+        let of_table = TableFindings { compared: 30, expected: 40, ..TableFindings::default() };
+        let findings = Findings { tables: vec![of_table], ..Findings::default() };
+        Request { state, findings, ..request }
+    };
+    let (running, done) =
+        (request("1", request::State::Running), request("2", request::State::Done));
+    let requests = RequestStatus::all(&[request("0", request::State::Asked), running, done]);
+    metrics.looked_at_requests(Some(RequestLook { at: now(), requests }));
+    let samples = read(&metrics.text(now()));
+    assert_eq!(samples["wal2graph_requests{state=\"asked\"}"], 1.0);
+    assert_eq!(samples["wal2graph_requests{state=\"running\"}"], 1.0);
+    assert_eq!(samples["wal2graph_request_progress_ratio"], 0.75);
+}
+
+fn node(name: &str) -> Table {
+    let node = NodeShape {
+        label: name.to_owned(),
+        extra_labels: Vec::new(),
+        key: vec!["id".to_owned()],
+        properties: vec!["id".to_owned()],
+        references: Vec::new(),
+    };
+    Table { name: name.to_owned(), shape: Shape::Node(node) }
 }
 
 #[test]

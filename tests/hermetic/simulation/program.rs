@@ -124,7 +124,7 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
         match &taken {
             None => copier,
             Some(Taken { purpose, reported, .. }) => {
-                copier.reconciling(*purpose, named.clone(), reported.clone())
+                copier.reconciling(*purpose, named.clone(), reported.clone(), None)
             }
         }
     });
@@ -140,7 +140,7 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
         status,
     };
     let ended = pipeline.run(std::future::pending()).await;
-    if let Some(Taken { purpose, id, reported }) = taken
+    if let Some(Taken { purpose, id, reported, .. }) = taken
         && reported.get().is_over
     {
         let report = reported.get().clone();

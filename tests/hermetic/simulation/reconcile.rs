@@ -12,7 +12,7 @@ use wal2graph::{
         model::{RelationshipKey, Shape},
     },
     pipeline::Report,
-    request::{Findings, Purpose, Request, RequestId, State},
+    request::{Purpose, Request, RequestId, State},
     value::Value,
 };
 
@@ -92,9 +92,7 @@ impl World {
         self.people.asked += 1;
         let id = RequestId(format!("{}-{}", purpose.name(), self.people.asked));
         self.moments.trace(|| format!("request {id}"));
-        let (state, findings) = (State::Asked, Findings::default());
-        let (tables, asked_at) = (Vec::new(), Default::default());
-        let request = Request { id, purpose, tables, state, asked_at, findings };
+        let request = Request::new(id, purpose, Vec::new(), Default::default());
         self.graph.records.ask(PIPELINE, &request);
     }
 

@@ -19,6 +19,8 @@ pub struct Records {
     checkpoints: BTreeMap<(String, String), Checkpoint>,
     progress: BTreeMap<String, Vec<Progress>>,
     requests: BTreeMap<String, Vec<Request>>,
+    /// The request that was concluded last.
+    concluded: Option<RequestId>,
 }
 
 /// Why nothing is written.
@@ -250,6 +252,17 @@ impl Records {
         };
         request.state = State::Cancelled;
         true
+    }
+
+    pub fn conclude(&mut self, pipeline: &str, id: &RequestId, findings: &Findings) {
+        let Some(own) = self.request(pipeline, id).filter(|it| it.state == State::Done) else {
+            return;
+        };
+        own.findings = findings.clone();
+        let before = self.concluded.replace(id.clone());
+        if let Some(before) = before.filter(|it| it != id) {
+            self.withdraw(pipeline, &before);
+        }
     }
 
     pub fn withdraw(&mut self, pipeline: &str, id: &RequestId) {

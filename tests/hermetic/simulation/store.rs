@@ -11,7 +11,7 @@ use wal2graph::{
     },
     copy::Progress,
     graph::{
-        Circumstances, Found, Key, LeftOver, Model, Statement, TableIndex, model::Shape,
+        Circumstances, CountOf, Found, Key, LeftOver, Model, Statement, TableIndex, model::Shape,
         statement::PLACEHOLDER,
     },
     lsn::Lsn,
@@ -223,6 +223,21 @@ impl Store for SimStore {
         self.write(move |world| Ok(world.graph.records.cancel(&pipeline, &request))).await
     }
 
+    async fn conclude(
+        &self,
+        pipeline: &str,
+        request: &RequestId,
+        findings: &Findings,
+    ) -> Result<(), StoreError> {
+        let (pipeline, request) = (pipeline.to_owned(), request.clone());
+        let findings = findings.clone();
+        self.write(move |world| {
+            world.graph.records.conclude(&pipeline, &request, &findings);
+            Ok(())
+        })
+        .await
+    }
+
     async fn withdraw(&self, pipeline: &str, request: &RequestId) -> Result<(), StoreError> {
         let (pipeline, request) = (pipeline.to_owned(), request.clone());
         self.write(move |world| {
@@ -257,6 +272,26 @@ impl Store for SimStore {
             }
         }
         Ok(rows.into_iter().collect())
+    }
+
+    async fn counts(&self, of: &[CountOf]) -> Result<Vec<u64>, StoreError> {
+        let contents = self.read(|world| world.graph.memory.contents(&world.schema.model)).await?;
+        let count = |of: &CountOf| match of {
+            CountOf::Rows { label } => {
+                let is_row = |labels: &BTreeSet<String>| {
+                    labels.contains(label) && !labels.contains(PLACEHOLDER)
+                };
+                contents.nodes.iter().filter(|node| is_row(&node.labels)).count() as u64
+            }
+            CountOf::Relationships { label, relationship_type, is_outgoing } => {
+                let all = contents.relationships.iter().filter(|(it, _)| {
+                    let end = if *is_outgoing { &it.from } else { &it.to };
+                    it.relationship_type == *relationship_type && end.label == *label
+                });
+                all.map(|(_, count)| *count as u64).sum()
+            }
+        };
+        Ok(of.iter().map(count).collect())
     }
 
     async fn marked(&self, pipeline: &str, mark: &str) -> Result<Option<u64>, StoreError> {
@@ -389,6 +424,10 @@ impl GraphReader for SimReader {
         self.read(|world| world.graph.memory.found(&world.schema.model, table, keys)).await
     }
 
+    async fn missing(&mut self, table: TableIndex, keys: &[Key]) -> Result<Vec<Key>, SimError> {
+        self.read(|world| world.graph.memory.missing(&world.schema.model, table, keys)).await
+    }
+
     async fn strays(&mut self, table: TableIndex) -> Result<u64, SimError> {
         self.read(|world| world.graph.memory.strays(&world.schema.model, table)).await
     }
@@ -413,6 +452,11 @@ async fn a_checkpoint_is_made_once() {
 #[tokio::test(start_paused = true)]
 async fn a_claim_fences_all_before_it() {
     contract::a_claim_fences_all_before_it(stores(), PIPELINE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_request_that_was_done_stays() {
+    contract::the_last_request_that_was_done_stays(stores(), PIPELINE).await;
 }
 
 #[tokio::test(start_paused = true)]

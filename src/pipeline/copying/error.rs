@@ -1,0 +1,54 @@
+//! Why a copy stops.
+
+use crate::shown::{Shown, shown_list};
+
+use super::super::{Failure, Verdict};
+
+/// The reason why a copy stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError<R: std::error::Error + 'static, W: std::error::Error + 'static> {
+    /// The source can not be read.
+    #[error(transparent)]
+    Read(R),
+    /// The graph can not be written.
+    #[error(transparent)]
+    Write(W),
+    /// Incomplete rows do not exist in the source.
+    #[error(
+        "copy of {table}: {rows} of its nodes or relationships lack values, and the table has no row with the same \
+         {key}: the key is not read back from the graph as it was written. Please report the type of that key. To \
+         go on without the table, leave it out with `skip: true`",
+        table = Shown(.table), key = shown_list(.key)
+    )]
+    NotFound {
+        /// The table.
+        table: String,
+        /// The names of the key's properties in the graph.
+        key: Vec<String>,
+        /// How many rows.
+        rows: usize,
+    },
+}
+
+impl<R: Failure, W: Failure> Failure for CopyError<R, W> {
+    fn verdict(&self) -> Verdict {
+        match self {
+            CopyError::Read(error) => error.verdict(),
+            CopyError::Write(error) => error.verdict(),
+            CopyError::NotFound { .. } => Verdict::Stop,
+        }
+    }
+
+    fn within(&self) -> Option<&dyn Failure> {
+        match self {
+            CopyError::Read(error) => Some(error),
+            CopyError::Write(error) => Some(error),
+            CopyError::NotFound { .. } => None,
+        }
+    }
+
+    /// A copy goes on by reading the rows as they are by then.
+    fn needs_copy(&self) -> bool {
+        false
+    }
+}
