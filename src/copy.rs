@@ -84,9 +84,9 @@ pub struct AppliedTransactions {
 }
 
 impl AppliedTransactions {
-    /// Adds the transactions of a batch that is in the graph.
+    /// Adds the transactions of a batch that is in the graph. A row that was read has none: zero.
     pub fn applied(&mut self, xids: &[u32]) {
-        self.xids.extend_from_slice(xids);
+        self.xids.extend(xids.iter().filter(|xid| **xid != 0));
     }
 
     /// Whether rows read under the snapshot are at least as new as the graph. Forgets transactions
@@ -352,6 +352,14 @@ mod tests {
         assert_eq!(applied.xids, [12]);
         assert!(applied.are_seen_by(&snapshot("13:20:")));
         assert!(applied.xids.is_empty());
+    }
+
+    #[test]
+    fn rows_that_were_read_have_no_transaction_to_see() {
+        let mut applied = AppliedTransactions::default();
+        applied.applied(&[0]);
+        let later = 3u64 << 30;
+        assert!(applied.are_seen_by(&snapshot(&format!("{later}:{later}:"))));
     }
 
     #[test]

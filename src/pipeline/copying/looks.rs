@@ -76,7 +76,7 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
             };
             self.known().look_at(found.into_iter().flat_map(of));
         }
-        let next = self.known().next(held.position.lsn, over);
+        let next = self.known().next(held.complete, over);
         match next {
             Next::Judge(table, suspects) => {
                 self.judge(held, table, suspects).await?;
@@ -230,7 +230,7 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
         let known = || known(reconcile.as_ref().expect("a reconciliation is under way"));
         let plan = |rows| {
             let write = known().differing(&model, table, rows, entities, through);
-            plan_repaired(&model, table, Repair { write, ..Repair::default() })
+            plan_repaired(&model, table, Repair { write, stamp: held.stamp, ..Repair::default() })
         };
         let not_found = self.write_by_key(held, table, keys, search, plan).await?;
         let Some(not_found) = not_found else { return Ok(Locks::GivenUp) };
@@ -268,7 +268,7 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
         let entities = by_key(graph.found(table, &keys).await.map_err(of_graph)?);
         let mut repair = Repair::default();
         {
-            let known = self.known();
+            let mut known = self.known();
             for (key, suspect) in untouched {
                 let found = entities.get(&key);
                 let differences = compare(&self.model, table, suspect.row.as_ref(), found);

@@ -25,6 +25,7 @@ mod by_key;
 mod incomplete;
 mod lanes;
 mod looks;
+mod own;
 mod reconcile;
 mod sides;
 
@@ -54,6 +55,7 @@ use crate::{
 use super::{Copier, Failure, Held, Named, Turn, Verdict};
 use incomplete::Missed;
 use lanes::{Broken, Way, Work};
+pub use own::{HeldAt, IsOwn, OwnEntities, OwnRows, OwnWrites};
 use reconcile::Reconcile;
 pub use reconcile::{Differing, Report, Reported};
 pub use sides::{ChunkReader, ChunkWriter, GraphReader, Lane, Search, Taken, Waiting};
