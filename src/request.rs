@@ -9,8 +9,15 @@
 //! A request is in the graph, where a command puts it and the pipeline finds it. The pipeline works on
 //! one at a time, the oldest first. One that was interrupted is still running for the next life, which
 //! goes on with it.
+//!
+//! Where a graph is made from several logs, each has a share: its own keys. Whoever applies a log does its
+//! share, at any time and anywhere, and the request is done once all shares are.
 
-use std::{fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -108,8 +115,10 @@ pub struct Request {
     pub state: State,
     /// When it was asked.
     pub asked_at: Timestamp,
-    /// What it has found so far.
+    /// What it has found so far; with shares, what all of them have.
     pub findings: Findings,
+    /// The logs whose share is over, by name.
+    pub shares_over: BTreeSet<String>,
 }
 
 /// What the comparison of tables and graph has found.
@@ -153,6 +162,26 @@ pub struct RowFindings {
 }
 
 impl Findings {
+    /// What all shares of a request have found. It is over once they all are.
+    pub fn together<'a>(shares: impl IntoIterator<Item = &'a Findings>) -> Findings {
+        let mut together = Findings { is_over: true, ..Findings::default() };
+        let mut tables: BTreeMap<&str, TableFindings> = BTreeMap::new();
+        for share in shares {
+            together.is_over &= share.is_over;
+            together.first.extend(share.first.iter().cloned());
+            for found in &share.tables {
+                let all = tables.entry(&found.table).or_default();
+                all.table.clone_from(&found.table);
+                all.compared += found.compared;
+                all.expected += found.expected;
+                all.differing += found.differing;
+                all.undecided += found.undecided;
+            }
+        }
+        together.tables = tables.into_values().collect();
+        together
+    }
+
     /// How many rows differ.
     pub fn differing(&self) -> u64 {
         self.tables.iter().map(|table| table.differing).sum()
@@ -175,5 +204,24 @@ impl FromStr for Findings {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         serde_json::from_str(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Findings, TableFindings};
+
+    #[test]
+    fn shares_are_over_together_and_count_together() {
+        let share = |table: &str, differing, is_over| {
+            let table = TableFindings { table: table.to_owned(), differing, ..Default::default() };
+            Findings { is_over, tables: vec![table], first: Vec::new() }
+        };
+        let shares = [share("a", 1, true), share("b", 2, true), share("a", 4, false)];
+        let together = Findings::together(&shares);
+        let counts: Vec<_> =
+            together.tables.iter().map(|it| (it.table.as_str(), it.differing)).collect();
+        assert_eq!(counts, [("a", 5), ("b", 2)]);
+        assert!(!together.is_over && Findings::together(&shares[..2]).is_over);
     }
 }

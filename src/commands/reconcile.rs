@@ -2,11 +2,16 @@
 //! prints what differs.
 //!
 //! ```text
-//! request -> graph -> taken up by the `run` that is there, or by one that this command runs meanwhile
-//!    findings <- graph, until it is done; Ctrl-C cancels it
+//! request -> graph -> taken up by the `run` that is there, or by one that this command runs meanwhile;
+//!    |                of a topic, by each `apply` for its partitions
+//! findings <- graph, until it is done; Ctrl-C cancels it
 //! ```
+//!
+//! Where the graph follows a topic, the command waits for `apply`: the group's members share the partitions,
+//! and what has not been published can not be proven.
 
 use std::{
+    collections::BTreeSet,
     io::{IsTerminal, stderr},
     time::{Duration, Instant},
 };
@@ -14,7 +19,7 @@ use std::{
 use tokio::time::sleep;
 
 use crate::{
-    checkpoint::Log,
+    checkpoint::{Checkpoint, Log},
     cli::{ReconcileArgs, RunArgs, UntilArg},
     config::Config,
     mapping::Mapping,
@@ -24,7 +29,9 @@ use crate::{
     service::{
         ServiceError,
         graph::{Graph, Wait, open},
-        mapping, read_catalog, run,
+        mapping, read_catalog,
+        requests::FOREIGN,
+        run,
     },
     shown::shown_list,
     shutdown,
@@ -40,6 +47,8 @@ const TELL_INTERVAL: Duration = Duration::from_secs(5);
 const LAST_LIMIT: Duration = Duration::from_secs(10);
 /// The time for the answer after the source was followed here.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// A comparison that does not move for so long waits for something.
+const STILL: Duration = Duration::from_secs(20);
 /// A request that nobody takes up for this long, with nobody at the slot, is worked on here.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -54,7 +63,7 @@ pub async fn execute(
     let mapping = mapping(config, &catalog)?;
     let tables = tables(&mapping, &args.tables)?;
     let graph = open(config, Wait::Usual)?;
-    admit(config, &graph).await?;
+    let checkpoints = admit(config, &graph).await?;
     let request = Request {
         id: new_id(),
         purpose: if args.dry_run { Purpose::Verify } else { purpose },
@@ -62,9 +71,14 @@ pub async fn execute(
         state: State::Asked,
         asked_at: now(),
         findings: Findings::default(),
+        shares_over: BTreeSet::new(),
     };
     graph.ask(&config.pipeline, &request).await?;
-    let ended = follow(config, &graph, &sql.client, &request).await;
+    let logs = shares(&checkpoints);
+    let ended = match logs.is_empty() {
+        true => follow(config, &graph, &sql.client, &request).await,
+        false => follow_shares(config, &graph, &request, &logs).await,
+    };
     if ended.is_err() {
         // Else it would be worked on at any later start, when nobody waits for it.
         graph.cancel(&config.pipeline, &request.id).await?;
@@ -93,8 +107,8 @@ fn tables(mapping: &Mapping, named: &[String]) -> Result<Vec<String>, ServiceErr
     named.iter().map(of).collect()
 }
 
-/// Whether there is a graph that a `run` keeps.
-async fn admit(config: &Config, graph: &Graph) -> Result<(), ServiceError> {
+/// Whether there is a graph that can be compared with its tables.
+async fn admit(config: &Config, graph: &Graph) -> Result<Vec<Checkpoint>, ServiceError> {
     let checkpoints = graph.checkpoints(&config.pipeline).await?;
     if checkpoints.is_empty() {
         return Err(ServiceError::Definite(format!(
@@ -103,13 +117,16 @@ async fn admit(config: &Config, graph: &Graph) -> Result<(), ServiceError> {
             config.pipeline
         )));
     }
-    if checkpoints.iter().any(|it| matches!(it.origin.log, Log::Partition(_))) {
-        return Err(ServiceError::Definite(
-            "the graph follows a topic: only a graph that `wal2graph run` keeps can be compared with its tables"
-                .to_owned(),
-        ));
+    if checkpoints.iter().any(|it| it.origin.system_identifier.is_empty()) {
+        return Err(ServiceError::Definite(FOREIGN.to_owned()));
     }
-    Ok(())
+    Ok(checkpoints)
+}
+
+/// The partitions that do a share of a request, if the graph follows a topic.
+fn shares(checkpoints: &[Checkpoint]) -> Vec<Log> {
+    let of_rows = checkpoints.iter().filter(|it| it.partition().is_some() && !it.is_whole);
+    of_rows.map(|it| it.origin.log.clone()).collect()
 }
 
 fn new_id() -> RequestId {
@@ -123,12 +140,12 @@ async fn follow(
     sql: &tokio_postgres::Client,
     request: &Request,
 ) -> Result<Findings, ServiceError> {
-    let waiting = wait(config, graph, request);
+    let waiting = wait(config, graph, request, &[]);
     let working = async {
         sleep(PATIENCE).await;
         let held = slot(sql, &config.slot).await?;
         let is_asked =
-            state(config, graph, request).await?.is_some_and(|(it, _)| it == State::Asked);
+            state(config, graph, request).await?.is_some_and(|it| it.state == State::Asked);
         if !is_asked || held.is_some_and(|slot| slot.active_pid.is_some()) {
             return std::future::pending().await;
         }
@@ -155,28 +172,50 @@ async fn follow(
     })
 }
 
+/// The same where partitions do a share each.
+async fn follow_shares(
+    config: &Config,
+    graph: &Graph,
+    request: &Request,
+    logs: &[Log],
+) -> Result<Findings, ServiceError> {
+    let waiting = wait(config, graph, request, logs);
+    tokio::select! {
+        findings = waiting => findings,
+        signalled = shutdown::signalled() => {
+            signalled?;
+            Err(ServiceError::Definite("stopped: the request is cancelled".to_owned()))
+        }
+    }
+}
+
 async fn state(
     config: &Config,
     graph: &Graph,
     request: &Request,
-) -> Result<Option<(State, Findings)>, ServiceError> {
+) -> Result<Option<Request>, ServiceError> {
     let requests = graph.requests(&config.pipeline).await?;
-    let found = requests.into_iter().find(|it| it.id == request.id);
-    Ok(found.map(|it| (it.state, it.findings)))
+    Ok(requests.into_iter().find(|it| it.id == request.id))
 }
 
-async fn wait(config: &Config, graph: &Graph, request: &Request) -> Result<Findings, ServiceError> {
+async fn wait(
+    config: &Config,
+    graph: &Graph,
+    request: &Request,
+    logs: &[Log],
+) -> Result<Findings, ServiceError> {
     let (mut told, mut done) = (Instant::now(), None);
+    let (mut seen, mut moved) = (Findings::default(), Instant::now());
     loop {
         sleep(INTERVAL).await;
-        let Some((state, findings)) = state(config, graph, request).await? else {
+        let Some(now) = state(config, graph, request).await? else {
             return Err(ServiceError::Definite("somebody has removed the request".to_owned()));
         };
-        match state {
-            State::Done if findings.is_over => return Ok(findings),
+        match now.state {
+            State::Done if now.findings.is_over => return Ok(now.findings),
             // The pipeline was killed between the two.
             State::Done if done.get_or_insert_with(Instant::now).elapsed() > LAST_LIMIT => {
-                return Ok(findings);
+                return Ok(now.findings);
             }
             State::Failed(why) => return Err(ServiceError::Definite(why)),
             State::Cancelled => {
@@ -186,21 +225,37 @@ async fn wait(config: &Config, graph: &Graph, request: &Request) -> Result<Findi
             }
             State::Asked | State::Running | State::Done => {}
         }
+        if now.findings != seen {
+            (seen, moved) = (now.findings.clone(), Instant::now());
+        }
         if told.elapsed() >= TELL_INTERVAL {
             told = Instant::now();
-            tell_progress(&state, &findings);
+            tell_progress(&now, logs, moved.elapsed());
         }
     }
 }
 
-fn tell_progress(state: &State, findings: &Findings) {
+fn tell_progress(now: &Request, logs: &[Log], still: Duration) {
+    let findings = &now.findings;
     let compared: u64 = findings.tables.iter().map(|table| table.compared).sum();
     let expected: u64 = findings.tables.iter().map(|table| table.expected).sum();
     let differing = findings.differing();
-    let text = match state {
-        State::Asked => "the request waits for the pipeline".to_owned(),
+    let mut text = match now.state {
+        State::Asked if logs.is_empty() => "the request waits for the pipeline".to_owned(),
+        State::Asked => {
+            "the request waits for `wal2graph apply`, and for a copy to be complete. Start it, if none runs".to_owned()
+        }
         _ => format!("compared {compared} of about {expected}, {differing} rows differ so far"),
     };
+    if now.state == State::Running && still >= STILL && !logs.is_empty() {
+        let open = logs.iter().filter(|log| !now.shares_over.contains(&log.name()));
+        let open: Vec<String> = open.map(ToString::to_string).collect();
+        text += &format!(
+            ". Nothing moves. Still to come: {}. `wal2graph publish` has to run, and a `wal2graph apply` for each \
+             partition",
+            shown_list(&open)
+        );
+    }
     if stderr().is_terminal() {
         eprintln!("{text}");
     } else {

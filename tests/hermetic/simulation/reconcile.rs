@@ -94,7 +94,8 @@ impl World {
         self.moments.trace(|| format!("request {id}"));
         let (state, findings) = (State::Asked, Findings::default());
         let (tables, asked_at) = (Vec::new(), Default::default());
-        let request = Request { id, purpose, tables, state, asked_at, findings };
+        let shares_over = Default::default();
+        let request = Request { id, purpose, tables, state, asked_at, findings, shares_over };
         self.graph.records.ask(PIPELINE, &request);
     }
 
