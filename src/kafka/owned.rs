@@ -120,7 +120,8 @@ fn check(catalog: &Catalog, mapping: &Mapping, table: TableIndex) -> Result<(), 
     let mut key: Vec<String> =
         columns.key.iter().map(|slot| columns.column(slot).name.clone()).collect();
     let mut of_records = catalog.table(&name).and_then(record_key).unwrap_or_default();
-    (key.sort_unstable(), of_records.sort_unstable());
+    key.sort_unstable();
+    of_records.sort_unstable();
     match key == of_records {
         true => Ok(()),
         false => Err(NoPartition::OtherKey { table: name }),

@@ -33,7 +33,8 @@ use crate::{
     checkpoint::{Checkpoint, Claim, Log, TopicPartition},
     copy::RECONCILED,
     graph::{Key, TableIndex},
-    kafka::{owned::Owned, tails},
+    kafka::{owned::Owned, tail, tails},
+    lsn::Lsn,
     mapping::Translator,
     pipeline::{
         Failure, HeldAt, IsOwn, Lane, Named, OwnEntities, OwnRows, OwnWrites, Reported, Store,
@@ -78,6 +79,8 @@ pub type Comparing = Share<Lanes>;
 pub struct Work {
     request: Request,
     tables: Vec<TableIndex>,
+    /// The rows of the copy are before this offset.
+    copied_before: u64,
     client: Client,
     turn: OwnedSemaphorePermit,
 }
@@ -134,11 +137,9 @@ async fn work(
     let Some(request) = now.iter().find(|it| it.id == request.id).filter(is_to_do).cloned() else {
         return Ok(None);
     };
-    if !are_copied(shared).await? {
-        return Ok(None);
-    }
+    let Some(copied_before) = copied_before(shared, at).await? else { return Ok(None) };
     let client = sql(&config.source).await?.client;
-    Ok(Some(Work { request, tables, client, turn }))
+    Ok(Some(Work { request, tables, copied_before, client, turn }))
 }
 
 /// Which partition has a share in the request: the tables whose rows it has.
@@ -174,13 +175,24 @@ fn shares(
     Ok(partitions.filter_map(of).collect())
 }
 
-/// Where each table has a topic, that of heartbeats alone says which are copied.
-async fn are_copied(shared: &Shared) -> Result<bool, ServiceError> {
+/// An offset that the copy's rows are before. `None`: the copy is not complete in the topics. A position of
+/// the source does not tell it: while the source stands still, rows of the copy are behind a heartbeat of the
+/// same position.
+async fn copied_before(shared: &Shared, at: &TopicPartition) -> Result<Option<u64>, ServiceError> {
     let kafka = shared.config.kafka()?;
-    let Some(heartbeats) = kafka.heartbeats() else { return Ok(true) };
+    let has_all = |copied: &[u32]| shared.tables.oids.iter().all(|oid| copied.contains(oid));
+    let Some(heartbeats) = kafka.heartbeats() else {
+        let tail = tail::read(kafka).await?;
+        let own = usize::try_from(at.partition).ok().and_then(|at| tail.0.get(at));
+        let end = own.and_then(|own| u64::try_from(own.next).ok());
+        return Ok(end.filter(|_| has_all(&tail.copied())));
+    };
     let last = tails::last(kafka, heartbeats.as_str()).await?;
-    let copied = last.copied.unwrap_or_default();
-    Ok(shared.tables.oids.iter().all(|oid| copied.contains(oid)))
+    let id = shared.topology.topics.get(&at.topic).and_then(|topic| topic.id);
+    let end = id
+        .zip(last.ends)
+        .and_then(|(id, ends)| ends.of_partitions(&[(at.clone(), id)])?.first().copied());
+    Ok(end.filter(|_| has_all(&last.copied.unwrap_or_default())))
 }
 
 /// Begins a share in a life that has claimed its checkpoint. `None`: it can not be done, and the request
@@ -215,7 +227,7 @@ async fn prepare(
     (at, checkpoint, claim): (&TopicPartition, &Checkpoint, &Claim),
     copied: CopyState,
     named: &Named,
-    Work { request, tables, client, turn }: Work,
+    Work { request, tables, copied_before, client, turn }: Work,
 ) -> Result<(Comparing, Doing), ServiceError> {
     let Shared { config, catalog, mapping, model, graph, planner, topology, .. } = shared;
     check_source(shared, checkpoint, &client).await?;
@@ -261,6 +273,7 @@ async fn prepare(
         false => None,
     };
     let standing = Standing::new(checkpoint, copied, topology.is_spread());
+    let standing = standing.after(Lsn(copied_before));
     let share = Share::new(copier, standing, held_at, elsewhere);
     let (id, is_kept) = (request.id, AtomicBool::new(false));
     let turn = Mutex::new(Some(turn));

@@ -44,8 +44,8 @@ pub struct Standing {
     pub is_spread: bool,
     /// The last change that was applied.
     pub last_change: Option<Stamp>,
-    /// Before this offset, everything is applied again.
-    pub replaying_until: Option<Lsn>,
+    /// What is before this offset has to come first: it is applied again, or has rows of the copy.
+    pub waits_until: Option<Lsn>,
     /// Whether the copy has come through the partition.
     pub copied: CopyState,
 }
@@ -53,8 +53,13 @@ pub struct Standing {
 impl Standing {
     /// Of a claimed checkpoint.
     pub fn new(checkpoint: &Checkpoint, copied: CopyState, is_spread: bool) -> Self {
-        let replaying_until = checkpoint.replaying.map(|it| it.until);
-        Standing { is_spread, last_change: checkpoint.last_change, replaying_until, copied }
+        let waits_until = checkpoint.replaying.map(|it| it.until);
+        Standing { is_spread, last_change: checkpoint.last_change, waits_until, copied }
+    }
+
+    /// The same, once everything before this offset is applied as well.
+    pub fn after(self, offset: Lsn) -> Self {
+        Standing { waits_until: self.waits_until.max(Some(offset)), ..self }
     }
 }
 
@@ -98,8 +103,8 @@ impl<C: Copier> Copier for Share<C> {
 
     async fn turn(&mut self, held: &mut Held) -> Result<Turn, C::Error> {
         let at = held.position.lsn;
-        let is_replayed = self.standing.replaying_until.is_none_or(|until| at >= until);
-        if !is_replayed || self.standing.copied.get().is_under_way(at) {
+        let has_come = self.standing.waits_until.is_none_or(|until| at >= until);
+        if !has_come || self.standing.copied.get().is_under_way(at) {
             return Ok(Turn::Later(PAUSE));
         }
         let complete = Self::complete(&self.elsewhere, held).await;
