@@ -84,9 +84,14 @@ pub struct AppliedTransactions {
 }
 
 impl AppliedTransactions {
-    /// Adds the transactions of a batch that is in the graph. A row that was read has none: zero.
+    /// Adds the transactions of a batch that is in the graph.
     pub fn applied(&mut self, xids: &[u32]) {
-        self.xids.extend(xids.iter().filter(|xid| **xid != 0));
+        self.xids.extend_from_slice(xids);
+    }
+
+    /// Forgets rows that were read, and came through a topic: they are of no transaction, and have zero.
+    pub fn forget_reads(&mut self) {
+        self.xids.retain(|xid| *xid != 0);
     }
 
     /// Whether rows read under the snapshot are at least as new as the graph. Forgets transactions
@@ -358,6 +363,7 @@ mod tests {
     fn rows_that_were_read_have_no_transaction_to_see() {
         let mut applied = AppliedTransactions::default();
         applied.applied(&[0]);
+        applied.forget_reads();
         let later = 3u64 << 30;
         assert!(applied.are_seen_by(&snapshot(&format!("{later}:{later}:"))));
     }

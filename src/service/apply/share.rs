@@ -113,6 +113,7 @@ impl<C: Copier> Copier for Share<C> {
         };
         (held.complete, self.waits_for) = (complete, None);
         self.held_at.set(held.position);
+        held.applied.forget_reads();
         let last_change = self.standing.last_change.max(held.last_change);
         let applied = Some(Stamp::of_read(complete)).max(last_change);
         held.stamp = applied.filter(|_| self.standing.is_spread);
