@@ -89,6 +89,11 @@ impl AppliedTransactions {
         self.xids.extend_from_slice(xids);
     }
 
+    /// Forgets rows that were read, and came through a topic: they are of no transaction, and have zero.
+    pub fn forget_reads(&mut self) {
+        self.xids.retain(|xid| *xid != 0);
+    }
+
     /// Whether rows read under the snapshot are at least as new as the graph. Forgets transactions
     /// that every later snapshot sees too.
     pub fn are_seen_by(&mut self, snapshot: &Snapshot) -> bool {
@@ -360,6 +365,15 @@ mod tests {
         assert_eq!(applied.xids, [12]);
         assert!(applied.are_seen_by(&snapshot("13:20:")));
         assert!(applied.xids.is_empty());
+    }
+
+    #[test]
+    fn rows_that_were_read_have_no_transaction_to_see() {
+        let mut applied = AppliedTransactions::default();
+        applied.applied(&[0]);
+        applied.forget_reads();
+        let later = 3u64 << 30;
+        assert!(applied.are_seen_by(&snapshot(&format!("{later}:{later}:"))));
     }
 
     #[test]

@@ -10,8 +10,11 @@
 //! one at a time, the oldest first. One that was interrupted is still running for the next life, which
 //! goes on with it. One that is done stays without its rows' values, until the next one is done: it says
 //! when the graph was compared last.
+//!
+//! Where a graph is made from several logs, each has a share: its own keys. Whoever applies a log does its
+//! share, at any time and anywhere, and the request is done once all shares are.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -113,15 +116,28 @@ pub struct Request {
     pub asked_at: Timestamp,
     /// When its state or its findings changed last.
     pub updated_at: Timestamp,
-    /// What it has found so far.
+    /// What it has found so far; with shares, what all of them have.
     pub findings: Findings,
+    /// The logs whose share is over, by name.
+    pub shares_over: BTreeSet<String>,
 }
 
 impl Request {
     /// A request that is asked now.
     pub fn new(id: RequestId, purpose: Purpose, tables: Vec<String>, now: Timestamp) -> Self {
         let (state, findings) = (State::Asked, Findings::default());
-        Request { id, purpose, tables, keys: None, state, asked_at: now, updated_at: now, findings }
+        let (asked_at, updated_at, shares_over) = (now, now, BTreeSet::new());
+        Request {
+            id,
+            purpose,
+            tables,
+            keys: None,
+            state,
+            asked_at,
+            updated_at,
+            findings,
+            shares_over,
+        }
     }
 }
 
@@ -283,6 +299,14 @@ impl Findings {
                 None => self.tables.push(more),
             }
         }
+        self.tables.sort_by(|one, other| one.table.cmp(&other.table));
+    }
+
+    /// What all shares of a request have found. It is over once they all are.
+    pub fn together<'a>(shares: impl IntoIterator<Item = &'a Findings>) -> Findings {
+        let mut together = Findings { is_over: true, ..Findings::default() };
+        shares.into_iter().for_each(|share| together.add(share.clone()));
+        together
     }
 
     /// How many rows differ.
@@ -348,5 +372,19 @@ mod tests {
              differed, 1 undecided",
         ];
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn shares_are_over_together_and_count_together() {
+        let share = |table: &str, differing, is_over| {
+            let table = TableFindings { table: table.to_owned(), differing, ..Default::default() };
+            Findings { is_over, tables: vec![table], first: Vec::new() }
+        };
+        let shares = [share("a", 1, true), share("b", 2, true), share("a", 4, false)];
+        let together = Findings::together(&shares);
+        let counts: Vec<_> =
+            together.tables.iter().map(|it| (it.table.as_str(), it.differing)).collect();
+        assert_eq!(counts, [("a", 5), ("b", 2)]);
+        assert!(!together.is_over && Findings::together(&shares[..2]).is_over);
     }
 }

@@ -2,9 +2,13 @@
 //! prints what differs.
 //!
 //! ```text
-//! request -> graph -> taken up by the `run` that is there, or by one that this command runs meanwhile
-//!    findings <- graph, until it is done; Ctrl-C cancels it
+//! request -> graph -> taken up by the `run` that is there, or by one that this command runs meanwhile;
+//!    |                of a topic, by each `apply` for its partitions
+//! findings <- graph, until it is done; Ctrl-C cancels it
 //! ```
+//!
+//! Where the graph follows a topic, the command waits for `apply`: the group's members share the partitions,
+//! and what has not been published can not be proven.
 
 use std::{
     io::{IsTerminal, stderr},
@@ -17,6 +21,7 @@ use tokio::time::sleep;
 
 use crate::{
     catalog::Catalog,
+    checkpoint::{Checkpoint, Log},
     cli::{IntoExistingGraph, ReconcileArgs, RepairArgs, RunArgs, UntilArg, VerifyArgs},
     config::Config,
     graph::TableIndex,
@@ -27,7 +32,9 @@ use crate::{
     service::{
         ServiceError,
         graph::{Graph, Wait, open},
-        mapping, read_catalog, renew, run,
+        mapping, read_catalog, renew,
+        requests::FOREIGN,
+        run,
     },
     shown::shown_list,
     shutdown,
@@ -47,6 +54,8 @@ const ROWS_MAX: usize = 100_000;
 const LAST_LIMIT: Duration = Duration::from_secs(10);
 /// The time for the answer after the source was followed here.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// A comparison that does not move for so long waits for something.
+const STILL: Duration = Duration::from_secs(20);
 /// A request that nobody takes up for this long, with nobody at the slot, is worked on here.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -98,7 +107,7 @@ async fn execute(
     if what == What::Renew {
         return renewed(config, client, (&catalog, &mapping), &graph, args).await;
     }
-    renew::of_a_slot(config, &graph.checkpoints(&config.pipeline).await?)?;
+    let logs = shares(&admit(config, &graph).await?);
     let mut findings = Findings { is_over: true, ..Findings::default() };
     let portions = match &args.condition {
         None => vec![None],
@@ -117,7 +126,7 @@ async fn execute(
         let request =
             Request { keys, ..Request::new(new_id(), what.purpose(), tables.clone(), now()) };
         graph.ask(&config.pipeline, &request).await?;
-        findings.add(followed(config, &graph, client, &request, &mut shown).await?);
+        findings.add(followed((config, &graph), client, (&request, &logs), &mut shown).await?);
     }
     shown.end();
     tell(args, &findings)?;
@@ -140,7 +149,7 @@ async fn renewed(
         return Err(error);
     }
     let mut shown = Shown::new();
-    let followed = followed(config, graph, client, &request, &mut shown).await;
+    let followed = followed((config, graph), client, (&request, &[]), &mut shown).await;
     if followed.is_err() {
         tracing::warn!(
             "the new slot is there, and not all is compared: `wal2graph run` goes on with it"
@@ -154,13 +163,16 @@ async fn renewed(
 
 /// Follows a request to its end.
 async fn followed(
-    config: &Config,
-    graph: &Graph,
+    (config, graph): (&Config, &Graph),
     sql: &tokio_postgres::Client,
-    request: &Request,
+    (request, logs): (&Request, &[Log]),
     shown: &mut Shown,
 ) -> Result<Findings, ServiceError> {
-    match follow(config, graph, sql, request, shown).await {
+    let ended = match logs {
+        [] => follow(config, graph, sql, request, shown).await,
+        logs => follow_shares(config, graph, request, logs, shown).await,
+    };
+    match ended {
         Ok(findings) => {
             graph.conclude(&config.pipeline, &request.id, &findings.brief()).await?;
             Ok(findings)
@@ -229,6 +241,28 @@ pub(super) fn tables(mapping: &Mapping, named: &[String]) -> Result<Vec<String>,
     named.iter().map(of).collect()
 }
 
+/// Whether there is a graph that can be compared with its tables.
+async fn admit(config: &Config, graph: &Graph) -> Result<Vec<Checkpoint>, ServiceError> {
+    let checkpoints = graph.checkpoints(&config.pipeline).await?;
+    if checkpoints.is_empty() {
+        return Err(ServiceError::Definite(format!(
+            "the graph has no checkpoint of pipeline {:?}: there is nothing to compare. `wal2graph run` copies the \
+             tables",
+            config.pipeline
+        )));
+    }
+    if checkpoints.iter().any(|it| it.origin.system_identifier.is_empty()) {
+        return Err(ServiceError::Definite(FOREIGN.to_owned()));
+    }
+    Ok(checkpoints)
+}
+
+/// The partitions that do a share of a request, if the graph follows a topic.
+fn shares(checkpoints: &[Checkpoint]) -> Vec<Log> {
+    let of_rows = checkpoints.iter().filter(|it| it.partition().is_some() && !it.is_whole);
+    of_rows.map(|it| it.origin.log.clone()).collect()
+}
+
 fn new_id() -> RequestId {
     RequestId(format!("{}-{}", now().unix_micros, std::process::id()))
 }
@@ -241,12 +275,12 @@ async fn follow(
     request: &Request,
     shown: &mut Shown,
 ) -> Result<Findings, ServiceError> {
-    let waiting = wait(config, graph, request, shown);
+    let waiting = wait(config, graph, request, &[], shown);
     let working = async {
         sleep(PATIENCE).await;
         let held = slot(sql, &config.slot).await?;
         let is_asked =
-            state(config, graph, request).await?.is_some_and(|(it, _)| it == State::Asked);
+            state(config, graph, request).await?.is_some_and(|it| it.state == State::Asked);
         if !is_asked || held.is_some_and(|slot| slot.active_pid.is_some()) {
             return std::future::pending().await;
         }
@@ -260,7 +294,7 @@ async fn follow(
         // Older requests come first, one in each run: those of commands that were killed.
         loop {
             run::execute(config, &args).await?;
-            if state(config, graph, request).await?.is_none_or(|(it, _)| !it.is_open()) {
+            if state(config, graph, request).await?.is_none_or(|it| !it.state.is_open()) {
                 return Ok::<(), ServiceError>(());
             }
         }
@@ -282,33 +316,52 @@ async fn follow(
     })
 }
 
+/// The same where partitions do a share each.
+async fn follow_shares(
+    config: &Config,
+    graph: &Graph,
+    request: &Request,
+    logs: &[Log],
+    shown: &mut Shown,
+) -> Result<Findings, ServiceError> {
+    let waiting = wait(config, graph, request, logs, shown);
+    tokio::select! {
+        findings = waiting => findings,
+        signalled = shutdown::signalled() => {
+            signalled?;
+            Err(ServiceError::Definite("stopped: the request is cancelled".to_owned()))
+        }
+    }
+}
+
 async fn state(
     config: &Config,
     graph: &Graph,
     request: &Request,
-) -> Result<Option<(State, Findings)>, ServiceError> {
+) -> Result<Option<Request>, ServiceError> {
     let requests = graph.requests(&config.pipeline).await?;
-    let found = requests.into_iter().find(|it| it.id == request.id);
-    Ok(found.map(|it| (it.state, it.findings)))
+    Ok(requests.into_iter().find(|it| it.id == request.id))
 }
 
 async fn wait(
     config: &Config,
     graph: &Graph,
     request: &Request,
+    logs: &[Log],
     shown: &mut Shown,
 ) -> Result<Findings, ServiceError> {
     let mut done = None;
+    let (mut seen, mut moved) = (Findings::default(), Instant::now());
     loop {
         sleep(INTERVAL).await;
-        let Some((state, findings)) = state(config, graph, request).await? else {
+        let Some(now) = state(config, graph, request).await? else {
             return Err(ServiceError::Definite("somebody has removed the request".to_owned()));
         };
-        match state {
-            State::Done if findings.is_over => return Ok(findings),
+        match now.state {
+            State::Done if now.findings.is_over => return Ok(now.findings),
             // The pipeline was killed between the two.
             State::Done if done.get_or_insert_with(Instant::now).elapsed() > LAST_LIMIT => {
-                return Ok(findings);
+                return Ok(now.findings);
             }
             State::Failed(why) => return Err(ServiceError::Definite(why)),
             State::Cancelled => {
@@ -318,7 +371,10 @@ async fn wait(
             }
             State::Asked | State::Running | State::Done => {}
         }
-        shown.show(&state, &findings);
+        if now.findings != seen {
+            (seen, moved) = (now.findings.clone(), Instant::now());
+        }
+        shown.show(&now, logs, moved.elapsed());
     }
 }
 
@@ -341,10 +397,13 @@ impl Shown {
         Shown { bar, told: Instant::now() }
     }
 
-    fn show(&mut self, state: &State, findings: &Findings) {
+    /// `still`: for how long nothing has changed.
+    fn show(&mut self, now: &Request, logs: &[Log], still: Duration) {
+        let findings = &now.findings;
         let (compared, expected) = (findings.compared(), findings.expected());
         let differing = findings.differing();
-        let waits = *state == State::Asked;
+        let waits = now.state == State::Asked;
+        let waits_for = waits_for(now, logs, still);
         if let Some(bar) = &self.bar {
             if waits || bar.length() == Some(0) {
                 // The rate is that of the comparison.
@@ -352,15 +411,15 @@ impl Shown {
             }
             bar.set_length(expected);
             bar.set_position(compared);
-            bar.set_message(match waits {
-                true => "waits for the pipeline".to_owned(),
-                false => format!("{differing} differ so far"),
+            bar.set_message(match &waits_for {
+                Some(what) => format!("waits for {what}"),
+                None => format!("{differing} differ so far"),
             });
         } else if self.told.elapsed() >= TELL_INTERVAL {
             self.told = Instant::now();
-            match waits {
-                true => tracing::info!("the request waits for the pipeline"),
-                false => tracing::info!(compared, expected, differing, "comparing"),
+            match waits_for {
+                Some(what) => tracing::info!("the request waits for {what}"),
+                None => tracing::info!(compared, expected, differing, "comparing"),
             }
         }
     }
@@ -372,6 +431,28 @@ impl Shown {
     }
 }
 
+/// What keeps a request from going on, as far as that shows.
+fn waits_for(now: &Request, logs: &[Log], still: Duration) -> Option<String> {
+    let is_still = now.state == State::Running && still >= STILL;
+    match (&now.state, logs) {
+        (State::Asked, []) => Some("the pipeline".to_owned()),
+        (State::Asked, _) => Some(
+            "`wal2graph apply`, and for a copy to be complete. Start it, if none runs".to_owned(),
+        ),
+        (_, []) => None,
+        (_, logs) if is_still => {
+            let open = logs.iter().filter(|log| !now.shares_over.contains(&log.name()));
+            let open: Vec<String> = open.map(ToString::to_string).collect();
+            Some(format!(
+                "{}: `wal2graph publish` has to run, and a `wal2graph apply` for each partition",
+                shown_list(&open)
+            ))
+        }
+        _ => None,
+    }
+}
+
+/// Prints the result.
 fn tell(args: &ReconcileArgs, findings: &Findings) -> Result<(), ServiceError> {
     if args.json {
         print_json(findings)?;

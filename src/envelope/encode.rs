@@ -179,6 +179,18 @@ impl Encoder {
         Ok(self.record(&bound, key, Image::None, Image::New(row), meta))
     }
 
+    /// The key of a row's records, as JSON; `None` if they have none.
+    ///
+    /// # Errors
+    /// A key column is missing.
+    pub fn key(
+        &mut self,
+        relation: &Arc<Relation>,
+        row: &[Cell],
+    ) -> Result<Option<Bytes>, EncodeError> {
+        self.bind(relation).key(row, None)
+    }
+
     /// A heartbeat: everything before `end_lsn` that is for us has been produced.
     pub fn heartbeat(&self, end_lsn: Lsn, now: Timestamp) -> Record {
         let [around_key, around_value] = &self.heartbeat_frames;

@@ -22,6 +22,8 @@ pub mod identity;
 #[cfg(feature = "kafka")]
 pub mod offsets;
 #[cfg(feature = "kafka")]
+pub mod owned;
+#[cfg(feature = "kafka")]
 pub mod policy;
 #[cfg(feature = "kafka")]
 pub mod producer;

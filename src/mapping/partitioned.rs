@@ -9,9 +9,12 @@
 //! not. A relationship needs no order: it belongs to one row and points at a key value. A reference
 //! to unique columns other than the key depends on two rows' values, so it needs order.
 
-use crate::graph::model::{ReferenceBy, Shape};
+use crate::graph::{
+    Key, TableIndex,
+    model::{ReferenceBy, Shape},
+};
 
-use super::{Mapping, Refusal};
+use super::{Mapping, Refusal, columns::Form};
 
 /// Guarantees that hold with one partition but not with several, for people.
 pub const DIFFERENCES: [&str; 4] = [
@@ -41,5 +44,31 @@ impl Mapping {
             }
         }
         refusals
+    }
+
+    /// The key column whose text a key in the graph does not tell, if there is one: equal values of its type
+    /// have several texts. A record's partition goes by its key's text.
+    pub fn key_without_text(&self, table: TableIndex) -> Option<&str> {
+        let columns = self.columns(table);
+        let is_told = |slot: &&super::columns::Slot| match &slot.form {
+            Form::Compared(comparable) => {
+                comparable.has_one_text(&columns.column(slot).source_type)
+            }
+            Form::Property => false,
+        };
+        let slot = columns.key.iter().find(|slot| !is_told(slot))?;
+        Some(&columns.column(slot).name)
+    }
+
+    /// The texts of a key's columns, by their names. `None` where no row of the table can have the key.
+    pub fn key_texts(&self, table: TableIndex, key: &Key) -> Option<Vec<(&str, Vec<u8>)>> {
+        let columns = self.columns(table);
+        let texts = columns.key.iter().zip(&key.0).map(|(slot, value)| match &slot.form {
+            Form::Compared(comparable) => {
+                Some((columns.column(slot).name.as_str(), comparable.text(value)?))
+            }
+            Form::Property => None,
+        });
+        texts.collect()
     }
 }

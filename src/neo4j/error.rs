@@ -162,6 +162,10 @@ impl Error {
             }
             // A MERGE found a node that another transaction deleted before the MERGE locked it.
             ("ClientError", "Statement", "EntityNotFound") => Error::Transient(error),
+            // Another instance has made the same index or constraint since IF NOT EXISTS looked.
+            ("ClientError", "Schema", "EquivalentSchemaRuleAlreadyExists") => {
+                Error::Transient(error)
+            }
             ("ClientError", "Schema", "ConstraintValidationFailed" | "ConstraintViolation")
             | ("ClientError", "Statement", "TypeError" | "ArgumentError" | "SemanticError")
             | ("ClientError", "Statement", "ArithmeticError" | "PropertyTooLargeError") => {
@@ -396,6 +400,7 @@ mod tests {
             ("Neo.DatabaseError.Statement.ExecutionFailed", "failed"),
             ("Neo.DatabaseError.Transaction.TransactionLogError", "failed"),
             ("Neo.ClientError.Schema.ConstraintValidationFailed", "data"),
+            ("Neo.ClientError.Schema.EquivalentSchemaRuleAlreadyExists", "transient"),
             ("Neo.ClientError.Statement.TypeError", "data"),
             ("Neo.ClientError.Statement.SyntaxError", "fatal"),
             ("Neo.ClientError.Statement.ParameterMissing", "fatal"),

@@ -1,11 +1,14 @@
 //! Requests of commands to the pipeline that runs: one node each.
 //!
 //! ```text
-//! (:_Wal2GraphRequest {pipeline, id, purpose, tables, keys, state, why, asked_at, updated_at, findings, is_concluded})
+//! (:_Wal2GraphRequest {pipeline, id, purpose, tables, keys, state, why, asked_at, updated_at, findings, is_concluded,
+//!                      `share_<log>`: the findings of a log, where a graph is made from several})
 //! ```
 //!
 //! A command writes without a claim. The pipeline writes under its epoch, so that an instance that lost the slot
 //! answers nothing.
+
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use neo4rs::{Query, Row};
@@ -30,6 +33,8 @@ use super::{
 
 /// States of requests that somebody may still work on.
 const OPEN: &str = "['asked', 'running']";
+/// What the name of a share's property begins with. The rest is the log's name.
+const SHARE: &str = "share_";
 /// The same with the end of a repair, whose last findings come later.
 const ANSWERED: &str = "['asked', 'running', 'done']";
 
@@ -56,7 +61,8 @@ pub async fn read(connection: &Connection, pipeline: &str) -> Result<Vec<Request
     let text = format!(
         "MATCH (r:{REQUEST} {{pipeline: $pipeline}}) RETURN r.id AS id, r.purpose AS purpose, r.tables AS tables, \
          r.keys AS keys, r.state AS state, r.why AS why, r.asked_at AS asked_at, r.updated_at AS updated_at, \
-         r.findings AS findings ORDER BY r.asked_at, r.id"
+         r.findings AS findings, {} AS shares ORDER BY r.asked_at, r.id",
+        shares_of("r")
     );
     let rows = connection.rows(Query::new(text).param("pipeline", pipeline)).await?;
     rows.iter().map(request_of).collect()
@@ -97,6 +103,71 @@ pub async fn answer(
         .param("why", why)
         .param("findings", findings.to_string());
     retry::while_transient(|| under(connection, identity, *epoch, &query, &[])).await
+}
+
+/// Keeps the findings of a log's share, and with them the state of all. False, and nothing is written, if the
+/// epoch is an older one, or the request is not open.
+pub async fn answer_share(
+    connection: &Connection,
+    claim: &Claim,
+    request: &RequestId,
+    all: &[String],
+    findings: &Findings,
+) -> Result<bool, Error> {
+    retry::while_transient(|| keep_share(connection, claim, request, all, findings)).await
+}
+
+async fn keep_share(
+    connection: &Connection,
+    Claim { identity, epoch }: &Claim,
+    request: &RequestId,
+    all: &[String],
+    findings: &Findings,
+) -> Result<bool, Error> {
+    let (pipeline, log) = (&identity.pipeline, identity.log.name());
+    let mut transaction = connection.begin().await?;
+    let held = checkpoint::under_epoch(identity, *epoch, "c.updated_at = $now");
+    let is_ours = passed(&transaction.run(held.param("now", Utc::now())).await?);
+    let look = Query::new(format!(
+        "MATCH (r:{REQUEST} {{pipeline: $pipeline, id: $id}}) SET r:{REQUEST} WITH r, properties(r) AS now \
+         WHERE now.state IN {OPEN} RETURN {} AS shares",
+        shares_of("now")
+    ));
+    let rows = match is_ours {
+        true => transaction.rows(which(look, pipeline, request)).await?,
+        false => Vec::new(),
+    };
+    let Some(row) = rows.first() else {
+        transaction.rollback().await;
+        return Ok(false);
+    };
+    let mut shares = shares_in(row)?;
+    shares.insert(log.clone(), findings.clone());
+    let is_over = |log: &String| shares.get(log).is_some_and(|share| share.is_over);
+    let state = if all.iter().all(is_over) { State::Done } else { State::Running };
+    let share = HashMap::from([(format!("{SHARE}{log}"), findings.to_string())]);
+    let keep = set_query(pipeline, request, OPEN, "r.state = $state, r += $share");
+    transaction.run(keep.param("state", state.name()).param("share", share)).await?;
+    transaction.commit().await?;
+    Ok(true)
+}
+
+/// The shares among these properties, as pairs.
+fn shares_of(properties: &str) -> String {
+    format!(
+        "[name IN keys({properties}) WHERE name STARTS WITH '{SHARE}' | [name, {properties}[name]]]"
+    )
+}
+
+/// The shares of a request by the names of their logs.
+fn shares_in(row: &Row) -> Result<BTreeMap<String, Findings>, Error> {
+    let shares: Vec<Vec<String>> = get(row, "shares")?;
+    let share = |pair: Vec<String>| {
+        let [name, findings] = <[String; 2]>::try_from(pair).ok()?;
+        Some((name.strip_prefix(SHARE)?.to_owned(), findings.parse().ok()?))
+    };
+    let read: Option<_> = shares.into_iter().map(share).collect();
+    read.ok_or_else(|| unknown("share"))
 }
 
 /// Sets something of a request under the writer's epoch, and runs the others with it. False, and
@@ -206,12 +277,6 @@ fn which(query: Query, pipeline: &str, request: &RequestId) -> Query {
 }
 
 fn request_of(row: &Row) -> Result<Request, Error> {
-    let unknown = |what: &str| {
-        Error::Fatal(format!(
-            "a {REQUEST} node has an unknown {what}: somebody edited it, or a newer version wrote it. Delete it: \
-             MATCH (r:{REQUEST}) DELETE r"
-        ))
-    };
     let (purpose, state): (String, String) = (get(row, "purpose")?, get(row, "state")?);
     let why: Option<String> = get(row, "why")?;
     let moment = |name| {
@@ -221,6 +286,12 @@ fn request_of(row: &Row) -> Result<Request, Error> {
     let findings: String = get(row, "findings")?;
     let keys: Option<String> = get(row, "keys")?;
     let keys = keys.map(|keys| serde_json::from_str(&keys)).transpose();
+    let shares = shares_in(row)?;
+    let findings = match shares.is_empty() {
+        true => findings.parse().map_err(|_| unknown("form of findings"))?,
+        false => Findings::together(shares.values()),
+    };
+    let over = shares.into_iter().filter(|(_, share)| share.is_over);
     Ok(Request {
         id: RequestId(get(row, "id")?),
         purpose: Purpose::from_name(&purpose).ok_or_else(|| unknown("purpose"))?,
@@ -229,6 +300,14 @@ fn request_of(row: &Row) -> Result<Request, Error> {
         state: State::from_name(&state, why).ok_or_else(|| unknown("state"))?,
         asked_at: moment("asked_at")?,
         updated_at: moment("updated_at")?,
-        findings: findings.parse().map_err(|_| unknown("form of findings"))?,
+        findings,
+        shares_over: over.map(|(log, _)| log).collect(),
     })
+}
+
+fn unknown(what: &str) -> Error {
+    Error::Fatal(format!(
+        "a {REQUEST} node has an unknown {what}: somebody edited it, or a newer version wrote it. Delete it: \
+         MATCH (r:{REQUEST}) DELETE r"
+    ))
 }

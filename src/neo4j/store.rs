@@ -200,6 +200,16 @@ impl pipeline::Store for Store {
         Ok(requests::answer(&self.connection, claim, request, state, findings).await?)
     }
 
+    async fn answer_share(
+        &self,
+        claim: &Claim,
+        request: &RequestId,
+        all: &[String],
+        findings: &Findings,
+    ) -> Result<bool, StoreError> {
+        Ok(requests::answer_share(&self.connection, claim, request, all, findings).await?)
+    }
+
     async fn cancel(&self, pipeline: &str, request: &RequestId) -> Result<bool, StoreError> {
         Ok(requests::cancel(&self.connection, pipeline, request).await?)
     }

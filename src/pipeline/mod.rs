@@ -37,12 +37,12 @@ use crate::{
     checkpoint::{Advance, Log, Newest, Position},
     copy::AppliedTransactions,
     engine::{Batch, EngineError, Refused},
-    lsn::Lsn,
+    lsn::{Lsn, Stamp},
 };
 
 pub use copying::{
-    ChunkReader, ChunkWriter, CopyError, Differing, GraphReader, Lane, Report, Reported, Search,
-    TableCopier, Taken, TurnLength, Waiting,
+    ChunkReader, ChunkWriter, CopyError, Differing, GraphReader, HeldAt, IsOwn, Lane, OwnEntities,
+    OwnRows, OwnWrites, Report, Reported, Search, TableCopier, Taken, TurnLength, Waiting,
 };
 pub use named::Named;
 pub use observer::{Observer, Operation, Tally, Written};
@@ -229,6 +229,12 @@ pub trait Copier: Send + 'static {
 pub struct Held {
     /// The graph's position.
     pub position: Position,
+    /// The source's position through which the graph has everything of this log.
+    pub complete: Lsn,
+    /// The last change that this life has applied, where changes are stamped.
+    pub last_change: Option<Stamp>,
+    /// What stamps the rows that are written meanwhile, if rows have stamps.
+    pub stamp: Option<Stamp>,
     /// The newest transaction that it has something of, if that is known.
     pub newest: Option<Newest>,
     /// The transactions that rows read now must not be older than.
@@ -250,7 +256,7 @@ pub enum Turn {
     More,
     /// Another turn, after the stream has run for at least this long.
     Later(Duration),
-    /// Another turn, once the stream is applied through this position.
+    /// Another turn, once the graph has everything through this position of the source.
     After(Lsn),
     /// Nothing: every row is in the graph and complete.
     Settled,

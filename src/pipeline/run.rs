@@ -22,7 +22,7 @@ use crate::{
     checkpoint::{Advance, Position},
     copy::AppliedTransactions,
     engine::{Batch, Engine, Input, Output, Portion},
-    lsn::Lsn,
+    lsn::{Lsn, Stamp},
 };
 
 use super::{
@@ -172,6 +172,8 @@ struct Loop<'a, S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> {
     /// The sink's flag for narrow batches.
     narrow: Option<Arc<Narrow>>,
     applied_transactions: AppliedTransactions,
+    /// The last stamped change that was written.
+    last_change: Option<Stamp>,
     /// Ordered batches that wait for the preparer.
     ordered: VecDeque<Batch>,
     /// A prepared batch that waits for the sink.
@@ -216,6 +218,7 @@ where
             copy,
             stream_waits: Arc::default(),
             applied_transactions: AppliedTransactions::default(),
+            last_change: None,
             ordered: VecDeque::new(),
             ready: None,
             flights: VecDeque::new(),
@@ -313,7 +316,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
         let ready = match self.copy {
             CopyState::StreamTurn(end) => self.engine.is_drained() || Instant::now() >= end,
             CopyState::Resting(end) => Instant::now() >= end,
-            CopyState::CatchingUp(through) => self.engine.applied().lsn >= through,
+            CopyState::CatchingUp(through) => self.engine.complete() >= through,
             CopyState::HoldWanted | CopyState::Turn | CopyState::Settled => false,
         };
         if ready {
@@ -353,8 +356,15 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
                     let applied = std::mem::take(&mut self.applied_transactions);
                     self.stream_waits.store(!self.engine.is_drained(), Ordering::Relaxed);
                     let waits = self.stream_waits.clone();
-                    let (position, newest) = (self.engine.applied(), self.engine.newest());
-                    let mut held = Held { position, newest, applied, waits };
+                    let mut held = Held {
+                        position: self.engine.applied(),
+                        complete: self.engine.complete(),
+                        last_change: self.last_change,
+                        stamp: None,
+                        newest: self.engine.newest(),
+                        applied,
+                        waits,
+                    };
                     self.copier.send(|mut copier| async move {
                         let turn = copier.turn(&mut held).await;
                         (copier, turn.map(|turn| (turn, held)))
@@ -397,6 +407,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
             self.flights.pop_front().expect("what is written flew");
         result.map_err(|error| not_taken(Box::new(error), changes, sole))?;
         self.engine.handle(Input::Applied)?;
+        self.last_change = self.last_change.max(advance.last_change);
         if self.copy != CopyState::Settled {
             self.applied_transactions.applied(&xids);
         }

@@ -248,6 +248,19 @@ pub trait Store: Send + Sync + 'static {
         findings: &Findings,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
+    /// Keeps what was found in the share of the claimed log. The request is running from then on, and done
+    /// once the shares of `all` logs, by name, are over. Shares that are over stay so.
+    ///
+    /// Returns false, and writes nothing, if another writer has claimed the checkpoint since, or if the
+    /// request is not open. Writers of other logs may do the same at any time. A repetition is right.
+    fn answer_share(
+        &self,
+        claim: &Claim,
+        request: &RequestId,
+        all: &[String],
+        findings: &Findings,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
     /// Ends an open request at a person's word. Returns false, and writes nothing, if it is not open. The
     /// pipeline notices it by its next look.
     fn cancel(

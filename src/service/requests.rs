@@ -36,6 +36,12 @@ use super::{
 /// How often requests are looked at, and findings are kept.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// Why a graph of other publishers' topics is not compared.
+pub const FOREIGN: &str = "the graph follows topics that `wal2graph publish` does not write. Their records do not \
+                           say up to where a topic is complete, so a difference could not be told from a change \
+                           that is still to come. `wal2graph replay --from earliest` applies all records again that \
+                           the topics have";
+
 /// A request that a life works on.
 pub struct Taken {
     /// What for.
@@ -125,18 +131,15 @@ async fn begin(
     new: impl AsyncFnOnce(&[TableIndex]) -> Result<Vec<Progress>, ServiceError>,
 ) -> Result<Passes, ServiceError> {
     let nothing = Passes { progress: Vec::new(), taken: None };
-    let is_mapped = |named: &String| model.iter().any(|(_, table)| table.name == *named);
-    let unknown: Vec<&String> = request.tables.iter().filter(|name| !is_mapped(name)).collect();
-    if !unknown.is_empty() {
-        let why = format!("the mapping has no table {}", shown_list(&unknown));
-        tracing::warn!(request = %request.id, why, "a request can not be done");
-        let (failed, none) = (State::Failed(why), Findings::default());
-        graph.answer(claim, &request.id, &failed, &none).await?;
-        return Ok(nothing);
-    }
-    let is_asked = |name: &String| request.tables.is_empty() || request.tables.contains(name);
-    let tables = model.iter().filter(|(_, table)| is_asked(&table.name));
-    let tables: Vec<TableIndex> = tables.map(|(table, _)| table).collect();
+    let tables = match tables_of(model, &request) {
+        Ok(tables) => tables,
+        Err(why) => {
+            tracing::warn!(request = %request.id, why, "a request can not be done");
+            let (failed, none) = (State::Failed(why), Findings::default());
+            graph.answer(claim, &request.id, &failed, &none).await?;
+            return Ok(nothing);
+        }
+    };
     let progress = match &request.keys {
         None => new(&tables).await?,
         // Its rows are looked at one by one.
@@ -157,15 +160,18 @@ async fn begin(
 }
 
 /// The progress of a table without passes.
-fn over(table: &str) -> Progress {
+pub fn over(table: &str) -> Progress {
     Progress { done: true, ..Progress::new(table, Pass::Graph) }
 }
 
-/// The keys that a request names; `None`: it is about all rows.
-pub fn keys(taken: &Taken, translator: &Translator) -> Option<Vec<(TableIndex, Key)>> {
-    let texts = taken.keys.as_ref()?;
+/// The keys that a request of these tables names by their columns' texts; `None`: it is about all rows.
+pub fn keys(
+    texts: Option<&[Vec<String>]>,
+    tables: &[TableIndex],
+    translator: &Translator,
+) -> Option<Vec<(TableIndex, Key)>> {
+    let texts = texts?;
     let mut translator = translator.clone();
-    let tables: Vec<TableIndex> = taken.reported.get().compared.keys().copied().collect();
     let mut keys = Vec::with_capacity(texts.len());
     for (table, texts) in tables.iter().flat_map(|table| texts.iter().map(move |it| (*table, it))) {
         match translator.key_from_texts(table, texts) {
@@ -174,6 +180,21 @@ pub fn keys(taken: &Taken, translator: &Translator) -> Option<Vec<(TableIndex, K
         }
     }
     Some(keys)
+}
+
+/// The tables that a request is about.
+///
+/// # Errors
+/// The mapping lacks one, in a sentence.
+pub fn tables_of(model: &Model, request: &Request) -> Result<Vec<TableIndex>, String> {
+    let is_mapped = |named: &String| model.iter().any(|(_, table)| table.name == *named);
+    let unknown: Vec<&String> = request.tables.iter().filter(|name| !is_mapped(name)).collect();
+    if !unknown.is_empty() {
+        return Err(format!("the mapping has no table {}", shown_list(&unknown)));
+    }
+    let is_asked = |name: &String| request.tables.is_empty() || request.tables.contains(name);
+    let tables = model.iter().filter(|(_, table)| is_asked(&table.name));
+    Ok(tables.map(|(table, _)| table).collect())
 }
 
 /// Keeps what a request finds.
@@ -276,7 +297,12 @@ pub async fn changed(
     }
 }
 
-fn findings(report: &Report, model: &Model, expected: impl Fn(&str) -> Option<u64>) -> Findings {
+/// What is found, in the names of the model. `expected` has about how many rows each table has.
+pub fn findings(
+    report: &Report,
+    model: &Model,
+    expected: impl Fn(&str) -> Option<u64>,
+) -> Findings {
     let of = |counts: &BTreeMap<TableIndex, u64>, table| counts.get(&table).copied().unwrap_or(0);
     let tables = model.iter().filter(|(table, _)| report.compared.contains_key(table));
     let tables = tables.map(|(table, named)| TableFindings {

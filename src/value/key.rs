@@ -97,6 +97,36 @@ impl Comparable {
         }
     }
 
+    /// Whether equal values of a column of type `from` have one text, which [`Comparable::text`] tells.
+    pub fn has_one_text(&self, from: &Type) -> bool {
+        let is_told = |property: &Type| {
+            matches!(property, Type::Text(_) | Type::Boolean | Type::Integer | Type::Oid)
+                || matches!(property, Type::Bytes | Type::Date | Type::Timestamp | Type::Time)
+                || matches!(property, Type::TimestampTz | Type::Numeric(NumericMode::Exact))
+        };
+        *from == self.r#type
+            && self.r#type != Type::TimeTz
+            && self.property.as_ref().is_some_and(is_told)
+    }
+
+    /// The text that PostgreSQL has for a value of the column, where there is only one:
+    /// [`Comparable::has_one_text`]. `None`: no value of the column is like this one.
+    pub fn text(&self, value: &Value) -> Option<Vec<u8>> {
+        match value {
+            Value::Boolean(it) => Some(if *it { b"t".to_vec() } else { b"f".to_vec() }),
+            // A text that is not UTF-8.
+            Value::Bytes(it) if self.r#type != Type::Bytes => Some(it.to_vec()),
+            Value::String(_) | Value::Integer(_) | Value::Bytes(_) => {
+                value.postgres_text().map(String::into_bytes)
+            }
+            Value::Date(_)
+            | Value::LocalDateTime(_)
+            | Value::ZonedDateTime(_)
+            | Value::LocalTime(_) => value.postgres_text().map(|text| shortest(&text).into_bytes()),
+            _ => None,
+        }
+    }
+
     /// One value for all texts that are equal to this one by PostgreSQL's `=`, in a column of type
     /// `from`. `None`: no value of the key's type equals it.
     ///
@@ -121,6 +151,17 @@ impl Comparable {
             Some(property) => property.parse_str(&text).into_value(),
             None => Value::String(text.into_owned()),
         })
+    }
+}
+
+/// PostgreSQL writes no zeros at the end of a second's fraction.
+fn shortest(text: &str) -> String {
+    let Some((before, behind)) = text.split_once('.') else { return text.to_owned() };
+    let end = behind.find(|it: char| !it.is_ascii_digit()).unwrap_or(behind.len());
+    let (fraction, rest) = behind.split_at(end);
+    match fraction.trim_end_matches('0') {
+        "" => format!("{before}{rest}"),
+        fraction => format!("{before}.{fraction}{rest}"),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod catalogs;
 mod inference;
 mod mending;
+mod owned;
 mod refusals;
 mod reports;
 mod translation;

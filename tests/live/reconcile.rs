@@ -11,9 +11,11 @@ use crate::{
     support::{Pipeline, eventually, graph, holds, neo4j, postgres, until},
 };
 
-const ROWS: u32 = 400;
+/// Rows of each table.
+pub const ROWS: u32 = 400;
 
-fn schema(prefix: &str) -> String {
+/// Two tables of nodes and one of relationships.
+pub fn schema(prefix: &str) -> String {
     format!(
         "CREATE TABLE {prefix}_people (id int PRIMARY KEY, name text, born date); \
          CREATE TABLE {prefix}_orders (id int PRIMARY KEY, person_id int REFERENCES {prefix}_people, total numeric(8,2)); \
@@ -26,7 +28,7 @@ fn schema(prefix: &str) -> String {
 }
 
 /// What others do, the row that it concerns, and a word of what is said of it.
-const DAMAGES: &[(&str, &str, &str, &str)] = &[
+pub const DAMAGES: &[(&str, &str, &str, &str)] = &[
     ("MATCH (p:Person {id: 5}) SET p.name = 'wrong'", "people", "id: 5", "name"),
     ("MATCH (p:Person {id: 6}) REMOVE p.born", "people", "id: 6", "born"),
     ("MATCH (p:Person {id: 7}) SET p.name = 7", "people", "id: 7", "name"),
@@ -72,14 +74,15 @@ const DAMAGES: &[(&str, &str, &str, &str)] = &[
 ];
 
 /// A damage in the names of this test's own tables.
-fn own(cypher: &str, label: &str) -> String {
+pub fn own(cypher: &str, label: &str) -> String {
     cypher
         .replace(":Person", &format!(":{label}Person"))
         .replace(":Order", &format!(":{label}Order"))
         .replace(":LIKES", &format!(":{}_LIKES", label.to_uppercase()))
 }
 
-async fn run(cypher: &str) {
+/// Does something in the graph.
+pub async fn run(cypher: &str) {
     graph().run(Query::new(cypher.to_owned())).await.unwrap();
 }
 
@@ -91,12 +94,14 @@ async fn compared(pipeline: &Pipeline, command: &str) -> (bool, Value) {
     (output.status.success(), findings)
 }
 
-fn differing(findings: &Value) -> u64 {
+/// How many rows differ.
+pub fn differing(findings: &Value) -> u64 {
     let tables = findings["tables"].as_array().unwrap();
     tables.iter().map(|table| table["differing"].as_u64().unwrap()).sum()
 }
 
-fn is_named(findings: &Value, table: &str, key: &str, word: &str) -> bool {
+/// Whether a difference is named.
+pub fn is_named(findings: &Value, table: &str, key: &str, word: &str) -> bool {
     findings["first"].as_array().unwrap().iter().any(|row| {
         row["table"].as_str().unwrap().contains(table)
             && row["key"].as_str().unwrap().contains(key)
@@ -105,7 +110,7 @@ fn is_named(findings: &Value, table: &str, key: &str, word: &str) -> bool {
 }
 
 /// Some transactions a second, of rows that nobody damages, keys included.
-async fn traffic(sql: tokio_postgres::Client, prefix: &str) {
+pub async fn traffic(sql: tokio_postgres::Client, prefix: &str) {
     for round in 0.. {
         let id = 200 + round % 100;
         let statements = format!(

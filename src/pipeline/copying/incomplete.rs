@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     copy::Heap,
-    graph::{Key, TableIndex, plan_completed},
+    graph::{Key, Repair, TableIndex, plan_completed, plan_repaired},
 };
 
 use super::{
@@ -102,7 +102,11 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
             false => Search::ByText,
         };
         let model = self.model.clone();
-        let complete = |rows| plan_completed(&model, table, rows);
+        let complete = |write| match held.stamp {
+            None => plan_completed(&model, table, write),
+            // Other partitions are written beside this one.
+            stamp => plan_repaired(&model, table, Repair { write, stamp, ..Repair::default() }),
+        };
         let Lane { reader, writer, .. } = &mut self.lanes[0];
         let sides = (reader, writer);
         let not_found = write_by_key(sides, held, (table, &keys), search, complete).await?;

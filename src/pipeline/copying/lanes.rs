@@ -344,7 +344,7 @@ impl Work<'_> {
         if purpose == Purpose::Verify || (write.is_empty() && !step.moves()) {
             return Ok(());
         }
-        let repair = Repair { write, ..Repair::default() };
+        let repair = Repair { write, stamp: self.held.stamp, ..Repair::default() };
         writer.write_chunk(step, plan_repaired(self.model, table, repair)).await
     }
 

@@ -76,7 +76,7 @@ impl Look<'_> {
         let plan = |rows| {
             let write = known(reconcile).differing(model, table, rows, entities, through);
             has_written |= !write.is_empty();
-            plan_repaired(model, table, Repair { write, ..Repair::default() })
+            plan_repaired(model, table, Repair { write, stamp: held.stamp, ..Repair::default() })
         };
         let not_found = write_by_key(sides, held, (table, keys), search, plan).await?;
         let Some(not_found) = not_found else { return Ok(None) };
@@ -133,7 +133,7 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
             };
             self.known().look_at_asked(found.into_iter().flat_map(of));
         }
-        let next = self.known().next(held.position.lsn, over);
+        let next = self.known().next(held.complete, over);
         match next {
             Next::Judge(table, suspects) => {
                 self.judge(held, table, suspects).await?;
@@ -332,7 +332,7 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
         let entities = by_key(graph.found(table, &keys).await.map_err(of_graph)?);
         let mut repair = Repair::default();
         {
-            let known = self.known();
+            let mut known = self.known();
             for (key, suspect) in untouched {
                 let found = entities.get(&key);
                 let differences = compare(&self.model, table, suspect.row.as_ref(), found);

@@ -26,6 +26,7 @@ mod error;
 mod incomplete;
 mod lanes;
 mod looks;
+mod own;
 mod reconcile;
 mod sides;
 
@@ -55,6 +56,7 @@ use super::{Copier, Failure, Held, Named, Turn};
 pub use error::CopyError;
 use incomplete::Missed;
 use lanes::{Broken, Way, Work};
+pub use own::{HeldAt, IsOwn, OwnEntities, OwnRows, OwnWrites};
 use reconcile::Reconcile;
 pub use reconcile::{Differing, Report, Reported};
 pub use sides::{ChunkReader, ChunkWriter, GraphReader, Lane, Search, Taken, Waiting};

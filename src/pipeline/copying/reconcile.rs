@@ -20,7 +20,7 @@
 //! tables are as the look saw them. A suspect that was named is looked at again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -37,6 +37,8 @@ use super::super::named::{Named, Of};
 const SUSPECTS_MAX: usize = 2_000;
 /// A key that the stream names in this many looks in sequence changes faster than it can be looked at.
 const ROUNDS_MAX: u32 = 8;
+/// So many keys of differing rows are known, so that both passes name a row once.
+const NAMED_MAX: usize = 100_000;
 /// This many differing rows are kept with their differences.
 const REPORTED_MAX: usize = 1_000;
 
@@ -127,6 +129,8 @@ pub(super) struct Reconcile {
     pub cursors: BTreeMap<TableIndex, Key>,
     /// Only the rows that were named are compared.
     pub is_by_keys: bool,
+    /// Rows that differ, as far as they are told.
+    told: BTreeSet<Of>,
     /// It has begun in this life.
     begun: bool,
     /// The passes are over.
@@ -147,6 +151,7 @@ impl Reconcile {
             suspects: BTreeMap::new(),
             rounds: BTreeMap::new(),
             cursors: BTreeMap::new(),
+            told: BTreeSet::new(),
             begun: false,
             ended: false,
         }
@@ -163,7 +168,10 @@ impl Reconcile {
     }
 
     /// A difference is real.
-    pub fn differs(&self, table: TableIndex, key: &Key, differences: Vec<Difference>) {
+    pub fn differs(&mut self, table: TableIndex, key: &Key, differences: Vec<Difference>) {
+        if self.told.len() < NAMED_MAX && !self.told.insert((table, key.clone())) {
+            return;
+        }
         let mut report = self.reported.get();
         *report.differing.entry(table).or_default() += 1;
         for difference in &differences {

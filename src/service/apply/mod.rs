@@ -24,8 +24,12 @@ mod beginning;
 mod claims;
 mod gate;
 mod kept;
+mod looked;
 pub mod named;
 mod partition;
+mod requests;
+mod share;
+mod shared;
 pub mod standing;
 pub mod start;
 pub mod take_over;
@@ -67,8 +71,9 @@ use super::{
 };
 
 use claims::Claims;
+use looked::Looked;
 use named::Named;
-use partition::Shared;
+use shared::Shared;
 use together::Together;
 use topology::Topology;
 
@@ -207,6 +212,7 @@ impl<'a> Apply<'a> {
             topology,
             targets: targets.clone(),
             claims: self.claims.clone(),
+            requests: Looked::new(config),
         })
     }
 }

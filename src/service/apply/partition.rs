@@ -6,9 +6,11 @@
 //!     +--- transient failure: a pause --+
 //! ```
 //!
+//! A life ends for a request, too: the next one compares beside the stream.
+//!
 //! It lives for itself: another partition's pipeline does not stop for it, nor it for another's.
 
-use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -16,82 +18,37 @@ use tokio::{
 };
 
 use crate::{
-    catalog::Catalog,
     checkpoint::{Advance, Checkpoint, Claim, Log, Position, TopicPartition},
-    config::Config,
     engine::{Batch, Engine, Limits, Portion},
     envelope::Expected,
-    graph::Model,
-    kafka::{
-        consumer::{Member, PartitionEnd},
-        offsets::Asking,
-    },
+    kafka::{consumer::PartitionEnd, offsets::Asking},
     lsn::Lsn,
-    mapping::{Mapping, Translator},
-    metrics::Metrics,
+    mapping::Translator,
     pipeline::{
-        Ended, Failure, Named, NoCopy, Note, Observed, Pipeline, Prepare, Store, Translated, Until,
-        Verdict,
+        Ended, Failure, Named, Note, Observed, Pipeline, PipelineError, Prepare, Store, Translated,
+        Until, Verdict,
     },
     replay::{Decision, applied_metadata},
     service::{
         ServiceError,
         attempts::{Pause, learned, refused, stopped, unless_stopped},
-        graph::{self, Graph, Planner},
-        notices::{Notices, Noticing},
+        graph::{self, Graph},
+        notices::Noticing,
         watch::replaying,
     },
-    topic::{
-        copied::{CopyWatch, Tables},
-        ends::EndsWatch,
-        transactions::Transactions,
-    },
+    topic::{copied::CopyWatch, ends::EndsWatch, transactions::Transactions},
 };
 
 use super::{
-    claims::Claims,
     gate::{Gate, Reads},
     kept,
+    requests::{self, Doing, Work},
+    shared::Shared,
     start::{self, Creation, Found},
-    topology::Topology,
 };
 
 /// How often it is looked whether an idle partition ends with something that never comes.
 const END_INTERVAL: Duration = Duration::from_secs(1);
-
-/// What the partitions of a member share.
-pub struct Shared {
-    /// The configuration.
-    pub config: Config,
-    /// What the run knows of itself.
-    pub metrics: Arc<Metrics>,
-    /// What was met in the rows.
-    pub notices: Arc<Notices>,
-    /// The source's.
-    pub catalog: Catalog,
-    /// The source's name for itself.
-    pub database: String,
-    /// The tables that the graph is made of.
-    pub tables: Tables,
-    /// What tables become.
-    pub mapping: Arc<Mapping>,
-    /// The graph's side of it.
-    pub model: Arc<Model>,
-    /// For questions.
-    pub asking: Asking,
-    /// The graph.
-    pub graph: Graph,
-    /// The member of the group.
-    pub member: Member,
-    /// Has their statements planned.
-    pub planner: Arc<Planner>,
-    /// The partitions there are.
-    pub topology: Topology,
-    /// Where each partition ends, if it does.
-    pub targets: Option<BTreeMap<TopicPartition, u64>>,
-    /// What this process has claimed.
-    pub claims: Arc<Claims>,
-}
 
 /// Makes batches ready for a graph that may have what is in them.
 struct Unsettled<P>(P);
@@ -114,13 +71,14 @@ pub async fn live(
     is_ours: impl Fn() -> bool,
     stop: &watch::Receiver<bool>,
 ) -> Result<Ended, ServiceError> {
-    let (mut pause, mut portion) = (Pause::default(), Portion::WHOLE);
+    let (mut pause, mut portion, mut work) = (Pause::default(), Portion::WHOLE, None);
     loop {
         if !is_ours() {
             return Ok(Ended::Stopped);
         }
         let started = Instant::now();
-        let error = match attempt(shared, at, stop, &mut portion).await {
+        let error = match attempt(shared, at, stop, &mut portion, &mut work).await {
+            Ok(Ended::Stopped) if !*stop.borrow() => continue,
             // A partition that stands still would not notice: all begin again.
             Err(error) if error.verdict() == Verdict::PutBack => return Err(error),
             Err(error) if error.is_transient() && !*stop.borrow() && is_ours() => error,
@@ -148,12 +106,13 @@ pub async fn live(
     }
 }
 
-/// One connected life of its pipeline.
+/// One connected life of its pipeline. `work` is the share that it does, and then that of the next one.
 async fn attempt(
     shared: &Shared,
     at: &TopicPartition,
     stop: &watch::Receiver<bool>,
     portion: &mut Portion,
+    work: &mut Option<Work>,
 ) -> Result<Ended, ServiceError> {
     let target = shared.targets.as_ref().and_then(|targets| targets.get(at).copied());
     if target == Some(0) && shared.topology.is_spread() {
@@ -165,12 +124,105 @@ async fn attempt(
     };
     shared.claims.add(at, checkpoint.epoch);
     let Shared { config, metrics, mapping, model, planner, .. } = shared;
-    let reached = start::reached(&checkpoint);
+    let copy = CopyWatch::new(shared.tables.clone());
+    let (copied, named) = (copy.state(), Named::default());
+    let claim = graph::claimed(config, Log::Partition(at.clone()), checkpoint.epoch);
+    let begun = match work.take() {
+        None => None,
+        Some(work) => {
+            let of = (at, &checkpoint, &claim);
+            let beginning = requests::begin(shared, of, copied.clone(), &named, work);
+            unless_stopped(stop, async { Ok(beginning.await) }).await?.flatten()
+        }
+    };
+    let (copier, doing) = begun.unzip();
+    let tables = model.iter().map(|(_, table)| table.name.as_str());
+    let observer = metrics.counts().of_tables(tables);
+    let translator = Noticing::new(Translator::new(mapping.clone()), shared.notices.clone());
+    let status = watch::Sender::new(graph::status_at(&checkpoint, false));
+    let mut source = reads(shared, at, &checkpoint, copy)?;
+    let end = source.end();
+    tracing::info!(%at, offset = checkpoint.position.lsn.0, lsn = %checkpoint.lsn, "applying");
+    if checkpoint.origin.system_identifier.is_empty() {
+        metrics.partition_is_unplaced(at);
+    }
+    metrics.partition_connected(at, status.subscribe(), copied);
+    let until = checkpoint.replaying.map(|it| it.until);
+    let replaying = replaying::watch(at.clone(), status.subscribe(), until);
+    let last = status.subscribe();
+    let run = Pipeline {
+        source: &mut source,
+        preparer: Unsettled(Translated { translator, named, finish: Graph::prepared }),
+        sink: Observed { sink: shared.graph.sink(&claim, model, planner)?, observer },
+        copier,
+        engine: Engine::new(Limits::DEFAULT, checkpoint.position)
+            .complete_through(checkpoint.lsn)
+            .in_portions(*portion),
+        until: target.map_or(Until::Forever, |target| Until::Applied(Lsn(target))),
+        status,
+    };
+    let stopping = async {
+        tokio::select! {
+            () = stopped(stop.clone()) => {}
+            next = follow(shared, at, &claim, doing.as_ref()) => *work = next,
+        }
+    };
+    let ended = tokio::select! {
+        ended = run.run(stopping) => ended,
+        put_back = kept::put_back(&shared.graph, &claim, last.clone()) => return Err(put_back.into()),
+        never = pass_empty_ends(&shared.asking, end) => match never {},
+    };
+    // It ends by itself with the pipeline, whose status it watches.
+    let _ = replaying.await;
+    *portion = learned(last.borrow().portion, &ended);
+    if let Some(doing) = doing {
+        doing.finish(shared, &claim).await;
+        if let Err(PipelineError::Copy(error)) = &ended
+            && error.verdict() == Verdict::Stop
+        {
+            // The stream goes on without it.
+            let error = ServiceError::Definite(error.without_values());
+            requests::failed(shared, &claim, doing.id(), &error).await;
+            return Ok(Ended::Stopped);
+        }
+    }
+    let ended = ended.map_err(|error| {
+        let log = Log::Partition(at.clone());
+        error.about(|relation| mapping.key_columns(relation.oid), &log)
+    })?;
+    tracing::info!(%at, reason = ?ended, "stopped");
+    Ok(ended)
+}
+
+/// Resolves when the life has to end for a request: with the next share, or without one if somebody has
+/// ended the request that it works on.
+async fn follow(
+    shared: &Shared,
+    at: &TopicPartition,
+    claim: &Claim,
+    doing: Option<&Doing>,
+) -> Option<Work> {
+    if let Some(doing) = doing
+        && !doing.keep(shared, claim).await
+    {
+        return None;
+    }
+    Some(requests::next(shared, at, claim).await)
+}
+
+/// What is read of the partition, from its checkpoint on. `copy` learns whether the copy has come.
+fn reads(
+    shared: &Shared,
+    at: &TopicPartition,
+    checkpoint: &Checkpoint,
+    copy: CopyWatch,
+) -> Result<Reads, ServiceError> {
+    let Shared { config, mapping, .. } = shared;
+    let reached = start::reached(checkpoint);
     let origin = checkpoint.origin.clone();
-    let is_ours = !origin.system_identifier.is_empty();
     let expected = Expected {
         database: Some(shared.database.clone()),
-        is_ours,
+        is_ours: !origin.system_identifier.is_empty(),
         publisher: checkpoint.publisher.clone(),
     };
     let decoder = shared.asking.decoder(&shared.catalog, &at.topic)?;
@@ -180,8 +232,6 @@ async fn attempt(
         false => Transactions::new(decoder, origin, reached),
     };
     let transactions = transactions.of_database(&shared.database);
-    let copy = CopyWatch::new(shared.tables.clone());
-    let copied = copy.state();
     let is_of_heartbeats = shared.topology.is_of_heartbeats(at);
     // Heartbeats say which tables are there, and no topic of a table's has any.
     let transactions = match shared.topology.has_heartbeats() && !is_of_heartbeats {
@@ -194,57 +244,11 @@ async fn attempt(
         false => transactions,
     };
     let metadata = applied_metadata(&config.pipeline, checkpoint.epoch);
-    let log = Log::Partition(at.clone());
-    let claim = graph::claimed(config, log, checkpoint.epoch);
-    let tables = model.iter().map(|(_, table)| table.name.as_str());
-    let observer = metrics.counts().of_tables(tables);
-    let translator = Noticing::new(Translator::new(mapping.clone()), shared.notices.clone());
-    let status = watch::Sender::new(graph::status_at(&checkpoint, false));
-    let (offset, lsn) = (checkpoint.position.lsn, checkpoint.lsn);
-    let source = shared.member.read(at, offset.0, transactions, metadata);
-    let mut source = match is_of_heartbeats {
+    let source = shared.member.read(at, checkpoint.position.lsn.0, transactions, metadata);
+    Ok(match is_of_heartbeats {
         true => Reads::Heartbeats(Box::new(Gate::new(config, source, said, reached)?)),
         false => Reads::Rows(source),
-    };
-    let end = source.end();
-    tracing::info!(%at, offset = offset.0, %lsn, "applying");
-    if !is_ours {
-        metrics.partition_is_unplaced(at);
-    }
-    metrics.partition_connected(at, status.subscribe(), copied);
-    let until = checkpoint.replaying.map(|it| it.until);
-    let replaying = replaying::watch(at.clone(), status.subscribe(), until);
-    let last = status.subscribe();
-    let copier: Option<NoCopy> = None;
-    let run = Pipeline {
-        source: &mut source,
-        preparer: Unsettled(Translated {
-            translator,
-            named: Named::default(),
-            finish: Graph::prepared,
-        }),
-        sink: Observed { sink: shared.graph.sink(&claim, model, planner)?, observer },
-        copier,
-        engine: Engine::new(Limits::DEFAULT, checkpoint.position)
-            .complete_through(lsn)
-            .in_portions(*portion),
-        until: target.map_or(Until::Forever, |target| Until::Applied(Lsn(target))),
-        status,
-    };
-    let ended = tokio::select! {
-        ended = run.run(stopped(stop.clone())) => ended,
-        put_back = kept::put_back(&shared.graph, &claim, last.clone()) => return Err(put_back.into()),
-        never = pass_empty_ends(&shared.asking, end) => match never {},
-    };
-    // It ends by itself with the pipeline, whose status it watches.
-    let _ = replaying.await;
-    *portion = learned(last.borrow().portion, &ended);
-    let ended = ended.map_err(|error| {
-        let log = Log::Partition(at.clone());
-        error.about(|relation| mapping.key_columns(relation.oid), &log)
-    })?;
-    tracing::info!(%at, reason = ?ended, "stopped");
-    Ok(ended)
+    })
 }
 
 /// Passes what a partition ends with and never brings: markers of transactions and what compaction has

@@ -30,7 +30,8 @@ use crate::{
 };
 
 use super::{
-    partition::{self, Shared},
+    partition,
+    shared::Shared,
     topology::{self, looked_at},
 };
 

@@ -10,6 +10,7 @@
 //! Whatever the interleaving, the graph ends equal to the tables; and what heartbeats of a topic of their own say
 //! of it ends at the log's end. `SEED=n` runs one history.
 
+mod compared;
 mod layout;
 mod publisher;
 mod start;
@@ -33,6 +34,7 @@ use wal2graph::{
 use super::{
     each_fault_is_caught, each_history, faults::apply_without_sweep, schema, schema::Schema,
 };
+use compared::People;
 use layout::Layout;
 use publisher::{Heartbeat, Publisher, Source};
 
@@ -71,6 +73,10 @@ enum Fault {
     OtherTopicApplied,
     /// A heartbeat of its own topic is produced before everything that it speaks of is there.
     HeartbeatBeforeItsRows,
+    /// A repair writes rows without the stamp of its partition's position.
+    RepairedWithoutStamp,
+    /// A partition compares keys that another one has.
+    KeysOfOthersCompared,
 }
 
 /// Every fault, with a seed that catches it.
@@ -87,6 +93,8 @@ const ALL: &[(Fault, u64)] = &[
     (Fault::SilenceIsAFit, 17642),
     (Fault::OtherTopicApplied, 2),
     (Fault::HeartbeatBeforeItsRows, 0),
+    (Fault::RepairedWithoutStamp, 976),
+    (Fault::KeysOfOthersCompared, 5),
 ];
 
 /// The graph's progress in a partition.
@@ -123,6 +131,7 @@ struct World {
     topic: TopicId,
     /// The brokers name topics.
     has_ids: bool,
+    people: People,
 }
 
 fn history(seed: u64, fault: Option<Fault>) -> Result<(), String> {
@@ -142,8 +151,20 @@ fn history(seed: u64, fault: Option<Fault>) -> Result<(), String> {
     let memory = Memory::default();
     // Where each table has a topic, brokers have to name them.
     let (topic, has_ids) = (TopicId(1), rng.bool() || layout.is_by_table());
-    let mut world =
-        World { schema, rng, fault, source, publisher, memory, applied, lives, topic, has_ids };
+    let people = People::new(seed, fault);
+    let mut world = World {
+        schema,
+        rng,
+        fault,
+        source,
+        publisher,
+        memory,
+        applied,
+        lives,
+        topic,
+        has_ids,
+        people,
+    };
     world.run()?;
     world.check()
 }
@@ -151,6 +172,7 @@ fn history(seed: u64, fault: Option<Fault>) -> Result<(), String> {
 impl World {
     fn run(&mut self) -> Result<(), String> {
         for _ in 0..self.rng.usize(20..120) {
+            self.people_act()?;
             match self.rng.u8(0..10) {
                 0 | 1 => self.source.commit(&self.schema, &mut self.rng),
                 2..5 => self.publisher.step(&self.source, &mut self.rng, true),
@@ -174,8 +196,9 @@ impl World {
             }
             let partition = self.rng.usize(0..self.lives.len());
             self.apply(partition, 5)?;
+            self.people_act()?;
         }
-        Ok(())
+        self.repair_at_last()
     }
 
     fn is_drained(&self, partition: usize) -> bool {
@@ -188,6 +211,7 @@ impl World {
     fn end_a_life(&mut self) {
         let partition = self.rng.usize(0..self.lives.len());
         self.lives[partition] = None;
+        self.people.begin_again(partition);
         if self.rng.u8(0..6) == 0 {
             // From another start, the reader can not recognise late repetitions of a dead
             // publisher.
@@ -198,6 +222,7 @@ impl World {
     /// The slot was lost: the topic is deleted, and created again with a copy of the current rows.
     fn make_again(&mut self) {
         self.lives.iter_mut().for_each(|life| *life = None);
+        self.people.give_up();
         self.topic.0 += 1;
         self.publisher = self.publisher.anew(&self.source);
     }
@@ -224,6 +249,7 @@ impl World {
             if let Output::Apply(batch) = output {
                 if !self.write(partition, batch) {
                     // It died in the middle.
+                    self.people.begin_again(partition);
                     return Ok(());
                 }
                 life.engine.handle(Input::Applied).map_err(|error| error.to_string())?;
@@ -256,6 +282,7 @@ impl World {
         let mut mutations = Mutations::default();
         for (change, stamp) in batch.changes.iter().zip(stamps) {
             let Ok(event) = self.schema.translate(change);
+            self.people.named(partition, &event);
             mutations.push_at(event, stamp);
         }
         let circumstances = match self.fault {

@@ -16,7 +16,13 @@ use wal2graph::{
     value::Value,
 };
 
-use super::{faults::Fault, moments::Sometimes, schema::to_key, store::PIPELINE, world::World};
+use super::{
+    faults::Fault,
+    moments::Sometimes,
+    schema::{Schema, Tables, to_key},
+    store::PIPELINE,
+    world::World,
+};
 
 /// A history ends.
 const COMMITS_MAX: u32 = 20;
@@ -182,7 +188,9 @@ impl World {
         if !is_calm {
             return;
         }
-        let Some(damage) = self.any_damage() else { return };
+        let schema = self.schema.clone();
+        let latest = self.server.latest().clone();
+        let Some(damage) = any_damage(&schema, &latest, &mut self.people.rng) else { return };
         self.moments.trace(|| format!("others damage the graph: {damage:?}"));
         let model = self.schema.model.clone();
         let before = self.graph.memory.contents(&model);
@@ -191,67 +199,65 @@ impl World {
             (self.people.is_damaged, self.people.was_damaged) = (true, true);
         }
     }
+}
 
-    fn any_damage(&mut self) -> Option<Damage> {
-        let schema = self.schema.clone();
-        let rng = &mut self.people.rng;
-        let table = rng.choice(schema.tables().collect::<Vec<_>>())?;
-        let latest = self.server.latest();
-        let mut key = |of: TableIndex| -> Key {
-            let width = schema.key_width(of);
-            let keys: Vec<_> = latest[of.0].keys().cloned().collect();
-            match rng.choice(keys).filter(|_| rng.u8(0..4) > 0) {
-                Some(key) => to_key(&key),
-                None => to_key(&(0..width).map(|_| rng.i64(0..6)).collect::<Vec<_>>()),
-            }
-        };
-        Some(match &schema.model.table(table).shape {
-            Shape::Node(node) => {
-                let own = key(table);
-                let reference = rng.choice(0..node.references.len());
-                match (rng.u8(0..9), reference) {
-                    (0, _) => Damage::Node { table, key: own, what: ToNode::Make },
-                    (1, _) => Damage::Node { table, key: own, what: ToNode::Placeholder(true) },
-                    (2, _) => Damage::Node { table, key: own, what: ToNode::Incomplete(true) },
-                    (3 | 4, Some(reference)) => {
-                        let target = node.references[reference].target;
-                        let target = to_key(&[rng.i64(0..6); 1][..schema.key_width(target).min(1)]);
-                        Damage::Connect { table, reference, owner: own, target }
-                    }
-                    (5, Some(reference)) => Damage::Disconnect { table, reference, owner: own },
-                    _ if node.properties.is_empty() => {
-                        Damage::Node { table, key: own, what: ToNode::Placeholder(false) }
-                    }
-                    (even, _) => {
-                        let index = rng.usize(..node.properties.len());
-                        let value = (even % 2 == 0).then(|| Value::Integer(rng.i64(90..99)));
-                        Damage::Node { table, key: own, what: ToNode::Property(index, value) }
-                    }
+/// Something that others do to a graph of these tables.
+pub fn any_damage(schema: &Schema, latest: &Tables, rng: &mut Rng) -> Option<Damage> {
+    let table = rng.choice(schema.tables().collect::<Vec<_>>())?;
+    let mut key = |of: TableIndex| -> Key {
+        let width = schema.key_width(of);
+        let keys: Vec<_> = latest[of.0].keys().cloned().collect();
+        match rng.choice(keys).filter(|_| rng.u8(0..4) > 0) {
+            Some(key) => to_key(&key),
+            None => to_key(&(0..width).map(|_| rng.i64(0..6)).collect::<Vec<_>>()),
+        }
+    };
+    Some(match &schema.model.table(table).shape {
+        Shape::Node(node) => {
+            let own = key(table);
+            let reference = rng.choice(0..node.references.len());
+            match (rng.u8(0..9), reference) {
+                (0, _) => Damage::Node { table, key: own, what: ToNode::Make },
+                (1, _) => Damage::Node { table, key: own, what: ToNode::Placeholder(true) },
+                (2, _) => Damage::Node { table, key: own, what: ToNode::Incomplete(true) },
+                (3 | 4, Some(reference)) => {
+                    let target = node.references[reference].target;
+                    let target = to_key(&[rng.i64(0..6); 1][..schema.key_width(target).min(1)]);
+                    Damage::Connect { table, reference, owner: own, target }
+                }
+                (5, Some(reference)) => Damage::Disconnect { table, reference, owner: own },
+                _ if node.properties.is_empty() => {
+                    Damage::Node { table, key: own, what: ToNode::Placeholder(false) }
+                }
+                (even, _) => {
+                    let index = rng.usize(..node.properties.len());
+                    let value = (even % 2 == 0).then(|| Value::Integer(rng.i64(90..99)));
+                    Damage::Node { table, key: own, what: ToNode::Property(index, value) }
                 }
             }
-            Shape::Relationship(join) => {
-                let own = key(table);
-                match rng.u8(0..5) {
-                    0 => Damage::Joined { table, key: own, what: ToJoined::Delete },
-                    1 => Damage::Joined { table, key: own, what: ToJoined::Double },
-                    2 => Damage::Joined { table, key: own, what: ToJoined::Incomplete(true) },
-                    3 if !join.properties.is_empty() => {
-                        let value = Some(Value::Integer(rng.i64(90..99)));
-                        Damage::Joined { table, key: own, what: ToJoined::Property(0, value) }
-                    }
-                    _ => {
-                        let end = |rng: &mut Rng| to_key(&[rng.i64(0..6)]);
-                        let (from, to) = ((join.from, end(rng)), (join.to, end(rng)));
-                        let own = match &join.key {
-                            RelationshipKey::Ends => None,
-                            RelationshipKey::Own(_) => Some(own),
-                        };
-                        Damage::Join { table, own, from, to }
-                    }
+        }
+        Shape::Relationship(join) => {
+            let own = key(table);
+            match rng.u8(0..5) {
+                0 => Damage::Joined { table, key: own, what: ToJoined::Delete },
+                1 => Damage::Joined { table, key: own, what: ToJoined::Double },
+                2 => Damage::Joined { table, key: own, what: ToJoined::Incomplete(true) },
+                3 if !join.properties.is_empty() => {
+                    let value = Some(Value::Integer(rng.i64(90..99)));
+                    Damage::Joined { table, key: own, what: ToJoined::Property(0, value) }
+                }
+                _ => {
+                    let end = |rng: &mut Rng| to_key(&[rng.i64(0..6)]);
+                    let (from, to) = ((join.from, end(rng)), (join.to, end(rng)));
+                    let own = match &join.key {
+                        RelationshipKey::Ends => None,
+                        RelationshipKey::Own(_) => Some(own),
+                    };
+                    Damage::Join { table, own, from, to }
                 }
             }
-        })
-    }
+        }
+    })
 }
 
 impl fmt::Debug for People {

@@ -21,6 +21,8 @@ pub struct Records {
     requests: BTreeMap<String, Vec<Request>>,
     /// The request that was concluded last.
     concluded: Option<RequestId>,
+    /// The shares of requests, by pipeline and request, then by log.
+    shares: BTreeMap<(String, RequestId), BTreeMap<String, Findings>>,
 }
 
 /// Why nothing is written.
@@ -243,6 +245,33 @@ impl Records {
             request.state = state.clone();
         }
         request.findings = findings.clone();
+        true
+    }
+
+    pub fn answer_share(
+        &mut self,
+        claim: &Claim,
+        id: &RequestId,
+        all: &[String],
+        findings: &Findings,
+    ) -> bool {
+        if self.under(claim).is_none() {
+            return false;
+        }
+        let key = (claim.identity.pipeline.clone(), id.clone());
+        let request = self.request(&key.0, id).filter(|it| it.state.is_open());
+        if request.is_none() {
+            return false;
+        }
+        let shares = self.shares.entry(key).or_default();
+        shares.insert(claim.identity.log.name(), findings.clone());
+        let over = shares.iter().filter(|(_, share)| share.is_over);
+        let over: BTreeSet<String> = over.map(|(log, _)| log.clone()).collect();
+        let together = Findings::together(shares.values());
+        let is_done = all.iter().all(|log| over.contains(log));
+        let Some(request) = self.request(&claim.identity.pipeline, id) else { return false };
+        (request.findings, request.shares_over) = (together, over);
+        request.state = if is_done { State::Done } else { State::Running };
         true
     }
 

@@ -218,6 +218,21 @@ impl Store for SimStore {
             .await
     }
 
+    async fn answer_share(
+        &self,
+        claim: &Claim,
+        request: &RequestId,
+        all: &[String],
+        findings: &Findings,
+    ) -> Result<bool, StoreError> {
+        let (claim, request) = (claim.clone(), request.clone());
+        let (all, findings) = (all.to_vec(), findings.clone());
+        self.write(move |world| {
+            Ok(world.graph.records.answer_share(&claim, &request, &all, &findings))
+        })
+        .await
+    }
+
     async fn cancel(&self, pipeline: &str, request: &RequestId) -> Result<bool, StoreError> {
         let (pipeline, request) = (pipeline.to_owned(), request.clone());
         self.write(move |world| Ok(world.graph.records.cancel(&pipeline, &request))).await

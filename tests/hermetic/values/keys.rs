@@ -259,3 +259,54 @@ fn range(element: Type) -> Type {
 fn multirange(element: Type) -> Type {
     Type::Range { element: Box::new(element), multi: true }
 }
+
+/// The partition of a row goes by the text of its key, and the graph has the key's value alone.
+#[test]
+fn a_key_with_one_text_gives_that_text_back() {
+    let whole = Comparable::of(&EXACT, &EXACT, true).unwrap();
+    let of = |r#type: &Type| comparable(r#type).unwrap();
+    let told: &[(Type, Comparable, &[&str])] = &[
+        (Type::Integer, of(&Type::Integer), &["0", "-17", "9223372036854775807"]),
+        (Type::Oid, of(&Type::Oid), &["4294967295"]),
+        (Type::Boolean, of(&Type::Boolean), &["t", "f"]),
+        (Type::TEXT, of(&Type::TEXT), &["", "a b", "Ünï", "\\x00"]),
+        (Type::Bytes, of(&Type::Bytes), &["\\x", "\\x00ff"]),
+        (EXACT, whole, &["0", "-100", "123456789012345678901234567890"]),
+        (Type::Date, of(&Type::Date), &["2024-02-29", "0044-03-15 BC", "10001-01-01", "infinity"]),
+        (
+            Type::Timestamp,
+            of(&Type::Timestamp),
+            &[
+                "2024-02-29 01:02:03",
+                "2024-02-29 01:02:03.12",
+                "2024-02-29 01:02:03.000001",
+                "0044-03-15 05:06:07.1 BC",
+                "-infinity",
+            ],
+        ),
+        (
+            Type::TimestampTz,
+            of(&Type::TimestampTz),
+            &[
+                "2024-02-29 01:02:03+00",
+                "2024-02-29 01:02:03.1234+00",
+                "0044-03-15 05:06:07.12+00 BC",
+            ],
+        ),
+        (Type::Time, of(&Type::Time), &["00:00:00", "01:02:03.5", "23:59:59.999999", "24:00:00"]),
+    ];
+    for (r#type, comparable, texts) in told {
+        assert!(comparable.has_one_text(r#type), "{type:?}");
+        for text in *texts {
+            let value = comparable.value(r#type, text.as_bytes()).unwrap();
+            let told = comparable.text(&value).map(|it| String::from_utf8(it).unwrap());
+            assert_eq!(told.as_deref(), Some(*text), "{type:?}: {value:?}");
+        }
+    }
+    let bytes = of(&Type::TEXT).value(&Type::TEXT, b"\xff").unwrap();
+    assert_eq!(of(&Type::TEXT).text(&bytes), Some(b"\xff".to_vec()));
+    for r#type in [EXACT, FLOAT, PADDED, citext(), Type::Double, Type::TimeTz, Type::Interval] {
+        assert!(!of(&r#type).has_one_text(&r#type), "{type:?}");
+    }
+    assert!(!of(&Type::Integer).has_one_text(&Type::TEXT), "of another column");
+}

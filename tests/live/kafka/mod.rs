@@ -14,6 +14,7 @@ mod policy;
 mod protocol;
 mod publish;
 mod readiness;
+mod reconcile;
 mod removal;
 mod routes;
 mod security;

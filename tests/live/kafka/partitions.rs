@@ -67,6 +67,17 @@ impl Spread {
         (output.status.code(), said)
     }
 
+    /// Runs `verify` or `repair`: what it found, and whether it succeeded.
+    pub async fn compared(&self, command: &str) -> (bool, serde_json::Value) {
+        let mut program = self.pipeline.command(&[command, "--json"]);
+        program.arg("-c").arg(self.config.path());
+        let output = crate::support::output(program).await;
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        let findings = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{log}"));
+        println!("{log}");
+        (output.status.success(), findings)
+    }
+
     /// Everything that is committed gets into the graph.
     pub async fn catch_up(&self) {
         for command in ["publish", "apply"] {

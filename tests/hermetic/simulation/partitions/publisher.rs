@@ -7,7 +7,7 @@ use wal2graph::{
     catalog::{Catalog, TableName},
     change::{Before, Cell, Change, Relation, Timestamp, Tuple},
     envelope::{DecodeOptions, Decoder, Encoder, Place, Record, Snapshot},
-    graph::TableIndex,
+    graph::{Key, TableIndex},
     lsn::Lsn,
 };
 
@@ -149,6 +149,8 @@ pub struct Publisher {
     /// The furthest transaction that each partition has something of.
     commits: Vec<Lsn>,
     copied: Vec<bool>,
+    /// Where the partitions ended when all tables were there.
+    copied_before: Option<Vec<usize>>,
     /// The number of transactions in the log that some publisher has begun to publish.
     begun: usize,
     /// Records that dead publishers had on the way, which arrive late.
@@ -175,6 +177,7 @@ impl Publisher {
             named: vec![Lsn::ZERO; partitions],
             commits: vec![Lsn::ZERO; partitions],
             copied: vec![false; schema.model.tables.len()],
+            copied_before: None,
             begun: 0,
             late: vec![VecDeque::new(); partitions],
             late_reads: vec![VecDeque::new(); partitions],
@@ -199,6 +202,24 @@ impl Publisher {
         publisher.begun = source.log.len();
         publisher.begin_at(Lsn(source.end));
         publisher
+    }
+
+    /// Every table's rows are before this offset of a partition.
+    pub fn has_copied_before(&self, partition: usize, offset: u64) -> bool {
+        let ends = self.copied_before.as_ref();
+        ends.is_some_and(|ends| offset >= ends[partition] as u64)
+    }
+
+    /// The partition that has the records of a key.
+    pub fn partition_of(&mut self, source: &Source, table: TableIndex, key: &Key) -> usize {
+        let parts = key.0.iter().map(|part| part.postgres_text());
+        let mut parts = parts.map(|part| part.map_or(Cell::Null, |it| Cell::Text(it.into())));
+        let relation = &source.relations[table.0];
+        let row: Vec<Cell> =
+            relation.columns.iter().map(|_| parts.next().unwrap_or(Cell::Null)).collect();
+        let key = self.encoder.key(relation, &row).expect("keys are there");
+        let partitions = self.layout.of_table(table.0);
+        partitions.start + hash(&key.unwrap_or_default()) % partitions.len()
     }
 
     /// Everything is published.
@@ -234,6 +255,9 @@ impl Publisher {
                 self.copied[table] = true;
                 self.land(queues);
                 self.behind(position);
+                if self.copied.iter().all(|copied| *copied) {
+                    self.copied_before = Some(self.topic.iter().map(Vec::len).collect());
+                }
             }
             return;
         }
@@ -367,9 +391,7 @@ impl Publisher {
         let partitions = self.layout.of_table(table);
         match queued.record.key.clone() {
             Some(key) => {
-                let hash =
-                    key.iter().fold(7u64, |hash, it| (hash * 31 + u64::from(*it)) % 1_000_003);
-                let own = hash as usize % partitions.len();
+                let own = hash(&key) % partitions.len();
                 queues[partitions.start + own].push_back(queued);
             }
             None if self.fault == Some(Fault::TruncateInOnePartition) => {
@@ -418,6 +440,10 @@ impl Publisher {
         }
         self.heartbeats(held, queues);
     }
+}
+
+fn hash(key: &[u8]) -> usize {
+    key.iter().fold(7u64, |hash, it| (hash * 31 + u64::from(*it)) % 1_000_003) as usize
 }
 
 /// Pretends that it was read at a later position.

@@ -40,6 +40,7 @@ impl World {
             }
             (_, false) => {
                 self.memory = Memory::default();
+                self.people.give_up();
                 self.lives.iter_mut().for_each(|life| *life = None);
                 self.applied.iter_mut().for_each(|applied| *applied = Applied::default());
                 let decision = self.decision(partition, None)?;

@@ -1,0 +1,56 @@
+//! What the partitions of a member share.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    catalog::Catalog,
+    checkpoint::TopicPartition,
+    config::Config,
+    graph::Model,
+    kafka::{consumer::Member, offsets::Asking},
+    mapping::Mapping,
+    metrics::Metrics,
+    service::{
+        graph::{Graph, Planner},
+        notices::Notices,
+    },
+    topic::copied::Tables,
+};
+
+use super::{claims::Claims, looked::Looked, topology::Topology};
+
+/// What the partitions of a member share.
+pub struct Shared {
+    /// The configuration.
+    pub config: Config,
+    /// What the run knows of itself.
+    pub metrics: Arc<Metrics>,
+    /// What was met in the rows.
+    pub notices: Arc<Notices>,
+    /// The source's.
+    pub catalog: Catalog,
+    /// The source's name for itself.
+    pub database: String,
+    /// The tables that the graph is made of.
+    pub tables: Tables,
+    /// What tables become.
+    pub mapping: Arc<Mapping>,
+    /// The graph's side of it.
+    pub model: Arc<Model>,
+    /// For questions.
+    pub asking: Asking,
+    /// The graph.
+    pub graph: Graph,
+    /// The member of the group.
+    pub member: Member,
+    /// Has their statements planned.
+    pub planner: Arc<Planner>,
+    /// The partitions there are.
+    pub topology: Topology,
+    /// Where each partition ends, if it does.
+    pub targets: Option<BTreeMap<TopicPartition, u64>>,
+    /// What this process has claimed.
+    pub claims: Arc<Claims>,
+    /// What commands ask for.
+    pub requests: Looked,
+}
