@@ -79,7 +79,7 @@ impl<G: Store> FirstStart<'_, G> {
             Some(slot) => confirmed(&slot, config.source.database()).ok_or_else(|| {
                 ServiceError::NotYet(format!("another instance makes the slot {}", config.slot))
             })?,
-            None => create_slot(config, client).await.map_err(not_alone)?,
+            None => create_slot(config, client, |_| ()).await.map_err(not_alone)?,
         };
         // Whatever changes from now on is in the stream, or in the copy.
         let tables = super::tables::now(config, client, mapping).await?;
@@ -146,8 +146,13 @@ fn confirmed(slot: &Slot, database: &str) -> Option<Lsn> {
     }
 }
 
-/// Makes the slot, and says whom it waits for. When it is not waited for any more, its making ends.
-pub async fn create_slot(config: &Config, client: &Client) -> Result<Lsn, ServiceError> {
+/// Makes the slot, and says whom it waits for, in the log and to `tell`. When it is not waited for any more, its
+/// making ends.
+pub async fn create_slot(
+    config: &Config,
+    client: &Client,
+    tell: impl Fn(String),
+) -> Result<Lsn, ServiceError> {
     const PATIENCE: Duration = Duration::from_secs(3);
     let watcher = crate::postgres::connect::sql(&config.source).await?;
     let making = setup::Making::start(client, watcher.client).await?;
@@ -167,6 +172,7 @@ pub async fn create_slot(config: &Config, client: &Client) -> Result<Lsn, Servic
             _ = timer.tick() => {
                 let running = setup::running_transactions(making.watcher()).await?;
                 tracing::info!(?running, "the slot waits for transactions to end");
+                tell(format!("the slot waits for transactions to end: {running:?}"));
             }
         }
     }

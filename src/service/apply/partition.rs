@@ -33,10 +33,11 @@ use crate::{
         Ended, Failure, Named, NoCopy, Note, Observed, Pipeline, Prepare, Store, Translated, Until,
         Verdict,
     },
-    replay::{Decision, applied_metadata},
+    replay::{Decision, applied_metadata, in_graph},
     service::{
         ServiceError,
         attempts::{Pause, learned, refused, stopped, unless_stopped},
+        facts,
         graph::{self, Graph, Planner},
         notices::{Notices, Noticing},
         watch::replaying,
@@ -81,6 +82,8 @@ pub struct Shared {
     pub asking: Asking,
     /// The graph.
     pub graph: Graph,
+    /// Its id, if it has one.
+    pub graph_id: Option<String>,
     /// The member of the group.
     pub member: Member,
     /// Has their statements planned.
@@ -194,6 +197,7 @@ async fn attempt(
         false => transactions,
     };
     let metadata = applied_metadata(&config.pipeline, checkpoint.epoch);
+    let metadata = in_graph(metadata, shared.graph_id.as_deref());
     let log = Log::Partition(at.clone());
     let claim = graph::claimed(config, log, checkpoint.epoch);
     let tables = model.iter().map(|(_, table)| table.name.as_str());
@@ -241,7 +245,9 @@ async fn attempt(
     *portion = learned(last.borrow().portion, &ended);
     let ended = ended.map_err(|error| {
         let log = Log::Partition(at.clone());
-        error.about(|relation| mapping.key_columns(relation.oid), &log)
+        let again = facts::again(config, Some(mapping), std::slice::from_ref(&checkpoint));
+        ServiceError::from(error.about(|relation| mapping.key_columns(relation.oid), &log))
+            .with(&again)
     })?;
     tracing::info!(%at, reason = ?ended, "stopped");
     Ok(ended)

@@ -211,6 +211,12 @@ impl Publish<'_> {
         }
         let asking = Asking::new(kafka)?;
         let wanted = Wanted::of(config, &client, &catalog, Some(&mapping)).await?;
+        if let Some(there) = wanted.before_making(&asking).await?.filter(|_| written.is_empty()) {
+            let ends = there.ends(config).await?;
+            let system = postgres::setup::system(&client).await?;
+            start::decide(config, &ends, looked.slot.as_ref(), &system)?;
+            there.copied(config, &ends)?;
+        }
         let topics = wanted.make(kafka, &asking, &written).await?;
         let connection = replication::Connection::connect(&config.source).await?;
         let mut connection = connection.with_messages(kafka.messages);
@@ -224,11 +230,16 @@ impl Publish<'_> {
             true => from_graph::tables(config, &catalog, &mapping, &system, start).await?,
             false => topics.copied(config, &ends)?,
         };
+        let is_again = topics.copied_again(&ends, (&catalog, &mapping), &copied);
+        if !is_again.is_empty() {
+            let tables = start::copied_again(&is_again);
+            tracing::warn!("{tables}. If some were deleted, {again}");
+        }
         let position = match start {
             start::Start::At(lsn) => lsn,
             start::Start::First => {
                 setup::create_publication(config, &client, &mapping).await?;
-                setup::create_slot(config, &client).await?
+                setup::create_slot(config, &client, |why| self.metrics.waiting(why)).await?
             }
         };
         start::check_keys(config, &client, &catalog, &topics.layout).await?;
