@@ -13,6 +13,7 @@
 
 mod acknowledge;
 mod ahead;
+pub mod before;
 mod copy;
 mod from_graph;
 pub mod start;
@@ -230,10 +231,9 @@ impl Publish<'_> {
             true => from_graph::tables(config, &catalog, &mapping, &system, start).await?,
             false => topics.copied(config, &ends)?,
         };
-        let is_again = topics.copied_again(&ends, (&catalog, &mapping), &copied);
-        if !is_again.is_empty() {
-            let tables = start::copied_again(&is_again);
-            tracing::warn!("{tables}. If some were deleted, {again}");
+        let from_before = topics.from_before(&ends, (&catalog, &mapping), &copied);
+        if let Some(what) = from_before.what().filter(|_| !from_before.again.is_empty()) {
+            tracing::warn!(fix = from_before.fix(&again), "{what}");
         }
         let position = match start {
             start::Start::At(lsn) => lsn,

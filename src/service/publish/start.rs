@@ -19,7 +19,7 @@
 use tokio_postgres::Client;
 
 use crate::{
-    catalog::{Catalog, Table, TableName, pasteable},
+    catalog::{Catalog, Table, pasteable},
     checkpoint::{Mark, Newest, TopicPartition},
     config::Config,
     envelope::{History, record_key},
@@ -230,15 +230,6 @@ fn check_end(
 /// What it takes to publish everything again.
 pub fn again(config: &Config, mapping: Option<&Mapping>) -> Result<Again, ServiceError> {
     Ok(Again::Topic { topics: written(config, mapping)?, slot: config.slot.clone() })
-}
-
-/// What follows where tables are copied into topics that may have rows of them from before.
-pub fn copied_again(tables: &[TableName]) -> String {
-    let tables = tables.iter().map(TableName::in_file).collect::<Vec<_>>().join(", ");
-    format!(
-        "{tables}: copied again into a topic that may have rows from before: the table was dropped and made again, or \
-         the topic has lost records. Rows that were deleted meanwhile are in no record, and stay in the graph"
-    )
 }
 
 /// Over how many partitions keys were spread, if that is not how many there are.

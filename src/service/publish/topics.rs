@@ -42,7 +42,7 @@ use crate::{
     },
 };
 
-use super::whose::own;
+use super::{before::FromBefore, whose::own};
 
 /// How often a topic that was there is looked for before it is held for gone.
 const LOOKS: u32 = 10;
@@ -274,21 +274,16 @@ impl Topics {
         Ok(copied)
     }
 
-    /// What the topics had of tables before, where `copied` are in them now.
-    pub fn before(&self, ends: &Ends, catalog: &Catalog, copied: &[u32]) -> Before {
-        let named = ends.tail().0.iter().filter_map(|tail| tail.copied.as_ref()).flatten();
-        let there: BTreeSet<u32> = catalog.tables.iter().map(|table| table.oid).collect();
-        Before::new(named.copied(), copied, |oid| there.contains(&oid))
-    }
-
-    /// The mapped tables that are copied into topics which may have rows of them from before.
-    pub fn copied_again(
+    /// What they have of tables from before, where `copied` are in them now.
+    pub fn from_before(
         &self,
         ends: &Ends,
         (catalog, mapping): (&Catalog, &Mapping),
         copied: &[u32],
-    ) -> Vec<TableName> {
-        let before = self.before(ends, catalog, copied);
+    ) -> FromBefore {
+        let named = ends.tail().0.iter().filter_map(|tail| tail.copied.as_ref()).flatten();
+        let there: BTreeSet<u32> = catalog.tables.iter().map(|table| table.oid).collect();
+        let before = Before::new(named.copied(), copied, |oid| there.contains(&oid));
         let written = |table: u32| {
             let Ends::OfAll(_, tails) = ends else { return None };
             let topic = self.wanted.tables.iter().find(|(oid, _)| *oid == table)?;
@@ -300,7 +295,8 @@ impl Topics {
                 !copied.contains(&table.oid) && before.may_have(table.oid, written(table.oid))
             })
         };
-        mapping.published_tables().filter(is_again).cloned().collect()
+        let again = mapping.published_tables().filter(is_again).cloned().collect();
+        FromBefore { again, gone: before.gone }
     }
 
     /// The topics for the producer.

@@ -174,7 +174,10 @@ async fn a_table_made_again(name: &str, prefix: &str, section: &str) {
     let (code, log) = spread.output(&["publish", "--until", "current"]).await;
     assert!(code == Some(0) && log.contains("WARN") && log.contains(said), "{log}");
     let (_, checked) = spread.output(&["check"]).await;
-    assert!(checked.contains("that the source does not have any more (object ids"), "{checked}");
+    let gone = "that the source does not have any more (object ids";
+    assert!(checked.contains(gone), "{checked}");
+    let (_, status) = spread.output(&["status"]).await;
+    assert!(status.contains("warning ") && status.contains(gone), "{status}");
 }
 
 #[tokio::test]

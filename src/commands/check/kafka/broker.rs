@@ -142,23 +142,9 @@ async fn goes_on(
     let copied = topics.copied(config, &ends)?;
     let again = publish::start::again(config, looked.mapping.as_ref())?;
     if let Some(mapping) = &looked.mapping {
-        let tables = topics.copied_again(&ends, (&looked.catalog, mapping), &copied);
-        let gone = topics.before(&ends, &looked.catalog, &copied).gone;
-        if !tables.is_empty() {
-            let what = publish::start::copied_again(&tables);
-            report.advice(
-                format!("by the next publish, {what}"),
-                format!("if some were deleted, {again}"),
-            );
-        } else if !gone.is_empty() {
-            let gone = gone.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-            report.advice(
-                format!(
-                    "the topic has rows of tables that the source does not have any more (object ids {gone}): of one \
-                     that was dropped and made again, the graph may have rows that are deleted"
-                ),
-                format!("nothing, if none was made again under its name. Else {again}"),
-            );
+        let from_before = topics.from_before(&ends, (&looked.catalog, mapping), &copied);
+        if let Some(what) = from_before.what() {
+            report.advice(what, from_before.fix(&again));
         }
     }
     if let publish::start::Start::At(at) = start {
