@@ -50,14 +50,14 @@ struct Between {
 
 #[cfg(feature = "kafka")]
 async fn between(config: &Config) -> Between {
-    use crate::kafka::topic::{forgets_when_made, look};
+    use crate::kafka::topic::{forgets_when_made, look, once};
     let Ok(options) = config.kafka() else { return Between::default() };
     if options.pattern.is_some() {
         // There may be more of them any time.
         return Between { partitions: 2, ..Between::default() };
     }
     let planned = usize::from(options.new_topic.partitions.unwrap_or(1));
-    let mut between = Between::default();
+    let (mut between, mut remarks) = (Between::default(), Vec::new());
     for topic in &options.topics {
         let options = options.of_topic(topic);
         let (partitions, remark) = match look(&options).await {
@@ -69,14 +69,14 @@ async fn between(config: &Config) -> Between {
         match remark {
             // Who publishes to several topics sees to them.
             Ok(_) if options.are_foreign => {}
-            Ok(remark) => {
-                between.remarks.extend(remark.map(|it| format!("{}: {}", it.what, it.fix)));
-            }
+            Ok(remark) => remarks.extend(remark),
             Err(error) => {
                 tracing::warn!(%error, planned, "can not look up the topic's partitions: assuming kafka.partitions");
             }
         }
     }
+    let line = |it: crate::kafka::topic::Remark| format!("{}: {}", it.what, it.fix);
+    between.remarks = once(remarks).into_iter().map(line).collect();
     between
 }
 

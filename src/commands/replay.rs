@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     kafka::offsets::Asking,
     pipeline::Store,
-    replay::{self, Decision, GroupOffset, requested_metadata},
+    replay::{self, Decision, GroupOffset, in_graph, requested_metadata},
     service::{
         ServiceError,
         apply::{named, standing, start::Found, topology::Topology},
@@ -42,6 +42,7 @@ pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), ServiceEr
         ));
     }
     let tables = mapped_tables(&sql.client, &catalog, &mapping).await?;
+    let id = graph.id().await?;
     let (mut to, mut text) = (Vec::new(), String::new());
     for at in chosen {
         if topology.is_spread() && asking.log(&at).await?.end == 0 {
@@ -58,6 +59,7 @@ pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), ServiceEr
             }
         };
         let metadata = requested_metadata(&config.pipeline, args.yes);
+        let metadata = in_graph(metadata, id.as_deref());
         let group = GroupOffset { offset, metadata };
         let decision = found.decide(config, Some(group.clone()));
         if let Decision::Refuse(refusal) = &decision {

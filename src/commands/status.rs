@@ -58,6 +58,9 @@ struct Status {
     stopped: Vec<StoppedStatus>,
     /// Why a start would be refused, each with its fix.
     refused: Vec<String>,
+    /// What the topics have of tables that were dropped, perhaps to be made again; `check` has the fix.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_before: Option<String>,
     /// The topics' records name no position of the source: somebody else publishes them.
     #[serde(skip)]
     is_unplaced: bool,
@@ -162,6 +165,10 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
         refused.extend(topic::refusals(config, mapped, &sql.client, &graph, checkpoints).await);
     }
     let flushed = made.system.as_ref().map(|system| system.flushed.without_page_header());
+    let from_before = match mapped {
+        Some(mapped) => topic::from_before(config, mapped, &sql.client, checkpoints).await,
+        None => None,
+    };
     // A log that has never been where the graph is has no distance to it.
     let flushed_after = |lsn: Lsn| flushed.filter(|end| *end >= lsn.without_page_header());
     let behind = applied.and_then(|lsn| Some(flushed_after(lsn)?.bytes_since(lsn)));
@@ -207,6 +214,7 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
         mapping_digest: checkpoint.map(|checkpoint| checkpoint.mapping_digest.clone()),
         stopped: checkpoints.iter().filter_map(stopped).collect(),
         refused,
+        from_before,
         is_unplaced,
     })
 }
@@ -303,6 +311,9 @@ impl fmt::Display for Status {
         writeln!(f, "mapping       {}", self.mapping_digest.clone().unwrap_or_else(unknown))?;
         for StoppedStatus { log, at, because } in &self.stopped {
             writeln!(f, "stopped       at {at}, reading {log}: {because}")?;
+        }
+        if let Some(what) = &self.from_before {
+            writeln!(f, "warning       {what}. `wal2graph check` says what to do")?;
         }
         self.refused.iter().try_for_each(|refusal| writeln!(f, "refused       {refusal}"))
     }

@@ -155,6 +155,9 @@ pub(super) fn kafka(
     let pattern = pattern(raw, expand)?;
     let group =
         expand("kafka.group", &raw.group)?.unwrap_or_else(|| format!("wal2graph-{pipeline}"));
+    if group.is_empty() {
+        return Err(ConfigError::NoGroup);
+    }
     if let Some(partitions) = raw.partitions.filter(|it| !(1..=PARTITIONS_MAX).contains(it)) {
         return Err(ConfigError::Partitions(partitions));
     }

@@ -123,6 +123,9 @@ pub enum ConfigError {
     /// Kafka is missing.
     #[error("no Kafka: give --brokers or kafka.brokers in the file, for example localhost:9092")]
     NoBrokers,
+    /// The consumer group has no name.
+    #[error("kafka.group is empty: name a group, or leave kafka.group out")]
+    NoGroup,
     /// A name that is not valid for a topic.
     #[error("{key} {name:?}: expected 1 to 249 of a-z, A-Z, 0-9, `.`, `_` and `-`")]
     Topic {

@@ -60,7 +60,9 @@ pub enum Error {
     /// A record of somebody else came between ours.
     #[error(
         "Kafka: somebody else has just written to partition {partition} of {topic}: another publisher, the last \
-         words of one that was killed, or a program that should write elsewhere"
+         words of one that was killed, or a program that should write elsewhere. If this goes on, that program may \
+         have a transaction open in the topic: nothing behind it can be read before it ends, by the broker at last \
+         (transaction.timeout.ms)"
     )]
     Elsewhere {
         /// The topic.
@@ -81,15 +83,15 @@ pub enum Error {
     },
     /// A record does not fit into the topic.
     #[error(
-        "Kafka: a row of {table} makes a record of {bytes} bytes, more than the topic {topic} takes. Raise \
+        "Kafka: {} makes a record of {bytes} bytes, more than the topic {topic} takes. Raise \
          max.message.bytes of the topic (and message.max.bytes in kafka.properties, if it is set there), or leave wide \
          columns out of the publication",
-        table = Shown(.table)
+        row_of(.table)
     )]
     TooLarge {
         /// The topic.
         topic: String,
-        /// The table.
+        /// The table; empty: it is not known.
         table: String,
         /// The record's size.
         bytes: usize,
@@ -97,6 +99,13 @@ pub enum Error {
     /// Something has to be changed first; the text says what.
     #[error("Kafka: {0}")]
     Definite(String),
+}
+
+fn row_of(table: &str) -> String {
+    match table {
+        "" => "a heartbeat or a message".to_owned(),
+        table => format!("a row of {}", Shown(table)),
+    }
 }
 
 fn said(reason: &Option<String>) -> String {

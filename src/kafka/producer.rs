@@ -144,6 +144,8 @@ struct Delivery {
 #[derive(Clone)]
 enum Failed {
     Kafka(KafkaError),
+    /// A topic takes no record of this size. The broker refuses a whole request: it is of the largest one in it.
+    TooLarge(usize, Error),
     /// An offset of the topic came that was there before.
     Restarted(String),
     /// An offset of the topic's partition was left out.
@@ -154,11 +156,24 @@ impl Delivered for Delivery {
     fn delivered(&self, result: &DeliveryResult<'_>) {
         let failed = match result {
             Ok(record) => self.next.delivered(record.topic(), record.partition(), record.offset()),
+            Err((error, record)) if is_of_size(error) => {
+                let (key, value) = (record.key(), record.payload());
+                let bytes = size_of_record(key, value);
+                Some(Failed::TooLarge(bytes, too_large(record.topic(), key, value)))
+            }
             Err((error, _)) => Some(Failed::Kafka(error.clone())),
         };
         if let Some(failed) = failed {
             let mut first = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-            first.get_or_insert(failed);
+            match (&*first, &failed) {
+                (Some(Failed::TooLarge(before, _)), Failed::TooLarge(bytes, _))
+                    if bytes <= before => {}
+                (Some(Failed::TooLarge(..)), Failed::TooLarge(..)) | (None, _) => {
+                    *first = Some(failed)
+                }
+                // Those behind it were purged for it.
+                (Some(_), _) => {}
+            }
         }
         self.outstanding.fetch_sub(1, Ordering::AcqRel);
         self.moved.notify_one();
@@ -282,7 +297,10 @@ impl Inner {
             delivery.outstanding.fetch_sub(1, Ordering::AcqRel);
             match error.rdkafka_error_code() {
                 Some(Code::QueueFull) => {}
-                Some(Code::MessageSizeTooLarge) => return Err(too_large(&topic.name, record)),
+                Some(Code::MessageSizeTooLarge) => {
+                    let (key, value) = (record.key.as_deref(), record.value.as_deref());
+                    return Err(too_large(&topic.name, key, value));
+                }
                 _ => return Err(self.explain(&error)),
             }
             self.wait(delivery, FULL_PAUSE, silence).await?;
@@ -320,6 +338,7 @@ impl Inner {
         match failed {
             None => Ok(()),
             Some(Failed::Kafka(error)) => Err(self.explain(&error)),
+            Some(Failed::TooLarge(_, error)) => Err(error),
             Some(Failed::Elsewhere(topic, partition)) => Err(Error::Elsewhere { topic, partition }),
             Some(Failed::Restarted(topic)) => Err(Error::Definite(format!(
                 "the topic {topic} was deleted and made again while it was written: what was in it \
@@ -374,8 +393,18 @@ impl Sink<Vec<Routed>> for Producer {
     }
 }
 
+/// The broker does not take so much.
+fn is_of_size(error: &KafkaError) -> bool {
+    let codes = [Code::MessageSizeTooLarge, Code::InvalidMessageSize, Code::MessageBatchTooLarge];
+    error.rdkafka_error_code().is_some_and(|code| codes.contains(&code))
+}
+
+fn size_of_record(key: Option<&[u8]>, value: Option<&[u8]>) -> usize {
+    key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len)
+}
+
 /// Says whose record it is. Only its size is told, no value.
-fn too_large(topic: &str, record: &Record) -> Error {
+fn too_large(topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) -> Error {
     #[derive(Deserialize)]
     struct Envelope {
         source: Source,
@@ -385,10 +414,9 @@ fn too_large(topic: &str, record: &Record) -> Error {
         schema: String,
         table: String,
     }
-    let value = record.value.as_deref().unwrap_or_default();
-    let table = serde_json::from_slice::<Envelope>(payload(value)).ok();
+    let table = value.and_then(|it| serde_json::from_slice::<Envelope>(payload(it)).ok());
     let table = table.map(|Envelope { source }| format!("{}.{}", source.schema, source.table));
-    let bytes = value.len() + record.key.as_deref().unwrap_or_default().len();
+    let bytes = size_of_record(key, value);
     Error::TooLarge { topic: topic.to_owned(), table: table.unwrap_or_default(), bytes }
 }
 

@@ -175,6 +175,24 @@ impl Topic {
     }
 }
 
+/// Remarks on several topics, with each notice once: they have the same limits, unless somebody set others.
+pub fn once(remarks: Vec<Remark>) -> Vec<Remark> {
+    let (notices, mut others): (Vec<_>, Vec<_>) =
+        remarks.into_iter().partition(|it| it.weight == Weight::Notice);
+    let more = notices.len().saturating_sub(1);
+    others.extend(notices.into_iter().next().map(|first| match more {
+        0 => first,
+        _ => Remark {
+            what: format!(
+                "{} (the same holds for other topics of this pipeline: {more})",
+                first.what
+            ),
+            ..first
+        },
+    }));
+    others
+}
+
 /// What follows where the first records of a topic are gone.
 const NOT_AGAIN: &str = "When the copy that it begins with is gone, an emptied graph can not be filled from it again, \
                          nor a second one";

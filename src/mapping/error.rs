@@ -58,9 +58,9 @@ pub enum TranslateError {
     },
     /// A row whose key was not sent.
     #[error(
-        "{table}: a change does not carry key column {column:?}. See that the key is the table's \
-         replica identity (ALTER TABLE {} REPLICA IDENTITY DEFAULT). The log keeps how the change came",
-        .table.pasteable()
+        "{table}: a change does not carry key column {column:?}, which is in the table's key now: \
+         the change is from before that, and the log keeps how it came. A copy of now has the \
+         column"
     )]
     KeyNotSent {
         /// The table.

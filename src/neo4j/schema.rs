@@ -22,6 +22,7 @@ use crate::{
         model::{Model, ReferenceBy, RelationshipKey, Shape, Table, TableIndex},
         statement::{INCOMPLETE_PROPERTY, PLACEHOLDER},
     },
+    pipeline::Failure,
     start::again::pasteable_text,
 };
 
@@ -340,6 +341,16 @@ pub async fn describe(connection: &Connection) -> Result<Server, Error> {
     let field =
         |name| rows.first().and_then(|row| row.get::<String>(name).ok()).unwrap_or_default();
     Ok(Server { version: field("version"), edition: field("edition"), database: field("database") })
+}
+
+/// The id of the database that is written to. A user who may not ask is not told.
+pub async fn id(connection: &Connection) -> Result<Option<String>, Error> {
+    let text = "CALL db.info() YIELD id RETURN id";
+    match connection.rows(Query::new(text.to_owned())).await {
+        Ok(rows) => Ok(rows.first().and_then(|row| row.get::<String>("id").ok())),
+        Err(error) if !error.is_transient() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The setting for the number of plans that a database keeps.

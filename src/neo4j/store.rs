@@ -83,6 +83,10 @@ impl pipeline::Store for Store {
     type Reader = Reader;
     type Planner = Planner;
 
+    async fn id(&self) -> Result<Option<String>, StoreError> {
+        Ok(schema::id(&self.connection).await?)
+    }
+
     async fn establish(&self, model: &Model) -> Result<Vec<String>, StoreError> {
         checkpoint::prepare(&self.connection).await?;
         let requirements = schema::requirements(model);

@@ -58,6 +58,10 @@ pub trait Store: Send + Sync + 'static {
     /// Prepares the product for the statements of a stream. All sinks of a pipeline share one.
     type Planner: Send + Sync + 'static;
 
+    /// Which graph it is: an id that no other one has, and that it keeps over restarts; `None` where the product does
+    /// not tell. A graph that was restored elsewhere may have another one.
+    fn id(&self) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
+
     /// Makes what checkpoints and the model need: keys are unique, and what is searched is indexed.
     /// Returns the names of what it has made of the model's; those are ready for use.
     ///

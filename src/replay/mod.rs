@@ -21,8 +21,8 @@
 //! those that were applied. A topic that was made again is never applied to a graph of the one before:
 //! a row that was deleted in between is in neither, and would stay.
 //!
-//! Why two pipelines do not share a group unnoticed: the metadata names the pipeline, and the offset of
-//! another one is no reset.
+//! Why two pipelines, or two graphs of one, do not share a group unnoticed: the metadata names pipeline and
+//! graph, and the offset of another one is no reset.
 
 mod beginning;
 mod refusal;
@@ -55,6 +55,11 @@ pub fn requested_metadata(pipeline: &str, confirmed: bool) -> String {
     format!("{MARK}/{pipeline}/{}", if confirmed { CONFIRMED } else { REQUESTED })
 }
 
+/// The same, of this graph. An earlier build named none, and some products have no name for a graph.
+pub fn in_graph(metadata: String, graph: Option<&str>) -> String {
+    graph.map_or(metadata.clone(), |graph| format!("{metadata}/{graph}"))
+}
+
 /// The offset that the group has committed for a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupOffset {
@@ -73,29 +78,38 @@ enum Word<'a> {
     Reset { confirmed: bool },
     /// Another pipeline's, which uses the same group.
     Others(&'a str),
+    /// Another graph's, which has the same pipeline.
+    OtherGraph,
 }
 
 impl GroupOffset {
-    fn word(&self, pipeline: &str) -> Word<'_> {
+    fn word(&self, pipeline: &str, graph: Option<&str>) -> Word<'_> {
         let marked = self.metadata.strip_prefix(MARK).and_then(|rest| rest.strip_prefix('/'));
-        match marked.and_then(|rest| rest.rsplit_once('/')) {
-            Some((name, REQUESTED | CONFIRMED)) if name != pipeline => Word::Others(name),
-            Some((_, CONFIRMED)) => Word::Reset { confirmed: true },
-            Some((name, epoch)) if epoch.parse::<i64>().is_ok() => match name == pipeline {
-                true => Word::Follows,
-                false => Word::Others(name),
-            },
-            _ => Word::Reset { confirmed: false },
+        let mut parts = marked.into_iter().flat_map(|rest| rest.splitn(3, '/'));
+        let (Some(name), Some(what)) = (parts.next(), parts.next()) else {
+            return Word::Reset { confirmed: false };
+        };
+        let is_other = graph.zip(parts.next()).is_some_and(|(own, of)| own != of);
+        let is_epoch = what.parse::<i64>().is_ok();
+        match what {
+            _ if !is_epoch && what != REQUESTED && what != CONFIRMED => {
+                Word::Reset { confirmed: false }
+            }
+            _ if name != pipeline => Word::Others(name),
+            _ if is_other => Word::OtherGraph,
+            _ if is_epoch => Word::Follows,
+            _ => Word::Reset { confirmed: what == CONFIRMED },
         }
     }
 
-    /// Another pipeline has committed it.
-    pub fn others(&self, pipeline: &str) -> Option<Refusal> {
-        match self.word(pipeline) {
+    /// Another pipeline has committed it, or this one for another graph.
+    pub fn others(&self, pipeline: &str, graph: Option<&str>) -> Option<Refusal> {
+        let committed = self.offset;
+        match self.word(pipeline, graph) {
             Word::Others(other) => {
-                let (other, committed) = (other.to_owned(), self.offset);
-                Some(Refusal::OthersGroup { other, committed })
+                Some(Refusal::OthersGroup { other: other.to_owned(), committed })
             }
+            Word::OtherGraph => Some(Refusal::OtherGraph { committed }),
             Word::Follows | Word::Reset { .. } => None,
         }
     }
@@ -202,6 +216,8 @@ impl RecordBefore {
 pub struct Assigned<'a> {
     /// The pipeline's name, which our metadata carries.
     pub pipeline: &'a str,
+    /// The graph's id, if it has one.
+    pub graph: Option<&'a str>,
     /// What the group committed; `None`: nothing, or it expired.
     pub group: Option<GroupOffset>,
     /// What the graph has; `None`: nothing of this pipeline.
@@ -247,10 +263,11 @@ pub enum Decision {
 /// Decides where a partition is read from.
 pub fn decide(assigned: &Assigned<'_>) -> Decision {
     let group = assigned.group.as_ref();
-    if let Some(refusal) = group.and_then(|group| group.others(assigned.pipeline)) {
+    let (pipeline, graph) = (assigned.pipeline, assigned.graph);
+    if let Some(refusal) = group.and_then(|group| group.others(pipeline, graph)) {
         return Decision::Refuse(refusal);
     }
-    let word = group.map(|group| (group.offset, group.word(assigned.pipeline)));
+    let word = group.map(|group| (group.offset, group.word(pipeline, graph)));
     match (word, assigned.applied) {
         (None | Some((_, Word::Follows)), Some(applied)) => match fits(assigned, applied) {
             Ok(()) => Decision::FromCheckpoint,

@@ -30,6 +30,11 @@ pub enum Refusal {
         /// What it committed.
         committed: u64,
     },
+    /// The group is one of this pipeline's, for another graph.
+    OtherGraph {
+        /// What it committed.
+        committed: u64,
+    },
     /// The group is ahead of an empty graph.
     GraphEmptied {
         /// What the group committed.
@@ -89,6 +94,8 @@ pub enum Refusal {
 pub struct Ways {
     /// How the graph is filled again.
     pub refill: Refill,
+    /// What another graph's file has to say, to have a group of its own.
+    pub another: String,
     /// The consumer group.
     pub group: String,
     /// The brokers.
@@ -104,6 +111,13 @@ pub enum Refill {
         /// Has the topic begin with a copy.
         republish: String,
     },
+    /// From a topic that another pipeline publishes: it is not this one's to delete.
+    Anothers {
+        /// That pipeline.
+        pipeline: String,
+        /// Empties the graph, and fills it from the topic.
+        again: String,
+    },
     /// From a topic that somebody else writes.
     Others {
         /// Empties the graph of what the topic brought, has the publisher snapshot it, and fills the graph.
@@ -116,7 +130,9 @@ pub enum Refill {
 impl Refill {
     /// Where the topic does not continue what the graph has.
     fn anew(&self) -> String {
-        let (Refill::Ours { again, .. } | Refill::Others { again, .. }) = self;
+        let (Refill::Ours { again, .. }
+        | Refill::Anothers { again, .. }
+        | Refill::Others { again, .. }) = self;
         format!("{ANEW}{again}")
     }
 
@@ -124,6 +140,10 @@ impl Refill {
     fn after_gap(&self) -> String {
         match self {
             Refill::Ours { again, republish } => format!("{republish}\nThen {again}"),
+            Refill::Anothers { again, pipeline } => format!(
+                "let the pipeline {pipeline:?}, which publishes the topic, publish a new one, and name that here \
+                 (kafka.topic).\nThen {again}"
+            ),
             Refill::Others { again, .. } => again.clone(),
         }
     }
@@ -134,6 +154,10 @@ impl Refill {
             Refill::Ours { republish, .. } => {
                 format!("If they may be missing: {confirm} --yes. Else: {republish}")
             }
+            Refill::Anothers { pipeline, .. } => format!(
+                "The topic belongs to the pipeline {pipeline:?}: name another one (kafka.topic), unless this graph \
+                 is to follow that pipeline and rows may be missing: {confirm} --yes"
+            ),
             Refill::Others { republish, .. } => format!(
                 "If they may be missing, or once the publisher has snapshotted the table into this topic again (with \
                  Debezium, by the signal execute-snapshot): {confirm} --yes. Else: {republish}"
@@ -184,7 +208,7 @@ impl Refusal {
     /// What happened to this partition, and what to do: each command works as it stands here.
     pub fn text(&self, at: &TopicPartition, ways: &Ways) -> String {
         let topic = &at.topic;
-        let Ways { refill, group, brokers } = ways;
+        let Ways { refill, another, group, brokers } = ways;
         let anew = || refill.anew();
         match self {
             Refusal::NoCopy { from, start } => {
@@ -210,10 +234,22 @@ impl Refusal {
                  stop every `wal2graph apply` of the group, and delete its offsets: \
                  kafka-consumer-groups --bootstrap-server {brokers} --delete-offsets --group {group} --topic {topic}"
             ),
+            Refusal::OtherGraph { committed } => format!(
+                "the group {group} fills another graph of this pipeline: that one has committed offset {committed} of \
+                 {at}. Two graphs in one group get a part of the changes each. {another}. Only if the other graph is \
+                 gone, and this one was restored from it: stop every `wal2graph apply` of the group, and delete its \
+                 offsets: kafka-consumer-groups --bootstrap-server {brokers} --delete-offsets --group {group} --topic \
+                 {topic}"
+            ),
             Refusal::GraphEmptied { committed } => format!(
                 "the group has applied the records of {at} up to offset {committed}, but the graph has no checkpoint \
-                 for it: it was emptied, or is another graph. To fill it from the topic: {}",
-                replay(at, "earliest")
+                 for it: it was emptied, or is another graph than the group's. {another}. An emptied one is filled \
+                 from the topic: {}",
+                match refill {
+                    Refill::Ours { .. } | Refill::Anothers { .. } =>
+                        "wal2graph replay --from earliest".to_owned(),
+                    Refill::Others { .. } => replay(at, "earliest"),
+                }
             ),
             Refusal::Gap { missing } => format!(
                 "the records of {at} at offsets {}..{} are gone and were never applied: the topic starts at {} \

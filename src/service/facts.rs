@@ -12,8 +12,8 @@ use crate::{
     pipeline::Store,
     postgres::{self, setup},
     start::{
-        Again, Facts, GraphRefusal, Names, Publication, Refusal, Server, Slot, SlotRefusal, System,
-        TableFacts, TableRights, Written, tables::Now,
+        Again, Emptied, Facts, GraphRefusal, Names, Others, Publication, Refusal, Server, Slot,
+        SlotRefusal, System, TableFacts, TableRights, Written, tables::Now,
     },
     topic::names::TableTopics,
 };
@@ -22,7 +22,6 @@ use crate::{
 use crate::{
     envelope::table_of_topic,
     replay::{Refill, Ways},
-    start::{Emptied, Others},
 };
 
 use super::ServiceError;
@@ -168,22 +167,52 @@ fn names(config: &Config, server: &Server) -> Names {
     }
 }
 
-/// What a copy again of the graph takes: by the mapping of now, and by that of the checkpoints.
+/// What it takes to make the graph anew of the tables as they are now. A topic's copy is older than what its graph does
+/// not go on with: the tables' definition, what the publication lacked, the source's history. So the topic is made
+/// anew, too.
 pub fn again(config: &Config, mapping: Option<&Mapping>, checkpoints: &[Checkpoint]) -> Again {
+    let Some(at) = checkpoints.iter().find_map(Checkpoint::partition) else {
+        return Again::FromTables;
+    };
     let (pipeline, slot) = (config.pipeline.clone(), config.slot.clone());
+    let labels = labels(mapping, checkpoints);
+    if config.kafka().is_ok_and(|kafka| kafka.are_foreign) {
+        let (topic, emptied) = (at.topic.clone(), Emptied::Everything { labels });
+        let (partitions, begins_with_snapshot) = (1, false);
+        let others = Others { pipeline, topic, partitions, begins_with_snapshot, emptied };
+        return Again::FromOthers(others.to_string());
+    }
+    let mut publishers = checkpoints.iter().filter_map(|checkpoint| checkpoint.publisher.as_ref());
+    if let Some(publisher) = publishers.find(|publisher| **publisher != config.pipeline).cloned() {
+        return Again::FromAnothers { pipeline, labels, publisher };
+    }
+    let topics = match written(config, mapping) {
+        Ok(Written::OfTables { prefix, mut names, brokers }) => {
+            // What the file names now may be another pipeline's. The graph's own are those that it was made from.
+            let read = checkpoints.iter().filter_map(Checkpoint::partition);
+            let own: BTreeSet<String> = read.map(|at| at.topic.clone()).collect();
+            names.retain(|name| {
+                !own.contains(name) && own.contains(&format!("{prefix}.heartbeats"))
+            });
+            names.extend(own);
+            Written::OfTables { prefix, names, brokers }
+        }
+        _ => Written::One(at.topic.clone()),
+    };
+    Again::WithTopic { pipeline, labels, topics, slot }
+}
+
+/// The labels of the graph's nodes: by the mapping of now, and by that of the checkpoints.
+fn labels(mapping: Option<&Mapping>, checkpoints: &[Checkpoint]) -> BTreeSet<String> {
     let mut labels: BTreeSet<String> = mapping.into_iter().flat_map(Mapping::labels).collect();
     labels.extend(checkpoints.iter().flat_map(|checkpoint| checkpoint.labels.iter().cloned()));
-    match checkpoints.iter().find_map(Checkpoint::partition) {
-        Some(at) => {
-            let is_by_table = config.kafka().is_ok_and(|kafka| kafka.is_by_table());
-            let topics = match written(config, mapping) {
-                Ok(topics) if is_by_table => topics,
-                _ => Written::One(at.topic.clone()),
-            };
-            Again::FromTopic { pipeline, labels, topics, slot }
-        }
-        None => Again::FromTables,
-    }
+    labels
+}
+
+/// What it takes to fill the graph again from the topic that is there, whose copy is right.
+pub fn refilled(config: &Config, mapping: Option<&Mapping>, checkpoints: &[Checkpoint]) -> Again {
+    let (pipeline, labels) = (config.pipeline.clone(), labels(mapping, checkpoints));
+    Again::FromTopic { pipeline, labels }
 }
 
 /// The topics that `publish` writes.
@@ -195,10 +224,14 @@ pub fn written(config: &Config, mapping: Option<&Mapping>) -> Result<Written, Co
     }
     let topics = mapping.map(|it| TableTopics::new(&kafka.topic, it.published_tables()));
     // Tables whose topics can not be named are refused.
-    let topics = topics.and_then(Result::ok);
-    let of_tables = topics.iter().flat_map(TableTopics::all).cloned();
-    let messages = kafka.messages_topic().ok().flatten().filter(|_| topics.is_some());
-    let names = of_tables.chain(messages).map(|name| name.to_string()).collect();
+    let mut names: Vec<String> = match topics.and_then(Result::ok) {
+        Some(topics) => topics.all().map(ToString::to_string).collect(),
+        // Those that are read, once they are known.
+        None if kafka.topics.len() > 1 => kafka.topic_names().map(str::to_owned).collect(),
+        None => Vec::new(),
+    };
+    let messages = kafka.messages_topic().ok().flatten().filter(|_| !names.is_empty());
+    names.extend(messages.map(|name| name.to_string()));
     Ok(Written::OfTables { prefix: name, names, brokers })
 }
 
@@ -211,7 +244,12 @@ pub fn ways(
     topic: Topic<'_>,
 ) -> Result<Ways, ServiceError> {
     let kafka = config.kafka()?;
+    let anothers = topic.publisher.filter(|publisher| *publisher != config.pipeline);
     let refill = match kafka.are_foreign {
+        false if let Some(publisher) = anothers => {
+            let again = refilled(config, Some(mapped.1), checkpoints).to_string();
+            Refill::Anothers { pipeline: publisher.to_owned(), again }
+        }
         true => {
             let others = others(config, mapped, checkpoints, topic)?;
             Refill::Others { again: others.to_string(), republish: others.republish() }
@@ -221,11 +259,29 @@ pub fn ways(
                 topics: written(config, Some(mapped.1))?,
                 brokers: kafka.brokers.clone(),
             };
-            let again = again(config, Some(mapped.1), checkpoints).to_string();
+            let again = refilled(config, Some(mapped.1), checkpoints).to_string();
             Refill::Ours { again, republish: republish.to_string() }
         }
     };
-    Ok(Ways { refill, group: kafka.group.clone(), brokers: kafka.brokers.clone() })
+    let another = another_graph(config)?;
+    Ok(Ways { refill, another, group: kafka.group.clone(), brokers: kafka.brokers.clone() })
+}
+
+/// What the file of another graph has to say that is filled from the same topics.
+#[cfg(feature = "kafka")]
+fn another_graph(config: &Config) -> Result<String, ConfigError> {
+    /// A pipeline's name has 53 bytes at most, all of ASCII.
+    const STEM: usize = 51;
+    let kafka = config.kafka()?;
+    let own = format!("{}_2", &config.pipeline[..config.pipeline.len().min(STEM)]);
+    let topic = match kafka.are_foreign {
+        true => String::new(),
+        false => format!(", `kafka.topic: {}`", kafka.topic),
+    };
+    Ok(format!(
+        "Another graph needs a pipeline and a group of its own: a file for `apply` alone, with `pipeline: \
+         {own}`{topic}, and `kafka.group: wal2graph-{own}`"
+    ))
 }
 
 /// A topic that a graph does not go on with.
@@ -234,6 +290,8 @@ pub fn ways(
 pub struct Topic<'a> {
     /// Its name.
     pub name: &'a str,
+    /// The pipeline that publishes to it, if its records name one.
+    pub publisher: Option<&'a str>,
     /// How many partitions it has.
     pub partitions: u32,
     /// It begins with a row of a snapshot.
@@ -246,17 +304,13 @@ pub fn others(
     config: &Config,
     (catalog, mapping): (&Catalog, &Mapping),
     checkpoints: &[Checkpoint],
-    Topic { name, partitions, begins_with_snapshot }: Topic<'_>,
+    Topic { name, partitions, begins_with_snapshot, .. }: Topic<'_>,
 ) -> Result<Others, ServiceError> {
     let rows = config.kafka()?.decoding.rows.as_ref();
     let table = table_of_topic(catalog, name, rows.and_then(|rows| rows.get(name))).ok();
     let table = table.and_then(|it| mapping.table_index(&it.name.schema, &it.name.name));
     let emptied = table.and_then(|table| Emptied::of_table(&mapping.model, table));
-    let everything = || {
-        let mut labels: BTreeSet<String> = mapping.labels().into_iter().collect();
-        labels.extend(checkpoints.iter().flat_map(|checkpoint| checkpoint.labels.iter().cloned()));
-        Emptied::Everything { labels }
-    };
+    let everything = || Emptied::Everything { labels: labels(Some(mapping), checkpoints) };
     Ok(Others {
         pipeline: config.pipeline.clone(),
         topic: name.to_owned(),

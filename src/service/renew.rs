@@ -194,7 +194,7 @@ impl<G: Store> NewLog for NewSlot<'_, G> {
         for slot in slots {
             removal::drop_slot(client, slot).await?;
         }
-        let lsn = setup::create_slot(config, client).await?;
+        let lsn = setup::create_slot(config, client, |_| ()).await?;
         let mut new = first.checkpoint_at(lsn, mapping).await?;
         // Nodes of tables that have gone are still there.
         let labels: BTreeSet<String> =

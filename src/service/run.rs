@@ -392,7 +392,7 @@ impl<'a> Run<'a> {
         let graph = graph::open(config, Wait::Usual)?;
         let made = facts::Made::look(config, client, &graph).await?;
         let made = facts::Made { through_topic: false, ..made };
-        let again = facts::again(config, None, &made.checkpoints);
+        let again = Again::FromTables;
         let facts = source.facts(None, &made, &again);
         tables::refused(config, &made.checkpoints, &facts.differences()).await;
         let mut refusals = facts.refusals().into_iter();
@@ -412,7 +412,7 @@ impl<'a> Run<'a> {
         let made = facts::Made::look(config, client, &graph).await?;
         // A graph that follows a topic is another log's.
         let made = facts::Made { through_topic: false, ..made };
-        let again = facts::again(config, Some(mapping), &made.checkpoints);
+        let again = Again::FromTables;
         let checkpoint = made.checkpoint().cloned();
         let is_first = checkpoint.is_none();
         let facts = source.facts(Some((catalog, mapping)), &made, &again);

@@ -81,7 +81,7 @@ impl<G: Store> FirstStart<'_, G> {
             Some(slot) => confirmed(&slot, config.source.database()).ok_or_else(|| {
                 ServiceError::NotYet(format!("another instance makes the slot {}", config.slot))
             })?,
-            None => create_slot(config, client).await.map_err(not_alone)?,
+            None => create_slot(config, client, |_| ()).await.map_err(not_alone)?,
         };
         let new = self.checkpoint_at(lsn, mapping).await?;
         let progress = match self.adopts && self.holds_something(mapping).await? {
@@ -199,8 +199,13 @@ fn confirmed(slot: &Slot, database: &str) -> Option<Lsn> {
     }
 }
 
-/// Makes the slot, and says whom it waits for. When it is not waited for any more, its making ends.
-pub async fn create_slot(config: &Config, client: &Client) -> Result<Lsn, ServiceError> {
+/// Makes the slot, and says whom it waits for, in the log and to `tell`. When it is not waited for any more, its
+/// making ends.
+pub async fn create_slot(
+    config: &Config,
+    client: &Client,
+    tell: impl Fn(String),
+) -> Result<Lsn, ServiceError> {
     const PATIENCE: Duration = Duration::from_secs(3);
     let watcher = crate::postgres::connect::sql(&config.source).await?;
     let making = setup::Making::start(client, watcher.client).await?;
@@ -220,6 +225,7 @@ pub async fn create_slot(config: &Config, client: &Client) -> Result<Lsn, Servic
             _ = timer.tick() => {
                 let running = setup::running_transactions(making.watcher()).await?;
                 tracing::info!(?running, "the slot waits for transactions to end");
+                tell(format!("the slot waits for transactions to end: {running:?}"));
             }
         }
     }

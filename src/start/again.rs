@@ -16,8 +16,16 @@ const ROWS: usize = 1_000;
 pub enum Again {
     /// Of a graph that follows a slot.
     FromTables,
-    /// Of a graph that follows a topic.
+    /// Of a graph that follows a topic, whose copy is there and right.
     FromTopic {
+        /// The pipeline.
+        pipeline: String,
+        /// The labels of its nodes, of now and of when the graph was made.
+        labels: BTreeSet<String>,
+    },
+    /// Of a topic and the graph that follows it: the topic's copy lacks what the tables have now, or changes that
+    /// came since.
+    WithTopic {
         /// The pipeline.
         pipeline: String,
         /// The labels of its nodes, of now and of when the graph was made.
@@ -27,6 +35,17 @@ pub enum Again {
         /// The slot that is published.
         slot: String,
     },
+    /// Of a graph that follows the topic of another pipeline, which is not this one's to delete.
+    FromAnothers {
+        /// The pipeline.
+        pipeline: String,
+        /// The labels of its nodes, of now and of when the graph was made.
+        labels: BTreeSet<String>,
+        /// The pipeline that publishes the topic.
+        publisher: String,
+    },
+    /// Of a graph that follows topics of somebody else's publisher, as [`Others`](super::Others) says it.
+    FromOthers(String),
     /// Of a topic, whose slot can not be used any more.
     Topic {
         /// The topics.
@@ -99,13 +118,15 @@ impl fmt::Display for Written {
 }
 
 impl Again {
-    /// What it takes where the source has another history: a topic has the one before.
-    pub fn of_the_source(&self) -> Self {
+    /// When the topic can stay though the mapping is another one. Empty where there is none that could.
+    pub fn unless_the_topic_has_all(&self) -> &'static str {
         match self {
-            Again::FromTopic { topics, slot, .. } => {
-                Again::Topic { topics: topics.clone(), slot: slot.clone() }
+            Again::WithTopic { .. } => {
+                ". The topic can stay only if each table that it has still has the columns and the key that it had \
+                 when the topic began: tables were added, or nothing but the file was edited. Then leave out the steps \
+                 in Kafka and in the source, and run `wal2graph replay --from earliest` before `wal2graph apply`"
             }
-            Again::FromTables | Again::Topic { .. } | Again::TopicAlone { .. } => self.clone(),
+            _ => "",
         }
     }
 }
@@ -168,6 +189,42 @@ fn in_the_graph(
     write!(f, "\n    {}", delete_progress(pipeline))
 }
 
+fn with_topic(
+    f: &mut fmt::Formatter<'_>,
+    (pipeline, labels): (&str, &BTreeSet<String>),
+    topics: &Written,
+    slot: &str,
+) -> fmt::Result {
+    write!(
+        f,
+        "publish a new topic, which begins with a copy of now, and fill the graph from that: the topic that \
+         is there lacks something for good. Stop `wal2graph publish` and every `wal2graph apply` of this \
+         pipeline first.\n  \
+         In Kafka, delete {topics} (or name another one with kafka.topic).\n  \
+         In the source:\n    {}\n  \
+         In the graph {NODES}:",
+        drop_slot(slot)
+    )?;
+    in_the_graph(f, pipeline, labels)?;
+    write!(f, "\n  Then start `wal2graph publish`, and `wal2graph apply`")
+}
+
+fn from_anothers(
+    f: &mut fmt::Formatter<'_>,
+    (pipeline, labels): (&str, &BTreeSet<String>),
+    publisher: &str,
+) -> fmt::Result {
+    write!(
+        f,
+        "fill the graph from a new topic. Stop every `wal2graph apply` of this pipeline first. The topic \
+         is one of the pipeline {publisher:?}: in the file of that, name another one (kafka.topic), stop \
+         its `wal2graph publish`, drop its slot, and start `wal2graph publish` again: the new topic begins \
+         with a copy. Name it here, too.\n  In the graph {NODES}:"
+    )?;
+    in_the_graph(f, pipeline, labels)?;
+    write!(f, "\n  Then `wal2graph apply`")
+}
+
 impl fmt::Display for Again {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -175,7 +232,7 @@ impl fmt::Display for Again {
                 "run `wal2graph repair --new-slot`: it makes a new slot, compares all tables with the graph and writes \
                  what differs",
             ),
-            Again::FromTopic { pipeline, labels, .. } => {
+            Again::FromTopic { pipeline, labels } => {
                 write!(
                     f,
                     "fill the graph again from the topic, for which all of this has to go first."
@@ -184,6 +241,13 @@ impl fmt::Display for Again {
                 in_the_graph(f, pipeline, labels)?;
                 write!(f, "\n  Then `wal2graph replay --from earliest`, and `wal2graph apply`")
             }
+            Again::WithTopic { pipeline, labels, topics, slot } => {
+                with_topic(f, (pipeline, labels), topics, slot)
+            }
+            Again::FromAnothers { pipeline, labels, publisher } => {
+                from_anothers(f, (pipeline, labels), publisher)
+            }
+            Again::FromOthers(steps) => write!(f, "{steps}"),
             Again::TopicAlone { topics, brokers } => {
                 let (it, pattern) = match topics {
                     Written::One(topic) => ("the topic", topic.clone()),

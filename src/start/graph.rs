@@ -50,7 +50,8 @@ impl GraphRefusal {
                  {{exclude: [COLUMN]}}}}}}`; `wal2graph plan` shows what is mapped now. That is right only if the \
                  table or the column is new: a table that was a partition of a mapped one took its rows away from that \
                  (DETACH PARTITION), and the graph still has them. An edit of the configuration can be taken back. Of \
-                 anything else, {again}"
+                 anything else, {again}{}",
+                again.unless_the_topic_has_all()
             ),
             GraphRefusal::OtherLog { again, .. } => format!("name that one, or {again}"),
             GraphRefusal::HoldsRows(labels) => format!(

@@ -199,13 +199,8 @@ impl Facts<'_> {
         }
         found.extend(self.of_history());
         found.extend(self.of_tables().map(Refusal::from));
-        // A topic whose slot is gone has a gap: a graph that is filled from it lacks the same.
-        let of_slot = match self.through_topic {
-            true => self.again.of_the_source(),
-            false => self.again.clone(),
-        };
         let unusable =
-            self.slot.and_then(|slot| slot.unusable(self.names, &self.server.database, &of_slot));
+            self.slot.and_then(|slot| slot.unusable(self.names, &self.server.database, self.again));
         let is_usable = unusable.is_none();
         found.extend(unusable.map(Refusal::from));
         let Some((catalog, mapping)) = self.mapped else { return found };
@@ -296,8 +291,7 @@ impl Facts<'_> {
     /// Whether the source's history is the graph's, and the slot has kept it.
     fn of_history(&self) -> Vec<Refusal> {
         if let Some(system) = self.system {
-            let again = self.again.of_the_source();
-            let judged = |checkpoint| origin::judge(checkpoint, system, &again);
+            let judged = |checkpoint| origin::judge(checkpoint, system, self.again);
             if let Some(refusal) = self.checkpoints.iter().find_map(judged) {
                 // Another history has other slots.
                 return vec![refusal.into()];

@@ -107,6 +107,36 @@ impl CopyWatch {
     }
 }
 
+/// Which tables topics had rows of before, by the object ids that their heartbeats name. A table that is dropped and
+/// made again gets another one, and what was dropped with it is in no record: no delete comes of those rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Before {
+    /// Those that the source has no more.
+    pub gone: BTreeSet<u32>,
+    /// Those that are there, and whose rows are not in all partitions any more.
+    pub lost: BTreeSet<u32>,
+}
+
+impl Before {
+    /// Of the tables that any heartbeat names, those whose rows are in the topics, and those that the source has.
+    pub fn new(
+        named: impl IntoIterator<Item = u32>,
+        copied: &[u32],
+        there: impl Fn(u32) -> bool,
+    ) -> Self {
+        let (there, gone): (BTreeSet<u32>, BTreeSet<u32>) =
+            named.into_iter().partition(|oid| there(*oid));
+        let lost = there.into_iter().filter(|oid| !copied.contains(oid)).collect();
+        Before { gone, lost }
+    }
+
+    /// A copy of this table may find rows of it in the topic, and in graphs. `written`: the topic of this table alone
+    /// has had records, if it has one.
+    pub fn may_have(&self, table: u32, written: Option<bool>) -> bool {
+        self.lost.contains(&table) || (!self.gone.is_empty() && written.unwrap_or(true))
+    }
+}
+
 /// The tables that a heartbeat names as copied; `None` if it names no list.
 fn copied(record: &Record) -> Option<BTreeSet<u32>> {
     let (_, list) = record.headers.iter().find(|(name, _)| name == COPIED_HEADER)?;
@@ -131,6 +161,19 @@ mod tests {
 
     fn tables(cluster: &str) -> Tables {
         Tables { oids: BTreeSet::from([1, 2]), cluster: Some(cluster.to_owned()) }
+    }
+
+    #[test]
+    fn a_table_that_was_made_again_has_rows_in_the_topic_from_before() {
+        let before = |named: &[u32], copied: &[u32]| {
+            Before::new(named.iter().copied(), copied, |oid| oid < 10)
+        };
+        assert_eq!(before(&[1, 2], &[1, 2]), Before::default());
+        assert!(!before(&[1], &[1]).may_have(2, None), "it joined, or its first copy was cut off");
+        assert!(before(&[1, 11], &[1, 11]).may_have(2, None), "11 may have been called so");
+        assert!(!before(&[1, 11], &[1, 11]).may_have(2, Some(false)), "its own topic is new");
+        assert!(before(&[1, 11], &[1, 11]).may_have(2, Some(true)));
+        assert!(before(&[1, 2], &[1]).may_have(2, None), "a partition lost its records");
     }
 
     #[test]

@@ -275,6 +275,7 @@ fn what_is_wrong_about_kafka_is_named() {
         ("{}", vec!["no Kafka", "kafka.brokers", "localhost:9092"]),
         ("{brokers: b, ack: all}", vec!["`all`", "expected one of graph, kafka"]),
         ("{brokers: b, topic: a/b}", vec!["kafka.topic \"a/b\"", "1 to 249"]),
+        ("{brokers: b, group: ''}", vec!["kafka.group is empty"]),
         ("{brokers: b, partitions: 0}", vec!["kafka.partitions 0", "expected 1 to 1000"]),
         ("{brokers: b, topics: [a, b/c]}", vec!["kafka.topics \"b/c\"", "1 to 249"]),
         ("{brokers: b, topics: [a, a]}", vec!["kafka.topics: a is there twice"]),

@@ -7,7 +7,7 @@ use wal2graph::{
     lsn::Lsn,
     replay::{
         Applied, Assigned, Beginning, Decision, GroupOffset, Identity, Mark, RecordBefore, Refill,
-        Refusal, Unshown, Ways, applied_metadata, decide, requested_metadata,
+        Refusal, Unshown, Ways, applied_metadata, decide, in_graph, requested_metadata,
     },
 };
 
@@ -28,6 +28,7 @@ fn at(offset: u64) -> Option<Applied> {
 fn assigned(group: Option<GroupOffset>, applied: Option<Applied>) -> Assigned<'static> {
     Assigned {
         pipeline: "shop",
+        graph: Some("g1"),
         group,
         applied,
         log: LOG,
@@ -154,7 +155,8 @@ fn a_topic_id_is_written_as_kafka_writes_it() {
 
 fn ways() -> Ways {
     let refill = Refill::Ours { again: "REFILL".to_owned(), republish: "REPUBLISH".to_owned() };
-    Ways { refill, group: "g".to_owned(), brokers: "b:1".to_owned() }
+    let another = "Another graph: `kafka.group: h`".to_owned();
+    Ways { refill, another, group: "g".to_owned(), brokers: "b:1".to_owned() }
 }
 
 #[test]
@@ -189,7 +191,9 @@ fn every_command_of_a_refusal_names_the_partition_and_none_leaves_deleted_rows_u
     ] {
         let text = refusal.text(&partition, &ways());
         for command in text.split("wal2graph replay").skip(1) {
-            assert!(command.contains("--partition t/3"), "{text}");
+            // An emptied graph has nothing of any partition.
+            let is_of_all = matches!(refusal, Refusal::GraphEmptied { .. });
+            assert!(is_of_all || command.contains("--partition t/3"), "{text}");
         }
         let is_other = text.contains("made again");
         assert!(!is_other || text.contains("deleted in between"), "{text}");
@@ -267,6 +271,32 @@ fn a_group_that_another_pipeline_uses_is_refused_and_no_reset() {
     let text = text.text(&TopicPartition { topic: "t".to_owned(), partition: 0 }, &ways());
     assert!(text.contains("kafka.group") && text.contains("\"other\""), "{text}");
     assert!(text.ends_with("--delete-offsets --group g --topic t"), "a renamed one: {text}");
+}
+
+/// A second graph with a copied file was filled by a reset of the group's offsets, and each of both got the changes of
+/// half of the partitions.
+#[test]
+fn a_group_that_fills_another_graph_is_refused_and_no_reset() {
+    let metadata = [ours(), requested_metadata("shop", false), requested_metadata("shop", true)];
+    for metadata in metadata {
+        let of = |graph| in_graph(metadata.clone(), graph);
+        for (offset, applied) in [(100, None), (100, at(500)), (500, at(500)), (600, at(500))] {
+            let assigned = |graph| with_copy(assigned(group(offset, of(graph)), applied));
+            let refused = Decision::Refuse(Refusal::OtherGraph { committed: offset });
+            assert_eq!(decide(&assigned(Some("g2"))), refused, "{metadata} {offset} {applied:?}");
+            // An earlier build named none.
+            assert_eq!(decide(&assigned(Some("g1"))), decide(&assigned(None)));
+            let unknown = Assigned { graph: None, ..assigned(Some("g2")) };
+            assert_eq!(decide(&unknown), decide(&assigned(None)), "the product does not tell");
+        }
+    }
+    let at = TopicPartition { topic: "t".to_owned(), partition: 0 };
+    let text = Refusal::OtherGraph { committed: 5 }.text(&at, &ways());
+    assert!(text.contains("`kafka.group: h`"), "{text}");
+    assert!(text.ends_with("--delete-offsets --group g --topic t"), "a restored one: {text}");
+    let text = Refusal::GraphEmptied { committed: 5 }.text(&at, &ways());
+    assert!(text.contains("`kafka.group: h`"), "{text}");
+    assert!(text.ends_with(": wal2graph replay --from earliest"), "all partitions: {text}");
 }
 
 #[test]
@@ -363,6 +393,7 @@ fn any_assigned() -> impl Strategy<Value = Assigned<'static>> {
     (group, applied, 0u64..20, 0u64..20, beginning, 0..3, identity).prop_map(
         |(group, applied, start, length, beginning, before, identity)| Assigned {
             pipeline: "shop",
+            graph: None,
             group: group.map(|(offset, metadata)| GroupOffset { offset, metadata }),
             applied: applied.map(|(offset, more)| Applied { offset, highest: offset + more }),
             log: start..start + length,

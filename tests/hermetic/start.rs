@@ -128,7 +128,7 @@ impl World {
         let labels = self.mapping.labels().into_iter().collect();
         let again = match self.through_topic {
             false => Again::FromTables,
-            true => Again::FromTopic {
+            true => Again::WithTopic {
                 pipeline: self.names.pipeline.clone(),
                 labels,
                 topics: Written::One("wal2graph.shop".to_owned()),
@@ -260,7 +260,7 @@ fn the_history_of_a_graph_made_through_a_topic_was_not_compared() {
     let put_back = world(|it| it.system.as_mut().unwrap().flushed = Lsn(199));
     assert_said(put_back, &["put back to an older state", "delete the topic wal2graph.shop"]);
     let promoted = world(|it| it.system.as_mut().unwrap().timeline = 2);
-    assert_said(promoted, &["timeline 2", "publish again"]);
+    assert_said(promoted, &["timeline 2", "publish a new topic"]);
     let foreign = world(|it| {
         it.system.as_mut().unwrap().identifier = "8".to_owned();
         it.checkpoint.as_mut().unwrap().origin.system_identifier = String::new();
@@ -268,6 +268,49 @@ fn the_history_of_a_graph_made_through_a_topic_was_not_compared() {
     assert_eq!(foreign.refusals(), [], "Debezium's records have no history");
     let changed = world(|it| it.checkpoint.as_mut().unwrap().mapping_digest = "other".to_owned());
     assert_said(changed, &["the mapping has changed", "wal2graph replay --from earliest"]);
+}
+
+/// The topic's copy is as old as the topic: it has no values of a column that came later, and no changes that the
+/// publication left out. To fill the graph from it again was advised, and left it wrong for good.
+#[test]
+fn a_graph_was_to_be_filled_again_from_a_topic_that_lacks_what_it_needs() {
+    let world = |change: fn(&mut World)| {
+        let through_topic = World::shop().with(|it| {
+            let at = TopicPartition { topic: "wal2graph.shop".to_owned(), partition: 0 };
+            it.checkpoint.as_mut().unwrap().origin.log = Log::Partition(at);
+            it.through_topic = true;
+        });
+        through_topic.with(change)
+    };
+    let steps = [
+        "Stop `wal2graph publish` and every `wal2graph apply`",
+        "delete the topic wal2graph.shop",
+        "SELECT pg_drop_replication_slot",
+        "DETACH DELETE n",
+        "Then start `wal2graph publish`, and `wal2graph apply`",
+    ];
+    for (cause, of) in [
+        (
+            "the mapping has changed",
+            world(|it| {
+                it.checkpoint.as_mut().unwrap().mapping_digest = "other".to_owned();
+            }),
+        ),
+        ("misses operations", world(|it| it.publication.as_mut().unwrap().all_operations = false)),
+        ("misses tables", world(|it| _ = it.publication.as_mut().unwrap().tables.pop())),
+        ("is gone", world(|it| it.publication = None)),
+    ] {
+        let said = of.said();
+        let mut rest = said.as_str();
+        assert!(rest.contains(cause), "{said}");
+        for step in steps {
+            let at = rest.find(step).unwrap_or_else(|| panic!("{step:?} in its place: {said}"));
+            rest = &rest[at..];
+        }
+        // A topic that lacks changes can not stay, whatever the columns are.
+        let may_stay = said.contains("The topic can stay only if");
+        assert_eq!(may_stay, cause == "the mapping has changed", "{said}");
+    }
 }
 
 #[test]

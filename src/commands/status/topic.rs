@@ -242,6 +242,44 @@ pub async fn refusals(
     }
 }
 
+/// What the topics have of tables that are not those of their names any more.
+#[cfg(feature = "kafka")]
+pub async fn from_before(
+    config: &Config,
+    mapped: (&Catalog, &Mapping),
+    client: &Client,
+    checkpoints: &[Checkpoint],
+) -> Option<String> {
+    use crate::{
+        kafka::offsets::Asking,
+        service::{ServiceError, publish::topics::Wanted},
+    };
+    let reads_a_topic = checkpoints.iter().any(|checkpoint| checkpoint.partition().is_some());
+    if !reads_a_topic || config.kafka().is_ok_and(|kafka| kafka.are_foreign) {
+        return None;
+    }
+    let look = async {
+        let wanted = Wanted::of(config, client, mapped.0, Some(mapped.1)).await?;
+        let topics = wanted.look(&Asking::new(config.kafka()?)?).await?;
+        let Some(topics) = topics else { return Ok::<_, ServiceError>(None) };
+        let ends = topics.ends(config).await?;
+        let copied = topics.copied(config, &ends)?;
+        Ok(topics.from_before(&ends, mapped, &copied).what())
+    };
+    // What does not answer is told of by others.
+    look.await.ok().flatten()
+}
+
+#[cfg(not(feature = "kafka"))]
+pub async fn from_before(
+    _: &Config,
+    _: (&Catalog, &Mapping),
+    _: &Client,
+    _: &[Checkpoint],
+) -> Option<String> {
+    None
+}
+
 #[cfg(not(feature = "kafka"))]
 pub async fn refusals(
     _: &Config,

@@ -167,6 +167,7 @@ impl<'a> Apply<'a> {
         }
         let graph = graph::open_counted(config, &self.metrics)?;
         graph::establish(&graph, &model).await?;
+        let graph_id = graph.id().await?;
         let over = take_over::of_run(config, &catalog, &asking, &graph, &checkpoints).await;
         over.map_err(|error| without_end(until, error))?;
         // The graph may have gone over to the topic.
@@ -207,6 +208,7 @@ impl<'a> Apply<'a> {
             model,
             asking,
             graph,
+            graph_id,
             member,
             planner,
             topology,

@@ -28,10 +28,11 @@ use crate::{
         Ended, Failure, Named, Note, Observed, Pipeline, PipelineError, Prepare, Store, Translated,
         Until, Verdict,
     },
-    replay::{Decision, applied_metadata},
+    replay::{Decision, applied_metadata, in_graph},
     service::{
         ServiceError,
         attempts::{Pause, learned, refused, stopped, unless_stopped},
+        facts,
         graph::{self, Graph},
         notices::Noticing,
         watch::replaying,
@@ -188,7 +189,9 @@ async fn attempt(
     }
     let ended = ended.map_err(|error| {
         let log = Log::Partition(at.clone());
-        error.about(|relation| mapping.key_columns(relation.oid), &log)
+        let again = facts::again(config, Some(mapping), std::slice::from_ref(&checkpoint));
+        ServiceError::from(error.about(|relation| mapping.key_columns(relation.oid), &log))
+            .with(&again)
     })?;
     tracing::info!(%at, reason = ?ended, "stopped");
     Ok(ended)
@@ -244,6 +247,7 @@ fn reads(
         false => transactions,
     };
     let metadata = applied_metadata(&config.pipeline, checkpoint.epoch);
+    let metadata = in_graph(metadata, shared.graph_id.as_deref());
     let source = shared.member.read(at, checkpoint.position.lsn.0, transactions, metadata);
     Ok(match is_of_heartbeats {
         true => Reads::Heartbeats(Box::new(Gate::new(config, source, said, reached)?)),

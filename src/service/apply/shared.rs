@@ -41,6 +41,8 @@ pub struct Shared {
     pub asking: Asking,
     /// The graph.
     pub graph: Graph,
+    /// Its id, if it has one.
+    pub graph_id: Option<String>,
     /// The member of the group.
     pub member: Member,
     /// Has their statements planned.

@@ -72,16 +72,19 @@ impl<G: Store> Standing<'_, G> {
         let checkpoint = checkpoints.iter().find(|checkpoint| checkpoint.partition() == Some(at));
         let Some(checkpoint) = checkpoint else {
             let group = asking.group_offset(at).await?;
-            let others = group.and_then(|group| group.others(&config.pipeline));
+            let own = graph.id().await?;
+            let others = group.and_then(|group| group.others(&config.pipeline, own.as_deref()));
             let topic = facts::Topic {
                 name: &at.topic,
+                publisher: None,
                 partitions: topic.partitions,
                 begins_with_snapshot: false,
             };
             let ways = facts::ways(config, (catalog, mapping), checkpoints, topic)?;
             return Ok(others.map(|refusal| refusal.text(at, &ways)));
         };
-        let glance = Found::glance(asking, checkpoint.clone(), topic, at).await?;
+        let glance =
+            Found::glance(asking, graph.id().await?, checkpoint.clone(), topic, at).await?;
         if !matches!(glance.decided(config), Decision::Refuse(_)) {
             return Ok(None);
         }
@@ -115,7 +118,7 @@ pub async fn check_empty(
         if asking.log(at).await?.end > 0 {
             continue;
         }
-        let glance = Found::glance(asking, checkpoint.clone(), *topic, at).await?;
+        let glance = Found::glance(asking, None, checkpoint.clone(), *topic, at).await?;
         // Whatever the group's offset is: it is to be set.
         if let Decision::Refuse(refusal) = glance.decide(config, None) {
             return Err(ServiceError::Definite(glance.refused(config, mapped, at, &refusal)?));

@@ -44,6 +44,10 @@ pub struct Found {
     before: RecordBefore,
     /// Whose heartbeats speak of the topic, where that says nothing itself.
     pub history: Option<History>,
+    /// The graph's id, if it has one.
+    graph: Option<String>,
+    /// The pipeline that publishes to the topic, if the records name one.
+    publisher: Option<String>,
 }
 
 impl Found {
@@ -106,21 +110,29 @@ impl Found {
             }
         };
         let history = last.and_then(|last| last.history);
-        Ok(Found { group, checkpoint, log, topic, beginning, before, history })
+        let graph = graph.id().await?;
+        let publisher = match &checkpoint {
+            Some(checkpoint) => checkpoint.publisher.clone(),
+            None if kafka.are_foreign => None,
+            None => publisher(asking, catalog, at, &log).await?,
+        };
+        Ok(Found { group, checkpoint, log, topic, beginning, before, history, graph, publisher })
     }
 
     /// Looks at what can be told without reading records: for a partition that the graph has something of, in a topic
     /// that is there.
     pub async fn glance(
         asking: &Asking,
+        graph: Option<String>,
         checkpoint: Checkpoint,
         topic: Described,
         at: &TopicPartition,
     ) -> Result<Self, ServiceError> {
         let (group, log) = (asking.group_offset(at).await?, asking.log(at).await?);
-        let (checkpoint, history) = (Some(checkpoint), None);
+        let (publisher, history) = (checkpoint.publisher.clone(), None);
         let (beginning, before) = (Beginning::Partial, RecordBefore::Fits);
-        Ok(Found { group, checkpoint, log, topic, beginning, before, history })
+        let checkpoint = Some(checkpoint);
+        Ok(Found { group, checkpoint, log, topic, beginning, before, history, graph, publisher })
     }
 
     /// What is decided with the group's offset.
@@ -130,8 +142,9 @@ impl Found {
 
     /// What is decided once the group has this offset.
     pub fn decide(&self, config: &Config, group: Option<GroupOffset>) -> Decision {
-        // Nobody sets an offset of another pipeline's.
-        let others = self.group.as_ref().and_then(|group| group.others(&config.pipeline));
+        // Nobody sets an offset of another pipeline's, or of another graph's.
+        let (pipeline, own) = (&config.pipeline, self.graph.as_deref());
+        let others = self.group.as_ref().and_then(|group| group.others(pipeline, own));
         if let Some(refusal) = others {
             return Decision::Refuse(refusal);
         }
@@ -142,7 +155,8 @@ impl Found {
         });
         let was = self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.topic_id);
         decide(&Assigned {
-            pipeline: &config.pipeline,
+            pipeline,
+            graph: own,
             group,
             applied,
             log: self.log.clone(),
@@ -162,6 +176,7 @@ impl Found {
     ) -> Result<String, ServiceError> {
         let topic = facts::Topic {
             name: &at.topic,
+            publisher: self.publisher.as_deref(),
             partitions: self.topic.partitions,
             begins_with_snapshot: self.beginning == Beginning::Copy,
         };
@@ -275,6 +290,18 @@ pub fn check_checkpoint(
             Err(ServiceError::Start(Refusals::of(changed)))
         }
     }
+}
+
+/// The pipeline that publishes to the topic, if its first records name one.
+async fn publisher(
+    asking: &Asking,
+    catalog: &Catalog,
+    at: &TopicPartition,
+    log: &Range<u64>,
+) -> Result<Option<String>, ServiceError> {
+    let mut decoder = asking.decoder(catalog, &at.topic)?;
+    first(asking, &mut decoder, at, log.start, log).await?;
+    Ok(decoder.publisher().map(str::to_owned))
 }
 
 /// What the first records from an offset on say.

@@ -29,7 +29,7 @@ use crate::{
     replay::ANEW,
     service::{
         ServiceError,
-        facts::{Topic, again, others},
+        facts::{Topic, others, refilled},
     },
     topic::{
         TopicName,
@@ -315,7 +315,8 @@ fn absent(
     let (again, makes) = match is_foreign {
         true => {
             let partitions = checkpoint.partitions;
-            let topic = Topic { name: topic, partitions, begins_with_snapshot: false };
+            let topic =
+                Topic { name: topic, publisher: None, partitions, begins_with_snapshot: false };
             let others = others(config, mapped, checkpoints, topic)?;
             (
                 others.to_string(),
@@ -323,7 +324,7 @@ fn absent(
             )
         }
         false => {
-            let again = again(config, None, checkpoints).to_string();
+            let again = refilled(config, None, checkpoints).to_string();
             (again, "`wal2graph publish` makes it again, with a copy")
         }
     };

@@ -13,6 +13,7 @@
 
 mod acknowledge;
 mod ahead;
+pub mod before;
 mod copy;
 mod from_graph;
 pub mod start;
@@ -211,6 +212,12 @@ impl Publish<'_> {
         }
         let asking = Asking::new(kafka)?;
         let wanted = Wanted::of(config, &client, &catalog, Some(&mapping)).await?;
+        if let Some(there) = wanted.before_making(&asking).await?.filter(|_| written.is_empty()) {
+            let ends = there.ends(config).await?;
+            let system = postgres::setup::system(&client).await?;
+            start::decide(config, &ends, looked.slot.as_ref(), &system)?;
+            there.copied(config, &ends)?;
+        }
         let topics = wanted.make(kafka, &asking, &written).await?;
         let connection = replication::Connection::connect(&config.source).await?;
         let mut connection = connection.with_messages(kafka.messages);
@@ -224,11 +231,15 @@ impl Publish<'_> {
             true => from_graph::tables(config, &catalog, &mapping, &system, start).await?,
             false => topics.copied(config, &ends)?,
         };
+        let from_before = topics.from_before(&ends, (&catalog, &mapping), &copied);
+        if let Some(what) = from_before.what().filter(|_| !from_before.again.is_empty()) {
+            tracing::warn!(fix = from_before.fix(&again), "{what}");
+        }
         let position = match start {
             start::Start::At(lsn) => lsn,
             start::Start::First => {
                 setup::create_publication(config, &client, &mapping).await?;
-                setup::create_slot(config, &client).await?
+                setup::create_slot(config, &client, |why| self.metrics.waiting(why)).await?
             }
         };
         start::check_keys(config, &client, &catalog, &topics.layout).await?;

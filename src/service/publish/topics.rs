@@ -36,12 +36,13 @@ use crate::{
     start::{Anew, TopicRefusal, Written},
     topic::TopicName,
     topic::{
+        copied::Before,
         names::TableTopics,
         routing::{Layout, Partitions},
     },
 };
 
-use super::whose::own;
+use super::{before::FromBefore, whose::own};
 
 /// How often a topic that was there is looked for before it is held for gone.
 const LOOKS: u32 = 10;
@@ -49,6 +50,7 @@ const LOOKS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// The topics that should be there.
+#[derive(Clone)]
 pub struct Wanted {
     /// That of all tables, or that of heartbeats.
     first: TopicName,
@@ -94,6 +96,14 @@ impl Wanted {
         self.tables.iter().map(|(_, topic)| topic).chain(&self.messages)
     }
 
+    /// Those that are there, where others are to be made: what they say may refuse the start, and a refused start
+    /// makes no topic.
+    pub async fn before_making(&self, asking: &Asking) -> Result<Option<Topics>, ServiceError> {
+        let there = self.clone().look(asking).await?;
+        Ok(there
+            .filter(|there| self.names().any(|name| !there.described.contains_key(name.as_str()))))
+    }
+
     /// Looks at all of them, makes those that are missing, and logs settings that are not as they should be.
     /// A life before has written to `written`: if one of those is gone, its records are gone, too.
     pub async fn make(
@@ -114,7 +124,7 @@ impl Wanted {
             looks += 1;
             found = topic::look_at_all(kafka, &all).await?;
         }
-        let mut message_bytes_max = 0;
+        let (mut message_bytes_max, mut remarks) = (0, Vec::new());
         for name in &all {
             let options = kafka.of_topic(name);
             let topic = match found.remove(name.as_str()) {
@@ -127,14 +137,15 @@ impl Wanted {
                 }
             };
             topic.check(&options)?;
-            for topic::Remark { weight, what, fix } in topic.remarks(&options) {
-                match weight {
-                    Weight::Notice if !written.is_empty() => {}
-                    Weight::Notice => tracing::info!(fix, "{what}"),
-                    Weight::Warning | Weight::Definite => tracing::warn!(fix, "{what}"),
-                }
-            }
+            remarks.extend(topic.remarks(&options));
             message_bytes_max = message_bytes_max.max(topic.message_bytes_max());
+        }
+        for topic::Remark { weight, what, fix } in topic::once(remarks) {
+            match weight {
+                Weight::Notice if !written.is_empty() => {}
+                Weight::Notice => tracing::info!(fix, "{what}"),
+                Weight::Warning | Weight::Definite => tracing::warn!(fix, "{what}"),
+            }
         }
         let names: Vec<&str> = all.iter().map(|name| name.as_str()).collect();
         let described = asking.describe(&names).await?;
@@ -261,6 +272,31 @@ impl Topics {
             }
         }
         Ok(copied)
+    }
+
+    /// What they have of tables from before, where `copied` are in them now.
+    pub fn from_before(
+        &self,
+        ends: &Ends,
+        (catalog, mapping): (&Catalog, &Mapping),
+        copied: &[u32],
+    ) -> FromBefore {
+        let named = ends.tail().0.iter().filter_map(|tail| tail.copied.as_ref()).flatten();
+        let there: BTreeSet<u32> = catalog.tables.iter().map(|table| table.oid).collect();
+        let before = Before::new(named.copied(), copied, |oid| there.contains(&oid));
+        let written = |table: u32| {
+            let Ends::OfAll(_, tails) = ends else { return None };
+            let topic = self.wanted.tables.iter().find(|(oid, _)| *oid == table)?;
+            let tails = tails.topics.get(topic.1.as_str());
+            Some(tails.is_some_and(|tails| tails.iter().any(PartitionTail::was_written)))
+        };
+        let is_again = |name: &&TableName| {
+            catalog.table(name).is_some_and(|table| {
+                !copied.contains(&table.oid) && before.may_have(table.oid, written(table.oid))
+            })
+        };
+        let again = mapping.published_tables().filter(is_again).cloned().collect();
+        FromBefore { again, gone: before.gone }
     }
 
     /// The topics for the producer.

@@ -102,6 +102,10 @@ impl Store for SimStore {
     type Reader = SimReader;
     type Planner = ();
 
+    async fn id(&self) -> Result<Option<String>, StoreError> {
+        self.read(|_| Some("memory".to_owned())).await
+    }
+
     async fn establish(&self, _: &Model) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
     }

@@ -1,5 +1,6 @@
 //! Kafka between, on a real broker.
 
+mod advice;
 mod apply;
 mod by_table;
 mod checkpoints;

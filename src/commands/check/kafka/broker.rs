@@ -48,10 +48,17 @@ pub async fn named(config: &Config, mapping: &Mapping) -> Result<Config, Service
 /// speaks of it.
 pub async fn topics(config: &Config, report: &mut Report) -> bool {
     let Ok(options) = config.kafka() else { return false };
+    let mut remarks = Vec::new();
     for name in &options.topics {
         let options = options.of_topic(name);
-        if !one(&options, report).await {
+        if !one(&options, report, &mut remarks).await {
             return false;
+        }
+    }
+    for topic::Remark { weight, what, fix } in topic::once(remarks) {
+        match weight {
+            Weight::Definite => report.failure(what, fix),
+            Weight::Warning | Weight::Notice => report.advice(what, fix),
         }
     }
     if let Unreadable::Park(dead_letters) = &options.unreadable {
@@ -71,7 +78,7 @@ pub async fn topics(config: &Config, report: &mut Report) -> bool {
 }
 
 /// One of them. False if Kafka does not answer: then it will not for the others either.
-async fn one(options: &Options, report: &mut Report) -> bool {
+async fn one(options: &Options, report: &mut Report, remarks: &mut Vec<topic::Remark>) -> bool {
     let name = &options.topic;
     match topic::look(options).await {
         Ok(None) if options.are_foreign => report.warning(format!(
@@ -81,7 +88,7 @@ async fn one(options: &Options, report: &mut Report) -> bool {
         Ok(None) => {
             report.ok(format!("Kafka answers; publish will create the topic {name}"));
             match topic::forgets_when_made(options).await {
-                Ok(remark) => remark.into_iter().for_each(|it| report.advice(it.what, it.fix)),
+                Ok(remark) => remarks.extend(remark),
                 Err(error) => report.warning(error.to_string()),
             }
         }
@@ -91,15 +98,8 @@ async fn one(options: &Options, report: &mut Report) -> bool {
                 "Kafka answers; the topic {name} is there, partitions: {partitions}, replicas: {replicas}"
             ));
             // Whoever publishes to several topics sees to them.
-            let remarks = match options.are_foreign {
-                true => Vec::new(),
-                false => topic.remarks(options),
-            };
-            for topic::Remark { weight, what, fix } in remarks {
-                match weight {
-                    Weight::Definite => report.failure(what, fix),
-                    Weight::Warning | Weight::Notice => report.advice(what, fix),
-                }
+            if !options.are_foreign {
+                remarks.extend(topic.remarks(options));
             }
         }
         Err(error) => {
@@ -115,12 +115,16 @@ async fn one(options: &Options, report: &mut Report) -> bool {
 
 /// Whether the next `publish` would go on in the topic.
 pub async fn publish(config: &Config, looked: &Looked, report: &mut Report) {
-    let Err(error) = goes_on(config, looked).await else { return };
+    let Err(error) = goes_on(config, looked, report).await else { return };
     report.failure("publish would not go on in the topic", error.to_string());
 }
 
 /// Asks what `publish` asks. Without records the topic goes on from any slot.
-async fn goes_on(config: &Config, looked: &Looked) -> Result<(), ServiceError> {
+async fn goes_on(
+    config: &Config,
+    looked: &Looked,
+    report: &mut Report,
+) -> Result<(), ServiceError> {
     let (kafka, client) = (config.kafka()?, &looked.client);
     if kafka.are_foreign {
         return Ok(());
@@ -135,10 +139,16 @@ async fn goes_on(config: &Config, looked: &Looked) -> Result<(), ServiceError> {
     let system = setup::system(client).await?;
     let slot = looked.source.slot.as_ref();
     let start = publish::start::decide(config, &ends, slot, &system)?;
-    topics.copied(config, &ends)?;
+    let copied = topics.copied(config, &ends)?;
+    let again = publish::start::again(config, looked.mapping.as_ref())?;
+    if let Some(mapping) = &looked.mapping {
+        let from_before = topics.from_before(&ends, (&looked.catalog, mapping), &copied);
+        if let Some(what) = from_before.what() {
+            report.advice(what, from_before.fix(&again));
+        }
+    }
     if let publish::start::Start::At(at) = start {
         let newest = publish::start::newest(config, &ends, start);
-        let again = publish::start::again(config, looked.mapping.as_ref())?;
         let history = proof::look(config, client, slot, (Position::at(at), newest)).await;
         history.map_err(|error| error.with(&again))?;
         if let Some(ahead) = publish::start::ahead(config, &ends, start, slot) {

@@ -67,6 +67,7 @@ impl World {
         let Applied { position, highest, topic, .. } = applied;
         let offset = position.lsn.0;
         Ok(replay::decide(&Assigned {
+            graph: None,
             pipeline: "p",
             group,
             applied: topic.map(|_| replay::Applied { offset, highest: highest.max(offset) }),

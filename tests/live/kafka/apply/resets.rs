@@ -2,7 +2,7 @@
 
 use wal2graph::{
     checkpoint::Epoch,
-    replay::{GroupOffset, applied_metadata},
+    replay::{GroupOffset, applied_metadata, in_graph},
 };
 
 use super::{super::kafka, APPLIED, applied};
@@ -25,7 +25,36 @@ async fn a_reset_to_earliest_is_obeyed_and_mends_what_was_damaged() {
     assert_eq!((after.position, after.lsn), (before.position, before.lsn));
     assert_eq!(after.replaying, None, "it is through");
     let metadata = applied_metadata(&feed.pipeline.name, after.epoch);
-    assert_eq!(feed.group_offset().await.unwrap().metadata, metadata);
+    let committed = feed.group_offset().await.unwrap().metadata;
+    assert!(committed.starts_with(&format!("{metadata}/")), "it names the graph: {committed}");
+}
+
+/// A second graph with a copied file was filled by a reset, and then each of both got a part of the changes.
+#[tokio::test]
+async fn a_group_that_fills_another_graph_is_neither_followed_nor_reset() {
+    let feed = applied("ky").await;
+    let own = feed.group_offset().await.unwrap();
+    let (metadata, _) = own.metadata.rsplit_once('/').unwrap();
+    let metadata = in_graph(metadata.to_owned(), Some("another"));
+    let to = [(feed.partition(), GroupOffset { metadata, ..own })];
+    feed.asking().set_group_offsets(&to).await.unwrap();
+    let said = "fills another graph of this pipeline";
+    feed.apply_refuses(said).await;
+    for command in [&["replay", "--from", "earliest"][..], &["check"]] {
+        let (code, text) = feed.output(command).await;
+        assert!(code == Some(1) && text.contains(said), "{text}");
+        assert!(
+            text.contains(&format!("`kafka.topic: {}`, and `kafka.group: wal2graph-", feed.topic)),
+            "{text}"
+        );
+    }
+    let (_, status) = feed.output(&["status"]).await;
+    assert!(status.contains("refused") && status.contains(said), "{status}");
+    // The graph was restored from the other one: what is said then.
+    let delete = ["--delete-offsets", "--group", &feed.group(), "--topic", &feed.topic];
+    kafka().tool("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand", &delete).unwrap();
+    feed.apply().await;
+    assert_eq!(feed.contents().await, APPLIED);
 }
 
 #[tokio::test]
