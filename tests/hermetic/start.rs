@@ -37,6 +37,7 @@ fn checkpoint(lsn: u64, digest: String) -> Checkpoint {
         lsn: Lsn(lsn),
         replaying: None,
         last_change: None,
+        last_record: None,
         newest: None,
         publication: None,
         epoch: Epoch(1),

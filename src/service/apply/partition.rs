@@ -30,8 +30,8 @@ use crate::{
     mapping::{Mapping, Translator},
     metrics::Metrics,
     pipeline::{
-        Ended, Failure, Named, NoCopy, Note, Observed, Pipeline, Prepare, Store, Translated, Until,
-        Verdict,
+        Ended, Failure, Named, Narrow, NoCopy, Note, Observed, Pipeline, Prepare, Sink, Store,
+        Translated, Until, Verdict,
     },
     replay::{Decision, applied_metadata},
     service::{
@@ -42,6 +42,7 @@ use crate::{
         watch::replaying,
     },
     topic::{
+        before::LastRecords,
         copied::{CopyWatch, Tables},
         ends::EndsWatch,
         transactions::Transactions,
@@ -102,6 +103,25 @@ impl<P: Prepare> Prepare for Unsettled<P> {
 
     fn prepare(&mut self, batch: Batch, _: bool) -> Result<P::Prepared, P::Error> {
         self.0.prepare(batch, false)
+    }
+}
+
+/// Writes the last record before each position to the checkpoint, which answers for all before it.
+struct Answering<K> {
+    sink: K,
+    last_records: LastRecords,
+}
+
+impl<B: Send + 'static, K: Sink<B>> Sink<B> for Answering<K> {
+    type Error = K::Error;
+
+    async fn write(&mut self, advance: Advance, batch: B) -> Result<(), K::Error> {
+        let last_record = self.last_records.before(advance.to.lsn);
+        self.sink.write(Advance { last_record, ..advance }, batch).await
+    }
+
+    fn narrow(&self) -> Option<Arc<Narrow>> {
+        self.sink.narrow()
     }
 }
 
@@ -201,7 +221,8 @@ async fn attempt(
     let translator = Noticing::new(Translator::new(mapping.clone()), shared.notices.clone());
     let status = watch::Sender::new(graph::status_at(&checkpoint, false));
     let (offset, lsn) = (checkpoint.position.lsn, checkpoint.lsn);
-    let source = shared.member.read(at, offset.0, transactions, metadata);
+    let last_records = LastRecords::behind(checkpoint.last_record);
+    let source = shared.member.read(at, offset.0, transactions, last_records.clone(), metadata);
     let mut source = match is_of_heartbeats {
         true => Reads::Heartbeats(Box::new(Gate::new(config, source, said, reached)?)),
         false => Reads::Rows(source),
@@ -215,6 +236,7 @@ async fn attempt(
     let until = checkpoint.replaying.map(|it| it.until);
     let replaying = replaying::watch(at.clone(), status.subscribe(), until);
     let last = status.subscribe();
+    let sink = shared.graph.sink(&claim, model, planner)?;
     let copier: Option<NoCopy> = None;
     let run = Pipeline {
         source: &mut source,
@@ -223,7 +245,7 @@ async fn attempt(
             named: Named::default(),
             finish: Graph::prepared,
         }),
-        sink: Observed { sink: shared.graph.sink(&claim, model, planner)?, observer },
+        sink: Observed { sink: Answering { sink, last_records }, observer },
         copier,
         engine: Engine::new(Limits::DEFAULT, checkpoint.position)
             .complete_through(lsn)
@@ -349,6 +371,7 @@ async fn claim_and_reset(
         source_lsn: Lsn::ZERO,
         committed_at: None,
         last_change: None,
+        last_record: None,
         newest: None,
     };
     let claim = Claim { identity, epoch: claimed.epoch };

@@ -109,8 +109,8 @@ impl Found {
         Ok(Found { group, checkpoint, log, topic, beginning, before, history })
     }
 
-    /// Looks at what can be told without reading records: for a partition that the graph has something of, in a topic
-    /// that is there.
+    /// Looks at what can be told without reading more than the last record: for a partition that the graph has
+    /// something of, in a topic that is there.
     pub async fn glance(
         asking: &Asking,
         checkpoint: Checkpoint,
@@ -118,8 +118,11 @@ impl Found {
         at: &TopicPartition,
     ) -> Result<Self, ServiceError> {
         let (group, log) = (asking.group_offset(at).await?, asking.log(at).await?);
-        let (checkpoint, history) = (Some(checkpoint), None);
-        let (beginning, before) = (Beginning::Partial, RecordBefore::Fits);
+        let before = match before::of_last(asking, at, &checkpoint, &log).await? {
+            RecordBefore::Silent => RecordBefore::Fits,
+            before => before,
+        };
+        let (checkpoint, history, beginning) = (Some(checkpoint), None, Beginning::Partial);
         Ok(Found { group, checkpoint, log, topic, beginning, before, history })
     }
 

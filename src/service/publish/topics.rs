@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Where each table has a topic, a table counts as copied only while its topic is the one that the last
-//! heartbeat means. One that is new, or was made again, gets a copy of its table.
+//! heartbeat means. One that is new, or was made again, gets a copy of its table. One that ends before where that
+//! heartbeat has seen it end lost records, which nobody publishes again: the publisher stops.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -241,7 +242,8 @@ impl Topics {
     /// The tables whose rows are in their topics, by object id.
     ///
     /// # Errors
-    /// A topic has another number of partitions than when it was written.
+    /// A topic has another number of partitions than when it was written, or lost records since. A copy would not
+    /// make these good: a row that they deleted is in none.
     pub fn copied(&self, config: &Config, ends: &Ends) -> Result<Vec<u32>, ServiceError> {
         let Ends::OfAll(_, tails) = ends else { return Ok(ends.tail().copied()) };
         let mut copied = tails.heartbeats.copied();
@@ -253,6 +255,11 @@ impl Topics {
             match tails.kept(name.as_str(), described) {
                 Kept::Yes => {}
                 Kept::No => copied.retain(|it| Some(*it) != table),
+                Kept::Lost { partition, ended, ends: end } => {
+                    let at = TopicPartition { topic: name.to_string(), partition };
+                    let anew = Anew(ends.written(config)?);
+                    return Err(TopicRefusal::Lost { at, ended, end, anew }.into());
+                }
                 Kept::OtherCount { before } => {
                     let (topic, count) = (name.to_string(), described.partitions as usize);
                     let anew = Anew(ends.written(config)?);

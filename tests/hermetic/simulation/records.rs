@@ -91,6 +91,7 @@ impl Records {
             lsn: if is_slot { new.start } else { Lsn::ZERO },
             replaying: None,
             last_change: None,
+            last_record: None,
             newest: is_slot.then_some(Newest::Nothing),
             publication: new.publication.clone(),
             epoch: Epoch(0),
@@ -177,6 +178,7 @@ impl Records {
             return Ok(());
         }
         checkpoint.last_change = advance.last_change.or(checkpoint.last_change);
+        checkpoint.last_record = advance.last_record;
         checkpoint.lsn = checkpoint.lsn.max(source_lsn);
         if let Some(replaying) = &mut checkpoint.replaying
             && source_lsn > Lsn::ZERO

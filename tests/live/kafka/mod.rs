@@ -9,6 +9,7 @@ mod debezium;
 mod faults;
 mod feed;
 mod items;
+mod lost;
 mod partitions;
 mod policy;
 mod protocol;
