@@ -136,6 +136,7 @@ fn of_a_mapping(table: &dyn Fn() -> TableName, text: &dyn Fn() -> String, say: S
             relationship_type: text(),
             columns: key(),
         },
+        Refusal::KeyThroughPartitions { table: table(), column: text() },
         Refusal::NotStreamed {
             table: table(),
             column: text(),

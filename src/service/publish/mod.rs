@@ -211,7 +211,7 @@ impl Publish<'_> {
         }
         let asking = Asking::new(kafka)?;
         let wanted = Wanted::of(config, &client, &catalog, Some(&mapping)).await?;
-        let topics = wanted.make(kafka, &asking, &written).await?;
+        let topics = wanted.make(kafka, &asking, &written, &mapping).await?;
         let connection = replication::Connection::connect(&config.source).await?;
         let mut connection = connection.with_messages(kafka.messages);
         let slot = postgres::setup::slot(&client, &config.slot).await?;

@@ -31,7 +31,7 @@ use crate::{
         topic::{self, Weight},
     },
     lsn::Lsn,
-    mapping::Mapping,
+    mapping::{Mapping, TableColumns},
     postgres,
     service::{ServiceError, apply::topology, facts::written},
     start::{Anew, TopicRefusal, Written},
@@ -90,6 +90,12 @@ impl Wanted {
         std::iter::once(&self.first).chain(self.spoken_of())
     }
 
+    /// The topic of a table.
+    fn topic_of(&self, table: u32) -> &TopicName {
+        let own = self.tables.iter().find(|(oid, _)| *oid == table);
+        own.map_or(&self.first, |(_, topic)| topic)
+    }
+
     /// Those that heartbeats speak of, where each table has one.
     fn spoken_of(&self) -> impl Iterator<Item = &TopicName> {
         self.tables.iter().map(|(_, topic)| topic).chain(&self.messages)
@@ -102,6 +108,7 @@ impl Wanted {
         kafka: &Options,
         asking: &Asking,
         written: &BTreeMap<String, Described>,
+        mapping: &Mapping,
     ) -> Result<Topics, ServiceError> {
         let all: Vec<&TopicName> = self.names().collect();
         let mut found = topic::look_at_all(kafka, &all).await?;
@@ -114,6 +121,16 @@ impl Wanted {
             tokio::time::sleep(PAUSE).await;
             looks += 1;
             found = topic::look_at_all(kafka, &all).await?;
+        }
+        // A refused start makes no topic.
+        let planned = usize::from(kafka.new_topic.partitions.unwrap_or(1));
+        let is_spread = |table: &TableColumns| {
+            let topic = self.topic_of(table.oid);
+            found.get(topic.as_str()).map_or(planned, |topic| topic.partitions) > 1
+        };
+        let refusals = mapping.refusals_of_keys(is_spread);
+        if !refusals.is_empty() {
+            return Err(ServiceError::Refused(refusals));
         }
         let mut message_bytes_max = 0;
         for name in &all {
