@@ -241,6 +241,8 @@ pub struct Checkpoint {
     /// The last change that was applied, where transactions are spread over partitions: a position
     /// within one does not say what of it was seen.
     pub last_change: Option<Stamp>,
+    /// The last record that was read of a partition; `None` in a checkpoint of an earlier build, and behind a reset.
+    pub last_record: Option<LastRecord>,
     /// The newest transaction in it; `None` where it is not known: in a checkpoint of an earlier
     /// build, in one of a partition, and until one comes after the publication was changed.
     pub newest: Option<Newest>,
@@ -275,6 +277,16 @@ pub struct Checkpoint {
     pub outlines: Option<String>,
     /// Why the last writer stopped for good, if nobody has claimed it since.
     pub stopped: Option<Stopped>,
+}
+
+/// The last record before a position in a partition. A record never changes: while it is there, everything before the
+/// position is what was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastRecord {
+    /// Its offset. There was no record between it and the position.
+    pub offset: u64,
+    /// The digest of its bytes.
+    pub digest: u64,
 }
 
 /// What a new pipeline begins with.
@@ -379,6 +391,8 @@ pub struct Advance {
     /// The last change in the step, where each is a transaction of its own; `None` leaves what is
     /// there.
     pub last_change: Option<Stamp>,
+    /// The last record of the partition before `to`, if it is known.
+    pub last_record: Option<LastRecord>,
     /// The newest transaction that the graph has something of then; `None` if it is not known.
     pub newest: Option<Newest>,
 }

@@ -19,13 +19,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 
 use crate::{
     change::Timestamp,
     checkpoint::{TopicId, TopicPartition},
     envelope::Record,
 };
+
+pub use crate::envelope::Digest;
 
 /// Which topic it was: Kafka's id. It stands before the others, of which older builds read the last.
 const TOPIC_ID_HEADER: &str = "wal2graph.topic_id";
@@ -79,24 +80,6 @@ fn place(id: Option<&str>, topic: &str, partition: &str, offset: &str) -> Option
     let at = TopicPartition { topic: topic.to_owned(), partition };
     let topic_id = id.map(str::parse).transpose().ok()?;
     Some(Place { at, offset: offset.parse().ok()?, topic_id })
-}
-
-/// Tells records of one place apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Digest(u64);
-
-impl Digest {
-    /// Of key and value.
-    pub fn of(record: &Record) -> Self {
-        let mut hash = Sha256::new();
-        for part in [&record.key, &record.value] {
-            let length = part.as_ref().map_or(u64::MAX, |part| part.len() as u64);
-            hash.update(length.to_be_bytes());
-            hash.update(part.as_deref().unwrap_or_default());
-        }
-        let bytes = hash.finalize();
-        Digest(bytes[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
-    }
 }
 
 /// What was done with a letter.

@@ -3,7 +3,7 @@
 use crate::{
     cli::ReportArgs,
     config::Config,
-    mapping::{Plan, compile},
+    mapping::{Mapping, Plan, compile},
     service::{ServiceError, read_catalog},
 };
 
@@ -17,10 +17,18 @@ pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), ServiceEr
         Ok(mapping) if config.kafka().is_ok() => crate::service::with_topics(config, mapping)?,
         _ => config.clone(),
     };
-    let Between { partitions, remarks } = between(config).await;
+    let Between { partitions, widest, remarks } = between(config).await;
     let several = partitions > 1;
+    let through = |mapping: &Mapping| {
+        let mut refusals = match several {
+            true => mapping.refusals_of_partitions(),
+            false => Vec::new(),
+        };
+        refusals.extend(mapping.refusals_of_keys(|_| widest > 1));
+        refusals
+    };
     let plan = match several {
-        true => Plan::through_partitions(&compiled),
+        true => Plan::through_partitions(&compiled, through),
         false => Plan::new(&compiled),
     };
     let plan = Plan { topics: remarks, ..plan };
@@ -29,8 +37,7 @@ pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), ServiceEr
         false => print(&plan.to_string())?,
     }
     let refusals = match compiled {
-        Ok(mapping) if several => mapping.refusals_of_partitions(),
-        Ok(_) => Vec::new(),
+        Ok(mapping) => through(&mapping),
         Err(refusals) => refusals,
     };
     match refusals.is_empty() {
@@ -44,6 +51,8 @@ pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), ServiceEr
 struct Between {
     /// How many partitions they have together: where they can not be looked at, as they would be made.
     partitions: usize,
+    /// How many one of them has at most, as far as that is known.
+    widest: usize,
     /// What is worth knowing of them.
     remarks: Vec<String>,
 }
@@ -66,6 +75,7 @@ async fn between(config: &Config) -> Between {
             Err(error) => (planned, Err(error)),
         };
         between.partitions += partitions;
+        between.widest = between.widest.max(partitions);
         match remark {
             // Who publishes to several topics sees to them.
             Ok(_) if options.are_foreign => {}
@@ -84,5 +94,6 @@ async fn between(config: &Config) -> Between {
 async fn between(config: &Config) -> Between {
     let Ok(options) = config.kafka() else { return Between::default() };
     let planned = usize::from(options.new_topic.partitions.unwrap_or(1));
-    Between { partitions: options.topics.len().max(planned), ..Between::default() }
+    let partitions = options.topics.len().max(planned);
+    Between { partitions, widest: planned, ..Between::default() }
 }

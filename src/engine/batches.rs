@@ -114,8 +114,15 @@ impl Engine {
         committed_at: Option<Timestamp>,
         oldest: Option<Timestamp>,
     ) -> Advance {
-        let (from, last_change, newest) = (self.ordered, None, self.newest);
-        let advance = Advance { from, to, source_lsn: source, committed_at, last_change, newest };
+        let advance = Advance {
+            from: self.ordered,
+            to,
+            source_lsn: source,
+            committed_at,
+            last_change: None,
+            last_record: None,
+            newest: self.newest,
+        };
         self.ordered = to;
         self.flights.push_back(Flight { to, source, oldest, changes: 0 });
         advance

@@ -61,6 +61,7 @@ pub enum Input {
 }
 
 /// A request from the engine to the shell.
+#[expect(clippy::large_enum_variant, reason = "one is polled at a time, and most are batches")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
     /// Write the batch and its checkpoint in one graph transaction, after all batches ordered

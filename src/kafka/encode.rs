@@ -322,8 +322,8 @@ mod tests {
 
     fn advance(to: Position) -> Advance {
         let (from, source_lsn) = (Position::default(), to.lsn);
-        let (committed_at, last_change, newest) = (None, None, None);
-        Advance { from, to, source_lsn, committed_at, last_change, newest }
+        let (committed_at, last_change, last_record, newest) = (None, None, None, None);
+        Advance { from, to, source_lsn, committed_at, last_change, last_record, newest }
     }
 
     /// Of each record: `(event_index, end_lsn)`.

@@ -47,8 +47,17 @@ pub struct Tails {
 pub enum Kept {
     /// It is the topic that the heartbeat means, and has what that names.
     Yes,
-    /// The heartbeat does not name it, or means another one of its name, or its records are gone.
+    /// The heartbeat does not name it, or means another one of its name.
     No,
+    /// It is the topic that the heartbeat means, and has lost records: this partition ends before where it ended.
+    Lost {
+        /// The partition.
+        partition: i32,
+        /// Where it ended.
+        ended: u64,
+        /// Where it ends now.
+        ends: u64,
+    },
     /// It had another number of partitions.
     OtherCount {
         /// How many.
@@ -117,10 +126,11 @@ impl Tails {
         if named.ends.len() != partitions.len() {
             return Kept::OtherCount { before: named.ends.len() };
         }
-        let has = |(tail, end): (&PartitionTail, &u64)| tail.next.unsigned_abs() >= *end;
-        match partitions.iter().zip(&named.ends).all(has) {
-            true => Kept::Yes,
-            false => Kept::No,
+        let mut ends = (0..).zip(partitions.iter().map(|tail| tail.next.unsigned_abs()));
+        let lost = ends.by_ref().zip(&named.ends).find(|((_, ends), ended)| ends < *ended);
+        match lost {
+            None => Kept::Yes,
+            Some(((partition, ends), ended)) => Kept::Lost { partition, ended: *ended, ends },
         }
     }
 }
@@ -131,7 +141,7 @@ mod tests {
     use crate::{checkpoint::TopicId, topic::ends::TopicEnds};
 
     #[test]
-    fn a_topic_that_was_made_again_or_is_shorter_does_not_have_its_rows() {
+    fn a_topic_that_was_made_again_or_has_lost_records_does_not_have_its_rows() {
         let at = |next: i64| PartitionTail { next, ..PartitionTail::default() };
         let ends = |topic: &str, ends: &[u64]| {
             (topic.to_owned(), TopicEnds { id: TopicId(7), ends: ends.to_vec() })
@@ -146,7 +156,9 @@ mod tests {
         let described = |id, partitions| Described { id: Some(TopicId(id)), partitions };
         assert_eq!(tails.kept("a", &described(7, 2)), Kept::Yes);
         assert_eq!(tails.kept("a", &described(8, 2)), Kept::No, "another one");
-        assert_eq!(tails.kept("b", &described(7, 1)), Kept::No, "its records are gone");
+        let lost = Kept::Lost { partition: 0, ended: 1, ends: 0 };
+        assert_eq!(tails.kept("b", &described(7, 1)), lost, "the heartbeat came after its records");
+        assert_eq!(tails.kept("b", &described(8, 1)), Kept::No, "another one has none yet");
         assert_eq!(tails.kept("c", &described(7, 1)), Kept::No, "it was never written");
         assert_eq!(tails.beyond(), Some(Lsn(71)), "rows are read behind what is published again");
         let mut fewer = tails;

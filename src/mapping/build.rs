@@ -319,8 +319,14 @@ impl<'a> Builder<'a> {
         }
         let source_type = self.types.source(self.table, self.edit, name)?;
         let (property, type_oid) = (property_name(self.edit, name), column.type_oid);
-        let name = name.to_owned();
-        self.columns.push(MappedColumn { name, property, type_oid, source_type, value_type });
+        self.columns.push(MappedColumn {
+            name: name.to_owned(),
+            property,
+            type_oid,
+            has_one_text: source_type.has_one_text(column.type_modifier),
+            source_type,
+            value_type,
+        });
         Ok(Slot { column: self.columns.len() - 1, form })
     }
 

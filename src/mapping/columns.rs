@@ -55,6 +55,8 @@ pub struct MappedColumn {
     pub type_oid: u32,
     /// Its type, which decides the equality of its values.
     pub source_type: Type,
+    /// Equal values have one text.
+    pub has_one_text: bool,
     /// The type that its property is read as.
     pub value_type: Type,
 }

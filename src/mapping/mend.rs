@@ -113,6 +113,7 @@ impl Mender<'_> {
             | Refusal::PartitionKeyIsNotIdentity { table, .. }
             | Refusal::UnloggedPartition { table, .. }
             | Refusal::NondeterministicKey { table, .. }
+            | Refusal::KeyThroughPartitions { table, .. }
             | Refusal::NotStreamed { table, .. } => self.edit(table, refusal, |edit| {
                 *edit = TableEdit { skip: true, ..TableEdit::default() };
             }),

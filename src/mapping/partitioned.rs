@@ -8,13 +8,19 @@
 //! A row's key decides its partition, so the changes of one key value are ordered; those of two are
 //! not. A relationship needs no order: it belongs to one row and points at a key value. A reference
 //! to unique columns other than the key depends on two rows' values, so it needs order.
+//!
+//! The partition is that of the key's text, and the graph finds a row by the key's equality. Where equal keys may
+//! have two texts, the delete of one and the insert of the other are two changes of one node without order.
 
 use crate::graph::{
     Key, TableIndex,
     model::{ReferenceBy, Shape},
 };
 
-use super::{Mapping, Refusal, columns::Form};
+use super::{
+    Mapping, Refusal,
+    columns::{Form, Slot, TableColumns},
+};
 
 /// Guarantees that hold with one partition but not with several, for people.
 pub const DIFFERENCES: [&str; 4] = [
@@ -50,7 +56,7 @@ impl Mapping {
     /// have several texts. A record's partition goes by its key's text.
     pub fn key_without_text(&self, table: TableIndex) -> Option<&str> {
         let columns = self.columns(table);
-        let is_told = |slot: &&super::columns::Slot| match &slot.form {
+        let is_told = |slot: &&Slot| match &slot.form {
             Form::Compared(comparable) => {
                 comparable.has_one_text(&columns.column(slot).source_type)
             }
@@ -70,5 +76,24 @@ impl Mapping {
             Form::Property => None,
         });
         texts.collect()
+    }
+
+    /// The tables whose keys several partitions do not keep in order, of those that `is_spread` over some.
+    pub fn refusals_of_keys(&self, is_spread: impl Fn(&TableColumns) -> bool) -> Vec<Refusal> {
+        let mut refusals = Vec::new();
+        for table in self.tables.iter().filter(|table| is_spread(table)) {
+            // A join table is found by its ends.
+            let ends = table.references.iter().flat_map(|reference| &reference.slots);
+            let key: Vec<&Slot> = match table.key.is_empty() {
+                true => ends.collect(),
+                false => table.key.iter().collect(),
+            };
+            let several = key.iter().map(|slot| table.column(slot)).find(|it| !it.has_one_text);
+            refusals.extend(several.map(|column| Refusal::KeyThroughPartitions {
+                table: table.name.clone(),
+                column: column.name.clone(),
+            }));
+        }
+        refusals
     }
 }

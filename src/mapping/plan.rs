@@ -125,12 +125,15 @@ impl Plan {
         }
     }
 
-    /// The same for changes that come through several partitions.
-    pub fn through_partitions(compiled: &Result<Mapping, Vec<Refusal>>) -> Self {
+    /// The same for changes that come through several partitions, for which some of it is `refused`.
+    pub fn through_partitions(
+        compiled: &Result<Mapping, Vec<Refusal>>,
+        refused: impl Fn(&Mapping) -> Vec<Refusal>,
+    ) -> Self {
         let mut plan = Plan::new(compiled);
         plan.partitions = DIFFERENCES.map(str::to_owned).to_vec();
         if let Ok(mapping) = compiled {
-            plan.refusals.extend(mapping.refusals_of_partitions().iter().map(Refusal::to_string));
+            plan.refusals.extend(refused(mapping).iter().map(Refusal::to_string));
         }
         plan
     }

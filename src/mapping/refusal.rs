@@ -9,7 +9,7 @@ use crate::{
 
 use super::named::Named;
 use super::warning::WhyLeftOut;
-use fixes::{fix_incomparable, suggestion};
+use fixes::{KEYS_BY_TEXT, fix_incomparable, suggestion};
 
 /// Why a mapping is refused: the table, the cause and the fix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -248,8 +248,7 @@ pub enum Refusal {
         "{table}: its relationship {relationship_type} finds its target by unique columns that are not the key \
          ({}), which needs the order of all changes, and a topic with several partitions does not keep it. Use a \
          topic with one partition; or leave the relationship out of the table's `relationships`",
-        shown_list(.columns), relationship_type = Shown(.relationship_type)
-    )]
+        shown_list(.columns), relationship_type = Shown(.relationship_type))]
     UniqueThroughPartitions {
         /// The table.
         table: TableName,
@@ -257,6 +256,14 @@ pub enum Refusal {
         relationship_type: String,
         /// The columns that hold the reference.
         columns: Vec<String>,
+    },
+    /// A key's text says which partition has it, and equal keys may have several texts.
+    #[error("{table}: its key column {column:?} {KEYS_BY_TEXT}")]
+    KeyThroughPartitions {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
     },
     /// The stream does not carry a needed column.
     #[error(

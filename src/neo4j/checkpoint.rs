@@ -19,8 +19,8 @@ use neo4rs::{Query, summary::Counters};
 use crate::{
     change::Timestamp,
     checkpoint::{
-        Advance, Checkpoint, Epoch, Identity, Log, NewCheckpoint, Newest, Position, TopicId,
-        TopicPartition,
+        Advance, Checkpoint, Epoch, Identity, LastRecord, Log, NewCheckpoint, Newest, Position,
+        TopicId, TopicPartition,
     },
     copy::Progress,
     graph::statement::STAMP,
@@ -47,7 +47,7 @@ pub(super) const RETURNED: &str = "c.lsn AS lsn, c.part_commit_lsn AS part_commi
      c.epoch AS epoch, c.committed_at AS committed_at, c.updated_at AS updated_at, \
      c.system_identifier AS system_identifier, c.timeline AS timeline, c.slot AS slot, \
      c.partitions AS partitions, c.topic_id AS topic_id, c.whole AS whole, c.publisher AS publisher, \
-     c.last_change AS last_change, \
+     c.last_change AS last_change, c.last_record AS last_record, \
      c.mapping_digest AS mapping_digest, c.labels AS labels, c.newest AS newest, \
      c.publication AS publication, c.table_facts AS table_facts, c.outlines AS outlines, \
      c.stopped_because AS stopped_because, c.stopped_at AS stopped_at";
@@ -319,7 +319,7 @@ fn guard(follows: Follows) -> String {
 const LSN_OF_A_PARTITION: &str = "\
     c.lsn_text = CASE WHEN c.lsn < $to.source THEN $to.source_text ELSE c.lsn_text END, \
     c.lsn = CASE WHEN c.lsn < $to.source THEN $to.source ELSE c.lsn END, \
-    c.last_change = coalesce($to.last_change, c.last_change), \
+    c.last_change = coalesce($to.last_change, c.last_change), c.last_record = $to.last_record, \
     c.replay_lsn = CASE WHEN $to.position < c.replay_until THEN coalesce($to.replayed, c.replay_lsn) END, \
     c.replay_until = CASE WHEN $to.position < c.replay_until THEN c.replay_until END";
 
@@ -354,6 +354,7 @@ pub(super) fn advance_query(
         ("source_text", source.to_string().into()),
         ("replayed", (source > Lsn::ZERO).then(|| integer_of(source)).into()),
         ("last_change", advance.last_change.map(|stamp| stamp.to_string()).into()),
+        ("last_record", advance.last_record.map(|record| last_record_at(to.lsn, record)).into()),
         ("newest", advance.newest.map(|newest| newest_at(to.lsn, newest)).into()),
     ]);
     expect(Query::new(text).param("to", to), identity, epoch, &advance.from)
@@ -368,6 +369,7 @@ pub(super) fn planned_query(identity: &Identity) -> Query {
         source_lsn: Lsn::ZERO,
         committed_at: None,
         last_change: None,
+        last_record: None,
         newest: None,
     };
     advance_query(identity, Epoch(-1), &advance, "")
@@ -418,4 +420,10 @@ fn date_time_of(timestamp: Timestamp) -> Option<DateTime<Utc>> {
 /// The newest transaction as a property: with the position that it was written with.
 pub(super) fn newest_at(at: Lsn, newest: Newest) -> String {
     format!("{at} {newest}")
+}
+
+/// The last record as a property: with the position that it was written with.
+fn last_record_at(at: Lsn, record: LastRecord) -> String {
+    let LastRecord { offset, digest } = record;
+    format!("{} {offset} {digest:016x}", at.0)
 }

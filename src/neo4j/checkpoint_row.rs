@@ -6,8 +6,8 @@ use neo4rs::Row;
 use crate::{
     change::Timestamp,
     checkpoint::{
-        Checkpoint, Epoch, Log, Newest, Origin, Part, Position, Replaying, Stopped, TopicId,
-        TopicPartition,
+        Checkpoint, Epoch, LastRecord, Log, Newest, Origin, Part, Position, Replaying, Stopped,
+        TopicId, TopicPartition,
     },
     lsn::{Lsn, Stamp},
 };
@@ -46,6 +46,7 @@ pub(super) fn checkpoint_of(row: &Row) -> Result<Checkpoint, Error> {
         lsn: complete,
         replaying,
         last_change: last_change_of(row)?,
+        last_record: last_record_of(row, position)?,
         newest: newest_of(row, position)?,
         publication: get(row, "publication")?,
         epoch: Epoch(get(row, "epoch")?),
@@ -71,6 +72,20 @@ pub(super) fn checkpoint_of(row: &Row) -> Result<Checkpoint, Error> {
 fn last_change_of(row: &Row) -> Result<Option<Stamp>, Error> {
     let text: Option<String> = get(row, "last_change")?;
     text.map(|text| text.parse()).transpose().map_err(|_| edited("last_change"))
+}
+
+/// The last record; `None` if an earlier build, which does not know of it, has moved the checkpoint since.
+fn last_record_of(row: &Row, position: Position) -> Result<Option<LastRecord>, Error> {
+    let Some(text) = get::<Option<String>>(row, "last_record")? else { return Ok(None) };
+    let parsed = || {
+        let mut words = text.split(' ');
+        let at: u64 = words.next()?.parse().ok()?;
+        let offset = words.next()?.parse().ok()?;
+        let digest = u64::from_str_radix(words.next()?, 16).ok()?;
+        words.next().is_none().then_some((Lsn(at), LastRecord { offset, digest }))
+    };
+    let (at, record) = parsed().ok_or_else(|| edited("last_record"))?;
+    Ok(Some(record).filter(|_| at == position.lsn))
 }
 
 /// The newest transaction; `None` if an earlier build, which does not know of it, has moved the

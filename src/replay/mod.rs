@@ -17,8 +17,11 @@
 //! that are there is refused, with what would be lost, until somebody confirms it.
 //!
 //! Why no other topic is taken for the one that was applied: Kafka gives each topic an id, which is in
-//! the checkpoint. Where nobody names one, the records before the checkpoint have to show that they are
-//! those that were applied. A topic that was made again is never applied to a graph of the one before:
+//! the checkpoint. A topic may lose its last records, too, and keep its id: the machine of a broker went down
+//! before they were on disk, or a replica without them became the leader. So the checkpoint has the digest of
+//! the last record before it, which has to be there still, and no other one behind it. A checkpoint of an
+//! earlier build has none: there the records have to show by their positions that they are those that were
+//! applied. A topic that was made again is never applied to a graph of the one before:
 //! a row that was deleted in between is in neither, and would stay.
 //!
 //! Why two pipelines, or two graphs of one, do not share a group unnoticed: the metadata names pipeline and
@@ -164,6 +167,11 @@ pub enum RecordBefore {
         expected: Mark,
         /// What is there.
         found: Mark,
+    },
+    /// The last of them is not the one that was read there.
+    Replaced {
+        /// Its offset.
+        offset: u64,
     },
 }
 
@@ -319,6 +327,7 @@ fn continues(assigned: &Assigned<'_>, applied: Applied) -> Result<(), Refusal> {
         RecordBefore::Other { expected, found } => {
             Err(Refusal::OtherRecords { applied, expected, found })
         }
+        RecordBefore::Replaced { offset } => Err(Refusal::Replaced { applied, offset }),
         RecordBefore::Fits | RecordBefore::Silent => match applied < assigned.log.start {
             true => Err(Refusal::Gap { missing: applied..assigned.log.start }),
             false => Ok(()),

@@ -70,6 +70,13 @@ pub enum Refusal {
         /// What the topic has there.
         found: Mark,
     },
+    /// The topic lost records that were applied, and others have come in their place.
+    Replaced {
+        /// Where the graph is.
+        applied: u64,
+        /// Of the first record that is known to be another one.
+        offset: u64,
+    },
     /// Nothing shows that the topic is the one that the graph was made from.
     Unproven {
         /// Where the graph is.
@@ -273,6 +280,13 @@ impl Refusal {
             Refusal::OtherRecords { applied, expected, found } => format!(
                 "the graph is at {expected} with the records of {at} before offset {applied}, but those are of \
                  {found}: the topic was deleted and made again, or the graph is another one. {}",
+                anew()
+            ),
+            Refusal::Replaced { applied, offset } => format!(
+                "the graph has the records of {at} before offset {applied}, but the one at offset {offset} is not the \
+                 one that it has: the topic lost its last records, and others came in their place (a broker went down \
+                 before they were on disk, a replica without them became the leader, or the topic was deleted and \
+                 made again). {}",
                 anew()
             ),
             Refusal::Unproven { applied } => format!(

@@ -163,6 +163,23 @@ pub enum TopicRefusal {
         /// The fix.
         anew: Anew,
     },
+    /// A table's topic lost its last records, which the last heartbeat came after.
+    #[error(
+        "{at} ends at offset {end}, and had records up to {ended} when the last heartbeat was written: they were lost \
+         (a broker went down before they were on disk, or a replica without them became the leader). They are not \
+         published again: what they changed would be missing, and rows that they deleted would stay in the graph. \
+         To go on, {anew}"
+    )]
+    Lost {
+        /// The partition.
+        at: TopicPartition,
+        /// Where it ended.
+        ended: u64,
+        /// Where it ends now.
+        end: u64,
+        /// The fix.
+        anew: Anew,
+    },
     /// It was never written, and a table's topic was.
     #[error(
         "the topic {topic} has never had records, and {other} has: heartbeats say how far both are, and those were \

@@ -135,6 +135,21 @@ impl Type {
         Type::Array { element: Box::new(element), delimiter: ',' }
     }
 
+    /// Whether equal values of a column of this type have one text, as PostgreSQL writes it. The column's modifier
+    /// fixes the digits behind the point, or the blanks.
+    pub fn has_one_text(&self, modifier: i32) -> bool {
+        match self {
+            Type::Numeric(_) | Type::Text(TextKind::Padded) => modifier >= 0,
+            // There are two zeros.
+            Type::Real | Type::Double | Type::Vector => false,
+            Type::Text(TextKind::CaseInsensitive(_)) | Type::Interval | Type::Jsonb => false,
+            Type::Range { element, .. } => element.has_one_text(-1),
+            Type::Array { element, .. } => element.has_one_text(modifier),
+            Type::Composite(fields) => fields.iter().all(|field| field.r#type.has_one_text(-1)),
+            _ => true,
+        }
+    }
+
     /// The same type, with every `numeric` outside of JSON text in another mode.
     pub fn with_numeric_mode(self, mode: NumericMode) -> Type {
         match self {

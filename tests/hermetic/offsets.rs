@@ -82,6 +82,10 @@ fn a_topic_that_is_not_what_was_applied_stops() {
         let re_created = Assigned { before: other, ..assigned(group.clone(), at(500)) };
         let refusal = Refusal::OtherRecords { applied: 500, expected, found };
         assert_eq!(decide(&re_created), Decision::Refuse(refusal));
+        let before = RecordBefore::Replaced { offset: 499 };
+        let lost = Assigned { before, ..assigned(group.clone(), at(500)) };
+        let refusal = Refusal::Replaced { applied: 500, offset: 499 };
+        assert_eq!(decide(&lost), Decision::Refuse(refusal));
         let gap = decide(&assigned(group.clone(), at(99)));
         assert_eq!(gap, Decision::Refuse(Refusal::Gap { missing: 99..100 }));
         let truncated = decide(&assigned(group, at(901)));
@@ -185,6 +189,7 @@ fn every_command_of_a_refusal_names_the_partition_and_none_leaves_deleted_rows_u
         Refusal::OtherTopic { applied: 3, was: TopicId(1), is: TopicId(2) },
         Refusal::Truncated { applied: 3, end: 2 },
         Refusal::OtherRecords { applied: 3, expected: mark, found: mark },
+        Refusal::Replaced { applied: 3, offset: 2 },
         Refusal::Unproven { applied: 3 },
         Refusal::WouldSkip { skipped: 1..2 },
         Refusal::BeyondEnd { offset: 3, end: 2 },

@@ -136,6 +136,7 @@ fn of_a_mapping(table: &dyn Fn() -> TableName, text: &dyn Fn() -> String, say: S
             relationship_type: text(),
             columns: key(),
         },
+        Refusal::KeyThroughPartitions { table: table(), column: text() },
         Refusal::NotStreamed {
             table: table(),
             column: text(),
@@ -263,7 +264,7 @@ fn of_a_stream(table: &dyn Fn() -> TableName, text: &dyn Fn() -> String, say: Sa
 }
 
 fn of_a_start(table: &dyn Fn() -> TableName, text: &dyn Fn() -> String, say: Say<'_>) {
-    let again = || Again::FromTopic {
+    let again = || Again::WithTopic {
         pipeline: "shop".to_owned(),
         labels: [text()].into(),
         topics: Written::One("shop".to_owned()),

@@ -37,6 +37,7 @@ fn checkpoint(lsn: u64, digest: String) -> Checkpoint {
         lsn: Lsn(lsn),
         replaying: None,
         last_change: None,
+        last_record: None,
         newest: None,
         publication: None,
         epoch: Epoch(1),
@@ -552,7 +553,7 @@ fn everything_is_said_at_once() {
 
 /// What filling the graph of a topic again takes.
 fn refilled<const N: usize>(labels: [&str; N]) -> String {
-    let again = Again::FromTopic {
+    let again = Again::WithTopic {
         pipeline: "shop".to_owned(),
         labels: labels.map(str::to_owned).into(),
         topics: Written::One("shop".to_owned()),

@@ -90,6 +90,7 @@ async fn texts_that_were_planned_ahead_are_not_planned_again_by_the_transaction_
         source_lsn: to.lsn,
         committed_at: None,
         last_change: None,
+        last_record: None,
         newest: None,
     };
     writer.write(&advance, &queries).await.unwrap();

@@ -98,6 +98,7 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
                 source_lsn: to.lsn,
                 committed_at: None,
                 last_change: None,
+                last_record: None,
                 newest: None,
             },
             Prepared::of(model, vec![statement]),

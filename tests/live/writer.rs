@@ -120,6 +120,7 @@ fn step(from: u64, to: u64) -> Advance {
         source_lsn: Lsn(to),
         committed_at: Some(Timestamp { unix_micros: 1_700_000_000_123_456 }),
         last_change: None,
+        last_record: None,
         newest: None,
     }
 }

@@ -36,7 +36,10 @@ use std::{
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::{mpsc, watch};
 
-use crate::{checkpoint::TopicPartition, topic::transactions::Transactions};
+use crate::{
+    checkpoint::TopicPartition,
+    topic::{before::LastRecords, transactions::Transactions},
+};
 
 use super::{
     Error, Options,
@@ -132,13 +135,14 @@ impl Member {
         self.shared.assignment.subscribe()
     }
 
-    /// Begins to read a partition that is assigned. `metadata` goes with every offset of it that is
-    /// committed. Whoever read it before reads no more.
+    /// Begins to read a partition that is assigned; `last_records` get to know what comes. `metadata`
+    /// goes with every offset of it that is committed. Whoever read it before reads no more.
     pub fn read(
         &self,
         at: &TopicPartition,
         from: u64,
         transactions: Transactions,
+        last_records: LastRecords,
         metadata: String,
     ) -> PartitionSource {
         let (sender, events) = mpsc::channel(CHANNEL_BATCHES);
@@ -152,7 +156,8 @@ impl Member {
             end,
         };
         let at = at.clone();
-        let start = Start { at, from, transactions, metadata, sender, next, acknowledged };
+        let start =
+            Start { at, from, transactions, last_records, metadata, sender, next, acknowledged };
         // Without the thread the source ends at once, as it should.
         let _ = self.orders.send(Order::Read(Box::new(start)));
         source

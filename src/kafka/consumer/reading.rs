@@ -17,7 +17,11 @@ use rdkafka::{
 };
 use tokio::sync::mpsc;
 
-use crate::{change::Event, checkpoint::TopicPartition, topic::transactions::Transactions};
+use crate::{
+    change::Event,
+    checkpoint::TopicPartition,
+    topic::{before::LastRecords, transactions::Transactions},
+};
 
 use super::{
     super::{connect::Voice, dead_letters::DeadLetters, offsets},
@@ -51,6 +55,7 @@ pub(super) struct Start {
     pub at: TopicPartition,
     pub from: u64,
     pub transactions: Transactions,
+    pub last_records: LastRecords,
     pub metadata: String,
     pub sender: mpsc::Sender<Result<Vec<Event>, ConsumeError>>,
     pub next: Arc<AtomicU64>,
@@ -160,7 +165,7 @@ impl Reading {
             return self.fail(client, error);
         }
         self.go_on_at(offset + 1);
-        let record = offsets::record_of(message);
+        let (record, before) = (offsets::record_of(message), self.pending.len());
         let taken = self.start.transactions.record(offset, &record, &mut self.pending);
         for table in self.start.transactions.take_foreign_tables() {
             tracing::warn!(%table, "skipping records of a table that the source does not have");
@@ -179,6 +184,7 @@ impl Reading {
                 self.fail(client, ConsumeError::Record { at, offset, within, error });
             }
         }
+        self.start.last_records.record(offset, &record, &self.pending[before..]);
     }
 
     fn go_on_at(&mut self, next: u64) {

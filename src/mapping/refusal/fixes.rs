@@ -2,6 +2,13 @@
 
 use super::super::yaml::{quoted, scalar};
 
+/// What is wrong with a key whose text says its partition, and the fix.
+pub(super) const KEYS_BY_TEXT: &str = "may have several texts for equal values, as 1 and 1.0, and in a topic with \
+    several partitions the text says which one has a row's changes: they would come in any order, and its last state \
+    may be lost. Use a topic with one partition (kafka.partitions: 1, which only a new topic gets: name another one \
+    with kafka.topic); or leave the table out (`skip: true`); or give the column a type whose equal values have one \
+    text, as bigint, numeric(p, s) or text";
+
 /// The fix for a column whose values are not comparable.
 pub(super) fn fix_incomparable(column: &str, needed_for: &str) -> String {
     let other = match needed_for {

@@ -9,7 +9,7 @@ use crate::{
     kafka::offsets::Asking,
     replay::{Identity, RecordBefore},
     service::ServiceError,
-    topic::before::{Reached, judge},
+    topic::before::{Reached, compare, judge},
 };
 
 /// How many times as many records the next look takes.
@@ -34,6 +34,10 @@ pub async fn look(
     if !is_there || matches!(identity, Identity::Another { .. }) {
         return Ok(RecordBefore::Silent);
     }
+    let answer = of_last(asking, at, checkpoint, log).await?;
+    if answer != RecordBefore::Silent {
+        return Ok(answer);
+    }
     let mut reached = Reached::of(checkpoint);
     if reads_several {
         // Several topics are like several partitions of one.
@@ -51,6 +55,22 @@ pub async fn look(
         }
         size = size.saturating_mul(GROWTH).min(RecordBefore::LOOKED_AT_MAX);
     }
+}
+
+/// What the last record before the checkpoint answers: it is there, or another one is, or it is gone, or not known.
+pub async fn of_last(
+    asking: &Asking,
+    at: &TopicPartition,
+    checkpoint: &Checkpoint,
+    log: &Range<u64>,
+) -> Result<RecordBefore, ServiceError> {
+    let Some(last) = checkpoint.last_record else { return Ok(RecordBefore::Silent) };
+    let (start, offset) = (last.offset.max(log.start), checkpoint.position.lsn.0);
+    if start >= offset || offset > log.end {
+        return Ok(RecordBefore::Silent);
+    }
+    let records = asking.records(at, start..offset).await?;
+    Ok(compare(last, &records))
 }
 
 /// What records say, in their order.

@@ -178,7 +178,10 @@ impl<'a> Apply<'a> {
         let topology = topology.and_later(named.matching);
         topology.check_compaction(config.kafka()?).await?;
         standing::check_empty(config, mapped, &asking, &topology, &checkpoints).await?;
-        check_mapping(&topology, &mapping)?;
+        let refusals = topology.refusals(&catalog, &mapping);
+        if !refusals.is_empty() {
+            return Err(ServiceError::Refused(refusals));
+        }
         let is_first = checkpoints.is_empty() && !config.kafka()?.are_foreign;
         if is_first && topology.is_spread() {
             standing::check_beginnings(config, mapped, &tables, &asking, &graph, &topology).await?;
@@ -246,15 +249,6 @@ impl Apply<'_> {
     ) -> Result<(), ServiceError> {
         let refusals = facts::graph_refusals(graph, mapping, is_first, self.into_existing).await?;
         Refusals::check(refusals).map_err(ServiceError::Start)
-    }
-}
-
-/// The mapping does not rest on the order of several partitions.
-fn check_mapping(topology: &Topology, mapping: &Mapping) -> Result<(), ServiceError> {
-    let refusals = mapping.refusals_of_partitions();
-    match topology.is_spread() && !refusals.is_empty() {
-        true => Err(ServiceError::Refused(refusals)),
-        false => Ok(()),
     }
 }
 

@@ -10,7 +10,7 @@
 //!
 //! It lives for itself: another partition's pipeline does not stop for it, nor it for another's.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -25,8 +25,8 @@ use crate::{
     lsn::Lsn,
     mapping::Translator,
     pipeline::{
-        Ended, Failure, Named, Note, Observed, Pipeline, PipelineError, Prepare, Store, Translated,
-        Until, Verdict,
+        Ended, Failure, Named, Narrow, Note, Observed, Pipeline, PipelineError, Prepare, Sink,
+        Store, Translated, Until, Verdict,
     },
     replay::{Decision, applied_metadata, in_graph},
     service::{
@@ -37,7 +37,7 @@ use crate::{
         notices::Noticing,
         watch::replaying,
     },
-    topic::{copied::CopyWatch, ends::EndsWatch, transactions::Transactions},
+    topic::{before::LastRecords, copied::CopyWatch, ends::EndsWatch, transactions::Transactions},
 };
 
 use super::{
@@ -60,6 +60,25 @@ impl<P: Prepare> Prepare for Unsettled<P> {
 
     fn prepare(&mut self, batch: Batch, _: bool) -> Result<P::Prepared, P::Error> {
         self.0.prepare(batch, false)
+    }
+}
+
+/// Writes the last record before each position to the checkpoint, which answers for all before it.
+struct Answering<K> {
+    sink: K,
+    last_records: LastRecords,
+}
+
+impl<B: Send + 'static, K: Sink<B>> Sink<B> for Answering<K> {
+    type Error = K::Error;
+
+    async fn write(&mut self, advance: Advance, batch: B) -> Result<(), K::Error> {
+        let last_record = self.last_records.before(advance.to.lsn);
+        self.sink.write(Advance { last_record, ..advance }, batch).await
+    }
+
+    fn narrow(&self) -> Option<Arc<Narrow>> {
+        self.sink.narrow()
     }
 }
 
@@ -141,7 +160,8 @@ async fn attempt(
     let observer = metrics.counts().of_tables(tables);
     let translator = Noticing::new(Translator::new(mapping.clone()), shared.notices.clone());
     let status = watch::Sender::new(graph::status_at(&checkpoint, false));
-    let mut source = reads(shared, at, &checkpoint, copy)?;
+    let last_records = LastRecords::behind(checkpoint.last_record);
+    let mut source = reads(shared, at, &checkpoint, copy, last_records.clone())?;
     let end = source.end();
     tracing::info!(%at, offset = checkpoint.position.lsn.0, lsn = %checkpoint.lsn, "applying");
     if checkpoint.origin.system_identifier.is_empty() {
@@ -151,10 +171,11 @@ async fn attempt(
     let until = checkpoint.replaying.map(|it| it.until);
     let replaying = replaying::watch(at.clone(), status.subscribe(), until);
     let last = status.subscribe();
+    let sink = shared.graph.sink(&claim, model, planner)?;
     let run = Pipeline {
         source: &mut source,
         preparer: Unsettled(Translated { translator, named, finish: Graph::prepared }),
-        sink: Observed { sink: shared.graph.sink(&claim, model, planner)?, observer },
+        sink: Observed { sink: Answering { sink, last_records }, observer },
         copier,
         engine: Engine::new(Limits::DEFAULT, checkpoint.position)
             .complete_through(checkpoint.lsn)
@@ -219,6 +240,7 @@ fn reads(
     at: &TopicPartition,
     checkpoint: &Checkpoint,
     copy: CopyWatch,
+    last_records: LastRecords,
 ) -> Result<Reads, ServiceError> {
     let Shared { config, mapping, .. } = shared;
     let reached = start::reached(checkpoint);
@@ -248,7 +270,8 @@ fn reads(
     };
     let metadata = applied_metadata(&config.pipeline, checkpoint.epoch);
     let metadata = in_graph(metadata, shared.graph_id.as_deref());
-    let source = shared.member.read(at, checkpoint.position.lsn.0, transactions, metadata);
+    let from = checkpoint.position.lsn.0;
+    let source = shared.member.read(at, from, transactions, last_records, metadata);
     Ok(match is_of_heartbeats {
         true => Reads::Heartbeats(Box::new(Gate::new(config, source, said, reached)?)),
         false => Reads::Rows(source),
@@ -357,6 +380,7 @@ async fn claim_and_reset(
         source_lsn: Lsn::ZERO,
         committed_at: None,
         last_change: None,
+        last_record: None,
         newest: None,
     };
     let claim = Claim { identity, epoch: claimed.epoch };

@@ -1,5 +1,5 @@
 //! Whether the next `apply` would be refused for what topics and group are, for commands that only look: what can be
-//! told without reading records.
+//! told without reading more than a record.
 
 use crate::{
     catalog::Catalog,

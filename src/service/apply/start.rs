@@ -119,8 +119,8 @@ impl Found {
         Ok(Found { group, checkpoint, log, topic, beginning, before, history, graph, publisher })
     }
 
-    /// Looks at what can be told without reading records: for a partition that the graph has something of, in a topic
-    /// that is there.
+    /// Looks at what can be told without reading more than the last record: for a partition that the graph has
+    /// something of, in a topic that is there.
     pub async fn glance(
         asking: &Asking,
         graph: Option<String>,
@@ -129,9 +129,12 @@ impl Found {
         at: &TopicPartition,
     ) -> Result<Self, ServiceError> {
         let (group, log) = (asking.group_offset(at).await?, asking.log(at).await?);
+        let before = match before::of_last(asking, at, &checkpoint, &log).await? {
+            RecordBefore::Silent => RecordBefore::Fits,
+            before => before,
+        };
         let (publisher, history) = (checkpoint.publisher.clone(), None);
-        let (beginning, before) = (Beginning::Partial, RecordBefore::Fits);
-        let checkpoint = Some(checkpoint);
+        let (checkpoint, beginning) = (Some(checkpoint), Beginning::Partial);
         Ok(Found { group, checkpoint, log, topic, beginning, before, history, graph, publisher })
     }
 

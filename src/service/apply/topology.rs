@@ -17,14 +17,15 @@ use std::{collections::BTreeMap, error::Error, time::Duration};
 use tokio::time::sleep;
 
 use crate::{
-    catalog::Catalog,
+    catalog::{Catalog, TableName},
     checkpoint::{Checkpoint, TopicId, TopicPartition},
     config::Config,
+    envelope::table_of_topic,
     kafka::{
         self, Options, consumer::ConsumeError, identity::Described, offsets::Asking,
         policy::Policies, topic,
     },
-    mapping::Mapping,
+    mapping::{Mapping, Refusal, TableColumns},
     pipeline::{Failure, PipelineError},
     replay::ANEW,
     service::{
@@ -157,6 +158,23 @@ impl Topology {
             Some((at, id))
         };
         partitions.filter_map(named).collect()
+    }
+
+    /// Why the mapping can not be applied from these partitions.
+    pub fn refusals(&self, catalog: &Catalog, mapping: &Mapping) -> Vec<Refusal> {
+        if !self.is_spread {
+            return Vec::new();
+        }
+        let several = || self.topics.iter().filter(|(_, topic)| topic.partitions > 1);
+        // A topic that is not named after a table may have all of them.
+        let may_have = |topic: &str, table: &TableName| {
+            table_of_topic(catalog, topic, None).map_or(true, |its| its.name == *table)
+        };
+        let is_spread =
+            |table: &TableColumns| several().any(|(topic, _)| may_have(topic, &table.name));
+        let mut refusals = mapping.refusals_of_partitions();
+        refusals.extend(mapping.refusals_of_keys(is_spread));
+        refusals
     }
 
     /// All partitions, in order.

@@ -218,7 +218,7 @@ impl Publish<'_> {
             start::decide(config, &ends, looked.slot.as_ref(), &system)?;
             there.copied(config, &ends)?;
         }
-        let topics = wanted.make(kafka, &asking, &written).await?;
+        let topics = wanted.make(kafka, &asking, &written, &mapping).await?;
         let connection = replication::Connection::connect(&config.source).await?;
         let mut connection = connection.with_messages(kafka.messages);
         let slot = postgres::setup::slot(&client, &config.slot).await?;

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Where each table has a topic, a table counts as copied only while its topic is the one that the last
-//! heartbeat means. One that is new, or was made again, gets a copy of its table.
+//! heartbeat means. One that is new, or was made again, gets a copy of its table. One that ends before where that
+//! heartbeat has seen it end lost records, which nobody publishes again: the publisher stops.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,7 +31,7 @@ use crate::{
         topic::{self, Weight},
     },
     lsn::Lsn,
-    mapping::Mapping,
+    mapping::{Mapping, TableColumns},
     postgres,
     service::{ServiceError, apply::topology, facts::written},
     start::{Anew, TopicRefusal, Written},
@@ -91,6 +92,12 @@ impl Wanted {
         std::iter::once(&self.first).chain(self.spoken_of())
     }
 
+    /// The topic of a table.
+    fn topic_of(&self, table: u32) -> &TopicName {
+        let own = self.tables.iter().find(|(oid, _)| *oid == table);
+        own.map_or(&self.first, |(_, topic)| topic)
+    }
+
     /// Those that heartbeats speak of, where each table has one.
     fn spoken_of(&self) -> impl Iterator<Item = &TopicName> {
         self.tables.iter().map(|(_, topic)| topic).chain(&self.messages)
@@ -111,6 +118,7 @@ impl Wanted {
         kafka: &Options,
         asking: &Asking,
         written: &BTreeMap<String, Described>,
+        mapping: &Mapping,
     ) -> Result<Topics, ServiceError> {
         let all: Vec<&TopicName> = self.names().collect();
         let mut found = topic::look_at_all(kafka, &all).await?;
@@ -123,6 +131,16 @@ impl Wanted {
             tokio::time::sleep(PAUSE).await;
             looks += 1;
             found = topic::look_at_all(kafka, &all).await?;
+        }
+        // A refused start makes no topic.
+        let planned = usize::from(kafka.new_topic.partitions.unwrap_or(1));
+        let is_spread = |table: &TableColumns| {
+            let topic = self.topic_of(table.oid);
+            found.get(topic.as_str()).map_or(planned, |topic| topic.partitions) > 1
+        };
+        let refusals = mapping.refusals_of_keys(is_spread);
+        if !refusals.is_empty() {
+            return Err(ServiceError::Refused(refusals));
         }
         let (mut message_bytes_max, mut remarks) = (0, Vec::new());
         for name in &all {
@@ -252,7 +270,8 @@ impl Topics {
     /// The tables whose rows are in their topics, by object id.
     ///
     /// # Errors
-    /// A topic has another number of partitions than when it was written.
+    /// A topic has another number of partitions than when it was written, or lost records since. A copy would not
+    /// make these good: a row that they deleted is in none.
     pub fn copied(&self, config: &Config, ends: &Ends) -> Result<Vec<u32>, ServiceError> {
         let Ends::OfAll(_, tails) = ends else { return Ok(ends.tail().copied()) };
         let mut copied = tails.heartbeats.copied();
@@ -264,6 +283,11 @@ impl Topics {
             match tails.kept(name.as_str(), described) {
                 Kept::Yes => {}
                 Kept::No => copied.retain(|it| Some(*it) != table),
+                Kept::Lost { partition, ended, ends: end } => {
+                    let at = TopicPartition { topic: name.to_string(), partition };
+                    let anew = Anew(ends.written(config)?);
+                    return Err(TopicRefusal::Lost { at, ended, end, anew }.into());
+                }
                 Kept::OtherCount { before } => {
                     let (topic, count) = (name.to_string(), described.partitions as usize);
                     let anew = Anew(ends.written(config)?);

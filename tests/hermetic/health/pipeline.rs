@@ -181,6 +181,7 @@ async fn the_observer_is_told_once_a_batch_of_what_is_in_the_graph() {
             source_lsn: to.lsn,
             committed_at: None,
             last_change: None,
+            last_record: None,
             newest: None,
         };
         let changes = vec![change(); changes];

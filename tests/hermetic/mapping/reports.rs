@@ -227,7 +227,10 @@ fn several_partitions_have_their_own_plan_and_refuse_what_needs_the_order() {
     let posts = table("posts", "id int4, author text, by int4").pk("id");
     let posts = posts.fk("author", "users", "email").fk("by", "users", "id");
     let compiled = compile(&catalog(vec![users, posts]), &edits("{}"));
-    let (one, several) = (Plan::new(&compiled), Plan::through_partitions(&compiled));
+    let (one, several) = (
+        Plan::new(&compiled),
+        Plan::through_partitions(&compiled, Mapping::refusals_of_partitions),
+    );
     assert_eq!((one.partitions.len(), one.refusals.len()), (0, 0), "{one}");
     let [refusal] = &several.refusals[..] else { panic!("{several}") };
     assert!(refusal.contains("public.posts") && refusal.contains("(author)"), "{refusal}");
@@ -254,4 +257,26 @@ fn rows_are_found_by_keys_references_ends_and_what_references_lead_to() {
     assert_eq!(of("order_details"), is("order_id product_id", "order_id product_id"));
     assert_eq!(of("users"), is("id", "code"), "a reference leads to it");
     assert_eq!(of("logins"), is("id", "code"));
+}
+
+/// The partition is that of the key's text, and the graph finds nodes by PostgreSQL's equality.
+#[test]
+fn keys_whose_equal_values_have_several_texts_need_one_partition() {
+    let is_refused = |type_name: &str, modifier: i32| {
+        let things = table("things", &format!("id {type_name}, name text")).pk("id");
+        let things = things.with(|it| it.columns[0].type_modifier = modifier);
+        let mapping = mapped(vec![things]);
+        assert_eq!(mapping.refusals_of_keys(|_| false), []);
+        let refusals = mapping.refusals_of_keys(|_| true);
+        assert!(refusals.iter().all(|it| it.to_string().contains("key column \"id\"")));
+        !refusals.is_empty()
+    };
+    for type_name in ["numeric", "float8", "interval", "jsonb", "bpchar"] {
+        assert!(is_refused(type_name, -1), "{type_name}");
+    }
+    for type_name in ["int4", "text", "timestamptz", "timetz", "bytea", "daterange"] {
+        assert!(!is_refused(type_name, -1), "{type_name}");
+    }
+    // numeric(10, 2) and char(3).
+    assert!(!is_refused("numeric", (10 << 16 | 2) + 4) && !is_refused("bpchar", 3 + 4));
 }

@@ -20,12 +20,13 @@ use std::{sync::Arc, time::Duration};
 use fastrand::Rng;
 use wal2graph::{
     change::Event,
-    checkpoint::{Advance, Log, Origin, Position, TopicId, TopicPartition},
+    checkpoint::{Advance, LastRecord, Log, Origin, Position, TopicId, TopicPartition},
     engine::{Batch, Engine, Input, Limits, Output},
     envelope::{DecodeOptions, Decoder},
     graph::{Circumstances, Mutations, Statement, memory::Memory, plan, statement::Reach},
     lsn::{Lsn, Stamp},
     topic::{
+        before::LastRecords,
         ends::{Pending, Said},
         transactions::Transactions,
     },
@@ -77,6 +78,10 @@ enum Fault {
     RepairedWithoutStamp,
     /// A partition compares keys that another one has.
     KeysOfOthersCompared,
+    /// The last record before the checkpoint is not compared.
+    LostTailGoneOnWith,
+    /// A table's topic that lost what a heartbeat speaks of gets a copy.
+    LostRowsCopiedAgain,
 }
 
 /// Every fault, with a seed that catches it.
@@ -88,13 +93,15 @@ const ALL: &[(Fault, u64)] = &[
     (Fault::UnsentValuesLeftOut, 32),
     (Fault::ResumedFromTheFurthest, 25),
     (Fault::LateReadsTaken, 87),
-    (Fault::LastChangeForgotten, 17625),
+    (Fault::LastChangeForgotten, 18500),
     (Fault::OtherTopicGoneOnWith, 226),
     (Fault::SilenceIsAFit, 17642),
     (Fault::OtherTopicApplied, 2),
-    (Fault::HeartbeatBeforeItsRows, 0),
+    (Fault::HeartbeatBeforeItsRows, 4),
     (Fault::RepairedWithoutStamp, 976),
     (Fault::KeysOfOthersCompared, 5),
+    (Fault::LostTailGoneOnWith, 27),
+    (Fault::LostRowsCopiedAgain, 11),
 ];
 
 /// The graph's progress in a partition.
@@ -103,6 +110,7 @@ struct Applied {
     position: Position,
     lsn: Lsn,
     last_change: Option<Stamp>,
+    last_record: Option<LastRecord>,
     /// Everything before it was applied once.
     highest: u64,
     /// Its topic; `None` while there is no checkpoint.
@@ -114,6 +122,7 @@ struct Applied {
 /// A partition's pipeline, while it lives.
 struct Life {
     transactions: Transactions,
+    last_records: LastRecords,
     engine: Engine,
     next: usize,
 }
@@ -132,6 +141,12 @@ struct World {
     /// The brokers name topics.
     has_ids: bool,
     people: People,
+    /// Checkpoints have the last record before them: those of an earlier build have none.
+    has_last_records: bool,
+    /// The topic may lose its last records.
+    loses: bool,
+    /// It has lost some since it was made.
+    has_lost: bool,
 }
 
 fn history(seed: u64, fault: Option<Fault>) -> Result<(), String> {
@@ -164,6 +179,9 @@ fn history(seed: u64, fault: Option<Fault>) -> Result<(), String> {
         topic,
         has_ids,
         people,
+        has_last_records: seed % 2 == 1,
+        loses: seed % 8 == 3,
+        has_lost: false,
     };
     world.run()?;
     world.check()
@@ -182,6 +200,7 @@ impl World {
                     self.apply(partition, records)?;
                 }
                 _ if self.rng.u8(0..8) == 0 => self.make_again(),
+                _ if self.loses && self.rng.u8(0..3) == 0 => self.lose(),
                 _ => self.end_a_life(),
             }
         }
@@ -225,6 +244,17 @@ impl World {
         self.people.give_up();
         self.topic.0 += 1;
         self.publisher = self.publisher.anew(&self.source);
+        self.has_lost = false;
+    }
+
+    /// The machine of a broker loses power, and what was not on disk. The topic keeps its id.
+    fn lose(&mut self) {
+        self.lives.iter_mut().for_each(|life| *life = None);
+        self.has_lost = true;
+        if !self.publisher.lose(&mut self.rng) {
+            // The publisher is refused, and the operator makes the topics again.
+            self.make_again();
+        }
     }
 
     /// A partition's pipeline takes some records, and writes the resulting batches.
@@ -237,8 +267,10 @@ impl World {
         let end = log.len().min(life.next + records);
         let mut events: Vec<Event> = Vec::new();
         for (offset, record) in log.iter().enumerate().take(end).skip(life.next) {
+            let before = events.len();
             let taken = life.transactions.record(offset as u64, record, &mut events);
             taken.map_err(|error| format!("offset {offset} of {partition}: {error}"))?;
+            life.last_records.record(offset as u64, record, &events[before..]);
         }
         life.next = end;
         for event in events {
@@ -247,7 +279,9 @@ impl World {
         let hour = Duration::from_secs(3_600) * (life.next as u32 + 1);
         while let Some(output) = life.engine.poll(hour) {
             if let Output::Apply(batch) = output {
-                if !self.write(partition, batch) {
+                let last_record = life.last_records.before(batch.advance.to.lsn);
+                let last_record = last_record.filter(|_| self.has_last_records);
+                if !self.write(partition, batch, last_record) {
                     // It died in the middle.
                     self.people.begin_again(partition);
                     return Ok(());
@@ -261,7 +295,7 @@ impl World {
 
     fn begin(&mut self, partition: usize) -> Result<Life, String> {
         self.decide(partition)?;
-        let Applied { position, lsn, last_change, .. } = self.applied[partition];
+        let Applied { position, lsn, last_change, last_record, .. } = self.applied[partition];
         let decoder = Decoder::new(&self.source.catalog, DecodeOptions::default());
         let log = TopicPartition { topic: "t".to_owned(), partition: partition as i32 };
         let origin =
@@ -269,6 +303,7 @@ impl World {
         let limits = Limits { batch_changes: self.rng.usize(1..20), ..Limits::DEFAULT };
         Ok(Life {
             transactions: Transactions::each_alone(decoder, origin, lsn, last_change),
+            last_records: LastRecords::behind(last_record),
             engine: Engine::new(limits, position),
             next: position.lsn.0 as usize,
         })
@@ -276,7 +311,7 @@ impl World {
 
     /// One graph transaction, after the pieces before it. Returns false if the pipeline died before
     /// it.
-    fn write(&mut self, partition: usize, batch: Batch) -> bool {
+    fn write(&mut self, partition: usize, batch: Batch, last_record: Option<LastRecord>) -> bool {
         let stamps = batch.stamps();
         let Advance { to, source_lsn: lsn, last_change, .. } = batch.advance;
         let mut mutations = Mutations::default();
@@ -311,8 +346,9 @@ impl World {
             .or(applied.last_change)
             .filter(|_| self.fault != Some(Fault::LastChangeForgotten));
         let highest = applied.highest.max(to.lsn.0);
-        *applied =
-            Applied { position: to, lsn: applied.lsn.max(lsn), last_change, highest, ..*applied };
+        let lsn = applied.lsn.max(lsn);
+        let position = to;
+        *applied = Applied { position, lsn, last_change, last_record, highest, ..*applied };
         true
     }
 

@@ -181,6 +181,7 @@ impl Records {
             return Ok(());
         }
         checkpoint.last_change = advance.last_change.or(checkpoint.last_change);
+        checkpoint.last_record = advance.last_record;
         checkpoint.lsn = checkpoint.lsn.max(source_lsn);
         if let Some(replaying) = &mut checkpoint.replaying
             && source_lsn > Lsn::ZERO
@@ -335,6 +336,7 @@ fn made(new: &NewCheckpoint, epoch: Epoch) -> Checkpoint {
         lsn: if is_slot { new.start } else { Lsn::ZERO },
         replaying: None,
         last_change: None,
+        last_record: None,
         newest: is_slot.then_some(Newest::Nothing),
         publication: new.publication.clone(),
         epoch,

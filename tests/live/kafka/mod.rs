@@ -10,6 +10,7 @@ mod debezium;
 mod faults;
 mod feed;
 mod items;
+mod lost;
 mod partitions;
 mod policy;
 mod protocol;

@@ -140,6 +140,7 @@ async fn parts_are_steps_too() {
             source_lsn: pair[1].lsn,
             committed_at: None,
             last_change: None,
+            last_record: None,
             newest: None,
         };
         writer.write(&advance, &[graph.create_nodes(&[number as i64])]).await.unwrap();

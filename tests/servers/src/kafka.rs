@@ -191,6 +191,30 @@ impl Kafka {
         self.end("KILL")
     }
 
+    /// Loses the records of a partition from this offset on, and those in a batch with it: what was not on disk when
+    /// the machine of a broker that was killed lost its power.
+    pub fn lose(&self, topic: &str, partition: u32, offset: u64) -> Result<()> {
+        let folder = self.directory.path().join(format!("data/{topic}-{partition}"));
+        let path = folder.join("00000000000000000000.log");
+        let log = fs::read(&path)?;
+        let (mut at, mut rest) = (0, &log[..]);
+        while let Some((last, length)) = batch(rest)
+            && last < offset
+        {
+            at += length as u64;
+            rest = &rest[length.min(rest.len())..];
+        }
+        fs::File::options().write(true).open(&path)?.set_len(at)?;
+        for file in fs::read_dir(&folder)? {
+            let path = file?.path();
+            // The broker makes them again.
+            if path.extension().is_some_and(|it| it != "log" && it != "metadata") {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Stops in good order.
     pub fn stop(&mut self) -> Result<()> {
         self.end("TERM")
@@ -254,6 +278,14 @@ impl Kafka {
         command.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         command
     }
+}
+
+/// The last offset and the length of a log's first batch; `None` behind the last one.
+fn batch(log: &[u8]) -> Option<(u64, usize)> {
+    let base = u64::from_be_bytes(log.get(..8)?.try_into().ok()?);
+    let length = u32::from_be_bytes(log.get(8..12)?.try_into().ok()?);
+    let last = u32::from_be_bytes(log.get(23..27)?.try_into().ok()?);
+    (length > 0).then_some((base + u64::from(last), 12 + length as usize))
 }
 
 /// Whether the port answers a metadata request with a broker, which is more than an open port.

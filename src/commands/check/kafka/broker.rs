@@ -215,11 +215,8 @@ async fn group(
             return Ok(());
         }
     };
-    if topology.is_spread() {
-        for refusal in mapping.refusals_of_partitions() {
-            report
-                .failure("a table can not be applied from several partitions", refusal.to_string());
-        }
+    for refusal in topology.refusals(catalog, mapping) {
+        report.failure("a table can not be applied from several partitions", refusal.to_string());
     }
     if let Some(members) = asking.members().await? {
         report.ok(format!("the group {} has {members} members now", options.group));

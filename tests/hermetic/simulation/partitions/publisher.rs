@@ -125,6 +125,9 @@ struct Queued {
     commit: Option<Lsn>,
 }
 
+/// The position that a record names, and the transaction that it is of.
+type Marks = (Option<Lsn>, Option<Lsn>);
+
 /// Records on their way to each partition.
 type Queues = Vec<VecDeque<Queued>>;
 
@@ -142,6 +145,8 @@ pub struct Publisher {
     encoder: Encoder,
     layout: Layout,
     pub topic: Vec<Vec<Record>>,
+    /// What each record names.
+    marks: Vec<Vec<Marks>>,
     /// Where each table has a topic.
     pub heartbeats: Vec<Heartbeat>,
     /// The furthest position that each partition names.
@@ -151,6 +156,8 @@ pub struct Publisher {
     copied: Vec<bool>,
     /// Where the partitions ended when all tables were there.
     copied_before: Option<Vec<usize>>,
+    /// Where the partitions ended when a table was copied.
+    copied_at: Vec<Vec<usize>>,
     /// The number of transactions in the log that some publisher has begun to publish.
     begun: usize,
     /// Records that dead publishers had on the way, which arrive late.
@@ -173,11 +180,13 @@ impl Publisher {
             encoder,
             layout: layout.clone(),
             topic: vec![Vec::new(); partitions],
+            marks: vec![Vec::new(); partitions],
             heartbeats: Vec::new(),
             named: vec![Lsn::ZERO; partitions],
             commits: vec![Lsn::ZERO; partitions],
             copied: vec![false; schema.model.tables.len()],
             copied_before: None,
+            copied_at: vec![Vec::new(); schema.model.tables.len()],
             begun: 0,
             late: vec![VecDeque::new(); partitions],
             late_reads: vec![VecDeque::new(); partitions],
@@ -198,6 +207,7 @@ impl Publisher {
     pub fn anew(&self, source: &Source) -> Self {
         let mut publisher = Publisher::new(&self.schema, source, &self.layout, self.fault);
         publisher.topic.iter_mut().for_each(Vec::clear);
+        publisher.marks.iter_mut().for_each(Vec::clear);
         publisher.heartbeats.clear();
         publisher.begun = source.log.len();
         publisher.begin_at(Lsn(source.end));
@@ -254,6 +264,7 @@ impl Publisher {
             } else {
                 self.copied[table] = true;
                 self.land(queues);
+                self.copied_at[table] = self.topic.iter().map(Vec::len).collect();
                 self.behind(position);
                 if self.copied.iter().all(|copied| *copied) {
                     self.copied_before = Some(self.topic.iter().map(Vec::len).collect());
@@ -309,6 +320,35 @@ impl Publisher {
         self.encoder = encoder("7", &source.catalog);
     }
 
+    /// Partitions lose their last records, and another publisher goes on. Returns false if it is refused: a heartbeat
+    /// of a topic of its own speaks of what is lost.
+    pub fn lose(&mut self, rng: &mut Rng) -> bool {
+        for (records, marks) in self.topic.iter_mut().zip(&mut self.marks) {
+            let lost = rng.usize(0..8).min(records.len().saturating_sub(1));
+            records.truncate(records.len() - lost);
+            marks.truncate(records.len());
+        }
+        // What was on the way does not come: the broker refuses it behind a gap in its producer's numbers.
+        (self.late, self.late_reads) = (self.queues(), self.queues());
+        let furthest = |of: fn(&Marks) -> Option<Lsn>| -> Vec<Lsn> {
+            let of_partition =
+                |marks: &Vec<_>| marks.iter().filter_map(of).max().unwrap_or_default();
+            self.marks.iter().map(of_partition).collect()
+        };
+        let (named, commits) = (furthest(|mark| mark.0), furthest(|mark| mark.1));
+        (self.named, self.commits) = (named, commits);
+        if self.layout.is_by_table() {
+            let kept = self.heartbeats.len().saturating_sub(rng.usize(0..3)).max(1);
+            self.heartbeats.truncate(kept);
+        }
+        for (copied, at) in self.copied.iter_mut().zip(&self.copied_at) {
+            *copied &= self.topic.iter().zip(at).all(|(records, at)| records.len() >= *at);
+        }
+        let ends = self.heartbeats.last().map(|it| it.ends.clone()).unwrap_or_default();
+        let has_all = self.topic.iter().zip(ends).all(|(records, end)| records.len() as u64 >= end);
+        has_all || self.fault == Some(Fault::LostRowsCopiedAgain)
+    }
+
     fn position(&self) -> Lsn {
         if self.layout.is_by_table() {
             return self.heartbeats.iter().map(|it| it.end).max().unwrap_or_default();
@@ -329,6 +369,7 @@ impl Publisher {
         for (partition, queue) in queues.into_iter().enumerate() {
             for Queued { record, end, commit } in queue {
                 self.topic[partition].push(record);
+                self.marks[partition].push((end, commit));
                 self.named[partition] = self.named[partition].max(end.unwrap_or_default());
                 self.commits[partition] = self.commits[partition].max(commit.unwrap_or_default());
             }

@@ -10,7 +10,7 @@ use wal2graph::{
         self, Assigned, Beginning, Decision, GroupOffset, Identity, RecordBefore, Refusal,
         requested_metadata,
     },
-    topic::before::{Reached, judge},
+    topic::before::{Reached, compare, judge},
 };
 
 use super::{Applied, Fault, World};
@@ -38,16 +38,22 @@ impl World {
                 self.applied[partition] = Applied { topic: Some(self.topic), ..Applied::default() };
                 Ok(())
             }
-            (_, false) => {
-                self.memory = Memory::default();
-                self.people.give_up();
-                self.lives.iter_mut().for_each(|life| *life = None);
-                self.applied.iter_mut().for_each(|applied| *applied = Applied::default());
-                let decision = self.decision(partition, None)?;
-                self.follow(partition, &decision)
+            (Refusal::Truncated { .. } | Refusal::Replaced { .. }, true) if self.has_lost => {
+                self.fill_again(partition)
             }
+            (_, false) => self.fill_again(partition),
             (refusal, true) => Err(format!("{partition}: the same topic is refused: {refusal:?}")),
         }
+    }
+
+    /// The operator empties the graph, and has it filled from the topic.
+    fn fill_again(&mut self, partition: usize) -> Result<(), String> {
+        self.memory = Memory::default();
+        self.people.give_up();
+        self.lives.iter_mut().for_each(|life| *life = None);
+        self.applied.iter_mut().for_each(|applied| *applied = Applied::default());
+        let decision = self.decision(partition, None)?;
+        self.follow(partition, &decision)
     }
 
     fn decision(&self, partition: usize, group: Option<GroupOffset>) -> Result<Decision, String> {
@@ -99,13 +105,18 @@ impl World {
     /// The evidence in the records before the checkpoint: all of them, if the brokers name no
     /// topic.
     fn before(&self, partition: usize, identity: Identity) -> Result<RecordBefore, String> {
-        let Applied { position, lsn, last_change, .. } = self.applied[partition];
+        let Applied { position, lsn, last_change, last_record, .. } = self.applied[partition];
         let (end, log) = (position.lsn.0 as usize, &self.publisher.topic[partition]);
         if end == 0 {
             return Ok(RecordBefore::Fits);
         }
         if end > log.len() {
             return Ok(RecordBefore::Silent);
+        }
+        if let Some(last) = last_record.filter(|_| self.fault != Some(Fault::LostTailGoneOnWith)) {
+            let offset = last.offset as usize;
+            let records = (offset..end).map(|it| (it as u64, log[it].clone())).collect();
+            return Ok(compare(last, &records));
         }
         let start = match identity {
             Identity::Untold => 0,

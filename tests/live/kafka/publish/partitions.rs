@@ -245,3 +245,41 @@ async fn what_would_lose_the_order_of_keys_is_refused() {
     kafka().tool("org.apache.kafka.tools.TopicCommand", &more).unwrap();
     published.is_refused(&["has 5 partitions", "had 3", "begins with a copy"]).await;
 }
+
+/// `User1` and `user1` are one row, and would have two partitions without an order between them.
+#[tokio::test]
+async fn keys_with_several_texts_are_refused_for_several_partitions_alone() {
+    let schema = "CREATE TABLE pkt_things (id numeric PRIMARY KEY, name text);
+        INSERT INTO pkt_things VALUES (1, 'one')";
+    let published = Published::new("keytexts", schema, "partitions: 3").await;
+    let said = ["pkt_things", "key column \"id\"", "several texts"];
+    let says = |(code, log): (Option<i32>, String)| {
+        assert!(code == Some(1) && said.iter().all(|part| log.contains(part)), "{log}");
+    };
+    says(published.run(&["plan"]).await);
+    published.is_refused(&said).await;
+    let topic = format!("wal2graph.{}", published.pipeline.name);
+    let tool = "org.apache.kafka.tools.TopicCommand";
+    assert!(!kafka().tool(tool, &["--list"]).unwrap().contains(&topic), "it leaves no topic");
+    kafka().create_topic(&topic, 3, &[]).unwrap();
+    published.is_refused(&said).await;
+    says(published.run(&["apply"]).await);
+    let output = published.pipeline.output(&["check", "-c", &published.path]).await;
+    let check = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(check.contains("several texts"), "{check}");
+    // What the text says to do.
+    let text = std::fs::read_to_string(&published.path).unwrap();
+    let text = text.replace("partitions: 3", "partitions: 1, topic: wal2graph.keytexts.one");
+    std::fs::write(&published.path, text).unwrap();
+    published.catch_up().await;
+    let sql = &published.pipeline.sql;
+    sql.batch_execute("DELETE FROM pkt_things; INSERT INTO pkt_things VALUES (1.0, 'two')")
+        .await
+        .unwrap();
+    published.catch_up().await;
+    let (code, log) = published.run(&["apply", "--until", "current"]).await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(
+        crate::support::holds("MATCH (n:PktThing {name: 'two'}) RETURN count(n) = 1 AS yes").await
+    );
+}
