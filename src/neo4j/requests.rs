@@ -215,7 +215,9 @@ pub async fn conclude(
          WHERE r.id = $id AND r.state = 'done' OR r.id <> $id AND (r.is_concluded \
             OR NOT r.state IN {OPEN} AND r.updated_at < $now - duration({{days: 1}})) \
          FOREACH (own IN CASE r.id WHEN $id THEN [r] ELSE [] END | \
-            SET own.findings = $findings, own.is_concluded = true) \
+            SET own = {{pipeline: own.pipeline, id: own.id, purpose: own.purpose, tables: own.tables, \
+           state: own.state, asked_at: own.asked_at, updated_at: own.updated_at, findings: $findings, \
+           is_concluded: true}}) \
          FOREACH (other IN CASE r.id WHEN $id THEN [] ELSE [r] END | DELETE other)"
     );
     let query = which(Query::new(text), pipeline, request)

@@ -288,7 +288,8 @@ impl Records {
         let Some(own) = self.request(pipeline, id).filter(|it| it.state == State::Done) else {
             return;
         };
-        own.findings = findings.clone();
+        (own.findings, own.keys) = (findings.clone(), None);
+        self.shares.remove(&(pipeline.to_owned(), id.clone()));
         let before = self.concluded.replace(id.clone());
         if let Some(before) = before.filter(|it| it != id) {
             self.withdraw(pipeline, &before);
