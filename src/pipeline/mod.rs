@@ -13,6 +13,7 @@
 mod copying;
 mod named;
 mod observer;
+mod remark;
 mod removal;
 mod run;
 mod sole;
@@ -46,10 +47,11 @@ pub use copying::{
 };
 pub use named::Named;
 pub use observer::{Observer, Operation, Tally, Written};
+pub use remark::{Note, Remark, Weight};
 pub use removal::{Extent, Footprint, Made, Removed, Rows};
 pub use run::{Ended, Pipeline, Status, Until};
 pub use sole::{Sole, shortened};
-pub use store::{Note, Remark, Store, StoreError, Weight, Witness};
+pub use store::{Store, StoreError, Witness};
 pub use translated::{Observed, Ready, Translate, TranslateFailure, Translated};
 
 /// The clock's time.

@@ -44,7 +44,8 @@ use crate::{
 };
 
 use super::{
-    ChunkWriter, Extent, Failure, Footprint, GraphReader, Made, Removed, Rows, Sink, Verdict,
+    ChunkWriter, Extent, Failure, Footprint, GraphReader, Made, Note, Remark, Removed, Rows, Sink,
+    Verdict,
 };
 
 /// A graph that pipelines keep equal to their sources, with their checkpoints in it.
@@ -414,47 +415,6 @@ pub trait Store: Send + Sync + 'static {
     /// Makes statements ready for the sink, in their order. This is work for the processor alone: it
     /// runs while an earlier batch is being written.
     fn prepared(model: &Model, statements: Vec<Statement>) -> Self::Prepared;
-}
-
-/// A fact on a checkpoint, beside its position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Note<'a> {
-    /// Which topic it is of, where that was not known.
-    Topic(TopicId),
-    /// What the source's tables are: see [`crate::start::tables`].
-    Tables(&'a str),
-    /// What the mapping has in the graph, and the labels of its nodes: see [`crate::graph::Outlines`].
-    Outlines {
-        /// The text.
-        outlines: &'a str,
-        /// The labels.
-        labels: &'a [String],
-    },
-    /// Why its writer has stopped for good, without a row's values. It is for people, and long texts
-    /// are cut.
-    Stopped(&'a str),
-}
-
-/// Something to know about the graph's server before a start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remark {
-    /// How bad it is.
-    pub weight: Weight,
-    /// What is so.
-    pub what: String,
-    /// What to do about it.
-    pub fix: Option<String>,
-}
-
-/// How bad a [`Remark`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weight {
-    /// All is well.
-    Fine,
-    /// It works, but not as well as it could, or not for all rows.
-    Warning,
-    /// It does not work.
-    Failure,
 }
 
 /// Learns what a store does beside its answers.
