@@ -80,6 +80,8 @@ impl ChunkReader for SimReader {
     async fn begin(&mut self, heaps: &[Heap]) -> Result<Taken, SimError> {
         pause(&self.world, 10).await;
         let mut world = self.world.lock();
+        // The snapshot sees what the held stream has not applied.
+        world.commits_beside_a_look();
         let fault = world.fault;
         let fresh = world.snapshot();
         let (visible, text) = match fault {

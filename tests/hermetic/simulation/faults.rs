@@ -45,6 +45,8 @@ pub enum Fault {
     ProgressReadBeforeTheClaim,
     /// A repair compares rows with the graph, and nothing in the other direction.
     NoPassOverTheGraph,
+    /// A suspect is real though the stream has named its key.
+    NamedSuspectIsReal,
     /// A suspect is real before the stream has passed its look.
     SuspectIsRealAtOnce,
     /// Batches rely on the graph's state while a repair writes.
@@ -89,6 +91,7 @@ pub const ALL: &[(Fault, u64)] = &[
     (Fault::PositionReadBeforeTheClaim, 3),
     (Fault::ProgressReadBeforeTheClaim, 8),
     (Fault::NoPassOverTheGraph, 1031),
+    (Fault::NamedSuspectIsReal, 115),
     (Fault::SuspectIsRealAtOnce, 8),
     (Fault::RepairTakenForSettled, 1946),
     (Fault::OwedWorkIsCancelled, 3),

@@ -128,13 +128,14 @@ async fn live(world: &Shared) {
             world.lock().put_back();
         }
     }
-    world.lock().people.commit_no_more();
-    let end = Lsn(world.lock().server.end);
     let finish = async {
         loop {
             id += 1;
+            let end = Lsn(world.lock().server.end);
             match program::run(world, id, Until::Applied(end)).await {
                 Ok(Ended::Reached) if world.lock().must_be_repaired() => {}
+                // Others have committed beside the last look.
+                Ok(Ended::Reached) if world.lock().server.end > end.0 => {}
                 Ok(Ended::Reached) => return,
                 _ if !world.lock().goes_on() => return,
                 _ if world.lock().is_refused_for_its_slot() => {

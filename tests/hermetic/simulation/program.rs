@@ -229,7 +229,9 @@ impl Prepare for SimPreparer {
             Err(never) => match never {},
         });
         let events: Vec<Event> = translated.collect();
-        events.iter().for_each(|event| self.named.event(event));
+        if fault != Some(Fault::NamedSuspectIsReal) {
+            events.iter().for_each(|event| self.named.event(event));
+        }
         let is_spoiled = fault == Some(Fault::RepairTakenForSettled);
         let settled = settled || (is_spoiled && self.world.lock().is_repaired());
         let statements = statements(&schema, fault, events, settled);

@@ -25,7 +25,7 @@ use super::{
 };
 
 /// A history ends.
-const COMMITS_MAX: u32 = 20;
+const COMMITS_MAX: u32 = 60;
 
 /// People and other applications.
 pub struct People {
@@ -51,20 +51,13 @@ impl People {
     }
 }
 
-impl People {
-    /// The history ends: the graph is to have everything.
-    pub fn commit_no_more(&mut self) {
-        self.commits = COMMITS_MAX;
-    }
-}
-
 impl World {
     /// Between two lives: others damage the graph, and people ask.
     pub fn people_act(&mut self) {
         if !self.people.are_here || self.checkpoint().is_none() {
             return;
         }
-        if self.people.rng.u8(0..3) == 0 {
+        if self.people.rng.bool() {
             self.damage();
         }
         match self.people.rng.u8(0..8) {
@@ -130,13 +123,15 @@ impl World {
         is_taken
     }
 
-    /// Between a look's snapshot and the log's end others commit, now and then.
+    /// Before a look's snapshot, and between it and the log's end, others commit now and then.
     pub fn commits_beside_a_look(&mut self) {
         let is_running = |it: &Request| it.state == State::Running;
         let is_compared = self.graph.records.requests(PIPELINE).iter().any(is_running);
-        if is_compared && self.people.commits < COMMITS_MAX && self.people.rng.u8(0..3) == 0 {
-            self.people.commits += 1;
-            self.commit_transaction();
+        if is_compared && self.people.commits < COMMITS_MAX && self.people.rng.u8(0..4) == 0 {
+            for _ in 0..self.people.rng.u8(1..5) {
+                self.people.commits += 1;
+                self.commit_transaction();
+            }
         }
     }
 
