@@ -142,7 +142,8 @@ async fn a_removal_that_was_killed_is_finished_by_the_next_one() {
     let pipeline = Pipeline::new("destroykill", schema).await;
     pipeline.catch_up().await;
     let mut kills = 0;
-    for delay in (1..).map(|number| Duration::from_millis(number * 60)) {
+    // Each lasts longer than the one before, until one ends.
+    for delay in (0..).map(|number| Duration::from_millis(60).mul_f64(1.4_f64.powi(number))) {
         let mut running = pipeline.start_logging(&["destroy", "--graph", "--yes"], Stdio::null());
         sleep(delay).await;
         match running.ended(Duration::from_millis(5)).await {

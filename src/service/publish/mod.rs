@@ -212,7 +212,9 @@ impl Publish<'_> {
         }
         let asking = Asking::new(kafka)?;
         let wanted = Wanted::of(config, &client, &catalog, Some(&mapping)).await?;
-        if let Some(there) = wanted.before_making(&asking).await?.filter(|_| written.is_empty()) {
+        if let Some(there) =
+            wanted.before_making(kafka, &asking).await?.filter(|_| written.is_empty())
+        {
             let ends = there.ends(config).await?;
             let system = postgres::setup::system(&client).await?;
             start::decide(config, &ends, looked.slot.as_ref(), &system)?;

@@ -105,10 +105,18 @@ impl Wanted {
 
     /// Those that are there, where others are to be made: what they say may refuse the start, and a refused start
     /// makes no topic.
-    pub async fn before_making(&self, asking: &Asking) -> Result<Option<Topics>, ServiceError> {
-        let there = self.clone().look(asking).await?;
-        Ok(there
-            .filter(|there| self.names().any(|name| !there.described.contains_key(name.as_str()))))
+    pub async fn before_making(
+        &self,
+        kafka: &Options,
+        asking: &Asking,
+    ) -> Result<Option<Topics>, ServiceError> {
+        let all: Vec<&TopicName> = self.names().collect();
+        // This client hears why a broker does not answer: a certificate, a password.
+        let found = topic::look_at_all(kafka, &all).await?;
+        match found.is_empty() || found.len() == all.len() {
+            true => Ok(None),
+            false => self.clone().look(asking).await,
+        }
     }
 
     /// Looks at all of them, makes those that are missing, and logs settings that are not as they should be.
