@@ -35,7 +35,7 @@ use super::{print, print_json, reconcile, wait};
 
 /// So often numbers are counted that change meanwhile.
 const ROUNDS: usize = 5;
-/// The graph has to have what was counted within this time.
+/// The graph must reach the counted state within this time.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// The numbers of both sides.

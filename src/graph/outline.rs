@@ -1,4 +1,4 @@
-//! What a mapping puts into a graph, by name, and what is left of an earlier one.
+//! The names of a mapping in a graph, and the leftovers of an earlier mapping.
 //!
 //! ```text
 //! checkpoint: [outline of the first mapping, of the next, ...] - outline of now = what no row has any more
