@@ -170,7 +170,11 @@ async fn followed(
 ) -> Result<Findings, ServiceError> {
     let ended = match logs {
         [] => follow(config, graph, sql, request, shown).await,
-        logs => follow_shares(config, graph, request, logs, shown).await,
+        // Partitions do a share each, where `apply` has them.
+        logs => tokio::select! {
+            findings = wait(config, graph, request, logs, shown) => findings,
+            stopped = interrupted() => Err(stopped),
+        },
     };
     match ended {
         Ok(findings) => {
@@ -245,11 +249,7 @@ pub(super) fn tables(mapping: &Mapping, named: &[String]) -> Result<Vec<String>,
 async fn admit(config: &Config, graph: &Graph) -> Result<Vec<Checkpoint>, ServiceError> {
     let checkpoints = graph.checkpoints(&config.pipeline).await?;
     if checkpoints.is_empty() {
-        return Err(ServiceError::Definite(format!(
-            "the graph has no checkpoint of pipeline {:?}: there is nothing to compare. `wal2graph run` copies the \
-             tables",
-            config.pipeline
-        )));
+        return Err(renew::nothing_to_compare(config));
     }
     if checkpoints.iter().any(|it| it.origin.system_identifier.is_empty()) {
         return Err(ServiceError::Definite(FOREIGN.to_owned()));
@@ -302,10 +302,7 @@ async fn follow(
     tokio::pin!(waiting);
     tokio::select! {
         findings = &mut waiting => return findings,
-        signalled = shutdown::signalled() => {
-            signalled?;
-            return Err(ServiceError::Definite("stopped: the request is cancelled".to_owned()));
-        }
+        stopped = interrupted() => return Err(stopped),
         worked = working => worked?,
     }
     // The last findings are kept as the run ends.
@@ -316,21 +313,11 @@ async fn follow(
     })
 }
 
-/// The same where partitions do a share each.
-async fn follow_shares(
-    config: &Config,
-    graph: &Graph,
-    request: &Request,
-    logs: &[Log],
-    shown: &mut Shown,
-) -> Result<Findings, ServiceError> {
-    let waiting = wait(config, graph, request, logs, shown);
-    tokio::select! {
-        findings = waiting => findings,
-        signalled = shutdown::signalled() => {
-            signalled?;
-            Err(ServiceError::Definite("stopped: the request is cancelled".to_owned()))
-        }
+/// Resolves on Ctrl-C, with the error that ends the command.
+async fn interrupted() -> ServiceError {
+    match shutdown::signalled().await {
+        Ok(()) => ServiceError::Definite("stopped: the request is cancelled".to_owned()),
+        Err(error) => error.into(),
     }
 }
 

@@ -119,17 +119,23 @@ pub fn of_a_slot<'a>(
     config: &Config,
     checkpoints: &'a [Checkpoint],
 ) -> Result<&'a Checkpoint, ServiceError> {
-    let pipeline = &config.pipeline;
     match checkpoints.iter().find(|it| it.partition().is_none()) {
         Some(checkpoint) => Ok(checkpoint),
-        None if checkpoints.is_empty() => Err(ServiceError::Definite(format!(
-            "the graph has no checkpoint of pipeline {pipeline:?}: there is nothing to compare. `wal2graph run` \
-             copies the tables"
-        ))),
+        None if checkpoints.is_empty() => Err(nothing_to_compare(config)),
         None => Err(definite(
-            "the graph follows a topic: only a graph that `wal2graph run` keeps can be compared with its tables",
+            "the graph follows a topic: `--new-slot` and `--counts` are for a graph that `wal2graph run` keeps. \
+             Without them, `wal2graph verify` and `repair` compare this one",
         )),
     }
+}
+
+/// A graph without a checkpoint of the pipeline.
+pub fn nothing_to_compare(config: &Config) -> ServiceError {
+    ServiceError::Definite(format!(
+        "the graph has no checkpoint of pipeline {:?}: there is nothing to compare. `wal2graph run` copies the \
+         tables",
+        config.pipeline
+    ))
 }
 
 /// The slots, once nobody reads from one of them. A slot that works is not taken from its reader.

@@ -293,8 +293,8 @@ impl<'a> Run<'a> {
                 Some(match &taken {
                     None => copier,
                     Some(taken) => {
-                        let compared = taken.reported.get().compared.keys().copied().collect();
-                        let compared: Vec<TableIndex> = compared;
+                        let compared: Vec<TableIndex> =
+                            taken.reported.get().compared.keys().copied().collect();
                         let keys = requests::keys(taken.keys.as_deref(), &compared, &translator);
                         let (named, reported) = (named.clone(), taken.reported.clone());
                         copier.reconciling(taken.purpose, named, reported, keys)

@@ -212,8 +212,8 @@ impl Publish<'_> {
         }
         let asking = Asking::new(kafka)?;
         let wanted = Wanted::of(config, &client, &catalog, Some(&mapping)).await?;
-        if let Some(there) =
-            wanted.before_making(kafka, &asking).await?.filter(|_| written.is_empty())
+        if written.is_empty()
+            && let Some(there) = wanted.before_making(kafka, &asking).await?
         {
             let ends = there.ends(config).await?;
             let system = postgres::setup::system(&client).await?;
