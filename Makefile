@@ -1,6 +1,7 @@
 # `make help` lists the targets.
 
-.PHONY: help deps servers quick hermetic live test test-connect check nightly fuzz deny demo bench bench-page path clean
+.PHONY: help deps servers quick hermetic live test test-connect check nightly fuzz deny demo bench bench-page path man dist \
+	deploy-check deploy-tools manifests clean
 
 SERVERS = --quiet --package wal2graph-servers -- fetch
 
@@ -76,6 +77,26 @@ bench-page: ## Writes docs/benchmarks.md from the last run of all parts
 path: ## Allocations and instructions of a change on its way through the program
 	cargo build --release --package wal2graph-bench
 	target/release/wal2graph-path
+
+man: ## The manual pages, into target/man
+	cargo run --quiet -- man target/man
+
+dist: ## What a release consists of, into target/shipped: program, manuals, completions, licences, sums
+	deploy/dist
+
+deploy-check: ## deploy/, docker-compose.yml and Dockerfile, read by the tools that they are for
+	deploy/check
+
+deploy-tools: ## Builds these tools into target/tools: needs Go
+	GOBIN=$(CURDIR)/target/tools go install github.com/prometheus/prometheus/cmd/promtool@v0.316.0
+	GOBIN=$(CURDIR)/target/tools go install helm.sh/helm/v3/cmd/helm@v3.22.0
+	GOBIN=$(CURDIR)/target/tools go install github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0
+	GOBIN=$(CURDIR)/target/tools go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+	GOBIN=$(CURDIR)/target/tools go install github.com/compose-spec/compose-go/v2/cmd@v2.16.2
+	mv target/tools/cmd target/tools/compose-go
+
+manifests: ## Renders deploy/kubernetes from the Helm chart
+	PATH=$(CURDIR)/target/tools:$$PATH helm template shop deploy/helm/wal2graph > deploy/kubernetes/wal2graph.yaml
 
 clean: ## Removes what was built, and the fetched servers
 	cargo clean

@@ -136,6 +136,17 @@ impl Change {
         matches!(self, Change::Message { prefix, .. } if prefix == OWN_PREFIX)
     }
 
+    /// The tables that it is of.
+    pub fn relations(&self) -> &[Arc<Relation>] {
+        match self {
+            Change::Insert { relation, .. }
+            | Change::Update { relation, .. }
+            | Change::Delete { relation, .. } => std::slice::from_ref(relation),
+            Change::Truncate { relations } => relations,
+            Change::Message { .. } => &[],
+        }
+    }
+
     /// It counts among the events of its transaction: a message does not.
     pub fn is_event(&self) -> bool {
         !matches!(self, Change::Message { .. })
@@ -212,6 +223,39 @@ pub struct Relation {
     pub replica_identity: ReplicaIdentity,
     /// The columns that the stream carries, in order.
     pub columns: Vec<RelationColumn>,
+    /// The object id of the partition that the source described last together with the table; `None`: the
+    /// table is not partitioned, or the source does not say.
+    pub leaf: Option<u32>,
+}
+
+/// The form in which changes of a table are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The table's object id.
+    pub oid: u32,
+    /// The columns, and the object ids of their types.
+    pub columns: Vec<(String, u32)>,
+    /// The columns that old rows carry.
+    pub identity: Vec<String>,
+    /// See [`Relation::leaf`].
+    pub leaf: Option<u32>,
+}
+
+impl Relation {
+    /// Whether the source describes the table so again.
+    pub fn is_described_as(&self, other: &Relation) -> bool {
+        let Relation { oid, schema, name, replica_identity, columns, leaf: _ } = self;
+        (oid, schema, name, replica_identity, columns)
+            == (&other.oid, &other.schema, &other.name, &other.replica_identity, &other.columns)
+    }
+
+    /// The form of its changes.
+    pub fn sent(&self) -> Sent {
+        let columns = self.columns.iter().map(|column| (column.name.clone(), column.type_oid));
+        let identity = self.columns.iter().filter(|column| column.identity);
+        let identity = identity.map(|column| column.name.clone()).collect();
+        Sent { oid: self.oid, columns: columns.collect(), identity, leaf: self.leaf }
+    }
 }
 
 /// A column of a [`Relation`].

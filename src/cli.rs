@@ -1,16 +1,22 @@
 //! The command line.
 
+mod global;
+mod plan;
 mod reconcile;
 mod replay;
+mod shell;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::lsn::Lsn;
 
+pub use global::{Global, LogFormat};
+pub use plan::PlanArgs;
 pub use reconcile::{IntoExistingGraph, ReconcileArgs, RepairArgs, VerifyArgs};
 pub use replay::{ReplayArgs, ReplayFrom};
+pub use shell::{CompletionsArgs, ManArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,94 +45,6 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What every command takes.
-#[derive(Clone, Debug, Default, Args)]
-pub struct Global {
-    /// The configuration file
-    ///
-    /// YAML. Flags win over it. Without one, everything that is not given by a flag is inferred.
-    #[arg(short, long, global = true, value_name = "FILE", help_heading = "Configuration")]
-    pub config: Option<PathBuf>,
-
-    /// The PostgreSQL database: postgres://USER@HOST/DATABASE
-    ///
-    /// As libpq has it, with ?sslmode=disable|prefer|require|verify-ca|verify-full, sslrootcert,
-    /// sslcert and sslkey (files), channel_binding, require_auth (a server that asks for an MD5 hash
-    /// or the password itself gets neither unless this names `md5` or `password`), and unix sockets
-    /// as ?host=/directory. What it leaves out comes from the PG* environment variables, the service
-    /// that PGSERVICE names, and the password file; the password is better kept there or in
-    /// PGPASSWORD. docs/connections.md has all parameters.
-    #[arg(long, global = true, value_name = "URL", help_heading = "Configuration")]
-    pub source_url: Option<String>,
-
-    /// The Neo4j database: bolt://HOST:PORT
-    ///
-    /// bolt:// or neo4j://, with +s for TLS and +ssc for TLS with any certificate. May carry
-    /// USER:PASSWORD@; the password is better kept in the environment variable NEO4J_PASSWORD.
-    #[arg(long, global = true, value_name = "URL", help_heading = "Configuration")]
-    pub graph_url: Option<String>,
-
-    /// The Neo4j user [default: neo4j]
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Configuration")]
-    pub graph_user: Option<String>,
-
-    /// The Neo4j database's name [default: the user's home database]
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Configuration")]
-    pub graph_database: Option<String>,
-
-    /// Kafka's brokers, for `publish` and `apply`: HOST:PORT, several with commas between
-    ///
-    /// TLS, SASL and librdkafka's other settings go into the file, under kafka.properties.
-    #[arg(long, global = true, value_name = "BROKERS", help_heading = "Configuration")]
-    pub brokers: Option<String>,
-
-    /// The pipeline's name [default: the source database's name]
-    ///
-    /// It names the slot and the publication (wal2graph_NAME) and the checkpoint in the graph,
-    /// unless the file does.
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Configuration")]
-    pub pipeline: Option<String>,
-
-    /// Where `run` serves metrics and health: HOST:PORT, or `off` [default: 127.0.0.1:8080]
-    ///
-    /// /metrics for Prometheus, /live and /ready for an orchestrator, /status as JSON, / for people.
-    /// Port 0 is any free one; the log says which. If the default port is taken, `run` logs a warning
-    /// and serves no HTTP. A port that you name has to be free.
-    #[arg(long, global = true, value_name = "ADDR", help_heading = "Configuration")]
-    pub http: Option<String>,
-
-    /// How log lines look, on stderr
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        default_value_t,
-        value_name = "FORMAT",
-        help_heading = "Logs"
-    )]
-    pub log_format: LogFormat,
-
-    /// Which log lines: error, warn, info, debug, trace, or a filter such as wal2graph::neo4j=debug
-    #[arg(
-        long,
-        global = true,
-        default_value = "info",
-        value_name = "FILTER",
-        help_heading = "Logs"
-    )]
-    pub log_level: String,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -144,8 +62,9 @@ pub enum Command {
     ///
     /// Labels with their keys, relationships with direction and the foreign key behind each,
     /// constraints, tables that are left out, clashes, columns at risk. Changes nothing.
-    #[command(after_long_help = "Example:\n  wal2graph plan -c wal2graph.yaml")]
-    Plan(ReportArgs),
+    #[command(after_long_help = "Examples:\n  wal2graph plan -c wal2graph.yaml\n  \
+        wal2graph plan -c wal2graph.yaml --against-graph    (before a changed file is deployed)")]
+    Plan(PlanArgs),
     /// Checks source, graph, rights and settings, each failure with its fix
     ///
     /// Exits with 1 when something would keep `run` from working. Changes nothing.
@@ -154,7 +73,7 @@ pub enum Command {
     /// Copies the tables, then keeps the graph equal to them
     ///
     /// Makes the publication, the slot and the constraints that are missing, copies what is not
-    /// copied yet, and streams until SIGTERM or SIGINT. It can be stopped or killed at any moment
+    /// copied yet, and streams until SIGTERM, SIGINT or SIGHUP. It can be stopped or killed at any moment
     /// and goes on where the graph is.
     #[command(after_long_help = "Examples:\n  wal2graph run -c wal2graph.yaml\n  \
         wal2graph run -c wal2graph.yaml --until current    (for scripts: exits when the graph has caught up)")]
@@ -162,7 +81,7 @@ pub enum Command {
     /// Publishes the tables and what changes in them to a Kafka topic
     ///
     /// Makes the publication, the slot and the topic that are missing, publishes the rows that are
-    /// there, and streams until SIGTERM or SIGINT. It can be stopped or killed at any moment and goes
+    /// there, and streams until SIGTERM, SIGINT or SIGHUP. It can be stopped or killed at any moment and goes
     /// on where the topic ends. `apply` brings the topic to the graph.
     #[command(after_long_help = "Examples:\n  \
         wal2graph publish -c wal2graph.yaml\n  \
@@ -172,7 +91,7 @@ pub enum Command {
     /// Applies a Kafka topic to the graph, and keeps following it
     ///
     /// Reads what `publish` brought to the topic, as a member of a consumer group, and goes on where
-    /// the graph is until SIGTERM or SIGINT. If the group's offsets were reset, what is behind them
+    /// the graph is until SIGTERM, SIGINT or SIGHUP. If the group's offsets were reset, what is behind them
     /// is applied again. Types and keys come from the source database's catalog, which is read at the
     /// start.
     #[command(after_long_help = "Examples:\n  wal2graph apply -c wal2graph.yaml\n  \
@@ -205,7 +124,7 @@ pub enum Command {
     ///
     /// Every mapped property, label and relationship, in both directions, while `run` goes on. Writes
     /// nothing. If no `run` is up, the command follows the source itself until it is done. Exits with 1
-    /// if anything differs.
+    /// if anything differs, and with 3 if it could not compare.
     #[command(after_long_help = "Examples:\n  wal2graph verify -c wal2graph.yaml\n  \
         wal2graph verify orders sales.customers -c wal2graph.yaml --json\n  \
         wal2graph verify orders --where \"placed_at > now() - interval '1 day'\" -c wal2graph.yaml\n  \
@@ -223,8 +142,9 @@ pub enum Command {
     ///
     /// Works whether or not `run` is up. Of one that stopped for good, says why. If something would keep
     /// it from starting again, says what, with the fix, and exits with 1.
-    #[command(after_long_help = "Example:\n  wal2graph status -c wal2graph.yaml --json")]
-    Status(ReportArgs),
+    #[command(after_long_help = "Examples:\n  wal2graph status -c wal2graph.yaml --json\n  \
+        wal2graph status --ready    (for a health check beside the program)")]
+    Status(StatusArgs),
     /// Waits until the graph has everything up to a position of the source
     ///
     /// For scripts and tests that read from the graph what they have written to the source. Exits with 0
@@ -243,6 +163,15 @@ pub enum Command {
         wal2graph destroy -c wal2graph.yaml\n  \
         wal2graph destroy -c wal2graph.yaml --graph --yes    (for scripts: does not ask)")]
     Destroy(DestroyArgs),
+    /// Prints the completions of a shell
+    ///
+    /// The help of each shell says where it reads them from.
+    #[command(after_long_help = "Example:\n  wal2graph completions bash \
+        > ~/.local/share/bash-completion/completions/wal2graph")]
+    Completions(CompletionsArgs),
+    /// Writes the manual pages into a folder: one for the program, one for each command
+    #[command(after_long_help = "Example:\n  wal2graph man ~/.local/share/man/man1")]
+    Man(ManArgs),
 }
 
 /// What `wait` takes.
@@ -290,6 +219,20 @@ pub struct ReportArgs {
     /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `status` takes.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// Only ask the program on this machine whether it is ready
+    ///
+    /// Reads /ready at the address of --http or http.listen, and nothing else: no server is asked. Exits
+    /// with 0 if it is ready, else with 1 and the reason.
+    #[arg(long, conflicts_with = "json")]
+    pub ready: bool,
 }
 
 /// What `check` takes.
@@ -475,6 +418,8 @@ pub enum Exit {
     Failed = 1,
     /// The command line or the configuration is wrong.
     Usage = 2,
+    /// `verify` or `repair` could not compare: nothing is known of differences.
+    NotCompared = 3,
     /// Ended by a second signal.
     Interrupted = 130,
 }

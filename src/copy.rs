@@ -149,6 +149,8 @@ pub struct Progress {
     pub done: bool,
     /// The graph lacks changes that no log has any more, until the range is done. So nobody can cancel it.
     pub is_owed: bool,
+    /// What is no row's stays: others had the label before the table.
+    pub spares: bool,
 }
 
 impl Progress {
@@ -165,12 +167,19 @@ impl Progress {
             rows: 0,
             done: false,
             is_owed: false,
+            spares: false,
         }
     }
 
     /// Whether its pass compares tables and graph.
     pub fn compares(&self) -> bool {
         RECONCILED.contains(&self.pass)
+    }
+
+    /// Whether the graph lacks rows until it is done. What a repair has still to compare is in the graph, as far as
+    /// anybody knows.
+    pub fn lacks_rows(&self) -> bool {
+        self.is_owed || !self.compares()
     }
 
     /// The next chunk of `blocks` blocks.

@@ -12,7 +12,12 @@
 //! nothing is seen. In both cases `through` stops and the lag grows. It is zero only if a recent
 //! look at the source saw nothing that the graph lacks.
 
-use std::{fmt, time::Duration};
+mod answers;
+pub mod budget;
+
+use std::{collections::BTreeSet, fmt, time::Duration};
+
+pub use answers::{Answers, Side, Silent};
 
 use crate::{change::Timestamp, lsn::Lsn};
 
@@ -30,13 +35,24 @@ pub enum State {
         /// The cause.
         why: String,
     },
+    /// Another instance has the slot: it takes over when that one goes.
+    Standby {
+        /// The cause, with the process.
+        why: String,
+    },
     /// It was asked to stop and finishes the batch in flight.
     Stopping,
+    /// It does nothing any more until a person has changed something, and started it again.
+    Stopped {
+        /// The cause, with the fix.
+        why: String,
+    },
 }
 
 impl State {
     /// The name of every state.
-    pub const NAMES: [&str; 5] = ["starting", "copying", "streaming", "waiting", "stopping"];
+    pub const NAMES: [&str; 7] =
+        ["starting", "copying", "streaming", "waiting", "standby", "stopping", "stopped"];
 
     /// Its name.
     pub fn name(&self) -> &'static str {
@@ -45,7 +61,9 @@ impl State {
             State::Copying => "copying",
             State::Streaming => "streaming",
             State::Waiting { .. } => "waiting",
+            State::Standby { .. } => "standby",
             State::Stopping => "stopping",
+            State::Stopped { .. } => "stopped",
         }
     }
 
@@ -141,6 +159,12 @@ pub struct Facts {
     pub since_turned: Duration,
     /// Set while changes wait because Neo4j plans statements.
     pub planning: Option<Planning>,
+    /// The sides that do not answer.
+    pub silent: Vec<Silent>,
+    /// Since when rows are copied or compared that the graph lacks; `None`: it is not copying.
+    pub copying_since: Option<Timestamp>,
+    /// The tables that are left to compare with the graph after a change of them.
+    pub comparing: BTreeSet<String>,
     /// What is read names no positions of the source. For how long the graph has not been known to have
     /// all of that; `None`: it names them.
     pub unplaced: Option<Duration>,
@@ -195,13 +219,15 @@ impl Facts {
             // The next stream starts at the graph's position.
             false => |positions: &Positions| positions.applied,
         };
+        let copying = self.copying_since.map(|began| since(self.now, began));
         Lag {
-            time: Some(self.lag_time()),
+            time: Some(self.lag_time().max(copying.unwrap_or_default())),
             received_bytes: behind(received),
             applied_bytes: behind(|positions| positions.applied),
         }
     }
 
+    /// The lag of the stream: that of a copy is told as such.
     fn lag_time(&self) -> Duration {
         if let Some(time) = self.unplaced {
             return time;
@@ -224,20 +250,26 @@ impl Facts {
         let stuck_for = lag.min(self.since_moved);
         let of_state = match &self.state {
             State::Starting => Some(Unready::Starting),
-            State::Copying => Some(Unready::Copying),
+            State::Copying => Some(Unready::Copying { comparing: self.comparing.clone() }),
             State::Streaming => None,
             State::Waiting { why } => Some(Unready::NotConnected { why: why.clone() }),
             State::Stopping => Some(Unready::Stopping),
+            // The graph is another instance's work.
+            State::Standby { .. } if limits.standby_is_ready => return Vec::new(),
+            State::Standby { why } => return vec![Unready::Standby { why: why.clone() }],
+            // Nothing else counts any more.
+            State::Stopped { why } => return vec![Unready::Stopped { why: why.clone() }],
         };
         let behind = Unready::Behind { lag, limit: limits.ready_lag };
         let stuck = Unready::Stuck { time: stuck_for, limit: limits.progress_timeout };
         let is_stuck = self.state.is_connected() && stuck_for > limits.progress_timeout;
         let is_behind = lag > limits.ready_lag;
         let planning = self.planning.filter(|it| it.time >= PLANNING_LIMIT).map(Unready::Planning);
-        [of_state, planning, is_behind.then_some(behind), is_stuck.then_some(stuck)]
-            .into_iter()
-            .flatten()
-            .collect()
+        // A pipeline that waits for a side names it.
+        let waits = matches!(self.state, State::Waiting { .. } | State::Stopping);
+        let silent = self.silent.iter().filter(|_| !waits).cloned().map(Unready::Silent);
+        let others = [planning, is_behind.then_some(behind), is_stuck.then_some(stuck)];
+        of_state.into_iter().chain(silent).chain(others.into_iter().flatten()).collect()
     }
 
     /// Whether the program is alive. A pipeline that waits for a server is; one whose loop has
@@ -263,6 +295,8 @@ pub struct Limits {
     pub ready_lag: Duration,
     /// A graph that has not moved for this long, although work waits, is not ready.
     pub progress_timeout: Duration,
+    /// An instance that waits for another one is ready.
+    pub standby_is_ready: bool,
 }
 
 /// The reason why the graph is not ready.
@@ -271,14 +305,29 @@ pub enum Unready {
     /// Nothing has been streamed yet.
     Starting,
     /// Not all rows are in the graph yet.
-    Copying,
+    Copying {
+        /// The tables that are left to compare after a change of them; empty in a first copy.
+        comparing: BTreeSet<String>,
+    },
     /// Source or graph is unreachable.
     NotConnected {
         /// The cause.
         why: String,
     },
+    /// Another instance has the slot.
+    Standby {
+        /// The cause, with the process.
+        why: String,
+    },
+    /// A side does not answer, whether or not there is anything to do.
+    Silent(Silent),
     /// The program is about to end.
     Stopping,
+    /// The program has stopped for good, and stays to say why.
+    Stopped {
+        /// The cause, with the fix.
+        why: String,
+    },
     /// Changes wait for plans.
     Planning(Planning),
     /// The graph is too far behind.
@@ -301,9 +350,27 @@ impl fmt::Display for Unready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Unready::Starting => write!(f, "starting"),
-            Unready::Copying => write!(f, "copying: not all rows are in the graph yet"),
+            Unready::Copying { comparing } if comparing.is_empty() => {
+                write!(f, "copying: not all rows are in the graph yet")
+            }
+            Unready::Copying { comparing } => {
+                let tables: Vec<&str> = comparing.iter().map(String::as_str).collect();
+                write!(
+                    f,
+                    "copying: tables have changed, and are compared with the graph: {}",
+                    tables.join(", ")
+                )
+            }
             Unready::NotConnected { why } => write!(f, "not connected: {why}"),
+            Unready::Standby { why } => {
+                write!(
+                    f,
+                    "standby: another instance has the slot (http.standby_ready: false): {why}"
+                )
+            }
+            Unready::Silent(silent) => write!(f, "{silent}"),
             Unready::Stopping => write!(f, "stopping"),
+            Unready::Stopped { why } => write!(f, "stopped: {why}"),
             Unready::Planning(planning) => write!(f, "{planning}"),
             Unready::Behind { lag, limit } => write!(
                 f,

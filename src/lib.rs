@@ -29,6 +29,7 @@ pub mod config;
 pub mod graphs;
 pub mod http;
 pub mod kafka;
+pub mod logging;
 pub mod metrics;
 pub mod neo4j;
 pub mod pipeline;

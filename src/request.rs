@@ -254,6 +254,8 @@ pub struct TableFindings {
     pub differing: u64,
     /// Rows that changed faster than they could be looked at.
     pub undecided: u64,
+    /// Nodes or relationships without a key: no row is theirs. The command counts them once all is compared.
+    pub keyless: u64,
 }
 
 /// A row that differs.
@@ -295,6 +297,7 @@ impl Findings {
                     table.expected += more.expected;
                     table.differing += more.differing;
                     table.undecided += more.undecided;
+                    table.keyless += more.keyless;
                 }
                 None => self.tables.push(more),
             }
@@ -317,6 +320,11 @@ impl Findings {
     /// How many rows changed faster than they could be looked at.
     pub fn undecided(&self) -> u64 {
         self.tables.iter().map(|table| table.undecided).sum()
+    }
+
+    /// How many nodes and relationships have no key.
+    pub fn keyless(&self) -> u64 {
+        self.tables.iter().map(|table| table.keyless).sum()
     }
 }
 
@@ -352,6 +360,7 @@ mod tests {
             expected: 10,
             differing: 3,
             undecided: 1,
+            keyless: 0,
         };
         let findings = Findings { tables: vec![of_table], ..Findings::default() };
         let tables = vec!["public.a".to_owned()];

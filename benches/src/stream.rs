@@ -99,7 +99,10 @@ pub async fn batches(
 fn folded(translator: &mut Translator, changes: &[Change]) -> Result<Mutations> {
     let mut mutations = Mutations::default();
     for change in changes {
-        translator.translate(change)?.into_iter().for_each(|event| mutations.push(event));
+        translator
+            .translate(change, Lsn::ZERO)?
+            .into_iter()
+            .for_each(|event| mutations.push(event));
     }
     Ok(mutations)
 }

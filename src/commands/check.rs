@@ -2,7 +2,7 @@
 
 mod kafka;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::Serialize;
 use tokio_postgres::Client;
@@ -11,16 +11,19 @@ use crate::{
     catalog::Catalog,
     cli::{CheckArgs, IntoExistingGraph},
     config::Config,
+    health::budget::roughly,
     kafka::Ack,
-    mapping::{Mapping, compile},
+    mapping::{Mapping, Warning, WhyLeftOut},
     pipeline::{Remark, Store, Weight},
+    postgres::setup::{SlotLimits, slot_limits},
     service::{
         ServiceError,
         facts::{self, Made, Source},
+        following::{self, Tables},
         graph::{Graph, Wait, open},
-        proof,
+        looked::Followed,
     },
-    start::{Refusal, Server},
+    start::{Refusal, Server, Slot},
 };
 
 use super::{
@@ -143,20 +146,39 @@ struct Looked {
 
 async fn look(config: &Config, report: &mut Report) -> Result<Looked, ServiceError> {
     let (sql, catalog) = crate::service::read_catalog(config).await?;
-    let (mapping, refusals) = match compile(&catalog, &config.edits) {
+    let Tables { followed, not_added } = following::tables(config, &sql.client, catalog).await?;
+    let Followed { catalog, mapping, left_out } = followed;
+    let (mapping, refusals) = match mapping {
         Ok(mapping) => (Some(mapping), Vec::new()),
-        Err(refusals) => (None, refusals),
+        Err(ServiceError::Refused(refusals)) => (None, refusals),
+        Err(error) => return Err(error),
     };
     let source = Source::look(config, &sql.client, mapping.as_ref()).await?;
     report.ok(format!("PostgreSQL {} answers", source.server.version / 10_000));
     for refusal in refusals {
         report.failure("a table can not be mapped", refusal.to_string());
     }
+    for refusal in left_out {
+        report.warning(format!("a new table is left out: {refusal}"));
+    }
+    not_added.into_iter().for_each(|text| report.warning(text));
     if let Some(mapping) = &mapping {
         report.ok(format!("{} tables are mapped", mapping.model.tables.len()));
-        mapping.warnings.iter().for_each(|warning| report.warning(warning.to_string()));
+        let is_skipped = |warning: &&Warning| {
+            matches!(warning, Warning::LeftOut { why: WhyLeftOut::Skipped, .. })
+        };
+        let skipped = mapping.warnings.iter().filter(is_skipped).count();
+        if skipped > 0 {
+            report.ok(format!("{skipped} tables are left out, as the file says (`skip: true`)"));
+        }
+        let others = mapping.warnings.iter().filter(|warning| !is_skipped(warning));
+        others.for_each(|warning| report.warning(warning.to_string()));
     }
     capacity(&source.server, source.slot.is_some(), report);
+    limits(slot_limits(&sql.client).await?, report);
+    if let Some(slot) = source.slot.as_ref().filter(|slot| config.failover && !slot.failover) {
+        without_failover(config, slot, report);
+    }
     if let Some(pid) = source.slot.as_ref().and_then(|slot| slot.active_pid) {
         let slot = &config.slot;
         report
@@ -186,14 +208,11 @@ impl Looked {
 
     /// What `run` would find out from the slot.
     async fn compare(&self, config: &Config, made: &Made, report: &mut Report) {
-        let Some(checkpoint) = made.checkpoint().filter(|_| !made.through_topic) else { return };
-        let followed = (checkpoint.position, checkpoint.newest_through(&config.publication));
-        let slot = self.source.slot.as_ref();
-        match proof::look(config, &self.client, slot, followed).await {
+        let looked = (&self.client, self.source.slot.as_ref());
+        match facts::history(config, looked, self.mapping.as_ref(), &made.checkpoints).await {
             Ok(()) => {}
-            Err(error @ ServiceError::Pipeline(_)) => {
-                let again = facts::again(config, self.mapping.as_ref(), &made.checkpoints);
-                report.failure(error.to_string(), format!("to go on, {again}"));
+            Err(ServiceError::NeedsCopy { cause, again }) => {
+                report.failure(cause.to_string(), format!("to go on, {again}"));
             }
             Err(error) => report.warning(format!(
                 "what the slot {} has not confirmed can not be looked at: {error}. `run` looks at it before it goes on",
@@ -225,6 +244,40 @@ fn capacity(server: &Server, has_slot: bool, report: &mut Report) {
                 "ALTER SYSTEM SET max_wal_senders = {}, then restart the source",
                 allowed + CAPACITY_STEP
             ),
+        );
+    }
+}
+
+/// The slot was made before the file asked for failover.
+fn without_failover(config: &Config, slot: &Slot, report: &mut Report) {
+    let name = &config.slot;
+    let stop = slot.active_pid.map_or("", |_| "stop the program, then ");
+    report.advice(
+        format!("source.failover: the slot {name} is no failover slot, since it was made without that"),
+        format!(
+            "{stop}psql \"dbname={} replication=database\" -c 'ALTER_REPLICATION_SLOT {name} (FAILOVER true)'",
+            config.source.database()
+        ),
+    );
+}
+
+/// What becomes of the slot, or of the source's disk, while nobody reads.
+fn limits(limits: SlotLimits, report: &mut Report) {
+    if limits.keep_mb.is_none() {
+        report.advice(
+            "max_slot_wal_keep_size is -1: while the pipeline or the graph is away, the source's log grows until its \
+             disk is full",
+            "ALTER SYSTEM SET max_slot_wal_keep_size = '50GB' (a part of the free disk), then SELECT \
+             pg_reload_conf(). A slot that falls further behind is lost, and `wal2graph repair --new-slot` comes back \
+             from that. source.wal_budget in the file warns before",
+        );
+    }
+    if let Some(seconds) = limits.idle_seconds {
+        let time = roughly(Duration::from_secs(seconds.unsigned_abs()));
+        report.advice(
+            format!("idle_replication_slot_timeout is {time}: a slot that nobody reads for longer is lost"),
+            "ALTER SYSTEM SET idle_replication_slot_timeout = 0, then SELECT pg_reload_conf(); or see that the \
+             program is never away for so long. `wal2graph repair --new-slot` comes back from a lost slot",
         );
     }
 }
@@ -305,7 +358,6 @@ impl Report {
     }
 
     /// A warning with something to do about it.
-    #[cfg(feature = "kafka")]
     fn advice(&mut self, what: impl Into<String>, fix: impl Into<String>) {
         let (what, fix) = (what.into(), Some(fix.into()));
         self.findings.push(Finding { verdict: Verdict::Warning, what, fix });

@@ -24,11 +24,13 @@ use crate::{
     pipeline::Store,
     postgres::{matching, sources::Sources},
     service::{
-        ServiceError,
+        ServiceError, following,
         graph::{Graph, Wait, open},
-        mapping, read_catalog, renew,
+        looked::Followed,
+        others::Others,
+        read_catalog, renew,
     },
-    shown::shown_list,
+    shown::{Shown, shown_list},
 };
 
 use super::{print, print_json, reconcile, wait};
@@ -50,6 +52,9 @@ struct Compared {
     /// The graph's number.
     graph: u64,
     verdict: Verdict,
+    /// Another pipeline of the graph that has the label, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared_with: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -57,24 +62,15 @@ struct Compared {
 enum Verdict {
     Equal,
     Differs,
+    /// The graph's number counts the rows of another pipeline, too, and is not below the source's.
+    Shared,
     /// It changes faster than it can be counted.
     Undecided,
 }
 
 /// Counts, and prints the numbers.
 pub async fn execute(config: &Config, args: &ReconcileArgs) -> Result<(), ServiceError> {
-    config.graph()?;
-    let (sql, catalog) = read_catalog(config).await?;
-    let mapping = Arc::new(mapping(config, &catalog)?);
-    let named = reconcile::tables(&mapping, &args.tables)?;
-    let graph = open(config, Wait::Long)?;
-    renew::of_a_slot(config, &graph.checkpoints(&config.pipeline).await?)?;
-    let is_asked = |name: &String| named.is_empty() || named.contains(name);
-    let tables = mapping.model.iter().filter(|(_, table)| is_asked(&table.name));
-    let tables: Vec<TableIndex> = tables.map(|(table, _)| table).collect();
-    let sources = Sources::new(&catalog, &Translator::new(mapping.clone()));
-    let counting = Counting { config, sql: &sql.client, graph: &graph, sources, mapping };
-    let all = counting.compare(counted(&counting.mapping.model, &tables)).await?;
+    let all = compared(config, args).await.map_err(ServiceError::not_compared)?;
     match args.json {
         true => print_json(&all)?,
         false => print(&text(&all))?,
@@ -84,10 +80,37 @@ pub async fn execute(config: &Config, args: &ReconcileArgs) -> Result<(), Servic
         (0, 0) => Ok(()),
         (0, undecided) => Err(ServiceError::NotYet(format!(
             "{undecided} numbers change faster than they can be counted: `wal2graph verify` compares the rows"
-        ))),
+        ))
+        .not_compared()),
         (differing, _) => Err(ServiceError::Definite(format!(
-            "{differing} numbers differ. `wal2graph verify` says which rows, and `wal2graph repair` mends them"
+            "{differing} numbers differ. `wal2graph verify` says which rows, and `wal2graph repair` mends them. \
+             Neither looks at what has no whole key: others have made that"
         ))),
+    }
+}
+
+async fn compared(config: &Config, args: &ReconcileArgs) -> Result<Vec<Compared>, ServiceError> {
+    config.graph()?;
+    let (sql, catalog) = read_catalog(config).await?;
+    let Followed { catalog, mapping, .. } =
+        following::tables(config, &sql.client, catalog).await?.followed;
+    let mapping = Arc::new(mapping?);
+    let named = reconcile::tables(&mapping, &args.tables)?;
+    let graph = open(config, Wait::Long)?;
+    renew::of_a_slot(config, &graph.checkpoints(&config.pipeline).await?)?;
+    let is_asked = |name: &String| named.is_empty() || named.contains(name);
+    let tables = mapping.model.iter().filter(|(_, table)| is_asked(&table.name));
+    let tables: Vec<TableIndex> = tables.map(|(table, _)| table).collect();
+    let others = Others::look(&graph, &config.pipeline).await?;
+    let sources = Sources::new(&catalog, &Translator::new(mapping.clone()));
+    let counting = Counting { config, sql: &sql.client, graph: &graph, sources, mapping, others };
+    let compared = counting.compare(counted(&counting.mapping.model, &tables));
+    tokio::select! {
+        compared = compared => compared,
+        stopped = reconcile::stand_in(config, &graph) => Err(match stopped {
+            Ok(never) => match never {},
+            Err(error) => error,
+        }),
     }
 }
 
@@ -97,6 +120,7 @@ struct Counting<'a> {
     graph: &'a Graph,
     sources: Sources,
     mapping: Arc<Mapping>,
+    others: Others,
 }
 
 impl Counting<'_> {
@@ -115,13 +139,17 @@ impl Counting<'_> {
             for ((of, graph), (before, after)) in
                 wanted.into_iter().zip(graph).zip(before.into_iter().zip(after))
             {
+                let (CountOf::Rows { label } | CountOf::Relationships { label, .. }) = &of;
+                let shared_with = self.others.having(label);
                 let verdict = match graph {
+                    _ if shared_with.is_some() && graph >= before.min(after) => Verdict::Shared,
                     _ if (before.min(after)..=before.max(after)).contains(&graph) => Verdict::Equal,
                     // A change and its reverse may have come between.
                     _ if before == after && round > 1 => Verdict::Differs,
                     _ if round < ROUNDS => continue,
                     _ => Verdict::Undecided,
                 };
+                let shared_with = shared_with.map(str::to_owned);
                 let made_of = open.remove(&of).unwrap_or_default();
                 all.push(Compared {
                     tables: tables(model, &made_of),
@@ -129,6 +157,7 @@ impl Counting<'_> {
                     source: after,
                     graph,
                     verdict,
+                    shared_with,
                 });
             }
             if open.is_empty() {
@@ -170,12 +199,16 @@ fn pattern(of: &CountOf) -> String {
 
 fn text(all: &[Compared]) -> String {
     let mut text = String::new();
-    for Compared { tables, graph_counts, source, graph, verdict } in all {
+    for Compared { tables, graph_counts, source, graph, verdict, shared_with } in all {
         let tables = shown_list(tables);
+        let other = shared_with.as_deref().unwrap_or_default();
         let verdict = match verdict {
-            Verdict::Equal => "equal",
-            Verdict::Differs => "differs",
-            Verdict::Undecided => "undecided: it changes faster than it can be counted",
+            Verdict::Equal => "equal".to_owned(),
+            Verdict::Differs => "differs".to_owned(),
+            Verdict::Shared => {
+                format!("not judged, since rows of the pipeline {} count, too", Shown(other))
+            }
+            Verdict::Undecided => "undecided: it changes faster than it can be counted".to_owned(),
         };
         // Writing to a String can not fail.
         let _ = writeln!(

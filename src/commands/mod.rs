@@ -10,6 +10,7 @@ pub mod plan;
 pub mod reconcile;
 #[cfg(feature = "kafka")]
 pub mod replay;
+pub mod shell;
 pub mod status;
 pub mod wait;
 

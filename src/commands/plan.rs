@@ -1,16 +1,16 @@
 //! `plan`: what the graph will look like.
 
 use crate::{
-    cli::ReportArgs,
+    cli::PlanArgs,
     config::Config,
-    mapping::{Mapping, Plan, compile},
-    service::{ServiceError, read_catalog},
+    mapping::{Mapping, Plan, PlannedChange, compile},
+    service::{ServiceError, following, read_catalog},
 };
 
 use super::{print, print_json};
 
 /// Prints the plan. A mapping that can not be is a failure, after it was printed.
-pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), ServiceError> {
+pub async fn execute(config: &Config, args: &PlanArgs) -> Result<(), ServiceError> {
     let (_sql, catalog) = read_catalog(config).await?;
     let compiled = compile(&catalog, &config.edits);
     let config = &match &compiled {
@@ -31,10 +31,17 @@ pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), ServiceEr
         true => Plan::through_partitions(&compiled, through),
         false => Plan::new(&compiled),
     };
-    let plan = Plan { topics: remarks, ..plan };
+    let changes = match args.against_graph && compiled.is_ok() {
+        true => changes(config).await?,
+        false => Vec::new(),
+    };
+    let plan = Plan { topics: remarks, changes, ..plan };
     match args.json {
         true => print_json(&plan)?,
         false => print(&plan.to_string())?,
+    }
+    if args.against_graph && compiled.is_ok() && plan.changes.is_empty() && !args.json {
+        print("Changes since the graph was made: none\n")?;
     }
     let refusals = match compiled {
         Ok(mapping) => through(&mapping),
@@ -44,6 +51,34 @@ pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), ServiceEr
         true => Ok(()),
         false => Err(ServiceError::Refused(refusals)),
     }
+}
+
+/// What the next start of `run` does with the graph that is there.
+async fn changes(config: &Config) -> Result<Vec<PlannedChange>, ServiceError> {
+    let Some(preview) = following::preview(config).await? else {
+        let what = "there is no graph of `run` yet: its first start copies all tables".to_owned();
+        return Ok(vec![PlannedChange { table: None, what, reads: Some(None) }]);
+    };
+    let change =
+        |table: String, what: String, reads| PlannedChange { table: Some(table), what, reads };
+    let marks = preview.marks.into_iter();
+    let mut changes: Vec<_> =
+        marks.map(|(found, rows)| change(found.table.in_file(), found.what, Some(rows))).collect();
+    let new = "it is new: `run` adds it to the publication";
+    let added = preview.added.into_iter();
+    changes.extend(added.map(|(table, rows)| change(table.in_file(), new.to_owned(), Some(rows))));
+    let generation = preview.generation;
+    let free = generation.free.into_iter();
+    changes.extend(free.map(|found| change(found.table.in_file(), found.what, None)));
+    let gone = "it is gone, or not mapped any more: its rows leave the graph";
+    changes.extend(generation.gone.iter().map(|it| change(it.in_file(), gone.to_owned(), None)));
+    let left_over = generation.left_over.iter().map(ToString::to_string);
+    changes.extend(left_over.map(|what| PlannedChange { table: None, what, reads: None }));
+    let frozen = "it is not in the publication: its rows stay as they are";
+    changes
+        .extend(generation.frozen.iter().map(|it| change(it.in_file(), frozen.to_owned(), None)));
+    changes.extend(preview.refused.map(|what| PlannedChange { table: None, what, reads: None }));
+    Ok(changes)
 }
 
 /// What the topics say that the changes come through, if the file has Kafka between.

@@ -10,29 +10,39 @@
 //! Where the graph follows a topic, the command waits for `apply`: the group's members share the partitions,
 //! and what has not been published can not be proven.
 
+mod alone;
+mod keyless;
+mod progress;
+
 use std::{
-    io::{IsTerminal, stderr},
+    error::Error,
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::sleep;
 
 use crate::{
     catalog::Catalog,
     checkpoint::{Checkpoint, Log},
-    cli::{IntoExistingGraph, ReconcileArgs, RepairArgs, RunArgs, UntilArg, VerifyArgs},
+    cli::{ReconcileArgs, RepairArgs, UntilArg, VerifyArgs},
     config::Config,
-    graph::TableIndex,
+    graph::{Model, TableIndex},
     mapping::{Mapping, Translator},
-    pipeline::{Store, now},
-    postgres::{connect::describe, matching::keys_where, setup::slot, sources::Sources},
+    pipeline::{Failure, Store, now},
+    postgres::{
+        connect::{Sql, describe},
+        matching::keys_where,
+        sources::Sources,
+    },
     request::{Findings, Purpose, Request, RequestId, State, TableFindings},
     service::{
-        ServiceError,
+        ServiceError, following,
         graph::{Graph, Wait, open},
-        mapping, read_catalog, renew,
+        looked::Followed,
+        others::Others,
+        read_catalog, renew,
         requests::FOREIGN,
         run,
     },
@@ -42,10 +52,12 @@ use crate::{
 
 use super::{print, print_json};
 
+pub(super) use alone::stand_in;
+use alone::{is_alone, of_its_own};
+use progress::Shown;
+
 /// How often the request is looked at.
 const INTERVAL: Duration = Duration::from_millis(300);
-/// How often progress is told.
-const TELL_INTERVAL: Duration = Duration::from_secs(5);
 /// A request names at most so many rows: it is read every second while it is open.
 const PORTION: usize = 5_000;
 /// With more rows a comparison of the whole table is faster.
@@ -54,15 +66,12 @@ const ROWS_MAX: usize = 100_000;
 const LAST_LIMIT: Duration = Duration::from_secs(10);
 /// The time for the answer after the source was followed here.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-/// A comparison that does not move for so long waits for something.
-const STILL: Duration = Duration::from_secs(20);
-/// A request that nobody takes up for this long, with nobody at the slot, is worked on here.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Compares, and prints what differs.
 pub async fn verify(config: &Config, args: &VerifyArgs) -> Result<(), ServiceError> {
     let what = What::Compare(Purpose::Verify);
-    execute(config, &args.compared, what).await.and_then(fail_if_any)
+    let findings = execute(config, &args.compared, what).await;
+    fail_if_any(findings.map_err(ServiceError::not_compared)?)
 }
 
 /// Compares, writes what differs unless that is only tried, and prints it.
@@ -72,7 +81,8 @@ pub async fn repair(config: &Config, args: &RepairArgs) -> Result<(), ServiceErr
         RepairArgs { dry_run: true, .. } => What::Compare(Purpose::Verify),
         RepairArgs { .. } => What::Compare(Purpose::Repair),
     };
-    let findings = execute(config, &args.compared, what).await?;
+    let findings =
+        execute(config, &args.compared, what).await.map_err(ServiceError::not_compared)?;
     if args.dry_run { fail_if_any(findings) } else { Ok(()) }
 }
 
@@ -99,15 +109,20 @@ async fn execute(
     what: What,
 ) -> Result<Findings, ServiceError> {
     config.graph()?;
-    let (sql, catalog) = read_catalog(config).await?;
-    let mapping = mapping(config, &catalog)?;
+    let (Sql { client, .. }, catalog) = read_catalog(config).await?;
+    let Followed { catalog, mapping, .. } =
+        following::tables(config, &client, catalog).await?.followed;
+    let mapping = mapping?;
     let tables = tables(&mapping, &args.tables)?;
     let graph = open(config, Wait::Usual)?;
-    let client = &sql.client;
+    let client = &client;
     if what == What::Renew {
         return renewed(config, client, (&catalog, &mapping), &graph, args).await;
     }
     let logs = shares(&admit(config, &graph).await?);
+    let others = Others::look(&graph, &config.pipeline).await?;
+    others.warn(&mapping.model, &tables);
+    let model = Arc::new(mapping.model.clone());
     let mut findings = Findings { is_over: true, ..Findings::default() };
     let portions = match &args.condition {
         None => vec![None],
@@ -126,10 +141,13 @@ async fn execute(
         let request =
             Request { keys, ..Request::new(new_id(), what.purpose(), tables.clone(), now()) };
         graph.ask(&config.pipeline, &request).await?;
-        findings.add(followed((config, &graph), client, (&request, &logs), &mut shown).await?);
+        findings.add(followed((config, &graph), (&request, &logs), &mut shown).await?);
     }
     shown.end();
-    tell(args, &findings)?;
+    if args.condition.is_none() {
+        keyless::count(&graph, &model, &others, &mut findings).await?;
+    }
+    tell(args, &model, &findings)?;
     Ok(findings)
 }
 
@@ -142,6 +160,8 @@ async fn renewed(
     args: &ReconcileArgs,
 ) -> Result<Findings, ServiceError> {
     let renewable = renew::admit(config, client, mapped, graph).await?;
+    let others = Others::look(graph, &config.pipeline).await?;
+    others.warn(&mapped.1.model, &[]);
     let request = Request::new(new_id(), Purpose::Repair, Vec::new(), now());
     graph.ask(&config.pipeline, &request).await?;
     if let Err(error) = renewable.renew(config, client, mapped, graph).await {
@@ -149,27 +169,28 @@ async fn renewed(
         return Err(error);
     }
     let mut shown = Shown::new();
-    let followed = followed((config, graph), client, (&request, &[]), &mut shown).await;
+    let followed = followed((config, graph), (&request, &[]), &mut shown).await;
     if followed.is_err() {
         tracing::warn!(
             "the new slot is there, and not all is compared: `wal2graph run` goes on with it"
         );
     }
-    let findings = followed?;
+    let mut findings = followed?;
     shown.end();
-    tell(args, &findings)?;
+    let model = Arc::new(mapped.1.model.clone());
+    keyless::count(graph, &model, &others, &mut findings).await?;
+    tell(args, &model, &findings)?;
     Ok(findings)
 }
 
 /// Follows a request to its end.
 async fn followed(
     (config, graph): (&Config, &Graph),
-    sql: &tokio_postgres::Client,
     (request, logs): (&Request, &[Log]),
     shown: &mut Shown,
 ) -> Result<Findings, ServiceError> {
     let ended = match logs {
-        [] => follow(config, graph, sql, request, shown).await,
+        [] => follow(config, graph, request, shown).await,
         // Partitions do a share each, where `apply` has them.
         logs => tokio::select! {
             findings = wait(config, graph, request, logs, shown) => findings,
@@ -214,9 +235,13 @@ async fn fulfilling(
     condition: &str,
 ) -> Result<Vec<Vec<String>>, ServiceError> {
     let found = keys_where(client, sources, table, condition, ROWS_MAX + 1).await;
-    let keys = found.map_err(|error| match error.as_db_error() {
-        Some(_) => ServiceError::Usage(format!("--where: PostgreSQL: {}", describe(&error))),
-        None => error.into(),
+    let is_away = |error: &tokio_postgres::Error| {
+        error.is_closed() || error.source().is_some_and(|it| it.is::<io::Error>())
+    };
+    let keys = found.map_err(|error| match is_away(&error) {
+        // Of the condition; also that it wants parameters, which no server says.
+        false => ServiceError::Usage(format!("--where: PostgreSQL: {}", describe(&error))),
+        true => error.into(),
     })?;
     match keys.len() > ROWS_MAX {
         false => Ok(keys),
@@ -271,26 +296,19 @@ fn new_id() -> RequestId {
 async fn follow(
     config: &Config,
     graph: &Graph,
-    sql: &tokio_postgres::Client,
     request: &Request,
     shown: &mut Shown,
 ) -> Result<Findings, ServiceError> {
     let waiting = wait(config, graph, request, &[], shown);
     let working = async {
-        sleep(PATIENCE).await;
-        let held = slot(sql, &config.slot).await?;
-        let is_asked =
-            state(config, graph, request).await?.is_some_and(|it| it.state == State::Asked);
-        if !is_asked || held.is_some_and(|slot| slot.active_pid.is_some()) {
+        if !is_alone(config, graph, Some(request)).await {
             return std::future::pending().await;
         }
         tracing::info!(
             "no `wal2graph run` is up: this command follows the source until all is compared"
         );
-        let args = RunArgs {
-            until: Some(UntilArg::Current),
-            into_existing_graph: IntoExistingGraph::Refuse,
-        };
+        let (config, args) = of_its_own(config, Some(UntilArg::Current));
+        let config = &config;
         // Older requests come first, one in each run: those of commands that were killed.
         loop {
             run::execute(config, &args).await?;
@@ -308,7 +326,8 @@ async fn follow(
     // The last findings are kept as the run ends.
     tokio::time::timeout(ANSWER_LIMIT, waiting).await.unwrap_or_else(|_| {
         Err(ServiceError::NotYet(
-            "the comparison was interrupted. Run the command again".to_owned(),
+            "the request has ended, and the graph does not answer with what was found. Run the command again"
+                .to_owned(),
         ))
     })
 }
@@ -337,11 +356,22 @@ async fn wait(
     logs: &[Log],
     shown: &mut Shown,
 ) -> Result<Findings, ServiceError> {
-    let mut done = None;
+    let (mut done, mut is_away) = (None, false);
     let (mut seen, mut moved) = (Findings::default(), Instant::now());
     loop {
         sleep(INTERVAL).await;
-        let Some(now) = state(config, graph, request).await? else {
+        let now = match state(config, graph, request).await {
+            Err(error) if error.is_transient() => {
+                // The pipeline waits for the graph, too, and goes on with the request.
+                if !std::mem::replace(&mut is_away, true) {
+                    tracing::warn!(%error, "the graph is away: waiting for it");
+                }
+                continue;
+            }
+            now => now?,
+        };
+        is_away = false;
+        let Some(now) = now else {
             return Err(ServiceError::Definite("somebody has removed the request".to_owned()));
         };
         match now.state {
@@ -365,86 +395,12 @@ async fn wait(
     }
 }
 
-/// What a person sees meanwhile: a bar on a terminal, a log line now and then elsewhere.
-struct Shown {
-    bar: Option<ProgressBar>,
-    told: Instant,
-}
-
-impl Shown {
-    fn new() -> Self {
-        let bar = stderr().is_terminal().then(|| {
-            let template =
-                "{spinner} comparing [{bar:30}] {pos}/{len} rows, {per_sec}, {eta} left, {msg}";
-            let style = ProgressStyle::with_template(template);
-            let bar = ProgressBar::new(0);
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar
-        });
-        Shown { bar, told: Instant::now() }
-    }
-
-    /// `still`: for how long nothing has changed.
-    fn show(&mut self, now: &Request, logs: &[Log], still: Duration) {
-        let findings = &now.findings;
-        let (compared, expected) = (findings.compared(), findings.expected());
-        let differing = findings.differing();
-        let waits = now.state == State::Asked;
-        let waits_for = waits_for(now, logs, still);
-        if let Some(bar) = &self.bar {
-            if waits || bar.length() == Some(0) {
-                // The rate is that of the comparison.
-                bar.reset_elapsed();
-            }
-            bar.set_length(expected);
-            bar.set_position(compared);
-            bar.set_message(match &waits_for {
-                Some(what) => format!("waits for {what}"),
-                None => format!("{differing} differ so far"),
-            });
-        } else if self.told.elapsed() >= TELL_INTERVAL {
-            self.told = Instant::now();
-            match waits_for {
-                Some(what) => tracing::info!("the request waits for {what}"),
-                None => tracing::info!(compared, expected, differing, "comparing"),
-            }
-        }
-    }
-
-    fn end(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-/// What keeps a request from going on, as far as that shows.
-fn waits_for(now: &Request, logs: &[Log], still: Duration) -> Option<String> {
-    let is_still = now.state == State::Running && still >= STILL;
-    match (&now.state, logs) {
-        (State::Asked, []) => Some("the pipeline".to_owned()),
-        (State::Asked, _) => Some(
-            "`wal2graph apply`, and for a copy to be complete. Start it, if none runs".to_owned(),
-        ),
-        (_, []) => None,
-        (_, logs) if is_still => {
-            let open = logs.iter().filter(|log| !now.shares_over.contains(&log.name()));
-            let open: Vec<String> = open.map(ToString::to_string).collect();
-            Some(format!(
-                "{}: `wal2graph publish` has to run, and a `wal2graph apply` for each partition",
-                shown_list(&open)
-            ))
-        }
-        _ => None,
-    }
-}
-
 /// Prints the result.
-fn tell(args: &ReconcileArgs, findings: &Findings) -> Result<(), ServiceError> {
+fn tell(args: &ReconcileArgs, model: &Model, findings: &Findings) -> Result<(), ServiceError> {
     if args.json {
         print_json(findings)?;
     } else {
-        print(&text(findings))?;
+        print(&(text(findings) + &keyless::text(model, findings)))?;
     }
     let undecided = findings.undecided();
     if undecided > 0 {
@@ -456,6 +412,11 @@ fn tell(args: &ReconcileArgs, findings: &Findings) -> Result<(), ServiceError> {
 /// What differs is an error where nothing is written.
 fn fail_if_any(findings: Findings) -> Result<(), ServiceError> {
     match findings.differing() {
+        0 if findings.keyless() > 0 => Err(ServiceError::Definite(format!(
+            "all rows are equal, and the graph has {} nodes or relationships more that have no key. `wal2graph repair` \
+             leaves them: only their owner can tell whether they may go",
+            findings.keyless()
+        ))),
         0 => Ok(()),
         1 => Err(ServiceError::Definite("1 row differs. `wal2graph repair` mends it".to_owned())),
         differing => Err(ServiceError::Definite(format!(

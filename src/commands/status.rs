@@ -1,29 +1,33 @@
 //! `status`: how far the graph is, whether or not `run` is up.
 
+pub mod ready;
 mod topic;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::Serialize;
 
 use crate::{
     change::Timestamp,
     checkpoint::{Checkpoint, Stopped, complete_through},
-    cli::ReportArgs,
+    cli::StatusArgs,
     config::Config,
     copy::Progress,
     graph::statement::{INCOMPLETE, PLACEHOLDER},
+    health::budget::{roughly, safe_time},
     lsn::Lsn,
-    mapping::compile,
     pipeline::Store,
+    postgres::setup::wal_rate,
     request::RequestStatus,
     service::{
         ServiceError,
         facts::{self, Made, Source},
+        following,
         graph::{Wait, open},
+        looked::Followed,
     },
     shown::{Shown, on_one_line},
-    start::Slot,
+    start::{Slot, TableFacts, tables::TableIs},
 };
 
 use super::{print, print_json};
@@ -52,6 +56,8 @@ struct Status {
     placeholders: Option<u64>,
     /// Nodes whose rows lack values, by label; unknown like placeholders.
     incomplete: Option<u64>,
+    /// Tables that are not in the publication: their rows stay as they are.
+    frozen: Vec<String>,
     mapping_digest: Option<String>,
     epoch: Option<i64>,
     /// Why `run` or `apply` stopped for good, if nobody has begun again since: one a log.
@@ -84,6 +90,9 @@ struct SlotStatus {
     retained_bytes: Option<i64>,
     /// How much more log may be written before the slot can be lost.
     safe_bytes: Option<i64>,
+    /// How long that takes if nothing more is acknowledged, and the log grows as it did on average since the
+    /// server's statistics began.
+    safe_seconds: Option<f64>,
 }
 
 /// From the source's end to the graph.
@@ -120,7 +129,7 @@ struct CopyStatus {
 }
 
 /// Prints the status. A source that is not the graph's is a failure, after it was printed.
-pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), ServiceError> {
+pub async fn execute(config: &Config, args: &StatusArgs) -> Result<(), ServiceError> {
     let status = read(config).await?;
     match args.json {
         true => print_json(&status)?,
@@ -130,21 +139,27 @@ pub async fn execute(config: &Config, args: &ReportArgs) -> Result<(), ServiceEr
     let what = if runs { "it runs, and its next start is refused" } else { "its start is refused" };
     match status.refused.len() {
         0 => Ok(()),
+        1 => Err(ServiceError::Definite(format!("{what}: the reason stands above"))),
         reasons => Err(ServiceError::Definite(format!("{what}: {reasons} reasons stand above"))),
     }
 }
 
 async fn read(config: &Config) -> Result<Status, ServiceError> {
     let (sql, catalog) = crate::service::read_catalog(config).await?;
-    let (mapping, unmapped) = match compile(&catalog, &config.edits) {
+    let Followed { catalog, mapping, .. } =
+        following::tables(config, &sql.client, catalog).await?.followed;
+    let (mapping, unmapped) = match mapping {
         Ok(mapping) => (Some(mapping), Vec::new()),
-        Err(refusals) => (None, refusals),
+        Err(ServiceError::Refused(refusals)) => (None, refusals),
+        Err(error) => return Err(error),
     };
     let source = Source::look(config, &sql.client, mapping.as_ref()).await?;
     let graph = open(config, Wait::Usual)?;
     let made = Made::look(config, &sql.client, &graph).await?;
     let (checkpoint, checkpoints) = (made.checkpoint(), &made.checkpoints);
-    let progress = graph.copy_progress(&config.pipeline).await?;
+    // The progress of a repair is its request's.
+    let mut copied = graph.copy_progress(&config.pipeline).await?;
+    copied.retain(Progress::lacks_rows);
     // Records of somebody else's publisher name no position of the source.
     let is_unplaced = !checkpoints.is_empty()
         && checkpoints.iter().all(|it| it.origin.system_identifier.is_empty());
@@ -161,6 +176,12 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
     let definite = refused.iter().filter(|refusal| !refusal.is_transient());
     let mut refused: Vec<String> =
         unmapped.iter().map(ToString::to_string).chain(definite.map(ToString::to_string)).collect();
+    let looked = (&sql.client, source.slot.as_ref());
+    let history = facts::history(config, looked, mapping.as_ref(), checkpoints).await;
+    // What can not be looked at says nothing.
+    if let Err(error @ ServiceError::NeedsCopy { .. }) = history {
+        refused.push(error.to_string());
+    }
     if let Some(mapped) = mapped {
         refused.extend(topic::refusals(config, mapped, &sql.client, &graph, checkpoints).await);
     }
@@ -176,6 +197,7 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
     let since = checkpoint
         .map(|checkpoint| (now.unix_micros - checkpoint.updated_at.unix_micros) as f64 / 1e6);
     let slot = source.slot;
+    let rate = wal_rate(&sql.client).await?;
     let running = slot.as_ref().is_some_and(|slot| slot.active_pid.is_some());
     let topic = TopicStatus::read(config, checkpoints).await;
     let (records, waited) = topic.as_ref().map_or((None, None), TopicStatus::lag);
@@ -186,7 +208,7 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
     let lag = Lag { bytes: behind, seconds, records };
     Ok(Status {
         pipeline: config.pipeline.clone(),
-        state: match (&checkpoint, &topic, running, progress.is_empty()) {
+        state: match (&checkpoint, &topic, running, copied.is_empty()) {
             (None, ..) => "not started",
             (_, Some(topic), ..) if topic.state() == NOT_RUNNING && !refused.is_empty() => {
                 "refused"
@@ -204,19 +226,27 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
             acknowledged: slot.as_ref().and_then(|slot| slot.confirmed).map(|lsn| lsn.to_string()),
             part: part.map(|part| (part.commit_lsn.to_string(), part.events)),
         },
-        slot: slot.map(|slot| slot_status(config, slot)),
+        slot: slot.map(|slot| slot_status(config, slot, rate)),
         lag,
-        copy: copy_status(&progress),
+        copy: copy_status(&copied),
         requests: RequestStatus::all(&graph.requests(&config.pipeline).await?),
         placeholders: graph.marked(&config.pipeline, PLACEHOLDER).await?,
         incomplete: graph.marked(&config.pipeline, INCOMPLETE).await?,
         epoch: checkpoint.map(|checkpoint| checkpoint.epoch.0),
+        frozen: frozen(checkpoint),
         mapping_digest: checkpoint.map(|checkpoint| checkpoint.mapping_digest.clone()),
         stopped: checkpoints.iter().filter_map(stopped).collect(),
         refused,
         from_before,
         is_unplaced,
     })
+}
+
+fn frozen(checkpoint: Option<&Checkpoint>) -> Vec<String> {
+    let facts = checkpoint.and_then(|checkpoint| checkpoint.table_facts.as_deref());
+    let Some(Ok(facts)) = facts.map(TableFacts::parse) else { return Vec::new() };
+    let frozen = facts.tables.iter().filter(|table| table.by.is_empty());
+    frozen.map(TableIs::shown).collect()
 }
 
 /// Why the last writer of this log stopped for good, unless another has begun since.
@@ -229,8 +259,9 @@ pub(super) fn stopped(checkpoint: &Checkpoint) -> Option<StoppedStatus> {
     })
 }
 
-fn slot_status(config: &Config, slot: Slot) -> SlotStatus {
+fn slot_status(config: &Config, slot: Slot, rate: Option<f64>) -> SlotStatus {
     SlotStatus {
+        safe_seconds: safe_time(slot.safe_bytes, rate).map(|time| time.as_secs_f64()),
         name: config.slot.clone(),
         active_pid: slot.active_pid,
         wal_status: slot.wal_status,
@@ -266,6 +297,10 @@ impl fmt::Display for Status {
                 }
                 if let Some(bytes) = slot.safe_bytes {
                     write!(f, ", safe for {bytes} more")?;
+                }
+                let safe = slot.safe_seconds.and_then(|it| Duration::try_from_secs_f64(it).ok());
+                if let Some(time) = safe {
+                    write!(f, ", which take about {}", roughly(time))?;
                 }
                 writeln!(f)?;
             }
@@ -307,6 +342,9 @@ impl fmt::Display for Status {
         writeln!(f, "placeholders  {}", count(self.placeholders))?;
         if self.incomplete != Some(0) {
             writeln!(f, "incomplete    {}", count(self.incomplete))?;
+        }
+        for table in &self.frozen {
+            writeln!(f, "frozen        {}: it is not in the publication", Shown(table))?;
         }
         writeln!(f, "mapping       {}", self.mapping_digest.clone().unwrap_or_else(unknown))?;
         for StoppedStatus { log, at, because } in &self.stopped {

@@ -16,16 +16,19 @@ use crate::{
     checkpoint::{Checkpoint, complete_through},
     cli::WaitArgs,
     config::{Config, duration},
+    copy::Progress,
     lsn::Lsn,
     pipeline::{Failure, Store},
     postgres::{
         self,
+        connect::Sql,
         setup::{self, LogEnd},
     },
     service::{
-        ServiceError,
+        ServiceError, facts,
         graph::{Wait, open},
     },
+    start::origin,
 };
 
 use super::print;
@@ -162,6 +165,9 @@ impl Waiting<'_> {
             self.look(graph).await?;
             if matches!(self.reached, Reached::Through(lsn) if lsn >= self.target.lsn.without_page_header())
             {
+                if !is_named {
+                    self.history(graph).await?;
+                }
                 return Ok(());
             }
             if may_flush && Instant::now() > flush_at {
@@ -181,7 +187,9 @@ impl Waiting<'_> {
         let looked = async {
             let checkpoints = graph.checkpoints(pipeline).await?;
             let is_copying = match reached(&checkpoints) {
-                Reached::Through(_) => !graph.copy_progress(pipeline).await?.is_empty(),
+                Reached::Through(_) => {
+                    graph.copy_progress(pipeline).await?.iter().any(Progress::lacks_rows)
+                }
                 _ => false,
             };
             Ok((checkpoints, is_copying))
@@ -222,6 +230,34 @@ impl Waiting<'_> {
                 )))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// A source that was put back has never been where the graph is: what was committed now stands before that, and
+    /// is not there. The graph is read first, since a pipeline moves it on.
+    async fn history(&self, graph: &impl Store) -> Result<(), ServiceError> {
+        if self.target.cluster.is_none() {
+            // The role may not know it.
+            return Ok(());
+        }
+        let config = self.config;
+        let checkpoints = graph.checkpoints(&config.pipeline).await?;
+        let Sql { client, .. } = postgres::connect::sql(&config.source).await?;
+        let (system, slot) =
+            (setup::system(&client).await?, setup::slot(&client, &config.slot).await?);
+        let again = facts::again(config, None, &checkpoints);
+        if let Some(refusal) = checkpoints.iter().find_map(|it| origin::judge(it, &system, &again))
+        {
+            return Err(ServiceError::Definite(refusal.to_string()));
+        }
+        match facts::history(config, (&client, slot.as_ref()), None, &checkpoints).await {
+            Err(error @ ServiceError::NeedsCopy { .. }) => Err(error),
+            // What can not be looked at says nothing: a start looks again.
+            Err(error) => {
+                tracing::debug!(%error, "what the slot has not confirmed can not be looked at");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
 

@@ -72,6 +72,7 @@ pub(super) fn http(
             &raw.progress_timeout,
             PROGRESS_TIMEOUT,
         )?,
+        standby_is_ready: raw.standby_ready.unwrap_or(false),
     };
     Ok(Http { listen, limits })
 }

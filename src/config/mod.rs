@@ -6,9 +6,11 @@
 //! environment ----------------+
 //! ```
 
+mod budget;
 pub mod duration;
 mod http;
 mod kafka;
+mod policies;
 mod raw;
 mod source_text;
 mod substitute;
@@ -17,16 +19,18 @@ use std::path::PathBuf;
 
 use crate::{
     cli::Global,
+    health::budget::{Bytes, WalBudget},
     kafka::Options as KafkaOptions,
     mapping::edit::Edits,
     neo4j,
-    postgres::connect::{Environment, SourceUrl, UrlError},
+    postgres::connect::{Environment, SourceUrl, UrlError, percent_decoded},
     topic::TopicName,
 };
 
 pub use http::{Http, Listen};
 pub use kafka::{RawDebezium, RawKafka, RawUnreadable, Setting};
-pub use raw::{RawConfig, RawGraph, RawHttp, RawLimits, RawSource, parse};
+pub use policies::{NewTables, OnSlotLost, OnStop, OnWalBudget, Policies, SchemaChanges};
+pub use raw::{RawConfig, RawGraph, RawHttp, RawLimits, RawSource, RawWalBudget, parse};
 pub use substitute::SubstituteError;
 
 /// Names of slots and publications have at most 63 bytes, and ours begin with `wal2graph_`.
@@ -55,30 +59,14 @@ pub struct Config {
     pub edits: Edits,
     /// The number of tables, or parts of one, that are copied at the same time.
     pub copy_lanes: usize,
-    /// What `run` does without its slot.
-    pub on_slot_lost: OnSlotLost,
+    /// The slot is made so that standbys have it, too.
+    pub failover: bool,
+    /// How much log the slot may keep.
+    pub wal_budget: WalBudget,
+    /// What is done about what happens.
+    pub policies: Policies,
     /// Metrics and health.
     pub http: Http,
-}
-
-/// What `run` does when its slot is lost, gone or made again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnSlotLost {
-    /// It ends with an error that says what to do.
-    #[default]
-    Stop,
-    /// It makes a new slot, and compares all tables with the graph.
-    Repair,
-}
-
-impl OnSlotLost {
-    fn from_text(text: &str) -> Result<Self, ConfigError> {
-        match text {
-            "stop" => Ok(OnSlotLost::Stop),
-            "repair" => Ok(OnSlotLost::Repair),
-            _ => Err(ConfigError::OnSlotLost(text.to_owned())),
-        }
-    }
 }
 
 /// The reason why there is no configuration. Every text names the fix, and none names a secret.
@@ -117,7 +105,7 @@ pub enum ConfigError {
     NoSource,
     /// The graph is missing.
     #[error(
-        "no graph: give --graph-url or graph.url in the file, for example bolt://localhost:7687"
+        "no graph: give --graph-url, graph.url in the file, or NEO4J_URI, for example bolt://localhost:7687"
     )]
     NoGraph,
     /// Kafka is missing.
@@ -243,6 +231,14 @@ pub enum ConfigError {
         /// The URL without user and password.
         url: String,
     },
+    /// User or password in the graph's URL can not be decoded.
+    #[error("graph URL {url:?}: user and password: {why}")]
+    GraphLogin {
+        /// The URL without user and password.
+        url: String,
+        /// Why, without any part of them.
+        why: String,
+    },
     /// A name that is not valid for a slot.
     #[error("{key} {name:?}: expected 1 to {max} of a-z, 0-9 and _")]
     Name {
@@ -269,9 +265,36 @@ pub enum ConfigError {
         /// The given text.
         text: String,
     },
+    /// A size that is none.
+    #[error("{key} {text:?}: expected a whole number and a unit, for example 512MB, 5GB, 20GiB")]
+    Size {
+        /// The key in the file.
+        key: &'static str,
+        /// The given text.
+        text: String,
+    },
+    /// The program would end before it warns.
+    #[error(
+        "source.wal_budget: warn ({warn}) is not below stop ({stop}). Lower warn, or raise stop"
+    )]
+    WalBudget {
+        /// The warning.
+        warn: Bytes,
+        /// The end.
+        stop: Bytes,
+    },
     /// Neither of two words.
-    #[error("on_slot_lost {0:?}: expected `stop` or `repair`")]
-    OnSlotLost(String),
+    #[error("{key} {text:?}: expected `{first}` or `{second}`")]
+    Word {
+        /// The key in the file.
+        key: &'static str,
+        /// The given text.
+        text: String,
+        /// One.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
     /// A number out of its range.
     #[error("limits.copy_lanes {0}: expected 1 to {COPY_LANES_MAX}")]
     CopyLanes(u8),
@@ -283,11 +306,7 @@ type Expand<'a> = dyn Fn(&'static str, &Option<String>) -> Result<Option<String>
 impl Config {
     /// Reads the file, if one is named. Flags override it, and it overrides the environment.
     pub fn load(global: &Global, environment: Environment<'_>) -> Result<Self, ConfigError> {
-        let raw = match &global.config {
-            Some(path) => read(path)?,
-            None => RawConfig::default(),
-        };
-        Self::from_raw(raw, global, environment)
+        Self::from_raw(file(global)?, global, environment)
     }
 
     /// Combines the raw form, the flags and the environment.
@@ -296,12 +315,7 @@ impl Config {
         global: &Global,
         environment: Environment<'_>,
     ) -> Result<Self, ConfigError> {
-        let expand = |key: &'static str, value: &Option<String>| match value {
-            None => Ok(None),
-            Some(text) => substitute::expand(text, environment)
-                .map(Some)
-                .map_err(|source| ConfigError::Substitute { key, source }),
-        };
+        let expand = |key, value: &Option<String>| expand(key, value, environment);
         let url = match &global.source_url {
             Some(url) => Some(url.clone()),
             None => expand("source.url", &raw.source.url)?,
@@ -326,11 +340,11 @@ impl Config {
         if !(1..=COPY_LANES_MAX).contains(&lanes) {
             return Err(ConfigError::CopyLanes(lanes));
         }
+        let policies = policies::policies(&raw, &expand)?;
+        let wal_budget = budget::wal_budget(&raw.source.wal_budget, &expand)?;
+        let failover = raw.source.failover.unwrap_or_default();
         let edits = Edits { defaults: raw.mapping, tables: raw.tables };
         let copy_lanes = usize::from(lanes);
-        let on_slot_lost = expand("on_slot_lost", &raw.on_slot_lost)?;
-        let on_slot_lost = on_slot_lost.map(|text| OnSlotLost::from_text(&text)).transpose()?;
-        let on_slot_lost = on_slot_lost.unwrap_or_default();
         let http = http::http(&raw.http, global, &expand)?;
         let kafka = kafka::kafka(&raw.kafka, &pipeline, global, &expand)?;
         Ok(Config {
@@ -343,7 +357,9 @@ impl Config {
             kafka,
             edits,
             copy_lanes,
-            on_slot_lost,
+            failover,
+            wal_budget,
+            policies,
             http,
         })
     }
@@ -371,11 +387,36 @@ fn default_lanes() -> u8 {
     cores.clamp(1, 4) as u8
 }
 
+/// Where the program of this configuration serves HTTP. Source and graph need not be known.
+pub fn listen(global: &Global, environment: Environment<'_>) -> Result<Listen, ConfigError> {
+    let expand = |key, value: &Option<String>| expand(key, value, environment);
+    Ok(http::http(&file(global)?.http, global, &expand)?.listen)
+}
+
+fn expand(
+    key: &'static str,
+    value: &Option<String>,
+    environment: Environment<'_>,
+) -> Result<Option<String>, ConfigError> {
+    let Some(text) = value else { return Ok(None) };
+    let expanded = substitute::expand(text, environment);
+    expanded.map(Some).map_err(|source| ConfigError::Substitute { key, source })
+}
+
+fn file(global: &Global) -> Result<RawConfig, ConfigError> {
+    global.config.as_ref().map_or_else(|| Ok(RawConfig::default()), read)
+}
+
 fn read(path: &PathBuf) -> Result<RawConfig, ConfigError> {
     let shown = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
         path: shown.clone(),
-        cause: error.to_string(),
+        cause: match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                format!("{error}. `wal2graph init -o FILE` writes a configuration file")
+            }
+            _ => error.to_string(),
+        },
     })?;
     parse(&text, &shown)
 }
@@ -388,7 +429,7 @@ fn graph(
 ) -> Result<Option<neo4j::Options>, ConfigError> {
     let url = match &global.graph_url {
         Some(url) => Some(url.clone()),
-        None => expand("graph.url", &raw.url)?,
+        None => expand("graph.url", &raw.url)?.or_else(|| environment("NEO4J_URI")),
     };
     let Some(url) = url else { return Ok(None) };
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url.as_str()));
@@ -397,16 +438,22 @@ fn graph(
     if !known.contains(&scheme) || address.is_empty() {
         return Err(ConfigError::GraphUrl { url: format!("{scheme}://{address}") });
     }
+    let decoded = |what: &str| {
+        percent_decoded(what)
+            .map_err(|why| ConfigError::GraphLogin { url: format!("{scheme}://{address}"), why })
+    };
     let (url_user, url_password) = match login.split_once(':') {
-        Some((user, password)) => (Some(user.to_owned()), Some(password.to_owned())),
-        None => (Some(login.to_owned()).filter(|user| !user.is_empty()), None),
+        Some((user, password)) => (Some(decoded(user)?), Some(decoded(password)?)),
+        None => (Some(decoded(login)?).filter(|user| !user.is_empty()), None),
     };
     let user = global.graph_user.clone().or(url_user).or(expand("graph.user", &raw.user)?);
+    let user = user.or_else(|| environment("NEO4J_USERNAME"));
     let password = match url_password {
         Some(password) => Some(password),
         None => expand("graph.password", &raw.password)?,
     };
     let database = global.graph_database.clone().or(expand("graph.database", &raw.database)?);
+    let database = database.or_else(|| environment("NEO4J_DATABASE"));
     Ok(Some(neo4j::Options {
         url: format!("{scheme}://{address}"),
         user: user.unwrap_or_else(|| "neo4j".to_owned()),

@@ -27,11 +27,25 @@ pub struct RawConfig {
     pub kafka: Option<RawKafka>,
     /// What holds for the mapping of all tables.
     pub mapping: Defaults,
-    /// How tables are mapped, by `schema.name`. A table that is not named is inferred.
+    /// How tables are mapped, by `schema.name`. A table that is not named is inferred. A key with `*`, as `auth.*`,
+    /// chooses tables to skip: those that no key names.
     pub tables: BTreeMap<String, TableEdit>,
     /// What `run` does when its slot is lost, gone or made again: `stop`, or `repair`, which is `wal2graph
     /// repair --new-slot`. Default: `stop`.
     pub on_slot_lost: Option<String>,
+    /// What becomes of the slot when it keeps more log than `source.wal_budget.stop`: `keep` it, or `drop` it, so
+    /// that the source's disk is free. The program ends in both cases. Default: `keep`.
+    pub on_wal_budget: Option<String>,
+    /// What `run`, `publish` and `apply` do after an error that only a person can end: `exit`, or `stay` up, write
+    /// nothing, and say why on `/status` and `/ready` until they are stopped. With `--until` they exit. Default:
+    /// `exit`.
+    pub on_stop: Option<String>,
+    /// What `run` does when tables, publication or this file have changed: `apply` lets the graph follow,
+    /// `stop` ends with an error that says what has changed. Default: `apply`.
+    pub schema_changes: Option<String>,
+    /// Tables that come later and that this file does not name: `add` them to the publication that wal2graph has
+    /// made, or `ignore` them. Default: `add`.
+    pub new_tables: Option<String>,
     /// How much at a time.
     pub limits: RawLimits,
     /// Metrics and health, while `run` is up.
@@ -50,6 +64,9 @@ pub struct RawHttp {
     /// `/ready` fails when nothing has got into the graph for so long although there is work.
     /// Default: `60s`.
     pub progress_timeout: Option<String>,
+    /// Whether `/ready` of `run` and `publish` succeeds while another instance has the slot, so that a rolling
+    /// deployment goes on. Default: false.
+    pub standby_ready: Option<bool>,
 }
 
 /// The PostgreSQL database.
@@ -63,6 +80,21 @@ pub struct RawSource {
     pub slot: Option<String>,
     /// The publication. Default: `wal2graph_` and the pipeline's name.
     pub publication: Option<String>,
+    /// Whether the slot is made as a failover slot, which standbys keep a copy of: PostgreSQL 17 or newer. Default:
+    /// false.
+    pub failover: Option<bool>,
+    /// How much of the source's log the slot may keep, while `run` or `publish` is up.
+    pub wal_budget: RawWalBudget,
+}
+
+/// How much log the slot may keep. Sizes have a unit: `512MB`, `5GB`, `20GiB`; each is 1024 of the one before.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawWalBudget {
+    /// Above it the log has a warning. Default: none.
+    pub warn: Option<String>,
+    /// Above it the program ends, and `on_wal_budget` decides what becomes of the slot. Default: none.
+    pub stop: Option<String>,
 }
 
 /// The Neo4j database.

@@ -96,6 +96,12 @@ impl Batch {
         shares.into_iter().flat_map(|(stamp, changes)| std::iter::repeat_n(stamp, changes))
     }
 
+    /// Where the transaction of each change committed, in their order.
+    pub fn committed(&self) -> impl Iterator<Item = Lsn> + use<> {
+        let shares: Vec<_> = self.shares.iter().map(|it| (it.commit_lsn, it.changes)).collect();
+        shares.into_iter().flat_map(|(lsn, changes)| std::iter::repeat_n(lsn, changes))
+    }
+
     /// The known commit times of the transactions that it completes, in source order.
     pub fn commits(&self) -> Vec<Timestamp> {
         let completed = self.shares.iter().filter(|share| share.end.is_some());

@@ -110,6 +110,7 @@ impl Table {
             name: table.name.name.clone(),
             replica_identity: replica_identity(&table.replica_identity),
             columns: sent.iter().map(|column| relation_column(table, column)).collect(),
+            leaf: None,
         };
         let columns = sent.iter().map(|column| {
             let r#type = types.resolve(column.type_oid);

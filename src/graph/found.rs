@@ -23,7 +23,7 @@ use super::{
 /// What the graph has under one key of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// The key, equal to the one that was written.
+    /// The key as the graph has it: equal to the one that was written, maybe of another type.
     pub key: Key,
     /// What is there.
     pub entity: Entity,
@@ -42,6 +42,9 @@ pub enum Entity {
 /// A node with the table's label and a whole key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundNode {
+    /// How many nodes have the key. Without the key's constraint others may make more than one: this is one of them,
+    /// a row's if any is.
+    pub times: usize,
     /// Whether it is a row's.
     pub state: State,
     /// It is marked as lacking values.
@@ -78,7 +81,8 @@ pub enum Stored {
 }
 
 /// The relationships that a node has for one reference: of its type and direction, at a node with the
-/// target's label. Relationships of the type that lead to nodes without that label are others'.
+/// target's label. One that leads to a node of no label that the mapping has there is the first reference's
+/// of its type: a node may have lost its label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundReference {
     /// The other ends, one for each relationship, sorted. Doubled relationships are two equal ends.
@@ -94,7 +98,7 @@ pub struct FoundReference {
 pub enum End {
     /// It has this key.
     At(Key),
-    /// It has no whole key, or one of a type that is never written: others have changed it.
+    /// It has no whole key, or one of a type that is never written, or not the label: others have changed it.
     Keyless,
 }
 
@@ -159,7 +163,7 @@ pub enum Difference {
         /// Those that it has.
         graph: (End, End),
     },
-    /// Several relationships have a join row's key.
+    /// Several nodes have a row's key, or several relationships a join row's.
     Doubled {
         /// How many.
         times: usize,
@@ -234,27 +238,35 @@ pub fn remedy(differences: &[Difference], has_row: bool) -> Option<Remedy> {
 ///   case, and those of the target with the target's row. So if no row of both tables differs, then the
 ///   relationships are those of the tables. If a property is wrong, its relationships are right for the
 ///   wrong value; they are matched anew when the row is written.
+/// - **Keys** that the graph finds by each other are compared by their types, too. So 7.0 in the place of 7 is a
+///   property that differs. At the end of a relationship it is the node's difference, not the relationship's.
 /// - **Values** are equal if they are the same [`Value`]. Neo4j gives back what was written
 ///   (`tests/contract/reading.rs`), NaN and -0.0 included; floats are equal by their bits.
 pub fn compare(
     model: &Model,
     table: TableIndex,
-    row: Option<&Row>,
+    row: Option<(&Key, &Row)>,
     found: Option<&Found>,
 ) -> Vec<Difference> {
     let mut differences = Vec::new();
+    if let (Some((key, _)), Some(found)) = (row, found) {
+        compare_keys(model.own_key(table), key, &found.key, &mut differences);
+    }
     match (&model.table(table).shape, row, found) {
         (_, None, None) => {}
         (_, Some(_), None) => differences.push(Difference::Missing { is_placeholder: false }),
         (Shape::Node(shape), row, Some(Found { entity: Entity::Node(node), .. })) => {
-            compare_node(shape, row, node, &mut differences);
+            compare_node(shape, row.map(|(_, row)| row), node, &mut differences);
+            if node.times > 1 {
+                differences.push(Difference::Doubled { times: node.times });
+            }
         }
         (
             Shape::Relationship(shape),
             row,
-            Some(Found { key, entity: Entity::Relationships(found) }),
+            Some(Found { entity: Entity::Relationships(found), .. }),
         ) => match row {
-            Some(row) => compare_joined(model, shape, (key, row), found, &mut differences),
+            Some(row) => compare_joined(model, shape, row, found, &mut differences),
             None => differences.push(Difference::Extra),
         },
         (Shape::Node(_), _, Some(_)) | (Shape::Relationship(_), _, Some(_)) => {
@@ -262,6 +274,16 @@ pub fn compare(
         }
     }
     differences
+}
+
+/// A graph finds 7.0 by 7, and that is not what was written. `names`: of the properties that are the key.
+fn compare_keys(names: &[String], row: &Key, found: &Key, differences: &mut Vec<Difference>) {
+    for (name, (row, found)) in names.iter().zip(row.0.iter().zip(&found.0)) {
+        if row != found {
+            let (name, graph) = (name.clone(), Stored::Value(found.clone()));
+            differences.push(Difference::Property { name, table: Some(row.clone()), graph });
+        }
+    }
 }
 
 fn compare_node(

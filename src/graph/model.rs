@@ -113,11 +113,30 @@ impl Model {
         &self.tables[index.0]
     }
 
+    /// The label of a table's rows; `None`: they are relationships.
+    pub fn label(&self, index: TableIndex) -> Option<&String> {
+        match &self.table(index).shape {
+            Shape::Node(node) => Some(&node.label),
+            Shape::Relationship(_) => None,
+        }
+    }
+
     /// The node shape at `index`. A mapping creates references to node tables only.
     pub fn node(&self, index: TableIndex) -> &NodeShape {
         match &self.table(index).shape {
             Shape::Node(node) => node,
             Shape::Relationship(_) => panic!("{} is not a node table", self.table(index).name),
+        }
+    }
+
+    /// The properties of the entity itself that are its key: none of a join table that has its ends for one.
+    pub fn own_key(&self, index: TableIndex) -> &[String] {
+        match &self.table(index).shape {
+            Shape::Node(node) => &node.key,
+            Shape::Relationship(join) => match &join.key {
+                RelationshipKey::Own(own) => own,
+                RelationshipKey::Ends => &[],
+            },
         }
     }
 

@@ -8,8 +8,11 @@
 //! other names has to go by itself: properties, types and labels.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use crate::shown::Shown;
 
 use super::{
     Model,
@@ -31,6 +34,9 @@ struct Nodes {
     key: Vec<String>,
     properties: BTreeSet<String>,
     extra_labels: BTreeSet<String>,
+    /// The key under the names that it had before.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    renamed_from: BTreeSet<Vec<String>>,
 }
 
 /// The relationships of one type between two labels.
@@ -50,6 +56,13 @@ pub enum LeftOver {
     Nodes {
         /// The label.
         label: String,
+    },
+    /// The key of nodes has another name.
+    Key {
+        /// The label.
+        label: String,
+        /// The properties that have another name: the name before, and the name now.
+        names: Vec<(String, String)>,
     },
     /// A property of nodes.
     Property {
@@ -87,16 +100,65 @@ pub struct Between {
     pub to: String,
 }
 
+impl fmt::Display for LeftOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LeftOver::Nodes { label } => write!(
+                f,
+                "the nodes with the label {} are removed, with what others have put on them: they have another \
+                 label or key",
+                Shown(label)
+            ),
+            LeftOver::Key { label, names } => {
+                let of = |(was, is): &(String, String)| format!("{} to {}", Shown(was), Shown(is));
+                let names: Vec<String> = names.iter().map(of).collect();
+                write!(f, "the key of {} is renamed: {}", Shown(label), names.join(", "))
+            }
+            LeftOver::Property { label, property } => {
+                write!(f, "the property {} of {} is removed", Shown(property), Shown(label))
+            }
+            LeftOver::Label { label, extra } => {
+                write!(f, "the label {} of {} is removed", Shown(extra), Shown(label))
+            }
+            LeftOver::Relationships(of) => write!(f, "the relationships {of} are removed"),
+            LeftOver::RelationshipProperty { of, property } => {
+                write!(f, "the property {} of the relationships {of} is removed", Shown(property))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Between {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Between { relationship_type, from, to } = self;
+        write!(f, "{} from {} to {}", Shown(relationship_type), Shown(from), Shown(to))
+    }
+}
+
 impl LeftOver {
     /// The labels of the nodes that it is about.
     pub fn labels(&self) -> Vec<&String> {
         match self {
             LeftOver::Nodes { label }
+            | LeftOver::Key { label, .. }
             | LeftOver::Property { label, .. }
             | LeftOver::Label { label, .. } => vec![label],
             LeftOver::Relationships(of) | LeftOver::RelationshipProperty { of, .. } => {
                 vec![&of.from, &of.to]
             }
+        }
+    }
+
+    /// The type of the relationships that it is about.
+    pub fn relationship_type(&self) -> Option<&String> {
+        match self {
+            LeftOver::Relationships(of) | LeftOver::RelationshipProperty { of, .. } => {
+                Some(&of.relationship_type)
+            }
+            LeftOver::Nodes { .. }
+            | LeftOver::Key { .. }
+            | LeftOver::Property { .. }
+            | LeftOver::Label { .. } => None,
         }
     }
 }
@@ -112,6 +174,7 @@ impl Outline {
                         key: node.key.clone(),
                         properties: node.properties.iter().cloned().collect(),
                         extra_labels: node.extra_labels.iter().cloned().collect(),
+                        renamed_from: BTreeSet::new(),
                     };
                     outline.nodes.insert(node.label.clone(), nodes);
                     for reference in &node.references {
@@ -157,7 +220,13 @@ impl Outline {
         for (label, nodes) in &self.nodes {
             let of = || label.clone();
             match now.nodes.get(label) {
-                Some(kept) if kept.key == nodes.key => {
+                Some(kept) if kept.key == nodes.key || kept.renamed_from.contains(&nodes.key) => {
+                    let names = std::iter::zip(&nodes.key, &kept.key).filter(|(was, is)| was != is);
+                    let names: Vec<(String, String)> =
+                        names.map(|(was, is)| (was.clone(), is.clone())).collect();
+                    if !names.is_empty() {
+                        found.push(LeftOver::Key { label: of(), names });
+                    }
                     let is_kept =
                         |it: &&String| kept.properties.contains(*it) || kept.key.contains(*it);
                     let gone = nodes.properties.iter().filter(|it| !is_kept(it));
@@ -218,12 +287,33 @@ impl Outlines {
         serde_json::to_string(self).expect("names are JSON")
     }
 
-    /// With another one behind them.
-    pub fn and(mut self, model: &Model) -> Self {
-        let newest = Outline::of(model);
+    /// With another one behind them. The keys of these labels are those before, under other names.
+    pub fn and(mut self, model: &Model, renamed: &BTreeSet<String>) -> Self {
+        let mut newest = Outline::of(model);
+        if let Some(before) = self.0.last() {
+            for label in renamed {
+                let (Some(was), Some(is)) = (before.nodes.get(label), newest.nodes.get_mut(label))
+                else {
+                    continue;
+                };
+                // Names that were exchanged can not be told from names that were not.
+                let is_plain = was.key.len() == is.key.len()
+                    && std::iter::zip(&was.key, &is.key)
+                        .all(|(was, now)| was == now || !is.key.contains(was));
+                if is_plain {
+                    is.renamed_from = was.renamed_from.clone();
+                    is.renamed_from.insert(was.key.clone());
+                }
+            }
+        }
         self.0.retain(|it| *it != newest);
         self.0.push(newest);
         self
+    }
+
+    /// The types of their relationships.
+    pub fn relationship_types(&self) -> BTreeSet<String> {
+        self.0.iter().flat_map(|it| it.relationships.keys().cloned()).collect()
     }
 
     /// What is left of the earlier ones.
@@ -282,9 +372,24 @@ mod tests {
     }
 
     fn left(before: &[Table], now: &[Table]) -> Vec<LeftOver> {
+        left_renamed(before, now, &[])
+    }
+
+    fn left_renamed(before: &[Table], now: &[Table], renamed: &[&str]) -> Vec<LeftOver> {
         let model = |tables: &[Table]| Model { tables: tables.to_vec() };
-        let text = Outlines::of(&model(before)).and(&model(now)).text();
+        let renamed = renamed.iter().map(|label| (*label).to_owned()).collect();
+        let text = Outlines::of(&model(before)).and(&model(now), &renamed).text();
         Outlines::parse(&text).left_over().into_iter().collect()
+    }
+
+    #[test]
+    fn a_key_of_another_name_is_renamed_in_place() {
+        let label = "A".to_owned();
+        let (before, now) = ([node("A", "id", &["x"])], [node("A", "ident", &["x"])]);
+        assert_eq!(left(&before, &now), [LeftOver::Nodes { label: label.clone() }]);
+        let names = vec![("id".to_owned(), "ident".to_owned())];
+        let key = LeftOver::Key { label, names };
+        assert_eq!(left_renamed(&before, &now, &["A"]), [key]);
     }
 
     #[test]

@@ -190,11 +190,21 @@ pub enum Statement {
         rows: Vec<(Key, Option<Key>)>,
     },
     /// Takes from rows what only others can have put on them, and no other statement takes. In a node
-    /// table: a second relationship of one reference to the same node, and the label of a placeholder
-    /// where the table can have none. In a join table: all relationships with one key but one. Which one
-    /// stays is not defined. Nothing there needs nothing.
+    /// table: a second relationship of one reference to the same node, one that leads to a node without a
+    /// label of the mapping, and the label of a placeholder where the table can have none. In a join table:
+    /// all relationships with one key but one. Which one stays is not defined. The key becomes what is written,
+    /// whatever type others have given it. Nothing there needs nothing.
     Untangle {
         /// The table.
+        table: TableIndex,
+        /// The keys, sorted.
+        keys: Vec<Key>,
+    },
+    /// Takes a table's label from nodes that have the label of another table, too, with the properties, extra
+    /// labels and relationships that are this table's alone: others have put it on another row's node. Skips a
+    /// key whose node has no other table's label.
+    UnlabelNodes {
+        /// The node table.
         table: TableIndex,
         /// The keys, sorted.
         keys: Vec<Key>,

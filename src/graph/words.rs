@@ -22,6 +22,12 @@ impl fmt::Display for Shown<'_> {
             return write!(f, "[{}]", values.join(", "));
         }
         let text = self.0.postgres_text().unwrap_or_else(|| format!("{:?}", self.0));
+        let is_whole = |text: &str| !text.contains(['.', 'e', 'E', 'N', 'i']);
+        let text = match self.0 {
+            // Not the integer.
+            Value::Float(_) if is_whole(&text) => format!("{text}.0"),
+            _ => text,
+        };
         let quote = if matches!(self.0, Value::String(_)) { "'" } else { "" };
         let line = on_one_line(&text);
         match line.char_indices().nth(CHARACTERS_MAX) {
@@ -49,7 +55,7 @@ impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             End::At(key) => f.write_str(&values(key)),
-            End::Keyless => f.write_str("a node without a key"),
+            End::Keyless => f.write_str("a node without its label or key"),
         }
     }
 }
@@ -111,7 +117,7 @@ impl fmt::Display for Difference {
                 graph.0,
                 graph.1
             ),
-            Difference::Doubled { times } => write!(f, "the relationship is there {times} times"),
+            Difference::Doubled { times } => write!(f, "it is there {times} times"),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The pages' contents.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use hyper::StatusCode;
 use serde::Serialize;
 
 use crate::{
-    health::{State, TURN_LIMIT},
+    health::{State, TURN_LIMIT, budget::roughly},
     metrics::{Metrics, PartitionLag, Snapshot, now},
     request::RequestStatus,
 };
@@ -77,6 +77,10 @@ struct Report {
     state: &'static str,
     /// The reason for waiting.
     waiting_for: Option<String>,
+    /// Why it does nothing any more, with the fix.
+    stopped_because: Option<String>,
+    /// Why a life ended last, whether or not that is over.
+    last_error: Option<LastError>,
     ready: bool,
     /// Statements that Neo4j plans while changes wait for them.
     planning: Option<Planning>,
@@ -152,6 +156,17 @@ struct Slot {
     wal_status: Option<String>,
     retained_bytes: Option<i64>,
     safe_bytes: Option<i64>,
+    /// When it can be lost, if nothing more is acknowledged and the log grows as in the last minutes.
+    safe_seconds: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct LastError {
+    /// In UTC.
+    at: String,
+    error: String,
+    /// The run tries again by itself.
+    transient: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -175,9 +190,18 @@ impl Report {
             pipeline: snapshot.pipeline.clone(),
             state: facts.state.name(),
             waiting_for: match &facts.state {
-                State::Waiting { why } => Some(why.clone()),
+                State::Waiting { why } | State::Standby { why } => Some(why.clone()),
                 _ => None,
             },
+            stopped_because: match &facts.state {
+                State::Stopped { why } => Some(why.clone()),
+                _ => None,
+            },
+            last_error: snapshot.last_error.as_ref().map(|last| LastError {
+                at: last.at.shown(),
+                error: last.text.clone(),
+                transient: last.is_transient,
+            }),
             ready: reasons.is_empty(),
             planning: facts.planning.map(|planning| Planning {
                 statements: planning.statements,
@@ -200,6 +224,7 @@ impl Report {
                 wal_status: slot.status.clone(),
                 retained_bytes: slot.retained_bytes,
                 safe_bytes: slot.safe_bytes,
+                safe_seconds: snapshot.slot_safe_for.map(|time| time.as_secs_f64()),
             }),
             copy: copied
                 .map(|(table, copied)| {
@@ -234,7 +259,10 @@ fn html(report: &Report) -> String {
     let slot = match &report.slot {
         Some(slot) => {
             let retained = slot.retained_bytes.map(|bytes| format!(", retains {bytes} bytes"));
-            format!("{}{}", text(&slot.wal_status), retained.unwrap_or_default())
+            let left = slot.safe_seconds.and_then(|it| Duration::try_from_secs_f64(it).ok());
+            let left = left.map(|time| format!(", safe for {}", roughly(time)));
+            let (retained, left) = (retained.unwrap_or_default(), left.unwrap_or_default());
+            format!("{}{retained}{left}", text(&slot.wal_status))
         }
         None => unknown(),
     };

@@ -304,6 +304,7 @@ mod tests {
             name: "t".to_owned(),
             replica_identity: ReplicaIdentity::Default,
             columns: vec![id],
+            leaf: None,
         });
         Change::Insert { relation, new: [Cell::Text(Bytes::from_static(b"1"))].into() }
     }

@@ -353,8 +353,10 @@ impl<'a> Builder<'a> {
         let names = self.table.columns.iter().map(|column| column.name.clone());
         let is_read = |name: &String| self.columns.iter().any(|column| column.name == *name);
         let left_out = names.filter(|name| !is_read(name)).collect();
+        let sent = self.table.columns.iter().filter(|column| self.table.streams(column));
+        let sent = sent.map(|column| (column.name.clone(), column.type_oid)).collect();
         let (name, oid, columns) = (self.table.name.clone(), self.table.oid, self.columns);
-        TableColumns { name, oid, columns, left_out, key, properties, references }
+        TableColumns { name, oid, columns, left_out, sent, key, properties, references }
     }
 }
 

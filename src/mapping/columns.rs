@@ -15,6 +15,8 @@ pub struct TableColumns {
     pub columns: Vec<MappedColumn>,
     /// The names of unmapped columns.
     pub left_out: Vec<String>,
+    /// The columns that the stream carries, in its order: their names, and their types' object ids.
+    pub sent: Vec<(String, u32)>,
     /// The parts of a [`crate::graph::Key`].
     pub key: Vec<Slot>,
     /// The cells of a [`crate::graph::Row`].

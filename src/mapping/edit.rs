@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 pub struct Edits {
     /// What holds for all tables.
     pub defaults: Defaults,
-    /// The edited tables, by `schema.name` (a part that holds a dot is quoted as in SQL).
+    /// The edited tables, by `schema.name` (a part that holds a dot is quoted as in SQL). A key with `*`, as `auth.*`,
+    /// chooses tables to skip: those that no key names.
     pub tables: BTreeMap<String, TableEdit>,
 }
 

@@ -1,10 +1,25 @@
 //! Why a change can not become an event of the graph.
 
 use crate::catalog::TableName;
+use crate::change::Sent;
 
-/// Why a change can not be translated. Each is definite: the same change fails again.
+/// Why a change can not be translated. The same change fails again, unless the table is looked at.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TranslateError {
+    /// The table has another shape than when it was looked at.
+    #[error("{table}: its columns or its name have changed")]
+    Reshaped {
+        /// The table.
+        table: TableName,
+    },
+    /// The change is older than the look at the table, of a shape that is not known.
+    #[error("{table}: a change came in a form that the table had for a while")]
+    Unexplained {
+        /// The table.
+        table: TableName,
+        /// The form.
+        sent: Sent,
+    },
     /// The stream lacks a column of the key.
     #[error(
         "{table}: its changes come without key column {column:?}: it was dropped or renamed, or \
@@ -92,10 +107,22 @@ pub enum TranslateError {
 }
 
 impl TranslateError {
+    /// Whether the change itself can not be read.
+    pub(super) fn is_of_a_change(&self) -> bool {
+        !matches!(self, TranslateError::Reshaped { .. } | TranslateError::Unexplained { .. })
+    }
+
+    /// Whether the table has to be looked at before the change can be translated.
+    pub fn is_reshaped(&self) -> bool {
+        !self.is_of_a_change()
+    }
+
     /// The table that the error is about.
     pub fn table(&self) -> &TableName {
         match self {
-            TranslateError::KeyColumnMissing { table, .. }
+            TranslateError::Reshaped { table }
+            | TranslateError::Unexplained { table, .. }
+            | TranslateError::KeyColumnMissing { table, .. }
             | TranslateError::KeyNotIdentity { table, .. }
             | TranslateError::Renamed { table, .. }
             | TranslateError::KeyIsNull { table, .. }

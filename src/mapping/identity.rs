@@ -1,7 +1,7 @@
 //! Checks a key for a node: every old row carries it, and it is equal when PostgreSQL says so.
 
 use crate::{
-    catalog::{Catalog, ReplicaIdentity, Table, TableKind, pasteable},
+    catalog::{Catalog, ReplicaIdentity, Table, TableKind, TableName, pasteable},
     shown::shown_list,
 };
 
@@ -61,6 +61,16 @@ fn check_part(table: &Table, part: &Table, key: &[String]) -> Option<Refusal> {
     Some(Refusal::PartitionKeyIsNotIdentity { table, partition, key, identity, fix })
 }
 
+/// The statements that make columns, which are NOT NULL, what identifies a table's old rows.
+pub fn identify_by(table: &TableName, columns: &[String]) -> String {
+    let index = pasteable(&format!("{}_wal2graph_key", table.name));
+    let columns: Vec<String> = columns.iter().map(|name| pasteable(name)).collect();
+    let (table, columns) = (table.pasteable(), columns.join(", "));
+    format!(
+        "CREATE UNIQUE INDEX {index} ON {table} ({columns}); ALTER TABLE {table} REPLICA IDENTITY USING INDEX {index}"
+    )
+}
+
 /// The statement that makes the key the replica identity, if the key is the primary key.
 fn by_primary_key(table: &Table, key: &[String]) -> Option<String> {
     let primary = table.primary_key.as_ref().filter(|it| it.immediate)?;
@@ -94,7 +104,8 @@ fn check_identity(table: &Table, key: &[String]) -> Option<Refusal> {
             let fix = format!(
                 "Use `key: {}`{}",
                 list(columns),
-                by_primary_key(table, key).unwrap_or_default()
+                by_primary_key(table, key)
+                    .unwrap_or_else(|| format!(", or run {}", identify_by(&table.name, key)))
             );
             refusal(identity, fix)
         }

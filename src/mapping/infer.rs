@@ -16,6 +16,7 @@ use crate::catalog::{
 
 use super::edit::{DirectionEdit, Edits, EndEdit, ReferenceEdit, RelationshipEdit, TableEdit};
 use super::naming;
+use super::pattern::Pattern;
 use super::refusal::Refusal;
 use super::warning::{Warning, WhyLeftOut};
 
@@ -93,14 +94,23 @@ impl<'a> Inference<'a> {
         let tables = self.catalog.tables.iter();
         let known: BTreeMap<String, &Table> =
             tables.map(|table| (table.name.in_file(), table)).collect();
-        for name in edits.tables.keys().filter(|name| !known.contains_key(*name)) {
+        let skip = TableEdit { skip: true, ..TableEdit::default() };
+        let mut patterns = Vec::new();
+        for (name, edit) in edits.tables.iter().filter(|(name, _)| !known.contains_key(*name)) {
+            if let Some(pattern) = Pattern::of(name) {
+                patterns.push((pattern, edit));
+                let refusal = Refusal::Pattern { pattern: name.clone() };
+                self.refusals.extend((*edit != skip).then_some(refusal));
+                continue;
+            }
             let nearest = naming::nearest(name, known.keys().map(String::as_str));
             let nearest = nearest.map(str::to_owned);
             let (named_by, table) = ("tables".to_owned(), name.clone());
             self.refusals.push(Refusal::UnknownTable { named_by, table, nearest });
         }
         for (name, table) in known {
-            let edit = edits.tables.get(&name);
+            let chosen = || patterns.iter().find(|(pattern, _)| pattern.chooses(&name));
+            let edit = edits.tables.get(&name).or_else(|| chosen().map(|(_, edit)| *edit));
             match choose_key(table, edit) {
                 Ok(key) => {
                     let edit = edit.cloned().unwrap_or_default();

@@ -20,6 +20,7 @@ mod digest;
 pub mod edit;
 mod ends;
 mod error;
+mod followed;
 mod identity;
 mod infer;
 mod mend;
@@ -27,6 +28,7 @@ mod named;
 pub mod naming;
 mod notice;
 mod partitioned;
+mod pattern;
 mod plan;
 mod refusal;
 mod render;
@@ -50,13 +52,19 @@ use columns::Slot;
 
 pub use columns::TableColumns;
 pub use compile::compile;
+pub use digest::TableForm;
 pub use edit::Edits;
 pub use error::TranslateError;
+pub use followed::{Followed, Known};
+pub use identity::identify_by;
 pub use mend::{Mended, mend};
 pub use named::Named;
 pub use notice::Notice;
 pub use partitioned::DIFFERENCES;
-pub use plan::{Note, Plan, PlannedNode, PlannedProperty, PlannedRelationship, RelationshipSource};
+pub use plan::{
+    Note, Plan, PlannedChange, PlannedNode, PlannedProperty, PlannedRelationship,
+    RelationshipSource,
+};
 pub use refusal::Refusal;
 pub use render::{render_mended, render_yaml};
 pub use selection::Selection;

@@ -30,8 +30,23 @@ pub struct Plan {
     pub partitions: Vec<String>,
     /// Things worth knowing about the topics in use, each with an action.
     pub topics: Vec<String>,
+    /// The changes since the graph was made, where that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<PlannedChange>,
     /// Problems to fix before the graph can be built.
     pub refusals: Vec<String>,
+}
+
+/// A change that the next start follows.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PlannedChange {
+    /// The table; `None`: it is of the whole graph.
+    pub table: Option<String>,
+    /// The change.
+    pub what: String,
+    /// The rows of the table are compared: about how many, if that is known. `None`: they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reads: Option<Option<u64>>,
 }
 
 /// A table that becomes nodes.
@@ -237,6 +252,7 @@ impl fmt::Display for Plan {
             section("Worth knowing", &self.warnings),
             section("Different with several partitions", &self.partitions),
             section("The topic", &self.topics),
+            section("Changes since the graph was made", &self.changes),
             section("To be mended first", &self.refusals),
         ];
         f.write_str(&sections.into_iter().flatten().collect::<Vec<_>>().join("\n"))
@@ -308,6 +324,20 @@ impl fmt::Display for PlannedRelationship {
                 }
                 Ok(())
             }
+        }
+    }
+}
+
+impl fmt::Display for PlannedChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(table) = &self.table {
+            write!(f, "{}: ", Shown(table))?;
+        }
+        write!(f, "{}", self.what)?;
+        match self.reads {
+            Some(Some(rows)) => write!(f, "; reads about {rows} rows"),
+            Some(None) => write!(f, "; reads its rows"),
+            None => Ok(()),
         }
     }
 }

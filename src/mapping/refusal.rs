@@ -9,7 +9,7 @@ use crate::{
 
 use super::named::Named;
 use super::warning::WhyLeftOut;
-use fixes::{KEYS_BY_TEXT, fix_incomparable, suggestion};
+use fixes::{KEYS_BY_TEXT, ONLY_SKIP, deferrable_key, fix_incomparable, suggestion};
 
 /// Why a mapping is refused: the table, the cause and the fix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +26,12 @@ pub enum Refusal {
         table: String,
         /// The probable intention.
         nearest: Option<String>,
+    },
+    /// The file says of a pattern what only one table can have.
+    #[error("{}: {ONLY_SKIP}", Shown(.pattern))]
+    Pattern {
+        /// The key in the file.
+        pattern: String,
     },
     /// The file names a column that does not exist.
     #[error("{table}: there is no column {column:?}{}", suggestion(.nearest))]
@@ -63,13 +69,7 @@ pub enum Refusal {
         table: TableName,
     },
     /// A primary key that PostgreSQL checks late can not be a replica identity.
-    #[error(
-        "{table}: its primary key {constraint} is DEFERRABLE, so it is no replica identity, and \
-         to publish the table would make its UPDATEs and DELETEs fail. Make the key NOT \
-         DEFERRABLE, or run ALTER TABLE {} REPLICA IDENTITY USING INDEX with another unique index \
-         over NOT NULL columns, or leave the table out with `skip: true`",
-        .table.pasteable(), constraint = Shown(.constraint)
-    )]
+    #[error("{table}: its primary key {} is {}", Shown(.constraint), deferrable_key(.table))]
     DeferrableKey {
         /// The table.
         table: TableName,

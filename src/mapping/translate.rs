@@ -9,6 +9,8 @@
 //! stream, unless it touches the key. An old tuple of the key alone says nothing of other columns.
 //! An unchanged column that the old tuple carries is taken from there; what nobody carries stays
 //! unchanged.
+//!
+//! A translator that follows the tables' shape is stricter: see [`Followed`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,11 +18,13 @@ use std::sync::Arc;
 use crate::catalog::TableName;
 use crate::change::{Before, Cell, Change, Relation, ReplicaIdentity};
 use crate::graph::{Event, Key, Row, TableIndex};
+use crate::lsn::Lsn;
 
 use super::error::TranslateError;
+use super::followed::{Fit, Followed};
 use super::notice::{Notice, Notices};
 use super::row::{Raw, RowReader};
-use super::{Mapping, Selection};
+use super::{Mapping, Selection, TableColumns};
 
 /// Translates the changes of one source, and the rows that are copied from it.
 #[derive(Clone, Debug)]
@@ -28,6 +32,7 @@ pub struct Translator {
     mapping: Arc<Mapping>,
     bound: HashMap<u32, Bound>,
     notices: Notices,
+    followed: Option<Arc<Followed>>,
 }
 
 /// A Relation, and where in its tuples the mapped columns are.
@@ -44,6 +49,8 @@ struct BoundTable {
     /// For each column of the plan, its place in a tuple, and whether it belongs to the replica
     /// identity.
     places: Arc<[Option<Place>]>,
+    /// Its changes are of an earlier shape of the table.
+    is_older: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +63,13 @@ impl Translator {
     /// Translates by `mapping`.
     pub fn new(mapping: Arc<Mapping>) -> Self {
         let notices = Notices::new(&mapping.tables);
-        Translator { mapping, bound: HashMap::new(), notices }
+        Translator { mapping, bound: HashMap::new(), notices, followed: None }
+    }
+
+    /// Translates only what fits the shape of the tables as they were looked at, or an earlier one that is
+    /// known.
+    pub fn following(self, followed: Followed) -> Self {
+        Translator { followed: Some(Arc::new(followed)), ..self }
     }
 
     /// The mapping.
@@ -64,11 +77,28 @@ impl Translator {
         &self.mapping
     }
 
-    /// The change in the graph's terms; `None` when its table is not mapped.
-    pub fn translate(&mut self, change: &Change) -> Result<Option<Event>, TranslateError> {
+    /// The change in the graph's terms; `None` when its table is not mapped. Its transaction committed at
+    /// this position.
+    pub fn translate(
+        &mut self,
+        change: &Change,
+        committed: Lsn,
+    ) -> Result<Option<Event>, TranslateError> {
+        match self.translated(change, committed) {
+            // Its table is looked at again: what can not be read is found there.
+            Err(error) if error.is_of_a_change() && self.is_of_an_older_shape(change) => Ok(None),
+            translated => translated,
+        }
+    }
+
+    fn translated(
+        &mut self,
+        change: &Change,
+        committed: Lsn,
+    ) -> Result<Option<Event>, TranslateError> {
         match change {
             Change::Insert { relation, new } => {
-                let Some(BoundTable { index, places }) = self.bind(relation)? else {
+                let Some(BoundTable { index, places, .. }) = self.bind(relation, committed)? else {
                     return Ok(None);
                 };
                 let cell = |column: usize| raw(new, places[column]);
@@ -77,11 +107,11 @@ impl Translator {
                 Ok(Some(Event::Insert { table: index, key, row }))
             }
             Change::Update { relation, before, new } => {
-                let Some(table) = self.bind(relation)? else { return Ok(None) };
+                let Some(table) = self.bind(relation, committed)? else { return Ok(None) };
                 self.update(&table, before, new).map(Some)
             }
             Change::Delete { relation, before } => {
-                let Some(BoundTable { index, places }) = self.bind(relation)? else {
+                let Some(BoundTable { index, places, .. }) = self.bind(relation, committed)? else {
                     return Ok(None);
                 };
                 let (Before::Key(old) | Before::Full(old)) = before else {
@@ -94,7 +124,7 @@ impl Translator {
             Change::Truncate { relations } => {
                 let mut tables = Vec::new();
                 for relation in relations {
-                    tables.extend(self.bind(relation)?.map(|table| table.index));
+                    tables.extend(self.bind(relation, committed)?.map(|table| table.index));
                 }
                 Ok((!tables.is_empty()).then_some(Event::Truncate { tables }))
             }
@@ -179,7 +209,29 @@ impl Translator {
     }
 
     /// Where the mapped columns are in the tuples of `relation`.
-    fn bind(&mut self, relation: &Arc<Relation>) -> Result<Option<BoundTable>, TranslateError> {
+    fn bind(
+        &mut self,
+        relation: &Arc<Relation>,
+        committed: Lsn,
+    ) -> Result<Option<BoundTable>, TranslateError> {
+        let bound = self.bound_to(relation)?;
+        if let (Some(table), Some(followed)) = (&bound, &self.followed)
+            && table.is_older
+        {
+            let name = &self.mapping.columns(table.index).name;
+            followed.explains(name, relation, committed)?;
+        }
+        Ok(bound)
+    }
+
+    fn is_of_an_older_shape(&self, change: &Change) -> bool {
+        change.relations().iter().any(|relation| {
+            let bound = self.bound.get(&relation.oid).and_then(|bound| bound.table.as_ref());
+            bound.is_some_and(|table| table.is_older)
+        })
+    }
+
+    fn bound_to(&mut self, relation: &Arc<Relation>) -> Result<Option<BoundTable>, TranslateError> {
         if let Some(bound) = self.bound.get_mut(&relation.oid)
             && (Arc::ptr_eq(&bound.relation, relation) || bound.relation == *relation)
         {
@@ -188,8 +240,19 @@ impl Translator {
             bound.relation = relation.clone();
             return Ok(bound.table.clone());
         }
-        let table = match self.mapping.table_index(&relation.schema, &relation.name) {
-            Some(index) => Some(BoundTable { index, places: self.places(index, relation)? }),
+        let table = match self.mapped(relation) {
+            Some(index) => {
+                let columns = self.mapping.columns(index);
+                let is_other = |followed: &Arc<Followed>| {
+                    Fit::of(columns, relation) == Fit::Other || !followed.has_leaf(relation)
+                };
+                let is_older = self.followed.as_ref().is_some_and(is_other);
+                let places = match is_older {
+                    true => self.places_of_older(index, relation),
+                    false => self.places(index, relation)?,
+                };
+                Some(BoundTable { index, places, is_older })
+            }
             None => {
                 self.check_unmapped(relation)?;
                 None
@@ -198,6 +261,28 @@ impl Translator {
         let bound = Bound { relation: relation.clone(), table: table.clone() };
         self.bound.insert(relation.oid, bound);
         Ok(table)
+    }
+
+    /// The mapped table; `None`: it is not mapped, or was dropped. Object ids tell tables from each other,
+    /// also where names were exchanged. Not every source knows them.
+    fn mapped(&self, relation: &Relation) -> Option<TableIndex> {
+        match self.followed.is_some() && relation.oid != UNKNOWN_OID {
+            true => {
+                let is_of = |table: &TableColumns| table.oid == relation.oid;
+                self.mapping.tables.iter().position(is_of).map(TableIndex)
+            }
+            false => self.mapping.table_index(&relation.schema, &relation.name),
+        }
+    }
+
+    /// Of an earlier shape: what the Relation lacks is unchanged.
+    fn places_of_older(&self, index: TableIndex, relation: &Relation) -> Arc<[Option<Place>]> {
+        let place = |name: &String| {
+            let mut columns = relation.columns.iter().enumerate();
+            let (at, sent) = columns.find(|(_, it)| it.name == *name)?;
+            Some(Place { at, identity: sent.identity })
+        };
+        self.mapping.columns(index).columns.iter().map(|column| place(&column.name)).collect()
     }
 
     fn places(
@@ -250,6 +335,9 @@ impl Translator {
     /// A table that is not mapped is passed over, but not one that was mapped under another name.
     fn check_unmapped(&mut self, relation: &Relation) -> Result<(), TranslateError> {
         let name = TableName::new(&relation.schema, &relation.name);
+        if self.followed.is_some() {
+            return Ok(());
+        }
         let known = self.mapping.tables.iter().find(|table| table.oid == relation.oid);
         match known.filter(|_| relation.oid != UNKNOWN_OID) {
             Some(table) => {

@@ -1,8 +1,14 @@
 //! What comparisons of tables and graph have counted, over all lives of a run.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use tokio::sync::watch;
 
 use crate::{
+    copy::Progress,
     graph::{Difference, Model},
     pipeline::Reported,
 };
@@ -14,6 +20,18 @@ pub struct Comparing {
     pub reported: Reported,
     /// The tables that it names by index.
     pub model: Arc<Model>,
+    /// How far it is.
+    pub ranges: Option<watch::Receiver<Vec<Progress>>>,
+}
+
+impl Comparing {
+    /// The tables that are left to compare because the graph may lack rows of them.
+    pub fn lacking(&self) -> BTreeSet<String> {
+        let Some(ranges) = &self.ranges else { return BTreeSet::new() };
+        let ranges = ranges.borrow();
+        let left = ranges.iter().filter(|range| range.lacks_rows() && !range.done);
+        left.map(|range| range.table.clone()).collect()
+    }
 }
 
 /// Numbers of comparisons, by table.
@@ -26,7 +44,7 @@ pub struct Counted {
 }
 
 impl Counted {
-    fn add(&mut self, Comparing { reported, model }: &Comparing) {
+    fn add(&mut self, Comparing { reported, model, .. }: &Comparing) {
         let report = reported.get();
         for (table, rows) in &report.compared {
             let name = &model.table(*table).name;
@@ -52,6 +70,11 @@ impl Compared {
         let over = self.current.extract_if(.., |it| it.reported.is_last());
         over.for_each(|comparing| self.before.add(&comparing));
         self.current.push(comparing);
+    }
+
+    /// The tables that are left of the comparison under way.
+    pub(super) fn lacking(&self) -> BTreeSet<String> {
+        self.current.last().map(Comparing::lacking).unwrap_or_default()
     }
 
     pub(super) fn counted(&self) -> Counted {

@@ -28,6 +28,14 @@ pub(super) fn gather(snapshot: &Snapshot) -> Vec<MetricFamily> {
         &State::NAMES,
         state,
     );
+    let sides =
+        snapshot.sides.iter().map(|(side, it)| (vec![side.name()], f64::from(it.is_there())));
+    gauges.labelled(
+        "connected",
+        "Whether a server answers looks at it: 1, or 0 if it does not, or was not reached yet",
+        &["side"],
+        sides,
+    );
     let placeholders = snapshot.graph.and_then(|graph| graph.placeholders).map(|it| it as f64);
     gauges.plain(
         "placeholders",
@@ -111,6 +119,12 @@ impl Gauges {
             "slot_safe_bytes",
             "Log that may still be written before the slot can be lost; left out without max_slot_wal_keep_size",
             bytes(slot.and_then(|slot| slot.safe_bytes)),
+        );
+        self.plain(
+            "slot_safe_seconds",
+            "When the slot can be lost, if nothing more is acknowledged and the source's log grows as in the last five \
+             minutes; left out without max_slot_wal_keep_size, and while the log does not grow",
+            snapshot.slot_safe_for.map(|time| time.as_secs_f64()),
         );
     }
 

@@ -15,6 +15,7 @@ mod counts;
 mod gauges;
 mod looks;
 mod partitions;
+mod snapshot;
 
 use std::{
     collections::BTreeMap,
@@ -28,10 +29,13 @@ use crate::{
     change::Timestamp,
     checkpoint::TopicPartition,
     copy::{CopiedRows, Progress, copied_rows},
-    health::{Facts, Limits, Planning, Positions, State, Tracker, since},
+    health::{
+        Answers, Facts, Limits, Planning, Positions, Side, Silent, State, Tracker,
+        budget::{Growth, safe_time},
+        since,
+    },
     lsn::Lsn,
     pipeline::{Status, Witness},
-    request::RequestStatus,
     topic::copied::CopyState,
 };
 
@@ -40,7 +44,9 @@ pub use counts::{Counts, TableCounts};
 pub use looks::{DeadLetterLook, GraphLook, RequestLook, SlotLook, SourceLook, TopicLook};
 
 use compared::Compared;
+pub use partitions::PartitionLag;
 use partitions::Partitions;
+pub use snapshot::{LastError, Snapshot};
 
 /// The interval of looks at source and slot.
 pub const SOURCE_INTERVAL: Duration = Duration::from_secs(2);
@@ -76,13 +82,19 @@ impl Witness for Metrics {
 
 struct Watched {
     life: Life,
+    /// How many pipelines have begun.
+    lives: u64,
     stopping: bool,
     status: Option<watch::Receiver<Status>>,
     partitions: Partitions,
-    /// The reason why Kafka does not answer, if so.
-    kafka_is_away: Option<String>,
+    /// The sides that are in use.
+    sides: BTreeMap<Side, Answers>,
+    /// Since when the status says that it is copying.
+    copying_since: Option<Timestamp>,
     copying: Option<Copying>,
     source: Option<SourceLook>,
+    growth: Growth,
+    last_error: Option<LastError>,
     /// When this run took hold of the slot last.
     held_at: Option<Timestamp>,
     graph: Option<GraphLook>,
@@ -99,26 +111,8 @@ enum Life {
     Starting,
     Running,
     Waiting { why: String },
-}
-
-/// A partition's progress in the graph. Positions are offsets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartitionLag {
-    /// The partition.
-    pub at: TopicPartition,
-    /// The graph has everything before it; `None` before the checkpoint is read.
-    pub applied: Option<u64>,
-    /// The offset of the next record to be produced; `None` while Kafka is unreachable.
-    pub end: Option<u64>,
-    /// The time since the graph was last known to have everything in the partition.
-    pub time: Duration,
-}
-
-impl PartitionLag {
-    /// The number of records that the graph lacks.
-    pub fn records(&self) -> Option<u64> {
-        Some(self.end?.saturating_sub(self.applied?))
-    }
+    Standby { why: String },
+    Stopped { why: String },
 }
 
 /// A copy that can be watched.
@@ -137,55 +131,21 @@ impl Copying {
     }
 }
 
-/// The facts at one moment.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    /// The pipeline's name.
-    pub pipeline: String,
-    /// The inputs of lag and verdicts.
-    pub facts: Facts,
-    /// The limits of readiness.
-    pub limits: Limits,
-    /// The last look at the source, if recent.
-    pub source: Option<SourceLook>,
-    /// The last look at the graph, if recent.
-    pub graph: Option<GraphLook>,
-    /// The partitions that this run applies.
-    pub partitions: Vec<PartitionLag>,
-    /// How often the group assigned or revoked partitions; `None` if no topics are read.
-    pub rebalances: Option<u64>,
-    /// The number of waiting dead letters, if the last look at them is recent.
-    pub dead_letters: Option<u64>,
-    /// The copied tables, if this run has copied any.
-    pub copied: BTreeMap<String, CopiedRows>,
-    /// The requests to compare and repair, if the last look at them is recent.
-    pub requests: Option<Vec<RequestStatus>>,
-    /// What this run has compared.
-    pub compared: Counted,
-    /// The limit of changes in one transaction, because Neo4j refused more as too large; `None`: no
-    /// limit.
-    pub changes_at_once: Option<usize>,
-}
-
-impl Snapshot {
-    /// Bytes of log that the program has not acknowledged to the slot.
-    pub fn unacknowledged_bytes(&self) -> Option<u64> {
-        let source = self.source.as_ref()?;
-        Some(source.flushed.bytes_since(source.slot.as_ref()?.acknowledged?))
-    }
-}
-
 impl Metrics {
     /// The metrics of a run that starts now.
     pub fn new(pipeline: &str, limits: Limits) -> Self {
         let watched = Watched {
             life: Life::Starting,
+            lives: 0,
             stopping: false,
             status: None,
             partitions: Partitions::default(),
-            kafka_is_away: None,
+            sides: BTreeMap::new(),
+            copying_since: None,
             copying: None,
             source: None,
+            growth: Growth::default(),
+            last_error: None,
             held_at: None,
             graph: None,
             requests: None,
@@ -214,6 +174,7 @@ impl Metrics {
     pub fn connected(&self, status: watch::Receiver<Status>, copying: Option<Copying>) {
         let mut watched = self.watched();
         watched.life = Life::Running;
+        watched.lives += 1;
         watched.status = Some(status);
         if copying.is_some() {
             watched.copying = copying;
@@ -231,6 +192,7 @@ impl Metrics {
     ) {
         let mut watched = self.watched();
         watched.life = Life::Running;
+        watched.lives += 1;
         watched.partitions.connected(at, status, copied);
         watched.observe();
     }
@@ -245,6 +207,7 @@ impl Metrics {
     pub fn partition_waiting(&self, at: &TopicPartition, why: String) {
         let mut watched = self.watched();
         watched.observe();
+        watched.failed(&why, true);
         watched.partitions.waiting(at, why);
     }
 
@@ -257,11 +220,40 @@ impl Metrics {
         }
     }
 
+    /// How many pipelines have begun in this run.
+    pub fn lives(&self) -> u64 {
+        self.watched().lives
+    }
+
+    /// A run prepares its next life.
+    pub fn prepares(&self) {
+        let mut watched = self.watched();
+        watched.observe();
+        watched.life = Life::Starting;
+    }
+
     /// A side is away.
     pub fn waiting(&self, why: String) {
         let mut watched = self.watched();
         watched.observe();
+        watched.failed(&why, true);
         watched.life = Life::Waiting { why };
+    }
+
+    /// Another instance has the slot.
+    pub fn standby(&self, why: String) {
+        let mut watched = self.watched();
+        watched.observe();
+        watched.life = Life::Standby { why };
+    }
+
+    /// The run has ended with an error that a person has to do something about, and the program stays to say so.
+    pub fn stopped(&self, why: String) {
+        let mut watched = self.watched();
+        watched.observe();
+        watched.failed(&why, false);
+        watched.planning = None;
+        watched.life = Life::Stopped { why };
     }
 
     /// A batch waits until this many statements are planned; 0: no batch waits.
@@ -271,11 +263,17 @@ impl Metrics {
         watched.planning = (statements > 0).then_some((since, statements));
     }
 
-    /// Kafka does not answer, with the reason; `None`: it does.
-    pub fn kafka_is_away(&self, why: Option<String>) {
+    /// A side that is looked at from now on.
+    pub fn uses(&self, side: Side) {
+        self.watched().sides.entry(side).or_default();
+    }
+
+    /// A look at a side has ended, which began at this moment.
+    pub fn looked_at(&self, side: Side, at: Timestamp, look: Result<(), String>) {
         let mut watched = self.watched();
         watched.observe();
-        watched.kafka_is_away = why;
+        let answers = watched.sides.entry(side).or_default();
+        *answers = answers.after(at, look);
     }
 
     /// The run was asked to stop.
@@ -286,8 +284,16 @@ impl Metrics {
     /// Records a look at the source; `None`: it does not answer.
     pub fn looked_at_source(&self, look: Option<SourceLook>) {
         let mut watched = self.watched();
+        if let Some(look) = &look {
+            watched.growth.looked(look.position());
+        }
         watched.source = look;
         watched.observe();
+    }
+
+    /// The last look at the source, however old.
+    pub fn last_look_at_source(&self) -> Option<SourceLook> {
+        self.watched().source.clone()
     }
 
     /// This run holds the slot: a look that began before it did can not say that there is none.
@@ -350,14 +356,22 @@ impl Metrics {
             planning: watched
                 .planning
                 .map(|(since, statements)| Planning { statements, time: since.elapsed() }),
+            silent: watched.silent(now),
+            copying_since: watched.copying_since,
+            comparing: watched.compared.lacking(),
             unplaced: watched.partitions.unplaced_lag(now, watched.fresh_topic(now)),
         };
+        let slot = source.as_ref().and_then(|source| source.slot.as_ref());
+        let safe_bytes = slot.and_then(|slot| slot.safe_bytes);
         Snapshot {
             pipeline: self.pipeline.clone(),
+            slot_safe_for: safe_time(safe_bytes, watched.growth.rate()),
+            last_error: watched.last_error.clone(),
             facts,
             limits: self.limits,
             source,
             graph: watched.graph.filter(|look| fresh(look.at, GRAPH_LIFE)),
+            sides: watched.sides.clone(),
             partitions: watched.partitions.lags(now, watched.fresh_topic(now)),
             rebalances: self.counts.rebalances(),
             dead_letters: watched
@@ -414,6 +428,10 @@ impl Watched {
         Some(look)
     }
 
+    fn failed(&mut self, why: &str, is_transient: bool) {
+        self.last_error = Some(LastError { at: now(), text: why.to_owned(), is_transient });
+    }
+
     fn fresh_topic(&self, now: Timestamp) -> Option<&TopicLook> {
         self.topic.as_ref().filter(|look| since(now, look.at) <= SOURCE_LIFE)
     }
@@ -422,9 +440,9 @@ impl Watched {
         let copying = self.status().is_some_and(|status| status.copying);
         match &self.life {
             _ if self.stopping => State::Stopping,
-            Life::Starting => match &self.kafka_is_away {
-                Some(why) => State::Waiting { why: why.clone() },
-                None => State::Starting,
+            Life::Starting => match self.sides.get(&Side::Kafka) {
+                Some(Answers::No { why, .. }) => State::Waiting { why: why.clone() },
+                _ => State::Starting,
             },
             Life::Running if self.partitions.why_waiting().is_some() => {
                 let why = self.partitions.why_waiting().unwrap_or_default().to_owned();
@@ -433,11 +451,28 @@ impl Watched {
             Life::Running if copying => State::Copying,
             Life::Running => State::Streaming,
             Life::Waiting { why } => State::Waiting { why: why.clone() },
+            Life::Standby { why } => State::Standby { why: why.clone() },
+            Life::Stopped { why } => State::Stopped { why: why.clone() },
         }
     }
 
+    fn silent(&self, now: Timestamp) -> Vec<Silent> {
+        self.sides.iter().filter_map(|(side, answers)| Silent::of(*side, answers, now)).collect()
+    }
+
     fn observe(&mut self) {
-        let connected = self.state().is_connected();
+        let state = self.state();
+        match state {
+            State::Copying => self.copying_since = self.copying_since.or_else(|| Some(now())),
+            State::Streaming => self.copying_since = None,
+            // A copy that waits for a server is still one.
+            State::Starting
+            | State::Waiting { .. }
+            | State::Standby { .. }
+            | State::Stopping
+            | State::Stopped { .. } => {}
+        }
+        let connected = state.is_connected();
         let look = self.source.as_ref().map(SourceLook::position);
         if let Some(positions) = self.positions() {
             self.tracker.observe(connected, &positions, look);

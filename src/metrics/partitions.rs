@@ -16,7 +16,27 @@ use crate::{
     topic::copied::CopyState,
 };
 
-use super::{PartitionLag, TopicLook};
+use super::looks::TopicLook;
+
+/// A partition's progress in the graph. Positions are offsets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionLag {
+    /// The partition.
+    pub at: TopicPartition,
+    /// The graph has everything before it; `None` before the checkpoint is read.
+    pub applied: Option<u64>,
+    /// The offset of the next record to be produced; `None` while Kafka is unreachable.
+    pub end: Option<u64>,
+    /// The time since the graph was last known to have everything in the partition.
+    pub time: Duration,
+}
+
+impl PartitionLag {
+    /// The number of records that the graph lacks.
+    pub fn records(&self) -> Option<u64> {
+        Some(self.end?.saturating_sub(self.applied?))
+    }
+}
 
 /// The facts about the partitions of this run.
 #[derive(Default)]

@@ -40,6 +40,20 @@ fn text(left: &LeftOver) -> Option<String> {
     let limit = "LIMIT $rows";
     Some(match left {
         LeftOver::Nodes { .. } => return None,
+        LeftOver::Key { label, names } => {
+            let label = quote(label);
+            let has = names.iter().map(|(was, _)| format!("n.{} IS NOT NULL", quote(was)));
+            let has = has.collect::<Vec<_>>().join(" OR ");
+            let set = names.iter().map(|(was, is)| {
+                let (was, is) = (quote(was), quote(is));
+                // Something else may have had the new name.
+                format!("n.{is} = n.{was}")
+            });
+            let set = set.collect::<Vec<_>>().join(", ");
+            let remove = names.iter().map(|(was, _)| format!("n.{}", quote(was)));
+            let remove = remove.collect::<Vec<_>>().join(", ");
+            format!("MATCH (n:{label}) WHERE {has} WITH n {limit} SET {set} REMOVE {remove}")
+        }
         LeftOver::Property { label, property } => {
             let (label, property) = (quote(label), quote(property));
             format!(

@@ -41,6 +41,13 @@ pub struct Options {
     pub database: Option<String>,
 }
 
+impl Options {
+    /// The server, for people.
+    pub fn place(&self) -> String {
+        without_password(&self.url)
+    }
+}
+
 impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Options")
@@ -56,6 +63,7 @@ impl std::fmt::Debug for Options {
 #[derive(Clone)]
 pub struct Connection {
     graph: Graph,
+    place: String,
     no_delay: Arc<NoDelay>,
 }
 
@@ -72,7 +80,8 @@ impl Connection {
             config = config.db(database.as_str());
         }
         let graph = Graph::connect(config.build()?)?;
-        Ok(Connection { graph, no_delay: Arc::new(NoDelay::to(port_of(&options.url))) })
+        let place = options.place();
+        Ok(Connection { graph, place, no_delay: Arc::new(NoDelay::to(port_of(&options.url))) })
     }
 
     /// Begins a transaction. Connects if needed, and ends an earlier transaction of this
@@ -82,11 +91,14 @@ impl Connection {
     pub async fn begin(&self) -> Result<Transaction, Error> {
         match tokio::time::timeout(CONNECT_LIMIT, self.graph.start_txn()).await {
             Ok(begun) => {
-                let txn = begun?;
+                let txn = begun.map_err(|error| Error::from(error).at(&self.place))?;
                 self.no_delay.keep();
                 Ok(Transaction { txn })
             }
-            Err(_) => Err(Error::Lost(format!("no answer within {} s", CONNECT_LIMIT.as_secs()))),
+            Err(_) => {
+                let what = format!("no answer within {} s", CONNECT_LIMIT.as_secs());
+                Err(Error::Lost(what).at(&self.place))
+            }
         }
     }
 

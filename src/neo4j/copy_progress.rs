@@ -31,7 +31,7 @@ pub async fn read(connection: &Connection, pipeline: &str) -> Result<Vec<Progres
     let text = format!(
         "MATCH (p:{COPY} {{pipeline: $pipeline}}) RETURN p.table AS table, p.pass AS pass, p.part AS part, \
          p.next_block AS next_block, p.end_block AS end_block, p.relfilenode AS relfilenode, p.rows AS rows, \
-         p.done AS done, p.partition AS partition, p.owed AS owed"
+         p.done AS done, p.partition AS partition, p.owed AS owed, p.spares AS spares"
     );
     let rows = connection.rows(Query::new(text).param("pipeline", pipeline)).await?;
     let mut all = rows.iter().map(progress_of).collect::<Result<Vec<_>, _>>()?;
@@ -55,6 +55,7 @@ pub(super) fn create_query(pipeline: &str, epoch: Epoch, progress: &[Progress]) 
                 it.partition.map(i64::from).into(),
                 // A property that is null is none.
                 it.is_owed.then_some(true).into(),
+                it.spares.then_some(true).into(),
             ]
             .into_iter(),
         )
@@ -63,7 +64,7 @@ pub(super) fn create_query(pipeline: &str, epoch: Epoch, progress: &[Progress]) 
     let text = format!(
         "UNWIND $rows AS r CREATE (p:{COPY} {{pipeline: $pipeline, table: r[0], pass: r[1], part: r[2], \
          next_block: r[3], end_block: r[4], relfilenode: r[5], rows: r[6], done: r[7], partition: r[8], \
-         owed: r[9], epoch: $epoch, updated_at: $now}})"
+         owed: r[9], spares: r[10], epoch: $epoch, updated_at: $now}})"
     );
     Query::new(text)
         .param("pipeline", pipeline)
@@ -149,5 +150,6 @@ fn progress_of(row: &Row) -> Result<Progress, Error> {
         rows: get::<i64>(row, "rows")? as u64,
         done: get(row, "done")?,
         is_owed: get::<Option<bool>>(row, "owed")?.unwrap_or(false),
+        spares: get::<Option<bool>>(row, "spares")?.unwrap_or(false),
     })
 }

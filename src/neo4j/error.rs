@@ -118,6 +118,14 @@ impl std::fmt::Display for ServerError {
 }
 
 impl Error {
+    /// The same, with the server's address where there is no connection to it.
+    pub fn at(self, place: &str) -> Self {
+        match self {
+            Error::Lost(what) => Error::Lost(format!("{place}: {what}")),
+            error => error,
+        }
+    }
+
     /// The graph refuses the same data whatever is changed in it.
     pub(super) fn is_for_ever(&self) -> bool {
         matches!(self, Error::Data(error) if error.is_for_ever())

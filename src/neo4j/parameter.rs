@@ -3,6 +3,7 @@
 //! Rows are lists, not maps: that takes a third of the client's work, and fewer bytes. Everything
 //! is built bottom-up, because the driver's own conversions of a `Vec` clone every element.
 
+use chrono::{DateTime, FixedOffset};
 use neo4rs::{
     BoltBoolean, BoltBytes, BoltDuration, BoltFloat, BoltInteger, BoltList, BoltNull, BoltPoint2D,
     BoltString, BoltType, summary::Counters,
@@ -68,6 +69,9 @@ pub fn value(value: &Value) -> BoltType {
         Value::Date(it) => (*it).into(),
         Value::LocalDateTime(it) => (*it).into(),
         Value::ZonedDateTime(it) => (*it).into(),
+        Value::Elsewhere(utc, offset) => {
+            DateTime::<FixedOffset>::from_naive_utc_and_offset(*utc, offset_of(*offset)).into()
+        }
         Value::LocalTime(it) => (*it).into(),
         Value::Time(time, offset) => (*time, offset_of(*offset)).into(),
         Value::Duration(it) => BoltType::Duration(BoltDuration::new(
@@ -97,7 +101,7 @@ pub fn map<const N: usize>(items: [(&str, BoltType); N]) -> BoltType {
 }
 
 /// The codec creates no offset of a day or more: PostgreSQL's are below 16 hours.
-fn offset_of(offset: FixedOffsetSeconds) -> chrono::FixedOffset {
+fn offset_of(offset: FixedOffsetSeconds) -> FixedOffset {
     match offset.to_chrono() {
         Some(offset) => offset,
         None => panic!("an offset of {} s is not below a day", offset.0),
@@ -116,11 +120,14 @@ pub fn value_of(value: BoltType) -> Option<Value> {
         BoltType::LocalTime(it) => Value::LocalTime((&it).into()),
         BoltType::LocalDateTime(it) => Value::LocalDateTime((&it).try_into().ok()?),
         BoltType::DateTime(it) => {
-            let time: chrono::DateTime<chrono::FixedOffset> = (&it).try_into().ok()?;
-            Value::ZonedDateTime(time.to_utc())
+            let time: DateTime<FixedOffset> = (&it).try_into().ok()?;
+            match time.offset().local_minus_utc() {
+                0 => Value::ZonedDateTime(time.to_utc()),
+                offset => Value::Elsewhere(time.naive_utc(), FixedOffsetSeconds(offset)),
+            }
         }
         BoltType::Time(it) => {
-            let (time, offset): (chrono::NaiveTime, chrono::FixedOffset) = (&it).into();
+            let (time, offset): (chrono::NaiveTime, FixedOffset) = (&it).into();
             Value::Time(time, FixedOffsetSeconds(offset.local_minus_utc()))
         }
         BoltType::Duration(it) => {

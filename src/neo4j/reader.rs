@@ -126,8 +126,7 @@ impl GraphReader for Reader {
             // A key's entities that were cut off at the end of the page are read again with the rest.
             let last = entries.last().and_then(|(key, _)| key.clone());
             let mut found = grouped(entries);
-            let may_be_cut = !is_end && matches!(&texts.layout, Layout::Relationship { .. });
-            if let (true, Some(last)) = (may_be_cut, last) {
+            if let (false, Some(last)) = (is_end, last) {
                 match found.len() {
                     1 => found = self.found(table, &[last]).await?,
                     _ => found.truncate(found.len() - 1),
@@ -298,7 +297,7 @@ fn bolt_key(key: &Key) -> Vec<BoltType> {
 /// An entity that was read. Without a key it is a stray.
 type Entry = (Option<Key>, Entity);
 
-/// Relationships with one key become one; strays are left out.
+/// Entities with one key become one; strays are left out.
 fn grouped(entries: Vec<Entry>) -> Vec<Found> {
     let mut all: Vec<Found> = Vec::with_capacity(entries.len());
     for (key, entity) in entries {
@@ -308,6 +307,15 @@ fn grouped(entries: Vec<Entry>) -> Vec<Found> {
                 Some(Found { key: last, entity: Entity::Relationships(there) }),
                 Entity::Relationships(more),
             ) if *last == key => there.extend(more),
+            (Some(Found { key: last, entity: Entity::Node(there) }), Entity::Node(more))
+                if *last == key =>
+            {
+                let times = there.times + 1;
+                if more.state == State::Row && there.state != State::Row {
+                    *there = more;
+                }
+                there.times = times;
+            }
             (_, entity) => all.push(Found { key, entity }),
         }
     }
@@ -356,8 +364,15 @@ impl Layout {
                     };
                     found.push(FoundReference { ends, expected });
                 }
-                let node =
-                    FoundNode { state, is_incomplete, extra_labels, properties, references: found };
+                let references = found;
+                let node = FoundNode {
+                    times: 1,
+                    state,
+                    is_incomplete,
+                    extra_labels,
+                    properties,
+                    references,
+                };
                 Some((key, Entity::Node(node)))
             }
             Layout::Relationship { own, from, to, properties } => {
@@ -392,28 +407,13 @@ fn flag(value: BoltType) -> Option<bool> {
 fn stored(value: BoltType) -> Stored {
     match value {
         BoltType::Null(_) => Stored::Nothing,
-        value => written(value).map_or(Stored::Foreign, Stored::Value),
-    }
-}
-
-/// A value in the form in which it is written: a moment with another offset than UTC's is another one.
-fn written(value: BoltType) -> Option<Value> {
-    match &value {
-        BoltType::DateTime(it) => {
-            let time: chrono::DateTime<chrono::FixedOffset> = it.try_into().ok()?;
-            (time.offset().local_minus_utc() == 0).then(|| Value::ZonedDateTime(time.to_utc()))
-        }
-        BoltType::List(list) if list.value.iter().any(|it| matches!(it, BoltType::DateTime(_))) => {
-            let BoltType::List(list) = value else { return None };
-            list.value.into_iter().map(written).collect::<Option<_>>().map(Value::List)
-        }
-        _ => parameter::value_of(value),
+        value => parameter::value_of(value).map_or(Stored::Foreign, Stored::Value),
     }
 }
 
 /// A key, if all of its values may be a key's.
 fn key_of(values: impl Iterator<Item = BoltType>) -> Option<Key> {
-    let value = |value| match written(value)? {
+    let value = |value| match parameter::value_of(value)? {
         Value::Duration(_) | Value::Point(_) => None,
         Value::Float(Float(it)) if it.is_nan() => None,
         value => Some(value),

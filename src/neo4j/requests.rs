@@ -142,10 +142,13 @@ async fn keep_share(
         return Ok(false);
     };
     let mut shares = shares_in(row)?;
-    shares.insert(log.clone(), findings.clone());
+    let is_over_already = shares.get(&log).is_some_and(|share| share.is_over);
+    if !is_over_already {
+        shares.insert(log.clone(), findings.clone());
+    }
     let is_over = |log: &String| shares.get(log).is_some_and(|share| share.is_over);
     let state = if all.iter().all(is_over) { State::Done } else { State::Running };
-    let share = HashMap::from([(format!("{SHARE}{log}"), findings.to_string())]);
+    let share = HashMap::from([(format!("{SHARE}{log}"), shares[&log].to_string())]);
     let keep = set_query(pipeline, request, OPEN, "r.state = $state, r += $share");
     transaction.run(keep.param("state", state.name()).param("share", share)).await?;
     transaction.commit().await?;
@@ -213,7 +216,7 @@ pub async fn conclude(
     let text = format!(
         "MATCH (r:{REQUEST} {{pipeline: $pipeline}}) \
          WHERE r.id = $id AND r.state = 'done' OR r.id <> $id AND (r.is_concluded \
-            OR NOT r.state IN {OPEN} AND r.updated_at < $now - duration({{days: 1}})) \
+            OR NOT r.state IN {OPEN} AND r.updated_at < $now - duration({{minutes: 5}})) \
          FOREACH (own IN CASE r.id WHEN $id THEN [r] ELSE [] END | \
             SET own = {{pipeline: own.pipeline, id: own.id, purpose: own.purpose, tables: own.tables, \
            state: own.state, asked_at: own.asked_at, updated_at: own.updated_at, findings: $findings, \

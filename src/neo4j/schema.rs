@@ -95,7 +95,9 @@ pub fn requirements(model: &Model) -> BTreeSet<Requirement> {
             }
         }
     }
-    all
+    // A constraint has an index of its own, and Neo4j refuses one beside another.
+    let is_key = |it: &Requirement| all.contains(&Requirement { unique: true, ..it.clone() });
+    all.iter().filter(|it| it.unique || !is_key(it)).cloned().collect()
 }
 
 impl Entity {
@@ -192,9 +194,12 @@ pub async fn establish(
     if left_over::clear(connection, &missing).await? {
         missing = self::missing(connection, requirements).await?;
     }
+    // One that can not be made keeps no other one away.
+    let mut made = Ok(());
     for requirement in &missing {
-        connection.run(Query::new(requirement.cypher())).await?;
+        made = made.and(connection.run(Query::new(requirement.cypher())).await.map(drop));
     }
+    made?;
     // An existing uniqueness constraint is complete. Not awaitIndexes: it would fail for failed
     // indexes of other applications.
     for index in missing.iter().filter(|it| !it.unique) {

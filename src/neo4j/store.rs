@@ -7,7 +7,9 @@ use crate::{
     copy::Progress,
     graph::{Circumstances, CountOf, LeftOver, Model, Statement},
     lsn::Lsn,
-    pipeline::{self, Extent, Footprint, Made, Note, Remark, Removed, Rows, StoreError, Witness},
+    pipeline::{
+        self, Extent, Footprint, Made, NextShape, Note, Remark, Removed, Rows, StoreError, Witness,
+    },
     request::{Findings, Request, RequestId, State},
     start::graph::Obstacle,
 };
@@ -147,6 +149,10 @@ impl pipeline::Store for Store {
             }
             Note::Stopped(because) => stopped::tell(connection, identity, *epoch, because).await?,
         })
+    }
+
+    async fn follow(&self, claim: &Claim, next: NextShape<'_>) -> Result<bool, StoreError> {
+        Ok(table_facts::follow(&self.connection, claim, next).await?)
     }
 
     async fn hand_over(

@@ -30,6 +30,15 @@ use super::{cursor::DecodeError, message::Message};
 pub struct Decoder {
     relations: HashMap<u32, Arc<Relation>>,
     open: Option<Begin>,
+    described: Described,
+}
+
+/// The relations that were described last, with nothing else in between. Before the first row of a partition
+/// that is published as its root, the server describes first the root and then the partition.
+#[derive(Clone, Copy, Debug, Default)]
+struct Described {
+    last: Option<u32>,
+    before: Option<u32>,
 }
 
 /// The stream violates the protocol.
@@ -110,6 +119,10 @@ impl Decoder {
     /// The message is not allowed here.
     pub fn accept(&mut self, message: Message) -> Result<Option<Event>, StreamError> {
         let name = message.name();
+        let described = match &message {
+            Message::Relation(_) | Message::Type { .. } => Described::default(),
+            _ => std::mem::take(&mut self.described),
+        };
         let change = match message {
             Message::Begin(begin) => return self.begin(begin).map(Some),
             Message::Commit(commit) => return self.commit(commit).map(Some),
@@ -126,15 +139,18 @@ impl Decoder {
                 Change::Message { prefix, content }
             }
             Message::Insert { relation, new } => {
+                self.meet(described, relation);
                 let relation = self.row_of(name, relation, [Some(&new), None])?;
                 Change::Insert { relation, new }
             }
             Message::Update { relation, before, new } => {
+                self.meet(described, relation);
                 let rows = [before_tuple(&before), Some(&new)];
                 let relation = self.row_of(name, relation, rows)?;
                 Change::Update { relation, before, new }
             }
             Message::Delete { relation, before } => {
+                self.meet(described, relation);
                 let relation = self.row_of(name, relation, [before_tuple(&before), None])?;
                 Change::Delete { relation, before }
             }
@@ -179,14 +195,25 @@ impl Decoder {
 
     /// Keeps the `Arc` of an unchanged description, so that equal relations stay the same pointer.
     fn describe(&mut self, relation: Relation) {
+        self.described = Described { last: Some(relation.oid), before: self.described.last };
         match self.relations.entry(relation.oid) {
-            Entry::Occupied(known) if **known.get() == relation => {}
+            Entry::Occupied(known) if known.get().is_described_as(&relation) => {}
             Entry::Occupied(mut known) => {
                 known.insert(Arc::new(relation));
             }
             Entry::Vacant(place) => {
                 place.insert(Arc::new(relation));
             }
+        }
+    }
+
+    /// A row of a table comes right behind these descriptions.
+    fn meet(&mut self, described: Described, table: u32) {
+        let leaf = described.last.filter(|_| described.before == Some(table));
+        if let (Some(_), Some(known)) = (leaf, self.relations.get_mut(&table))
+            && known.leaf != leaf
+        {
+            *known = Arc::new(Relation { leaf, ..(**known).clone() });
         }
     }
 

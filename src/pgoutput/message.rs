@@ -173,7 +173,7 @@ fn relation(cursor: &mut Cursor) -> Decoded {
     };
     let count = cursor.count16("Relation's number of columns", COLUMN_MIN_BYTES)?;
     let columns = (0..count).map(|_| column(cursor)).collect::<Result<_, _>>()?;
-    Ok(Message::Relation(Relation { oid, schema, name, replica_identity, columns }))
+    Ok(Message::Relation(Relation { oid, schema, name, replica_identity, columns, leaf: None }))
 }
 
 fn column(cursor: &mut Cursor) -> Result<RelationColumn, DecodeError> {

@@ -34,7 +34,7 @@ use std::{
 use tokio::task::JoinError;
 
 use crate::{
-    change::{Event, Relation, Timestamp},
+    change::{Event, Relation, Sent, Timestamp},
     checkpoint::{Advance, Log, Newest, Position},
     copy::AppliedTransactions,
     engine::{Batch, EngineError, Refused},
@@ -47,12 +47,12 @@ pub use copying::{
 };
 pub use named::Named;
 pub use observer::{Observer, Operation, Tally, Written};
-pub use remark::{Note, Remark, Weight};
+pub use remark::{NextShape, Note, Remark, Weight};
 pub use removal::{Extent, Footprint, Made, Removed, Rows};
 pub use run::{Ended, Pipeline, Status, Until};
 pub use sole::{Sole, shortened};
 pub use store::{Store, StoreError, Witness};
-pub use translated::{Observed, Ready, Translate, TranslateFailure, Translated};
+pub use translated::{Observed, Ready, Translate, Translated};
 
 /// The clock's time.
 pub fn now() -> Timestamp {
@@ -116,6 +116,20 @@ pub trait Failure: Error + Send + Sync + 'static {
     fn needs_copy(&self) -> bool {
         self.within().is_some_and(Failure::needs_copy)
     }
+
+    /// A table has another shape than it was looked at with.
+    fn reshaped(&self) -> Option<Reshaped> {
+        self.within().and_then(Failure::reshaped)
+    }
+}
+
+/// A change came with other columns than its table has had when it was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reshaped {
+    /// The tables have changed since.
+    Since,
+    /// The change is older than the look.
+    Before(Sent),
 }
 
 /// Where changes come from.
@@ -220,6 +234,11 @@ pub trait Copier: Send + 'static {
     /// Whether it writes rows: then batches must not rely on the state of the graph.
     fn writes(&self) -> bool {
         true
+    }
+
+    /// Whether the graph lacks rows until it is done.
+    fn copies(&self) -> bool {
+        self.writes()
     }
 
     /// Copies for a bounded time, while the stream stands still.
@@ -370,6 +389,14 @@ impl PipelineError {
                 EngineError::PartOfAnotherTransaction { expected, found, log }.into()
             }
             other => other,
+        }
+    }
+
+    /// A table has another shape than it was looked at with.
+    pub fn reshaped(&self) -> Option<Reshaped> {
+        match self {
+            PipelineError::Prepare(error) => error.reshaped(),
+            _ => None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a writer notes in the graph, and what a graph has to say of itself.
 
-use crate::checkpoint::TopicId;
+use crate::{checkpoint::TopicId, copy::Progress};
 
 /// A fact on a checkpoint, beside its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,21 @@ pub enum Note<'a> {
     /// Why its writer has stopped for good, without a row's values. It is for people, and long texts
     /// are cut.
     Stopped(&'a str),
+}
+
+/// What the graph is made of from now on, after tables or mapping have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextShape<'a> {
+    /// The mapping's digest.
+    pub digest: &'a str,
+    /// The labels that the graph may have rows under, those of earlier mappings too.
+    pub labels: &'a [String],
+    /// What the source's tables are: see [`crate::start::tables`].
+    pub facts: &'a str,
+    /// What the mapping and earlier ones have in the graph: see [`crate::graph::Outlines`].
+    pub outlines: &'a str,
+    /// What is left to copy and to compare. `None`: what was left.
+    pub progress: Option<&'a [Progress]>,
 }
 
 /// Something to know about the graph's server before a start.

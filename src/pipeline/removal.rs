@@ -36,10 +36,12 @@ pub struct Removed {
 /// Whose constraints and indexes.
 #[derive(Clone, Copy, Debug)]
 pub struct Footprint<'a> {
-    /// What the tables are now, if that is known: it names the types of relationships.
-    pub model: Option<&'a Model>,
+    /// The types of relationships that its mappings have or had, if that is known.
+    pub types: Option<&'a BTreeSet<String>>,
     /// The labels.
     pub rows: &'a Rows,
+    /// What this one needs is none of them.
+    pub needed: Option<&'a Model>,
     /// The graph has no other pipeline.
     pub is_alone: bool,
 }

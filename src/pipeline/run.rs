@@ -166,6 +166,7 @@ struct Loop<'a, S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> {
     sink: Worker<K, WriteResult<P, K>>,
     copier: Worker<C, TurnResult<C>>,
     copier_writes: bool,
+    copier_copies: bool,
     copy: CopyState,
     /// Tells a turn of the copy to end.
     stream_waits: Arc<AtomicBool>,
@@ -204,6 +205,7 @@ where
             status.portion = self.engine.portion();
         });
         let copier_writes = self.copier.as_ref().is_some_and(Copier::writes);
+        let copier_copies = self.copier.as_ref().is_some_and(Copier::copies);
         let (copier, copy) = match self.copier {
             Some(copier) => (Worker::Resting(copier), CopyState::StreamTurn(started)),
             None => (Worker::Gone, CopyState::Settled),
@@ -215,6 +217,7 @@ where
             sink: Worker::Resting(self.sink),
             copier,
             copier_writes,
+            copier_copies,
             copy,
             stream_waits: Arc::default(),
             applied_transactions: AppliedTransactions::default(),
@@ -474,7 +477,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
             status.complete = self.engine.complete();
             status.portion = self.engine.portion();
             status.oldest_unapplied = self.engine.oldest_unapplied();
-            status.copying = self.is_copying();
+            status.copying = self.copier_copies && self.is_copying();
             status.turned_at = Some(Instant::now());
         });
     }

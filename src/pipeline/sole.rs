@@ -167,6 +167,7 @@ mod tests {
             name: "people".to_owned(),
             replica_identity: identity,
             columns: ["secret", "id"].map(column).into(),
+            leaf: None,
         };
         let cells = ["hidden", "7"].map(|text| Cell::Text(Bytes::from_static(text.as_bytes())));
         let before = Before::Full(Box::new(cells));

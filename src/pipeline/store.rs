@@ -7,6 +7,7 @@
 //!            create             the first checkpoint and the copy's progress
 //!            claim              from now on only this epoch writes
 //!            renew              the checkpoint of a slot becomes that of a new one, and all is compared
+//!            follow             tables or mapping have changed
 //!            note, reset        beside and of the position, under that epoch
 //!            planner, sink      writers under that epoch
 //!            reader             what the graph has of the tables' rows
@@ -44,8 +45,8 @@ use crate::{
 };
 
 use super::{
-    ChunkWriter, Extent, Failure, Footprint, GraphReader, Made, Note, Remark, Removed, Rows, Sink,
-    Verdict,
+    ChunkWriter, Extent, Failure, Footprint, GraphReader, Made, NextShape, Note, Remark, Removed,
+    Rows, Sink, Verdict,
 };
 
 /// A graph that pipelines keep equal to their sources, with their checkpoints in it.
@@ -159,6 +160,17 @@ pub trait Store: Send + Sync + 'static {
         &self,
         claim: &Claim,
         note: Note<'_>,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// The graph goes on with another shape: mapping, tables and work of a checkpoint are replaced, in one
+    /// transaction. Its position and epoch stay. Progress that is replaced has that epoch, too.
+    ///
+    /// Returns false, and writes nothing, if another writer has claimed the checkpoint since, or if it
+    /// is gone. A repetition is right.
+    fn follow(
+        &self,
+        claim: &Claim,
+        next: NextShape<'_>,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// The checkpoint of a slot becomes that of a topic's only partition, at its first record, with a
@@ -341,8 +353,8 @@ pub trait Store: Send + Sync + 'static {
     /// How much the graph has of these rows. It looks at each, so it needs a store that waits long.
     fn extent(&self, rows: &Rows) -> impl Future<Output = Result<Extent, StoreError>> + Send;
 
-    /// The constraints and indexes that [`establish`](Self::establish) has made for these labels, and for the
-    /// types of the model's relationships, as far as they are still there, by name. For the last pipeline
+    /// The constraints and indexes that [`establish`](Self::establish) has made for these labels, and for these
+    /// types of relationships, as far as they are still there, by name. For the last pipeline
     /// of a graph those of checkpoints are among them. What others have made is not, whatever it is about.
     fn made(&self, of: Footprint<'_>) -> impl Future<Output = Result<Made, StoreError>> + Send;
 

@@ -7,27 +7,29 @@
 //!                                    +-- Tally ------- Observer <----- once written ---- Observed sink
 //! ```
 
-use std::{error::Error, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use crate::{
     change::{Change, Timestamp},
     checkpoint::Advance,
     engine::Batch,
     graph::{self, Circumstances, Event, Model, Mutations, Statement},
+    lsn::Lsn,
 };
 
 use super::{
-    Failure, Named, Narrow, Prepare, Sink, Verdict,
+    Failure, Named, Narrow, Prepare, Sink,
     observer::{Observer, Tally, Written},
 };
 
 /// Turns changes into the graph's terms.
 pub trait Translate: Send + 'static {
-    /// A change does not fit the mapping. Never transient.
-    type Error: Error + Send + Sync + 'static;
+    /// A change does not fit the mapping.
+    type Error: Failure;
 
-    /// Translates a change into an event; `None` if its table is not mapped.
-    fn translate(&mut self, change: &Change) -> Result<Option<Event>, Self::Error>;
+    /// Translates a change into an event; `None` if its table is not mapped. Its transaction committed at
+    /// this position of the source.
+    fn translate(&mut self, change: &Change, committed: Lsn) -> Result<Option<Event>, Self::Error>;
 
     /// All changes of a batch are translated: the translator may report its notices.
     fn batch_translated(&mut self) {}
@@ -54,21 +56,6 @@ pub struct Ready<B> {
     commits: Vec<Timestamp>,
 }
 
-/// A change does not fit the mapping.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct TranslateFailure<T: Error + 'static>(T);
-
-impl<T: Error + Send + Sync + 'static> Failure for TranslateFailure<T> {
-    fn verdict(&self) -> Verdict {
-        Verdict::Stop
-    }
-
-    fn needs_copy(&self) -> bool {
-        true
-    }
-}
-
 impl<B> Ready<B> {
     /// A batch that came from `changes` changes, including those of unmapped tables. `commits`: the
     /// commit times of the transactions that it completes.
@@ -84,16 +71,16 @@ where
     B: Send + 'static,
 {
     type Prepared = Ready<B>;
-    type Error = TranslateFailure<T::Error>;
+    type Error = T::Error;
 
     fn prepare(&mut self, batch: Batch, settled: bool) -> Result<Ready<B>, Self::Error> {
-        let (commits, stamps) = (batch.commits(), batch.stamps());
+        let (commits, places) = (batch.commits(), batch.stamps().zip(batch.committed()));
         let Batch { changes, .. } = batch;
         let count = changes.len();
         let mut tally = Tally::new(self.translator.model().tables.len());
         let mut mutations = Mutations::default();
-        for (change, stamp) in changes.into_iter().zip(stamps) {
-            let event = self.translator.translate(&change).map_err(TranslateFailure)?;
+        for (change, (stamp, committed)) in changes.into_iter().zip(places) {
+            let event = self.translator.translate(&change, committed)?;
             if let Some(event) = event {
                 tally.count(&event);
                 self.named.event(&event);

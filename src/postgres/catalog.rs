@@ -35,20 +35,29 @@ pub async fn read(
 ) -> Result<Catalog, tokio_postgres::Error> {
     let transaction = client.build_transaction().read_only(true);
     let transaction = transaction.isolation_level(IsolationLevel::RepeatableRead).start().await?;
-    let mut tables = read_tables(&transaction).await?;
-    read_columns(&transaction, &mut tables).await?;
-    read_indexes(&transaction, &mut tables).await?;
-    read_foreign_keys(&transaction, &mut tables).await?;
+    let catalog = read_in(&transaction, publication).await?;
+    transaction.commit().await?;
+    Ok(catalog)
+}
+
+/// The same in a transaction that sees one snapshot.
+pub async fn read_in(
+    transaction: &Transaction<'_>,
+    publication: Option<&str>,
+) -> Result<Catalog, tokio_postgres::Error> {
+    let mut tables = read_tables(transaction).await?;
+    read_columns(transaction, &mut tables).await?;
+    read_indexes(transaction, &mut tables).await?;
+    read_foreign_keys(transaction, &mut tables).await?;
     if let Some(publication) = publication {
-        read_publication(&transaction, publication, &mut tables).await?;
+        read_publication(transaction, publication, &mut tables).await?;
     }
-    let types = types::read(&transaction).await?;
+    let types = types::read(transaction).await?;
     let is_citext = |facts: &TypeFacts| facts.name == "citext";
     let case_folding = match types.iter().any(is_citext) {
-        true => folding::read(&transaction).await?,
+        true => folding::read(transaction).await?,
         false => CaseFolding::default(),
     };
-    transaction.commit().await?;
     let mut tables: Vec<Table> = tables.into_values().collect();
     tables.sort_by(|a, b| a.name.cmp(&b.name));
     add_up_partitions(&mut tables);

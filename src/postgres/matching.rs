@@ -18,6 +18,15 @@ use super::sources::Sources;
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
+/// For this transaction, operators of the table's types are found where the types are: without them `citext = 'a'`
+/// compares as texts, in silence.
+const OPERATORS: &str = "SELECT pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_catalog', \
+    (SELECT pg_catalog.string_agg(DISTINCT pg_catalog.quote_ident(n.nspname), ', ') FROM pg_catalog.pg_attribute a \
+     JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+     JOIN pg_catalog.pg_type u ON u.oid IN (t.oid, t.typbasetype) \
+     JOIN pg_catalog.pg_namespace n ON n.oid = u.typnamespace AND n.nspname <> 'pg_catalog' \
+     WHERE a.attrelid = $1::text::regclass AND a.attnum > 0 AND NOT a.attisdropped)), true)";
+
 /// The keys of the rows that fulfil the condition, at most `limit`, by the texts of their columns.
 pub async fn keys_where(
     client: &Client,
@@ -37,6 +46,7 @@ pub async fn keys_where(
     let select = format!("SELECT {key} FROM {from} WHERE ({condition}\n){filter} LIMIT {limit}");
     client.batch_execute(BEGIN).await?;
     let read = async {
+        client.query(OPERATORS, &[&from.trim_start_matches("ONLY ")]).await?;
         let select = client.prepare(&select).await?;
         client.prepare(&elsewhere).await?;
         client.query(&select, &[]).await

@@ -47,6 +47,7 @@ pub async fn server(client: &Client) -> Result<Server, Error> {
         has_rds_role: row.get(11),
         may_create: row.get(12),
         in_recovery: row.get(13),
+        wants_failover: false,
     })
 }
 
@@ -73,8 +74,8 @@ pub async fn slot(client: &Client, name: &str) -> Result<Option<Slot>, Error> {
     // PostgreSQL has the reason of an invalidation since 17.
     let sql = "SELECT plugin::text, database::text, active_pid, confirmed_flush_lsn::text, wal_status, safe_wal_size, \
         CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::int8 END, \
-        slot_type = 'logical', temporary, two_phase, to_jsonb(slot) ->> 'invalidation_reason' \
-        FROM pg_replication_slots AS slot WHERE slot_name = $1";
+        slot_type = 'logical', temporary, two_phase, to_jsonb(slot) ->> 'invalidation_reason', \
+        coalesce((to_jsonb(slot) ->> 'failover')::bool, false) FROM pg_replication_slots AS slot WHERE slot_name = $1";
     let row = client.query_opt(sql, &[&name]).await?;
     Ok(row.map(|row| Slot {
         plugin: row.get(0),
@@ -88,15 +89,51 @@ pub async fn slot(client: &Client, name: &str) -> Result<Option<Slot>, Error> {
         temporary: row.get(8),
         two_phase: row.get(9),
         invalidation: row.get(10),
+        failover: row.get(11),
     }))
 }
 
-/// Creates the slot. Waits for every running transaction; [`running_transactions`] lists them.
-pub async fn create_slot(client: &Client, name: &str) -> Result<Lsn, Error> {
+/// How fast the log grows, in bytes a second: the average since the server's statistics began. `None`: nothing is
+/// known.
+pub async fn wal_rate(client: &Client) -> Result<Option<f64>, Error> {
+    let sql = "SELECT (wal_bytes / nullif(extract(epoch FROM now() - stats_reset), 0))::float8 FROM pg_stat_wal";
+    Ok(client.query_opt(sql, &[]).await?.and_then(|row| row.get(0)))
+}
+
+/// How long the server keeps log for a slot that falls behind, and a slot that nobody reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotLimits {
+    /// `max_slot_wal_keep_size` in megabytes; `None`: there is no limit.
+    pub keep_mb: Option<i64>,
+    /// `idle_replication_slot_timeout` in seconds, from PostgreSQL 18 on; `None`: a slot may be idle for ever.
+    pub idle_seconds: Option<i64>,
+}
+
+/// Reads them.
+pub async fn slot_limits(client: &Client) -> Result<SlotLimits, Error> {
+    let sql = "SELECT (SELECT setting::int8 FROM pg_settings WHERE name = 'max_slot_wal_keep_size'), \
+        (SELECT setting::int8 * CASE unit WHEN 'min' THEN 60 ELSE 1 END \
+         FROM pg_settings WHERE name = 'idle_replication_slot_timeout')";
+    let row = client.query_one(sql, &[]).await?;
+    let (keep, idle): (Option<i64>, Option<i64>) = (row.get(0), row.get(1));
+    Ok(SlotLimits {
+        keep_mb: keep.filter(|megabytes| *megabytes >= 0),
+        idle_seconds: idle.filter(|seconds| *seconds > 0),
+    })
+}
+
+/// Creates the slot. Waits for every running transaction; [`running_transactions`] lists them. With `failover`, which
+/// PostgreSQL has since 17, standbys keep a copy of it.
+pub async fn create_slot(client: &Client, name: &str, failover: bool) -> Result<Lsn, Error> {
     // PostgreSQL waits for their locks, for as long as the transactions last.
     client.batch_execute("SET lock_timeout = 0").await?;
     outlive_no_client(client).await;
-    let sql = "SELECT lsn::text FROM pg_create_logical_replication_slot($1, 'pgoutput')";
+    let sql = match failover {
+        true => {
+            "SELECT lsn::text FROM pg_create_logical_replication_slot($1, 'pgoutput', failover => true)"
+        }
+        false => "SELECT lsn::text FROM pg_create_logical_replication_slot($1, 'pgoutput')",
+    };
     let row = client.query_one(sql, &[&name]).await?;
     Ok(row.get::<_, &str>(0).parse().unwrap_or_default())
 }

@@ -7,7 +7,10 @@ use tokio_postgres::{Client, Error, Row};
 
 use crate::{
     catalog::TableName,
-    start::tables::{Now, PartitionIdentity, PublicationIs, TableFacts, TableIs, Wanted, Way},
+    start::{
+        shape::{ColumnTrace, Trace},
+        tables::{Now, PartitionIdentity, PublicationIs, TableFacts, TableIs, Wanted, Way},
+    },
 };
 
 /// `pg_publication_namespace` is there from PostgreSQL 15 on.
@@ -35,6 +38,62 @@ const IDENTITIES: &str = "
         WHERE k.place <= x.indnkeyatts ORDER BY 1) AS columns) AS identity
     ORDER BY identity.columns, schema, name";
 
+/// Of a table's columns: name, number, type, the transaction that wrote the definition, and whether rows have a value
+/// that was stored with it.
+const ATTRIBUTES: &str = "
+    SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(
+        a.attname, a.attnum, a.atttypid::int8, a.xmin::text::int8, a.atthasmissing) ORDER BY a.attnum)
+    FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped";
+
+/// Of a table's leaves: the object id, and the transactions that attached it and those above it, with its file.
+const LEAVES: &str = "
+    WITH RECURSIVE tree AS (
+        SELECT c.oid, ''::text AS path WHERE c.relkind = 'p'
+        UNION ALL
+        SELECT i.inhrelid, tree.path || i.xmin::text || ':'
+        FROM tree JOIN pg_catalog.pg_inherits i ON i.inhparent = tree.oid
+        WHERE NOT i.inhdetachpending)
+    SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(l.oid::int8, tree.path || l.relfilenode::text))
+    FROM tree JOIN pg_catalog.pg_class l ON l.oid = tree.oid AND l.relkind IN ('r', 'f')";
+
+/// Of a table's partitions: the columns that some have a stored value of. The table itself has none.
+const LEAF_DEFAULTS: &str = "
+    WITH RECURSIVE tree AS (
+        SELECT c.oid WHERE c.relkind = 'p'
+        UNION ALL
+        SELECT i.inhrelid FROM tree JOIN pg_catalog.pg_inherits i ON i.inhparent = tree.oid)
+    SELECT pg_catalog.jsonb_agg(DISTINCT a.attname)
+    FROM tree JOIN pg_catalog.pg_attribute a ON a.attrelid = tree.oid AND a.atthasmissing";
+
+/// The types of a table's columns, and all that they are made of: elements, base types, attributes, bounds.
+const USED_TYPES: &str = "
+    WITH RECURSIVE used (oid) AS (
+        SELECT a.atttypid FROM pg_catalog.pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        UNION
+        SELECT part.oid FROM used JOIN pg_catalog.pg_type t ON t.oid = used.oid
+        CROSS JOIN LATERAL (
+            SELECT t.typelem WHERE t.typelem <> 0
+            UNION ALL SELECT t.typbasetype WHERE t.typbasetype <> 0
+            UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid
+            UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a
+            WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+        ) AS part (oid)
+    )";
+
+/// Of the enums among them: the labels.
+const LABELS: &str = "
+    SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(e.oid::int8, e.enumlabel))
+    FROM used JOIN pg_catalog.pg_enum e ON e.enumtypid = used.oid";
+
+/// Of the composite types among them: the attributes.
+const ATTRIBUTES_OF_TYPES: &str = "
+    SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(t.oid::int8, (
+        SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', a.attnum, a.attname, a.atttypid, a.atttypmod), ', '
+            ORDER BY a.attnum)
+        FROM pg_catalog.pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped)))
+    FROM used JOIN pg_catalog.pg_type t ON t.oid = used.oid AND t.typtype = 'c'";
+
 /// Looks. Tables that are gone are left out of the answer.
 pub async fn now(client: &Client, publication: &str, wanted: &[Wanted]) -> Result<Now, Error> {
     let server = "SELECT current_setting('server_version_num')::int4, pg_is_in_recovery()";
@@ -48,11 +107,10 @@ pub async fn now(client: &Client, publication: &str, wanted: &[Wanted]) -> Resul
     };
     // A table of FOR ALL TABLES EXCEPT has a row too, from PostgreSQL 19 on.
     let sql = format!(
-        "SELECT w.place::int4, c.oid,
-            ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
-                  WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum),
-            ARRAY(SELECT a.attnum FROM pg_catalog.pg_attribute a
-                  WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum),
+        "SELECT w.place::int4, c.oid, c.relnatts, c.relfilenode,
+            ({ATTRIBUTES})::text AS attributes, ({LEAVES})::text AS leaves, ({USED_TYPES} {LABELS})::text AS labels,
+            ({USED_TYPES} {ATTRIBUTES_OF_TYPES})::text AS composites,
+            ({LEAF_DEFAULTS})::text AS leaf_defaults,
             p.oid AS publication,
             coalesce(p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate, false) AS all_operations,
             p.puballtables AND except_rel.oid IS NULL AS by_all, rel.oid AS by_table, {by_schema} AS by_schema,
@@ -77,39 +135,106 @@ pub async fn now(client: &Client, publication: &str, wanted: &[Wanted]) -> Resul
     let rows = client.query(&sql, &[&publication, &schemas, &names, &oids]).await?;
     let oid = rows.first().and_then(|row| row.get::<_, Option<u32>>("publication"));
     let publication = oid.map(|oid| PublicationIs { name: publication.to_owned(), oid });
-    let tables = rows.iter().zip(wanted).filter_map(|(row, wanted)| table(row, wanted)).collect();
+    let tables = rows.iter().zip(wanted).filter_map(|(row, wanted)| table(row, wanted));
+    let (tables, traces) = tables.unzip();
     Ok(Now {
+        unmapped: Default::default(),
         facts: TableFacts::new(publication, tables),
+        traces,
         in_recovery: server.get(1),
         all_operations: rows.first().is_none_or(|row| row.get("all_operations")),
         identities: rows.iter().flat_map(identities).collect(),
     })
 }
 
-fn table(row: &Row, wanted: &Wanted) -> Option<TableIs> {
+fn table(row: &Row, wanted: &Wanted) -> Option<(TableIs, Trace)> {
     let oid = row.get::<_, Option<u32>>(1)?;
-    let numbers: Vec<i16> = row.get(3);
-    let columns = row.get::<_, Vec<String>>(2).into_iter().zip(numbers);
+    let trace = trace_of(row);
+    let columns = trace.columns.iter().map(|column| (column.name.clone(), column.number));
     let by_all = row.get::<_, Option<bool>>("by_all").unwrap_or(false).then_some(Way::All);
     let by_table = row.get::<_, Option<u32>>("by_table").map(Way::Table);
     let by_schema = row.get::<_, Option<u32>>("by_schema").map(Way::Schema);
     // Its changes come in the names of its partitions otherwise.
     let as_itself = row.get::<_, Option<bool>>("as_itself").unwrap_or(false);
     let by = [by_all, by_table, by_schema].into_iter().flatten().filter(|_| as_itself);
-    Some(TableIs {
+    let table = TableIs {
         schema: wanted.name.schema.clone(),
         name: wanted.name.name.clone(),
         oid,
         columns: columns.filter(|(name, _)| wanted.columns.contains(name)).collect(),
         key: wanted.key.clone(),
         by: by.collect(),
-    })
+        shape: None,
+    };
+    Some((table, trace))
+}
+
+fn trace_of(row: &Row) -> Trace {
+    type Attribute = (String, i16, u32, u32, bool);
+    let columns: Vec<Attribute> = listed(row, "attributes");
+    let of_leaves: Vec<String> = listed(row, "leaf_defaults");
+    let columns = columns.into_iter().map(|(name, number, type_oid, xmin, is_stored)| {
+        let has_default = is_stored || of_leaves.contains(&name);
+        ColumnTrace { name, number, type_oid, xmin, has_default }
+    });
+    Trace {
+        columns: columns.collect(),
+        numbers: row.get("relnatts"),
+        file: row.get("relfilenode"),
+        leaves: listed::<(u32, String)>(row, "leaves").into_iter().collect(),
+        labels: listed::<(u32, String)>(row, "labels").into_iter().collect(),
+        composites: listed::<(u32, String)>(row, "composites").into_iter().collect(),
+    }
+}
+
+/// A text that is another one whenever something in the catalog has changed that a mapping, or the shape of a
+/// table, depends on. What only VACUUM and ANALYZE change is not in it.
+pub async fn trace(client: &Client, publication: &str) -> Result<String, Error> {
+    // Hashes are added up: the order of rows says nothing.
+    let sum = |rows: &str| {
+        format!(
+            "(SELECT pg_catalog.count(*) || ' ' || coalesce(pg_catalog.sum(\
+             pg_catalog.hashtextextended(it.text, 0)), 0) FROM ({rows}) AS it (text))"
+        )
+    };
+    let sql = format!(
+        "WITH user_tables AS (
+            SELECT c.* FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+            WHERE c.relkind IN ('r', 'p', 'f') AND c.relpersistence <> 't'
+              AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast')
+        SELECT {} || ';' || {} || ';' || {} || ';' || {} || ';' || {} || ';' || {} || ';' || {} || ';' || {}",
+        sum("SELECT pg_catalog.concat_ws(' ', c.oid, c.relname, c.relnamespace, c.relkind, c.relpersistence, \
+             c.relreplident, c.relfilenode, c.relacl) FROM user_tables c"),
+        sum("SELECT pg_catalog.concat_ws(' ', n.oid, n.nspname) FROM pg_catalog.pg_namespace n"),
+        sum("SELECT pg_catalog.concat_ws(' ', a.attrelid, a.attnum, a.attname, a.xmin::text) \
+             FROM pg_catalog.pg_attribute a JOIN user_tables c ON c.oid = a.attrelid WHERE a.attnum > 0"),
+        sum("SELECT pg_catalog.concat_ws(' ', x.indexrelid, x.xmin::text) \
+             FROM pg_catalog.pg_index x JOIN user_tables c ON c.oid = x.indrelid"),
+        sum("SELECT pg_catalog.concat_ws(' ', r.oid, r.xmin::text) \
+             FROM pg_catalog.pg_constraint r JOIN user_tables c ON c.oid = r.conrelid"),
+        sum("SELECT pg_catalog.concat_ws(' ', i.inhrelid, i.inhparent, i.xmin::text) \
+             FROM pg_catalog.pg_inherits i"),
+        sum("SELECT pg_catalog.concat_ws(' ', e.oid, e.enumlabel) FROM pg_catalog.pg_enum e \
+             UNION ALL SELECT pg_catalog.concat_ws(' ', a.attrelid, a.attnum, a.attname, a.xmin::text) \
+             FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid AND c.relkind = 'c'"),
+        sum("SELECT p.oid || ' ' || p.xmin::text FROM pg_catalog.pg_publication p WHERE p.pubname = $1 \
+             UNION ALL SELECT t.schemaname || ' ' || t.tablename || ' ' || pg_catalog.to_jsonb(t)::text \
+             FROM pg_catalog.pg_publication_tables t WHERE t.pubname = $1 \
+             UNION ALL SELECT r.oid::text FROM pg_catalog.pg_publication_rel r \
+             JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid WHERE p.pubname = $1"),
+    );
+    Ok(client.query_one(&sql, &[&publication]).await?.get(0))
+}
+
+/// A list that the statement has made of JSON; NULL is an empty one.
+fn listed<T: serde::de::DeserializeOwned>(row: &Row, name: &str) -> Vec<T> {
+    let text = row.get::<_, Option<&str>>(name).unwrap_or("[]");
+    serde_json::from_str(text).unwrap_or_default()
 }
 
 fn identities(row: &Row) -> Vec<PartitionIdentity> {
     let root = row.get::<_, Option<u32>>(1).unwrap_or_default();
-    let text = row.get::<_, Option<&str>>("identities").unwrap_or("[]");
-    let found: Vec<(String, String, Vec<String>)> = serde_json::from_str(text).unwrap_or_default();
+    let found: Vec<(String, String, Vec<String>)> = listed(row, "identities");
     let identity = |(schema, name, columns)| PartitionIdentity {
         root,
         partition: TableName::new(schema, name),

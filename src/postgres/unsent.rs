@@ -451,7 +451,7 @@ mod tests {
         };
         let columns = vec![column("a", true), column("it's", true), column("big", false)];
         let (oid, schema, name) = (7, "public".to_owned(), "t".to_owned());
-        Arc::new(Relation { oid, schema, name, replica_identity, columns })
+        Arc::new(Relation { oid, schema, name, replica_identity, columns, leaf: None })
     }
 
     /// `-` is unchanged, `0` is NULL.

@@ -135,7 +135,9 @@ pub async fn begin<G: Store, L: Log>(
     let progress = graph.copy_progress(&of.pipeline).await?;
     let is_left = progress.is_empty() && graph.has_incomplete(model).await?;
     if is_left {
-        tracing::info!("completing rows that an earlier run left without some of their values");
+        tracing::info!(
+            "completing rows that are marked in the graph as lacking some of their values"
+        );
     }
     let ended_before = log.next_transaction().await?;
     let claim = Claim { identity: of.clone(), epoch: checkpoint.epoch };

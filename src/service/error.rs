@@ -14,6 +14,8 @@ use crate::{
     topic::names::NameRefused,
 };
 
+use super::over_budget::OverBudget;
+
 /// Why a service or a command did not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
@@ -76,12 +78,21 @@ pub enum ServiceError {
     /// The graph is not as it was left.
     #[error(transparent)]
     PutBack(#[from] PutBack),
+    /// The slot keeps more of the source's log than it may.
+    #[error(transparent)]
+    WalBudget(Box<OverBudget>),
     /// Something has to be changed first; the text says what.
     #[error("{0}")]
     Definite(String),
+    /// The tables have changed, and are to be looked at again, at once.
+    #[error("{0}")]
+    Reshaped(String),
     /// Something is not there yet, but may be soon.
     #[error("{0}")]
     NotYet(String),
+    /// Tables and graph could not be compared.
+    #[error(transparent)]
+    NotCompared(Box<ServiceError>),
     /// Results can not be written.
     #[error("the result can not be written: {0}")]
     Output(#[from] io::Error),
@@ -98,6 +109,11 @@ impl ServiceError {
             true => ServiceError::NotYet(error.to_string()),
             false => ServiceError::Definite(error.in_full()),
         }
+    }
+
+    /// Another instance has the slot.
+    pub fn is_of_another_instance(&self) -> bool {
+        matches!(self, ServiceError::Stream(StreamError::SlotActive { .. }))
     }
 
     /// With what a copy takes, where only that goes on.
@@ -126,11 +142,18 @@ impl ServiceError {
                 format!("{}: {}", error.product(), error.without_values())
             }
             ServiceError::Pipeline(error) => error.without_values(),
-            // What a copy takes, the next start says, which is refused.
-            ServiceError::NeedsCopy { cause, .. } => cause.for_the_graph(),
+            ServiceError::NeedsCopy { cause, again } => {
+                format!("{}. To go on, {again}", cause.for_the_graph())
+            }
+            ServiceError::NotCompared(cause) => cause.for_the_graph(),
             other => other.to_string(),
         };
         text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Why tables and graph could not be compared.
+    pub fn not_compared(self) -> Self {
+        ServiceError::NotCompared(Box::new(self))
     }
 
     /// The exit code it leads to.
@@ -142,6 +165,10 @@ impl ServiceError {
             | ServiceError::Usage(_) => Exit::Usage,
             // The reader of the output has seen enough.
             ServiceError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+            ServiceError::NotCompared(cause) => match cause.exit() {
+                Exit::Failed => Exit::NotCompared,
+                exit => exit,
+            },
             _ => Exit::Failed,
         }
     }
@@ -182,9 +209,10 @@ impl Failure for ServiceError {
             #[cfg(feature = "kafka")]
             ServiceError::Kafka(error) => error.verdict(),
             ServiceError::Pipeline(error) => error.verdict(),
-            ServiceError::NotYet(_) => Verdict::Again,
+            ServiceError::NotYet(_) | ServiceError::Reshaped(_) => Verdict::Again,
             ServiceError::PutBack(_) => Verdict::PutBack,
             ServiceError::Start(refusals) => Verdict::again_if(refusals.is_transient()),
+            ServiceError::NotCompared(cause) => cause.verdict(),
             ServiceError::Config(_)
             | ServiceError::Http(_)
             | ServiceError::NoKafka
@@ -194,6 +222,7 @@ impl Failure for ServiceError {
             | ServiceError::Topic(_)
             | ServiceError::FromGraph(_)
             | ServiceError::TakeOver(_)
+            | ServiceError::WalBudget(_)
             | ServiceError::Definite(_)
             | ServiceError::Output(_) => Verdict::Stop,
         }

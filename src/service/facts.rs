@@ -55,7 +55,8 @@ impl Source {
         client: &Client,
         mapping: Option<&Mapping>,
     ) -> Result<Self, tokio_postgres::Error> {
-        let server = setup::server(client).await?;
+        let mut server = setup::server(client).await?;
+        server.wants_failover = config.failover;
         let published = mapping.into_iter().flat_map(Mapping::published_tables).cloned();
         let published: Vec<TableName> = published.collect();
         Ok(Source {
@@ -95,6 +96,7 @@ impl Source {
             tables_now: made.tables_now.as_ref(),
             checkpoints: &made.checkpoints,
             through_topic: made.through_topic,
+            follows: made.follows && !made.through_topic,
             again,
         }
     }
@@ -110,6 +112,8 @@ pub struct Made {
     pub system: Option<System>,
     /// The graph follows a topic.
     pub through_topic: bool,
+    /// The graph follows what changes in tables and mapping.
+    pub follows: bool,
 }
 
 impl Made {
@@ -122,12 +126,15 @@ impl Made {
         let checkpoints = graph.checkpoints(&config.pipeline).await?;
         let through_topic = checkpoints.iter().any(|it| it.partition().is_some());
         let tables_now = tables_now(config, client, &checkpoints).await?;
-        Ok(Made { checkpoints, tables_now, system: system(client).await?, through_topic })
+        let follows = super::following::follows(config);
+        let system = system(client).await?;
+        Ok(Made { checkpoints, tables_now, system, through_topic, follows })
     }
 
     /// Nothing is known of a graph.
     pub fn nothing() -> Self {
-        Made { checkpoints: Vec::new(), tables_now: None, system: None, through_topic: false }
+        let (checkpoints, tables_now, system) = (Vec::new(), None, None);
+        Made { checkpoints, tables_now, system, through_topic: false, follows: false }
     }
 
     /// The checkpoint that says how far the graph is: the one that speaks for all, or is furthest behind.
@@ -165,6 +172,23 @@ fn names(config: &Config, server: &Server) -> Names {
         publication: config.publication.clone(),
         database: server.database.clone(),
     }
+}
+
+/// Whether the source's log has the graph's history, as far as that shows without a stream: what `run` would end with.
+/// `slot` is what is known of it; of one that is read, its reader has found out.
+pub async fn history(
+    config: &Config,
+    (client, slot): (&Client, Option<&Slot>),
+    mapping: Option<&Mapping>,
+    checkpoints: &[Checkpoint],
+) -> Result<(), ServiceError> {
+    let [checkpoint] = checkpoints else { return Ok(()) };
+    if checkpoint.partition().is_some() {
+        return Ok(());
+    }
+    let followed = (checkpoint.position, checkpoint.newest_through(&config.publication));
+    let looked = super::proof::look(config, client, slot, followed).await;
+    looked.map_err(|error| error.with(&again(config, mapping, checkpoints)))
 }
 
 /// What it takes to make the graph anew of the tables as they are now. A topic's copy is older than what its graph does
@@ -336,6 +360,8 @@ pub async fn graph_refusals(
         }
     }
     let obstacles = graph.obstacles(&mapping.model).await?;
-    found.extend(obstacles.into_iter().map(Refusal::from));
+    // A graph that follows already is repaired.
+    let stands = obstacles.into_iter().filter(|it| is_first || !it.is_repaired());
+    found.extend(stands.map(Refusal::from));
     Ok(found)
 }

@@ -12,6 +12,7 @@ use crate::{
     graphs,
     metrics::Metrics,
     pipeline::{Failure, Note, Status, Store},
+    start::graph::Obstacle,
 };
 
 use super::ServiceError;
@@ -37,6 +38,26 @@ pub async fn establish(graph: &impl Store, model: &Model) -> Result<(), ServiceE
         tracing::info!(constraint, "created a constraint in the graph");
     }
     Ok(())
+}
+
+/// The same of a graph that follows already. `false`: others have doubled nodes while a constraint was not there, so
+/// it can not be made before a repair has left one of each.
+pub async fn establish_again(graph: &impl Store, model: &Model) -> Result<bool, ServiceError> {
+    let Err(error) = establish(graph, model).await else { return Ok(true) };
+    if error.is_transient() {
+        return Err(error);
+    }
+    let obstacles = graph.obstacles(model).await?;
+    if obstacles.is_empty() || !obstacles.iter().all(Obstacle::is_repaired) {
+        return Err(error);
+    }
+    for obstacle in obstacles {
+        tracing::warn!(
+            "{}. `wal2graph verify` names them, and `wal2graph repair` leaves one of each",
+            obstacle.what()
+        );
+    }
+    Ok(false)
 }
 
 /// How often it is looked whether constraints are still there.

@@ -1,36 +1,33 @@
 //! What an earlier mapping made, and this one does not have, goes before tables and graph are compared.
 
-use std::collections::BTreeSet;
-
 use crate::{
-    checkpoint::{Checkpoint, Claim},
+    checkpoint::Claim,
     graph::{LeftOver, Model, Outlines},
     pipeline::{Footprint, Note, Rows, Store},
 };
 
-use super::{ServiceError, graph};
+use super::{ServiceError, others::Others};
 
-/// Removes it, under the claim. What another pipeline of the graph has, too, stays. Killed anywhere, the
-/// next start goes on with it: the checkpoint says until the end what there was.
+/// Removes it, under the claim. `outlines` and `before` are what the checkpoint has: mappings, and the labels of
+/// rows. What another pipeline of the graph has, too, stays. Killed anywhere, the
+/// next start goes on with it: the checkpoint says until the end what there was. The caller makes the
+/// mapping's constraints after it: before, values under the names of a new key may not be unique.
 pub async fn clear(
     graph: &impl Store,
     claim: &Claim,
-    checkpoint: &Checkpoint,
+    (outlines, before): (Option<&str>, &[String]),
     (model, labels): (&Model, &[String]),
 ) -> Result<(), ServiceError> {
-    let mut left =
-        checkpoint.outlines.as_deref().map(Outlines::parse).unwrap_or_default().left_over();
-    let gone = checkpoint.labels.iter().filter(|label| !labels.contains(label));
+    let mut left = outlines.map(Outlines::parse).unwrap_or_default().left_over();
+    let gone = before.iter().filter(|label| !labels.contains(label));
     left.extend(gone.map(|label| LeftOver::Nodes { label: label.clone() }));
     if left.is_empty() {
         return Ok(());
     }
     let pipeline = &claim.identity.pipeline;
-    let others = graph.all_checkpoints().await?;
-    let others: Vec<_> = others.into_iter().filter(|(name, _)| name != pipeline).collect();
-    let spared: BTreeSet<String> =
-        others.iter().flat_map(|(_, it)| it.labels.iter().cloned()).collect();
-    if let Some((other, _)) = others.iter().find(|(_, it)| it.labels.is_empty()) {
+    let others = Others::look(graph, pipeline).await?;
+    let spared = others.labels();
+    if let Some(other) = others.silent() {
         tracing::warn!(
             other,
             "what the mapping before made stays in the graph: an earlier build made another pipeline, which does not \
@@ -47,10 +44,19 @@ pub async fn clear(
         if !rows.labels.is_empty() {
             tracing::info!(labels = ?rows.labels, "removing nodes that the mapping has no more");
             while graph.remove(pipeline, claims, &rows).await? != Default::default() {}
-            // Under another key, a constraint of before may keep rows out.
-            let of = Footprint { model: None, rows: &rows, is_alone: false };
-            graph.unmake(&graph.made(of).await?.goes).await?;
-            graph::establish(graph, model).await?;
+        }
+        // Constraints and indexes of before: under another key, one may keep rows out.
+        let labels = left.iter().flat_map(LeftOver::labels).cloned().collect();
+        let types = left.iter().filter_map(LeftOver::relationship_type).cloned().collect();
+        let (types, rows) = (Some(&types), &Rows { labels, spared: rows.spared });
+        let of = Footprint { types, rows, needed: Some(model), is_alone: false };
+        let made = graph.made(of).await?.goes;
+        if !made.is_empty() {
+            tracing::info!(
+                ?made,
+                "dropping constraints and indexes that the mapping needs no more"
+            );
+            graph.unmake(&made).await?;
         }
         for left in &left {
             tracing::info!(?left, "removing what the mapping has no more");

@@ -13,10 +13,14 @@ pub mod attempts;
 pub mod begin;
 mod error;
 pub mod facts;
+pub mod following;
 pub mod graph;
 mod left_out;
-mod left_over;
+pub mod left_over;
+pub mod looked;
 mod notices;
+pub mod others;
+mod over_budget;
 pub mod proof;
 #[cfg(feature = "kafka")]
 pub mod publish;

@@ -11,9 +11,10 @@ use tokio::time::Instant;
 use crate::{
     change::Change,
     graph::{Event, Model},
+    lsn::Lsn,
     mapping::{Notice, TranslateError, Translator},
     metrics::Metrics,
-    pipeline::Translate,
+    pipeline::{Failure, Reshaped, Translate, Verdict},
 };
 
 /// The same is said of a column at most once in this time.
@@ -86,8 +87,8 @@ impl Noticing {
 impl Translate for Noticing {
     type Error = TranslateError;
 
-    fn translate(&mut self, change: &Change) -> Result<Option<Event>, Self::Error> {
-        self.translator.translate(change)
+    fn translate(&mut self, change: &Change, committed: Lsn) -> Result<Option<Event>, Self::Error> {
+        self.translator.translate(change, committed)
     }
 
     fn batch_translated(&mut self) {
@@ -99,5 +100,23 @@ impl Translate for Noticing {
 
     fn model(&self) -> &Model {
         &self.translator.mapping().model
+    }
+}
+
+impl Failure for TranslateError {
+    fn verdict(&self) -> Verdict {
+        Verdict::again_if(self.is_reshaped())
+    }
+
+    fn needs_copy(&self) -> bool {
+        !self.is_reshaped()
+    }
+
+    fn reshaped(&self) -> Option<Reshaped> {
+        match self {
+            TranslateError::Reshaped { .. } => Some(Reshaped::Since),
+            TranslateError::Unexplained { sent, .. } => Some(Reshaped::Before(sent.clone())),
+            _ => None,
+        }
     }
 }

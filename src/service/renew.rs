@@ -207,7 +207,7 @@ impl<G: Store> NewLog for NewSlot<'_, G> {
             new.labels.into_iter().chain(before.labels.clone()).collect();
         new.labels = labels.into_iter().collect();
         let outlines = before.outlines.as_deref().map(Outlines::parse).unwrap_or_default();
-        new.outlines = Some(outlines.and(&mapping.model).text());
+        new.outlines = Some(outlines.and(&mapping.model, &BTreeSet::new()).text());
         Ok((new, first.owed(catalog, mapping).await?))
     }
 }
@@ -215,12 +215,12 @@ impl<G: Store> NewLog for NewSlot<'_, G> {
 /// Whether `run` makes a new slot without being told, because that is all that is needed. Another source and
 /// another mapping are for a person to judge.
 pub fn comes_by_itself(config: &Config, refusals: &Refusals) -> bool {
-    config.on_slot_lost == OnSlotLost::Repair && refusals.are_of_a_lost_slot()
+    config.policies.on_slot_lost == OnSlotLost::Repair && refusals.are_of_a_lost_slot()
 }
 
 /// Whether it is to be asked again at once, since the slot was lost while it was read.
 pub async fn has_lost_slot(config: &Config) -> bool {
-    if config.on_slot_lost == OnSlotLost::Stop {
+    if config.policies.on_slot_lost == OnSlotLost::Stop {
         return false;
     }
     let Ok(Sql { client, .. }) = sql(&config.source).await else { return true };

@@ -7,9 +7,14 @@
 //! ```
 //!
 //! A request never interrupts a first copy, nor what the graph is owed with a new slot: it waits until that is
-//! over.
+//! over. A verification also waits for rows that are left to complete. A repair does not: it removes those that no
+//! table has, on which their completion ends with an error, and completes the others itself.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     sync::watch,
@@ -30,7 +35,7 @@ use crate::{
 
 use super::{
     ServiceError,
-    graph::{Graph, Wait, open},
+    graph::{self, Graph, Wait, open},
 };
 
 /// How often requests are looked at, and findings are kept.
@@ -64,13 +69,13 @@ pub struct Passes {
 }
 
 /// Takes up the oldest open request, or goes on with the one that runs. `progress` is what the graph
-/// has: of a first copy, of a repair that was interrupted, or none. `new` makes the progress of
-/// passes over these tables, where a request begins.
+/// has: of a first copy, of a repair that was interrupted, or none. With `is_left` there is none, and rows are
+/// left to complete. `new` makes the progress of passes over these tables, where a request begins.
 pub async fn take_up(
     graph: &impl Store,
     claim: &Claim,
     model: &Model,
-    progress: Vec<Progress>,
+    (progress, is_left): (Vec<Progress>, bool),
     new: impl AsyncFnOnce(&[TableIndex]) -> Result<Vec<Progress>, ServiceError>,
 ) -> Result<Passes, ServiceError> {
     if !progress.is_empty() && !progress.iter().any(Progress::compares) {
@@ -79,7 +84,8 @@ pub async fn take_up(
     let requests = graph.requests(&claim.identity.pipeline).await?;
     let mut open = requests.into_iter().filter(|request| request.state.is_open());
     if progress.is_empty() {
-        return match open.next() {
+        let comes_first = |it: &Request| !is_left || it.purpose == Purpose::Repair;
+        return match open.find(comes_first) {
             Some(request) => begin(graph, claim, model, request, new).await,
             None => Ok(Passes { progress, taken: None }),
         };
@@ -94,9 +100,8 @@ pub async fn take_up(
     let (id, keys) = request.map(|it| (it.id, it.keys)).unzip();
     let mut progress = progress;
     if is_owed {
-        tracing::info!(
-            "all tables are compared with the graph, since changes between them are lost"
-        );
+        let tables: BTreeSet<&str> = progress.iter().map(|range| range.table.as_str()).collect();
+        tracing::info!(?tables, "comparing tables with the graph");
     } else if id.is_none() {
         // Rows were written that the stream has not reached. The copier lets it pass, and compares no
         // more.
@@ -197,13 +202,14 @@ pub fn tables_of(model: &Model, request: &Request) -> Result<Vec<TableIndex>, St
     Ok(tables.map(|(table, _)| table).collect())
 }
 
-/// Keeps what a request finds.
+/// Keeps what a request finds. `unconstrained`: doubled nodes keep constraints away, which are made once it is done.
 pub fn follow(
     graph: Graph,
     claim: Claim,
     taken: &Taken,
     model: Arc<Model>,
     expected: BTreeMap<String, u64>,
+    mut unconstrained: Option<Graph>,
 ) -> Option<Following> {
     let (id, reported) = (taken.id.clone()?, taken.reported.clone());
     let keys = taken.keys.as_ref().map(|keys| keys.len() as u64);
@@ -218,6 +224,11 @@ pub fn follow(
                 let state = if report.is_over { State::Done } else { State::Running };
                 (findings(&report, &model, &expected), state)
             };
+            if let Some(graph) = unconstrained.take_if(|_| state == State::Done)
+                && let Err(error) = graph::establish_again(&graph, &model).await
+            {
+                tracing::warn!(%error, "a constraint can not be made again yet");
+            }
             if findings != kept || state == State::Done {
                 match graph.answer(&claim, &id, &state, &findings).await {
                     Ok(true) => kept = findings.clone(),
@@ -289,6 +300,8 @@ pub async fn changed(
         let is_busy = taken.as_ref().filter(|(_, reported)| !reported.get().is_over);
         let has_changed = match is_busy {
             Some((id, _)) => !requests.iter().any(|it| it.id == *id && it.state.is_open()),
+            // A life that was interrupted has left one.
+            None if taken.is_none() => requests.iter().any(|request| request.state.is_open()),
             None => requests.iter().any(|request| request.state == State::Asked),
         };
         if has_changed {
@@ -311,6 +324,7 @@ pub fn findings(
         expected: expected(&named.name).unwrap_or(0),
         differing: of(&report.differing, table),
         undecided: of(&report.undecided, table),
+        keyless: 0,
     });
     let first = report.first.iter().map(|row| RowFindings {
         table: model.table(row.table).name.clone(),

@@ -20,12 +20,12 @@ use crate::{
         sizes::{HeapSize, TableSize, table_size},
     },
     start::{
-        SlotState, System,
+        SlotState, System, generation,
         publication::{create_sql, mark_sql},
     },
 };
 
-use super::{ServiceError, graph::identity};
+use super::{ServiceError, graph::identity, others::Others};
 
 /// A table is copied by several lanes only if it has this many blocks for each range.
 const BLOCKS_PER_PART: u32 = 64;
@@ -42,8 +42,19 @@ pub async fn sizes(
     catalog: &Catalog,
     mapping: &Mapping,
 ) -> Result<Vec<(TableIndex, TableSize)>, ServiceError> {
+    let all: Vec<TableIndex> = mapping.model.iter().map(|(table, _)| table).collect();
+    sizes_of(client, catalog, mapping, &all).await
+}
+
+/// The same of some tables.
+pub async fn sizes_of(
+    client: &Client,
+    catalog: &Catalog,
+    mapping: &Mapping,
+    tables: &[TableIndex],
+) -> Result<Vec<(TableIndex, TableSize)>, ServiceError> {
     let mut sizes = Vec::new();
-    for (table, _) in mapping.model.iter() {
+    for &table in tables {
         let name = &mapping.columns(table).name;
         let size = table_size(client, catalog, name).await.map_err(|error| {
             let text = error.to_string();
@@ -106,6 +117,7 @@ impl<G: Store> FirstStart<'_, G> {
         let FirstStart { config, client, system, .. } = self;
         // Whatever changes from now on is in the stream, or in the copy.
         let tables = super::tables::now(config, client, mapping).await?;
+        let facts = generation::first(&tables, mapping);
         Ok(NewCheckpoint {
             start: lsn,
             origin: Origin {
@@ -120,7 +132,7 @@ impl<G: Store> FirstStart<'_, G> {
             publisher: None,
             mapping_digest: mapping.digest(),
             labels: mapping.labels(),
-            table_facts: Some(tables.facts.text()),
+            table_facts: Some(facts.text()),
             outlines: Some(Outlines::of(&mapping.model).text()),
         })
     }
@@ -128,12 +140,9 @@ impl<G: Store> FirstStart<'_, G> {
     /// Whether the graph has anything under the mapping's labels that may go, placeholders included. What
     /// has no row here may be a row of another pipeline that has the label, too.
     async fn holds_something(&self, mapping: &Mapping) -> Result<bool, ServiceError> {
-        let (own, labels) = (&self.config.pipeline, mapping.labels());
-        let others = self.graph.all_checkpoints().await?;
-        let mut others = others.iter().filter(|(name, _)| name != own);
-        if let Some((other, _)) =
-            others.find(|(_, it)| it.labels.iter().any(|label| labels.contains(label)))
-        {
+        let others = Others::look(self.graph, &self.config.pipeline).await?;
+        let shared = mapping.labels().iter().find_map(|label| others.having(label));
+        if let Some(other) = shared.or(others.silent()) {
             tracing::warn!(
                 other,
                 "nodes without a row stay: the other pipeline has labels of this one, too"
@@ -209,7 +218,7 @@ pub async fn create_slot(
     const PATIENCE: Duration = Duration::from_secs(3);
     let watcher = crate::postgres::connect::sql(&config.source).await?;
     let making = setup::Making::start(client, watcher.client).await?;
-    let creating = setup::create_slot(client, &config.slot);
+    let creating = setup::create_slot(client, &config.slot, config.failover);
     tokio::pin!(creating);
     let mut timer = interval(PATIENCE);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -5,11 +5,9 @@ use std::{cell::Cell, sync::Arc, time::Duration};
 use tokio_postgres::Client;
 
 use crate::{
-    catalog::Catalog,
     checkpoint::{Checkpoint, Epoch, Newest},
     config::Config,
     lsn::Lsn,
-    mapping::Mapping,
     metrics::Metrics,
     pipeline::Store,
     postgres::{
@@ -17,12 +15,13 @@ use crate::{
         connect::{Sql, sql},
         replication,
     },
-    start::{Again, Server, System, TableFacts},
+    start::{Again, Server, System},
 };
 
 use super::{
     ServiceError,
     begin::{self, HeldLog, Sent},
+    following::{self, Agreed, Learned, Seen},
     setup, tables,
 };
 
@@ -46,7 +45,9 @@ pub struct Slot<'a> {
     /// Where its log is.
     pub system: System,
     /// The tables, and what they become.
-    pub mapped: (&'a Catalog, &'a Mapping),
+    pub seen: Seen<'a>,
+    /// What is known of earlier shapes of the tables.
+    pub learned: &'a Learned,
     /// What a copy again takes.
     pub again: &'a Again,
     /// A first copy takes over nodes that are there.
@@ -58,7 +59,8 @@ pub struct HeldSlot<'a> {
     config: &'a Config,
     claimed: &'a Cell<Option<Epoch>>,
     client: &'a Client,
-    mapping: &'a Mapping,
+    seen: Seen<'a>,
+    learned: &'a Learned,
     again: &'a Again,
     /// Its stream.
     pub held: Held,
@@ -68,26 +70,26 @@ impl<'a> begin::Log for Slot<'a> {
     type Held = HeldSlot<'a>;
 
     async fn make(&mut self, graph: &impl Store) -> Result<Checkpoint, ServiceError> {
-        let Slot { config, client, system, mapped: (catalog, mapping), adopts, .. } = self;
+        let Slot { config, client, system, seen, adopts, .. } = self;
         setup::FirstStart { config, client, graph, system, adopts: *adopts }
-            .prepare(catalog, mapping)
+            .prepare(seen.catalog, seen.mapping)
             .await
     }
 
     async fn hold(self, checkpoint: &Checkpoint) -> Result<HeldSlot<'a>, ServiceError> {
-        let Slot { config, client, connection, server, mapped: (_, mapping), again, .. } = self;
+        let Slot { config, client, connection, server, seen, learned, again, .. } = self;
         let (at, newest) =
             (checkpoint.position.lsn, checkpoint.newest_through(&config.publication));
         let held = hold_slot(config, connection, server, at, newest).await;
         let held = held.map_err(|error| error.with(again))?;
         self.metrics.slot_is_held();
         let claimed = self.claimed;
-        Ok(HeldSlot { config, claimed, client, mapping, again, held })
+        Ok(HeldSlot { config, claimed, client, seen, learned, again, held })
     }
 }
 
 impl HeldLog for HeldSlot<'_> {
-    type Agreed = TableFacts;
+    type Agreed = Agreed;
 
     fn confirmed(&self) -> Lsn {
         self.held.confirmed
@@ -97,10 +99,16 @@ impl HeldLog for HeldSlot<'_> {
         &mut self,
         graph: &impl Store,
         claimed: &Checkpoint,
-    ) -> Result<TableFacts, ServiceError> {
+    ) -> Result<Agreed, ServiceError> {
         self.claimed.set(Some(claimed.epoch));
-        let claimed = (claimed, self.again);
-        tables::agreed(self.config, self.client, self.mapping, graph, claimed).await
+        let HeldSlot { config, client, seen, learned, again, .. } = self;
+        if following::follows(config) {
+            return following::agreed(config, client, *seen, graph, (claimed, again), learned)
+                .await;
+        }
+        let facts = tables::agreed(config, client, seen.mapping, graph, (claimed, again)).await?;
+        let (outlines, labels) = (claimed.outlines.clone(), claimed.labels.clone());
+        Ok(Agreed { facts, outlines, labels })
     }
 
     async fn next_transaction(&mut self) -> Result<u64, ServiceError> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use crate::{
@@ -10,9 +10,9 @@ use crate::{
     config::Config,
     mapping::Mapping,
     pipeline::{Note, Store},
-    postgres::{self, connect::sql},
+    postgres,
     start::{
-        Again, Difference, Refusals, TableFacts, TablesRefusal,
+        Again, Difference, Refusals, TableFacts, TablesRefusal, generation,
         tables::{Now, Wanted, listed},
     },
 };
@@ -22,10 +22,6 @@ use super::{
     graph::{self, Wait},
 };
 
-/// How long what is different may last until it is seen.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
-/// How long a look may take.
-const LOOK_LIMIT: Duration = Duration::from_secs(5);
 /// How long the end of the program waits for the graph to keep what was seen.
 const KEEP_LIMIT: Duration = Duration::from_secs(5);
 
@@ -57,42 +53,13 @@ pub async fn agreed(
         keep_seen(config, claimed.epoch, &before, &differences).await;
         return Err(refused(TablesRefusal::Different { differences, again: again.clone() }));
     }
-    let text = now.facts.text();
+    let facts = generation::first(&now, mapping);
+    let text = facts.text();
     if claimed.table_facts.as_ref() != Some(&text) {
         let claim = graph::claimed(config, Log::Slot(config.slot.clone()), claimed.epoch);
         graph.note(&claim, Note::Tables(&text)).await?;
     }
-    Ok(now.facts)
-}
-
-/// Resolves once something is different. A source that is away says nothing.
-pub async fn different(config: &Config, client: Client, before: &TableFacts) -> Vec<Difference> {
-    let wanted = before.wanted();
-    let mut kept = Some(client);
-    loop {
-        sleep(LOOK_INTERVAL).await;
-        let look = async {
-            let client = match &mut kept {
-                Some(client) => client,
-                None => kept.insert(sql(&config.source).await?.client),
-            };
-            let now = postgres::tables::now(client, &config.publication, &wanted).await?;
-            Ok::<Now, ServiceError>(now)
-        };
-        match timeout(LOOK_LIMIT, look).await {
-            Ok(Ok(now)) => {
-                let differences = before.differences(&now);
-                if !differences.is_empty() {
-                    return differences;
-                }
-            }
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "the tables can not be looked at");
-                kept = None;
-            }
-            Err(_) => kept = None,
-        }
-    }
+    Ok(facts)
 }
 
 /// The end of a life whose tables are different. The checkpoint keeps it, so that nothing goes on when

@@ -11,11 +11,13 @@ use super::{Again, again::delete_nodes};
 pub enum GraphRefusal {
     /// It was made with another mapping.
     #[error(
-        "the mapping has changed since the graph was made: a table or a column was added, dropped or altered, or the \
-         configuration was edited. {}",
+        "the mapping has changed since the graph was made: {}. {}",
+        changes(what),
         self.fix()
     )]
     MappingChanged {
+        /// What is known of it, table by table.
+        what: Vec<String>,
         /// What a copy again takes.
         again: Again,
     },
@@ -44,7 +46,7 @@ impl GraphRefusal {
     /// What to do: its text ends with it.
     pub fn fix(&self) -> String {
         match self {
-            GraphRefusal::MappingChanged { again } => format!(
+            GraphRefusal::MappingChanged { again, .. } => format!(
                 "What is new can be left out, in the file that -c names, and the graph goes on as it is: a table by \
                  `tables: {{SCHEMA.TABLE: {{skip: true}}}}`, a column by `tables: {{SCHEMA.TABLE: {{properties: \
                  {{exclude: [COLUMN]}}}}}}`; `wal2graph plan` shows what is mapped now. That is right only if the \
@@ -61,6 +63,21 @@ impl GraphRefusal {
             ),
             GraphRefusal::Schema(obstacle) => obstacle.fix(),
         }
+    }
+}
+
+/// How many changes are named.
+const NAMED_MAX: usize = 10;
+
+fn changes(what: &[String]) -> String {
+    let named = what.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join("; ");
+    match what.len().checked_sub(NAMED_MAX) {
+        _ if what.is_empty() => {
+            "a table or a column was added, dropped or altered, or the configuration was edited"
+                .to_owned()
+        }
+        Some(more @ 1..) => format!("{named}; and {more} more"),
+        _ => named,
     }
 }
 
@@ -116,6 +133,17 @@ pub enum Obstacle {
 }
 
 impl Obstacle {
+    /// Whether a repair takes it away.
+    pub fn is_repaired(&self) -> bool {
+        matches!(self, Obstacle::SharedValues { of: Holders::Nodes(_), .. })
+    }
+
+    /// What it is, without what to do.
+    pub fn what(&self) -> String {
+        let text = self.to_string();
+        text.strip_suffix(&format!(". {}", self.fix())).map(str::to_owned).unwrap_or(text)
+    }
+
     /// What to do: its text ends with it.
     pub fn fix(&self) -> String {
         match self {

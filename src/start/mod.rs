@@ -10,21 +10,26 @@
 
 pub mod again;
 pub mod between;
+pub mod following;
+pub mod generation;
 pub mod graph;
 pub mod origin;
 pub mod others;
 pub mod publication;
 pub mod rights;
 pub mod server;
+pub mod shape;
 pub mod slot;
 pub mod tables;
 pub mod topic;
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use crate::{
     catalog::Catalog,
     checkpoint::{Checkpoint, Log},
+    graph::Outlines,
+    lsn::Lsn,
     mapping::{self, Mapping},
 };
 
@@ -40,6 +45,7 @@ pub use slot::{Slot, SlotRefusal, SlotState};
 pub use tables::{Difference, TableFacts, TablesRefusal};
 pub use topic::{Anew, Cluster, TopicRefusal};
 
+use shape::{ReadAt, Standing};
 use tables::UnreadableFacts;
 
 /// Why a pipeline can not start. The text names the cause and the fix.
@@ -184,6 +190,8 @@ pub struct Facts<'a> {
     pub checkpoints: &'a [Checkpoint],
     /// The graph follows a topic, so the slot's position says nothing of it.
     pub through_topic: bool,
+    /// The graph follows what changes in tables and mapping.
+    pub follows: bool,
     /// What a copy again takes.
     pub again: &'a Again,
 }
@@ -205,8 +213,11 @@ impl Facts<'_> {
         found.extend(unusable.map(Refusal::from));
         let Some((catalog, mapping)) = self.mapped else { return found };
         let digest = mapping.digest();
-        if self.checkpoints.iter().any(|checkpoint| checkpoint.mapping_digest != digest) {
-            found.push(GraphRefusal::MappingChanged { again: self.again.clone() }.into());
+        let followed = self.followed();
+        let is_other = |checkpoint: &Checkpoint| checkpoint.mapping_digest != digest;
+        if followed.is_none() && self.checkpoints.iter().any(is_other) {
+            let (what, again) = (self.changes(mapping), self.again.clone());
+            found.push(GraphRefusal::MappingChanged { what, again }.into());
         }
         if mapping.model.tables.is_empty() {
             found.push(PublicationRefusal::NoTables.into());
@@ -218,11 +229,16 @@ impl Facts<'_> {
         let has_slot = self.slot.is_some() && !self.has_foreign_slot();
         let is_started = !self.checkpoints.is_empty() || has_slot;
         // Where the checkpoint shows that something is missing, a copy again stands above.
-        let is_unknown = is_started && self.differences().is_empty();
+        let is_unknown = is_started && !self.follows && self.differences().is_empty();
         let started = is_unknown.then_some(self.again);
         match self.publication {
             Some(publication) => {
-                found.extend(wanted.refusals(publication, started).into_iter().map(Refusal::from));
+                let mut refusals = wanted.refusals(publication, started);
+                // A table may be out of it for a while, and new ones are judged apart.
+                let is_of_tables =
+                    |it: &PublicationRefusal| matches!(it, PublicationRefusal::Tables { .. });
+                refusals.retain(|it| followed.is_none() || !is_of_tables(it));
+                found.extend(refusals.into_iter().map(Refusal::from));
             }
             // Without a usable slot the one that is made is younger than the publication.
             None if self.slot.is_some() && is_usable => found.push(
@@ -260,6 +276,11 @@ impl Facts<'_> {
         self.checkpoints.first()?.table_facts.as_deref().map(TableFacts::parse)
     }
 
+    /// The tables that the graph follows through what changes in them.
+    fn followed(&self) -> Option<TableFacts> {
+        self.tables_before().filter(|_| self.follows).and_then(Result::ok)
+    }
+
     /// Everything that is different in the tables, or was.
     pub fn differences(&self) -> Vec<Difference> {
         match (self.tables_before(), self.tables_now) {
@@ -268,13 +289,43 @@ impl Facts<'_> {
         }
     }
 
+    /// What has changed in tables and mapping, as far as the checkpoint tells.
+    fn changes(&self, mapping: &Mapping) -> Vec<String> {
+        let (Some(Ok(facts)), Some(now), Some(checkpoint)) =
+            (self.tables_before(), self.tables_now, self.checkpoints.first())
+        else {
+            return Vec::new();
+        };
+        let before = generation::Before {
+            facts: &facts,
+            outlines: &Outlines::default(),
+            labels: &checkpoint.labels,
+            digest: &checkpoint.mapping_digest,
+            standing: Standing { applied: Lsn::ZERO, is_clean: false },
+            unexplained: &BTreeSet::new(),
+        };
+        // The look was at the tables that the graph has.
+        let at = ReadAt { from: Lsn::ZERO, through: Lsn::ZERO, is_locked: true };
+        let mut found = generation::judge(before, now, mapping, at).findings();
+        let is_new = |oid: u32| !facts.tables.iter().any(|table| table.oid == oid);
+        let new = mapping.tables.iter().filter(|table| is_new(table.oid));
+        found.extend(new.map(|table| generation::Found {
+            table: table.name.clone(),
+            what: "it is new".to_owned(),
+        }));
+        found.iter().map(ToString::to_string).collect()
+    }
+
     /// Whether the tables are those that the graph followed.
     fn of_tables(&self) -> Option<TablesRefusal> {
         let again = self.again.clone();
         if let Some(Err(UnreadableFacts)) = self.tables_before() {
             return Some(TablesRefusal::Unreadable { again });
         }
-        let mut differences = self.differences();
+        let mut differences = match (self.followed(), self.tables_now) {
+            (Some(before), Some(now)) => before.blocking(now),
+            _ => self.differences(),
+        };
         if self.publication.is_none() && self.slot.is_some() && self.mapped.is_some() {
             // That it is gone is said of the publication.
             differences.retain(|it| !matches!(it, Difference::Publication { is: None, .. }));

@@ -25,6 +25,8 @@ pub struct Server {
     pub may_create: bool,
     /// The server is a standby.
     pub in_recovery: bool,
+    /// The file asks for a slot that standbys have, too.
+    pub wants_failover: bool,
 }
 
 impl Server {
@@ -41,6 +43,8 @@ impl Server {
 
 /// The oldest version that is supported.
 const VERSION_MIN: i32 = 140_000;
+/// The oldest version with failover slots.
+const FAILOVER_MIN: i32 = 170_000;
 
 /// Why the server or the role can not stream.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +58,12 @@ pub enum ServerRefusal {
     /// Its log has not what is needed.
     #[error("wal_level is {0}: {fix}", fix = self.fix())]
     WalLevel(String),
+    /// It has no failover slots.
+    #[error(
+        "source.failover: PostgreSQL {0} has no failover slots, and 17 is the first that has them: {fix}",
+        fix = self.fix()
+    )]
+    NoFailover(i32),
     /// The role may not replicate.
     #[error("the role {role:?} may not replicate: {fix}")]
     MayNotReplicate {
@@ -73,6 +83,7 @@ impl ServerRefusal {
             ServerRefusal::WalLevel(_) => {
                 "ALTER SYSTEM SET wal_level = logical, then restart the source".to_owned()
             }
+            ServerRefusal::NoFailover(_) => "remove source.failover, or upgrade it".to_owned(),
             ServerRefusal::MayNotReplicate { fix, .. } => fix.clone(),
         }
     }
@@ -86,6 +97,9 @@ pub fn judge(server: &Server) -> Vec<ServerRefusal> {
     }
     if server.version < VERSION_MIN {
         found.push(ServerRefusal::Old(server.version / 10_000));
+    }
+    if server.wants_failover && server.version < FAILOVER_MIN {
+        found.push(ServerRefusal::NoFailover(server.version / 10_000));
     }
     if !server.can_decode() {
         found.push(ServerRefusal::WalLevel(server.wal_level.clone()));

@@ -27,6 +27,8 @@ pub struct Slot {
     pub wal_status: Option<String>,
     /// Why it can not be read any more, in the server's word: from PostgreSQL 17 on.
     pub invalidation: Option<String>,
+    /// Standbys keep a copy of it: from PostgreSQL 17 on.
+    pub failover: bool,
     /// How much more log can be written before it may be lost, in bytes.
     pub safe_bytes: Option<i64>,
     /// How much log it keeps, in bytes.

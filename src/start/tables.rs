@@ -20,11 +20,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     catalog::TableName,
-    mapping::Mapping,
+    mapping::{Mapping, identify_by, scalar},
     shown::{Shown, shown_list},
 };
 
-use super::Again;
+use super::{
+    Again,
+    shape::{Shape, Trace},
+};
 
 /// The form of the text. Another one is not understood.
 const VERSION: u32 = 1;
@@ -69,6 +72,9 @@ pub struct TableIs {
     pub key: Vec<String>,
     /// How it comes into the publication. None: it does not.
     pub by: Vec<Way>,
+    /// What decides the form of its rows; `None`: an earlier build has kept nothing of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Shape>,
 }
 
 /// How a table comes into a publication.
@@ -88,12 +94,16 @@ pub enum Way {
 pub struct Now {
     /// Publication and tables.
     pub facts: TableFacts,
+    /// What the catalog has of each of the tables, for its shape.
+    pub traces: Vec<Trace>,
     /// It is a standby, which may say what was.
     pub in_recovery: bool,
     /// The publication has INSERT, UPDATE, DELETE and TRUNCATE.
     pub all_operations: bool,
     /// The replica identities of partitions that are columns: one partition for each set of columns.
     pub identities: Vec<PartitionIdentity>,
+    /// Tables that are there and are not mapped for what they are, by object id: why, with the fix.
+    pub unmapped: BTreeMap<u32, String>,
 }
 
 /// What the replica identity of a partition carries.
@@ -192,6 +202,36 @@ pub enum TablesRefusal {
         /// What a copy again takes.
         again: Again,
     },
+    /// The key of one has other columns.
+    #[error(
+        "the key of the table {table} was ({}) and is ({}): nodes are found by their key, so all of its nodes would \
+         be made anew, without what others have put on them. {}",
+        shown_list(.was), shown_list(.is), self.fix()
+    )]
+    KeyMoved {
+        /// The table.
+        table: TableName,
+        /// The columns that it had.
+        was: Vec<String>,
+        /// The columns that it has.
+        is: Vec<String>,
+        /// What a copy again takes.
+        again: Again,
+    },
+    /// A table is there, and its rows can not be found any more.
+    #[error("the table {table} can not be mapped any more: {why}. {}", self.fix())]
+    Unmapped {
+        /// The table.
+        table: TableName,
+        /// Why, with the fix.
+        why: String,
+    },
+    /// A table that the file names is new, and its changes do not come.
+    #[error("the file names the table {table}, which is not in the publication. {}", self.fix())]
+    NewUnpublished {
+        /// The table.
+        table: TableName,
+    },
     /// What the checkpoint says of them can not be read.
     #[error(
         "`table_facts` of the checkpoint can not be read: a later build wrote it, or somebody edited it. {}",
@@ -208,6 +248,22 @@ impl TablesRefusal {
     pub fn fix(&self) -> String {
         match self {
             TablesRefusal::Different { again, .. } => format!("To go on, {again}"),
+            TablesRefusal::KeyMoved { table, was, again, .. } => format!(
+                "To keep them, if these columns are still there: {}, and set `key: [{}]` for the table. To go on with \
+                 the new key, {again}",
+                identify_by(table, was),
+                was.iter().map(|name| scalar(name)).collect::<Vec<_>>().join(", ")
+            ),
+            TablesRefusal::Unmapped { table, .. } => format!(
+                "To take its rows out of the graph instead, with what others have put on them, set `skip: true` for \
+                 {} in the file",
+                Shown(&table.in_file())
+            ),
+            TablesRefusal::NewUnpublished { table } => format!(
+                "ALTER PUBLICATION ... ADD TABLE ONLY {}, as the publication's owner; or take the table out of the \
+                 file",
+                table.pasteable()
+            ),
             TablesRefusal::Unreadable { again } => format!("Use that build, or {again}"),
         }
     }
@@ -303,11 +359,13 @@ impl TableFacts {
 }
 
 impl TableIs {
-    fn table_name(&self) -> TableName {
+    /// Its name.
+    pub fn table_name(&self) -> TableName {
         TableName::new(self.schema.clone(), self.name.clone())
     }
 
-    fn shown(&self) -> String {
+    /// Its name in texts that are kept.
+    pub fn shown(&self) -> String {
         self.table_name().in_file()
     }
 
@@ -339,8 +397,14 @@ impl TableIs {
         identities: &[PartitionIdentity],
         add: &mut impl FnMut(Difference),
     ) {
+        // A column that has another name is the same one.
+        let is_now = |name: &String| {
+            let number = self.columns.get(name)?;
+            now.columns.iter().find(|(_, is)| *is == number).map(|(name, _)| name)
+        };
+        let key: Vec<&String> = self.key.iter().map(|name| is_now(name).unwrap_or(name)).collect();
         for identity in identities.iter().filter(|it| it.root == now.oid) {
-            if self.key.iter().all(|column| identity.columns.contains(column)) {
+            if key.iter().all(|column| identity.columns.contains(column)) {
                 continue;
             }
             let (table, partition) = (self.shown(), identity.partition.in_file());
@@ -376,9 +440,19 @@ impl Difference {
     }
 }
 
+impl Difference {
+    /// What was done, where a comparison mends what it has led to.
+    pub fn what(&self) -> String {
+        let text = self.to_string();
+        text.strip_suffix(&format!(": {LOST}")).unwrap_or(&text).to_owned()
+    }
+}
+
+/// What a change of the publication leads to, while nobody compares.
+const LOST: &str = "what changed meanwhile is not in the graph";
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const LOST: &str = "what changed meanwhile is not in the graph";
         match self {
             Difference::OtherTable { table, was, is } => write!(
                 f,
@@ -414,8 +488,7 @@ impl fmt::Display for Difference {
             }
             Difference::Identity { table, partition, columns } => write!(
                 f,
-                "the replica identity of {}, a partition of {}, was not its key but ({}): what changed in its keys \
-                 meanwhile is not in the graph",
+                "the replica identity of {}, a partition of {}, was not its key but ({}): {LOST}",
                 Shown(partition),
                 Shown(table),
                 shown_list(columns)

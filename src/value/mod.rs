@@ -66,6 +66,9 @@ pub enum Value {
     LocalDateTime(NaiveDateTime),
     /// ZonedDateTime, always in UTC.
     ZonedDateTime(DateTime<Utc>),
+    /// ZonedDateTime at this instant in UTC, with another offset. No column has it: others have set it, and to Neo4j it
+    /// is another value than the same instant with UTC's.
+    Elsewhere(NaiveDateTime, FixedOffsetSeconds),
     /// LocalTime.
     LocalTime(NaiveTime),
     /// Time with an offset.

@@ -2,11 +2,11 @@
 
 use chrono::{Datelike, NaiveDate};
 
-use super::Value;
+use super::{FixedOffsetSeconds, Value};
 
 impl Value {
     /// The text of a literal that is equal to the value in its column's type. `None` for points:
-    /// PostgreSQL has no point keys.
+    /// PostgreSQL has no point keys. Of [`Value::Elsewhere`] it is that of the same instant in UTC.
     pub fn postgres_text(&self) -> Option<String> {
         Some(match self {
             Value::Boolean(it) => it.to_string(),
@@ -23,13 +23,12 @@ impl Value {
                 let local = it.naive_utc();
                 with_era(local.date(), &format!(" {}+00", local.time()))
             }
-            Value::LocalTime(it) => it.to_string(),
-            Value::Time(time, offset) => {
-                let sign = if offset.0 < 0 { '-' } else { '+' };
-                let seconds = offset.0.unsigned_abs();
-                let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
-                format!("{time}{sign}{hours:02}:{minutes:02}:{:02}", seconds % 60)
+            Value::Elsewhere(utc, offset) => {
+                let local = offset.to_chrono().and_then(|it| utc.checked_add_offset(it))?;
+                with_era(local.date(), &format!(" {}{}", local.time(), offset_text(*offset)))
             }
+            Value::LocalTime(it) => it.to_string(),
+            Value::Time(time, offset) => format!("{time}{}", offset_text(*offset)),
             Value::Duration(it) => format!(
                 "{} months {} days {} seconds {} microseconds",
                 it.months,
@@ -44,6 +43,13 @@ impl Value {
             Value::Point(_) => return None,
         })
     }
+}
+
+fn offset_text(offset: FixedOffsetSeconds) -> String {
+    let sign = if offset.0 < 0 { '-' } else { '+' };
+    let seconds = offset.0.unsigned_abs();
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    format!("{sign}{hours:02}:{minutes:02}:{:02}", seconds % 60)
 }
 
 /// PostgreSQL counts years before 1 from 1 BC, and writes the era at the end.
@@ -87,6 +93,8 @@ mod tests {
         let (local, zoned) = (Value::LocalDateTime(time), Value::ZonedDateTime(time.and_utc()));
         assert_eq!(local.postgres_text().unwrap(), "0044-03-15 05:06:07.120 BC");
         assert_eq!(zoned.postgres_text().unwrap(), "0044-03-15 05:06:07.120+00 BC");
+        let elsewhere = Value::Elsewhere(time, FixedOffsetSeconds(-19_800));
+        assert_eq!(elsewhere.postgres_text().unwrap(), "0044-03-14 23:36:07.120-05:30:00 BC");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! `tests/live` asks Neo4j. Every function needs a pipeline that the graph has nothing of.
 
 pub mod reading;
+pub mod requests;
 
 use std::{fmt::Debug, sync::Arc};
 
@@ -438,6 +439,7 @@ pub fn range(part: u32) -> Progress {
         rows: 0,
         done: false,
         is_owed: false,
+        spares: false,
     }
 }
 

@@ -99,6 +99,9 @@ fn keys() -> Vec<Value> {
         [&b""[..], b"\0", b"\x01", b"\x01\x00", b"\x7f", b"\x80", b"\xff"]
             .map(|bytes| Value::Bytes(Bytes::from_static(bytes))),
     );
+    // Others' alone: no column has them. The first is the same instant as one in UTC.
+    let utc = DateTime::from_timestamp_micros(1_700_000_000_000_001).unwrap().naive_utc();
+    keys.extend([18_000, -19_800].map(|offset| Value::Elsewhere(utc, FixedOffsetSeconds(offset))));
     keys
 }
 
@@ -283,7 +286,7 @@ pub async fn what_was_written_is_equal_when_it_is_read<S: Store>(
     assert_eq!(found.len(), written.len());
     for (key, row) in &written {
         let found = found.iter().find(|found| found.key == *key);
-        let differences = compare(&model, ONE, Some(row), found);
+        let differences = compare(&model, ONE, Some((key, row)), found);
         assert!(differences.is_empty(), "{differences:?}");
     }
 }

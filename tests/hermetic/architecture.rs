@@ -34,7 +34,7 @@ const MODULES: &[(&str, May)] = &[
     ("graph", May::Pure(&["lsn", "shown", "value"])),
     ("health", May::Pure(&["change", "lsn"])),
     ("lsn", May::Pure(&[])),
-    ("mapping", May::Pure(&["catalog", "change", "value", "graph", "shown"])),
+    ("mapping", May::Pure(&["catalog", "change", "lsn", "value", "graph", "shown"])),
     ("pgoutput", May::Pure(&["change", "lsn", "shown"])),
     ("replay", May::Pure(&["checkpoint", "lsn"])),
     ("request", May::Pure(&["change", "shown"])),
@@ -42,7 +42,17 @@ const MODULES: &[(&str, May)] = &[
     (
         "start",
         // What it advises to run in the graph is Cypher.
-        May::Pure(&["catalog", "checkpoint", "graph", "lsn", "mapping", "shown", "neo4j::cypher"]),
+        May::Pure(&[
+            "catalog",
+            "change",
+            "checkpoint",
+            "copy",
+            "graph",
+            "lsn",
+            "mapping",
+            "shown",
+            "neo4j::cypher",
+        ]),
     ),
     ("topic", May::Pure(&["catalog", "change", "checkpoint", "copy", "envelope", "lsn", "replay"])),
     ("value", May::Pure(&[])),
@@ -50,13 +60,14 @@ const MODULES: &[(&str, May)] = &[
     ("graphs", May::Shell(&["neo4j", "pipeline"])),
     ("http", May::Shell(&["metrics"])),
     ("kafka", May::Shell(&["pipeline"])),
+    ("logging", May::Shell(&["cli"])),
     ("metrics", May::Shell(&["pipeline"])),
     ("neo4j", May::Shell(&["pipeline"])),
     ("pipeline", May::Shell(&[])),
     ("postgres", May::Shell(&["pipeline"])),
     ("cli", May::Shell(&[])),
     ("config", May::Shell(&["cli", "kafka", "neo4j", "postgres"])),
-    ("shutdown", May::Shell(&["cli"])),
+    ("shutdown", May::Shell(&["cli", "logging"])),
     (
         "service",
         May::Shell(&[

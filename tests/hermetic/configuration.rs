@@ -5,8 +5,9 @@ use std::{fs, path::Path, time::Duration};
 use wal2graph::{
     catalog::TableName,
     cli::Global,
-    config::{Config, ConfigError, Listen, OnSlotLost, RawConfig},
+    config::{Config, ConfigError, Listen, OnSlotLost, OnStop, OnWalBudget, RawConfig},
     envelope::{DecimalHandling, TimePrecision},
+    health::budget::{Bytes, WalBudget},
     kafka::{Ack, Decoding, NewTopic, Options, Retention, Unreadable},
     topic::TopicName,
 };
@@ -39,6 +40,8 @@ const WHOLE: &str = "
 pipeline: shop
 source:
   url: postgres://cdc:${PG_PASSWORD}@db:5432/shop?sslmode=verify-full
+  failover: true
+  wal_budget: {warn: 512MB, stop: 20GiB}
 graph:
   url: bolt://localhost:7687
   user: writer
@@ -60,6 +63,8 @@ tables:
       from: {columns: [order_id], to: public.orders}
       to: {columns: [product_id], to: public.products}
 on_slot_lost: ${LOST:-repair}
+on_wal_budget: drop
+on_stop: ${STOP:-stay}
 limits:
   copy_lanes: 2
 kafka:
@@ -87,7 +92,11 @@ fn a_whole_file_is_understood() {
     let environment = |name: &str| (name == "PG_PASSWORD").then(|| "secret".to_owned());
     let config = load(WHOLE, &environment).unwrap();
     assert_eq!((config.pipeline.as_str(), config.copy_lanes), ("shop", 2));
-    assert_eq!(config.on_slot_lost, OnSlotLost::Repair);
+    assert_eq!(config.policies.on_slot_lost, OnSlotLost::Repair);
+    assert_eq!(config.policies.on_wal_budget, OnWalBudget::Drop);
+    assert_eq!(config.policies.on_stop, OnStop::Stay);
+    let budget = WalBudget { warn: Some(Bytes(512 << 20)), stop: Some(Bytes(20 << 30)) };
+    assert_eq!((config.wal_budget, config.failover), (budget, true));
     assert_eq!(
         (config.slot.as_str(), config.publication.as_str()),
         ("wal2graph_shop", "wal2graph_shop")
@@ -143,6 +152,43 @@ fn flags_win_over_the_file_and_the_file_over_the_environment() {
     };
     let config = load("graph: {url: 'bolt://g:1'}", &from_variables).unwrap();
     assert_eq!((config.pipeline.as_str(), login(&config).1), ("my_shop", "from outside"));
+}
+
+#[test]
+fn user_and_password_in_the_graphs_url_were_not_decoded() {
+    let at = |url: &str| {
+        let source = "source: {url: 'postgres://u@h/d'}";
+        load(&format!("{source}\ngraph: {{url: '{url}'}}"), &|_| None)
+    };
+    let config = at("bolt://a%40b:p%3A%25%2F@g:1").unwrap();
+    assert_eq!(config.graph().unwrap().url, "bolt://g:1");
+    assert_eq!(login(&config), ("a@b", "p:%/"));
+    let error = at("bolt://a:secret%zz@g:1").unwrap_err().to_string();
+    assert!(error.contains("write % as %25") && !error.contains("secret"), "{error}");
+}
+
+#[test]
+fn the_variables_that_aura_hands_out_are_enough_and_the_file_wins_over_them() {
+    let from_aura = |name: &str| {
+        let value = match name {
+            "NEO4J_URI" => "neo4j+s://a1b2.databases.neo4j.io",
+            "NEO4J_USERNAME" => "a1b2",
+            "NEO4J_PASSWORD" => "from aura",
+            "NEO4J_DATABASE" => "a1b2",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    };
+    let source = "source: {url: 'postgres://u@h/d'}\n";
+    let config = load(source, &from_aura).unwrap();
+    let graph = config.graph().unwrap();
+    assert_eq!(graph.url, "neo4j+s://a1b2.databases.neo4j.io");
+    assert_eq!((login(&config), graph.database.as_deref()), (("a1b2", "from aura"), Some("a1b2")));
+    let file = format!("{source}graph: {{url: 'bolt://g:1', user: file, database: other}}\n");
+    let config = load(&file, &from_aura).unwrap();
+    let graph = config.graph().unwrap();
+    assert_eq!((graph.url.as_str(), login(&config).0), ("bolt://g:1", "file"));
+    assert_eq!(graph.database.as_deref(), Some("other"));
 }
 
 #[test]
@@ -366,6 +412,26 @@ fn errors_name_the_place_the_cause_and_the_fix() {
         (
             "source: {url: 'postgres://u@h/d'}\non_slot_lost: ignore",
             vec!["on_slot_lost \"ignore\"", "`stop` or `repair`"],
+        ),
+        (
+            "source: {url: 'postgres://u@h/d', wal_budget: {warn: 5}}",
+            vec!["source.wal_budget.warn \"5\"", "512MB"],
+        ),
+        (
+            "source: {url: 'postgres://u@h/d', wal_budget: {stop: lots}}",
+            vec!["source.wal_budget.stop \"lots\"", "20GiB"],
+        ),
+        (
+            "source: {url: 'postgres://u@h/d', wal_budget: {warn: 5GB, stop: 5GiB}}",
+            vec!["source.wal_budget", "is not below stop", "raise stop"],
+        ),
+        (
+            "source: {url: 'postgres://u@h/d'}\non_wal_budget: ignore",
+            vec!["on_wal_budget \"ignore\"", "`keep` or `drop`"],
+        ),
+        (
+            "source: {url: 'postgres://u@h/d'}\non_stop: wait",
+            vec!["on_stop \"wait\"", "`exit` or `stay`"],
         ),
         (
             "source: {url: '${NOT_SET}'}",

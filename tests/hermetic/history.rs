@@ -30,6 +30,7 @@ fn delete() -> Change {
         name: "t".to_owned(),
         replica_identity: ReplicaIdentity::Default,
         columns: Vec::new(),
+        leaf: None,
     };
     Change::Delete { relation: Arc::new(relation), before: Before::Key([].into()) }
 }

@@ -1,6 +1,7 @@
 //! The mapping: inference, refusals and the translation of changes.
 
 pub mod catalogs;
+mod following;
 mod inference;
 mod mending;
 mod owned;

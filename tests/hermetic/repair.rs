@@ -10,10 +10,16 @@ mod shapes;
 use std::sync::Arc;
 
 use fastrand::Rng;
-use wal2graph::graph::{
-    Circumstances, Difference, Event, Key, Model, Mutations, Reference, Statement, TableIndex,
-    memory::{Damage, Memory, OTHERS, ToNode},
-    plan, plan_repaired,
+use wal2graph::{
+    graph::{
+        Cell, Circumstances, Difference, Event, Key, Model, Mutations, Reference, Row, Statement,
+        TableIndex,
+        found::Stored,
+        memory::{Damage, Memory, OTHERS, ToJoined, ToNode},
+        model::Shape,
+        plan, plan_repaired,
+    },
+    value::{Float, Value},
 };
 
 use damages::{Tables, damage, of_the_mapping};
@@ -131,7 +137,7 @@ fn a_key_change_onto_a_row_hands_over_what_others_put_on_the_old_node() {
     memory.apply(&model, &Statement::MoveNodes { table, moves });
     let contents = memory.contents(&model);
     let marked = contents.nodes.iter().find(|node| node.labels.contains(OTHERS)).unwrap();
-    assert_eq!(marked.properties["id"], wal2graph::value::Value::Integer(2));
+    assert_eq!(marked.properties["id"], Value::Integer(2));
     assert_eq!(contents.nodes.len(), 2);
     let (relationship, count) = contents.relationships.iter().next().unwrap();
     assert_eq!((relationship.from.key.as_slice(), *count), (&*key(&[2]).0, 1));
@@ -157,4 +163,52 @@ fn a_placeholder_that_lost_its_key_held_a_reference_to_its_unique_column() {
         memory.damage(&model, &Damage::Node { table: code, key: key(&[1]), what });
     }
     assert_eq!(repaired(&model, &tables, &mut memory), []);
+}
+
+/// A graph finds 7.0 by 7. The row is not written beside it, and nothing is removed in its stead.
+#[test]
+fn a_key_of_another_type_that_the_graph_holds_equal_is_named_once_and_mended() {
+    let model = shapes::soft("R");
+    let (a, link) = (TableIndex(0), TableIndex(5));
+    let (mut memory, mut tables) = (Memory::default(), Tables::new(&model));
+    let row = |table: TableIndex| {
+        let properties = match &model.table(table).shape {
+            Shape::Node(shape) => shape.properties.len(),
+            Shape::Relationship(shape) => shape.properties.len(),
+        };
+        let references = match &model.table(table).shape {
+            Shape::Node(shape) => vec![Reference::Null; shape.references.len()],
+            Shape::Relationship(_) => vec![Reference::To(key(&[7])); 2],
+        };
+        let properties = vec![Cell::Value(Value::Boolean(true)); properties];
+        Event::Insert { table, key: key(&[7]), row: Row { properties, references } }
+    };
+    let events = vec![row(a), row(TableIndex(1)), row(link)];
+    events.iter().for_each(|event| tables.apply(event));
+    for statement in plan(&model, Mutations::fold(events), Circumstances::Settled) {
+        memory.apply(&model, &statement);
+    }
+    let float = Key([Value::Float(Float(7.0))].into());
+    let what = ToNode::Key(float.clone());
+    memory.damage(&model, &Damage::Node { table: a, key: key(&[7]), what });
+    let what = ToJoined::Delete;
+    memory.damage(&model, &Damage::Joined { table: link, key: key(&[7]), what });
+    let (from, to) = ((a, key(&[7])), (TableIndex(1), key(&[7])));
+    let join = Damage::Join { table: link, own: Some(float.clone()), from, to };
+    memory.damage(&model, &join);
+    for table in [a, link] {
+        let found = memory.page(&model, table, None, usize::MAX);
+        let (repair, differences) = tables.repair(&model, table, found);
+        assert_eq!(repair.remove, []);
+        let is_key = |it: &Difference| {
+            matches!(it, Difference::Property { name, graph: Stored::Value(value), .. }
+                if name == "id" && *value == float.0[0])
+        };
+        assert!(differences.iter().any(is_key), "{differences:?}");
+        for statement in plan_repaired(&model, table, repair) {
+            memory.apply(&model, &statement);
+        }
+    }
+    assert_eq!(repaired(&model, &tables, &mut memory), []);
+    assert!(memory.contents(&model) == tables.graph(&model).contents(&model));
 }

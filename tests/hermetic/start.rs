@@ -91,6 +91,7 @@ impl World {
                 role: "cdc".to_owned(),
                 may_replicate: true,
                 has_rds_role: false,
+                wants_failover: false,
                 may_create: true,
                 in_recovery: false,
             },
@@ -147,6 +148,7 @@ impl World {
             tables_now: self.tables_now.as_ref(),
             checkpoints: self.checkpoint.as_slice(),
             through_topic: self.through_topic,
+            follows: false,
             again: &again,
         };
         facts.refusals()
@@ -503,6 +505,18 @@ fn two_alternatives_were_one_line_to_paste() {
 }
 
 #[test]
+fn a_failover_slot_is_refused_by_name_where_the_server_has_none() {
+    let on = |version| {
+        World::new().with(|it| {
+            it.server.wants_failover = true;
+            it.server.version = version;
+        })
+    };
+    assert_said(on(160_011), &["source.failover", "PostgreSQL 16", "remove source.failover"]);
+    assert_eq!(on(170_007).refusals(), []);
+}
+
+#[test]
 fn a_role_of_amazon_rds_is_granted_what_it_has_there() {
     let world = World::new().with(|it| {
         it.server.may_replicate = false;
@@ -584,12 +598,19 @@ fn followed(change: impl FnOnce(&mut Now)) -> World {
             columns: wanted.columns.into_iter().zip(1..).collect(),
             key: wanted.key,
             by: vec![Way::Table(wanted.oid)],
+            shape: None,
         });
         let publication = PublicationIs { name: it.names.publication.clone(), oid: 7 };
         let facts = TableFacts::new(Some(publication), tables.collect());
         it.checkpoint.as_mut().unwrap().table_facts = Some(facts.text());
-        let mut now =
-            Now { facts, in_recovery: false, all_operations: true, identities: Vec::new() };
+        let mut now = Now {
+            unmapped: Default::default(),
+            facts,
+            traces: Vec::new(),
+            in_recovery: false,
+            all_operations: true,
+            identities: Vec::new(),
+        };
         change(&mut now);
         it.tables_now = Some(now);
     })

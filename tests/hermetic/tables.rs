@@ -21,13 +21,16 @@ fn table(name: &str, oid: u32) -> TableIs {
         columns: BTreeMap::from([("id".to_owned(), 1), ("v".to_owned(), 2)]),
         key: vec!["id".to_owned()],
         by: vec![Way::Table(oid + 1_000)],
+        shape: None,
     }
 }
 
 fn now() -> Now {
     let publication = PublicationIs { name: "p".to_owned(), oid: 7 };
     Now {
+        unmapped: BTreeMap::new(),
         facts: TableFacts::new(Some(publication), vec![table("a", 1), table("b", 2)]),
+        traces: Vec::new(),
         in_recovery: false,
         all_operations: true,
         identities: vec![identity(&["id"])],

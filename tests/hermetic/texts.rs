@@ -11,6 +11,7 @@ use std::{
 use clap::CommandFactory;
 use tokio::sync::watch;
 use wal2graph::{
+    change::Timestamp,
     checkpoint::{Position, TopicPartition},
     cli::Cli,
     copy::Progress,
@@ -18,7 +19,7 @@ use wal2graph::{
         Model, Pass, TableIndex,
         model::{NodeShape, Shape, Table},
     },
-    health::Limits,
+    health::{Limits, Side},
     lsn::Lsn,
     metrics::{
         Comparing, Copying, DeadLetterLook, GraphLook, Metrics, RequestLook, SlotLook, SourceLook,
@@ -35,19 +36,26 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Words of a sentence that may follow the program's name but are not commands. `sasl` follows it
 /// in an example, as the name of a user.
 const PROSE: &[&str] = &[
-    "an", "and", "are", "as", "at", "but", "by", "can", "did", "ended", "for", "from", "had", "if",
-    "in", "into", "itself", "made", "may", "measured", "must", "never", "not", "of", "on", "or",
-    "sasl", "so", "than", "that", "the", "then", "to", "when", "where", "which", "while", "will",
-    "with", "without",
+    "an", "and", "are", "as", "at", "between", "but", "by", "can", "did", "ended", "for", "from",
+    "had", "if", "in", "into", "itself", "made", "may", "measured", "must", "never", "not", "of",
+    "on", "or", "sasl", "so", "than", "that", "the", "then", "to", "when", "where", "which",
+    "while", "will", "with", "without",
 ];
 
 /// Every text for a user or a developer.
 fn texts() -> Vec<(PathBuf, String)> {
     let root = Path::new(ROOT);
-    let mut paths: Vec<PathBuf> =
-        ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile"]
-            .map(|name| root.join(name))
-            .into();
+    let mut paths: Vec<PathBuf> = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "llms.txt",
+        "Makefile",
+    ]
+    .map(|name| root.join(name))
+    .into();
     let mut folders: Vec<PathBuf> =
         ["src", "docs", "deploy", "demo", "schemas", "benches", "tests/help"]
             .map(|name| root.join(name))
@@ -62,8 +70,12 @@ fn texts() -> Vec<(PathBuf, String)> {
     paths.into_iter().filter_map(read).collect()
 }
 
-/// Texts as the compiler reads them: a backslash at the end of a string's line joins the next line.
-fn joined(text: &str) -> String {
+/// Texts as the compiler reads them: a backslash at the end of a string's line joins the next line. A line of YAML is
+/// no sentence that goes on in the next one.
+fn joined(path: &Path, text: &str) -> String {
+    if path.extension().is_some_and(|it| it == "yaml" || it == "yml") {
+        return text.to_owned();
+    }
     text.replace("\\\n", "").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -73,7 +85,7 @@ fn no_text_names_a_command_that_does_not_exist() {
     let commands: BTreeSet<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
     let mut named = BTreeSet::new();
     for (path, text) in texts() {
-        let text = joined(&text);
+        let text = joined(&path, &text);
         for (at, name) in text.match_indices("wal2graph ") {
             let rest = &text[at + name.len()..];
             let end =
@@ -95,9 +107,9 @@ fn no_text_names_a_command_that_does_not_exist() {
     assert!(named.contains("run") && named.contains("replay"), "the search finds some: {named:?}");
 }
 
-/// The names of all metrics, when every fact is known.
-fn served() -> BTreeSet<String> {
-    let limits = Limits { ready_lag: MINUTE, progress_timeout: MINUTE };
+/// All metrics, when every fact is known.
+pub fn served_text() -> String {
+    let limits = Limits { ready_lag: MINUTE, progress_timeout: MINUTE, standby_is_ready: false };
     let metrics = Metrics::new("shop", limits);
     let (_status, status) = watch::channel(Status {
         applied: Position::at(Lsn(100)),
@@ -115,16 +127,23 @@ fn served() -> BTreeSet<String> {
         rows: 1,
         done: false,
         is_owed: false,
+        spares: false,
     }]);
     let expected = BTreeMap::from([("public.a".to_owned(), 1)]);
     metrics.connected(status, Some(Copying { ranges, expected }));
+    for side in [Side::Source, Side::Graph, Side::Kafka] {
+        metrics.uses(side);
+    }
     let slot = SlotLook {
         status: Some("reserved".to_owned()),
         acknowledged: Some(Lsn(90)),
         retained_bytes: Some(1),
         safe_bytes: Some(1),
     };
-    metrics.looked_at_source(Some(SourceLook { at: now(), flushed: Lsn(120), slot: Some(slot) }));
+    let earlier = Timestamp { unix_micros: now().unix_micros - 60_000_000 };
+    for (at, flushed) in [(earlier, Lsn(110)), (now(), Lsn(120))] {
+        metrics.looked_at_source(Some(SourceLook { at, flushed, slot: Some(slot.clone()) }));
+    }
     metrics.looked_at_graph(Some(GraphLook { at: now(), placeholders: Some(1) }));
     let at = TopicPartition { topic: "t".to_owned(), partition: 0 };
     let (_status, status) = watch::channel(Status::default());
@@ -141,7 +160,7 @@ fn served() -> BTreeSet<String> {
         references: Vec::new(),
     });
     model.tables.push(Table { name: "public.a".to_owned(), shape });
-    metrics.compares(Comparing { reported, model: Arc::new(model) });
+    metrics.compares(Comparing { reported, model: Arc::new(model), ranges: None });
     let request = Request::new(RequestId(String::new()), Purpose::Verify, Vec::new(), now());
     let requests = RequestStatus::all(&[Request { state: State::Running, ..request }]);
     metrics.looked_at_requests(Some(RequestLook { at: now(), requests }));
@@ -151,7 +170,12 @@ fn served() -> BTreeSet<String> {
     metrics.counts().retried("lost");
     metrics.counts().reads_topics();
     metrics.counts().unmapped("public.a", "c", 1);
-    let text = metrics.text(now());
+    metrics.text(now())
+}
+
+/// The names of all metrics of the program's own.
+fn served() -> BTreeSet<String> {
+    let text = served_text();
     let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE wal2graph_"));
     names.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }

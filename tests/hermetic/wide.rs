@@ -36,6 +36,7 @@ fn delete(table: u32) -> Change {
         name: format!("t{table}"),
         replica_identity: ReplicaIdentity::Default,
         columns: Vec::new(),
+        leaf: None,
     };
     Change::Delete { relation: Arc::new(relation), before: Before::Key(Vec::<Cell>::new().into()) }
 }

@@ -250,6 +250,7 @@ fn people(columns: &[&str]) -> Relation {
         name: "people".to_owned(),
         replica_identity: ReplicaIdentity::Default,
         columns: columns.iter().map(column).collect(),
+        leaf: None,
     }
 }
 
@@ -361,6 +362,25 @@ fn relation_of_row(decoder: &mut Decoder, columns: usize) -> Arc<Relation> {
         Some(Event::Change(Change::Insert { relation, .. })) => relation,
         other => panic!("{other:?}"),
     }
+}
+
+/// With publish_via_partition_root, a partition is described right behind its root.
+#[test]
+fn a_partition_is_known_by_the_row_behind_its_description() {
+    let described = |oid| Message::Relation(Relation { oid, ..people(&["id"]) });
+    let mut decoder = Decoder::new();
+    let mut leaf_after = |messages: Vec<Message>| {
+        messages.into_iter().for_each(|it| drop(decoder.accept(it).unwrap()));
+        relation_of_row(&mut decoder, 1).leaf
+    };
+    assert_eq!(leaf_after(vec![begin(), described(1)]), None);
+    assert_eq!(leaf_after(vec![described(1), described(7)]), Some(7));
+    assert_eq!(leaf_after(vec![]), Some(7), "until another one is named");
+    let of_type = Message::Type { oid: 9, schema: "public".to_owned(), name: "mood".to_owned() };
+    assert_eq!(leaf_after(vec![described(1), of_type, described(8)]), Some(8));
+    // TRUNCATE of a root and of another table: both are described.
+    assert_eq!(leaf_after(vec![described(1), described(9), truncate(&[1, 9])]), Some(8));
+    assert_eq!(leaf_after(vec![described(2), described(9)]), Some(8), "another root's");
 }
 
 #[test]

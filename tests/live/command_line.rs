@@ -66,7 +66,8 @@ async fn plan_check_status_and_init_say_what_is() {
 
 #[tokio::test]
 async fn failures_name_the_cause_and_the_fix() {
-    let pipeline = Pipeline::new("failures", "CREATE TABLE fl_things (id int PRIMARY KEY)").await;
+    let schema = "CREATE TABLE fl_things (id int PRIMARY KEY)";
+    let pipeline = Pipeline::new("failures", schema).await.stopping();
     pipeline.catch_up().await;
     pipeline.sql.batch_execute("ALTER TABLE fl_things ADD COLUMN added int").await.unwrap();
     let changed = pipeline.output(&["run", "--until", "current"]).await;

@@ -48,11 +48,11 @@ async fn a_large_transaction_and_a_wide_row_pass_in_bounded_memory() {
     let running = pipeline.start();
     until_there("RETURN EXISTS { MATCH (n:BmRow {id: -1}) WHERE size(n.text) = 16777216 } AS yes")
         .await;
-    let large = "INSERT INTO bm_rows SELECT g, g, 'a text of some length ' || g FROM generate_series(1, 200000) g";
+    let large = "INSERT INTO bm_rows SELECT g, g, 'a text of some length ' || g FROM generate_series(1, 80000) g";
     pipeline.sql.batch_execute(large).await.unwrap();
     let wide = "INSERT INTO bm_rows VALUES (-2, 1, repeat('y', 16 * 1024 * 1024))";
     pipeline.sql.batch_execute(wide).await.unwrap();
-    until_there("RETURN EXISTS { (:BmRow {id: -2}) } AND EXISTS { (:BmRow {id: 200000}) } AS yes")
+    until_there("RETURN EXISTS { (:BmRow {id: -2}) } AND EXISTS { (:BmRow {id: 80000}) } AS yes")
         .await;
     let resident = resident_high_water(running.0.id());
     assert!(resident < RESIDENT_KIB_MAX, "{resident} KiB");

@@ -74,5 +74,5 @@ async fn every_example_of_the_mapping_guide_gives_the_plan_that_it_shows() {
         tried += 1;
     }
     let files = blocks.iter().filter(|(language, _)| language == "yaml").count();
-    assert_eq!((tried, files), (7, 7));
+    assert_eq!((tried, files), (8, 8));
 }

@@ -83,6 +83,43 @@ impl Served {
         served
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// Waits until the log says this.
+    pub async fn until_log(&self, part: &str) {
+        let started = Instant::now();
+        while !self.log().contains(part) {
+            assert!(started.elapsed() < PATIENCE, "the log does not say {part:?}");
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        Command::new("kill").args(["-s", name, &id]).status().expect("kill runs");
+    }
+
+    /// Waits until it ends. The exit code; `None` after the limit.
+    pub async fn ended(&mut self, limit: Duration) -> Option<i32> {
+        let started = Instant::now();
+        while started.elapsed() < limit {
+            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
+                return status.code();
+            }
+            sleep(PAUSE).await;
+        }
+        None
+    }
+
     /// The status and the whole response.
     async fn ask(&self, request: &str) -> (u16, String) {
         let mut socket = TcpStream::connect(&self.address).await.expect("HTTP answers");
@@ -124,7 +161,7 @@ impl Served {
     }
 
     /// Waits until `/ready` has this status and says this.
-    async fn until_ready_says(&self, status: u16, says: &str) -> String {
+    pub async fn until_ready_says(&self, status: u16, says: &str) -> String {
         let started = Instant::now();
         loop {
             let (found, body) = self.get("/ready").await;
@@ -289,6 +326,33 @@ async fn lag_grows_while_the_graph_is_away_and_goes_when_it_is_back() {
     // The counters were not begun again.
     assert_eq!(samples["wal2graph_changes_total{op=\"insert\",table=\"public.gl_things\"}"], 2.0);
     assert!(samples["wal2graph_retries_total{reason=\"reconnect\"}"] > 0.0);
+}
+
+/// `/ready` said 200 for as long as nothing was to be written.
+#[tokio::test]
+async fn an_idle_pipeline_was_ready_while_the_graph_was_dead() {
+    let options = Neo4jOptions { heap: "512m".to_owned(), ..Neo4jOptions::default() };
+    let mut own = Neo4j::start(&options).unwrap_or_else(|error| panic!("{error}"));
+    let pipeline = Pipeline::new("graphdead", "CREATE TABLE gd_things (id int PRIMARY KEY)").await;
+    let source = postgres().url(&pipeline.name);
+    let served = Served::start(&source, &own.url(), "ready_lag: 600s").await;
+    served.until("caught up", is_caught_up).await;
+    served.until_ready_says(200, "ready").await;
+    let (is_there, is_away) = ("connected{side=\"graph\"}", 0.0);
+    assert!(is_one(&served.samples().await, is_there));
+    own.signal("STOP");
+    let why = served.until_ready_says(503, "the graph has not answered for").await;
+    assert!(why.contains("127.0.0.1:") && why.contains("no answer for"), "{why}");
+    let samples = served.samples().await;
+    assert_eq!(samples[&format!("wal2graph_{is_there}")], is_away);
+    assert!(is_one(&samples, "connected{side=\"source\"}"));
+    own.signal("CONT");
+    served.until_ready_says(200, "ready").await;
+    own.kill().unwrap();
+    served.until_ready_says(503, "the graph has not answered for").await;
+    assert_eq!(served.get("/live").await.0, 200);
+    own.start_again().unwrap();
+    served.until_ready_says(200, "ready").await;
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod bolt;
 mod every;
 mod graphs;
 mod recorder;
+mod renewed;
 mod rules;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -115,7 +116,7 @@ async fn record(model: &Arc<Model>) -> Vec<Sent> {
         }
     }
     // Nodes that are marked incomplete have a label for it: few others have it.
-    let scans = &["NodeByLabelScan", "IntersectionNodeByLabelsScan"];
+    let scans = &["NodeByLabelScan", "IntersectionNodeByLabelsScan", "SubtractionNodeByLabelsScan"];
     let rule = Rule { scans, ..SEEKS };
     sink.incomplete(10).await.unwrap();
     let what = "look for incomplete rows".to_owned();
@@ -158,15 +159,17 @@ async fn record_pages(model: &Arc<Model>, recorder: &Recorder, to: Connection) -
 }
 
 /// A statement that only finds what is there and sets properties streams its rows. One that makes
-/// relationships between nodes of one label, which it makes where they are missing, does not.
+/// relationships between nodes of one label, which it makes where they are missing, does not. Nor does a
+/// repair that sets the key by which it finds: it has the rows of one page at most.
 fn streams(text: &str) -> bool {
-    !["DELETE", "CREATE (", "CALL (", "FOREACH", "MERGE (a)-["]
-        .iter()
-        .any(|word| text.contains(word))
+    let sets_key = text.split_once(" SET ").is_some_and(|(_, set)| set.contains(" = r[0]"));
+    !sets_key
+        && !["DELETE", "CREATE (", "CALL (", "FOREACH", "MERGE (a)-["]
+            .iter()
+            .any(|word| text.contains(word))
 }
 
-/// In `make nightly` all states of the graph are looked at with every model. Otherwise each of them is
-/// looked at with one model, because plans take most of the time of `make check`.
+/// In `make nightly` all states of the graph are looked at with every model. A plan takes Neo4j up to a second.
 async fn judge(model: Model, few: &[State]) {
     let states = if support::is_thorough() { &ALL[..] } else { few };
     let model = Arc::new(model);
@@ -193,19 +196,22 @@ async fn judge(model: Model, few: &[State]) {
     assert!(reports.is_empty(), "{} of {}:\n{}", reports.len(), sent.len(), reports.join("\n\n"));
 }
 
+#[ignore = "plans of many texts take minutes: make nightly"]
 #[tokio::test]
 async fn soft_references_and_joins_are_seeks() {
-    judge(shapes::soft("Pl"), &[State::Empty, State::NodesAlone]).await;
+    judge(shapes::soft("Pl"), &[State::NodesAlone]).await;
 }
 
+#[ignore = "plans of many texts take minutes: make nightly"]
 #[tokio::test]
 async fn composite_keys_and_incoming_references_are_seeks() {
     judge(shapes::composite("Pc `x`"), &[State::Hub]).await;
 }
 
+#[ignore = "plans of many texts take minutes: make nightly"]
 #[tokio::test]
 async fn tables_that_refer_to_one_another_are_seeks() {
-    judge(shapes::chain("Pe"), &[State::FewOfTheFirst, State::FewOfTheSecond]).await;
+    judge(shapes::chain("Pe"), &[State::Empty, State::FewOfTheFirst, State::FewOfTheSecond]).await;
 }
 
 /// What has no key to be looked up by.
@@ -218,14 +224,16 @@ fn scans_beside_the_rows(text: &str) -> &'static [&'static str] {
         &["NodeCountFromCountStore"]
     } else if text.contains(":_Incomplete)") {
         // Once, at the end of a copy.
-        &["NodeByLabelScan", "IntersectionNodeByLabelsScan"]
+        &["NodeByLabelScan", "IntersectionNodeByLabelsScan", "SubtractionNodeByLabelsScan"]
     } else if text.contains("WHERE entities > 1") {
         // Before the first copy, of labels that have no constraint yet: what would violate it.
         &["NodeByLabelScan", "NodeIndexScan"]
     } else if text.contains("(p:_Wal2GraphCopy {pipeline: $pipeline})") {
         // All progress of a pipeline: two nodes a range, while it is copied.
         &["NodeByLabelScan"]
-    } else if text.starts_with("MATCH (c:_Wal2GraphCheckpoint {pipeline: $pipeline}) RETURN") {
+    } else if text.starts_with("MATCH (c:_Wal2GraphCheckpoint {pipeline: $pipeline}) RETURN")
+        || text.starts_with("MATCH (c:_Wal2GraphCheckpoint {pipeline: $pipeline}) WITH c ORDER BY")
+    {
         // All checkpoints of a pipeline: there is one for each partition, and few pipelines.
         &["NodeByLabelScan", "Sort"]
     } else if text.starts_with("MATCH (c:_Wal2GraphCheckpoint) RETURN") {

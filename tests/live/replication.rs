@@ -28,7 +28,7 @@ async fn published(server: &Postgres, database: &str) -> SourceUrl {
     let sql = client(&server.url(database)).await;
     let setup = "CREATE TABLE things (id int PRIMARY KEY, at timestamptz); CREATE PUBLICATION p FOR TABLE things";
     sql.batch_execute(setup).await.unwrap();
-    setup::create_slot(&sql, database).await.unwrap();
+    setup::create_slot(&sql, database, false).await.unwrap();
     server.url(database).parse().unwrap()
 }
 

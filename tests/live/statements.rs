@@ -173,7 +173,7 @@ fn is_clearing(statement: &Statement) -> bool {
     matches!(statement, Statement::ClearNodes { .. } | Statement::ClearRelationships { .. })
 }
 
-fn properties(row: &Row, name: &str) -> BTreeMap<String, Value> {
+pub fn properties(row: &Row, name: &str) -> BTreeMap<String, Value> {
     let BoltType::Map(map) = row.get::<BoltType>(name).unwrap() else { panic!("a map") };
     let pairs = map.value.into_iter();
     pairs.map(|(name, value)| (name.value, parameter::value_of(value).unwrap())).collect()

@@ -37,6 +37,17 @@ async fn the_last_request_that_was_done_stays() {
 }
 
 #[tokio::test]
+async fn a_request_is_done_once_all_its_shares_are_over() {
+    let stores = stores("StoreShares").await;
+    contract::requests::a_request_is_done_once_all_its_shares_are_over(stores, "StoreShares").await;
+}
+
+#[tokio::test]
+async fn a_graph_keeps_its_id() {
+    contract::requests::a_graph_keeps_its_id(stores("StoreId").await, "StoreId").await;
+}
+
+#[tokio::test]
 async fn another_publication_hides_the_newest_transaction() {
     let stores = stores("StoreNewest").await;
     contract::another_publication_hides_the_newest_transaction(stores, "StoreNewest").await;

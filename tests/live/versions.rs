@@ -76,4 +76,26 @@ async fn copy_and_stream(version: u32) {
          AND sum(b.side) = 8 AS yes"
     );
     assert!(holds(&alike).await, "generated columns");
+    follows_changes(&pipeline, version).await;
+}
+
+/// What the catalog shows of a changed table, on each version.
+async fn follows_changes(pipeline: &Pipeline, version: u32) {
+    let boxes = format!("v{version}_boxes");
+    let change = format!(
+        "ALTER TABLE {boxes} ADD stored int DEFAULT 7, ADD plain int, ADD again int DEFAULT 1; \
+         ALTER TABLE {boxes} DROP again; ALTER TABLE {boxes} ADD again int; \
+         ALTER TABLE {boxes} ALTER stored TYPE int USING stored * 2; \
+         CREATE TABLE v{version}_lids (id int PRIMARY KEY, box_id int REFERENCES {boxes}); \
+         INSERT INTO v{version}_lids VALUES (1, 1); ALTER TABLE {boxes} RENAME id TO number"
+    );
+    pipeline.sql.batch_execute(&change).await.unwrap();
+    pipeline.catch_up().await;
+    let verified = pipeline.output(&["verify"]).await;
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    let is = format!(
+        "MATCH (b:V{version}Box) RETURN count(b) = 2 AND sum(b.side) = 8 AND sum(b.stored) = 28 \
+         AND EXISTS {{ (:V{version}Lid)-->(:V{version}Box {{number: 1}}) }} AS yes"
+    );
+    assert!(holds(&is).await, "PostgreSQL {version}");
 }

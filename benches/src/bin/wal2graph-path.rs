@@ -26,6 +26,7 @@ use wal2graph::{
     },
     change::Event,
     graph::{Circumstances, Mutations, plan},
+    lsn::Lsn,
     mapping::{Edits, Translator, compile},
     neo4j::sink::Prepared,
     pgoutput::Decoder,
@@ -160,7 +161,8 @@ impl Path {
             else {
                 continue;
             };
-            let event = self.translator.translate(&change).expect("a row of the mapping");
+            let event =
+                self.translator.translate(&change, Lsn::ZERO).expect("a row of the mapping");
             event.into_iter().for_each(|event| mutations.push(event));
         }
         let model = &self.translator.mapping().model;

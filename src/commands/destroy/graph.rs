@@ -7,11 +7,13 @@ use tokio::time::{Instant, sleep};
 use crate::{
     checkpoint::{Checkpoint, Claim, Log},
     config::{Config, ConfigError},
+    graph::Outlines,
     mapping::Mapping,
     pipeline::{Failure, Footprint, Made, Note, Rows, Store, StoreError, Verdict},
     service::{
         ServiceError,
         graph::{Graph, Wait, identity, open},
+        others::Others,
     },
     shown::Shown,
     start::again::delete_progress,
@@ -46,7 +48,7 @@ pub struct Found {
     /// This one's.
     pub checkpoints: Vec<Checkpoint>,
     ranges: usize,
-    others: Vec<(String, Checkpoint)>,
+    others: Others,
 }
 
 /// What goes of it.
@@ -57,11 +59,9 @@ pub struct Rest {
 
 impl Found {
     pub async fn look(config: &Config, graph: &Graph) -> Result<Self, StoreError> {
-        let all = graph.all_checkpoints().await?;
-        let (own, others): (Vec<_>, _) =
-            all.into_iter().partition(|(pipeline, _)| *pipeline == config.pipeline);
+        let others = Others::look(graph, &config.pipeline).await?;
+        let checkpoints = graph.checkpoints(&config.pipeline).await?;
         let ranges = graph.copy_progress(&config.pipeline).await?.len();
-        let checkpoints = own.into_iter().map(|(_, checkpoint)| checkpoint).collect();
         Ok(Found { checkpoints, ranges, others })
     }
 
@@ -74,17 +74,12 @@ impl Found {
     /// Another pipeline that reads the slot.
     pub fn reads(&self, slot: &str) -> Option<&str> {
         let reads = |it: &Checkpoint| matches!(&it.origin.log, Log::Slot(name) if name == slot);
-        self.other(reads)
+        self.others.find(reads)
     }
 
     /// Another pipeline that reads through the publication.
     pub fn is_published_to(&self, publication: &str) -> Option<&str> {
-        self.other(|it| it.publication.as_deref() == Some(publication))
-    }
-
-    fn other(&self, is_so: impl Fn(&Checkpoint) -> bool) -> Option<&str> {
-        let found = self.others.iter().find(|(_, checkpoint)| is_so(checkpoint));
-        found.map(|(pipeline, _)| pipeline.as_str())
+        self.others.find(|it| it.publication.as_deref() == Some(publication))
     }
 
     /// Where nobody can say whether the pipeline runs, its checkpoint does: a writer moves it.
@@ -130,8 +125,9 @@ impl Found {
         let made = match self.checkpoints.is_empty() && !is_alone {
             true => Made::default(),
             false => {
-                let model = mapping.map(|mapping| &mapping.model);
-                graph.made(Footprint { model, rows: &rows, is_alone }).await?
+                let types = self.relationship_types(mapping);
+                let (types, rows) = (types.as_ref(), &rows);
+                graph.made(Footprint { types, rows, needed: None, is_alone }).await?
             }
         };
         for name in &made.goes {
@@ -152,17 +148,25 @@ impl Found {
         Ok(Rest { rows, unmake: made.goes })
     }
 
+    /// The types of relationships that its mappings have or had, if anything says it.
+    fn relationship_types(&self, mapping: Option<&Mapping>) -> Option<BTreeSet<String>> {
+        let kept = self.checkpoints.iter().filter_map(|it| it.outlines.as_deref());
+        let kept = kept.map(Outlines::parse);
+        let mapped = mapping.map(|mapping| Outlines::of(&mapping.model));
+        let all: Vec<_> = kept.chain(mapped).map(|it| it.relationship_types()).collect();
+        (!all.is_empty()).then(|| all.into_iter().flatten().collect())
+    }
+
     /// Which nodes are this pipeline's: its checkpoints say their labels.
     fn rows(&self, mapping: Option<&Mapping>, with_rows: bool, plan: &mut Plan) -> Rows {
-        let spared: BTreeSet<String> =
-            self.others.iter().flat_map(|(_, it)| it.labels.iter().cloned()).collect();
+        let spared = self.others.labels();
         let is_made_of = |it: &&Mapping| {
             self.checkpoints.iter().any(|checkpoint| checkpoint.mapping_digest == it.digest())
         };
         let own = self.checkpoints.iter().flat_map(|checkpoint| checkpoint.labels.iter().cloned());
         let mapped = mapping.filter(is_made_of).into_iter().flat_map(Mapping::labels);
         let own: BTreeSet<String> = own.chain(mapped).collect();
-        if let Some(silent) = self.other(|it| it.labels.is_empty()) {
+        if let Some(silent) = self.others.silent() {
             if !own.is_empty() {
                 let text = format!(
                     "all: an earlier build made the pipeline {silent} of this graph, which does not say its labels"
@@ -172,7 +176,7 @@ impl Found {
             return Rows { labels: BTreeSet::new(), spared };
         }
         for label in own.intersection(&spared) {
-            let other = self.other(|it| it.labels.contains(label)).unwrap_or_default();
+            let other = self.others.having(label).unwrap_or_default();
             let text = format!("with the label {}: the pipeline {other} has it, too", Shown(label));
             plan.stays.add("nodes", text);
         }

@@ -160,7 +160,7 @@ impl Source {
             plan.stays.add("publication", format!("{shown}: the pipeline {other} reads it"));
         } else if found.comment != Some(mark(&config.pipeline)) {
             let text = format!(
-                "{shown}: wal2graph did not make it for this pipeline, or an earlier build did. {}",
+                "{shown}: somebody else made it, or an earlier build did. {}",
                 drop_publication(name)
             );
             plan.stays.add("publication", text);

@@ -30,7 +30,7 @@ impl Memory {
         let keys: Vec<Key> =
             all.range((after, Bound::Unbounded)).take(limit).map(|(key, _)| key.clone()).collect();
         let found = keys.into_iter().filter_map(|key| {
-            let entity = all.remove(&key)?;
+            let (key, entity) = all.remove_entry(&key)?;
             Some(Found { key, entity })
         });
         found.collect()
@@ -40,8 +40,8 @@ impl Memory {
     pub fn found(&self, model: &Model, table: TableIndex, keys: &[Key]) -> Vec<Found> {
         let (mut all, _) = self.entities(model, table);
         let found = keys.iter().filter_map(|key| {
-            let entity = all.remove(key)?;
-            Some(Found { key: key.clone(), entity })
+            let (key, entity) = all.remove_entry(key)?;
+            Some(Found { key, entity })
         });
         found.collect()
     }
@@ -111,6 +111,7 @@ impl Memory {
         };
         let references = shape.references.iter().enumerate();
         FoundNode {
+            times: 1,
             state,
             is_incomplete: node.incomplete,
             extra_labels: (0..shape.extra_labels.len())
@@ -133,7 +134,12 @@ impl Memory {
         let node = &self.nodes[&id];
         let kind = Kind::Reference { owner: node.table, index };
         let owned = self.relationships.values().filter(|it| it.kind == kind && it.near == id);
-        let mut ends: Vec<End> = owned.map(|it| self.end(it.far)).collect();
+        // At a node of another table it leads nowhere.
+        let end = |far| match self.nodes[&far].table == reference.target {
+            true => self.end(far),
+            false => End::Keyless,
+        };
+        let mut ends: Vec<End> = owned.map(|it| end(it.far)).collect();
         ends.sort_unstable();
         let expected = match &reference.by {
             ReferenceBy::Key => None,

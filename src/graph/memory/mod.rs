@@ -197,6 +197,8 @@ impl Memory {
                 self.match_rows(model, (*table, *reference), Seen::FromTarget, rows);
             }
             Statement::Untangle { table, keys } => self.untangle(model, *table, keys),
+            // A node is one table's here.
+            Statement::UnlabelNodes { .. } => {}
             Statement::EmptyPlaceholders { table, keys } => {
                 for key in keys {
                     self.empty_placeholder(model, *table, key);
@@ -210,9 +212,9 @@ impl Memory {
         self.node_id(table, key).is_some()
     }
 
-    /// The keys of incomplete nodes and join rows, by table.
+    /// The keys of incomplete rows, by table. A placeholder that others have marked is none.
     pub fn incomplete(&self, model: &Model) -> Vec<(TableIndex, Key)> {
-        let nodes = self.nodes.values().filter(|node| node.incomplete);
+        let nodes = self.nodes.values().filter(|node| node.incomplete && !node.placeholder);
         let nodes = nodes.map(|node| (node.table, node.key.clone()));
         let joins = self.relationships.values().filter(|relationship| relationship.incomplete);
         let joins = joins.filter_map(|relationship| match relationship.kind {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::graph::{
     Key,
-    model::{Model, Shape, TableIndex},
+    model::{Model, RelationshipKey, Shape, TableIndex},
 };
 
 use super::{Kind, Memory};
@@ -17,10 +17,15 @@ impl Memory {
                     self.untangle_node(model, table, key);
                 }
             }
-            Shape::Relationship(_) => {
+            Shape::Relationship(shape) => {
                 for key in keys {
                     for double in self.join_rows(model, table, key).into_iter().skip(1) {
                         self.remove_and_sweep(model, double);
+                    }
+                    if let (RelationshipKey::Own(_), Some(id)) =
+                        (&shape.key, self.join_row(model, table, key))
+                    {
+                        self.relationship_mut(id).key = Some(key.clone());
                     }
                 }
             }
@@ -29,6 +34,7 @@ impl Memory {
 
     fn untangle_node(&mut self, model: &Model, table: TableIndex, key: &Key) {
         let Some(id) = self.node_id(table, key) else { return };
+        self.node_mut(id).key = key.clone();
         if !model.may_be_placeholder(table) {
             self.node_mut(id).placeholder = false;
         }
@@ -36,7 +42,9 @@ impl Memory {
         let owned = self.find(|it| matches!(it.kind, Kind::Reference { .. }) && it.near == id);
         for relationship in owned {
             let it = &self.relationships[&relationship];
-            if !seen.insert((it.kind, it.far)) {
+            let Kind::Reference { owner, index } = it.kind else { continue };
+            let target = model.node(owner).references[index].target;
+            if self.nodes[&it.far].table != target || !seen.insert((it.kind, it.far)) {
                 self.relationships.remove(&relationship);
             }
         }

@@ -103,7 +103,8 @@ pub struct Repair {
 ///   shape come back; relationships that lead elsewhere go, and doubled ones but one; references by
 ///   unique columns are matched from both sides.
 /// - A key without a row goes as by DELETE: other rows' relationships stay, on a placeholder. What
-///   others put on its node goes with it.
+///   others put on its node goes with it. A node that is another table's row, too, only loses what makes
+///   it one of this table.
 /// - A placeholder loses what the mapping may write on it. What others put there stays, until nothing
 ///   holds the placeholder any longer.
 /// - What others put on a row's node stays.
@@ -113,12 +114,17 @@ pub fn plan_repaired(model: &Model, table: TableIndex, repair: Repair) -> Vec<St
     let Repair { write, mut remove, mut empty, stamp } = repair;
     let beside = Beside::Anybody;
     let mut statements = Vec::new();
-    let mut keys: Vec<Key> = write.iter().map(|(key, _)| key.clone()).collect();
+    // Where nothing refers to the table any more, untangling would make a row of a placeholder.
+    let emptied = if model.may_be_placeholder(table) { empty.as_slice() } else { &[] };
+    let mut keys: Vec<Key> = write.iter().map(|(key, _)| key).chain(emptied).cloned().collect();
     for keys in [&mut keys, &mut remove, &mut empty] {
         keys.sort_unstable();
     }
     if !keys.is_empty() {
         statements.push(Statement::Untangle { table, keys });
+    }
+    if let (false, Shape::Node(_)) = (remove.is_empty(), &model.table(table).shape) {
+        statements.push(Statement::UnlabelNodes { table, keys: remove.clone() });
     }
     if !remove.is_empty() {
         statements.push(match model.table(table).shape {

@@ -1,6 +1,22 @@
 //! Fixes that depend on the problem.
 
+use crate::catalog::TableName;
+
 use super::super::yaml::{quoted, scalar};
+
+/// What is wrong with a pattern, and the fix.
+pub(super) const ONLY_SKIP: &str = "it may choose several tables, so only `skip: true` can be said of it. Name the \
+    table for anything else";
+
+/// What is wrong with a primary key that is checked late, and the fix.
+pub(super) fn deferrable_key(table: &TableName) -> String {
+    format!(
+        "DEFERRABLE, so it is no replica identity, and to publish the table would make its UPDATEs and DELETEs fail. \
+         Make the key NOT DEFERRABLE, or run ALTER TABLE {} REPLICA IDENTITY USING INDEX with another unique index \
+         over NOT NULL columns, or leave the table out with `skip: true`",
+        table.pasteable()
+    )
+}
 
 /// What is wrong with a key whose text says its partition, and the fix.
 pub(super) const KEYS_BY_TEXT: &str = "may have several texts for equal values, as 1 and 1.0, and in a topic with \

@@ -3,18 +3,19 @@
 use crate::graph::{
     TableIndex,
     model::{Model, RelationshipKey, Shape, Table},
-    statement::{INCOMPLETE, INCOMPLETE_PROPERTY},
+    statement::{INCOMPLETE, INCOMPLETE_PROPERTY, PLACEHOLDER},
 };
 
 use super::text::{hint, joined, quote};
 
 /// One text for each table that can have incomplete rows. It returns the keys of at most `limit` of
-/// them, each as a list named `key`.
+/// them, each as a list named `key`. A placeholder that others have marked is no row, and lacks nothing.
 pub fn incomplete_keys(model: &Model, limit: usize) -> Vec<(TableIndex, String)> {
     let of_table = |(index, table): (TableIndex, &Table)| {
         let (matched, key) = match &table.shape {
             Shape::Node(node) => {
-                let matched = format!("(n:{}:{INCOMPLETE})", quote(&node.label));
+                let label = quote(&node.label);
+                let matched = format!("(n:{label}:{INCOMPLETE}) WHERE NOT n:{PLACEHOLDER}");
                 (matched, properties("n", &node.key))
             }
             Shape::Relationship(join) if join.properties.is_empty() => return None,

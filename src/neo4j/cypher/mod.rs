@@ -138,6 +138,7 @@ pub fn render(model: &Model, statement: Statement) -> Vec<Query> {
             references::match_from_target(model, table, reference, rows)
         }
         Statement::Untangle { table, keys } => repair::untangle(model, table, keys),
+        Statement::UnlabelNodes { table, keys } => repair::unlabel(model, table, keys),
         Statement::EmptyPlaceholders { table, keys } => {
             vec![repair::empty_placeholders(model, table, keys)]
         }

@@ -14,13 +14,15 @@
 
 use crate::graph::{
     TableIndex,
-    model::{Model, NodeShape, ReferenceBy, RelationshipKey, RelationshipShape, Shape},
+    model::{
+        Model, NodeShape, ReferenceBy, ReferenceShape, RelationshipKey, RelationshipShape, Shape,
+    },
     statement::{INCOMPLETE, INCOMPLETE_PROPERTY},
 };
 
 use super::{
     joins::{own_key, row_match},
-    text::{hint, is_row, joined, owned, pointed_at, quote, seek},
+    text::{has_any, hint, is_first, is_row, joined, labels_at, owned, pointed_at, quote, seek},
 };
 
 /// The texts that read a table, and the form of their answers. Each returns lists named `x`.
@@ -159,11 +161,14 @@ fn node_entity(model: &Model, table: TableIndex, shape: &NodeShape) -> String {
     parts.push(format!("n:{INCOMPLETE}"));
     parts.extend(shape.extra_labels.iter().map(|label| format!("n:{}", quote(label))));
     parts.extend(shape.properties.iter().map(|name| format!("n.{}", quote(name))));
-    for reference in &shape.references {
+    for (index, reference) in shape.references.iter().enumerate() {
         let target = model.node(reference.target);
         let far = format!("p:{}", quote(&target.label));
-        let (pattern, key) = (owned("n", "", reference, &far), one_key("p", &target.key));
-        parts.push(format!("COLLECT {{ MATCH {pattern} RETURN {key} }}"));
+        let key = one_key("p", &target.key);
+        parts.push(format!(
+            "COLLECT {{ {} }}",
+            ends(model, table, (index, reference), (&far, &key))
+        ));
         let ReferenceBy::Unique { owner_properties, target_properties } = &reference.by else {
             continue;
         };
@@ -179,6 +184,25 @@ fn node_entity(model: &Model, table: TableIndex, shape: &NodeShape) -> String {
         ));
     }
     format!("[{}]", parts.join(", "))
+}
+
+/// The other ends of a reference's relationships. One without a label that the mapping has there has no key.
+fn ends(
+    model: &Model,
+    table: TableIndex,
+    (index, reference): (usize, &ReferenceShape),
+    (far, key): (&str, &str),
+) -> String {
+    if !is_first(model.node(table), index) {
+        return format!("MATCH {} RETURN {key}", owned("n", "", reference, far));
+    }
+    let labels = labels_at(model, table, reference);
+    let is_others = match labels.len() {
+        1 => String::new(),
+        _ => format!(" WHERE {far} OR NOT {}", has_any("p", &labels)),
+    };
+    let pattern = owned("n", "", reference, "p");
+    format!("MATCH {pattern}{is_others} RETURN CASE WHEN {far} THEN {key} END")
 }
 
 fn of_own(model: &Model, join: &RelationshipShape) -> Reads {
@@ -301,13 +325,13 @@ fn after(variable: &str, key: &[String], first: usize) -> String {
     text
 }
 
-/// No key has such a value: it is missing, or of a kind that has no order, or not as it is written.
+/// No key has such a value: it is missing, of a kind that has no order, or in a zone that has a name.
 fn is_stray(variable: &str, key: &[String]) -> String {
     let each = key.iter().map(|name| {
         let it = format!("{variable}.{}", quote(name));
         format!(
             "({it} IS NULL OR {it} <> {it} OR {it} IS :: DURATION NOT NULL OR {it} IS :: POINT NOT NULL \
-             OR CASE WHEN {it} IS :: ZONED DATETIME NOT NULL THEN {it}.timezone <> 'Z' ELSE false END)"
+             OR CASE WHEN {it} IS :: ZONED DATETIME NOT NULL THEN {it}.timezone =~ '[A-Y].*' ELSE false END)"
         )
     });
     each.collect::<Vec<_>>().join(" OR ")

@@ -199,7 +199,7 @@ fn kinds_holding(model: &Model, table: TableIndex) -> Vec<Held<'_>> {
 }
 
 /// Types and their direction, with the labels at their other ends.
-type Kinds<'a> = BTreeMap<(bool, &'a str), BTreeSet<&'a str>>;
+pub type Kinds<'a> = BTreeMap<(bool, &'a str), BTreeSet<&'a str>>;
 
 fn by_labels(kinds: Kinds) -> Vec<Held> {
     let mut held: BTreeMap<(bool, BTreeSet<&str>), Vec<&str>> = BTreeMap::new();
@@ -248,7 +248,7 @@ fn holding(model: &Model, table: TableIndex) -> Kinds<'_> {
 
 /// All types of the mapping at a node of the table: those that hold it, those that it owns, and those by
 /// unique columns.
-fn mapped(model: &Model, table: TableIndex) -> Kinds<'_> {
+pub fn mapped(model: &Model, table: TableIndex) -> Kinds<'_> {
     let mut ends = holding(model, table);
     for (owner, _, reference) in model.references_to(table) {
         let kind = (reference.direction == Direction::Outgoing, &*reference.relationship_type);
@@ -259,6 +259,26 @@ fn mapped(model: &Model, table: TableIndex) -> Kinds<'_> {
         ends.entry(kind).or_default().insert(&model.node(reference.target).label);
     }
     ends
+}
+
+/// The labels that nodes have to which a table's relationships of this reference's type and direction may lead, or
+/// from which others' come.
+pub fn labels_at(model: &Model, table: TableIndex, reference: &ReferenceShape) -> BTreeSet<String> {
+    let kind = (reference.direction == Direction::Incoming, &*reference.relationship_type);
+    let labels = mapped(model, table).remove(&kind).unwrap_or_default();
+    labels.into_iter().map(str::to_owned).collect()
+}
+
+/// The first reference of each type and direction: what leads to a node of no such label is told as its.
+pub fn is_first(shape: &NodeShape, index: usize) -> bool {
+    let kind = |it: &ReferenceShape| (it.direction, it.relationship_type.clone());
+    let own = kind(&shape.references[index]);
+    !shape.references[..index].iter().any(|it| kind(it) == own)
+}
+
+/// ``p:`A`|`B` ``.
+pub fn has_any(variable: &str, labels: &BTreeSet<String>) -> String {
+    format!("{variable}:{}", any_of(labels.iter().map(String::as_str)))
 }
 
 /// Whether the node, an owner, has a relationship by key to a placeholder.

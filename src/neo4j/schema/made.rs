@@ -13,22 +13,22 @@ use super::{
 
 /// What was made, and whether another pipeline needs it.
 pub async fn made(connection: &Connection, of: Footprint<'_>) -> Result<Made, Error> {
-    let needed = of.model.map(requirements).unwrap_or_default();
+    let needed = of.needed.map(requirements).unwrap_or_default();
     let mut made = Made::default();
     for (name, requirement) in ours(connection).await? {
+        if needed.contains(&requirement) {
+            continue;
+        }
         match &requirement.entity {
             Entity::Node(label) if of.rows.labels.contains(label) => made.goes.push(name),
             Entity::Node(_) => {}
             Entity::Relationship(kind) => {
-                let is_of_model = needed.iter().any(|it| it.entity == requirement.entity);
-                // Without a model it may be of any pipeline of the graph.
-                if !is_of_model && of.model.is_some() {
-                    continue;
-                }
-                let is_needed = match (of.is_alone, is_of_model) {
-                    (true, _) => false,
-                    (false, false) => true,
-                    (false, true) => is_spared(connection, kind, &of.rows.spared).await?,
+                let is_needed = match of.types {
+                    _ if of.is_alone => false,
+                    // It may be of any pipeline of the graph.
+                    None => true,
+                    Some(types) if !types.contains(kind) => continue,
+                    Some(_) => is_spared(connection, kind, &of.rows.spared).await?,
                 };
                 if is_needed { made.stays.push(name) } else { made.goes.push(name) }
             }

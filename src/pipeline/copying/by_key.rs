@@ -38,15 +38,14 @@ pub(super) async fn write_by_key<R: ChunkReader, W: ChunkWriter>(
             }
             read = read => read,
         };
-        let rows = match read {
+        let mut rows = match read {
             Ok(Some(rows)) => rows,
             Ok(None) => return Ok(Some(not_found)),
             Err(error) if R::is_for_now(&error) => return Ok(None),
             Err(error) => return Err(CopyError::Read(error)),
         };
-        for (key, _) in &rows {
-            not_found.remove(key);
-        }
+        // By its text a key may find the row of another one: that of the same instant in UTC, for example.
+        rows.retain(|(key, _)| not_found.remove(key));
         let statements = plan(rows);
         if statements.is_empty() {
             continue;

@@ -16,8 +16,9 @@ pub enum CopyError<R: std::error::Error + 'static, W: std::error::Error + 'stati
     /// Incomplete rows do not exist in the source.
     #[error(
         "copy of {table}: {rows} of its nodes or relationships lack values, and the table has no row with the same \
-         {key}: the key is not read back from the graph as it was written. Please report the type of that key. To \
-         go on without the table, leave it out with `skip: true`",
+         {key}. If somebody else has changed the graph, `wal2graph repair` removes them. Otherwise the key is not read \
+         back from the graph as it was written: please report its type. To go on without the table, leave it out \
+         with `skip: true`",
         table = Shown(.table), key = shown_list(.key)
     )]
     NotFound {

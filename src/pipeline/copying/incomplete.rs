@@ -7,7 +7,8 @@
 //!
 //! If a row is not found under its key, a change in the stream has moved it away. The row may still
 //! be in the graph after the stream has passed the snapshot. If that repeats round after round, the
-//! search by key can not find it. The copy then ends with an error, instead of running for ever.
+//! search by key can not find it. The copy then settles, and ends with an error, instead of running for ever:
+//! a repair that is asked for removes such rows, and it would wait for a copy that does not end.
 
 use std::collections::BTreeMap;
 
@@ -53,6 +54,13 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
             self.has_waited = true;
             return Ok(Turn::After(lane.reader.log_end().await.map_err(CopyError::Read)?));
         }
+        if let Some(error) = self.lost() {
+            let writer = &mut self.lanes[0].writer;
+            writer.settle(held.position).await.map_err(CopyError::Write)?;
+            self.is_over();
+            return Err(error);
+        }
+        let lane = &mut self.lanes[0];
         let incomplete = lane.writer.incomplete(INCOMPLETE_ROWS).await.map_err(CopyError::Write)?;
         if incomplete.is_empty() {
             lane.writer.settle(held.position).await.map_err(CopyError::Write)?;
@@ -83,8 +91,9 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
             }
         }
         self.missed = Missed(missed);
-        self.check_missed()?;
         let log_end = self.lanes[0].reader.log_end().await.map_err(CopyError::Read)?;
+        // What was written beside a table that others have has to be passed, too.
+        self.has_waited = !was_taken;
         Ok(if was_taken { Turn::Later(TAKEN_PAUSE) } else { Turn::After(log_end) })
     }
 
@@ -113,14 +122,15 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
         Ok(not_found.map(|keys| keys.into_iter().collect()))
     }
 
-    fn check_missed(&self) -> Copied<(), R, W> {
+    /// Why it ends, once rows were not found round after round.
+    fn lost(&self) -> Option<CopyError<R::Error, W::Error>> {
         let is_lost = |((table, _), misses): (&(TableIndex, Key), &u32)| {
             (*misses >= MISSES_MAX).then_some(*table)
         };
         let mut lost = self.missed.0.iter().filter_map(is_lost);
-        let Some(table) = lost.next() else { return Ok(()) };
+        let table = lost.next()?;
         let rows = 1 + lost.filter(|other| *other == table).count();
         let (table, key) = (self.model.table(table).name.clone(), self.model.key_names(table));
-        Err(CopyError::NotFound { table, key, rows })
+        Some(CopyError::NotFound { table, key, rows })
     }
 }

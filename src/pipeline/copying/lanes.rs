@@ -317,6 +317,12 @@ impl Work<'_> {
         }
     }
 
+    /// Whether the entities of the table are compared, too.
+    fn has_other_pass(&self, table: TableIndex) -> bool {
+        let name = &self.model.table(table).name;
+        self.ranges().progress.iter().any(|it| it.pass == Pass::Graph && it.table == *name)
+    }
+
     /// Writes the rows that the graph lacks. Where it has all, only the chunk's last step is written. Rows
     /// that it has otherwise are the other pass's: each is on one of its pages.
     async fn write_differing<W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>>(
@@ -328,7 +334,11 @@ impl Work<'_> {
     ) -> Result<(), W::Error> {
         let count = rows.len();
         let keys: Vec<Key> = rows.iter().map(|(key, _)| key.clone()).collect();
-        let missing = graph.missing(table, &keys).await.map_err(Into::into)?;
+        // Without the other pass, rows that are there are compared here.
+        let missing = match self.has_other_pass(table) {
+            true => graph.missing(table, &keys).await.map_err(Into::into)?,
+            false => keys,
+        };
         let entities = match missing.is_empty() {
             true => Vec::new(),
             false => graph.found(table, &missing).await.map_err(Into::into)?,

@@ -82,8 +82,9 @@ impl Look<'_> {
         let Some(not_found) = not_found else { return Ok(None) };
         let mut without_row = Vec::new();
         let mut known = known(reconcile);
+        let is_spared = known.reported.get().spared.contains(&table);
         for key in not_found {
-            if compare(model, table, None, entities.get(&key)).is_empty() {
+            if is_spared || compare(model, table, None, entities.get(&key)).is_empty() {
                 known.is_well(&(table, key));
             } else {
                 without_row.push(key);
@@ -335,7 +336,8 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
             let mut known = self.known();
             for (key, suspect) in untouched {
                 let found = entities.get(&key);
-                let differences = compare(&self.model, table, suspect.row.as_ref(), found);
+                let row = suspect.row.as_ref().map(|row| (&key, row));
+                let differences = compare(&self.model, table, row, found);
                 if differences.is_empty() {
                     continue;
                 }

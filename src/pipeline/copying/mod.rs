@@ -390,6 +390,10 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Copi
         !self.verifies()
     }
 
+    fn copies(&self) -> bool {
+        self.reconcile.is_none() || self.ranges().progress.iter().any(Progress::lacks_rows)
+    }
+
     async fn turn(&mut self, held: &mut Held) -> Result<Turn, Self::Error> {
         if let Some(turn) = self.reconcile(held).await? {
             return Ok(turn);

@@ -17,7 +17,8 @@
 //! at once: a row that is missing may be one that the stream is about to move. So a difference that is
 //! reported, or removes something, is a *suspect* first. It is real once the stream has passed the
 //! log's end of the look, no event has named its key since, and the graph still differs: then the
-//! tables are as the look saw them. A suspect that was named is looked at again.
+//! tables are as the look saw them. A suspect that was named is looked at again. A row that a repair
+//! has written is reported by the same rule: what the stream names since was only ahead of the graph.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -39,6 +40,8 @@ const SUSPECTS_MAX: usize = 2_000;
 const ROUNDS_MAX: u32 = 8;
 /// So many keys of differing rows are known, so that both passes name a row once.
 const NAMED_MAX: usize = 100_000;
+/// More written rows than this are reported at once: no stream brings as many between two looks.
+const WRITTEN_MAX: usize = 20_000;
 /// This many differing rows are kept with their differences.
 const REPORTED_MAX: usize = 1_000;
 
@@ -69,6 +72,8 @@ pub struct Report {
     pub is_over: bool,
     /// Rows that changed faster than they could be looked at, by table.
     pub undecided: BTreeMap<TableIndex, u64>,
+    /// Tables whose entities without a row stay, and are no differences: they may be another pipeline's rows.
+    pub spared: BTreeSet<TableIndex>,
 }
 
 /// A report that others may read while it grows. A clone is the same one.
@@ -123,6 +128,8 @@ pub(super) struct Reconcile {
     /// Keys to look at, with the number of looks in vain.
     to_look_at: BTreeMap<Of, u32>,
     suspects: BTreeMap<Of, Suspect>,
+    /// Rows that a repair has written, with their differences and the log's end after the look.
+    written: BTreeMap<Of, (Vec<Difference>, Lsn)>,
     /// The rounds of keys that are being looked at.
     rounds: BTreeMap<Of, u32>,
     /// Where the pass over the graph is, by table.
@@ -149,6 +156,7 @@ impl Reconcile {
             reported,
             to_look_at: keys.into_iter().flatten().map(|of| (of, 0)).collect(),
             suspects: BTreeMap::new(),
+            written: BTreeMap::new(),
             rounds: BTreeMap::new(),
             cursors: BTreeMap::new(),
             told: BTreeSet::new(),
@@ -185,6 +193,8 @@ impl Reconcile {
     /// A look saw a difference, while the stream was held.
     pub fn suspect(&mut self, of: Of, row: Option<Row>, through: Lsn) {
         let rounds = self.rounds.remove(&of).unwrap_or(0);
+        // From here on the watch is the suspect's.
+        self.written.remove(&of);
         self.named.watch(of.clone());
         self.suspects.insert(of, Suspect { row, through, rounds });
     }
@@ -231,7 +241,7 @@ impl Reconcile {
     ) -> Vec<(Key, Row)> {
         let mut to_write = Vec::new();
         for (key, row) in rows {
-            let differences = compare(model, table, Some(&row), entities.get(&key));
+            let differences = compare(model, table, Some((&key, &row)), entities.get(&key));
             if self.purpose == Purpose::Verify && !differences.is_empty() {
                 self.suspect((table, key), Some(row), through);
                 continue;
@@ -239,11 +249,35 @@ impl Reconcile {
             let of = (table, key);
             self.is_well(&of);
             if !differences.is_empty() {
-                self.differs(table, &of.1, differences);
-                to_write.push((of.1, row));
+                to_write.push((of.1.clone(), row));
+                self.writes(of, differences, through);
             }
         }
         to_write
+    }
+
+    /// A repair writes a row. Whether it differed, or is one that the stream is about to bring, shows later.
+    fn writes(&mut self, of: Of, differences: Vec<Difference>, through: Lsn) {
+        // Beside a repair the stream marks rows itself. The watch of a suspect would not hear what was named before.
+        if differences.contains(&Difference::Incomplete) || self.suspects.contains_key(&of) {
+            return;
+        }
+        if self.written.len() >= WRITTEN_MAX {
+            return self.differs(of.0, &of.1, differences);
+        }
+        self.named.watch(of.clone());
+        self.written.insert(of, (differences, through));
+    }
+
+    /// Reports what a repair has written, once the stream has passed its look without naming it.
+    fn report_written(&mut self, applied: Lsn) {
+        let ripe = self.written.extract_if(.., |_, (_, through)| *through <= applied);
+        for ((table, key), (differences, _)) in ripe.collect::<Vec<_>>() {
+            let of = (table, key);
+            if !self.named.end_watch(&of) {
+                self.differs(table, &of.1, differences);
+            }
+        }
     }
 
     /// The look was broken off: what it has not judged is looked at again.
@@ -273,6 +307,7 @@ impl Reconcile {
 
     /// What to do first, with the stream applied through `applied`.
     pub fn next(&mut self, applied: Lsn, passes_are_over: bool) -> Next {
+        self.report_written(applied);
         let ripe = self.suspects.iter().find(|(_, suspect)| suspect.through <= applied);
         if let Some(((table, _), _)) = ripe {
             let table = *table;
@@ -298,7 +333,8 @@ impl Reconcile {
                 self.rounds = of_table;
                 return Next::Look(table, keys);
             }
-            if let Some(through) = least {
+            let written = self.written.values().map(|(_, through)| *through);
+            if let Some(through) = written.chain(least).min() {
                 return Next::Wait(through);
             }
         }

@@ -47,6 +47,7 @@ pub use error::{
 pub use raw::{RawConnection, RawError, ServerError};
 pub use security::{Authentication, ChannelBinding, Tls, TlsMode, Versions};
 use servers::{Host, Server};
+pub use uri::decode as percent_decoded;
 pub use url::SourceUrl;
 pub use url_error::{Origin, UrlError};
 pub(in crate::postgres) use {

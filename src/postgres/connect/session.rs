@@ -6,14 +6,16 @@
 
 /// These settings decide the text of values, or could hide something from us, end long waits or
 /// forbid one of our statements. `row_security=off`: a policy that would hide rows from a copy is
-/// an error instead. `role=none`: the rights are those of the role that logs in, which the server
+/// an error instead. `jit=off`: the estimates for a query of the catalog are high, and compiling one took seconds.
+/// `role=none`: the rights are those of the role that logs in, which the server
 /// also checks for replication.
 const PINNED: &str = "-c DateStyle=ISO -c IntervalStyle=iso_8601 -c TimeZone=UTC -c extra_float_digits=3 \
      -c bytea_output=hex -c lc_monetary=C -c search_path=pg_catalog -c quote_all_identifiers=off \
      -c standard_conforming_strings=on -c transform_null_equals=off -c row_security=off -c role=none \
      -c client_min_messages=notice -c default_transaction_read_only=off \
      -c default_transaction_isolation=read\\ committed -c default_transaction_deferrable=off \
-     -c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0";
+     -c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0 \
+     -c jit=off";
 
 /// Since this version transactions may have a time limit; older servers do not know the setting.
 const LIMITS_TRANSACTIONS: u32 = 17;

@@ -85,8 +85,8 @@ fn hosts(servers: &str, pairs: &mut Pairs) -> Result<(), String> {
     Ok(())
 }
 
-/// Undoes percent-encoding.
-fn decode(text: &str) -> Result<String, String> {
+/// Undoes percent-encoding. Errors name no part of the text.
+pub fn decode(text: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {

@@ -78,6 +78,12 @@ impl FromStr for SourceUrl {
 }
 
 impl SourceUrl {
+    /// The servers, for people.
+    pub fn places(&self) -> String {
+        let servers: Vec<String> = self.servers.iter().map(ToString::to_string).collect();
+        servers.join(", ")
+    }
+
     /// Parses a URL. Missing values come from the service that it names, and from libpq's
     /// environment variables. The URL `postgres://` takes everything from there.
     pub fn with_environment(url: &str, environment: Environment<'_>) -> Result<Self, UrlError> {

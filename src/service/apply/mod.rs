@@ -62,7 +62,7 @@ use crate::{
 
 use super::{
     ServiceError,
-    attempts::{self, unless_stopped},
+    attempts::{Service, unless_stopped},
     facts,
     graph::{self, Wait},
     left_out::LeftOut,
@@ -90,14 +90,12 @@ pub async fn execute(config: &Config, args: &ApplyArgs) -> Result<(), ServiceErr
         serving.spawn(topics::at_dead_letters(config.clone(), apply.metrics.clone()));
     }
     let mut targets = None;
-    let ended = attempts::live(&apply.metrics, async |stop| {
+    let (metrics, ends) = (&apply.metrics, args.until.is_some());
+    let attempt = async |stop: &watch::Receiver<bool>| {
         apply.attempt(args.until.as_ref(), &mut targets, stop).await
-    })
-    .await;
-    if let Err(error) = &ended {
-        apply.claims.tell_once(config, error).await;
-    }
-    ended
+    };
+    let told = async |error: &ServiceError| apply.claims.tell_once(config, error).await;
+    Service { config, metrics, holds_slot: false, ends }.live(attempt, told).await
 }
 
 /// What lasts from one connected life to the next.
@@ -166,7 +164,10 @@ impl<'a> Apply<'a> {
             asking.decoder(&catalog, topic)?;
         }
         let graph = graph::open_counted(config, &self.metrics)?;
-        graph::establish(&graph, &model).await?;
+        match checkpoints.is_empty() {
+            true => graph::establish(&graph, &model).await?,
+            false => drop(graph::establish_again(&graph, &model).await?),
+        }
         let graph_id = graph.id().await?;
         let over = take_over::of_run(config, &catalog, &asking, &graph, &checkpoints).await;
         over.map_err(|error| without_end(until, error))?;

@@ -31,7 +31,7 @@ use crate::{
     replay::{Decision, applied_metadata, in_graph},
     service::{
         ServiceError,
-        attempts::{Pause, learned, refused, stopped, unless_stopped},
+        attempts::{Attempts, learned, refused, stopped, unless_stopped},
         facts,
         graph::{self, Graph},
         notices::Noticing,
@@ -91,7 +91,7 @@ pub async fn live(
     is_ours: impl Fn() -> bool,
     stop: &watch::Receiver<bool>,
 ) -> Result<Ended, ServiceError> {
-    let (mut pause, mut portion, mut work) = (Pause::default(), Portion::WHOLE, None);
+    let (mut attempts, mut portion, mut work) = (Attempts::default(), Portion::WHOLE, None);
     loop {
         if !is_ours() {
             return Ok(Ended::Stopped);
@@ -115,13 +115,13 @@ pub async fn live(
             shared.metrics.counts().retried(refused.name());
             continue;
         }
-        let pause = pause.after(started.elapsed());
-        tracing::warn!(%at, %error, again_in_ms = pause.as_millis() as u64, "an attempt failed: connecting again");
+        let failed = attempts.failed(started, &error.to_string());
+        failed.tell(Some(at), &error);
         shared.metrics.partition_waiting(at, error.to_string());
         shared.metrics.counts().retried("reconnect");
         tokio::select! {
             () = stopped(stop.clone()) => return Ok(Ended::Stopped),
-            () = sleep(pause) => {}
+            () = sleep(failed.pause) => {}
         }
     }
 }

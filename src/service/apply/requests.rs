@@ -51,6 +51,7 @@ use crate::{
     service::{
         ServiceError,
         graph::{Graph, Wait, open},
+        others::Others,
         requests::{FOREIGN, findings, keys, over, tables_of},
         setup,
     },
@@ -271,6 +272,7 @@ async fn prepare(
     };
     let blocks = sizes.iter().map(|(table, size)| (*table, size.chunk_blocks)).collect();
     let reported = Reported::of(tables.iter().copied());
+    Others::look(graph, &config.pipeline).await?.spare(model, &reported);
     let copier = TableCopier::new(model.clone(), vec![lane], blocks, ended_before, progress);
     let copier = copier.reconciling(request.purpose, named.clone(), reported.clone(), keys);
     let elsewhere = match topology.has_heartbeats() {

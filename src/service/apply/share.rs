@@ -101,6 +101,10 @@ impl<C: Copier> Copier for Share<C> {
         self.copier.writes()
     }
 
+    fn copies(&self) -> bool {
+        self.copier.copies()
+    }
+
     async fn turn(&mut self, held: &mut Held) -> Result<Turn, C::Error> {
         let at = held.position.lsn;
         let has_come = self.standing.waits_until.is_none_or(|until| at >= until);

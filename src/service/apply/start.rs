@@ -289,7 +289,7 @@ pub fn check_checkpoint(
                 Some(mapping),
                 std::slice::from_ref(checkpoint),
             );
-            let changed = GraphRefusal::MappingChanged { again };
+            let changed = GraphRefusal::MappingChanged { what: Vec::new(), again };
             Err(ServiceError::Start(Refusals::of(changed)))
         }
     }

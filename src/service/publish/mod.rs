@@ -60,13 +60,13 @@ use crate::{
 use super::{
     ServiceError,
     apply::topology::{self, Topology},
-    attempts::{self, stopped, unless_stopped},
+    attempts::{self, Service, stopped, unless_stopped},
     left_out::LeftOut,
     read_catalog,
     run::target,
     setup,
     slot::{Held, hold_slot},
-    watch::serve,
+    watch::{serve, topics as looks},
 };
 
 use acknowledge::Acknowledging;
@@ -100,15 +100,24 @@ pub async fn execute(config: &Config, args: &PublishArgs) -> Result<(), ServiceE
         ));
     }
     let metrics = Arc::new(Metrics::new(&config.pipeline, config.http.limits));
-    let _serving = serve::start(config, &metrics).await?;
+    let mut serving = serve::start(config, &metrics).await?;
+    if !serving.is_empty() {
+        let kafka = config.kafka()?;
+        let topic = kafka.heartbeats().unwrap_or_else(|| kafka.topic.clone()).to_string();
+        let (_, named) = watch::channel(vec![topic]);
+        serving.spawn(looks::at_topics(config.clone(), named, metrics.clone()));
+    }
     let from_graph = args.from_graph;
     let (metrics, left_out, written) = (metrics.clone(), LeftOut::default(), Mutex::default());
     let publish = Publish { config, metrics: metrics.clone(), written, from_graph, left_out };
+    let ends = args.until.is_some();
     let mut until = args.until;
-    attempts::live(&metrics, async |stop| {
+    let attempt = async |stop: &watch::Receiver<bool>| {
         publish.attempt(&mut until, stop).await.map_err(topology::looked_at)
-    })
-    .await
+    };
+    // A publisher has no checkpoint to take down why it ends.
+    let service = Service { config, metrics: &metrics, holds_slot: true, ends };
+    service.live(attempt, async |_| {}).await
 }
 
 /// What lasts from one connected life to the next.

@@ -1,6 +1,7 @@
 //! What a service shows while it lives: its pages, what it looks at beside the pipeline, its progress
 //! in the log.
 
+pub mod budget;
 mod looks;
 pub mod progress;
 #[cfg(feature = "kafka")]

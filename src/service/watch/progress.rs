@@ -12,7 +12,12 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::{copy::CopiedRows, metrics::Copying, pipeline::Status, shown::Shown};
+use crate::{
+    copy::CopiedRows,
+    metrics::{Comparing, Copying},
+    pipeline::Status,
+    shown::Shown,
+};
 
 /// How often a log line is written where there is no terminal.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -32,6 +37,35 @@ pub fn watch(status: watch::Receiver<Status>, copy: Option<Copying>) -> JoinHand
         if !is_under_way(&status, &copy) {
             let rows = rows(&copy);
             tracing::info!(rows, seconds = started.elapsed().as_secs_f32(), "copied");
+        }
+    })
+}
+
+/// Tells of a comparison that a change of tables needs, until it is done or the pipeline has ended.
+pub fn compared(status: watch::Receiver<Status>, owed: Comparing) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let (started, mut logged) = (Instant::now(), Instant::now());
+        let mut left = owed.lacking();
+        while !left.is_empty() && status.has_changed().is_ok() {
+            sleep(BAR_INTERVAL).await;
+            left = owed.lacking();
+            if logged.elapsed() >= LOG_INTERVAL {
+                logged = Instant::now();
+                let rows = owed.reported.get().compared.values().sum::<u64>();
+                tracing::info!(?left, rows, "comparing tables with the graph");
+            }
+        }
+        if left.is_empty() {
+            let report = owed.reported.get();
+            let rows = report.compared.values().sum::<u64>();
+            let differences = report.kinds.values().sum::<u64>();
+            let seconds = started.elapsed().as_secs_f32();
+            tracing::info!(
+                rows,
+                differences,
+                seconds,
+                "compared the changed tables with the graph"
+            );
         }
     })
 }

@@ -12,12 +12,15 @@ use crate::{
 
 use super::looks;
 
-/// Serves the metrics until the result is dropped. An address that was named and can not be had is
-/// an error; the default one is done without.
+/// Serves the metrics, and looks at what they are made of, until the result is dropped. An address that was
+/// named and can not be had is an error; the default one is done without.
 pub async fn start(config: &Config, metrics: &Arc<Metrics>) -> Result<JoinSet<()>, BindError> {
     let mut tasks = JoinSet::new();
-    if let Some(listener) = listener(&config.http.listen).await? {
+    let listener = listener(&config.http.listen).await?;
+    if listener.is_some() || config.wal_budget.is_set() {
         tasks.spawn(looks::at_source(config.clone(), metrics.clone()));
+    }
+    if let Some(listener) = listener {
         // A publisher may have none.
         if config.graph().is_ok() {
             tasks.spawn(looks::at_graph(config.clone(), metrics.clone()));

@@ -10,14 +10,17 @@ use tokio::{
 use crate::{
     checkpoint::TopicPartition,
     config::Config,
+    health::Side,
     kafka::{Error, dead_letters::Shelf, offsets::Asking},
     metrics::{DeadLetterLook, Metrics, SOURCE_INTERVAL, TopicLook, now},
     pipeline::Store,
     service::graph::{Wait, open},
 };
 
+use super::looks::Looks;
+
 /// How long a look at the topics' ends may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Looks at the topics' ends for the lag, until it is dropped. It begins once the topics are known.
 pub async fn at_topics(
@@ -27,6 +30,7 @@ pub async fn at_topics(
 ) {
     let Ok(options) = config.kafka() else { return };
     let mut asking = None;
+    let mut looks = Looks::new(Side::Kafka, "Kafka".to_owned(), metrics.clone());
     let mut timer = timer();
     loop {
         timer.tick().await;
@@ -40,8 +44,8 @@ pub async fn at_topics(
             Ok(ends) => ends.map_err(|error| error.to_string()),
             Err(_) => Err(asking.silence(PATIENCE)),
         };
-        metrics.kafka_is_away(ends.as_ref().err().cloned());
-        metrics.looked_at_topic(ends.ok().map(|ends| TopicLook { at, ends }));
+        let ends = looks.told(at, ends);
+        metrics.looked_at_topic(ends.map(|ends| TopicLook { at, ends }));
     }
 }
 

@@ -12,7 +12,7 @@ use wal2graph::{
         Event, Key, Model, Pass, Row, TableIndex,
         model::{NodeShape, Shape, Table},
     },
-    health::State,
+    health::{Side, State},
     lsn::Lsn,
     metrics::{
         Comparing, Copying, GraphLook, Metrics, RequestLook, SlotLook, SourceLook, TopicLook, now,
@@ -53,9 +53,14 @@ fn key() -> Key {
 fn a_broker_that_is_away_is_named_while_no_partition_is_applied() {
     let metrics = Metrics::new("shop", LIMITS);
     let why = "Kafka: ask for the topic's ends: no answer from b:9092 in 5 s";
-    metrics.kafka_is_away(Some(why.to_owned()));
+    metrics.uses(Side::Kafka);
+    for _ in 0..2 {
+        metrics.looked_at(Side::Kafka, now(), Err(why.to_owned()));
+    }
     assert_eq!(metrics.snapshot(now()).facts.state, State::Waiting { why: why.to_owned() });
-    metrics.kafka_is_away(None);
+    assert_eq!(read(&metrics.text(now()))["wal2graph_connected{side=\"kafka\"}"], 0.0);
+    metrics.looked_at(Side::Kafka, now(), Ok(()));
+    assert_eq!(read(&metrics.text(now()))["wal2graph_connected{side=\"kafka\"}"], 1.0);
     assert_eq!(metrics.snapshot(now()).facts.state, State::Starting);
 }
 
@@ -245,7 +250,11 @@ fn comparisons_are_counted_by_table_and_kind_over_all_lives() {
     let model = Arc::new(Model { tables: ["public.a", "public.b"].map(node).to_vec() });
     let life = |compared| {
         let reported = Reported::of([TableIndex(0)]);
-        metrics.compares(Comparing { reported: reported.clone(), model: model.clone() });
+        metrics.compares(Comparing {
+            reported: reported.clone(),
+            model: model.clone(),
+            ranges: None,
+        });
         let mut report = reported.get();
         report.compared.insert(TableIndex(0), compared);
         report.kinds.insert((TableIndex(0), "extra"), 2);
@@ -302,6 +311,7 @@ fn a_copy_is_counted_by_table_over_both_passes() {
         rows,
         done,
         is_owed: false,
+        spares: false,
     };
     let ranges = vec![range(Pass::Nodes, 90, true), range(Pass::Relationships, 10, false)];
     let (_sender, ranges) = watch::channel(ranges);

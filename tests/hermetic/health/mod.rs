@@ -1,19 +1,25 @@
 //! Lag and verdicts from facts, and the metrics derived from them.
 
+mod budget;
 mod metrics;
 mod pipeline;
 mod random;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use wal2graph::{
     change::Timestamp,
-    health::{Facts, Limits, Look, Positions, State, TURN_LIMIT, Tracker, Unready},
+    health::{
+        Answers, Facts, Limits, Look, Positions, Side, Silent, State, TURN_LIMIT, Tracker, Unready,
+    },
     lsn::Lsn,
 };
 
-const LIMITS: Limits =
-    Limits { ready_lag: Duration::from_secs(60), progress_timeout: Duration::from_secs(30) };
+const LIMITS: Limits = Limits {
+    ready_lag: Duration::from_secs(60),
+    progress_timeout: Duration::from_secs(30),
+    standby_is_ready: false,
+};
 
 fn second(second: i64) -> Timestamp {
     Timestamp { unix_micros: second * 1_000_000 }
@@ -69,6 +75,9 @@ impl Run {
             since_moved: Duration::ZERO,
             since_turned: Duration::ZERO,
             planning: None,
+            silent: Vec::new(),
+            copying_since: None,
+            comparing: BTreeSet::new(),
             unplaced: None,
         }
     }
@@ -185,7 +194,7 @@ fn ready_says_every_reason() {
     assert_eq!(facts.unready(&LIMITS), []);
     let of_state = |state| Facts { state, ..facts.clone() }.unready(&LIMITS);
     assert_eq!(of_state(State::Starting), [Unready::Starting]);
-    assert_eq!(of_state(State::Copying), [Unready::Copying]);
+    assert_eq!(of_state(State::Copying), [Unready::Copying { comparing: BTreeSet::new() }]);
     assert_eq!(of_state(State::Stopping), [Unready::Stopping]);
     assert_eq!(of_state(waiting()), [Unready::NotConnected { why: "the cause".to_owned() }]);
     let away = Facts { state: waiting(), look: None, now: second(100), ..facts.clone() };
@@ -232,4 +241,44 @@ fn where_what_is_read_names_no_positions_the_lag_is_not_known_and_readiness_goes
     assert_eq!(at(&mut run, seconds(0)).unready(&LIMITS), []);
     let behind = at(&mut run, LIMITS.ready_lag + seconds(1)).unready(&LIMITS);
     assert!(matches!(behind[..], [Unready::Behind { .. }]), "{behind:?}");
+}
+
+#[test]
+fn an_instance_that_waits_for_another_one_is_ready_where_that_is_wanted() {
+    let standby = State::Standby { why: "slot is active for PID 7".to_owned() };
+    let facts = Facts { state: standby, ..Run::caught_up().at(900) };
+    let reasons = facts.unready(&LIMITS);
+    assert!(matches!(&reasons[..], [Unready::Standby { why }] if why.contains("PID 7")));
+    assert!(reasons[0].to_string().contains("http.standby_ready"), "{}", reasons[0]);
+    assert_eq!(facts.unready(&Limits { standby_is_ready: true, ..LIMITS }), []);
+    assert!(facts.is_alive() && !facts.state.is_connected());
+}
+
+#[test]
+fn a_side_is_silent_once_two_looks_in_a_row_fail() {
+    let failed = |answers: Answers, at| answers.after(second(at), Err("refused".to_owned()));
+    let silent = |answers: &Answers| Silent::of(Side::Graph, answers, second(20));
+    let once = failed(Answers::Yes, 10);
+    assert!(once.is_there() && silent(&once).is_none());
+    let twice = failed(once, 12);
+    let expected = Silent { side: Side::Graph, why: "refused".to_owned(), time: seconds(10) };
+    assert_eq!(silent(&twice), Some(expected.clone()));
+    assert!(!twice.is_there() && !Answers::Unknown.is_there());
+    assert!(twice.after(second(14), Ok(())).is_there());
+
+    let facts = Facts { silent: vec![expected.clone()], ..Run::caught_up().at(11) };
+    let reasons = facts.unready(&LIMITS);
+    assert_eq!(reasons, [Unready::Silent(expected)]);
+    assert_eq!(reasons[0].to_string(), "the graph has not answered for 10 s: refused");
+    let named = Facts { state: waiting(), ..facts };
+    assert_eq!(named.unready(&LIMITS).len(), 1, "a pipeline that waits names the side itself");
+}
+
+/// The stream beside a copy may have all changes: the graph still lacks rows.
+#[test]
+fn the_lag_during_a_copy_is_the_time_since_it_began() {
+    let facts =
+        Facts { state: State::Copying, copying_since: Some(second(3)), ..Run::caught_up().at(11) };
+    assert_eq!(facts.lag().time, Some(seconds(8)));
+    assert_eq!(facts.unready(&LIMITS), [Unready::Copying { comparing: BTreeSet::new() }]);
 }

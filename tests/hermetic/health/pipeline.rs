@@ -109,7 +109,7 @@ struct Unmapped(Model, Arc<Mutex<Vec<&'static str>>>);
 impl Translate for Unmapped {
     type Error = Infallible;
 
-    fn translate(&mut self, _: &Change) -> Result<Option<graph::Event>, Infallible> {
+    fn translate(&mut self, _: &Change, _: Lsn) -> Result<Option<graph::Event>, Infallible> {
         self.1.lock().unwrap().push("change");
         Ok(None)
     }

@@ -1,6 +1,6 @@
 //! Random histories: the shown state is never better than the truth.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use fastrand::Rng;
 use wal2graph::{
@@ -134,6 +134,9 @@ fn is_honest(world: &World, tracker: &Tracker, look: Option<Look>) -> bool {
         since_moved: Duration::ZERO,
         since_turned: Duration::ZERO,
         planning: None,
+        silent: Vec::new(),
+        copying_since: None,
+        comparing: BTreeSet::new(),
         unplaced: None,
     };
     let missing = world.commits.get(world.applied).map(|(at, _)| *at);

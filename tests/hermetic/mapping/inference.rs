@@ -365,6 +365,25 @@ tables:
 }
 
 #[test]
+fn a_pattern_skips_the_tables_that_no_key_names() {
+    let odd = table("a*", "id int4").pk("id");
+    let tables = ["logs", "log_items", "a", "ab"].map(|name| table(name, "id int4").pk("id"));
+    let yaml = "
+tables:
+  'public.log*': {skip: true}
+  public.log_items: {label: Item}
+  '*.none*': {skip: true}
+  'public.a*': {label: Star}
+";
+    // A table of this name makes no pattern of it.
+    let mapping = edited(tables.into_iter().chain([odd]), yaml);
+    assert!(mapping.table_index("public", "logs").is_none());
+    assert_eq!(node(&mapping, "log_items").label, "Item");
+    assert_eq!(node(&mapping, "a*").label, "Star");
+    assert_eq!(node(&mapping, "ab").label, "Ab");
+}
+
+#[test]
 fn a_join_table_with_a_surrogate_key_keeps_it_on_the_relationship() {
     let tables = [
         table("orders", "id int4").pk("id"),

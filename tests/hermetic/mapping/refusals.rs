@@ -45,6 +45,14 @@ fn unknown_names_are_refused_with_the_nearest() {
 }
 
 #[test]
+fn a_pattern_says_nothing_but_skip() {
+    for edit in ["{label: C}", "{}", "{skip: true, label: C}"] {
+        let yaml = format!("{{tables: {{'public.c*': {edit}}}}}");
+        assert_refused!([customers()], &yaml, Refusal::Pattern { .. }, "Name the table");
+    }
+}
+
+#[test]
 fn a_suggestion_could_not_be_pasted_into_the_file() {
     let odd = table("a\u{2028}b", "id int4").pk("id");
     let yaml = r#"{tables: {"public.a\u2028c": {label: C}}}"#;

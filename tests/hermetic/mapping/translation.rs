@@ -8,13 +8,14 @@ use wal2graph::change::{
     Before, Cell as Sent, Change, Relation, RelationColumn, ReplicaIdentity, Tuple,
 };
 use wal2graph::graph::{Cell, Event, Key, Pass, Reference, Row, TableIndex};
+use wal2graph::lsn::Lsn;
 use wal2graph::mapping::{Mapping, Notice, Selection, TranslateError, Translator};
 use wal2graph::value::Value;
 
 use super::catalogs::{TableExt, columns, customers, edited, mapped, name, orders, table, unique};
 
 /// The stream's description of a table whose replica identity is its primary key.
-fn relation(table: &Table) -> Relation {
+pub fn relation(table: &Table) -> Relation {
     let identity = match table.replica_identity {
         CatalogIdentity::Full => ReplicaIdentity::Full,
         _ => ReplicaIdentity::Default,
@@ -32,11 +33,12 @@ fn relation(table: &Table) -> Relation {
         name: table.name.name.clone(),
         replica_identity: identity,
         columns: columns.collect(),
+        leaf: None,
     }
 }
 
 /// A tuple of words: `-` is NULL, `~` unchanged.
-fn tuple(words: &str) -> Tuple {
+pub fn tuple(words: &str) -> Tuple {
     let cell = |word: &str| match word {
         "-" => Sent::Null,
         "~" => Sent::Unchanged,
@@ -60,12 +62,12 @@ impl Case {
 
     fn insert(&mut self, new: &str) -> Event {
         let change = Change::Insert { relation: self.relation.clone(), new: tuple(new) };
-        self.translator.translate(&change).expect("translated").expect("mapped")
+        self.translator.translate(&change, Lsn::ZERO).expect("translated").expect("mapped")
     }
 
     fn try_update(&mut self, before: Before, new: &str) -> Result<Event, TranslateError> {
         let change = Change::Update { relation: self.relation.clone(), before, new: tuple(new) };
-        Ok(self.translator.translate(&change)?.expect("mapped"))
+        Ok(self.translator.translate(&change, Lsn::ZERO)?.expect("mapped"))
     }
 
     fn update(&mut self, before: Before, new: &str) -> Event {
@@ -74,7 +76,7 @@ impl Case {
 
     fn try_delete(&mut self, before: Before) -> Result<Event, TranslateError> {
         let change = Change::Delete { relation: self.relation.clone(), before };
-        Ok(self.translator.translate(&change)?.expect("mapped"))
+        Ok(self.translator.translate(&change, Lsn::ZERO)?.expect("mapped"))
     }
 }
 
@@ -232,7 +234,7 @@ fn references_meet_keys_of_other_texts_and_types() {
     let relation = Arc::new(relation(&owner));
     let insert = |translator: &mut Translator, new: Tuple| {
         translator
-            .translate(&Change::Insert { relation: relation.clone(), new })
+            .translate(&Change::Insert { relation: relation.clone(), new }, Lsn::ZERO)
             .expect("translated")
     };
     let padded = Sent::Text(Bytes::from_static(b"ab  "));
@@ -257,7 +259,8 @@ fn a_reference_that_no_key_can_equal_is_none_and_counted() {
     let relation = Arc::new(relation(&owner));
     for soft in ["1 abc", "2 xyz"] {
         let change = Change::Insert { relation: relation.clone(), new: tuple(soft) };
-        let Some(Event::Insert { row, .. }) = translator.translate(&change).expect("translated")
+        let Some(Event::Insert { row, .. }) =
+            translator.translate(&change, Lsn::ZERO).expect("translated")
         else {
             panic!()
         };
@@ -337,10 +340,13 @@ fn a_truncate_names_the_mapped_tables() {
     let mut case = Case::new(&[customers(), orders()]);
     let log = Arc::new(relation(&table("log", "line text")));
     let relations = vec![log.clone(), case.relation.clone(), Arc::new(relation(&customers()))];
-    let event = case.translator.translate(&Change::Truncate { relations }).expect("translated");
-    assert_eq!(event, Some(Event::Truncate { tables: vec![ORDERS, TableIndex(0)] }));
     let event =
-        case.translator.translate(&Change::Truncate { relations: vec![log] }).expect("translated");
+        case.translator.translate(&Change::Truncate { relations }, Lsn::ZERO).expect("translated");
+    assert_eq!(event, Some(Event::Truncate { tables: vec![ORDERS, TableIndex(0)] }));
+    let event = case
+        .translator
+        .translate(&Change::Truncate { relations: vec![log] }, Lsn::ZERO)
+        .expect("translated");
     assert_eq!(event, None);
 }
 
@@ -350,7 +356,7 @@ fn unmapped_tables_are_passed_over_and_told_once() {
     let log = Arc::new(relation(&table("log", "line text")));
     for _ in 0..2 {
         let change = Change::Insert { relation: log.clone(), new: tuple("x") };
-        assert_eq!(case.translator.translate(&change), Ok(None));
+        assert_eq!(case.translator.translate(&change, Lsn::ZERO), Ok(None));
     }
     assert_eq!(case.translator.take_notices(), [Notice::UnmappedTable { table: name("log") }]);
 }
@@ -393,7 +399,9 @@ fn columns_that_are_left_out_on_purpose_are_no_news() {
     let yaml = "{tables: {public.customers: {properties: {exclude: [name]}}}}";
     let mut translator = Translator::new(Arc::new(edited([customers()], yaml)));
     let change = Change::Insert { relation: Arc::new(relation(&customers())), new: tuple("1 x") };
-    let Ok(Some(Event::Insert { row, .. })) = translator.translate(&change) else { panic!() };
+    let Ok(Some(Event::Insert { row, .. })) = translator.translate(&change, Lsn::ZERO) else {
+        panic!()
+    };
     assert!(row.properties.is_empty());
     assert_eq!(translator.take_notices(), []);
 }
@@ -406,7 +414,7 @@ fn a_stream_without_the_key_stops() {
         let mut relation = good.clone();
         change(&mut relation);
         let change = Change::Insert { relation: Arc::new(relation), new: tuple("1 7 hi") };
-        case.translator.translate(&change).expect_err("an error")
+        case.translator.translate(&change, Lsn::ZERO).expect_err("an error")
     };
     let renamed = error(&|it| it.columns[0].name = "number".into());
     assert_eq!(

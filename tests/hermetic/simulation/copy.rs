@@ -32,6 +32,13 @@ use super::{
 /// The maximum rows in one piece of a chunk.
 const PIECE_ROWS: usize = 2;
 
+/// The next piece of a chunk's rows; `None`: there are no more.
+pub fn next_piece(left: &mut Vec<(Key, Row)>) -> Option<Vec<(Key, Row)>> {
+    let rest = left.split_off(left.len().min(PIECE_ROWS));
+    let piece = std::mem::replace(left, rest);
+    (!piece.is_empty()).then_some(piece)
+}
+
 /// The real copier over the world, with one or two lanes.
 pub fn copier(
     shared: &Shared,
@@ -136,9 +143,7 @@ impl ChunkReader for SimReader {
 
     async fn rows(&mut self) -> Result<Option<Vec<(Key, Row)>>, SimError> {
         pause(&self.world, 4).await;
-        let rest = self.left.split_off(self.left.len().min(PIECE_ROWS));
-        let piece = std::mem::replace(&mut self.left, rest);
-        Ok((!piece.is_empty()).then_some(piece))
+        Ok(next_piece(&mut self.left))
     }
 
     async fn ends_before(&mut self, _: Heap, block: u32) -> Result<bool, SimError> {

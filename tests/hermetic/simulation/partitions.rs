@@ -40,7 +40,7 @@ use layout::Layout;
 use publisher::{Heartbeat, Publisher, Source};
 
 /// Histories that `make test` runs.
-const HISTORIES: u64 = 2_000;
+const HISTORIES: u64 = 1_000;
 /// The search must find a planted fault within this many histories.
 const HISTORIES_PER_FAULT: u64 = 60_000;
 

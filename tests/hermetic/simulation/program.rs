@@ -109,14 +109,11 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
     if fault == Some(Fault::AcknowledgedBeforeTheProof) {
         world.lock().acknowledge(position.lsn);
     }
-    let Begun { log: mut source, claim, progress, ended_before, .. } = begun;
+    let Begun { log: mut source, claim, progress, is_left, ended_before, .. } = begun;
     let new = async |tables: &[TableIndex]| Ok(world.lock().compared_progress(tables));
-    let passes = match copies && progress.is_empty() {
-        // Rows are left to complete.
-        true => Ok(Passes { progress, taken: None }),
-        false => take_up(&store, &claim, &model, progress, new).await,
-    };
+    let passes = take_up(&store, &claim, &model, (progress, is_left), new).await;
     let Passes { progress, taken } = passes.map_err(|error| text(&error))?;
+    let is_owed = progress.iter().any(|range| range.is_owed);
     let (named, works) = (Named::default(), copies || !progress.is_empty());
     let sink = || SimSink::new(&store, &claim);
     let copier = works.then(|| {
@@ -146,6 +143,8 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
         let report = reported.get().clone();
         if purpose == Purpose::Verify {
             world.lock().verified(&report);
+        } else if !is_owed {
+            world.lock().repaired(&report);
         }
         if let Some(id) = id {
             let _ = store.answer(&claim, &id, &State::Done, &Findings::default()).await;

@@ -172,6 +172,13 @@ impl World {
         }
     }
 
+    /// A repair is over that nobody owed: what it reports was different, not only still to be streamed.
+    pub fn repaired(&mut self, report: &Report) {
+        if !self.people.was_damaged && !report.first.is_empty() {
+            self.violate(format!("a false alarm of a repair: {:?}", report.first));
+        }
+    }
+
     /// Others damage the graph, while it equals the tables and nobody compares it.
     fn damage(&mut self) {
         let is_calm = self.graph.settled

@@ -9,7 +9,7 @@ use wal2graph::{
     },
     copy::{Progress, RECONCILED},
     lsn::Lsn,
-    pipeline::Note,
+    pipeline::{NextShape, Note},
     request::{Findings, Purpose, Request, RequestId, State},
 };
 
@@ -141,6 +141,18 @@ impl Records {
         true
     }
 
+    pub fn follow(&mut self, claim: &Claim, next: NextShape<'_>) -> bool {
+        let Some(checkpoint) = self.under(claim) else { return false };
+        checkpoint.mapping_digest = next.digest.to_owned();
+        checkpoint.labels = next.labels.to_vec();
+        checkpoint.table_facts = Some(next.facts.to_owned());
+        checkpoint.outlines = Some(next.outlines.to_owned());
+        if let Some(progress) = next.progress {
+            *self.progress_mut(&claim.identity.pipeline) = progress.to_vec();
+        }
+        true
+    }
+
     pub fn hand_over(
         &mut self,
         from: &Identity,
@@ -265,7 +277,10 @@ impl Records {
             return false;
         }
         let shares = self.shares.entry(key).or_default();
-        shares.insert(claim.identity.log.name(), findings.clone());
+        let share = shares.entry(claim.identity.log.name()).or_default();
+        if !share.is_over {
+            share.clone_from(findings);
+        }
         let over = shares.iter().filter(|(_, share)| share.is_over);
         let over: BTreeSet<String> = over.map(|(log, _)| log.clone()).collect();
         let together = Findings::together(shares.values());

@@ -176,6 +176,7 @@ impl Schema {
                 name: table.name.clone(),
                 replica_identity: ReplicaIdentity::Default,
                 columns: Vec::new(),
+                leaf: None,
             })
         });
         let relations = relations.collect();

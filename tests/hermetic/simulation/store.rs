@@ -16,8 +16,8 @@ use wal2graph::{
     },
     lsn::Lsn,
     pipeline::{
-        Extent, Footprint, GraphReader, Made, Note, Remark, Removed, Rows, Store, StoreError,
-        Weight,
+        Extent, Footprint, GraphReader, Made, NextShape, Note, Remark, Removed, Rows, Store,
+        StoreError, Weight,
     },
     request::{Findings, Request, RequestId, State},
     start::Obstacle,
@@ -151,6 +151,11 @@ impl Store for SimStore {
         // A note is kept at once: whoever stops does not wait for it long.
         pause(&self.world, 4).await;
         Ok(self.world.lock().note(claim, note))
+    }
+
+    async fn follow(&self, claim: &Claim, next: NextShape<'_>) -> Result<bool, StoreError> {
+        pause(&self.world, 8).await;
+        Ok(self.world.lock().graph.records.follow(claim, next))
     }
 
     async fn renew(
@@ -361,6 +366,11 @@ impl Store for SimStore {
         self.write(move |world| {
             world.graph.records.are_all(&pipeline, &claims)?;
             let (model, Rows { labels, spared }) = (world.schema.model.clone(), &rows);
+            if world.shapes.is_some() {
+                let is_one = |label: &String| labels.contains(label) && !spared.contains(label);
+                let (nodes, relationships) = world.remove_labels(is_one);
+                return Ok(Removed { nodes, relationships });
+            }
             let memory = &mut world.graph.memory;
             let (nodes, relationships) = memory.remove_labelled(&model, labels, spared, 2);
             Ok(Removed { nodes, relationships })
@@ -368,9 +378,18 @@ impl Store for SimStore {
         .await
     }
 
-    /// The simulated mapping stays the same.
-    async fn clear(&self, _: &str, _: &[Claim], _: &LeftOver) -> Result<u64, StoreError> {
-        Ok(0)
+    async fn clear(
+        &self,
+        pipeline: &str,
+        claims: &[Claim],
+        left: &LeftOver,
+    ) -> Result<u64, StoreError> {
+        let (pipeline, claims, left) = (pipeline.to_owned(), claims.to_vec(), left.clone());
+        self.write(move |world| {
+            world.graph.records.are_all(&pipeline, &claims)?;
+            Ok(world.clear(&left))
+        })
+        .await
     }
 
     async fn unmake(&self, _: &[String]) -> Result<(), StoreError> {
@@ -476,6 +495,16 @@ async fn a_claim_fences_all_before_it() {
 #[tokio::test(start_paused = true)]
 async fn the_last_request_that_was_done_stays() {
     contract::the_last_request_that_was_done_stays(stores(), PIPELINE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_done_once_all_its_shares_are_over() {
+    contract::requests::a_request_is_done_once_all_its_shares_are_over(stores(), PIPELINE).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_graph_keeps_its_id() {
+    contract::requests::a_graph_keeps_its_id(stores(), PIPELINE).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -31,6 +31,7 @@ use super::{
     records::{Records, Refused},
     schema::{Schema, Tables},
     server::{Kept, Server, Slot},
+    shapes::Shapes,
     store::{PIPELINE, identity},
     traffic::{BLOCKS, Transaction},
 };
@@ -76,6 +77,8 @@ pub struct World {
     /// What must never happen and did.
     pub violation: Option<String>,
     pub moments: Moments,
+    /// The catalog of a source whose tables change.
+    pub shapes: Option<Shapes>,
 }
 
 #[derive(Default)]
@@ -128,6 +131,7 @@ impl World {
             sends_empty,
             violation: None,
             moments,
+            shapes: None,
         }
     }
 
@@ -230,6 +234,7 @@ impl World {
                         rows: 0,
                         done: false,
                         is_owed: false,
+                        spares: false,
                     });
                 }
             }

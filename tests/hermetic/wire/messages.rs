@@ -177,6 +177,7 @@ fn any_relation() -> impl Strategy<Value = Relation> {
             name,
             replica_identity,
             columns,
+            leaf: None,
         },
     )
 }

@@ -88,7 +88,37 @@ async fn a_row_that_lacks_values_and_is_not_found_again_ends_the_run_with_a_reas
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{log}");
     assert!(log.contains("public.cn_things") && log.contains("same id"), "{log}");
+    assert!(log.contains("`wal2graph repair` removes"), "{log}");
     assert!(!log.contains("777000777"), "no values in the log: {log}");
+}
+
+/// The completion of rows came first, and ended each start before the repair was taken up.
+#[tokio::test]
+async fn a_marked_node_that_is_no_row_keeps_no_repair_away() {
+    let schema = "CREATE TABLE nrw_things (id int PRIMARY KEY, big text); CREATE TABLE nrw_uses \
+            (thing_id int REFERENCES nrw_things, use int, note text, PRIMARY KEY (thing_id, use)); \
+        INSERT INTO nrw_things VALUES (1, 'x'), (2, 'y'); INSERT INTO nrw_uses VALUES (1, 1, 'z'); \
+        SET session_replication_role = replica; INSERT INTO nrw_uses VALUES (3, 1, 'z')";
+    let pipeline = Pipeline::new("norow", schema).await;
+    pipeline.catch_up().await;
+    let run = async |text: &str| graph().run(Query::new(text.to_owned())).await.unwrap();
+    run("MATCH (n:NrwThing:_Placeholder {id: 3}) SET n:_Incomplete").await;
+    // It is no row, and lacks nothing.
+    pipeline.catch_up().await;
+    run("CREATE (:NrwThing:_Incomplete {id: 4}) WITH 1 AS one MATCH (n:NrwThing {id: 2}) SET n:_Incomplete REMOVE n.big")
+        .await;
+    // The repair of another table meets it, and keeps none away, either.
+    pipeline.output(&["repair", "nrw_uses"]).await;
+    let output = pipeline.output(&["run", "--until", "current"]).await;
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && log.contains("public.nrw_things"), "{log}");
+    let repaired = pipeline.output(&["repair"]).await;
+    assert!(repaired.status.success(), "{}", String::from_utf8_lossy(&repaired.stderr));
+    pipeline.catch_up().await;
+    let whole = "MATCH (n:NrwThing) WITH n ORDER BY n.id \
+        RETURN collect([n.id, coalesce(n.big, ''), n:_Placeholder, n:_Incomplete]) = [[1, 'x', false, false], \
+            [2, 'y', false, false], [3, '', true, false]] AS yes";
+    assert!(holds(whole).await);
 }
 
 #[tokio::test]

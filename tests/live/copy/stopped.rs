@@ -86,8 +86,7 @@ async fn an_application_does_not_wait_for_a_copy_whose_graph_has_stopped() {
     application.batch_execute("DELETE FROM stp_b WHERE id > 50000; TRUNCATE stp_c").await.unwrap();
     drop(stopped);
 
-    let copied = async || fs::read_to_string(log.path()).unwrap().contains("copied rows");
-    until("the copy goes on and ends", copied).await;
+    // A new default and another file look like a rewrite: then the rest of the copy is a comparison.
     until("the graph has what the tables have", async || {
         let [a, b, c] = ["(:StpA)", "(:StpB)", "(:StpC)"];
         let counts = (count(&graph, a).await, count(&graph, b).await, count(&graph, c).await);

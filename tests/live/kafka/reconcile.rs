@@ -71,16 +71,19 @@ async fn every_damage_is_named_and_mended_by_two_processes_with_three_partitions
     is_named_and_mended("krecon", "krc", "Krc", "partitions: 3").await;
 }
 
+#[ignore = "the same as above with other topics: make nightly"]
 #[tokio::test]
 async fn every_damage_is_named_and_mended_where_each_table_has_a_topic() {
     is_named_and_mended("kretable", "krt", "Krt", "topics_by: table\n  partitions: 2").await;
 }
 
+#[ignore = "the same as above with other topics: make nightly"]
 #[tokio::test]
 async fn every_damage_is_named_and_mended_through_one_partition() {
     is_named_and_mended("kreone", "kro", "Kro", "partitions: 1").await;
 }
 
+#[ignore = "minutes of kills: make nightly"]
 #[tokio::test]
 async fn a_repair_ends_well_whoever_is_killed_or_comes_meanwhile() {
     let spread = Spread::with("krekill", &schema("krk"), "partitions: 3").await;
@@ -128,7 +131,7 @@ async fn what_no_partition_can_be_told_of_is_refused_and_the_stream_goes_on() {
     spread.catch_up().await;
     let _running = [spread.start("publish"), spread.start("apply")];
     let (code, said) = spread.output(&["verify"]).await;
-    assert!(code == Some(1) && said.contains("key column price have several texts"), "{said}");
+    assert!(code == Some(3) && said.contains("key column price have several texts"), "{said}");
     let (code, said) = spread.output(&["verify", "krr_things"]).await;
     assert_eq!(code, Some(0), "{said}");
     spread.pipeline.sql.batch_execute("INSERT INTO krr_things VALUES (2, 'b')").await.unwrap();
@@ -145,7 +148,7 @@ async fn without_apply_the_command_says_what_it_waits_for_and_withdraws_its_requ
         spread.said().contains("waits for `wal2graph apply`")
     })
     .await;
-    assert_eq!(verifying.terminate(Duration::from_secs(30)).await, Some(1));
+    assert_eq!(verifying.terminate(Duration::from_secs(30)).await, Some(3));
     let requests = "RETURN NOT EXISTS { (:_Wal2GraphRequest {pipeline: 'krewaits'}) } AS yes";
     assert!(holds(requests).await, "a request stays");
 }

@@ -43,7 +43,8 @@ fn of_nodes(model: &Model, table: TableIndex, node: &NodeShape) -> Vec<Named> {
     let keys: Vec<Key> = (1..=3).map(|key| key_of(width, key)).collect();
     let moves = vec![(key_of(width, 1), key_of(width, 4)), (key_of(width, 2), key_of(width, 1))];
     let scan = Rule { scans: &["NodeByLabelScan", "SubtractionNodeByLabelsScan"], ..STEPS };
-    let untangles = Rule { walks: &["c"], eager: true, ..SEEKS };
+    // What is on a double goes over to the node that stays.
+    let untangles = Rule { walks: &["c", "m"], eager: true, ..SEEKS };
     let drop = |beside| Statement::DropNodes { table, keys: keys.clone(), beside };
     let mut all = vec![
         ("drop", drop(Beside::Anybody), STEPS),
@@ -51,6 +52,7 @@ fn of_nodes(model: &Model, table: TableIndex, node: &NodeShape) -> Vec<Named> {
         ("move", Statement::MoveNodes { table, moves }, STEPS),
         ("clear", Statement::ClearNodes { table, reach: Reach::All }, scan),
         ("untangle", Statement::Untangle { table, keys: keys.clone() }, untangles),
+        ("unlabel", Statement::UnlabelNodes { table, keys: keys.clone() }, STEPS),
         ("empty", Statement::EmptyPlaceholders { table, keys: keys.clone() }, STEPS),
     ];
     for completeness in COMPLETENESS {

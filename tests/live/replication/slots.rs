@@ -97,7 +97,7 @@ async fn a_publication_younger_than_the_slot_never_skips_changes() {
         let server = Postgres::start(&options).unwrap();
         let sql = client(&server.url("postgres")).await;
         sql.batch_execute("CREATE TABLE things (id int PRIMARY KEY)").await.unwrap();
-        setup::create_slot(&sql, "late").await.unwrap();
+        setup::create_slot(&sql, "late", false).await.unwrap();
         sql.batch_execute("INSERT INTO things VALUES (1)").await.unwrap();
         sql.batch_execute("CREATE PUBLICATION p FOR TABLE things").await.unwrap();
         let url = server.url("postgres").parse().unwrap();

@@ -54,7 +54,7 @@ async fn what_the_log_keeps_is_mended_by_a_copy_again() {
             "CREATE TABLE {table} (id int PRIMARY KEY, u int NOT NULL, CONSTRAINT {table}_u UNIQUE (u)); \
              INSERT INTO {table} VALUES (1, 1), (2, 2)"
         );
-        let pipeline = Pipeline::new("kept", &schema).await;
+        let pipeline = Pipeline::new("kept", &schema).await.stopping();
         pipeline.catch_up().await;
         let change = change.replace("INDEX INDEX", &format!("INDEX {table}_u"));
         let change = change.replace("PUBLICATION PUBLICATION", &format!("PUBLICATION wal2graph_{}", pipeline.name));
@@ -98,7 +98,7 @@ async fn nodes_of_three_hundred_labels_go_by_one_statement() {
 #[tokio::test]
 async fn a_table_that_was_made_again_is_copied_again() {
     let schema = "CREATE TABLE mg_things (id int PRIMARY KEY, v text); INSERT INTO mg_things VALUES (1, 'old'), (2, 'old')";
-    let pipeline = Pipeline::new("madeagain", schema).await;
+    let pipeline = Pipeline::new("madeagain", schema).await.stopping();
     pipeline.catch_up().await;
     let again = "DROP TABLE mg_things; CREATE TABLE mg_things (id int PRIMARY KEY, v text); \
         INSERT INTO mg_things VALUES (2, 'new'), (3, 'new')";

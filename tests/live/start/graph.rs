@@ -62,7 +62,8 @@ async fn an_index_in_the_place_of_a_constraint_is_found_by_check_and_before_anyt
 
 #[tokio::test]
 async fn a_refused_start_makes_no_constraint_for_a_table_that_was_added() {
-    let pipeline = Pipeline::new("added", "CREATE TABLE nc_things (id int PRIMARY KEY)").await;
+    let pipeline =
+        Pipeline::new("added", "CREATE TABLE nc_things (id int PRIMARY KEY)").await.stopping();
     pipeline.catch_up().await;
     pipeline.sql.batch_execute("CREATE TABLE nc_others (id int PRIMARY KEY)").await.unwrap();
     let said = refused(&pipeline.output(&["run", "--until", "current"]).await);

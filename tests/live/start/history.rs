@@ -52,6 +52,8 @@ async fn a_source_put_back_to_an_older_state_is_refused_by_every_command() {
         (&status["state"], &status["lag"]["bytes"]),
         (&"refused".into(), &serde_json::Value::Null)
     );
+    let said = refused(&pipeline.output(&["wait", "--timeout", "60s"]).await);
+    assert!(said.contains("put back to an older state"), "{said}");
     let said = refused(&pipeline.output(&["run", "--until", "current"]).await);
     assert!(said.contains("put back to an older state"), "{said}");
     follow(&pipeline, &said).await;
@@ -111,6 +113,10 @@ async fn a_source_put_back_to_an_older_state_and_written_past_the_graph_is_refus
             check.contains("put back to an older state") && check.contains("repair --new-slot"),
             "{check}"
         );
+        let status = pipeline.output(&["status", "--json"]).await;
+        assert_eq!(status.status.code(), Some(1), "{}", log(&status));
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).expect("JSON");
+        assert_eq!(status["state"], "refused", "{status:#}");
         let said = refused(&pipeline.output(&["run", "--until", "current"]).await);
         assert!(said.contains("put back to an older state") && said.contains("is gone"), "{said}");
         assert_eq!(confirmed(&pipeline).await, before, "nothing is acknowledged");

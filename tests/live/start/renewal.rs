@@ -124,7 +124,7 @@ async fn another_mapping_ends_with_an_equal_graph_by_the_programs_own_advice() {
         INSERT INTO am_parts SELECT g, g FROM generate_series(1, 9) g; \
         INSERT INTO am_likes SELECT g, g % 9 + 1, '2020-01-01' FROM generate_series(1, 9) g; \
         INSERT INTO am_gone VALUES (1); INSERT INTO am_keyed SELECT g, g * 10 FROM generate_series(1, 9) g";
-    let pipeline = Pipeline::new("othermapping", schema).await;
+    let pipeline = Pipeline::new("othermapping", schema).await.stopping();
     pipeline.catch_up().await;
     let count = async |cypher: &str, expected: i64| {
         assert_eq!(number(&format!("MATCH {cypher} AS n")).await, expected, "{cypher}");
@@ -220,7 +220,7 @@ async fn a_slot_that_is_read_is_not_taken_from_its_reader() {
     .await;
     let output = pipeline.output(&["repair", "--new-slot"]).await;
     let said = log(&output);
-    assert!(output.status.code() == Some(1) && said.contains("is in use by process"), "{said}");
+    assert!(output.status.code() == Some(3) && said.contains("is in use by process"), "{said}");
     assert!(said.contains("`wal2graph repair` compares"), "{said}");
     pipeline.sql.batch_execute("INSERT INTO rs_things VALUES (900)").await.unwrap();
     eventually("it goes on", "RETURN EXISTS { (:RsThing {id: 900}) } AS yes").await;
@@ -253,7 +253,7 @@ async fn a_lost_slot_is_repaired_by_run_itself_where_it_may() {
     let pipeline = followed("byitself", "bi").await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file.yaml");
-    std::fs::write(&file, "on_slot_lost: repair").unwrap();
+    std::fs::write(&file, "on_slot_lost: repair\nschema_changes: stop").unwrap();
     let (file, path) = (file.to_str().unwrap(), folder.path().join("log"));
     let running = pipeline.start_logging(&["run", "-c", file], File::create(&path).unwrap());
     let said = || std::fs::read_to_string(&path).unwrap();

@@ -20,7 +20,7 @@ async fn status(pipeline: &Pipeline) -> (String, serde_json::Value) {
 #[tokio::test]
 async fn status_said_of_a_pipeline_that_stopped_for_good_only_that_it_does_not_run() {
     let schema = "CREATE TABLE stw_things (id int PRIMARY KEY, v text); INSERT INTO stw_things VALUES (1, 'a')";
-    let pipeline = Pipeline::new("stopped_why", schema).await;
+    let pipeline = Pipeline::new("stopped_why", schema).await.stopping();
     let mut running = pipeline.start();
     eventually("it streams", "RETURN EXISTS { (:StwThing {id: 1}) } AS yes").await;
     // Somebody else's constraint refuses the row.
@@ -64,7 +64,8 @@ things" VALUES (5, 'b')"#;
 
 #[tokio::test]
 async fn status_of_a_pipeline_that_streamed_said_that_something_keeps_it_from_running() {
-    let pipeline = Pipeline::new("runs_on", "CREATE TABLE strn_things (id int PRIMARY KEY)").await;
+    let pipeline =
+        Pipeline::new("runs_on", "CREATE TABLE strn_things (id int PRIMARY KEY)").await.stopping();
     let running = pipeline.start();
     pipeline.sql.batch_execute("INSERT INTO strn_things VALUES (1)").await.unwrap();
     eventually("it streams", "RETURN EXISTS { (:StrnThing {id: 1}) } AS yes").await;

@@ -70,11 +70,13 @@ impl Tables {
         let keys: BTreeSet<&Key> = rows.keys().chain(found.keys()).collect();
         let (mut repair, mut all) = (Repair::default(), Vec::new());
         for key in keys {
-            let row = rows.get(key);
+            let row = rows.get_key_value(key);
             let differences = compare(model, table, row, found.get(key));
             match (remedy(&differences, row.is_some()), row) {
                 (None, _) => {}
-                (Some(Remedy::Write), Some(row)) => repair.write.push((key.clone(), row.clone())),
+                (Some(Remedy::Write), Some((key, row))) => {
+                    repair.write.push((key.clone(), row.clone()));
+                }
                 (Some(Remedy::Remove), _) => repair.remove.push(key.clone()),
                 (Some(Remedy::Empty), _) => repair.empty.push(key.clone()),
                 (Some(Remedy::Write), None) => panic!("a row is written, and there is none"),

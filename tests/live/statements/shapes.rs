@@ -16,6 +16,11 @@ use wal2graph::{
 
 const KEYS: i64 = 4;
 
+/// A name that no table's label has: other tests map tables in the same graph meanwhile.
+fn label(prefix: &str, name: &str) -> String {
+    format!("Model {prefix}{name}")
+}
+
 fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
@@ -68,7 +73,7 @@ pub fn soft(prefix: &str) -> Model {
         ..reference("HAS_CODE", 1)
     };
     let incoming = ReferenceShape { direction: Direction::Incoming, ..reference("OWNS", 1) };
-    let label = |name: &str| format!("{prefix}{name}");
+    let label = |name: &str| label(prefix, name);
     Model {
         tables: vec![
             node(label("A"), &["id"], &["plain", "wide"], vec![reference("PARENT", 0), incoming]),
@@ -85,7 +90,7 @@ pub fn soft(prefix: &str) -> Model {
 
 /// Keys of two parts, and names that need quoting.
 pub fn composite(prefix: &str) -> Model {
-    let label = |name: &str| format!("{prefix}{name}");
+    let label = |name: &str| label(prefix, name);
     let incoming = ReferenceShape { direction: Direction::Incoming, ..reference("has `it`", 0) };
     Model {
         tables: vec![
@@ -104,14 +109,14 @@ pub fn by_code(prefix: &str) -> Model {
         target_properties: names(&["code"]),
     };
     let of_code = ReferenceShape { by, ..reference("OF_CODE", 0) };
-    let code = node(format!("{prefix}Code"), &["id"], &["code"], vec![]);
-    let owner = node(format!("{prefix}Owner"), &["id"], &["code"], vec![of_code]);
+    let code = node(label(prefix, "Code"), &["id"], &["code"], vec![]);
+    let owner = node(label(prefix, "Owner"), &["id"], &["code"], vec![of_code]);
     Model { tables: vec![code, owner] }
 }
 
 /// Tables that refer to one another in a row, the targets first.
 pub fn chain(prefix: &str) -> Model {
-    let label = |name: &str| format!("{prefix}{name}");
+    let label = |name: &str| label(prefix, name);
     Model {
         tables: vec![
             node(label("P"), &["id"], &["plain"], vec![]),

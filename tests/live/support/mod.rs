@@ -15,7 +15,7 @@ use neo4rs::Query;
 use wal2graph::neo4j::{Connection, Options, connect::ANSWER_LIMIT};
 use wal2graph_servers::{Neo4j, Neo4jOptions, Postgres, PostgresOptions};
 
-pub use program::{Pipeline, Running, output};
+pub use program::{Pipeline, Running, output, program};
 pub use restorable::Restorable;
 
 /// The time limit for the whole suite. It names a hanging test, instead of letting CI end the suite
@@ -46,7 +46,9 @@ fn end_suite_at_limit() {
 /// The suite's Neo4j.
 pub fn neo4j() -> &'static Neo4j {
     NEO4J.get_or_init(|| {
-        Neo4j::start(&Neo4jOptions::default()).unwrap_or_else(|error| panic!("{error}"))
+        // It keeps the plans of the whole suite.
+        let options = Neo4jOptions { heap: "2g".to_owned(), ..Neo4jOptions::default() };
+        Neo4j::start(&options).unwrap_or_else(|error| panic!("{error}"))
     })
 }
 

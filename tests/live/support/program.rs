@@ -1,6 +1,7 @@
 //! The program as a process, with its own database and pipeline.
 
 use std::{
+    ffi::OsStr,
     fs,
     process::{Child, Command, ExitStatus, Output, Stdio},
     time::{Duration, Instant},
@@ -9,7 +10,7 @@ use std::{
 use tokio_postgres::Client;
 use wal2graph_servers::Postgres;
 
-use super::{client, graph, neo4j, new_database_on, postgres};
+use super::{client, graph, neo4j, new_database_on, postgres, unique};
 
 /// The time limit for a program that ends by itself, on a busy machine.
 const RUN_LIMIT: Duration = Duration::from_secs(600);
@@ -22,6 +23,8 @@ pub struct Pipeline {
     pub sql: Client,
     /// The database's URL, as the superuser.
     pub source_url: String,
+    /// The configuration file, if it has one.
+    file: Option<String>,
 }
 
 impl Pipeline {
@@ -37,18 +40,45 @@ impl Pipeline {
         let source_url = server.url(&name);
         let sql = client(&source_url).await;
         sql.batch_execute(schema).await.expect("the schema is made");
-        Pipeline { name, sql, source_url }
+        Pipeline::of(name, sql, source_url)
+    }
+
+    /// The same with a database that exists already.
+    pub fn of(name: String, sql: Client, source_url: String) -> Self {
+        Pipeline { name, sql, source_url, file: None }
+    }
+
+    /// The same, with `schema_changes: stop`.
+    pub fn stopping(self) -> Self {
+        self.configured("schema_changes: stop")
+    }
+
+    /// The same, with a configuration file that says this.
+    pub fn configured(self, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("{}.yaml", unique("file")));
+        std::fs::write(&path, text).expect("a file can be written");
+        let path = path.to_str().expect("a path in UTF-8").to_owned();
+        Pipeline { file: Some(path), ..self }
+    }
+
+    /// The arguments with its file, unless they name one.
+    fn arguments(&self, arguments: &[&str]) -> Vec<String> {
+        let mut all: Vec<String> = arguments.iter().map(|it| (*it).to_owned()).collect();
+        if let Some(file) = self.file.as_ref().filter(|_| !arguments.contains(&"-c")) {
+            all.extend(["-c".to_owned(), file.clone()]);
+        }
+        all
     }
 
     /// The program with this pipeline's URLs.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        program(arguments, &self.source_url, &neo4j().url())
+        program(&self.arguments(arguments), &self.source_url, &neo4j().url())
     }
 
     /// The same with the log-in of another role.
     pub fn command_as(&self, role: &str, arguments: &[&str]) -> Command {
         let source = self.source_url.replace("postgres@", &format!("{role}@"));
-        program(arguments, &source, &neo4j().url())
+        program(&self.arguments(arguments), &source, &neo4j().url())
     }
 
     /// Runs it to its end.
@@ -58,7 +88,7 @@ impl Pipeline {
 
     /// The same with another address of the suite's Neo4j.
     pub async fn output_with_graph(&self, arguments: &[&str], graph: &str) -> Output {
-        output(program(arguments, &self.source_url, graph)).await
+        output(program(&self.arguments(arguments), &self.source_url, graph)).await
     }
 
     /// Runs `run --until current`, which must succeed. Then the graph has everything committed
@@ -106,7 +136,7 @@ impl Pipeline {
     }
 }
 
-fn program(arguments: &[&str], source: &str, graph: &str) -> Command {
+pub fn program(arguments: &[impl AsRef<OsStr>], source: &str, graph: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wal2graph"));
     command.args(arguments);
     command.args(["--source-url", source, "--graph-url", graph]);

@@ -117,7 +117,11 @@ impl Neo4j {
         command
             .extend(opened.map(|package| format!("--add-opens=java.base/{package}=ALL-UNNAMED")));
         if self.options.compiled == Compiled::Quickly {
-            command.extend(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"].map(str::to_owned));
+            // A suite's queries compile to more code than these compilers keep by default: Java then throws it
+            // away, and compiles it again.
+            let quickly =
+                ["-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=256m", "-XX:+UseSerialGC"];
+            command.extend(quickly.map(str::to_owned));
         }
         command.extend([
             "--enable-native-access=ALL-UNNAMED".to_owned(),
@@ -151,6 +155,13 @@ impl Neo4j {
     /// The id of its process, while it runs.
     pub fn id(&self) -> Option<u32> {
         self.process.as_ref().map(|process| process.id)
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, name: &str) {
+        if let Some(process) = &self.process {
+            process.signal(name);
+        }
     }
 
     /// kill -9.

@@ -208,7 +208,8 @@ impl World {
                     continue;
                 }
                 let row = rows.get(&key);
-                if compare(&model, table, row, entities.get(&key)).is_empty() {
+                if compare(&model, table, row.map(|row| (&key, row)), entities.get(&key)).is_empty()
+                {
                     continue;
                 }
                 match row {
@@ -239,7 +240,8 @@ impl World {
                 continue;
             }
             let found = self.memory.found(&model, table, std::slice::from_ref(&key));
-            let differences = compare(&model, table, row.as_ref(), found.first());
+            let seen = row.as_ref().map(|row| (&key, row));
+            let differences = compare(&model, table, seen, found.first());
             if differences.is_empty() {
                 continue;
             }

@@ -26,7 +26,7 @@ async fn folds_as_the_database(prefix: &'static str, database: &str) {
          CREATE TABLE {prefix}_uses (id int PRIMARY KEY, tag citext REFERENCES {prefix}_tags)"
     );
     sql.batch_execute(&schema).await.unwrap();
-    let pipeline = Pipeline { name, sql, source_url };
+    let pipeline = Pipeline::of(name, sql, source_url);
     for (half, from) in [(0, 0), (1, 7)] {
         for (at, word) in WORDS.iter().enumerate().skip(from).take(7) {
             let tag = format!(
@@ -115,7 +115,7 @@ async fn citext_keys_of_a_turkish_database_under_icu_are_refused() {
     sql.batch_execute("CREATE EXTENSION citext; CREATE TABLE tk_tags (name citext PRIMARY KEY)")
         .await
         .unwrap();
-    let pipeline = Pipeline { name, sql, source_url };
+    let pipeline = Pipeline::of(name, sql, source_url);
     is_refused(&pipeline, &["tk_tags", "Turkish", "types: {name: string}"]).await;
 }
 

@@ -1,10 +1,10 @@
 //! What is refused, with the way out.
 
-use wal2graph_servers::{Kafka, KafkaOptions};
+use wal2graph_servers::{Kafka, KafkaOptions, Postgres, PostgresOptions};
 
 use crate::{
     kafka::{Published, kafka},
-    support::{PATIENCE, until},
+    support::{PATIENCE, Pipeline, client, until},
 };
 
 const SCHEMA: &str = "CREATE TABLE ref_things (id serial PRIMARY KEY)";
@@ -175,4 +175,32 @@ async fn a_topic_that_is_made_to_be_kept_for_ever_forgets_nothing() {
     published.catch_up().await;
     let (_, log) = published.run(&["publish", "--until", "current"]).await;
     assert!(!log.contains("forgets"), "{log}");
+}
+
+#[tokio::test]
+async fn a_publisher_whose_slot_is_above_its_budget_ends_and_drops_it() {
+    let server = Postgres::start(&PostgresOptions::default()).unwrap();
+    let schema = "CREATE TABLE ref_spent (id int PRIMARY KEY)";
+    let pipeline = Pipeline::on(&server, "pubspent", schema).await;
+    // Without pages, nothing but the budget looks at the source.
+    let published = Published::of(kafka(), pipeline, "ack: kafka");
+    let file = std::fs::read_to_string(&published.path).unwrap();
+    let file = file + "source: {wal_budget: {stop: 40MB}}\non_wal_budget: drop\n";
+    std::fs::write(&published.path, file).unwrap();
+    published.catch_up().await;
+    let sql = &published.pipeline.sql;
+    // A transaction that does not end: the slot keeps everything since.
+    let other = client(&published.pipeline.source_url).await;
+    other.batch_execute("BEGIN; INSERT INTO ref_spent VALUES (1)").await.unwrap();
+    let mut running = published.start();
+    for _ in 0..4 {
+        sql.batch_execute("SELECT pg_logical_emit_message(false, 'noise', 'x')").await.unwrap();
+        sql.batch_execute("SELECT pg_switch_wal()").await.unwrap();
+    }
+    assert_eq!(running.ended(PATIENCE).await, Some(1), "{}", published.log());
+    assert!(published.log().contains("It is dropped (on_wal_budget: drop)"), "{}", published.log());
+    let slots = "SELECT count(*) FROM pg_replication_slots";
+    assert_eq!(sql.query_one(slots, &[]).await.unwrap().get::<_, i64>(0), 0, "the log is free");
+    other.batch_execute("ROLLBACK").await.unwrap();
+    published.is_refused(&["the slot", "is gone", "delete the topic"]).await;
 }

@@ -1,0 +1,98 @@
+//! What the program does about what happens to it: words of the file.
+
+use super::{ConfigError, Expand, RawConfig};
+
+/// What `run` does when the tables, their publication or the file's edits have changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SchemaChanges {
+    /// The graph follows.
+    #[default]
+    Apply,
+    /// It ends with an error that says what has changed.
+    Stop,
+}
+
+/// What becomes of tables that come later and that the file does not name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NewTables {
+    /// They are added to the publication, if wal2graph has made it.
+    #[default]
+    Add,
+    /// They are left out until somebody publishes them.
+    Ignore,
+}
+
+/// What `run` does when its slot is lost, gone or made again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnSlotLost {
+    /// It ends with an error that says what to do.
+    #[default]
+    Stop,
+    /// It makes a new slot, and compares all tables with the graph.
+    Repair,
+}
+
+/// What becomes of the slot when it keeps more log than `source.wal_budget` allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnWalBudget {
+    /// It stays, and the log with it.
+    #[default]
+    Keep,
+    /// It is dropped, so that the log is free.
+    Drop,
+}
+
+/// What the program does after an error that only a person can end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnStop {
+    /// It exits.
+    #[default]
+    Exit,
+    /// It stays up, and says why.
+    Stay,
+}
+
+/// All of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policies {
+    /// Without its slot.
+    pub on_slot_lost: OnSlotLost,
+    /// With too much log.
+    pub on_wal_budget: OnWalBudget,
+    /// After the end.
+    pub on_stop: OnStop,
+    /// When tables change.
+    pub schema_changes: SchemaChanges,
+    /// With new tables.
+    pub new_tables: NewTables,
+}
+
+/// Reads the words.
+pub(super) fn policies(raw: &RawConfig, expand: &Expand<'_>) -> Result<Policies, ConfigError> {
+    let slot_lost = [("stop", OnSlotLost::Stop), ("repair", OnSlotLost::Repair)];
+    let wal_budget = [("keep", OnWalBudget::Keep), ("drop", OnWalBudget::Drop)];
+    let stop = [("exit", OnStop::Exit), ("stay", OnStop::Stay)];
+    let changes = [("apply", SchemaChanges::Apply), ("stop", SchemaChanges::Stop)];
+    let new_tables = [("add", NewTables::Add), ("ignore", NewTables::Ignore)];
+    Ok(Policies {
+        on_slot_lost: one_of(expand, "on_slot_lost", &raw.on_slot_lost, slot_lost)?,
+        on_wal_budget: one_of(expand, "on_wal_budget", &raw.on_wal_budget, wal_budget)?,
+        on_stop: one_of(expand, "on_stop", &raw.on_stop, stop)?,
+        schema_changes: one_of(expand, "schema_changes", &raw.schema_changes, changes)?,
+        new_tables: one_of(expand, "new_tables", &raw.new_tables, new_tables)?,
+    })
+}
+
+/// One of two words.
+fn one_of<T: Default>(
+    expand: &Expand<'_>,
+    key: &'static str,
+    raw: &Option<String>,
+    words: [(&'static str, T); 2],
+) -> Result<T, ConfigError> {
+    let Some(text) = expand(key, raw)? else { return Ok(T::default()) };
+    let [first, second] = [words[0].0, words[1].0];
+    let mut words = words.into_iter();
+    let found = words.find(|(word, _)| *word == text).map(|(_, value)| value);
+    found.ok_or(ConfigError::Word { key, text, first, second })
+}

@@ -1,0 +1,404 @@
+//! The graph follows the tables' shape, in the lives of `run`.
+//!
+//! ```text
+//! life:  look -> slot held, graph claimed -> judge: next shape, tables to compare -- one transaction --> steps, stream
+//! beside it, every two seconds:  another trace of the catalog? -> look, judge -> the life ends
+//! a change with other columns:   the life ends
+//! ```
+//!
+//! [`crate::start::generation`] judges, [`crate::start::following`] says what is kept and owed. A kill loses
+//! nothing: the graph knows the tables to compare, and the names of the earlier mapping, before it gets the first
+//! row of the new shape.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep, timeout};
+use tokio_postgres::Client;
+
+use crate::{
+    catalog::{Catalog, TableName},
+    checkpoint::{Checkpoint, Log},
+    config::{Config, SchemaChanges},
+    copy::Progress,
+    graph::{Outlines, TableIndex},
+    mapping::{Followed, Mapping},
+    pipeline::{NextShape, Reshaped, Rows, Store},
+    postgres::{self, connect::sql},
+    start::{
+        self, Refusals, TableFacts, TablesRefusal,
+        following::{self, Changed, Next, Shapes, Watched, before, kept, looks, passes, step},
+        generation::{self, Found, Generation, Look, judge},
+        shape::ReadAt,
+        tables::Now,
+    },
+};
+
+use super::{
+    ServiceError, graph,
+    left_out::{self, LeftOut},
+    looked, setup,
+};
+
+/// The pause between two looks at the catalog.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// The pause where one look comes right after another.
+const AGAIN_PAUSE: Duration = Duration::from_millis(500);
+/// How long asking for the catalog's trace may take.
+const TRACE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Earlier shapes that the stream has shown while the program runs.
+#[derive(Default)]
+pub struct Learned(Mutex<Shapes>);
+
+impl Learned {
+    fn with<T>(&self, work: impl FnOnce(&mut Shapes) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A life has ended with this.
+    pub fn met(&self, reshaped: Reshaped) {
+        if let Reshaped::Before(sent) = reshaped {
+            self.with(|it| it.met(sent));
+        }
+    }
+
+    /// The shapes that changes may have in a life that begins with these tables.
+    pub fn followed(&self, facts: &TableFacts, at: ReadAt) -> Followed {
+        self.with(|it| it.followed(facts, at))
+    }
+}
+
+/// Whether `run` lets the graph follow.
+pub fn follows(config: &Config) -> bool {
+    config.policies.schema_changes == SchemaChanges::Apply
+}
+
+/// The object ids of the tables that a graph follows, if its checkpoint says which they are.
+pub async fn known(
+    config: &Config,
+    graph: &impl Store,
+) -> Result<Option<BTreeSet<u32>>, ServiceError> {
+    let checkpoints = graph.checkpoints(&config.pipeline).await?;
+    let facts = checkpoints.first().and_then(|checkpoint| checkpoint.table_facts.as_deref());
+    let Some(Ok(facts)) = facts.map(TableFacts::parse) else { return Ok(None) };
+    Ok(Some(facts.tables.iter().map(|table| table.oid).collect()))
+}
+
+/// The tables that `run` follows.
+pub struct Tables {
+    /// The tables, and what they become.
+    pub followed: looked::Followed,
+    /// New tables that are left out because they are not in the publication: what to do.
+    pub not_added: Vec<String>,
+}
+
+/// The tables that `run` follows, as a command finds them that changes nothing. `all` are all that there are.
+pub async fn tables(
+    config: &Config,
+    client: &Client,
+    all: Catalog,
+) -> Result<Tables, ServiceError> {
+    let known = match follows(config) && config.graph().is_ok() {
+        // A command that needs the graph asks it, too, and says that it is away.
+        true => match graph::open(config, graph::Wait::Usual) {
+            Ok(graph) => known(config, &graph).await.ok().flatten(),
+            Err(_) => None,
+        },
+        false => None,
+    };
+    let Some(known) = known else {
+        let followed = looked::mapped(config, all, None, None);
+        return Ok(Tables { followed, not_added: Vec::new() });
+    };
+    let published = postgres::setup::publication(client, &config.publication).await?;
+    let unpublished = looked::unpublished(config, client, all.clone(), &known).await?;
+    let followed = looked::mapped(config, all, Some(&known), published.as_ref());
+    let followed = looked::Followed { left_out: unpublished.refused, ..followed };
+    let not_added = unpublished.left_out.iter();
+    let not_added = not_added.map(|table| left_out::unpublished(&config.publication, table, ""));
+    Ok(Tables { followed, not_added: not_added.collect() })
+}
+
+/// Whether the catalog has another trace than this.
+pub async fn has_changed(config: &Config, trace: &str) -> bool {
+    let asked = async {
+        let client = sql(&config.source).await?.client;
+        Ok::<String, ServiceError>(postgres::tables::trace(&client, &config.publication).await?)
+    };
+    matches!(timeout(TRACE_LIMIT, asked).await, Ok(Ok(now)) if now != trace)
+}
+
+/// The pause before the tables are looked at again.
+#[derive(Default)]
+pub struct Again(Option<Instant>);
+
+impl Again {
+    /// A life has ended for its tables. The second time in a row, it is waited a moment.
+    pub async fn pause(&mut self) {
+        if self.0.is_some_and(|before| before.elapsed() < AGAIN_PAUSE) {
+            sleep(AGAIN_PAUSE).await;
+        }
+        self.0 = Some(Instant::now());
+    }
+}
+
+/// What a start goes on with.
+pub struct Agreed {
+    /// The tables.
+    pub facts: TableFacts,
+    /// What the graph may have of this mapping and earlier ones.
+    pub outlines: Option<String>,
+    /// The labels of that.
+    pub labels: Vec<String>,
+}
+
+/// The result of a look.
+#[derive(Clone, Copy)]
+pub struct Seen<'a> {
+    /// The tables.
+    pub catalog: &'a Catalog,
+    /// What they become.
+    pub mapping: &'a Mapping,
+    /// Their facts.
+    pub now: &'a Now,
+    /// Where the log was.
+    pub at: ReadAt,
+}
+
+/// Asks whether the graph of a checkpoint can follow, before anything is made.
+pub fn admit(
+    config: &Config,
+    checkpoint: Option<&Checkpoint>,
+    seen: Seen<'_>,
+    again: &start::Again,
+) -> Result<(), ServiceError> {
+    if !follows(config) {
+        return Ok(());
+    }
+    let refusal = next(checkpoint, seen).and_then(|generation| generation.refused(again));
+    refusal.map_or(Ok(()), |refusal| Err(ServiceError::Start(Refusals::of(refusal))))
+}
+
+/// What a start would do, with a graph whose checkpoint says which tables it follows.
+fn next(checkpoint: Option<&Checkpoint>, seen: Seen<'_>) -> Option<Generation> {
+    let checkpoint = checkpoint?;
+    let facts = TableFacts::parse(checkpoint.table_facts.as_deref()?).ok()?;
+    let had = checkpoint.outlines.as_deref().map(Outlines::parse).unwrap_or_default();
+    let unexplained = BTreeSet::new();
+    Some(judge(before(checkpoint, (&facts, &had), &unexplained), seen.now, seen.mapping, seen.at))
+}
+
+/// Tells what the next start of `run` does about the changes since the graph was made. `None`: there is no
+/// graph of `run`. It changes nothing.
+pub async fn preview(config: &Config) -> Result<Option<Preview>, ServiceError> {
+    let graph = graph::open(config, graph::Wait::Usual)?;
+    let checkpoints = graph.checkpoints(&config.pipeline).await?;
+    let Some(checkpoint) = checkpoints.first().filter(|it| it.partition().is_none()) else {
+        return Ok(None);
+    };
+    let known = known(config, &graph).await?;
+    let told = LeftOut::default();
+    let looked = looked::look(config, known.as_ref(), looked::New::LeftOut, &told).await?;
+    let mapping = looked.mapping?;
+    let Some(now) = &looked.now else { return Ok(None) };
+    let seen = Seen { catalog: &looked.catalog, mapping: &mapping, now, at: looked.at };
+    let Some(generation) = next(Some(checkpoint), seen) else { return Ok(None) };
+    let refused = generation.refused(&start::Again::FromTables).map(|it| it.to_string());
+    let rows = |table: &TableName| looked.catalog.table(table).and_then(|it| it.estimated_rows);
+    let marks = generation.marks.iter().map(|mark| {
+        let rows = rows(&mark.found.table);
+        (mark.found.clone(), rows)
+    });
+    let marks = marks.collect();
+    let mut added = Vec::new();
+    if let (true, Some(known)) = (follows(config), &known) {
+        let (sql, all) = super::read_catalog(config).await?;
+        let rows = |table: &TableName| all.table(table).and_then(|it| it.estimated_rows);
+        let new = looked::unpublished(config, &sql.client, all.clone(), known).await?;
+        added.extend(new.to_add.into_iter().map(|table| {
+            let rows = rows(&table);
+            (table, rows)
+        }));
+    }
+    Ok(Some(Preview { marks, added, refused, generation }))
+}
+
+/// What the next start does.
+pub struct Preview {
+    /// Tables whose rows are compared, and about how many rows they have, where that is known.
+    pub marks: Vec<(Found, Option<u64>)>,
+    /// New tables that are added to the publication, and copied.
+    pub added: Vec<(TableName, Option<u64>)>,
+    /// Why it would end instead.
+    pub refused: Option<String>,
+    /// All of it.
+    pub generation: Generation,
+}
+
+/// Lets the graph of a claimed checkpoint follow.
+pub async fn agreed(
+    config: &Config,
+    client: &Client,
+    seen: Seen<'_>,
+    graph: &impl Store,
+    (claimed, again): (&Checkpoint, &start::Again),
+    learned: &Learned,
+) -> Result<Agreed, ServiceError> {
+    let Seen { mapping, now, at, .. } = seen;
+    let refused = |refusal: TablesRefusal| ServiceError::Start(Refusals::of(refusal));
+    let parsed = claimed.table_facts.as_deref().map(TableFacts::parse).transpose();
+    let facts = parsed.map_err(|_| refused(TablesRefusal::Unreadable { again: again.clone() }))?;
+    // A checkpoint of an earlier build names no tables. `admit` has compared the mappings.
+    let facts = facts.unwrap_or_else(|| now.facts.clone());
+    let is_now = super::tables::now(config, client, mapping).await?;
+    // A first start makes the publication behind the look.
+    let is_as_made =
+        claimed.table_facts.as_ref() == Some(&generation::first(&is_now, mapping).text());
+    if is_now.traces != now.traces || (!is_as_made && is_now.facts != now.facts) {
+        return Err(ServiceError::Reshaped("the tables change at this moment".to_owned()));
+    }
+    let now = &Now { unmapped: now.unmapped.clone(), ..is_now };
+    let differences = facts.blocking(now);
+    if !differences.is_empty() {
+        return Err(refused(TablesRefusal::Different { differences, again: again.clone() }));
+    }
+    let unexplained = learned.with(|it| it.unexplained());
+    let (generation, next) = step(claimed, &facts, (mapping, now, at), &unexplained);
+    if let Some(refusal) = generation.refused(again) {
+        return Err(refused(refusal));
+    }
+    let known = Agreed {
+        facts: generation.facts.clone(),
+        outlines: claimed.outlines.clone(),
+        labels: claimed.labels.clone(),
+    };
+    let Some(Next { digest, labels, facts, outlines }) = next else { return Ok(known) };
+    let claim = graph::claimed(config, Log::Slot(config.slot.clone()), claimed.epoch);
+    let left = graph.copy_progress(&config.pipeline).await?;
+    let progress = match generation.marks.is_empty() {
+        true => kept(&mapping.model, &left),
+        false => Some(owed(config, (client, graph), seen, left, &generation).await?),
+    };
+    let next = NextShape {
+        digest: &digest,
+        labels: &labels,
+        facts: &facts,
+        outlines: &outlines,
+        progress: progress.as_deref(),
+    };
+    if !graph.follow(&claim, next).await? {
+        return Err(ServiceError::NotYet("another instance has claimed the graph".to_owned()));
+    }
+    learned.with(|it| it.is_kept(at));
+    tell(&generation);
+    Ok(Agreed { outlines: Some(outlines), labels, ..known })
+}
+
+fn tell(generation: &Generation) {
+    for mark in &generation.marks {
+        let found = &mark.found;
+        tracing::info!(table = %found.table, found = found.what, "the table has changed: comparing it with the graph");
+    }
+    for found in &generation.free {
+        tracing::info!(table = %found.table, found = found.what, "the table has changed: the graph follows");
+    }
+    for table in &generation.gone {
+        tracing::info!(%table, "the table is gone, or not mapped any more: its rows leave the graph");
+    }
+    for table in &generation.frozen {
+        tracing::warn!(
+            %table,
+            "the table is not in the publication: its rows stay in the graph as they are until it is published again"
+        );
+    }
+}
+
+/// The work that is left, and the work that the new shape takes.
+async fn owed(
+    config: &Config,
+    (client, graph): (&Client, &impl Store),
+    Seen { catalog, mapping, .. }: Seen<'_>,
+    left: Vec<Progress>,
+    generation: &Generation,
+) -> Result<Vec<Progress>, ServiceError> {
+    let model = &mapping.model;
+    let mut looks = looks(model, &left, generation);
+    for (table, look) in looks.iter_mut().filter(|(_, look)| *look == Look::Rows) {
+        let Some(label) = model.label(*table) else { continue };
+        let rows = Rows { labels: [label.clone()].into(), ..Rows::default() };
+        if !graph.extent(&rows).await?.nodes.is_empty() {
+            tracing::warn!(
+                label,
+                "the graph has nodes with the label of a new table: those with a row's key become that row, and the \
+                 others stay"
+            );
+            *look = Look::Adopted;
+        }
+    }
+    let marked: Vec<TableIndex> = looks.iter().map(|(table, _)| *table).collect();
+    let sizes = setup::sizes_of(client, catalog, mapping, &marked).await?;
+    let passes_of = |table: TableIndex| {
+        let look = looks.iter().find(|(marked, _)| *marked == table);
+        look.map(|(_, look)| passes(look)).unwrap_or_default()
+    };
+    let new = setup::new_progress(model, &sizes, config.copy_lanes, passes_of);
+    Ok(following::owed(model, left, &looks, new))
+}
+
+/// Resolves once the tables have changed so that a life has to begin anew. A source that is away says
+/// nothing.
+pub async fn changed(
+    config: &Config,
+    client: Client,
+    (mut watched, mut trace): (Watched, String),
+    told: &LeftOut,
+) -> Changed {
+    let known: BTreeSet<u32> = watched.facts.tables.iter().map(|table| table.oid).collect();
+    let new = match watched.follows {
+        true => looked::New::Published,
+        false => looked::New::LeftOut,
+    };
+    let mut kept = Some(client);
+    loop {
+        sleep(LOOK_INTERVAL).await;
+        let asked = async {
+            let client = match &mut kept {
+                Some(client) => client,
+                None => kept.insert(sql(&config.source).await?.client),
+            };
+            Ok::<String, ServiceError>(postgres::tables::trace(client, &config.publication).await?)
+        };
+        match timeout(TRACE_LIMIT, asked).await {
+            Ok(Ok(now)) if now == trace => continue,
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the catalog can not be looked at");
+                kept = None;
+                continue;
+            }
+            Err(_) => {
+                kept = None;
+                continue;
+            }
+        }
+        let looked = match looked::look(config, Some(&known), new, told).await {
+            Ok(looked) => looked,
+            Err(error) => {
+                tracing::debug!(%error, "the tables can not be looked at");
+                continue;
+            }
+        };
+        let (Ok(mapping), Some(now)) = (&looked.mapping, &looked.now) else {
+            // The next life says why they can not be mapped.
+            return Changed::Follow;
+        };
+        if let Some(changed) = watched.changed(now, mapping, looked.at) {
+            return changed;
+        }
+        trace = looked.trace;
+    }
+}

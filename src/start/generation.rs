@@ -1,0 +1,454 @@
+//! Judges how the tables have changed since the graph was made, and what the graph needs to follow.
+//!
+//! ```text
+//! checkpoint: TableFacts --+
+//!                          +--judged--> Generation: TableFacts of now, tables to look at, why
+//! catalog, mapping: Now ---+            or what stands against it
+//! ```
+//!
+//! Nothing is guessed from the stream. The kept shape of a table shows whether its rows can have values that no
+//! event has brought. If so, table and graph are compared. A table that has left the publication is frozen: its
+//! rows stay as they are until it is back.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use crate::{
+    catalog::TableName,
+    graph::{LeftOver, Outlines, TableIndex, model::Shape as GraphShape},
+    mapping::Mapping,
+    shown::{Shown, shown_list},
+};
+
+use super::{
+    Again,
+    shape::{ReadAt, Reshaped, Shape, Standing, Trace},
+    tables::{Difference, Now, TableFacts, TableIs, TablesRefusal, Way},
+};
+
+/// The new state of the tables, and the work that it takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generation {
+    /// The tables as the checkpoint is to have them.
+    pub facts: TableFacts,
+    /// Tables whose rows are looked at.
+    pub marks: Vec<Mark>,
+    /// Changes that need no look at rows.
+    pub free: Vec<Found>,
+    /// Tables that are not published any more.
+    pub frozen: Vec<TableName>,
+    /// Tables that are not mapped any more: their rows leave the graph.
+    pub gone: Vec<TableName>,
+    /// Tables that can not be mapped any more, with why.
+    pub unmapped: Vec<(TableName, String)>,
+    /// What the graph has of earlier mappings, and is to go.
+    pub left_over: BTreeSet<LeftOver>,
+    /// Tables whose key is of other columns.
+    pub moved: Vec<KeyMoved>,
+    /// New tables whose changes do not come.
+    pub unpublished: Vec<TableName>,
+}
+
+/// A table whose key is of other columns than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyMoved {
+    /// The table.
+    pub table: TableName,
+    /// The columns that it had.
+    pub was: Vec<String>,
+    /// The columns that it has.
+    pub is: Vec<String>,
+}
+
+/// Something that was found of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The table.
+    pub table: TableName,
+    /// What.
+    pub what: String,
+}
+
+/// A table whose rows are looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Which one, and why.
+    pub found: Found,
+    /// What is looked at.
+    pub look: Look,
+}
+
+/// What is looked at of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Its rows, and what the graph has of it.
+    Both,
+    /// Its rows: the graph has nothing of it.
+    Rows,
+    /// Its rows, and the nodes that others have made under its label: those that are no rows stay.
+    Adopted,
+    /// The rows of these partitions, of all that there are.
+    Leaves(BTreeSet<u32>),
+}
+
+/// What the graph was when the tables were looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Before<'a> {
+    /// The tables that it followed.
+    pub facts: &'a TableFacts,
+    /// The labels of its rows.
+    pub labels: &'a [String],
+    /// Its mapping's digest.
+    pub digest: &'a str,
+    /// The names that it may have.
+    pub outlines: &'a Outlines,
+    /// How far it is.
+    pub standing: Standing,
+    /// Tables of which something was sent that nobody knows the columns of, by object id.
+    pub unexplained: &'a BTreeSet<u32>,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", Shown(&self.table.in_file()), self.what)
+    }
+}
+
+impl Generation {
+    /// Why the graph does not follow. Nodes are found by their keys: with other ones they are other nodes,
+    /// without what others have put on them.
+    pub fn refused(&self, again: &Again) -> Option<TablesRefusal> {
+        if let Some(KeyMoved { table, was, is }) = self.moved.first().cloned() {
+            return Some(TablesRefusal::KeyMoved { table, was, is, again: again.clone() });
+        }
+        if let Some((table, why)) = self.unmapped.first().cloned() {
+            return Some(TablesRefusal::Unmapped { table, why });
+        }
+        let table = self.unpublished.first()?.clone();
+        Some(TablesRefusal::NewUnpublished { table })
+    }
+
+    /// All that has changed, table by table.
+    pub fn findings(&self) -> Vec<Found> {
+        let gone = "it is gone, or not mapped any more".to_owned();
+        let marks = self.marks.iter().map(|mark| mark.found.clone());
+        let gone = self.gone.iter().map(|table| Found { table: table.clone(), what: gone.clone() });
+        let moved = self.moved.iter().map(|moved| {
+            let what = format!(
+                "its primary key was ({}) and is ({})",
+                shown_list(&moved.was),
+                shown_list(&moved.is)
+            );
+            Found { table: moved.table.clone(), what }
+        });
+        let unmapped = self.unmapped.iter().map(|(table, why)| {
+            let what = format!("it can not be mapped any more: {why}");
+            Found { table: table.clone(), what }
+        });
+        marks.chain(self.free.iter().cloned()).chain(gone).chain(moved).chain(unmapped).collect()
+    }
+
+    /// Nodes that are made anew lose their relationships: those are another table's rows, or owned by some.
+    fn mark_what_led_to_cleared(&mut self, mapping: &Mapping) {
+        let cleared =
+            |label: &String| self.left_over.contains(&LeftOver::Nodes { label: label.clone() });
+        let model = &mapping.model;
+        let is_of_cleared = |table: TableIndex| cleared(&model.node(table).label);
+        let mut marks = Vec::new();
+        for (index, table) in model.iter() {
+            let leads_there = match &table.shape {
+                GraphShape::Node(node) => node.references.iter().any(|it| is_of_cleared(it.target)),
+                GraphShape::Relationship(join) => {
+                    is_of_cleared(join.from) || is_of_cleared(join.to)
+                }
+            };
+            let name = &mapping.columns(index).name;
+            let is_marked = self.marks.iter().any(|mark| mark.found.table == *name);
+            if leads_there && !is_marked {
+                let what = "nodes that its rows lead to are made anew".to_owned();
+                let found = Found { table: name.clone(), what };
+                marks.push(Mark { found, look: Look::Both });
+            }
+        }
+        self.marks.extend(marks);
+    }
+
+    /// The labels whose keys are the same columns under other names.
+    pub fn renamed_keys(&self, before: &TableFacts, mapping: &Mapping) -> BTreeSet<String> {
+        let is_renamed = |table: &&TableIs| {
+            let was = before.tables.iter().find(|it| it.oid == table.oid);
+            was.is_some_and(|was| was.key != table.key)
+        };
+        let label = |table: &TableIs| {
+            let index = mapping.table_index(&table.schema, &table.name)?;
+            mapping.model.label(index).cloned()
+        };
+        self.facts.tables.iter().filter(is_renamed).filter_map(label).collect()
+    }
+
+    /// Whether the graph needs nothing: what has changed is of no consequence.
+    pub fn is_idle(&self, before: &Before<'_>, digest: &str) -> bool {
+        let is_frozen = |table: &TableName| {
+            before.facts.tables.iter().any(|it| it.by.is_empty() && it.table_name() == *table)
+        };
+        before.digest == digest
+            && self.marks.is_empty()
+            && self.free.is_empty()
+            && self.gone.is_empty()
+            && self.moved.is_empty()
+            && self.unmapped.is_empty()
+            && self.unpublished.is_empty()
+            && self.frozen.iter().all(is_frozen)
+    }
+
+    /// Whether the checkpoint has it all.
+    pub fn is_known(&self, before: &Before<'_>, digest: &str) -> bool {
+        self.is_idle(before, digest) && *before.facts == self.facts
+    }
+}
+
+/// The tables of a graph that is made now.
+pub fn first(now: &Now, mapping: &Mapping) -> TableFacts {
+    let shaped = now.facts.tables.iter().zip(&now.traces).map(|(table, trace)| {
+        let index = mapping.table_index(&table.schema, &table.name);
+        let shape = index.map(|index| shape(trace, mapping, index));
+        TableIs { shape, ..table.clone() }
+    });
+    TableFacts::new(now.facts.publication.clone(), shaped.collect())
+}
+
+fn shape(trace: &Trace, mapping: &Mapping, table: TableIndex) -> Shape {
+    let columns = mapping.columns(table);
+    let names: Vec<String> = columns.columns.iter().map(|it| it.name.clone()).collect();
+    Shape::new(trace, &mapping.form(table), &names, &columns.sent)
+}
+
+/// Judges what the mapping's tables have become.
+pub fn judge(before: Before<'_>, now: &Now, mapping: &Mapping, at: ReadAt) -> Generation {
+    let mut generation = Generation {
+        facts: TableFacts::new(now.facts.publication.clone(), Vec::new()),
+        marks: Vec::new(),
+        free: Vec::new(),
+        frozen: Vec::new(),
+        gone: Vec::new(),
+        unmapped: Vec::new(),
+        left_over: BTreeSet::new(),
+        moved: Vec::new(),
+        unpublished: Vec::new(),
+    };
+    let lost = before.facts.lost(now);
+    for (table, trace) in now.facts.tables.iter().zip(&now.traces) {
+        let name = table.table_name();
+        let one = One { before, mapping, trace, lost: lost.get(&table.shown()), at };
+        let (is, verdict) = one.judge(table);
+        let found = |what: String| Found { table: name.clone(), what };
+        match verdict {
+            Verdict::Same => {}
+            Verdict::Free(what) => generation.free.push(found(what)),
+            Verdict::Look(what, look) => {
+                generation.marks.push(Mark { found: found(what), look });
+            }
+        }
+        generation.moved.extend(before.facts.key_moved(table, mapping));
+        let is_new = || !before.facts.tables.iter().any(|it| it.oid == is.oid);
+        match is.by.is_empty() {
+            true if is_new() => generation.unpublished.push(name),
+            true => generation.frozen.push(name),
+            false => {}
+        }
+        generation.facts.tables.push(is);
+    }
+    for was in before.facts.gone(&now.facts) {
+        match now.unmapped.get(&was.oid) {
+            Some(why) => generation.unmapped.push((was.table_name(), why.clone())),
+            None => generation.gone.push(was.table_name()),
+        }
+    }
+    let renamed = generation.renamed_keys(before.facts, mapping);
+    generation.left_over =
+        before.outlines.clone().and(&mapping.model, &renamed).left_over().into_iter().collect();
+    let kept = mapping.labels();
+    let gone = before.labels.iter().filter(|label| !kept.contains(label));
+    generation.left_over.extend(gone.map(|label| LeftOver::Nodes { label: label.clone() }));
+    generation.mark_what_led_to_cleared(mapping);
+    generation
+}
+
+enum Verdict {
+    Same,
+    Free(String),
+    Look(String, Look),
+}
+
+/// One table of the mapping.
+struct One<'a> {
+    before: Before<'a>,
+    mapping: &'a Mapping,
+    trace: &'a Trace,
+    /// Why changes of it may be lost.
+    lost: Option<&'a String>,
+    at: ReadAt,
+}
+
+impl One<'_> {
+    fn judge(&self, table: &TableIs) -> (TableIs, Verdict) {
+        let is_of = |it: &&TableIs| it.oid == table.oid;
+        let Some((shape, look)) = self.mapped(table) else {
+            return (table.clone(), Verdict::Same);
+        };
+        let before = self.before.facts.tables.iter().find(is_of);
+        let (shape, verdict) = match before {
+            Some(before) => self.compared(before, table, shape, look),
+            None => {
+                let is_named = |it: &&TableIs| it.table_name() == table.table_name();
+                let what = match self.before.facts.tables.iter().find(is_named) {
+                    Some(_) => "it is another table of this name than before",
+                    None => "it is new",
+                };
+                (shape, Verdict::Look(what.to_owned(), look))
+            }
+        };
+        let shape = if self.at.is_locked { shape } else { shape.uncertain() };
+        (TableIs { shape: Some(shape), ..table.clone() }, verdict)
+    }
+
+    /// The table's shape, and the look that it needs if it is new.
+    fn mapped(&self, table: &TableIs) -> Option<(Shape, Look)> {
+        let index = self.mapping.table_index(&table.schema, &table.name)?;
+        let shape = shape(self.trace, self.mapping, index);
+        // A relationship has no label of its own.
+        let label = self.mapping.model.label(index);
+        let is_known = label.is_none_or(|label| self.before.labels.contains(label));
+        Some((shape, if is_known { Look::Both } else { Look::Rows }))
+    }
+
+    fn compared(
+        &self,
+        before: &TableIs,
+        table: &TableIs,
+        shape: Shape,
+        look: Look,
+    ) -> (Shape, Verdict) {
+        let Some(was) = &before.shape else {
+            // An earlier build has kept the digest of all tables.
+            let verdict = match self.before.digest == self.mapping.digest() {
+                true => self
+                    .of_changes(before, table)
+                    .map_or(Verdict::Same, |what| Verdict::Look(what, Look::Both)),
+                false => {
+                    Verdict::Look("what its rows are in the graph has changed".to_owned(), look)
+                }
+            };
+            return (shape, verdict);
+        };
+        let is_by_name = table.by.iter().any(|way| matches!(way, Way::Table(_)));
+        let reshaped = was.compared(&shape, self.trace, self.before.standing, is_by_name);
+        let shape = shape.following(was, self.at);
+        if before.table_name() != table.table_name() {
+            let what = format!("it was called {}", Shown(&before.shown()));
+            return (shape, Verdict::Look(what, look));
+        }
+        if self.before.unexplained.contains(&table.oid) {
+            let what = "changes came with columns that no look has seen".to_owned();
+            return (shape.uncertain(), Verdict::Look(what, Look::Both));
+        }
+        if let Some(what) = self.of_changes(before, table) {
+            return (shape, Verdict::Look(what, Look::Both));
+        }
+        let verdict = match reshaped {
+            Reshaped::Same => Verdict::Same,
+            Reshaped::Free(what) => Verdict::Free(what),
+            Reshaped::Rows(what) => Verdict::Look(what, look),
+            Reshaped::Leaves(leaves) => {
+                Verdict::Look("it has new partitions".to_owned(), Look::Leaves(leaves))
+            }
+        };
+        (shape, verdict)
+    }
+
+    /// Why changes of the table may not have come.
+    fn of_changes(&self, before: &TableIs, table: &TableIs) -> Option<String> {
+        if let Some(lost) = self.lost {
+            return Some(lost.clone());
+        }
+        let is_same = before.by.iter().any(|way| table.by.contains(way));
+        let has_come = !is_same && !table.by.is_empty();
+        has_come.then(|| {
+            "it has come into the publication, or its row filter or column list has changed"
+                .to_owned()
+        })
+    }
+}
+
+impl TableFacts {
+    /// The tables of which changes may be lost, now that they come again: why.
+    fn lost(&self, now: &Now) -> BTreeMap<String, String> {
+        let all = |why: &str| {
+            let tables = self.tables.iter().map(|table| (table.shown(), why.to_owned()));
+            tables.collect::<Vec<_>>()
+        };
+        let mut lost = BTreeMap::new();
+        for difference in self.differences(now) {
+            let why = difference.what();
+            match &difference {
+                Difference::Publication { is: Some(_), .. } | Difference::Operations { .. } => {
+                    lost.extend(all(&why));
+                }
+                Difference::Identity { table, .. } => {
+                    lost.insert(table.clone(), why);
+                }
+                Difference::Unpublished { table, is_back: true } => {
+                    lost.insert(table.clone(), why);
+                }
+                Difference::Publication { is: None, .. }
+                | Difference::Unpublished { is_back: false, .. }
+                | Difference::OtherTable { .. }
+                | Difference::OtherColumn { .. } => {}
+            }
+        }
+        lost
+    }
+
+    /// The tables that are not there any more.
+    fn gone(&self, now: &TableFacts) -> Vec<&TableIs> {
+        let is_there = |was: &&TableIs| now.tables.iter().any(|table| table.oid == was.oid);
+        self.tables.iter().filter(|was| !is_there(was)).collect()
+    }
+
+    /// Whether the key of a table has other columns. One that has another name only is the same, and so is
+    /// that of a relationship: nobody else has anything on those.
+    fn key_moved(&self, now: &TableIs, mapping: &Mapping) -> Option<KeyMoved> {
+        let index = mapping.table_index(&now.schema, &now.name)?;
+        mapping.model.label(index)?;
+        let was = self.tables.iter().find(|table| table.oid == now.oid)?;
+        let numbers = |table: &TableIs| {
+            let numbers = table.key.iter().map(|name| table.columns.get(name).copied());
+            numbers.collect::<Option<Vec<_>>>()
+        };
+        // A first look may have seen a key column that had another name when the checkpoint was made. Nothing was
+        // written in between.
+        let is_moved = numbers(was).is_some_and(|was| Some(was) != numbers(now));
+        is_moved.then(|| KeyMoved {
+            table: now.table_name(),
+            was: was.key.clone(),
+            is: now.key.clone(),
+        })
+    }
+
+    /// What is different now and can not be followed: it has to be put right first.
+    pub fn blocking(&self, now: &Now) -> Vec<Difference> {
+        let mut found =
+            TableFacts::new(self.publication.clone(), self.tables.clone()).differences(now);
+        found.retain(|it| {
+            matches!(
+                it,
+                Difference::Publication { is: None, .. }
+                    | Difference::Operations { .. }
+                    | Difference::Identity { .. }
+            )
+        });
+        found
+    }
+}

@@ -1,0 +1,354 @@
+//! Lives of the program with tables that change: look, judge, follow, stream.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::sleep};
+use wal2graph::{
+    change::Change,
+    engine::Limits,
+    graph::{self, Model, Statement, TableIndex},
+    lsn::Lsn,
+    mapping::{Mapping, TranslateError, Translator},
+    pipeline::{
+        Ended, Lane, Named, Observed, Pipeline, PipelineError, Reshaped, Status, Store,
+        TableCopier, Translate, Translated, TurnLength, Until,
+    },
+    service::{
+        ServiceError,
+        begin::{Begun, begin},
+        left_over,
+        requests::{Passes, Taken, take_up},
+    },
+    start::{
+        TableFacts,
+        following::{Changed, Watched, step},
+        shape::ReadAt,
+        tables::Now,
+    },
+};
+
+use super::{
+    super::{
+        copy::pause,
+        program::{Prepared, SimSink},
+        source::SimSlot,
+        store::{self, PUBLICATION, SimStore, identity},
+        world::Shared,
+    },
+    drawn,
+    faults::Unfollowed,
+    reader::Reader,
+    stream::{Agreed, Learned, Slot},
+};
+
+/// What a look has found.
+pub struct Looked {
+    pub mapping: Arc<Mapping>,
+    pub now: Now,
+    pub at: ReadAt,
+    pub trace: String,
+}
+
+/// Why a life has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Reached,
+    /// The tables are looked at again.
+    Reshaped,
+    Failed,
+}
+
+/// One run of the program, from its start to its crash.
+pub struct Program {
+    world: Shared,
+    learned: Learned,
+    /// The look that a planted fault goes on with.
+    kept: Option<Arc<Looked>>,
+}
+
+impl Program {
+    pub fn new(world: &Shared) -> Self {
+        {
+            let mut world = world.lock();
+            if world.shapes().fault == Some(Unfollowed::MarksForgotten) {
+                world.progress().retain(|range| !range.is_owed);
+            }
+        }
+        Program { world: world.clone(), learned: Arc::new(Mutex::default()), kept: None }
+    }
+
+    fn store(&self) -> SimStore {
+        let id = self.world.lock().shapes().session() as u32;
+        SimStore { world: self.world.clone(), id, is_calm: false }
+    }
+
+    /// The object ids of the tables that the graph follows.
+    async fn known(&self, store: &SimStore) -> Result<BTreeSet<u32>, ServiceError> {
+        let checkpoint = store.checkpoint(&identity()).await?;
+        let facts = checkpoint.and_then(|it| it.table_facts);
+        let facts = facts.and_then(|it| TableFacts::parse(&it).ok());
+        Ok(facts.iter().flat_map(|it| &it.tables).map(|table| table.oid).collect())
+    }
+
+    /// One connected life.
+    pub async fn run(&mut self, until: Until) -> Ending {
+        let ended = self.life(until).await;
+        let is_of_tables = matches!(&ended, Err(ServiceError::Reshaped(_)));
+        self.world.lock().moments.trace(|| match &ended {
+            Ok(_) => "the life has reached its end".to_owned(),
+            Err(error) => format!("the life ends: {error}"),
+        });
+        if ended.is_err() {
+            sleep(Duration::from_millis(20)).await;
+        }
+        match ended {
+            Ok(()) => Ending::Reached,
+            Err(_) if is_of_tables => {
+                self.kept = None;
+                Ending::Reshaped
+            }
+            Err(_) => Ending::Failed,
+        }
+    }
+
+    async fn life(&mut self, until: Until) -> Result<(), ServiceError> {
+        let store = self.store();
+        let fault = self.world.lock().shapes().fault;
+        let known = self.known(&store).await?;
+        let looked = match self.kept.clone() {
+            Some(kept) => kept,
+            None => look(&self.world, &known).await.ok_or_else(not_mapped)?,
+        };
+        if fault == Some(Unfollowed::NoLook) {
+            self.kept = Some(looked.clone());
+        }
+        let model = Arc::new(looked.mapping.model.clone());
+        let before = store.checkpoint(&identity()).await?;
+        let slot = SimSlot { world: self.world.clone(), id: store.id };
+        let slot = Slot { slot, looked: looked.clone(), learned: self.learned.clone() };
+        let begun = begin(&store, slot, (&identity(), Some(PUBLICATION)), before, &model).await?;
+        let engine =
+            begun.engine(Limits { idle_interval: Duration::from_millis(50), ..limits(self) });
+        let copies = begun.copies();
+        let Begun { log: mut source, agreed, claim, progress, is_left, ended_before, .. } = begun;
+        let Agreed { facts, outlines, labels } = agreed;
+        let left = (outlines.as_deref(), labels.as_slice());
+        left_over::clear(&store, &claim, left, (&model, &looked.mapping.labels())).await?;
+        let translator = Translator::new(looked.mapping.clone());
+        let translator = match fault {
+            Some(Unfollowed::EveryFormTaken) => translator,
+            _ => {
+                let learned = self.learned.lock().expect("nobody panics");
+                translator.following(learned.followed(&facts, looked.at))
+            }
+        };
+        let new = async |_: &[TableIndex]| Ok(Vec::new());
+        let passes = take_up(&store, &claim, &model, (progress, is_left), new).await?;
+        let Passes { progress, taken } = passes;
+        let named = Named::default();
+        let works = copies || !progress.is_empty();
+        let copier = works.then(|| {
+            let lane = || Lane {
+                reader: Reader::new(&self.world, &translator),
+                writer: SimSink::new(&store, &claim),
+                graph: store::SimReader { world: self.world.clone(), is_calm: false },
+            };
+            let (lanes, blocks, waiting) =
+                drawn(&self.world, |rng| (rng.usize(1..=2), rng.u32(1..=2), rng.u64(1..30)));
+            let lanes = (0..lanes).map(|_| lane()).collect();
+            let blocks = model.iter().map(|(table, _)| (table, blocks)).collect();
+            let waiting = Duration::from_millis(waiting);
+            let turn = TurnLength { waiting, idle: Duration::from_millis(200) };
+            let copier = TableCopier::new(model.clone(), lanes, blocks, ended_before, progress);
+            match &taken {
+                None => copier.in_turns(turn),
+                Some(Taken { purpose, reported, .. }) => copier.in_turns(turn).reconciling(
+                    *purpose,
+                    named.clone(),
+                    reported.clone(),
+                    None,
+                ),
+            }
+        });
+        let finish: Finish = |_, statements| Prepared::alone(statements);
+        let pipeline = Pipeline {
+            source: &mut source,
+            preparer: Translated { translator: Translates(translator), named, finish },
+            sink: Observed { sink: SimSink::new(&store, &claim), observer: () },
+            copier,
+            engine,
+            until,
+            status: watch::Sender::new(Status::default()),
+        };
+        let (labels, digest) = (looked.mapping.labels(), looked.mapping.digest());
+        let watched = Watched { facts, labels, digest, follows: true };
+        let ended = tokio::select! {
+            biased;
+            ended = pipeline.run(std::future::pending()) => ended,
+            () = changed(&self.world, watched, looked.trace.clone()) => {
+                return Err(ServiceError::Reshaped("the tables have changed".to_owned()));
+            }
+        };
+        self.ended(ended, &looked)
+    }
+
+    fn ended(
+        &self,
+        ended: Result<Ended, PipelineError>,
+        looked: &Looked,
+    ) -> Result<(), ServiceError> {
+        let Err(error) = ended else { return Ok(()) };
+        if let Some(reshaped) = error.reshaped() {
+            if let Reshaped::Before(sent) = reshaped {
+                self.learned.lock().expect("nobody panics").met(sent);
+            }
+            return Err(ServiceError::Reshaped(error.to_string()));
+        }
+        let mut world = self.world.lock();
+        let visible = world.snapshot().0;
+        let has_changed = world.shapes().states[visible].trace() != looked.trace;
+        match &error {
+            PipelineError::Prepare(_) if has_changed => {
+                return Err(ServiceError::Reshaped(error.to_string()));
+            }
+            // It would end, and nobody would start it again.
+            PipelineError::Prepare(_) | PipelineError::Engine(_) | PipelineError::Bug(_) => {
+                world.violate(error.to_string());
+            }
+            _ => {}
+        }
+        Err(ServiceError::NotYet(error.to_string()))
+    }
+
+    /// Whether a look finds nothing that the graph does not know.
+    pub async fn is_idle(&self) -> bool {
+        if self.world.lock().shapes().fault == Some(Unfollowed::NoLook) {
+            return true;
+        }
+        let store = self.store();
+        let Ok(known) = self.known(&store).await else { return false };
+        let Some(looked) = look(&self.world, &known).await else { return false };
+        let Ok(Some(checkpoint)) = store.checkpoint(&identity()).await else { return false };
+        let facts = checkpoint.table_facts.as_deref().map(TableFacts::parse);
+        let Some(Ok(facts)) = facts else { return false };
+        let unexplained = self.learned.lock().expect("nobody panics").unexplained();
+        let seen = (&*looked.mapping, &looked.now, looked.at);
+        step(&checkpoint, &facts, seen, &unexplained).1.is_none()
+    }
+}
+
+type Finish = fn(&Model, Vec<Statement>) -> Prepared;
+
+fn limits(program: &Program) -> Limits {
+    let (batch_changes, part_changes) =
+        drawn(&program.world, |rng| (rng.usize(1..20), rng.usize(1..10)));
+    Limits { batch_changes, part_changes, ..Limits::DEFAULT }
+}
+
+fn not_mapped() -> ServiceError {
+    ServiceError::NotYet("the tables can not be mapped".to_owned())
+}
+
+/// Looks, as `run` does it: the tables are locked before the snapshot, if nobody has one of them.
+async fn look(world: &Shared, known: &BTreeSet<u32>) -> Option<Arc<Looked>> {
+    let (fault, session, names) = {
+        let mut world = world.lock();
+        let (fault, session) = (world.shapes().fault, world.shapes().session());
+        let visible = world.snapshot().0;
+        let mapping = world.shapes().states[visible].mapping(known)?;
+        let names: Vec<String> = mapping.published_tables().map(|it| it.name.clone()).collect();
+        (fault, session, names)
+    };
+    pause(world, 6).await;
+    let from = Lsn(world.lock().server.end);
+    pause(world, 6).await;
+    let (is_locked, visible) = {
+        let mut world = world.lock();
+        let state = world.latest_state();
+        let oids: Option<BTreeSet<u32>> =
+            names.iter().map(|name| Some(state.named(name)?.is.oid)).collect();
+        let oids = oids.filter(|oids| oids.iter().all(|oid| world.is_free(*oid)));
+        let is_locked = oids.is_some();
+        if fault != Some(Unfollowed::LookWithoutLocks) {
+            world.shapes().held.extend(oids.map(|oids| (session, oids)));
+        }
+        (is_locked || fault == Some(Unfollowed::LookWithoutLocks), world.snapshot().0)
+    };
+    let _held = Session { world: world.clone(), session };
+    pause(world, 6).await;
+    let (mapping, now, trace) = {
+        let mut world = world.lock();
+        let state = &world.shapes().states[visible];
+        let mapping = state.mapping(known)?;
+        let now = state.now(&mapping, fault);
+        (mapping, now, state.trace())
+    };
+    drop(_held);
+    let through = Lsn(world.lock().server.end);
+    let at = match fault {
+        Some(Unfollowed::PositionsSwapped) => ReadAt { from: through, through: from, is_locked },
+        _ => ReadAt { from, through, is_locked },
+    };
+    Some(Arc::new(Looked { mapping: Arc::new(mapping), now, at, trace }))
+}
+
+/// Whose locks go with it.
+struct Session {
+    world: Shared,
+    session: u64,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.world.lock().shapes().held.remove(&self.session);
+    }
+}
+
+/// Resolves once the tables have changed so that a life has to begin anew.
+async fn changed(world: &Shared, mut watched: Watched, mut trace: String) {
+    let known: BTreeSet<u32> = watched.facts.tables.iter().map(|table| table.oid).collect();
+    if world.lock().shapes().fault == Some(Unfollowed::NoLook) {
+        std::future::pending::<()>().await;
+    }
+    loop {
+        let interval = world.lock().shapes().rng.u64(1..120);
+        sleep(Duration::from_millis(interval)).await;
+        let is_same = {
+            let mut world = world.lock();
+            let visible = world.snapshot().0;
+            world.shapes().states[visible].trace() == trace
+        };
+        if is_same {
+            continue;
+        }
+        let Some(looked) = look(world, &known).await else { return };
+        if let Some(Changed::Follow | Changed::Blocked(_)) =
+            watched.changed(&looked.now, &looked.mapping, looked.at)
+        {
+            return;
+        }
+        trace.clone_from(&looked.trace);
+    }
+}
+
+struct Translates(Translator);
+
+impl Translate for Translates {
+    type Error = TranslateError;
+
+    fn translate(
+        &mut self,
+        change: &Change,
+        committed: Lsn,
+    ) -> Result<Option<graph::Event>, TranslateError> {
+        self.0.translate(change, committed)
+    }
+
+    fn model(&self) -> &Model {
+        &self.0.mapping().model
+    }
+}
