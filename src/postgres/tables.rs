@@ -45,7 +45,8 @@ const ATTRIBUTES: &str = "
         a.attname, a.attnum, a.atttypid::int8, a.xmin::text::int8, a.atthasmissing) ORDER BY a.attnum)
     FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped";
 
-/// Of a table's leaves: the object id, and the transactions that attached it and those above it, with its file.
+/// Of a table's leaves: the object id, the transactions that attached it and those above it with its file, and
+/// whether it has no row.
 const LEAVES: &str = "
     WITH RECURSIVE tree AS (
         SELECT c.oid, ''::text AS path WHERE c.relkind = 'p'
@@ -53,7 +54,8 @@ const LEAVES: &str = "
         SELECT i.inhrelid, tree.path || i.xmin::text || ':'
         FROM tree JOIN pg_catalog.pg_inherits i ON i.inhparent = tree.oid
         WHERE NOT i.inhdetachpending)
-    SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(l.oid::int8, tree.path || l.relfilenode::text))
+    SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(l.oid::int8, tree.path || l.relfilenode::text,
+        l.relkind = 'r' AND coalesce(pg_catalog.pg_relation_size(l.oid) = 0, false)))
     FROM tree JOIN pg_catalog.pg_class l ON l.oid = tree.oid AND l.relkind IN ('r', 'f')";
 
 /// Of a table's partitions: the columns that some have a stored value of. The table itself has none.
@@ -173,6 +175,8 @@ fn trace_of(row: &Row) -> Trace {
     type Attribute = (String, i16, u32, u32, bool);
     let columns: Vec<Attribute> = listed(row, "attributes");
     let of_leaves: Vec<String> = listed(row, "leaf_defaults");
+    let leaves: Vec<(u32, String, bool)> = listed(row, "leaves");
+    let empty = leaves.iter().filter(|(.., is_empty)| *is_empty).map(|(oid, ..)| *oid);
     let columns = columns.into_iter().map(|(name, number, type_oid, xmin, is_stored)| {
         let has_default = is_stored || of_leaves.contains(&name);
         ColumnTrace { name, number, type_oid, xmin, has_default }
@@ -181,7 +185,8 @@ fn trace_of(row: &Row) -> Trace {
         columns: columns.collect(),
         numbers: row.get("relnatts"),
         file: row.get("relfilenode"),
-        leaves: listed::<(u32, String)>(row, "leaves").into_iter().collect(),
+        empty_leaves: empty.collect(),
+        leaves: leaves.into_iter().map(|(oid, trace, _)| (oid, trace)).collect(),
         labels: listed::<(u32, String)>(row, "labels").into_iter().collect(),
         composites: listed::<(u32, String)>(row, "composites").into_iter().collect(),
     }

@@ -10,7 +10,7 @@ use crate::{
     mapping::Refusal,
     pipeline::{Failure, PipelineError, StoreError, Verdict},
     postgres::{self, connect::ConnectError, replication::StreamError},
-    start::{Again, FromGraphRefusal, Refusals, TakeOverRefusal, TopicRefusal},
+    start::{Again, FromGraphRefusal, Refusals, TablesRefusal, TakeOverRefusal, TopicRefusal},
     topic::names::NameRefused,
 };
 
@@ -184,6 +184,12 @@ impl ServiceError {
 impl From<TopicRefusal> for ServiceError {
     fn from(refusal: TopicRefusal) -> Self {
         ServiceError::Topic(Box::new(refusal))
+    }
+}
+
+impl From<TablesRefusal> for ServiceError {
+    fn from(refusal: TablesRefusal) -> Self {
+        ServiceError::Start(Refusals::of(refusal))
     }
 }
 

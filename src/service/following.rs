@@ -21,7 +21,7 @@ use tokio_postgres::Client;
 
 use crate::{
     catalog::{Catalog, TableName},
-    checkpoint::{Checkpoint, Log},
+    checkpoint::{Checkpoint, Epoch, Log},
     config::{Config, SchemaChanges},
     copy::Progress,
     graph::{Outlines, TableIndex},
@@ -31,7 +31,8 @@ use crate::{
     start::{
         self, Refusals, TableFacts, TablesRefusal,
         following::{self, Changed, Next, Shapes, Watched, before, kept, looks, passes, step},
-        generation::{self, Found, Generation, Look, judge},
+        found::Found,
+        generation::{self, Generation, Look, judge},
         shape::ReadAt,
         tables::Now,
     },
@@ -353,10 +354,11 @@ async fn owed(
 /// nothing.
 pub async fn changed(
     config: &Config,
-    client: Client,
+    (client, epoch): (Client, Option<Epoch>),
     (mut watched, mut trace): (Watched, String),
     told: &LeftOut,
 ) -> Changed {
+    let mut stored = watched.facts.clone();
     let known: BTreeSet<u32> = watched.facts.tables.iter().map(|table| table.oid).collect();
     let new = match watched.follows {
         true => looked::New::Published,
@@ -398,6 +400,13 @@ pub async fn changed(
         };
         if let Some(changed) = watched.changed(now, mapping, looked.at) {
             return changed;
+        }
+        // The next start knows partitions that were empty, and what was only touched.
+        if let Some(epoch) = epoch.filter(|_| looked.at.is_locked && stored != watched.facts) {
+            if !super::tables::keep(config, epoch, &watched.facts).await {
+                continue;
+            }
+            stored.clone_from(&watched.facts);
         }
         trace = looked.trace;
     }

@@ -36,7 +36,7 @@ use crate::{
     postgres::{self, copy::CopyReader, replication, unsent::Whole},
     request::RequestId,
     start::{
-        Again, TableFacts,
+        Again, TableFacts, TablesRefusal,
         following::{Changed, Watched},
     },
 };
@@ -165,7 +165,8 @@ impl<'a> Run<'a> {
         until: &mut Option<UntilArg>,
         stop: &watch::Receiver<bool>,
     ) -> Result<Ended, ServiceError> {
-        let ended = self.life(until, stop).await;
+        // A life is large, and a stack is not.
+        let ended = Box::pin(self.life(until, stop)).await;
         let Err(error) = ended else { return ended };
         let trace = self.trace.take();
         let may_be = following::follows(self.config) && !trace.is_empty();
@@ -183,7 +184,7 @@ impl<'a> Run<'a> {
         until: &mut Option<UntilArg>,
         stop: &watch::Receiver<bool>,
     ) -> Result<Ended, ServiceError> {
-        let Some(ready) = unless_stopped(stop, self.prepare(until)).await? else {
+        let Some(ready) = unless_stopped(stop, Box::pin(self.prepare(until))).await? else {
             return Ok(Ended::Stopped);
         };
         let Ready { mut source, pipeline, status, copying, request, again, mapping, .. } = ready;
@@ -223,21 +224,17 @@ impl<'a> Run<'a> {
             source.into_inner().close().await;
             ended
         });
+        let sql = (sql, self.claimed.get());
+        let changed = Box::pin(following::changed(self.config, sql, watched, &self.left_out));
         let ended = tokio::select! {
             ended = ended => ended,
-            changed = following::changed(self.config, sql, watched, &self.left_out) => match changed {
+            changed = changed => match changed {
                 Changed::Follow => {
                     let what = "the tables, the publication or the mapping have changed";
                     return Err(ServiceError::Reshaped(what.to_owned()));
                 }
                 Changed::Stop(found) => {
-                    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
-                    let cause = format!(
-                        "the tables have changed: {}. Without `schema_changes: stop` in the file, `run` follows",
-                        found.join("; ")
-                    );
-                    let cause = Box::new(ServiceError::Definite(cause));
-                    return Err(ServiceError::NeedsCopy { cause, again: Box::new(again) });
+                    return Err(TablesRefusal::Reshaped { found, again }.into());
                 }
                 Changed::Blocked(differences) => {
                     let claimed = self.claimed.get();

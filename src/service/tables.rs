@@ -12,8 +12,10 @@ use crate::{
     pipeline::{Note, Store},
     postgres,
     start::{
-        Again, Difference, Refusals, TableFacts, TablesRefusal, generation,
-        tables::{Now, Wanted, listed},
+        Again, Difference, Refusals, TableFacts, TablesRefusal,
+        found::listed,
+        generation,
+        tables::{Now, Wanted},
     },
 };
 
@@ -53,6 +55,10 @@ pub async fn agreed(
         keep_seen(config, claimed.epoch, &before, &differences).await;
         return Err(refused(TablesRefusal::Different { differences, again: again.clone() }));
     }
+    let found = generation::since(claimed, &before, &now, mapping);
+    if claimed.mapping_digest == mapping.digest() && !found.is_empty() {
+        return Err(refused(TablesRefusal::Reshaped { found, again: again.clone() }));
+    }
     let facts = generation::first(&now, mapping);
     let text = facts.text();
     if claimed.table_facts.as_ref() != Some(&text) {
@@ -87,12 +93,14 @@ pub async fn refused(config: &Config, checkpoints: &[Checkpoint], differences: &
     }
 }
 
-/// As well as it can be: a graph that is away keeps nothing.
 async fn keep_seen(config: &Config, epoch: Epoch, before: &TableFacts, differences: &[Difference]) {
-    if before.seen == differences {
-        return;
+    if before.seen != differences {
+        keep(config, epoch, &before.having_seen(differences)).await;
     }
-    let facts = before.having_seen(differences);
+}
+
+/// The checkpoint keeps the tables as they are, if it can: a graph that is away keeps nothing.
+pub async fn keep(config: &Config, epoch: Epoch, facts: &TableFacts) -> bool {
     let claim = graph::claimed(config, Log::Slot(config.slot.clone()), epoch);
     let keeping = async {
         let graph = graph::open(config, Wait::AtMost(KEEP_LIMIT))?;
@@ -100,7 +108,7 @@ async fn keep_seen(config: &Config, epoch: Epoch, before: &TableFacts, differenc
         Ok::<(), ServiceError>(())
     };
     match timeout(KEEP_LIMIT, keeping).await {
-        Ok(Ok(())) => {}
+        Ok(Ok(())) => return true,
         Ok(Err(error)) => {
             tracing::warn!(%error, "the graph could not store what changed about the tables")
         }
@@ -108,4 +116,5 @@ async fn keep_seen(config: &Config, epoch: Epoch, before: &TableFacts, differenc
             "the graph could not store what changed about the tables: it does not answer"
         ),
     }
+    false
 }

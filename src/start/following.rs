@@ -20,7 +20,8 @@ use crate::{
 };
 
 use super::{
-    generation::{Before, Found, Generation, Look, judge},
+    found::Found,
+    generation::{Before, Generation, Look, judge},
     shape::{ReadAt, Standing},
     tables::{Difference, Now, TableFacts},
 };

@@ -10,20 +10,20 @@
 //! event has brought. If so, table and graph are compared. A table that has left the publication is frozen: its
 //! rows stay as they are until it is back.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     catalog::TableName,
+    checkpoint::Checkpoint,
     graph::{LeftOver, Outlines, TableIndex, model::Shape as GraphShape},
+    lsn::Lsn,
     mapping::Mapping,
     shown::{Shown, shown_list},
 };
 
 use super::{
     Again,
+    found::Found,
     shape::{ReadAt, Reshaped, Shape, Standing, Trace},
     tables::{Difference, Now, TableFacts, TableIs, TablesRefusal, Way},
 };
@@ -60,15 +60,6 @@ pub struct KeyMoved {
     pub was: Vec<String>,
     /// The columns that it has.
     pub is: Vec<String>,
-}
-
-/// Something that was found of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// The table.
-    pub table: TableName,
-    /// What.
-    pub what: String,
 }
 
 /// A table whose rows are looked at.
@@ -108,12 +99,6 @@ pub struct Before<'a> {
     pub standing: Standing,
     /// Tables of which something was sent that nobody knows the columns of, by object id.
     pub unexplained: &'a BTreeSet<u32>,
-}
-
-impl fmt::Display for Found {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", Shown(&self.table.in_file()), self.what)
-    }
 }
 
 impl Generation {
@@ -207,6 +192,26 @@ impl Generation {
     pub fn is_known(&self, before: &Before<'_>, digest: &str) -> bool {
         self.is_idle(before, digest) && *before.facts == self.facts
     }
+}
+
+/// What has changed in the tables of a checkpoint, as `facts` has them, where nothing follows it.
+pub fn since(
+    checkpoint: &Checkpoint,
+    facts: &TableFacts,
+    now: &Now,
+    mapping: &Mapping,
+) -> Vec<Found> {
+    let before = Before {
+        facts,
+        outlines: &Outlines::default(),
+        labels: &checkpoint.labels,
+        digest: &checkpoint.mapping_digest,
+        standing: Standing { applied: Lsn::ZERO, is_clean: false },
+        unexplained: &BTreeSet::new(),
+    };
+    // The look was at the tables that the graph has.
+    let at = ReadAt { from: Lsn::ZERO, through: Lsn::ZERO, is_locked: true };
+    judge(before, now, mapping, at).findings()
 }
 
 /// The tables of a graph that is made now.

@@ -11,6 +11,7 @@
 pub mod again;
 pub mod between;
 pub mod following;
+pub mod found;
 pub mod generation;
 pub mod graph;
 pub mod origin;
@@ -23,13 +24,11 @@ pub mod slot;
 pub mod tables;
 pub mod topic;
 
-use std::{collections::BTreeSet, fmt};
+use std::fmt;
 
 use crate::{
     catalog::Catalog,
     checkpoint::{Checkpoint, Log},
-    graph::Outlines,
-    lsn::Lsn,
     mapping::{self, Mapping},
 };
 
@@ -45,7 +44,7 @@ pub use slot::{Slot, SlotRefusal, SlotState};
 pub use tables::{Difference, TableFacts, TablesRefusal};
 pub use topic::{Anew, Cluster, TopicRefusal};
 
-use shape::{ReadAt, Standing};
+use found::Found;
 use tables::UnreadableFacts;
 
 /// Why a pipeline can not start. The text names the cause and the fix.
@@ -296,23 +295,12 @@ impl Facts<'_> {
         else {
             return Vec::new();
         };
-        let before = generation::Before {
-            facts: &facts,
-            outlines: &Outlines::default(),
-            labels: &checkpoint.labels,
-            digest: &checkpoint.mapping_digest,
-            standing: Standing { applied: Lsn::ZERO, is_clean: false },
-            unexplained: &BTreeSet::new(),
-        };
-        // The look was at the tables that the graph has.
-        let at = ReadAt { from: Lsn::ZERO, through: Lsn::ZERO, is_locked: true };
-        let mut found = generation::judge(before, now, mapping, at).findings();
+        let mut found = generation::since(checkpoint, &facts, now, mapping);
         let is_new = |oid: u32| !facts.tables.iter().any(|table| table.oid == oid);
         let new = mapping.tables.iter().filter(|table| is_new(table.oid));
-        found.extend(new.map(|table| generation::Found {
-            table: table.name.clone(),
-            what: "it is new".to_owned(),
-        }));
+        found.extend(
+            new.map(|table| Found { table: table.name.clone(), what: "it is new".to_owned() }),
+        );
         found.iter().map(ToString::to_string).collect()
     }
 
@@ -330,7 +318,24 @@ impl Facts<'_> {
             // That it is gone is said of the publication.
             differences.retain(|it| !matches!(it, Difference::Publication { is: None, .. }));
         }
-        (!differences.is_empty()).then_some(TablesRefusal::Different { differences, again })
+        if !differences.is_empty() {
+            return Some(TablesRefusal::Different { differences, again });
+        }
+        let found = self.not_followed();
+        (!found.is_empty()).then_some(TablesRefusal::Reshaped { found, again })
+    }
+
+    /// What has changed in the tables, and is not to be followed. Of another mapping, the digest tells.
+    fn not_followed(&self) -> Vec<Found> {
+        let (Some(Ok(facts)), Some(now), Some(checkpoint), Some((_, mapping))) =
+            (self.tables_before(), self.tables_now, self.checkpoints.first(), self.mapped)
+        else {
+            return Vec::new();
+        };
+        match self.follows || checkpoint.mapping_digest != mapping.digest() {
+            true => Vec::new(),
+            false => generation::since(checkpoint, &facts, now, mapping),
+        }
     }
 
     /// Whether the slot of that name is somebody else's.

@@ -28,6 +28,8 @@ pub struct Trace {
     /// Its partitions with rows: the object id, and what changes when one is attached again or gets
     /// another file.
     pub leaves: BTreeMap<u32, String>,
+    /// Those without a row.
+    pub empty_leaves: BTreeSet<u32>,
     /// The labels of the enums that its columns have, by object id.
     pub labels: BTreeMap<u32, String>,
     /// The attributes of the composite types that its columns have, by the type's object id.
@@ -223,7 +225,7 @@ impl Shape {
                 () if is.type_oid != was.type_oid => "has another type",
                 () if is.form != was.form => "becomes something else",
                 // ALTER COLUMN ... TYPE ... USING leaves the type as it was, perhaps, and rewrites the table.
-                () if is.xmin != was.xmin && (is_rewritten || self.leaves != now.leaves) => {
+                () if is.xmin != was.xmin && (is_rewritten || self.has_lost_leaf(now)) => {
                     "may have other values"
                 }
                 () => continue,
@@ -237,21 +239,31 @@ impl Shape {
                 false => return Reshaped::Rows(added),
             }
         }
-        self.compared_leaves(now).unwrap_or(match free.is_empty() {
+        self.compared_leaves(now, trace).unwrap_or(match free.is_empty() {
             true => Reshaped::Same,
             false => Reshaped::Free(free.join("; ")),
         })
     }
 
     /// A new partition may have come with rows. One that has gone, or has another file, may have lost some.
-    fn compared_leaves(&self, now: &Shape) -> Option<Reshaped> {
-        let is_kept = |(oid, was): (&u32, &String)| now.leaves.get(oid) == Some(was);
-        if !self.leaves.iter().all(is_kept) {
+    fn compared_leaves(&self, now: &Shape, trace: &Trace) -> Option<Reshaped> {
+        if self.has_lost_leaf(now) {
             return Some(Reshaped::Rows("one of its partitions is another one".to_owned()));
         }
-        let new = now.leaves.keys().filter(|oid| !self.leaves.contains_key(oid));
-        let new: BTreeSet<u32> = new.copied().collect();
+        let new = self.new_leaves(now, trace);
         (!new.is_empty()).then_some(Reshaped::Leaves(new))
+    }
+
+    /// A partition has gone, was attached again or has another file.
+    fn has_lost_leaf(&self, now: &Shape) -> bool {
+        self.leaves.iter().any(|(oid, was)| now.leaves.get(oid) != Some(was))
+    }
+
+    /// The new partitions with rows. What comes into an empty one from now on is streamed.
+    fn new_leaves(&self, now: &Shape, trace: &Trace) -> BTreeSet<u32> {
+        let is_new =
+            |oid: &&u32| !self.leaves.contains_key(oid) && !trace.empty_leaves.contains(oid);
+        now.leaves.keys().filter(is_new).copied().collect()
     }
 
     /// Whether all rows have NULL in a new column, but for those that an event of it has named.
@@ -268,7 +280,8 @@ impl Shape {
             && standing.is_clean
             && !self.is_uncertain
             && self.file == now.file
-            && self.leaves == now.leaves
+            && !self.has_lost_leaf(now)
+            && self.new_leaves(now, trace).is_empty()
             && standing.applied >= Lsn(self.changed_at)
     }
 }

@@ -26,14 +26,12 @@ use crate::{
 
 use super::{
     Again,
+    found::{Found, listed},
     shape::{Shape, Trace},
 };
 
 /// The form of the text. Another one is not understood.
 const VERSION: u32 = 1;
-
-/// How many differences a text names.
-const NAMED_MAX: usize = 5;
 
 /// The mapped tables, and how they are published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -202,6 +200,14 @@ pub enum TablesRefusal {
         /// What a copy again takes.
         again: Again,
     },
+    /// They have another shape, and the graph is not to follow.
+    #[error("the tables have changed: {}. {}", listed(.found), self.fix())]
+    Reshaped {
+        /// What has changed.
+        found: Vec<Found>,
+        /// What a copy again takes.
+        again: Again,
+    },
     /// The key of one has other columns.
     #[error(
         "the key of the table {table} was ({}) and is ({}): nodes are found by their key, so all of its nodes would \
@@ -248,6 +254,9 @@ impl TablesRefusal {
     pub fn fix(&self) -> String {
         match self {
             TablesRefusal::Different { again, .. } => format!("To go on, {again}"),
+            TablesRefusal::Reshaped { again, .. } => {
+                format!("Without `schema_changes: stop` in the file, `run` follows. Or {again}")
+            }
             TablesRefusal::KeyMoved { table, was, again, .. } => format!(
                 "To keep them, if these columns are still there: {}, and set `key: [{}]` for the table. To go on with \
                  the new key, {again}",
@@ -267,16 +276,6 @@ impl TablesRefusal {
             TablesRefusal::Unreadable { again } => format!("Use that build, or {again}"),
         }
     }
-}
-
-/// Differences for people, on one line.
-pub fn listed(differences: &[Difference]) -> String {
-    let named = differences.iter().take(NAMED_MAX).map(Difference::to_string);
-    let mut text = named.collect::<Vec<_>>().join("; ");
-    if differences.len() > NAMED_MAX {
-        text.push_str(&format!("; and {} more", differences.len() - NAMED_MAX));
-    }
-    text
 }
 
 impl TableFacts {

@@ -12,7 +12,8 @@ use wal2graph::{
     start::{
         TableFacts,
         following::{kept, looks, owed},
-        generation::{Found, Generation, Look, Mark},
+        found::Found,
+        generation::{Generation, Look, Mark},
     },
 };
 

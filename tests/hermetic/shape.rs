@@ -31,6 +31,7 @@ fn trace() -> Trace {
         numbers: 3,
         file: 5_000,
         leaves: BTreeMap::new(),
+        empty_leaves: BTreeSet::new(),
         labels: BTreeMap::from([(1, "sad".to_owned())]),
         composites: BTreeMap::from([(9, "1 a 23 -1".to_owned())]),
     }
@@ -143,6 +144,13 @@ fn partitions_that_come_are_looked_at_alone() {
         |before: &Trace, now: &Trace| shape(before).compared(&shape(now), now, CLEAN, true);
     let (one, two) = (with(&[(1, "7:50")]), with(&[(1, "7:50"), (2, "8:51")]));
     assert_eq!(compared(&one, &two), Reshaped::Leaves(BTreeSet::from([2])));
+    let empty = Trace { empty_leaves: BTreeSet::from([2]), ..two.clone() };
+    assert_eq!(compared(&one, &empty), Reshaped::Same, "what comes into it is streamed");
+    let mut touched = empty.clone();
+    touched.columns[1].xmin = 701;
+    assert_eq!(compared(&one, &touched), Reshaped::Same, "SET STATISTICS beside it");
+    add(&mut touched, "c", 4);
+    assert!(is_free(&compared(&one, &touched)), "a new column beside it");
     assert!(is_looked_at(&compared(&two, &one)), "DETACH");
     assert!(is_looked_at(&compared(&one, &with(&[(1, "9:50")]))), "DETACH and ATTACH");
     assert!(is_looked_at(&compared(&one, &with(&[(1, "7:52")]))), "TRUNCATE of a partition");

@@ -264,8 +264,8 @@ impl State {
     /// The mapped tables, as a look finds them.
     pub fn now(&self, mapping: &Mapping, fault: Option<Unfollowed>) -> Now {
         let found = Wanted::of(mapping).into_iter().filter_map(|wanted| {
-            let table = &self.named(&wanted.name.name)?.is;
-            let trace = self.trace_of(table, fault);
+            let SimTable { is: table, rows } = self.named(&wanted.name.name)?;
+            let trace = self.trace_of((table, rows), fault);
             let numbers = trace.columns.iter().map(|it| (it.name.clone(), it.number));
             let by = match (self.has_all, table.by, fault) {
                 (true, ..) => Some(Way::All),
@@ -295,8 +295,17 @@ impl State {
         }
     }
 
-    fn trace_of(&self, table: &Definition, fault: Option<Unfollowed>) -> Trace {
+    fn trace_of(
+        &self,
+        (table, rows): (&Definition, &BTreeMap<u64, SimRow>),
+        fault: Option<Unfollowed>,
+    ) -> Trace {
         let is = |planted: Unfollowed| fault == Some(planted);
+        let has_rows = |leaf: u32| {
+            !is(Unfollowed::LeafTakenForEmpty) && rows.values().any(|row| row.leaf == Some(leaf))
+        };
+        let empty =
+            table.leaves.iter().flatten().map(|(oid, _)| *oid).filter(|oid| !has_rows(*oid));
         let column = |(place, column): (i16, &SimColumn)| ColumnTrace {
             name: column.name.clone(),
             number: if is(Unfollowed::ColumnsByName) { place } else { column.number },
@@ -325,6 +334,7 @@ impl State {
                 _ => 0,
             },
             leaves: table.leaves.iter().flatten().map(leaf).collect(),
+            empty_leaves: empty.collect(),
             labels: match has_mood && !is(Unfollowed::EnumUnseen) {
                 true => self.labels.clone(),
                 false => BTreeMap::new(),

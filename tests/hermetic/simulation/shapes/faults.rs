@@ -35,6 +35,8 @@ pub enum Unfollowed {
     MembershipByNameOnly,
     /// A partition that no look has seen is no reason to look at its table.
     LeavesIgnored,
+    /// A partition that comes is taken for an empty one.
+    LeafTakenForEmpty,
     /// A partition that was attached again is as before.
     AttachedAgainUnseen,
     /// A partition with another file is as before.
@@ -62,6 +64,7 @@ pub const ALL: &[(Unfollowed, u64)] = &[
     (Unfollowed::KeyOfNow, 12),
     (Unfollowed::MembershipByNameOnly, 36),
     (Unfollowed::LeavesIgnored, 108),
+    (Unfollowed::LeafTakenForEmpty, 13),
     (Unfollowed::StepsForgotten, 6),
     (Unfollowed::MarksForgotten, 0),
     (Unfollowed::MarkedAgainGoesOn, 0),

@@ -9,12 +9,13 @@ use std::{
 use tokio::{sync::watch, time::sleep};
 use wal2graph::{
     change::Change,
+    checkpoint::Claim,
     engine::Limits,
     graph::{self, Model, Statement, TableIndex},
     lsn::Lsn,
     mapping::{Mapping, TranslateError, Translator},
     pipeline::{
-        Ended, Lane, Named, Observed, Pipeline, PipelineError, Reshaped, Status, Store,
+        Ended, Lane, Named, Note, Observed, Pipeline, PipelineError, Reshaped, Status, Store,
         TableCopier, Translate, Translated, TurnLength, Until,
     },
     service::{
@@ -189,7 +190,7 @@ impl Program {
         let ended = tokio::select! {
             biased;
             ended = pipeline.run(std::future::pending()) => ended,
-            () = changed(&self.world, watched, looked.trace.clone()) => {
+            () = changed(&self.world, (&store, &claim), watched, looked.trace.clone()) => {
                 return Err(ServiceError::Reshaped("the tables have changed".to_owned()));
             }
         };
@@ -309,7 +310,13 @@ impl Drop for Session {
 }
 
 /// Resolves once the tables have changed so that a life has to begin anew.
-async fn changed(world: &Shared, mut watched: Watched, mut trace: String) {
+async fn changed(
+    world: &Shared,
+    (store, claim): (&SimStore, &Claim),
+    mut watched: Watched,
+    mut trace: String,
+) {
+    let mut stored = watched.facts.clone();
     let known: BTreeSet<u32> = watched.facts.tables.iter().map(|table| table.oid).collect();
     if world.lock().shapes().fault == Some(Unfollowed::NoLook) {
         std::future::pending::<()>().await;
@@ -330,6 +337,12 @@ async fn changed(world: &Shared, mut watched: Watched, mut trace: String) {
             watched.changed(&looked.now, &looked.mapping, looked.at)
         {
             return;
+        }
+        if looked.at.is_locked && stored != watched.facts {
+            if store.note(claim, Note::Tables(&watched.facts.text())).await.is_err() {
+                continue;
+            }
+            stored.clone_from(&watched.facts);
         }
         trace.clone_from(&looked.trace);
     }
