@@ -1,4 +1,5 @@
-//! Nodes and relationships that have no key: a comparison can not name them, and a repair leaves them alone.
+//! Nodes and relationships that have no key, and relationships between nodes that the mapping does not relate so: a
+//! comparison can not name them, and a repair leaves them alone.
 
 use std::sync::Arc;
 
@@ -37,14 +38,16 @@ pub fn text(model: &Model, findings: &Findings) -> String {
         let found = findings.tables.iter().find(|it| it.table == table.name);
         let Some(found) = found.filter(|it| it.keyless > 0) else { continue };
         let what = match &table.shape {
-            Shape::Node(node) => format!("nodes with the label {}", Shown(&node.label)),
-            Shape::Relationship(join) => {
-                format!("relationships of the type {}", Shown(&join.relationship_type))
+            Shape::Node(node) => {
+                format!("nodes with the label {} have no whole key", Shown(&node.label))
             }
+            Shape::Relationship(join) => format!(
+                "relationships of the type {} have no whole key, or are between nodes of other labels",
+                Shown(&join.relationship_type)
+            ),
         };
         text += &format!(
-            "{}: {} {what} have no whole key, so no row is theirs and `repair` leaves them: remove them, or give \
-             them another name\n",
+            "{}: {} {what}, so no row is theirs and `repair` leaves them: remove them, or give them another name\n",
             table.name, found.keyless
         );
     }

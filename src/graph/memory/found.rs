@@ -57,7 +57,7 @@ impl Memory {
         keys.iter().filter(is_missing).cloned().collect()
     }
 
-    /// How many nodes or relationships of the table have no key.
+    /// How many nodes or relationships of the table have no key, or are between other tables' nodes.
     pub fn strays(&self, model: &Model, table: TableIndex) -> u64 {
         self.entities(model, table).1
     }
@@ -77,7 +77,11 @@ impl Memory {
             Shape::Relationship(shape) => {
                 let of_table = |it: &&Relationship| it.kind == Kind::Join(table);
                 for relationship in self.relationships.values().filter(of_table) {
-                    let Some(key) = self.whole_join_key(shape, relationship) else {
+                    let (near, far) =
+                        (&self.nodes[&relationship.near], &self.nodes[&relationship.far]);
+                    let is_in_place = near.table == shape.from && far.table == shape.to;
+                    let key = self.whole_join_key(shape, relationship).filter(|_| is_in_place);
+                    let Some(key) = key else {
                         strays += 1;
                         continue;
                     };

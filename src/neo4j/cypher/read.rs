@@ -12,10 +12,13 @@
 //!
 //! An entity is one list: the key, then what [`Layout`] says.
 
+use std::collections::BTreeSet;
+
 use crate::graph::{
     TableIndex,
     model::{
-        Model, NodeShape, ReferenceBy, ReferenceShape, RelationshipKey, RelationshipShape, Shape,
+        Direction, Model, NodeShape, ReferenceBy, ReferenceShape, RelationshipKey,
+        RelationshipShape, Shape,
     },
     statement::{INCOMPLETE, INCOMPLETE_PROPERTY},
 };
@@ -36,7 +39,7 @@ pub struct Reads {
     pub by_key: String,
     /// Of the keys in `$rows[0]`, each with its number behind it, the numbers of those that no row has.
     pub missing: String,
-    /// The number of nodes, or relationships, that have no key, as `count`.
+    /// The number of nodes that have no key, or of relationships without one or between other nodes, as `count`.
     pub strays: String,
 }
 
@@ -233,7 +236,11 @@ fn of_own(model: &Model, join: &RelationshipShape) -> Reads {
             row_match(model, join),
             own.len()
         ),
-        strays: format!("MATCH {pattern} WHERE {} RETURN count(x) AS count", is_stray("x", own)),
+        strays: format!(
+            "RETURN COUNT {{ MATCH {pattern} WHERE {} }} + COUNT {{ {} }} AS count",
+            is_stray("x", own),
+            misplaced(model, join),
+        ),
     }
 }
 
@@ -279,12 +286,58 @@ fn of_ends(model: &Model, join: &RelationshipShape) -> Reads {
             from.key.len() + to.key.len()
         ),
         strays: format!(
-            "MATCH {} WHERE {} OR {} RETURN count(x) AS count",
+            "RETURN COUNT {{ MATCH {} WHERE {} OR {} }} + COUNT {{ {} }} AS count",
             joined(&format!("a:{}", quote(&from.label)), "x", join, &end),
             is_stray("a", &from.key),
             is_stray("b", &to.key),
+            misplaced(model, join),
         ),
     }
+}
+
+/// Relationships with the key of the table's rows, or at a node where its rows are, between nodes that nothing of the
+/// mapping relates so.
+fn misplaced(model: &Model, join: &RelationshipShape) -> String {
+    let kind = &join.relationship_type;
+    let mut pairs: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for (index, table) in model.iter() {
+        match &table.shape {
+            Shape::Relationship(other) if other.relationship_type == *kind => {
+                pairs.insert((&model.node(other.from).label, &model.node(other.to).label));
+            }
+            Shape::Relationship(_) => {}
+            Shape::Node(node) => {
+                let of_kind = node.references.iter().filter(|it| it.relationship_type == *kind);
+                pairs.extend(of_kind.map(|reference| {
+                    let (owner, target) =
+                        (&model.node(index).label, &model.node(reference.target).label);
+                    match reference.direction {
+                        Direction::Outgoing => (owner.as_str(), target.as_str()),
+                        Direction::Incoming => (target.as_str(), owner.as_str()),
+                    }
+                }));
+            }
+        }
+    }
+    let is_of_table = match own_key(join) {
+        [] => {
+            let (from, to) = (model.node(join.from), model.node(join.to));
+            format!("(a:{} OR b:{})", quote(&from.label), quote(&to.label))
+        }
+        own => {
+            let has = own.iter().map(|name| format!("x.{} IS NOT NULL", quote(name)));
+            has.collect::<Vec<_>>().join(" AND ")
+        }
+    };
+    // Neo4j multiplies out ORs and ANDs, but no CASE.
+    let fits = pairs
+        .into_iter()
+        .map(|(start, end)| format!(" WHEN a:{} AND b:{} THEN false", quote(start), quote(end)));
+    format!(
+        "MATCH {} WHERE {is_of_table} AND CASE{} ELSE true END",
+        joined("a", "x", join, "b"),
+        fits.collect::<String>()
+    )
 }
 
 /// Of the relationship `x` from `a` to `b`.
