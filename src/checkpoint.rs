@@ -13,7 +13,7 @@
 
 mod put_back;
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
@@ -323,6 +323,29 @@ pub struct Claim {
     pub identity: Identity,
     /// The epoch that the claim gave it.
     pub epoch: Epoch,
+}
+
+/// Under which claims something goes that no single checkpoint is about.
+#[derive(Clone, Copy, Debug)]
+pub enum Claims<'a> {
+    /// All checkpoints of the pipeline: nobody else writes meanwhile.
+    All(&'a [Claim]),
+    /// One of several: others may be written meanwhile.
+    One(&'a Claim),
+}
+
+impl Claims<'_> {
+    /// Whether they still hold, with these checkpoints: their logs, by name, and epochs.
+    pub fn hold(&self, found: &[(String, Epoch)]) -> bool {
+        let named = |claim: &Claim| (claim.identity.log.name(), claim.epoch);
+        match self {
+            Claims::All(claims) => {
+                let all: BTreeSet<_> = claims.iter().map(named).collect();
+                claims.len() == found.len() && found.iter().all(|it| all.contains(it))
+            }
+            Claims::One(claim) => found.contains(&named(claim)),
+        }
+    }
 }
 
 /// Why a pipeline stopped for good, and when.

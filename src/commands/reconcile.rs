@@ -36,14 +36,14 @@ use crate::{
         matching::keys_where,
         sources::Sources,
     },
-    request::{Findings, Purpose, Request, RequestId, State, TableFindings},
+    request::{Findings, Purpose, Request, State, TableFindings},
     service::{
         ServiceError, following,
         graph::{Graph, Wait, open},
         looked::Followed,
         others::Others,
         read_catalog, renew,
-        requests::FOREIGN,
+        requests::{FOREIGN, new_id},
         run,
     },
     shown::shown_list,
@@ -286,10 +286,6 @@ async fn admit(config: &Config, graph: &Graph) -> Result<Vec<Checkpoint>, Servic
 fn shares(checkpoints: &[Checkpoint]) -> Vec<Log> {
     let of_rows = checkpoints.iter().filter(|it| it.partition().is_some() && !it.is_whole);
     of_rows.map(|it| it.origin.log.clone()).collect()
-}
-
-fn new_id() -> RequestId {
-    RequestId(format!("{}-{}", now().unix_micros, std::process::id()))
 }
 
 /// Follows a request to its end. Where nobody works on it, it is worked on here meanwhile.

@@ -135,9 +135,9 @@ pub enum Warning {
     /// Some commands on partitions send no changes.
     #[error(
         "{table}: what ATTACH PARTITION brings, and what DETACH PARTITION, or DROP TABLE or TRUNCATE \
-         of a single partition, takes away is not streamed. `run` sees such a command and reads the rows \
-         again. Through a topic, and with `schema_changes: stop`, the graph would differ from then on: \
-         there, INSERT the rows into {table} instead of attaching a table that has some, and DELETE them \
+         of a single partition, takes away is not streamed. `run` and `apply` see such a command and read the \
+         rows again. With `schema_changes: stop`, and with topics of other publishers, the graph would differ from \
+         then on: there, INSERT the rows into {table} instead of attaching a table that has some, and DELETE them \
          before such a command; UPDATEs that move rows are streamed"
     )]
     Partitioned {

@@ -4,7 +4,7 @@
 use neo4rs::Query;
 
 use crate::{
-    checkpoint::Claim,
+    checkpoint::Claims,
     graph::{Between, LeftOver},
 };
 
@@ -22,7 +22,7 @@ const ROWS: i64 = 10_000;
 pub async fn clear(
     connection: &Connection,
     pipeline: &str,
-    claims: &[Claim],
+    claims: Claims<'_>,
     left: &LeftOver,
 ) -> Result<u64, WriteError> {
     let Some(text) = text(left) else { return Ok(0) };

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use neo4rs::{Query, Row};
 
 use crate::{
-    checkpoint::{Checkpoint, Claim, Epoch},
+    checkpoint::{Checkpoint, Claim, Claims, Epoch},
     pipeline::{Extent, Removed, Rows},
 };
 
@@ -89,7 +89,7 @@ pub async fn extent(connection: &Connection, rows: &Rows) -> Result<Extent, Erro
 pub async fn remove(
     connection: &Connection,
     pipeline: &str,
-    claims: &[Claim],
+    claims: Claims<'_>,
     rows: &Rows,
 ) -> Result<Removed, WriteError> {
     if rows.labels.is_empty() {
@@ -138,7 +138,7 @@ pub async fn forget(
     claims: &[Claim],
 ) -> Result<(), WriteError> {
     let step = async || {
-        let mut transaction = match under(connection, pipeline, claims).await {
+        let mut transaction = match under(connection, pipeline, Claims::All(claims)).await {
             Err(Refused::Else(found)) if found.is_empty() => connection.begin().await?,
             transaction => transaction?,
         };
@@ -166,11 +166,11 @@ impl From<Error> for Refused {
     }
 }
 
-/// A transaction in which the claims are the pipeline's checkpoints, all of them, and stay so.
+/// A transaction in which the claims hold, and stay so.
 pub(super) async fn under(
     connection: &Connection,
     pipeline: &str,
-    claims: &[Claim],
+    claims: Claims<'_>,
 ) -> Result<Transaction, Refused> {
     let mut transaction = connection.begin().await?;
     let text = format!(
@@ -181,17 +181,11 @@ pub(super) async fn under(
     let found: Result<Vec<_>, Error> =
         rows.iter().map(|row| Ok((get(row, "log")?, Epoch(get(row, "epoch")?)))).collect();
     let found: Vec<(String, Epoch)> = found?;
-    if found == expected(claims) {
+    if claims.hold(&found) {
         return Ok(transaction);
     }
     transaction.rollback().await;
     Err(Refused::Else(found))
-}
-
-fn expected(claims: &[Claim]) -> Vec<(String, Epoch)> {
-    let mut all: Vec<_> = claims.iter().map(|it| (it.identity.log.name(), it.epoch)).collect();
-    all.sort();
-    all
 }
 
 /// Repeats a step while Neo4j is away. It is right again after it took effect.

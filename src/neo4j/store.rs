@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    checkpoint::{Advance, Checkpoint, Claim, Identity, NewCheckpoint, TopicId, TopicPartition},
+    checkpoint::{
+        Advance, Checkpoint, Claim, Claims, Identity, NewCheckpoint, TopicId, TopicPartition,
+    },
     copy::Progress,
     graph::{Circumstances, CountOf, LeftOver, Model, Statement},
     lsn::Lsn,
@@ -282,7 +284,7 @@ impl pipeline::Store for Store {
     async fn remove(
         &self,
         pipeline: &str,
-        claims: &[Claim],
+        claims: Claims<'_>,
         rows: &Rows,
     ) -> Result<Removed, StoreError> {
         Ok(removal::remove(&self.connection, pipeline, claims, rows).await?)
@@ -291,7 +293,7 @@ impl pipeline::Store for Store {
     async fn clear(
         &self,
         pipeline: &str,
-        claims: &[Claim],
+        claims: Claims<'_>,
         left: &LeftOver,
     ) -> Result<u64, StoreError> {
         Ok(clearing::clear(&self.connection, pipeline, claims, left).await?)

@@ -36,7 +36,9 @@
 use std::{error::Error, fmt, future::Future, sync::Arc};
 
 use crate::{
-    checkpoint::{Advance, Checkpoint, Claim, Identity, NewCheckpoint, TopicId, TopicPartition},
+    checkpoint::{
+        Advance, Checkpoint, Claim, Claims, Identity, NewCheckpoint, TopicId, TopicPartition,
+    },
     copy::Progress,
     graph::{Circumstances, CountOf, LeftOver, Model, Statement},
     lsn::Lsn,
@@ -361,16 +363,16 @@ pub trait Store: Send + Sync + 'static {
     /// Removes a bounded number of a pipeline's rows, and their relationships, in one transaction. A
     /// caller repeats it until it has removed nothing.
     ///
-    /// `claims` has all checkpoints of the pipeline, under the epochs that the caller has claimed.
-    /// After a lost answer a repetition is right.
+    /// `claims` has the pipeline's checkpoints, under the epochs that the caller has claimed. After a lost answer
+    /// a repetition is right.
     ///
     /// # Errors
-    /// [`Verdict::Fenced`], and nothing goes, if another writer has claimed one of them since, or if there
-    /// are more or fewer.
+    /// [`Verdict::Fenced`], and nothing goes, if another writer has claimed one of them since, or if they are to be
+    /// all and there are more or fewer.
     fn remove(
         &self,
         pipeline: &str,
-        claims: &[Claim],
+        claims: Claims<'_>,
         rows: &Rows,
     ) -> impl Future<Output = Result<Removed, StoreError>> + Send;
 
@@ -380,7 +382,7 @@ pub trait Store: Send + Sync + 'static {
     fn clear(
         &self,
         pipeline: &str,
-        claims: &[Claim],
+        claims: Claims<'_>,
         left: &LeftOver,
     ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 

@@ -96,7 +96,7 @@ impl Source {
             tables_now: made.tables_now.as_ref(),
             checkpoints: &made.checkpoints,
             through_topic: made.through_topic,
-            follows: made.follows && !made.through_topic,
+            follows: made.follows,
             again,
         }
     }

@@ -299,7 +299,8 @@ pub async fn agreed(
     Ok(Agreed { outlines: Some(outlines), labels, ..known })
 }
 
-fn tell(generation: &Generation) {
+/// Logs what has changed.
+pub fn tell(generation: &Generation) {
     for mark in &generation.marks {
         let found = &mark.found;
         tracing::info!(table = %found.table, found = found.what, "the table has changed: comparing it with the graph");

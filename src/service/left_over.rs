@@ -1,7 +1,7 @@
 //! What an earlier mapping made, and this one does not have, goes before tables and graph are compared.
 
 use crate::{
-    checkpoint::Claim,
+    checkpoint::{Claim, Claims, Log},
     graph::{LeftOver, Model, Outlines},
     pipeline::{Footprint, Note, Rows, Store},
 };
@@ -34,7 +34,11 @@ pub async fn clear(
              say its labels"
         );
     } else {
-        let claims = std::slice::from_ref(claim);
+        // Other partitions of a topic go over by themselves, and clear what they have left.
+        let claims = match &claim.identity.log {
+            Log::Slot(_) => Claims::All(std::slice::from_ref(claim)),
+            Log::Partition(_) => Claims::One(claim),
+        };
         left.retain(|it| !it.labels().iter().any(|label| spared.contains(*label)));
         let labels = left.iter().filter_map(|it| match it {
             LeftOver::Nodes { label } => Some(label.clone()),

@@ -28,6 +28,7 @@ use crate::{
     copy::Progress,
     graph::{Key, Model, Pass, TableIndex},
     mapping::Translator,
+    metrics::now,
     pipeline::{Report, Reported, Status, Store},
     request::{Findings, Purpose, Request, RequestId, RowFindings, State, TableFindings},
     shown::shown_list,
@@ -162,6 +163,11 @@ async fn begin(
     tracing::info!(purpose = purpose.name(), tables = count, "comparing the graph with the tables");
     let reported = Reported::of(tables);
     Ok(Passes { progress, taken: Some(Taken { purpose, id, keys, reported }) })
+}
+
+/// A name for a request that is asked now.
+pub fn new_id() -> RequestId {
+    RequestId(format!("{}-{}", now().unix_micros, std::process::id()))
 }
 
 /// The progress of a table without passes.

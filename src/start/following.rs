@@ -109,17 +109,24 @@ pub fn step(
     (mapping, now, at): (&Mapping, &Now, ReadAt),
     unexplained: &BTreeSet<u32>,
 ) -> (Generation, Option<Next>) {
-    let digest = mapping.digest();
     let had = claimed.outlines.as_deref().map(Outlines::parse).unwrap_or_default();
-    let before = before(claimed, (facts, &had), unexplained);
+    step_from(before(claimed, (facts, &had), unexplained), (mapping, now, at))
+}
+
+/// The same from what a checkpoint says.
+pub fn step_from(
+    before: Before<'_>,
+    (mapping, now, at): (&Mapping, &Now, ReadAt),
+) -> (Generation, Option<Next>) {
+    let digest = mapping.digest();
     let generation = judge(before, now, mapping, at);
     if generation.is_known(&before, &digest) {
         return (generation, None);
     }
-    let renamed = generation.renamed_keys(facts, mapping);
-    let outlines = had.and(&mapping.model, &renamed).text();
+    let renamed = generation.renamed_keys(before.facts, mapping);
+    let outlines = before.outlines.clone().and(&mapping.model, &renamed).text();
     let labels: BTreeSet<String> =
-        mapping.labels().into_iter().chain(claimed.labels.clone()).collect();
+        mapping.labels().into_iter().chain(before.labels.to_vec()).collect();
     let labels = labels.into_iter().collect();
     let facts = generation.facts.text();
     (generation, Some(Next { digest, labels, facts, outlines }))

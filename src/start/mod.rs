@@ -214,7 +214,8 @@ impl Facts<'_> {
         let digest = mapping.digest();
         let followed = self.followed();
         let is_other = |checkpoint: &Checkpoint| checkpoint.mapping_digest != digest;
-        if followed.is_none() && self.checkpoints.iter().any(is_other) {
+        if followed.is_none() && !self.topic_is_followed() && self.checkpoints.iter().any(is_other)
+        {
             let (what, again) = (self.changes(mapping), self.again.clone());
             found.push(GraphRefusal::MappingChanged { what, again }.into());
         }
@@ -228,7 +229,8 @@ impl Facts<'_> {
         let has_slot = self.slot.is_some() && !self.has_foreign_slot();
         let is_started = !self.checkpoints.is_empty() || has_slot;
         // Where the checkpoint shows that something is missing, a copy again stands above.
-        let is_unknown = is_started && !self.follows && self.differences().is_empty();
+        let follows = self.follows && !self.through_topic;
+        let is_unknown = is_started && !follows && self.differences().is_empty();
         let started = is_unknown.then_some(self.again);
         match self.publication {
             Some(publication) => {
@@ -278,6 +280,13 @@ impl Facts<'_> {
     /// The tables that the graph follows through what changes in them.
     fn followed(&self) -> Option<TableFacts> {
         self.tables_before().filter(|_| self.follows).and_then(Result::ok)
+    }
+
+    /// The partitions of a topic follow what changes: `apply` looks at the tables itself.
+    fn topic_is_followed(&self) -> bool {
+        self.through_topic
+            && self.follows
+            && self.checkpoints.iter().all(|checkpoint| checkpoint.table_facts.is_some())
     }
 
     /// Everything that is different in the tables, or was.

@@ -329,9 +329,12 @@ impl TableFacts {
             match now.facts.tables.iter().find(named) {
                 Some(table) => {
                     before.differences(table, is_same_publication, &mut add);
-                    before.identity_differences(table, &now.identities, &mut add);
                 }
                 None => add(Difference::Unpublished { table: before.shown(), is_back: false }),
+            }
+            // Another table may have its name now.
+            if let Some(table) = now.facts.tables.iter().find(|it| it.oid == before.oid) {
+                before.identity_differences(table, &now.identities, &mut add);
             }
         }
         found

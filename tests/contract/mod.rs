@@ -9,8 +9,8 @@ use std::{fmt::Debug, sync::Arc};
 use wal2graph::{
     change::Timestamp,
     checkpoint::{
-        Advance, Checkpoint, Claim, Epoch, Identity, Log, Mark, NewCheckpoint, Newest, Origin,
-        Position, Replaying, TopicId, TopicPartition,
+        Advance, Checkpoint, Claim, Claims, Epoch, Identity, Log, Mark, NewCheckpoint, Newest,
+        Origin, Position, Replaying, TopicId, TopicPartition,
     },
     copy::{ChunkStep, Progress},
     graph::{
@@ -294,13 +294,16 @@ pub async fn a_pipeline_leaves_the_graph_and_no_other_one_with_it<S: Store>(
     assert_eq!((extent.nodes, extent.leading_away), (vec![(label(0), 5)], 0));
 
     let claims = [claim(&graph, pipeline).await];
-    fenced(graph.remove(pipeline, std::slice::from_ref(&writer), &rows).await.map(drop));
-    fenced(graph.remove(pipeline, &[], &rows).await.map(drop));
+    fenced(
+        graph.remove(pipeline, Claims::All(std::slice::from_ref(&writer)), &rows).await.map(drop),
+    );
+    fenced(graph.remove(pipeline, Claims::One(&writer), &rows).await.map(drop));
+    fenced(graph.remove(pipeline, Claims::All(&[]), &rows).await.map(drop));
     fenced(graph.forget(pipeline, &[writer]).await);
     assert_eq!(count(label(0)).await, 5, "nothing went");
     let mut removed = 0;
     loop {
-        match graph.remove(pipeline, &claims, &rows).await.unwrap().nodes {
+        match graph.remove(pipeline, Claims::All(&claims), &rows).await.unwrap().nodes {
             0 => break,
             nodes => removed += nodes,
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use wal2graph::{
-    catalog::Catalog,
+    catalog::{Catalog, TableName},
     graph::{LeftOver, Outlines},
     lsn::Lsn,
     mapping::{Edits, Mapping, TableForm, compile},
@@ -11,7 +11,7 @@ use wal2graph::{
         Again, TableFacts, TablesRefusal,
         generation::{Before, Generation, Look, first, judge},
         shape::{ColumnTrace, ReadAt, Reshaped, Shape, Standing, Trace},
-        tables::{Now, PublicationIs, TableIs, Wanted, Way},
+        tables::{Now, PartitionIdentity, PublicationIs, TableIs, Wanted, Way},
     },
 };
 
@@ -303,4 +303,24 @@ fn tables_whose_rows_lead_to_nodes_that_are_made_anew_are_looked_at() {
     let other = judged(&was);
     assert!(other.left_over.iter().any(|it| matches!(it, LeftOver::Nodes { .. })), "{was}");
     assert!(looks(&other).contains(&("orders".to_owned(), Look::Both)), "{other:?}");
+}
+
+/// The other one's key was taken for the key of the table that is partitioned.
+#[test]
+fn a_partition_of_a_table_that_exchanged_its_name_has_the_key_of_its_own_table() {
+    let mapping = mapping(&catalog(vec![customers(), orders()]));
+    let mut before = first(&now(&mapping), &mapping);
+    let mut now = now(&mapping);
+    before.tables[0].key = vec!["other".to_owned()];
+    let names: Vec<String> = now.facts.tables.iter().map(|it| it.name.clone()).collect();
+    (now.facts.tables[0].name, now.facts.tables[1].name) = (names[1].clone(), names[0].clone());
+    let identity = |columns: &[String]| PartitionIdentity {
+        root: before.tables[1].oid,
+        partition: TableName::new("public", "leaf"),
+        columns: columns.to_vec(),
+    };
+    now.identities = vec![identity(&before.tables[1].key)];
+    assert_eq!(before.blocking(&now), []);
+    now.identities = vec![identity(&["else".to_owned()])];
+    assert_eq!(before.blocking(&now).len(), 1);
 }

@@ -288,6 +288,7 @@ async fn a_quiet_database_shows_no_lag_whatever_others_write() {
     assert!(ends && !lags.iter().any(adds_up), "{lags:?}");
 }
 
+#[ignore = "long: make nightly"]
 #[tokio::test]
 async fn lag_grows_while_the_graph_is_away_and_goes_when_it_is_back() {
     let options = Neo4jOptions { heap: "512m".to_owned(), ..Neo4jOptions::default() };

@@ -248,6 +248,7 @@ async fn differential_of(model: Model, seed: u64, stamped: bool) {
     assert!(generator.rows() > 0, "the last batch leaves something to compare");
 }
 
+#[ignore = "long: make nightly"]
 #[tokio::test]
 async fn single_keys_soft_references_and_joins() {
     differential(shapes::soft("St")).await;

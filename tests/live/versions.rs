@@ -15,16 +15,19 @@ const TRANSACTIONS: usize = 30;
 
 // 15 is the suite's default.
 
+#[ignore = "long: make nightly"]
 #[tokio::test]
 async fn postgresql_14() {
     copy_and_stream(14).await;
 }
 
+#[ignore = "long: make nightly"]
 #[tokio::test]
 async fn postgresql_16() {
     copy_and_stream(16).await;
 }
 
+#[ignore = "long: make nightly"]
 #[tokio::test]
 async fn postgresql_17() {
     copy_and_stream(17).await;

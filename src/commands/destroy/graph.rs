@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    checkpoint::{Checkpoint, Claim, Log},
+    checkpoint::{Checkpoint, Claim, Claims, Log},
     config::{Config, ConfigError},
     graph::Outlines,
     mapping::Mapping,
@@ -215,7 +215,8 @@ pub async fn remove(
     let pipeline = &config.pipeline;
     let (mut nodes, mut relationships, mut told) = (0, 0, Instant::now());
     loop {
-        let removed = graph.remove(pipeline, claims, &rest.rows).await.map_err(begun)?;
+        let removed =
+            graph.remove(pipeline, Claims::All(claims), &rest.rows).await.map_err(begun)?;
         if removed == Default::default() {
             break;
         }

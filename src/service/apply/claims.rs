@@ -28,6 +28,11 @@ impl Claims {
         self.claimed().epochs.insert(at.clone(), epoch);
     }
 
+    /// All of them.
+    pub fn all(&self) -> Vec<(TopicPartition, Epoch)> {
+        self.claimed().epochs.iter().map(|(at, epoch)| (at.clone(), *epoch)).collect()
+    }
+
     /// Why a partition is not applied any more.
     pub async fn tell(&self, config: &Config, at: &TopicPartition, error: &ServiceError) {
         let epoch = self.claimed().epochs.get(at).copied();

@@ -22,12 +22,14 @@
 mod before;
 mod beginning;
 mod claims;
+mod following;
 mod gate;
 mod kept;
 mod looked;
 pub mod named;
 mod partition;
 mod requests;
+mod seen;
 mod share;
 mod shared;
 pub mod standing;
@@ -44,6 +46,7 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
+    catalog::Catalog,
     checkpoint::{Checkpoint, TopicPartition},
     cli::{ApplyArgs, UntilOffset},
     config::Config,
@@ -55,7 +58,7 @@ use crate::{
     },
     mapping::Mapping,
     metrics::Metrics,
-    pipeline::{Ended, Failure, Store},
+    pipeline::{Ended, Failure, Store, Verdict},
     postgres::{self, connect::Sql},
     start::Refusals,
 };
@@ -73,6 +76,7 @@ use super::{
 use claims::Claims;
 use looked::Looked;
 use named::Named;
+use seen::{Seen, Unexplained};
 use shared::Shared;
 use together::Together;
 use topology::Topology;
@@ -92,7 +96,16 @@ pub async fn execute(config: &Config, args: &ApplyArgs) -> Result<(), ServiceErr
     let mut targets = None;
     let (metrics, ends) = (&apply.metrics, args.until.is_some());
     let attempt = async |stop: &watch::Receiver<bool>| {
-        apply.attempt(args.until.as_ref(), &mut targets, stop).await
+        let mut again = crate::service::following::Again::default();
+        loop {
+            match apply.attempt_as_it_is(args.until.as_ref(), &mut targets, stop).await {
+                Err(ServiceError::Reshaped(what)) => {
+                    tracing::info!(what, "looking at the tables again");
+                    again.pause().await;
+                }
+                ended => return ended,
+            }
+        }
     };
     let told = async |error: &ServiceError| apply.claims.tell_once(config, error).await;
     Service { config, metrics, holds_slot: false, ends }.live(attempt, told).await
@@ -110,6 +123,9 @@ struct Apply<'a> {
     /// Topics that the log has named as passed over.
     passed: Mutex<BTreeSet<String>>,
     claims: Arc<Claims>,
+    unexplained: Arc<Unexplained>,
+    /// The catalog's trace, as the last life has seen it. Empty: the graph does not follow.
+    trace: Mutex<String>,
 }
 
 /// Where partitions end. They are looked up once.
@@ -121,8 +137,40 @@ impl<'a> Apply<'a> {
         metrics.counts().reads_topics();
         let notices = Arc::new(Notices::new(metrics.clone()));
         let (left_out, topics) = (LeftOut::default(), watch::Sender::default());
-        let (passed, claims) = (Mutex::default(), Arc::default());
-        Apply { config, metrics, notices, into_existing, left_out, topics, passed, claims }
+        let (passed, claims, trace) = (Mutex::default(), Arc::default(), Mutex::default());
+        let unexplained = Arc::default();
+        Apply {
+            config,
+            metrics,
+            notices,
+            into_existing,
+            left_out,
+            topics,
+            passed,
+            claims,
+            unexplained,
+            trace,
+        }
+    }
+
+    /// One life. One that fails while the tables change is no failure: the next one looks at them.
+    async fn attempt_as_it_is(
+        &self,
+        until: Option<&UntilOffset>,
+        targets: &mut Targets,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Ended, ServiceError> {
+        let ended = self.attempt(until, targets, stop).await;
+        let trace = std::mem::take(&mut *self.trace.lock().unwrap_or_else(PoisonError::into_inner));
+        match ended {
+            Err(error) if error.verdict() == Verdict::Stop && !trace.is_empty() => {
+                match crate::service::following::has_changed(self.config, &trace).await {
+                    true => Err(ServiceError::Reshaped(error.to_string())),
+                    false => Err(error),
+                }
+            }
+            ended => ended,
+        }
     }
 
     /// One life as a member of the group.
@@ -145,14 +193,13 @@ impl<'a> Apply<'a> {
         targets: &mut Targets,
     ) -> Result<Shared, ServiceError> {
         let config = self.config;
-        let (Sql { client, .. }, catalog) = super::read_catalog(config).await?;
+        let patient = graph::open(config, Wait::Long)?;
+        let checkpoints = patient.checkpoints(&config.pipeline).await?;
+        let Tables { client, catalog, mapping, seen } = self.look(&checkpoints).await?;
         let database = postgres::setup::server(&client).await?.database;
-        let mapping = Arc::new(super::mapping(config, &catalog)?);
         let tables = super::mapped_tables(&client, &catalog, &mapping).await?;
         drop(client);
         let asking = Asking::new(config.kafka()?)?;
-        let patient = graph::open(config, Wait::Long)?;
-        let checkpoints = patient.checkpoints(&config.pipeline).await?;
         let named = self.named(&mapping, &asking, &checkpoints).await;
         let named = named.map_err(|error| without_end(until, error))?;
         let config = &named.config;
@@ -172,7 +219,9 @@ impl<'a> Apply<'a> {
         let over = take_over::of_run(config, &catalog, &asking, &graph, &checkpoints).await;
         over.map_err(|error| without_end(until, error))?;
         // The graph may have gone over to the topic.
-        let checkpoints = graph.checkpoints(&config.pipeline).await?;
+        let mut checkpoints = graph.checkpoints(&config.pipeline).await?;
+        let kafka = config.kafka()?;
+        checkpoints.retain(|it| !topology::is_of_gone_table(kafka, it));
         let mapped = (&catalog, &*mapping);
         let topology = Topology::look(config, &asking, &checkpoints, mapped).await;
         let topology = topology.map_err(|error| without_end(until, error))?;
@@ -209,6 +258,7 @@ impl<'a> Apply<'a> {
             database,
             tables,
             mapping,
+            seen,
             model,
             asking,
             graph,
@@ -223,7 +273,34 @@ impl<'a> Apply<'a> {
     }
 }
 
+/// The tables, and what they become.
+struct Tables {
+    client: tokio_postgres::Client,
+    catalog: Catalog,
+    mapping: Arc<Mapping>,
+    seen: Option<Seen>,
+}
+
 impl Apply<'_> {
+    /// Looks at the tables.
+    async fn look(&self, checkpoints: &[Checkpoint]) -> Result<Tables, ServiceError> {
+        let config = self.config;
+        if !following::follows(config)? {
+            let (Sql { client, .. }, catalog) = super::read_catalog(config).await?;
+            let mapping = Arc::new(super::mapping(config, &catalog)?);
+            return Ok(Tables { client, catalog, mapping, seen: None });
+        }
+        let known = following::known(checkpoints);
+        let new = super::looked::New::LeftOut;
+        let looked = super::looked::look(config, known.as_ref(), new, &self.left_out).await?;
+        let super::looked::Looked { sql, catalog, mapping, now, at, trace } = looked;
+        let seen = Seen::new(now.as_ref(), (at, trace.clone()), &self.unexplained);
+        if seen.is_some() {
+            *self.trace.lock().unwrap_or_else(PoisonError::into_inner) = trace;
+        }
+        Ok(Tables { client: sql.client, catalog, mapping: mapping?, seen })
+    }
+
     /// The topics that are read. The log names each other match of the pattern once.
     async fn named(
         &self,

@@ -10,7 +10,7 @@
 //!
 //! It lives for itself: another partition's pipeline does not stop for it, nor it for another's.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -25,8 +25,8 @@ use crate::{
     lsn::Lsn,
     mapping::Translator,
     pipeline::{
-        Ended, Failure, Named, Narrow, Note, Observed, Pipeline, PipelineError, Prepare, Sink,
-        Store, Translated, Until, Verdict,
+        Ended, Failure, Named, Narrow, Note, Observed, Pipeline, PipelineError, Prepare, Reshaped,
+        Sink, Store, Translated, Until, Verdict,
     },
     replay::{Decision, applied_metadata, in_graph},
     service::{
@@ -41,6 +41,7 @@ use crate::{
 };
 
 use super::{
+    following::{self, Passing},
     gate::{Gate, Reads},
     kept,
     requests::{self, Doing, Work},
@@ -101,6 +102,8 @@ pub async fn live(
             Ok(Ended::Stopped) if !*stop.borrow() => continue,
             // A partition that stands still would not notice: all begin again.
             Err(error) if error.verdict() == Verdict::PutBack => return Err(error),
+            // Somebody has to look at the tables.
+            Err(error @ ServiceError::Reshaped(_)) => return Err(error),
             Err(error) if error.is_transient() && !*stop.borrow() && is_ours() => error,
             ended => {
                 if let Err(error) = &ended
@@ -139,7 +142,7 @@ async fn attempt(
         // It has no records, and so no checkpoint.
         return Ok(Ended::Reached);
     }
-    let Some(checkpoint) = unless_stopped(stop, prepare(shared, at)).await? else {
+    let Some((checkpoint, compared)) = unless_stopped(stop, prepare(shared, at)).await? else {
         return Ok(Ended::Stopped);
     };
     shared.claims.add(at, checkpoint.epoch);
@@ -159,6 +162,7 @@ async fn attempt(
     let tables = model.iter().map(|(_, table)| table.name.as_str());
     let observer = metrics.counts().of_tables(tables);
     let translator = Noticing::new(Translator::new(mapping.clone()), shared.notices.clone());
+    let translator = Passing::new(translator, compared);
     let status = watch::Sender::new(graph::status_at(&checkpoint, false));
     let last_records = LastRecords::behind(checkpoint.last_record);
     let mut source = reads(shared, at, &checkpoint, copy, last_records.clone())?;
@@ -209,12 +213,27 @@ async fn attempt(
         }
     }
     let ended = ended.map_err(|error| {
+        if let (Some(Reshaped::Before(sent)), Some(seen)) = (error.reshaped(), &shared.seen) {
+            seen.met(at, &sent);
+            return ServiceError::Reshaped(error.to_string());
+        }
         let log = Log::Partition(at.clone());
         let again = facts::again(config, Some(mapping), std::slice::from_ref(&checkpoint));
         ServiceError::from(error.about(|relation| mapping.key_columns(relation.oid), &log))
             .with(&again)
     })?;
     tracing::info!(%at, reason = ?ended, "stopped");
+    if ended == Ended::Reached && shared.seen.is_some() {
+        let left = following::to_compare(shared, at).await?.len();
+        if left > 0 {
+            tracing::warn!(
+                %at,
+                tables = left,
+                "tables are still to be compared with the graph: that goes on while `wal2graph publish` and \
+                 `wal2graph apply` run without --until"
+            );
+        }
+    }
     Ok(ended)
 }
 
@@ -297,18 +316,26 @@ async fn pass_empty_ends(asking: &Asking, end: PartitionEnd) -> Infallible {
     }
 }
 
-/// Decides from where it is read, and claims it there.
-async fn prepare(shared: &Shared, at: &TopicPartition) -> Result<Checkpoint, ServiceError> {
-    let Shared { config, catalog, tables, asking, graph, mapping, .. } = shared;
+/// Decides from where it is read, and claims it there. Returns the tables that the partition has to compare, where the
+/// graph follows them.
+async fn prepare(
+    shared: &Shared,
+    at: &TopicPartition,
+) -> Result<(Checkpoint, Option<BTreeSet<u32>>), ServiceError> {
+    let Shared { config, catalog, tables, asking, graph, mapping, seen, .. } = shared;
     let found = Found::look(config, catalog, tables, asking, graph, at).await?;
     let decision = found.decided(config);
-    if let Some(checkpoint) = &found.checkpoint {
+    if let Some(checkpoint) = &found.checkpoint
+        && (seen.is_none() || checkpoint.table_facts.is_none())
+    {
         start::check_checkpoint(config, mapping, checkpoint)?;
     }
     if let Decision::Begin { from, unshown } = decision {
         let topic = found.topic;
         let history = found.history.as_ref();
-        let creation = Creation { config, catalog, mapping, asking, graph, at, topic, history };
+        let facts = seen.as_ref().map(|seen| seen.first(mapping));
+        let creation =
+            Creation { config, catalog, mapping, facts, asking, graph, at, topic, history };
         creation.create(&found.log, from).await?;
         if let Some(unshown) = unshown {
             tracing::warn!("{}", unshown.text(at));
@@ -340,7 +367,11 @@ async fn prepare(shared: &Shared, at: &TopicPartition) -> Result<Checkpoint, Ser
     if !claimed.origin.system_identifier.is_empty() {
         shared.topology.check_compaction_of(config.kafka()?, &at.topic).await?;
     }
-    Ok(claimed)
+    let compared = match seen {
+        Some(seen) => Some(following::agreed(shared, seen, at, &claimed).await?),
+        None => None,
+    };
+    Ok((claimed, compared))
 }
 
 /// Claims the partition's checkpoint, and moves it to where the offsets were reset to. The group's

@@ -127,6 +127,10 @@ async fn work(
 ) -> Result<Option<Work>, ServiceError> {
     let config = &shared.config;
     let log = Log::Partition(at.clone()).name();
+    if is_of_later_tables(shared, &request) {
+        // The next look sees them.
+        return Ok(None);
+    }
     let tables = shares(shared, &request)?.remove(at).unwrap_or_default();
     if tables.is_empty() || request.shares_over.contains(&log) {
         return Ok(None);
@@ -141,6 +145,13 @@ async fn work(
     let Some(copied_before) = copied_before(shared, at).await? else { return Ok(None) };
     let client = sql(&config.source).await?.client;
     Ok(Some(Work { request, tables, copied_before, client, turn }))
+}
+
+/// The request names tables that the look at the tables is too old for.
+fn is_of_later_tables(shared: &Shared, request: &Request) -> bool {
+    let Some(seen) = &shared.seen else { return false };
+    let asked = tables_of(&shared.model, request);
+    asked.is_err() && !seen.is_behind(request.asked_at)
 }
 
 /// Which partition has a share in the request: the tables whose rows it has.
@@ -291,7 +302,7 @@ async fn prepare(
 }
 
 /// The source that is read is the one that is published.
-async fn check_source(
+pub async fn check_source(
     shared: &Shared,
     checkpoint: &Checkpoint,
     client: &Client,

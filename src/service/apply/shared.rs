@@ -17,7 +17,7 @@ use crate::{
     topic::copied::Tables,
 };
 
-use super::{claims::Claims, looked::Looked, topology::Topology};
+use super::{claims::Claims, looked::Looked, seen::Seen, topology::Topology};
 
 /// What the partitions of a member share.
 pub struct Shared {
@@ -35,6 +35,8 @@ pub struct Shared {
     pub tables: Tables,
     /// What tables become.
     pub mapping: Arc<Mapping>,
+    /// What was seen of the tables; `None`: the graph does not follow what changes in them.
+    pub seen: Option<Seen>,
     /// The graph's side of it.
     pub model: Arc<Model>,
     /// For questions.

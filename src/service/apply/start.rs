@@ -7,6 +7,7 @@ use crate::{
     checkpoint::{Checkpoint, Log, NewCheckpoint, Origin, TopicPartition},
     config::Config,
     envelope::{Decoded, Decoder, History},
+    graph::Outlines,
     kafka::{identity::Described, offsets::Asking, tail::PartitionTail, tails},
     lsn::Lsn,
     mapping::Mapping,
@@ -201,6 +202,8 @@ pub struct Creation<'a, G> {
     pub catalog: &'a Catalog,
     /// What its tables become.
     pub mapping: &'a Mapping,
+    /// What they are, where the graph follows them.
+    pub facts: Option<String>,
     /// Kafka.
     pub asking: &'a Asking,
     /// The graph.
@@ -216,7 +219,8 @@ pub struct Creation<'a, G> {
 impl<G: Store> Creation<'_, G> {
     /// Makes it, at an offset. Where its source is, the first records say.
     pub async fn create(&self, log: &Range<u64>, from: u64) -> Result<(), ServiceError> {
-        let Creation { config, catalog, asking, graph, at, topic, history, .. } = *self;
+        let Creation { config, catalog, asking, graph, at, topic, history, .. } = self;
+        let (catalog, at, topic, history) = (*catalog, *at, *topic, *history);
         let kafka = config.kafka()?;
         let mut decoder = asking.decoder(catalog, &at.topic)?;
         let records = first(asking, &mut decoder, at, from, log).await?;
@@ -244,8 +248,8 @@ impl<G: Store> Creation<'_, G> {
             publisher,
             mapping_digest,
             labels,
-            table_facts: None,
-            outlines: None,
+            table_facts: self.facts.clone(),
+            outlines: self.facts.as_ref().map(|_| Outlines::of(&self.mapping.model).text()),
         };
         graph.create(&config.pipeline, &new, &[]).await?;
         tracing::info!(%at, from, "the graph has nothing of this partition yet: starting here");

@@ -30,7 +30,7 @@ use crate::{
 };
 
 use super::{
-    partition,
+    following, partition,
     shared::Shared,
     topology::{self, looked_at},
 };
@@ -102,8 +102,9 @@ impl Together {
         let shared = self.shared.clone();
         let kafka = shared.config.kafka()?;
         let changed = topology::changed(kafka, &shared.asking, &shared.topology);
+        let reshaped = following::changed(&shared);
         let idle = sleep(PATIENCE);
-        tokio::pin!(changed, idle);
+        tokio::pin!(changed, reshaped, idle);
         let mut told = false;
         loop {
             self.adapt();
@@ -112,6 +113,10 @@ impl Together {
                 () = stopped(stop.clone()) => return Ok(Ended::Stopped),
                 error = shared.member.failed() => return Err(looked_at(error.into())),
                 error = &mut changed => return Err(error),
+                _ = &mut reshaped => {
+                    let what = "the tables, the publication or the mapping have changed";
+                    return Err(ServiceError::Reshaped(what.to_owned()));
+                }
                 _ = self.assignment.changed() => {}
                 Some(done) = self.tasks.join_next() => {
                     let done = done.map_err(PipelineError::Bug)?;

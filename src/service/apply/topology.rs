@@ -294,6 +294,13 @@ pub fn gone(topic: &str) -> ServiceError {
     ServiceError::NotYet(format!("the topic {topic} is not there any more"))
 }
 
+/// The checkpoint is of a table's topic, and the table is not mapped any more.
+pub fn is_of_gone_table(kafka: &kafka::Options, checkpoint: &Checkpoint) -> bool {
+    let Some(at) = checkpoint.partition() else { return false };
+    let is_own = at.topic.strip_prefix(kafka.topic.as_str()).is_some_and(|it| it.starts_with('.'));
+    kafka.is_by_table() && is_own && !kafka.topic_names().any(|topic| topic == at.topic)
+}
+
 /// Every checkpoint of the pipeline is one of these topics'.
 fn check_logs(
     config: &Config,

@@ -16,6 +16,7 @@ mod ahead;
 pub mod before;
 mod copy;
 mod from_graph;
+mod reshaped;
 pub mod start;
 mod still;
 pub mod topics;
@@ -61,8 +62,9 @@ use super::{
     ServiceError,
     apply::topology::{self, Topology},
     attempts::{self, Service, stopped, unless_stopped},
+    following,
     left_out::LeftOut,
-    read_catalog,
+    looked::{self, Looked},
     run::target,
     setup,
     slot::{Held, hold_slot},
@@ -109,11 +111,20 @@ pub async fn execute(config: &Config, args: &PublishArgs) -> Result<(), ServiceE
     }
     let from_graph = args.from_graph;
     let (metrics, left_out, written) = (metrics.clone(), LeftOut::default(), Mutex::default());
-    let publish = Publish { config, metrics: metrics.clone(), written, from_graph, left_out };
+    let known = Mutex::default();
+    let publish =
+        Publish { config, metrics: metrics.clone(), written, from_graph, left_out, known };
     let ends = args.until.is_some();
     let mut until = args.until;
     let attempt = async |stop: &watch::Receiver<bool>| {
-        publish.attempt(&mut until, stop).await.map_err(topology::looked_at)
+        loop {
+            match publish.attempt(&mut until, stop).await {
+                Err(ServiceError::Reshaped(what)) => {
+                    tracing::info!(what, "looking at the tables again");
+                }
+                ended => return ended.map_err(topology::looked_at),
+            }
+        }
     };
     // A publisher has no checkpoint to take down why it ends.
     let service = Service { config, metrics: &metrics, holds_slot: true, ends };
@@ -129,6 +140,8 @@ struct Publish<'a> {
     /// A new topic begins where the graph is.
     from_graph: bool,
     left_out: LeftOut,
+    /// The object ids of the tables that the life before has published.
+    known: Mutex<Option<BTreeSet<u32>>>,
 }
 
 /// Everything that a life needs, connected.
@@ -144,6 +157,8 @@ struct Ready {
     asking: Asking,
     topology: Topology,
     again: Again,
+    mapping: Arc<Mapping>,
+    trace: String,
     /// Kept open for as long as the pipeline runs.
     _sql: Arc<tokio_postgres::Client>,
     _following: JoinSet<()>,
@@ -187,9 +202,15 @@ impl Publish<'_> {
             ended
         });
         let again = ready.again;
+        let (config, follows) = (self.config, following::follows(self.config));
+        let reshaped = reshaped::changed(config, ready.mapping, ready.trace, &self.left_out);
         let ended = tokio::select! {
             ended = ended => ended.map_err(|error| ServiceError::from(error).with(&again))?,
             error = topology::changed(self.config.kafka()?, &asking, &topology) => return Err(error),
+            () = reshaped, if follows => {
+                let what = "the tables have changed";
+                return Err(ServiceError::Reshaped(what.to_owned()));
+            }
         };
         tracing::info!(reason = ?ended, "stopped");
         Ok(ended)
@@ -201,8 +222,10 @@ impl Publish<'_> {
         stop: &watch::Receiver<bool>,
     ) -> Result<Ready, ServiceError> {
         let (config, kafka) = (self.config, self.config.kafka()?);
-        let (Sql { client, .. }, catalog) = read_catalog(config).await?;
-        let mapping = Arc::new(super::mapping(config, &catalog)?);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let looked = looked::look(config, known.as_ref(), looked::New::Published, &self.left_out);
+        let Looked { sql: Sql { client, .. }, catalog, mapping, trace, .. } = looked.await?;
+        let mapping = mapping?;
         self.left_out.tell(&mapping);
         let looked = super::facts::Source::look(config, &client, Some(&mapping)).await?;
         let again = start::again(config, Some(&mapping))?;
@@ -302,6 +325,10 @@ impl Publish<'_> {
         let mapped = mapped.map(|table| table.oid).collect();
         let source = Whole::new(stream, config.source.clone(), mapped);
         let source = Acknowledging::new(source, rule);
+        if following::follows(config) {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            *known = Some(reshaped::known(&mapping));
+        }
         Ok(Ready {
             source,
             encoding,
@@ -315,6 +342,8 @@ impl Publish<'_> {
             asking,
             topology: Topology::of(topics.described),
             again,
+            mapping,
+            trace,
             _sql: client,
             _following: following,
         })

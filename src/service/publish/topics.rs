@@ -132,7 +132,11 @@ impl Wanted {
         let mut found = topic::look_at_all(kafka, &all).await?;
         let mut looks = 0;
         // A broker that has just come back may not know all topics yet.
-        while let Some(gone) = written.keys().find(|name| !found.contains_key(*name)) {
+        // The topic of a table that was dropped is not looked for.
+        let is_looked_for = |name: &&String| all.iter().any(|it| it.as_str() == **name);
+        while let Some(gone) =
+            written.keys().filter(is_looked_for).find(|name| !found.contains_key(*name))
+        {
             if looks == LOOKS {
                 return Err(TopicRefusal::Gone { topic: gone.clone() }.into());
             }

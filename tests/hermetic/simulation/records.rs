@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wal2graph::{
     checkpoint::{
-        Advance, Checkpoint, Claim, Epoch, Identity, Log, NewCheckpoint, Newest, Position,
+        Advance, Checkpoint, Claim, Claims, Epoch, Identity, Log, NewCheckpoint, Newest, Position,
         Replaying, Stopped, TopicId, TopicPartition,
     },
     copy::{Progress, RECONCILED},
@@ -50,21 +50,17 @@ impl Records {
         pipelines.into_iter().flat_map(of).collect()
     }
 
-    /// The claims are all checkpoints of the pipeline, and nobody has claimed one since.
-    pub fn are_all(&self, pipeline: &str, claims: &[Claim]) -> Result<(), Refused> {
-        let mut found: Vec<_> =
-            self.all(pipeline).iter().map(|it| (it.origin.log.name(), it.epoch)).collect();
-        let mut claimed: Vec<_> =
-            claims.iter().map(|it| (it.identity.log.name(), it.epoch)).collect();
-        found.sort();
-        claimed.sort();
-        if found == claimed { Ok(()) } else { Err(Refused::Fenced) }
+    /// The claims hold: nobody has claimed one of these checkpoints since.
+    pub fn hold(&self, pipeline: &str, claims: Claims<'_>) -> Result<(), Refused> {
+        let found = self.all(pipeline);
+        let found: Vec<_> = found.iter().map(|it| (it.origin.log.name(), it.epoch)).collect();
+        if claims.hold(&found) { Ok(()) } else { Err(Refused::Fenced) }
     }
 
     /// The checkpoints and the progress go, unless there are others than the claimed ones.
     pub fn forget(&mut self, pipeline: &str, claims: &[Claim]) -> Result<(), Refused> {
         if !self.all(pipeline).is_empty() {
-            self.are_all(pipeline, claims)?;
+            self.hold(pipeline, Claims::All(claims))?;
         }
         self.checkpoints.retain(|(name, _), _| name != pipeline);
         self.progress.remove(pipeline);

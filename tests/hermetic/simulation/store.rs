@@ -7,7 +7,7 @@ use std::{
 
 use wal2graph::{
     checkpoint::{
-        Advance, Checkpoint, Claim, Identity, Log, NewCheckpoint, TopicId, TopicPartition,
+        Advance, Checkpoint, Claim, Claims, Identity, Log, NewCheckpoint, TopicId, TopicPartition,
     },
     copy::Progress,
     graph::{
@@ -30,7 +30,7 @@ use super::{
     faults::Fault,
     moments::Moments,
     program::{Prepared, SimError, SimSink},
-    records::Refused,
+    records::{Records, Refused},
     schema::Schema,
     world::{Shared, World},
 };
@@ -359,12 +359,12 @@ impl Store for SimStore {
     async fn remove(
         &self,
         pipeline: &str,
-        claims: &[Claim],
+        claims: Claims<'_>,
         rows: &Rows,
     ) -> Result<Removed, StoreError> {
-        let (pipeline, claims, rows) = (pipeline.to_owned(), claims.to_vec(), rows.clone());
+        let (holds, rows) = (holding(pipeline, claims), rows.clone());
         self.write(move |world| {
-            world.graph.records.are_all(&pipeline, &claims)?;
+            holds(&world.graph.records)?;
             let (model, Rows { labels, spared }) = (world.schema.model.clone(), &rows);
             if world.shapes.is_some() {
                 let is_one = |label: &String| labels.contains(label) && !spared.contains(label);
@@ -381,12 +381,12 @@ impl Store for SimStore {
     async fn clear(
         &self,
         pipeline: &str,
-        claims: &[Claim],
+        claims: Claims<'_>,
         left: &LeftOver,
     ) -> Result<u64, StoreError> {
-        let (pipeline, claims, left) = (pipeline.to_owned(), claims.to_vec(), left.clone());
+        let (holds, left) = (holding(pipeline, claims), left.clone());
         self.write(move |world| {
-            world.graph.records.are_all(&pipeline, &claims)?;
+            holds(&world.graph.records)?;
             Ok(world.clear(&left))
         })
         .await
@@ -472,6 +472,19 @@ impl GraphReader for SimReader {
 }
 
 /// Stores of a graph that has nothing, where no answer is lost.
+/// Whether claims hold that the caller does not keep.
+fn holding(
+    pipeline: &str,
+    claims: Claims<'_>,
+) -> impl FnOnce(&Records) -> Result<(), Refused> + use<> {
+    let pipeline = pipeline.to_owned();
+    let (all, one) = match claims {
+        Claims::All(all) => (all.to_vec(), None),
+        Claims::One(one) => (Vec::new(), Some(one.clone())),
+    };
+    move |records| records.hold(&pipeline, one.as_ref().map_or(Claims::All(&all), Claims::One))
+}
+
 fn stores() -> impl Fn() -> SimStore {
     stores_of(super::schema::schemas().remove(0))
 }

@@ -14,6 +14,7 @@ const ROWS: u32 = 30_000;
 /// minute.
 const WAIT_MAX: Duration = Duration::from_secs(40);
 
+#[ignore = "long: make nightly"]
 #[tokio::test]
 async fn an_application_waited_a_minute_for_a_copy_whose_program_is_stopped() {
     let table = |name: &str| {

@@ -56,7 +56,7 @@ async fn a_new_column(name: &str, prefix: &str, section: &str) {
         "CREATE TABLE {prefix}_things (id int PRIMARY KEY, name text);
          INSERT INTO {prefix}_things SELECT g, 'a' FROM generate_series(1, 20) g"
     );
-    let spread = Spread::with(name, &schema, section).await;
+    let spread = Spread::stopping(name, &schema, section).await;
     spread.catch_up().await;
     let change = format!(
         "ALTER TABLE {prefix}_things ADD COLUMN c text DEFAULT 'dflt';
@@ -112,7 +112,7 @@ async fn a_graph_was_to_be_filled_from_a_topic_that_the_publication_kept_changes
 async fn a_record_from_before_a_key_column_was_renamed_was_said_to_lack_the_replica_identity() {
     let schema = "CREATE TABLE rkc_things (id int PRIMARY KEY, name text);
         INSERT INTO rkc_things SELECT g, 'a' FROM generate_series(1, 5) g";
-    let spread = Spread::with("renamedkey", schema, "partitions: 1").await;
+    let spread = Spread::stopping("renamedkey", schema, "partitions: 1").await;
     let (code, said) = spread.output(&["publish", "--until", "current"]).await;
     assert_eq!(code, Some(0), "{said}");
     let rename = "ALTER TABLE rkc_things RENAME id TO nr";

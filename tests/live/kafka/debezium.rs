@@ -164,6 +164,7 @@ async fn a_topic_for_each_table_with_schema_blocks() {
     is_applied("kda", modes).await;
 }
 
+#[ignore = "long: make nightly"]
 #[tokio::test]
 async fn a_topic_for_each_table_without_schema_blocks() {
     for (prefix, decimal, time) in [

@@ -27,6 +27,7 @@ fn coordinator(broker: &Kafka, group: &str) -> usize {
     id.unwrap_or_else(|| panic!("{said}"))
 }
 
+#[ignore = "long: make nightly"]
 #[tokio::test]
 async fn a_group_whose_coordinator_dies_goes_on_with_another_one() {
     let options = KafkaOptions {
@@ -106,6 +107,7 @@ async fn a_broker_that_has_just_died_is_not_asked_for_settings_and_topics() {
     }
 }
 
+#[ignore = "long: make nightly"]
 #[tokio::test]
 async fn a_broker_whose_disk_is_full_costs_time_only() {
     let options = KafkaOptions {
@@ -141,6 +143,7 @@ async fn a_broker_whose_disk_is_full_costs_time_only() {
     assert!(holds(rows).await, "every row is there, whole");
 }
 
+#[ignore = "long: make nightly"]
 #[tokio::test]
 async fn a_retention_that_is_shorter_than_the_outage_is_a_gap() {
     let options = KafkaOptions {

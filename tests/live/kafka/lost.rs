@@ -45,6 +45,7 @@ async fn a_topic_that_lost_its_tail_and_grew_again_past_the_checkpoint_is_not_go
     assert_eq!(feed.contents().await, left);
 }
 
+#[ignore = "long: make nightly"]
 #[tokio::test]
 async fn a_tables_topic_that_lost_records_is_not_copied_again_as_if_nothing_was_lost() {
     let mut broker = Kafka::start(&KafkaOptions::default()).unwrap();

@@ -9,6 +9,7 @@ mod dead_letters;
 mod debezium;
 mod faults;
 mod feed;
+mod following;
 mod items;
 mod lost;
 mod partitions;

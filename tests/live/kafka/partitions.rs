@@ -35,12 +35,21 @@ impl Spread {
 
     /// `kafka` is more of that section of the file.
     pub async fn with(name: &str, schema: &str, kafka_section: &str) -> Self {
+        Self::configured(name, schema, kafka_section, "").await
+    }
+
+    /// The same, with a graph that does not follow what changes in the tables.
+    pub async fn stopping(name: &str, schema: &str, kafka_section: &str) -> Self {
+        Self::configured(name, schema, kafka_section, "schema_changes: stop\n").await
+    }
+
+    async fn configured(name: &str, schema: &str, kafka_section: &str, more: &str) -> Self {
         let pipeline = Pipeline::new(name, schema).await;
         let mut config = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
         let brokers = kafka().brokers();
         write!(
             config,
-            "pipeline: {}\nhttp: {{listen: \"off\"}}\nkafka:\n  brokers: {brokers}\n  {kafka_section}\n  \
+            "pipeline: {}\n{more}http: {{listen: \"off\"}}\nkafka:\n  brokers: {brokers}\n  {kafka_section}\n  \
              properties: {{session.timeout.ms: 6000, heartbeat.interval.ms: 500}}\n",
             pipeline.name
         )
@@ -114,8 +123,9 @@ impl Drop for Spread {
 
 /// SIGTERM ends it: well, or before its batch was written, where lanes wait for each other for long.
 pub async fn stops(running: &mut Running) {
-    let code = running.terminate(Duration::from_secs(60)).await;
-    assert!(matches!(code, Some(0 | 130)), "{code:?}");
+    running.signal("TERM");
+    let status = running.status(Duration::from_secs(60)).await;
+    assert!(status.is_some_and(|it| matches!(it.code(), Some(0 | 130))), "{status:?}");
 }
 
 /// Nothing is left that waits for values.

@@ -32,6 +32,7 @@ async fn it_is_not_ready_before_the_topics_copy_is_in_the_graph() {
     assert_eq!(running.terminate(Duration::from_secs(60)).await, Some(0));
 }
 
+#[ignore = "long: make nightly"]
 #[tokio::test]
 async fn a_broker_that_was_killed_is_named_with_the_cause_in_the_log_and_on_ready() {
     let mut broker = Kafka::start(&KafkaOptions::default()).unwrap();

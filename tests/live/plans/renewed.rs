@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use neo4rs::Query;
 use wal2graph::{
-    checkpoint::{Claim, Identity, Log, NewCheckpoint, Origin},
+    checkpoint::{Claim, Claims, Identity, Log, NewCheckpoint, Origin},
     copy::Progress,
     graph::{Between, LeftOver, Pass},
     lsn::Lsn,
@@ -117,19 +117,27 @@ async fn a_new_slot_reads_by_keys_and_what_has_gone_by_its_index_or_label() {
     ];
     for (left, scans, expected) in cases {
         recorder.take();
-        assert_eq!(store.clear(PIPELINE, &claims, &left).await.unwrap(), expected, "{left:?}");
+        assert_eq!(
+            store.clear(PIPELINE, Claims::All(&claims), &left).await.unwrap(),
+            expected,
+            "{left:?}"
+        );
         let rule = |text: &str| match text.contains("PlansLeft") {
             // What is read is held back before it goes.
             true => Rule { scans, walks: &["anon_0", "anon_1"], eager: true },
             false => of_own(text),
         };
         assert_eq!(judge(&recorder, &mut bolt, &format!("{left:?}"), rule), 2);
-        assert_eq!(store.clear(PIPELINE, &claims, &left).await.unwrap(), 0, "{left:?}");
+        assert_eq!(
+            store.clear(PIPELINE, Claims::All(&claims), &left).await.unwrap(),
+            0,
+            "{left:?}"
+        );
     }
 
     recorder.take();
     let rows = Rows { labels: [label()].into(), ..Rows::default() };
-    assert_eq!(store.remove(PIPELINE, &claims, &rows).await.unwrap().nodes, 400);
+    assert_eq!(store.remove(PIPELINE, Claims::All(&claims), &rows).await.unwrap().nodes, 400);
     // All that its nodes have goes with them.
     let rule = |text: &str| match text.contains("PlansLeft") {
         true => Rule { walks: &["n"], scans: &["NodeByLabelScan"], eager: true },

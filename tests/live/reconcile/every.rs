@@ -407,6 +407,7 @@ async fn found_and_mended(pipeline: &Pipeline, mapping: &str, damages: &[Damage]
     assert!(lost.is_empty() && new.is_empty(), "gone: {lost:#?}, come: {new:#?}");
 }
 
+#[ignore = "long: make nightly"]
 #[tokio::test]
 async fn every_damage_is_named_and_mended_beside_a_stream_and_nothing_else_is_touched() {
     let began = Instant::now();

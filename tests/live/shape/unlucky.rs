@@ -60,6 +60,7 @@ async fn a_new_table_that_clashes_kept_all_new_tables_out() {
 }
 
 /// The nodes are made anew, and the join table was not looked at.
+#[ignore = "long: make nightly"]
 #[tokio::test]
 async fn relationships_of_a_join_table_were_lost_where_keys_exchange_their_names() {
     let schema = "CREATE TABLE suc_a (id int PRIMARY KEY, name int); \

@@ -114,6 +114,7 @@ async fn an_unfinished_copy_without_its_slot_ends_with_an_equal_graph() {
 }
 
 /// Columns, tables, keys and references that go leave nothing of theirs.
+#[ignore = "long: make nightly"]
 #[tokio::test]
 async fn another_mapping_ends_with_an_equal_graph_by_the_programs_own_advice() {
     let schema = "CREATE TABLE am_things (id int PRIMARY KEY, code text NOT NULL UNIQUE, a text, b text); \

@@ -184,7 +184,8 @@ impl Running {
         self.status(limit).await.and_then(|status| status.code())
     }
 
-    async fn status(&mut self, limit: Duration) -> Option<ExitStatus> {
+    /// The same, as the system reports it: a process that a signal has ended has no exit code.
+    pub async fn status(&mut self, limit: Duration) -> Option<ExitStatus> {
         let started = Instant::now();
         while started.elapsed() < limit {
             if let Some(status) = self.0.try_wait().expect("it can be waited for") {

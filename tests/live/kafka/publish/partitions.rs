@@ -146,6 +146,7 @@ async fn has_everything(published: &Published, truncates: usize) {
     }
 }
 
+#[ignore = "long: make nightly"]
 #[tokio::test]
 async fn killed_again_and_again_every_partition_has_its_changes_in_order() {
     let mut rng = rng();
@@ -178,6 +179,7 @@ async fn killed_again_and_again_every_partition_has_its_changes_in_order() {
     assert_eq!(tail.lowest(), tail.furthest());
 }
 
+#[ignore = "long: make nightly"]
 #[tokio::test]
 async fn a_broker_that_dies_leaves_no_partition_behind() {
     let mut rng = rng();

@@ -1,0 +1,342 @@
+//! The graph follows the tables' shape, in the partitions of `apply`.
+//!
+//! ```text
+//! life of the member:  look at the catalog -> partitions begin
+//! each partition:      claimed -> judged with its checkpoint's facts -> repair asked -> one transaction: next shape
+//!                      -> names of before removed -> stream; its share of the repair, beside it
+//! beside them, every two seconds:  another trace of the catalog? -> look, judge -> the life ends
+//! ```
+//!
+//! A record says names and texts, and not which shape its table had. It does not have to: what was published before
+//! a change is in the topic before the log's end of the look, and a share compares only behind that. So records of an
+//! earlier shape may be applied by name, or passed over: the comparison makes their rows right.
+//!
+//! Each partition goes over by itself, and whoever goes over asks for the repair first. A request stays open until
+//! every partition has done its share, and a partition that takes one up has looked at the tables before. So
+//! partitions of other processes may be behind meanwhile. What one of them writes under a name of before goes when
+//! it goes over itself.
+
+use std::{collections::BTreeSet, future::pending, slice, time::Duration};
+
+use tokio::time::{sleep, timeout};
+
+use crate::{
+    catalog::TableName,
+    change::Change,
+    checkpoint::{Checkpoint, Claim, Log, TopicPartition},
+    config::Config,
+    graph::{Event, Model, Outlines},
+    kafka::owned::Owned,
+    lsn::Lsn,
+    mapping::TranslateError,
+    metrics::now,
+    pipeline::{NextShape, Note, Store, Translate},
+    postgres::{
+        self,
+        connect::{Sql, sql},
+    },
+    request::{Purpose, Request},
+    service::{
+        ServiceError, facts, following, graph,
+        left_out::LeftOut,
+        left_over, looked,
+        notices::Noticing,
+        requests::{new_id, tables_of},
+    },
+    start::{
+        Refusals, TableFacts, TablesRefusal,
+        following::{Changed, Next, Watched, step_from},
+        found::listed,
+        generation::{self, Before, Generation},
+        rights,
+        shape::Standing,
+    },
+    topic::routing::Partitions,
+};
+
+use super::{requests::check_source, seen::Seen, shared::Shared};
+
+/// The pause between two looks at the catalog.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// How long asking for the catalog's trace may take.
+const TRACE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Whether this configuration lets the graph follow. Records of somebody else's do not say up to where a topic is
+/// complete.
+pub fn follows(config: &Config) -> Result<bool, ServiceError> {
+    Ok(following::follows(config) && !config.kafka()?.are_foreign)
+}
+
+/// The object ids of the tables that a graph follows, if its checkpoints say which they are.
+pub fn known(checkpoints: &[Checkpoint]) -> Option<BTreeSet<u32>> {
+    let facts =
+        checkpoints.iter().filter_map(|it| TableFacts::parse(it.table_facts.as_deref()?).ok());
+    let facts: Vec<TableFacts> = facts.collect();
+    let oids = facts.iter().flat_map(|it| &it.tables).map(|table| table.oid);
+    (!facts.is_empty()).then(|| oids.collect())
+}
+
+/// Lets the graph follow with the partition of a claimed checkpoint. Returns the object ids of the tables that it
+/// still has to compare.
+pub async fn agreed(
+    shared: &Shared,
+    seen: &Seen,
+    at: &TopicPartition,
+    claimed: &Checkpoint,
+) -> Result<BTreeSet<u32>, ServiceError> {
+    let Shared { config, mapping, model, graph, .. } = shared;
+    let claim = graph::claimed(config, Log::Partition(at.clone()), claimed.epoch);
+    let mut told = seen.turn.lock().await;
+    let Some(text) = &claimed.table_facts else {
+        // An earlier build has kept the mapping's digest only, and that is the same.
+        let (labels, outlines) = (mapping.labels(), Outlines::of(model).text());
+        graph.note(&claim, Note::Outlines { outlines: &outlines, labels: &labels }).await?;
+        graph.note(&claim, Note::Tables(&seen.first(mapping))).await?;
+        return to_compare(shared, at).await;
+    };
+    let again = facts::again(config, Some(mapping), slice::from_ref(claimed));
+    let facts = TableFacts::parse(text);
+    let facts = facts.map_err(|_| TablesRefusal::Unreadable { again: again.clone() })?;
+    let differences = facts.blocking(&seen.now);
+    if !differences.is_empty() {
+        return Err(TablesRefusal::Different { differences, again }.into());
+    }
+    let unexplained = seen.unexplained.of(at);
+    let had = claimed.outlines.as_deref().map(Outlines::parse).unwrap_or_default();
+    let before = Before {
+        facts: &facts,
+        labels: &claimed.labels,
+        digest: &claimed.mapping_digest,
+        outlines: &had,
+        // Nobody knows which shape a record is of, so a new column always needs a look.
+        standing: Standing { applied: Lsn::ZERO, is_clean: false },
+        unexplained: &unexplained,
+    };
+    let (generation, next) = step_from(before, (mapping, &seen.now, seen.at));
+    if let Some(refusal) = generation.refused(&again) {
+        return Err(refusal.into());
+    }
+    if !generation.marks.is_empty() {
+        ask(shared, at, claimed, &generation).await?;
+    }
+    let (mut outlines, mut labels) = (claimed.outlines.clone(), claimed.labels.clone());
+    if let Some(next) = next {
+        let Next { digest, labels: of_next, facts, outlines: text } = next;
+        let shape = NextShape {
+            digest: &digest,
+            labels: &of_next,
+            facts: &facts,
+            outlines: &text,
+            progress: None,
+        };
+        if !graph.follow(&claim, shape).await? {
+            let what = format!("another instance has claimed {at}");
+            return Err(ServiceError::NotYet(what));
+        }
+        (outlines, labels) = (Some(text), of_next);
+        let findings: Vec<String> = generation.findings().iter().map(ToString::to_string).collect();
+        if told.insert(findings.join("\n")) {
+            following::tell(&generation);
+        }
+    }
+    seen.unexplained.is_kept(at);
+    let before = (outlines.as_deref(), labels.as_slice());
+    left_over::clear(graph, &claim, before, (model, &mapping.labels())).await?;
+    to_compare(shared, at).await
+}
+
+/// Asks for a repair of the tables that have changed, unless an open one does it.
+async fn ask(
+    shared: &Shared,
+    at: &TopicPartition,
+    claimed: &Checkpoint,
+    generation: &Generation,
+) -> Result<(), ServiceError> {
+    let Shared { config, graph, catalog, mapping, topology, .. } = shared;
+    let Sql { client, .. } = sql(&config.source).await?;
+    let marked: Vec<TableName> =
+        generation.marks.iter().map(|mark| mark.found.table.clone()).collect();
+    let again = facts::again(config, Some(mapping), slice::from_ref(claimed));
+    let refused = |why: &str| {
+        let found = listed(&generation.findings());
+        ServiceError::Definite(format!(
+            "the tables have changed ({found}), and can not be compared with the graph: {why}. Or {again}"
+        ))
+    };
+    match check_source(shared, claimed, &client).await {
+        Err(ServiceError::Definite(why)) => return Err(refused(&why)),
+        checked => checked?,
+    }
+    let of_mapping = marked.iter().filter_map(|it| mapping.table_index(&it.schema, &it.name));
+    let count = topology.topics.get(&at.topic).map_or(1, |topic| topic.partitions);
+    let partitions = Partitions::new(count as usize).unwrap_or(Partitions::ONE);
+    let owned = Owned::new(catalog, mapping, &of_mapping.collect::<Vec<_>>(), partitions);
+    owned.map_err(|error| refused(&error.to_string()))?;
+    let server = postgres::setup::server(&client).await?;
+    let lacks = rights::to_read(&server, &postgres::setup::rights(&client, &marked).await?);
+    Refusals::check(lacks.into_iter().map(Into::into).collect()).map_err(ServiceError::Start)?;
+    let mut tables: Vec<String> = marked.iter().map(TableName::in_file).collect();
+    tables.sort();
+    let log = Log::Partition(at.clone()).name();
+    let does_it = |request: &Request| {
+        is_repair_of(request, &log)
+            && (request.tables.is_empty() || tables.iter().all(|it| request.tables.contains(it)))
+    };
+    if !graph.requests(&config.pipeline).await?.iter().any(does_it) {
+        let request = Request::new(new_id(), Purpose::Repair, tables, now());
+        graph.ask(&config.pipeline, &request).await?;
+    }
+    Ok(())
+}
+
+/// An open repair of all rows in which the log still has its share to do. One that was interrupted begins again.
+fn is_repair_of(request: &Request, log: &str) -> bool {
+    request.state.is_open()
+        && request.purpose == Purpose::Repair
+        && request.keys.is_none()
+        && !request.shares_over.contains(log)
+}
+
+/// The tables that the partition still has to compare.
+pub async fn to_compare(
+    shared: &Shared,
+    at: &TopicPartition,
+) -> Result<BTreeSet<u32>, ServiceError> {
+    let Shared { config, mapping, model, graph, .. } = shared;
+    let log = Log::Partition(at.clone()).name();
+    let requests = graph.requests(&config.pipeline).await?;
+    let repairs = requests.iter().filter(|request| is_repair_of(request, &log));
+    let tables = repairs.flat_map(|request| tables_of(model, request).unwrap_or_default());
+    Ok(tables.map(|table| mapping.columns(table).oid).collect())
+}
+
+/// Resolves once the tables have changed so that all partitions have to begin anew. What is of no consequence is
+/// kept, so that their next start does not stumble over it. A source that is away says nothing.
+pub async fn changed(shared: &Shared) -> Changed {
+    let Shared { config, mapping, seen, .. } = shared;
+    let Some(seen) = seen else { return may_follow(config).await };
+    let mut trace = seen.trace.clone();
+    let mut watched = Watched {
+        facts: generation::first(&seen.now, mapping),
+        labels: mapping.labels(),
+        digest: mapping.digest(),
+        follows: true,
+    };
+    let mut stored = watched.facts.clone();
+    let known: BTreeSet<u32> = mapping.tables.iter().map(|table| table.oid).collect();
+    let mut kept = None;
+    loop {
+        sleep(LOOK_INTERVAL).await;
+        let asked = async {
+            let client = match &mut kept {
+                Some(client) => client,
+                None => kept.insert(sql(&config.source).await?.client),
+            };
+            Ok::<String, ServiceError>(postgres::tables::trace(client, &config.publication).await?)
+        };
+        match timeout(TRACE_LIMIT, asked).await {
+            Ok(Ok(now)) if now == trace => continue,
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) | Err(_) => {
+                kept = None;
+                continue;
+            }
+        }
+        let told = LeftOut::default();
+        let looked = looked::look(config, Some(&known), looked::New::LeftOut, &told).await;
+        let Ok(looked) = looked else { continue };
+        let (Ok(mapping), Some(now)) = (&looked.mapping, &looked.now) else {
+            return Changed::Follow;
+        };
+        if now.facts.publication.is_some()
+            && let Some(changed) = watched.changed(now, mapping, looked.at)
+        {
+            return changed;
+        }
+        if stored != watched.facts && looked.at.is_locked {
+            if !keep(shared, &watched.facts).await {
+                continue;
+            }
+            stored.clone_from(&watched.facts);
+        }
+        trace = looked.trace;
+    }
+}
+
+/// Resolves once the source shows what is published: `wal2graph publish` may have been started later.
+async fn may_follow(config: &Config) -> Changed {
+    if !follows(config).unwrap_or(false) {
+        return pending().await;
+    }
+    loop {
+        sleep(LOOK_INTERVAL).await;
+        let asked = async {
+            let client = sql(&config.source).await?.client;
+            let is_there =
+                postgres::setup::publication(&client, &config.publication).await?.is_some();
+            Ok::<bool, ServiceError>(
+                is_there && !postgres::setup::server(&client).await?.in_recovery,
+            )
+        };
+        if matches!(timeout(TRACE_LIMIT, asked).await, Ok(Ok(true))) {
+            return Changed::Follow;
+        }
+    }
+}
+
+/// The checkpoints of the partitions that this process has claimed keep the tables as they are now.
+async fn keep(shared: &Shared, facts: &TableFacts) -> bool {
+    let text = facts.text();
+    for (at, epoch) in shared.claims.all() {
+        let claim: Claim = graph::claimed(&shared.config, Log::Partition(at), epoch);
+        if let Err(error) = shared.graph.note(&claim, Note::Tables(&text)).await {
+            tracing::debug!(%error, "the graph could not store what changed about the tables");
+            return false;
+        }
+    }
+    true
+}
+
+/// Passes over changes without a key where their tables are still to be compared.
+pub struct Passing {
+    translator: Noticing,
+    /// The tables, by object id; `None`: the graph does not follow.
+    compared: Option<BTreeSet<u32>>,
+}
+
+impl Passing {
+    /// Over a translator.
+    pub fn new(translator: Noticing, compared: Option<BTreeSet<u32>>) -> Self {
+        Passing { translator, compared }
+    }
+}
+
+impl Translate for Passing {
+    type Error = TranslateError;
+
+    fn translate(&mut self, change: &Change, committed: Lsn) -> Result<Option<Event>, Self::Error> {
+        use TranslateError::{KeyColumnMissing, KeyNotSent};
+        let translated = self.translator.translate(change, committed);
+        let Some(compared) = &self.compared else { return translated };
+        let (Err(KeyColumnMissing { table, .. } | KeyNotSent { table, .. }), Some(relation)) =
+            (&translated, change.relations().first())
+        else {
+            return translated;
+        };
+        match compared.contains(&relation.oid) {
+            true => Ok(None),
+            false => {
+                let (table, sent) = (table.clone(), relation.sent());
+                Err(TranslateError::Unexplained { table, sent })
+            }
+        }
+    }
+
+    fn batch_translated(&mut self) {
+        self.translator.batch_translated();
+    }
+
+    fn model(&self) -> &Model {
+        self.translator.model()
+    }
+}

@@ -1,0 +1,88 @@
+//! What a life of `apply` has seen of the tables.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::{
+    change::{Sent, Timestamp},
+    checkpoint::TopicPartition,
+    mapping::Mapping,
+    metrics::now,
+    start::{generation, shape::ReadAt, tables::Now},
+};
+
+/// What a life has seen of the tables that its graph follows.
+pub struct Seen {
+    /// Their facts.
+    pub now: Now,
+    /// Where the log was.
+    pub at: ReadAt,
+    /// The catalog's trace.
+    pub trace: String,
+    began: Timestamp,
+    /// What could not be read.
+    pub unexplained: Arc<Unexplained>,
+    /// Partitions go over one by one. What was told of the tables in this life.
+    pub turn: AsyncMutex<BTreeSet<String>>,
+}
+
+impl Seen {
+    /// Of a look. `None`: the source does not show what is published, so the graph does not follow.
+    pub fn new(
+        now: Option<&Now>,
+        (at, trace): (ReadAt, String),
+        unexplained: &Arc<Unexplained>,
+    ) -> Option<Self> {
+        let now = now.filter(|now| !now.in_recovery && now.facts.publication.is_some())?.clone();
+        let (unexplained, turn) = (unexplained.clone(), AsyncMutex::default());
+        Some(Seen { now, at, trace, began: self::now(), unexplained, turn })
+    }
+
+    /// The facts of a checkpoint that is made now.
+    pub fn first(&self, mapping: &Mapping) -> String {
+        generation::first(&self.now, mapping).text()
+    }
+
+    /// Whether the tables were looked at behind this moment.
+    pub fn is_behind(&self, moment: Timestamp) -> bool {
+        self.began > moment
+    }
+
+    /// A change of the partition can not be read.
+    pub fn met(&self, at: &TopicPartition, sent: &Sent) {
+        self.unexplained.met(at, sent);
+    }
+}
+
+/// The tables of which a change can not be read, by partition. They last from one life to the next.
+#[derive(Debug, Default)]
+pub struct Unexplained(Mutex<BTreeMap<TopicPartition, BTreeSet<u32>>>);
+
+impl Unexplained {
+    /// One more.
+    pub fn met(&self, at: &TopicPartition, sent: &Sent) {
+        self.with(|all| {
+            all.entry(at.clone()).or_default().insert(sent.oid);
+        });
+    }
+
+    /// Those of a partition.
+    pub fn of(&self, at: &TopicPartition) -> BTreeSet<u32> {
+        self.with(|all| all.get(at).cloned().unwrap_or_default())
+    }
+
+    /// A comparison of them is asked for.
+    pub fn is_kept(&self, at: &TopicPartition) {
+        self.with(|all| {
+            all.remove(at);
+        });
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<TopicPartition, BTreeSet<u32>>) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
