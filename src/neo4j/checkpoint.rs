@@ -118,8 +118,26 @@ pub async fn read(connection: &Connection, pipeline: &str) -> Result<Option<Chec
 
 /// Reads the checkpoints of all logs of the pipeline, in the order of their names.
 pub async fn read_all(connection: &Connection, pipeline: &str) -> Result<Vec<Checkpoint>, Error> {
+    read_several(connection, pipeline, RETURNED).await
+}
+
+/// The same without what they say of tables and mapping: long texts.
+pub async fn read_positions(
+    connection: &Connection,
+    pipeline: &str,
+) -> Result<Vec<Checkpoint>, Error> {
+    let returned =
+        RETURNED.replace("c.table_facts AS", "null AS").replace("c.outlines AS", "null AS");
+    read_several(connection, pipeline, &returned).await
+}
+
+async fn read_several(
+    connection: &Connection,
+    pipeline: &str,
+    returned: &str,
+) -> Result<Vec<Checkpoint>, Error> {
     let text = format!(
-        "MATCH (c:{CHECKPOINT} {{pipeline: $pipeline}}) RETURN {RETURNED} \
+        "MATCH (c:{CHECKPOINT} {{pipeline: $pipeline}}) RETURN {returned} \
          ORDER BY c.topic, c.partition, c.log"
     );
     let rows = connection.rows(Query::new(text).param("pipeline", pipeline)).await?;

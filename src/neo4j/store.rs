@@ -112,6 +112,10 @@ impl pipeline::Store for Store {
         Ok(checkpoint::read_all(&self.connection, pipeline).await?)
     }
 
+    async fn positions(&self, pipeline: &str) -> Result<Vec<Checkpoint>, StoreError> {
+        Ok(checkpoint::read_positions(&self.connection, pipeline).await?)
+    }
+
     async fn checkpoint(&self, of: &Identity) -> Result<Option<Checkpoint>, StoreError> {
         Ok(checkpoint::read_one(&self.connection, of).await?)
     }

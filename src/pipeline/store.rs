@@ -107,6 +107,14 @@ pub trait Store: Send + Sync + 'static {
         pipeline: &str,
     ) -> impl Future<Output = Result<Vec<Checkpoint>, StoreError>> + Send;
 
+    /// The same for somebody who asks again and again: without what they say of tables and mapping.
+    fn positions(
+        &self,
+        pipeline: &str,
+    ) -> impl Future<Output = Result<Vec<Checkpoint>, StoreError>> + Send {
+        self.checkpoints(pipeline)
+    }
+
     /// The checkpoint of one log; `None` if it has none. It takes no lock: a COMMIT in progress is
     /// not in it yet, so it never settles one.
     fn checkpoint(

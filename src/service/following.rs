@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
     graph::{Outlines, TableIndex},
     mapping::{Followed, Mapping},
     pipeline::{NextShape, Reshaped, Rows, Store},
-    postgres::{self, connect::sql},
+    postgres,
     start::{
         self, Refusals, TableFacts, TablesRefusal,
         following::{self, Changed, Next, Shapes, Watched, before, kept, looks, passes, step},
@@ -42,14 +42,11 @@ use super::{
     ServiceError, graph,
     left_out::{self, LeftOut},
     looked, setup,
+    trace::Traces,
 };
 
-/// The pause between two looks at the catalog.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// The pause where one look comes right after another.
 const AGAIN_PAUSE: Duration = Duration::from_millis(500);
-/// How long asking for the catalog's trace may take.
-const TRACE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Earlier shapes that the stream has shown while the program runs.
 #[derive(Default)]
@@ -122,15 +119,6 @@ pub async fn tables(
     let not_added = unpublished.left_out.iter();
     let not_added = not_added.map(|table| left_out::unpublished(&config.publication, table, ""));
     Ok(Tables { followed, not_added: not_added.collect() })
-}
-
-/// Whether the catalog has another trace than this.
-pub async fn has_changed(config: &Config, trace: &str) -> bool {
-    let asked = async {
-        let client = sql(&config.source).await?.client;
-        Ok::<String, ServiceError>(postgres::tables::trace(&client, &config.publication).await?)
-    };
-    matches!(timeout(TRACE_LIMIT, asked).await, Ok(Ok(now)) if now != trace)
 }
 
 /// The pause before the tables are looked at again.
@@ -365,29 +353,9 @@ pub async fn changed(
         true => looked::New::Published,
         false => looked::New::LeftOut,
     };
-    let mut kept = Some(client);
+    let mut traces = Traces::new(config, Some(client));
     loop {
-        sleep(LOOK_INTERVAL).await;
-        let asked = async {
-            let client = match &mut kept {
-                Some(client) => client,
-                None => kept.insert(sql(&config.source).await?.client),
-            };
-            Ok::<String, ServiceError>(postgres::tables::trace(client, &config.publication).await?)
-        };
-        match timeout(TRACE_LIMIT, asked).await {
-            Ok(Ok(now)) if now == trace => continue,
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "the catalog can not be looked at");
-                kept = None;
-                continue;
-            }
-            Err(_) => {
-                kept = None;
-                continue;
-            }
-        }
+        traces.changed(&trace).await;
         let looked = match looked::look(config, Some(&known), new, told).await {
             Ok(looked) => looked,
             Err(error) => {

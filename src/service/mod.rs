@@ -30,6 +30,7 @@ pub mod run;
 mod setup;
 mod slot;
 mod tables;
+mod trace;
 mod watch;
 
 use tokio_postgres::Client;

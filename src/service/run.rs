@@ -50,7 +50,7 @@ use super::{
     notices::{Notices, Noticing},
     renew,
     requests::{self, Following},
-    tables,
+    tables, trace,
     watch::{progress, serve},
 };
 
@@ -171,7 +171,7 @@ impl<'a> Run<'a> {
         let trace = self.trace.take();
         let may_be = following::follows(self.config) && !trace.is_empty();
         match may_be && error.verdict() == Verdict::Stop {
-            true if following::has_changed(self.config, &trace).await => {
+            true if trace::has_changed(self.config, &trace).await => {
                 Err(ServiceError::Reshaped(error.to_string()))
             }
             _ => Err(error),

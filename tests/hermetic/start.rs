@@ -8,7 +8,8 @@ use wal2graph::{
     mapping::{Edits, Mapping, compile},
     start::{
         Again, Difference, Facts, Names, Publication, Refusal, Refusals, Server, Slot, System,
-        TableFacts, TableRights, Written, origin,
+        TableFacts, TableRights, Written, generation, origin,
+        shape::{ColumnTrace, Trace},
         slot::{Foreign, Lost, SlotState},
         tables::{Now, PublicationIs, TableIs, Wanted, Way},
     },
@@ -633,6 +634,38 @@ fn a_table_that_left_the_publication_and_came_back_was_followed_on() {
     let unreadable = followed(|_| {})
         .with(|it| it.checkpoint.as_mut().unwrap().table_facts = Some("{}".to_owned()));
     assert_said(unreadable, &["`table_facts` of the checkpoint", "repair --new-slot"]);
+}
+
+/// The graph stayed without the new values. What a start had found was the tables' shape from then on.
+#[test]
+fn rewritten_values_were_taken_over_by_a_start_that_does_not_follow() {
+    let shaped = |rewritten: bool| {
+        followed(|_| {}).with(|it| {
+            let now = it.tables_now.as_mut().unwrap();
+            let trace = |table: &TableIs| {
+                let column = |(name, number): (&String, &i16)| ColumnTrace {
+                    name: name.clone(),
+                    number: *number,
+                    type_oid: 23,
+                    xmin: 700,
+                    has_default: false,
+                };
+                let numbers = table.columns.len() as i16;
+                let columns = table.columns.iter().map(column).collect();
+                Trace { columns, numbers, file: 5_000, ..Trace::default() }
+            };
+            now.traces = now.facts.tables.iter().map(trace).collect();
+            let facts = generation::first(now, &it.mapping).text();
+            it.checkpoint.as_mut().unwrap().table_facts = Some(facts);
+            if rewritten {
+                now.traces[0].file += 1;
+                now.traces[0].columns.iter_mut().for_each(|column| column.xmin += 1);
+            }
+        })
+    };
+    assert_eq!(shaped(false).refusals(), []);
+    let words = ["may have other values", "schema_changes: stop", "repair --new-slot"];
+    assert_said(shaped(true), &words);
 }
 
 /// Adding it is not enough: so no word says that it may be.

@@ -3,6 +3,8 @@
 use crate::{checkpoint::Checkpoint, config::Config, mapping::Mapping};
 
 use super::Report;
+#[cfg(feature = "kafka")]
+use crate::service::apply::topology::is_of_gone_table;
 
 /// A graph that `apply` has made.
 pub fn checkpoint(
@@ -11,6 +13,10 @@ pub fn checkpoint(
     checkpoint: &Checkpoint,
     report: &mut Report,
 ) {
+    #[cfg(feature = "kafka")]
+    if config.kafka().is_ok_and(|kafka| is_of_gone_table(kafka, checkpoint)) {
+        return;
+    }
     let (log, offset) = (&checkpoint.origin.log, checkpoint.position.lsn.0);
     let is_named = config.kafka().is_ok_and(|kafka| {
         checkpoint.partition().is_some_and(|at| kafka.topic_names().any(|topic| topic == at.topic))

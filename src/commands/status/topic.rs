@@ -255,7 +255,8 @@ pub async fn from_before(
         service::{ServiceError, publish::topics::Wanted},
     };
     let reads_a_topic = checkpoints.iter().any(|checkpoint| checkpoint.partition().is_some());
-    if !reads_a_topic || config.kafka().is_ok_and(|kafka| kafka.are_foreign) {
+    let follows = crate::service::following::follows(config);
+    if follows || !reads_a_topic || config.kafka().is_ok_and(|kafka| kafka.are_foreign) {
         return None;
     }
     let look = async {

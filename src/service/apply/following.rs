@@ -16,16 +16,16 @@
 //! partitions of other processes may be behind meanwhile. What one of them writes under a name of before goes when
 //! it goes over itself.
 
-use std::{collections::BTreeSet, future::pending, slice, time::Duration};
+use std::{collections::BTreeSet, future::pending, slice};
 
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::{
     catalog::TableName,
     change::Change,
     checkpoint::{Checkpoint, Claim, Log, TopicPartition},
     config::Config,
-    graph::{Event, Model, Outlines},
+    graph::{Event, Model, Outlines, TableIndex},
     kafka::owned::Owned,
     lsn::Lsn,
     mapping::TranslateError,
@@ -35,31 +35,35 @@ use crate::{
         self,
         connect::{Sql, sql},
     },
-    request::{Purpose, Request},
+    request::{Purpose, Request, RequestId, State},
     service::{
         ServiceError, facts, following, graph,
         left_out::LeftOut,
         left_over, looked,
         notices::Noticing,
         requests::{new_id, tables_of},
+        trace::{LOOK_INTERVAL, Traces},
     },
     start::{
-        Refusals, TableFacts, TablesRefusal,
+        Difference, Refusals, TableFacts, TablesRefusal,
         following::{Changed, Next, Watched, step_from},
         found::listed,
         generation::{self, Before, Generation},
         rights,
         shape::Standing,
+        tables::Now,
     },
     topic::routing::Partitions,
 };
 
-use super::{requests::check_source, seen::Seen, shared::Shared};
+use super::{
+    requests::{check_source, is_in},
+    seen::Seen,
+    shared::Shared,
+};
 
-/// The pause between two looks at the catalog.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
-/// How long asking for the catalog's trace may take.
-const TRACE_LIMIT: Duration = Duration::from_secs(5);
+/// What the names of repairs begin with that nobody has asked for: the graph is owed them.
+const OWED: &str = "owed-";
 
 /// Whether this configuration lets the graph follow. Records of somebody else's do not say up to where a topic is
 /// complete.
@@ -76,6 +80,14 @@ pub fn known(checkpoints: &[Checkpoint]) -> Option<BTreeSet<u32>> {
     (!facts.is_empty()).then(|| oids.collect())
 }
 
+/// The tables of a partition, as they were looked at: those that its topic has.
+pub fn now_of(shared: &Shared, seen: &Seen, at: &TopicPartition) -> Result<Now, ServiceError> {
+    let (mapping, is_in) = (&shared.mapping, is_in(shared)?);
+    let tables = shared.model.iter().map(|(table, _)| table);
+    let tables = tables.filter(|table| is_in(*table, &at.topic));
+    Ok(seen.of(&tables.map(|table| mapping.columns(table).oid).collect()))
+}
+
 /// Lets the graph follow with the partition of a claimed checkpoint. Returns the object ids of the tables that it
 /// still has to compare.
 pub async fn agreed(
@@ -87,19 +99,23 @@ pub async fn agreed(
     let Shared { config, mapping, model, graph, .. } = shared;
     let claim = graph::claimed(config, Log::Partition(at.clone()), claimed.epoch);
     let mut told = seen.turn.lock().await;
+    let now = now_of(shared, seen, at)?;
     let Some(text) = &claimed.table_facts else {
         // An earlier build has kept the mapping's digest only, and that is the same.
         let (labels, outlines) = (mapping.labels(), Outlines::of(model).text());
         graph.note(&claim, Note::Outlines { outlines: &outlines, labels: &labels }).await?;
-        graph.note(&claim, Note::Tables(&seen.first(mapping))).await?;
+        let facts = generation::first(&now, mapping).text();
+        graph.note(&claim, Note::Tables(&facts)).await?;
         return to_compare(shared, at).await;
     };
     let again = facts::again(config, Some(mapping), slice::from_ref(claimed));
     let facts = TableFacts::parse(text);
     let facts = facts.map_err(|_| TablesRefusal::Unreadable { again: again.clone() })?;
-    let differences = facts.blocking(&seen.now);
+    let differences = facts.blocking(&now);
     if !differences.is_empty() {
-        return Err(TablesRefusal::Different { differences, again }.into());
+        // What was missed is compared once it is put right.
+        graph.note(&claim, Note::Tables(&facts.having_seen(&differences).text())).await?;
+        return Err(blocked(&differences));
     }
     let unexplained = seen.unexplained.of(at);
     let had = claimed.outlines.as_deref().map(Outlines::parse).unwrap_or_default();
@@ -112,7 +128,7 @@ pub async fn agreed(
         standing: Standing { applied: Lsn::ZERO, is_clean: false },
         unexplained: &unexplained,
     };
-    let (generation, next) = step_from(before, (mapping, &seen.now, seen.at));
+    let (generation, next) = step_from(before, (mapping, &now, seen.at));
     if let Some(refusal) = generation.refused(&again) {
         return Err(refusal.into());
     }
@@ -142,7 +158,41 @@ pub async fn agreed(
     seen.unexplained.is_kept(at);
     let before = (outlines.as_deref(), labels.as_slice());
     left_over::clear(graph, &claim, before, (model, &mapping.labels())).await?;
+    ask_again(shared, at).await?;
     to_compare(shared, at).await
+}
+
+fn blocked(differences: &[Difference]) -> ServiceError {
+    ServiceError::Definite(format!(
+        "{}. Put it back as it was, and start `wal2graph apply` again: it compares what was missed",
+        listed(differences)
+    ))
+}
+
+/// Asks again for what the graph is owed, and could not be done: the reason may be gone. The name says which
+/// one it repeats, so all partitions ask for the same.
+async fn ask_again(shared: &Shared, at: &TopicPartition) -> Result<(), ServiceError> {
+    let Shared { config, model, graph, .. } = shared;
+    let log = Log::Partition(at.clone()).name();
+    let requests = graph.requests(&config.pipeline).await?;
+    for request in &requests {
+        let State::Failed(why) = &request.state else { continue };
+        let id = RequestId(format!("{}+", request.id));
+        let is_mapped = |table: &String| model.iter().any(|(_, it)| it.name == *table);
+        let tables: Vec<String> =
+            request.tables.iter().filter(|it| is_mapped(it)).cloned().collect();
+        let is_owed = request.id.0.starts_with(OWED) && !request.shares_over.contains(&log);
+        if is_owed && !tables.is_empty() && !requests.iter().any(|it| it.id == id) {
+            tracing::warn!(
+                ?tables,
+                why,
+                "tables could not be compared with the graph: trying again"
+            );
+            let request = Request::new(id, Purpose::Repair, tables, now());
+            graph.ask(&config.pipeline, &request).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Asks for a repair of the tables that have changed, unless an open one does it.
@@ -183,7 +233,8 @@ async fn ask(
             && (request.tables.is_empty() || tables.iter().all(|it| request.tables.contains(it)))
     };
     if !graph.requests(&config.pipeline).await?.iter().any(does_it) {
-        let request = Request::new(new_id(), Purpose::Repair, tables, now());
+        let id = RequestId(format!("{OWED}{}", new_id()));
+        let request = Request::new(id, Purpose::Repair, tables, now());
         graph.ask(&config.pipeline, &request).await?;
     }
     Ok(())
@@ -215,7 +266,6 @@ pub async fn to_compare(
 pub async fn changed(shared: &Shared) -> Changed {
     let Shared { config, mapping, seen, .. } = shared;
     let Some(seen) = seen else { return may_follow(config).await };
-    let mut trace = seen.trace.clone();
     let mut watched = Watched {
         facts: generation::first(&seen.now, mapping),
         labels: mapping.labels(),
@@ -224,24 +274,9 @@ pub async fn changed(shared: &Shared) -> Changed {
     };
     let mut stored = watched.facts.clone();
     let known: BTreeSet<u32> = mapping.tables.iter().map(|table| table.oid).collect();
-    let mut kept = None;
+    let mut traces = Traces::new(config, None);
     loop {
-        sleep(LOOK_INTERVAL).await;
-        let asked = async {
-            let client = match &mut kept {
-                Some(client) => client,
-                None => kept.insert(sql(&config.source).await?.client),
-            };
-            Ok::<String, ServiceError>(postgres::tables::trace(client, &config.publication).await?)
-        };
-        match timeout(TRACE_LIMIT, asked).await {
-            Ok(Ok(now)) if now == trace => continue,
-            Ok(Ok(_)) => {}
-            Ok(Err(_)) | Err(_) => {
-                kept = None;
-                continue;
-            }
-        }
+        traces.changed(&seen.trace()).await;
         let told = LeftOut::default();
         let looked = looked::look(config, Some(&known), looked::New::LeftOut, &told).await;
         let Ok(looked) = looked else { continue };
@@ -251,6 +286,9 @@ pub async fn changed(shared: &Shared) -> Changed {
         if now.facts.publication.is_some()
             && let Some(changed) = watched.changed(now, mapping, looked.at)
         {
+            if let Changed::Blocked(differences) = &changed {
+                keep(shared, &stored.having_seen(differences)).await;
+            }
             return changed;
         }
         if stored != watched.facts && looked.at.is_locked {
@@ -259,7 +297,7 @@ pub async fn changed(shared: &Shared) -> Changed {
             }
             stored.clone_from(&watched.facts);
         }
-        trace = looked.trace;
+        seen.looked(looked.trace);
     }
 }
 
@@ -270,15 +308,13 @@ async fn may_follow(config: &Config) -> Changed {
     }
     loop {
         sleep(LOOK_INTERVAL).await;
-        let asked = async {
+        let shows = async {
             let client = sql(&config.source).await?.client;
-            let is_there =
-                postgres::setup::publication(&client, &config.publication).await?.is_some();
-            Ok::<bool, ServiceError>(
-                is_there && !postgres::setup::server(&client).await?.in_recovery,
-            )
+            let there = postgres::setup::publication(&client, &config.publication).await?;
+            let server = postgres::setup::server(&client).await?;
+            Ok::<bool, ServiceError>(there.is_some() && !server.in_recovery)
         };
-        if matches!(timeout(TRACE_LIMIT, asked).await, Ok(Ok(true))) {
+        if shows.await.unwrap_or(false) {
             return Changed::Follow;
         }
     }
@@ -286,8 +322,15 @@ async fn may_follow(config: &Config) -> Changed {
 
 /// The checkpoints of the partitions that this process has claimed keep the tables as they are now.
 async fn keep(shared: &Shared, facts: &TableFacts) -> bool {
-    let text = facts.text();
+    let Ok(is_in) = is_in(shared) else { return false };
     for (at, epoch) in shared.claims.all() {
+        let is_its = |oid: u32| {
+            let table = shared.mapping.tables.iter().position(|it| it.oid == oid).map(TableIndex);
+            table.is_some_and(|table| is_in(table, &at.topic))
+        };
+        let mut facts = facts.clone();
+        facts.tables.retain(|table| is_its(table.oid));
+        let text = facts.text();
         let claim: Claim = graph::claimed(&shared.config, Log::Partition(at), epoch);
         if let Err(error) = shared.graph.note(&claim, Note::Tables(&text)).await {
             tracing::debug!(%error, "the graph could not store what changed about the tables");

@@ -94,7 +94,7 @@ impl Gate {
 
     /// How far each of the tables' partitions is in the graph.
     async fn applied(&self) -> Result<Vec<u64>, StoreError> {
-        let checkpoints = self.graph.checkpoints(&self.pipeline).await?;
+        let checkpoints = self.graph.positions(&self.pipeline).await?;
         let applied: BTreeMap<&TopicPartition, u64> = checkpoints
             .iter()
             .filter_map(|checkpoint| Some((checkpoint.partition()?, checkpoint.position.lsn.0)))

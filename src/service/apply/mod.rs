@@ -164,7 +164,7 @@ impl<'a> Apply<'a> {
         let trace = std::mem::take(&mut *self.trace.lock().unwrap_or_else(PoisonError::into_inner));
         match ended {
             Err(error) if error.verdict() == Verdict::Stop && !trace.is_empty() => {
-                match crate::service::following::has_changed(self.config, &trace).await {
+                match crate::service::trace::has_changed(self.config, &trace).await {
                     true => Err(ServiceError::Reshaped(error.to_string())),
                     false => Err(error),
                 }

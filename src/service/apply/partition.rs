@@ -37,6 +37,7 @@ use crate::{
         notices::Noticing,
         watch::replaying,
     },
+    start::generation,
     topic::{before::LastRecords, copied::CopyWatch, ends::EndsWatch, transactions::Transactions},
 };
 
@@ -333,7 +334,8 @@ async fn prepare(
     if let Decision::Begin { from, unshown } = decision {
         let topic = found.topic;
         let history = found.history.as_ref();
-        let facts = seen.as_ref().map(|seen| seen.first(mapping));
+        let now = seen.as_ref().map(|seen| following::now_of(shared, seen, at)).transpose()?;
+        let facts = now.map(|now| generation::first(&now, mapping).text());
         let creation =
             Creation { config, catalog, mapping, facts, asking, graph, at, topic, history };
         creation.create(&found.log, from).await?;

@@ -127,7 +127,7 @@ async fn work(
 ) -> Result<Option<Work>, ServiceError> {
     let config = &shared.config;
     let log = Log::Partition(at.clone()).name();
-    if is_of_later_tables(shared, &request) {
+    if is_of_later_tables(shared, &request).await {
         // The next look sees them.
         return Ok(None);
     }
@@ -147,11 +147,51 @@ async fn work(
     Ok(Some(Work { request, tables, copied_before, client, turn }))
 }
 
-/// The request names tables that the look at the tables is too old for.
-fn is_of_later_tables(shared: &Shared, request: &Request) -> bool {
-    let Some(seen) = &shared.seen else { return false };
-    let asked = tables_of(&shared.model, request);
-    asked.is_err() && !seen.is_behind(request.asked_at)
+/// The request names tables that may have come after the look at the tables.
+async fn is_of_later_tables(shared: &Shared, request: &Request) -> bool {
+    match &shared.seen {
+        Some(seen) if tables_of(&shared.model, request).is_err() => {
+            !seen.is_of_now(&shared.config).await
+        }
+        _ => false,
+    }
+}
+
+/// The tables that a request is about. Where the graph follows, one that has gone since has nothing to compare.
+fn asked(shared: &Shared, request: &Request) -> Result<Vec<TableIndex>, ServiceError> {
+    let Shared { model, seen, .. } = shared;
+    let asked = match tables_of(model, request) {
+        Err(_) if seen.is_some() => {
+            let left = model.iter().filter(|(_, table)| request.tables.contains(&table.name));
+            left.map(|(table, _)| table).collect()
+        }
+        asked => asked.map_err(ServiceError::Definite)?,
+    };
+    match asked.is_empty() {
+        true => {
+            Err(ServiceError::Definite("the mapping has none of its tables any more".to_owned()))
+        }
+        false => Ok(asked),
+    }
+}
+
+/// Whether a topic has a table's rows.
+pub fn is_in(shared: &Shared) -> Result<impl Fn(TableIndex, &str) -> bool, ServiceError> {
+    let Shared { config, mapping, topology, .. } = shared;
+    let by_table = match topology.has_heartbeats() {
+        true => {
+            let topics = TableTopics::new(&config.kafka()?.topic, mapping.published_tables());
+            Some(topics.map_err(ServiceError::topic_name)?)
+        }
+        false => None,
+    };
+    Ok(move |table: TableIndex, topic: &str| match &by_table {
+        None => true,
+        Some(topics) => {
+            let its = topics.tables.get(&mapping.columns(table).name);
+            its.is_some_and(|its| its.as_str() == topic)
+        }
+    })
 }
 
 /// Which partition has a share in the request: the tables whose rows it has.
@@ -162,22 +202,9 @@ fn shares(
     shared: &Shared,
     request: &Request,
 ) -> Result<BTreeMap<TopicPartition, Vec<TableIndex>>, ServiceError> {
-    let Shared { config, mapping, model, topology, .. } = shared;
-    let asked = tables_of(model, request).map_err(ServiceError::Definite)?;
-    let by_table = match topology.has_heartbeats() {
-        true => {
-            let topics = TableTopics::new(&config.kafka()?.topic, mapping.published_tables());
-            Some(topics.map_err(ServiceError::topic_name)?)
-        }
-        false => None,
-    };
-    let is_in = |table: TableIndex, topic: &str| match &by_table {
-        None => true,
-        Some(topics) => {
-            let its = topics.tables.get(&mapping.columns(table).name);
-            its.is_some_and(|its| its.as_str() == topic)
-        }
-    };
+    let Shared { topology, .. } = shared;
+    let asked = asked(shared, request)?;
+    let is_in = is_in(shared)?;
     let partitions = topology.partitions().filter(|at| !topology.is_of_heartbeats(at));
     let of = |at: TopicPartition| {
         let tables = asked.iter().copied().filter(|table| is_in(*table, &at.topic));

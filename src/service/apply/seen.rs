@@ -8,11 +8,11 @@ use std::{
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::{
-    change::{Sent, Timestamp},
+    change::Sent,
     checkpoint::TopicPartition,
-    mapping::Mapping,
-    metrics::now,
-    start::{generation, shape::ReadAt, tables::Now},
+    config::Config,
+    service::trace::is_still,
+    start::{TableFacts, shape::ReadAt, tables::Now},
 };
 
 /// What a life has seen of the tables that its graph follows.
@@ -21,9 +21,7 @@ pub struct Seen {
     pub now: Now,
     /// Where the log was.
     pub at: ReadAt,
-    /// The catalog's trace.
-    pub trace: String,
-    began: Timestamp,
+    trace: Mutex<String>,
     /// What could not be read.
     pub unexplained: Arc<Unexplained>,
     /// Partitions go over one by one. What was told of the tables in this life.
@@ -39,17 +37,31 @@ impl Seen {
     ) -> Option<Self> {
         let now = now.filter(|now| !now.in_recovery && now.facts.publication.is_some())?.clone();
         let (unexplained, turn) = (unexplained.clone(), AsyncMutex::default());
-        Some(Seen { now, at, trace, began: self::now(), unexplained, turn })
+        Some(Seen { now, at, trace: Mutex::new(trace), unexplained, turn })
     }
 
-    /// The facts of a checkpoint that is made now.
-    pub fn first(&self, mapping: &Mapping) -> String {
-        generation::first(&self.now, mapping).text()
+    /// The same of these tables alone, by object id.
+    pub fn of(&self, tables: &BTreeSet<u32>) -> Now {
+        let Now { facts, traces, .. } = self.now.clone();
+        let both = facts.tables.into_iter().zip(traces);
+        let (of_tables, traces) = both.filter(|(table, _)| tables.contains(&table.oid)).unzip();
+        let facts = TableFacts::new(facts.publication, of_tables);
+        Now { facts, traces, ..self.now.clone() }
     }
 
-    /// Whether the tables were looked at behind this moment.
-    pub fn is_behind(&self, moment: Timestamp) -> bool {
-        self.began > moment
+    /// The catalog's trace of the last look.
+    pub fn trace(&self) -> String {
+        self.trace.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Another look has found nothing of consequence.
+    pub fn looked(&self, trace: String) {
+        *self.trace.lock().unwrap_or_else(PoisonError::into_inner) = trace;
+    }
+
+    /// Whether the catalog is still as it was looked at. False: it is not, or nobody knows.
+    pub async fn is_of_now(&self, config: &Config) -> bool {
+        is_still(config, &self.trace()).await
     }
 
     /// A change of the partition can not be read.

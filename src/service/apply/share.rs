@@ -90,7 +90,7 @@ impl<C: Copier> Share<C> {
             return Some(held.complete);
         };
         // The writer reports a graph that is away.
-        complete_through(&graph.checkpoints(pipeline).await.ok()?)
+        complete_through(&graph.positions(pipeline).await.ok()?)
     }
 }
 

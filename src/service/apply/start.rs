@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::{
     catalog::Catalog,
     checkpoint::{Checkpoint, Log, NewCheckpoint, Origin, TopicPartition},
-    config::Config,
+    config::{Config, SchemaChanges},
     envelope::{Decoded, Decoder, History},
     graph::Outlines,
     kafka::{identity::Described, offsets::Asking, tail::PartitionTail, tails},
@@ -287,6 +287,20 @@ pub fn check_checkpoint(
 ) -> Result<(), ServiceError> {
     match checkpoint.mapping_digest == mapping.digest() {
         true => Ok(()),
+        false
+            if config.policies.schema_changes == SchemaChanges::Stop
+                && !config.kafka()?.are_foreign =>
+        {
+            let again = crate::service::facts::again(
+                config,
+                Some(mapping),
+                std::slice::from_ref(checkpoint),
+            );
+            Err(ServiceError::Definite(format!(
+                "the mapping has changed since the graph was made. Without `schema_changes: stop` in the file, \
+                 `apply` follows. Or {again}"
+            )))
+        }
         false => {
             let again = crate::service::facts::again(
                 config,

@@ -37,6 +37,8 @@ use super::{
 
 /// How long nothing is assigned before that is told.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A member that leaves before it has joined is one for its whole session to the group, which waits for it.
+const JOINING: Duration = Duration::from_secs(15);
 /// How often it is looked whether others have applied the rest.
 const REST_INTERVAL: Duration = Duration::from_millis(300);
 /// A writer that was fenced learns within this time that it has lost its partition, unless the one
@@ -103,8 +105,9 @@ impl Together {
         let kafka = shared.config.kafka()?;
         let changed = topology::changed(kafka, &shared.asking, &shared.topology);
         let reshaped = following::changed(&shared);
-        let idle = sleep(PATIENCE);
-        tokio::pin!(changed, reshaped, idle);
+        let (idle, joining) = (sleep(PATIENCE), sleep(JOINING));
+        tokio::pin!(changed, reshaped, idle, joining);
+        let mut has_joined = false;
         let mut told = false;
         loop {
             self.adapt();
@@ -113,11 +116,12 @@ impl Together {
                 () = stopped(stop.clone()) => return Ok(Ended::Stopped),
                 error = shared.member.failed() => return Err(looked_at(error.into())),
                 error = &mut changed => return Err(error),
-                _ = &mut reshaped => {
+                () = &mut joining, if !has_joined => has_joined = true,
+                _ = &mut reshaped, if has_joined => {
                     let what = "the tables, the publication or the mapping have changed";
                     return Err(ServiceError::Reshaped(what.to_owned()));
                 }
-                _ = self.assignment.changed() => {}
+                _ = self.assignment.changed() => has_joined = true,
                 Some(done) = self.tasks.join_next() => {
                     let done = done.map_err(PipelineError::Bug)?;
                     self.ended(done)?;
@@ -214,7 +218,7 @@ impl Together {
     /// Every partition has, whoever has applied it.
     async fn is_everything_applied(&self) -> Result<bool, ServiceError> {
         let Shared { config, graph, targets, .. } = &*self.shared;
-        let checkpoints = graph.checkpoints(&config.pipeline).await?;
+        let checkpoints = graph.positions(&config.pipeline).await?;
         let applied = |at: &TopicPartition| {
             let its = checkpoints.iter().find(|it| it.partition() == Some(at));
             its.map_or(0, |it| it.position.lsn.0)

@@ -307,7 +307,11 @@ fn check_logs(
     names: &[&str],
     checkpoints: &[Checkpoint],
 ) -> Result<(), ServiceError> {
+    let kafka = config.kafka()?;
     let is_other = |checkpoint: &&Checkpoint| {
+        if is_of_gone_table(kafka, checkpoint) {
+            return false;
+        }
         checkpoint.partition().is_none_or(|it| !names.contains(&it.topic.as_str()))
     };
     let Some(other) = checkpoints.iter().find(is_other) else { return Ok(()) };

@@ -167,7 +167,7 @@ async fn position(
     pipeline: &str,
     system_identifier: &str,
 ) -> Result<Found, StoreError> {
-    let checkpoints = graph.checkpoints(pipeline).await?;
+    let checkpoints = graph.positions(pipeline).await?;
     let of = |checkpoint: &Checkpoint| checkpoint.origin.system_identifier.clone();
     let another = checkpoints.iter().map(of).find(|it| it != system_identifier);
     Ok(match (another, complete_through(&checkpoints)) {

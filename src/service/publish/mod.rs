@@ -55,7 +55,7 @@ use crate::{
         rows::TableReader,
         unsent::Whole,
     },
-    start::{Again, Refusals},
+    start::{Again, PublicationRefusal, Refusal, Refusals},
 };
 
 use super::{
@@ -223,6 +223,10 @@ impl Publish<'_> {
     ) -> Result<Ready, ServiceError> {
         let (config, kafka) = (self.config, self.config.kafka()?);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = match known {
+            None if following::follows(config) => reshaped::copied(kafka).await?,
+            known => known,
+        };
         let looked = looked::look(config, known.as_ref(), looked::New::Published, &self.left_out);
         let Looked { sql: Sql { client, .. }, catalog, mapping, trace, .. } = looked.await?;
         let mapping = mapping?;
@@ -230,7 +234,18 @@ impl Publish<'_> {
         let looked = super::facts::Source::look(config, &client, Some(&mapping)).await?;
         let again = start::again(config, Some(&mapping))?;
         let nothing = super::facts::Made::nothing();
-        let refusals = looked.facts(Some((&catalog, &mapping)), &nothing, &again).refusals();
+        let mut refusals = looked.facts(Some((&catalog, &mapping)), &nothing, &again).refusals();
+        if known.is_some() {
+            // The rows of a table that has left the publication stay as they are.
+            refusals.retain(|refusal| {
+                let is_left =
+                    matches!(refusal, Refusal::Publication(PublicationRefusal::Tables { .. }));
+                if is_left {
+                    tracing::warn!("{}", refusal.parts().0);
+                }
+                !is_left
+            });
+        }
         Refusals::check(refusals).map_err(ServiceError::Start)?;
         let until = target(until, &client).await?;
         let written = self.written();
@@ -266,7 +281,9 @@ impl Publish<'_> {
             false => topics.copied(config, &ends)?,
         };
         let from_before = topics.from_before(&ends, (&catalog, &mapping), &copied);
-        if let Some(what) = from_before.what().filter(|_| !from_before.again.is_empty()) {
+        // `apply` compares such a table, and removes what it does not have any more.
+        let is_told = !from_before.again.is_empty() && !following::follows(config);
+        if let Some(what) = from_before.what().filter(|_| is_told) {
             tracing::warn!(fix = from_before.fix(&again), "{what}");
         }
         let position = match start {

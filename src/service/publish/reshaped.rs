@@ -1,28 +1,36 @@
 //! The publisher reads the tables again when they change: it knows their keys, and copies new ones.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
-
-use tokio::time::{sleep, timeout};
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     config::Config,
+    kafka::{Options, tail, tails, topic},
     mapping::Mapping,
-    postgres::{self, connect::sql},
     service::{
         ServiceError,
         left_out::LeftOut,
         looked::{self, Looked, New},
+        trace::Traces,
     },
 };
-
-/// The pause between two looks at the catalog.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
-/// How long asking for the catalog's trace may take.
-const TRACE_LIMIT: Duration = Duration::from_secs(5);
 
 /// The object ids of the tables that are published.
 pub fn known(mapping: &Mapping) -> BTreeSet<u32> {
     mapping.tables.iter().map(|table| table.oid).collect()
+}
+
+/// The same of those whose rows are in the topic; `None`: it has none.
+pub async fn copied(kafka: &Options) -> Result<Option<BTreeSet<u32>>, ServiceError> {
+    if topic::look(kafka).await?.is_none() {
+        return Ok(None);
+    }
+    let copied = match kafka.heartbeats() {
+        Some(heartbeats) => {
+            tails::last(kafka, heartbeats.as_str()).await?.copied.unwrap_or_default()
+        }
+        None => tail::read(kafka).await?.copied(),
+    };
+    Ok((!copied.is_empty()).then(|| copied.into_iter().collect()))
 }
 
 /// Resolves once other tables, columns or keys are published than those of the mapping. `trace` is the catalog's, as
@@ -30,26 +38,15 @@ pub fn known(mapping: &Mapping) -> BTreeSet<u32> {
 /// stream goes on, and says what it lacks.
 pub async fn changed(config: &Config, mapping: Arc<Mapping>, mut trace: String, told: &LeftOut) {
     let known = known(&mapping);
-    let mut kept = None;
+    let mut traces = Traces::new(config, None);
     loop {
-        sleep(LOOK_INTERVAL).await;
-        let asked = async {
-            let client = match &mut kept {
-                Some(client) => client,
-                None => kept.insert(sql(&config.source).await?.client),
-            };
-            Ok::<String, ServiceError>(postgres::tables::trace(client, &config.publication).await?)
-        };
-        match timeout(TRACE_LIMIT, asked).await {
-            Ok(Ok(now)) if now == trace => continue,
-            Ok(Ok(_)) => {}
-            Ok(Err(_)) | Err(_) => {
-                kept = None;
-                continue;
-            }
-        }
+        traces.changed(&trace).await;
         let looked = looked::look(config, Some(&known), New::Published, told).await;
         let Ok(looked) = looked else { continue };
+        if looked.now.as_ref().is_some_and(|now| !now.all_operations) {
+            // The next life is refused, and says the statement.
+            return;
+        }
         if is_published(&looked)
             && let Ok(now) = &looked.mapping
             && now.tables != mapping.tables

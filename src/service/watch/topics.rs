@@ -67,7 +67,7 @@ pub async fn at_position(config: Config, metrics: Arc<Metrics>) {
         }
         let Some(graph) = &graph else { continue };
         // While it is away, the last position is still true.
-        if let Ok(checkpoints) = graph.checkpoints(&config.pipeline).await {
+        if let Ok(checkpoints) = graph.positions(&config.pipeline).await {
             let whole = checkpoints.iter().find(|it| it.is_whole);
             metrics.looked_at_position(whole.map(|it| it.lsn));
         }

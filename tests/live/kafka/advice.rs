@@ -160,7 +160,7 @@ async fn a_table_made_again(name: &str, prefix: &str, section: &str) {
     let create = format!("CREATE TABLE {prefix}_things (id int PRIMARY KEY)");
     let keep = format!("CREATE TABLE {prefix}_kept (id int PRIMARY KEY)");
     let insert = format!("INSERT INTO {prefix}_things VALUES (1), (2)");
-    let spread = Spread::with(name, &format!("{create}; {keep}; {insert}"), section).await;
+    let spread = Spread::stopping(name, &format!("{create}; {keep}; {insert}"), section).await;
     spread.catch_up().await;
     let again = format!(
         "DROP TABLE {prefix}_things; {create}; INSERT INTO {prefix}_things VALUES (2), (3);

@@ -22,6 +22,7 @@ use crate::{
             take_over::{self, TakeOver},
             topology::Topology,
         },
+        following,
         graph::{Graph, Wait, open},
         mapped_tables, proof,
         publish::{self, topics::Wanted},
@@ -143,7 +144,7 @@ async fn goes_on(
     let again = publish::start::again(config, looked.mapping.as_ref())?;
     if let Some(mapping) = &looked.mapping {
         let from_before = topics.from_before(&ends, (&looked.catalog, mapping), &copied);
-        if let Some(what) = from_before.what() {
+        if let Some(what) = from_before.what().filter(|_| !following::follows(config)) {
             report.advice(what, from_before.fix(&again));
         }
     }
