@@ -14,7 +14,7 @@ use crate::{
 use super::ServiceError;
 
 /// The pause between two looks.
-pub const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a look may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -69,9 +69,4 @@ impl<'a> Traces<'a> {
 /// Whether the catalog has another trace than this.
 pub async fn has_changed(config: &Config, before: &str) -> bool {
     Traces::new(config, None).now().await.is_some_and(|now| now != before)
-}
-
-/// Whether it still has this one. False: it has not, or nobody knows.
-pub async fn is_still(config: &Config, before: &str) -> bool {
-    Traces::new(config, None).now().await.is_some_and(|now| now == before)
 }

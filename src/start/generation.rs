@@ -442,6 +442,16 @@ impl TableFacts {
         })
     }
 
+    /// These were looked at before there was a publication: it has them as it has them now.
+    pub fn published_as(&mut self, now: &TableFacts) {
+        self.publication.clone_from(&now.publication);
+        for table in &mut self.tables {
+            if let Some(is) = now.tables.iter().find(|it| it.oid == table.oid) {
+                table.by.clone_from(&is.by);
+            }
+        }
+    }
+
     /// What is different now and can not be followed: it has to be put right first.
     pub fn blocking(&self, now: &Now) -> Vec<Difference> {
         let mut found =

@@ -18,8 +18,6 @@
 
 use std::{collections::BTreeSet, future::pending, slice};
 
-use tokio::time::sleep;
-
 use crate::{
     catalog::TableName,
     change::Change,
@@ -42,7 +40,7 @@ use crate::{
         left_over, looked,
         notices::Noticing,
         requests::{new_id, tables_of},
-        trace::{LOOK_INTERVAL, Traces},
+        trace::Traces,
     },
     start::{
         Difference, Refusals, TableFacts, TablesRefusal,
@@ -60,6 +58,7 @@ use super::{
     requests::{check_source, is_in},
     seen::Seen,
     shared::Shared,
+    start::check_checkpoint,
 };
 
 /// What the names of repairs begin with that nobody has asked for: the graph is owed them.
@@ -110,7 +109,16 @@ pub async fn agreed(
     };
     let again = facts::again(config, Some(mapping), slice::from_ref(claimed));
     let facts = TableFacts::parse(text);
-    let facts = facts.map_err(|_| TablesRefusal::Unreadable { again: again.clone() })?;
+    let mut facts = facts.map_err(|_| TablesRefusal::Unreadable { again: again.clone() })?;
+    if now.facts.publication.is_none() {
+        // `wal2graph publish` has not made it yet, or has another one.
+        check_checkpoint(config, mapping, claimed)?;
+        return to_compare(shared, at).await;
+    }
+    if facts.publication.is_none() {
+        // Everything that it has sent has come since.
+        facts.published_as(&now.facts);
+    }
     let differences = facts.blocking(&now);
     if !differences.is_empty() {
         // What was missed is compared once it is put right.
@@ -265,7 +273,7 @@ pub async fn to_compare(
 /// kept, so that their next start does not stumble over it. A source that is away says nothing.
 pub async fn changed(shared: &Shared) -> Changed {
     let Shared { config, mapping, seen, .. } = shared;
-    let Some(seen) = seen else { return may_follow(config).await };
+    let Some(seen) = seen else { return pending().await };
     let mut watched = Watched {
         facts: generation::first(&seen.now, mapping),
         labels: mapping.labels(),
@@ -298,25 +306,6 @@ pub async fn changed(shared: &Shared) -> Changed {
             stored.clone_from(&watched.facts);
         }
         seen.looked(looked.trace);
-    }
-}
-
-/// Resolves once the source shows what is published: `wal2graph publish` may have been started later.
-async fn may_follow(config: &Config) -> Changed {
-    if !follows(config).unwrap_or(false) {
-        return pending().await;
-    }
-    loop {
-        sleep(LOOK_INTERVAL).await;
-        let shows = async {
-            let client = sql(&config.source).await?.client;
-            let there = postgres::setup::publication(&client, &config.publication).await?;
-            let server = postgres::setup::server(&client).await?;
-            Ok::<bool, ServiceError>(there.is_some() && !server.in_recovery)
-        };
-        if shows.await.unwrap_or(false) {
-            return Changed::Follow;
-        }
     }
 }
 

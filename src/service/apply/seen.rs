@@ -11,7 +11,7 @@ use crate::{
     change::Sent,
     checkpoint::TopicPartition,
     config::Config,
-    service::trace::is_still,
+    service::trace::Traces,
     start::{TableFacts, shape::ReadAt, tables::Now},
 };
 
@@ -29,13 +29,13 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Of a look. `None`: the source does not show what is published, so the graph does not follow.
+    /// Of a look. `None`: a standby may show what was, so the graph does not follow.
     pub fn new(
         now: Option<&Now>,
         (at, trace): (ReadAt, String),
         unexplained: &Arc<Unexplained>,
     ) -> Option<Self> {
-        let now = now.filter(|now| !now.in_recovery && now.facts.publication.is_some())?.clone();
+        let now = now.filter(|now| !now.in_recovery)?.clone();
         let (unexplained, turn) = (unexplained.clone(), AsyncMutex::default());
         Some(Seen { now, at, trace: Mutex::new(trace), unexplained, turn })
     }
@@ -61,7 +61,7 @@ impl Seen {
 
     /// Whether the catalog is still as it was looked at. False: it is not, or nobody knows.
     pub async fn is_of_now(&self, config: &Config) -> bool {
-        is_still(config, &self.trace()).await
+        Traces::new(config, None).now().await.is_some_and(|now| now == self.trace())
     }
 
     /// A change of the partition can not be read.

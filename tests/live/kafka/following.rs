@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use super::partitions::{Spread, stops};
 use crate::{
     reconcile::differing,
-    support::{Running, eventually, holds, until},
+    support::{PATIENCE, Running, eventually, holds, until},
 };
 
 /// `XX` stands for a prefix that no other test has.
@@ -143,6 +143,32 @@ async fn tables_that_change_while_two_processes_apply_three_partitions_are_follo
 #[tokio::test]
 async fn tables_that_change_while_each_has_a_topic_are_followed() {
     each_is_followed("kfollowtable", "kfb", "topics_by: table").await;
+}
+
+/// A publication that lacked operations was forgotten once it was put right, and a table that was created while nobody
+/// was up ended the next start of `publish`.
+#[tokio::test]
+async fn what_a_publication_lacked_is_compared_once_it_is_put_right() {
+    let schema = "CREATE TABLE kfd_a (id int PRIMARY KEY, v text); CREATE TABLE kfd_b (id int PRIMARY KEY); \
+                  INSERT INTO kfd_a SELECT g, 'a' FROM generate_series(1, 20) g; INSERT INTO kfd_b VALUES (1), (2)";
+    let spread = Spread::with("kfollowlacked", schema, "partitions: 1").await;
+    let mut running = [spread.start("publish"), spread.start("apply")];
+    eventually("all is copied", "RETURN COUNT { (:KfdA) } = 20 AS yes").await;
+    change(&spread, "ALTER PUBLICATION PUB SET (publish = 'insert')", "kfd").await;
+    for process in &mut running {
+        let status = process.status(PATIENCE).await;
+        assert_eq!(status.and_then(|it| it.code()), Some(1), "it went on: {}", spread.said());
+    }
+    assert!(spread.said().contains("compares what was missed"), "{}", spread.said());
+    let sql = "DELETE FROM XX_a WHERE id = 7; UPDATE XX_a SET v = 'missed' WHERE id = 8; \
+               ALTER PUBLICATION PUB SET (publish = 'insert, update, delete, truncate'); \
+               ALTER PUBLICATION PUB DROP TABLE XX_b; CREATE TABLE XX_late (id int PRIMARY KEY); \
+               INSERT INTO XX_late VALUES (1)";
+    change(&spread, sql, "kfd").await;
+    let _running = [spread.start("publish"), spread.start("apply")];
+    let is_so = "RETURN COUNT { (:KfdA) } = 19 AND EXISTS { (:KfdA {id: 8, v: 'missed'}) } \
+                 AND COUNT { (:KfdLate) } = 1 AND COUNT { (:KfdB) } = 2 AS yes";
+    eventually("what was missed is there", is_so).await;
 }
 
 /// What changed while nobody was up is found by the next start. `apply` passes over what has no key any more.
