@@ -135,6 +135,23 @@ impl Again {
     }
 }
 
+/// Lives, one after the other, until one ends for another reason than its tables.
+#[cfg(feature = "kafka")]
+pub async fn while_reshaped<T>(
+    mut life: impl AsyncFnMut() -> Result<T, ServiceError>,
+) -> Result<T, ServiceError> {
+    let mut again = Again::default();
+    loop {
+        match life().await {
+            Err(ServiceError::Reshaped(what)) => {
+                tracing::info!(what, "looking at the tables again");
+                again.pause().await;
+            }
+            ended => return ended,
+        }
+    }
+}
+
 /// What a start goes on with.
 pub struct Agreed {
     /// The tables.

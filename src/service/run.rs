@@ -30,8 +30,7 @@ use crate::{
     mapping::Mapping,
     metrics::{Comparing, Copying, Metrics, TableCounts},
     pipeline::{
-        Ended, Failure, Observed, Pipeline, Reported, Status, Store, TableCopier, Translated,
-        Until, Verdict,
+        Ended, Observed, Pipeline, Reported, Status, Store, TableCopier, Translated, Until,
     },
     postgres::{self, copy::CopyReader, replication, unsent::Whole},
     request::RequestId,
@@ -167,15 +166,9 @@ impl<'a> Run<'a> {
     ) -> Result<Ended, ServiceError> {
         // A life is large, and a stack is not.
         let ended = Box::pin(self.life(until, stop)).await;
-        let Err(error) = ended else { return ended };
         let trace = self.trace.take();
-        let may_be = following::follows(self.config) && !trace.is_empty();
-        match may_be && error.verdict() == Verdict::Stop {
-            true if trace::has_changed(self.config, &trace).await => {
-                Err(ServiceError::Reshaped(error.to_string()))
-            }
-            _ => Err(error),
-        }
+        let follows = following::follows(self.config);
+        trace::as_it_is(self.config, if follows { &trace } else { "" }, ended).await
     }
 
     /// One connected life of the pipeline.

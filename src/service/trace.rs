@@ -8,6 +8,7 @@ use tokio_postgres::Client;
 
 use crate::{
     config::Config,
+    pipeline::{Failure, Verdict},
     postgres::{self, connect::sql},
 };
 
@@ -66,7 +67,20 @@ impl<'a> Traces<'a> {
     }
 }
 
-/// Whether the catalog has another trace than this.
-pub async fn has_changed(config: &Config, before: &str) -> bool {
-    Traces::new(config, None).now().await.is_some_and(|now| now != before)
+/// How a life has ended that began with this trace, empty if nothing is followed. One that fails while the tables
+/// change is no failure: the next one looks at them.
+pub async fn as_it_is<T>(
+    config: &Config,
+    trace: &str,
+    ended: Result<T, ServiceError>,
+) -> Result<T, ServiceError> {
+    match ended {
+        Err(error) if error.verdict() == Verdict::Stop && !trace.is_empty() => {
+            match Traces::new(config, None).now().await {
+                Some(now) if now != trace => Err(ServiceError::Reshaped(error.to_string())),
+                _ => Err(error),
+            }
+        }
+        ended => ended,
+    }
 }

@@ -23,8 +23,7 @@ use crate::{
     change::Change,
     checkpoint::{Checkpoint, Claim, Log, TopicPartition},
     config::Config,
-    graph::{Event, Model, Outlines, TableIndex},
-    kafka::owned::Owned,
+    graph::{Event, Model, Outlines},
     lsn::Lsn,
     mapping::TranslateError,
     metrics::now,
@@ -51,11 +50,10 @@ use crate::{
         shape::Standing,
         tables::Now,
     },
-    topic::routing::Partitions,
 };
 
 use super::{
-    requests::{check_source, is_in},
+    requests::{check_source, is_in, owned},
     seen::Seen,
     shared::Shared,
     start::check_checkpoint,
@@ -79,12 +77,17 @@ pub fn known(checkpoints: &[Checkpoint]) -> Option<BTreeSet<u32>> {
     (!facts.is_empty()).then(|| oids.collect())
 }
 
-/// The tables of a partition, as they were looked at: those that its topic has.
-pub fn now_of(shared: &Shared, seen: &Seen, at: &TopicPartition) -> Result<Now, ServiceError> {
-    let (mapping, is_in) = (&shared.mapping, is_in(shared)?);
+/// The tables that a partition's topic has, by object id.
+fn tables_at(shared: &Shared, at: &TopicPartition) -> Result<BTreeSet<u32>, ServiceError> {
+    let is_in = is_in(shared)?;
     let tables = shared.model.iter().map(|(table, _)| table);
     let tables = tables.filter(|table| is_in(*table, &at.topic));
-    Ok(seen.of(&tables.map(|table| mapping.columns(table).oid).collect()))
+    Ok(tables.map(|table| shared.mapping.columns(table).oid).collect())
+}
+
+/// Those, as they were looked at.
+pub fn now_of(shared: &Shared, seen: &Seen, at: &TopicPartition) -> Result<Now, ServiceError> {
+    Ok(seen.of(&tables_at(shared, at)?))
 }
 
 /// Lets the graph follow with the partition of a claimed checkpoint. Returns the object ids of the tables that it
@@ -141,7 +144,7 @@ pub async fn agreed(
         return Err(refusal.into());
     }
     if !generation.marks.is_empty() {
-        ask(shared, at, claimed, &generation).await?;
+        Box::pin(ask(shared, at, claimed, &generation)).await?;
     }
     let (mut outlines, mut labels) = (claimed.outlines.clone(), claimed.labels.clone());
     if let Some(next) = next {
@@ -165,9 +168,13 @@ pub async fn agreed(
     }
     seen.unexplained.is_kept(at);
     let before = (outlines.as_deref(), labels.as_slice());
-    left_over::clear(graph, &claim, before, (model, &mapping.labels())).await?;
-    ask_again(shared, at).await?;
-    to_compare(shared, at).await
+    let labels = mapping.labels();
+    Box::pin(left_over::clear(graph, &claim, before, (model, &labels))).await?;
+    let requests = graph.requests(&config.pipeline).await?;
+    match ask_again(shared, at, &requests).await? {
+        true => to_compare(shared, at).await,
+        false => Ok(compared_by(shared, at, &requests)),
+    }
 }
 
 fn blocked(differences: &[Difference]) -> ServiceError {
@@ -178,12 +185,16 @@ fn blocked(differences: &[Difference]) -> ServiceError {
 }
 
 /// Asks again for what the graph is owed, and could not be done: the reason may be gone. The name says which
-/// one it repeats, so all partitions ask for the same.
-async fn ask_again(shared: &Shared, at: &TopicPartition) -> Result<(), ServiceError> {
+/// one it repeats, so all partitions ask for the same. Returns whether it has asked.
+async fn ask_again(
+    shared: &Shared,
+    at: &TopicPartition,
+    requests: &[Request],
+) -> Result<bool, ServiceError> {
     let Shared { config, model, graph, .. } = shared;
     let log = Log::Partition(at.clone()).name();
-    let requests = graph.requests(&config.pipeline).await?;
-    for request in &requests {
+    let mut has_asked = false;
+    for request in requests {
         let State::Failed(why) = &request.state else { continue };
         let id = RequestId(format!("{}+", request.id));
         let is_mapped = |table: &String| model.iter().any(|(_, it)| it.name == *table);
@@ -198,9 +209,10 @@ async fn ask_again(shared: &Shared, at: &TopicPartition) -> Result<(), ServiceEr
             );
             let request = Request::new(id, Purpose::Repair, tables, now());
             graph.ask(&config.pipeline, &request).await?;
+            has_asked = true;
         }
     }
-    Ok(())
+    Ok(has_asked)
 }
 
 /// Asks for a repair of the tables that have changed, unless an open one does it.
@@ -210,7 +222,7 @@ async fn ask(
     claimed: &Checkpoint,
     generation: &Generation,
 ) -> Result<(), ServiceError> {
-    let Shared { config, graph, catalog, mapping, topology, .. } = shared;
+    let Shared { config, graph, mapping, .. } = shared;
     let Sql { client, .. } = sql(&config.source).await?;
     let marked: Vec<TableName> =
         generation.marks.iter().map(|mark| mark.found.table.clone()).collect();
@@ -226,10 +238,8 @@ async fn ask(
         checked => checked?,
     }
     let of_mapping = marked.iter().filter_map(|it| mapping.table_index(&it.schema, &it.name));
-    let count = topology.topics.get(&at.topic).map_or(1, |topic| topic.partitions);
-    let partitions = Partitions::new(count as usize).unwrap_or(Partitions::ONE);
-    let owned = Owned::new(catalog, mapping, &of_mapping.collect::<Vec<_>>(), partitions);
-    owned.map_err(|error| refused(&error.to_string()))?;
+    owned(shared, at, &of_mapping.collect::<Vec<_>>())
+        .map_err(|error| refused(&error.to_string()))?;
     let server = postgres::setup::server(&client).await?;
     let lacks = rights::to_read(&server, &postgres::setup::rights(&client, &marked).await?);
     Refusals::check(lacks.into_iter().map(Into::into).collect()).map_err(ServiceError::Start)?;
@@ -261,12 +271,17 @@ pub async fn to_compare(
     shared: &Shared,
     at: &TopicPartition,
 ) -> Result<BTreeSet<u32>, ServiceError> {
-    let Shared { config, mapping, model, graph, .. } = shared;
+    let requests = shared.graph.requests(&shared.config.pipeline).await?;
+    Ok(compared_by(shared, at, &requests))
+}
+
+/// The same of these requests.
+fn compared_by(shared: &Shared, at: &TopicPartition, requests: &[Request]) -> BTreeSet<u32> {
+    let Shared { mapping, model, .. } = shared;
     let log = Log::Partition(at.clone()).name();
-    let requests = graph.requests(&config.pipeline).await?;
     let repairs = requests.iter().filter(|request| is_repair_of(request, &log));
     let tables = repairs.flat_map(|request| tables_of(model, request).unwrap_or_default());
-    Ok(tables.map(|table| mapping.columns(table).oid).collect())
+    tables.map(|table| mapping.columns(table).oid).collect()
 }
 
 /// Resolves once the tables have changed so that all partitions have to begin anew. What is of no consequence is
@@ -311,14 +326,10 @@ pub async fn changed(shared: &Shared) -> Changed {
 
 /// The checkpoints of the partitions that this process has claimed keep the tables as they are now.
 async fn keep(shared: &Shared, facts: &TableFacts) -> bool {
-    let Ok(is_in) = is_in(shared) else { return false };
     for (at, epoch) in shared.claims.all() {
-        let is_its = |oid: u32| {
-            let table = shared.mapping.tables.iter().position(|it| it.oid == oid).map(TableIndex);
-            table.is_some_and(|table| is_in(table, &at.topic))
-        };
+        let Ok(tables) = tables_at(shared, &at) else { return false };
         let mut facts = facts.clone();
-        facts.tables.retain(|table| is_its(table.oid));
+        facts.tables.retain(|table| tables.contains(&table.oid));
         let text = facts.text();
         let claim: Claim = graph::claimed(&shared.config, Log::Partition(at), epoch);
         if let Err(error) = shared.graph.note(&claim, Note::Tables(&text)).await {

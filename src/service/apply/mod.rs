@@ -58,7 +58,7 @@ use crate::{
     },
     mapping::Mapping,
     metrics::Metrics,
-    pipeline::{Ended, Failure, Store, Verdict},
+    pipeline::{Ended, Failure, Store},
     postgres::{self, connect::Sql},
     start::Refusals,
 };
@@ -67,9 +67,11 @@ use super::{
     ServiceError,
     attempts::{Service, unless_stopped},
     facts,
+    following::while_reshaped,
     graph::{self, Wait},
     left_out::LeftOut,
     notices::Notices,
+    trace,
     watch::{serve, topics},
 };
 
@@ -96,16 +98,10 @@ pub async fn execute(config: &Config, args: &ApplyArgs) -> Result<(), ServiceErr
     let mut targets = None;
     let (metrics, ends) = (&apply.metrics, args.until.is_some());
     let attempt = async |stop: &watch::Receiver<bool>| {
-        let mut again = crate::service::following::Again::default();
-        loop {
-            match apply.attempt_as_it_is(args.until.as_ref(), &mut targets, stop).await {
-                Err(ServiceError::Reshaped(what)) => {
-                    tracing::info!(what, "looking at the tables again");
-                    again.pause().await;
-                }
-                ended => return ended,
-            }
-        }
+        while_reshaped(async || {
+            apply.attempt_as_it_is(args.until.as_ref(), &mut targets, stop).await
+        })
+        .await
     };
     let told = async |error: &ServiceError| apply.claims.tell_once(config, error).await;
     Service { config, metrics, holds_slot: false, ends }.live(attempt, told).await
@@ -162,15 +158,7 @@ impl<'a> Apply<'a> {
     ) -> Result<Ended, ServiceError> {
         let ended = self.attempt(until, targets, stop).await;
         let trace = std::mem::take(&mut *self.trace.lock().unwrap_or_else(PoisonError::into_inner));
-        match ended {
-            Err(error) if error.verdict() == Verdict::Stop && !trace.is_empty() => {
-                match crate::service::trace::has_changed(self.config, &trace).await {
-                    true => Err(ServiceError::Reshaped(error.to_string())),
-                    false => Err(error),
-                }
-            }
-            ended => ended,
-        }
+        trace::as_it_is(self.config, &trace, ended).await
     }
 
     /// One life as a member of the group.

@@ -99,7 +99,9 @@ pub async fn live(
             return Ok(Ended::Stopped);
         }
         let started = Instant::now();
-        let error = match attempt(shared, at, stop, &mut portion, &mut work).await {
+        // A life is large, and the stack of a worker is not.
+        let attempt = Box::pin(attempt(shared, at, stop, &mut portion, &mut work));
+        let error = match attempt.await {
             Ok(Ended::Stopped) if !*stop.borrow() => continue,
             // A partition that stands still would not notice: all begin again.
             Err(error) if error.verdict() == Verdict::PutBack => return Err(error),
@@ -143,7 +145,8 @@ async fn attempt(
         // It has no records, and so no checkpoint.
         return Ok(Ended::Reached);
     }
-    let Some((checkpoint, compared)) = unless_stopped(stop, prepare(shared, at)).await? else {
+    let Some((checkpoint, compared)) = unless_stopped(stop, Box::pin(prepare(shared, at))).await?
+    else {
         return Ok(Ended::Stopped);
     };
     shared.claims.add(at, checkpoint.epoch);
@@ -215,7 +218,7 @@ async fn attempt(
     }
     let ended = ended.map_err(|error| {
         if let (Some(Reshaped::Before(sent)), Some(seen)) = (error.reshaped(), &shared.seen) {
-            seen.met(at, &sent);
+            seen.unexplained.met(at, &sent);
             return ServiceError::Reshaped(error.to_string());
         }
         let log = Log::Partition(at.clone());
@@ -370,7 +373,7 @@ async fn prepare(
         shared.topology.check_compaction_of(config.kafka()?, &at.topic).await?;
     }
     let compared = match seen {
-        Some(seen) => Some(following::agreed(shared, seen, at, &claimed).await?),
+        Some(seen) => Some(Box::pin(following::agreed(shared, seen, at, &claimed)).await?),
         None => None,
     };
     Ok((claimed, compared))

@@ -270,10 +270,8 @@ async fn prepare(
 ) -> Result<(Comparing, Doing), ServiceError> {
     let Shared { config, catalog, mapping, model, graph, planner, topology, .. } = shared;
     check_source(shared, checkpoint, &client).await?;
-    let count = topology.topics.get(&at.topic).map_or(1, |topic| topic.partitions);
-    let partitions = Partitions::new(count as usize).unwrap_or(Partitions::ONE);
-    let owned = Owned::new(catalog, mapping, &tables, partitions);
-    let owned = owned.map_err(|error| ServiceError::Definite(error.to_string()))?;
+    let count = count_at(shared, at);
+    let owned = owned(shared, at, &tables)?;
     let partition = at.partition;
     let is_own: IsOwn = Arc::new(move |table: TableIndex, key: &Key| {
         owned.partition_of(table, key) == Some(partition)
@@ -326,6 +324,26 @@ async fn prepare(
     let (id, is_kept) = (request.id, AtomicBool::new(false));
     let turn = Mutex::new(Some(turn));
     Ok((share, Doing { id, all, reported, expected, is_kept, turn }))
+}
+
+/// How many partitions the topic has.
+fn count_at(shared: &Shared, at: &TopicPartition) -> u32 {
+    shared.topology.topics.get(&at.topic).map_or(1, |topic| topic.partitions)
+}
+
+/// Which partition has a key of these tables.
+///
+/// # Errors
+/// A key does not tell it.
+pub fn owned(
+    shared: &Shared,
+    at: &TopicPartition,
+    tables: &[TableIndex],
+) -> Result<Owned, ServiceError> {
+    let Shared { catalog, mapping, .. } = shared;
+    let partitions = Partitions::new(count_at(shared, at) as usize).unwrap_or(Partitions::ONE);
+    let owned = Owned::new(catalog, mapping, tables, partitions);
+    owned.map_err(|error| ServiceError::Definite(error.to_string()))
 }
 
 /// The source that is read is the one that is published.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem::take,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -12,7 +13,7 @@ use crate::{
     checkpoint::TopicPartition,
     config::Config,
     service::trace::Traces,
-    start::{TableFacts, shape::ReadAt, tables::Now},
+    start::{shape::ReadAt, tables::Now},
 };
 
 /// What a life has seen of the tables that its graph follows.
@@ -42,11 +43,11 @@ impl Seen {
 
     /// The same of these tables alone, by object id.
     pub fn of(&self, tables: &BTreeSet<u32>) -> Now {
-        let Now { facts, traces, .. } = self.now.clone();
-        let both = facts.tables.into_iter().zip(traces);
-        let (of_tables, traces) = both.filter(|(table, _)| tables.contains(&table.oid)).unzip();
-        let facts = TableFacts::new(facts.publication, of_tables);
-        Now { facts, traces, ..self.now.clone() }
+        let mut now = self.now.clone();
+        let all = take(&mut now.facts.tables).into_iter().zip(take(&mut now.traces));
+        (now.facts.tables, now.traces) =
+            all.filter(|(table, _)| tables.contains(&table.oid)).unzip();
+        now
     }
 
     /// The catalog's trace of the last look.
@@ -62,11 +63,6 @@ impl Seen {
     /// Whether the catalog is still as it was looked at. False: it is not, or nobody knows.
     pub async fn is_of_now(&self, config: &Config) -> bool {
         Traces::new(config, None).now().await.is_some_and(|now| now == self.trace())
-    }
-
-    /// A change of the partition can not be read.
-    pub fn met(&self, at: &TopicPartition, sent: &Sent) {
-        self.unexplained.met(at, sent);
     }
 }
 

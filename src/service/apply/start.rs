@@ -285,32 +285,19 @@ pub fn check_checkpoint(
     mapping: &Mapping,
     checkpoint: &Checkpoint,
 ) -> Result<(), ServiceError> {
-    match checkpoint.mapping_digest == mapping.digest() {
-        true => Ok(()),
-        false
-            if config.policies.schema_changes == SchemaChanges::Stop
-                && !config.kafka()?.are_foreign =>
-        {
-            let again = crate::service::facts::again(
-                config,
-                Some(mapping),
-                std::slice::from_ref(checkpoint),
-            );
-            Err(ServiceError::Definite(format!(
-                "the mapping has changed since the graph was made. Without `schema_changes: stop` in the file, \
-                 `apply` follows. Or {again}"
-            )))
-        }
-        false => {
-            let again = crate::service::facts::again(
-                config,
-                Some(mapping),
-                std::slice::from_ref(checkpoint),
-            );
-            let changed = GraphRefusal::MappingChanged { what: Vec::new(), again };
-            Err(ServiceError::Start(Refusals::of(changed)))
-        }
+    if checkpoint.mapping_digest == mapping.digest() {
+        return Ok(());
     }
+    let again = facts::again(config, Some(mapping), std::slice::from_ref(checkpoint));
+    let may_follow = config.policies.schema_changes == SchemaChanges::Stop;
+    if may_follow && !config.kafka()?.are_foreign {
+        return Err(ServiceError::Definite(format!(
+            "the mapping has changed since the graph was made. Without `schema_changes: stop` in the file, \
+             `apply` follows. Or {again}"
+        )));
+    }
+    let changed = GraphRefusal::MappingChanged { what: Vec::new(), again };
+    Err(ServiceError::Start(Refusals::of(changed)))
 }
 
 /// The pipeline that publishes to the topic, if its first records name one.

@@ -62,7 +62,7 @@ use super::{
     ServiceError,
     apply::topology::{self, Topology},
     attempts::{self, Service, stopped, unless_stopped},
-    following,
+    following::{self, while_reshaped},
     left_out::LeftOut,
     looked::{self, Looked},
     run::target,
@@ -117,14 +117,8 @@ pub async fn execute(config: &Config, args: &PublishArgs) -> Result<(), ServiceE
     let ends = args.until.is_some();
     let mut until = args.until;
     let attempt = async |stop: &watch::Receiver<bool>| {
-        loop {
-            match publish.attempt(&mut until, stop).await {
-                Err(ServiceError::Reshaped(what)) => {
-                    tracing::info!(what, "looking at the tables again");
-                }
-                ended => return ended.map_err(topology::looked_at),
-            }
-        }
+        let ended = while_reshaped(async || publish.attempt(&mut until, stop).await);
+        ended.await.map_err(topology::looked_at)
     };
     // A publisher has no checkpoint to take down why it ends.
     let service = Service { config, metrics: &metrics, holds_slot: true, ends };
