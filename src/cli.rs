@@ -107,15 +107,16 @@ pub enum Command {
         wal2graph replay -c wal2graph.yaml --from offset 12000\n  \
         wal2graph replay -c wal2graph.yaml --from datetime 2026-05-01T08:00:00Z")]
     Replay(ReplayArgs),
-    /// Lists records that could not be read, shows them, puts them back or gives them up
+    /// Lists rows and records that were set aside, shows them, puts them back or gives them up
     ///
-    /// With `kafka.unreadable: park`, a record that is no envelope becomes a dead letter, and `apply`
-    /// goes on behind it. Each waits until a person decides.
+    /// With `on_error: park`, a row that the graph refuses becomes a dead letter in the graph, and everything else goes
+    /// on. With `kafka.unreadable: park`, so does a record that is no envelope, in a topic. Each waits until a person
+    /// decides.
     #[command(
         disable_help_subcommand = true,
         after_long_help = "Examples:\n  \
         wal2graph dead-letters list -c wal2graph.yaml\n  \
-        wal2graph dead-letters show shop.public.orders/0/1234 -c wal2graph.yaml\n  \
+        wal2graph dead-letters show row-1a2b3c4d5e6f7081 -c wal2graph.yaml\n  \
         wal2graph dead-letters retry --all -c wal2graph.yaml\n  \
         wal2graph dead-letters drop shop.public.orders/0/1234 -c wal2graph.yaml"
     )]
@@ -335,17 +336,22 @@ pub struct DeadLettersArgs {
 pub enum DeadLettersAction {
     /// Lists those that wait: name, time, reason
     ///
-    /// The name says where the record stood: TOPIC/PARTITION/OFFSET. Of a topic that was made again it is
-    /// TOPIC/PARTITION/OFFSET@ID where letters of both topics wait. No values of rows are shown.
+    /// A row is shown with its table and key. The name of a record says where it stood: TOPIC/PARTITION/OFFSET. Of a
+    /// topic that was made again it is TOPIC/PARTITION/OFFSET@ID where letters of both topics wait. No other values are
+    /// shown.
     List(ReportArgs),
     /// Shows one whole, values of rows included
     Show(ShowArgs),
-    /// Puts them back, so that `apply` reads them again
+    /// Puts them back
     ///
-    /// Each goes behind everything that its partition has. One that could still not be read is
-    /// refused; so is one whose row has changed since, unless --yes says so.
+    /// A row is compared with its table as it is by then, and written, by the pipeline that runs or by this command. A
+    /// record goes behind everything that its partition has. One that could still not be read is refused; so is one
+    /// whose row has changed since, unless --yes says so.
     Retry(RetryArgs),
     /// Gives them up: they are listed and counted no more
+    ///
+    /// A row stays in the graph as it is, and its later changes are written again. `wal2graph verify` names it if it
+    /// differs.
     Drop(DropArgs),
 }
 

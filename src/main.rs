@@ -69,13 +69,11 @@ fn execute(cli: &Cli) -> Result<(), ServiceError> {
             Command::Apply(args) => service::apply::execute(&config, args).await,
             #[cfg(feature = "kafka")]
             Command::Replay(args) => commands::replay::execute(&config, args).await,
-            #[cfg(feature = "kafka")]
             Command::DeadLetters(args) => commands::dead_letters::execute(&config, args).await,
             #[cfg(not(feature = "kafka"))]
-            Command::Publish(_)
-            | Command::Apply(_)
-            | Command::Replay(_)
-            | Command::DeadLetters(_) => Err(ServiceError::NoKafka),
+            Command::Publish(_) | Command::Apply(_) | Command::Replay(_) => {
+                Err(ServiceError::NoKafka)
+            }
             Command::Verify(args) if args.counts => {
                 commands::counts::execute(&config, &args.compared).await
             }

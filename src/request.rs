@@ -99,6 +99,34 @@ impl State {
     }
 }
 
+/// The rows that a request is about, if it is not about all of its tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Rows {
+    /// Those of the one table with these keys, by the texts of their columns.
+    Keys(Vec<Vec<String>>),
+    /// Those of these dead letters: they are compared with their tables, and written.
+    Retried {
+        /// The letters' names.
+        retried: BTreeSet<String>,
+    },
+    /// Those of these dead letters: they are as good as written. Nothing is compared.
+    Dropped {
+        /// The letters' names.
+        dropped: BTreeSet<String>,
+    },
+}
+
+impl Rows {
+    /// How many.
+    pub fn count(&self) -> usize {
+        match self {
+            Rows::Keys(keys) => keys.len(),
+            Rows::Retried { retried: names } | Rows::Dropped { dropped: names } => names.len(),
+        }
+    }
+}
+
 /// A request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
@@ -108,8 +136,8 @@ pub struct Request {
     pub purpose: Purpose,
     /// The tables, as `schema.name`; none: all of the mapping.
     pub tables: Vec<String>,
-    /// The rows of the one table, by the texts of their keys' columns; `None`: all rows.
-    pub keys: Option<Vec<Vec<String>>>,
+    /// Which rows; `None`: all.
+    pub rows: Option<Rows>,
     /// How far it is.
     pub state: State,
     /// When it was asked.
@@ -131,7 +159,7 @@ impl Request {
             id,
             purpose,
             tables,
-            keys: None,
+            rows: None,
             state,
             asked_at,
             updated_at,
@@ -148,7 +176,7 @@ pub struct RequestStatus {
     pub purpose: &'static str,
     /// The tables; none: all of the mapping.
     pub tables: Vec<String>,
-    /// How many rows of the one table; all if it is left out.
+    /// How many rows of the tables; all if it is left out.
     pub rows: Option<usize>,
     /// `asked`, `running` or `done`.
     pub state: &'static str,
@@ -180,7 +208,7 @@ impl RequestStatus {
         RequestStatus {
             purpose: request.purpose.name(),
             tables: request.tables.clone(),
-            rows: request.keys.as_ref().map(Vec::len),
+            rows: request.rows.as_ref().map(Rows::count),
             state: request.state.name(),
             asked_at: request.asked_at.shown(),
             updated_at: request.updated_at.shown(),

@@ -2,7 +2,6 @@
 
 pub mod check;
 pub mod counts;
-#[cfg(feature = "kafka")]
 pub mod dead_letters;
 pub mod destroy;
 pub mod init;

@@ -36,7 +36,7 @@ use crate::{
         matching::keys_where,
         sources::Sources,
     },
-    request::{Findings, Purpose, Request, State, TableFindings},
+    request::{Findings, Purpose, Request, Rows, State, TableFindings},
     service::{
         ServiceError, following,
         graph::{Graph, Wait, open},
@@ -138,8 +138,9 @@ async fn execute(
     };
     let mut shown = Shown::new();
     for keys in portions {
+        let rows = keys.map(Rows::Keys);
         let request =
-            Request { keys, ..Request::new(new_id(), what.purpose(), tables.clone(), now()) };
+            Request { rows, ..Request::new(new_id(), what.purpose(), tables.clone(), now()) };
         graph.ask(&config.pipeline, &request).await?;
         findings.add(followed((config, &graph), (&request, &logs), &mut shown).await?);
     }
@@ -149,6 +150,23 @@ async fn execute(
     }
     tell(args, &model, &findings)?;
     Ok(findings)
+}
+
+/// Has these rows compared and written, or their letters dropped.
+pub(super) async fn of_rows(
+    config: &Config,
+    graph: &Graph,
+    tables: Vec<String>,
+    rows: Rows,
+) -> Result<(), ServiceError> {
+    let logs = shares(&admit(config, graph).await?);
+    let request =
+        Request { rows: Some(rows), ..Request::new(new_id(), Purpose::Repair, tables, now()) };
+    graph.ask(&config.pipeline, &request).await?;
+    let mut shown = Shown::new();
+    followed((config, graph), (&request, &logs), &mut shown).await?;
+    shown.end();
+    Ok(())
 }
 
 /// Makes a new slot, and repairs all tables.

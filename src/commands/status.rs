@@ -56,6 +56,8 @@ struct Status {
     placeholders: Option<u64>,
     /// Nodes whose rows lack values, by label; unknown like placeholders.
     incomplete: Option<u64>,
+    /// Rows that the graph refuses, and that are set aside.
+    dead_letters: u64,
     /// Tables that are not in the publication: their rows stay as they are.
     frozen: Vec<String>,
     mapping_digest: Option<String>,
@@ -230,6 +232,7 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
         lag,
         copy: copy_status(&copied),
         requests: RequestStatus::all(&graph.requests(&config.pipeline).await?),
+        dead_letters: graph.letter_count(&config.pipeline).await?,
         placeholders: graph.marked(&config.pipeline, PLACEHOLDER).await?,
         incomplete: graph.marked(&config.pipeline, INCOMPLETE).await?,
         epoch: checkpoint.map(|checkpoint| checkpoint.epoch.0),
@@ -342,6 +345,10 @@ impl fmt::Display for Status {
         writeln!(f, "placeholders  {}", count(self.placeholders))?;
         if self.incomplete != Some(0) {
             writeln!(f, "incomplete    {}", count(self.incomplete))?;
+        }
+        if self.dead_letters > 0 {
+            let rows = self.dead_letters;
+            writeln!(f, "set aside     {rows} rows: `wal2graph dead-letters list` shows them")?;
         }
         for table in &self.frozen {
             writeln!(f, "frozen        {}: it is not in the publication", Shown(table))?;

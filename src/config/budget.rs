@@ -1,4 +1,4 @@
-//! The budget of the slot: sizes with units, as in `5GB` and `20GiB`.
+//! Sizes with units, as in `5GB` and `20GiB`: the budget of the slot.
 
 use crate::health::budget::{Bytes, WalBudget};
 
@@ -22,7 +22,7 @@ pub(super) fn wal_budget(
 }
 
 /// Parses a whole number with a unit. As in PostgreSQL, each unit is 1024 of the one before.
-fn parse(text: &str) -> Option<Bytes> {
+pub(super) fn parse(text: &str) -> Option<Bytes> {
     let digits = text.find(|character: char| !character.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
     let power = match unit.trim_start() {

@@ -10,6 +10,7 @@ mod budget;
 pub mod duration;
 mod http;
 mod kafka;
+mod limits;
 mod policies;
 mod raw;
 mod source_text;
@@ -29,14 +30,13 @@ use crate::{
 
 pub use http::{Http, Listen};
 pub use kafka::{RawDebezium, RawKafka, RawUnreadable, Setting};
-pub use policies::{NewTables, OnSlotLost, OnStop, OnWalBudget, Policies, SchemaChanges};
+pub use limits::Limits;
+pub use policies::{NewTables, OnError, OnSlotLost, OnStop, OnWalBudget, Policies, SchemaChanges};
 pub use raw::{RawConfig, RawGraph, RawHttp, RawLimits, RawSource, RawWalBudget, parse};
 pub use substitute::SubstituteError;
 
 /// Names of slots and publications have at most 63 bytes, and ours begin with `wal2graph_`.
 const PIPELINE_NAME_BYTES_MAX: usize = 53;
-/// More copy lanes only wait for each other.
-const COPY_LANES_MAX: u8 = 16;
 
 /// Everything a command needs to know.
 #[derive(Clone, Debug)]
@@ -57,8 +57,8 @@ pub struct Config {
     kafka: Option<KafkaOptions>,
     /// The file's edits of tables.
     pub edits: Edits,
-    /// The number of tables, or parts of one, that are copied at the same time.
-    pub copy_lanes: usize,
+    /// How much at a time.
+    pub limits: Limits,
     /// The slot is made so that standbys have it, too.
     pub failover: bool,
     /// How much log the slot may keep.
@@ -295,8 +295,14 @@ pub enum ConfigError {
         /// The other.
         second: &'static str,
     },
+    /// Rows of topics that can not be compared with their tables are not set aside.
+    #[error(
+        "on_error: park is for `run` and for topics that `wal2graph publish` writes. With kafka.topics or \
+         kafka.topics_pattern, whose publisher does not say up to where a topic is complete, leave it out"
+    )]
+    ParkOfForeign,
     /// A number out of its range.
-    #[error("limits.copy_lanes {0}: expected 1 to {COPY_LANES_MAX}")]
+    #[error("limits.copy_lanes {0}: expected 1 to {max}", max = limits::COPY_LANES_MAX)]
     CopyLanes(u8),
 }
 
@@ -336,17 +342,16 @@ impl Config {
         let publication = expand("source.publication", &raw.source.publication)?;
         let publication = publication.unwrap_or(default_name);
         let graph = graph(&raw.graph, global, environment, &expand)?;
-        let lanes = raw.limits.copy_lanes.unwrap_or_else(default_lanes);
-        if !(1..=COPY_LANES_MAX).contains(&lanes) {
-            return Err(ConfigError::CopyLanes(lanes));
-        }
+        let limits = limits::limits(&raw.limits, &expand)?;
         let policies = policies::policies(&raw, &expand)?;
         let wal_budget = budget::wal_budget(&raw.source.wal_budget, &expand)?;
         let failover = raw.source.failover.unwrap_or_default();
         let edits = Edits { defaults: raw.mapping, tables: raw.tables };
-        let copy_lanes = usize::from(lanes);
         let http = http::http(&raw.http, global, &expand)?;
         let kafka = kafka::kafka(&raw.kafka, &pipeline, global, &expand)?;
+        if policies.on_error == OnError::Park && kafka.as_ref().is_some_and(|it| it.are_foreign) {
+            return Err(ConfigError::ParkOfForeign);
+        }
         Ok(Config {
             pipeline,
             source,
@@ -356,7 +361,7 @@ impl Config {
             graph,
             kafka,
             edits,
-            copy_lanes,
+            limits,
             failover,
             wal_budget,
             policies,
@@ -379,12 +384,6 @@ impl Config {
         let kafka = kafka::reading(self.kafka()?, topics)?;
         Ok(Config { kafka: Some(kafka), ..self.clone() })
     }
-}
-
-/// One lane for each core, up to four: more lanes than cores only wait for Neo4j.
-fn default_lanes() -> u8 {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    cores.clamp(1, 4) as u8
 }
 
 /// Where the program of this configuration serves HTTP. Source and graph need not be known.

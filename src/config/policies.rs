@@ -52,6 +52,16 @@ pub enum OnStop {
     Stay,
 }
 
+/// What is done with a row that the graph refuses for good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// It ends the program.
+    #[default]
+    Stop,
+    /// It becomes a dead letter, and everything else goes on.
+    Park,
+}
+
 /// All of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policies {
@@ -59,6 +69,8 @@ pub struct Policies {
     pub on_slot_lost: OnSlotLost,
     /// With too much log.
     pub on_wal_budget: OnWalBudget,
+    /// With a row that the graph refuses.
+    pub on_error: OnError,
     /// After the end.
     pub on_stop: OnStop,
     /// When tables change.
@@ -71,12 +83,14 @@ pub struct Policies {
 pub(super) fn policies(raw: &RawConfig, expand: &Expand<'_>) -> Result<Policies, ConfigError> {
     let slot_lost = [("stop", OnSlotLost::Stop), ("repair", OnSlotLost::Repair)];
     let wal_budget = [("keep", OnWalBudget::Keep), ("drop", OnWalBudget::Drop)];
+    let error = [("stop", OnError::Stop), ("park", OnError::Park)];
     let stop = [("exit", OnStop::Exit), ("stay", OnStop::Stay)];
     let changes = [("apply", SchemaChanges::Apply), ("stop", SchemaChanges::Stop)];
     let new_tables = [("add", NewTables::Add), ("ignore", NewTables::Ignore)];
     Ok(Policies {
         on_slot_lost: one_of(expand, "on_slot_lost", &raw.on_slot_lost, slot_lost)?,
         on_wal_budget: one_of(expand, "on_wal_budget", &raw.on_wal_budget, wal_budget)?,
+        on_error: one_of(expand, "on_error", &raw.on_error, error)?,
         on_stop: one_of(expand, "on_stop", &raw.on_stop, stop)?,
         schema_changes: one_of(expand, "schema_changes", &raw.schema_changes, changes)?,
         new_tables: one_of(expand, "new_tables", &raw.new_tables, new_tables)?,

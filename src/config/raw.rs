@@ -36,6 +36,10 @@ pub struct RawConfig {
     /// What becomes of the slot when it keeps more log than `source.wal_budget.stop`: `keep` it, or `drop` it, so
     /// that the source's disk is free. The program ends in both cases. Default: `keep`.
     pub on_wal_budget: Option<String>,
+    /// What `run` and `apply` do with a row that the graph refuses for good: `stop`, or `park` it as a dead letter
+    /// and go on with everything else. `wal2graph dead-letters` shows such rows, and puts them into the graph once
+    /// the cause is mended. Default: `stop`.
+    pub on_error: Option<String>,
     /// What `run`, `publish` and `apply` do after an error that only a person can end: `exit`, or `stay` up, write
     /// nothing, and say why on `/status` and `/ready` until they are stopped. With `--until` they exit. Default:
     /// `exit`.
@@ -119,6 +123,14 @@ pub struct RawLimits {
     /// How many tables, or parts of one, are copied at the same time: 1 to 16. Default: one a core,
     /// up to four.
     pub copy_lanes: Option<u8>,
+    /// The largest value that is sent to the graph, as `64MiB`: Neo4j needs several times as much memory for it. A row
+    /// with a larger one is refused. Default: `64MiB`.
+    pub value_bytes: Option<String>,
+    /// The same for the values of a row together. Default: `128MiB`.
+    pub transaction_bytes: Option<String>,
+    /// With `on_error: park`, how many rows may wait as dead letters. One more ends the program: then something is
+    /// wrong with more than single rows. Default: 1000.
+    pub dead_letters: Option<u32>,
 }
 
 /// Reads the YAML text of `path`. Errors name the path.

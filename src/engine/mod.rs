@@ -45,7 +45,7 @@ use proof::Proof;
 
 pub use portion::{Portion, Refused};
 pub use proof::shows;
-pub use talk::{Batch, Difference, EngineError, Input, Limits, Output, Share};
+pub use talk::{Batch, Difference, EngineError, Input, Limits, Output, Place, Share};
 
 /// The maximum of ordered batches that are not applied: one is written, one is prepared.
 const FLIGHTS_MAX: usize = 2;

@@ -102,11 +102,34 @@ impl Batch {
         shares.into_iter().flat_map(|(lsn, changes)| std::iter::repeat_n(lsn, changes))
     }
 
+    /// The place of each change in its log, in their order.
+    pub fn places(&self) -> Vec<Place> {
+        let mut places = Vec::with_capacity(self.changes.len());
+        let mut changes = self.changes.iter();
+        for share in &self.shares {
+            let mut number = share.first_event;
+            for change in changes.by_ref().take(share.changes) {
+                places.push(Place { at: share.commit_lsn, number });
+                number += u64::from(change.is_event());
+            }
+        }
+        places
+    }
+
     /// The known commit times of the transactions that it completes, in source order.
     pub fn commits(&self) -> Vec<Timestamp> {
         let completed = self.shares.iter().filter(|share| share.end.is_some());
         completed.filter_map(|share| share.committed_at.known()).collect()
     }
+}
+
+/// Where a change stands in its log: the position of its transaction, and its number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The position of its transaction's commit record; in a partition, of its first record.
+    pub at: Lsn,
+    /// How many events of the transaction come before it.
+    pub number: u64,
 }
 
 /// A batch's share of one source transaction: all of it, or a part.

@@ -17,6 +17,7 @@ mod counted;
 pub mod fold;
 pub mod found;
 mod key;
+pub mod letter;
 pub mod memory;
 pub mod model;
 pub mod mutation;

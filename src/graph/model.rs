@@ -113,6 +113,14 @@ impl Model {
         &self.tables[index.0]
     }
 
+    /// The name of one of the table's properties, by its place in a row.
+    pub fn property_name(&self, index: TableIndex, property: usize) -> &str {
+        match &self.table(index).shape {
+            Shape::Node(node) => &node.properties[property],
+            Shape::Relationship(join) => &join.properties[property],
+        }
+    }
+
     /// The label of a table's rows; `None`: they are relationships.
     pub fn label(&self, index: TableIndex) -> Option<&String> {
         match &self.table(index).shape {

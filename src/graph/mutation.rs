@@ -36,6 +36,26 @@ pub struct Row {
     pub references: Vec<Reference>,
 }
 
+impl Row {
+    /// Its largest property value: the property's index, and about how many bytes it has.
+    pub fn largest(&self) -> Option<(usize, usize)> {
+        let sizes = self.properties.iter().map(|cell| match cell {
+            Cell::Value(value) => value.size_bytes(),
+            Cell::Null | Cell::Unchanged => 0,
+        });
+        sizes.enumerate().max_by_key(|(_, bytes)| *bytes)
+    }
+
+    /// About how many bytes its property values have.
+    pub fn size_bytes(&self) -> usize {
+        let values = self.properties.iter().filter_map(|cell| match cell {
+            Cell::Value(value) => Some(value.size_bytes()),
+            Cell::Null | Cell::Unchanged => None,
+        });
+        values.sum()
+    }
+}
+
 /// One change, in the graph's terms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {

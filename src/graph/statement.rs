@@ -2,7 +2,11 @@
 
 use crate::{lsn::Stamp, value::Value};
 
-use super::{Key, model::TableIndex};
+use super::{
+    Key,
+    letter::{Letter, LetterId},
+    model::TableIndex,
+};
 
 /// The label of a node that exists only because a relationship points at it.
 pub const PLACEHOLDER: &str = "_Placeholder";
@@ -208,6 +212,19 @@ pub enum Statement {
         table: TableIndex,
         /// The keys, sorted.
         keys: Vec<Key>,
+    },
+    /// Sets rows of a table aside: a letter for each. Of a row that has one, the later changes count with it. What the
+    /// graph has of the row stays, and counts as complete: a comparison with the table is what mends it.
+    KeepLetters {
+        /// The table.
+        table: TableIndex,
+        /// One for each row.
+        letters: Vec<Letter>,
+    },
+    /// Removes letters. One that is not there needs nothing.
+    RemoveLetters {
+        /// Which.
+        letters: Vec<LetterId>,
     },
     /// Takes from placeholders what the mapping may write on them: properties, extra labels, marks, the
     /// relationships of the table's references. What others put there stays. A placeholder that nothing

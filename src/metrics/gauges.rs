@@ -152,7 +152,8 @@ impl Gauges {
         );
         self.plain(
             "dead_letters",
-            "Dead letters that wait for a person; left out where there are none by the configuration, or Kafka is away",
+            "Rows and records that are set aside as dead letters and wait for a person; left out while what has them \
+             does not answer",
             snapshot.dead_letters.map(|count| count as f64),
         );
     }

@@ -40,13 +40,15 @@ pub struct GraphLook {
     pub placeholders: Option<u64>,
 }
 
-/// A look at the requests in the graph.
+/// A look at requests and dead letters in the graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestLook {
     /// Its start time.
     pub at: Timestamp,
     /// Those that are open, and the one that was done last.
     pub requests: Vec<RequestStatus>,
+    /// How many rows are set aside as dead letters.
+    pub letters: u64,
 }
 
 /// A look at the topics in use.

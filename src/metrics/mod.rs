@@ -374,10 +374,7 @@ impl Metrics {
             sides: watched.sides.clone(),
             partitions: watched.partitions.lags(now, watched.fresh_topic(now)),
             rebalances: self.counts.rebalances(),
-            dead_letters: watched
-                .dead_letters
-                .filter(|look| fresh(look.at, DEAD_LETTER_LIFE))
-                .map(|look| look.waiting),
+            dead_letters: watched.dead_letters(now),
             copied: watched.copying.as_ref().map(Copying::rows).unwrap_or_default(),
             requests: watched
                 .requests
@@ -430,6 +427,16 @@ impl Watched {
 
     fn failed(&mut self, why: &str, is_transient: bool) {
         self.last_error = Some(LastError { at: now(), text: why.to_owned(), is_transient });
+    }
+
+    /// What waits in the graph and in a topic; `None` where neither is known.
+    fn dead_letters(&self, now: Timestamp) -> Option<u64> {
+        let records = self.dead_letters.filter(|look| since(now, look.at) <= DEAD_LETTER_LIFE);
+        let rows = self.requests.as_ref().filter(|look| since(now, look.at) <= SOURCE_LIFE);
+        match (records.map(|look| look.waiting), rows.map(|look| look.letters)) {
+            (None, None) => None,
+            (records, rows) => Some(records.unwrap_or(0) + rows.unwrap_or(0)),
+        }
     }
 
     fn fresh_topic(&self, now: Timestamp) -> Option<&TopicLook> {

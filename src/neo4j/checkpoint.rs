@@ -23,7 +23,7 @@ use crate::{
         TopicId, TopicPartition,
     },
     copy::Progress,
-    graph::statement::STAMP,
+    graph::{letter::DEAD_LETTER, statement::STAMP},
     lsn::Lsn,
 };
 
@@ -97,6 +97,7 @@ pub async fn prepare(connection: &Connection) -> Result<(), Error> {
         ("_wal2graph_checkpoint_log", CHECKPOINT, "c.pipeline, c.log"),
         ("_wal2graph_copy", COPY, "c.pipeline, c.table, c.pass, c.part"),
         ("_wal2graph_request", REQUEST, "c.pipeline, c.id"),
+        ("_wal2graph_dead_letter", DEAD_LETTER, "c.pipeline, c.name"),
     ] {
         let text = format!(
             "CREATE CONSTRAINT {name} IF NOT EXISTS FOR (c:{label}) REQUIRE ({key}) IS UNIQUE"
@@ -242,7 +243,8 @@ pub async fn hand_over(
          WHERE now.epoch = $epoch AND now.lsn = $lsn \
          SET c.log = $to, c.topic = $topic, c.partition = $partition, c.partitions = 1, c.offset = 0, \
          c.topic_id = $topic_id, c.epoch = c.epoch + 1, c.updated_at = $now \
-         REMOVE c.slot, c.publication, c.newest, c.table_facts, c.outlines"
+         REMOVE c.slot, c.publication, c.newest, c.table_facts, c.outlines \
+         WITH c OPTIONAL MATCH (d:{DEAD_LETTER} {{pipeline: $pipeline}}) SET d.log = $to"
     );
     let query = of(Query::new(text), from)
         .param("epoch", as_read.epoch.0)

@@ -131,6 +131,17 @@ impl Error {
         matches!(self, Error::Data(error) if error.is_for_ever())
     }
 
+    /// The server refuses what it was sent. A failure of the server, of whatever cause, is none.
+    pub(super) fn is_definite(&self) -> bool {
+        match self {
+            Error::Data(error) => {
+                error.is_for_ever() || !error.code.starts_with("Neo.DatabaseError.")
+            }
+            Error::TooLarge(_) => !self.is_of_all_transactions(),
+            _ => false,
+        }
+    }
+
     /// Classifies the server's code and message.
     pub fn of_server(code: &str, message: &str) -> Self {
         let error = ServerError::new(code, message);

@@ -20,6 +20,7 @@ pub mod copy_progress;
 pub mod cypher;
 pub mod error;
 pub mod fused;
+mod letters;
 mod marked;
 mod names;
 pub mod nodelay;

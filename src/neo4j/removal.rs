@@ -24,6 +24,7 @@ use super::{
     copy_progress,
     cypher::quote,
     error::Error,
+    letters,
     names::CHECKPOINT,
     requests,
     retry::Retry,
@@ -144,6 +145,7 @@ pub async fn forget(
         };
         transaction.run(copy_progress::end_query(pipeline)).await?;
         transaction.run(requests::end_query(pipeline)).await?;
+        transaction.run(letters::end_query(pipeline)).await?;
         let text = format!("MATCH (c:{CHECKPOINT} {{pipeline: $pipeline}}) DETACH DELETE c");
         transaction.run(Query::new(text).param("pipeline", pipeline)).await?;
         transaction.commit().await?;

@@ -46,7 +46,7 @@ pub async fn ask(connection: &Connection, pipeline: &str, request: &Request) -> 
          r.findings = $findings"
     );
     let tables = parameter::list(request.tables.iter().map(|table| table.as_str().into()));
-    let keys = request.keys.as_ref().and_then(|keys| serde_json::to_string(keys).ok());
+    let keys = request.rows.as_ref().and_then(|rows| serde_json::to_string(rows).ok());
     let query = which(Query::new(text), pipeline, &request.id)
         .param("purpose", request.purpose.name())
         .param("tables", tables)
@@ -301,7 +301,7 @@ fn request_of(row: &Row) -> Result<Request, Error> {
         id: RequestId(get(row, "id")?),
         purpose: Purpose::from_name(&purpose).ok_or_else(|| unknown("purpose"))?,
         tables: get(row, "tables")?,
-        keys: keys.map_err(|_| unknown("form of keys"))?,
+        rows: keys.map_err(|_| unknown("form of keys"))?,
         state: State::from_name(&state, why).ok_or_else(|| unknown("state"))?,
         asked_at: moment("asked_at")?,
         updated_at: moment("updated_at")?,

@@ -1,6 +1,6 @@
 //! Neo4j as the program's store: each method leads to the module that does it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::{
     checkpoint::{
@@ -10,7 +10,8 @@ use crate::{
     graph::{Circumstances, CountOf, LeftOver, Model, Statement},
     lsn::Lsn,
     pipeline::{
-        self, Extent, Footprint, Made, NextShape, Note, Remark, Removed, Rows, StoreError, Witness,
+        self, Extent, Footprint, KeptLetter, Made, NextShape, Note, Remark, Removed, Rows,
+        StoreError, Witness,
     },
     request::{Findings, Request, RequestId, State},
     start::graph::Obstacle,
@@ -24,7 +25,7 @@ use super::{
     copy_progress,
     cypher::{incomplete_keys, likely_texts},
     error::Error,
-    marked,
+    letters, marked,
     planning::Planner,
     reader::Reader,
     remarks, removal, renewal, requests, schema,
@@ -241,6 +242,23 @@ impl pipeline::Store for Store {
 
     async fn withdraw(&self, pipeline: &str, request: &RequestId) -> Result<(), StoreError> {
         Ok(requests::withdraw(&self.connection, pipeline, request).await?)
+    }
+
+    async fn letters(&self, pipeline: &str) -> Result<Vec<KeptLetter>, StoreError> {
+        Ok(letters::read(&self.connection, pipeline).await?)
+    }
+
+    async fn letter_count(&self, pipeline: &str) -> Result<u64, StoreError> {
+        Ok(letters::count(&self.connection, pipeline).await?)
+    }
+
+    async fn remove_letters(
+        &self,
+        pipeline: &str,
+        claim: Option<&Claim>,
+        names: &BTreeSet<String>,
+    ) -> Result<bool, StoreError> {
+        Ok(letters::remove(&self.connection, pipeline, claim, names).await?)
     }
 
     async fn has_incomplete(&self, model: &Model) -> Result<bool, StoreError> {

@@ -47,7 +47,11 @@ pub enum WriteError {
         error: Error,
     },
     /// One row is not taken, alone as it is.
-    #[error("one row can not be written: {what}{key}. {}", .error.in_full())]
+    #[error(
+        "one row can not be written: {what}{key}. {}. With `on_error: park` in the file such a row waits as a dead \
+         letter, and everything else goes on",
+        .error.in_full()
+    )]
     Row {
         /// Which: its table.
         what: Box<str>,
@@ -87,6 +91,15 @@ impl Failure for WriteError {
     /// The log brings a change again, however its row is mended since. A copy reads the row as it is.
     fn needs_copy(&self) -> bool {
         matches!(self, WriteError::Data { error, .. } if error.is_for_ever())
+    }
+
+    fn is_of_a_row(&self) -> bool {
+        match self {
+            WriteError::TooLarge { error }
+            | WriteError::Data { error, .. }
+            | WriteError::Row { error, .. } => error.is_definite(),
+            _ => false,
+        }
     }
 
     fn in_full(&self) -> String {

@@ -11,6 +11,8 @@
 //! tests it. This module only waits for several things at once.
 
 mod copying;
+mod kept_letter;
+mod letters;
 mod named;
 mod observer;
 mod remark;
@@ -18,6 +20,7 @@ mod removal;
 mod run;
 mod sole;
 mod store;
+mod store_error;
 mod translated;
 
 use std::{
@@ -45,14 +48,19 @@ pub use copying::{
     ChunkReader, ChunkWriter, CopyError, Differing, GraphReader, HeldAt, IsOwn, Lane, OwnEntities,
     OwnRows, OwnWrites, Report, Reported, Search, TableCopier, Taken, TurnLength, Waiting,
 };
+pub use kept_letter::{KeptChange, KeptLetter};
+pub use letters::{
+    Kept, KnownLetter, Letters, NotSetAside, RefusedChanges, Rules as LetterRules, refuse,
+};
 pub use named::Named;
 pub use observer::{Observer, Operation, Tally, Written};
 pub use remark::{NextShape, Note, Remark, Weight};
 pub use removal::{Extent, Footprint, Made, Removed, Rows};
 pub use run::{Ended, Pipeline, Status, Until};
 pub use sole::{Sole, shortened};
-pub use store::{Store, StoreError, Witness};
-pub use translated::{Observed, Ready, Translate, Translated};
+pub use store::Store;
+pub use store_error::{StoreError, Witness};
+pub use translated::{Observed, PrepareError, Ready, Translate, Translated};
 
 /// The clock's time.
 pub fn now() -> Timestamp {
@@ -99,6 +107,12 @@ pub trait Failure: Error + Send + Sync + 'static {
     /// Whether the sink may accept fewer changes at once.
     fn refused(&self) -> Option<Refused> {
         self.within().and_then(Failure::refused)
+    }
+
+    /// The product refuses something of a change or a row, and will again, whatever is written beside it. What may
+    /// be a failure of the product is none.
+    fn is_of_a_row(&self) -> bool {
+        self.within().is_some_and(Failure::is_of_a_row)
     }
 
     /// The full text, for the error that ends the program. It may contain values of rows.
@@ -324,7 +338,11 @@ pub enum PipelineError {
         error: Box<dyn Failure>,
     },
     /// The sink refuses a single change.
-    #[error("one change can not be written: {what}. {}", .error.in_full())]
+    #[error(
+        "one change can not be written: {what}. {}. With `on_error: park` in the file such a row waits as a dead \
+         letter, and everything else goes on",
+        .error.in_full()
+    )]
     Row {
         /// The change.
         what: Box<Sole>,

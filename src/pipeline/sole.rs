@@ -6,7 +6,7 @@ use crate::{
     catalog::TableName,
     change::{Before, Cell, Change, Relation, ReplicaIdentity, Tuple},
     checkpoint::Log,
-    engine::{Batch, Share},
+    engine::{Batch, Place, Share},
     lsn::Lsn,
     shown::{Shown, on_one_line},
 };
@@ -42,6 +42,11 @@ impl Sole {
             | Change::Delete { relation, .. } => Some(relation),
             Change::Truncate { .. } | Change::Message { .. } => None,
         }
+    }
+
+    /// Where it stands in its log.
+    pub fn stands(&self) -> Place {
+        Place { at: self.share.commit_lsn, number: self.share.first_event }
     }
 
     /// Adds the key of the row's table, and the log.

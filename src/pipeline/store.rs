@@ -33,7 +33,7 @@
 //!   processes may write at any time.
 //! - **Values.** Errors that are logged show no values of rows ([`Failure::without_values`]).
 
-use std::{error::Error, fmt, future::Future, sync::Arc};
+use std::{collections::BTreeSet, future::Future, sync::Arc};
 
 use crate::{
     checkpoint::{
@@ -47,8 +47,8 @@ use crate::{
 };
 
 use super::{
-    ChunkWriter, Extent, Failure, Footprint, GraphReader, Made, NextShape, Note, Remark, Removed,
-    Rows, Sink, Verdict,
+    ChunkWriter, Extent, Footprint, GraphReader, KeptLetter, Made, NextShape, Note, Remark,
+    Removed, Rows, Sink, StoreError,
 };
 
 /// A graph that pipelines keep equal to their sources, with their checkpoints in it.
@@ -313,6 +313,27 @@ pub trait Store: Send + Sync + 'static {
         request: &RequestId,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// The pipeline's dead letters, in the order in which they were set aside first.
+    fn letters(
+        &self,
+        pipeline: &str,
+    ) -> impl Future<Output = Result<Vec<KeptLetter>, StoreError>> + Send;
+
+    /// How many there are. Cheap enough for every few seconds.
+    fn letter_count(&self, pipeline: &str) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// Removes dead letters; those that are gone need nothing. Their rows stay as they are.
+    ///
+    /// Returns false, and removes nothing, if another writer has claimed the checkpoint since. A repetition is
+    /// right. The claimant must not write beside it: it would go on to set the rows aside. Without a claim it is only
+    /// for letters that no pipeline goes by, as those of a table that is mapped no longer.
+    fn remove_letters(
+        &self,
+        pipeline: &str,
+        claim: Option<&Claim>,
+        names: &BTreeSet<String>,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
     /// Whether a row of the model lacks values that only the source has. It may be wrong while others
     /// write.
     fn has_incomplete(
@@ -437,62 +458,4 @@ pub trait Store: Send + Sync + 'static {
     /// Makes statements ready for the sink, in their order. This is work for the processor alone: it
     /// runs while an earlier batch is being written.
     fn prepared(model: &Model, statements: Vec<Statement>) -> Self::Prepared;
-}
-
-/// Learns what a store does beside its answers.
-pub trait Witness: Send + Sync {
-    /// A write is tried again, or an unanswered COMMIT was settled; the reason is one word for a
-    /// metric.
-    fn retried(&self, reason: &'static str);
-
-    /// A batch waits until this many statements are prepared; 0: it waits no longer.
-    fn waits_for(&self, statements: usize);
-}
-
-/// For whom it does not matter.
-impl Witness for () {
-    fn retried(&self, _: &'static str) {}
-
-    fn waits_for(&self, _: usize) {}
-}
-
-/// Why a store did not do what it was asked.
-#[derive(Debug)]
-pub struct StoreError {
-    product: &'static str,
-    error: Box<dyn Failure>,
-}
-
-impl StoreError {
-    /// An error of this product.
-    pub fn new(product: &'static str, error: impl Failure) -> Self {
-        StoreError { product, error: Box::new(error) }
-    }
-
-    /// The product's name.
-    pub fn product(&self) -> &'static str {
-        self.product
-    }
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
-    }
-}
-
-impl Error for StoreError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.error.source()
-    }
-}
-
-impl Failure for StoreError {
-    fn verdict(&self) -> Verdict {
-        self.error.verdict()
-    }
-
-    fn within(&self) -> Option<&dyn Failure> {
-        Some(&*self.error)
-    }
 }

@@ -7,7 +7,7 @@
 //!                                    +-- Tally ------- Observer <----- once written ---- Observed sink
 //! ```
 
-use std::{sync::Arc, time::Instant};
+use std::{error::Error, sync::Arc, time::Instant};
 
 use crate::{
     change::{Change, Timestamp},
@@ -18,7 +18,8 @@ use crate::{
 };
 
 use super::{
-    Failure, Named, Narrow, Prepare, Sink,
+    Failure, Letters, Named, Narrow, NotSetAside, Prepare, Sink, Verdict,
+    letters::Kept,
     observer::{Observer, Tally, Written},
 };
 
@@ -44,6 +45,8 @@ pub struct Translated<T, F> {
     pub translator: T,
     /// Learns which rows the events name.
     pub named: Named,
+    /// The rows that are set aside.
+    pub letters: Letters,
     /// Converts the statements for the sink. This is still work for the processor.
     pub finish: F,
 }
@@ -71,30 +74,64 @@ where
     B: Send + 'static,
 {
     type Prepared = Ready<B>;
-    type Error = T::Error;
+    type Error = PrepareError<T::Error>;
 
     fn prepare(&mut self, batch: Batch, settled: bool) -> Result<Ready<B>, Self::Error> {
-        let (commits, places) = (batch.commits(), batch.stamps().zip(batch.committed()));
+        let (commits, places) = (batch.commits(), batch.stamps().zip(batch.places()));
         let Batch { changes, .. } = batch;
         let count = changes.len();
         let mut tally = Tally::new(self.translator.model().tables.len());
         let mut mutations = Mutations::default();
-        for (change, (stamp, committed)) in changes.into_iter().zip(places) {
-            let event = self.translator.translate(&change, committed)?;
-            if let Some(event) = event {
-                tally.count(&event);
-                self.named.event(&event);
+        let mut kept = Kept::default();
+        for (change, (stamp, place)) in changes.into_iter().zip(places) {
+            let event = self.translator.translate(&change, place.at)?;
+            let Some(event) = event else { continue };
+            tally.count(&event);
+            self.named.event(&event);
+            let model = self.translator.model();
+            let passed = self.letters.pass(&mut kept, model, event, &change, place);
+            if let Some(event) = passed.map_err(PrepareError::Row)? {
                 mutations.push_at(event, stamp);
             }
         }
         self.translator.batch_translated();
-        let circumstances = match settled {
+        // A row that is set aside is not in the graph as it is in its table.
+        let circumstances = match settled && self.letters.is_empty() {
             true => Circumstances::Settled,
             false => Circumstances::Unsettled,
         };
         let model = self.translator.model();
-        let batch = (self.finish)(model, graph::plan(model, mutations, circumstances));
+        let mut statements = graph::plan(model, mutations, circumstances);
+        statements.extend(kept.statements());
+        let batch = (self.finish)(model, statements);
         Ok(Ready::new(batch, count, tally, commits))
+    }
+}
+
+/// Why a batch can not be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError<E: Error + 'static> {
+    /// A change does not fit the mapping.
+    #[error(transparent)]
+    Translate(#[from] E),
+    /// A row is neither written nor set aside.
+    #[error("{0}")]
+    Row(NotSetAside),
+}
+
+impl<E: Failure> Failure for PrepareError<E> {
+    fn verdict(&self) -> Verdict {
+        match self {
+            PrepareError::Translate(error) => error.verdict(),
+            PrepareError::Row(error) => error.verdict(),
+        }
+    }
+
+    fn within(&self) -> Option<&dyn Failure> {
+        Some(match self {
+            PrepareError::Translate(error) => error,
+            PrepareError::Row(error) => error,
+        })
     }
 }
 

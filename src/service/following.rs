@@ -352,7 +352,7 @@ async fn owed(
         let look = looks.iter().find(|(marked, _)| *marked == table);
         look.map(|(_, look)| passes(look)).unwrap_or_default()
     };
-    let new = setup::new_progress(model, &sizes, config.copy_lanes, passes_of);
+    let new = setup::new_progress(model, &sizes, config.limits.copy_lanes, passes_of);
     Ok(following::owed(model, left, &looks, new))
 }
 

@@ -17,6 +17,7 @@ pub mod following;
 pub mod graph;
 mod left_out;
 pub mod left_over;
+pub mod letters;
 pub mod looked;
 mod notices;
 pub mod others;

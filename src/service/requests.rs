@@ -29,8 +29,8 @@ use crate::{
     graph::{Key, Model, Pass, TableIndex},
     mapping::Translator,
     metrics::now,
-    pipeline::{Report, Reported, Status, Store},
-    request::{Findings, Purpose, Request, RequestId, RowFindings, State, TableFindings},
+    pipeline::{Letters, Report, Reported, Status, Store},
+    request::{Findings, Purpose, Request, RequestId, RowFindings, Rows, State, TableFindings},
     shown::shown_list,
 };
 
@@ -55,8 +55,8 @@ pub struct Taken {
     /// Which one; `None`: its asker has ended it, and what is written has to settle, or nobody has asked
     /// for what the graph is owed.
     pub id: Option<RequestId>,
-    /// The rows of the one table, by the texts of their keys' columns; `None`: all rows.
-    pub keys: Option<Vec<Vec<String>>>,
+    /// Which rows; `None`: all.
+    pub rows: Option<Rows>,
     /// What was found.
     pub reported: Reported,
 }
@@ -98,7 +98,7 @@ pub async fn take_up(
         None if is_owed => adopt(graph, claim, repairs, &progress).await?,
         running => running,
     };
-    let (id, keys) = request.map(|it| (it.id, it.keys)).unzip();
+    let (id, rows) = request.map(|it| (it.id, it.rows)).unzip();
     let mut progress = progress;
     if is_owed {
         let tables: BTreeSet<&str> = progress.iter().map(|range| range.table.as_str()).collect();
@@ -112,8 +112,8 @@ pub async fn take_up(
     let is_left = |name: &String| progress.iter().any(|range| range.table == *name);
     let left = model.iter().filter(|(_, table)| is_left(&table.name));
     let reported = Reported::of(left.map(|(table, _)| table));
-    let (purpose, keys) = (Purpose::Repair, keys.flatten());
-    Ok(Passes { progress, taken: Some(Taken { purpose, id, keys, reported }) })
+    let (purpose, rows) = (Purpose::Repair, rows.flatten());
+    Ok(Passes { progress, taken: Some(Taken { purpose, id, rows, reported }) })
 }
 
 /// A repair of all tables that is asked while the graph is owed just that: both are done at once.
@@ -146,7 +146,14 @@ async fn begin(
             return Ok(nothing);
         }
     };
-    let progress = match &request.keys {
+    if let Some(Rows::Dropped { dropped }) = &request.rows {
+        if graph.remove_letters(&claim.identity.pipeline, Some(claim), dropped).await? {
+            graph.answer(claim, &request.id, &State::Done, &over_at_once()).await?;
+            tracing::info!(letters = dropped.len(), "dead letters were dropped");
+        }
+        return Ok(nothing);
+    }
+    let progress = match &request.rows {
         None => new(&tables).await?,
         // Its rows are looked at one by one.
         Some(_) => tables.iter().map(|table| over(&model.table(*table).name)).collect(),
@@ -158,11 +165,16 @@ async fn begin(
     if !graph.take_up(claim, &request.id, stored).await? {
         return Ok(nothing);
     }
-    let (purpose, id, keys) = (request.purpose, Some(request.id), request.keys);
+    let (purpose, id, rows) = (request.purpose, Some(request.id), request.rows);
     let count = tables.len();
     tracing::info!(purpose = purpose.name(), tables = count, "comparing the graph with the tables");
     let reported = Reported::of(tables);
-    Ok(Passes { progress, taken: Some(Taken { purpose, id, keys, reported }) })
+    Ok(Passes { progress, taken: Some(Taken { purpose, id, rows, reported }) })
+}
+
+/// The findings of what compares nothing.
+pub fn over_at_once() -> Findings {
+    Findings { is_over: true, ..Findings::default() }
 }
 
 /// A name for a request that is asked now.
@@ -175,13 +187,18 @@ pub fn over(table: &str) -> Progress {
     Progress { done: true, ..Progress::new(table, Pass::Graph) }
 }
 
-/// The keys that a request of these tables names by their columns' texts; `None`: it is about all rows.
+/// The keys of the rows that a request of these tables is about; `None`: it is about all rows.
 pub fn keys(
-    texts: Option<&[Vec<String>]>,
+    rows: Option<&Rows>,
     tables: &[TableIndex],
     translator: &Translator,
+    letters: &Letters,
 ) -> Option<Vec<(TableIndex, Key)>> {
-    let texts = texts?;
+    let texts = match rows? {
+        Rows::Keys(texts) => texts,
+        Rows::Retried { retried } => return Some(letters.named(retried)),
+        Rows::Dropped { .. } => return Some(Vec::new()),
+    };
     let mut translator = translator.clone();
     let mut keys = Vec::with_capacity(texts.len());
     for (table, texts) in tables.iter().flat_map(|table| texts.iter().map(move |it| (*table, it))) {
@@ -218,7 +235,7 @@ pub fn follow(
     mut unconstrained: Option<Graph>,
 ) -> Option<Following> {
     let (id, reported) = (taken.id.clone()?, taken.reported.clone());
-    let keys = taken.keys.as_ref().map(|keys| keys.len() as u64);
+    let keys = taken.rows.as_ref().map(|rows| rows.count() as u64);
     // Both passes see a row.
     let expected = move |table: &str| keys.or_else(|| expected.get(table).map(|rows| 2 * rows));
     let following = async move {

@@ -30,7 +30,8 @@ use crate::{
     mapping::Mapping,
     metrics::{Comparing, Copying, Metrics, TableCounts},
     pipeline::{
-        Ended, Observed, Pipeline, Reported, Status, Store, TableCopier, Translated, Until,
+        Ended, Observed, Pipeline, RefusedChanges, Reported, Status, Store, TableCopier,
+        Translated, Until,
     },
     postgres::{self, copy::CopyReader, replication, unsent::Whole},
     request::RequestId,
@@ -46,6 +47,7 @@ use super::{
     following::{self, Learned},
     graph::{self, Graph},
     left_out::LeftOut,
+    letters,
     notices::{Notices, Noticing},
     renew,
     requests::{self, Following},
@@ -85,6 +87,8 @@ struct Run<'a> {
     learned: Learned,
     /// The catalog's trace in this life.
     trace: RefCell<String>,
+    /// Changes that the graph has refused.
+    refused: RefusedChanges,
 }
 
 /// Everything that a life needs, connected and claimed.
@@ -127,7 +131,19 @@ impl<'a> Run<'a> {
         let notices = Arc::new(Notices::new(metrics.clone()));
         let (portion, claimed, left_out) = (Cell::default(), Cell::default(), LeftOut::default());
         let (learned, trace) = (Learned::default(), RefCell::default());
-        Run { config, metrics, notices, portion, claimed, adopts, left_out, learned, trace }
+        let refused = RefusedChanges::default();
+        Run {
+            config,
+            metrics,
+            notices,
+            portion,
+            claimed,
+            adopts,
+            left_out,
+            learned,
+            trace,
+            refused,
+        }
     }
 
     /// Connected lives of the pipeline. One that ends for a request is followed by the next at once.
@@ -247,6 +263,7 @@ impl<'a> Run<'a> {
                 return ServiceError::Reshaped(error.to_string());
             }
             let log = Log::Slot(self.config.slot.clone());
+            let error = letters::set_aside(self.config, &self.refused, error);
             let error = error.about(|relation| mapping.key_columns(relation.oid), &log);
             ServiceError::from(error).with(&again)
         })?;

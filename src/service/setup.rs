@@ -100,7 +100,7 @@ impl<G: Store> FirstStart<'_, G> {
             false => {
                 let sizes = sizes(client, catalog, mapping).await?;
                 let of_copy = |table| passes(&mapping.model, table).collect();
-                new_progress(&mapping.model, &sizes, config.copy_lanes, of_copy)
+                new_progress(&mapping.model, &sizes, config.limits.copy_lanes, of_copy)
             }
         };
         graph.create(&config.pipeline, &new, &progress).await?;
@@ -165,7 +165,7 @@ impl<G: Store> FirstStart<'_, G> {
     ) -> Result<Vec<Progress>, ServiceError> {
         let sizes = sizes(self.client, catalog, mapping).await?;
         let passes = |_| RECONCILED.to_vec();
-        let progress = new_progress(&mapping.model, &sizes, self.config.copy_lanes, passes);
+        let progress = new_progress(&mapping.model, &sizes, self.config.limits.copy_lanes, passes);
         Ok(progress.into_iter().map(|range| Progress { is_owed: true, ..range }).collect())
     }
 }

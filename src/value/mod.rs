@@ -81,6 +81,18 @@ pub enum Value {
     List(Vec<Value>),
 }
 
+impl Value {
+    /// About how many bytes it has on its way to the graph.
+    pub fn size_bytes(&self) -> usize {
+        match self {
+            Value::String(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+            Value::List(items) => items.iter().map(Value::size_bytes).sum(),
+            _ => size_of::<Value>(),
+        }
+    }
+}
+
 /// An offset from UTC, in seconds east.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FixedOffsetSeconds(pub i32);

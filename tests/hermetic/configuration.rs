@@ -91,7 +91,7 @@ http:
 fn a_whole_file_is_understood() {
     let environment = |name: &str| (name == "PG_PASSWORD").then(|| "secret".to_owned());
     let config = load(WHOLE, &environment).unwrap();
-    assert_eq!((config.pipeline.as_str(), config.copy_lanes), ("shop", 2));
+    assert_eq!((config.pipeline.as_str(), config.limits.copy_lanes), ("shop", 2));
     assert_eq!(config.policies.on_slot_lost, OnSlotLost::Repair);
     assert_eq!(config.policies.on_wal_budget, OnWalBudget::Drop);
     assert_eq!(config.policies.on_stop, OnStop::Stay);

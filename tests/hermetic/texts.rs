@@ -163,7 +163,7 @@ pub fn served_text() -> String {
     metrics.compares(Comparing { reported, model: Arc::new(model), ranges: None });
     let request = Request::new(RequestId(String::new()), Purpose::Verify, Vec::new(), now());
     let requests = RequestStatus::all(&[Request { state: State::Running, ..request }]);
-    metrics.looked_at_requests(Some(RequestLook { at: now(), requests }));
+    metrics.looked_at_requests(Some(RequestLook { at: now(), requests, letters: 0 }));
     let mut counts = metrics.counts().of_tables(["public.a"].into_iter());
     let (tally, took) = (Tally::new(1), Duration::from_millis(1));
     counts.written(&Written { changes: 1, tally: &tally, commits: &[now()], took });

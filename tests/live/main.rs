@@ -20,6 +20,7 @@ mod guide;
 mod http;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod letters;
 mod limits;
 mod northwind;
 mod ops;

@@ -1,10 +1,16 @@
-//! `dead-letters`: what could not be read and waits for a person.
+//! `dead-letters`: what is set aside and waits for a person.
 //!
-//! The words are here; where dead letters are kept, and what putting one back means, is a `Store`'s.
+//! ```text
+//! rows that the graph refuses         in the graph             row-1a2b3c4d5e6f7081
+//! records that could not be read      in a topic of Kafka      shop.public.orders/0/1234
+//! ```
 
-mod judge;
-mod shown;
-mod topic;
+#[cfg(feature = "kafka")]
+mod records;
+#[cfg(not(feature = "kafka"))]
+#[path = "no_records.rs"]
+mod records;
+mod rows;
 
 use serde::Serialize;
 
@@ -12,85 +18,107 @@ use crate::{
     change::Timestamp,
     cli::{Chosen, DeadLettersAction, DeadLettersArgs},
     config::Config,
-    envelope::Record,
+    graph::letter::LetterId,
     service::ServiceError,
 };
 
 use super::{print, print_json};
 
-use self::topic::Topic;
+use self::{records::Records, rows::Rows};
 
-/// Where dead letters are kept.
-trait Store {
-    /// Identifies one of them.
-    type Id;
-
-    /// Those that wait, in the order in which they are put back.
-    fn waiting(&self) -> Vec<(Self::Id, Listed)>;
-
-    /// One of them, whole.
-    async fn read(&self, id: &Self::Id) -> Result<Record, ServiceError>;
-
-    /// Whether each of these may be put back now, in their order.
-    async fn judge(&self, ids: &[&Self::Id]) -> Result<Vec<Verdict>, ServiceError>;
-
-    /// Puts it back; says where it is now.
-    async fn retry(&self, id: &Self::Id) -> Result<String, ServiceError>;
-
-    /// Gives it up.
-    async fn drop(&self, id: &Self::Id) -> Result<(), ServiceError>;
-}
-
-/// A dead letter as it is listed: without values of rows.
-#[derive(Clone, Debug, Serialize)]
-struct Listed {
-    /// What it is called: with the topic's id only where letters of another topic have the same place.
-    name: String,
-    /// The same with the id.
-    #[serde(skip)]
-    whole_name: String,
-    topic_id: Option<String>,
-    time: Option<String>,
-    reason: String,
-    bytes: usize,
-}
-
-/// Whether a dead letter may be put back.
-enum Verdict {
-    /// Nothing stands against it.
-    Fine,
-    /// The graph would lose something by it, or may.
-    Asks(String),
-    /// It would not help.
-    Refused(String),
+/// One of either kind, as it is listed.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Listed {
+    Row(rows::Listed),
+    Record(records::Listed),
 }
 
 /// Does what is asked, and prints it. One that is not put back is a failure, after the others were.
 pub async fn execute(config: &Config, args: &DeadLettersArgs) -> Result<(), ServiceError> {
-    let store = Topic::open(config).await?;
     match &args.action {
-        DeadLettersAction::List(args) => list(&store, args.json),
-        DeadLettersAction::Show(args) => show(&store, &args.name, args.json).await,
-        DeadLettersAction::Retry(args) => retry(&store, &args.chosen, args.yes).await,
+        DeadLettersAction::List(args) => list(config, args.json).await,
+        DeadLettersAction::Show(args) => match LetterId::is_name(&args.name) {
+            true => Rows::open(config).await?.show(&args.name, args.json),
+            false => records(config).await?.show(&args.name, args.json).await,
+        },
+        DeadLettersAction::Retry(args) => {
+            let (of_rows, of_records) = split(&args.chosen);
+            let rows = async || match &of_rows {
+                Some(chosen) => Rows::open(config).await?.retry(chosen).await,
+                None => Ok(()),
+            };
+            let retried = rows().await;
+            if let Some(chosen) = of_records
+                && let Some(records) = records_among(config, &chosen).await?
+            {
+                records.retry(&chosen, args.yes).await?;
+            }
+            retried
+        }
         DeadLettersAction::Drop(args) => {
-            for (id, Listed { name, .. }) in chosen(&store, &args.chosen)? {
-                store.drop(&id).await?;
-                print(&format!("{name}: dropped"))?;
+            let (of_rows, of_records) = split(&args.chosen);
+            if let Some(chosen) = of_rows {
+                Rows::open(config).await?.drop(&chosen).await?;
+            }
+            if let Some(chosen) = of_records
+                && let Some(records) = records_among(config, &chosen).await?
+            {
+                records.drop(&chosen).await?;
             }
             Ok(())
         }
     }
 }
 
-fn list(store: &impl Store, json: bool) -> Result<(), ServiceError> {
-    let listed: Vec<Listed> = store.waiting().into_iter().map(|(_, listed)| listed).collect();
+async fn records(config: &Config) -> Result<Records<'_>, ServiceError> {
+    Records::open(config).await?.ok_or_else(no_records)
+}
+
+/// The records, if there may be any that are chosen.
+async fn records_among<'a>(
+    config: &'a Config,
+    chosen: &Chosen,
+) -> Result<Option<Records<'a>>, ServiceError> {
+    match Records::open(config).await? {
+        None if !chosen.all => Err(no_records()),
+        records => Ok(records),
+    }
+}
+
+fn no_records() -> ServiceError {
+    ServiceError::Definite(
+        "no record becomes a dead letter: one that can not be read stops `wal2graph apply`. With `unreadable: park` \
+         under kafka in the file it becomes one. `wal2graph dead-letters list` has the names of all that wait"
+            .to_owned(),
+    )
+}
+
+/// The chosen ones of both kinds, as far as any are.
+fn split(chosen: &Chosen) -> (Option<Chosen>, Option<Chosen>) {
+    let of = |rows: bool| {
+        let names = chosen.names.iter().filter(|name| LetterId::is_name(name) == rows);
+        let names: Vec<String> = names.cloned().collect();
+        (chosen.all || !names.is_empty()).then_some(Chosen { names, all: chosen.all })
+    };
+    (of(true), of(false))
+}
+
+async fn list(config: &Config, json: bool) -> Result<(), ServiceError> {
+    let rows = match config.graph() {
+        Ok(_) => Rows::open(config).await?.list(),
+        Err(_) => Vec::new(),
+    };
+    let records = Records::open(config).await?.map(|records| records.list()).unwrap_or_default();
+    let rows = rows.into_iter().map(Listed::Row);
+    let listed: Vec<Listed> = rows.chain(records.into_iter().map(Listed::Record)).collect();
     if json {
         return print_json(&listed);
     }
-    let width = listed.iter().map(|it| it.name.len()).max().unwrap_or_default();
-    for Listed { name, time, reason, .. } in &listed {
-        let time = time.as_deref().unwrap_or("-");
-        print(&format!("{name:width$}  {time:24}  {reason}"))?;
+    let width = listed.iter().map(|it| it.name().len()).max().unwrap_or_default();
+    for letter in &listed {
+        let (time, what) = letter.time_and_reason();
+        print(&format!("{:width$}  {:24}  {what}", letter.name(), time.as_deref().unwrap_or("-")))?;
     }
     match listed.len() {
         0 => print("no dead letters"),
@@ -98,77 +126,19 @@ fn list(store: &impl Store, json: bool) -> Result<(), ServiceError> {
     }
 }
 
-async fn show(store: &impl Store, name: &str, json: bool) -> Result<(), ServiceError> {
-    let named = Chosen { names: vec![name.to_owned()], all: false };
-    for (id, listed) in chosen(store, &named)? {
-        let shown = shown::Shown::new(listed, &store.read(&id).await?);
-        match json {
-            true => print_json(&shown)?,
-            false => print(&shown.to_string())?,
+impl Listed {
+    fn name(&self) -> &str {
+        match self {
+            Listed::Row(row) => &row.name,
+            Listed::Record(record) => &record.name,
         }
     }
-    Ok(())
-}
 
-/// All are judged before the first is put back: what is put back would stand against the next.
-async fn retry(store: &impl Store, chosen: &Chosen, yes: bool) -> Result<(), ServiceError> {
-    let chosen = self::chosen(store, chosen)?;
-    let ids: Vec<_> = chosen.iter().map(|(id, _)| id).collect();
-    let verdicts = store.judge(&ids).await?;
-    let mut refused = 0;
-    for ((id, Listed { name, .. }), verdict) in chosen.iter().zip(verdicts) {
-        let said = match verdict {
-            Verdict::Fine => format!("put back, {}", store.retry(id).await?),
-            Verdict::Asks(why) if yes => {
-                format!("put back, {}, although {why}", store.retry(id).await?)
-            }
-            Verdict::Asks(why) => {
-                refused += 1;
-                format!("not put back: {why}. If that is well: --yes")
-            }
-            Verdict::Refused(why) => {
-                refused += 1;
-                format!("not put back: {why}")
-            }
-        };
-        print(&format!("{name}: {said}"))?;
-    }
-    match refused {
-        0 => Ok(()),
-        1 => Err(ServiceError::Definite("1 dead letter is not put back".to_owned())),
-        more => Err(ServiceError::Definite(format!("{more} dead letters are not put back"))),
-    }
-}
-
-/// Those that are named, in the order in which they are put back. Each name must be one's.
-fn chosen<S: Store>(store: &S, chosen: &Chosen) -> Result<Vec<(S::Id, Listed)>, ServiceError> {
-    let waiting = store.waiting();
-    if let Some(unknown) = chosen.names.iter().find(|name| !waiting.iter().any(|it| it.1.is(name)))
-    {
-        let like = waiting.iter().filter(|(_, listed)| listed.is_like(unknown));
-        let like: Vec<&str> = like.map(|(_, listed)| listed.name.as_str()).collect();
-        return Err(ServiceError::Usage(match like.is_empty() {
-            true => format!(
-                "no dead letter {unknown} waits: `wal2graph dead-letters list` has the names of all"
-            ),
-            false => format!(
-                "{unknown} names dead letters of several topics, since the topic was made again: {}",
-                like.join(", ")
-            ),
-        }));
-    }
-    let is_chosen = |listed: &Listed| chosen.all || chosen.names.iter().any(|name| listed.is(name));
-    Ok(waiting.into_iter().filter(|(_, listed)| is_chosen(listed)).collect())
-}
-
-impl Listed {
-    fn is(&self, name: &str) -> bool {
-        self.name == name || self.whole_name == name
-    }
-
-    /// The name without the topic's id, where it does not suffice.
-    fn is_like(&self, name: &str) -> bool {
-        self.whole_name.split_once('@').is_some_and(|(short, _)| short == name)
+    fn time_and_reason(&self) -> (Option<String>, String) {
+        match self {
+            Listed::Row(row) => (row.time.clone(), row.to_string()),
+            Listed::Record(record) => (record.time.clone(), record.reason.clone()),
+        }
     }
 }
 

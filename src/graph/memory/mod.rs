@@ -23,7 +23,8 @@ use crate::{lsn::Stamp, value::Value};
 
 use super::{
     Key,
-    model::{Model, ReferenceBy, TableIndex},
+    letter::{Letter, LetterId},
+    model::{Model, ReferenceBy, Shape, TableIndex},
     statement::{Completeness, Known, Presence, Reach, Statement},
 };
 
@@ -38,6 +39,7 @@ pub use others::OTHERS;
 pub struct Memory {
     nodes: BTreeMap<NodeId, Node>,
     relationships: BTreeMap<RelationshipId, Relationship>,
+    letters: BTreeMap<LetterId, (TableIndex, Letter)>,
     next_id: u64,
 }
 
@@ -197,6 +199,20 @@ impl Memory {
                 self.match_rows(model, (*table, *reference), Seen::FromTarget, rows);
             }
             Statement::Untangle { table, keys } => self.untangle(model, *table, keys),
+            Statement::KeepLetters { table, letters } => {
+                for letter in letters {
+                    let known = self.letters.entry(letter.id.clone());
+                    known
+                        .and_modify(|(_, known)| known.add(letter.clone()))
+                        .or_insert_with(|| (*table, letter.clone()));
+                    self.count_as_complete(model, *table, &letter.key);
+                }
+            }
+            Statement::RemoveLetters { letters } => {
+                for id in letters {
+                    self.letters.remove(id);
+                }
+            }
             // A node is one table's here.
             Statement::UnlabelNodes { .. } => {}
             Statement::EmptyPlaceholders { table, keys } => {
@@ -205,6 +221,26 @@ impl Memory {
                 }
             }
         }
+    }
+
+    fn count_as_complete(&mut self, model: &Model, table: TableIndex, key: &Key) {
+        match model.table(table).shape {
+            Shape::Node(_) => {
+                if let Some(id) = self.node_id(table, key) {
+                    self.node_mut(id).incomplete = false;
+                }
+            }
+            Shape::Relationship(_) => {
+                for id in self.join_rows(model, table, key) {
+                    self.relationship_mut(id).incomplete = false;
+                }
+            }
+        }
+    }
+
+    /// The rows that are set aside.
+    pub fn letters(&self) -> impl Iterator<Item = (TableIndex, &Letter)> {
+        self.letters.values().map(|(table, letter)| (*table, letter))
     }
 
     /// Whether a node of this table and key exists, placeholder or not.

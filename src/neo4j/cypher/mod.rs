@@ -15,6 +15,7 @@
 
 mod incomplete;
 mod joins;
+mod letters;
 mod likely;
 mod moves;
 mod nodes;
@@ -139,6 +140,8 @@ pub fn render(model: &Model, statement: Statement) -> Vec<Query> {
         }
         Statement::Untangle { table, keys } => repair::untangle(model, table, keys),
         Statement::UnlabelNodes { table, keys } => repair::unlabel(model, table, keys),
+        Statement::KeepLetters { table, letters } => letters::keep(model, table, letters),
+        Statement::RemoveLetters { letters } => vec![letters::remove(letters)],
         Statement::EmptyPlaceholders { table, keys } => {
             vec![repair::empty_placeholders(model, table, keys)]
         }

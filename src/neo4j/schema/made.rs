@@ -76,7 +76,7 @@ async fn ours(connection: &Connection) -> Result<Vec<(String, Requirement)>, Err
 /// The constraints of checkpoints and progress.
 async fn of_checkpoints(connection: &Connection) -> Result<Vec<String>, Error> {
     let text = "SHOW CONSTRAINTS YIELD name WHERE name IN \
-         ['_wal2graph_checkpoint_log', '_wal2graph_copy', '_wal2graph_request'] \
+         ['_wal2graph_checkpoint_log', '_wal2graph_copy', '_wal2graph_request', '_wal2graph_dead_letter'] \
          RETURN name ORDER BY name";
     let rows = connection.rows(Query::new(text.to_owned())).await?;
     Ok(rows.iter().filter_map(|row| row.get("name").ok()).collect())

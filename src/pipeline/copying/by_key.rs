@@ -2,20 +2,24 @@
 
 use std::collections::BTreeSet;
 
-use crate::graph::{Key, Row, Statement, TableIndex};
+use crate::graph::{Key, Row, Statement};
 
-use super::{ChunkReader, ChunkWriter, Copied, CopyError, Held, Search};
+use super::{
+    super::letters::{NotWritten, Rows},
+    ChunkReader, ChunkWriter, Copied, CopyError, Letters, Search,
+};
 
-/// Reads the rows of a locked table that have these keys, and writes the statements that `plan`
-/// makes of them. Returns the keys that were not found; `None` if another session wants the table.
-/// Then the locks are released.
+/// Reads the rows of a locked table that have these keys, and writes those that `choose` leaves. Returns the keys
+/// that were not found; `None` if another session wants the table. Then the locks are released. With `releases`
+/// the rows are equal to the graph's then, and their letters go.
 pub(super) async fn write_by_key<R: ChunkReader, W: ChunkWriter>(
     (reader, writer): (&mut R, &mut W),
-    held: &Held,
-    (table, keys): (TableIndex, &[Key]),
+    (letters, releases): (&Letters, bool),
+    (of, keys): (&Rows<'_, impl Fn(Vec<(Key, Row)>) -> Vec<Statement>>, &[Key]),
     search: Search,
-    mut plan: impl FnMut(Vec<(Key, Row)>) -> Vec<Statement>,
+    mut choose: impl FnMut(Vec<(Key, Row)>) -> Vec<(Key, Row)>,
 ) -> Copied<Option<BTreeSet<Key>>, R, W> {
+    let table = of.table;
     let wanted = reader.wanted();
     tokio::pin!(wanted);
     let mut not_found: BTreeSet<Key> = keys.iter().cloned().collect();
@@ -46,11 +50,20 @@ pub(super) async fn write_by_key<R: ChunkReader, W: ChunkWriter>(
         };
         // By its text a key may find the row of another one: that of the same instant in UTC, for example.
         rows.retain(|(key, _)| not_found.remove(key));
-        let statements = plan(rows);
-        if statements.is_empty() {
+        let mut equal: BTreeSet<Key> = match releases && !letters.is_empty() {
+            true => rows.iter().map(|(key, _)| key.clone()).collect(),
+            false => BTreeSet::new(),
+        };
+        let rows = choose(rows);
+        if rows.is_empty() && equal.is_empty() {
             continue;
         }
-        let written = writer.write_rows(held.position, table, statements);
+        let written = async {
+            for refused in letters.write_rows(writer, of, rows).await? {
+                equal.remove(&refused);
+            }
+            Ok(letters.release(writer, of.at, table, &equal).await?)
+        };
         tokio::pin!(written);
         let written = tokio::select! {
             biased;
@@ -60,10 +73,10 @@ pub(super) async fn write_by_key<R: ChunkReader, W: ChunkWriter>(
                 // The hold protects the rows already read.
                 reader.release().await.map_err(CopyError::Read)?;
                 reader.tell_given_way(&waiting);
-                written.await.map_err(CopyError::Write)?;
+                written.await.map_err(|error: NotWritten<W::Error>| CopyError::from(error))?;
                 return Ok(None);
             }
         };
-        written.map_err(CopyError::Write)?;
+        written?;
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::shown::{Shown, shown_list};
 
-use super::super::{Failure, Verdict};
+use super::super::{Failure, NotSetAside, Verdict, letters::NotWritten};
 
 /// The reason why a copy stopped.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +13,9 @@ pub enum CopyError<R: std::error::Error + 'static, W: std::error::Error + 'stati
     /// The graph can not be written.
     #[error(transparent)]
     Write(W),
+    /// A row is neither written nor set aside.
+    #[error("copy of {0}")]
+    Row(NotSetAside),
     /// Incomplete rows do not exist in the source.
     #[error(
         "copy of {table}: {rows} of its nodes or relationships lack values, and the table has no row with the same \
@@ -36,7 +39,7 @@ impl<R: Failure, W: Failure> Failure for CopyError<R, W> {
         match self {
             CopyError::Read(error) => error.verdict(),
             CopyError::Write(error) => error.verdict(),
-            CopyError::NotFound { .. } => Verdict::Stop,
+            CopyError::Row(_) | CopyError::NotFound { .. } => Verdict::Stop,
         }
     }
 
@@ -44,6 +47,7 @@ impl<R: Failure, W: Failure> Failure for CopyError<R, W> {
         match self {
             CopyError::Read(error) => Some(error),
             CopyError::Write(error) => Some(error),
+            CopyError::Row(error) => Some(error),
             CopyError::NotFound { .. } => None,
         }
     }
@@ -51,5 +55,14 @@ impl<R: Failure, W: Failure> Failure for CopyError<R, W> {
     /// A copy goes on by reading the rows as they are by then.
     fn needs_copy(&self) -> bool {
         false
+    }
+}
+
+impl<R: Failure, W: Failure> From<NotWritten<W>> for CopyError<R, W> {
+    fn from(error: NotWritten<W>) -> Self {
+        match error {
+            NotWritten::Write(error) => CopyError::Write(error),
+            NotWritten::Row(error) => CopyError::Row(error),
+        }
     }
 }

@@ -18,8 +18,8 @@ use crate::{
 };
 
 use super::{
-    ChunkReader, ChunkWriter, Copied, CopyError, GraphReader, Held, Lane, Search, TAKEN_PAUSE,
-    TableCopier, Turn, by_key::write_by_key, sees,
+    super::letters::Rows, ChunkReader, ChunkWriter, Copied, CopyError, GraphReader, Held, Lane,
+    Search, TAKEN_PAUSE, TableCopier, Turn, by_key::write_by_key, sees,
 };
 
 /// Incomplete rows are read in portions of this many.
@@ -110,15 +110,16 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
             true => Search::AmongAll,
             false => Search::ByText,
         };
-        let model = self.model.clone();
-        let complete = |write| match held.stamp {
+        let (model, letters) = (self.model.clone(), self.letters.clone());
+        let plan = |write| match held.stamp {
             None => plan_completed(&model, table, write),
             // Other partitions are written beside this one.
             stamp => plan_repaired(&model, table, Repair { write, stamp, ..Repair::default() }),
         };
+        let of = Rows { model: &model, table, at: held.position, plan };
         let Lane { reader, writer, .. } = &mut self.lanes[0];
-        let sides = (reader, writer);
-        let not_found = write_by_key(sides, held, (table, &keys), search, complete).await?;
+        let (sides, letters) = ((reader, writer), (&letters, true));
+        let not_found = write_by_key(sides, letters, (&of, &keys), search, |rows| rows).await?;
         Ok(not_found.map(|keys| keys.into_iter().collect()))
     }
 

@@ -33,7 +33,9 @@ use crate::{
 };
 
 use super::{
-    ChunkReader, ChunkWriter, Copied, CopyError, GraphReader, Held, Lane, Ranges, Waiting, heap_of,
+    super::letters::{NotWritten, Rows},
+    ChunkReader, ChunkWriter, Copied, CopyError, GraphReader, Held, Lane, Letters, Ranges, Waiting,
+    heap_of,
     looks::{by_key, known},
     reconcile::Reconcile,
 };
@@ -60,6 +62,8 @@ pub(super) struct Work<'a> {
     pub broken: Mutex<Broken>,
     /// What compares rows with the graph.
     pub reconcile: Option<&'a Mutex<Reconcile>>,
+    /// The rows that are set aside.
+    pub letters: &'a Letters,
     /// The log's end after the snapshot.
     pub through: Lsn,
 }
@@ -297,12 +301,13 @@ impl Work<'_> {
                         self.write_differing((writer, graph), reconcile, (table, &step), rows).await
                     }
                     _ => {
-                        let statements = plan_copied(self.model, table, pass, rows);
-                        writer.write_chunk(&step, statements).await
+                        let plan = |rows| plan_copied(self.model, table, pass, rows);
+                        let of = self.rows(table, plan);
+                        self.letters.write_chunk(writer, &of, &step, rows).await.map(drop)
                     }
                 };
                 is_written.notify_one();
-                written.map_err(CopyError::Write)
+                written.map_err(CopyError::from)
             };
             let read = async {
                 let after = match locks {
@@ -331,17 +336,17 @@ impl Work<'_> {
         reconcile: &Mutex<Reconcile>,
         (table, step): (TableIndex, &ChunkStep),
         mut rows: Vec<(Key, Row)>,
-    ) -> Result<(), W::Error> {
+    ) -> Result<(), NotWritten<W::Error>> {
         let count = rows.len();
         let keys: Vec<Key> = rows.iter().map(|(key, _)| key.clone()).collect();
         // Without the other pass, rows that are there are compared here.
         let missing = match self.has_other_pass(table) {
-            true => graph.missing(table, &keys).await.map_err(Into::into)?,
+            true => graph.missing(table, &keys).await.map_err(of_graph)?,
             false => keys,
         };
         let entities = match missing.is_empty() {
             true => Vec::new(),
-            false => graph.found(table, &missing).await.map_err(Into::into)?,
+            false => graph.found(table, &missing).await.map_err(of_graph)?,
         };
         let (entities, missing) = (by_key(entities), BTreeSet::from_iter(missing));
         rows.retain(|(key, _)| missing.contains(key));
@@ -354,8 +359,22 @@ impl Work<'_> {
         if purpose == Purpose::Verify || (write.is_empty() && !step.moves()) {
             return Ok(());
         }
-        let repair = Repair { write, stamp: self.held.stamp, ..Repair::default() };
-        writer.write_chunk(step, plan_repaired(self.model, table, repair)).await
+        let stamp = self.held.stamp;
+        let plan =
+            |write| plan_repaired(self.model, table, Repair { write, stamp, ..Repair::default() });
+        let of = self.rows(table, plan);
+        let mut equal: BTreeSet<Key> = match self.letters.is_empty() {
+            true => BTreeSet::new(),
+            false => write.iter().map(|(key, _)| key.clone()).collect(),
+        };
+        for refused in self.letters.write_chunk(writer, &of, step, write).await? {
+            equal.remove(&refused);
+        }
+        Ok(self.letters.release(writer, of.at, table, &equal).await?)
+    }
+
+    fn rows<P>(&self, table: TableIndex, plan: P) -> Rows<'_, P> {
+        Rows { model: self.model, table, at: self.held.position, plan }
     }
 
     /// The next piece. If the lane has to leave: at once the end of its part in the turn.
@@ -416,4 +435,9 @@ impl Work<'_> {
         ranges.progress[index].advance(step);
         self.shown.send_replace(ranges.progress.clone());
     }
+}
+
+/// The graph can not be read.
+fn of_graph<W>(error: impl Into<W>) -> NotWritten<W> {
+    NotWritten::Write(error.into())
 }

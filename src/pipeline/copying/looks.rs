@@ -18,7 +18,8 @@ use crate::{
 };
 
 use super::{
-    ChunkReader, ChunkWriter, Copied, CopyError, Failure, GraphReader, Held, Lane, Search,
+    super::letters::Rows,
+    ChunkReader, ChunkWriter, Copied, CopyError, Failure, GraphReader, Held, Lane, Letters, Search,
     TAKEN_PAUSE, TableCopier, Turn,
     by_key::write_by_key,
     incomplete::INCOMPLETE_ROWS,
@@ -47,6 +48,7 @@ fn page_limit(after: Option<&Key>, held: &Held) -> usize {
 struct Look<'a> {
     model: &'a Model,
     reconcile: &'a Mutex<Reconcile>,
+    letters: &'a Letters,
     held: &'a Held,
     table: TableIndex,
     /// The log's end behind the snapshot.
@@ -57,6 +59,8 @@ struct Look<'a> {
 struct Compared {
     /// Keys of entities that differ from having no row: the search has found none.
     without_row: Vec<Key>,
+    /// Keys that have neither a row nor a difference, as far as the search tells.
+    without_both: Vec<Key>,
     /// A repair has written rows.
     has_written: bool,
 }
@@ -71,26 +75,33 @@ impl Look<'_> {
         entities: &ByKey,
         search: Search,
     ) -> Copied<Option<Compared>, R, W> {
-        let Look { model, reconcile, held, table, through } = *self;
+        let Look { model, reconcile, letters, held, table, through } = *self;
         let mut has_written = false;
-        let plan = |rows| {
+        let choose = |rows| {
             let write = known(reconcile).differing(model, table, rows, entities, through);
             has_written |= !write.is_empty();
+            write
+        };
+        let plan = |write| {
             plan_repaired(model, table, Repair { write, stamp: held.stamp, ..Repair::default() })
         };
-        let not_found = write_by_key(sides, held, (table, keys), search, plan).await?;
+        let of = Rows { model, table, at: held.position, plan };
+        let repairs = known(reconcile).purpose == Purpose::Repair;
+        let rows = (&of, keys);
+        let not_found = write_by_key(sides, (letters, repairs), rows, search, choose).await?;
         let Some(not_found) = not_found else { return Ok(None) };
-        let mut without_row = Vec::new();
+        let (mut without_row, mut without_both) = (Vec::new(), Vec::new());
         let mut known = known(reconcile);
         let is_spared = known.reported.get().spared.contains(&table);
         for key in not_found {
             if is_spared || compare(model, table, None, entities.get(&key)).is_empty() {
-                known.is_well(&(table, key));
+                known.is_well(&(table, key.clone()));
+                without_both.push(key);
             } else {
                 without_row.push(key);
             }
         }
-        Ok(Some(Compared { without_row, has_written }))
+        Ok(Some(Compared { without_row, without_both, has_written }))
     }
 }
 
@@ -125,6 +136,10 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
             let Some(mut known) = self.reconciliation() else { return Ok(None) };
             (over && known.end(), (known.purpose, known.is_by_keys))
         };
+        if is_new && purpose == (Purpose::Repair, false) {
+            let set_aside = self.letters.all();
+            self.known().look_at_asked(set_aside);
+        }
         if is_new && purpose == (Purpose::Verify, false) {
             // A repair completes these rows like a copy.
             let writer = &mut self.lanes[0].writer;
@@ -214,6 +229,7 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
             Err(turn) => return Ok(turn),
         };
         let (model, reconcile) = (self.model.clone(), self.reconciled());
+        let letters = self.letters.clone();
         let (mut turn, mut ahead, mut page_took) = (Turn::More, None, Duration::ZERO);
         loop {
             let page_began = Instant::now();
@@ -235,7 +251,14 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
                 took >= length.idle || (took >= length.waiting && held.stream_waits())
             };
             let keys: Vec<Key> = page.iter().map(|found| found.key.clone()).collect();
-            let look = Look { model: &model, reconcile: &reconcile, held, table, through };
+            let look = Look {
+                model: &model,
+                reconcile: &reconcile,
+                letters: &letters,
+                held,
+                table,
+                through,
+            };
             let entities = by_key(page);
             let compared = look.compare((reader, writer), &keys, &entities, Search::ByText);
             let next = async {
@@ -248,7 +271,7 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
                 }
             };
             let (compared, next) = try_join(compared, next).await?;
-            let Some(Compared { without_row, has_written }) = compared else {
+            let Some(Compared { without_row, has_written, .. }) = compared else {
                 turn = Turn::Later(TAKEN_PAUSE);
                 break;
             };
@@ -286,18 +309,33 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
             }
         };
         let (model, reconcile) = (self.model.clone(), self.reconciled());
+        let letters = self.letters.clone();
         let Lane { reader, writer, graph } = &mut self.lanes[0];
         let entities = by_key(graph.found(table, &keys).await.map_err(of_graph)?);
-        let look = Look { model: &model, reconcile: &reconcile, held, table, through };
+        let look =
+            Look { model: &model, reconcile: &reconcile, letters: &letters, held, table, through };
         let sides = (&mut *reader, &mut *writer);
         let mut compared = look.compare(sides, &keys, &entities, Search::ByText).await?;
-        let left = compared.as_mut().map(|it| std::mem::take(&mut it.without_row));
+        let repairs = known(&reconcile).purpose == Purpose::Repair;
+        let left = compared.as_mut().map(|it| {
+            let set_aside = std::mem::take(&mut it.without_both);
+            let mut left = std::mem::take(&mut it.without_row);
+            left.extend(set_aside.into_iter().filter(|key| repairs && letters.has(table, key)));
+            left
+        });
         if let Some(left) = left.filter(|left| !left.is_empty()) {
             // The text of a key may find no row where the key itself does.
-            let sides = (&mut *reader, writer);
+            let sides = (&mut *reader, &mut *writer);
             compared = look.compare(sides, &left, &entities, Search::AmongAll).await?;
         }
         reader.release().await.map_err(CopyError::Read)?;
+        // The hold protects what the look saw.
+        if let Some(Compared { without_both, .. }) = &compared
+            && repairs
+        {
+            let released = letters.release(writer, held.position, table, without_both).await;
+            released.map_err(CopyError::Write)?;
+        }
         let mut known = known(&reconcile);
         let turn = match compared {
             Some(Compared { without_row, .. }) => {
@@ -329,6 +367,10 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
             }
         }
         let keys: Vec<Key> = untouched.iter().map(|(key, _)| key.clone()).collect();
+        let without_row = match self.known().purpose {
+            Purpose::Repair => keys.clone(),
+            Purpose::Verify => Vec::new(),
+        };
         let graph = &mut self.lanes[0].graph;
         let entities = by_key(graph.found(table, &keys).await.map_err(of_graph)?);
         let mut repair = Repair::default();
@@ -353,10 +395,11 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
             }
         }
         let statements = plan_repaired(&self.model, table, repair);
-        if statements.is_empty() {
-            return Ok(());
-        }
         let writer = &mut self.lanes[0].writer;
-        writer.write_rows(held.position, table, statements).await.map_err(CopyError::Write)
+        if !statements.is_empty() {
+            writer.write_rows(held.position, table, statements).await.map_err(CopyError::Write)?;
+        }
+        let released = self.letters.release(writer, held.position, table, &without_row).await;
+        released.map_err(CopyError::Write)
     }
 }

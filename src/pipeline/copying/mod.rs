@@ -52,7 +52,7 @@ use crate::{
     request::Purpose,
 };
 
-use super::{Copier, Failure, Held, Named, Turn};
+use super::{Copier, Failure, Held, Letters, Named, Turn};
 pub use error::CopyError;
 use incomplete::Missed;
 use lanes::{Broken, Way, Work};
@@ -117,6 +117,8 @@ pub struct TableCopier<R, W, G> {
     shown: watch::Sender<Vec<Progress>>,
     /// Beside or after the copy, tables and graph are compared.
     reconcile: Option<Arc<Mutex<Reconcile>>>,
+    /// The rows that are set aside.
+    letters: Letters,
 }
 
 /// The ranges of all passes, in processing order.
@@ -154,12 +156,18 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
             turn: TurnLength::DEFAULT,
             shown,
             reconcile: None,
+            letters: Letters::none(),
         }
     }
 
     /// Changes the length of turns.
     pub fn in_turns(self, turn: TurnLength) -> Self {
         TableCopier { turn, ..self }
+    }
+
+    /// Sets rows aside that the graph does not take. `letters` is what the preparer of the stream has, too.
+    pub fn setting_aside(self, letters: Letters) -> Self {
+        TableCopier { letters, ..self }
     }
 
     /// Compares tables and graph in the passes [`crate::copy::RECONCILED`] of the progress. `named` is
@@ -428,6 +436,7 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Copi
             way: watch::Sender::new(Way::Free),
             broken: Mutex::default(),
             reconcile: self.reconcile.as_deref(),
+            letters: &self.letters,
             through,
         };
         let wanted = self.lanes[0].reader.wanted();

@@ -262,7 +262,7 @@ async fn ask(
 fn is_repair_of(request: &Request, log: &str) -> bool {
     request.state.is_open()
         && request.purpose == Purpose::Repair
-        && request.keys.is_none()
+        && request.rows.is_none()
         && !request.shares_over.contains(log)
 }
 

@@ -29,7 +29,7 @@ impl Looked {
     /// Looks at the requests of the graph until it is dropped.
     pub fn new(config: &Config) -> Self {
         let (seen, open) = watch::channel(Vec::new());
-        let turns = Arc::new(Semaphore::new(config.copy_lanes));
+        let turns = Arc::new(Semaphore::new(config.limits.copy_lanes));
         let looking = AbortOnDropHandle::new(tokio::spawn(look(config.clone(), seen)));
         Looked { open, turns, _looking: looking }
     }

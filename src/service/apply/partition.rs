@@ -25,8 +25,8 @@ use crate::{
     lsn::Lsn,
     mapping::Translator,
     pipeline::{
-        Ended, Failure, Named, Narrow, Note, Observed, Pipeline, PipelineError, Prepare, Reshaped,
-        Sink, Store, Translated, Until, Verdict,
+        Ended, Failure, KeptLetter, Named, Narrow, Note, Observed, Pipeline, PipelineError,
+        Prepare, RefusedChanges, Reshaped, Sink, Store, Translated, Until, Verdict,
     },
     replay::{Decision, applied_metadata, in_graph},
     service::{
@@ -34,6 +34,7 @@ use crate::{
         attempts::{Attempts, learned, refused, stopped, unless_stopped},
         facts,
         graph::{self, Graph},
+        letters,
         notices::Noticing,
         watch::replaying,
     },
@@ -94,13 +95,15 @@ pub async fn live(
     stop: &watch::Receiver<bool>,
 ) -> Result<Ended, ServiceError> {
     let (mut attempts, mut portion, mut work) = (Attempts::default(), Portion::WHOLE, None);
+    let refused_changes = RefusedChanges::default();
     loop {
         if !is_ours() {
             return Ok(Ended::Stopped);
         }
         let started = Instant::now();
         // A life is large, and the stack of a worker is not.
-        let attempt = Box::pin(attempt(shared, at, stop, &mut portion, &mut work));
+        let attempt =
+            Box::pin(attempt(shared, at, stop, (&mut portion, &refused_changes), &mut work));
         let error = match attempt.await {
             Ok(Ended::Stopped) if !*stop.borrow() => continue,
             // A partition that stands still would not notice: all begin again.
@@ -137,7 +140,7 @@ async fn attempt(
     shared: &Shared,
     at: &TopicPartition,
     stop: &watch::Receiver<bool>,
-    portion: &mut Portion,
+    (portion, refused_changes): (&mut Portion, &RefusedChanges),
     work: &mut Option<Work>,
 ) -> Result<Ended, ServiceError> {
     let target = shared.targets.as_ref().and_then(|targets| targets.get(at).copied());
@@ -154,11 +157,14 @@ async fn attempt(
     let copy = CopyWatch::new(shared.tables.clone());
     let (copied, named) = (copy.state(), Named::default());
     let claim = graph::claimed(config, Log::Partition(at.clone()), checkpoint.epoch);
+    let log = &claim.identity.log;
+    let own = (log, |letter: &KeptLetter| letter.log == log.name());
+    let letters = letters::of_log(config, &shared.graph, own, model, refused_changes).await?;
     let begun = match work.take() {
         None => None,
         Some(work) => {
             let of = (at, &checkpoint, &claim);
-            let beginning = requests::begin(shared, of, copied.clone(), &named, work);
+            let beginning = requests::begin(shared, of, copied.clone(), (&named, &letters), work);
             unless_stopped(stop, async { Ok(beginning.await) }).await?.flatten()
         }
     };
@@ -182,7 +188,7 @@ async fn attempt(
     let sink = shared.graph.sink(&claim, model, planner)?;
     let run = Pipeline {
         source: &mut source,
-        preparer: Unsettled(Translated { translator, named, finish: Graph::prepared }),
+        preparer: Unsettled(Translated { translator, named, letters, finish: Graph::prepared }),
         sink: Observed { sink: Answering { sink, last_records }, observer },
         copier,
         engine: Engine::new(Limits::DEFAULT, checkpoint.position)
@@ -222,6 +228,7 @@ async fn attempt(
             return ServiceError::Reshaped(error.to_string());
         }
         let log = Log::Partition(at.clone());
+        let error = letters::set_aside(config, refused_changes, error);
         let again = facts::again(config, Some(mapping), std::slice::from_ref(&checkpoint));
         ServiceError::from(error.about(|relation| mapping.key_columns(relation.oid), &log))
             .with(&again)

@@ -37,8 +37,8 @@ use crate::{
     lsn::Lsn,
     mapping::Translator,
     pipeline::{
-        Failure, HeldAt, IsOwn, Lane, Named, OwnEntities, OwnRows, OwnWrites, Reported, Store,
-        TableCopier,
+        Failure, HeldAt, IsOwn, Lane, Letters, Named, OwnEntities, OwnRows, OwnWrites, Reported,
+        Store, TableCopier,
     },
     postgres::{
         self,
@@ -47,7 +47,7 @@ use crate::{
         locks::Beside,
         sources::Sources,
     },
-    request::{Findings, Request, RequestId, State},
+    request::{Findings, Request, RequestId, Rows, State},
     service::{
         ServiceError,
         graph::{Graph, Wait, open},
@@ -240,11 +240,11 @@ pub async fn begin(
     shared: &Shared,
     (at, checkpoint, claim): (&TopicPartition, &Checkpoint, &Claim),
     copied: CopyState,
-    named: &Named,
+    known: (&Named, &Letters),
     work: Work,
 ) -> Option<(Comparing, Doing)> {
     let (id, purpose, count) = (work.request.id.clone(), work.request.purpose, work.tables.len());
-    match prepare(shared, (at, checkpoint, claim), copied, named, work).await {
+    match prepare(shared, (at, checkpoint, claim), copied, known, work).await {
         Ok(begun) => {
             let purpose = purpose.name();
             tracing::info!(%at, purpose, tables = count, "comparing the graph with the tables");
@@ -265,7 +265,7 @@ async fn prepare(
     shared: &Shared,
     (at, checkpoint, claim): (&TopicPartition, &Checkpoint, &Claim),
     copied: CopyState,
-    named: &Named,
+    (named, letters): (&Named, &Letters),
     Work { request, tables, copied_before, client, turn }: Work,
 ) -> Result<(Comparing, Doing), ServiceError> {
     let Shared { config, catalog, mapping, model, graph, planner, topology, .. } = shared;
@@ -297,7 +297,12 @@ async fn prepare(
     let held_at = HeldAt::default();
     let names = model.iter().map(|(table, named)| (named.name.clone(), table)).collect();
     let lane = lane.of_own(&is_own, &held_at, &Arc::new(names));
-    let keys = keys(request.keys.as_deref(), &tables, &translator);
+    if let Some(Rows::Dropped { dropped }) = &request.rows {
+        let own = letters.among(dropped);
+        graph.remove_letters(&config.pipeline, Some(claim), &own).await?;
+        letters.forget(&own);
+    }
+    let keys = keys(request.rows.as_ref(), &tables, &translator, letters);
     let keys = keys.map(|mut keys| {
         keys.retain(|(table, key)| is_own(*table, key));
         keys
@@ -310,6 +315,7 @@ async fn prepare(
     let reported = Reported::of(tables.iter().copied());
     Others::look(graph, &config.pipeline).await?.spare(model, &reported);
     let copier = TableCopier::new(model.clone(), vec![lane], blocks, ended_before, progress);
+    let copier = copier.setting_aside(letters.clone());
     let copier = copier.reconciling(request.purpose, named.clone(), reported.clone(), keys);
     let elsewhere = match topology.has_heartbeats() {
         true => {

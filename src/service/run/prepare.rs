@@ -13,7 +13,7 @@ use crate::{
     graph::{Circumstances, Model, Outlines, TableIndex},
     mapping::{Mapping, Translator},
     metrics::{Comparing, Copying},
-    pipeline::{Failure, Lane, Named, Observed, Store, TableCopier, Translated},
+    pipeline::{Failure, KeptLetter, Lane, Named, Observed, Store, TableCopier, Translated},
     postgres::{
         connect::{Sql, sql},
         copy::CopyReader,
@@ -33,7 +33,7 @@ use super::super::{
     facts,
     following::{self, Agreed, Seen},
     graph::{self, Graph, Planner, Wait},
-    left_over,
+    left_over, letters,
     looked::{self, Looked},
     notices::Noticing,
     others::Others,
@@ -143,6 +143,8 @@ impl Run<'_> {
         let lacks_rows = taken.is_none() || progress.iter().any(Progress::lacks_rows);
         let status = graph::status_at(&checkpoint, works && lacks_rows);
         let named = Named::default();
+        let own = (&claim.identity.log, |_: &KeptLetter| true);
+        let letters = letters::of_log(config, &graph, own, &model, &self.refused).await?;
         let planner = graph.planner(&model, Some(Circumstances::Settled))?;
         let mut rows = BTreeMap::new();
         let copier = match works {
@@ -156,13 +158,15 @@ impl Run<'_> {
                 let blocks = sizes.iter().map(|(table, size)| (*table, size.chunk_blocks));
                 let blocks = blocks.collect();
                 let ended_before = begun.ended_before;
-                let copier = TableCopier::new(model.clone(), lanes, blocks, ended_before, progress);
+                let copier = TableCopier::new(model.clone(), lanes, blocks, ended_before, progress)
+                    .setting_aside(letters.clone());
                 Some(match &taken {
                     None => copier,
                     Some(taken) => {
                         let compared: Vec<TableIndex> =
                             taken.reported.get().compared.keys().copied().collect();
-                        let keys = requests::keys(taken.keys.as_deref(), &compared, &translator);
+                        let rows = taken.rows.as_ref();
+                        let keys = requests::keys(rows, &compared, &translator, &letters);
                         let (named, reported) = (named.clone(), taken.reported.clone());
                         copier.reconciling(taken.purpose, named, reported, keys)
                     }
@@ -176,7 +180,7 @@ impl Run<'_> {
         let counts = self.metrics.counts().of_tables(tables);
         let translator = Noticing::new(translator, self.notices.clone());
         let pipeline = Parts {
-            preparer: Translated { translator, named, finish: Graph::prepared },
+            preparer: Translated { translator, named, letters, finish: Graph::prepared },
             sink: Observed { sink: graph.sink(&claim, &model, &planner)?, observer: counts },
             copier,
             engine,
@@ -230,7 +234,7 @@ impl Run<'_> {
         (client, catalog, mapping): (&Client, &Catalog, &Mapping),
         left: (Vec<Progress>, bool),
     ) -> Result<Passes, ServiceError> {
-        let (model, lanes) = (&mapping.model, self.config.copy_lanes);
+        let (model, lanes) = (&mapping.model, self.config.limits.copy_lanes);
         let new = async |tables: &[TableIndex]| {
             let mut sizes = setup::sizes(client, catalog, mapping).await?;
             sizes.retain(|(table, _)| tables.contains(table));
@@ -324,9 +328,9 @@ impl Run<'_> {
         sources: &Sources,
         translator: &Translator,
     ) -> Result<Vec<Lane<CopyReader, Sink, Reader>>, ServiceError> {
-        let mut lanes = Vec::with_capacity(self.config.copy_lanes);
+        let mut lanes = Vec::with_capacity(self.config.limits.copy_lanes);
         let beside = Beside::new(sql(&self.config.source).await?.client);
-        for _ in 0..self.config.copy_lanes {
+        for _ in 0..self.config.limits.copy_lanes {
             let client = sql(&self.config.source).await?.client;
             let notices = self.notices.clone();
             let (sources, translator) = (sources.clone(), translator.clone());

@@ -71,19 +71,21 @@ pub async fn at_requests(config: Config, metrics: Arc<Metrics>) {
         if look.is_none() {
             graph = None;
         }
-        metrics.looked_at_requests(look.map(|requests| RequestLook { at, requests }));
+        let look = look.map(|(requests, letters)| RequestLook { at, requests, letters });
+        metrics.looked_at_requests(look);
     }
 }
 
 async fn requests(
     config: &Config,
     kept: &mut Option<Graph>,
-) -> Result<Vec<RequestStatus>, ServiceError> {
+) -> Result<(Vec<RequestStatus>, u64), ServiceError> {
     let graph = match kept {
         Some(graph) => graph,
         None => kept.insert(open(config, Wait::AtMost(LOOK_LIMIT))?),
     };
-    Ok(RequestStatus::all(&graph.requests(&config.pipeline).await?))
+    let requests = RequestStatus::all(&graph.requests(&config.pipeline).await?);
+    Ok((requests, graph.letter_count(&config.pipeline).await?))
 }
 
 fn timer(period: Duration) -> tokio::time::Interval {

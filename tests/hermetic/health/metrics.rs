@@ -280,7 +280,7 @@ fn comparisons_are_counted_by_table_and_kind_over_all_lives() {
     let (running, done) =
         (request("1", request::State::Running), request("2", request::State::Done));
     let requests = RequestStatus::all(&[request("0", request::State::Asked), running, done]);
-    metrics.looked_at_requests(Some(RequestLook { at: now(), requests }));
+    metrics.looked_at_requests(Some(RequestLook { at: now(), requests, letters: 0 }));
     let samples = read(&metrics.text(now()));
     assert_eq!(samples["wal2graph_requests{state=\"asked\"}"], 1.0);
     assert_eq!(samples["wal2graph_requests{state=\"running\"}"], 1.0);

@@ -9,8 +9,8 @@ use wal2graph::{
     graph::{self, Model, Statement},
     lsn::Lsn,
     pipeline::{
-        CopyError, Failure, Named, Observed, Observer, PipelineError, Prepare, Sink, Translate,
-        Translated, Verdict, Written,
+        CopyError, Failure, Letters, Named, Observed, Observer, PipelineError, Prepare, Sink,
+        Translate, Translated, Verdict, Written,
     },
     postgres::{replication::StreamError, unsent::WholeError},
 };
@@ -160,6 +160,7 @@ async fn the_observer_is_told_once_a_batch_of_what_is_in_the_graph() {
     let mut translated = Translated {
         translator,
         named: Named::default(),
+        letters: Letters::none(),
         finish: |_: &Model, statements: Vec<Statement>| statements,
     };
     let mut sink = Observed { sink: AwayFrom(Lsn(30)), observer: Told(told.clone()) };

@@ -272,6 +272,7 @@ impl ChunkWriter for SimSink {
         statements: Vec<Statement>,
     ) -> Result<(), SimError> {
         let step = step.clone();
+        self.refuses(&statements)?;
         // The write has begun: it does not see later commits of other lanes.
         let seen = self.world.lock().graph.memory.clone();
         self.write_copied(move |world| {
@@ -305,6 +306,7 @@ impl ChunkWriter for SimSink {
         _: TableIndex,
         statements: Vec<Statement>,
     ) -> Result<(), SimError> {
+        self.refuses(&statements)?;
         self.write_copied(move |world| {
             world.check_position(at);
             world.apply(&statements, false);

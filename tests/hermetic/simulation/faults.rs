@@ -55,6 +55,10 @@ pub enum Fault {
     OwedWorkIsCancelled,
     /// With a new slot, rows are compared with the graph, and nothing in the other direction.
     NoPassOverTheGraphWithANewSlot,
+    /// A change that is set aside is acknowledged, and no letter has it.
+    SetAsideWithoutALetter,
+    /// Rows that are put back are not set aside any more, and nobody writes them.
+    PutBackUnwritten,
 }
 
 /// Every fault, with a seed that catches it.
@@ -96,6 +100,8 @@ pub const ALL: &[(Fault, u64)] = &[
     (Fault::RepairTakenForSettled, 1946),
     (Fault::OwedWorkIsCancelled, 3),
     (Fault::NoPassOverTheGraphWithANewSlot, 16),
+    (Fault::SetAsideWithoutALetter, 91),
+    (Fault::PutBackUnwritten, 19),
 ];
 
 impl Fault {

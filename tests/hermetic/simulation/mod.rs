@@ -17,6 +17,7 @@ mod lost;
 mod moments;
 mod others;
 mod partitions;
+mod poison;
 mod program;
 mod reconcile;
 mod records;
@@ -139,6 +140,7 @@ async fn live(world: &Shared) {
             let end = Lsn(world.lock().server.end);
             match program::run(world, id, Until::Applied(end)).await {
                 Ok(Ended::Reached) if world.lock().must_be_repaired() => {}
+                Ok(Ended::Reached) if world.lock().must_be_put_back() => {}
                 // Others have committed beside the last look.
                 Ok(Ended::Reached) if world.lock().server.end > end.0 => {}
                 Ok(Ended::Reached) => return,

@@ -65,6 +65,8 @@ states! {
     Repaired,
     /// A verification ends while the graph differs.
     DamageVerified,
+    /// Rows that the graph refuses are set aside until the end.
+    SetAside,
     /// The slot is lost.
     SlotLost,
     /// The graph has become equal again after that.

@@ -7,12 +7,12 @@ use tokio::{sync::watch, time::sleep};
 use wal2graph::{
     checkpoint::{Advance, Claim, Position},
     engine::{Batch, Engine, Limits, Refused},
-    graph::{Circumstances, Event, Mutations, Statement, TableIndex, in_few_texts, plan},
+    graph::{Circumstances, Event, Model, Mutations, Statement, TableIndex, in_few_texts, plan},
     pipeline::{
-        Ended, Failure, Named, Narrow, Note, Pipeline, PipelineError, Prepare, Sink, Status, Store,
-        Until, Verdict,
+        Ended, Failure, Kept, KeptLetter, KnownLetter, Letters, Named, Narrow, Note, Pipeline,
+        PipelineError, Prepare, Sink, Status, Store, Until, Verdict, refuse,
     },
-    request::{Findings, Purpose, State},
+    request::{Findings, Purpose, Rows, State},
     service::{
         begin::{Begun, HeldLog, begin},
         requests::{Passes, Taken, take_up},
@@ -44,6 +44,8 @@ pub enum SimError {
     TooLarge,
     #[error("not together with others")]
     Wrong,
+    #[error("such a row is not taken")]
+    Poison,
 }
 
 impl Failure for SimError {
@@ -52,14 +54,20 @@ impl Failure for SimError {
             SimError::Broken => Verdict::Again,
             SimError::Fenced => Verdict::Fenced,
             SimError::PutBack => Verdict::PutBack,
-            SimError::Blocked | SimError::TooLarge | SimError::Wrong => Verdict::Stop,
+            SimError::Blocked | SimError::TooLarge | SimError::Wrong | SimError::Poison => {
+                Verdict::Stop
+            }
         }
+    }
+
+    fn is_of_a_row(&self) -> bool {
+        matches!(self, SimError::Poison)
     }
 
     fn refused(&self) -> Option<Refused> {
         match self {
             SimError::TooLarge => Some(Refused::TooLarge),
-            SimError::Wrong => Some(Refused::Wrong),
+            SimError::Wrong | SimError::Poison => Some(Refused::Wrong),
             SimError::Broken | SimError::Blocked | SimError::Fenced | SimError::PutBack => None,
         }
     }
@@ -115,13 +123,35 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
     let Passes { progress, taken } = passes.map_err(|error| text(&error))?;
     let is_owed = progress.iter().any(|range| range.is_owed);
     let (named, works) = (Named::default(), copies || !progress.is_empty());
+    let (rules, refused) = {
+        let world = world.lock();
+        (world.poison.rules(), world.poison.refused.clone())
+    };
+    let kept = match rules.sets_aside {
+        true => store.letters(PIPELINE).await.map_err(|error| text(&error))?,
+        // Histories without such rows stay the same.
+        false => Vec::new(),
+    };
+    let known = kept.into_iter().map(|it| known(&model, it)).collect();
+    let log = &claim.identity.log;
+    let letters = Letters::new(rules, PIPELINE, log, refused.clone(), known);
     let sink = || SimSink::new(&store, &claim);
     let copier = works.then(|| {
         let copier = copy::copier(world, &sink, progress, ended_before);
+        let copier = copier.setting_aside(letters.clone());
         match &taken {
             None => copier,
-            Some(Taken { purpose, reported, .. }) => {
-                copier.reconciling(*purpose, named.clone(), reported.clone(), None)
+            Some(Taken { purpose, reported, rows, .. }) => {
+                let keys = rows.as_ref().map(|rows| match rows {
+                    Rows::Retried { retried } if fault == Some(Fault::PutBackUnwritten) => {
+                        letters.forget(retried);
+                        world.lock().forget_letters();
+                        Vec::new()
+                    }
+                    Rows::Retried { retried } => letters.named(retried),
+                    _ => panic!("nobody asks for other rows"),
+                });
+                copier.reconciling(*purpose, named.clone(), reported.clone(), keys)
             }
         }
     });
@@ -129,7 +159,7 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
     let last = status.subscribe();
     let pipeline = Pipeline {
         source: &mut source,
-        preparer: SimPreparer { world: world.clone(), named },
+        preparer: SimPreparer { world: world.clone(), named, letters },
         sink: sink(),
         copier,
         engine,
@@ -143,13 +173,19 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
         let report = reported.get().clone();
         if purpose == Purpose::Verify {
             world.lock().verified(&report);
-        } else if !is_owed {
+        } else if !is_owed && !world.lock().poison.is_here {
             world.lock().repaired(&report);
         }
         if let Some(id) = id {
             let _ = store.answer(&claim, &id, &State::Done, &Findings::default()).await;
         }
     }
+    let ended = ended.map_err(|error| match error {
+        PipelineError::Row { what, error } if refuse(rules, &refused, what.stands(), &*error) => {
+            PipelineError::Refused { refused: Refused::Wrong, changes: 1, error }
+        }
+        error => error,
+    });
     let mut portion = last.borrow().portion;
     if let Err(PipelineError::Refused { refused, changes, .. }) = &ended {
         portion = portion.after(*refused, *changes);
@@ -197,6 +233,14 @@ fn limits(world: &Shared) -> Limits {
 struct SimPreparer {
     world: Shared,
     named: Named,
+    letters: Letters,
+}
+
+/// A letter of the graph, by the model's tables.
+fn known(model: &Model, letter: KeptLetter) -> KnownLetter {
+    let named = model.iter().find(|(_, table)| table.name == letter.table);
+    let (table, _) = named.expect("it is mapped");
+    KnownLetter { name: letter.name, table, key: letter.key.expect("nobody changes it") }
 }
 
 /// A prepared batch, with the circumstances of its preparation.
@@ -231,9 +275,20 @@ impl Prepare for SimPreparer {
         if fault != Some(Fault::NamedSuspectIsReal) {
             events.iter().for_each(|event| self.named.event(event));
         }
+        let mut kept = Kept::default();
+        let passed = events.into_iter().zip(&batch.changes).zip(batch.places());
+        let passed = passed.filter_map(|((event, change), place)| {
+            let passed = self.letters.pass(&mut kept, &schema.model, event, change, place);
+            passed.expect("there is room for all letters")
+        });
+        let events = passed.collect();
         let is_spoiled = fault == Some(Fault::RepairTakenForSettled);
         let settled = settled || (is_spoiled && self.world.lock().is_repaired());
-        let statements = statements(&schema, fault, events, settled);
+        let settled = settled && self.letters.is_empty();
+        let mut statements = statements(&schema, fault, events, settled);
+        if fault != Some(Fault::SetAsideWithoutALetter) {
+            statements.extend(kept.statements());
+        }
         let (changes, xids) = (batch.changes.len(), batch.xids());
         Ok(Prepared { statements, settled, changes, xids })
     }
@@ -257,6 +312,14 @@ impl SimSink {
         let SimStore { world, id, is_calm } = store;
         let (world, claim) = (world.clone(), claim.clone());
         SimSink { world, id: *id, claim, believes: None, narrow: Arc::default(), is_calm: *is_calm }
+    }
+
+    /// Whether the graph takes these rows.
+    pub(super) fn refuses(&self, statements: &[Statement]) -> Result<(), SimError> {
+        match self.world.lock().poison.refuses(statements) {
+            true => Err(SimError::Poison),
+            false => Ok(()),
+        }
     }
 }
 
@@ -287,6 +350,9 @@ impl Sink<Prepared> for SimSink {
             if !is_calm && world.rng.u8(0..30) == 0 {
                 world.moments.sometimes(Sometimes::WriteLost);
                 return Err(SimError::Broken);
+            }
+            if world.poison.refuses(&statements) {
+                return Err(SimError::Poison);
             }
             if let Some(refused) = world.refuses(changes, &xids) {
                 match world.fault {

@@ -54,7 +54,7 @@ impl People {
 impl World {
     /// Between two lives: others damage the graph, and people ask.
     pub fn people_act(&mut self) {
-        if !self.people.are_here || self.checkpoint().is_none() {
+        if !self.people.are_here || self.poison.is_here || self.checkpoint().is_none() {
             return;
         }
         if self.people.rng.bool() {

@@ -299,7 +299,7 @@ impl Records {
         let Some(own) = self.request(pipeline, id).filter(|it| it.state == State::Done) else {
             return;
         };
-        (own.findings, own.keys) = (findings.clone(), None);
+        (own.findings, own.rows) = (findings.clone(), None);
         self.shares.remove(&(pipeline.to_owned(), id.clone()));
         let before = self.concluded.replace(id.clone());
         if let Some(before) = before.filter(|it| it != id) {

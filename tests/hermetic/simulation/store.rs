@@ -11,13 +11,15 @@ use wal2graph::{
     },
     copy::Progress,
     graph::{
-        Circumstances, CountOf, Found, Key, LeftOver, Model, Statement, TableIndex, model::Shape,
+        Circumstances, CountOf, Found, Key, LeftOver, Model, Statement, TableIndex,
+        letter::{Letter, LetterId},
+        model::Shape,
         statement::PLACEHOLDER,
     },
     lsn::Lsn,
     pipeline::{
-        Extent, Footprint, GraphReader, Made, NextShape, Note, Remark, Removed, Rows, Store,
-        StoreError, Weight,
+        Extent, Footprint, GraphReader, KeptChange, KeptLetter, Made, NextShape, Note, Remark,
+        Removed, Rows, Store, StoreError, Weight,
     },
     request::{Findings, Request, RequestId, State},
     start::Obstacle,
@@ -80,6 +82,30 @@ impl SimStore {
             }
         });
         write.await.unwrap_or(Err(SimError::Broken)).map_err(error)
+    }
+}
+
+/// A letter as it is read.
+fn kept(model: &Model, table: TableIndex, letter: &Letter) -> KeptLetter {
+    let Letter { id, log, key, shown_key, changes, last, refusal } = letter.clone();
+    let refused = refusal.map(|it| (it.reason, it.error)).unwrap_or_default();
+    KeptLetter {
+        name: id.name,
+        log: log.to_string(),
+        table: model.table(table).name.clone(),
+        key: Some(key),
+        shown_key,
+        reason: refused.0,
+        error: refused.1,
+        attempts: 1,
+        changes,
+        last: last.map(|it| KeptChange {
+            operation: it.operation.to_owned(),
+            place: it.place,
+            values: it.values,
+        }),
+        at: Default::default(),
+        updated_at: Default::default(),
     }
 }
 
@@ -267,6 +293,42 @@ impl Store for SimStore {
         self.write(move |world| {
             world.graph.records.withdraw(&pipeline, &request);
             Ok(())
+        })
+        .await
+    }
+
+    async fn letters(&self, pipeline: &str) -> Result<Vec<KeptLetter>, StoreError> {
+        let pipeline = pipeline.to_owned();
+        self.read(|world| {
+            let model = &world.schema.model;
+            let all = world.graph.memory.letters().filter(|(_, it)| *it.id.pipeline == *pipeline);
+            all.map(|(table, letter)| kept(model, table, letter)).collect()
+        })
+        .await
+    }
+
+    async fn letter_count(&self, pipeline: &str) -> Result<u64, StoreError> {
+        Ok(self.letters(pipeline).await?.len() as u64)
+    }
+
+    async fn remove_letters(
+        &self,
+        pipeline: &str,
+        claim: Option<&Claim>,
+        names: &BTreeSet<String>,
+    ) -> Result<bool, StoreError> {
+        let (claim, pipeline) = (claim.cloned(), pipeline.to_owned());
+        let ids =
+            names.iter().map(|name| LetterId { pipeline: (*pipeline).into(), name: name.clone() });
+        let removal = Statement::RemoveLetters { letters: ids.collect() };
+        self.write(move |world| {
+            let claims = claim.as_ref().map(Claims::One);
+            let holds = claims.is_none_or(|it| world.graph.records.hold(&pipeline, it).is_ok());
+            if holds {
+                let model = world.schema.model.clone();
+                world.graph.memory.apply(&model, &removal);
+            }
+            Ok(holds)
         })
         .await
     }

@@ -26,6 +26,7 @@ use super::{
     lost::Losses,
     moments::{Moments, Sometimes},
     others::{Others, apply_leaving_others},
+    poison::Poison,
     program::SimError,
     reconcile::People,
     records::{Records, Refused},
@@ -60,6 +61,7 @@ pub struct World {
     pub others: Others,
     pub people: People,
     pub losses: Losses,
+    pub poison: Poison,
     /// How many changes the graph takes at once.
     pub capacity: usize,
     /// The transaction whose changes the graph accepts only one at a time.
@@ -122,6 +124,7 @@ impl World {
             others: Others::new(seed),
             people: People::new(seed),
             losses: Losses::new(seed),
+            poison: Poison::new(seed),
             capacity,
             conflicting,
             portion: Portion::WHOLE,
@@ -325,11 +328,15 @@ impl World {
         let ride_along =
             self.schema.enforced && settled && whole && !statements.iter().any(is_move);
         self.apply(statements, ride_along);
-        if settled && advance.to.part.is_none() && !self.people.is_damaged {
+        if settled
+            && advance.to.part.is_none()
+            && !self.people.is_damaged
+            && self.graph.memory.letters().next().is_none()
+        {
             self.check_prefix(advance.to.lsn);
             let schema = self.schema.clone();
             let tables = self.server.at(advance.to.lsn);
-            if !self.people.was_damaged && !self.losses.happened {
+            if !self.people.was_damaged && !self.losses.happened && !self.poison.is_here {
                 self.others.act(&schema, tables, &mut self.graph.memory);
             }
         }

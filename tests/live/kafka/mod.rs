@@ -11,6 +11,7 @@ mod faults;
 mod feed;
 mod following;
 mod items;
+mod letters;
 mod lost;
 mod partitions;
 mod policy;

@@ -25,7 +25,7 @@ const PROCESSES: usize = 3;
 pub struct Spread {
     /// The program on a database of its own.
     pub pipeline: Pipeline,
-    config: NamedTempFile,
+    pub config: NamedTempFile,
     /// What every process says, for when the test fails.
     log: NamedTempFile,
 }
@@ -43,6 +43,11 @@ impl Spread {
     /// The same, with a graph that does not follow what changes in the tables.
     pub async fn stopping(name: &str, schema: &str, kafka_section: &str) -> Self {
         Self::configured(name, schema, kafka_section, "schema_changes: stop\n").await
+    }
+
+    /// The same, with rows set aside that the graph refuses.
+    pub async fn setting_aside(name: &str, schema: &str, kafka_section: &str) -> Self {
+        Self::configured(name, schema, kafka_section, "on_error: park\n").await
     }
 
     async fn configured(name: &str, schema: &str, kafka_section: &str, more: &str) -> Self {

@@ -15,8 +15,8 @@ use wal2graph::{
     lsn::Lsn,
     mapping::{Mapping, TranslateError, Translator},
     pipeline::{
-        Ended, Lane, Named, Note, Observed, Pipeline, PipelineError, Reshaped, Status, Store,
-        TableCopier, Translate, Translated, TurnLength, Until,
+        Ended, Lane, Letters, Named, Note, Observed, Pipeline, PipelineError, Reshaped, Status,
+        Store, TableCopier, Translate, Translated, TurnLength, Until,
     },
     service::{
         ServiceError,
@@ -178,7 +178,12 @@ impl Program {
         let finish: Finish = |_, statements| Prepared::alone(statements);
         let pipeline = Pipeline {
             source: &mut source,
-            preparer: Translated { translator: Translates(translator), named, finish },
+            preparer: Translated {
+                translator: Translates(translator),
+                named,
+                letters: Letters::none(),
+                finish,
+            },
             sink: Observed { sink: SimSink::new(&store, &claim), observer: () },
             copier,
             engine,

@@ -12,9 +12,9 @@ use crate::{
 };
 
 use super::{
+    super::time,
     Listed, Store, Verdict,
     judge::{Judge, Now},
-    time,
 };
 
 /// The dead-letter topic as it was when the command began.
@@ -24,17 +24,11 @@ pub struct Topic<'a> {
 }
 
 impl<'a> Topic<'a> {
-    /// Reads all that wait.
-    pub async fn open(config: &'a Config) -> Result<Self, ServiceError> {
-        let mut shelf = Shelf::open(config.kafka()?)?.ok_or_else(|| {
-            ServiceError::Definite(
-                "no record becomes a dead letter: one that can not be read stops `wal2graph apply`. With \
-                 `unreadable: park` under kafka in the file it becomes one"
-                    .to_owned(),
-            )
-        })?;
+    /// Reads all that wait; `None`: no record becomes a dead letter.
+    pub async fn open(config: &'a Config) -> Result<Option<Self>, ServiceError> {
+        let Some(mut shelf) = Shelf::open(config.kafka()?)? else { return Ok(None) };
         shelf.read_on().await?;
-        Ok(Topic { config, shelf })
+        Ok(Some(Topic { config, shelf }))
     }
 
     async fn now(&self, at: &TopicPartition) -> Result<Now, ServiceError> {
