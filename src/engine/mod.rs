@@ -337,7 +337,7 @@ impl Engine {
         open.bytes += change.size_bytes();
         open.kinds.add(&change);
         open.changes.push(change);
-        let part_changes = self.portion.bound(self.limits.part_changes);
+        let part_changes = self.portion.part_of(open.begin.commit_lsn, self.limits.part_changes);
         let full = open.changes.len() >= part_changes || open.bytes >= self.limits.part_bytes;
         let with_it = full.then(|| open.cut_part());
         before.into_iter().chain(with_it).for_each(|piece| self.wait(piece));

@@ -90,6 +90,13 @@ impl Batch {
         self.shares.iter().map(|share| share.xid).collect()
     }
 
+    /// The commit position of its transaction, if all changes are of one.
+    pub fn only_transaction(&self) -> Option<Lsn> {
+        let mut with_changes = self.shares.iter().filter(|share| share.changes > 0);
+        let first = with_changes.next()?;
+        with_changes.next().is_none().then_some(first.commit_lsn)
+    }
+
     /// The stamp of each change, in their order.
     pub fn stamps(&self) -> impl Iterator<Item = Option<Stamp>> + use<> {
         let shares: Vec<_> = self.shares.iter().map(|it| (it.stamp, it.changes)).collect();

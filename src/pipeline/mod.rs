@@ -11,6 +11,7 @@
 //! tests it. This module only waits for several things at once.
 
 mod copying;
+mod flight;
 mod kept_letter;
 mod letters;
 mod named;
@@ -334,6 +335,8 @@ pub enum PipelineError {
         refused: Refused,
         /// The number of changes.
         changes: usize,
+        /// The commit position of their transaction, if they are of one.
+        transaction: Option<Lsn>,
         /// The sink's error.
         error: Box<dyn Failure>,
     },

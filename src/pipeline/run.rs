@@ -19,14 +19,15 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     change::{Event, Timestamp},
-    checkpoint::{Advance, Position},
+    checkpoint::Position,
     copy::AppliedTransactions,
     engine::{Batch, Engine, Input, Output, Portion},
     lsn::{Lsn, Stamp},
 };
 
 use super::{
-    Copier, Failure, Held, Narrow, PipelineError, Prepare, Sink, Sole, Source, Turn, Verdict,
+    Copier, Failure, Held, Narrow, PipelineError, Prepare, Sink, Source, Turn, Verdict,
+    flight::Flight,
 };
 
 /// Between two turns of the copy the stream runs for at most this long while it has work.
@@ -149,15 +150,6 @@ type Prepared<P> = <P as Prepare>::Prepared;
 type PrepareResult<P> = Result<Prepared<P>, <P as Prepare>::Error>;
 type WriteResult<P, K> = Result<(), <K as Sink<Prepared<P>>>::Error>;
 type TurnResult<C> = Result<(Turn, Held), <C as Copier>::Error>;
-
-/// The record of a batch on its way.
-struct Flight {
-    advance: Advance,
-    xids: Vec<u32>,
-    changes: usize,
-    /// Its change, if it is the only one.
-    sole: Option<Sole>,
-}
 
 /// The loop's state.
 struct Loop<'a, S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> {
@@ -349,9 +341,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
             match output {
                 Output::Acknowledge(lsn) => self.source.acknowledge(lsn),
                 Output::Apply(batch) => {
-                    let (advance, xids) = (batch.advance, batch.xids());
-                    let (changes, sole) = (batch.changes.len(), Sole::of(&batch));
-                    self.flights.push_back(Flight { advance, xids, changes, sole });
+                    self.flights.push_back(Flight::of(&batch));
                     self.ordered.push_back(batch);
                 }
                 Output::Held => {
@@ -406,9 +396,11 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
     }
 
     fn written(&mut self, result: WriteResult<P, K>) -> Result<(), PipelineError> {
-        let Flight { advance, xids, changes, sole } =
-            self.flights.pop_front().expect("what is written flew");
-        result.map_err(|error| not_taken(Box::new(error), changes, sole))?;
+        let flight = self.flights.pop_front().expect("what is written flew");
+        if let Err(error) = result {
+            return Err(flight.not_taken(Box::new(error)));
+        }
+        let Flight { advance, xids, .. } = flight;
         self.engine.handle(Input::Applied)?;
         self.last_change = self.last_change.max(advance.last_change);
         if self.copy != CopyState::Settled {
@@ -480,17 +472,5 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
             status.copying = self.copier_copies && self.is_copying();
             status.turned_at = Some(Instant::now());
         });
-    }
-}
-
-/// The error for a batch that the sink has refused.
-fn not_taken(error: Box<dyn Failure>, changes: usize, sole: Option<Sole>) -> PipelineError {
-    match (error.refused(), sole) {
-        (Some(refused), _) if changes > 1 => PipelineError::Refused { refused, changes, error },
-        // The program logs what it retries, and a log must show no values.
-        (Some(_), Some(what)) if !error.is_transient() => {
-            PipelineError::Row { what: Box::new(what), error }
-        }
-        _ => PipelineError::Sink(error),
     }
 }

@@ -236,10 +236,10 @@ pub fn refused(error: &ServiceError) -> Option<Refused> {
 
 /// The portion for the next life, after one that had `portion` and ended like this.
 pub fn learned(portion: Portion, ended: &Result<Ended, PipelineError>) -> Portion {
-    let Err(error @ PipelineError::Refused { refused, changes, .. }) = ended else {
+    let Err(error @ PipelineError::Refused { refused, changes, transaction, .. }) = ended else {
         return portion;
     };
-    let next = portion.after(*refused, *changes);
+    let next = portion.after(*refused, *changes).within(*transaction);
     let now = next.bound(*changes);
     tracing::warn!(%error, changes, now, "Neo4j does not take so many changes at once: going on with fewer");
     next

@@ -182,13 +182,14 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
     }
     let ended = ended.map_err(|error| match error {
         PipelineError::Row { what, error } if refuse(rules, &refused, what.stands(), &*error) => {
-            PipelineError::Refused { refused: Refused::Wrong, changes: 1, error }
+            let transaction = Some(what.stands().at);
+            PipelineError::Refused { refused: Refused::Wrong, changes: 1, transaction, error }
         }
         error => error,
     });
     let mut portion = last.borrow().portion;
-    if let Err(PipelineError::Refused { refused, changes, .. }) = &ended {
-        portion = portion.after(*refused, *changes);
+    if let Err(PipelineError::Refused { refused, changes, transaction, .. }) = &ended {
+        portion = portion.after(*refused, *changes).within(*transaction);
     }
     world.lock().portion = portion;
     match ended {
