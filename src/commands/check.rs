@@ -307,7 +307,8 @@ async fn graph(
     graph.remarks(&mapping.model).await?.into_iter().for_each(|remark| report.remark(remark));
     let (is_first, into_existing) =
         (made.checkpoints.is_empty(), args.into_existing_graph == IntoExistingGraph::Adopt);
-    let refusals = facts::graph_refusals(&graph, mapping, is_first, into_existing).await?;
+    let refusals =
+        facts::graph_refusals(&graph, &config.pipeline, mapping, is_first, into_existing).await?;
     refusals.iter().for_each(|refusal| report.refused(refusal));
     for checkpoint in made.checkpoints.iter().filter(|it| it.partition().is_some()) {
         kafka::checkpoint(config, mapping, checkpoint, report);

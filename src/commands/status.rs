@@ -171,7 +171,8 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
     let mapped = mapping.as_ref().map(|mapping| (&catalog, mapping));
     let mut refused = source.facts(mapped, &made, &again).refusals();
     if let Some(mapping) = &mapping {
-        let of_graph = facts::graph_refusals(&graph, mapping, checkpoints.is_empty(), false);
+        let of_graph =
+            facts::graph_refusals(&graph, &config.pipeline, mapping, checkpoints.is_empty(), false);
         refused.extend(of_graph.await?);
     }
     // What goes away by itself is waited for by a start.

@@ -24,7 +24,7 @@ use crate::{
     replay::{Refill, Ways},
 };
 
-use super::ServiceError;
+use super::{ServiceError, others};
 
 /// The source as it is before a start.
 pub struct Source {
@@ -348,13 +348,24 @@ pub fn others(
 /// unless it is told to go into them.
 pub async fn graph_refusals(
     graph: &impl Store,
+    pipeline: &str,
     mapping: &Mapping,
     is_first: bool,
     into_existing: bool,
 ) -> Result<Vec<Refusal>, ServiceError> {
     let mut found = Vec::new();
     if is_first && !into_existing {
-        let rows = graph.rows(&mapping.model).await?;
+        let others = others::Others::look(graph, pipeline).await?;
+        let labels = mapping.labels();
+        let shared: Vec<(String, String)> = labels
+            .into_iter()
+            .filter_map(|label| Some((label.clone(), others.having(&label)?.to_owned())))
+            .collect();
+        let mut rows = graph.rows(&mapping.model).await?;
+        rows.retain(|(label, _)| !shared.iter().any(|(it, _)| it == label));
+        if !shared.is_empty() {
+            found.push(GraphRefusal::SharedLabels(shared).into());
+        }
         if !rows.is_empty() {
             found.push(GraphRefusal::HoldsRows(rows).into());
         }

@@ -102,7 +102,7 @@ pub async fn admit(
     let first = facts::Made { checkpoints: Vec::new(), tables_now: None, ..made };
     let facts = source.facts(Some((catalog, mapping)), &first, &again);
     let mut refusals = Facts { slot: None, ..facts }.refusals();
-    refusals.extend(facts::graph_refusals(graph, mapping, false, true).await?);
+    refusals.extend(facts::graph_refusals(graph, &config.pipeline, mapping, false, true).await?);
     if let Some(slot) = &source.slot
         && let Some(refusal @ SlotRefusal::Foreign { .. }) = source.unusable(slot, &again)
     {

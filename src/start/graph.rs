@@ -1,8 +1,8 @@
 //! The graph: whether it is this mapping's, and free for a first copy.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
-use crate::shown::Shown;
+use crate::shown::{Shown, shown_list};
 
 use super::{Again, again::delete_nodes};
 
@@ -37,6 +37,12 @@ pub enum GraphRefusal {
         counted(.0), self.fix()
     )]
     HoldsRows(Vec<(String, u64)>),
+    /// Another pipeline has the same labels in the same graph.
+    #[error(
+        "{}: both would write the same nodes. {}",
+        shared(.0), self.fix()
+    )]
+    SharedLabels(Vec<(String, String)>),
     /// A constraint or an index can not be made.
     #[error(transparent)]
     Schema(#[from] Obstacle),
@@ -61,9 +67,27 @@ impl GraphRefusal {
                  `apply` takes over the same, and keeps the others: delete those that must go before ({})",
                 delete(labels)
             ),
+            GraphRefusal::SharedLabels(_) => {
+                "Give the tables of one of them labels of their own (`tables: {SCHEMA.TABLE: {label: NAME}}`), or \
+                 name another database of Neo4j (`graph.database`). If this pipeline is the other one under a new \
+                 name, remove that first: `wal2graph destroy --pipeline NAME`. If both are meant to write them, and \
+                 no row of one has the key of a row of the other, start with `--into-existing-graph`"
+                    .to_owned()
+            }
             GraphRefusal::Schema(obstacle) => obstacle.fix(),
         }
     }
+}
+
+fn shared(labels: &[(String, String)]) -> String {
+    let mut by_pipeline: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (label, pipeline) in labels {
+        by_pipeline.entry(pipeline).or_default().push(label);
+    }
+    let text = |(pipeline, labels): (&str, Vec<&str>)| {
+        format!("the pipeline {pipeline} has the labels {} in this graph, too", shown_list(&labels))
+    };
+    by_pipeline.into_iter().map(text).collect::<Vec<_>>().join("; ")
 }
 
 /// How many changes are named.

@@ -301,6 +301,7 @@ fn of_a_start(table: &dyn Fn() -> TableName, text: &dyn Fn() -> String, say: Say
     }
     say(&Holders::Relationships(text()));
     say(&GraphRefusal::HoldsRows(vec![(text(), 3)]));
+    say(&GraphRefusal::SharedLabels(vec![(text(), "other".to_owned())]));
     say(&GraphRefusal::MappingChanged {
         what: vec!["public.a: the column \"a\" is gone".to_owned()],
         again: again(),

@@ -313,7 +313,14 @@ impl Apply<'_> {
         graph: &impl Store,
         is_first: bool,
     ) -> Result<(), ServiceError> {
-        let refusals = facts::graph_refusals(graph, mapping, is_first, self.into_existing).await?;
+        let refusals = facts::graph_refusals(
+            graph,
+            &self.config.pipeline,
+            mapping,
+            is_first,
+            self.into_existing,
+        )
+        .await?;
         Refusals::check(refusals).map_err(ServiceError::Start)
     }
 }

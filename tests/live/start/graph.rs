@@ -102,3 +102,21 @@ async fn placeholders_and_incomplete_rows_of_other_pipelines_are_not_counted() {
     run("MATCH (n:MkThing {id: 101}) SET n:_Incomplete").await;
     assert_eq!(counted().await, (Some(3), Some(1)));
 }
+
+/// Both wrote the same nodes, and each removed what was no row of its own.
+#[tokio::test]
+async fn a_second_pipeline_with_the_labels_of_another_one_was_begun() {
+    let schema = "CREATE TABLE spl_things (id int PRIMARY KEY)";
+    let first = Pipeline::new("labels_first", schema).await;
+    first.catch_up().await;
+    let second = Pipeline::new("labels_second", schema).await;
+    for command in [&["check"][..], &["run", "--until", "current"]] {
+        let output = second.output(command).await;
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let words = format!("the pipeline {} has the labels SplThing", first.name);
+        assert!(said.contains(&words) && said.contains("label: NAME"), "{said}");
+    }
+    let other = second.configured("tables: {public.spl_things: {label: SplOther}}");
+    other.catch_up().await;
+}
