@@ -5,6 +5,7 @@
 mod behaviour;
 mod bounds;
 mod catalog;
+mod chaos;
 mod command_line;
 mod connect;
 #[path = "../contract/mod.rs"]
