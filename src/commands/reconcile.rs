@@ -11,6 +11,7 @@
 //! and what has not been published can not be proven.
 
 mod alone;
+mod judged;
 mod keyless;
 mod progress;
 
@@ -54,6 +55,7 @@ use super::{print, print_json};
 
 pub(super) use alone::stand_in;
 use alone::{is_alone, of_its_own};
+use judged::{fail_if_any, letters_wait, set_aside};
 use progress::Shown;
 
 /// How often the request is looked at.
@@ -64,6 +66,8 @@ const PORTION: usize = 5_000;
 const ROWS_MAX: usize = 100_000;
 /// The last findings come this much later than the end at most.
 const LAST_LIMIT: Duration = Duration::from_secs(10);
+/// A request that stands still for so long may be one that nobody works on any more.
+const STILL: Duration = Duration::from_secs(5);
 /// The time for the answer after the source was followed here.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
@@ -71,7 +75,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 pub async fn verify(config: &Config, args: &VerifyArgs) -> Result<(), ServiceError> {
     let what = What::Compare(Purpose::Verify);
     let findings = execute(config, &args.compared, what).await;
-    fail_if_any(findings.map_err(ServiceError::not_compared)?)
+    let findings = findings.map_err(ServiceError::not_compared)?;
+    fail_if_any(&findings, set_aside(config, &findings).await?)
 }
 
 /// Compares, writes what differs unless that is only tried, and prints it.
@@ -83,7 +88,13 @@ pub async fn repair(config: &Config, args: &RepairArgs) -> Result<(), ServiceErr
     };
     let findings =
         execute(config, &args.compared, what).await.map_err(ServiceError::not_compared)?;
-    if args.dry_run { fail_if_any(findings) } else { Ok(()) }
+    match (args.dry_run, set_aside(config, &findings).await?) {
+        (true, set_aside) => fail_if_any(&findings, set_aside),
+        (false, 0) => Ok(()),
+        (false, rows) => {
+            Err(ServiceError::Definite(format!("all is compared, and {}", letters_wait(rows))))
+        }
+    }
 }
 
 /// What is asked for.
@@ -405,7 +416,27 @@ async fn wait(
         if now.findings != seen {
             (seen, moved) = (now.findings.clone(), Instant::now());
         }
+        if moved.elapsed() > STILL {
+            check_stopped(config, graph, &now).await?;
+        }
         shown.show(&now, logs, moved.elapsed());
+    }
+}
+
+/// Whoever works on a request has not stopped for good since it was asked.
+async fn check_stopped(
+    config: &Config,
+    graph: &Graph,
+    request: &Request,
+) -> Result<(), ServiceError> {
+    let Ok(checkpoints) = graph.positions(&config.pipeline).await else { return Ok(()) };
+    let mut stopped = checkpoints.iter().filter_map(|it| it.stopped.as_ref());
+    match stopped.find(|it| it.at > request.asked_at) {
+        Some(stopped) => Err(ServiceError::Definite(format!(
+            "the pipeline has stopped meanwhile: {}. Mend that, and run the command again",
+            stopped.because
+        ))),
+        None => Ok(()),
     }
 }
 
@@ -421,22 +452,6 @@ fn tell(args: &ReconcileArgs, model: &Model, findings: &Findings) -> Result<(), 
         tracing::warn!(rows = undecided, "some rows changed faster than they could be looked at");
     }
     Ok(())
-}
-
-/// What differs is an error where nothing is written.
-fn fail_if_any(findings: Findings) -> Result<(), ServiceError> {
-    match findings.differing() {
-        0 if findings.keyless() > 0 => Err(ServiceError::Definite(format!(
-            "all rows are equal, and the graph has {} nodes or relationships more that have no key. `wal2graph repair` \
-             leaves them: only their owner can tell whether they may go",
-            findings.keyless()
-        ))),
-        0 => Ok(()),
-        1 => Err(ServiceError::Definite("1 row differs. `wal2graph repair` mends it".to_owned())),
-        differing => Err(ServiceError::Definite(format!(
-            "{differing} rows differ. `wal2graph repair` mends them"
-        ))),
-    }
 }
 
 fn text(findings: &Findings) -> String {

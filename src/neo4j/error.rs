@@ -67,7 +67,7 @@ impl ServerError {
     /// The fix for a refused value or entity.
     fn fix_of_data(&self) -> &'static str {
         if self.is_for_ever() {
-            return ". An index takes about 8 kB. Shorten the value in the source";
+            return ". An index takes about 8 kB. Shorten the value in the source, or delete the row";
         }
         match self.code.ends_with("ConstraintValidationFailed") {
             true => {
@@ -261,6 +261,9 @@ fn without_values(code: &str, message: &str) -> String {
         || matches!(category, "Transaction" | "Security" | "Database" | "Cluster")
         || code.ends_with("Statement.SyntaxError")
         || code.contains("OutOfMemory");
+    if message.contains("too large to index") {
+        return "Property value is too large to index".to_owned();
+    }
     match category {
         // "Node(7) already exists with label `A` and property `id` = 'the value'"
         "Schema" => {

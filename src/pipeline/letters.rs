@@ -241,15 +241,17 @@ impl Letters {
         let name = match rows.get(&of) {
             Some(name) => name.clone(),
             None => {
-                if rows.len() >= shared.rules.rows_max {
-                    let last =
-                        refusal.map_or("it comes behind another one".to_owned(), |it| it.reason);
-                    return Err(NotSetAside::TooMany { rows: rows.len(), last });
+                // What comes behind another row has to wait with it.
+                if let Some(Refusal { error, .. }) = &refusal
+                    && rows.len() >= shared.rules.rows_max
+                {
+                    let (row, error) = (shown_row(model, of.0, Some(&of.1)), error.clone());
+                    return Err(NotSetAside::TooMany { rows: rows.len(), row, error });
                 }
                 let id = LetterId::of_row(&shared.pipeline, model, of.0, &of.1);
                 rows.insert(of.clone(), id.name.clone());
                 shared.is_used.store(true, Ordering::Relaxed);
-                tell(&shown_table(model, of.0), refusal.as_ref());
+                tell(&shown_table(model, of.0), &id.name, refusal.as_ref());
                 id.name
             }
         };
@@ -257,6 +259,16 @@ impl Letters {
         let (log, key) = (shared.log_name.clone(), of.1);
         let shown_key = shortened(&model.shown_key(of.0, &key));
         Ok(Letter { id, log, key, shown_key, changes: 0, last: None, refusal })
+    }
+
+    /// Whether a row that is refused is set aside. One that is already stays so.
+    fn sets_aside(&self, table: TableIndex, key: &Key) -> bool {
+        self.0.rules.sets_aside || self.has(table, key)
+    }
+
+    /// Whether any is.
+    fn may_set_aside(&self) -> bool {
+        self.0.rules.sets_aside || !self.is_empty()
     }
 
     /// Writes rows of a chunk, with its step. Those that the graph refuses one by one become letters. Returns their
@@ -269,16 +281,13 @@ impl Letters {
         rows: Vec<(Key, Row)>,
     ) -> Result<Vec<Key>, NotWritten<W::Error>> {
         let (rows, mut refused) = self.without_large(of, rows)?;
-        if !self.0.rules.sets_aside {
-            writer.write_chunk(step, (of.plan)(rows)).await?;
-            return Ok(Vec::new());
-        }
-        let mut statements = (of.plan)(rows.clone());
+        let again = self.may_set_aside().then(|| rows.clone());
+        let mut statements = (of.plan)(rows);
         statements.extend(keep(of.table, refused.clone()));
         if let Err(error) = writer.write_chunk(step, statements).await {
-            if !error.is_of_a_row() {
+            let Some(rows) = again.filter(|_| error.is_of_a_row()) else {
                 return Err(error.into());
-            }
+            };
             refused.extend(self.one_by_one(writer, of, rows).await?);
             let letters = keep(of.table, refused.clone()).into_iter().collect();
             writer.write_chunk(step, letters).await?;
@@ -294,7 +303,7 @@ impl Letters {
         rows: Vec<(Key, Row)>,
     ) -> Result<Vec<Key>, NotWritten<W::Error>> {
         let (rows, mut refused) = self.without_large(of, rows)?;
-        let again = self.0.rules.sets_aside.then(|| rows.clone());
+        let again = self.may_set_aside().then(|| rows.clone());
         let mut statements = (of.plan)(rows);
         statements.extend(keep(of.table, refused.clone()));
         if statements.is_empty() {
@@ -327,7 +336,7 @@ impl Letters {
             }
             match writer.write_rows(of.at, of.table, statements).await {
                 Ok(()) => {}
-                Err(error) if error.is_of_a_row() => {
+                Err(error) if error.is_of_a_row() && self.sets_aside(of.table, &key) => {
                     let refusal = refusal(&error);
                     letters.push(self.letter_of(of, key, refusal)?);
                 }
@@ -364,7 +373,7 @@ impl Letters {
                 fits.push((key, row));
                 continue;
             };
-            if !self.0.rules.sets_aside {
+            if !self.sets_aside(of.table, &key) {
                 let row = shown_row(of.model, of.table, Some(&key));
                 return Err(NotWritten::Row(NotSetAside::TooLarge { row, reason }));
             }
@@ -438,16 +447,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn tell(table: &str, refusal: Option<&Refusal>) {
+fn tell(table: &str, letter: &str, refusal: Option<&Refusal>) {
     match refusal {
         Some(Refusal { reason, .. }) => tracing::warn!(
             table,
+            letter,
             reason,
             "a row is set aside as a dead letter: `wal2graph dead-letters list` shows it"
         ),
-        None => {
-            tracing::warn!(table, "a row is set aside behind another one, whose key it has had")
-        }
+        None => tracing::warn!(
+            table,
+            letter,
+            "a row is set aside, since it takes or leaves the key of one that waits"
+        ),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Rows that are set aside as dead letters, in the lives of `run` and `apply`.
 
 use crate::{
-    checkpoint::Log,
+    checkpoint::Claim,
     config::{Config, OnError},
+    engine::Refused,
     graph::Model,
     pipeline::{
         KeptLetter, KnownLetter, LetterRules, Letters, PipelineError, RefusedChanges, Store,
@@ -21,21 +22,33 @@ pub fn rules(config: &Config) -> LetterRules {
     }
 }
 
-/// The rows of a log that the graph has letters of. Nothing may be written while they are read.
+/// The rows of the claimed log that the graph has letters of. Nothing may be written while they are read.
 pub async fn of_log(
     config: &Config,
     graph: &impl Store,
-    (log, is_of): (&Log, impl Fn(&KeptLetter) -> bool),
+    (claim, is_of): (&Claim, impl Fn(&KeptLetter) -> bool),
     model: &Model,
     refused: &RefusedChanges,
 ) -> Result<Letters, StoreError> {
+    let log = &claim.identity.log;
     let kept = graph.letters(&config.pipeline).await?;
+    let is_mapped = |letter: &KeptLetter| model.iter().any(|(_, it)| it.name == letter.table);
+    let (kept, unmapped): (Vec<_>, Vec<_>) = kept.into_iter().filter(is_of).partition(is_mapped);
+    if !unmapped.is_empty() {
+        // If their tables come back, all rows are compared.
+        let names = unmapped.into_iter().map(|letter| letter.name).collect();
+        graph.remove_letters(&config.pipeline, Some(claim), &names).await?;
+        tracing::info!(
+            letters = names.len(),
+            "dead letters went: their tables are not mapped any more"
+        );
+    }
     let known = |letter: KeptLetter| {
         let found = model.iter().find(|(_, table)| table.name == letter.table);
         let (table, _) = found?;
         Some(KnownLetter { name: letter.name, table, key: letter.key? })
     };
-    let known: Vec<KnownLetter> = kept.into_iter().filter(is_of).filter_map(known).collect();
+    let known: Vec<KnownLetter> = kept.into_iter().filter_map(known).collect();
     if !known.is_empty() {
         let rows = known.len();
         tracing::warn!(rows, "rows are set aside: `wal2graph dead-letters list` shows them");
@@ -49,8 +62,9 @@ pub fn set_aside(config: &Config, refused: &RefusedChanges, error: PipelineError
         PipelineError::Row { what, error }
             if refuse(rules(config), refused, what.stands(), &*error) =>
         {
-            let refused = error.refused().unwrap_or(crate::engine::Refused::Wrong);
-            PipelineError::Refused { refused, changes: 1, error }
+            let refused = error.refused().unwrap_or(Refused::Wrong);
+            let transaction = Some(what.stands().at);
+            PipelineError::Refused { refused, changes: 1, transaction, error }
         }
         error => error,
     }

@@ -28,6 +28,9 @@ use super::{
     time,
 };
 
+/// So often rows are put back that were set aside meanwhile.
+const ROUNDS: usize = 10;
+
 /// The letters of rows as they were when the command began.
 pub struct Rows<'a> {
     config: &'a Config,
@@ -93,29 +96,56 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
-    /// Has the rows compared with their tables, and written.
+    /// Has the rows compared with their tables, and written. With all of them, also those that come meanwhile: a
+    /// row that was mended by another key waits under that, too.
     pub async fn retry(&self, chosen: &Chosen) -> Result<(), ServiceError> {
-        let (chosen, unmapped) = self.by_mapping(self.chosen(chosen)?).await?;
-        for letter in &unmapped {
-            print(&format!("{}: {}", letter.name, not_mapped(letter)))?;
-        }
-        let names = names_of(&chosen);
-        self.ask(&chosen, request::Rows::Retried { retried: names.clone() }).await?;
-        let left = self.graph.letters(&self.config.pipeline).await?;
-        let left: BTreeMap<&str, &KeptLetter> =
-            left.iter().map(|letter| (letter.name.as_str(), letter)).collect();
-        let mut refused = unmapped.len();
-        for letter in &chosen {
-            let said = match left.get(letter.name.as_str()) {
-                None => "the graph has the row as its table has it".to_owned(),
-                Some(again) => {
-                    refused += 1;
-                    format!("still refused: {}", again.error)
+        let mut waiting: BTreeMap<String, KeptLetter> =
+            self.chosen(chosen)?.into_iter().map(|it| (it.name.clone(), it.clone())).collect();
+        let mut refused = 0;
+        for _ in 0..ROUNDS {
+            let letters: Vec<&KeptLetter> = waiting.values().collect();
+            let (mapped, unmapped) = self.by_mapping(letters).await?;
+            for letter in &unmapped {
+                refused += 1;
+                print(&format!("{}: {}", letter.name, not_mapped(letter)))?;
+            }
+            let names = names_of(&mapped);
+            self.ask(&mapped, request::Rows::Retried { retried: names.clone() }).await?;
+            let now = self.graph.letters(&self.config.pipeline).await?;
+            let (again, new): (Vec<_>, Vec<_>) =
+                now.into_iter().partition(|letter| waiting.contains_key(&letter.name));
+            for name in names.iter().filter(|name| !again.iter().any(|it| it.name == **name)) {
+                print(&format!("{name}: the graph has it as its table has it"))?;
+            }
+            let mut next = BTreeMap::new();
+            for letter in again {
+                let is_new = |before: &KeptLetter| letter.attempts > before.attempts;
+                match waiting.get(&letter.name).is_some_and(is_new) {
+                    true => {
+                        refused += 1;
+                        print(&format!("{}: still refused: {}", letter.name, letter.error))?;
+                    }
+                    // It was set aside again, behind another one.
+                    false => drop(next.insert(letter.name.clone(), letter)),
                 }
-            };
-            print(&format!("{}: {said}", letter.name))?;
+            }
+            match chosen.all {
+                true => next.extend(new.into_iter().map(|letter| (letter.name.clone(), letter))),
+                false if !new.is_empty() => {
+                    print(&format!(
+                        "{} more came meanwhile: retry --all takes them, too",
+                        new.len()
+                    ))?;
+                }
+                false => {}
+            }
+            next.retain(|name, _| !unmapped.iter().any(|letter| letter.name == *name));
+            waiting = next;
+            if waiting.is_empty() {
+                break;
+            }
         }
-        match refused {
+        match refused + waiting.len() {
             0 => Ok(()),
             1 => Err(ServiceError::Definite("1 dead letter still waits".to_owned())),
             more => Err(ServiceError::Definite(format!("{more} dead letters still wait"))),
@@ -193,7 +223,7 @@ impl Listed {
             key: letter.shown_key.clone(),
             time: time(letter.at),
             reason: match letter.reason.as_str() {
-                "" => "it is set aside behind another row".to_owned(),
+                "" => "it takes or leaves the key of a row that waits".to_owned(),
                 reason => reason.to_owned(),
             },
             changes: letter.changes,

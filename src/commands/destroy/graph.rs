@@ -48,6 +48,7 @@ pub struct Found {
     /// This one's.
     pub checkpoints: Vec<Checkpoint>,
     ranges: usize,
+    letters: u64,
     others: Others,
 }
 
@@ -62,7 +63,8 @@ impl Found {
         let others = Others::look(graph, &config.pipeline).await?;
         let checkpoints = graph.checkpoints(&config.pipeline).await?;
         let ranges = graph.copy_progress(&config.pipeline).await?.len();
-        Ok(Found { checkpoints, ranges, others })
+        let letters = graph.letter_count(&config.pipeline).await?;
+        Ok(Found { checkpoints, ranges, letters, others })
     }
 
     /// The cluster that it was made from, if it says so.
@@ -139,6 +141,9 @@ impl Found {
         }
         if self.ranges > 0 {
             plan.goes.add("copy", format!("the progress of {} ranges", self.ranges));
+        }
+        if self.letters > 0 {
+            plan.goes.add("dead letters", format!("of {} rows", self.letters));
         }
         for Checkpoint { origin, position, .. } in &self.checkpoints {
             let log = &origin.log;

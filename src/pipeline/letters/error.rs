@@ -7,15 +7,18 @@ use super::super::{Failure, Verdict};
 pub enum NotSetAside {
     /// So many rows are set aside that something else than a row must be wrong.
     #[error(
-        "{rows} rows are set aside as dead letters (limits.dead_letters), and one more is refused. Something may be \
-         wrong with more than single rows: `wal2graph dead-letters list` shows them with the reasons. Mend the cause, \
-         or raise limits.dead_letters, and start again. The last one: {last}"
+        "{rows} rows are set aside as dead letters, and limits.dead_letters allows no more. The next one is {row}: \
+         {error}. `wal2graph dead-letters list` shows the others. If they are few, raise limits.dead_letters and \
+         start again: the log brings this row again, also after its table is mended. If they are many, mend what is \
+         wrong with all of them first"
     )]
     TooMany {
         /// How many.
         rows: usize,
-        /// The reason of the next one.
-        last: String,
+        /// The next one: its table and key.
+        row: String,
+        /// Why it is refused.
+        error: String,
     },
     /// A value is larger than may be.
     #[error(
@@ -37,7 +40,11 @@ impl Failure for NotSetAside {
 
     fn without_values(&self) -> String {
         match self {
-            NotSetAside::TooMany { .. } => self.to_string(),
+            NotSetAside::TooMany { rows, .. } => {
+                format!(
+                    "{rows} rows are set aside as dead letters, and limits.dead_letters allows no more"
+                )
+            }
             NotSetAside::TooLarge { reason, .. } => format!("a row can not be written: {reason}"),
         }
     }

@@ -62,7 +62,7 @@ fn of_limits(largest: Option<(&str, usize)>, row: usize, rules: Rules) -> Option
     let Rules { value_bytes, row_bytes, .. } = rules;
     match largest {
         Some((name, bytes)) if bytes > value_bytes => Some(format!(
-            "the value of {} has {bytes} bytes, and limits.value_bytes allows {value_bytes}",
+            "the value of {} has {bytes} bytes as text, and limits.value_bytes allows {value_bytes}",
             Shown(name)
         )),
         _ if row > row_bytes => Some(format!(

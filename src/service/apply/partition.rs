@@ -157,8 +157,8 @@ async fn attempt(
     let copy = CopyWatch::new(shared.tables.clone());
     let (copied, named) = (copy.state(), Named::default());
     let claim = graph::claimed(config, Log::Partition(at.clone()), checkpoint.epoch);
-    let log = &claim.identity.log;
-    let own = (log, |letter: &KeptLetter| letter.log == log.name());
+    let log = claim.identity.log.name();
+    let own = (&claim, |letter: &KeptLetter| letter.log == log);
     let letters = letters::of_log(config, &shared.graph, own, model, refused_changes).await?;
     let begun = match work.take() {
         None => None,

@@ -143,7 +143,7 @@ impl Run<'_> {
         let lacks_rows = taken.is_none() || progress.iter().any(Progress::lacks_rows);
         let status = graph::status_at(&checkpoint, works && lacks_rows);
         let named = Named::default();
-        let own = (&claim.identity.log, |_: &KeptLetter| true);
+        let own = (&claim, |_: &KeptLetter| true);
         let letters = letters::of_log(config, &graph, own, &model, &self.refused).await?;
         let planner = graph.planner(&model, Some(Circumstances::Settled))?;
         let mut rows = BTreeMap::new();
@@ -313,7 +313,8 @@ impl Run<'_> {
         let is_first = checkpoint.is_none();
         let facts = source.facts(Some((catalog, mapping)), &made, &again);
         let (mut refusals, different) = (facts.refusals(), facts.differences());
-        let of_graph = facts::graph_refusals(&graph, mapping, is_first, self.adopts);
+        let of_graph =
+            facts::graph_refusals(&graph, &config.pipeline, mapping, is_first, self.adopts);
         refusals.extend(of_graph.await?);
         if let Err(refusals) = Refusals::check(refusals) {
             tables::refused(config, &made.checkpoints, &different).await;
