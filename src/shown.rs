@@ -12,6 +12,7 @@
 use std::{
     borrow::Cow,
     fmt::{self, Write as _},
+    time::Duration,
 };
 
 /// A name as people are shown it. What can not be seen stands there as its escape, as in Rust, and a
@@ -26,6 +27,11 @@ impl fmt::Display for Shown<'_> {
             false => f.write_char(it),
         })
     }
+}
+
+/// A time in seconds, to a tenth.
+pub fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10.0).round() / 10.0
 }
 
 /// Names as people are shown them, one after the other.

@@ -32,23 +32,29 @@ pub struct RawConfig {
     pub tables: BTreeMap<String, TableEdit>,
     /// What `run` does when its slot is lost, gone or made again: `stop`, or `repair`, which is `wal2graph
     /// repair --new-slot`. Default: `stop`.
+    #[schemars(regex(pattern = r"^(stop|repair|.*\$\{.*\}.*)$"))]
     pub on_slot_lost: Option<String>,
     /// What becomes of the slot when it keeps more log than `source.wal_budget.stop`: `keep` it, or `drop` it, so
     /// that the source's disk is free. The program ends in both cases. Default: `keep`.
+    #[schemars(regex(pattern = r"^(keep|drop|.*\$\{.*\}.*)$"))]
     pub on_wal_budget: Option<String>,
     /// What `run` and `apply` do with a row that the graph refuses for good: `stop`, or `park` it as a dead letter
     /// and go on with everything else. `wal2graph dead-letters` shows such rows, and puts them into the graph once
     /// the cause is mended. Default: `stop`.
+    #[schemars(regex(pattern = r"^(stop|park|.*\$\{.*\}.*)$"))]
     pub on_error: Option<String>,
     /// What `run`, `publish` and `apply` do after an error that only a person can end: `exit`, or `stay` up, write
     /// nothing, and say why on `/status` and `/ready` until they are stopped. With `--until` they exit. Default:
     /// `exit`.
+    #[schemars(regex(pattern = r"^(exit|stay|.*\$\{.*\}.*)$"))]
     pub on_stop: Option<String>,
     /// What `run` does when tables, publication or this file have changed: `apply` lets the graph follow,
     /// `stop` ends with an error that says what has changed. Default: `apply`.
+    #[schemars(regex(pattern = r"^(apply|stop|.*\$\{.*\}.*)$"))]
     pub schema_changes: Option<String>,
     /// Tables that come later and that this file does not name: `add` them to the publication that wal2graph has
     /// made, or `ignore` them. Default: `add`.
+    #[schemars(regex(pattern = r"^(add|ignore|.*\$\{.*\}.*)$"))]
     pub new_tables: Option<String>,
     /// How much at a time.
     pub limits: RawLimits,

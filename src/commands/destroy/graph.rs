@@ -133,11 +133,11 @@ impl Found {
             }
         };
         for name in &made.goes {
-            plan.goes.add("constraint", Shown(name).to_string());
+            plan.goes.add(kind(name), Shown(name).to_string());
         }
         for name in &made.stays {
             let text = format!("{}: another pipeline of the graph needs it, or may", Shown(name));
-            plan.stays.add("constraint", text);
+            plan.stays.add(kind(name), text);
         }
         if self.ranges > 0 {
             plan.goes.add("copy", format!("the progress of {} ranges", self.ranges));
@@ -253,5 +253,13 @@ fn begun(error: StoreError) -> ServiceError {
             "the pipeline was started while it was being removed: {error}. Stop it, and repeat this command"
         )),
         _ => error.into(),
+    }
+}
+
+/// What of ours has this name.
+fn kind(name: &str) -> &'static str {
+    match name.starts_with("wal2graph_unique_") || name.starts_with("_wal2graph_") {
+        true => "constraint",
+        false => "index",
     }
 }

@@ -34,7 +34,7 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::pipeline::Narrow;
+use crate::{pipeline::Narrow, shown::seconds};
 
 use super::{
     connect::{Connection, Options},
@@ -192,7 +192,7 @@ impl Shared {
             }
         }
         if told {
-            let seconds = began.elapsed().as_secs_f32();
+            let seconds = seconds(began.elapsed());
             tracing::info!(statements = texts.len(), seconds, "new statements are planned");
         }
     }
@@ -255,7 +255,7 @@ impl Shared {
         if let Some(statements) = finished
             && !self.told.swap(true, Ordering::Relaxed)
         {
-            let seconds = self.started.elapsed().as_secs_f32();
+            let seconds = seconds(self.started.elapsed());
             tracing::info!(statements, seconds, "statements are planned ahead");
         }
         self.happen();

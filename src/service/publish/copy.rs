@@ -39,6 +39,7 @@ use crate::{
     pipeline::{Copier, Failure, Held, Turn, Verdict, now},
     postgres::{error::ReadError, rows::TableReader},
     service::attempts::stopped,
+    shown::seconds,
     topic::{
         routing::{Layout, Routed},
         whose::Through,
@@ -293,7 +294,7 @@ impl Copier for RowCopier {
         let there = self.to.heartbeat(held);
         self.to.producer.produce(&[there]).await?;
         self.tables.pop_front();
-        tracing::debug!(seconds = started.elapsed().as_secs_f32(), "the stream was held");
+        tracing::debug!(seconds = seconds(started.elapsed()), "the stream was held");
         Ok(if self.tables.is_empty() { Turn::Settled } else { Turn::More })
     }
 }

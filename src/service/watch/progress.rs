@@ -16,7 +16,7 @@ use crate::{
     copy::CopiedRows,
     metrics::{Comparing, Copying},
     pipeline::Status,
-    shown::Shown,
+    shown::{Shown, seconds},
 };
 
 /// How often a log line is written where there is no terminal.
@@ -36,7 +36,7 @@ pub fn watch(status: watch::Receiver<Status>, copy: Option<Copying>) -> JoinHand
         }
         if !is_under_way(&status, &copy) {
             let rows = rows(&copy);
-            tracing::info!(rows, seconds = started.elapsed().as_secs_f32(), "copied");
+            tracing::info!(rows, seconds = seconds(started.elapsed()), "copied");
         }
     })
 }
@@ -59,7 +59,7 @@ pub fn compared(status: watch::Receiver<Status>, owed: Comparing) -> JoinHandle<
             let report = owed.reported.get();
             let rows = report.compared.values().sum::<u64>();
             let differences = report.kinds.values().sum::<u64>();
-            let seconds = started.elapsed().as_secs_f32();
+            let seconds = seconds(started.elapsed());
             tracing::info!(
                 rows,
                 differences,
