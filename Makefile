@@ -45,7 +45,7 @@ check: deps ## What CI runs: format, lints, docs, every test, and how long each 
 		'live' 'RUST_TEST_THREADS=4 cargo test --workspace --features live --test live'
 
 chaos: servers ## Everything breaks at once for MINUTES (2), from SEED: what the graph shows stays right
-	cargo test --features live --test live -- --exact --nocapture \
+	cargo test --features live --test live -- --exact --include-ignored --nocapture \
 		chaos::whatever_breaks_the_graph_shows_states_of_the_tables_and_equals_them_at_the_end
 
 nightly: servers fuzz deny ## What takes longer: ten times the histories from any seed, all rounds, fuzzing, without Kafka

@@ -153,6 +153,22 @@ async fn a_fast_shutdown_is_not_held_up() {
     }
 }
 
+/// The graph was away, so nobody took what was read: PostgreSQL waited for `wal_sender_timeout`.
+#[tokio::test]
+async fn a_fast_shutdown_was_held_up_by_a_consumer_that_stands_still() {
+    let mut server = Postgres::start(&PostgresOptions::default()).unwrap();
+    let url = published(&server, "postgres").await;
+    let sql = client(&server.url("postgres")).await;
+    let stream = stream(&url, "postgres", Lsn::ZERO).await.unwrap();
+    let rows = "INSERT INTO things SELECT g, now() FROM generate_series(1, 600000) g";
+    sql.batch_execute(rows).await.unwrap();
+    sleep(Duration::from_secs(2)).await;
+    let stopping = tokio::task::spawn_blocking(move || server.stop(Stop::Fast));
+    let took = stopping.await.unwrap().unwrap();
+    assert!(took < HELD_UP, "it took {took:?}");
+    drop(stream);
+}
+
 #[tokio::test]
 async fn a_killed_server_and_a_terminated_walsender_are_transient() {
     let mut server = Postgres::start(&PostgresOptions::default()).unwrap();

@@ -21,7 +21,8 @@ use super::Shared;
 /// Acknowledgements within this time are sent together.
 const COALESCE: Duration = Duration::from_millis(10);
 
-/// Runs until the connection breaks, or until `closing` resolves. Then it sends the last update.
+/// Runs until the connection breaks, nothing more is read of it, or `closing` resolves. Then it sends the last update,
+/// and closes it.
 pub async fn run(
     mut socket: WriteHalf<Box<dyn Socket>>,
     shared: Arc<Shared>,
@@ -44,6 +45,7 @@ pub async fn run(
                 false
             }
             _ = &mut closing => break,
+            () = shared.ended.notified() => break,
         };
         let update = update(&shared, *acknowledged.borrow_and_update(), ask);
         if socket.write_all(&copy_data(&update)).await.is_err() || socket.flush().await.is_err() {

@@ -118,6 +118,8 @@ struct Shared {
     reply: Notify,
     /// Room in the queue, in bytes.
     room: Semaphore,
+    /// Nothing more is read.
+    ended: Notify,
 }
 
 /// A running stream.
@@ -144,6 +146,7 @@ impl Stream {
             received: AtomicU64::new(named.0),
             reply: Notify::new(),
             room: Semaphore::new(QUEUE_BYTES as usize),
+            ended: Notify::new(),
         });
         let (portions, queue) = mpsc::unbounded_channel();
         let (acknowledged, watched) = watch::channel(Lsn::ZERO);

@@ -91,6 +91,8 @@ impl Reader {
             end = self.read(&portions) => end,
             () = shutting_down => StreamError::ShuttingDown,
         };
+        // A consumer that stands still would see the end only later, and a server that stops waits for us.
+        self.shared.ended.notify_one();
         // The receiver may be gone.
         let _ = portions.send(Err(end));
     }
