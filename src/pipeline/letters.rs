@@ -271,51 +271,26 @@ impl Letters {
         self.0.rules.sets_aside || !self.is_empty()
     }
 
-    /// Writes rows of a chunk, with its step. Those that the graph refuses one by one become letters. Returns their
-    /// keys.
-    pub(super) async fn write_chunk<W: ChunkWriter>(
+    /// Writes rows: of a chunk, with its step, or of none. Those that the graph refuses one by one become letters.
+    /// Returns their keys.
+    pub(super) async fn write<W: ChunkWriter>(
         &self,
         writer: &mut W,
         of: &Rows<'_, impl Fn(Vec<(Key, Row)>) -> Vec<Statement>>,
-        step: &ChunkStep,
+        step: Option<&ChunkStep>,
         rows: Vec<(Key, Row)>,
     ) -> Result<Vec<Key>, NotWritten<W::Error>> {
         let (rows, mut refused) = self.without_large(of, rows)?;
         let again = self.may_set_aside().then(|| rows.clone());
         let mut statements = (of.plan)(rows);
         statements.extend(keep(of.table, refused.clone()));
-        if let Err(error) = writer.write_chunk(step, statements).await {
+        if let Err(error) = put(writer, of, step, statements).await {
             let Some(rows) = again.filter(|_| error.is_of_a_row()) else {
                 return Err(error.into());
             };
             refused.extend(self.one_by_one(writer, of, rows).await?);
             let letters = keep(of.table, refused.clone()).into_iter().collect();
-            writer.write_chunk(step, letters).await?;
-        }
-        Ok(refused.into_iter().map(|letter| letter.key).collect())
-    }
-
-    /// The same for rows that belong to no chunk.
-    pub(super) async fn write_rows<W: ChunkWriter>(
-        &self,
-        writer: &mut W,
-        of: &Rows<'_, impl Fn(Vec<(Key, Row)>) -> Vec<Statement>>,
-        rows: Vec<(Key, Row)>,
-    ) -> Result<Vec<Key>, NotWritten<W::Error>> {
-        let (rows, mut refused) = self.without_large(of, rows)?;
-        let again = self.may_set_aside().then(|| rows.clone());
-        let mut statements = (of.plan)(rows);
-        statements.extend(keep(of.table, refused.clone()));
-        if statements.is_empty() {
-            return Ok(Vec::new());
-        }
-        if let Err(error) = writer.write_rows(of.at, of.table, statements).await {
-            let Some(rows) = again.filter(|_| error.is_of_a_row()) else {
-                return Err(error.into());
-            };
-            refused.extend(self.one_by_one(writer, of, rows).await?);
-            let letters = keep(of.table, refused.clone()).into_iter().collect();
-            writer.write_rows(of.at, of.table, letters).await?;
+            put(writer, of, step, letters).await?;
         }
         Ok(refused.into_iter().map(|letter| letter.key).collect())
     }
@@ -437,6 +412,19 @@ pub fn refuse(rules: Rules, refused: &RefusedChanges, place: Place, error: &dyn 
 
 fn refusal(error: &(impl Failure + ?Sized)) -> Refusal {
     Refusal { reason: error.without_values(), error: error.in_full() }
+}
+
+async fn put<W: ChunkWriter, P>(
+    writer: &mut W,
+    of: &Rows<'_, P>,
+    step: Option<&ChunkStep>,
+    statements: Vec<Statement>,
+) -> Result<(), W::Error> {
+    match step {
+        Some(step) => writer.write_chunk(step, statements).await,
+        None if statements.is_empty() => Ok(()),
+        None => writer.write_rows(of.at, of.table, statements).await,
+    }
 }
 
 fn keep(table: TableIndex, letters: Vec<Letter>) -> Option<Statement> {

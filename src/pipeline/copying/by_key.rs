@@ -59,7 +59,7 @@ pub(super) async fn write_by_key<R: ChunkReader, W: ChunkWriter>(
             continue;
         }
         let written = async {
-            for refused in letters.write_rows(writer, of, rows).await? {
+            for refused in letters.write(writer, of, None, rows).await? {
                 equal.remove(&refused);
             }
             Ok(letters.release(writer, of.at, table, &equal).await?)

@@ -303,7 +303,7 @@ impl Work<'_> {
                     _ => {
                         let plan = |rows| plan_copied(self.model, table, pass, rows);
                         let of = self.rows(table, plan);
-                        self.letters.write_chunk(writer, &of, &step, rows).await.map(drop)
+                        self.letters.write(writer, &of, Some(&step), rows).await.map(drop)
                     }
                 };
                 is_written.notify_one();
@@ -367,7 +367,7 @@ impl Work<'_> {
             true => BTreeSet::new(),
             false => write.iter().map(|(key, _)| key.clone()).collect(),
         };
-        for refused in self.letters.write_chunk(writer, &of, step, write).await? {
+        for refused in self.letters.write(writer, &of, Some(step), write).await? {
             equal.remove(&refused);
         }
         Ok(self.letters.release(writer, of.at, table, &equal).await?)
