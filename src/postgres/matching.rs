@@ -49,6 +49,8 @@ pub async fn keys_where(
         client.query(OPERATORS, &[&from.trim_start_matches("ONLY ")]).await?;
         let select = client.prepare(&select).await?;
         client.prepare(&elsewhere).await?;
+        // Parentheses of its own have to be whole.
+        client.prepare(&format!("SELECT FROM {from} WHERE {condition}")).await?;
         client.query(&select, &[]).await
     };
     let read = read.await;

@@ -17,7 +17,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use tokio::time::sleep;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, error::SqlState};
 
 use crate::{
     catalog::Catalog,
@@ -183,6 +183,17 @@ impl Renewable {
     }
 }
 
+/// Somebody began to read the slot after it was looked at.
+fn in_use(slot: &str, error: tokio_postgres::Error) -> ServiceError {
+    match error.code() {
+        Some(&SqlState::OBJECT_IN_USE) => ServiceError::NotYet(format!(
+            "another instance has begun to read the slot {slot}. `wal2graph repair` compares and mends the graph while \
+             it is up. For a new slot, stop it, and run the command again"
+        )),
+        _ => error.into(),
+    }
+}
+
 /// A slot that is made in the place of those before it.
 struct NewSlot<'a, G> {
     first: setup::FirstStart<'a, G>,
@@ -198,7 +209,7 @@ impl<G: Store> NewLog for NewSlot<'_, G> {
         let setup::FirstStart { config, client, .. } = first;
         setup::create_publication(config, client, mapping).await?;
         for slot in slots {
-            removal::drop_slot(client, slot).await?;
+            removal::drop_slot(client, slot).await.map_err(|error| in_use(slot, error))?;
         }
         let lsn = setup::create_slot(config, client, |_| ()).await?;
         let mut new = first.checkpoint_at(lsn, mapping).await?;

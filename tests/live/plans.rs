@@ -238,7 +238,10 @@ fn scans_beside_the_rows(text: &str) -> &'static [&'static str] {
         &["NodeByLabelScan", "Sort"]
     } else if text.starts_with("MATCH (c:_Wal2GraphCheckpoint) RETURN") {
         // All checkpoints of a graph: few pipelines.
-        &["NodeByLabelScan"]
+        &["NodeByLabelScan", "Sort"]
+    } else if text.contains("(d:_DeadLetter {pipeline: $pipeline})") {
+        // All dead letters of a pipeline: a person takes them away, and their number has a limit.
+        &["NodeByLabelScan", "Sort"]
     } else if text.contains("(r:_Wal2GraphRequest {pipeline: $pipeline") {
         // All requests of a pipeline: a command removes its own when it has the answer.
         &["NodeByLabelScan", "Sort"]

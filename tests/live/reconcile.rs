@@ -431,3 +431,23 @@ async fn relationships_of_join_rows_between_nodes_of_other_labels_were_reported_
     let (is_right, findings) = compared(&pipeline, "verify").await;
     assert!(is_right && differing(&findings) == 0, "{findings:#}");
 }
+
+/// After a seek Neo4j gives the sought value for the stored one, so the second look at a row saw nothing wrong.
+#[tokio::test]
+async fn a_key_of_another_type_was_missed_where_nothing_refers_to_the_table() {
+    let schema = "CREATE TABLE rnv_solo (id int PRIMARY KEY, v int); \
+        CREATE TABLE rnv_pairs (a int, b int, PRIMARY KEY (a, b)); \
+        INSERT INTO rnv_solo SELECT g, g FROM generate_series(1, 30) g; INSERT INTO rnv_pairs VALUES (7, 7)";
+    let pipeline = Pipeline::new("rekeytype", schema).await;
+    pipeline.catch_up().await;
+    let damage = "MATCH (n:RnvSolo {v: 7}) SET n.id = 7.0 WITH n MATCH (p:RnvPair) SET p.b = 7.0";
+    graph().run(Query::new(damage.to_owned())).await.unwrap();
+    for (command, code) in [("verify", 1), ("repair", 0), ("verify", 0)] {
+        let output = pipeline.output(&[command]).await;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{command}: {said}");
+        for named in ["id: the table has 7, the graph 7.0", "b: the table has 7, the graph 7.0"] {
+            assert_eq!(said.contains(named), code == 1 || command == "repair", "{command}: {said}");
+        }
+    }
+}

@@ -139,7 +139,11 @@ fn of_nodes(model: &Model, table: TableIndex, shape: &NodeShape) -> Reads {
     };
     Reads {
         levels: (0..shape.key.len()).rev().map(level).collect(),
-        by_key: format!("UNWIND $rows[0] AS r {} RETURN {entity} AS x", seek("n", shape, 0)),
+        by_key: format!(
+            "UNWIND $rows[0] AS r {} {} RETURN {entity} AS x",
+            seek("n", shape, 0),
+            as_stored("n")
+        ),
         missing: format!(
             "UNWIND $rows[0] AS r OPTIONAL {} WITH r, n WHERE n IS NULL OR NOT ({}) RETURN [r[{}]] AS x",
             seek("n", shape, 0),
@@ -152,6 +156,12 @@ fn of_nodes(model: &Model, table: TableIndex, shape: &NodeShape) -> Reads {
             is_stray("n", &shape.key)
         ),
     }
+}
+
+/// What was found by its key, with its key as it is stored. After a seek Neo4j takes the sought value for the
+/// property's: 7 where 7.0 is stored. What comes out of a list was not sought.
+fn as_stored(variable: &str) -> String {
+    format!("WITH collect({variable}) AS found UNWIND found AS {variable}")
 }
 
 fn node_entity(model: &Model, table: TableIndex, shape: &NodeShape) -> String {
@@ -228,8 +238,9 @@ fn of_own(model: &Model, join: &RelationshipShape) -> Reads {
     Reads {
         levels: (0..own.len()).rev().map(level).collect(),
         by_key: format!(
-            "UNWIND $rows[0] AS r {} WITH x, {with_ends} RETURN {entity} AS x",
-            row_match(model, join)
+            "UNWIND $rows[0] AS r {} {} WITH x, {with_ends} RETURN {entity} AS x",
+            row_match(model, join),
+            as_stored("x")
         ),
         missing: format!(
             "UNWIND $rows[0] AS r OPTIONAL {} WITH r, x WHERE x IS NULL RETURN [r[{}]] AS x",

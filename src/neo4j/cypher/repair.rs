@@ -121,14 +121,19 @@ pub fn unlabel(model: &Model, table: TableIndex, keys: Vec<Key>) -> Vec<Query> {
             text += &format!("CALL (n) {{ MATCH {pattern} DELETE o }} ");
         }
     }
-    let has_property = |name: &&String| {
-        !others.iter().any(|(_, it)| it.key.contains(name) || it.properties.contains(name))
+    // A property of another table stays where the node has that table's label.
+    let without = |name: &String| {
+        let has = |it: &NodeShape| it.key.contains(name) || it.properties.contains(name);
+        let having: BTreeSet<String> =
+            others.iter().filter(|(_, it)| has(it)).map(|(_, it)| it.label.clone()).collect();
+        let name = format!("n.{}", quote(name));
+        match having.is_empty() {
+            true => format!("{name} = null"),
+            false => format!("{name} = CASE WHEN {} THEN {name} END", has_any("n", &having)),
+        }
     };
-    let own = shape.key.iter().chain(&shape.properties).filter(has_property);
-    let properties = own.map(|name| format!("n.{} = null", quote(name))).collect::<Vec<_>>();
-    if !properties.is_empty() {
-        text += &format!("SET {} ", properties.join(", "));
-    }
+    let properties: Vec<String> = shape.key.iter().chain(&shape.properties).map(without).collect();
+    text += &format!("SET {} ", properties.join(", "));
     let has_label = |label: &&String| {
         !others.iter().any(|(_, it)| it.label == **label || it.extra_labels.contains(label))
     };
