@@ -22,7 +22,7 @@
 //! - **Answers.** A read returns what was committed when it ran. It takes no lock that a writer
 //!   waits for.
 //! - **Repetition.** The store may repeat a call by itself while the product asks for that. It gives
-//!   up after a bounded time, about half a minute, with [`Verdict::Again`].
+//!   up after a bounded time, about half a minute, with `Verdict::Again`.
 //! - **Lost answers.** After `Again` it is unknown whether a write took effect. Every write says how
 //!   its caller finds out, or that a repetition is right.
 //! - **Durability.** A write that returns is durable, and every later read sees it.
@@ -31,7 +31,7 @@
 //! - **Parallel calls.** Calls of one store may wait for each other, and one that waits too long
 //!   fails with `Again`. Tasks that must not wait for others open a store each. Stores in other
 //!   processes may write at any time.
-//! - **Values.** Errors that are logged show no values of rows ([`Failure::without_values`]).
+//! - **Values.** Errors that are logged show no values of rows (`Failure::without_values`).
 
 use std::{collections::BTreeSet, future::Future, sync::Arc};
 
@@ -75,7 +75,7 @@ pub trait Store: Send + Sync + 'static {
     /// whole graph once, so it needs a store that waits long.
     ///
     /// # Errors
-    /// [`Verdict::Stop`] if the graph's contents forbid it; [`obstacles`](Self::obstacles) names the
+    /// `Verdict::Stop` if the graph's contents forbid it; [`obstacles`](Self::obstacles) names the
     /// reasons with their fix.
     fn establish(
         &self,
@@ -143,7 +143,7 @@ pub trait Store: Send + Sync + 'static {
     /// - **Call it only while the log is held**, the slot or the partition, or once it is gone for good.
     ///   Else an instance that waits fences the healthy one.
     /// - Every write under an earlier epoch is refused from its commit on, with
-    ///   [`Verdict::Fenced`]: those of sinks, of [`note`](Self::note) and of [`reset`](Self::reset),
+    ///   `Verdict::Fenced`: those of sinks, of [`note`](Self::note) and of [`reset`](Self::reset),
     ///   also those that are on their way. So the position that it returns stays until the claimant
     ///   moves it.
     /// - It removes the note why the last writer stopped. Through another publication than before,
@@ -219,7 +219,7 @@ pub trait Store: Send + Sync + 'static {
     /// must be `advance.from`. No row changes.
     ///
     /// # Errors
-    /// [`Verdict::Fenced`] if another writer has claimed the checkpoint or moved it, [`Verdict::PutBack`] if
+    /// `Verdict::Fenced` if another writer has claimed the checkpoint or moved it, `Verdict::PutBack` if
     /// it is at an earlier state, or gone.
     fn reset(
         &self,
@@ -396,7 +396,7 @@ pub trait Store: Send + Sync + 'static {
     /// a repetition is right.
     ///
     /// # Errors
-    /// [`Verdict::Fenced`], and nothing goes, if another writer has claimed one of them since, or if they are to be
+    /// `Verdict::Fenced`, and nothing goes, if another writer has claimed one of them since, or if they are to be
     /// all and there are more or fewer.
     fn remove(
         &self,
@@ -426,7 +426,7 @@ pub trait Store: Send + Sync + 'static {
     /// answer a repetition is right: it finds no checkpoint.
     ///
     /// # Errors
-    /// [`Verdict::Fenced`], and nothing goes, if there are other checkpoints than the claimed ones.
+    /// `Verdict::Fenced`, and nothing goes, if there are other checkpoints than the claimed ones.
     fn forget(
         &self,
         pipeline: &str,

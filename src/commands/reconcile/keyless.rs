@@ -47,8 +47,8 @@ pub fn text(model: &Model, findings: &Findings) -> String {
             ),
         };
         text += &format!(
-            "{}: {} {what}, so no row is theirs and `repair` leaves them: remove them, or give them another name. From a \
-             node that is another table's row, remove the label only\n",
+            "{}: {} {what}, so no row is theirs and `repair` leaves them: remove them, or give them another name. From \
+             a node that is another table's row, remove the label only\n",
             table.name, found.keyless
         );
     }
