@@ -37,6 +37,11 @@ impl Poison {
         Poison { seed, is_here, is_active: is_here, refused, asked: 0 }
     }
 
+    /// A graph that takes all rows.
+    pub fn none() -> Self {
+        Poison { seed: 0, is_here: false, is_active: false, refused: Default::default(), asked: 0 }
+    }
+
     /// What the program does with them.
     pub fn rules(&self) -> LetterRules {
         LetterRules { sets_aside: self.is_here, ..LetterRules::NONE }

@@ -42,6 +42,7 @@ use wal2graph::{
 use super::{
     ARRIVAL, each_fault_is_caught, each_history, in_its_own_time,
     moments::Moments,
+    poison::Poison,
     schema::Schema,
     store::PIPELINE,
     world::{Shared, World, difference},
@@ -296,6 +297,8 @@ fn history(seed: u64, fault: Option<Unfollowed>) -> Result<(), String> {
     let schema = Arc::new(Schema { model, toast, unique, enforced: false, relations });
     let mut world = World::new(seed, schema, None, Moments::new(Arc::default()));
     world.shapes = Some(Shapes::new(seed, fault));
+    // Nobody puts a row back here.
+    world.poison = Poison::none();
     let world = Shared(Arc::new(Mutex::new(world)));
     in_its_own_time(live(&world));
     let mut world = world.lock();
