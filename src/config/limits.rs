@@ -6,11 +6,11 @@ use super::{ConfigError, Expand, budget, raw::RawLimits};
 
 /// More copy lanes only wait for each other.
 pub(super) const COPY_LANES_MAX: u8 = 16;
-/// A larger value is not sent, unless the file says so. Neo4j keeps it several times in its heap.
+/// The default: larger values are not sent. Neo4j holds several copies of a value in its heap.
 const VALUE_BYTES: u64 = 64 << 20;
-/// A larger row is not sent, unless the file says so.
+/// The default: larger rows are not sent.
 const TRANSACTION_BYTES: u64 = 128 << 20;
-/// More rows do not become dead letters, unless the file says so.
+/// The default: more rows do not become dead letters.
 const DEAD_LETTERS: u32 = 1_000;
 
 /// How much at a time.

@@ -91,7 +91,7 @@ pub struct LastChange {
 }
 
 impl Letter {
-    /// Adds what is set aside later.
+    /// Adds later changes of the row.
     pub fn add(&mut self, later: Letter) {
         self.changes += later.changes;
         self.last = later.last.or(self.last.take());

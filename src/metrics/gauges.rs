@@ -152,8 +152,8 @@ impl Gauges {
         );
         self.plain(
             "dead_letters",
-            "Rows and records that are set aside as dead letters and wait for a person; left out while what has them \
-             does not answer",
+            "Rows and records that wait for a person as dead letters; left out while neither the graph nor Kafka \
+             answers",
             snapshot.dead_letters.map(|count| count as f64),
         );
     }

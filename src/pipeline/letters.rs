@@ -28,20 +28,19 @@ use crate::{
     change::Change,
     checkpoint::{Log, Position},
     copy::ChunkStep,
-    engine::Place,
+    engine::{Place, Refused},
     graph::{
         Event, Key, Model, Row, Statement, TableIndex,
         letter::{LastChange, Letter, LetterId, Refusal},
     },
-    shown::Shown,
 };
 
-use super::{ChunkWriter, Failure, named::Of, shortened};
+use super::{ChunkWriter, Failure, KeptLetter, Operation, PipelineError, named::Of, shortened};
 
 pub use error::NotSetAside;
 pub(super) use error::NotWritten;
 pub use kept::Kept;
-use texts::{operation, too_large, too_large_row, values};
+use texts::{shown_row, shown_table, too_large, too_large_row, values};
 
 /// Changes that the graph has refused, each in a batch of its own, over the lives of a pipeline.
 pub type RefusedChanges = Arc<Mutex<BTreeMap<Place, Refusal>>>;
@@ -68,6 +67,14 @@ pub struct KnownLetter {
     pub table: TableIndex,
     /// Its key.
     pub key: Key,
+}
+
+impl KnownLetter {
+    /// A letter as it is read. `None`: the model has no table of its row, or others have changed its key.
+    pub fn of(model: &Model, letter: KeptLetter) -> Option<Self> {
+        let (table, _) = model.iter().find(|(_, table)| table.name == letter.table)?;
+        Some(KnownLetter { name: letter.name, table, key: letter.key? })
+    }
 }
 
 /// The rows of a log that are set aside. A clone is the same value.
@@ -150,6 +157,20 @@ impl Letters {
         !self.is_empty() && self.rows().contains_key(&(table, key.clone()))
     }
 
+    /// Those of these keys of a table whose rows are set aside.
+    pub(super) fn waiting<'a>(
+        &self,
+        table: TableIndex,
+        keys: impl IntoIterator<Item = &'a Key>,
+    ) -> BTreeSet<Key> {
+        if self.is_empty() {
+            return BTreeSet::new();
+        }
+        let rows = self.rows();
+        let waits = |key: &&Key| rows.contains_key(&(table, (*key).clone()));
+        keys.into_iter().filter(waits).cloned().collect()
+    }
+
     /// All rows that are set aside.
     pub(super) fn all(&self) -> Vec<Of> {
         self.rows().keys().cloned().collect()
@@ -199,7 +220,7 @@ impl Letters {
             return Ok(Some(event));
         }
         let last = LastChange {
-            operation: operation(&event),
+            operation: Operation::of(&event).name(),
             at: place.at,
             place: shared.log.place(place.at),
             values: values(change),
@@ -295,6 +316,22 @@ impl Letters {
         Ok(refused.into_iter().map(|letter| letter.key).collect())
     }
 
+    /// The same, after which the graph has the rows that wait as their table has them: their letters go, but for those
+    /// that are refused again.
+    pub(super) async fn write_equal<W: ChunkWriter>(
+        &self,
+        writer: &mut W,
+        of: &Rows<'_, impl Fn(Vec<(Key, Row)>) -> Vec<Statement>>,
+        step: Option<&ChunkStep>,
+        rows: Vec<(Key, Row)>,
+        mut waiting: BTreeSet<Key>,
+    ) -> Result<(), NotWritten<W::Error>> {
+        for refused in self.write(writer, of, step, rows).await? {
+            waiting.remove(&refused);
+        }
+        Ok(self.release(writer, of.at, of.table, &waiting).await?)
+    }
+
     /// Writes each row by itself. Returns the letters of those that are refused; they are not in the graph yet.
     async fn one_by_one<W: ChunkWriter>(
         &self,
@@ -336,13 +373,14 @@ impl Letters {
     fn without_large<P, E>(
         &self,
         of: &Rows<'_, P>,
-        mut rows: Vec<(Key, Row)>,
+        rows: Vec<(Key, Row)>,
     ) -> Result<(Vec<(Key, Row)>, Vec<Letter>), NotWritten<E>> {
         let rules = self.0.rules;
-        let mut letters = Vec::new();
-        let large = rows.extract_if(.., |(_, row)| row.size_bytes() > rules.smallest());
-        let mut fits = Vec::new();
-        for (key, row) in large.collect::<Vec<_>>() {
+        if rows.iter().all(|(_, row)| row.size_bytes() <= rules.smallest()) {
+            return Ok((rows, Vec::new()));
+        }
+        let (mut fits, mut letters) = (Vec::new(), Vec::new());
+        for (key, row) in rows {
             let name = |property| of.model.property_name(of.table, property);
             let Some(reason) = too_large_row(&row, rules, name) else {
                 fits.push((key, row));
@@ -355,8 +393,7 @@ impl Letters {
             let refusal = Refusal { error: reason.clone(), reason };
             letters.push(self.letter_of(of, key, refusal)?);
         }
-        rows.append(&mut fits);
-        Ok((rows, letters))
+        Ok((fits, letters))
     }
 
     /// Rows were compared and written, while the stream is held: their letters go.
@@ -367,11 +404,7 @@ impl Letters {
         table: TableIndex,
         keys: impl IntoIterator<Item = &'a Key>,
     ) -> Result<(), W::Error> {
-        if self.is_empty() {
-            return Ok(());
-        }
-        let of = keys.into_iter().map(|key| (table, key.clone()));
-        let of: Vec<Of> = of.filter(|of| self.rows().contains_key(of)).collect();
+        let of = self.waiting(table, keys).into_iter().map(|key| (table, key)).collect::<Vec<_>>();
         let names = of.iter().filter_map(|of| self.rows().get(of).cloned()).collect();
         if let Some(removal) = self.removal(names) {
             writer.write_rows(at, table, vec![removal]).await?;
@@ -401,13 +434,24 @@ impl Rules {
     }
 }
 
-/// The graph refuses the only change of a batch: the next life sets it aside. Returns whether it does. It does not
-/// where the graph does not take its letter.
-pub fn refuse(rules: Rules, refused: &RefusedChanges, place: Place, error: &dyn Failure) -> bool {
-    if !rules.sets_aside || !error.is_of_a_row() {
-        return false;
+/// The error that ended a life. If the graph refuses a change for good, it is set aside by the next life, which begins
+/// at once. It is not where the graph does not take its letter.
+pub fn set_aside(rules: Rules, refused: &RefusedChanges, error: PipelineError) -> PipelineError {
+    match error {
+        PipelineError::Row { what, error } if rules.sets_aside && error.is_of_a_row() => {
+            let place = what.stands();
+            match lock(refused).insert(place, refusal(&*error)) {
+                Some(_) => PipelineError::Row { what, error },
+                None => PipelineError::Refused {
+                    refused: error.refused().unwrap_or(Refused::Wrong),
+                    changes: 1,
+                    transaction: Some(place.at),
+                    error,
+                },
+            }
+        }
+        error => error,
     }
-    lock(refused).insert(place, refusal(error)).is_none()
 }
 
 fn refusal(error: &(impl Failure + ?Sized)) -> Refusal {
@@ -449,13 +493,4 @@ fn tell(table: &str, letter: &str, refusal: Option<&Refusal>) {
             "a row is set aside, since it takes or leaves the key of one that waits"
         ),
     }
-}
-
-fn shown_table(model: &Model, table: TableIndex) -> String {
-    Shown(&model.table(table).name).to_string()
-}
-
-fn shown_row(model: &Model, table: TableIndex, key: Option<&Key>) -> String {
-    let key = key.map(|key| shortened(&model.shown_key(table, key))).unwrap_or_default();
-    format!("{} ({key})", shown_table(model, table))
 }

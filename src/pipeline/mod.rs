@@ -51,7 +51,7 @@ pub use copying::{
 };
 pub use kept_letter::{KeptChange, KeptLetter};
 pub use letters::{
-    Kept, KnownLetter, Letters, NotSetAside, RefusedChanges, Rules as LetterRules, refuse,
+    Kept, KnownLetter, Letters, NotSetAside, RefusedChanges, Rules as LetterRules, set_aside,
 };
 pub use named::Named;
 pub use observer::{Observer, Operation, Tally, Written};

@@ -49,6 +49,16 @@ impl Operation {
     pub const ALL: [Operation; 4] =
         [Operation::Insert, Operation::Update, Operation::Delete, Operation::Truncate];
 
+    /// That of an event.
+    pub fn of(event: &Event) -> Self {
+        match event {
+            Event::Insert { .. } => Operation::Insert,
+            Event::Update { .. } | Event::Move { .. } => Operation::Update,
+            Event::Delete { .. } => Operation::Delete,
+            Event::Truncate { .. } => Operation::Truncate,
+        }
+    }
+
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
@@ -72,16 +82,14 @@ impl Tally {
 
     /// Counts an event.
     pub fn count(&mut self, event: &Event) {
-        match event {
-            Event::Insert { table, .. } => self.add(*table, Operation::Insert),
-            Event::Update { table, .. } | Event::Move { table, .. } => {
-                self.add(*table, Operation::Update);
-            }
-            Event::Delete { table, .. } => self.add(*table, Operation::Delete),
-            Event::Truncate { tables } => {
-                tables.iter().for_each(|table| self.add(*table, Operation::Truncate));
-            }
-        }
+        let tables = match event {
+            Event::Insert { table, .. }
+            | Event::Update { table, .. }
+            | Event::Move { table, .. }
+            | Event::Delete { table, .. } => std::slice::from_ref(table),
+            Event::Truncate { tables } => tables,
+        };
+        tables.iter().for_each(|table| self.add(*table, Operation::of(event)));
     }
 
     /// Counts one operation on a table.

@@ -3,12 +3,8 @@
 use crate::{
     checkpoint::Claim,
     config::{Config, OnError},
-    engine::Refused,
     graph::Model,
-    pipeline::{
-        KeptLetter, KnownLetter, LetterRules, Letters, PipelineError, RefusedChanges, Store,
-        StoreError, refuse,
-    },
+    pipeline::{KeptLetter, KnownLetter, LetterRules, Letters, RefusedChanges, Store, StoreError},
 };
 
 /// What is done with a row that the graph does not take.
@@ -43,29 +39,11 @@ pub async fn of_log(
             "dead letters went: their tables are not mapped any more"
         );
     }
-    let known = |letter: KeptLetter| {
-        let found = model.iter().find(|(_, table)| table.name == letter.table);
-        let (table, _) = found?;
-        Some(KnownLetter { name: letter.name, table, key: letter.key? })
-    };
-    let known: Vec<KnownLetter> = kept.into_iter().filter_map(known).collect();
+    let known = kept.into_iter().filter_map(|letter| KnownLetter::of(model, letter));
+    let known: Vec<KnownLetter> = known.collect();
     if !known.is_empty() {
         let rows = known.len();
         tracing::warn!(rows, "rows are set aside: `wal2graph dead-letters list` shows them");
     }
     Ok(Letters::new(rules(config), &config.pipeline, log, refused.clone(), known))
-}
-
-/// The error that ended a life. If it is a change that is set aside, the next life does that, at once.
-pub fn set_aside(config: &Config, refused: &RefusedChanges, error: PipelineError) -> PipelineError {
-    match error {
-        PipelineError::Row { what, error }
-            if refuse(rules(config), refused, what.stands(), &*error) =>
-        {
-            let refused = error.refused().unwrap_or(Refused::Wrong);
-            let transaction = Some(what.stands().at);
-            PipelineError::Refused { refused, changes: 1, transaction, error }
-        }
-        error => error,
-    }
 }

@@ -31,7 +31,7 @@ use crate::{
     metrics::{Comparing, Copying, Metrics, TableCounts},
     pipeline::{
         Ended, Observed, Pipeline, RefusedChanges, Reported, Status, Store, TableCopier,
-        Translated, Until,
+        Translated, Until, set_aside,
     },
     postgres::{self, copy::CopyReader, replication, unsent::Whole},
     request::RequestId,
@@ -263,7 +263,7 @@ impl<'a> Run<'a> {
                 return ServiceError::Reshaped(error.to_string());
             }
             let log = Log::Slot(self.config.slot.clone());
-            let error = letters::set_aside(self.config, &self.refused, error);
+            let error = set_aside(letters::rules(self.config), &self.refused, error);
             let error = error.about(|relation| mapping.key_columns(relation.oid), &log);
             ServiceError::from(error).with(&again)
         })?;

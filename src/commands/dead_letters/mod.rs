@@ -1,4 +1,4 @@
-//! `dead-letters`: what is set aside and waits for a person.
+//! `dead-letters`: rows and records that wait for a person.
 //!
 //! ```text
 //! rows that the graph refuses         in the graph             row-1a2b3c4d5e6f7081
@@ -84,6 +84,10 @@ async fn records_among<'a>(
         None if !chosen.all => Err(no_records()),
         records => Ok(records),
     }
+}
+
+fn unknown(name: &str) -> String {
+    format!("no dead letter {name} waits: `wal2graph dead-letters list` has the names of all")
 }
 
 fn no_records() -> ServiceError {

@@ -108,7 +108,7 @@ async fn show(store: &impl Store, name: &str, json: bool) -> Result<(), ServiceE
     Ok(())
 }
 
-/// All are judged before the first is put back: what is put back would stand against the next.
+/// All are judged first: a record that is put back counts as newer than the next one.
 async fn retry(store: &impl Store, chosen: &Chosen, yes: bool) -> Result<(), ServiceError> {
     let chosen = self::chosen(store, chosen)?;
     let ids: Vec<_> = chosen.iter().map(|(id, _)| id).collect();
@@ -146,9 +146,7 @@ fn chosen<S: Store>(store: &S, chosen: &Chosen) -> Result<Vec<(S::Id, Listed)>, 
         let like = waiting.iter().filter(|(_, listed)| listed.is_like(unknown));
         let like: Vec<&str> = like.map(|(_, listed)| listed.name.as_str()).collect();
         return Err(ServiceError::Usage(match like.is_empty() {
-            true => format!(
-                "no dead letter {unknown} waits: `wal2graph dead-letters list` has the names of all"
-            ),
+            true => super::unknown(unknown),
             false => format!(
                 "{unknown} names dead letters of several topics, since the topic was made again: {}",
                 like.join(", ")

@@ -197,9 +197,7 @@ impl<'a> Rows<'a> {
     fn chosen(&self, chosen: &Chosen) -> Result<Vec<&KeptLetter>, ServiceError> {
         let is_there = |name: &&String| self.letters.iter().any(|it| it.name == **name);
         if let Some(unknown) = chosen.names.iter().find(|name| !is_there(name)) {
-            return Err(ServiceError::Usage(format!(
-                "no dead letter {unknown} waits: `wal2graph dead-letters list` has the names of all"
-            )));
+            return Err(ServiceError::Usage(super::unknown(unknown)));
         }
         let is_chosen = |letter: &&KeptLetter| chosen.all || chosen.names.contains(&letter.name);
         Ok(self.letters.iter().filter(is_chosen).collect())

@@ -1,4 +1,4 @@
-//! Whether what was found is a failure.
+//! How a comparison ends: which findings are a failure.
 
 use crate::{
     config::Config,

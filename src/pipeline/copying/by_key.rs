@@ -4,10 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::graph::{Key, Row, Statement};
 
-use super::{
-    super::letters::{NotWritten, Rows},
-    ChunkReader, ChunkWriter, Copied, CopyError, Letters, Search,
-};
+use super::{super::letters::Rows, ChunkReader, ChunkWriter, Copied, CopyError, Letters, Search};
 
 /// Reads the rows of a locked table that have these keys, and writes those that `choose` leaves. Returns the keys
 /// that were not found; `None` if another session wants the table. Then the locks are released. With `releases`
@@ -50,20 +47,15 @@ pub(super) async fn write_by_key<R: ChunkReader, W: ChunkWriter>(
         };
         // By its text a key may find the row of another one: that of the same instant in UTC, for example.
         rows.retain(|(key, _)| not_found.remove(key));
-        let mut equal: BTreeSet<Key> = match releases && !letters.is_empty() {
-            true => rows.iter().map(|(key, _)| key.clone()).collect(),
+        let waiting = match releases {
+            true => letters.waiting(table, rows.iter().map(|(key, _)| key)),
             false => BTreeSet::new(),
         };
         let rows = choose(rows);
-        if rows.is_empty() && equal.is_empty() {
+        if rows.is_empty() && waiting.is_empty() {
             continue;
         }
-        let written = async {
-            for refused in letters.write(writer, of, None, rows).await? {
-                equal.remove(&refused);
-            }
-            Ok(letters.release(writer, of.at, table, &equal).await?)
-        };
+        let written = letters.write_equal(writer, of, None, rows, waiting);
         tokio::pin!(written);
         let written = tokio::select! {
             biased;
@@ -73,7 +65,7 @@ pub(super) async fn write_by_key<R: ChunkReader, W: ChunkWriter>(
                 // The hold protects the rows already read.
                 reader.release().await.map_err(CopyError::Read)?;
                 reader.tell_given_way(&waiting);
-                written.await.map_err(|error: NotWritten<W::Error>| CopyError::from(error))?;
+                written.await?;
                 return Ok(None);
             }
         };

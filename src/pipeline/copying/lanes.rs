@@ -363,14 +363,8 @@ impl Work<'_> {
         let plan =
             |write| plan_repaired(self.model, table, Repair { write, stamp, ..Repair::default() });
         let of = self.rows(table, plan);
-        let mut equal: BTreeSet<Key> = match self.letters.is_empty() {
-            true => BTreeSet::new(),
-            false => write.iter().map(|(key, _)| key.clone()).collect(),
-        };
-        for refused in self.letters.write(writer, &of, Some(step), write).await? {
-            equal.remove(&refused);
-        }
-        Ok(self.letters.release(writer, of.at, table, &equal).await?)
+        let waiting = self.letters.waiting(table, write.iter().map(|(key, _)| key));
+        self.letters.write_equal(writer, &of, Some(step), write, waiting).await
     }
 
     fn rows<P>(&self, table: TableIndex, plan: P) -> Rows<'_, P> {

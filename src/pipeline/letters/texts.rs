@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::{
     change::{Before, Cell, Change, Relation, Tuple},
-    graph::{Event, Row},
+    graph::{Key, Model, Row, TableIndex},
     shown::Shown,
 };
 
@@ -13,13 +13,13 @@ use super::{super::shortened, Rules};
 /// A letter leaves out the columns behind so many bytes of names and values.
 const VALUES_BYTES_MAX: usize = 16 << 10;
 
-pub fn operation(event: &Event) -> &'static str {
-    match event {
-        Event::Insert { .. } => "insert",
-        Event::Update { .. } | Event::Move { .. } => "update",
-        Event::Delete { .. } => "delete",
-        Event::Truncate { .. } => "truncate",
-    }
+pub fn shown_table(model: &Model, table: TableIndex) -> String {
+    Shown(&model.table(table).name).to_string()
+}
+
+pub fn shown_row(model: &Model, table: TableIndex, key: Option<&Key>) -> String {
+    let key = key.map(|key| shortened(&model.shown_key(table, key))).unwrap_or_default();
+    format!("{} ({key})", shown_table(model, table))
 }
 
 /// The row of a change: as it is, or as it was.

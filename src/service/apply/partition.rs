@@ -26,7 +26,7 @@ use crate::{
     mapping::Translator,
     pipeline::{
         Ended, Failure, KeptLetter, Named, Narrow, Note, Observed, Pipeline, PipelineError,
-        Prepare, RefusedChanges, Reshaped, Sink, Store, Translated, Until, Verdict,
+        Prepare, RefusedChanges, Reshaped, Sink, Store, Translated, Until, Verdict, set_aside,
     },
     replay::{Decision, applied_metadata, in_graph},
     service::{
@@ -228,7 +228,7 @@ async fn attempt(
             return ServiceError::Reshaped(error.to_string());
         }
         let log = Log::Partition(at.clone());
-        let error = letters::set_aside(config, refused_changes, error);
+        let error = set_aside(letters::rules(config), refused_changes, error);
         let again = facts::again(config, Some(mapping), std::slice::from_ref(&checkpoint));
         ServiceError::from(error.about(|relation| mapping.key_columns(relation.oid), &log))
             .with(&again)

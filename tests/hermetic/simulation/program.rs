@@ -7,10 +7,10 @@ use tokio::{sync::watch, time::sleep};
 use wal2graph::{
     checkpoint::{Advance, Claim, Position},
     engine::{Batch, Engine, Limits, Refused},
-    graph::{Circumstances, Event, Model, Mutations, Statement, TableIndex, in_few_texts, plan},
+    graph::{Circumstances, Event, Mutations, Statement, TableIndex, in_few_texts, plan},
     pipeline::{
-        Ended, Failure, Kept, KeptLetter, KnownLetter, Letters, Named, Narrow, Note, Pipeline,
-        PipelineError, Prepare, Sink, Status, Store, Until, Verdict, refuse,
+        Ended, Failure, Kept, KnownLetter, Letters, Named, Narrow, Note, Pipeline, PipelineError,
+        Prepare, Sink, Status, Store, Until, Verdict, set_aside,
     },
     request::{Findings, Purpose, Rows, State},
     service::{
@@ -132,7 +132,7 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
         // Histories without such rows stay the same.
         false => Vec::new(),
     };
-    let known = kept.into_iter().map(|it| known(&model, it)).collect();
+    let known = kept.into_iter().filter_map(|it| KnownLetter::of(&model, it)).collect();
     let log = &claim.identity.log;
     let letters = Letters::new(rules, PIPELINE, log, refused.clone(), known);
     let sink = || SimSink::new(&store, &claim);
@@ -180,13 +180,7 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
             let _ = store.answer(&claim, &id, &State::Done, &Findings::default()).await;
         }
     }
-    let ended = ended.map_err(|error| match error {
-        PipelineError::Row { what, error } if refuse(rules, &refused, what.stands(), &*error) => {
-            let transaction = Some(what.stands().at);
-            PipelineError::Refused { refused: Refused::Wrong, changes: 1, transaction, error }
-        }
-        error => error,
-    });
+    let ended = ended.map_err(|error| set_aside(rules, &refused, error));
     let mut portion = last.borrow().portion;
     if let Err(PipelineError::Refused { refused, changes, transaction, .. }) = &ended {
         portion = portion.after(*refused, *changes).within(*transaction);
@@ -235,13 +229,6 @@ struct SimPreparer {
     world: Shared,
     named: Named,
     letters: Letters,
-}
-
-/// A letter of the graph, by the model's tables.
-fn known(model: &Model, letter: KeptLetter) -> KnownLetter {
-    let named = model.iter().find(|(_, table)| table.name == letter.table);
-    let (table, _) = named.expect("it is mapped");
-    KnownLetter { name: letter.name, table, key: letter.key.expect("nobody changes it") }
 }
 
 /// A prepared batch, with the circumstances of its preparation.
