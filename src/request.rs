@@ -284,6 +284,9 @@ pub struct TableFindings {
     pub undecided: u64,
     /// Nodes or relationships without a key: no row is theirs. The command counts them once all is compared.
     pub keyless: u64,
+    /// Queries that return these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keyless_queries: Vec<String>,
 }
 
 /// A row that differs.
@@ -389,6 +392,7 @@ mod tests {
             differing: 3,
             undecided: 1,
             keyless: 0,
+            keyless_queries: Vec::new(),
         };
         let findings = Findings { tables: vec![of_table], ..Findings::default() };
         let tables = vec!["public.a".to_owned()];

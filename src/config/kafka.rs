@@ -272,7 +272,11 @@ pub(super) fn reading(options: &Options, topics: Vec<TopicName>) -> Result<Optio
 }
 
 fn topic_name(key: &'static str, name: String) -> Result<TopicName, ConfigError> {
-    TopicName::new(&name).ok_or(ConfigError::Topic { key, name })
+    let Some(name) = TopicName::new(&name) else { return Err(ConfigError::Topic { key, name }) };
+    match name.is_kafkas() {
+        true => Err(ConfigError::KafkasTopic { key, name }),
+        false => Ok(name),
+    }
 }
 
 fn unreadable(

@@ -122,6 +122,14 @@ pub enum ConfigError {
         /// The name.
         name: String,
     },
+    /// A topic that is Kafka's own.
+    #[error("{key} {name}: that is a topic of Kafka's own. Name the one that `publish` writes")]
+    KafkasTopic {
+        /// The key in the file.
+        key: &'static str,
+        /// The name.
+        name: TopicName,
+    },
     /// One topic and several.
     #[error(
         "kafka.topic and kafka.topics: give one of them. `publish` writes to one topic; `topics` is for `apply`, and \

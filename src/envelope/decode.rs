@@ -268,8 +268,10 @@ impl Decoder {
         if let (Some(expected), Some(found)) = (&self.expected.database, database)
             && *expected != *found
         {
-            let what =
-                format!("it is of another database, {found}, and the graph is of {expected}");
+            let what = format!(
+                "it is of another database, {found}, and the source is {expected}. If {found} was renamed, the record \
+                 belongs here: give it the name back, by ALTER DATABASE"
+            );
             return Err(Problem::new(what).within("db"));
         }
         self.has_history(history)

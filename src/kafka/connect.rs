@@ -57,8 +57,18 @@ pub fn settings(options: &Options) -> ClientConfig {
     settings
 }
 
-/// A client that asks, and reads what it is told to: it joins no group.
+/// A client that asks, and reads what it is told to: it joins no group. What a transaction that was aborted has
+/// written, it does not see.
 pub(super) fn asking(options: &Options) -> Result<(Arc<BaseConsumer<Voice>>, Voice)> {
+    asking_with(options, "read_committed")
+}
+
+/// The same, which sees everything.
+pub(super) fn asking_all(options: &Options) -> Result<(Arc<BaseConsumer<Voice>>, Voice)> {
+    asking_with(options, "read_uncommitted")
+}
+
+fn asking_with(options: &Options, isolation: &str) -> Result<(Arc<BaseConsumer<Voice>>, Voice)> {
     check_files(options)?;
     let voice = Voice::new(options);
     let mut settings = settings(options);
@@ -72,7 +82,7 @@ pub(super) fn asking(options: &Options) -> Result<(Arc<BaseConsumer<Voice>>, Voi
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "true")
-        .set("isolation.level", "read_committed")
+        .set("isolation.level", isolation)
         .set("auto.offset.reset", "error");
     let client = settings.create_with_context(voice.clone());
     let client: BaseConsumer<Voice> =

@@ -226,6 +226,8 @@ const NO_OIDC: &str = "that tokens are fetched over HTTP (OIDC) is not built in.
                        kafka.oauth_token_file, in which another program keeps a fresh token";
 const NO_KERBEROS: &str = "Kerberos (GSSAPI) is not built in; PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER and \
                            certificates are";
+const NO_MSK: &str = "it is not built in: MSK with IAM takes OAUTHBEARER, with tokens in kafka.oauth_token_file, which \
+                      Amazon's signer makes";
 const NO_MECHANISM: &str = "it has to be named where security.protocol asks for a log-in: PLAIN, SCRAM-SHA-256, \
                             SCRAM-SHA-512 or OAUTHBEARER. Kerberos (GSSAPI), librdkafka's default, is not built in";
 const TOKEN_UNUSED: &str = "kafka.oauth_token_file has no meaning with another one than OAUTHBEARER. Name that here, \
@@ -288,6 +290,7 @@ impl Properties {
         let why = match (mechanism.as_deref(), has_tokens) {
             (Some("OAUTHBEARER"), true) => return None,
             (Some("OAUTHBEARER"), false) => NO_TOKEN,
+            (Some("AWS_MSK_IAM"), _) => NO_MSK,
             (_, true) => TOKEN_UNUSED,
             (Some("GSSAPI"), false) => NO_KERBEROS,
             (Some(_), false) => return None,
@@ -379,6 +382,8 @@ mod tests {
         for name in ["sasl.mechanism", "sasl.mechanisms"] {
             assert_eq!(why(&[(name, "OAUTHBEARER")], false), NO_TOKEN);
             assert_eq!(why(&[(name, "gssapi")], false), NO_KERBEROS);
+            assert_eq!(why(&[(name, "AWS_MSK_IAM")], false), NO_MSK);
+            assert_eq!(why(&[(name, "AWS_MSK_IAM")], true), NO_MSK);
             assert_eq!(why(&[(name, "PLAIN")], true), TOKEN_UNUSED);
             assert!(properties(&[(name, "OAUTHBEARER")], true).is_ok());
             let scram = [(name, "SCRAM-SHA-512"), ("security.protocol", "SASL_SSL")];

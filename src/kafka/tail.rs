@@ -14,7 +14,7 @@
 //!
 //! What the whole topic has is what the partition has that is furthest back.
 
-use std::{cell::Cell, sync::Arc, time::Duration};
+use std::{cell::Cell, ops::Range, sync::Arc, time::Duration};
 
 use rdkafka::{
     Message, Offset, TopicPartitionList,
@@ -27,7 +27,7 @@ use tokio::time::Instant;
 
 use crate::{
     change::Timestamp,
-    checkpoint::{Mark, Newest},
+    checkpoint::{Mark, Newest, TopicPartition},
     envelope::{History, payload},
     lsn::Lsn,
     topic::{
@@ -40,7 +40,7 @@ use crate::{
 
 use super::{
     Error, Options, Result,
-    connect::{ANSWER_LIMIT, Voice, asking, on_thread},
+    connect::{ANSWER_LIMIT, Voice, asking, asking_all, on_thread},
     error::is_transient,
 };
 
@@ -209,6 +209,23 @@ pub async fn read_of(options: &Options, own: &Whose) -> Result<Tail> {
     let (client, voice) = asking(options)?;
     let (topic, own) = (options.topic.as_str().to_owned(), own.clone());
     on_thread(move || Reader::new(client, voice, topic, own).read()).await?
+}
+
+/// Whether a record in this range of a partition is of no publisher of ours, aborted ones among them.
+pub async fn has_strangers(
+    options: &Options,
+    at: &TopicPartition,
+    range: Range<u64>,
+) -> Result<bool> {
+    let (client, voice) = asking_all(options)?;
+    let TopicPartition { topic, partition } = at.clone();
+    let bound = |offset: u64| i64::try_from(offset).unwrap_or(i64::MAX);
+    let (start, end) = (bound(range.start), bound(range.end));
+    on_thread(move || {
+        let reader = Reader::new(client, voice, topic, Whose::default());
+        Ok(start < end && reader.window(partition, start, end)?.stray.is_some())
+    })
+    .await?
 }
 
 /// Reads windows on a thread that may wait.

@@ -18,7 +18,7 @@ use crate::{
         Found, Key, Model, TableIndex,
         found::{End, Entity, FoundNode, FoundReference, FoundRelationship, State, Stored},
     },
-    pipeline::GraphReader,
+    pipeline::{GraphReader, Strays},
     shown::Shown,
     value::{FixedOffsetSeconds, Float, Value},
 };
@@ -179,12 +179,13 @@ impl GraphReader for Reader {
         Ok(missing)
     }
 
-    async fn strays(&mut self, table: TableIndex) -> Result<u64, Error> {
+    async fn strays(&mut self, table: TableIndex) -> Result<Strays, Error> {
         let texts = self.texts(table);
-        let rows = self.connection.rows(Query::new(texts.reads.strays.clone())).await?;
+        let rows = self.connection.rows(Query::new(texts.reads.strays.count())).await?;
         let count = rows.first().and_then(|row| row.get::<i64>("count").ok());
         let count = count.and_then(|count| u64::try_from(count).ok());
-        count.ok_or_else(|| self.unreadable(table))
+        let count = count.ok_or_else(|| self.unreadable(table))?;
+        Ok(Strays { count, queries: self.texts(table).reads.strays.queries() })
     }
 }
 

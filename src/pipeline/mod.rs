@@ -47,7 +47,7 @@ use crate::{
 
 pub use copying::{
     ChunkReader, ChunkWriter, CopyError, Differing, GraphReader, HeldAt, IsOwn, Lane, OwnEntities,
-    OwnRows, OwnWrites, Report, Reported, Search, TableCopier, Taken, TurnLength, Waiting,
+    OwnRows, OwnWrites, Report, Reported, Search, Strays, TableCopier, Taken, TurnLength, Waiting,
 };
 pub use kept_letter::{KeptChange, KeptLetter};
 pub use letters::{

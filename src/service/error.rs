@@ -87,6 +87,9 @@ pub enum ServiceError {
     /// The tables have changed, and are to be looked at again, at once.
     #[error("{0}")]
     Reshaped(String),
+    /// The client that reads is of no use any more: another one begins, at once.
+    #[error("{0}")]
+    Deaf(String),
     /// Something is not there yet, but may be soon.
     #[error("{0}")]
     NotYet(String),
@@ -215,7 +218,9 @@ impl Failure for ServiceError {
             #[cfg(feature = "kafka")]
             ServiceError::Kafka(error) => error.verdict(),
             ServiceError::Pipeline(error) => error.verdict(),
-            ServiceError::NotYet(_) | ServiceError::Reshaped(_) => Verdict::Again,
+            ServiceError::NotYet(_) | ServiceError::Deaf(_) | ServiceError::Reshaped(_) => {
+                Verdict::Again
+            }
             ServiceError::PutBack(_) => Verdict::PutBack,
             ServiceError::Start(refusals) => Verdict::again_if(refusals.is_transient()),
             ServiceError::NotCompared(cause) => cause.verdict(),

@@ -25,6 +25,7 @@ mod over_budget;
 pub mod proof;
 #[cfg(feature = "kafka")]
 pub mod publish;
+mod published;
 pub mod renew;
 pub mod requests;
 pub mod run;

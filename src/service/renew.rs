@@ -131,9 +131,12 @@ pub fn of_a_slot<'a>(
 
 /// A graph without a checkpoint of the pipeline.
 pub fn nothing_to_compare(config: &Config) -> ServiceError {
+    let fills = match config.kafka() {
+        Ok(_) => "`wal2graph apply` fills it from the topic",
+        Err(_) => "`wal2graph run` copies the tables",
+    };
     ServiceError::Definite(format!(
-        "the graph has no checkpoint of pipeline {:?}: there is nothing to compare. `wal2graph run` copies the \
-         tables",
+        "the graph has no checkpoint of pipeline {:?}: there is nothing to compare. {fills}",
         config.pipeline
     ))
 }

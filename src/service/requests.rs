@@ -348,6 +348,7 @@ pub fn findings(
         differing: of(&report.differing, table),
         undecided: of(&report.undecided, table),
         keyless: 0,
+        keyless_queries: Vec::new(),
     });
     let first = report.first.iter().map(|row| RowFindings {
         table: model.table(row.table).name.clone(),

@@ -97,8 +97,13 @@ impl Written {
                 format!("'{}\\.(heartbeats|message|[^.]+\\.[^.]+)'", literal(prefix))
             }
             Written::OfTables { names, .. } => {
-                let names: Vec<String> = names.iter().map(|name| literal(name)).collect();
-                format!("'{}'", names.join("|"))
+                let mut once: Vec<String> = Vec::new();
+                for name in names.iter().map(|name| literal(name)) {
+                    if !once.contains(&name) {
+                        once.push(name);
+                    }
+                }
+                format!("'{}'", once.join("|"))
             }
         }
     }

@@ -45,7 +45,8 @@ pub enum TopicRefusal {
     /// Its rows are of another database.
     #[error(
         "the topic {} has rows of the database {other:?}, and the source is {own:?}: the record at offset {offset} of \
-         {at} is of that one. Pipelines of one name on two databases need two topics: name another topic (kafka.topic)",
+         {at} is of that one. If the database was renamed, give it the name back. Pipelines of one name on \
+         two databases need two topics: name another topic (kafka.topic)",
         .at.topic
     )]
     OtherDatabase {

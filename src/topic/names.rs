@@ -28,12 +28,21 @@ const MESSAGES: &str = "message";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicName(String);
 
+/// Topics that brokers make for themselves.
+const KAFKAS_TOPICS: [&str; 4] =
+    ["__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata"];
+
 impl TopicName {
     /// `None` if Kafka would not take it: 1 to 249 of a-z, A-Z, 0-9, `.`, `_` and `-`.
     pub fn new(name: &str) -> Option<Self> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         let fits = (1..=TOPIC_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed);
         (fits && name != "." && name != "..").then(|| TopicName(name.to_owned()))
+    }
+
+    /// Whether Kafka keeps something of its own in it.
+    pub fn is_kafkas(&self) -> bool {
+        KAFKAS_TOPICS.contains(&self.0.as_str())
     }
 
     /// The name.

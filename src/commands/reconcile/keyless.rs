@@ -24,8 +24,12 @@ pub async fn count(
     let mut reader = graph.reader(model)?;
     for (index, table) in model.iter().filter(|(index, _)| !shared.contains(index)) {
         if let Some(found) = findings.tables.iter_mut().find(|it| it.table == table.name) {
-            found.keyless =
+            let strays =
                 reader.strays(index).await.map_err(|error| ServiceError::of_write(error.into()))?;
+            found.keyless = strays.count;
+            if strays.count > 0 {
+                found.keyless_queries = strays.queries;
+            }
         }
     }
     Ok(())
@@ -51,6 +55,9 @@ pub fn text(model: &Model, findings: &Findings) -> String {
              a node that is another table's row, remove the label only\n",
             table.name, found.keyless
         );
+        for query in &found.keyless_queries {
+            text += &format!("  to see them: {query} LIMIT 100\n");
+        }
     }
     text
 }

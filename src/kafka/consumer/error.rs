@@ -42,6 +42,14 @@ pub enum ConsumeError {
         /// The offsets.
         missing: std::ops::Range<u64>,
     },
+    /// Records between others do not come. Why, a look says.
+    #[error("the records of {at} at offsets {}..{} do not come", .missing.start, .missing.end)]
+    Hole {
+        /// The partition.
+        at: TopicPartition,
+        /// The offsets.
+        missing: std::ops::Range<u64>,
+    },
     /// The topic ends before what was read of it. Why, a look at the topic says.
     #[error("{at} ends at offset {end}, but was read up to {read}")]
     Truncated {
@@ -86,6 +94,7 @@ impl Failure for ConsumeError {
             ConsumeError::Lost { .. }
             | ConsumeError::Expelled { .. }
             | ConsumeError::Gap { .. }
+            | ConsumeError::Hole { .. }
             | ConsumeError::Truncated { .. } => Verdict::Again,
             ConsumeError::Record { .. } => Verdict::Stop,
         }

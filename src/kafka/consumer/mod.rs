@@ -38,7 +38,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     checkpoint::TopicPartition,
-    topic::{before::LastRecords, transactions::Transactions},
+    topic::{before::LastRecords, holes::Holes, transactions::Transactions},
 };
 
 use super::{
@@ -135,20 +135,24 @@ impl Member {
         self.shared.assignment.subscribe()
     }
 
-    /// Begins to read a partition that is assigned; `last_records` get to know what comes. `metadata`
-    /// goes with every offset of it that is committed. Whoever read it before reads no more.
+    /// Begins to read a partition that is assigned; `last_records` get to know what comes, and `holes`
+    /// what does not. `metadata` goes with every offset of it that is committed. The one that read it
+    /// before reads no more.
     pub fn read(
         &self,
         at: &TopicPartition,
         from: u64,
         transactions: Transactions,
-        last_records: LastRecords,
+        (last_records, holes): (LastRecords, Holes),
         metadata: String,
     ) -> PartitionSource {
         let (sender, events) = mpsc::channel(CHANNEL_BATCHES);
         let acknowledged = Arc::new(AtomicU64::new(from));
         let next = Arc::new(AtomicU64::new(from));
-        let end = PartitionEnd { at: at.clone(), next: next.clone(), orders: self.orders.clone() };
+        let is_full = Arc::new(AtomicBool::new(false));
+        let orders = self.orders.clone();
+        let end =
+            PartitionEnd { at: at.clone(), next: next.clone(), is_full: is_full.clone(), orders };
         let source = PartitionSource {
             events,
             acknowledged: acknowledged.clone(),
@@ -156,8 +160,18 @@ impl Member {
             end,
         };
         let at = at.clone();
-        let start =
-            Start { at, from, transactions, last_records, metadata, sender, next, acknowledged };
+        let start = Start {
+            at,
+            from,
+            transactions,
+            last_records,
+            holes,
+            metadata,
+            sender,
+            next,
+            is_full,
+            acknowledged,
+        };
         // Without the thread the source ends at once, as it should.
         let _ = self.orders.send(Order::Read(Box::new(start)));
         source

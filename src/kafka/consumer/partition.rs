@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
     mpsc as std_mpsc,
 };
 
@@ -27,6 +27,8 @@ pub struct PartitionEnd {
     pub(super) at: TopicPartition,
     /// The offset after the last record that came.
     pub(super) next: Arc<AtomicU64>,
+    /// Nothing is read, because what came has not been taken.
+    pub(super) is_full: Arc<AtomicBool>,
     pub(super) orders: std_mpsc::Sender<Order>,
 }
 
@@ -39,6 +41,11 @@ impl PartitionEnd {
     /// Everything before this offset was read.
     pub fn next(&self) -> u64 {
         self.next.load(Ordering::Relaxed)
+    }
+
+    /// Nothing is read meanwhile, because the pipeline has not taken what came.
+    pub fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Relaxed)
     }
 
     /// There are no records between these offsets: it goes on behind them, unless it has read on

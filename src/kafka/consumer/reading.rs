@@ -4,7 +4,7 @@ use std::{
     mem,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use crate::{
     change::Event,
     checkpoint::TopicPartition,
-    topic::{before::LastRecords, transactions::Transactions},
+    topic::{before::LastRecords, holes::Holes, transactions::Transactions},
 };
 
 use super::{
@@ -56,9 +56,11 @@ pub(super) struct Start {
     pub from: u64,
     pub transactions: Transactions,
     pub last_records: LastRecords,
+    pub holes: Holes,
     pub metadata: String,
     pub sender: mpsc::Sender<Result<Vec<Event>, ConsumeError>>,
     pub next: Arc<AtomicU64>,
+    pub is_full: Arc<AtomicBool>,
     pub acknowledged: Arc<AtomicU64>,
 }
 
@@ -164,6 +166,11 @@ impl Reading {
         {
             return self.fail(client, error);
         }
+        if offset > self.next && !self.start.holes.meet(self.next..offset) {
+            let missing = self.next..offset;
+            let at = self.start.at.clone();
+            return self.fail(client, ConsumeError::Hole { at, missing });
+        }
         self.go_on_at(offset + 1);
         let (record, before) = (offsets::record_of(message), self.pending.len());
         let taken = self.start.transactions.record(offset, &record, &mut self.pending);
@@ -200,8 +207,7 @@ impl Reading {
         }
     }
 
-    /// The record at `next` did not come. Compaction and the markers of transactions leave holes
-    /// that are none; what is before the topic's start, or behind its end, is gone.
+    /// The record at `next` did not come, if it is before the topic's start, or behind its end.
     pub fn check_hole(&self, client: &Client) -> Result<(), ConsumeError> {
         let (at, next) = (self.start.at.clone(), self.next);
         let log = offsets::watermarks(&client.consumer, &client.voice, &at)?;
@@ -230,6 +236,7 @@ impl Reading {
                 Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
                 Err(mpsc::error::TrySendError::Full(events)) => {
                     self.pending = events.unwrap_or_default();
+                    self.start.is_full.store(true, Ordering::Relaxed);
                     self.pause(client);
                 }
             }
@@ -253,7 +260,10 @@ impl Reading {
 
     fn resume(&mut self, client: &Client) {
         match client.consumer.resume(&offsets::partition_of(&self.start.at)) {
-            Ok(()) => self.flow = Flow::Open,
+            Ok(()) => {
+                self.flow = Flow::Open;
+                self.start.is_full.store(false, Ordering::Relaxed);
+            }
             Err(error) => {
                 self.failed = Some(client.voice.explain("resume the partition", &error).into());
             }

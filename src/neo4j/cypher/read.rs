@@ -39,8 +39,28 @@ pub struct Reads {
     pub by_key: String,
     /// Of the keys in `$rows[0]`, each with its number behind it, the numbers of those that no row has.
     pub missing: String,
-    /// The number of nodes that have no key, or of relationships without one or between other nodes, as `count`.
-    pub strays: String,
+    /// Nodes that have no key, or relationships without one or between other nodes.
+    pub strays: StrayTexts,
+}
+
+/// Texts that match entities without a row's key, and the variable that has them.
+#[derive(Clone, Debug)]
+pub struct StrayTexts {
+    matches: Vec<String>,
+    variable: &'static str,
+}
+
+impl StrayTexts {
+    /// Their number, as `count`.
+    pub fn count(&self) -> String {
+        let each = self.matches.iter().map(|text| format!("COUNT {{ {text} }}"));
+        format!("RETURN {} AS count", each.collect::<Vec<_>>().join(" + "))
+    }
+
+    /// Texts that return them.
+    pub fn queries(&self) -> Vec<String> {
+        self.matches.iter().map(|text| format!("{text} RETURN {}", self.variable)).collect()
+    }
 }
 
 /// One text of a page.
@@ -150,11 +170,14 @@ fn of_nodes(model: &Model, table: TableIndex, shape: &NodeShape) -> Reads {
             is_row("n"),
             shape.key.len()
         ),
-        strays: format!(
-            "MATCH (n:{}) WHERE {} RETURN count(n) AS count",
-            quote(&shape.label),
-            is_stray("n", &shape.key)
-        ),
+        strays: StrayTexts {
+            matches: vec![format!(
+                "MATCH (n:{}) WHERE {}",
+                quote(&shape.label),
+                is_stray("n", &shape.key)
+            )],
+            variable: "n",
+        },
     }
 }
 
@@ -247,11 +270,13 @@ fn of_own(model: &Model, join: &RelationshipShape) -> Reads {
             row_match(model, join),
             own.len()
         ),
-        strays: format!(
-            "RETURN COUNT {{ MATCH {pattern} WHERE {} }} + COUNT {{ {} }} AS count",
-            is_stray("x", own),
-            misplaced(model, join),
-        ),
+        strays: StrayTexts {
+            matches: vec![
+                format!("MATCH {pattern} WHERE {}", is_stray("x", own)),
+                misplaced(model, join),
+            ],
+            variable: "x",
+        },
     }
 }
 
@@ -296,13 +321,18 @@ fn of_ends(model: &Model, join: &RelationshipShape) -> Reads {
             joined("a", "", join, "b"),
             from.key.len() + to.key.len()
         ),
-        strays: format!(
-            "RETURN COUNT {{ MATCH {} WHERE {} OR {} }} + COUNT {{ {} }} AS count",
-            joined(&format!("a:{}", quote(&from.label)), "x", join, &end),
-            is_stray("a", &from.key),
-            is_stray("b", &to.key),
-            misplaced(model, join),
-        ),
+        strays: StrayTexts {
+            matches: vec![
+                format!(
+                    "MATCH {} WHERE {} OR {}",
+                    joined(&format!("a:{}", quote(&from.label)), "x", join, &end),
+                    is_stray("a", &from.key),
+                    is_stray("b", &to.key),
+                ),
+                misplaced(model, join),
+            ],
+            variable: "x",
+        },
     }
 }
 

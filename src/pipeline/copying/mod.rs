@@ -59,7 +59,7 @@ use lanes::{Broken, Way, Work};
 pub use own::{HeldAt, IsOwn, OwnEntities, OwnRows, OwnWrites};
 use reconcile::Reconcile;
 pub use reconcile::{Differing, Report, Reported};
-pub use sides::{ChunkReader, ChunkWriter, GraphReader, Lane, Search, Taken, Waiting};
+pub use sides::{ChunkReader, ChunkWriter, GraphReader, Lane, Search, Strays, Taken, Waiting};
 
 /// How long one hold lasts. Chunks in progress when it ends are finished, and may extend it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

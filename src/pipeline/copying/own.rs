@@ -20,7 +20,7 @@ use crate::{
     lsn::Lsn,
 };
 
-use super::{ChunkReader, ChunkWriter, GraphReader, Lane, Search, Taken, Waiting};
+use super::{ChunkReader, ChunkWriter, GraphReader, Lane, Search, Strays, Taken, Waiting};
 
 /// Whether a key of a table is the log's.
 pub type IsOwn = Arc<dyn Fn(TableIndex, &Key) -> bool + Send + Sync>;
@@ -240,7 +240,7 @@ impl<G: GraphReader> GraphReader for OwnEntities<G> {
         self.inner.missing(table, keys).await
     }
 
-    async fn strays(&mut self, table: TableIndex) -> Result<u64, G::Error> {
+    async fn strays(&mut self, table: TableIndex) -> Result<Strays, G::Error> {
         self.inner.strays(table).await
     }
 }

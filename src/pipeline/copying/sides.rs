@@ -226,14 +226,23 @@ pub trait GraphReader: Send + 'static {
         keys: &[Key],
     ) -> impl Future<Output = Result<Vec<Key>, Self::Error>> + Send;
 
-    /// How many nodes with the table's label, or relationships of its type between its labels, have no
+    /// The nodes with the table's label, or relationships of its type between its labels, that have no
     /// key that could name them. No statement finds them, so a repair leaves them alone: they may be
     /// somebody's own. To remove them is for their owner, and a row whose node became one is written
     /// again as another node. It reads all nodes with the label, so call it once for a table.
     fn strays(
         &mut self,
         table: TableIndex,
-    ) -> impl Future<Output = Result<u64, Self::Error>> + Send;
+    ) -> impl Future<Output = Result<Strays, Self::Error>> + Send;
+}
+
+/// Entities that no key names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Strays {
+    /// How many there are.
+    pub count: u64,
+    /// Queries in the product's language that return them, for people; there may be none.
+    pub queries: Vec<String>,
 }
 
 /// Connections that work together.

@@ -23,7 +23,7 @@ use crate::{
     change::Change,
     checkpoint::{Checkpoint, Claim, Log, TopicPartition},
     config::Config,
-    graph::{Event, Model, Outlines},
+    graph::{Event, Model, Outlines, TableIndex},
     lsn::Lsn,
     mapping::TranslateError,
     metrics::now,
@@ -222,18 +222,69 @@ async fn ask(
     claimed: &Checkpoint,
     generation: &Generation,
 ) -> Result<(), ServiceError> {
-    let Shared { config, graph, mapping, .. } = shared;
-    let Sql { client, .. } = sql(&config.source).await?;
     let marked: Vec<TableName> =
         generation.marks.iter().map(|mark| mark.found.table.clone()).collect();
-    let again = facts::again(config, Some(mapping), slice::from_ref(claimed));
+    let found = format!("the tables have changed ({})", listed(&generation.findings()));
+    let again = facts::again(&shared.config, Some(&shared.mapping), slice::from_ref(claimed));
+    let published = &claimed.origin.system_identifier;
+    let tables =
+        admit(shared, at, &marked, &Why { found, published, again: again.to_string() }).await?;
+    let log = Log::Partition(at.clone()).name();
+    let does_it = |request: &Request| {
+        is_repair_of(request, &log)
+            && (request.tables.is_empty() || tables.iter().all(|it| request.tables.contains(it)))
+    };
+    if !shared.graph.requests(&shared.config.pipeline).await?.iter().any(does_it) {
+        ask_for(shared, tables).await?;
+    }
+    Ok(())
+}
+
+/// Why tables have to be compared, where nobody has asked for it.
+pub struct Why<'a> {
+    /// What was found.
+    pub found: String,
+    /// The database cluster that the topic is published from.
+    pub published: &'a str,
+    /// What else makes the graph equal again.
+    pub again: String,
+}
+
+/// Asks for a repair of these tables, which a partition of the topic has.
+pub async fn compare(
+    shared: &Shared,
+    at: &TopicPartition,
+    tables: &[TableIndex],
+    why: &Why<'_>,
+) -> Result<(), ServiceError> {
+    let names = tables.iter().map(|table| shared.mapping.columns(*table).name.clone());
+    let tables = admit(shared, at, &names.collect::<Vec<_>>(), why).await?;
+    ask_for(shared, tables).await
+}
+
+async fn ask_for(shared: &Shared, tables: Vec<String>) -> Result<(), ServiceError> {
+    let id = RequestId(format!("{OWED}{}", new_id()));
+    let request = Request::new(id, Purpose::Repair, tables, now());
+    shared.graph.ask(&shared.config.pipeline, &request).await?;
+    Ok(())
+}
+
+/// Whether the partition can compare these tables. Returns their names in a request.
+async fn admit(
+    shared: &Shared,
+    at: &TopicPartition,
+    marked: &[TableName],
+    why: &Why<'_>,
+) -> Result<Vec<String>, ServiceError> {
+    let Shared { config, mapping, .. } = shared;
+    let Sql { client, .. } = sql(&config.source).await?;
+    let Why { found, published, again } = why;
     let refused = |why: &str| {
-        let found = listed(&generation.findings());
         ServiceError::Definite(format!(
-            "the tables have changed ({found}), and can not be compared with the graph: {why}. Or {again}"
+            "{found}, and the tables can not be compared with the graph: {why}. Or {again}"
         ))
     };
-    match check_source(shared, claimed, &client).await {
+    match check_source(shared, published, &client).await {
         Err(ServiceError::Definite(why)) => return Err(refused(&why)),
         checked => checked?,
     }
@@ -241,21 +292,11 @@ async fn ask(
     owned(shared, at, &of_mapping.collect::<Vec<_>>())
         .map_err(|error| refused(&error.to_string()))?;
     let server = postgres::setup::server(&client).await?;
-    let lacks = rights::to_read(&server, &postgres::setup::rights(&client, &marked).await?);
+    let lacks = rights::to_read(&server, &postgres::setup::rights(&client, marked).await?);
     Refusals::check(lacks.into_iter().map(Into::into).collect()).map_err(ServiceError::Start)?;
     let mut tables: Vec<String> = marked.iter().map(TableName::in_file).collect();
     tables.sort();
-    let log = Log::Partition(at.clone()).name();
-    let does_it = |request: &Request| {
-        is_repair_of(request, &log)
-            && (request.tables.is_empty() || tables.iter().all(|it| request.tables.contains(it)))
-    };
-    if !graph.requests(&config.pipeline).await?.iter().any(does_it) {
-        let id = RequestId(format!("{OWED}{}", new_id()));
-        let request = Request::new(id, Purpose::Repair, tables, now());
-        graph.ask(&config.pipeline, &request).await?;
-    }
-    Ok(())
+    Ok(tables)
 }
 
 /// An open repair of all rows in which the log still has its share to do. One that was interrupted begins again.

@@ -26,6 +26,7 @@ mod following;
 mod gate;
 mod kept;
 mod looked;
+mod lost;
 pub mod named;
 mod partition;
 mod requests;
@@ -79,7 +80,7 @@ use claims::Claims;
 use looked::Looked;
 use named::Named;
 use seen::{Seen, Unexplained};
-use shared::Shared;
+use shared::{AllHoles, Shared};
 use together::Together;
 use topology::Topology;
 
@@ -120,6 +121,7 @@ struct Apply<'a> {
     passed: Mutex<BTreeSet<String>>,
     claims: Arc<Claims>,
     unexplained: Arc<Unexplained>,
+    holes: Arc<AllHoles>,
     /// The catalog's trace, as the last life has seen it. Empty: the graph does not follow.
     trace: Mutex<String>,
 }
@@ -134,7 +136,7 @@ impl<'a> Apply<'a> {
         let notices = Arc::new(Notices::new(metrics.clone()));
         let (left_out, topics) = (LeftOut::default(), watch::Sender::default());
         let (passed, claims, trace) = (Mutex::default(), Arc::default(), Mutex::default());
-        let unexplained = Arc::default();
+        let (unexplained, holes) = (Arc::default(), Arc::default());
         Apply {
             config,
             metrics,
@@ -145,6 +147,7 @@ impl<'a> Apply<'a> {
             passed,
             claims,
             unexplained,
+            holes,
             trace,
         }
     }
@@ -257,6 +260,7 @@ impl<'a> Apply<'a> {
             targets: targets.clone(),
             claims: self.claims.clone(),
             requests: Looked::new(config),
+            holes: self.holes.clone(),
         })
     }
 }

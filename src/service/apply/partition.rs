@@ -10,7 +10,7 @@
 //!
 //! It lives for itself: another partition's pipeline does not stop for it, nor it for another's.
 
-use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -21,7 +21,10 @@ use crate::{
     checkpoint::{Advance, Checkpoint, Claim, Log, Position, TopicPartition},
     engine::{Batch, Engine, Limits, Portion},
     envelope::Expected,
-    kafka::{consumer::PartitionEnd, offsets::Asking},
+    kafka::{
+        consumer::{ConsumeError, PartitionEnd},
+        offsets::Asking,
+    },
     lsn::Lsn,
     mapping::Translator,
     pipeline::{
@@ -39,13 +42,16 @@ use crate::{
         watch::replaying,
     },
     start::generation,
-    topic::{before::LastRecords, copied::CopyWatch, ends::EndsWatch, transactions::Transactions},
+    topic::{
+        before::LastRecords, copied::CopyWatch, ends::EndsWatch, holes::Holes,
+        transactions::Transactions,
+    },
 };
 
 use super::{
     following::{self, Passing},
     gate::{Gate, Reads},
-    kept,
+    kept, lost,
     requests::{self, Doing, Work},
     shared::Shared,
     start::{self, Creation, Found},
@@ -53,6 +59,8 @@ use super::{
 
 /// How often it is looked whether an idle partition ends with something that never comes.
 const END_INTERVAL: Duration = Duration::from_secs(1);
+/// A client to which nothing comes for so long, of what another one sees, is of no use any more.
+const DEAF_AFTER: Duration = Duration::from_secs(20);
 
 /// Makes batches ready for a graph that may have what is in them.
 struct Unsettled<P>(P);
@@ -108,8 +116,8 @@ pub async fn live(
             Ok(Ended::Stopped) if !*stop.borrow() => continue,
             // A partition that stands still would not notice: all begin again.
             Err(error) if error.verdict() == Verdict::PutBack => return Err(error),
-            // Somebody has to look at the tables.
-            Err(error @ ServiceError::Reshaped(_)) => return Err(error),
+            // Somebody has to look at the tables, or to make another client.
+            Err(error @ (ServiceError::Reshaped(_) | ServiceError::Deaf(_))) => return Err(error),
             Err(error) if error.is_transient() && !*stop.borrow() && is_ours() => error,
             ended => {
                 if let Err(error) = &ended
@@ -175,7 +183,12 @@ async fn attempt(
     let translator = Passing::new(translator, compared);
     let status = watch::Sender::new(graph::status_at(&checkpoint, false));
     let last_records = LastRecords::behind(checkpoint.last_record);
-    let mut source = reads(shared, at, &checkpoint, copy, last_records.clone())?;
+    let holes = match checkpoint.origin.system_identifier.is_empty() {
+        true => Holes::passed(),
+        false => shared.holes.of(at),
+    };
+    let noted = (last_records.clone(), holes.clone());
+    let mut source = reads(shared, at, &checkpoint, copy, noted)?;
     let end = source.end();
     tracing::info!(%at, offset = checkpoint.position.lsn.0, lsn = %checkpoint.lsn, "applying");
     if checkpoint.origin.system_identifier.is_empty() {
@@ -206,7 +219,7 @@ async fn attempt(
     let ended = tokio::select! {
         ended = run.run(stopping) => ended,
         put_back = kept::put_back(&shared.graph, &claim, last.clone()) => return Err(put_back.into()),
-        never = pass_empty_ends(&shared.asking, end) => match never {},
+        error = watch_end(&shared.asking, end) => return Err(error),
     };
     // It ends by itself with the pipeline, whose status it watches.
     let _ = replaying.await;
@@ -221,6 +234,10 @@ async fn attempt(
             requests::failed(shared, &claim, doing.id(), &error).await;
             return Ok(Ended::Stopped);
         }
+    }
+    if let Some(missing) = holes.met() {
+        Box::pin(lost::look(shared, (at, &checkpoint), (&holes, missing))).await?;
+        return Ok(Ended::Stopped);
     }
     let ended = ended.map_err(|error| {
         if let (Some(Reshaped::Before(sent)), Some(seen)) = (error.reshaped(), &shared.seen) {
@@ -270,7 +287,7 @@ fn reads(
     at: &TopicPartition,
     checkpoint: &Checkpoint,
     copy: CopyWatch,
-    last_records: LastRecords,
+    noted: (LastRecords, Holes),
 ) -> Result<Reads, ServiceError> {
     let Shared { config, mapping, .. } = shared;
     let reached = start::reached(checkpoint);
@@ -301,7 +318,7 @@ fn reads(
     let metadata = applied_metadata(&config.pipeline, checkpoint.epoch);
     let metadata = in_graph(metadata, shared.graph_id.as_deref());
     let from = checkpoint.position.lsn.0;
-    let source = shared.member.read(at, from, transactions, last_records, metadata);
+    let source = shared.member.read(at, from, transactions, noted, metadata);
     Ok(match is_of_heartbeats {
         true => Reads::Heartbeats(Box::new(Gate::new(config, source, said, reached)?)),
         false => Reads::Rows(source),
@@ -309,20 +326,37 @@ fn reads(
 }
 
 /// Passes what a partition ends with and never brings: markers of transactions and what compaction has
-/// taken. Else the graph would seem to lack it for ever.
-async fn pass_empty_ends(asking: &Asking, end: PartitionEnd) -> Infallible {
-    let mut before = None;
+/// taken. Else the graph would seem to lack it for ever. Resolves once the partition has lost what was read of it, or
+/// once its records do not come: librdkafka keeps silent about both.
+async fn watch_end(asking: &Asking, end: PartitionEnd) -> ServiceError {
+    let (mut before, mut waits_since) = (None, None);
     loop {
         sleep(END_INTERVAL).await;
         let next = end.next();
-        if before.replace(next) != Some(next) {
+        if before.replace(next) != Some(next) || end.is_full() {
+            waits_since = None;
             continue;
         }
         // The member waits for a broker that is away.
         let Ok(log) = asking.log(end.at()).await else { continue };
+        if next > log.end {
+            let (at, read, end) = (end.at().clone(), next, log.end);
+            return ConsumeError::Truncated { at, read, end }.into();
+        }
         let is_behind = next >= log.start && next < log.end;
-        if is_behind && asking.is_empty(end.at(), next..log.end).await.unwrap_or(false) {
-            end.pass(next, log.end);
+        match is_behind.then_some(asking.is_empty(end.at(), next..log.end).await) {
+            Some(Ok(true)) => end.pass(next, log.end),
+            Some(Ok(false)) => {
+                let since = *waits_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > DEAF_AFTER && end.next() == next {
+                    return ServiceError::Deaf(format!(
+                        "{} has records from offset {next} on, and none came for {} seconds: connecting again",
+                        end.at(),
+                        DEAF_AFTER.as_secs()
+                    ));
+                }
+            }
+            Some(Err(_)) | None => {}
         }
     }
 }
@@ -342,6 +376,7 @@ async fn prepare(
         start::check_checkpoint(config, mapping, checkpoint)?;
     }
     if let Decision::Begin { from, unshown } = decision {
+        Box::pin(lost::begins(shared, at, found.history.as_ref())).await?;
         let topic = found.topic;
         let history = found.history.as_ref();
         let now = seen.as_ref().map(|seen| following::now_of(shared, seen, at)).transpose()?;

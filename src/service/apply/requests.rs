@@ -269,7 +269,7 @@ async fn prepare(
     Work { request, tables, copied_before, client, turn }: Work,
 ) -> Result<(Comparing, Doing), ServiceError> {
     let Shared { config, catalog, mapping, model, graph, planner, topology, .. } = shared;
-    check_source(shared, checkpoint, &client).await?;
+    check_source(shared, &checkpoint.origin.system_identifier, &client).await?;
     let count = count_at(shared, at);
     let owned = owned(shared, at, &tables)?;
     let partition = at.partition;
@@ -352,14 +352,13 @@ pub fn owned(
     owned.map_err(|error| ServiceError::Definite(error.to_string()))
 }
 
-/// The source that is read is the one that is published.
+/// The source that is read is the database cluster that is published.
 pub async fn check_source(
     shared: &Shared,
-    checkpoint: &Checkpoint,
+    published: &str,
     client: &Client,
 ) -> Result<(), ServiceError> {
     let definite = |text: String| Err(ServiceError::Definite(text));
-    let published = &checkpoint.origin.system_identifier;
     if published.is_empty() || shared.config.kafka()?.are_foreign {
         return definite(FOREIGN.to_owned());
     }
@@ -371,7 +370,7 @@ pub async fn check_source(
         );
     }
     match postgres::setup::cluster(client).await? {
-        Some(cluster) if cluster == *published => Ok(()),
+        Some(cluster) if cluster == published => Ok(()),
         Some(cluster) => definite(format!(
             "the source of `wal2graph apply` is database cluster {cluster}, and the topic is published from \
              {published}: set source.url to that one, and start `wal2graph apply` again"

@@ -1,6 +1,9 @@
 //! What the partitions of a member share.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use crate::{
     catalog::Catalog,
@@ -14,7 +17,7 @@ use crate::{
         graph::{Graph, Planner},
         notices::Notices,
     },
-    topic::copied::Tables,
+    topic::{copied::Tables, holes::Holes},
 };
 
 use super::{claims::Claims, looked::Looked, seen::Seen, topology::Topology};
@@ -57,4 +60,18 @@ pub struct Shared {
     pub claims: Arc<Claims>,
     /// What commands ask for.
     pub requests: Looked,
+    /// What does not come in topics that a publisher of ours writes.
+    pub holes: Arc<AllHoles>,
+}
+
+/// The holes of each partition. They last from one life to the next.
+#[derive(Debug, Default)]
+pub struct AllHoles(Mutex<BTreeMap<TopicPartition, Holes>>);
+
+impl AllHoles {
+    /// Those of this partition.
+    pub fn of(&self, at: &TopicPartition) -> Holes {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(at.clone()).or_insert_with(Holes::watched).clone()
+    }
 }

@@ -315,11 +315,13 @@ fn check_logs(
         checkpoint.partition().is_none_or(|it| !names.contains(&it.topic.as_str()))
     };
     let Some(other) = checkpoints.iter().find(is_other) else { return Ok(()) };
+    let pipeline = &config.pipeline;
     Err(ServiceError::Definite(format!(
-        "the graph's pipeline {:?} reads {}, not {}: name another pipeline, or the topic that it was made from",
-        config.pipeline,
+        "the graph of the pipeline {pipeline:?} was made from {}, and not from {}: name the topic of before \
+         (kafka.topic), or stop every `wal2graph apply` of this pipeline, and {}",
         other.origin.log,
-        names.join(", ")
+        names.join(", "),
+        refilled(config, None, checkpoints)
     )))
 }
 

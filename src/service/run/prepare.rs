@@ -37,7 +37,7 @@ use super::super::{
     looked::{self, Looked},
     notices::Noticing,
     others::Others,
-    renew,
+    published, renew,
     requests::{self, Passes, Taken},
     setup,
     slot::{HeldSlot, Slot},
@@ -311,6 +311,9 @@ impl Run<'_> {
         let again = Again::FromTables;
         let checkpoint = made.checkpoint().cloned();
         let is_first = checkpoint.is_none();
+        if is_first && source.slot.is_some() {
+            published::refuse(config).await?;
+        }
         let facts = source.facts(Some((catalog, mapping)), &made, &again);
         let (mut refusals, different) = (facts.refusals(), facts.differences());
         let of_graph =

@@ -22,9 +22,9 @@ use super::{
     locks,
     moments::Sometimes,
     program::{SimError, SimSink},
+    reader,
     records::sort,
     schema::{RowKey, to_key},
-    store,
     traffic::BLOCKS,
     world::{Shared, World},
 };
@@ -45,7 +45,7 @@ pub fn copier(
     sink: &impl Fn() -> SimSink,
     progress: Vec<Progress>,
     ended_before: u64,
-) -> TableCopier<SimReader, SimSink, store::SimReader> {
+) -> TableCopier<SimReader, SimSink, reader::SimReader> {
     let mut world = shared.lock();
     let lanes = world.rng.usize(1..=2);
     let mut lane = || Lane {
@@ -57,7 +57,7 @@ pub fn copier(
             left: Vec::new(),
         },
         writer: sink(),
-        graph: store::SimReader { world: shared.clone(), is_calm: false },
+        graph: reader::SimReader::new(shared.clone(), false),
     };
     let lanes = (0..lanes).map(|_| lane()).collect();
     let blocks = world.rng.u32(1..=2);
@@ -211,8 +211,10 @@ impl ChunkReader for SimReader {
     async fn log_end(&mut self) -> Result<Lsn, SimError> {
         let mut world = self.world.lock();
         world.commits_beside_a_look();
+        let is_settling = self.open.is_none() && world.progress().iter().all(|range| range.done);
         match world.fault {
             Some(Fault::SuspectIsRealAtOnce) => Ok(Lsn::ZERO),
+            Some(Fault::SettledAtTheLastPage) if is_settling => Ok(Lsn::ZERO),
             _ => Ok(Lsn(world.server.end)),
         }
     }
@@ -292,7 +294,7 @@ impl ChunkWriter for SimSink {
                     if step.moves() {
                         range.advance(&step);
                     }
-                    world.apply(&statements, false);
+                    world.apply_copied(&statements);
                 }
                 _ => world.violate(format!("a chunk that does not fit the progress: {step:?}")),
             }
@@ -309,7 +311,7 @@ impl ChunkWriter for SimSink {
         self.refuses(&statements)?;
         self.write_copied(move |world| {
             world.check_position(at);
-            world.apply(&statements, false);
+            world.apply_copied(&statements);
         })
         .await
     }

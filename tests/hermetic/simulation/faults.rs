@@ -45,6 +45,30 @@ pub enum Fault {
     ProgressReadBeforeTheClaim,
     /// A repair compares rows with the graph, and nothing in the other direction.
     NoPassOverTheGraph,
+    /// The pass over the graph leaves placeholders out.
+    PlaceholdersNotCompared,
+    /// The pass over the graph leaves join rows out.
+    JoinRowsNotCompared,
+    /// A page begins behind as many entities as were returned, not behind a key.
+    PagesByNumber,
+    /// The pass over the graph asks only which entities have no row.
+    OnlyExistenceCompared,
+    /// A repair removes a node with other rows' relationships.
+    RemovedWithReferences,
+    /// A key change onto a row drops what others put on the node.
+    MovedOntoARowWithoutOthers,
+    /// After a kill, a repair that goes on is taken for over by the stream.
+    RepairForgottenAtARestart,
+    /// A repair settles before the stream has passed its last page.
+    SettledAtTheLastPage,
+    /// One relationship is seen where others have made two.
+    DoublesUnseen,
+    /// Properties of placeholders are not compared.
+    PlaceholderPropertiesUnseen,
+    /// A suspect is judged by what the graph had at its look.
+    JudgedByTheLastPage,
+    /// The keys to which rows move are not looked at.
+    NewKeysNotLookedAt,
     /// A suspect is real though the stream has named its key.
     NamedSuspectIsReal,
     /// A suspect is real before the stream has passed its look.
@@ -95,6 +119,18 @@ pub const ALL: &[(Fault, u64)] = &[
     (Fault::PositionReadBeforeTheClaim, 3),
     (Fault::ProgressReadBeforeTheClaim, 8),
     (Fault::NoPassOverTheGraph, 1031),
+    (Fault::PlaceholdersNotCompared, 0),
+    (Fault::JoinRowsNotCompared, 0),
+    (Fault::PagesByNumber, 0),
+    (Fault::OnlyExistenceCompared, 0),
+    (Fault::RemovedWithReferences, 0),
+    (Fault::MovedOntoARowWithoutOthers, 0),
+    (Fault::RepairForgottenAtARestart, 0),
+    (Fault::SettledAtTheLastPage, 0),
+    (Fault::DoublesUnseen, 0),
+    (Fault::PlaceholderPropertiesUnseen, 0),
+    (Fault::JudgedByTheLastPage, 0),
+    (Fault::NewKeysNotLookedAt, 0),
     (Fault::NamedSuspectIsReal, 115),
     (Fault::SuspectIsRealAtOnce, 8),
     (Fault::RepairTakenForSettled, 1946),

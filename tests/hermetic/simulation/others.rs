@@ -9,6 +9,7 @@ use wal2graph::{
         Model, Statement, TableIndex,
         memory::{Contents, Memory, OTHERS, RelationshipContent},
         model::Shape,
+        statement::Beside,
     },
     value::Value,
 };
@@ -90,6 +91,27 @@ fn rows<'a>(
     let of_nodes =
         schema.tables().filter(|table| matches!(schema.model.table(*table).shape, Shape::Node(_)));
     of_nodes.flat_map(|table| tables[table.0].iter().map(move |(key, row)| (table, key, row)))
+}
+
+/// Applies a statement, but drops their data where a row gets a key at which a row is.
+pub fn apply_dropping_others(memory: &mut Memory, model: &Model, statement: &Statement) {
+    let Statement::MoveNodes { table, moves } = statement else {
+        return memory.apply(model, statement);
+    };
+    for (from, to) in moves {
+        let is_row = |key| memory.missing(model, *table, std::slice::from_ref(key)).is_empty();
+        let one = match from != to && is_row(from) && is_row(to) {
+            true => Statement::DropNodes {
+                table: *table,
+                keys: vec![from.clone()],
+                beside: Beside::Nobody,
+            },
+            false => {
+                Statement::MoveNodes { table: *table, moves: vec![(from.clone(), to.clone())] }
+            }
+        };
+        memory.apply(model, &one);
+    }
 }
 
 /// Applies a statement, but leaves their data on the placeholders of deleted rows.

@@ -118,6 +118,7 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
         world.lock().acknowledge(position.lsn);
     }
     let Begun { log: mut source, claim, progress, is_left, ended_before, .. } = begun;
+    let is_resumed = world.lock().is_repaired();
     let new = async |tables: &[TableIndex]| Ok(world.lock().compared_progress(tables));
     let passes = take_up(&store, &claim, &model, (progress, is_left), new).await;
     let Passes { progress, taken } = passes.map_err(|error| text(&error))?;
@@ -159,7 +160,7 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
     let last = status.subscribe();
     let pipeline = Pipeline {
         source: &mut source,
-        preparer: SimPreparer { world: world.clone(), named, letters },
+        preparer: SimPreparer { world: world.clone(), named, letters, is_resumed },
         sink: sink(),
         copier,
         engine,
@@ -229,6 +230,8 @@ struct SimPreparer {
     world: Shared,
     named: Named,
     letters: Letters,
+    /// The life goes on with a repair of an earlier one.
+    is_resumed: bool,
 }
 
 /// A prepared batch, with the circumstances of its preparation.
@@ -260,8 +263,12 @@ impl Prepare for SimPreparer {
             Err(never) => match never {},
         });
         let events: Vec<Event> = translated.collect();
-        if fault != Some(Fault::NamedSuspectIsReal) {
-            events.iter().for_each(|event| self.named.event(event));
+        match fault {
+            Some(Fault::NamedSuspectIsReal) => {}
+            Some(Fault::NewKeysNotLookedAt) => {
+                without_moves(&events).iter().for_each(|event| self.named.event(event));
+            }
+            _ => events.iter().for_each(|event| self.named.event(event)),
         }
         let mut kept = Kept::default();
         let passed = events.into_iter().zip(&batch.changes).zip(batch.places());
@@ -270,7 +277,11 @@ impl Prepare for SimPreparer {
             passed.expect("there is room for all letters")
         });
         let events = passed.collect();
-        let is_spoiled = fault == Some(Fault::RepairTakenForSettled);
+        let is_spoiled = match fault {
+            Some(Fault::RepairTakenForSettled) => true,
+            Some(Fault::RepairForgottenAtARestart) => self.is_resumed,
+            _ => false,
+        };
         let settled = settled || (is_spoiled && self.world.lock().is_repaired());
         let settled = settled && self.letters.is_empty();
         let mut statements = statements(&schema, fault, events, settled);
@@ -280,6 +291,17 @@ impl Prepare for SimPreparer {
         let (changes, xids) = (batch.changes.len(), batch.xids());
         Ok(Prepared { statements, settled, changes, xids })
     }
+}
+
+/// The events, with a delete and an insert in the place of a key change.
+fn without_moves(events: &[Event]) -> Vec<Event> {
+    let apart = |event: &Event| match event.clone() {
+        Event::Move { table, from, to, row } => {
+            vec![Event::Delete { table, key: from }, Event::Insert { table, key: to, row }]
+        }
+        event => vec![event],
+    };
+    events.iter().flat_map(apart).collect()
 }
 
 /// Writes under a claim.

@@ -41,13 +41,20 @@ pub struct People {
     commits: u32,
     /// They do something in this history.
     are_here: bool,
+    /// They only damage, and put nothing of their own on rows: so the graph may be damaged at any time.
+    pub are_rough: bool,
+    /// How often they still damage the graph when all is applied.
+    rounds: u8,
 }
 
 impl People {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed.rotate_left(17) ^ 0x5eed);
         let are_here = rng.bool();
-        People { rng, is_damaged: false, was_damaged: false, asked: 0, commits: 0, are_here }
+        let are_rough = are_here && rng.bool();
+        let (is_damaged, was_damaged) = (false, false);
+        let rounds = if are_rough { 2 } else { 0 };
+        People { rng, is_damaged, was_damaged, asked: 0, commits: 0, are_here, are_rough, rounds }
     }
 }
 
@@ -57,8 +64,10 @@ impl World {
         if !self.people.are_here || self.poison.is_here || self.checkpoint().is_none() {
             return;
         }
-        if self.people.rng.bool() {
-            self.damage();
+        for _ in 0..if self.people.are_rough { 3 } else { 1 } {
+            if self.people.rng.bool() {
+                self.damage();
+            }
         }
         match self.people.rng.u8(0..8) {
             0 | 1 => self.ask(Purpose::Repair),
@@ -76,6 +85,14 @@ impl World {
 
     /// At the end: whether a repair has to come, which is asked then.
     pub fn must_be_repaired(&mut self) -> bool {
+        let is_quiet = !self.people.is_damaged && self.open_requests().is_empty();
+        if is_quiet && self.people.rounds > 0 && !self.poison.is_here {
+            self.people.rounds -= 1;
+            (0..3).for_each(|_| self.damage());
+            if self.people.is_damaged && self.people.rng.bool() {
+                self.ask(Purpose::Verify);
+            }
+        }
         if self.people.is_damaged && self.open_requests().is_empty() {
             self.ask(Purpose::Repair);
         }
@@ -101,7 +118,7 @@ impl World {
         for table in tables {
             let name = self.schema.model.table(*table).name.clone();
             for pass in RECONCILED {
-                if pass == Pass::Graph && self.fault == Some(Fault::NoPassOverTheGraph) {
+                if pass == Pass::Graph && self.is_left_out(*table) {
                     continue;
                 }
                 let relfilenode = match pass {
@@ -113,6 +130,17 @@ impl World {
         }
         super::records::sort(&mut progress);
         progress
+    }
+
+    /// A planted fault leaves the table out of the pass over the graph.
+    fn is_left_out(&self, table: TableIndex) -> bool {
+        match self.fault {
+            Some(Fault::NoPassOverTheGraph) => true,
+            Some(Fault::JoinRowsNotCompared) => {
+                matches!(self.schema.model.table(table).shape, Shape::Relationship(_))
+            }
+            _ => false,
+        }
     }
 
     pub fn take_up(&mut self, claim: &Claim, request: &RequestId, progress: &[Progress]) -> bool {
@@ -196,7 +224,7 @@ impl World {
         self.moments.trace(|| format!("others damage the graph: {damage:?}"));
         let model = self.schema.model.clone();
         let before = self.graph.memory.contents(&model);
-        self.graph.memory.damage(&model, &damage);
+        damage.iter().for_each(|one| self.graph.memory.damage(&model, one));
         if self.graph.memory.contents(&model) != before {
             (self.people.is_damaged, self.people.was_damaged) = (true, true);
         }
@@ -204,7 +232,7 @@ impl World {
 }
 
 /// Something that others do to a graph of these tables.
-pub fn any_damage(schema: &Schema, latest: &Tables, rng: &mut Rng) -> Option<Damage> {
+pub fn any_damage(schema: &Schema, latest: &Tables, rng: &mut Rng) -> Option<Vec<Damage>> {
     let table = rng.choice(schema.tables().collect::<Vec<_>>())?;
     let mut key = |of: TableIndex| -> Key {
         let width = schema.key_width(of);
@@ -214,12 +242,16 @@ pub fn any_damage(schema: &Schema, latest: &Tables, rng: &mut Rng) -> Option<Dam
             None => to_key(&(0..width).map(|_| rng.i64(0..6)).collect::<Vec<_>>()),
         }
     };
-    Some(match &schema.model.table(table).shape {
+    let one = match &schema.model.table(table).shape {
         Shape::Node(node) => {
             let own = key(table);
             let reference = rng.choice(0..node.references.len());
             match (rng.u8(0..9), reference) {
-                (0, _) => Damage::Node { table, key: own, what: ToNode::Make },
+                (0, _) => {
+                    let made = Damage::Node { table, key: own.clone(), what: ToNode::Make };
+                    let what = ToNode::Placeholder(rng.bool());
+                    return Some(vec![made, Damage::Node { table, key: own, what }]);
+                }
                 (1, _) => Damage::Node { table, key: own, what: ToNode::Placeholder(true) },
                 (2, _) => Damage::Node { table, key: own, what: ToNode::Incomplete(true) },
                 (3 | 4, Some(reference)) => {
@@ -259,7 +291,8 @@ pub fn any_damage(schema: &Schema, latest: &Tables, rng: &mut Rng) -> Option<Dam
                 }
             }
         }
-    })
+    };
+    Some(vec![one])
 }
 
 impl fmt::Debug for People {

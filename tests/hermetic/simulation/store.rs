@@ -11,15 +11,15 @@ use wal2graph::{
     },
     copy::Progress,
     graph::{
-        Circumstances, CountOf, Found, Key, LeftOver, Model, Statement, TableIndex,
+        Circumstances, CountOf, LeftOver, Model, Statement, TableIndex,
         letter::{Letter, LetterId},
         model::Shape,
         statement::PLACEHOLDER,
     },
     lsn::Lsn,
     pipeline::{
-        Extent, Footprint, GraphReader, KeptChange, KeptLetter, Made, NextShape, Note, Remark,
-        Removed, Rows, Store, StoreError, Weight,
+        Extent, Footprint, KeptChange, KeptLetter, Made, NextShape, Note, Remark, Removed, Rows,
+        Store, StoreError, Weight,
     },
     request::{Findings, Request, RequestId, State},
     start::Obstacle,
@@ -32,6 +32,7 @@ use super::{
     faults::Fault,
     moments::Moments,
     program::{Prepared, SimError, SimSink},
+    reader::SimReader,
     records::{Records, Refused},
     schema::Schema,
     world::{Shared, World},
@@ -481,7 +482,7 @@ impl Store for SimStore {
     }
 
     fn reader(&self, _: &Arc<Model>) -> Result<SimReader, StoreError> {
-        Ok(SimReader { world: self.world.clone(), is_calm: self.is_calm })
+        Ok(SimReader::new(self.world.clone(), self.is_calm))
     }
 
     fn prepared(_: &Model, statements: Vec<Statement>) -> Prepared {
@@ -489,51 +490,6 @@ impl Store for SimStore {
     }
 }
 
-/// Reads rows, beside all writers.
-pub struct SimReader {
-    pub world: Shared,
-    /// No answer is lost.
-    pub is_calm: bool,
-}
-
-impl SimReader {
-    async fn read<T>(&self, look: impl FnOnce(&World) -> T) -> Result<T, SimError> {
-        pause(&self.world, 4).await;
-        let mut world = self.world.lock();
-        let found = look(&world);
-        match self.is_calm || world.rng.u8(0..100) > 0 {
-            true => Ok(found),
-            false => Err(SimError::Broken),
-        }
-    }
-}
-
-impl GraphReader for SimReader {
-    type Error = SimError;
-
-    async fn page(
-        &mut self,
-        table: TableIndex,
-        after: Option<&Key>,
-        limit: usize,
-    ) -> Result<Vec<Found>, SimError> {
-        self.read(|world| world.graph.memory.page(&world.schema.model, table, after, limit)).await
-    }
-
-    async fn found(&mut self, table: TableIndex, keys: &[Key]) -> Result<Vec<Found>, SimError> {
-        self.read(|world| world.graph.memory.found(&world.schema.model, table, keys)).await
-    }
-
-    async fn missing(&mut self, table: TableIndex, keys: &[Key]) -> Result<Vec<Key>, SimError> {
-        self.read(|world| world.graph.memory.missing(&world.schema.model, table, keys)).await
-    }
-
-    async fn strays(&mut self, table: TableIndex) -> Result<u64, SimError> {
-        self.read(|world| world.graph.memory.strays(&world.schema.model, table)).await
-    }
-}
-
-/// Stores of a graph that has nothing, where no answer is lost.
 /// Whether claims hold that the caller does not keep.
 fn holding(
     pipeline: &str,
@@ -547,6 +503,7 @@ fn holding(
     move |records| records.hold(&pipeline, one.as_ref().map_or(Claims::All(&all), Claims::One))
 }
 
+/// Stores of a graph that has nothing, where no answer is lost.
 fn stores() -> impl Fn() -> SimStore {
     stores_of(super::schema::schemas().remove(0))
 }

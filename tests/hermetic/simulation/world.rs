@@ -25,7 +25,7 @@ use super::{
     locks::Locks,
     lost::Losses,
     moments::{Moments, Sometimes},
-    others::{Others, apply_leaving_others},
+    others::{Others, apply_dropping_others, apply_leaving_others},
     poison::Poison,
     program::SimError,
     reconcile::People,
@@ -336,11 +336,25 @@ impl World {
             self.check_prefix(advance.to.lsn);
             let schema = self.schema.clone();
             let tables = self.server.at(advance.to.lsn);
-            if !self.people.was_damaged && !self.losses.happened && !self.poison.is_here {
+            let is_rough = self.people.was_damaged || self.people.are_rough;
+            if !is_rough && !self.losses.happened && !self.poison.is_here {
                 self.others.act(&schema, tables, &mut self.graph.memory);
             }
         }
         Ok(())
+    }
+
+    /// Applies what a copy or a repair writes.
+    pub fn apply_copied(&mut self, statements: &[Statement]) {
+        let model = self.schema.model.clone();
+        for statement in statements {
+            if let Statement::DropNodes { table, keys, .. } = statement
+                && self.fault == Some(Fault::RemovedWithReferences)
+            {
+                take_references(&mut self.graph.memory, &model, *table, keys);
+            }
+        }
+        self.apply(statements, false);
     }
 
     /// `ride_along`: the source checks foreign keys at the end of each of its statements, and these
@@ -361,6 +375,9 @@ impl World {
             match self.fault {
                 Some(Fault::SweepLeftOut) => {
                     apply_without_sweep(&mut self.graph.memory, &model, statement);
+                }
+                Some(Fault::MovedOntoARowWithoutOthers) => {
+                    apply_dropping_others(&mut self.graph.memory, &model, statement);
                 }
                 Some(Fault::OthersStayOnPlaceholders) => {
                     apply_leaving_others(&mut self.graph.memory, &model, statement);

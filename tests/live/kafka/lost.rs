@@ -1,9 +1,14 @@
-//! A broker whose machine loses power: topics without their last records, under the same id.
+//! Records that are gone before they were applied: a broker whose machine loses power has topics without their last
+//! records, under the same id; compaction takes some from between; a table that moves leaves its topic behind.
 
+use std::{fs, time::Duration};
+
+use tempfile::NamedTempFile;
+use tokio::time::sleep;
 use wal2graph_servers::{Kafka, KafkaOptions};
 
-use super::{Published, feed::Feed};
-use crate::support::{graph, holds};
+use super::{Published, feed::Feed, kafka, topic::raw_records};
+use crate::support::{eventually, graph, holds, until};
 
 /// The broker goes down, loses a partition's records from this offset on, and comes back.
 fn lose(broker: &mut Kafka, topic: &str, offset: u64) {
@@ -87,4 +92,117 @@ async fn a_tables_topic_that_lost_records_is_not_copied_again_as_if_nothing_was_
     let query = "MATCH (n:LtbThing) RETURN count(n) = 15 AND count(CASE n.name WHEN 'changed' \
                  THEN 1 END) = 5 AS yes";
     assert!(holds(query).await);
+}
+
+#[tokio::test]
+async fn a_running_apply_kept_silent_about_a_topic_that_lost_its_last_records() {
+    let mut broker = Kafka::start(&KafkaOptions::default()).unwrap();
+    let schema = "CREATE TABLE lsi_things (id int PRIMARY KEY, name text);
+                  INSERT INTO lsi_things SELECT id, 'copied' FROM generate_series(1, 20) id";
+    let published = Published::on(&broker, "lsi", schema, "").await;
+    published.catch_up().await;
+    let log = NamedTempFile::new().unwrap();
+    let arguments = ["apply", "-c", published.path.as_str()];
+    let mut apply = published.pipeline.start_logging(&arguments, log.reopen().unwrap());
+    eventually("it is copied", "MATCH (n:LsiThing) RETURN count(n) = 20 AS yes").await;
+    let change = "UPDATE lsi_things SET name = 'changed' WHERE id <= 15";
+    published.pipeline.sql.batch_execute(change).await.unwrap();
+    published.catch_up().await;
+    let changed = "MATCH (n:LsiThing {name: 'changed'}) RETURN count(n) = 15 AS yes";
+    eventually("it is applied", changed).await;
+    lose(&mut broker, &format!("wal2graph.{}", published.pipeline.name), 22);
+    let code = apply.ended(Duration::from_secs(120)).await;
+    let log = fs::read_to_string(log.path()).unwrap();
+    assert!(code == Some(1) && log.contains("lost"), "{code:?} {log}");
+}
+
+/// Sets a topic's settings.
+fn alter(topic: &str, settings: &str) {
+    let of = ["--alter", "--entity-type", "topics", "--entity-name", topic];
+    let arguments = [&of[..], &["--add-config", settings]].concat();
+    kafka().tool("kafka.admin.ConfigCommand", &arguments).unwrap();
+}
+
+/// Publishes and applies all, until the graph has this.
+async fn ends_with(published: &Published, what: &str, cypher: &str) {
+    let log = NamedTempFile::new().unwrap();
+    let (mut publish, arguments) = (published.start(), ["apply", "-c", &published.path]);
+    let mut apply = published.pipeline.start_logging(&arguments, log.reopen().unwrap());
+    let is_so = until(what, async || holds(cypher).await);
+    let ended = tokio::time::timeout(Duration::from_secs(90), is_so).await;
+    let log = fs::read_to_string(log.path()).unwrap();
+    assert!(ended.is_ok(), "{what}: {log}");
+    println!("{log}");
+    assert_eq!(apply.terminate(Duration::from_secs(60)).await, Some(0));
+    assert_eq!(publish.terminate(Duration::from_secs(60)).await, Some(0));
+}
+
+async fn compaction_is_noticed(name: &str, section: &str, own: &str) {
+    let schema = "CREATE TABLE lcn_things (id int PRIMARY KEY, name text);
+                  INSERT INTO lcn_things SELECT id, 'copied' FROM generate_series(1, 40) id;
+                  CREATE TABLE lcn_gone (id int PRIMARY KEY); INSERT INTO lcn_gone VALUES (1), (2)"
+        .replace("lcn", name);
+    let published = Published::new(name, &schema, section).await;
+    let label = |table: &str| format!("L{}{table}", &name[1..]);
+    let (things, gone) = (label("Thing"), label("Gone"));
+    published.catch_up().await;
+    let topic = format!("wal2graph.{}{own}", published.pipeline.name);
+    alter(&topic, "segment.ms=1000");
+    let (code, said) = published.run(&["apply", "--until", "current"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let sql = &published.pipeline.sql;
+    let changes = "DELETE FROM lcn_things WHERE id <= 30; TRUNCATE lcn_gone";
+    sql.batch_execute(&changes.replace("lcn", name)).await.unwrap();
+    published.catch_up().await;
+    // A record in a new segment: only closed ones are compacted.
+    sleep(Duration::from_secs(2)).await;
+    let change = "UPDATE lcn_things SET name = 'changed' WHERE id = 40";
+    sql.batch_execute(&change.replace("lcn", name)).await.unwrap();
+    published.catch_up().await;
+    let before = raw_records(&kafka().brokers(), &topic).await.len();
+    alter(
+        &topic,
+        "cleanup.policy=compact,min.cleanable.dirty.ratio=0.0,delete.retention.ms=1,max.compaction.lag.ms=1",
+    );
+    until("the topic is compacted", async || {
+        sleep(Duration::from_secs(1)).await;
+        raw_records(&kafka().brokers(), &topic).await.len() < before
+    })
+    .await;
+    alter(&topic, "cleanup.policy=delete");
+    let equal = format!(
+        "RETURN COUNT {{ (:{things}) }} = 10 AND COUNT {{ (:{gone}) }} = 0 \
+         AND EXISTS {{ (:{things} {{id: 40, name: 'changed'}}) }} AS yes"
+    );
+    ends_with(&published, "what was deleted is gone", &equal).await;
+    let (code, said) = published.run(&["apply", "--until", "current"]).await;
+    assert!(code == Some(0) && !said.contains("records are gone"), "once: {said}");
+}
+
+#[tokio::test]
+async fn changes_that_compaction_took_while_nobody_looked_stayed_in_the_graph() {
+    compaction_is_noticed("lcn", "", "").await;
+}
+
+#[ignore = "long: make nightly"]
+#[tokio::test]
+async fn changes_that_compaction_took_from_a_tables_topic_stayed_in_the_graph() {
+    // TRUNCATE is in another topic, and comes.
+    compaction_is_noticed("lct", "topics_by: table", ".public.lct_things").await;
+}
+
+#[tokio::test]
+async fn deletes_that_waited_in_the_topic_of_a_table_that_moved_were_never_applied() {
+    let schema = "CREATE TABLE ldm_tags (id int PRIMARY KEY, name text);
+                  INSERT INTO ldm_tags SELECT id, 'copied' FROM generate_series(1, 9) id";
+    let published = Published::new("ldm", schema, "topics_by: table").await;
+    published.catch_up().await;
+    let (code, said) = published.run(&["apply", "--until", "current"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let sql = &published.pipeline.sql;
+    sql.batch_execute("DELETE FROM ldm_tags WHERE id < 4").await.unwrap();
+    published.catch_up().await;
+    sql.batch_execute("CREATE SCHEMA arch; ALTER TABLE ldm_tags SET SCHEMA arch").await.unwrap();
+    let equal = "RETURN COUNT { (:LdmTag) } = 6 AS yes";
+    ends_with(&published, "what was deleted is gone", equal).await;
 }

@@ -128,7 +128,7 @@ impl World {
         let (schema, latest) = (self.schema.clone(), self.source.latest());
         let Some(damage) = any_damage(&schema, latest, &mut self.people.rng) else { return };
         let before = self.memory.contents(&schema.model);
-        self.memory.damage(&schema.model, &damage);
+        damage.iter().for_each(|one| self.memory.damage(&schema.model, one));
         if self.memory.contents(&schema.model) != before {
             (self.people.is_damaged, self.people.was_damaged) = (true, true);
         }

@@ -6,7 +6,7 @@
 //!           +-> catalog, seen later -> look -> judge -> next shape, marks
 //! ```
 //!
-//! `SEED=n` runs one history, `TRACE=1` prints it. `FAULT=name` plants only that fault, and says how it is caught.
+//! `SEED=n` runs one history, `TRACE=1` prints it. `FAULT=name` plants only that fault.
 
 mod catalog;
 mod ddl;
@@ -395,18 +395,9 @@ fn every_history_of_changing_tables_ends_as_a_fresh_copy() {
 
 #[test]
 fn every_rule_of_following_is_needed() {
-    let one = std::env::var("FAULT").ok();
-    let named = ALL.iter().chain(RARE).copied();
-    let wanted: Vec<(Unfollowed, u64)> = match &one {
-        None => ALL.to_vec(),
-        Some(one) => named.filter(|(fault, _)| format!("{fault:?}") == *one).collect(),
-    };
-    let history = |seed, fault| {
-        let done = history(seed, Some(fault));
-        if let (Some(_), Err(why)) = (&one, &done) {
-            println!("{why}");
-        }
-        done
-    };
-    each_fault_is_caught(&wanted, HISTORIES_PER_FAULT, history);
+    let mut wanted = ALL.to_vec();
+    if std::env::var_os("FAULT").is_some() {
+        wanted.extend(RARE);
+    }
+    each_fault_is_caught(&wanted, HISTORIES_PER_FAULT, |seed, fault| history(seed, Some(fault)));
 }

@@ -36,8 +36,9 @@ use super::{
     super::{
         copy::pause,
         program::{Prepared, SimSink},
+        reader::SimReader,
         source::SimSlot,
-        store::{self, PUBLICATION, SimStore, identity},
+        store::{PUBLICATION, SimStore, identity},
         world::Shared,
     },
     drawn,
@@ -156,7 +157,7 @@ impl Program {
             let lane = || Lane {
                 reader: Reader::new(&self.world, &translator),
                 writer: SimSink::new(&store, &claim),
-                graph: store::SimReader { world: self.world.clone(), is_calm: false },
+                graph: SimReader::new(self.world.clone(), false),
             };
             let (lanes, blocks, waiting) =
                 drawn(&self.world, |rng| (rng.usize(1..=2), rng.u32(1..=2), rng.u64(1..30)));

@@ -1,0 +1,116 @@
+//! Changes that no record brings any more.
+//!
+//! ```text
+//! reading stops before a hole --+-- strangers write there: their transactions leave holes, reading goes on
+//!                               +-- else: a repair of the topic's tables is asked for, reading goes on
+//! a table's first topic, and the graph has rows of it: they came through another topic, and so may
+//!     their last changes: a repair of it is asked for
+//! ```
+//!
+//! Nobody knows which changes these were. A repair needs not know it: it compares the tables with the graph as they
+//! are now, each partition its own keys.
+
+use std::ops::Range;
+
+use crate::{
+    checkpoint::{Checkpoint, TopicPartition},
+    envelope::History,
+    graph::{TableIndex, model::Shape},
+    kafka::tail,
+    pipeline::{GraphReader, Store},
+    service::{ServiceError, facts},
+    topic::holes::Holes,
+};
+
+use super::{
+    following::{Why, compare},
+    requests::is_in,
+    shared::Shared,
+};
+
+/// Strangers are looked for among so many records before and behind what is missing.
+const NEAR: u64 = 1_000;
+
+/// Takes care of what is missing in the partition. Reading goes on then.
+pub async fn look(
+    shared: &Shared,
+    (at, claimed): (&TopicPartition, &Checkpoint),
+    (holes, missing): (&Holes, Range<u64>),
+) -> Result<(), ServiceError> {
+    let Shared { config, asking, mapping, .. } = shared;
+    let log = asking.log(at).await?;
+    let near = missing.start.saturating_sub(NEAR).max(log.start)..(missing.end + NEAR).min(log.end);
+    if tail::has_strangers(config.kafka()?, at, near).await? {
+        tracing::info!(
+            %at,
+            "others write to the topic: offsets without a record are taken for the marks of their transactions"
+        );
+        holes.pass_all();
+        return Ok(());
+    }
+    let Range { start, end } = missing;
+    let why = Why {
+        found: format!(
+            "the records of {at} at offsets {start}..{end} are gone and were never applied: the topic was compacted, \
+             or they were deleted"
+        ),
+        published: &claimed.origin.system_identifier,
+        again: facts::again(config, Some(mapping), std::slice::from_ref(claimed)).to_string(),
+    };
+    compare(shared, at, &tables_in(shared, at)?, &why).await?;
+    tracing::warn!(
+        %at,
+        from = start,
+        to = end,
+        "records that were never applied are gone, by compaction or deletion: comparing the topic's tables"
+    );
+    holes.go_on();
+    Ok(())
+}
+
+/// A partition is about to begin. If its topic is a table's, and the graph has rows of the table, these are compared.
+pub async fn begins(
+    shared: &Shared,
+    at: &TopicPartition,
+    history: Option<&History>,
+) -> Result<(), ServiceError> {
+    let Shared { config, topology, mapping, .. } = shared;
+    let Some(history) = history.filter(|_| topology.has_heartbeats()) else { return Ok(()) };
+    let mut tables = Vec::new();
+    for table in tables_in(shared, at)? {
+        if has_rows(shared, table).await? {
+            tables.push(table);
+        }
+    }
+    if tables.is_empty() {
+        return Ok(());
+    }
+    let why = Why {
+        found: format!("the graph has rows of {}, which came through another topic", at.topic),
+        published: &history.system_identifier,
+        again: facts::again(config, Some(mapping), &[]).to_string(),
+    };
+    compare(shared, at, &tables, &why).await?;
+    tracing::info!(%at, "the graph has rows of this topic's table: comparing them with the table");
+    Ok(())
+}
+
+fn tables_in(shared: &Shared, at: &TopicPartition) -> Result<Vec<TableIndex>, ServiceError> {
+    let is_in = is_in(shared)?;
+    let tables = shared.model.iter().map(|(table, _)| table);
+    Ok(tables.filter(|table| is_in(*table, &at.topic)).collect())
+}
+
+async fn has_rows(shared: &Shared, table: TableIndex) -> Result<bool, ServiceError> {
+    let Shared { graph, model, .. } = shared;
+    match &model.table(table).shape {
+        Shape::Node(node) => {
+            let rows = graph.rows(model).await?;
+            Ok(rows.iter().any(|(label, count)| *label == node.label && *count > 0))
+        }
+        Shape::Relationship(_) => {
+            let page = graph.reader(model)?.page(table, None, 1).await;
+            Ok(!page.map_err(|error| ServiceError::of_write(error.into()))?.is_empty())
+        }
+    }
+}
