@@ -93,7 +93,10 @@ impl World {
                 self.ask(Purpose::Verify);
             }
         }
-        if self.people.is_damaged && self.open_requests().is_empty() {
+        // A verification waits for marked rows. Where others have marked what has no row, only a repair ends that, as
+        // the log says.
+        let repairs = |it: &Request| it.purpose == Purpose::Repair && it.state.is_open();
+        if self.people.is_damaged && !self.graph.records.requests(PIPELINE).iter().any(repairs) {
             self.ask(Purpose::Repair);
         }
         self.people.is_damaged || !self.open_requests().is_empty()
