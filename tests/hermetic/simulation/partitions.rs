@@ -15,7 +15,7 @@ mod layout;
 mod publisher;
 mod start;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use fastrand::Rng;
 use wal2graph::{
@@ -25,9 +25,11 @@ use wal2graph::{
     envelope::{DecodeOptions, Decoder},
     graph::{Circumstances, Mutations, Statement, memory::Memory, plan, statement::Reach},
     lsn::{Lsn, Stamp},
+    request::Purpose,
     topic::{
         before::LastRecords,
         ends::{Pending, Said},
+        holes::Holes,
         transactions::Transactions,
     },
 };
@@ -82,6 +84,8 @@ enum Fault {
     LostTailGoneOnWith,
     /// A table's topic that lost what a heartbeat speaks of gets a copy.
     LostRowsCopiedAgain,
+    /// Reading goes on behind records that do not come, as behind the marks of strangers' transactions.
+    HolePassed,
 }
 
 /// Every fault, with a seed that catches it.
@@ -102,6 +106,7 @@ const ALL: &[(Fault, u64)] = &[
     (Fault::KeysOfOthersCompared, 5),
     (Fault::LostTailGoneOnWith, 27),
     (Fault::LostRowsCopiedAgain, 11),
+    (Fault::HolePassed, 85),
 ];
 
 /// The graph's progress in a partition.
@@ -147,6 +152,12 @@ struct World {
     loses: bool,
     /// It has lost some since it was made.
     has_lost: bool,
+    /// Records between others may go.
+    compacts: bool,
+    /// Those that are gone, of each partition.
+    gone: Vec<BTreeSet<u64>>,
+    /// What each partition knows of them.
+    holes: Vec<Holes>,
 }
 
 fn history(seed: u64, fault: Option<Fault>) -> Result<(), String> {
@@ -182,6 +193,9 @@ fn history(seed: u64, fault: Option<Fault>) -> Result<(), String> {
         has_last_records: seed % 2 == 1,
         loses: seed % 8 == 3,
         has_lost: false,
+        compacts: seed % 8 == 5,
+        gone: vec![BTreeSet::new(); partitions],
+        holes: std::iter::repeat_with(Holes::watched).take(partitions).collect(),
     };
     world.run()?;
     world.check()
@@ -201,6 +215,7 @@ impl World {
                 }
                 _ if self.rng.u8(0..8) == 0 => self.make_again(),
                 _ if self.loses && self.rng.u8(0..3) == 0 => self.lose(),
+                _ if self.compacts && self.rng.bool() => self.compact(),
                 _ => self.end_a_life(),
             }
         }
@@ -245,6 +260,27 @@ impl World {
         self.topic.0 += 1;
         self.publisher = self.publisher.anew(&self.source);
         self.has_lost = false;
+        self.gone.iter_mut().for_each(BTreeSet::clear);
+        self.holes.iter_mut().for_each(|holes| *holes = Holes::watched());
+    }
+
+    /// The cleaner, or somebody, takes records of a partition. It leaves the last one.
+    fn compact(&mut self) {
+        let partition = self.rng.usize(0..self.lives.len());
+        let last = self.publisher.topic[partition].len().saturating_sub(1) as u64;
+        for _ in 0..self.rng.u8(1..6) {
+            if last > 0 {
+                self.gone[partition].insert(self.rng.u64(0..last));
+            }
+        }
+    }
+
+    /// Reading stops before what is gone, until a comparison is asked for.
+    fn stop_at_hole(&mut self, partition: usize) {
+        self.ask(Purpose::Repair);
+        self.people.has_lost_changes();
+        self.holes[partition].go_on();
+        self.lives[partition] = None;
     }
 
     /// The machine of a broker loses power, and what was not on disk. The topic keeps its id.
@@ -263,16 +299,23 @@ impl World {
             Some(life) => life,
             None => self.begin(partition)?,
         };
-        let log = &self.publisher.topic[partition];
-        let end = log.len().min(life.next + records);
+        let (log, gone) = (&self.publisher.topic[partition], &self.gone[partition]);
         let mut events: Vec<Event> = Vec::new();
-        for (offset, record) in log.iter().enumerate().take(end).skip(life.next) {
-            let before = events.len();
+        let there = (life.next..log.len()).filter(|offset| !gone.contains(&(*offset as u64)));
+        let mut is_at_hole = false;
+        for offset in there.take(records).collect::<Vec<_>>() {
+            let missing = life.next as u64..offset as u64;
+            let passes = missing.is_empty() || self.fault == Some(Fault::HolePassed);
+            if !passes && !self.holes[partition].meet(missing) {
+                is_at_hole = true;
+                break;
+            }
+            let (before, record) = (events.len(), &log[offset]);
             let taken = life.transactions.record(offset as u64, record, &mut events);
             taken.map_err(|error| format!("offset {offset} of {partition}: {error}"))?;
             life.last_records.record(offset as u64, record, &events[before..]);
+            life.next = offset + 1;
         }
-        life.next = end;
         for event in events {
             life.engine.handle(Input::Event(event)).map_err(|error| error.to_string())?;
         }
@@ -290,6 +333,9 @@ impl World {
             }
         }
         self.lives[partition] = Some(life);
+        if is_at_hole {
+            self.stop_at_hole(partition);
+        }
         Ok(())
     }
 

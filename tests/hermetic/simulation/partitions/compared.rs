@@ -78,6 +78,11 @@ impl People {
         }
     }
 
+    /// Changes are gone that no record brings any more.
+    pub fn has_lost_changes(&mut self) {
+        (self.is_damaged, self.was_damaged) = (true, true);
+    }
+
     /// The topic is made again.
     pub fn give_up(&mut self) {
         self.asked = None;
@@ -119,7 +124,7 @@ impl World {
         Err("a comparison does not end".to_owned())
     }
 
-    fn ask(&mut self, purpose: Purpose) {
+    pub fn ask(&mut self, purpose: Purpose) {
         let shares = self.lives.iter().map(|_| Share::default()).collect();
         self.people.asked = Some((purpose, shares));
     }

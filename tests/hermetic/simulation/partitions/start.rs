@@ -10,7 +10,10 @@ use wal2graph::{
         self, Assigned, Beginning, Decision, GroupOffset, Identity, RecordBefore, Refusal,
         requested_metadata,
     },
-    topic::before::{Reached, compare, judge},
+    topic::{
+        before::{Reached, compare, judge},
+        holes::Holes,
+    },
 };
 
 use super::{Applied, Fault, World};
@@ -50,6 +53,7 @@ impl World {
     fn fill_again(&mut self, partition: usize) -> Result<(), String> {
         self.memory = Memory::default();
         self.people.give_up();
+        self.holes.iter_mut().for_each(|holes| *holes = Holes::watched());
         self.lives.iter_mut().for_each(|life| *life = None);
         self.applied.iter_mut().for_each(|applied| *applied = Applied::default());
         let decision = self.decision(partition, None)?;
@@ -113,9 +117,11 @@ impl World {
         if end > log.len() {
             return Ok(RecordBefore::Silent);
         }
+        let is_there = |offset: &usize| !self.gone[partition].contains(&(*offset as u64));
         if let Some(last) = last_record.filter(|_| self.fault != Some(Fault::LostTailGoneOnWith)) {
             let offset = last.offset as usize;
-            let records = (offset..end).map(|it| (it as u64, log[it].clone())).collect();
+            let records = (offset..end).filter(|it| is_there(it));
+            let records = records.map(|it| (it as u64, log[it].clone())).collect();
             return Ok(compare(last, &records));
         }
         let start = match identity {
@@ -124,8 +130,8 @@ impl World {
         };
         let mut decoder = Decoder::new(&self.source.catalog, DecodeOptions::default());
         let mut said = Vec::new();
-        for record in &log[start..end] {
-            decoder.record(record, &mut said).map_err(|error| error.to_string())?;
+        for offset in (start..end).filter(is_there) {
+            decoder.record(&log[offset], &mut said).map_err(|error| error.to_string())?;
         }
         let partitions = self.lives.len() as u32;
         let reached = Reached { lsn, last_change, committed_at: None, partitions, is_ours: true };
