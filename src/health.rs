@@ -35,9 +35,9 @@ pub enum State {
         /// The cause.
         why: String,
     },
-    /// Another instance has the slot: it takes over when that one goes.
+    /// Another instance has the slot, or others have all partitions: it takes over when they go.
     Standby {
-        /// The cause, with the process.
+        /// The cause, with the process or the group.
         why: String,
     },
     /// It was asked to stop and finishes the batch in flight.
@@ -314,9 +314,9 @@ pub enum Unready {
         /// The cause.
         why: String,
     },
-    /// Another instance has the slot.
+    /// Another instance has the slot, or others have all partitions.
     Standby {
-        /// The cause, with the process.
+        /// The cause, with the process or the group.
         why: String,
     },
     /// A side does not answer, whether or not there is anything to do.
@@ -363,10 +363,7 @@ impl fmt::Display for Unready {
             }
             Unready::NotConnected { why } => write!(f, "not connected: {why}"),
             Unready::Standby { why } => {
-                write!(
-                    f,
-                    "standby: another instance has the slot (http.standby_ready: false): {why}"
-                )
+                write!(f, "standby (http.standby_ready: false): {why}")
             }
             Unready::Silent(silent) => write!(f, "{silent}"),
             Unready::Stopping => write!(f, "stopping"),

@@ -245,6 +245,7 @@ impl Waiting<'_> {
         let Sql { client, .. } = postgres::connect::sql(&config.source).await?;
         let (system, slot) =
             (setup::system(&client).await?, setup::slot(&client, &config.slot).await?);
+        let system = facts::with_timelines(config, graph, &checkpoints, system).await?;
         let again = facts::again(config, None, &checkpoints);
         if let Some(refusal) = checkpoints.iter().find_map(|it| origin::judge(it, &system, &again))
         {

@@ -74,8 +74,8 @@ pub struct RawHttp {
     /// `/ready` fails when nothing has got into the graph for so long although there is work.
     /// Default: `60s`.
     pub progress_timeout: Option<String>,
-    /// Whether `/ready` of `run` and `publish` succeeds while another instance has the slot, so that a rolling
-    /// deployment goes on. Default: false.
+    /// Whether `/ready` succeeds while another instance has the slot, or others in the group have all partitions, so
+    /// that a rolling deployment goes on. Default: false.
     pub standby_ready: Option<bool>,
 }
 

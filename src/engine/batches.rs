@@ -9,7 +9,7 @@ use crate::{
 };
 
 use super::{
-    Batch, Engine, Flight,
+    Batch, Content, Engine, Flight, Ordered,
     piece::{End, Piece, PieceEnd},
     proof,
 };
@@ -19,19 +19,25 @@ impl Engine {
     pub(super) fn has_full_batch(&self) -> bool {
         let part = self.waiting.front().is_some_and(|it| !matches!(it.end, PieceEnd::Whole(_)));
         let changes = self.waiting_changes >= self.portion.bound(self.limits.batch_changes);
-        part || changes || self.waiting_bytes >= self.limits.batch_bytes
+        let is_of_search = !self.search.is_empty();
+        part || changes || is_of_search || self.waiting_bytes >= self.limits.batch_bytes
     }
 
     pub(super) fn next_batch(&mut self) -> Option<Batch> {
-        let first = self.waiting.pop_front()?;
+        let mut first = self.first_piece()?;
+        let group = self.search.pop_front();
+        let mut left = group.unwrap_or(usize::MAX).saturating_sub(1);
         let whole_transactions = matches!(first.end, PieceEnd::Whole(_));
         let mut bytes = first.bytes;
         let mut shares = vec![first.share()];
         let mut last = (first.end, first.begin.committed_at.known());
         let mut newest = first.begin;
         let mut oldest = last.1;
-        let (mut changes, mut kinds) = (first.changes, first.kinds);
+        let mut changes = std::mem::take(&mut first.changes);
+        let mut kinds = first.kinds.clone();
+        let mut pieces = vec![Ordered { changes: changes.len(), piece: first }];
         while whole_transactions
+            && left > 0
             && changes.len() < self.limits.batch_changes
             && bytes < self.limits.batch_bytes
         {
@@ -41,7 +47,8 @@ impl Engine {
                     || kinds.count_with_all(&piece.kinds, &self.met) <= self.limits.narrow_kinds;
                 is_narrow && matches!(piece.end, PieceEnd::Whole(_)) && piece.changes.len() <= room
             };
-            let Some(next) = self.waiting.pop_front_if(fits) else { break };
+            let Some(mut next) = self.waiting.pop_front_if(fits) else { break };
+            left -= 1;
             kinds.merge(&next.kinds);
             bytes += next.bytes;
             let committed_at = next.begin.committed_at.known();
@@ -49,7 +56,13 @@ impl Engine {
             last = (next.end, committed_at.or(last.1));
             newest = next.begin;
             oldest = oldest.or(committed_at);
-            changes.extend(next.changes);
+            let count = next.changes.len();
+            changes.append(&mut next.changes);
+            pieces.push(Ordered { changes: count, piece: next });
+        }
+        let is_of_search = group.is_some();
+        if is_of_search && left > 0 {
+            self.search.push_front(left);
         }
         self.waiting_bytes -= bytes;
         self.waiting_changes -= changes.len();
@@ -63,12 +76,13 @@ impl Engine {
                 (Position::at(end.lsn), end.source)
             }
         };
-        self.newest = Some(Newest::Transaction(proof::mark(&newest)));
+        let before = self.newest.replace(Newest::Transaction(proof::mark(&newest)));
         let stamps = shares.iter().filter_map(|share| share.stamp);
         let last_change = stamps.filter(|stamp| stamp.change().is_some()).max();
         let advance = Advance { last_change, ..self.order(to, source, last.1, oldest) };
         if let Some(flight) = self.flights.back_mut() {
             flight.changes = changes.len();
+            flight.content = Content { pieces, is_of_search, before };
         }
         Some(Batch { changes, advance, shares })
     }
@@ -124,7 +138,8 @@ impl Engine {
             newest: self.newest,
         };
         self.ordered = to;
-        self.flights.push_back(Flight { to, source, oldest, changes: 0 });
+        let content = Content { before: self.newest, ..Content::default() };
+        self.flights.push_back(Flight { to, source, oldest, changes: 0, content });
         advance
     }
 }

@@ -28,6 +28,7 @@ mod open;
 mod piece;
 mod portion;
 mod proof;
+mod refusal;
 mod talk;
 
 use std::{collections::VecDeque, time::Duration};
@@ -42,13 +43,14 @@ use kinds::Kinds;
 use open::{Open, Skip};
 use piece::{End, Piece, PieceEnd};
 use proof::Proof;
+use refusal::{Content, Ordered};
 
 pub use portion::{Portion, Refused};
 pub use proof::shows;
 pub use talk::{Batch, Difference, EngineError, Input, Limits, Output, Place, Share};
 
 /// The maximum of ordered batches that are not applied: one is written, one is prepared.
-const FLIGHTS_MAX: usize = 2;
+pub const FLIGHTS_MAX: usize = 2;
 
 /// The state machine.
 #[derive(Debug)]
@@ -66,6 +68,9 @@ pub struct Engine {
     complete: Lsn,
     open: Option<Open>,
     waiting: VecDeque<Piece>,
+    /// Of how many of the waiting pieces each of the next batches is made, while a change is looked for that the sink
+    /// refuses.
+    search: VecDeque<usize>,
     waiting_changes: usize,
     waiting_bytes: usize,
     idle: Idle,
@@ -90,6 +95,7 @@ struct Flight {
     /// The commit time of its oldest transaction.
     oldest: Option<Timestamp>,
     changes: usize,
+    content: Content,
 }
 
 /// The latest position between transactions that a keepalive named.
@@ -121,6 +127,7 @@ impl Engine {
             complete: position.lsn,
             open: None,
             waiting: VecDeque::new(),
+            search: VecDeque::new(),
             waiting_changes: 0,
             waiting_bytes: 0,
             idle: Idle::default(),
@@ -219,6 +226,7 @@ impl Engine {
                 self.keepalive(End { lsn: wal_end, source: source_lsn }, reply_requested)?;
             }
             Input::Applied => self.batch_applied(),
+            Input::Back { refused, batches } => self.take_back(refused, batches),
             Input::Hold => self.hold = Hold::Wanted,
             Input::Release => self.hold = Hold::Off,
             Input::Narrow(narrow) => self.narrow(narrow),
@@ -337,7 +345,7 @@ impl Engine {
         open.bytes += change.size_bytes();
         open.kinds.add(&change);
         open.changes.push(change);
-        let part_changes = self.portion.part_of(open.begin.commit_lsn, self.limits.part_changes);
+        let part_changes = self.portion.bound(self.limits.part_changes);
         let full = open.changes.len() >= part_changes || open.bytes >= self.limits.part_bytes;
         let with_it = full.then(|| open.cut_part());
         before.into_iter().chain(with_it).for_each(|piece| self.wait(piece));

@@ -47,9 +47,7 @@ impl Open {
         let events = changes.iter().filter(|change| change.is_event()).count() as u64;
         let first_event = self.events - events;
         // In a batch of many small transactions, most bytes are around the changes.
-        let around =
-            size_of::<Piece>() + (changes.capacity() - changes.len()) * size_of::<Change>();
-        let bytes = std::mem::take(&mut self.bytes) + around;
+        let bytes = std::mem::take(&mut self.bytes) + Piece::around(&changes);
         let kinds = std::mem::take(&mut self.kinds);
         Piece { changes, bytes, kinds, begin: self.begin, first_event, end }
     }

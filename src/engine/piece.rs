@@ -52,6 +52,35 @@ impl End {
 }
 
 impl Piece {
+    /// The size of what is around so many changes that have room for more.
+    pub fn around(changes: &Vec<Change>) -> usize {
+        size_of::<Piece>() + (changes.capacity() - changes.len()) * size_of::<Change>()
+    }
+
+    /// Cuts off what follows the first `count` changes, or those after it up to an event: two parts without an
+    /// event between them would be at one position. `None`: no event follows.
+    pub fn split_off(&mut self, count: usize) -> Option<Piece> {
+        let is_event = |change: &Change| change.is_event();
+        let first = self.changes.iter().position(is_event)? + 1;
+        let at = count.max(first);
+        let last = self.changes.iter().rposition(is_event)?;
+        if last < at {
+            return None;
+        }
+        let changes = self.changes.split_off(at);
+        let events = self.changes.iter().filter(|it| it.is_event()).count() as u64;
+        let begin = self.begin;
+        let first_event = self.first_event + events;
+        let part = Part { commit_lsn: begin.commit_lsn, events: first_event };
+        let end = match std::mem::replace(&mut self.end, PieceEnd::Part(part)) {
+            PieceEnd::Whole(end) => PieceEnd::LastPart(end),
+            other => other,
+        };
+        let (bytes, kinds) = measured(&changes);
+        (self.bytes, self.kinds) = measured(&self.changes);
+        Some(Piece { changes, bytes, kinds, begin, first_event, end })
+    }
+
     /// What a batch records of it.
     pub fn share(&self) -> Share {
         Share {
@@ -67,4 +96,11 @@ impl Piece {
             },
         }
     }
+}
+
+fn measured(changes: &Vec<Change>) -> (usize, Kinds) {
+    let mut kinds = Kinds::default();
+    changes.iter().for_each(|change| kinds.add(change));
+    let bytes = changes.iter().map(Change::size_bytes).sum::<usize>();
+    (bytes + Piece::around(changes), kinds)
 }

@@ -3,10 +3,8 @@
 //! ```text
 //! refused n --> n / 2 --> .. --> 1           as too large; as wrong, in steps of 16, to find the one
 //! taken, again and again: a quarter more, but below what was refused, until that is long ago;
-//!                         twice as many soon, if no size was refused, but a change
+//!                         twice as many soon, if no size was refused, but a row
 //! ```
-
-use crate::lsn::Lsn;
 
 /// Why a sink refuses several changes together. It may accept fewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +35,8 @@ pub struct Portion {
     taken: u32,
     /// Portions accepted since the last refusal.
     since: u32,
-    /// The last refusal was of a change, not of a size.
+    /// The last refusal was of a row, not of a size.
     was_wrong: bool,
-    /// The transaction that was refused alone, by its commit position: then it alone is cut.
-    refused_alone: Option<Lsn>,
 }
 
 impl Default for Portion {
@@ -51,25 +47,18 @@ impl Default for Portion {
 
 impl Portion {
     /// No limit: the sink has refused nothing yet.
-    pub const WHOLE: Portion = Portion {
-        max: usize::MAX,
-        refused: usize::MAX,
-        taken: 0,
-        since: 0,
-        was_wrong: false,
-        refused_alone: None,
-    };
+    pub const WHOLE: Portion =
+        Portion { max: usize::MAX, refused: usize::MAX, taken: 0, since: 0, was_wrong: false };
 
     /// It grows by a quarter after this many full portions.
     const GROWS_AFTER: u32 = 32;
-    /// After a wrong change it doubles after this many: the change is behind.
+    /// After a wrong row it doubles after this many: the row is behind.
     const DOUBLES_AFTER: u32 = 4;
     /// It tries a refused size again after this many portions.
     const FORGETS_AFTER: u32 = 4_096;
     /// Above the limits of batches, so as good as no limit.
     const LARGEST: usize = 1 << 13;
-    /// The search for one wrong change cuts the changes into this many parts: each cut costs a
-    /// reconnection.
+    /// Rows with a wrong one are cut into this many parts: most are right.
     const APART: usize = 16;
 
     /// The portion after the sink has refused `count` together.
@@ -79,19 +68,7 @@ impl Portion {
             Refused::TooLarge => (count / 2, self.refused.min(count)),
             Refused::Wrong => (count / Self::APART, usize::MAX),
         };
-        Portion { max: max.max(1), refused, taken: 0, since: 0, was_wrong, refused_alone: None }
-    }
-
-    /// The same where all that was refused is of the transaction with this commit position.
-    pub fn within(self, transaction: Option<Lsn>) -> Self {
-        Portion { refused_alone: transaction.filter(|_| self.was_wrong), ..self }
-    }
-
-    /// How many changes of a transaction may be a part of it. Readers see a transaction in parts only where it
-    /// must be: where it is too large, or one of its changes is wrong.
-    pub fn part_of(self, transaction: Lsn, limit: usize) -> usize {
-        let stays_whole = self.was_wrong && self.refused_alone != Some(transaction);
-        if stays_whole { limit } else { self.bound(limit) }
+        Portion { max: max.max(1), refused, taken: 0, since: 0, was_wrong }
     }
 
     /// The lower of the portion and a limit.
@@ -176,9 +153,9 @@ mod tests {
         assert!(wrong.bound(5_000) > 4_000, "{wrong:?}");
     }
 
-    /// With rows that are refused now and then, nearly all time went by in single changes.
+    /// With rows that are refused now and then, nearly all time went by in single rows.
     #[test]
-    fn after_a_wrong_change_it_is_soon_whole_again() {
+    fn after_a_wrong_row_it_is_soon_whole_again() {
         let mut wrong = Portion::WHOLE.after(Refused::Wrong, 10);
         assert_eq!(wrong.bound(5_000), 1);
         assert_eq!(refusals(&mut wrong, usize::MAX, 4 * 13), 0);

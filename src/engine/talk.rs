@@ -8,6 +8,8 @@ use crate::{
     lsn::{Lsn, Stamp},
 };
 
+use super::Refused;
+
 /// Sizes of a graph transaction, and of what waits for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -50,6 +52,14 @@ pub enum Input {
     Event(Event),
     /// The oldest ordered batch is in the graph, with its checkpoint.
     Applied,
+    /// The oldest ordered batch is not in the graph. All ordered batches that are not come back, in their order, and
+    /// are ordered again.
+    Back {
+        /// Why fewer changes may be taken; `None`: the same may be.
+        refused: Option<Refused>,
+        /// The batches.
+        batches: Vec<Batch>,
+    },
     /// Order nothing more until [`Input::Release`].
     Hold,
     /// Go on.
@@ -90,13 +100,6 @@ impl Batch {
         self.shares.iter().map(|share| share.xid).collect()
     }
 
-    /// The commit position of its transaction, if all changes are of one.
-    pub fn only_transaction(&self) -> Option<Lsn> {
-        let mut with_changes = self.shares.iter().filter(|share| share.changes > 0);
-        let first = with_changes.next()?;
-        with_changes.next().is_none().then_some(first.commit_lsn)
-    }
-
     /// The stamp of each change, in their order.
     pub fn stamps(&self) -> impl Iterator<Item = Option<Stamp>> + use<> {
         let shares: Vec<_> = self.shares.iter().map(|it| (it.stamp, it.changes)).collect();
@@ -107,6 +110,16 @@ impl Batch {
     pub fn committed(&self) -> impl Iterator<Item = Lsn> + use<> {
         let shares: Vec<_> = self.shares.iter().map(|it| (it.commit_lsn, it.changes)).collect();
         shares.into_iter().flat_map(|(lsn, changes)| std::iter::repeat_n(lsn, changes))
+    }
+
+    /// The share of each change, in their order.
+    pub fn share_of_each(&self) -> impl Iterator<Item = Share> {
+        self.shares.iter().flat_map(|share| std::iter::repeat_n(*share, share.changes))
+    }
+
+    /// The number of changes that count as events.
+    pub fn events(&self) -> usize {
+        self.changes.iter().filter(|change| change.is_event()).count()
     }
 
     /// The place of each change in its log, in their order.

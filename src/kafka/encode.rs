@@ -184,7 +184,7 @@ impl Prepare for Encoding {
     type Prepared = Ready<Vec<Routed>>;
     type Error = EncodingError;
 
-    fn prepare(&mut self, batch: Batch, _: bool) -> Result<Self::Prepared, EncodingError> {
+    fn prepare(&mut self, batch: &Batch, _: bool) -> Result<Self::Prepared, EncodingError> {
         let (changes, commits) = (batch.changes.len(), batch.commits());
         let (records, tally) = self.encode(batch)?;
         Ok(Ready::new(records, changes, tally, commits))
@@ -192,14 +192,14 @@ impl Prepare for Encoding {
 }
 
 impl Encoding {
-    fn encode(&mut self, batch: Batch) -> Result<(Vec<Routed>, Tally), EncodingError> {
+    fn encode(&mut self, batch: &Batch) -> Result<(Vec<Routed>, Tally), EncodingError> {
         let now = now();
         let Batch { changes, shares, advance, .. } = batch;
         let mut tally = Tally::new(self.mapping.model.tables.len());
         let mut records = Vec::with_capacity(changes.len() + 1);
         let mut said = None;
         let mut rest = changes.iter();
-        for share in &shares {
+        for share in shares {
             let (mut event_index, mut ends_with_message) = (share.first_event, false);
             for (index, change) in rest.by_ref().take(share.changes).enumerate() {
                 let place = Place {
@@ -345,7 +345,7 @@ mod tests {
         to: Position,
     ) -> Vec<(Option<u64>, Option<u64>)> {
         let batch = Batch { changes, advance: advance(to), shares };
-        let records = encoding.encode(batch).unwrap().0;
+        let records = encoding.encode(&batch).unwrap().0;
         let value = |record: &Record| -> Value {
             serde_json::from_slice(record.value.as_ref().unwrap()).unwrap()
         };
@@ -451,7 +451,7 @@ mod tests {
         let truncate = Change::Truncate { relations: vec![relation.clone()] };
         let (changes, shares) = (vec![insert(), truncate], vec![share(10, 0, 2, true)]);
         let batch = Batch { changes, advance, shares };
-        let records = encoding.encode(batch).unwrap().0;
+        let records = encoding.encode(&batch).unwrap().0;
         let to: Vec<To> = records.iter().map(|routed| routed.to).collect();
         let key = records[0].record.key.as_ref().unwrap();
         let by_key = To::One(Partitions::new(4).unwrap().of_key(key));
@@ -464,7 +464,7 @@ mod tests {
         let keyless = Change::Insert { relation: Arc::new(relation), new: [Cell::Null].into() };
         let (changes, shares) = (vec![keyless], vec![share(20, 0, 1, true)]);
         let batch = Batch { changes, advance, shares };
-        assert!(matches!(encoding.encode(batch), Err(EncodingError::NoKey { .. })));
+        assert!(matches!(encoding.encode(&batch), Err(EncodingError::NoKey { .. })));
     }
 
     #[test]
@@ -481,7 +481,7 @@ mod tests {
             .map(|it| Change::Message { prefix: it.to_owned(), content: Bytes::new() });
         let changes = [vec![insert(), of_other, truncate], own.to_vec()].concat();
         let shares = vec![share(10, 0, 5, true)];
-        let records = encoding.encode(Batch { changes, advance, shares }).unwrap().0;
+        let records = encoding.encode(&Batch { changes, advance, shares }).unwrap().0;
         let to: Vec<(usize, To)> = records.iter().map(|it| (it.topic, it.to)).collect();
         let key = records[0].record.key.as_ref().unwrap();
         let by_key = To::One(Partitions::new(4).unwrap().of_key(key));
@@ -499,7 +499,7 @@ mod tests {
         let unknown = Arc::new(Relation { oid: 7, ..(*relation).clone() });
         let (changes, shares) =
             (vec![Change::Insert { relation: unknown, new }], vec![share(20, 0, 1, true)]);
-        let error = encoding.encode(Batch { changes, advance, shares }).unwrap_err();
+        let error = encoding.encode(&Batch { changes, advance, shares }).unwrap_err();
         assert!(matches!(error, EncodingError::NoTopic { .. }) && error.is_transient());
     }
 }

@@ -8,6 +8,7 @@ use prometheus::{
 };
 
 use crate::{
+    engine::Refused,
     health::since,
     pipeline::{Observer, Operation, Written},
 };
@@ -103,6 +104,7 @@ impl Counts {
             commit_to_graph: self.commit_to_graph.local(),
             transaction_seconds: self.transaction_seconds.clone(),
             transaction_changes: self.transaction_changes.clone(),
+            retries: self.retries.clone(),
         }
     }
 
@@ -180,6 +182,7 @@ pub struct TableCounts {
     commit_to_graph: LocalHistogram,
     transaction_seconds: Histogram,
     transaction_changes: Histogram,
+    retries: IntCounterVec,
 }
 
 impl Observer for TableCounts {
@@ -194,5 +197,9 @@ impl Observer for TableCounts {
         self.commit_to_graph.flush();
         self.transaction_seconds.observe(written.took.as_secs_f64());
         self.transaction_changes.observe(written.changes as f64);
+    }
+
+    fn refused(&mut self, refused: Refused) {
+        self.retries.with_label_values(&[refused.name()]).inc();
     }
 }

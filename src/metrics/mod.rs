@@ -240,7 +240,7 @@ impl Metrics {
         watched.life = Life::Waiting { why };
     }
 
-    /// Another instance has the slot.
+    /// Another instance has the slot, or others have all partitions.
     pub fn standby(&self, why: String) {
         let mut watched = self.watched();
         watched.observe();

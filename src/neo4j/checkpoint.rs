@@ -270,6 +270,19 @@ pub async fn name_topic(
     connection.run(query).await.map(|did| passed(&did))
 }
 
+/// Takes down on which timeline the source's log goes on. False when another writer has claimed the
+/// checkpoint since: then nothing is written.
+pub async fn name_timeline(
+    connection: &Connection,
+    identity: &Identity,
+    epoch: Epoch,
+    timeline: i64,
+) -> Result<bool, Error> {
+    let query = under_epoch(identity, epoch, "c.timeline = $timeline");
+    let query = query.param("timeline", timeline);
+    connection.run(query).await.map(|did| passed(&did))
+}
+
 /// Sets properties beside the position, unless another writer has claimed the checkpoint since:
 /// then the statement has not [`passed`].
 pub(super) fn under_epoch(identity: &Identity, epoch: Epoch, set: &str) -> Query {

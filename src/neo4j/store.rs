@@ -150,6 +150,9 @@ impl pipeline::Store for Store {
         let connection = &self.connection;
         Ok(match note {
             Note::Topic(id) => checkpoint::name_topic(connection, identity, *epoch, id).await?,
+            Note::Timeline(timeline) => {
+                checkpoint::name_timeline(connection, identity, *epoch, timeline).await?
+            }
             Note::Tables(facts) => table_facts::keep(connection, identity, *epoch, facts).await?,
             Note::Outlines { outlines, labels } => {
                 table_facts::keep_outlines(connection, identity, *epoch, outlines, labels).await?

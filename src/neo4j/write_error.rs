@@ -32,6 +32,12 @@ pub enum WriteError {
         /// Why the last attempt failed.
         last: Error,
     },
+    /// The same, and its statements were what it did not take in time: nothing of the batch is there.
+    #[error("Neo4j has not taken these changes for {} s: {last}", RETRY_LIMIT.as_secs())]
+    Slow {
+        /// Why the last attempt failed.
+        last: Error,
+    },
     /// The transaction needs more than the server grants: fewer rows may pass.
     #[error("{error}")]
     TooLarge {
@@ -68,7 +74,7 @@ pub enum WriteError {
 impl Failure for WriteError {
     fn verdict(&self) -> Verdict {
         match self {
-            WriteError::Away { .. } => Verdict::Again,
+            WriteError::Away { .. } | WriteError::Slow { .. } => Verdict::Again,
             // The memory that all transactions share may be free again.
             WriteError::TooLarge { error } => Verdict::again_if(error.is_of_all_transactions()),
             WriteError::Data { .. } | WriteError::Row { .. } | WriteError::Fatal(_) => {
@@ -81,8 +87,7 @@ impl Failure for WriteError {
 
     fn refused(&self) -> Option<Refused> {
         match self {
-            WriteError::TooLarge { .. } => Some(Refused::TooLarge),
-            WriteError::Away { last } if last.is_about_size() => Some(Refused::TooLarge),
+            WriteError::TooLarge { .. } | WriteError::Slow { .. } => Some(Refused::TooLarge),
             WriteError::Data { .. } => Some(Refused::Wrong),
             _ => None,
         }
@@ -119,7 +124,7 @@ impl Failure for WriteError {
             WriteError::Row { what, error, .. } => {
                 format!("one row can not be written: {what}. {}", error.without_values())
             }
-            WriteError::Away { last } => {
+            WriteError::Away { last } | WriteError::Slow { last } => {
                 let seconds = RETRY_LIMIT.as_secs();
                 format!("Neo4j has not taken a write for {seconds} s: {}", last.without_values())
             }
@@ -143,6 +148,8 @@ pub(super) fn given_up(error: Error, statement: Option<usize>) -> WriteError {
     match (error.for_good(statement.is_some()), statement) {
         (error @ Error::Data(_), Some(statement)) => WriteError::Data { statement, error },
         (error @ Error::Fatal(_), _) => WriteError::Fatal(error),
+        // Its transaction had found the checkpoint where the batch begins.
+        (last, Some(_)) if last.is_about_size() => WriteError::Slow { last },
         (last, _) => WriteError::Away { last },
     }
 }

@@ -1,7 +1,7 @@
 //! Rows that are set aside as dead letters, while a pipeline runs.
 //!
 //! ```text
-//! a change of its own batch is refused -> the life ends; the next one knows its place
+//! a change of its own batch is refused -> its place is known, and what is in flight is prepared again
 //! preparer:   a change at a known place, or of a row that is set aside -> its letter, in the batch's transaction
 //!             TRUNCATE -> the letters of its tables go
 //! copier:     rows that are refused one by one -> letters, at the position where the stream is held
@@ -10,10 +10,11 @@
 //!
 //! Preparer and copier share one value. The copier changes it only while the stream is held: then nothing is in
 //! flight, and the next change is prepared by what the copier has left. A life begins with the letters that the
-//! graph has. So a letter that was not written, with its batch, is forgotten with it.
+//! graph has. A letter that was not written, with its batch, is forgotten with it: [`Letters::take_back`].
 
 mod error;
 mod kept;
+mod set_aside;
 mod texts;
 
 use std::{
@@ -28,22 +29,20 @@ use crate::{
     change::Change,
     checkpoint::{Log, Position},
     copy::ChunkStep,
-    engine::{Place, Refused},
+    engine::Place,
     graph::{
         Event, Key, Model, Row, Statement, TableIndex,
         letter::{LastChange, Letter, LetterId, Refusal},
     },
 };
 
-use super::{ChunkWriter, Failure, KeptLetter, Operation, PipelineError, named::Of, shortened};
+use super::{ChunkWriter, Failure, KeptLetter, Operation, named::Of, shortened};
 
 pub use error::NotSetAside;
 pub(super) use error::NotWritten;
 pub use kept::Kept;
+use set_aside::SetAside;
 use texts::{shown_row, shown_table, too_large, too_large_row, values};
-
-/// Changes that the graph has refused, each in a batch of its own, over the lives of a pipeline.
-pub type RefusedChanges = Arc<Mutex<BTreeMap<Place, Refusal>>>;
 
 /// What is done with rows that the graph does not take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,10 +86,11 @@ struct Shared {
     pipeline: Arc<str>,
     log: Log,
     log_name: Arc<str>,
-    refused: RefusedChanges,
+    /// Changes that the graph has refused, each in a batch of its own.
+    refused: Mutex<BTreeMap<Place, Refusal>>,
     /// Whether a change may be one to set aside.
     is_used: AtomicBool,
-    rows: Mutex<BTreeMap<Of, String>>,
+    rows: Mutex<SetAside>,
 }
 
 /// Rows of a table that a copier writes.
@@ -105,30 +105,46 @@ pub(super) struct Rows<'a, P> {
 
 impl Letters {
     /// The rows of a log that the graph has letters of.
-    pub fn new(
-        rules: Rules,
-        pipeline: &str,
-        log: &Log,
-        refused: RefusedChanges,
-        known: Vec<KnownLetter>,
-    ) -> Self {
-        let is_used = !known.is_empty() || !lock(&refused).is_empty();
-        let rows = known.into_iter().map(|it| ((it.table, it.key), it.name)).collect();
+    pub fn new(rules: Rules, pipeline: &str, log: &Log, known: Vec<KnownLetter>) -> Self {
+        let is_used = !known.is_empty();
+        let rows = known.into_iter().map(|it| ((it.table, it.key), it.name));
         Letters(Arc::new(Shared {
             rules,
             pipeline: pipeline.into(),
             log: log.clone(),
             log_name: log.name().into(),
-            refused,
+            refused: Mutex::default(),
             is_used: AtomicBool::new(is_used),
-            rows: Mutex::new(rows),
+            rows: Mutex::new(SetAside::of(rows)),
         }))
     }
 
     /// Nothing is set aside, and nothing will be.
     pub fn none() -> Self {
         let log = Log::Slot(String::new());
-        Letters::new(Rules::NONE, "", &log, RefusedChanges::default(), Vec::new())
+        Letters::new(Rules::NONE, "", &log, Vec::new())
+    }
+
+    /// What the next batch sets aside: nothing yet.
+    pub fn of_next_batch(&self) -> Kept {
+        self.rows().next_batch();
+        Kept::default()
+    }
+
+    /// The last batches, so many, are not written: what they have set aside is not, and what they have not is again.
+    pub fn take_back(&self, batches: usize) {
+        self.rows().take_back(batches);
+    }
+
+    /// The graph has refused a change alone. Whether it is set aside when it comes again. It is not where the graph
+    /// does not take its letter, or may take the change later.
+    pub fn refused(&self, place: Place, error: &dyn Failure) -> bool {
+        let shared = &self.0;
+        if !shared.rules.sets_aside || !error.is_of_a_row() {
+            return false;
+        }
+        shared.is_used.store(true, Ordering::Relaxed);
+        lock(&shared.refused).insert(place, refusal(error)).is_none()
     }
 
     /// Whether no row is set aside.
@@ -144,17 +160,18 @@ impl Letters {
 
     /// Those of these letters that it goes by.
     pub fn among(&self, names: &BTreeSet<String>) -> BTreeSet<String> {
-        self.rows().values().filter(|name| names.contains(*name)).cloned().collect()
+        let rows = self.rows();
+        rows.iter().map(|(_, name)| name).filter(|name| names.contains(*name)).cloned().collect()
     }
 
     /// These letters are gone: their rows are set aside no longer. Nothing may be in flight.
     pub fn forget(&self, names: &BTreeSet<String>) {
-        self.rows().retain(|_, name| !names.contains(name));
+        self.rows().remove_if(|_, name| names.contains(name));
     }
 
     /// Whether a row is set aside.
     pub(super) fn has(&self, table: TableIndex, key: &Key) -> bool {
-        !self.is_empty() && self.rows().contains_key(&(table, key.clone()))
+        !self.is_empty() && self.rows().get(&(table, key.clone())).is_some()
     }
 
     /// Those of these keys of a table whose rows are set aside.
@@ -167,13 +184,13 @@ impl Letters {
             return BTreeSet::new();
         }
         let rows = self.rows();
-        let waits = |key: &&Key| rows.contains_key(&(table, (*key).clone()));
+        let waits = |key: &&Key| rows.get(&(table, (*key).clone())).is_some();
         keys.into_iter().filter(waits).cloned().collect()
     }
 
     /// All rows that are set aside.
     pub(super) fn all(&self) -> Vec<Of> {
-        self.rows().keys().cloned().collect()
+        self.rows().iter().map(|(of, _)| of.clone()).collect()
     }
 
     /// Passes a change on, unless it is set aside: then `kept` has it. `model` has its table.
@@ -215,7 +232,7 @@ impl Letters {
             }
             None => lock(&shared.refused).get(&place).cloned(),
         };
-        let is_behind = keys.iter().any(|key| rows.contains_key(&(table, key.clone())));
+        let is_behind = keys.iter().any(|key| rows.get(&(table, key.clone())).is_some());
         if refusal.is_none() && !is_behind {
             return Ok(Some(event));
         }
@@ -237,9 +254,7 @@ impl Letters {
         if self.is_empty() {
             return None;
         }
-        let mut rows = self.rows();
-        let gone = rows.extract_if(.., |(table, _), _| tables.contains(table));
-        let names: Vec<String> = gone.map(|(_, name)| name).collect();
+        let names = self.rows().remove_if(|(table, _), _| tables.contains(table));
         self.removal(names)
     }
 
@@ -253,7 +268,7 @@ impl Letters {
     /// The letter of a row, which is set aside from now on.
     fn letter(
         &self,
-        rows: &mut BTreeMap<Of, String>,
+        rows: &mut SetAside,
         model: &Model,
         of: Of,
         refusal: Option<Refusal>,
@@ -409,12 +424,12 @@ impl Letters {
         if let Some(removal) = self.removal(names) {
             writer.write_rows(at, table, vec![removal]).await?;
             let mut rows = self.rows();
-            of.iter().for_each(|of| drop(rows.remove(of)));
+            of.iter().for_each(|of| rows.remove(of));
         }
         Ok(())
     }
 
-    fn rows(&self) -> MutexGuard<'_, BTreeMap<Of, String>> {
+    fn rows(&self) -> MutexGuard<'_, SetAside> {
         lock(&self.0.rows)
     }
 }
@@ -431,26 +446,6 @@ impl Rules {
     /// What is not larger breaks no limit.
     fn smallest(self) -> usize {
         self.value_bytes.min(self.row_bytes)
-    }
-}
-
-/// The error that ended a life. If the graph refuses a change for good, it is set aside by the next life, which begins
-/// at once. It is not where the graph does not take its letter.
-pub fn set_aside(rules: Rules, refused: &RefusedChanges, error: PipelineError) -> PipelineError {
-    match error {
-        PipelineError::Row { what, error } if rules.sets_aside && error.is_of_a_row() => {
-            let place = what.stands();
-            match lock(refused).insert(place, refusal(&*error)) {
-                Some(_) => PipelineError::Row { what, error },
-                None => PipelineError::Refused {
-                    refused: error.refused().unwrap_or(Refused::Wrong),
-                    changes: 1,
-                    transaction: Some(place.at),
-                    error,
-                },
-            }
-        }
-        error => error,
     }
 }
 

@@ -11,7 +11,6 @@
 //! tests it. This module only waits for several things at once.
 
 mod copying;
-mod flight;
 mod kept_letter;
 mod letters;
 mod named;
@@ -41,7 +40,7 @@ use crate::{
     change::{Event, Relation, Sent, Timestamp},
     checkpoint::{Advance, Log, Newest, Position},
     copy::AppliedTransactions,
-    engine::{Batch, EngineError, Refused},
+    engine::{Batch, EngineError, Place, Refused},
     lsn::{Lsn, Stamp},
 };
 
@@ -50,9 +49,7 @@ pub use copying::{
     OwnRows, OwnWrites, Report, Reported, Search, Strays, TableCopier, Taken, TurnLength, Waiting,
 };
 pub use kept_letter::{KeptChange, KeptLetter};
-pub use letters::{
-    Kept, KnownLetter, Letters, NotSetAside, RefusedChanges, Rules as LetterRules, set_aside,
-};
+pub use letters::{Kept, KnownLetter, Letters, NotSetAside, Rules as LetterRules};
 pub use named::Named;
 pub use observer::{Observer, Operation, Tally, Written};
 pub use remark::{NextShape, Note, Remark, Weight};
@@ -105,7 +102,8 @@ pub trait Failure: Error + Send + Sync + 'static {
         None
     }
 
-    /// Whether the sink may accept fewer changes at once.
+    /// Whether the sink may accept fewer changes at once. Then it is known that nothing of them was written, or will
+    /// be.
     fn refused(&self) -> Option<Refused> {
         self.within().and_then(Failure::refused)
     }
@@ -168,7 +166,16 @@ pub trait Prepare: Send + 'static {
     type Error: Failure;
 
     /// Prepares the batch. `settled`: no table is being copied.
-    fn prepare(&mut self, batch: Batch, settled: bool) -> Result<Self::Prepared, Self::Error>;
+    fn prepare(&mut self, batch: &Batch, settled: bool) -> Result<Self::Prepared, Self::Error>;
+
+    /// The last batches that it has prepared, so many, are not written. Their changes come again.
+    fn take_back(&mut self, _batches: usize) {}
+
+    /// The sink has refused a change alone, for this reason. Whether the change, when it comes again, is made ready
+    /// without being written itself.
+    fn sets_aside(&mut self, _at: Place, _error: &dyn Failure) -> bool {
+        false
+    }
 }
 
 /// The destination of prepared batches.
@@ -197,8 +204,8 @@ pub trait Sink<B>: Send + 'static {
     /// - **Durability.** After success the log is acknowledged through `advance.to` and the source
     ///   forgets it, so the batch must survive a crash of the product.
     /// - **Refusals.** If the product does not take so much at once, or something in the batch,
-    ///   nothing is written, and [`Failure::refused`] says which. The engine comes again with less,
-    ///   in the next life.
+    ///   nothing is written, now or later, and [`Failure::refused`] says which. The engine comes again
+    ///   with less.
     /// - **Cancellation.** A dropped call is like a lost answer. The same sink may not be used for
     ///   another batch afterwards; drop it, too.
     /// - **Parallel calls.** Sinks of other logs, and lanes of a copy, write at the same time.
@@ -328,18 +335,6 @@ pub enum PipelineError {
     /// The sink could not write.
     #[error("{0}")]
     Sink(Box<dyn Failure>),
-    /// The sink refuses this many changes at once, but may accept fewer.
-    #[error("{error}")]
-    Refused {
-        /// The kind of refusal.
-        refused: Refused,
-        /// The number of changes.
-        changes: usize,
-        /// The commit position of their transaction, if they are of one.
-        transaction: Option<Lsn>,
-        /// The sink's error.
-        error: Box<dyn Failure>,
-    },
     /// The sink refuses a single change.
     #[error(
         "one change can not be written: {what}. {}. With `on_error: park` in the file such a row waits as a dead \
@@ -372,7 +367,6 @@ impl PipelineError {
             | PipelineError::Sink(error)
             | PipelineError::Copy(error)
             | PipelineError::Row { error, .. } => error.verdict(),
-            PipelineError::Refused { .. } => Verdict::Again,
             PipelineError::Engine(_) | PipelineError::Bug(_) => Verdict::Stop,
         }
     }
@@ -383,8 +377,7 @@ impl PipelineError {
             PipelineError::Source(error)
             | PipelineError::Prepare(error)
             | PipelineError::Sink(error)
-            | PipelineError::Copy(error)
-            | PipelineError::Refused { error, .. } => error.without_values(),
+            | PipelineError::Copy(error) => error.without_values(),
             PipelineError::Row { what, error } => {
                 let (what, error) = (what.without_values(), error.without_values());
                 format!("one change can not be written: {what}. {error}")
@@ -433,7 +426,7 @@ impl PipelineError {
             ) => true,
             // The row comes again, but what refuses it may be mended in the graph.
             PipelineError::Row { error, .. } => error.needs_copy(),
-            PipelineError::Refused { .. } | PipelineError::Bug(_) => false,
+            PipelineError::Bug(_) => false,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::{
     change::Timestamp,
+    engine::Refused,
     graph::{Event, TableIndex},
 };
 
@@ -11,6 +12,9 @@ use crate::{
 pub trait Observer: Send + 'static {
     /// The graph has a batch with changes. The next one waits meanwhile, so be quick.
     fn written(&mut self, written: &Written<'_>);
+
+    /// The graph has refused a batch, whose changes come again in smaller ones.
+    fn refused(&mut self, _refused: Refused) {}
 }
 
 /// Observes nothing.

@@ -7,6 +7,8 @@ use crate::{checkpoint::TopicId, copy::Progress};
 pub enum Note<'a> {
     /// Which topic it is of, where that was not known.
     Topic(TopicId),
+    /// The timeline that the source's log is on now. All that the graph has is before it.
+    Timeline(i64),
     /// What the source's tables are: see [`crate::start::tables`].
     Tables(&'a str),
     /// What the mapping has in the graph, and the labels of its nodes: see [`crate::graph::Outlines`].

@@ -1,5 +1,7 @@
 //! The loop: it waits for source, sink, copy and time at once.
 
+mod refused;
+
 use std::{
     collections::VecDeque,
     future::{Future, pending},
@@ -25,10 +27,7 @@ use crate::{
     lsn::{Lsn, Stamp},
 };
 
-use super::{
-    Copier, Failure, Held, Narrow, PipelineError, Prepare, Sink, Source, Turn, Verdict,
-    flight::Flight,
-};
+use super::{Copier, Failure, Held, Narrow, PipelineError, Prepare, Sink, Source, Turn, Verdict};
 
 /// Between two turns of the copy the stream runs for at most this long while it has work.
 const STREAM_TURN_MAX: Duration = Duration::from_secs(1);
@@ -168,11 +167,11 @@ struct Loop<'a, S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> {
     /// The last stamped change that was written.
     last_change: Option<Stamp>,
     /// Ordered batches that wait for the preparer.
-    ordered: VecDeque<Batch>,
+    ordered: VecDeque<Arc<Batch>>,
     /// A prepared batch that waits for the sink.
     ready: Option<P::Prepared>,
     /// Ordered batches that are not applied, in any stage.
-    flights: VecDeque<Flight>,
+    flights: VecDeque<Arc<Batch>>,
     engine: Engine,
     until: Until,
     status: watch::Sender<Status>,
@@ -256,7 +255,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
                     stopping = true;
                     self.hurry(true);
                 }
-                written = self.sink.back() => self.written(written?)?,
+                written = self.sink.back() => self.written(written?).await?,
                 prepared = self.preparer.back() => self.prepared(prepared?)?,
                 turn = self.copier.back() => self.turned(turn?)?,
                 events = self.source.next(), if !stopping && self.wants_input() => {
@@ -341,7 +340,8 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
             match output {
                 Output::Acknowledge(lsn) => self.source.acknowledge(lsn),
                 Output::Apply(batch) => {
-                    self.flights.push_back(Flight::of(&batch));
+                    let batch = Arc::new(batch);
+                    self.flights.push_back(batch.clone());
                     self.ordered.push_back(batch);
                 }
                 Output::Held => {
@@ -384,7 +384,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
         {
             let settled = !self.is_copying();
             self.preparer.send(|mut preparer| async move {
-                let result = preparer.prepare(batch, settled);
+                let result = preparer.prepare(&batch, settled);
                 (preparer, result)
             });
         }
@@ -395,16 +395,16 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
         Ok(())
     }
 
-    fn written(&mut self, result: WriteResult<P, K>) -> Result<(), PipelineError> {
-        let flight = self.flights.pop_front().expect("what is written flew");
+    async fn written(&mut self, result: WriteResult<P, K>) -> Result<(), PipelineError> {
         if let Err(error) = result {
-            return Err(flight.not_taken(Box::new(error)));
+            return self.not_taken(error).await;
         }
-        let Flight { advance, xids, .. } = flight;
+        let batch = self.flights.pop_front().expect("what is written flew");
+        let advance = batch.advance;
         self.engine.handle(Input::Applied)?;
         self.last_change = self.last_change.max(advance.last_change);
         if self.copy != CopyState::Settled {
-            self.applied_transactions.applied(&xids);
+            self.applied_transactions.applied(&batch.xids());
         }
         self.status.send_modify(|status| {
             status.committed_at = advance.committed_at.or(status.committed_at);

@@ -14,7 +14,7 @@ use crate::{
 /// An error shows this many characters of a key.
 const KEY_CHARACTERS_MAX: usize = 100;
 
-/// The only change of a batch. Its text names table, operation, key and transaction. Values of a
+/// The only change of a batch, beside messages. Its text names table, operation, key and transaction. Values of a
 /// key belong in the error that ends the program, and in no log.
 #[derive(Clone, Debug)]
 pub struct Sole {
@@ -29,9 +29,15 @@ pub struct Sole {
 impl Sole {
     /// The only change of the batch; `None` unless it has exactly one.
     pub fn of(batch: &Batch) -> Option<Self> {
-        let [change] = batch.changes.as_slice() else { return None };
-        let share = *batch.shares.iter().find(|share| share.changes == 1)?;
-        Some(Sole { change: change.clone(), share, key: None, log: None })
+        let mut places =
+            batch.changes.iter().zip(batch.share_of_each()).filter(|(it, _)| it.is_event());
+        let (change, share) = places.next()?;
+        places.next().is_none().then(|| Sole {
+            change: change.clone(),
+            share,
+            key: None,
+            log: None,
+        })
     }
 
     /// The table of its row.

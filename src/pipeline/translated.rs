@@ -12,14 +12,13 @@ use std::{error::Error, sync::Arc, time::Instant};
 use crate::{
     change::{Change, Timestamp},
     checkpoint::Advance,
-    engine::Batch,
+    engine::{Batch, Place},
     graph::{self, Circumstances, Event, Model, Mutations, Statement},
     lsn::Lsn,
 };
 
 use super::{
     Failure, Letters, Named, Narrow, NotSetAside, Prepare, Sink, Verdict,
-    letters::Kept,
     observer::{Observer, Tally, Written},
 };
 
@@ -76,20 +75,19 @@ where
     type Prepared = Ready<B>;
     type Error = PrepareError<T::Error>;
 
-    fn prepare(&mut self, batch: Batch, settled: bool) -> Result<Ready<B>, Self::Error> {
+    fn prepare(&mut self, batch: &Batch, settled: bool) -> Result<Ready<B>, Self::Error> {
         let (commits, places) = (batch.commits(), batch.stamps().zip(batch.places()));
-        let Batch { changes, .. } = batch;
-        let count = changes.len();
+        let count = batch.changes.len();
         let mut tally = Tally::new(self.translator.model().tables.len());
         let mut mutations = Mutations::default();
-        let mut kept = Kept::default();
-        for (change, (stamp, place)) in changes.into_iter().zip(places) {
-            let event = self.translator.translate(&change, place.at)?;
+        let mut kept = self.letters.of_next_batch();
+        for (change, (stamp, place)) in batch.changes.iter().zip(places) {
+            let event = self.translator.translate(change, place.at)?;
             let Some(event) = event else { continue };
             tally.count(&event);
             self.named.event(&event);
             let model = self.translator.model();
-            let passed = self.letters.pass(&mut kept, model, event, &change, place);
+            let passed = self.letters.pass(&mut kept, model, event, change, place);
             if let Some(event) = passed.map_err(PrepareError::Row)? {
                 mutations.push_at(event, stamp);
             }
@@ -105,6 +103,14 @@ where
         statements.extend(kept.statements());
         let batch = (self.finish)(model, statements);
         Ok(Ready::new(batch, count, tally, commits))
+    }
+
+    fn take_back(&mut self, batches: usize) {
+        self.letters.take_back(batches);
+    }
+
+    fn sets_aside(&mut self, at: Place, error: &dyn Failure) -> bool {
+        self.letters.refused(at, error)
     }
 }
 
@@ -149,7 +155,11 @@ impl<K: Sink<B>, O: Observer, B: Send + 'static> Sink<Ready<B>> for Observed<K, 
     async fn write(&mut self, advance: Advance, ready: Ready<B>) -> Result<(), K::Error> {
         let Ready { batch, changes, tally, commits } = ready;
         let started = Instant::now();
-        self.sink.write(advance, batch).await?;
+        let written = self.sink.write(advance, batch).await;
+        if let Some(refused) = written.as_ref().err().and_then(Failure::refused) {
+            self.observer.refused(refused);
+        }
+        written?;
         if changes > 0 {
             let (tally, commits, took) = (&tally, commits.as_slice(), started.elapsed());
             self.observer.written(&Written { changes, tally, commits, took });

@@ -19,7 +19,7 @@ use crate::{catalog::TableName, lsn::Lsn};
 use super::locks::{cancel, holders, is_blocked, process_of};
 use super::sessions::outlive_no_client;
 
-pub use crate::start::{Publication, Server, Slot, System, TableRights};
+pub use crate::start::{Publication, Server, Slot, System, TableRights, Timelines};
 
 /// Reads the permissions of server and role.
 pub async fn server(client: &Client) -> Result<Server, Error> {
@@ -288,6 +288,7 @@ pub async fn system(client: &Client) -> Result<System, Error> {
         identifier: row.get(0),
         timeline: i64::from_str_radix(row.get(1), 16).unwrap_or_default(),
         flushed: row.get::<_, &str>(2).parse().unwrap_or_default(),
+        before: Timelines::default(),
     })
 }
 

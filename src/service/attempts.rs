@@ -19,7 +19,6 @@ use crate::{
     checkpoint::TopicPartition,
     cli::Exit,
     config::{Config, OnStop},
-    engine::{Portion, Refused},
     metrics::Metrics,
     pipeline::{Ended, Failure, PipelineError},
     postgres::setup::makings_cancelled,
@@ -199,10 +198,6 @@ async fn live(
             Err(error) if error.is_transient() => error,
             Err(error) => return Err(error),
         };
-        if let Some(refused) = refused(&error) {
-            metrics.counts().retried(refused.name());
-            continue;
-        }
         if metrics.lives() > lives {
             attempts.connected();
         }
@@ -224,25 +219,6 @@ async fn live(
             () = sleep(failed.pause) => {}
         }
     }
-}
-
-/// The sink did not take a batch as a whole, so that the next life begins at once, with smaller ones.
-pub fn refused(error: &ServiceError) -> Option<Refused> {
-    match error {
-        ServiceError::Pipeline(PipelineError::Refused { refused, .. }) => Some(*refused),
-        _ => None,
-    }
-}
-
-/// The portion for the next life, after one that had `portion` and ended like this.
-pub fn learned(portion: Portion, ended: &Result<Ended, PipelineError>) -> Portion {
-    let Err(error @ PipelineError::Refused { refused, changes, transaction, .. }) = ended else {
-        return portion;
-    };
-    let next = portion.after(*refused, *changes).within(*transaction);
-    let now = next.bound(*changes);
-    tracing::warn!(%error, changes, now, "Neo4j does not take so many changes at once: going on with fewer");
-    next
 }
 
 /// Runs a pipeline on a worker, beside the tasks that it talks to: whoever waits for the program's

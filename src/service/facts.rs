@@ -10,7 +10,7 @@ use crate::{
     config::{Config, ConfigError},
     mapping::Mapping,
     pipeline::Store,
-    postgres::{self, setup},
+    postgres::{self, replication, setup},
     start::{
         Again, Emptied, Facts, GraphRefusal, Names, Others, Publication, Refusal, Server, Slot,
         SlotRefusal, System, TableFacts, TableRights, Written, tables::Now,
@@ -127,7 +127,10 @@ impl Made {
         let through_topic = checkpoints.iter().any(|it| it.partition().is_some());
         let tables_now = tables_now(config, client, &checkpoints).await?;
         let follows = super::following::follows(config);
-        let system = system(client).await?;
+        let system = match system(client).await? {
+            Some(system) => Some(with_timelines(config, graph, &checkpoints, system).await?),
+            None => None,
+        };
         Ok(Made { checkpoints, tables_now, system, through_topic, follows })
     }
 
@@ -163,6 +166,28 @@ async fn system(client: &Client) -> Result<Option<System>, ServiceError> {
         true => Ok(None),
         false => Ok(Some(setup::system(client).await?)),
     }
+}
+
+/// The same with the timelines before the server's own, where they may show that its log is still the graph's: it is
+/// on another timeline, and the graph has nothing but what the stream has passed. Rows that a copy or a repair has read
+/// on their way there may be of what was lost.
+pub async fn with_timelines(
+    config: &Config,
+    graph: &impl Store,
+    checkpoints: &[Checkpoint],
+    system: System,
+) -> Result<System, ServiceError> {
+    let [checkpoint] = checkpoints else { return Ok(system) };
+    let origin = &checkpoint.origin;
+    let is_of_slot = checkpoint.partition().is_none();
+    let is_other =
+        origin.timeline != system.timeline && origin.system_identifier == system.identifier;
+    if !is_of_slot || !is_other || !graph.copy_progress(&config.pipeline).await?.is_empty() {
+        return Ok(system);
+    }
+    let mut connection = replication::Connection::connect(&config.source).await?;
+    let before = connection.timelines_before(system.timeline).await?;
+    Ok(System { before, ..system })
 }
 
 fn names(config: &Config, server: &Server) -> Names {

@@ -4,7 +4,7 @@ use crate::{
     checkpoint::Claim,
     config::{Config, OnError},
     graph::Model,
-    pipeline::{KeptLetter, KnownLetter, LetterRules, Letters, RefusedChanges, Store, StoreError},
+    pipeline::{KeptLetter, KnownLetter, LetterRules, Letters, Store, StoreError},
 };
 
 /// What is done with a row that the graph does not take.
@@ -24,7 +24,6 @@ pub async fn of_log(
     graph: &impl Store,
     (claim, is_of): (&Claim, impl Fn(&KeptLetter) -> bool),
     model: &Model,
-    refused: &RefusedChanges,
 ) -> Result<Letters, StoreError> {
     let log = &claim.identity.log;
     let kept = graph.letters(&config.pipeline).await?;
@@ -45,5 +44,5 @@ pub async fn of_log(
         let rows = known.len();
         tracing::warn!(rows, "rows are set aside: `wal2graph dead-letters list` shows them");
     }
-    Ok(Letters::new(rules(config), &config.pipeline, log, refused.clone(), known))
+    Ok(Letters::new(rules(config), &config.pipeline, log, known))
 }

@@ -30,8 +30,7 @@ use crate::{
     mapping::Mapping,
     metrics::{Comparing, Copying, Metrics, TableCounts},
     pipeline::{
-        Ended, Observed, Pipeline, RefusedChanges, Reported, Status, Store, TableCopier,
-        Translated, Until, set_aside,
+        Ended, Observed, Pipeline, Reported, Status, Store, TableCopier, Translated, Until,
     },
     postgres::{self, copy::CopyReader, replication, unsent::Whole},
     request::RequestId,
@@ -47,7 +46,6 @@ use super::{
     following::{self, Learned},
     graph::{self, Graph},
     left_out::LeftOut,
-    letters,
     notices::{Notices, Noticing},
     renew,
     requests::{self, Following},
@@ -87,8 +85,6 @@ struct Run<'a> {
     learned: Learned,
     /// The catalog's trace in this life.
     trace: RefCell<String>,
-    /// Changes that the graph has refused.
-    refused: RefusedChanges,
 }
 
 /// Everything that a life needs, connected and claimed.
@@ -131,19 +127,7 @@ impl<'a> Run<'a> {
         let notices = Arc::new(Notices::new(metrics.clone()));
         let (portion, claimed, left_out) = (Cell::default(), Cell::default(), LeftOut::default());
         let (learned, trace) = (Learned::default(), RefCell::default());
-        let refused = RefusedChanges::default();
-        Run {
-            config,
-            metrics,
-            notices,
-            portion,
-            claimed,
-            adopts,
-            left_out,
-            learned,
-            trace,
-            refused,
-        }
+        Run { config, metrics, notices, portion, claimed, adopts, left_out, learned, trace }
     }
 
     /// Connected lives of the pipeline. One that ends for a request is followed by the next at once.
@@ -256,14 +240,13 @@ impl<'a> Run<'a> {
         }
         // It ends by itself with the pipeline, whose status it watches.
         let _ = watcher.await;
-        self.portion.set(attempts::learned(last.borrow().portion, &ended));
+        self.portion.set(last.borrow().portion);
         let ended = ended.map_err(|error| {
             if let Some(reshaped) = error.reshaped() {
                 self.learned.met(reshaped);
                 return ServiceError::Reshaped(error.to_string());
             }
             let log = Log::Slot(self.config.slot.clone());
-            let error = set_aside(letters::rules(self.config), &self.refused, error);
             let error = error.about(|relation| mapping.key_columns(relation.oid), &log);
             ServiceError::from(error).with(&again)
         })?;

@@ -5,24 +5,25 @@ use std::{cell::Cell, sync::Arc, time::Duration};
 use tokio_postgres::Client;
 
 use crate::{
-    checkpoint::{Checkpoint, Epoch, Newest},
+    checkpoint::{Checkpoint, Claim, Epoch, Newest},
     config::Config,
     lsn::Lsn,
     metrics::Metrics,
-    pipeline::Store,
+    pipeline::{Note, Store},
     postgres::{
         self,
         connect::{Sql, sql},
         replication,
     },
-    start::{Again, Server, System},
+    start::{Again, Refusals, Server, System, origin},
 };
 
 use super::{
     ServiceError,
     begin::{self, HeldLog, Sent},
+    facts,
     following::{self, Agreed, Learned, Seen},
-    setup, tables,
+    graph, setup, tables,
 };
 
 /// How often a server that allows any silence is told our position.
@@ -59,6 +60,7 @@ pub struct HeldSlot<'a> {
     config: &'a Config,
     claimed: &'a Cell<Option<Epoch>>,
     client: &'a Client,
+    system: System,
     seen: Seen<'a>,
     learned: &'a Learned,
     again: &'a Again,
@@ -77,14 +79,14 @@ impl<'a> begin::Log for Slot<'a> {
     }
 
     async fn hold(self, checkpoint: &Checkpoint) -> Result<HeldSlot<'a>, ServiceError> {
-        let Slot { config, client, connection, server, seen, learned, again, .. } = self;
+        let Slot { config, client, connection, server, system, seen, learned, again, .. } = self;
         let (at, newest) =
             (checkpoint.position.lsn, checkpoint.newest_through(&config.publication));
         let held = hold_slot(config, connection, server, at, newest).await;
         let held = held.map_err(|error| error.with(again))?;
         self.metrics.slot_is_held();
         let claimed = self.claimed;
-        Ok(HeldSlot { config, claimed, client, seen, learned, again, held })
+        Ok(HeldSlot { config, claimed, client, system, seen, learned, again, held })
     }
 }
 
@@ -101,6 +103,9 @@ impl HeldLog for HeldSlot<'_> {
         claimed: &Checkpoint,
     ) -> Result<Agreed, ServiceError> {
         self.claimed.set(Some(claimed.epoch));
+        if claimed.origin.timeline != self.system.timeline {
+            self.goes_over(graph, claimed).await?;
+        }
         let HeldSlot { config, client, seen, learned, again, .. } = self;
         if following::follows(config) {
             return following::agreed(config, client, *seen, graph, (claimed, again), learned)
@@ -113,6 +118,36 @@ impl HeldLog for HeldSlot<'_> {
 
     async fn next_transaction(&mut self) -> Result<u64, ServiceError> {
         Ok(postgres::copy::current_xid(self.client).await?)
+    }
+}
+
+impl HeldSlot<'_> {
+    /// The source is on another timeline than when the graph was at it last. As it was claimed, the graph has nothing
+    /// that this one lacks: another instance may have gone on with the old one until then.
+    async fn goes_over(
+        &self,
+        graph: &impl Store,
+        claimed: &Checkpoint,
+    ) -> Result<(), ServiceError> {
+        let HeldSlot { config, system, again, .. } = self;
+        let checkpoints = std::slice::from_ref(claimed);
+        let system = facts::with_timelines(config, graph, checkpoints, system.clone()).await?;
+        if let Some(refusal) = origin::judge(claimed, &system, again) {
+            return Err(ServiceError::Start(Refusals::of(refusal)));
+        }
+        let (before, now) = (claimed.origin.timeline, system.timeline);
+        let identity = graph::identity(config, claimed.origin.log.clone());
+        let claim = Claim { identity, epoch: claimed.epoch };
+        if graph.note(&claim, Note::Timeline(now)).await? {
+            let begins = system.before.ended(before).map(tracing::field::display);
+            tracing::info!(
+                before,
+                now,
+                begins,
+                "the source was promoted: its log is the graph's, and goes on"
+            );
+        }
+        Ok(())
     }
 }
 

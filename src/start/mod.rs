@@ -22,7 +22,8 @@ pub mod server;
 pub mod shape;
 pub mod slot;
 pub mod tables;
-pub mod topic;
+pub mod timelines;
+mod topic;
 
 use std::fmt;
 
@@ -42,6 +43,7 @@ pub use rights::{RightsRefusal, TableRights};
 pub use server::{Server, ServerRefusal};
 pub use slot::{Slot, SlotRefusal, SlotState};
 pub use tables::{Difference, TableFacts, TablesRefusal};
+pub use timelines::Timelines;
 pub use topic::{Anew, Cluster, TopicRefusal};
 
 use found::Found;

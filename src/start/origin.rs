@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! other identifier    another cluster
-//! other timeline      promoted, or restored to a point in time
+//! other timeline      promoted, or restored to a point in time: at a position that the graph is not past?
 //! log ends before     put back to an older state, as a disk or a machine is: identifier and timeline stay
 //! ```
 
-use crate::{checkpoint::Checkpoint, lsn::Lsn};
+use crate::{
+    checkpoint::{Checkpoint, Log, Newest},
+    lsn::Lsn,
+};
 
-use super::Again;
+use super::{Again, Timelines};
 
 /// What a server says of its log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub struct System {
     pub timeline: i64,
     /// Up to where its log is flushed.
     pub flushed: Lsn,
+    /// The timelines before it, if they were asked for.
+    pub before: Timelines,
 }
 
 impl System {
@@ -49,7 +54,8 @@ pub enum OriginRefusal {
     /// Another timeline.
     #[error(
         "the source is on timeline {source_timeline}, the graph was made from timeline {graph_timeline}: a standby was \
-         promoted, or the source was restored, and it may lack changes that the graph has. {}",
+         promoted, or the source was restored, and it may lack changes that the graph has{}. {}",
+        forked(*.ended, *.at),
         self.fix()
     )]
     OtherTimeline {
@@ -57,6 +63,10 @@ pub enum OriginRefusal {
         source_timeline: i64,
         /// The graph's.
         graph_timeline: i64,
+        /// Where that one ended in the source's log, if it is known as a part of it.
+        ended: Option<Lsn>,
+        /// Up to where the graph has changes of it.
+        at: Lsn,
         /// What a copy again takes.
         again: Again,
     },
@@ -104,13 +114,43 @@ pub struct History<'a> {
     pub timeline: i64,
     /// The position.
     pub lsn: Lsn,
+    /// Up to where it has changes, parts of transactions included; `None`: nothing is known of what is beyond the
+    /// position.
+    pub through: Option<Lsn>,
 }
 
 /// Compares a graph with its source.
 pub fn judge(checkpoint: &Checkpoint, system: &System, again: &Again) -> Option<OriginRefusal> {
     let origin = &checkpoint.origin;
     let identifier = origin.system_identifier.as_str();
-    compare(History { identifier, timeline: origin.timeline, lsn: checkpoint.lsn }, system, again)
+    let made = History {
+        identifier,
+        timeline: origin.timeline,
+        lsn: checkpoint.lsn,
+        through: through(checkpoint),
+    };
+    compare(made, system, again)
+}
+
+/// Up to where a graph has changes of a slot's log. A topic's partition has its own positions.
+fn through(checkpoint: &Checkpoint) -> Option<Lsn> {
+    let Log::Slot(_) = checkpoint.origin.log else { return None };
+    let behind = |commit: Lsn| Lsn(commit.0 + 1);
+    let part = checkpoint.position.part.map(|part| behind(part.commit_lsn));
+    let newest = match checkpoint.newest {
+        Some(Newest::Transaction(mark)) => Some(behind(mark.commit_lsn)),
+        Some(Newest::Nothing) | None => None,
+    };
+    [part, newest].into_iter().flatten().chain([checkpoint.lsn, checkpoint.position.lsn]).max()
+}
+
+fn forked(ended: Option<Lsn>, at: Lsn) -> String {
+    match ended {
+        Some(ended) if ended < at => {
+            format!(" (the new timeline begins at {ended}, and the graph is at {at})")
+        }
+        _ => String::new(),
+    }
 }
 
 /// Compares what was made with its source.
@@ -126,9 +166,17 @@ pub fn compare(made: History<'_>, system: &System, again: &Again) -> Option<Orig
             again,
         });
     }
-    if made.timeline != system.timeline {
-        let (source_timeline, graph_timeline) = (system.timeline, made.timeline);
-        return Some(OriginRefusal::OtherTimeline { source_timeline, graph_timeline, again });
+    let ended = system.before.ended(made.timeline);
+    // Up to there both timelines are one log.
+    let is_shared = ended.zip(made.through).is_some_and(|(ended, through)| through <= ended);
+    if made.timeline != system.timeline && !is_shared {
+        return Some(OriginRefusal::OtherTimeline {
+            source_timeline: system.timeline,
+            graph_timeline: made.timeline,
+            ended,
+            at: made.through.unwrap_or(made.lsn),
+            again,
+        });
     }
     if !system.has_been_at(made.lsn) {
         return Some(OriginRefusal::EndsBefore { end: system.flushed, at: made.lsn, again });

@@ -57,13 +57,19 @@ impl LastRecords {
         noted.last = Some((offset, record.clone()));
     }
 
-    /// The last record before a position that they led to. Those before it are forgotten.
+    /// The last record before a position that they led to.
     pub fn before(&self, position: Lsn) -> Option<LastRecord> {
+        let noted = self.noted();
+        let before = noted.ends.partition_point(|it| it.offset < position.0);
+        before.checked_sub(1).and_then(|last| noted.ends.get(last)).copied()
+    }
+
+    /// Nothing is written any more that leads to an earlier position: what is before its last record goes.
+    pub fn forget_before(&self, position: Lsn) {
         let ends = &mut self.noted().ends;
         while ends.get(1).is_some_and(|next| next.offset < position.0) {
             ends.pop_front();
         }
-        ends.front().copied().filter(|first| first.offset < position.0)
     }
 
     fn noted(&self) -> MutexGuard<'_, Noted> {

@@ -62,9 +62,10 @@ pub async fn a_claim_fences_all_before_it<S: Store>(open: impl Fn() -> S, pipeli
     let labels = ["L".to_owned()];
     let outlines = Note::Outlines { outlines: "names", labels: &labels };
     assert!(graph.note(&zombie, outlines).await.unwrap());
+    assert!(graph.note(&zombie, Note::Timeline(7)).await.unwrap());
     let read = graph.checkpoint(&slot(pipeline)).await.unwrap().unwrap();
     assert_eq!(read.stopped.map(|stopped| stopped.because).as_deref(), Some("why"));
-    assert_eq!(read.table_facts.as_deref(), Some("facts"));
+    assert_eq!((read.table_facts.as_deref(), read.origin.timeline), (Some("facts"), 7));
     assert_eq!((read.outlines.as_deref(), &read.labels[..]), (Some("names"), &labels[..]));
     sink(&zombie).write(step(100, 200), nothing()).await.unwrap();
 
@@ -77,6 +78,7 @@ pub async fn a_claim_fences_all_before_it<S: Store>(open: impl Fn() -> S, pipeli
     fenced(sink(&zombie).settle(at(200)).await);
     assert!(!graph.note(&zombie, Note::Stopped("late")).await.unwrap());
     assert!(!graph.note(&zombie, Note::Tables("late")).await.unwrap());
+    assert!(!graph.note(&zombie, Note::Timeline(8)).await.unwrap());
     assert_eq!(graph.copy_progress(pipeline).await.unwrap(), [range(0)]);
     let read = graph.checkpoint(&slot(pipeline)).await.unwrap().unwrap();
     assert_eq!((read.position, read.stopped), (at(200), None));

@@ -23,6 +23,7 @@ mod names;
 mod offsets;
 mod owed;
 mod process;
+mod refused;
 mod repair;
 mod shape;
 mod shown;

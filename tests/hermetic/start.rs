@@ -8,7 +8,7 @@ use wal2graph::{
     mapping::{Edits, Mapping, compile},
     start::{
         Again, Difference, Facts, Names, Publication, Refusal, Refusals, Server, Slot, System,
-        TableFacts, TableRights, Written, generation, origin,
+        TableFacts, TableRights, Timelines, Written, generation, origin,
         shape::{ColumnTrace, Trace},
         slot::{Foreign, Lost, SlotState},
         tables::{Now, PublicationIs, TableIs, Wanted, Way},
@@ -96,7 +96,12 @@ impl World {
                 may_create: true,
                 in_recovery: false,
             },
-            system: Some(System { identifier: "7".to_owned(), timeline: 1, flushed: Lsn(9_000) }),
+            system: Some(System {
+                identifier: "7".to_owned(),
+                timeline: 1,
+                flushed: Lsn(9_000),
+                before: Timelines::default(),
+            }),
             slot: Some(slot(100)),
             rights: tables.iter().map(right).collect(),
             publication: Some(Publication {
@@ -319,10 +324,36 @@ fn a_graph_was_to_be_filled_again_from_a_topic_that_lacks_what_it_needs() {
 
 #[test]
 fn a_topic_of_debezium_has_no_history_to_compare() {
-    let system = System { identifier: "7".to_owned(), timeline: 3, flushed: Lsn(10) };
-    let made = origin::History { identifier: "", timeline: 0, lsn: Lsn(99) };
+    let system = System {
+        identifier: "7".to_owned(),
+        timeline: 3,
+        flushed: Lsn(10),
+        before: Timelines::default(),
+    };
+    let made = origin::History { identifier: "", timeline: 0, lsn: Lsn(99), through: None };
     let again = Again::Topic { topics: Written::One("t".to_owned()), slot: "s".to_owned() };
     assert_eq!(origin::compare(made, &system, &again), None);
+}
+
+/// What is of the old timeline alone was lost with it: a position, a part of a transaction, a newest one.
+#[test]
+fn a_promoted_server_is_gone_on_with_where_the_graph_is_not_past_the_fork() {
+    let through = |through: Option<u64>, history: &str| {
+        let before = Timelines::parse(history);
+        let system = System { identifier: "7".to_owned(), timeline: 3, flushed: Lsn(500), before };
+        let (lsn, through) = (Lsn(90), through.map(Lsn));
+        let made = origin::History { identifier: "7", timeline: 1, lsn, through };
+        origin::compare(made, &system, &Again::FromTables)
+    };
+    let history = "1\t0/64\tno recovery target specified\n2\t0/C8\tx\n";
+    assert_eq!(through(Some(90), history), None);
+    assert_eq!(through(Some(100), history), None, "up to the fork");
+    let after = through(Some(101), history).map(|it| it.to_string()).unwrap_or_default();
+    assert!(after.contains("begins at 0/64, and the graph is at 0/65"), "{after}");
+    assert!(after.contains("repair --new-slot"), "{after}");
+    for (at, history) in [(Some(90), "2\t0/C8\tx\n"), (Some(90), ""), (None, history)] {
+        assert!(through(at, history).is_some(), "{at:?} {history:?}");
+    }
 }
 
 #[test]

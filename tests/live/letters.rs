@@ -245,3 +245,23 @@ async fn a_row_that_waits_goes_on_to_wait_with_on_error_stop() {
     assert_eq!(exit, Some(0), "{stdout}");
     is_equal(&pipeline).await;
 }
+
+/// Each cost a life of the pipeline: 287 of them took four minutes.
+#[tokio::test]
+async fn many_refused_rows_of_one_transaction_are_set_aside_in_one_life() {
+    let schema = "CREATE TABLE ltt_rows (id text PRIMARY KEY, n int)";
+    let pipeline = Pipeline::new("letters_transaction", schema).await.configured(PARK);
+    pipeline.catch_up().await;
+    let rows = "INSERT INTO ltt_rows SELECT CASE WHEN g % 10 = 0 THEN g || repeat('x', 9000) ELSE 'r' || g END, g \
+        FROM generate_series(1, 3000) g";
+    run(&pipeline, rows).await;
+    let (exit, _, log) = command(&pipeline, &["run", "--until", "current"]).await;
+    assert_eq!(exit, Some(0), "{log}");
+    assert_eq!(log.matches("streaming").count(), 1, "one life: {log}");
+    assert_eq!(letters(&pipeline).await.len(), 300);
+    assert!(holds("RETURN COUNT { (:LttRow) } = 2700 AS yes").await);
+    run(&pipeline, "UPDATE ltt_rows SET id = 'r' || n WHERE length(id) > 9000").await;
+    let (exit, stdout, _) = command(&pipeline, &["dead-letters", "retry", "--all"]).await;
+    assert_eq!(exit, Some(0), "{stdout}");
+    is_equal(&pipeline).await;
+}

@@ -235,7 +235,9 @@ async fn a_standby_is_named_is_ready_where_that_is_wanted_and_takes_over() {
     unready.until("a standby", |samples| samples[standby] == 1.0).await;
     let (code, ready) = unready.get("/ready").await;
     assert!(
-        code == 503 && ready.contains("standby: ") && ready.contains("is active for PID"),
+        code == 503
+            && ready.contains("standby (http.standby_ready: false): ")
+            && ready.contains("is active for PID"),
         "{ready}"
     );
     drop(unready);

@@ -4,6 +4,7 @@ mod again;
 mod deleted;
 mod graph;
 mod history;
+mod promotion;
 mod renewal;
 mod source;
 mod stopped;

@@ -68,6 +68,9 @@ impl ConsumerContext for Context {
         }
         if count > 0 {
             (self.rebalanced)();
+        }
+        // That others have all partitions is told, too.
+        if count > 0 || assigned {
             let number = self.assignments.fetch_add(1, Ordering::Relaxed);
             let named: Vec<TopicPartition> = named(partitions);
             self.assignment.send_modify(|assignment| {

@@ -39,7 +39,7 @@ use crate::{
 
 use super::connect::{self, Closed, ConnectError, RawConnection, RawError, SourceUrl};
 
-pub use crate::start::System;
+pub use crate::start::{System, Timelines};
 pub use error::StreamError;
 
 /// Events wait in the queue up to about this many bytes; a larger one passes alone.
@@ -74,9 +74,21 @@ impl Connection {
                 identifier: column(0)?,
                 timeline: column(1)?.parse().ok()?,
                 flushed: column(2)?.parse().ok()?,
+                before: Timelines::default(),
             })
         };
         system().ok_or(StreamError::Protocol("IDENTIFY_SYSTEM has no answer".to_owned()))
+    }
+
+    /// The timelines before a server's own. The first one has none.
+    pub async fn timelines_before(&mut self, timeline: i64) -> Result<Timelines, StreamError> {
+        if timeline < 2 {
+            return Ok(Timelines::default());
+        }
+        let command = format!("TIMELINE_HISTORY {timeline}");
+        let rows = self.raw.query(&command).await.map_err(StreamError::of_command)?;
+        let text = rows.first().and_then(|row| row.get(1)?.clone()).unwrap_or_default();
+        Ok(Timelines::parse(&text))
     }
 
     /// Starts the stream of a slot at `from`, or at what the slot has confirmed if that is later. The

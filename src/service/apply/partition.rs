@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     checkpoint::{Advance, Checkpoint, Claim, Log, Position, TopicPartition},
-    engine::{Batch, Engine, Limits, Portion},
+    engine::{Batch, Engine, Limits, Place, Portion},
     envelope::Expected,
     kafka::{
         consumer::{ConsumeError, PartitionEnd},
@@ -29,12 +29,12 @@ use crate::{
     mapping::Translator,
     pipeline::{
         Ended, Failure, KeptLetter, Named, Narrow, Note, Observed, Pipeline, PipelineError,
-        Prepare, RefusedChanges, Reshaped, Sink, Store, Translated, Until, Verdict, set_aside,
+        Prepare, Reshaped, Sink, Store, Translated, Until, Verdict,
     },
     replay::{Decision, applied_metadata, in_graph},
     service::{
         ServiceError,
-        attempts::{Attempts, learned, refused, stopped, unless_stopped},
+        attempts::{Attempts, stopped, unless_stopped},
         facts,
         graph::{self, Graph},
         letters,
@@ -69,8 +69,16 @@ impl<P: Prepare> Prepare for Unsettled<P> {
     type Prepared = P::Prepared;
     type Error = P::Error;
 
-    fn prepare(&mut self, batch: Batch, _: bool) -> Result<P::Prepared, P::Error> {
+    fn prepare(&mut self, batch: &Batch, _: bool) -> Result<P::Prepared, P::Error> {
         self.0.prepare(batch, false)
+    }
+
+    fn take_back(&mut self, batches: usize) {
+        self.0.take_back(batches);
+    }
+
+    fn sets_aside(&mut self, at: Place, error: &dyn Failure) -> bool {
+        self.0.sets_aside(at, error)
     }
 }
 
@@ -85,7 +93,9 @@ impl<B: Send + 'static, K: Sink<B>> Sink<B> for Answering<K> {
 
     async fn write(&mut self, advance: Advance, batch: B) -> Result<(), K::Error> {
         let last_record = self.last_records.before(advance.to.lsn);
-        self.sink.write(Advance { last_record, ..advance }, batch).await
+        self.sink.write(Advance { last_record, ..advance }, batch).await?;
+        self.last_records.forget_before(advance.to.lsn);
+        Ok(())
     }
 
     fn narrow(&self) -> Option<Arc<Narrow>> {
@@ -103,15 +113,13 @@ pub async fn live(
     stop: &watch::Receiver<bool>,
 ) -> Result<Ended, ServiceError> {
     let (mut attempts, mut portion, mut work) = (Attempts::default(), Portion::WHOLE, None);
-    let refused_changes = RefusedChanges::default();
     loop {
         if !is_ours() {
             return Ok(Ended::Stopped);
         }
         let started = Instant::now();
         // A life is large, and the stack of a worker is not.
-        let attempt =
-            Box::pin(attempt(shared, at, stop, (&mut portion, &refused_changes), &mut work));
+        let attempt = Box::pin(attempt(shared, at, stop, &mut portion, &mut work));
         let error = match attempt.await {
             Ok(Ended::Stopped) if !*stop.borrow() => continue,
             // A partition that stands still would not notice: all begin again.
@@ -128,10 +136,6 @@ pub async fn live(
                 return ended;
             }
         };
-        if let Some(refused) = refused(&error) {
-            shared.metrics.counts().retried(refused.name());
-            continue;
-        }
         let failed = attempts.failed(started, &error.to_string());
         failed.tell(Some(at), &error);
         shared.metrics.partition_waiting(at, error.to_string());
@@ -148,7 +152,7 @@ async fn attempt(
     shared: &Shared,
     at: &TopicPartition,
     stop: &watch::Receiver<bool>,
-    (portion, refused_changes): (&mut Portion, &RefusedChanges),
+    portion: &mut Portion,
     work: &mut Option<Work>,
 ) -> Result<Ended, ServiceError> {
     let target = shared.targets.as_ref().and_then(|targets| targets.get(at).copied());
@@ -167,7 +171,7 @@ async fn attempt(
     let claim = graph::claimed(config, Log::Partition(at.clone()), checkpoint.epoch);
     let log = claim.identity.log.name();
     let own = (&claim, |letter: &KeptLetter| letter.log == log);
-    let letters = letters::of_log(config, &shared.graph, own, model, refused_changes).await?;
+    let letters = letters::of_log(config, &shared.graph, own, model).await?;
     let begun = match work.take() {
         None => None,
         Some(work) => {
@@ -223,7 +227,7 @@ async fn attempt(
     };
     // It ends by itself with the pipeline, whose status it watches.
     let _ = replaying.await;
-    *portion = learned(last.borrow().portion, &ended);
+    *portion = last.borrow().portion;
     if let Some(doing) = doing {
         doing.finish(shared, &claim).await;
         if let Err(PipelineError::Copy(error)) = &ended
@@ -245,7 +249,6 @@ async fn attempt(
             return ServiceError::Reshaped(error.to_string());
         }
         let log = Log::Partition(at.clone());
-        let error = set_aside(letters::rules(config), refused_changes, error);
         let again = facts::again(config, Some(mapping), std::slice::from_ref(&checkpoint));
         ServiceError::from(error.about(|relation| mapping.key_columns(relation.oid), &log))
             .with(&again)

@@ -108,9 +108,12 @@ impl Together {
         let (idle, joining) = (sleep(PATIENCE), sleep(JOINING));
         tokio::pin!(changed, reshaped, idle, joining);
         let mut has_joined = false;
-        let mut told = false;
+        let (mut is_told, mut told) = (false, false);
         loop {
             self.adapt();
+            if is_told && self.running.is_empty() && self.has_none() {
+                shared.metrics.standby(self.why_idle());
+            }
             let rest = self.has_reached_its_own() || told && self.has_none_to_reach();
             tokio::select! {
                 () = stopped(stop.clone()) => return Ok(Ended::Stopped),
@@ -121,7 +124,7 @@ impl Together {
                     let what = "the tables, the publication or the mapping have changed";
                     return Err(ServiceError::Reshaped(what.to_owned()));
                 }
-                _ = self.assignment.changed() => has_joined = true,
+                _ = self.assignment.changed() => (has_joined, is_told) = (true, true),
                 Some(done) = self.tasks.join_next() => {
                     let done = done.map_err(PipelineError::Bug)?;
                     self.ended(done)?;
@@ -203,13 +206,18 @@ impl Together {
 
     /// There are targets, and other members of the group have all partitions, as it seems.
     fn has_none_to_reach(&self) -> bool {
-        self.shared.targets.is_some() && self.assignment.borrow().is_empty()
+        self.shared.targets.is_some() && self.has_none()
+    }
+
+    /// The group has given it no partition.
+    fn has_none(&self) -> bool {
+        self.assignment.borrow().is_empty()
     }
 
     /// Something is ours, or others are known to be in the group: without any, a partition that is still
     /// to be assigned may have to be replayed.
     async fn is_others(&self) -> Result<bool, ServiceError> {
-        if !self.assignment.borrow().is_empty() {
+        if !self.has_none() {
             return Ok(true);
         }
         Ok(self.shared.asking.members().await?.is_some_and(|members| members > 1))
@@ -228,12 +236,13 @@ impl Together {
     }
 
     fn tell_idle(&self) {
-        if self.assignment.borrow().is_empty() {
-            let group = self.shared.config.kafka().map_or("", |kafka| &kafka.group);
-            tracing::info!(
-                group,
-                "waiting for a partition: other members of the group have them all"
-            );
+        if self.has_none() {
+            tracing::info!("standby: {}", self.why_idle());
         }
+    }
+
+    fn why_idle(&self) -> String {
+        let group = self.shared.config.kafka().map_or("", |kafka| &kafka.group);
+        format!("other members of the group {group} have all partitions")
     }
 }

@@ -273,7 +273,12 @@ mod tests {
     use crate::{cli::Global, kafka::tails::Tails};
 
     fn system(timeline: i64) -> System {
-        System { identifier: "7".to_owned(), timeline, flushed: Lsn(100) }
+        System {
+            identifier: "7".to_owned(),
+            timeline,
+            flushed: Lsn(100),
+            before: Default::default(),
+        }
     }
 
     fn slot(confirmed: u64, status: &str) -> Slot {

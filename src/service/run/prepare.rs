@@ -144,7 +144,7 @@ impl Run<'_> {
         let status = graph::status_at(&checkpoint, works && lacks_rows);
         let named = Named::default();
         let own = (&claim, |_: &KeptLetter| true);
-        let letters = letters::of_log(config, &graph, own, &model, &self.refused).await?;
+        let letters = letters::of_log(config, &graph, own, &model).await?;
         let planner = graph.planner(&model, Some(Circumstances::Settled))?;
         let mut rows = BTreeMap::new();
         let copier = match works {

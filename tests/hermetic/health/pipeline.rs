@@ -191,7 +191,7 @@ async fn the_observer_is_told_once_a_batch_of_what_is_in_the_graph() {
     let mut results = Vec::new();
     for batch in [batch(3, 10), batch(0, 20), batch(3, 30)] {
         let advance = batch.advance;
-        let ready = translated.prepare(batch, true).unwrap();
+        let ready = translated.prepare(&batch, true).unwrap();
         results.push(sink.write(advance, ready).await.is_ok());
     }
     assert_eq!(results, [true, true, false]);

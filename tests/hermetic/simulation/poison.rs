@@ -7,7 +7,7 @@ use std::{
 
 use wal2graph::{
     graph::{Key, Statement, TableIndex},
-    pipeline::{LetterRules, RefusedChanges},
+    pipeline::LetterRules,
     request::{Purpose, Request, RequestId, Rows},
 };
 
@@ -25,21 +25,18 @@ pub struct Poison {
     pub is_here: bool,
     /// It refuses them now.
     is_active: bool,
-    /// What the program knows over its lives.
-    pub refused: RefusedChanges,
     asked: u64,
 }
 
 impl Poison {
     pub fn new(seed: u64) -> Self {
         let is_here = seed % HISTORIES == 7;
-        let refused = RefusedChanges::default();
-        Poison { seed, is_here, is_active: is_here, refused, asked: 0 }
+        Poison { seed, is_here, is_active: is_here, asked: 0 }
     }
 
     /// A graph that takes all rows.
     pub fn none() -> Self {
-        Poison { seed: 0, is_here: false, is_active: false, refused: Default::default(), asked: 0 }
+        Poison { seed: 0, is_here: false, is_active: false, asked: 0 }
     }
 
     /// What the program does with them.

@@ -6,11 +6,11 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::sleep};
 use wal2graph::{
     checkpoint::{Advance, Claim, Position},
-    engine::{Batch, Engine, Limits, Refused},
+    engine::{Batch, Engine, Limits, Place, Refused},
     graph::{Circumstances, Event, Mutations, Statement, TableIndex, in_few_texts, plan},
     pipeline::{
-        Ended, Failure, Kept, KnownLetter, Letters, Named, Narrow, Note, Pipeline, PipelineError,
-        Prepare, Sink, Status, Store, Until, Verdict, set_aside,
+        Ended, Failure, KnownLetter, Letters, Named, Narrow, Note, Pipeline, PipelineError,
+        Prepare, Sink, Status, Store, Until, Verdict,
     },
     request::{Findings, Purpose, Rows, State},
     service::{
@@ -124,10 +124,7 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
     let Passes { progress, taken } = passes.map_err(|error| text(&error))?;
     let is_owed = progress.iter().any(|range| range.is_owed);
     let (named, works) = (Named::default(), copies || !progress.is_empty());
-    let (rules, refused) = {
-        let world = world.lock();
-        (world.poison.rules(), world.poison.refused.clone())
-    };
+    let rules = world.lock().poison.rules();
     let kept = match rules.sets_aside {
         true => store.letters(PIPELINE).await.map_err(|error| text(&error))?,
         // Histories without such rows stay the same.
@@ -135,7 +132,7 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
     };
     let known = kept.into_iter().filter_map(|it| KnownLetter::of(&model, it)).collect();
     let log = &claim.identity.log;
-    let letters = Letters::new(rules, PIPELINE, log, refused.clone(), known);
+    let letters = Letters::new(rules, PIPELINE, log, known);
     let sink = || SimSink::new(&store, &claim);
     let copier = works.then(|| {
         let copier = copy::copier(world, &sink, progress, ended_before);
@@ -181,12 +178,7 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
             let _ = store.answer(&claim, &id, &State::Done, &Findings::default()).await;
         }
     }
-    let ended = ended.map_err(|error| set_aside(rules, &refused, error));
-    let mut portion = last.borrow().portion;
-    if let Err(PipelineError::Refused { refused, changes, transaction, .. }) = &ended {
-        portion = portion.after(*refused, *changes).within(*transaction);
-    }
-    world.lock().portion = portion;
+    world.lock().portion = last.borrow().portion;
     match ended {
         Ok(ended) => Ok(ended),
         Err(error) => {
@@ -253,7 +245,7 @@ impl Prepare for SimPreparer {
     type Prepared = Prepared;
     type Error = SimError;
 
-    fn prepare(&mut self, batch: Batch, settled: bool) -> Result<Prepared, SimError> {
+    fn prepare(&mut self, batch: &Batch, settled: bool) -> Result<Prepared, SimError> {
         let (fault, schema) = {
             let world = self.world.lock();
             (world.fault, world.schema.clone())
@@ -270,7 +262,7 @@ impl Prepare for SimPreparer {
             }
             _ => events.iter().for_each(|event| self.named.event(event)),
         }
-        let mut kept = Kept::default();
+        let mut kept = self.letters.of_next_batch();
         let passed = events.into_iter().zip(&batch.changes).zip(batch.places());
         let passed = passed.filter_map(|((event, change), place)| {
             let passed = self.letters.pass(&mut kept, &schema.model, event, change, place);
@@ -290,6 +282,14 @@ impl Prepare for SimPreparer {
         }
         let (changes, xids) = (batch.changes.len(), batch.xids());
         Ok(Prepared { statements, settled, changes, xids })
+    }
+
+    fn take_back(&mut self, batches: usize) {
+        self.letters.take_back(batches);
+    }
+
+    fn sets_aside(&mut self, at: Place, error: &dyn Failure) -> bool {
+        self.letters.refused(at, error)
     }
 }
 

@@ -124,6 +124,7 @@ impl Records {
         let Some(checkpoint) = self.under(claim) else { return false };
         match note {
             Note::Topic(id) => checkpoint.topic_id = Some(id),
+            Note::Timeline(timeline) => checkpoint.origin.timeline = timeline,
             Note::Tables(facts) => checkpoint.table_facts = Some(facts.to_owned()),
             Note::Outlines { outlines, labels } => {
                 checkpoint.outlines = Some(outlines.to_owned());

@@ -59,3 +59,42 @@ async fn a_partition_that_is_given_away_takes_its_gauges_with_it() {
         "{status}"
     );
 }
+
+/// It said `starting`, for ever.
+#[tokio::test]
+async fn a_member_without_a_partition_is_a_standby_and_takes_over() {
+    let items = Items::new("kws", 1).await;
+    items.send(0, "c", 1, "BOI=");
+    let logs = [NamedTempFile::new().unwrap(), NamedTempFile::new().unwrap()];
+    let first = items.start(&logs[0]);
+    let state = |state: &str| format!("wal2graph_state{{state=\"{state}\"}} 1\n");
+    served::until(&logs[0], "/metrics", |it| it.contains(&state("streaming"))).await;
+    let second = items.start(&logs[1]);
+    // Which one the group takes is its own affair.
+    let is_second = served::until(&logs[1], "/metrics", |it| {
+        it.contains(&state("standby")) || it.contains(&state("streaming"))
+    })
+    .await
+    .contains(&state("standby"));
+    let (standing, working) = if is_second { (&logs[1], &logs[0]) } else { (&logs[0], &logs[1]) };
+    served::until(standing, "/metrics", |it| it.contains(&state("standby"))).await;
+    served::until(working, "/metrics", |it| it.contains(&state("streaming"))).await;
+    let ready = served::get(standing, "/ready").await;
+    assert!(ready.contains("503") && ready.contains("have all partitions"), "{ready}");
+    let status = served::get(standing, "/status").await;
+    assert!(status.contains("\"state\": \"standby\""), "{status}");
+    let mut left = match is_second {
+        true => {
+            first.kill();
+            second
+        }
+        false => {
+            second.kill();
+            first
+        }
+    };
+    served::until(standing, "/metrics", |it| it.contains(&state("streaming"))).await;
+    items.send(0, "c", 2, "BOI=");
+    served::until(standing, "/metrics", |it| caught_up(it, &items.topic) == [0]).await;
+    assert_eq!(left.terminate(Duration::from_secs(60)).await, Some(0));
+}

@@ -137,6 +137,36 @@ impl Postgres {
         Ok(())
     }
 
+    /// Makes a standby of a copy of this server's data, and starts it. Both stop for that. It reads the log through
+    /// the physical slot `standby`, which has to be there, and copies failover slots.
+    pub fn standby(&mut self) -> Result<Self> {
+        self.stop(Stop::Fast)?;
+        let directory = directory("postgres")?;
+        let [from, to] = [&self.directory, &directory].map(|it| it.path().join("data"));
+        run(Command::new("cp").arg("-a").args([&from, &to]))?;
+        fs::write(to.join("standby.signal"), "")?;
+        // A copy of the physical slot, and of others: a standby has its own.
+        run(Command::new("find").arg(to.join("pg_replslot")).args(["-mindepth", "1", "-delete"]))?;
+        own(directory.path())?;
+        self.start_again()?;
+        let source = format!("host=127.0.0.1 port={} user=postgres dbname=postgres", self.port);
+        let mut settings = self.settings.clone();
+        let of_standby = [
+            ("primary_conninfo", source.as_str()),
+            ("primary_slot_name", "standby"),
+            ("hot_standby_feedback", "on"),
+            ("wal_receiver_status_interval", "1s"),
+            ("wal_retrieve_retry_interval", "200ms"),
+            ("sync_replication_slots", "on"),
+        ];
+        settings.extend(of_standby.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let binaries = self.binaries.clone();
+        let mut standby =
+            Postgres { binaries, directory, port: free_port()?, settings, process: None };
+        standby.start_again()?;
+        Ok(standby)
+    }
+
     /// Whether a log-in is possible.
     fn answers(&self, process: u32) -> bool {
         let mut ready = Command::new(self.binaries.join("pg_isready"));
