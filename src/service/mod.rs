@@ -27,6 +27,7 @@ pub mod proof;
 pub mod publish;
 pub mod renew;
 pub mod requests;
+mod rules;
 pub mod run;
 mod setup;
 mod slot;
