@@ -7,7 +7,11 @@
 //! This module has only facts, in PostgreSQL's terms; the mapping decides their meaning for a
 //! graph. Columns have names, not numbers, everywhere: the stream and the user's file use names.
 
+pub mod definition;
+
 use std::{borrow::Cow, fmt};
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
     shown::{Shown, is_unseen},
@@ -34,7 +38,7 @@ impl Catalog {
 
 /// A table's schema and name. Its text form is `schema.name` on one line, for people;
 /// [`TableName::in_file`] is the form for a file.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TableName {
     /// The schema.
     pub schema: String,
@@ -123,7 +127,7 @@ pub fn quote_replication_literal(text: &str) -> String {
 }
 
 /// A table, with everything that matters to a mapping.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     /// Its name.
     pub name: TableName,
@@ -146,10 +150,13 @@ pub struct Table {
     /// What an UPDATE or DELETE carries of the old row.
     pub replica_identity: ReplicaIdentity,
     /// The planner's estimate of its rows, partitions included; `None` if it was never analysed.
+    #[serde(skip)]
     pub estimated_rows: Option<u64>,
     /// The planner's estimate of its pages on disk, partitions included.
+    #[serde(skip)]
     pub pages: u64,
     /// Its comment.
+    #[serde(skip)]
     pub comment: Option<String>,
     /// The restrictions of the chosen publication.
     pub published: Publication,
@@ -206,7 +213,7 @@ impl Table {
 }
 
 /// The kind of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TableKind {
     /// A table with rows of its own.
     Ordinary,
@@ -222,7 +229,7 @@ pub enum TableKind {
 }
 
 /// A partition that is a foreign table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForeignPartition {
     /// Its name.
     pub name: TableName,
@@ -231,7 +238,7 @@ pub struct ForeignPartition {
 }
 
 /// How a publication limits a table.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publication {
     /// The row filter, as an expression in SQL.
     pub row_filter: Option<String>,
@@ -240,7 +247,7 @@ pub struct Publication {
 }
 
 /// A column.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {
     /// Its name.
     pub name: String,
@@ -262,7 +269,7 @@ pub struct Column {
 }
 
 /// A primary key, a unique constraint, or a unique index on plain columns.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UniqueKey {
     /// The index's name.
     pub name: String,
@@ -275,7 +282,7 @@ pub struct UniqueKey {
 }
 
 /// A foreign key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForeignKey {
     /// The constraint's name.
     pub name: String,
@@ -299,7 +306,7 @@ pub struct ForeignKey {
 }
 
 /// A foreign key's action when the referenced row is deleted or changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReferentialAction {
     /// An error at the check.
     NoAction,
@@ -314,7 +321,7 @@ pub enum ReferentialAction {
 }
 
 /// What an UPDATE or DELETE carries of the old row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReplicaIdentity {
     /// The primary key's columns; nothing without a primary key.
     Default,

@@ -77,6 +77,12 @@ async fn changes(config: &Config) -> Result<Vec<PlannedChange>, ServiceError> {
     let frozen = "it is not in the publication: its rows stay as they are";
     changes
         .extend(generation.frozen.iter().map(|it| change(it.in_file(), frozen.to_owned(), None)));
+    let paused = generation.paused.into_iter();
+    let paused = paused.map(|(table, paused, _)| {
+        let what = format!("it is paused, and its rows stay as they are: {paused}");
+        change(table.in_file(), what, None)
+    });
+    changes.extend(paused);
     changes.extend(preview.refused.map(|what| PlannedChange { table: None, what, reads: None }));
     Ok(changes)
 }

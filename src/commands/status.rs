@@ -3,7 +3,7 @@
 pub mod ready;
 mod topic;
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::Serialize;
 
@@ -27,7 +27,7 @@ use crate::{
         looked::Followed,
     },
     shown::{Shown, on_one_line},
-    start::{Slot, TableFacts, tables::TableIs},
+    start::{Slot, TableFacts, rules::Paused, tables::TableIs},
 };
 
 use super::{print, print_json};
@@ -60,6 +60,8 @@ struct Status {
     dead_letters: u64,
     /// Tables that are not in the publication: their rows stay as they are.
     frozen: Vec<String>,
+    /// Tables that have changed and are paused, with what differs and what lets them go on.
+    paused: BTreeMap<String, Paused>,
     mapping_digest: Option<String>,
     epoch: Option<i64>,
     /// Why `run` or `apply` stopped for good, if nobody has begun again since: one a log.
@@ -238,6 +240,7 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
         incomplete: graph.marked(&config.pipeline, INCOMPLETE).await?,
         epoch: checkpoint.map(|checkpoint| checkpoint.epoch.0),
         frozen: frozen(checkpoint),
+        paused: facts(checkpoint).map(|facts| facts.paused()).unwrap_or_default(),
         mapping_digest: checkpoint.map(|checkpoint| checkpoint.mapping_digest.clone()),
         stopped: checkpoints.iter().filter_map(stopped).collect(),
         refused,
@@ -246,9 +249,12 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
     })
 }
 
+fn facts(checkpoint: Option<&Checkpoint>) -> Option<TableFacts> {
+    TableFacts::parse(checkpoint?.table_facts.as_deref()?).ok()
+}
+
 fn frozen(checkpoint: Option<&Checkpoint>) -> Vec<String> {
-    let facts = checkpoint.and_then(|checkpoint| checkpoint.table_facts.as_deref());
-    let Some(Ok(facts)) = facts.map(TableFacts::parse) else { return Vec::new() };
+    let Some(facts) = facts(checkpoint) else { return Vec::new() };
     let frozen = facts.tables.iter().filter(|table| table.by.is_empty());
     frozen.map(TableIs::shown).collect()
 }
@@ -353,6 +359,9 @@ impl fmt::Display for Status {
         }
         for table in &self.frozen {
             writeln!(f, "frozen        {}: it is not in the publication", Shown(table))?;
+        }
+        for (table, paused) in &self.paused {
+            writeln!(f, "paused        {}: {}", Shown(table), on_one_line(&paused.to_string()))?;
         }
         writeln!(f, "mapping       {}", self.mapping_digest.clone().unwrap_or_else(unknown))?;
         for StoppedStatus { log, at, because } in &self.stopped {

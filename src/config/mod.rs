@@ -31,7 +31,9 @@ use crate::{
 pub use http::{Http, Listen};
 pub use kafka::{RawDebezium, RawKafka, RawUnreadable, Setting};
 pub use limits::Limits;
-pub use policies::{NewTables, OnError, OnSlotLost, OnStop, OnWalBudget, Policies, SchemaChanges};
+pub use policies::{
+    Dropped, NewTables, OnError, OnSlotLost, OnStop, OnWalBudget, Policies, SchemaChanges,
+};
 pub use raw::{RawConfig, RawGraph, RawHttp, RawLimits, RawSource, RawWalBudget, parse};
 pub use substitute::SubstituteError;
 
@@ -291,18 +293,22 @@ pub enum ConfigError {
         /// The end.
         stop: Bytes,
     },
-    /// Neither of two words.
-    #[error("{key} {text:?}: expected `{first}` or `{second}`")]
+    /// None of the words.
+    #[error("{key} {text:?}: expected {expected}")]
     Word {
         /// The key in the file.
         key: &'static str,
         /// The given text.
         text: String,
-        /// One.
-        first: &'static str,
-        /// The other.
-        second: &'static str,
+        /// The words.
+        expected: String,
     },
+    /// Tables are not paused where changes come through topics.
+    #[error(
+        "schema_changes: pause and dropped_tables: keep are for `run`. Through topics, `apply` follows what changes in \
+         tables (`schema_changes: apply`), or ends (`stop`): write one of these, and leave dropped_tables out"
+    )]
+    PauseOfTopics,
     /// Rows of topics that can not be compared with their tables are not set aside.
     #[error(
         "on_error: park is for `run` and for topics that `wal2graph publish` writes. With kafka.topics or \

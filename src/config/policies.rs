@@ -2,15 +2,9 @@
 
 use super::{ConfigError, Expand, RawConfig};
 
-/// What `run` does when the tables, their publication or the file's edits have changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SchemaChanges {
-    /// The graph follows.
-    #[default]
-    Apply,
-    /// It ends with an error that says what has changed.
-    Stop,
-}
+pub use crate::mapping::edit::SchemaChanges;
+
+pub use crate::start::rules::Dropped;
 
 /// What becomes of tables that come later and that the file does not name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,6 +71,8 @@ pub struct Policies {
     pub schema_changes: SchemaChanges,
     /// With new tables.
     pub new_tables: NewTables,
+    /// With the rows of dropped tables.
+    pub dropped_tables: Dropped,
 }
 
 /// Reads the words.
@@ -85,7 +81,12 @@ pub(super) fn policies(raw: &RawConfig, expand: &Expand<'_>) -> Result<Policies,
     let wal_budget = [("keep", OnWalBudget::Keep), ("drop", OnWalBudget::Drop)];
     let error = [("stop", OnError::Stop), ("park", OnError::Park)];
     let stop = [("exit", OnStop::Exit), ("stay", OnStop::Stay)];
-    let changes = [("apply", SchemaChanges::Apply), ("stop", SchemaChanges::Stop)];
+    let changes = [
+        ("apply", SchemaChanges::Apply),
+        ("stop", SchemaChanges::Stop),
+        ("pause", SchemaChanges::Pause),
+    ];
+    let dropped = [("clear", Dropped::Clear), ("keep", Dropped::Keep)];
     let new_tables = [("add", NewTables::Add), ("ignore", NewTables::Ignore)];
     Ok(Policies {
         on_slot_lost: one_of(expand, "on_slot_lost", &raw.on_slot_lost, slot_lost)?,
@@ -94,19 +95,30 @@ pub(super) fn policies(raw: &RawConfig, expand: &Expand<'_>) -> Result<Policies,
         on_stop: one_of(expand, "on_stop", &raw.on_stop, stop)?,
         schema_changes: one_of(expand, "schema_changes", &raw.schema_changes, changes)?,
         new_tables: one_of(expand, "new_tables", &raw.new_tables, new_tables)?,
+        dropped_tables: one_of(expand, "dropped_tables", &raw.dropped_tables, dropped)?,
     })
 }
 
-/// One of two words.
-fn one_of<T: Default>(
+/// One of some words.
+fn one_of<T: Default, const N: usize>(
     expand: &Expand<'_>,
     key: &'static str,
     raw: &Option<String>,
-    words: [(&'static str, T); 2],
+    words: [(&'static str, T); N],
 ) -> Result<T, ConfigError> {
     let Some(text) = expand(key, raw)? else { return Ok(T::default()) };
-    let [first, second] = [words[0].0, words[1].0];
+    let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    let expected = one_of_words(&known);
     let mut words = words.into_iter();
     let found = words.find(|(word, _)| *word == text).map(|(_, value)| value);
-    found.ok_or(ConfigError::Word { key, text, first, second })
+    found.ok_or(ConfigError::Word { key, text, expected })
+}
+
+/// `a`, `b` or `c`.
+fn one_of_words(words: &[&str]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => quoted.concat(),
+    }
 }

@@ -49,9 +49,15 @@ pub struct RawConfig {
     #[schemars(regex(pattern = r"^(exit|stay|.*\$\{.*\}.*)$"))]
     pub on_stop: Option<String>,
     /// What `run` does when tables, publication or this file have changed: `apply` lets the graph follow,
-    /// `stop` ends with an error that says what has changed. Default: `apply`.
-    #[schemars(regex(pattern = r"^(apply|stop|.*\$\{.*\}.*)$"))]
+    /// `stop` ends with an error that says what has changed, `pause` leaves the rows of a table that has changed in the
+    /// database as they are, and goes on with all others. `tables.*.schema_changes` says it for one table. Default:
+    /// `apply`.
+    #[schemars(regex(pattern = r"^(apply|stop|pause|.*\$\{.*\}.*)$"))]
     pub schema_changes: Option<String>,
+    /// What becomes of the rows of a table that is dropped: `clear` takes them out of the graph, `keep` leaves them as
+    /// they are. Default: as `schema_changes` says of other changes, where `apply` takes them out.
+    #[schemars(regex(pattern = r"^(clear|keep|.*\$\{.*\}.*)$"))]
+    pub dropped_tables: Option<String>,
     /// Tables that come later and that this file does not name: `add` them to the publication that wal2graph has
     /// made, or `ignore` them. Default: `add`.
     #[schemars(regex(pattern = r"^(add|ignore|.*\$\{.*\}.*)$"))]

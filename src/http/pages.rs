@@ -9,6 +9,7 @@ use crate::{
     health::{State, TURN_LIMIT, budget::roughly},
     metrics::{Metrics, PartitionLag, Snapshot, now},
     request::RequestStatus,
+    start::rules::Paused,
 };
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -103,6 +104,16 @@ struct Report {
     rebalances: Option<u64>,
     /// How many dead letters wait.
     dead_letters: Option<u64>,
+    /// Tables that have changed and are paused, with what lets them go on.
+    paused: Vec<PausedTable>,
+}
+
+/// A paused table.
+#[derive(Debug, Serialize)]
+struct PausedTable {
+    table: String,
+    why: Vec<String>,
+    fix: String,
 }
 
 /// A partition's progress in the graph. Positions are offsets.
@@ -238,6 +249,15 @@ impl Report {
             partitions: snapshot.partitions.iter().map(Partition::of).collect(),
             rebalances: snapshot.rebalances,
             dead_letters: snapshot.dead_letters,
+            paused: snapshot
+                .paused
+                .iter()
+                .map(|(table, Paused { why, fix })| PausedTable {
+                    table: table.clone(),
+                    why: why.clone(),
+                    fix: fix.clone(),
+                })
+                .collect(),
         }
     }
 }
@@ -281,6 +301,9 @@ fn html(report: &Report) -> String {
     for Partition { topic, partition, lag, lag_seconds, .. } in &report.partitions {
         let behind = lag.map_or_else(unknown, |lag| format!("{lag} records behind"));
         rows.push(("partition", format!("{topic}/{partition}: {behind}, {lag_seconds:.1} s")));
+    }
+    for PausedTable { table, why, fix } in &report.paused {
+        rows.push(("paused", format!("{table}: {}. {fix}", why.join("; "))));
     }
     if let Some(waiting) = report.dead_letters {
         rows.push(("dead letters", waiting.to_string()));

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::catalog::{Catalog, Table, TableKind, TableName};
+use crate::catalog::{Catalog, Table, TableKind, TableName, definition::Definition};
 use crate::graph::TableIndex;
 use crate::graph::model::{
     Direction, Model, NodeShape, ReferenceBy, ReferenceShape, RelationshipKey, RelationshipShape,
@@ -59,7 +59,12 @@ pub fn compile(catalog: &Catalog, edits: &Edits) -> Result<Mapping, Vec<Refusal>
                 defaults: edits.defaults.clone(),
                 tables: tables.iter().map(|(name, edit)| (name.in_file(), edit.clone())).collect(),
             };
-            return Ok(Mapping { model, tables: columns, warnings, edits });
+            let definition = |it: &TableColumns| {
+                Some((it.oid, Definition::of(catalog.table(&it.name)?, catalog)))
+            };
+            let definitions = columns.iter().filter_map(definition).collect();
+            let paused = BTreeSet::new();
+            return Ok(Mapping { model, tables: columns, warnings, edits, definitions, paused });
         }
     }
     Err(refusals)

@@ -65,6 +65,19 @@ pub enum ColumnForm {
     Auto,
 }
 
+/// What is done when the tables have changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SchemaChanges {
+    /// The graph follows.
+    #[default]
+    Apply,
+    /// The program ends with an error that says what has changed.
+    Stop,
+    /// A table that has changed is paused: its rows stay in the graph as they are, and all others go on.
+    Pause,
+}
+
 /// The edits of one table.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -93,6 +106,9 @@ pub struct TableEdit {
     /// The table is a join table: its rows are relationships, not nodes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relationship: Option<RelationshipEdit>,
+    /// What happens when this table changes in the database. Left out: what the file says for all tables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema_changes: Option<SchemaChanges>,
 }
 
 /// Which columns become properties. Key columns always do.

@@ -29,6 +29,8 @@ pub struct Followed {
     pub known: Vec<Known>,
     /// The partitions of tables, by object id, as the tables were looked at.
     pub leaves: HashMap<u32, BTreeSet<u32>>,
+    /// Tables whose changes are passed over, by object id: they are paused.
+    pub paused: BTreeSet<u32>,
 }
 
 /// An earlier shape of a table.

@@ -40,9 +40,9 @@ mod translate;
 mod warning;
 mod yaml;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::catalog::{FoundBy, TableName};
+use crate::catalog::{FoundBy, TableName, definition::Definition};
 use crate::graph::{
     Model, TableIndex,
     model::{ReferenceBy, Shape},
@@ -83,6 +83,10 @@ pub struct Mapping {
     pub warnings: Vec<Warning>,
     /// The edits that give this mapping without inference.
     edits: Edits,
+    /// What the catalog has of the tables, by object id.
+    definitions: BTreeMap<u32, Definition>,
+    /// Tables whose rows stay as they are.
+    paused: BTreeSet<TableIndex>,
 }
 
 impl Mapping {
@@ -91,9 +95,34 @@ impl Mapping {
         &self.tables[table.0]
     }
 
-    /// The tables to publish, in the model's order.
+    /// The tables to publish, in the model's order. The source is not asked for those that are paused: they may have
+    /// another name there.
     pub fn published_tables(&self) -> impl Iterator<Item = &TableName> {
-        self.tables.iter().map(|table| &table.name)
+        self.followed_tables().map(|(_, table)| &table.name)
+    }
+
+    /// The tables whose rows are written.
+    pub fn followed_tables(&self) -> impl Iterator<Item = (TableIndex, &TableColumns)> {
+        let all = (0..).map(TableIndex).zip(&self.tables);
+        all.filter(|(index, _)| !self.paused.contains(index))
+    }
+
+    /// The same with the rows of these tables, by object id, as they are in the graph.
+    pub fn pausing(mut self, tables: &BTreeSet<u32>) -> Self {
+        let all = (0..).map(TableIndex).zip(&self.tables);
+        let paused = all.filter(|(_, table)| tables.contains(&table.oid));
+        self.paused = paused.map(|(index, _)| index).collect();
+        self
+    }
+
+    /// What the catalog has of a table, by object id.
+    pub fn definition(&self, oid: u32) -> Option<&Definition> {
+        self.definitions.get(&oid)
+    }
+
+    /// The tables whose rows stay as they are.
+    pub fn paused(&self) -> &BTreeSet<TableIndex> {
+        &self.paused
     }
 
     /// The columns of a table's key, in its order; `None` if it is not mapped.

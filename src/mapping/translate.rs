@@ -241,6 +241,7 @@ impl Translator {
             return Ok(bound.table.clone());
         }
         let table = match self.mapped(relation) {
+            _ if self.is_paused(relation) => None,
             Some(index) => {
                 let columns = self.mapping.columns(index);
                 let is_other = |followed: &Arc<Followed>| {
@@ -273,6 +274,11 @@ impl Translator {
             }
             false => self.mapping.table_index(&relation.schema, &relation.name),
         }
+    }
+
+    /// Its table is compared once it goes on.
+    fn is_paused(&self, relation: &Relation) -> bool {
+        self.followed.as_ref().is_some_and(|followed| followed.paused.contains(&relation.oid))
     }
 
     /// Of an earlier shape: what the Relation lacks is unchanged.

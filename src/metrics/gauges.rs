@@ -42,6 +42,13 @@ pub(super) fn gather(snapshot: &Snapshot) -> Vec<MetricFamily> {
         "Nodes of the pipeline that are there only because a relationship points at them",
         placeholders,
     );
+    let paused = snapshot.paused.keys().map(|table| (vec![table.as_str()], 1.0));
+    gauges.labelled(
+        "table_paused",
+        "Tables that have changed and are paused: their rows stay in the graph as they are",
+        &["table"],
+        paused,
+    );
     let version = [(vec![env!("CARGO_PKG_VERSION")], 1.0)];
     gauges.labelled("build_info", "The program's version", &["version"], version);
     gauges.0.gather()

@@ -36,6 +36,7 @@ use crate::{
     },
     lsn::Lsn,
     pipeline::{Status, Witness},
+    start::rules::Paused,
     topic::copied::CopyState,
 };
 
@@ -102,6 +103,7 @@ struct Watched {
     compared: Compared,
     topic: Option<TopicLook>,
     dead_letters: Option<DeadLetterLook>,
+    paused: BTreeMap<String, Paused>,
     /// Since when a batch waits for plans, and for how many.
     planning: Option<(Instant, usize)>,
     tracker: Tracker,
@@ -152,6 +154,7 @@ impl Metrics {
             compared: Compared::default(),
             topic: None,
             dead_letters: None,
+            paused: BTreeMap::new(),
             planning: None,
             tracker: Tracker::default(),
         };
@@ -311,6 +314,11 @@ impl Metrics {
         self.watched().requests = look;
     }
 
+    /// The tables that are paused in this life, by name.
+    pub fn pauses(&self, tables: BTreeMap<String, Paused>) {
+        self.watched().paused = tables;
+    }
+
     /// A life of this run compares tables and graph.
     pub fn compares(&self, comparing: Comparing) {
         self.watched().compared.begins(comparing);
@@ -375,6 +383,7 @@ impl Metrics {
             partitions: watched.partitions.lags(now, watched.fresh_topic(now)),
             rebalances: self.counts.rebalances(),
             dead_letters: watched.dead_letters(now),
+            paused: watched.paused.clone(),
             copied: watched.copying.as_ref().map(Copying::rows).unwrap_or_default(),
             requests: watched
                 .requests

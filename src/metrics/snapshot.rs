@@ -7,6 +7,7 @@ use crate::{
     copy::CopiedRows,
     health::{Answers, Facts, Limits, Side},
     request::RequestStatus,
+    start::rules::Paused,
 };
 
 use super::{
@@ -52,6 +53,8 @@ pub struct Snapshot {
     pub rebalances: Option<u64>,
     /// The number of waiting dead letters, if the last look at them is recent.
     pub dead_letters: Option<u64>,
+    /// Tables that have changed, and whose rows are not written.
+    pub paused: BTreeMap<String, Paused>,
     /// The copied tables, if this run has copied any.
     pub copied: BTreeMap<String, CopiedRows>,
     /// The requests to compare and repair, if the last look at them is recent.

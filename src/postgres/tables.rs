@@ -141,6 +141,7 @@ pub async fn now(client: &Client, publication: &str, wanted: &[Wanted]) -> Resul
     let (tables, traces) = tables.unzip();
     Ok(Now {
         unmapped: Default::default(),
+        paused: Default::default(),
         facts: TableFacts::new(publication, tables),
         traces,
         in_recovery: server.get(1),
@@ -167,6 +168,8 @@ fn table(row: &Row, wanted: &Wanted) -> Option<(TableIs, Trace)> {
         key: wanted.key.clone(),
         by: by.collect(),
         shape: None,
+        definition: None,
+        paused: None,
     };
     Some((table, trace))
 }

@@ -22,7 +22,7 @@ use tokio_postgres::Client;
 use crate::{
     catalog::{Catalog, TableName},
     checkpoint::{Checkpoint, Epoch, Log},
-    config::{Config, SchemaChanges},
+    config::Config,
     copy::Progress,
     graph::{Outlines, TableIndex},
     mapping::{Followed, Mapping},
@@ -30,18 +30,24 @@ use crate::{
     postgres,
     start::{
         self, Refusals, TableFacts, TablesRefusal,
-        following::{self, Changed, Next, Shapes, Watched, before, kept, looks, passes, step},
+        following::{
+            self, Changed, Next, Shapes, Watched, before, kept, looks, of_followed, passes, step,
+        },
         found::Found,
-        generation::{self, Generation, Look, judge},
+        generation::{self, Generation, Look, Since, judge},
+        rules::Paused,
         shape::ReadAt,
         tables::Now,
     },
 };
 
+pub use super::rules::{follows, rules};
+
 use super::{
     ServiceError, graph,
     left_out::{self, LeftOut},
-    looked, setup,
+    looked::{self, Known},
+    setup,
     trace::Traces,
 };
 
@@ -70,20 +76,12 @@ impl Learned {
     }
 }
 
-/// Whether `run` lets the graph follow.
-pub fn follows(config: &Config) -> bool {
-    config.policies.schema_changes == SchemaChanges::Apply
-}
-
-/// The object ids of the tables that a graph follows, if its checkpoint says which they are.
-pub async fn known(
-    config: &Config,
-    graph: &impl Store,
-) -> Result<Option<BTreeSet<u32>>, ServiceError> {
+/// The tables that a graph follows, if its checkpoint says which they are.
+pub async fn known(config: &Config, graph: &impl Store) -> Result<Option<Known>, ServiceError> {
     let checkpoints = graph.checkpoints(&config.pipeline).await?;
     let facts = checkpoints.first().and_then(|checkpoint| checkpoint.table_facts.as_deref());
     let Some(Ok(facts)) = facts.map(TableFacts::parse) else { return Ok(None) };
-    Ok(Some(facts.tables.iter().map(|table| table.oid).collect()))
+    Ok(Some(Known::of(facts)))
 }
 
 /// The tables that `run` follows.
@@ -114,7 +112,8 @@ pub async fn tables(
     };
     let published = postgres::setup::publication(client, &config.publication).await?;
     let unpublished = looked::unpublished(config, client, all.clone(), &known).await?;
-    let followed = looked::mapped(config, all, Some(&known), published.as_ref());
+    let known = Some(&known);
+    let (followed, _) = looked::followed(config, client, all, known, published.as_ref()).await?;
     let followed = looked::Followed { left_out: unpublished.refused, ..followed };
     let not_added = unpublished.left_out.iter();
     let not_added = not_added.map(|table| left_out::unpublished(&config.publication, table, ""));
@@ -185,7 +184,8 @@ pub fn admit(
     if !follows(config) {
         return Ok(());
     }
-    let refusal = next(checkpoint, seen).and_then(|generation| generation.refused(again));
+    let rules = rules(config);
+    let refusal = next(checkpoint, seen).and_then(|generation| generation.refused(again, &rules));
     refusal.map_or(Ok(()), |refusal| Err(ServiceError::Start(Refusals::of(refusal))))
 }
 
@@ -213,7 +213,8 @@ pub async fn preview(config: &Config) -> Result<Option<Preview>, ServiceError> {
     let Some(now) = &looked.now else { return Ok(None) };
     let seen = Seen { catalog: &looked.catalog, mapping: &mapping, now, at: looked.at };
     let Some(generation) = next(Some(checkpoint), seen) else { return Ok(None) };
-    let refused = generation.refused(&start::Again::FromTables).map(|it| it.to_string());
+    let refused = generation.refused(&start::Again::FromTables, &rules(config));
+    let refused = refused.map(|it| it.to_string());
     let rows = |table: &TableName| looked.catalog.table(table).and_then(|it| it.estimated_rows);
     let marks = generation.marks.iter().map(|mark| {
         let rows = rows(&mark.found.table);
@@ -267,14 +268,14 @@ pub async fn agreed(
     if is_now.traces != now.traces || (!is_as_made && is_now.facts != now.facts) {
         return Err(ServiceError::Reshaped("the tables change at this moment".to_owned()));
     }
-    let now = &Now { unmapped: now.unmapped.clone(), ..is_now };
+    let now = &Now { unmapped: now.unmapped.clone(), paused: now.paused.clone(), ..is_now };
     let differences = facts.blocking(now);
     if !differences.is_empty() {
         return Err(refused(TablesRefusal::Different { differences, again: again.clone() }));
     }
     let unexplained = learned.with(|it| it.unexplained());
     let (generation, next) = step(claimed, &facts, (mapping, now, at), &unexplained);
-    if let Some(refusal) = generation.refused(again) {
+    if let Some(refusal) = generation.refused(again, &rules(config)) {
         return Err(refused(refusal));
     }
     let known = Agreed {
@@ -286,7 +287,7 @@ pub async fn agreed(
     let claim = graph::claimed(config, Log::Slot(config.slot.clone()), claimed.epoch);
     let left = graph.copy_progress(&config.pipeline).await?;
     let progress = match generation.marks.is_empty() {
-        true => kept(&mapping.model, &left),
+        true => kept(&mapping.model, mapping.paused(), &left),
         false => Some(owed(config, (client, graph), seen, left, &generation).await?),
     };
     let next = NextShape {
@@ -316,6 +317,17 @@ pub fn tell(generation: &Generation) {
     for table in &generation.gone {
         tracing::info!(%table, "the table is gone, or not mapped any more: its rows leave the graph");
     }
+    for (table, paused, since) in &generation.paused {
+        if *since == Since::Now {
+            let Paused { why, fix } = paused;
+            tracing::warn!(
+                %table,
+                why = why.join("; "),
+                fix,
+                "the table has changed and is paused: its rows stay in the graph as they are"
+            );
+        }
+    }
     for table in &generation.frozen {
         tracing::warn!(
             %table,
@@ -333,6 +345,7 @@ async fn owed(
     generation: &Generation,
 ) -> Result<Vec<Progress>, ServiceError> {
     let model = &mapping.model;
+    let left = of_followed(model, mapping.paused(), left);
     let mut looks = looks(model, &left, generation);
     for (table, look) in looks.iter_mut().filter(|(_, look)| *look == Look::Rows) {
         let Some(label) = model.label(*table) else { continue };
@@ -365,7 +378,6 @@ pub async fn changed(
     told: &LeftOut,
 ) -> Changed {
     let mut stored = watched.facts.clone();
-    let known: BTreeSet<u32> = watched.facts.tables.iter().map(|table| table.oid).collect();
     let new = match watched.follows {
         true => looked::New::Published,
         false => looked::New::LeftOut,
@@ -373,6 +385,7 @@ pub async fn changed(
     let mut traces = Traces::new(config, Some(client));
     loop {
         traces.changed(&trace).await;
+        let known = Known::of(watched.facts.clone());
         let looked = match looked::look(config, Some(&known), new, told).await {
             Ok(looked) => looked,
             Err(error) => {

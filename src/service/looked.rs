@@ -28,7 +28,8 @@ use crate::{
         removal, setup,
     },
     start::{
-        Publication, TableRights,
+        Publication, TableFacts, TableRights,
+        paused::{held, pauses},
         publication::mark,
         rights,
         shape::ReadAt,
@@ -36,7 +37,7 @@ use crate::{
     },
 };
 
-use super::{ServiceError, blocked, left_out::LeftOut};
+use super::{ServiceError, blocked, left_out::LeftOut, rules::rules};
 
 /// How long a table that comes to the publication may be kept from that by others.
 const LOCK_LIMIT: Duration = Duration::from_secs(3);
@@ -68,11 +69,32 @@ pub enum New {
     LeftOut,
 }
 
-/// Looks. `known` has the object ids of the tables that the graph follows; `None`: there is no graph yet, and
-/// all tables are new.
+/// The tables that a graph follows.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Their object ids.
+    pub oids: BTreeSet<u32>,
+    /// What its checkpoint has of them, where tables can be paused.
+    pub facts: Option<TableFacts>,
+}
+
+impl Known {
+    /// As a checkpoint has them.
+    pub fn of(facts: TableFacts) -> Self {
+        let oids = facts.tables.iter().map(|table| table.oid).collect();
+        Known { oids, facts: Some(facts) }
+    }
+
+    /// Of several checkpoints: no table is paused.
+    pub fn of_all(oids: BTreeSet<u32>) -> Self {
+        Known { oids, facts: None }
+    }
+}
+
+/// Looks. `known` has the tables that the graph follows; `None`: there is no graph yet, and all tables are new.
 pub async fn look(
     config: &Config,
-    known: Option<&BTreeSet<u32>>,
+    known: Option<&Known>,
     new: New,
     told: &LeftOut,
 ) -> Result<Looked, ServiceError> {
@@ -82,7 +104,8 @@ pub async fn look(
         Ok(before) => before,
         Err(error) => return Err(blocked(&sql.client, error).await),
     };
-    let Followed { catalog, mapping, left_out } = mapped(config, before, known, None);
+    let Followed { catalog, mapping, left_out } =
+        followed(config, &sql.client, before, known, None).await?.0;
     told.tell_refused(&left_out);
     let before = mapping.map(|mapping| (catalog, mapping)).ok();
     if let (Some(known), Some(before)) = (known.filter(|_| new == New::Published), &before) {
@@ -106,7 +129,7 @@ async fn read(
     config: &Config,
     client: &mut Client,
     to_lock: &[TableName],
-    known: Option<&BTreeSet<u32>>,
+    known: Option<&Known>,
     told: &LeftOut,
 ) -> Result<Read, ServiceError> {
     let publication = config.publication.as_str();
@@ -120,18 +143,14 @@ async fn read(
     if let Some(known) = known {
         leave_unreadable(config, transaction.client(), &mut all, known, told).await?;
     }
-    let Followed { catalog, mapping, left_out } = mapped(config, all, known, published.as_ref());
+    let looked = followed(config, transaction.client(), all, known, published.as_ref()).await?;
+    let (Followed { catalog, mapping, left_out }, now) = looked;
     told.tell_refused(&left_out);
-    let now = match &mapping {
-        Ok(mapping) => {
-            let wanted = Wanted::of(mapping);
-            let now = postgres::tables::now(transaction.client(), publication, &wanted).await?;
-            Some(Now { unmapped: unmapped(&catalog, mapping), ..now })
-        }
-        Err(_) => None,
-    };
     let trace = postgres::tables::trace(transaction.client(), publication).await?;
     transaction.commit().await?;
+    // One that went on, or came, meanwhile was not locked.
+    let is_of_all = |mapping: &Mapping| mapping.published_tables().all(|it| to_lock.contains(it));
+    let is_locked = is_locked && mapping.as_ref().is_ok_and(is_of_all);
     let at = ReadAt { from, through: position(client).await?, is_locked };
     Ok((catalog, mapping.map(Arc::new), now, at, trace))
 }
@@ -180,13 +199,16 @@ async fn leave_unreadable(
     config: &Config,
     client: &Client,
     catalog: &mut Catalog,
-    known: &BTreeSet<u32>,
+    known: &Known,
     told: &LeftOut,
 ) -> Result<(), ServiceError> {
     let is_new = |table: &&Table| {
         let is_named = config.edits.tables.contains_key(&table.name.in_file());
         let is_partition = matches!(table.kind, TableKind::Partition { .. });
-        !known.contains(&table.oid) && !is_named && !is_partition && table.primary_key.is_some()
+        !known.oids.contains(&table.oid)
+            && !is_named
+            && !is_partition
+            && table.primary_key.is_some()
     };
     let new: Vec<TableName> =
         catalog.tables.iter().filter(is_new).map(|table| table.name.clone()).collect();
@@ -214,12 +236,48 @@ pub struct Followed {
     pub left_out: Vec<Refusal>,
 }
 
+/// The mapping, with what the source has of its tables. A table that has changed, and that the file says to pause, is
+/// as the graph has it.
+pub async fn followed(
+    config: &Config,
+    client: &Client,
+    all: Catalog,
+    known: Option<&Known>,
+    published: Option<&Publication>,
+) -> Result<(Followed, Option<Now>), ServiceError> {
+    let followed = mapped(config, all.clone(), known, published);
+    let now = now_of(config, client, &followed).await?;
+    let Some(facts) = known.and_then(|known| known.facts.as_ref()) else {
+        return Ok((followed, now));
+    };
+    let of_now = now.as_ref().zip(followed.mapping.as_ref().ok());
+    let pauses = pauses(facts, &all, of_now, &rules(config));
+    if pauses.is_empty() {
+        return Ok((followed, now));
+    }
+    let held = mapped(config, held(all, facts, &pauses), known, published);
+    let paused = pauses.keys().copied().collect();
+    let held = Followed { mapping: held.mapping.map(|it| it.pausing(&paused)), ..held };
+    let now = now_of(config, client, &held).await?;
+    Ok((held, now.map(|now| Now { paused: pauses, ..now })))
+}
+
+async fn now_of(
+    config: &Config,
+    client: &Client,
+    Followed { catalog, mapping, .. }: &Followed,
+) -> Result<Option<Now>, ServiceError> {
+    let Ok(mapping) = mapping else { return Ok(None) };
+    let now = postgres::tables::now(client, &config.publication, &Wanted::of(mapping)).await?;
+    Ok(Some(Now { unmapped: unmapped(catalog, mapping), ..now }))
+}
+
 /// The mapping. It leaves out new tables that are not published, and new tables that can not be mapped. They must
 /// not end the pipeline. Without a graph that is followed, no table is new.
 pub fn mapped(
     config: &Config,
     all: Catalog,
-    known: Option<&BTreeSet<u32>>,
+    known: Option<&Known>,
     published: Option<&Publication>,
 ) -> Followed {
     let Some(known) = known else {
@@ -231,7 +289,7 @@ pub fn mapped(
     let is_new = |table: &Table| match table.kind {
         TableKind::Partition { .. } => false,
         TableKind::Ordinary | TableKind::Partitioned => {
-            !known.contains(&table.oid) && !is_named(&table.name)
+            !known.oids.contains(&table.oid) && !is_named(&table.name)
         }
     };
     let with = |new: &BTreeSet<u32>| {
@@ -278,7 +336,7 @@ pub async fn unpublished(
     config: &Config,
     client: &Client,
     all: Catalog,
-    known: &BTreeSet<u32>,
+    known: &Known,
 ) -> Result<Unpublished, ServiceError> {
     let Followed { catalog, mapping, left_out: refused } = mapped(config, all, Some(known), None);
     let Ok(mapping) = mapping else { return Ok(Unpublished::default()) };
@@ -290,12 +348,12 @@ async fn unpublished_of(
     config: &Config,
     client: &Client,
     (catalog, mapping): (&Catalog, &Mapping),
-    known: &BTreeSet<u32>,
+    known: &Known,
 ) -> Result<Unpublished, ServiceError> {
     let name = config.publication.as_str();
     let is_new = |table: &TableName| {
         let oid = catalog.table(table).map(|table| table.oid);
-        oid.is_some_and(|oid| !known.contains(&oid))
+        oid.is_some_and(|oid| !known.oids.contains(&oid))
     };
     if !mapping.published_tables().any(is_new) {
         return Ok(Unpublished::default());
@@ -322,7 +380,7 @@ async fn publish_new(
     config: &Config,
     client: &Client,
     mapped: (&Catalog, &Mapping),
-    known: &BTreeSet<u32>,
+    known: &Known,
     told: &LeftOut,
 ) -> Result<(), ServiceError> {
     let name = config.publication.as_str();

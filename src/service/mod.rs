@@ -28,6 +28,7 @@ pub mod publish;
 mod published;
 pub mod renew;
 pub mod requests;
+mod rules;
 pub mod run;
 mod setup;
 mod slot;

@@ -32,7 +32,7 @@ use crate::{
         connect::{Sql, sql},
         removal,
     },
-    start::{Facts, Refusals, SlotRefusal, SlotState, System},
+    start::{Facts, Refusals, SlotRefusal, SlotState, System, TableFacts},
 };
 
 use super::{
@@ -216,6 +216,12 @@ impl<G: Store> NewLog for NewSlot<'_, G> {
         }
         let lsn = setup::create_slot(config, client, |_| ()).await?;
         let mut new = first.checkpoint_at(lsn, mapping).await?;
+        let facts = |text: &Option<String>| TableFacts::parse(text.as_deref()?).ok();
+        if let (Some(now), Some(before)) = (facts(&new.table_facts), facts(&before.table_facts)) {
+            // What is paused stays as it is, and is compared once it goes on.
+            let paused = mapping.paused().iter().map(|table| mapping.columns(*table).oid);
+            new.table_facts = Some(now.keeping(&before, &paused.collect()).text());
+        }
         // Nodes of tables that have gone are still there.
         let labels: BTreeSet<String> =
             new.labels.into_iter().chain(before.labels.clone()).collect();

@@ -31,7 +31,7 @@ use crate::{
     metrics::now,
     pipeline::{Letters, Report, Reported, Status, Store},
     request::{Findings, Purpose, Request, RequestId, RowFindings, Rows, State, TableFindings},
-    shown::shown_list,
+    shown::{Shown, shown_list},
 };
 
 use super::{
@@ -75,7 +75,7 @@ pub struct Passes {
 pub async fn take_up(
     graph: &impl Store,
     claim: &Claim,
-    model: &Model,
+    (model, paused): (&Model, &BTreeSet<TableIndex>),
     (progress, is_left): (Vec<Progress>, bool),
     new: impl AsyncFnOnce(&[TableIndex]) -> Result<Vec<Progress>, ServiceError>,
 ) -> Result<Passes, ServiceError> {
@@ -87,7 +87,7 @@ pub async fn take_up(
     if progress.is_empty() {
         let comes_first = |it: &Request| !is_left || it.purpose == Purpose::Repair;
         return match open.find(comes_first) {
-            Some(request) => begin(graph, claim, model, request, new).await,
+            Some(request) => begin(graph, claim, (model, paused), request, new).await,
             None => Ok(Passes { progress, taken: None }),
         };
     }
@@ -132,20 +132,21 @@ async fn adopt(
 async fn begin(
     graph: &impl Store,
     claim: &Claim,
-    model: &Model,
+    (model, paused): (&Model, &BTreeSet<TableIndex>),
     request: Request,
     new: impl AsyncFnOnce(&[TableIndex]) -> Result<Vec<Progress>, ServiceError>,
 ) -> Result<Passes, ServiceError> {
     let nothing = Passes { progress: Vec::new(), taken: None };
-    let tables = match tables_of(model, &request) {
-        Ok(tables) => tables,
-        Err(why) => {
-            tracing::warn!(request = %request.id, why, "a request can not be done");
-            let (failed, none) = (State::Failed(why), Findings::default());
-            graph.answer(claim, &request.id, &failed, &none).await?;
-            return Ok(nothing);
-        }
-    };
+    let tables =
+        match tables_of(model, &request).and_then(|it| without(model, paused, it, &request)) {
+            Ok(tables) => tables,
+            Err(why) => {
+                tracing::warn!(request = %request.id, why, "a request can not be done");
+                let (failed, none) = (State::Failed(why), Findings::default());
+                graph.answer(claim, &request.id, &failed, &none).await?;
+                return Ok(nothing);
+            }
+        };
     if let Some(Rows::Dropped { dropped }) = &request.rows {
         if graph.remove_letters(&claim.identity.pipeline, Some(claim), dropped).await? {
             graph.answer(claim, &request.id, &State::Done, &over_at_once()).await?;
@@ -223,6 +224,25 @@ pub fn tables_of(model: &Model, request: &Request) -> Result<Vec<TableIndex>, St
     let is_asked = |name: &String| request.tables.is_empty() || request.tables.contains(name);
     let tables = model.iter().filter(|(_, table)| is_asked(&table.name));
     Ok(tables.map(|(table, _)| table).collect())
+}
+
+/// The same without those that are paused: their columns may have other names.
+fn without(
+    model: &Model,
+    paused: &BTreeSet<TableIndex>,
+    mut tables: Vec<TableIndex>,
+    request: &Request,
+) -> Result<Vec<TableIndex>, String> {
+    let named = tables.iter().find(|table| paused.contains(table));
+    if let Some(table) = named.filter(|_| !request.tables.is_empty()) {
+        let name = &model.table(*table).name;
+        return Err(format!(
+            "the table {} has changed and is paused: `wal2graph status` says what lets it go on",
+            Shown(name)
+        ));
+    }
+    tables.retain(|table| !paused.contains(table));
+    Ok(tables)
 }
 
 /// Keeps what a request finds. `unconstrained`: doubled nodes keep constraints away, which are made once it is done.

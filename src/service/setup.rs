@@ -36,13 +36,13 @@ fn definite(text: impl Into<String>) -> ServiceError {
     ServiceError::Definite(text.into())
 }
 
-/// Blocks, files and row counts of the mapped tables.
+/// Blocks, files and row counts of the mapped tables that are not paused.
 pub async fn sizes(
     client: &Client,
     catalog: &Catalog,
     mapping: &Mapping,
 ) -> Result<Vec<(TableIndex, TableSize)>, ServiceError> {
-    let all: Vec<TableIndex> = mapping.model.iter().map(|(table, _)| table).collect();
+    let all: Vec<TableIndex> = mapping.followed_tables().map(|(table, _)| table).collect();
     sizes_of(client, catalog, mapping, &all).await
 }
 

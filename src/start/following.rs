@@ -22,6 +22,7 @@ use crate::{
 use super::{
     found::Found,
     generation::{Before, Generation, Look, judge},
+    rules::Rules,
     shape::{ReadAt, Standing},
     tables::{Difference, Now, TableFacts},
 };
@@ -66,7 +67,9 @@ impl Shapes {
             let leaves = table.shape.as_ref().map(|shape| shape.leaves().collect());
             (table.oid, leaves.unwrap_or_default())
         });
-        Followed { from: at.from, known, leaves: leaves.collect() }
+        let paused = facts.tables.iter().filter(|table| table.paused.is_some());
+        let paused = paused.map(|table| table.oid).collect();
+        Followed { from: at.from, known, leaves: leaves.collect(), paused }
     }
 }
 
@@ -158,12 +161,26 @@ pub fn looks(model: &Model, left: &[Progress], generation: &Generation) -> Vec<(
     looks
 }
 
-/// The work that stays where nothing is looked at; `None`: all that is left. A table that is not mapped any more has
-/// no work.
-pub fn kept(model: &Model, left: &[Progress]) -> Option<Vec<Progress>> {
-    let is_mapped = |range: &&Progress| model.iter().any(|(_, it)| it.name == range.table);
-    let kept: Vec<Progress> = left.iter().filter(is_mapped).cloned().collect();
+/// The work that stays where nothing is looked at; `None`: all that is left. A table that is not mapped any more, or is
+/// paused, has no work.
+pub fn kept(
+    model: &Model,
+    paused: &BTreeSet<TableIndex>,
+    left: &[Progress],
+) -> Option<Vec<Progress>> {
+    let kept = of_followed(model, paused, left.to_vec());
     (kept.len() < left.len()).then_some(kept)
+}
+
+/// The work of tables whose rows are written.
+pub fn of_followed(
+    model: &Model,
+    paused: &BTreeSet<TableIndex>,
+    left: Vec<Progress>,
+) -> Vec<Progress> {
+    let followed = model.iter().filter(|(table, _)| !paused.contains(table));
+    let names: BTreeSet<&String> = followed.map(|(_, table)| &table.name).collect();
+    left.into_iter().filter(|range| names.contains(&range.table)).collect()
 }
 
 /// The passes of a look.
@@ -211,6 +228,8 @@ pub struct Watched {
     pub digest: String,
     /// The graph follows what changes.
     pub follows: bool,
+    /// What the file says of tables that change.
+    pub rules: Rules,
 }
 
 /// Why changed tables end a life.
@@ -244,9 +263,11 @@ impl Watched {
             unexplained: &BTreeSet::new(),
         };
         let generation = judge(before, now, mapping, at);
+        let stopped = generation.stopped(&self.rules);
         match (generation.is_idle(&before, &mapping.digest()), self.follows) {
             (true, _) => {}
-            (false, true) => return Some(Changed::Follow),
+            (false, true) if stopped.is_empty() => return Some(Changed::Follow),
+            (false, true) => return Some(Changed::Stop(stopped)),
             (false, false) => return Some(Changed::Stop(generation.findings())),
         }
         self.facts = generation.facts;

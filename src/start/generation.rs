@@ -10,22 +10,23 @@
 //! event has brought. If so, table and graph are compared. A table that has left the publication is frozen: its
 //! rows stay as they are until it is back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::{
     catalog::TableName,
     checkpoint::Checkpoint,
     graph::{LeftOver, Outlines, TableIndex, model::Shape as GraphShape},
     lsn::Lsn,
-    mapping::Mapping,
+    mapping::{Mapping, edit::SchemaChanges},
     shown::{Shown, shown_list},
 };
 
 use super::{
     Again,
     found::Found,
+    rules::{Paused, Rules},
     shape::{ReadAt, Reshaped, Shape, Standing, Trace},
-    tables::{Difference, Now, TableFacts, TableIs, TablesRefusal, Way},
+    tables::{Now, TableFacts, TableIs, TablesRefusal, Way},
 };
 
 /// The new state of the tables, and the work that it takes.
@@ -39,6 +40,10 @@ pub struct Generation {
     pub free: Vec<Found>,
     /// Tables that are not published any more.
     pub frozen: Vec<TableName>,
+    /// Those of them that the graph does not know to be so.
+    pub newly_frozen: Vec<TableName>,
+    /// Tables that are paused, with why, and whether they are since now.
+    pub paused: Vec<(TableName, Paused, Since)>,
     /// Tables that are not mapped any more: their rows leave the graph.
     pub gone: Vec<TableName>,
     /// Tables that can not be mapped any more, with why.
@@ -49,6 +54,15 @@ pub struct Generation {
     pub moved: Vec<KeyMoved>,
     /// New tables whose changes do not come.
     pub unpublished: Vec<TableName>,
+}
+
+/// Since when something is so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// The graph knows it.
+    Before,
+    /// It was found now.
+    Now,
 }
 
 /// A table whose key is of other columns than before.
@@ -67,6 +81,8 @@ pub struct KeyMoved {
 pub struct Mark {
     /// Which one, and why.
     pub found: Found,
+    /// The table itself has changed. Else something around it has, or it goes on after a pause.
+    pub has_changed: bool,
     /// What is looked at.
     pub look: Look,
 }
@@ -104,7 +120,11 @@ pub struct Before<'a> {
 impl Generation {
     /// Why the graph does not follow. Nodes are found by their keys: with other ones they are other nodes,
     /// without what others have put on them.
-    pub fn refused(&self, again: &Again) -> Option<TablesRefusal> {
+    pub fn refused(&self, again: &Again, rules: &Rules) -> Option<TablesRefusal> {
+        let found = self.stopped(rules);
+        if !found.is_empty() {
+            return Some(TablesRefusal::Reshaped { found, again: again.clone() });
+        }
         if let Some(KeyMoved { table, was, is }) = self.moved.first().cloned() {
             return Some(TablesRefusal::KeyMoved { table, was, is, again: again.clone() });
         }
@@ -113,6 +133,23 @@ impl Generation {
         }
         let table = self.unpublished.first()?.clone();
         Some(TablesRefusal::NewUnpublished { table })
+    }
+
+    /// What has changed in tables that the graph is not to follow.
+    pub fn stopped(&self, rules: &Rules) -> Vec<Found> {
+        let stops = |found: &Found| rules.of(&found.table, None) == SchemaChanges::Stop;
+        self.changes().filter(stops).collect()
+    }
+
+    /// What has changed in the tables themselves.
+    pub fn changes(&self) -> impl Iterator<Item = Found> {
+        let is_around =
+            |found: &Found| self.marks.iter().any(|mark| mark.found == *found && !mark.has_changed);
+        let frozen = self.newly_frozen.iter().map(|table| {
+            let what = "it is not in the publication any more".to_owned();
+            Found { table: table.clone(), what }
+        });
+        self.findings().into_iter().filter(move |found| !is_around(found)).chain(frozen)
     }
 
     /// All that has changed, table by table.
@@ -151,10 +188,11 @@ impl Generation {
             };
             let name = &mapping.columns(index).name;
             let is_marked = self.marks.iter().any(|mark| mark.found.table == *name);
-            if leads_there && !is_marked {
+            // One that is paused is compared once it goes on.
+            if leads_there && !is_marked && !mapping.paused().contains(&index) {
                 let what = "nodes that its rows lead to are made anew".to_owned();
                 let found = Found { table: name.clone(), what };
-                marks.push(Mark { found, look: Look::Both });
+                marks.push(Mark { found, has_changed: false, look: Look::Both });
             }
         }
         self.marks.extend(marks);
@@ -175,9 +213,6 @@ impl Generation {
 
     /// Whether the graph needs nothing: what has changed is of no consequence.
     pub fn is_idle(&self, before: &Before<'_>, digest: &str) -> bool {
-        let is_frozen = |table: &TableName| {
-            before.facts.tables.iter().any(|it| it.by.is_empty() && it.table_name() == *table)
-        };
         before.digest == digest
             && self.marks.is_empty()
             && self.free.is_empty()
@@ -185,7 +220,8 @@ impl Generation {
             && self.moved.is_empty()
             && self.unmapped.is_empty()
             && self.unpublished.is_empty()
-            && self.frozen.iter().all(is_frozen)
+            && self.newly_frozen.is_empty()
+            && self.paused.iter().all(|(_, _, since)| *since == Since::Before)
     }
 
     /// Whether the checkpoint has it all.
@@ -219,7 +255,8 @@ pub fn first(now: &Now, mapping: &Mapping) -> TableFacts {
     let shaped = now.facts.tables.iter().zip(&now.traces).map(|(table, trace)| {
         let index = mapping.table_index(&table.schema, &table.name);
         let shape = index.map(|index| shape(trace, mapping, index));
-        TableIs { shape, ..table.clone() }
+        let definition = mapping.definition(table.oid).cloned();
+        TableIs { shape, definition, ..table.clone() }
     });
     TableFacts::new(now.facts.publication.clone(), shaped.collect())
 }
@@ -237,6 +274,8 @@ pub fn judge(before: Before<'_>, now: &Now, mapping: &Mapping, at: ReadAt) -> Ge
         marks: Vec::new(),
         free: Vec::new(),
         frozen: Vec::new(),
+        newly_frozen: Vec::new(),
+        paused: Vec::new(),
         gone: Vec::new(),
         unmapped: Vec::new(),
         left_over: BTreeSet::new(),
@@ -253,19 +292,38 @@ pub fn judge(before: Before<'_>, now: &Now, mapping: &Mapping, at: ReadAt) -> Ge
             Verdict::Same => {}
             Verdict::Free(what) => generation.free.push(found(what)),
             Verdict::Look(what, look) => {
-                generation.marks.push(Mark { found: found(what), look });
+                generation.marks.push(Mark { found: found(what), has_changed: true, look });
+            }
+            Verdict::Again(what) => {
+                let (found, look) = (found(what), Look::Both);
+                generation.marks.push(Mark { found, has_changed: false, look });
             }
         }
         generation.moved.extend(before.facts.key_moved(table, mapping));
         let is_new = || !before.facts.tables.iter().any(|it| it.oid == is.oid);
         match is.by.is_empty() {
             true if is_new() => generation.unpublished.push(name),
-            true => generation.frozen.push(name),
+            true => {
+                let is_known =
+                    |it: &TableIs| it.by.is_empty() && it.table_name() == table.table_name();
+                if !before.facts.tables.iter().any(is_known) {
+                    generation.newly_frozen.push(name.clone());
+                }
+                generation.frozen.push(name);
+            }
             false => {}
         }
         generation.facts.tables.push(is);
     }
-    for was in before.facts.gone(&now.facts) {
+    for was in &before.facts.tables {
+        let Some(paused) = now.paused.get(&was.oid) else { continue };
+        let is_known = was.paused.as_ref() == Some(paused);
+        let since = if is_known { Since::Before } else { Since::Now };
+        generation.paused.push((was.table_name(), paused.clone(), since));
+        generation.facts.tables.push(TableIs { paused: Some(paused.clone()), ..was.clone() });
+    }
+    let is_paused = |was: &&TableIs| now.paused.contains_key(&was.oid);
+    for was in before.facts.gone(&now.facts).into_iter().filter(|was| !is_paused(was)) {
         match now.unmapped.get(&was.oid) {
             Some(why) => generation.unmapped.push((was.table_name(), why.clone())),
             None => generation.gone.push(was.table_name()),
@@ -285,6 +343,8 @@ enum Verdict {
     Same,
     Free(String),
     Look(String, Look),
+    /// Its rows are to be looked at, and it is as it was.
+    Again(String),
 }
 
 /// One table of the mapping.
@@ -316,7 +376,13 @@ impl One<'_> {
             }
         };
         let shape = if self.at.is_locked { shape } else { shape.uncertain() };
-        (TableIs { shape: Some(shape), ..table.clone() }, verdict)
+        let verdict = match (before.is_some_and(|it| it.paused.is_some()), verdict) {
+            (true, Verdict::Same) => Verdict::Again("it was paused, and goes on".to_owned()),
+            (true, Verdict::Free(what) | Verdict::Look(what, _)) => Verdict::Look(what, Look::Both),
+            (_, verdict) => verdict,
+        };
+        let definition = self.mapping.definition(table.oid).cloned();
+        (TableIs { shape: Some(shape), definition, ..table.clone() }, verdict)
     }
 
     /// The table's shape, and the look that it needs if it is new.
@@ -357,7 +423,7 @@ impl One<'_> {
         }
         if self.before.unexplained.contains(&table.oid) {
             let what = "changes came with columns that no look has seen".to_owned();
-            return (shape.uncertain(), Verdict::Look(what, Look::Both));
+            return (shape.uncertain(), Verdict::Again(what));
         }
         if let Some(what) = self.of_changes(before, table) {
             return (shape, Verdict::Look(what, Look::Both));
@@ -384,86 +450,5 @@ impl One<'_> {
             "it has come into the publication, or its row filter or column list has changed"
                 .to_owned()
         })
-    }
-}
-
-impl TableFacts {
-    /// The tables of which changes may be lost, now that they come again: why.
-    fn lost(&self, now: &Now) -> BTreeMap<String, String> {
-        let all = |why: &str| {
-            let tables = self.tables.iter().map(|table| (table.shown(), why.to_owned()));
-            tables.collect::<Vec<_>>()
-        };
-        let mut lost = BTreeMap::new();
-        for difference in self.differences(now) {
-            let why = difference.what();
-            match &difference {
-                Difference::Publication { is: Some(_), .. } | Difference::Operations { .. } => {
-                    lost.extend(all(&why));
-                }
-                Difference::Identity { table, .. } => {
-                    lost.insert(table.clone(), why);
-                }
-                Difference::Unpublished { table, is_back: true } => {
-                    lost.insert(table.clone(), why);
-                }
-                Difference::Publication { is: None, .. }
-                | Difference::Unpublished { is_back: false, .. }
-                | Difference::OtherTable { .. }
-                | Difference::OtherColumn { .. } => {}
-            }
-        }
-        lost
-    }
-
-    /// The tables that are not there any more.
-    fn gone(&self, now: &TableFacts) -> Vec<&TableIs> {
-        let is_there = |was: &&TableIs| now.tables.iter().any(|table| table.oid == was.oid);
-        self.tables.iter().filter(|was| !is_there(was)).collect()
-    }
-
-    /// Whether the key of a table has other columns. One that has another name only is the same, and so is
-    /// that of a relationship: nobody else has anything on those.
-    fn key_moved(&self, now: &TableIs, mapping: &Mapping) -> Option<KeyMoved> {
-        let index = mapping.table_index(&now.schema, &now.name)?;
-        mapping.model.label(index)?;
-        let was = self.tables.iter().find(|table| table.oid == now.oid)?;
-        let numbers = |table: &TableIs| {
-            let numbers = table.key.iter().map(|name| table.columns.get(name).copied());
-            numbers.collect::<Option<Vec<_>>>()
-        };
-        // A first look may have seen a key column that had another name when the checkpoint was made. Nothing was
-        // written in between.
-        let is_moved = numbers(was).is_some_and(|was| Some(was) != numbers(now));
-        is_moved.then(|| KeyMoved {
-            table: now.table_name(),
-            was: was.key.clone(),
-            is: now.key.clone(),
-        })
-    }
-
-    /// These were looked at before there was a publication: it has them as it has them now.
-    pub fn published_as(&mut self, now: &TableFacts) {
-        self.publication.clone_from(&now.publication);
-        for table in &mut self.tables {
-            if let Some(is) = now.tables.iter().find(|it| it.oid == table.oid) {
-                table.by.clone_from(&is.by);
-            }
-        }
-    }
-
-    /// What is different now and can not be followed: it has to be put right first.
-    pub fn blocking(&self, now: &Now) -> Vec<Difference> {
-        let mut found =
-            TableFacts::new(self.publication.clone(), self.tables.clone()).differences(now);
-        found.retain(|it| {
-            matches!(
-                it,
-                Difference::Publication { is: None, .. }
-                    | Difference::Operations { .. }
-                    | Difference::Identity { .. }
-            )
-        });
-        found
     }
 }

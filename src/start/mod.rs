@@ -10,16 +10,20 @@
 
 pub mod again;
 pub mod between;
+mod difference;
 pub mod following;
 pub mod found;
 pub mod generation;
 pub mod graph;
 pub mod origin;
 pub mod others;
+pub mod paused;
 pub mod publication;
 pub mod rights;
+pub mod rules;
 pub mod server;
 pub mod shape;
+mod since;
 pub mod slot;
 pub mod tables;
 pub mod timelines;

@@ -165,6 +165,16 @@ impl Shape {
         self.leaves.keys().copied()
     }
 
+    /// Whether the mapping makes the same of both, as far as they have the same columns.
+    pub fn has_form_of(&self, other: &Shape) -> bool {
+        let is_same = |(name, column): (&String, &ColumnShape)| {
+            other.columns.get(name).is_some_and(|it| it.form == column.form)
+        };
+        self.form == other.form
+            && self.columns.len() == other.columns.len()
+            && self.columns.iter().all(is_same)
+    }
+
     /// The same as the successor of `before`: it remembers the columns of that.
     pub fn following(mut self, before: &Shape, at: ReadAt) -> Self {
         let numbers = |shape: &Shape| {

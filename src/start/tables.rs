@@ -14,19 +14,22 @@
 //!
 //! Owners, files, statistics and the names of constraints are no part of it.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    catalog::TableName,
+    catalog::{TableName, definition::Definition},
     mapping::{Mapping, identify_by, scalar},
     shown::{Shown, shown_list},
 };
 
+pub use super::difference::Difference;
+
 use super::{
     Again,
     found::{Found, listed},
+    rules::{Paused, Pauses},
     shape::{Shape, Trace},
 };
 
@@ -73,6 +76,12 @@ pub struct TableIs {
     /// What decides the form of its rows; `None`: an earlier build has kept nothing of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shape: Option<Shape>,
+    /// What the catalog had of it; `None`: an earlier build has kept nothing of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<Definition>,
+    /// Its rows are not written, since it has changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Paused>,
 }
 
 /// How a table comes into a publication.
@@ -102,6 +111,8 @@ pub struct Now {
     pub identities: Vec<PartitionIdentity>,
     /// Tables that are there and are not mapped for what they are, by object id: why, with the fix.
     pub unmapped: BTreeMap<u32, String>,
+    /// Tables that are paused. They are not looked at.
+    pub paused: Pauses,
 }
 
 /// What the replica identity of a partition carries.
@@ -126,62 +137,6 @@ pub struct Wanted {
     pub columns: Vec<String>,
     /// The columns of its key.
     pub key: Vec<String>,
-}
-
-/// What is not as it was. Tables and partitions are named as the file has them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Difference {
-    /// Another table has the name.
-    OtherTable {
-        /// The table.
-        table: String,
-        /// The object id that it had.
-        was: u32,
-        /// The object id that it has.
-        is: u32,
-    },
-    /// Another column has the name.
-    OtherColumn {
-        /// The table.
-        table: String,
-        /// The column.
-        column: String,
-        /// The number that it had.
-        was: i16,
-        /// The number that it has.
-        is: i16,
-    },
-    /// Changes of the table did not come.
-    Unpublished {
-        /// The table.
-        table: String,
-        /// The publication has it again.
-        is_back: bool,
-    },
-    /// Some operations did not come.
-    Operations {
-        /// The publication.
-        publication: String,
-    },
-    /// There is none of the name, or another one.
-    Publication {
-        /// The publication.
-        publication: String,
-        /// The object id that it had.
-        was: u32,
-        /// The object id that it has.
-        is: Option<u32>,
-    },
-    /// Changes of the key did not come as such.
-    Identity {
-        /// The table.
-        table: String,
-        /// One of its partitions.
-        partition: String,
-        /// What that one's replica identity carries.
-        columns: Vec<String>,
-    },
 }
 
 /// The text is no [`TableFacts`] of this build.
@@ -255,11 +210,15 @@ impl TablesRefusal {
         match self {
             TablesRefusal::Different { again, .. } => format!("To go on, {again}"),
             TablesRefusal::Reshaped { again, .. } => {
-                format!("Without `schema_changes: stop` in the file, `run` follows. Or {again}")
+                let pause = meanwhile(again);
+                format!(
+                    "{pause}Without `schema_changes: stop` in the file, `run` follows. Or {again}"
+                )
             }
             TablesRefusal::KeyMoved { table, was, again, .. } => format!(
-                "To keep them, if these columns are still there: {}, and set `key: [{}]` for the table. To go on with \
-                 the new key, {again}",
+                "{}To keep them, if these columns are still there: {}, and set `key: [{}]` for the table. To go on \
+                 with the new key, {again}",
+                meanwhile(again),
                 identify_by(table, was),
                 was.iter().map(|name| scalar(name)).collect::<Vec<_>>().join(", ")
             ),
@@ -275,6 +234,16 @@ impl TablesRefusal {
             ),
             TablesRefusal::Unreadable { again } => format!("Use that build, or {again}"),
         }
+    }
+}
+
+/// What lets `run` go on with all other tables.
+fn meanwhile(again: &Again) -> &'static str {
+    match again {
+        Again::FromTables => {
+            "`schema_changes: pause` for a table that has changed lets all others go on meanwhile. "
+        }
+        _ => "",
     }
 }
 
@@ -298,6 +267,12 @@ impl TableFacts {
     /// The same, with everything that is different, or was.
     pub fn having_seen(&self, differences: &[Difference]) -> Self {
         TableFacts { seen: differences.to_vec(), ..self.clone() }
+    }
+
+    /// The tables that are paused, by name.
+    pub fn paused(&self) -> BTreeMap<String, Paused> {
+        let paused = |table: &TableIs| Some((table.shown(), table.paused.clone()?));
+        self.tables.iter().filter_map(paused).collect()
     }
 
     /// What has to be looked at to compare.
@@ -418,83 +393,12 @@ impl TableIs {
 impl Wanted {
     /// The tables of a mapping.
     pub fn of(mapping: &Mapping) -> Vec<Self> {
-        let wanted = mapping.tables.iter().map(|table| Wanted {
+        let wanted = mapping.followed_tables().map(|(_, table)| Wanted {
             name: table.name.clone(),
             oid: table.oid,
             columns: table.columns.iter().map(|column| column.name.clone()).collect(),
             key: mapping.key_columns(table.oid).unwrap_or_default(),
         });
         wanted.collect()
-    }
-}
-
-impl Difference {
-    /// Whether the other one says the same, and more.
-    fn is_undone_by(&self, other: &Difference) -> bool {
-        match (self, other) {
-            (
-                Difference::Unpublished { table, is_back: false },
-                Difference::Unpublished { table: of, .. },
-            ) => table == of,
-            (Difference::Publication { is: None, .. }, Difference::Publication { .. }) => true,
-            _ => false,
-        }
-    }
-}
-
-impl Difference {
-    /// What was done, where a comparison mends what it has led to.
-    pub fn what(&self) -> String {
-        let text = self.to_string();
-        text.strip_suffix(&format!(": {LOST}")).unwrap_or(&text).to_owned()
-    }
-}
-
-/// What a change of the publication leads to, while nobody compares.
-const LOST: &str = "what changed meanwhile is not in the graph";
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Difference::OtherTable { table, was, is } => write!(
-                f,
-                "the table {} is another one than the graph has (object id {is}, it was {was}): it was dropped and \
-                 made again, or another table took its name",
-                Shown(table)
-            ),
-            Difference::OtherColumn { table, column, was, is } => write!(
-                f,
-                "the column {} of the table {} is another one than the graph has (number {is}, it was {was}): it was \
-                 dropped and made again, or another column took its name",
-                Shown(column),
-                Shown(table)
-            ),
-            Difference::Unpublished { table, is_back: true } => write!(
-                f,
-                "the table {} was taken out of the publication and put back, or its row filter or column list was \
-                 changed: {LOST}",
-                Shown(table)
-            ),
-            Difference::Unpublished { table, is_back: false } => {
-                write!(f, "the table {} was taken out of the publication: {LOST}", Shown(table))
-            }
-            Difference::Operations { publication } => write!(
-                f,
-                "the publication {publication:?} did not have all of INSERT, UPDATE, DELETE and TRUNCATE: {LOST}"
-            ),
-            Difference::Publication { publication, is: Some(_), .. } => {
-                write!(f, "the publication {publication:?} was dropped and made again: {LOST}")
-            }
-            Difference::Publication { publication, is: None, .. } => {
-                write!(f, "the publication {publication:?} was dropped: {LOST}")
-            }
-            Difference::Identity { table, partition, columns } => write!(
-                f,
-                "the replica identity of {}, a partition of {}, was not its key but ({}): {LOST}",
-                Shown(partition),
-                Shown(table),
-                shown_list(columns)
-            ),
-        }
     }
 }

@@ -10,6 +10,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::CaseFolding;
 use super::types::{Field, NumericMode, TextKind, Type};
 
@@ -18,7 +20,7 @@ use super::types::{Field, NumericMode, TextKind, Type};
 const MAX_DEPTH: usize = 32;
 
 /// The facts about one type in `pg_type`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TypeFacts {
     /// `oid`.
     pub oid: u32,
@@ -33,7 +35,7 @@ pub struct TypeFacts {
 }
 
 /// The kind of a type.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TypeKind {
     /// A base type other than an array.
     Base,
@@ -77,7 +79,7 @@ pub enum TypeKind {
 }
 
 /// The facts about an attribute of a composite type in `pg_attribute`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldFacts {
     /// `attname`.
     pub name: String,

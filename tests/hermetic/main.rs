@@ -22,6 +22,7 @@ mod mapping;
 mod names;
 mod offsets;
 mod owed;
+mod paused;
 mod process;
 mod refused;
 mod repair;

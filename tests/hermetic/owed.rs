@@ -37,9 +37,11 @@ fn marking(table: &str, look: Look) -> Generation {
         unmapped: Vec::new(),
         left_over: Default::default(),
         facts: TableFacts::new(None, Vec::new()),
-        marks: vec![Mark { found, look }],
+        marks: vec![Mark { found, has_changed: true, look }],
         free: Vec::new(),
         frozen: Vec::new(),
+        newly_frozen: Vec::new(),
+        paused: Vec::new(),
         gone: Vec::new(),
         moved: Vec::new(),
         unpublished: Vec::new(),
@@ -50,8 +52,10 @@ fn marking(table: &str, look: Look) -> Generation {
 fn a_table_that_is_not_mapped_any_more_is_owed_nothing() {
     let model = model(&["public.a"]);
     let left = ["public.a", "public.gone"].map(|name| Progress::new(name, Pass::Rows));
-    assert_eq!(kept(&model, &left), Some(vec![left[0].clone()]));
-    assert_eq!(kept(&model, &left[..1]), None, "it stays as it is");
+    assert_eq!(kept(&model, &BTreeSet::new(), &left), Some(vec![left[0].clone()]));
+    assert_eq!(kept(&model, &BTreeSet::new(), &left[..1]), None, "it stays as it is");
+    let paused = BTreeSet::from([TableIndex(0)]);
+    assert_eq!(kept(&model, &paused, &left), Some(Vec::new()), "a paused table has no work");
     assert_eq!(owed(&model, left.to_vec(), &[], Vec::new()), [left[0].clone()]);
 }
 

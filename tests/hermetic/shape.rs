@@ -10,6 +10,7 @@ use wal2graph::{
     start::{
         Again, TableFacts, TablesRefusal,
         generation::{Before, Generation, Look, first, judge},
+        rules::Rules,
         shape::{ColumnTrace, ReadAt, Reshaped, Shape, Standing, Trace},
         tables::{Now, PartitionIdentity, PublicationIs, TableIs, Wanted, Way},
     },
@@ -179,6 +180,8 @@ fn now(mapping: &Mapping) -> Now {
         key: wanted.key.clone(),
         by: vec![Way::Table(wanted.oid + 1_000)],
         shape: None,
+        definition: None,
+        paused: None,
     };
     let trace = |wanted: &Wanted| {
         let columns = wanted.columns.iter().zip(1..);
@@ -192,6 +195,7 @@ fn now(mapping: &Mapping) -> Now {
     let publication = PublicationIs { name: "p".to_owned(), oid: 7 };
     Now {
         unmapped: BTreeMap::new(),
+        paused: BTreeMap::new(),
         facts: TableFacts::new(Some(publication), wanted.iter().map(table).collect()),
         traces: wanted.iter().map(trace).collect(),
         in_recovery: false,
@@ -252,10 +256,11 @@ fn a_key_of_other_columns_is_for_a_person() {
         let key = now.facts.tables[0].key[0].clone();
         now.facts.tables[0].columns.insert(key, 9);
     });
-    let Some(TablesRefusal::KeyMoved { .. }) = moved.refused(&Again::FromTables) else {
+    let Some(TablesRefusal::KeyMoved { .. }) = moved.refused(&Again::FromTables, &Rules::default())
+    else {
         panic!("{moved:?}");
     };
-    assert_eq!(judged(&[], |_| ()).refused(&Again::FromTables), None);
+    assert_eq!(judged(&[], |_| ()).refused(&Again::FromTables, &Rules::default()), None);
 }
 
 /// It is there, and only its primary key is gone: others have put things on its nodes.
@@ -269,13 +274,16 @@ fn a_table_that_lost_its_key_is_for_a_person_and_one_that_was_dropped_goes() {
         })
     };
     let Some(TablesRefusal::Unmapped { why, .. }) =
-        gone(Some("it has no key")).refused(&Again::FromTables)
+        gone(Some("it has no key")).refused(&Again::FromTables, &Rules::default())
     else {
         panic!("its rows go");
     };
     assert_eq!(why, "it has no key");
     let dropped = gone(None);
-    assert_eq!((dropped.refused(&Again::FromTables), dropped.gone.len()), (None, 1));
+    assert_eq!(
+        (dropped.refused(&Again::FromTables, &Rules::default()), dropped.gone.len()),
+        (None, 1)
+    );
 }
 
 /// Nodes that are made anew have lost what led to them.

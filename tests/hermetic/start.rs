@@ -631,12 +631,15 @@ fn followed(change: impl FnOnce(&mut Now)) -> World {
             key: wanted.key,
             by: vec![Way::Table(wanted.oid)],
             shape: None,
+            definition: None,
+            paused: None,
         });
         let publication = PublicationIs { name: it.names.publication.clone(), oid: 7 };
         let facts = TableFacts::new(Some(publication), tables.collect());
         it.checkpoint.as_mut().unwrap().table_facts = Some(facts.text());
         let mut now = Now {
             unmapped: Default::default(),
+            paused: Default::default(),
             facts,
             traces: Vec::new(),
             in_recovery: false,

@@ -22,6 +22,8 @@ fn table(name: &str, oid: u32) -> TableIs {
         key: vec!["id".to_owned()],
         by: vec![Way::Table(oid + 1_000)],
         shape: None,
+        definition: None,
+        paused: None,
     }
 }
 
@@ -29,6 +31,7 @@ fn now() -> Now {
     let publication = PublicationIs { name: "p".to_owned(), oid: 7 };
     Now {
         unmapped: BTreeMap::new(),
+        paused: BTreeMap::new(),
         facts: TableFacts::new(Some(publication), vec![table("a", 1), table("b", 2)]),
         traces: Vec::new(),
         in_recovery: false,

@@ -1,6 +1,7 @@
 //! `run` follows what changes in tables, publication and mapping.
 
 mod ddl;
+mod paused;
 mod storm;
 mod unlucky;
 

@@ -61,7 +61,9 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
             return Err(error);
         }
         let lane = &mut self.lanes[0];
-        let incomplete = lane.writer.incomplete(INCOMPLETE_ROWS).await.map_err(CopyError::Write)?;
+        let incomplete = lane.writer.incomplete(INCOMPLETE_ROWS).await;
+        let mut incomplete = incomplete.map_err(CopyError::Write)?;
+        incomplete.retain(|table, _| !self.paused.contains(table));
         if incomplete.is_empty() {
             lane.writer.settle(held.position).await.map_err(CopyError::Write)?;
             self.is_over();

@@ -144,6 +144,8 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
             // A repair completes these rows like a copy.
             let writer = &mut self.lanes[0].writer;
             let found = writer.incomplete(INCOMPLETE_ROWS).await.map_err(CopyError::Write)?;
+            let found = found.into_iter().filter(|(table, _)| !self.paused.contains(table));
+            let found: Vec<_> = found.collect();
             let of = |(table, keys): (TableIndex, Vec<Key>)| {
                 keys.into_iter().map(move |key| (table, key))
             };

@@ -106,6 +106,8 @@ pub struct TableCopier<R, W, G> {
     ranges: Mutex<Ranges>,
     /// Tables that were not available, and when to try them again.
     resting: BTreeMap<Heap, Instant>,
+    /// Tables of which nothing is read.
+    paused: BTreeSet<TableIndex>,
     /// The number of halvings, by table.
     halvings: BTreeMap<Heap, u32>,
     /// Snapshots in sequence that did not see everything the graph has.
@@ -149,6 +151,7 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
             ended_before,
             ranges,
             resting: BTreeMap::new(),
+            paused: BTreeSet::new(),
             halvings: BTreeMap::new(),
             unseen: 0,
             has_waited: false,
@@ -163,6 +166,11 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
     /// Changes the length of turns.
     pub fn in_turns(self, turn: TurnLength) -> Self {
         TableCopier { turn, ..self }
+    }
+
+    /// Reads nothing of these tables.
+    pub fn passing_over(self, paused: BTreeSet<TableIndex>) -> Self {
+        TableCopier { paused, ..self }
     }
 
     /// Sets rows aside that the graph does not take. `letters` is what the preparer of the stream has, too.
@@ -279,7 +287,7 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
         for (table, named) in model.iter() {
             let is_compared = self.reconcile.is_some();
             let is_asked = self.ranges().progress.iter().any(|range| range.table == named.name);
-            if is_compared && !is_asked {
+            if (is_compared && !is_asked) || self.paused.contains(&table) {
                 continue;
             }
             let there = self.lanes[0].reader.partitions(table).await.map_err(CopyError::Read)?;

@@ -36,7 +36,8 @@ use crate::{
     service::{
         ServiceError, facts, following, graph,
         left_out::LeftOut,
-        left_over, looked,
+        left_over,
+        looked::{self, Known},
         notices::Noticing,
         requests::{new_id, tables_of},
         trace::Traces,
@@ -69,12 +70,12 @@ pub fn follows(config: &Config) -> Result<bool, ServiceError> {
 }
 
 /// The object ids of the tables that a graph follows, if its checkpoints say which they are.
-pub fn known(checkpoints: &[Checkpoint]) -> Option<BTreeSet<u32>> {
+pub fn known(checkpoints: &[Checkpoint]) -> Option<Known> {
     let facts =
         checkpoints.iter().filter_map(|it| TableFacts::parse(it.table_facts.as_deref()?).ok());
     let facts: Vec<TableFacts> = facts.collect();
     let oids = facts.iter().flat_map(|it| &it.tables).map(|table| table.oid);
-    (!facts.is_empty()).then(|| oids.collect())
+    (!facts.is_empty()).then(|| Known::of_all(oids.collect()))
 }
 
 /// The tables that a partition's topic has, by object id.
@@ -140,7 +141,7 @@ pub async fn agreed(
         unexplained: &unexplained,
     };
     let (generation, next) = step_from(before, (mapping, &now, seen.at));
-    if let Some(refusal) = generation.refused(&again) {
+    if let Some(refusal) = generation.refused(&again, &following::rules(config)) {
         return Err(refusal.into());
     }
     if !generation.marks.is_empty() {
@@ -335,9 +336,10 @@ pub async fn changed(shared: &Shared) -> Changed {
         labels: mapping.labels(),
         digest: mapping.digest(),
         follows: true,
+        rules: following::rules(config),
     };
     let mut stored = watched.facts.clone();
-    let known: BTreeSet<u32> = mapping.tables.iter().map(|table| table.oid).collect();
+    let known = Known::of_all(mapping.tables.iter().map(|table| table.oid).collect());
     let mut traces = Traces::new(config, None);
     loop {
         traces.changed(&seen.trace()).await;

@@ -50,7 +50,7 @@ use crate::{
     catalog::Catalog,
     checkpoint::{Checkpoint, TopicPartition},
     cli::{ApplyArgs, UntilOffset},
-    config::Config,
+    config::{Config, ConfigError},
     graph::Circumstances,
     kafka::{
         consumer::{ConsumeError, Member},
@@ -88,6 +88,9 @@ use topology::Topology;
 pub async fn execute(config: &Config, args: &ApplyArgs) -> Result<(), ServiceError> {
     config.graph()?;
     config.kafka()?;
+    if super::rules::rules(config).may_pause() {
+        return Err(ConfigError::PauseOfTopics.into());
+    }
     let apply = Apply::new(config, args.into_existing_graph);
     let mut serving = serve::start(config, &apply.metrics).await?;
     if !serving.is_empty() {

@@ -64,7 +64,7 @@ use super::{
     attempts::{self, Service, stopped, unless_stopped},
     following::{self, while_reshaped},
     left_out::LeftOut,
-    looked::{self, Looked},
+    looked::{self, Known, Looked},
     run::target,
     setup,
     slot::{Held, hold_slot},
@@ -221,6 +221,7 @@ impl Publish<'_> {
             None if following::follows(config) => reshaped::copied(kafka).await?,
             known => known,
         };
+        let known = known.map(Known::of_all);
         let looked = looked::look(config, known.as_ref(), looked::New::Published, &self.left_out);
         let Looked { sql: Sql { client, .. }, catalog, mapping, trace, .. } = looked.await?;
         let mapping = mapping?;

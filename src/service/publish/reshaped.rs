@@ -9,7 +9,7 @@ use crate::{
     service::{
         ServiceError,
         left_out::LeftOut,
-        looked::{self, Looked, New},
+        looked::{self, Known, Looked, New},
         trace::Traces,
     },
 };
@@ -37,7 +37,7 @@ pub async fn copied(kafka: &Options) -> Result<Option<BTreeSet<u32>>, ServiceErr
 /// of that. A source that is away says nothing, and neither does one whose tables can not be published any more: the
 /// stream goes on, and says what it lacks.
 pub async fn changed(config: &Config, mapping: Arc<Mapping>, mut trace: String, told: &LeftOut) {
-    let known = known(&mapping);
+    let known = Known::of_all(known(&mapping));
     let mut traces = Traces::new(config, None);
     loop {
         traces.changed(&trace).await;

@@ -117,6 +117,7 @@ impl Run<'_> {
             log: HeldSlot { held, .. }, agreed, claim, progress, is_left, checkpoint, ..
         } = begun;
         let Agreed { facts: followed, outlines, labels } = agreed;
+        self.metrics.pauses(followed.paused());
         let before = (outlines.as_deref(), labels.as_slice());
         if outlines.as_ref() != Some(&Outlines::of(&model).text()) {
             // Nothing is applied while it goes.
@@ -134,6 +135,7 @@ impl Run<'_> {
             labels: mapping.labels(),
             digest: mapping.digest(),
             follows: following::follows(config),
+            rules: following::rules(config),
         };
         let watched = (watched, trace);
         let left = (progress, is_left);
@@ -159,7 +161,8 @@ impl Run<'_> {
                 let blocks = blocks.collect();
                 let ended_before = begun.ended_before;
                 let copier = TableCopier::new(model.clone(), lanes, blocks, ended_before, progress)
-                    .setting_aside(letters.clone());
+                    .setting_aside(letters.clone())
+                    .passing_over(mapping.paused().clone());
                 Some(match &taken {
                     None => copier,
                     Some(taken) => {
@@ -240,7 +243,7 @@ impl Run<'_> {
             sizes.retain(|(table, _)| tables.contains(table));
             Ok(setup::new_progress(model, &sizes, lanes, |_| RECONCILED.to_vec()))
         };
-        let passes = requests::take_up(graph, claim, model, left, new).await?;
+        let passes = requests::take_up(graph, claim, (model, mapping.paused()), left, new).await?;
         if let Some(taken) = &passes.taken {
             let others = Others::look(graph, &self.config.pipeline).await?;
             others.spare(model, &taken.reported);

@@ -23,6 +23,7 @@ const LEAF: u32 = 77;
 fn translator(tables: &[Table], known: Vec<Known>) -> Translator {
     let mapping = Arc::new(mapped(tables.to_vec()));
     Translator::new(mapping).following(Followed {
+        paused: Default::default(),
         from: LOOK,
         known,
         leaves: [(orders().oid, BTreeSet::from([LEAF]))].into(),

@@ -1,7 +1,7 @@
 //! Instances of the program in the world: the order in which `run` begins, and the real pipeline, with
 //! a simulated source, store and copier.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::sleep};
 use wal2graph::{
@@ -120,7 +120,8 @@ pub async fn run(world: &Shared, id: u32, until: Until) -> Result<Ended, String>
     let Begun { log: mut source, claim, progress, is_left, ended_before, .. } = begun;
     let is_resumed = world.lock().is_repaired();
     let new = async |tables: &[TableIndex]| Ok(world.lock().compared_progress(tables));
-    let passes = take_up(&store, &claim, &model, (progress, is_left), new).await;
+    let passes =
+        take_up(&store, &claim, (&model, &BTreeSet::new()), (progress, is_left), new).await;
     let Passes { progress, taken } = passes.map_err(|error| text(&error))?;
     let is_owed = progress.iter().any(|range| range.is_owed);
     let (named, works) = (Named::default(), copies || !progress.is_empty());

@@ -280,6 +280,8 @@ impl State {
                 key: wanted.key.clone(),
                 by: by.into_iter().collect(),
                 shape: None,
+                definition: None,
+                paused: None,
             };
             Some((is, trace))
         });
@@ -287,6 +289,7 @@ impl State {
         let publication = PublicationIs { name: PUBLICATION.to_owned(), oid: self.publication };
         Now {
             unmapped: BTreeMap::new(),
+            paused: BTreeMap::new(),
             facts: TableFacts::new(Some(publication), tables),
             traces,
             in_recovery: false,

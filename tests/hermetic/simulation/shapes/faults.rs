@@ -51,6 +51,14 @@ pub enum Unfollowed {
     MarkedAgainGoesOn,
     /// The labels of enums are not compared.
     EnumUnseen,
+    /// Changes of a paused table are applied.
+    PausedApplied,
+    /// A comparison of a table goes on while it is paused.
+    PausedWorkGoesOn,
+    /// A table that goes on is not compared.
+    GoesOnUnmarked,
+    /// A restart forgets that a table was paused.
+    PauseForgotten,
 }
 
 /// Faults that histories catch, with a seed that does.
@@ -68,6 +76,14 @@ pub const ALL: &[(Unfollowed, u64)] = &[
     (Unfollowed::StepsForgotten, 6),
     (Unfollowed::MarksForgotten, 0),
     (Unfollowed::MarkedAgainGoesOn, 0),
+];
+
+/// The same in histories in which tables are paused.
+pub const PAUSED: &[(Unfollowed, u64)] = &[
+    (Unfollowed::PausedApplied, 0),
+    (Unfollowed::PausedWorkGoesOn, 0),
+    (Unfollowed::GoesOnUnmarked, 0),
+    (Unfollowed::PauseForgotten, 0),
 ];
 
 /// Faults that a few hundred histories did not catch: `FAULT=name` searches on.

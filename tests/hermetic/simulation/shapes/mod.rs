@@ -12,6 +12,7 @@ mod catalog;
 mod ddl;
 mod faults;
 mod graph;
+mod paused;
 mod program;
 mod reader;
 mod stream;
@@ -50,8 +51,9 @@ use super::{
 
 use catalog::State;
 use ddl::{VISITS, Visit};
-use faults::{ALL, RARE, Unfollowed};
+use faults::{ALL, PAUSED, RARE, Unfollowed};
 use graph::Named;
+use paused::Operator;
 use program::{Ending, Program};
 use traffic::{Ids, Transaction, first_state};
 
@@ -78,6 +80,8 @@ pub struct Shapes {
     left: Named,
     /// The slot was made.
     pub has_slot: bool,
+    /// Who pauses tables, if somebody does.
+    pub operator: Option<Operator>,
 }
 
 impl Shapes {
@@ -94,6 +98,7 @@ impl Shapes {
             ids: Ids(2_000),
             left: Named::default(),
             has_slot: false,
+            operator: None,
         }
     }
 
@@ -290,13 +295,21 @@ fn short(change: &Change) -> String {
     }
 }
 
+/// Whether tables are paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pauses {
+    None,
+    Some,
+}
+
 /// Runs one history. The error describes the failure.
-fn history(seed: u64, fault: Option<Unfollowed>) -> Result<(), String> {
+fn history(seed: u64, fault: Option<Unfollowed>, pauses: Pauses) -> Result<(), String> {
     let (toast, unique, relations) = (Vec::new(), None, Vec::new());
     let model = Arc::new(Model { tables: Vec::new() });
     let schema = Arc::new(Schema { model, toast, unique, enforced: false, relations });
     let mut world = World::new(seed, schema, None, Moments::new(Arc::default()));
-    world.shapes = Some(Shapes::new(seed, fault));
+    let operator = (pauses == Pauses::Some).then(|| Operator::new(seed));
+    world.shapes = Some(Shapes { operator, ..Shapes::new(seed, fault) });
     // Nobody puts a row back here.
     world.poison = Poison::none();
     let world = Shared(Arc::new(Mutex::new(world)));
@@ -336,6 +349,8 @@ async fn live(world: &Shared) {
         it.put_right();
         Some("all is put right")
     });
+    world.lock().let_all_go_on();
+    program = Program::new(world);
     let finish = async {
         loop {
             let end = Lsn(world.lock().server.end);
@@ -365,6 +380,7 @@ async fn traffic(world: Shared) {
     for _ in 0..transactions {
         let pause = drawn(&world, |rng| if rng.bool() { 0 } else { rng.u64(0..150) });
         sleep(Duration::from_millis(pause)).await;
+        world.lock().edit_file();
         let visit = drawn(&world, |rng| (rng.u8(0..5) == 0).then(|| rng.usize(0..VISITS.len())));
         // A graph that is made while a key is elsewhere has that one.
         let is_made = world.lock().checkpoint().is_some();
@@ -390,14 +406,25 @@ pub fn drawn<T>(world: &Shared, draw: impl FnOnce(&mut Rng) -> T) -> T {
 
 #[test]
 fn every_history_of_changing_tables_ends_as_a_fresh_copy() {
-    each_history(HISTORIES, |seed| history(seed, None));
+    each_history(HISTORIES, |seed| history(seed, None, Pauses::None));
+}
+
+#[test]
+fn every_history_with_paused_tables_ends_as_a_fresh_copy() {
+    each_history(HISTORIES, |seed| history(seed, None, Pauses::Some));
 }
 
 #[test]
 fn every_rule_of_following_is_needed() {
-    let mut wanted = ALL.to_vec();
+    let mut wanted: Vec<_> = ALL.iter().chain(PAUSED).copied().collect();
     if std::env::var_os("FAULT").is_some() {
         wanted.extend(RARE);
     }
-    each_fault_is_caught(&wanted, HISTORIES_PER_FAULT, |seed, fault| history(seed, Some(fault)));
+    each_fault_is_caught(&wanted, HISTORIES_PER_FAULT, |seed, fault| {
+        let pauses = match PAUSED.iter().any(|(it, _)| *it == fault) {
+            true => Pauses::Some,
+            false => Pauses::None,
+        };
+        history(seed, Some(fault), pauses)
+    });
 }

@@ -27,6 +27,7 @@ use wal2graph::{
     start::{
         TableFacts,
         following::{Changed, Watched, step},
+        rules::Rules,
         shape::ReadAt,
         tables::Now,
     },
@@ -68,6 +69,8 @@ pub enum Ending {
 pub struct Program {
     world: Shared,
     learned: Learned,
+    /// What the file said when it started.
+    rules: Rules,
     /// The look that a planted fault goes on with.
     kept: Option<Arc<Looked>>,
 }
@@ -80,7 +83,8 @@ impl Program {
                 world.progress().retain(|range| !range.is_owed);
             }
         }
-        Program { world: world.clone(), learned: Arc::new(Mutex::default()), kept: None }
+        let rules = world.lock().rules();
+        Program { world: world.clone(), learned: Arc::new(Mutex::default()), rules, kept: None }
     }
 
     fn store(&self) -> SimStore {
@@ -88,12 +92,11 @@ impl Program {
         SimStore { world: self.world.clone(), id, is_calm: false }
     }
 
-    /// The object ids of the tables that the graph follows.
-    async fn known(&self, store: &SimStore) -> Result<BTreeSet<u32>, ServiceError> {
+    /// The tables that the graph follows.
+    async fn known(&self, store: &SimStore) -> Result<Option<TableFacts>, ServiceError> {
         let checkpoint = store.checkpoint(&identity()).await?;
         let facts = checkpoint.and_then(|it| it.table_facts);
-        let facts = facts.and_then(|it| TableFacts::parse(&it).ok());
-        Ok(facts.iter().flat_map(|it| &it.tables).map(|table| table.oid).collect())
+        Ok(facts.and_then(|it| TableFacts::parse(&it).ok()))
     }
 
     /// One connected life.
@@ -123,7 +126,10 @@ impl Program {
         let known = self.known(&store).await?;
         let looked = match self.kept.clone() {
             Some(kept) => kept,
-            None => look(&self.world, &known).await.ok_or_else(not_mapped)?,
+            None => {
+                let looked = look(&self.world, (known.as_ref(), &self.rules)).await;
+                looked.ok_or_else(not_mapped)?
+            }
         };
         if fault == Some(Unfollowed::NoLook) {
             self.kept = Some(looked.clone());
@@ -131,7 +137,8 @@ impl Program {
         let model = Arc::new(looked.mapping.model.clone());
         let before = store.checkpoint(&identity()).await?;
         let slot = SimSlot { world: self.world.clone(), id: store.id };
-        let slot = Slot { slot, looked: looked.clone(), learned: self.learned.clone() };
+        let (learned, rules) = (self.learned.clone(), self.rules.clone());
+        let slot = Slot { slot, looked: looked.clone(), learned, rules };
         let begun = begin(&store, slot, (&identity(), Some(PUBLICATION)), before, &model).await?;
         let engine =
             begun.engine(Limits { idle_interval: Duration::from_millis(50), ..limits(self) });
@@ -140,16 +147,23 @@ impl Program {
         let Agreed { facts, outlines, labels } = agreed;
         let left = (outlines.as_deref(), labels.as_slice());
         left_over::clear(&store, &claim, left, (&model, &looked.mapping.labels())).await?;
+        self.world.lock().check_frozen(&facts, &looked.mapping);
         let translator = Translator::new(looked.mapping.clone());
         let translator = match fault {
             Some(Unfollowed::EveryFormTaken) => translator,
             _ => {
                 let learned = self.learned.lock().expect("nobody panics");
-                translator.following(learned.followed(&facts, looked.at))
+                let mut followed = learned.followed(&facts, looked.at);
+                if fault == Some(Unfollowed::PausedApplied) {
+                    followed.paused.clear();
+                }
+                translator.following(followed)
             }
         };
         let new = async |_: &[TableIndex]| Ok(Vec::new());
-        let passes = take_up(&store, &claim, &model, (progress, is_left), new).await?;
+        let passes =
+            take_up(&store, &claim, (&model, looked.mapping.paused()), (progress, is_left), new)
+                .await?;
         let Passes { progress, taken } = passes;
         let named = Named::default();
         let works = copies || !progress.is_empty();
@@ -166,6 +180,7 @@ impl Program {
             let waiting = Duration::from_millis(waiting);
             let turn = TurnLength { waiting, idle: Duration::from_millis(200) };
             let copier = TableCopier::new(model.clone(), lanes, blocks, ended_before, progress);
+            let copier = copier.passing_over(looked.mapping.paused().clone());
             match &taken {
                 None => copier.in_turns(turn),
                 Some(Taken { purpose, reported, .. }) => copier.in_turns(turn).reconciling(
@@ -192,7 +207,8 @@ impl Program {
             status: watch::Sender::new(Status::default()),
         };
         let (labels, digest) = (looked.mapping.labels(), looked.mapping.digest());
-        let watched = Watched { facts, labels, digest, follows: true };
+        let rules = self.rules.clone();
+        let watched = Watched { facts: facts.clone(), labels, digest, follows: true, rules };
         let ended = tokio::select! {
             biased;
             ended = pipeline.run(std::future::pending()) => ended,
@@ -200,6 +216,7 @@ impl Program {
                 return Err(ServiceError::Reshaped("the tables have changed".to_owned()));
             }
         };
+        self.world.lock().check_frozen(&facts, &looked.mapping);
         self.ended(ended, &looked)
     }
 
@@ -238,7 +255,8 @@ impl Program {
         }
         let store = self.store();
         let Ok(known) = self.known(&store).await else { return false };
-        let Some(looked) = look(&self.world, &known).await else { return false };
+        let looked = look(&self.world, (known.as_ref(), &self.rules)).await;
+        let Some(looked) = looked else { return false };
         let Ok(Some(checkpoint)) = store.checkpoint(&identity()).await else { return false };
         let facts = checkpoint.table_facts.as_deref().map(TableFacts::parse);
         let Some(Ok(facts)) = facts else { return false };
@@ -261,12 +279,15 @@ fn not_mapped() -> ServiceError {
 }
 
 /// Looks, as `run` does it: the tables are locked before the snapshot, if nobody has one of them.
-async fn look(world: &Shared, known: &BTreeSet<u32>) -> Option<Arc<Looked>> {
+async fn look(
+    world: &Shared,
+    (known, rules): (Option<&TableFacts>, &Rules),
+) -> Option<Arc<Looked>> {
     let (fault, session, names) = {
         let mut world = world.lock();
         let (fault, session) = (world.shapes().fault, world.shapes().session());
         let visible = world.snapshot().0;
-        let mapping = world.shapes().states[visible].mapping(known)?;
+        let (mapping, _) = world.shapes().states[visible].followed(known, rules, fault)?;
         let names: Vec<String> = mapping.published_tables().map(|it| it.name.clone()).collect();
         (fault, session, names)
     };
@@ -290,10 +311,11 @@ async fn look(world: &Shared, known: &BTreeSet<u32>) -> Option<Arc<Looked>> {
     let (mapping, now, trace) = {
         let mut world = world.lock();
         let state = &world.shapes().states[visible];
-        let mapping = state.mapping(known)?;
-        let now = state.now(&mapping, fault);
+        let (mapping, now) = state.followed(known, rules, fault)?;
         (mapping, now, state.trace())
     };
+    // One that went on, or came, meanwhile was not locked.
+    let is_locked = is_locked && mapping.published_tables().all(|it| names.contains(&it.name));
     drop(_held);
     let through = Lsn(world.lock().server.end);
     let at = match fault {
@@ -323,7 +345,6 @@ async fn changed(
     mut trace: String,
 ) {
     let mut stored = watched.facts.clone();
-    let known: BTreeSet<u32> = watched.facts.tables.iter().map(|table| table.oid).collect();
     if world.lock().shapes().fault == Some(Unfollowed::NoLook) {
         std::future::pending::<()>().await;
     }
@@ -338,7 +359,9 @@ async fn changed(
         if is_same {
             continue;
         }
-        let Some(looked) = look(world, &known).await else { return };
+        let known = watched.facts.clone();
+        let looked = look(world, (Some(&known), &watched.rules)).await;
+        let Some(looked) = looked else { return };
         if let Some(Changed::Follow | Changed::Blocked(_)) =
             watched.changed(&looked.now, &looked.mapping, looked.at)
         {

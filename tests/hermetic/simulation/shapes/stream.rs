@@ -6,6 +6,7 @@ use std::{
 };
 
 use wal2graph::{
+    catalog::TableName,
     change::{Change, Event, Relation, RelationColumn},
     checkpoint::{Checkpoint, Claim, NewCheckpoint},
     copy::{Progress, passes as passes_of_copy, ranges},
@@ -18,8 +19,9 @@ use wal2graph::{
     },
     start::{
         TableFacts,
-        following::{self, Next, kept, looks, owed, passes, step},
+        following::{self, Next, kept, looks, of_followed, owed, passes, step},
         generation,
+        rules::Rules,
     },
 };
 
@@ -44,6 +46,7 @@ pub struct Slot {
     pub slot: SimSlot,
     pub looked: Arc<Looked>,
     pub learned: Learned,
+    pub rules: Rules,
 }
 
 /// The slot while it is held, and its stream.
@@ -52,6 +55,7 @@ pub struct Held {
     world: Shared,
     looked: Arc<Looked>,
     learned: Learned,
+    rules: Rules,
     /// What this connection has described last of a table, or of a partition in its table's name.
     described: BTreeMap<u32, Arc<Relation>>,
     /// What the decoder knows of a table.
@@ -103,11 +107,11 @@ impl Log for Slot {
     }
 
     async fn hold(self, checkpoint: &Checkpoint) -> Result<Held, ServiceError> {
-        let Slot { slot, looked, learned } = self;
+        let Slot { slot, looked, learned, rules } = self;
         let world = slot.world.clone();
         let source = slot.hold(checkpoint).await?;
         let (described, known) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Held { source, world, looked, learned, described, known })
+        Ok(Held { source, world, looked, learned, rules, described, known })
     }
 }
 
@@ -195,11 +199,15 @@ impl HeldLog for Held {
             }
             generation = step(&believed, &facts, seen, &unexplained).0;
         }
+        if planted(Unfollowed::GoesOnUnmarked) {
+            let was_paused = |it: &TableName| facts.paused().contains_key(&it.in_file());
+            generation.marks.retain(|mark| !was_paused(&mark.found.table));
+        }
         if planted(Unfollowed::RecreatedByName) {
             generation.marks.retain(|it| !it.found.what.contains("another table of this name"));
         }
         let again_from = wal2graph::start::Again::FromTables;
-        if let Some(refusal) = generation.refused(&again_from) {
+        if let Some(refusal) = generation.refused(&again_from, &self.rules) {
             return Err(again(&refusal.to_string()));
         }
         let (outlines, labels) = (claimed.outlines.clone(), claimed.labels.clone());
@@ -211,7 +219,7 @@ impl HeldLog for Held {
         let claim = Claim { identity: identity(), epoch: claimed.epoch };
         let left = graph.copy_progress(PIPELINE).await?;
         let progress = match generation.marks.is_empty() {
-            true => kept(&mapping.model, &left),
+            true => kept(&mapping.model, mapping.paused(), &left),
             false => Some(self.owed(left, &generation, fault)),
         };
         {
@@ -220,6 +228,18 @@ impl HeldLog for Held {
             let told: Vec<String> = marks.chain(free).collect();
             self.world.lock().moments.trace(|| format!("follows {at:?}: {told:?}"));
         }
+        let progress = match planted(Unfollowed::PausedWorkGoesOn) && generation.marks.is_empty() {
+            true => None,
+            false => progress,
+        };
+        let facts = match planted(Unfollowed::PauseForgotten) {
+            true => {
+                let mut facts = generation.facts.clone();
+                facts.tables.iter_mut().for_each(|table| table.paused = None);
+                facts.text()
+            }
+            false => facts,
+        };
         let stored = match planted(Unfollowed::StepsForgotten) {
             true => Outlines::of(&mapping.model).text(),
             false => outlines.clone(),
@@ -252,6 +272,10 @@ impl Held {
         fault: Option<Unfollowed>,
     ) -> Vec<Progress> {
         let model = &self.looked.mapping.model;
+        let left = match fault {
+            Some(Unfollowed::PausedWorkGoesOn) => left,
+            _ => of_followed(model, self.looked.mapping.paused(), left),
+        };
         let mut looks = looks(model, &left, generation);
         if fault == Some(Unfollowed::MarkedAgainGoesOn) {
             let is_left = |name: &String| left.iter().any(|it| it.compares() && it.table == *name);
