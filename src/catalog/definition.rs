@@ -75,7 +75,12 @@ impl Definition {
         if key(was) != key(now) {
             found.push(format!("its primary key is {}, and was {}", key(now), key(was)));
         }
-        let keys = |table: &Table| table.foreign_keys.iter().map(text).collect::<BTreeSet<_>>();
+        let keys = |table: &Table| {
+            let unique = table.unique_keys.iter().map(|key| {
+                format!("the unique key {} ({})", Shown(&key.name), shown_list(&key.columns))
+            });
+            table.foreign_keys.iter().map(text).chain(unique).collect::<BTreeSet<_>>()
+        };
         let (keys_before, keys_now) = (keys(was), keys(now));
         found.extend(keys_before.difference(&keys_now).map(|it| format!("{it} is gone")));
         found.extend(keys_now.difference(&keys_before).map(|it| format!("{it} was added")));
@@ -103,6 +108,9 @@ impl Column {
         let of = |column: &Column| (column.type_oid, column.type_modifier);
         if of(is) != of(self) {
             found.push(format!("is {}, and was {}", is.type_name, self.type_name));
+        }
+        if is.not_null != self.not_null {
+            found.push(if is.not_null { "is NOT NULL" } else { "may be NULL" }.to_owned());
         }
         if is.generated != self.generated {
             found.push("is computed from others in another way".to_owned());

@@ -98,8 +98,11 @@ const ATTRIBUTES_OF_TYPES: &str = "
 
 /// Looks. Tables that are gone are left out of the answer.
 pub async fn now(client: &Client, publication: &str, wanted: &[Wanted]) -> Result<Now, Error> {
-    let server = "SELECT current_setting('server_version_num')::int4, pg_is_in_recovery()";
-    let server = client.query_one(server, &[]).await?;
+    // There may be no table to look at.
+    let server = "SELECT current_setting('server_version_num')::int4, pg_is_in_recovery(), p.oid,
+            coalesce(p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate, false)
+        FROM (SELECT 1) AS one LEFT JOIN pg_catalog.pg_publication p ON p.pubname = $1";
+    let server = client.query_one(server, &[&publication]).await?;
     let by_schema = match server.get::<_, i32>(0) >= SCHEMAS_SINCE {
         true => {
             "(SELECT s.oid FROM pg_catalog.pg_publication_namespace s \
@@ -113,8 +116,6 @@ pub async fn now(client: &Client, publication: &str, wanted: &[Wanted]) -> Resul
             ({ATTRIBUTES})::text AS attributes, ({LEAVES})::text AS leaves, ({USED_TYPES} {LABELS})::text AS labels,
             ({USED_TYPES} {ATTRIBUTES_OF_TYPES})::text AS composites,
             ({LEAF_DEFAULTS})::text AS leaf_defaults,
-            p.oid AS publication,
-            coalesce(p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate, false) AS all_operations,
             p.puballtables AND except_rel.oid IS NULL AS by_all, rel.oid AS by_table, {by_schema} AS by_schema,
             c.relkind <> 'p' OR p.pubviaroot AS as_itself,
             (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(i.schema, i.name, i.columns))
@@ -135,7 +136,7 @@ pub async fn now(client: &Client, publication: &str, wanted: &[Wanted]) -> Resul
     let names: Vec<&str> = wanted.iter().map(|it| it.name.name.as_str()).collect();
     let oids: Vec<u32> = wanted.iter().map(|it| it.oid).collect();
     let rows = client.query(&sql, &[&publication, &schemas, &names, &oids]).await?;
-    let oid = rows.first().and_then(|row| row.get::<_, Option<u32>>("publication"));
+    let oid = server.get::<_, Option<u32>>(2);
     let publication = oid.map(|oid| PublicationIs { name: publication.to_owned(), oid });
     let tables = rows.iter().zip(wanted).filter_map(|(row, wanted)| table(row, wanted));
     let (tables, traces) = tables.unzip();
@@ -145,7 +146,7 @@ pub async fn now(client: &Client, publication: &str, wanted: &[Wanted]) -> Resul
         facts: TableFacts::new(publication, tables),
         traces,
         in_recovery: server.get(1),
-        all_operations: rows.first().is_none_or(|row| row.get("all_operations")),
+        all_operations: server.get(3),
         identities: rows.iter().flat_map(identities).collect(),
     })
 }

@@ -258,6 +258,12 @@ pub async fn followed(
     let held = mapped(config, held(all, facts, &pauses), known, published);
     let paused = pauses.keys().copied().collect();
     let held = Followed { mapping: held.mapping.map(|it| it.pausing(&paused)), ..held };
+    if held.mapping.is_err() {
+        // The file may name what only the tables of now have.
+        for (was, paused) in facts.tables.iter().filter_map(|it| Some((it, pauses.get(&it.oid)?))) {
+            tracing::warn!(table = %was.table_name(), %paused, "the table is paused, and mapped as it was");
+        }
+    }
     let now = now_of(config, client, &held).await?;
     Ok((held, now.map(|now| Now { paused: pauses, ..now })))
 }

@@ -242,7 +242,13 @@ fn without(
         ));
     }
     tables.retain(|table| !paused.contains(table));
-    Ok(tables)
+    match tables.is_empty() && !paused.is_empty() {
+        true => Err(
+            "all tables have changed and are paused: `wal2graph status` says what lets them go on"
+                .to_owned(),
+        ),
+        false => Ok(tables),
+    }
 }
 
 /// Keeps what a request finds. `unconstrained`: doubled nodes keep constraints away, which are made once it is done.

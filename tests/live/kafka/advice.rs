@@ -207,3 +207,41 @@ async fn a_record_too_large_for_one_of_the_tables_topics_was_not_named() {
     assert!(said.contains(&format!("more than the topic {topic} takes")), "{said}");
     assert!(said.contains("Raise max.message.bytes"), "{said}");
 }
+
+/// Changes are lost with the slot. The graph is emptied, and filled from a topic that begins with a copy.
+#[tokio::test]
+async fn a_publisher_without_its_slot_ends_with_an_equal_graph() {
+    let schema = "CREATE TABLE lsl_things (id int PRIMARY KEY, name text);
+        INSERT INTO lsl_things SELECT g, 'a' FROM generate_series(1, 20) g";
+    let spread = Spread::with("lostslot", schema, "partitions: 1").await;
+    spread.catch_up().await;
+    let sql = &spread.pipeline.sql;
+    let slot = format!("wal2graph_{}", spread.pipeline.name);
+    let dropped = format!("SELECT pg_drop_replication_slot('{slot}')");
+    until("the slot is free", async || sql.batch_execute(&dropped).await.is_ok()).await;
+    let lost = "DELETE FROM lsl_things WHERE id < 5; INSERT INTO lsl_things VALUES (30, 'lost');
+        UPDATE lsl_things SET name = 'lost' WHERE id = 10";
+    sql.batch_execute(lost).await.unwrap();
+    let text = refused(&spread, &["publish", "--until", "current"], "is gone").await;
+    let topic = text.split_once("delete the topic ").expect(&text).1.split(" (or name").next();
+    let topic = topic.expect(&text).to_owned();
+    kafka().tool(TOPICS, &["--delete", "--topic", &topic]).unwrap();
+    let is_gone = async || {
+        let list = kafka().tool(TOPICS, &["--list"]).unwrap();
+        !list.lines().any(|it| it == topic)
+    };
+    until("the topic is gone", is_gone).await;
+    let (code, said) = spread.output(&["publish", "--until", "current"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let text = refused(&spread, &["apply", "--until", "current"], "deleted and made again").await;
+    for line in text.lines().map(str::trim).filter(|line| line.starts_with("MATCH ")) {
+        let cypher = Query::new(line.trim_end_matches(';').to_owned());
+        graph().run_alone(cypher, PATIENCE).await.unwrap();
+    }
+    for command in [&["replay", "--from", "earliest"][..], &["apply", "--until", "current"]] {
+        let (code, said) = spread.output(command).await;
+        assert_eq!(code, Some(0), "{text}\n{said}");
+    }
+    is_so("MATCH (n:LslThing) RETURN count(n) = 17 AND count(CASE n.name WHEN 'lost' THEN 1 END) = 2 AS yes")
+        .await;
+}

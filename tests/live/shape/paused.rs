@@ -7,13 +7,13 @@ const RUN: &[&str] = &["run"];
 
 impl Followed {
     /// The same with another file, after a stop or a kill.
-    async fn restarted(self, file: &str) -> Self {
+    pub(super) async fn restarted(self, file: &str) -> Self {
         let Followed { pipeline, running, .. } = self;
         running.kill();
         Followed::with(pipeline.configured(file), RUN)
     }
 
-    async fn status(&self) -> String {
+    pub(super) async fn status(&self) -> String {
         let output = self.pipeline.output(&["status"]).await;
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
@@ -61,6 +61,11 @@ async fn a_paused_table_stands_still_while_all_others_go_on() {
     assert!(said.contains("the column v is called w"), "{said}");
     let log = followed.logged();
     assert!(log.contains("the table has changed and is paused"), "{log}");
+    let output = followed.pipeline.output(&["check"]).await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let output = followed.pipeline.output(&["plan", "--against-graph"]).await;
+    let plan = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && plan.contains("it is paused"), "{plan}");
 
     // A kill, and changes of this table and of others.
     let mut followed = followed.restarted(&pausing("spa_a")).await;
@@ -121,6 +126,27 @@ async fn a_change_that_is_taken_back_lets_the_table_go_on() {
     followed.sql("INSERT INTO spd_a VALUES (32, 'streams')").await;
     followed.becomes("it streams", &[("(n:SpdA {v: 'streams'}) RETURN count(n)", 1)]).await;
     assert!(followed.logged().contains("it was paused, and goes on"), "{}", followed.logged());
+}
+
+/// There was nothing to look at, so the publication was said to be gone.
+#[tokio::test]
+async fn the_only_table_is_paused() {
+    let schema =
+        "CREATE TABLE spi_a (id int PRIMARY KEY, v text); INSERT INTO spi_a VALUES (1, 'a')";
+    let pipeline = Pipeline::new("shonly", schema).await.configured("schema_changes: pause");
+    let mut followed = Followed::with(pipeline, RUN);
+    followed.becomes("the copy", &[("(n:SpiA) RETURN count(n)", 1)]).await;
+    followed.sql("ALTER TABLE spi_a RENAME v TO w; INSERT INTO spi_a VALUES (2, 'b')").await;
+    let said = followed.pauses("public.spi_a").await;
+    let mut followed = followed.restarted("schema_changes: pause").await;
+    let output = followed.pipeline.output(&["verify"]).await;
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && told.contains("all tables have changed"), "{told}");
+    assert_eq!(number("MATCH (n:SpiA {v: 'a'}) RETURN count(n) AS n").await, 1);
+    assert_eq!(followed.pauses("public.spi_a").await, said);
+    assert!(followed.running.0.try_wait().unwrap().is_none(), "{}", followed.logged());
+    let mut followed = followed.restarted(&Followed::advised(&said)).await;
+    followed.becomes("it goes on", &[("(n:SpiA {w: 'b'}) RETURN count(n)", 1)]).await;
 }
 
 /// Another key ends the program, so there the graph still has the table as it was.

@@ -10,6 +10,17 @@ use tokio_postgres::Client;
 use super::Followed;
 use crate::support::{Pipeline, client, graph, rounds};
 
+/// What a storm's names begin with here. Each has names of its own in the graph.
+const NAMED: &str = "zst_";
+
+/// What the file says from one start to the next, where tables are paused.
+const FILES: [&str; 4] = [
+    "schema_changes: pause",
+    "schema_changes: pause\ndropped_tables: clear",
+    "dropped_tables: keep",
+    "schema_changes: apply",
+];
+
 const SCHEMA: &str = "
     CREATE TYPE zst_mood AS ENUM ('m0', 'm1', 'm2');
     CREATE TABLE zst_a (id int PRIMARY KEY, v text, n int, mood zst_mood);
@@ -62,7 +73,7 @@ fn value(rng: &mut Rng, of: &str) -> String {
     match of {
         _ if rng.u8(..8) == 0 => "NULL".to_owned(),
         "integer" | "bigint" | "numeric" => n.to_string(),
-        "zst_mood" => "(enum_range(NULL::zst_mood))[1]".to_owned(),
+        of if of.ends_with("_mood") => "(enum_range(NULL::zst_mood))[1]".to_owned(),
         _ => format!("'t{n}'"),
     }
 }
@@ -167,8 +178,8 @@ fn ddl(rng: &mut Rng, tables: &[Table], publication: &str) -> String {
 }
 
 /// All nodes and relationships of the tables, as sorted text.
-async fn dump() -> Vec<String> {
-    let is_ours = "any(l IN labels(a) WHERE l STARTS WITH 'Zst')";
+async fn dump(labels: &str) -> Vec<String> {
+    let is_ours = format!("any(l IN labels(a) WHERE l STARTS WITH '{labels}')");
     let of =
         |it: &str| format!("[k IN keys({it}) | k + '=' + coalesce(toStringOrNull({it}[k]), '?')]");
     let (a, r, b) = (of("a"), of("r"), of("b"));
@@ -190,17 +201,32 @@ async fn dump() -> Vec<String> {
 
 #[tokio::test]
 async fn a_storm_of_ddl_ends_with_what_a_fresh_copy_makes() {
+    storm("zst_", "Zst", rounds(40, 300), false).await;
+}
+
+/// It is killed and started with another file again and again.
+#[tokio::test]
+async fn a_storm_of_ddl_with_paused_tables_ends_with_what_a_fresh_copy_makes() {
+    storm("zsp_", "Zsp", rounds(20, 300), true).await;
+}
+
+async fn storm(names: &str, labels: &str, rounds: usize, pauses: bool) {
     let seed = match std::env::var("SEED") {
         Ok(seed) => seed.parse().expect("SEED is a number"),
         Err(_) => fastrand::u64(..1_000_000),
     };
     println!("SEED={seed}");
     let mut rng = Rng::with_seed(seed);
-    let pipeline = Pipeline::new("ddlstorm", SCHEMA).await;
+    let of_storm = |text: String| text.replace(NAMED, names);
+    let name = format!("ddlstorm{names}").replace('_', "");
+    let pipeline = Pipeline::new(&name, &of_storm(SCHEMA.to_owned())).await;
+    let pipeline = if pauses { pipeline.configured(FILES[0]) } else { pipeline };
     let url = pipeline.source_url.clone();
     let publication = format!("wal2graph_{}", pipeline.name);
     let mut followed = Followed::with(pipeline, &["run"]);
-    followed.becomes("the copy", &[("(n:ZstA) RETURN count(n)", 300)]).await;
+    let copied = format!("(n:{labels}A) RETURN count(n)");
+    followed.becomes("the copy", &[(&copied, 300)]).await;
+    let own = names.to_owned();
     let mut writer = Rng::with_seed(seed + 1);
     let sql = client(&url).await;
     let writing = tokio::spawn(async move {
@@ -211,6 +237,7 @@ async fn a_storm_of_ddl_ends_with_what_a_fresh_copy_makes() {
                 text += &rows(&mut writer, &tables);
             }
             text += "COMMIT";
+            let text = text.replace(NAMED, &own);
             if sql.batch_execute(&text).await.is_err() {
                 sql.batch_execute("ROLLBACK").await.expect("a rollback works");
             }
@@ -218,7 +245,12 @@ async fn a_storm_of_ddl_ends_with_what_a_fresh_copy_makes() {
         }
     });
     let mut done = Vec::new();
-    for _ in 0..rounds(40, 300) {
+    for _ in 0..rounds {
+        if pauses && rng.u8(..6) == 0 {
+            let file = FILES[rng.usize(..FILES.len())];
+            done.push(format!("-- {file}"));
+            followed = followed.restarted(file).await;
+        }
         let tables = tables(&followed.pipeline.sql).await;
         let mut text = ddl(&mut rng, &tables, &publication);
         if !text.starts_with("VACUUM") {
@@ -234,6 +266,7 @@ async fn a_storm_of_ddl_ends_with_what_a_fresh_copy_makes() {
                 false => format!("BEGIN; {text}; {end}"),
             };
         }
+        let text = of_storm(text);
         let ran = followed.pipeline.sql.batch_execute(&text).await;
         if ran.is_err() {
             followed.pipeline.sql.batch_execute("ROLLBACK").await.expect("a rollback works");
@@ -251,14 +284,20 @@ async fn a_storm_of_ddl_ends_with_what_a_fresh_copy_makes() {
     }
     writing.abort();
     println!("SEED={seed}: {} transactions of DDL", done.len());
+    if pauses {
+        let stood = followed.status().await;
+        let paused = stood.lines().filter(|it| it.starts_with("paused")).count();
+        println!("{paused} tables are paused");
+        followed = followed.restarted("schema_changes: apply").await;
+    }
     followed.becomes("the storm", &[]).await;
-    let before = dump().await;
+    let before = dump(labels).await;
     followed.running.kill();
     let pipeline = followed.pipeline;
     let output = pipeline.output(&["destroy", "--graph", "--yes"]).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     pipeline.catch_up().await;
-    let fresh = dump().await;
+    let fresh = dump(labels).await;
     let lacks: Vec<_> = fresh.iter().filter(|line| !before.contains(line)).take(20).collect();
     let more: Vec<_> = before.iter().filter(|line| !fresh.contains(line)).take(20).collect();
     assert!(
