@@ -60,11 +60,11 @@ impl Holes {
         }
     }
 
-    /// What is missing is taken care of: reading goes on behind it.
-    pub fn go_on(&self) {
+    /// What is missing before this offset is taken care of: reading goes on.
+    pub fn go_on(&self, before: u64) {
         let mut state = self.state();
-        if let State::Met(missing, before) = &*state {
-            *state = State::Watched(missing.end.max(*before));
+        if let State::Met(missing, looked_at) = &*state {
+            *state = State::Watched(missing.end.max(*looked_at).max(before));
         }
     }
 
@@ -86,10 +86,11 @@ mod tests {
     fn reading_stops_at_a_hole_until_it_was_looked_at() {
         let holes = Holes::watched();
         assert!(!holes.meet(4..6) && holes.met() == Some(4..6));
-        holes.go_on();
+        holes.go_on(0);
         assert!(holes.met().is_none() && holes.meet(4..6), "it was looked at");
         assert!(!holes.meet(5..7), "it has grown");
-        holes.go_on();
+        holes.go_on(8);
+        assert!(holes.meet(7..8), "so was this");
         assert!(!holes.meet(9..10));
         holes.pass_all();
         assert!(holes.meet(9..10) && holes.met().is_none());

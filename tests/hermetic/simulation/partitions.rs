@@ -279,7 +279,8 @@ impl World {
     fn stop_at_hole(&mut self, partition: usize) {
         self.ask(Purpose::Repair);
         self.people.has_lost_changes();
-        self.holes[partition].go_on();
+        let end = self.publisher.topic[partition].len() as u64;
+        self.holes[partition].go_on(end);
         self.lives[partition] = None;
     }
 
