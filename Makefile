@@ -1,6 +1,6 @@
 # `make help` lists the targets.
 
-.PHONY: help deps servers quick hermetic live test test-connect check chaos nightly fuzz deny demo bench bench-page path man dist \
+.PHONY: help deps servers quick hermetic live test test-connect check chaos chaos-kafka nightly fuzz deny demo bench bench-page path man dist \
 	deploy-check deploy-tools manifests clean
 
 SERVERS = --quiet --package wal2graph-servers -- fetch
@@ -42,11 +42,17 @@ check: deps ## What CI runs: format, lints, docs, every test, and how long each 
 		'servers are there' 'cargo run $(SERVERS)' \
 		'hermetic' 'cargo test --workspace --features live --lib --bins --test hermetic' \
 		'servers' 'cargo test --workspace --features live --test servers' \
-		'live' 'RUST_TEST_THREADS=4 cargo test --workspace --features live --test live'
+		'live' 'RUST_TEST_THREADS=4 cargo test --workspace --features live --test live' \
+		'chaos' 'MINUTES=$${CHAOS_MINUTES:-2} $(MAKE) chaos' \
+		'chaos through Kafka' 'MINUTES=$${CHAOS_MINUTES:-2} $(MAKE) chaos-kafka'
 
 chaos: servers ## Everything breaks at once for MINUTES (2), from SEED: what the graph shows stays right
 	cargo test --features live --test live -- --exact --include-ignored --nocapture \
 		chaos::whatever_breaks_the_graph_shows_states_of_the_tables_and_equals_them_at_the_end
+
+chaos-kafka: servers ## The same through a topic, with one publish, two apply and a broker that breaks
+	cargo test --features live --test live -- --exact --include-ignored --nocapture \
+		chaos::topic::whatever_breaks_beside_a_topic_the_graph_equals_the_tables_at_the_end
 
 nightly: servers fuzz deny ## What takes longer: ten times the histories from any seed, all rounds, fuzzing, without Kafka
 	from=$${FROM:-$$(date +%s)}; FROM=$$from HISTORIES=$${HISTORIES:-120000} \

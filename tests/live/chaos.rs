@@ -7,9 +7,11 @@
 //!                 +------ faults: killed, stopped, frozen, cut, slow, locked, altered
 //! ```
 //!
-//! `SEED` and `MINUTES` are taken from the environment.
+//! `SEED` and `MINUTES` are taken from the environment. Through Kafka: [`topic`].
 
 mod proxy;
+#[cfg(feature = "kafka")]
+mod topic;
 mod writers;
 
 use std::{
@@ -189,7 +191,7 @@ impl Stage {
             Network::Slow(Duration::from_millis(rng.u64(1..40))),
         ];
         let network = networks[rng.usize(..networks.len())];
-        let name = match rng.u8(0..14) {
+        let name = match rng.u8(0..15) {
             0 | 1 => {
                 if let Some(running) = self.running.take() {
                     running.kill();
@@ -251,6 +253,16 @@ impl Stage {
                 self.to_graph.is(Network::Well);
                 "the way to the graph fails"
             }
+            14 => {
+                let full = self.neo4j.limit_files(Some(rng.u64(1..64) << 10));
+                self.is_done(full);
+                sleep(time * 2).await;
+                // It does not go on by itself when there is room again.
+                let again =
+                    block_in_place(|| self.neo4j.kill().and_then(|()| self.neo4j.start_again()));
+                self.is_done(again);
+                "the disk of Neo4j is full"
+            }
             10 => {
                 if let Some(sql) = self.world.source().await {
                     let text = format!(
@@ -292,10 +304,7 @@ impl Stage {
 #[ignore = "long: make chaos, make nightly"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn whatever_breaks_the_graph_shows_states_of_the_tables_and_equals_them_at_the_end() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|it| it.parse::<u64>().ok());
-    let seed = number("SEED").unwrap_or_else(|| fastrand::u64(..100_000));
-    let time = Duration::from_secs(60 * number("MINUTES").unwrap_or(2));
-    println!("SEED={seed} MINUTES={}", time.as_secs() / 60);
+    let (seed, time) = asked();
     let mut rng = Rng::with_seed(seed);
     let mut stage = stage(seed).await;
     let world = stage.world.clone();
@@ -320,9 +329,17 @@ async fn whatever_breaks_the_graph_shows_states_of_the_tables_and_equals_them_at
     }
 }
 
-async fn stage(seed: u64) -> Stage {
-    let log = std::env::temp_dir().join(format!("chaos-{seed}.log"));
-    std::fs::write(&log, "").unwrap();
+/// The seed, and for how long.
+fn asked() -> (u64, Duration) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|it| it.parse::<u64>().ok());
+    let seed = number("SEED").unwrap_or_else(|| fastrand::u64(..100_000));
+    let time = Duration::from_secs(60 * number("MINUTES").unwrap_or(2));
+    println!("SEED={seed} MINUTES={}", time.as_secs() / 60);
+    (seed, time)
+}
+
+/// Both servers, with what is written into the source.
+async fn servers() -> (Postgres, Neo4j, World) {
     let postgres = Postgres::start(&PostgresOptions::default()).unwrap();
     let neo4j = Neo4j::start(&Neo4jOptions::default()).unwrap();
     let admin = crate::support::client(&postgres.url("postgres")).await;
@@ -341,6 +358,13 @@ async fn stage(seed: u64) -> Stage {
     }));
     let sql = world.source().await.unwrap();
     sql.batch_execute(writers::SCHEMA).await.unwrap();
+    (postgres, neo4j, world)
+}
+
+async fn stage(seed: u64) -> Stage {
+    let log = std::env::temp_dir().join(format!("chaos-{seed}.log"));
+    std::fs::write(&log, "").unwrap();
+    let (postgres, neo4j, world) = servers().await;
     let config = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
     let file =
         "pipeline: chaos\nhttp: {listen: 'off'}\non_error: park\nlimits: {dead_letters: 100000}\n";

@@ -5,7 +5,7 @@ use neo4rs::Query;
 use wal2graph::neo4j::{Connection, Options, connect::ANSWER_LIMIT};
 use wal2graph_servers::{Neo4j, Neo4jOptions};
 
-use crate::support::{Pipeline, eventually, graph, holds};
+use crate::support::{PATIENCE, Pipeline, Running, eventually, graph, holds, program, until};
 
 /// A server that grants a transaction little memory.
 fn small() -> Neo4j {
@@ -143,4 +143,32 @@ async fn a_constraint_dropped_while_run_streams_went_unnoticed() {
     graph().run(Query::new(format!("DROP CONSTRAINT `{name}`"))).await.unwrap();
     assert!(!holds(&is_there).await);
     eventually("it is made again", &is_there).await;
+}
+
+/// Neo4j does not go on by itself when there is room again: somebody starts it again. Nothing else has to be done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_graph_whose_disk_is_full_is_waited_for_until_it_has_room_and_is_started_again() {
+    let mut own = Neo4j::start(&Neo4jOptions::default()).unwrap();
+    let schema = "CREATE TABLE lfull_things (id int PRIMARY KEY, v text); INSERT INTO lfull_things VALUES (1, 'a')";
+    let pipeline = Pipeline::new("full", schema).await;
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut running = program(&["run", "--http", "off"], &pipeline.source_url, &own.url());
+    let running = running.stderr(log.reopen().unwrap()).spawn().unwrap();
+    let mut running = Running(running);
+    let url = own.url();
+    let has =
+        async |rows| count(&url, "MATCH (n:LfullThing) RETURN count(n) AS count").await == rows;
+    until("it is copied", async || has(1).await).await;
+    own.limit_files(Some(16 << 10)).unwrap();
+    let rows =
+        "INSERT INTO lfull_things SELECT g, repeat('v', 1000) FROM generate_series(2, 2000) g";
+    pipeline.sql.batch_execute(rows).await.unwrap();
+    let said = || std::fs::read_to_string(log.path()).unwrap();
+    until("it says that Neo4j takes nothing", async || said().contains("did not take a write"))
+        .await;
+    own.kill().unwrap();
+    own.start_again().unwrap();
+    until("it goes on by itself", async || has(2000).await).await;
+    println!("{}", said());
+    assert_eq!(running.terminate(PATIENCE).await, Some(0));
 }

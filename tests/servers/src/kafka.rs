@@ -113,6 +113,13 @@ impl Kafka {
         self.directory.path().join("console.log")
     }
 
+    /// Sends its process a signal.
+    pub fn signal(&self, name: &str) {
+        if let Some(process) = &self.process {
+            process.signal(name);
+        }
+    }
+
     /// Whether its process runs.
     pub fn runs(&self) -> bool {
         self.process.as_ref().is_some_and(Process::runs)

@@ -5,6 +5,7 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     path::PathBuf,
+    process::Command,
     time::Duration,
 };
 
@@ -14,7 +15,7 @@ use crate::{
     Result,
     fetch::fetch_neo4j,
     java,
-    process::{Process, directory, free_port, until_ready},
+    process::{Process, directory, free_port, run, until_ready},
 };
 
 /// The default version; `NEO4J_VERSION` overrides it.
@@ -162,6 +163,15 @@ impl Neo4j {
         if let Some(process) = &self.process {
             process.signal(name);
         }
+    }
+
+    /// From now on none of its files grows beyond this many bytes, as on a disk that is full; `None`: they may again.
+    pub fn limit_files(&self, bytes: Option<u64>) -> Result<()> {
+        let Some(process) = &self.process else { return Ok(()) };
+        let (id, limit) =
+            (process.id.to_string(), bytes.map_or("unlimited".into(), |it| it.to_string()));
+        // The hard limit stays, so that no right is needed to lift the soft one.
+        run(Command::new("prlimit").args(["--pid", &id, &format!("--fsize={limit}:")])).map(drop)
     }
 
     /// kill -9.
