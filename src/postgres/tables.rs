@@ -116,6 +116,7 @@ pub async fn now(client: &Client, publication: &str, wanted: &[Wanted]) -> Resul
             ({ATTRIBUTES})::text AS attributes, ({LEAVES})::text AS leaves, ({USED_TYPES} {LABELS})::text AS labels,
             ({USED_TYPES} {ATTRIBUTES_OF_TYPES})::text AS composites,
             ({LEAF_DEFAULTS})::text AS leaf_defaults,
+            (SELECT t.xmin::text::int8 FROM pg_catalog.pg_type t WHERE t.oid = c.reltype) AS named_by,
             p.puballtables AND except_rel.oid IS NULL AS by_all, rel.oid AS by_table, {by_schema} AS by_schema,
             c.relkind <> 'p' OR p.pubviaroot AS as_itself,
             (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(i.schema, i.name, i.columns))
@@ -189,6 +190,10 @@ fn trace_of(row: &Row) -> Trace {
         columns: columns.collect(),
         numbers: row.get("relnatts"),
         file: row.get("relfilenode"),
+        named_by: row
+            .get::<_, Option<i64>>("named_by")
+            .and_then(|xmin| u32::try_from(xmin).ok())
+            .unwrap_or(0),
         empty_leaves: empty.collect(),
         leaves: leaves.into_iter().map(|(oid, trace, _)| (oid, trace)).collect(),
         labels: listed::<(u32, String)>(row, "labels").into_iter().collect(),

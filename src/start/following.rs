@@ -87,6 +87,7 @@ pub fn before<'a>(
         standing: Standing {
             applied: checkpoint.position.lsn,
             is_clean: outlines.left_over().is_empty(),
+            by_names: false,
         },
         unexplained,
     }
@@ -228,6 +229,8 @@ pub struct Watched {
     pub digest: String,
     /// The graph follows what changes.
     pub follows: bool,
+    /// See [`Standing::by_names`].
+    pub by_names: bool,
     /// What the file says of tables that change.
     pub rules: Rules,
 }
@@ -259,7 +262,7 @@ impl Watched {
             digest: &self.digest,
             outlines: &Outlines::default(),
             // Only whether anything is new matters here.
-            standing: Standing { applied: Lsn::ZERO, is_clean: false },
+            standing: Standing { applied: Lsn::ZERO, is_clean: false, by_names: self.by_names },
             unexplained: &BTreeSet::new(),
         };
         let generation = judge(before, now, mapping, at);

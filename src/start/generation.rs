@@ -242,7 +242,7 @@ pub fn since(
         outlines: &Outlines::default(),
         labels: &checkpoint.labels,
         digest: &checkpoint.mapping_digest,
-        standing: Standing { applied: Lsn::ZERO, is_clean: false },
+        standing: Standing { applied: Lsn::ZERO, is_clean: false, by_names: false },
         unexplained: &BTreeSet::new(),
     };
     // The look was at the tables that the graph has.

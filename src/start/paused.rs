@@ -84,7 +84,7 @@ fn judged(facts: &TableFacts, now: &Now, mapping: &Mapping) -> Generation {
         digest: "",
         outlines: &Default::default(),
         // Whether rows have to be looked at does not matter here.
-        standing: Standing { applied: Lsn::ZERO, is_clean: false },
+        standing: Standing { applied: Lsn::ZERO, is_clean: false, by_names: false },
         unexplained: &Default::default(),
     };
     let at = ReadAt { from: Lsn::ZERO, through: Lsn::ZERO, is_locked: true };

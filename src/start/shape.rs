@@ -34,6 +34,8 @@ pub struct Trace {
     pub labels: BTreeMap<u32, String>,
     /// The attributes of the composite types that its columns have, by the type's object id.
     pub composites: BTreeMap<u32, String>,
+    /// The transaction that wrote its row type: another one after another name or schema.
+    pub named_by: u32,
 }
 
 /// What the catalog has of a column.
@@ -68,6 +70,9 @@ pub struct Shape {
     labels: BTreeMap<u32, String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     composites: BTreeMap<u32, String>,
+    /// See [`Trace::named_by`]; 0: an earlier build has not kept it.
+    #[serde(default)]
+    named_by: u32,
     /// The columns that the stream has sent.
     sent: Vec<(String, u32)>,
     /// The columns that it sent before, and until when.
@@ -130,6 +135,8 @@ pub struct Standing {
     pub applied: Lsn,
     /// Nothing of an earlier mapping is left in it.
     pub is_clean: bool,
+    /// Changes name table and columns, and not which ones they are: what had another name for a while was passed over.
+    pub by_names: bool,
 }
 
 impl Shape {
@@ -150,6 +157,7 @@ impl Shape {
             leaves: trace.leaves.clone(),
             labels: trace.labels.clone(),
             composites: trace.composites.clone(),
+            named_by: trace.named_by,
             sent: sent.to_vec(),
             ..Shape::default()
         }
@@ -224,6 +232,10 @@ impl Shape {
         if is_rewritten && !by_name {
             return Reshaped::Rows("its rows are in another file".to_owned());
         }
+        let is_renamed = self.named_by != 0 && self.named_by != now.named_by;
+        if is_renamed && standing.by_names {
+            return Reshaped::Rows("it may have had another name".to_owned());
+        }
         let mut free = Vec::new();
         for (name, was) in &self.columns {
             let Some(is) = now.columns.get(name) else {
@@ -238,6 +250,7 @@ impl Shape {
                 () if is.xmin != was.xmin && (is_rewritten || self.has_lost_leaf(now)) => {
                     "may have other values"
                 }
+                () if is.xmin != was.xmin && standing.by_names => "may have had another name",
                 () => continue,
             };
             return Reshaped::Rows(format!("the column {name:?} {what}"));

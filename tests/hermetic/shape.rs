@@ -19,7 +19,7 @@ use wal2graph::{
 use crate::mapping::catalogs::{catalog, customers, orders};
 
 const AT: ReadAt = ReadAt { from: Lsn(900), through: Lsn(1_000), is_locked: true };
-const CLEAN: Standing = Standing { applied: Lsn(950), is_clean: true };
+const CLEAN: Standing = Standing { applied: Lsn(950), is_clean: true, by_names: false };
 
 fn column(name: &str, number: i16) -> ColumnTrace {
     ColumnTrace { name: name.to_owned(), number, type_oid: 23, xmin: 700, has_default: false }
@@ -35,6 +35,7 @@ fn trace() -> Trace {
         empty_leaves: BTreeSet::new(),
         labels: BTreeMap::from([(1, "sad".to_owned())]),
         composites: BTreeMap::from([(9, "1 a 23 -1".to_owned())]),
+        named_by: 600,
     }
 }
 
@@ -124,7 +125,7 @@ fn a_new_column_is_looked_at_while_an_old_one_of_its_name_may_come_back() {
     now.columns.push(column("b", 4));
     now.numbers = 4;
     let compared = |applied| {
-        let standing = Standing { applied: Lsn(applied), is_clean: true };
+        let standing = Standing { applied: Lsn(applied), is_clean: true, by_names: false };
         second.compared(&shape(&now), &now, standing, true)
     };
     assert!(is_looked_at(&compared(999)), "changes of the old b are still to come");
@@ -155,6 +156,19 @@ fn partitions_that_come_are_looked_at_alone() {
     assert!(is_looked_at(&compared(&two, &one)), "DETACH");
     assert!(is_looked_at(&compared(&one, &with(&[(1, "9:50")]))), "DETACH and ATTACH");
     assert!(is_looked_at(&compared(&one, &with(&[(1, "7:52")]))), "TRUNCATE of a partition");
+}
+
+/// Where changes name tables and columns, those that came under another name were passed over.
+#[test]
+fn another_name_for_a_while_is_looked_at_where_changes_have_names_alone() {
+    let by_names = Standing { by_names: true, ..CLEAN };
+    let column = |it: &mut Trace| it.columns[1].xmin = 701;
+    let table = |it: &mut Trace| it.named_by = 601;
+    assert!(is_looked_at(&changed(by_names, column)) && is_looked_at(&changed(by_names, table)));
+    assert_eq!((changed(CLEAN, column), changed(CLEAN, table)), (Reshaped::Same, Reshaped::Same));
+    // An earlier build has not kept it.
+    let before = shape(&Trace { named_by: 0, ..trace() });
+    assert_eq!(before.compared(&shape(&trace()), &trace(), by_names, true), Reshaped::Same);
 }
 
 /// A table that is published because all are may have been UNLOGGED for a while: only its file tells.

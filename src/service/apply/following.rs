@@ -137,7 +137,7 @@ pub async fn agreed(
         digest: &claimed.mapping_digest,
         outlines: &had,
         // Nobody knows which shape a record is of, so a new column always needs a look.
-        standing: Standing { applied: Lsn::ZERO, is_clean: false },
+        standing: Standing { applied: Lsn::ZERO, is_clean: false, by_names: true },
         unexplained: &unexplained,
     };
     let (generation, next) = step_from(before, (mapping, &now, seen.at));
@@ -346,6 +346,7 @@ pub async fn changed(shared: &Shared) -> Changed {
         labels: mapping.labels(),
         digest: mapping.digest(),
         follows: true,
+        by_names: true,
         rules: following::rules(config),
     };
     let mut stored = watched.facts.clone();

@@ -61,6 +61,8 @@ use super::{
 const END_INTERVAL: Duration = Duration::from_secs(1);
 /// A client to which nothing comes for so long, of what another one sees, is of no use any more.
 const DEAF_AFTER: Duration = Duration::from_secs(20);
+/// Clients that get no answer for so long are of no use any more, whether the broker is away or not.
+const DEAF_WITHOUT_ANSWER: Duration = Duration::from_secs(60);
 
 /// Makes batches ready for a graph that may have what is in them.
 struct Unsettled<P>(P);
@@ -332,7 +334,7 @@ fn reads(
 /// taken. Else the graph would seem to lack it for ever. Resolves once the partition has lost what was read of it, or
 /// once its records do not come: librdkafka keeps silent about both.
 async fn watch_end(asking: &Asking, end: PartitionEnd) -> ServiceError {
-    let (mut before, mut waits_since) = (None, None);
+    let (mut before, mut waits_since, mut silent_since) = (None, None, None);
     loop {
         sleep(END_INTERVAL).await;
         let next = end.next();
@@ -340,8 +342,19 @@ async fn watch_end(asking: &Asking, end: PartitionEnd) -> ServiceError {
             waits_since = None;
             continue;
         }
-        // The member waits for a broker that is away.
-        let Ok(log) = asking.log(end.at()).await else { continue };
+        // The member waits for a broker that is away. One that came back with an older state answers new clients alone.
+        let Ok(log) = asking.log(end.at()).await else {
+            let since = *silent_since.get_or_insert_with(Instant::now);
+            if since.elapsed() > DEAF_WITHOUT_ANSWER {
+                return ServiceError::Deaf(format!(
+                    "nobody has told where {} ends for {} seconds: connecting again",
+                    end.at(),
+                    DEAF_WITHOUT_ANSWER.as_secs()
+                ));
+            }
+            continue;
+        };
+        silent_since = None;
         if next > log.end {
             let (at, read, end) = (end.at().clone(), next, log.end);
             return ConsumeError::Truncated { at, read, end }.into();

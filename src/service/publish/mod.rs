@@ -68,6 +68,7 @@ use super::{
     run::target,
     setup,
     slot::{Held, hold_slot},
+    trace,
     watch::{serve, topics as looks},
 };
 
@@ -197,15 +198,16 @@ impl Publish<'_> {
         });
         let again = ready.again;
         let (config, follows) = (self.config, following::follows(self.config));
+        let trace = if follows { ready.trace.clone() } else { String::new() };
         let reshaped = reshaped::changed(config, ready.mapping, ready.trace, &self.left_out);
         let ended = tokio::select! {
-            ended = ended => ended.map_err(|error| ServiceError::from(error).with(&again))?,
-            error = topology::changed(self.config.kafka()?, &asking, &topology) => return Err(error),
+            ended = ended => ended.map_err(|error| ServiceError::from(error).with(&again)),
+            error = topology::changed(self.config.kafka()?, &asking, &topology) => Err(error),
             () = reshaped, if follows => {
-                let what = "the tables have changed";
-                return Err(ServiceError::Reshaped(what.to_owned()));
+                Err(ServiceError::Reshaped("the tables have changed".to_owned()))
             }
         };
+        let ended = trace::as_it_is(config, &trace, ended).await?;
         tracing::info!(reason = ?ended, "stopped");
         Ok(ended)
     }

@@ -135,6 +135,7 @@ impl Run<'_> {
             labels: mapping.labels(),
             digest: mapping.digest(),
             follows: following::follows(config),
+            by_names: false,
             rules: following::rules(config),
         };
         let watched = (watched, trace);

@@ -12,8 +12,13 @@ use crate::support::{eventually, graph, holds, until};
 
 /// The broker goes down, loses a partition's records from this offset on, and comes back.
 fn lose(broker: &mut Kafka, topic: &str, offset: u64) {
+    lose_all(broker, &[(topic.to_owned(), offset)]);
+}
+
+/// The same of several topics at once.
+fn lose_all(broker: &mut Kafka, from: &[(String, u64)]) {
     broker.kill().unwrap();
-    broker.lose(topic, 0, offset).unwrap();
+    from.iter().for_each(|(topic, offset)| broker.lose(topic, 0, *offset).unwrap());
     broker.start_again().unwrap();
 }
 
@@ -96,21 +101,37 @@ async fn a_tables_topic_that_lost_records_is_not_copied_again_as_if_nothing_was_
 
 #[tokio::test]
 async fn a_running_apply_kept_silent_about_a_topic_that_lost_its_last_records() {
+    a_running_apply_ends("lsi", "", &[("", 22)]).await;
+}
+
+#[ignore = "long: make nightly"]
+#[tokio::test]
+async fn a_running_apply_kept_silent_about_topics_of_tables_that_lost_their_last_records() {
+    let cut = [(".public.lst_things", 22), (".heartbeats", 2)];
+    a_running_apply_ends("lst", "topics_by: table", &cut).await;
+}
+
+async fn a_running_apply_ends(name: &str, section: &str, cut: &[(&str, u64)]) {
     let mut broker = Kafka::start(&KafkaOptions::default()).unwrap();
     let schema = "CREATE TABLE lsi_things (id int PRIMARY KEY, name text);
                   INSERT INTO lsi_things SELECT id, 'copied' FROM generate_series(1, 20) id";
-    let published = Published::on(&broker, "lsi", schema, "").await;
+    let published = Published::on(&broker, name, &schema.replace("lsi", name), section).await;
     published.catch_up().await;
     let log = NamedTempFile::new().unwrap();
     let arguments = ["apply", "-c", published.path.as_str()];
     let mut apply = published.pipeline.start_logging(&arguments, log.reopen().unwrap());
-    eventually("it is copied", "MATCH (n:LsiThing) RETURN count(n) = 20 AS yes").await;
-    let change = "UPDATE lsi_things SET name = 'changed' WHERE id <= 15";
-    published.pipeline.sql.batch_execute(change).await.unwrap();
+    let label = format!("L{}Thing", &name[1..]);
+    eventually("it is copied", &format!("MATCH (n:{label}) RETURN count(n) = 20 AS yes")).await;
+    let change = format!("UPDATE {name}_things SET name = 'changed' WHERE id <= 15");
+    published.pipeline.sql.batch_execute(&change).await.unwrap();
     published.catch_up().await;
-    let changed = "MATCH (n:LsiThing {name: 'changed'}) RETURN count(n) = 15 AS yes";
-    eventually("it is applied", changed).await;
-    lose(&mut broker, &format!("wal2graph.{}", published.pipeline.name), 22);
+    let changed = format!("MATCH (n:{label} {{name: 'changed'}}) RETURN count(n) = 15 AS yes");
+    eventually("it is applied", &changed).await;
+    // Heartbeats are applied, too.
+    sleep(Duration::from_secs(3)).await;
+    let topic = |own: &str| format!("wal2graph.{}{own}", published.pipeline.name);
+    let cut: Vec<_> = cut.iter().map(|(own, offset)| (topic(own), *offset)).collect();
+    lose_all(&mut broker, &cut);
     let code = apply.ended(Duration::from_secs(120)).await;
     let log = fs::read_to_string(log.path()).unwrap();
     assert!(code == Some(1) && log.contains("lost"), "{code:?} {log}");
@@ -129,7 +150,7 @@ async fn ends_with(published: &Published, what: &str, cypher: &str) {
     let (mut publish, arguments) = (published.start(), ["apply", "-c", &published.path]);
     let mut apply = published.pipeline.start_logging(&arguments, log.reopen().unwrap());
     let is_so = until(what, async || holds(cypher).await);
-    let ended = tokio::time::timeout(Duration::from_secs(90), is_so).await;
+    let ended = tokio::time::timeout(Duration::from_secs(240), is_so).await;
     let log = fs::read_to_string(log.path()).unwrap();
     assert!(ended.is_ok(), "{what}: {log}");
     println!("{log}");
@@ -205,4 +226,29 @@ async fn deletes_that_waited_in_the_topic_of_a_table_that_moved_were_never_appli
     sql.batch_execute("CREATE SCHEMA arch; ALTER TABLE ldm_tags SET SCHEMA arch").await.unwrap();
     let equal = "RETURN COUNT { (:LdmTag) } = 6 AS yes";
     ends_with(&published, "what was deleted is gone", equal).await;
+}
+
+#[tokio::test]
+async fn changes_under_another_name_for_a_while_were_skipped_as_apply_was_down() {
+    let schema = "CREATE TABLE lan_tags (id int PRIMARY KEY, name text);
+                  INSERT INTO lan_tags SELECT id, 'copied' FROM generate_series(1, 9) id;
+                  CREATE TABLE lan_notes (id int PRIMARY KEY, name text);
+                  INSERT INTO lan_notes VALUES (1, 'copied')";
+    let published = Published::new("lan", schema, "").await;
+    published.catch_up().await;
+    let (code, said) = published.run(&["apply", "--until", "current"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    for sql in [
+        "ALTER TABLE lan_tags RENAME TO lan_old; ALTER TABLE lan_notes RENAME name TO n2",
+        "DELETE FROM lan_old WHERE id < 4; UPDATE lan_notes SET n2 = 'changed'; \
+         INSERT INTO lan_notes VALUES (2, 'new')",
+        "ALTER TABLE lan_old RENAME TO lan_tags; ALTER TABLE lan_notes RENAME n2 TO name",
+    ] {
+        published.pipeline.sql.batch_execute(sql).await.unwrap();
+        published.catch_up().await;
+    }
+    let equal = "RETURN COUNT { (:LanTag) } = 6 AND COUNT { (:LanNote:!_Incomplete) } = 2 \
+                 AND EXISTS { (:LanNote {id: 1, name: 'changed'}) } \
+                 AND EXISTS { (:LanNote {id: 2, name: 'new'}) } AS yes";
+    ends_with(&published, "it is as the tables are", equal).await;
 }

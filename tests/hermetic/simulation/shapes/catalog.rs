@@ -327,6 +327,8 @@ impl State {
         let has_mood = table.columns.iter().any(|it| it.type_oid == MOOD);
         Trace {
             composites: BTreeMap::new(),
+            // Tells nothing where changes name their table by its object id.
+            named_by: 0,
             columns: (1..).zip(&table.columns).map(column).collect(),
             numbers: match is(Unfollowed::DropUnseen) || is(Unfollowed::ColumnsByName) {
                 true => table.columns.len() as i16,

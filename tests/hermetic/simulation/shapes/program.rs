@@ -208,7 +208,8 @@ impl Program {
         };
         let (labels, digest) = (looked.mapping.labels(), looked.mapping.digest());
         let rules = self.rules.clone();
-        let watched = Watched { facts: facts.clone(), labels, digest, follows: true, rules };
+        let watched =
+            Watched { facts: facts.clone(), labels, digest, follows: true, by_names: false, rules };
         let ended = tokio::select! {
             biased;
             ended = pipeline.run(std::future::pending()) => ended,
