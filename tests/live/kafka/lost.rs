@@ -247,7 +247,7 @@ async fn changes_under_another_name_for_a_while_were_skipped_as_apply_was_down()
         published.pipeline.sql.batch_execute(sql).await.unwrap();
         published.catch_up().await;
     }
-    let equal = "RETURN COUNT { (:LanTag) } = 6 AND COUNT { (:LanNote:!_Incomplete) } = 2 \
+    let equal = "RETURN COUNT { (:LanTag) } = 6 AND COUNT { (:LanNote&!_Incomplete) } = 2 \
                  AND EXISTS { (:LanNote {id: 1, name: 'changed'}) } \
                  AND EXISTS { (:LanNote {id: 2, name: 'new'}) } AS yes";
     ends_with(&published, "it is as the tables are", equal).await;
