@@ -52,7 +52,7 @@ impl End {
 }
 
 impl Piece {
-    /// The size of what is around so many changes that have room for more.
+    /// The bytes of a piece with these changes, without the changes: its own, and the unused capacity of the vector.
     pub fn around(changes: &Vec<Change>) -> usize {
         size_of::<Piece>() + (changes.capacity() - changes.len()) * size_of::<Change>()
     }

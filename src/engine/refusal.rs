@@ -35,7 +35,7 @@ impl Engine {
     /// Takes back all that is in flight: `batches`, of which the first was refused.
     pub(super) fn take_back(&mut self, refused: Option<Refused>, mut batches: Vec<Batch>) {
         assert!(batches.len() == self.flights.len(), "each batch in flight comes back");
-        let first = self.flights.front().expect("what is refused was in flight");
+        let first = self.flights.front().expect("a refused batch was in flight");
         let (pieces, changes) = (first.content.pieces.len(), first.changes);
         let is_of_search = first.content.is_of_search;
         while let Some((flight, batch)) = self.flights.pop_back().zip(batches.pop()) {

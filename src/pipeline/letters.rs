@@ -1,7 +1,7 @@
 //! Rows that are set aside as dead letters, while a pipeline runs.
 //!
 //! ```text
-//! a change of its own batch is refused -> its place is known, and what is in flight is prepared again
+//! a change of its own batch is refused -> its place is known, and the batches in flight are prepared again
 //! preparer:   a change at a known place, or of a row that is set aside -> its letter, in the batch's transaction
 //!             TRUNCATE -> the letters of its tables go
 //! copier:     rows that are refused one by one -> letters, at the position where the stream is held

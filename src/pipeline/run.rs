@@ -399,7 +399,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
         if let Err(error) = result {
             return self.not_taken(error).await;
         }
-        let batch = self.flights.pop_front().expect("what is written flew");
+        let batch = self.flights.pop_front().expect("a written batch was in flight");
         let advance = batch.advance;
         self.engine.handle(Input::Applied)?;
         self.last_change = self.last_change.max(advance.last_change);

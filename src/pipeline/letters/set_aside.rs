@@ -10,7 +10,7 @@ use super::super::named::Of;
 #[derive(Debug, Default)]
 pub(super) struct SetAside {
     rows: BTreeMap<Of, String>,
-    /// What each of the last batches has changed, with what was there before.
+    /// The letters that each of the last batches has changed, with their earlier state.
     changed: VecDeque<Vec<(Of, Option<String>)>>,
 }
 

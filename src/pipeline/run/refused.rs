@@ -1,4 +1,4 @@
-//! A batch that the sink refuses: what is in flight comes again, in other batches, in the same life.
+//! The sink refuses a batch: the batches in flight are ordered again, divided in another way, in the same life.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -35,7 +35,7 @@ impl NotTaken {
 impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C> {
     /// The first batch in flight was refused. Where that is of use, all come again, in other ones.
     pub(super) async fn not_taken(&mut self, error: K::Error) -> Result<(), PipelineError> {
-        let batch = self.flights.front().expect("what is refused flew");
+        let batch = self.flights.front().expect("a refused batch was in flight");
         let not_taken = NotTaken::of(batch, &error);
         if let NotTaken::Else = not_taken {
             return Err(PipelineError::Sink(Box::new(error)));

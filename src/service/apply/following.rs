@@ -260,7 +260,7 @@ pub async fn compare(
 ) -> Result<(), ServiceError> {
     let names = tables.iter().map(|table| shared.mapping.columns(*table).name.clone());
     let tables = admit(shared, at, &names.collect::<Vec<_>>(), why).await?;
-    // One that has not begun sees what is found now.
+    // A repair that has not begun also covers this.
     let does_it = |request: &Request| {
         request.state == State::Asked
             && request.purpose == Purpose::Repair
