@@ -228,7 +228,12 @@ mod tests {
         assert_eq!(last.noted().ends.len(), 3);
         assert_eq!((offset(5), offset(7)), (Some(4), Some(6)));
         assert_eq!(offset(12), Some(8), "markers of transactions are passed by position");
-        assert_eq!(last.noted().ends.len(), 1, "those before are forgotten");
+        last.forget_before(Lsn(7));
+        assert_eq!(
+            (offset(5), offset(7), offset(12)),
+            (None, Some(6), Some(8)),
+            "those before are forgotten"
+        );
         let known = last.before(Lsn(12));
         assert_eq!(LastRecords::behind(known).before(Lsn(12)), known);
     }
