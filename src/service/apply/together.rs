@@ -223,16 +223,23 @@ impl Together {
         Ok(self.shared.asking.members().await?.is_some_and(|members| members > 1))
     }
 
-    /// Every partition has, whoever has applied it.
+    /// Every partition has, whoever has applied it. A checkpoint beyond the topic's end proves nothing: the topic has lost
+    /// its last records, and the member that gets the partition refuses it.
     async fn is_everything_applied(&self) -> Result<bool, ServiceError> {
-        let Shared { config, graph, targets, .. } = &*self.shared;
+        let Shared { config, graph, targets, asking, .. } = &*self.shared;
         let checkpoints = graph.positions(&config.pipeline).await?;
         let applied = |at: &TopicPartition| {
             let its = checkpoints.iter().find(|it| it.partition() == Some(at));
             its.map_or(0, |it| it.position.lsn.0)
         };
-        let mut targets = targets.iter().flatten();
-        Ok(targets.all(|(at, target)| applied(at) >= *target || self.reached.contains(at)))
+        let by_others = targets.iter().flatten().filter(|(at, _)| !self.reached.contains(*at));
+        for (at, target) in by_others {
+            let applied = applied(at);
+            if applied < *target || applied > asking.log(at).await?.end {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn tell_idle(&self) {

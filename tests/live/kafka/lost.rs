@@ -7,7 +7,12 @@ use tempfile::NamedTempFile;
 use tokio::time::sleep;
 use wal2graph_servers::{Kafka, KafkaOptions};
 
-use super::{Published, feed::Feed, kafka, topic::raw_records};
+use super::{
+    Published,
+    feed::{Feed, config},
+    kafka,
+    topic::raw_records,
+};
 use crate::support::{eventually, graph, holds, until};
 
 /// The broker goes down, loses a partition's records from this offset on, and comes back.
@@ -53,6 +58,25 @@ async fn a_topic_that_lost_its_tail_and_grew_again_past_the_checkpoint_is_not_go
     feed.apply().await;
     let left = "1:applied 2:applied 3:applied 4:applied 5:applied 6:copied";
     assert_eq!(feed.contents().await, left);
+}
+
+/// A killed member has the partition until its session ends: nobody applies it, and its checkpoint is at the old end.
+#[tokio::test]
+async fn a_topic_that_lost_its_tail_seemed_to_be_applied_as_a_dead_member_had_its_partition() {
+    let mut broker = Kafka::start(&KafkaOptions::default()).unwrap();
+    let mut feed = Feed::on(&broker, "ltd").await;
+    feed.copy(1..=9).await;
+    let changes: Vec<_> = (1..=5).map(|id| feed.update(id, "applied", None)).collect();
+    let end = feed.commit(&changes).await;
+    let session = "{session.timeout.ms: 30000, heartbeat.interval.ms: 500}";
+    let long = config(&feed.pipeline.name, &broker.brokers(), session);
+    let arguments = ["apply", "-c", long.path().to_str().unwrap()];
+    let log = NamedTempFile::new().unwrap();
+    let dead = feed.pipeline.start_logging(&arguments, log.reopen().unwrap());
+    feed.until_applied(end).await;
+    dead.kill();
+    lose(&mut broker, &feed.topic, end - 3);
+    feed.apply_refuses("its records were lost").await;
 }
 
 #[ignore = "long: make nightly"]
