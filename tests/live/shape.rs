@@ -1,5 +1,6 @@
 //! `run` follows what changes in tables, publication and mapping.
 
+mod costs;
 mod ddl;
 mod paused;
 mod storm;
