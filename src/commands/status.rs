@@ -204,7 +204,7 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
     let slot = source.slot;
     let rate = wal_rate(&sql.client).await?;
     let running = slot.as_ref().is_some_and(|slot| slot.active_pid.is_some());
-    let topic = TopicStatus::read(config, checkpoints).await;
+    let topic = TopicStatus::read(config, mapping.as_ref(), checkpoints).await;
     let (records, waited) = topic.as_ref().map_or((None, None), TopicStatus::lag);
     let seconds = match is_unplaced {
         true => waited,

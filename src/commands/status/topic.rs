@@ -68,9 +68,14 @@ struct Look {
 }
 
 impl TopicStatus {
-    /// Of the checkpoints, if they are of partitions.
-    pub async fn read(config: &Config, checkpoints: &[Checkpoint]) -> Option<Self> {
+    /// Of the checkpoints, if they are of partitions whose topics are still read.
+    pub async fn read(
+        config: &Config,
+        mapping: Option<&Mapping>,
+        checkpoints: &[Checkpoint],
+    ) -> Option<Self> {
         checkpoints.first()?.partition()?;
+        let checkpoints = &still_read(config, mapping, checkpoints);
         let look = look(config, checkpoints).await;
         let mut partitions: Vec<_> =
             checkpoints.iter().filter_map(|checkpoint| partition(checkpoint, &look)).collect();
@@ -106,6 +111,28 @@ impl TopicStatus {
             false => &self.partitions,
         }
     }
+}
+
+/// Without those of a table's topic that the table has left: nothing waits there that the graph lacks.
+#[cfg(feature = "kafka")]
+fn still_read(
+    config: &Config,
+    mapping: Option<&Mapping>,
+    checkpoints: &[Checkpoint],
+) -> Vec<Checkpoint> {
+    use crate::service::{apply::topology::is_of_gone_table, with_topics};
+    let mut read = checkpoints.to_vec();
+    if let Some(reading) = mapping.and_then(|mapping| with_topics(config, mapping).ok())
+        && let Ok(kafka) = reading.kafka()
+    {
+        read.retain(|checkpoint| !is_of_gone_table(kafka, checkpoint));
+    }
+    read
+}
+
+#[cfg(not(feature = "kafka"))]
+fn still_read(_: &Config, _: Option<&Mapping>, checkpoints: &[Checkpoint]) -> Vec<Checkpoint> {
+    checkpoints.to_vec()
 }
 
 fn partition(checkpoint: &Checkpoint, look: &Look) -> Option<PartitionStatus> {

@@ -250,6 +250,9 @@ async fn deletes_that_waited_in_the_topic_of_a_table_that_moved_were_never_appli
     sql.batch_execute("CREATE SCHEMA arch; ALTER TABLE ldm_tags SET SCHEMA arch").await.unwrap();
     let equal = "RETURN COUNT { (:LdmTag) } = 6 AS yes";
     ends_with(&published, "what was deleted is gone", equal).await;
+    // Nothing is waited for in the topic that the table has left.
+    let (code, said) = published.run(&["status"]).await;
+    assert!(code == Some(0) && !said.contains(".public.ldm_tags"), "{said}");
 }
 
 #[tokio::test]
