@@ -91,6 +91,5 @@ impl Lab {
 }
 
 fn graph_options(neo4j: &Neo4j) -> Options {
-    let (user, password) = ("neo4j".to_owned(), String::new());
-    Options { url: neo4j.url(), user, password, database: None }
+    Options::open(neo4j.url())
 }

@@ -59,13 +59,7 @@ async fn main() -> Result<()> {
     wal2graph("plan", &urls)?.status()?;
     println!("\n$ wal2graph run --source-url {url} --graph-url {}\n", neo4j.url());
     let mut running = Running(wal2graph("run", &urls)?.spawn()?);
-    let options = Options {
-        url: neo4j.url(),
-        user: "neo4j".to_owned(),
-        password: String::new(),
-        database: None,
-    };
-    let graph = Connection::new(&options, ANSWER_LIMIT)?;
+    let graph = Connection::new(&Options::open(neo4j.url()), ANSWER_LIMIT)?;
     let copied = "EXISTS { (:_Wal2GraphCheckpoint) } AND NOT EXISTS { (:_Wal2GraphCopy) }";
     until(&graph, copied, &mut running).await?;
     let counts =

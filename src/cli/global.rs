@@ -79,6 +79,17 @@ pub struct Global {
     )]
     pub graph_database: Option<String>,
 
+    /// A PEM file with the authorities that may sign Neo4j's certificate [default: the system's]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help_heading = "Configuration",
+        env = "WAL2GRAPH_GRAPH_CA",
+        hide_env_values = true
+    )]
+    pub graph_ca: Option<PathBuf>,
+
     /// Kafka's brokers, for `publish` and `apply`: HOST:PORT, several with commas between
     ///
     /// TLS, SASL and librdkafka's other settings go into the file, under kafka.properties.

@@ -241,6 +241,12 @@ pub enum ConfigError {
         /// The URL without user and password.
         url: String,
     },
+    /// Nothing is checked that an authority could sign.
+    #[error("graph.ca is for bolt+s:// and neo4j+s://, and the graph's URL is {url:?}: write +s there, or take graph.ca out")]
+    GraphCa {
+        /// The URL without user and password.
+        url: String,
+    },
     /// User or password in the graph's URL can not be decoded.
     #[error("graph URL {url:?}: user and password: {why}")]
     GraphLogin {
@@ -467,11 +473,19 @@ fn graph(
     };
     let database = global.graph_database.clone().or(expand("graph.database", &raw.database)?);
     let database = database.or_else(|| environment("NEO4J_DATABASE"));
+    let ca = match &global.graph_ca {
+        Some(path) => Some(path.clone()),
+        None => expand("graph.ca", &raw.ca)?.map(PathBuf::from),
+    };
+    if ca.is_some() && !scheme.ends_with("+s") {
+        return Err(ConfigError::GraphCa { url: format!("{scheme}://{address}") });
+    }
     Ok(Some(neo4j::Options {
         url: format!("{scheme}://{address}"),
         user: user.unwrap_or_else(|| "neo4j".to_owned()),
         password: password.or_else(|| environment("NEO4J_PASSWORD")).unwrap_or_default(),
         database,
+        ca,
     }))
 }
 

@@ -126,6 +126,9 @@ pub struct RawGraph {
     pub password: Option<String>,
     /// Default: the user's home database.
     pub database: Option<String>,
+    /// A PEM file with the authorities that may sign the certificate of the server, in the place of the system's. Only
+    /// with `bolt+s://` or `neo4j+s://`.
+    pub ca: Option<String>,
 }
 
 /// How much at a time.

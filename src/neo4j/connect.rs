@@ -10,9 +10,14 @@
 //! also limits every single answer, so its value is the longest allowed transaction. Connecting has
 //! its own, shorter limit here.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use neo4rs::{ConfigBuilder, Graph, Query, Row, Txn, summary::Counters};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use super::{cypher, error::Error, nodelay::NoDelay, parameter, retry};
 
@@ -39,9 +44,22 @@ pub struct Options {
     pub password: String,
     /// The database; `None` means the user's home database.
     pub database: Option<String>,
+    /// A PEM file with the authorities that may sign the server's certificate; `None` means the system's.
+    pub ca: Option<PathBuf>,
 }
 
 impl Options {
+    /// A server whose authentication is off.
+    pub fn open(url: impl Into<String>) -> Self {
+        Options {
+            url: url.into(),
+            user: "neo4j".to_owned(),
+            password: String::new(),
+            database: None,
+            ca: None,
+        }
+    }
+
     /// The server, for people.
     pub fn place(&self) -> String {
         without_password(&self.url)
@@ -55,6 +73,7 @@ impl std::fmt::Debug for Options {
             .field("user", &self.user)
             .field("password", &"***")
             .field("database", &self.database)
+            .field("ca", &self.ca)
             .finish()
     }
 }
@@ -78,6 +97,10 @@ impl Connection {
             .connection_timeout(answer_limit);
         if let Some(database) = &options.database {
             config = config.db(database.as_str());
+        }
+        if let Some(ca) = &options.ca {
+            check_authorities(ca)?;
+            config = config.with_client_certificate(ca);
         }
         let graph = Graph::connect(config.build()?)?;
         let place = options.place();
@@ -228,6 +251,16 @@ impl Transaction {
     }
 }
 
+/// The driver passes over what it can not read.
+fn check_authorities(path: &Path) -> Result<(), Error> {
+    let wrong = |why: String| Error::Fatal(format!("graph.ca {}: {why}", path.display()));
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match read.map_err(|error| wrong(error.to_string()))?.is_empty() {
+        true => Err(wrong("it has no certificate (a PEM file is expected)".to_owned())),
+        false => Ok(()),
+    }
+}
+
 /// The port in a Bolt URL.
 fn port_of(url: &str) -> u16 {
     let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -265,12 +298,8 @@ mod tests {
 
     #[test]
     fn secrets_are_not_printed() {
-        let options = Options {
-            url: "bolt://me:secret@host:7003".to_owned(),
-            user: "me".to_owned(),
-            password: "secret".to_owned(),
-            database: None,
-        };
+        let password = "secret".to_owned();
+        let options = Options { password, ..Options::open("bolt://me:secret@host:7003") };
         let printed = format!("{options:?}");
         assert!(!printed.contains("secret") && printed.contains("host:7003"), "{printed}");
     }

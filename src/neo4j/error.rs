@@ -354,7 +354,8 @@ impl From<DriverError> for Error {
             DriverError::AuthenticationError(message) => of_hello(message),
             DriverError::IOError { detail } if detail.to_string().contains("certificate") => {
                 Error::Fatal(format!(
-                    "TLS with Neo4j failed: {detail}. Check the certificate, or use +ssc in the URL"
+                    "TLS with Neo4j failed: {detail}. Name a file with the authority that signed its certificate in \
+                     graph.ca, or use +ssc in the URL, which checks nothing"
                 ))
             }
             DriverError::UrlParseError(_)

@@ -344,15 +344,9 @@ async fn servers() -> (Postgres, Neo4j, World) {
     let neo4j = Neo4j::start(&Neo4jOptions::default()).unwrap();
     let admin = crate::support::client(&postgres.url("postgres")).await;
     admin.batch_execute(&format!("CREATE DATABASE {DATABASE}")).await.unwrap();
-    let graph = Options {
-        url: neo4j.url(),
-        user: "neo4j".to_owned(),
-        password: String::new(),
-        database: None,
-    };
     let world = World(Arc::new(Shared {
         source_url: postgres.url(DATABASE),
-        graph,
+        graph: Options::open(neo4j.url()),
         counts: Mutex::default(),
         wrong: Mutex::default(),
     }));

@@ -2,6 +2,7 @@
 //! connections, which must agree to the word.
 
 pub mod certificates;
+mod graph;
 mod impostors;
 mod servers;
 mod settings;

@@ -15,13 +15,7 @@ fn small() -> Neo4j {
 }
 
 async fn count(url: &str, cypher: &str) -> i64 {
-    let options = Options {
-        url: url.to_owned(),
-        user: "neo4j".to_owned(),
-        password: String::new(),
-        database: None,
-    };
-    let connection = Connection::new(&options, ANSWER_LIMIT).unwrap();
+    let connection = Connection::new(&Options::open(url), ANSWER_LIMIT).unwrap();
     let rows = connection.rows(Query::new(cypher.to_owned())).await.unwrap();
     rows[0].get("count").unwrap()
 }

@@ -279,9 +279,8 @@ async fn one_try(
         ..Neo4jOptions::default()
     };
     let neo4j = Neo4j::start(&options)?;
-    let (url, user, password) = (neo4j.url(), "neo4j".to_owned(), String::new());
-    let graph = Options { url: url.clone(), user, password, database: None };
-    let graph = Connection::new(&graph, ANSWER_LIMIT)?;
+    let url = neo4j.url();
+    let graph = Connection::new(&Options::open(&url), ANSWER_LIMIT)?;
     let mut command = Command::new(&lab.program);
     command.args(["run", "--source-url", &lab.postgres.url(&name), "--graph-url", &url]);
     command.args(["--pipeline", &name]);

@@ -58,9 +58,7 @@ async fn an_application_does_not_wait_for_a_copy_whose_graph_has_stopped() {
     };
     let pipeline = Pipeline::new("stopped", &["a", "b", "c"].map(table).concat()).await;
     let server = Neo4j::start(&Neo4jOptions::default()).unwrap();
-    let (url, user, password) = (server.url(), "neo4j".to_owned(), String::new());
-    let graph = Connection::new(&Options { url, user, password, database: None }, ANSWER_LIMIT);
-    let graph = graph.unwrap();
+    let graph = Connection::new(&Options::open(server.url()), ANSWER_LIMIT).unwrap();
     let log = tempfile::NamedTempFile::new().unwrap();
     let run = ["run", "--source-url", &pipeline.source_url, "--graph-url", &server.url()];
     let start = || {

@@ -54,12 +54,7 @@ pub fn neo4j() -> &'static Neo4j {
 
 /// The log-in to the suite's Neo4j.
 pub fn graph_options() -> Options {
-    Options {
-        url: neo4j().url(),
-        user: "neo4j".to_owned(),
-        password: String::new(),
-        database: None,
-    }
+    Options::open(neo4j().url())
 }
 
 /// A connection to the suite's Neo4j.
