@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::lsn::Lsn;
 
 pub use global::{Global, LogFormat};
-pub use plan::PlanArgs;
+pub use plan::{PlanArgs, PlanFormat};
 pub use reconcile::{IntoExistingGraph, ReconcileArgs, RepairArgs, VerifyArgs};
 pub use replay::{ReplayArgs, ReplayFrom};
 pub use shell::{CompletionsArgs, ManArgs};

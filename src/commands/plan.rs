@@ -1,8 +1,9 @@
 //! `plan`: what the graph will look like.
 
 use crate::{
-    cli::PlanArgs,
+    cli::{PlanArgs, PlanFormat},
     config::Config,
+    graph::drawn::Drawing,
     mapping::{Mapping, Plan, PlannedChange, compile},
     service::{ServiceError, following, read_catalog},
 };
@@ -36,11 +37,15 @@ pub async fn execute(config: &Config, args: &PlanArgs) -> Result<(), ServiceErro
         false => Vec::new(),
     };
     let plan = Plan { topics: remarks, changes, ..plan };
-    match args.json {
-        true => print_json(&plan)?,
-        false => print(&plan.to_string())?,
+    let drawing = || compiled.as_ref().map(|mapping| Drawing::of(&mapping.model));
+    match args.format() {
+        PlanFormat::Json => print_json(&plan)?,
+        PlanFormat::Text => print(&plan.to_string())?,
+        PlanFormat::Mermaid => drawing().map_or(Ok(()), |drawing| print(&drawing.mermaid()))?,
+        PlanFormat::Dot => drawing().map_or(Ok(()), |drawing| print(&drawing.dot()))?,
     }
-    if args.against_graph && compiled.is_ok() && plan.changes.is_empty() && !args.json {
+    let is_text = args.format() == PlanFormat::Text;
+    if args.against_graph && compiled.is_ok() && plan.changes.is_empty() && is_text {
         print("Changes since the graph was made: none\n")?;
     }
     let refusals = match compiled {

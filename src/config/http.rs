@@ -1,6 +1,6 @@
 //! The address of the metrics and health pages, and the limits of readiness.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use crate::{cli::Global, health::Limits};
 
@@ -19,6 +19,20 @@ pub struct Http {
     pub listen: Listen,
     /// The limits of readiness.
     pub limits: Limits,
+    /// What requests have to show.
+    pub token: Option<Token>,
+    /// The names that requests may be sent to; empty: all.
+    pub hosts: Vec<String>,
+}
+
+/// A secret of requests. It is not printed.
+#[derive(Clone)]
+pub struct Token(pub String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// The address of the HTTP server.
@@ -74,5 +88,9 @@ pub(super) fn http(
         )?,
         standby_is_ready: raw.standby_ready.unwrap_or(false),
     };
-    Ok(Http { listen, limits })
+    let token = match expand("http.token", &raw.token)? {
+        Some(empty) if empty.is_empty() => return Err(ConfigError::EmptyToken),
+        token => token.map(Token),
+    };
+    Ok(Http { listen, limits, token, hosts: raw.hosts.clone().unwrap_or_default() })
 }

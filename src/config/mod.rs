@@ -8,6 +8,7 @@
 
 mod budget;
 pub mod duration;
+mod graph;
 mod http;
 mod kafka;
 mod limits;
@@ -24,7 +25,7 @@ use crate::{
     kafka::Options as KafkaOptions,
     mapping::edit::Edits,
     neo4j,
-    postgres::connect::{Environment, SourceUrl, UrlError, percent_decoded},
+    postgres::connect::{Environment, SourceUrl, UrlError},
     topic::TopicName,
 };
 
@@ -242,7 +243,9 @@ pub enum ConfigError {
         url: String,
     },
     /// Nothing is checked that an authority could sign.
-    #[error("graph.ca is for bolt+s:// and neo4j+s://, and the graph's URL is {url:?}: write +s there, or take graph.ca out")]
+    #[error(
+        "graph.ca is for bolt+s:// and neo4j+s://, and the graph's URL is {url:?}: write +s there, or take graph.ca out"
+    )]
     GraphCa {
         /// The URL without user and password.
         url: String,
@@ -265,6 +268,9 @@ pub enum ConfigError {
         /// The longest.
         max: usize,
     },
+    /// A token that everybody has.
+    #[error("http.token is empty: name a secret, or take http.token out")]
+    EmptyToken,
     /// An address that is none.
     #[error("{key} {text:?}: expected HOST:PORT, for example 127.0.0.1:8080, or `off`")]
     Listen {
@@ -361,7 +367,7 @@ impl Config {
         check_name("source.slot", &slot, 63)?;
         let publication = expand("source.publication", &raw.source.publication)?;
         let publication = publication.unwrap_or(default_name);
-        let graph = graph(&raw.graph, global, environment, &expand)?;
+        let graph = graph::graph(&raw.graph, global, environment, &expand)?;
         let limits = limits::limits(&raw.limits, &expand)?;
         let policies = policies::policies(&raw, &expand)?;
         let wal_budget = budget::wal_budget(&raw.source.wal_budget, &expand)?;
@@ -438,55 +444,6 @@ fn read(path: &PathBuf) -> Result<RawConfig, ConfigError> {
         },
     })?;
     parse(&text, &shown)
-}
-
-fn graph(
-    raw: &RawGraph,
-    global: &Global,
-    environment: Environment<'_>,
-    expand: &Expand<'_>,
-) -> Result<Option<neo4j::Options>, ConfigError> {
-    let url = match &global.graph_url {
-        Some(url) => Some(url.clone()),
-        None => expand("graph.url", &raw.url)?.or_else(|| environment("NEO4J_URI")),
-    };
-    let Some(url) = url else { return Ok(None) };
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url.as_str()));
-    let (login, address) = rest.rsplit_once('@').unwrap_or(("", rest));
-    let known = ["bolt", "bolt+s", "bolt+ssc", "neo4j", "neo4j+s", "neo4j+ssc"];
-    if !known.contains(&scheme) || address.is_empty() {
-        return Err(ConfigError::GraphUrl { url: format!("{scheme}://{address}") });
-    }
-    let decoded = |what: &str| {
-        percent_decoded(what)
-            .map_err(|why| ConfigError::GraphLogin { url: format!("{scheme}://{address}"), why })
-    };
-    let (url_user, url_password) = match login.split_once(':') {
-        Some((user, password)) => (Some(decoded(user)?), Some(decoded(password)?)),
-        None => (Some(decoded(login)?).filter(|user| !user.is_empty()), None),
-    };
-    let user = global.graph_user.clone().or(url_user).or(expand("graph.user", &raw.user)?);
-    let user = user.or_else(|| environment("NEO4J_USERNAME"));
-    let password = match url_password {
-        Some(password) => Some(password),
-        None => expand("graph.password", &raw.password)?,
-    };
-    let database = global.graph_database.clone().or(expand("graph.database", &raw.database)?);
-    let database = database.or_else(|| environment("NEO4J_DATABASE"));
-    let ca = match &global.graph_ca {
-        Some(path) => Some(path.clone()),
-        None => expand("graph.ca", &raw.ca)?.map(PathBuf::from),
-    };
-    if ca.is_some() && !scheme.ends_with("+s") {
-        return Err(ConfigError::GraphCa { url: format!("{scheme}://{address}") });
-    }
-    Ok(Some(neo4j::Options {
-        url: format!("{scheme}://{address}"),
-        user: user.unwrap_or_else(|| "neo4j".to_owned()),
-        password: password.or_else(|| environment("NEO4J_PASSWORD")).unwrap_or_default(),
-        database,
-        ca,
-    }))
 }
 
 /// A database's name as a pipeline's name: every character but letters and digits becomes `_`.

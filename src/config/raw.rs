@@ -83,6 +83,12 @@ pub struct RawHttp {
     /// Whether `/ready` succeeds while another instance has the slot, or others in the group have all partitions, so
     /// that a rolling deployment goes on. Default: false.
     pub standby_ready: Option<bool>,
+    /// A secret that requests have to show, as `Authorization: Bearer TOKEN` or as the password of a browser, for all
+    /// pages but `/live` and `/ready`. Default: none.
+    pub token: Option<String>,
+    /// The names that requests may be sent to (`Host`), without ports. Others are refused, so that no web page of
+    /// somebody else reads these through a browser. Default: all names.
+    pub hosts: Option<Vec<String>>,
 }
 
 /// The PostgreSQL database.

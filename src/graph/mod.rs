@@ -14,6 +14,7 @@
 //! removes a relationship that another row owns.
 
 mod counted;
+pub mod drawn;
 pub mod fold;
 pub mod found;
 mod key;

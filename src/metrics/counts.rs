@@ -1,6 +1,6 @@
 //! Counters and histograms of events since the run started.
 
-use std::sync::OnceLock;
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, core::Collector,
@@ -106,6 +106,20 @@ impl Counts {
             transaction_changes: self.transaction_changes.clone(),
             retries: self.retries.clone(),
         }
+    }
+
+    /// The changes so far, by table.
+    pub fn changes_by_table(&self) -> BTreeMap<String, u64> {
+        let mut tables = BTreeMap::new();
+        for family in self.changes.collect() {
+            for metric in family.get_metric() {
+                let table = metric.get_label().iter().find(|label| label.name() == "table");
+                let Some(table) = table else { continue };
+                let changes = metric.get_counter().get_value() as u64;
+                *tables.entry(table.value().to_owned()).or_default() += changes;
+            }
+        }
+        tables
     }
 
     /// Something was done again.

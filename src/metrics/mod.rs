@@ -13,13 +13,15 @@
 mod compared;
 mod counts;
 mod gauges;
+mod history;
 mod looks;
 mod partitions;
 mod snapshot;
+mod watched;
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -29,8 +31,9 @@ use crate::{
     change::Timestamp,
     checkpoint::TopicPartition,
     copy::{CopiedRows, Progress, copied_rows},
+    graph::drawn::Drawing,
     health::{
-        Answers, Facts, Limits, Planning, Positions, Side, Silent, State, Tracker,
+        Facts, Limits, Planning, Side, Tracker,
         budget::{Growth, safe_time},
         since,
     },
@@ -42,12 +45,15 @@ use crate::{
 
 pub use compared::{Comparing, Counted};
 pub use counts::{Counts, TableCounts};
+pub use history::{Activity, INTERVAL as SAMPLE_INTERVAL, Sample};
 pub use looks::{DeadLetterLook, GraphLook, RequestLook, SlotLook, SourceLook, TopicLook};
 
 use compared::Compared;
+use history::History;
 pub use partitions::PartitionLag;
 use partitions::Partitions;
 pub use snapshot::{LastError, Snapshot};
+use watched::{Life, Watched};
 
 /// The interval of looks at source and slot.
 pub const SOURCE_INTERVAL: Duration = Duration::from_secs(2);
@@ -79,42 +85,6 @@ impl Witness for Metrics {
     fn waits_for(&self, statements: usize) {
         self.planning(statements);
     }
-}
-
-struct Watched {
-    life: Life,
-    /// How many pipelines have begun.
-    lives: u64,
-    stopping: bool,
-    status: Option<watch::Receiver<Status>>,
-    partitions: Partitions,
-    /// The sides that are in use.
-    sides: BTreeMap<Side, Answers>,
-    /// Since when the status says that it is copying.
-    copying_since: Option<Timestamp>,
-    copying: Option<Copying>,
-    source: Option<SourceLook>,
-    growth: Growth,
-    last_error: Option<LastError>,
-    /// When this run took hold of the slot last.
-    held_at: Option<Timestamp>,
-    graph: Option<GraphLook>,
-    requests: Option<RequestLook>,
-    compared: Compared,
-    topic: Option<TopicLook>,
-    dead_letters: Option<DeadLetterLook>,
-    paused: BTreeMap<String, Paused>,
-    /// Since when a batch waits for plans, and for how many.
-    planning: Option<(Instant, usize)>,
-    tracker: Tracker,
-}
-
-enum Life {
-    Starting,
-    Running,
-    Waiting { why: String },
-    Standby { why: String },
-    Stopped { why: String },
 }
 
 /// A copy that can be watched.
@@ -155,6 +125,8 @@ impl Metrics {
             topic: None,
             dead_letters: None,
             paused: BTreeMap::new(),
+            drawing: Arc::default(),
+            history: History::default(),
             planning: None,
             tracker: Tracker::default(),
         };
@@ -319,6 +291,18 @@ impl Metrics {
         self.watched().paused = tables;
     }
 
+    /// What the graph of this life looks like.
+    pub fn draws(&self, drawing: Drawing) {
+        self.watched().drawing = Arc::new(drawing);
+    }
+
+    /// Takes down what is so now, for the last hour's drawing: once every [`SAMPLE_INTERVAL`].
+    pub fn sample(&self, now: Timestamp) {
+        let lag = self.snapshot(now).facts.lag().time.map(|time| time.as_secs_f64());
+        let changes = self.counts.changes_by_table();
+        self.watched().history.take(lag, changes);
+    }
+
     /// A life of this run compares tables and graph.
     pub fn compares(&self, comparing: Comparing) {
         self.watched().compared.begins(comparing);
@@ -391,6 +375,9 @@ impl Metrics {
                 .filter(|look| fresh(look.at, SOURCE_LIFE))
                 .map(|look| look.requests),
             compared: watched.compared.counted(),
+            drawing: watched.drawing.clone(),
+            history: watched.history.samples(),
+            activity: watched.history.activity(self.counts.changes_by_table()),
             changes_at_once: status.and_then(|status| status.portion.limit()),
         }
     }
@@ -407,92 +394,5 @@ impl Metrics {
 
     fn watched(&self) -> MutexGuard<'_, Watched> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Watched {
-    fn status(&self) -> Option<Status> {
-        let status = || self.status.as_ref().map(|status| *status.borrow());
-        self.partitions.status().or_else(status)
-    }
-
-    fn positions(&self) -> Option<Positions> {
-        self.status().map(|status| Positions {
-            received: status.received,
-            applied: status.complete,
-            committed_at: status.committed_at,
-            oldest_unapplied: status.oldest_unapplied,
-        })
-    }
-
-    /// The last look at the source. The slot may have been made after it.
-    fn source(&self) -> Option<SourceLook> {
-        let mut look = self.source.clone()?;
-        if look.slot.is_none() && self.held_at.is_some_and(|held| look.at <= held) {
-            look.slot = Some(SlotLook::default());
-        }
-        Some(look)
-    }
-
-    fn failed(&mut self, why: &str, is_transient: bool) {
-        self.last_error = Some(LastError { at: now(), text: why.to_owned(), is_transient });
-    }
-
-    /// What waits in the graph and in a topic; `None` where neither is known.
-    fn dead_letters(&self, now: Timestamp) -> Option<u64> {
-        let records = self.dead_letters.filter(|look| since(now, look.at) <= DEAD_LETTER_LIFE);
-        let rows = self.requests.as_ref().filter(|look| since(now, look.at) <= SOURCE_LIFE);
-        match (records.map(|look| look.waiting), rows.map(|look| look.letters)) {
-            (None, None) => None,
-            (records, rows) => Some(records.unwrap_or(0) + rows.unwrap_or(0)),
-        }
-    }
-
-    fn fresh_topic(&self, now: Timestamp) -> Option<&TopicLook> {
-        self.topic.as_ref().filter(|look| since(now, look.at) <= SOURCE_LIFE)
-    }
-
-    fn state(&self) -> State {
-        let copying = self.status().is_some_and(|status| status.copying);
-        match &self.life {
-            _ if self.stopping => State::Stopping,
-            Life::Starting => match self.sides.get(&Side::Kafka) {
-                Some(Answers::No { why, .. }) => State::Waiting { why: why.clone() },
-                _ => State::Starting,
-            },
-            Life::Running if self.partitions.why_waiting().is_some() => {
-                let why = self.partitions.why_waiting().unwrap_or_default().to_owned();
-                State::Waiting { why }
-            }
-            Life::Running if copying => State::Copying,
-            Life::Running => State::Streaming,
-            Life::Waiting { why } => State::Waiting { why: why.clone() },
-            Life::Standby { why } => State::Standby { why: why.clone() },
-            Life::Stopped { why } => State::Stopped { why: why.clone() },
-        }
-    }
-
-    fn silent(&self, now: Timestamp) -> Vec<Silent> {
-        self.sides.iter().filter_map(|(side, answers)| Silent::of(*side, answers, now)).collect()
-    }
-
-    fn observe(&mut self) {
-        let state = self.state();
-        match state {
-            State::Copying => self.copying_since = self.copying_since.or_else(|| Some(now())),
-            State::Streaming => self.copying_since = None,
-            // A copy that waits for a server is still one.
-            State::Starting
-            | State::Waiting { .. }
-            | State::Standby { .. }
-            | State::Stopping
-            | State::Stopped { .. } => {}
-        }
-        let connected = state.is_connected();
-        let look = self.source.as_ref().map(SourceLook::position);
-        if let Some(positions) = self.positions() {
-            self.tracker.observe(connected, &positions, look);
-        }
-        self.partitions.observe(self.topic.as_ref());
     }
 }

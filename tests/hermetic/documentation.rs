@@ -156,7 +156,9 @@ fn the_page_of_the_configuration_has_every_key_and_no_other() {
 #[test]
 fn the_examples_of_the_configuration_are_files_that_are_taken_and_show_every_key() {
     let environment = |name: &str| match name {
-        "PGHOST" | "PGUSER" | "SHOP_PASSWORD" | "GRAPH_PASSWORD" => Some("name".to_owned()),
+        "PGHOST" | "PGUSER" | "SHOP_PASSWORD" | "GRAPH_PASSWORD" | "PAGES_TOKEN" => {
+            Some("name".to_owned())
+        }
         _ => None,
     };
     let schema = Schema::read();

@@ -240,6 +240,14 @@ async fn every_page_tells_of_a_real_run() {
     assert_eq!(json["copy"]["public.ht_days"]["rows"], 40_001);
     let (status, html) = served.get("/").await;
     assert!(status == 200 && html.contains(&pipeline.name) && html.contains("streaming"), "{html}");
+    for part in ["Lag of the graph", "<td>public.ht_days", "HtDay</text>", "reserved"] {
+        assert!(html.contains(part), "{part}: {html}");
+    }
+    assert!(
+        !html.contains("http://") && !html.contains("https://"),
+        "nothing is fetched from elsewhere"
+    );
+    assert_eq!(json["tables"]["public.ht_days"]["changes"], 7, "{json}");
     assert_eq!(served.get("/live").await, (200, "alive\n".to_owned()));
     requests_are_bounded(&served).await;
 }
@@ -255,15 +263,12 @@ async fn requests_are_bounded(served: &Served) {
     let long = "x".repeat(15 << 10);
     let request = format!("GET / HTTP/1.1\r\nHost: w\r\nA: {long}\r\nB: {long}\r\n\r\n");
     assert_eq!(served.ask(&request).await.0, 431);
-    // More connections than there is room for: the next one is answered once they are gone.
+    // Idle sockets silence nobody: the oldest one goes.
     let mut idle = Vec::new();
-    for _ in 0..64 {
+    for _ in 0..70 {
         idle.push(TcpStream::connect(&served.address).await.unwrap());
+        assert_eq!(served.get("/live").await.0, 200);
     }
-    let waits = tokio::time::timeout(Duration::from_secs(1), served.get("/live")).await;
-    assert!(waits.is_err(), "{waits:?}");
-    drop(idle);
-    assert_eq!(served.get("/live").await.0, 200);
 }
 
 #[tokio::test]

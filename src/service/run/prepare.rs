@@ -10,7 +10,7 @@ use crate::{
     cli::UntilArg,
     copy::{Progress, RECONCILED},
     engine::Limits,
-    graph::{Circumstances, Model, Outlines, TableIndex},
+    graph::{Circumstances, Model, Outlines, TableIndex, drawn::Drawing},
     mapping::{Mapping, Translator},
     metrics::{Comparing, Copying},
     pipeline::{Failure, KeptLetter, Lane, Named, Observed, Store, TableCopier, Translated},
@@ -118,6 +118,7 @@ impl Run<'_> {
         } = begun;
         let Agreed { facts: followed, outlines, labels } = agreed;
         self.metrics.pauses(followed.paused());
+        self.metrics.draws(Drawing::of(&model));
         let before = (outlines.as_deref(), labels.as_slice());
         if outlines.as_ref() != Some(&Outlines::of(&model).text()) {
             // Nothing is applied while it goes.

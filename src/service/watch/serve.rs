@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 
 use crate::{
     config::{Config, Listen},
-    http::{self, BindError},
-    metrics::Metrics,
+    http::{self, Access, BindError},
+    metrics::{Metrics, SAMPLE_INTERVAL, now},
 };
 
 use super::looks;
@@ -26,9 +26,20 @@ pub async fn start(config: &Config, metrics: &Arc<Metrics>) -> Result<JoinSet<()
             tasks.spawn(looks::at_graph(config.clone(), metrics.clone()));
             tasks.spawn(looks::at_requests(config.clone(), metrics.clone()));
         }
-        tasks.spawn(http::serve(listener, metrics.clone()));
+        tasks.spawn(sampling(metrics.clone()));
+        let token = config.http.token.clone().map(|token| token.0);
+        let access = Access::new(token, config.http.hosts.clone());
+        tasks.spawn(http::serve(listener, access, metrics.clone()));
     }
     Ok(tasks)
+}
+
+/// What the pages draw of the last hour.
+async fn sampling(metrics: Arc<Metrics>) {
+    loop {
+        metrics.sample(now());
+        sleep(SAMPLE_INTERVAL).await;
+    }
 }
 
 async fn listener(listen: &Listen) -> Result<Option<TcpListener>, BindError> {

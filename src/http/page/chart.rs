@@ -1,0 +1,64 @@
+//! The last hour as a line.
+
+use std::fmt::Write;
+
+use super::escaped::Escaped;
+
+/// One unit for each sample of an hour.
+const WIDTH: usize = 360;
+const HEIGHT: f64 = 40.0;
+
+/// A line of samples, the newest last and at the right edge. Where nobody knew the value, it has a gap.
+pub fn hour(samples: &[Option<f64>], says: &str) -> String {
+    let most = samples.iter().flatten().copied().fold(0.0, f64::max);
+    let scale = if most > 0.0 { (HEIGHT - 2.0) / most } else { 0.0 };
+    let first = WIDTH.saturating_sub(samples.len());
+    let (mut line, mut area) = (String::new(), String::new());
+    let mut began = None;
+    for (place, sample) in samples.iter().enumerate() {
+        let x = first + place;
+        match (sample, began) {
+            (Some(value), _) => {
+                let y = HEIGHT - 1.0 - value * scale;
+                let to = if began.is_none() { 'M' } else { 'L' };
+                let _ = write!(line, "{to}{x} {y:.1}");
+                match began {
+                    None => drop(write!(area, "M{x} {HEIGHT}L{x} {y:.1}")),
+                    Some(_) => drop(write!(area, "L{x} {y:.1}")),
+                }
+                began = began.or(Some(x));
+            }
+            (None, Some(_)) => {
+                let _ = write!(area, "L{} {HEIGHT}Z", x - 1);
+                began = None;
+            }
+            (None, None) => {}
+        }
+    }
+    if began.is_some() {
+        let _ = write!(area, "L{} {HEIGHT}Z", WIDTH - 1);
+    }
+    format!(
+        "<svg class=hour role=img aria-label=\"{}\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" preserveAspectRatio=none>\
+         <path class=area d=\"{area}\"/><path d=\"{line}\"/></svg>",
+        Escaped(says)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_sample_is_at_the_right_edge_and_what_is_not_known_is_a_gap() {
+        let drawn = hour(&[Some(0.0), Some(2.0), None, Some(1.0)], "a \"line\"");
+        assert!(drawn.contains("d=\"M356 39.0L357 1.0M359 20.0\""), "{drawn}");
+        assert!(
+            drawn.contains("d=\"M356 40L356 39.0L357 1.0L357 40ZM359 40L359 20.0L359 40Z\""),
+            "{drawn}"
+        );
+        assert!(drawn.contains("aria-label=\"a &quot;line&quot;\""), "{drawn}");
+        assert!(hour(&[], "nothing").contains("d=\"\""));
+        assert!(hour(&[Some(0.0)], "zero").contains("M359 39.0"));
+    }
+}
