@@ -1,5 +1,6 @@
 //! `check`: everything that would keep `run` from working, each with its fix.
 
+mod follows;
 mod kafka;
 
 use std::{fmt, time::Duration};
@@ -302,6 +303,9 @@ async fn graph(
     made.through_topic |= kafka::takes_over(config, &source.catalog, &graph).await;
     source.judge(config, &made, report);
     source.compare(config, &made, report).await;
+    if report.is_well() && !made.through_topic {
+        follows::follows(config, source, report).await?;
+    }
     made.checkpoints.iter().filter_map(stopped).for_each(|last| report.stopped(&last));
     let Some(mapping) = &source.mapping else { return Ok(()) };
     graph.remarks(&mapping.model).await?.into_iter().for_each(|remark| report.remark(remark));
@@ -366,6 +370,11 @@ impl Report {
 
     fn failure(&mut self, what: impl Into<String>, fix: impl Into<String>) {
         self.failed(what, Some(fix.into()));
+    }
+
+    /// Nothing has failed so far.
+    fn is_well(&self) -> bool {
+        self.findings.iter().all(|finding| finding.verdict != Verdict::Failure)
     }
 
     /// A failure; without a fix it says itself what to do.

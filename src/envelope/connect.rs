@@ -283,7 +283,7 @@ const fn is(kind: Kind, name: &'static str, optional: bool) -> Field<'static> {
 
 const SOURCE_NAME: &str = "io.debezium.connector.postgresql.Source";
 
-const SOURCE: [Field<'_>; 22] = [
+const SOURCE: [Field<'_>; 23] = [
     is(Kind::String, "version", false),
     is(Kind::String, "connector", false),
     is(Kind::String, "name", false),
@@ -295,6 +295,7 @@ const SOURCE: [Field<'_>; 22] = [
     is(Kind::String, "sequence", true),
     is(Kind::String, "schema", false),
     is(Kind::String, "table", false),
+    is(Kind::Int64, "relid", true),
     is(Kind::Int64, "txId", true),
     is(Kind::Int64, "lsn", true),
     is(Kind::Int64, "xmin", true),

@@ -69,6 +69,10 @@ pub struct Expected {
     pub is_ours: bool,
     /// The pipeline that publishes; `None`: that of the first record that names one.
     pub publisher: Option<String>,
+    /// The database cluster of the catalog, if that is known: records of ours from it name tables by object id, too.
+    pub cluster: Option<String>,
+    /// The topic has several partitions, and its records are spread over them by keys that somebody else chose.
+    pub is_spread: bool,
 }
 
 /// What Debezium's connector for PostgreSQL calls itself, and we do.
@@ -80,6 +84,7 @@ pub struct Decoder {
     tables: Vec<Table>,
     /// Places in `tables` by schema and name.
     by_name: HashMap<String, HashMap<String, usize>>,
+    by_oid: HashMap<u32, usize>,
     schemas: Schemas,
     expected: Expected,
     history: Option<Arc<History>>,
@@ -129,9 +134,11 @@ impl Decoder {
             let in_schema = by_name.entry(table.name.schema.clone()).or_default();
             in_schema.insert(table.name.name.clone(), index);
         }
+        let oids = catalog.tables.iter().map(|table| table.oid);
         Decoder {
             tables,
             by_name,
+            by_oid: oids.zip(0..).collect(),
             schemas: Schemas::default(),
             expected: Expected::default(),
             history: None,
@@ -203,6 +210,16 @@ impl Decoder {
 
     fn table(&self, schema: &str, name: &str) -> Option<usize> {
         self.by_name.get(schema)?.get(name).copied()
+    }
+
+    /// The table that a record is of. It may have another name now than when the record was made, for a moment or for
+    /// good, and another table may have its name.
+    fn table_of(&self, block: &Block<'_>, schema: &str, name: &str) -> Option<usize> {
+        let cluster = self.expected.cluster.as_deref();
+        let is_from = block.source.history.as_ref().map(|it| it.system_identifier.as_str());
+        let by_oid = || self.by_oid.get(&block.relid?).copied();
+        let found = if cluster.is_some() && cluster == is_from { by_oid() } else { None };
+        found.or_else(|| self.table(schema, name))
     }
 
     fn value(&mut self, value: &Bytes, record: &Record) -> Result<Next, DecodeError> {
@@ -310,7 +327,7 @@ impl Decoder {
 
     fn truncate(&self, block: Block<'_>) -> Result<Next, Problem> {
         let (schema, table) = block.table()?;
-        let found = self.table(schema, table);
+        let found = self.table_of(&block, schema, table);
         let relation = found.map(|table| self.tables[table].relation.clone());
         let (schema, table) = (schema.to_owned(), table.to_owned());
         let (source, part) = (block.source, block.truncate);
@@ -328,7 +345,7 @@ impl Decoder {
     ) -> Result<Next, DecodeError> {
         let at = |problem| error("value", root, problem);
         let (schema, table) = block.table().map_err(|problem| at(problem.within("source")))?;
-        let Some(index) = self.table(schema, table) else {
+        let Some(index) = self.table_of(&block, schema, table) else {
             let (schema, table) = (schema.to_owned(), table.to_owned());
             return Ok(Next::Alone(Decoded::Foreign { source: block.source, schema, table }));
         };

@@ -350,6 +350,9 @@ impl Encoder {
         fields.text("sequence", &self.sequence(meta.lsn));
         fields.text("schema", relation.map_or("", |relation| &relation.schema));
         fields.text("table", relation.map_or("", |relation| &relation.name));
+        if let Some(relation) = relation {
+            fields.number("relid", relation.oid);
+        }
         match meta.place {
             Some(place) => fields.number("txId", place.xid),
             None => fields.null("txId"),

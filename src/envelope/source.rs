@@ -14,6 +14,8 @@ pub(super) struct Block<'a> {
     pub source: Source,
     schema: Option<Cow<'a, str>>,
     table: Option<Cow<'a, str>>,
+    /// The table's object id, of ours alone.
+    pub relid: Option<u32>,
     pub snapshot: Snapshot,
     /// Of one TRUNCATE's records, which one this is, and how many there are.
     pub truncate: (u64, u64),
@@ -31,12 +33,14 @@ impl<'a> Block<'a> {
             None => None,
         };
         let name = |name| source.read(name, Json::string);
+        let relid = source.read("relid", Json::u64)?.and_then(|relid| u32::try_from(relid).ok());
         let index = source.read("truncate_index", Json::u64)?.unwrap_or(0);
         let count = source.read("truncate_count", Json::u64)?.unwrap_or(1);
         Ok(Block {
             source: Source { place, history, lsn, xid, at, part: index },
             schema: name("schema")?,
             table: name("table")?,
+            relid,
             snapshot: snapshot(source),
             truncate: (index, count),
         })

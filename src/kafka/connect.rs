@@ -60,15 +60,6 @@ pub fn settings(options: &Options) -> ClientConfig {
 /// A client that asks, and reads what it is told to: it joins no group. What a transaction that was aborted has
 /// written, it does not see.
 pub(super) fn asking(options: &Options) -> Result<(Arc<BaseConsumer<Voice>>, Voice)> {
-    asking_with(options, "read_committed")
-}
-
-/// The same, which sees everything.
-pub(super) fn asking_all(options: &Options) -> Result<(Arc<BaseConsumer<Voice>>, Voice)> {
-    asking_with(options, "read_uncommitted")
-}
-
-fn asking_with(options: &Options, isolation: &str) -> Result<(Arc<BaseConsumer<Voice>>, Voice)> {
     check_files(options)?;
     let voice = Voice::new(options);
     let mut settings = settings(options);
@@ -82,7 +73,7 @@ fn asking_with(options: &Options, isolation: &str) -> Result<(Arc<BaseConsumer<V
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "true")
-        .set("isolation.level", isolation)
+        .set("isolation.level", "read_committed")
         .set("auto.offset.reset", "error");
     let client = settings.create_with_context(voice.clone());
     let client: BaseConsumer<Voice> =

@@ -14,13 +14,13 @@
 //!
 //! What the whole topic has is what the partition has that is furthest back.
 
-use std::{cell::Cell, ops::Range, sync::Arc, time::Duration};
+use std::{cell::Cell, collections::HashSet, ops::Range, sync::Arc, time::Duration};
 
 use rdkafka::{
     Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode as Code},
-    message::Headers,
+    message::{BorrowedMessage, Headers},
 };
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -40,7 +40,7 @@ use crate::{
 
 use super::{
     Error, Options, Result,
-    connect::{ANSWER_LIMIT, Voice, asking, asking_all, on_thread},
+    connect::{ANSWER_LIMIT, Voice, asking, on_thread},
     error::is_transient,
 };
 
@@ -211,19 +211,27 @@ pub async fn read_of(options: &Options, own: &Whose) -> Result<Tail> {
     on_thread(move || Reader::new(client, voice, topic, own).read()).await?
 }
 
-/// Whether a record in this range of a partition is of no publisher of ours, aborted ones among them.
-pub async fn has_strangers(
+/// Whether a key comes twice in this range of a partition. Compaction leaves the last record of each key alone, from
+/// the log's start on: then it has not got behind the range.
+pub async fn has_a_key_twice(
     options: &Options,
     at: &TopicPartition,
     range: Range<u64>,
 ) -> Result<bool> {
-    let (client, voice) = asking_all(options)?;
+    // Records of aborted transactions replace none.
+    let (client, voice) = asking(options)?;
     let TopicPartition { topic, partition } = at.clone();
     let bound = |offset: u64| i64::try_from(offset).unwrap_or(i64::MAX);
     let (start, end) = (bound(range.start), bound(range.end));
     on_thread(move || {
         let reader = Reader::new(client, voice, topic, Whose::default());
-        Ok(start < end && reader.window(partition, start, end)?.stray.is_some())
+        let (mut keys, mut twice) = (HashSet::new(), false);
+        if start < end {
+            reader.each(partition, start, end, |record| {
+                twice |= record.key().is_some_and(|key| !keys.insert(key.to_vec()));
+            })?;
+        }
+        Ok(twice)
     })
     .await?
 }
@@ -333,35 +341,49 @@ impl Reader {
 
     /// What the records from `start` up to `end` say, the later over the earlier.
     fn window(&self, partition: i32, start: i64, end: i64) -> Result<PartitionTail> {
+        let mut window = PartitionTail::default();
+        self.each(partition, start, end, |record| {
+            let met = Met {
+                offset: record.offset(),
+                key: record.key().unwrap_or_default(),
+                value: record.payload().unwrap_or_default(),
+            };
+            window.add(&self.own, &met, record.headers());
+        })?;
+        Ok(window)
+    }
+
+    /// Takes the records from `start` up to `end`, which is behind it.
+    fn each(
+        &self,
+        partition: i32,
+        start: i64,
+        end: i64,
+        mut take: impl FnMut(&BorrowedMessage<'_>),
+    ) -> Result<()> {
         let mut assignment = TopicPartitionList::new();
         let assigned = assignment
             .add_partition_offset(&self.topic, partition, Offset::Offset(start))
             .and_then(|()| self.client.assign(&assignment));
         assigned.map_err(|error| self.voice.explain(DOING, &error))?;
-        let mut window = PartitionTail::default();
         let mut heard = Instant::now();
         loop {
             match self.client.poll(POLL) {
                 None if heard.elapsed() > ANSWER_LIMIT => return Err(self.voice.silence(DOING)),
                 None => {}
-                Some(Err(KafkaError::PartitionEOF(of))) if of == partition => return Ok(window),
+                Some(Err(KafkaError::PartitionEOF(of))) if of == partition => return Ok(()),
                 Some(Err(KafkaError::PartitionEOF(_))) => {}
                 // A broker that went away comes back, or somebody else has the partition.
                 Some(Err(error)) if passes(&error) && heard.elapsed() <= ANSWER_LIMIT => {}
                 Some(Err(error)) => return Err(self.voice.explain(DOING, &error)),
                 Some(Ok(record)) if record.partition() != partition => {}
-                Some(Ok(record)) if record.offset() >= end => return Ok(window),
+                Some(Ok(record)) if record.offset() >= end => return Ok(()),
                 Some(Ok(record)) => {
                     heard = Instant::now();
                     self.records.set(self.records.get() + 1);
-                    let met = Met {
-                        offset: record.offset(),
-                        key: record.key().unwrap_or_default(),
-                        value: record.payload().unwrap_or_default(),
-                    };
-                    window.add(&self.own, &met, record.headers());
+                    take(&record);
                     if record.offset() + 1 == end {
-                        return Ok(window);
+                        return Ok(());
                     }
                 }
             }

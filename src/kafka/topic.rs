@@ -162,6 +162,15 @@ impl Topic {
         })
     }
 
+    /// It is compacted, and forgets deletes after so long.
+    pub fn forgets_deletes_after(&self) -> Option<Duration> {
+        // Kafka's own default.
+        const DEFAULT: i64 = 86_400_000;
+        let settings = self.settings.as_ref()?;
+        let millis = self.number("delete.retention.ms").unwrap_or(DEFAULT).unsigned_abs();
+        is_compacted(settings.get(POLICY)).then_some(Duration::from_millis(millis))
+    }
+
     /// It does not keep the copy that it begins with.
     pub fn forgets(&self, options: &Options) -> Option<Remark> {
         let limits = ["retention.ms", "retention.bytes"];

@@ -257,7 +257,8 @@ impl<'a> Builder<'a> {
             let kept = compared.is_some_and(|it| it.as_property) || named || wanted(name);
             match not_streamed(self.table, name) {
                 _ if !is_property(self.edit, name) || !kept => {}
-                Some(cause) if !named => {
+                // A reference that compares the column can not be without it.
+                Some(cause) if !named && compared.is_none() => {
                     let (table, column) = (self.table.name.clone(), name.clone());
                     self.warnings.push(Warning::ColumnNotStreamed { table, column, cause });
                 }

@@ -325,11 +325,26 @@ impl<'a> Inference<'a> {
             } else if !key.columns.iter().all(streamed) {
                 let table = table.name.clone();
                 self.warnings.push(Warning::ReferenceNotStreamed { table, constraint });
+            } else if let Some(column) = self.not_streamed(key) {
+                let (table, target) = (table.name.clone(), key.target.clone());
+                self.warnings.push(Warning::ReferencedNotStreamed {
+                    table,
+                    constraint,
+                    target,
+                    column,
+                });
             } else {
                 references.push(self.reference(key));
             }
         }
         references
+    }
+
+    /// A column that the key refers to, and that the stream does not carry.
+    fn not_streamed(&self, key: &ForeignKey) -> Option<String> {
+        let target = self.catalog.table(&key.target)?;
+        let is_missing = |name: &&String| target.column(name).is_some_and(|it| !target.streams(it));
+        key.target_columns.iter().find(is_missing).cloned()
     }
 
     fn reference(&self, key: &ForeignKey) -> ReferenceEdit {

@@ -82,6 +82,22 @@ pub enum Warning {
         /// The constraint.
         constraint: String,
     },
+    /// The stream does not carry a column that a foreign key refers to.
+    #[error(
+        "{table}: foreign key {constraint} is no relationship, because the stream does not carry column {column:?} of \
+         {target}, which it refers to",
+        constraint = Shown(.constraint)
+    )]
+    ReferencedNotStreamed {
+        /// The table.
+        table: TableName,
+        /// The constraint.
+        constraint: String,
+        /// The table that it refers to.
+        target: TableName,
+        /// The column there.
+        column: String,
+    },
     /// A foreign key with PERIOD compares by more than equality.
     #[error(
         "{table}: foreign key {constraint} is no relationship, because it has a PERIOD: it holds \
@@ -174,6 +190,7 @@ impl Warning {
             | Warning::SameForeignKey { table, .. }
             | Warning::ReferenceOfPartition { table, .. }
             | Warning::ReferenceNotStreamed { table, .. }
+            | Warning::ReferencedNotStreamed { table, .. }
             | Warning::PeriodReference { table, .. }
             | Warning::ComparedInUtc { table, .. }
             | Warning::ColumnNotStreamed { table, .. }

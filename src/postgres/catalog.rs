@@ -204,7 +204,8 @@ async fn read_columns(
 /// Unique indexes on plain columns. INCLUDE columns follow the key's columns (`indnkeyatts`). An
 /// index WITHOUT OVERLAPS (since PostgreSQL 18) is unique by equality too, because it admits no
 /// empty range, and PostgreSQL accepts it as a replica identity. Other exclusion constraints are
-/// not unique.
+/// not unique. Nor is an index whose operator class has another equality than the type's, as
+/// `record_image_ops`: it has two entries for equal values.
 async fn read_indexes(
     transaction: &Transaction<'_>,
     tables: &mut Tables,
@@ -225,6 +226,19 @@ async fn read_indexes(
             WHERE k.place <= i.indnkeyatts
         ) keys
         WHERE i.indisunique AND i.indisvalid AND i.indexprs IS NULL AND keys.columns IS NOT NULL
+          AND NOT EXISTS (
+            SELECT FROM pg_catalog.unnest(i.indclass::oid[]) WITH ORDINALITY AS c (oid, place)
+            JOIN pg_catalog.pg_opclass o ON o.oid = c.oid
+            JOIN pg_catalog.pg_am m ON m.oid = o.opcmethod AND m.amname = 'btree'
+            WHERE c.place <= i.indnkeyatts AND NOT o.opcdefault AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_opclass d
+                JOIN pg_catalog.pg_amop usual ON usual.amopfamily = d.opcfamily AND usual.amopstrategy = 3
+                JOIN pg_catalog.pg_amop own ON own.amopopr = usual.amopopr AND own.amopfamily = o.opcfamily
+                WHERE d.opcmethod = o.opcmethod AND d.opcdefault AND d.opcintype = o.opcintype
+                  AND own.amopstrategy = 3
+                  AND own.amoplefttype = o.opcintype AND own.amoprighttype = o.opcintype
+            )
+          )
         ORDER BY i.indrelid, i.indisprimary DESC, ic.relname"
     );
     for row in transaction.query(&query, &[]).await? {

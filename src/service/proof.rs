@@ -13,6 +13,7 @@ use crate::{
     postgres::{
         peek::{PeekError, peek},
         replication::StreamError,
+        setup,
     },
     start::Slot,
 };
@@ -40,7 +41,8 @@ pub async fn look(
         return Ok(());
     }
     let judge = |event| engine.handle(Input::Event(event)).err().map(Err);
-    judged(config, client, end, judge).await
+    let found = judged(config, client, end, judge).await;
+    unless_moved(config, client, confirmed, found).await
 }
 
 /// Looks whether the slot would send a transaction that topics have something of. Nothing is looked at while somebody
@@ -57,7 +59,23 @@ pub async fn look_ahead(
     if confirmed > newest.commit_lsn || end.bytes_since(confirmed) > LOOKED_AT {
         return Ok(());
     }
-    judged(config, client, end, |event| shows(newest, &event)).await
+    let found = judged(config, client, end, |event| shows(newest, &event)).await;
+    unless_moved(config, client, confirmed, found).await
+}
+
+/// Somebody may have read on from the slot, and let go of it again: it does not send any more what was acknowledged.
+async fn unless_moved(
+    config: &Config,
+    client: &Client,
+    confirmed: Lsn,
+    found: Result<(), ServiceError>,
+) -> Result<(), ServiceError> {
+    if found.is_ok() {
+        return found;
+    }
+    let now = setup::slot(client, &config.slot).await?;
+    let is_as_it_was = |it: &Slot| it.confirmed == Some(confirmed) && it.active_pid.is_none();
+    if now.as_ref().is_some_and(is_as_it_was) { found } else { Ok(()) }
 }
 
 /// Puts what the slot has not confirmed before `end` through a judge, until that knows.

@@ -92,7 +92,7 @@ impl<G: Store> FirstStart<'_, G> {
             Some(slot) => confirmed(&slot, config.source.database()).ok_or_else(|| {
                 ServiceError::NotYet(format!("another instance makes the slot {}", config.slot))
             })?,
-            None => create_slot(config, client, |_| ()).await.map_err(not_alone)?,
+            None => create_slot(config, client, |_| ()).await?,
         };
         let new = self.checkpoint_at(lsn, mapping).await?;
         let progress = match self.adopts && self.holds_something(mapping).await? {
@@ -226,7 +226,7 @@ pub async fn create_slot(
     loop {
         tokio::select! {
             created = &mut creating => {
-                let created = created?;
+                let created = created.map_err(|error| not_alone(error.into()))?;
                 making.done();
                 tracing::info!(slot = config.slot, "slot created");
                 return Ok(created);

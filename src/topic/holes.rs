@@ -29,7 +29,7 @@ enum State {
 }
 
 impl Holes {
-    /// Somebody else writes the topic: they mean nothing.
+    /// Somebody else's publisher writes the topic: they mean nothing.
     pub fn passed() -> Self {
         Holes(Arc::new(Mutex::new(State::Passed)))
     }
@@ -68,11 +68,6 @@ impl Holes {
         }
     }
 
-    /// Strangers write to the partition: from now on holes are theirs.
-    pub fn pass_all(&self) {
-        *self.state() = State::Passed;
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -92,7 +87,7 @@ mod tests {
         holes.go_on(8);
         assert!(holes.meet(7..8), "so was this");
         assert!(!holes.meet(9..10));
-        holes.pass_all();
+        holes.go_on(0);
         assert!(holes.meet(9..10) && holes.met().is_none());
         assert!(Holes::passed().meet(0..9));
     }

@@ -1,10 +1,10 @@
 //! Topics as an idea: their names, and the meaning of the records in their partitions.
 //!
 //! [`routing`] says which partition gets a change. [`transactions`] makes events of a partition's
-//! records again. The others judge the records that a reader finds there: whether the topic begins
-//! with its copy ([`beginning`], [`copied`]), whether it is the topic that the graph has read
-//! ([`before`]), whether offsets without a record mean anything ([`holes`]), how far a heartbeat reaches
-//! ([`ends`]), and who has published it ([`whose`]). `kafka` does the reading and writing.
+//! records again, or says why not ([`refused`]). The others judge the records that a reader finds there:
+//! whether the topic begins with its copy ([`beginning`], [`copied`]), whether it is the topic that the
+//! graph has read ([`before`]), whether offsets without a record mean anything ([`holes`]), how far a
+//! heartbeat reaches ([`ends`]), and who has published it ([`whose`]). `kafka` does the reading and writing.
 
 pub mod before;
 pub mod beginning;
@@ -12,6 +12,7 @@ pub mod copied;
 pub mod ends;
 pub mod holes;
 pub mod names;
+pub mod refused;
 pub mod routing;
 pub mod transactions;
 pub mod whose;

@@ -30,82 +30,13 @@ use crate::{
     catalog::TableName,
     change::{Begin, Change, Commit, Event, Timestamp},
     checkpoint::Origin,
-    envelope::{DecodeError, Decoded, Decoder, History, Place, Record, Source},
+    envelope::{Decoded, Decoder, History, Place, Record, Source},
     lsn::{Lsn, Stamp},
 };
 
-use super::{
-    copied::CopyWatch,
-    ends::EndsWatch,
-    whose::{OtherPublisher, Publisher},
-};
+use super::{copied::CopyWatch, ends::EndsWatch, whose::Publisher};
 
-/// A record that can not be applied. It is not passed over: what follows may rest on it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RecordError {
-    /// It is no envelope.
-    #[error(transparent)]
-    Malformed(#[from] DecodeError),
-    /// It is from another history.
-    #[error(
-        "it is from database cluster {found} on timeline {found_timeline}, the graph is from {expected} on timeline \
-         {expected_timeline}: the source was restored or failed over, or two pipelines publish to one topic. Copy \
-         again through a new topic and pipeline"
-    )]
-    OtherHistory {
-        /// The graph's cluster.
-        expected: String,
-        /// Its timeline.
-        expected_timeline: i64,
-        /// The record's cluster.
-        found: String,
-        /// Its timeline.
-        found_timeline: i64,
-    },
-    /// It names its history, and what the graph was made from named none.
-    #[error(
-        "the graph's checkpoint does not name its source, because the first records of this partition name none: they \
-         are of another publisher. This record is of `wal2graph publish`, of database cluster {found} on timeline \
-         {found_timeline}. Have each publisher write to topics of its own, and copy again through a new topic and \
-         pipeline"
-    )]
-    SourceUnnamed {
-        /// The record's cluster.
-        found: String,
-        /// Its timeline.
-        found_timeline: i64,
-    },
-    /// A transaction has no end.
-    #[error(
-        "it is of the transaction committed at {found}, but the one at {open} has not ended: records are missing, or \
-         two publishers write to the topic. Copy again through a new topic and pipeline"
-    )]
-    NoEnd {
-        /// The transaction that was begun.
-        open: Lsn,
-        /// The one that came.
-        found: Lsn,
-    },
-    /// It is another publisher's.
-    #[error(transparent)]
-    OtherPublisher(#[from] OtherPublisher),
-    /// It is something else in the topic of heartbeats.
-    #[error("it is no heartbeat of `wal2graph publish`, and nothing else belongs to this topic")]
-    NoHeartbeat,
-}
-
-impl RecordError {
-    /// The record is a stranger among the others: it may be put aside, and the others be applied.
-    pub fn is_of_one_record(&self) -> bool {
-        match self {
-            RecordError::Malformed(_) | RecordError::NoHeartbeat => true,
-            RecordError::OtherPublisher(error) => error.is_of_one_record(),
-            RecordError::OtherHistory { .. }
-            | RecordError::SourceUnnamed { .. }
-            | RecordError::NoEnd { .. } => false,
-        }
-    }
-}
+pub use super::refused::RecordError;
 
 /// Makes events of a partition's records, in their order.
 #[derive(Debug)]
@@ -129,6 +60,8 @@ pub struct Transactions {
     copy: Option<CopyWatch>,
     heartbeats: Option<EndsWatch>,
     publisher: Publisher,
+    /// Somebody else's topic has other partitions beside this one: how many in all.
+    beside: Option<u32>,
 }
 
 /// The transaction whose records arrive.
@@ -160,6 +93,7 @@ impl Transactions {
             copy: None,
             heartbeats: None,
             publisher: Publisher::default(),
+            beside: None,
         }
     }
 
@@ -184,6 +118,11 @@ impl Transactions {
         let last = last.and_then(Stamp::change).map(|(commit_lsn, index)| (commit_lsn, index, 0));
         let transactions = Transactions::new(decoder.apart(), origin, reached);
         Transactions { each_alone: true, last, ..transactions }
+    }
+
+    /// The same of a topic with so many partitions whose publisher sends a truncate to one of them alone.
+    pub fn of_several(self, partitions: u32) -> Self {
+        Transactions { beside: (partitions > 1).then_some(partitions), ..self }
     }
 
     /// How many records were dropped, because they were seen before.
@@ -331,6 +270,12 @@ impl Transactions {
     ) -> Result<(), RecordError> {
         self.check(source)?;
         let Some(place) = &source.place else {
+            if let (Some(partitions), Some(Change::Truncate { relations })) = (self.beside, &change)
+                && let Some(table) = relations.first()
+            {
+                let table = TableName::new(&table.schema, &table.name);
+                return Err(RecordError::TruncateOfOne { table, partitions });
+            }
             let begin = Begin {
                 xid: source.xid.unwrap_or_default(),
                 commit_lsn: Lsn(span.began),

@@ -53,8 +53,9 @@ impl Whose {
 pub enum OtherPublisher {
     /// It is of a pipeline on another database.
     #[error(
-        "it is a heartbeat of the database {found:?}, and the graph is from {expected:?}: pipelines of one name on two \
-         databases publish to this topic. Give one of them another topic (kafka.topic)"
+        "it is a heartbeat of the database {found:?}, and the graph is from {expected:?}: the database was renamed, or \
+         pipelines of one name on two databases publish to this topic. Give the database its name back (ALTER \
+         DATABASE), or one of the pipelines another topic (kafka.topic)"
     )]
     Database {
         /// The graph's.

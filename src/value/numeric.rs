@@ -7,11 +7,12 @@ use super::{Float, Value};
 /// The maximum digits of `numeric`: 131,072 before the decimal point and 16,383 after it.
 const MAX_DIGITS: i64 = 131_072 + 16_383;
 
-/// The nearest Float. NaN and the infinities are allowed; an overflow to infinity is not.
+/// The nearest Float. NaN and the infinities are allowed; an overflow to infinity is not. Both zeros are one, as for
+/// PostgreSQL: Neo4j sets neither in the place of the other.
 pub(super) fn nearest_float(text: &str) -> Option<Float> {
     let float: f64 = text.parse().ok()?;
     let overflow = float.is_infinite() && text.bytes().any(|byte| byte.is_ascii_digit());
-    (!overflow).then_some(Float(float))
+    (!overflow).then_some(Float(float + 0.0))
 }
 
 /// A `real`'s text: an overflow, and a number too near to zero, are none.

@@ -56,7 +56,8 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
 
 /// Includes NaN and the infinities, as PostgreSQL writes them.
 pub(super) fn float(text: &str) -> Option<Float> {
-    text.parse().ok().map(Float)
+    let float: f64 = text.parse().ok()?;
+    Some(Float(float + 0.0))
 }
 
 fn numeric_value(mode: NumericMode, text: &str) -> Option<Value> {

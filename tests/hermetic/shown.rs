@@ -210,6 +210,12 @@ fn of_a_mapping(table: &dyn Fn() -> TableName, text: &dyn Fn() -> String, say: S
         Warning::SameForeignKey { table: table(), constraint: text(), same_as: text() },
         Warning::ReferenceOfPartition { table: table(), constraint: text(), root: table() },
         Warning::ReferenceNotStreamed { table: table(), constraint: text() },
+        Warning::ReferencedNotStreamed {
+            table: table(),
+            constraint: text(),
+            target: table(),
+            column: text(),
+        },
         Warning::PeriodReference { table: table(), constraint: text(), target: table() },
         Warning::ComparedInUtc {
             table: table(),

@@ -82,7 +82,7 @@ fn scalars() {
         (Type::Integer, "-9223372036854775808", Value::Integer(i64::MIN)),
         (Type::Integer, "4294967295", Value::Integer(4_294_967_295)),
         (Type::Real, "3.3", float(3.3)),
-        (Type::Double, "-0", float(-0.0)),
+        (Type::Double, "-0", float(0.0)),
         (Type::Double, "NaN", float(f64::NAN)),
         (Type::Double, "Infinity", float(f64::INFINITY)),
         (Type::Double, "-Infinity", float(f64::NEG_INFINITY)),

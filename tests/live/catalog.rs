@@ -128,6 +128,11 @@ async fn keys_and_identities() {
         CREATE TABLE nothing (id int PRIMARY KEY); ALTER TABLE nothing REPLICA IDENTITY NOTHING;
         CREATE TABLE lost (id int NOT NULL); CREATE UNIQUE INDEX lost_id ON lost (id);
         ALTER TABLE lost REPLICA IDENTITY USING INDEX lost_id; DROP INDEX lost_id;
+        CREATE TYPE pair AS (x numeric, y text);
+        CREATE TABLE images (k pair NOT NULL, t text NOT NULL);
+        CREATE UNIQUE INDEX images_k ON images (k record_image_ops);
+        CREATE UNIQUE INDEX images_t ON images (t text_pattern_ops);
+        ALTER TABLE images REPLICA IDENTITY USING INDEX images_k;
     ";
     let catalog = catalog_of("keys", sql, None).await;
     let key = |name: &str| table(&catalog, name).primary_key.clone().expect("a primary key");
@@ -149,6 +154,10 @@ async fn keys_and_identities() {
     assert_eq!(table(&catalog, "nothing").replica_identity, ReplicaIdentity::Nothing);
     assert_eq!(table(&catalog, "lost").replica_identity, ReplicaIdentity::Nothing);
     assert_eq!(table(&catalog, "plain").replica_identity, ReplicaIdentity::Default);
+    // Its index has two entries for what the type holds equal: two rows were one node.
+    let images = table(&catalog, "images");
+    let found: Vec<&str> = images.unique_keys.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!((found, &images.replica_identity), (vec!["images_t"], &ReplicaIdentity::Nothing));
     let refusals = compile(&catalog, &Edits::default()).expect_err("late and nothing are refused");
     assert_eq!(refusals.len(), 2, "{refusals:#?}");
 }

@@ -49,7 +49,8 @@ fn queries(texts: &[Arc<str>]) -> Vec<cypher::Query> {
 #[tokio::test]
 async fn texts_that_were_planned_ahead_are_not_planned_again_by_the_transaction_that_needs_them() {
     let server = Neo4j::start(&Neo4jOptions::default()).unwrap();
-    let graph = Connection::new(&Options::open(server.url()), ANSWER_LIMIT).unwrap();
+    let options = Options::open(server.url());
+    let graph = Connection::new(&options, ANSWER_LIMIT).unwrap();
     let model = shapes::soft("Ahead");
     prepare(&graph).await.unwrap();
     schema::establish(&graph, &schema::requirements(&model)).await.unwrap();

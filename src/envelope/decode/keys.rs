@@ -19,9 +19,24 @@ use bytes::Bytes;
 use crate::catalog::{FoundBy, TableName};
 use crate::change::{Before, Cell, RelationColumn, ReplicaIdentity};
 
-use super::super::columns::Role;
+use super::super::columns::{Role, Table};
 use super::super::json::{Json, Object, Problem};
 use super::{DecodeError, Decoder, Writer, error};
+
+/// Whether all records of a row are in one partition: their key has columns of the row's key, and no other ones.
+fn has_order(table: &Table, key: &Object<'_>) -> bool {
+    let columns = key.0.iter().filter_map(|(name, _)| table.position(name, 0));
+    let mut roles = columns.map(|place| table.columns[place].role).peekable();
+    roles.peek().is_some() && roles.all(|role| role == Role::Key)
+}
+
+fn no_order() -> Problem {
+    Problem::new(
+        "the topic has several partitions, and this key is not made of columns of the row's key alone: records of \
+         one row may be in two partitions, where nothing tells which one is newer. Let the publisher take the row's \
+         key for the record's, or write to a topic with one partition",
+    )
+}
 
 /// The columns that a record's key names, with their values.
 type Named = Vec<(usize, Cell)>;
@@ -103,10 +118,15 @@ impl Decoder {
         is_old: bool,
     ) -> Result<(), DecodeError> {
         let outer = key.map(|key| Json::parse(key).and_then(Json::object));
-        let Some(Ok(outer)) = outer else { return Ok(()) };
         let at = |problem| error("key", "$", problem);
+        let Some(Ok(outer)) = outer else {
+            return if self.expected.is_spread { Err(at(no_order())) } else { Ok(()) };
+        };
         let (of_key, key_writer, root) = self.of_key(outer, writer).map_err(at)?;
         let table = &self.tables[index];
+        if self.expected.is_spread && !has_order(table, &of_key) {
+            return Err(at(no_order()));
+        }
         let mut named = Named::new();
         for (name, value) in &of_key.0 {
             let Some(place) = table.position(name, named.len()) else { continue };

@@ -1,7 +1,7 @@
 //! Changes that no record brings any more.
 //!
 //! ```text
-//! reading stops before a hole --+-- strangers write there: their transactions leave holes, reading goes on
+//! reading stops before a hole --+-- compaction has not got there: it is of a stranger's transaction, reading goes on
 //!                               +-- else: a repair of the topic's tables is asked for, reading goes on
 //! a table's first topic, and the graph has rows of it: they came through another topic, and so may
 //!     their last changes: a repair of it is asked for
@@ -28,7 +28,7 @@ use super::{
     shared::Shared,
 };
 
-/// Strangers are looked for among so many records before and behind what is missing.
+/// A key that comes twice is looked for among so many records before what is missing.
 const NEAR: u64 = 1_000;
 
 /// Takes care of what is missing in the partition. Reading goes on then.
@@ -39,13 +39,14 @@ pub async fn look(
 ) -> Result<(), ServiceError> {
     let Shared { config, asking, mapping, .. } = shared;
     let log = asking.log(at).await?;
-    let near = missing.start.saturating_sub(NEAR).max(log.start)..(missing.end + NEAR).min(log.end);
-    if tail::has_strangers(config.kafka()?, at, near).await? {
-        tracing::info!(
+    let before = missing.start.saturating_sub(NEAR).max(log.start)..missing.start;
+    if tail::has_a_key_twice(config.kafka()?, at, before).await? {
+        tracing::debug!(
             %at,
-            "others write to the topic: offsets without a record are taken for the marks of their transactions"
+            from = missing.start,
+            "an offset without a record is the mark of another producer's transaction: the log is not compacted there"
         );
-        holes.pass_all();
+        holes.go_on(log.end);
         return Ok(());
     }
     let Range { start, end } = missing;

@@ -37,6 +37,7 @@ pub mod standing;
 pub mod start;
 pub mod take_over;
 mod together;
+mod tombstones;
 pub mod topology;
 
 use std::{
@@ -51,7 +52,7 @@ use crate::{
     checkpoint::{Checkpoint, TopicPartition},
     cli::{ApplyArgs, UntilOffset},
     config::{Config, ConfigError},
-    graph::Circumstances,
+    graph::{Circumstances, drawn::Drawing},
     kafka::{
         consumer::{ConsumeError, Member},
         dead_letters::DeadLetters,
@@ -199,6 +200,7 @@ impl<'a> Apply<'a> {
         let config = &named.config;
         self.topics.send_replace(config.kafka()?.topic_names().map(str::to_owned).collect());
         let model = Arc::new(mapping.model.clone());
+        self.metrics.draws(Drawing::of(&model));
         self.left_out.tell(&mapping);
         self.admit(&mapping, &patient, checkpoints.is_empty()).await?;
         for topic in config.kafka()?.topic_names() {
@@ -209,6 +211,7 @@ impl<'a> Apply<'a> {
             true => graph::establish(&graph, &model).await?,
             false => drop(graph::establish_again(&graph, &model).await?),
         }
+        tombstones::warn(config, &mapping, &asking, &checkpoints).await?;
         let graph_id = graph.id().await?;
         let over = take_over::of_run(config, &catalog, &asking, &graph, &checkpoints).await;
         over.map_err(|error| without_end(until, error))?;

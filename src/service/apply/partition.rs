@@ -219,7 +219,8 @@ async fn attempt(
     let stopping = async {
         tokio::select! {
             () = stopped(stop.clone()) => {}
-            next = follow(shared, at, &claim, doing.as_ref()) => *work = next,
+            // A share may wait for what is published later: a life with an end takes up none.
+            next = follow(shared, at, &claim, doing.as_ref()), if target.is_none() => *work = next,
         }
     };
     let ended = tokio::select! {
@@ -301,6 +302,8 @@ fn reads(
         database: Some(shared.database.clone()),
         is_ours: !origin.system_identifier.is_empty(),
         publisher: checkpoint.publisher.clone(),
+        cluster: shared.tables.cluster.clone(),
+        is_spread: origin.system_identifier.is_empty() && checkpoint.partitions > 1,
     };
     let decoder = shared.asking.decoder(&shared.catalog, &at.topic)?;
     let decoder = decoder.expecting(expected).with_keys(&mapping.found_by());
@@ -309,6 +312,10 @@ fn reads(
         false => Transactions::new(decoder, origin, reached),
     };
     let transactions = transactions.of_database(&shared.database);
+    let transactions = match checkpoint.origin.system_identifier.is_empty() {
+        true => transactions.of_several(checkpoint.partitions),
+        false => transactions,
+    };
     let is_of_heartbeats = shared.topology.is_of_heartbeats(at);
     // Heartbeats say which tables are there, and no topic of a table's has any.
     let transactions = match shared.topology.has_heartbeats() && !is_of_heartbeats {

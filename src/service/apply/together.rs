@@ -223,8 +223,8 @@ impl Together {
         Ok(self.shared.asking.members().await?.is_some_and(|members| members > 1))
     }
 
-    /// Every partition has, whoever has applied it. A checkpoint beyond the topic's end proves nothing: the topic has lost
-    /// its last records, and the member that gets the partition refuses it.
+    /// Every partition has, whoever has applied it. A checkpoint beyond the topic's end proves nothing: the topic has
+    /// lost its last records, and the member that gets the partition refuses it.
     async fn is_everything_applied(&self) -> Result<bool, ServiceError> {
         let Shared { config, graph, targets, asking, .. } = &*self.shared;
         let checkpoints = graph.positions(&config.pipeline).await?;

@@ -36,6 +36,7 @@ use crate::{
     config::Config,
     engine::{Engine, Limits},
     envelope::{Encoder, History, Names},
+    graph::drawn::Drawing,
     kafka::{
         Ack,
         encode::{Encoding, Reached, heartbeat},
@@ -55,7 +56,7 @@ use crate::{
         rows::TableReader,
         unsent::Whole,
     },
-    start::{Again, PublicationRefusal, Refusal, Refusals},
+    start::{Again, PublicationRefusal, Refusal, Refusals, Slot},
 };
 
 use super::{
@@ -125,6 +126,9 @@ pub async fn execute(config: &Config, args: &PublishArgs) -> Result<(), ServiceE
     let service = Service { config, metrics: &metrics, holds_slot: true, ends };
     service.live(attempt, async |_| {}).await
 }
+
+/// The topics are looked at before the slot is held.
+const WRITTEN: &str = "another publisher has just written to the topic";
 
 /// What lasts from one connected life to the next.
 struct Publish<'a> {
@@ -293,15 +297,22 @@ impl Publish<'_> {
         start::check_keys(config, &client, &catalog, &topics.layout).await?;
         let newest = start::newest(config, &ends, start);
         if let Some(newest) = start::ahead(config, &ends, start, slot.as_ref()) {
-            let history = ahead::look(config, &client, &looked.server, position, newest).await;
-            history.map_err(|error| error.with(&again))?;
+            let shown = ahead::look(config, &client, &looked.server, position, newest).await;
+            if let Err(error) = shown {
+                // What is looked for may have been acknowledged since: then the slot does not send it.
+                let now = postgres::setup::slot(&client, &config.slot).await?;
+                let confirmed = |slot: &Option<Slot>| slot.as_ref().and_then(|it| it.confirmed);
+                if confirmed(&now) != confirmed(&slot) || topics.ends(config).await? != ends {
+                    return Err(ServiceError::NotYet(WRITTEN.to_owned()));
+                }
+                return Err(error.with(&again));
+            }
         }
         let held = hold_slot(config, connection, &looked.server, position, newest).await;
         let Held { stream, confirmed } = held.map_err(|error| error.with(&again))?;
         self.metrics.slot_is_held();
         if topics.ends(config).await? != ends {
-            let what = "another publisher has just written to the topic";
-            return Err(ServiceError::NotYet(what.to_owned()));
+            return Err(ServiceError::NotYet(WRITTEN.to_owned()));
         }
         let encoder = Encoder::new(self.names(history.clone()), &catalog).formatted(kafka.format);
         let producer = Producer::new(kafka, topics.message_bytes_max, topics.produced_to(&ends))?;
@@ -315,6 +326,7 @@ impl Publish<'_> {
         self.write(&topics.described);
         let (mapped, told, read) = (mapping.clone(), copied.subscribe(), through.clone());
         let encoding = Encoding::new(encoder.clone(), mapped, read, told, layout.clone());
+        self.metrics.draws(Drawing::of(&mapping.model));
         let tables = mapping.model.iter().map(|(_, table)| table.name.as_str());
         let observer = self.metrics.counts().of_tables(tables);
         let (there, stands) = watch::channel((position, newest));

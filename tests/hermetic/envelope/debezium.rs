@@ -544,7 +544,8 @@ fn a_row_without_an_envelope_is_no_heartbeat_and_no_marker_whatever_its_columns_
 #[test]
 fn a_record_of_another_database_or_connector_is_foreign_where_its_table_has_the_same_name() {
     let is_ours = false;
-    let expected = Expected { database: Some("shop_db".to_owned()), is_ours, publisher: None };
+    let database = Some("shop_db".to_owned());
+    let expected = Expected { database, is_ours, ..Expected::default() };
     let mut decoder = Decoder::new(&shop(), DEFAULT).expecting(expected.clone());
     let row = json!({"id": 7, "name": "Ann"});
     let event = event("c", "customers", Value::Null, row);
@@ -563,6 +564,44 @@ fn a_record_of_another_database_or_connector_is_foreign_where_its_table_has_the_
     for record in [record(None, Some(event)), heartbeat] {
         let error = decoder.record(&record, &mut Vec::new()).unwrap_err();
         assert!(error.problem.contains("has not written this record"), "{error}");
+    }
+}
+
+#[test]
+fn changes_of_a_table_that_had_another_name_for_a_moment_were_of_no_table() {
+    let mut both = Both::new(&shop());
+    let relation = both.relation("customers");
+    let insert = Change::Insert {
+        relation: relation.clone(),
+        new: tuple(&[Some("7"), Some("Ann"), None, None]),
+    };
+    let records = both.encode(&place(0, None), &insert);
+    let renamed = |table: &str| {
+        let mut said = serde_json::from_slice::<Value>(records[0].value.as_ref().unwrap()).unwrap();
+        said["source"]["table"] = json!(table);
+        Record { value: Some(said.to_string().into()), ..records[0].clone() }
+    };
+    let decoded = |cluster: Option<&str>, table: &str| {
+        let cluster = cluster.map(str::to_owned);
+        let expected = Expected { cluster, ..Expected::default() };
+        let mut decoder = Decoder::new(&shop(), DEFAULT).expecting(expected);
+        let mut decoded = Vec::new();
+        decoder.record(&renamed(table), &mut decoded).map(|()| decoded)
+    };
+    // Another table has the name now, or none.
+    for table in ["tmp", "stock"] {
+        let of_cluster = decoded(Some("7401234567890123456"), table).unwrap();
+        let [Decoded::Change { change: Change::Insert { relation: found, .. }, .. }] =
+            &of_cluster[..]
+        else {
+            panic!("{of_cluster:?}")
+        };
+        assert_eq!(found.oid, relation.oid, "{table}");
+    }
+    // Object ids of another cluster say nothing.
+    for cluster in [None, Some("8")] {
+        let by_name = decoded(cluster, "tmp").unwrap();
+        assert!(matches!(&by_name[..], [Decoded::Foreign { table, .. }] if table == "tmp"));
     }
 }
 

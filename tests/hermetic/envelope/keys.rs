@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 use wal2graph::catalog::{Catalog, FoundBy, TableName};
 use wal2graph::change::{Cell, Change};
-use wal2graph::envelope::{DecimalHandling, DecodeOptions, Decoded, Decoder, TimePrecision};
+use wal2graph::envelope::{
+    DecimalHandling, DecodeOptions, Decoded, Decoder, Expected, TimePrecision,
+};
 
 use super::support::{CITEXT, MOOD, catalog, decode_one, full, record, shop, table, text};
 
@@ -110,6 +112,31 @@ fn a_key_of_other_columns_names_those_and_no_row_where_it_has_none_of_the_table(
         assert!(!is_read(Some(key.clone())), "{key}");
     }
     assert_eq!(decoder.take_unknown_columns(), [], "a key has no columns to be told of");
+}
+
+/// Records of one row were in two partitions, and the older one could win.
+#[test]
+fn in_several_partitions_a_record_has_a_key_that_is_the_rows() {
+    let catalog = shop();
+    let [decoder, _] = decoders(&catalog, "customers", &["id"], &[]);
+    let expected = Expected { is_spread: true, ..Expected::default() };
+    let mut spread = decoder.clone().expecting(expected);
+    let mut one = decoder;
+    let value = envelope("c", "customers", Value::Null, json!({"id": 7, "name": "Ann"}));
+    let well =
+        [json!({"id": 7}), json!({"id": 7, "__dbz__physicalTableIdentifier": "shop.customers"})];
+    let ill =
+        [json!({"name": "Ann"}), json!({"id": 7, "name": "Ann"}), json!({"other": 1}), json!(7)];
+    for key in well.iter().chain(&ill) {
+        let record = record(Some(key.clone()), Some(value.clone()));
+        assert!(decode_one(&mut one, &record).is_ok(), "{key}");
+        let spread = decode_one(&mut spread, &record);
+        match well.contains(key) {
+            true => assert!(spread.is_ok(), "{key}: {spread:?}"),
+            false => assert!(spread.unwrap_err().problem.contains("several partitions"), "{key}"),
+        }
+    }
+    assert!(decode_one(&mut spread, &record(None, Some(value))).is_err());
 }
 
 #[test]

@@ -21,6 +21,7 @@ fn source(table: &str, event_index: u64) -> Value {
         "sequence": "[null,\"97500059720\"]",
         "schema": "public",
         "table": table,
+        "relid": shop().tables.iter().find(|it| it.name.name == table).map(|it| it.oid),
         "txId": 4_000_000_001_u64,
         "lsn": 97_500_059_720_u64,
         "xmin": null,

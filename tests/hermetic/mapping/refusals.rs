@@ -345,6 +345,31 @@ fn what_is_needed_must_be_streamed() {
     assert_refused!([customers(), narrow], yaml, Refusal::NotStreamed { .. }, "`include` needs it");
 }
 
+/// The graph can not compare what it does not have.
+#[test]
+fn a_reference_to_a_unique_column_that_is_not_streamed_panicked_at_its_first_row() {
+    let target = table("g1", "id int4, code int4")
+        .pk("id")
+        .with(|it| it.unique_keys = vec![unique("g1_code_key", "code")]);
+    let owner = table("g3", "id int4, ref int4").pk("id").fk("ref", "g1", "code");
+    let listed = Publication { columns: Some(columns("id")), row_filter: None };
+    let generated = target.clone().with(|it| it.columns[1].generated = true);
+    for target in [generated, target.with(|it| it.published = listed)] {
+        let mapping = mapped([target.clone(), owner.clone()]);
+        assert_eq!(node(&mapping, "g3").references, []);
+        let said: Vec<String> = mapping.warnings.iter().map(ToString::to_string).collect();
+        let expected = "does not carry column \"code\" of public.g1, which it refers to";
+        assert!(said.iter().any(|it| it.contains(expected)), "{said:?}");
+        let named = "{tables: {public.g3: {relationships: [{type: R, columns: [ref], to: public.g1, to_columns: [code]}]}}}";
+        assert_refused!(
+            [target, owner.clone()],
+            named,
+            Refusal::NotStreamed { .. },
+            "column \"code\""
+        );
+    }
+}
+
 #[test]
 fn key_columns_are_not_excluded() {
     let yaml = "{tables: {public.customers: {properties: {exclude: [id]}}}}";

@@ -3,7 +3,7 @@
 mod begins;
 mod connector;
 mod rows;
-mod topics;
+pub mod topics;
 
 use fastrand::Rng;
 use neo4rs::Query;

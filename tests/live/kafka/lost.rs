@@ -3,17 +3,21 @@
 
 use std::{fs, time::Duration};
 
+use rdkafka::producer::{BaseRecord, Producer};
 use tempfile::NamedTempFile;
 use tokio::time::sleep;
 use wal2graph_servers::{Kafka, KafkaOptions};
 
 use super::{
     Published,
+    debezium::topics::producer,
     feed::{Feed, config},
     kafka,
     topic::raw_records,
 };
 use crate::support::{eventually, graph, holds, until};
+
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// The broker goes down, loses a partition's records from this offset on, and comes back.
 fn lose(broker: &mut Kafka, topic: &str, offset: u64) {
@@ -182,7 +186,20 @@ async fn ends_with(published: &Published, what: &str, cypher: &str) {
     assert_eq!(publish.terminate(Duration::from_secs(60)).await, Some(0));
 }
 
-async fn compaction_is_noticed(name: &str, section: &str, own: &str) {
+async fn compaction_is_noticed(name: &str, section: &str, own: &str, has_stranger: bool) {
+    let (published, equal) = compacted(name, section, own, has_stranger).await;
+    ends_with(&published, "what was deleted is gone", &equal).await;
+    let (code, said) = published.run(&["apply", "--until", "current"]).await;
+    assert!(code == Some(0) && !said.contains("records are gone"), "once: {said}");
+}
+
+/// A pipeline whose topic lacks deletes that nobody has applied, and what its graph has to be.
+async fn compacted(
+    name: &str,
+    section: &str,
+    own: &str,
+    has_stranger: bool,
+) -> (Published, String) {
     let schema = "CREATE TABLE lcn_things (id int PRIMARY KEY, name text);
                   INSERT INTO lcn_things SELECT id, 'copied' FROM generate_series(1, 40) id;
                   CREATE TABLE lcn_gone (id int PRIMARY KEY); INSERT INTO lcn_gone VALUES (1), (2)"
@@ -195,6 +212,9 @@ async fn compaction_is_noticed(name: &str, section: &str, own: &str) {
     alter(&topic, "segment.ms=1000");
     let (code, said) = published.run(&["apply", "--until", "current"]).await;
     assert_eq!(code, Some(0), "{said}");
+    if has_stranger {
+        stranger_aborts(&topic);
+    }
     let sql = &published.pipeline.sql;
     let changes = "DELETE FROM lcn_things WHERE id <= 30; TRUNCATE lcn_gone";
     sql.batch_execute(&changes.replace("lcn", name)).await.unwrap();
@@ -219,21 +239,49 @@ async fn compaction_is_noticed(name: &str, section: &str, own: &str) {
         "RETURN COUNT {{ (:{things}) }} = 10 AND COUNT {{ (:{gone}) }} = 0 \
          AND EXISTS {{ (:{things} {{id: 40, name: 'changed'}}) }} AS yes"
     );
+    (published, equal)
+}
+
+/// It waited for a comparison that needs `publish`.
+#[tokio::test]
+async fn apply_until_current_did_not_end_behind_what_compaction_took_where_nobody_publishes() {
+    let (published, equal) = compacted("lcu", "", "", false).await;
+    let log = NamedTempFile::new().unwrap();
+    let arguments = ["apply", "--until", "current", "-c", &published.path];
+    let mut apply = published.pipeline.start_logging(&arguments, log.reopen().unwrap());
+    let code = apply.ended(Duration::from_secs(100)).await;
+    let said = fs::read_to_string(log.path()).unwrap();
+    assert!(code == Some(0) && said.contains("comparing the topic's tables"), "{said}");
+    assert!(said.contains("1 tables are still to be compared"), "{said}");
     ends_with(&published, "what was deleted is gone", &equal).await;
-    let (code, said) = published.run(&["apply", "--until", "current"]).await;
-    assert!(code == Some(0) && !said.contains("records are gone"), "once: {said}");
 }
 
 #[tokio::test]
 async fn changes_that_compaction_took_while_nobody_looked_stayed_in_the_graph() {
-    compaction_is_noticed("lcn", "", "").await;
+    compaction_is_noticed("lcn", "", "", false).await;
 }
 
 #[ignore = "long: make nightly"]
 #[tokio::test]
 async fn changes_that_compaction_took_from_a_tables_topic_stayed_in_the_graph() {
     // TRUNCATE is in another topic, and comes.
-    compaction_is_noticed("lct", "topics_by: table", ".public.lct_things").await;
+    compaction_is_noticed("lct", "topics_by: table", ".public.lct_things", false).await;
+}
+
+/// The marks of another producer's transactions were taken as the reason for all that is missing.
+#[tokio::test]
+async fn changes_that_compaction_took_beside_a_strangers_transaction_stayed_in_the_graph() {
+    compaction_is_noticed("lcs", "", "", true).await;
+}
+
+/// Another producer's transaction leaves a mark, which is no record.
+fn stranger_aborts(topic: &str) {
+    let producer = producer(Some(topic));
+    producer.init_transactions(LIMIT).unwrap();
+    producer.begin_transaction().unwrap();
+    producer.send(BaseRecord::to(topic).key("theirs").payload("{}")).map_err(|it| it.0).unwrap();
+    producer.flush(LIMIT).unwrap();
+    producer.abort_transaction(LIMIT).unwrap();
 }
 
 #[tokio::test]

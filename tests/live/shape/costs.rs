@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::support::Pipeline;
+use crate::support::{Pipeline, until};
 
 /// The page that promises it.
 const PAGE: &str = include_str!("../../../docs/schema-changes.md");
@@ -39,7 +39,7 @@ const SCHEMA: &str = "
     INSERT INTO co_a SELECT g, 'v' || g, g FROM generate_series(1, 100) g;
     INSERT INTO co_b SELECT g, g FROM generate_series(1, 50) g;
     INSERT INTO co_e SELECT g, 'sad' FROM generate_series(1, 5) g;
-    INSERT INTO co_t SELECT g, (g, g) FROM generate_series(1, 5) g;
+    INSERT INTO co_t SELECT g, ROW(g, g)::co_pair FROM generate_series(1, 5) g;
     INSERT INTO co_z SELECT g, 'z' FROM generate_series(1, 10) g;
     INSERT INTO co_p SELECT g, 'p' FROM generate_series(95, 104) g;
     INSERT INTO co_q SELECT g, 'q' FROM generate_series(200, 210) g";
@@ -195,6 +195,12 @@ const PROMISES: &[Promise] = &[
 
 /// How many rows of each table were read, by the server's own counts. Sessions report them when they end.
 async fn read_rows(pipeline: &Pipeline) -> BTreeMap<String, i64> {
+    let others = "SELECT count(*) FROM pg_stat_activity \
+                  WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    until("its sessions have ended", async || {
+        pipeline.sql.query_one(others, &[]).await.unwrap().get::<_, i64>(0) == 0
+    })
+    .await;
     pipeline.sql.batch_execute("SELECT pg_stat_force_next_flush()").await.unwrap();
     let sql = "SELECT relname, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables";
     let rows = pipeline.sql.query(sql, &[]).await.unwrap();

@@ -217,12 +217,12 @@ async fn a_source_that_is_a_standby_is_refused_until_it_is_promoted() {
 async fn a_promotion_in_the_middle_of_a_copy_is_refused() {
     let mut source = Restorable::start();
     let schema =
-        "CREATE TABLE pc_things (id int PRIMARY KEY); INSERT INTO pc_things VALUES (1), (2)";
+        "CREATE TABLE pmc_things (id int PRIMARY KEY); INSERT INTO pmc_things VALUES (1), (2)";
     let mut pipeline = Pipeline::on(&source.server, "promoted_copy", schema).await;
     pipeline.catch_up().await;
     let owed = format!(
         "MATCH (c:_Wal2GraphCheckpoint {{pipeline: '{0}'}}) CREATE (:_Wal2GraphCopy {{pipeline: '{0}', \
-         table: 'public.pc_things', pass: 'rows', part: 0, next_block: 0, relfilenode: 1, rows: 0, done: false, \
+         table: 'public.pmc_things', pass: 'rows', part: 0, next_block: 0, relfilenode: 1, rows: 0, done: false, \
          epoch: c.epoch}})",
         pipeline.name
     );

@@ -113,7 +113,8 @@ impl Judge {
 
     fn decoder_of(&self, at: &TopicPartition) -> Decoder {
         let database = Some(self.database.clone());
-        let expected = Expected { database, is_ours: self.ours.contains_key(at), publisher: None };
+        let is_ours = self.ours.contains_key(at);
+        let expected = Expected { database, is_ours, ..Expected::default() };
         let decoder = self.of_rows.get(&at.topic).unwrap_or(&self.decoder);
         decoder.clone().expecting(expected)
     }

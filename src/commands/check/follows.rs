@@ -1,0 +1,38 @@
+//! What the next start of `run` does about changes since the graph was made, and whether its role may.
+
+use crate::{
+    catalog::TableName,
+    config::Config,
+    postgres,
+    service::{ServiceError, following},
+    start::{Refusal, rights},
+};
+
+use super::{Looked, Report};
+
+/// Tables that are compared are read: a stream alone needs no right to.
+pub(super) async fn follows(
+    config: &Config,
+    source: &Looked,
+    report: &mut Report,
+) -> Result<(), ServiceError> {
+    let Some(preview) = following::preview(config).await? else { return Ok(()) };
+    if let Some(refused) = preview.refused {
+        report.failed(refused, None);
+    }
+    let marked = preview.marks.iter().map(|(found, _)| found.table.clone());
+    let mut tables: Vec<TableName> =
+        marked.chain(preview.added.into_iter().map(|it| it.0)).collect();
+    tables.sort();
+    tables.dedup();
+    if tables.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = tables.iter().map(TableName::in_file).collect();
+    report.ok(format!("run will read tables that have changed: {}", names.join(", ")));
+    let rights = postgres::setup::rights(&source.client, &tables).await?;
+    for refusal in rights::to_read(&source.source.server, &rights) {
+        report.refused(&Refusal::from(refusal));
+    }
+    Ok(())
+}
