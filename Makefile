@@ -1,6 +1,6 @@
 # `make help` lists the targets.
 
-.PHONY: help deps servers quick hermetic live test test-connect check chaos chaos-kafka nightly fuzz deny demo bench bench-page path man dist \
+.PHONY: help deps servers quick hermetic live test test-connect check chaos chaos-kafka nightly fuzz deny demo page bench bench-page path man dist \
 	deploy-check deploy-tools manifests clean
 
 SERVERS = --quiet --package wal2graph-servers -- fetch
@@ -75,6 +75,9 @@ demo: deps ## A real PostgreSQL becomes a real graph, before your eyes
 	cargo build --profile demo --no-default-features --bins --package wal2graph --package wal2graph-demo
 	cargo run --profile demo $(SERVERS) demo
 	cargo run --profile demo --quiet --package wal2graph-demo
+
+page: servers ## Pictures of the page in each state, by chromium: target/pictures
+	cargo test --features live --test live -- --exact --ignored page::the_page_shows_each_state_in_a_browser
 
 bench: servers ## Measures it on real servers; PARTS="drain copy" for some of it, ROUNDS=n
 	cargo build --release --package wal2graph --package wal2graph-bench

@@ -25,6 +25,7 @@ mod letters;
 mod limits;
 mod northwind;
 mod ops;
+mod page;
 mod planning;
 mod plans;
 mod reconcile;
