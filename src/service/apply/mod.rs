@@ -80,7 +80,7 @@ use claims::Claims;
 use looked::Looked;
 use named::Named;
 use seen::{Seen, Unexplained};
-use shared::{AllHoles, Shared};
+use shared::{Missing, Shared};
 use together::Together;
 use topology::Topology;
 
@@ -124,7 +124,7 @@ struct Apply<'a> {
     passed: Mutex<BTreeSet<String>>,
     claims: Arc<Claims>,
     unexplained: Arc<Unexplained>,
-    holes: Arc<AllHoles>,
+    missing: Arc<Missing>,
     /// The catalog's trace, as the last life has seen it. Empty: the graph does not follow.
     trace: Mutex<String>,
 }
@@ -139,7 +139,7 @@ impl<'a> Apply<'a> {
         let notices = Arc::new(Notices::new(metrics.clone()));
         let (left_out, topics) = (LeftOut::default(), watch::Sender::default());
         let (passed, claims, trace) = (Mutex::default(), Arc::default(), Mutex::default());
-        let (unexplained, holes) = (Arc::default(), Arc::default());
+        let (unexplained, missing) = (Arc::default(), Arc::default());
         Apply {
             config,
             metrics,
@@ -150,7 +150,7 @@ impl<'a> Apply<'a> {
             passed,
             claims,
             unexplained,
-            holes,
+            missing,
             trace,
         }
     }
@@ -263,7 +263,7 @@ impl<'a> Apply<'a> {
             targets: targets.clone(),
             claims: self.claims.clone(),
             requests: Looked::new(config),
-            holes: self.holes.clone(),
+            missing: self.missing.clone(),
         })
     }
 }

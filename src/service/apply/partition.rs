@@ -43,7 +43,7 @@ use crate::{
     },
     start::generation,
     topic::{
-        before::LastRecords, copied::CopyWatch, ends::EndsWatch, holes::Holes,
+        before::LastRecords, copied::CopyWatch, ends::EndsWatch, gap::Gaps, holes::Holes,
         transactions::Transactions,
     },
 };
@@ -189,11 +189,12 @@ async fn attempt(
     let translator = Passing::new(translator, compared);
     let status = watch::Sender::new(graph::status_at(&checkpoint, false));
     let last_records = LastRecords::behind(checkpoint.last_record);
-    let holes = match checkpoint.origin.system_identifier.is_empty() {
-        true => Holes::passed(),
-        false => shared.holes.of(at),
+    let (holes, gaps) = match checkpoint.origin.system_identifier.is_empty() {
+        true => (Holes::passed(), Gaps::default()),
+        false => shared.missing.of(at),
     };
-    let noted = (last_records.clone(), holes.clone());
+    gaps.read_from(checkpoint.position.lsn.0);
+    let noted = (last_records.clone(), holes.clone(), gaps.clone());
     let mut source = reads(shared, at, &checkpoint, copy, noted)?;
     let end = source.end();
     tracing::info!(%at, offset = checkpoint.position.lsn.0, lsn = %checkpoint.lsn, "applying");
@@ -245,6 +246,10 @@ async fn attempt(
         Box::pin(lost::look(shared, (at, &checkpoint), (&holes, missing))).await?;
         return Ok(Ended::Stopped);
     }
+    if let Some(met) = gaps.met() {
+        Box::pin(lost::unpublished(shared, (at, &checkpoint), (&gaps, met))).await?;
+        return Ok(Ended::Stopped);
+    }
     let ended = ended.map_err(|error| {
         if let (Some(Reshaped::Before(sent)), Some(seen)) = (error.reshaped(), &shared.seen) {
             seen.unexplained.met(at, &sent);
@@ -292,7 +297,7 @@ fn reads(
     at: &TopicPartition,
     checkpoint: &Checkpoint,
     copy: CopyWatch,
-    noted: (LastRecords, Holes),
+    noted: (LastRecords, Holes, Gaps),
 ) -> Result<Reads, ServiceError> {
     let Shared { config, mapping, .. } = shared;
     let reached = start::reached(checkpoint);
@@ -432,7 +437,10 @@ async fn prepare(
     }
     let compared = match seen {
         Some(seen) => Some(Box::pin(following::agreed(shared, seen, at, &claimed)).await?),
-        None => None,
+        None => {
+            following::ask_again(shared, at, &graph.requests(&config.pipeline).await?).await?;
+            None
+        }
     };
     Ok((claimed, compared))
 }
