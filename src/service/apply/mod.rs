@@ -38,6 +38,7 @@ pub mod start;
 pub mod take_over;
 mod together;
 pub mod topology;
+mod written;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -10,7 +10,7 @@
 //!
 //! It lives for itself: another partition's pipeline does not stop for it, nor it for another's.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     checkpoint::{Advance, Checkpoint, Claim, Log, Position, TopicPartition},
-    engine::{Batch, Engine, Limits, Place, Portion},
+    engine::{Engine, Limits, Portion},
     envelope::Expected,
     kafka::{
         consumer::{ConsumeError, PartitionEnd},
@@ -28,8 +28,8 @@ use crate::{
     lsn::Lsn,
     mapping::Translator,
     pipeline::{
-        Ended, Failure, KeptLetter, Named, Narrow, Note, Observed, Pipeline, PipelineError,
-        Prepare, Reshaped, Sink, Store, Translated, Until, Verdict,
+        Ended, Failure, KeptLetter, Named, Note, Observed, Pipeline, PipelineError, Reshaped,
+        Status, Store, Translated, Until, Verdict,
     },
     replay::{Decision, applied_metadata, in_graph},
     service::{
@@ -55,6 +55,7 @@ use super::{
     requests::{self, Doing, Work},
     shared::Shared,
     start::{self, Creation, Found},
+    written::{Answering, Unsettled},
 };
 
 /// How often it is looked whether an idle partition ends with something that never comes.
@@ -63,47 +64,6 @@ const END_INTERVAL: Duration = Duration::from_secs(1);
 const DEAF_AFTER: Duration = Duration::from_secs(20);
 /// Clients that get no answer for so long are of no use any more, whether the broker is away or not.
 const DEAF_WITHOUT_ANSWER: Duration = Duration::from_secs(60);
-
-/// Makes batches ready for a graph that may have what is in them.
-struct Unsettled<P>(P);
-
-impl<P: Prepare> Prepare for Unsettled<P> {
-    type Prepared = P::Prepared;
-    type Error = P::Error;
-
-    fn prepare(&mut self, batch: &Batch, _: bool) -> Result<P::Prepared, P::Error> {
-        self.0.prepare(batch, false)
-    }
-
-    fn take_back(&mut self, batches: usize) {
-        self.0.take_back(batches);
-    }
-
-    fn sets_aside(&mut self, at: Place, error: &dyn Failure) -> bool {
-        self.0.sets_aside(at, error)
-    }
-}
-
-/// Writes the last record before each position to the checkpoint, which answers for all before it.
-struct Answering<K> {
-    sink: K,
-    last_records: LastRecords,
-}
-
-impl<B: Send + 'static, K: Sink<B>> Sink<B> for Answering<K> {
-    type Error = K::Error;
-
-    async fn write(&mut self, advance: Advance, batch: B) -> Result<(), K::Error> {
-        let last_record = self.last_records.before(advance.to.lsn);
-        self.sink.write(Advance { last_record, ..advance }, batch).await?;
-        self.last_records.forget_before(advance.to.lsn);
-        Ok(())
-    }
-
-    fn narrow(&self) -> Option<Arc<Narrow>> {
-        self.sink.narrow()
-    }
-}
 
 /// Applies the partition until it is stopped, has reached its target, or something has to be changed
 /// first. While it `is_ours`: whoever went on with one that was taken away would claim it from its new
@@ -220,6 +180,8 @@ async fn attempt(
     let stopping = async {
         tokio::select! {
             () = stopped(stop.clone()) => {}
+            // A share waits for what is published later: it is begun again.
+            () = reached(last.clone(), target), if doing.is_some() => {}
             next = follow(shared, at, &claim, doing.as_ref()) => *work = next,
         }
     };
@@ -260,8 +222,10 @@ async fn attempt(
         ServiceError::from(error.about(|relation| mapping.key_columns(relation.oid), &log))
             .with(&again)
     })?;
+    let is_there = target.is_some_and(|target| last.borrow().applied.lsn.0 >= target);
+    let ended = if is_there && !*stop.borrow() { Ended::Reached } else { ended };
     tracing::info!(%at, reason = ?ended, "stopped");
-    if ended == Ended::Reached && shared.seen.is_some() {
+    if ended == Ended::Reached {
         let left = following::to_compare(shared, at).await?.len();
         if left > 0 {
             tracing::warn!(
@@ -273,6 +237,15 @@ async fn attempt(
         }
     }
     Ok(ended)
+}
+
+/// Resolves once the graph has everything before the target, if there is one.
+async fn reached(mut status: watch::Receiver<Status>, target: Option<u64>) {
+    let Some(target) = target else { return std::future::pending().await };
+    let is_gone = status.wait_for(|status| status.applied.lsn.0 >= target).await.is_err();
+    if is_gone {
+        std::future::pending().await
+    }
 }
 
 /// Resolves when the life has to end for a request: with the next share, or without one if somebody has
