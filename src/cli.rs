@@ -285,6 +285,14 @@ pub struct PublishArgs {
     /// nothing for a topic that has records.
     #[arg(long)]
     pub from_graph: bool,
+    /// Go on with a new slot where the slot has lost changes, and say so in the topic
+    ///
+    /// Where the errors of `publish` say so: the slot is lost, was dropped, made again or advanced. A record in
+    /// every partition of every topic says which changes were never published. `apply` that reads it compares
+    /// all tables with the graph. The flag changes nothing while the slot has everything, and counts until
+    /// publishing has begun. `on_slot_lost: repair` in the file does the same each time.
+    #[arg(long)]
+    pub new_slot: bool,
 }
 
 /// What `apply` takes.

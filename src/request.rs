@@ -48,6 +48,21 @@ impl Purpose {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub String);
 
+/// What the names of repairs begin with that nobody has asked for.
+const OWED: &str = "owed-";
+
+impl RequestId {
+    /// The name of a repair that nobody has asked for: the graph is owed it.
+    pub fn owed(self) -> Self {
+        RequestId(format!("{OWED}{}", self.0))
+    }
+
+    /// Whether the graph is owed it.
+    pub fn is_owed(&self) -> bool {
+        self.0.starts_with(OWED)
+    }
+}
+
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

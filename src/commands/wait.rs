@@ -153,6 +153,8 @@ enum Reached {
     Replaying,
     /// Not all rows are there yet.
     Copying,
+    /// Changes that no record brings are still to be found by a comparison.
+    Comparing,
     /// Up to here.
     Through(Lsn),
 }
@@ -192,9 +194,18 @@ impl Waiting<'_> {
                 }
                 _ => false,
             };
-            Ok((checkpoints, is_copying))
+            // A partition passes such changes only once the request is there.
+            let through_topic = checkpoints.iter().any(|it| it.partition().is_some());
+            let is_comparing = match reached(&checkpoints) {
+                Reached::Through(_) if through_topic => {
+                    let requests = graph.requests(pipeline).await?;
+                    requests.iter().any(|it| it.state.is_open() && it.id.is_owed())
+                }
+                _ => false,
+            };
+            Ok((checkpoints, is_copying, is_comparing))
         };
-        let (checkpoints, is_copying) = match looked.await {
+        let (checkpoints, is_copying, is_comparing) = match looked.await {
             Ok(found) => found,
             Err(error) => {
                 let error = ServiceError::Graph(error);
@@ -206,7 +217,11 @@ impl Waiting<'_> {
             }
         };
         self.check(&checkpoints)?;
-        self.reached = if is_copying { Reached::Copying } else { reached(&checkpoints) };
+        self.reached = match (is_copying, is_comparing) {
+            (true, _) => Reached::Copying,
+            (false, true) => Reached::Comparing,
+            (false, false) => reached(&checkpoints),
+        };
         Ok(())
     }
 
@@ -283,6 +298,11 @@ impl Waiting<'_> {
                     .to_owned()
             }
             Reached::Copying => "the copy of the tables is not complete".to_owned(),
+            Reached::Comparing => {
+                "tables are compared with the graph, which lacks changes that no record has: that \
+                                   goes on while `wal2graph publish` and `wal2graph apply` run"
+                    .to_owned()
+            }
             Reached::Through(lsn) => format!(
                 "the graph is complete through {lsn}, {} bytes before {}",
                 target.lsn.bytes_since(*lsn),

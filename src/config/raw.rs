@@ -30,8 +30,8 @@ pub struct RawConfig {
     /// How tables are mapped, by `schema.name`. A table that is not named is inferred. A key with `*`, as `auth.*`,
     /// chooses tables to skip: those that no key names.
     pub tables: BTreeMap<String, TableEdit>,
-    /// What `run` does when its slot is lost, gone or made again: `stop`, or `repair`, which is `wal2graph
-    /// repair --new-slot`. Default: `stop`.
+    /// What `run` and `publish` do when their slot is lost, gone or made again: `stop`, or `repair`, which is
+    /// `wal2graph repair --new-slot` for `run`, and `wal2graph publish --new-slot` for `publish`. Default: `stop`.
     #[schemars(regex(pattern = r"^(stop|repair|.*\$\{.*\}.*)$"))]
     pub on_slot_lost: Option<String>,
     /// What becomes of the slot when it keeps more log than `source.wal_budget.stop`: `keep` it, or `drop` it, so

@@ -42,8 +42,8 @@ impl fmt::Display for OverBudget {
             f,
             "the slot {name} keeps {retained} of the source's log, more than source.wal_budget.stop ({limit}). "
         )?;
-        let renew = "`wal2graph repair --new-slot` makes a new slot and the graph equal to the tables, and where \
-                     `publish` held the slot, its next start says how its topic goes on";
+        let renew = "`wal2graph repair --new-slot` makes a new slot and the graph equal to the tables; where \
+                     `publish` held the slot, that is `wal2graph publish --new-slot`, with `apply`";
         match slot {
             Slot::Dropped => {
                 write!(

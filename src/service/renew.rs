@@ -124,7 +124,8 @@ pub fn of_a_slot<'a>(
         None if checkpoints.is_empty() => Err(nothing_to_compare(config)),
         None => Err(definite(
             "the graph follows a topic: `--new-slot` and `--counts` are for a graph that `wal2graph run` keeps. \
-             Without them, `wal2graph verify` and `repair` compare this one",
+             Without them, `wal2graph verify` and `repair` compare this one. `wal2graph publish --new-slot` makes a \
+             new slot for its topic",
         )),
     }
 }
@@ -240,9 +241,11 @@ pub fn comes_by_itself(config: &Config, refusals: &Refusals) -> bool {
 
 /// Whether it is to be asked again at once, since the slot was lost while it was read.
 pub async fn has_lost_slot(config: &Config) -> bool {
-    if config.policies.on_slot_lost == OnSlotLost::Stop {
-        return false;
-    }
+    config.policies.on_slot_lost == OnSlotLost::Repair && slot_is_lost(config).await
+}
+
+/// Whether the slot is lost, or nobody knows.
+pub async fn slot_is_lost(config: &Config) -> bool {
     let Ok(Sql { client, .. }) = sql(&config.source).await else { return true };
     match postgres::setup::slot(&client, &config.slot).await {
         Ok(Some(slot)) => matches!(slot.state(config.source.database()), SlotState::Lost(_)),

@@ -53,6 +53,8 @@ pub enum Again {
         /// The slot that is published.
         slot: String,
     },
+    /// Of a topic whose slot has lost changes, and of the graphs that follow it: a new slot, or all of that.
+    PastGap(Box<Again>),
     /// Of a topic that `publish` writes, whose slot can be used.
     TopicAlone {
         /// The topics.
@@ -122,7 +124,19 @@ impl fmt::Display for Written {
     }
 }
 
+/// What goes on with a topic whose slot has lost changes.
+pub const NEW_SLOT: &str = "run `wal2graph publish --new-slot`: it makes a new slot and says in the topic which \
+                            changes are missing. `wal2graph apply` then compares all tables and writes what differs";
+
 impl Again {
+    /// The same where the slot has lost changes, and nothing else stands against going on.
+    pub fn past_gap(&self) -> Again {
+        match self {
+            Again::Topic { .. } | Again::WithTopic { .. } => Again::PastGap(Box::new(self.clone())),
+            other => other.clone(),
+        }
+    }
+
     /// When the topic can stay though the mapping is another one. Empty where there is none that could.
     pub fn unless_the_topic_has_all(&self) -> &'static str {
         match self {
@@ -266,6 +280,7 @@ impl fmt::Display for Again {
                      (or name another one with kafka.topic), and start `wal2graph publish` again."
                 )
             }
+            Again::PastGap(again) => write!(f, "{NEW_SLOT}. Or {again}"),
             Again::Topic { topics, slot } => {
                 write!(
                     f,

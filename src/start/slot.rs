@@ -150,7 +150,7 @@ impl Slot {
         match self.state(database) {
             SlotState::Usable { .. } => None,
             SlotState::BeingMade { pid } => Some(SlotRefusal::BeingMade { slot, pid }),
-            SlotState::Lost(why) => Some(SlotRefusal::Lost { slot, why, again: again.clone() }),
+            SlotState::Lost(why) => Some(SlotRefusal::Lost { slot, why, again: again.past_gap() }),
             SlotState::Foreign(why) => {
                 Some(SlotRefusal::Foreign { slot, why, database: database.to_owned() })
             }

@@ -4,7 +4,10 @@ use std::fmt;
 
 use crate::{checkpoint::TopicPartition, lsn::Lsn};
 
-use super::again::Written;
+use super::{
+    again::{NEW_SLOT, Written},
+    slot::Lost,
+};
 
 /// What follows for a graph where a topic is made again.
 const GRAPHS_STOP: &str =
@@ -118,16 +121,20 @@ pub enum TopicRefusal {
     },
     /// The server has removed what the slot needs.
     #[error(
-        "the slot {slot} is lost (max_slot_wal_keep_size): SELECT pg_drop_replication_slot('{slot}'), and {anew}"
+        "the slot {slot} is lost: {why}. To go on, {NEW_SLOT}. Or SELECT pg_drop_replication_slot('{slot}'), and {anew}"
     )]
     SlotLost {
         /// The slot.
         slot: String,
+        /// Why.
+        why: Lost,
         /// The fix.
         anew: Anew,
     },
     /// There is no slot.
-    #[error("the slot {slot} is gone, and with it the changes since {end}. To go on, {anew}")]
+    #[error(
+        "the slot {slot} is gone, and with it the changes since {end}. To go on, {NEW_SLOT}. Or {anew}"
+    )]
     SlotGone {
         /// The slot.
         slot: String,
@@ -139,7 +146,7 @@ pub enum TopicRefusal {
     /// The slot has released changes that the topic lacks.
     #[error(
         "the slot {slot} is at {confirmed}, ahead of the topic {topic} at {end}: the changes between are gone \
-         (the slot was re-created or advanced, or records were deleted). To go on, {anew}"
+         (the slot was re-created or advanced, or records were deleted). To go on, {NEW_SLOT}. Or {anew}"
     )]
     SlotAhead {
         /// The slot.

@@ -6,6 +6,7 @@
 //! message             murmur2(key) modulo the number of partitions: one partition for each prefix;
 //!                     where each table has a topic, the topic of messages
 //! heartbeat           every partition; where each table has a topic, the topic of heartbeats
+//! gap                 every partition of every topic
 //! ```
 //!
 //! So the records of one key stand in the order of their commits, and whoever reads one partition
@@ -175,6 +176,14 @@ impl Layout {
             false => Routed::to_all(record),
         }
     }
+
+    /// A record for every partition of every topic. A topic of heartbeats comes last, once the others have it.
+    pub fn everywhere(&self, record: Record) -> Vec<Routed> {
+        let first = self.heartbeat(record.clone());
+        let others = 1..self.topics.len();
+        let others = others.map(|topic| Routed { topic, ..Routed::to_all(record.clone()) });
+        others.chain([first]).collect()
+    }
 }
 
 /// Who gets a record.
@@ -269,6 +278,19 @@ mod tests {
         let four = Partitions::new(4).unwrap();
         assert_eq!(four.of_key(b"21"), (-973_932_308_i32 & 0x7fff_ffff) % 4);
         assert_eq!((Partitions::new(0), Partitions::ONE.of_key(b"21")), (None, 0));
+    }
+
+    #[test]
+    fn a_record_for_all_is_in_the_topic_of_heartbeats_last() {
+        let places = |layout: &Layout| {
+            let routed = layout.everywhere(Record::default());
+            routed.iter().map(|it| (it.topic, it.to)).collect::<Vec<_>>()
+        };
+        let two = Partitions::new(2).unwrap();
+        assert_eq!(places(&Layout::one(two)), [(0, To::All)]);
+        let by_table = Layout::by_table([(7, two), (8, Partitions::ONE)], Some(Partitions::ONE));
+        let all = [(1, To::All), (2, To::All), (3, To::All), (0, To::Behind)];
+        assert_eq!(places(&by_table), all);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::{
     checkpoint::TopicPartition,
     pipeline::{Failure, Verdict},
     replay,
-    topic::transactions::RecordError,
+    topic::{gap::Gap, transactions::RecordError},
 };
 
 use super::super::Error;
@@ -49,6 +49,19 @@ pub enum ConsumeError {
         at: TopicPartition,
         /// The offsets.
         missing: std::ops::Range<u64>,
+    },
+    /// Changes were never published. What that means for the graph, a look says.
+    #[error(
+        "the record at offset {offset} of {at} says that changes between {} and {} were never published",
+        .gap.from, .gap.to
+    )]
+    Unpublished {
+        /// The partition.
+        at: TopicPartition,
+        /// The record.
+        offset: u64,
+        /// The changes.
+        gap: Gap,
     },
     /// The topic ends before what was read of it. Why, a look at the topic says.
     #[error("{at} ends at offset {end}, but was read up to {read}")]
@@ -95,6 +108,7 @@ impl Failure for ConsumeError {
             | ConsumeError::Expelled { .. }
             | ConsumeError::Gap { .. }
             | ConsumeError::Hole { .. }
+            | ConsumeError::Unpublished { .. }
             | ConsumeError::Truncated { .. } => Verdict::Again,
             ConsumeError::Record { .. } => Verdict::Stop,
         }

@@ -38,7 +38,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     checkpoint::TopicPartition,
-    topic::{before::LastRecords, holes::Holes, transactions::Transactions},
+    topic::{before::LastRecords, gap::Gaps, holes::Holes, transactions::Transactions},
 };
 
 use super::{
@@ -135,15 +135,15 @@ impl Member {
         self.shared.assignment.subscribe()
     }
 
-    /// Begins to read a partition that is assigned; `last_records` get to know what comes, and `holes`
-    /// what does not. `metadata` goes with every offset of it that is committed. The one that read it
-    /// before reads no more.
+    /// Begins to read a partition that is assigned; `last_records` get to know what comes, `holes` what does
+    /// not, and `gaps` what was never published. `metadata` goes with every offset of it that is committed. The
+    /// one that read it before reads no more.
     pub fn read(
         &self,
         at: &TopicPartition,
         from: u64,
         transactions: Transactions,
-        (last_records, holes): (LastRecords, Holes),
+        (last_records, holes, gaps): (LastRecords, Holes, Gaps),
         metadata: String,
     ) -> PartitionSource {
         let (sender, events) = mpsc::channel(CHANNEL_BATCHES);
@@ -166,6 +166,7 @@ impl Member {
             transactions,
             last_records,
             holes,
+            gaps,
             metadata,
             sender,
             next,

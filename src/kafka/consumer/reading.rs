@@ -20,7 +20,12 @@ use tokio::sync::mpsc;
 use crate::{
     change::Event,
     checkpoint::TopicPartition,
-    topic::{before::LastRecords, holes::Holes, transactions::Transactions},
+    topic::{
+        before::LastRecords,
+        gap::{Gap, Gaps},
+        holes::Holes,
+        transactions::Transactions,
+    },
 };
 
 use super::{
@@ -57,6 +62,7 @@ pub(super) struct Start {
     pub transactions: Transactions,
     pub last_records: LastRecords,
     pub holes: Holes,
+    pub gaps: Gaps,
     pub metadata: String,
     pub sender: mpsc::Sender<Result<Vec<Event>, ConsumeError>>,
     pub next: Arc<AtomicU64>,
@@ -171,8 +177,14 @@ impl Reading {
             let at = self.start.at.clone();
             return self.fail(client, ConsumeError::Hole { at, missing });
         }
-        self.go_on_at(offset + 1);
         let (record, before) = (offsets::record_of(message), self.pending.len());
+        if let Some(gap) = Gap::of(&record)
+            && !self.start.gaps.meet(offset, gap.clone())
+        {
+            let at = self.start.at.clone();
+            return self.fail(client, ConsumeError::Unpublished { at, offset, gap });
+        }
+        self.go_on_at(offset + 1);
         let taken = self.start.transactions.record(offset, &record, &mut self.pending);
         for table in self.start.transactions.take_foreign_tables() {
             tracing::warn!(%table, "skipping records of a table that the source does not have");

@@ -60,9 +60,6 @@ use super::{
     start::check_checkpoint,
 };
 
-/// What the names of repairs begin with that nobody has asked for: the graph is owed them.
-const OWED: &str = "owed-";
-
 /// Whether this configuration lets the graph follow. Records of somebody else's do not say up to where a topic is
 /// complete.
 pub fn follows(config: &Config) -> Result<bool, ServiceError> {
@@ -187,7 +184,7 @@ fn blocked(differences: &[Difference]) -> ServiceError {
 
 /// Asks again for what the graph is owed, and could not be done: the reason may be gone. The name says which
 /// one it repeats, so all partitions ask for the same. Returns whether it has asked.
-async fn ask_again(
+pub async fn ask_again(
     shared: &Shared,
     at: &TopicPartition,
     requests: &[Request],
@@ -201,7 +198,7 @@ async fn ask_again(
         let is_mapped = |table: &String| model.iter().any(|(_, it)| it.name == *table);
         let tables: Vec<String> =
             request.tables.iter().filter(|it| is_mapped(it)).cloned().collect();
-        let is_owed = request.id.0.starts_with(OWED) && !request.shares_over.contains(&log);
+        let is_owed = request.id.is_owed() && !request.shares_over.contains(&log);
         if is_owed && !tables.is_empty() && !requests.iter().any(|it| it.id == id) {
             tracing::warn!(
                 ?tables,
@@ -231,10 +228,7 @@ async fn ask(
     let tables =
         admit(shared, at, &marked, &Why { found, published, again: again.to_string() }).await?;
     let log = Log::Partition(at.clone()).name();
-    let does_it = |request: &Request| {
-        is_repair_of(request, &log)
-            && (request.tables.is_empty() || tables.iter().all(|it| request.tables.contains(it)))
-    };
+    let does_it = |request: &Request| covers(request, &log, &tables);
     if !shared.graph.requests(&shared.config.pipeline).await?.iter().any(does_it) {
         ask_for(shared, tables).await?;
     }
@@ -251,21 +245,29 @@ pub struct Why<'a> {
     pub again: String,
 }
 
+/// Which repair makes another one superfluous.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Covered {
+    /// One that has not begun.
+    ByOneToCome,
+    /// Also one in which the partition's share is not over: a life that ends begins it again.
+    ByAnyOpen,
+}
+
 /// Asks for a repair of these tables, which a partition of the topic has.
 pub async fn compare(
     shared: &Shared,
     at: &TopicPartition,
     tables: &[TableIndex],
     why: &Why<'_>,
+    covered: Covered,
 ) -> Result<(), ServiceError> {
     let names = tables.iter().map(|table| shared.mapping.columns(*table).name.clone());
     let tables = admit(shared, at, &names.collect::<Vec<_>>(), why).await?;
-    // A repair that has not begun also covers this.
+    let log = Log::Partition(at.clone()).name();
     let does_it = |request: &Request| {
-        request.state == State::Asked
-            && request.purpose == Purpose::Repair
-            && request.rows.is_none()
-            && (request.tables.is_empty() || tables.iter().all(|it| request.tables.contains(it)))
+        (request.state == State::Asked || covered == Covered::ByAnyOpen)
+            && covers(request, &log, &tables)
     };
     match shared.graph.requests(&shared.config.pipeline).await?.iter().any(does_it) {
         true => Ok(()),
@@ -274,8 +276,7 @@ pub async fn compare(
 }
 
 async fn ask_for(shared: &Shared, tables: Vec<String>) -> Result<(), ServiceError> {
-    let id = RequestId(format!("{OWED}{}", new_id()));
-    let request = Request::new(id, Purpose::Repair, tables, now());
+    let request = Request::new(new_id().owed(), Purpose::Repair, tables, now());
     shared.graph.ask(&shared.config.pipeline, &request).await?;
     Ok(())
 }
@@ -304,10 +305,18 @@ async fn admit(
         .map_err(|error| refused(&error.to_string()))?;
     let server = postgres::setup::server(&client).await?;
     let lacks = rights::to_read(&server, &postgres::setup::rights(&client, marked).await?);
-    Refusals::check(lacks.into_iter().map(Into::into).collect()).map_err(ServiceError::Start)?;
+    let lacks = Refusals::check(lacks.into_iter().map(Into::into).collect());
+    lacks.map_err(|lacks| refused(&lacks.to_string()))?;
     let mut tables: Vec<String> = marked.iter().map(TableName::in_file).collect();
     tables.sort();
     Ok(tables)
+}
+
+/// An open repair of these tables that the graph is owed. One that somebody has asked for may be cancelled.
+fn covers(request: &Request, log: &str, tables: &[String]) -> bool {
+    request.id.is_owed()
+        && is_repair_of(request, log)
+        && (request.tables.is_empty() || tables.iter().all(|it| request.tables.contains(it)))
 }
 
 /// An open repair of all rows in which the log still has its share to do. One that was interrupted begins again.

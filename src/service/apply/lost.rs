@@ -3,6 +3,7 @@
 //! ```text
 //! reading stops before a hole --+-- compaction has not got there: it is of a stranger's transaction, reading goes on
 //!                               +-- else: a repair of the topic's tables is asked for, reading goes on
+//! reading stops before a gap record --- a repair of the topic's tables is asked for, reading goes on
 //! a table's first topic, and the graph has rows of it: they came through another topic, and so may
 //!     their last changes: a repair of it is asked for
 //! ```
@@ -19,11 +20,14 @@ use crate::{
     kafka::tail,
     pipeline::{GraphReader, Store},
     service::{ServiceError, facts},
-    topic::holes::Holes,
+    topic::{
+        gap::{Gap, Gaps},
+        holes::Holes,
+    },
 };
 
 use super::{
-    following::{Why, compare},
+    following::{Covered, Why, compare},
     requests::is_in,
     shared::Shared,
 };
@@ -58,7 +62,7 @@ pub async fn look(
         published: &claimed.origin.system_identifier,
         again: facts::again(config, Some(mapping), std::slice::from_ref(claimed)).to_string(),
     };
-    compare(shared, at, &tables_in(shared, at)?, &why).await?;
+    compare(shared, at, &tables_in(shared, at)?, &why, Covered::ByOneToCome).await?;
     tracing::warn!(
         %at,
         from = start,
@@ -67,6 +71,43 @@ pub async fn look(
     );
     // The comparison makes up for whatever is missing before the end of now.
     holes.go_on(log.end);
+    Ok(())
+}
+
+/// Asks for a comparison of what was never published, since the publisher has lost its slot. Reading goes on with the
+/// record that says so once that is kept in the graph: nothing behind it is applied before.
+pub async fn unpublished(
+    shared: &Shared,
+    (at, claimed): (&TopicPartition, &Checkpoint),
+    (gaps, (offset, gap)): (&Gaps, (u64, Gap)),
+) -> Result<(), ServiceError> {
+    let Gap { from, to, why } = gap;
+    let tables = tables_in(shared, at)?;
+    // A topic of heartbeats has none: those of the tables have such a record, too.
+    if !tables.is_empty() {
+        let why = Why {
+            found: format!(
+                "changes of the source between {from} and {to} were never published ({why}), as the record at offset \
+                 {offset} of {at} says"
+            ),
+            published: &claimed.origin.system_identifier,
+            again: facts::again(
+                &shared.config,
+                Some(&shared.mapping),
+                std::slice::from_ref(claimed),
+            )
+            .to_string(),
+        };
+        compare(shared, at, &tables, &why, Covered::ByAnyOpen).await?;
+        tracing::warn!(
+            %at,
+            %from,
+            %to,
+            why = why.found,
+            "changes were never published: comparing the topic's tables"
+        );
+    }
+    gaps.go_on(offset);
     Ok(())
 }
 
@@ -92,7 +133,7 @@ pub async fn begins(
         published: &history.system_identifier,
         again: facts::again(config, Some(mapping), &[]).to_string(),
     };
-    compare(shared, at, &tables, &why).await?;
+    compare(shared, at, &tables, &why, Covered::ByOneToCome).await?;
     tracing::info!(%at, "the graph has rows of this topic's table: comparing them with the table");
     Ok(())
 }

@@ -39,6 +39,7 @@ pub mod take_over;
 mod together;
 mod tombstones;
 pub mod topology;
+mod written;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -81,7 +82,7 @@ use claims::Claims;
 use looked::Looked;
 use named::Named;
 use seen::{Seen, Unexplained};
-use shared::{AllHoles, Shared};
+use shared::{Missing, Shared};
 use together::Together;
 use topology::Topology;
 
@@ -125,7 +126,7 @@ struct Apply<'a> {
     passed: Mutex<BTreeSet<String>>,
     claims: Arc<Claims>,
     unexplained: Arc<Unexplained>,
-    holes: Arc<AllHoles>,
+    missing: Arc<Missing>,
     /// The catalog's trace, as the last life has seen it. Empty: the graph does not follow.
     trace: Mutex<String>,
 }
@@ -140,7 +141,7 @@ impl<'a> Apply<'a> {
         let notices = Arc::new(Notices::new(metrics.clone()));
         let (left_out, topics) = (LeftOut::default(), watch::Sender::default());
         let (passed, claims, trace) = (Mutex::default(), Arc::default(), Mutex::default());
-        let (unexplained, holes) = (Arc::default(), Arc::default());
+        let (unexplained, missing) = (Arc::default(), Arc::default());
         Apply {
             config,
             metrics,
@@ -151,7 +152,7 @@ impl<'a> Apply<'a> {
             passed,
             claims,
             unexplained,
-            holes,
+            missing,
             trace,
         }
     }
@@ -266,7 +267,7 @@ impl<'a> Apply<'a> {
             targets: targets.clone(),
             claims: self.claims.clone(),
             requests: Looked::new(config),
-            holes: self.holes.clone(),
+            missing: self.missing.clone(),
         })
     }
 }

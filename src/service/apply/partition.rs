@@ -10,7 +10,7 @@
 //!
 //! It lives for itself: another partition's pipeline does not stop for it, nor it for another's.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     checkpoint::{Advance, Checkpoint, Claim, Log, Position, TopicPartition},
-    engine::{Batch, Engine, Limits, Place, Portion},
+    engine::{Engine, Limits, Portion},
     envelope::Expected,
     kafka::{
         consumer::{ConsumeError, PartitionEnd},
@@ -28,8 +28,8 @@ use crate::{
     lsn::Lsn,
     mapping::Translator,
     pipeline::{
-        Ended, Failure, KeptLetter, Named, Narrow, Note, Observed, Pipeline, PipelineError,
-        Prepare, Reshaped, Sink, Store, Translated, Until, Verdict,
+        Ended, Failure, KeptLetter, Named, Note, Observed, Pipeline, PipelineError, Reshaped,
+        Status, Store, Translated, Until, Verdict,
     },
     replay::{Decision, applied_metadata, in_graph},
     service::{
@@ -43,7 +43,7 @@ use crate::{
     },
     start::generation,
     topic::{
-        before::LastRecords, copied::CopyWatch, ends::EndsWatch, holes::Holes,
+        before::LastRecords, copied::CopyWatch, ends::EndsWatch, gap::Gaps, holes::Holes,
         transactions::Transactions,
     },
 };
@@ -55,6 +55,7 @@ use super::{
     requests::{self, Doing, Work},
     shared::Shared,
     start::{self, Creation, Found},
+    written::{Answering, Unsettled},
 };
 
 /// How often it is looked whether an idle partition ends with something that never comes.
@@ -63,47 +64,6 @@ const END_INTERVAL: Duration = Duration::from_secs(1);
 const DEAF_AFTER: Duration = Duration::from_secs(20);
 /// Clients that get no answer for so long are of no use any more, whether the broker is away or not.
 const DEAF_WITHOUT_ANSWER: Duration = Duration::from_secs(60);
-
-/// Makes batches ready for a graph that may have what is in them.
-struct Unsettled<P>(P);
-
-impl<P: Prepare> Prepare for Unsettled<P> {
-    type Prepared = P::Prepared;
-    type Error = P::Error;
-
-    fn prepare(&mut self, batch: &Batch, _: bool) -> Result<P::Prepared, P::Error> {
-        self.0.prepare(batch, false)
-    }
-
-    fn take_back(&mut self, batches: usize) {
-        self.0.take_back(batches);
-    }
-
-    fn sets_aside(&mut self, at: Place, error: &dyn Failure) -> bool {
-        self.0.sets_aside(at, error)
-    }
-}
-
-/// Writes the last record before each position to the checkpoint, which answers for all before it.
-struct Answering<K> {
-    sink: K,
-    last_records: LastRecords,
-}
-
-impl<B: Send + 'static, K: Sink<B>> Sink<B> for Answering<K> {
-    type Error = K::Error;
-
-    async fn write(&mut self, advance: Advance, batch: B) -> Result<(), K::Error> {
-        let last_record = self.last_records.before(advance.to.lsn);
-        self.sink.write(Advance { last_record, ..advance }, batch).await?;
-        self.last_records.forget_before(advance.to.lsn);
-        Ok(())
-    }
-
-    fn narrow(&self) -> Option<Arc<Narrow>> {
-        self.sink.narrow()
-    }
-}
 
 /// Applies the partition until it is stopped, has reached its target, or something has to be changed
 /// first. While it `is_ours`: whoever went on with one that was taken away would claim it from its new
@@ -189,11 +149,12 @@ async fn attempt(
     let translator = Passing::new(translator, compared);
     let status = watch::Sender::new(graph::status_at(&checkpoint, false));
     let last_records = LastRecords::behind(checkpoint.last_record);
-    let holes = match checkpoint.origin.system_identifier.is_empty() {
-        true => Holes::passed(),
-        false => shared.holes.of(at),
+    let (holes, gaps) = match checkpoint.origin.system_identifier.is_empty() {
+        true => (Holes::passed(), Gaps::default()),
+        false => shared.missing.of(at),
     };
-    let noted = (last_records.clone(), holes.clone());
+    gaps.read_from(checkpoint.position.lsn.0);
+    let noted = (last_records.clone(), holes.clone(), gaps.clone());
     let mut source = reads(shared, at, &checkpoint, copy, noted)?;
     let end = source.end();
     tracing::info!(%at, offset = checkpoint.position.lsn.0, lsn = %checkpoint.lsn, "applying");
@@ -219,8 +180,9 @@ async fn attempt(
     let stopping = async {
         tokio::select! {
             () = stopped(stop.clone()) => {}
-            // A share may wait for what is published later: a life with an end takes up none.
-            next = follow(shared, at, &claim, doing.as_ref()), if target.is_none() => *work = next,
+            // A share waits for what is published later: it is begun again.
+            () = reached(last.clone(), target), if doing.is_some() => {}
+            next = follow(shared, at, &claim, doing.as_ref()) => *work = next,
         }
     };
     let ended = tokio::select! {
@@ -246,6 +208,10 @@ async fn attempt(
         Box::pin(lost::look(shared, (at, &checkpoint), (&holes, missing))).await?;
         return Ok(Ended::Stopped);
     }
+    if let Some(met) = gaps.met() {
+        Box::pin(lost::unpublished(shared, (at, &checkpoint), (&gaps, met))).await?;
+        return Ok(Ended::Stopped);
+    }
     let ended = ended.map_err(|error| {
         if let (Some(Reshaped::Before(sent)), Some(seen)) = (error.reshaped(), &shared.seen) {
             seen.unexplained.met(at, &sent);
@@ -256,8 +222,10 @@ async fn attempt(
         ServiceError::from(error.about(|relation| mapping.key_columns(relation.oid), &log))
             .with(&again)
     })?;
+    let is_there = target.is_some_and(|target| last.borrow().applied.lsn.0 >= target);
+    let ended = if is_there && !*stop.borrow() { Ended::Reached } else { ended };
     tracing::info!(%at, reason = ?ended, "stopped");
-    if ended == Ended::Reached && shared.seen.is_some() {
+    if ended == Ended::Reached {
         let left = following::to_compare(shared, at).await?.len();
         if left > 0 {
             tracing::warn!(
@@ -269,6 +237,15 @@ async fn attempt(
         }
     }
     Ok(ended)
+}
+
+/// Resolves once the graph has everything before the target, if there is one.
+async fn reached(mut status: watch::Receiver<Status>, target: Option<u64>) {
+    let Some(target) = target else { return std::future::pending().await };
+    let is_gone = status.wait_for(|status| status.applied.lsn.0 >= target).await.is_err();
+    if is_gone {
+        std::future::pending().await
+    }
 }
 
 /// Resolves when the life has to end for a request: with the next share, or without one if somebody has
@@ -293,7 +270,7 @@ fn reads(
     at: &TopicPartition,
     checkpoint: &Checkpoint,
     copy: CopyWatch,
-    noted: (LastRecords, Holes),
+    noted: (LastRecords, Holes, Gaps),
 ) -> Result<Reads, ServiceError> {
     let Shared { config, mapping, .. } = shared;
     let reached = start::reached(checkpoint);
@@ -439,7 +416,10 @@ async fn prepare(
     }
     let compared = match seen {
         Some(seen) => Some(Box::pin(following::agreed(shared, seen, at, &claimed)).await?),
-        None => None,
+        None => {
+            following::ask_again(shared, at, &graph.requests(&config.pipeline).await?).await?;
+            None
+        }
     };
     Ok((claimed, compared))
 }

@@ -231,7 +231,10 @@ async fn copied_before(shared: &Shared, at: &TopicPartition) -> Result<Option<u6
     let end = id
         .zip(last.ends)
         .and_then(|(id, ends)| ends.of_partitions(&[(at.clone(), id)])?.first().copied());
-    Ok(end.filter(|_| has_all(&last.copied.unwrap_or_default())))
+    // A gap may be behind what the last heartbeat names.
+    let now = shared.asking.log(at).await?.end;
+    let is_copied = has_all(&last.copied.unwrap_or_default());
+    Ok(end.filter(|_| is_copied).map(|end| end.max(now)))
 }
 
 /// Begins a share in a life that has claimed its checkpoint. `None`: it can not be done, and the request

@@ -17,7 +17,7 @@ use crate::{
         graph::{Graph, Planner},
         notices::Notices,
     },
-    topic::{copied::Tables, holes::Holes},
+    topic::{copied::Tables, gap::Gaps, holes::Holes},
 };
 
 use super::{claims::Claims, looked::Looked, seen::Seen, topology::Topology};
@@ -61,17 +61,18 @@ pub struct Shared {
     /// What commands ask for.
     pub requests: Looked,
     /// What does not come in topics that a publisher of ours writes.
-    pub holes: Arc<AllHoles>,
+    pub missing: Arc<Missing>,
 }
 
-/// The holes of each partition. They last from one life to the next.
+/// What does not come, of each partition: holes, and gaps that its publisher tells of. It lasts from one life to the
+/// next.
 #[derive(Debug, Default)]
-pub struct AllHoles(Mutex<BTreeMap<TopicPartition, Holes>>);
+pub struct Missing(Mutex<BTreeMap<TopicPartition, (Holes, Gaps)>>);
 
-impl AllHoles {
-    /// Those of this partition.
-    pub fn of(&self, at: &TopicPartition) -> Holes {
+impl Missing {
+    /// That of this partition.
+    pub fn of(&self, at: &TopicPartition) -> (Holes, Gaps) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(at.clone()).or_insert_with(Holes::watched).clone()
+        all.entry(at.clone()).or_insert_with(|| (Holes::watched(), Gaps::default())).clone()
     }
 }

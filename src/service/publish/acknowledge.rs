@@ -47,9 +47,10 @@ pub struct Acknowledging<S> {
 }
 
 impl<S> Acknowledging<S> {
-    /// Nothing is published yet.
-    pub fn new(source: S, rule: Rule) -> Self {
-        Acknowledging { source, rule, published: Lsn::ZERO, acknowledged: Lsn::ZERO }
+    /// Nothing is published yet. The slot has `confirmed` this: a graph that is behind a gap is behind it too, and
+    /// some servers let a slot go back.
+    pub fn new(source: S, rule: Rule, confirmed: Lsn) -> Self {
+        Acknowledging { source, rule, published: Lsn::ZERO, acknowledged: confirmed }
     }
 
     /// The source alone.
@@ -221,5 +222,36 @@ impl Answers {
         if self.is_news(Said::Away) {
             tracing::warn!(%error, "the slot waits: the graph's position can not be read");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Slot(Vec<Lsn>);
+
+    impl Source for Slot {
+        type Error = crate::postgres::replication::StreamError;
+
+        async fn next(&mut self) -> Result<Vec<Event>, Self::Error> {
+            std::future::pending().await
+        }
+
+        fn acknowledge(&mut self, lsn: Lsn) {
+            self.0.push(lsn);
+        }
+    }
+
+    #[test]
+    fn a_graph_before_a_gap_does_not_take_the_new_slot_back() {
+        let (graph, rule) = watch::channel(Lsn(50));
+        let mut source = Acknowledging::new(Slot::default(), Rule::Graph(rule), Lsn(70));
+        source.acknowledge(Lsn(80));
+        assert!(source.source.0.is_empty());
+        graph.send_replace(Lsn(75));
+        source.acknowledge(Lsn(90));
+        assert_eq!(source.source.0, [Lsn(75)]);
     }
 }

@@ -16,6 +16,7 @@ mod ahead;
 pub mod before;
 mod copy;
 mod from_graph;
+pub mod gap;
 mod reshaped;
 pub mod start;
 mod still;
@@ -24,7 +25,10 @@ mod whose;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::{sync::watch, task::JoinSet};
@@ -56,7 +60,7 @@ use crate::{
         rows::TableReader,
         unsent::Whole,
     },
-    start::{Again, PublicationRefusal, Refusal, Refusals, Slot},
+    start::{Again, PublicationRefusal, Refusal, Refusals, Slot, System},
 };
 
 use super::{
@@ -75,8 +79,9 @@ use super::{
 
 use acknowledge::Acknowledging;
 use copy::RowCopier;
+use gap::Behind;
 use still::{Heartbeats, Telling};
-use topics::Wanted;
+use topics::{Ends, Wanted};
 
 /// Runs until it is stopped, or `--until` is reached, or something has to be changed first.
 pub async fn execute(config: &Config, args: &PublishArgs) -> Result<(), ServiceError> {
@@ -111,16 +116,16 @@ pub async fn execute(config: &Config, args: &PublishArgs) -> Result<(), ServiceE
         let (_, named) = watch::channel(vec![topic]);
         serving.spawn(looks::at_topics(config.clone(), named, metrics.clone()));
     }
-    let from_graph = args.from_graph;
+    let (from_graph, renews) = (args.from_graph, AtomicBool::new(args.new_slot));
     let (metrics, left_out, written) = (metrics.clone(), LeftOut::default(), Mutex::default());
     let known = Mutex::default();
     let publish =
-        Publish { config, metrics: metrics.clone(), written, from_graph, left_out, known };
+        Publish { config, metrics: metrics.clone(), written, from_graph, renews, left_out, known };
     let ends = args.until.is_some();
     let mut until = args.until;
     let attempt = async |stop: &watch::Receiver<bool>| {
-        let ended = while_reshaped(async || publish.attempt(&mut until, stop).await);
-        ended.await.map_err(topology::looked_at)
+        let ended = while_reshaped(async || publish.attempt(&mut until, stop).await).await;
+        gap::looked_at(config, ended).await.map_err(topology::looked_at)
     };
     // A publisher has no checkpoint to take down why it ends.
     let service = Service { config, metrics: &metrics, holds_slot: true, ends };
@@ -138,6 +143,8 @@ struct Publish<'a> {
     written: Mutex<BTreeMap<String, Described>>,
     /// A new topic begins where the graph is.
     from_graph: bool,
+    /// The command says to go on behind a slot that is lost, and no life has begun since.
+    renews: AtomicBool,
     left_out: LeftOut,
     /// The object ids of the tables that the life before has published.
     known: Mutex<Option<BTreeSet<u32>>>,
@@ -247,6 +254,9 @@ impl Publish<'_> {
                 !is_left
             });
         }
+        if self.renews() {
+            refusals = gap::besides_the_slot(refusals);
+        }
         Refusals::check(refusals).map_err(ServiceError::Start)?;
         let until = target(until, &client).await?;
         let written = self.written();
@@ -265,7 +275,7 @@ impl Publish<'_> {
         {
             let ends = there.ends(config).await?;
             let system = postgres::setup::system(&client).await?;
-            start::decide(config, &ends, looked.slot.as_ref(), &system)?;
+            self.decide(&ends, looked.slot.as_ref(), &system)?;
             there.copied(config, &ends)?;
         }
         let topics = wanted.make(kafka, &asking, &written, &mapping).await?;
@@ -274,7 +284,7 @@ impl Publish<'_> {
         let slot = postgres::setup::slot(&client, &config.slot).await?;
         let ends = topics.ends(config).await?;
         let system = connection.identify().await?;
-        let start = start::decide(config, &ends, slot.as_ref(), &system)?;
+        let (mut start, behind) = self.decide(&ends, slot.as_ref(), &system)?;
         start::tell_strangers(&ends);
         let history = start::history_of(&system);
         let copied = match self.from_graph && ends.tail().is_empty() {
@@ -287,13 +297,19 @@ impl Publish<'_> {
         if let Some(what) = from_before.what().filter(|_| is_told) {
             tracing::warn!(fix = from_before.fix(&again), "{what}");
         }
-        let position = match start {
-            start::Start::At(lsn) => lsn,
-            start::Start::First => {
+        let waits = |why: String| self.metrics.waiting(why);
+        let position = match (start, &behind) {
+            (_, Some(behind)) => behind.slot(config, &client, &mapping, waits).await?,
+            (start::Start::At(lsn), None) => lsn,
+            (start::Start::First, None) => {
                 setup::create_publication(config, &client, &mapping).await?;
-                setup::create_slot(config, &client, |why| self.metrics.waiting(why)).await?
+                setup::create_slot(config, &client, waits).await?
             }
         };
+        let gap = behind.and_then(|behind| behind.gap(position));
+        if gap.is_some() {
+            start = start::Start::At(position);
+        }
         start::check_keys(config, &client, &catalog, &topics.layout).await?;
         let newest = start::newest(config, &ends, start);
         if let Some(newest) = start::ahead(config, &ends, start, slot.as_ref()) {
@@ -322,7 +338,8 @@ impl Publish<'_> {
         let through = whose::through(config);
         let reached = Reached { end_lsn: position, newest, through: &through };
         let first = heartbeat(&encoder, reached, &copied.borrow(), &layout);
-        producer.produce(&[first]).await?;
+        producer.produce(&gap::first(first, gap.as_ref(), &layout)).await?;
+        self.renews.store(false, Ordering::Relaxed);
         self.write(&topics.described);
         let (mapped, told, read) = (mapping.clone(), copied.subscribe(), through.clone());
         let encoding = Encoding::new(encoder.clone(), mapped, read, told, layout.clone());
@@ -350,7 +367,7 @@ impl Publish<'_> {
         let mapped = mapping.published_tables().filter_map(|name| catalog.table(name));
         let mapped = mapped.map(|table| table.oid).collect();
         let source = Whole::new(stream, config.source.clone(), mapped);
-        let source = Acknowledging::new(source, rule);
+        let source = Acknowledging::new(source, rule, confirmed);
         if following::follows(config) {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             *known = Some(reshaped::known(&mapping));
@@ -373,6 +390,26 @@ impl Publish<'_> {
             _sql: client,
             _following: following,
         })
+    }
+
+    /// Whether it goes on behind changes that the slot has lost.
+    fn renews(&self) -> bool {
+        gap::is_configured(self.config) || self.renews.load(Ordering::Relaxed)
+    }
+
+    /// Where it begins, and what it goes on behind if the slot has lost that.
+    fn decide(
+        &self,
+        ends: &Ends,
+        slot: Option<&Slot>,
+        system: &System,
+    ) -> Result<(start::Start, Option<Behind>), ServiceError> {
+        let decided = start::decide(self.config, ends, slot, system);
+        let behind = decided.as_ref().err().and_then(|error| Behind::of(error, ends));
+        match behind.filter(|_| self.renews()) {
+            Some(behind) => Ok((behind.start(), Some(behind))),
+            None => Ok((decided?, None)),
+        }
     }
 
     /// The topics that a life before has written to.

@@ -3,8 +3,8 @@
 //! | the topic's end says | slot | then |
 //! | --- | --- | --- |
 //! | a position | at or behind it | from there |
-//! | a position | ahead of it | a gap: stop |
-//! | a position | gone, or lost | a gap: stop |
+//! | a position | ahead of it | a gap: stop, or say so and go on ([`super::gap`]) |
+//! | a position | gone, or lost | a gap: the same |
 //! | a position, but for a partition without records | at or behind it | from the slot |
 //! | a position, with another number of partitions | any | stop: keys would go on in other partitions |
 //! | nothing, no topic was ever written | none | make the slot, copy |
@@ -28,7 +28,9 @@ use crate::{
     mapping::Mapping,
     postgres::{self, setup::Slot},
     service::{ServiceError, facts::written},
-    start::{Again, Anew, Cluster, OriginRefusal, Refusals, System, TopicRefusal, Written},
+    start::{
+        Again, Anew, Cluster, OriginRefusal, Refusals, SlotState, System, TopicRefusal, Written,
+    },
     topic::{routing::Layout, whose::Whose},
 };
 
@@ -66,15 +68,16 @@ pub fn decide(
         let (topic, count) = (config.kafka()?.topic.to_string(), tail.0.len());
         return Err(TopicRefusal::OtherCount { topic, count, before, anew }.into());
     }
-    if slot.is_some_and(|slot| slot.wal_status.as_deref() == Some("lost")) {
-        return Err(TopicRefusal::SlotLost { slot: slot_name, anew }.into());
-    }
-    // A slot that can not be used is refused before.
-    let confirmed = slot.and_then(|slot| slot.confirmed);
+    // What is of another history is not gone on with, whatever became of the slot.
     check_end(config, &anew.0, ends.beyond(), system)?;
     if tail.lowest().is_none() {
         check_new(ends, topic.clone(), &anew)?;
     }
+    if let Some(SlotState::Lost(why)) = slot.map(|slot| slot.state(config.source.database())) {
+        return Err(TopicRefusal::SlotLost { slot: slot_name, why, anew }.into());
+    }
+    // Any other slot that can not be used is refused before.
+    let confirmed = slot.and_then(|slot| slot.confirmed);
     match (tail.lowest(), confirmed) {
         (Some(end), None) => Err(TopicRefusal::SlotGone { slot: slot_name, end, anew }.into()),
         (Some(end), Some(confirmed)) if confirmed > end => {
@@ -269,8 +272,8 @@ pub async fn check_keys(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::{cli::Global, kafka::tails::Tails};
+    use super::{super::gap::Behind, *};
+    use crate::{cli::Global, kafka::tails::Tails, start::slot::Lost};
 
     fn system(timeline: i64) -> System {
         System {
@@ -352,7 +355,7 @@ mod tests {
         assert_eq!(decided(Some(50), false, reserved(60)), Err(Box::new(ahead)));
         let gone = TopicRefusal::SlotGone { slot: name.clone(), end, anew: anew() };
         assert_eq!(decided(Some(50), false, None), Err(Box::new(gone)));
-        let lost = TopicRefusal::SlotLost { slot: name, anew: anew() };
+        let lost = TopicRefusal::SlotLost { slot: name, why: Lost::Removed, anew: anew() };
         assert_eq!(decided(Some(50), false, Some(slot(40, "lost"))), Err(Box::new(lost)));
         for slot in [reserved(40), None] {
             let nowhere = decided(None, false, slot).unwrap_err();
@@ -429,6 +432,27 @@ mod tests {
         let slot = slot(40, "reserved");
         let error = decide(&config(), &ends, Some(&slot), &system(1)).unwrap_err().to_string();
         assert!(error.contains("put back to an older state") && error.contains("delete the topic"));
+    }
+
+    #[test]
+    fn only_changes_that_the_slot_has_lost_are_gone_on_behind() {
+        let ends = |end| Ends::Of(TOPIC.to_owned(), Tail(vec![tail_at(end), tail_at(end)]));
+        let behind = |ends: &Ends, slot: Option<Slot>, timeline| {
+            let error = decide(&config(), ends, slot.as_ref(), &system(timeline)).unwrap_err();
+            Behind::of(&error, ends).map(|it| (it.start(), it.gap(Lsn(70)).map(|gap| gap.from)))
+        };
+        let (topic, new) = (ends(Some(50)), ends(None));
+        let lost = || Some(slot(40, "lost"));
+        let begins_at = |lsn| Some((Start::At(Lsn(lsn)), Some(Lsn(50))));
+        for (slot, start) in [(None, 50), (lost(), 50), (Some(slot(60, "reserved")), 60)] {
+            assert_eq!(behind(&topic, slot.clone(), 1), begins_at(start), "{slot:?}");
+            assert_eq!(behind(&topic, slot.clone(), 2), None, "another history: {slot:?}");
+            assert_eq!(behind(&ends(Some(101)), slot.clone(), 1), None, "an older state: {slot:?}");
+        }
+        assert_eq!(behind(&new, lost(), 1), Some((Start::First, None)), "nothing was published");
+        let emptied = PartitionTail { next: 25, ..tail_at(None) };
+        let emptied = Ends::Of(TOPIC.to_owned(), Tail(vec![emptied]));
+        assert_eq!(behind(&emptied, lost(), 1), None, "nobody knows how far it was");
     }
 
     fn whose(pipeline: &str, database: &str) -> Whose {

@@ -29,6 +29,7 @@ use wal2graph::{
     topic::{
         before::LastRecords,
         ends::{Pending, Said},
+        gap::{Gap, Gaps},
         holes::Holes,
         transactions::Transactions,
     },
@@ -86,6 +87,10 @@ enum Fault {
     LostRowsCopiedAgain,
     /// Reading goes on behind records that do not come, as behind the marks of strangers' transactions.
     HolePassed,
+    /// A gap that the publisher tells of is passed without a comparison.
+    GapPassed,
+    /// A publisher that dies while it tells of a gap has told all partitions of it.
+    GapInSomePartitions,
 }
 
 /// Every fault, with a seed that catches it.
@@ -93,7 +98,7 @@ const ALL: &[(Fault, u64)] = &[
     (Fault::TruncateTakesAll, 5),
     (Fault::TruncateInOnePartition, 17),
     (Fault::SweepLeftOut, 25),
-    (Fault::InsertWithoutRemoval, 102),
+    (Fault::InsertWithoutRemoval, 130),
     (Fault::UnsentValuesLeftOut, 32),
     (Fault::ResumedFromTheFurthest, 25),
     (Fault::LateReadsTaken, 87),
@@ -107,6 +112,8 @@ const ALL: &[(Fault, u64)] = &[
     (Fault::LostTailGoneOnWith, 27),
     (Fault::LostRowsCopiedAgain, 11),
     (Fault::HolePassed, 85),
+    (Fault::GapPassed, 22),
+    (Fault::GapInSomePartitions, 5734),
 ];
 
 /// The graph's progress in a partition.
@@ -158,6 +165,10 @@ struct World {
     gone: Vec<BTreeSet<u64>>,
     /// What each partition knows of them.
     holes: Vec<Holes>,
+    /// The slot may be lost.
+    loses_slot: bool,
+    /// What each partition knows of what was never published.
+    gaps: Vec<Gaps>,
 }
 
 fn history(seed: u64, fault: Option<Fault>) -> Result<(), String> {
@@ -196,6 +207,8 @@ fn history(seed: u64, fault: Option<Fault>) -> Result<(), String> {
         compacts: seed % 8 == 5,
         gone: vec![BTreeSet::new(); partitions],
         holes: std::iter::repeat_with(Holes::watched).take(partitions).collect(),
+        loses_slot: seed % 8 == 6,
+        gaps: std::iter::repeat_with(Gaps::default).take(partitions).collect(),
     };
     world.run()?;
     world.check()
@@ -216,6 +229,9 @@ impl World {
                 _ if self.rng.u8(0..8) == 0 => self.make_again(),
                 _ if self.loses && self.rng.u8(0..3) == 0 => self.lose(),
                 _ if self.compacts && self.rng.bool() => self.compact(),
+                _ if self.loses_slot && self.rng.u8(0..3) == 0 => {
+                    self.publisher.lose_slot(&self.source);
+                }
                 _ => self.end_a_life(),
             }
         }
@@ -253,7 +269,7 @@ impl World {
         }
     }
 
-    /// The slot was lost: the topic is deleted, and created again with a copy of the current rows.
+    /// The topic is deleted, and created again with a copy of the current rows.
     fn make_again(&mut self) {
         self.lives.iter_mut().for_each(|life| *life = None);
         self.people.give_up();
@@ -262,6 +278,7 @@ impl World {
         self.has_lost = false;
         self.gone.iter_mut().for_each(BTreeSet::clear);
         self.holes.iter_mut().for_each(|holes| *holes = Holes::watched());
+        self.gaps.iter_mut().for_each(|gaps| *gaps = Gaps::default());
     }
 
     /// The cleaner, or somebody, takes records of a partition. It leaves the last one.
@@ -284,6 +301,13 @@ impl World {
         self.lives[partition] = None;
     }
 
+    /// Reading stops before what was never published, until a comparison is asked for.
+    fn stop_at_gap(&mut self, partition: usize, offset: u64) {
+        self.ask_for_gap(partition);
+        self.gaps[partition].go_on(offset);
+        self.lives[partition] = None;
+    }
+
     /// The machine of a broker loses power, and what was not on disk. The topic keeps its id.
     fn lose(&mut self) {
         self.lives.iter_mut().for_each(|life| *life = None);
@@ -303,7 +327,7 @@ impl World {
         let (log, gone) = (&self.publisher.topic[partition], &self.gone[partition]);
         let mut events: Vec<Event> = Vec::new();
         let there = (life.next..log.len()).filter(|offset| !gone.contains(&(*offset as u64)));
-        let mut is_at_hole = false;
+        let (mut is_at_hole, mut is_at_gap) = (false, None);
         for offset in there.take(records).collect::<Vec<_>>() {
             let missing = life.next as u64..offset as u64;
             let passes = missing.is_empty() || self.fault == Some(Fault::HolePassed);
@@ -312,6 +336,11 @@ impl World {
                 break;
             }
             let (before, record) = (events.len(), &log[offset]);
+            let gap = Gap::of(record).filter(|_| self.fault != Some(Fault::GapPassed));
+            if gap.is_some_and(|gap| !self.gaps[partition].meet(offset as u64, gap)) {
+                is_at_gap = Some(offset as u64);
+                break;
+            }
             let taken = life.transactions.record(offset as u64, record, &mut events);
             taken.map_err(|error| format!("offset {offset} of {partition}: {error}"))?;
             life.last_records.record(offset as u64, record, &events[before..]);
@@ -337,6 +366,9 @@ impl World {
         if is_at_hole {
             self.stop_at_hole(partition);
         }
+        if let Some(offset) = is_at_gap {
+            self.stop_at_gap(partition, offset);
+        }
         Ok(())
     }
 
@@ -345,6 +377,7 @@ impl World {
         let Applied { position, lsn, last_change, last_record, .. } = self.applied[partition];
         let decoder = Decoder::new(&self.source.catalog, DecodeOptions::default());
         let log = TopicPartition { topic: "t".to_owned(), partition: partition as i32 };
+        self.gaps[partition].read_from(position.lsn.0);
         let origin =
             Origin { system_identifier: "7".to_owned(), timeline: 1, log: Log::Partition(log) };
         let limits = Limits { batch_changes: self.rng.usize(1..20), ..Limits::DEFAULT };

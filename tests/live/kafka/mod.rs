@@ -10,6 +10,7 @@ mod debezium;
 mod faults;
 mod feed;
 mod following;
+mod gaps;
 mod items;
 mod letters;
 mod lost;

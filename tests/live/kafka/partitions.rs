@@ -8,12 +8,12 @@ use fastrand::Rng;
 use neo4rs::Query;
 use tempfile::NamedTempFile;
 use tokio::time::{Instant, sleep};
-use wal2graph::{checkpoint::Checkpoint, neo4j::checkpoint};
+use wal2graph::{checkpoint::Checkpoint, cli::Global, config::Config, neo4j::checkpoint};
 
 use super::kafka;
 use crate::{
     differential::{compare, schema, transaction},
-    support::{PATIENCE, Pipeline, Running, eventually, graph},
+    support::{PATIENCE, Pipeline, Running, eventually, graph, neo4j},
 };
 
 /// How often a process is killed, stopped or added in one run.
@@ -48,6 +48,22 @@ impl Spread {
     /// The same, with rows set aside that the graph refuses.
     pub async fn setting_aside(name: &str, schema: &str, kafka_section: &str) -> Self {
         Self::configured(name, schema, kafka_section, "on_error: park\n").await
+    }
+
+    /// The same, with a publisher that makes a new slot where its own is lost.
+    pub async fn renewing(name: &str, schema: &str, kafka_section: &str) -> Self {
+        Self::configured(name, schema, kafka_section, "on_slot_lost: repair\n").await
+    }
+
+    /// What the program makes of file and flags.
+    pub fn loaded(&self) -> Config {
+        let flags = Global {
+            config: Some(self.config.path().to_owned()),
+            source_url: Some(self.pipeline.source_url.clone()),
+            graph_url: Some(neo4j().url()),
+            ..Global::default()
+        };
+        Config::load(&flags, &|_| None).unwrap()
     }
 
     async fn configured(name: &str, schema: &str, kafka_section: &str, more: &str) -> Self {

@@ -41,10 +41,15 @@ pub async fn partitions(config: &Config) -> Vec<Vec<Record>> {
 
 /// All records of a topic's only partition, in their order, whatever they are.
 pub async fn raw_records(brokers: &str, topic: &str) -> Vec<Record> {
-    let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
-    let partitions = tokio::task::spawn_blocking(move || read(&brokers, &topic)).await.unwrap();
+    let partitions = raw_partitions(brokers, topic).await;
     let [records] = <[_; 1]>::try_from(partitions).expect("it has one partition");
     records
+}
+
+/// The same of every partition.
+pub async fn raw_partitions(brokers: &str, topic: &str) -> Vec<Vec<Record>> {
+    let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
+    tokio::task::spawn_blocking(move || read(&brokers, &topic)).await.unwrap()
 }
 
 fn read(brokers: &str, topic: &str) -> Vec<Vec<Record>> {

@@ -25,7 +25,11 @@ use crate::{
         following,
         graph::{Graph, Wait, open},
         mapped_tables, proof,
-        publish::{self, topics::Wanted},
+        publish::{
+            self,
+            gap::{self, Behind},
+            topics::Wanted,
+        },
     },
 };
 
@@ -139,7 +143,16 @@ async fn goes_on(
     // After the topics, which a publisher that runs moves on.
     let system = setup::system(client).await?;
     let slot = looked.source.slot.as_ref();
-    let start = publish::start::decide(config, &ends, slot, &system)?;
+    let start = match publish::start::decide(config, &ends, slot, &system) {
+        Err(error) if gap::is_configured(config) && Behind::of(&error, &ends).is_some() => {
+            report.warning(format!(
+                "on_slot_lost: repair: `publish` goes on behind changes that are lost, and says so in the topic; \
+                 `apply` compares all tables. {error}"
+            ));
+            return Ok(());
+        }
+        start => start?,
+    };
     let copied = topics.copied(config, &ends)?;
     let again = publish::start::again(config, looked.mapping.as_ref())?;
     if let Some(mapping) = &looked.mapping {

@@ -124,6 +124,18 @@ impl World {
         Err("a comparison does not end".to_owned())
     }
 
+    /// A partition has met a gap. A repair in which its share is not over also covers that: the share begins again.
+    pub fn ask_for_gap(&mut self, partition: usize) {
+        let is_covered = self.people.asked.as_ref().is_some_and(|(purpose, shares)| {
+            *purpose == Purpose::Repair && shares[partition].stage != Stage::Over
+        });
+        if !is_covered {
+            self.ask(Purpose::Repair);
+        }
+        self.people.begin_again(partition);
+        self.people.has_lost_changes();
+    }
+
     pub fn ask(&mut self, purpose: Purpose) {
         let shares = self.lives.iter().map(|_| Share::default()).collect();
         self.people.asked = Some((purpose, shares));

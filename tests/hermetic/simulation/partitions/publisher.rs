@@ -9,6 +9,7 @@ use wal2graph::{
     envelope::{DecodeOptions, Decoder, Encoder, Place, Record, Snapshot},
     graph::{Key, TableIndex},
     lsn::Lsn,
+    topic::gap::{GAP_HEADER, Gap},
 };
 
 use super::{Fault, layout::Layout};
@@ -162,6 +163,8 @@ pub struct Publisher {
     begun: usize,
     /// Records that dead publishers had on the way, which arrive late.
     late: Queues,
+    /// What the slot has released.
+    slot: Lsn,
     /// The same for rows that were read. They arrive once the topic is past their position.
     late_reads: Queues,
 }
@@ -189,6 +192,7 @@ impl Publisher {
             copied_at: vec![Vec::new(); schema.model.tables.len()],
             begun: 0,
             late: vec![VecDeque::new(); partitions],
+            slot: Lsn::ZERO,
             late_reads: vec![VecDeque::new(); partitions],
         };
         publisher.begin_at(source.start);
@@ -235,11 +239,43 @@ impl Publisher {
     /// Everything is published.
     pub fn is_done(&self, source: &Source) -> bool {
         let late = self.late.iter().chain(&self.late_reads).all(VecDeque::is_empty);
-        late && self.copied.iter().all(|copied| *copied) && self.position() >= Lsn(source.end)
+        late && self.copied.iter().all(|copied| *copied)
+            && self.position() >= Lsn(source.end).max(self.slot)
+    }
+
+    /// The slot is lost with everything that is not published yet, and a new one is where the log ends.
+    pub fn lose_slot(&mut self, source: &Source) {
+        self.slot = source.end();
+        self.encoder = encoder("7", &source.catalog);
+    }
+
+    /// Says in every partition what the slot has lost; or dies meanwhile.
+    fn tell_gap(&mut self, rng: &mut Rng, may_die: bool) {
+        let (from, to) = (self.position(), self.slot);
+        let gap = Gap { from, to, why: "the slot was lost".to_owned() };
+        let mut record = self.encoder.heartbeat(to, Timestamp::default());
+        record.headers.push((GAP_HEADER.to_owned(), gap.to_string().into()));
+        let dies = self.dies(rng, may_die);
+        let mut told = self.queues();
+        for queue in &mut told {
+            let queued = Queued { record: record.clone(), end: Some(to), commit: None };
+            // Partitions are written side by side.
+            queue.extend((!dies || rng.bool()).then_some(queued));
+        }
+        self.land(told);
+        if dies && self.fault == Some(Fault::GapInSomePartitions) {
+            self.named.fill(to);
+        }
+        if !dies || self.fault == Some(Fault::GapInSomePartitions) {
+            self.behind(to);
+        }
     }
 
     /// Publishes a table or a few transactions; or dies meanwhile, and another publisher starts.
     pub fn step(&mut self, source: &Source, rng: &mut Rng, may_die: bool) {
+        if self.slot > self.position() {
+            return self.tell_gap(rng, may_die);
+        }
         let position = self.position();
         let next = source.log.iter().filter(|it| it.end <= position).count();
         let to_copy = self.copied.iter().position(|copied| !copied);

@@ -12,6 +12,7 @@ use wal2graph::{
     },
     topic::{
         before::{Reached, compare, judge},
+        gap::Gaps,
         holes::Holes,
     },
 };
@@ -54,6 +55,7 @@ impl World {
         self.memory = Memory::default();
         self.people.give_up();
         self.holes.iter_mut().for_each(|holes| *holes = Holes::watched());
+        self.gaps.iter_mut().for_each(|gaps| *gaps = Gaps::default());
         self.lives.iter_mut().for_each(|life| *life = None);
         self.applied.iter_mut().for_each(|applied| *applied = Applied::default());
         let decision = self.decision(partition, None)?;

@@ -49,6 +49,9 @@ async fn a_source_put_back_to_an_older_state_is_not_published_and_check_and_stat
     let after = "INSERT INTO ppb_things VALUES (2, 'after')";
     published.pipeline.sql.batch_execute(after).await.unwrap();
     published.is_refused(&["put back to an older state", "delete the topic"]).await;
+    // That is for a person to judge, whatever may become of a lost slot.
+    let (code, log) = published.run(&[&PUBLISH[..], &["--new-slot"]].concat()).await;
+    assert!(code == Some(1) && log.contains("put back to an older state"), "{log}");
     assert!(is_within(&source, &published).await);
     for command in ["check", "status"] {
         let output = published.pipeline.output(&[command, "-c", &published.path]).await;
