@@ -17,7 +17,7 @@ use crate::{
     checkpoint::Checkpoint,
     graph::{LeftOver, Outlines, TableIndex, model::Shape as GraphShape},
     lsn::Lsn,
-    mapping::{Mapping, edit::SchemaChanges},
+    mapping::{Mapping, Names, edit::SchemaChanges},
     shown::{Shown, shown_list},
 };
 
@@ -256,7 +256,8 @@ pub fn first(now: &Now, mapping: &Mapping) -> TableFacts {
         let index = mapping.table_index(&table.schema, &table.name);
         let shape = index.map(|index| shape(trace, mapping, index));
         let definition = mapping.definition(table.oid).cloned();
-        TableIs { shape, definition, ..table.clone() }
+        let names = mapping.names(table.oid).cloned().or(Some(Names::default()));
+        TableIs { shape, definition, names, ..table.clone() }
     });
     TableFacts::new(now.facts.publication.clone(), shaped.collect())
 }
@@ -382,7 +383,8 @@ impl One<'_> {
             (_, verdict) => verdict,
         };
         let definition = self.mapping.definition(table.oid).cloned();
-        (TableIs { shape: Some(shape), definition, ..table.clone() }, verdict)
+        let names = self.mapping.names(table.oid).cloned().or(Some(Names::default()));
+        (TableIs { shape: Some(shape), definition, names, ..table.clone() }, verdict)
     }
 
     /// The table's shape, and the look that it needs if it is new.

@@ -16,7 +16,7 @@ use wal2graph::{
     },
 };
 
-use crate::mapping::catalogs::{catalog, customers, orders};
+use crate::mapping::catalogs::{catalog, customers, northwind, orders};
 
 const AT: ReadAt = ReadAt { from: Lsn(900), through: Lsn(1_000), is_locked: true };
 const CLEAN: Standing = Standing { applied: Lsn(950), is_clean: true, by_names: false };
@@ -195,6 +195,7 @@ fn now(mapping: &Mapping) -> Now {
         by: vec![Way::Table(wanted.oid + 1_000)],
         shape: None,
         definition: None,
+        names: None,
         paused: None,
     };
     let trace = |wanted: &Wanted| {
@@ -345,4 +346,15 @@ fn a_partition_of_a_table_that_exchanged_its_name_has_the_key_of_its_own_table()
     assert_eq!(before.blocking(&now), []);
     now.identities = vec![identity(&["else".to_owned()])];
     assert_eq!(before.blocking(&now).len(), 1);
+}
+
+#[test]
+fn the_graph_keeps_the_names_that_inference_gave() {
+    let mapping = mapping(&catalog(northwind()));
+    let facts = first(&now(&mapping), &mapping);
+    let read = TableFacts::parse(&facts.text()).expect("it is read");
+    assert_eq!(read, facts);
+    let product = read.tables.iter().find(|it| it.name == "products").expect("it is there");
+    let names = product.names.as_ref().expect("they are kept");
+    assert_eq!(names.label.as_deref(), Some("Product"));
 }
