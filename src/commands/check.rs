@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     health::budget::roughly,
     kafka::Ack,
-    mapping::{Mapping, Warning, WhyLeftOut},
+    mapping::{Mapping, Warning},
     pipeline::{Remark, Store, Weight},
     postgres::setup::{SlotLimits, slot_limits},
     service::{
@@ -165,12 +165,13 @@ async fn look(config: &Config, report: &mut Report) -> Result<Looked, ServiceErr
     not_added.into_iter().for_each(|text| report.warning(text));
     if let Some(mapping) = &mapping {
         report.ok(format!("{} tables are mapped", mapping.model.tables.len()));
-        let is_skipped = |warning: &&Warning| {
-            matches!(warning, Warning::LeftOut { why: WhyLeftOut::Skipped, .. })
+        let is_skipped = |warning: &&Warning| match warning {
+            Warning::LeftOut { why, .. } => why.is_of_file(),
+            _ => false,
         };
         let skipped = mapping.warnings.iter().filter(is_skipped).count();
         if skipped > 0 {
-            report.ok(format!("{skipped} tables are left out, as the file says (`skip: true`)"));
+            report.ok(format!("{skipped} tables are left out, as the file says"));
         }
         let others = mapping.warnings.iter().filter(|warning| !is_skipped(warning));
         others.for_each(|warning| report.warning(warning.to_string()));

@@ -12,7 +12,7 @@ use schemars::schema_for;
 use crate::{
     cli::InitArgs,
     config::{Config, RawConfig},
-    mapping::{mend, render_mended, scalar},
+    mapping::{mend, render_defaults, render_mended, scalar},
     service::{ServiceError, read_catalog},
 };
 
@@ -72,8 +72,9 @@ fn head(config: &Config) -> String {
          \x20 url: {url}\n\
          \x20 slot: {slot}\n\
          \x20 publication: {publication}\n\
-         {}",
-        graph(config)
+         {}{}",
+        graph(config),
+        render_defaults(&config.edits.defaults),
     )
 }
 

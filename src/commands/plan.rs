@@ -13,6 +13,10 @@ use super::{print, print_json};
 /// Prints the plan. A mapping that can not be is a failure, after it was printed.
 pub async fn execute(config: &Config, args: &PlanArgs) -> Result<(), ServiceError> {
     let (_sql, catalog) = read_catalog(config).await?;
+    let config = &match args.against_graph {
+        true => following::as_in_graph(config).await?,
+        false => config.clone(),
+    };
     let compiled = compile(&catalog, &config.edits);
     let config = &match &compiled {
         Ok(mapping) if config.kafka().is_ok() => crate::service::with_topics(config, mapping)?,

@@ -23,7 +23,7 @@ use crate::{
     cli::Global,
     health::budget::{Bytes, WalBudget},
     kafka::Options as KafkaOptions,
-    mapping::edit::Edits,
+    mapping::{Kept, edit::Edits},
     neo4j,
     postgres::connect::{Environment, SourceUrl, UrlError},
     topic::TopicName,
@@ -372,7 +372,7 @@ impl Config {
         let policies = policies::policies(&raw, &expand)?;
         let wal_budget = budget::wal_budget(&raw.source.wal_budget, &expand)?;
         let failover = raw.source.failover.unwrap_or_default();
-        let edits = Edits { defaults: raw.mapping, tables: raw.tables };
+        let edits = Edits { defaults: raw.mapping, tables: raw.tables, ..Edits::default() };
         let http = http::http(&raw.http, global, &expand)?;
         let kafka = kafka::kafka(&raw.kafka, &pipeline, global, &expand)?;
         if policies.on_error == OnError::Park && kafka.as_ref().is_some_and(|it| it.are_foreign) {
@@ -403,6 +403,12 @@ impl Config {
     /// Kafka, for a command that needs it.
     pub fn kafka(&self) -> Result<&KafkaOptions, ConfigError> {
         self.kafka.as_ref().ok_or(ConfigError::NoBrokers)
+    }
+
+    /// The same, where inference keeps the names that a graph has.
+    pub fn keeping(&self, kept: Kept) -> Self {
+        let edits = Edits { kept, ..self.edits.clone() };
+        Config { edits, ..self.clone() }
     }
 
     /// The same for `apply`, which reads these topics: those of the tables that the mapping has.

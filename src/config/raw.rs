@@ -28,7 +28,7 @@ pub struct RawConfig {
     /// What holds for the mapping of all tables.
     pub mapping: Defaults,
     /// How tables are mapped, by `schema.name`. A table that is not named is inferred. A key with `*`, as `auth.*`,
-    /// chooses tables to skip: those that no key names.
+    /// holds for all tables that fit, where their own key does not say otherwise.
     pub tables: BTreeMap<String, TableEdit>,
     /// What `run` and `publish` do when their slot is lost, gone or made again: `stop`, or `repair`, which is
     /// `wal2graph repair --new-slot` for `run`, and `wal2graph publish --new-slot` for `publish`. Default: `stop`.

@@ -6,7 +6,7 @@ use crate::catalog::{Catalog, Column, Table, TableName};
 use crate::value::{Comparable, NumericMode, Type, TypeCatalog};
 
 use super::columns::{Form, MappedColumn, ReferenceColumns, Slot, TableColumns, comparable_name};
-use super::edit::{ColumnForm, NumericForm, TableEdit};
+use super::edit::{ColumnForm, NumericForm, PropertiesEdit, TableEdit};
 use super::refusal::{Checked, Refusal};
 use super::resolve::{Resolved, unknown_column};
 use super::warning::Warning;
@@ -200,9 +200,10 @@ fn is_key(edit: &TableEdit, name: &str) -> bool {
 
 /// Whether the file leaves the column in.
 fn is_property(edit: &TableEdit, name: &str) -> bool {
-    let included = edit.properties.include.as_ref();
-    included.is_none_or(|names| names.iter().any(|it| it == name))
-        && !edit.properties.exclude.iter().any(|it| it == name)
+    let PropertiesEdit { include, exclude, kept, .. } = &edit.properties;
+    let is_included = |names: &Vec<String>| names.iter().any(|it| it == name);
+    (kept.contains(name) || include.as_ref().is_none_or(is_included))
+        && !exclude.iter().any(|it| it == name)
 }
 
 /// The slots of a table's row events.
@@ -253,16 +254,17 @@ impl<'a> Builder<'a> {
             }
             let place = (self.table.name.clone(), name.clone());
             let compared = self.forms.0.get(&place);
-            let named = self.edit.properties.include.is_some();
-            let kept = compared.is_some_and(|it| it.as_property) || named || wanted(name);
+            let PropertiesEdit { include, kept, .. } = &self.edit.properties;
+            let named = include.is_some() || kept.contains(name);
+            let stays = compared.is_some_and(|it| it.as_property) || named || wanted(name);
             match not_streamed(self.table, name) {
-                _ if !is_property(self.edit, name) || !kept => {}
+                _ if !is_property(self.edit, name) || !stays => {}
                 // A reference that compares the column can not be without it.
                 Some(cause) if !named && compared.is_none() => {
                     let (table, column) = (self.table.name.clone(), name.clone());
                     self.warnings.push(Warning::ColumnNotStreamed { table, column, cause });
                 }
-                _ => slots.push(self.slot(name, Form::Property, || "`include`".to_owned())?),
+                _ => slots.push(self.slot(name, Form::Property, || "`properties`".to_owned())?),
             }
             if let Some(form) = compared.and_then(|it| it.beside.clone()) {
                 slots.push(self.slot(name, Form::Compared(form), || "a reference".to_owned())?);

@@ -26,6 +26,7 @@ use super::edit::{DirectionEdit, Edits, EndEdit, TableEdit};
 use super::ends::{check_end, check_values};
 use super::identity::check_key;
 use super::infer::{Inferred, infer, set};
+use super::kept::Kept;
 use super::refusal::{Checked, Refusal};
 use super::resolve::{Resolved, Resolver, Wanted, unknown_column};
 use super::warning::Warning;
@@ -34,7 +35,7 @@ use super::warning::Warning;
 ///
 /// The same catalog and edits give the same mapping. The error lists everything to fix.
 pub fn compile(catalog: &Catalog, edits: &Edits) -> Result<Mapping, Vec<Refusal>> {
-    let Inferred { tables, warnings, refusals } = infer(catalog, edits);
+    let Inferred { tables, names, warnings, refusals } = infer(catalog, edits);
     let mut compiler = Compiler {
         catalog,
         edits,
@@ -58,13 +59,17 @@ pub fn compile(catalog: &Catalog, edits: &Edits) -> Result<Mapping, Vec<Refusal>
             let edits = Edits {
                 defaults: edits.defaults.clone(),
                 tables: tables.iter().map(|(name, edit)| (name.in_file(), edit.clone())).collect(),
+                kept: Kept::default(),
             };
             let definition = |it: &TableColumns| {
                 Some((it.oid, Definition::of(catalog.table(&it.name)?, catalog)))
             };
             let definitions = columns.iter().filter_map(definition).collect();
-            let paused = BTreeSet::new();
-            return Ok(Mapping { model, tables: columns, warnings, edits, definitions, paused });
+            let oid = |name: &TableName| catalog.table(name).map(|table| table.oid);
+            let names = names.into_iter().filter_map(|(name, names)| Some((oid(&name)?, names)));
+            let (names, paused) = (names.collect(), BTreeSet::new());
+            let tables = columns;
+            return Ok(Mapping { model, tables, warnings, edits, definitions, names, paused });
         }
     }
     Err(refusals)
@@ -119,9 +124,9 @@ impl<'a> Compiler<'a> {
                 continue;
             }
             let mut builder = Builder::new(table, edit, &self.types, &forms);
-            let made = match &edit.relationship {
+            let made = match edit.join() {
                 None => self.node(&mut builder, resolved),
-                Some(join) => self.relationship(&mut builder, &join.relationship_type, resolved),
+                Some(join) => self.relationship(&mut builder, join.relationship_type, resolved),
             };
             self.warnings.append(&mut builder.warnings);
             match made {
@@ -140,6 +145,7 @@ impl<'a> Compiler<'a> {
         let properties = &edit.properties;
         let named = key.iter().chain(properties.include.iter().flatten());
         let named = named.chain(&properties.exclude).chain(properties.rename.keys());
+        let named = named.chain(&properties.kept);
         let unknown = named.chain(edit.types.keys()).filter(|name| table.column(name).is_none());
         let mut refusals: Vec<Refusal> =
             unknown.collect::<BTreeSet<_>>().iter().map(|it| unknown_column(table, it)).collect();
@@ -169,7 +175,7 @@ impl<'a> Compiler<'a> {
         })?;
         let mut references = Vec::new();
         let mut shapes = Vec::new();
-        for (reference, wanted) in resolved.iter().zip(edit.relationships.iter().flatten()) {
+        for (reference, wanted) in resolved.iter().zip(edit.references()) {
             let read = self.reference(builder, &wanted.relationship_type, reference)?;
             warn_of_time_zone(builder, reference, &read);
             references.push(read);
@@ -350,17 +356,16 @@ fn warn_of_time_zone(builder: &mut Builder<'_>, reference: &Resolved<'_>, read: 
 
 /// The unresolved references of a table's edits.
 fn wanted(edit: &TableEdit) -> Vec<Wanted<'_>> {
-    if let Some(join) = &edit.relationship {
-        let ends = [&join.from, &join.to].map(|end: &EndEdit| Wanted {
-            relationship_type: &join.relationship_type,
+    if let Some(join) = edit.join() {
+        let ends = [join.from, join.to].map(|end: &EndEdit| Wanted {
+            relationship_type: join.relationship_type,
             columns: &end.columns,
             to: &end.to,
             to_columns: end.to_columns.as_deref(),
         });
         return ends.into();
     }
-    let references = edit.relationships.iter().flatten();
-    let wanted = references.map(|reference| Wanted {
+    let wanted = edit.references().iter().map(|reference| Wanted {
         relationship_type: &reference.relationship_type,
         columns: &reference.columns,
         to: &reference.to,

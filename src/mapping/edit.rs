@@ -7,10 +7,22 @@
 //! This module checks only the form. Inference maps a table that the file does not name, and fills
 //! every field that it omits for a table that it names.
 
+mod naming;
+mod properties;
+mod relationships;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::kept::Kept;
+
+pub use naming::{NamingEdit, PropertyNames};
+pub use properties::{PropertiesEdit, PropertyEdit};
+pub use relationships::{
+    DirectionEdit, ReferenceChange, ReferenceEdit, ReferenceSection, RelationshipsEdit,
+};
 
 /// All edits of a mapping.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -19,8 +31,11 @@ pub struct Edits {
     /// What holds for all tables.
     pub defaults: Defaults,
     /// The edited tables, by `schema.name` (a part that holds a dot is quoted as in SQL). A key with `*`, as `auth.*`,
-    /// chooses tables to skip: those that no key names.
+    /// holds for all tables that fit, where their own key does not say otherwise.
     pub tables: BTreeMap<String, TableEdit>,
+    /// The names that the graph has: no part of the file.
+    #[serde(skip)]
+    pub kept: Kept,
 }
 
 /// Choices for all tables. The file's `mapping:` section.
@@ -31,11 +46,26 @@ pub struct Defaults {
     pub numeric: NumericForm,
     /// Whether foreign key columns stay as properties of their node.
     pub foreign_key_properties: bool,
+    /// Only these tables, and those that `tables` names: a schema, or a pattern, as `public.shop_*`. Left out: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub include: Option<Vec<String>>,
+    /// Not these tables, but for those that `tables` names: a schema, or a pattern, as `*.*_backup`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
+    /// How labels, types and properties are called that the file does not name.
+    #[serde(skip_serializing_if = "NamingEdit::is_default")]
+    pub naming: NamingEdit,
 }
 
 impl Default for Defaults {
     fn default() -> Self {
-        Defaults { numeric: NumericForm::default(), foreign_key_properties: true }
+        Defaults {
+            numeric: NumericForm::default(),
+            foreign_key_properties: true,
+            include: None,
+            exclude: Vec::new(),
+            naming: NamingEdit::default(),
+        }
     }
 }
 
@@ -99,10 +129,11 @@ pub struct TableEdit {
     /// What the values of some columns become, by column.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub types: BTreeMap<String, ColumnForm>,
-    /// The relationships that the table's rows own: exactly these. Left out: one for each foreign
-    /// key. Empty: none.
+    /// The relationships that the table's rows own. A list: exactly these, and none if it is empty. Else edits of
+    /// single ones, by foreign key, by column, or by a name of your own: what they do not name stays inferred, one for
+    /// each foreign key.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub relationships: Option<Vec<ReferenceEdit>>,
+    pub relationships: Option<RelationshipsEdit>,
     /// The table is a join table: its rows are relationships, not nodes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relationship: Option<RelationshipEdit>,
@@ -111,70 +142,19 @@ pub struct TableEdit {
     pub schema_changes: Option<SchemaChanges>,
 }
 
-/// Which columns become properties. Key columns always do.
+/// What the rows of a join table become. What is left out is inferred from its two foreign keys.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct PropertiesEdit {
-    /// Only these columns. Left out: all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub include: Option<Vec<String>>,
-    /// Not these columns.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub exclude: Vec<String>,
-    /// The property's name, by column, where it is not the column's.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub rename: BTreeMap<String, String>,
-}
-
-impl PropertiesEdit {
-    fn is_empty(&self) -> bool {
-        *self == PropertiesEdit::default()
-    }
-}
-
-/// A relationship from the row's node to the node that its columns name; with or without a foreign
-/// key behind it.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ReferenceEdit {
-    /// The relationship's type.
-    #[serde(rename = "type")]
-    pub relationship_type: String,
-    /// The columns that hold the target's value.
-    pub columns: Vec<String>,
-    /// The target table.
-    pub to: String,
-    /// The target's columns that hold the value, in the order of `columns`: its key, or unique
-    /// columns. Left out: its key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to_columns: Option<Vec<String>>,
-    /// Which way the relationship points, seen from the row's node.
-    #[serde(default)]
-    pub direction: DirectionEdit,
-}
-
-/// Which way a relationship points, seen from the row that holds the columns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum DirectionEdit {
-    /// From the row's node to the target.
-    #[default]
-    Out,
-    /// From the target to the row's node.
-    In,
-}
-
-/// What the rows of a join table become.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct RelationshipEdit {
-    /// The relationship's type.
-    #[serde(rename = "type")]
-    pub relationship_type: String,
-    /// Where it begins.
-    pub from: EndEdit,
-    /// Where it ends.
-    pub to: EndEdit,
+    /// The relationship's type. Left out: the table's name.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub relationship_type: Option<String>,
+    /// Where it begins. Left out: at the target of a foreign key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<EndEdit>,
+    /// Where it ends. Left out: at the target of the other foreign key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<EndEdit>,
 }
 
 /// One end of a join table's relationships.
@@ -188,4 +168,32 @@ pub struct EndEdit {
     /// The node's key columns in the order of `columns`. Left out: in the key's own order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_columns: Option<Vec<String>>,
+}
+
+/// A join table's relationships with nothing left out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Join<'a> {
+    pub relationship_type: &'a str,
+    pub from: &'a EndEdit,
+    pub to: &'a EndEdit,
+}
+
+impl TableEdit {
+    /// The relationships that a complete edit lists.
+    pub(super) fn references(&self) -> &[ReferenceEdit] {
+        match &self.relationships {
+            Some(RelationshipsEdit::All(all)) => all,
+            Some(RelationshipsEdit::Each(_)) | None => &[],
+        }
+    }
+
+    /// What a complete edit of a join table says.
+    pub(super) fn join(&self) -> Option<Join<'_>> {
+        let RelationshipEdit { relationship_type, from, to } = self.relationship.as_ref()?;
+        Some(Join {
+            relationship_type: relationship_type.as_deref()?,
+            from: from.as_ref()?,
+            to: to.as_ref()?,
+        })
+    }
 }

@@ -14,7 +14,7 @@ use super::{
     Warning,
     compared::compared,
     compile,
-    edit::{Edits, TableEdit},
+    edit::{Edits, ReferenceEdit, RelationshipsEdit, TableEdit},
     infer::infer,
     named::Named,
     naming,
@@ -180,34 +180,32 @@ impl Mender<'_> {
     fn retype(&mut self, table: &TableName, relationship_type: &str, why: &Refusal) -> bool {
         let inferred = infer(self.catalog, &self.edits).tables;
         let types = inferred.values().flat_map(|edit| {
-            let join = edit.relationship.iter().map(|it| &it.relationship_type);
-            join.chain(edit.relationships.iter().flatten().map(|it| &it.relationship_type))
+            let join = edit.join().map(|it| it.relationship_type);
+            let references = edit.references().iter().map(|it| it.relationship_type.as_str());
+            join.into_iter().chain(references)
         });
-        let taken: BTreeSet<&str> = types.map(String::as_str).collect();
+        let taken: BTreeSet<&str> = types.collect();
         let base = if relationship_type.is_empty() { "RELATED" } else { relationship_type };
         let name = free(base, "_", |name| taken.contains(name));
-        let Some(TableEdit { relationship, relationships, .. }) = inferred.get(table) else {
-            return false;
-        };
-        if let Some(mut join) = relationship.clone() {
-            join.relationship_type = name;
+        let Some(inferred) = inferred.get(table) else { return false };
+        if let Some(mut join) = inferred.relationship.clone() {
+            join.relationship_type = Some(name);
             return self.edit(table, why, |edit| edit.relationship = Some(join));
         }
-        let mut references = relationships.clone().unwrap_or_default();
+        let mut references = inferred.references().to_vec();
         let last = references.iter_mut().rfind(|it| it.relationship_type == relationship_type);
         let Some(last) = last else { return false };
         last.relationship_type = name;
+        let references = RelationshipsEdit::All(references);
         self.edit(table, why, |edit| edit.relationships = Some(references))
     }
 
     fn without(&mut self, table: &TableName, relationship_type: &str, why: &Refusal) -> bool {
         let inferred = infer(self.catalog, &self.edits).tables;
-        let Some(references) = inferred.get(table).and_then(|edit| edit.relationships.clone())
-        else {
-            return false;
-        };
-        let others = references.into_iter().filter(|it| it.relationship_type != relationship_type);
-        let others = others.collect();
+        let Some(inferred) = inferred.get(table) else { return false };
+        let is_other = |it: &&ReferenceEdit| it.relationship_type != relationship_type;
+        let others = inferred.references().iter().filter(is_other).cloned().collect();
+        let others = RelationshipsEdit::All(others);
         self.edit(table, why, |edit| edit.relationships = Some(others))
     }
 }

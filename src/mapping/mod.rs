@@ -23,6 +23,7 @@ mod error;
 mod followed;
 mod identity;
 mod infer;
+mod kept;
 mod mend;
 mod named;
 pub mod naming;
@@ -35,7 +36,9 @@ mod render;
 mod resolve;
 mod row;
 mod selection;
+mod single;
 mod singular;
+mod suggest;
 mod translate;
 mod warning;
 mod yaml;
@@ -57,23 +60,25 @@ pub use edit::Edits;
 pub use error::TranslateError;
 pub use followed::{Followed, Known};
 pub use identity::identify_by;
+pub use kept::{Kept, Names};
 pub use mend::{Mended, mend};
 pub use named::Named;
 pub use notice::Notice;
 pub use partitioned::DIFFERENCES;
+pub use pattern::said_of;
 pub use plan::{
     Note, Plan, PlannedChange, PlannedNode, PlannedProperty, PlannedRelationship,
     RelationshipSource,
 };
-pub use refusal::Refusal;
-pub use render::{render_mended, render_yaml};
+pub use refusal::{EditRefusal, Refusal};
+pub use render::{render_defaults, render_mended, render_yaml};
 pub use selection::Selection;
 pub use translate::Translator;
 pub use warning::{Warning, WhyLeftOut};
 pub use yaml::scalar;
 
 /// The tables' graph form, and how to read their columns.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Mapping {
     /// The tables' graph form.
     pub model: Model,
@@ -85,8 +90,23 @@ pub struct Mapping {
     edits: Edits,
     /// What the catalog has of the tables, by object id.
     definitions: BTreeMap<u32, Definition>,
+    /// The names of tables that the file does not have, by object id.
+    names: BTreeMap<u32, Names>,
     /// Tables whose rows stay as they are.
     paused: BTreeSet<TableIndex>,
+}
+
+/// Equal ones make the same graph, whether the file names things or not.
+impl PartialEq for Mapping {
+    fn eq(&self, other: &Self) -> bool {
+        let Mapping { model, tables, warnings, edits, definitions, names: _, paused } = self;
+        *model == other.model
+            && *tables == other.tables
+            && *warnings == other.warnings
+            && *edits == other.edits
+            && *definitions == other.definitions
+            && *paused == other.paused
+    }
 }
 
 impl Mapping {
@@ -118,6 +138,11 @@ impl Mapping {
     /// What the catalog has of a table, by object id.
     pub fn definition(&self, oid: u32) -> Option<&Definition> {
         self.definitions.get(&oid)
+    }
+
+    /// The names of a table that the file does not have, by object id: the graph keeps them.
+    pub fn names(&self, oid: u32) -> Option<&Names> {
+        self.names.get(&oid)
     }
 
     /// The tables whose rows stay as they are.

@@ -1,16 +1,143 @@
-//! Names: labels and relationship types from the names of tables and columns.
+//! Names: labels and relationship types from the names of tables and columns, under the file's rules.
 //!
 //! ```text
 //! order_items, OrderItems, "Order Items"  --words-->  order items  --label-->  OrderItem
 //! customer_id, customerId                 --words-->  customer id  --type--->  CUSTOMER
 //! ```
 
-use super::singular::singular;
+use crate::catalog::TableName;
 
-/// The label of a table's nodes: the singular of its name, in UpperCamelCase. Empty when the name
-/// has no letter or digit.
-pub fn label(table: &str) -> String {
-    singular_words(table).iter().map(|word| capitalised(word)).collect()
+use super::edit::NamingEdit;
+use super::singular::{Words, singular};
+
+/// What names are made by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Naming<'a> {
+    /// The file's rules.
+    pub rules: &'a NamingEdit,
+    /// The words that are known.
+    pub words: Words,
+}
+
+/// The two tables of a relationship.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Between<'a> {
+    pub table: &'a TableName,
+    pub target: &'a TableName,
+}
+
+impl Naming<'_> {
+    /// The label of a table's nodes: the singular of its name, in UpperCamelCase. Empty when the name
+    /// has no letter or digit.
+    pub fn label(self, table: &TableName) -> String {
+        self.label_of(self.stripped(&table.name), table)
+    }
+
+    /// The same with the prefix that its name loses.
+    pub fn label_of_whole(self, table: &TableName) -> String {
+        self.label_of(&table.name, table)
+    }
+
+    fn label_of(self, name: &str, table: &TableName) -> String {
+        let words = self.singular_words(name);
+        let name: String = words.iter().map(|word| capitalised(word)).collect();
+        filled(&self.rules.labels, name, &[("{schema}", upper_camel(&table.schema))])
+    }
+
+    /// The type of a relationship that is called after its target.
+    pub fn type_of_target(self, between: Between<'_>) -> String {
+        self.filled_type(
+            upper_snake(&self.singular_words(self.stripped(&between.target.name))),
+            between,
+        )
+    }
+
+    /// The type of a join table's relationships.
+    pub fn type_of_join(self, join: &TableName, between: Between<'_>) -> String {
+        self.filled_type(upper_snake(&words(self.stripped(&join.name))), between)
+    }
+
+    /// The type of a relationship by one column: without a final word `id`. After its target if nothing remains.
+    /// `target_key` is the column that it leads to.
+    pub fn type_of_column(self, column: &str, target_key: &str, between: Between<'_>) -> String {
+        let mut parts = words(column);
+        if parts.last().is_some_and(|last| last.eq_ignore_ascii_case("id")) {
+            parts.pop();
+        } else if self.words == Words::All
+            && let [word] = &parts[..]
+            && let Some(apart) = self.told_by_target(word, target_key, between.target)
+        {
+            parts = apart;
+        }
+        match upper_snake(&parts) {
+            name if name.is_empty() => self.type_of_target(between),
+            name => self.filled_type(name, between),
+        }
+    }
+
+    /// The type of a relationship by all of these columns, unshortened.
+    pub fn type_of_columns(self, columns: &[String], between: Between<'_>) -> String {
+        let words: Vec<String> = columns.iter().flat_map(|column| words(column)).collect();
+        self.filled_type(upper_snake(&words), between)
+    }
+
+    /// The words of a name that runs together, as the target tells them apart: `customerid` of the table `customer`, or
+    /// `shiptoaddressid` of the key `addressid`.
+    fn told_by_target(
+        self,
+        word: &str,
+        target_key: &str,
+        target: &TableName,
+    ) -> Option<Vec<String>> {
+        let joined = |words: Vec<String>| words.concat().to_lowercase();
+        let lower = word.to_lowercase();
+        let stem = lower.strip_suffix("id").filter(|stem| !stem.is_empty())?;
+        let table = joined(words(self.stripped(&target.name)));
+        let one = joined(self.singular_words(self.stripped(&target.name)));
+        let key = target_key.to_lowercase();
+        let key = key.strip_suffix("id").filter(|stem| !stem.is_empty());
+        if stem == table || stem == one || key == Some(stem) {
+            return Some(vec![stem.to_owned()]);
+        }
+        let ends = [key, Some(one.as_str()), Some(table.as_str())];
+        ends.into_iter().flatten().filter(|end| !end.is_empty()).find_map(|end| {
+            let before = stem.strip_suffix(end)?;
+            Some(vec![before.to_owned(), end.to_owned()])
+        })
+    }
+
+    fn filled_type(self, name: String, Between { table, target }: Between<'_>) -> String {
+        let one = |table: &TableName| upper_snake(&self.singular_words(self.stripped(&table.name)));
+        filled(&self.rules.types, name, &[("{table}", one(table)), ("{target}", one(target))])
+    }
+
+    /// A table's name without the longest prefix that fits.
+    fn stripped(self, name: &str) -> &str {
+        let rests = self.rules.strip_prefix.iter().filter_map(|it| name.strip_prefix(it.as_str()));
+        rests.filter(|rest| !rest.is_empty()).min_by_key(|rest| rest.len()).unwrap_or(name)
+    }
+
+    /// The words of a name, the last one in the singular.
+    pub fn singular_words(self, name: &str) -> Vec<String> {
+        let mut words = words(name);
+        if let Some(last) = words.last_mut() {
+            let lower = last.to_lowercase();
+            let singular = singular(&lower, self.words);
+            if singular != lower {
+                *last = singular;
+            }
+        }
+        words
+    }
+}
+
+/// A template with its words in the place of the braces. Nothing, if there is no name.
+fn filled(template: &str, name: String, others: &[(&str, String)]) -> String {
+    if name.is_empty() {
+        return name;
+    }
+    let named = template.replace("{name}", &name);
+    others.iter().fold(named, |text, (word, value)| text.replace(word, value))
 }
 
 /// A name in UpperCamelCase, otherwise unchanged.
@@ -18,30 +145,14 @@ pub fn upper_camel(name: &str) -> String {
     words(name).iter().map(|word| capitalised(word)).collect()
 }
 
-/// A relationship type from a table's singular name, in UPPER_SNAKE.
-pub fn type_from_singular(table: &str) -> String {
-    upper_snake(&singular_words(table))
-}
-
-/// A relationship type from an unchanged name, in UPPER_SNAKE.
-pub fn type_from_name(name: &str) -> String {
-    upper_snake(&words(name))
-}
-
-/// A relationship type from a foreign key's column: UPPER_SNAKE without a final word `id`. `None`
-/// if nothing remains.
-pub fn type_from_column(column: &str) -> Option<String> {
-    let mut words = words(column);
-    if words.last()?.eq_ignore_ascii_case("id") {
-        words.pop();
-    }
-    Some(upper_snake(&words)).filter(|name| !name.is_empty())
-}
-
-/// A relationship type from all of a constraint's columns, unshortened.
-pub fn type_from_columns(columns: &[String]) -> String {
-    let words: Vec<String> = columns.iter().flat_map(|column| words(column)).collect();
-    upper_snake(&words)
+/// A name in lowerCamelCase. Empty when it has no letter or digit.
+pub fn lower_camel(name: &str) -> String {
+    let words = words(name);
+    let (first, others) = match words.split_first() {
+        Some((first, others)) => (first.to_lowercase(), others),
+        None => return String::new(),
+    };
+    others.iter().fold(first, |name, word| name + &capitalised(&word.to_lowercase()))
 }
 
 /// The name in `known` that is nearest to a misspelt one, if near enough.
@@ -54,21 +165,9 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 /// The least Jaro-Winkler similarity at which a name is worth suggesting.
 const NEAR_ENOUGH: f64 = 0.7;
 
-fn singular_words(name: &str) -> Vec<String> {
-    let mut words = words(name);
-    if let Some(last) = words.last_mut() {
-        let lower = last.to_lowercase();
-        let singular = singular(&lower);
-        if singular != lower {
-            *last = singular;
-        }
-    }
-    words
-}
-
 /// The words of a name. Every character but letters and digits separates words; in camel case an
 /// upper-case letter starts one.
-fn words(name: &str) -> Vec<String> {
+pub(super) fn words(name: &str) -> Vec<String> {
     let mut words = Vec::new();
     // A name without a lower-case letter is not camel case: ORDER_ITEMS is two words in capitals.
     let camel = name.chars().any(char::is_lowercase);

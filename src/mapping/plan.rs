@@ -22,6 +22,9 @@ pub struct Plan {
     pub nodes: Vec<PlannedNode>,
     /// The relationships, of foreign keys and of join tables.
     pub relationships: Vec<PlannedRelationship>,
+    /// What to do where no node has a relationship.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub islands: Option<String>,
     /// The tables without a graph form, with the reason.
     pub left_out: Vec<Note>,
     /// Things worth knowing.
@@ -170,9 +173,16 @@ impl Plan {
                 _ => plan.warnings.push(note),
             }
         }
+        if plan.relationships.is_empty() && plan.nodes.len() > 1 {
+            plan.islands = Some(format!("{} nodes, no relationship: {ISLANDS}", plan.nodes.len()));
+        }
         plan
     }
 }
+
+/// Why no node has a relationship, and what to do.
+const ISLANDS: &str = "no foreign key leads from one to another. Name the columns that refer to other tables under \
+    `relationships` of their table; `wal2graph init` suggests some, by name and type";
 
 fn planned_node(node: &NodeShape, columns: &TableColumns) -> PlannedNode {
     let labels = std::iter::once(&node.label).chain(&node.extra_labels);
@@ -245,9 +255,11 @@ fn relationships(model: &Model, shape: &Shape, columns: &TableColumns) -> Vec<Pl
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let islands = self.islands.as_ref().map(|islands| format!("{islands}\n"));
         let sections = [
             section("Nodes", &self.nodes),
             section("Relationships", &self.relationships),
+            islands,
             section("Left out", &self.left_out),
             section("Worth knowing", &self.warnings),
             section("Different with several partitions", &self.partitions),

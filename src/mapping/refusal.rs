@@ -1,5 +1,6 @@
 //! The reasons that make a mapping impossible, each with its fix.
 
+mod edits;
 mod fixes;
 
 use crate::{
@@ -9,7 +10,8 @@ use crate::{
 
 use super::named::Named;
 use super::warning::WhyLeftOut;
-use fixes::{KEYS_BY_TEXT, ONLY_SKIP, deferrable_key, fix_incomparable, suggestion};
+pub use edits::EditRefusal;
+use fixes::{KEYS_BY_TEXT, deferrable_key, fix_incomparable, suggestion};
 
 /// Why a mapping is refused: the table, the cause and the fix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,12 +29,9 @@ pub enum Refusal {
         /// The probable intention.
         nearest: Option<String>,
     },
-    /// The file says of a pattern what only one table can have.
-    #[error("{}: {ONLY_SKIP}", Shown(.pattern))]
-    Pattern {
-        /// The key in the file.
-        pattern: String,
-    },
+    /// An edit of the file fits nothing.
+    #[error(transparent)]
+    Edit(#[from] EditRefusal),
     /// The file names a column that does not exist.
     #[error("{table}: there is no column {column:?}{}", suggestion(.nearest))]
     UnknownColumn {
@@ -152,8 +151,8 @@ pub enum Refusal {
     #[error(
         "{table}: {relationship_type} compares column {column:?} of {culprit}, which has a \
          nondeterministic collation: values that PostgreSQL holds equal would be different in the \
-         graph. Give the column a deterministic collation, or list the `relationships` of {table} \
-         without this one",
+         graph. Give the column a deterministic collation, or set this one to `false` under \
+         `relationships` of {table}",
         relationship_type = Shown(.relationship_type)
     )]
     NondeterministicReference {
@@ -187,7 +186,7 @@ pub enum Refusal {
     #[error(
         "{table}: {relationship_type} compares {column:?} ({column_type}) with {target_column:?} \
          ({target_type}) of {target}, and the graph has no form in which equal values of both are \
-         equal. Give both columns one type, or list the `relationships` of {table} without this one",
+         equal. Give both columns one type, or set this one to `false` under `relationships` of {table}",
         column_type = Shown(.column_type), relationship_type = Shown(.relationship_type),
         target_type = Shown(.target_type)
     )]
@@ -230,7 +229,7 @@ pub enum Refusal {
     #[error(
         "{table}: {relationship_type} is made of the columns of foreign key {constraint}, which \
          has a PERIOD: it holds when rows of {target} together cover the period, and no row need \
-         have an equal one. List the `relationships` of {table} without this one",
+         have an equal one. Take this one out of `relationships` of {table}",
         constraint = Shown(.constraint), relationship_type = Shown(.relationship_type)
     )]
     PeriodReference {
@@ -247,7 +246,7 @@ pub enum Refusal {
     #[error(
         "{table}: its relationship {relationship_type} finds its target by unique columns that are not the key \
          ({}), which needs the order of all changes, and a topic with several partitions does not keep it. Use a \
-         topic with one partition; or leave the relationship out of the table's `relationships`",
+         topic with one partition; or set the relationship to `false` under the table's `relationships`",
         shown_list(.columns), relationship_type = Shown(.relationship_type))]
     UniqueThroughPartitions {
         /// The table.
@@ -285,8 +284,8 @@ pub enum Refusal {
     },
     /// A key column is excluded from the properties.
     #[error(
-        "{table}: column {column:?} is part of the key, so it can not be excluded. Take it out of \
-         `exclude`"
+        "{table}: column {column:?} is part of the key, so it can not be left out. Take that out \
+         of `properties`"
     )]
     ExcludedKey {
         /// The table.
@@ -390,7 +389,7 @@ pub enum Refusal {
     /// A reference leads to a table that has no nodes.
     #[error(
         "{table}: {relationship_type} leads to {target}, which {cause}. Map that table as nodes, \
-         or take the relationship out",
+         or set the relationship to `false` under `relationships` of {table}",
         relationship_type = Shown(.relationship_type)
     )]
     NoTarget {
@@ -461,7 +460,8 @@ pub enum Refusal {
     /// Columns that are compared as properties must be properties of one type.
     #[error(
         "{table}: {relationship_type} compares {column:?} with {target_column:?} of {target} as \
-         properties, but {cause}. Map both columns as properties, or take the relationship out",
+         properties, but {cause}. Map both columns as properties, or set the relationship to `false` under \
+         `relationships` of {table}",
         relationship_type = Shown(.relationship_type)
     )]
     NotComparable {

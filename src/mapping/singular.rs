@@ -5,12 +5,24 @@
 //! known plural stays as it is: a user can edit a label that reads oddly, and nothing depends on
 //! grammar.
 
+/// The words that are known. A graph that an earlier build made keeps its labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Words {
+    /// All.
+    All,
+    /// Those of the builds that kept no names.
+    Earlier,
+}
+
 /// The singular of a lower-case word.
-pub fn singular(word: &str) -> String {
-    if let Some((_, singular)) = IRREGULAR.iter().find(|(plural, _)| *plural == word) {
+pub(super) fn singular(word: &str, words: Words) -> String {
+    let added = IRREGULAR_ADDED.iter().filter(|_| words == Words::All);
+    let irregular = IRREGULAR.iter().chain(added).find(|(plural, _)| *plural == word);
+    if let Some((_, singular)) = irregular {
         return (*singular).to_owned();
     }
-    if SAME.contains(&word) || ["ss", "us", "is"].iter().any(|end| word.ends_with(end)) {
+    let is_same = SAME.contains(&word) || words == Words::All && SAME_ADDED.contains(&word);
+    if is_same || ["ss", "us", "is"].iter().any(|end| word.ends_with(end)) {
         return word.to_owned();
     }
     let rule = ENDINGS.iter().find_map(|(plural, singular)| {
@@ -139,3 +151,41 @@ const IRREGULAR: &[(&str, &str)] = &[
     ("women", "woman"),
     ("zombies", "zombie"),
 ];
+
+/// Plurals that a build has learned since names are kept.
+const IRREGULAR_ADDED: &[(&str, &str)] = &[
+    ("abuses", "abuse"),
+    ("alibis", "alibi"),
+    ("apis", "api"),
+    ("bikinis", "bikini"),
+    ("brownies", "brownie"),
+    ("calories", "calorie"),
+    ("clis", "cli"),
+    ("emojis", "emoji"),
+    ("foodies", "foodie"),
+    ("freebies", "freebie"),
+    ("genies", "genie"),
+    ("goalies", "goalie"),
+    ("guis", "gui"),
+    ("hoodies", "hoodie"),
+    ("kpis", "kpi"),
+    ("lenses", "lens"),
+    ("muses", "muse"),
+    ("newbies", "newbie"),
+    ("prairies", "prairie"),
+    ("refuses", "refuse"),
+    ("reuses", "reuse"),
+    ("safaris", "safari"),
+    ("selfies", "selfie"),
+    ("skis", "ski"),
+    ("smoothies", "smoothie"),
+    ("taxis", "taxi"),
+    ("tsunamis", "tsunami"),
+    ("uis", "ui"),
+    ("uris", "uri"),
+    ("veggies", "veggie"),
+    ("wikis", "wiki"),
+];
+
+/// The same of words that stay.
+const SAME_ADDED: &[&str] = &["goods"];

@@ -207,6 +207,15 @@ pub enum WhyLeftOut {
     /// The file says so.
     #[error("`skip: true`")]
     Skipped,
+    /// The file has a list of tables to map.
+    #[error("`mapping.include` does not have it")]
+    NotIncluded,
+    /// The file has a list of tables to leave out.
+    #[error("`mapping.exclude` has it: {}", Shown(.pattern))]
+    Excluded {
+        /// The item of the list.
+        pattern: String,
+    },
     /// Its rows come as its root's.
     #[error("its rows come as those of {root}")]
     Partition {
@@ -255,11 +264,13 @@ pub enum WhyLeftOut {
 impl WhyLeftOut {
     /// Whether it is expected: nothing is lost, or the user asked for it.
     pub fn is_expected(&self) -> bool {
-        matches!(
-            self,
-            WhyLeftOut::Skipped
-                | WhyLeftOut::Partition { .. }
-                | WhyLeftOut::PartitionOfLeftOut { .. }
-        )
+        let of_root =
+            matches!(self, WhyLeftOut::Partition { .. } | WhyLeftOut::PartitionOfLeftOut { .. });
+        of_root || self.is_of_file()
+    }
+
+    /// Whether the file says so.
+    pub fn is_of_file(&self) -> bool {
+        matches!(self, WhyLeftOut::Skipped | WhyLeftOut::NotIncluded | WhyLeftOut::Excluded { .. })
     }
 }

@@ -171,6 +171,7 @@ fn table(row: &Row, wanted: &Wanted) -> Option<(TableIs, Trace)> {
         by: by.collect(),
         shape: None,
         definition: None,
+        names: None,
         paused: None,
     };
     Some((table, trace))

@@ -84,6 +84,17 @@ pub async fn known(config: &Config, graph: &impl Store) -> Result<Option<Known>,
     Ok(Some(Known::of(facts)))
 }
 
+/// The configuration with the names that the graph has, also where it does not follow its tables.
+pub fn keeping(config: &Config, known: Option<&Known>) -> Config {
+    config.keeping(known.map(|known| known.kept.clone()).unwrap_or_default())
+}
+
+/// The same of the graph that the configuration names.
+pub async fn as_in_graph(config: &Config) -> Result<Config, ServiceError> {
+    let known = known(config, &graph::open(config, graph::Wait::Usual)?).await?;
+    Ok(keeping(config, known.as_ref()))
+}
+
 /// The tables that `run` follows.
 pub struct Tables {
     /// The tables, and what they become.
@@ -98,7 +109,7 @@ pub async fn tables(
     client: &Client,
     all: Catalog,
 ) -> Result<Tables, ServiceError> {
-    let known = match follows(config) && config.graph().is_ok() {
+    let known = match config.graph().is_ok() {
         // A command that needs the graph asks it, too, and says that it is away.
         true => match graph::open(config, graph::Wait::Usual) {
             Ok(graph) => known(config, &graph).await.ok().flatten(),
@@ -106,8 +117,9 @@ pub async fn tables(
         },
         false => None,
     };
-    let Some(known) = known else {
-        let followed = looked::mapped(config, all, None, None);
+    let keeping = keeping(config, known.as_ref());
+    let Some(known) = known.filter(|_| follows(config)) else {
+        let followed = looked::mapped(&keeping, all, None, None);
         return Ok(Tables { followed, not_added: Vec::new() });
     };
     let published = postgres::setup::publication(client, &config.publication).await?;

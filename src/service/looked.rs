@@ -21,7 +21,7 @@ use crate::{
     catalog::{Catalog, Table, TableKind, TableName, pasteable},
     config::{Config, NewTables},
     lsn::Lsn,
-    mapping::{Mapping, Refusal, Warning},
+    mapping::{Kept, Mapping, Refusal, Warning},
     postgres::{
         self,
         connect::{Sql, describe},
@@ -76,18 +76,28 @@ pub struct Known {
     pub oids: BTreeSet<u32>,
     /// What its checkpoint has of them, where tables can be paused.
     pub facts: Option<TableFacts>,
+    /// The names that it has.
+    pub kept: Kept,
 }
 
 impl Known {
     /// As a checkpoint has them.
     pub fn of(facts: TableFacts) -> Self {
-        let oids = facts.tables.iter().map(|table| table.oid).collect();
-        Known { oids, facts: Some(facts) }
+        let known = Known::of_several(std::slice::from_ref(&facts));
+        Known { facts: Some(facts), ..known }
     }
 
-    /// Of several checkpoints: no table is paused.
+    /// As several checkpoints have them: no table is paused.
+    pub fn of_several(all: &[TableFacts]) -> Self {
+        let oids = all.iter().flat_map(|facts| &facts.tables).map(|table| table.oid).collect();
+        let mut kept = Kept::default();
+        all.iter().for_each(|facts| facts.keep_names(&mut kept));
+        Known { oids, facts: None, kept }
+    }
+
+    /// Without a checkpoint.
     pub fn of_all(oids: BTreeSet<u32>) -> Self {
-        Known { oids, facts: None }
+        Known { oids, ..Known::default() }
     }
 }
 
@@ -290,6 +300,7 @@ pub fn mapped(
         let mapping = super::mapping(config, &all);
         return Followed { catalog: all, mapping, left_out: Vec::new() };
     };
+    let config = &config.keeping(known.kept.clone());
     let is_named = |name: &TableName| config.edits.tables.contains_key(&name.in_file());
     let is_published = |name: &TableName| published.is_none_or(|it| it.tables.contains(name));
     let is_new = |table: &Table| match table.kind {

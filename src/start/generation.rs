@@ -17,7 +17,7 @@ use crate::{
     checkpoint::Checkpoint,
     graph::{LeftOver, Outlines, TableIndex, model::Shape as GraphShape},
     lsn::Lsn,
-    mapping::{Mapping, edit::SchemaChanges},
+    mapping::{Mapping, Names, edit::SchemaChanges},
     shown::{Shown, shown_list},
 };
 
@@ -256,7 +256,8 @@ pub fn first(now: &Now, mapping: &Mapping) -> TableFacts {
         let index = mapping.table_index(&table.schema, &table.name);
         let shape = index.map(|index| shape(trace, mapping, index));
         let definition = mapping.definition(table.oid).cloned();
-        TableIs { shape, definition, ..table.clone() }
+        let names = mapping.names(table.oid).cloned().or(Some(Names::default()));
+        TableIs { shape, definition, names, ..table.clone() }
     });
     TableFacts::new(now.facts.publication.clone(), shaped.collect())
 }
@@ -299,7 +300,8 @@ pub fn judge(before: Before<'_>, now: &Now, mapping: &Mapping, at: ReadAt) -> Ge
                 generation.marks.push(Mark { found, has_changed: false, look });
             }
         }
-        generation.moved.extend(before.facts.key_moved(table, mapping));
+        let moved = before.facts.key_moved(table, mapping);
+        generation.moved.extend(moved.filter(|moved| !one.were_relationships(moved, table)));
         let is_new = || !before.facts.tables.iter().any(|it| it.oid == is.oid);
         match is.by.is_empty() {
             true if is_new() => generation.unpublished.push(name),
@@ -382,7 +384,18 @@ impl One<'_> {
             (_, verdict) => verdict,
         };
         let definition = self.mapping.definition(table.oid).cloned();
-        (TableIs { shape: Some(shape), definition, ..table.clone() }, verdict)
+        let names = self.mapping.names(table.oid).cloned().or(Some(Names::default()));
+        (TableIs { shape: Some(shape), definition, names, ..table.clone() }, verdict)
+    }
+
+    /// Whether the key has its columns in another order only, and no node has it: the rows were relationships, whose
+    /// ends were in that order.
+    fn were_relationships(&self, moved: &KeyMoved, table: &TableIs) -> bool {
+        let set = |names: &[String]| names.iter().cloned().collect::<BTreeSet<String>>();
+        let index = self.mapping.table_index(&table.schema, &table.name);
+        let label = index.and_then(|index| self.mapping.model.label(index));
+        set(&moved.was) == set(&moved.is)
+            && label.is_some_and(|label| !self.before.labels.contains(label))
     }
 
     /// The table's shape, and the look that it needs if it is new.

@@ -4,14 +4,17 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{catalog::TableName, mapping::edit::SchemaChanges};
+use crate::{
+    catalog::TableName,
+    mapping::{edit::SchemaChanges, said_of},
+};
 
 /// What the file says of tables that change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
     /// Of all that it does not name.
     pub all: SchemaChanges,
-    /// By the name that tables have in the file.
+    /// By the name that tables have in the file, or by a pattern of names.
     pub tables: BTreeMap<String, SchemaChanges>,
     /// Of those that are dropped.
     pub dropped: Dropped,
@@ -32,7 +35,7 @@ pub enum Dropped {
 impl Rules {
     /// Of a table. `is` is its name now, if it has another one.
     pub fn of(&self, was: &TableName, is: Option<&TableName>) -> SchemaChanges {
-        let named = |name: &TableName| self.tables.get(&name.in_file()).copied();
+        let named = |name: &TableName| said_of(&self.tables, &name.in_file()).copied();
         is.and_then(named).or_else(|| named(was)).unwrap_or(self.all)
     }
 

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     catalog::{TableName, definition::Definition},
-    mapping::{Mapping, identify_by, scalar},
+    mapping::{Kept, Mapping, Names, identify_by, scalar},
     shown::{Shown, shown_list},
 };
 
@@ -79,6 +79,9 @@ pub struct TableIs {
     /// What the catalog had of it; `None`: an earlier build has kept nothing of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition: Option<Definition>,
+    /// The names that inference has given it; `None`: an earlier build has kept none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<Names>,
     /// Its rows are not written, since it has changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Paused>,
@@ -267,6 +270,13 @@ impl TableFacts {
     /// The same, with everything that is different, or was.
     pub fn having_seen(&self, differences: &[Difference]) -> Self {
         TableFacts { seen: differences.to_vec(), ..self.clone() }
+    }
+
+    /// Adds the names that the graph has.
+    pub fn keep_names(&self, kept: &mut Kept) {
+        for table in &self.tables {
+            kept.add(table.oid, table.shown(), table.names.clone());
+        }
     }
 
     /// The tables that are paused, by name.

@@ -41,25 +41,33 @@ impl Schema {
         Schema(serde_json::from_str(&text("schemas/config.schema.json")).unwrap())
     }
 
-    /// The definition that a schema refers to, also beside null; else itself.
+    /// The definition that a schema refers to; else itself.
     fn resolved<'a>(&'a self, schema: &'a Value) -> &'a Value {
-        let alternatives = schema["anyOf"].as_array().into_iter().flatten();
-        let reference = alternatives.chain([schema]).find_map(|it| it["$ref"].as_str());
-        match reference {
+        match schema["$ref"].as_str() {
             Some(name) => &self.0["$defs"][name.trim_start_matches("#/$defs/")],
             None => schema,
         }
     }
 
+    /// What a value of a schema can be: one form, or several.
+    fn forms<'a>(&'a self, schema: &'a Value) -> Vec<&'a Value> {
+        let schema = self.resolved(schema);
+        match schema["anyOf"].as_array() {
+            Some(forms) => forms.iter().flat_map(|it| self.forms(it)).collect(),
+            None => vec![schema],
+        }
+    }
+
     /// All keys below a path, with the schema of each.
     fn keys<'a>(&'a self, schema: &'a Value, path: &str, found: &mut BTreeMap<String, &'a Value>) {
-        let schema = self.resolved(schema);
-        for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
-            let key = below(path, name);
-            found.insert(key.clone(), inner);
-            self.keys(inner, &key, found);
+        for schema in self.forms(schema) {
+            for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+                let key = below(path, name);
+                found.insert(key.clone(), inner);
+                self.keys(inner, &key, found);
+            }
+            self.nested(schema, path, |inner, path| self.keys(inner, path, found));
         }
-        self.nested(schema, path, |inner, path| self.keys(inner, path, found));
     }
 
     /// What entries of a map and items of a list are.
@@ -75,26 +83,27 @@ impl Schema {
 
     /// The words that a key may have, if there are only some.
     fn words<'a>(&'a self, schema: &'a Value) -> Vec<&'a str> {
-        let schema = self.resolved(schema);
-        let of_entries = self.resolved(&schema["additionalProperties"]);
-        let all = [schema, of_entries].into_iter().filter_map(|it| it["oneOf"].as_array());
+        let forms = self.forms(schema);
+        let of_entries = forms.iter().flat_map(|it| self.forms(&it["additionalProperties"]));
+        let all = forms.iter().copied().chain(of_entries).filter_map(|it| it["oneOf"].as_array());
         all.flatten().filter_map(|it| it["const"].as_str()).collect()
     }
 
     /// The keys that a file has.
     fn used(&self, schema: &Value, file: &Value, path: &str, found: &mut BTreeSet<String>) {
-        let schema = self.resolved(schema);
-        for (name, inner) in file.as_object().into_iter().flatten() {
-            let known = &schema["properties"][name.as_str()];
-            let (schema, key) = match known.is_null() {
-                true => (&schema["additionalProperties"], below(path, ANY)),
-                false => (known, below(path, name)),
-            };
-            found.insert(key.clone());
-            self.used(schema, inner, &key, found);
-        }
-        for inner in file.as_array().into_iter().flatten() {
-            self.used(&schema["items"], inner, &format!("{path}[]"), found);
+        for schema in self.forms(schema) {
+            for (name, inner) in file.as_object().into_iter().flatten() {
+                let known = &schema["properties"][name.as_str()];
+                let (schema, key) = match known.is_null() {
+                    true => (&schema["additionalProperties"], below(path, ANY)),
+                    false => (known, below(path, name)),
+                };
+                found.insert(key.clone());
+                self.used(schema, inner, &key, found);
+            }
+            for inner in file.as_array().into_iter().flatten() {
+                self.used(&schema["items"], inner, &format!("{path}[]"), found);
+            }
         }
     }
 }

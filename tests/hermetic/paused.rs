@@ -110,3 +110,19 @@ fn what_the_file_says_of_one_table_comes_before_what_it_says_of_all() {
     assert_eq!(rules(&[stop, apply]).of(&was, Some(&is)), SchemaChanges::Apply, "its name now");
     assert_eq!(rules(&[stop, apply]).of(&was, None), SchemaChanges::Stop);
 }
+
+#[test]
+fn a_pattern_says_what_happens_to_all_tables_that_fit() {
+    let said = [
+        ("public.*", SchemaChanges::Stop),
+        ("public.order*", SchemaChanges::Pause),
+        ("public.order_items", SchemaChanges::Apply),
+    ];
+    let tables = said.map(|(name, changes)| (name.to_owned(), changes)).into();
+    let rules = Rules { all: SchemaChanges::Apply, tables, dropped: Dropped::AsOthers };
+    let of = |schema: &str, name: &str| rules.of(&TableName::new(schema, name), None);
+    assert_eq!(of("public", "customers"), SchemaChanges::Stop);
+    assert_eq!(of("public", "orders"), SchemaChanges::Pause, "the longest that fits");
+    assert_eq!(of("public", "order_items"), SchemaChanges::Apply, "its own name");
+    assert_eq!(of("sales", "orders"), SchemaChanges::Apply);
+}

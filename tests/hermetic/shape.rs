@@ -16,7 +16,7 @@ use wal2graph::{
     },
 };
 
-use crate::mapping::catalogs::{catalog, customers, orders};
+use crate::mapping::catalogs::{catalog, customers, edits, northwind, orders};
 
 const AT: ReadAt = ReadAt { from: Lsn(900), through: Lsn(1_000), is_locked: true };
 const CLEAN: Standing = Standing { applied: Lsn(950), is_clean: true, by_names: false };
@@ -195,6 +195,7 @@ fn now(mapping: &Mapping) -> Now {
         by: vec![Way::Table(wanted.oid + 1_000)],
         shape: None,
         definition: None,
+        names: None,
         paused: None,
     };
     let trace = |wanted: &Wanted| {
@@ -345,4 +346,54 @@ fn a_partition_of_a_table_that_exchanged_its_name_has_the_key_of_its_own_table()
     assert_eq!(before.blocking(&now), []);
     now.identities = vec![identity(&["else".to_owned()])];
     assert_eq!(before.blocking(&now).len(), 1);
+}
+
+/// What another mapping of the same tables takes.
+fn edited(was: &str, is: &str) -> Generation {
+    let tables = catalog(northwind());
+    let made = |yaml: &str| compile(&tables, &edits(yaml)).expect("it is mapped");
+    let now = |mapping: &Mapping| {
+        let mut now = now(mapping);
+        for (table, trace) in std::iter::zip(&mut now.facts.tables, &mut now.traces) {
+            let is = tables.table(&table.table_name()).expect("it is there");
+            let number = |name: &str| is.column(name).expect("it is there").number;
+            table.columns.iter_mut().for_each(|(name, it)| *it = number(name));
+            trace.columns.iter_mut().for_each(|it| it.number = number(&it.name));
+        }
+        now
+    };
+    let (was, is) = (made(was), made(is));
+    let (facts, labels, digest) = (first(&now(&was), &was), was.labels(), was.digest());
+    let outlines = Outlines::of(&was.model);
+    let before = Before {
+        facts: &facts,
+        outlines: &outlines,
+        labels: &labels,
+        digest: &digest,
+        standing: CLEAN,
+        unexplained: &BTreeSet::new(),
+    };
+    judge(before, &now(&is), &is, AT)
+}
+
+#[test]
+fn a_join_table_that_was_turned_around_could_not_become_nodes() {
+    let turned = "{tables: {public.order_details: {relationship: {from: {columns: [product_id], to: public.products}}}}}";
+    let nodes = "{tables: {public.order_details: {label: Line}}}";
+    let generation = edited(turned, nodes);
+    assert_eq!(generation.moved, []);
+    assert_eq!(looks(&generation).len(), 1, "{:?}", generation.marks);
+    let other = "{tables: {public.order_details: {label: Line, key: [product_id, order_id]}}}";
+    assert_eq!(edited(nodes, other).moved.len(), 1, "nodes whose key is another one");
+}
+
+#[test]
+fn the_graph_keeps_the_names_that_inference_gave() {
+    let mapping = mapping(&catalog(northwind()));
+    let facts = first(&now(&mapping), &mapping);
+    let read = TableFacts::parse(&facts.text()).expect("it is read");
+    assert_eq!(read, facts);
+    let product = read.tables.iter().find(|it| it.name == "products").expect("it is there");
+    let names = product.names.as_ref().expect("they are kept");
+    assert_eq!(names.label.as_deref(), Some("Product"));
 }

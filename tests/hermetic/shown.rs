@@ -5,7 +5,7 @@ use wal2graph::{
     catalog::{ForeignPartition, TableName, pasteable},
     envelope::EncodeError,
     kafka::encode::EncodingError,
-    mapping::{Named, Notice, Refusal, TranslateError, Warning, WhyLeftOut},
+    mapping::{EditRefusal, Named, Notice, Refusal, TranslateError, Warning, WhyLeftOut},
     neo4j::cypher,
     pipeline::CopyError,
     postgres::error::ReadError,
@@ -74,6 +74,7 @@ fn of_a_mapping(table: &dyn Fn() -> TableName, text: &dyn Fn() -> String, say: S
     let it = || "it".to_owned();
     for why in [
         WhyLeftOut::Skipped,
+        WhyLeftOut::Excluded { pattern: text() },
         WhyLeftOut::Partition { root: table() },
         WhyLeftOut::PartitionOfLeftOut { root: table() },
         WhyLeftOut::NoKey { fix: it() },
@@ -88,6 +89,12 @@ fn of_a_mapping(table: &dyn Fn() -> TableName, text: &dyn Fn() -> String, say: S
     for refusal in [
         Refusal::UnknownTable { named_by: text(), table: text(), nearest: Some(text()) },
         Refusal::UnknownColumn { table: table(), column: text(), nearest: Some(text()) },
+        EditRefusal::Pattern { pattern: text() }.into(),
+        EditRefusal::UnknownReference { table: table(), name: text(), nearest: Some(text()) }
+            .into(),
+        EditRefusal::NoForeignKey { table: table(), name: text() }.into(),
+        EditRefusal::SeveralForeignKeys { table: table(), name: text(), constraints: key() }.into(),
+        EditRefusal::EndsUnknown { table: table() }.into(),
         Refusal::EditedPartition { table: table(), root: table() },
         Refusal::NodeAndRelationship { table: table() },
         Refusal::DeferrableKey { table: table(), constraint: text() },

@@ -632,6 +632,7 @@ fn followed(change: impl FnOnce(&mut Now)) -> World {
             by: vec![Way::Table(wanted.oid)],
             shape: None,
             definition: None,
+            names: None,
             paused: None,
         });
         let publication = PublicationIs { name: it.names.publication.clone(), oid: 7 };

@@ -23,6 +23,7 @@ fn table(name: &str, oid: u32) -> TableIs {
         by: vec![Way::Table(oid + 1_000)],
         shape: None,
         definition: None,
+        names: None,
         paused: None,
     }
 }

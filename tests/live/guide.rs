@@ -1,9 +1,13 @@
-//! The examples of docs/mapping.md: each file in it gives the plan that follows it.
+//! The examples of docs/mapping.md: each file in it gives the plan that follows it, and the graph below that.
 #![allow(clippy::unwrap_used)]
 
 use std::process::Command;
 
-use crate::support;
+use neo4rs::Query;
+
+use crate::support::{self, Pipeline, graph};
+
+const PAGE: &str = include_str!("../../docs/mapping.md");
 
 /// The fenced blocks of a page, in order: the language and the text.
 pub fn blocks(page: &str) -> Vec<(String, String)> {
@@ -51,28 +55,84 @@ fn entries(block: &str) -> Vec<String> {
     entries
 }
 
+/// An example of the page: a file, the plan that it gives, and patterns that the graph of the page's rows has.
+#[derive(Default)]
+struct Example {
+    file: String,
+    plan: String,
+    patterns: String,
+}
+
+/// The tables, the rows, what no file makes of them, and the examples.
+fn examples() -> (String, String, Example, Vec<Example>) {
+    let (mut sql, mut plain, mut examples) = (Vec::new(), Example::default(), Vec::new());
+    for (language, text) in blocks(PAGE) {
+        let example: &mut Example = match language.as_str() {
+            "sql" => {
+                sql.push(text);
+                continue;
+            }
+            "yaml" => {
+                examples.push(Example { file: text, ..Example::default() });
+                continue;
+            }
+            _ => examples.last_mut().unwrap_or(&mut plain),
+        };
+        match language.as_str() {
+            "text" => example.plan = text,
+            "cypher" => example.patterns = text,
+            other => panic!("a block in {other}"),
+        }
+    }
+    let [schema, rows] = <[String; 2]>::try_from(sql).unwrap();
+    (schema, rows, plain, examples)
+}
+
 #[tokio::test]
 async fn every_example_of_the_mapping_guide_gives_the_plan_that_it_shows() {
-    let blocks = blocks(include_str!("../../docs/mapping.md"));
+    let (schema, _, plain, examples) = examples();
     let url = support::postgres().url(&support::new_database("guide").await);
-    let (language, schema) = &blocks[0];
-    assert_eq!(language, "sql");
-    support::client(&url).await.batch_execute(schema).await.unwrap();
-    let (language, whole) = &blocks[1];
-    assert_eq!(language, "text");
-    assert_eq!(plan(&url, None).await.trim_end(), whole.trim_end());
-    let mut tried = 0;
-    for pair in blocks.windows(2) {
-        let [(yaml, file), (text, shown)] = pair else { continue };
-        if (yaml.as_str(), text.as_str()) != ("yaml", "text") {
-            continue;
-        }
+    support::client(&url).await.batch_execute(&schema).await.unwrap();
+    assert_eq!(plan(&url, None).await.trim_end(), plain.plan.trim_end());
+    for Example { file, plan: shown, .. } in &examples {
+        assert!(!shown.is_empty(), "no plan is shown of\n{file}");
         let plan = plan(&url, Some(file)).await;
         for entry in entries(shown) {
             assert!(plan.contains(&format!("{entry}\n")), "{file}\n{entry}\nis not in\n{plan}");
         }
-        tried += 1;
     }
-    let files = blocks.iter().filter(|(language, _)| language == "yaml").count();
-    assert_eq!((tried, files), (8, 8));
+}
+
+/// The next file is a change of the mapping, which the graph follows while the rows are streamed once more.
+#[tokio::test]
+async fn every_example_of_the_mapping_guide_gives_the_graph_that_it_shows() {
+    let (schema, rows, plain, examples) = examples();
+    let pipeline = Pipeline::new("guide_graph", &schema).await;
+    pipeline.sql.batch_execute(&rows).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wal2graph.yaml");
+    let path = path.to_str().unwrap();
+    for (number, Example { file, patterns, .. }) in
+        std::iter::once(&plain).chain(&examples).enumerate()
+    {
+        std::fs::write(path, file).unwrap();
+        if number > 0 {
+            let again = format!(
+                "DELETE FROM order_items; DELETE FROM orders; DELETE FROM visits; DELETE FROM products; \
+                 DELETE FROM customers; {rows} INSERT INTO visits VALUES ({}, NULL, '/')",
+                100 + number
+            );
+            pipeline.sql.batch_execute(&again).await.unwrap();
+        }
+        let ran = pipeline.output(&["run", "--until", "current", "-c", path]).await;
+        assert!(ran.status.success(), "{file}\n{}", String::from_utf8_lossy(&ran.stderr));
+        for pattern in patterns.lines() {
+            let query = format!("RETURN COUNT {{ {pattern} }} AS n");
+            let rows = graph().rows(Query::new(query)).await.unwrap();
+            assert_eq!(rows[0].get::<i64>("n").unwrap(), 1, "{file}\n{pattern}");
+        }
+        let verified = pipeline.output(&["verify", "-c", path]).await;
+        let said = String::from_utf8_lossy(&verified.stdout);
+        assert!(verified.status.success(), "{file}\n{said}");
+    }
 }

@@ -23,6 +23,7 @@ mod http;
 mod kafka;
 mod letters;
 mod limits;
+mod modelled;
 mod northwind;
 mod ops;
 mod page;

@@ -9,7 +9,7 @@ use crate::{
     catalog::pasteable,
     checkpoint::{Checkpoint, Log},
     config::Config,
-    mapping::{Mapping, compile},
+    mapping::{Kept, Mapping, compile},
     postgres::{
         self,
         connect::{Sql, describe},
@@ -17,7 +17,7 @@ use crate::{
     },
     service::{ServiceError, read_catalog},
     shown::Shown,
-    start::{again::drop_slot, publication::mark},
+    start::{TableFacts, again::drop_slot, publication::mark},
 };
 
 use super::{graph::Found, plan::Plan, print};
@@ -44,12 +44,15 @@ pub struct Going {
 impl Source {
     /// Connects. A source that is away is no error.
     pub async fn look(config: &Config, known: Option<&Found>) -> Result<Self, ServiceError> {
+        let own = known.map(|found| found.checkpoints.as_slice()).unwrap_or_default();
+        let facts = own.iter().filter_map(|it| TableFacts::parse(it.table_facts.as_deref()?).ok());
+        let mut kept = Kept::default();
+        facts.for_each(|facts| facts.keep_names(&mut kept));
         let (sql, mapping) = match read_catalog(config).await {
-            Ok((sql, catalog)) => (Ok(sql), compile(&catalog, &config.edits).ok()),
+            Ok((sql, catalog)) => (Ok(sql), compile(&catalog, &config.keeping(kept).edits).ok()),
             // What is to be dropped may be what makes the catalog unreadable.
             Err(_) => (postgres::connect::sql(&config.source).await.map_err(Into::into), None),
         };
-        let own = known.map(|found| found.checkpoints.as_slice()).unwrap_or_default();
         let slot = |checkpoint: &Checkpoint| match &checkpoint.origin.log {
             Log::Slot(slot) => Some(slot.clone()),
             Log::Partition(_) => None,

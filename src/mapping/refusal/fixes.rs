@@ -5,8 +5,8 @@ use crate::catalog::TableName;
 use super::super::yaml::{quoted, scalar};
 
 /// What is wrong with a pattern, and the fix.
-pub(super) const ONLY_SKIP: &str = "it may choose several tables, so only `skip: true` can be said of it. Name the \
-    table for anything else";
+pub(super) const ONLY_SKIP: &str = "it may choose several tables, so only `skip`, `labels`, `properties` without \
+    `include`, `types` and `schema_changes` can be said of it. Name the table for anything else";
 
 /// What is wrong with a primary key that is checked late, and the fix.
 pub(super) fn deferrable_key(table: &TableName) -> String {
@@ -29,7 +29,7 @@ pub(super) const KEYS_BY_TEXT: &str = "may have several texts for equal values, 
 pub(super) fn fix_incomparable(column: &str, needed_for: &str) -> String {
     let other = match needed_for {
         "the key" => "use another `key`, or leave the table out with `skip: true`",
-        _ => "list the `relationships` of the table that refers without this one",
+        _ => "set this one to `false` under `relationships` of the table that refers",
     };
     format!(
         "If equal values of this column always have the same text, say so with `types: \

@@ -66,13 +66,12 @@ pub fn follows(config: &Config) -> Result<bool, ServiceError> {
     Ok(following::follows(config) && !config.kafka()?.are_foreign)
 }
 
-/// The object ids of the tables that a graph follows, if its checkpoints say which they are.
+/// The tables that a graph follows, if its checkpoints say which they are.
 pub fn known(checkpoints: &[Checkpoint]) -> Option<Known> {
     let facts =
         checkpoints.iter().filter_map(|it| TableFacts::parse(it.table_facts.as_deref()?).ok());
     let facts: Vec<TableFacts> = facts.collect();
-    let oids = facts.iter().flat_map(|it| &it.tables).map(|table| table.oid);
-    (!facts.is_empty()).then(|| Known::of_all(oids.collect()))
+    (!facts.is_empty()).then(|| Known::of_several(&facts))
 }
 
 /// The tables that a partition's topic has, by object id.
@@ -359,7 +358,7 @@ pub async fn changed(shared: &Shared) -> Changed {
         rules: following::rules(config),
     };
     let mut stored = watched.facts.clone();
-    let known = Known::of_all(mapping.tables.iter().map(|table| table.oid).collect());
+    let known = Known::of_several(std::slice::from_ref(&watched.facts));
     let mut traces = Traces::new(config, None);
     loop {
         traces.changed(&seen.trace()).await;

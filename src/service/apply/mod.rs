@@ -284,12 +284,13 @@ impl Apply<'_> {
     /// Looks at the tables.
     async fn look(&self, checkpoints: &[Checkpoint]) -> Result<Tables, ServiceError> {
         let config = self.config;
+        let known = following::known(checkpoints);
         if !following::follows(config)? {
             let (Sql { client, .. }, catalog) = super::read_catalog(config).await?;
-            let mapping = Arc::new(super::mapping(config, &catalog)?);
+            let keeping = super::following::keeping(config, known.as_ref());
+            let mapping = Arc::new(super::mapping(&keeping, &catalog)?);
             return Ok(Tables { client, catalog, mapping, seen: None });
         }
-        let known = following::known(checkpoints);
         let new = super::looked::New::LeftOut;
         let looked = super::looked::look(config, known.as_ref(), new, &self.left_out).await?;
         let super::looked::Looked { sql, catalog, mapping, now, at, trace } = looked;

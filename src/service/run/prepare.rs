@@ -66,12 +66,11 @@ impl Run<'_> {
         until: &mut Option<UntilArg>,
     ) -> Result<Ready, ServiceError> {
         let config = self.config;
-        let known = match following::follows(config) {
-            true => following::known(config, &graph::open(config, Wait::Usual)?).await?,
-            false => None,
-        };
-        let looked =
-            looked::look(config, known.as_ref(), looked::New::Published, &self.left_out).await?;
+        let known = following::known(config, &graph::open(config, Wait::Usual)?).await?;
+        let keeping = following::keeping(config, known.as_ref());
+        let known = known.filter(|_| following::follows(config));
+        let new = looked::New::Published;
+        let looked = looked::look(&keeping, known.as_ref(), new, &self.left_out).await?;
         let Looked { sql: Sql { client, .. }, catalog, mapping, now, at, trace } = looked;
         self.trace.replace(trace.clone());
         let mapping = self.mapped(&client, mapping).await?;

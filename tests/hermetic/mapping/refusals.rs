@@ -1,7 +1,7 @@
 //! Impossible mappings: every refusal once, each with its table, its cause and its fix.
 
 use wal2graph::catalog::{Publication, ReplicaIdentity, Table, TableKind};
-use wal2graph::mapping::{Refusal, Warning};
+use wal2graph::mapping::{EditRefusal, Refusal, Warning};
 
 use super::catalogs::{
     TableExt, columns, customers, edited, mapped, name, node, northwind, orders, refused, table,
@@ -45,10 +45,22 @@ fn unknown_names_are_refused_with_the_nearest() {
 }
 
 #[test]
-fn a_pattern_says_nothing_but_skip() {
-    for edit in ["{label: C}", "{}", "{skip: true, label: C}"] {
+fn a_pattern_says_nothing_that_only_one_table_can_have() {
+    for edit in [
+        "{}",
+        "{label: C}",
+        "{skip: true, key: [id]}",
+        "{properties: {include: [id]}}",
+        "{relationships: {a: false}}",
+        "{relationship: {}}",
+    ] {
         let yaml = format!("{{tables: {{'public.c*': {edit}}}}}");
-        assert_refused!([customers()], &yaml, Refusal::Pattern { .. }, "Name the table");
+        assert_refused!(
+            [customers()],
+            &yaml,
+            Refusal::Edit(EditRefusal::Pattern { .. }),
+            "Name the table"
+        );
     }
 }
 
@@ -342,7 +354,12 @@ fn what_is_needed_must_be_streamed() {
         "relationship A needs it"
     );
     let yaml = "{tables: {public.orders: {properties: {include: [customer_id]}}}}";
-    assert_refused!([customers(), narrow], yaml, Refusal::NotStreamed { .. }, "`include` needs it");
+    assert_refused!(
+        [customers(), narrow],
+        yaml,
+        Refusal::NotStreamed { .. },
+        "`properties` needs it"
+    );
 }
 
 /// The graph can not compare what it does not have.
@@ -373,7 +390,12 @@ fn a_reference_to_a_unique_column_that_is_not_streamed_panicked_at_its_first_row
 #[test]
 fn key_columns_are_not_excluded() {
     let yaml = "{tables: {public.customers: {properties: {exclude: [id]}}}}";
-    assert_refused!([customers()], yaml, Refusal::ExcludedKey { .. }, "Take it out of `exclude`");
+    assert_refused!(
+        [customers()],
+        yaml,
+        Refusal::ExcludedKey { .. },
+        "Take that out of `properties`"
+    );
 }
 
 #[test]
@@ -470,7 +492,7 @@ fn a_reference_leads_to_nodes() {
         [customers(), orders()],
         yaml,
         Refusal::NoTarget { cause: "is left out", .. },
-        "take the relationship out"
+        "set the relationship to `false`"
     );
     let links = table("links", "id int4, a int4!, b int4!").pk("id");
     let yaml = LINKS.replacen(

@@ -280,3 +280,79 @@ fn keys_whose_equal_values_have_several_texts_need_one_partition() {
     // numeric(10, 2) and char(3).
     assert!(!is_refused("numeric", (10 << 16 | 2) + 4) && !is_refused("bpchar", 3 + 4));
 }
+
+#[test]
+fn references_that_names_and_types_suggest_are_comments_in_what_init_writes() {
+    let tables = || {
+        vec![
+            table("users", "id int8, name text, manager_id int8").pk("id"),
+            table(
+                "blog_posts",
+                "id int4, user_id int4, parent_id int4, other_id int4, name_id text",
+            )
+            .pk("id"),
+            table("comments", "id int4, post_id int4, user_id text").pk("id"),
+            table("likes", "user_id int8, n int4").pk("user_id").fk("user_id", "users", "id"),
+        ]
+    };
+    let written = render_yaml(&catalog(tables()), &mapped(tables()));
+    let suggested: Vec<&str> =
+        written.lines().filter(|line| line.starts_with("    #   ")).collect();
+    let expected = [
+        "    #   user_id: {to: public.users}",
+        "    #   parent_id: {to: public.blog_posts}",
+        "    #   post_id: {to: public.blog_posts}",
+    ];
+    assert_eq!(suggested, expected, "{written}");
+    let used = written.replace(
+        "    # No foreign key, but name and type fit. For `relationships`, if it is so:",
+        "    relationships:",
+    );
+    let used = compile(&catalog(tables()), &edits(&used.replace("    #   ", "      ")))
+        .expect("a mapping");
+    let made = Plan::new(&Ok(used)).relationships;
+    let types: Vec<&str> = made.iter().map(|it| it.relationship_type.as_str()).collect();
+    assert_eq!(types, ["PARENT", "USER", "POST", "USER"]);
+}
+
+#[test]
+fn a_plan_without_relationships_says_what_to_do() {
+    let tables = || {
+        vec![table("users", "id int4").pk("id"), table("posts", "id int4, user_id int4").pk("id")]
+    };
+    let plan = Plan::new(&Ok(mapped(tables()))).to_string();
+    assert!(
+        plan.contains("2 nodes, no relationship: no foreign key leads from one to another."),
+        "{plan}"
+    );
+    let linked = Plan::new(&Ok(mapped(northwind()))).to_string();
+    assert!(!linked.contains("no relationship:"), "{linked}");
+}
+
+#[test]
+fn a_table_that_only_joins_two_others_is_said_to_be_one_that_may_be_relationships() {
+    let tables = |is_unique: bool, is_null: bool| {
+        let member = if is_null {
+            "id int8, user_id int4, group_id int4!"
+        } else {
+            "id int8, user_id int4!, group_id int4!"
+        };
+        let member = table("members", member)
+            .pk("id")
+            .fk("user_id", "users", "id")
+            .fk("group_id", "groups", "id");
+        let member = member.with(|it| {
+            it.unique_keys.extend(is_unique.then(|| unique("members_both", "group_id, user_id")));
+        });
+        vec![table("users", "id int4").pk("id"), table("groups", "id int4").pk("id"), member]
+    };
+    let line = "    # It joins two tables: `relationship: {}`";
+    let written = |tables: Vec<_>| render_yaml(&catalog(tables.clone()), &mapped(tables));
+    assert!(written(tables(true, false)).contains(line));
+    assert!(!written(tables(false, false)).contains(line), "two rows may join the same nodes");
+    assert!(!written(tables(true, true)).contains(line), "a row may join nothing");
+    let referred =
+        table("notes", "id int4, member_id int8").pk("id").fk("member_id", "members", "id");
+    let referred: Vec<_> = tables(true, false).into_iter().chain([referred]).collect();
+    assert!(!written(referred).contains(line), "a relationship is no target");
+}

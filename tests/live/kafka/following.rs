@@ -18,6 +18,9 @@ const SCHEMA: &str = "
     CREATE TABLE XX_gone (id int PRIMARY KEY);
     CREATE TABLE XX_parts (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
     CREATE TABLE XX_first PARTITION OF XX_parts FOR VALUES FROM (0) TO (100);
+    CREATE SCHEMA XX_s;
+    CREATE TABLE XX_s.XX_things (id int PRIMARY KEY);
+    INSERT INTO XX_s.XX_things VALUES (1);
     INSERT INTO XX_people SELECT g, 'p' || g, g, 'sad' FROM generate_series(1, 60) g;
     INSERT INTO XX_orders SELECT g, 1 + g % 60, g FROM generate_series(1, 60) g;
     INSERT INTO XX_gone SELECT generate_series(1, 20);
@@ -54,6 +57,11 @@ const CHANGES: &[(&str, &str)] = &[
     (
         "CREATE TABLE XX_new (id int PRIMARY KEY, v text); INSERT INTO XX_new VALUES (1, 'a'), (2, 'b')",
         "RETURN COUNT { (n:XxNew) WHERE n.v IS NOT NULL } = 2 AS yes",
+    ),
+    (
+        // It does not take the name of the one that is there.
+        "CREATE TABLE XX_things (id int PRIMARY KEY); INSERT INTO XX_things VALUES (1), (2)",
+        "RETURN COUNT { (:XxThing) } = 1 AND COUNT { (:PublicXxThing) } = 2 AS yes",
     ),
     ("DROP TABLE XX_gone", "RETURN COUNT { (:XxGone) } = 0 AS yes"),
     (

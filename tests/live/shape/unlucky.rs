@@ -127,3 +127,34 @@ async fn a_key_that_gets_the_name_of_another_property_was_taken_for_that() {
         followed.becomes(sql, &right).await;
     }
 }
+
+/// All nodes were made anew, without what others had put on them: the label of the old table became `SukSukItem`.
+#[tokio::test]
+async fn a_new_table_of_the_same_name_renamed_the_label_of_an_old_one() {
+    let schema = "CREATE SCHEMA suk; CREATE TABLE suk.suk_items (id int PRIMARY KEY, b int REFERENCES suk.suk_items); \
+        INSERT INTO suk.suk_items SELECT g, 1 FROM generate_series(1, 9) g";
+    let mut followed = Followed::new("shnames", schema).await;
+    followed.becomes("the copy", &[("(n:SukItem) RETURN count(n)", 9)]).await;
+    super::run("MATCH (n:SukItem {id: 1}) SET n:SukVip").await;
+    let new = "CREATE SCHEMA sul; CREATE TABLE sul.suk_items (id int PRIMARY KEY); INSERT INTO sul.suk_items VALUES (1)";
+    followed.sql(new).await;
+    let kept = [
+        ("(n:SulSukItem) RETURN count(n)", 1),
+        ("(n:SukItem:SukVip) RETURN count(n)", 1),
+        ("(:SukItem)-[r:B]->(:SukItem) RETURN count(r)", 9),
+    ];
+    followed.becomes("both are there", &kept).await;
+    let Followed { pipeline, running, .. } = followed;
+    running.kill();
+    // The names are the graph's, whoever looks at it, and after the other table has gone.
+    let plan = pipeline.output(&["plan", "--against-graph"]).await;
+    let said = String::from_utf8_lossy(&plan.stdout).into_owned();
+    assert!(said.contains("(:SulSukItem)") && said.contains("graph was made: none"), "{said}");
+    let pipeline = pipeline.configured("schema_changes: stop");
+    pipeline.catch_up().await;
+    let pipeline = pipeline.configured("schema_changes: apply");
+    pipeline.sql.batch_execute("DROP TABLE suk.suk_items").await.unwrap();
+    pipeline.catch_up().await;
+    assert_eq!(number("MATCH (n:SulSukItem) RETURN count(n) AS n").await, 1);
+    assert_eq!(number("MATCH (n:SukItem) RETURN count(n) AS n").await, 0);
+}

@@ -281,6 +281,7 @@ impl State {
                 by: by.into_iter().collect(),
                 shape: None,
                 definition: None,
+                names: None,
                 paused: None,
             };
             Some((is, trace))
