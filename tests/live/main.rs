@@ -35,6 +35,7 @@ mod statements;
 mod store;
 mod support;
 mod unlucky;
+mod upgrade;
 mod versions;
 mod wait;
 mod writer;
