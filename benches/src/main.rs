@@ -64,6 +64,8 @@ enum Part {
     Small,
     /// One transaction of two million rows
     Big,
+    /// Memory in the cases that take most of it
+    Bounds,
     /// The same drain into larger and larger graphs
     Growth,
     /// A transaction that changes every table of a wide schema, into a Neo4j that was just started
@@ -101,6 +103,7 @@ async fn main() -> Result<()> {
             Part::Steady => parts::steady::measure(&lab).await?,
             Part::Small => parts::small::measure(&lab).await?,
             Part::Big => parts::big::measure(&lab).await?,
+            Part::Bounds => parts::bounds::measure(&lab).await?,
             Part::Growth => parts::growth::measure(&lab).await?,
             Part::Wide => parts::wide::measure(&lab).await?,
             Part::Verify => parts::verify::measure(&lab).await?,

@@ -9,7 +9,7 @@
 //!
 //! `SEED` and `MINUTES` are taken from the environment. Through Kafka: [`topic`].
 
-mod proxy;
+pub mod proxy;
 #[cfg(feature = "kafka")]
 mod topic;
 mod writers;

@@ -37,6 +37,7 @@ mod statements;
 mod store;
 mod support;
 mod unlucky;
+mod upgrade;
 mod versions;
 mod wait;
 mod writer;

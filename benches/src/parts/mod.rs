@@ -1,6 +1,7 @@
 //! The measurements, one in each file.
 
 pub mod big;
+pub mod bounds;
 pub mod copy;
 pub mod drain;
 pub mod growth;
