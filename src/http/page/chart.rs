@@ -4,15 +4,16 @@ use std::fmt::Write;
 
 use super::escaped::Escaped;
 
-/// One unit for each sample of an hour.
-const WIDTH: usize = 360;
+/// A program that has just started has few samples: they are drawn as wide as these would be.
+const WIDTH_MIN: usize = 30;
 const HEIGHT: f64 = 40.0;
 
-/// A line of samples, the newest last and at the right edge. Where nobody knew the value, it has a gap.
+/// A line of samples, one unit each, the newest last and at the right edge. Where nobody knew the value, it has a gap.
 pub fn hour(samples: &[Option<f64>], says: &str) -> String {
     let most = samples.iter().flatten().copied().fold(0.0, f64::max);
     let scale = if most > 0.0 { (HEIGHT - 2.0) / most } else { 0.0 };
-    let first = WIDTH.saturating_sub(samples.len());
+    let width = samples.len().max(WIDTH_MIN);
+    let first = width - samples.len();
     let (mut line, mut area) = (String::new(), String::new());
     let mut began = None;
     for (place, sample) in samples.iter().enumerate() {
@@ -36,12 +37,13 @@ pub fn hour(samples: &[Option<f64>], says: &str) -> String {
         }
     }
     if began.is_some() {
-        let _ = write!(area, "L{} {HEIGHT}Z", WIDTH - 1);
+        let _ = write!(area, "L{} {HEIGHT}Z", width - 1);
     }
     format!(
-        "<svg class=hour role=img aria-label=\"{}\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" preserveAspectRatio=none>\
+        "<svg class=hour role=img aria-label=\"{}\" viewBox=\"0 0 {} {HEIGHT}\" preserveAspectRatio=none>\
          <path class=area d=\"{area}\"/><path d=\"{line}\"/></svg>",
-        Escaped(says)
+        Escaped(says),
+        width - 1
     )
 }
 
@@ -52,13 +54,13 @@ mod tests {
     #[test]
     fn the_newest_sample_is_at_the_right_edge_and_what_is_not_known_is_a_gap() {
         let drawn = hour(&[Some(0.0), Some(2.0), None, Some(1.0)], "a \"line\"");
-        assert!(drawn.contains("d=\"M356 39.0L357 1.0M359 20.0\""), "{drawn}");
+        assert!(drawn.contains("d=\"M26 39.0L27 1.0M29 20.0\""), "{drawn}");
         assert!(
-            drawn.contains("d=\"M356 40L356 39.0L357 1.0L357 40ZM359 40L359 20.0L359 40Z\""),
+            drawn.contains("d=\"M26 40L26 39.0L27 1.0L27 40ZM29 40L29 20.0L29 40Z\""),
             "{drawn}"
         );
         assert!(drawn.contains("aria-label=\"a &quot;line&quot;\""), "{drawn}");
         assert!(hour(&[], "nothing").contains("d=\"\""));
-        assert!(hour(&[Some(0.0)], "zero").contains("M359 39.0"));
+        assert!(hour(&[Some(0.0)], "zero").contains("M29 39.0"));
     }
 }

