@@ -41,7 +41,7 @@ impl<'a> Pattern<'a> {
     }
 }
 
-/// What is said of a table by its name; else by the longest pattern that fits.
+/// The entry with the table's name; else the one with the longest pattern that fits.
 pub fn said_of<'m, T>(said: &'m BTreeMap<String, T>, table: &str) -> Option<&'m T> {
     said.get(table).or_else(|| {
         let patterns = said.iter().filter_map(|(key, it)| Some((Pattern::of(key)?, it)));

@@ -20,7 +20,7 @@ use super::warning::Warning;
 use super::yaml::scalar;
 use super::{Mapping, Mended};
 
-/// The `mapping:` section, with what is not said as comments.
+/// The `mapping:` section; keys without a value are comments.
 pub fn render_defaults(defaults: &Defaults) -> String {
     let Defaults { numeric, foreign_key_properties, include, exclude, naming } = defaults;
     let numeric = match numeric {
@@ -87,7 +87,7 @@ pub fn render_mended(catalog: &Catalog, mended: &Mended) -> String {
     format!("tables:{}\n{yaml}", if empty { " {}" } else { "" })
 }
 
-/// What is said of a table that could be a join table.
+/// The comment on a table that could be a join table.
 const JOINS: &str = "# It joins two tables: `relationship: {}` in the place of `label` and `relationships` makes each \
     row a relationship";
 

@@ -296,7 +296,7 @@ impl Metrics {
         self.watched().drawing = Arc::new(drawing);
     }
 
-    /// Takes down what is so now, for the last hour's drawing: once every [`SAMPLE_INTERVAL`].
+    /// Takes a sample for the last hour's drawing: once every [`SAMPLE_INTERVAL`].
     pub fn sample(&self, now: Timestamp) {
         let lag = self.snapshot(now).facts.lag().time.map(|time| time.as_secs_f64());
         let changes = self.counts.changes_by_table();

@@ -130,7 +130,7 @@ impl Watched {
         self.sides.iter().filter_map(|(side, answers)| Silent::of(*side, answers, now)).collect()
     }
 
-    /// Takes down what is so at this moment.
+    /// Observes the state at this moment.
     pub fn observe(&mut self) {
         let state = self.state();
         match state {

@@ -63,7 +63,7 @@ pub async fn look_ahead(
     unless_moved(config, client, confirmed, found).await
 }
 
-/// Somebody may have read on from the slot, and let go of it again: it does not send any more what was acknowledged.
+/// Another reader may have used the slot meanwhile: the slot no longer sends what that one has acknowledged.
 async fn unless_moved(
     config: &Config,
     client: &Client,

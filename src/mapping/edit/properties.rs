@@ -56,7 +56,7 @@ impl PropertiesEdit {
         matches!(key, "include" | "exclude" | "rename")
     }
 
-    /// Says what becomes of a column. Returns false if something is said of it already.
+    /// Adds the edit of a column. Returns false if the column has one already.
     fn add(&mut self, column: String, edit: PropertyEdit) -> bool {
         if self.names(&column) {
             return false;
@@ -87,7 +87,7 @@ impl PropertiesEdit {
         }
     }
 
-    /// Whether something is said of a column by itself.
+    /// Whether a column has an edit of its own.
     pub(in crate::mapping) fn names(&self, column: &String) -> bool {
         self.kept.contains(column)
             || self.exclude.contains(column)
