@@ -5,6 +5,7 @@ use crate::{
     checkpoint::Position,
     commands::check::Looked,
     config::Config,
+    health::budget::roughly,
     kafka::{
         Options, Unreadable,
         offsets::Asking,
@@ -102,9 +103,18 @@ async fn one(options: &Options, report: &mut Report, remarks: &mut Vec<topic::Re
             report.ok(format!(
                 "Kafka answers; the topic {name} is there, partitions: {partitions}, replicas: {replicas}"
             ));
-            // Whoever publishes to several topics sees to them.
+            // The publisher of a foreign topic is responsible for its settings.
             if !options.are_foreign {
                 remarks.extend(topic.remarks(options));
+            } else if let Some(kept) = topic.forgets_deletes_after() {
+                report.advice(
+                    format!(
+                        "the topic {name} is compacted, and keeps deletes for {}: rows whose deletes `apply` has not \
+                         read by then stay in the graph",
+                        roughly(kept)
+                    ),
+                    "see that `wal2graph apply` is never away for longer, or raise delete.retention.ms of the topic",
+                );
             }
         }
         Err(error) => {

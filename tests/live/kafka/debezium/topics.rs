@@ -208,6 +208,24 @@ async fn a_topic_that_begins_with_an_update_has_no_rows_from_before_and_the_comm
 }
 
 #[tokio::test]
+async fn a_compacted_topic_that_may_have_forgotten_deletes_was_read_on_without_a_word() {
+    let topics = Topics::new(&["ktg_one"]).await;
+    let settings = ["cleanup.policy=compact", "delete.retention.ms=1000"];
+    kafka().create_topic(&topics.topic("ktg_one"), 1, &settings).unwrap();
+    let (_, said) = topics.run(&["check"]).await;
+    assert!(said.contains("keeps deletes for 1 s"), "{said}");
+    let producer = producer(None);
+    topics.send(&producer, "ktg_one", 1, &topics.record("r", "ktg_one", 1, "copied"));
+    let (code, said) = topics.run(&["apply", "--until", "current"]).await;
+    assert!(code == Some(0) && !said.contains("forgotten deletes"), "{said}");
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    topics.send(&producer, "ktg_one", 2, &topics.record("c", "ktg_one", 2, "new"));
+    let (code, said) = topics.run(&["apply", "--until", "current"]).await;
+    assert!(code == Some(0) && said.contains("may have forgotten deletes"), "{said}");
+    assert_eq!(topics.rows("ktg_one").await, "1:copied 2:new");
+}
+
+#[tokio::test]
 async fn markers_of_transactions_and_aborted_records_at_the_end_of_a_topic_are_passed() {
     let topics = Topics::new(&["ktc_one"]).await;
     topics.make("ktc_one");
