@@ -95,13 +95,20 @@ pub struct Probe {
     graph: Graph,
     /// The next id.
     next: AtomicI32,
+    /// It also writes to the graph by itself.
+    writes: bool,
 }
 
 impl Probe {
     /// A probe of a pipeline's source and graph.
     pub fn new(lab: &Lab, sql: Client) -> Result<Self> {
         let graph = Graph::new(lab.neo4j.url(), "neo4j", "")?;
-        Ok(Probe { sql, graph, next: AtomicI32::new(PROBE_IDS) })
+        Ok(Probe { sql, graph, next: AtomicI32::new(PROBE_IDS), writes: true })
+    }
+
+    /// The same, which writes no nodes without rows: a comparison would name them.
+    pub fn looking_only(self) -> Self {
+        Probe { writes: false, ..self }
     }
 
     /// Probes until the load has ended. Returns the latencies in milliseconds, and those of
@@ -113,11 +120,16 @@ impl Probe {
             let id = self.next.fetch_add(1, Ordering::Relaxed);
             let probed = self.once(id).await?;
             sleep(PROBE_PAUSE).await;
-            let written = self.write(i64::from(id) + BARE_IDS).await?;
-            sleep(PROBE_PAUSE).await;
-            if started.elapsed() > WARM_UP {
+            let is_warm = started.elapsed() > WARM_UP;
+            if is_warm {
                 latencies.push(probed.as_secs_f64() * 1e3);
-                bare.push(written.as_secs_f64() * 1e3);
+            }
+            if self.writes {
+                let written = self.write(i64::from(id) + BARE_IDS).await?;
+                sleep(PROBE_PAUSE).await;
+                if is_warm {
+                    bare.push(written.as_secs_f64() * 1e3);
+                }
             }
         }
         Ok((latencies, bare))

@@ -71,7 +71,7 @@ fn verified(pipeline: &Pipeline<'_>, running: &mut Running) -> Result<f64> {
 
 /// A change's way into the graph, alone and while comparisons run one after the other.
 async fn beside(lab: &Lab, pipeline: &Pipeline<'_>, taken: &mut Taken) -> Result<()> {
-    let probe = Arc::new(Probe::new(lab, lab.client("verified").await?)?);
+    let probe = Arc::new(Probe::new(lab, lab.client("verified").await?)?.looking_only());
     let mut running = pipeline.start(&[])?;
     running.wait_for("streaming")?;
     for round in 0..=lab.rounds {
