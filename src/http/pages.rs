@@ -33,10 +33,10 @@ pub fn page(path: &str, metrics: &Metrics) -> Option<Page> {
     let now = now();
     let ok = |content_type, body| Page { status: StatusCode::OK, content_type, body };
     Some(match path {
-        "/" => ok(HTML, html(&metrics.snapshot(now))),
+        "/" => ok(HTML, html(&metrics.snapshot(now), metrics.recent())),
         "/metrics" => ok(METRICS, metrics.text(now)),
         "/status" => {
-            let report = Report::of(&metrics.snapshot(now));
+            let report = Report::of(&metrics.snapshot(now), metrics.recent().activity);
             let json = serde_json::to_string_pretty(&report).expect("numbers, texts and names");
             ok(JSON, json + "\n")
         }

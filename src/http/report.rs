@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     health::State,
-    metrics::{self, PartitionLag, Snapshot},
+    metrics::{Activity, PartitionLag, Snapshot},
     request::RequestStatus,
     start::rules::Paused,
 };
@@ -52,21 +52,14 @@ pub struct Report {
     pub tables: BTreeMap<String, Activity>,
 }
 
-/// What a table does.
-#[derive(Debug, Serialize)]
-pub struct Activity {
-    /// Changes that the stream brought into the graph since the program was started.
-    pub changes: u64,
-    /// The same in a second, in the last minute.
-    pub changes_per_second: f64,
-}
-
 /// A paused table.
 #[derive(Debug, Serialize)]
 pub struct PausedTable {
+    /// The table.
     pub table: String,
-    pub why: Vec<String>,
-    pub fix: String,
+    /// Why, and what lets it go on.
+    #[serde(flatten)]
+    pub paused: Paused,
 }
 
 /// A partition's progress in the graph. Positions are offsets.
@@ -146,8 +139,8 @@ pub struct Copied {
 }
 
 impl Report {
-    /// What a snapshot says.
-    pub fn of(snapshot: &Snapshot) -> Self {
+    /// What a snapshot says, and what its tables do.
+    pub fn of(snapshot: &Snapshot, tables: BTreeMap<String, Activity>) -> Self {
         let facts = &snapshot.facts;
         let reasons = facts.unready(&snapshot.limits);
         let lag = facts.lag();
@@ -212,20 +205,9 @@ impl Report {
             paused: snapshot
                 .paused
                 .iter()
-                .map(|(table, Paused { why, fix })| PausedTable {
-                    table: table.clone(),
-                    why: why.clone(),
-                    fix: fix.clone(),
-                })
+                .map(|(table, paused)| PausedTable { table: table.clone(), paused: paused.clone() })
                 .collect(),
-            tables: snapshot
-                .activity
-                .iter()
-                .map(|(table, metrics::Activity { changes, rate })| {
-                    let activity = Activity { changes: *changes, changes_per_second: *rate };
-                    (table.clone(), activity)
-                })
-                .collect(),
+            tables,
         }
     }
 }

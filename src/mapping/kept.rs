@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A name of one table depends on the others: two of one name are told apart. So a table that comes later could
-//! rename one that is there. Names are kept for as long as the table has its name, and the file has its rules for
+//! rename one that is there. A name is kept as long as the table keeps its name, and the file its rules for
 //! names. What the file itself names is not kept: taken out of the file, it is inferred.
 
 use std::collections::BTreeMap;

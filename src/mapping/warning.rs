@@ -269,7 +269,7 @@ impl WhyLeftOut {
         of_root || self.is_of_file()
     }
 
-    /// Whether the file says so.
+    /// Whether the file leaves it out.
     pub fn is_of_file(&self) -> bool {
         matches!(self, WhyLeftOut::Skipped | WhyLeftOut::NotIncluded | WhyLeftOut::Excluded { .. })
     }

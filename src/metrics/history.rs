@@ -2,8 +2,13 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
+
+use serde::Serialize;
+
+use crate::graph::drawn::Drawing;
 
 /// The time between two samples.
 pub const INTERVAL: Duration = Duration::from_secs(10);
@@ -21,13 +26,25 @@ pub struct Sample {
     pub rate: f64,
 }
 
-/// What is known of a table.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// What a table does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Activity {
-    /// Changes since the program was started.
+    /// Changes that the stream brought into the graph since the program was started.
     pub changes: u64,
-    /// Changes in a second, in the last minute.
+    /// The same in a second, in the last minute.
+    #[serde(rename = "changes_per_second")]
     pub rate: f64,
+}
+
+/// What people see of a run beside its facts.
+#[derive(Clone, Debug)]
+pub struct Recent {
+    /// What the graph looks like; empty before a life has read the tables.
+    pub drawing: Arc<Drawing>,
+    /// The last hour, the newest last.
+    pub samples: Vec<Sample>,
+    /// What each table does.
+    pub activity: BTreeMap<String, Activity>,
 }
 
 /// The samples of the last hour.

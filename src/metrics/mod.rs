@@ -45,7 +45,7 @@ use crate::{
 
 pub use compared::{Comparing, Counted};
 pub use counts::{Counts, TableCounts};
-pub use history::{Activity, INTERVAL as SAMPLE_INTERVAL, Sample};
+pub use history::{Activity, INTERVAL as SAMPLE_INTERVAL, Recent, Sample};
 pub use looks::{DeadLetterLook, GraphLook, RequestLook, SlotLook, SourceLook, TopicLook};
 
 use compared::Compared;
@@ -303,6 +303,17 @@ impl Metrics {
         self.watched().history.take(lag, changes);
     }
 
+    /// What people see of this run beside the facts.
+    pub fn recent(&self) -> Recent {
+        let changes = self.counts.changes_by_table();
+        let watched = self.watched();
+        Recent {
+            drawing: watched.drawing.clone(),
+            samples: watched.history.samples(),
+            activity: watched.history.activity(changes),
+        }
+    }
+
     /// A life of this run compares tables and graph.
     pub fn compares(&self, comparing: Comparing) {
         self.watched().compared.begins(comparing);
@@ -375,9 +386,6 @@ impl Metrics {
                 .filter(|look| fresh(look.at, SOURCE_LIFE))
                 .map(|look| look.requests),
             compared: watched.compared.counted(),
-            drawing: watched.drawing.clone(),
-            history: watched.history.samples(),
-            activity: watched.history.activity(self.counts.changes_by_table()),
             changes_at_once: status.and_then(|status| status.portion.limit()),
         }
     }

@@ -1,11 +1,10 @@
 //! All facts about a run at one moment.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     change::Timestamp,
     copy::CopiedRows,
-    graph::drawn::Drawing,
     health::{Answers, Facts, Limits, Side},
     request::RequestStatus,
     start::rules::Paused,
@@ -13,7 +12,6 @@ use crate::{
 
 use super::{
     compared::Counted,
-    history::{Activity, Sample},
     looks::{GraphLook, SourceLook},
     partitions::PartitionLag,
 };
@@ -63,12 +61,6 @@ pub struct Snapshot {
     pub requests: Option<Vec<RequestStatus>>,
     /// What this run has compared.
     pub compared: Counted,
-    /// What the graph looks like; empty before a life has read the tables.
-    pub drawing: Arc<Drawing>,
-    /// The last hour, the newest last.
-    pub history: Vec<Sample>,
-    /// What each table does.
-    pub activity: BTreeMap<String, Activity>,
     /// The limit of changes in one transaction, because Neo4j refused more as too large; `None`: no
     /// limit.
     pub changes_at_once: Option<usize>,

@@ -188,7 +188,7 @@ pub async fn create_publication(
 
 /// Two instances that start for the first time make the same: the one that comes second goes on with
 /// what is there, once it is.
-pub fn not_alone(error: ServiceError) -> ServiceError {
+fn not_alone(error: ServiceError) -> ServiceError {
     let is_made = |code: &SqlState| {
         *code == SqlState::UNIQUE_VIOLATION || *code == SqlState::DUPLICATE_OBJECT
     };

@@ -19,7 +19,7 @@ const VALUE_MIB: f64 = 64.0;
 /// How much there may be.
 const LIMIT_MIB: f64 = 256.0 + 3.0 * VALUE_MIB;
 
-/// A case: what is there before the copy, and the backlog.
+/// A case: the rows before the copy, and the backlog.
 struct Case {
     name: &'static str,
     schema: String,

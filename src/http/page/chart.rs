@@ -13,31 +13,17 @@ pub fn hour(samples: &[Option<f64>], says: &str) -> String {
     let most = samples.iter().flatten().copied().fold(0.0, f64::max);
     let scale = if most > 0.0 { (HEIGHT - 2.0) / most } else { 0.0 };
     let width = samples.len().max(WIDTH_MIN);
-    let first = width - samples.len();
+    let mut x = width - samples.len();
     let (mut line, mut area) = (String::new(), String::new());
-    let mut began = None;
-    for (place, sample) in samples.iter().enumerate() {
-        let x = first + place;
-        match (sample, began) {
-            (Some(value), _) => {
-                let y = HEIGHT - 1.0 - value * scale;
-                let to = if began.is_none() { 'M' } else { 'L' };
-                let _ = write!(line, "{to}{x} {y:.1}");
-                match began {
-                    None => drop(write!(area, "M{x} {HEIGHT}L{x} {y:.1}")),
-                    Some(_) => drop(write!(area, "L{x} {y:.1}")),
-                }
-                began = began.or(Some(x));
-            }
-            (None, Some(_)) => {
-                let _ = write!(area, "L{} {HEIGHT}Z", x - 1);
-                began = None;
-            }
-            (None, None) => {}
+    for known in samples.split(Option::is_none) {
+        let point = |(value, x): (&f64, usize)| format!("{x} {:.1}", HEIGHT - 1.0 - value * scale);
+        let points: Vec<String> = known.iter().flatten().zip(x..).map(point).collect();
+        if !points.is_empty() {
+            let (points, last) = (points.join("L"), x + known.len() - 1);
+            let _ = write!(line, "M{points}");
+            let _ = write!(area, "M{x} {HEIGHT}L{points}L{last} {HEIGHT}Z");
         }
-    }
-    if began.is_some() {
-        let _ = write!(area, "L{} {HEIGHT}Z", width - 1);
+        x += known.len() + 1;
     }
     format!(
         "<svg class=hour role=img aria-label=\"{}\" viewBox=\"0 0 {} {HEIGHT}\" preserveAspectRatio=none>\

@@ -9,7 +9,7 @@ use std::{fmt::Write, time::Duration};
 use crate::{
     graph::drawn::Drawing,
     health::budget::{Bytes, roughly},
-    metrics::{Sample, Snapshot},
+    metrics::{Recent, Sample, Snapshot},
 };
 
 use super::report::{Partition, PausedTable, Report};
@@ -23,20 +23,21 @@ const SCRIPT: &str = include_str!("page.js");
 const TABLES_MAX: usize = 50;
 
 /// The page.
-pub fn html(snapshot: &Snapshot) -> String {
-    let report = Report::of(snapshot);
+pub fn html(snapshot: &Snapshot, recent: Recent) -> String {
+    let Recent { drawing, samples, activity } = recent;
+    let report = Report::of(snapshot, activity);
     let sections = [
         why(&report),
         copy(&report),
-        lag(&report, &snapshot.history),
-        throughput(&report, &snapshot.history),
+        lag(&report, &samples),
+        throughput(&report, &samples),
         positions(&report),
         slot(&report),
         waiting(&report),
         requests(&report),
         partitions(&report),
         tables(&report),
-        model(&snapshot.drawing),
+        model(&drawing),
         last_error(&report),
     ];
     let (name, state) = (Escaped(&report.pipeline), report.state);
@@ -196,8 +197,8 @@ fn waiting(report: &Report) -> String {
         let look = if waiting > 0 { ": wal2graph dead-letters list" } else { "" };
         ("dead letters", format!("{waiting}{look}"))
     }));
-    for PausedTable { table, why, fix } in &report.paused {
-        rows.push(("paused", format!("{table}: {}. {fix}", why.join("; "))));
+    for PausedTable { table, paused } in &report.paused {
+        rows.push(("paused", format!("{table}: {paused}")));
     }
     rows.extend(report.planning.as_ref().map(|planning| {
         let time = seconds(planning.seconds);
@@ -265,7 +266,7 @@ fn tables(report: &Report) -> String {
     let mut tables: Vec<_> = report.tables.iter().collect();
     tables.sort_by(|a, b| b.1.changes.cmp(&a.1.changes).then(a.0.cmp(b.0)));
     let rows = tables.iter().take(TABLES_MAX).map(|(name, table)| {
-        vec![(*name).clone(), table.changes.to_string(), format!("{:.1}", table.changes_per_second)]
+        vec![(*name).clone(), table.changes.to_string(), format!("{:.1}", table.rate)]
     });
     let mut body = self::table(&["table", "changes since the start#", "a second#"], rows);
     if tables.len() > TABLES_MAX {

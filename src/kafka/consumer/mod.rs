@@ -135,8 +135,8 @@ impl Member {
         self.shared.assignment.subscribe()
     }
 
-    /// Begins to read a partition that is assigned; `last_records` get to know what comes, `holes` what does
-    /// not, and `gaps` what was never published. `metadata` goes with every offset of it that is committed. The
+    /// Begins to read a partition that is assigned; `last_records` learn of each record, `holes` of missing offsets,
+    /// and `gaps` of changes that were never published. `metadata` goes with every offset of it that is committed. The
     /// one that read it before reads no more.
     pub fn read(
         &self,

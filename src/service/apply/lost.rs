@@ -41,7 +41,7 @@ pub async fn look(
     (at, claimed): (&TopicPartition, &Checkpoint),
     (holes, missing): (&Holes, Range<u64>),
 ) -> Result<(), ServiceError> {
-    let Shared { config, asking, mapping, .. } = shared;
+    let Shared { config, asking, .. } = shared;
     let log = asking.log(at).await?;
     let before = missing.start.saturating_sub(NEAR).max(log.start)..missing.start;
     if tail::has_a_key_twice(config.kafka()?, at, before).await? {
@@ -54,14 +54,11 @@ pub async fn look(
         return Ok(());
     }
     let Range { start, end } = missing;
-    let why = Why {
-        found: format!(
-            "the records of {at} at offsets {start}..{end} are gone and were never applied: the topic was compacted, \
-             or they were deleted"
-        ),
-        published: &claimed.origin.system_identifier,
-        again: facts::again(config, Some(mapping), std::slice::from_ref(claimed)).to_string(),
-    };
+    let found = format!(
+        "the records of {at} at offsets {start}..{end} are gone and were never applied: the topic was compacted, or \
+         they were deleted"
+    );
+    let why = why(shared, claimed, found);
     compare(shared, at, &tables_in(shared, at)?, &why, Covered::ByOneToCome).await?;
     tracing::warn!(
         %at,
@@ -85,19 +82,11 @@ pub async fn unpublished(
     let tables = tables_in(shared, at)?;
     // A topic of heartbeats has none: those of the tables have such a record, too.
     if !tables.is_empty() {
-        let why = Why {
-            found: format!(
-                "changes of the source between {from} and {to} were never published ({why}), as the record at offset \
-                 {offset} of {at} says"
-            ),
-            published: &claimed.origin.system_identifier,
-            again: facts::again(
-                &shared.config,
-                Some(&shared.mapping),
-                std::slice::from_ref(claimed),
-            )
-            .to_string(),
-        };
+        let found = format!(
+            "changes of the source between {from} and {to} were never published ({why}), as the record at offset \
+             {offset} of {at} says"
+        );
+        let why = self::why(shared, claimed, found);
         compare(shared, at, &tables, &why, Covered::ByAnyOpen).await?;
         tracing::warn!(
             %at,
@@ -109,6 +98,12 @@ pub async fn unpublished(
     }
     gaps.go_on(offset);
     Ok(())
+}
+
+/// Why the tables of a partition have to be compared.
+fn why<'a>(shared: &Shared, claimed: &'a Checkpoint, found: String) -> Why<'a> {
+    let again = facts::again(&shared.config, Some(&shared.mapping), std::slice::from_ref(claimed));
+    Why { found, published: &claimed.origin.system_identifier, again: again.to_string() }
 }
 
 /// A partition is about to begin. If its topic is a table's, and the graph has rows of the table, these are compared.

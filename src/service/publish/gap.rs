@@ -97,7 +97,7 @@ impl Behind {
             }
             Some(_) => return Err(not_alone()),
         }
-        made::create_slot(config, client, tell).await.map_err(made::not_alone)
+        made::create_slot(config, client, tell).await
     }
 
     /// What is missing before a slot at this position.
