@@ -89,6 +89,11 @@ impl AppliedTransactions {
         self.xids.extend_from_slice(xids);
     }
 
+    /// Adds others that are in the graph.
+    pub fn extend(&mut self, others: AppliedTransactions) {
+        self.xids.extend(others.xids);
+    }
+
     /// Forgets rows that were read, and came through a topic: they are of no transaction, and have zero.
     pub fn forget_reads(&mut self) {
         self.xids.retain(|xid| *xid != 0);

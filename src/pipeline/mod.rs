@@ -34,7 +34,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::task::JoinError;
+use tokio::{sync::Notify, task::JoinError};
 
 use crate::{
     change::{Event, Relation, Sent, Timestamp},
@@ -263,7 +263,7 @@ pub trait Copier: Send + 'static {
         self.writes()
     }
 
-    /// Copies for a bounded time, while the stream stands still.
+    /// Copies for a bounded time, while the stream stands still, or until [`Held::free`].
     fn turn(&mut self, held: &mut Held) -> impl Future<Output = Result<Turn, Self::Error>> + Send;
 }
 
@@ -283,9 +283,16 @@ pub struct Held {
     /// The transactions that rows read now must not be older than.
     pub applied: AppliedTransactions,
     waits: Arc<AtomicBool>,
+    freed: Arc<Notify>,
 }
 
 impl Held {
+    /// Lets the stream run beside the rest of the turn. The turn must write nothing, and the graph changes
+    /// under it from now on.
+    pub fn free(&self) {
+        self.freed.notify_one();
+    }
+
     /// Whether the stream waits for its turn: it has changes to apply, or must stop.
     pub fn stream_waits(&self) -> bool {
         self.waits.load(Ordering::Relaxed)

@@ -8,9 +8,12 @@
 //!
 //! Copier and preparer share one value. The preparer marks a row before its change is in the graph,
 //! so the copier may see a mark too early, but never too late.
+//!
+//! A copier that lets the stream run beside its turn has every name recorded from before that on. A row
+//! that it watches later in the turn has the mark at once if it was named since.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -18,6 +21,9 @@ use std::{
 };
 
 use crate::graph::{Event, Key, TableIndex};
+
+/// More rows than this are not recorded by name: then all count as named.
+const RECORDED_MAX: usize = 100_000;
 
 /// A row's table and key.
 pub type Of = (TableIndex, Key);
@@ -39,6 +45,17 @@ struct Rows {
     watched: HashMap<Of, bool>,
     /// Keys that rows have moved to, if the copier wants them.
     moved: Option<BTreeSet<Of>>,
+    /// What the stream has named since a turn let it run, while the turn lasts.
+    recorded: Option<Recorded>,
+}
+
+#[derive(Debug, Default)]
+struct Recorded {
+    rows: HashSet<Of>,
+    /// All rows of these tables.
+    tables: BTreeSet<TableIndex>,
+    /// All rows there are.
+    is_full: bool,
 }
 
 impl Named {
@@ -53,9 +70,27 @@ impl Named {
         self.rows().moved.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// Watches a row from now on, without a mark.
+    /// From now on, every row that the stream names is recorded. Forgets what was recorded before.
+    pub fn record(&self) {
+        self.rows().recorded = Some(Recorded::default());
+        self.0.is_used.store(true, Ordering::Relaxed);
+    }
+
+    /// Records nothing more.
+    pub fn end_record(&self) {
+        self.rows().recorded = None;
+    }
+
+    /// Whether the stream has named the row since the record began.
+    pub fn has_recorded(&self, of: &Of) -> bool {
+        self.rows().has_recorded(of)
+    }
+
+    /// Watches a row from now on: without a mark, unless it is recorded.
     pub fn watch(&self, of: Of) {
-        self.rows().watched.insert(of, false);
+        let mut rows = self.rows();
+        let is_named = rows.has_recorded(&of);
+        rows.watched.insert(of, is_named);
         self.0.is_used.store(true, Ordering::Relaxed);
     }
 
@@ -84,6 +119,9 @@ impl Named {
             Event::Truncate { tables } => {
                 let of_tables = rows.watched.iter_mut().filter(|((of, _), _)| tables.contains(of));
                 of_tables.for_each(|(_, is_named)| *is_named = true);
+                if let Some(recorded) = &mut rows.recorded {
+                    recorded.tables.extend(tables);
+                }
             }
         }
     }
@@ -94,10 +132,27 @@ impl Named {
 }
 
 impl Rows {
+    fn has_recorded(&self, of: &Of) -> bool {
+        self.recorded.as_ref().is_some_and(|recorded| recorded.has(of))
+    }
+
     fn mark(&mut self, table: TableIndex, key: &Key) {
-        if let Some(is_named) = self.watched.get_mut(&(table, key.clone())) {
+        let of = (table, key.clone());
+        if let Some(is_named) = self.watched.get_mut(&of) {
             *is_named = true;
         }
+        if let Some(recorded) = &mut self.recorded {
+            recorded.is_full |= recorded.rows.len() >= RECORDED_MAX;
+            if !recorded.is_full {
+                recorded.rows.insert(of);
+            }
+        }
+    }
+}
+
+impl Recorded {
+    fn has(&self, of: &Of) -> bool {
+        self.is_full || self.tables.contains(&of.0) || self.rows.contains(of)
     }
 }
 
@@ -126,6 +181,29 @@ mod tests {
         assert!(!named.end_watch(&of(0, 2)), "it is not watched any more");
         named.event(&Event::Truncate { tables: vec![TableIndex(1)] });
         assert!(named.end_watch(&of(1, 1)) && !named.end_watch(&of(0, 3)));
+    }
+
+    #[test]
+    fn a_row_that_was_named_since_the_record_began_has_the_mark_at_once() {
+        let named = Named::default();
+        named.event(&moves(0, 1, 2));
+        named.record();
+        named.event(&moves(0, 3, 4));
+        named.event(&Event::Truncate { tables: vec![TableIndex(1)] });
+        let all = [of(0, 1), of(0, 3), of(0, 4), of(1, 5), of(2, 5)];
+        let marks = |named: &Named| {
+            all.clone().map(|of| {
+                named.watch(of.clone());
+                named.end_watch(&of)
+            })
+        };
+        assert_eq!(marks(&named), [false, true, true, true, false]);
+        named.end_record();
+        assert_eq!(marks(&named), [false; 5]);
+        named.record();
+        assert_eq!(marks(&named), [false; 5], "what was recorded before is forgotten");
+        (0..=RECORDED_MAX as i64).for_each(|key| named.event(&moves(3, key, key)));
+        assert_eq!(marks(&named), [true; 5], "more than is recorded");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::{
 };
 
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     task::JoinError,
     time::{Instant, sleep_until},
 };
@@ -139,8 +139,10 @@ enum CopyState {
     CatchingUp(Lsn),
     /// The loop has asked the engine to hold.
     HoldWanted,
-    /// A turn is running.
+    /// A turn is running, and the stream stands still.
     Turn,
+    /// A turn is running beside the stream.
+    Beside,
     /// Nothing is being copied.
     Settled,
 }
@@ -161,6 +163,8 @@ struct Loop<'a, S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> {
     copy: CopyState,
     /// Tells a turn of the copy to end.
     stream_waits: Arc<AtomicBool>,
+    /// The turn of the copy lets the stream run.
+    freed: Arc<Notify>,
     /// The sink's flag for narrow batches.
     narrow: Option<Arc<Narrow>>,
     applied_transactions: AppliedTransactions,
@@ -211,6 +215,7 @@ where
             copier_copies,
             copy,
             stream_waits: Arc::default(),
+            freed: Arc::default(),
             applied_transactions: AppliedTransactions::default(),
             last_change: None,
             ordered: VecDeque::new(),
@@ -248,6 +253,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
                 self.end_with_the_source()?;
             }
             let wakeup = self.wakeup();
+            let freed = self.freed.clone();
             tokio::select! {
                 // In a fixed order, so that a simulation repeats exactly.
                 biased;
@@ -258,6 +264,10 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
                 written = self.sink.back() => self.written(written?).await?,
                 prepared = self.preparer.back() => self.prepared(prepared?)?,
                 turn = self.copier.back() => self.turned(turn?)?,
+                () = freed.notified(), if self.copy == CopyState::Turn => {
+                    self.copy = CopyState::Beside;
+                    self.engine.handle(Input::Release)?;
+                }
                 events = self.source.next(), if !stopping && self.wants_input() => {
                     self.received(events)?;
                 }
@@ -311,7 +321,9 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
             CopyState::StreamTurn(end) => self.engine.is_drained() || Instant::now() >= end,
             CopyState::Resting(end) => Instant::now() >= end,
             CopyState::CatchingUp(through) => self.engine.complete() >= through,
-            CopyState::HoldWanted | CopyState::Turn | CopyState::Settled => false,
+            CopyState::HoldWanted | CopyState::Turn | CopyState::Beside | CopyState::Settled => {
+                false
+            }
         };
         if ready {
             self.copy = CopyState::HoldWanted;
@@ -349,6 +361,8 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
                     let applied = std::mem::take(&mut self.applied_transactions);
                     self.stream_waits.store(!self.engine.is_drained(), Ordering::Relaxed);
                     let waits = self.stream_waits.clone();
+                    // A turn that has ended may have left a permit.
+                    self.freed = Arc::default();
                     let mut held = Held {
                         position: self.engine.applied(),
                         complete: self.engine.complete(),
@@ -357,6 +371,7 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
                         newest: self.engine.newest(),
                         applied,
                         waits,
+                        freed: self.freed.clone(),
                     };
                     self.copier.send(|mut copier| async move {
                         let turn = copier.turn(&mut held).await;
@@ -419,7 +434,8 @@ impl<S: Source, P: Prepare, K: Sink<P::Prepared>, C: Copier> Loop<'_, S, P, K, C
     fn turned(&mut self, result: TurnResult<C>) -> Result<(), PipelineError> {
         let (turn, held) = result.map_err(|error| PipelineError::Copy(Box::new(error)))?;
         self.status.send_modify(|status| status.moved_at = Some(Instant::now()));
-        self.applied_transactions = held.applied;
+        // Those that the stream has applied beside the turn are there.
+        self.applied_transactions.extend(held.applied);
         self.copy = match turn {
             Turn::More => CopyState::StreamTurn(Instant::now() + STREAM_TURN_MAX),
             Turn::Later(pause) => CopyState::Resting(Instant::now() + pause),

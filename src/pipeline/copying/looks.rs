@@ -32,7 +32,7 @@ const PAGE: usize = 4_000;
 /// The same where rows can not be found by their keys' text: each page reads the whole table.
 const PAGE_WITHOUT_TEXT: usize = 50_000;
 
-/// The same while the stream waits: its turn comes after a page.
+/// The same while the stream has changes: its turn comes after a page, or it runs beside it.
 const PAGE_IN_A_HURRY: usize = 1_000;
 
 /// How many entities the next page has.
@@ -157,12 +157,25 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
                 self.judge(held, table, suspects).await?;
                 Ok(Some(Turn::More))
             }
-            Next::Look(table, keys) => self.look(held, table, keys).await.map(Some),
+            Next::Look { table, keys, is_held } => {
+                self.look((held, is_held), table, keys).await.map(Some)
+            }
             Next::Wait(through) => Ok(Some(Turn::After(through))),
             Next::Nothing => match self.next_in_graph() {
                 Some(index) => self.pages(held, index).await.map(Some),
                 None => Ok(None),
             },
+        }
+    }
+
+    /// Lets the stream run beside the rest of the turn, if nothing is written: the snapshot is taken. The
+    /// rows that the stream names from now on are recorded.
+    pub(super) fn free(&self, held: &Held) {
+        if let Some(known) = self.reconciliation()
+            && known.purpose == Purpose::Verify
+        {
+            known.named.record();
+            held.free();
         }
     }
 
@@ -230,6 +243,7 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
             Ok(through) => through,
             Err(turn) => return Ok(turn),
         };
+        self.free(held);
         let (model, reconcile) = (self.model.clone(), self.reconciled());
         let letters = self.letters.clone();
         let (mut turn, mut ahead, mut page_took) = (Turn::More, None, Duration::ZERO);
@@ -296,10 +310,10 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
         Ok(turn)
     }
 
-    /// Looks at rows of a table once more.
+    /// Looks at rows of a table once more: to its end under the hold, if it `is_held`.
     async fn look(
         &mut self,
-        held: &mut Held,
+        (held, is_held): (&mut Held, bool),
         table: TableIndex,
         keys: Vec<Key>,
     ) -> Copied<Turn, R, W> {
@@ -310,6 +324,9 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
                 return Ok(turn);
             }
         };
+        if !is_held {
+            self.free(held);
+        }
         let (model, reconcile) = (self.model.clone(), self.reconciled());
         let letters = self.letters.clone();
         let Lane { reader, writer, graph } = &mut self.lanes[0];
@@ -325,6 +342,7 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
             left.extend(set_aside.into_iter().filter(|key| repairs && letters.has(table, key)));
             left
         });
+        let left = left.map(|left| known(&reconcile).untouched(table, left, through));
         if let Some(left) = left.filter(|left| !left.is_empty()) {
             // The text of a key may find no row where the key itself does.
             let sides = (&mut *reader, &mut *writer);

@@ -25,6 +25,7 @@ mod by_key;
 mod error;
 mod incomplete;
 mod lanes;
+mod length;
 mod looks;
 mod own;
 mod reconcile;
@@ -56,29 +57,11 @@ use super::{Copier, Failure, Held, Letters, Named, Turn};
 pub use error::CopyError;
 use incomplete::Missed;
 use lanes::{Broken, Way, Work};
+pub use length::TurnLength;
 pub use own::{HeldAt, IsOwn, OwnEntities, OwnRows, OwnWrites};
 use reconcile::Reconcile;
 pub use reconcile::{Differing, Report, Reported};
 pub use sides::{ChunkReader, ChunkWriter, GraphReader, Lane, Search, Strays, Taken, Waiting};
-
-/// How long one hold lasts. Chunks in progress when it ends are finished, and may extend it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TurnLength {
-    /// The limit while the stream waits.
-    pub waiting: Duration,
-    /// The limit while it does not: a turn's end costs every lane a pause.
-    pub idle: Duration,
-}
-
-impl TurnLength {
-    /// While tables are copied, a change may be late by one second.
-    pub const DEFAULT: TurnLength =
-        TurnLength { waiting: Duration::from_secs(1), idle: Duration::from_secs(10) };
-
-    /// While tables and graph are compared, nobody waits for the end as one waits for a copy's.
-    pub const COMPARED: TurnLength =
-        TurnLength { waiting: Duration::from_millis(100), ..TurnLength::DEFAULT };
-}
 
 /// The pause before retrying a snapshot that does not yet see everything the graph has. Each pause
 /// is twice the one before.
@@ -188,8 +171,14 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Tabl
         keys: Option<Vec<(TableIndex, Key)>>,
     ) -> Self {
         let reconcile = Reconcile::new(purpose, named, reported, keys);
-        let waiting = self.turn.waiting.min(TurnLength::COMPARED.waiting);
-        let turn = TurnLength { waiting, ..self.turn };
+        let turn = match purpose {
+            Purpose::Repair => {
+                let waiting = self.turn.waiting.min(TurnLength::COMPARED.waiting);
+                TurnLength { waiting, ..self.turn }
+            }
+            // The stream does not wait for its turns.
+            Purpose::Verify => self.turn,
+        };
         TableCopier { reconcile: Some(Arc::new(Mutex::new(reconcile))), turn, ..self }
     }
 
@@ -411,6 +400,16 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Copi
     }
 
     async fn turn(&mut self, held: &mut Held) -> Result<Turn, Self::Error> {
+        let turn = self.next_turn(held).await;
+        if let Some(known) = self.reconciliation() {
+            known.named.end_record();
+        }
+        turn
+    }
+}
+
+impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> TableCopier<R, W, G> {
+    async fn next_turn(&mut self, held: &mut Held) -> Copied<Turn, R, W> {
         if let Some(turn) = self.reconcile(held).await? {
             return Ok(turn);
         }
@@ -428,6 +427,7 @@ impl<R: ChunkReader, W: ChunkWriter, G: GraphReader<Error: Into<W::Error>>> Copi
             Some(_) => self.lanes[0].reader.log_end().await.map_err(CopyError::Read)?,
             None => Lsn::ZERO,
         };
+        self.free(held);
         let blocks = self.blocks(&taken);
         let began = Instant::now();
         let work = Work {

@@ -16,9 +16,14 @@
 //! that differs is at least as new as its entity, and a repair writes it at once. Nothing else is sure
 //! at once: a row that is missing may be one that the stream is about to move. So a difference that is
 //! reported, or removes something, is a *suspect* first. It is real once the stream has passed the
-//! log's end of the look, no event has named its key since, and the graph still differs: then the
+//! log's end of the look, no event has named its key since the hold, and the graph still differs: then the
 //! tables are as the look saw them. A suspect that was named is looked at again. A row that a repair
 //! has written is reported by the same rule: what the stream names since was only ahead of the graph.
+//!
+//! A verification writes nothing, so its turns hold the stream only until they have a snapshot. What the
+//! stream names in the rest of the turn is recorded, and the graph may be newer than the snapshot there:
+//! such a row is a suspect that is looked at again. A row that keeps changing is looked at under the hold
+//! to the end, as a repair does it, where less changes meanwhile.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,7 +42,11 @@ use super::super::named::{Named, Of};
 /// memory.
 const SUSPECTS_MAX: usize = 2_000;
 /// A key that the stream names in this many looks in sequence changes faster than it can be looked at.
-const ROUNDS_MAX: u32 = 8;
+const ROUNDS_MAX: u32 = 10;
+/// So many looks in sequence of a verification run beside the stream.
+const ROUNDS_BESIDE: u32 = 3;
+/// A look that holds the stream to its end has at most this many rows.
+const HELD_MAX: usize = 100;
 /// So many keys of differing rows are known, so that both passes name a row once.
 const NAMED_MAX: usize = 100_000;
 /// More written rows than this are reported at once: no stream brings as many between two looks.
@@ -112,8 +121,8 @@ pub(super) struct Suspect {
 pub(super) enum Next {
     /// These suspects of a table may be judged.
     Judge(TableIndex, Vec<(Key, Suspect)>),
-    /// These keys are to be looked at.
-    Look(TableIndex, Vec<Key>),
+    /// These keys of a table are to be looked at, with the stream held meanwhile or not.
+    Look { table: TableIndex, keys: Vec<Key>, is_held: bool },
     /// The stream has to pass this position.
     Wait(Lsn),
     /// Nothing.
@@ -197,6 +206,20 @@ impl Reconcile {
         self.written.remove(&of);
         self.named.watch(of.clone());
         self.suspects.insert(of, Suspect { row, through, rounds });
+    }
+
+    /// Those of these keys that the stream has not named beside the turn. The others have no row as far as
+    /// the look tells, and are looked at again.
+    pub fn untouched(&mut self, table: TableIndex, keys: Vec<Key>, through: Lsn) -> Vec<Key> {
+        let mut untouched = Vec::new();
+        for key in keys {
+            let of = (table, key);
+            match self.named.has_recorded(&of) {
+                true => self.suspect(of, None, through),
+                false => untouched.push(of.1),
+            }
+        }
+        untouched
     }
 
     /// A look saw no difference.
@@ -305,6 +328,24 @@ impl Reconcile {
         self.look_at(asked);
     }
 
+    /// The next look at rows of a table that has some. Those that keep changing come last, and few at a time.
+    fn next_look(&mut self, table: TableIndex) -> Next {
+        let is_beside = |rounds: u32| rounds < ROUNDS_BESIDE;
+        let repairs = self.purpose == Purpose::Repair;
+        let mut of_table = self.to_look_at.iter().filter(|((of, _), _)| *of == table);
+        let is_held = repairs || !of_table.any(|(_, rounds)| is_beside(*rounds));
+        let most = if is_held && !repairs { HELD_MAX } else { SUSPECTS_MAX };
+        let is_next = |of: TableIndex, rounds: u32| of == table && (is_held || is_beside(rounds));
+        let next = self.to_look_at.extract_if(.., |(of, _), rounds| is_next(*of, *rounds));
+        let next: BTreeMap<Of, u32> = next.take(most).collect();
+        let keys = next.keys().map(|(_, key)| key.clone()).collect();
+        if self.is_by_keys {
+            self.compared(table, next.values().filter(|rounds| **rounds == 0).count());
+        }
+        self.rounds = next;
+        Next::Look { table, keys, is_held }
+    }
+
     /// What to do first, with the stream applied through `applied`.
     pub fn next(&mut self, applied: Lsn, passes_are_over: bool) -> Next {
         self.report_written(applied);
@@ -324,14 +365,7 @@ impl Reconcile {
         if passes_are_over || self.to_look_at.len() >= SUSPECTS_MAX {
             if let Some(((table, _), _)) = self.to_look_at.first_key_value() {
                 let table = *table;
-                let of_table = self.to_look_at.extract_if(.., |(of, _), _| *of == table);
-                let of_table: BTreeMap<Of, u32> = of_table.take(SUSPECTS_MAX).collect();
-                let keys = of_table.keys().map(|(_, key)| key.clone()).collect();
-                if self.is_by_keys {
-                    self.compared(table, of_table.values().filter(|rounds| **rounds == 0).count());
-                }
-                self.rounds = of_table;
-                return Next::Look(table, keys);
+                return self.next_look(table);
             }
             let written = self.written.values().map(|(_, through)| *through);
             if let Some(through) = written.chain(least).min() {

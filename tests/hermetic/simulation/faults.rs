@@ -71,6 +71,8 @@ pub enum Fault {
     NewKeysNotLookedAt,
     /// A suspect is real though the stream has named its key.
     NamedSuspectIsReal,
+    /// What the stream names beside a turn of a verification is not recorded.
+    NamedBesideATurnForgotten,
     /// A suspect is real before the stream has passed its look.
     SuspectIsRealAtOnce,
     /// Batches rely on the graph's state while a repair writes.
@@ -129,6 +131,7 @@ pub const ALL: &[(Fault, u64)] = &[
     (Fault::PlaceholderPropertiesUnseen, 164),
     (Fault::JudgedByTheLastPage, 13),
     (Fault::NamedSuspectIsReal, 115),
+    (Fault::NamedBesideATurnForgotten, 357),
     (Fault::SuspectIsRealAtOnce, 8),
     (Fault::RepairTakenForSettled, 1946),
     (Fault::OwedWorkIsCancelled, 3),

@@ -258,6 +258,10 @@ impl Prepare for SimPreparer {
         let events: Vec<Event> = translated.collect();
         match fault {
             Some(Fault::NamedSuspectIsReal) => {}
+            Some(Fault::NamedBesideATurnForgotten) => {
+                self.named.end_record();
+                events.iter().for_each(|event| self.named.event(event));
+            }
             Some(Fault::NewKeysNotLookedAt) => {
                 without_moves(&events).iter().for_each(|event| self.named.event(event));
             }
