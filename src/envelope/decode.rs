@@ -92,6 +92,10 @@ pub struct Decoder {
     unknown: BTreeMap<(usize, String), u64>,
     /// The records are rows of one table, without envelopes.
     rows: Option<Arc<Rows>>,
+    /// The table of a topic with envelopes, whose rows tombstones delete.
+    tombstones: Option<Arc<Rows>>,
+    /// The key of the record before, if that was a delete.
+    deleted: Option<Bytes>,
 }
 
 /// How a record's rows are read.
@@ -145,6 +149,8 @@ impl Decoder {
             joiner: Joiner::default(),
             unknown: BTreeMap::new(),
             rows: None,
+            tombstones: None,
+            deleted: None,
         }
     }
 
@@ -180,9 +186,10 @@ impl Decoder {
     ) -> Result<(), DecodeError> {
         let next = match (self.rows.clone(), &record.value) {
             (Some(rows), _) => Next::Alone(self.row_alone(&rows, record)?),
-            (None, None) => Next::Alone(Decoded::Tombstone),
+            (None, None) => Next::Alone(self.tombstone(record)),
             (None, Some(value)) => self.value(value, record)?,
         };
+        self.deleted = record.key.clone().filter(|_| next.is_delete());
         self.joiner.accept(next, decoded);
         Ok(())
     }
@@ -217,9 +224,11 @@ impl Decoder {
     fn table_of(&self, block: &Block<'_>, schema: &str, name: &str) -> Option<usize> {
         let cluster = self.expected.cluster.as_deref();
         let is_from = block.source.history.as_ref().map(|it| it.system_identifier.as_str());
-        let by_oid = || self.by_oid.get(&block.relid?).copied();
-        let found = if cluster.is_some() && cluster == is_from { by_oid() } else { None };
-        found.or_else(|| self.table(schema, name))
+        match block.relid.filter(|_| cluster.is_some() && cluster == is_from) {
+            // A table that was dropped has no successor, whatever has its name.
+            Some(relid) => self.by_oid.get(&relid).copied(),
+            None => self.table(schema, name),
+        }
     }
 
     fn value(&mut self, value: &Bytes, record: &Record) -> Result<Next, DecodeError> {

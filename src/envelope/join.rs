@@ -34,6 +34,15 @@ pub(super) enum Next {
 }
 
 impl Next {
+    /// Whether a tombstone of its key may follow, which says nothing more.
+    pub fn is_delete(&self) -> bool {
+        matches!(
+            self,
+            Next::KeyChangeBegins { .. }
+                | Next::Alone(Decoded::Change { change: Change::Delete { .. }, .. })
+        )
+    }
+
     /// The record's own part of its change.
     fn apart(self) -> Decoded {
         match self {

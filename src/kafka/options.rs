@@ -135,7 +135,10 @@ impl Decoding {
     pub fn decoder(&self, catalog: &Catalog, topic: &str) -> Result<Decoder, NoRows> {
         let decoder = Decoder::new(catalog, self.values);
         match &self.rows {
-            None => Ok(decoder),
+            None => Ok(match table_of_topic(catalog, topic, None) {
+                Ok(table) => decoder.with_tombstones_of(table),
+                Err(_) => decoder,
+            }),
             Some(named) => {
                 let table = table_of_topic(catalog, topic, named.get(topic))?;
                 decoder.of_rows(topic, table)

@@ -181,6 +181,16 @@ impl Mapping {
         all
     }
 
+    /// Of each table whose rows are written, by object id: the columns that name a row of another one only together.
+    pub fn columns_together(&self) -> BTreeMap<u32, Vec<Vec<String>>> {
+        let of_table = |table: &TableColumns| {
+            let several = table.references.iter().filter(|it| it.slots.len() > 1);
+            let name = |slot: &Slot| table.column(slot).name.clone();
+            several.map(|it| it.slots.iter().map(name).collect()).collect()
+        };
+        self.followed_tables().map(|(_, table)| (table.oid, of_table(table))).collect()
+    }
+
     /// The labels of its rows, in order.
     pub fn labels(&self) -> Vec<String> {
         let label = |shape: &Shape| match shape {

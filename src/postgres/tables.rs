@@ -100,7 +100,7 @@ const ATTRIBUTES_OF_TYPES: &str = "
 pub async fn now(client: &Client, publication: &str, wanted: &[Wanted]) -> Result<Now, Error> {
     // There may be no table to look at.
     let server = "SELECT current_setting('server_version_num')::int4, pg_is_in_recovery(), p.oid,
-            coalesce(p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate, false)
+            coalesce(p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate, false), p.xmin::text::int8
         FROM (SELECT 1) AS one LEFT JOIN pg_catalog.pg_publication p ON p.pubname = $1";
     let server = client.query_one(server, &[&publication]).await?;
     let by_schema = match server.get::<_, i32>(0) >= SCHEMAS_SINCE {
@@ -138,7 +138,9 @@ pub async fn now(client: &Client, publication: &str, wanted: &[Wanted]) -> Resul
     let oids: Vec<u32> = wanted.iter().map(|it| it.oid).collect();
     let rows = client.query(&sql, &[&publication, &schemas, &names, &oids]).await?;
     let oid = server.get::<_, Option<u32>>(2);
-    let publication = oid.map(|oid| PublicationIs { name: publication.to_owned(), oid });
+    let altered_by = server.get::<_, Option<i64>>(4).and_then(|xmin| u32::try_from(xmin).ok());
+    let publication =
+        oid.map(|oid| PublicationIs { name: publication.to_owned(), oid, altered_by });
     let tables = rows.iter().zip(wanted).filter_map(|(row, wanted)| table(row, wanted));
     let (tables, traces) = tables.unzip();
     Ok(Now {

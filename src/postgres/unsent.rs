@@ -12,16 +12,14 @@
 //! An INSERT may lack values too: if an UPDATE brings a row into a row filter, PostgreSQL sends an
 //! INSERT without the unchanged wide values.
 //!
+//! Columns that are used together need all their values: those of a foreign key name a row only together.
+//!
 //! A value that is read may be newer than its change. The stream brings the newer change later, and
 //! both end equal. If the row is no longer under the key, a later change has moved it to its next
 //! key, or deleted it; then the values stay unsent. So this needs no memory, and a crash loses
 //! nothing.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::sleep;
@@ -56,11 +54,15 @@ const TAKEN_PAUSE: Duration = Duration::from_millis(200);
 /// After this many of these pauses in sequence, the log names the session.
 const TAKEN_TOLD: u32 = 25;
 
-/// A source whose changes carry whole rows if they bring a row under a new key.
+/// The columns of a table that are used together, by the table's object id.
+pub type Together = BTreeMap<u32, Vec<Vec<String>>>;
+
+/// A source whose changes carry whole rows if they bring a row under a new key, or carry some of the columns that are
+/// used together.
 pub struct Whole<S> {
     source: S,
-    /// The tables to read, by object id.
-    tables: BTreeSet<u32>,
+    /// The tables to read.
+    tables: Together,
     /// Events that are not checked yet.
     pending: Vec<Event>,
     /// The transaction of the next change.
@@ -137,7 +139,7 @@ impl<E: Failure> Failure for WholeError<E> {
     }
 }
 
-/// A change that brings a row under a new key without all its values.
+/// A change that lacks values of its row which are needed.
 struct Unsent {
     /// Its place among the events.
     event: usize,
@@ -147,7 +149,7 @@ struct Unsent {
 impl<S> Whole<S> {
     /// Reads rows of these tables from the URL's server, over a connection that opens at first use.
     /// We may have no right to other tables: their values stay unsent.
-    pub fn new(source: S, url: SourceUrl, tables: BTreeSet<u32>) -> Self {
+    pub fn new(source: S, url: SourceUrl, tables: Together) -> Self {
         let reader = Worker::Resting(Box::new(Reader { url, clients: None }));
         Whole { source, tables, pending: Vec::new(), xid: 0, reader }
     }
@@ -170,7 +172,7 @@ impl<S> Whole<S> {
                 Event::Change(change) => change,
                 Event::Commit(_) | Event::Keepalive { .. } => continue,
             };
-            if lacks_values(change).is_some_and(|relation| self.tables.contains(&relation.oid)) {
+            if lacks_values(change, &self.tables) {
                 unsent.push(Unsent { event: index, xid: self.xid });
             }
             if unsent.len() == ROWS_MAX {
@@ -214,29 +216,34 @@ impl<S: Source> Source for Whole<S> {
     }
 }
 
-/// Takes values from the old row. Returns the table if the change brings a row under a new key,
-/// still lacks values, and can be found by that key.
-fn lacks_values(change: &mut Change) -> Option<&Relation> {
+/// Takes values from the old row. Returns whether the change still lacks values of a row under a new key, or some of
+/// the columns that are used together, and the row can be found by its key.
+fn lacks_values(change: &mut Change, tables: &Together) -> bool {
     let is_unsent = |row: &Tuple| row.contains(&Cell::Unchanged);
-    let (relation, lacks) = match change {
-        Change::Insert { relation, new } => (relation, is_unsent(new)),
+    let (relation, new, has_moved) = match change {
+        Change::Insert { relation, new } => (relation, new, true),
         Change::Update { relation, before, new } if is_unsent(new) => {
-            let old = match before {
-                Before::Absent => return None,
-                Before::Key(old) | Before::Full(old) => old,
-            };
             let mut has_moved = false;
-            for ((cell, old), column) in new.iter_mut().zip(old).zip(&relation.columns) {
-                match cell {
-                    Cell::Unchanged if column.identity => *cell = old.clone(),
-                    sent => has_moved |= column.identity && sent != old,
+            if let Before::Key(old) | Before::Full(old) = before {
+                for ((cell, old), column) in new.iter_mut().zip(old).zip(&relation.columns) {
+                    match cell {
+                        Cell::Unchanged if column.identity => *cell = old.clone(),
+                        sent => has_moved |= column.identity && sent != old,
+                    }
                 }
             }
-            (relation, has_moved && is_unsent(new))
+            (relation, new, has_moved)
         }
-        _ => return None,
+        _ => return false,
     };
-    (lacks && has_key(relation)).then_some(&**relation)
+    let Some(together) = tables.get(&relation.oid).filter(|_| is_unsent(new)) else { return false };
+    let is_in_part = |names: &Vec<String>| {
+        let columns = relation.columns.iter().zip(new.iter());
+        let cells = columns.filter(|(column, _)| names.contains(&column.name));
+        let unsent: Vec<bool> = cells.map(|(_, cell)| *cell == Cell::Unchanged).collect();
+        unsent.contains(&true) && unsent.contains(&false)
+    };
+    has_key(relation) && (has_moved || together.iter().any(is_in_part))
 }
 
 /// If all columns are the identity, the old row has everything.
@@ -436,99 +443,4 @@ fn fill(row: &mut Tuple, found: &SimpleQueryRow) {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::change::{Begin, RelationColumn, Timestamp};
-
-    fn relation(replica_identity: ReplicaIdentity) -> Arc<Relation> {
-        let is_full = replica_identity == ReplicaIdentity::Full;
-        let column = |name: &str, identity| RelationColumn {
-            name: name.to_owned(),
-            type_oid: 25,
-            type_modifier: -1,
-            identity: identity || is_full,
-        };
-        let columns = vec![column("a", true), column("it's", true), column("big", false)];
-        let (oid, schema, name) = (7, "public".to_owned(), "t".to_owned());
-        Arc::new(Relation { oid, schema, name, replica_identity, columns, leaf: None })
-    }
-
-    /// `-` is unchanged, `0` is NULL.
-    fn tuple(cells: [&str; 3]) -> Tuple {
-        let cell = |text: &str| match text {
-            "-" => Cell::Unchanged,
-            "0" => Cell::Null,
-            text => Cell::Text(Bytes::copy_from_slice(text.as_bytes())),
-        };
-        cells.map(cell).into()
-    }
-
-    fn update(before: Before, new: [&str; 3]) -> Change {
-        let identity = match before {
-            Before::Full(_) => ReplicaIdentity::Full,
-            _ => ReplicaIdentity::Default,
-        };
-        Change::Update { relation: relation(identity), before, new: tuple(new) }
-    }
-
-    #[test]
-    fn only_a_new_key_without_all_its_values_is_looked_up() {
-        let key = |cells| Before::Key(tuple(cells));
-        for (before, new, lacks, after) in [
-            (Before::Absent, ["1", "k", "-"], false, ["1", "k", "-"]),
-            (key(["1", "k", "0"]), ["2", "k", "x"], false, ["2", "k", "x"]),
-            (key(["1", "k", "0"]), ["2", "k", "-"], true, ["2", "k", "-"]),
-            (key(["1", "k", "0"]), ["2", "-", "-"], true, ["2", "k", "-"]),
-            // A wide column in the key makes the server send the old key even if it has not
-            // changed.
-            (key(["1", "k", "0"]), ["1", "-", "-"], false, ["1", "k", "-"]),
-            (Before::Full(tuple(["1", "k", "x"])), ["2", "-", "-"], false, ["2", "k", "x"]),
-        ] {
-            let mut change = update(before, new);
-            assert_eq!(lacks_values(&mut change).is_some(), lacks, "{change:?}");
-            let Change::Update { new, .. } = change else { panic!() };
-            assert_eq!(new, tuple(after));
-        }
-        let relation = relation(ReplicaIdentity::Default);
-        let mut insert = Change::Insert { relation, new: tuple(["1", "k", "-"]) };
-        assert!(lacks_values(&mut insert).is_some(), "a row filter made an insert of an update");
-    }
-
-    #[test]
-    fn what_is_read_at_once_is_bounded_and_stays_in_order() {
-        let url = "postgres://u@h/d".parse().unwrap();
-        let mut whole = Whole::new((), url, BTreeSet::from([7]));
-        let begin =
-            Begin { xid: 7, commit_lsn: Lsn(1), committed_at: Timestamp::default(), stamp: None };
-        let change = |number: usize| {
-            let key = number.to_string();
-            let (old, cells) = (tuple(["old", "k", "0"]), [key.as_str(), "k", "-"]);
-            Event::Change(update(Before::Key(old), cells))
-        };
-        let all: Vec<Event> =
-            std::iter::once(Event::Begin(begin)).chain((0..ROWS_MAX + 5).map(change)).collect();
-        whole.pending = all.clone();
-        let (mut events, unsent) = whole.piece();
-        assert_eq!((events.len(), unsent.len()), (1 + ROWS_MAX, ROWS_MAX));
-        assert!(unsent.iter().all(|row| row.xid == 7) && unsent[0].event == 1);
-        let (rest, unsent) = whole.piece();
-        assert!(unsent.len() == 5 && unsent.iter().all(|row| row.xid == 7));
-        events.extend(rest);
-        assert!(events == all && whole.pending.is_empty());
-        (whole.tables, whole.pending) = (BTreeSet::new(), all.clone());
-        assert!(whole.piece().1.is_empty(), "only tables of ours are read");
-    }
-
-    #[test]
-    fn rows_are_asked_for_by_key_with_names_and_values_quoted() {
-        let (name, from) = (TableName::new("public", "t"), "ONLY public.t".to_owned());
-        let relation = relation(ReplicaIdentity::Default);
-        let (is_partitioned, equalities) = (false, Equalities::default());
-        let located = Located { name, from, is_partitioned, equalities };
-        let select = located.select(&relation, &tuple(["o'x", "k\\", "-"]));
-        let expected = "SELECT \"big\" FROM ONLY public.t WHERE \"a\" OPERATOR(pg_catalog.=) 'o''x' \
-            AND \"it's\" OPERATOR(pg_catalog.=) E'k\\\\'";
-        assert_eq!(select, expected);
-    }
-}
+mod tests;

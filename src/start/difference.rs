@@ -42,6 +42,11 @@ pub enum Difference {
         /// The publication.
         publication: String,
     },
+    /// It may have lacked some operations, or the names of partitioned tables, for a while.
+    Altered {
+        /// The publication.
+        publication: String,
+    },
     /// There is none of the name, or another one.
     Publication {
         /// The publication.
@@ -115,6 +120,10 @@ impl fmt::Display for Difference {
             Difference::Operations { publication } => write!(
                 f,
                 "the publication {publication:?} did not have all of INSERT, UPDATE, DELETE and TRUNCATE: {LOST}"
+            ),
+            Difference::Altered { publication } => write!(
+                f,
+                "the publication {publication:?} was altered, and may have left out changes for a while: {LOST}"
             ),
             Difference::Publication { publication, is: Some(_), .. } => {
                 write!(f, "the publication {publication:?} was dropped and made again: {LOST}")

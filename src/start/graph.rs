@@ -31,6 +31,12 @@ pub enum GraphRefusal {
         /// What a copy again takes.
         again: Again,
     },
+    /// `run` follows a slot, and the graph follows a topic.
+    #[error("the graph follows the topic {topic}, not a slot: {}", self.fix())]
+    OfTopic {
+        /// One of its topics.
+        topic: String,
+    },
     /// A first copy would meet rows that nobody removes.
     #[error(
         "the graph has no checkpoint of this pipeline, and holds nodes under its labels: {}. {}",
@@ -62,6 +68,12 @@ impl GraphRefusal {
                 again.unless_the_topic_has_all()
             ),
             GraphRefusal::OtherLog { again, .. } => format!("name that one, or {again}"),
+            GraphRefusal::OfTopic { .. } => {
+                "`wal2graph publish` and `wal2graph apply` go on with it. To go back to `wal2graph run`, stop both; \
+                 then `wal2graph destroy --graph` removes the pipeline and its nodes (it lists them and asks), and \
+                 `wal2graph run` copies the tables"
+                    .to_owned()
+            }
             GraphRefusal::HoldsRows(labels) => format!(
                 "Start with `--into-existing-graph`: `run` takes over those with a row's key, and removes the others. \
                  `apply` takes over the same, and keeps the others: delete those that must go before ({})",

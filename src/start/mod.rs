@@ -372,6 +372,9 @@ impl Facts<'_> {
         let Some(checkpoint) = self.checkpoints.first().filter(|_| !self.through_topic) else {
             return Vec::new();
         };
+        if let Some(at) = checkpoint.partition() {
+            return vec![GraphRefusal::OfTopic { topic: at.topic.clone() }.into()];
+        }
         let log = Log::Slot(self.names.slot.clone());
         if checkpoint.origin.log != log {
             let (other, log) = (checkpoint.origin.log.to_string(), log.to_string());

@@ -20,7 +20,9 @@ impl TableFacts {
         for difference in self.differences(now) {
             let why = difference.what();
             match &difference {
-                Difference::Publication { is: Some(_), .. } | Difference::Operations { .. } => {
+                Difference::Publication { is: Some(_), .. }
+                | Difference::Operations { .. }
+                | Difference::Altered { .. } => {
                     lost.extend(all(&why));
                 }
                 Difference::Identity { table, .. } => {

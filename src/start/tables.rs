@@ -56,6 +56,10 @@ pub struct PublicationIs {
     pub name: String,
     /// Its object id.
     pub oid: u32,
+    /// The transaction that has altered it last, by its row in the catalog; `None`: an earlier build has not kept it.
+    /// Other tables in it do not alter it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub altered_by: Option<u32>,
 }
 
 /// Which table it is.
@@ -332,10 +336,18 @@ impl TableFacts {
         if let Some(PublicationIs { name, .. }) = is.filter(|_| !now.all_operations) {
             add(Difference::Operations { publication: name.clone() });
         }
-        let Some(PublicationIs { name, oid: was }) = &self.publication else { return false };
+        let Some(PublicationIs { name, oid: was, altered_by }) = &self.publication else {
+            return false;
+        };
         let publication = name.clone();
         match is {
             None => add(Difference::Publication { publication, was: *was, is: None }),
+            Some(is)
+                if is.oid == *was && altered_by.is_some_and(|it| is.altered_by != Some(it)) =>
+            {
+                add(Difference::Altered { publication: is.name.clone() });
+                return true;
+            }
             Some(is) if is.oid != *was && is.name == *name => {
                 add(Difference::Publication { publication, was: *was, is: Some(is.oid) });
             }

@@ -127,7 +127,9 @@ fn a_closed_stdout_does_not_end_a_service() {
 #[test]
 fn sighup_ends_the_program_like_sigterm() {
     for signal in ["HUP", "INT", "TERM"] {
-        let waiting = Waiting::start(Stdio::null(), &[]);
+        let mut waiting = Waiting::start(Stdio::null(), &[]);
+        // It listens to signals from its start on, which takes a moment.
+        assert!(waiting.lives_for(Duration::from_secs(2)), "it ended: {:?}", waiting.ended());
         assert_eq!(waiting.ended_by(signal), Some(0), "{signal}");
     }
 }

@@ -207,7 +207,7 @@ fn now(mapping: &Mapping) -> Now {
             ..Trace::default()
         }
     };
-    let publication = PublicationIs { name: "p".to_owned(), oid: 7 };
+    let publication = PublicationIs { name: "p".to_owned(), oid: 7, altered_by: None };
     Now {
         unmapped: BTreeMap::new(),
         paused: BTreeMap::new(),

@@ -635,7 +635,8 @@ fn followed(change: impl FnOnce(&mut Now)) -> World {
             names: None,
             paused: None,
         });
-        let publication = PublicationIs { name: it.names.publication.clone(), oid: 7 };
+        let publication =
+            PublicationIs { name: it.names.publication.clone(), oid: 7, altered_by: None };
         let facts = TableFacts::new(Some(publication), tables.collect());
         it.checkpoint.as_mut().unwrap().table_facts = Some(facts.text());
         let mut now = Now {

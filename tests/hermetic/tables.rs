@@ -29,7 +29,7 @@ fn table(name: &str, oid: u32) -> TableIs {
 }
 
 fn now() -> Now {
-    let publication = PublicationIs { name: "p".to_owned(), oid: 7 };
+    let publication = PublicationIs { name: "p".to_owned(), oid: 7, altered_by: Some(5) };
     Now {
         unmapped: BTreeMap::new(),
         paused: BTreeMap::new(),
@@ -87,7 +87,8 @@ fn what_changes_nothing_in_the_stream_is_no_difference() {
             now.facts.tables[0].columns.remove("v");
         }),
         ("another publication is named", |now| {
-            now.facts.publication = Some(PublicationIs { name: "q".to_owned(), oid: 8 });
+            now.facts.publication =
+                Some(PublicationIs { name: "q".to_owned(), oid: 8, altered_by: None });
             now.facts.tables[0].by = vec![Way::All];
         }),
     ];
@@ -104,7 +105,7 @@ fn what_changes_nothing_in_the_stream_is_no_difference() {
 fn what_keeps_changes_from_the_graph_is_a_difference() {
     type Change = fn(&mut Now);
     let publication = || "p".to_owned();
-    let harmful: [(Change, Difference); 9] = [
+    let harmful: [(Change, Difference); 10] = [
         (|now| now.facts.tables[0].by = vec![Way::Table(9_999)], unpublished(true)),
         (|now| now.facts.tables[0].by = vec![Way::All], unpublished(true)),
         (|now| now.facts.tables[0].by.clear(), unpublished(false)),
@@ -113,6 +114,10 @@ fn what_keeps_changes_from_the_graph_is_a_difference() {
         (
             |now| *now.facts.tables[0].columns.get_mut("v").unwrap() = 3,
             Difference::OtherColumn { table: a(), column: "v".to_owned(), was: 2, is: 3 },
+        ),
+        (
+            |now| now.facts.publication.as_mut().unwrap().altered_by = Some(6),
+            Difference::Altered { publication: publication() },
         ),
         (|now| now.all_operations = false, Difference::Operations { publication: publication() }),
         (

@@ -5,6 +5,7 @@
 mod judge;
 mod shown;
 mod topic;
+mod touched;
 
 use serde::Serialize;
 

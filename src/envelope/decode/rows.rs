@@ -10,6 +10,7 @@
 //! which row it is: a tombstone has nothing else.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -128,14 +129,41 @@ impl Decoder {
     /// Nothing tells the table's rows apart.
     pub fn of_rows(mut self, topic: &str, table: &catalog::Table) -> Result<Decoder, NoRows> {
         let no_key = || NoRows::NoKey { topic: topic.to_owned(), table: table.name.clone() };
-        let key = record_key(table).ok_or_else(no_key)?;
-        let index = self.table(&table.name.schema, &table.name.name).ok_or_else(no_key)?;
-        let columns = &self.tables[index];
-        let places = key.iter().map(|name| columns.position(name, 0));
-        let key = places.collect::<Option<Vec<usize>>>().ok_or_else(no_key)?;
-        self.rows = Some(Rows { table: index, key }.into());
+        self.rows = Some(self.rows_of(table).ok_or_else(no_key)?.into());
         self.schemas = Schemas::of_rows();
         Ok(self)
+    }
+
+    /// The same for a topic that has envelopes of one of the catalog's tables: there a tombstone deletes a row.
+    #[must_use]
+    pub fn with_tombstones_of(mut self, table: &catalog::Table) -> Decoder {
+        self.tombstones = self.rows_of(table).map(Arc::new);
+        self
+    }
+
+    /// `None`: nothing tells the table's rows apart.
+    fn rows_of(&self, table: &catalog::Table) -> Option<Rows> {
+        let key = record_key(table)?;
+        let index = self.table(&table.name.schema, &table.name.name)?;
+        let columns = &self.tables[index];
+        let places = key.iter().map(|name| columns.position(name, 0));
+        Some(Rows { table: index, key: places.collect::<Option<Vec<usize>>>()? })
+    }
+
+    /// What a record without a value says beside envelopes. Compaction takes the envelope of a delete, since the
+    /// tombstone behind it has the same key: then that is all there is of it.
+    pub(super) fn tombstone(&mut self, record: &Record) -> Decoded {
+        let Some(rows) = self.tombstones.clone().filter(|_| !self.expected.is_ours) else {
+            return Decoded::Tombstone;
+        };
+        if record.key == self.deleted {
+            return Decoded::Tombstone;
+        }
+        // Keys of other columns name no row.
+        let Ok(key) = self.key_alone(&rows, record.key.as_ref()) else { return Decoded::Tombstone };
+        let relation = self.tables[rows.table].relation.clone();
+        let change = Change::Delete { relation, before: self.before_of(rows.table, key) };
+        Decoded::Change { source: Source::default(), change }
     }
 
     /// What a record without an envelope says of a row.

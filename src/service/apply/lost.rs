@@ -4,6 +4,7 @@
 //! reading stops before a hole --+-- compaction has not got there: it is of a stranger's transaction, reading goes on
 //!                               +-- else: a repair of the topic's tables is asked for, reading goes on
 //! reading stops before a gap record --- a repair of the topic's tables is asked for, reading goes on
+//! records are applied again --- the same, behind them: a table may have changed since without changes of rows
 //! a table's first topic, and the graph has rows of it: they came through another topic, and so may
 //!     their last changes: a repair of it is asked for
 //! ```
@@ -27,7 +28,7 @@ use crate::{
 };
 
 use super::{
-    following::{Covered, Why, compare},
+    following::{Covered, Why, compare, follows},
     requests::is_in,
     shared::Shared,
 };
@@ -97,6 +98,22 @@ pub async fn unpublished(
         );
     }
     gaps.go_on(offset);
+    Ok(())
+}
+
+/// Records are about to be applied again. Where a table was rewritten, or another one took its name, no record says so:
+/// its rows would stay as they were before. So a comparison behind them is asked for.
+pub async fn replays(
+    shared: &Shared,
+    (at, checkpoint): (&TopicPartition, &Checkpoint),
+) -> Result<(), ServiceError> {
+    let tables = tables_in(shared, at)?;
+    if tables.is_empty() || !follows(&shared.config)? {
+        return Ok(());
+    }
+    let found = format!("records of {at} are applied again");
+    compare(shared, at, &tables, &why(shared, checkpoint, found), Covered::ByAnyOpen).await?;
+    tracing::info!(%at, "records are applied again: comparing the topic's tables behind them");
     Ok(())
 }
 

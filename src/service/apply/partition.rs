@@ -410,6 +410,10 @@ async fn prepare(
             &refusal,
         )?));
     }
+    if let (Decision::Replay { .. }, Some(checkpoint)) = (&decision, &found.checkpoint) {
+        // Before the reset is kept: a kill in between costs a comparison, and nothing else.
+        Box::pin(lost::replays(shared, (at, checkpoint))).await?;
+    }
     let claimed = claim_and_reset(shared, at, &decision).await?;
     if claimed.topic_id.is_none()
         && let Some(id) = found.topic.id

@@ -364,9 +364,7 @@ impl Publish<'_> {
         let mut following = JoinSet::new();
         following.spawn(heartbeats.repeat(stands));
         let rule = acknowledge::rule(config, &history.system_identifier, &mut following)?;
-        let mapped = mapping.published_tables().filter_map(|name| catalog.table(name));
-        let mapped = mapped.map(|table| table.oid).collect();
-        let source = Whole::new(stream, config.source.clone(), mapped);
+        let source = Whole::new(stream, config.source.clone(), mapping.columns_together());
         let source = Acknowledging::new(source, rule, confirmed);
         if following::follows(config) {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

@@ -190,9 +190,7 @@ impl Run<'_> {
             engine,
             until: target,
         };
-        let mapped = mapping.published_tables().filter_map(|name| catalog.table(name));
-        let mapped = mapped.map(|table| table.oid).collect();
-        let source = Whole::new(held.stream, config.source.clone(), mapped);
+        let source = Whole::new(held.stream, config.source.clone(), mapping.columns_together());
         let mut owed = None;
         let findings = match &taken {
             Some(taken) => {

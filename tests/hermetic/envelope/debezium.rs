@@ -576,18 +576,22 @@ fn changes_of_a_table_that_had_another_name_for_a_moment_were_of_no_table() {
         new: tuple(&[Some("7"), Some("Ann"), None, None]),
     };
     let records = both.encode(&place(0, None), &insert);
-    let renamed = |table: &str| {
+    let renamed = |table: &str, relid: Option<u32>| {
         let mut said = serde_json::from_slice::<Value>(records[0].value.as_ref().unwrap()).unwrap();
         said["source"]["table"] = json!(table);
+        if let Some(relid) = relid {
+            said["source"]["relid"] = json!(relid);
+        }
         Record { value: Some(said.to_string().into()), ..records[0].clone() }
     };
-    let decoded = |cluster: Option<&str>, table: &str| {
+    let decoded_of = |cluster: Option<&str>, table: &str, relid: Option<u32>| {
         let cluster = cluster.map(str::to_owned);
         let expected = Expected { cluster, ..Expected::default() };
         let mut decoder = Decoder::new(&shop(), DEFAULT).expecting(expected);
         let mut decoded = Vec::new();
-        decoder.record(&renamed(table), &mut decoded).map(|()| decoded)
+        decoder.record(&renamed(table, relid), &mut decoded).map(|()| decoded)
     };
+    let decoded = |cluster: Option<&str>, table: &str| decoded_of(cluster, table, None);
     // Another table has the name now, or none.
     for table in ["tmp", "stock"] {
         let of_cluster = decoded(Some("7401234567890123456"), table).unwrap();
@@ -603,6 +607,9 @@ fn changes_of_a_table_that_had_another_name_for_a_moment_were_of_no_table() {
         let by_name = decoded(cluster, "tmp").unwrap();
         assert!(matches!(&by_name[..], [Decoded::Foreign { table, .. }] if table == "tmp"));
     }
+    // A table that was dropped, and another one has its name.
+    let of_dropped = decoded_of(Some("7401234567890123456"), "customers", Some(9_999)).unwrap();
+    assert!(matches!(&of_dropped[..], [Decoded::Foreign { table, .. }] if table == "customers"));
 }
 
 #[test]

@@ -151,3 +151,31 @@ async fn a_row_that_an_update_brings_into_a_row_filter_has_the_values_that_were_
         RETURN rows = 2 AND whole = 2 AS yes";
     assert!(holds(whole).await);
 }
+
+/// The stream does not send a wide value that an UPDATE leaves as it is, and a foreign key of two columns names a row
+/// only with both.
+#[tokio::test]
+async fn a_reference_of_two_columns_stayed_at_the_old_row_as_one_of_them_was_not_sent() {
+    let schema = "CREATE TABLE ctu_to (a int, k text, PRIMARY KEY (a, k)); \
+        CREATE TABLE ctu_from (id int PRIMARY KEY, a int, k text, n int, FOREIGN KEY (a, k) REFERENCES ctu_to); \
+        ALTER TABLE ctu_from ALTER k SET STORAGE EXTERNAL; \
+        INSERT INTO ctu_to SELECT i, repeat('Ab', 1250) FROM generate_series(1, 5) i; \
+        INSERT INTO ctu_from SELECT i, i, repeat('Ab', 1250), 0 FROM generate_series(1, 4) i";
+    let pipeline = Pipeline::new("together", schema).await;
+    pipeline.catch_up().await;
+    let changes = [
+        "UPDATE ctu_from SET a = 5 WHERE id = 1",
+        "UPDATE ctu_from SET a = NULL WHERE id = 2",
+        "UPDATE ctu_from SET n = 7 WHERE id = 3",
+        "UPDATE ctu_from SET a = 3 WHERE id = 2",
+    ];
+    for change in changes {
+        pipeline.sql.batch_execute(change).await.unwrap();
+    }
+    pipeline.catch_up().await;
+    let ends = "MATCH (f:CtuFrom) OPTIONAL MATCH (f)-->(t:CtuTo) WITH f, collect(t.a) AS to ORDER BY f.id \
+        RETURN collect(to) = [[5], [3], [3], [4]] AS yes";
+    assert!(holds(ends).await);
+    let output = pipeline.output(&["verify"]).await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}

@@ -212,6 +212,29 @@ async fn dead_letters_are_put_back_once_they_can_be_read_but_not_over_what_is_ne
     assert_eq!(items.done(&["dead-letters", "list"]).await, "no dead letters\n");
 }
 
+/// A connector may write the key of a row in another form later.
+#[tokio::test]
+async fn a_letter_was_put_back_over_a_newer_record_of_its_row_that_had_other_bytes_for_its_key() {
+    let items = Items::new("kdk", 1).await;
+    items.send(0, "r", 1, "BOI=");
+    (2..=5).for_each(|id| items.send(0, "c", id, "12.50"));
+    // "BOI=" is 12.50, and "BOM=" is 12.51.
+    let in_block = r#"{"schema": null, "payload": {"id": 3}}"#;
+    items.send_with_key(0, Some(r#"{"id": 2 }"#), ("u", 2, "BOM="));
+    items.send_with_key(0, Some(in_block), ("u", 3, "BOM="));
+    items.send_with_key(0, None, ("u", 4, "BOM="));
+    items.apply().await;
+    assert_eq!(items.rows().await, "1:12.5 2:12.51 3:12.51 4:12.51");
+    items.prices_are("string");
+    let said = items.fails(&["dead-letters", "retry", "--all"], "are not put").await;
+    for offset in 5..=7 {
+        assert!(said.contains(&format!("its row has changed since, at offset {offset}")), "{said}");
+    }
+    assert_eq!(listed(&items).await, ["T/0/1", "T/0/2", "T/0/3"]);
+    items.apply().await;
+    assert_eq!(items.rows().await, "1:12.5 2:12.51 3:12.51 4:12.51 5:12.5");
+}
+
 #[tokio::test]
 async fn a_row_of_a_table_that_was_emptied_since_comes_back_only_by_a_persons_word() {
     let items = Items::new("kdm", 1).await;

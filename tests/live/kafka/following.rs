@@ -201,3 +201,39 @@ async fn tables_that_change_while_nobody_is_up_are_followed() {
     eventually("it follows", is_so).await;
     is_equal(&spread).await;
 }
+
+/// No record says that a table was rewritten, or that another one took its name.
+#[tokio::test]
+async fn a_replay_over_changes_of_tables_brought_back_rows_from_before_them() {
+    let schema = "CREATE TABLE kfe_made (id int PRIMARY KEY); INSERT INTO kfe_made SELECT generate_series(1, 20); \
+                  CREATE TABLE kfe_typed (id int PRIMARY KEY, n int); INSERT INTO kfe_typed VALUES (1, 1), (2, 2)";
+    let spread = Spread::with("kfollowreplay", schema, "partitions: 2").await;
+    let both = || [spread.start("publish"), spread.start("apply")];
+    let mut running = both();
+    eventually(
+        "all is copied",
+        "RETURN COUNT { (:KfeMade) } = 20 AND COUNT { (:KfeTyped) } = 2 AS yes",
+    )
+    .await;
+    let sql = "DROP TABLE XX_made; CREATE TABLE XX_made (id int PRIMARY KEY); INSERT INTO XX_made VALUES (7), (30); \
+               ALTER TABLE XX_typed ALTER n TYPE int USING n * 100; UPDATE XX_typed SET n = 5 WHERE id = 2";
+    change(&spread, sql, "kfe").await;
+    let is_so = "RETURN COUNT { (:KfeMade) } = 2 AND EXISTS { (:KfeMade {id: 30}) } \
+                 AND EXISTS { (:KfeTyped {id: 1, n: 100}) } AND EXISTS { (:KfeTyped {id: 2, n: 5}) } AS yes";
+    eventually("the changes are followed", is_so).await;
+    is_equal(&spread).await;
+    for process in &mut running {
+        stops(process).await;
+    }
+    let (code, said) = spread.output(&["replay", "--from", "earliest"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let _running = both();
+    until("it has applied everything again", async || {
+        let checkpoints = spread.checkpoints().await;
+        spread.said().contains("the offsets were reset")
+            && checkpoints.iter().all(|it| it.replaying.is_none())
+    })
+    .await;
+    is_equal(&spread).await;
+    assert!(holds(is_so).await);
+}

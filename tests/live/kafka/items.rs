@@ -60,9 +60,19 @@ impl Items {
 
     /// Produces a change of a row; a price is base64 of its cents, or text with a point.
     pub fn send(&self, partition: i32, op: &str, id: i32, price: &str) {
-        let after = json!({"id": id, "price": price});
         let key = json!({"id": id}).to_string();
-        self.produce(partition, Some(&key), &self.event(op, after));
+        self.send_with_key(partition, Some(&key), (op, id, price));
+    }
+
+    /// The same under any key, or none.
+    pub fn send_with_key(
+        &self,
+        partition: i32,
+        key: Option<&str>,
+        (op, id, price): (&str, i32, &str),
+    ) {
+        let after = json!({"id": id, "price": price});
+        self.produce(partition, key, &self.event(op, after));
     }
 
     /// Produces a TRUNCATE.

@@ -1,7 +1,7 @@
 //! The source before a start: slots and publications of others, rights, two instances at once.
 
 use super::{assert_nothing_was_made, log, number, printed, refused};
-use crate::support::{Pipeline, client, output, until};
+use crate::support::{Pipeline, client, eventually, holds, output, until};
 
 #[tokio::test]
 async fn somebody_elses_slot_is_left_alone() {
@@ -54,6 +54,56 @@ async fn a_publication_that_names_partitions_is_refused_with_the_statement_that_
     pipeline.sql.batch_execute("INSERT INTO vr_things VALUES (2)").await.unwrap();
     pipeline.catch_up().await;
     assert_eq!(number("MATCH (n:VrThing) RETURN count(n) AS n").await, 2);
+}
+
+/// What a publication leaves out for a while, by a statement that is taken back.
+const LEFT_OUT: [(&str, &str); 2] = [
+    ("publish = 'insert, truncate'", "publish = 'insert, update, delete, truncate'"),
+    ("publish_via_partition_root = false", "publish_via_partition_root = true"),
+];
+
+/// The advice of an error did the same: `ALTER PUBLICATION ... SET (publish_via_partition_root = true)`.
+#[tokio::test]
+async fn what_a_publication_left_out_while_nobody_looked_was_lost() {
+    let schema = "CREATE TABLE vl_things (id int PRIMARY KEY, v text) PARTITION BY RANGE (id); \
+        CREATE TABLE vl_things_1 PARTITION OF vl_things FOR VALUES FROM (0) TO (100); \
+        CREATE TABLE vl_plain (id int PRIMARY KEY); INSERT INTO vl_plain VALUES (1), (2), (3); \
+        INSERT INTO vl_things VALUES (1, 'old')";
+    let pipeline = Pipeline::new("leftout", schema).await;
+    let name = format!("wal2graph_{}", pipeline.name);
+    pipeline.catch_up().await;
+    let leave_out = async |without: &str, with: &str, id: i32| {
+        let sql = format!(
+            "ALTER PUBLICATION {name} SET ({without}); INSERT INTO vl_things VALUES ({id}, 'x'); \
+             UPDATE vl_things SET v = 'new {id}' WHERE id = 1; DELETE FROM vl_plain WHERE id = {id}; \
+             ALTER PUBLICATION {name} SET ({with})"
+        );
+        for statement in sql.split("; ") {
+            pipeline.sql.batch_execute(statement).await.unwrap();
+        }
+    };
+    let is_equal = |id: i32| {
+        format!(
+            "RETURN EXISTS {{ (:VlThing {{id: {id}}}) }} AND EXISTS {{ (:VlThing {{id: 1, v: 'new {id}'}}) }} \
+             AND NOT EXISTS {{ (:VlPlain {{id: {id}}}) }} AS yes"
+        )
+    };
+    for (id, (without, with)) in (2..).zip(LEFT_OUT) {
+        leave_out(without, with, id).await;
+        pipeline.catch_up().await;
+        assert!(holds(&is_equal(id)).await, "{without}, while it was down");
+    }
+    let running = pipeline.start();
+    until("it streams", async || {
+        let sql = "SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1 AND active";
+        pipeline.sql.query_one(sql, &[&name]).await.unwrap().get::<_, i64>(0) == 1
+    })
+    .await;
+    for (id, (without, with)) in (4..).zip(LEFT_OUT) {
+        leave_out(without, with, id).await;
+        eventually(without, &is_equal(id)).await;
+    }
+    running.kill();
 }
 
 #[tokio::test]

@@ -4,18 +4,21 @@
 //! ```text
 //! record --Decoder--> still no envelope, or nothing for the graph: refused
 //!                     one of `publish`, which is applied once: refused, for a replay
-//!                     a change --what is behind it in its partition--> the same key, or its table emptied: asks
+//!                     a change --what is behind it in its partition--> the same row, or its table emptied: asks
 //! ```
+//!
+//! Rows are compared, and the bytes of keys too: a connector may write the key of a row in another form later, or none.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     ops::{ControlFlow, Range},
+    sync::Arc,
 };
 
 use bytes::Bytes;
 
 use crate::{
-    change::Change,
+    catalog::TableName,
     checkpoint::{TopicId, TopicPartition},
     config::Config,
     dead_letters::{Digest, Letters, Place},
@@ -30,26 +33,23 @@ use crate::{
     },
 };
 
+use super::touched::{Keys, TouchedRow};
+
 /// Reads records as the next `apply` would.
 pub struct Judge {
-    decoder: Decoder,
-    /// Of topics that have rows without envelopes.
-    of_rows: BTreeMap<String, Decoder>,
+    /// Of each topic.
+    decoders: BTreeMap<String, Decoder>,
     database: String,
-    topics: BTreeSet<String>,
+    keys: Arc<Keys>,
     /// The partitions that `publish` has written, and which topic the graph has them of.
     ours: BTreeMap<TopicPartition, Option<TopicId>>,
     pipeline: String,
 }
 
-/// A table's schema and name.
-type Table = (String, String);
-
 /// What a record would do to the graph.
 pub struct Effect {
     key: Option<Bytes>,
-    /// The tables of its rows.
-    tables: BTreeSet<Table>,
+    rows: BTreeSet<TouchedRow>,
 }
 
 impl Judge {
@@ -69,23 +69,16 @@ impl Judge {
         };
         let ours = checkpoints.iter().filter(|it| !it.origin.system_identifier.is_empty());
         let ours = ours.filter_map(|it| Some((it.partition()?.clone(), it.topic_id)));
-        let of_rows = match options.decoding.rows {
-            None => BTreeMap::new(),
-            Some(_) => {
-                let decoder = |topic: &str| {
-                    let decoder = options.decoding.decoder(&catalog, topic)?;
-                    Ok((topic.to_owned(), decoder.with_keys(&found_by)))
-                };
-                let decoders =
-                    topics.iter().map(String::as_str).map(decoder).collect::<Result<_, NoRows>>();
-                decoders.map_err(|why| ServiceError::Definite(why.to_string()))?
-            }
+        let decoder = |topic: &String| {
+            let decoder = options.decoding.decoder(&catalog, topic)?;
+            Ok((topic.clone(), decoder.apart().with_keys(&found_by)))
         };
+        let decoders = topics.iter().map(decoder).collect::<Result<_, NoRows>>();
+        let decoders = decoders.map_err(|why| ServiceError::Definite(why.to_string()))?;
         Ok(Judge {
-            decoder: Decoder::new(&catalog, options.decoding.values).apart().with_keys(&found_by),
-            of_rows,
+            decoders,
             database,
-            topics,
+            keys: Arc::new(Keys::new(found_by)),
             ours: ours.collect(),
             pipeline: config.pipeline.clone(),
         })
@@ -96,48 +89,43 @@ impl Judge {
     /// # Errors
     /// Why putting it back does no good.
     pub fn examine(&self, place: &Place, record: &Record) -> Result<Effect, String> {
-        if !self.topics.contains(&place.at.topic) {
+        let Some(decoder) = self.decoder_of(&place.at) else {
             let (pipeline, topic) = (&self.pipeline, &place.at.topic);
             return Err(format!("the pipeline {pipeline} does not read the topic {topic}"));
-        }
-        let tables = self.tables(place, record)?;
-        Ok(Effect { key: record.key.clone(), tables })
+        };
+        let rows = self.rows(decoder, place, record)?;
+        Ok(Effect { key: record.key.clone(), rows })
     }
 
     /// A search in a partition for what is newer.
     pub fn search(&self, shelf: &Shelf, at: &TopicPartition, now: Now) -> Search {
         let (letters, decoder) = (shelf.letters().clone(), self.decoder_of(at));
-        let tombstones_count = self.of_rows.contains_key(&at.topic);
-        Search { letters, decoder, tombstones_count, sought: Vec::new(), now }
+        Search { letters, decoder, keys: self.keys.clone(), sought: Vec::new(), now }
     }
 
-    fn decoder_of(&self, at: &TopicPartition) -> Decoder {
+    /// `None`: the topic is not read.
+    fn decoder_of(&self, at: &TopicPartition) -> Option<Decoder> {
         let database = Some(self.database.clone());
         let is_ours = self.ours.contains_key(at);
         let expected = Expected { database, is_ours, ..Expected::default() };
-        let decoder = self.of_rows.get(&at.topic).unwrap_or(&self.decoder);
-        decoder.clone().expecting(expected)
+        Some(self.decoders.get(&at.topic)?.clone().expecting(expected))
     }
 
-    /// The tables that it changes, or why putting it back does no good.
-    fn tables(&self, place: &Place, record: &Record) -> Result<BTreeSet<Table>, String> {
+    /// The rows that it changes, or why putting it back does no good.
+    fn rows(
+        &self,
+        mut decoder: Decoder,
+        place: &Place,
+        record: &Record,
+    ) -> Result<BTreeSet<TouchedRow>, String> {
         let mut said = Vec::new();
-        let mut decoder = self.decoder_of(&place.at);
         decoder
             .record(record, &mut said)
             .map_err(|error| format!("it would be a dead letter again: {error}"))?;
         decoder.flush(&mut said);
-        let mut tables = BTreeSet::new();
         for decoded in &said {
             let source = match decoded {
-                Decoded::Change { source, change } => {
-                    tables.extend(tables_of(change));
-                    source
-                }
-                Decoded::Read { source, relation, .. } => {
-                    tables.insert((relation.schema.clone(), relation.name.clone()));
-                    source
-                }
+                Decoded::Change { source, .. } | Decoded::Read { source, .. } => source,
                 Decoded::Foreign { schema, table, .. } => {
                     return Err(format!("the source has no table {schema}.{table}: drop it"));
                 }
@@ -147,9 +135,10 @@ impl Judge {
                 return Err(self.by_replay(place));
             }
         }
-        match tables.is_empty() {
+        let rows = self.keys.touched(&said);
+        match rows.is_empty() {
             true => Err("it changes no row: drop it".to_owned()),
-            false => Ok(tables),
+            false => Ok(rows),
         }
     }
 
@@ -174,23 +163,11 @@ impl Judge {
     }
 }
 
-fn tables_of(change: &Change) -> Vec<Table> {
-    let relations = match change {
-        Change::Insert { relation, .. }
-        | Change::Update { relation, .. }
-        | Change::Delete { relation, .. } => std::slice::from_ref(relation),
-        Change::Truncate { relations } => relations,
-        Change::Message { .. } => &[],
-    };
-    relations.iter().map(|it| (it.schema.clone(), it.name.clone())).collect()
-}
-
 /// Looks for what was applied behind dead letters of a partition and is newer.
 pub struct Search {
     letters: Letters,
-    decoder: Decoder,
-    /// A record without a value is a delete.
-    tombstones_count: bool,
+    decoder: Option<Decoder>,
+    keys: Arc<Keys>,
     sought: Vec<Sought>,
     now: Now,
 }
@@ -245,9 +222,9 @@ impl Search {
             return Ok(Vec::new());
         };
         let range = first + 1..self.now.log.end;
-        let by_key = by_key(&self.sought);
+        let index = SoughtBy::new(&self.sought);
         let done = shelf.asking().visit(at, range, self, move |search, found| {
-            search.take(&found, &by_key);
+            search.take(&found, &index);
             ControlFlow::Continue(())
         });
         let said = |it: Sought| {
@@ -261,57 +238,74 @@ impl Search {
         Ok(done.await?.sought.into_iter().filter_map(said).collect())
     }
 
-    fn take(&mut self, found: &Found, by_key: &HashMap<Bytes, Vec<usize>>) {
+    fn take(&mut self, found: &Found, index: &SoughtBy) {
         let Found { offset, record, .. } = found;
-        if record.value.is_none() && !self.tombstones_count {
+        let mut said = Vec::new();
+        if let Some(decoder) = &mut self.decoder {
+            // One that can not be read touches what has its key.
+            let _ = decoder.record(record, &mut said);
+            decoder.flush(&mut said);
+        }
+        if matches!(said[..], [Decoded::Tombstone]) {
             return;
         }
-        match &record.key {
-            Some(key) => {
-                let Some(places) = by_key.get(key) else { return };
-                let digest = Digest::of(record);
-                for index in places {
-                    let Sought { place, newer, .. } = &mut self.sought[*index];
-                    let (at, topic_id) = (place.at.clone(), self.now.topic);
-                    let own = Place { at, offset: *offset, topic_id };
-                    // What waits itself was not applied; what was put back may be from before it.
-                    let is_older =
-                        self.letters.is_waiting(&own) || self.letters.was_before(place, digest);
-                    if *offset > place.offset && !is_older {
-                        newer.get_or_insert((*offset, "its row has changed since,"));
-                    }
-                }
+        let rows = self.keys.touched(&said);
+        let mut newer: BTreeMap<usize, &'static str> = BTreeMap::new();
+        let of_key = record.key.as_ref().and_then(|key| index.by_key.get(key));
+        for it in of_key.into_iter().flatten().chain(rows.iter().flat_map(|row| index.of(row))) {
+            newer.insert(*it, "its row has changed since,");
+        }
+        for table in rows.iter().filter(|row| row.is_whole_table()).map(|row| &row.table) {
+            let of_table = index.by_table.get(table).into_iter().flatten();
+            for it in of_table {
+                newer.insert(*it, "its table was emptied since,");
             }
-            None => {
-                let emptied = emptied(&mut self.decoder, record);
-                for Sought { place, effect, newer, .. } in &mut self.sought {
-                    if *offset > place.offset && !effect.tables.is_disjoint(&emptied) {
-                        newer.get_or_insert((*offset, "its table was emptied since,"));
-                    }
-                }
+        }
+        let digest = Digest::of(record);
+        for (it, what) in newer {
+            let Sought { place, newer, .. } = &mut self.sought[it];
+            let (at, topic_id) = (place.at.clone(), self.now.topic);
+            let own = Place { at, offset: *offset, topic_id };
+            // What waits itself was not applied; what was put back may be from before it.
+            let is_older = self.letters.is_waiting(&own) || self.letters.was_before(place, digest);
+            if *offset > place.offset && !is_older {
+                newer.get_or_insert((*offset, what));
             }
         }
     }
 }
 
-/// Where the changes of a key are.
-fn by_key(sought: &[Sought]) -> HashMap<Bytes, Vec<usize>> {
-    let mut by_key: HashMap<Bytes, Vec<usize>> = HashMap::new();
-    for (index, it) in sought.iter().enumerate() {
-        if let Some(key) = &it.effect.key {
-            by_key.entry(key.clone()).or_default().push(index);
-        }
-    }
-    by_key
+/// Where what is sought is, by what a newer record may have of it.
+#[derive(Default)]
+struct SoughtBy {
+    by_key: HashMap<Bytes, Vec<usize>>,
+    by_row: HashMap<TouchedRow, Vec<usize>>,
+    by_table: HashMap<TableName, Vec<usize>>,
 }
 
-/// The tables that a record empties. One that can not be read empties none.
-fn emptied(decoder: &mut Decoder, record: &Record) -> BTreeSet<Table> {
-    let mut said = Vec::new();
-    let _ = decoder.record(record, &mut said);
-    let emptied = said.iter().filter_map(|decoded| match decoded {
-        Decoded::Change { change: change @ Change::Truncate { .. }, .. } => Some(tables_of(change)),
-        _ => None,
-    });
-    emptied.flatten().collect()
+impl SoughtBy {
+    fn new(sought: &[Sought]) -> Self {
+        let mut by = SoughtBy::default();
+        for (index, Sought { effect, .. }) in sought.iter().enumerate() {
+            if let Some(key) = &effect.key {
+                by.by_key.entry(key.clone()).or_default().push(index);
+            }
+            for row in &effect.rows {
+                by.by_row.entry(row.clone()).or_default().push(index);
+                by.by_table.entry(row.table.clone()).or_default().push(index);
+            }
+        }
+        by
+    }
+
+    /// Those that a record with this row may be newer than.
+    fn of(&self, row: &TouchedRow) -> impl Iterator<Item = &usize> {
+        let unknown = TouchedRow::unknown(row.table.clone());
+        let of_row = match row.is_unknown() {
+            true => self.by_table.get(&row.table),
+            false => self.by_row.get(row),
+        };
+        let of_unknown = self.by_row.get(&unknown);
+        of_row.into_iter().chain(of_unknown).flatten()
+    }
 }

@@ -287,7 +287,8 @@ impl State {
             Some((is, trace))
         });
         let (tables, traces) = found.unzip();
-        let publication = PublicationIs { name: PUBLICATION.to_owned(), oid: self.publication };
+        let publication =
+            PublicationIs { name: PUBLICATION.to_owned(), oid: self.publication, altered_by: None };
         Now {
             unmapped: BTreeMap::new(),
             paused: BTreeMap::new(),

@@ -149,6 +149,33 @@ async fn a_table_that_was_empty_and_a_topic_that_is_not_there_yet_hold_nobody_up
     assert_eq!(topics.rows("kta_never").await, "5:late");
 }
 
+/// The envelope of the delete has the key of its tombstone, so compaction takes it.
+#[tokio::test]
+async fn the_tombstone_that_compaction_leaves_of_a_delete_was_passed_over() {
+    let topics = Topics::new(&["ktq_one"]).await;
+    let producer = producer(None);
+    topics.make("ktq_one");
+    let send = |op: &str, id, name: &str| {
+        topics.send(&producer, "ktq_one", id, &topics.record(op, "ktq_one", id, name));
+    };
+    let tombstone = |id| topics.send_or_delete(&producer, "ktq_one", id, None);
+    (1..=3).for_each(|id| send("r", id, "copied"));
+    topics.apply().await;
+    tombstone(2);
+    send("u", 3, "changed");
+    // One that is whole, and a row that comes again.
+    let mut deleted = topics.record("d", "ktq_one", 1, "copied");
+    deleted["before"] = json!({"id": 1, "name": null});
+    deleted["after"] = Value::Null;
+    topics.send(&producer, "ktq_one", 1, &deleted);
+    tombstone(1);
+    send("c", 1, "again");
+    // Nobody has had this row.
+    tombstone(9);
+    topics.apply().await;
+    assert_eq!(topics.rows("ktq_one").await, "1:again 3:changed");
+}
+
 #[tokio::test]
 async fn topics_that_a_pattern_matches_are_read_those_that_come_later_too() {
     let matches = |pipeline: &Pipeline| format!("topics_pattern: '{}[.].*'", pipeline.name);
