@@ -8,6 +8,10 @@
 //! For everybody else, a paused table is what it was: its label, its key and what refers to it are the same. So
 //! nothing of the graph depends on the change. Its changes are passed over, and nobody counts which. Once it goes on,
 //! all of its rows are compared.
+//!
+//! A graph that is made from several partitions has a checkpoint for each, with the tables as that partition has gone
+//! over to them. It is one graph all the same: a table is paused for all partitions or for none. One that a partition
+//! has gone over with as it is now is not paused.
 
 use std::borrow::Cow;
 

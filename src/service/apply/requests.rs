@@ -148,11 +148,13 @@ async fn work(
     Ok(Some(Work { request, tables, copied_before, client, turn }))
 }
 
-/// The request names tables that may have come, or may have gone on after a pause, since the look at the tables.
+/// The request names tables that may have come, or may have gone on after a pause, since the look at the tables. What
+/// the graph is owed of a paused table waits in any case.
 async fn is_of_other_tables(shared: &Shared, request: &Request) -> bool {
     let Some(seen) = &shared.seen else { return false };
     let paused = shared.mapping.paused();
     let may_differ = match tables_of(&shared.model, request) {
+        Ok(_) if request.id.is_owed() => false,
         Ok(tables) => tables.iter().any(|table| paused.contains(table)),
         Err(_) => true,
     };
