@@ -182,6 +182,11 @@ impl Request {
             shares_over,
         }
     }
+
+    /// Whether it names tables, and none but such ones.
+    pub fn is_of(&self, is_such: impl Fn(&String) -> bool) -> bool {
+        !self.tables.is_empty() && self.tables.iter().all(is_such)
+    }
 }
 
 /// A request as people and pages see it, without a row's values.

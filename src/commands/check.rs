@@ -304,7 +304,9 @@ async fn graph(
     made.through_topic |= kafka::takes_over(config, &source.catalog, &graph).await;
     source.judge(config, &made, report);
     source.compare(config, &made, report).await;
-    if report.is_well() && !made.through_topic {
+    // A graph that goes over to a topic is judged by `apply`, once it has.
+    let is_of_topic = made.checkpoints.iter().any(|it| it.partition().is_some());
+    if report.is_well() && (!made.through_topic || is_of_topic) {
         follows::follows(config, source, report).await?;
     }
     made.checkpoints.iter().filter_map(stopped).for_each(|last| report.stopped(&last));

@@ -5,7 +5,8 @@ use crate::{
     config::Config,
     graph::drawn::Drawing,
     mapping::{Mapping, Plan, PlannedChange, compile},
-    service::{ServiceError, following, read_catalog},
+    service::{ServiceError, following, preview, read_catalog},
+    start::generation::Generation,
 };
 
 use super::{print, print_json};
@@ -62,38 +63,50 @@ pub async fn execute(config: &Config, args: &PlanArgs) -> Result<(), ServiceErro
     }
 }
 
-/// What the next start of `run` does with the graph that is there.
+/// What the next start does with the graph that is there.
 async fn changes(config: &Config) -> Result<Vec<PlannedChange>, ServiceError> {
-    let Some(preview) = following::preview(config).await? else {
-        let what = "there is no graph of `run` yet: its first start copies all tables".to_owned();
-        return Ok(vec![PlannedChange { table: None, what, reads: Some(None) }]);
+    let preview = match preview::preview(config).await? {
+        Ok(preview) => preview,
+        Err(what) => return Ok(vec![PlannedChange { table: None, what, reads: Some(None) }]),
     };
     let change =
         |table: String, what: String, reads| PlannedChange { table: Some(table), what, reads };
     let marks = preview.marks.into_iter();
     let mut changes: Vec<_> =
         marks.map(|(found, rows)| change(found.table.in_file(), found.what, Some(rows))).collect();
-    let new = "it is new: `run` adds it to the publication";
+    let who = if preview.through_topic { "publish" } else { "run" };
+    let new = format!("it is new: `{who}` adds it to the publication");
     let added = preview.added.into_iter();
-    changes.extend(added.map(|(table, rows)| change(table.in_file(), new.to_owned(), Some(rows))));
-    let generation = preview.generation;
+    changes.extend(added.map(|(table, rows)| change(table.in_file(), new.clone(), Some(rows))));
+    for generation in preview.generations {
+        for change in of_generation(generation) {
+            if !changes.contains(&change) {
+                changes.push(change);
+            }
+        }
+    }
+    changes.extend(preview.refused.map(|what| PlannedChange { table: None, what, reads: None }));
+    Ok(changes)
+}
+
+/// What reads no rows.
+fn of_generation(generation: Generation) -> Vec<PlannedChange> {
+    let change =
+        |table: String, what: String| PlannedChange { table: Some(table), what, reads: None };
     let free = generation.free.into_iter();
-    changes.extend(free.map(|found| change(found.table.in_file(), found.what, None)));
+    let mut changes: Vec<_> = free.map(|found| change(found.table.in_file(), found.what)).collect();
     let gone = "it is gone, or not mapped any more: its rows leave the graph";
-    changes.extend(generation.gone.iter().map(|it| change(it.in_file(), gone.to_owned(), None)));
+    changes.extend(generation.gone.iter().map(|it| change(it.in_file(), gone.to_owned())));
     let left_over = generation.left_over.iter().map(ToString::to_string);
     changes.extend(left_over.map(|what| PlannedChange { table: None, what, reads: None }));
     let frozen = "it is not in the publication: its rows stay as they are";
-    changes
-        .extend(generation.frozen.iter().map(|it| change(it.in_file(), frozen.to_owned(), None)));
+    changes.extend(generation.frozen.iter().map(|it| change(it.in_file(), frozen.to_owned())));
     let paused = generation.paused.into_iter();
-    let paused = paused.map(|(table, paused, _)| {
+    changes.extend(paused.map(|(table, paused, _)| {
         let what = format!("it is paused, and its rows stay as they are: {paused}");
-        change(table.in_file(), what, None)
-    });
-    changes.extend(paused);
-    changes.extend(preview.refused.map(|what| PlannedChange { table: None, what, reads: None }));
-    Ok(changes)
+        change(table.in_file(), what)
+    }));
+    changes
 }
 
 /// What the topics say that the changes come through, if the file has Kafka between.

@@ -15,8 +15,10 @@ use crate::{
     service::{
         ServiceError,
         apply::{named, standing, start::Found, topology::Topology},
+        following,
         graph::{Wait, open},
-        mapped_tables, mapping, read_catalog,
+        looked::Followed,
+        mapped_tables, read_catalog,
     },
 };
 
@@ -26,7 +28,9 @@ use super::print;
 pub async fn execute(config: &Config, args: &ReplayArgs) -> Result<(), ServiceError> {
     let from = args.from().map_err(ServiceError::Usage)?;
     let (sql, catalog) = read_catalog(config).await?;
-    let mapping = mapping(config, &catalog)?;
+    let Followed { catalog, mapping, .. } =
+        following::tables(config, &sql.client, catalog).await?.followed;
+    let mapping = mapping?;
     let asking = Asking::new(config.kafka()?)?;
     let graph = open(config, Wait::Usual)?;
     let checkpoints = graph.checkpoints(&config.pipeline).await?;

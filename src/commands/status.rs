@@ -3,7 +3,11 @@
 pub mod ready;
 mod topic;
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 use serde::Serialize;
 
@@ -239,8 +243,8 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
         placeholders: graph.marked(&config.pipeline, PLACEHOLDER).await?,
         incomplete: graph.marked(&config.pipeline, INCOMPLETE).await?,
         epoch: checkpoint.map(|checkpoint| checkpoint.epoch.0),
-        frozen: frozen(checkpoint),
-        paused: facts(checkpoint).map(|facts| facts.paused()).unwrap_or_default(),
+        frozen: frozen(checkpoints),
+        paused: TableFacts::paused_in(checkpoints),
         mapping_digest: checkpoint.map(|checkpoint| checkpoint.mapping_digest.clone()),
         stopped: checkpoints.iter().filter_map(stopped).collect(),
         refused,
@@ -249,14 +253,12 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
     })
 }
 
-fn facts(checkpoint: Option<&Checkpoint>) -> Option<TableFacts> {
-    TableFacts::parse(checkpoint?.table_facts.as_deref()?).ok()
-}
-
-fn frozen(checkpoint: Option<&Checkpoint>) -> Vec<String> {
-    let Some(facts) = facts(checkpoint) else { return Vec::new() };
-    let frozen = facts.tables.iter().filter(|table| table.by.is_empty());
-    frozen.map(TableIs::shown).collect()
+/// Where a graph is made from several partitions, each says it of its tables.
+fn frozen(checkpoints: &[Checkpoint]) -> Vec<String> {
+    let all = TableFacts::of_all(checkpoints);
+    let tables = all.iter().flat_map(|facts| &facts.tables);
+    let frozen = tables.filter(|table| table.by.is_empty());
+    frozen.map(TableIs::shown).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Why the last writer of this log stopped for good, unless another has begun since.

@@ -24,11 +24,12 @@ use crate::{
         connect::Sql,
         setup::{self, LogEnd},
     },
+    request::Request,
     service::{
         ServiceError, facts,
         graph::{Wait, open},
     },
-    start::origin,
+    start::{TableFacts, origin},
 };
 
 use super::print;
@@ -199,7 +200,11 @@ impl Waiting<'_> {
             let is_comparing = match reached(&checkpoints) {
                 Reached::Through(_) if through_topic => {
                     let requests = graph.requests(pipeline).await?;
-                    requests.iter().any(|it| it.state.is_open() && it.id.is_owed())
+                    let paused = TableFacts::paused_in(&checkpoints);
+                    // What is owed of a paused table waits until that goes on.
+                    let waits = |it: &Request| it.is_of(|table| paused.contains_key(table));
+                    let mut open = requests.iter().filter(|it| it.state.is_open());
+                    open.any(|it| it.id.is_owed() && !waits(it))
                 }
                 _ => false,
             };

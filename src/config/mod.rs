@@ -315,12 +315,12 @@ pub enum ConfigError {
         /// The words.
         expected: String,
     },
-    /// Tables are not paused where changes come through topics.
+    /// Tables are not paused where a graph does not follow them.
     #[error(
-        "schema_changes: pause and dropped_tables: keep are for `run`. Through topics, `apply` follows what changes in \
-         tables (`schema_changes: apply`), or ends (`stop`): write one of these, and leave dropped_tables out"
+        "schema_changes: pause and dropped_tables: keep are for `run` and for topics that `wal2graph publish` writes. \
+         A graph does not follow its tables through kafka.topics or kafka.topics_pattern: leave both settings out"
     )]
-    PauseOfTopics,
+    PauseOfForeign,
     /// Rows of topics that can not be compared with their tables are not set aside.
     #[error(
         "on_error: park is for `run` and for topics that `wal2graph publish` writes. With kafka.topics or \

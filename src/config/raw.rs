@@ -48,7 +48,7 @@ pub struct RawConfig {
     /// `exit`.
     #[schemars(regex(pattern = r"^(exit|stay|.*\$\{.*\}.*)$"))]
     pub on_stop: Option<String>,
-    /// What `run` does when tables, publication or this file have changed: `apply` lets the graph follow,
+    /// What `run` and `apply` do when tables, publication or this file have changed: `apply` lets the graph follow,
     /// `stop` ends with an error that says what has changed, `pause` leaves the rows of a table that has changed in the
     /// database as they are, and goes on with all others. `tables.*.schema_changes` says it for one table. Default:
     /// `apply`.

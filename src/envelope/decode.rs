@@ -12,8 +12,9 @@
 mod heartbeats;
 mod keys;
 mod rows;
+mod shapes;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem::take;
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use bytes::Bytes;
 
 use crate::catalog::{Catalog, TableName};
 use crate::change::{Before, Cell, Change, Relation, ReplicaIdentity, Tuple};
+use crate::lsn::Lsn;
 
 use super::columns::{Table, types_of};
 use super::join::{Joiner, Next};
@@ -96,6 +98,12 @@ pub struct Decoder {
     tombstones: Option<Arc<Rows>>,
     /// The key of the record before, if that was a delete.
     deleted: Option<Bytes>,
+    /// Places in `tables` of those whose records are not read.
+    passed_over: BTreeSet<usize>,
+    /// The same of those whose records may be unreadable.
+    compared: BTreeSet<usize>,
+    /// Records of these from here on are as the catalog is, or it has changed.
+    as_catalog: (BTreeSet<usize>, Lsn),
 }
 
 /// How a record's rows are read.
@@ -151,6 +159,9 @@ impl Decoder {
             rows: None,
             tombstones: None,
             deleted: None,
+            passed_over: BTreeSet::new(),
+            compared: BTreeSet::new(),
+            as_catalog: Default::default(),
         }
     }
 
@@ -271,7 +282,7 @@ impl Decoder {
             return Err(error("value", root, problem));
         }
         match &*op {
-            "c" | "u" | "d" | "r" => self.row(&op, block, &object, writer, record, root),
+            "c" | "u" | "d" | "r" => self.row_of_table(&op, block, &object, writer, record, root),
             "t" => self
                 .truncate(block)
                 .map_err(|problem| error("value", root, problem.within("source"))),
@@ -343,9 +354,10 @@ impl Decoder {
         Ok(Next::Truncate { source, relation, schema, table, part })
     }
 
+    /// A row of the table at this place.
     fn row(
         &mut self,
-        op: &str,
+        (index, op): (usize, &str),
         block: Block<'_>,
         object: &Object<'_>,
         writer: Writer,
@@ -353,11 +365,6 @@ impl Decoder {
         root: &'static str,
     ) -> Result<Next, DecodeError> {
         let at = |problem| error("value", root, problem);
-        let (schema, table) = block.table().map_err(|problem| at(problem.within("source")))?;
-        let Some(index) = self.table_of(&block, schema, table) else {
-            let (schema, table) = (schema.to_owned(), table.to_owned());
-            return Ok(Next::Alone(Decoded::Foreign { source: block.source, schema, table }));
-        };
         let (source, snapshot) = (block.source, block.snapshot);
         let relation = self.tables[index].relation.clone();
         let header = |name| record.headers.iter().find(|(it, _)| it == name).map(|(_, it)| it);

@@ -39,6 +39,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::catalog::TableName;
 use crate::change::{Change, Relation, Timestamp, Tuple};
 use crate::lsn::Lsn;
 
@@ -179,6 +180,16 @@ pub enum Decoded {
         /// The table's name.
         table: String,
     },
+    /// A row of a table that has changed since the catalog was looked at.
+    Reshaped {
+        /// The table, as the record names it.
+        table: TableName,
+    },
+    /// A row of a table whose records are not read.
+    PassedOver {
+        /// Where it comes from.
+        source: Source,
+    },
 }
 
 impl Decoded {
@@ -188,6 +199,7 @@ impl Decoded {
         match self {
             Decoded::Change { source, .. }
             | Decoded::Foreign { source, .. }
+            | Decoded::PassedOver { source }
             | Decoded::Message { source } => source.place.as_ref()?.end,
             Decoded::Heartbeat { end_lsn, .. } => *end_lsn,
             _ => None,

@@ -121,6 +121,16 @@ impl Mapping {
         self.followed_tables().map(|(_, table)| &table.name)
     }
 
+    /// The tables, with those that are paused, under the names that they have in the graph's mapping.
+    pub fn table_names(&self) -> impl Iterator<Item = &TableName> {
+        self.tables.iter().map(|table| &table.name)
+    }
+
+    /// Those of them that are paused.
+    pub fn paused_tables(&self) -> impl Iterator<Item = &TableName> {
+        self.paused.iter().map(|index| &self.columns(*index).name)
+    }
+
     /// The tables whose rows are written.
     pub fn followed_tables(&self) -> impl Iterator<Item = (TableIndex, &TableColumns)> {
         let all = (0..).map(TableIndex).zip(&self.tables);

@@ -278,7 +278,10 @@ impl Translator {
 
     /// Its table is compared once it goes on.
     fn is_paused(&self, relation: &Relation) -> bool {
-        self.followed.as_ref().is_some_and(|followed| followed.paused.contains(&relation.oid))
+        match &self.followed {
+            Some(followed) => followed.paused.contains(&relation.oid),
+            None => self.mapped(relation).is_some_and(|it| self.mapping.paused().contains(&it)),
+        }
     }
 
     /// Of an earlier shape: what the Relation lacks is unchanged.

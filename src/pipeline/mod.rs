@@ -416,7 +416,7 @@ impl PipelineError {
     /// A table has another shape than it was looked at with.
     pub fn reshaped(&self) -> Option<Reshaped> {
         match self {
-            PipelineError::Prepare(error) => error.reshaped(),
+            PipelineError::Source(error) | PipelineError::Prepare(error) => error.reshaped(),
             _ => None,
         }
     }

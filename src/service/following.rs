@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
 use crate::{
-    catalog::{Catalog, TableName},
+    catalog::Catalog,
     checkpoint::{Checkpoint, Epoch, Log},
     config::Config,
     copy::Progress,
@@ -33,7 +33,6 @@ use crate::{
         following::{
             self, Changed, Next, Shapes, Watched, before, kept, looks, of_followed, passes, step,
         },
-        found::Found,
         generation::{self, Generation, Look, Since, judge},
         rules::Paused,
         shape::ReadAt,
@@ -78,10 +77,13 @@ impl Learned {
 
 /// The tables that a graph follows, if its checkpoint says which they are.
 pub async fn known(config: &Config, graph: &impl Store) -> Result<Option<Known>, ServiceError> {
-    let checkpoints = graph.checkpoints(&config.pipeline).await?;
-    let facts = checkpoints.first().and_then(|checkpoint| checkpoint.table_facts.as_deref());
-    let Some(Ok(facts)) = facts.map(TableFacts::parse) else { return Ok(None) };
-    Ok(Some(Known::of(facts)))
+    Ok(known_of(&graph.checkpoints(&config.pipeline).await?))
+}
+
+/// The same of these checkpoints.
+pub fn known_of(checkpoints: &[Checkpoint]) -> Option<Known> {
+    let facts = TableFacts::of_all(checkpoints);
+    (!facts.is_empty()).then(|| Known::of(facts))
 }
 
 /// The configuration with the names that the graph has, also where it does not follow its tables.
@@ -202,60 +204,12 @@ pub fn admit(
 }
 
 /// What a start would do, with a graph whose checkpoint says which tables it follows.
-fn next(checkpoint: Option<&Checkpoint>, seen: Seen<'_>) -> Option<Generation> {
+pub fn next(checkpoint: Option<&Checkpoint>, seen: Seen<'_>) -> Option<Generation> {
     let checkpoint = checkpoint?;
     let facts = TableFacts::parse(checkpoint.table_facts.as_deref()?).ok()?;
     let had = checkpoint.outlines.as_deref().map(Outlines::parse).unwrap_or_default();
     let unexplained = BTreeSet::new();
     Some(judge(before(checkpoint, (&facts, &had), &unexplained), seen.now, seen.mapping, seen.at))
-}
-
-/// Tells what the next start of `run` does about the changes since the graph was made. `None`: there is no
-/// graph of `run`. It changes nothing.
-pub async fn preview(config: &Config) -> Result<Option<Preview>, ServiceError> {
-    let graph = graph::open(config, graph::Wait::Usual)?;
-    let checkpoints = graph.checkpoints(&config.pipeline).await?;
-    let Some(checkpoint) = checkpoints.first().filter(|it| it.partition().is_none()) else {
-        return Ok(None);
-    };
-    let known = known(config, &graph).await?;
-    let told = LeftOut::default();
-    let looked = looked::look(config, known.as_ref(), looked::New::LeftOut, &told).await?;
-    let mapping = looked.mapping?;
-    let Some(now) = &looked.now else { return Ok(None) };
-    let seen = Seen { catalog: &looked.catalog, mapping: &mapping, now, at: looked.at };
-    let Some(generation) = next(Some(checkpoint), seen) else { return Ok(None) };
-    let refused = generation.refused(&start::Again::FromTables, &rules(config));
-    let refused = refused.map(|it| it.to_string());
-    let rows = |table: &TableName| looked.catalog.table(table).and_then(|it| it.estimated_rows);
-    let marks = generation.marks.iter().map(|mark| {
-        let rows = rows(&mark.found.table);
-        (mark.found.clone(), rows)
-    });
-    let marks = marks.collect();
-    let mut added = Vec::new();
-    if let (true, Some(known)) = (follows(config), &known) {
-        let (sql, all) = super::read_catalog(config).await?;
-        let rows = |table: &TableName| all.table(table).and_then(|it| it.estimated_rows);
-        let new = looked::unpublished(config, &sql.client, all.clone(), known).await?;
-        added.extend(new.to_add.into_iter().map(|table| {
-            let rows = rows(&table);
-            (table, rows)
-        }));
-    }
-    Ok(Some(Preview { marks, added, refused, generation }))
-}
-
-/// What the next start does.
-pub struct Preview {
-    /// Tables whose rows are compared, and about how many rows they have, where that is known.
-    pub marks: Vec<(Found, Option<u64>)>,
-    /// New tables that are added to the publication, and copied.
-    pub added: Vec<(TableName, Option<u64>)>,
-    /// Why it would end instead.
-    pub refused: Option<String>,
-    /// All of it.
-    pub generation: Generation,
 }
 
 /// Lets the graph of a claimed checkpoint follow.
@@ -397,7 +351,7 @@ pub async fn changed(
     let mut traces = Traces::new(config, Some(client));
     loop {
         traces.changed(&trace).await;
-        let known = Known::of(watched.facts.clone());
+        let known = Known::of(vec![watched.facts.clone()]);
         let looked = match looked::look(config, Some(&known), new, told).await {
             Ok(looked) => looked,
             Err(error) => {

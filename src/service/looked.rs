@@ -29,7 +29,7 @@ use crate::{
     },
     start::{
         Publication, TableFacts, TableRights,
-        paused::{held, pauses},
+        paused::{held, kept, pauses},
         publication::mark,
         rights,
         shape::ReadAt,
@@ -74,25 +74,19 @@ pub enum New {
 pub struct Known {
     /// Their object ids.
     pub oids: BTreeSet<u32>,
-    /// What its checkpoint has of them, where tables can be paused.
-    pub facts: Option<TableFacts>,
+    /// What its checkpoints have of them, where tables can be paused.
+    pub facts: Vec<TableFacts>,
     /// The names that it has.
     pub kept: Kept,
 }
 
 impl Known {
-    /// As a checkpoint has them.
-    pub fn of(facts: TableFacts) -> Self {
-        let known = Known::of_several(std::slice::from_ref(&facts));
-        Known { facts: Some(facts), ..known }
-    }
-
-    /// As several checkpoints have them: no table is paused.
-    pub fn of_several(all: &[TableFacts]) -> Self {
-        let oids = all.iter().flat_map(|facts| &facts.tables).map(|table| table.oid).collect();
+    /// As its checkpoints have them: several, if it is made from partitions of topics.
+    pub fn of(facts: Vec<TableFacts>) -> Self {
+        let oids = facts.iter().flat_map(|facts| &facts.tables).map(|table| table.oid).collect();
         let mut kept = Kept::default();
-        all.iter().for_each(|facts| facts.keep_names(&mut kept));
-        Known { oids, facts: None, kept }
+        facts.iter().for_each(|facts| facts.keep_names(&mut kept));
+        Known { oids, facts, kept }
     }
 
     /// Without a checkpoint.
@@ -257,9 +251,7 @@ pub async fn followed(
 ) -> Result<(Followed, Option<Now>), ServiceError> {
     let followed = mapped(config, all.clone(), known, published);
     let now = now_of(config, client, &followed).await?;
-    let Some(facts) = known.and_then(|known| known.facts.as_ref()) else {
-        return Ok((followed, now));
-    };
+    let facts = known.map_or(&[][..], |known| &known.facts);
     let of_now = now.as_ref().zip(followed.mapping.as_ref().ok());
     let pauses = pauses(facts, &all, of_now, &rules(config));
     if pauses.is_empty() {
@@ -270,8 +262,10 @@ pub async fn followed(
     let held = Followed { mapping: held.mapping.map(|it| it.pausing(&paused)), ..held };
     if held.mapping.is_err() {
         // The file may name what only the tables of now have.
-        for (was, paused) in facts.tables.iter().filter_map(|it| Some((it, pauses.get(&it.oid)?))) {
-            tracing::warn!(table = %was.table_name(), %paused, "the table is paused, and mapped as it was");
+        for was in kept(facts, &pauses) {
+            if let Some(paused) = &was.paused {
+                tracing::warn!(table = %was.table_name(), %paused, "the table is paused, and mapped as it was");
+            }
         }
     }
     let now = now_of(config, client, &held).await?;

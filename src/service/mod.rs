@@ -22,6 +22,7 @@ pub mod looked;
 mod notices;
 pub mod others;
 mod over_budget;
+pub mod preview;
 pub mod proof;
 #[cfg(feature = "kafka")]
 pub mod publish;
@@ -94,7 +95,8 @@ pub fn with_topics(config: &Config, mapping: &Mapping) -> Result<Config, Service
     if !kafka.is_by_table() {
         return Ok(config.clone());
     }
-    let topics = TableTopics::new(&kafka.topic, mapping.published_tables());
+    // What comes of a table that is paused is read, too, and passed over.
+    let topics = TableTopics::new(&kafka.topic, mapping.table_names());
     let topics = topics.map_err(ServiceError::topic_name)?;
     Ok(config.reading(topics.all().cloned().collect())?)
 }

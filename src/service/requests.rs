@@ -227,7 +227,10 @@ pub fn tables_of(model: &Model, request: &Request) -> Result<Vec<TableIndex>, St
 }
 
 /// The same without those that are paused: their columns may have other names.
-fn without(
+///
+/// # Errors
+/// There is no other one, or one of them is asked for by name, in a sentence.
+pub fn without(
     model: &Model,
     paused: &BTreeSet<TableIndex>,
     mut tables: Vec<TableIndex>,

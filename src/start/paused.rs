@@ -8,6 +8,12 @@
 //! For everybody else, a paused table is what it was: its label, its key and what refers to it are the same. So
 //! nothing of the graph depends on the change. Its changes are passed over, and nobody counts which. Once it goes on,
 //! all of its rows are compared.
+//!
+//! A graph that is made from several partitions has a checkpoint for each, with the tables as that partition has gone
+//! over to them. It is one graph all the same: a table is paused for all partitions or for none. One that a partition
+//! has gone over with as it is now is not paused.
+
+use std::borrow::Cow;
 
 use crate::{
     catalog::{Catalog, Table, TableName, definition::Definition},
@@ -23,9 +29,10 @@ use super::{
     tables::{Now, TableFacts, TableIs},
 };
 
-/// The tables that are paused. `mapped` is what the tables of now become; `None`: they can not be mapped.
+/// The tables that are paused, by what all checkpoints of a graph have of them. `mapped` is what the tables of now
+/// become; `None`: they can not be mapped.
 pub fn pauses(
-    facts: &TableFacts,
+    all: &[TableFacts],
     catalog: &Catalog,
     mapped: Option<(&Now, &Mapping)>,
     rules: &Rules,
@@ -33,6 +40,76 @@ pub fn pauses(
     if !rules.may_pause() {
         return Pauses::new();
     }
+    let layers = layers(all);
+    let found: Vec<Pauses> =
+        layers.iter().map(|facts| differing(facts, catalog, mapped, rules)).collect();
+    let is_in_each = |oid: &u32| {
+        let has = |facts: &TableFacts| facts.tables.iter().any(|it| it.oid == *oid);
+        layers.iter().zip(&found).all(|(facts, found)| !has(facts) || found.contains_key(oid))
+    };
+    let mut pauses = Pauses::new();
+    for (oid, paused) in found.iter().flatten().filter(|(oid, _)| is_in_each(oid)) {
+        pauses.entry(*oid).or_insert_with(|| paused.clone());
+    }
+    let newest = newest(&layers);
+    while let Some((oid, paused)) = in_the_way(&newest, catalog, &pauses) {
+        pauses.insert(oid, paused);
+    }
+    pauses
+}
+
+/// What checkpoints have of the tables, as one value that has each table once. There are more while some partitions
+/// have gone over to the next shape of a table, and others have not.
+pub fn layers(all: &[TableFacts]) -> Vec<TableFacts> {
+    let mut layers: Vec<TableFacts> = Vec::new();
+    for facts in all {
+        let mut has_seen = false;
+        for table in &facts.tables {
+            if layers.iter().any(|layer| layer.tables.contains(table)) {
+                continue;
+            }
+            let lacks = |layer: &TableFacts| layer.tables.iter().all(|it| it.oid != table.oid);
+            let at = layers.iter().position(lacks).unwrap_or(layers.len());
+            if at == layers.len() {
+                layers.push(TableFacts::new(None, Vec::new()));
+            }
+            let layer = &mut layers[at];
+            if layer.publication.is_none() {
+                layer.publication.clone_from(&facts.publication);
+            }
+            if !std::mem::replace(&mut has_seen, true) {
+                layer.seen.extend(facts.seen.iter().cloned());
+            }
+            layer.tables.push(table.clone());
+        }
+    }
+    layers
+}
+
+/// Each table as the partition has it that has gone over last.
+fn newest(layers: &[TableFacts]) -> TableFacts {
+    let mut newest: Vec<TableIs> = Vec::new();
+    for table in layers.iter().flat_map(|facts| &facts.tables) {
+        let age = |it: &TableIs| it.shape.as_ref().map(|shape| shape.age());
+        match newest.iter_mut().find(|it| it.oid == table.oid) {
+            None => newest.push(table.clone()),
+            Some(known) if age(known) < age(table) => known.clone_from(table),
+            Some(_) => {}
+        }
+    }
+    let publication = layers.iter().find_map(|facts| facts.publication.clone());
+    TableFacts::new(publication, newest)
+}
+
+/// The tables that differ from what the graph has, and that the file says to pause.
+fn differing(
+    facts: &TableFacts,
+    catalog: &Catalog,
+    mapped: Option<(&Now, &Mapping)>,
+    rules: &Rules,
+) -> Pauses {
+    // Without the publication nobody knows what comes of a table: that is no change of it.
+    let is_published = mapped.is_none_or(|(now, _)| now.facts.publication.is_some());
     let judged = mapped.map(|(now, mapping)| (now, mapping, judged(facts, now, mapping)));
     let paused = |was: &TableIs| {
         let definition = was.definition.as_ref()?;
@@ -41,7 +118,8 @@ pub fn pauses(
             None => gone(was, catalog, rules)?,
             Some(is) => {
                 let name = was.table_name();
-                if rules.of(&name, Some(&is.name)) != SchemaChanges::Pause {
+                let pauses = rules.of(&name, Some(&is.name)) == SchemaChanges::Pause;
+                if !pauses || !(is_published || was.paused.is_some()) {
                     return None;
                 }
                 let why = match &judged {
@@ -56,11 +134,7 @@ pub fn pauses(
         };
         Some((was.oid, paused))
     };
-    let mut pauses: Pauses = facts.tables.iter().filter_map(paused).collect();
-    while let Some((oid, paused)) = in_the_way(facts, catalog, &pauses) {
-        pauses.insert(oid, paused);
-    }
-    pauses
+    facts.tables.iter().filter_map(paused).collect()
 }
 
 /// A table that has the name of a paused one now: two can not have it.
@@ -78,8 +152,17 @@ fn in_the_way(facts: &TableFacts, catalog: &Catalog, pauses: &Pauses) -> Option<
 }
 
 fn judged(facts: &TableFacts, now: &Now, mapping: &Mapping) -> Generation {
+    let facts = match &facts.publication {
+        Some(_) => Cow::Borrowed(facts),
+        None => {
+            // Everything that the publication has sent has come since.
+            let mut facts = facts.clone();
+            facts.published_as(&now.facts);
+            Cow::Owned(facts)
+        }
+    };
     let before = Before {
-        facts,
+        facts: &facts,
         labels: &[],
         digest: "",
         outlines: &Default::default(),
@@ -166,9 +249,20 @@ fn fix(was: &TableIs, is: &Table, definition: &Definition) -> String {
     )
 }
 
+/// The paused tables as the graph has them, of all its checkpoints.
+pub fn kept(all: &[TableFacts], pauses: &Pauses) -> Vec<TableIs> {
+    let mut kept = newest(&layers(all)).tables;
+    kept.retain(|table| pauses.contains_key(&table.oid));
+    for table in &mut kept {
+        table.paused = pauses.get(&table.oid).cloned();
+    }
+    kept
+}
+
 /// The catalog by which the graph goes on: what is paused is as it was.
-pub fn held(catalog: Catalog, facts: &TableFacts, pauses: &Pauses) -> Catalog {
-    let paused = facts.tables.iter().filter(|table| pauses.contains_key(&table.oid));
-    let kept: Vec<&Definition> = paused.filter_map(|table| table.definition.as_ref()).collect();
+pub fn held(catalog: Catalog, all: &[TableFacts], pauses: &Pauses) -> Catalog {
+    let kept = kept(all, pauses);
+    let kept: Vec<&Definition> =
+        kept.iter().filter_map(|table| table.definition.as_ref()).collect();
     catalog.with(&kept)
 }

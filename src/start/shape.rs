@@ -168,6 +168,11 @@ impl Shape {
         self.earlier.as_ref()
     }
 
+    /// Of two shapes of a table, the later one has more of it.
+    pub fn age(&self) -> (u64, i16) {
+        (self.changed_at, self.numbers)
+    }
+
     /// The partitions that have rows.
     pub fn leaves(&self) -> impl Iterator<Item = u32> {
         self.leaves.keys().copied()

@@ -14,12 +14,16 @@
 //!
 //! Owners, files, statistics and the names of constraints are no part of it.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem::take,
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     catalog::{TableName, definition::Definition},
+    checkpoint::Checkpoint,
     mapping::{Kept, Mapping, Names, identify_by, scalar},
     shown::{Shown, shown_list},
 };
@@ -122,6 +126,18 @@ pub struct Now {
     pub paused: Pauses,
 }
 
+impl Now {
+    /// The same of these tables alone, by object id.
+    pub fn of(&self, tables: &BTreeSet<u32>) -> Now {
+        let mut now = self.clone();
+        let all = take(&mut now.facts.tables).into_iter().zip(take(&mut now.traces));
+        (now.facts.tables, now.traces) =
+            all.filter(|(table, _)| tables.contains(&table.oid)).unzip();
+        now.paused.retain(|oid, _| tables.contains(oid));
+        now
+    }
+}
+
 /// What the replica identity of a partition carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionIdentity {
@@ -218,8 +234,9 @@ impl TablesRefusal {
             TablesRefusal::Different { again, .. } => format!("To go on, {again}"),
             TablesRefusal::Reshaped { again, .. } => {
                 let pause = meanwhile(again);
+                let who = if *again == Again::FromTables { "run" } else { "apply" };
                 format!(
-                    "{pause}Without `schema_changes: stop` in the file, `run` follows. Or {again}"
+                    "{pause}Without `schema_changes: stop` in the file, `{who}` follows. Or {again}"
                 )
             }
             TablesRefusal::KeyMoved { table, was, again, .. } => format!(
@@ -244,13 +261,13 @@ impl TablesRefusal {
     }
 }
 
-/// What lets `run` go on with all other tables.
+/// What lets the program go on with all other tables. No graph follows topics of somebody else's.
 fn meanwhile(again: &Again) -> &'static str {
     match again {
-        Again::FromTables => {
+        Again::FromOthers(_) => "",
+        _ => {
             "`schema_changes: pause` for a table that has changed lets all others go on meanwhile. "
         }
-        _ => "",
     }
 }
 
@@ -287,6 +304,17 @@ impl TableFacts {
     pub fn paused(&self) -> BTreeMap<String, Paused> {
         let paused = |table: &TableIs| Some((table.shown(), table.paused.clone()?));
         self.tables.iter().filter_map(paused).collect()
+    }
+
+    /// What checkpoints have of their tables, as far as they say it.
+    pub fn of_all(checkpoints: &[Checkpoint]) -> Vec<Self> {
+        let kept = checkpoints.iter().filter_map(|it| it.table_facts.as_deref());
+        kept.filter_map(|text| TableFacts::parse(text).ok()).collect()
+    }
+
+    /// The tables that are paused, by name, as the checkpoints of a graph say it.
+    pub fn paused_in(checkpoints: &[Checkpoint]) -> BTreeMap<String, Paused> {
+        TableFacts::of_all(checkpoints).iter().flat_map(TableFacts::paused).collect()
     }
 
     /// What has to be looked at to compare.

@@ -151,6 +151,7 @@ pub fn history_of(said: &Decoded) -> Option<&History> {
         Decoded::Change { source, .. }
         | Decoded::Foreign { source, .. }
         | Decoded::Message { source }
+        | Decoded::PassedOver { source }
         | Decoded::Read { source, .. } => source.history.as_deref(),
         Decoded::Heartbeat { history, .. } => history.as_deref(),
         _ => None,

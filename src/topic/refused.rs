@@ -65,6 +65,12 @@ pub enum RecordError {
         /// How many partitions its topic has.
         partitions: u32,
     },
+    /// Its table has changed since the catalog was looked at.
+    #[error("its table {table} has changed since it was looked at")]
+    Reshaped {
+        /// The table, as the record names it.
+        table: TableName,
+    },
     /// It is something else in the topic of heartbeats.
     #[error("it is no heartbeat of `wal2graph publish`, and nothing else belongs to this topic")]
     NoHeartbeat,
@@ -79,6 +85,7 @@ impl RecordError {
             | RecordError::TruncateOfOne { .. } => true,
             RecordError::OtherPublisher(error) => error.is_of_one_record(),
             RecordError::OtherHistory { .. }
+            | RecordError::Reshaped { .. }
             | RecordError::SourceUnnamed { .. }
             | RecordError::NoEnd { .. } => false,
         }

@@ -208,7 +208,9 @@ impl Transactions {
                 }
                 self.change(span, &source, None, events)
             }
-            Decoded::Message { source } if source.place.is_some() => {
+            Decoded::Message { source } | Decoded::PassedOver { source }
+                if source.place.is_some() =>
+            {
                 self.change(span, &source, None, events)
             }
             Decoded::Read { source, relation, row, .. } => {
@@ -245,10 +247,14 @@ impl Transactions {
                 }
                 Ok(())
             }
-            Decoded::Tombstone | Decoded::Transaction | Decoded::Message { .. } => {
+            Decoded::Tombstone
+            | Decoded::Transaction
+            | Decoded::Message { .. }
+            | Decoded::PassedOver { .. } => {
                 self.pass(span, events);
                 Ok(())
             }
+            Decoded::Reshaped { table } => Err(RecordError::Reshaped { table }),
             Decoded::Held | Decoded::Cut { .. } => Ok(()),
         }
     }

@@ -10,4 +10,5 @@ mod records;
 mod round_trips;
 mod rows;
 mod schemas;
+mod shapes;
 mod support;

@@ -2,11 +2,20 @@
 
 use wal2graph::{
     catalog::{Catalog, Table, TableName, definition::Definition},
-    mapping::{Edits, compile, edit::SchemaChanges},
-    start::rules::{Dropped, Rules},
+    mapping::{Edits, Mapping, compile, edit::SchemaChanges},
+    start::{
+        TableFacts,
+        generation::first,
+        paused::{kept as kept_of, pauses},
+        rules::{Dropped, Rules},
+        tables::Now,
+    },
 };
 
-use crate::mapping::catalogs::{catalog, customers, orders};
+use crate::{
+    mapping::catalogs::{catalog, customers, orders},
+    shape::now,
+};
 
 fn kept(table: &Table) -> Definition {
     let definition = Definition::of(table, &catalog([customers(), orders()]));
@@ -125,4 +134,52 @@ fn a_pattern_says_what_happens_to_all_tables_that_fit() {
     assert_eq!(of("public", "orders"), SchemaChanges::Pause, "the longest that fits");
     assert_eq!(of("public", "order_items"), SchemaChanges::Apply, "its own name");
     assert_eq!(of("sales", "orders"), SchemaChanges::Apply);
+}
+
+/// What the tables become, and what a partition's checkpoint has of them that has gone over.
+fn gone_over(catalog: &Catalog) -> (Mapping, Now, TableFacts) {
+    let mapping = compile(catalog, &Edits::default()).unwrap();
+    let now = now(&mapping);
+    let facts = first(&now, &mapping);
+    (mapping, now, facts)
+}
+
+/// Partitions go over one by one, and are one graph.
+#[test]
+fn a_table_is_paused_for_all_partitions_or_for_none() {
+    let (_, _, before) = gone_over(&catalog([customers(), orders()]));
+    let mut changed = customers();
+    changed.columns[1].name = "title".to_owned();
+    let catalog = catalog([changed, orders()]);
+    let (mapping, now, after) = gone_over(&catalog);
+    let rules = Rules { all: SchemaChanges::Pause, ..Rules::default() };
+    let paused = |all: &[&TableFacts], now: &Now| {
+        let all: Vec<TableFacts> = all.iter().map(|it| (*it).clone()).collect();
+        let pauses = pauses(&all, &catalog, Some((now, &mapping)), &rules);
+        (pauses.keys().copied().collect::<Vec<_>>(), kept_of(&all, &pauses))
+    };
+    let oid = customers().oid;
+    let (found, kept) = paused(&[&before, &before], &now);
+    assert_eq!(found, [oid]);
+    assert!(kept.len() == 1 && kept[0].paused.is_some(), "{kept:?}");
+    assert_eq!(paused(&[&before, &after], &now).0, [0; 0], "one of them has gone over");
+    // Each table has a topic, and a partition of its own.
+    let alone = |facts: &TableFacts, oid: u32| {
+        let mut facts = facts.clone();
+        facts.tables.retain(|it| it.oid == oid);
+        facts
+    };
+    let (a, b) = (alone(&before, oid), alone(&before, orders().oid));
+    assert_eq!(paused(&[&a, &b], &now).0, [oid]);
+    // One that has taken part keeps it paused for the others.
+    let mut held = before.clone();
+    held.tables.retain(|it| it.oid != oid);
+    held.tables.extend(kept);
+    assert_eq!(paused(&[&held, &before], &now).0, [oid]);
+    assert_eq!(paused(&[&held, &after], &now).0, [0; 0]);
+    // Without the publication nothing is paused that was not before.
+    let mut unseen = now.clone();
+    unseen.facts.publication = None;
+    assert_eq!(paused(&[&before], &unseen).0, [0; 0]);
+    assert_eq!(paused(&[&held], &unseen).0, [oid]);
 }

@@ -184,7 +184,7 @@ fn mapping(catalog: &Catalog) -> Mapping {
 }
 
 /// The tables of a mapping as the source has them.
-fn now(mapping: &Mapping) -> Now {
+pub fn now(mapping: &Mapping) -> Now {
     let wanted = Wanted::of(mapping);
     let table = |wanted: &Wanted| TableIs {
         schema: wanted.name.schema.clone(),

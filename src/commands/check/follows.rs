@@ -1,10 +1,10 @@
-//! What the next start of `run` does about changes since the graph was made, and whether its role may.
+//! What the next start does about changes since the graph was made, and whether its role may.
 
 use crate::{
     catalog::TableName,
     config::Config,
     postgres,
-    service::{ServiceError, following},
+    service::{ServiceError, preview::preview},
     start::{Refusal, rights},
 };
 
@@ -16,7 +16,7 @@ pub(super) async fn follows(
     source: &Looked,
     report: &mut Report,
 ) -> Result<(), ServiceError> {
-    let Some(preview) = following::preview(config).await? else { return Ok(()) };
+    let Ok(preview) = preview(config).await? else { return Ok(()) };
     if let Some(refused) = preview.refused {
         report.failed(refused, None);
     }
@@ -29,7 +29,8 @@ pub(super) async fn follows(
         return Ok(());
     }
     let names: Vec<String> = tables.iter().map(TableName::in_file).collect();
-    report.ok(format!("run will read tables that have changed: {}", names.join(", ")));
+    let who = if preview.through_topic { "apply" } else { "run" };
+    report.ok(format!("{who} will read tables that have changed: {}", names.join(", ")));
     let rights = postgres::setup::rights(&source.client, &tables).await?;
     for refusal in rights::to_read(&source.source.server, &rights) {
         report.refused(&Refusal::from(refusal));

@@ -2,7 +2,7 @@
 
 use crate::{
     checkpoint::TopicPartition,
-    pipeline::{Failure, Verdict},
+    pipeline::{Failure, Reshaped, Verdict},
     replay,
     topic::{gap::Gap, transactions::RecordError},
 };
@@ -110,7 +110,12 @@ impl Failure for ConsumeError {
             | ConsumeError::Hole { .. }
             | ConsumeError::Unpublished { .. }
             | ConsumeError::Truncated { .. } => Verdict::Again,
-            ConsumeError::Record { .. } => Verdict::Stop,
+            ConsumeError::Record { .. } => Verdict::again_if(self.reshaped().is_some()),
         }
+    }
+
+    fn reshaped(&self) -> Option<Reshaped> {
+        let ConsumeError::Record { error, .. } = self else { return None };
+        matches!(**error, RecordError::Reshaped { .. }).then_some(Reshaped::Since)
     }
 }

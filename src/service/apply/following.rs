@@ -66,14 +66,6 @@ pub fn follows(config: &Config) -> Result<bool, ServiceError> {
     Ok(following::follows(config) && !config.kafka()?.are_foreign)
 }
 
-/// The tables that a graph follows, if its checkpoints say which they are.
-pub fn known(checkpoints: &[Checkpoint]) -> Option<Known> {
-    let facts =
-        checkpoints.iter().filter_map(|it| TableFacts::parse(it.table_facts.as_deref()?).ok());
-    let facts: Vec<TableFacts> = facts.collect();
-    (!facts.is_empty()).then(|| Known::of_several(&facts))
-}
-
 /// The tables that a partition's topic has, by object id.
 fn tables_at(shared: &Shared, at: &TopicPartition) -> Result<BTreeSet<u32>, ServiceError> {
     let is_in = is_in(shared)?;
@@ -83,8 +75,26 @@ fn tables_at(shared: &Shared, at: &TopicPartition) -> Result<BTreeSet<u32>, Serv
 }
 
 /// Those, as they were looked at.
-pub fn now_of(shared: &Shared, seen: &Seen, at: &TopicPartition) -> Result<Now, ServiceError> {
-    Ok(seen.of(&tables_at(shared, at)?))
+fn now_of(shared: &Shared, seen: &Seen, at: &TopicPartition) -> Result<Now, ServiceError> {
+    Ok(seen.now.of(&tables_at(shared, at)?))
+}
+
+/// The tables of a partition that begins now. What is paused is as the graph has it.
+pub fn first_of(
+    shared: &Shared,
+    seen: &Seen,
+    at: &TopicPartition,
+) -> Result<TableFacts, ServiceError> {
+    let tables = tables_at(shared, at)?;
+    let mut facts = first(shared, seen);
+    facts.tables.retain(|table| tables.contains(&table.oid));
+    Ok(facts)
+}
+
+fn first(shared: &Shared, seen: &Seen) -> TableFacts {
+    let mut facts = generation::first(&seen.now, &shared.mapping);
+    facts.tables.extend(seen.paused.iter().cloned());
+    facts
 }
 
 /// Lets the graph follow with the partition of a claimed checkpoint. Returns the object ids of the tables that it
@@ -103,7 +113,7 @@ pub async fn agreed(
         // An earlier build has kept the mapping's digest only, and that is the same.
         let (labels, outlines) = (mapping.labels(), Outlines::of(model).text());
         graph.note(&claim, Note::Outlines { outlines: &outlines, labels: &labels }).await?;
-        let facts = generation::first(&now, mapping).text();
+        let facts = first_of(shared, seen, at)?.text();
         graph.note(&claim, Note::Tables(&facts)).await?;
         return to_compare(shared, at).await;
     };
@@ -188,15 +198,19 @@ pub async fn ask_again(
     at: &TopicPartition,
     requests: &[Request],
 ) -> Result<bool, ServiceError> {
-    let Shared { config, model, graph, .. } = shared;
+    let Shared { config, mapping, model, graph, .. } = shared;
     let log = Log::Partition(at.clone()).name();
     let mut has_asked = false;
     for request in requests {
         let State::Failed(why) = &request.state else { continue };
         let id = RequestId(format!("{}+", request.id));
-        let is_mapped = |table: &String| model.iter().any(|(_, it)| it.name == *table);
+        // One that is paused is compared once it goes on.
+        let is_followed = |table: &String| {
+            let found = model.iter().find(|(_, it)| it.name == *table);
+            found.is_some_and(|(index, _)| !mapping.paused().contains(&index))
+        };
         let tables: Vec<String> =
-            request.tables.iter().filter(|it| is_mapped(it)).cloned().collect();
+            request.tables.iter().filter(|it| is_followed(it)).cloned().collect();
         let is_owed = request.id.is_owed() && !request.shares_over.contains(&log);
         if is_owed && !tables.is_empty() && !requests.iter().any(|it| it.id == id) {
             tracing::warn!(
@@ -261,6 +275,10 @@ pub async fn compare(
     why: &Why<'_>,
     covered: Covered,
 ) -> Result<(), ServiceError> {
+    if tables.is_empty() {
+        // A request that names no table is of all of them.
+        return Ok(());
+    }
     let names = tables.iter().map(|table| shared.mapping.columns(*table).name.clone());
     let tables = admit(shared, at, &names.collect::<Vec<_>>(), why).await?;
     let log = Log::Partition(at.clone()).name();
@@ -341,6 +359,8 @@ fn compared_by(shared: &Shared, at: &TopicPartition, requests: &[Request]) -> BT
     let log = Log::Partition(at.clone()).name();
     let repairs = requests.iter().filter(|request| is_repair_of(request, &log));
     let tables = repairs.flat_map(|request| tables_of(model, request).unwrap_or_default());
+    // One that is paused is compared once it goes on.
+    let tables = tables.filter(|table| !mapping.paused().contains(table));
     tables.map(|table| mapping.columns(table).oid).collect()
 }
 
@@ -350,7 +370,7 @@ pub async fn changed(shared: &Shared) -> Changed {
     let Shared { config, mapping, seen, .. } = shared;
     let Some(seen) = seen else { return pending().await };
     let mut watched = Watched {
-        facts: generation::first(&seen.now, mapping),
+        facts: first(shared, seen),
         labels: mapping.labels(),
         digest: mapping.digest(),
         follows: true,
@@ -358,11 +378,10 @@ pub async fn changed(shared: &Shared) -> Changed {
         rules: following::rules(config),
     };
     let mut stored = watched.facts.clone();
-    let known = Known::of_several(std::slice::from_ref(&watched.facts));
     let mut traces = Traces::new(config, None);
     loop {
         traces.changed(&seen.trace()).await;
-        let told = LeftOut::default();
+        let (known, told) = (Known::of(vec![watched.facts.clone()]), LeftOut::default());
         let looked = looked::look(config, Some(&known), looked::New::LeftOut, &told).await;
         let Ok(looked) = looked else { continue };
         let (Ok(mapping), Some(now)) = (&looked.mapping, &looked.now) else {

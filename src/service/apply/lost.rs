@@ -152,7 +152,8 @@ pub async fn begins(
 
 fn tables_in(shared: &Shared, at: &TopicPartition) -> Result<Vec<TableIndex>, ServiceError> {
     let is_in = is_in(shared)?;
-    let tables = shared.model.iter().map(|(table, _)| table);
+    // What is paused is compared once it goes on.
+    let tables = shared.mapping.followed_tables().map(|(table, _)| table);
     Ok(tables.filter(|table| is_in(*table, &at.topic)).collect())
 }
 

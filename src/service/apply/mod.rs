@@ -63,7 +63,7 @@ use crate::{
     metrics::Metrics,
     pipeline::{Ended, Failure, Store},
     postgres::{self, connect::Sql},
-    start::Refusals,
+    start::{Refusals, TableFacts, paused::kept, rules::Paused},
 };
 
 use super::{
@@ -90,8 +90,8 @@ use topology::Topology;
 pub async fn execute(config: &Config, args: &ApplyArgs) -> Result<(), ServiceError> {
     config.graph()?;
     config.kafka()?;
-    if super::rules::rules(config).may_pause() {
-        return Err(ConfigError::PauseOfTopics.into());
+    if super::rules::rules(config).may_pause() && config.kafka()?.are_foreign {
+        return Err(ConfigError::PauseOfForeign.into());
     }
     let apply = Apply::new(config, args.into_existing_graph);
     let mut serving = serve::start(config, &apply.metrics).await?;
@@ -191,7 +191,7 @@ impl<'a> Apply<'a> {
         let config = self.config;
         let patient = graph::open(config, Wait::Long)?;
         let checkpoints = patient.checkpoints(&config.pipeline).await?;
-        let Tables { client, catalog, mapping, seen } = self.look(&checkpoints).await?;
+        let Tables { client, catalog, mapping, seen, paused } = self.look(&checkpoints).await?;
         let database = postgres::setup::server(&client).await?.database;
         let tables = super::mapped_tables(&client, &catalog, &mapping).await?;
         drop(client);
@@ -202,6 +202,7 @@ impl<'a> Apply<'a> {
         self.topics.send_replace(config.kafka()?.topic_names().map(str::to_owned).collect());
         let model = Arc::new(mapping.model.clone());
         self.metrics.draws(Drawing::of(&model));
+        self.metrics.pauses(paused);
         self.left_out.tell(&mapping);
         self.admit(&mapping, &patient, checkpoints.is_empty()).await?;
         for topic in config.kafka()?.topic_names() {
@@ -278,27 +279,33 @@ struct Tables {
     catalog: Catalog,
     mapping: Arc<Mapping>,
     seen: Option<Seen>,
+    /// Those that are paused, by name.
+    paused: BTreeMap<String, Paused>,
 }
 
 impl Apply<'_> {
     /// Looks at the tables.
     async fn look(&self, checkpoints: &[Checkpoint]) -> Result<Tables, ServiceError> {
         let config = self.config;
-        let known = following::known(checkpoints);
+        let known = super::following::known_of(checkpoints);
         if !following::follows(config)? {
             let (Sql { client, .. }, catalog) = super::read_catalog(config).await?;
             let keeping = super::following::keeping(config, known.as_ref());
             let mapping = Arc::new(super::mapping(&keeping, &catalog)?);
-            return Ok(Tables { client, catalog, mapping, seen: None });
+            let paused = BTreeMap::new();
+            return Ok(Tables { client, catalog, mapping, seen: None, paused });
         }
         let new = super::looked::New::LeftOut;
         let looked = super::looked::look(config, known.as_ref(), new, &self.left_out).await?;
         let super::looked::Looked { sql, catalog, mapping, now, at, trace } = looked;
-        let seen = Seen::new(now.as_ref(), (at, trace.clone()), &self.unexplained);
+        let facts = known.map(|known| known.facts).unwrap_or_default();
+        let kept = now.as_ref().map(|now| kept(&facts, &now.paused)).unwrap_or_default();
+        let paused = TableFacts::new(None, kept.clone()).paused();
+        let seen = Seen::new(now.as_ref(), kept, (at, trace.clone()), &self.unexplained);
         if seen.is_some() {
             *self.trace.lock().unwrap_or_else(PoisonError::into_inner) = trace;
         }
-        Ok(Tables { client: sql.client, catalog, mapping: mapping?, seen })
+        Ok(Tables { client: sql.client, catalog, mapping: mapping?, seen, paused })
     }
 
     /// The topics that are read. The log names each other match of the pattern once.

@@ -41,7 +41,6 @@ use crate::{
         notices::Noticing,
         watch::replaying,
     },
-    start::generation,
     topic::{
         before::LastRecords, copied::CopyWatch, ends::EndsWatch, gap::Gaps, holes::Holes,
         transactions::Transactions,
@@ -53,6 +52,7 @@ use super::{
     gate::{Gate, Reads},
     kept, lost,
     requests::{self, Doing, Work},
+    seen::Seen,
     shared::Shared,
     start::{self, Creation, Found},
     written::{Answering, Unsettled},
@@ -146,6 +146,7 @@ async fn attempt(
     let tables = model.iter().map(|(_, table)| table.name.as_str());
     let observer = metrics.counts().of_tables(tables);
     let translator = Noticing::new(Translator::new(mapping.clone()), shared.notices.clone());
+    let of_compared = compared.clone().unwrap_or_default();
     let translator = Passing::new(translator, compared);
     let status = watch::Sender::new(graph::status_at(&checkpoint, false));
     let last_records = LastRecords::behind(checkpoint.last_record);
@@ -155,7 +156,7 @@ async fn attempt(
     };
     gaps.read_from(checkpoint.position.lsn.0);
     let noted = (last_records.clone(), holes.clone(), gaps.clone());
-    let mut source = reads(shared, at, &checkpoint, copy, noted)?;
+    let mut source = reads(shared, at, &checkpoint, copy, noted, &of_compared)?;
     let end = source.end();
     tracing::info!(%at, offset = checkpoint.position.lsn.0, lsn = %checkpoint.lsn, "applying");
     if checkpoint.origin.system_identifier.is_empty() {
@@ -219,8 +220,11 @@ async fn attempt(
         return Ok(Ended::Stopped);
     }
     let ended = ended.map_err(|error| {
-        if let (Some(Reshaped::Before(sent)), Some(seen)) = (error.reshaped(), &shared.seen) {
-            seen.unexplained.met(at, &sent);
+        if let (Some(reshaped), Some(seen)) = (error.reshaped(), &shared.seen) {
+            match reshaped {
+                Reshaped::Before(sent) => seen.unexplained.met(at, &sent),
+                Reshaped::Since => seen.met(),
+            }
             return ServiceError::Reshaped(error.to_string());
         }
         let log = Log::Partition(at.clone());
@@ -270,13 +274,15 @@ async fn follow(
     Some(requests::next(shared, at, claim).await)
 }
 
-/// What is read of the partition, from its checkpoint on. `copy` learns whether the copy has come.
+/// What is read of the partition, from its checkpoint on. `copy` learns whether the copy has come. `compared` are the
+/// tables that it still has to compare.
 fn reads(
     shared: &Shared,
     at: &TopicPartition,
     checkpoint: &Checkpoint,
     copy: CopyWatch,
     noted: (LastRecords, Holes, Gaps),
+    compared: &BTreeSet<u32>,
 ) -> Result<Reads, ServiceError> {
     let Shared { config, mapping, .. } = shared;
     let reached = start::reached(checkpoint);
@@ -290,6 +296,11 @@ fn reads(
     };
     let decoder = shared.asking.decoder(&shared.catalog, &at.topic)?;
     let decoder = decoder.expecting(expected).with_keys(&mapping.found_by());
+    let decoder = decoder.passing_over(mapping.paused_tables()).comparing(compared);
+    let decoder = match shared.seen.as_ref().and_then(Seen::compares_from) {
+        Some(from) => decoder.as_catalog_from(from, mapping.published_tables()),
+        None => decoder,
+    };
     let transactions = match shared.topology.is_spread() {
         true => Transactions::each_alone(decoder, origin, reached, checkpoint.last_change),
         false => Transactions::new(decoder, origin, reached),
@@ -385,8 +396,8 @@ async fn prepare(
         Box::pin(lost::begins(shared, at, found.history.as_ref())).await?;
         let topic = found.topic;
         let history = found.history.as_ref();
-        let now = seen.as_ref().map(|seen| following::now_of(shared, seen, at)).transpose()?;
-        let facts = now.map(|now| generation::first(&now, mapping).text());
+        let facts = seen.as_ref().map(|seen| following::first_of(shared, seen, at)).transpose()?;
+        let facts = facts.map(|facts| facts.text());
         let creation =
             Creation { config, catalog, mapping, facts, asking, graph, at, topic, history };
         creation.create(&found.log, from).await?;

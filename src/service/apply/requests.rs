@@ -52,7 +52,7 @@ use crate::{
         ServiceError,
         graph::{Graph, Wait, open},
         others::Others,
-        requests::{FOREIGN, findings, keys, over, tables_of},
+        requests::{FOREIGN, findings, keys, over, tables_of, without},
         setup,
     },
     topic::{copied::CopyState, names::TableTopics, routing::Partitions},
@@ -127,11 +127,12 @@ async fn work(
 ) -> Result<Option<Work>, ServiceError> {
     let config = &shared.config;
     let log = Log::Partition(at.clone()).name();
-    if is_of_later_tables(shared, &request).await {
+    if is_of_other_tables(shared, &request).await {
         // The next look sees them.
         return Ok(None);
     }
-    let tables = shares(shared, &request)?.remove(at).unwrap_or_default();
+    let mut tables = shares(shared, &request)?.remove(at).unwrap_or_default();
+    tables.retain(|table| !shared.mapping.paused().contains(table));
     if tables.is_empty() || request.shares_over.contains(&log) {
         return Ok(None);
     }
@@ -147,19 +148,24 @@ async fn work(
     Ok(Some(Work { request, tables, copied_before, client, turn }))
 }
 
-/// The request names tables that may have come after the look at the tables.
-async fn is_of_later_tables(shared: &Shared, request: &Request) -> bool {
-    match &shared.seen {
-        Some(seen) if tables_of(&shared.model, request).is_err() => {
-            !seen.is_of_now(&shared.config).await
-        }
-        _ => false,
-    }
+/// The request names tables that may have come, or may have gone on after a pause, since the look at the tables. What
+/// the graph is owed of a paused table waits in any case.
+async fn is_of_other_tables(shared: &Shared, request: &Request) -> bool {
+    let Some(seen) = &shared.seen else { return false };
+    let paused = shared.mapping.paused();
+    let may_differ = match tables_of(&shared.model, request) {
+        Ok(_) if request.id.is_owed() => false,
+        Ok(tables) => tables.iter().any(|table| paused.contains(table)),
+        Err(_) => true,
+    };
+    may_differ && !seen.is_of_now(&shared.config).await
 }
 
 /// The tables that a request is about. Where the graph follows, one that has gone since has nothing to compare.
+/// What is paused has no share in a request of somebody's. What the graph is owed of it stays open until it goes on:
+/// others may know already that it does.
 fn asked(shared: &Shared, request: &Request) -> Result<Vec<TableIndex>, ServiceError> {
-    let Shared { model, seen, .. } = shared;
+    let Shared { model, mapping, seen, .. } = shared;
     let asked = match tables_of(model, request) {
         Err(_) if seen.is_some() => {
             let left = model.iter().filter(|(_, table)| request.tables.contains(&table.name));
@@ -167,11 +173,14 @@ fn asked(shared: &Shared, request: &Request) -> Result<Vec<TableIndex>, ServiceE
         }
         asked => asked.map_err(ServiceError::Definite)?,
     };
-    match asked.is_empty() {
-        true => {
+    match (asked.is_empty(), request.id.is_owed()) {
+        (true, _) => {
             Err(ServiceError::Definite("the mapping has none of its tables any more".to_owned()))
         }
-        false => Ok(asked),
+        (false, true) => Ok(asked),
+        (false, false) => {
+            without(model, mapping.paused(), asked, request).map_err(ServiceError::Definite)
+        }
     }
 }
 
@@ -180,7 +189,7 @@ pub fn is_in(shared: &Shared) -> Result<impl Fn(TableIndex, &str) -> bool, Servi
     let Shared { config, mapping, topology, .. } = shared;
     let by_table = match topology.has_heartbeats() {
         true => {
-            let topics = TableTopics::new(&config.kafka()?.topic, mapping.published_tables());
+            let topics = TableTopics::new(&config.kafka()?.topic, mapping.table_names());
             Some(topics.map_err(ServiceError::topic_name)?)
         }
         false => None,
@@ -194,7 +203,7 @@ pub fn is_in(shared: &Shared) -> Result<impl Fn(TableIndex, &str) -> bool, Servi
     })
 }
 
-/// Which partition has a share in the request: the tables whose rows it has.
+/// Which partition has a share in the request: the tables whose rows it has, with those that are paused.
 ///
 /// # Errors
 /// The mapping lacks a table that is asked for.
@@ -319,6 +328,7 @@ async fn prepare(
     Others::look(graph, &config.pipeline).await?.spare(model, &reported);
     let copier = TableCopier::new(model.clone(), vec![lane], blocks, ended_before, progress);
     let copier = copier.setting_aside(letters.clone());
+    let copier = copier.passing_over(mapping.paused().clone());
     let copier = copier.reconciling(request.purpose, named.clone(), reported.clone(), keys);
     let elsewhere = match topology.has_heartbeats() {
         true => {

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    mem::take,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -12,14 +11,20 @@ use crate::{
     change::Sent,
     checkpoint::TopicPartition,
     config::Config,
+    lsn::Lsn,
     service::trace::Traces,
-    start::{shape::ReadAt, tables::Now},
+    start::{
+        shape::ReadAt,
+        tables::{Now, TableIs},
+    },
 };
 
 /// What a life has seen of the tables that its graph follows.
 pub struct Seen {
     /// Their facts.
     pub now: Now,
+    /// Tables that are paused, as the graph has them.
+    pub paused: Vec<TableIs>,
     /// Where the log was.
     pub at: ReadAt,
     trace: Mutex<String>,
@@ -33,21 +38,13 @@ impl Seen {
     /// Of a look. `None`: a standby may show what was, so the graph does not follow.
     pub fn new(
         now: Option<&Now>,
+        paused: Vec<TableIs>,
         (at, trace): (ReadAt, String),
         unexplained: &Arc<Unexplained>,
     ) -> Option<Self> {
         let now = now.filter(|now| !now.in_recovery)?.clone();
         let (unexplained, turn) = (unexplained.clone(), AsyncMutex::default());
-        Some(Seen { now, at, trace: Mutex::new(trace), unexplained, turn })
-    }
-
-    /// The same of these tables alone, by object id.
-    pub fn of(&self, tables: &BTreeSet<u32>) -> Now {
-        let mut now = self.now.clone();
-        let all = take(&mut now.facts.tables).into_iter().zip(take(&mut now.traces));
-        (now.facts.tables, now.traces) =
-            all.filter(|(table, _)| tables.contains(&table.oid)).unzip();
-        now
+        Some(Seen { now, paused, at, trace: Mutex::new(trace), unexplained, turn })
     }
 
     /// The catalog's trace of the last look.
@@ -60,6 +57,20 @@ impl Seen {
         *self.trace.lock().unwrap_or_else(PoisonError::into_inner) = trace;
     }
 
+    /// Where the log was, if records from there on are compared with the catalog. Behind the same catalog they are
+    /// so once: what it does not show can not be waited for.
+    pub fn compares_from(&self) -> Option<Lsn> {
+        let met = self.unexplained.trace.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_published = self.now.facts.publication.is_some();
+        (is_published && *met != self.trace()).then_some(self.at.from)
+    }
+
+    /// A record has come that is not of the tables as they were looked at.
+    pub fn met(&self) {
+        let mut met = self.unexplained.trace.lock().unwrap_or_else(PoisonError::into_inner);
+        *met = self.trace();
+    }
+
     /// Whether the catalog is still as it was looked at. False: it is not, or nobody knows.
     pub async fn is_of_now(&self, config: &Config) -> bool {
         Traces::new(config, None).now().await.is_some_and(|now| now == self.trace())
@@ -68,7 +79,11 @@ impl Seen {
 
 /// The tables of which a change can not be read, by partition. They last from one life to the next.
 #[derive(Debug, Default)]
-pub struct Unexplained(Mutex<BTreeMap<TopicPartition, BTreeSet<u32>>>);
+pub struct Unexplained {
+    tables: Mutex<BTreeMap<TopicPartition, BTreeSet<u32>>>,
+    /// The catalog's trace behind which a record came that is not of its tables.
+    trace: Mutex<String>,
+}
 
 impl Unexplained {
     /// One more.
@@ -91,6 +106,6 @@ impl Unexplained {
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<TopicPartition, BTreeSet<u32>>) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.tables.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

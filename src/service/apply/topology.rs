@@ -12,7 +12,11 @@
 //! Debezium makes the topic of a table with its first row. Until then the others are applied without
 //! it.
 
-use std::{collections::BTreeMap, error::Error, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    error::Error,
+    time::Duration,
+};
 
 use tokio::time::sleep;
 
@@ -34,7 +38,7 @@ use crate::{
     },
     topic::{
         TopicName,
-        names::{Match, Matching},
+        names::{Match, Matching, TableTopics},
     },
 };
 
@@ -56,6 +60,8 @@ pub struct Topology {
     is_spread: bool,
     /// The one that has heartbeats alone, where each table has one.
     heartbeats: Option<String>,
+    /// Those of tables that are paused, where each table has one: nothing may come there any more.
+    paused: BTreeSet<String>,
     /// Those that come later are read, too.
     matching: Option<Matching>,
     /// Those that `publish` writes: compaction takes records out of their transactions.
@@ -78,9 +84,15 @@ impl Topology {
         let topics = asking.describe(&names).await?;
         let missing: Vec<&str> =
             names.into_iter().filter(|name| !topics.contains_key(*name)).collect();
+        let paused = paused_topics(kafka, mapped.1)?;
         for name in &missing {
             if kafka.are_foreign && !topics.is_empty() && read(checkpoints, name).next().is_none() {
                 tracing::info!(topic = name, "the topic does not exist yet: applying the others");
+            } else if paused.contains(*name) {
+                tracing::info!(
+                    topic = name,
+                    "the topic of a paused table does not exist: applying the others"
+                );
             } else {
                 return Err(absent(config, name, checkpoints, mapped)?);
             }
@@ -98,14 +110,15 @@ impl Topology {
             !kafka.are_foreign || read(checkpoints, topic).any(has_history)
         };
         let ours = topics.keys().filter(is_ours).cloned().collect();
-        Ok(Topology { topics, missing, is_spread, heartbeats, matching: None, ours })
+        Ok(Topology { topics, missing, is_spread, heartbeats, paused, matching: None, ours })
     }
 
     /// Of the topics that are published to.
     pub fn of(topics: BTreeMap<String, Described>) -> Self {
         let is_spread = topics.values().map(|topic| topic.partitions).sum::<u32>() > 1;
         let (missing, ours) = (Vec::new(), topics.keys().cloned().collect());
-        Topology { topics, missing, is_spread, heartbeats: None, matching: None, ours }
+        let (heartbeats, paused) = (None, BTreeSet::new());
+        Topology { topics, missing, is_spread, heartbeats, paused, matching: None, ours }
     }
 
     /// And those that come later, if they are known by a pattern.
@@ -150,9 +163,12 @@ impl Topology {
         self.heartbeats.is_some()
     }
 
-    /// The partitions that heartbeats speak of, each with which topic it is of.
+    /// The partitions that heartbeats speak of, each with which topic it is of. Of paused tables the publisher may
+    /// know none any more.
     pub fn spoken_of(&self) -> Vec<(TopicPartition, TopicId)> {
-        let partitions = self.partitions().filter(|at| !self.is_of_heartbeats(at));
+        let is_spoken_of =
+            |at: &TopicPartition| !self.is_of_heartbeats(at) && !self.paused.contains(&at.topic);
+        let partitions = self.partitions().filter(is_spoken_of);
         let named = |at: TopicPartition| {
             let id = self.topics.get(&at.topic)?.id?;
             Some((at, id))
@@ -299,6 +315,16 @@ pub fn is_of_gone_table(kafka: &kafka::Options, checkpoint: &Checkpoint) -> bool
     let Some(at) = checkpoint.partition() else { return false };
     let is_own = at.topic.strip_prefix(kafka.topic.as_str()).is_some_and(|it| it.starts_with('.'));
     kafka.is_by_table() && is_own && !kafka.topic_names().any(|topic| topic == at.topic)
+}
+
+/// The topics of tables that are paused, where each table has one.
+fn paused_topics(kafka: &Options, mapping: &Mapping) -> Result<BTreeSet<String>, ServiceError> {
+    if !kafka.is_by_table() {
+        return Ok(BTreeSet::new());
+    }
+    let topics = TableTopics::new(&kafka.topic, mapping.paused_tables());
+    let topics = topics.map_err(ServiceError::topic_name)?;
+    Ok(topics.tables.into_values().map(|topic| topic.to_string()).collect())
 }
 
 /// Every checkpoint of the pipeline is one of these topics'.

@@ -17,6 +17,7 @@ pub mod before;
 mod copy;
 mod from_graph;
 pub mod gap;
+mod loosened;
 mod reshaped;
 pub mod start;
 mod still;
@@ -69,7 +70,7 @@ use super::{
     attempts::{self, Service, stopped, unless_stopped},
     following::{self, while_reshaped},
     left_out::LeftOut,
-    looked::{self, Known, Looked},
+    looked::{Known, Looked},
     run::target,
     setup,
     slot::{Held, hold_slot},
@@ -235,8 +236,8 @@ impl Publish<'_> {
             known => known,
         };
         let known = known.map(Known::of_all);
-        let looked = looked::look(config, known.as_ref(), looked::New::Published, &self.left_out);
-        let Looked { sql: Sql { client, .. }, catalog, mapping, trace, .. } = looked.await?;
+        let looked = loosened::look(config, known.as_ref(), &self.left_out).await?;
+        let Looked { sql: Sql { client, .. }, catalog, mapping, trace, .. } = looked;
         let mapping = mapping?;
         self.left_out.tell(&mapping);
         let looked = super::facts::Source::look(config, &client, Some(&mapping)).await?;

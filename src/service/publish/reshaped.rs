@@ -9,10 +9,12 @@ use crate::{
     service::{
         ServiceError,
         left_out::LeftOut,
-        looked::{self, Known, Looked, New},
+        looked::{Known, Looked},
         trace::Traces,
     },
 };
+
+use super::loosened;
 
 /// The object ids of the tables that are published.
 pub fn known(mapping: &Mapping) -> BTreeSet<u32> {
@@ -41,7 +43,7 @@ pub async fn changed(config: &Config, mapping: Arc<Mapping>, mut trace: String, 
     let mut traces = Traces::new(config, None);
     loop {
         traces.changed(&trace).await;
-        let looked = looked::look(config, Some(&known), New::Published, told).await;
+        let looked = loosened::look(config, Some(&known), told).await;
         let Ok(looked) = looked else { continue };
         if looked.now.as_ref().is_some_and(|now| !now.all_operations) {
             // The next life is refused, and says the statement.

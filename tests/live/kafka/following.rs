@@ -237,3 +237,37 @@ async fn a_replay_over_changes_of_tables_brought_back_rows_from_before_them() {
     is_equal(&spread).await;
     assert!(holds(is_so).await);
 }
+
+/// Records that are older than an ALTER TABLE have values that are none of the new type.
+#[tokio::test]
+async fn records_of_a_type_that_is_another_one_now_ended_apply() {
+    let schema = "CREATE TABLE kp17g_a (id int PRIMARY KEY, n int); \
+                  INSERT INTO kp17g_a SELECT g, g FROM generate_series(1, 20) g";
+    let spread = Spread::with("kp17g", schema, "partitions: 2").await;
+    spread.catch_up().await;
+    let sql = "UPDATE XX_a SET n = n + 1; INSERT INTO XX_a VALUES (21, 21); DELETE FROM XX_a WHERE id = 3";
+    change(&spread, sql, "kp17g").await;
+    let (code, said) = spread.output(&["publish", "--until", "current"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    change(&spread, "ALTER TABLE XX_a ALTER n TYPE boolean USING n > 10", "kp17g").await;
+    let mut running = [spread.start("publish"), spread.start("apply")];
+    let is_so =
+        "RETURN COUNT { (:Kp17gA {n: true}) } = 12 AND COUNT { (:Kp17gA {n: false}) } = 8 AS yes";
+    until("the new values are there", async || {
+        assert!(running[1].0.try_wait().unwrap().is_none(), "it has ended: {}", spread.said());
+        holds(is_so).await
+    })
+    .await;
+    // The same while it runs.
+    let sql = "UPDATE XX_a SET n = NOT n WHERE id = 1; ALTER TABLE XX_a ALTER n TYPE bytea USING 'x'; \
+               UPDATE XX_a SET n = 'y' WHERE id = 2";
+    change(&spread, sql, "kp17g").await;
+    until("the newest values are there", async || {
+        for process in &mut running {
+            assert!(process.0.try_wait().unwrap().is_none(), "it has ended: {}", spread.said());
+        }
+        holds("RETURN COUNT { (a:Kp17gA) WHERE a.n IS NOT NULL AND NOT a.n IN [true, false] } = 20 AS yes").await
+    })
+    .await;
+    is_equal(&spread).await;
+}

@@ -15,6 +15,7 @@ mod items;
 mod letters;
 mod lost;
 mod partitions;
+mod paused;
 mod policy;
 mod protocol;
 mod publish;

@@ -21,13 +21,21 @@ const EVENTS: usize = 12;
 /// How many processes there are at most.
 const PROCESSES: usize = 3;
 
+fn file(pipeline: &Pipeline, kafka_section: &str, more: &str) -> String {
+    let (name, brokers) = (&pipeline.name, kafka().brokers());
+    format!(
+        "pipeline: {name}\n{more}http: {{listen: \"off\"}}\nkafka:\n  brokers: {brokers}\n  {kafka_section}\n  \
+         properties: {{session.timeout.ms: 6000, heartbeat.interval.ms: 500}}\n"
+    )
+}
+
 /// Both commands on one configuration file.
 pub struct Spread {
     /// The program on a database of its own.
     pub pipeline: Pipeline,
     pub config: NamedTempFile,
     /// What every process says, for when the test fails.
-    log: NamedTempFile,
+    pub log: NamedTempFile,
 }
 
 impl Spread {
@@ -55,6 +63,17 @@ impl Spread {
         Self::configured(name, schema, kafka_section, "on_slot_lost: repair\n").await
     }
 
+    /// The same, with a file that says more.
+    pub async fn saying(name: &str, schema: &str, kafka_section: &str, more: &str) -> Self {
+        Self::configured(name, schema, kafka_section, &format!("{more}\n")).await
+    }
+
+    /// The file says this from now on, which who starts behind it reads.
+    pub fn says(&self, kafka_section: &str, more: &str) {
+        let text = file(&self.pipeline, kafka_section, &format!("{more}\n"));
+        std::fs::write(self.config.path(), text).unwrap();
+    }
+
     /// What the program makes of file and flags.
     pub fn loaded(&self) -> Config {
         let flags = Global {
@@ -69,20 +88,18 @@ impl Spread {
     async fn configured(name: &str, schema: &str, kafka_section: &str, more: &str) -> Self {
         let pipeline = Pipeline::new(name, schema).await;
         let mut config = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
-        let brokers = kafka().brokers();
-        write!(
-            config,
-            "pipeline: {}\n{more}http: {{listen: \"off\"}}\nkafka:\n  brokers: {brokers}\n  {kafka_section}\n  \
-             properties: {{session.timeout.ms: 6000, heartbeat.interval.ms: 500}}\n",
-            pipeline.name
-        )
-        .unwrap();
+        config.write_all(file(&pipeline, kafka_section, more).as_bytes()).unwrap();
         Spread { pipeline, config, log: NamedTempFile::new().unwrap() }
     }
 
     /// Starts one of both commands.
     pub fn start(&self, command: &str) -> Running {
-        let mut program = self.pipeline.command(&[command]);
+        self.start_with(&[command])
+    }
+
+    /// The same with further arguments.
+    pub fn start_with(&self, arguments: &[&str]) -> Running {
+        let mut program = self.pipeline.command(arguments);
         let log = File::options().append(true).open(self.log.path()).unwrap();
         program.arg("-c").arg(self.config.path()).stderr(log);
         Running(program.spawn().unwrap())

@@ -4,7 +4,7 @@ use crate::{
     catalog::Catalog,
     checkpoint::Position,
     commands::check::Looked,
-    config::Config,
+    config::{Config, ConfigError},
     health::budget::roughly,
     kafka::{
         Options, Unreadable,
@@ -213,6 +213,9 @@ async fn group(
 ) -> Result<(), ServiceError> {
     let options = config.kafka()?;
     let (Ok(_), asking) = (config.graph(), Asking::new(options)?) else { return Ok(()) };
+    if options.are_foreign && following::rules(config).may_pause() {
+        report.failed(ConfigError::PauseOfForeign.to_string(), None);
+    }
     let graph = open(config, Wait::Usual)?;
     let checkpoints = graph.checkpoints(&config.pipeline).await?;
     match take_over::look(config, catalog, &asking, &graph, &checkpoints).await {

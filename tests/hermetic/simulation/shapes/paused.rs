@@ -125,6 +125,7 @@ impl State {
         });
         let Some(facts) = known else { return of_now };
         let judged = of_now.as_ref().map(|(mapping, now)| (now, mapping));
+        let facts = std::slice::from_ref(facts);
         let pauses = pauses(facts, &self.catalog(|_| true), judged, rules);
         if pauses.is_empty() {
             return of_now;
