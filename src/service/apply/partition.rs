@@ -44,14 +44,14 @@ use crate::{
     start::generation,
     topic::{
         before::LastRecords, copied::CopyWatch, ends::EndsWatch, gap::Gaps, holes::Holes,
-        transactions::Transactions,
+        timeline::Timeline, transactions::Transactions,
     },
 };
 
 use super::{
     following::{self, Passing},
     gate::{Gate, Reads},
-    kept, lost,
+    kept, lost, promoted,
     requests::{self, Doing, Work},
     shared::Shared,
     start::{self, Creation, Found},
@@ -155,7 +155,8 @@ async fn attempt(
     };
     gaps.read_from(checkpoint.position.lsn.0);
     let noted = (last_records.clone(), holes.clone(), gaps.clone());
-    let mut source = reads(shared, at, &checkpoint, copy, noted)?;
+    let timeline = Timeline::of(&checkpoint);
+    let mut source = reads(shared, at, &checkpoint, (copy, timeline.clone()), noted)?;
     let end = source.end();
     tracing::info!(%at, offset = checkpoint.position.lsn.0, lsn = %checkpoint.lsn, "applying");
     if checkpoint.origin.system_identifier.is_empty() {
@@ -195,7 +196,11 @@ async fn attempt(
         ended = run.run(stopping) => ended,
         put_back = kept::put_back(&shared.graph, &claim, last.clone()) => return Err(put_back.into()),
         error = watch_end(&shared.asking, end) => return Err(error),
+        error = promoted::follow(shared, &claim, &timeline, last.clone()) => return Err(error),
     };
+    if ended.is_ok() {
+        promoted::note(shared, &claim, &timeline, &last).await?;
+    }
     // It ends by itself with the pipeline, whose status it watches.
     let _ = replaying.await;
     *portion = last.borrow().portion;
@@ -275,7 +280,7 @@ fn reads(
     shared: &Shared,
     at: &TopicPartition,
     checkpoint: &Checkpoint,
-    copy: CopyWatch,
+    (copy, timeline): (CopyWatch, Timeline),
     noted: (LastRecords, Holes, Gaps),
 ) -> Result<Reads, ServiceError> {
     let Shared { config, mapping, .. } = shared;
@@ -294,7 +299,7 @@ fn reads(
         true => Transactions::each_alone(decoder, origin, reached, checkpoint.last_change),
         false => Transactions::new(decoder, origin, reached),
     };
-    let transactions = transactions.of_database(&shared.database);
+    let transactions = transactions.of_database(&shared.database).on(timeline);
     let transactions = match checkpoint.origin.system_identifier.is_empty() {
         true => transactions.of_several(checkpoint.partitions),
         false => transactions,

@@ -16,6 +16,7 @@ mod letters;
 mod lost;
 mod partitions;
 mod policy;
+mod promotion;
 mod protocol;
 mod publish;
 mod readiness;
@@ -26,7 +27,7 @@ mod security;
 mod served;
 mod strangers;
 mod take_over;
-mod topic;
+pub mod topic;
 mod watching;
 
 use std::{fs, sync::OnceLock};
