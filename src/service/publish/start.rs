@@ -512,7 +512,7 @@ mod tests {
         );
         // The begin of a transaction, and rows of a copy, are of what comes behind the position.
         let begun = PartitionTail { last_commit: Some(Lsn(50)), ..topic() };
-        assert_eq!(decided_after_a_promotion(&[begun.clone()], "0/33"), at_50);
+        assert_eq!(decided_after_a_promotion(std::slice::from_ref(&begun), "0/33"), at_50);
         lacks(&[begun], "0/32");
         let copied = |lsn| PartitionTail { read_through: Some(Lsn(lsn)), ..topic() };
         assert_eq!(decided_after_a_promotion(&[copied(60)], "0/3C"), at_50);

@@ -128,7 +128,7 @@ async fn the_same_with_a_topic_for_each_table() {
 async fn rows_of_a_copy_that_a_promoted_standby_lacks_are_noticed() {
     let mut pair = Pair::start(17).await;
     let schema = "CREATE TABLE pqc_things (id int PRIMARY KEY); INSERT INTO pqc_things VALUES (1)";
-    let mut published = published(&pair, "pqc", schema, "").await;
+    let mut published = published(&pair, "pqc", schema, "ack: kafka").await;
     let publishing = published.start();
     until("the topic has the copy", async || published.log().contains("copied a table")).await;
     pair.waits_for_the_standby(&published.pipeline).await;
@@ -159,7 +159,7 @@ async fn rows_of_a_copy_that_a_promoted_standby_lacks_are_noticed() {
 async fn a_promoted_standby_that_lacks_changes_of_the_topic_is_refused_and_a_new_topic_mends_it() {
     let mut pair = Pair::start(18).await;
     let schema = "CREATE TABLE pql_things (id int PRIMARY KEY); INSERT INTO pql_things VALUES (1)";
-    let mut published = published(&pair, "pql", schema, "").await;
+    let mut published = published(&pair, "pql", schema, "ack: kafka").await;
     let until_current = [["publish", "--until", "current"], ["apply", "--until", "current"]];
     let publishing = published.start();
     until("the topic has the copy", async || published.log().contains("copied a table")).await;
