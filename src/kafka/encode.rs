@@ -32,7 +32,7 @@ use crate::{
     mapping::Mapping,
     pipeline::{Failure, Operation, Prepare, Ready, Tally, Verdict, now},
     topic::{
-        copied::COPIED_HEADER,
+        copied::{COPIED_HEADER, READ_THROUGH_HEADER, Told},
         routing::{Layout, Routed, Unroutable},
         whose::Through,
     },
@@ -47,8 +47,8 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// behind a publisher that was killed reads back to the last one.
 pub const HEARTBEAT_RECORDS: usize = 10_000;
 
-/// Which tables are in the topic, by object id: what heartbeats say.
-pub type Copied = watch::Receiver<Vec<u32>>;
+/// What heartbeats say of the copy.
+pub type Copied = watch::Receiver<Told>;
 
 /// What a heartbeat says: where its partition, or all topics, are.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +66,7 @@ pub struct Reached<'a> {
 pub fn heartbeat(
     encoder: &Encoder,
     reached: Reached<'_>,
-    copied: &[u32],
+    copied: &Told,
     layout: &Layout,
 ) -> Routed {
     let Reached { end_lsn, newest, through } = reached;
@@ -77,8 +77,12 @@ pub fn heartbeat(
     if let Some(newest) = newest {
         record.headers.push((NEWEST_HEADER.to_owned(), Bytes::from(newest.to_string())));
     }
-    let list: Vec<String> = copied.iter().map(u32::to_string).collect();
+    let list: Vec<String> = copied.tables.iter().map(u32::to_string).collect();
     record.headers.push((COPIED_HEADER.to_owned(), Bytes::from(list.join(","))));
+    if copied.read_through > end_lsn {
+        let through = Bytes::from(copied.read_through.to_string());
+        record.headers.push((READ_THROUGH_HEADER.to_owned(), through));
+    }
     let partitions = layout.partitions(0);
     if !partitions.is_one() {
         let count = Bytes::from(partitions.count().to_string());
@@ -275,17 +279,17 @@ mod tests {
         },
     };
 
-    fn encoding(partitions: usize) -> (Encoding, watch::Sender<Vec<u32>>) {
+    fn encoding(partitions: usize) -> (Encoding, watch::Sender<Told>) {
         laid_out(Layout::one(Partitions::new(partitions).unwrap()))
     }
 
-    fn laid_out(layout: Layout) -> (Encoding, watch::Sender<Vec<u32>>) {
+    fn laid_out(layout: Layout) -> (Encoding, watch::Sender<Told>) {
         let history = History { system_identifier: "7".to_owned(), timeline: 1 };
         let name = || "p".to_owned();
         let names = Names { pipeline: name(), database: name(), version: name(), history };
         let catalog = Catalog::default();
         let mapping = Arc::new(compile(&catalog, &Edits::default()).unwrap());
-        let (sender, copied) = watch::channel(vec![5, 6]);
+        let (sender, copied) = watch::channel(Told { tables: vec![5, 6], ..Told::default() });
         let encoder = Encoder::new(names, &catalog);
         let through = Through { database: name(), slot: name(), publication: name() };
         (Encoding::new(encoder, mapping, through, copied, layout), sender)
@@ -501,5 +505,19 @@ mod tests {
             (vec![Change::Insert { relation: unknown, new }], vec![share(20, 0, 1, true)]);
         let error = encoding.encode(&Batch { changes, advance, shares }).unwrap_err();
         assert!(matches!(error, EncodingError::NoTopic { .. }) && error.is_transient());
+    }
+
+    /// A snapshot sees commits that are not published yet.
+    #[test]
+    fn a_heartbeat_says_up_to_where_copied_rows_may_be_until_its_position_is_there() {
+        let (encoding, copied) = encoding(1);
+        copied.send_modify(|told| told.read_through = Lsn(60));
+        let said = |end_lsn| {
+            let headers = encoding.heartbeat(Lsn(end_lsn), None).record.headers;
+            let header = headers.into_iter().find(|(name, _)| name == READ_THROUGH_HEADER);
+            header.map(|(_, value)| String::from_utf8_lossy(&value).into_owned())
+        };
+        assert_eq!(said(59).as_deref(), Some("0/3C"));
+        assert_eq!(said(60), None);
     }
 }

@@ -31,7 +31,7 @@ use crate::{
     envelope::{History, payload},
     lsn::Lsn,
     topic::{
-        copied::COPIED_HEADER,
+        copied::{COPIED_HEADER, READ_THROUGH_HEADER},
         ends::{ENDS_HEADER, Ends},
         routing::Partitions,
         whose::{DATABASE_HEADER, PUBLICATION_HEADER, SLOT_HEADER, Whose},
@@ -84,6 +84,8 @@ pub struct PartitionTail {
     pub ends: Option<Ends>,
     /// The tables whose rows are in it, by object id; `None` if no heartbeat says it.
     pub copied: Option<Vec<u32>>,
+    /// Up to where rows of a copy may be, if a heartbeat says it.
+    pub read_through: Option<Lsn>,
     /// Over how many partitions its publisher has spread keys; `None` is one.
     pub partitions: Option<usize>,
     /// The history that they are of.
@@ -305,6 +307,7 @@ impl Reader {
             tail.is_at(window.end_lsn, window.newest);
             tail.last_commit = tail.last_commit.max(window.last_commit);
             tail.furthest = tail.furthest.max(window.furthest);
+            tail.read_through = tail.read_through.max(window.read_through);
             tail.publication = tail.publication.or(window.publication);
             if tail.copied.is_none() {
                 (tail.copied, tail.partitions) = (window.copied, window.partitions);
@@ -460,6 +463,8 @@ impl PartitionTail {
         if is_heartbeat {
             self.publication = text(PUBLICATION_HEADER).map(str::to_owned);
             self.slot = text(SLOT_HEADER).map(str::to_owned);
+            let read_through = text(READ_THROUGH_HEADER).and_then(|text| text.parse().ok());
+            self.read_through = self.read_through.max(read_through);
         }
         if let Some(copied) = text(COPIED_HEADER).and_then(numbers) {
             self.copied = Some(copied);

@@ -297,7 +297,7 @@ impl ChunkReader for CopyReader {
             locked.push(Locked { name: root.name.clone(), lock: None, oid: None });
         }
         self.is_open = true;
-        let snapshot::Taken { snapshot, name, files } =
+        let snapshot::Taken { snapshot, name, files, .. } =
             snapshot::take(&self.client, &self.beside, &locked).await?;
         let mut had = BTreeMap::new();
         for ((heap, file), locked) in there.into_iter().zip(files).zip(&locked) {

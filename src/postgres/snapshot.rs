@@ -65,6 +65,8 @@ pub struct Taken {
     pub snapshot: Snapshot,
     /// Its exported name; others join it by that.
     pub name: String,
+    /// All commits that it sees are before this position in the log.
+    pub inserted: Lsn,
     /// The file of each table, in the order of the tables; 0 for a table without its own blocks.
     /// `None`: another session has the table, so it is not locked.
     pub files: Vec<Option<u32>>,
@@ -111,7 +113,7 @@ pub async fn take(
             vec![None; tables.len()]
         }
     };
-    Ok(Taken { snapshot, name, files })
+    Ok(Taken { snapshot, name, inserted, files })
 }
 
 /// Begins a transaction and locks the free tables. Returns for each table whether it is locked.

@@ -170,21 +170,28 @@ async fn system(client: &Client) -> Result<Option<System>, ServiceError> {
 
 /// The same with the timelines before the server's own, where they may show that its log is still the graph's: it is
 /// on another timeline, and the graph has nothing but what the stream has passed. Rows that a copy or a repair has read
-/// on their way there may be of what was lost.
+/// on their way there may be of what was lost. Of rows in a topic, the publisher knows.
 pub async fn with_timelines(
     config: &Config,
     graph: &impl Store,
     checkpoints: &[Checkpoint],
     system: System,
 ) -> Result<System, ServiceError> {
-    let [checkpoint] = checkpoints else { return Ok(system) };
-    let origin = &checkpoint.origin;
-    let is_of_slot = checkpoint.partition().is_none();
-    let is_other =
-        origin.timeline != system.timeline && origin.system_identifier == system.identifier;
-    if !is_of_slot || !is_other || !graph.copy_progress(&config.pipeline).await?.is_empty() {
+    let is_other = |checkpoint: &Checkpoint| {
+        let origin = &checkpoint.origin;
+        origin.timeline != system.timeline && origin.system_identifier == system.identifier
+    };
+    let is_of_slot = checkpoints.iter().any(|checkpoint| checkpoint.partition().is_none());
+    if !checkpoints.iter().any(is_other)
+        || (is_of_slot && !graph.copy_progress(&config.pipeline).await?.is_empty())
+    {
         return Ok(system);
     }
+    timelines(config, system).await
+}
+
+/// The same with the timelines before the server's own.
+pub async fn timelines(config: &Config, system: System) -> Result<System, ServiceError> {
     let mut connection = replication::Connection::connect(&config.source).await?;
     let before = connection.timelines_before(system.timeline).await?;
     Ok(System { before, ..system })

@@ -32,6 +32,14 @@ impl System {
     pub fn has_been_at(&self, lsn: Lsn) -> bool {
         lsn.without_page_header() <= self.flushed.without_page_header()
     }
+
+    /// Whether its log has what another timeline of the cluster had through a position: up to where that one ended,
+    /// both are one log.
+    pub fn leads_on_from(&self, timeline: i64, through: Option<Lsn>) -> bool {
+        let ended = self.before.ended(timeline);
+        let is_shared = ended.zip(through).is_some_and(|(ended, through)| through <= ended);
+        timeline == self.timeline || is_shared
+    }
 }
 
 /// Why the source's history is not the graph's.
@@ -132,10 +140,15 @@ pub fn judge(checkpoint: &Checkpoint, system: &System, again: &Again) -> Option<
     compare(made, system, again)
 }
 
-/// Up to where a graph has changes of a slot's log. A topic's partition has its own positions.
+/// Up to where a graph has changes of the source's log. `None`: that is not known.
 fn through(checkpoint: &Checkpoint) -> Option<Lsn> {
-    let Log::Slot(_) = checkpoint.origin.log else { return None };
     let behind = |commit: Lsn| Lsn(commit.0 + 1);
+    if let Log::Partition(_) = checkpoint.origin.log {
+        // Its positions are offsets: a part of a transaction says nothing of the source's log.
+        let is_known = checkpoint.position.part.is_none() && checkpoint.replaying.is_none();
+        let last = checkpoint.last_change.map(|stamp| behind(stamp.lsn));
+        return is_known.then_some(last.max(Some(checkpoint.lsn))).flatten();
+    }
     let part = checkpoint.position.part.map(|part| behind(part.commit_lsn));
     let newest = match checkpoint.newest {
         Some(Newest::Transaction(mark)) => Some(behind(mark.commit_lsn)),
@@ -145,9 +158,14 @@ fn through(checkpoint: &Checkpoint) -> Option<Lsn> {
 }
 
 fn forked(ended: Option<Lsn>, at: Lsn) -> String {
+    forked_before(ended, at, "graph")
+}
+
+/// Where a new timeline begins, if what was made is beyond that.
+pub(super) fn forked_before(ended: Option<Lsn>, at: Lsn, what: &str) -> String {
     match ended {
         Some(ended) if ended < at => {
-            format!(" (the new timeline begins at {ended}, and the graph is at {at})")
+            format!(" (the new timeline begins at {ended}, and the {what} is at {at})")
         }
         _ => String::new(),
     }
@@ -167,9 +185,7 @@ pub fn compare(made: History<'_>, system: &System, again: &Again) -> Option<Orig
         });
     }
     let ended = system.before.ended(made.timeline);
-    // Up to there both timelines are one log.
-    let is_shared = ended.zip(made.through).is_some_and(|(ended, through)| through <= ended);
-    if made.timeline != system.timeline && !is_shared {
+    if !system.leads_on_from(made.timeline, made.through) {
         return Some(OriginRefusal::OtherTimeline {
             source_timeline: system.timeline,
             graph_timeline: made.timeline,

@@ -6,6 +6,7 @@ use crate::{checkpoint::TopicPartition, lsn::Lsn};
 
 use super::{
     again::{NEW_SLOT, Written},
+    origin::forked_before,
     slot::Lost,
 };
 
@@ -79,8 +80,8 @@ pub enum TopicRefusal {
     /// Its records are of another cluster or timeline.
     #[error(
         "the topic {topic} has the history of the cluster {} on timeline {}, the source is {} on timeline {}: it \
-         was restored, failed over, or is another one. To go on, {anew}",
-        .other.identifier, .other.timeline, .own.identifier, .own.timeline
+         was restored, failed over, or is another one{}. To go on, {anew}",
+        .other.identifier, .other.timeline, .own.identifier, .own.timeline, forked_before(*.ended, *.at, "topic")
     )]
     OtherHistory {
         /// The topic that says positions.
@@ -89,6 +90,10 @@ pub enum TopicRefusal {
         other: Cluster,
         /// The source's.
         own: Cluster,
+        /// Where the records' timeline ended in the source's log, if it is known as a part of it.
+        ended: Option<Lsn>,
+        /// Up to where the topics may have something of it.
+        at: Lsn,
         /// The fix.
         anew: Anew,
     },

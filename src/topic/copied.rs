@@ -24,6 +24,19 @@ use crate::{
 /// between.
 pub const COPIED_HEADER: &str = "wal2graph.copied";
 
+/// The header of a heartbeat that says up to which position rows of a copy may be, where that is behind its own: the
+/// snapshot that they were read under saw what is committed before.
+pub const READ_THROUGH_HEADER: &str = "wal2graph.read_through";
+
+/// What a publisher says of its copy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// The tables that are in the topic, by object id.
+    pub tables: Vec<u32>,
+    /// Rows in the topic are of nothing behind this position.
+    pub read_through: Lsn,
+}
+
 /// The tables that a graph is made of.
 #[derive(Clone, Debug, Default)]
 pub struct Tables {

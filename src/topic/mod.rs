@@ -4,7 +4,8 @@
 //! records again, or says why not ([`refused`]). The others judge the records that a reader finds there:
 //! whether the topic begins with its copy ([`beginning`], [`copied`]), whether it is the topic that the
 //! graph has read ([`before`]), whether offsets without a record mean anything ([`holes`]), what was never
-//! published ([`gap`]), how far a heartbeat reaches ([`ends`]), and who has published it ([`whose`]).
+//! published ([`gap`]), how far a heartbeat reaches ([`ends`]), on which timeline the source's log goes on
+//! ([`timeline`]), and who has published it ([`whose`]).
 //! `kafka` does the reading and writing.
 
 pub mod before;
@@ -16,6 +17,7 @@ pub mod holes;
 pub mod names;
 pub mod refused;
 pub mod routing;
+pub mod timeline;
 pub mod transactions;
 pub mod whose;
 

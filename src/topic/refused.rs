@@ -13,8 +13,8 @@ pub enum RecordError {
     /// It is from another history.
     #[error(
         "it is from database cluster {found} on timeline {found_timeline}, the graph is from {expected} on timeline \
-         {expected_timeline}: the source was restored or failed over, or two pipelines publish to one topic. Copy \
-         again through a new topic and pipeline"
+         {expected_timeline}: the source was restored, or two pipelines publish to one topic. Copy again through a \
+         new topic and pipeline"
     )]
     OtherHistory {
         /// The graph's cluster.

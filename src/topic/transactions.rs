@@ -34,7 +34,12 @@ use crate::{
     lsn::{Lsn, Stamp},
 };
 
-use super::{copied::CopyWatch, ends::EndsWatch, whose::Publisher};
+use super::{
+    copied::CopyWatch,
+    ends::EndsWatch,
+    timeline::{Standing, Timeline},
+    whose::Publisher,
+};
 
 pub use super::refused::RecordError;
 
@@ -60,6 +65,7 @@ pub struct Transactions {
     copy: Option<CopyWatch>,
     heartbeats: Option<EndsWatch>,
     publisher: Publisher,
+    timeline: Timeline,
     /// Somebody else's topic has other partitions beside this one: how many in all.
     beside: Option<u32>,
 }
@@ -79,6 +85,7 @@ impl Transactions {
     /// the beginning of a topic, and of a replay.
     pub fn new(decoder: Decoder, origin: Origin, reached: Lsn) -> Self {
         Transactions {
+            timeline: Timeline::at(origin.timeline),
             decoder,
             origin,
             through: reached,
@@ -100,6 +107,11 @@ impl Transactions {
     /// The same, of this database.
     pub fn of_database(self, database: &str) -> Self {
         Transactions { publisher: Publisher::on(database), ..self }
+    }
+
+    /// The same, and on which timeline its records are is told.
+    pub fn on(self, timeline: Timeline) -> Self {
+        Transactions { timeline, ..self }
     }
 
     /// The same, and what the records say of the copy is told.
@@ -214,7 +226,7 @@ impl Transactions {
                 self.change(span, &source, None, events)
             }
             Decoded::Read { source, relation, row, .. } => {
-                self.check(&source)?;
+                self.check(&source, source.lsn, span)?;
                 let is_ours = source.history.is_some();
                 if is_ours && source.lsn.is_some_and(|lsn| self.is_left_behind(lsn)) {
                     self.duplicates += 1;
@@ -232,7 +244,7 @@ impl Transactions {
                 Ok(())
             }
             Decoded::Heartbeat { end_lsn, history, .. } => {
-                self.check_history(history.as_deref())?;
+                self.check_history(history.as_deref(), end_lsn, span)?;
                 match end_lsn {
                     // An earlier one is a publisher's that went back.
                     Some(end) if end < self.through => self.pass_alone(span, events),
@@ -274,7 +286,7 @@ impl Transactions {
         change: Option<Change>,
         events: &mut Vec<Event>,
     ) -> Result<(), RecordError> {
-        self.check(source)?;
+        self.check(source, source.place.as_ref().map(|place| place.commit_lsn), span)?;
         let Some(place) = &source.place else {
             if let (Some(partitions), Some(Change::Truncate { relations })) = (self.beside, &change)
                 && let Some(table) = relations.first()
@@ -417,15 +429,24 @@ impl Transactions {
         }
     }
 
-    fn check(&self, source: &Source) -> Result<(), RecordError> {
-        self.check_history(source.history.as_deref())
+    fn check(&self, source: &Source, at: Option<Lsn>, span: Span) -> Result<(), RecordError> {
+        self.check_history(source.history.as_deref(), at, span)
     }
 
-    /// Debezium's own records name no history, so there is none to compare.
-    fn check_history(&self, history: Option<&History>) -> Result<(), RecordError> {
-        let Some(History { system_identifier, timeline }) = history else { return Ok(()) };
-        let origin = &self.origin;
-        if *system_identifier == origin.system_identifier && *timeline == origin.timeline {
+    /// Debezium's own records name no history, so there is none to compare. One of an earlier timeline is passed over
+    /// where it says nothing new: a publisher that was killed had it on its way.
+    fn check_history(
+        &self,
+        history: Option<&History>,
+        at: Option<Lsn>,
+        span: Span,
+    ) -> Result<(), RecordError> {
+        let Some(history) = history else { return Ok(()) };
+        let (origin, History { system_identifier, timeline }) = (&self.origin, history);
+        let is_seen = || at.is_some_and(|at| at < self.through);
+        if *system_identifier == origin.system_identifier
+            && (self.timeline.record(history, span.end) == Standing::GoesOn || is_seen())
+        {
             return Ok(());
         }
         if origin.system_identifier.is_empty() {

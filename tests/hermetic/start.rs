@@ -4,7 +4,7 @@ use wal2graph::{
     catalog::{Catalog, Table, TableKind, TableName},
     change::Timestamp,
     checkpoint::{Checkpoint, Epoch, Log, Origin, Position, TopicPartition},
-    lsn::Lsn,
+    lsn::{Lsn, Stamp},
     mapping::{Edits, Mapping, compile},
     start::{
         Again, Difference, Facts, Names, Publication, Refusal, Refusals, Server, Slot, System,
@@ -270,6 +270,23 @@ fn the_history_of_a_graph_made_through_a_topic_was_not_compared() {
     assert_said(put_back, &["put back to an older state", "delete the topic wal2graph.shop"]);
     let promoted = world(|it| it.system.as_mut().unwrap().timeline = 2);
     assert_said(promoted, &["timeline 2", "publish a new topic"]);
+    // The publisher goes over to it where it has everything: the graph is not further than the topic.
+    let forked = |at: u64, change: fn(&mut Checkpoint)| {
+        world(|_| {}).with(|it| {
+            let before = Timelines::parse(&format!("1\t{}\tx\n", Lsn(at)));
+            let system = it.system.as_mut().unwrap();
+            (system.timeline, system.before) = (2, before);
+            change(it.checkpoint.as_mut().unwrap());
+        })
+    };
+    assert_eq!(forked(200, |_| {}).refusals(), []);
+    assert_said(
+        forked(199, |_| {}),
+        &["the new timeline begins at 0/C7, and the graph is at 0/C8"],
+    );
+    let changed: fn(&mut Checkpoint) = |it| it.last_change = Some(Stamp::of_change(Lsn(200), 0));
+    assert_eq!(forked(201, changed).refusals(), []);
+    assert_said(forked(200, changed), &["timeline 2", "publish a new topic"]);
     let foreign = world(|it| {
         it.system.as_mut().unwrap().identifier = "8".to_owned();
         it.checkpoint.as_mut().unwrap().origin.system_identifier = String::new();

@@ -123,7 +123,11 @@ impl Partition {
 
 /// An encoder for a cluster with this system identifier.
 pub fn encoder(cluster: &str, catalog: &Catalog) -> Encoder {
-    let history = History { system_identifier: cluster.to_owned(), timeline: 1 };
+    encoder_on(cluster, 1, catalog)
+}
+
+fn encoder_on(cluster: &str, timeline: i64, catalog: &Catalog) -> Encoder {
+    let history = History { system_identifier: cluster.to_owned(), timeline };
     let names = Names {
         pipeline: "p".to_owned(),
         database: "d".to_owned(),
@@ -245,6 +249,28 @@ fn another_history_stops() {
     let mut partition = Partition::new();
     partition.encoder = encoder("8", &partition.catalog);
     partition.heartbeat(0x100);
+    let error = partition.events(0, 0).unwrap_err();
+    assert!(matches!(error, RecordError::OtherHistory { .. }), "{error}");
+}
+
+#[test]
+fn a_later_timeline_is_followed_and_what_comes_of_an_earlier_one_then_is_not() {
+    let mut partition = Partition::new();
+    partition.transaction(0x100, &[(1, 1)], 0..1);
+    let old = encoder("7", &partition.catalog);
+    partition.encoder = encoder_on("7", 2, &partition.catalog);
+    partition.heartbeat(0x130);
+    partition.transaction(0x200, &[(2, 2)], 0..1);
+    let promoted = partition.events(0, 0).unwrap();
+    assert!(promoted.starts_with("B0 1 C1=130") && promoted.ends_with("B2 2 C3=230"), "{promoted}");
+    // What a killed publisher had on its way says nothing new.
+    partition.encoder = old;
+    partition.transaction(0x100, &[(1, 1)], 0..1);
+    partition.heartbeat(0x130);
+    let late = partition.events(0, 0).unwrap();
+    assert_eq!(late, promoted);
+    // The old server goes on by itself.
+    partition.transaction(0x230, &[(3, 3)], 0..1);
     let error = partition.events(0, 0).unwrap_err();
     assert!(matches!(error, RecordError::OtherHistory { .. }), "{error}");
 }

@@ -4,7 +4,7 @@ mod again;
 mod deleted;
 mod graph;
 mod history;
-mod promotion;
+pub mod promotion;
 mod renewal;
 mod source;
 mod stopped;

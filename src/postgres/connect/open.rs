@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Connects to the first usable server of the URL and logs in, with pinned settings. Also
 /// returns the server's messages after the log-in, through ReadyForQuery, as bytes.
+///
+/// What one server refuses, the next one may take: a standby that is behind does not know the database or the role yet.
 pub async fn connect(
     url: &SourceUrl,
     purpose: Purpose,
@@ -43,6 +45,11 @@ pub async fn connect(
             let connecting = connect_to(url, server, &place, purpose);
             match within(url.connect_limit, &name, connecting).await {
                 Err(error) if error.is_transient() => failures.push(error),
+                // Another address is the same server.
+                Err(error) => {
+                    failures.push(error);
+                    break;
+                }
                 connected => return connected,
             }
         }

@@ -29,6 +29,7 @@ mod looked;
 mod lost;
 pub mod named;
 mod partition;
+mod promoted;
 mod requests;
 mod seen;
 mod share;

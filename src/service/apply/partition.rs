@@ -43,14 +43,14 @@ use crate::{
     },
     topic::{
         before::LastRecords, copied::CopyWatch, ends::EndsWatch, gap::Gaps, holes::Holes,
-        transactions::Transactions,
+        timeline::Timeline, transactions::Transactions,
     },
 };
 
 use super::{
     following::{self, Passing},
     gate::{Gate, Reads},
-    kept, lost,
+    kept, lost, promoted,
     requests::{self, Doing, Work},
     seen::Seen,
     shared::Shared,
@@ -156,6 +156,8 @@ async fn attempt(
     };
     gaps.read_from(checkpoint.position.lsn.0);
     let noted = (last_records.clone(), holes.clone(), gaps.clone());
+    let timeline = Timeline::of(&checkpoint);
+    let copy = (copy, timeline.clone());
     let mut source = reads(shared, at, &checkpoint, copy, noted, &of_compared)?;
     let end = source.end();
     tracing::info!(%at, offset = checkpoint.position.lsn.0, lsn = %checkpoint.lsn, "applying");
@@ -196,7 +198,11 @@ async fn attempt(
         ended = run.run(stopping) => ended,
         put_back = kept::put_back(&shared.graph, &claim, last.clone()) => return Err(put_back.into()),
         error = watch_end(&shared.asking, end) => return Err(error),
+        error = promoted::follow(shared, &claim, &timeline, last.clone()) => return Err(error),
     };
+    if ended.is_ok() {
+        promoted::note(shared, &claim, &timeline, &last).await?;
+    }
     // It ends by itself with the pipeline, whose status it watches.
     let _ = replaying.await;
     *portion = last.borrow().portion;
@@ -280,7 +286,7 @@ fn reads(
     shared: &Shared,
     at: &TopicPartition,
     checkpoint: &Checkpoint,
-    copy: CopyWatch,
+    (copy, timeline): (CopyWatch, Timeline),
     noted: (LastRecords, Holes, Gaps),
     compared: &BTreeSet<u32>,
 ) -> Result<Reads, ServiceError> {
@@ -305,7 +311,7 @@ fn reads(
         true => Transactions::each_alone(decoder, origin, reached, checkpoint.last_change),
         false => Transactions::new(decoder, origin, reached),
     };
-    let transactions = transactions.of_database(&shared.database);
+    let transactions = transactions.of_database(&shared.database).on(timeline);
     let transactions = match checkpoint.origin.system_identifier.is_empty() {
         true => transactions.of_several(checkpoint.partitions),
         false => transactions,

@@ -15,6 +15,9 @@
 //! Progress is a table: a heartbeat names those that are there, in every partition. A publisher that
 //! was killed in the middle of one publishes that one again.
 //!
+//! The snapshot may see commits that are not published yet. Until the stream is past them, heartbeats say up to where
+//! they may be, the first one before the rows: a standby that is promoted has to have them all.
+//!
 //! A row's record says where the stream stood. Nothing behind that position precedes it in its
 //! partition: the producer notices if somebody else's records come between. The publisher first publishes
 //! again everything that partitions have beyond the one that is furthest back, and all transactions without
@@ -41,6 +44,7 @@ use crate::{
     service::attempts::stopped,
     shown::seconds,
     topic::{
+        copied::Told,
         routing::{Layout, Routed},
         whose::Through,
     },
@@ -76,8 +80,8 @@ pub struct To {
     pub encoder: Encoder,
     /// Produces them.
     pub producer: Producer,
-    /// The tables that are in the topic, by object id.
-    pub copied: watch::Sender<Vec<u32>>,
+    /// What heartbeats say of the copy.
+    pub copied: watch::Sender<Told>,
     /// What the source is read through.
     pub through: Through,
     /// Whose records go where.
@@ -285,12 +289,19 @@ impl Copier for RowCopier {
             sleep(PAUSE).await;
             return Ok(Turn::More);
         }
+        if taken.inserted > held.position.lsn {
+            let through =
+                |told: &mut Told| told.read_through = told.read_through.max(taken.inserted);
+            self.to.copied.send_modify(through);
+            let before = self.to.heartbeat(held);
+            self.to.producer.produce(&[before]).await?;
+        }
         if !self.publish(&table, &relation, held).await? {
             self.reader.release(&table).await?;
             return Ok(Turn::Later(TAKEN_PAUSE));
         }
         self.reader.release(&table).await?;
-        self.to.copied.send_modify(|copied| copied.push(table.oid));
+        self.to.copied.send_modify(|told| told.tables.push(table.oid));
         let there = self.to.heartbeat(held);
         self.to.producer.produce(&[there]).await?;
         self.tables.pop_front();

@@ -62,6 +62,7 @@ use crate::{
         unsent::Whole,
     },
     start::{Again, PublicationRefusal, Refusal, Refusals, Slot, System},
+    topic::copied::Told,
 };
 
 use super::{
@@ -276,6 +277,7 @@ impl Publish<'_> {
         {
             let ends = there.ends(config).await?;
             let system = postgres::setup::system(&client).await?;
+            let system = start::with_timelines(config, &ends, system).await?;
             self.decide(&ends, looked.slot.as_ref(), &system)?;
             there.copied(config, &ends)?;
         }
@@ -284,7 +286,7 @@ impl Publish<'_> {
         let mut connection = connection.with_messages(kafka.messages);
         let slot = postgres::setup::slot(&client, &config.slot).await?;
         let ends = topics.ends(config).await?;
-        let system = connection.identify().await?;
+        let system = start::with_timelines(config, &ends, connection.identify().await?).await?;
         let (mut start, behind) = self.decide(&ends, slot.as_ref(), &system)?;
         start::tell_strangers(&ends);
         let history = start::history_of(&system);
@@ -333,13 +335,15 @@ impl Publish<'_> {
         }
         let encoder = Encoder::new(self.names(history.clone()), &catalog).formatted(kafka.format);
         let producer = Producer::new(kafka, topics.message_bytes_max, topics.produced_to(&ends))?;
-        let copied = watch::Sender::new(copied);
+        let told = Told { tables: copied, read_through: ends.read_through() };
+        let copied = watch::Sender::new(told);
         let layout = topics.layout.clone();
         // The brokers get to know the producer, and every partition says where it is.
         let through = whose::through(config);
         let reached = Reached { end_lsn: position, newest, through: &through };
         let first = heartbeat(&encoder, reached, &copied.borrow(), &layout);
         producer.produce(&gap::first(first, gap.as_ref(), &layout)).await?;
+        start::tell_promotion(&ends, &system);
         self.renews.store(false, Ordering::Relaxed);
         self.write(&topics.described);
         let (mapped, told, read) = (mapping.clone(), copied.subscribe(), through.clone());
@@ -443,7 +447,7 @@ impl Publish<'_> {
         after: Lsn,
         stop: &watch::Receiver<bool>,
     ) -> Result<Option<RowCopier>, ServiceError> {
-        let there: BTreeSet<u32> = to.copied.borrow().iter().copied().collect();
+        let there: BTreeSet<u32> = to.copied.borrow().tables.iter().copied().collect();
         let mapped = mapping.published_tables().filter_map(|name| catalog.table(name));
         let tables: Vec<_> = mapped.filter(|table| !there.contains(&table.oid)).cloned().collect();
         if tables.is_empty() {

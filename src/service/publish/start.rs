@@ -13,6 +13,9 @@
 //! | nothing, it was never written, but a table's topic was | any | stop: the same |
 //! | nothing, of other records | any | stop |
 //!
+//! Records of another timeline are of the same log up to where that one ended: a standby that is promoted goes on with
+//! the topics if it has everything that they have. Else it is refused, as another cluster is.
+//!
 //! The position of several partitions is the one that is furthest back: what the others have beyond
 //! it comes twice, with the same places.
 
@@ -27,7 +30,10 @@ use crate::{
     lsn::Lsn,
     mapping::Mapping,
     postgres::{self, setup::Slot},
-    service::{ServiceError, facts::written},
+    service::{
+        ServiceError,
+        facts::{self, written},
+    },
     start::{
         Again, Anew, Cluster, OriginRefusal, Refusals, SlotState, System, TopicRefusal, Written,
     },
@@ -158,20 +164,66 @@ fn check_whose(
     if let Some((at, (offset, other))) = others.into_iter().next().filter(|_| !is_ours) {
         return Err(of_others(config, at, *offset, other).into());
     }
-    let history = &history_of(system);
-    let others = partitions.iter().filter_map(|(at, tail)| Some((at, tail.history.as_ref()?)));
-    if let Some((at, other)) = others.into_iter().find(|(_, other)| *other != history) {
-        let (topic, other, own) = (at.topic.clone(), cluster_of(other), cluster_of(history));
-        return Err(
-            TopicRefusal::OtherHistory { topic, other, own, anew: Anew(written.clone()) }.into()
-        );
-    }
+    check_history(written, ends, system)?;
     let slots = partitions.iter().filter_map(|(at, tail)| Some((at, tail.slot.as_ref()?)));
     if let Some((at, other)) = slots.into_iter().find(|(_, slot)| **slot != config.slot) {
         let (topic, other, own) = (at.topic.clone(), other.clone(), config.slot.clone());
         return Err(TopicRefusal::OtherSlot { topic, other, own }.into());
     }
     Ok(())
+}
+
+/// Checks that the source's log has everything that records of another history are of.
+fn check_history(written: &Written, ends: &Ends, system: &System) -> Result<(), ServiceError> {
+    let partitions = ends.partitions();
+    let made = partitions.iter().filter_map(|(at, tail)| Some((at, tail, tail.history.as_ref()?)));
+    for (at, tail, history) in made {
+        // Rows of a copy are in one topic, and another one may have the heartbeat that says of when they are.
+        let through = tail.beyond().unwrap_or_default().max(ends.read_through());
+        let is_same = history.system_identifier == system.identifier;
+        if !is_same || !system.leads_on_from(history.timeline, Some(through)) {
+            let (topic, other) = (at.topic.clone(), cluster_of(history));
+            let own = cluster_of(&history_of(system));
+            let ended = system.before.ended(history.timeline).filter(|_| is_same);
+            let anew = Anew(written.clone());
+            let refusal =
+                TopicRefusal::OtherHistory { topic, other, own, ended, at: through, anew };
+            return Err(refusal.into());
+        }
+    }
+    Ok(())
+}
+
+/// Which timeline of the cluster the topics have records of, if that is another one than the source's.
+pub fn timeline_before(ends: &Ends, system: &System) -> Option<i64> {
+    let histories = ends.all().filter_map(|tail| tail.history.as_ref());
+    let of_cluster = histories.filter(|it| it.system_identifier == system.identifier);
+    of_cluster.map(|it| it.timeline).find(|timeline| *timeline != system.timeline)
+}
+
+/// The same with the timelines before its own, where the topics have records of another one.
+pub async fn with_timelines(
+    config: &Config,
+    ends: &Ends,
+    system: System,
+) -> Result<System, ServiceError> {
+    match timeline_before(ends, &system) {
+        Some(_) => facts::timelines(config, system).await,
+        None => Ok(system),
+    }
+}
+
+/// Logs that the topics go over to another timeline.
+pub fn tell_promotion(ends: &Ends, system: &System) {
+    let Some(before) = timeline_before(ends, system) else { return };
+    let begins = system.before.ended(before).map(tracing::field::display);
+    let now = system.timeline;
+    tracing::info!(
+        before,
+        now,
+        begins,
+        "the source was promoted: its log is the topic's, and goes on"
+    );
 }
 
 /// The topic is somebody else's.
@@ -273,7 +325,11 @@ pub async fn check_keys(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::{super::gap::Behind, *};
-    use crate::{cli::Global, kafka::tails::Tails, start::slot::Lost};
+    use crate::{
+        cli::Global,
+        kafka::tails::Tails,
+        start::{Timelines, slot::Lost},
+    };
 
     fn system(timeline: i64) -> System {
         System {
@@ -420,10 +476,53 @@ mod tests {
         let slot = slot(40, "reserved");
         let cluster = |timeline| Cluster { identifier: "7".to_owned(), timeline };
         let (topic, other, own) = ("wal2graph.d".to_owned(), cluster(1), cluster(2));
+        let (ended, at) = (None, Lsn(50));
+        let refused = TopicRefusal::OtherHistory { topic, other, own, ended, at, anew: anew() };
         assert_eq!(
             decide(&config, &ends, Some(&slot), &system(2)).map_err(refusal),
-            Err(Box::new(TopicRefusal::OtherHistory { topic, other, own, anew: anew() }))
+            Err(Box::new(refused))
         );
+    }
+
+    /// `fork` is where the source's timeline begins.
+    fn decided_after_a_promotion(
+        tails: &[PartitionTail],
+        fork: &str,
+    ) -> Result<Start, Box<TopicRefusal>> {
+        let before = Timelines::parse(&format!("1\t{fork}\tno recovery target specified\n"));
+        let promoted = System { before, ..system(2) };
+        let ends = Ends::Of(TOPIC.to_owned(), Tail(tails.to_vec()));
+        decide(&config(), &ends, Some(&slot(40, "reserved")), &promoted).map_err(refusal)
+    }
+
+    #[test]
+    fn a_topic_goes_on_after_a_promotion_that_lost_nothing_of_it() {
+        let at_50 = Ok(Start::At(Lsn(50)));
+        let topic = || tail_at(Some(50));
+        assert_eq!(decided_after_a_promotion(&[topic()], "0/32"), at_50, "the fork is at 50");
+        let lacks = |tails: &[PartitionTail], fork: &str| {
+            let error = decided_after_a_promotion(tails, fork).unwrap_err();
+            assert!(matches!(*error, TopicRefusal::OtherHistory { .. }), "{error}");
+            error.to_string()
+        };
+        let said = lacks(&[topic()], "0/31");
+        assert!(
+            said.contains("the new timeline begins at 0/31, and the topic is at 0/32"),
+            "{said}"
+        );
+        // The begin of a transaction, and rows of a copy, are of what comes behind the position.
+        let begun = PartitionTail { last_commit: Some(Lsn(50)), ..topic() };
+        assert_eq!(decided_after_a_promotion(std::slice::from_ref(&begun), "0/33"), at_50);
+        lacks(&[begun], "0/32");
+        let copied = |lsn| PartitionTail { read_through: Some(Lsn(lsn)), ..topic() };
+        assert_eq!(decided_after_a_promotion(&[copied(60)], "0/3C"), at_50);
+        let said = lacks(&[topic(), copied(60)], "0/3B");
+        assert!(said.contains("and the topic is at 0/3C"), "{said}");
+        // One partition has gone over already, and is further.
+        let history = Some(history_of(&system(2)));
+        let over = PartitionTail { history, ..tail_at(Some(90)) };
+        assert_eq!(decided_after_a_promotion(&[topic(), over.clone()], "0/32"), at_50);
+        lacks(&[topic(), over], "0/31");
     }
 
     #[test]

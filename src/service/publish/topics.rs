@@ -408,6 +408,11 @@ impl Ends {
         written.map(|(name, tails)| (name.as_str(), tails.as_slice()))
     }
 
+    /// Up to where rows of a copy may be, as far as heartbeats say it.
+    pub fn read_through(&self) -> Lsn {
+        self.all().filter_map(|tail| tail.read_through).max().unwrap_or_default()
+    }
+
     /// A position that everything is before that any topic has.
     pub fn beyond(&self) -> Option<Lsn> {
         match self {

@@ -8,7 +8,7 @@ use wal2graph::{
 };
 use wal2graph_servers::{Postgres, PostgresOptions};
 
-use crate::support::{client, holds, output, postgres, unique};
+use crate::support::{Pipeline, client, holds, output, postgres, unique};
 
 use super::{dead_port, log_in, program, refused, secured};
 
@@ -58,6 +58,29 @@ async fn a_standby_first_in_the_list_ended_the_run() {
         let error = log_in(&url).await.unwrap_err();
         assert!(error.is_transient() && error.to_string().contains("is a standby"), "{error}");
     }
+}
+
+/// On a busy machine a standby is behind: it does not have what the primary has just been given.
+#[tokio::test]
+async fn a_standby_that_does_not_know_the_database_yet_ended_the_run() {
+    let standby = standby().await;
+    let schema = "CREATE TABLE sby_things (id int PRIMARY KEY); INSERT INTO sby_things VALUES (1)";
+    let Pipeline { name, sql, .. } = Pipeline::new("behind", schema).await;
+    let list = format!("127.0.0.1:{},127.0.0.1:{}", standby.port(), postgres().port());
+    let pipeline = Pipeline::of(name.clone(), sql, format!("postgres://postgres@{list}/{name}"));
+    pipeline.catch_up().await;
+    assert!(holds("RETURN EXISTS { (:SbyThing {id: 1}) } AS yes").await);
+    // What no server has is refused for good, and each says why.
+    let error = log_in(&format!("postgres://postgres@{list}/nowhere")).await.unwrap_err();
+    let said = error.to_string();
+    assert!(
+        !error.is_transient() && said.matches("Name a database that exists").count() == 2,
+        "{said}"
+    );
+    // What one refuses may be right for the other, which may come back.
+    let dead = format!("127.0.0.1:{},127.0.0.1:{}", standby.port(), dead_port());
+    let error = log_in(&format!("postgres://postgres@{dead}/{name}")).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
 }
 
 #[tokio::test]

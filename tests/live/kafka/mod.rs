@@ -17,6 +17,7 @@ mod lost;
 mod partitions;
 mod paused;
 mod policy;
+mod promotion;
 mod protocol;
 mod publish;
 mod readiness;
@@ -27,7 +28,7 @@ mod security;
 mod served;
 mod strangers;
 mod take_over;
-mod topic;
+pub mod topic;
 mod watching;
 
 use std::{fs, sync::OnceLock};

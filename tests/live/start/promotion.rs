@@ -1,20 +1,19 @@
 //! A standby that is promoted, with a copy of the slot: PostgreSQL 17 and newer.
 
-use std::fs::File;
-
+use tempfile::NamedTempFile;
 use wal2graph_servers::{Postgres, PostgresOptions, Stop};
 
 use super::{follow, log, number, printed, refused};
 use crate::support::{PATIENCE, Pipeline, client, eventually, until};
 
 /// A primary and its standby.
-struct Pair {
-    primary: Postgres,
-    standby: Postgres,
+pub struct Pair {
+    pub primary: Postgres,
+    pub standby: Postgres,
 }
 
 impl Pair {
-    async fn start(version: u32) -> Self {
+    pub async fn start(version: u32) -> Self {
         let options = PostgresOptions { version, ..PostgresOptions::default() };
         let mut primary = Postgres::start(&options).unwrap();
         let sql = client(&primary.url("postgres")).await;
@@ -25,7 +24,7 @@ impl Pair {
     }
 
     /// A pipeline whose URL names both, the standby first.
-    async fn pipeline(&self, name: &str, schema: &str) -> Pipeline {
+    pub async fn pipeline(&self, name: &str, schema: &str) -> Pipeline {
         let pipeline = Pipeline::on(&self.primary, name, schema).await;
         let (first, second) = (self.standby.port(), self.primary.port());
         let url =
@@ -35,7 +34,7 @@ impl Pair {
     }
 
     /// Waits until the standby has the slot, and everything that is committed.
-    async fn is_copied(&self, pipeline: &Pipeline) {
+    pub async fn is_copied(&self, pipeline: &Pipeline) {
         let standby = client(&self.standby.url("postgres")).await;
         let slot = format!("wal2graph_{}", pipeline.name);
         until("the standby has the slot and the log", async || {
@@ -49,32 +48,60 @@ impl Pair {
         })
         .await;
     }
+
+    /// From now on nothing is sent that the standby does not have.
+    pub async fn waits_for_the_standby(&self, pipeline: &Pipeline) {
+        let waits = "ALTER SYSTEM SET synchronized_standby_slots = 'standby'";
+        pipeline.sql.batch_execute(waits).await.unwrap();
+        pipeline.sql.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    }
+
+    /// The primary is lost, and the standby takes its place.
+    pub async fn promotes(&mut self, pipeline: &mut Pipeline) {
+        self.primary.stop(Stop::Immediate).unwrap();
+        pipeline.sql = client(&self.standby.url(&pipeline.name)).await;
+        pipeline.sql.batch_execute("SELECT pg_promote()").await.unwrap();
+    }
+}
+
+/// What a program logs. It is shown when the test fails.
+struct Logged(NamedTempFile);
+
+impl Logged {
+    fn text(&self) -> String {
+        std::fs::read_to_string(self.0.path()).unwrap()
+    }
+}
+
+impl Drop for Logged {
+    fn drop(&mut self) {
+        println!("{}", self.text());
+    }
 }
 
 #[tokio::test]
 async fn a_pipeline_goes_on_by_itself_after_a_promotion_that_lost_nothing_of_it() {
     let mut pair = Pair::start(17).await;
     let schema = "CREATE TABLE po_things (id int PRIMARY KEY, v text); INSERT INTO po_things VALUES (1, 'copied')";
+    // A busy standby does not know the database yet, and the URL names it first: that ended the program.
+    let standby = client(&pair.standby.url("postgres")).await;
+    standby.batch_execute("SELECT pg_wal_replay_pause()").await.unwrap();
     let mut pipeline = pair.pipeline("promotion", schema).await;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("log");
-    let mut running = pipeline.start_logging(&["run"], File::create(&path).unwrap());
+    let logged = Logged(NamedTempFile::new().unwrap());
+    let mut running = pipeline.start_logging(&["run"], logged.0.reopen().unwrap());
     eventually("it is copied", "RETURN EXISTS { (:PoThing {id: 1}) } AS yes").await;
-    // Nothing is sent that the standby does not have.
-    let waits = "ALTER SYSTEM SET synchronized_standby_slots = 'standby'";
-    pipeline.sql.batch_execute(waits).await.unwrap();
-    pipeline.sql.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    standby.batch_execute("SELECT pg_wal_replay_resume()").await.unwrap();
+    pair.waits_for_the_standby(&pipeline).await;
     pipeline.sql.batch_execute("INSERT INTO po_things VALUES (2, 'before')").await.unwrap();
     eventually("it streams", "RETURN EXISTS { (:PoThing {id: 2}) } AS yes").await;
     pair.is_copied(&pipeline).await;
     pipeline.sql.batch_execute("INSERT INTO po_things VALUES (3, 'last')").await.unwrap();
     eventually("it streams", "RETURN EXISTS { (:PoThing {id: 3}) } AS yes").await;
-    pair.primary.stop(Stop::Immediate).unwrap();
-    pipeline.sql = client(&pair.standby.url(&pipeline.name)).await;
-    pipeline.sql.batch_execute("SELECT pg_promote()").await.unwrap();
+    drop(standby);
+    pair.promotes(&mut pipeline).await;
     pipeline.sql.batch_execute("INSERT INTO po_things VALUES (4, 'after')").await.unwrap();
     eventually("it goes on", "RETURN EXISTS { (:PoThing {id: 4}) } AS yes").await;
-    let said = std::fs::read_to_string(&path).unwrap();
+    let said = logged.text();
     assert!(said.contains("the source was promoted") && said.contains("now=2"), "{said}");
     assert_eq!(running.terminate(PATIENCE).await, Some(0));
     for command in [&["check"][..], &["status"], &["verify"]] {
@@ -101,8 +128,7 @@ async fn a_promoted_standby_that_lacks_changes_of_the_graph_is_refused_and_a_new
     assert_eq!(number("MATCH (n:PlThing) RETURN count(n) AS n").await, 3);
     pair.primary.stop(Stop::Immediate).unwrap();
     pair.standby.start_again().unwrap();
-    pipeline.sql = client(&pair.standby.url(&pipeline.name)).await;
-    pipeline.sql.batch_execute("SELECT pg_promote()").await.unwrap();
+    pair.promotes(&mut pipeline).await;
     pipeline.sql.batch_execute("INSERT INTO pl_things VALUES (9)").await.unwrap();
     for command in ["check", "status"] {
         let output = pipeline.output(&[command]).await;

@@ -152,6 +152,7 @@ async fn goes_on(
     let ends = topics.ends(config).await?;
     // After the topics, which a publisher that runs moves on.
     let system = setup::system(client).await?;
+    let system = publish::start::with_timelines(config, &ends, system).await?;
     let slot = looked.source.slot.as_ref();
     let start = match publish::start::decide(config, &ends, slot, &system) {
         Err(error) if gap::is_configured(config) && Behind::of(&error, &ends).is_some() => {
