@@ -230,18 +230,6 @@ impl Decoder {
         self.by_name.get(schema)?.get(name).copied()
     }
 
-    /// The table that a record is of. It may have another name now than when the record was made, for a moment or for
-    /// good, and another table may have its name.
-    fn table_of(&self, block: &Block<'_>, schema: &str, name: &str) -> Option<usize> {
-        let cluster = self.expected.cluster.as_deref();
-        let is_from = block.source.history.as_ref().map(|it| it.system_identifier.as_str());
-        match block.relid.filter(|_| cluster.is_some() && cluster == is_from) {
-            // A table that was dropped has no successor, whatever has its name.
-            Some(relid) => self.by_oid.get(&relid).copied(),
-            None => self.table(schema, name),
-        }
-    }
-
     fn value(&mut self, value: &Bytes, record: &Record) -> Result<Next, DecodeError> {
         let at = |root: &'static str| move |problem| error("value", root, problem);
         let outer = Json::parse(value).and_then(Json::object).map_err(at("$"))?;

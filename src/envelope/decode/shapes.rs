@@ -23,6 +23,18 @@ use super::super::source::Block;
 use super::{DecodeError, Decoder, Record, Writer, error};
 
 impl Decoder {
+    /// The table that a record is of. It may have another name now than when the record was made, for a moment or for
+    /// good, and another table may have its name.
+    pub(super) fn table_of(&self, block: &Block<'_>, schema: &str, name: &str) -> Option<usize> {
+        let cluster = self.expected.cluster.as_deref();
+        let is_from = block.source.history.as_ref().map(|it| it.system_identifier.as_str());
+        match block.relid.filter(|_| cluster.is_some() && cluster == is_from) {
+            // A table that was dropped has no successor, whatever has its name.
+            Some(relid) => self.by_oid.get(&relid).copied(),
+            None => self.table(schema, name),
+        }
+    }
+
     /// The same without the rows of these tables. Their records are not read: they may be of columns that the catalog
     /// does not have.
     #[must_use]
