@@ -316,7 +316,8 @@ fn fits(assigned: &Assigned<'_>, applied: Applied) -> Result<(), Refusal> {
 /// Nothing shows that the topic is another one, or has other records, than those that were applied; and
 /// it has what follows them.
 fn continues(assigned: &Assigned<'_>, applied: Applied) -> Result<(), Refusal> {
-    let (applied, end) = (applied.offset, assigned.log.end);
+    let Applied { offset: applied, highest } = applied;
+    let end = assigned.log.end;
     if let Identity::Another { was, is } = assigned.identity {
         return Err(Refusal::OtherTopic { applied, was, is });
     }
@@ -328,10 +329,14 @@ fn continues(assigned: &Assigned<'_>, applied: Applied) -> Result<(), Refusal> {
             Err(Refusal::OtherRecords { applied, expected, found })
         }
         RecordBefore::Replaced { offset } => Err(Refusal::Replaced { applied, offset }),
-        RecordBefore::Fits | RecordBefore::Silent => match applied < assigned.log.start {
-            true => Err(Refusal::Gap { missing: applied..assigned.log.start }),
-            false => Ok(()),
-        },
+        RecordBefore::Fits | RecordBefore::Silent => {
+            let (start, missing) = (assigned.log.start, applied..assigned.log.start);
+            match (missing.is_empty(), start <= highest) {
+                (true, _) => Ok(()),
+                (false, true) => Err(Refusal::ReplayGap { missing }),
+                (false, false) => Err(Refusal::Gap { missing }),
+            }
+        }
     }
 }
 
@@ -356,8 +361,13 @@ fn reset(assigned: &Assigned<'_>, applied: Applied, offset: u64, confirmed: bool
     let from = offset.max(log.start);
     // No word of the user's makes another topic the one that was applied, or rows go whose deletes are
     // gone.
-    if let Err(refusal) = continues(assigned, applied) {
-        return Decision::Refuse(refusal);
+    match continues(assigned, applied) {
+        Ok(()) => {}
+        // All of them were applied once.
+        Err(Refusal::ReplayGap { .. }) if confirmed && from <= applied.highest => {
+            return Decision::Replay { from, until: applied.highest.min(log.end) };
+        }
+        Err(refusal) => return Decision::Refuse(refusal),
     }
     if !confirmed {
         if offset > applied.offset {

@@ -45,6 +45,11 @@ pub enum Refusal {
         /// The offsets.
         missing: Range<u64>,
     },
+    /// Records that were to be applied again are gone. All of them were applied once.
+    ReplayGap {
+        /// The offsets.
+        missing: Range<u64>,
+    },
     /// The topic is another one of the same name.
     OtherTopic {
         /// Where the graph is in the one that it was made from.
@@ -266,6 +271,15 @@ impl Refusal {
                 missing.end,
                 missing.end,
                 refill.after_gap()
+            ),
+            Refusal::ReplayGap { missing } => format!(
+                "the records of {at} at offsets {}..{} were to be applied again, and are gone: the topic starts at \
+                 {} (retention, or its records were deleted). All were applied before, but rows are as they were \
+                 then. To go on behind them, {} --yes; `wal2graph repair` makes the rows right",
+                missing.start,
+                missing.end,
+                missing.end,
+                replay(at, &format!("offset {}", missing.end))
             ),
             Refusal::OtherTopic { applied, was, is } => format!(
                 "the topic {topic} was deleted and made again: the graph has the records of {at} before offset \

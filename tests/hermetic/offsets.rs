@@ -186,6 +186,7 @@ fn every_command_of_a_refusal_names_the_partition_and_none_leaves_deleted_rows_u
         Refusal::OthersGroup { other: "other".to_owned(), committed: 3 },
         Refusal::GraphEmptied { committed: 3 },
         Refusal::Gap { missing: 1..2 },
+        Refusal::ReplayGap { missing: 1..2 },
         Refusal::OtherTopic { applied: 3, was: TopicId(1), is: TopicId(2) },
         Refusal::Truncated { applied: 3, end: 2 },
         Refusal::OtherRecords { applied: 3, expected: mark, found: mark },
@@ -333,6 +334,25 @@ fn a_topic_whose_first_record_can_not_be_read_is_refused_for_that() {
     let passed = group(103, requested_metadata("shop", true));
     assert!(text.contains("--from offset 103 --partition t/3 --yes"), "{text}");
     assert_eq!(begins(passed), begin(103));
+}
+
+#[test]
+fn records_that_were_to_be_applied_again_and_are_gone_were_said_to_be_never_applied() {
+    let interrupted = Some(Applied { offset: 50, highest: 500 });
+    let refusal = Refusal::ReplayGap { missing: 50..100 };
+    for group in [None, group(50, ours()), group(100, requested_metadata("shop", false))] {
+        assert_eq!(decide(&assigned(group, interrupted)), Decision::Refuse(refusal.clone()));
+    }
+    let text = refusal.text(&TopicPartition { topic: "t".to_owned(), partition: 3 }, &ways());
+    assert!(text.contains("--from offset 100 --partition t/3 --yes"), "{text}");
+    // The advice in the text.
+    let confirmed = group(100, requested_metadata("shop", true));
+    let replay = Decision::Replay { from: 100, until: 500 };
+    assert_eq!(decide(&assigned(confirmed, interrupted)), replay);
+    // Beyond what was applied nothing may be missing.
+    let beyond = Some(Applied { offset: 50, highest: 99 });
+    let refused = Decision::Refuse(Refusal::Gap { missing: 50..100 });
+    assert_eq!(decide(&assigned(None, beyond)), refused);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //!   publish   the table as it is now, without what the file says of it
 //! ```
 //!
-//! Records are no part of a mapping. Who reads them has the table as it was, and passes them over.
+//! Records are no part of a mapping. `apply` has the table as it was, and passes its records over.
 
 use crate::{
     catalog::Catalog,
