@@ -244,7 +244,7 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
         incomplete: graph.marked(&config.pipeline, INCOMPLETE).await?,
         epoch: checkpoint.map(|checkpoint| checkpoint.epoch.0),
         frozen: frozen(checkpoints),
-        paused: TableFacts::paused_in(checkpoints),
+        paused: TableFacts::paused_in(&TableFacts::of_all(checkpoints)),
         mapping_digest: checkpoint.map(|checkpoint| checkpoint.mapping_digest.clone()),
         stopped: checkpoints.iter().filter_map(stopped).collect(),
         refused,

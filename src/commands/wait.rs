@@ -200,7 +200,7 @@ impl Waiting<'_> {
             let is_comparing = match reached(&checkpoints) {
                 Reached::Through(_) if through_topic => {
                     let requests = graph.requests(pipeline).await?;
-                    let paused = TableFacts::paused_in(&checkpoints);
+                    let paused = TableFacts::paused_in(&TableFacts::of_all(&checkpoints));
                     // What is owed of a paused table waits until that goes on.
                     let waits = |it: &Request| it.is_of(|table| paused.contains_key(table));
                     let mut open = requests.iter().filter(|it| it.state.is_open());

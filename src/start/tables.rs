@@ -312,9 +312,16 @@ impl TableFacts {
         kept.filter_map(|text| TableFacts::parse(text).ok()).collect()
     }
 
-    /// The tables that are paused, by name, as the checkpoints of a graph say it.
-    pub fn paused_in(checkpoints: &[Checkpoint]) -> BTreeMap<String, Paused> {
-        TableFacts::of_all(checkpoints).iter().flat_map(TableFacts::paused).collect()
+    /// The tables that are paused, by name, as all checkpoints of a graph have them. One that goes on under another
+    /// name is not: the topics of its old name keep their checkpoints.
+    pub fn paused_in(all: &[TableFacts]) -> BTreeMap<String, Paused> {
+        let tables = || all.iter().flat_map(|facts| &facts.tables);
+        let goes_on = |table: &TableIs| {
+            let is_followed = |it: &TableIs| it.oid == table.oid && it.paused.is_none();
+            tables().any(|it| is_followed(it) && it.table_name() != table.table_name())
+        };
+        let paused = tables().filter(|table| !goes_on(table));
+        paused.filter_map(|table| Some((table.shown(), table.paused.clone()?))).collect()
     }
 
     /// What has to be looked at to compare.

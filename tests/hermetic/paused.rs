@@ -7,7 +7,7 @@ use wal2graph::{
         TableFacts,
         generation::first,
         paused::{kept as kept_of, pauses},
-        rules::{Dropped, Rules},
+        rules::{Dropped, Paused, Rules},
         tables::Now,
     },
 };
@@ -134,6 +134,27 @@ fn a_pattern_says_what_happens_to_all_tables_that_fit() {
     assert_eq!(of("public", "orders"), SchemaChanges::Pause, "the longest that fits");
     assert_eq!(of("public", "order_items"), SchemaChanges::Apply, "its own name");
     assert_eq!(of("sales", "orders"), SchemaChanges::Apply);
+}
+
+/// Where each table has a topic, nobody reads those of an old name any more.
+#[test]
+fn a_table_that_goes_on_under_another_name_was_called_paused_for_ever() {
+    let mapping = compile(&catalog([customers(), orders()]), &Edits::default()).unwrap();
+    let followed = first(&now(&mapping), &mapping);
+    let paused = Paused { why: vec!["WHY".to_owned()], fix: "FIX".to_owned() };
+    let mut old = followed.clone();
+    old.tables.iter_mut().for_each(|table| table.paused = Some(paused.clone()));
+    let shown = |all: &[TableFacts]| {
+        TableFacts::paused_in(all).into_keys().map(|name| name.replace("public.", "")).collect()
+    };
+    // A partition that has not looked yet is behind.
+    let all: Vec<String> = shown(&[followed.clone(), old.clone()]);
+    assert_eq!(all, ["customers", "orders"]);
+    let mut new = followed;
+    let renamed = new.tables.iter_mut().find(|table| table.name == "orders").unwrap();
+    renamed.name = "purchases".to_owned();
+    let left: Vec<String> = shown(&[old, new]);
+    assert_eq!(left, ["customers"]);
 }
 
 /// What the tables become, and what a partition's checkpoint has of them that has gone over.
