@@ -79,6 +79,19 @@ fn now_of(shared: &Shared, seen: &Seen, at: &TopicPartition) -> Result<Now, Serv
     Ok(seen.now.of(&tables_at(shared, at)?))
 }
 
+/// A checkpoint is made with what the publication has, so one that `wal2graph publish` has made since the look is looked
+/// at first. Else a table that is paused next would count as one that was not published before.
+pub async fn was_published(config: &Config, seen: Option<&Seen>) -> Result<(), ServiceError> {
+    if seen.is_none_or(|it| it.now.facts.publication.is_some()) {
+        return Ok(());
+    }
+    let Sql { client, .. } = sql(&config.source).await?;
+    match postgres::setup::publication(&client, &config.publication).await? {
+        Some(_) => Err(ServiceError::Reshaped("the publication has come".to_owned())),
+        None => Ok(()),
+    }
+}
+
 /// The tables of a partition that begins now. What is paused is as the graph has it.
 pub fn first_of(
     shared: &Shared,

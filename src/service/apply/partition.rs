@@ -399,6 +399,7 @@ async fn prepare(
         start::check_checkpoint(config, mapping, checkpoint)?;
     }
     if let Decision::Begin { from, unshown } = decision {
+        following::was_published(config, seen.as_ref()).await?;
         Box::pin(lost::begins(shared, at, found.history.as_ref())).await?;
         let topic = found.topic;
         let history = found.history.as_ref();
