@@ -79,8 +79,8 @@ fn now_of(shared: &Shared, seen: &Seen, at: &TopicPartition) -> Result<Now, Serv
     Ok(seen.now.of(&tables_at(shared, at)?))
 }
 
-/// A checkpoint is made with what the publication has, so one that `wal2graph publish` has made since the look is looked
-/// at first. Else a table that is paused next would count as one that was not published before.
+/// A checkpoint is made with what the publication has. So one that `wal2graph publish` has made since the look is
+/// looked at first. Else a table that is paused next would count as one that was not published before.
 pub async fn was_published(config: &Config, seen: Option<&Seen>) -> Result<(), ServiceError> {
     if seen.is_none_or(|it| it.now.facts.publication.is_some()) {
         return Ok(());
