@@ -17,7 +17,7 @@
 
 use crate::{
     change::Change,
-    envelope::{DecodeError, Decoded, History, Record, Snapshot},
+    envelope::{DecodeError, Decoded, History, Record, Snapshot, Source},
     replay::{Beginning, Unshown},
 };
 
@@ -78,7 +78,8 @@ fn of_readable(
     if let Some((record, ours)) = said.iter().find(|(_, said)| history_of(said).is_some()) {
         return copy(start == 0 && of_ours(record, ours, tables));
     }
-    let mut said = said.iter().map(|(_, said)| *said);
+    let said = said.iter().map(|(_, said)| *said);
+    let mut said = said.filter(|said| reading.rows || !is_tombstone(said));
     if start > 0 {
         return match said.clone().find_map(begins_snapshot) {
             Some(begins) => copy(begins),
@@ -99,6 +100,11 @@ fn of_readable(
         Some(FirstRow::Known) if is_compacted => Beginning::Unshown(unshown),
         Some(FirstRow::Known) => Beginning::Partial,
     }
+}
+
+/// A delete of which compaction has left the tombstone alone says nothing of the rows before it.
+fn is_tombstone(said: &Decoded) -> bool {
+    matches!(said, Decoded::Change { source, change: Change::Delete { .. } } if *source == Source::default())
 }
 
 fn of_ours(record: &Record, said: &Decoded, tables: &Tables) -> bool {
