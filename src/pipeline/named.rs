@@ -70,7 +70,7 @@ impl Named {
         self.rows().moved.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// From now on, every row that the stream names is recorded. Forgets what was recorded before.
+    /// Records every row that the stream names from now on. An earlier record is forgotten.
     pub fn record(&self) {
         self.rows().recorded = Some(Recorded::default());
         self.0.is_used.store(true, Ordering::Relaxed);
@@ -201,7 +201,7 @@ mod tests {
         named.end_record();
         assert_eq!(marks(&named), [false; 5]);
         named.record();
-        assert_eq!(marks(&named), [false; 5], "what was recorded before is forgotten");
+        assert_eq!(marks(&named), [false; 5], "the earlier record is forgotten");
         (0..=RECORDED_MAX as i64).for_each(|key| named.event(&moves(3, key, key)));
         assert_eq!(marks(&named), [true; 5], "more than is recorded");
     }

@@ -101,8 +101,8 @@ pub async fn unpublished(
     Ok(())
 }
 
-/// Records are about to be applied again. Where a table was rewritten, or another one took its name, no record says so:
-/// its rows would stay as they were before. So a comparison behind them is asked for.
+/// Asks for a comparison behind records that are about to be applied again. No record says that a table was rewritten,
+/// or that another table took its name. Without a comparison its rows would stay as they were before that.
 pub async fn replays(
     shared: &Shared,
     (at, checkpoint): (&TopicPartition, &Checkpoint),

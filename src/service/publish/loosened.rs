@@ -1,4 +1,4 @@
-//! What is published while the file says something of a table that is paused.
+//! The tables as `publish` maps them while the file has settings of a paused table.
 //!
 //! ```text
 //! file: public.orders: {schema_changes: pause, properties: {v: ...}}     database: orders is gone, or v is

@@ -99,7 +99,7 @@ async fn change(spread: &Spread, sql: &str, prefix: &str) {
 }
 
 /// Nothing is to be compared any more, and all is equal.
-async fn is_equal(spread: &Spread) {
+pub async fn is_equal(spread: &Spread) {
     let open = format!(
         "RETURN NOT EXISTS {{ (r:_Wal2GraphRequest {{pipeline: '{}'}}) WHERE r.state IN ['asked', 'running'] }} AS yes",
         spread.pipeline.name

@@ -1,14 +1,12 @@
 //! Tables that are paused or kept while their records come through topics.
 
 use super::{
+    following::is_equal,
     kafka,
     partitions::{Spread, stops},
     served,
 };
-use crate::{
-    reconcile::differing,
-    support::{Running, eventually, holds, until},
-};
+use crate::support::{Running, holds, until};
 
 impl Spread {
     async fn sql(&self, sql: &str) {
@@ -59,17 +57,6 @@ async fn becomes(spread: &Spread, all: &mut [Running], what: &str, checks: &[(&s
         holds(&yes(checks)).await
     })
     .await;
-}
-
-/// Nothing is to be compared any more, and all is equal.
-async fn is_equal(spread: &Spread) {
-    let open = format!(
-        "RETURN NOT EXISTS {{ (r:_Wal2GraphRequest {{pipeline: '{}'}}) WHERE r.state IN ['asked', 'running'] }} AS yes",
-        spread.pipeline.name
-    );
-    eventually("all is compared", &open).await;
-    let (is_right, findings) = spread.compared("verify").await;
-    assert!(is_right && differing(&findings) == 0, "{findings:#}");
 }
 
 const SCHEMA: &str = "CREATE TABLE XX_a (id int PRIMARY KEY, v text, n int); \

@@ -242,7 +242,7 @@ impl Search {
         let Found { offset, record, .. } = found;
         let mut said = Vec::new();
         if let Some(decoder) = &mut self.decoder {
-            // One that can not be read touches what has its key.
+            // A record that can not be read counts by the bytes of its key.
             let _ = decoder.record(record, &mut said);
             decoder.flush(&mut said);
         }
@@ -266,7 +266,7 @@ impl Search {
             let Sought { place, newer, .. } = &mut self.sought[it];
             let (at, topic_id) = (place.at.clone(), self.now.topic);
             let own = Place { at, offset: *offset, topic_id };
-            // What waits itself was not applied; what was put back may be from before it.
+            // A letter that waits was not applied. A record that was put back may be older than the letter.
             let is_older = self.letters.is_waiting(&own) || self.letters.was_before(place, digest);
             if *offset > place.offset && !is_older {
                 newer.get_or_insert((*offset, what));
@@ -275,7 +275,7 @@ impl Search {
     }
 }
 
-/// Where what is sought is, by what a newer record may have of it.
+/// The letters by key bytes, row and table: a newer record has one of these in common with its letter.
 #[derive(Default)]
 struct SoughtBy {
     by_key: HashMap<Bytes, Vec<usize>>,
