@@ -79,18 +79,18 @@ async fn a_source_without_changes_for_the_graph_holds_nobody_up() {
 async fn what_is_not_reached_in_time_is_said_with_how_far_the_graph_is() {
     let schema = "CREATE TABLE wl_things (id int PRIMARY KEY)";
     let pipeline = Pipeline::new("waitlate", schema).await;
-    let (code, said, _) = wait(&pipeline, &["--timeout", "500ms"]).await;
+    let (code, said, _) = wait(&pipeline, &["--timeout", "5s"]).await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("no checkpoint of the pipeline"), "{said}");
     pipeline.catch_up().await;
     pipeline.sql.batch_execute("INSERT INTO wl_things VALUES (1)").await.unwrap();
-    let (code, said, took) = wait(&pipeline, &["--timeout", "500ms"]).await;
+    let (code, said, took) = wait(&pipeline, &["--timeout", "5s"]).await;
     assert_eq!(code, Some(1), "{said}");
     assert!(
         said.contains("the graph is complete through") && said.contains("bytes before"),
         "{said}"
     );
-    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
     // What the graph has needs nothing of the source.
     let (code, said, _) = wait(&pipeline, &["--lsn", "0/1"]).await;
     assert_eq!(code, Some(0), "{said}");

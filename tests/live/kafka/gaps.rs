@@ -158,7 +158,7 @@ async fn an_empty_graph_is_filled_from_a_topic_with_a_gap() {
     sql.batch_execute("SELECT pg_logical_emit_message(true, 'x', 'y')").await.unwrap();
     let (code, said) = spread.output(&["apply", "--until", "current"]).await;
     assert!(code == Some(0) && said.contains("still to be compared"), "{said}");
-    let (code, said) = spread.output(&["wait", "--timeout", "1s"]).await;
+    let (code, said) = spread.output(&["wait", "--timeout", "5s"]).await;
     assert!(code == Some(1) && said.contains("which lacks changes that no record has"), "{said}");
     others_write("gpe").await;
     ends_equal(&spread, "gpe").await;

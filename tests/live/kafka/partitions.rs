@@ -271,17 +271,12 @@ async fn members_share_the_partitions_and_take_over_from_each_other() {
     let schema = SMALL.replace("pr_", "ps_");
     let spread = Spread::new("shared", &schema, 4).await;
     spread.catch_up().await;
+    let idle = epochs(&spread).await;
     let _publish = spread.start("publish");
     let mut first = spread.start("apply");
-    sleep(Duration::from_secs(3)).await;
-    let before = epochs(&spread).await;
+    let before = claimed(&spread, &idle, 4).await;
     let second = spread.start("apply");
-    // It takes two of them: who claims raises the epoch.
-    let started = Instant::now();
-    while moved(&before, &epochs(&spread).await) != 2 {
-        assert!(started.elapsed() < PATIENCE, "{before:?} {:?}", epochs(&spread).await);
-        sleep(Duration::from_millis(200)).await;
-    }
+    claimed(&spread, &before, 2).await;
     let update = "UPDATE ps_things SET name = 'by both'";
     spread.pipeline.sql.batch_execute(update).await.unwrap();
     let both = "MATCH (n:PsThing {name: 'by both'}) RETURN count(n) = 200 AS yes";
@@ -293,6 +288,19 @@ async fn members_share_the_partitions_and_take_over_from_each_other() {
     let anew = "MATCH (n:PsThing) RETURN count(n) = 200 AND all(x IN collect(n.name) WHERE x = 'anew') AS yes";
     eventually("the first has taken over", anew).await;
     assert_eq!(first.terminate(Duration::from_secs(60)).await, Some(0));
+}
+
+/// Waits until this many partitions have been claimed since then: a claim raises the epoch.
+async fn claimed(spread: &Spread, since: &[i64], partitions: usize) -> Vec<i64> {
+    let started = Instant::now();
+    loop {
+        let now = epochs(spread).await;
+        if moved(since, &now) == partitions {
+            return now;
+        }
+        assert!(started.elapsed() < PATIENCE, "{since:?} {now:?}");
+        sleep(Duration::from_millis(200)).await;
+    }
 }
 
 async fn epochs(spread: &Spread) -> Vec<i64> {

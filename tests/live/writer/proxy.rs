@@ -65,9 +65,12 @@ async fn serve(
                     return;
                 }
                 if lost {
-                    // There may be an answer to each of several messages.
-                    let quiet = Duration::from_millis(500);
-                    while let Ok(Ok(1..)) = timeout(quiet, server.read(&mut from_server)).await {}
+                    // There may be an answer to each of several messages. A busy server takes its
+                    // time for the first one: it plans the statement.
+                    let mut patience = Duration::from_secs(60);
+                    while let Ok(Ok(1..)) = timeout(patience, server.read(&mut from_server)).await {
+                        patience = Duration::from_secs(2);
+                    }
                     return;
                 }
             }
