@@ -4,19 +4,26 @@
 //! ```text
 //! writers --> PostgreSQL --proxy--> run --proxy--> Neo4j <-- reader: the checkpoint's lock, then several rows
 //!                 ^                  ^               ^
-//!                 +------ faults: killed, stopped, frozen, cut, slow, locked, altered
+//!                 +------ faults: killed, stopped, frozen, cut, slow, locked, altered, short of memory,
+//!                                        with a clock that is set
 //! ```
 //!
 //! `SEED` and `MINUTES` are taken from the environment. Through Kafka: [`topic`].
 
+mod clock;
+mod memory;
 pub mod proxy;
+mod reader;
 #[cfg(feature = "kafka")]
 mod topic;
 mod writers;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -31,10 +38,14 @@ use wal2graph_servers::{Neo4j, Neo4jOptions, Postgres, PostgresOptions, Stop};
 
 use crate::support::{Running, output, program};
 
+use clock::Clock;
 use proxy::{Network, Proxy};
-use writers::SUM;
+use reader::LOCKED;
 
 const DATABASE: &str = "chaos";
+/// So often the reader has to read under the lock while everything breaks. The run goes on until it has, so that a slow
+/// machine takes longer and does not fail.
+const LEAST_READS: u64 = 10;
 /// At the end everything has to be equal within this time.
 const END_LIMIT: Duration = Duration::from_secs(240);
 
@@ -46,6 +57,8 @@ struct Shared {
     source_url: String,
     graph: Options,
     counts: Mutex<BTreeMap<String, u64>>,
+    /// Rows come that the graph refuses. A first copy that meets many of them outlasts the run, and nothing is read.
+    refused: AtomicBool,
     wrong: Mutex<Option<String>>,
 }
 
@@ -62,6 +75,18 @@ impl World {
         *self.0.counts.lock().unwrap().entry(what.to_owned()).or_default() += 1;
     }
 
+    fn brings_refused_rows(&self) {
+        self.0.refused.store(true, Ordering::Relaxed);
+    }
+
+    fn has_refused_rows(&self) -> bool {
+        self.0.refused.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, what: &str) -> u64 {
+        self.0.counts.lock().unwrap().get(what).copied().unwrap_or_default()
+    }
+
     fn violates(&self, what: String) {
         eprintln!("VIOLATED: {what}");
         self.0.wrong.lock().unwrap().get_or_insert(what);
@@ -69,52 +94,6 @@ impl World {
 
     fn graph(&self) -> Connection {
         Connection::new(&self.0.graph, ANSWER_LIMIT).unwrap()
-    }
-}
-
-/// Reads several rows of a source transaction under the checkpoint's lock: they are of one commit. Reads without it,
-/// too, and counts how often Neo4j mixes two commits then.
-async fn read(world: World) {
-    let graph = world.graph();
-    // While tables are copied, or compared for a repair, rows are ahead of the stream.
-    let lock = "MATCH (c:_Wal2GraphCheckpoint {pipeline: 'chaos'}) SET c:_Wal2GraphCheckpoint WITH c \
-                WHERE NOT EXISTS { (:_Wal2GraphCopy {pipeline: 'chaos'}) }";
-    let rows = "MATCH (a:ChaAccount) WITH sum(a.balance) AS sum, count(a) AS count \
-                OPTIONAL MATCH (k:ChaCommit) RETURN sum, count, coalesce(max(k.n), 0) AS commits";
-    let mut last = 0;
-    loop {
-        sleep(Duration::from_millis(5)).await;
-        let locked = format!("{lock} {rows}");
-        for (text, is_locked) in [(locked.as_str(), true), (rows, false)] {
-            let read = async {
-                let mut transaction = graph.begin().await.ok()?;
-                let rows = transaction.rows(Query::new(text.to_owned())).await.ok()?;
-                transaction.rollback().await;
-                let row = rows.into_iter().next()?;
-                let number = |name| row.get::<i64>(name).ok();
-                Some((number("sum")?, number("count")?, number("commits")?))
-            };
-            let Ok(Some((sum, count, commits))) = timeout(Duration::from_secs(5), read).await
-            else {
-                continue;
-            };
-            if count < writers::ACCOUNTS {
-                // They are being copied.
-                continue;
-            }
-            match (is_locked, sum == SUM) {
-                (true, true) => world.counted("reads under the lock"),
-                (true, false) => world.violates(format!("{sum} on all accounts, not {SUM}")),
-                (false, true) => world.counted("reads without the lock"),
-                (false, false) => world.counted("reads without the lock that mix two commits"),
-            }
-            if is_locked {
-                if commits < last {
-                    world.violates(format!("{commits} commits after {last}"));
-                }
-                last = commits;
-            }
-        }
     }
 }
 
@@ -141,9 +120,12 @@ struct Stage {
     neo4j: Neo4j,
     to_source: Proxy,
     to_graph: Proxy,
+    clock: Clock,
     config: tempfile::NamedTempFile,
     log: std::path::PathBuf,
     running: Option<Running>,
+    /// Until then it may have ended because it got no memory.
+    short_until: Instant,
     graph: Connection,
 }
 
@@ -162,13 +144,29 @@ impl Stage {
         {
             let log = std::fs::read_to_string(&self.log).unwrap_or_default();
             let end: Vec<&str> = log.lines().rev().take(12).collect();
-            self.world.violates(format!("run has ended ({status}): {end:#?}"));
+            match Instant::now() < self.short_until {
+                true => self.world.counted("run got no memory, and ended"),
+                false => self.world.violates(format!("run has ended ({status}): {end:#?}")),
+            }
             self.running = None;
         }
         if self.running.is_none() {
             let log = std::fs::File::options().append(true).open(&self.log).unwrap();
-            self.running = Some(Running(self.arguments(&["run"]).stderr(log).spawn().unwrap()));
+            let mut command = self.arguments(&["run"]);
+            self.clock.is_of(&mut command);
+            self.running = Some(Running(command.stderr(log).spawn().unwrap()));
         }
+    }
+
+    /// For a while the program gets little more memory than it has. It may end then.
+    async fn memory_is_short(&mut self, more: u64, time: Duration) -> &'static str {
+        let Some(id) = self.running.as_ref().map(|it| it.0.id()) else { return "nothing" };
+        let Some(has) = memory::of(id) else { return "nothing" };
+        memory::limit(id, has + more);
+        sleep(time).await;
+        memory::give_back(id);
+        self.short_until = Instant::now() + Duration::from_secs(5);
+        "memory is short"
     }
 
     /// A server does what it is told.
@@ -191,7 +189,7 @@ impl Stage {
             Network::Slow(Duration::from_millis(rng.u64(1..40))),
         ];
         let network = networks[rng.usize(..networks.len())];
-        let name = match rng.u8(0..15) {
+        let name = match rng.u8(0..17) {
             0 | 1 => {
                 if let Some(running) = self.running.take() {
                     running.kill();
@@ -253,6 +251,11 @@ impl Stage {
                 self.to_graph.is(Network::Well);
                 "the way to the graph fails"
             }
+            15 => self.memory_is_short(rng.u64(0..4 << 20), time).await,
+            16 => {
+                self.clock.is_off_by(rng.i64(-7_200..7_200));
+                "the clock is set"
+            }
             14 => {
                 let full = self.neo4j.limit_files(Some(rng.u64(1..64) << 10));
                 self.is_done(full);
@@ -310,10 +313,18 @@ async fn whatever_breaks_the_graph_shows_states_of_the_tables_and_equals_them_at
     let world = stage.world.clone();
     let writers: Vec<_> = (0..3)
         .map(|_| tokio::spawn(writers::write(world.clone(), rng.fork())))
-        .chain([tokio::spawn(read(world.clone()))])
+        .chain([tokio::spawn(reader::read(world.clone()))])
         .collect();
+    stage.runs();
+    // It reads before anything breaks: without the first copy there is nothing to read.
     let began = Instant::now();
-    while began.elapsed() < time {
+    while world.count(LOCKED) == 0 && began.elapsed() < END_LIMIT {
+        sleep(Duration::from_millis(100)).await;
+    }
+    world.brings_refused_rows();
+    let (began, before) = (Instant::now(), world.count(LOCKED));
+    let reads = || world.count(LOCKED) - before;
+    while began.elapsed() < time || (reads() < LEAST_READS && began.elapsed() < time + END_LIMIT) {
         stage.runs();
         sleep(Duration::from_millis(rng.u64(0..4_000))).await;
         stage.fault(&mut rng).await;
@@ -322,6 +333,12 @@ async fn whatever_breaks_the_graph_shows_states_of_the_tables_and_equals_them_at
     writers.iter().for_each(|writer| writer.abort());
     ends_equal(&mut stage).await;
     let counts = world.0.counts.lock().unwrap().clone();
+    if reads() < LEAST_READS {
+        world.violates(format!(
+            "{} reads under the lock while everything broke, fewer than {LEAST_READS}",
+            reads()
+        ));
+    }
     println!("SEED={seed}: {counts:#?}");
     let wrong = world.0.wrong.lock().unwrap().clone();
     if let Some(wrong) = wrong {
@@ -348,6 +365,7 @@ async fn servers() -> (Postgres, Neo4j, World) {
         source_url: postgres.url(DATABASE),
         graph: Options::open(neo4j.url()),
         counts: Mutex::default(),
+        refused: AtomicBool::default(),
         wrong: Mutex::default(),
     }));
     let sql = world.source().await.unwrap();
@@ -367,6 +385,8 @@ async fn stage(seed: u64) -> Stage {
         to_source: Proxy::to(postgres.port()).await,
         to_graph: Proxy::to(neo4j.port()).await,
         graph: world.graph(),
+        clock: Clock::new(),
+        short_until: Instant::now(),
         world,
         postgres,
         neo4j,

@@ -159,6 +159,7 @@ async fn whatever_breaks_beside_a_topic_the_graph_equals_the_tables_at_the_end()
     let mut stage = Stage { world: world.clone(), postgres, neo4j, kafka, config, log, running };
     let writers: Vec<_> =
         (0..2).map(|_| tokio::spawn(writers::write(world.clone(), rng.fork()))).collect();
+    world.brings_refused_rows();
     let began = Instant::now();
     while began.elapsed() < time {
         stage.run();
