@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use rdkafka::{
     Message,
     config::FromClientConfigAndContext,
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode as Code},
     message::{DeliveryResult, Header, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, Producer as _},
 };
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::envelope::Record;
 
 use super::super::{
-    Options, Result,
+    Error, Options, Result,
     connect::{ANSWER_LIMIT, Delivered, Listener, Voice, settings},
 };
 
@@ -45,6 +45,14 @@ impl Delivered for Delivering {
         };
         self.send_replace(Some(done));
     }
+}
+
+/// A topic that somebody else made may take less than ours do.
+fn too_large(topic: &str, error: &KafkaError) -> Error {
+    Error::Definite(format!(
+        "the record does not fit into the topic {topic} ({error}). Let it take more: kafka-configs --alter --topic \
+         {topic} --add-config max.message.bytes={MESSAGE_BYTES_MAX}"
+    ))
 }
 
 impl Delivery {
@@ -86,6 +94,11 @@ impl Delivery {
             match &*outcome.borrow() {
                 None => {}
                 Some(Ok(offset)) => return Ok(*offset),
+                Some(Err(error))
+                    if error.rdkafka_error_code() == Some(Code::MessageSizeTooLarge) =>
+                {
+                    return Err(too_large(topic, error));
+                }
                 Some(Err(error)) => return Err(explain(error)),
             }
         }

@@ -89,15 +89,17 @@ impl Shelf {
         let name = self.topic.as_str();
         let topic = self.asking.describe(&[name]).await?.remove(name);
         let Some(topic) = topic else {
-            self.read = Read::default();
+            self.has_lost_them();
             return Ok(&self.read.letters);
         };
         let mut logs = BTreeMap::new();
         for partition in 0..i32::try_from(topic.partitions).unwrap_or(i32::MAX) {
             logs.insert(partition, self.asking.log(&self.partition(partition)).await?);
         }
+        if !self.read.goes_on_in(topic, &logs) {
+            self.has_lost_them();
+        }
         let read = mem::take(&mut self.read);
-        let read = if read.goes_on_in(topic, &logs) { read } else { Read::default() };
         let mut letters = read.letters;
         for (partition, log) in &logs {
             let (partition, end) = (*partition, log.end);
@@ -111,6 +113,18 @@ impl Shelf {
         }
         self.read = Read { topic: Some(topic), ranges: logs, letters };
         Ok(&self.read.letters)
+    }
+
+    /// What was read is not there any more.
+    fn has_lost_them(&mut self) {
+        let lost = mem::take(&mut self.read).letters.count();
+        if lost > 0 {
+            tracing::warn!(
+                topic = %self.topic,
+                dead_letters = lost,
+                "the dead-letter topic was deleted, emptied or made again: the dead letters in it are gone"
+            );
+        }
     }
 
     /// The record of a letter, as it came.

@@ -281,3 +281,39 @@ async fn an_index_that_a_killed_start_left_without_its_constraint_is_made_one() 
     let text = format!("SHOW CONSTRAINTS YIELD name WHERE name = '{name}' RETURN name");
     assert_eq!(graph().rows(Query::new(text)).await.unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn a_dead_letter_topic_that_is_too_small_or_goes_away_is_named() {
+    let things = Things::new("kvs", "unreadable: park, dead_letter_topic: T-small").await;
+    let kept = format!("{}-small", things.topic);
+    let max = format!("max.message.bytes={}", 64 << 10);
+    kafka().create_topic(&kept, 1, &[&max]).unwrap();
+    things.send(r#"{"id":1}"#, Some(&"x".repeat(100_000)));
+    let (code, said) = things.run(&["apply", "--until", "current"]).await;
+    assert_eq!(code, Some(1), "{said}");
+    let advice = format!("kafka-configs --alter --topic {kept} --add-config max.message.bytes=");
+    let larger = said.split(&advice).nth(1).unwrap_or_else(|| panic!("{said}"));
+    let larger = format!(
+        "max.message.bytes={}",
+        larger.split(|it: char| !it.is_ascii_digit()).next().unwrap()
+    );
+    let alter = ["--alter", "--topic", &kept, "--add-config", &larger];
+    kafka().tool("kafka.admin.ConfigCommand", &alter).unwrap();
+    things.apply().await;
+    assert_eq!(things.letters().await, ["T/0/0"]);
+
+    let log = NamedTempFile::new().unwrap();
+    let config = things.config.path().to_str().unwrap();
+    // What waits is looked at for the pages.
+    let arguments = ["apply", "-c", config, "--http", "127.0.0.1:0"];
+    let _running = things.pipeline.start_logging(&arguments, log.reopen().unwrap());
+    let logged = async |what: &str| fs::read_to_string(log.path()).unwrap().contains(what);
+    things.send(r#"{"id":2}"#, Some("no envelope"));
+    until("the second one is set aside", async || logged("is a dead letter").await).await;
+    // The watch has read both.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    kafka().tool("org.apache.kafka.tools.TopicCommand", &["--delete", "--topic", &kept]).unwrap();
+    until("it is missed", async || logged("the dead letters in it are gone").await).await;
+    things.send(r#"{"id":3}"#, Some("no envelope"));
+    until("the third one is set aside", async || things.letters().await == ["T/0/2"]).await;
+}
