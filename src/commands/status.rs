@@ -26,7 +26,7 @@ use crate::{
     service::{
         ServiceError,
         facts::{self, Made, Source},
-        following,
+        following::{self, Tables},
         graph::{Wait, open},
         looked::Followed,
     },
@@ -64,6 +64,8 @@ struct Status {
     dead_letters: u64,
     /// Tables that are not in the publication: their rows stay as they are.
     frozen: Vec<String>,
+    /// New tables that are left out because they are not in the publication, each with the statement that adds it.
+    new_tables: Vec<String>,
     /// Tables that have changed and are paused, with what differs and what lets them go on.
     paused: BTreeMap<String, Paused>,
     mapping_digest: Option<String>,
@@ -154,8 +156,8 @@ pub async fn execute(config: &Config, args: &StatusArgs) -> Result<(), ServiceEr
 
 async fn read(config: &Config) -> Result<Status, ServiceError> {
     let (sql, catalog) = crate::service::read_catalog(config).await?;
-    let Followed { catalog, mapping, .. } =
-        following::tables(config, &sql.client, catalog).await?.followed;
+    let Tables { followed, not_added } = following::tables(config, &sql.client, catalog).await?;
+    let Followed { catalog, mapping, .. } = followed;
     let (mapping, unmapped) = match mapping {
         Ok(mapping) => (Some(mapping), Vec::new()),
         Err(ServiceError::Refused(refusals)) => (None, refusals),
@@ -244,6 +246,7 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
         incomplete: graph.marked(&config.pipeline, INCOMPLETE).await?,
         epoch: checkpoint.map(|checkpoint| checkpoint.epoch.0),
         frozen: frozen(checkpoints),
+        new_tables: not_added,
         paused: TableFacts::paused_in(&TableFacts::of_all(checkpoints)),
         mapping_digest: checkpoint.map(|checkpoint| checkpoint.mapping_digest.clone()),
         stopped: checkpoints.iter().filter_map(stopped).collect(),
@@ -362,6 +365,7 @@ impl fmt::Display for Status {
         for table in &self.frozen {
             writeln!(f, "frozen        {}: it is not in the publication", Shown(table))?;
         }
+        self.new_tables.iter().try_for_each(|it| writeln!(f, "new table     {it}"))?;
         for (table, paused) in &self.paused {
             writeln!(f, "paused        {}: {}", Shown(table), on_one_line(&paused.to_string()))?;
         }

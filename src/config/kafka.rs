@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::{
     catalog::TableName,
     cli::Global,
-    envelope::{DecimalHandling, DecodeOptions, Format, TimePrecision},
+    envelope::{BinaryHandling, DecimalHandling, DecodeOptions, Format, TimePrecision},
     kafka::{
         Ack, Decoding, NewTopic, Options, Properties, PropertyRefused, Retention, TopicsBy,
         Unreadable,
@@ -93,6 +93,8 @@ pub struct RawDebezium {
     pub decimal_handling_mode: DecimalHandling,
     /// Its `time.precision.mode`. Default: `adaptive`.
     pub time_precision_mode: TimePrecision,
+    /// Its `binary.handling.mode`. Default: `bytes`.
+    pub binary_handling_mode: BinaryHandling,
     /// What its records are: `envelopes`, or `rows` where the transform `ExtractNewRecordState` has taken
     /// these off. Default: `envelopes`.
     pub records: RawRecords,
@@ -195,6 +197,7 @@ fn decoding(raw: &RawDebezium, are_foreign: bool) -> Result<Decoding, ConfigErro
     let values = DecodeOptions {
         decimal_handling: raw.decimal_handling_mode,
         time_precision: raw.time_precision_mode,
+        binary_handling: raw.binary_handling_mode,
     };
     let rows = match (raw.records, are_foreign) {
         (RawRecords::Rows, false) => return Err(ConfigError::RowsOfPublish),

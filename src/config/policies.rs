@@ -12,7 +12,9 @@ pub enum NewTables {
     /// They are added to the publication, if wal2graph has made it.
     #[default]
     Add,
-    /// They are left out until somebody publishes them.
+    /// They are left out until somebody publishes them: log and status have the statement.
+    Ask,
+    /// They are left out.
     Ignore,
 }
 
@@ -87,7 +89,8 @@ pub(super) fn policies(raw: &RawConfig, expand: &Expand<'_>) -> Result<Policies,
         ("pause", SchemaChanges::Pause),
     ];
     let dropped = [("clear", Dropped::Clear), ("keep", Dropped::Keep)];
-    let new_tables = [("add", NewTables::Add), ("ignore", NewTables::Ignore)];
+    let new_tables =
+        [("add", NewTables::Add), ("ask", NewTables::Ask), ("ignore", NewTables::Ignore)];
     Ok(Policies {
         on_slot_lost: one_of(expand, "on_slot_lost", &raw.on_slot_lost, slot_lost)?,
         on_wal_budget: one_of(expand, "on_wal_budget", &raw.on_wal_budget, wal_budget)?,

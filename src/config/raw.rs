@@ -59,8 +59,8 @@ pub struct RawConfig {
     #[schemars(regex(pattern = r"^(clear|keep|.*\$\{.*\}.*)$"))]
     pub dropped_tables: Option<String>,
     /// Tables that come later and that this file does not name: `add` them to the publication that wal2graph has
-    /// made, or `ignore` them. Default: `add`.
-    #[schemars(regex(pattern = r"^(add|ignore|.*\$\{.*\}.*)$"))]
+    /// made; `ask`: leave them out, and say which statement adds them; or `ignore` them. Default: `add`.
+    #[schemars(regex(pattern = r"^(add|ask|ignore|.*\$\{.*\}.*)$"))]
     pub new_tables: Option<String>,
     /// How much at a time.
     pub limits: RawLimits,

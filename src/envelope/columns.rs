@@ -200,6 +200,7 @@ fn reading(r#type: &Type, oid: u32, modifier: i32, options: DecodeOptions) -> Re
         _ if oid == MONEY && options.decimal_handling == DecimalHandling::Precise => {
             Reading::Decimal(Some(MONEY_SCALE))
         }
+        Type::Bytes => Reading::Bytes(options.binary_handling),
         _ if oid == BIT => Reading::Bits(usize::try_from(modifier).ok()),
         _ if oid == BIT_VARYING => Reading::Bits(None),
         _ => Reading::Plain,

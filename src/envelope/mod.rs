@@ -49,7 +49,7 @@ pub use decode::{DecodeError, Decoder, Expected, NoRows, UnknownColumn, table_of
 pub use digest::Digest;
 pub use encode::{Encoder, Names};
 pub use error::EncodeError;
-pub use options::{DecimalHandling, DecodeOptions, Format, TimePrecision};
+pub use options::{BinaryHandling, DecimalHandling, DecodeOptions, Format, TimePrecision};
 
 /// What stands for a value that was not sent: an unchanged TOAST value.
 pub const UNAVAILABLE_VALUE: &str = "__debezium_unavailable_value";

@@ -16,13 +16,32 @@ pub enum Format {
 }
 
 /// How Debezium was told to write values, for records without a schema block. With one, the block
-/// says it. Our own records are read the same way whatever is set here.
+/// says it, but for bytes as text. Our own records are read the same way whatever is set here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DecodeOptions {
     /// Its `decimal.handling.mode`.
     pub decimal_handling: DecimalHandling,
     /// Its `time.precision.mode`.
     pub time_precision: TimePrecision,
+    /// Its `binary.handling.mode`.
+    pub binary_handling: BinaryHandling,
+}
+
+/// Debezium's `binary.handling.mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BinaryHandling {
+    /// `bytes`, its default: JSON has them in base64. A longer text of hexadecimal digits alone is refused: it may
+    /// be `hex`, which nothing else shows.
+    #[default]
+    Bytes,
+    /// `base64`.
+    Base64,
+    /// `base64-url-safe`.
+    #[serde(rename = "base64-url-safe")]
+    Base64UrlSafe,
+    /// `hex`.
+    Hex,
 }
 
 /// Debezium's `decimal.handling.mode`.

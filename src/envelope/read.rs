@@ -8,7 +8,7 @@
 //! bytes in a string are. All else is the same for every writer.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::engine::general_purpose::{STANDARD as BASE64, URL_SAFE};
 use bytes::Bytes;
 
 use crate::change::Cell;
@@ -17,7 +17,7 @@ use crate::value::{TextKind, Type, uuid};
 use super::json::{Json, Object, Problem, Scalar};
 use super::temporal::{self, Unit};
 use super::write::BYTES;
-use super::{UNAVAILABLE_VALUE, array, decimal};
+use super::{BinaryHandling, UNAVAILABLE_VALUE, array, decimal};
 
 /// How a column's values were written; of an array, its elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub(super) enum Reading {
     Length(Unit),
     /// Strings are an unscaled number's bytes; without a scale it stands beside them.
     Decimal(Option<i64>),
+    /// Strings are bytes.
+    Bytes(BinaryHandling),
     /// Strings are bits, least significant byte first; as many as the column has, if it says so.
     Bits(Option<usize>),
 }
@@ -58,6 +60,7 @@ pub(super) fn read_cell(r#type: &Type, reading: Reading, json: Json<'_>) -> Resu
 fn is_unavailable(r#type: &Type, reading: Reading, json: Json<'_>) -> bool {
     const STRING: &str = "\"__debezium_unavailable_value\"";
     const BASE64: &str = "\"X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ==\"";
+    const HEX: &str = "\"5f5f646562657a69756d5f756e617661696c61626c655f76616c7565\"";
     // The longest form is the bytes as an array of numbers, of up to four characters with commas
     // and blanks after them.
     const MAX_FORM: usize = 8 * UNAVAILABLE_VALUE.len();
@@ -66,6 +69,7 @@ fn is_unavailable(r#type: &Type, reading: Reading, json: Json<'_>) -> bool {
         _ if text.len() > MAX_FORM => false,
         Some(b'"') if text == STRING || (*r#type == Type::Bytes && text == BASE64) => true,
         _ if reading == Reading::Ours => false,
+        Some(b'"') if reading == Reading::Bytes(BinaryHandling::Hex) && text == HEX => true,
         Some(b'[') => match json.array().unwrap_or_default().as_slice() {
             [item] => item.text() == STRING,
             items => {
@@ -173,10 +177,8 @@ fn string(r#type: &Type, reading: Reading, text: &str) -> Result<String, Problem
             unscaled(text, scale)
         }
         (_, Reading::Bits(length)) => Ok(bits(&from_base64(text)?, length)),
-        (Type::Bytes, _) => {
-            let digits = from_base64(text)?.iter().map(|byte| format!("{byte:02x}")).collect();
-            Ok(["\\x".to_owned(), digits].concat())
-        }
+        (Type::Bytes, Reading::Bytes(handling)) => bytes(text, handling),
+        (Type::Bytes, _) => Ok(hexadecimal(&from_base64(text)?)),
         (Type::Hstore, Reading::Plain) if text.starts_with('{') => {
             match Json::parse(text.as_bytes()).and_then(Json::object) {
                 Ok(object) => hstore(&object),
@@ -286,12 +288,41 @@ fn is_textual(r#type: &Type) -> bool {
     )
 }
 
+/// Bytes in PostgreSQL's text.
+fn hexadecimal(bytes: &[u8]) -> String {
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("\\x{digits}")
+}
+
+/// Bytes as Debezium writes them. Hexadecimal digits are base64, too, of other bytes.
+fn bytes(text: &str, handling: BinaryHandling) -> Result<String, Problem> {
+    /// A shorter text may be digits alone by chance.
+    const DIGITS_MIN: usize = 16;
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    let are_digits = text.len().is_multiple_of(2) && text.bytes().all(is_digit);
+    match handling {
+        BinaryHandling::Hex if are_digits => Ok(format!("\\x{text}")),
+        BinaryHandling::Hex => Err(Problem::new(
+            "it is not hexadecimal, as `kafka.debezium.binary_handling_mode: hex` says",
+        )),
+        BinaryHandling::Bytes if are_digits && text.len() >= DIGITS_MIN => Err(Problem::new(
+            "it is hexadecimal digits alone, which are base64 of other bytes. If the connector's \
+             binary.handling.mode is hex, set `kafka.debezium.binary_handling_mode: hex`, else `base64`",
+        )),
+        BinaryHandling::Base64UrlSafe => {
+            let decoded = URL_SAFE.decode(text);
+            let decoded = decoded.map_err(|_| Problem::new("it is no base64 for URLs"))?;
+            Ok(hexadecimal(&decoded))
+        }
+        BinaryHandling::Bytes | BinaryHandling::Base64 => Ok(hexadecimal(&from_base64(text)?)),
+    }
+}
+
 fn from_base64(text: &str) -> Result<Vec<u8>, Problem> {
     BASE64.decode(text).map_err(|_| {
         Problem::new(
             "it is no base64. If these are decimal numbers, check that the connector's \
-             decimal.handling.mode is given as it is; of binary.handling.mode, `bytes` and \
-             `base64` are understood",
+             decimal.handling.mode is given as it is, and its binary.handling.mode",
         )
     })
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::BinaryHandling;
 use super::json::{Json, Object, Problem};
 use super::read::Reading;
 use super::temporal::Unit;
@@ -27,6 +28,8 @@ impl Field {
     /// How a column that would otherwise be read as `by_column` is read.
     pub fn reading(self, by_column: Reading) -> Reading {
         match (self, by_column) {
+            // The block says `string` of bytes as text, whatever text that is.
+            (Field::Is(Reading::Plain), Reading::Bytes(_)) => by_column,
             (Field::Is(reading), _) => reading,
             (Field::Bits, Reading::Bits(_)) => by_column,
             (Field::Bits, _) => Reading::Bits(None),
@@ -116,7 +119,10 @@ fn field(schema: &Object<'_>) -> Result<Field, Problem> {
         "org.apache.kafka.connect.data.Decimal" => Reading::Decimal(scale(schema)?),
         "io.debezium.data.VariableScaleDecimal" => Reading::Decimal(None),
         "io.debezium.data.Bits" => return Ok(Field::Bits),
-        _ => Reading::Plain,
+        _ => match schema.read("type", Json::string)?.as_deref() {
+            Some("bytes") => Reading::Bytes(BinaryHandling::Base64),
+            _ => Reading::Plain,
+        },
     }))
 }
 

@@ -55,7 +55,7 @@ pub fn compile(catalog: &Catalog, edits: &Edits) -> Result<Mapping, Vec<Refusal>
         check_labels(&model, &columns, &mut refusals);
         check_relationships(&model, &columns, &mut refusals);
         if refusals.is_empty() {
-            warnings.sort_by(|a, b| a.table().cmp(b.table()));
+            warnings.sort_by(|a, b| a.table().cmp(&b.table()));
             let edits = Edits {
                 defaults: edits.defaults.clone(),
                 tables: tables.iter().map(|(name, edit)| (name.in_file(), edit.clone())).collect(),

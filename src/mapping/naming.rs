@@ -157,9 +157,20 @@ pub fn lower_camel(name: &str) -> String {
 
 /// The name in `known` that is nearest to a misspelt one, if near enough.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let candidates = known.into_iter().map(|known| (strsim::jaro_winkler(name, known), known));
+    let candidates = known.into_iter().map(|known| (similarity(name, known), known));
     let best = candidates.max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 >= NEAR_ENOUGH).then_some(best.1)
+}
+
+/// A schema that both have says nothing, and one that a name lacks is no difference.
+fn similarity(name: &str, known: &str) -> f64 {
+    match (name.rsplit_once('.'), known.rsplit_once('.')) {
+        (Some((schema, name)), Some((same, known))) if schema == same => {
+            strsim::jaro_winkler(name, known)
+        }
+        (None, Some((_, known))) => strsim::jaro_winkler(name, known),
+        _ => strsim::jaro_winkler(name, known),
+    }
 }
 
 /// The least Jaro-Winkler similarity at which a name is worth suggesting.

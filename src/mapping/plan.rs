@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::catalog::TableName;
 use crate::graph::Model;
 use crate::graph::model::{Direction, NodeShape, ReferenceBy, RelationshipKey, Shape};
 use crate::shown::{Shown, shown_list};
@@ -123,8 +124,8 @@ pub enum RelationshipSource {
 /// A remark about a table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Note {
-    /// The table.
-    pub table: String,
+    /// The table, if it is about one.
+    pub table: Option<String>,
     /// The fact and the action.
     pub message: String,
     /// Someone should read it: it was not requested and is not routine.
@@ -166,7 +167,7 @@ impl Plan {
             plan.relationships.extend(relationships(&mapping.model, &table.shape, columns));
         }
         for warning in &mapping.warnings {
-            let (table, message) = (warning.table().in_file(), warning.to_string());
+            let (table, message) = (warning.table().map(TableName::in_file), warning.to_string());
             let note = Note { table, message, unexpected: !warning.is_expected() };
             match warning {
                 Warning::LeftOut { .. } => plan.left_out.push(note),

@@ -160,6 +160,14 @@ pub enum Warning {
         /// The table.
         table: TableName,
     },
+    /// A name of the file chooses no table, perhaps for a slip of the pen.
+    #[error("`{list}` has {item}, and no table has such a name. Correct it, or take it out", item = Shown(.item))]
+    FitsNothing {
+        /// Where the file has it.
+        list: &'static str,
+        /// The name.
+        item: String,
+    },
     /// A type has no form of its own in the graph.
     #[error("{table}: column {column:?} of type {column_type} becomes its text", column_type = Shown(.column_type))]
     TextForm {
@@ -181,9 +189,10 @@ impl Warning {
         }
     }
 
-    /// The table it is about.
-    pub fn table(&self) -> &TableName {
-        match self {
+    /// The table it is about, if it is about one.
+    pub fn table(&self) -> Option<&TableName> {
+        Some(match self {
+            Warning::FitsNothing { .. } => return None,
             Warning::LeftOut { table, .. }
             | Warning::ReferenceLeftOut { table, .. }
             | Warning::JoinTableReference { table, .. }
@@ -197,7 +206,7 @@ impl Warning {
             | Warning::RowFilter { table }
             | Warning::Partitioned { table }
             | Warning::TextForm { table, .. } => table,
-        }
+        })
     }
 }
 

@@ -336,7 +336,7 @@ pub fn mapped(
 pub struct Unpublished {
     /// Those that `run` adds to it.
     pub to_add: Vec<TableName>,
-    /// Those that it leaves out.
+    /// Those that it leaves out, and says so.
     pub left_out: Vec<TableName>,
     /// Why others can not be mapped together with the tables that are there.
     pub refused: Vec<Refusal>,
@@ -378,11 +378,12 @@ async fn unpublished_of(
     let is_added = |table: &TableName| match (is_own, config.policies.new_tables) {
         (false, _) => false,
         (true, NewTables::Add) => true,
-        (true, NewTables::Ignore) => is_named(table),
+        (true, NewTables::Ask | NewTables::Ignore) => is_named(table),
     };
     let is_unpublished = |table: &&TableName| is_new(table) && !published.tables.contains(table);
     let new = mapping.published_tables().filter(is_unpublished).cloned();
-    let (to_add, left_out) = new.partition(is_added);
+    let (to_add, mut left_out): (_, Vec<TableName>) = new.partition(is_added);
+    left_out.retain(|table| config.policies.new_tables != NewTables::Ignore || is_named(table));
     Ok(Unpublished { to_add, left_out, refused: Vec::new() })
 }
 

@@ -232,6 +232,7 @@ fn of_a_mapping(table: &dyn Fn() -> TableName, text: &dyn Fn() -> String, say: S
         },
         Warning::ColumnNotStreamed { table: table(), column: text(), cause: "it" },
         Warning::RowFilter { table: table() },
+        Warning::FitsNothing { list: "mapping.exclude", item: text() },
         Warning::Partitioned { table: table() },
         Warning::TextForm { table: table(), column: text(), column_type: text() },
     ] {

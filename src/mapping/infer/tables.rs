@@ -27,6 +27,7 @@ impl<'a> Inference<'a> {
         let known: BTreeMap<String, &Table> =
             tables.map(|table| (table.name.in_file(), table)).collect();
         let patterns = self.patterns(&known);
+        self.warn_of_idle_items(&known);
         for (name, table) in known {
             let own = self.edits.tables.get(&name);
             let fitting = patterns.iter().filter(|(pattern, _)| pattern.chooses(&name));
@@ -64,6 +65,24 @@ impl<'a> Inference<'a> {
         }
         patterns.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.length()));
         patterns
+    }
+
+    /// What chooses no table. Left alone, a slip of the pen in `exclude` would bring a table into the graph.
+    fn warn_of_idle_items(&mut self, known: &BTreeMap<String, &Table>) {
+        let defaults = &self.edits.defaults;
+        let lists = [
+            ("mapping.include", defaults.include.as_deref().unwrap_or_default()),
+            ("mapping.exclude", &defaults.exclude[..]),
+        ];
+        let items = lists.into_iter().flat_map(|(list, items)| {
+            items.iter().map(move |item| (list, item, Pattern::in_list(item)))
+        });
+        let keys = self.edits.tables.keys().filter(|name| !known.contains_key(*name));
+        let keys = keys.filter_map(|name| Some(("tables", name, Pattern::of(name)?)));
+        let idle =
+            items.chain(keys).filter(|(_, _, pattern)| !known.keys().any(|it| pattern.chooses(it)));
+        self.warnings
+            .extend(idle.map(|(list, item, _)| Warning::FitsNothing { list, item: item.clone() }));
     }
 
     /// Why a table that no key names is not among those of the file.

@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 use wal2graph::change::{Before, Cell, Change, Timestamp};
 use wal2graph::envelope::{
-    DecimalHandling, DecodeOptions, Decoded, Decoder, Expected, History, Record, Snapshot,
-    TimePrecision,
+    BinaryHandling, DecimalHandling, DecodeOptions, Decoded, Decoder, Expected, History, Record,
+    Snapshot, TimePrecision,
 };
 use wal2graph::lsn::Lsn;
 
@@ -14,6 +14,7 @@ use super::support::*;
 const DEFAULT: DecodeOptions = DecodeOptions {
     decimal_handling: DecimalHandling::Precise,
     time_precision: TimePrecision::Adaptive,
+    binary_handling: BinaryHandling::Bytes,
 };
 
 fn decimals(decimal_handling: DecimalHandling) -> DecodeOptions {
@@ -291,6 +292,42 @@ fn numbers_keep_all_their_digits() {
         };
         assert_eq!(new, tuple(&[Some(expected)]), "{number}");
     }
+}
+
+/// Hexadecimal digits are base64 of other bytes, and were read so.
+#[test]
+fn bytes_in_every_mode_and_digits_are_not_taken_for_base64() {
+    use BinaryHandling::{Base64, Base64UrlSafe, Bytes, Hex};
+    const LONG: &str = "00112233445566aabbccddee";
+    let read = |mode, value: &str, block: Option<&str>| {
+        let options = DecodeOptions { binary_handling: mode, ..DEFAULT };
+        let schema = block.map(|it| json!({"type": it, "optional": true}));
+        read((17, -1), options, json!(value), schema)
+    };
+    for block in [None, Some("string")] {
+        for (mode, value, expected) in [
+            (Bytes, "AP8=", "\\x00ff"),
+            (Bytes, "00ff", "\\xd347df"),
+            (Base64, "AP8=", "\\x00ff"),
+            (Base64UrlSafe, "-_8=", "\\xfbff"),
+            (Hex, "00ff", "\\x00ff"),
+            (Hex, LONG, "\\x00112233445566aabbccddee"),
+            (Hex, "", "\\x"),
+        ] {
+            assert_eq!(read(mode, value, block), Ok(text(expected)), "{mode:?} {value} {block:?}");
+        }
+        let unavailable = "5f5f646562657a69756d5f756e617661696c61626c655f76616c7565";
+        assert_eq!(read(Hex, unavailable, block), Ok(Cell::Unchanged));
+        assert!(read(Base64, LONG, block).is_ok());
+        for (mode, value) in [(Bytes, LONG), (Hex, "AP8="), (Base64UrlSafe, "+/8=")] {
+            assert!(read(mode, value, block).is_err(), "{mode:?} {value} {block:?}");
+        }
+    }
+    // The block says that they are in base64.
+    for mode in [Bytes, Base64UrlSafe, Hex] {
+        assert_eq!(read(mode, "00ff", Some("bytes")), Ok(text("\\xd347df")), "{mode:?}");
+    }
+    assert!(read(Bytes, LONG, Some("bytes")).is_ok());
 }
 
 #[test]

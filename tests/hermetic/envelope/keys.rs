@@ -17,6 +17,7 @@ fn decoders(catalog: &Catalog, name: &str, key: &[&str], references: &[&str]) ->
     let options = DecodeOptions {
         decimal_handling: DecimalHandling::String,
         time_precision: TimePrecision::Isostring,
+        ..DecodeOptions::default()
     };
     let decoder = Decoder::new(catalog, options).with_keys(&[(name.clone(), found_by)]);
     let rows = decoder.clone().of_rows("topic", catalog.table(&name).unwrap()).unwrap();

@@ -45,6 +45,38 @@ fn unknown_names_are_refused_with_the_nearest() {
 }
 
 #[test]
+fn a_schema_that_both_have_is_no_likeness() {
+    let yaml = "{tables: {public.items: {label: C}}}";
+    assert_refused!(
+        [customers()],
+        yaml,
+        Refusal::UnknownTable { nearest: None, .. },
+        "Correct the name, or take it out"
+    );
+}
+
+#[test]
+fn a_table_that_is_named_without_its_schema_was_taken_for_another() {
+    let tables = [customers(), orders(), table("order_items", "id int4").pk("id")];
+    let refusals = refused(tables, "{tables: {orders: {label: O}}}");
+    assert!(refusals[0].to_string().contains(r#"Did you mean "public.orders"?"#), "{refusals:?}");
+}
+
+/// A slip of the pen in `exclude` brought the table into the graph without a word.
+#[test]
+fn an_item_that_chooses_no_table_was_passed_over() {
+    let yaml = "{defaults: {include: [public, sales], exclude: [public.custmers, 'public.*']}, \
+        tables: {'auth.*': {skip: true}, 'public.cust*': {types: {balance: float}}}}";
+    let warnings = edited([customers()], yaml).warnings;
+    let idle = |warning: &Warning| match warning {
+        Warning::FitsNothing { list, item } => Some(format!("{list} {item}")),
+        _ => None,
+    };
+    let idle: Vec<String> = warnings.iter().filter_map(idle).collect();
+    assert_eq!(idle, ["mapping.include sales", "mapping.exclude public.custmers", "tables auth.*"]);
+}
+
+#[test]
 fn a_pattern_says_nothing_that_only_one_table_can_have() {
     for edit in [
         "{}",

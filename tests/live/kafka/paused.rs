@@ -290,7 +290,7 @@ async fn rows_of_a_dropped_table_stay_without_its_topic() {
 #[tokio::test]
 async fn new_tables_wait_for_somebody_who_publishes_them() {
     let schema = "CREATE TABLE kp17f_a (id int PRIMARY KEY); INSERT INTO kp17f_a VALUES (1)";
-    let spread = Spread::saying("kp17f", schema, "partitions: 2", "new_tables: ignore").await;
+    let spread = Spread::saying("kp17f", schema, "partitions: 2", "new_tables: ask").await;
     let mut all = vec![spread.start("publish"), spread.start("apply")];
     becomes(&spread, &mut all, "the copy", &[("(:Kp17fA)", 1)]).await;
     spread

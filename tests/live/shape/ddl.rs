@@ -277,3 +277,32 @@ async fn new_tables_that_can_not_come_are_left_out() {
     followed.sql(&add).await;
     followed.becomes("published", &[("(n:SmB) RETURN count(n)", 1)]).await;
 }
+
+#[tokio::test]
+async fn a_new_table_waits_where_the_file_says_ask_and_is_no_matter_where_it_says_ignore() {
+    let schema = "CREATE TABLE sna_a (id int PRIMARY KEY); INSERT INTO sna_a VALUES (1)";
+    let pipeline = Pipeline::new("shask", schema).await.configured("new_tables: ask");
+    let statement = format!(
+        "ALTER PUBLICATION \"wal2graph_{}\" ADD TABLE ONLY \"public\".\"sna_b\"",
+        pipeline.name
+    );
+    let mut followed = Followed::with(pipeline, &["run"]);
+    followed.becomes("the copy", &[("(n:SnaA) RETURN count(n)", 1)]).await;
+    followed.sql("CREATE TABLE sna_b (id int PRIMARY KEY); INSERT INTO sna_b VALUES (1)").await;
+    crate::support::until("it says so", async || followed.logged().contains(&statement)).await;
+    for command in ["status", "check"] {
+        let output = followed.pipeline.output(&[command]).await;
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains(&statement), "{command}: {text}");
+    }
+    let mut followed = followed.restarted("new_tables: ignore").await;
+    followed.sql("INSERT INTO sna_a VALUES (2)").await;
+    followed.becomes("the stream", &[("(n:SnaA) RETURN count(n)", 2)]).await;
+    for command in ["status", "check"] {
+        let output = followed.pipeline.output(&[command]).await;
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(!text.contains("sna_b"), "{command}: {text}");
+    }
+    followed.sql(&statement).await;
+    followed.becomes("published", &[("(n:SnaB) RETURN count(n)", 1)]).await;
+}
