@@ -275,6 +275,8 @@ pub struct Checkpoint {
     pub table_facts: Option<String>,
     /// What its mapping has in the graph, as [`crate::graph::Outlines`]; `None` as for `table_facts`.
     pub outlines: Option<String>,
+    /// Which file a partition's rows are made by: see `start::one_file`. `None` for a slot, and as for `table_facts`.
+    pub mapping_file: Option<String>,
     /// Why the last writer stopped for good, if nobody has claimed it since.
     pub stopped: Option<Stopped>,
 }

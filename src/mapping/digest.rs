@@ -13,6 +13,17 @@ use crate::graph::{Model, TableIndex};
 
 use super::Mapping;
 use super::columns::{Form, Slot, TableColumns};
+use super::edit::Edits;
+
+impl Edits {
+    /// The SHA-256, in hexadecimal, of what a file says of the mapping. It excludes what becomes of changes of tables:
+    /// that decides when, and not what.
+    pub fn digest(&self) -> String {
+        let mut edits = self.clone();
+        edits.tables.values_mut().for_each(|table| table.schema_changes = None);
+        hexadecimal(&json!(edits).to_string())
+    }
+}
 
 impl Mapping {
     /// The SHA-256, in hexadecimal, of everything that decides a row's graph form. It excludes

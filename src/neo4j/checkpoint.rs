@@ -50,7 +50,7 @@ pub(super) const RETURNED: &str = "c.lsn AS lsn, c.part_commit_lsn AS part_commi
      c.last_change AS last_change, c.last_record AS last_record, \
      c.mapping_digest AS mapping_digest, c.labels AS labels, c.newest AS newest, \
      c.publication AS publication, c.table_facts AS table_facts, c.outlines AS outlines, \
-     c.stopped_because AS stopped_because, c.stopped_at AS stopped_at";
+     c.mapping_file AS mapping_file, c.stopped_because AS stopped_because, c.stopped_at AS stopped_at";
 
 /// The checkpoint of one log.
 pub(super) const ONE: &str = "(c:_Wal2GraphCheckpoint {pipeline: $pipeline, log: $log})";

@@ -65,6 +65,7 @@ pub(super) fn checkpoint_of(row: &Row) -> Result<Checkpoint, Error> {
         labels: get::<Option<Vec<String>>>(row, "labels")?.unwrap_or_default(),
         table_facts: get(row, "table_facts")?,
         outlines: get(row, "outlines")?,
+        mapping_file: get(row, "mapping_file")?,
         stopped: stopped.map(|(because, at)| Stopped { because, at }),
     })
 }

@@ -157,6 +157,7 @@ impl pipeline::Store for Store {
             Note::Outlines { outlines, labels } => {
                 table_facts::keep_outlines(connection, identity, *epoch, outlines, labels).await?
             }
+            Note::File(file) => table_facts::keep_file(connection, identity, *epoch, file).await?,
             Note::Stopped(because) => stopped::tell(connection, identity, *epoch, because).await?,
         })
     }

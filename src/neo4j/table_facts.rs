@@ -35,6 +35,18 @@ pub async fn keep_outlines(
     connection.run(query).await.map(|did| checkpoint::passed(&did))
 }
 
+/// Keeps which file its rows are made by. False as for [`keep`].
+pub async fn keep_file(
+    connection: &Connection,
+    identity: &Identity,
+    epoch: Epoch,
+    file: &str,
+) -> Result<bool, Error> {
+    let query = checkpoint::under_epoch(identity, epoch, "c.mapping_file = $file");
+    let query = query.param("file", file);
+    connection.run(query).await.map(|did| checkpoint::passed(&did))
+}
+
 /// Replaces all of it, and what is left to do. False as for [`keep`].
 pub async fn follow(
     connection: &Connection,

@@ -18,6 +18,8 @@ pub enum Note<'a> {
         /// The labels.
         labels: &'a [String],
     },
+    /// Which file its rows are made by: see [`crate::start::one_file`].
+    File(&'a str),
     /// Why its writer has stopped for good, without a row's values. It is for people, and long texts
     /// are cut.
     Stopped(&'a str),

@@ -15,6 +15,7 @@ pub mod following;
 pub mod found;
 pub mod generation;
 pub mod graph;
+pub mod one_file;
 pub mod origin;
 pub mod others;
 pub mod paused;

@@ -63,10 +63,12 @@ pub async fn a_claim_fences_all_before_it<S: Store>(open: impl Fn() -> S, pipeli
     let outlines = Note::Outlines { outlines: "names", labels: &labels };
     assert!(graph.note(&zombie, outlines).await.unwrap());
     assert!(graph.note(&zombie, Note::Timeline(7)).await.unwrap());
+    assert!(graph.note(&zombie, Note::File("file")).await.unwrap());
     let read = graph.checkpoint(&slot(pipeline)).await.unwrap().unwrap();
     assert_eq!(read.stopped.map(|stopped| stopped.because).as_deref(), Some("why"));
     assert_eq!((read.table_facts.as_deref(), read.origin.timeline), (Some("facts"), 7));
     assert_eq!((read.outlines.as_deref(), &read.labels[..]), (Some("names"), &labels[..]));
+    assert_eq!(read.mapping_file.as_deref(), Some("file"));
     sink(&zombie).write(step(100, 200), nothing()).await.unwrap();
 
     let writer = claim(&open(), pipeline).await;

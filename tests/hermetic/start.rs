@@ -57,6 +57,7 @@ fn checkpoint(lsn: u64, digest: String) -> Checkpoint {
         labels: vec!["Gone".to_owned()],
         table_facts: None,
         outlines: None,
+        mapping_file: None,
         stopped: None,
     }
 }

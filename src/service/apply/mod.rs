@@ -22,6 +22,7 @@
 mod before;
 mod beginning;
 mod claims;
+mod files;
 mod following;
 mod gate;
 mod kept;
@@ -83,7 +84,7 @@ use claims::Claims;
 use looked::Looked;
 use named::Named;
 use seen::{Seen, Unexplained};
-use shared::{Missing, Shared};
+use shared::{Missing, Shared, Since};
 use together::Together;
 use topology::Topology;
 
@@ -126,6 +127,7 @@ struct Apply<'a> {
     /// Topics that the log has named as passed over.
     passed: Mutex<BTreeSet<String>>,
     claims: Arc<Claims>,
+    file_since: Arc<Since>,
     unexplained: Arc<Unexplained>,
     missing: Arc<Missing>,
     /// The catalog's trace, as the last life has seen it. Empty: the graph does not follow.
@@ -142,7 +144,7 @@ impl<'a> Apply<'a> {
         let notices = Arc::new(Notices::new(metrics.clone()));
         let (left_out, topics) = (LeftOut::default(), watch::Sender::default());
         let (passed, claims, trace) = (Mutex::default(), Arc::default(), Mutex::default());
-        let (unexplained, missing) = (Arc::default(), Arc::default());
+        let (unexplained, missing, file_since) = (Arc::default(), Arc::default(), Arc::default());
         Apply {
             config,
             metrics,
@@ -152,6 +154,7 @@ impl<'a> Apply<'a> {
             topics,
             passed,
             claims,
+            file_since,
             unexplained,
             missing,
             trace,
@@ -197,6 +200,7 @@ impl<'a> Apply<'a> {
         let tables = super::mapped_tables(&client, &catalog, &mapping).await?;
         drop(client);
         let asking = Asking::new(config.kafka()?)?;
+        files::check(config, &self.file_since, &asking, &checkpoints).await?;
         let named = self.named(&mapping, &asking, &checkpoints).await;
         let named = named.map_err(|error| without_end(until, error))?;
         let config = &named.config;
@@ -268,6 +272,7 @@ impl<'a> Apply<'a> {
             topology,
             targets: targets.clone(),
             claims: self.claims.clone(),
+            file_since: self.file_since.clone(),
             requests: Looked::new(config),
             missing: self.missing.clone(),
         })

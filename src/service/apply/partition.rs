@@ -400,9 +400,8 @@ async fn prepare(
     }
     if let Decision::Begin { from, unshown } = decision {
         following::was_published(config, seen.as_ref()).await?;
-        Box::pin(lost::begins(shared, at, found.history.as_ref())).await?;
-        let topic = found.topic;
-        let history = found.history.as_ref();
+        let (topic, history) = (found.topic, found.history.as_ref());
+        Box::pin(lost::begins(shared, at, history)).await?;
         let facts = seen.as_ref().map(|seen| following::first_of(shared, seen, at)).transpose()?;
         let facts = facts.map(|facts| facts.text());
         let creation =
@@ -442,6 +441,7 @@ async fn prepare(
     if !claimed.origin.system_identifier.is_empty() {
         shared.topology.check_compaction_of(config.kafka()?, &at.topic).await?;
     }
+    super::files::goes_over(shared, at, &claimed).await?;
     let compared = match seen {
         Some(seen) => Some(Box::pin(following::agreed(shared, seen, at, &claimed)).await?),
         None => {

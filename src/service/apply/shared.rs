@@ -7,7 +7,8 @@ use std::{
 
 use crate::{
     catalog::Catalog,
-    checkpoint::TopicPartition,
+    change::Timestamp,
+    checkpoint::{Checkpoint, TopicPartition},
     config::Config,
     graph::Model,
     kafka::{consumer::Member, offsets::Asking},
@@ -17,6 +18,7 @@ use crate::{
         graph::{Graph, Planner},
         notices::Notices,
     },
+    start::one_file::{self, Overtaken},
     topic::{copied::Tables, gap::Gaps, holes::Holes},
 };
 
@@ -58,10 +60,33 @@ pub struct Shared {
     pub targets: Option<BTreeMap<TopicPartition, u64>>,
     /// What this process has claimed.
     pub claims: Arc<Claims>,
+    /// Since when partitions have the rows of this process's file.
+    pub file_since: Arc<Since>,
     /// What commands ask for.
     pub requests: Looked,
     /// What does not come in topics that a publisher of ours writes.
     pub missing: Arc<Missing>,
+}
+
+/// Since when partitions have the rows of this process's file. It lasts from one life to the next.
+#[derive(Debug, Default)]
+pub struct Since(Mutex<Option<Timestamp>>);
+
+impl Since {
+    fn get(&self) -> Option<Timestamp> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Some have since this moment.
+    pub fn is_at_least(&self, since: Timestamp) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = (*known).max(Some(since));
+    }
+
+    /// The partition that has gone over to a later file.
+    pub fn overtaken(&self, digest: &str, checkpoints: &[Checkpoint]) -> Option<Overtaken> {
+        one_file::overtaken(digest, self.get()?, checkpoints)
+    }
 }
 
 /// What does not come, of each partition: holes, and gaps that its publisher tells of. It lasts from one life to the

@@ -30,7 +30,7 @@ use crate::{
 };
 
 use super::{
-    following, partition,
+    files, following, partition,
     shared::Shared,
     topology::{self, looked_at},
 };
@@ -106,7 +106,8 @@ impl Together {
         let changed = topology::changed(kafka, &shared.asking, &shared.topology);
         let reshaped = following::changed(&shared);
         let (idle, joining) = (sleep(PATIENCE), sleep(JOINING));
-        tokio::pin!(changed, reshaped, idle, joining);
+        let overtaken = files::overtaken(&shared);
+        tokio::pin!(changed, reshaped, overtaken, idle, joining);
         let mut has_joined = false;
         let (mut is_told, mut told) = (false, false);
         loop {
@@ -119,6 +120,7 @@ impl Together {
                 () = stopped(stop.clone()) => return Ok(Ended::Stopped),
                 error = shared.member.failed() => return Err(looked_at(error.into())),
                 error = &mut changed => return Err(error),
+                error = &mut overtaken => return Err(error),
                 () = &mut joining, if !has_joined => has_joined = true,
                 _ = &mut reshaped, if has_joined => {
                     let what = "the tables, the publication or the mapping have changed";

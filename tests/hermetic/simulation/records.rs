@@ -130,6 +130,7 @@ impl Records {
                 checkpoint.outlines = Some(outlines.to_owned());
                 checkpoint.labels = labels.to_vec();
             }
+            Note::File(file) => checkpoint.mapping_file = Some(file.to_owned()),
             Note::Stopped(because) => {
                 let (because, at) = (because.to_owned(), Default::default());
                 checkpoint.stopped = Some(Stopped { because, at });
@@ -364,6 +365,7 @@ fn made(new: &NewCheckpoint, epoch: Epoch) -> Checkpoint {
         labels: new.labels.clone(),
         table_facts: new.table_facts.clone(),
         outlines: new.outlines.clone(),
+        mapping_file: None,
         stopped: None,
     }
 }

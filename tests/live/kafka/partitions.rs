@@ -290,6 +290,35 @@ async fn members_share_the_partitions_and_take_over_from_each_other() {
     assert_eq!(first.terminate(Duration::from_secs(60)).await, Some(0));
 }
 
+/// A member that kept the file of before wrote its rows under the labels of before, for ever.
+#[tokio::test]
+async fn members_with_different_files_kept_the_graph_in_two_mappings() {
+    let schema = SMALL.replace("pr_", "pf_");
+    let spread = Spread::new("files", &schema, 4).await;
+    spread.catch_up().await;
+    let idle = epochs(&spread).await;
+    let _publish = spread.start("publish");
+    let mut first = spread.start("apply");
+    claimed(&spread, &idle, 4).await;
+    spread.says("partitions: 4", "tables: {public.pf_things: {label: PfPerson}}");
+    let second = spread.start("apply");
+    let all = |label: &str, other: &str| {
+        format!("RETURN COUNT {{ (:{label}) }} = 200 AND NOT EXISTS {{ (:{other}) }} AS yes")
+    };
+    eventually("the later file counts", &all("PfPerson", "PfThing")).await;
+    assert!(spread.said().contains("another member of the group has another mapping"));
+    let update = "UPDATE pf_things SET name = 'of the second'";
+    spread.pipeline.sql.batch_execute(update).await.unwrap();
+    let updated = "MATCH (n:PfPerson {name: 'of the second'}) RETURN count(n) = 200 AS yes";
+    eventually("the second applies all", updated).await;
+    let (is_equal, found) = spread.compared("verify").await;
+    assert!(is_equal, "{found}");
+    assert!(first.0.try_wait().unwrap().is_none(), "the first stands by");
+    second.kill();
+    eventually("the first is alone", &all("PfThing", "PfPerson")).await;
+    assert_eq!(first.terminate(Duration::from_secs(60)).await, Some(0));
+}
+
 /// Waits until this many partitions have been claimed since then: a claim raises the epoch.
 async fn claimed(spread: &Spread, since: &[i64], partitions: usize) -> Vec<i64> {
     let started = Instant::now();
