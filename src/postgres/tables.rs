@@ -221,7 +221,8 @@ pub async fn trace(client: &Client, publication: &str) -> Result<String, Error> 
               AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_toast')
         SELECT {} || ';' || {} || ';' || {} || ';' || {} || ';' || {} || ';' || {} || ';' || {} || ';' || {}",
         sum("SELECT pg_catalog.concat_ws(' ', c.oid, c.relname, c.relnamespace, c.relkind, c.relpersistence, \
-             c.relreplident, c.relfilenode, c.relacl) FROM user_tables c"),
+             c.relreplident, c.relfilenode, c.relacl, t.xmin::text) \
+             FROM user_tables c LEFT JOIN pg_catalog.pg_type t ON t.oid = c.reltype"),
         sum("SELECT pg_catalog.concat_ws(' ', n.oid, n.nspname) FROM pg_catalog.pg_namespace n"),
         sum("SELECT pg_catalog.concat_ws(' ', a.attrelid, a.attnum, a.attname, a.xmin::text) \
              FROM pg_catalog.pg_attribute a JOIN user_tables c ON c.oid = a.attrelid WHERE a.attnum > 0"),

@@ -26,7 +26,7 @@ use super::{
     found::Found,
     rules::{Paused, Rules},
     shape::{ReadAt, Reshaped, Shape, Standing, Trace},
-    tables::{Now, TableFacts, TableIs, TablesRefusal, Way},
+    tables::{Now, TableFacts, TableIs, TablesRefusal},
 };
 
 /// The new state of the tables, and the work that it takes.
@@ -427,8 +427,7 @@ impl One<'_> {
             };
             return (shape, verdict);
         };
-        let is_by_name = table.by.iter().any(|way| matches!(way, Way::Table(_)));
-        let reshaped = was.compared(&shape, self.trace, self.before.standing, is_by_name);
+        let reshaped = was.compared(&shape, self.trace, self.before.standing, table.comes_by());
         let shape = shape.following(was, self.at);
         if before.table_name() != table.table_name() {
             let what = format!("it was called {}", Shown(&before.shown()));

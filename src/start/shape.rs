@@ -128,6 +128,17 @@ pub struct ReadAt {
     pub is_locked: bool,
 }
 
+/// How a table comes into the publication, as far as that says what it may have missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ComesBy {
+    /// By its name: it can not have been UNLOGGED meanwhile.
+    Name,
+    /// By its schema alone: it may have been in another one.
+    Schema,
+    /// With all tables.
+    All,
+}
+
 /// What is known of the graph where shapes are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
@@ -210,14 +221,14 @@ impl Shape {
         Shape { is_uncertain: true, ..self }
     }
 
-    /// How `now` differs. `trace` is what the catalog has of it. `by_name`: the table is in the publication
-    /// by its name, so it can not have been UNLOGGED meanwhile.
+    /// How `now` differs. `trace` is what the catalog has of it. `by`: how the table comes into the
+    /// publication.
     pub fn compared(
         &self,
         now: &Shape,
         trace: &Trace,
         standing: Standing,
-        by_name: bool,
+        by: ComesBy,
     ) -> Reshaped {
         if self.form != now.form {
             return Reshaped::Rows("what its rows are in the graph has changed".to_owned());
@@ -234,12 +245,16 @@ impl Shape {
             }
         }
         let is_rewritten = self.file != now.file;
-        if is_rewritten && !by_name {
+        if is_rewritten && by != ComesBy::Name {
             return Reshaped::Rows("its rows are in another file".to_owned());
         }
         let is_renamed = self.named_by != 0 && self.named_by != now.named_by;
         if is_renamed && standing.by_names {
             return Reshaped::Rows("it may have had another name".to_owned());
+        }
+        // Elsewhere its changes were not published.
+        if is_renamed && by == ComesBy::Schema {
+            return Reshaped::Rows("it may have been in another schema".to_owned());
         }
         let mut free = Vec::new();
         for (name, was) in &self.columns {

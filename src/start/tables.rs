@@ -34,7 +34,7 @@ use super::{
     Again,
     found::{Found, listed},
     rules::{Paused, Pauses},
-    shape::{Shape, Trace},
+    shape::{ComesBy, Shape, Trace},
 };
 
 /// The form of the text. Another one is not understood.
@@ -393,6 +393,16 @@ impl TableFacts {
 }
 
 impl TableIs {
+    /// How it comes into the publication.
+    pub fn comes_by(&self) -> ComesBy {
+        let is_by_schema = |way: &Way| matches!(way, Way::Schema(_));
+        match self.by.as_slice() {
+            by if by.iter().any(|way| matches!(way, Way::Table(_))) => ComesBy::Name,
+            [_, ..] if self.by.iter().all(is_by_schema) => ComesBy::Schema,
+            _ => ComesBy::All,
+        }
+    }
+
     /// Its name.
     pub fn table_name(&self) -> TableName {
         TableName::new(self.schema.clone(), self.name.clone())

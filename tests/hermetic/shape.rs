@@ -11,7 +11,7 @@ use wal2graph::{
         Again, TableFacts, TablesRefusal,
         generation::{Before, Generation, Look, first, judge},
         rules::Rules,
-        shape::{ColumnTrace, ReadAt, Reshaped, Shape, Standing, Trace},
+        shape::{ColumnTrace, ComesBy, ReadAt, Reshaped, Shape, Standing, Trace},
         tables::{Now, PartitionIdentity, PublicationIs, TableIs, Wanted, Way},
     },
 };
@@ -51,7 +51,7 @@ fn shape(trace: &Trace) -> Shape {
 fn changed(standing: Standing, change: impl FnOnce(&mut Trace)) -> Reshaped {
     let (before, mut now) = (trace(), trace());
     change(&mut now);
-    shape(&before).compared(&shape(&now), &now, standing, true)
+    shape(&before).compared(&shape(&now), &now, standing, ComesBy::Name)
 }
 
 fn is_free(reshaped: &Reshaped) -> bool {
@@ -126,12 +126,12 @@ fn a_new_column_is_looked_at_while_an_old_one_of_its_name_may_come_back() {
     now.numbers = 4;
     let compared = |applied| {
         let standing = Standing { applied: Lsn(applied), is_clean: true, by_names: false };
-        second.compared(&shape(&now), &now, standing, true)
+        second.compared(&shape(&now), &now, standing, ComesBy::Name)
     };
     assert!(is_looked_at(&compared(999)), "changes of the old b are still to come");
     assert!(is_free(&compared(1_000)), "they are over");
     let uncertain = second.clone().uncertain();
-    let is = uncertain.compared(&shape(&now), &now, CLEAN, true);
+    let is = uncertain.compared(&shape(&now), &now, CLEAN, ComesBy::Name);
     assert!(is_looked_at(&is), "nobody knows what was sent");
 }
 
@@ -142,8 +142,9 @@ fn partitions_that_come_are_looked_at_alone() {
         file: 0,
         ..trace()
     };
-    let compared =
-        |before: &Trace, now: &Trace| shape(before).compared(&shape(now), now, CLEAN, true);
+    let compared = |before: &Trace, now: &Trace| {
+        shape(before).compared(&shape(now), now, CLEAN, ComesBy::Name)
+    };
     let (one, two) = (with(&[(1, "7:50")]), with(&[(1, "7:50"), (2, "8:51")]));
     assert_eq!(compared(&one, &two), Reshaped::Leaves(BTreeSet::from([2])));
     let empty = Trace { empty_leaves: BTreeSet::from([2]), ..two.clone() };
@@ -168,14 +169,26 @@ fn another_name_for_a_while_is_looked_at_where_changes_have_names_alone() {
     assert_eq!((changed(CLEAN, column), changed(CLEAN, table)), (Reshaped::Same, Reshaped::Same));
     // An earlier build has not kept it.
     let before = shape(&Trace { named_by: 0, ..trace() });
-    assert_eq!(before.compared(&shape(&trace()), &trace(), by_names, true), Reshaped::Same);
+    assert_eq!(
+        before.compared(&shape(&trace()), &trace(), by_names, ComesBy::Name),
+        Reshaped::Same
+    );
+}
+
+/// A table that left the schema that is published, and came back, has changes that were not.
+#[test]
+fn another_schema_for_a_while_is_looked_at_where_the_schema_is_published() {
+    let now = Trace { named_by: 601, ..trace() };
+    let compared = |by| shape(&trace()).compared(&shape(&now), &now, CLEAN, by);
+    assert!(is_looked_at(&compared(ComesBy::Schema)));
+    assert_eq!([compared(ComesBy::All), compared(ComesBy::Name)], [Reshaped::Same, Reshaped::Same]);
 }
 
 /// A table that is published because all are may have been UNLOGGED for a while: only its file tells.
 #[test]
 fn another_file_is_looked_at_where_all_tables_are_published() {
     let now = Trace { file: 5_001, ..trace() };
-    let is = shape(&trace()).compared(&shape(&now), &now, CLEAN, false);
+    let is = shape(&trace()).compared(&shape(&now), &now, CLEAN, ComesBy::All);
     assert!(is_looked_at(&is), "{is:?}");
 }
 

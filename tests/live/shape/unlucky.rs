@@ -158,3 +158,41 @@ async fn a_new_table_of_the_same_name_renamed_the_label_of_an_old_one() {
     assert_eq!(number("MATCH (n:SulSukItem) RETURN count(n) AS n").await, 1);
     assert_eq!(number("MATCH (n:SukItem) RETURN count(n) AS n").await, 0);
 }
+
+/// What changed while it was in a schema that nobody publishes was lost in silence.
+#[tokio::test]
+async fn a_table_that_left_the_published_schema_for_a_moment_lacked_its_changes() {
+    let schema = "CREATE SCHEMA away; CREATE TABLE suz_a (id int PRIMARY KEY, v int); \
+        CREATE TABLE suz_p (id int PRIMARY KEY, v int) PARTITION BY RANGE (id); \
+        CREATE TABLE suz_p1 PARTITION OF suz_p FOR VALUES FROM (0) TO (100); \
+        INSERT INTO suz_a SELECT g, g FROM generate_series(1, 5) g; INSERT INTO suz_p SELECT * FROM suz_a";
+    let pipeline = Pipeline::new("shaway", schema).await;
+    let publication = format!(
+        "CREATE PUBLICATION wal2graph_{} FOR TABLES IN SCHEMA public WITH (publish_via_partition_root = true)",
+        pipeline.name
+    );
+    pipeline.sql.batch_execute(&publication).await.unwrap();
+    let away_and_back = |table: &str, id: i32| {
+        format!(
+            "ALTER TABLE {table} SET SCHEMA away; INSERT INTO away.{table} VALUES ({id}, {id}); \
+             UPDATE away.{table} SET v = 100 WHERE id = 1; ALTER TABLE away.{table} SET SCHEMA public"
+        )
+    };
+    pipeline.catch_up().await;
+    for table in ["suz_a", "suz_p"] {
+        pipeline.sql.batch_execute(&away_and_back(table, 6)).await.unwrap();
+    }
+    let mut followed = Followed::with(pipeline, &["run"]);
+    let begun = [
+        ("(n:SuzA {v: 100}) RETURN count(n)", 1),
+        ("(n:SuzA) RETURN count(n)", 6),
+        ("(n:SuzP {v: 100}) RETURN count(n)", 1),
+        ("(n:SuzP) RETURN count(n)", 6),
+    ];
+    followed.becomes("while it was down", &begun).await;
+    // The partition is published by its schema, too, and in its root's name alone.
+    followed.sql(&away_and_back("suz_a", 7)).await;
+    followed.sql(&away_and_back("suz_p", 7)).await;
+    let met = [("(n:SuzA) RETURN count(n)", 7), ("(n:SuzP) RETURN count(n)", 7)];
+    followed.becomes("while it ran", &met).await;
+}
