@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt::MakeWriter};
 
 use crate::cli::{Global, LogFormat};
 
@@ -39,10 +39,21 @@ enum Queued {
     Written(SyncSender<()>),
 }
 
+/// Each part of a filter has a level. Without one, a misspelt level would be the name of something that logs nothing.
+fn has_levels(filter: &str) -> bool {
+    filter.split(',').all(|part| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok())
+}
+
 /// Logs to stderr from now on.
 pub fn start(global: &Global) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&global.log_level)
-        .map_err(|error| format!("--log-level {:?}: {error}", global.log_level))?;
+    let wrong = |why: &str| format!("--log-level {:?}: {why}", global.log_level);
+    if !has_levels(&global.log_level) {
+        return Err(wrong(
+            "expected off, error, warn, info, debug or trace, or a filter as wal2graph=debug,info",
+        ));
+    }
+    let filter =
+        EnvFilter::try_new(&global.log_level).map_err(|error| wrong(&error.to_string()))?;
     // The driver logs every connection it makes.
     let filter = ["neo4rs=warn", "tokio_postgres=warn"]
         .into_iter()
@@ -171,6 +182,16 @@ fn named(event: &[u8], pipeline: Option<&str>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_misspelt_level_was_the_name_of_something_that_logs_nothing() {
+        for right in ["info", "WARN", "off", "wal2graph=debug,info", "wal2graph::neo4j=trace"] {
+            assert!(has_levels(right), "{right}");
+        }
+        for wrong in ["lots", "info,lots", "wal2graph"] {
+            assert!(!has_levels(wrong), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_line_end_in_a_name_made_a_log_line_of_its_own() {

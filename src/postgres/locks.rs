@@ -99,10 +99,10 @@ impl Beside {
     /// Says in the log, from time to time, who has a table that the copy would read.
     pub async fn tell_taken(&self, table: &TableName) -> Result<(), Error> {
         if self.may_tell() {
-            let processes = holders(&self.client, table).await?;
+            let holders = holders(&self.client, table).await?;
             tracing::info!(
                 %table,
-                ?processes,
+                ?holders,
                 "other sessions lock the table: the copy goes on with other tables and comes back"
             );
         }
@@ -132,27 +132,38 @@ pub async fn cancel(client: &Client, process: i32) -> Result<(), Error> {
 /// Who has a table to themselves in this database, and so may keep others waiting: the process, whose
 /// it is, and the table.
 pub async fn exclusive(client: &Client) -> Result<Vec<String>, Error> {
-    let sql = "SELECT format('process %s of %s has %s to itself', lock.pid, \
-            coalesce(session.usename::text, 'the server'), lock.relation::pg_catalog.regclass) \
-        FROM pg_catalog.pg_locks AS lock LEFT JOIN pg_catalog.pg_stat_activity AS session USING (pid) \
-        WHERE lock.granted AND lock.locktype = 'relation' AND lock.mode = 'AccessExclusiveLock' \
-            AND lock.pid <> pg_catalog.pg_backend_pid() AND lock.database = \
-            (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) \
-        ORDER BY session.xact_start LIMIT 5";
-    let rows = client.query(sql, &[]).await?;
+    let sql = format!(
+        "SELECT format('%s of %s has %s to itself', {HOLDER}, \
+            coalesce(session.usename::text, prepared.owner::text, 'the server'), lock.relation::pg_catalog.regclass) \
+        FROM {LOCKS} LEFT JOIN pg_catalog.pg_stat_activity AS session USING (pid) \
+        WHERE lock.granted AND lock.locktype = 'relation' AND lock.mode = 'AccessExclusiveLock' AND {IS_OTHERS} \
+        ORDER BY coalesce(session.xact_start, prepared.prepared) LIMIT 5"
+    );
+    let rows = client.query(&sql, &[]).await?;
     Ok(rows.iter().map(|row| on_one_line(row.get(0)).into_owned()).collect())
 }
 
-/// The processes that have a table to themselves, or wait for that. None of them is known for a
-/// prepared transaction.
-pub async fn holders(client: &Client, table: &TableName) -> Result<Vec<i32>, Error> {
-    let sql = "SELECT DISTINCT pid FROM pg_catalog.pg_locks \
-        WHERE locktype = 'relation' AND pid IS NOT NULL AND pid <> pg_catalog.pg_backend_pid() \
-        AND mode IN ('AccessExclusiveLock', 'ExclusiveLock', 'ShareRowExclusiveLock', 'ShareLock', \
-                     'ShareUpdateExclusiveLock') \
-        AND relation = pg_catalog.to_regclass($1)::oid AND database = \
-            (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) \
-        ORDER BY pid";
-    let rows = client.query(sql, &[&table.sql()]).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+/// Locks, with the prepared transactions that have some: these have no process, and a lock of their own id.
+const LOCKS: &str = "pg_catalog.pg_locks AS lock LEFT JOIN LATERAL ( \
+        SELECT own.transactionid AS id FROM pg_catalog.pg_locks AS own \
+        WHERE lock.pid IS NULL AND own.pid IS NULL AND own.locktype = 'transactionid' AND own.granted \
+            AND own.virtualtransaction = lock.virtualtransaction \
+    ) AS own ON true LEFT JOIN pg_catalog.pg_prepared_xacts AS prepared ON prepared.transaction = own.id";
+/// Who has a lock.
+const HOLDER: &str =
+    "coalesce('process ' || lock.pid, format('the prepared transaction %L', prepared.gid))";
+/// The lock is in this database, and not of this session.
+const IS_OTHERS: &str = "lock.pid IS DISTINCT FROM pg_catalog.pg_backend_pid() AND lock.database = \
+    (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())";
+
+/// Who has a table to himself, or waits for that: processes and prepared transactions.
+pub async fn holders(client: &Client, table: &TableName) -> Result<Vec<String>, Error> {
+    let sql = format!(
+        "SELECT DISTINCT {HOLDER} FROM {LOCKS} WHERE lock.locktype = 'relation' AND {IS_OTHERS} \
+        AND lock.mode IN ('AccessExclusiveLock', 'ExclusiveLock', 'ShareRowExclusiveLock', 'ShareLock', \
+                          'ShareUpdateExclusiveLock') \
+        AND lock.relation = pg_catalog.to_regclass($1)::oid ORDER BY 1"
+    );
+    let rows = client.query(&sql, &[&table.sql()]).await?;
+    Ok(rows.iter().map(|row| on_one_line(row.get(0)).into_owned()).collect())
 }

@@ -206,9 +206,9 @@ pub async fn patiently(client: &Client, sql: &str, tables: &[TableName]) -> Resu
         }
         if tries % TELL_EVERY == 0 {
             for table in tables {
-                let processes = holders(client, table).await?;
-                if !processes.is_empty() {
-                    tracing::warn!(%table, ?processes, "waiting for a table that other sessions lock");
+                let holders = holders(client, table).await?;
+                if !holders.is_empty() {
+                    tracing::warn!(%table, ?holders, "waiting for a table that other sessions lock");
                 }
             }
         }

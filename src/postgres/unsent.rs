@@ -40,6 +40,7 @@ use super::{
     error::ReadError,
     locks::{Beside, holders},
     sessions::limit_waits,
+    setup::running_transactions,
     snapshot::{Locked, take},
 };
 
@@ -53,6 +54,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 const TAKEN_PAUSE: Duration = Duration::from_millis(200);
 /// After this many of these pauses in sequence, the log names the session.
 const TAKEN_TOLD: u32 = 25;
+/// After this many snapshots in sequence that did not see a change, the log names who runs.
+const UNSEEN_TOLD: u32 = 500;
 
 /// The columns of a table that are used together, by the table's object id.
 pub type Together = BTreeMap<u32, Vec<Vec<String>>>;
@@ -359,7 +362,7 @@ impl Located {
         let mut applied = AppliedTransactions::default();
         applied.applied(&unsent.iter().map(|row| row.xid).collect::<Vec<_>>());
         let locked = Locked::table(&self.name, self.is_partitioned);
-        let mut was_taken = 0;
+        let (mut was_taken, mut was_unseen) = (0, 0);
         loop {
             let taken = take(client, beside, std::slice::from_ref(&locked)).await?;
             let is_locked = taken.files.iter().all(Option::is_some);
@@ -368,14 +371,25 @@ impl Located {
             }
             self.execute(client, "ROLLBACK").await?;
             if is_locked {
+                was_unseen += 1;
+                if was_unseen % UNSEEN_TOLD == 0 {
+                    let running = running_transactions(beside.client()).await.map_err(no_table)?;
+                    let table = &self.name;
+                    tracing::warn!(
+                        %table,
+                        ?running,
+                        "the stream waits for a commit that is sent and that sessions do not see yet: does it wait for \
+                         a synchronous standby?"
+                    );
+                }
                 sleep(PAUSE).await;
                 continue;
             }
             was_taken += 1;
             if was_taken % TAKEN_TOLD == 0 {
-                let processes = holders(beside.client(), &self.name).await.map_err(no_table)?;
+                let holders = holders(beside.client(), &self.name).await.map_err(no_table)?;
                 let table = &self.name;
-                tracing::warn!(%table, ?processes, "the stream waits for a table that other sessions lock");
+                tracing::warn!(%table, ?holders, "the stream waits for a table that other sessions lock");
             }
             sleep(TAKEN_PAUSE).await;
         }

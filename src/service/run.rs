@@ -27,6 +27,7 @@ use crate::{
     config::Config,
     engine::{Engine, Portion},
     graph::{Model, Statement},
+    lsn::Lsn,
     mapping::Mapping,
     metrics::{Comparing, Copying, Metrics, TableCounts},
     pipeline::{
@@ -257,13 +258,27 @@ impl<'a> Run<'a> {
     }
 }
 
+/// What is committed is before it. What is not flushed is not sent: a commit with `synchronous_commit = off` would be
+/// missed, or waited for until something else is flushed.
+async fn committed(client: &Client) -> Result<Lsn, ServiceError> {
+    let Some(end) = postgres::setup::log_end(client).await? else {
+        return Ok(postgres::setup::flushed(client).await?);
+    };
+    if end.flushed < end.inserted
+        && let Err(error) = postgres::setup::flush(client).await
+    {
+        tracing::debug!(%error, "the source does not flush its log for this start");
+    }
+    Ok(end.inserted)
+}
+
 /// Where `--until` leads; `current` is what is committed when it is looked up first.
 pub async fn target(until: &mut Option<UntilArg>, client: &Client) -> Result<Until, ServiceError> {
     Ok(match until {
         None => Until::Forever,
         Some(UntilArg::Lsn(lsn)) => Until::Applied(*lsn),
         Some(UntilArg::Current) => {
-            let current = postgres::setup::flushed(client).await?.without_page_header();
+            let current = committed(client).await?.without_page_header();
             *until = Some(UntilArg::Lsn(current));
             Until::Applied(current)
         }

@@ -246,8 +246,8 @@ impl Transactions {
             Decoded::Heartbeat { end_lsn, history, .. } => {
                 self.check_history(history.as_deref(), end_lsn, span)?;
                 match end_lsn {
-                    // An earlier one is a publisher's that went back.
-                    Some(end) if end < self.through => self.pass_alone(span, events),
+                    // An earlier one is a publisher's that went back, or the graph is ahead of the topic.
+                    Some(end) if end < self.through => self.pass(span, events),
                     // The open transaction has all its changes: only its last part had none.
                     Some(end) if self.open.as_ref().is_some_and(|it| it.commit_lsn < end) => {
                         self.end(span, end, events);
@@ -352,6 +352,8 @@ impl Transactions {
         let is_open = self.open.as_ref().is_some_and(|it| it.commit_lsn == place.commit_lsn);
         match place.end {
             Some(end) if is_open => self.end(span, end, events),
+            // All of its transaction is in the graph.
+            _ if place.commit_lsn < self.through => self.pass(span, events),
             end => {
                 self.through = self.through.max(end.unwrap_or_default());
                 self.pass_alone(span, events);

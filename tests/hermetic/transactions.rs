@@ -213,7 +213,9 @@ fn an_earlier_heartbeat_is_no_news() {
     partition.transaction(0x200, &[(1, 1)], 0..1);
     partition.heartbeat(0x100);
     partition.heartbeat(0x300);
-    assert_eq!(partition.events(0, 0).unwrap(), "B0 1 C1=230 k3=300");
+    // The graph may be ahead of the whole topic: the position moves in any case.
+    assert_eq!(partition.events(0, 0).unwrap(), "B0 1 C1=230 k2=230 k3=300");
+    assert_eq!(partition.events(0, 0x400).unwrap(), "k1=400 k2=400 k3=400");
 }
 
 #[test]
@@ -268,7 +270,7 @@ fn a_later_timeline_is_followed_and_what_comes_of_an_earlier_one_then_is_not() {
     partition.transaction(0x100, &[(1, 1)], 0..1);
     partition.heartbeat(0x130);
     let late = partition.events(0, 0).unwrap();
-    assert_eq!(late, promoted);
+    assert_eq!(late, format!("{promoted} k4=230 k5=230"));
     // The old server goes on by itself.
     partition.transaction(0x230, &[(3, 3)], 0..1);
     let error = partition.events(0, 0).unwrap_err();

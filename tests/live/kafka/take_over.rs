@@ -44,6 +44,23 @@ async fn a_graph_of_run_goes_over_to_a_topic_without_a_copy() {
     assert!(code != Some(0) && log.contains("the graph follows the topic"), "{code:?}: {log}");
 }
 
+/// `--until current` never ended: what the graph has moved no position.
+#[tokio::test]
+async fn a_graph_of_run_that_is_ahead_of_the_whole_topic_reaches_its_end() {
+    let schema = "CREATE TABLE tka_things (id int PRIMARY KEY, v int); INSERT INTO tka_things VALUES (1, 1)";
+    let published = Published::new("tka", schema, "").await;
+    published.pipeline.catch_up().await;
+    succeeds(&published, &["publish", "--from-graph", "--until", "current"]).await;
+    published.pipeline.sql.batch_execute("UPDATE tka_things SET v = 2").await.unwrap();
+    published.pipeline.catch_up().await;
+    succeeds(&published, &["apply", "--until", "current"]).await;
+    published.pipeline.sql.batch_execute("UPDATE tka_things SET v = 3").await.unwrap();
+    succeeds(&published, &["publish", "--until", "current"]).await;
+    succeeds(&published, &["apply", "--until", "current"]).await;
+    let found = "RETURN EXISTS { (:TkaThing {v: 3}) } AS yes";
+    assert!(crate::support::holds(found).await);
+}
+
 fn value(record: &wal2graph::envelope::Record) -> &[u8] {
     record.value.as_deref().unwrap_or_default()
 }

@@ -154,3 +154,41 @@ async fn a_prepared_transaction_is_waited_for_by_name_and_comes_when_it_commits(
     sql.batch_execute("COMMIT PREPARED 'later'").await.unwrap();
     eventually("it comes", "RETURN EXISTS { (:PtrThing {id: 2}) } AS yes").await;
 }
+
+/// A lock without a process was waited for without a word.
+#[tokio::test]
+async fn a_prepared_transaction_that_has_a_table_to_itself_is_named() {
+    let server = forgetful();
+    let schema = "CREATE TABLE ptl_things (id int PRIMARY KEY); INSERT INTO ptl_things VALUES (1)";
+    let pipeline = Pipeline::on(&server, "preparedlock", schema).await;
+    let sql = &pipeline.sql;
+    let lock = "BEGIN; ALTER TABLE ptl_things ADD COLUMN v text; PREPARE TRANSACTION 'has it'";
+    sql.batch_execute(lock).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let _running = pipeline.start_logging(&["run"], File::create(&path).unwrap());
+    let log = async || {
+        std::fs::read_to_string(&path).unwrap().contains("the prepared transaction 'has it'")
+    };
+    crate::support::until("the log names it", log).await;
+    sql.batch_execute("COMMIT PREPARED 'has it'").await.unwrap();
+    eventually("the copy has it", "RETURN EXISTS { (:PtlThing {id: 1}) } AS yes").await;
+}
+
+/// `--until current` ended without what was committed and not flushed.
+#[tokio::test]
+async fn until_current_has_what_was_committed_and_not_flushed() {
+    let settings = vec![("wal_writer_delay".to_owned(), "10s".to_owned())];
+    let server = Postgres::start(&PostgresOptions { settings, ..Default::default() }).unwrap();
+    let schema =
+        "CREATE TABLE puf_things (id int PRIMARY KEY, v int); INSERT INTO puf_things VALUES (1, 0)";
+    let pipeline = Pipeline::on(&server, "unflushed", schema).await;
+    pipeline.catch_up().await;
+    for round in 1..=3 {
+        let update = format!("SET synchronous_commit = off; UPDATE puf_things SET v = {round}");
+        pipeline.sql.batch_execute(&update).await.unwrap();
+        pipeline.catch_up().await;
+        let found = format!("RETURN EXISTS {{ (:PufThing {{v: {round}}}) }} AS yes");
+        assert!(crate::support::holds(&found).await, "round {round}");
+    }
+}
