@@ -47,7 +47,8 @@ async fn a_graph_of_run_goes_over_to_a_topic_without_a_copy() {
 /// `--until current` never ended: what the graph has moved no position.
 #[tokio::test]
 async fn a_graph_of_run_that_is_ahead_of_the_whole_topic_reaches_its_end() {
-    let schema = "CREATE TABLE tka_things (id int PRIMARY KEY, v int); INSERT INTO tka_things VALUES (1, 1)";
+    let schema =
+        "CREATE TABLE tka_things (id int PRIMARY KEY, v int); INSERT INTO tka_things VALUES (1, 1)";
     let published = Published::new("tka", schema, "").await;
     published.pipeline.catch_up().await;
     succeeds(&published, &["publish", "--from-graph", "--until", "current"]).await;
