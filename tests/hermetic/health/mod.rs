@@ -10,7 +10,8 @@ use std::{collections::BTreeSet, time::Duration};
 use wal2graph::{
     change::Timestamp,
     health::{
-        Answers, Facts, Limits, Look, Positions, Side, Silent, State, TURN_LIMIT, Tracker, Unready,
+        Answers, Facts, Limits, Look, Planning, Positions, Side, Silent, State, TURN_LIMIT,
+        Tracker, Unready,
     },
     lsn::Lsn,
 };
@@ -281,4 +282,16 @@ fn the_lag_during_a_copy_is_the_time_since_it_began() {
         Facts { state: State::Copying, copying_since: Some(second(3)), ..Run::caught_up().at(11) };
     assert_eq!(facts.lag().time, Some(seconds(8)));
     assert_eq!(facts.unready(&LIMITS), [Unready::Copying { comparing: BTreeSet::new() }]);
+}
+
+#[test]
+fn changes_that_wait_for_plans_are_named_once_it_takes_long() {
+    let planning = |seconds| {
+        let planning = Planning { statements: 7, time: Duration::from_secs(seconds) };
+        let facts = Facts { planning: Some(planning), ..Run::caught_up().at(10) };
+        facts.unready(&LIMITS).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert!(planning(1).is_empty(), "{:?}", planning(1));
+    let [said] = &planning(4)[..] else { panic!("{:?}", planning(4)) };
+    assert!(said.contains("wait for 4.0 s") && said.contains("7 to go"), "{said}");
 }
