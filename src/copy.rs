@@ -16,6 +16,9 @@
 
 use std::{collections::BTreeMap, str::FromStr};
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use crate::{
     graph::{Model, Pass, TableIndex, model::Shape},
     lsn::Lsn,
@@ -271,7 +274,7 @@ impl ChunkStep {
 }
 
 /// Rows of a table that a copy writes, in both passes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct CopiedRows {
     /// Written so far.
     pub rows: u64,

@@ -16,6 +16,7 @@ pub mod lsn;
 pub mod mapping;
 pub mod pgoutput;
 pub mod replay;
+pub mod report;
 pub mod request;
 pub mod shown;
 pub mod start;

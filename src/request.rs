@@ -16,6 +16,7 @@
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{change::Timestamp, shown::shown_list};
@@ -190,7 +191,7 @@ impl Request {
 }
 
 /// A request as people and pages see it, without a row's values.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RequestStatus {
     /// `verify` or `repair`.
     pub purpose: &'static str,

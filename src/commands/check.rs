@@ -17,6 +17,7 @@ use crate::{
     mapping::{Mapping, Warning},
     pipeline::{Remark, Store, Weight},
     postgres::setup::{SlotLimits, slot_limits},
+    report::Stopped,
     service::{
         ServiceError,
         facts::{self, Made, Source},
@@ -27,10 +28,7 @@ use crate::{
     start::{Refusal, Server, Slot},
 };
 
-use super::{
-    print, print_json,
-    status::{StoppedStatus, stopped},
-};
+use super::{print, print_json};
 
 /// How much more is advised where all of something is in use.
 const CAPACITY_STEP: i32 = 10;
@@ -309,7 +307,7 @@ async fn graph(
     if report.is_well() && (!made.through_topic || is_of_topic) {
         follows::follows(config, source, report).await?;
     }
-    made.checkpoints.iter().filter_map(stopped).for_each(|last| report.stopped(&last));
+    made.checkpoints.iter().filter_map(Stopped::of).for_each(|last| report.stopped(&last));
     let Some(mapping) = &source.mapping else { return Ok(()) };
     graph.remarks(&mapping.model).await?.into_iter().for_each(|remark| report.remark(remark));
     let (is_first, into_existing) =
@@ -331,7 +329,7 @@ async fn graph_answers(config: &Config, report: &mut Report) -> Result<Graph, Se
 
 impl Report {
     /// Why the last run ended.
-    fn stopped(&mut self, StoppedStatus { log, at, because }: &StoppedStatus) {
+    fn stopped(&mut self, Stopped { log, at, because }: &Stopped) {
         self.warning(format!(
             "the last run stopped at {at}, reading {log}, and stops again until its cause is mended: {because}"
         ));

@@ -7,7 +7,7 @@ use crate::{
     metrics::{Metrics, Snapshot, now},
 };
 
-use super::{page::html, report::Report};
+use super::{page::html, report::report};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
@@ -36,7 +36,7 @@ pub fn page(path: &str, metrics: &Metrics) -> Option<Page> {
         "/" => ok(HTML, html(&metrics.snapshot(now), metrics.recent())),
         "/metrics" => ok(METRICS, metrics.text(now)),
         "/status" => {
-            let report = Report::of(&metrics.snapshot(now), metrics.recent().activity);
+            let report = report(&metrics.snapshot(now), metrics.recent().activity);
             let json = serde_json::to_string_pretty(&report).expect("numbers, texts and names");
             ok(JSON, json + "\n")
         }

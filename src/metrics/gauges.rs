@@ -205,13 +205,12 @@ impl Gauges {
         let help =
             "Rows that the copy has written: into a graph once for nodes, once for relationships";
         let rows = register(&self.0, CounterVec::new(options("copy_rows_total", help), &["table"]));
-        for (table, copied) in &snapshot.copied {
+        let tables = || snapshot.copy.iter().flat_map(|copy| &copy.tables);
+        for (table, copied) in tables() {
             rows.with_label_values(&[table]).inc_by(copied.rows as f64);
         }
-        let expected = snapshot
-            .copied
-            .iter()
-            .map(|(table, copied)| (vec![table.as_str()], copied.expected as f64));
+        let expected =
+            tables().map(|(table, copied)| (vec![table.as_str()], copied.expected as f64));
         self.labelled(
             "copy_rows_expected",
             "Rows that the copy will have written, as far as the source's statistics say",

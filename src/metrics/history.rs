@@ -6,9 +6,7 @@ use std::{
     time::Duration,
 };
 
-use serde::Serialize;
-
-use crate::graph::drawn::Drawing;
+use crate::{graph::drawn::Drawing, report::Activity};
 
 /// The time between two samples.
 pub const INTERVAL: Duration = Duration::from_secs(10);
@@ -23,16 +21,6 @@ pub struct Sample {
     /// How long the graph lacked something, in seconds; `None`: nobody knew.
     pub lag: Option<f64>,
     /// Changes that the graph took in a second, since the sample before.
-    pub rate: f64,
-}
-
-/// What a table does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Activity {
-    /// Changes that the stream brought into the graph since the program was started.
-    pub changes: u64,
-    /// The same in a second, in the last minute.
-    #[serde(rename = "changes_per_second")]
     pub rate: f64,
 }
 

@@ -20,6 +20,10 @@ pub struct SourceLook {
 /// The slot in a [`SourceLook`]. The default one is there, and nothing else is known of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SlotLook {
+    /// Its name.
+    pub name: Option<String>,
+    /// The process of the server that streams from it.
+    pub active_pid: Option<i32>,
     /// PostgreSQL's `wal_status`.
     pub status: Option<String>,
     /// The acknowledged position.
@@ -38,6 +42,8 @@ pub struct GraphLook {
     /// The pipeline's nodes that exist only because a relationship points at them; `None` if counting them takes too
     /// long.
     pub placeholders: Option<u64>,
+    /// The same of those whose rows lack values.
+    pub incomplete: Option<u64>,
 }
 
 /// A look at requests and dead letters in the graph.

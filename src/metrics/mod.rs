@@ -30,7 +30,7 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     change::Timestamp,
     checkpoint::TopicPartition,
-    copy::{CopiedRows, Progress, copied_rows},
+    copy::Progress,
     graph::drawn::Drawing,
     health::{
         Facts, Limits, Planning, Side, Tracker,
@@ -39,13 +39,14 @@ use crate::{
     },
     lsn::Lsn,
     pipeline::{Status, Witness},
+    report::Copied,
     start::rules::Paused,
     topic::copied::CopyState,
 };
 
 pub use compared::{Comparing, Counted};
 pub use counts::{Counts, TableCounts};
-pub use history::{Activity, INTERVAL as SAMPLE_INTERVAL, Recent, Sample};
+pub use history::{INTERVAL as SAMPLE_INTERVAL, Recent, Sample};
 pub use looks::{DeadLetterLook, GraphLook, RequestLook, SlotLook, SourceLook, TopicLook};
 
 use compared::Compared;
@@ -97,9 +98,9 @@ pub struct Copying {
 }
 
 impl Copying {
-    /// The written rows, by table.
-    pub fn rows(&self) -> BTreeMap<String, CopiedRows> {
-        copied_rows(&self.ranges.borrow(), &self.expected)
+    /// How far it is; `None` before it has ranges.
+    pub fn copied(&self) -> Option<Copied> {
+        Copied::of(&self.ranges.borrow(), &self.expected)
     }
 }
 
@@ -378,8 +379,9 @@ impl Metrics {
             partitions: watched.partitions.lags(now, watched.fresh_topic(now)),
             rebalances: self.counts.rebalances(),
             dead_letters: watched.dead_letters(now),
+            dead_letter_rows: watched.dead_letter_rows(now),
             paused: watched.paused.clone(),
-            copied: watched.copying.as_ref().map(Copying::rows).unwrap_or_default(),
+            copy: watched.copying.as_ref().and_then(Copying::copied),
             requests: watched
                 .requests
                 .clone()

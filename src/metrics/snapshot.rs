@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     change::Timestamp,
-    copy::CopiedRows,
     health::{Answers, Facts, Limits, Side},
+    report::Copied,
     request::RequestStatus,
     start::rules::Paused,
 };
@@ -53,10 +53,12 @@ pub struct Snapshot {
     pub rebalances: Option<u64>,
     /// The number of waiting dead letters, if the last look at them is recent.
     pub dead_letters: Option<u64>,
+    /// How many of them are rows that the graph refuses.
+    pub dead_letter_rows: Option<u64>,
     /// Tables that have changed, and whose rows are not written.
     pub paused: BTreeMap<String, Paused>,
-    /// The copied tables, if this run has copied any.
-    pub copied: BTreeMap<String, CopiedRows>,
+    /// How far the copy is, if this run copies or has copied.
+    pub copy: Option<Copied>,
     /// The requests to compare and repair, if the last look at them is recent.
     pub requests: Option<Vec<RequestStatus>>,
     /// What this run has compared.

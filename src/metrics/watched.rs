@@ -92,11 +92,16 @@ impl Watched {
     /// What waits in the graph and in a topic; `None` where neither is known.
     pub fn dead_letters(&self, now: Timestamp) -> Option<u64> {
         let records = self.dead_letters.filter(|look| since(now, look.at) <= DEAD_LETTER_LIFE);
-        let rows = self.requests.as_ref().filter(|look| since(now, look.at) <= SOURCE_LIFE);
-        match (records.map(|look| look.waiting), rows.map(|look| look.letters)) {
+        match (records.map(|look| look.waiting), self.dead_letter_rows(now)) {
             (None, None) => None,
             (records, rows) => Some(records.unwrap_or(0) + rows.unwrap_or(0)),
         }
+    }
+
+    /// What waits in the graph, if that is known.
+    pub fn dead_letter_rows(&self, now: Timestamp) -> Option<u64> {
+        let rows = self.requests.as_ref().filter(|look| since(now, look.at) <= SOURCE_LIFE);
+        rows.map(|look| look.letters)
     }
 
     /// The last look at the topics, if recent.

@@ -37,6 +37,7 @@ const MODULES: &[(&str, May)] = &[
     ("mapping", May::Pure(&["catalog", "change", "lsn", "value", "graph", "shown"])),
     ("pgoutput", May::Pure(&["change", "lsn", "shown"])),
     ("replay", May::Pure(&["checkpoint", "lsn"])),
+    ("report", May::Pure(&["checkpoint", "copy", "health", "request", "shown", "start"])),
     ("request", May::Pure(&["change", "shown"])),
     ("shown", May::Pure(&[])),
     (

@@ -26,6 +26,7 @@ mod paused;
 mod process;
 mod refused;
 mod repair;
+mod report;
 mod shape;
 mod shown;
 mod simulation;

@@ -135,6 +135,8 @@ pub fn served_text() -> String {
         metrics.uses(side);
     }
     let slot = SlotLook {
+        name: Some("s".to_owned()),
+        active_pid: Some(1),
         status: Some("reserved".to_owned()),
         acknowledged: Some(Lsn(90)),
         retained_bytes: Some(1),
@@ -144,7 +146,11 @@ pub fn served_text() -> String {
     for (at, flushed) in [(earlier, Lsn(110)), (now(), Lsn(120))] {
         metrics.looked_at_source(Some(SourceLook { at, flushed, slot: Some(slot.clone()) }));
     }
-    metrics.looked_at_graph(Some(GraphLook { at: now(), placeholders: Some(1) }));
+    metrics.looked_at_graph(Some(GraphLook {
+        at: now(),
+        placeholders: Some(1),
+        incomplete: Some(1),
+    }));
     let at = TopicPartition { topic: "t".to_owned(), partition: 0 };
     let (_status, status) = watch::channel(Status::default());
     let copied = CopyState::default();

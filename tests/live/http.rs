@@ -21,7 +21,7 @@ use wal2graph_servers::{Neo4j, Neo4jOptions, Postgres, PostgresOptions, Stop};
 
 use crate::{
     exposition::read,
-    support::{HELD_UP, Pipeline, client, graph, neo4j, new_database, postgres, unique},
+    support::{HELD_UP, Pipeline, client, document, graph, neo4j, new_database, postgres, unique},
 };
 
 /// How long something may take on a busy machine.
@@ -234,10 +234,10 @@ async fn every_page_tells_of_a_real_run() {
     assert_eq!(samples["wal2graph_placeholders"], 0.0, "those of other tests do not count");
     assert!(samples["wal2graph_slot_retained_bytes"] >= 0.0);
     let (status, json) = served.get("/status").await;
-    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let json = document::status(&json);
     assert_eq!((status, &json["state"], &json["ready"]), (200, &"streaming".into(), &true.into()));
     assert_eq!(json["pipeline"], pipeline.name.as_str());
-    assert_eq!(json["copy"]["public.ht_days"]["rows"], 40_001);
+    assert_eq!(json["copy"]["tables"]["public.ht_days"]["rows"], 40_001);
     let (status, html) = served.get("/").await;
     assert!(status == 200 && html.contains(&pipeline.name) && html.contains("streaming"), "{html}");
     for part in ["Lag of the graph", "<td>public.ht_days", "HtDay</text>", "reserved"] {

@@ -4,7 +4,7 @@ use wal2graph_servers::{Postgres, PostgresOptions};
 
 use crate::{
     http::Served,
-    support::{PATIENCE, Pipeline, eventually, neo4j},
+    support::{PATIENCE, Pipeline, document, eventually, neo4j},
 };
 
 fn server(version: u32, settings: &[(&str, &str)]) -> Postgres {
@@ -203,7 +203,7 @@ async fn a_program_that_stays_after_a_definite_error_serves_it_until_sigterm() {
     assert!(code == 503 && ready.contains("stopped: ") && ready.contains("--new-slot"), "{ready}");
     assert_eq!(served.get("/live").await.0, 200);
     let (_, status) = served.get("/status").await;
-    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let status = document::status(&status);
     assert_eq!(status["state"], "stopped", "{status}");
     for text in [&status["stopped_because"], &status["last_error"]["error"]] {
         assert!(text.as_str().is_some_and(|text| text.contains("--new-slot")), "{status}");

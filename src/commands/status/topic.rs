@@ -1,8 +1,7 @@
 //! The topics' part of the status, for a pipeline that reads some.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
-use serde::Serialize;
 use tokio_postgres::Client;
 
 use crate::{
@@ -14,46 +13,17 @@ use crate::{
     mapping::Mapping,
     metrics::now,
     pipeline::Store,
+    report::{Partition, Replaying, State},
 };
 
-/// How far the topics are in the graph. Positions are offsets.
-#[derive(Debug, Serialize)]
+/// How far the topics are in the graph.
 pub struct TopicStatus {
-    /// Of the first partition; those of a pipeline with one are all there is to say.
-    #[serde(flatten)]
-    first: PartitionStatus,
+    /// All of them that are still read.
+    pub partitions: Vec<Partition>,
     /// How many instances of `apply` are in the group.
-    members: Option<usize>,
+    pub members: Option<usize>,
     /// Dead letters that wait, if records become such.
-    dead_letters: Option<u64>,
-    /// All partitions, if there are several.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    partitions: Vec<PartitionStatus>,
-}
-
-/// How far a partition is in the graph.
-#[derive(Clone, Debug, Serialize)]
-struct PartitionStatus {
-    topic: String,
-    partition: i32,
-    /// Everything before it is in the graph.
-    applied: u64,
-    /// The next record that is produced; unknown without Kafka's answer.
-    end: Option<u64>,
-    /// Records that the graph does not have.
-    lag: Option<u64>,
-    /// For how long the first of them has been in the topic.
-    lag_seconds: Option<f64>,
-    replaying: Option<ReplayStatus>,
-}
-
-/// What is applied again.
-#[derive(Clone, Debug, Serialize)]
-struct ReplayStatus {
-    /// What is before this offset was applied before.
-    until: u64,
-    /// The source's position that it has reached again.
-    lsn: String,
+    pub dead_letters: Option<u64>,
 }
 
 /// What Kafka says.
@@ -77,39 +47,31 @@ impl TopicStatus {
         checkpoints.first()?.partition()?;
         let checkpoints = &still_read(config, mapping, checkpoints);
         let look = look(config, checkpoints).await;
-        let mut partitions: Vec<_> =
+        let partitions: Vec<_> =
             checkpoints.iter().filter_map(|checkpoint| partition(checkpoint, &look)).collect();
-        let first = partitions.first()?.clone();
-        if partitions.len() == 1 {
-            partitions.clear();
-        }
         let Look { members, dead_letters, .. } = look;
-        Some(TopicStatus { first, members, dead_letters, partitions })
+        (!partitions.is_empty()).then_some(TopicStatus { partitions, members, dead_letters })
     }
 
     /// What is done with the topics.
-    pub fn state(&self) -> &'static str {
-        let replaying = self.all().iter().any(|it| it.replaying.is_some());
+    pub fn state(&self) -> State {
+        let replaying = self.partitions.iter().any(|it| it.replaying.is_some());
         match (self.members, replaying) {
-            (None, _) => "unknown",
-            (Some(0), _) => super::NOT_RUNNING,
-            (Some(_), true) => "replaying",
-            (Some(_), false) => "streaming",
+            (None, _) => State::Unknown,
+            (Some(0), _) => State::NotRunning,
+            (Some(_), true) => State::Replaying,
+            (Some(_), false) => State::Streaming,
         }
     }
 
-    /// How many records the graph does not have, if that is known of all partitions, and for how long.
-    pub fn lag(&self) -> (Option<u64>, Option<f64>) {
-        let records = self.all().iter().map(|it| it.lag).sum();
-        let seconds = self.all().iter().filter_map(|it| it.lag_seconds).reduce(f64::max);
-        (records, seconds)
+    /// How many records the graph does not have, if that is known of all partitions.
+    pub fn records(&self) -> Option<u64> {
+        self.partitions.iter().map(|it| it.lag).sum()
     }
 
-    fn all(&self) -> &[PartitionStatus] {
-        match self.partitions.is_empty() {
-            true => std::slice::from_ref(&self.first),
-            false => &self.partitions,
-        }
+    /// For how long it has lacked the first of them.
+    pub fn waited(&self) -> Option<f64> {
+        self.partitions.iter().filter_map(|it| it.lag_seconds).reduce(f64::max)
     }
 }
 
@@ -135,20 +97,20 @@ fn still_read(_: &Config, _: Option<&Mapping>, checkpoints: &[Checkpoint]) -> Ve
     checkpoints.to_vec()
 }
 
-fn partition(checkpoint: &Checkpoint, look: &Look) -> Option<PartitionStatus> {
+fn partition(checkpoint: &Checkpoint, look: &Look) -> Option<Partition> {
     let at = checkpoint.partition()?;
     let (end, applied) = (look.ends.get(at).copied(), checkpoint.position.lsn.0);
     // The topic ends before the checkpoint: it has lost records.
     let lag = end.and_then(|end| end.checked_sub(applied));
     let waited = look.produced.get(at).map(|at| since(now(), *at).as_secs_f64());
-    Some(PartitionStatus {
+    Some(Partition {
         topic: at.topic.clone(),
         partition: at.partition,
-        applied,
+        applied: Some(applied),
         end,
         lag,
         lag_seconds: if lag == Some(0) { Some(0.0) } else { waited },
-        replaying: checkpoint.replaying.map(|replaying| ReplayStatus {
+        replaying: checkpoint.replaying.map(|replaying| Replaying {
             until: replaying.until.0,
             lsn: replaying.source_lsn.to_string(),
         }),
@@ -322,32 +284,4 @@ pub async fn refusals(
 #[cfg(not(feature = "kafka"))]
 async fn look(_: &Config, _: &[Checkpoint]) -> Look {
     Look::default()
-}
-
-impl fmt::Display for TopicStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.all().iter().try_for_each(|partition| write!(f, "{partition}"))?;
-        match self.dead_letters {
-            Some(waiting) => writeln!(f, "dead letters  {waiting}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl fmt::Display for PartitionStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PartitionStatus { topic, partition, applied, .. } = self;
-        write!(f, "topic         {topic}, partition {partition}: applied to offset {applied}")?;
-        if let (Some(end), Some(lag)) = (self.end, self.lag) {
-            write!(f, " of {end}, {lag} behind")?;
-        }
-        if let Some(seconds) = self.lag_seconds.filter(|seconds| *seconds > 0.0) {
-            write!(f, " for {seconds:.1} s")?;
-        }
-        writeln!(f)?;
-        if let Some(ReplayStatus { until, lsn }) = &self.replaying {
-            writeln!(f, "replaying     to offset {until}; again at {lsn}")?;
-        }
-        Ok(())
-    }
 }

@@ -10,9 +10,10 @@ use crate::{
     graph::drawn::Drawing,
     health::budget::{Bytes, roughly},
     metrics::{Recent, Sample, Snapshot},
+    report::{Partition, Report, State},
 };
 
-use super::report::{Partition, PausedTable, Report};
+use super::report::report;
 use chart::hour;
 use escaped::Escaped;
 use picture::{LABELS_MAX, picture};
@@ -25,7 +26,7 @@ const TABLES_MAX: usize = 50;
 /// The page.
 pub fn html(snapshot: &Snapshot, recent: Recent) -> String {
     let Recent { drawing, samples, activity } = recent;
-    let report = Report::of(snapshot, activity);
+    let report = report(snapshot, activity);
     let sections = [
         why(&report),
         copy(&report),
@@ -42,8 +43,8 @@ pub fn html(snapshot: &Snapshot, recent: Recent) -> String {
     ];
     let (name, state) = (Escaped(&report.pipeline), report.state);
     let ready = match report.ready {
-        true => "<span class=good>ready</span>",
-        false => "<span class=warn>not ready</span>",
+        Some(true) => "<span class=good>ready</span>",
+        _ => "<span class=warn>not ready</span>",
     };
     format!(
         "<!doctype html><html lang=en><meta charset=utf-8>\
@@ -61,10 +62,10 @@ pub fn html(snapshot: &Snapshot, recent: Recent) -> String {
     )
 }
 
-fn colour(state: &str) -> &'static str {
+fn colour(state: State) -> &'static str {
     match state {
-        "streaming" => "good",
-        "stopped" => "bad",
+        State::Streaming => "good",
+        State::Stopped => "bad",
         _ => "warn",
     }
 }
@@ -119,7 +120,7 @@ fn why(report: &Report) -> String {
     // Why it has stopped is the only reason then.
     let whys = match &report.stopped_because {
         Some(why) => vec![why.clone()],
-        None => report.unready.clone(),
+        None => report.unready.clone().unwrap_or_default(),
     };
     if whys.is_empty() {
         return String::new();
@@ -147,7 +148,7 @@ fn throughput(report: &Report, history: &[Sample]) -> String {
     let rates: Vec<Option<f64>> = history.iter().map(|sample| Some(sample.rate)).collect();
     let now = history.last().map_or(0.0, |sample| sample.rate);
     let most = history.iter().map(|sample| sample.rate).fold(0.0, f64::max);
-    let all: u64 = report.tables.values().map(|table| table.changes).sum();
+    let all: u64 = report.tables.iter().flatten().map(|(_, table)| table.changes).sum();
     let says = format!("changes a second in the last hour, {most:.0} at most");
     let body = format!(
         "<div class=big>{now:.1} /s</div>{}<div class=soft>{all} since the start; {most:.0} /s at most in the last \
@@ -193,11 +194,13 @@ fn slot(report: &Report) -> String {
 /// What waits for rows, for a person, or for Neo4j.
 fn waiting(report: &Report) -> String {
     let mut rows = vec![("placeholders", or_unknown(report.placeholders, |it| it.to_string()))];
+    let incomplete = report.incomplete.filter(|nodes| *nodes > 0);
+    rows.extend(incomplete.map(|nodes| ("incomplete", format!("{nodes} lack values"))));
     rows.extend(report.dead_letters.map(|waiting| {
         let look = if waiting > 0 { ": wal2graph dead-letters list" } else { "" };
         ("dead letters", format!("{waiting}{look}"))
     }));
-    for PausedTable { table, paused } in &report.paused {
+    for (table, paused) in &report.paused {
         rows.push(("paused", format!("{table}: {paused}")));
     }
     rows.extend(report.planning.as_ref().map(|planning| {
@@ -214,11 +217,11 @@ fn waiting(report: &Report) -> String {
 }
 
 fn copy(report: &Report) -> String {
-    if report.state != "copying" || report.copy.is_empty() {
+    let Some(copy) = report.copy.as_ref().filter(|_| report.state == State::Copying) else {
         return String::new();
-    }
+    };
     let mut rows = String::new();
-    for (table, copied) in &report.copy {
+    for (table, copied) in &copy.tables {
         // The expected number is an estimate.
         let expected = copied.expected.max(copied.rows).max(1);
         let _ = write!(
@@ -251,19 +254,19 @@ fn partitions(report: &Report) -> String {
     }
     let number = |number: Option<u64>| or_unknown(number, |it| it.to_string());
     let rows = report.partitions.iter().map(|it| {
-        let Partition { topic, partition, applied, end, lag, lag_seconds } = it;
+        let Partition { topic, partition, applied, end, lag, lag_seconds, .. } = it;
         let at = format!("{topic}/{partition}");
-        vec![at, number(*applied), number(*end), number(*lag), seconds(*lag_seconds)]
+        vec![at, number(*applied), number(*end), number(*lag), or_unknown(*lag_seconds, seconds)]
     });
     let columns = ["partition", "applied to#", "end#", "records behind#", "lag#"];
     section("wide", "Partitions that are applied here", &table(&columns, rows))
 }
 
 fn tables(report: &Report) -> String {
-    if report.tables.is_empty() {
+    let mut tables: Vec<_> = report.tables.iter().flatten().collect();
+    if tables.is_empty() {
         return String::new();
     }
-    let mut tables: Vec<_> = report.tables.iter().collect();
     tables.sort_by(|a, b| b.1.changes.cmp(&a.1.changes).then(a.0.cmp(b.0)));
     let rows = tables.iter().take(TABLES_MAX).map(|(name, table)| {
         vec![(*name).clone(), table.changes.to_string(), format!("{:.1}", table.rate)]

@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 use crate::{
     change::Timestamp,
     config::Config,
-    graph::statement::PLACEHOLDER,
+    graph::statement::{INCOMPLETE, PLACEHOLDER},
     health::Side,
     metrics::{
         GRAPH_INTERVAL, GraphLook, Metrics, RequestLook, SOURCE_INTERVAL, SlotLook, SourceLook, now,
@@ -102,6 +102,8 @@ async fn source(config: &Config, kept: &mut Option<Client>) -> Result<SourceLook
     let at = now();
     let flushed = setup::flushed(client).await?.without_page_header();
     let slot = setup::slot(client, &config.slot).await?.map(|slot| SlotLook {
+        name: Some(config.slot.clone()),
+        active_pid: slot.active_pid,
         acknowledged: slot.confirmed,
         status: slot.wal_status,
         retained_bytes: slot.retained_bytes,
@@ -114,7 +116,8 @@ async fn graph(config: &Config) -> Result<GraphLook, ServiceError> {
     let at = now();
     let graph = open(config, Wait::AtMost(COUNT_LIMIT))?;
     let placeholders = graph.marked(&config.pipeline, PLACEHOLDER).await?;
-    Ok(GraphLook { at, placeholders })
+    let incomplete = graph.marked(&config.pipeline, INCOMPLETE).await?;
+    Ok(GraphLook { at, placeholders, incomplete })
 }
 
 /// Looks at one side: the metrics learn whether it answers, and a change is logged.

@@ -13,10 +13,10 @@ use tokio::{
 };
 
 use crate::{
-    copy::CopiedRows,
     metrics::{Comparing, Copying},
     pipeline::Status,
-    shown::{Shown, seconds},
+    report,
+    shown::seconds,
 };
 
 /// How often a log line is written where there is no terminal.
@@ -79,22 +79,16 @@ fn is_to_be_shown(status: &watch::Receiver<Status>, copy: &Copying) -> bool {
     pipeline_runs && is_under_way(status, copy)
 }
 
-fn sum(copy: &Copying, of: fn(&CopiedRows) -> u64) -> u64 {
-    copy.rows().values().map(of).sum()
-}
-
 fn rows(copy: &Copying) -> u64 {
-    sum(copy, |copied| copied.rows)
+    copy.copied().map_or(0, |copied| copied.rows)
 }
 
 fn expected(copy: &Copying) -> u64 {
-    sum(copy, |copied| copied.expected)
+    copy.copied().map_or(0, |copied| copied.expected)
 }
 
 fn current(copy: &Copying) -> Option<String> {
-    let ranges = copy.ranges.borrow();
-    let range = ranges.iter().find(|range| !range.done)?;
-    Some(format!("{} ({})", Shown(&range.table), range.pass))
+    report::current(&copy.ranges.borrow())
 }
 
 async fn bar(status: &watch::Receiver<Status>, copy: &Copying) {

@@ -40,7 +40,7 @@ fn look(flushed: u64) -> SourceLook {
         status: Some("reserved".to_owned()),
         acknowledged: Some(Lsn(flushed - 5)),
         retained_bytes: Some(77),
-        safe_bytes: None,
+        ..SlotLook::default()
     };
     SourceLook { at: now(), flushed: Lsn(flushed), slot: Some(slot) }
 }
@@ -88,7 +88,11 @@ fn what_is_known_is_served_and_what_is_not_is_left_out() {
     let (_sender, receiver) = watch::channel(status(100, false));
     metrics.connected(receiver, None);
     metrics.looked_at_source(Some(look(130)));
-    metrics.looked_at_graph(Some(GraphLook { at: now(), placeholders: Some(3) }));
+    metrics.looked_at_graph(Some(GraphLook {
+        at: now(),
+        placeholders: Some(3),
+        incomplete: Some(0),
+    }));
     let streaming = read(&metrics.text(now()));
     for (series, value) in [
         ("state{state=\"streaming\"}", 1.0),

@@ -13,7 +13,7 @@ use wal2graph::{checkpoint::Checkpoint, cli::Global, config::Config, neo4j::chec
 use super::kafka;
 use crate::{
     differential::{compare, schema, transaction},
-    support::{PATIENCE, Pipeline, Running, eventually, graph, neo4j},
+    support::{PATIENCE, Pipeline, Running, document, eventually, graph, neo4j},
 };
 
 /// How often a process is killed, stopped or added in one run.
@@ -224,10 +224,9 @@ async fn processes_that_are_killed_and_added_end_with_the_graph_equal_to_the_tab
     assert_eq!(partitions, [0, 1, 2, 3]);
     assert!(checkpoints.iter().all(|it| it.partitions == 4 && it.lsn == checkpoints[0].lsn));
     let (_, status) = spread.output(&["status", "--json"]).await;
-    let status: serde_json::Value =
-        serde_json::from_str(&status[status.find('{').unwrap()..=status.rfind('}').unwrap()])
-            .unwrap();
-    let shown = status["topic"]["partitions"].as_array().unwrap();
+    let status =
+        document::status(&status[status.find('{').unwrap()..=status.rfind('}').unwrap()]);
+    let shown = status["partitions"].as_array().unwrap();
     assert!(shown.len() == 4 && shown.iter().all(|it| it["lag"] == 0), "{status}");
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{log, number, printed, run};
-use crate::support::{Pipeline, Running, eventually};
+use crate::support::{Pipeline, Running, document, eventually};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -14,7 +14,7 @@ async fn stops(running: &mut Running) {
 async fn status(pipeline: &Pipeline) -> (String, serde_json::Value) {
     let text = printed(&pipeline.output(&["status"]).await);
     let json = printed(&pipeline.output(&["status", "--json"]).await);
-    (text, serde_json::from_str(&json).expect("JSON"))
+    (text, document::status(&json))
 }
 
 #[tokio::test]
@@ -35,6 +35,7 @@ async fn status_said_of_a_pipeline_that_stopped_for_good_only_that_it_does_not_r
         "{text}"
     );
     let because = json["stopped"][0]["because"].as_str().expect("it says why");
+    assert_eq!(json["stopped_because"], because, "{json}");
     assert!(because.contains("ConstraintValidationFailed"), "{because}");
     assert!(!because.contains("4711") && !because.contains("'a'"), "a row's values: {because}");
     assert!(json["stopped"][0]["at"].as_str().unwrap().ends_with('Z'), "{json}");

@@ -1,5 +1,6 @@
 //! Servers shared by the suite; a database, a slot and labels for each test.
 
+pub mod document;
 mod program;
 mod restorable;
 
