@@ -9,6 +9,7 @@
 //! A field has one name, one meaning and one unit on both sides. What one side can not know is null there: the
 //! program does not read the checkpoint, and the command does not see into the program.
 
+mod finding;
 mod state;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use crate::{
     start::rules::Paused,
 };
 
+pub use finding::{Finding, Findings, Verdict};
 pub use state::State;
 
 /// How far the graph is, and what keeps it from being further: by a running program at `/status`, or by `wal2graph
@@ -90,6 +92,11 @@ pub struct Report {
     pub new_tables: Option<Vec<String>>,
     /// The tables that the program has changes of, or could have. The program's.
     pub tables: Option<BTreeMap<String, Activity>>,
+    /// What `wal2graph check` finds, as far as the program may look beside what it does: about once a minute. Null
+    /// before the first time, and if the last one is long ago. The program's.
+    pub checks: Option<Vec<Finding>>,
+    /// When that was.
+    pub checked_at: Option<String>,
     /// Statements that Neo4j plans while changes wait for them; null: none wait. The program's.
     pub planning: Option<Planning>,
     /// The limit of changes in one transaction, if Neo4j has refused more. The program's.

@@ -238,6 +238,8 @@ async fn read(config: &Config) -> Result<Status, ServiceError> {
         frozen: Some(frozen(checkpoints)),
         new_tables: Some(looked.not_added.clone()),
         tables: None,
+        checks: None,
+        checked_at: None,
         planning: None,
         changes_at_once: None,
         mapping_digest: checkpoint.map(|checkpoint| checkpoint.mapping_digest.clone()),

@@ -54,6 +54,8 @@ pub fn report(snapshot: &Snapshot, tables: BTreeMap<String, Activity>) -> Report
         frozen: None,
         new_tables: None,
         tables: Some(tables),
+        checks: snapshot.checks.as_ref().map(|checks| checks.findings.clone()),
+        checked_at: snapshot.checks.as_ref().map(|checks| checks.at.shown()),
         planning,
         changes_at_once: snapshot.changes_at_once,
         mapping_digest: None,

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    change::Timestamp, checkpoint::TopicPartition, health::Look, lsn::Lsn, request::RequestStatus,
+    change::Timestamp, checkpoint::TopicPartition, health::Look, lsn::Lsn, report::Finding,
+    request::RequestStatus,
 };
 
 /// A look at the source.
@@ -55,6 +56,15 @@ pub struct RequestLook {
     pub requests: Vec<RequestStatus>,
     /// How many rows are set aside as dead letters.
     pub letters: u64,
+}
+
+/// What the checks have found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckLook {
+    /// When they began.
+    pub at: Timestamp,
+    /// All of it, in order.
+    pub findings: Vec<Finding>,
 }
 
 /// A look at the topics in use.

@@ -47,7 +47,9 @@ use crate::{
 pub use compared::{Comparing, Counted};
 pub use counts::{Counts, TableCounts};
 pub use history::{INTERVAL as SAMPLE_INTERVAL, Recent, Sample};
-pub use looks::{DeadLetterLook, GraphLook, RequestLook, SlotLook, SourceLook, TopicLook};
+pub use looks::{
+    CheckLook, DeadLetterLook, GraphLook, RequestLook, SlotLook, SourceLook, TopicLook,
+};
 
 use compared::Compared;
 use history::History;
@@ -66,6 +68,11 @@ pub const GRAPH_INTERVAL: Duration = Duration::from_secs(10);
 const DEAD_LETTER_LIFE: Duration = Duration::from_secs(40);
 /// The same for the graph.
 const GRAPH_LIFE: Duration = Duration::from_secs(40);
+
+/// The interval of checks.
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(60);
+/// Checks that are older are outdated.
+const CHECK_LIFE: Duration = Duration::from_secs(200);
 
 pub use crate::pipeline::now;
 
@@ -125,6 +132,7 @@ impl Metrics {
             compared: Compared::default(),
             topic: None,
             dead_letters: None,
+            checks: None,
             paused: BTreeMap::new(),
             drawing: Arc::default(),
             history: History::default(),
@@ -340,6 +348,11 @@ impl Metrics {
         self.watched().dead_letters = look;
     }
 
+    /// The checks were made.
+    pub fn checked(&self, look: CheckLook) {
+        self.watched().checks = Some(look);
+    }
+
     /// The facts at this moment.
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
         let mut watched = self.watched();
@@ -381,6 +394,7 @@ impl Metrics {
             dead_letters: watched.dead_letters(now),
             dead_letter_rows: watched.dead_letter_rows(now),
             paused: watched.paused.clone(),
+            checks: watched.checks(now),
             copy: watched.copying.as_ref().and_then(Copying::copied),
             requests: watched
                 .requests

@@ -12,7 +12,7 @@ use crate::{
 
 use super::{
     compared::Counted,
-    looks::{GraphLook, SourceLook},
+    looks::{CheckLook, GraphLook, SourceLook},
     partitions::PartitionLag,
 };
 
@@ -55,6 +55,8 @@ pub struct Snapshot {
     pub dead_letters: Option<u64>,
     /// How many of them are rows that the graph refuses.
     pub dead_letter_rows: Option<u64>,
+    /// What the checks have found, if that is not long ago.
+    pub checks: Option<CheckLook>,
     /// Tables that have changed, and whose rows are not written.
     pub paused: BTreeMap<String, Paused>,
     /// How far the copy is, if this run copies or has copied.

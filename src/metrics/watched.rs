@@ -13,9 +13,9 @@ use crate::{
 };
 
 use super::{
-    Copying, DEAD_LETTER_LIFE, DeadLetterLook, GraphLook, LastError, RequestLook, SOURCE_LIFE,
-    SlotLook, SourceLook, TopicLook, compared::Compared, history::History, now,
-    partitions::Partitions,
+    CHECK_LIFE, CheckLook, Copying, DEAD_LETTER_LIFE, DeadLetterLook, GraphLook, LastError,
+    RequestLook, SOURCE_LIFE, SlotLook, SourceLook, TopicLook, compared::Compared,
+    history::History, now, partitions::Partitions,
 };
 
 /// All of it, at the last moment that it was told.
@@ -41,6 +41,7 @@ pub(super) struct Watched {
     pub compared: Compared,
     pub topic: Option<TopicLook>,
     pub dead_letters: Option<DeadLetterLook>,
+    pub checks: Option<CheckLook>,
     pub paused: BTreeMap<String, Paused>,
     pub drawing: Arc<Drawing>,
     pub history: History,
@@ -102,6 +103,13 @@ impl Watched {
     pub fn dead_letter_rows(&self, now: Timestamp) -> Option<u64> {
         let rows = self.requests.as_ref().filter(|look| since(now, look.at) <= SOURCE_LIFE);
         rows.map(|look| look.letters)
+    }
+
+    /// What the checks have found, unless that is long ago, or the program has stopped since.
+    pub fn checks(&self, now: Timestamp) -> Option<CheckLook> {
+        let is_fresh = |look: &CheckLook| since(now, look.at) <= CHECK_LIFE;
+        let has_stopped = matches!(self.life, Life::Stopped { .. });
+        self.checks.clone().filter(|look| !has_stopped && is_fresh(look))
     }
 
     /// The last look at the topics, if recent.

@@ -11,6 +11,7 @@
 pub mod apply;
 pub mod attempts;
 pub mod begin;
+pub mod checks;
 mod error;
 pub mod facts;
 pub mod following;

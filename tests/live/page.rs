@@ -1,13 +1,21 @@
 //! The page in a browser, in each state: `make page` takes the pictures, and a person looks at them.
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
 
+use neo4rs::Query;
+use serde_json::Value;
 use tokio::time::sleep;
 use wal2graph_servers::{Neo4j, Neo4jOptions};
 
 use crate::{
     http::Served,
-    support::{Pipeline, postgres},
+    support::{PATIENCE, Pipeline, document, graph, neo4j, postgres},
 };
 
 const SCHEMA: &str = "
@@ -69,6 +77,55 @@ impl Browser {
     }
 }
 
+const CHECKED: &str = "CREATE TABLE pgc_things (id int PRIMARY KEY, other_id int);
+    CREATE TABLE pgc_keyless (a int); INSERT INTO pgc_things VALUES (1, 2)";
+
+/// What is not well, of these findings.
+fn unwell(findings: &Value) -> BTreeSet<(String, String)> {
+    let findings = findings.as_array().unwrap().iter().filter(|it| it["verdict"] != "ok");
+    findings.map(|it| (it["verdict"].to_string(), it["what"].to_string())).collect()
+}
+
+/// The last checks, once they are not those of `before`.
+async fn checked(served: &Served, before: &Value) -> Value {
+    let began = Instant::now();
+    loop {
+        let status = document::status(&served.get("/status").await.1);
+        if !status["checks"].is_null() && status["checked_at"] != *before {
+            return status;
+        }
+        assert!(began.elapsed() < PATIENCE * 2, "it does not check: {status}");
+        sleep(Duration::from_millis(500)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_page_and_the_status_have_what_check_has() {
+    let pipeline = Pipeline::new("page_checks", CHECKED).await;
+    let url = neo4j().url();
+    let arguments = ["run", "--source-url", &pipeline.source_url, "--graph-url", &url];
+    let served = Served::of(&arguments, "").await;
+    served.until_ready_says(200, "ready").await;
+    let status = checked(&served, &Value::Null).await;
+    let output = pipeline.output(&["check", "--json"]).await;
+    let check: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let mut wanted = unwell(&check["findings"]);
+    // A second program would wait for this one.
+    wanted.retain(|(_, what)| !what.contains("streams from the slot"));
+    assert_eq!(unwell(&status["checks"]), wanted, "{status:#} {check:#}");
+    assert!(status["checks"].to_string().contains("max_slot_wal_keep_size is -1"), "{status:#}");
+    let (_, page) = served.get("/").await;
+    let warning = "<b class=warn>warning</b> max_slot_wal_keep_size is -1";
+    for part in ["<h2>Checks</h2>", warning, "fix: ALTER SYSTEM"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    // Somebody else's constraint may refuse rows some day.
+    let others = "CREATE CONSTRAINT pgc_others FOR (n:PgcThing) REQUIRE n.other_id IS UNIQUE";
+    graph().run_alone(Query::new(others.to_owned()), PATIENCE).await.unwrap();
+    let later = checked(&served, &status["checked_at"]).await;
+    assert!(later["checks"].to_string().contains("pgc_others"), "{later:#}");
+}
+
 #[ignore = "needs chromium: make page"]
 #[tokio::test]
 async fn the_page_shows_each_state_in_a_browser() {
@@ -90,7 +147,11 @@ async fn the_page_shows_each_state_in_a_browser() {
         pipeline.sql.batch_execute(&change).await.unwrap();
         sleep(Duration::from_secs(1)).await;
     }
-    browser.sees(&served, "streaming", &["public.pg_orders", "class=\"model\"", "ready"]);
+    browser.sees(
+        &served,
+        "streaming",
+        &["public.pg_orders", "class=\"model\"", "ready", "<h2>Checks</h2>"],
+    );
     graph.kill().unwrap();
     served.until_ready_says(503, "not connected").await;
     browser.sees(&served, "graph-down", &["Not ready because", "Last error"]);

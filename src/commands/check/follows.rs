@@ -4,23 +4,22 @@ use crate::{
     catalog::TableName,
     config::Config,
     postgres,
-    service::{ServiceError, preview::preview},
+    report::Findings,
+    service::{ServiceError, checks::Looked, preview::preview},
     start::{Refusal, rights},
 };
-
-use super::{Looked, Report};
 
 /// Tables that are compared are read: a stream alone needs no right to.
 pub(super) async fn follows(
     config: &Config,
     source: &Looked,
-    report: &mut Report,
+    found: &mut Findings,
 ) -> Result<(), ServiceError> {
     let Ok(preview) = preview(config).await? else { return Ok(()) };
     if let Some(refused) = preview.refused {
-        report.failed(refused, None);
+        found.failed(refused, None);
     }
-    let marked = preview.marks.iter().map(|(found, _)| found.table.clone());
+    let marked = preview.marks.iter().map(|(marked, _)| marked.table.clone());
     let mut tables: Vec<TableName> =
         marked.chain(preview.added.into_iter().map(|it| it.0)).collect();
     tables.sort();
@@ -30,10 +29,10 @@ pub(super) async fn follows(
     }
     let names: Vec<String> = tables.iter().map(TableName::in_file).collect();
     let who = if preview.through_topic { "apply" } else { "run" };
-    report.ok(format!("{who} will read tables that have changed: {}", names.join(", ")));
+    found.ok(format!("{who} will read tables that have changed: {}", names.join(", ")));
     let rights = postgres::setup::rights(&source.client, &tables).await?;
     for refusal in rights::to_read(&source.source.server, &rights) {
-        report.refused(&Refusal::from(refusal));
+        found.refused(&Refusal::from(refusal));
     }
     Ok(())
 }

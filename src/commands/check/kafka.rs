@@ -1,8 +1,7 @@
 //! What would keep `publish` and `apply` from working: topics, the group, and how they fit the graph.
 
-use crate::{checkpoint::Checkpoint, config::Config, mapping::Mapping};
+use crate::{checkpoint::Checkpoint, config::Config, mapping::Mapping, report::Findings};
 
-use super::Report;
 #[cfg(feature = "kafka")]
 use crate::service::apply::topology::is_of_gone_table;
 
@@ -11,7 +10,7 @@ pub fn checkpoint(
     config: &Config,
     mapping: &Mapping,
     checkpoint: &Checkpoint,
-    report: &mut Report,
+    found: &mut Findings,
 ) {
     #[cfg(feature = "kafka")]
     if config.kafka().is_ok_and(|kafka| is_of_gone_table(kafka, checkpoint)) {
@@ -22,13 +21,13 @@ pub fn checkpoint(
         checkpoint.partition().is_some_and(|at| kafka.topic_names().any(|topic| topic == at.topic))
     });
     if !is_named {
-        report.failure(
+        found.failure(
             format!("the graph is made from {log}, which the configuration does not name"),
             "name it with kafka.topic, or another pipeline",
         );
     } else if checkpoint.mapping_digest == mapping.digest() {
         let lsn = checkpoint.lsn;
-        report.ok(format!("the graph is at {lsn}, before offset {offset} of {log}"));
+        found.ok(format!("the graph is at {lsn}, before offset {offset} of {log}"));
     }
 }
 
@@ -38,26 +37,21 @@ mod broker {
         catalog::Catalog,
         config::Config,
         mapping::Mapping,
-        service::{ServiceError, graph::Graph, with_topics},
+        report::Findings,
+        service::{ServiceError, checks::Looked, graph::Graph, with_topics},
     };
-
-    use super::{super::Looked, Report};
 
     pub async fn named(config: &Config, mapping: &Mapping) -> Result<Config, ServiceError> {
         with_topics(config, mapping)
-    }
-
-    pub async fn topics(_: &Config, _: &mut Report) -> bool {
-        false
     }
 
     pub async fn takes_over(_: &Config, _: &Catalog, _: &Graph) -> bool {
         false
     }
 
-    pub async fn apply(_: &Config, _: &Mapping, _: &Looked, _: &mut Report) {}
+    pub async fn apply(_: &Config, _: &Mapping, _: &Looked, _: &mut Findings) {}
 
-    pub async fn publish(_: &Config, _: &Looked, _: &mut Report) {}
+    pub async fn publish(_: &Config, _: &Looked, _: &mut Findings) {}
 }
 
 #[cfg(feature = "kafka")]
@@ -67,4 +61,3 @@ pub use crate::commands::check::kafka::broker::apply;
 pub use crate::commands::check::kafka::broker::named;
 pub use crate::commands::check::kafka::broker::publish;
 pub use crate::commands::check::kafka::broker::takes_over;
-pub use crate::commands::check::kafka::broker::topics;

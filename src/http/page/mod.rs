@@ -1,6 +1,7 @@
 //! `/`: the page for people. It is made here, and fetched again every two seconds; nothing in it comes from elsewhere.
 
 mod chart;
+mod checks;
 mod escaped;
 mod picture;
 
@@ -35,6 +36,7 @@ pub fn html(snapshot: &Snapshot, recent: Recent) -> String {
         positions(&report),
         slot(&report),
         waiting(&report),
+        checked(&report),
         requests(&report),
         partitions(&report),
         tables(&report),
@@ -214,6 +216,13 @@ fn waiting(report: &Report) -> String {
     );
     rows.extend(report.rebalances.map(|count| ("rebalances", count.to_string())));
     section("", "Waiting", &list(&rows))
+}
+
+fn checked(report: &Report) -> String {
+    let (Some(findings), Some(at)) = (&report.checks, &report.checked_at) else {
+        return String::new();
+    };
+    section("wide", "Checks", &checks::checks(findings, at))
 }
 
 fn copy(report: &Report) -> String {

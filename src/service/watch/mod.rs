@@ -2,6 +2,7 @@
 //! in the log.
 
 pub mod budget;
+mod checks;
 mod looks;
 pub mod progress;
 #[cfg(feature = "kafka")]

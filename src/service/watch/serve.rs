@@ -10,7 +10,7 @@ use crate::{
     metrics::{Metrics, SAMPLE_INTERVAL, now},
 };
 
-use super::looks;
+use super::{checks, looks};
 
 /// Serves the metrics, and looks at what they are made of, until the result is dropped. An address that was
 /// named and can not be had is an error; the default one is done without.
@@ -27,6 +27,7 @@ pub async fn start(config: &Config, metrics: &Arc<Metrics>) -> Result<JoinSet<()
             tasks.spawn(looks::at_requests(config.clone(), metrics.clone()));
         }
         tasks.spawn(sampling(metrics.clone()));
+        tasks.spawn(checks::now_and_then(config.clone(), metrics.clone()));
         let token = config.http.token.clone().map(|token| token.0);
         let access = Access::new(token, config.http.hosts.clone());
         tasks.spawn(http::serve(listener, access, metrics.clone()));

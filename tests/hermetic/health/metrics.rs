@@ -15,9 +15,11 @@ use wal2graph::{
     health::{Side, State},
     lsn::Lsn,
     metrics::{
-        Comparing, Copying, GraphLook, Metrics, RequestLook, SlotLook, SourceLook, TopicLook, now,
+        CheckLook, Comparing, Copying, GraphLook, Metrics, RequestLook, SlotLook, SourceLook,
+        TopicLook, now,
     },
     pipeline::{Observer, Reported, Status, Tally, Written},
+    report,
     request::{self, Findings, Purpose, Request, RequestId, RequestStatus, TableFindings},
     topic::copied::CopyState,
     value::Value,
@@ -62,6 +64,19 @@ fn a_broker_that_is_away_is_named_while_no_partition_is_applied() {
     metrics.looked_at(Side::Kafka, now(), Ok(()));
     assert_eq!(read(&metrics.text(now()))["wal2graph_connected{side=\"kafka\"}"], 1.0);
     assert_eq!(metrics.snapshot(now()).facts.state, State::Starting);
+}
+
+#[test]
+fn checks_are_shown_until_they_are_old_or_the_program_has_stopped() {
+    let metrics = Metrics::new("shop", LIMITS);
+    assert_eq!(metrics.snapshot(now()).checks, None);
+    let mut found = report::Findings::default();
+    found.failed("Neo4j is away", None);
+    metrics.checked(CheckLook { at: now(), findings: found.findings.clone() });
+    assert_eq!(metrics.snapshot(later(100)).checks.unwrap().findings, found.findings);
+    assert_eq!(metrics.snapshot(later(300)).checks, None, "long ago");
+    metrics.stopped("the slot is gone".to_owned());
+    assert_eq!(metrics.snapshot(now()).checks, None, "nobody asks any more");
 }
 
 #[test]

@@ -224,8 +224,7 @@ async fn processes_that_are_killed_and_added_end_with_the_graph_equal_to_the_tab
     assert_eq!(partitions, [0, 1, 2, 3]);
     assert!(checkpoints.iter().all(|it| it.partitions == 4 && it.lsn == checkpoints[0].lsn));
     let (_, status) = spread.output(&["status", "--json"]).await;
-    let status =
-        document::status(&status[status.find('{').unwrap()..=status.rfind('}').unwrap()]);
+    let status = document::status(&status[status.find('{').unwrap()..=status.rfind('}').unwrap()]);
     let shown = status["partitions"].as_array().unwrap();
     assert!(shown.len() == 4 && shown.iter().all(|it| it["lag"] == 0), "{status}");
 }

@@ -43,7 +43,8 @@ async fn a_partition_that_is_given_away_takes_its_gauges_with_it() {
         kept.lines().find_map(|it| it.strip_prefix("wal2graph_kafka_rebalances_total "));
     assert!(rebalances.unwrap().parse::<u64>().unwrap() >= 2, "given, and taken away: {kept}");
     let status = served::get(&logs[0], "/status").await;
-    let applied = document::status(&status)["partitions"].as_array().unwrap().len();
+    let (_, body) = status.split_once("\r\n\r\n").unwrap();
+    let applied = document::status(body)["partitions"].as_array().unwrap().len();
     assert_eq!(applied, 1, "{status}");
     assert_eq!(second.terminate(Duration::from_secs(60)).await, Some(0));
     served::until(&logs[0], "/metrics", |it| caught_up(it, topic) == [0, 1]).await;

@@ -3,18 +3,13 @@
 use crate::{
     catalog::Catalog,
     checkpoint::Position,
-    commands::check::Looked,
     config::{Config, ConfigError},
-    health::budget::roughly,
-    kafka::{
-        Options, Unreadable,
-        offsets::Asking,
-        topic::{self, Weight},
-    },
+    kafka::offsets::Asking,
     mapping::Mapping,
     pipeline::{Failure, Store},
     postgres::setup,
     replay::{self, Decision},
+    report::Findings,
     service::{
         ServiceError,
         apply::{
@@ -23,6 +18,7 @@ use crate::{
             take_over::{self, TakeOver},
             topology::Topology,
         },
+        checks::Looked,
         following,
         graph::{Graph, Wait, open},
         mapped_tables, proof,
@@ -33,8 +29,6 @@ use crate::{
         },
     },
 };
-
-use super::Report;
 
 /// The configuration with the topics, where the file does not name them.
 pub async fn named(config: &Config, mapping: &Mapping) -> Result<Config, ServiceError> {
@@ -50,95 +44,17 @@ pub async fn named(config: &Config, mapping: &Mapping) -> Result<Config, Service
     Ok(those_named(config, mapping, &asking, &checkpoints).await?.config)
 }
 
-/// The topics, that of dead letters included. False if Kafka does not answer, or nobody
-/// speaks of it.
-pub async fn topics(config: &Config, report: &mut Report) -> bool {
-    let Ok(options) = config.kafka() else { return false };
-    let mut remarks = Vec::new();
-    for name in &options.topics {
-        let options = options.of_topic(name);
-        if !one(&options, report, &mut remarks).await {
-            return false;
-        }
-    }
-    for topic::Remark { weight, what, fix } in topic::once(remarks) {
-        match weight {
-            Weight::Definite => report.failure(what, fix),
-            Weight::Warning | Weight::Notice => report.advice(what, fix),
-        }
-    }
-    if let Unreadable::Park(dead_letters) = &options.unreadable {
-        let options = Options { topic: dead_letters.clone(), ..options.clone() };
-        match topic::look(&options).await {
-            Ok(Some(_)) => report.ok(format!("the dead-letter topic {dead_letters} is there")),
-            Ok(None) => {
-                report.ok(format!("apply will create the dead-letter topic {dead_letters}"));
-            }
-            Err(error) => report.failure(
-                error.to_string(),
-                "let the user describe, read and write the dead-letter topic, and create it if it is missing",
-            ),
-        }
-    }
-    true
-}
-
-/// One of them. False if Kafka does not answer: then it will not for the others either.
-async fn one(options: &Options, report: &mut Report, remarks: &mut Vec<topic::Remark>) -> bool {
-    let name = &options.topic;
-    match topic::look(options).await {
-        Ok(None) if options.are_foreign => report.warning(format!(
-            "Kafka answers, and has no topic {name} yet: see that kafka.topics is right. Its publisher makes it; \
-             apply begins with the others"
-        )),
-        Ok(None) => {
-            report.ok(format!("Kafka answers; publish will create the topic {name}"));
-            match topic::forgets_when_made(options).await {
-                Ok(remark) => remarks.extend(remark),
-                Err(error) => report.warning(error.to_string()),
-            }
-        }
-        Ok(Some(topic)) => {
-            let (partitions, replicas) = (topic.partitions, topic.replicas);
-            report.ok(format!(
-                "Kafka answers; the topic {name} is there, partitions: {partitions}, replicas: {replicas}"
-            ));
-            // The publisher of a foreign topic is responsible for its settings.
-            if !options.are_foreign {
-                remarks.extend(topic.remarks(options));
-            } else if let Some(kept) = topic.forgets_deletes_after() {
-                report.advice(
-                    format!(
-                        "the topic {name} is compacted, and keeps deletes for {}: rows whose deletes `apply` has not \
-                         read by then stay in the graph",
-                        roughly(kept)
-                    ),
-                    "see that `wal2graph apply` is never away for longer, or raise delete.retention.ms of the topic",
-                );
-            }
-        }
-        Err(error) => {
-            report.failure(
-                error.to_string(),
-                "see that kafka.brokers is right, and kafka.properties where the brokers ask for TLS or a log-in",
-            );
-            return false;
-        }
-    }
-    true
-}
-
 /// Whether the next `publish` would go on in the topic.
-pub async fn publish(config: &Config, looked: &Looked, report: &mut Report) {
-    let Err(error) = goes_on(config, looked, report).await else { return };
-    report.failure("publish would not go on in the topic", error.to_string());
+pub async fn publish(config: &Config, looked: &Looked, found: &mut Findings) {
+    let Err(error) = goes_on(config, looked, found).await else { return };
+    found.failure("publish would not go on in the topic", error.to_string());
 }
 
 /// Asks what `publish` asks. Without records the topic goes on from any slot.
 async fn goes_on(
     config: &Config,
     looked: &Looked,
-    report: &mut Report,
+    found: &mut Findings,
 ) -> Result<(), ServiceError> {
     let (kafka, client) = (config.kafka()?, &looked.client);
     if kafka.are_foreign {
@@ -156,7 +72,7 @@ async fn goes_on(
     let slot = looked.source.slot.as_ref();
     let start = match publish::start::decide(config, &ends, slot, &system) {
         Err(error) if gap::is_configured(config) && Behind::of(&error, &ends).is_some() => {
-            report.warning(format!(
+            found.warning(format!(
                 "on_slot_lost: repair: `publish` goes on behind changes that are lost, and says so in the topic; \
                  `apply` compares all tables. {error}"
             ));
@@ -169,7 +85,7 @@ async fn goes_on(
     if let Some(mapping) = &looked.mapping {
         let from_before = topics.from_before(&ends, (&looked.catalog, mapping), &copied);
         if let Some(what) = from_before.what().filter(|_| !following::follows(config)) {
-            report.advice(what, from_before.fix(&again));
+            found.advice(what, from_before.fix(&again));
         }
     }
     if let publish::start::Start::At(at) = start {
@@ -197,9 +113,9 @@ pub async fn takes_over(config: &Config, catalog: &Catalog, graph: &Graph) -> bo
 }
 
 /// What the next `apply` would do.
-pub async fn apply(config: &Config, mapping: &Mapping, looked: &Looked, report: &mut Report) {
-    if let Err(error) = group(config, mapping, looked, report).await {
-        report.failure(
+pub async fn apply(config: &Config, mapping: &Mapping, looked: &Looked, found: &mut Findings) {
+    if let Err(error) = group(config, mapping, looked, found).await {
+        found.failure(
             format!("the group can not be looked at: {error}"),
             "let the user read and describe the group kafka.group, and the topic",
         );
@@ -210,27 +126,27 @@ async fn group(
     config: &Config,
     mapping: &Mapping,
     Looked { catalog, client, .. }: &Looked,
-    report: &mut Report,
+    found: &mut Findings,
 ) -> Result<(), ServiceError> {
     let options = config.kafka()?;
     let (Ok(_), asking) = (config.graph(), Asking::new(options)?) else { return Ok(()) };
     if options.are_foreign && following::rules(config).may_pause() {
-        report.failed(ConfigError::PauseOfForeign.to_string(), None);
+        found.failed(ConfigError::PauseOfForeign.to_string(), None);
     }
     let graph = open(config, Wait::Usual)?;
     let checkpoints = graph.checkpoints(&config.pipeline).await?;
     match take_over::look(config, catalog, &asking, &graph, &checkpoints).await {
         Ok(None) => {}
         Ok(Some(TakeOver { at, .. })) => {
-            report.ok(format!("apply will take the graph over from `run`: it follows {at} then"));
+            found.ok(format!("apply will take the graph over from `run`: it follows {at} then"));
             return Ok(());
         }
         Err(error) if error.is_transient() => {
-            report.ok(error.to_string());
+            found.ok(error.to_string());
             return Ok(());
         }
         Err(error) => {
-            report.failure("apply would not take the graph over from `run`", error.to_string());
+            found.failure("apply would not take the graph over from `run`", error.to_string());
             return Ok(());
         }
     }
@@ -239,45 +155,45 @@ async fn group(
         // There is no topic yet: that was said.
         Err(error) if error.is_transient() => return Ok(()),
         Err(error) => {
-            report.failure("the graph does not fit the topic", error.to_string());
+            found.failure("the graph does not fit the topic", error.to_string());
             return Ok(());
         }
     };
     for refusal in topology.refusals(catalog, mapping) {
-        report.failure("a table can not be applied from several partitions", refusal.to_string());
+        found.failure("a table can not be applied from several partitions", refusal.to_string());
     }
     if let Some(members) = asking.members().await? {
-        report.ok(format!("the group {} has {members} members now", options.group));
+        found.ok(format!("the group {} has {members} members now", options.group));
     }
     for topic in topology.topics.keys() {
         if let Err(error) = asking.decoder(catalog, topic) {
-            report.failure("a topic can not be applied", error.to_string());
+            found.failure("a topic can not be applied", error.to_string());
             return Ok(());
         }
     }
     let tables = mapped_tables(client, catalog, mapping).await?;
     for at in topology.partitions() {
         if asking.log(&at).await?.end == 0 {
-            report.ok(format!("{at} has no records yet"));
+            found.ok(format!("{at} has no records yet"));
             continue;
         }
-        let found = Found::look(config, catalog, &tables, &asking, &graph, &at).await?;
-        match found.decided(config) {
+        let start = Found::look(config, catalog, &tables, &asking, &graph, &at).await?;
+        match start.decided(config) {
             Decision::Refuse(refusal) => {
-                let text = found.refused(config, (catalog, mapping), &at, &refusal)?;
-                report.failure(format!("apply would not read {at}"), text);
+                let text = start.refused(config, (catalog, mapping), &at, &refusal)?;
+                found.failure(format!("apply would not read {at}"), text);
             }
             Decision::FromCheckpoint => {
-                report.ok(format!("apply goes on in {at} where the graph is"));
+                found.ok(format!("apply goes on in {at} where the graph is"));
             }
             Decision::Begin { from, unshown } => {
-                report.ok(format!("apply will begin {at} at offset {from}"));
-                unshown.into_iter().for_each(|it| report.warning(it.text(&at)));
+                found.ok(format!("apply will begin {at} at offset {from}"));
+                unshown.into_iter().for_each(|it| found.warning(it.text(&at)));
             }
             Decision::Replay { from, until } => {
-                report.ok(format!("apply will replay {at} from offset {from} to {until}"));
+                found.ok(format!("apply will replay {at} from offset {from} to {until}"));
             }
-            Decision::Skip { skipped } => report.warning(format!(
+            Decision::Skip { skipped } => found.warning(format!(
                 "apply will skip to offset {} of {at}, as was confirmed: {}",
                 skipped.end,
                 replay::skipped(&at, &skipped)
