@@ -12,6 +12,7 @@ use super::{
     connect::{Connection, Options},
     cypher::likely_texts,
     error::Error,
+    retry,
     schema::{self, Foreign},
 };
 
@@ -26,7 +27,8 @@ pub(super) async fn of_server(
     let schema::Server { version, edition, database } = schema::describe(connection).await?;
     let what = format!("Neo4j {version} {edition}, database {database}, answers");
     let mut remarks = vec![Remark { weight: Weight::Fine, what, fix: None }];
-    if let Err(error) = schema::may_change_schema(connection).await {
+    // Two programs that ask this at once can meet at a lock.
+    if let Err(error) = retry::while_transient(|| schema::may_change_schema(connection)).await {
         let fix = match error.is_of_read_only_access() {
             true => format!(
                 "on the database system, as an administrator: ALTER DATABASE {} SET ACCESS READ WRITE; in the \
