@@ -68,7 +68,9 @@ pub enum Command {
     /// Checks source, graph, rights and settings, each failure with its fix
     ///
     /// Exits with 1 when something would keep `run` from working. Changes nothing.
-    #[command(after_long_help = "Example:\n  wal2graph check -c wal2graph.yaml")]
+    #[command(after_long_help = "Examples:\n  wal2graph check -c wal2graph.yaml\n  \
+        wal2graph check --sql cdc -c wal2graph.yaml | psql -v ON_ERROR_STOP=1 -d shop    \
+        (as the owner: makes the role `cdc` and the publication)")]
     Check(CheckArgs),
     /// Copies the tables, then keeps the graph equal to them
     ///
@@ -242,6 +244,20 @@ pub struct CheckArgs {
     /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
+    /// Instead of checking: print the least rights for a role of this name on the source, for psql
+    ///
+    /// The role, GRANTs on the mapped tables, and the publication of them, as far as they are not there. Any role
+    /// that may log in can ask; a superuser or the owner runs the result. Without a value: `wal2graph`. Changes
+    /// nothing.
+    #[arg(long, num_args = 0..=1, value_name = "ROLE", default_missing_value = "wal2graph",
+        conflicts_with_all = ["json", "cypher"])]
+    pub sql: Option<String>,
+    /// The same for a user of this name on Neo4j Enterprise, for cypher-shell
+    ///
+    /// Without a value: `wal2graph`. Asks neither server.
+    #[arg(long, num_args = 0..=1, value_name = "USER", default_missing_value = "wal2graph",
+        conflicts_with = "json")]
+    pub cypher: Option<String>,
     /// Check for a `run` or `apply` with this flag
     ///
     /// Without it, nodes under the mapping's labels are a failure before a first copy.

@@ -1,4 +1,5 @@
--- The rights that wal2graph needs on the source, and no more. As a superuser, in the database:
+-- The rights that wal2graph needs on the source, and no more. `wal2graph check --sql` prints them for the tables of one
+-- configuration, with its names. As a superuser, in the database:
 --
 --   psql -v ON_ERROR_STOP=1 -d shop -f role.sql
 --
@@ -7,6 +8,8 @@
 
 -- On Amazon RDS and Aurora: CREATE ROLE wal2graph LOGIN; GRANT rds_replication TO wal2graph;
 CREATE ROLE wal2graph LOGIN REPLICATION;
+-- Only where CONNECT was taken from everybody:
+-- GRANT CONNECT ON DATABASE shop TO wal2graph;
 
 -- It reads the tables, and writes nothing.
 GRANT USAGE ON SCHEMA public TO wal2graph;

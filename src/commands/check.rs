@@ -2,6 +2,7 @@
 
 mod follows;
 mod kafka;
+mod sql;
 
 use std::fmt;
 
@@ -22,6 +23,11 @@ use super::{print, print_json};
 
 /// Prints what is found; a failure in it is one of the command.
 pub async fn execute(config: &Config, args: &CheckArgs) -> Result<(), ServiceError> {
+    match (&args.sql, &args.cypher) {
+        (Some(role), _) => return sql::print_sql(config, role).await,
+        (None, Some(user)) => return sql::print_cypher(config, user),
+        (None, None) => {}
+    }
     let mut found = Findings::default();
     let source = checks::source(config, Asker::Person, &mut found).await;
     let named = named(config, source.as_ref(), &mut found).await;

@@ -12,6 +12,7 @@ pub mod partitions;
 pub mod peek;
 pub mod removal;
 pub mod replication;
+pub mod roles;
 pub mod rows;
 mod sessions;
 pub mod setup;

@@ -14,6 +14,7 @@ mod difference;
 pub mod following;
 pub mod found;
 pub mod generation;
+pub mod grants;
 pub mod graph;
 pub mod one_file;
 pub mod origin;

@@ -16,6 +16,7 @@ mod exposition;
 mod failures;
 mod fuzzed;
 mod golden;
+mod grants;
 mod health;
 mod history;
 mod mapping;

@@ -1,6 +1,8 @@
 //! What deploy/ hands out, on real servers.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
+
+use wal2graph_servers::tool;
 
 use crate::{
     http::Served,
@@ -43,6 +45,54 @@ async fn the_rights_that_are_handed_out_are_enough_and_let_nothing_be_written() 
         assert_eq!(code.as_deref(), Some("42501"), "{statement}: {refused:?}");
         pipeline.sql.batch_execute("RESET ROLE").await.unwrap();
     }
+}
+
+/// What `check` prints with these arguments, run by psql as the owner of the tables.
+async fn run_by_psql(pipeline: &Pipeline, arguments: &[&str]) -> String {
+    let printed = output(pipeline.command(&[&["check"], arguments].concat())).await;
+    assert!(printed.status.success(), "{printed:?}");
+    let sql = String::from_utf8(printed.stdout).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), &sql).unwrap();
+    let mut psql = Command::new(tool("psql").unwrap());
+    psql.args(["-v", "ON_ERROR_STOP=1", "-d", &pipeline.source_url, "-f"]).arg(file.path());
+    let ran = psql.output().unwrap();
+    assert!(ran.status.success(), "{}\n{sql}", String::from_utf8_lossy(&ran.stderr));
+    sql
+}
+
+#[tokio::test]
+async fn the_rights_that_check_prints_are_enough_for_a_new_role() {
+    let schema = "CREATE SCHEMA \"printed Sales\"; \
+        CREATE TABLE printed_orders (id int PRIMARY KEY, note text); \
+        CREATE TABLE \"printed Sales\".\"printed \"\"Lines\" (id int PRIMARY KEY, order_id int REFERENCES printed_orders); \
+        CREATE TABLE printed_secrets (id int PRIMARY KEY, secret text); \
+        ALTER TABLE printed_orders ENABLE ROW LEVEL SECURITY; \
+        INSERT INTO printed_orders VALUES (1, 'first'); \
+        INSERT INTO \"printed Sales\".\"printed \"\"Lines\" VALUES (1, 1)";
+    let pipeline = Pipeline::new("printed", schema).await;
+    let close = format!("REVOKE CONNECT ON DATABASE {} FROM PUBLIC", pipeline.name);
+    pipeline.sql.batch_execute(&close).await.unwrap();
+    let pipeline = pipeline.configured("tables: {public.printed_secrets: {skip: true}}");
+    let role = format!("reader_{}", pipeline.name);
+    let sql = run_by_psql(&pipeline, &["--sql", &role]).await;
+    assert!(!sql.contains("printed_secrets"), "{sql}");
+    for arguments in [&["check"][..], &["run", "--until", "current"], &["verify"]] {
+        let done = output(pipeline.command_as(&role, arguments)).await;
+        assert!(done.status.success(), "{arguments:?}: {done:?}");
+    }
+    for refused in ["SELECT * FROM printed_secrets", "DELETE FROM printed_orders"] {
+        let statement = format!("SET ROLE {role}; {refused}");
+        let error = pipeline.sql.batch_execute(&statement).await.expect_err("it may not");
+        assert_eq!(error.code().map(|code| code.code()), Some("42501"), "{refused}: {error:?}");
+        pipeline.sql.batch_execute("RESET ROLE").await.unwrap();
+    }
+    // It is there, and is not made again; what is new is added.
+    pipeline.sql.batch_execute("CREATE TABLE printed_more (id int PRIMARY KEY)").await.unwrap();
+    let sql = run_by_psql(&pipeline, &["--sql", &role]).await;
+    assert!(!sql.contains("\nCREATE ") && sql.contains("\nALTER PUBLICATION"), "{sql}");
+    let done = output(pipeline.command_as(&role, &["run", "--until", "current"])).await;
+    assert!(done.status.success(), "{done:?}");
 }
 
 #[tokio::test]
