@@ -18,6 +18,7 @@ pub mod pgoutput;
 pub mod replay;
 pub mod report;
 pub mod request;
+pub mod secrets;
 pub mod shown;
 pub mod start;
 pub mod topic;

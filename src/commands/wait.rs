@@ -101,7 +101,7 @@ struct Target {
 impl Target {
     /// Everything that is committed now.
     async fn now(config: &Config) -> Result<Self, ServiceError> {
-        let sql = postgres::connect::sql(&config.source).await?;
+        let sql = postgres::connect::sql(&config.source()).await?;
         let end = setup::log_end(&sql.client).await?.ok_or_else(|| {
             ServiceError::Definite(
                 "the source is a standby, whose log is not the one that the graph follows: name the primary \
@@ -262,7 +262,7 @@ impl Waiting<'_> {
         }
         let config = self.config;
         let checkpoints = graph.checkpoints(&config.pipeline).await?;
-        let Sql { client, .. } = postgres::connect::sql(&config.source).await?;
+        let Sql { client, .. } = postgres::connect::sql(&config.source()).await?;
         let (system, slot) =
             (setup::system(&client).await?, setup::slot(&client, &config.slot).await?);
         let system = facts::with_timelines(config, graph, &checkpoints, system).await?;
@@ -283,7 +283,7 @@ impl Waiting<'_> {
     }
 
     async fn flush(&self) -> Result<(), ServiceError> {
-        let sql = postgres::connect::sql(&self.config.source).await?;
+        let sql = postgres::connect::sql(&self.config.source()).await?;
         match setup::log_end(&sql.client).await? {
             Some(end) => self.target.flushed(&sql.client, end).await,
             None => Ok(()),

@@ -1,8 +1,12 @@
 //! The address of the metrics and health pages, and the limits of readiness.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
-use crate::{cli::Global, health::Limits};
+use crate::{
+    cli::Global,
+    health::Limits,
+    secrets::{Renewed, Secret},
+};
 
 use super::{ConfigError, Expand, RawHttp, duration};
 
@@ -20,19 +24,9 @@ pub struct Http {
     /// The limits of readiness.
     pub limits: Limits,
     /// What requests have to show.
-    pub token: Option<Token>,
+    pub token: Option<Renewed<Secret>>,
     /// The names that requests may be sent to; empty: all.
     pub hosts: Vec<String>,
-}
-
-/// A secret of requests. It is not printed.
-#[derive(Clone)]
-pub struct Token(pub String);
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
 }
 
 /// The address of the HTTP server.
@@ -88,9 +82,14 @@ pub(super) fn http(
         )?,
         standby_is_ready: raw.standby_ready.unwrap_or(false),
     };
-    let token = match expand("http.token", &raw.token)? {
-        Some(empty) if empty.is_empty() => return Err(ConfigError::EmptyToken),
-        token => token.map(Token),
-    };
+    let token = token(raw, expand)?.map(Renewed::fixed);
     Ok(Http { listen, limits, token, hosts: raw.hosts.clone().unwrap_or_default() })
+}
+
+/// What requests have to show.
+pub(super) fn token(raw: &RawHttp, expand: &Expand<'_>) -> Result<Option<Secret>, ConfigError> {
+    match expand("http.token", &raw.token)? {
+        Some(empty) if empty.is_empty() => Err(ConfigError::EmptyToken),
+        token => Ok(token.map(Secret)),
+    }
 }

@@ -127,7 +127,8 @@ pub enum Setting {
 }
 
 impl Setting {
-    fn text(&self) -> String {
+    /// As librdkafka takes it.
+    pub(super) fn text(&self) -> String {
         match self {
             Setting::Flag(flag) => flag.to_string(),
             Setting::Number(number) => number.to_string(),
@@ -314,7 +315,8 @@ fn retention(text: String) -> Result<Retention, ConfigError> {
     }
 }
 
-fn properties(
+/// librdkafka's own settings.
+pub(super) fn properties(
     raw: &BTreeMap<String, Setting>,
     has_tokens: bool,
     expand: &Expand<'_>,

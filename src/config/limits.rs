@@ -5,7 +5,7 @@ use crate::health::budget::Bytes;
 use super::{ConfigError, Expand, budget, raw::RawLimits};
 
 /// More copy lanes only wait for each other.
-pub(super) const COPY_LANES_MAX: u8 = 16;
+const COPY_LANES_MAX: u8 = 16;
 /// The default: larger values are not sent. Neo4j holds several copies of a value in its heap.
 const VALUE_BYTES: u64 = 64 << 20;
 /// The default: larger rows are not sent.
@@ -30,7 +30,7 @@ pub struct Limits {
 pub(super) fn limits(raw: &RawLimits, expand: &Expand<'_>) -> Result<Limits, ConfigError> {
     let lanes = raw.copy_lanes.unwrap_or_else(default_lanes);
     if !(1..=COPY_LANES_MAX).contains(&lanes) {
-        return Err(ConfigError::CopyLanes(lanes));
+        return Err(ConfigError::CopyLanes { lanes, max: COPY_LANES_MAX });
     }
     let size = |key, value, default| match expand(key, value)? {
         None => Ok(Bytes(default)),

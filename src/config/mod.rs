@@ -8,12 +8,15 @@
 
 mod budget;
 pub mod duration;
+mod error;
 mod graph;
 mod http;
 mod kafka;
 mod limits;
 mod policies;
 mod raw;
+mod renewal;
+mod source;
 mod source_text;
 mod substitute;
 
@@ -21,14 +24,18 @@ use std::path::PathBuf;
 
 use crate::{
     cli::Global,
-    health::budget::{Bytes, WalBudget},
+    health::{Side, budget::WalBudget},
     kafka::Options as KafkaOptions,
     mapping::{Kept, edit::Edits},
     neo4j,
-    postgres::connect::{Environment, SourceUrl, UrlError},
+    postgres::connect::{Environment, SourceUrl},
+    secrets::Renewed,
     topic::TopicName,
 };
 
+use renewal::Variables;
+
+pub use error::ConfigError;
 pub use http::{Http, Listen};
 pub use kafka::{RawDebezium, RawKafka, RawUnreadable, Setting};
 pub use limits::Limits;
@@ -47,7 +54,7 @@ pub struct Config {
     /// The pipeline's name.
     pub pipeline: String,
     /// The source.
-    pub source: SourceUrl,
+    source: Renewed<SourceUrl>,
     /// Its URL in the form for a file: complete, without a password.
     pub source_text: String,
     /// The replication slot.
@@ -55,7 +62,7 @@ pub struct Config {
     /// The publication.
     pub publication: String,
     /// The graph: every command but `publish` with `ack: kafka` needs it.
-    graph: Option<neo4j::Options>,
+    graph: Option<Renewed<neo4j::Options>>,
     /// Kafka, for `publish` and `apply`.
     kafka: Option<KafkaOptions>,
     /// The file's edits of tables.
@@ -70,266 +77,6 @@ pub struct Config {
     pub policies: Policies,
     /// Metrics and health.
     pub http: Http,
-}
-
-/// The reason why there is no configuration. Every text names the fix, and none names a secret.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file can not be read.
-    #[error("{path}: {cause}")]
-    Unreadable {
-        /// The file.
-        path: String,
-        /// The cause.
-        cause: String,
-    },
-    /// The file is invalid.
-    #[error("{path}:{line}:{column}: {message}")]
-    File {
-        /// The file.
-        path: String,
-        /// The line, from 1.
-        line: u64,
-        /// The column, from 1.
-        column: u64,
-        /// The mistake, and the nearest valid key.
-        message: String,
-    },
-    /// A value refers to something that does not exist.
-    #[error("{key}: {source}")]
-    Substitute {
-        /// The key in the file.
-        key: &'static str,
-        /// The reference's error.
-        source: SubstituteError,
-    },
-    /// The source is missing.
-    #[error("no source: give --source-url, source.url in the file, or the PG* variables")]
-    NoSource,
-    /// The graph is missing.
-    #[error(
-        "no graph: give --graph-url, graph.url in the file, or NEO4J_URI, for example bolt://localhost:7687"
-    )]
-    NoGraph,
-    /// Kafka is missing.
-    #[error("no Kafka: give --brokers or kafka.brokers in the file, for example localhost:9092")]
-    NoBrokers,
-    /// The consumer group has no name.
-    #[error("kafka.group is empty: name a group, or leave kafka.group out")]
-    NoGroup,
-    /// A name that is not valid for a topic.
-    #[error("{key} {name:?}: expected 1 to 249 of a-z, A-Z, 0-9, `.`, `_` and `-`")]
-    Topic {
-        /// The key in the file.
-        key: &'static str,
-        /// The name.
-        name: String,
-    },
-    /// A topic that is Kafka's own.
-    #[error("{key} {name}: that is a topic of Kafka's own. Name the one that `publish` writes")]
-    KafkasTopic {
-        /// The key in the file.
-        key: &'static str,
-        /// The name.
-        name: TopicName,
-    },
-    /// One topic and several.
-    #[error(
-        "kafka.topic and kafka.topics: give one of them. `publish` writes to one topic; `topics` is for `apply`, and \
-         for topics that somebody else publishes"
-    )]
-    TopicAndTopics,
-    /// No topic at all.
-    #[error(
-        "kafka.topics is empty: name the topics that `apply` is to read, or remove it for the topic of `publish`"
-    )]
-    NoTopics,
-    /// A topic would be read twice.
-    #[error("kafka.topics: {0} is there twice. Remove one")]
-    TopicTwice(TopicName),
-    /// Rows without envelopes in the topic of `publish`.
-    #[error(
-        "kafka.debezium.records: `publish` writes envelopes. Rows without them are read from topics of Debezium: name \
-         those with kafka.topics or kafka.topics_pattern"
-    )]
-    RowsOfPublish,
-    /// Envelopes name their tables.
-    #[error(
-        "kafka.debezium.tables has no meaning without `records: rows`: envelopes name their table. Add that, or \
-         remove it"
-    )]
-    TablesUnused,
-    /// A table without its schema.
-    #[error(
-        "kafka.debezium.tables: {topic} is of {table:?}: expected SCHEMA.TABLE, for example public.orders"
-    )]
-    TableOfTopic {
-        /// The topic.
-        topic: String,
-        /// What was given.
-        table: String,
-    },
-    /// Two answers to which topics there are, again.
-    #[error(
-        "kafka.topics_by: table and kafka.topics: give one of them. With `topics_by: table` the topics are those of \
-         the mapped tables, which `publish` writes; `topics` names what somebody else publishes"
-    )]
-    TopicsOfTablesAndOthers,
-    /// A pattern beside names.
-    #[error(
-        "kafka.topics_pattern stands alone: remove kafka.topic, kafka.topics and kafka.topics_by. It is for `apply`, \
-         and for topics that somebody else publishes"
-    )]
-    PatternAndTopics,
-    /// A pattern that no topic has the name of.
-    #[error(
-        "kafka.topics_pattern is empty, and no topic has an empty name: write a regular expression for whole names \
-         ('shop\\..*'), or remove it for the topic of `publish`"
-    )]
-    NoPattern,
-    /// A pattern that is none.
-    #[error(
-        "kafka.topics_pattern {pattern:?}: expected a regular expression for whole names of topics: {cause}"
-    )]
-    TopicsPattern {
-        /// The pattern.
-        pattern: String,
-        /// What is wrong.
-        cause: String,
-    },
-    /// Dead letters would be written where they are read.
-    #[error("kafka.dead_letter_topic {0}: it is read as well. Name another one")]
-    DeadLettersAreRead(TopicName),
-    /// There are no dead letters.
-    #[error(
-        "kafka.dead_letter_topic has no meaning without `unreadable: park`. Add that, or remove it"
-    )]
-    DeadLettersUnused,
-    /// The number of partitions is out of range.
-    #[error(
-        "kafka.partitions {0}: expected 1 to 1000. One keeps transactions whole and in their order"
-    )]
-    Partitions(u16),
-    /// A retention that is none.
-    #[error(
-        "kafka.retention {0:?}: expected a whole number and a unit, for example 7d or 36h, or `forever`"
-    )]
-    Retention(String),
-    /// A setting of librdkafka that wal2graph controls.
-    #[error("kafka.properties.{name} can not be set: {why}. Remove it")]
-    KafkaProperty {
-        /// The setting.
-        name: &'static str,
-        /// The cause.
-        why: &'static str,
-    },
-    /// A setting of librdkafka that asks for an unsupported log-in.
-    #[error("kafka.properties.{name}: {why}")]
-    KafkaLogIn {
-        /// The setting.
-        name: &'static str,
-        /// The reason, and the alternative.
-        why: &'static str,
-    },
-    /// The source's URL is wrong.
-    #[error(transparent)]
-    Source(#[from] UrlError),
-    /// The graph's URL is wrong.
-    #[error(
-        "graph URL {url:?}: expected bolt://HOST:PORT or neo4j://HOST:PORT, with +s or +ssc for TLS"
-    )]
-    GraphUrl {
-        /// The URL without user and password.
-        url: String,
-    },
-    /// Nothing is checked that an authority could sign.
-    #[error(
-        "graph.ca is for bolt+s:// and neo4j+s://, and the graph's URL is {url:?}: write +s there, or take graph.ca out"
-    )]
-    GraphCa {
-        /// The URL without user and password.
-        url: String,
-    },
-    /// User or password in the graph's URL can not be decoded.
-    #[error("graph URL {url:?}: user and password: {why}")]
-    GraphLogin {
-        /// The URL without user and password.
-        url: String,
-        /// Why, without any part of them.
-        why: String,
-    },
-    /// A name that is not valid for a slot.
-    #[error("{key} {name:?}: expected 1 to {max} of a-z, 0-9 and _")]
-    Name {
-        /// The key in the file.
-        key: &'static str,
-        /// The name.
-        name: String,
-        /// The longest.
-        max: usize,
-    },
-    /// A token that everybody has.
-    #[error("http.token is empty: name a secret, or take http.token out")]
-    EmptyToken,
-    /// An address that is none.
-    #[error("{key} {text:?}: expected HOST:PORT, for example 127.0.0.1:8080, or `off`")]
-    Listen {
-        /// The flag, or the file's key.
-        key: &'static str,
-        /// The given text.
-        text: String,
-    },
-    /// A duration that is none.
-    #[error("{key} {text:?}: expected a whole number and a unit, for example 500ms, 30s, 5m, 2h")]
-    Duration {
-        /// The key in the file.
-        key: &'static str,
-        /// The given text.
-        text: String,
-    },
-    /// A size that is none.
-    #[error("{key} {text:?}: expected a whole number and a unit, for example 512MB, 5GB, 20GiB")]
-    Size {
-        /// The key in the file.
-        key: &'static str,
-        /// The given text.
-        text: String,
-    },
-    /// The program would end before it warns.
-    #[error(
-        "source.wal_budget: warn ({warn}) is not below stop ({stop}). Lower warn, or raise stop"
-    )]
-    WalBudget {
-        /// The warning.
-        warn: Bytes,
-        /// The end.
-        stop: Bytes,
-    },
-    /// None of the words.
-    #[error("{key} {text:?}: expected {expected}")]
-    Word {
-        /// The key in the file.
-        key: &'static str,
-        /// The given text.
-        text: String,
-        /// The words.
-        expected: String,
-    },
-    /// Tables are not paused where a graph does not follow them.
-    #[error(
-        "schema_changes: pause and dropped_tables: keep are for `run` and for topics that `wal2graph publish` writes. \
-         A graph does not follow its tables through kafka.topics or kafka.topics_pattern: leave both settings out"
-    )]
-    PauseOfForeign,
-    /// Rows of topics that can not be compared with their tables are not set aside.
-    #[error(
-        "on_error: park is for `run` and for topics that `wal2graph publish` writes. With kafka.topics or \
-         kafka.topics_pattern, whose publisher does not say up to where a topic is complete, leave it out"
-    )]
-    ParkOfForeign,
-    /// A number out of its range.
-    #[error("limits.copy_lanes {0}: expected 1 to {max}", max = limits::COPY_LANES_MAX)]
-    CopyLanes(u8),
 }
 
 /// Replaces the references in a key's value.
@@ -347,18 +94,11 @@ impl Config {
         global: &Global,
         environment: Environment<'_>,
     ) -> Result<Self, ConfigError> {
+        let variables = Variables::of(environment);
+        let noting = |name: &str| variables.note(name);
+        let environment: Environment<'_> = &noting;
         let expand = |key, value: &Option<String>| expand(key, value, environment);
-        let url = match &global.source_url {
-            Some(url) => Some(url.clone()),
-            None => expand("source.url", &raw.source.url)?,
-        };
-        // libpq's variables are enough if they name a server, a database or a service.
-        let enough = ["PGHOST", "PGHOSTADDR", "PGDATABASE", "PGSERVICE"];
-        let variables = enough.iter().any(|name| environment(name).is_some());
-        let url = url.or_else(|| variables.then(|| "postgres://".to_owned()));
-        let url = url.ok_or(ConfigError::NoSource)?;
-        let source = SourceUrl::with_environment(&url, environment)?;
-        let source_text = source_text::for_a_file(&url, environment);
+        let (source, source_text) = source::source(&raw.source.url, global, environment)?;
         let pipeline = global.pipeline.clone().or(expand("pipeline", &raw.pipeline)?);
         let pipeline = pipeline.unwrap_or_else(|| name_of(source.database()));
         check_name("pipeline", &pipeline, PIPELINE_NAME_BYTES_MAX)?;
@@ -372,12 +112,19 @@ impl Config {
         let policies = policies::policies(&raw, &expand)?;
         let wal_budget = budget::wal_budget(&raw.source.wal_budget, &expand)?;
         let failover = raw.source.failover.unwrap_or_default();
-        let edits = Edits { defaults: raw.mapping, tables: raw.tables, ..Edits::default() };
-        let http = http::http(&raw.http, global, &expand)?;
-        let kafka = kafka::kafka(&raw.kafka, &pipeline, global, &expand)?;
+        let mut http = http::http(&raw.http, global, &expand)?;
+        let mut kafka = kafka::kafka(&raw.kafka, &pipeline, global, &expand)?;
         if policies.on_error == OnError::Park && kafka.as_ref().is_some_and(|it| it.are_foreign) {
             return Err(ConfigError::ParkOfForeign);
         }
+        let again = variables.again();
+        http.token = http.token.map(|token| again.token(&raw.http, token.now()));
+        if let (Some(kafka), Some(raw)) = (&mut kafka, &raw.kafka) {
+            again.kafka(raw, kafka);
+        }
+        let graph = graph.map(|graph| again.graph(&raw.graph, global, graph));
+        let source = again.source(&raw.source.url, global, source);
+        let edits = Edits { defaults: raw.mapping, tables: raw.tables, ..Edits::default() };
         Ok(Config {
             pipeline,
             source,
@@ -395,9 +142,30 @@ impl Config {
         })
     }
 
-    /// The graph, for a command that needs it.
-    pub fn graph(&self) -> Result<&neo4j::Options, ConfigError> {
-        self.graph.as_ref().ok_or(ConfigError::NoGraph)
+    /// The source, with what `${file:}` names as the files have it now.
+    pub fn source(&self) -> SourceUrl {
+        self.source.now()
+    }
+
+    /// The graph, for a command that needs it, with what `${file:}` names as the files have it now.
+    pub fn graph(&self) -> Result<neo4j::Options, ConfigError> {
+        self.graph.as_ref().map(Renewed::now).ok_or(ConfigError::NoGraph)
+    }
+
+    /// The files that have something of the log-in to one side.
+    pub fn login_files(&self, side: Side) -> Vec<String> {
+        let mut files = match side {
+            Side::Source => self.source.files().to_vec(),
+            Side::Graph => self.graph.as_ref().map_or_else(Vec::new, |it| it.files().to_vec()),
+            Side::Kafka => self
+                .kafka
+                .as_ref()
+                .map_or_else(Vec::new, |it| it.properties.renewed_files().to_vec()),
+        };
+        if side == Side::Source {
+            files.extend(self.source().password_file().map(|path| path.display().to_string()));
+        }
+        files
     }
 
     /// Kafka, for a command that needs it.

@@ -35,6 +35,12 @@ pub fn expand(text: &str, environment: Environment<'_>) -> Result<String, Substi
     Ok(expanded)
 }
 
+/// The files that the text refers to.
+pub fn files(text: &str) -> impl Iterator<Item = &str> {
+    let references = text.split("${").skip(1).filter_map(|rest| rest.split_once('}'));
+    references.filter_map(|(reference, _)| reference.strip_prefix("file:"))
+}
+
 fn resolve(reference: &str, environment: Environment<'_>) -> Result<String, SubstituteError> {
     if let Some(path) = reference.strip_prefix("file:") {
         let content = std::fs::read_to_string(path).map_err(|error| SubstituteError::File {

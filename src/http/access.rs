@@ -4,13 +4,15 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 
+use crate::secrets::{Renewed, Secret};
+
 /// Pages that need no token.
 const OPEN: [&str; 2] = ["/live", "/ready"];
 
 /// What a request has to show.
 #[derive(Clone, Default)]
 pub struct Access {
-    token: Option<String>,
+    token: Option<Renewed<Secret>>,
     hosts: Vec<String>,
 }
 
@@ -25,7 +27,7 @@ pub enum Denied {
 
 impl Access {
     /// With a token, if there is one, and the names that requests may be sent to: without any, to all.
-    pub fn new(token: Option<String>, hosts: Vec<String>) -> Self {
+    pub fn new(token: Option<Renewed<Secret>>, hosts: Vec<String>) -> Self {
         Access { token, hosts }
     }
 
@@ -44,6 +46,7 @@ impl Access {
         match &self.token {
             Some(token) if !OPEN.contains(&path) => {
                 let shown = authorization.and_then(shown_token);
+                let Secret(token) = token.now();
                 let is_it = shown.is_some_and(|shown| is_same(shown.as_bytes(), token.as_bytes()));
                 is_it.then_some(()).ok_or(Denied::Token)
             }
@@ -85,7 +88,8 @@ mod tests {
 
     #[test]
     fn a_token_is_wanted_for_all_but_the_probes() {
-        let access = Access::new(Some("s3cret".to_owned()), Vec::new());
+        let token = Renewed::fixed(Secret("s3cret".to_owned()));
+        let access = Access::new(Some(token), Vec::new());
         let with = |authorization| access.check("/metrics", Some("any"), authorization);
         assert_eq!(with(None), Err(Denied::Token));
         for wrong in

@@ -50,7 +50,7 @@ pub fn settings(options: &Options) -> ClientConfig {
     settings.set("client.id", "wal2graph");
     // Connections that the broker closes because they are idle are no news.
     settings.set("log.connection.close", "false");
-    for (name, value) in options.properties.iter() {
+    for (name, value) in options.properties.now() {
         settings.set(name, value);
     }
     settings.set("allow.auto.create.topics", "false").set_log_level(RDKafkaLogLevel::Warning);
@@ -86,7 +86,7 @@ pub(super) fn asking(options: &Options) -> Result<(Arc<BaseConsumer<Voice>>, Voi
 fn check_files(options: &Options) -> Result<()> {
     for (name, file) in options.properties.files() {
         // A folder can be opened, too.
-        if let Err(error) = std::fs::File::open(file) {
+        if let Err(error) = std::fs::File::open(&file) {
             let cause = format!("{} can not be read: {error}", file.display());
             return Err(Error::Setting { name: name.to_owned(), cause });
         }

@@ -6,6 +6,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use crate::{
     checkpoint::TopicPartition,
+    health::Side,
     pipeline::{Failure, Verdict},
     shown::Shown,
 };
@@ -253,6 +254,13 @@ pub(super) fn ended_for(reason: &str) -> Option<Code> {
 }
 
 impl Failure for Error {
+    fn refused_login(&self) -> Option<Side> {
+        let Error::Failed { code, reason, .. } = self else { return None };
+        let refused = [Code::Authentication, Code::SaslAuthenticationFailed];
+        let code = ended_for(reason.as_deref().unwrap_or_default()).unwrap_or(*code);
+        refused.contains(&code).then_some(Side::Kafka)
+    }
+
     fn verdict(&self) -> Verdict {
         match self {
             Error::Failed { code, reason, .. } => {
@@ -274,7 +282,7 @@ impl Failure for Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{Code, Error, Failure, KafkaError};
+    use super::{Code, Error, Failure, KafkaError, Side};
 
     #[test]
     fn an_administrative_request_that_had_no_answer_is_made_again() {
@@ -282,6 +290,20 @@ mod tests {
         assert!(error.is_transient(), "{error}");
         let error = Error::new("it", &KafkaError::AdminOp(Code::TopicAuthorizationFailed), None);
         assert!(!error.is_transient(), "{error}");
+    }
+
+    #[test]
+    fn a_refused_log_in_is_told_from_a_certificate_that_does_not_fit() {
+        let of = |code, reason: &str| {
+            Error::Failed { doing: "it", code, reason: Some(reason.to_owned()) }.refused_login()
+        };
+        assert_eq!(of(Code::SaslAuthenticationFailed, "no"), Some(Side::Kafka));
+        assert_eq!(
+            of(Code::BrokerTransportFailure, "SASL authentication error: no"),
+            Some(Side::Kafka)
+        );
+        assert_eq!(of(Code::SSL, "certificate verify failed"), None);
+        assert_eq!(of(Code::BrokerTransportFailure, "Connection refused"), None);
     }
 
     #[test]

@@ -1,11 +1,6 @@
 //! Where Kafka is, and how topic and slot are kept. Valid by construction.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -13,6 +8,7 @@ use serde::Deserialize;
 use crate::{
     catalog::{Catalog, TableName},
     envelope::{DecodeOptions, Decoder, Format, NoRows, table_of_topic},
+    secrets::Renewed,
     topic::names::{self, NameRefused, TopicName, TopicsPattern},
 };
 
@@ -108,7 +104,7 @@ impl Options {
 
     /// The group follows the protocol of KIP-848.
     pub fn is_next_generation(&self) -> bool {
-        self.properties.iter().any(|property| property == ("group.protocol", "consumer"))
+        self.properties.now().get("group.protocol").is_some_and(|protocol| protocol == "consumer")
     }
 
     /// There are several topics, or may be some day: Debezium has one for each table.
@@ -200,8 +196,8 @@ pub enum Retention {
 }
 
 /// librdkafka's settings by name: SASL, TLS, sizes, times. Never shown, since some are secrets.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Properties(BTreeMap<String, String>);
+#[derive(Clone, Default)]
+pub struct Properties(Renewed<BTreeMap<String, String>>);
 
 /// What has to be as it is for records to be neither lost nor doubled, and what to do instead.
 const OURS: &[(&str, &str)] = &[
@@ -276,55 +272,71 @@ impl Properties {
         if let Some((name, why)) = OURS.iter().find(|(name, _)| properties.contains_key(*name)) {
             return Err(PropertyRefused::Ours { name, why });
         }
-        let properties = Properties(properties);
-        match properties.refused_log_in(has_tokens) {
+        match refused_log_in(&properties, has_tokens) {
             Some((name, why)) => Err(PropertyRefused::LogIn { name, why }),
-            None => Ok(properties),
+            None => Ok(Properties(Renewed::fixed(properties))),
         }
     }
 
-    /// The setting that asks for a log-in that can not be, and why.
-    fn refused_log_in(&self, has_tokens: bool) -> Option<(&'static str, &'static str)> {
-        let of = |name: &str| self.0.get(name).map(|value| value.to_ascii_uppercase());
-        if of(OAUTH_METHOD).is_some_and(|method| method == "OIDC") {
-            return Some((OAUTH_METHOD, NO_OIDC));
-        }
-        let mechanism = of(MECHANISM).or_else(|| of("sasl.mechanisms"));
-        let why = match (mechanism.as_deref(), has_tokens) {
-            (Some("OAUTHBEARER"), true) => return None,
-            (Some("OAUTHBEARER"), false) => NO_TOKEN,
-            (Some("AWS_MSK_IAM"), _) => NO_MSK,
-            (_, true) => TOKEN_UNUSED,
-            (Some("GSSAPI"), false) => NO_KERBEROS,
-            (Some(_), false) => return None,
-            (None, false) => match of("security.protocol") {
-                Some(protocol) if protocol.starts_with("SASL_") => NO_MECHANISM,
-                _ => return None,
-            },
-        };
-        Some((MECHANISM, why))
+    /// Names and values as their files have them now. The values may be secrets.
+    pub fn now(&self) -> BTreeMap<String, String> {
+        self.0.now()
+    }
+
+    /// The files that have some of the values.
+    pub fn renewed_files(&self) -> &[String] {
+        self.0.files()
     }
 
     /// The files that connections are made with, by the settings that name them.
-    pub fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
-        let protocol = self.0.get("security.protocol");
+    pub fn files(&self) -> Vec<(&'static str, PathBuf)> {
+        let properties = self.now();
+        let protocol = properties.get("security.protocol");
         let has_tls = protocol.is_some_and(|it| it.to_ascii_uppercase().ends_with("SSL"));
-        let names = FILES.iter().filter(move |_| has_tls);
-        names.filter_map(|name| {
-            let file = self.0.get(*name).filter(|file| *file != "probe")?;
-            Some((*name, Path::new(file)))
-        })
+        let names = FILES.iter().filter(|_| has_tls);
+        let named = names.filter_map(|name| {
+            let file = properties.get(*name).filter(|file| *file != "probe")?;
+            Some((*name, PathBuf::from(file)))
+        });
+        named.collect()
     }
+}
 
-    /// Names and values. The values may be secrets.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+/// Settings that are read again. They are valid.
+impl From<Renewed<BTreeMap<String, String>>> for Properties {
+    fn from(properties: Renewed<BTreeMap<String, String>>) -> Self {
+        Properties(properties)
     }
+}
+
+/// The setting that asks for a log-in that can not be, and why.
+fn refused_log_in(
+    properties: &BTreeMap<String, String>,
+    has_tokens: bool,
+) -> Option<(&'static str, &'static str)> {
+    let of = |name: &str| properties.get(name).map(|value| value.to_ascii_uppercase());
+    if of(OAUTH_METHOD).is_some_and(|method| method == "OIDC") {
+        return Some((OAUTH_METHOD, NO_OIDC));
+    }
+    let mechanism = of(MECHANISM).or_else(|| of("sasl.mechanisms"));
+    let why = match (mechanism.as_deref(), has_tokens) {
+        (Some("OAUTHBEARER"), true) => return None,
+        (Some("OAUTHBEARER"), false) => NO_TOKEN,
+        (Some("AWS_MSK_IAM"), _) => NO_MSK,
+        (_, true) => TOKEN_UNUSED,
+        (Some("GSSAPI"), false) => NO_KERBEROS,
+        (Some(_), false) => return None,
+        (None, false) => match of("security.protocol") {
+            Some(protocol) if protocol.starts_with("SASL_") => NO_MECHANISM,
+            _ => return None,
+        },
+    };
+    Some((MECHANISM, why))
 }
 
 impl fmt::Debug for Properties {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.now().keys()).finish()
     }
 }
 
@@ -367,8 +379,8 @@ mod tests {
             let ca = [("security.protocol", protocol), ("ssl.ca.location", "/ca")];
             let all = [ca[0], ca[1], ("ssl.key.location", "/key"), ("ssl.crl.location", "probe")];
             let properties = properties(&all, false).unwrap();
-            let names = properties.files().map(|(name, file)| (name, file.display().to_string()));
-            names.collect::<Vec<_>>()
+            let names = properties.files().into_iter();
+            names.map(|(name, file)| (name, file.display().to_string())).collect::<Vec<_>>()
         };
         let expected =
             [("ssl.ca.location", "/ca".to_owned()), ("ssl.key.location", "/key".to_owned())];

@@ -117,6 +117,7 @@ impl Metrics {
         let watched = Watched {
             life: Life::Starting,
             lives: 0,
+            was_standby: false,
             stopping: false,
             status: None,
             partitions: Partitions::default(),
@@ -209,6 +210,12 @@ impl Metrics {
         self.watched().lives
     }
 
+    /// A pipeline has begun in this run, or would have but for another instance: all log-ins have succeeded once.
+    pub fn has_begun(&self) -> bool {
+        let watched = self.watched();
+        watched.lives > 0 || watched.was_standby
+    }
+
     /// A run prepares its next life.
     pub fn prepares(&self) {
         let mut watched = self.watched();
@@ -228,6 +235,7 @@ impl Metrics {
     pub fn standby(&self, why: String) {
         let mut watched = self.watched();
         watched.observe();
+        watched.was_standby = true;
         watched.life = Life::Standby { why };
     }
 

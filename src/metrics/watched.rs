@@ -23,6 +23,8 @@ pub(super) struct Watched {
     pub life: Life,
     /// How many pipelines have begun.
     pub lives: u64,
+    /// It has been a standby.
+    pub was_standby: bool,
     pub stopping: bool,
     pub status: Option<watch::Receiver<Status>>,
     pub partitions: Partitions,

@@ -2,7 +2,7 @@
 //! stop.
 //!
 //! ```text
-//! driver error -> Error::{Transient, Failed, Terminated, Lost, TooLarge, Data, Fatal}
+//! driver error -> Error::{Transient, Failed, Terminated, Lost, TooLarge, Data, Login, Fatal}
 //! ```
 //!
 //! Neo4j puts values of rows into some messages. A [`ServerError`] keeps the whole message, but
@@ -12,6 +12,7 @@
 use neo4rs::Error as DriverError;
 
 use crate::{
+    health::Side,
     pipeline::{Failure, Verdict},
     shown::on_one_line,
 };
@@ -37,6 +38,9 @@ pub enum Error {
     /// The graph refuses a value or an entity, and would refuse it again.
     #[error("Neo4j refuses the data: {0}")]
     Data(ServerError),
+    /// The server takes neither this user nor this password.
+    #[error("{0}")]
+    Login(String),
     /// A retry is useless until someone changes something.
     #[error("{0}")]
     Fatal(String),
@@ -190,6 +194,9 @@ impl Error {
             | ("ClientError", "Statement", "ArithmeticError" | "PropertyTooLargeError") => {
                 Error::Data(error)
             }
+            ("ClientError", "Security", "Unauthorized" | "AuthenticationRateLimit") => {
+                Error::Login(format!("Neo4j refused: {}{}", error.in_full(), fix(code)))
+            }
             _ => Error::Fatal(format!("Neo4j refused: {}{}", error.in_full(), fix(code))),
         }
     }
@@ -203,6 +210,7 @@ impl Error {
             | Error::TooLarge(error)
             | Error::Data(error) => &error.code,
             Error::Lost(_) => "lost",
+            Error::Login(_) => "log-in",
             Error::Fatal(_) => "fatal",
         }
     }
@@ -309,10 +317,16 @@ impl Failure for Error {
     fn verdict(&self) -> Verdict {
         match self {
             Error::Transient(_) | Error::Lost(_) | Error::Terminated(_) => Verdict::Again,
-            Error::Failed(_) | Error::TooLarge(_) | Error::Data(_) | Error::Fatal(_) => {
-                Verdict::Stop
-            }
+            Error::Failed(_)
+            | Error::TooLarge(_)
+            | Error::Data(_)
+            | Error::Login(_)
+            | Error::Fatal(_) => Verdict::Stop,
         }
+    }
+
+    fn refused_login(&self) -> Option<Side> {
+        matches!(self, Error::Login(_)).then_some(Side::Graph)
     }
 
     fn in_full(&self) -> String {
@@ -382,7 +396,7 @@ impl From<DriverError> for Error {
 fn of_hello(message: String) -> Error {
     let said = message.to_lowercase();
     match ["unauthorized", "authentication", "credentials"].iter().any(|word| said.contains(word)) {
-        true => Error::Fatal(format!("{message} Check the graph's user and password")),
+        true => Error::Login(format!("{message} Check the graph's user and password")),
         false => Error::Lost(message),
     }
 }
@@ -399,6 +413,7 @@ mod tests {
             Error::Lost(_) => "lost",
             Error::TooLarge(_) => "too large",
             Error::Data(_) => "data",
+            Error::Login(_) => "log-in",
             Error::Fatal(_) => "fatal",
         }
     }
@@ -427,7 +442,9 @@ mod tests {
             ("Neo.ClientError.Statement.TypeError", "data"),
             ("Neo.ClientError.Statement.SyntaxError", "fatal"),
             ("Neo.ClientError.Statement.ParameterMissing", "fatal"),
-            ("Neo.ClientError.Security.Unauthorized", "fatal"),
+            ("Neo.ClientError.Security.Unauthorized", "log-in"),
+            ("Neo.ClientError.Security.AuthenticationRateLimit", "log-in"),
+            ("Neo.ClientError.Security.CredentialsExpired", "fatal"),
             ("Neo.ClientError.Database.DatabaseNotFound", "fatal"),
             ("Neo.DatabaseError.General.UnknownError", "failed"),
             ("", "fatal"),

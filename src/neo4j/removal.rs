@@ -213,7 +213,9 @@ pub(super) async fn repeated<T, A: Future<Output = Result<T, Refused>>>(
                 }
             }
             Error::TooLarge(_) => return Err(WriteError::TooLarge { error }),
-            Error::Data(_) | Error::Fatal(_) => return Err(WriteError::Fatal(error)),
+            Error::Data(_) | Error::Login(_) | Error::Fatal(_) => {
+                return Err(WriteError::Fatal(error));
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::{
     checkpoint::PutBack,
     engine::Refused,
+    health::Side,
     pipeline::{Failure, Verdict},
 };
 
@@ -85,6 +86,13 @@ impl Failure for WriteError {
         }
     }
 
+    fn refused_login(&self) -> Option<Side> {
+        match self {
+            WriteError::Fatal(error) => error.refused_login(),
+            _ => None,
+        }
+    }
+
     fn refused(&self) -> Option<Refused> {
         match self {
             WriteError::TooLarge { .. } | WriteError::Slow { .. } => Some(Refused::TooLarge),
@@ -147,7 +155,7 @@ impl From<Error> for WriteError {
 pub(super) fn given_up(error: Error, statement: Option<usize>) -> WriteError {
     match (error.for_good(statement.is_some()), statement) {
         (error @ Error::Data(_), Some(statement)) => WriteError::Data { statement, error },
-        (error @ Error::Fatal(_), _) => WriteError::Fatal(error),
+        (error @ (Error::Fatal(_) | Error::Login(_)), _) => WriteError::Fatal(error),
         // Its transaction had found the checkpoint where the batch begins.
         (last, Some(_)) if last.is_about_size() => WriteError::Slow { last },
         (last, _) => WriteError::Away { last },

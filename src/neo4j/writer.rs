@@ -302,7 +302,9 @@ impl Writer {
                 (Error::Data(_), Some(statement)) => {
                     return Err(WriteError::Data { statement, error });
                 }
-                (Error::Fatal(_) | Error::Data(_), _) => return Err(WriteError::Fatal(error)),
+                (Error::Login(_) | Error::Fatal(_) | Error::Data(_), _) => {
+                    return Err(WriteError::Fatal(error));
+                }
                 (
                     Error::Transient(_) | Error::Failed(_) | Error::Lost(_) | Error::TooLarge(_),
                     _,
@@ -438,7 +440,7 @@ impl Writer {
             // Several writers meet at rows that many other rows refer to.
             _ if error.is_deadlock() => (&mut self.retries.transient, "deadlock"),
             // These recur, and are reported then.
-            Error::Fatal(_) | Error::Data(_) => return,
+            Error::Login(_) | Error::Fatal(_) | Error::Data(_) => return,
             _ => (&mut self.retries.transient, "transient"),
         };
         *count += 1;

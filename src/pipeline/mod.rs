@@ -41,6 +41,7 @@ use crate::{
     checkpoint::{Advance, Log, Newest, Position},
     copy::AppliedTransactions,
     engine::{Batch, EngineError, Place, Refused},
+    health::Side,
     lsn::{Lsn, Stamp},
 };
 
@@ -128,6 +129,11 @@ pub trait Failure: Error + Send + Sync + 'static {
     /// continue.
     fn needs_copy(&self) -> bool {
         self.within().is_some_and(Failure::needs_copy)
+    }
+
+    /// The side that refuses user or password: by now others may be in a file.
+    fn refused_login(&self) -> Option<Side> {
+        self.within().and_then(Failure::refused_login)
     }
 
     /// A table has another shape than it was looked at with.
@@ -410,6 +416,18 @@ impl PipelineError {
                 EngineError::PartOfAnotherTransaction { expected, found, log }.into()
             }
             other => other,
+        }
+    }
+
+    /// The side that refuses user or password.
+    pub fn refused_login(&self) -> Option<Side> {
+        match self {
+            PipelineError::Source(error)
+            | PipelineError::Prepare(error)
+            | PipelineError::Sink(error)
+            | PipelineError::Copy(error)
+            | PipelineError::Row { error, .. } => error.refused_login(),
+            PipelineError::Engine(_) | PipelineError::Bug(_) => None,
         }
     }
 

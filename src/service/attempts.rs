@@ -25,7 +25,7 @@ use crate::{
     shutdown,
 };
 
-use super::{ServiceError, watch::budget};
+use super::{ServiceError, logins::LogIns, watch::budget};
 
 /// The first pause before everything is connected again.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
@@ -166,10 +166,10 @@ impl Service<'_> {
         stop: &watch::Receiver<bool>,
     ) -> Result<(), ServiceError> {
         if !self.holds_slot {
-            return live(self.metrics, attempt, stop).await;
+            return live(self.config, self.metrics, attempt, stop).await;
         }
         let too_much = {
-            let mut living = pin!(live(self.metrics, attempt, stop));
+            let mut living = pin!(live(self.config, self.metrics, attempt, stop));
             tokio::select! {
                 ended = &mut living => return ended,
                 too_much = budget::exceeded(self.config, self.metrics) => {
@@ -186,24 +186,35 @@ impl Service<'_> {
 }
 
 async fn live(
+    config: &Config,
     metrics: &Arc<Metrics>,
     mut attempt: impl AsyncFnMut(&watch::Receiver<bool>) -> Result<Ended, ServiceError>,
     stop: &watch::Receiver<bool>,
 ) -> Result<(), ServiceError> {
-    let mut attempts = Attempts::default();
+    let (mut attempts, mut logins) = (Attempts::default(), LogIns::default());
     loop {
         let (started, lives) = (Instant::now(), metrics.lives());
-        let error = match attempt(stop).await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.is_transient() => error,
-            Err(error) => return Err(error),
-        };
+        let ended = attempt(stop).await;
         if metrics.lives() > lives {
             attempts.connected();
+            logins.succeeded();
         }
-        let mut failed = attempts.failed(started, &error.to_string());
+        let (error, why) = match ended {
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_transient() => {
+                let why = error.to_string();
+                (error, why)
+            }
+            Err(error) => match logins.tried_again(&error, config, metrics.has_begun()) {
+                // librdkafka's words count: each refusal has others.
+                Some(how) => (ServiceError::NotYet(format!("{error}. {how}")), how.to_string()),
+                None => return Err(error),
+            },
+        };
+        let mut failed = attempts.failed(started, &why);
         match error.is_of_another_instance() {
             true => {
+                logins.succeeded();
                 failed.pause = failed.pause.min(STANDBY_PAUSE_MAX);
                 failed.tell_standby(&error);
                 metrics.standby(error.to_string());

@@ -6,6 +6,7 @@ use crate::{
     checkpoint::PutBack,
     cli::Exit,
     config::ConfigError,
+    health::Side,
     http::BindError,
     mapping::Refusal,
     pipeline::{Failure, PipelineError, StoreError, Verdict},
@@ -108,15 +109,24 @@ fn list(refusals: &[Refusal]) -> String {
 impl ServiceError {
     /// The graph does not take a write.
     pub fn of_write(error: StoreError) -> Self {
-        match error.is_transient() {
-            true => ServiceError::NotYet(error.to_string()),
-            false => ServiceError::Definite(error.in_full()),
+        match (error.is_transient(), error.refused_login()) {
+            (_, Some(_)) => ServiceError::Graph(error),
+            (true, None) => ServiceError::NotYet(error.to_string()),
+            (false, None) => ServiceError::Definite(error.in_full()),
         }
     }
 
     /// Another instance has the slot.
     pub fn is_of_another_instance(&self) -> bool {
         matches!(self, ServiceError::Stream(StreamError::SlotActive { .. }))
+    }
+
+    /// All partitions begin again: one that stands still would not notice that the graph was put back, and somebody has
+    /// to look at the tables, or to make clients with what they log in with by then.
+    pub fn is_of_all_partitions(&self) -> bool {
+        self.verdict() == Verdict::PutBack
+            || self.refused_login().is_some()
+            || matches!(self, ServiceError::Reshaped(_) | ServiceError::Deaf(_))
     }
 
     /// With what a copy takes, where only that goes on.
@@ -209,6 +219,18 @@ impl From<TakeOverRefusal> for ServiceError {
 }
 
 impl Failure for ServiceError {
+    fn refused_login(&self) -> Option<Side> {
+        match self {
+            ServiceError::Connect(error) => error.refused_login(),
+            ServiceError::Graph(error) => error.refused_login(),
+            #[cfg(feature = "kafka")]
+            ServiceError::Kafka(error) => error.refused_login(),
+            ServiceError::Pipeline(error) => error.refused_login(),
+            ServiceError::NotCompared(cause) => cause.refused_login(),
+            _ => None,
+        }
+    }
+
     fn verdict(&self) -> Verdict {
         match self {
             ServiceError::Connect(error) => error.verdict(),

@@ -192,7 +192,7 @@ pub async fn with_timelines(
 
 /// The same with the timelines before the server's own.
 pub async fn timelines(config: &Config, system: System) -> Result<System, ServiceError> {
-    let mut connection = replication::Connection::connect(&config.source).await?;
+    let mut connection = replication::Connection::connect(&config.source()).await?;
     let before = connection.timelines_before(system.timeline).await?;
     Ok(System { before, ..system })
 }

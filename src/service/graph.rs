@@ -24,12 +24,12 @@ const TELL_LIMIT: Duration = Duration::from_secs(5);
 
 /// The graph that the configuration names, for reading and for notes.
 pub fn open(config: &Config, wait: Wait) -> Result<Graph, ServiceError> {
-    Ok(graphs::open(config.graph()?, wait, Arc::new(()))?)
+    Ok(graphs::open(&config.graph()?, wait, Arc::new(()))?)
 }
 
 /// The same for a service: the metrics count what its writers do.
 pub fn open_counted(config: &Config, metrics: &Arc<Metrics>) -> Result<Graph, ServiceError> {
-    Ok(graphs::open(config.graph()?, Wait::Long, metrics.clone())?)
+    Ok(graphs::open(&config.graph()?, Wait::Long, metrics.clone())?)
 }
 
 /// Makes what checkpoints and the model need.
@@ -85,8 +85,8 @@ pub fn keep_constraints(graph: impl Store, model: Arc<Model>) -> AbortOnDropHand
                     }
                     said = None;
                 }
-                // The writers report a graph that is away.
-                Err(error) if error.is_transient() => {}
+                // The writers report a graph that is away, or refuses the log-in.
+                Err(error) if error.is_transient() || error.refused_login().is_some() => {}
                 Err(error) => {
                     let text = error.in_full();
                     if said.as_ref() != Some(&text) {
@@ -110,7 +110,10 @@ pub async fn claim(
     publication: Option<&str>,
 ) -> Result<Checkpoint, ServiceError> {
     let claimed = graph.claim(of, publication).await;
-    claimed.map_err(|error| ServiceError::NotYet(error.to_string()))
+    claimed.map_err(|error| match error.refused_login() {
+        Some(_) => ServiceError::Graph(error),
+        None => ServiceError::NotYet(error.to_string()),
+    })
 }
 
 /// Takes down on the checkpoint why the writer of this epoch stopped for good, if the graph takes it now.

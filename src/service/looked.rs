@@ -102,7 +102,7 @@ pub async fn look(
     new: New,
     told: &LeftOut,
 ) -> Result<Looked, ServiceError> {
-    let mut sql = postgres::connect::sql(&config.source).await?;
+    let mut sql = postgres::connect::sql(&config.source()).await?;
     let before = super::published_catalog(config, &mut sql.client).await;
     let before = match before {
         Ok(before) => before,

@@ -19,6 +19,7 @@ pub mod graph;
 mod left_out;
 pub mod left_over;
 pub mod letters;
+mod logins;
 pub mod looked;
 mod notices;
 pub mod others;
@@ -54,7 +55,7 @@ pub use watch::topics::ends;
 
 /// An ordinary connection and the catalog, with the publication's limits where it exists already.
 pub async fn read_catalog(config: &Config) -> Result<(Sql, Catalog), ServiceError> {
-    let mut sql = postgres::connect::sql(&config.source).await?;
+    let mut sql = postgres::connect::sql(&config.source()).await?;
     match published_catalog(config, &mut sql.client).await {
         Ok(catalog) => Ok((sql, catalog)),
         Err(error) => Err(blocked(&sql.client, error).await),

@@ -246,9 +246,9 @@ pub async fn has_lost_slot(config: &Config) -> bool {
 
 /// Whether the slot is lost, or nobody knows.
 pub async fn slot_is_lost(config: &Config) -> bool {
-    let Ok(Sql { client, .. }) = sql(&config.source).await else { return true };
+    let Ok(Sql { client, .. }) = sql(&config.source()).await else { return true };
     match postgres::setup::slot(&client, &config.slot).await {
-        Ok(Some(slot)) => matches!(slot.state(config.source.database()), SlotState::Lost(_)),
+        Ok(Some(slot)) => matches!(slot.state(config.source().database()), SlotState::Lost(_)),
         // A source that is away says nothing: the next life asks it.
         Ok(None) | Err(_) => true,
     }

@@ -89,7 +89,7 @@ impl<G: Store> FirstStart<'_, G> {
         let FirstStart { config, client, graph, .. } = self;
         create_publication(config, client, mapping).await?;
         let lsn = match setup::slot(client, &config.slot).await? {
-            Some(slot) => confirmed(&slot, config.source.database()).ok_or_else(|| {
+            Some(slot) => confirmed(&slot, config.source().database()).ok_or_else(|| {
                 ServiceError::NotYet(format!("another instance makes the slot {}", config.slot))
             })?,
             None => create_slot(config, client, |_| ()).await?,
@@ -216,7 +216,7 @@ pub async fn create_slot(
     tell: impl Fn(String),
 ) -> Result<Lsn, ServiceError> {
     const PATIENCE: Duration = Duration::from_secs(3);
-    let watcher = crate::postgres::connect::sql(&config.source).await?;
+    let watcher = crate::postgres::connect::sql(&config.source()).await?;
     let making = setup::Making::start(client, watcher.client).await?;
     let creating = setup::create_slot(client, &config.slot, config.failover);
     tokio::pin!(creating);

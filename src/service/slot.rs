@@ -168,7 +168,7 @@ pub async fn hold_slot(
     at: Lsn,
     newest: Option<Newest>,
 ) -> Result<Held, ServiceError> {
-    let sentinel = sql(&config.source).await?;
+    let sentinel = sql(&config.source()).await?;
     let third = Duration::from_millis(server.sender_timeout_ms.unsigned_abs() / 3);
     let interval = if third.is_zero() { FEEDBACK_MAX } else { third.min(FEEDBACK_MAX) };
     let Sql { client, closed } = sentinel;

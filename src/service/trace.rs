@@ -37,7 +37,7 @@ impl<'a> Traces<'a> {
         let asked = async {
             let client = match client {
                 Some(client) => client,
-                None => client.insert(sql(&config.source).await?.client),
+                None => client.insert(sql(&config.source()).await?.client),
             };
             Ok::<_, ServiceError>(postgres::tables::trace(client, &config.publication).await?)
         };

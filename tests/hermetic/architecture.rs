@@ -39,6 +39,7 @@ const MODULES: &[(&str, May)] = &[
     ("replay", May::Pure(&["checkpoint", "lsn"])),
     ("report", May::Pure(&["checkpoint", "copy", "health", "request", "shown", "start"])),
     ("request", May::Pure(&["change", "shown"])),
+    ("secrets", May::Pure(&[])),
     ("shown", May::Pure(&[])),
     (
         "start",

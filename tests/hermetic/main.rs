@@ -26,6 +26,7 @@ mod owed;
 mod paused;
 mod process;
 mod refused;
+mod renewal;
 mod repair;
 mod report;
 mod shape;

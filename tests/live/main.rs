@@ -31,6 +31,7 @@ mod planning;
 mod plans;
 mod reconcile;
 mod replication;
+mod secrets;
 mod shape;
 mod start;
 mod statements;

@@ -51,7 +51,7 @@ impl Source {
         let (sql, mapping) = match read_catalog(config).await {
             Ok((sql, catalog)) => (Ok(sql), compile(&catalog, &config.keeping(kept).edits).ok()),
             // What is to be dropped may be what makes the catalog unreadable.
-            Err(_) => (postgres::connect::sql(&config.source).await.map_err(Into::into), None),
+            Err(_) => (postgres::connect::sql(&config.source()).await.map_err(Into::into), None),
         };
         let slot = |checkpoint: &Checkpoint| match &checkpoint.origin.log {
             Log::Slot(slot) => Some(slot.clone()),
@@ -132,7 +132,7 @@ impl Source {
                 continue;
             }
             let Some(found) = setup::slot(client, slot).await? else { continue };
-            if !found.logical || found.database.as_deref() != Some(config.source.database()) {
+            if !found.logical || found.database.as_deref() != Some(config.source().database()) {
                 let text = format!("{slot}: it is none of this database. {}", drop_slot(slot));
                 plan.stays.add("slot", text);
                 continue;

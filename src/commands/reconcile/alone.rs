@@ -88,7 +88,7 @@ async fn signs(
     graph: &Graph,
     request: Option<&Request>,
 ) -> Result<Option<Signs>, ServiceError> {
-    let Sql { client, .. } = sql(&config.source).await?;
+    let Sql { client, .. } = sql(&config.source()).await?;
     let held = slot(&client, &config.slot).await?;
     let is_read = held.is_some_and(|slot| slot.active_pid.is_some());
     let checkpoints = graph.checkpoints(&config.pipeline).await?;

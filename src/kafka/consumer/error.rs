@@ -2,6 +2,7 @@
 
 use crate::{
     checkpoint::TopicPartition,
+    health::Side,
     pipeline::{Failure, Reshaped, Verdict},
     replay,
     topic::{gap::Gap, transactions::RecordError},
@@ -111,6 +112,13 @@ impl Failure for ConsumeError {
             | ConsumeError::Unpublished { .. }
             | ConsumeError::Truncated { .. } => Verdict::Again,
             ConsumeError::Record { .. } => Verdict::again_if(self.reshaped().is_some()),
+        }
+    }
+
+    fn refused_login(&self) -> Option<Side> {
+        match self {
+            ConsumeError::Kafka(error) => error.refused_login(),
+            _ => None,
         }
     }
 

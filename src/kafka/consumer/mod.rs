@@ -212,7 +212,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn member_settings(options: &Options) -> rdkafka::ClientConfig {
     let mut config = settings(options);
-    let is_set = |name: &str| options.properties.iter().any(|(other, _)| other == name);
+    let properties = options.properties.now();
+    let is_set = |name: &str| properties.contains_key(name);
     if !options.is_next_generation() && !is_set("partition.assignment.strategy") {
         config.set("partition.assignment.strategy", "cooperative-sticky");
     }

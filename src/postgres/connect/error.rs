@@ -5,6 +5,7 @@ use std::io;
 use tokio_postgres::error::SqlState;
 
 use crate::{
+    health::Side,
     pipeline::{Failure, Verdict},
     shown::on_one_line,
 };
@@ -52,6 +53,14 @@ pub enum ConnectError {
         /// Host and port.
         server: String,
         /// The requirement.
+        what: String,
+    },
+    /// It wants a password, and there is none.
+    #[error("PostgreSQL at {server}: {what}")]
+    NoPassword {
+        /// Host and port.
+        server: String,
+        /// Where none is.
         what: String,
     },
     /// TLS can not be set up.
@@ -140,6 +149,19 @@ impl ConnectError {
 }
 
 impl Failure for ConnectError {
+    fn refused_login(&self) -> Option<Side> {
+        let is_refused = match self {
+            ConnectError::Refused { code, .. } => ["28P01", "28000"].contains(&code.as_str()),
+            // The file with it may be written just now.
+            ConnectError::NoPassword { .. } => true,
+            ConnectError::Several(failures) => {
+                failures.iter().any(|failure| failure.refused_login().is_some())
+            }
+            _ => false,
+        };
+        is_refused.then_some(Side::Source)
+    }
+
     fn verdict(&self) -> Verdict {
         Verdict::again_if(match self {
             // A standby may become the primary soon.

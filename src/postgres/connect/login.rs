@@ -168,11 +168,14 @@ fn password(
     let asks = "it asks for a password, and neither the URL nor PGPASSWORD";
     match (found, &url.passfile) {
         (Some(Ok(Some(password))), _) => Ok(password),
-        (Some(Err(error)), _) => Err(connection.denied(format!("{asks} has one. {error}"))),
-        (_, Some(path)) => {
-            Err(connection.denied(format!("{asks} nor {} has one for it", path.display())))
+        (Some(Err(error)), _) => {
+            Err(connection.without_password(format!("{asks} has one. {error}")))
         }
-        (_, None) => Err(connection.denied(format!("{asks} has one"))),
+        (_, Some(path)) => {
+            Err(connection
+                .without_password(format!("{asks} nor {} has one for it", path.display())))
+        }
+        (_, None) => Err(connection.without_password(format!("{asks} has one"))),
     }
 }
 

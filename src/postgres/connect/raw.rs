@@ -76,6 +76,10 @@ impl RawConnection {
         ConnectError::Authentication { server: self.server.clone(), what: what.into() }
     }
 
+    pub(super) fn without_password(&self, what: String) -> ConnectError {
+        ConnectError::NoPassword { server: self.server.clone(), what }
+    }
+
     pub(super) fn refused(&self, error: RawError) -> ConnectError {
         match error {
             RawError::Io(error) => self.broken(&error),

@@ -7,7 +7,12 @@
 //! It refuses what it does not understand: a silently ignored setting could be the one that was
 //! meant to keep an attacker out.
 
-use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use super::{
     CONNECT_LIMIT, Environment, UrlError,
@@ -119,6 +124,12 @@ impl SourceUrl {
             authentication: Authentication::of(&settings)?,
             tls,
         })
+    }
+
+    /// The password file, if the password comes from one. It is read for each connection.
+    pub fn password_file(&self) -> Option<&Path> {
+        let file = self.passfile.as_deref().filter(|_| self.password.is_none());
+        file.filter(|file| file.exists())
     }
 
     /// The database, or by default the user's name, as in PostgreSQL.

@@ -85,7 +85,7 @@ pub async fn was_published(config: &Config, seen: Option<&Seen>) -> Result<(), S
     if seen.is_none_or(|it| it.now.facts.publication.is_some()) {
         return Ok(());
     }
-    let Sql { client, .. } = sql(&config.source).await?;
+    let Sql { client, .. } = sql(&config.source()).await?;
     match postgres::setup::publication(&client, &config.publication).await? {
         Some(_) => Err(ServiceError::Reshaped("the publication has come".to_owned())),
         None => Ok(()),
@@ -319,7 +319,7 @@ async fn admit(
     why: &Why<'_>,
 ) -> Result<Vec<String>, ServiceError> {
     let Shared { config, mapping, .. } = shared;
-    let Sql { client, .. } = sql(&config.source).await?;
+    let Sql { client, .. } = sql(&config.source()).await?;
     let Why { found, published, again } = why;
     let refused = |why: &str| {
         ServiceError::Definite(format!(

@@ -84,10 +84,7 @@ pub async fn live(
         let attempt = Box::pin(attempt(shared, at, stop, &mut portion, &mut work));
         let error = match attempt.await {
             Ok(Ended::Stopped) if !*stop.borrow() => continue,
-            // A partition that stands still would not notice: all begin again.
-            Err(error) if error.verdict() == Verdict::PutBack => return Err(error),
-            // Somebody has to look at the tables, or to make another client.
-            Err(error @ (ServiceError::Reshaped(_) | ServiceError::Deaf(_))) => return Err(error),
+            Err(error) if error.is_of_all_partitions() => return Err(error),
             Err(error) if error.is_transient() && !*stop.borrow() && is_ours() => error,
             ended => {
                 if let Err(error) = &ended

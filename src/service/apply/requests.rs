@@ -144,7 +144,7 @@ async fn work(
         return Ok(None);
     };
     let Some(copied_before) = copied_before(shared, at).await? else { return Ok(None) };
-    let client = sql(&config.source).await?.client;
+    let client = sql(&config.source()).await?.client;
     Ok(Some(Work { request, tables, copied_before, client, turn }))
 }
 
@@ -295,8 +295,8 @@ async fn prepare(
         (model.table(*table).name.clone(), size.rows / u64::from(count.max(1)))
     });
     let expected = expected.collect();
-    let beside = Beside::new(sql(&config.source).await?.client);
-    beside.guard(sql(&config.source).await?.client);
+    let beside = Beside::new(sql(&config.source()).await?.client);
+    beside.guard(sql(&config.source()).await?.client);
     let translator = Translator::new(mapping.clone());
     let sources = Sources::new(catalog, &translator);
     // An earlier instance may have applied what still ends now.

@@ -20,7 +20,7 @@ use crate::{
     config::Config,
     kafka::Ack,
     lsn::Lsn,
-    pipeline::{Source, Store, StoreError},
+    pipeline::{Failure, Source, Store, StoreError},
     service::{
         ServiceError,
         graph::{Wait, open},
@@ -119,7 +119,7 @@ fn follow(
     system_identifier: &str,
     tasks: &mut JoinSet<()>,
 ) -> Result<watch::Receiver<Lsn>, ServiceError> {
-    let (graph, pipeline) = (open(config, Wait::Usual)?, config.pipeline.clone());
+    let (mut graph, config) = (open(config, Wait::Usual)?, config.clone());
     let system_identifier: Arc<str> = system_identifier.into();
     let (sender, receiver) = watch::channel(Lsn::ZERO);
     tasks.spawn(async move {
@@ -128,7 +128,7 @@ fn follow(
         let mut answers = Answers::default();
         loop {
             timer.tick().await;
-            match position(&graph, &pipeline, &system_identifier).await {
+            match position(&graph, &config.pipeline, &system_identifier).await {
                 Ok(found) => {
                     answers.answered(&found);
                     let lsn = found.lsn();
@@ -138,7 +138,15 @@ fn follow(
                         further
                     });
                 }
-                Err(error) => answers.failed(&error),
+                Err(error) => {
+                    answers.failed(&error);
+                    // A file may have another log-in by now.
+                    if let (Some(_), Ok(again)) =
+                        (error.refused_login(), open(&config, Wait::Usual))
+                    {
+                        graph = again;
+                    }
+                }
             }
         }
     });

@@ -33,7 +33,7 @@ pub async fn look(
     position: Lsn,
     newest: Mark,
 ) -> Result<(), ServiceError> {
-    let connection = Connection::connect(&config.source).await?;
+    let connection = Connection::connect(&config.source()).await?;
     let Held { mut stream, .. } = hold_slot(config, connection, server, position, None).await?;
     let shown = proof::read_ahead(&mut stream, newest).await;
     stream.close().await;

@@ -86,7 +86,7 @@ impl Behind {
             ServiceError::NotYet(format!("another instance has made the slot {slot} or reads it"))
         };
         let slot = setup::slot(client, &config.slot).await?;
-        match slot.map(|slot| slot.state(config.source.database())) {
+        match slot.map(|slot| slot.state(config.source().database())) {
             None => {}
             Some(SlotState::Lost(_)) => {
                 let dropped = removal::drop_slot(client, &config.slot).await;

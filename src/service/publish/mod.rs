@@ -282,7 +282,7 @@ impl Publish<'_> {
             there.copied(config, &ends)?;
         }
         let topics = wanted.make(kafka, &asking, &written, &mapping).await?;
-        let connection = replication::Connection::connect(&config.source).await?;
+        let connection = replication::Connection::connect(&config.source()).await?;
         let mut connection = connection.with_messages(kafka.messages);
         let slot = postgres::setup::slot(&client, &config.slot).await?;
         let ends = topics.ends(config).await?;
@@ -369,7 +369,7 @@ impl Publish<'_> {
         let mut following = JoinSet::new();
         following.spawn(heartbeats.repeat(stands));
         let rule = acknowledge::rule(config, &history.system_identifier, &mut following)?;
-        let source = Whole::new(stream, config.source.clone(), mapping.columns_together());
+        let source = Whole::new(stream, config.source(), mapping.columns_together());
         let source = Acknowledging::new(source, rule, confirmed);
         if following::follows(config) {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -431,7 +431,7 @@ impl Publish<'_> {
     fn names(&self, history: History) -> Names {
         Names {
             pipeline: self.config.pipeline.clone(),
-            database: self.config.source.database().to_owned(),
+            database: self.config.source().database().to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             history,
         }
@@ -454,7 +454,7 @@ impl Publish<'_> {
             return Ok(None);
         }
         let ended_before = postgres::copy::current_xid(client).await?;
-        let connect = async || sql(&self.config.source).await.map(|sql| sql.client);
+        let connect = async || sql(&self.config.source()).await.map(|sql| sql.client);
         let [reads, beside, guard] = [connect().await?, connect().await?, connect().await?];
         let reader = TableReader::new(reads, beside, guard).await?;
         let from = copy::Rows { reader, tables, ended_before, after };

@@ -79,7 +79,7 @@ pub fn decide(
     if tail.lowest().is_none() {
         check_new(ends, topic.clone(), &anew)?;
     }
-    if let Some(SlotState::Lost(why)) = slot.map(|slot| slot.state(config.source.database())) {
+    if let Some(SlotState::Lost(why)) = slot.map(|slot| slot.state(config.source().database())) {
         return Err(TopicRefusal::SlotLost { slot: slot_name, why, anew }.into());
     }
     // Any other slot that can not be used is refused before.
@@ -236,7 +236,7 @@ fn of_others(config: &Config, at: &TopicPartition, offset: i64, other: &Whose) -
         }
         (_, database) => {
             let other = database.clone().unwrap_or_default();
-            let own = config.source.database().to_owned();
+            let own = config.source().database().to_owned();
             TopicRefusal::OtherDatabase { at, offset, other, own }
         }
     }

@@ -7,14 +7,14 @@ use crate::{
 
 /// What this pipeline's records say.
 pub fn own(config: &Config) -> Whose {
-    let database = config.source.database().to_owned();
+    let database = config.source().database().to_owned();
     Whose { pipeline: Some(config.pipeline.clone()), database: Some(database) }
 }
 
 /// What its heartbeats say besides.
 pub fn through(config: &Config) -> Through {
     Through {
-        database: config.source.database().to_owned(),
+        database: config.source().database().to_owned(),
         slot: config.slot.clone(),
         publication: config.publication.clone(),
     }

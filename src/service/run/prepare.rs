@@ -92,7 +92,7 @@ impl Run<'_> {
         if is_first {
             graph::establish(&graph, &model).await?;
         }
-        let mut connection = replication::Connection::connect(&config.source).await?;
+        let mut connection = replication::Connection::connect(&config.source()).await?;
         let system = connection.identify().await?;
         let of = graph::identity(config, Log::Slot(config.slot.clone()));
         let slot = Slot {
@@ -190,7 +190,7 @@ impl Run<'_> {
             engine,
             until: target,
         };
-        let source = Whole::new(held.stream, config.source.clone(), mapping.columns_together());
+        let source = Whole::new(held.stream, config.source(), mapping.columns_together());
         let mut owed = None;
         let findings = match &taken {
             Some(taken) => {
@@ -335,9 +335,9 @@ impl Run<'_> {
         translator: &Translator,
     ) -> Result<Vec<Lane<CopyReader, Sink, Reader>>, ServiceError> {
         let mut lanes = Vec::with_capacity(self.config.limits.copy_lanes);
-        let beside = Beside::new(sql(&self.config.source).await?.client);
+        let beside = Beside::new(sql(&self.config.source()).await?.client);
         for _ in 0..self.config.limits.copy_lanes {
-            let client = sql(&self.config.source).await?.client;
+            let client = sql(&self.config.source()).await?.client;
             let notices = self.notices.clone();
             let (sources, translator) = (sources.clone(), translator.clone());
             let reader = CopyReader::new(client, beside.clone(), sources, translator).await?;
@@ -345,7 +345,7 @@ impl Run<'_> {
             let writer = to.graph.sink(to.claim, to.model, to.planner)?;
             lanes.push(Lane { reader, writer, graph: to.graph.reader(to.model)? });
         }
-        beside.guard(sql(&self.config.source).await?.client);
+        beside.guard(sql(&self.config.source()).await?.client);
         Ok(lanes)
     }
 }

@@ -71,7 +71,7 @@ pub async fn end(config: &Config, too_much: TooMuch) -> ServiceError {
 }
 
 async fn dropped(config: &Config) -> Result<(), ServiceError> {
-    let client = sql(&config.source).await?.client;
+    let client = sql(&config.source()).await?.client;
     let began = Instant::now();
     loop {
         match removal::drop_slot(&client, &config.slot).await {

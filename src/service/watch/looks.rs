@@ -33,7 +33,7 @@ pub async fn at_source(config: Config, metrics: Arc<Metrics>) {
     let mut client = None;
     let mut looks = Looks::new(
         Side::Source,
-        format!("PostgreSQL at {}", config.source.places()),
+        format!("PostgreSQL at {}", config.source().places()),
         metrics.clone(),
     );
     let mut timer = timer(SOURCE_INTERVAL);
@@ -97,7 +97,7 @@ fn timer(period: Duration) -> tokio::time::Interval {
 async fn source(config: &Config, kept: &mut Option<Client>) -> Result<SourceLook, ServiceError> {
     let client = match kept {
         Some(client) => client,
-        None => kept.insert(sql(&config.source).await?.client),
+        None => kept.insert(sql(&config.source()).await?.client),
     };
     let at = now();
     let flushed = setup::flushed(client).await?.without_page_header();

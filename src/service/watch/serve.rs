@@ -28,8 +28,7 @@ pub async fn start(config: &Config, metrics: &Arc<Metrics>) -> Result<JoinSet<()
         }
         tasks.spawn(sampling(metrics.clone()));
         tasks.spawn(checks::now_and_then(config.clone(), metrics.clone()));
-        let token = config.http.token.clone().map(|token| token.0);
-        let access = Access::new(token, config.http.hosts.clone());
+        let access = Access::new(config.http.token.clone(), config.http.hosts.clone());
         tasks.spawn(http::serve(listener, access, metrics.clone()));
     }
     Ok(tasks)

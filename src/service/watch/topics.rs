@@ -11,7 +11,7 @@ use crate::{
     checkpoint::TopicPartition,
     config::Config,
     health::Side,
-    kafka::{Error, dead_letters::Shelf, offsets::Asking},
+    kafka::{Error, Options, dead_letters::Shelf, offsets::Asking},
     metrics::{DeadLetterLook, Metrics, SOURCE_INTERVAL, TopicLook, now},
     pipeline::Store,
     service::graph::{Wait, open},
@@ -29,23 +29,43 @@ pub async fn at_topics(
     metrics: Arc<Metrics>,
 ) {
     let Ok(options) = config.kafka() else { return };
-    let mut asking = None;
+    let (mut client, mut logins) = (None, Renewals::of(options));
     let mut looks = Looks::new(Side::Kafka, "Kafka".to_owned(), metrics.clone());
     let mut timer = timer();
     loop {
         timer.tick().await;
         let at = now();
-        if asking.is_none() {
-            asking = Asking::new(options).ok();
+        if client.is_none() {
+            client = Asking::new(options).ok();
         }
-        let Some(asking) = &asking else { continue };
+        let Some(asking) = &client else { continue };
         let topics = topics.borrow().clone();
         let ends = match timeout(PATIENCE, ends(asking, &topics)).await {
             Ok(ends) => ends.map_err(|error| error.to_string()),
             Err(_) => Err(asking.silence(PATIENCE)),
         };
         let ends = looks.told(at, ends);
+        if ends.is_none() && logins.have_changed(options) {
+            client = None;
+        }
         metrics.looked_at_topic(ends.map(|ends| TopicLook { at, ends }));
+    }
+}
+
+/// What clients were made with: each keeps it for its life.
+struct Renewals(BTreeMap<String, String>);
+
+impl Renewals {
+    fn of(options: &Options) -> Self {
+        Renewals(options.properties.now())
+    }
+
+    /// The files have another log-in than when this was asked last.
+    fn have_changed(&mut self, options: &Options) -> bool {
+        let now = options.properties.now();
+        let have_changed = now != self.0;
+        self.0 = now;
+        have_changed
     }
 }
 
@@ -65,11 +85,15 @@ pub async fn at_position(config: Config, metrics: Arc<Metrics>) {
         if graph.is_none() {
             graph = open(&config, Wait::Usual).ok();
         }
-        let Some(graph) = &graph else { continue };
+        let Some(open_graph) = &graph else { continue };
         // While it is away, the last position is still true.
-        if let Ok(checkpoints) = graph.positions(&config.pipeline).await {
-            let whole = checkpoints.iter().find(|it| it.is_whole);
-            metrics.looked_at_position(whole.map(|it| it.lsn));
+        match open_graph.positions(&config.pipeline).await {
+            Ok(checkpoints) => {
+                let whole = checkpoints.iter().find(|it| it.is_whole);
+                metrics.looked_at_position(whole.map(|it| it.lsn));
+            }
+            // The next one logs in with what is configured then.
+            Err(_) => graph = None,
         }
     }
 }
@@ -82,7 +106,7 @@ pub async fn at_dead_letters(config: Config, metrics: Arc<Metrics>) {
         Ok(None) => return,
         Err(error) => return tracing::warn!(%error, "dead letters can not be counted"),
     };
-    let mut is_told = false;
+    let (mut is_told, mut logins) = (false, Renewals::of(options));
     let mut timer = timer();
     loop {
         timer.tick().await;
@@ -97,6 +121,12 @@ pub async fn at_dead_letters(config: Config, metrics: Arc<Metrics>) {
             }
         };
         is_told = look.is_none();
+        if is_told
+            && logins.have_changed(options)
+            && let Ok(Some(renewed)) = Shelf::open(options)
+        {
+            shelf = renewed;
+        }
         metrics.looked_at_dead_letters(look);
     }
 }

@@ -25,7 +25,11 @@ struct Broker {
 static BROKER: OnceLock<Broker> = OnceLock::new();
 
 fn broker() -> &'static Broker {
-    BROKER.get_or_init(|| {
+    BROKER.get_or_init(Broker::start)
+}
+
+impl Broker {
+    fn start() -> Self {
         // Who logged in with a token has to do so again before this is over.
         let again = "listener.name.secured.oauthbearer.connections.max.reauth.ms";
         let properties = vec![(again.to_owned(), "6000".to_owned())];
@@ -40,7 +44,13 @@ fn broker() -> &'static Broker {
             KafkaOptions { secured: Some(secured), properties, ..KafkaOptions::default() };
         let kafka = Kafka::start(&options).unwrap_or_else(|error| panic!("{error}"));
         Broker { kafka, authority }
-    })
+    }
+
+    /// The file that says who signed its certificate.
+    fn trusted(&self) -> String {
+        let certificate = self.authority.certificate();
+        self.authority.file("authority.pem", &certificate).display().to_string()
+    }
 }
 
 /// How a test logs in.
@@ -54,10 +64,15 @@ struct LogIn<'a> {
 impl LogIn<'_> {
     /// A pipeline with a table of one row, whose file says so.
     async fn pipeline(&self, name: &str) -> Published {
+        self.pipeline_on(&broker().kafka, name).await
+    }
+
+    /// The same on another broker.
+    async fn pipeline_on(&self, kafka: &Kafka, name: &str) -> Published {
         let schema = format!(
             "CREATE TABLE {name}_things (id int PRIMARY KEY); INSERT INTO {name}_things VALUES (1)"
         );
-        let published = Published::on(&broker().kafka, name, &schema, "").await;
+        let published = Published::on(kafka, name, &schema, "").await;
         let password = format!("{}.password", published.path);
         fs::write(&password, self.password).unwrap();
         let LogIn { mechanism, authority, .. } = self;
@@ -66,7 +81,7 @@ impl LogIn<'_> {
              security.protocol: SASL_SSL\n    sasl.mechanism: {mechanism}\n    \
              sasl.username: cdc\n    sasl.password: ${{file:{password}}}\n    \
              ssl.ca.location: {authority}\nhttp: {{listen: off}}\n",
-            broker().kafka.secured_brokers()
+            kafka.secured_brokers()
         );
         fs::write(&published.path, text).unwrap();
         published
@@ -74,8 +89,7 @@ impl LogIn<'_> {
 }
 
 fn trusted() -> String {
-    let authority = &broker().authority;
-    authority.file("authority.pem", &authority.certificate()).display().to_string()
+    broker().trusted()
 }
 
 async fn gets_through(name: &str, mechanism: &str) {
@@ -306,4 +320,41 @@ async fn a_token_that_is_missing_or_has_run_out_is_waited_for_and_named() {
     fs::write(&file, "not-a-token").unwrap();
     let refused = said().await;
     assert!(refused.contains("oauth_token_file") && !refused.contains("not-a-token"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_rotated_password_of_the_broker_ended_the_programs() {
+    const ROTATED: &str = "another-horse-battery";
+    let mut broker = Broker::start();
+    let authority = broker.trusted();
+    let log_in = LogIn { mechanism: "SCRAM-SHA-512", password: SECRET, authority };
+    let published = log_in.pipeline_on(&broker.kafka, "ksk").await;
+    let file = format!("{}.password", published.path);
+    published.catch_up().await;
+    let apply_log = NamedTempFile::new().unwrap();
+    let mut publish = published.start();
+    let command = ["apply", "-c", &published.path];
+    let mut apply = published.pipeline.start_logging(&command, apply_log.reopen().unwrap());
+    let said = || fs::read_to_string(apply_log.path()).unwrap();
+    eventually("the copy is applied", "RETURN EXISTS { (:KskThing {id: 1}) } AS yes").await;
+    until("publish runs", async || published.log().contains("publishing")).await;
+    let config = format!("SCRAM-SHA-512=[password={ROTATED}]");
+    let alter =
+        ["--alter", "--entity-type", "users", "--entity-name", "cdc", "--add-config", &config];
+    broker.kafka.tool("kafka.admin.ConfigCommand", &alter).unwrap();
+    broker.kafka.kill().unwrap();
+    broker.kafka.start_again().unwrap();
+    let waits = format!("each time with what {file} has then");
+    // A publisher that has nothing to say asks nobody.
+    published.pipeline.sql.batch_execute("INSERT INTO ksk_things VALUES (2)").await.unwrap();
+    until("publish waits for the file", async || published.log().contains(&waits)).await;
+    until("apply waits for the file", async || said().contains(&waits)).await;
+    fs::write(&file, ROTATED).unwrap();
+    eventually("both go on", "RETURN EXISTS { (:KskThing {id: 2}) } AS yes").await;
+    for running in [&mut publish, &mut apply] {
+        assert_eq!(running.terminate(Duration::from_secs(60)).await, Some(0));
+    }
+    for log in [published.log(), said()] {
+        assert!(!log.contains(SECRET) && !log.contains(ROTATED), "{log}");
+    }
 }

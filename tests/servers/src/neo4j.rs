@@ -36,6 +36,8 @@ pub struct Neo4jOptions {
     pub settings: Vec<String>,
     /// How Java compiles it.
     pub compiled: Compiled,
+    /// It asks for a password. The first one is `neo4j`, and has to be changed.
+    pub authenticates: bool,
 }
 
 /// How Java compiles a server while it runs.
@@ -57,6 +59,7 @@ impl Default for Neo4jOptions {
             page_cache: "256m".to_owned(),
             settings: Vec::new(),
             compiled: Compiled::Quickly,
+            authenticates: false,
         }
     }
 }
@@ -72,7 +75,7 @@ pub struct Neo4j {
 }
 
 impl Neo4j {
-    /// Creates an empty database without authentication and starts it.
+    /// Creates an empty database and starts it.
     pub fn start(options: &Neo4jOptions) -> Result<Self> {
         let jars = fetch_neo4j(&options.version)?;
         let versions = if is_calendar_version(&options.version) { 21..=u32::MAX } else { 17..=21 };
@@ -80,13 +83,14 @@ impl Neo4j {
         let directory = directory("neo4j")?;
         let port = free_port()?;
         let (home, page_cache) = (directory.path().display(), &options.page_cache);
+        let authenticates = options.authenticates;
         let mut conf = format!(
             "server.default_listen_address=127.0.0.1\n\
              server.bolt.enabled=true\n\
              server.bolt.listen_address=127.0.0.1:{port}\n\
              server.http.enabled=false\n\
              server.https.enabled=false\n\
-             dbms.security.auth_enabled=false\n\
+             dbms.security.auth_enabled={authenticates}\n\
              dbms.usage_report.enabled=false\n\
              server.memory.pagecache.size={page_cache}\n"
         );
@@ -137,8 +141,8 @@ impl Neo4j {
         ]);
         let log = self.directory.path().join("console.log");
         let process = Process::start(&log, &command)?;
-        let port = self.port;
-        until_ready(&process, &log, || speaks_bolt(port))?;
+        let (port, authenticates) = (self.port, self.options.authenticates);
+        until_ready(&process, &log, || speaks_bolt(port, authenticates))?;
         self.process = Some(process);
         Ok(())
     }
@@ -197,7 +201,7 @@ fn is_calendar_version(version: &str) -> bool {
 }
 
 /// Whether the port answers a handshake and a HELLO, which is more than an open port.
-fn speaks_bolt(port: u16) -> bool {
+fn speaks_bolt(port: u16, authenticates: bool) -> bool {
     let exchange = || -> std::io::Result<bool> {
         let mut socket = TcpStream::connect(("127.0.0.1", port))?;
         socket.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -214,8 +218,10 @@ fn speaks_bolt(port: u16) -> bool {
         socket.write_all(&[0, 0])?;
         let mut answer = [0; 4];
         socket.read_exact(&mut answer)?;
+        // Without a password it may be refused.
         const SUCCESS: u8 = 0x70;
-        Ok(answer[3] == SUCCESS)
+        const FAILURE: u8 = 0x7F;
+        Ok(answer[3] == SUCCESS || (authenticates && answer[3] == FAILURE))
     };
     exchange().unwrap_or(false)
 }
