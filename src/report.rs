@@ -133,6 +133,8 @@ pub struct Lag {
     pub received_bytes: Option<u64>,
     /// Log that is not in the graph.
     pub applied_bytes: Option<u64>,
+    /// The same, under the name that `status --json` had for it.
+    pub bytes: Option<u64>,
     /// Log that the slot was not told of.
     pub acknowledged_bytes: Option<u64>,
     /// Records of the partitions that the graph does not have; null: there are no partitions, or Kafka does not

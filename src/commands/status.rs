@@ -149,6 +149,7 @@ impl Looked {
             seconds: applied_bytes.and_then(|bytes| if bytes == 0 { Some(0.0) } else { since }),
             received_bytes: None,
             applied_bytes,
+            bytes: applied_bytes,
             acknowledged_bytes: acknowledged.and_then(behind),
             records: None,
         };

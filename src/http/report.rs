@@ -84,6 +84,7 @@ fn lag(snapshot: &Snapshot) -> Lag {
         seconds: lag.time.map(|time| time.as_secs_f64()),
         received_bytes: lag.received_bytes,
         applied_bytes: lag.applied_bytes,
+        bytes: lag.applied_bytes,
         acknowledged_bytes: snapshot.unacknowledged_bytes(),
         records: if partitions.is_empty() { None } else { records },
     }

@@ -277,7 +277,7 @@ fn without_failover(config: &Config, slot: &Slot, found: &mut Findings) {
         format!("source.failover: the slot {name} is no failover slot, since it was made without that"),
         format!(
             "{stop}psql \"dbname={} replication=database\" -c 'ALTER_REPLICATION_SLOT {name} (FAILOVER true)'",
-            config.source.database()
+            config.source().database()
         ),
     );
 }
