@@ -33,8 +33,7 @@ Examples:
     version,
     max_term_width = 98,
     after_long_help = EXAMPLES,
-    help_expected = true,
-    disable_help_subcommand = true
+    help_expected = true
 )]
 pub struct Cli {
     /// What every command takes.
