@@ -48,10 +48,10 @@ impl Delivered for Delivering {
 }
 
 /// A topic that somebody else made may take less than ours do.
-fn too_large(topic: &str, error: &KafkaError) -> Error {
+fn too_large(doing: &str, topic: &str, error: &KafkaError) -> Error {
     Error::Definite(format!(
-        "the record does not fit into the topic {topic} ({error}). Let it take more: kafka-configs --alter --topic \
-         {topic} --add-config max.message.bytes={MESSAGE_BYTES_MAX}"
+        "{doing}: the record does not fit into the topic {topic} ({error}). Let it take more: kafka-configs --alter \
+         --topic {topic} --add-config max.message.bytes={MESSAGE_BYTES_MAX}"
     ))
 }
 
@@ -97,7 +97,7 @@ impl Delivery {
                 Some(Err(error))
                     if error.rdkafka_error_code() == Some(Code::MessageSizeTooLarge) =>
                 {
-                    return Err(too_large(topic, error));
+                    return Err(too_large(self.doing, topic, error));
                 }
                 Some(Err(error)) => return Err(explain(error)),
             }

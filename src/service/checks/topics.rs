@@ -18,6 +18,7 @@ pub async fn beside(config: &Config, mapping: Option<&Mapping>, found: &mut Find
     }
 }
 
+/// There are none in this build.
 #[cfg(not(feature = "kafka"))]
 pub async fn all(_: &Config, _: &mut Findings) -> bool {
     false
