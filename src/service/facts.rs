@@ -244,12 +244,13 @@ pub fn again(config: &Config, mapping: Option<&Mapping>, checkpoints: &[Checkpoi
     }
     let topics = match written(config, mapping) {
         Ok(Written::OfTables { prefix, mut names, brokers }) => {
-            // What the file names now may be another pipeline's. The graph's own are those that it was made from.
+            // What the file names now may be another pipeline's. The graph's own are those that it was made from: if
+            // one of them is, all are.
             let read = checkpoints.iter().filter_map(Checkpoint::partition);
             let own: BTreeSet<String> = read.map(|at| at.topic.clone()).collect();
-            names.retain(|name| {
-                !own.contains(name) && own.contains(&format!("{prefix}.heartbeats"))
-            });
+            let are_own = own.contains(&format!("{prefix}.heartbeats"))
+                || names.iter().any(|name| own.contains(name));
+            names.retain(|name| are_own && !own.contains(name));
             names.extend(own);
             Written::OfTables { prefix, names, brokers }
         }

@@ -55,8 +55,6 @@ async fn a_graph_of_run_that_is_ahead_of_the_whole_topic_reaches_its_end() {
     published.pipeline.sql.batch_execute("UPDATE tka_things SET v = 2").await.unwrap();
     published.pipeline.catch_up().await;
     succeeds(&published, &["apply", "--until", "current"]).await;
-    let status = succeeds(&published, &["status"]).await;
-    assert!(status.contains("0 behind"), "{status}");
 }
 
 fn value(record: &wal2graph::envelope::Record) -> &[u8] {
