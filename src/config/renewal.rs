@@ -24,7 +24,7 @@ use super::{
     ConfigError, RawGraph, RawHttp, RawKafka, expand, graph, http, kafka, source, substitute,
 };
 
-/// The environment, and what was asked of it.
+/// The environment, with the names that were looked up in it.
 pub(super) struct Variables<'a> {
     environment: Environment<'a>,
     noted: RefCell<Noted>,

@@ -16,9 +16,7 @@ pub async fn keep(
     epoch: Epoch,
     facts: &str,
 ) -> Result<bool, Error> {
-    let query = checkpoint::under_epoch(identity, epoch, "c.table_facts = $facts");
-    let query = query.param("facts", facts);
-    connection.run(query).await.map(|did| checkpoint::passed(&did))
+    keep_text(connection, identity, epoch, "table_facts", facts).await
 }
 
 /// Keeps what the mapping has in the graph. False as for [`keep`].
@@ -42,9 +40,18 @@ pub async fn keep_file(
     epoch: Epoch,
     file: &str,
 ) -> Result<bool, Error> {
-    let query = checkpoint::under_epoch(identity, epoch, "c.mapping_file = $file");
-    let query = query.param("file", file);
-    connection.run(query).await.map(|did| checkpoint::passed(&did))
+    keep_text(connection, identity, epoch, "mapping_file", file).await
+}
+
+async fn keep_text(
+    connection: &Connection,
+    identity: &Identity,
+    epoch: Epoch,
+    property: &str,
+    text: &str,
+) -> Result<bool, Error> {
+    let query = checkpoint::under_epoch(identity, epoch, &format!("c.{property} = $text"));
+    connection.run(query.param("text", text)).await.map(|did| checkpoint::passed(&did))
 }
 
 /// Replaces all of it, and what is left to do. False as for [`keep`].

@@ -17,14 +17,13 @@ pub enum State {
     Copying,
     /// The graph follows the source.
     Streaming,
-    /// The graph follows a topic, and records are applied that it has had before. The command says so; the program
-    /// says that it streams.
+    /// `apply` applies records of a topic again. Only the command reports this; the program reports `streaming`.
     Replaying,
     /// Source, graph or Kafka does not answer, and the program connects again by itself.
     Waiting,
     /// Another instance has the slot, or others have all partitions: this one takes over when they go.
     Standby,
-    /// The program was asked to stop, and finishes what is in flight.
+    /// The program was asked to stop, and finishes the batch in flight.
     Stopping,
     /// The program does nothing any more until a person has changed something, and started it again.
     Stopped,

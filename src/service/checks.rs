@@ -124,7 +124,7 @@ pub async fn source(config: &Config, asker: Asker, found: &mut Findings) -> Opti
                 ServiceError::Connect(_) => {
                     Some("see that --source-url is right and the role may log in")
                 }
-                // It says so itself.
+                // The error has its own fix.
                 _ => None,
             };
             found.failed(error.to_string(), fix.map(str::to_owned));

@@ -336,7 +336,7 @@ pub fn mapped(
 pub struct Unpublished {
     /// Those that `run` adds to it.
     pub to_add: Vec<TableName>,
-    /// Those that it leaves out, and says so.
+    /// Those that it leaves out with a warning.
     pub left_out: Vec<TableName>,
     /// Why others can not be mapped together with the tables that are there.
     pub refused: Vec<Refusal>,

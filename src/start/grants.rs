@@ -1,7 +1,7 @@
 //! The least rights that a configuration needs, as statements.
 //!
 //! ```text
-//! mapped tables, the role if it is there, the publication if it is there --sql--> what is still to be run
+//! mapped tables, the role if it is there, the publication if it is there --sql--> the missing statements
 //! ```
 //!
 //! `deploy/sql/role.sql` and `deploy/cypher/role.cypher` are the same for everybody: a test keeps them in step.
@@ -114,7 +114,7 @@ impl Grants<'_> {
         {
             let _ = writeln!(
                 text,
-                "-- Tables have row level security: what is hidden from the role would be missing in the graph.\n\
+                "-- Tables have row level security: the graph would lack the rows that they hide from the role.\n\
                  ALTER ROLE {role} BYPASSRLS;"
             );
         }

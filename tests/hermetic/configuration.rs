@@ -472,8 +472,14 @@ fn errors_name_the_place_the_cause_and_the_fix() {
 
 #[test]
 fn the_schema_is_that_of_the_types() {
-    let schema = serde_json::to_string_pretty(&schemars::schema_for!(RawConfig)).unwrap() + "\n";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/config.schema.json");
+    assert_is_written("schemas/config.schema.json", &schemars::schema_for!(RawConfig));
+}
+
+/// The file has this schema. `UPDATE_GOLDEN` writes it.
+#[track_caller]
+pub fn assert_is_written(file: &str, schema: &schemars::Schema) {
+    let schema = serde_json::to_string_pretty(schema).unwrap() + "\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&path, &schema).unwrap();
     }

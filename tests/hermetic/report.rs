@@ -1,10 +1,10 @@
 //! `schemas/status.schema.json` is that of the type, and so is what a program says that has just begun.
 
-use std::{fs, path::Path};
-
 use schemars::{Schema, generate::SchemaSettings};
 use serde_json::Value;
 use wal2graph::report::{Report, State};
+
+use crate::configuration::assert_is_written;
 
 fn schema() -> Schema {
     let settings = SchemaSettings::draft2020_12().for_serialize();
@@ -13,17 +13,7 @@ fn schema() -> Schema {
 
 #[test]
 fn the_schema_of_the_status_is_that_of_its_type() {
-    let schema = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/status.schema.json");
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::write(&path, &schema).unwrap();
-    }
-    let written = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        written == schema,
-        "UPDATE_GOLDEN=1 cargo test --test hermetic writes {}",
-        path.display()
-    );
+    assert_is_written("schemas/status.schema.json", &schema());
 }
 
 #[test]

@@ -6,7 +6,6 @@ use tokio::time::sleep;
 
 use crate::{
     checkpoint::{Checkpoint, Log, TopicPartition},
-    config::Config,
     kafka::offsets::Asking,
     metrics::{SOURCE_INTERVAL, now},
     pipeline::{Note, Store},
@@ -14,20 +13,18 @@ use crate::{
     start::one_file::{self, FileMark},
 };
 
-use super::shared::{Shared, Since};
+use super::shared::{File, Shared};
 
 /// Whether this process may join the group. One whose file others have left waits until it is alone.
 pub async fn check(
-    config: &Config,
-    since: &Since,
+    file: &File,
     asking: &Asking,
     checkpoints: &[Checkpoint],
 ) -> Result<(), ServiceError> {
-    let digest = config.edits.digest();
-    if let Some(found) = one_file::since(&digest, checkpoints) {
-        since.is_at_least(found);
+    if let Some(since) = one_file::since(file.digest(), checkpoints) {
+        file.is_followed_since(since);
     }
-    match since.overtaken(&digest, checkpoints) {
+    match file.overtaken(checkpoints) {
         Some(overtaken) if asking.members().await?.is_some_and(|members| members > 0) => {
             Err(ServiceError::NotYet(overtaken.to_string()))
         }
@@ -41,35 +38,33 @@ pub async fn goes_over(
     at: &TopicPartition,
     claimed: &Checkpoint,
 ) -> Result<(), ServiceError> {
-    let Shared { config, graph, file_since, .. } = shared;
-    let digest = config.edits.digest();
-    if let Some(overtaken) = file_since.overtaken(&digest, slice::from_ref(claimed))
+    let Shared { config, graph, file, .. } = shared;
+    if let Some(overtaken) = file.overtaken(slice::from_ref(claimed))
         && are_others(shared).await?
     {
         return Err(ServiceError::NotYet(overtaken.to_string()));
     }
-    let found = FileMark::of(claimed).filter(|mark| mark.digest == digest);
+    let found = FileMark::of(claimed).filter(|mark| mark.digest == file.digest());
     let since = match found {
         Some(mark) => mark.since,
         None => {
-            let mark = FileMark { digest, since: now() };
+            let mark = FileMark { digest: file.digest().to_owned(), since: now() };
             let claim = graph::claimed(config, Log::Partition(at.clone()), claimed.epoch);
             graph.note(&claim, Note::File(&mark.to_string())).await?;
             mark.since
         }
     };
-    file_since.is_at_least(since);
+    file.is_followed_since(since);
     Ok(())
 }
 
 /// Resolves once another member has gone over to another file. A graph that is away says nothing.
 pub async fn overtaken(shared: &Shared) -> ServiceError {
-    let Shared { config, graph, file_since, .. } = shared;
-    let digest = config.edits.digest();
+    let Shared { config, graph, file, .. } = shared;
     loop {
         sleep(SOURCE_INTERVAL).await;
         let Ok(checkpoints) = graph.positions(&config.pipeline).await else { continue };
-        if let Some(overtaken) = file_since.overtaken(&digest, &checkpoints)
+        if let Some(overtaken) = file.overtaken(&checkpoints)
             && are_others(shared).await.is_ok_and(|are_others| are_others)
         {
             return ServiceError::NotYet(overtaken.to_string());

@@ -84,7 +84,7 @@ use claims::Claims;
 use looked::Looked;
 use named::Named;
 use seen::{Seen, Unexplained};
-use shared::{Missing, Shared, Since};
+use shared::{File, Missing, Shared};
 use together::Together;
 use topology::Topology;
 
@@ -127,7 +127,7 @@ struct Apply<'a> {
     /// Topics that the log has named as passed over.
     passed: Mutex<BTreeSet<String>>,
     claims: Arc<Claims>,
-    file_since: Arc<Since>,
+    file: Arc<File>,
     unexplained: Arc<Unexplained>,
     missing: Arc<Missing>,
     /// The catalog's trace, as the last life has seen it. Empty: the graph does not follow.
@@ -144,7 +144,8 @@ impl<'a> Apply<'a> {
         let notices = Arc::new(Notices::new(metrics.clone()));
         let (left_out, topics) = (LeftOut::default(), watch::Sender::default());
         let (passed, claims, trace) = (Mutex::default(), Arc::default(), Mutex::default());
-        let (unexplained, missing, file_since) = (Arc::default(), Arc::default(), Arc::default());
+        let (unexplained, missing) = (Arc::default(), Arc::default());
+        let file = Arc::new(File::new(config));
         Apply {
             config,
             metrics,
@@ -154,7 +155,7 @@ impl<'a> Apply<'a> {
             topics,
             passed,
             claims,
-            file_since,
+            file,
             unexplained,
             missing,
             trace,
@@ -200,7 +201,7 @@ impl<'a> Apply<'a> {
         let tables = super::mapped_tables(&client, &catalog, &mapping).await?;
         drop(client);
         let asking = Asking::new(config.kafka()?)?;
-        files::check(config, &self.file_since, &asking, &checkpoints).await?;
+        files::check(&self.file, &asking, &checkpoints).await?;
         let named = self.named(&mapping, &asking, &checkpoints).await;
         let named = named.map_err(|error| without_end(until, error))?;
         let config = &named.config;
@@ -272,7 +273,7 @@ impl<'a> Apply<'a> {
             topology,
             targets: targets.clone(),
             claims: self.claims.clone(),
-            file_since: self.file_since.clone(),
+            file: self.file.clone(),
             requests: Looked::new(config),
             missing: self.missing.clone(),
         })

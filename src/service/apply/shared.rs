@@ -60,32 +60,43 @@ pub struct Shared {
     pub targets: Option<BTreeMap<TopicPartition, u64>>,
     /// What this process has claimed.
     pub claims: Arc<Claims>,
-    /// Since when partitions have the rows of this process's file.
-    pub file_since: Arc<Since>,
+    /// What the file of this process says.
+    pub file: Arc<File>,
     /// What commands ask for.
     pub requests: Looked,
     /// What does not come in topics that a publisher of ours writes.
     pub missing: Arc<Missing>,
 }
 
-/// Since when partitions have the rows of this process's file. It lasts from one life to the next.
-#[derive(Debug, Default)]
-pub struct Since(Mutex<Option<Timestamp>>);
+/// The file of this process, as far as it says what rows are made. It lasts from one life to the next.
+#[derive(Debug)]
+pub struct File {
+    digest: String,
+    /// Since when partitions have its rows.
+    since: Mutex<Option<Timestamp>>,
+}
 
-impl Since {
-    fn get(&self) -> Option<Timestamp> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl File {
+    /// One that no partition has rows of yet.
+    pub fn new(config: &Config) -> Self {
+        File { digest: config.edits.digest(), since: Mutex::default() }
     }
 
-    /// Some have since this moment.
-    pub fn is_at_least(&self, since: Timestamp) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The digest of what it says.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Some partition has its rows since this moment.
+    pub fn is_followed_since(&self, since: Timestamp) {
+        let mut known = self.since.lock().unwrap_or_else(PoisonError::into_inner);
         *known = (*known).max(Some(since));
     }
 
     /// The partition that has gone over to a later file.
-    pub fn overtaken(&self, digest: &str, checkpoints: &[Checkpoint]) -> Option<Overtaken> {
-        one_file::overtaken(digest, self.get()?, checkpoints)
+    pub fn overtaken(&self, checkpoints: &[Checkpoint]) -> Option<Overtaken> {
+        let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        one_file::overtaken(&self.digest, since?, checkpoints)
     }
 }
 

@@ -12,9 +12,9 @@ use crate::{
     service::checks,
 };
 
-/// How long all checks may take. Then what has been found counts, and the connections go.
+/// The time limit for all checks. After it, the findings so far count, and the connections close.
 const LIMIT: Duration = Duration::from_secs(20);
-/// Until the checks are made again where some have failed: what is mended is not to stand there for long.
+/// The interval after a failed check: a mended failure disappears soon.
 const FAILED_INTERVAL: Duration = Duration::from_secs(15);
 /// Between two looks at what the program does.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -92,7 +92,7 @@ pub async fn at_position(config: Config, metrics: Arc<Metrics>) {
                 let whole = checkpoints.iter().find(|it| it.is_whole);
                 metrics.looked_at_position(whole.map(|it| it.lsn));
             }
-            // The next one logs in with what is configured then.
+            // The next connection reads the log-in again.
             Err(_) => graph = None,
         }
     }
